@@ -1,0 +1,456 @@
+//! From bytes to an [`Event`]: one pass over the JSON, no tree.
+//!
+//! `serde_json` walks the outermost object; the values of known keys are captured as raw text and then read one by one, the others are
+//! only checked for syntax. Keys are read as bytes, so that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::EventError;
+use crate::event::{Event, MAX_DEPTH, Span, Text};
+
+/// What a producer handed in: an event, or an envelope around one.
+///
+/// ```
+/// use observer_core::Submission;
+///
+/// let bare = Submission::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#)?;
+/// assert_eq!(bare.id, None);
+///
+/// let envelope = Submission::parse(
+///     r#"{"id":"5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49","seq":12,"event":{"source":"bot","event_kind":"ok","ok":true}}"#,
+/// )?;
+/// assert!(envelope.id.is_some());
+/// assert_eq!(envelope.event, bare.event);
+/// # Ok::<(), observer_core::EventError>(())
+/// ```
+#[derive(Debug, PartialEq)]
+pub struct Submission {
+    /// The event.
+    pub event: Event,
+    /// The identity that the envelope around it had.
+    pub id: Option<Uuid>,
+}
+
+impl Submission {
+    /// Read an event, or an envelope around one.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, see [`EventError`].
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, EventError> {
+        let raw = trimmed(bytes.into())?;
+        let fields = Fields::read(&raw)?;
+        if !fields.is_envelope() {
+            return Ok(Self { event: fields.into_event(&raw)?, id: None });
+        }
+        if fields.event_repeated {
+            return Err(EventError::Repeated { field: "event" });
+        }
+        fields.refuse_repeated()?;
+        let id = match fields.text(Known::Id)? {
+            None => None,
+            Some(text) => {
+                let text = text.resolve(&raw);
+                Some(Uuid::parse_str(&text).map_err(|_| EventError::Invalid {
+                    field: Known::Id.name(),
+                    expected: "a UUID in an envelope",
+                    found: shown(&text).into(),
+                })?)
+            }
+        };
+        let inner = fields.event.map(|value| value.range).expect("an envelope has an event");
+        Ok(Self { event: Event::parse(raw.slice(inner))?, id })
+    }
+}
+
+impl From<Event> for Submission {
+    fn from(event: Event) -> Self {
+        Self { event, id: None }
+    }
+}
+
+impl Event {
+    /// Read one JSON object.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, see [`EventError`].
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, EventError> {
+        let raw = trimmed(bytes.into())?;
+        Fields::read(&raw)?.into_event(&raw)
+    }
+}
+
+fn trimmed(bytes: Bytes) -> Result<Bytes, EventError> {
+    let is_white = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let Some(start) = bytes.iter().position(|byte| !is_white(byte)) else { return Err(EventError::Empty) };
+    let end = bytes.iter().rposition(|byte| !is_white(byte)).map_or(start, |last| last + 1);
+    if u32::try_from(end).is_err() {
+        return Err(EventError::TooLong { length: end });
+    }
+    Ok(if (start, end) == (0, bytes.len()) { bytes } else { bytes.slice(start..end) })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Source,
+    EventKind,
+    Ok,
+    CycleId,
+    SigHash,
+    StafferId,
+    Turns,
+    DurationMs,
+    Extra,
+    Id,
+    Timestamp,
+    Traceparent,
+    Usage,
+}
+
+impl Known {
+    const ALL: [Self; 13] = [
+        Self::Source,
+        Self::EventKind,
+        Self::Ok,
+        Self::CycleId,
+        Self::SigHash,
+        Self::StafferId,
+        Self::Turns,
+        Self::DurationMs,
+        Self::Extra,
+        Self::Id,
+        Self::Timestamp,
+        Self::Traceparent,
+        Self::Usage,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::EventKind => "event_kind",
+            Self::Ok => "ok",
+            Self::CycleId => "cycle_id",
+            Self::SigHash => "sig_hash",
+            Self::StafferId => "staffer_id",
+            Self::Turns => "turns",
+            Self::DurationMs => "duration_ms",
+            Self::Extra => "extra",
+            Self::Id => "id",
+            Self::Timestamp => "timestamp",
+            Self::Traceparent => "traceparent",
+            Self::Usage => "usage",
+        }
+    }
+}
+
+enum Key {
+    Known(Known),
+    /// The payload of an envelope.
+    Event,
+    Unknown,
+}
+
+/// A value of a known key: its text, and where that stands.
+#[derive(Clone)]
+struct Value<'a> {
+    text: &'a str,
+    range: Range<usize>,
+}
+
+impl Value<'_> {
+    fn is_null(&self) -> bool {
+        self.text == "null"
+    }
+
+    /// What kind of JSON it is, with an article.
+    fn kind(&self) -> &'static str {
+        kind_of(self.text)
+    }
+}
+
+fn kind_of(json: &str) -> &'static str {
+    match json.as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// A producer's text in a message: quoted, and cut where it is long.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 60;
+    if text.chars().count() <= LONGEST {
+        return format!("{text:?}");
+    }
+    let start: String = text.chars().take(LONGEST).collect();
+    format!("{start:?}…")
+}
+
+/// The outermost object, as raw values.
+struct Fields<'a> {
+    known: [Option<Value<'a>>; Known::ALL.len()],
+    event: Option<Value<'a>>,
+    repeated: Option<Known>,
+    event_repeated: bool,
+    input: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    fn read(raw: &'a [u8]) -> Result<Self, EventError> {
+        let Ok(input) = simdutf8::basic::from_utf8(raw) else {
+            let offset = simdutf8::compat::from_utf8(raw).map_or_else(|error| error.valid_up_to(), str::len);
+            return Err(EventError::NotUtf8 { offset });
+        };
+        let mut fields = Self { known: Default::default(), event: None, repeated: None, event_repeated: false, input };
+        let mut json = serde_json::Deserializer::from_str(input);
+        if input.starts_with('{') {
+            (&mut json).deserialize_map(&mut fields).and_then(|()| json.end())
+        } else {
+            serde::Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end()).and(Ok(()))
+        }
+        .map_err(|error| syntax(&error))?;
+        if !input.starts_with('{') {
+            return Err(EventError::NotAnObject { found: kind_of(input) });
+        }
+        Ok(fields)
+    }
+
+    fn is_envelope(&self) -> bool {
+        self.get(Known::Source).is_none() && self.event.as_ref().is_some_and(|value| value.text.starts_with('{'))
+    }
+
+    /// The value of a field; `null` is absent.
+    fn get(&self, field: Known) -> Option<&Value<'a>> {
+        self.known[field as usize].as_ref().filter(|value| !value.is_null())
+    }
+
+    fn refuse_repeated(&self) -> Result<(), EventError> {
+        self.repeated.map_or(Ok(()), |field| Err(EventError::Repeated { field: field.name() }))
+    }
+
+    fn into_event(self, raw: &Bytes) -> Result<Event, EventError> {
+        if nested_deeper_than(MAX_DEPTH, raw) {
+            return Err(EventError::TooDeep);
+        }
+        self.refuse_repeated()?;
+        let required = [Known::Source, Known::EventKind, Known::Ok];
+        let missing: Vec<_> =
+            required.into_iter().filter(|field| self.get(*field).is_none()).map(Known::name).collect();
+        if !missing.is_empty() {
+            return Err(EventError::Missing { fields: missing });
+        }
+        let absent = "missing fields were refused above";
+        Ok(Event {
+            source: self.name(Known::Source)?.expect(absent),
+            event_kind: self.name(Known::EventKind)?.expect(absent),
+            ok: self.boolean(Known::Ok)?.expect(absent),
+            cycle_id: self.text(Known::CycleId)?,
+            sig_hash: self.text(Known::SigHash)?,
+            staffer_id: self.text(Known::StafferId)?,
+            turns: self.count(Known::Turns)?,
+            duration_ms: self.amount(Known::DurationMs)?,
+            extra: self.object(Known::Extra)?,
+            id: self.text(Known::Id)?,
+            timestamp: self.timestamp(raw)?,
+            traceparent: self.text(Known::Traceparent)?,
+            usage_field: self.object(Known::Usage)?,
+            usage: OnceLock::new(),
+            raw: raw.clone(),
+        })
+    }
+
+    fn text(&self, field: Known) -> Result<Option<Text>, EventError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        if !value.text.starts_with('"') {
+            return Err(invalid(field, "a string", value.kind()));
+        }
+        if !value.text.contains('\\') {
+            return Ok(Some(Text::InPlace(Span::new(value.range.start + 1..value.range.end - 1))));
+        }
+        serde_json::from_str::<Box<str>>(value.text)
+            .map(|text| Some(Text::Unescaped(text)))
+            .map_err(|_| invalid(field, "a string of Unicode characters", "a string with a lone surrogate"))
+    }
+
+    /// A string that says something.
+    fn name(&self, field: Known) -> Result<Option<Text>, EventError> {
+        if self.get(field).is_some_and(|value| value.text == "\"\"") {
+            return Err(invalid(field, "a string that is not empty", "\"\""));
+        }
+        self.text(field)
+    }
+
+    fn boolean(&self, field: Known) -> Result<Option<bool>, EventError> {
+        match self.get(field).map(|value| (value.text, value)) {
+            None => Ok(None),
+            Some(("true", _)) => Ok(Some(true)),
+            Some(("false", _)) => Ok(Some(false)),
+            Some((_, value)) => Err(invalid(field, "true or false", value.kind())),
+        }
+    }
+
+    fn object(&self, field: Known) -> Result<Option<Span>, EventError> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(value) if value.text.starts_with('{') => Ok(Some(Span::new(value.range.clone()))),
+            Some(value) => Err(invalid(field, "an object", value.kind())),
+        }
+    }
+
+    fn number(&self, field: Known, expected: &'static str) -> Result<Option<(f64, &'a str)>, EventError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        if value.kind() != "a number" {
+            return Err(invalid(field, expected, value.kind()));
+        }
+        match value.text.parse::<f64>() {
+            Ok(number) if number.is_finite() && number >= 0.0 => Ok(Some((number.abs(), value.text))),
+            _ => Err(invalid(field, expected, value.text.to_owned())),
+        }
+    }
+
+    fn amount(&self, field: Known) -> Result<Option<f64>, EventError> {
+        Ok(self.number(field, "a number of at least 0")?.map(|(number, _)| number))
+    }
+
+    fn count(&self, field: Known) -> Result<Option<u64>, EventError> {
+        const EXPECTED: &str = "a whole number of at least 0";
+        /// Where whole numbers and f64 part ways (2^53).
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let Some((number, text)) = self.number(field, EXPECTED)? else { return Ok(None) };
+        match text.parse() {
+            Ok(count) => Ok(Some(count)),
+            // 7.0 and 7e0 are whole numbers too (RFC 8259 knows one kind of number).
+            Err(_) if number.fract() == 0.0 && number <= EXACT => Ok(Some(number as u64)),
+            Err(_) => Err(invalid(field, EXPECTED, text.to_owned())),
+        }
+    }
+
+    fn timestamp(&self, raw: &[u8]) -> Result<Option<Timestamp>, EventError> {
+        let Some(text) = self.text(Known::Timestamp)? else { return Ok(None) };
+        let text = text.resolve(raw);
+        text.parse()
+            .map(Some)
+            .map_err(|_| invalid(Known::Timestamp, "an RFC 3339 time such as \"2026-01-31T12:00:00Z\"", shown(&text)))
+    }
+}
+
+impl Text {
+    fn resolve(&self, raw: &[u8]) -> Cow<'_, str> {
+        match self {
+            Self::InPlace(span) => String::from_utf8_lossy(&raw[span.range()]).into_owned().into(),
+            Self::Unescaped(text) => Cow::Borrowed(text),
+        }
+    }
+}
+
+fn invalid(field: Known, expected: &'static str, found: impl Into<Cow<'static, str>>) -> EventError {
+    EventError::Invalid { field: field.name(), expected, found: found.into() }
+}
+
+fn syntax(error: &serde_json::Error) -> EventError {
+    let text = error.to_string();
+    // serde_json appends the place, which the message here already tells.
+    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned();
+    EventError::Syntax { line: error.line(), column: error.column(), reason }
+}
+
+impl<'de> Visitor<'de> for &mut Fields<'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            let (slot, known) = match key {
+                Key::Known(known) => (&mut self.known[known as usize], Some(known)),
+                Key::Event => (&mut self.event, None),
+                Key::Unknown => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            let text = map.next_value::<&RawValue>()?.get();
+            let start = text.as_ptr() as usize - self.input.as_ptr() as usize;
+            match (slot.is_some(), known) {
+                (true, Some(known)) => self.repeated = self.repeated.or(Some(known)),
+                (true, None) => self.event_repeated = true,
+                (false, _) => *slot = Some(Value { text, range: start..start + text.len() }),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
+        Ok(if key == b"event" {
+            Key::Event
+        } else {
+            Known::ALL.into_iter().find(|known| known.name().as_bytes() == key).map_or(Key::Unknown, Key::Known)
+        })
+    }
+}
+
+/// Whether valid JSON nests objects and arrays more deeply than `limit`.
+fn nested_deeper_than(limit: usize, json: &[u8]) -> bool {
+    let openers = json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    if openers <= limit {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MINIMAL: &str = r#"{"source":"bot","event_kind":"ok","ok":true}"#;
+
+/// A minimal event with `more` fields.
+fn with(more: &str) -> String {
+    format!(r#"{{"source":"bot","event_kind":"ok","ok":true,{more}}}"#)
+}
+
+#[track_caller]
+fn refused(json: impl Into<Bytes>, expected: &str, malformed: bool) {
+    let error = Submission::parse(json).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.is_malformed(), malformed, "{error}");
+}
+
+#[test]
+fn every_field_is_read() {
+    let event = Event::parse(
+        r#" {"turns":83,"source":"b\u006ft","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"staffer_id":"gpt-5",
+        "duration_ms":1.5e3,"id":"mine","timestamp":"2026-01-31T12:00:00+01:00","traceparent":"00-x","extra":{"a":1,"a":2},"new":[1e999]} "#,
+    )
+    .unwrap();
+    assert_eq!((event.source(), event.event_kind(), event.ok()), ("bot", "ok", true));
+    assert_eq!((event.cycle_id(), event.sig_hash(), event.staffer_id()), (Some("c"), Some("s"), Some("gpt-5")));
+    assert_eq!((event.turns(), event.duration_ms()), (Some(83), Some(1500.0)));
+    assert_eq!((event.id(), event.traceparent()), (Some("mine"), Some("00-x")));
+    assert_eq!(event.timestamp().unwrap().to_string(), "2026-01-31T11:00:00Z");
+    assert_eq!(event.extra(), Some(r#"{"a":1,"a":2}"#));
+    assert!(event.raw().starts_with(b"{\"turns\"") && event.raw().ends_with(b"]}"));
+}
+
+#[test]
+fn null_is_absent() {
+    let nulls: Vec<_> = Known::ALL.iter().skip(3).map(|field| format!(r#""{}":null"#, field.name())).collect();
+    let event = Event::parse(with(&nulls.join(","))).unwrap();
+    assert!(event.cycle_id().is_none() && event.turns().is_none() && event.extra().is_none());
+    refused(
+        r#"{"source":null,"event_kind":"ok","ok":true}"#,
+        "missing `source`; every event has `source`, `event_kind` and `ok`",
+        false,
+    );
+}
+
+#[test]
+fn whole_numbers_come_in_several_spellings() {
+    for (text, expected) in [("7", 7), ("7.0", 7), ("7e0", 7), ("0", 0), ("-0", 0), ("18446744073709551615", u64::MAX)]
+    {
+        assert_eq!(Event::parse(with(&format!(r#""turns":{text}"#))).unwrap().turns(), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_malformed() {
+    refused("", "the body is empty; send one JSON object", true);
+    refused(" \n", "the body is empty; send one JSON object", true);
+    refused(&b"{\"source\":\"\xff\"}"[..], "not UTF-8: the byte at offset 11 is not part of a character", true);
+    refused("{\"source\":", "not valid JSON at line 1, column 10: EOF while parsing a value", true);
+    refused("ok", "not valid JSON at line 1, column 1: expected value", true);
+    refused("{'source':1}", "not valid JSON at line 1, column 2: key must be a string", true);
+    refused(format!("{MINIMAL}\n{MINIMAL}"), "not valid JSON at line 2, column 1: trailing characters", true);
+    refused(with("\"ok\":true"), "the field `ok` is there twice", true);
+    refused(
+        with("\"extra\":\"a\u{0}b\""),
+        "not valid JSON at line 1, column 54: control character (\\u0000-\\u001F) found while parsing a string",
+        true,
+    );
+}
+
+#[test]
+fn what_is_no_event_is_invalid() {
+    refused("[1]", "an event is a JSON object, and this is an array", false);
+    refused("null", "an event is a JSON object, and this is null", false);
+    refused(
+        r#"{"ok":true}"#,
+        "missing `source` and `event_kind`; every event has `source`, `event_kind` and `ok`",
+        false,
+    );
+    refused(
+        r#"{"source":"","event_kind":"ok","ok":true}"#,
+        "the field `source` must be a string that is not empty, and this is \"\"",
+        false,
+    );
+    refused(
+        r#"{"source":1,"event_kind":"ok","ok":true}"#,
+        "the field `source` must be a string, and this is a number",
+        false,
+    );
+    refused(
+        r#"{"source":"bot","event_kind":"ok","ok":"true"}"#,
+        "the field `ok` must be true or false, and this is a string",
+        false,
+    );
+    refused(with(r#""turns":-1"#), "the field `turns` must be a whole number of at least 0, and this is -1", false);
+    refused(with(r#""turns":1.5"#), "the field `turns` must be a whole number of at least 0, and this is 1.5", false);
+    refused(
+        with(r#""turns":"3""#),
+        "the field `turns` must be a whole number of at least 0, and this is a string",
+        false,
+    );
+    refused(
+        with(r#""duration_ms":-0.1"#),
+        "the field `duration_ms` must be a number of at least 0, and this is -0.1",
+        false,
+    );
+    refused(
+        with(r#""duration_ms":1e999"#),
+        "the field `duration_ms` must be a number of at least 0, and this is 1e999",
+        false,
+    );
+    refused(with(r#""extra":[]"#), "the field `extra` must be an object, and this is an array", false);
+    refused(
+        with(r#""cycle_id":"\ud800""#),
+        "the field `cycle_id` must be a string of Unicode characters, and this is a string with a lone surrogate",
+        false,
+    );
+    refused(
+        with(r#""timestamp":"yesterday""#),
+        "the field `timestamp` must be an RFC 3339 time such as \"2026-01-31T12:00:00Z\", and this is \"yesterday\"",
+        false,
+    );
+}
+
+#[test]
+fn opaque_parts_may_hold_whatever_is_json() {
+    for json in [r#""extra":{"x":1e999,"y":"\ud800","\udfff":1}"#, r#""\ud800":1"#, r#""event":"a name","event":3"#] {
+        let text = with(json);
+        assert_eq!(Event::parse(text.clone()).unwrap().raw(), text.as_bytes());
+    }
+}
+
+#[test]
+fn nesting_is_limited_and_brackets_in_strings_do_not_nest() {
+    let nested = |depth: usize| with(&format!(r#""extra":{{"a":{}{}}}"#, "[".repeat(depth - 2), "]".repeat(depth - 2)));
+    assert!(Event::parse(nested(MAX_DEPTH)).is_ok());
+    refused(nested(MAX_DEPTH + 1), "nested deeper than 64 levels", true);
+    refused(nested(100_000), "nested deeper than 64 levels", true);
+    assert!(Event::parse(with(&format!(r#""extra":{{"a":"\"{}"}}"#, "[{".repeat(100)))).is_ok());
+    assert!(Event::parse(with(&format!(r#""extra":{{"a":[{}]}}"#, vec!["[]"; 100].join(",")))).is_ok());
+}
+
+#[test]
+fn an_envelope_brings_its_id() {
+    let id = "5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49";
+    let submission =
+        Submission::parse(format!(r#"{{"id":"{id}","seq":3,"received_at":"x","event": {MINIMAL} }}"#)).unwrap();
+    assert_eq!(submission.id.unwrap().to_string(), id);
+    assert_eq!(submission.event.raw(), MINIMAL.as_bytes());
+    assert_eq!(Submission::parse(format!(r#"{{"event":{MINIMAL}}}"#)).unwrap().id, None);
+    refused(
+        format!(r#"{{"id":"mine","event":{MINIMAL}}}"#),
+        "the field `id` must be a UUID in an envelope, and this is \"mine\"",
+        false,
+    );
+    refused(format!(r#"{{"event":{MINIMAL},"event":{MINIMAL}}}"#), "the field `event` is there twice", true);
+    refused(
+        format!(r#"{{"event":{{"event":{MINIMAL}}}}}"#),
+        "missing `source`, `event_kind` and `ok`; every event has `source`, `event_kind` and `ok`",
+        false,
+    );
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Submission::parse(bytes);
+    }
+
+    #[test]
+    fn a_cut_event_is_never_accepted(cut in 1..MINIMAL.len()) {
+        prop_assert!(Submission::parse(&MINIMAL[..cut]).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! Tokens and cost, in one shape whatever API they came from.
+
+use serde_json::Value;
+
+/// What a cycle used up, in the same terms for each model's API.
+///
+/// | API | names that are understood |
+/// |---|---|
+/// | OpenAI | `prompt_tokens`, `completion_tokens`; cached ones are inside the prompt's (`prompt_tokens_details.cached_tokens`), and the Responses API's `input_tokens` with `input_tokens_details.cached_tokens` |
+/// | Anthropic | `input_tokens`, `output_tokens`; `cache_read_input_tokens` and `cache_creation_input_tokens` come on top |
+/// | Ollama | `prompt_eval_count`, `eval_count` |
+///
+/// ```
+/// use observer_core::Usage;
+///
+/// let anthropic = Usage::parse(r#"{"input_tokens":10,"cache_read_input_tokens":90,"output_tokens":5}"#).unwrap();
+/// assert_eq!((anthropic.input, anthropic.cached_input), (100, 90));
+///
+/// let openai = Usage::parse(
+///     r#"{"prompt_tokens":100,"prompt_tokens_details":{"cached_tokens":90},"completion_tokens":5}"#,
+/// ).unwrap();
+/// assert_eq!((openai.input, openai.cached_input), (100, 90));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens read by the model, cached ones included.
+    pub input: u64,
+    /// The part of `input` that was read from a cache.
+    pub cached_input: u64,
+    /// The part of `input` that was written to a cache.
+    pub cache_creation_input: u64,
+    /// Tokens written by the model.
+    pub output: u64,
+    /// Cost in US dollars, where the producer knew it.
+    pub cost_usd: Option<f64>,
+}
+
+impl Usage {
+    /// Read a usage object; `None` where it holds nothing that is known.
+    ///
+    /// Lenient: what is of the wrong type is passed over, since `extra` may hold anything. Of a key that is there twice the last counts.
+    #[must_use]
+    pub fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok().and_then(|value| Self::from_value(&value))
+    }
+
+    /// Read the `usage` inside an `extra` object.
+    pub(crate) fn parse_within_extra(extra: &str) -> Option<Self> {
+        // Most events without usage end here, and the others are parsed without building a tree of the rest.
+        if !extra.contains("usage") {
+            return None;
+        }
+        Self::parse(last_usage(extra)?)
+    }
+
+    fn from_value(usage: &Value) -> Option<Self> {
+        let count = |name: &str| usage.get(name).and_then(whole);
+        let detail = |name: &str| usage.get(name).and_then(|details| details.get("cached_tokens")).and_then(whole);
+        let cache_read = count("cache_read_input_tokens");
+        let cache_creation = count("cache_creation_input_tokens");
+
+        let (input, cached_input, cache_creation_input) = if let Some(prompt) = count("prompt_tokens") {
+            (Some(prompt), detail("prompt_tokens_details").or(cache_read), None)
+        } else if let Some(cached) = detail("input_tokens_details") {
+            (count("input_tokens"), Some(cached), None)
+        } else if count("input_tokens").or(cache_read).or(cache_creation).is_some() {
+            let parts = [count("input_tokens"), cache_read, cache_creation];
+            (Some(parts.into_iter().flatten().fold(0, u64::saturating_add)), cache_read, cache_creation)
+        } else {
+            (count("prompt_eval_count"), None, None)
+        };
+        let output = count("completion_tokens").or_else(|| count("output_tokens")).or_else(|| count("eval_count"));
+        let cost_usd = usage.get("cost_usd").and_then(Value::as_f64).filter(|cost| cost.is_finite() && *cost >= 0.0);
+        if input.is_none() && output.is_none() && cost_usd.is_none() {
+            return None;
+        }
+        let input = input.unwrap_or(0);
+        Some(Self {
+            input,
+            // A part can't be more than the whole, whatever a producer says.
+            cached_input: cached_input.unwrap_or(0).min(input),
+            cache_creation_input: cache_creation_input.unwrap_or(0),
+            output: output.unwrap_or(0),
+            cost_usd,
+        })
+    }
+}
+
+fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..1e15).contains(n)).map(|n| n as u64))
+}
+
+/// The last `usage` of an object with keys of any kind.
+fn last_usage(object: &str) -> Option<&str> {
+    use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+    use serde_json::value::RawValue;
+
+    struct Last;
+    impl<'de> Visitor<'de> for Last {
+        type Value = Option<&'de str>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut last = None;
+            while let Some(is_usage) = map.next_key_seed(IsUsage)? {
+                if is_usage {
+                    last = Some(map.next_value::<&RawValue>()?.get());
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(last)
+        }
+    }
+
+    struct IsUsage;
+    impl<'de> DeserializeSeed<'de> for IsUsage {
+        type Value = bool;
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+            deserializer.deserialize_bytes(self)
+        }
+    }
+    impl Visitor<'_> for IsUsage {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a key")
+        }
+
+        fn visit_bytes<E>(self, key: &[u8]) -> Result<bool, E> {
+            Ok(key == b"usage")
+        }
+    }
+
+    serde_json::Deserializer::from_str(object).deserialize_map(Last).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, expected: Option<(u64, u64, u64, Option<f64>)>) {
+        let found = Usage::parse(json).map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
+        assert_eq!(found, expected, "{json}");
+    }
+
+    #[test]
+    fn each_api_is_read_in_the_same_terms() {
+        check(r#"{"prompt_tokens":7,"completion_tokens":3,"cost_usd":0.5}"#, Some((7, 0, 3, Some(0.5))));
+        check(r#"{"prompt_tokens":7,"cache_read_input_tokens":4}"#, Some((7, 4, 0, None)));
+        check(
+            r#"{"input_tokens":7,"input_tokens_details":{"cached_tokens":5},"output_tokens":1}"#,
+            Some((7, 5, 1, None)),
+        );
+        check(
+            r#"{"input_tokens":7,"cache_read_input_tokens":5,"cache_creation_input_tokens":2,"output_tokens":1}"#,
+            Some((14, 5, 1, None)),
+        );
+        check(r#"{"prompt_eval_count":7,"eval_count":9}"#, Some((7, 0, 9, None)));
+        check(r#"{"cost_usd":0}"#, Some((0, 0, 0, Some(0.0))));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_passed_over() {
+        check("{}", None);
+        check("[]", None);
+        check(r#"{"prompt_tokens":"many"}"#, None);
+        check(r#"{"input_tokens":-1,"output_tokens":2.0}"#, Some((0, 0, 2, None)));
+        check(r#"{"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":9}}"#, Some((1, 1, 0, None)));
+        check(r#"{"cost_usd":-3,"eval_count":1}"#, Some((0, 0, 1, None)));
+    }
+
+    #[test]
+    fn the_last_of_two_usages_counts_and_a_strange_key_does_no_harm() {
+        let extra = r#"{"\ud800":1,"usage":{"prompt_tokens":1},"x":[],"usage":{"prompt_tokens":2}}"#;
+        assert_eq!(Usage::parse_within_extra(extra).map(|usage| usage.input), Some(2));
+        assert_eq!(Usage::parse_within_extra(r#"{"note":"usage unknown"}"#), None);
+    }
+}
