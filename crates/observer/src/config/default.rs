@@ -1,0 +1,50 @@
+//! What holds where nothing is configured.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::{Config, IngestConfig, JournalConfig, ServerConfig, SinkTable};
+
+/// Below the folder that the program was started in.
+pub(super) const DATA_DIR: &str = "observer-data";
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::in_dir(DATA_DIR)
+    }
+}
+
+impl Config {
+    /// The defaults, with all data in one folder.
+    #[must_use]
+    pub fn in_dir(data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
+        Self {
+            origin: None,
+            server: ServerConfig::default(),
+            ingest: IngestConfig::default(),
+            journal: JournalConfig::in_dir(&data_dir),
+            sinks: sinks(&data_dir),
+            data_dir,
+        }
+    }
+}
+
+/// An archive that holds back producers rather than miss an event, and metrics.
+pub(super) fn sinks(data_dir: &Path) -> BTreeMap<String, SinkTable> {
+    let path = data_dir.join("events").join("{date}.jsonl").to_string_lossy().into_owned();
+    let archive = [
+        ("type", Value::from("file")),
+        ("path", Value::from(path)),
+        ("required", Value::from(true)),
+        ("start", Value::from("earliest")),
+    ];
+    let prometheus = [("type", Value::from("prometheus")), ("start", Value::from("earliest"))];
+    BTreeMap::from([("archive".to_owned(), table(archive)), ("prometheus".to_owned(), table(prometheus))])
+}
+
+fn table<const N: usize>(entries: [(&str, Value); N]) -> SinkTable {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<toml::Table>().into()
+}

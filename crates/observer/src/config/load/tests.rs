@@ -1,0 +1,190 @@
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+
+use super::from_text;
+use crate::config::{Config, ConfigError, Durability, EventField};
+
+fn environment(name: &str) -> Option<OsString> {
+    match name {
+        "TOKEN" => Some("hunter2".into()),
+        "LISTEN" => Some("[::]:9000".into()),
+        _ => None,
+    }
+}
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    from_text(text, Some("observer.toml".into()), &environment)
+}
+
+fn refused(text: &str) -> String {
+    let message = read(text).unwrap_err().to_string();
+    assert!(!message.contains("hunter2"), "a secret shows in {message}");
+    message
+}
+
+#[test]
+fn nothing_configured_is_the_defaults() {
+    let config = from_text("", None, &environment).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.validate().map_err(|error| error.to_string()), Ok(()));
+    assert_eq!(config.journal.path, Path::new("observer-data/journal"));
+    assert_eq!(config.journal.segment_size, 64 << 20);
+    assert_eq!(config.ingest.require["bot"], [EventField::CycleId, EventField::SigHash]);
+    let archive = toml::to_string(&config.sinks["archive"].table).unwrap();
+    assert_snapshot!(archive, @r#"
+    path = "observer-data/events/{date}.jsonl"
+    required = true
+    start = "earliest"
+    type = "file"
+    "#);
+}
+
+#[test]
+fn every_key_can_be_set() {
+    let config = read(
+        r#"
+        data_dir = "/var/lib/observer"
+        [server]
+        listen = "${LISTEN}"
+        max_body = "64KiB"
+        body_timeout = "1s"
+        header_timeout = "2s"
+        ingest_timeout = "3s"
+        shutdown_timeout = "0s"
+        [ingest]
+        dedup = { window = "1h", max_keys = 10 }
+        require = { scenario = ["usage"] }
+        [journal]
+        durability = "write"
+        max_size = "80MiB"
+        retain = "0s"
+        [sinks.hooks]
+        type = "http"
+        token = "${TOKEN}"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.server.listen, [SocketAddr::from(([0; 16], 9000))]);
+    assert_eq!(config.server.max_body, 64 << 10);
+    assert_eq!(config.server.ingest_timeout, Duration::from_secs(3));
+    assert_eq!((config.ingest.dedup.window.as_secs(), config.ingest.dedup.max_keys), (3600, 10));
+    assert_eq!(config.ingest.require.keys().collect::<Vec<_>>(), ["bot", "scenario"]);
+    assert_eq!(config.journal.path, Path::new("/var/lib/observer/journal"));
+    assert_eq!(config.journal.durability, Durability::Write);
+    assert_eq!(config.journal.segment_size, 10 << 20, "an eighth of a small journal");
+    assert_eq!(config.state_dir("hooks"), Path::new("/var/lib/observer/sinks/hooks"));
+    assert_eq!(config.sinks.len(), 1, "naming sinks replaces the default ones");
+    assert_eq!(config.sinks["hooks"].table["token"].as_str(), Some("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_one() {
+    assert_snapshot!(refused("[server]\nlistn = 1"), @"observer.toml: server.listn: unknown key; did you mean `listen`?");
+    assert_snapshot!(refused("sink.a.type = 'file'"), @"observer.toml: sink: unknown key; did you mean `sinks`?");
+    assert_snapshot!(refused("journal.colour = 1"), @"observer.toml: journal.colour: unknown key; known keys: `path`, `durability`, `max_size`, `retain`, `segment_size`");
+    assert_snapshot!(refused("ingest.dedup.windw = '1h'"), @"observer.toml: ingest.dedup.windw: unknown key; did you mean `window`?");
+}
+
+#[test]
+fn a_value_of_the_wrong_form_is_answered_with_the_right_one() {
+    assert_snapshot!(refused("server.body_timeout = 10"), @r#"observer.toml: server.body_timeout: expected a duration with its unit in quotes, such as "500ms", "30s" or "24h", found 10"#);
+    assert_snapshot!(refused("journal.max_size = '10 parsecs'"), @r#"observer.toml: journal.max_size: expected a size such as "64KiB", "1MiB" or "10GiB", found "10 parsecs""#);
+    assert_snapshot!(refused("server.listen = '127.0.0.1'"), @r#"observer.toml: server.listen: the address "127.0.0.1" has no port; write "127.0.0.1:3800""#);
+    assert_snapshot!(refused("server.listen = ['[::1]:1', '[::1]']"), @r#"observer.toml: server.listen[1]: the address "[::1]" has no port; write "[::1]:3800""#);
+    assert_snapshot!(refused("server.listen = 'localhost:1'"), @r#"observer.toml: server.listen: "localhost:1" is not an IP address with its port, such as "127.0.0.1:3800" or "[::1]:3800""#);
+    assert_snapshot!(refused("server.listen = 3800"), @r#"observer.toml: server.listen: expected an address with its port, such as "127.0.0.1:3800", or a list of them, found 3800"#);
+    assert_snapshot!(refused("journal.durability = 'sync'"), @r#"observer.toml: journal.durability: unknown name "sync"; did you mean `fsync`?"#);
+    assert_snapshot!(refused("journal.durability = true"), @r#"observer.toml: journal.durability: expected "fsync" or "write", found true"#);
+    assert_snapshot!(refused("ingest.require.bot = ['cycle']"), @r#"observer.toml: ingest.require.bot[0]: unknown name "cycle"; did you mean `cycle_id`?"#);
+    assert_snapshot!(refused("ingest.require.bot = ['colour']"), @r#"observer.toml: ingest.require.bot[0]: unknown name "colour"; known names: `cycle_id`, `sig_hash`, `staffer_id`, `turns`, `duration_ms`, `extra`, `id`, `timestamp`, `traceparent`, `usage`"#);
+    assert_snapshot!(refused("ingest.dedup.max_keys = -1"), @"observer.toml: ingest.dedup.max_keys: expected a whole number of at least 0, found -1");
+    assert_snapshot!(refused("server = 1"), @"observer.toml: server: expected a table, found 1");
+    assert_snapshot!(refused("sinks = 1"), @"observer.toml: sinks: expected a table of sinks, each with its name: [sinks.NAME]");
+    assert_snapshot!(refused("sinks.type = 'file'"), @"observer.toml: sinks.type: expected a table; a sink is written [sinks.NAME]");
+}
+
+#[test]
+fn values_that_can_not_be_are_refused() {
+    assert_snapshot!(refused("journal = { max_size = '1MiB', segment_size = '1MiB' }"), @"observer.toml: journal.max_size: must be at least twice journal.segment_size, since room is made by removing whole segments");
+    assert_snapshot!(refused("journal.max_size = 0"), @"
+    observer.toml: 2 problems
+      journal.max_size: must be larger than 0
+      journal.segment_size: must be larger than 0
+    ");
+    assert_snapshot!(refused("server.ingest_timeout = '0s'"), @"observer.toml: server.ingest_timeout: must be longer than 0s");
+    assert_snapshot!(refused("server.listen = []"), @"observer.toml: server.listen: must name at least one address");
+    assert_snapshot!(refused("[sinks.'a.b']\n"), @r#"observer.toml: sinks."a.b": a sink's name is made of the letters A to Z and a to z, digits, `_` and `-`"#);
+    assert_snapshot!(refused(&format!("[sinks.{}]\n", "a".repeat(65))).replace(&"a".repeat(65), "aa…"), @"observer.toml: sinks.aa…: a sink's name must not be longer than 64 characters");
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    assert_snapshot!(refused("data_dri = 'x'\nserver = { listn = 1, max_body = 'x' }\njournal.retain = 3\nsinks.a = 1"), @r#"
+    observer.toml: 5 problems
+      data_dri: unknown key; did you mean `data_dir`?
+      journal.retain: expected a duration with its unit in quotes, such as "500ms", "30s" or "24h", found 3
+      server.listn: unknown key; did you mean `listen`?
+      server.max_body: expected a size such as "64KiB", "1MiB" or "10GiB", found "x"
+      sinks.a: expected a table; a sink is written [sinks.NAME]
+    "#);
+}
+
+#[test]
+fn what_was_filled_in_shows_in_no_message() {
+    assert_snapshot!(refused("server.listen = '${TOKEN}'"), @"observer.toml: server.listen: has the wrong form (the value is not shown, since it was filled in)");
+    assert_snapshot!(refused("server.listen = ['127.0.0.1:1', '${TOKEN}']"), @"observer.toml: server.listen[1]: has the wrong form (the value is not shown, since it was filled in)");
+    assert_snapshot!(refused("server.max_body = '${TOKEN}'"), @r#"observer.toml: server.max_body: expected a size such as "64KiB", "1MiB" or "10GiB" (the value is not shown, since it was filled in)"#);
+    assert_snapshot!(refused("journal.durability = '${TOKEN}'"), @"observer.toml: journal.durability: has the wrong form (the value is not shown, since it was filled in)");
+    assert_snapshot!(refused("journal = '${TOKEN}'"), @"observer.toml: journal: expected a table (the value is not shown, since it was filled in)");
+}
+
+#[test]
+fn what_is_not_there_to_fill_in_is_named_with_its_key() {
+    assert_snapshot!(refused("sinks.collector.token = '${COLLECTOR_TOKEN}'"), @"observer.toml: sinks.collector.token: environment variable COLLECTOR_TOKEN is not set");
+    assert_snapshot!(refused("sinks.a.urls = ['x', '${file:/no/such}']\ndata_dir = '${'"), @"
+    observer.toml: 2 problems
+      data_dir: there is a `${` without a `}`; a plain `$` is written `$$`
+      sinks.a.urls[1]: the file /no/such can't be read: No such file or directory (os error 2)
+    ");
+}
+
+#[test]
+fn a_slip_in_the_toml_is_shown_with_its_line() {
+    assert_snapshot!(refused("[server]\nlisten = 127.0.0.1:3800\n"), @"
+    observer.toml: TOML parse error at line 2, column 15
+      |
+    2 | listen = 127.0.0.1:3800
+      |               ^^^^^^^^^
+    invalid float, expected nothing
+    ");
+    assert_snapshot!(refused("[server]\nlisten = 'a'\nlisten = 'b'\n"), @"
+    observer.toml: TOML parse error at line 3, column 1
+      |
+    3 | listen = 'b'
+      | ^^^^^^
+    duplicate key
+    ");
+}
+
+#[test]
+fn a_file_that_was_named_has_to_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |name: &str| {
+        let path = folder.path().join(name);
+        let error = Config::load(Some(&path)).unwrap_err();
+        observer_core::report(&error).replace(folder.path().to_str().unwrap(), "…")
+    };
+    assert_snapshot!(error("gone.toml"), @"the configuration file …/gone.toml does not exist");
+    assert_snapshot!(error("."), @"the configuration file …/. can't be read: Is a directory (os error 21)");
+    std::fs::write(folder.path().join("latin.toml"), b"data_dir = '\xe9'").unwrap();
+    assert_snapshot!(error("latin.toml"), @"the configuration file …/latin.toml can't be read: stream did not contain valid UTF-8");
+    std::fs::write(folder.path().join("good.toml"), "data_dir = 'd'").unwrap();
+    let config = Config::load(Some(&folder.path().join("good.toml"))).unwrap();
+    assert_eq!(config.data_dir, Path::new("d"));
+    assert_eq!(config.origin, Some(folder.path().join("good.toml")));
+}

@@ -1,0 +1,104 @@
+//! What an operator decides: a TOML file, checked.
+//!
+//! ```toml
+//! data_dir = "observer-data"      # where the rest goes unless it says otherwise
+//!
+//! [server]
+//! listen = ["127.0.0.1:3800", "[::1]:3800"]    # one address, or several
+//! max_body = "1MiB"
+//! body_timeout = "10s"            # a body has to arrive within
+//! header_timeout = "10s"
+//! ingest_timeout = "2500ms"       # how long a producer waits for the journal before it gets 503
+//! shutdown_timeout = "20s"        # how long sinks may go on with what they have when the program ends
+//!
+//! [ingest]
+//! dedup = { window = "24h", max_keys = 500_000 }
+//! require = { bot = ["cycle_id", "sig_hash"] }  # what a source's events must have; `bot = []` for nothing
+//!
+//! [journal]
+//! path = "observer-data/journal"
+//! durability = "fsync"            # what an answer promises: fsync | write
+//! max_size = "10GiB"
+//! retain = "24h"
+//! segment_size = "64MiB"
+//!
+//! [sinks.archive]
+//! type = "file"
+//! path = "observer-data/events/{date}.jsonl"
+//! required = true
+//! start = "earliest"
+//! ```
+//!
+//! Every key may be left out. Relative paths start at the folder that the program was started in. Without any `[sinks]` there are an
+//! archive and metrics. In strings, `${NAME}`, `${NAME:-default}` and `${file:PATH}` are filled in.
+
+mod check;
+mod default;
+mod error;
+pub(crate) mod fill;
+mod ingest;
+mod journal;
+pub(crate) mod key;
+mod load;
+pub(crate) mod read;
+mod server;
+mod sinks;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use error::{ConfigError, Problem};
+pub use ingest::{DedupConfig, EventField, IngestConfig};
+pub use journal::{Durability, JournalConfig};
+pub use load::DEFAULT_FILE;
+pub use server::ServerConfig;
+pub use sinks::SinkTable;
+
+/// All that can be configured.
+///
+/// ```
+/// use observer::Config;
+///
+/// let config = Config::parse("[journal]\nmax_size = \"1GiB\"\nretain = \"1h\"")?;
+/// assert_eq!(config.journal.max_size, 1 << 30);
+/// assert_eq!(config.journal.path.to_str(), Some("observer-data/journal"));
+/// assert_eq!(config.sinks.keys().collect::<Vec<_>>(), ["archive", "prometheus"]);
+/// # Ok::<(), observer::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that this came from; `None` where no file was there.
+    pub origin: Option<PathBuf>,
+    /// Where everything goes that has no path of its own.
+    pub data_dir: PathBuf,
+    /// How producers and readers are served.
+    pub server: ServerConfig,
+    /// How events are taken in.
+    pub ingest: IngestConfig,
+    /// Where events are made durable.
+    pub journal: JournalConfig,
+    /// Where events go: the operator's name for each sink, and its table.
+    pub sinks: BTreeMap<String, SinkTable>,
+}
+
+impl Config {
+    /// A folder for what the sink of this name keeps beside its data.
+    #[must_use]
+    pub fn state_dir(&self, sink: &str) -> PathBuf {
+        self.data_dir.join("sinks").join(sink)
+    }
+
+    /// Whether the values can be. A configuration that was read from a file is checked already.
+    ///
+    /// # Errors
+    /// Everything that can't be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let problems = check::problems(self);
+        if problems.is_empty() { Ok(()) } else { Err(self.invalid(problems)) }
+    }
+
+    pub(crate) fn invalid(&self, problems: Vec<Problem>) -> ConfigError {
+        ConfigError::Invalid { origin: self.origin.clone(), problems }
+    }
+}

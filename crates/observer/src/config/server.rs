@@ -1,0 +1,91 @@
+//! How producers and readers are served.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use observer_core::units;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+
+/// How producers and readers are served.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where to listen. Both loopbacks by default, since `localhost` may mean either.
+    #[serde(deserialize_with = "addresses")]
+    pub listen: Vec<SocketAddr>,
+    /// The largest body of one event, in bytes.
+    #[serde(deserialize_with = "units::size")]
+    pub max_body: u64,
+    /// How long a body may take to arrive.
+    #[serde(deserialize_with = "units::duration")]
+    pub body_timeout: Duration,
+    /// How long a request's head may take to arrive.
+    #[serde(deserialize_with = "units::duration")]
+    pub header_timeout: Duration,
+    /// How long a producer waits for the journal before it is answered with 503. The client in the field gives up after 3 s.
+    #[serde(deserialize_with = "units::duration")]
+    pub ingest_timeout: Duration,
+    /// How long requests and deliveries that are under way may go on when the program ends.
+    #[serde(deserialize_with = "units::duration")]
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![([127, 0, 0, 1], 3800).into(), ([0, 0, 0, 0, 0, 0, 0, 1], 3800).into()],
+            max_body: 1 << 20,
+            body_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            ingest_timeout: Duration::from_millis(2500),
+            shutdown_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// An address with its port. The error says what is missing.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => format!("the address {text:?} has no port; write \"{}\"", SocketAddr::new(ip, 3800)),
+        Err(_) => {
+            format!("{text:?} is not an IP address with its port, such as \"127.0.0.1:3800\" or \"[::1]:3800\"")
+        }
+    })
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    deserializer.deserialize_any(OneOrMore)
+}
+
+struct OneOrMore;
+
+impl<'de> Visitor<'de> for OneOrMore {
+    type Value = Vec<SocketAddr>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address with its port, such as \"127.0.0.1:3800\", or a list of them")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        address(text).map(|address| vec![address]).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut addresses = Vec::new();
+        while let Some(Address(address)) = list.next_element()? {
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+}
+
+struct Address(SocketAddr);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        address(&text).map(Self).map_err(D::Error::custom)
+    }
+}

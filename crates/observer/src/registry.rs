@@ -1,0 +1,214 @@
+//! Which types of sinks there are, and how a table becomes sinks.
+
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use observer_core::{BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings};
+
+use crate::config::key::KeyPath;
+use crate::config::read::{NOT_SHOWN, Reader};
+use crate::config::{Config, ConfigError, Problem, SinkTable};
+use crate::suggest;
+
+/// The types of sinks that a configuration can name.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
+/// # struct Nats;
+/// # #[async_trait::async_trait]
+/// # impl EventSink for Nats {
+/// #     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> { Ok(Receipt::accepted()) }
+/// #     async fn flush(&self) -> Result<(), SinkError> { Ok(()) }
+/// #     async fn check(&self) -> Result<(), SinkError> { Ok(()) }
+/// # }
+/// # #[derive(serde::Deserialize)]
+/// # #[serde(deny_unknown_fields)]
+/// # struct NatsConfig { subject: String }
+/// # impl SinkConfig for NatsConfig {
+/// #     const TYPE: &'static str = "nats";
+/// #     fn build(self, _: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
+/// #         Ok(vec![SinkPart::whole(Arc::new(Nats))])
+/// #     }
+/// # }
+/// use observer::{Config, Registry};
+///
+/// let registry = Registry::new().with::<NatsConfig>();
+/// let config = Config::parse("[sinks.bus]\ntype = \"nats\"\nsubject = \"outcomes\"")?;
+/// let sinks = registry.build_all(&config)?;
+/// assert_eq!(sinks[0].name, "bus");
+/// # Ok::<(), observer::ConfigError>(())
+/// ```
+#[derive(Default)]
+pub struct Registry {
+    types: BTreeMap<&'static str, Builder>,
+}
+
+type Builder = Box<dyn Fn(&Reader<'_>, toml::Table, &SinkContext) -> Result<Vec<SinkPart>, Vec<Problem>> + Send + Sync>;
+
+/// A sink as it stands in the configuration, ready to be fed.
+pub struct BuiltSink {
+    /// Its name: the operator's, and the part's where there are several (`collector/logs`).
+    pub name: String,
+    /// What `type` says.
+    pub type_name: &'static str,
+    /// The sink.
+    pub sink: Arc<dyn EventSink>,
+    /// The keys that every sink has, with the sink's own batches where the operator says nothing.
+    pub settings: SinkSettings,
+}
+
+impl fmt::Debug for BuiltSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, type_name, sink: _, settings } = self;
+        f.debug_struct("BuiltSink")
+            .field("name", name)
+            .field("type_name", type_name)
+            .field("settings", settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a table is no sink.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct SinkConfigError {
+    /// What is wrong; at least one.
+    pub problems: Vec<Problem>,
+}
+
+impl Registry {
+    /// No types at all.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Know this type of sink too.
+    #[must_use]
+    pub fn with<C: SinkConfig>(self) -> Self {
+        self.with_builder(C::build)
+    }
+
+    /// Know this type of sink too, built by something that knows more than its configuration does.
+    #[must_use]
+    pub fn with_builder<C, F>(mut self, build: F) -> Self
+    where
+        C: SinkConfig,
+        F: Fn(C, &SinkContext) -> Result<Vec<SinkPart>, BuildError> + Send + Sync + 'static,
+    {
+        let builder: Builder = Box::new(move |reader, own, context| {
+            let config = reader.read::<C>(own)?;
+            build(config, context).map_err(|BuildError { key, problem }| {
+                let path = KeyPath::of(key.split('.'));
+                vec![Problem::new(reader.at.join(&path), reader.unless_secret(&path, problem))]
+            })
+        });
+        self.types.insert(C::TYPE, builder);
+        self
+    }
+
+    /// The names of the known types.
+    pub fn types(&self) -> impl Iterator<Item = &'static str> {
+        self.types.keys().copied()
+    }
+
+    /// Build every sink of the configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn build_all(&self, config: &Config) -> Result<Vec<BuiltSink>, ConfigError> {
+        let (mut sinks, mut problems) = (Vec::new(), Vec::new());
+        for (name, table) in &config.sinks {
+            let context = SinkContext { name: name.clone(), state_dir: config.state_dir(name) };
+            match self.build(name, table, &context) {
+                Ok(built) => sinks.extend(built),
+                Err(error) => problems.extend(error.problems),
+            }
+        }
+        if problems.is_empty() { Ok(sinks) } else { Err(config.invalid(problems)) }
+    }
+
+    /// Build one sink, or the several that its table stands for.
+    ///
+    /// # Errors
+    /// Its type isn't known, or something in its table can't be.
+    pub fn build(
+        &self,
+        name: &str,
+        table: &SinkTable,
+        context: &SinkContext,
+    ) -> Result<Vec<BuiltSink>, SinkConfigError> {
+        let at = KeyPath::of(["sinks", name]);
+        let SinkTable { table, filled } = table;
+        let (type_name, builder) = self.type_of(table, &at).map_err(|(key, message)| {
+            let message = if filled.touches(&KeyPath::of(["type"])) { NOT_SHOWN.to_owned() } else { message };
+            SinkConfigError { problems: vec![Problem::new(key, message)] }
+        })?;
+        let (mut shared, mut own) = (toml::Table::new(), toml::Table::new());
+        for (key, value) in table.iter().filter(|(key, _)| *key != "type") {
+            let part = if SinkSettings::KEYS.contains(&key.as_str()) { &mut shared } else { &mut own };
+            part.insert(key.clone(), value.clone());
+        }
+
+        let settings = Reader { at: at.clone(), filled, also_known: &[] }.read::<SinkSettings>(shared);
+        let settings = settings.and_then(|settings| match settings::problems(&settings, &at) {
+            problems if problems.is_empty() => Ok(settings),
+            problems => Err(problems),
+        });
+        let parts = builder(&Reader { at, filled, also_known: &SinkSettings::KEYS }, own, context);
+        match (settings, parts) {
+            (Ok(settings), Ok(parts)) => {
+                Ok(parts.into_iter().map(|part| built(name, type_name, &settings, part)).collect())
+            }
+            (settings, parts) => {
+                let problems = [settings.err(), parts.err()].into_iter().flatten().flatten().collect();
+                Err(SinkConfigError { problems })
+            }
+        }
+    }
+
+    fn type_of(&self, table: &toml::Table, at: &KeyPath) -> Result<(&'static str, &Builder), (KeyPath, String)> {
+        let known: Vec<_> = self.types().collect();
+        let listed = known.join(", ");
+        let key = at.key("type");
+        let wanted = match table.get("type") {
+            Some(toml::Value::String(wanted)) => wanted,
+            Some(_) => return Err((key, format!("expected one of the known types in quotes: {listed}"))),
+            None => return Err((at.clone(), format!("the key `type` is missing; known types: {listed}"))),
+        };
+        let found = self.types.get_key_value(wanted.as_str());
+        found.map(|(type_name, builder)| (*type_name, builder)).ok_or_else(|| {
+            let meant = suggest::nearest(wanted, &known).map(|meant| format!("; did you mean `{meant}`?"));
+            (key, format!("unknown type {wanted:?}; known types: {listed}{}", meant.unwrap_or_default()))
+        })
+    }
+}
+
+fn built(name: &str, type_name: &'static str, settings: &SinkSettings, part: SinkPart) -> BuiltSink {
+    let name = part.name.map_or_else(|| name.to_owned(), |own| format!("{name}/{own}"));
+    let batch: BatchSettings = settings.batch.or(part.batch);
+    let mut settings = settings.clone();
+    settings.batch = batch;
+    BuiltSink { name, type_name, sink: part.sink, settings }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registry").field(&self.types.keys().collect::<Vec<_>>()).finish()
+    }
+}
+
+/// Every type of sink that comes with the observer. Event metrics are registered with `metrics`.
+#[must_use]
+pub fn with_defaults(_metrics: &prometheus::Registry) -> Registry {
+    // .with::<FileConfig>()
+    // .with_builder(move |config: PrometheusConfig, context| config.build_with(context, &metrics))
+    Registry::new()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use insta::assert_snapshot;
+use observer_core::{
+    Batch, BatchSettings, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart, Start,
+};
+use serde::Deserialize;
+
+use super::{BuiltSink, Registry};
+use crate::config::{Config, ConfigError};
+
+struct Nowhere;
+
+#[async_trait]
+impl EventSink for Nowhere {
+    async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> {
+        Ok(Receipt::accepted())
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NowhereConfig {
+    url: String,
+    #[serde(default)]
+    rotate: Rotate,
+    #[serde(default)]
+    signals: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Rotate {
+    max_size: u64,
+}
+
+impl SinkConfig for NowhereConfig {
+    const TYPE: &'static str = "nowhere";
+
+    fn build(self, _: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
+        if self.rotate.max_size == 13 {
+            return Err(BuildError::new("rotate.max_size", "must not be 13"));
+        }
+        if !self.url.starts_with("http") {
+            return Err(BuildError::new("url", format!("has no scheme: {}", self.url)));
+        }
+        let batch = BatchSettings { max_events: NonZeroUsize::new(7), max_bytes: Some(8), ..BatchSettings::default() };
+        let whole = || SinkPart::whole(Arc::new(Nowhere)).with_batch(batch);
+        if self.signals.is_empty() {
+            return Ok(vec![whole()]);
+        }
+        Ok(self.signals.into_iter().map(|signal| SinkPart { name: Some(signal.into()), ..whole() }).collect())
+    }
+}
+
+fn build(text: &str) -> Result<Vec<BuiltSink>, ConfigError> {
+    let registry = Registry::new()
+        .with::<NowhereConfig>()
+        .with_builder(|_: Other, _context: &SinkContext| Ok(vec![SinkPart::whole(Arc::new(Nowhere))]));
+    registry.build_all(&Config::parse(text)?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Other {}
+
+impl SinkConfig for Other {
+    const TYPE: &'static str = "other";
+
+    fn build(self, _: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
+        unreachable!("it is built by a closure")
+    }
+}
+
+fn refused(text: &str) -> String {
+    let message = build(text).unwrap_err().to_string();
+    assert!(!message.contains("hunter2"), "a secret shows in {message}");
+    message
+}
+
+#[test]
+fn a_table_becomes_a_sink_with_its_settings() {
+    let sinks = build(
+        r#"
+        [sinks.a]
+        type = "nowhere"
+        url = "http://x"
+        start = "earliest"
+        batch = { max_events = 3, linger = "2s" }
+        filter = { ok = false }
+        [sinks.b]
+        type = "nowhere"
+        url = "http://x"
+        signals = ["logs", "traces"]
+        [sinks.c]
+        type = "other"
+        "#,
+    )
+    .unwrap();
+    let names: Vec<_> = sinks.iter().map(|sink| (sink.name.as_str(), sink.type_name)).collect();
+    assert_eq!(names, [("a", "nowhere"), ("b/logs", "nowhere"), ("b/traces", "nowhere"), ("c", "other")]);
+    let settings = &sinks[0].settings;
+    assert_eq!(settings.start, Start::Earliest);
+    assert_eq!(settings.filter.ok, Some(false));
+    assert_eq!(settings.batch.max_events, NonZeroUsize::new(3), "the operator's");
+    assert_eq!(settings.batch.max_bytes, Some(8), "the sink's own");
+    assert_eq!(settings.batch.linger.unwrap().as_secs(), 2);
+}
+
+#[test]
+fn a_type_that_is_not_known_is_answered_with_those_that_are() {
+    assert_snapshot!(refused("sinks.x.type = 'nowere'"), @r#"configuration: sinks.x.type: unknown type "nowere"; known types: nowhere, other; did you mean `nowhere`?"#);
+    assert_snapshot!(refused("sinks.x.type = 'nats'"), @r#"configuration: sinks.x.type: unknown type "nats"; known types: nowhere, other"#);
+    assert_snapshot!(refused("sinks.x.type = 3"), @"configuration: sinks.x.type: expected one of the known types in quotes: nowhere, other");
+    assert_snapshot!(refused("sinks.x.url = 'http://x'"), @"configuration: sinks.x: the key `type` is missing; known types: nowhere, other");
+    assert_snapshot!(refused("sinks.x.type = '${NO_SUCH_VARIABLE:-hunter2}'"), @"configuration: sinks.x.type: has the wrong form (the value is not shown, since it was filled in)");
+}
+
+#[test]
+fn an_unknown_key_is_compared_with_the_sinks_own_and_those_of_every_sink() {
+    let refused = |line: &str| refused(&format!("[sinks.x]\ntype = 'nowhere'\nurl = 'http://x'\n{line}"));
+    assert_snapshot!(refused("ulr = 1"), @"configuration: sinks.x.ulr: unknown key; did you mean `url`?");
+    assert_snapshot!(refused("time_out = 1"), @"configuration: sinks.x.time_out: unknown key; did you mean `timeout`?");
+    assert_snapshot!(refused("colour = 1"), @"configuration: sinks.x.colour: unknown key; known keys: `url`, `rotate`, `signals`, `filter`, `batch`, `retry`, `timeout`, `required`, `start`");
+    assert_snapshot!(refused("rotate.max_sice = 1"), @"configuration: sinks.x.rotate.max_sice: unknown key; did you mean `max_size`?");
+    assert_snapshot!(refused("rotate.retry = 1"), @"configuration: sinks.x.rotate.retry: unknown key; known keys: `max_size`");
+    assert_snapshot!(refused("batch.max_event = 1"), @"configuration: sinks.x.batch.max_event: unknown key; did you mean `max_events`?");
+    assert_snapshot!(refused("filter.ok = 'no'"), @r#"configuration: sinks.x.filter.ok: expected true or false, found "no""#);
+}
+
+#[test]
+fn what_a_sink_can_not_be_built_of_is_told_with_its_key() {
+    assert_snapshot!(refused("sinks.x.type = 'nowhere'"), @"configuration: sinks.x: the key `url` is missing");
+    assert_snapshot!(refused("sinks.x = { type = 'nowhere', url = 'http://x', rotate.max_size = 13 }"), @"configuration: sinks.x.rotate.max_size: must not be 13");
+    assert_snapshot!(refused("sinks.x = { type = 'nowhere', url = 'x' }"), @"configuration: sinks.x.url: has no scheme: x");
+    assert_snapshot!(refused("sinks.x = { type = 'nowhere', url = '${NO_SUCH_VARIABLE:-hunter2}' }"), @"configuration: sinks.x.url: has the wrong form (the value is not shown, since it was filled in)");
+    assert_snapshot!(refused("sinks.x = { type = 'nowhere', url = 'http://x', signals = '${NO_SUCH_VARIABLE:-hunter2}' }"), @"configuration: sinks.x.signals: expected a list (the value is not shown, since it was filled in)");
+    assert_snapshot!(refused("[sinks.x]\ntype = 'nowhere'\nurl = 1\nretry = { initial = '0s' }\ntimeout = '0s'\n[sinks.y]\ntype = 'z'"), @r#"
+    configuration: 4 problems
+      sinks.x.timeout: must be longer than 0s
+      sinks.x.retry.initial: must be longer than 0s
+      sinks.x.url: expected a string, found 1
+      sinks.y.type: unknown type "z"; known types: nowhere, other
+    "#);
+}
