@@ -1,0 +1,69 @@
+//! How long something took, as a distribution.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The upper bounds of the buckets, in microseconds.
+const BOUNDS: [u64; 15] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000, 10_000_000,
+    30_000_000,
+];
+
+/// A histogram that many threads may add to, from 100 µs to 30 s.
+#[derive(Debug, Default)]
+pub struct Durations {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// What a [`Durations`] held at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DurationsSnapshot {
+    /// The upper bound of each bucket in seconds, and how many durations were at most as long: cumulative.
+    pub buckets: Vec<(f64, u64)>,
+    /// How many durations there were.
+    pub count: u64,
+    /// How long they were together, in seconds.
+    pub sum: f64,
+}
+
+impl Durations {
+    /// Add one.
+    pub fn record(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.partition_point(|bound| *bound < micros);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// What there is by now.
+    #[must_use]
+    pub fn snapshot(&self) -> DurationsSnapshot {
+        let mut count = 0;
+        let mut cumulative = |bucket: &AtomicU64| {
+            count += bucket.load(Ordering::Relaxed);
+            count
+        };
+        let buckets =
+            BOUNDS.iter().zip(&self.buckets).map(|(bound, bucket)| (*bound as f64 / 1e6, cumulative(bucket))).collect();
+        let count = cumulative(&self.buckets[BOUNDS.len()]);
+        DurationsSnapshot { buckets, count, sum: self.micros.load(Ordering::Relaxed) as f64 / 1e6 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_in_the_first_bucket_that_it_fits() {
+        let durations = Durations::default();
+        for micros in [100, 101, 40_000_000] {
+            durations.record(Duration::from_micros(micros));
+        }
+        let snapshot = durations.snapshot();
+        assert_eq!(snapshot.buckets[..2], [(0.0001, 1), (0.00025, 2)]);
+        assert_eq!((snapshot.buckets.last().unwrap().1, snapshot.count), (2, 3));
+        assert!((snapshot.sum - 40.000_201).abs() < 1e-9);
+    }
+}

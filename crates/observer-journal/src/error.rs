@@ -1,0 +1,70 @@
+//! What can go wrong, and what it means for the caller.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a journal could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process (or another journal in this one) has it.
+    #[error("the journal at {} is in use by another process", .dir.display())]
+    InUse {
+        /// Where the journal is.
+        dir: PathBuf,
+    },
+    /// The files can't be reached.
+    #[error("can't {action} {}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Why records were not taken. None of them was; the same ones may be offered again later.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The size limit is reached, and someone who must have everything is not done with the oldest segment.
+    #[error("the journal is full: it holds its {max_size} bytes, and `{holder}` still needs the oldest of them")]
+    Full {
+        /// The limit, in bytes.
+        max_size: u64,
+        /// Who is not done.
+        holder: String,
+    },
+    /// A write failed and was rolled back. The next one may succeed.
+    #[error("the journal can't write to {}", .path.display())]
+    Write {
+        /// To which file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// A sync failed, so that the file can't be trusted any more; a fresh one is tried from time to time.
+    #[error("the journal can't make {} durable", .path.display())]
+    Sync {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// Too much is waiting to be written already.
+    #[error("too much is waiting to be written to the journal")]
+    Busy,
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+}

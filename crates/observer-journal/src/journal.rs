@@ -1,0 +1,271 @@
+//! The journal as others see it.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::durations::DurationsSnapshot;
+use crate::error::{AppendError, OpenError};
+use crate::log::Log;
+use crate::options::{Durability, Options, Runner};
+use crate::positions::{Stored, keep_reserve};
+use crate::reader::Reader;
+use crate::recovery::{self, Recovery};
+use crate::shared::{Hold, Shared};
+use crate::writer::Writer;
+use crate::{Append, Key};
+
+/// A durable log of records, and how far each of its readers has come.
+///
+/// Its methods block on files, but for [`append`](Self::append) where a thread does the writing.
+pub struct Journal {
+    shared: Arc<Shared>,
+    log: Arc<Mutex<Log>>,
+    writer: Option<Writer>,
+    /// One at a time: the file of positions is replaced as a whole.
+    storing: Mutex<()>,
+    _lock: Box<dyn std::any::Any + Send + Sync>,
+}
+
+/// What a journal holds at one moment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct JournalStatus {
+    /// The last committed record; 0 before the first.
+    pub head: u64,
+    /// The oldest record that is still there; one past the head when there is none.
+    pub oldest: u64,
+    /// The size of all segments.
+    pub bytes: u64,
+    /// How many segments there are.
+    pub segments: usize,
+    /// Why the last commit failed, if it did.
+    pub failure: Option<AppendError>,
+    /// How long it took to make commits durable.
+    pub syncs: DurationsSnapshot,
+}
+
+impl Journal {
+    /// Open the journal, or begin one where there is none.
+    ///
+    /// # Errors
+    /// When another process has it, or its files can't be reached. Corrupt files are no error: what can be read is served, and what can't is told.
+    pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
+        let (fs, dir, runner) = (options.fs.clone(), options.dir.clone(), options.runner);
+        fs.create_dir_all(&dir).map_err(OpenError::io("create the folder", &dir))?;
+        let path = dir.join("lock");
+        let lock = fs.lock(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse { dir },
+            _ => OpenError::io("lock", &path)(error),
+        })?;
+        let (shared, log, recovery) = recovery::open(options)?;
+        let log = Arc::new(Mutex::new(log));
+        let writer = match runner {
+            Runner::Caller => None,
+            Runner::Thread => Some(Writer::start(log.clone()).map_err(OpenError::io("start a thread for", &path))?),
+        };
+        Ok((Self { shared, log, writer, storing: Mutex::default(), _lock: lock }, recovery))
+    }
+
+    /// Have records committed: all or none. Their `done` is called when that is decided, in the order of commits, and must not block.
+    pub fn append(&self, append: Append) {
+        match &self.writer {
+            Some(writer) => writer.append(append),
+            None => self.log().commit(vec![append]),
+        }
+    }
+
+    /// What an answer to an append promises.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.shared.options.durability
+    }
+
+    /// The last committed record; 0 before the first.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.shared.head()
+    }
+
+    /// The oldest record that is still there; one past the head when there is none.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        let oldest = self.shared.segments().front().map(|segment| segment.name.first_seq);
+        oldest.unwrap_or_else(|| self.head() + 1)
+    }
+
+    /// The epoch in which positions are counted now.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.shared.places().positions.epoch()
+    }
+
+    /// Read the records after `after`.
+    #[must_use]
+    pub fn reader(&self, after: u64) -> Reader {
+        Reader::new(self.shared.clone(), after)
+    }
+
+    /// The keys of the last records: at most `max`, none received before `since` (microseconds); oldest first.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn recent_keys(&self, max: usize, since: u64) -> io::Result<Vec<(u64, Key)>> {
+        let segments: Vec<_> = self.shared.segments().iter().copied().collect();
+        let mut last = self.head();
+        let mut groups = Vec::new();
+        let mut count = 0;
+        for segment in segments.iter().rev() {
+            let keys = segment.keys(&*self.shared.fs, &self.shared.dir, last)?;
+            last = segment.name.first_seq - 1;
+            count += keys.len();
+            let reached = keys.first().is_some_and(|(_, key)| key.received_at < since);
+            groups.push(keys);
+            if count >= max || reached {
+                break;
+            }
+        }
+        let keys = groups.into_iter().rev().flatten().filter(|(_, key)| key.received_at >= since);
+        Ok(keys.skip(count.saturating_sub(max)).collect())
+    }
+
+    /// Where every reader stands, also those that are not there now.
+    #[must_use]
+    pub fn readers(&self) -> Vec<(String, Stored)> {
+        let places = self.shared.places();
+        places.positions.readers.iter().map(|(name, stored)| (name.clone(), stored.clone())).collect()
+    }
+
+    /// Where a reader stands, in terms of the present epoch.
+    #[must_use]
+    pub fn stored(&self, name: &str) -> Option<Stored> {
+        let places = self.shared.places();
+        let stored = places.positions.readers.get(name)?;
+        let seq = places.positions.resolve(stored.epoch, stored.seq)?;
+        Some(Stored { epoch: places.positions.epoch(), seq, state: stored.state.clone() })
+    }
+
+    /// A position that a reader kept by itself, in terms of the present epoch; `None` where this journal never had its epoch.
+    ///
+    /// `delivered` is how far the reader has been served since the journal was opened. A position past that and past the head at opening
+    /// speaks of records that were lost: a new epoch begins there.
+    #[must_use]
+    pub fn resolve(&self, epoch: u64, seq: u64, delivered: u64) -> Option<u64> {
+        let mut places = self.shared.places();
+        let resolved = places.positions.resolve(epoch, seq)?;
+        let known = self.shared.opened_head.max(delivered);
+        if epoch != places.positions.epoch() || resolved <= known {
+            return Some(resolved.min(known));
+        }
+        let head = self.shared.opened_head;
+        tracing::error!(
+            position = seq,
+            head,
+            "a sink has more than the journal had when it was opened; a new epoch begins"
+        );
+        let now = (self.shared.options.clock)();
+        // Those that were served since are right about where they stand.
+        let before: Vec<_> = places.positions.readers.keys().cloned().collect();
+        let standing: Vec<_> = before
+            .into_iter()
+            .filter_map(|name| {
+                let stored = places.positions.readers.get(&name)?;
+                Some((name.clone(), places.positions.resolve(stored.epoch, stored.seq)?))
+            })
+            .collect();
+        places.positions.begin_epoch(now, head);
+        let epoch = places.positions.epoch();
+        for (name, seq) in standing {
+            if let Some(stored) = places.positions.readers.get_mut(&name) {
+                (stored.epoch, stored.seq) = (epoch, seq);
+            }
+        }
+        Some(head)
+    }
+
+    /// Keep segments for this reader from now on.
+    pub fn hold(&self, name: &str, hold: Hold) {
+        self.shared.places().held.insert(name.to_owned(), hold);
+    }
+
+    /// Keep no segments for this reader any more. Its position stays.
+    pub fn release(&self, name: &str) {
+        self.shared.places().held.remove(name);
+    }
+
+    /// Forget where a reader stands.
+    pub fn forget(&self, name: &str) {
+        let mut places = self.shared.places();
+        places.held.remove(name);
+        places.positions.readers.remove(name);
+    }
+
+    /// Set where a reader stands, with bytes of its own. Durable after the next [`maintain`](Self::maintain).
+    pub fn set_position(&self, name: &str, seq: u64, state: Bytes) {
+        let mut places = self.shared.places();
+        let epoch = places.positions.epoch();
+        places.positions.readers.insert(name.to_owned(), Stored { epoch, seq, state });
+    }
+
+    /// Make positions durable, give back what no one needs, and find out whether a failure is over. Meant to be called once a second, and last.
+    ///
+    /// # Errors
+    /// What could not be done. The next call tries again.
+    pub fn maintain(&self) -> Result<(), AppendError> {
+        let failed = |source: io::Error| AppendError::Write { path: self.shared.dir.clone(), source: Arc::new(source) };
+        let _one_at_a_time = self.storing.lock().expect("nothing panics while it stores positions");
+        if self.shared.options.durability == Durability::Write {
+            self.log().sync()?;
+        }
+        self.log().probe();
+        let places = self.shared.places();
+        let changed = (places.positions != places.durable).then(|| places.positions.clone());
+        drop(places);
+        if let Some(positions) = changed {
+            positions.store(&*self.shared.fs, &self.shared.dir).map_err(failed)?;
+            self.shared.places().durable = positions;
+            let _ = keep_reserve(&*self.shared.fs, &self.shared.dir);
+        }
+        self.shared.retire().map_err(failed)
+    }
+
+    /// What the journal holds now.
+    #[must_use]
+    pub fn status(&self) -> JournalStatus {
+        let (bytes, segments) = (self.shared.bytes(), self.shared.segments().len());
+        JournalStatus {
+            head: self.head(),
+            oldest: self.oldest(),
+            bytes,
+            segments,
+            failure: self.shared.failure().clone(),
+            syncs: self.shared.syncs.snapshot(),
+        }
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().expect("nothing panics while it writes to the journal")
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("dir", &self.shared.dir).field("head", &self.head()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Journal {
+    /// What was appended is committed, what was set is stored.
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.stop();
+        }
+        if let Err(error) = self.maintain() {
+            tracing::warn!(%error, "the last positions are not durable; some records will be read again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! The writing end: puts groups of records into blocks, and blocks into segments.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::AppendError;
+use crate::format::{BLOCKS, BlockBuilder, Salt, SegmentHeader, encode_footer};
+use crate::fs::{File, OpenMode};
+use crate::options::Durability;
+use crate::segment::{Segment, SegmentName};
+use crate::shared::Shared;
+use crate::{Append, Commit, Key};
+
+/// A fresh segment begins after this many records, so that the keys kept for its footer stay small.
+const MAX_RECORDS: usize = 256 * 1024;
+/// How long a fresh segment is not tried after a failed sync, in microseconds: at first, and at most.
+const PAUSE: (u64, u64) = (100_000, 30_000_000);
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    block: BlockBuilder,
+    /// After a failed sync: when a fresh segment may be tried, and how long the pause was.
+    paused: Option<(u64, u64)>,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) name: SegmentName,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) salt: Salt,
+    pub(crate) epoch: u64,
+    /// Where the next block goes.
+    pub(crate) end: u64,
+    pub(crate) keys: Vec<Key>,
+    /// Something was written since the last sync.
+    pub(crate) unsynced: bool,
+}
+
+impl Log {
+    pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>) -> Self {
+        Self { shared, active, block: BlockBuilder::default(), paused: None }
+    }
+
+    /// Write a group as one block, make it durable, and answer each part of it, in order.
+    pub(crate) fn commit(&mut self, group: Vec<Append>) {
+        self.block.clear();
+        group.iter().flat_map(|append| &append.records).for_each(|record| self.block.push(record));
+        let result = self.write(&group);
+        *self.shared.failure() = result.as_ref().err().cloned();
+        match result {
+            Err(error) => {
+                for append in group {
+                    (append.done)(Err(error.clone()));
+                }
+            }
+            Ok(mut first_seq) => {
+                for append in group {
+                    let count = append.records.len() as u64;
+                    (append.done)(Ok(Commit { first_seq, records: append.records }));
+                    first_seq += count;
+                }
+            }
+        }
+    }
+
+    /// The first sequence number of the group.
+    fn write(&mut self, group: &[Append]) -> Result<u64, AppendError> {
+        let first_seq = self.shared.head() + 1;
+        let count = group.iter().map(|append| append.records.len() as u64).sum::<u64>();
+        self.prepare()?;
+        self.shared.make_room(self.block.size() as u64)?;
+        let active = self.active.as_mut().expect("prepare() leaves a segment to write to");
+        let path = || active.name.path(&self.shared.dir);
+
+        let block = self.block.finish(active.salt, active.epoch, first_seq);
+        if let Err(source) = active.file.write_at(block, active.end) {
+            let error = AppendError::Write { path: path(), source: Arc::new(source) };
+            if let Err(error) = active.file.truncate(active.end) {
+                tracing::error!(segment = %active.name, %error, "a partial write could not be rolled back; a fresh segment is begun");
+                self.give_up();
+            }
+            return Err(error);
+        }
+        match self.shared.options.durability {
+            Durability::Write => active.unsynced = true,
+            Durability::Fsync => {
+                let begun = Instant::now();
+                let synced = active.file.sync();
+                self.shared.syncs.record(begun.elapsed());
+                if let Err(source) = synced {
+                    let error = AppendError::Sync { path: path(), source: Arc::new(source) };
+                    self.poison();
+                    return Err(error);
+                }
+            }
+        }
+        active.end += block.len() as u64;
+        let end = active.end;
+        active.keys.extend(group.iter().flat_map(|append| &append.records).map(crate::Record::key));
+        if let Some(segment) = self.shared.segments().back_mut() {
+            segment.size = end;
+        }
+        self.paused = None;
+        self.shared.advance(first_seq + count - 1);
+        Ok(first_seq)
+    }
+
+    /// See to it that there is a segment with room for the block.
+    fn prepare(&mut self) -> Result<(), AppendError> {
+        if let Some(active) = &self.active {
+            let full = active.end + self.block.size() as u64 > self.shared.options.segment_limit()
+                || active.keys.len() >= MAX_RECORDS;
+            if !full || active.end == BLOCKS {
+                return Ok(());
+            }
+            self.seal()?;
+        }
+        let now = (self.shared.options.clock)();
+        if let Some((until, _)) = self.paused
+            && now < until
+            && let Some(error) = &*self.shared.failure()
+        {
+            return Err(error.clone());
+        }
+        let first_seq = self.shared.head() + 1;
+        let mut segments = self.shared.segments();
+        // A segment that was given up before its first commit holds nothing.
+        let generation = match segments.back() {
+            Some(last) if last.name.first_seq == first_seq => {
+                let name = last.name;
+                segments.pop_back();
+                let _ = self.shared.fs.remove(&name.path(&self.shared.dir));
+                name.generation + 1
+            }
+            _ => 0,
+        };
+        drop(segments);
+        let name = SegmentName { first_seq, generation };
+        let epoch = self.shared.places().positions.epoch();
+        match create(&self.shared, name, epoch, now) {
+            Ok((segment, active)) => {
+                self.shared.segments().push_back(segment);
+                self.active = Some(active);
+                Ok(())
+            }
+            Err(source) => {
+                self.pause(now);
+                Err(AppendError::Write { path: name.path(&self.shared.dir), source: Arc::new(source) })
+            }
+        }
+    }
+
+    /// Put the footer under the present segment, which is written to no more.
+    fn seal(&mut self) -> Result<(), AppendError> {
+        let Some(active) = self.active.take() else { return Ok(()) };
+        let footer = encode_footer(active.salt, active.name.first_seq, &active.keys);
+        let result = active.file.write_at(&footer, active.end).and_then(|()| active.file.sync());
+        match result {
+            Ok(()) => {
+                if let Some(segment) = self.shared.segments().back_mut() {
+                    segment.size = active.end + footer.len() as u64;
+                }
+            }
+            // Without a footer the blocks are read instead; with unsynced blocks, the sync mattered.
+            Err(source) if active.unsynced => {
+                let path = active.name.path(&self.shared.dir);
+                return Err(AppendError::Sync { path, source: Arc::new(source) });
+            }
+            Err(error) => {
+                tracing::warn!(segment = %active.name, %error, "the segment stays without its footer");
+                let _ = active.file.truncate(active.end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Make durable what was only written.
+    pub(crate) fn sync(&mut self) -> Result<(), AppendError> {
+        let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else { return Ok(()) };
+        let begun = Instant::now();
+        let synced = active.file.sync();
+        self.shared.syncs.record(begun.elapsed());
+        match synced {
+            Ok(()) => {
+                active.unsynced = false;
+                Ok(())
+            }
+            Err(source) => {
+                let path = active.name.path(&self.shared.dir);
+                self.poison();
+                Err(AppendError::Sync { path, source: Arc::new(source) })
+            }
+        }
+    }
+
+    /// After a failed commit: find out whether the next one would work, so that producers can be told to come back.
+    pub(crate) fn probe(&mut self) {
+        const SIZE: usize = 4096;
+        if self.shared.failure().is_none() {
+            return;
+        }
+        self.block.clear();
+        let works = self.prepare().and_then(|()| self.shared.make_room(SIZE as u64)).is_ok();
+        let Some(active) = self.active.as_ref().filter(|_| works) else { return };
+        let written = active.file.write_at(&[0; SIZE], active.end);
+        if let Err(error) = active.file.truncate(active.end) {
+            tracing::error!(segment = %active.name, %error, "a probe could not be taken back; a fresh segment is begun");
+            self.give_up();
+        } else if written.is_ok() {
+            *self.shared.failure() = None;
+        }
+    }
+
+    /// After a failed sync the page cache may say what the disk doesn't hold: nothing more goes into that file.
+    fn poison(&mut self) {
+        self.give_up();
+        self.pause((self.shared.options.clock)());
+    }
+
+    fn give_up(&mut self) {
+        self.active = None;
+    }
+
+    fn pause(&mut self, now: u64) {
+        let pause = self.paused.map_or(PAUSE.0, |(_, last)| (last * 2).min(PAUSE.1));
+        self.paused = Some((now + pause, pause));
+    }
+}
+
+/// Begin a segment: its header is durable, and so is its name.
+fn create(shared: &Shared, name: SegmentName, epoch: u64, now: u64) -> io::Result<(Segment, Active)> {
+    let header =
+        SegmentHeader { epoch, first_seq: name.first_seq, created_at: now, salt: shared.options.salt(name.first_seq) };
+    let path = name.path(&shared.dir);
+    let file = shared.fs.open(&path, OpenMode::Create)?;
+    let begun =
+        file.write_at(&header.encode(), 0).and_then(|()| file.sync()).and_then(|()| shared.fs.sync_dir(&shared.dir));
+    if let Err(error) = begun {
+        let _ = shared.fs.remove(&path);
+        return Err(error);
+    }
+    let segment = Segment { name, header, size: BLOCKS };
+    let active = Active { name, file, salt: header.salt.into(), epoch, end: BLOCKS, keys: Vec::new(), unsynced: false };
+    Ok((segment, active))
+}

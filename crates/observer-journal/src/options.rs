@@ -1,0 +1,134 @@
+//! How a journal is opened.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::fs::{Disk, FileSystem};
+
+/// Microseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What an answer to an append promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The records are on disk (`fdatasync`).
+    #[default]
+    Fsync,
+    /// The records are with the operating system: they survive the end of the process, not a power cut.
+    Write,
+}
+
+/// Who does the writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Runner {
+    /// A thread of its own, which commits what has gathered as one group.
+    #[default]
+    Thread,
+    /// The caller of `append`, before it returns: for memory, and for tests in which one thing follows another.
+    Caller,
+}
+
+/// Where a journal is and how it behaves.
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) dir: PathBuf,
+    pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) durability: Durability,
+    pub(crate) runner: Runner,
+    pub(crate) max_size: u64,
+    pub(crate) segment_size: u64,
+    pub(crate) retain: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) seed: Option<u64>,
+}
+
+impl Options {
+    /// A journal in the folder `dir`: `fsync`, at most 10 GiB in segments of 64 MiB, kept for 24 hours.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let clock = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        };
+        Self {
+            dir: dir.into(),
+            fs: Arc::new(Disk),
+            durability: Durability::default(),
+            runner: Runner::default(),
+            max_size: 10 << 30,
+            segment_size: 64 << 20,
+            retain: Duration::from_secs(24 * 60 * 60),
+            clock: Arc::new(clock),
+            seed: None,
+        }
+    }
+
+    /// On another file system than the disk.
+    #[must_use]
+    pub fn file_system(self, fs: impl FileSystem) -> Self {
+        Self { fs: Arc::new(fs), ..self }
+    }
+
+    /// What an answer promises.
+    #[must_use]
+    pub fn durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
+    /// Who does the writing.
+    #[must_use]
+    pub fn runner(self, runner: Runner) -> Self {
+        Self { runner, ..self }
+    }
+
+    /// At most this many bytes; the oldest segments make room for new ones.
+    #[must_use]
+    pub fn max_size(self, max_size: u64) -> Self {
+        Self { max_size, ..self }
+    }
+
+    /// A fresh segment begins when one has this many bytes. Never more than an eighth of the size limit.
+    #[must_use]
+    pub fn segment_size(self, segment_size: u64) -> Self {
+        Self { segment_size, ..self }
+    }
+
+    /// Records are kept at least this long, even when everyone is done with them.
+    #[must_use]
+    pub fn retain(self, retain: Duration) -> Self {
+        Self { retain, ..self }
+    }
+
+    /// Another clock than the system's.
+    #[must_use]
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Draw salts from this seed, so that the same calls make the same bytes.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// The limit of a segment, small enough that removing the oldest gives back a part and not half.
+    pub(crate) fn segment_limit(&self) -> u64 {
+        self.segment_size.min(self.max_size / 8).max(4096)
+    }
+
+    pub(crate) fn salt(&self, first_seq: u64) -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        self.seed.map_or_else(
+            || RandomState::new().hash_one(first_seq),
+            |seed| (seed ^ first_seq).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        )
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("dir", &self.dir).field("durability", &self.durability).finish_non_exhaustive()
+    }
+}

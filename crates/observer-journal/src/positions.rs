@@ -1,0 +1,228 @@
+//! How far each reader of the journal has come, in one small file.
+//!
+//! ```text
+//! file   = "OBSVPOS1" epochs:u32 epoch{epochs} readers:u32 reader{readers} crc:u32      (CRC-32C of all before it)
+//! epoch  = epoch:u64 first_seq:u64
+//! reader = name_length:u32 name epoch:u64 seq:u64 state_length:u32 state
+//! ```
+//!
+//! The file is replaced as a whole: written beside it, synced, renamed over it, the folder synced. Some space is kept in reserve in a second
+//! file, so that positions can be committed (and the journal can give space back) while the disk is full.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, Bytes};
+
+use crate::fs::{FileSystem, OpenMode};
+
+const MAGIC: [u8; 8] = *b"OBSVPOS1";
+const FILE: &str = "positions";
+const TEMPORARY: &str = "positions.new";
+const RESERVE: &str = "positions.reserve";
+const RESERVE_SIZE: usize = 64 * 1024;
+/// A journal that is restored from old copies again and again must not make the file grow.
+const MAX_EPOCHS: usize = 1_000;
+
+/// How far a reader has come, and what it keeps with that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The epoch that `seq` was counted in.
+    pub epoch: u64,
+    /// The last record that is settled.
+    pub seq: u64,
+    /// The reader's own bytes, made durable together with the position.
+    pub state: Bytes,
+}
+
+/// The history of epochs, and where every reader stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Positions {
+    /// Each epoch and the first sequence number that is counted in it, oldest first.
+    pub(crate) epochs: Vec<(u64, u64)>,
+    pub(crate) readers: BTreeMap<String, Stored>,
+}
+
+/// What was found where the file should be.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    Missing,
+    /// Not what was written; moved out of the way.
+    Corrupt {
+        moved_to: PathBuf,
+    },
+    Good(Positions),
+}
+
+impl Positions {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epochs.last().map_or(0, |(epoch, _)| *epoch)
+    }
+
+    /// Begin an epoch with the record after `head`.
+    pub(crate) fn begin_epoch(&mut self, now: u64, head: u64) {
+        let epoch = now.max(self.epoch() + 1);
+        self.epochs.push((epoch, head + 1));
+        if self.epochs.len() > MAX_EPOCHS {
+            self.epochs.remove(0);
+        }
+    }
+
+    /// A position in terms of the present epoch: what came after it was lost before a later epoch began is not there any more.
+    /// `None` for an epoch that this journal never had.
+    pub(crate) fn resolve(&self, epoch: u64, seq: u64) -> Option<u64> {
+        let at = self.epochs.iter().position(|(known, _)| *known == epoch)?;
+        let bound = self.epochs[at + 1..].iter().map(|(_, first_seq)| first_seq - 1).min();
+        Some(bound.map_or(seq, |bound| seq.min(bound)))
+    }
+
+    pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> io::Result<Loaded> {
+        let path = dir.join(FILE);
+        let file = match fs.open(&path, OpenMode::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Missing),
+            file => file?,
+        };
+        let mut bytes = vec![0; usize::try_from(file.size()?).map_err(io::Error::other)?];
+        let count = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(count);
+        if let Some(positions) = Self::decode(bytes.into()) {
+            return Ok(Loaded::Good(positions));
+        }
+        let moved_to = dir.join(format!("{FILE}.corrupt"));
+        fs.rename(&path, &moved_to)?;
+        fs.sync_dir(dir)?;
+        Ok(Loaded::Corrupt { moved_to })
+    }
+
+    /// Replace the file. The reserve is given up for it when the disk is full.
+    pub(crate) fn store(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        let bytes = self.encode();
+        match replace(fs, dir, &bytes) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                fs.remove(&dir.join(RESERVE)).map_err(|_| error)?;
+                replace(fs, dir, &bytes)
+            }
+            result => result,
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let length = |length: usize| u32::try_from(length).expect("names and states are small").to_le_bytes();
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(length(self.epochs.len()));
+        for (epoch, first_seq) in &self.epochs {
+            bytes.extend(epoch.to_le_bytes());
+            bytes.extend(first_seq.to_le_bytes());
+        }
+        bytes.extend(length(self.readers.len()));
+        for (name, stored) in &self.readers {
+            bytes.extend(length(name.len()));
+            bytes.extend(name.as_bytes());
+            bytes.extend(stored.epoch.to_le_bytes());
+            bytes.extend(stored.seq.to_le_bytes());
+            bytes.extend(length(stored.state.len()));
+            bytes.extend_from_slice(&stored.state);
+        }
+        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: Bytes) -> Option<Self> {
+        let (covered, crc) = bytes.split_last_chunk::<4>()?;
+        if crc32c::crc32c(covered).to_le_bytes() != *crc || !covered.starts_with(&MAGIC) {
+            return None;
+        }
+        let mut rest = bytes.slice(MAGIC.len()..covered.len());
+        let mut positions = Self::default();
+        for _ in 0..rest.try_get_u32_le().ok()? {
+            positions.epochs.push((rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?));
+        }
+        for _ in 0..rest.try_get_u32_le().ok()? {
+            let name = String::from_utf8(chunk(&mut rest)?.to_vec()).ok()?;
+            let (epoch, seq) = (rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?);
+            positions.readers.insert(name, Stored { epoch, seq, state: chunk(&mut rest)? });
+        }
+        rest.is_empty().then_some(positions)
+    }
+}
+
+/// Bytes that stand after their own length.
+fn chunk(rest: &mut Bytes) -> Option<Bytes> {
+    let length = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
+    (length <= rest.len()).then(|| rest.split_to(length))
+}
+
+fn replace(fs: &dyn FileSystem, dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(TEMPORARY);
+    let file = fs.open(&temporary, OpenMode::Create)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    fs.rename(&temporary, &dir.join(FILE))?;
+    fs.sync_dir(dir)
+}
+
+/// Set some space aside, if there is none yet.
+pub(crate) fn keep_reserve(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+    let path = dir.join(RESERVE);
+    match fs.open(&path, OpenMode::Read) {
+        Ok(file) if file.size()? >= RESERVE_SIZE as u64 => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = fs.open(&path, OpenMode::Create)?;
+    let written = file.write_at(&[0; RESERVE_SIZE], 0).and_then(|()| file.sync());
+    if written.is_err() {
+        fs.remove(&path)?;
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Memory;
+
+    fn positions() -> Positions {
+        let mut positions = Positions { epochs: vec![(5, 1)], ..Positions::default() };
+        let stored = Stored { epoch: 5, seq: 77, state: Bytes::from_static(b"{}") };
+        positions.readers.insert("archive".into(), stored);
+        positions
+    }
+
+    #[test]
+    fn positions_come_back_as_they_were_and_not_with_a_bit_changed() {
+        let good = positions().encode();
+        assert_eq!(Positions::decode(good.clone().into()), Some(positions()));
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            assert_eq!(Positions::decode(bad.into()), None, "byte {at}");
+            assert_eq!(Positions::decode(good[..at].to_vec().into()), None, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_corrupt_file_is_moved_away() {
+        let (fs, dir) = (Memory::default(), Path::new("j"));
+        assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Missing));
+        positions().store(&fs, dir).unwrap();
+        assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Good(good) if good == positions()));
+        fs.open(&dir.join(FILE), OpenMode::Write).unwrap().truncate(20).unwrap();
+        assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Corrupt { .. }));
+        assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Missing));
+    }
+
+    #[test]
+    fn a_position_past_the_end_of_its_epoch_is_brought_back() {
+        let mut positions = positions();
+        positions.begin_epoch(4, 50);
+        assert_eq!(positions.epochs, [(5, 1), (6, 51)]);
+        assert_eq!(positions.resolve(5, 77), Some(50));
+        assert_eq!(positions.resolve(5, 20), Some(20));
+        assert_eq!(positions.resolve(6, 77), Some(77));
+        assert_eq!(positions.resolve(9, 1), None);
+        positions.begin_epoch(9, 30);
+        assert_eq!(positions.resolve(5, 77), Some(30));
+    }
+}

@@ -1,0 +1,208 @@
+//! Opening a journal: what is there, what was torn, and where to go on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::error::OpenError;
+use crate::fs::{FileSystem, OpenMode};
+use crate::log::{Active, Log};
+use crate::options::Options;
+use crate::positions::{Loaded, Positions, keep_reserve};
+use crate::segment::{Segment, SegmentName, scan};
+use crate::shared::{Places, Shared};
+
+/// What was found when a journal was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// There was no journal; one was begun.
+    pub created: bool,
+    /// The last record.
+    pub head: u64,
+    /// How many bytes at the end were a block half written, and were cut.
+    pub torn_bytes: u64,
+    /// Records that should be there and can't be read, in the last segment. Others are told when they are come to.
+    pub lost: Vec<RangeInclusive<u64>>,
+    /// Files that are no segments any more, and were given another name.
+    pub set_aside: Vec<String>,
+    /// Some reader had come further than the journal goes: a new epoch began.
+    pub new_epoch: bool,
+    /// There were records, but no positions of readers.
+    pub positions_lost: bool,
+}
+
+pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), OpenError> {
+    let (fs, dir) = (options.fs.clone(), options.dir.clone());
+    let mut recovery = Recovery::default();
+
+    let names = segment_names(&*fs, &options)?;
+    let mut segments = read_headers(&*fs, &options, names, &mut recovery)?;
+    let loaded = Positions::load(&*fs, &dir).map_err(OpenError::io("read the positions in", &dir))?;
+    let mut positions = match loaded {
+        Loaded::Good(positions) => positions,
+        Loaded::Missing => {
+            recovery.created = segments.is_empty();
+            recovery.positions_lost = !segments.is_empty();
+            Positions::default()
+        }
+        Loaded::Corrupt { moved_to } => {
+            tracing::error!(moved_to = %moved_to.display(), "the file of positions was corrupt; sinks get again what the journal still has");
+            recovery.positions_lost = true;
+            Positions::default()
+        }
+    };
+    let (head, active) = recover_last(&*fs, &options, &mut segments, &mut recovery)?;
+    recovery.head = head;
+    settle_epoch(&mut positions, &segments, head, &options, &mut recovery);
+
+    // Positions first: segments without them look like a loss.
+    positions.store(&*fs, &dir).map_err(OpenError::io("write the positions in", &dir))?;
+    if let Err(error) = keep_reserve(&*fs, &dir) {
+        tracing::warn!(%error, "no space can be set aside for positions");
+    }
+    let places = Places { durable: positions.clone(), positions, ..Places::default() };
+    let shared = Arc::new(Shared::new(options, fs, segments, head, places));
+    let log = Log::new(shared.clone(), active);
+    Ok((shared, log, recovery))
+}
+
+/// The segments by name, each with its last generation alone.
+fn segment_names(fs: &dyn FileSystem, options: &Options) -> Result<Vec<SegmentName>, OpenError> {
+    let dir = &options.dir;
+    let listed = fs.list(dir).map_err(OpenError::io("list", dir))?;
+    let mut names: Vec<_> = listed.iter().filter_map(|name| SegmentName::parse(name)).collect();
+    names.sort_unstable();
+    let (mut kept, mut given_up) = (Vec::<SegmentName>::new(), Vec::new());
+    for name in names {
+        match kept.last_mut() {
+            Some(last) if last.first_seq == name.first_seq => given_up.push(std::mem::replace(last, name)),
+            _ => kept.push(name),
+        }
+    }
+    for name in given_up {
+        fs.remove(&name.path(dir)).map_err(OpenError::io("remove", name.path(dir)))?;
+    }
+    Ok(kept)
+}
+
+fn read_headers(
+    fs: &dyn FileSystem,
+    options: &Options,
+    names: Vec<SegmentName>,
+    recovery: &mut Recovery,
+) -> Result<VecDeque<Segment>, OpenError> {
+    let mut segments = VecDeque::new();
+    for name in names {
+        let path = name.path(&options.dir);
+        if let Some(segment) = Segment::read(fs, &options.dir, name).map_err(OpenError::io("read", &path))? {
+            segments.push_back(segment);
+            continue;
+        }
+        // Begun, and cut off before its header was durable: nothing was ever acknowledged in it.
+        let size = fs.open(&path, OpenMode::Read).and_then(|file| file.size()).map_err(OpenError::io("read", &path))?;
+        if size <= crate::format::BLOCKS {
+            fs.remove(&path).map_err(OpenError::io("remove", &path))?;
+            continue;
+        }
+        let aside = format!("{name}.corrupt");
+        tracing::error!(segment = %name, renamed_to = aside, "both headers of a segment are corrupt; its records can't be read");
+        fs.rename(&path, &options.dir.join(&aside)).map_err(OpenError::io("rename", &path))?;
+        recovery.set_aside.push(aside);
+    }
+    Ok(segments)
+}
+
+/// Find the last record, cut what was torn behind it, and make durable what is served from now on.
+fn recover_last(
+    fs: &dyn FileSystem,
+    options: &Options,
+    segments: &mut VecDeque<Segment>,
+    recovery: &mut Recovery,
+) -> Result<(u64, Option<Active>), OpenError> {
+    let Some(last) = segments.back_mut() else { return Ok((0, None)) };
+    let path = last.name.path(&options.dir);
+    let file = fs.open(&path, OpenMode::Write).map_err(OpenError::io("open", &path))?;
+    if let Some(head) = last.sealed_last(&*file).map_err(OpenError::io("read", &path))? {
+        return Ok((head, None));
+    }
+
+    let mut head = last.name.first_seq - 1;
+    let mut keys = Vec::new();
+    let mut lost = Vec::new();
+    let end = scan(last, file.clone(), |block| {
+        if block.first_seq > head + 1 {
+            lost.push(head + 1..=block.first_seq - 1);
+        }
+        head = block.last_seq;
+        keys.extend(block.keys.into_iter().map(|(_, key)| key));
+    })
+    .map_err(OpenError::io("read", &path))?;
+
+    let torn = last.size.saturating_sub(end);
+    let mended: io::Result<()> = (|| {
+        if torn > 0 {
+            file.truncate(end)?;
+        }
+        file.sync()?;
+        fs.sync_dir(&options.dir)
+    })();
+    mended.map_err(OpenError::io("sync", &path))?;
+    last.size = end;
+    recovery.torn_bytes = torn;
+    if torn > 0 {
+        tracing::warn!(segment = %last.name, offset = end, bytes = torn, "the last write was torn and is cut off");
+    }
+    for range in &lost {
+        tracing::error!(segment = %last.name, first = range.start(), last = range.end(), "records are corrupt and can't be read");
+    }
+    let complete = lost.is_empty();
+    recovery.lost = lost;
+    // A footer counts its records from the first one on, so a segment with a hole is not gone on with.
+    let active = complete.then(|| Active {
+        name: last.name,
+        file,
+        salt: last.salt(),
+        epoch: last.header.epoch,
+        end,
+        keys,
+        unsynced: false,
+    });
+    Ok((head, active))
+}
+
+fn settle_epoch(
+    positions: &mut Positions,
+    segments: &VecDeque<Segment>,
+    head: u64,
+    options: &Options,
+    recovery: &mut Recovery,
+) {
+    let now = (options.clock)();
+    if positions.epochs.is_empty() {
+        match segments.front() {
+            // The epochs before are forgotten with the positions; this one covers what is left.
+            Some(oldest) => {
+                let epoch = segments.iter().map(|segment| segment.header.epoch).max().unwrap_or_default();
+                positions.epochs.push((epoch, oldest.name.first_seq));
+            }
+            None => positions.begin_epoch(now, 0),
+        }
+        return;
+    }
+    let ahead = positions
+        .readers
+        .iter()
+        .find(|(_, stored)| positions.resolve(stored.epoch, stored.seq).is_some_and(|seq| seq > head));
+    if let Some((name, stored)) = ahead {
+        tracing::error!(
+            sink = name,
+            position = stored.seq,
+            head,
+            "the journal ends before what a sink already has; a new epoch begins"
+        );
+        positions.begin_epoch(now, head);
+        recovery.new_epoch = true;
+    }
+}

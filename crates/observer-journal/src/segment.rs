@@ -1,0 +1,150 @@
+//! The segments of a journal: which there are, and what each holds.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::Key;
+use crate::cursor::{Cursor, Step};
+use crate::format::{BLOCKS, Salt, SegmentHeader, TRAILER, Trailer};
+use crate::fs::{File, FileSystem, OpenMode};
+
+/// The name of a segment: its first sequence number, and which attempt it is to begin there.
+///
+/// After a failed sync the file is given up and a fresh one begins with the first sequence number that was not committed. That may be the
+/// first of the file given up, too; the later generation counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SegmentName {
+    pub(crate) first_seq: u64,
+    pub(crate) generation: u32,
+}
+
+impl SegmentName {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (first_seq, generation) = name.strip_suffix(".log")?.split_once('-')?;
+        let parsed = Self { first_seq: first_seq.parse().ok()?, generation: generation.parse().ok()? };
+        (parsed.to_string() == name).then_some(parsed)
+    }
+
+    pub(crate) fn path(self, dir: &Path) -> PathBuf {
+        dir.join(self.to_string())
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}-{}.log", self.first_seq, self.generation)
+    }
+}
+
+/// A segment as the list knows it. Where it ends, the next one says by its first sequence number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) name: SegmentName,
+    pub(crate) header: SegmentHeader,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
+impl Segment {
+    pub(crate) fn salt(&self) -> Salt {
+        self.header.salt.into()
+    }
+
+    /// Read the head of a file. `Ok(None)` where it is not one.
+    pub(crate) fn read(fs: &dyn FileSystem, dir: &Path, name: SegmentName) -> io::Result<Option<Self>> {
+        let file = fs.open(&name.path(dir), OpenMode::Read)?;
+        let mut start = [0; BLOCKS as usize];
+        let count = file.read_at(&mut start, 0)?;
+        let header = SegmentHeader::decode(&start[..count]).filter(|header| header.first_seq == name.first_seq);
+        let size = file.size()?;
+        Ok(header.map(|header| Self { name, header, size }))
+    }
+
+    /// The last sequence number, where the segment was sealed.
+    pub(crate) fn sealed_last(&self, file: &dyn File) -> io::Result<Option<u64>> {
+        Ok(self.trailer(file)?.map(|(trailer, _)| trailer.first_seq + trailer.count - 1))
+    }
+
+    fn trailer(&self, file: &dyn File) -> io::Result<Option<(Trailer, u64)>> {
+        let Some(at) = file.size()?.checked_sub(TRAILER as u64) else { return Ok(None) };
+        let mut bytes = [0; TRAILER];
+        if file.read_at(&mut bytes, at)? < TRAILER {
+            return Ok(None);
+        }
+        let Some(trailer) = Trailer::decode(self.salt(), &bytes) else { return Ok(None) };
+        let footer_at = trailer.footer_size().and_then(|size| at.checked_sub(size)).filter(|at| *at >= BLOCKS);
+        Ok(footer_at.filter(|_| trailer.first_seq == self.name.first_seq && trailer.count > 0).map(|at| (trailer, at)))
+    }
+
+    /// The keys of its records with their sequence numbers, up to and including `last`: from the footer, or where that is missing from the blocks.
+    pub(crate) fn keys(&self, fs: &dyn FileSystem, dir: &Path, last: u64) -> io::Result<Vec<(u64, Key)>> {
+        let file = fs.open(&self.name.path(dir), OpenMode::Read)?;
+        if let Some((trailer, at)) = self.trailer(&*file)? {
+            let mut footer = vec![0; usize::try_from(trailer.footer_size().unwrap_or(0)).map_err(io::Error::other)?];
+            let count = file.read_at(&mut footer, at)?;
+            if let Some(keys) = trailer.decode_footer(self.salt(), &footer[..count]) {
+                return Ok((self.name.first_seq..).zip(keys).take_while(|(seq, _)| *seq <= last).collect());
+            }
+        }
+        let mut keys = Vec::new();
+        scan(self, file, |block| {
+            keys.extend(block.keys.into_iter().filter(|(seq, _)| *seq <= last));
+        })?;
+        Ok(keys)
+    }
+}
+
+/// A good block that a scan came to.
+pub(crate) struct ScannedBlock {
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+    pub(crate) keys: Vec<(u64, Key)>,
+}
+
+/// Walk all good blocks of a segment, past bad places. Gives the offset where the last good block ends.
+pub(crate) fn scan(segment: &Segment, file: Arc<dyn File>, mut found: impl FnMut(ScannedBlock)) -> io::Result<u64> {
+    let mut cursor = Cursor::new(file, segment.salt());
+    let mut end = cursor.offset();
+    let mut last_seq = segment.name.first_seq - 1;
+    loop {
+        match cursor.step()? {
+            // A block that goes back is a leftover, however good it looks.
+            Step::Block { header, records } if header.first_seq > last_seq && header.epoch == segment.header.epoch => {
+                last_seq = header.last_seq();
+                end = cursor.offset();
+                let keys = (header.first_seq..).zip(records.iter().map(crate::Record::key)).collect();
+                found(ScannedBlock { first_seq: header.first_seq, last_seq, keys });
+            }
+            Step::Block { .. } => {}
+            Step::Bad => {
+                if !cursor.find_good()? {
+                    return Ok(end);
+                }
+            }
+            Step::End => return Ok(end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_names_are_segments() {
+        let name = SegmentName { first_seq: 42, generation: 1 };
+        assert_eq!(name.to_string(), "00000000000000000042-1.log");
+        assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
+        for other in [
+            "42-1.log",
+            "00000000000000000042.log",
+            "00000000000000000042-1.log.corrupt",
+            "positions",
+            "+0000000000000000042-1.log",
+        ] {
+            assert_eq!(SegmentName::parse(other), None, "{other}");
+        }
+    }
+}

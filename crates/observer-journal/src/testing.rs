@@ -1,0 +1,161 @@
+//! A file system whose operations fail on demand, and short ways to say what tests say often.
+
+use std::any::Any;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use crate::fs::{File, FileSystem, Memory, OpenMode};
+use crate::{Append, AppendError, Chunk, Commit, Journal, Options, Record, Recovery, Runner};
+
+/// Memory with switches.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Switched {
+    pub(crate) memory: Memory,
+    pub(crate) switches: Arc<Switches>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Switches {
+    /// Syncs fail.
+    pub(crate) no_sync: AtomicBool,
+    /// Writes put down half of their bytes and fail for want of space.
+    pub(crate) no_space: AtomicBool,
+    /// No file can be created.
+    pub(crate) no_create: AtomicBool,
+    /// No file can be created unless the reserve was given up.
+    pub(crate) reserve_only: AtomicBool,
+    /// What was done, in order.
+    pub(crate) done: Mutex<Vec<&'static str>>,
+}
+
+impl Switches {
+    fn note(&self, what: &'static str) {
+        self.done.lock().unwrap().push(what);
+    }
+
+    pub(crate) fn set(&self, switch: impl Fn(&Self) -> &AtomicBool, on: bool) {
+        switch(self).store(on, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct SwitchedFile(Arc<dyn File>, Arc<Switches>);
+
+impl FileSystem for Switched {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.memory.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.memory.list(dir)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let reserved = || self.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).is_ok();
+        let full = self.switches.no_create.load(Ordering::SeqCst)
+            || (self.switches.reserve_only.load(Ordering::SeqCst) && reserved());
+        if mode == OpenMode::Create && full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(Arc::new(SwitchedFile(self.memory.open(path, mode)?, self.switches.clone())))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.switches.note("rename");
+        self.memory.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.memory.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.switches.note("sync_dir");
+        self.memory.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        self.memory.lock(path)
+    }
+}
+
+impl File for SwitchedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.1.note("write");
+        if self.1.no_space.load(Ordering::SeqCst) {
+            self.0.write_at(&bytes[..bytes.len() / 2], offset)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.write_at(bytes, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn truncate(&self, size: u64) -> io::Result<()> {
+        self.0.truncate(size)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.1.note("sync");
+        if self.1.no_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk says no"));
+        }
+        self.0.sync()
+    }
+}
+
+pub(crate) fn options(fs: impl FileSystem) -> Options {
+    Options::new("j").file_system(fs).runner(Runner::Caller).seed(1).clock(Arc::new(|| 1_000_000))
+}
+
+pub(crate) fn open(options: Options) -> (Journal, Recovery) {
+    Journal::open(options).unwrap()
+}
+
+/// A record whose identity and payload tell its number.
+pub(crate) fn record(number: u64) -> Record {
+    Record::new(number, u128::from(number).to_le_bytes(), format!("payload {number}"))
+}
+
+pub(crate) fn append(journal: &Journal, records: Vec<Record>) -> Result<Commit, AppendError> {
+    let (sender, receiver) = mpsc::channel();
+    journal.append(Append::new(records, move |result| sender.send(result).unwrap()));
+    receiver.recv().unwrap()
+}
+
+/// Append records of these numbers, one by one.
+pub(crate) fn fill(journal: &Journal, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
+        append(journal, vec![record(number)]).unwrap();
+    }
+}
+
+/// Everything after `after`: each record by its sequence number, and gaps.
+pub(crate) fn read(journal: &Journal, after: u64) -> (Vec<(u64, Record)>, Vec<Chunk>) {
+    let mut reader = journal.reader(after);
+    let (mut found, mut gaps) = (Vec::new(), Vec::new());
+    while let Some(chunk) = reader.read().unwrap() {
+        match chunk {
+            Chunk::Records { first_seq, records } => found.extend((first_seq..).zip(records)),
+            gap @ Chunk::Gap { .. } => gaps.push(gap),
+        }
+    }
+    (found, gaps)
+}
+
+pub(crate) fn numbers(journal: &Journal) -> Vec<u64> {
+    let (records, gaps) = read(journal, 0);
+    assert_eq!(gaps, []);
+    for (seq, found) in &records {
+        assert_eq!(found.payload, format!("payload {}", found.received_at), "record {seq}");
+    }
+    records.into_iter().map(|(_, record)| record.received_at).collect()
+}
