@@ -1,0 +1,60 @@
+//! How long cycles took, as a histogram.
+
+use serde::{Deserialize, Serialize};
+
+use crate::sum::Sum;
+
+/// The upper bounds of the buckets in seconds, from a second to two hours; what took longer is in `+Inf` alone.
+pub(crate) const BOUNDS: [f64; 13] =
+    [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0];
+
+/// Durations by bucket, each counted in the smallest that holds it; the last one has no bound.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Durations {
+    counts: [u64; BOUNDS.len() + 1],
+    seconds: Sum,
+}
+
+impl Durations {
+    pub(crate) fn add(&mut self, seconds: f64) {
+        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+        self.counts[bucket] = self.counts[bucket].saturating_add(1);
+        self.seconds.add(seconds);
+    }
+
+    /// Each bound with the number of durations up to and including it.
+    pub(crate) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+        BOUNDS.into_iter().zip(self.counts).scan(0_u64, |total, (bound, count)| {
+            *total = total.saturating_add(count);
+            Some((bound, *total))
+        })
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().fold(0, |total, count| total.saturating_add(*count))
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seconds.value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_its_own_bucket() {
+        let mut durations = Durations::default();
+        for seconds in [0.0, 1.0, 1.001, 7200.0, 7200.5, 1e9] {
+            durations.add(seconds);
+        }
+        let cumulative: Vec<_> = durations.cumulative().collect();
+        assert_eq!(cumulative[0], (1.0, 2));
+        assert_eq!(cumulative[1], (2.0, 3));
+        assert_eq!(cumulative[11], (3600.0, 3));
+        assert_eq!(cumulative[12], (7200.0, 4));
+        assert_eq!(durations.count(), 6);
+        assert_eq!(durations.seconds(), 1_000_014_402.501);
+    }
+}

@@ -1,0 +1,93 @@
+//! Files that are whole or not there, and errors that name them.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use observer_core::SinkError;
+
+/// What could not be done to which file.
+#[derive(Debug, thiserror::Error)]
+#[error("can't {action} {}", path.display())]
+pub(crate) struct FileError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl From<FileError> for SinkError {
+    /// Someone has to mend rights and full disks; anything else may pass.
+    fn from(error: FileError) -> Self {
+        match error.source.kind() {
+            ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::AlreadyExists => Self::blocked(error),
+            _ => Self::transient(error),
+        }
+    }
+}
+
+/// The contents of a file, `None` if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FileError { action: "read", path: path.to_owned(), source }),
+    }
+}
+
+/// Replace a file so that, whatever happens, there is the old one or the new one. The new one is durable on return.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let temporary = path.with_extension("tmp");
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|source| FileError { action: "write", path: temporary.clone(), source })?;
+    rename(&temporary, path)
+}
+
+/// Move a file within its folder, durably.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(|source| FileError { action: "rename", path: from.to_owned(), source })?;
+    sync_folder(folder_of(to))
+}
+
+/// Make a folder and those above it, durably.
+pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
+    let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
+    fs::create_dir_all(path).map_err(|source| FileError {
+        action: "create the folder",
+        path: path.to_owned(),
+        source,
+    })?;
+    path.ancestors().take(missing).try_for_each(|folder| sync_folder(folder_of(folder)))
+}
+
+/// Whether a folder takes files with something in them.
+pub(crate) fn probe(folder: &Path) -> Result<(), FileError> {
+    let path = folder.join("writable.tmp");
+    let written = fs::write(&path, [0; 4096]);
+    // Another probe may have been faster.
+    let removed = fs::remove_file(&path);
+    written
+        .and(removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }))
+        .map_err(|source| FileError { action: "write", path, source })
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn sync_folder(folder: &Path) -> Result<(), FileError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| FileError {
+        action: "sync the folder",
+        path: folder.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,49 @@
+//! Counts by source and event kind, where two labels multiply.
+
+use std::collections::HashMap;
+
+use crate::aggregate::ByOk;
+use crate::labels::Slot;
+
+/// A count by outcome for each pair of source and event kind that there is.
+#[derive(Debug, Clone)]
+pub(crate) struct Pairs {
+    rows: Vec<((Slot, Slot), ByOk)>,
+    index: HashMap<(Slot, Slot), usize>,
+    /// How many rows count against the capacity: those of a kind `other` don't, since there must always be a row to fall back to.
+    taken: usize,
+    capacity: usize,
+}
+
+impl Default for Pairs {
+    fn default() -> Self {
+        Self { rows: Vec::new(), index: HashMap::new(), taken: 0, capacity: usize::MAX }
+    }
+}
+
+impl Pairs {
+    /// From now on, there is room for so many more.
+    pub(crate) fn limit(&mut self, more: usize) {
+        self.capacity = self.taken.saturating_add(more);
+    }
+
+    /// Whether the pair is there or may come.
+    pub(crate) fn has_room(&self, source: Slot, kind: Slot) -> bool {
+        kind == Slot::OTHER || self.taken < self.capacity || self.index.contains_key(&(source, kind))
+    }
+
+    /// The counts of a pair, zero where it is new. Ask [`has_room`](Self::has_room) before.
+    pub(crate) fn entry(&mut self, pair: (Slot, Slot)) -> &mut ByOk {
+        let row = *self.index.entry(pair).or_insert_with(|| {
+            self.rows.push((pair, ByOk::default()));
+            self.taken += usize::from(pair.1 != Slot::OTHER);
+            self.rows.len() - 1
+        });
+        &mut self.rows[row].1
+    }
+
+    /// All pairs, the first to come first.
+    pub(crate) fn rows(&self) -> &[((Slot, Slot), ByOk)] {
+        &self.rows
+    }
+}

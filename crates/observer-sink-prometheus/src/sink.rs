@@ -1,0 +1,131 @@
+//! The sink: a store behind the trait.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use observer_core::{Batch, BuildError, EventSink, Position, Receipt, SinkContext, SinkError};
+use prometheus::Registry;
+
+use crate::PrometheusConfig;
+use crate::collector::Registration;
+use crate::files::FileError;
+use crate::store::Store;
+
+/// Counts events, and exports the counts through a [`Registry`].
+///
+/// A scrape sees what the last [`flush`](EventSink::flush) made durable. So a counter never goes back: not even a process that is killed has shown a
+/// count that its successor must count once more, which Prometheus would take for a reset and add twice.
+///
+/// Dropping the sink takes its metrics out of the registry, as [`close`](EventSink::close) does. It needs a tokio runtime.
+pub struct PrometheusSink {
+    store: Arc<Store>,
+    registry: Registry,
+    registration: Mutex<Option<Registration>>,
+    // Held by the write itself, so that one whose caller gave up is not overtaken by the next.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl PrometheusSink {
+    /// A sink with a registry of its own.
+    ///
+    /// # Errors
+    /// What in the configuration can't be.
+    pub fn new(config: PrometheusConfig, context: &SinkContext) -> Result<Self, BuildError> {
+        Self::with_registry(config, context, &Registry::new())
+    }
+
+    /// A sink with its metrics in a registry that others share.
+    ///
+    /// # Errors
+    /// What in the configuration can't be, and a second sink of this type on the same registry.
+    pub fn with_registry(
+        config: PrometheusConfig,
+        context: &SinkContext,
+        registry: &Registry,
+    ) -> Result<Self, BuildError> {
+        config.check()?;
+        let store = Arc::new(Store::new(config, context));
+        let registration = Registration::new(Arc::clone(&store), registry)?;
+        Ok(Self {
+            store,
+            registry: registry.clone(),
+            registration: Mutex::new(Some(registration)),
+            writing: Arc::default(),
+        })
+    }
+
+    /// Where the metrics are. A copy is as good: registries are handles.
+    ///
+    /// `gather` is synchronous and takes milliseconds when there are thousands of series; a server calls it off its async threads.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, FileError> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || work(&store)).await.map_err(SinkError::transient)?;
+        Ok(done?)
+    }
+}
+
+#[async_trait]
+impl EventSink for PrometheusSink {
+    /// Count what is new in the batch. What lies at or before the position was counted and is passed over, so that repeating a batch changes nothing.
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        let parsed = batch.clone();
+        self.blocking(move |store| {
+            // Usage is parsed when first asked for: here, so that counting under the lock is short.
+            for envelope in &parsed {
+                let _parsed = envelope.event.usage();
+            }
+            store.load()
+        })
+        .await?;
+        // After the last await: a delivery that was given up can't count later.
+        self.store.take(batch)?;
+        Ok(Receipt::accepted())
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        let turn = Arc::clone(&self.writing).lock_owned().await;
+        self.blocking(move |store| {
+            let saved = store.save();
+            drop(turn);
+            saved
+        })
+        .await
+    }
+
+    async fn position(&self) -> Result<Option<Position>, SinkError> {
+        self.blocking(Store::position).await
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        self.blocking(Store::check).await
+    }
+
+    async fn close(&self) -> Result<(), SinkError> {
+        let _no_write_is_under_way = self.writing.lock().await;
+        let registration = self.registration.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // It waits for a gather that is under way.
+        self.blocking(move |_| {
+            drop(registration);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for PrometheusSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrometheusSink").field("name", &self.store.name()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

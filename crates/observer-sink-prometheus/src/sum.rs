@@ -1,0 +1,102 @@
+//! A sum of fractions that many small additions don't wear down.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A compensated sum of finite values that are not negative (Neumaier's variant of Kahan's), which never goes down.
+///
+/// Past the largest finite number it stays there: a counter that became infinite could never be read again.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Sum {
+    sum: f64,
+    correction: f64,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, value: f64) {
+        let next = self.sum + value;
+        if !next.is_finite() {
+            *self = Self { sum: f64::MAX, correction: 0.0 };
+            return;
+        }
+        self.correction += if self.sum >= value { (self.sum - next) + value } else { (value - next) + self.sum };
+        self.sum = next;
+    }
+
+    pub(crate) fn value(self) -> f64 {
+        (self.sum + self.correction).min(f64::MAX)
+    }
+}
+
+/// As two decimal strings: Rust prints the shortest that reads back as the same number, which JSON numbers don't promise.
+impl Serialize for Sum {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.sum.to_string(), self.correction.to_string()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (sum, correction) = <(String, String)>::deserialize(deserializer)?;
+        let number = |text: String| {
+            let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+            number.ok_or_else(|| serde::de::Error::custom(format_args!("`{text}` is not a finite number")))
+        };
+        Ok(Self { sum: number(sum)?, correction: number(correction)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_cents_are_ten_thousand_dollars() {
+        let mut sum = Sum::default();
+        let mut plain = 0.0;
+        for _ in 0..1_000_000 {
+            sum.add(0.01);
+            plain += 0.01;
+        }
+        assert_eq!(sum.value(), 10_000.0);
+        assert_ne!(plain, 10_000.0, "plain addition would have done");
+    }
+
+    #[test]
+    fn what_is_small_survives_what_is_large() {
+        let mut sum = Sum::default();
+        sum.add(0.5);
+        sum.add(1e16);
+        sum.add(0.5);
+        sum.add(0.5);
+        sum.add(0.5);
+        assert_eq!(sum.value(), 1e16 + 2.0);
+    }
+
+    #[test]
+    fn it_never_goes_down_and_never_leaves_the_finite() {
+        let mut sum = Sum::default();
+        let mut state = 1_u64;
+        let mut before = 0.0;
+        for _ in 0..100_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            sum.add((state >> 40) as f64 * 10_f64.powi((state % 24) as i32 - 20));
+            assert!(sum.value() >= before);
+            before = sum.value();
+        }
+        for _ in 0..3 {
+            sum.add(f64::MAX);
+            assert_eq!(sum.value(), f64::MAX);
+        }
+    }
+
+    #[test]
+    fn it_reads_back_to_the_bit() {
+        let mut sum = Sum::default();
+        for n in 1..1000 {
+            sum.add(1.0 / f64::from(n));
+        }
+        let text = serde_json::to_string(&sum).unwrap();
+        assert_eq!(serde_json::from_str::<Sum>(&text).unwrap(), sum);
+        assert!(serde_json::from_str::<Sum>(r#"["NaN","0"]"#).is_err());
+    }
+}
