@@ -1,1 +1,345 @@
+use super::*;
+use crate::Limits;
+use crate::testing::{count, envelope, expect, exported, plain, starting};
 
+fn limited(limits: Limits) -> Aggregate {
+    Aggregate::new(&PrometheusConfig::new().with_limits(limits))
+}
+
+fn unlimited() -> Aggregate {
+    limited(Limits::default())
+}
+
+#[test]
+fn each_api_adds_up_to_the_same_terms() {
+    let mut aggregate = unlimited();
+    let event = |model: &str, ok: bool, turns: u32, usage: &str| {
+        format!(
+            r#"{{"source":"bot","event_kind":"k","ok":{ok},"staffer_id":"{model}","turns":{turns},"extra":{{"usage":{usage}}}}}"#
+        )
+    };
+    count(
+        &mut aggregate,
+        [
+            event(
+                "claude",
+                true,
+                3,
+                r#"{"input_tokens":10,"cache_read_input_tokens":80,"cache_creation_input_tokens":7,"output_tokens":5,"cost_usd":0.25}"#,
+            ),
+            event("claude", false, 4, r#"{"input_tokens":3,"output_tokens":2,"cost_usd":0.125}"#),
+            event(
+                "gpt",
+                true,
+                1,
+                r#"{"prompt_tokens":100,"prompt_tokens_details":{"cached_tokens":60},"completion_tokens":9,"cost_usd":1}"#,
+            ),
+            event(
+                "gpt",
+                true,
+                2,
+                r#"{"input_tokens":50,"input_tokens_details":{"cached_tokens":20},"output_tokens":4}"#,
+            ),
+            event("llama", true, 5, r#"{"prompt_eval_count":1000,"eval_count":200}"#),
+        ],
+    );
+    let samples = exported(&aggregate);
+    expect(
+        &samples,
+        &[
+            (r#"observer_input_tokens_total{model="claude"}"#, 100.0),
+            (r#"observer_cached_input_tokens_total{model="claude"}"#, 80.0),
+            (r#"observer_output_tokens_total{model="claude"}"#, 7.0),
+            (r#"observer_cost_usd_total{model="claude"}"#, 0.375),
+            (r#"observer_model_calls_total{model="claude"}"#, 7.0),
+            (r#"observer_model_cycles_total{model="claude",ok="true"}"#, 1.0),
+            (r#"observer_model_cycles_total{model="claude",ok="false"}"#, 1.0),
+            (r#"observer_input_tokens_total{model="gpt"}"#, 150.0),
+            (r#"observer_cached_input_tokens_total{model="gpt"}"#, 80.0),
+            (r#"observer_output_tokens_total{model="gpt"}"#, 13.0),
+            (r#"observer_cost_usd_total{model="gpt"}"#, 1.0),
+            (r#"observer_input_tokens_total{model="llama"}"#, 1000.0),
+            (r#"observer_cached_input_tokens_total{model="llama"}"#, 0.0),
+            (r#"observer_output_tokens_total{model="llama"}"#, 200.0),
+            (r#"observer_cost_usd_total{model="llama"}"#, 0.0),
+            ("observer_unpriced_events_total", 2.0),
+        ],
+    );
+    assert_eq!(starting(&samples, "observer_input_tokens_total").len(), 3, "no other and no unknown");
+}
+
+#[test]
+fn what_names_no_model_is_counted_under_unknown_and_is_no_cycle_of_it() {
+    let mut aggregate = unlimited();
+    count(
+        &mut aggregate,
+        [
+            r#"{"source":"s","event_kind":"k","ok":true,"usage":{"prompt_tokens":7,"completion_tokens":1}}"#,
+            r#"{"source":"s","event_kind":"k","ok":true,"staffer_id":"","turns":2}"#,
+            r#"{"source":"s","event_kind":"k","ok":true}"#,
+        ],
+    );
+    let samples = exported(&aggregate);
+    expect(
+        &samples,
+        &[
+            (r#"observer_input_tokens_total{model="unknown"}"#, 7.0),
+            (r#"observer_model_calls_total{model="unknown"}"#, 2.0),
+            ("observer_unpriced_events_total", 1.0),
+            (r#"observer_label_overflow_total{label="model"}"#, 0.0),
+        ],
+    );
+    assert_eq!(starting(&samples, "observer_model_cycles_total"), []);
+
+    count(&mut aggregate, [r#"{"source":"s","event_kind":"k","ok":true,"staffer_id":"unknown"}"#]);
+    expect(&exported(&aggregate), &[(r#"observer_model_cycles_total{model="unknown",ok="true"}"#, 1.0)]);
+}
+
+#[test]
+fn a_cost_without_tokens_and_no_tokens_at_all_are_not_unpriced() {
+    let mut aggregate = unlimited();
+    count(
+        &mut aggregate,
+        [
+            r#"{"source":"s","event_kind":"k","ok":true,"usage":{"cost_usd":0}}"#,
+            r#"{"source":"s","event_kind":"k","ok":true,"usage":{"prompt_tokens":0,"completion_tokens":0}}"#,
+            r#"{"source":"s","event_kind":"k","ok":true,"usage":{"prompt_tokens":5,"cost_usd":0}}"#,
+        ],
+    );
+    expect(&exported(&aggregate), &[("observer_unpriced_events_total", 0.0)]);
+}
+
+#[test]
+fn durations_and_the_last_event_are_kept_by_source() {
+    let mut aggregate = unlimited();
+    aggregate.apply(&envelope(1, r#"{"source":"a","event_kind":"k","ok":true,"duration_ms":1500}"#));
+    aggregate.apply(&envelope(2, r#"{"source":"a","event_kind":"k","ok":true,"duration_ms":250.5}"#));
+    aggregate.apply(&envelope(3, plain("b", "k", true)));
+    aggregate.apply(&envelope(4, r#"{"source":"a","event_kind":"k","ok":true}"#));
+    expect(
+        &exported(&aggregate),
+        &[
+            (r#"observer_cycle_duration_seconds_count{source="a"}"#, 2.0),
+            (r#"observer_cycle_duration_seconds_sum{source="a"}"#, 1.7505),
+            (r#"observer_cycle_duration_seconds_count{source="b"}"#, 0.0),
+            (r#"observer_last_event_timestamp_seconds{source="a"}"#, 1_767_225_604.0),
+            (r#"observer_last_event_timestamp_seconds{source="b"}"#, 1_767_225_603.0),
+        ],
+    );
+}
+
+#[test]
+fn labels_that_read_the_same_when_joined_stay_two_series() {
+    let mut aggregate = unlimited();
+    count(&mut aggregate, [plain("ab", "c", true), plain("a", "bc", true), plain("a", "bc", true)]);
+    expect(
+        &exported(&aggregate),
+        &[
+            (r#"observer_events_total{source="ab",event_kind="c",ok="true"}"#, 1.0),
+            (r#"observer_events_total{source="a",event_kind="bc",ok="true"}"#, 2.0),
+        ],
+    );
+}
+
+#[test]
+fn known_series_are_zero_from_the_start_and_a_new_source_begins_with_them() {
+    let config = PrometheusConfig::new()
+        .with_known_sources(["bot"])
+        .with_known_event_kinds(["ok", "tests_failed"])
+        .with_known_models(["gpt-5"]);
+    let mut aggregate = Aggregate::new(&config);
+    let samples = exported(&aggregate);
+    assert!(samples.values().all(|value| *value == 0.0), "{samples:#?}");
+    let mut names: Vec<_> = samples.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            r#"observer_cached_input_tokens_total{model="gpt-5"}"#,
+            r#"observer_cost_usd_total{model="gpt-5"}"#,
+            r#"observer_cycle_duration_seconds_count{source="bot"}"#,
+            r#"observer_cycle_duration_seconds_sum{source="bot"}"#,
+            r#"observer_events_total{source="bot",event_kind="ok",ok="false"}"#,
+            r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#,
+            r#"observer_events_total{source="bot",event_kind="tests_failed",ok="false"}"#,
+            r#"observer_events_total{source="bot",event_kind="tests_failed",ok="true"}"#,
+            r#"observer_input_tokens_total{model="gpt-5"}"#,
+            r#"observer_label_overflow_total{label="event_kind"}"#,
+            r#"observer_label_overflow_total{label="model"}"#,
+            r#"observer_label_overflow_total{label="source"}"#,
+            r#"observer_model_calls_total{model="gpt-5"}"#,
+            r#"observer_model_cycles_total{model="gpt-5",ok="false"}"#,
+            r#"observer_model_cycles_total{model="gpt-5",ok="true"}"#,
+            r#"observer_output_tokens_total{model="gpt-5"}"#,
+            "observer_unpriced_events_total",
+        ]
+    );
+
+    count(&mut aggregate, [plain("new", "ok", true)]);
+    expect(
+        &exported(&aggregate),
+        &[
+            (r#"observer_events_total{source="new",event_kind="ok",ok="true"}"#, 1.0),
+            (r#"observer_events_total{source="new",event_kind="ok",ok="false"}"#, 0.0),
+            (r#"observer_events_total{source="new",event_kind="tests_failed",ok="false"}"#, 0.0),
+        ],
+    );
+}
+
+#[test]
+fn what_finds_no_room_is_counted_under_other_and_as_overflow() {
+    let mut aggregate = limited(Limits { sources: 1, event_kinds: 2, models: 1, ..Limits::default() });
+    let event = |source: &str, kind: &str, model: &str| {
+        serde_json::json!({"source": source, "event_kind": kind, "ok": true, "staffer_id": model, "turns": 1})
+            .to_string()
+    };
+    count(
+        &mut aggregate,
+        [event("a", "x", "m"), event("b", "y", "m"), event("b", "z", "n"), event("a", "z", "n"), event("a", "x", "m")],
+    );
+    let samples = exported(&aggregate);
+    expect(
+        &samples,
+        &[
+            (r#"observer_events_total{source="a",event_kind="x",ok="true"}"#, 2.0),
+            (r#"observer_events_total{source="other",event_kind="y",ok="true"}"#, 1.0),
+            (r#"observer_events_total{source="other",event_kind="other",ok="true"}"#, 1.0),
+            (r#"observer_events_total{source="a",event_kind="other",ok="true"}"#, 1.0),
+            (r#"observer_label_overflow_total{label="source"}"#, 2.0),
+            (r#"observer_label_overflow_total{label="event_kind"}"#, 2.0),
+            (r#"observer_label_overflow_total{label="model"}"#, 2.0),
+            (r#"observer_model_cycles_total{model="m",ok="true"}"#, 3.0),
+            (r#"observer_model_cycles_total{model="other",ok="true"}"#, 2.0),
+            (r#"observer_model_calls_total{model="other"}"#, 2.0),
+            (r#"observer_last_event_timestamp_seconds{source="other"}"#, 1_767_225_603.0),
+        ],
+    );
+    let total: f64 = starting(&samples, "observer_events_total").iter().map(|(_, value)| value).sum();
+    assert_eq!(total, 5.0);
+}
+
+#[test]
+fn a_producers_own_other_shares_the_series_and_is_no_overflow() {
+    let mut aggregate = limited(Limits { sources: 1, ..Limits::default() });
+    count(&mut aggregate, [plain("other", "other", true), plain("a", "k", true), plain("b", "other", true)]);
+    expect(
+        &exported(&aggregate),
+        &[
+            (r#"observer_events_total{source="other",event_kind="other",ok="true"}"#, 2.0),
+            (r#"observer_label_overflow_total{label="source"}"#, 1.0),
+            (r#"observer_label_overflow_total{label="event_kind"}"#, 0.0),
+        ],
+    );
+}
+
+#[test]
+fn values_that_are_too_long_are_never_merged_with_a_shorter_one() {
+    let mut aggregate = limited(Limits { label_bytes: 4, ..Limits::default() });
+    count(&mut aggregate, [plain("abcd", "k", true), plain("abcde", "k", true), plain("abcdf", "k", true)]);
+    expect(
+        &exported(&aggregate),
+        &[
+            (r#"observer_events_total{source="abcd",event_kind="k",ok="true"}"#, 1.0),
+            (r#"observer_events_total{source="other",event_kind="k",ok="true"}"#, 2.0),
+            (r#"observer_label_overflow_total{label="source"}"#, 2.0),
+        ],
+    );
+}
+
+#[test]
+fn sources_times_event_kinds_are_bounded_and_known_pairs_keep_their_room() {
+    let limits = Limits { event_series: 8, ..Limits::default() };
+    let config = PrometheusConfig::new().with_known_sources(["bot"]).with_known_event_kinds(["ok"]).with_limits(limits);
+    let mut aggregate = Aggregate::new(&config);
+    let mut events = Vec::new();
+    for source in 0..50 {
+        for kind in 0..50 {
+            events.push(plain(&format!("s{source}"), &format!("k{kind}"), true));
+        }
+    }
+    events.push(plain("bot", "ok", true));
+    count(&mut aggregate, &events);
+    let samples = exported(&aggregate);
+    let series = starting(&samples, "observer_events_total");
+    let (other, own): (Vec<_>, Vec<_>) = series.iter().partition(|(name, _)| name.contains(r#"event_kind="other""#));
+    assert_eq!((own.len(), other.len()), (8 + 2, 2 * 50));
+    assert_eq!(series.iter().map(|(_, value)| value).sum::<f64>(), 2501.0);
+    expect(&samples, &[(r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#, 1.0)]);
+    let overflow = samples[r#"observer_label_overflow_total{label="event_kind"}"#];
+    assert_eq!(overflow, other.iter().map(|(_, value)| value).sum::<f64>());
+}
+
+#[test]
+fn a_million_sources_leave_a_bounded_number_of_series() {
+    let mut aggregate = unlimited();
+    for n in 0..1_000_000 {
+        aggregate.apply(&envelope(
+            n + 1,
+            format!(r#"{{"source":"s{n}","event_kind":"k{n}","ok":false,"staffer_id":"m{n}"}}"#),
+        ));
+    }
+    let samples = exported(&aggregate);
+    assert_eq!(starting(&samples, r#"observer_last_event_timestamp_seconds{"#).len(), 101);
+    assert_eq!(starting(&samples, "observer_model_calls_total{").len(), 101);
+    assert_eq!(starting(&samples, "observer_events_total{").len(), 2 * 101);
+    expect(
+        &samples,
+        &[
+            (r#"observer_events_total{source="other",event_kind="other",ok="false"}"#, 999_900.0),
+            (r#"observer_label_overflow_total{label="source"}"#, 999_900.0),
+        ],
+    );
+    assert_eq!((aggregate.sources.len(), aggregate.event_kinds.len(), aggregate.models.len()), (101, 101, 102));
+    assert_eq!((aggregate.by_source.len(), aggregate.by_model.len(), aggregate.pairs.rows().len()), (101, 102, 101));
+}
+
+#[test]
+fn a_counter_that_is_full_stays_full() {
+    let mut aggregate = unlimited();
+    let event = format!(r#"{{"source":"s","event_kind":"k","ok":true,"staffer_id":"m","turns":{}}}"#, u64::MAX);
+    count(&mut aggregate, [&event, &event]);
+    assert_eq!(aggregate.by_model.last().unwrap().calls, u64::MAX);
+}
+
+#[test]
+fn real_runs_sum_up_to_what_their_lines_say() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/agent-runs.ndjson");
+    let lines = std::fs::read_to_string(path).unwrap();
+    let mut aggregate = unlimited();
+    count(&mut aggregate, lines.lines());
+
+    let events: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let model = events[0]["staffer_id"].as_str().unwrap();
+    assert!(events.iter().all(|event| event["source"] == "bot" && event["staffer_id"] == model));
+    let usage =
+        |name: &str| -> u64 { events.iter().map(|event| event["extra"]["usage"][name].as_u64().unwrap()).sum() };
+    let input = usage("input_tokens") + usage("cache_read_input_tokens") + usage("cache_creation_input_tokens");
+    // In millionths of a millionth of a dollar, where addition is exact.
+    let cost: i128 =
+        events.iter().map(|event| (event["extra"]["usage"]["cost_usd"].as_f64().unwrap() * 1e12).round() as i128).sum();
+    let turns: u64 = events.iter().map(|event| event["turns"].as_u64().unwrap()).sum();
+    let milliseconds: u64 = events.iter().map(|event| event["duration_ms"].as_u64().unwrap()).sum();
+    let failed = events.iter().filter(|event| event["ok"] == false).count();
+    assert!(failed > 0 && input > 100_000_000, "the fixture has something to count");
+
+    let samples = exported(&aggregate);
+    expect(
+        &samples,
+        &[
+            (&format!("observer_input_tokens_total{{model={model:?}}}"), input as f64),
+            (
+                &format!("observer_cached_input_tokens_total{{model={model:?}}}"),
+                usage("cache_read_input_tokens") as f64,
+            ),
+            (&format!("observer_output_tokens_total{{model={model:?}}}"), usage("output_tokens") as f64),
+            (&format!("observer_model_calls_total{{model={model:?}}}"), turns as f64),
+            (&format!("observer_model_cycles_total{{model={model:?},ok=\"false\"}}"), failed as f64),
+            (&format!("observer_model_cycles_total{{model={model:?},ok=\"true\"}}"), (events.len() - failed) as f64),
+            (r#"observer_cycle_duration_seconds_count{source="bot"}"#, events.len() as f64),
+            (r#"observer_cycle_duration_seconds_sum{source="bot"}"#, milliseconds as f64 / 1000.0),
+            ("observer_unpriced_events_total", 0.0),
+        ],
+    );
+    let counted = samples[&format!("observer_cost_usd_total{{model={model:?}}}")];
+    assert!((counted - cost as f64 / 1e12).abs() < 1e-9, "{counted}");
+}

@@ -1,1 +1,103 @@
+use super::*;
+use crate::Limits;
+use crate::testing::{count, exported, plain, starting};
 
+fn some_state(config: &PrometheusConfig) -> State {
+    let mut aggregate = Aggregate::new(config);
+    for source in ["a", "b", "other", "multi\nline \"quoted\" \u{0} 🦀"] {
+        for kind in ["x", "y"] {
+            let event = serde_json::json!({
+                "source": source, "event_kind": kind, "ok": kind == "x", "staffer_id": format!("m-{source}"),
+                "turns": 2, "duration_ms": 1234.567, "usage": {"prompt_tokens": u64::MAX / 8, "cost_usd": 0.1},
+            });
+            count(&mut aggregate, [event.to_string()]);
+        }
+    }
+    count(&mut aggregate, [r#"{"source":"a","event_kind":"x","ok":true,"usage":{"eval_count":5}}"#]);
+    State { aggregate, position: Some(Position { epoch: 3, seq: u64::MAX }) }
+}
+
+#[test]
+fn a_state_reads_back_to_the_last_bit() {
+    let config = PrometheusConfig::new().with_limits(Limits { sources: 2, ..Limits::default() });
+    let state = some_state(&config);
+    let restored = decode(&encode(&state), &config).unwrap();
+    assert_eq!(restored.left_out, 0);
+    assert_eq!(restored.state.position, state.position);
+    assert_eq!(exported(&restored.state.aggregate), exported(&state.aggregate));
+    assert_eq!(restored.state.aggregate.by_model, state.aggregate.by_model);
+    assert_eq!(encode(&restored.state), encode(&state));
+}
+
+#[test]
+fn a_single_changed_or_missing_byte_is_noticed() {
+    let config = PrometheusConfig::new();
+    let bytes = encode(&some_state(&config));
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        assert!(decode(&changed, &config).is_err(), "byte {at}");
+        assert!(decode(&bytes[..at], &config).is_err(), "cut at {at}");
+    }
+}
+
+#[track_caller]
+fn refused(bytes: impl AsRef<[u8]>, expected: &str) {
+    assert_eq!(decode(bytes.as_ref(), &PrometheusConfig::new()).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn what_is_no_snapshot_says_why() {
+    let with_checksum = |body: &str| format!("observer-prometheus 1 {:08x}\n{body}", crc32c::crc32c(body.as_bytes()));
+    refused("", "not a snapshot of event metrics");
+    refused("PNG\n", "not a snapshot of event metrics");
+    refused("observer-prometheus one\n", "not a snapshot of event metrics");
+    refused("observer-prometheus 2 anything\n\0", "written in version 2 of the format, and only version 1 is known");
+    refused("observer-prometheus 1 00000000\n{}", "the checksum doesn't match");
+    refused(with_checksum("{}"), "the contents don't fit the format");
+    let dangling = r#"{"position":null,"event_kinds":["other"],"sources":[],"models":[],"pairs":[[0,0,1,1]],"unpriced":0,"overflow":{"source":0,"event_kind":0,"model":0}}"#;
+    refused(with_checksum(dangling), "a count refers to a label value that isn't there");
+}
+
+#[test]
+fn lower_limits_leave_the_latest_out_without_a_burst_under_other() {
+    let mut before = Aggregate::new(&PrometheusConfig::new());
+    count(&mut before, [plain("a", "x", true), plain("b", "x", true), plain("c", "y", true), plain("a", "y", true)]);
+    let bytes = encode(&State { aggregate: before, position: None });
+
+    let limits = Limits { sources: 2, ..Limits::default() };
+    let config = PrometheusConfig::new().with_known_sources(["c"]).with_limits(Limits { sources: 1, ..limits });
+    let restored = decode(&bytes, &config).unwrap();
+    // The source b, and its one pair.
+    assert_eq!(restored.left_out, 2);
+    let samples = exported(&restored.state.aggregate);
+    assert_eq!(
+        starting(&samples, "observer_events_total").iter().filter(|(_, value)| *value > 0.0).collect::<Vec<_>>(),
+        [
+            &(r#"observer_events_total{source="a",event_kind="x",ok="true"}"#, 1.0),
+            &(r#"observer_events_total{source="a",event_kind="y",ok="true"}"#, 1.0),
+            &(r#"observer_events_total{source="c",event_kind="y",ok="true"}"#, 1.0),
+        ]
+    );
+}
+
+#[test]
+fn newly_known_values_are_zero_beside_what_was_counted() {
+    let mut before = Aggregate::new(&PrometheusConfig::new());
+    count(&mut before, [plain("a", "x", true)]);
+    let bytes = encode(&State { aggregate: before, position: None });
+
+    // Room for one pair beside the known ones: the counted one takes it before any zero does.
+    let config = PrometheusConfig::new()
+        .with_known_sources(["bot"])
+        .with_known_event_kinds(["ok", "failed"])
+        .with_known_models(["m"])
+        .with_limits(Limits { event_series: 2, ..Limits::default() });
+    let restored = decode(&bytes, &config).unwrap();
+    assert_eq!(restored.left_out, 0);
+    let samples = exported(&restored.state.aggregate);
+    assert_eq!(samples[r#"observer_events_total{source="a",event_kind="x",ok="true"}"#], 1.0);
+    assert_eq!(samples[r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#], 0.0);
+    assert_eq!(samples[r#"observer_model_calls_total{model="m"}"#], 0.0);
+    assert_eq!(starting(&samples, "observer_events_total").len(), 2 * 2 + 2);
+}
