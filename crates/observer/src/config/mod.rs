@@ -53,6 +53,7 @@ pub use ingest::{DedupConfig, EventField, IngestConfig};
 pub use journal::{Durability, JournalConfig};
 pub use load::DEFAULT_FILE;
 pub use server::ServerConfig;
+pub(crate) use server::address;
 pub use sinks::SinkTable;
 
 /// All that can be configured.

@@ -1,0 +1,112 @@
+//! What can stand on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::emit::EmitArgs;
+use crate::Config;
+use crate::config::address;
+use crate::logging::LogFormat;
+
+const EXAMPLES: &str = "\
+Examples:
+  observer                                  serve with ./observer.toml, or with the defaults
+  observer --config /etc/observer.toml check
+  observer emit --source bot --event-kind ok --ok --cycle-id c-17 --sig-hash 9f2c
+  observer emit events.ndjson
+
+Exit codes:
+  0  all went well
+  1  it failed: a sink's check, an event that was refused, an error while serving
+  2  the command line or the configuration is wrong, or there is no observer to send to";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  observer check
+  observer --config new.toml check && systemctl restart observer
+
+Exit codes:
+  0  the configuration is right and every sink can be reached
+  1  a sink's check failed
+  2  the configuration is wrong";
+
+/// Takes in outcome events, makes them durable, and fans them out.
+#[derive(Debug, Parser)]
+#[command(name = "observer", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Global {
+    /// The configuration file; without one ./observer.toml if it is there, else the defaults
+    #[arg(long, value_name = "PATH", env = "OBSERVER_CONFIG", hide_env_values = true, global = true)]
+    pub(super) config: Option<PathBuf>,
+
+    /// How the log looks: `text` or `json`
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "OBSERVER_LOG_FORMAT",
+        hide_env_values = true,
+        hide_possible_values = true,
+        global = true,
+        default_value = "text",
+        value_enum
+    )]
+    pub(super) log_format: LogFormat,
+
+    /// How much is logged: a level, or levels by target such as `info,observer_pipeline=debug`
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "OBSERVER_LOG",
+        hide_env_values = true,
+        global = true,
+        default_value = "info"
+    )]
+    pub(super) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Take in events and deliver them to the sinks; what happens without a command
+    Serve(ServeArgs),
+    /// Read the configuration, then ask each sink whether it can be reached
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check,
+    /// Send events to an observer: one from flags, or NDJSON from files or standard input
+    Emit(Box<EmitArgs>),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = "Example:\n  observer completions bash > /etc/bash_completion.d/observer")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+#[command(after_help = "Example:\n  observer serve --listen 127.0.0.1:4800 --listen '[::1]:4800'")]
+pub(super) struct ServeArgs {
+    /// Where to listen, in place of the configuration's `server.listen`; can be given several times
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    listen: Vec<SocketAddr>,
+}
+
+impl ServeArgs {
+    /// The configuration, with what the command line says over it.
+    pub(super) fn over(self, mut config: Config) -> Config {
+        if !self.listen.is_empty() {
+            config.server.listen = self.listen;
+        }
+        config
+    }
+}

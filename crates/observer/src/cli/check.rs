@@ -1,0 +1,156 @@
+//! `observer check`: what is in effect, and whether each sink can be reached.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use humantime::format_duration;
+use tokio::task::JoinSet;
+use tokio::time;
+
+use crate::{BuiltSink, Config};
+
+/// For a sink whose `timeout` isn't set.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a check found.
+pub(super) struct Report {
+    pub(super) text: String,
+    failed: usize,
+}
+
+impl Report {
+    pub(super) fn exit_code(&self) -> ExitCode {
+        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Ask all sinks at the same time.
+pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>) -> Report {
+    let mut checks = JoinSet::new();
+    let names: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), sink.type_name)).collect();
+    let mut problems = vec![Some("the check panicked".to_owned()); sinks.len()];
+    for (place, BuiltSink { sink, settings, .. }) in sinks.into_iter().enumerate() {
+        let timeout = settings.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        checks.spawn(async move {
+            let problem = match time::timeout(timeout, sink.check()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.report()),
+                Err(_) => Some(format!("no answer within {}", format_duration(timeout))),
+            };
+            (place, problem)
+        });
+    }
+    while let Some(ended) = checks.join_next().await {
+        if let Ok((place, problem)) = ended {
+            problems[place] = problem;
+        }
+    }
+
+    let mut text = in_effect(config);
+    if names.is_empty() {
+        text.push_str("\nno sinks: events go to the journal, and nowhere from there\n");
+    } else {
+        let longest = |heading: &str, lengths: &mut dyn Iterator<Item = usize>| lengths.fold(heading.len(), usize::max);
+        let name_width = longest("sink", &mut names.iter().map(|(name, _)| name.len()));
+        let type_width = longest("type", &mut names.iter().map(|(_, type_name)| type_name.len()));
+        let _ = writeln!(text, "\n{:name_width$}  {:type_width$}  check", "sink", "type");
+        for ((name, type_name), problem) in names.iter().zip(&problems) {
+            let outcome = problem.as_deref().unwrap_or("ok");
+            let _ = writeln!(text, "{name:name_width$}  {type_name:type_width$}  {outcome}");
+        }
+    }
+    Report { text, failed: problems.iter().flatten().count() }
+}
+
+fn in_effect(config: &Config) -> String {
+    let Config { origin, data_dir, server, journal, .. } = config;
+    let origin =
+        origin.as_ref().map_or_else(|| "none, the defaults hold".to_owned(), |path| path.display().to_string());
+    let listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
+    format!(
+        "config   {origin}\nlisten   {listen}\ndata     {data}\njournal  {journal} ({durability}, at most {max_size}, delivered events stay {retain})\n",
+        listen = listen.join(", "),
+        data = data_dir.display(),
+        journal = journal.path.display(),
+        durability = journal.durability.name(),
+        max_size = ByteSize(journal.max_size),
+        retain = format_duration(journal.retain),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use insta::assert_snapshot;
+    use observer_core::{Batch, EventSink, Receipt, SinkError, SinkSettings};
+
+    use super::*;
+
+    enum Scripted {
+        Fine,
+        Blocked,
+        Hanging,
+    }
+
+    #[async_trait]
+    impl EventSink for Scripted {
+        async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> {
+            Ok(Receipt::accepted())
+        }
+
+        async fn flush(&self) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        async fn check(&self) -> Result<(), SinkError> {
+            match self {
+                Self::Fine => Ok(()),
+                Self::Blocked => Err(SinkError::blocked("401 unauthorized")),
+                Self::Hanging => std::future::pending().await,
+            }
+        }
+    }
+
+    fn sink(name: &str, type_name: &'static str, sink: Scripted) -> BuiltSink {
+        BuiltSink { name: name.to_owned(), type_name, sink: Arc::new(sink), settings: SinkSettings::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_sink_has_its_line_and_one_that_hangs_holds_up_no_other() {
+        let config = Config::parse("").unwrap();
+        let sinks = vec![
+            sink("archive", "file", Scripted::Fine),
+            sink("collector/logs", "otlp", Scripted::Hanging),
+            sink("hooks", "http", Scripted::Blocked),
+        ];
+        let report = report(&config, sinks).await;
+        assert_eq!(report.exit_code(), ExitCode::FAILURE);
+        assert_snapshot!(report.text, @"
+        config   none, the defaults hold
+        listen   127.0.0.1:3800, [::1]:3800
+        data     observer-data
+        journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events stay 1day)
+
+        sink            type  check
+        archive         file  ok
+        collector/logs  otlp  no answer within 10s
+        hooks           http  401 unauthorized
+        ");
+    }
+
+    #[tokio::test]
+    async fn no_sinks_at_all_is_fine_and_said() {
+        let config = Config::parse("sinks = {}").unwrap();
+        let report = report(&config, Vec::new()).await;
+        assert_eq!(report.exit_code(), ExitCode::SUCCESS);
+        assert!(
+            report.text.ends_with("\n\nno sinks: events go to the journal, and nowhere from there\n"),
+            "{}",
+            report.text
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! The command line.
+
+mod args;
+mod check;
+mod emit;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::{CommandFactory, Parser};
+use tokio::runtime;
+
+use self::args::{Cli, Command, ServeArgs};
+use crate::{Config, Registry, logging};
+
+/// Something the operator has to mend on the command line or in the file.
+const USAGE: u8 = 2;
+
+/// A command that came to nothing.
+#[derive(Debug)]
+struct Failed {
+    status: u8,
+    error: anyhow::Error,
+}
+
+impl Failed {
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { status: USAGE, error: error.into() }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let status = if error.is::<crate::ConfigError>() || error.is::<logging::LogError>() { USAGE } else { 1 };
+        Self { status, error }
+    }
+}
+
+/// Read the command line and do what it says.
+pub(crate) fn run<A: Into<OsString> + Clone>(
+    arguments: impl IntoIterator<Item = A>,
+    types: impl FnOnce(&prometheus::Registry) -> Registry,
+) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, all else to standard error; there is no one to tell if that fails.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    dispatch(cli, types).unwrap_or_else(|Failed { status, error }| {
+        eprintln!("observer: {}", observer_core::report(error.as_ref()));
+        ExitCode::from(status)
+    })
+}
+
+fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> Result<ExitCode, Failed> {
+    let Cli { global, command } = cli;
+    logging::init(global.log_format, &global.log)?;
+    let load = || Config::load(global.config.as_deref());
+    match command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
+        Command::Serve(arguments) => serve(arguments.over(load()?)),
+        Command::Check => {
+            let config = load()?;
+            let sinks = types(&prometheus::Registry::new()).build_all(&config)?;
+            let report = one_thread()?.block_on(check::report(&config, sinks));
+            print(&report.text)?;
+            Ok(report.exit_code())
+        }
+        Command::Emit(arguments) => one_thread()?.block_on(emit::run(*arguments)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "observer", &mut script);
+            print(&String::from_utf8(script).context("the completions are not UTF-8")?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn serve(_config: Config) -> Result<ExitCode, Failed> {
+    Err(anyhow!("this build can't serve yet").into())
+}
+
+fn one_thread() -> io::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Write to standard output. A reader that has seen enough (`observer … | head`) is no failure.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests;
