@@ -114,6 +114,7 @@ impl PrometheusConfig {
     }
 
     /// Make the sink, with its metrics in a registry that others share: the way for a program that serves all of its metrics in one place.
+    /// To replace a sink at run time, close the old one before the new one is built.
     ///
     /// # Errors
     /// What in the configuration can't be, and a second sink of this type on the same registry.

@@ -47,3 +47,25 @@ impl Pairs {
         &self.rows
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Labels;
+
+    #[test]
+    fn what_is_there_keeps_its_row_and_other_takes_no_room() {
+        let mut labels = Labels::new(&["other"], &[], 9, 9);
+        let [a, b, c] = ["a", "b", "c"].map(|value| labels.slot(value).unwrap());
+        let mut pairs = Pairs::default();
+        pairs.entry((a, a))[1] += 1;
+        pairs.limit(1);
+        pairs.entry((a, Slot::OTHER))[0] += 1;
+        assert!(pairs.has_room(a, b));
+        pairs.entry((a, b))[0] += 1;
+        assert!(!pairs.has_room(a, c) && !pairs.has_room(b, a));
+        assert!(pairs.has_room(a, a) && pairs.has_room(a, b) && pairs.has_room(c, Slot::OTHER));
+        pairs.entry((a, a))[1] += 1;
+        assert_eq!(pairs.rows(), [((a, a), [0, 2]), ((a, Slot::OTHER), [1, 0]), ((a, b), [1, 0])]);
+    }
+}

@@ -100,4 +100,8 @@ fn newly_known_values_are_zero_beside_what_was_counted() {
     assert_eq!(samples[r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#], 0.0);
     assert_eq!(samples[r#"observer_model_calls_total{model="m"}"#], 0.0);
     assert_eq!(starting(&samples, "observer_events_total").len(), 2 * 2 + 2);
+    // With more room, the sources of the snapshot have the newly known kinds as well.
+    let restored = decode(&bytes, &config.with_limits(Limits::default())).unwrap();
+    let samples = exported(&restored.state.aggregate);
+    assert_eq!(samples[r#"observer_events_total{source="a",event_kind="failed",ok="false"}"#], 0.0);
 }
