@@ -34,6 +34,7 @@ pub mod config;
 pub mod logging;
 pub mod registry;
 mod suggest;
+mod tls;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -54,3 +54,14 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
 fn wants_colour() -> bool {
     io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_can_not_be_read_is_answered_with_examples() {
+        let error = init(LogFormat::Text, "foo=bar=baz").unwrap_err();
+        insta::assert_snapshot!(error, @r#""foo=bar=baz" is no log level or filter; write for example "debug" or "info,observer_pipeline=trace""#);
+    }
+}

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use observer_core::{BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings};
+use observer_sink_prometheus::PrometheusConfig;
 
 use crate::config::key::KeyPath;
 use crate::config::read::{NOT_SHOWN, Reader};
@@ -204,10 +205,10 @@ impl fmt::Debug for Registry {
 
 /// Every type of sink that comes with the observer. Event metrics are registered with `metrics`.
 #[must_use]
-pub fn with_defaults(_metrics: &prometheus::Registry) -> Registry {
-    // .with::<FileConfig>()
-    // .with_builder(move |config: PrometheusConfig, context| config.build_with(context, &metrics))
+pub fn with_defaults(metrics: &prometheus::Registry) -> Registry {
+    let metrics = metrics.clone();
     Registry::new()
+        .with_builder(move |config: PrometheusConfig, context: &SinkContext| config.build_with(context, &metrics))
 }
 
 #[cfg(test)]

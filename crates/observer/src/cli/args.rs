@@ -1,9 +1,12 @@
 //! What can stand on the command line.
 
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::emit::EmitArgs;
@@ -41,6 +44,28 @@ pub(super) struct Cli {
     pub(super) global: Global,
     #[command(subcommand)]
     pub(super) command: Option<Command>,
+}
+
+impl Cli {
+    /// Read a command line; its first argument is the program's own name.
+    pub(super) fn from_command_line<A: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, clap::Error> {
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// An environment variable that is set to nothing, as container files like to do, is as good as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(
+            |argument| {
+                if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::Reset) } else { argument }
+            },
+        )
+        .mut_subcommands(without_empty_variables)
 }
 
 /// What every command takes.

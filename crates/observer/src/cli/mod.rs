@@ -9,11 +9,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use clap::{CommandFactory, Parser};
-use tokio::runtime;
+use clap::CommandFactory;
+use tokio::runtime::Builder;
 
 use self::args::{Cli, Command, ServeArgs};
-use crate::{Config, Registry, logging};
+use crate::{Config, Registry, logging, tls};
 
 /// Something the operator has to mend on the command line or in the file.
 const USAGE: u8 = 2;
@@ -44,7 +44,8 @@ pub(crate) fn run<A: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = A>,
     types: impl FnOnce(&prometheus::Registry) -> Registry,
 ) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    tls::install();
+    let cli = match Cli::from_command_line(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to standard output, all else to standard error; there is no one to tell if that fails.
@@ -67,11 +68,11 @@ fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> 
         Command::Check => {
             let config = load()?;
             let sinks = types(&prometheus::Registry::new()).build_all(&config)?;
-            let report = one_thread()?.block_on(check::report(&config, sinks));
+            let report = block_on(Builder::new_multi_thread(), check::report(&config, sinks))?;
             print(&report.text)?;
             Ok(report.exit_code())
         }
-        Command::Emit(arguments) => one_thread()?.block_on(emit::run(*arguments)),
+        Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "observer", &mut script);
@@ -85,8 +86,12 @@ fn serve(_config: Config) -> Result<ExitCode, Failed> {
     Err(anyhow!("this build can't serve yet").into())
 }
 
-fn one_thread() -> io::Result<runtime::Runtime> {
-    runtime::Builder::new_current_thread().enable_all().build()
+/// Run to the end, and wait for nothing beyond it: a read of standard input, or a disk that hangs, may take forever.
+fn block_on<F: Future>(mut builder: Builder, future: F) -> io::Result<F::Output> {
+    let runtime = builder.enable_all().build()?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 /// Write to standard output. A reader that has seen enough (`observer … | head`) is no failure.

@@ -78,7 +78,7 @@ pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
     screen.finish();
     print(&if json { tally.to_json(ended.is_ok()) } else { format!("{tally}\n") })?;
     ended.map_err(|error| Failed { status: USAGE, error })?;
-    Ok(if tally.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if tally.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Send every event of every input; ends at the first one that can't be sent at all.
@@ -109,7 +109,7 @@ async fn emit_one(
             Line::Blank => {}
             Line::Event(event) => send_one(&place, event, sender, screen, tally).await?,
             Line::TooLong => {
-                tally.refused += 1;
+                tally.rejected += 1;
                 screen.note(&format!("{place}: not sent: longer than {} MiB", MAX_LINE >> 20));
             }
         }
@@ -130,7 +130,7 @@ async fn send_one(
         Answer::Accepted => tally.accepted += 1,
         Answer::Duplicate => tally.duplicate += 1,
         Answer::Refused { status, detail } => {
-            tally.refused += 1;
+            tally.rejected += 1;
             screen.note(&format!("{place}: {status} {detail}"));
         }
     }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(super) struct Tally {
     pub(super) accepted: u64,
     pub(super) duplicate: u64,
-    pub(super) refused: u64,
+    pub(super) rejected: u64,
     /// Read from the inputs.
     pub(super) bytes: u64,
 }
@@ -17,9 +17,9 @@ pub(super) struct Tally {
 impl Tally {
     /// One line of JSON; `complete` says whether every event was tried.
     pub(super) fn to_json(&self, complete: bool) -> String {
-        let Self { accepted, duplicate, refused, bytes: _ } = self;
+        let Self { accepted, duplicate, rejected, bytes: _ } = self;
         let summary = serde_json::json!({
-            "accepted": accepted, "duplicate": duplicate, "refused": refused, "complete": complete,
+            "accepted": accepted, "duplicate": duplicate, "rejected": rejected, "complete": complete,
         });
         format!("{summary}\n")
     }
@@ -27,10 +27,10 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { accepted, duplicate, refused, bytes: _ } = self;
-        let all = accepted + duplicate + refused;
+        let Self { accepted, duplicate, rejected, bytes: _ } = self;
+        let all = accepted + duplicate + rejected;
         let events = if all == 1 { "event" } else { "events" };
-        write!(f, "{all} {events}: {accepted} accepted, {duplicate} duplicate, {refused} refused")
+        write!(f, "{all} {events}: {accepted} accepted, {duplicate} duplicate, {rejected} rejected")
     }
 }
 

@@ -27,6 +27,7 @@ impl Screen for Notes {
 
 /// All that someone at the terminal reads.
 async fn emitted(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
+    crate::tls::install();
     let sender = Sender::new(endpoint(url).unwrap(), retry_for).unwrap();
     let mut notes = Notes::default();
     let (tally, ended) = emit(inputs, &sender, &mut notes).await;
@@ -62,7 +63,7 @@ async fn a_refused_line_is_told_with_its_place_and_the_next_one_follows() {
     assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
     events.ndjson:3: 422 the field `ok` must be true or false, and this is a string
     events.ndjson:5: 413 too large
-    4 events: 1 accepted, 1 duplicate, 2 refused
+    4 events: 1 accepted, 1 duplicate, 2 rejected
     ");
     let taken = observer.taken();
     assert_eq!(taken.bodies(), ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}", "{\"n\":4}"]);
@@ -81,7 +82,7 @@ async fn an_event_is_tried_again_until_it_is_taken() {
     let (first, rest) = notes.split_once('\n').unwrap();
     assert!(first.starts_with("the event: no answer ("), "{first}");
     assert!(first.ends_with("; trying again for 30s"), "{first}");
-    assert_eq!(rest, "1 event: 1 accepted, 0 duplicate, 0 refused");
+    assert_eq!(rest, "1 event: 1 accepted, 0 duplicate, 0 rejected");
     let keys = observer.taken().keys();
     assert_eq!(keys.len(), 4);
     assert!(keys[0].is_some() && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
@@ -112,14 +113,14 @@ async fn an_observer_that_is_not_there_is_given_up() {
         format!("http://{}", listener.local_addr().unwrap())
     };
     assert_snapshot!(emitted(&gone, Duration::ZERO, event("{}")).await, @"
-    0 events: 0 accepted, 0 duplicate, 0 refused
+    0 events: 0 accepted, 0 duplicate, 0 rejected
     observer: the event: http://observer/event can't be reached (given up after 0s): Connection refused (os error 111)
     ");
     let full = Observer::start((0..9).map(|_| Step::problem(503, "the journal is full")).collect());
     let (_folder, inputs) = lines(&["{}", "{}"]);
     assert_snapshot!(emitted(&full.url, Duration::from_millis(150), inputs).await, @"
     events.ndjson:1: 503 the journal is full; trying again for 150ms
-    0 events: 0 accepted, 0 duplicate, 0 refused
+    0 events: 0 accepted, 0 duplicate, 0 rejected
     observer: events.ndjson:1: http://observer/event takes no events at the moment (given up after 150ms): 503 the journal is full
     ");
 }
@@ -129,12 +130,12 @@ async fn what_is_no_observer_is_sent_nothing_more() {
     let page = Observer::start(vec![Step::answer(200, "<html>\n<h1>It works!</h1>")]);
     let (_folder, inputs) = lines(&["{}", "{}"]);
     assert_snapshot!(emitted(&page.url, PATIENT, inputs).await, @"
-    0 events: 0 accepted, 0 duplicate, 0 refused
+    0 events: 0 accepted, 0 duplicate, 0 rejected
     observer: events.ndjson:1: http://observer/event does not answer like an observer: <html> <h1>It works!</h1>
     ");
     let moved = Observer::start(vec![Step::answer(301, "").with_header("location: /elsewhere")]);
     assert_snapshot!(emitted(&moved.url, PATIENT, event("{}")).await, @"
-    0 events: 0 accepted, 0 duplicate, 0 refused
+    0 events: 0 accepted, 0 duplicate, 0 rejected
     observer: the event: http://observer/event takes no events: 301 Moved Permanently
     ");
 }
@@ -194,6 +195,6 @@ fn a_file_that_can_not_be_read_is_told_before_anything_is_sent() {
 
 #[test]
 fn the_summary_is_for_programs_too() {
-    let tally = Tally { accepted: 3, duplicate: 1, refused: 2, bytes: 99 };
-    assert_eq!(tally.to_json(true), "{\"accepted\":3,\"complete\":true,\"duplicate\":1,\"refused\":2}\n");
+    let tally = Tally { accepted: 3, duplicate: 1, rejected: 2, bytes: 99 };
+    assert_eq!(tally.to_json(true), "{\"accepted\":3,\"complete\":true,\"duplicate\":1,\"rejected\":2}\n");
 }
