@@ -1,7 +1,7 @@
 //! How a journal is opened.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -111,6 +111,24 @@ impl Options {
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file system, for those who keep something beside the journal.
+    #[must_use]
+    pub fn fs(&self) -> Arc<dyn FileSystem> {
+        self.fs.clone()
+    }
+
+    /// The clock, for those who need the same one.
+    #[must_use]
+    pub fn time(&self) -> Clock {
+        self.clock.clone()
     }
 
     /// The limit of a segment, small enough that removing the oldest gives back a part and not half.

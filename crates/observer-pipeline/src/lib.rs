@@ -1,1 +1,65 @@
-//! In the making.
+//! From an event to every sink: identity, the journal, and one worker per sink.
+//!
+//! A [`Pipeline`] takes events in, gives each its [identity](identity), makes it durable in the journal, and answers. A worker per sink reads the journal from
+//! that sink's position on: it filters, gathers batches, has them delivered, retries, parks, puts dead letters aside, flushes, and commits the position.
+//! No sink is in the path of an answer, and none waits for another. It needs a tokio runtime and no server:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use async_trait::async_trait;
+//! use observer_core::{Batch, Event, EventSink, Receipt, SinkError};
+//! use observer_pipeline::{Pipeline, SinkSpec};
+//!
+//! struct Print;
+//!
+//! #[async_trait]
+//! impl EventSink for Print {
+//!     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+//!         batch.events().iter().for_each(|envelope| println!("{}", envelope.to_json()));
+//!         Ok(Receipt::accepted())
+//!     }
+//!     async fn flush(&self) -> Result<(), SinkError> {
+//!         Ok(())
+//!     }
+//!     async fn check(&self) -> Result<(), SinkError> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pipeline = Pipeline::builder().sink(SinkSpec::new("print", Arc::new(Print))).start().await?;
+//! let ack = pipeline.ingest(Event::parse(r#"{"source":"job","event_kind":"ok","ok":true}"#)?).await?;
+//! println!("{} is kept", ack.id);
+//! pipeline.shutdown(Duration::from_secs(10)).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod account;
+mod backoff;
+mod dead_letters;
+mod feed;
+pub mod identity;
+mod ingest;
+mod pipeline;
+mod require;
+mod settle;
+mod spec;
+mod status;
+mod tail;
+mod window;
+mod worker;
+
+pub use account::Account;
+pub use ingest::{Ack, AckStatus, IngestError, IngestOptions, Unavailable};
+pub use observer_journal::{
+    AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions, Recovery, Runner, fs,
+};
+pub use pipeline::{AddSinkError, Pipeline, PipelineBuilder, StartError};
+pub use require::{Field, MissingFields, Requirements};
+pub use spec::SinkSpec;
+pub use status::{IngestStatus, Mishap, SinkState, SinkStatus, Status};
+pub use window::DedupWindow;

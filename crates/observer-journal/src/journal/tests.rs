@@ -2,7 +2,7 @@ use std::path::Path;
 
 use crate::fs::{Disk, FileSystem, Memory, OpenMode};
 use crate::testing::{Switched, append, fill, numbers, open, options, read, record};
-use crate::{AppendError, Chunk, Durability, GapReason, Hold, Journal, OpenError, Options, Runner, Stored};
+use crate::{AppendError, Chunk, Durability, GapReason, Hold, Journal, OpenError, Options, Stored};
 
 /// The names of the segments, oldest first.
 fn segments(fs: &impl FileSystem) -> Vec<String> {

@@ -1,0 +1,222 @@
+//! Events that a sink refused for good, kept as lines for a person to look at.
+//!
+//! One folder a sink, with numbered files of JSON Lines: `{"reason":…,"attempts":…,"dead_at":…,"envelope":{…}}`. When they grow past their limit
+//! the oldest file goes, and how many letters were in it is logged.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use observer_core::{Envelope, Timestamp};
+use observer_journal::fs::{File, FileSystem, OpenMode};
+use serde::Serialize;
+
+/// At most this many bytes a sink, in this many files.
+const MAX_BYTES: u64 = 64 << 20;
+const FILES: u64 = 8;
+
+/// One event that is put aside.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetter {
+    pub(crate) envelope: Arc<Envelope>,
+    /// What the far side said.
+    pub(crate) reason: String,
+    /// How many deliveries it was part of.
+    pub(crate) attempts: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    fs: Arc<dyn FileSystem>,
+    dir: PathBuf,
+    max_bytes: u64,
+    files: Option<Files>,
+    /// The last event that was put aside: after a rewind the same ones come again.
+    last_seq: u64,
+}
+
+#[derive(Debug)]
+struct Files {
+    /// The number and size of each file, oldest first.
+    sizes: VecDeque<(u64, u64)>,
+    /// The last of them.
+    active: Arc<dyn File>,
+    unsynced: bool,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(fs: Arc<dyn FileSystem>, dir: PathBuf) -> Self {
+        Self { fs, dir, max_bytes: MAX_BYTES, files: None, last_seq: 0 }
+    }
+
+    /// Put events aside. They are durable after the next [`sync`](Self::sync).
+    pub(crate) fn put(&mut self, letters: &[DeadLetter]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for letter in letters.iter().filter(|letter| letter.envelope.seq > self.last_seq) {
+            write_line(&mut lines, letter);
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.make_room(lines.len() as u64)?;
+        let files = self.open()?;
+        let (_, size) = files.sizes.back_mut().expect("open() leaves a file to write to");
+        if let Err(error) = files.active.write_at(&lines, *size) {
+            let _ = files.active.truncate(*size);
+            return Err(error);
+        }
+        *size += lines.len() as u64;
+        files.unsynced = true;
+        self.last_seq = letters.iter().map(|letter| letter.envelope.seq).max().unwrap_or(0).max(self.last_seq);
+        Ok(())
+    }
+
+    /// Make durable what was put aside.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        let Some(files) = self.files.as_mut().filter(|files| files.unsynced) else { return Ok(()) };
+        if let Err(error) = files.active.sync() {
+            // What the page cache says can't be trusted now: the letters are written again, to another file.
+            self.files = None;
+            self.last_seq = 0;
+            return Err(error);
+        }
+        files.unsynced = false;
+        Ok(())
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{number:08}.ndjson"))
+    }
+
+    fn open(&mut self) -> io::Result<&mut Files> {
+        if self.files.is_none() {
+            self.files = Some(self.recover()?);
+        }
+        Ok(self.files.as_mut().expect("it was opened just now"))
+    }
+
+    fn recover(&self) -> io::Result<Files> {
+        self.fs.create_dir_all(&self.dir)?;
+        let number = |name: &String| name.strip_suffix(".ndjson").and_then(|number| number.parse::<u64>().ok());
+        let mut numbers: Vec<_> = self.fs.list(&self.dir)?.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        let mut sizes = VecDeque::new();
+        for number in numbers {
+            sizes.push_back((number, self.fs.open(&self.path(number), OpenMode::Read)?.size()?));
+        }
+        // Always a fresh file: what was torn in the last one stays there, with its line.
+        let number = sizes.back().map_or(1, |(number, _)| number + 1);
+        let active = self.create(number)?;
+        sizes.push_back((number, 0));
+        Ok(Files { sizes, active, unsynced: false })
+    }
+
+    fn create(&self, number: u64) -> io::Result<Arc<dyn File>> {
+        let file = self.fs.open(&self.path(number), OpenMode::Create)?;
+        file.sync()?;
+        self.fs.sync_dir(&self.dir)?;
+        Ok(file)
+    }
+
+    /// Begin another file where the present one is full, and remove the oldest where all of them are.
+    fn make_room(&mut self, wanted: u64) -> io::Result<()> {
+        let file_limit = self.max_bytes / FILES;
+        let (number, size) = *self.open()?.sizes.back().expect("open() leaves a file to write to");
+        if size > 0 && size + wanted > file_limit {
+            self.sync()?;
+            let active = self.create(number + 1)?;
+            let files = self.open()?;
+            files.active = active;
+            files.sizes.push_back((number + 1, 0));
+        }
+        let max_bytes = self.max_bytes;
+        loop {
+            let files = self.open()?;
+            let total: u64 = files.sizes.iter().map(|(_, size)| size).sum();
+            if files.sizes.len() == 1 || total + wanted <= max_bytes {
+                return Ok(());
+            }
+            let (oldest, size) = files.sizes.pop_front().expect("there is more than one file");
+            let path = self.path(oldest);
+            let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+            let count = self.fs.open(&path, OpenMode::Read)?.read_at(&mut bytes, 0)?;
+            let letters = bytes[..count].iter().filter(|byte| **byte == b'\n').count();
+            self.fs.remove(&path)?;
+            tracing::error!(file = %path.display(), letters, limit = self.max_bytes, "the oldest dead letters were removed to make room");
+        }
+    }
+}
+
+fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter) {
+    #[derive(Serialize)]
+    struct Head<'a> {
+        reason: &'a str,
+        attempts: u32,
+        dead_at: String,
+    }
+    let head = Head { reason: &letter.reason, attempts: letter.attempts, dead_at: Timestamp::now().to_string() };
+    serde_json::to_writer(&mut *lines, &head).expect("plain strings and numbers, into memory");
+    // In place of the closing brace: the envelope, with the producer's own bytes.
+    lines.pop();
+    lines.extend(b",\"envelope\":");
+    letter.envelope.write_json(lines);
+    lines.extend(b"}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_core::{Event, Uuid};
+    use observer_journal::fs::Memory;
+
+    use super::*;
+
+    fn letter(seq: u64) -> DeadLetter {
+        let event = Event::parse(r#"{"source":"s","event_kind":"k","ok":true,"extra":{"n":1e999}}"#).unwrap();
+        let envelope = Envelope { id: Uuid::nil(), seq, received_at: Timestamp::UNIX_EPOCH, event };
+        DeadLetter { envelope: Arc::new(envelope), reason: "422: \"no\"".into(), attempts: 3 }
+    }
+
+    fn lines(memory: &Memory) -> Vec<String> {
+        let dir = PathBuf::from("d");
+        let mut names = memory.list(&dir).unwrap();
+        names.sort();
+        let read = |name: &String| {
+            let file = memory.open(&dir.join(name), OpenMode::Read).unwrap();
+            let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+            file.read_at(&mut bytes, 0).unwrap();
+            String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        names.iter().flat_map(read).collect()
+    }
+
+    #[test]
+    fn letters_are_lines_with_reason_attempts_and_envelope() {
+        let memory = Memory::default();
+        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into());
+        letters.put(&[letter(1), letter(2)]).unwrap();
+        letters.put(&[letter(2), letter(3)]).unwrap();
+        letters.sync().unwrap();
+        let lines = lines(&memory);
+        assert_eq!(lines.len(), 3, "one that comes again is not put aside twice");
+        let head = r#"{"reason":"422: \"no\"","attempts":3,"dead_at":""#;
+        assert!(lines[0].starts_with(head), "{}", lines[0]);
+        assert!(
+            lines[2].contains(r#""envelope":{"id":"00000000-0000-0000-0000-000000000000","seq":3,"#),
+            "{}",
+            lines[2]
+        );
+        assert!(lines[2].ends_with(r#""extra":{"n":1e999}}}}"#), "{}", lines[2]);
+    }
+
+    #[test]
+    fn the_oldest_letters_make_room() {
+        let memory = Memory::default();
+        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into());
+        letters.max_bytes = 8 * 1024;
+        (1..=200).for_each(|seq| letters.put(&[letter(seq)]).unwrap());
+        let lines = lines(&memory);
+        assert!((10..60).contains(&lines.len()), "{}", lines.len());
+        assert!(lines.last().unwrap().contains("\"seq\":200,"));
+    }
+}

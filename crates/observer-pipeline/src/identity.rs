@@ -1,0 +1,124 @@
+//! Which event is the same as which.
+//!
+//! | what the producer gives | identity | the event's id |
+//! |---|---|---|
+//! | an idempotency key | the key | UUIDv5 of `3:key,` and the key |
+//! | an envelope's id, or an `id` that is a UUID | that UUID | the same UUID |
+//! | any other `id` | `source` and `id` | UUIDv5 of `2:id,`, `source` and `id` |
+//! | a `cycle_id` that is not empty | `source`, `cycle_id`, `sig_hash` and `event_kind` | UUIDv5 of `5:cycle,` and these four |
+//! | none of these | none: each event is a new one | UUIDv7 |
+//!
+//! Before hashing, each part is written as a netstring (`3:bot,` for `bot`, the length in bytes), and a part that isn't there as `-,`; so no two lists of
+//! parts are written the same. The UUIDv5 (RFC 9562, section 5.5) is made in the [`NAMESPACE`].
+
+use observer_core::{Event, Uuid};
+
+/// The namespace of the ids that are derived from what a producer gives.
+pub const NAMESPACE: Uuid = Uuid::from_u128(0x6f62_7365_7276_4572_8a5d_1f0c_93b7_41e2);
+
+/// How an event is recognised when it comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The event's id.
+    pub id: Uuid,
+    /// What it was made of.
+    pub origin: Origin,
+}
+
+/// What an identity was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// An idempotency key: the same one with another body is a mistake.
+    Key,
+    /// An id that came with the event.
+    Id,
+    /// The cycle and its outcome.
+    Cycle,
+    /// Nothing: no other event can be the same.
+    None,
+}
+
+impl Identity {
+    /// Of an event that came with this idempotency key or in an envelope with this id.
+    #[must_use]
+    pub fn of(event: &Event, envelope_id: Option<Uuid>, key: Option<&str>) -> Self {
+        if let Some(key) = key {
+            return Self { id: hashed("key", &[Some(key)]), origin: Origin::Key };
+        }
+        let own = event.id();
+        if let Some(id) = envelope_id.or_else(|| own.and_then(|id| Uuid::parse_str(id).ok())) {
+            return Self { id, origin: Origin::Id };
+        }
+        if let Some(id) = own {
+            return Self { id: hashed("id", &[Some(event.source()), Some(id)]), origin: Origin::Id };
+        }
+        if let Some(cycle_id) = event.cycle_id().filter(|cycle_id| !cycle_id.is_empty()) {
+            let parts = [Some(event.source()), Some(cycle_id), event.sig_hash(), Some(event.event_kind())];
+            return Self { id: hashed("cycle", &parts), origin: Origin::Cycle };
+        }
+        Self { id: Uuid::now_v7(), origin: Origin::None }
+    }
+}
+
+fn hashed(kind: &str, parts: &[Option<&str>]) -> Uuid {
+    let mut name = Vec::with_capacity(128);
+    for part in std::iter::once(&Some(kind)).chain(parts) {
+        match part {
+            Some(part) => {
+                name.extend_from_slice(part.len().to_string().as_bytes());
+                name.push(b':');
+                name.extend_from_slice(part.as_bytes());
+            }
+            None => name.push(b'-'),
+        }
+        name.push(b',');
+    }
+    Uuid::new_v5(&NAMESPACE, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(json: &str) -> Identity {
+        Identity::of(&Event::parse(json.to_owned()).unwrap(), None, None)
+    }
+
+    #[test]
+    fn the_cycle_and_its_outcome_are_an_identity() {
+        let base = of(r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true}"#);
+        assert_eq!(base.origin, Origin::Cycle);
+        assert_eq!(base.id, Uuid::new_v5(&NAMESPACE, b"5:cycle,3:bot,1:c,1:s,2:ok,"));
+        assert_eq!(base, of(r#"{"ok":true,"sig_hash":"s","turns":3,"source":"bot","cycle_id":"c","event_kind":"ok"}"#));
+        for other in [
+            r#"{"source":"bot","cycle_id":"c","sig_hash":"t","event_kind":"ok","ok":true}"#,
+            r#"{"source":"bot","cycle_id":"c","event_kind":"ok","ok":true}"#,
+            r#"{"source":"bot","cycle_id":"c","sig_hash":"","event_kind":"ok","ok":true}"#,
+            r#"{"source":"bot","cycle_id":"c1:s","sig_hash":"","event_kind":"ok","ok":true}"#,
+        ] {
+            assert_ne!(base.id, of(other).id, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_taken_as_it_is_or_scoped_by_source() {
+        let uuid = "5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49";
+        let own = of(&format!(r#"{{"source":"a","event_kind":"ok","ok":true,"id":"{uuid}"}}"#));
+        assert_eq!(own.id.to_string(), uuid);
+        let a = of(r#"{"source":"a","event_kind":"ok","ok":true,"id":"7"}"#);
+        let b = of(r#"{"source":"b","event_kind":"ok","ok":true,"id":"7"}"#);
+        assert_ne!(a.id, b.id);
+        assert_eq!(a.id, Uuid::new_v5(&NAMESPACE, b"2:id,1:a,1:7,"));
+    }
+
+    #[test]
+    fn a_key_comes_first_and_without_anything_each_event_is_new() {
+        let event = Event::parse(r#"{"source":"a","event_kind":"ok","ok":true,"id":"7","cycle_id":"c"}"#).unwrap();
+        let keyed = Identity::of(&event, Some(Uuid::nil()), Some("k"));
+        assert_eq!((keyed.origin, keyed.id), (Origin::Key, Uuid::new_v5(&NAMESPACE, b"3:key,1:k,")));
+        assert_eq!(Identity::of(&event, Some(Uuid::nil()), None).id, Uuid::nil());
+        let nothing = r#"{"source":"a","event_kind":"ok","ok":true,"cycle_id":""}"#;
+        assert_eq!(of(nothing).origin, Origin::None);
+        assert_ne!(of(nothing).id, of(nothing).id);
+    }
+}

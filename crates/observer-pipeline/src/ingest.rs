@@ -1,0 +1,246 @@
+//! The way in: from a submission to an answer that is true.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use observer_core::{Envelope, Event, Submission, Timestamp, Uuid};
+use observer_journal::{Append, AppendError, Clock, Durability, Journal, Key, Record};
+use tokio::sync::oneshot;
+
+use crate::identity::{Identity, Origin};
+use crate::require::{MissingFields, Requirements};
+use crate::tail::Tail;
+use crate::window::{DedupWindow, Known, Window};
+
+/// How events are taken in.
+#[derive(Debug, Clone)]
+pub struct IngestOptions {
+    /// How long an event that comes again is known.
+    pub dedup: DedupWindow,
+    /// Which fields a source must have.
+    pub require: Requirements,
+    /// How long an ingest waits for the journal before it is told to come back. The event may be committed all the same; then its retry is a duplicate.
+    pub timeout: Duration,
+}
+
+impl Default for IngestOptions {
+    /// A timeout of 2.5 s: below the 3 s after which a producer may give up.
+    fn default() -> Self {
+        Self { dedup: DedupWindow::default(), require: Requirements::default(), timeout: Duration::from_millis(2500) }
+    }
+}
+
+/// An event is taken care of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// The event's id; of a duplicate, the first one's.
+    pub id: Uuid,
+    /// Whether it was new.
+    pub status: AckStatus,
+    /// What that promises.
+    pub durability: Durability,
+}
+
+/// Whether an event was new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckStatus {
+    /// It is in the journal now.
+    Accepted,
+    /// It was there before.
+    Duplicate,
+}
+
+/// Why an event was not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum IngestError {
+    /// Its source has to say more.
+    #[error(transparent)]
+    Missing(#[from] MissingFields),
+    /// The idempotency key was used for another body.
+    #[error("this idempotency key came with another body before; a key stands for one event alone")]
+    KeyReused,
+    /// Not now. The same event may be offered again.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why no event can be taken at the moment.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// The journal can't.
+    #[error(transparent)]
+    Journal(#[from] AppendError),
+    /// The journal takes too long.
+    #[error("the journal did not answer within {} ms", .0.as_millis())]
+    Slow(Duration),
+    /// The pipeline is being shut down.
+    #[error("the observer is shutting down")]
+    ShuttingDown,
+}
+
+/// What came in since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) changed: AtomicU64,
+    rejected: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// Takes events in.
+pub(crate) struct Ingest {
+    journal: Arc<Journal>,
+    shared: Arc<Shared>,
+    require: Requirements,
+    timeout: Duration,
+    clock: Clock,
+    closed: AtomicBool,
+}
+
+/// What a commit looks at, after its producer may have hung up.
+struct Shared {
+    tail: Arc<Tail>,
+    window: Mutex<Window>,
+    counters: Counters,
+}
+
+impl Ingest {
+    /// Remember what the journal knows of the window.
+    pub(crate) fn open(
+        journal: Arc<Journal>,
+        tail: Arc<Tail>,
+        options: IngestOptions,
+        clock: Clock,
+    ) -> std::io::Result<Self> {
+        let mut window = Window::new(options.dedup);
+        let since = clock().saturating_sub(options.dedup.micros);
+        for (_, key) in journal.recent_keys(options.dedup.max_keys, since)? {
+            window.remember(key);
+        }
+        let shared = Shared { tail, window: Mutex::new(window), counters: Counters::default() };
+        Ok(Self {
+            journal,
+            shared: Arc::new(shared),
+            require: options.require,
+            timeout: options.timeout,
+            clock,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    pub(crate) fn remembered(&self) -> usize {
+        self.shared.window().len()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Take nothing more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) async fn ingest(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {
+        let result = self.decide(submission, key).await;
+        match &result {
+            Ok(_) => {}
+            Err(IngestError::Missing(_)) => self.counters().reject("missing_field"),
+            Err(IngestError::KeyReused) => self.counters().reject("key_reused"),
+            Err(IngestError::Unavailable(_)) => self.counters().reject("unavailable"),
+        }
+        result
+    }
+
+    async fn decide(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {
+        let Submission { event, id } = submission;
+        self.require.check(&event)?;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Unavailable::ShuttingDown.into());
+        }
+        let identity = Identity::of(&event, id, key);
+        let record = Record::new((self.clock)(), identity.id.into_bytes(), event.raw().clone());
+        let checksum = record.checksum;
+
+        let known = self.shared.window().claim(record.id, checksum, record.received_at);
+        let (first, decided) = match known {
+            Known::New => (None, self.append(record, event)),
+            Known::Pending { checksum: first, decided } => (Some(first), decided),
+            Known::Committed { checksum: first } => return self.duplicate(identity, first == checksum),
+        };
+        match tokio::time::timeout(self.timeout, decided).await {
+            Err(_) => Err(Unavailable::Slow(self.timeout).into()),
+            Ok(Err(_)) => Err(Unavailable::ShuttingDown.into()),
+            Ok(Ok(result)) => {
+                result?;
+                match first {
+                    None => Ok(self.ack(identity, AckStatus::Accepted)),
+                    Some(first) => self.duplicate(identity, first == checksum),
+                }
+            }
+        }
+    }
+
+    /// Commit the event. What happens then doesn't depend on anyone waiting for it.
+    fn append(&self, record: Record, event: Event) -> oneshot::Receiver<Result<(), Unavailable>> {
+        let (sender, decided) = oneshot::channel();
+        let shared = self.shared.clone();
+        let key = record.key();
+        self.journal.append(Append::new(vec![record], move |result| {
+            let result = result.map_err(Unavailable::from).map(|commit| {
+                shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
+                shared.tail.push(envelope(&key, commit.first_seq, event));
+            });
+            shared.window().decide(key, &result);
+            // A producer that hung up gets its answer when it asks again.
+            let _ = sender.send(result);
+        }));
+        decided
+    }
+
+    fn duplicate(&self, identity: Identity, same: bool) -> Result<Ack, IngestError> {
+        if !same && identity.origin == Origin::Key {
+            return Err(IngestError::KeyReused);
+        }
+        self.counters().duplicates.fetch_add(1, Ordering::Relaxed);
+        if !same {
+            self.counters().changed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(self.ack(identity, AckStatus::Duplicate))
+    }
+
+    fn ack(&self, identity: Identity, status: AckStatus) -> Ack {
+        Ack { id: identity.id, status, durability: self.journal.durability() }
+    }
+}
+
+impl Shared {
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().expect("nothing panics while it holds the window")
+    }
+}
+
+impl Counters {
+    pub(crate) fn reject(&self, reason: &'static str) {
+        *self.rejected().entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn rejected(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.rejected.lock().expect("nothing panics while it counts")
+    }
+}
+
+/// An event as it was committed.
+pub(crate) fn envelope(key: &Key, seq: u64, event: Event) -> Envelope {
+    let micros = i64::try_from(key.received_at).unwrap_or(i64::MAX);
+    let received_at = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX);
+    Envelope { id: Uuid::from_bytes(key.id), seq, received_at, event }
+}

@@ -1,0 +1,126 @@
+//! Which fields the events of a source must have.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use observer_core::Event;
+use serde::Deserialize;
+
+/// An optional field of an event that a source can be required to fill in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are the event's own")]
+pub enum Field {
+    CycleId,
+    SigHash,
+    StafferId,
+    Turns,
+    DurationMs,
+    Extra,
+    Id,
+    Timestamp,
+    Traceparent,
+    Usage,
+}
+
+impl Field {
+    /// As it stands in an event.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CycleId => "cycle_id",
+            Self::SigHash => "sig_hash",
+            Self::StafferId => "staffer_id",
+            Self::Turns => "turns",
+            Self::DurationMs => "duration_ms",
+            Self::Extra => "extra",
+            Self::Id => "id",
+            Self::Timestamp => "timestamp",
+            Self::Traceparent => "traceparent",
+            Self::Usage => "usage",
+        }
+    }
+
+    fn is_in(self, event: &Event) -> bool {
+        match self {
+            Self::CycleId => event.cycle_id().is_some(),
+            Self::SigHash => event.sig_hash().is_some(),
+            Self::StafferId => event.staffer_id().is_some(),
+            Self::Turns => event.turns().is_some(),
+            Self::DurationMs => event.duration_ms().is_some(),
+            Self::Extra => event.extra().is_some(),
+            Self::Id => event.id().is_some(),
+            Self::Timestamp => event.timestamp().is_some(),
+            Self::Traceparent => event.traceparent().is_some(),
+            Self::Usage => event.usage().is_some(),
+        }
+    }
+}
+
+/// The fields that each source must fill in, beyond the three that every event has.
+///
+/// ```
+/// use observer_core::Event;
+/// use observer_pipeline::Requirements;
+///
+/// let require = Requirements::default();
+/// let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c"}"#).unwrap();
+/// assert_eq!(
+///     require.check(&event).unwrap_err().to_string(),
+///     "missing `sig_hash`, which is required of source \"bot\""
+/// );
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Requirements(BTreeMap<String, Vec<Field>>);
+
+impl Default for Requirements {
+    /// Of `bot`: `cycle_id` and `sig_hash`.
+    fn default() -> Self {
+        Self::none().with("bot", [Field::CycleId, Field::SigHash])
+    }
+}
+
+impl Requirements {
+    /// Nothing beyond what every event has.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// These fields of this source.
+    #[must_use]
+    pub fn with(mut self, source: impl Into<String>, fields: impl IntoIterator<Item = Field>) -> Self {
+        self.0.insert(source.into(), fields.into_iter().collect());
+        self
+    }
+
+    /// Whether an event has what its source must have.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check(&self, event: &Event) -> Result<(), MissingFields> {
+        let Some(required) = self.0.get(event.source()) else { return Ok(()) };
+        let fields: Vec<_> = required.iter().copied().filter(|field| !field.is_in(event)).collect();
+        if fields.is_empty() { Ok(()) } else { Err(MissingFields { source: event.source().to_owned(), fields }) }
+    }
+}
+
+/// Fields that a source has to fill in and did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingFields {
+    /// Of which source.
+    pub source: String,
+    /// At least one.
+    pub fields: Vec<Field>,
+}
+
+impl fmt::Display for MissingFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.fields.iter().map(|field| format!("`{}`", field.name())).collect();
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        write!(f, "missing {}, which {verb} required of source {:?}", names.join(" and "), self.source)
+    }
+}
+
+impl std::error::Error for MissingFields {}

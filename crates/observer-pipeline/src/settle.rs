@@ -1,0 +1,180 @@
+//! One batch, until each of its events is settled.
+
+use std::sync::Arc;
+
+use observer_core::{Batch, Envelope, ErrorKind, Receipt};
+use tokio::time::Instant;
+
+use crate::dead_letters::DeadLetter;
+use crate::worker::{Ended, Phase, Wake, Worker};
+
+/// How many events are tried alone, one after the other, before the far side is taken to refuse everything.
+const FIRST_SUSPECTS: usize = 4;
+/// A batch that is refused as a whole grows by its neighbours up to this many times its size.
+const MAX_GROWTH: usize = 16;
+
+/// A part of a batch that has to be delivered.
+#[derive(Debug)]
+struct Piece {
+    batch: Batch,
+    /// How many deliveries its events were part of.
+    attempts: u32,
+}
+
+/// An event that was refused while it stood alone. It is poison if the far side takes one of its neighbours.
+#[derive(Debug)]
+struct Suspect {
+    envelope: Arc<Envelope>,
+    reason: String,
+    attempts: u32,
+}
+
+impl Worker {
+    /// Deliver a batch until it is settled, and all events up to `through` with it.
+    ///
+    /// Pieces are delivered first things first, so the order is kept; a piece that is refused is halved until the bad event stands alone.
+    pub(crate) async fn settle(&mut self, batch: Batch, mut through: u64) -> Result<(), Ended> {
+        let epoch = batch.position().epoch;
+        let first_size = batch.len();
+        let mut work = vec![Piece { batch, attempts: 0 }];
+        let mut suspects = Vec::<Suspect>::new();
+        let mut neighbour_accepted = false;
+        let mut max_suspects = FIRST_SUSPECTS;
+        let mut since = Instant::now();
+
+        while let Some(mut piece) = work.pop() {
+            piece.attempts += 1;
+            match self.deliver(&piece.batch).await? {
+                Ok(receipt) => {
+                    since = Instant::now();
+                    let accepted = self.accept(&piece, receipt).await?;
+                    neighbour_accepted |= accepted > 0;
+                    if accepted > 0 {
+                        self.works();
+                    }
+                    if suspects.is_empty() {
+                        self.advance(piece.batch.position().seq);
+                    }
+                }
+                Err(error) => match error.kind {
+                    ErrorKind::Transient => {
+                        self.progress.lock().retried += 1;
+                        if self.limits.retry.give_up_after.is_some_and(|limit| since.elapsed() >= limit) {
+                            let reason = format!("given up: {}", error.report());
+                            let letters = piece.batch.events().iter().map(|envelope| DeadLetter {
+                                envelope: envelope.clone(),
+                                reason: reason.clone(),
+                                attempts: piece.attempts,
+                            });
+                            self.bury(letters.collect()).await?;
+                            since = Instant::now();
+                            if suspects.is_empty() {
+                                self.advance(piece.batch.position().seq);
+                            }
+                        } else {
+                            self.pause(&error).await?;
+                            work.push(piece);
+                        }
+                    }
+                    ErrorKind::Permanent => match piece.batch.halves() {
+                        Some((left, right)) => {
+                            work.push(Piece { batch: right, attempts: piece.attempts });
+                            work.push(Piece { batch: left, attempts: piece.attempts });
+                        }
+                        None => suspects.push(Suspect {
+                            envelope: piece.batch.events()[0].clone(),
+                            reason: error.report(),
+                            attempts: piece.attempts,
+                        }),
+                    },
+                    ErrorKind::Blocked => {
+                        self.park(error.report(), Wake::OnTimer).await?;
+                        // One event goes first.
+                        let (first, rest) = piece.batch.events().split_at(1);
+                        if !rest.is_empty() {
+                            work.push(Piece { batch: Batch::new(epoch, rest.to_vec()), attempts: piece.attempts });
+                        }
+                        work.push(Piece { batch: Batch::new(epoch, first.to_vec()), attempts: piece.attempts });
+                    }
+                },
+            }
+            if neighbour_accepted {
+                if work.is_empty() && !suspects.is_empty() {
+                    self.bury(suspects.drain(..).map(Suspect::into_letter).collect()).await?;
+                }
+            } else if !suspects.is_empty() && (work.is_empty() || suspects.len() >= max_suspects) {
+                // All that was tried was refused: that says something about the sink, not about the events.
+                let reason = suspects.first().map(|suspect| suspect.reason.clone()).unwrap_or_default();
+                self.park(format!("nothing is accepted: {reason}"), Wake::OnMore).await?;
+                max_suspects *= 2;
+                let attempts = suspects.iter().map(|suspect| suspect.attempts).max().unwrap_or(0);
+                let refused = suspects.drain(..).map(|suspect| suspect.envelope);
+                let waiting = work.drain(..).rev().flat_map(|piece| piece.batch.events().to_vec());
+                let batch = Batch::new(epoch, refused.chain(waiting).collect());
+                let batch = if batch.len() < first_size.max(self.limits.max_events) * MAX_GROWTH {
+                    let (grown, looked_at) = self.gather(Some(&batch)).await?;
+                    through = through.max(looked_at);
+                    grown.unwrap_or(batch)
+                } else {
+                    batch
+                };
+                self.split(&batch, epoch, attempts, &mut work);
+            }
+        }
+        self.advance(through);
+        Ok(())
+    }
+
+    /// Into pieces that are no larger than the sink's limit, the first on top.
+    fn split(&self, batch: &Batch, epoch: u64, attempts: u32, work: &mut Vec<Piece>) {
+        let pieces = batch.events().chunks(self.limits.max_events).rev();
+        work.extend(pieces.map(|events| Piece { batch: Batch::new(epoch, events.to_vec()), attempts }));
+    }
+
+    async fn deliver(&mut self, batch: &Batch) -> Result<Result<Receipt, observer_core::SinkError>, Ended> {
+        let begun = Instant::now();
+        let sink = self.sink.clone();
+        let result = self.ask(sink.deliver(batch), Phase::Stopping).await?;
+        self.progress.deliveries.record(begun.elapsed());
+        Ok(result)
+    }
+
+    /// Take a receipt into the account. Gives how many events were accepted.
+    async fn accept(&mut self, piece: &Piece, receipt: Receipt) -> Result<u64, Ended> {
+        let events = piece.batch.events();
+        let mut letters = Vec::new();
+        let mut rejected = receipt.rejected;
+        rejected.sort_by_key(|rejected| rejected.index);
+        rejected.dedup_by_key(|rejected| rejected.index);
+        for rejected in rejected {
+            if let Some(envelope) = events.get(rejected.index) {
+                letters.push(DeadLetter {
+                    envelope: envelope.clone(),
+                    reason: rejected.reason,
+                    attempts: piece.attempts,
+                });
+            }
+        }
+        let left = (events.len() - letters.len()) as u64;
+        let refused = receipt.refused.map_or(0, |refused| {
+            let count = refused.count.min(left);
+            tracing::warn!(
+                sink = self.name,
+                count,
+                reason = refused.reason,
+                "events were refused for good, and the far side doesn't say which"
+            );
+            count
+        });
+        self.bury(letters).await?;
+        self.open.refused += refused;
+        self.open.delivered += left - refused;
+        Ok(left - refused)
+    }
+}
+
+impl Suspect {
+    fn into_letter(self) -> DeadLetter {
+        DeadLetter { envelope: self.envelope, reason: self.reason, attempts: self.attempts }
+    }
+}

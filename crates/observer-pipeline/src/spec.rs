@@ -1,0 +1,85 @@
+//! A sink as it is handed to a pipeline.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use observer_core::{BatchSettings, EventSink, RetrySettings, SinkSettings};
+
+/// A sink with its name and what every sink can be told.
+pub struct SinkSpec {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) sink: Arc<dyn EventSink>,
+    pub(crate) settings: SinkSettings,
+    pub(crate) batch: BatchSettings,
+}
+
+impl SinkSpec {
+    /// A sink and the name that its position is kept under: letters, digits, `-`, `_`, `.` and `/`.
+    #[must_use]
+    pub fn new(name: impl Into<String>, sink: Arc<dyn EventSink>) -> Self {
+        Self {
+            name: name.into(),
+            kind: "custom".into(),
+            sink,
+            settings: SinkSettings::default(),
+            batch: BatchSettings::default(),
+        }
+    }
+
+    /// The type that its status shows.
+    #[must_use]
+    pub fn kind(self, kind: impl Into<String>) -> Self {
+        Self { kind: kind.into(), ..self }
+    }
+
+    /// What the operator says.
+    #[must_use]
+    pub fn settings(self, settings: SinkSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// The batches that suit the sink where the operator says nothing.
+    #[must_use]
+    pub fn batch(self, batch: BatchSettings) -> Self {
+        Self { batch, ..self }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let batch = self.settings.batch.or(self.batch);
+        Limits {
+            max_events: batch.max_events.map_or(1_000, usize::from),
+            max_bytes: batch.max_bytes.unwrap_or(4 << 20),
+            linger: batch.linger.unwrap_or(Duration::from_millis(200)),
+            timeout: self.settings.timeout.unwrap_or(Duration::from_secs(30)),
+            retry: self.settings.retry,
+        }
+    }
+
+    /// Names become folders.
+    pub(crate) fn has_good_name(&self) -> bool {
+        let good = |part: &str| {
+            !part.is_empty()
+                && !part.starts_with('.')
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        self.name.len() <= 128 && self.name.split('/').all(good)
+    }
+}
+
+impl fmt::Debug for SinkSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinkSpec").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// What a worker keeps to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) max_events: usize,
+    pub(crate) max_bytes: u64,
+    pub(crate) linger: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) retry: RetrySettings,
+}

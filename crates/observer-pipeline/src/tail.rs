@@ -1,0 +1,95 @@
+//! The last events, decoded once and shared by all workers that keep up.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use observer_core::{Envelope, Timestamp};
+use tokio::sync::watch;
+
+/// How many bytes of events are kept.
+const MAX_BYTES: usize = 8 << 20;
+/// What an event costs beside its own bytes.
+const OVERHEAD: usize = 320;
+
+#[derive(Debug)]
+pub(crate) struct Tail {
+    recent: Mutex<Recent>,
+    head: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    /// Consecutive, oldest first.
+    events: VecDeque<Arc<Envelope>>,
+    bytes: usize,
+}
+
+impl Tail {
+    pub(crate) fn new(head: u64) -> Self {
+        Self { recent: Mutex::default(), head: watch::Sender::new(head) }
+    }
+
+    /// The last committed event, as it changes.
+    pub(crate) fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// The event that was committed after all others here.
+    pub(crate) fn push(&self, envelope: Envelope) {
+        let seq = envelope.seq;
+        let mut recent = self.recent();
+        recent.bytes += size(&envelope);
+        recent.events.push_back(Arc::new(envelope));
+        while recent.bytes > MAX_BYTES
+            && let Some(oldest) = recent.events.pop_front()
+        {
+            recent.bytes -= size(&oldest);
+        }
+        drop(recent);
+        self.head.send_replace(seq);
+    }
+
+    /// Up to `max` events from `seq` on; `None` where that is not here any more.
+    pub(crate) fn from(&self, seq: u64, max: usize) -> Option<Vec<Arc<Envelope>>> {
+        let recent = self.recent();
+        let at = seq.checked_sub(recent.events.front()?.seq)?;
+        let at = usize::try_from(at).ok().filter(|at| *at < recent.events.len())?;
+        Some(recent.events.range(at..).take(max).cloned().collect())
+    }
+
+    /// When the event of this sequence number was received, if it is still here.
+    pub(crate) fn received_at(&self, seq: u64) -> Option<Timestamp> {
+        Some(self.from(seq, 1)?.first()?.received_at)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().expect("nothing panics while it holds the last events")
+    }
+}
+
+fn size(envelope: &Envelope) -> usize {
+    envelope.event.raw().len() + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_core::{Event, Uuid};
+
+    use super::*;
+
+    #[test]
+    fn it_keeps_the_last_ones_within_its_bound() {
+        let tail = Tail::new(4);
+        let raw = format!(r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#, "x".repeat(1 << 20));
+        for seq in 5..30 {
+            let event = Event::parse(raw.clone()).unwrap();
+            tail.push(Envelope { id: Uuid::nil(), seq, received_at: Timestamp::UNIX_EPOCH, event });
+        }
+        assert_eq!(*tail.head().borrow(), 29);
+        assert!(tail.from(5, 1).is_none());
+        assert!(tail.from(30, 1).is_none());
+        let last: Vec<_> = tail.from(28, 10).unwrap().iter().map(|envelope| envelope.seq).collect();
+        assert_eq!(last, [28, 29]);
+        assert!(tail.recent().bytes <= MAX_BYTES);
+    }
+}
