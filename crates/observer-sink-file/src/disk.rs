@@ -1,0 +1,83 @@
+//! The operations on files that a test must be able to make fail, and what `std` lacks around folders.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::FileError;
+
+/// What is done to an open file.
+pub(crate) trait Disk: Send {
+    fn write(&self, file: &File, bytes: &[u8]) -> io::Result<usize>;
+    fn truncate(&self, file: &File, len: u64) -> io::Result<()>;
+    fn sync(&self, file: &File) -> io::Result<()>;
+}
+
+#[derive(Debug)]
+pub(crate) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        file.write(bytes)
+    }
+
+    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+}
+
+impl Identity {
+    #[cfg(unix)]
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self { dev: metadata.dev(), ino: metadata.ino() }
+    }
+
+    /// Where files have no number, a renamed file can't be told from the one that took its name.
+    #[cfg(not(unix))]
+    pub(crate) fn of(_: &Metadata) -> Self {
+        Self { dev: 0, ino: 0 }
+    }
+}
+
+/// Make the names in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), FileError> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    match File::open(folder) {
+        // Who deleted the folder didn't want its names.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => opened.and_then(|folder| folder.sync_all()).map_err(FileError::io("sync the folder", folder)),
+    }
+}
+
+/// Create a folder and those above it; gives the folders whose names changed.
+pub(crate) fn create_folders(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let missing: Vec<_> =
+        folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    fs::create_dir_all(folder).map_err(FileError::io("create the folder", folder))?;
+    Ok(missing.into_iter().map(|folder| parent(folder).to_owned()).collect())
+}
+
+/// The folder that a path stands in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

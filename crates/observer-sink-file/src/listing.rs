@@ -1,0 +1,197 @@
+//! The files of a template that are there: its placeholders read as a pattern.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use jiff::civil::Date;
+
+use crate::config::Compression;
+use crate::safe_name;
+use crate::series::Name;
+use crate::template::{DATE_LENGTH, Piece, Template};
+
+/// A file of the template's own.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) date: Option<Date>,
+    pub(crate) index: Option<u64>,
+    pub(crate) compression: Compression,
+    pub(crate) len: u64,
+    pub(crate) modified: SystemTime,
+}
+
+impl Found {
+    /// Whether nothing is written to it any more, `latest` being the day of the newest event.
+    pub(crate) fn is_closed(&self, latest: Option<Date>) -> bool {
+        let is_past = self.date.is_some_and(|date| latest.is_some_and(|latest| date < latest));
+        self.index.is_some() || self.compression != Compression::None || is_past
+    }
+}
+
+/// What is found in the base: files of the template's own, and temporaries that a crash left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) files: Vec<Found>,
+    pub(crate) temporaries: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// Links are not followed, and files that go away meanwhile are left out.
+    pub(crate) fn read(template: &Template) -> io::Result<Self> {
+        let mut listing = Self::default();
+        listing.descend(template, template.base(), 0, Bound::default())?;
+        Ok(listing)
+    }
+
+    /// The newest day that a name tells.
+    pub(crate) fn latest(&self) -> Option<Date> {
+        self.files.iter().filter_map(|found| found.date).max()
+    }
+
+    fn descend(&mut self, template: &Template, folder: &Path, level: usize, bound: Bound) -> io::Result<()> {
+        let pieces = &template.components()[level];
+        let is_last = level + 1 == template.components().len();
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let (name, kind) = (entry.file_name(), entry.file_type()?);
+            let Some(name) = name.to_str() else { continue };
+            if is_last && kind.is_file() {
+                self.take(template, &entry, name, &bound);
+            } else if !is_last
+                && kind.is_dir()
+                && let Some(bound) = matched(pieces, name, bound.clone())
+            {
+                self.descend(template, &entry.path(), level + 1, bound)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, template: &Template, entry: &fs::DirEntry, name: &str, bound: &Bound) {
+        let path = entry.path();
+        if let Some(final_name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")) {
+            if recognised(template, final_name, bound).is_some_and(|(name, _)| name.compression != Compression::None) {
+                self.temporaries.push(path);
+            }
+            return;
+        }
+        let Some((name, bound)) = recognised(template, name, bound) else { return };
+        let Ok(metadata) = entry.metadata() else { return };
+        self.files.push(Found {
+            path,
+            date: bound.date,
+            index: name.index,
+            compression: name.compression,
+            len: metadata.len(),
+            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        });
+    }
+}
+
+/// What the placeholders stand for in a path so far.
+#[derive(Debug, Clone, Default)]
+struct Bound {
+    date: Option<Date>,
+    source: Option<String>,
+}
+
+fn recognised<'a>(template: &Template, name: &'a str, bound: &Bound) -> Option<(Name<'a>, Bound)> {
+    let pieces = template.components().last().expect("a template has a file name");
+    let name = Name::parse(name, template.extension())?;
+    let candidates = [Some(name), name.rotated()];
+    candidates.into_iter().flatten().find_map(|name| Some((name, matched(pieces, name.stem, bound.clone())?)))
+}
+
+fn matched(pieces: &[Piece], text: &str, mut bound: Bound) -> Option<Bound> {
+    let Some((piece, pieces)) = pieces.split_first() else { return text.is_empty().then_some(bound) };
+    match piece {
+        Piece::Literal(literal) => matched(pieces, text.strip_prefix(literal.as_str())?, bound),
+        Piece::Date => {
+            let (written, rest) = text.split_at_checked(DATE_LENGTH)?;
+            let date: Date = written.parse().ok()?;
+            if date.to_string() != written || bound.date.is_some_and(|other| other != date) {
+                return None;
+            }
+            bound.date = Some(date);
+            matched(pieces, rest, bound)
+        }
+        Piece::Source => (1..=text.len()).find_map(|end| {
+            let (source, rest) = text.split_at_checked(end)?;
+            let fits = safe_name::is_encoded(source) && bound.source.as_deref().is_none_or(|other| other == source);
+            let bound = Bound { source: Some(source.to_owned()), ..bound.clone() };
+            fits.then(|| matched(pieces, rest, bound)).flatten()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(template: &str, files: &[&str], expected: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let template = Template::parse(folder.path().join(template).to_str().unwrap()).unwrap();
+        let listing = Listing::read(&template).unwrap();
+        let relative = |path: &Path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+        let mut found: Vec<_> =
+            listing.files.iter().map(|found| format!("{} {:?}", relative(&found.path), found.index)).collect();
+        found.extend(listing.temporaries.iter().map(|path| format!("{} tmp", relative(path))));
+        found.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn only_files_of_the_template_are_found() {
+        check(
+            "{date}.jsonl",
+            &[
+                "2026-11-22.jsonl",
+                "2026-11-22.000001.jsonl",
+                "2026-11-21.jsonl.gz",
+                ".2026-11-20.jsonl.gz.tmp",
+                ".2026-11-20.jsonl.tmp",
+                "2026-13-22.jsonl",
+                "20261122.jsonl",
+                "2026-11-22.1.jsonl",
+                "2026-11-22.jsonl.1",
+                "2026-11-22.jsonl.bak",
+                "notes.jsonl",
+                "sub/2026-11-22.jsonl",
+            ],
+            &[
+                ".2026-11-20.jsonl.gz.tmp tmp",
+                "2026-11-21.jsonl.gz None",
+                "2026-11-22.000001.jsonl Some(1)",
+                "2026-11-22.jsonl None",
+            ],
+        );
+        check(
+            "{source}/{date}-{source}.jsonl",
+            &["bot/2026-11-22-bot.jsonl", "bot/2026-11-22-cat.jsonl", "b t/2026-11-22-b t.jsonl"],
+            &["bot/2026-11-22-bot.jsonl None"],
+        );
+        check(
+            "{date}.{source}.jsonl",
+            &["2026-11-22.000001.jsonl", "2026-11-22.bot.000001.jsonl.zst"],
+            &["2026-11-22.000001.jsonl None", "2026-11-22.bot.000001.jsonl.zst Some(1)"],
+        );
+        check(
+            "all.jsonl",
+            &["all.jsonl", "all.000003.jsonl", "call.jsonl"],
+            &["all.000003.jsonl Some(3)", "all.jsonl None"],
+        );
+    }
+}

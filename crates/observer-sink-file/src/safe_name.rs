@@ -1,0 +1,105 @@
+//! A producer's text as a part of a file name.
+//!
+//! Letters, digits, `-`, `_` and `.` stay; every other byte becomes `%XX` (RFC 3986, section 2.1). A dot is written as `%2E`
+//! where it leads (hidden files, `..`) and where six digits follow (they would look like a rotated file). A name that gets
+//! too long is cut, and ends in `~` and a hash of the whole text; `~` stands nowhere else, so that different
+//! texts have different names.
+
+use std::fmt::Write;
+
+use observer_core::Uuid;
+
+/// The longest name in bytes, so that date, number, extensions and literals around it fit into 255.
+pub(crate) const LONGEST: usize = 120;
+
+/// The digits of a rotated file's number, at least.
+pub(crate) const INDEX_DIGITS: usize = 6;
+
+const HASH_DIGITS: usize = 32;
+
+pub(crate) fn encode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut name = String::with_capacity(bytes.len());
+    for (at, &byte) in bytes.iter().enumerate() {
+        let stays = match byte {
+            b'.' => at > 0 && !starts_with_index(&bytes[at + 1..]),
+            _ => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+        };
+        if stays {
+            name.push(char::from(byte));
+        } else {
+            write!(name, "%{byte:02X}").expect("writing to a String can't fail");
+        }
+    }
+    if name.len() > LONGEST {
+        let mut keep = LONGEST - HASH_DIGITS - 1;
+        if let Some(percent) = name[..keep].rfind('%').filter(|percent| percent + 3 > keep) {
+            keep = percent;
+        }
+        name.truncate(keep);
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, bytes);
+        write!(name, "~{}", hash.simple()).expect("writing to a String can't fail");
+    }
+    if name.is_empty() { "%".to_owned() } else { name }
+}
+
+/// Whether `name` can have come from [`encode`].
+pub(crate) fn is_encoded(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    !bytes.is_empty()
+        && bytes.len() <= LONGEST
+        && bytes[0] != b'.'
+        && bytes.iter().enumerate().all(|(at, byte)| match byte {
+            b'.' => !starts_with_index(&bytes[at + 1..]),
+            _ => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'%' | b'~'),
+        })
+}
+
+fn starts_with_index(bytes: &[u8]) -> bool {
+    bytes.len() >= INDEX_DIGITS && bytes[..INDEX_DIGITS].iter().all(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(encode(text), expected);
+        assert!(is_encoded(expected), "{expected}");
+    }
+
+    #[test]
+    fn what_is_safe_stays_and_the_rest_is_percent_encoded() {
+        check("bot", "bot");
+        check("gpt-4.1_mini", "gpt-4.1_mini");
+        check("a/b\\c", "a%2Fb%5Cc");
+        check("..", "%2E.");
+        check("../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd");
+        check(".hidden", "%2Ehidden");
+        check("nul\0\n", "nul%00%0A");
+        check("é", "%C3%A9");
+        check("bot.000001", "bot%2E000001");
+        check("", "%");
+    }
+
+    #[test]
+    fn over_long_names_are_cut_and_still_differ() {
+        let texts = [
+            "a".repeat(LONGEST),
+            "a".repeat(LONGEST + 1),
+            "a".repeat(LONGEST + 2),
+            "/".repeat(41),
+            "/".repeat(42),
+            format!("{}/", "a".repeat(LONGEST - 1)),
+        ];
+        let names: HashSet<_> = texts.iter().map(|text| encode(text)).collect();
+        assert_eq!(names.len(), texts.len());
+        assert!(names.iter().all(|name| name.len() <= LONGEST && is_encoded(name)), "{names:?}");
+        // A text that spells out a cut name is another text.
+        let cut = encode(&texts[1]);
+        assert_ne!(encode(&cut), cut);
+    }
+}

@@ -1,0 +1,201 @@
+//! The lines that stand in a file already, and the torn one that a crash may have left at its end.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use observer_core::{Timestamp, Uuid};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What a line of this sink's says about its event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) id: Uuid,
+    pub(crate) seq: u64,
+    pub(crate) received_at: Timestamp,
+}
+
+impl Line {
+    /// `None` for what isn't a whole envelope.
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Written<'a> {
+            id: &'a str,
+            seq: u64,
+            received_at: &'a str,
+            #[serde(borrow)]
+            event: &'a RawValue,
+        }
+        let written: Written<'_> = serde_json::from_slice(line).ok()?;
+        let is_object = written.event.get().starts_with('{');
+        Some(Self {
+            id: Uuid::parse_str(written.id).ok().filter(|_| is_object)?,
+            seq: written.seq,
+            received_at: written.received_at.parse().ok()?,
+        })
+    }
+}
+
+/// How an envelope begins.
+const OPENING: &[u8] = br#"{"id":""#;
+
+/// What was done to the end of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mended {
+    /// It was whole.
+    Nothing,
+    /// This many bytes were cut off: a piece of a line, or zeros that a power cut left.
+    Cut(u64),
+    /// The last line was whole but for its line feed.
+    Ended,
+}
+
+/// A file's end, after mending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tail {
+    pub(crate) len: u64,
+    pub(crate) last: Option<Line>,
+    pub(crate) mended: Mended,
+}
+
+/// Make the file end in a line feed, so that the next line has one of its own. What is cut can only be a piece of a line of
+/// this sink's; anything else is kept and gets its line feed. `file` must be open to read and to append.
+pub(crate) fn mend(file: &File, path: &Path) -> io::Result<Tail> {
+    let len = file.metadata()?.len();
+    let piece = last_line(file, len)?;
+    if piece.is_empty() || piece.ends_with(b"\n") {
+        return Ok(Tail { len, last: Line::parse(&piece), mended: Mended::Nothing });
+    }
+    let start = len - piece.len() as u64;
+    let text = &piece[..piece.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
+    let is_whole = serde_json::from_slice::<&RawValue>(text).is_ok_and(|json| json.get().starts_with('{'));
+    let is_ours = text.starts_with(OPENING) || OPENING.starts_with(text);
+    if is_whole || !is_ours {
+        let end = start + text.len() as u64;
+        if end < len {
+            file.set_len(end)?;
+        }
+        (&mut &*file).write_all(b"\n")?;
+        tracing::warn!(file = %path.display(), "the last line had no line feed and got one");
+        return Ok(Tail { len: end + 1, last: Line::parse(text), mended: Mended::Ended });
+    }
+    file.set_len(start)?;
+    let bytes = piece.len() as u64;
+    tracing::warn!(file = %path.display(), bytes, "cut off a torn line that a crash left at the end");
+    let last = Line::parse(&last_line(file, start)?);
+    Ok(Tail { len: start, last, mended: Mended::Cut(bytes) })
+}
+
+/// The last line of the first `len` bytes, with its line feed if there is one.
+fn last_line(mut file: &File, len: u64) -> io::Result<Vec<u8>> {
+    let mut reach = 64 << 10;
+    loop {
+        let start = len.saturating_sub(reach);
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(start))?;
+        file.take(len - start).read_to_end(&mut bytes)?;
+        let before_end = bytes.len().saturating_sub(1);
+        if let Some(feed) = bytes[..before_end].iter().rposition(|byte| *byte == b'\n') {
+            return Ok(bytes.split_off(feed + 1));
+        }
+        if start == 0 {
+            return Ok(bytes);
+        }
+        reach *= 4;
+    }
+}
+
+/// Where to begin reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// At the start of a line.
+    Line(u64),
+    /// Wherever the last so many bytes begin; the line that is cut by it is left out.
+    Last(u64),
+}
+
+/// Read the whole lines of a file, and count the lines that are no envelopes.
+pub(crate) fn scan(mut file: &File, from: From, mut each: impl FnMut(Line)) -> io::Result<u64> {
+    let (start, is_mid_line) = match from {
+        From::Line(start) => (start, false),
+        From::Last(bytes) => {
+            let start = file.metadata()?.len().saturating_sub(bytes);
+            (start, start > 0)
+        }
+    };
+    file.seek(SeekFrom::Start(start))?;
+    let mut reader = BufReader::with_capacity(256 << 10, file);
+    let (mut bytes, mut foreign) = (Vec::new(), 0);
+    if is_mid_line {
+        reader.skip_until(b'\n')?;
+    }
+    while reader.read_until(b'\n', &mut bytes)? > 0 {
+        match Line::parse(&bytes) {
+            Some(line) => each(line),
+            None => foreign += 1,
+        }
+        bytes.clear();
+    }
+    Ok(foreign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"received_at":"2026-01-01T00:00:00.000001Z","event":{"a":1}}"#;
+
+    #[track_caller]
+    fn check(content: &str, kept: &str, mended: Mended, last: Option<u64>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let handle = File::options().read(true).append(true).open(file.path()).unwrap();
+        let tail = mend(&handle, file.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), kept);
+        assert_eq!((tail.len, tail.mended), (kept.len() as u64, mended));
+        assert_eq!(tail.last.map(|line| line.seq), last);
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_and_a_whole_one_is_ended() {
+        let line = format!("{WHOLE}\n");
+        check("", "", Mended::Nothing, None);
+        check(&line, &line, Mended::Nothing, Some(7));
+        check(WHOLE, &line, Mended::Ended, Some(7));
+        for cut in [1, 7, 20, WHOLE.len() - 1] {
+            check(&format!("{line}{}", &WHOLE[..cut]), &line, Mended::Cut(cut as u64), Some(7));
+            check(&WHOLE[..cut], "", Mended::Cut(cut as u64), None);
+        }
+        check(&format!("{line}\0\0\0"), &line, Mended::Cut(3), Some(7));
+        check(&format!("{WHOLE}\0\0"), &line, Mended::Ended, Some(7));
+    }
+
+    #[test]
+    fn what_others_wrote_is_never_cut() {
+        check("a note", "a note\n", Mended::Ended, None);
+        check(r#"{"note":1}"#, "{\"note\":1}\n", Mended::Ended, None);
+        check(r#"{"note":"#, "{\"note\":\n", Mended::Ended, None);
+    }
+
+    #[test]
+    fn a_long_last_line_is_found() {
+        let long = format!(r#"{{"long":"{}"}}"#, "x".repeat(300_000));
+        check(&format!("{WHOLE}\n{long}"), &format!("{WHOLE}\n{long}\n"), Mended::Ended, None);
+    }
+
+    #[test]
+    fn a_scan_counts_foreign_lines_and_skips_the_one_it_starts_in() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{WHOLE}\nnote\n{WHOLE}\n")).unwrap();
+        let handle = File::open(file.path()).unwrap();
+        let read = |from| {
+            let mut seqs = Vec::new();
+            let foreign = scan(&handle, from, |line| seqs.push(line.seq)).unwrap();
+            (seqs.len(), foreign)
+        };
+        assert_eq!(read(From::Line(0)), (2, 1));
+        assert_eq!(read(From::Line(WHOLE.len() as u64 + 1)), (1, 1));
+        assert_eq!(read(From::Last(WHOLE.len() as u64 + 3)), (1, 0));
+    }
+}

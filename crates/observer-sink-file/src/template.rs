@@ -1,0 +1,221 @@
+//! Where a line goes: a path with placeholders.
+//!
+//! The *base* is the longest run of folders without a placeholder. What stands after it is made of events, and stays
+//! inside the base: a source is [encoded](crate::safe_name) into one part of one name.
+
+use std::path::{Component as PathComponent, Path, PathBuf};
+
+use jiff::civil::Date;
+use observer_core::BuildError;
+
+use crate::safe_name;
+
+/// A checked `path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template {
+    base: PathBuf,
+    /// Folders inside the base, then the name of the file without its extension; never empty.
+    components: Vec<Vec<Piece>>,
+    extension: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Literal(String),
+    Date,
+    Source,
+}
+
+const KEY: &str = "path";
+const KNOWN: &str = "known are {date} and {source}";
+/// `{date}` as it is written: `2026-11-22`.
+pub(crate) const DATE_LENGTH: usize = 10;
+/// What may come to a name: `.`, a number of 20 digits, `.zst`, and the dot and `.tmp` of a temporary.
+const ROOM: usize = 30;
+
+impl Template {
+    pub(crate) fn parse(path: &str) -> Result<Self, BuildError> {
+        if path.is_empty() {
+            return Err(BuildError::new(KEY, "must not be empty; try \"observer-data/events/{date}.jsonl\""));
+        }
+        if path.contains('\0') || path.ends_with(['/', std::path::MAIN_SEPARATOR]) {
+            return Err(BuildError::new(KEY, format!("must end in the name of a file, and {path:?} doesn't")));
+        }
+        let mut base = PathBuf::new();
+        let mut components = Vec::new();
+        let mut parts = Path::new(path).components().peekable();
+        while let Some(part) = parts.next() {
+            let is_last = parts.peek().is_none();
+            let text = part.as_os_str().to_str().expect("a part of a str is UTF-8");
+            let pieces = pieces(text)?;
+            let is_fixed = pieces.iter().all(|piece| matches!(piece, Piece::Literal(_)));
+            if !is_last && is_fixed && components.is_empty() {
+                base.push(part);
+                continue;
+            }
+            if !matches!(part, PathComponent::Normal(_)) {
+                return Err(BuildError::new(KEY, format!("must not have {text:?} after a placeholder or at its end")));
+            }
+            components.push(pieces);
+        }
+        let name = components.last_mut().ok_or_else(|| BuildError::new(KEY, "names no file"))?;
+        let extension = take_extension(name)?;
+        for pieces in &components {
+            check_length(pieces, extension.len())?;
+        }
+        if base.as_os_str().is_empty() {
+            base.push(".");
+        }
+        Ok(Self { base, components, extension })
+    }
+
+    pub(crate) fn base(&self) -> &Path {
+        &self.base
+    }
+
+    pub(crate) fn components(&self) -> &[Vec<Piece>] {
+        &self.components
+    }
+
+    /// With its dot.
+    pub(crate) fn extension(&self) -> &str {
+        &self.extension
+    }
+
+    pub(crate) fn has_date(&self) -> bool {
+        self.components.iter().flatten().any(|piece| *piece == Piece::Date)
+    }
+
+    pub(crate) fn has_source(&self) -> bool {
+        self.components.iter().flatten().any(|piece| *piece == Piece::Source)
+    }
+
+    /// The active file for events of that day and source.
+    pub(crate) fn render(&self, date: Date, source: &str) -> PathBuf {
+        let mut path = self.base.clone();
+        for (index, pieces) in self.components.iter().enumerate() {
+            let mut name = String::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Literal(text) => name.push_str(text),
+                    Piece::Date => name.push_str(&date.to_string()),
+                    Piece::Source => name.push_str(&safe_name::encode(source)),
+                }
+            }
+            if index + 1 == self.components.len() {
+                name.push_str(&self.extension);
+            }
+            path.push(name);
+        }
+        path
+    }
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece>, BuildError> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.find(['{', '}']) {
+        let (literal, braced) = rest.split_at(open);
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal.to_owned()));
+        }
+        let end = braced.find('}').filter(|_| braced.starts_with('{'));
+        let Some(end) = end else {
+            return Err(BuildError::new(KEY, format!("has a single brace in {text:?}; {KNOWN}")));
+        };
+        pieces.push(match &braced[..=end] {
+            "{date}" => Piece::Date,
+            "{source}" => Piece::Source,
+            unknown => return Err(BuildError::new(KEY, format!("has the unknown placeholder {unknown}; {KNOWN}"))),
+        });
+        rest = &braced[end + 1..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Literal(rest.to_owned()));
+    }
+    Ok(pieces)
+}
+
+/// The extension tells the files of a series apart from their numbers and their compression, so there has to be one.
+fn take_extension(name: &mut Vec<Piece>) -> Result<String, BuildError> {
+    let wanted = || BuildError::new(KEY, "must end in an extension, such as \".jsonl\"");
+    let first = name.len() == 1;
+    let Some(Piece::Literal(text)) = name.last_mut() else { return Err(wanted()) };
+    let dot = text.rfind('.').filter(|dot| text.len() > dot + 1 && !(first && *dot == 0)).ok_or_else(wanted)?;
+    let extension = text.split_off(dot);
+    if matches!(extension.as_str(), ".gz" | ".zst" | ".tmp") || extension[1..].bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(BuildError::new(
+            KEY,
+            format!(
+                "must not end in {extension:?}, which rotated and compressed files add to their names; try \".jsonl\""
+            ),
+        ));
+    }
+    if text.is_empty() {
+        name.pop();
+    }
+    Ok(extension)
+}
+
+fn check_length(pieces: &[Piece], extension: usize) -> Result<(), BuildError> {
+    let length = |piece: &Piece| match piece {
+        Piece::Literal(text) => text.len(),
+        Piece::Date => DATE_LENGTH,
+        Piece::Source => safe_name::LONGEST,
+    };
+    let longest = pieces.iter().map(length).sum::<usize>() + extension + ROOM;
+    if longest > 255 {
+        return Err(BuildError::new(
+            KEY,
+            format!("has a name that can get {longest} bytes long; 255 is what file systems take"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, base: &str, rendered: &str) {
+        let template = Template::parse(path).unwrap();
+        assert_eq!(template.base(), Path::new(base));
+        assert_eq!(template.render(date(2026, 11, 22), "a/b"), Path::new(rendered));
+    }
+
+    #[test]
+    fn the_base_is_what_stands_before_the_first_placeholder() {
+        check("data/events/{date}.jsonl", "data/events", "data/events/2026-11-22.jsonl");
+        check("/var/{source}/x/{date}.log.jsonl", "/var", "/var/a%2Fb/x/2026-11-22.log.jsonl");
+        check("../events.jsonl", "..", "../events.jsonl");
+        check("events.jsonl", ".", "./events.jsonl");
+        check("d/{date}/{source}-{date}.jsonl", "d", "d/2026-11-22/a%2Fb-2026-11-22.jsonl");
+        check("d/{source}.jsonl", "d", "d/a%2Fb.jsonl");
+    }
+
+    #[track_caller]
+    fn refuse(path: &str, expected: &str) {
+        let error = Template::parse(path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn what_names_no_file_is_refused_with_what_to_do() {
+        refuse("", "`path` must not be empty; try");
+        refuse("events/", "must end in the name of a file");
+        refuse("{day}.jsonl", "unknown placeholder {day}; known are {date} and {source}");
+        refuse("{date.jsonl", "single brace");
+        refuse("date}.jsonl", "single brace");
+        refuse("{date}/../x.jsonl", "must not have \"..\" after a placeholder");
+        refuse("events/..", "must not have \"..\"");
+        refuse("{date}", "must end in an extension");
+        refuse("events/.jsonl", "must end in an extension");
+        refuse("{date}.gz", "must not end in \".gz\"");
+        refuse("x.000001", "must not end in \".000001\"");
+        refuse("{source}{source}.jsonl", "bytes long");
+    }
+}

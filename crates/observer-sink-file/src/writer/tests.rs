@@ -1,0 +1,190 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use observer_core::{Event, Timestamp};
+
+use super::*;
+use crate::FileConfig;
+use crate::disk::RealDisk;
+
+mod crashes;
+mod failures;
+mod housekeeping;
+mod placing;
+
+/// 2026-11-22T10:00:00Z.
+const TEN: i64 = 1_795_341_600;
+
+/// A base folder and a state folder, and what is opened over them.
+struct Bench {
+    folder: tempfile::TempDir,
+    template: &'static str,
+    configure: fn(FileConfig) -> FileConfig,
+    faults: Arc<Mutex<Faults>>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    /// Bytes that can be written before the disk is full.
+    room: Option<usize>,
+    truncate: bool,
+    sync: bool,
+}
+
+/// A disk that does as the test says.
+struct FaultyDisk(Arc<Mutex<Faults>>);
+
+impl Disk for FaultyDisk {
+    fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        let mut faults = self.0.lock().unwrap();
+        let Some(room) = &mut faults.room else { return file.write(bytes) };
+        if *room == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let count = file.write(&bytes[..bytes.len().min(*room)])?;
+        *room -= count;
+        Ok(count)
+    }
+
+    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
+        if self.0.lock().unwrap().truncate {
+            return Err(io::Error::other("no truncation today"));
+        }
+        RealDisk.truncate(file, len)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.0.lock().unwrap().sync {
+            return Err(io::Error::other("no sync today"));
+        }
+        RealDisk.sync(file)
+    }
+}
+
+impl Bench {
+    fn new(template: &'static str) -> Self {
+        Self::with(template, |config| config)
+    }
+
+    fn with(template: &'static str, configure: fn(FileConfig) -> FileConfig) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), template, configure, faults: Arc::default() }
+    }
+
+    fn base(&self) -> PathBuf {
+        self.folder.path().join("base")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        let path = format!("{}/base/{}", self.folder.path().display(), self.template);
+        Arc::new((self.configure)(FileConfig::new(path)).check().unwrap())
+    }
+
+    fn try_open(&self) -> Result<Writer, FileError> {
+        Writer::open(self.settings(), &self.state(), Box::new(FaultyDisk(Arc::clone(&self.faults))), at(TEN))
+    }
+
+    fn open(&self) -> Writer {
+        self.try_open().unwrap()
+    }
+
+    fn faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.faults.lock().unwrap());
+    }
+
+    /// The files in the base and their text, unpacked.
+    fn files(&self) -> BTreeMap<String, String> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.base()];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = fs::read_dir(folder) else { continue };
+            for entry in entries {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(self.base()).unwrap().to_str().unwrap().to_owned();
+                let mut bytes = fs::read(&path).unwrap();
+                if name.ends_with(".gz") {
+                    let packed = std::mem::take(&mut bytes);
+                    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+                } else if name.ends_with(".zst") {
+                    bytes = zstd::stream::decode_all(&bytes[..]).unwrap();
+                }
+                files.insert(name, String::from_utf8(bytes).unwrap());
+            }
+        }
+        files
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.files().into_keys().collect()
+    }
+
+    /// The sequence numbers in each file, which must hold whole lines and nothing else.
+    fn seqs(&self) -> Vec<(String, Vec<u64>)> {
+        let read = |text: String| {
+            assert!(text.is_empty() || text.ends_with('\n'), "torn: {text:?}");
+            text.lines().map(|line| crate::tail::Line::parse(line.as_bytes()).expect(line).seq).collect()
+        };
+        self.files().into_iter().map(|(name, text)| (name, read(text))).collect()
+    }
+
+    /// The sequence numbers of the only file.
+    fn seqs_of_one(&self) -> Vec<u64> {
+        let mut seqs = self.seqs();
+        assert_eq!(seqs.len(), 1, "{seqs:?}");
+        seqs.remove(0).1
+    }
+}
+
+fn at(second: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(second.try_into().unwrap())
+}
+
+fn envelope(seq: u64, source: &str, second: i64) -> Arc<Envelope> {
+    let source = serde_json::to_string(source).unwrap();
+    Arc::new(Envelope {
+        id: Uuid::from_u128((7 << 64) + u128::from(seq)),
+        seq,
+        received_at: Timestamp::from_second(second).unwrap(),
+        event: Event::parse(format!(r#"{{"source":{source},"event_kind":"ok","ok":true}}"#)).unwrap(),
+    })
+}
+
+fn batch_in(epoch: u64, seqs: RangeInclusive<u64>) -> Batch {
+    Batch::new(epoch, seqs.map(|seq| envelope(seq, "bot", TEN)).collect())
+}
+
+fn batch(seqs: RangeInclusive<u64>) -> Batch {
+    batch_in(1, seqs)
+}
+
+/// One event, received at that second.
+fn one(seq: u64, source: &str, second: i64) -> Batch {
+    Batch::new(1, vec![envelope(seq, source, second)])
+}
+
+fn line_length() -> u64 {
+    envelope(1, "bot", TEN).to_json().len() as u64 + 1
+}
+
+impl Writer {
+    /// Deliver, with the last answer heard.
+    fn take(&mut self, batch: &Batch) {
+        self.deliver(batch, LastAnswer::Heard).unwrap();
+    }
+
+    fn settle(&mut self) {
+        self.flush(at(TEN)).unwrap();
+    }
+}
