@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use observer_core::{BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings};
+use observer_sink_file::FileConfig;
 use observer_sink_prometheus::PrometheusConfig;
 
 use crate::config::key::KeyPath;
@@ -208,6 +209,7 @@ impl fmt::Debug for Registry {
 pub fn with_defaults(metrics: &prometheus::Registry) -> Registry {
     let metrics = metrics.clone();
     Registry::new()
+        .with::<FileConfig>()
         .with_builder(move |config: PrometheusConfig, context: &SinkContext| config.build_with(context, &metrics))
 }
 

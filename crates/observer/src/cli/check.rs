@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use humantime::format_duration;
+use observer_pipeline::Durability;
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -74,7 +75,10 @@ fn in_effect(config: &Config) -> String {
         listen = listen.join(", "),
         data = data_dir.display(),
         journal = journal.path.display(),
-        durability = journal.durability.name(),
+        durability = match journal.durability {
+            Durability::Fsync => "fsync",
+            Durability::Write => "write",
+        },
         max_size = ByteSize(journal.max_size),
         retain = format_duration(journal.retain),
     )

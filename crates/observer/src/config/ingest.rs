@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use observer_core::units;
+use observer_pipeline::Field;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
@@ -17,7 +18,7 @@ pub struct IngestConfig {
     ///
     /// In a file, `bot` needs `cycle_id` and `sig_hash` until `bot` is named; other sources need nothing.
     #[serde(deserialize_with = "requirements")]
-    pub require: BTreeMap<String, Vec<EventField>>,
+    pub require: BTreeMap<String, Vec<Field>>,
 }
 
 impl Default for IngestConfig {
@@ -43,48 +44,12 @@ impl Default for DedupConfig {
     }
 }
 
-/// A field that an event need not have, unless its source is told to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are the fields' own")]
-pub enum EventField {
-    CycleId,
-    SigHash,
-    StafferId,
-    Turns,
-    DurationMs,
-    Extra,
-    Id,
-    Timestamp,
-    Traceparent,
-    Usage,
-}
-
-impl EventField {
-    /// As it stands in an event.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CycleId => "cycle_id",
-            Self::SigHash => "sig_hash",
-            Self::StafferId => "staffer_id",
-            Self::Turns => "turns",
-            Self::DurationMs => "duration_ms",
-            Self::Extra => "extra",
-            Self::Id => "id",
-            Self::Timestamp => "timestamp",
-            Self::Traceparent => "traceparent",
-            Self::Usage => "usage",
-        }
-    }
-}
-
-fn default_requirements() -> BTreeMap<String, Vec<EventField>> {
-    BTreeMap::from([("bot".to_owned(), vec![EventField::CycleId, EventField::SigHash])])
+fn default_requirements() -> BTreeMap<String, Vec<Field>> {
+    BTreeMap::from([("bot".to_owned(), vec![Field::CycleId, Field::SigHash])])
 }
 
 /// Those of the file over the default ones, so that a line for another source takes nothing from `bot`.
-fn requirements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<EventField>>, D::Error> {
+fn requirements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<Field>>, D::Error> {
     let mut all = default_requirements();
     all.append(&mut BTreeMap::deserialize(deserializer)?);
     Ok(all)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use observer_core::units;
+use observer_pipeline::Durability;
 use serde::Deserialize;
 
 const DEFAULT_MAX_SIZE: u64 = 10 << 30;
@@ -38,26 +39,12 @@ impl JournalConfig {
     }
 }
 
-/// What an answer to a producer promises.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// The event is on disk.
-    #[default]
+/// How a promise stands in the file, and in an answer.
+#[derive(Deserialize)]
+#[serde(remote = "Durability", rename_all = "lowercase")]
+enum Written {
     Fsync,
-    /// The event is with the operating system: safe from a crash of the program, not from a power cut.
     Write,
-}
-
-impl Durability {
-    /// As it stands in the file, and in an answer.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fsync => "fsync",
-            Self::Write => "write",
-        }
-    }
 }
 
 /// The section as it stands in the file: some of it depends on the rest.
@@ -65,6 +52,7 @@ impl Durability {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawJournal {
     path: Option<PathBuf>,
+    #[serde(with = "Written")]
     durability: Durability,
     #[serde(deserialize_with = "units::optional_size")]
     max_size: Option<u64>,

@@ -49,8 +49,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use error::{ConfigError, Problem};
-pub use ingest::{DedupConfig, EventField, IngestConfig};
-pub use journal::{Durability, JournalConfig};
+pub use ingest::{DedupConfig, IngestConfig};
+pub use journal::JournalConfig;
 pub use load::DEFAULT_FILE;
 pub use server::ServerConfig;
 pub(crate) use server::address;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use humantime::format_duration;
 use observer_core::{Submission, Uuid};
+use observer_pipeline::identity::{Identity, Origin};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, StatusCode, Url, redirect};
 use serde::Deserialize;
@@ -188,10 +189,8 @@ impl std::fmt::Display for Failure {
 /// only for events that have none.
 fn has_identity(event: &Bytes) -> bool {
     // What can't be read here is refused there, and so isn't stored twice.
-    Submission::parse(event.clone()).map_or(true, |Submission { event, id }| {
-        let says = |field: Option<&str>| field.is_some_and(|text| !text.is_empty());
-        id.is_some() || says(event.id()) || says(event.cycle_id())
-    })
+    Submission::parse(event.clone())
+        .map_or(true, |Submission { event, id }| Identity::of(&event, id, None).origin != Origin::None)
 }
 
 #[derive(Deserialize)]

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use observer_pipeline::{Durability, Field};
 
 use super::from_text;
-use crate::config::{Config, ConfigError, Durability, EventField};
+use crate::config::{Config, ConfigError};
 
 fn environment(name: &str) -> Option<OsString> {
     match name {
@@ -33,7 +34,7 @@ fn nothing_configured_is_the_defaults() {
     assert_eq!(config.validate().map_err(|error| error.to_string()), Ok(()));
     assert_eq!(config.journal.path, Path::new("observer-data/journal"));
     assert_eq!(config.journal.segment_size, 64 << 20);
-    assert_eq!(config.ingest.require["bot"], [EventField::CycleId, EventField::SigHash]);
+    assert_eq!(config.ingest.require["bot"], [Field::CycleId, Field::SigHash]);
     let archive = toml::to_string(&config.sinks["archive"].table).unwrap();
     assert_snapshot!(archive, @r#"
     path = "observer-data/events/{date}.jsonl"
