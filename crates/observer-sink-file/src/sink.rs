@@ -173,3 +173,6 @@ impl Worker {
         check_folder(&self.state_dir)
     }
 }
+
+#[cfg(test)]
+mod tests;

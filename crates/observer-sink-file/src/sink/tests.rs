@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::{
-    Batch, Envelope, ErrorKind, Event, EventSink, Position, Receipt, SinkConfig, SinkContext, Timestamp, Uuid,
-};
-use observer_sink_file::{Compression, FileConfig, FileSink};
+use super::*;
+use crate::Compression;
+use observer_core::{Envelope, ErrorKind, Event, SinkConfig, Timestamp, Uuid};
 
 fn batch(seqs: std::ops::RangeInclusive<u64>) -> Batch {
     let envelope = |seq: u64| {
