@@ -50,6 +50,8 @@ mod settle;
 mod spec;
 mod status;
 mod tail;
+#[cfg(test)]
+mod testing;
 mod window;
 mod worker;
 

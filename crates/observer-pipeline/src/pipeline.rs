@@ -415,3 +415,6 @@ async fn maintain(journal: Arc<Journal>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use crate::dead_letters::DeadLetter;
 use crate::worker::{Ended, Phase, Wake, Worker};
 
-/// How many events are tried alone, one after the other, before the far side is taken to refuse everything.
-const FIRST_SUSPECTS: usize = 4;
+/// How many events are tried alone, one after the other, before the far side is taken to refuse everything: at first, and at
+/// most, since each time the sink was parked for that it may have been the events after all.
+const SUSPECTS: (usize, usize) = (4, 64);
 /// A batch that is refused as a whole grows by its neighbours up to this many times its size.
 const MAX_GROWTH: usize = 16;
 
@@ -39,7 +40,7 @@ impl Worker {
         let mut work = vec![Piece { batch, attempts: 0 }];
         let mut suspects = Vec::<Suspect>::new();
         let mut neighbour_accepted = false;
-        let mut max_suspects = FIRST_SUSPECTS;
+        let mut max_suspects = SUSPECTS.0;
         let mut since = Instant::now();
 
         while let Some(mut piece) = work.pop() {
@@ -106,7 +107,7 @@ impl Worker {
                 // All that was tried was refused: that says something about the sink, not about the events.
                 let reason = suspects.first().map(|suspect| suspect.reason.clone()).unwrap_or_default();
                 self.park(format!("nothing is accepted: {reason}"), Wake::OnMore).await?;
-                max_suspects *= 2;
+                max_suspects = SUSPECTS.1.min(max_suspects * 2);
                 let attempts = suspects.iter().map(|suspect| suspect.attempts).max().unwrap_or(0);
                 let refused = suspects.drain(..).map(|suspect| suspect.envelope);
                 let waiting = work.drain(..).rev().flat_map(|piece| piece.batch.events().to_vec());

@@ -137,7 +137,7 @@ impl Worker {
     async fn resume(&mut self) -> Result<(), Ended> {
         let owned = loop {
             let sink = self.sink.clone();
-            match self.ask(sink.position(), Phase::Draining).await? {
+            match self.ask(sink.position(), Phase::Stopping).await? {
                 Ok(position) => break position,
                 Err(error) if error.kind == ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await?,
                 Err(error) => self.pause(&error).await?,
@@ -156,7 +156,7 @@ impl Worker {
         self.rewind();
         self.commit();
         let sink = self.sink.clone();
-        match self.ask(sink.check(), Phase::Draining).await? {
+        match self.ask(sink.check(), Phase::Stopping).await? {
             Err(error) if error.kind == ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await,
             Err(error) => {
                 self.mishap(&error.report());

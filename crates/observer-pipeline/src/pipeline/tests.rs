@@ -1,0 +1,597 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use observer_core::{Position, Receipt, Refused, Rejected, SinkError, Submission};
+use observer_journal::fs::{FileSystem, Memory, OpenMode};
+use tokio::time::Instant;
+
+use crate::testing::{Scripted, account, event, ingest, options, over, sink_status, until_status};
+use crate::{Account, AckStatus, AppendError, IngestError, Pipeline, SinkState, Unavailable};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn range(seqs: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+    seqs.collect()
+}
+
+fn dead_letters(memory: &Memory, pipeline: &Pipeline, sink: &str) -> Vec<serde_json::Value> {
+    let dir = pipeline.dead_letters_dir(sink);
+    let mut names = memory.list(&dir).unwrap();
+    names.sort();
+    let mut letters = Vec::new();
+    for name in names {
+        let file = memory.open(&dir.join(name), OpenMode::Read).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+        file.read_at(&mut bytes, 0).unwrap();
+        letters.extend(
+            bytes
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .map(|line| serde_json::from_slice(line).unwrap()),
+        );
+    }
+    letters
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_sink_gets_every_event_in_order_and_its_filter_is_counted() {
+    let (all, failures) = (Scripted::new(), Scripted::new());
+    let pipeline = over(&Memory::default())
+        .sink(all.spec_with("all", r#"{"batch":{"max_events":7}}"#))
+        .sink(failures.spec_with("failures", r#"{"filter":{"ok":false}}"#))
+        .start()
+        .await
+        .unwrap();
+    ingest(&pipeline, 1..=100).await;
+    pipeline.shutdown(DEADLINE).await;
+    assert_eq!(all.now().accepted, range(1..=100));
+    assert!(all.now().calls.iter().all(|call| call.len() <= 7));
+    assert_eq!(failures.now().accepted, (1..=100).filter(|seq| seq % 2 == 0).collect::<Vec<_>>());
+    assert!(all.now().closed && failures.now().closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_hangs_changes_nothing_for_producers_and_other_sinks() {
+    let (hung, healthy) = (Scripted::new().answers(|_| None), Scripted::new());
+    let pipeline =
+        over(&Memory::default()).sink(hung.spec("hung")).sink(healthy.spec("healthy")).start().await.unwrap();
+    for ack in ingest(&pipeline, 1..=50).await {
+        assert_eq!(ack.status, AckStatus::Accepted);
+    }
+    assert_eq!(healthy.until_accepted(50).await, range(1..=50));
+    hung.until(|script| !script.calls.is_empty()).await;
+    assert_eq!(account(&pipeline, "hung"), (Account::default(), 50));
+    let begun = Instant::now();
+    pipeline.shutdown(DEADLINE).await;
+    assert!(begun.elapsed() < DEADLINE + Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_comes_again_is_a_duplicate_also_after_a_restart() {
+    let memory = Memory::default();
+    let pipeline = over(&memory).start().await.unwrap();
+    let first = pipeline.ingest(event(1)).await.unwrap();
+    let again = pipeline.ingest(event(1)).await.unwrap();
+    assert_eq!((again.status, again.id), (AckStatus::Duplicate, first.id));
+    pipeline.shutdown(DEADLINE).await;
+    drop(pipeline);
+
+    let sink = Scripted::new();
+    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"start":"earliest"}"#)).start().await.unwrap();
+    let third = pipeline.ingest(event(1)).await.unwrap();
+    assert_eq!((third.status, third.id), (AckStatus::Duplicate, first.id));
+    let other = br#"{"source":"job","cycle_id":"c1","event_kind":"k","ok":false,"turns":1}"#;
+    let changed = pipeline.ingest(Submission::parse(&other[..]).unwrap()).await.unwrap();
+    assert_eq!((changed.status, changed.id), (AckStatus::Duplicate, first.id));
+    let counts = pipeline.status().ingest;
+    assert_eq!((counts.accepted, counts.duplicates, counts.changed, counts.remembered), (0, 2, 1, 1));
+    pipeline.shutdown(DEADLINE).await;
+    assert_eq!(sink.now().accepted, [1]);
+}
+
+#[tokio::test]
+async fn two_at_the_same_moment_are_one_and_a_duplicate() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::builder().journal(crate::JournalOptions::new(dir.path())).start().await.unwrap();
+    for number in 0..200 {
+        let (a, b) = tokio::join!(pipeline.ingest(event(number)), pipeline.ingest(event(number)));
+        assert_eq!((a.unwrap().status, b.unwrap().status), (AckStatus::Accepted, AckStatus::Duplicate));
+    }
+    assert_eq!(pipeline.status().journal.head, 200);
+    pipeline.shutdown(DEADLINE).await;
+}
+
+#[tokio::test]
+async fn a_producer_that_hangs_up_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Scripted::new();
+    let journal = crate::JournalOptions::new(dir.path());
+    let pipeline = Pipeline::builder().journal(journal).sink(sink.spec("sink")).start().await.unwrap();
+    let mut abandoned = Box::pin(pipeline.ingest(event(1)));
+    assert!(futures_poll_once(abandoned.as_mut()).await);
+    drop(abandoned);
+    assert_eq!(sink.until_accepted(1).await, [1]);
+    assert_eq!(pipeline.ingest(event(1)).await.unwrap().status, AckStatus::Duplicate);
+    pipeline.shutdown(DEADLINE).await;
+}
+
+/// Poll a future once; whether it is still pending.
+async fn futures_poll_once<F: Future + Unpin>(mut future: F) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(context).is_pending()))
+        .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_stands_for_one_body_alone() {
+    let pipeline = over(&Memory::default()).start().await.unwrap();
+    let first = pipeline.ingest_with_key(event(1), "k").await.unwrap();
+    assert_eq!(pipeline.ingest_with_key(event(1), "k").await.unwrap().id, first.id);
+    assert!(matches!(pipeline.ingest_with_key(event(2), "k").await, Err(IngestError::KeyReused)));
+    assert!(matches!(pipeline.ingest_with_key(event(2), "l").await.unwrap().status, AckStatus::Accepted));
+    assert_eq!(pipeline.status().ingest.rejected["key_reused"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_clean_end_nothing_comes_again() {
+    let memory = Memory::default();
+    let first = Scripted::new();
+    let pipeline = over(&memory).sink(first.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=10).await;
+    pipeline.shutdown(DEADLINE).await;
+    drop(pipeline);
+    assert_eq!(first.now().accepted, range(1..=10));
+
+    let second = Scripted::new();
+    let pipeline = over(&memory).sink(second.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 11..=15).await;
+    assert_eq!(second.until_accepted(5).await, range(11..=15));
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    assert_eq!(account(&pipeline, "sink"), (Account { delivered: 15, ..Account::default() }, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_flushed_comes_again_and_what_was_does_not() {
+    let memory = Memory::default();
+    let flushing = Arc::new(AtomicBool::new(true));
+    let sink = Scripted::new().flushes({
+        let flushing = flushing.clone();
+        move || if flushing.load(Ordering::SeqCst) { Ok(()) } else { Err(SinkError::transient("not now")) }
+    });
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=5).await;
+    sink.until(|script| script.flushes > 0).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    flushing.store(false, Ordering::SeqCst);
+    ingest(&pipeline, 6..=8).await;
+    sink.until_accepted(8).await;
+    pipeline.shutdown(Duration::ZERO).await;
+    drop(pipeline);
+
+    let sink = Scripted::new();
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    assert_eq!(sink.until_accepted(3).await, range(6..=8));
+    assert_eq!(account(&pipeline, "sink").0.delivered, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_fails_has_everything_since_the_last_one_delivered_again() {
+    let mut fail = 2;
+    let sink = Scripted::new().flushes(move || {
+        fail -= 1;
+        if fail == 0 { Err(SinkError::transient("the disk says no")) } else { Ok(()) }
+    });
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=2).await;
+    sink.until(|script| script.flushes == 1).await;
+    ingest(&pipeline, 3..=4).await;
+    sink.until(|script| script.flushes == 3).await;
+    assert_eq!(sink.now().accepted, [1, 2, 3, 4, 3, 4]);
+    assert_eq!(account(&pipeline, "sink").0.delivered, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn flushes_come_at_most_once_a_second() {
+    let sink = Scripted::new();
+    let spec = sink.spec_with("sink", r#"{"batch":{"linger":"0s"}}"#);
+    let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
+    let begun = Instant::now();
+    for number in 0..100 {
+        pipeline.ingest(event(number)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let flushes = sink.now().flushes;
+    assert!((8..=11).contains(&flushes), "{flushes} in {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transient_failure_is_tried_again_in_order_and_retry_after_is_honoured() {
+    let mut failures = 2;
+    let sink = Scripted::new().answers(move |_| {
+        failures -= 1;
+        let busy = || SinkError::transient("429 Too Many Requests").with_retry_after(Duration::from_secs(90));
+        Some(if failures >= 0 { Err(busy()) } else { Ok(Receipt::accepted()) })
+    });
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    let begun = Instant::now();
+    ingest(&pipeline, 1..=3).await;
+    sink.until(|script| !script.calls.is_empty()).await;
+    until_status(
+        &pipeline,
+        "sink",
+        |status| matches!(&status.state, SinkState::Retrying(mishap) if mishap.reason == "429 Too Many Requests"),
+    )
+    .await;
+    ingest(&pipeline, 4..=6).await;
+    assert_eq!(sink.until_accepted(6).await, range(1..=6));
+    assert!(begun.elapsed() >= Duration::from_secs(180), "{:?}", begun.elapsed());
+    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+    assert_eq!(sink_status(&pipeline, "sink").retried, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_without_an_answer_is_asked_again_after_its_timeout() {
+    let mut first = true;
+    let sink = Scripted::new().answers(move |_| (!std::mem::take(&mut first)).then(|| Ok(Receipt::accepted())));
+    let spec = sink.spec_with("sink", r#"{"timeout":"3s"}"#);
+    let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
+    ingest(&pipeline, 1..=1).await;
+    assert_eq!(sink.until_accepted(1).await, [1]);
+    assert_eq!(sink_status(&pipeline, "sink").last_error.unwrap().reason, "no answer within 3 s");
+}
+
+/// Refuses every batch that holds one of these events.
+fn refuses(poison: &'static [u64]) -> Arc<Scripted> {
+    Scripted::new().answers(move |batch| {
+        let bad = batch.events().iter().any(|envelope| poison.contains(&envelope.seq));
+        Some(if bad { Err(SinkError::permanent("400 Bad Request: no such field")) } else { Ok(Receipt::accepted()) })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_is_found_by_halving_and_costs_its_neighbours_nothing() {
+    let memory = Memory::default();
+    let sink = refuses(&[37, 38]);
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=100).await;
+    let accepted = sink.until_accepted(98).await;
+    assert_eq!(accepted, (1..=100).filter(|seq| ![37, 38].contains(seq)).collect::<Vec<_>>());
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    assert!(sink.now().calls.len() <= 2 * 2 * 7, "{} deliveries", sink.now().calls.len());
+    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 98, dead: 2, ..Account::default() });
+    let letters = dead_letters(&memory, &pipeline, "sink");
+    assert_eq!(letters.len(), 2);
+    assert_eq!(letters[0]["reason"], "400 Bad Request: no such field");
+    assert_eq!(letters[0]["envelope"]["seq"], 37);
+    assert!(letters[0]["attempts"].as_u64().unwrap() > 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_refuses_everything_is_parked_and_loses_nothing() {
+    let memory = Memory::default();
+    let mended = Arc::new(AtomicBool::new(false));
+    let sink = Scripted::new().answers({
+        let mended = mended.clone();
+        move |_| {
+            Some(if mended.load(Ordering::SeqCst) {
+                Ok(Receipt::accepted())
+            } else {
+                Err(SinkError::permanent("404 page of another site"))
+            })
+        }
+    });
+    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"batch":{"max_events":64}}"#)).start().await.unwrap();
+    ingest(&pipeline, 1..=500).await;
+    until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
+    let deliveries = sink.now().calls.len();
+    assert!(deliveries < 20, "{deliveries} deliveries before it was parked");
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let status = sink_status(&pipeline, "sink");
+    assert!(
+        matches!(&status.state, SinkState::Parked(mishap) if mishap.reason == "nothing is accepted: 404 page of another site"),
+        "{status:?}"
+    );
+    assert_eq!(account(&pipeline, "sink"), (Account::default(), 500));
+    let deliveries = sink.now().calls.len();
+    assert!(deliveries < 40_000, "{deliveries} deliveries in an hour");
+    mended.store(true, Ordering::SeqCst);
+    assert_eq!(sink.until_accepted(500).await, range(1..=500));
+    until_status(&pipeline, "sink", |status| status.pending == 0 && status.state == SinkState::Running).await;
+    assert!(memory.list(&pipeline.dead_letters_dir("sink")).unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poison_event_alone_waits_for_a_neighbour() {
+    let memory = Memory::default();
+    let sink = refuses(&[1]);
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=1).await;
+    until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(account(&pipeline, "sink"), (Account::default(), 1));
+    ingest(&pipeline, 2..=2).await;
+    assert_eq!(sink.until_accepted(1).await, [2]);
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 1, dead: 1, ..Account::default() });
+    assert_eq!(dead_letters(&memory, &pipeline, "sink")[0]["envelope"]["seq"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_run_of_poison_is_got_past_at_last() {
+    let memory = Memory::default();
+    let poison: &'static [u64] = Vec::from_iter(1..=50).leak();
+    let sink = refuses(poison);
+    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"batch":{"max_events":16}}"#)).start().await.unwrap();
+    ingest(&pipeline, 1..=60).await;
+    assert_eq!(sink.until_accepted(10).await, range(51..=60));
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 10, dead: 50, ..Account::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_sink_is_parked_checked_and_probed_with_one_event() {
+    let open = Arc::new(AtomicBool::new(true));
+    let denied = || SinkError::blocked("401 Unauthorized: token expired");
+    let sink = Scripted::new()
+        .answers({
+            let open = open.clone();
+            move |_| Some(if open.load(Ordering::SeqCst) { Ok(Receipt::accepted()) } else { Err(denied()) })
+        })
+        .checks({
+            let open = open.clone();
+            move || if open.load(Ordering::SeqCst) { Ok(()) } else { Err(denied()) }
+        });
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+    open.store(false, Ordering::SeqCst);
+    ingest(&pipeline, 1..=20).await;
+    until_status(
+        &pipeline,
+        "sink",
+        |status| matches!(&status.state, SinkState::Parked(mishap) if mishap.reason.contains("token expired")),
+    )
+    .await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(sink.now().calls.len(), 1, "a parked sink is checked, not tried");
+    assert!(sink.now().checks > 5);
+    open.store(true, Ordering::SeqCst);
+    assert_eq!(sink.until_accepted(20).await, range(1..=20));
+    assert_eq!(sink.now().calls[1], [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_blocked_from_the_start_shows_it_before_the_first_event() {
+    let sink = Scripted::new().checks(|| Err(SinkError::blocked("no such host")));
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    until_status(
+        &pipeline,
+        "sink",
+        |status| matches!(&status.state, SinkState::Parked(mishap) if mishap.reason == "no such host"),
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn giving_up_is_only_done_when_told() {
+    let memory = Memory::default();
+    let sink = Scripted::new().answers(|batch| {
+        let first = batch.events()[0].seq == 1;
+        Some(if first { Err(SinkError::transient("503")) } else { Ok(Receipt::accepted()) })
+    });
+    let spec = sink.spec_with("sink", r#"{"batch":{"max_events":2},"retry":{"give_up_after":"60s"}}"#);
+    let pipeline = over(&memory).sink(spec).start().await.unwrap();
+    let begun = Instant::now();
+    ingest(&pipeline, 1..=4).await;
+    assert_eq!(sink.until_accepted(2).await, [3, 4]);
+    assert!(begun.elapsed() >= Duration::from_secs(60));
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 2, dead: 2, ..Account::default() });
+    assert_eq!(dead_letters(&memory, &pipeline, "sink")[0]["reason"], "given up: 503");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_names_or_counts_what_was_refused() {
+    let memory = Memory::default();
+    let sink = Scripted::new().answers(|batch| {
+        let rejected = vec![Rejected { index: 1, reason: "too old".into() }];
+        let refused = (batch.len() > 3).then(|| Refused { count: 2, reason: "quota".into() });
+        Some(Ok(Receipt { rejected, refused }))
+    });
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=5).await;
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 2, dead: 1, refused: 2, ..Account::default() });
+    assert_eq!(dead_letters(&memory, &pipeline, "sink")[0]["envelope"]["seq"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sink_knows_to_have_is_counted_and_not_sent_again() {
+    let memory = Memory::default();
+    let pipeline = over(&memory).start().await.unwrap();
+    ingest(&pipeline, 1..=10).await;
+    let epoch = pipeline.status().epoch;
+    pipeline.shutdown(DEADLINE).await;
+    drop(pipeline);
+
+    let sink = Scripted::new();
+    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"start":"earliest"}"#)).start().await.unwrap();
+    sink.until_accepted(10).await;
+    // The position is stored, but the sink gets further by itself: as after a kill between its flush and the commit.
+    pipeline.shutdown(DEADLINE).await;
+    ingest_all_refused(&pipeline).await;
+    drop(pipeline);
+
+    let pipeline = over(&memory).start().await.unwrap();
+    ingest(&pipeline, 11..=20).await;
+    pipeline.shutdown(DEADLINE).await;
+    drop(pipeline);
+    let sink = Scripted::new();
+    sink.now().position = Some(Position { epoch, seq: 15 });
+    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"filter":{"ok":false}}"#)).start().await.unwrap();
+    assert_eq!(sink.until_accepted(3).await, [16, 18, 20]);
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    let expected = Account { delivered: 10 + 2 + 3, filtered: 5, ..Account::default() };
+    assert_eq!(account(&pipeline, "sink").0, expected);
+}
+
+async fn ingest_all_refused(pipeline: &Pipeline) {
+    let error = pipeline.ingest(event(99)).await.unwrap_err();
+    assert!(matches!(error, IngestError::Unavailable(Unavailable::ShuttingDown)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sinks_come_and_go_while_events_come_in() {
+    let memory = Memory::default();
+    let pipeline = over(&memory).start().await.unwrap();
+    ingest(&pipeline, 1..=5).await;
+    let (late, early) = (Scripted::new(), Scripted::new());
+    pipeline.add_sink(late.spec("late")).unwrap();
+    pipeline.add_sink(early.spec_with("early", r#"{"start":"earliest"}"#)).unwrap();
+    assert!(pipeline.add_sink(late.spec("late")).is_err());
+    assert!(pipeline.add_sink(late.spec("../late")).is_err());
+    ingest(&pipeline, 6..=10).await;
+    assert_eq!(late.until_accepted(5).await, range(6..=10));
+    assert_eq!(early.until_accepted(10).await, range(1..=10));
+    assert!(pipeline.remove_sink("late", DEADLINE).await);
+    assert!(!pipeline.remove_sink("late", DEADLINE).await);
+    assert_eq!(sink_status(&pipeline, "late").state, SinkState::Detached);
+    ingest(&pipeline, 11..=12).await;
+    let again = Scripted::new();
+    pipeline.add_sink(again.spec("late")).unwrap();
+    assert_eq!(again.until_accepted(2).await, [11, 12], "it goes on where it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_lags_reads_from_the_segments() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let sink = Scripted::new().answers({
+        let gate = gate.clone();
+        move |_| {
+            Some(if gate.load(Ordering::SeqCst) {
+                Ok(Receipt::accepted())
+            } else {
+                Err(SinkError::transient("closed"))
+            })
+        }
+    });
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    let filler = "x".repeat(100_000);
+    for number in 0..200 {
+        let json = format!(
+            r#"{{"source":"job","cycle_id":"{number}","event_kind":"k","ok":true,"extra":{{"f":"{filler}"}}}}"#
+        );
+        pipeline.ingest(Submission::parse(json).unwrap()).await.unwrap();
+    }
+    gate.store(true, Ordering::SeqCst);
+    assert_eq!(sink.until_accepted(200).await, range(1..=200));
+    assert!(sink.now().calls.iter().all(|call| call.len() <= 42), "4 MiB a batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_expires_before_an_optional_sink_has_it_is_counted() {
+    let memory = Memory::default();
+    let gate = Arc::new(AtomicBool::new(false));
+    let sink = Scripted::new().answers({
+        let gate = gate.clone();
+        move |_| gate.load(Ordering::SeqCst).then(|| Ok(Receipt::accepted()))
+    });
+    let pipeline = crate::Pipeline::builder()
+        .journal(options(&memory).max_size(64 * 1024))
+        .sink(sink.spec_with("sink", r#"{"batch":{"max_events":1}}"#))
+        .start()
+        .await
+        .unwrap();
+    ingest(&pipeline, 1..=1).await;
+    sink.until(|script| !script.calls.is_empty()).await;
+    // Far more than fits, and than is kept in memory for those who keep up.
+    let filler = "x".repeat(40_000);
+    for number in 2..=400 {
+        let json = format!(
+            r#"{{"source":"job","cycle_id":"{number}","event_kind":"k","ok":true,"extra":{{"f":"{filler}"}}}}"#
+        );
+        pipeline.ingest(Submission::parse(json).unwrap()).await.unwrap();
+    }
+    gate.store(true, Ordering::SeqCst);
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    let (account, _) = account(&pipeline, "sink");
+    assert!(account.expired > 100, "{account:?}");
+    assert_eq!(account.delivered + account.expired, 400);
+    assert!(pipeline.status().journal.bytes <= 64 * 1024 + 41_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_required_sink_has_producers_refused_rather_than_miss_something() {
+    let memory = Memory::default();
+    let gate = Arc::new(AtomicBool::new(false));
+    let sink = Scripted::new().answers({
+        let gate = gate.clone();
+        move |_| {
+            Some(if gate.load(Ordering::SeqCst) {
+                Ok(Receipt::accepted())
+            } else {
+                Err(SinkError::transient("closed"))
+            })
+        }
+    });
+    let pipeline = crate::Pipeline::builder()
+        .journal(options(&memory).max_size(64 * 1024))
+        .sink(sink.spec_with("archive", r#"{"required":true,"retry":{"max":"1s"}}"#))
+        .start()
+        .await
+        .unwrap();
+    let mut number = 0;
+    let error = loop {
+        number += 1;
+        if let Err(error) = pipeline.ingest(event(number)).await {
+            break error;
+        }
+    };
+    assert!(
+        matches!(&error, IngestError::Unavailable(Unavailable::Journal(AppendError::Full { holder, .. })) if holder == "archive"),
+        "{error}"
+    );
+    gate.store(true, Ordering::SeqCst);
+    sink.until_accepted(usize::try_from(number).unwrap() - 1).await;
+    let mut tries = 0;
+    while pipeline.ingest(event(number)).await.is_err() {
+        tries += 1;
+        assert!(tries < 100, "service does not return");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(account(&pipeline, "archive").0.expired, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_panics_is_parked_and_stops_no_one() {
+    let (broken, healthy) = (Scripted::new().answers(|_| panic!("on purpose")), Scripted::new());
+    let pipeline =
+        over(&Memory::default()).sink(broken.spec("broken")).sink(healthy.spec("healthy")).start().await.unwrap();
+    ingest(&pipeline, 1..=3).await;
+    assert_eq!(healthy.until_accepted(3).await, range(1..=3));
+    until_status(
+        &pipeline,
+        "broken",
+        |status| matches!(&status.state, SinkState::Parked(mishap) if mishap.reason.contains("panicked")),
+    )
+    .await;
+    pipeline.shutdown(DEADLINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_draining_a_failing_sink_gets_one_more_try() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let sink = Scripted::new().answers({
+        let tries = tries.clone();
+        move |_| {
+            tries.fetch_add(1, Ordering::SeqCst);
+            Some(Err(SinkError::transient("down").with_retry_after(Duration::from_secs(3600))))
+        }
+    });
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=1).await;
+    until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Retrying(_))).await;
+    let begun = Instant::now();
+    pipeline.shutdown(DEADLINE).await;
+    assert_eq!(tries.load(Ordering::SeqCst), 2);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
