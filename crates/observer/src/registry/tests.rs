@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use insta::assert_snapshot;
 use observer_core::{
-    Batch, BatchSettings, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart, Start,
+    AnyOf, Batch, BatchSettings, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart, Start,
 };
 use serde::Deserialize;
 
@@ -97,7 +97,7 @@ fn a_table_becomes_a_sink_with_its_settings() {
         url = "http://x"
         start = "earliest"
         batch = { max_events = 3, linger = "2s" }
-        filter = { ok = false }
+        filter = { ok = false, source = ["bot", "scenario"], event_kind = "tests_failed" }
         [sinks.b]
         type = "nowhere"
         url = "http://x"
@@ -112,6 +112,8 @@ fn a_table_becomes_a_sink_with_its_settings() {
     let settings = &sinks[0].settings;
     assert_eq!(settings.start, Start::Earliest);
     assert_eq!(settings.filter.ok, Some(false));
+    assert_eq!(settings.filter.source, Some(AnyOf::Many(vec!["bot".to_owned(), "scenario".to_owned()])));
+    assert_eq!(settings.filter.event_kind, Some(AnyOf::One("tests_failed".to_owned())));
     assert_eq!(settings.batch.max_events, NonZeroUsize::new(3), "the operator's");
     assert_eq!(settings.batch.max_bytes, Some(8), "the sink's own");
     assert_eq!(settings.batch.linger.unwrap().as_secs(), 2);
@@ -135,6 +137,7 @@ fn an_unknown_key_is_compared_with_the_sinks_own_and_those_of_every_sink() {
     assert_snapshot!(refused("rotate.max_sice = 1"), @"configuration: sinks.x.rotate.max_sice: unknown key; did you mean `max_size`?");
     assert_snapshot!(refused("rotate.retry = 1"), @"configuration: sinks.x.rotate.retry: unknown key; known keys: `max_size`");
     assert_snapshot!(refused("batch.max_event = 1"), @"configuration: sinks.x.batch.max_event: unknown key; did you mean `max_events`?");
+    assert_snapshot!(refused("filter.source = 1"), @"configuration: sinks.x.filter.source: expected a string or a list of strings");
     assert_snapshot!(refused("filter.ok = 'no'"), @r#"configuration: sinks.x.filter.ok: expected true or false, found "no""#);
 }
 
