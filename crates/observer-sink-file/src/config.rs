@@ -1,6 +1,6 @@
 //! What the operator writes, and what it means.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroI64, NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ pub(crate) struct Settings {
     pub(crate) template: Template,
     pub(crate) max_size: Option<NonZeroU64>,
     /// In whole seconds.
-    pub(crate) window: Option<NonZeroU64>,
+    pub(crate) window: Option<NonZeroI64>,
     pub(crate) compression: Compression,
     pub(crate) retain: Retain,
     pub(crate) max_open_files: usize,
@@ -169,7 +169,7 @@ impl FileConfig {
             .max_size
             .map(|size| NonZeroU64::new(size).ok_or_else(|| BuildError::new("rotate.max_size", "must be more than 0")));
         let window = self.rotate.every.map(|every| {
-            NonZeroU64::new(every.as_secs())
+            NonZeroI64::new(i64::try_from(every.as_secs()).unwrap_or(i64::MAX))
                 .filter(|_| every.subsec_nanos() == 0)
                 .ok_or_else(|| BuildError::new("rotate.every", "must be whole seconds, at least one"))
         });
@@ -213,7 +213,7 @@ impl SinkConfig for FileConfig {
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         // Someone who posts an event and looks at the file should see it there: nothing is gained by waiting, for a write costs little.
         let batch = BatchSettings {
-            max_events: std::num::NonZeroUsize::new(4096),
+            max_events: NonZeroUsize::new(4096),
             max_bytes: Some(4 << 20),
             linger: Some(Duration::ZERO),
         };

@@ -131,7 +131,7 @@ impl Files {
 
     /// The number of the window that this second lies in.
     fn window(&self, second: i64) -> Option<i64> {
-        self.settings.window.map(|length| second.div_euclid(length.get().cast_signed()))
+        self.settings.window.map(|length| second.div_euclid(length.get()))
     }
 
     /// Have the file open, and make sure that the path still names it.

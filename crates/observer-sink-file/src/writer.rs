@@ -128,7 +128,7 @@ impl Writer {
         Ok(())
     }
 
-    /// An event that was skipped or written is told apart from its repetition only as long as it can come again by itself.
+    /// Once the pipeline knows of the last batch, neither its events nor earlier ones come again by themselves.
     fn settle_last(&mut self, last_answer: LastAnswer) {
         if last_answer == LastAnswer::Lost {
             self.ahead.extend(self.last.drain(..));
@@ -138,21 +138,16 @@ impl Writer {
         for event in self.last.drain(..) {
             self.ahead.remove(&event);
         }
-        if self.position.is_some_and(|position| position.seq == end) {
-            self.ahead.retain(|(seq, _)| *seq > end);
-        }
+        self.ahead.retain(|(seq, _)| *seq > end);
     }
 
-    /// Sequence numbers mean other events in another epoch: the old one is settled first, and the new one is on record before its first line.
+    /// Sequence numbers mean other events in another epoch: the old one is durable first, and the new one is on record before its first line.
     fn enter_epoch(&mut self, batch: &Batch) -> Result<(), FileError> {
         let epoch = batch.position().epoch;
         if self.position.is_some_and(|position| position.epoch == epoch) {
             return Ok(());
         }
-        if self.position.is_some() {
-            self.files.sync()?;
-            self.store()?;
-        }
+        self.files.sync()?;
         let first = batch.events().first().expect("a batch holds at least one event");
         let before = self.position.replace(Position { epoch, seq: first.seq.saturating_sub(1) });
         self.record = Record::Stale;

@@ -68,6 +68,40 @@ fn a_crash_right_after_a_crash_doubles_nothing() {
 }
 
 #[test]
+fn lines_that_never_come_again_are_forgotten() {
+    let bench = Bench::new("{date}.jsonl");
+    let mut writer = bench.open();
+    writer.take(&batch(1..=3));
+    drop(writer);
+    let mut writer = bench.open();
+    assert_eq!(writer.ahead.len(), 3);
+    writer.take(&batch(4..=4));
+    writer.take(&batch(5..=5));
+    assert!(writer.ahead.is_empty());
+}
+
+#[test]
+fn lines_are_not_doubled_whose_file_was_packed_between_two_crashes() {
+    let bench =
+        Bench::with("all.jsonl", |config| config.rotate_at_size(2 * line_length()).compression(Compression::Zstd));
+    let mut writer = bench.open();
+    writer.take(&batch(1..=1));
+    writer.settle();
+    writer.take(&batch(2..=5));
+    drop(writer);
+    let writer = bench.open();
+    writer.files().janitor().wait();
+    drop(writer);
+    bench.open().take(&batch(2..=6));
+    let expected = [
+        ("all.000001.jsonl.zst".to_owned(), vec![1, 2]),
+        ("all.000002.jsonl.zst".to_owned(), vec![3, 4]),
+        ("all.jsonl".to_owned(), vec![5, 6]),
+    ];
+    assert_eq!(bench.seqs(), expected);
+}
+
+#[test]
 fn lines_past_the_last_flush_are_found_in_rotated_files() {
     let bench = Bench::with("{source}.jsonl", |config| config.rotate_at_size(3 * line_length()));
     let mut writer = bench.open();
@@ -195,4 +229,9 @@ fn an_event_that_is_sent_again_on_purpose_is_written_again() {
     writer.deliver(&batch(1..=1), LastAnswer::Lost).unwrap();
     writer.take(&batch(4..=5));
     assert_eq!(bench.seqs_of_one(), [1, 2, 3, 2, 4, 5, 1]);
+    // Also twice, when only the first time was cancelled.
+    writer.take(&batch(2..=2));
+    writer.deliver(&batch(2..=2), LastAnswer::Lost).unwrap();
+    writer.take(&batch(2..=2));
+    assert_eq!(bench.seqs_of_one(), [1, 2, 3, 2, 4, 5, 1, 2, 2]);
 }

@@ -97,6 +97,17 @@ fn what_was_written_last_is_durable_before_the_next_file_begins() {
 }
 
 #[test]
+fn a_new_epoch_does_not_begin_before_the_old_one_is_durable() {
+    let bench = Bench::new("all.jsonl");
+    let mut writer = bench.open();
+    writer.take(&batch(1..=2));
+    bench.faults(|faults| faults.sync = true);
+    writer.deliver(&batch_in(2, 1..=1), LastAnswer::Heard).unwrap_err();
+    let recorded = fs::read_to_string(bench.state().join("position")).unwrap();
+    assert!(recorded.contains(r#""epoch":1"#), "{recorded}");
+}
+
+#[test]
 fn a_second_user_of_the_state_is_refused() {
     let bench = Bench::new("all.jsonl");
     let first = bench.open();

@@ -81,8 +81,8 @@ fn a_file_is_put_aside_with_the_first_event_of_the_next_window() {
     writer.take(&Batch::new(1, events.map(|(seq, after)| envelope(seq, "bot", TEN + after)).into()));
     drop(writer);
     // After a restart, the last line tells the window.
+    bench.open().take(&one(6, "bot", TEN + 7199));
     let mut writer = bench.open();
-    writer.take(&one(6, "bot", TEN + 7199));
     writer.take(&one(7, "bot", TEN + 4 * 3600));
     let expected = [
         ("all.000001.jsonl".to_owned(), vec![1, 2]),
