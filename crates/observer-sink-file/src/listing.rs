@@ -184,6 +184,11 @@ mod tests {
             &["bot/2026-11-22-bot.jsonl None"],
         );
         check(
+            "{date}/{date}.jsonl",
+            &["2026-11-22/2026-11-22.jsonl", "2026-11-22/2026-11-23.jsonl"],
+            &["2026-11-22/2026-11-22.jsonl None"],
+        );
+        check(
             "{date}.{source}.jsonl",
             &["2026-11-22.000001.jsonl", "2026-11-22.bot.000001.jsonl.zst"],
             &["2026-11-22.000001.jsonl None", "2026-11-22.bot.000001.jsonl.zst Some(1)"],

@@ -135,9 +135,7 @@ impl Writer {
             return;
         }
         let Some(&(end, _)) = self.last.last() else { return };
-        for event in self.last.drain(..) {
-            self.ahead.remove(&event);
-        }
+        self.last.clear();
         self.ahead.retain(|(seq, _)| *seq > end);
     }
 

@@ -34,6 +34,8 @@ struct Faults {
     room: Option<usize>,
     truncate: bool,
     sync: bool,
+    /// How many files were synced.
+    synced: usize,
 }
 
 /// A disk that does as the test says.
@@ -59,9 +61,11 @@ impl Disk for FaultyDisk {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
-        if self.0.lock().unwrap().sync {
+        let mut faults = self.0.lock().unwrap();
+        if faults.sync {
             return Err(io::Error::other("no sync today"));
         }
+        faults.synced += 1;
         RealDisk.sync(file)
     }
 }

@@ -129,7 +129,10 @@ fn no_more_files_are_open_than_allowed() {
         writer.take(&Batch::new(1, events));
         assert_eq!(writer.files().open_count(), 3);
     }
+    assert_eq!(bench.faults.lock().unwrap().synced, 0);
     writer.settle();
+    // Those that had to make room, too.
+    assert_eq!(bench.faults.lock().unwrap().synced, 10);
     let expected: Vec<_> =
         (0..10).map(|source| (format!("{source}.jsonl"), vec![source + 1, source + 11, source + 21])).collect();
     assert_eq!(bench.seqs(), expected);
