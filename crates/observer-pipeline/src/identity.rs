@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | an idempotency key | the key | UUIDv5 of `3:key,` and the key |
 //! | an envelope's id, or an `id` that is a UUID | that UUID | the same UUID |
-//! | any other `id` | `source` and `id` | UUIDv5 of `2:id,`, `source` and `id` |
+//! | any other `id` that is not empty | `source` and `id` | UUIDv5 of `2:id,`, `source` and `id` |
 //! | a `cycle_id` that is not empty | `source`, `cycle_id`, `sig_hash` and `event_kind` | UUIDv5 of `5:cycle,` and these four |
 //! | none of these | none: each event is a new one | UUIDv7 |
 //!
@@ -45,7 +45,7 @@ impl Identity {
         if let Some(key) = key {
             return Self { id: hashed("key", &[Some(key)]), origin: Origin::Key };
         }
-        let own = event.id();
+        let own = event.id().filter(|id| !id.is_empty());
         if let Some(id) = envelope_id.or_else(|| own.and_then(|id| Uuid::parse_str(id).ok())) {
             return Self { id, origin: Origin::Id };
         }
@@ -117,7 +117,7 @@ mod tests {
         let keyed = Identity::of(&event, Some(Uuid::nil()), Some("k"));
         assert_eq!((keyed.origin, keyed.id), (Origin::Key, Uuid::new_v5(&NAMESPACE, b"3:key,1:k,")));
         assert_eq!(Identity::of(&event, Some(Uuid::nil()), None).id, Uuid::nil());
-        let nothing = r#"{"source":"a","event_kind":"ok","ok":true,"cycle_id":""}"#;
+        let nothing = r#"{"source":"a","event_kind":"ok","ok":true,"cycle_id":"","id":""}"#;
         assert_eq!(of(nothing).origin, Origin::None);
         assert_ne!(of(nothing).id, of(nothing).id);
     }

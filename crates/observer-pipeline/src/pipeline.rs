@@ -116,6 +116,12 @@ impl PipelineBuilder {
         self
     }
 
+    /// Sinks that get the events.
+    pub fn sinks(mut self, sinks: impl IntoIterator<Item = SinkSpec>) -> Self {
+        self.sinks.extend(sinks);
+        self
+    }
+
     /// Draw pauses from this seed, so that the same calls make the same pauses.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }

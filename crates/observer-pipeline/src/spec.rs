@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::{BatchSettings, EventSink, RetrySettings, SinkSettings};
+use observer_core::{BatchSettings, EventSink, RetrySettings, SinkPart, SinkSettings};
 
 /// A sink with its name and what every sink can be told.
 pub struct SinkSpec {
@@ -26,6 +26,14 @@ impl SinkSpec {
             settings: SinkSettings::default(),
             batch: BatchSettings::default(),
         }
+    }
+
+    /// What a configuration was built into: one sink, or several whose own names follow the sink's, as in `collector/logs`.
+    pub fn from_parts(name: &str, parts: Vec<SinkPart>) -> impl Iterator<Item = Self> {
+        parts.into_iter().map(move |part| {
+            let name = part.name.map_or_else(|| name.to_owned(), |own| format!("{name}/{own}"));
+            Self::new(name, part.sink).batch(part.batch)
+        })
     }
 
     /// The type that its status shows.

@@ -200,8 +200,9 @@ impl Worker {
             let due = self.last_flush + FLUSH_EVERY;
             tokio::select! {
                 biased;
-                () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
+                // First of all what is there, since a drain delivers it.
                 () = committed(&mut self.head, next) => {}
+                () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep_until(due), if unflushed => self.flush().await?,
             }
         }

@@ -52,6 +52,18 @@ async fn every_sink_gets_every_event_in_order_and_its_filter_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_waits_for_events_delivers_the_last_one_before_it_ends() {
+    let sink = Scripted::new();
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The commit and the end come to the worker at the same moment.
+    ingest(&pipeline, 1..=1).await;
+    pipeline.shutdown(DEADLINE).await;
+    assert_eq!(sink.now().accepted, [1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_that_hangs_changes_nothing_for_producers_and_other_sinks() {
     let (hung, healthy) = (Scripted::new().answers(|_| None), Scripted::new());
     let pipeline =
