@@ -169,6 +169,9 @@ impl Files {
             self.folders.insert(parent(path).to_owned());
         }
         let mut file = opened.file;
+        if self.evicted.remove(path) {
+            file.sync_is_due();
+        }
         file.used = self.uses;
         file.date = date;
         file.window = opened.last.and_then(|line| self.window(line.received_at.as_second()));
