@@ -1,0 +1,78 @@
+//! Reading the body of a request, within limits.
+
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+
+use crate::problem::Problem;
+
+/// What a body has to keep to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    pub(crate) max_bytes: usize,
+    /// From the first byte to the last, so that a byte now and then doesn't hold a connection for ever.
+    pub(crate) timeout: Duration,
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error(
+        "an event may have {max_bytes} bytes, and this body has more; leave out a part of `extra`, or raise `max_body`"
+    )]
+    TooLarge { max_bytes: usize },
+    #[error("the body did not arrive within {} s of its head", .0.as_secs_f64())]
+    Timeout(Duration),
+    #[error("the body broke off, or is not chunked as HTTP wants it")]
+    Broken,
+}
+
+impl BodyError {
+    /// The word it is counted under.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::Timeout(_) => "timeout",
+            Self::Broken => "broken_off",
+        }
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string()).reason(error.reason()).closing()
+    }
+}
+
+/// The whole body in an allocation of its own: an event stays in memory for a while, and must not keep the connection's buffer there.
+pub(crate) async fn collect(body: Body, limits: BodyLimits) -> Result<Bytes, BodyError> {
+    // The lower bound is the announced length, where there is one.
+    if body.size_hint().lower() > limits.max_bytes as u64 {
+        return Err(BodyError::TooLarge { max_bytes: limits.max_bytes });
+    }
+    let read = tokio::time::timeout(limits.timeout, read(body, limits.max_bytes)).await;
+    read.map_err(|_| BodyError::Timeout(limits.timeout))?
+}
+
+async fn read(mut body: Body, max_bytes: usize) -> Result<Bytes, BodyError> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        if data.len() > max_bytes - whole.len() {
+            return Err(BodyError::TooLarge { max_bytes });
+        }
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(Bytes::copy_from_slice(&data));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Bytes::from(whole.into_boxed_slice()))
+}

@@ -1,0 +1,219 @@
+//! Connections, from their acceptance to their end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::IntGauge;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::crowd;
+use crate::linger::{Lingering, Wanted};
+use crate::options::ServerOptions;
+use crate::requests::Requests;
+
+/// What a connection may hold in buffers; so a head of a request is smaller.
+const MAX_BUFFER: usize = 64 << 10;
+/// How many connections may be told at once that there are too many.
+const MAX_REFUSALS: usize = 64;
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// How often the same warning is given.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// Serves connections from those listeners until it is dropped or drained.
+pub(crate) struct Connections {
+    accepting: JoinSet<()>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    router: Router,
+    http: http1::Builder,
+    requests: Requests,
+    room: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    tasks: TaskTracker,
+    /// No more requests.
+    drain: CancellationToken,
+    /// Not a moment longer.
+    cut: CancellationToken,
+}
+
+impl Connections {
+    pub(crate) fn serve(
+        listeners: Vec<TcpListener>,
+        router: Router,
+        requests: Requests,
+        options: &ServerOptions,
+    ) -> Self {
+        let mut http = http1::Builder::new();
+        // Between two requests the time for the next head is running too.
+        http.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(MAX_BUFFER);
+        let shared = Arc::new(Shared {
+            router,
+            http,
+            requests,
+            room: Arc::new(Semaphore::new(options.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        });
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(accept(listener, shared.clone()));
+        }
+        Self { accepting, shared }
+    }
+
+    /// Accept nothing more, let requests in flight be answered, and close what is idle; after the deadline, close everything.
+    pub(crate) async fn drain(mut self, deadline: Duration) {
+        self.accepting.shutdown().await;
+        let tasks = &self.shared.tasks;
+        self.shared.drain.cancel();
+        tasks.close();
+        if tokio::time::timeout(deadline, tasks.wait()).await.is_err() {
+            tracing::warn!(connections = tasks.len(), "requests took too long to end; their connections are cut");
+            self.shared.cut.cancel();
+            tasks.wait().await;
+        }
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.shared.cut.cancel();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut failures = 0_u64;
+    let mut crowded = Warnings::default();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) if is_of_the_connection(&error) => continue,
+            Err(error) => {
+                if failures == 0 {
+                    tracing::error!(%error, "connections can't be accepted; this is tried again until it works");
+                }
+                failures += 1;
+                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                continue;
+            }
+        };
+        if failures > 0 {
+            tracing::info!(failures, "connections are accepted again");
+            failures = 0;
+        }
+        if let Ok(permit) = shared.room.clone().try_acquire_owned() {
+            shared.tasks.spawn(converse(stream, shared.clone(), permit));
+        } else {
+            shared.requests.refused_connections.inc();
+            if crowded.is_due() {
+                tracing::warn!("there are as many connections as there may be; more are refused");
+            }
+            // Whom there is no room to tell is just closed.
+            if let Ok(permit) = shared.refusals.clone().try_acquire_owned() {
+                shared.tasks.spawn(refuse(stream, shared.clone(), permit));
+            }
+        }
+    }
+}
+
+/// The client was gone again before it was its turn.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+async fn converse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
+    let _open = Open::new(&shared.requests.connections);
+    let _ = stream.set_nodelay(true);
+    let linger = Wanted::default();
+    let router = shared.router.clone();
+    let wanted = linger.clone();
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let answer = router.clone().call(request);
+        let wanted = wanted.clone();
+        async move {
+            let answer = answer.await;
+            if answer.as_ref().is_ok_and(leaves_the_body_unread) {
+                wanted.set();
+            }
+            answer
+        }
+    });
+    let connection = shared.http.serve_connection(TokioIo::new(Lingering::new(stream, linger)), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = shared.drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                ended = connection => ended,
+                () = shared.cut.cancelled() => return,
+            }
+        }
+        () = shared.cut.cancelled() => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = observer_core::report(&error), "a connection ended early");
+    }
+}
+
+fn leaves_the_body_unread(response: &Response) -> bool {
+    matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
+}
+
+async fn refuse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
+    tokio::select! {
+        () = crowd::refuse(stream) => {}
+        () = shared.cut.cancelled() => {}
+    }
+}
+
+/// Counts a connection while it is open.
+struct Open<'a>(&'a IntGauge);
+
+impl<'a> Open<'a> {
+    fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Not every time.
+#[derive(Default)]
+struct Warnings {
+    last: Option<Instant>,
+}
+
+impl Warnings {
+    fn is_due(&mut self) -> bool {
+        let due = self.last.is_none_or(|last| last.elapsed() >= WARN_EVERY);
+        if due {
+            self.last = Some(Instant::now());
+        }
+        due
+    }
+}

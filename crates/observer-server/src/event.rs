@@ -1,0 +1,80 @@
+//! `POST /event`.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use observer_core::{EventError, Submission};
+use observer_pipeline::{Ack, AckStatus, Durability, IngestError};
+
+use crate::api::Api;
+use crate::body::collect;
+use crate::key::idempotency_key;
+use crate::problem::Problem;
+use crate::requests::Route;
+
+/// Take one event in, or an envelope around one, whatever the content type says.
+pub(crate) async fn post_event(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let _time = api.requests.time(Route::Event);
+    match take(&api, request).await {
+        Ok(ack) => answer(&ack),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn take(api: &Api, request: Request) -> Result<Ack, Problem> {
+    let (head, body) = request.into_parts();
+    let key = idempotency_key(&head.headers).inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
+    let body = collect(body, api.body_limits).await.inspect_err(|error| api.pipeline.count_rejected(error.reason()))?;
+    let submission = Submission::parse(body).map_err(|error| no_event(api, &error))?;
+    let taken = match key {
+        None => api.pipeline.ingest(submission).await,
+        Some(key) => api.pipeline.ingest_with_key(submission, key).await,
+    };
+    taken.map_err(|error| not_taken(&error))
+}
+
+fn answer(ack: &Ack) -> Response {
+    let mut id = [0; 36];
+    let id = &*ack.id.hyphenated().encode_lower(&mut id);
+    let status = match ack.status {
+        AckStatus::Accepted => "accepted",
+        AckStatus::Duplicate => "duplicate",
+    };
+    let durability = match ack.durability {
+        Durability::Fsync => "fsync",
+        Durability::Write => "write",
+    };
+    let body = [r#"{"id":""#, id, r#"","status":""#, status, r#"","durability":""#, durability, r#""}"#].concat();
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn no_event(api: &Api, error: &EventError) -> Problem {
+    let (status, reason) = if error.is_malformed() {
+        (StatusCode::BAD_REQUEST, "malformed")
+    } else {
+        (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
+    };
+    api.pipeline.count_rejected(reason);
+    Problem::new(status, error.to_string()).reason(reason).field(error.field())
+}
+
+/// The pipeline has counted it already.
+fn not_taken(error: &IngestError) -> Problem {
+    match error {
+        IngestError::Missing(missing) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
+            .reason("missing_field")
+            .field(missing.fields.first().map(|field| field.name())),
+        IngestError::KeyReused => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).reason("key_reused")
+        }
+        error => {
+            let detail = format!("{}; the same event may be sent again later", observer_core::report(error));
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).reason("unavailable")
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `GET /livez` and `GET /readyz`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
+use observer_pipeline::{SinkState, Status};
+use serde::Serialize;
+
+use crate::api::Api;
+use crate::requests::Route;
+
+/// Whether events are taken, and how the sinks are. A sink that is parked doesn't concern producers: it is told, and no more.
+#[derive(Debug, Serialize)]
+struct Readiness<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    sinks: Vec<Sink<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Sink<'a> {
+    name: &'a str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+pub(crate) async fn livez(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    let _time = api.requests.time(Route::Livez);
+    ([(CACHE_CONTROL, "no-store")], "ok")
+}
+
+pub(crate) async fn readyz(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    let _time = api.requests.time(Route::Readyz);
+    let status = api.pipeline.status();
+    let reason = why_not(&status);
+    let code = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let readiness = Readiness {
+        status: if reason.is_some() { "not ready" } else { "ready" },
+        reason,
+        sinks: sinks(&status).collect(),
+    };
+    (code, [(CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
+}
+
+/// Why no events are taken now.
+fn why_not(status: &Status) -> Option<String> {
+    if status.closed {
+        return Some("the observer is shutting down".to_owned());
+    }
+    status.journal.failure.as_ref().map(|failure| observer_core::report(failure))
+}
+
+fn sinks(status: &Status) -> impl Iterator<Item = Sink<'_>> {
+    let configured = status.sinks.iter().filter(|(_, sink)| sink.state != SinkState::Detached);
+    configured.map(|(name, sink)| Sink {
+        name,
+        state: sink.state.name(),
+        reason: match &sink.state {
+            SinkState::Retrying(mishap) | SinkState::Parked(mishap) => Some(&mishap.reason),
+            _ => None,
+        },
+    })
+}

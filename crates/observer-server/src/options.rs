@@ -1,0 +1,37 @@
+//! What a server can be told.
+
+use std::time::Duration;
+
+/// What a server can be told.
+///
+/// ```
+/// use observer_server::ServerOptions;
+///
+/// let options = ServerOptions { listen: vec!["127.0.0.1:0".into()], max_body: 64 << 10, ..ServerOptions::default() };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Where to listen, as `host:port`; port 0 takes any that is free. Of a host name, every address.
+    pub listen: Vec<String>,
+    /// How many bytes the body of `POST /event` may have.
+    pub max_body: usize,
+    /// How long the head of a request may take; and how long a connection may be idle between two requests.
+    pub header_timeout: Duration,
+    /// How long a body may take, from its first byte to its last.
+    pub body_timeout: Duration,
+    /// How many connections there may be at once. One more is answered with 503 and closed.
+    pub max_connections: usize,
+}
+
+impl Default for ServerOptions {
+    /// Port 3800 on both loopbacks, 1 MiB, 10 s, 10 s, 10,000.
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:3800".into(), "[::1]:3800".into()],
+            max_body: 1 << 20,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            max_connections: 10_000,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Errors as RFC 9457 problem details.
+//!
+//! `type` is `about:blank`, so the title is the status; what a program may look at is `reason`, the word under which
+//! `observer_rejected_events_total` counts the event, and `field`.
+
+use std::borrow::Cow;
+
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// When producers may come back after a 503, in seconds.
+pub(crate) const COME_BACK_AFTER: u8 = 1;
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// What went wrong, for whoever sent the request.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    detail: Cow<'static, str>,
+    reason: Option<&'static str>,
+    field: Option<&'static str>,
+    connection: Connection,
+}
+
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    Keep,
+    /// There may be more of the request that no one is going to read.
+    Close,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, detail: detail.into(), reason: None, field: None, connection: Connection::Keep }
+    }
+
+    pub(crate) fn reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    pub(crate) fn field(self, field: Option<&'static str>) -> Self {
+        Self { field, ..self }
+    }
+
+    /// The rest of the request is not read.
+    pub(crate) fn closing(self) -> Self {
+        Self { connection: Connection::Close, ..self }
+    }
+
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            reason: self.reason,
+            field: self.field,
+        };
+        serde_json::to_vec(&body).expect("strings and numbers are JSON")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(self.to_json().into());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, u16::from(COME_BACK_AFTER).into());
+        }
+        if self.connection == Connection::Close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

@@ -1,0 +1,85 @@
+//! `GET /v1/sinks`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use observer_core::Position;
+use observer_pipeline::{Mishap, SinkState, SinkStatus};
+use serde::Serialize;
+
+use crate::api::Api;
+use crate::requests::Route;
+
+#[derive(Debug, Serialize)]
+struct Sinks<'a> {
+    /// The last event that was taken in, to compare positions with.
+    head: String,
+    sinks: Vec<Sink<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Sink<'a> {
+    name: &'a str,
+    r#type: &'a str,
+    state: &'static str,
+    reason: Option<&'a str>,
+    since: Option<String>,
+    required: bool,
+    position: String,
+    pending: u64,
+    oldest_pending_seconds: Option<f64>,
+    accepted: u64,
+    delivered: u64,
+    dead: u64,
+    refused: u64,
+    expired: u64,
+    filtered: u64,
+    retried: u64,
+    last_error: Option<LastError<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastError<'a> {
+    at: String,
+    reason: &'a str,
+}
+
+pub(crate) async fn get_sinks(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    let _time = api.requests.time(Route::Sinks);
+    let status = api.pipeline.status();
+    let head = Position { epoch: status.epoch, seq: status.journal.head };
+    let sinks = status.sinks.iter().map(|(name, sink)| shown(name, sink)).collect();
+    Json(Sinks { head: head.to_string(), sinks }).into_response()
+}
+
+fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
+    let trouble = match &sink.state {
+        SinkState::Retrying(mishap) | SinkState::Parked(mishap) => Some(mishap),
+        _ => None,
+    };
+    Sink {
+        name,
+        r#type: &sink.kind,
+        state: sink.state.name(),
+        reason: trouble.map(|mishap| &*mishap.reason),
+        since: trouble.map(at),
+        required: sink.required,
+        position: sink.position.to_string(),
+        pending: sink.pending,
+        oldest_pending_seconds: sink.oldest_pending.map(|age| age.as_secs_f64()),
+        accepted: sink.accepted,
+        delivered: sink.account.delivered,
+        dead: sink.account.dead,
+        refused: sink.account.refused,
+        expired: sink.account.expired,
+        filtered: sink.account.filtered,
+        retried: sink.retried,
+        last_error: sink.last_error.as_ref().map(|mishap| LastError { at: at(mishap), reason: &mishap.reason }),
+    }
+}
+
+fn at(mishap: &Mishap) -> String {
+    mishap.at.to_string()
+}
