@@ -33,6 +33,7 @@ mod cli;
 pub mod config;
 pub mod logging;
 pub mod registry;
+mod serve;
 mod suggest;
 mod tls;
 
@@ -41,6 +42,7 @@ use std::process::ExitCode;
 
 pub use config::{Config, ConfigError};
 pub use registry::{BuiltSink, Registry};
+pub use serve::{ServeError, serve};
 
 /// Do what the command line says; its first argument is the program's own name.
 pub fn run<A>(arguments: impl IntoIterator<Item = A>) -> ExitCode

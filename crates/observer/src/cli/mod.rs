@@ -3,12 +3,13 @@
 mod args;
 mod check;
 mod emit;
+mod signal;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::CommandFactory;
 use tokio::runtime::Builder;
 
@@ -64,7 +65,7 @@ fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> 
     logging::init(global.log_format, &global.log)?;
     let load = || Config::load(global.config.as_deref());
     match command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
-        Command::Serve(arguments) => serve(arguments.over(load()?)),
+        Command::Serve(arguments) => serve(&arguments.over(load()?), types),
         Command::Check => {
             let config = load()?;
             let sinks = types(&prometheus::Registry::new()).build_all(&config)?;
@@ -82,8 +83,16 @@ fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> 
     }
 }
 
-fn serve(_config: Config) -> Result<ExitCode, Failed> {
-    Err(anyhow!("this build can't serve yet").into())
+fn serve(config: &Config, types: impl FnOnce(&prometheus::Registry) -> Registry) -> Result<ExitCode, Failed> {
+    let served = block_on(Builder::new_multi_thread(), async {
+        let signal = signal::ended()?;
+        anyhow::Ok(crate::serve(config, types, signal).await)
+    })??;
+    match served {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(crate::ServeError::Config(error)) => Err(error.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Run to the end, and wait for nothing beyond it: a read of standard input, or a disk that hangs, may take forever.

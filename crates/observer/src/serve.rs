@@ -1,0 +1,135 @@
+//! The observer at work: a pipeline with the configured sinks, and a server in front of it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError};
+use observer_server::{BindError, Server, ServerOptions};
+
+use crate::{Config, ConfigError, Registry};
+
+/// Why the observer could not begin to serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// A sink's configuration can't be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The pipeline can't be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// An address can't be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is there, and end.
+///
+/// `types` is given the registry that `/metrics` shows.
+///
+/// # Errors
+/// When it can't begin. Once it serves, what goes wrong is logged, shown and tried again.
+pub async fn serve(
+    config: &Config,
+    types: impl FnOnce(&prometheus::Registry) -> Registry,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let metrics = prometheus::Registry::new();
+    let sinks = types(&metrics).build_all(config)?;
+    let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
+    let specs = sinks
+        .into_iter()
+        .map(|built| SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings));
+    let pipeline = Pipeline::builder().journal(journal(config)).ingest(ingest(config)).sinks(specs).start().await?;
+    tell_recovery(&pipeline);
+
+    let server = match Server::bind(server(config), pipeline.clone(), metrics).await {
+        Ok(server) => server,
+        Err(error) => {
+            pipeline.shutdown(std::time::Duration::ZERO).await;
+            return Err(error.into());
+        }
+    };
+    tell_ready(config, server.local_addrs(), &names);
+    let deadline = config.server.shutdown_timeout;
+    let begun = std::time::Instant::now();
+    server.run(shutdown, deadline).await;
+    pipeline.shutdown(deadline).await;
+    tell_ended(&pipeline, begun.elapsed());
+    Ok(())
+}
+
+fn journal(config: &Config) -> JournalOptions {
+    let journal = &config.journal;
+    JournalOptions::new(&journal.path)
+        .durability(journal.durability)
+        .max_size(journal.max_size)
+        .segment_size(journal.segment_size)
+        .retain(journal.retain)
+}
+
+fn ingest(config: &Config) -> IngestOptions {
+    let dedup = &config.ingest.dedup;
+    let require = config.ingest.require.iter();
+    IngestOptions {
+        dedup: DedupWindow::new(dedup.window, dedup.max_keys),
+        require: require.fold(Requirements::none(), |all, (source, fields)| all.with(source, fields.iter().copied())),
+        timeout: config.server.ingest_timeout,
+    }
+}
+
+fn server(config: &Config) -> ServerOptions {
+    let server = &config.server;
+    ServerOptions {
+        listen: server.listen.iter().map(ToString::to_string).collect(),
+        max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
+        header_timeout: server.header_timeout,
+        body_timeout: server.body_timeout,
+        ..ServerOptions::default()
+    }
+}
+
+fn tell_recovery(pipeline: &Pipeline) {
+    let recovery = pipeline.recovery();
+    let status = pipeline.status();
+    tracing::info!(
+        events = status.journal.head + 1 - status.journal.oldest,
+        bytes = status.journal.bytes,
+        head = status.journal.head,
+        remembered_identities = status.ingest.remembered,
+        created = recovery.created,
+        "the journal is open"
+    );
+}
+
+fn tell_ready(config: &Config, addresses: &[SocketAddr], sinks: &[String]) {
+    let listen: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
+    let first = listen.first().map_or("", String::as_str);
+    let event = r#"{"source":"demo","event_kind":"ok","ok":true}"#;
+    tracing::info!(
+        listen = listen.join(" "),
+        data = %config.data_dir.display(),
+        sinks = sinks.join(" "),
+        "the observer is ready; try: curl -d '{event}' {first}/event"
+    );
+}
+
+fn tell_ended(pipeline: &Pipeline, after: std::time::Duration) {
+    let status = pipeline.status();
+    let pending: Vec<_> = status
+        .sinks
+        .iter()
+        .map(|(name, sink)| (name, status.journal.head.saturating_sub(sink.position.seq)))
+        .filter(|(_, pending)| *pending > 0)
+        .map(|(name, pending)| format!("{name}: {pending}"))
+        .collect();
+    if pending.is_empty() {
+        tracing::info!(served_seconds = after.as_secs(), "the observer has ended; every sink has everything");
+    } else {
+        tracing::warn!(
+            served_seconds = after.as_secs(),
+            pending = pending.join(", "),
+            "the observer has ended; these sinks get the rest after the next start"
+        );
+    }
+}
