@@ -1,1 +1,10 @@
-//! Over real sockets.
+//! Over real sockets, with a pipeline in memory.
+
+mod client;
+mod connections;
+mod events;
+mod health;
+mod limits;
+mod metrics;
+mod setup;
+mod shutdown;

@@ -1,0 +1,204 @@
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use observer_core::SinkSettings;
+use observer_pipeline::{JournalOptions, Pipeline, fs};
+
+use super::client::{Client, post};
+use super::setup::{EVENT, event, options, plain, serve, sink};
+
+const CYCLE: &str = r#"{"source":"bot","cycle_id":"c","sig_hash":"9f","event_kind":"ok","ok":true}"#;
+
+#[tokio::test]
+async fn an_event_is_accepted_and_then_a_duplicate() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    let first = client.post(CYCLE).await;
+    let id = first.text("id");
+    assert_eq!(
+        first.to_string().replace(&id, "ID"),
+        "HTTP/1.1 200 OK\ncontent-type: application/json\n{\"id\":\"ID\",\"status\":\"accepted\",\"durability\":\"fsync\"}"
+    );
+    assert_eq!(id.len(), 36, "{id}");
+    let second = client.post(CYCLE).await;
+    assert_eq!(second.body, first.body.replace("accepted", "duplicate"));
+    assert_ne!(client.post(EVENT).await.text("id"), client.post(EVENT).await.text("id"));
+}
+
+#[tokio::test]
+async fn the_content_type_does_not_matter_and_an_envelope_keeps_its_id() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    let envelope = format!(r#"{{"id":"6f1c34a4-55c4-4a3e-9a42-1f1fd2b3c4d5","event":{EVENT}}}"#);
+    client.say(post("content-type: text/plain\r\n", &envelope)).await;
+    let answer = client.answer().await;
+    assert_eq!(
+        (answer.text("id"), answer.text("status")),
+        ("6f1c34a4-55c4-4a3e-9a42-1f1fd2b3c4d5".into(), "accepted".into())
+    );
+}
+
+#[tokio::test]
+async fn an_idempotency_key_names_an_event_with_and_without_quotes() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    client.say(post("idempotency-key: k-1\r\n", EVENT)).await;
+    let first = client.answer().await;
+    client.say(post("idempotency-key: \"k-1\"\r\n", EVENT)).await;
+    assert_eq!(client.answer().await.body, first.body.replace("accepted", "duplicate"));
+
+    client.say(post("idempotency-key: k-1\r\n", &event("other"))).await;
+    assert_snapshot!(client.answer().await, @r#"
+    HTTP/1.1 422 Unprocessable Entity
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"this idempotency key came with another body before; a key stands for one event alone","reason":"key_reused"}
+    "#);
+    client.say(post("idempotency-key: a b\r\n", EVENT)).await;
+    assert_snapshot!(client.answer().await, @r#"
+    HTTP/1.1 400 Bad Request
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the header Idempotency-Key has to be there once, with 1 to 255 visible ASCII characters and no spaces","reason":"malformed"}
+    "#);
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_refused_with_what_to_do() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    assert_snapshot!(client.post("").await, @r#"
+    HTTP/1.1 400 Bad Request
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the body is empty; send one JSON object","reason":"malformed"}
+    "#);
+    assert_snapshot!(client.post("{\"source\":\"bot\",\n\"ok\" true}").await, @r#"
+    HTTP/1.1 400 Bad Request
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Bad Request","status":400,"detail":"not valid JSON at line 2, column 6: expected `:`","reason":"malformed"}
+    "#);
+    assert_snapshot!(client.post(r#"{"ok":true,"ok":false}"#).await, @r#"
+    HTTP/1.1 400 Bad Request
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the field `ok` is there twice","reason":"malformed","field":"ok"}
+    "#);
+    assert_snapshot!(client.post("[]").await, @r#"
+    HTTP/1.1 422 Unprocessable Entity
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"an event is a JSON object, and this is an array","reason":"invalid"}
+    "#);
+    assert_snapshot!(client.post(r#"{"source":"job"}"#).await, @r#"
+    HTTP/1.1 422 Unprocessable Entity
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"missing `event_kind` and `ok`; every event has `source`, `event_kind` and `ok`","reason":"invalid","field":"event_kind"}
+    "#);
+    assert_snapshot!(client.post(r#"{"source":"job","event_kind":"ok","ok":"yes"}"#).await, @r#"
+    HTTP/1.1 422 Unprocessable Entity
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"the field `ok` must be true or false, and this is a string","reason":"invalid","field":"ok"}
+    "#);
+    assert_snapshot!(client.post(r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c"}"#).await, @r#"
+    HTTP/1.1 422 Unprocessable Entity
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"missing `sig_hash`, which is required of source \"bot\"","reason":"missing_field","field":"sig_hash"}
+    "#);
+    assert_eq!(client.post(EVENT).await.status, 200, "the connection is still good");
+
+    let rejected = server.pipeline.status().ingest.rejected;
+    assert_eq!(Vec::from_iter(rejected), [("invalid", 3), ("malformed", 3), ("missing_field", 1)]);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    let requests = [post("", EVENT), post("", "[]"), post("", CYCLE), post("", CYCLE)];
+    client.say(requests.concat()).await;
+    let mut answers = Vec::new();
+    for _ in requests {
+        let answer = client.answer().await;
+        answers.push((answer.status, answer.json()["status"].as_str().map(str::to_owned)));
+    }
+    let [accepted, duplicate] = ["accepted", "duplicate"].map(|status| (200, Some(status.to_owned())));
+    assert_eq!(answers, [accepted.clone(), (422, None), accepted, duplicate]);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_half_way_leaves_nothing_behind() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    // The server asks for the body, so it waits for the rest of it.
+    client.say("POST /event HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n").await;
+    assert_eq!(client.head().await.status, 100);
+    client.say(&EVENT[..20]).await;
+    drop(client);
+    assert_eq!(server.client().await.post(EVENT).await.status, 200);
+    assert_eq!(server.pipeline.status().ingest.accepted, 1);
+}
+
+#[tokio::test]
+async fn a_broken_body_is_refused_and_the_connection_closed() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    client.say("POST /event HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n").await;
+    assert_snapshot!(client.answer().await, @r#"
+    HTTP/1.1 400 Bad Request
+    content-type: application/problem+json
+    connection: close
+    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the body broke off, or is not chunked as HTTP wants it","reason":"broken_off"}
+    "#);
+    client.ends().await;
+    assert_eq!(server.pipeline.status().ingest.rejected["broken_off"], 1);
+}
+
+#[tokio::test]
+async fn a_full_journal_is_503_with_the_reason_and_not_ready() {
+    let mut required = SinkSettings::default();
+    required.required = true;
+    let journal = JournalOptions::new("journal").file_system(fs::Memory::default()).max_size(64 << 10);
+    let pipeline = Pipeline::builder().journal(journal).sink(sink("archive", required)).start().await.unwrap();
+    let server = serve(options(), pipeline).await;
+    let mut client = server.client().await;
+    let refused = fill(&mut client).await;
+    assert_snapshot!(refused, @r#"
+    HTTP/1.1 503 Service Unavailable
+    content-type: application/problem+json
+    retry-after: 1
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the journal is full: it holds its 65536 bytes, and `archive` still needs the oldest of them; the same event may be sent again later","reason":"unavailable"}
+    "#);
+    assert_snapshot!(client.get("/readyz").await, @r#"
+    HTTP/1.1 503 Service Unavailable
+    content-type: application/json
+    cache-control: no-store
+    {"status":"not ready","reason":"the journal is full: it holds its 65536 bytes, and `archive` still needs the oldest of them","sinks":[{"name":"archive","state":"running"}]}
+    "#);
+    let metrics = client.get("/metrics").await.body;
+    assert!(metrics.contains("\nobserver_journal_failing 1\n"), "{metrics}");
+    assert!(metrics.contains("\nobserver_rejected_events_total{reason=\"unavailable\"} 1\n"), "{metrics}");
+}
+
+async fn fill(client: &mut Client) -> super::client::Answer {
+    let large =
+        format!(r#"{{"source":"job","event_kind":"hang","ok":true,"extra":{{"text":"{}"}}}}"#, "x".repeat(2000));
+    for _ in 0..100 {
+        let answer = client.post(&large).await;
+        if answer.status != 200 {
+            return answer;
+        }
+    }
+    panic!("the journal never got full");
+}
+
+#[tokio::test]
+async fn a_sink_that_hangs_changes_no_answer() {
+    let pipeline = Pipeline::builder().sink(sink("stuck", SinkSettings::default())).start().await.unwrap();
+    let server = serve(options(), pipeline).await;
+    let mut client = server.client().await;
+    for _ in 0..100 {
+        assert_eq!(client.post(&event("hang")).await.text("status"), "accepted");
+    }
+    assert_eq!(client.get("/readyz").await.status, 200);
+    assert_eq!(client.get("/v1/sinks").await.json()["sinks"][0]["pending"], 100);
+    tokio::time::timeout(Duration::from_secs(5), server.stop())
+        .await
+        .expect("the server doesn't wait for sinks")
+        .unwrap();
+}

@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+
+use observer_core::{AnyOf, SinkSettings};
+use observer_pipeline::Pipeline;
+use prometheus::Registry;
+
+use super::client::{Client, PATIENCE};
+use super::setup::{EVENT, event, options, plain, serve, sink};
+use crate::{BindError, Server};
+
+/// Every sample by its name and labels; a line that is no sample and no comment fails.
+async fn samples(client: &mut Client) -> BTreeMap<String, f64> {
+    let answer = client.get("/metrics").await;
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let lines = answer.body.lines().filter(|line| !line.starts_with("# "));
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+        (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line}")))
+    };
+    lines.map(sample).collect()
+}
+
+#[tokio::test]
+async fn the_account_of_each_sink_adds_up() {
+    let mut all = SinkSettings::default();
+    all.filter.event_kind = Some(AnyOf::Many(["ok", "dead", "failed"].map(str::to_owned).into()));
+    let mut successes = SinkSettings::default();
+    successes.filter.ok = Some(true);
+    let stuck = SinkSettings::default();
+    let builder =
+        Pipeline::builder().sink(sink("all", all)).sink(sink("successes", successes)).sink(sink("stuck", stuck));
+    let server = serve(options(), builder.start().await.unwrap()).await;
+    let mut client = server.client().await;
+    for kind in ["hang", "ok", "dead", "failed", "ok"] {
+        assert_eq!(client.post(&event(kind)).await.status, 200);
+    }
+    let settled = async {
+        loop {
+            let accounts = accounts(&mut client).await;
+            for (name, account) in &accounts {
+                assert_eq!(account.accepted, account.results.values().sum::<f64>() + account.pending, "{name}");
+                assert_eq!(account.accepted, 5.0, "{name}");
+            }
+            if accounts["all"].pending + accounts["successes"].pending == 0.0 {
+                return accounts;
+            }
+        }
+    };
+    let accounts = tokio::time::timeout(PATIENCE, settled).await.expect("two of the sinks settle");
+    let counts = |name: &str| accounts[name].results.values().copied().collect::<Vec<_>>();
+    assert_eq!(counts("all"), [1.0, 3.0, 0.0, 1.0, 0.0]);
+    assert_eq!(counts("successes"), [0.0, 2.0, 0.0, 3.0, 0.0]);
+    assert_eq!(accounts["stuck"].pending, 5.0);
+    assert!(samples(&mut client).await["observer_sink_delivery_seconds_count{sink=\"all\"}"] >= 1.0);
+}
+
+const RESULTS: [&str; 5] = ["dead", "delivered", "expired", "filtered", "refused"];
+
+struct Account {
+    accepted: f64,
+    results: BTreeMap<&'static str, f64>,
+    pending: f64,
+}
+
+/// As one scrape shows them.
+async fn accounts(client: &mut Client) -> BTreeMap<&'static str, Account> {
+    let samples = samples(client).await;
+    let account = |sink| {
+        let result =
+            |result| (result, samples[&format!("observer_sink_events_total{{sink={sink:?},result={result:?}}}")]);
+        Account {
+            accepted: samples[&format!("observer_sink_accepted_events_total{{sink={sink:?}}}")],
+            results: RESULTS.map(result).into(),
+            pending: samples[&format!("observer_sink_pending_events{{sink={sink:?}}}")],
+        }
+    };
+    ["all", "successes", "stuck"].map(|sink| (sink, account(sink))).into()
+}
+
+#[tokio::test]
+async fn known_series_are_there_from_the_start_and_count() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    let before = samples(&mut client).await;
+    for reason in
+        ["broken_off", "invalid", "key_reused", "malformed", "missing_field", "timeout", "too_large", "unavailable"]
+    {
+        assert_eq!(before[&format!("observer_rejected_events_total{{reason=\"{reason}\"}}")], 0.0);
+    }
+    assert_eq!(before["observer_request_seconds_count{route=\"/event\"}"], 0.0);
+    assert_eq!(before["observer_journal_failing"], 0.0);
+    assert_eq!(before[concat!("observer_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")], 1.0);
+
+    let same = r#"{"source":"job","cycle_id":"c","event_kind":"ok","ok":true}"#;
+    for body in [same, same, &same.replace('}', r#","turns":1}"#), "[]"] {
+        client.post(body).await;
+    }
+    let after = samples(&mut client).await;
+    assert_eq!(after["observer_accepted_events_total"], 1.0);
+    assert_eq!(after["observer_duplicate_events_total"], 2.0);
+    assert_eq!(after["observer_changed_events_total"], 1.0);
+    assert_eq!(after["observer_rejected_events_total{reason=\"invalid\"}"], 1.0);
+    assert_eq!(after["observer_request_seconds_count{route=\"/event\"}"], 4.0);
+    assert_eq!(after["observer_request_seconds_count{route=\"/metrics\"}"], 1.0);
+    assert!(after["observer_journal_sync_seconds_count"] >= 1.0);
+    assert!(after["observer_journal_bytes"] > 0.0);
+    if cfg!(target_os = "linux") {
+        assert!(after["process_resident_memory_bytes"] > 0.0);
+    }
+}
+
+#[tokio::test]
+async fn two_servers_run_in_one_process_and_a_registry_is_given_back() {
+    let (one, two) = (plain().await, plain().await);
+    one.client().await.post(EVENT).await;
+    assert_eq!(samples(&mut one.client().await).await["observer_accepted_events_total"], 1.0);
+    assert_eq!(samples(&mut two.client().await).await["observer_accepted_events_total"], 0.0);
+
+    let registry = Registry::new();
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    let first = Server::bind(options(), pipeline.clone(), registry.clone()).await.unwrap();
+    let second = Server::bind(options(), pipeline.clone(), registry.clone()).await;
+    assert!(matches!(second, Err(BindError::Metrics(_))), "{second:?}");
+    drop(first);
+    assert!(registry.gather().is_empty());
+    let third = Server::bind(options(), pipeline, registry.clone()).await.unwrap();
+    assert!(!registry.gather().is_empty());
+    drop(third);
+}
