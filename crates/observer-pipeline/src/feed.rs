@@ -7,7 +7,7 @@ use observer_core::{Envelope, Event};
 use observer_journal::{Chunk, GapReason, Journal, Reader};
 
 use crate::ingest::envelope;
-use crate::tail::Tail;
+use crate::tail::{Look, Tail};
 
 /// How many bytes of older events are read at once.
 const READ_AHEAD: usize = 1 << 20;
@@ -63,15 +63,15 @@ impl Feed {
     }
 
     async fn fill(&mut self) -> std::io::Result<()> {
-        if self.next > self.journal.head() {
-            return Ok(());
+        match self.tail.from(self.next, TAKE) {
+            Look::Found(events) => {
+                self.reader = None;
+                self.add(events.into_iter().map(Item::Event).collect());
+                return Ok(());
+            }
+            Look::NotYet => return Ok(()),
+            Look::Gone => {}
         }
-        if let Some(events) = self.tail.from(self.next, TAKE) {
-            self.reader = None;
-            self.add(events.into_iter().map(Item::Event).collect());
-            return Ok(());
-        }
-        // Committed, and not in memory yet or any more.
         let reader = self.reader.take().filter(|reader| reader.next_seq() == self.next);
         let reader = reader.unwrap_or_else(|| self.journal.reader(self.next - 1));
         let (reader, items) = tokio::task::spawn_blocking(move || read_ahead(reader)).await??;

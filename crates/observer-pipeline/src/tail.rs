@@ -17,6 +17,17 @@ pub(crate) struct Tail {
     head: watch::Sender<u64>,
 }
 
+/// What is there of the events from some place on.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// At least one.
+    Found(Vec<Arc<Envelope>>),
+    /// Only the journal has them.
+    Gone,
+    /// They are not committed, or their commit is just being told.
+    NotYet,
+}
+
 #[derive(Debug, Default)]
 struct Recent {
     /// Consecutive, oldest first.
@@ -49,17 +60,23 @@ impl Tail {
         self.head.send_replace(seq);
     }
 
-    /// Up to `max` events from `seq` on; `None` where that is not here any more.
-    pub(crate) fn from(&self, seq: u64, max: usize) -> Option<Vec<Arc<Envelope>>> {
+    /// Up to `max` events from `seq` on.
+    pub(crate) fn from(&self, seq: u64, max: usize) -> Look {
         let recent = self.recent();
-        let at = seq.checked_sub(recent.events.front()?.seq)?;
-        let at = usize::try_from(at).ok().filter(|at| *at < recent.events.len())?;
-        Some(recent.events.range(at..).take(max).cloned().collect())
+        let first = recent.events.front().map_or(*self.head.borrow() + 1, |oldest| oldest.seq);
+        let Some(at) = seq.checked_sub(first) else { return Look::Gone };
+        match usize::try_from(at) {
+            Ok(at) if at < recent.events.len() => Look::Found(recent.events.range(at..).take(max).cloned().collect()),
+            _ => Look::NotYet,
+        }
     }
 
     /// When the event of this sequence number was received, if it is still here.
     pub(crate) fn received_at(&self, seq: u64) -> Option<Timestamp> {
-        Some(self.from(seq, 1)?.first()?.received_at)
+        match self.from(seq, 1) {
+            Look::Found(events) => events.first().map(|first| first.received_at),
+            Look::Gone | Look::NotYet => None,
+        }
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -80,16 +97,17 @@ mod tests {
     #[test]
     fn it_keeps_the_last_ones_within_its_bound() {
         let tail = Tail::new(4);
+        assert!(matches!(tail.from(4, 1), Look::Gone) && matches!(tail.from(5, 1), Look::NotYet));
         let raw = format!(r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#, "x".repeat(1 << 20));
         for seq in 5..30 {
             let event = Event::parse(raw.clone()).unwrap();
             tail.push(Envelope { id: Uuid::nil(), seq, received_at: Timestamp::UNIX_EPOCH, event });
         }
         assert_eq!(*tail.head().borrow(), 29);
-        assert!(tail.from(5, 1).is_none());
-        assert!(tail.from(30, 1).is_none());
-        let last: Vec<_> = tail.from(28, 10).unwrap().iter().map(|envelope| envelope.seq).collect();
-        assert_eq!(last, [28, 29]);
+        assert!(matches!(tail.from(5, 1), Look::Gone));
+        assert!(matches!(tail.from(30, 1), Look::NotYet));
+        let Look::Found(last) = tail.from(28, 10) else { panic!("these are the last ones") };
+        assert_eq!(last.iter().map(|envelope| envelope.seq).collect::<Vec<_>>(), [28, 29]);
         assert!(tail.recent().bytes <= MAX_BYTES);
     }
 }
