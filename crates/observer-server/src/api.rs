@@ -76,3 +76,31 @@ async fn method_not_allowed(State(api): State<Arc<Api>>, method: Method, uri: Ur
     let detail = format!("{} can't be asked for with {method}; the header Allow says how it can", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_routes_serve_within_another_application() {
+        let pipeline = Pipeline::builder().start().await.unwrap();
+        let registry = Registry::new();
+        let options = ServerOptions { max_body: 10, ..ServerOptions::default() };
+        let routes = router(&options, pipeline.clone(), registry.clone()).unwrap();
+        assert!(router(&options, pipeline, registry.clone()).is_err(), "the metrics are there already");
+        let app = Router::new().nest("/observer", routes);
+        let request = |uri, body: &'static str| {
+            let method = if body.is_empty() { Method::GET } else { Method::POST };
+            Request::builder().method(method).uri(uri).body(Body::from(body)).unwrap()
+        };
+        let refused = app.clone().oneshot(request("/observer/event", "more than ten bytes")).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let metrics = app.oneshot(request("/observer/metrics", "")).await.unwrap();
+        assert_eq!(metrics.status(), StatusCode::OK);
+        assert!(registry.gather().is_empty(), "the last clone of the router is gone");
+    }
+}

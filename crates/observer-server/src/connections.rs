@@ -46,7 +46,7 @@ struct Shared {
     tasks: TaskTracker,
     /// No more requests.
     drain: CancellationToken,
-    /// Not a moment longer.
+    /// Not a moment longer. What is being served looks at this one only once it drains.
     cut: CancellationToken,
 }
 
@@ -94,6 +94,7 @@ impl Connections {
 impl Drop for Connections {
     fn drop(&mut self) {
         self.shared.cut.cancel();
+        self.shared.drain.cancel();
     }
 }
 
@@ -168,7 +169,6 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphor
                 () = shared.cut.cancelled() => return,
             }
         }
-        () = shared.cut.cancelled() => return,
     };
     if let Err(error) = ended {
         tracing::debug!(error = observer_core::report(&error), "a connection ended early");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use observer_core::{EventError, Submission};
 use observer_pipeline::{Ack, AckStatus, Durability, IngestError};
@@ -26,7 +26,8 @@ pub(crate) async fn post_event(State(api): State<Arc<Api>>, request: Request) ->
 
 async fn take(api: &Api, request: Request) -> Result<Ack, Problem> {
     let (head, body) = request.into_parts();
-    let key = idempotency_key(&head.headers).inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
+    let key = not_encoded(&head.headers).and_then(|()| idempotency_key(&head.headers));
+    let key = key.inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
     let body = collect(body, api.body_limits).await.inspect_err(|error| api.pipeline.count_rejected(error.reason()))?;
     let submission = Submission::parse(body).map_err(|error| no_event(api, &error))?;
     let taken = match key {
@@ -34,6 +35,18 @@ async fn take(api: &Api, request: Request) -> Result<Ack, Problem> {
         Some(key) => api.pipeline.ingest_with_key(submission, key).await,
     };
     taken.map_err(|error| not_taken(&error))
+}
+
+/// A compressed body would be refused as bad JSON, which tells its sender nothing.
+fn not_encoded(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a single event can't be compressed; send it without Content-Encoding",
+        )
+        .reason("malformed")),
+        _ => Ok(()),
+    }
 }
 
 fn answer(ack: &Ack) -> Response {

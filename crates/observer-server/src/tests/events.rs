@@ -62,6 +62,20 @@ async fn an_idempotency_key_names_an_event_with_and_without_quotes() {
 }
 
 #[tokio::test]
+async fn a_compressed_event_is_refused() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    client.say(post("content-encoding: identity\r\n", EVENT)).await;
+    assert_eq!(client.answer().await.status, 200);
+    client.say(post("content-encoding: gzip\r\n", "?")).await;
+    assert_snapshot!(client.answer().await, @r#"
+    HTTP/1.1 415 Unsupported Media Type
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Unsupported Media Type","status":415,"detail":"a single event can't be compressed; send it without Content-Encoding","reason":"malformed"}
+    "#);
+}
+
+#[tokio::test]
 async fn what_is_no_event_is_refused_with_what_to_do() {
     let server = plain().await;
     let mut client = server.client().await;
