@@ -9,6 +9,7 @@ use observer_core::{Envelope, Event, Submission, Timestamp, Uuid};
 use observer_journal::{Append, AppendError, Clock, Durability, Journal, Key, Record};
 use tokio::sync::oneshot;
 
+use crate::commits::{Commits, Decided};
 use crate::identity::{Identity, Origin};
 use crate::require::{MissingFields, Requirements};
 use crate::tail::Tail;
@@ -103,6 +104,7 @@ pub(crate) struct Ingest {
 
 /// What a commit looks at, after its producer may have hung up.
 struct Shared {
+    commits: Commits,
     tail: Arc<Tail>,
     window: Mutex<Window>,
     counters: Counters,
@@ -121,7 +123,8 @@ impl Ingest {
         for (_, key) in journal.recent_keys(options.dedup.max_keys, since)? {
             window.remember(key);
         }
-        let shared = Shared { tail, window: Mutex::new(window), counters: Counters::default() };
+        let shared =
+            Shared { commits: Commits::default(), tail, window: Mutex::new(window), counters: Counters::default() };
         Ok(Self {
             journal,
             shared: Arc::new(shared),
@@ -191,19 +194,29 @@ impl Ingest {
 
     /// Commit the event. What happens then doesn't depend on anyone waiting for it.
     fn append(&self, record: Record, event: Event) -> oneshot::Receiver<Result<(), Unavailable>> {
-        let (sender, decided) = oneshot::channel();
+        let (answer, decided) = oneshot::channel();
         let shared = self.shared.clone();
         let key = record.key();
         self.journal.append(Append::new(vec![record], move |result| {
-            let result = result.map_err(Unavailable::from).map(|commit| {
-                shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                shared.tail.push(envelope(&key, commit.first_seq, event));
-            });
-            shared.window().decide(key, &result);
-            // A producer that hung up gets its answer when it asks again.
-            let _ = sender.send(result);
+            let result = result.map(|commit| commit.first_seq).map_err(Unavailable::from);
+            shared.commits.push(Decided { key, result, event, answer });
         }));
         decided
+    }
+
+    /// Tell everyone of commits, until there will be none any more.
+    pub(crate) fn telling(&self) -> impl Future<Output = ()> + use<> {
+        let shared = self.shared.clone();
+        async move {
+            while let Some(decided) = shared.commits.next().await {
+                shared.tell(decided);
+            }
+        }
+    }
+
+    /// There will be no commits any more.
+    pub(crate) fn end(&self) {
+        self.shared.commits.close();
     }
 
     fn duplicate(&self, identity: Identity, same: bool) -> Result<Ack, IngestError> {
@@ -222,7 +235,33 @@ impl Ingest {
     }
 }
 
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Shared {
+    /// First those who read events, then those who ask for an identity, and then those who wait for an answer.
+    fn tell(&self, decided: Vec<Decided>) {
+        let (mut events, mut answers) = (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
+        for Decided { key, result, event, answer } in decided {
+            let result = result.map(|seq| events.push(envelope(&key, seq, event)));
+            answers.push((key, result, answer));
+        }
+        self.counters.accepted.fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.tail.extend(events);
+        let mut window = self.window();
+        for (key, result, _) in &answers {
+            window.decide(*key, result);
+        }
+        drop(window);
+        for (_, result, answer) in answers {
+            // A producer that hung up gets its answer when it asks again.
+            let _ = answer.send(result);
+        }
+    }
+
     fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().expect("nothing panics while it holds the window")
     }

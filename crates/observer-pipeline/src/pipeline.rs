@@ -44,6 +44,8 @@ struct Inner {
     served: Mutex<BTreeMap<String, u64>>,
     random: Mutex<fastrand::Rng>,
     recovery: Recovery,
+    /// Tells of commits.
+    telling: Mutex<Option<JoinHandle<()>>>,
     maintenance: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -145,6 +147,7 @@ impl PipelineBuilder {
         };
         let opened = tokio::task::spawn_blocking(open).await;
         let (journal, recovery, tail, ingest) = opened.expect("opening a journal doesn't panic")?;
+        let telling = tokio::spawn(ingest.telling());
         let inner = Arc::new(Inner {
             journal,
             options,
@@ -154,6 +157,7 @@ impl PipelineBuilder {
             served: Mutex::default(),
             random: Mutex::new(seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
             recovery,
+            telling: Mutex::new(Some(telling)),
             maintenance: Mutex::default(),
         });
         let pipeline = Pipeline { inner };
@@ -163,7 +167,8 @@ impl PipelineBuilder {
                 return Err(error.into());
             }
         }
-        *pipeline.inner.maintenance() = Some(tokio::spawn(maintain(pipeline.inner.journal.clone())));
+        *pipeline.inner.task(&pipeline.inner.maintenance) =
+            Some(tokio::spawn(maintain(pipeline.inner.journal.clone())));
         Ok(pipeline)
     }
 }
@@ -298,7 +303,12 @@ impl Pipeline {
         inner.ingest.close();
         let workers = std::mem::take(&mut *inner.workers());
         end(workers.into_iter().collect(), Instant::now() + deadline).await;
-        let maintenance = inner.maintenance().take();
+        inner.ingest.end();
+        let telling = inner.task(&inner.telling).take();
+        if let Some(telling) = telling {
+            let _ = telling.await;
+        }
+        let maintenance = inner.task(&inner.maintenance).take();
         if let Some(maintenance) = maintenance {
             maintenance.abort();
             let _ = maintenance.await;
@@ -333,8 +343,8 @@ impl Inner {
         self.random.lock().expect("nothing panics while it draws a number")
     }
 
-    fn maintenance(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.maintenance.lock().expect("nothing panics while it holds a task")
+    fn task<'a>(&self, task: &'a Mutex<Option<JoinHandle<()>>>) -> MutexGuard<'a, Option<JoinHandle<()>>> {
+        task.lock().expect("nothing panics while it holds a task")
     }
 }
 

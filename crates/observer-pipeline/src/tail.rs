@@ -45,12 +45,14 @@ impl Tail {
         self.head.subscribe()
     }
 
-    /// The event that was committed after all others here.
-    pub(crate) fn push(&self, envelope: Envelope) {
-        let seq = envelope.seq;
+    /// Events that were committed after all others here, in order.
+    pub(crate) fn extend(&self, envelopes: Vec<Envelope>) {
+        let Some(seq) = envelopes.last().map(|last| last.seq) else { return };
         let mut recent = self.recent();
-        recent.bytes += size(&envelope);
-        recent.events.push_back(Arc::new(envelope));
+        for envelope in envelopes {
+            recent.bytes += size(&envelope);
+            recent.events.push_back(Arc::new(envelope));
+        }
         while recent.bytes > MAX_BYTES
             && let Some(oldest) = recent.events.pop_front()
         {
@@ -101,7 +103,7 @@ mod tests {
         let raw = format!(r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#, "x".repeat(1 << 20));
         for seq in 5..30 {
             let event = Event::parse(raw.clone()).unwrap();
-            tail.push(Envelope { id: Uuid::nil(), seq, received_at: Timestamp::UNIX_EPOCH, event });
+            tail.extend(vec![Envelope { id: Uuid::nil(), seq, received_at: Timestamp::UNIX_EPOCH, event }]);
         }
         assert_eq!(*tail.head().borrow(), 29);
         assert!(matches!(tail.from(5, 1), Look::Gone));

@@ -120,10 +120,10 @@ impl PrometheusConfig {
     /// What in the configuration can't be, and a second sink of this type on the same registry.
     pub fn build_with(self, context: &SinkContext, registry: &Registry) -> Result<Vec<SinkPart>, BuildError> {
         let sink = PrometheusSink::with_registry(self, context, registry)?;
-        // Counting is cheap, so there is nothing to wait for; large batches are for catching up.
+        // A scrape shows what was flushed, once a second; counting more often than this gains nothing.
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(8192),
-            linger: Some(Duration::ZERO),
+            linger: Some(Duration::from_millis(250)),
             ..BatchSettings::default()
         };
         Ok(vec![SinkPart::whole(Arc::new(sink)).with_batch(batch)])

@@ -1,0 +1,1 @@
+//! The observer as its users meet it.
