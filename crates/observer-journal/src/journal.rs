@@ -261,6 +261,7 @@ impl Drop for Journal {
         if let Some(writer) = self.writer.take() {
             writer.stop();
         }
+        self.log().close();
         if let Err(error) = self.maintain() {
             tracing::warn!(%error, "the last positions are not durable; some records will be read again");
         }

@@ -14,6 +14,8 @@ use crate::{Append, Commit, Key};
 
 /// A fresh segment begins after this many records, so that the keys kept for its footer stay small.
 const MAX_RECORDS: usize = 256 * 1024;
+/// How many zeros are written ahead of the blocks. A sync within them has no new length of the file to write, which takes a third off its time.
+const AHEAD: usize = 2 << 20;
 /// How long a fresh segment is not tried after a failed sync, in microseconds: at first, and at most.
 const PAUSE: (u64, u64) = (100_000, 30_000_000);
 
@@ -35,9 +37,34 @@ pub(crate) struct Active {
     pub(crate) epoch: u64,
     /// Where the next block goes.
     pub(crate) end: u64,
+    /// Where the zeros end that were written ahead.
+    pub(crate) filled: u64,
     pub(crate) keys: Vec<Key>,
     /// Something was written since the last sync.
     pub(crate) unsynced: bool,
+}
+
+impl Active {
+    /// Away with what stands behind the last block.
+    fn cut(&mut self) -> io::Result<()> {
+        self.filled = self.end;
+        self.file.truncate(self.end)
+    }
+
+    /// After a block up to `end`: zeros behind it, within `limit`. Where there is no space for them it goes without.
+    fn fill_ahead(&mut self, end: u64, limit: u64) {
+        if end <= self.filled || end >= limit {
+            return;
+        }
+        let zeros = vec![0; AHEAD.min(usize::try_from(limit - end).unwrap_or(AHEAD))];
+        match self.file.write_at(&zeros, end) {
+            Ok(()) => self.filled = end + zeros.len() as u64,
+            Err(_) => {
+                // If the zeros can't be cut either, they do no harm.
+                let _ = self.file.truncate(end);
+            }
+        }
+    }
 }
 
 impl Log {
@@ -65,6 +92,7 @@ impl Log {
                 }
             }
         }
+        (self.shared.options.after_commit)();
     }
 
     /// The first sequence number of the group.
@@ -74,12 +102,13 @@ impl Log {
         self.prepare()?;
         self.shared.make_room(self.block.size() as u64)?;
         let active = self.active.as_mut().expect("prepare() leaves a segment to write to");
-        let path = || active.name.path(&self.shared.dir);
+        let name = active.name;
+        let path = || name.path(&self.shared.dir);
 
         let block = self.block.finish(active.salt, active.epoch, first_seq);
         if let Err(source) = active.file.write_at(block, active.end) {
             let error = AppendError::Write { path: path(), source: Arc::new(source) };
-            if let Err(error) = active.file.truncate(active.end) {
+            if let Err(error) = active.cut() {
                 tracing::error!(segment = %active.name, %error, "a partial write could not be rolled back; a fresh segment is begun");
                 self.give_up();
             }
@@ -88,6 +117,7 @@ impl Log {
         match self.shared.options.durability {
             Durability::Write => active.unsynced = true,
             Durability::Fsync => {
+                active.fill_ahead(active.end + block.len() as u64, self.shared.options.segment_limit());
                 let begun = Instant::now();
                 let synced = active.file.sync();
                 self.shared.syncs.record(begun.elapsed());
@@ -156,13 +186,19 @@ impl Log {
 
     /// Put the footer under the present segment, which is written to no more.
     fn seal(&mut self) -> Result<(), AppendError> {
-        let Some(active) = self.active.take() else { return Ok(()) };
+        let Some(mut active) = self.active.take() else { return Ok(()) };
         let footer = encode_footer(active.salt, active.name.first_seq, &active.keys);
-        let result = active.file.write_at(&footer, active.end).and_then(|()| active.file.sync());
+        let end = active.end + footer.len() as u64;
+        let write = || {
+            active.file.write_at(&footer, active.end)?;
+            active.file.truncate(end)?;
+            active.file.sync()
+        };
+        let result = write();
         match result {
             Ok(()) => {
                 if let Some(segment) = self.shared.segments().back_mut() {
-                    segment.size = active.end + footer.len() as u64;
+                    segment.size = end;
                 }
             }
             // Without a footer the blocks are read instead; with unsynced blocks, the sync mattered.
@@ -172,10 +208,18 @@ impl Log {
             }
             Err(error) => {
                 tracing::warn!(segment = %active.name, %error, "the segment stays without its footer");
-                let _ = active.file.truncate(active.end);
+                let _ = active.cut();
             }
         }
         Ok(())
+    }
+
+    /// Leave no zeros behind the last block.
+    pub(crate) fn close(&mut self) {
+        if let Some(active) = self.active.as_mut().filter(|active| active.filled > active.end) {
+            // What stands there is zeros, which do no harm.
+            let _ = active.cut();
+        }
     }
 
     /// Make durable what was only written.
@@ -205,9 +249,10 @@ impl Log {
         }
         self.block.clear();
         let works = self.prepare().and_then(|()| self.shared.make_room(SIZE as u64)).is_ok();
-        let Some(active) = self.active.as_ref().filter(|_| works) else { return };
-        let written = active.file.write_at(&[0; SIZE], active.end);
-        if let Err(error) = active.file.truncate(active.end) {
+        let Some(active) = self.active.as_mut().filter(|_| works) else { return };
+        // Behind what is there, since what lies ahead has its space already.
+        let written = active.file.write_at(&[0; SIZE], active.end.max(active.filled));
+        if let Err(error) = active.cut() {
             tracing::error!(segment = %active.name, %error, "a probe could not be taken back; a fresh segment is begun");
             self.give_up();
         } else if written.is_ok() {
@@ -244,6 +289,15 @@ fn create(shared: &Shared, name: SegmentName, epoch: u64, now: u64) -> io::Resul
         return Err(error);
     }
     let segment = Segment { name, header, size: BLOCKS };
-    let active = Active { name, file, salt: header.salt.into(), epoch, end: BLOCKS, keys: Vec::new(), unsynced: false };
+    let active = Active {
+        name,
+        file,
+        salt: header.salt.into(),
+        epoch,
+        end: BLOCKS,
+        filled: BLOCKS,
+        keys: Vec::new(),
+        unsynced: false,
+    };
     Ok((segment, active))
 }

@@ -42,6 +42,7 @@ pub struct Options {
     pub(crate) retain: Duration,
     pub(crate) clock: Clock,
     pub(crate) seed: Option<u64>,
+    pub(crate) after_commit: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Options {
@@ -62,6 +63,7 @@ impl Options {
             retain: Duration::from_secs(24 * 60 * 60),
             clock: Arc::new(clock),
             seed: None,
+            after_commit: Arc::new(|| {}),
         }
     }
 
@@ -129,6 +131,12 @@ impl Options {
     #[must_use]
     pub fn time(&self) -> Clock {
         self.clock.clone()
+    }
+
+    /// Called once after each group, when all of its appends were told what became of them. It must not block.
+    #[must_use]
+    pub fn after_commit(self, call: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { after_commit: Arc::new(call), ..self }
     }
 
     /// The limit of a segment, small enough that removing the oldest gives back a part and not half.

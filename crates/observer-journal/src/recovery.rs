@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::error::OpenError;
-use crate::fs::{FileSystem, OpenMode};
+use crate::fs::{File, FileSystem, OpenMode};
 use crate::log::{Active, Log};
 use crate::options::Options;
 use crate::positions::{Loaded, Positions, keep_reserve};
@@ -140,9 +140,9 @@ fn recover_last(
     })
     .map_err(OpenError::io("read", &path))?;
 
-    let torn = last.size.saturating_sub(end);
+    let torn = written_after(&*file, end).map_err(OpenError::io("read", &path))?;
     let mended: io::Result<()> = (|| {
-        if torn > 0 {
+        if last.size > end {
             file.truncate(end)?;
         }
         file.sync()?;
@@ -166,10 +166,27 @@ fn recover_last(
         salt: last.salt(),
         epoch: last.header.epoch,
         end,
+        filled: end,
         keys,
         unsynced: false,
     });
     Ok((head, active))
+}
+
+/// How many bytes stand behind `end`, but for the zeros that are written ahead of blocks.
+fn written_after(file: &dyn File, end: u64) -> io::Result<u64> {
+    let mut chunk = vec![0; 256 * 1024];
+    let (mut at, mut last) = (end, end);
+    loop {
+        let count = file.read_at(&mut chunk, at)?;
+        if let Some(written) = chunk[..count].iter().rposition(|byte| *byte != 0) {
+            last = at + written as u64 + 1;
+        }
+        if count < chunk.len() {
+            return Ok(last - end);
+        }
+        at += count as u64;
+    }
 }
 
 fn settle_epoch(

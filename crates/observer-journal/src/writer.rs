@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crate::Append;
 use crate::error::AppendError;
@@ -77,28 +76,16 @@ impl Writer {
 }
 
 fn run(queue: &Queue, log: &Mutex<Log>) {
-    let mut last_count = 0;
-    let mut last_commit = Duration::ZERO;
-    loop {
-        let Some(group) = gather(queue, last_count, last_commit / 4) else { return };
-        last_count = group.len();
-        let begun = Instant::now();
+    while let Some(group) = gather(queue) {
         log.lock().expect("nothing panics while it writes to the journal").commit(group);
-        last_commit = begun.elapsed();
     }
 }
 
-/// What has gathered. Those who were answered last are likely to be back soon, so it waits `patience` for as many as there were.
-fn gather(queue: &Queue, expected: usize, patience: Duration) -> Option<Vec<Append>> {
-    let unblocked = "nothing panics while it holds the queue";
+/// What has gathered while the last group was committed; `None` at the end. To wait for more than that was measured, and gained nothing.
+fn gather(queue: &Queue) -> Option<Vec<Append>> {
     let waiting = queue.waiting();
     let waiting = queue.arrived.wait_while(waiting, |waiting| waiting.appends.is_empty() && !waiting.closed);
-    let (mut waiting, _) = queue
-        .arrived
-        .wait_timeout_while(waiting.expect(unblocked), patience, |waiting| {
-            waiting.appends.len() < expected && waiting.bytes < MAX_GROUP && !waiting.closed
-        })
-        .expect(unblocked);
+    let mut waiting = waiting.expect("nothing panics while it holds the queue");
     if waiting.appends.is_empty() {
         return None;
     }

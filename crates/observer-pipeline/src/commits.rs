@@ -1,13 +1,10 @@
-//! Commits on their way from the journal's thread to everyone who has to know.
-//!
-//! The journal's thread only queues what was decided, so that its next sync begins at once. A task takes whole groups from there and wakes those who
-//! wait from within the runtime, which costs far less than to wake them from another thread.
+//! Commits on their way from the journal to everyone who has to know: gathered, so that a whole group is told at once.
 
 use std::sync::{Mutex, MutexGuard};
 
 use observer_core::Event;
 use observer_journal::Key;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::ingest::Unavailable;
 
@@ -20,52 +17,20 @@ pub(crate) struct Decided {
     pub(crate) answer: oneshot::Sender<Result<(), Unavailable>>,
 }
 
-/// In the order of commits. It holds no more than what the journal was given, which the journal limits.
+/// In the order of commits; those of one group of the journal.
 #[derive(Default)]
-pub(crate) struct Commits {
-    queue: Mutex<Queue>,
-    arrived: Notify,
-}
-
-#[derive(Default)]
-struct Queue {
-    decided: Vec<Decided>,
-    closed: bool,
-}
+pub(crate) struct Commits(Mutex<Vec<Decided>>);
 
 impl Commits {
     pub(crate) fn push(&self, decided: Decided) {
-        let mut queue = self.queue();
-        let first = queue.decided.is_empty();
-        queue.decided.push(decided);
-        drop(queue);
-        if first {
-            self.arrived.notify_one();
-        }
+        self.lock().push(decided);
     }
 
-    /// All that is decided and not told; `None` when it is closed and all is told.
-    pub(crate) async fn next(&self) -> Option<Vec<Decided>> {
-        loop {
-            match self.take() {
-                Some(decided) if decided.is_empty() => self.arrived.notified().await,
-                decided => return decided,
-            }
-        }
+    pub(crate) fn take(&self) -> Vec<Decided> {
+        std::mem::take(&mut *self.lock())
     }
 
-    fn take(&self) -> Option<Vec<Decided>> {
-        let mut queue = self.queue();
-        let decided = std::mem::take(&mut queue.decided);
-        (!queue.closed || !decided.is_empty()).then_some(decided)
-    }
-
-    pub(crate) fn close(&self) {
-        self.queue().closed = true;
-        self.arrived.notify_one();
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect("nothing panics while it holds this queue")
+    fn lock(&self) -> MutexGuard<'_, Vec<Decided>> {
+        self.0.lock().expect("nothing panics while it holds these commits")
     }
 }

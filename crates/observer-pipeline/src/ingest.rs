@@ -103,9 +103,9 @@ pub(crate) struct Ingest {
 }
 
 /// What a commit looks at, after its producer may have hung up.
-struct Shared {
+pub(crate) struct Shared {
     commits: Commits,
-    tail: Arc<Tail>,
+    pub(crate) tail: Arc<Tail>,
     window: Mutex<Window>,
     counters: Counters,
 }
@@ -114,20 +114,17 @@ impl Ingest {
     /// Remember what the journal knows of the window.
     pub(crate) fn open(
         journal: Arc<Journal>,
-        tail: Arc<Tail>,
+        shared: Arc<Shared>,
         options: IngestOptions,
         clock: Clock,
     ) -> std::io::Result<Self> {
-        let mut window = Window::new(options.dedup);
         let since = clock().saturating_sub(options.dedup.micros);
         for (_, key) in journal.recent_keys(options.dedup.max_keys, since)? {
-            window.remember(key);
+            shared.window().remember(key);
         }
-        let shared =
-            Shared { commits: Commits::default(), tail, window: Mutex::new(window), counters: Counters::default() };
         Ok(Self {
             journal,
-            shared: Arc::new(shared),
+            shared,
             require: options.require,
             timeout: options.timeout,
             clock,
@@ -204,21 +201,6 @@ impl Ingest {
         decided
     }
 
-    /// Tell everyone of commits, until there will be none any more.
-    pub(crate) fn telling(&self) -> impl Future<Output = ()> + use<> {
-        let shared = self.shared.clone();
-        async move {
-            while let Some(decided) = shared.commits.next().await {
-                shared.tell(decided);
-            }
-        }
-    }
-
-    /// There will be no commits any more.
-    pub(crate) fn end(&self) {
-        self.shared.commits.close();
-    }
-
     fn duplicate(&self, identity: Identity, same: bool) -> Result<Ack, IngestError> {
         if !same && identity.origin == Origin::Key {
             return Err(IngestError::KeyReused);
@@ -235,15 +217,19 @@ impl Ingest {
     }
 }
 
-impl Drop for Ingest {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
 impl Shared {
-    /// First those who read events, then those who ask for an identity, and then those who wait for an answer.
-    fn tell(&self, decided: Vec<Decided>) {
+    pub(crate) fn new(dedup: DedupWindow) -> Self {
+        Self {
+            commits: Commits::default(),
+            tail: Arc::default(),
+            window: Mutex::new(Window::new(dedup)),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A group is decided. First those who read events learn of it, then those who ask for an identity, and then those who wait for an answer.
+    pub(crate) fn tell(&self) {
+        let decided = self.commits.take();
         let (mut events, mut answers) = (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
         for Decided { key, result, event, answer } in decided {
             let result = result.map(|seq| events.push(envelope(&key, seq, event)));

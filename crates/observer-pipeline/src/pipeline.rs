@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::account::Place;
 use crate::dead_letters::DeadLetters;
-use crate::ingest::{Ack, Ingest, IngestError, IngestOptions};
+use crate::ingest::{Ack, Ingest, IngestError, IngestOptions, Shared};
 use crate::spec::SinkSpec;
 use crate::status::{IngestStatus, Progress, SinkState, SinkStatus, Status};
 use crate::tail::Tail;
@@ -44,8 +44,6 @@ struct Inner {
     served: Mutex<BTreeMap<String, u64>>,
     random: Mutex<fastrand::Rng>,
     recovery: Recovery,
-    /// Tells of commits.
-    telling: Mutex<Option<JoinHandle<()>>>,
     maintenance: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -135,19 +133,20 @@ impl PipelineBuilder {
     /// When the journal can't be opened, or a sink can't be added. A sink that can't be reached is no error: its events wait.
     pub async fn start(self) -> Result<Pipeline, StartError> {
         let Self { journal: options, ingest, sinks, seed } = self;
-        let (opened, ingest_options) = (options.clone(), ingest);
+        let shared = Arc::new(Shared::new(ingest.dedup));
+        let telling = shared.clone();
+        let opened = options.clone().after_commit(move || telling.tell());
         let clock = options.time();
         let open = move || {
             let (journal, recovery) = Journal::open(opened)?;
             let journal = Arc::new(journal);
-            let tail = Arc::new(Tail::new(journal.head()));
-            let ingest =
-                Ingest::open(journal.clone(), tail.clone(), ingest_options, clock).map_err(StartError::Keys)?;
+            let tail = shared.tail.clone();
+            tail.begin_after(journal.head());
+            let ingest = Ingest::open(journal.clone(), shared, ingest, clock).map_err(StartError::Keys)?;
             Ok::<_, StartError>((journal, recovery, tail, ingest))
         };
         let opened = tokio::task::spawn_blocking(open).await;
         let (journal, recovery, tail, ingest) = opened.expect("opening a journal doesn't panic")?;
-        let telling = tokio::spawn(ingest.telling());
         let inner = Arc::new(Inner {
             journal,
             options,
@@ -157,7 +156,6 @@ impl PipelineBuilder {
             served: Mutex::default(),
             random: Mutex::new(seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
             recovery,
-            telling: Mutex::new(Some(telling)),
             maintenance: Mutex::default(),
         });
         let pipeline = Pipeline { inner };
@@ -167,8 +165,7 @@ impl PipelineBuilder {
                 return Err(error.into());
             }
         }
-        *pipeline.inner.task(&pipeline.inner.maintenance) =
-            Some(tokio::spawn(maintain(pipeline.inner.journal.clone())));
+        *pipeline.inner.maintenance() = Some(tokio::spawn(maintain(pipeline.inner.journal.clone())));
         Ok(pipeline)
     }
 }
@@ -303,12 +300,7 @@ impl Pipeline {
         inner.ingest.close();
         let workers = std::mem::take(&mut *inner.workers());
         end(workers.into_iter().collect(), Instant::now() + deadline).await;
-        inner.ingest.end();
-        let telling = inner.task(&inner.telling).take();
-        if let Some(telling) = telling {
-            let _ = telling.await;
-        }
-        let maintenance = inner.task(&inner.maintenance).take();
+        let maintenance = inner.maintenance().take();
         if let Some(maintenance) = maintenance {
             maintenance.abort();
             let _ = maintenance.await;
@@ -343,8 +335,8 @@ impl Inner {
         self.random.lock().expect("nothing panics while it draws a number")
     }
 
-    fn task<'a>(&self, task: &'a Mutex<Option<JoinHandle<()>>>) -> MutexGuard<'a, Option<JoinHandle<()>>> {
-        task.lock().expect("nothing panics while it holds a task")
+    fn maintenance(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.maintenance.lock().expect("nothing panics while it holds a task")
     }
 }
 

@@ -35,9 +35,16 @@ struct Recent {
     bytes: usize,
 }
 
+impl Default for Tail {
+    fn default() -> Self {
+        Self { recent: Mutex::default(), head: watch::Sender::new(0) }
+    }
+}
+
 impl Tail {
-    pub(crate) fn new(head: u64) -> Self {
-        Self { recent: Mutex::default(), head: watch::Sender::new(head) }
+    /// Events up to here were committed before this was there.
+    pub(crate) fn begin_after(&self, head: u64) {
+        self.head.send_replace(head);
     }
 
     /// The last committed event, as it changes.
@@ -98,7 +105,8 @@ mod tests {
 
     #[test]
     fn it_keeps_the_last_ones_within_its_bound() {
-        let tail = Tail::new(4);
+        let tail = Tail::default();
+        tail.begin_after(4);
         assert!(matches!(tail.from(4, 1), Look::Gone) && matches!(tail.from(5, 1), Look::NotYet));
         let raw = format!(r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#, "x".repeat(1 << 20));
         for seq in 5..30 {

@@ -1,9 +1,9 @@
 //! The identities of the last while, so that an event that comes again is known.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use observer_journal::Key;
 use tokio::sync::oneshot;
 
@@ -50,7 +50,7 @@ pub(crate) enum Known {
 #[derive(Debug)]
 pub(crate) struct Window {
     limits: DedupWindow,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// Oldest first.
     keys: VecDeque<Key>,
     /// How many were forgotten so far: an index counts from the first one ever, modulo 2^32.
@@ -70,7 +70,7 @@ impl Window {
     pub(crate) fn new(limits: DedupWindow) -> Self {
         Self {
             limits,
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             keys: VecDeque::new(),
             forgotten: 0,
             table: HashTable::new(),

@@ -42,7 +42,7 @@ use std::process::ExitCode;
 
 pub use config::{Config, ConfigError};
 pub use registry::{BuiltSink, Registry};
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, Service};
 
 /// Do what the command line says; its first argument is the program's own name.
 pub fn run<A>(arguments: impl IntoIterator<Item = A>) -> ExitCode

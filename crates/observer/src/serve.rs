@@ -1,7 +1,7 @@
 //! The observer at work: a pipeline with the configured sinks, and a server in front of it.
 
-use std::future::Future;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError};
 use observer_server::{BindError, Server, ServerOptions};
@@ -23,40 +23,65 @@ pub enum ServeError {
     Bind(#[from] BindError),
 }
 
-/// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is there, and end.
+/// The observer as a configuration describes it.
 ///
-/// `types` is given the registry that `/metrics` shows.
-///
-/// # Errors
-/// When it can't begin. Once it serves, what goes wrong is logged, shown and tried again.
-pub async fn serve(
-    config: &Config,
-    types: impl FnOnce(&prometheus::Registry) -> Registry,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    let metrics = prometheus::Registry::new();
-    let sinks = types(&metrics).build_all(config)?;
-    let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
-    let specs = sinks
-        .into_iter()
-        .map(|built| SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings));
-    let pipeline = Pipeline::builder().journal(journal(config)).ingest(ingest(config)).sinks(specs).start().await?;
-    tell_recovery(&pipeline);
+/// ```no_run
+/// # async fn serve() -> Result<(), observer::ServeError> {
+/// let config = observer::Config::default();
+/// let service = observer::Service::start(&config, observer::registry::with_defaults).await?;
+/// service.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Service {
+    pipeline: Pipeline,
+    server: Server,
+    shutdown_timeout: Duration,
+}
 
-    let server = match Server::bind(server(config), pipeline.clone(), metrics).await {
-        Ok(server) => server,
-        Err(error) => {
-            pipeline.shutdown(std::time::Duration::ZERO).await;
-            return Err(error.into());
-        }
-    };
-    tell_ready(config, server.local_addrs(), &names);
-    let deadline = config.server.shutdown_timeout;
-    let begun = std::time::Instant::now();
-    server.run(shutdown, deadline).await;
-    pipeline.shutdown(deadline).await;
-    tell_ended(&pipeline, begun.elapsed());
-    Ok(())
+impl Service {
+    /// Build the sinks, open the journal and take the addresses. `types` is given the registry that `/metrics` shows.
+    ///
+    /// # Errors
+    /// When it can't begin. Later, what goes wrong is logged, shown and tried again.
+    pub async fn start(
+        config: &Config,
+        types: impl FnOnce(&prometheus::Registry) -> Registry,
+    ) -> Result<Self, ServeError> {
+        let metrics = prometheus::Registry::new();
+        let sinks = types(&metrics).build_all(config)?;
+        let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
+        let specs = sinks
+            .into_iter()
+            .map(|built| SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings));
+        let pipeline = Pipeline::builder().journal(journal(config)).ingest(ingest(config)).sinks(specs).start().await?;
+        tell_recovery(&pipeline);
+        let server = match Server::bind(server(config), pipeline.clone(), metrics).await {
+            Ok(server) => server,
+            Err(error) => {
+                pipeline.shutdown(Duration::ZERO).await;
+                return Err(error.into());
+            }
+        };
+        tell_ready(config, server.local_addrs(), &names);
+        Ok(Self { pipeline, server, shutdown_timeout: config.server.shutdown_timeout })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        self.server.local_addrs()
+    }
+
+    /// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is there, and end.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let begun = Instant::now();
+        self.server.run(shutdown, self.shutdown_timeout).await;
+        self.pipeline.shutdown(self.shutdown_timeout).await;
+        tell_ended(&self.pipeline, begun.elapsed());
+    }
 }
 
 fn journal(config: &Config) -> JournalOptions {
@@ -114,7 +139,7 @@ fn tell_ready(config: &Config, addresses: &[SocketAddr], sinks: &[String]) {
     );
 }
 
-fn tell_ended(pipeline: &Pipeline, after: std::time::Duration) {
+fn tell_ended(pipeline: &Pipeline, after: Duration) {
     let status = pipeline.status();
     let pending: Vec<_> = status
         .sinks

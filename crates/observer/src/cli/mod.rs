@@ -14,7 +14,7 @@ use clap::CommandFactory;
 use tokio::runtime::Builder;
 
 use self::args::{Cli, Command, ServeArgs};
-use crate::{Config, Registry, logging, tls};
+use crate::{Config, Registry, ServeError, Service, logging, tls};
 
 /// Something the operator has to mend on the command line or in the file.
 const USAGE: u8 = 2;
@@ -84,15 +84,15 @@ fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> 
 }
 
 fn serve(config: &Config, types: impl FnOnce(&prometheus::Registry) -> Registry) -> Result<ExitCode, Failed> {
-    let served = block_on(Builder::new_multi_thread(), async {
-        let signal = signal::ended()?;
-        anyhow::Ok(crate::serve(config, types, signal).await)
-    })??;
-    match served {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(crate::ServeError::Config(error)) => Err(error.into()),
-        Err(error) => Err(error.into()),
-    }
+    block_on(Builder::new_multi_thread(), async {
+        let ended = signal::ended()?;
+        match Service::start(config, types).await {
+            Ok(service) => service.run(ended).await,
+            Err(ServeError::Config(error)) => return Err(error.into()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(ExitCode::SUCCESS)
+    })?
 }
 
 /// Run to the end, and wait for nothing beyond it: a read of standard input, or a disk that hangs, may take forever.

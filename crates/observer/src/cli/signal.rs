@@ -1,6 +1,5 @@
 //! What ends the program.
 
-use std::future::Future;
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};

@@ -1,0 +1,75 @@
+//! kill -9 under load, again and again.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{DEFAULTS, Observer, event_of};
+
+const ROUNDS: usize = 8;
+const PRODUCERS: u64 = 8;
+
+/// Post events one after the other until the observer is gone; the ids that were acknowledged, in order.
+async fn produce(client: reqwest::Client, url: String, numbers: Arc<AtomicU64>, acknowledged: Arc<Mutex<Vec<String>>>) {
+    loop {
+        let number = numbers.fetch_add(1, Ordering::SeqCst);
+        let event = format!(
+            r#"{{"source":"load","cycle_id":"{number}","event_kind":"ok","ok":true,"extra":{{"n":{number}}}}}"#
+        );
+        let Ok(answer) = client.post(format!("{url}/event")).body(event).send().await else { return };
+        assert_eq!(answer.status(), 200);
+        let Ok(text) = answer.text().await else { return };
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        acknowledged.lock().unwrap().push(answer["id"].as_str().unwrap().to_owned());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_in_the_archive_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    // Small files and segments, so that kills meet rotation, compression and sealing too.
+    let config = format!(
+        "{DEFAULTS}[journal]\nsegment_size = \"64KiB\"\n[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\nrequired = true\nstart = \"earliest\"\nrotate = {{ max_size = \"200KiB\" }}\n"
+    );
+    let numbers = Arc::new(AtomicU64::new(0));
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    for round in 0..ROUNDS {
+        let observer = Observer::start(dir.path(), &config);
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|_| {
+                tokio::spawn(produce(observer.client(), observer.url.clone(), numbers.clone(), acknowledged.clone()))
+            })
+            .collect();
+        // Under load, and at another moment each time; the sinks flush once a second.
+        let wanted = acknowledged.lock().unwrap().len() + 400 + 350 * round;
+        while acknowledged.lock().unwrap().len() < wanted {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        observer.kill();
+        for producer in producers {
+            producer.await.unwrap();
+        }
+    }
+    let observer = Observer::start(dir.path(), &config);
+    observer.caught_up().await;
+    let archive = observer.archive();
+    observer.terminate();
+
+    let mut ids = HashSet::new();
+    let mut last_seq = 0;
+    for line in &archive {
+        let envelope: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(ids.insert(envelope["id"].as_str().unwrap().to_owned()), "twice: {line}");
+        let seq = envelope["seq"].as_u64().unwrap();
+        assert_eq!(seq, last_seq + 1, "{line}");
+        last_seq = seq;
+        assert!(event_of(line).starts_with(r#"{"source":"load","cycle_id":""#));
+    }
+    let acknowledged = acknowledged.lock().unwrap();
+    let missing: Vec<_> = acknowledged.iter().filter(|id| !ids.contains(*id)).collect();
+    assert!(missing.is_empty(), "{} of {} are missing", missing.len(), acknowledged.len());
+    eprintln!("{ROUNDS} kills, {} acknowledged, {} in the archive", acknowledged.len(), archive.len());
+}

@@ -1,0 +1,53 @@
+//! What the README shows is so.
+
+use std::path::Path;
+
+use crate::support::{Observer, event_of};
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap()
+}
+
+/// The blocks of code in one language.
+fn blocks(language: &str) -> Vec<String> {
+    let text = readme();
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_one() {
+    let blocks = blocks("toml");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let config = observer::Config::parse(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        observer::registry::with_defaults(&prometheus::Registry::new())
+            .build_all(&config)
+            .unwrap_or_else(|error| panic!("{error}\n{block}"));
+    }
+}
+
+#[test]
+fn the_program_in_the_readme_is_the_example() {
+    let example =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/embed.rs")).unwrap();
+    let code: String =
+        example.lines().filter(|line| !line.starts_with("//!")).map(|line| format!("{line}\n")).collect();
+    assert!(
+        blocks("rust").iter().any(|block| code.contains(block.trim())),
+        "the README's program is not examples/embed.rs"
+    );
+}
+
+#[tokio::test]
+async fn the_first_event_in_the_readme_arrives() {
+    let text = readme();
+    let line = text.lines().find(|line| line.starts_with("curl ") && line.contains("/event")).unwrap();
+    let body = line.split('\'').nth(1).unwrap().to_owned();
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), crate::support::DEFAULTS);
+    let answer = observer.post(body.clone()).await;
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &"accepted".into()), "{}", answer.text);
+    observer.caught_up().await;
+    assert_eq!(observer.archive().iter().map(|line| event_of(line)).collect::<Vec<_>>(), [body]);
+}

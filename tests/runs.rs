@@ -1,0 +1,150 @@
+//! Outcomes of real agent runs, from the producer to the archive and the metrics.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{DEFAULTS, Observer, event_of, has_tool, real_runs};
+
+/// What the runs amount to, from their own JSON alone.
+#[derive(Debug, Default, PartialEq)]
+struct Sums {
+    ok: u64,
+    not_ok: u64,
+    /// By model: input, cached input and output tokens, calls, and cost.
+    models: BTreeMap<String, (u64, u64, u64, u64, f64)>,
+}
+
+fn sums_of(runs: &[String]) -> Sums {
+    let mut sums = Sums::default();
+    for run in runs {
+        let run: Value = serde_json::from_str(run).unwrap();
+        if run["ok"].as_bool().unwrap() {
+            sums.ok += 1
+        } else {
+            sums.not_ok += 1
+        }
+        let usage = &run["extra"]["usage"];
+        let count = |name: &str| usage[name].as_u64().unwrap_or(0);
+        let model = sums.models.entry(run["staffer_id"].as_str().unwrap().to_owned()).or_default();
+        let cached = count("cache_read_input_tokens");
+        // One of the two dialects is there, never both.
+        model.0 += count("prompt_tokens") + count("input_tokens") + cached + count("cache_creation_input_tokens");
+        model.1 += cached;
+        model.2 += count("completion_tokens") + count("output_tokens");
+        model.3 += run["turns"].as_u64().unwrap_or(0);
+        model.4 += usage["cost_usd"].as_f64().unwrap_or(0.0);
+    }
+    sums
+}
+
+#[tokio::test]
+async fn real_runs_are_archived_in_order_with_their_own_bytes_and_counted_once() {
+    let runs = real_runs();
+    let expected = sums_of(&runs);
+    assert_eq!(expected.ok + expected.not_ok, runs.len() as u64);
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    for run in &runs {
+        let answer = observer.post(run.clone()).await;
+        assert_eq!(
+            (answer.status, &answer.json()["status"], &answer.json()["durability"]),
+            (200, &"accepted".into(), &"fsync".into()),
+            "{}",
+            answer.text
+        );
+    }
+    observer.caught_up().await;
+    let archive = observer.archive();
+    assert_eq!(archive.iter().map(|line| event_of(line)).collect::<Vec<_>>(), runs);
+    for (line, seq) in archive.iter().zip(1..) {
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["seq"], seq);
+    }
+    check_metrics(&observer, &expected).await;
+
+    for run in &runs {
+        assert_eq!(observer.post(run.clone()).await.json()["status"], "duplicate");
+    }
+    let (status, _) = observer.terminate();
+    assert!(status.success());
+
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    for run in &runs {
+        assert_eq!(observer.post(run.clone()).await.json()["status"], "duplicate");
+    }
+    observer.caught_up().await;
+    assert_eq!(observer.archive(), archive, "nothing was added");
+    check_metrics(&observer, &expected).await;
+    let metrics = observer.metrics_until(|_| true).await;
+    assert_eq!(metrics["observer_duplicate_events_total"], runs.len() as f64);
+}
+
+async fn check_metrics(observer: &Observer, expected: &Sums) {
+    let of = |ok: bool| {
+        format!(
+            r#"observer_events_total{{source="bot",event_kind="{}",ok="{ok}"}}"#,
+            if ok { "ok" } else { "tests_failed" }
+        )
+    };
+    let total = (expected.ok + expected.not_ok) as f64;
+    let sum = |metrics: &BTreeMap<String, f64>| {
+        metrics
+            .iter()
+            .filter(|(name, _)| name.starts_with("observer_events_total{"))
+            .map(|(_, value)| value)
+            .sum::<f64>()
+    };
+    let metrics = observer.metrics_until(|metrics| sum(metrics) >= total).await;
+    assert_eq!((metrics[&of(true)], metrics[&of(false)]), (expected.ok as f64, expected.not_ok as f64));
+    for (model, (input, cached, output, calls, cost)) in &expected.models {
+        let value = |name: &str| metrics[&format!(r#"observer_{name}{{model="{model}"}}"#)];
+        assert_eq!(value("input_tokens_total"), *input as f64, "{model}");
+        assert_eq!(value("cached_input_tokens_total"), *cached as f64, "{model}");
+        assert_eq!(value("output_tokens_total"), *output as f64, "{model}");
+        assert_eq!(value("model_calls_total"), *calls as f64, "{model}");
+        assert!((value("cost_usd_total") - cost).abs() < 1e-6, "{model}: {cost}");
+    }
+    for sink in ["archive", "prometheus"] {
+        let value = |name: &str| metrics[&format!(r#"observer_sink_{name}"#)];
+        let results = ["delivered", "dead", "refused", "expired", "filtered"];
+        let settled: f64 =
+            results.iter().map(|result| value(&format!(r#"events_total{{sink="{sink}",result="{result}"}}"#))).sum();
+        assert_eq!(
+            value(&format!(r#"accepted_events_total{{sink="{sink}"}}"#)),
+            settled + value(&format!(r#"pending_events{{sink="{sink}"}}"#))
+        );
+        assert_eq!(settled, total, "{sink}");
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_are_what_prometheus_wants() {
+    if !has_tool("promtool") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    for run in real_runs().into_iter().take(10) {
+        observer.post(run).await;
+    }
+    observer.metrics_until(|metrics| metrics.keys().any(|name| name.starts_with("observer_events_total{"))).await;
+    let text = observer.get("/metrics").await;
+    assert_eq!(text.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(text.text.contains("process_resident_memory_bytes"));
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(text.text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(
+        output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

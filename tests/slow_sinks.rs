@@ -1,0 +1,72 @@
+//! A sink that hangs for ever, beside one that works, behind the real server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
+
+use crate::support::{archive, eventually};
+
+struct Hung;
+
+#[async_trait]
+impl EventSink for Hung {
+    async fn deliver(&self, _batch: &Batch) -> Result<Receipt, SinkError> {
+        std::future::pending().await
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        std::future::pending().await
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// A type of sink that is not of this tree.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HungConfig {}
+
+impl SinkConfig for HungConfig {
+    const TYPE: &'static str = "hung";
+
+    fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
+        Ok(vec![SinkPart::whole(Arc::new(Hung))])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_hangs_for_ever_changes_no_answer_and_no_other_delivery() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("observer-data");
+    let text = format!(
+        "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
+         [sinks.archive]\ntype = \"file\"\npath = \"{}/events/{{date}}.jsonl\"\n[sinks.stuck]\ntype = \"hung\"\n",
+        data.display()
+    );
+    let config = observer::Config::parse(&text).unwrap();
+    let types = |metrics: &prometheus::Registry| observer::registry::with_defaults(metrics).with::<HungConfig>();
+    let service = observer::Service::start(&config, types).await.unwrap();
+    let url = format!("http://{}", service.local_addrs()[0]);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(service.run(async { stopped.await.unwrap_or_default() }));
+    let client = reqwest::Client::new();
+    for number in 0..200 {
+        let event = format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
+        let answer = client.post(format!("{url}/event")).body(event).send();
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer").unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    eventually("the archive has everything", async || {
+        dir.path().join("observer-data/events").exists() && archive(dir.path()).len() == 200
+    })
+    .await;
+    let sinks: serde_json::Value = client.get(format!("{url}/v1/sinks")).send().await.unwrap().json().await.unwrap();
+    let stuck = sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "stuck").unwrap();
+    assert_eq!((stuck["pending"].as_u64(), stuck["delivered"].as_u64()), (Some(200), Some(0)));
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(30), serving).await.expect("it ends").unwrap();
+}

@@ -1,0 +1,197 @@
+//! An observer in a folder of its own, and ways to ask it things.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take that is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const OBSERVER: &str = env!("CARGO_BIN_EXE_observer");
+
+/// A configuration without sinks: archive and metrics.
+pub const DEFAULTS: &str = "[server]\nlisten = \"127.0.0.1:0\"\n";
+
+/// A running observer; killed when it is dropped.
+pub struct Observer {
+    process: Child,
+    pub url: String,
+    dir: PathBuf,
+    client: reqwest::Client,
+    log: mpsc::Receiver<String>,
+}
+
+/// An answer to a request.
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+}
+
+impl Observer {
+    /// Start in this folder, with this configuration, and wait until it listens.
+    pub fn start(dir: &Path, config: &str) -> Self {
+        std::fs::write(dir.join("observer.toml"), config).unwrap();
+        let mut process = Command::new(OBSERVER)
+            .args(["--log-format", "json"])
+            .current_dir(dir)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, log) = mpsc::channel();
+        let errors = BufReader::new(process.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                // No one may be interested any more.
+                let _ = sender.send(line);
+            }
+        });
+        let mut seen = Vec::new();
+        let url = loop {
+            let Ok(line) = log.recv_timeout(PATIENCE) else { panic!("it doesn't listen: {seen:#?}") };
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(listen) = entry["fields"]["listen"].as_str() {
+                break listen.split(' ').next().unwrap().to_owned();
+            }
+            seen.push(line);
+        };
+        Self { process, url, dir: dir.to_owned(), client: reqwest::Client::new(), log }
+    }
+
+    pub fn client(&self) -> reqwest::Client {
+        self.client.clone()
+    }
+
+    pub async fn post(&self, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.client.post(format!("{}/event", self.url)).body(body)).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.client.get(format!("{}{path}", self.url))).await
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Answer { status, headers, text: answer.text().await.unwrap() }
+    }
+
+    /// Until no sink has anything pending, and what was delivered shows.
+    pub async fn caught_up(&self) {
+        eventually("every sink has everything", async || {
+            let status = self.get("/v1/sinks").await.json();
+            let head = status["head"].clone();
+            status["sinks"].as_array().unwrap().iter().all(|sink| sink["position"] == head && sink["pending"] == 0)
+        })
+        .await;
+    }
+
+    /// Until the metrics say so.
+    pub async fn metrics_until(&self, what: impl Fn(&BTreeMap<String, f64>) -> bool) -> BTreeMap<String, f64> {
+        let begun = Instant::now();
+        loop {
+            let metrics = parse_metrics(&self.get("/metrics").await.text);
+            if what(&metrics) {
+                return metrics;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the metrics don't come to say so: {metrics:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The lines of the archive, oldest first.
+    pub fn archive(&self) -> Vec<String> {
+        archive(&self.dir)
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(mut self) -> (ExitStatus, Vec<String>) {
+        signal(&self.process, "-TERM");
+        let status = self.process.wait().unwrap();
+        (status, self.log.iter().collect())
+    }
+
+    pub fn process(&self) -> &Child {
+        &self.process
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub fn signal(process: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The lines of the archive in a folder, oldest first.
+pub fn archive(dir: &Path) -> Vec<String> {
+    let mut paths: Vec<_> =
+        std::fs::read_dir(dir.join("observer-data/events")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    paths.iter().flat_map(read).collect()
+}
+
+/// The producer's own bytes inside an envelope.
+pub fn event_of(envelope: &str) -> &str {
+    let at = envelope.find(r#","event":"#).unwrap() + r#","event":"#.len();
+    &envelope[at..envelope.len() - 1]
+}
+
+/// Each series with its value.
+pub fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
+    let series = text.lines().filter(|line| !line.starts_with('#'));
+    series
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+/// What another process does can only be asked for, again and again.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENCE, "it does not come to be so that {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Outcomes of real runs, one a line: the fixture, or a larger file that `OBSERVER_TEST_RUNS` names.
+pub fn real_runs() -> Vec<String> {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-runs.ndjson");
+    let path = std::env::var_os("OBSERVER_TEST_RUNS").map_or(fixture, PathBuf::from);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Whether a program that a test needs is there. Where `OBSERVER_TEST_TOOLS=required`, it has to be.
+pub fn has_tool(name: &str) -> bool {
+    let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        assert!(std::env::var_os("OBSERVER_TEST_TOOLS").is_none(), "{name} is needed here and is not installed");
+        eprintln!("SKIPPED: {name} is not installed");
+    }
+    found
+}
