@@ -102,9 +102,7 @@ async fn the_end_is_a_drain_and_the_log_tells_each_change() {
     assert_eq!(crate::support::archive(dir.path()).len(), 100);
     let messages: Vec<_> = log
         .iter()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["fields"]["message"].as_str().unwrap().to_owned()
-        })
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().to_owned())
         .collect();
     assert!(messages.last().unwrap().contains("every sink has everything"), "{messages:#?}");
     assert!(messages.len() <= 3, "a line per change, not per event: {messages:#?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
 
-use crate::support::{archive, eventually};
+use crate::support::{archive, client, eventually};
 
 struct Hung;
 
@@ -53,7 +53,7 @@ async fn a_sink_that_hangs_for_ever_changes_no_answer_and_no_other_delivery() {
     let url = format!("http://{}", service.local_addrs()[0]);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(service.run(async { stopped.await.unwrap_or_default() }));
-    let client = reqwest::Client::new();
+    let client = client();
     for number in 0..200 {
         let event = format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
         let answer = client.post(format!("{url}/event")).body(event).send();

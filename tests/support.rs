@@ -10,42 +10,45 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long anything may take that is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const OBSERVER: &str = env!("CARGO_BIN_EXE_observer");
+pub(crate) const OBSERVER: &str = env!("CARGO_BIN_EXE_observer");
 
 /// A configuration without sinks: archive and metrics.
-pub const DEFAULTS: &str = "[server]\nlisten = \"127.0.0.1:0\"\n";
+pub(crate) const DEFAULTS: &str = "[server]\nlisten = \"127.0.0.1:0\"\n";
 
 /// A running observer; killed when it is dropped.
-pub struct Observer {
+pub(crate) struct Observer {
     process: Child,
-    pub url: String,
+    pub(crate) url: String,
     dir: PathBuf,
     client: reqwest::Client,
     log: mpsc::Receiver<String>,
 }
 
 /// An answer to a request.
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 }
 
 impl Observer {
     /// Start in this folder, with this configuration, and wait until it listens.
-    pub fn start(dir: &Path, config: &str) -> Self {
+    pub(crate) fn start(dir: &Path, config: &str) -> Self {
+        let client = client();
         std::fs::write(dir.join("observer.toml"), config).unwrap();
         let mut process = Command::new(OBSERVER)
             .args(["--log-format", "json"])
             .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -61,34 +64,34 @@ impl Observer {
         let url = loop {
             let Ok(line) = log.recv_timeout(PATIENCE) else { panic!("it doesn't listen: {seen:#?}") };
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(listen) = entry["fields"]["listen"].as_str() {
+            if let Some(listen) = entry["listen"].as_str() {
                 break listen.split(' ').next().unwrap().to_owned();
             }
             seen.push(line);
         };
-        Self { process, url, dir: dir.to_owned(), client: reqwest::Client::new(), log }
+        Self { process, url, dir: dir.to_owned(), client, log }
     }
 
-    pub fn client(&self) -> reqwest::Client {
+    pub(crate) fn client(&self) -> reqwest::Client {
         self.client.clone()
     }
 
-    pub async fn post(&self, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> Answer {
         self.send(self.client.post(format!("{}/event", self.url)).body(body)).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.client.get(format!("{}{path}", self.url))).await
     }
 
-    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         Answer { status, headers, text: answer.text().await.unwrap() }
     }
 
     /// Until no sink has anything pending, and what was delivered shows.
-    pub async fn caught_up(&self) {
+    pub(crate) async fn caught_up(&self) {
         eventually("every sink has everything", async || {
             let status = self.get("/v1/sinks").await.json();
             let head = status["head"].clone();
@@ -98,7 +101,7 @@ impl Observer {
     }
 
     /// Until the metrics say so.
-    pub async fn metrics_until(&self, what: impl Fn(&BTreeMap<String, f64>) -> bool) -> BTreeMap<String, f64> {
+    pub(crate) async fn metrics_until(&self, what: impl Fn(&BTreeMap<String, f64>) -> bool) -> BTreeMap<String, f64> {
         let begun = Instant::now();
         loop {
             let metrics = parse_metrics(&self.get("/metrics").await.text);
@@ -111,25 +114,22 @@ impl Observer {
     }
 
     /// The lines of the archive, oldest first.
-    pub fn archive(&self) -> Vec<String> {
+    pub(crate) fn archive(&self) -> Vec<String> {
         archive(&self.dir)
     }
 
     /// kill -9.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// SIGTERM, and how it ended.
-    pub fn terminate(mut self) -> (ExitStatus, Vec<String>) {
-        signal(&self.process, "-TERM");
+    pub(crate) fn terminate(mut self) -> (ExitStatus, Vec<String>) {
+        let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
         let status = self.process.wait().unwrap();
         (status, self.log.iter().collect())
-    }
-
-    pub fn process(&self) -> &Child {
-        &self.process
     }
 }
 
@@ -140,13 +140,15 @@ impl Drop for Observer {
     }
 }
 
-pub fn signal(process: &Child, signal: &str) {
-    let sent = Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+/// A client; the crypto provider that its TLS needs is this process's choice.
+pub(crate) fn client() -> reqwest::Client {
+    // Another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
 
 /// The lines of the archive in a folder, oldest first.
-pub fn archive(dir: &Path) -> Vec<String> {
+pub(crate) fn archive(dir: &Path) -> Vec<String> {
     let mut paths: Vec<_> =
         std::fs::read_dir(dir.join("observer-data/events")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -155,13 +157,13 @@ pub fn archive(dir: &Path) -> Vec<String> {
 }
 
 /// The producer's own bytes inside an envelope.
-pub fn event_of(envelope: &str) -> &str {
+pub(crate) fn event_of(envelope: &str) -> &str {
     let at = envelope.find(r#","event":"#).unwrap() + r#","event":"#.len();
     &envelope[at..envelope.len() - 1]
 }
 
 /// Each series with its value.
-pub fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
+pub(crate) fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
     let series = text.lines().filter(|line| !line.starts_with('#'));
     series
         .map(|line| line.rsplit_once(' ').unwrap())
@@ -170,7 +172,7 @@ pub fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
 }
 
 /// What another process does can only be asked for, again and again.
-pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
         assert!(begun.elapsed() < PATIENCE, "it does not come to be so that {what}");
@@ -179,7 +181,7 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// Outcomes of real runs, one a line: the fixture, or a larger file that `OBSERVER_TEST_RUNS` names.
-pub fn real_runs() -> Vec<String> {
+pub(crate) fn real_runs() -> Vec<String> {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-runs.ndjson");
     let path = std::env::var_os("OBSERVER_TEST_RUNS").map_or(fixture, PathBuf::from);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -187,7 +189,7 @@ pub fn real_runs() -> Vec<String> {
 }
 
 /// Whether a program that a test needs is there. Where `OBSERVER_TEST_TOOLS=required`, it has to be.
-pub fn has_tool(name: &str) -> bool {
+pub(crate) fn has_tool(name: &str) -> bool {
     let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
         assert!(std::env::var_os("OBSERVER_TEST_TOOLS").is_none(), "{name} is needed here and is not installed");
