@@ -1,4 +1,5 @@
 //! The observer as its users meet it: as a process, over HTTP, by its files and by its messages.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod cli;
 mod kill;

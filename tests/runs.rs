@@ -22,9 +22,9 @@ fn sums_of(runs: &[String]) -> Sums {
     for run in runs {
         let run: Value = serde_json::from_str(run).unwrap();
         if run["ok"].as_bool().unwrap() {
-            sums.ok += 1
+            sums.ok += 1;
         } else {
-            sums.not_ok += 1
+            sums.not_ok += 1;
         }
         let usage = &run["extra"]["usage"];
         let count = |name: &str| usage[name].as_u64().unwrap_or(0);

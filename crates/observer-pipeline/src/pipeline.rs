@@ -17,7 +17,7 @@ use crate::account::Place;
 use crate::dead_letters::DeadLetters;
 use crate::ingest::{Ack, Ingest, IngestError, IngestOptions, Shared};
 use crate::spec::SinkSpec;
-use crate::status::{IngestStatus, Progress, SinkState, SinkStatus, Status};
+use crate::status::{IngestStatus, Progress, SinkState, SinkStatus, Status, Told};
 use crate::tail::Tail;
 use crate::worker::{Phase, Setup, Worker};
 
@@ -272,7 +272,6 @@ impl Pipeline {
     #[must_use]
     pub fn status(&self) -> Status {
         let inner = &self.inner;
-        let journal = inner.journal.status();
         let epoch = inner.journal.epoch();
         let counters = inner.ingest.counters();
         let ingest = IngestStatus {
@@ -287,8 +286,13 @@ impl Pipeline {
             let place = Place::decode(stored.seq, &stored.state);
             sinks.insert(name, detached(Position { epoch: stored.epoch, seq: stored.seq }, place));
         }
-        for (name, running) in &*inner.workers() {
-            sinks.insert(name.clone(), running.status(&inner.tail, epoch, journal.head));
+        let workers = inner.workers();
+        let told: Vec<_> =
+            workers.iter().map(|(name, running)| (name, running, running.progress.lock().clone())).collect();
+        // Later than where sinks stand, so that none is shown past it.
+        let journal = inner.journal.status();
+        for (name, running, told) in told {
+            sinks.insert(name.clone(), running.status(told, &inner.tail, epoch, journal.head));
         }
         Status { journal, epoch, ingest, sinks, closed: inner.ingest.is_closed() }
     }
@@ -341,8 +345,7 @@ impl Inner {
 }
 
 impl Running {
-    fn status(&self, tail: &Tail, epoch: u64, head: u64) -> SinkStatus {
-        let told = self.progress.lock().clone();
+    fn status(&self, told: Told, tail: &Tail, epoch: u64, head: u64) -> SinkStatus {
         let pending = head.saturating_sub(told.place.seq);
         let oldest = (pending > 0).then(|| tail.received_at(told.place.seq + 1).or(told.oldest_in_hand)).flatten();
         SinkStatus {

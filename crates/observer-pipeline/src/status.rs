@@ -112,12 +112,13 @@ pub struct Mishap {
 /// What a worker tells about itself while it works.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    inner: Mutex<Inner>,
+    told: Mutex<Told>,
     pub(crate) deliveries: Durations,
 }
 
+/// How a worker was doing when it was asked.
 #[derive(Debug, Clone)]
-pub(crate) struct Inner {
+pub(crate) struct Told {
     pub(crate) place: Place,
     pub(crate) state: SinkState,
     pub(crate) retried: u64,
@@ -130,12 +131,12 @@ pub(crate) struct Inner {
 
 impl Progress {
     pub(crate) fn new(place: Place) -> Self {
-        let inner =
-            Inner { place, state: SinkState::Starting, retried: 0, last_error: None, oldest_in_hand: None, served: 0 };
-        Self { inner: Mutex::new(inner), deliveries: Durations::default() }
+        let told =
+            Told { place, state: SinkState::Starting, retried: 0, last_error: None, oldest_in_hand: None, served: 0 };
+        Self { told: Mutex::new(told), deliveries: Durations::default() }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nothing panics while it tells how it is doing")
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().expect("nothing panics while it tells how it is doing")
     }
 }

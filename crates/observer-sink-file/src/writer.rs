@@ -39,6 +39,8 @@ pub(crate) struct Writer {
     ahead: HashSet<(u64, Uuid)>,
     /// The events of the last batch that was written, until its answer is known to be heard.
     last: Vec<(u64, Uuid)>,
+    /// Those of the batches before it, back to the last flush: they come again if the next one fails.
+    unflushed: Vec<(u64, Uuid)>,
     /// Whether the sidecar tells less than is known.
     record: Record,
     latest: Option<Date>,
@@ -76,6 +78,7 @@ impl Writer {
             record: if ahead.is_empty() { Record::Current } else { Record::Stale },
             ahead,
             last: Vec::new(),
+            unflushed: Vec::new(),
             latest: listing.latest(),
             swept: None,
         };
@@ -110,6 +113,19 @@ impl Writer {
 
     /// Make it durable, then the position.
     pub(crate) fn flush(&mut self, now: SystemTime) -> Result<(), FileError> {
+        let flushed = self.make_durable(now);
+        if flushed.is_ok() {
+            self.unflushed.clear();
+        } else {
+            // All of it is in the files, or will be by the next sync, and comes again.
+            self.record = Record::Stale;
+            self.ahead.extend(self.unflushed.drain(..));
+            self.ahead.extend(self.last.drain(..));
+        }
+        flushed
+    }
+
+    fn make_durable(&mut self, now: SystemTime) -> Result<(), FileError> {
         self.files.sync()?;
         if let Some(latest) = self.latest {
             self.files.close_before(latest);
@@ -135,7 +151,7 @@ impl Writer {
             return;
         }
         let Some(&(end, _)) = self.last.last() else { return };
-        self.last.clear();
+        self.unflushed.append(&mut self.last);
         self.ahead.retain(|(seq, _)| *seq > end);
     }
 

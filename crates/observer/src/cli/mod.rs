@@ -19,6 +19,9 @@ use crate::{Config, Registry, ServeError, Service, logging, tls};
 /// Something the operator has to mend on the command line or in the file.
 const USAGE: u8 = 2;
 
+/// How many files and connections may be open, where the system's hard limit lets them.
+const MAX_DESCRIPTORS: u64 = 65_536;
+
 /// A command that came to nothing.
 #[derive(Debug)]
 struct Failed {
@@ -84,6 +87,10 @@ fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> 
 }
 
 fn serve(config: &Config, types: impl FnOnce(&prometheus::Registry) -> Registry) -> Result<ExitCode, Failed> {
+    // Every producer is a connection; what the system allows by default may be less than there are.
+    if let Err(error) = rlimit::increase_nofile_limit(MAX_DESCRIPTORS) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     block_on(Builder::new_multi_thread(), async {
         let ended = signal::ended()?;
         match Service::start(config, types).await {

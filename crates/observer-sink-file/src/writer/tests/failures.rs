@@ -80,6 +80,24 @@ fn a_failed_sync_leaves_the_position_and_is_made_good_by_the_next() {
 }
 
 #[test]
+fn what_comes_again_after_a_failed_flush_is_not_written_twice() {
+    let bench = Bench::new("{date}.jsonl");
+    let mut writer = bench.open();
+    writer.take(&batch(1..=2));
+    writer.settle();
+    writer.take(&batch(3..=4));
+    writer.take(&batch(5..=6));
+    bench.faults(|faults| faults.sync = true);
+    writer.flush(at(TEN)).unwrap_err();
+    bench.faults(|faults| faults.sync = false);
+    // The pipeline goes back to the last flush that succeeded, and may cut its batches elsewhere.
+    writer.take(&batch(3..=3));
+    writer.take(&batch(4..=7));
+    writer.settle();
+    assert_eq!(bench.seqs_of_one(), [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
 fn what_was_written_last_is_durable_before_the_next_file_begins() {
     for (template, second) in [("{date}.jsonl", TEN + 86_400), ("all.jsonl", TEN + 3600)] {
         let bench = Bench::with(template, |config| config.rotate_every(Duration::from_secs(3600)));
