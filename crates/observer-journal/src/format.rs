@@ -10,7 +10,7 @@
 //! trailer  = first_seq:u64 count:u64 footer_crc:u32 crc:u32 "OBSVEND1"                                 (32 bytes)
 //! ```
 //!
-//! Times are microseconds since 1970. One block is one commit: it is there as a whole or not at all. A record's `checksum` is the CRC-32C
+//! While a segment is written to, zeros may stand behind its last block. Times are microseconds since 1970. One block is one commit: it is there as a whole or not at all. A record's `checksum` is the CRC-32C
 //! of its payload without salt, so that two payloads can be compared by their keys.
 
 use bytes::Bytes;

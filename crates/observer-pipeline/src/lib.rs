@@ -1,6 +1,6 @@
 //! From an event to every sink: identity, the journal, and one worker per sink.
 //!
-//! A [`Pipeline`] takes events in, gives each its [identity](identity), makes it durable in the journal, and answers. A worker per sink reads the journal from
+//! A [`Pipeline`] takes events in, gives each its [identity], makes it durable in the journal, and answers. A worker per sink reads the journal from
 //! that sink's position on: it filters, gathers batches, has them delivered, retries, parks, puts dead letters aside, flushes, and commits the position.
 //! No sink is in the path of an answer, and none waits for another. It needs a tokio runtime and no server:
 //!

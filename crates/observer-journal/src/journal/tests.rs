@@ -99,6 +99,42 @@ fn a_torn_tail_is_cut_and_reported() {
     assert_eq!(numbers(&journal), [1, 2, 4]);
 }
 
+/// The files as they are at this moment, as after kill -9.
+fn killed(fs: &Memory) -> Memory {
+    let (copy, dir) = (Memory::default(), Path::new("j"));
+    for name in fs.list(dir).unwrap() {
+        let file = fs.open(&dir.join(&name), OpenMode::Read).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+        file.read_at(&mut bytes, 0).unwrap();
+        copy.open(&dir.join(&name), OpenMode::Create).unwrap().write_at(&bytes, 0).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn the_zeros_ahead_of_blocks_are_no_torn_tail() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    fill(&journal, 1..=3);
+    let after_kill = killed(&memory);
+    let name = &segments(&after_kill)[0];
+    let size = |fs: &Memory| fs.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+    assert!(size(&after_kill) > 1 << 20, "a sync has no new length to write");
+    drop(journal);
+    assert!(size(&memory) < 1000, "a clean end leaves none");
+
+    let half_written = killed(&after_kill);
+    let end = 88 + 3 * (32 + 32 + 9);
+    half_written.open(&Path::new("j").join(name), OpenMode::Write).unwrap().write_at(b"half a block", end).unwrap();
+    let (journal, recovery) = open(options(half_written));
+    assert_eq!((recovery.head, recovery.torn_bytes), (3, 12));
+    drop(journal);
+    let (journal, recovery) = open(options(after_kill));
+    assert_eq!((recovery.head, recovery.torn_bytes), (3, 0));
+    fill(&journal, 4..=4);
+    assert_eq!(numbers(&journal), [1, 2, 3, 4]);
+}
+
 #[test]
 fn a_bad_block_in_the_middle_costs_that_block_alone() {
     let memory = Memory::default();
