@@ -57,8 +57,11 @@ impl Writer {
         } else {
             waiting.bytes += append.bytes();
             waiting.appends.push(append);
-            drop(waiting);
-            self.queue.arrived.notify_one();
+            // The thread only ever waits for the first one.
+            if waiting.appends.len() == 1 {
+                drop(waiting);
+                self.queue.arrived.notify_one();
+            }
             return;
         };
         drop(waiting);

@@ -62,7 +62,8 @@ pub(crate) struct Setup {
 pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) sink: Arc<dyn EventSink>,
-    filter: Filter,
+    /// `None` for a sink that gets everything.
+    filter: Option<Filter>,
     pub(crate) limits: Limits,
     journal: Arc<Journal>,
     tail: Arc<Tail>,
@@ -105,7 +106,7 @@ impl Worker {
             checks: Backoff::new(checks, random.fork()),
             name: setup.name,
             sink: setup.sink,
-            filter: setup.filter,
+            filter: Some(setup.filter).filter(|filter| !filter.is_open()),
             limits: setup.limits,
             journal: setup.journal,
             tail: setup.tail,
@@ -243,7 +244,9 @@ impl Worker {
             let became = match item {
                 None => break,
                 Some(Item::Gap { count, .. }) => Some(Account { expired: *count, ..Account::default() }),
-                Some(Item::Event(envelope)) if !self.filter.matches(&envelope.event) => {
+                Some(Item::Event(envelope))
+                    if self.filter.as_ref().is_some_and(|filter| !filter.matches(&envelope.event)) =>
+                {
                     Some(Account { filtered: 1, ..Account::default() })
                 }
                 Some(Item::Event(envelope)) if envelope.seq <= self.owned => {

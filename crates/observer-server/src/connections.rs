@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::{Request, StatusCode};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::api::{Api, routes};
 use crate::crowd;
+use crate::event::post_event;
 use crate::linger::{Lingering, Wanted};
 use crate::options::ServerOptions;
 use crate::requests::Requests;
@@ -38,6 +42,7 @@ pub(crate) struct Connections {
 }
 
 struct Shared {
+    api: Arc<Api>,
     router: Router,
     http: http1::Builder,
     requests: Requests,
@@ -51,19 +56,15 @@ struct Shared {
 }
 
 impl Connections {
-    pub(crate) fn serve(
-        listeners: Vec<TcpListener>,
-        router: Router,
-        requests: Requests,
-        options: &ServerOptions,
-    ) -> Self {
+    pub(crate) fn serve(listeners: Vec<TcpListener>, api: Arc<Api>, options: &ServerOptions) -> Self {
         let mut http = http1::Builder::new();
         // Between two requests the time for the next head is running too.
         http.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(MAX_BUFFER);
         let shared = Arc::new(Shared {
-            router,
+            router: routes(api.clone()),
+            requests: api.requests.clone(),
+            api,
             http,
-            requests,
             room: Arc::new(Semaphore::new(options.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             tasks: TaskTracker::new(),
@@ -145,11 +146,16 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphor
     let linger = Wanted::default();
     let router = shared.router.clone();
     let wanted = linger.clone();
+    let api = shared.api.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let answer = router.clone().call(request);
-        let wanted = wanted.clone();
+        let (mut router, api, wanted) = (router.clone(), api.clone(), wanted.clone());
         async move {
-            let answer = answer.await;
+            // Nearly all requests are this one, and to the router it costs as much as reading the event does.
+            let answer = if request.uri().path() == "/event" && request.method() == Method::POST {
+                Ok(post_event(State(api), request.map(Body::new)).await)
+            } else {
+                router.call(request).await
+            };
             if answer.as_ref().is_ok_and(leaves_the_body_unread) {
                 wanted.set();
             }

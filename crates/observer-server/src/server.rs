@@ -8,7 +8,7 @@ use observer_pipeline::Pipeline;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
-use crate::api::{Api, routes};
+use crate::api::Api;
 use crate::bind::{BindError, bind};
 use crate::connections::Connections;
 use crate::options::ServerOptions;
@@ -50,7 +50,7 @@ impl Server {
     /// answered, for up to `deadline`. The pipeline runs on: it is to be shut down after this.
     pub async fn run(self, shutdown: impl Future<Output = ()>, deadline: Duration) {
         let Self { listeners, api, options, .. } = self;
-        let connections = Connections::serve(listeners, routes(api.clone()), api.requests.clone(), &options);
+        let connections = Connections::serve(listeners, api, &options);
         shutdown.await;
         connections.drain(deadline).await;
     }
