@@ -53,6 +53,7 @@ mod status;
 mod tail;
 #[cfg(test)]
 mod testing;
+mod trouble;
 mod window;
 mod worker;
 

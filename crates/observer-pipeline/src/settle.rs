@@ -6,7 +6,8 @@ use observer_core::{Batch, Envelope, ErrorKind, Receipt};
 use tokio::time::Instant;
 
 use crate::dead_letters::DeadLetter;
-use crate::worker::{Ended, Phase, Wake, Worker};
+use crate::trouble::Wake;
+use crate::worker::{Ended, Phase, Worker};
 
 /// How many events are tried alone, one after the other, before the far side is taken to refuse everything: at first, and at
 /// most, since each time the sink was parked for that it may have been the events after all.

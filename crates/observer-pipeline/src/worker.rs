@@ -16,6 +16,7 @@ use crate::feed::{Feed, Item};
 use crate::spec::Limits;
 use crate::status::{Mishap, Progress, SinkState};
 use crate::tail::Tail;
+use crate::trouble::{Wake, committed, reached};
 
 /// Positions are committed this often.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -67,7 +68,7 @@ pub(crate) struct Worker {
     pub(crate) limits: Limits,
     journal: Arc<Journal>,
     tail: Arc<Tail>,
-    head: watch::Receiver<u64>,
+    pub(crate) head: watch::Receiver<u64>,
     pub(crate) phase: watch::Receiver<Phase>,
     dead: Arc<Mutex<DeadLetters>>,
     pub(crate) progress: Arc<Progress>,
@@ -420,123 +421,6 @@ impl Worker {
         }
         self.progress.lock().state = SinkState::Stopped;
     }
-
-    /// Await the sink, for as long as its timeout and until `phase`.
-    pub(crate) async fn ask<T>(
-        &mut self,
-        answer: impl Future<Output = Result<T, SinkError>>,
-        phase: Phase,
-    ) -> Result<Result<T, SinkError>, Ended> {
-        let limit = self.limits.timeout;
-        tokio::select! {
-            biased;
-            () = reached(&mut self.phase, phase) => Err(Ended),
-            answer = timeout(limit, answer) => Ok(answer.unwrap_or_else(|_| {
-                Err(SinkError::transient(format!("no answer within {} s", limit.as_secs_f64())))
-            })),
-        }
-    }
-
-    /// After something that may work soon. While the pipeline drains there is one more try at once, and then no other.
-    pub(crate) async fn pause(&mut self, error: &SinkError) -> Result<(), Ended> {
-        self.mishap(&error.report());
-        let pause = self.backoff.pause(error.retry_after);
-        if *self.phase.borrow() >= Phase::Draining {
-            return Err(Ended);
-        }
-        tokio::select! {
-            biased;
-            () = reached(&mut self.phase, Phase::Draining) => {}
-            () = sleep(pause) => {}
-        }
-        Ok(())
-    }
-
-    /// Wait until the sink says that it can be reached.
-    pub(crate) async fn park(&mut self, reason: String, wake: Wake) -> Result<(), Ended> {
-        self.parked(Mishap { reason, at: Timestamp::now() });
-        loop {
-            let pause = self.checks.interval();
-            let first_look = Duration::from_secs(1).min(pause);
-            let seen = *self.head.borrow();
-            tokio::select! {
-                biased;
-                () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
-                () = sleep(first_look) => {}
-            }
-            tokio::select! {
-                biased;
-                () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
-                () = committed(&mut self.head, seen + 1), if wake == Wake::OnMore => {}
-                () = sleep(pause - first_look) => {}
-            }
-            let sink = self.sink.clone();
-            match self.ask(sink.check(), Phase::Draining).await? {
-                Ok(()) => return Ok(()),
-                Err(error) => self.parked(Mishap { reason: error.report(), at: Timestamp::now() }),
-            }
-        }
-    }
-
-    fn parked(&self, mishap: Mishap) {
-        let mut progress = self.progress.lock();
-        progress.last_error = Some(mishap.clone());
-        if let SinkState::Parked(parked) = &mut progress.state {
-            parked.reason = mishap.reason;
-        } else {
-            tracing::error!(
-                sink = self.name,
-                reason = mishap.reason,
-                "the sink is parked: its events wait until this is mended"
-            );
-            progress.state = SinkState::Parked(mishap);
-        }
-    }
-
-    /// The sink took something.
-    pub(crate) fn works(&mut self) {
-        self.backoff.reset();
-        self.checks.reset();
-        let mut progress = self.progress.lock();
-        if progress.state != SinkState::Running {
-            tracing::info!(sink = self.name, "the sink takes events again");
-            progress.state = SinkState::Running;
-        }
-    }
-
-    fn mishap(&mut self, reason: &str) {
-        let mishap = Mishap { reason: reason.to_owned(), at: Timestamp::now() };
-        let mut progress = self.progress.lock();
-        progress.last_error = Some(mishap.clone());
-        match &mut progress.state {
-            SinkState::Parked(_) => {}
-            SinkState::Retrying(since) => since.reason = mishap.reason,
-            _ => {
-                tracing::warn!(sink = self.name, reason, "the sink doesn't take events; it is tried again");
-                progress.state = SinkState::Retrying(mishap);
-            }
-        }
-    }
-}
-
-/// Until the worker has to end that urgently, or its pipeline is gone.
-async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
-    let _ = phase.wait_for(|phase| *phase >= wanted).await;
-}
-
-/// Until the event of this sequence number is committed.
-async fn committed(head: &mut watch::Receiver<u64>, seq: u64) {
-    if head.wait_for(|head| *head >= seq).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// When a parked sink is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wake {
-    OnTimer,
-    /// Also when more events come, one of which may show that it was the others' fault.
-    OnMore,
 }
 
 /// Tells when a sink's code panicked, since its worker is gone then.
