@@ -8,14 +8,16 @@ use tokio::sync::oneshot;
 
 use crate::ingest::Unavailable;
 
-/// What became of one append.
+/// Events that were committed together.
 pub(crate) struct Decided {
-    pub(crate) key: Key,
-    /// The event's sequence number, where it is committed.
-    pub(crate) result: Result<u64, Unavailable>,
-    pub(crate) event: Event,
-    pub(crate) answer: oneshot::Sender<Result<(), Unavailable>>,
+    /// Of the first event; the others follow.
+    pub(crate) first_seq: u64,
+    pub(crate) events: Vec<(Key, Event)>,
+    pub(crate) answer: Answer,
 }
+
+/// Tells whoever waits for the events of one append.
+pub(crate) type Answer = oneshot::Sender<Result<(), Unavailable>>;
 
 /// In the order of commits; those of one group of the journal.
 #[derive(Default)]

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use observer_core::{Envelope, Event, Submission, Timestamp, Uuid};
-use observer_journal::{Append, AppendError, Clock, Durability, Journal, Key, Record};
+use observer_journal::{Append, AppendError, Clock, Commit, Durability, Journal, Key, Record};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::commits::{Commits, Decided};
+use crate::commits::{Answer, Commits, Decided};
 use crate::identity::{Identity, Origin};
 use crate::require::{MissingFields, Requirements};
 use crate::tail::Tail;
@@ -102,6 +103,13 @@ pub(crate) struct Ingest {
     closed: AtomicBool,
 }
 
+/// An event that may come in.
+struct Judged {
+    identity: Identity,
+    record: Record,
+    event: Event,
+}
+
 /// What a commit looks at, after its producer may have hung up.
 pub(crate) struct Shared {
     commits: Commits,
@@ -151,54 +159,112 @@ impl Ingest {
 
     pub(crate) async fn ingest(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {
         let result = self.decide(submission, key).await;
-        match &result {
+        self.count(&result);
+        result
+    }
+
+    /// Each event is judged by itself; those that are new are committed together, all or none. The results are in the order of the events.
+    pub(crate) async fn ingest_batch(&self, submissions: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
+        let deadline = Instant::now() + self.timeout;
+        let judged: Vec<_> = submissions.into_iter().map(|submission| self.judge(submission, None)).collect();
+        let (mut records, mut events, mut items) = (Vec::new(), Vec::new(), Vec::with_capacity(judged.len()));
+        let mut window = self.shared.window();
+        for judged in judged {
+            items.push(judged.map(|Judged { identity, record, event }| {
+                let (checksum, known) = (record.checksum, window.claim(record.id, record.checksum, record.received_at));
+                if matches!(known, Known::New) {
+                    records.push(record);
+                    events.push(event);
+                }
+                (identity, checksum, known)
+            }));
+        }
+        drop(window);
+        let committed =
+            if records.is_empty() { Ok(()) } else { self.wait(self.append(records, events), deadline).await };
+        let mut results = Vec::with_capacity(items.len());
+        for item in items {
+            let result = match item {
+                Err(error) => Err(error),
+                Ok((identity, _, Known::New)) => {
+                    committed.clone().map(|()| self.ack(identity, AckStatus::Accepted)).map_err(IngestError::from)
+                }
+                Ok((identity, checksum, Known::Committed { checksum: first })) => {
+                    self.duplicate(identity, first == checksum)
+                }
+                Ok((identity, checksum, Known::Pending { checksum: first, decided })) => {
+                    match self.wait(decided, deadline).await {
+                        Ok(()) => self.duplicate(identity, first == checksum),
+                        Err(error) => Err(error.into()),
+                    }
+                }
+            };
+            self.count(&result);
+            results.push(result);
+        }
+        results
+    }
+
+    async fn decide(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {
+        let deadline = Instant::now() + self.timeout;
+        let Judged { identity, record, event } = self.judge(submission, key)?;
+        let checksum = record.checksum;
+        let known = self.shared.window().claim(record.id, checksum, record.received_at);
+        match known {
+            Known::New => {
+                self.wait(self.append(vec![record], vec![event]), deadline).await?;
+                Ok(self.ack(identity, AckStatus::Accepted))
+            }
+            Known::Pending { checksum: first, decided } => {
+                self.wait(decided, deadline).await?;
+                self.duplicate(identity, first == checksum)
+            }
+            Known::Committed { checksum: first } => self.duplicate(identity, first == checksum),
+        }
+    }
+
+    /// Whether an event may come in, and what it is known by.
+    fn judge(&self, submission: Submission, key: Option<&str>) -> Result<Judged, IngestError> {
+        let Submission { event, id } = submission;
+        self.require.check(&event)?;
+        if self.is_closed() {
+            return Err(Unavailable::ShuttingDown.into());
+        }
+        let identity = Identity::of(&event, id, key);
+        let record = Record::new((self.clock)(), identity.id.into_bytes(), event.raw().clone());
+        Ok(Judged { identity, record, event })
+    }
+
+    async fn wait(
+        &self,
+        decided: oneshot::Receiver<Result<(), Unavailable>>,
+        deadline: Instant,
+    ) -> Result<(), Unavailable> {
+        match tokio::time::timeout_at(deadline, decided).await {
+            Err(_) => Err(Unavailable::Slow(self.timeout)),
+            Ok(decided) => decided.unwrap_or(Err(Unavailable::ShuttingDown)),
+        }
+    }
+
+    /// Commit events together. What happens then doesn't depend on anyone waiting for it.
+    fn append(&self, records: Vec<Record>, events: Vec<Event>) -> oneshot::Receiver<Result<(), Unavailable>> {
+        let (answer, decided) = oneshot::channel();
+        let shared = self.shared.clone();
+        let events: Vec<_> = records.iter().map(Record::key).zip(events).collect();
+        self.journal.append(Append::new(records, move |result| match result {
+            Ok(Commit { first_seq, .. }) => shared.commits.push(Decided { first_seq, events, answer }),
+            Err(error) => shared.refuse(&events, &error.into(), answer),
+        }));
+        decided
+    }
+
+    fn count(&self, result: &Result<Ack, IngestError>) {
+        match result {
             Ok(_) => {}
             Err(IngestError::Missing(_)) => self.counters().reject("missing_field"),
             Err(IngestError::KeyReused) => self.counters().reject("key_reused"),
             Err(IngestError::Unavailable(_)) => self.counters().reject("unavailable"),
         }
-        result
-    }
-
-    async fn decide(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {
-        let Submission { event, id } = submission;
-        self.require.check(&event)?;
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Unavailable::ShuttingDown.into());
-        }
-        let identity = Identity::of(&event, id, key);
-        let record = Record::new((self.clock)(), identity.id.into_bytes(), event.raw().clone());
-        let checksum = record.checksum;
-
-        let known = self.shared.window().claim(record.id, checksum, record.received_at);
-        let (first, decided) = match known {
-            Known::New => (None, self.append(record, event)),
-            Known::Pending { checksum: first, decided } => (Some(first), decided),
-            Known::Committed { checksum: first } => return self.duplicate(identity, first == checksum),
-        };
-        match tokio::time::timeout(self.timeout, decided).await {
-            Err(_) => Err(Unavailable::Slow(self.timeout).into()),
-            Ok(Err(_)) => Err(Unavailable::ShuttingDown.into()),
-            Ok(Ok(result)) => {
-                result?;
-                match first {
-                    None => Ok(self.ack(identity, AckStatus::Accepted)),
-                    Some(first) => self.duplicate(identity, first == checksum),
-                }
-            }
-        }
-    }
-
-    /// Commit the event. What happens then doesn't depend on anyone waiting for it.
-    fn append(&self, record: Record, event: Event) -> oneshot::Receiver<Result<(), Unavailable>> {
-        let (answer, decided) = oneshot::channel();
-        let shared = self.shared.clone();
-        let key = record.key();
-        self.journal.append(Append::new(vec![record], move |result| {
-            let result = result.map(|commit| commit.first_seq).map_err(Unavailable::from);
-            shared.commits.push(Decided { key, result, event, answer });
-        }));
-        decided
     }
 
     fn duplicate(&self, identity: Identity, same: bool) -> Result<Ack, IngestError> {
@@ -227,25 +293,39 @@ impl Shared {
         }
     }
 
-    /// A group is decided. First those who read events learn of it, then those who ask for an identity, and then those who wait for an answer.
+    /// A group is committed. First those who read events learn of it, then those who ask for an identity, and then those who wait for an answer.
     pub(crate) fn tell(&self) {
         let decided = self.commits.take();
-        let (mut events, mut answers) = (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
-        for Decided { key, result, event, answer } in decided {
-            let result = result.map(|seq| events.push(envelope(&key, seq, event)));
-            answers.push((key, result, answer));
+        let (mut envelopes, mut keys) = (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
+        let mut answers = Vec::with_capacity(decided.len());
+        for Decided { first_seq, events, answer } in decided {
+            for (seq, (key, event)) in (first_seq..).zip(events) {
+                envelopes.push(envelope(&key, seq, event));
+                keys.push(key);
+            }
+            answers.push(answer);
         }
-        self.counters.accepted.fetch_add(events.len() as u64, Ordering::Relaxed);
-        self.tail.extend(events);
+        self.counters.accepted.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        self.tail.extend(envelopes);
         let mut window = self.window();
-        for (key, result, _) in &answers {
-            window.decide(*key, result);
+        for key in keys {
+            window.decide(key, &Ok(()));
         }
         drop(window);
-        for (_, result, answer) in answers {
+        for answer in answers {
             // A producer that hung up gets its answer when it asks again.
-            let _ = answer.send(result);
+            let _ = answer.send(Ok(()));
         }
+    }
+
+    /// Events were not committed.
+    fn refuse(&self, events: &[(Key, Event)], error: &Unavailable, answer: Answer) {
+        let mut window = self.window();
+        for (key, _) in events {
+            window.decide(*key, &Err(error.clone()));
+        }
+        drop(window);
+        let _ = answer.send(Err(error.clone()));
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {

@@ -195,6 +195,11 @@ impl Pipeline {
         self.inner.ingest.ingest(event.into(), Some(key)).await
     }
 
+    /// Take events in, each judged by itself: those that are new are committed together, all or none. The results are in the order of the events.
+    pub async fn ingest_batch(&self, events: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
+        self.inner.ingest.ingest_batch(events).await
+    }
+
     /// Count an event that was refused before it came here.
     pub fn count_rejected(&self, reason: &'static str) {
         self.inner.ingest.counters().reject(reason);

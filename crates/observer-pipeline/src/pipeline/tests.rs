@@ -116,6 +116,67 @@ async fn two_at_the_same_moment_are_one_and_a_duplicate() {
     pipeline.shutdown(DEADLINE).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_judged_event_by_event_and_committed_at_once() {
+    let memory = Memory::default();
+    let sink = Scripted::new();
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    pipeline.ingest(event(1)).await.unwrap();
+    let incomplete = Submission::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
+    let batch = vec![event(1).into(), event(2).into(), incomplete, event(3).into(), event(2).into()];
+    let results = pipeline.ingest_batch(batch).await;
+    let statuses: Vec<_> = results.iter().map(|result| result.as_ref().ok().map(|ack| ack.status)).collect();
+    let (new, known) = (Some(AckStatus::Accepted), Some(AckStatus::Duplicate));
+    assert_eq!(statuses, [known, new, None, new, known]);
+    assert!(matches!(results[2], Err(IngestError::Missing(_))));
+    let counts = pipeline.status().ingest;
+    assert_eq!((counts.accepted, counts.duplicates, counts.rejected["missing_field"]), (3, 2, 1));
+    assert_eq!(sink.until_accepted(3).await, range(1..=3));
+    assert!(pipeline.ingest_batch(Vec::new()).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_the_journal_refuses_is_nowhere_and_may_come_again() {
+    let memory = Memory::default();
+    let gate = Arc::new(AtomicBool::new(false));
+    let sink = Scripted::new().answers({
+        let gate = gate.clone();
+        move |_| {
+            Some(if gate.load(Ordering::SeqCst) {
+                Ok(Receipt::accepted())
+            } else {
+                Err(SinkError::transient("closed"))
+            })
+        }
+    });
+    let pipeline = crate::Pipeline::builder()
+        .journal(options(&memory).max_size(64 * 1024))
+        .sink(sink.spec_with("archive", r#"{"required":true,"retry":{"max":"1s"}}"#))
+        .start()
+        .await
+        .unwrap();
+    let batch = |from: u64| (from..from + 50).map(|number| event(number).into()).collect::<Vec<Submission>>();
+    let mut from = 0;
+    let refused = loop {
+        let results = pipeline.ingest_batch(batch(from)).await;
+        if results.iter().any(Result::is_err) {
+            break results;
+        }
+        from += 50;
+    };
+    assert!(refused.iter().all(|result| matches!(result, Err(IngestError::Unavailable(_)))), "all or none");
+    let head = pipeline.status().journal.head;
+    assert_eq!(head, from);
+    gate.store(true, Ordering::SeqCst);
+    let mut tries = 0;
+    while pipeline.ingest_batch(batch(from)).await.iter().any(Result::is_err) {
+        tries += 1;
+        assert!(tries < 100, "service does not return");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(pipeline.status().journal.head, from + 50);
+}
+
 #[tokio::test]
 async fn a_producer_that_hangs_up_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
