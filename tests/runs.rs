@@ -81,6 +81,29 @@ async fn real_runs_are_archived_in_order_with_their_own_bytes_and_counted_once()
     assert_eq!(metrics["observer_duplicate_events_total"], runs.len() as f64);
 }
 
+#[tokio::test]
+async fn real_runs_arrive_in_one_batch_as_they_do_one_by_one() {
+    let runs = real_runs();
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    let batch = || {
+        let request = observer.client().post(format!("{}/v1/events", observer.url));
+        observer.send(request.header("content-type", "application/x-ndjson").body(runs.join("\n")))
+    };
+    for (accepted, duplicates) in [(runs.len(), 0), (0, runs.len())] {
+        let answer = batch().await;
+        let json = answer.json();
+        assert_eq!(
+            (answer.status, &json["accepted"], &json["duplicates"]),
+            (200, &accepted.into(), &duplicates.into())
+        );
+    }
+    assert_eq!(observer.post(runs[0].clone()).await.json()["status"], "duplicate");
+    observer.caught_up().await;
+    assert_eq!(observer.archive().iter().map(|line| event_of(line)).collect::<Vec<_>>(), runs);
+    check_metrics(&observer, &sums_of(&runs)).await;
+}
+
 async fn check_metrics(observer: &Observer, expected: &Sums) {
     let of = |ok: bool| {
         format!(

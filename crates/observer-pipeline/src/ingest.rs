@@ -166,20 +166,7 @@ impl Ingest {
     /// Each event is judged by itself; those that are new are committed together, all or none. The results are in the order of the events.
     pub(crate) async fn ingest_batch(&self, submissions: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
         let deadline = Instant::now() + self.timeout;
-        let judged: Vec<_> = submissions.into_iter().map(|submission| self.judge(submission, None)).collect();
-        let (mut records, mut events, mut items) = (Vec::new(), Vec::new(), Vec::with_capacity(judged.len()));
-        let mut window = self.shared.window();
-        for judged in judged {
-            items.push(judged.map(|Judged { identity, record, event }| {
-                let (checksum, known) = (record.checksum, window.claim(record.id, record.checksum, record.received_at));
-                if matches!(known, Known::New) {
-                    records.push(record);
-                    events.push(event);
-                }
-                (identity, checksum, known)
-            }));
-        }
-        drop(window);
+        let (records, events, items) = self.claim(submissions);
         let committed =
             if records.is_empty() { Ok(()) } else { self.wait(self.append(records, events), deadline).await };
         let mut results = Vec::with_capacity(items.len());
@@ -203,6 +190,28 @@ impl Ingest {
             results.push(result);
         }
         results
+    }
+
+    /// Judge events and look up the identities of all of them at once; those that are new are to be committed.
+    #[expect(clippy::type_complexity, reason = "three lists that are made together and used in one place")]
+    fn claim(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> (Vec<Record>, Vec<Event>, Vec<Result<(Identity, u32, Known), IngestError>>) {
+        let judged: Vec<_> = submissions.into_iter().map(|submission| self.judge(submission, None)).collect();
+        let (mut records, mut events) = (Vec::new(), Vec::new());
+        let mut window = self.shared.window();
+        let claim = |judged: Result<Judged, IngestError>| {
+            let Judged { identity, record, event } = judged?;
+            let (checksum, known) = (record.checksum, window.claim(record.id, record.checksum, record.received_at));
+            if matches!(known, Known::New) {
+                records.push(record);
+                events.push(event);
+            }
+            Ok((identity, checksum, known))
+        };
+        let items = judged.into_iter().map(claim).collect();
+        (records, events, items)
     }
 
     async fn decide(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {

@@ -11,6 +11,7 @@ use prometheus::Registry;
 
 use crate::body::BodyLimits;
 use crate::event::post_event;
+use crate::events::{BatchLimits, post_events};
 use crate::health::{livez, readyz};
 use crate::metrics::{Registration, get_metrics};
 use crate::options::ServerOptions;
@@ -24,6 +25,7 @@ pub(crate) struct Api {
     pub(crate) registry: Registry,
     pub(crate) requests: Requests,
     pub(crate) body_limits: BodyLimits,
+    pub(crate) batch_limits: BatchLimits,
     _registration: Registration,
 }
 
@@ -36,7 +38,12 @@ impl Api {
         let requests = Requests::new();
         let registration = Registration::new(&registry, pipeline.clone(), requests.clone())?;
         let body_limits = BodyLimits { max_bytes: options.max_body, timeout: options.body_timeout };
-        Ok(Arc::new(Self { pipeline, registry, requests, body_limits, _registration: registration }))
+        let batch_limits = BatchLimits {
+            body: BodyLimits { max_bytes: options.max_batch_body, timeout: options.body_timeout },
+            max_items: options.max_batch_events,
+            max_item_bytes: options.max_body,
+        };
+        Ok(Arc::new(Self { pipeline, registry, requests, body_limits, batch_limits, _registration: registration }))
     }
 }
 
@@ -54,6 +61,7 @@ pub fn router(options: &ServerOptions, pipeline: Pipeline, registry: Registry) -
 pub(crate) fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .route("/event", post(post_event))
+        .route("/v1/events", post(post_events))
         .route("/v1/sinks", get(get_sinks))
         .route("/metrics", get(get_metrics))
         .route("/livez", get(livez))
@@ -67,7 +75,7 @@ async fn not_found(State(api): State<Arc<Api>>) -> Problem {
     let _time = api.requests.time(Route::Other);
     Problem::new(
         StatusCode::NOT_FOUND,
-        "there is nothing at this path; there is POST /event, and GET /v1/sinks, /metrics, /livez and /readyz",
+        "there is nothing at this path; there is POST /event and /v1/events, and GET /v1/sinks, /metrics, /livez and /readyz",
     )
 }
 

@@ -41,6 +41,21 @@ impl BodyError {
     }
 }
 
+impl BodyError {
+    /// As it is said of a batch.
+    pub(crate) fn of_batch(self) -> Problem {
+        match self {
+            Self::TooLarge { max_bytes } => {
+                let detail = format!(
+                    "a batch may have {max_bytes} bytes, and this body has more; send fewer events at once, or raise `max_batch_body`"
+                );
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(self.reason()).closing()
+            }
+            error => error.into(),
+        }
+    }
+}
+
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         let status = match error {

@@ -66,7 +66,7 @@ fn answer(ack: &Ack) -> Response {
     response
 }
 
-fn no_event(api: &Api, error: &EventError) -> Problem {
+pub(crate) fn no_event(api: &Api, error: &EventError) -> Problem {
     let (status, reason) = if error.is_malformed() {
         (StatusCode::BAD_REQUEST, "malformed")
     } else {
@@ -77,7 +77,7 @@ fn no_event(api: &Api, error: &EventError) -> Problem {
 }
 
 /// The pipeline has counted it already.
-fn not_taken(error: &IngestError) -> Problem {
+pub(crate) fn not_taken(error: &IngestError) -> Problem {
     match error {
         IngestError::Missing(missing) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
             .reason("missing_field")

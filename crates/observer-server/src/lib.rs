@@ -6,6 +6,7 @@
 //! | | |
 //! |---|---|
 //! | `POST /event` | one event, or an envelope around one: 200 `{"id","status","durability"}`. `Idempotency-Key` names it |
+//! | `POST /v1/events` | lines or an array of events, also in gzip or zstd: 200, 207 with each bad item's index and reason, 422 if all are bad |
 //! | `GET /v1/sinks` | each sink: its state, position, backlog, and what became of its events |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /livez` | 200 while the process answers |
@@ -55,8 +56,10 @@ mod body;
 mod connections;
 mod crowd;
 mod event;
+mod events;
 mod exposition;
 mod health;
+mod inflate;
 mod key;
 mod linger;
 mod metrics;
@@ -65,6 +68,7 @@ mod problem;
 mod requests;
 mod server;
 mod sinks;
+mod split;
 #[cfg(test)]
 mod tests;
 

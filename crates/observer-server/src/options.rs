@@ -15,6 +15,10 @@ pub struct ServerOptions {
     pub listen: Vec<String>,
     /// How many bytes the body of `POST /event` may have.
     pub max_body: usize,
+    /// How many bytes the body of `POST /v1/events` may have, compressed as well as after decompression.
+    pub max_batch_body: usize,
+    /// How many events it may have.
+    pub max_batch_events: usize,
     /// How long the head of a request may take; and how long a connection may be idle between two requests.
     pub header_timeout: Duration,
     /// How long a body may take, from its first byte to its last.
@@ -24,11 +28,13 @@ pub struct ServerOptions {
 }
 
 impl Default for ServerOptions {
-    /// Port 3800 on both loopbacks, 1 MiB, 10 s, 10 s, 10,000.
+    /// Port 3800 on both loopbacks, events of 1 MiB, batches of 16 MiB and 10,000 events, 10 s, 10 s, 10,000 connections.
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:3800".into(), "[::1]:3800".into()],
             max_body: 1 << 20,
+            max_batch_body: 16 << 20,
+            max_batch_events: 10_000,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
             max_connections: 10_000,

@@ -21,7 +21,21 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     reason: Option<&'static str>,
     field: Option<&'static str>,
+    items: Vec<BadItem>,
     connection: Connection,
+}
+
+/// One bad item of several.
+#[derive(Debug, Serialize)]
+pub(crate) struct BadItem {
+    /// From 0, among the items of the request.
+    index: usize,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    detail: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
 }
 
 /// What becomes of the connection.
@@ -42,15 +56,40 @@ struct Body<'a> {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [BadItem],
+}
+
+impl BadItem {
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), reason: None, field: None, connection: Connection::Keep }
+        Self {
+            status,
+            detail: detail.into(),
+            reason: None,
+            field: None,
+            items: Vec::new(),
+            connection: Connection::Keep,
+        }
     }
 
     pub(crate) fn reason(self, reason: &'static str) -> Self {
         Self { reason: Some(reason), ..self }
+    }
+
+    /// What is wrong with each item.
+    pub(crate) fn items(self, items: Vec<BadItem>) -> Self {
+        Self { items, ..self }
+    }
+
+    /// The same, said of one item of several.
+    pub(crate) fn of_item(self, index: usize) -> BadItem {
+        BadItem { index, status: self.status.as_u16(), reason: self.reason, detail: self.detail, field: self.field }
     }
 
     pub(crate) fn field(self, field: Option<&'static str>) -> Self {
@@ -62,6 +101,11 @@ impl Problem {
         Self { connection: Connection::Close, ..self }
     }
 
+    /// The word that the refused event is counted under.
+    pub(crate) fn counted_as(&self) -> &'static str {
+        self.reason.unwrap_or("malformed")
+    }
+
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let body = Body {
             r#type: "about:blank",
@@ -70,6 +114,7 @@ impl Problem {
             detail: &self.detail,
             reason: self.reason,
             field: self.field,
+            errors: &self.items,
         };
         serde_json::to_vec(&body).expect("strings and numbers are JSON")
     }

@@ -13,6 +13,7 @@ const BUCKETS: [f64; 16] =
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Route {
     Event,
+    Events,
     Sinks,
     Metrics,
     Livez,
@@ -21,7 +22,7 @@ pub(crate) enum Route {
 }
 
 /// The values of the label, in the order of [`Route`].
-const ROUTES: [&str; 6] = ["/event", "/v1/sinks", "/metrics", "/livez", "/readyz", "other"];
+const ROUTES: [&str; 7] = ["/event", "/v1/events", "/v1/sinks", "/metrics", "/livez", "/readyz", "other"];
 
 /// What the server counts itself. Clones count together.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! Over real sockets, with a pipeline in memory.
 
+mod batches;
 mod client;
 mod connections;
 mod events;

@@ -108,6 +108,8 @@ fn server(config: &Config) -> ServerOptions {
     ServerOptions {
         listen: server.listen.iter().map(ToString::to_string).collect(),
         max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
+        max_batch_body: usize::try_from(server.max_batch_body).unwrap_or(usize::MAX),
+        max_batch_events: server.max_batch_events.get(),
         header_timeout: server.header_timeout,
         body_timeout: server.body_timeout,
         ..ServerOptions::default()

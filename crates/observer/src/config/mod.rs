@@ -6,6 +6,8 @@
 //! [server]
 //! listen = ["127.0.0.1:3800", "[::1]:3800"]    # one address, or several
 //! max_body = "1MiB"
+//! max_batch_body = "16MiB"        # compressed as well as after decompression
+//! max_batch_events = 10_000
 //! body_timeout = "10s"            # a body has to arrive within
 //! header_timeout = "10s"
 //! ingest_timeout = "2500ms"       # how long a producer waits for the journal before it gets 503

@@ -18,6 +18,11 @@ pub struct ServerConfig {
     /// The largest body of one event, in bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_body: u64,
+    /// The largest body of a batch, in bytes, compressed as well as after decompression.
+    #[serde(deserialize_with = "units::size")]
+    pub max_batch_body: u64,
+    /// The most events in a batch.
+    pub max_batch_events: std::num::NonZeroUsize,
     /// How long a body may take to arrive.
     #[serde(deserialize_with = "units::duration")]
     pub body_timeout: Duration,
@@ -37,6 +42,8 @@ impl Default for ServerConfig {
         Self {
             listen: vec![([127, 0, 0, 1], 3800).into(), ([0, 0, 0, 0, 0, 0, 0, 1], 3800).into()],
             max_body: 1 << 20,
+            max_batch_body: 16 << 20,
+            max_batch_events: std::num::NonZeroUsize::new(10_000).expect("it is not zero"),
             body_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             ingest_timeout: Duration::from_millis(2500),

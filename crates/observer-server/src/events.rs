@@ -1,0 +1,179 @@
+//! `POST /v1/events`: many events at once.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use observer_core::{EventError, Submission};
+use observer_pipeline::{AckStatus, Durability, IngestError};
+use serde::Serialize;
+
+use crate::api::Api;
+use crate::body::{BodyLimits, collect};
+use crate::event::{no_event, not_taken};
+use crate::inflate::{ACCEPTED, Encoding, InflateError};
+use crate::key::idempotency_key;
+use crate::problem::{BadItem, Problem};
+use crate::requests::Route;
+use crate::split::{check_type, split};
+
+/// What a batch may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchLimits {
+    /// Of the whole batch, compressed as well as after decompression.
+    pub(crate) body: BodyLimits,
+    pub(crate) max_items: usize,
+    /// Of one event.
+    pub(crate) max_item_bytes: usize,
+}
+
+/// What became of a batch.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    accepted: usize,
+    duplicates: usize,
+    rejected: usize,
+    durability: &'static str,
+    errors: Vec<BadItem>,
+}
+
+type Parsed = Vec<Result<Submission, Refused>>;
+
+/// Why an item is no event.
+enum Refused {
+    TooLarge(usize),
+    NoEvent(EventError),
+}
+
+/// Take lines or an array of events in. Each is judged by itself; those that are good are stored together, all or none.
+pub(crate) async fn post_events(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let _time = api.requests.time(Route::Events);
+    match take(&api, request).await {
+        Ok(response) => response,
+        Err(problem) => {
+            let mut response = problem.into_response();
+            if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                response.headers_mut().insert(ACCEPTED.0, HeaderValue::from_static(ACCEPTED.1));
+            }
+            response
+        }
+    }
+}
+
+async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let limits = api.batch_limits;
+    let encoding = check_head(&head.headers).inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
+    let body = collect(body, limits.body).await.map_err(|error| {
+        api.pipeline.count_rejected(error.reason());
+        error.of_batch()
+    })?;
+    let parsed = tokio::task::spawn_blocking(move || parse(body, encoding, limits)).await;
+    let parsed = parsed.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the batch could not be read"))?;
+    let parsed = parsed.inspect_err(|problem| api.pipeline.count_rejected(problem.counted_as()))?;
+
+    let (mut submissions, mut places, mut errors) = (Vec::with_capacity(parsed.len()), Vec::new(), Vec::new());
+    for (index, item) in parsed.into_iter().enumerate() {
+        match item {
+            Ok(submission) => {
+                submissions.push(submission);
+                places.push(index);
+            }
+            Err(refused) => errors.push(refused.into_problem(api).of_item(index)),
+        }
+    }
+    let mut outcome = Outcome { accepted: 0, duplicates: 0, rejected: 0, durability: "fsync", errors };
+    for (index, result) in places.into_iter().zip(api.pipeline.ingest_batch(submissions).await) {
+        match result {
+            Ok(ack) => {
+                match ack.status {
+                    AckStatus::Accepted => outcome.accepted += 1,
+                    AckStatus::Duplicate => outcome.duplicates += 1,
+                }
+                outcome.durability = match ack.durability {
+                    Durability::Fsync => "fsync",
+                    Durability::Write => "write",
+                };
+            }
+            // What is new is stored together or not at all, so the whole batch is to come again.
+            Err(error @ IngestError::Unavailable(_)) => return Err(not_taken(&error)),
+            Err(error) => outcome.errors.push(not_taken(&error).of_item(index)),
+        }
+    }
+    Ok(answer(outcome))
+}
+
+fn check_head(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    if idempotency_key(headers)?.is_some() {
+        let detail = "the header Idempotency-Key names one event, and this is a batch; give each event an `id` instead";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed"));
+    }
+    check_type(headers)?;
+    Encoding::of(headers)
+}
+
+fn parse(body: Bytes, encoding: Encoding, limits: BatchLimits) -> Result<Parsed, Problem> {
+    let max_bytes = limits.body.max_bytes;
+    let body = encoding.decode(body, max_bytes).map_err(|error| match error {
+        InflateError::TooLarge => {
+            let detail = format!(
+                "a batch may have {max_bytes} bytes, and this one has more after decompression; send fewer events at once, or raise `max_batch_body`"
+            );
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason("too_large")
+        }
+        InflateError::Corrupt(error) => {
+            let detail = format!("the body is not what its Content-Encoding says: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed")
+        }
+    })?;
+    let items = split(&body, limits.max_items)?;
+    if items.len() > limits.max_items {
+        let detail = format!(
+            "a batch may have {} events, and this one has more; send fewer at once, or raise `max_batch_events`",
+            limits.max_items
+        );
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason("too_large"));
+    }
+    let parse = |item: Bytes| {
+        if item.len() > limits.max_item_bytes {
+            return Err(Refused::TooLarge(limits.max_item_bytes));
+        }
+        Submission::parse(item).map_err(Refused::NoEvent)
+    };
+    Ok(items.into_iter().map(parse).collect())
+}
+
+impl Refused {
+    fn into_problem(self, api: &Api) -> Problem {
+        match self {
+            Self::NoEvent(error) => no_event(api, &error),
+            Self::TooLarge(max_bytes) => {
+                api.pipeline.count_rejected("too_large");
+                let detail = format!("an event may have {max_bytes} bytes, and this one has more");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason("too_large")
+            }
+        }
+    }
+}
+
+fn answer(mut outcome: Outcome) -> Response {
+    outcome.errors.sort_by_key(BadItem::index);
+    outcome.rejected = outcome.errors.len();
+    let status = match (outcome.accepted + outcome.duplicates, outcome.rejected) {
+        (_, 0) => StatusCode::OK,
+        (0, _) => {
+            let detail =
+                format!("none of the {} items is an event that can be taken; `errors` says why", outcome.rejected);
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).reason("invalid");
+            return problem.items(outcome.errors).into_response();
+        }
+        _ => StatusCode::MULTI_STATUS,
+    };
+    let mut response = Response::new(serde_json::to_vec(&outcome).expect("strings and numbers are JSON").into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

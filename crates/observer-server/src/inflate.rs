@@ -1,0 +1,105 @@
+//! Bodies that come compressed.
+
+use std::io::{self, Read};
+
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use bytes::Bytes;
+
+use crate::problem::Problem;
+
+/// What is said to someone who sends another encoding (RFC 9110, section 12.5.3).
+pub(crate) const ACCEPTED: (HeaderName, &str) = (ACCEPT_ENCODING, "gzip, zstd");
+
+/// How a body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut values = headers.get_all(CONTENT_ENCODING).iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => return Ok(Self::Identity),
+            (Some(value), None) => value.to_str().unwrap_or_default(),
+            (Some(_), Some(_)) => "several encodings",
+        };
+        match value.trim().to_ascii_lowercase().as_str() {
+            "identity" | "" => Ok(Self::Identity),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            _ => {
+                let detail = format!("a body can be compressed with gzip or zstd, and not with {value:?}");
+                Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason("malformed"))
+            }
+        }
+    }
+
+    /// The bytes that were compressed; no more of them are made than the limit and one.
+    pub(crate) fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, InflateError> {
+        let limit = max_bytes as u64 + 1;
+        let mut plain = Vec::new();
+        let read = match self {
+            Self::Identity => return Ok(body),
+            Self::Gzip => flate2::read::MultiGzDecoder::new(&*body).take(limit).read_to_end(&mut plain),
+            Self::Zstd => zstd::Decoder::with_buffer(&*body).and_then(|mut decoder| {
+                // What a frame may ask for as its window, so that a small body can't take much memory (RFC 8878, section 3.1.1.1.2: 8 MiB).
+                decoder.window_log_max(23)?;
+                decoder.take(limit).read_to_end(&mut plain)
+            }),
+        };
+        read.map_err(InflateError::Corrupt)?;
+        if plain.len() > max_bytes { Err(InflateError::TooLarge) } else { Ok(plain.into()) }
+    }
+}
+
+/// Why a compressed body can't be read.
+#[derive(Debug)]
+pub(crate) enum InflateError {
+    Corrupt(io::Error),
+    TooLarge,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(plain: &[u8]) -> Bytes {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap().into()
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back() {
+        assert_eq!(Encoding::Gzip.decode(gzip(b"plain"), 5).unwrap(), "plain");
+        assert_eq!(Encoding::Zstd.decode(zstd::encode_all(&b"plain"[..], 3).unwrap().into(), 5).unwrap(), "plain");
+        assert_eq!(Encoding::Identity.decode("plain".into(), 0).unwrap(), "plain");
+    }
+
+    #[test]
+    fn a_bomb_is_noticed_at_the_limit() {
+        let zeros = vec![0; 64 << 20];
+        let (small, limit) = (1 << 20, 1 << 20);
+        let bomb = gzip(&zeros);
+        assert!(bomb.len() < small);
+        assert!(matches!(Encoding::Gzip.decode(bomb, limit), Err(InflateError::TooLarge)));
+        let bomb: Bytes = zstd::encode_all(&*zeros, 3).unwrap().into();
+        assert!(bomb.len() < small);
+        assert!(matches!(Encoding::Zstd.decode(bomb, limit), Err(InflateError::TooLarge)));
+    }
+
+    #[test]
+    fn what_is_not_compressed_is_corrupt() {
+        for encoding in [Encoding::Gzip, Encoding::Zstd] {
+            assert!(matches!(encoding.decode("{}".into(), 100), Err(InflateError::Corrupt(_))), "{encoding:?}");
+        }
+        let cut = gzip(b"plain text, and then more of it");
+        assert!(matches!(Encoding::Gzip.decode(cut.slice(..cut.len() - 3), 100), Err(InflateError::Corrupt(_))));
+    }
+}

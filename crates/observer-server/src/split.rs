@@ -1,0 +1,86 @@
+//! A body of many events, item by item: lines of JSON, or one array.
+
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::problem::Problem;
+
+/// Whether a body says that it is JSON. What it is in particular shows in its first byte.
+pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let text = value.to_str().unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if matches!(
+        essence.as_str(),
+        "application/json"
+            | "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonl"
+    ) {
+        return Ok(());
+    }
+    let detail =
+        format!("the body has to be `application/x-ndjson` or `application/json`, and says that it is {text:?}");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason("malformed"))
+}
+
+/// The items, each in an allocation of its own: an event must not keep the whole body in memory.
+///
+/// Of lines, the blank ones are passed over and not counted. At most `max_items` are made, and one more to show that there were too many.
+pub(crate) fn split(body: &Bytes, max_items: usize) -> Result<Vec<Bytes>, Problem> {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    match body.iter().find(|byte| !blank(byte)) {
+        None => Err(malformed("the body is empty; send events as lines of JSON, or as an array")),
+        Some(b'[') => {
+            let text = simdutf8::compat::from_utf8(body).map_err(|error| {
+                malformed(format!("not UTF-8: the byte at offset {} is not part of a character", error.valid_up_to()))
+            })?;
+            let items: Vec<&RawValue> = serde_json::from_str(text)
+                .map_err(|error| malformed(format!("the array of events is not valid JSON: {error}")))?;
+            Ok(items.iter().take(max_items + 1).map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect())
+        }
+        Some(_) => {
+            let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.iter().all(blank));
+            Ok(lines.take(max_items + 1).map(Bytes::copy_from_slice).collect())
+        }
+    }
+}
+
+fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &str, expected: &[&str]) {
+        assert_eq!(split(&Bytes::copy_from_slice(body.as_bytes()), 10).unwrap(), expected);
+    }
+
+    #[test]
+    fn lines_and_arrays_are_the_same_items() {
+        check("{\"a\":1}\n\n  \r\n{\"b\":2}\r\n", &["{\"a\":1}", "{\"b\":2}\r"]);
+        check("{\"a\":1}", &["{\"a\":1}"]);
+        check(" [ {\"a\":1} , {\"b\":[1,2]} ]\n", &["{\"a\":1}", "{\"b\":[1,2]}"]);
+        check("[]", &[]);
+        check("not json\n{}", &["not json", "{}"]);
+    }
+
+    #[test]
+    fn no_more_items_are_made_than_the_limit_and_one() {
+        let body = Bytes::from("{}\n".repeat(1000));
+        assert_eq!(split(&body, 10).unwrap().len(), 11);
+    }
+
+    #[test]
+    fn an_array_that_is_none_is_told() {
+        for body in ["", " \n ", "[{}", "[\"\u{0}\"]"] {
+            assert!(split(&Bytes::copy_from_slice(body.as_bytes()), 10).is_err(), "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::client::{Answer, Client};
+use super::setup::{EVENT, event, options, plain, serve};
+use crate::ServerOptions;
+use observer_pipeline::Pipeline;
+
+async fn batch(client: &mut Client, headers: &str, body: &[u8]) -> Answer {
+    let head = format!("POST /v1/events HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    client.say([head.as_bytes(), body].concat()).await;
+    client.answer().await
+}
+
+fn value(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+/// Events of these cycles, one a line.
+fn cycles(numbers: std::ops::Range<u32>) -> String {
+    numbers
+        .map(|n| format!("{{\"source\":\"job\",\"cycle_id\":\"{n}\",\"event_kind\":\"ok\",\"ok\":true}}\n"))
+        .collect()
+}
+
+#[tokio::test]
+async fn lines_and_arrays_are_taken_and_known_when_they_come_again() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    let lines = cycles(0..3);
+    let first = batch(&mut client, "content-type: application/x-ndjson\r\n", lines.as_bytes()).await;
+    let expected = json!({"accepted": 3, "duplicates": 0, "rejected": 0, "durability": "fsync", "errors": []});
+    assert_eq!((first.status, value(&first)), (200, expected));
+    let array = format!("[{}]", cycles(0..4).trim_end().replace('\n', ","));
+    let second = batch(&mut client, "content-type: application/json; charset=utf-8\r\n", array.as_bytes()).await;
+    assert_eq!(
+        (second.status, &value(&second)["accepted"], &value(&second)["duplicates"]),
+        (200, &json!(1), &json!(3))
+    );
+    assert_eq!(server.pipeline.status().journal.head, 4);
+}
+
+#[tokio::test]
+async fn a_batch_may_be_compressed() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(cycles(0..100).as_bytes()).unwrap();
+    let answer = batch(&mut client, "content-encoding: gzip\r\n", &gzip.finish().unwrap()).await;
+    assert_eq!((answer.status, &value(&answer)["accepted"]), (200, &json!(100)));
+    let zstd = zstd::encode_all(cycles(0..200).as_bytes(), 3).unwrap();
+    let answer = batch(&mut client, "content-encoding: zstd\r\n", &zstd).await;
+    assert_eq!((&value(&answer)["accepted"], &value(&answer)["duplicates"]), (&json!(100), &json!(100)));
+}
+
+#[tokio::test]
+async fn bad_items_are_named_and_the_good_ones_stored() {
+    let server = plain().await;
+    let mut client = server.client().await;
+    let lines = format!(
+        "{}\n\nnot json\n{{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":1}}\n{{\"source\":\"bot\",\"event_kind\":\"ok\",\"ok\":true}}\n{}\n",
+        event("a"),
+        event("b")
+    );
+    let answer = batch(&mut client, "", lines.as_bytes()).await;
+    assert_eq!(answer.status, 207);
+    insta::assert_snapshot!(answer.body, @r#"{"accepted":2,"duplicates":0,"rejected":3,"durability":"fsync","errors":[{"index":1,"status":400,"reason":"malformed","detail":"not valid JSON at line 1, column 2: expected ident"},{"index":2,"status":422,"reason":"invalid","detail":"the field `ok` must be true or false, and this is a number","field":"ok"},{"index":3,"status":422,"reason":"missing_field","detail":"missing `cycle_id` and `sig_hash`, which are required of source \"bot\"","field":"cycle_id"}]}"#);
+    assert_eq!(server.pipeline.status().journal.head, 2);
+
+    let answer = batch(&mut client, "", b"{}\n[]\n").await;
+    let body = value(&answer);
+    assert_eq!((answer.status, body["errors"].as_array().unwrap().len()), (422, 2));
+    assert_eq!(body["detail"], "none of the 2 items is an event that can be taken; `errors` says why");
+    let rejected = server.pipeline.status().ingest.rejected;
+    assert_eq!((rejected["malformed"], rejected["invalid"], rejected["missing_field"]), (1, 3, 1));
+}
+
+#[tokio::test]
+async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_taken() {
+    let server = plain().await;
+    for (headers, body, status, detail) in [
+        ("", &b""[..], 400, "the body is empty; send events as lines of JSON, or as an array"),
+        ("", b"[{},", 400, "the array of events is not valid JSON: EOF while parsing a value at line 1 column 4"),
+        ("", b"[\"\xff\"]", 400, "not UTF-8: the byte at offset 2 is not part of a character"),
+        (
+            "content-type: text/plain\r\n",
+            b"{}",
+            415,
+            "the body has to be `application/x-ndjson` or `application/json`, and says that it is \"text/plain\"",
+        ),
+        ("content-encoding: br\r\n", b"{}", 415, "a body can be compressed with gzip or zstd, and not with \"br\""),
+        (
+            "idempotency-key: k\r\n",
+            b"{}",
+            400,
+            "the header Idempotency-Key names one event, and this is a batch; give each event an `id` instead",
+        ),
+    ] {
+        let mut client = server.client().await;
+        let answer = batch(&mut client, headers, body).await;
+        assert_eq!((answer.status, value(&answer)["detail"].as_str().unwrap()), (status, detail));
+    }
+    let mut client = server.client().await;
+    let answer = batch(&mut client, "content-encoding: gzip\r\n", b"{}").await;
+    assert!(answer.status == 400 && answer.body.contains("not what its Content-Encoding says"), "{}", answer.body);
+    assert_eq!(batch(&mut client, "", EVENT.as_bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn limits_of_a_batch_are_told_with_their_values() {
+    let limited = ServerOptions { max_batch_body: 10_000, max_batch_events: 100, max_body: 200, ..options() };
+    let server = serve(limited, Pipeline::builder().start().await.unwrap()).await;
+    let large = batch(&mut server.client().await, "", cycles(0..1000).as_bytes()).await;
+    assert!(large.status == 413 && large.body.contains("10000 bytes"), "{}", large.body);
+    let many = batch(&mut server.client().await, "", cycles(0..101).as_bytes()).await;
+    assert!(many.status == 413 && many.body.contains("100 events"), "{}", many.body);
+    let bomb = zstd::encode_all(&*vec![b' '; 8 << 20], 3).unwrap();
+    let bomb = batch(&mut server.client().await, "content-encoding: zstd\r\n", &bomb).await;
+    assert!(
+        bomb.status == 413 && bomb.body.contains("10000 bytes") && bomb.body.contains("decompression"),
+        "{}",
+        bomb.body
+    );
+    let one = format!(
+        "{EVENT}\n{{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true,\"extra\":{{\"x\":\"{}\"}}}}\n",
+        "x".repeat(300)
+    );
+    let one = batch(&mut server.client().await, "", one.as_bytes()).await;
+    assert!(one.status == 207 && one.body.contains("an event may have 200 bytes"), "{}", one.body);
+}
+
+#[tokio::test]
+async fn a_batch_after_the_end_is_to_come_again() {
+    let server = plain().await;
+    server.pipeline.shutdown(Duration::ZERO).await;
+    let answer = batch(&mut server.client().await, "", cycles(0..2).as_bytes()).await;
+    assert_eq!((answer.status, answer.body.contains("shutting down")), (503, true));
+}
