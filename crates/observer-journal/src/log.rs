@@ -16,6 +16,8 @@ use crate::{Append, Commit, Key};
 const MAX_RECORDS: usize = 256 * 1024;
 /// How many zeros are written ahead of the blocks. A sync within them has no new length of the file to write, which takes a third off its time.
 const AHEAD: usize = 2 << 20;
+/// Zeros are written ahead of blocks up to this size.
+const SMALL_BLOCK: usize = 64 << 10;
 /// How long a fresh segment is not tried after a failed sync, in microseconds: at first, and at most.
 const PAUSE: (u64, u64) = (100_000, 30_000_000);
 
@@ -117,7 +119,10 @@ impl Log {
         match self.shared.options.durability {
             Durability::Write => active.unsynced = true,
             Durability::Fsync => {
-                active.fill_ahead(active.end + block.len() as u64, self.shared.options.segment_limit());
+                // Large blocks outweigh that, and would only be written twice.
+                if block.len() < SMALL_BLOCK {
+                    active.fill_ahead(active.end + block.len() as u64, self.shared.options.segment_limit());
+                }
                 let begun = Instant::now();
                 let synced = active.file.sync();
                 self.shared.syncs.record(begun.elapsed());
