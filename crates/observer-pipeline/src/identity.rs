@@ -84,6 +84,21 @@ mod tests {
         Identity::of(&Event::parse(json.to_owned()).unwrap(), None, None)
     }
 
+    /// Made by another program, in another language: what a client checks itself against.
+    #[test]
+    fn the_golden_vectors_hold() {
+        let text = include_str!("../../../tests/fixtures/identity-vectors.json");
+        let fixture: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(fixture["namespace"], NAMESPACE.to_string());
+        let vectors = fixture["vectors"].as_array().unwrap();
+        assert!(vectors.len() > 10);
+        for vector in vectors {
+            let sent = observer_core::Submission::parse(vector["event"].as_str().unwrap().to_owned()).unwrap();
+            let identity = Identity::of(&sent.event, sent.id, vector["idempotency_key"].as_str());
+            assert_eq!(vector["id"], identity.id.to_string(), "{}", vector["what"]);
+        }
+    }
+
     #[test]
     fn the_cycle_and_its_outcome_are_an_identity() {
         let base = of(r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true}"#);
