@@ -1,7 +1,7 @@
 //! Batches of events over HTTP: how many a second are acknowledged, and how many reach the archive and the metrics.
 //! `cargo bench -p observer --bench batches`
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -107,7 +107,7 @@ fn help_has_examples_and_exit_codes() {
 
     Options:
           --url <URL>             The observer [env: LH_OBSERVER_URL] [default: http://localhost:3800]
-          --retry-for <DURATION>  How long one event is tried again while it can't be taken [default:
+          --retry-for <DURATION>  How long events are tried again while they can't be taken [default:
                                   30s]
           --json                  Print the summary as JSON
       -h, --help                  Print help
@@ -138,9 +138,10 @@ fn help_has_examples_and_exit_codes() {
       observer emit events.ndjson more.ndjson
       jq -c '.[]' events.json | observer emit --json
 
-    Events go one after the other, in order. While the observer can't be reached or has no room
-    (429, 502, 503, 504), the same event is tried again; a repeat is harmless, since an event is
-    known by its identity. A line that is refused is told with its place, and the next one follows.
+    Events go in order, and those of files and standard input in batches: up to 500 lines or 1 MiB, or
+    what is there when no more comes. While the observer can't be reached or has no room (429, 502,
+    503, 504), the same events are tried again; a repeat is harmless, since an event is known by its
+    identity. A line that is refused is told with its place, and the others are stored.
 
     Exit codes:
       0  every event is stored

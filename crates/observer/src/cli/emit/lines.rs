@@ -1,5 +1,7 @@
 //! Lines of a stream, one at a time, in bounded memory.
 
+use std::mem;
+
 use bytes::Bytes;
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt};
 
@@ -23,16 +25,19 @@ pub(super) struct Lines {
     longest: usize,
     number: usize,
     bytes_read: u64,
+    /// The line that has begun: as much of it as is kept, and how long it is so far.
+    begun: (Vec<u8>, usize),
 }
 
 impl Lines {
     pub(super) fn new(reader: Box<dyn AsyncBufRead + Unpin>) -> Self {
-        Self { reader, longest: MAX_LINE, number: 0, bytes_read: 0 }
+        Self { reader, longest: MAX_LINE, number: 0, bytes_read: 0, begun: (Vec::new(), 0) }
     }
 
-    /// The next line, with its number from 1.
+    /// The next line, with its number from 1. Nothing is lost if the future is dropped.
     pub(super) async fn next(&mut self) -> io::Result<Option<(usize, Line)>> {
-        let (mut line, mut length, mut ended) = (Vec::new(), 0, false);
+        let (line, length) = &mut self.begun;
+        let mut ended = false;
         while !ended {
             let chunk = self.reader.fill_buf().await?;
             if chunk.is_empty() {
@@ -40,15 +45,16 @@ impl Lines {
             }
             let feed = chunk.iter().position(|byte| *byte == b'\n');
             let taken = feed.map_or(chunk.len(), |at| at + 1);
-            length += taken;
-            if length <= self.longest {
+            *length += taken;
+            if *length <= self.longest {
                 line.extend_from_slice(&chunk[..taken]);
             } else {
-                line = Vec::new();
+                *line = Vec::new();
             }
             ended = feed.is_some();
             self.reader.consume(taken);
         }
+        let (line, length) = mem::take(&mut self.begun);
         if length == 0 {
             return Ok(None);
         }

@@ -1,17 +1,15 @@
-//! One event over HTTP, again and again until it is answered.
+//! Events over HTTP, again and again until there is an answer.
 
 use std::error::Error;
 use std::time::Duration;
 
-use bytes::Bytes;
 use humantime::format_duration;
-use observer_core::{Submission, Uuid};
-use observer_pipeline::identity::{Identity, Origin};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect};
 use serde::Deserialize;
 use tokio::time::{self, Instant};
 
+use super::batch::{Item, ndjson};
 use super::screen::Screen;
 
 /// For one attempt, from connecting to the end of the answer.
@@ -23,8 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause that is of our own choice.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The most of an answer that is read, in bytes. An observer's are far shorter.
-const MAX_ANSWER: usize = 1 << 16;
+/// The most of an answer that is read, in bytes. An observer's are shorter, even with a reason for each event of a batch.
+const MAX_ANSWER: usize = 1 << 20;
 
 /// The most of an answer's text that is shown, in characters.
 const MAX_DETAIL: usize = 300;
@@ -34,7 +32,24 @@ const MAX_DETAIL: usize = 300;
 pub(super) enum Answer {
     Accepted,
     Duplicate,
-    Refused { status: u16, detail: String },
+    Refused(Refusal),
+}
+
+/// What the observer said about a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BatchAnswer {
+    /// About each event: those that are refused, by their position from 0, and how many are stored.
+    Told { accepted: u64, duplicate: u64, refused: Vec<(usize, Refusal)> },
+    /// About the batch as a whole; nothing is stored.
+    Refused(Refusal),
+    /// It doesn't know what a batch is.
+    Unknown,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) detail: String,
 }
 
 /// Why no event can be sent.
@@ -53,11 +68,14 @@ pub(super) enum SendError {
 /// A connection to one observer.
 pub(super) struct Sender {
     http: Client,
+    /// For one event.
     url: Url,
+    /// For a batch.
+    batch_url: Url,
     retry_for: Duration,
 }
 
-/// Where events go, given the observer's address.
+/// Where an event goes, given the observer's address.
 pub(super) fn endpoint(base: &str) -> Result<Url, String> {
     let url: Url = format!("{}/event", base.trim_end_matches('/')).parse().map_err(|error| format!("{error}"))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
@@ -76,19 +94,65 @@ impl Sender {
             .redirect(redirect::Policy::none());
         let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let http = if is_local { http.no_proxy() } else { http };
-        Ok(Self { http: http.build()?, url, retry_for })
+        let batch_url = url.join("v1/events").expect("a path can follow the address of a host");
+        Ok(Self { http: http.build()?, url, batch_url, retry_for })
     }
 
     /// Send one event, again while it can't be taken.
     ///
     /// `place` is what to call it where the person should know that it takes longer.
-    pub(super) async fn send(&self, event: Bytes, place: &str, screen: &mut impl Screen) -> Result<Answer, SendError> {
-        let key = (!has_identity(&event)).then(Uuid::now_v7);
+    pub(super) async fn send(&self, item: &Item, place: &str, screen: &mut impl Screen) -> Result<Answer, SendError> {
+        let request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/json");
+        let request = match item.id {
+            Some(id) => request.header("idempotency-key", id.to_string()),
+            None => request,
+        };
+        let (status, body) = self.answered(&self.url, request.body(item.event.clone()), place, screen).await?;
+        if status == StatusCode::OK {
+            match serde_json::from_slice(&body) {
+                Ok(Stored { status: Outcome::Accepted }) => return Ok(Answer::Accepted),
+                Ok(Stored { status: Outcome::Duplicate }) => return Ok(Answer::Duplicate),
+                Err(_) => {}
+            }
+        }
+        refusal(&self.url, status, &body).map(Answer::Refused)
+    }
+
+    /// Send a batch, again while it can't be taken; `place` as for one event.
+    pub(super) async fn send_batch(
+        &self,
+        items: &[Item],
+        place: &str,
+        screen: &mut impl Screen,
+    ) -> Result<BatchAnswer, SendError> {
+        let request = self.http.post(self.batch_url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
+        let (status, body) = self.answered(&self.batch_url, request.body(ndjson(items)), place, screen).await?;
+        match status.as_u16() {
+            404 | 405 => return Ok(BatchAnswer::Unknown),
+            200 | 207 | 422 => {
+                if let Some(told) = serde_json::from_slice(&body).ok().and_then(|told: Told| told.about(items.len())) {
+                    return Ok(told);
+                }
+            }
+            _ => {}
+        }
+        refusal(&self.batch_url, status, &body).map(BatchAnswer::Refused)
+    }
+
+    /// The answer to a request that is repeated while none or no lasting one comes.
+    async fn answered(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+        place: &str,
+        screen: &mut impl Screen,
+    ) -> Result<(StatusCode, Vec<u8>), SendError> {
         let mut first_failure = None;
         let mut pause = FIRST_PAUSE;
         loop {
-            let (failed, retry_after) = match self.attempt(&event, key).await? {
-                Attempt::Answered(answer) => return Ok(answer),
+            let request = request.try_clone().expect("the body is in memory");
+            let (failed, retry_after) = match attempt(request).await {
+                Attempt::Answered(status, body) => return Ok((status, body)),
                 Attempt::Failed(failed, retry_after) => (failed, retry_after),
             };
             if first_failure.is_none() && !self.retry_for.is_zero() {
@@ -96,57 +160,50 @@ impl Sender {
             }
             let left = self.retry_for.saturating_sub(first_failure.get_or_insert_with(Instant::now).elapsed());
             if left.is_zero() {
-                return Err(failed.given_up(&self.url, self.retry_for));
+                return Err(failed.given_up(url, self.retry_for));
             }
             time::sleep(retry_after.unwrap_or(pause).max(FIRST_PAUSE).min(left)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
 
-    async fn attempt(&self, event: &Bytes, key: Option<Uuid>) -> Result<Attempt, SendError> {
-        let mut request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(event.clone());
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key.to_string());
+async fn attempt(request: RequestBuilder) -> Attempt {
+    let mut answer = match request.send().await {
+        Ok(answer) => answer,
+        Err(error) => return Attempt::unreachable(&error),
+    };
+    let mut body = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) if body.len() < MAX_ANSWER => body.extend_from_slice(&chunk),
+            Ok(_) => break,
+            Err(error) => return Attempt::unreachable(&error),
         }
-        let mut answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) => return Ok(Attempt::unreachable(&error)),
-        };
-        let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
-        let mut body = Vec::new();
-        loop {
-            match answer.chunk().await {
-                Ok(Some(chunk)) if body.len() < MAX_ANSWER => body.extend_from_slice(&chunk),
-                Ok(_) => break,
-                Err(error) => return Ok(Attempt::unreachable(&error)),
-            }
-        }
-        self.judge(status, retry_after, &body)
     }
-
-    fn judge(&self, status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Result<Attempt, SendError> {
-        let code = status.as_u16();
-        match code {
-            200 => match serde_json::from_slice(body) {
-                Ok(Stored { status: Outcome::Accepted }) => Ok(Attempt::Answered(Answer::Accepted)),
-                Ok(Stored { status: Outcome::Duplicate }) => Ok(Attempt::Answered(Answer::Duplicate)),
-                Err(_) => Err(SendError::Stranger { url: self.url.to_string(), detail: detail(status, body) }),
-            },
-            408 | 425 | 429 | 502..=504 => {
-                Ok(Attempt::Failed(Failure::Unavailable(code, detail(status, body)), retry_after))
-            }
-            400 | 413 | 415 | 422 | 500 => {
-                Ok(Attempt::Answered(Answer::Refused { status: code, detail: detail(status, body) }))
-            }
-            // Whatever else it is, it would say the same of every event.
-            _ => Err(SendError::Closed { url: self.url.to_string(), status: code, detail: detail(status, body) }),
+    let status = answer.status();
+    match status.as_u16() {
+        code @ (408 | 425 | 429 | 502..=504) => {
+            Attempt::Failed(Failure::Unavailable(code, detail(status, &body)), retry_after(answer.headers()))
         }
+        _ => Attempt::Answered(status, body),
+    }
+}
+
+/// What an answer that is no success says.
+fn refusal(url: &Url, status: StatusCode, body: &[u8]) -> Result<Refusal, SendError> {
+    let (url, code, detail) = (url.to_string(), status.as_u16(), detail(status, body));
+    match code {
+        200 | 207 => Err(SendError::Stranger { url, detail }),
+        400 | 413 | 415 | 422 | 500 => Ok(Refusal { status: code, detail }),
+        // Whatever else it is, it would say the same of every event.
+        _ => Err(SendError::Closed { url, status: code, detail }),
     }
 }
 
 /// What one attempt came to.
 enum Attempt {
-    Answered(Answer),
+    Answered(StatusCode, Vec<u8>),
     Failed(Failure, Option<Duration>),
 }
 
@@ -185,14 +242,6 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Whether the observer will know a repeat of this event for what it is. A key of ours would be a new identity, and so is
-/// only for events that have none.
-fn has_identity(event: &Bytes) -> bool {
-    // What can't be read here is refused there, and so isn't stored twice.
-    Submission::parse(event.clone())
-        .map_or(true, |Submission { event, id }| Identity::of(&event, id, None).origin != Origin::None)
-}
-
 #[derive(Deserialize)]
 struct Stored {
     status: Outcome,
@@ -205,6 +254,37 @@ enum Outcome {
     Duplicate,
 }
 
+/// What became of a batch. Where all of it is refused, the errors are all there is.
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    accepted: u64,
+    #[serde(default)]
+    duplicates: u64,
+    errors: Vec<ItemError>,
+}
+
+#[derive(Deserialize)]
+struct ItemError {
+    index: usize,
+    status: u16,
+    detail: String,
+}
+
+impl Told {
+    /// `None` if it isn't about this many events.
+    fn about(self, events: usize) -> Option<BatchAnswer> {
+        let Self { accepted, duplicates: duplicate, errors } = self;
+        let refused: Vec<_> = errors
+            .into_iter()
+            .map(|ItemError { index, status, detail }| (index, Refusal { status, detail: one_line(&detail) }))
+            .collect();
+        let all = accepted.checked_add(duplicate)?.checked_add(refused.len() as u64)?;
+        let fits = all == events as u64 && refused.iter().all(|(index, _)| *index < events);
+        fits.then_some(BatchAnswer::Told { accepted, duplicate, refused })
+    }
+}
+
 /// RFC 9457.
 #[derive(Default, Deserialize)]
 struct ProblemDetails {
@@ -212,12 +292,16 @@ struct ProblemDetails {
     detail: Option<String>,
 }
 
-/// What an answer says to a person, in one line.
+/// What an answer says to a person.
 fn detail(status: StatusCode, body: &[u8]) -> String {
     let ProblemDetails { title, detail } = serde_json::from_slice(body).unwrap_or_default();
     let text = detail.or(title).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_DETAIL).collect();
+    let line = one_line(&text);
     if line.is_empty() { status.canonical_reason().unwrap_or("without a word").to_owned() } else { line }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_DETAIL).collect()
 }
 
 /// In seconds (RFC 9110, section 10.2.3); a date is left to our own pauses.

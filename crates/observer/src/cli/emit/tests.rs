@@ -51,14 +51,19 @@ fn event(text: &'static str) -> Vec<Input> {
 
 const PATIENT: Duration = Duration::from_secs(30);
 
+/// An event by which a repeat can't be known.
+const NAMELESS: &str = r#"{"source":"s","event_kind":"k","ok":true}"#;
+
+const BATCH: (&str, &str) = ("/v1/events", "application/x-ndjson");
+const SINGLE: (&str, &str) = ("/event", "application/json");
+
 #[tokio::test]
-async fn a_refused_line_is_told_with_its_place_and_the_next_one_follows() {
-    let observer = Observer::start(vec![
-        Step::stored("accepted"),
-        Step::problem(422, "the field `ok` must be true or false, and this is a string"),
-        Step::stored("duplicate"),
-        Step::answer(413, "too\nlarge"),
-    ]);
+async fn a_refused_line_is_told_with_its_place_and_the_others_are_stored() {
+    let observer = Observer::start(vec![Step::told(
+        1,
+        1,
+        &[(1, 422, "the field `ok` must be true or false, and this is a string"), (3, 413, "too\nlarge")],
+    )]);
     let (_folder, inputs) = lines(&["{\"n\":1}", "", "  {\"n\":2}\r", "{\"n\":3}", "{\"n\":4}"]);
     assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
     events.ndjson:3: 422 the field `ok` must be true or false, and this is a string
@@ -66,8 +71,83 @@ async fn a_refused_line_is_told_with_its_place_and_the_next_one_follows() {
     4 events: 1 accepted, 1 duplicate, 2 rejected
     ");
     let taken = observer.taken();
-    assert_eq!(taken.bodies(), ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}", "{\"n\":4}"]);
+    assert_eq!(taken.bodies(), ["{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n"]);
+    assert_eq!(taken.targets(), [BATCH]);
+}
+
+#[tokio::test]
+async fn a_batch_of_bad_lines_is_told_line_by_line() {
+    let observer = Observer::start(vec![Step::told(0, 0, &[(0, 400, "no JSON"), (1, 422, "no `ok`")])]);
+    let (_folder, inputs) = lines(&["", "{", "{}"]);
+    assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
+    events.ndjson:2: 400 no JSON
+    events.ndjson:3: 422 no `ok`
+    2 events: 0 accepted, 0 duplicate, 2 rejected
+    ");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_as_a_whole_is_halved_in_order() {
+    let observer = Observer::start(vec![
+        Step::problem(413, "too many"),
+        Step::told(2, 0, &[]),
+        Step::problem(413, "too large"),
+        Step::problem(413, "too large an event"),
+        Step::problem(422, "only this"),
+        Step::told(1, 0, &[]),
+    ]);
+    let (_folder, inputs) = lines(&["1", "2", "3", "4"]);
+    let (_other_folder, other) = lines(&["5"]);
+    assert_snapshot!(emitted(&observer.url, PATIENT, inputs.into_iter().chain(other).collect()).await, @"
+    events.ndjson:3: 413 too large an event
+    events.ndjson:4: 422 only this
+    5 events: 3 accepted, 0 duplicate, 2 rejected
+    ");
+    let taken = observer.taken();
+    assert_eq!(taken.bodies(), ["1\n2\n3\n4\n", "1\n2\n", "3\n4\n", "3\n", "4\n", "5\n"]);
     assert_eq!(taken.connections, 1, "the connection is kept");
+}
+
+#[tokio::test]
+async fn a_line_with_an_array_is_never_taken_for_a_batch() {
+    let observer = Observer::start(vec![
+        Step::problem(400, "an array"),
+        Step::problem(413, "too many"),
+        Step::told(1, 0, &[]),
+        Step::problem(400, "an array"),
+        Step::told(1, 0, &[]),
+    ]);
+    let (_folder, inputs) = lines(&["[{}]", "2", "[{},{}]", "4"]);
+    assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
+    events.ndjson:1: 400 an array
+    events.ndjson:3: 400 an array
+    4 events: 2 accepted, 0 duplicate, 2 rejected
+    ");
+    let taken = observer.taken();
+    assert_eq!(taken.targets(), [SINGLE, BATCH, BATCH, SINGLE, BATCH]);
+    assert_eq!(taken.bodies(), ["[{}]", "2\n[{},{}]\n4\n", "2\n", "[{},{}]", "4\n"]);
+}
+
+#[tokio::test]
+async fn an_observer_that_does_not_know_batches_is_sent_single_events() {
+    for status in [404, 405] {
+        let observer = Observer::start(vec![
+            Step::answer(status, ""),
+            Step::stored("accepted"),
+            Step::problem(422, "no `ok`"),
+            Step::stored("duplicate"),
+        ]);
+        let (_folder, mut inputs) = lines(&[NAMELESS, "{}"]);
+        let (_other_folder, other) = lines(&["{\"n\":3}"]);
+        inputs.extend(other);
+        let notes = emitted(&observer.url, PATIENT, inputs).await;
+        assert_eq!(notes, "events.ndjson:2: 422 no `ok`\n3 events: 1 accepted, 1 duplicate, 1 rejected", "{status}");
+        let taken = observer.taken();
+        assert_eq!(taken.targets(), [BATCH, SINGLE, SINGLE, SINGLE]);
+        assert_eq!(taken.bodies()[1..], [NAMELESS, "{}", "{\"n\":3}"]);
+        let has_key: Vec<_> = taken.keys().iter().map(Option::is_some).collect();
+        assert_eq!(has_key, [false, true, false, false]);
+    }
 }
 
 #[tokio::test]
@@ -78,32 +158,55 @@ async fn an_event_is_tried_again_until_it_is_taken() {
         Step::answer(429, ""),
         Step::stored("accepted"),
     ]);
-    let notes = emitted(&observer.url, PATIENT, event(r#"{"source":"s","event_kind":"k","ok":true}"#)).await;
+    let notes = emitted(&observer.url, PATIENT, event(NAMELESS)).await;
     let (first, rest) = notes.split_once('\n').unwrap();
     assert!(first.starts_with("the event: no answer ("), "{first}");
     assert!(first.ends_with("; trying again for 30s"), "{first}");
     assert_eq!(rest, "1 event: 1 accepted, 0 duplicate, 0 rejected");
-    let keys = observer.taken().keys();
-    assert_eq!(keys.len(), 4);
+    let taken = observer.taken();
+    assert_eq!((taken.bodies(), taken.targets()), (vec![NAMELESS; 4], vec![SINGLE; 4]));
+    let keys = taken.keys();
     assert!(keys[0].is_some() && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 }
 
 #[tokio::test]
-async fn a_key_is_sent_only_with_an_event_that_has_no_identity() {
-    let observer = Observer::start((0..6).map(|_| Step::stored("accepted")).collect());
-    let (_folder, inputs) = lines(&[
-        r#"{"source":"s","event_kind":"k","ok":true}"#,
-        r#"{"source":"s","event_kind":"k","ok":true,"cycle_id":""}"#,
+async fn a_batch_is_tried_again_with_the_same_names_for_events_that_have_none() {
+    let observer = Observer::start(vec![
+        Step::HangUp,
+        Step::problem(503, "the journal is full").with_header("retry-after: 0"),
+        Step::problem(413, "too many"),
+        Step::told(3, 0, &[]),
+        Step::told(2, 1, &[(1, 400, "no JSON")]),
+    ]);
+    let named = [
         r#"{"source":"s","event_kind":"k","ok":true,"cycle_id":"c"}"#,
         r#"{"source":"s","event_kind":"k","ok":true,"id":"7"}"#,
         r#"{"id":"5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49","event":{"source":"s","event_kind":"k","ok":true}}"#,
-        "no JSON",
-    ]);
-    emitted(&observer.url, PATIENT, inputs).await;
-    let keys = observer.taken().keys();
-    let has_key: Vec<_> = keys.iter().map(Option::is_some).collect();
-    assert_eq!(has_key, [true, true, false, false, false, false]);
-    assert_ne!(keys[0], keys[1]);
+    ];
+    let empty = r#"{"source":"s", "event_kind":"k","ok":true,"cycle_id":""}"#;
+    let bare = r#"{"event":{"source":"s","event_kind":"k","ok":true}}"#;
+    let (_folder, inputs) = lines(&[NAMELESS, empty, named[0], bare, "no JSON", named[1], named[2]]);
+    let notes = emitted(&observer.url, PATIENT, inputs).await;
+    let (first, rest) = notes.split_once('\n').unwrap();
+    assert!(first.starts_with("events.ndjson:1: no answer ("), "{first}");
+    assert_snapshot!(rest, @"
+    events.ndjson:5: 400 no JSON
+    7 events: 5 accepted, 1 duplicate, 1 rejected
+    ");
+
+    let taken = observer.taken();
+    assert!(taken.clone().keys().iter().all(Option::is_none));
+    let bodies = taken.bodies();
+    assert_eq!(bodies[1..3], [bodies[0]; 2]);
+    assert_eq!(bodies[3..].concat(), bodies[0], "the halves keep the names");
+    let sent: Vec<_> = bodies[0].lines().collect();
+    let id = |sent: &str, event: &str| {
+        let id = sent.strip_prefix("{\"id\":\"").and_then(|rest| rest.strip_suffix(&format!("\",\"event\":{event}}}")));
+        observer_core::Uuid::parse_str(id.expect(sent)).unwrap()
+    };
+    let ids = [id(sent[0], NAMELESS), id(sent[1], empty), id(sent[3], NAMELESS)];
+    assert!(ids.iter().all(|id| id.get_version_num() == 7) && ids[0] != ids[1], "{ids:?}");
+    assert_eq!([sent[2], sent[4], sent[5], sent[6]], [named[0], "no JSON", named[1], named[2]]);
 }
 
 #[tokio::test]
@@ -121,7 +224,7 @@ async fn an_observer_that_is_not_there_is_given_up() {
     assert_snapshot!(emitted(&full.url, Duration::from_millis(150), inputs).await, @"
     events.ndjson:1: 503 the journal is full; trying again for 150ms
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: events.ndjson:1: http://observer/event takes no events at the moment (given up after 150ms): 503 the journal is full
+    observer: events.ndjson:1: http://observer/v1/events takes no events at the moment (given up after 150ms): 503 the journal is full
     ");
 }
 
@@ -131,8 +234,12 @@ async fn what_is_no_observer_is_sent_nothing_more() {
     let (_folder, inputs) = lines(&["{}", "{}"]);
     assert_snapshot!(emitted(&page.url, PATIENT, inputs).await, @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: events.ndjson:1: http://observer/event does not answer like an observer: <html> <h1>It works!</h1>
+    observer: events.ndjson:1: http://observer/v1/events does not answer like an observer: <html> <h1>It works!</h1>
     ");
+    let other = Observer::start(vec![Step::told(1, 0, &[])]);
+    let (_folder, inputs) = lines(&["{}", "{}"]);
+    let notes = emitted(&other.url, PATIENT, inputs).await;
+    assert!(notes.contains("http://observer/v1/events does not answer like an observer: {"), "{notes}");
     let moved = Observer::start(vec![Step::answer(301, "").with_header("location: /elsewhere")]);
     assert_snapshot!(emitted(&moved.url, PATIENT, event("{}")).await, @"
     0 events: 0 accepted, 0 duplicate, 0 rejected

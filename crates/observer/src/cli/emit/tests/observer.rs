@@ -21,6 +21,28 @@ impl Step {
         Self::answer(200, &format!(r#"{{"id":"x","status":"{status}","durability":"fsync"}}"#))
     }
 
+    /// An answer about a batch; `errors` as index, status and detail.
+    pub(super) fn told(accepted: u64, duplicates: u64, errors: &[(usize, u16, &str)]) -> Self {
+        let errors: Vec<_> = errors
+            .iter()
+            .map(|(index, status, detail)| {
+                serde_json::json!({"index": index, "status": status, "reason": "invalid", "detail": detail})
+            })
+            .collect();
+        let (stored, rejected) = (accepted + duplicates, errors.len());
+        let (status, body) = match (stored, rejected) {
+            (0, _) => (422, serde_json::json!({"title": "no", "status": 422, "detail": "nothing", "errors": errors})),
+            _ => (
+                if rejected == 0 { 200 } else { 207 },
+                serde_json::json!({
+                    "accepted": accepted, "duplicates": duplicates, "rejected": rejected,
+                    "durability": "fsync", "errors": errors,
+                }),
+            ),
+        };
+        Self::answer(status, &body.to_string())
+    }
+
     pub(super) fn problem(status: u16, detail: &str) -> Self {
         Self::answer(status, &serde_json::json!({"title": "no", "status": status, "detail": detail}).to_string())
     }
@@ -37,17 +59,29 @@ impl Step {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Taken {
     pub(super) connections: usize,
-    /// Idempotency key and body.
-    requests: Vec<(Option<String>, String)>,
+    requests: Vec<Request>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Request {
+    path: String,
+    content_type: String,
+    key: Option<String>,
+    body: String,
 }
 
 impl Taken {
     pub(super) fn bodies(&self) -> Vec<&str> {
-        self.requests.iter().map(|(_, body)| body.as_str()).collect()
+        self.requests.iter().map(|request| request.body.as_str()).collect()
+    }
+
+    /// Where each request went, and as what.
+    pub(super) fn targets(&self) -> Vec<(&str, &str)> {
+        self.requests.iter().map(|request| (request.path.as_str(), request.content_type.as_str())).collect()
     }
 
     pub(super) fn keys(self) -> Vec<Option<String>> {
-        self.requests.into_iter().map(|(key, _)| key).collect()
+        self.requests.into_iter().map(|request| request.key).collect()
     }
 }
 
@@ -97,21 +131,24 @@ async fn serve(listener: TcpListener, steps: Vec<Step>, taken: Arc<Mutex<Taken>>
     }
 }
 
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<(Option<String>, String)> {
-    let (mut key, mut length) = (None, 0);
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+    let (mut request, mut length) = (Request::default(), 0);
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
             return None;
         }
         match line.trim_end().split_once(": ") {
-            Some(("idempotency-key", value)) => key = Some(value.to_owned()),
+            Some(("idempotency-key", value)) => request.key = Some(value.to_owned()),
+            Some(("content-type", value)) => value.clone_into(&mut request.content_type),
             Some(("content-length", value)) => length = value.parse().unwrap(),
             None if line == "\r\n" => break,
+            None => line.split(' ').nth(1).unwrap().clone_into(&mut request.path),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.unwrap();
-    Some((key, String::from_utf8(body).unwrap()))
+    request.body = String::from_utf8(body).unwrap();
+    Some(request)
 }
