@@ -44,6 +44,8 @@ pub enum AppendError {
         max_size: u64,
         /// Who is not done.
         holder: String,
+        /// How many bytes there was no room for.
+        wanted: u64,
     },
     /// A write failed and was rolled back. The next one may succeed.
     #[error("the journal can't write to {}", .path.display())]

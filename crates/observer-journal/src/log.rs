@@ -249,11 +249,13 @@ impl Log {
     /// After a failed commit: find out whether the next one would work, so that producers can be told to come back.
     pub(crate) fn probe(&mut self) {
         const SIZE: usize = 4096;
-        if self.shared.failure().is_none() {
-            return;
-        }
+        let wanted = match &*self.shared.failure() {
+            None => return,
+            Some(AppendError::Full { wanted, .. }) => *wanted,
+            Some(_) => SIZE as u64,
+        };
         self.block.clear();
-        let works = self.prepare().and_then(|()| self.shared.make_room(SIZE as u64)).is_ok();
+        let works = self.prepare().and_then(|()| self.shared.make_room(wanted)).is_ok();
         let Some(active) = self.active.as_mut().filter(|_| works) else { return };
         // Behind what is there, since what lies ahead has its space already.
         let written = active.file.write_at(&[0; SIZE], active.end.max(active.filled));

@@ -127,7 +127,7 @@ impl Shared {
             // The segment that is written to is never removed; a single one that is too large goes past the limit.
             let Some((oldest, last_seq)) = oldest else { return Ok(()) };
             if let Some(holder) = self.places().required_before(last_seq) {
-                return Err(AppendError::Full { max_size, holder });
+                return Err(AppendError::Full { max_size, holder, wanted });
             }
             self.remove(&oldest)
                 .map_err(|source| AppendError::Write { path: oldest.name.path(&self.dir), source: Arc::new(source) })?;

@@ -378,6 +378,19 @@ fn a_required_reader_stops_new_records_rather_than_lose_old_ones() {
 }
 
 #[test]
+fn a_journal_that_is_full_for_a_large_record_does_not_seem_to_be_well() {
+    let (journal, _) = open(small(Memory::default()).max_size(32 * 1024));
+    journal.hold("archive", Hold::Required);
+    let large = |number| crate::Record::new(number, [0; 16], vec![7; 20_000]);
+    append(&journal, vec![large(1)]).unwrap();
+    assert!(matches!(append(&journal, vec![large(2)]), Err(AppendError::Full { wanted, .. }) if wanted > 20_000));
+    journal.maintain().unwrap();
+    assert!(journal.status().failure.is_some(), "there is room for a small record, and not for that one");
+    fill(&journal, 3..=3);
+    assert!(journal.status().failure.is_none());
+}
+
+#[test]
 fn segments_are_kept_for_their_time_and_for_those_who_need_them() {
     let memory = Memory::default();
     let now = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_000_000));
