@@ -36,6 +36,17 @@ fn dead_letters(memory: &Memory, pipeline: &Pipeline, sink: &str) -> Vec<serde_j
     letters
 }
 
+/// A sink that takes nothing until its gate is open.
+fn gated() -> (Arc<Scripted>, Arc<AtomicBool>) {
+    let gate = Arc::new(AtomicBool::new(false));
+    let opened = gate.clone();
+    let sink = Scripted::new().answers(move |_| {
+        let open = opened.load(Ordering::SeqCst);
+        Some(if open { Ok(Receipt::accepted()) } else { Err(SinkError::transient("closed")) })
+    });
+    (sink, gate)
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_sink_gets_every_event_in_order_and_its_filter_is_counted() {
     let (all, failures) = (Scripted::new(), Scripted::new());
@@ -138,17 +149,7 @@ async fn a_batch_is_judged_event_by_event_and_committed_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_the_journal_refuses_is_nowhere_and_may_come_again() {
     let memory = Memory::default();
-    let gate = Arc::new(AtomicBool::new(false));
-    let sink = Scripted::new().answers({
-        let gate = gate.clone();
-        move |_| {
-            Some(if gate.load(Ordering::SeqCst) {
-                Ok(Receipt::accepted())
-            } else {
-                Err(SinkError::transient("closed"))
-            })
-        }
-    });
+    let (sink, gate) = gated();
     let pipeline = crate::Pipeline::builder()
         .journal(options(&memory).max_size(64 * 1024))
         .sink(sink.spec_with("archive", r#"{"required":true,"retry":{"max":"1s"}}"#))
@@ -338,17 +339,7 @@ async fn sinks_come_and_go_while_events_come_in() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_lags_reads_from_the_segments() {
-    let gate = Arc::new(AtomicBool::new(false));
-    let sink = Scripted::new().answers({
-        let gate = gate.clone();
-        move |_| {
-            Some(if gate.load(Ordering::SeqCst) {
-                Ok(Receipt::accepted())
-            } else {
-                Err(SinkError::transient("closed"))
-            })
-        }
-    });
+    let (sink, gate) = gated();
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     let filler = "x".repeat(100_000);
     for number in 0..200 {
@@ -397,17 +388,7 @@ async fn what_expires_before_an_optional_sink_has_it_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_required_sink_has_producers_refused_rather_than_miss_something() {
     let memory = Memory::default();
-    let gate = Arc::new(AtomicBool::new(false));
-    let sink = Scripted::new().answers({
-        let gate = gate.clone();
-        move |_| {
-            Some(if gate.load(Ordering::SeqCst) {
-                Ok(Receipt::accepted())
-            } else {
-                Err(SinkError::transient("closed"))
-            })
-        }
-    });
+    let (sink, gate) = gated();
     let pipeline = crate::Pipeline::builder()
         .journal(options(&memory).max_size(64 * 1024))
         .sink(sink.spec_with("archive", r#"{"required":true,"retry":{"max":"1s"}}"#))
