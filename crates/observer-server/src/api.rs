@@ -1,22 +1,29 @@
 //! The routes, and what they share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware;
 use axum::routing::{get, post};
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
+use tower_http::cors::CorsLayer;
 
-use crate::body::BodyLimits;
+use crate::cors;
 use crate::event::post_event;
-use crate::events::{BatchLimits, post_events};
+use crate::events::post_events;
+use crate::guard;
 use crate::health::{livez, readyz};
+use crate::in_flight::InFlight;
 use crate::metrics::{Registration, get_metrics};
 use crate::options::ServerOptions;
 use crate::problem::Problem;
+use crate::reload::{Reload, post_reload};
 use crate::requests::{Requests, Route};
+use crate::settings::{LiveSettings, Settings};
 use crate::sinks::get_sinks;
 
 /// What the routes share.
@@ -24,8 +31,10 @@ pub(crate) struct Api {
     pub(crate) pipeline: Pipeline,
     pub(crate) registry: Registry,
     pub(crate) requests: Requests,
-    pub(crate) body_limits: BodyLimits,
-    pub(crate) batch_limits: BatchLimits,
+    pub(crate) settings: Arc<ArcSwap<Settings>>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) cors: Option<CorsLayer>,
+    pub(crate) reload: OnceLock<Arc<dyn Reload>>,
     _registration: Registration,
 }
 
@@ -37,13 +46,16 @@ impl Api {
     ) -> Result<Arc<Self>, prometheus::Error> {
         let requests = Requests::new();
         let registration = Registration::new(&registry, pipeline.clone(), requests.clone())?;
-        let body_limits = BodyLimits { max_bytes: options.max_body, timeout: options.body_timeout };
-        let batch_limits = BatchLimits {
-            body: BodyLimits { max_bytes: options.max_batch_body, timeout: options.body_timeout },
-            max_items: options.max_batch_events,
-            max_item_bytes: options.max_body,
-        };
-        Ok(Arc::new(Self { pipeline, registry, requests, body_limits, batch_limits, _registration: registration }))
+        Ok(Arc::new(Self {
+            pipeline,
+            registry,
+            requests,
+            settings: LiveSettings::new(options).0,
+            in_flight: InFlight::default(),
+            cors: cors::layer(&options.cors_origins),
+            reload: OnceLock::new(),
+            _registration: registration,
+        }))
     }
 }
 
@@ -59,23 +71,31 @@ pub fn router(options: &ServerOptions, pipeline: Pipeline, registry: Registry) -
 }
 
 pub(crate) fn routes(api: Arc<Api>) -> Router {
-    Router::new()
+    let cors = api.cors.clone();
+    let routes = Router::new()
         .route("/event", post(post_event))
         .route("/v1/events", post(post_events))
         .route("/v1/sinks", get(get_sinks))
         .route("/metrics", get(get_metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route("/-/reload", post(post_reload))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(api)
+        .layer(middleware::from_fn_with_state(api.clone(), guard::layer))
+        .with_state(api);
+    match cors {
+        // Outside of the guard: a browser asks whether it may ask before it sends a token.
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
 }
 
 async fn not_found(State(api): State<Arc<Api>>) -> Problem {
     let _time = api.requests.time(Route::Other);
     Problem::new(
         StatusCode::NOT_FOUND,
-        "there is nothing at this path; there is POST /event and /v1/events, and GET /v1/sinks, /metrics, /livez and /readyz",
+        "there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez and /readyz",
     )
 }
 
@@ -103,7 +123,7 @@ mod tests {
         let app = Router::new().nest("/observer", routes);
         let request = |uri, body: &'static str| {
             let method = if body.is_empty() { Method::GET } else { Method::POST };
-            Request::builder().method(method).uri(uri).body(Body::from(body)).unwrap()
+            Request::builder().method(method).uri(uri).header("host", "localhost").body(Body::from(body)).unwrap()
         };
         let refused = app.clone().oneshot(request("/observer/event", "more than ten bytes")).await.unwrap();
         assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);

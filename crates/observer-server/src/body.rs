@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
+use crate::in_flight::{NoRoom, Room};
 use crate::problem::Problem;
 
 /// What a body has to keep to.
@@ -24,10 +25,12 @@ pub(crate) enum BodyError {
         "an event may have {max_bytes} bytes, and this body has more; leave out a part of `extra`, or raise `max_body`"
     )]
     TooLarge { max_bytes: usize },
-    #[error("the body did not arrive within {} s of its head", .0.as_secs_f64())]
+    #[error("the body did not arrive within {} s of its head (`body_timeout`)", .0.as_secs_f64())]
     Timeout(Duration),
     #[error("the body broke off, or is not chunked as HTTP wants it")]
     Broken,
+    #[error("the requests in flight leave no room for the body")]
+    NoRoom(NoRoom),
 }
 
 impl BodyError {
@@ -37,11 +40,10 @@ impl BodyError {
             Self::TooLarge { .. } => "too_large",
             Self::Timeout(_) => "timeout",
             Self::Broken => "broken_off",
+            Self::NoRoom(_) => "overloaded",
         }
     }
-}
 
-impl BodyError {
     /// As it is said of a batch.
     pub(crate) fn of_batch(self) -> Problem {
         match self {
@@ -62,28 +64,31 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             BodyError::Broken => StatusCode::BAD_REQUEST,
+            BodyError::NoRoom(no_room) => return no_room.into(),
         };
         Self::new(status, error.to_string()).reason(error.reason()).closing()
     }
 }
 
 /// The whole body in an allocation of its own: an event stays in memory for a while, and must not keep the connection's buffer there.
-pub(crate) async fn collect(body: Body, limits: BodyLimits) -> Result<Bytes, BodyError> {
+pub(crate) async fn collect(body: Body, limits: BodyLimits, room: &mut Room<'_>) -> Result<Bytes, BodyError> {
     // The lower bound is the announced length, where there is one.
     if body.size_hint().lower() > limits.max_bytes as u64 {
         return Err(BodyError::TooLarge { max_bytes: limits.max_bytes });
     }
-    let read = tokio::time::timeout(limits.timeout, read(body, limits.max_bytes)).await;
+    let read = tokio::time::timeout(limits.timeout, read(body, limits.max_bytes, room)).await;
     read.map_err(|_| BodyError::Timeout(limits.timeout))?
 }
 
-async fn read(mut body: Body, max_bytes: usize) -> Result<Bytes, BodyError> {
+async fn read(mut body: Body, max_bytes: usize, room: &mut Room<'_>) -> Result<Bytes, BodyError> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
         if data.len() > max_bytes - whole.len() {
             return Err(BodyError::TooLarge { max_bytes });
         }
+        // As it comes: what was only announced takes no room.
+        room.grow_to(whole.len() + data.len()).map_err(BodyError::NoRoom)?;
         if whole.is_empty() && body.is_end_stream() {
             return Ok(Bytes::copy_from_slice(&data));
         }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::header::CONNECTION;
+use axum::http::{Method, Request};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,6 +24,7 @@ use tower::Service;
 use crate::api::{Api, routes};
 use crate::crowd;
 use crate::event::post_event;
+use crate::guard::guarded;
 use crate::linger::{Lingering, Wanted};
 use crate::options::ServerOptions;
 use crate::requests::Requests;
@@ -47,6 +49,7 @@ struct Shared {
     http: http1::Builder,
     requests: Requests,
     room: Arc<Semaphore>,
+    max_connections: usize,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
     /// No more requests.
@@ -57,6 +60,7 @@ struct Shared {
 
 impl Connections {
     pub(crate) fn serve(listeners: Vec<TcpListener>, api: Arc<Api>, options: &ServerOptions) -> Self {
+        let max_connections = options.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let mut http = http1::Builder::new();
         // Between two requests the time for the next head is running too.
         http.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(MAX_BUFFER);
@@ -65,7 +69,8 @@ impl Connections {
             requests: api.requests.clone(),
             api,
             http,
-            room: Arc::new(Semaphore::new(options.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(max_connections)),
+            max_connections,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
@@ -124,7 +129,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         } else {
             shared.requests.refused_connections.inc();
             if crowded.is_due() {
-                tracing::warn!("there are as many connections as there may be; more are refused");
+                tracing::warn!(
+                    max_connections = shared.max_connections,
+                    "there are as many connections as there may be; more are refused"
+                );
             }
             // Whom there is no room to tell is just closed.
             if let Ok(permit) = shared.refusals.clone().try_acquire_owned() {
@@ -151,8 +159,9 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphor
         let (mut router, api, wanted) = (router.clone(), api.clone(), wanted.clone());
         async move {
             // Nearly all requests are this one, and to the router it costs as much as reading the event does.
-            let answer = if request.uri().path() == "/event" && request.method() == Method::POST {
-                Ok(post_event(State(api), request.map(Body::new)).await)
+            let is_event = request.uri().path() == "/event" && request.method() == Method::POST;
+            let answer = if is_event && api.cors.is_none() {
+                Ok(guarded(&api, request.map(Body::new), |request| post_event(State(api.clone()), request)).await)
             } else {
                 router.call(request).await
             };
@@ -182,12 +191,12 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphor
 }
 
 fn leaves_the_body_unread(response: &Response) -> bool {
-    matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
+    response.headers().get(CONNECTION).is_some_and(|value| value == "close")
 }
 
 async fn refuse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
     tokio::select! {
-        () = crowd::refuse(stream) => {}
+        () = crowd::refuse(stream, shared.max_connections) => {}
         () = shared.cut.cancelled() => {}
     }
 }

@@ -28,7 +28,13 @@ async fn take(api: &Api, request: Request) -> Result<Ack, Problem> {
     let (head, body) = request.into_parts();
     let key = not_encoded(&head.headers).and_then(|()| idempotency_key(&head.headers));
     let key = key.inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
-    let body = collect(body, api.body_limits).await.inspect_err(|error| api.pipeline.count_rejected(error.reason()))?;
+    let (limits, max_bytes) = {
+        let settings = api.settings.load();
+        (settings.body, settings.max_bytes_in_flight)
+    };
+    let mut room = api.in_flight.room(max_bytes);
+    let body = collect(body, limits, &mut room).await;
+    let body = body.inspect_err(|error| api.pipeline.count_rejected(error.reason()))?;
     let submission = Submission::parse(body).map_err(|error| no_event(api, &error))?;
     let taken = match key {
         None => api.pipeline.ingest(submission).await,

@@ -11,6 +11,7 @@ use observer_core::{EventError, Submission};
 use observer_pipeline::{AckStatus, Durability, IngestError};
 use serde::Serialize;
 
+use crate::access::Charge;
 use crate::api::Api;
 use crate::body::{BodyLimits, collect};
 use crate::event::{no_event, not_taken};
@@ -18,7 +19,7 @@ use crate::inflate::{ACCEPTED, Encoding, InflateError};
 use crate::key::idempotency_key;
 use crate::problem::{BadItem, Problem};
 use crate::requests::Route;
-use crate::split::{check_type, split};
+use crate::split::split;
 
 /// Larger bodies, and compressed ones, are read on a thread of their own: this takes about a millisecond.
 const PARSED_IN_PLACE: usize = 512 << 10;
@@ -68,9 +69,14 @@ pub(crate) async fn post_events(State(api): State<Arc<Api>>, request: Request) -
 
 async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    let limits = api.batch_limits;
+    let charge = head.extensions.get::<Charge>().cloned().unwrap_or_default();
+    let (limits, max_bytes) = {
+        let settings = api.settings.load();
+        (settings.batch, settings.max_bytes_in_flight)
+    };
+    let mut room = api.in_flight.room(max_bytes);
     let encoding = check_head(&head.headers).inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
-    let body = collect(body, limits.body).await.map_err(|error| {
+    let body = collect(body, limits.body, &mut room).await.map_err(|error| {
         api.pipeline.count_rejected(error.reason());
         error.of_batch()
     })?;
@@ -82,6 +88,7 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the batch could not be read").reason("malformed"))
         })
     };
+    let parsed = parsed.and_then(|parsed| charge.take_rest(parsed.len()).map(|()| parsed));
     let parsed = parsed.inspect_err(|problem| api.pipeline.count_rejected(problem.counted_as()))?;
 
     let (mut submissions, mut places, mut errors) = (Vec::with_capacity(parsed.len()), Vec::new(), Vec::new());
@@ -120,7 +127,6 @@ fn check_head(headers: &HeaderMap) -> Result<Encoding, Problem> {
         let detail = "the header Idempotency-Key names one event, and this is a batch; give each event an `id` instead";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed"));
     }
-    check_type(headers)?;
     Encoding::of(headers)
 }
 

@@ -10,7 +10,8 @@
 //! | `GET /v1/sinks` | each sink: its state, position, backlog, and what became of its events |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /livez` | 200 while the process answers |
-//! | `GET /readyz` | 200 while events are taken, else 503; and which sink is parked, and why |
+//! | `GET /readyz` | 200 while events are taken, else 503; and, for readers, which sink is parked, and why |
+//! | `POST /-/reload` | have the configuration read again: 200 with what has changed, 422 with what is wrong with it |
 //!
 //! Errors are problem details (RFC 9457) with a `detail` for people, and the `reason` that the metrics count them under.
 //!
@@ -46,33 +47,48 @@
 //! # }
 //! ```
 //!
+//! Who may do what is said by [`Access`]: sending events takes the scope `ingest`, asking takes `read`, and all else that changes
+//! something takes `admin`. The header `Host` has to name an address, `localhost` or a name that is known, and a body has to say that it is
+//! JSON, so that no page in a browser can act in the name of the machine that it is shown on.
+//!
 //! What a server does to stay up: heads and bodies have a time limit, and bodies and buffers a size limit ([`ServerOptions`]). One
 //! connection more than there may be is answered with 503 at once, rather than left waiting. When the operating system has no
 //! more sockets, accepting pauses and goes on. A request that is refused before it was read is read on for a moment, so that the answer arrives.
 
+mod access;
 mod api;
 mod bind;
 mod body;
 mod connections;
+mod cors;
 mod crowd;
 mod event;
 mod events;
 mod exposition;
+mod guard;
 mod health;
+mod host;
+mod in_flight;
 mod inflate;
 mod key;
 mod linger;
+mod media_type;
 mod metrics;
 mod options;
 mod problem;
+mod reload;
 mod requests;
 mod server;
+mod settings;
 mod sinks;
 mod split;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, BadDigest, Rate, Scope, Scopes, Token, TokenDigest};
 pub use api::router;
 pub use bind::BindError;
 pub use options::ServerOptions;
+pub use reload::{Reload, ReloadError, Reloaded};
 pub use server::Server;
+pub use settings::LiveSettings;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::access::Access;
+
 /// What a server can be told.
 ///
 /// ```
@@ -25,10 +27,21 @@ pub struct ServerOptions {
     pub body_timeout: Duration,
     /// How many connections there may be at once. One more is answered with 503 and closed.
     pub max_connections: usize,
+    /// How many requests may be worked on at once. One more is answered with 429.
+    pub max_requests_in_flight: usize,
+    /// How many bytes the bodies of these may have together, as they came and decompressed. What has no room is answered with 429.
+    pub max_bytes_in_flight: usize,
+    /// Who may do what.
+    pub access: Access,
+    /// The host names that requests may name, beside `localhost` and addresses; `*` for any.
+    pub hosts: Vec<String>,
+    /// The origins whose pages may ask for things (CORS), such as `https://grafana.example.com`.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for ServerOptions {
-    /// Port 3800 on both loopbacks, events of 1 MiB, batches of 16 MiB and 10,000 events, 10 s, 10 s, 10,000 connections.
+    /// Port 3800 on both loopbacks, events of 1 MiB, batches of 16 MiB and 10,000 events, 10 s, 10 s, 10,000 connections, 4,096 requests with
+    /// 32 MiB in flight, for everyone who comes to this address, and no pages of other sites.
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:3800".into(), "[::1]:3800".into()],
@@ -38,6 +51,11 @@ impl Default for ServerOptions {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
             max_connections: 10_000,
+            max_requests_in_flight: 4_096,
+            max_bytes_in_flight: 32 << 20,
+            access: Access::default(),
+            hosts: Vec::new(),
+            cors_origins: Vec::new(),
         }
     }
 }

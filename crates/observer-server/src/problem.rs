@@ -5,13 +5,16 @@
 
 use std::borrow::Cow;
 
-use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::body::{Body as HttpBody, HttpBody as _};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// When producers may come back after a 503, in seconds.
-pub(crate) const COME_BACK_AFTER: u8 = 1;
+/// When producers may come back after a 429 or 503 that says nothing else, in seconds.
+pub(crate) const COME_BACK_AFTER: u16 = 1;
+/// A body up to this size is read for good after an answer that did not ask for it, so that the connection can be used again.
+const WORTH_READING: u64 = 64 << 10;
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What went wrong, for whoever sent the request.
@@ -23,6 +26,8 @@ pub(crate) struct Problem {
     field: Option<&'static str>,
     items: Vec<BadItem>,
     connection: Connection,
+    retry_after: Option<u16>,
+    challenge: Option<&'static str>,
 }
 
 /// One bad item of several.
@@ -75,7 +80,24 @@ impl Problem {
             field: None,
             items: Vec::new(),
             connection: Connection::Keep,
+            retry_after: None,
+            challenge: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// When to come back, in seconds.
+    pub(crate) fn retry_after(self, seconds: u16) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// How to show who one is (RFC 9110, section 11.6.1).
+    pub(crate) fn challenge(self, challenge: &'static str) -> Self {
+        Self { challenge: Some(challenge), ..self }
     }
 
     pub(crate) fn reason(self, reason: &'static str) -> Self {
@@ -99,6 +121,12 @@ impl Problem {
     /// The rest of the request is not read.
     pub(crate) fn closing(self) -> Self {
         Self { connection: Connection::Close, ..self }
+    }
+
+    /// The request's body is not read, which ends the connection if there is much of it.
+    pub(crate) fn closing_after(self, body: &HttpBody) -> Self {
+        let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_READING);
+        if is_small { self } else { self.closing() }
     }
 
     /// The word that the refused event is counted under.
@@ -126,8 +154,11 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, u16::from(COME_BACK_AFTER).into());
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.insert(RETRY_AFTER, self.retry_after.unwrap_or(COME_BACK_AFTER).into());
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if self.connection == Connection::Close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -18,11 +18,12 @@ pub(crate) enum Route {
     Metrics,
     Livez,
     Readyz,
+    Reload,
     Other,
 }
 
 /// The values of the label, in the order of [`Route`].
-const ROUTES: [&str; 7] = ["/event", "/v1/events", "/v1/sinks", "/metrics", "/livez", "/readyz", "other"];
+const ROUTES: [&str; 8] = ["/event", "/v1/events", "/v1/sinks", "/metrics", "/livez", "/readyz", "/-/reload", "other"];
 
 /// What the server counts itself. Clones count together.
 #[derive(Debug, Clone)]

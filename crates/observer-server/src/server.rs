@@ -12,6 +12,8 @@ use crate::api::Api;
 use crate::bind::{BindError, bind};
 use crate::connections::Connections;
 use crate::options::ServerOptions;
+use crate::reload::Reload;
+use crate::settings::LiveSettings;
 
 /// Listens, and serves once it is [run](Self::run).
 ///
@@ -44,6 +46,17 @@ impl Server {
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// What can be changed while it runs.
+    #[must_use]
+    pub fn settings(&self) -> LiveSettings {
+        LiveSettings(self.api.settings.clone())
+    }
+
+    /// Whom to ask on `POST /-/reload`. Only the first one counts.
+    pub fn on_reload(&self, reload: Arc<dyn Reload>) {
+        let _ = self.api.reload.set(reload);
     }
 
     /// Serve until `shutdown` resolves. Then nothing is accepted any more, idle connections are closed, and requests in flight are

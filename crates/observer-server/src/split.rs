@@ -1,31 +1,10 @@
 //! A body of many events, item by item: lines of JSON, or one array.
 
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::problem::Problem;
-
-/// Whether a body says that it is JSON. What it is in particular shows in its first byte.
-pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let text = value.to_str().unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if matches!(
-        essence.as_str(),
-        "application/json"
-            | "application/x-ndjson"
-            | "application/ndjson"
-            | "application/jsonl"
-            | "application/x-jsonl"
-    ) {
-        return Ok(());
-    }
-    let detail =
-        format!("the body has to be `application/x-ndjson` or `application/json`, and says that it is {text:?}");
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason("malformed"))
-}
 
 /// The items, each in an allocation of its own: an event must not keep the whole body in memory.
 ///

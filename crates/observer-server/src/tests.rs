@@ -1,5 +1,6 @@
 //! Over real sockets, with a pipeline in memory.
 
+mod access;
 mod batches;
 mod client;
 mod connections;

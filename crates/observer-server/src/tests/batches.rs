@@ -88,7 +88,7 @@ async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_tak
             "content-type: text/plain\r\n",
             b"{}",
             415,
-            "the body has to be `application/x-ndjson` or `application/json`, and says that it is \"text/plain\"",
+            "the body has to be `application/json`, or `application/x-ndjson` for lines, and its Content-Type says \"text/plain\"; with curl, use `--json` in place of `-d`",
         ),
         ("content-encoding: br\r\n", b"{}", 415, "a body can be compressed with gzip or zstd, and not with \"br\""),
         (

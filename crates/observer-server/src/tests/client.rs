@@ -103,11 +103,22 @@ impl Answer {
     }
 }
 
-/// As it came, without what is different each time.
+/// What is different each time, or the same for all answers.
+const NOT_SHOWN: [&str; 7] = [
+    "date",
+    "content-length",
+    "x-content-type-options",
+    "x-frame-options",
+    "content-security-policy",
+    "referrer-policy",
+    "cache-control",
+];
+
+/// As it came, without what is different each time or the same for all.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.status_line)?;
-        for (name, value) in self.headers.iter().filter(|(name, _)| name != "date" && name != "content-length") {
+        for (name, value) in self.headers.iter().filter(|(name, _)| !NOT_SHOWN.contains(&&**name)) {
             writeln!(f, "{name}: {value}")?;
         }
         f.write_str(&self.body)

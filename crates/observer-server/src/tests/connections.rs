@@ -17,7 +17,7 @@ async fn one_connection_too_many_is_told_so() {
     content-type: application/problem+json
     retry-after: 1
     connection: close
-    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"there are as many connections as there may be; come back later, or use fewer of them"}
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"there are 1 connections, and no more may be (`max_connections`); come back later, or use fewer of them"}
     "#);
     second.ends().await;
     let metrics = first.get("/metrics").await.body;
@@ -56,7 +56,7 @@ async fn unknown_paths_and_methods_are_told_what_there_is() {
     assert_snapshot!(client.get("/events").await, @r#"
     HTTP/1.1 404 Not Found
     content-type: application/problem+json
-    {"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this path; there is POST /event and /v1/events, and GET /v1/sinks, /metrics, /livez and /readyz"}
+    {"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez and /readyz"}
     "#);
     assert_snapshot!(client.get("/event").await, @r#"
     HTTP/1.1 405 Method Not Allowed

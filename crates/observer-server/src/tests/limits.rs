@@ -61,7 +61,7 @@ async fn a_body_that_trickles_is_given_up() {
     HTTP/1.1 408 Request Timeout
     content-type: application/problem+json
     connection: close
-    {"type":"about:blank","title":"Request Timeout","status":408,"detail":"the body did not arrive within 0.05 s of its head","reason":"timeout"}
+    {"type":"about:blank","title":"Request Timeout","status":408,"detail":"the body did not arrive within 0.05 s of its head (`body_timeout`)","reason":"timeout"}
     "#);
     client.ends().await;
     assert_eq!(server.pipeline.status().ingest.rejected["timeout"], 1);
@@ -81,4 +81,62 @@ async fn a_head_that_trickles_and_an_idle_connection_are_closed() {
     let mut idle = server.client().await;
     assert_eq!(idle.post(EVENT).await.status, 200);
     idle.ends().await;
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_told_and_probes_still_answer() {
+    let options = ServerOptions { max_requests_in_flight: 1, ..options() };
+    let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
+    let mut slow = server.client().await;
+    slow.say(format!("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", EVENT.len())).await;
+    let mut other = server.client().await;
+    // Until the slow one has begun, there is room.
+    let refused = loop {
+        let answer = other.post(EVENT).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_snapshot!(refused, @r#"
+    HTTP/1.1 429 Too Many Requests
+    content-type: application/problem+json
+    retry-after: 1
+    {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"there are 1 requests in flight, and no more may be (`max_requests_in_flight`); come back later","reason":"overloaded"}
+    "#);
+    assert_eq!(other.get("/metrics").await.status, 429);
+    assert_eq!(other.get("/livez").await.status, 200);
+    assert_eq!(other.get("/readyz").await.status, 200);
+    slow.say(EVENT).await;
+    assert_eq!(slow.answer().await.status, 200);
+    assert_eq!(other.post(EVENT).await.status, 200, "there is room again");
+    assert!(server.pipeline.status().ingest.rejected["overloaded"] > 0);
+}
+
+#[tokio::test]
+async fn bodies_hold_no_more_than_they_may_together() {
+    let options = ServerOptions { max_bytes_in_flight: 100, ..options() };
+    let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
+    let mut slow = server.client().await;
+    let half = &" ".repeat(90);
+    slow.say(format!("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{half}", 90 + EVENT.len())).await;
+    let mut other = server.client().await;
+    let refused = loop {
+        let answer = other.post(EVENT).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_snapshot!(refused, @r#"
+    HTTP/1.1 429 Too Many Requests
+    content-type: application/problem+json
+    retry-after: 1
+    connection: close
+    {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"the requests in flight hold as many of the 100 bytes that they may hold together (`max_bytes_in_flight`) that there is no room for this one; come back later","reason":"overloaded"}
+    "#);
+    drop(slow);
+    loop {
+        if server.client().await.post(EVENT).await.status == 200 {
+            break;
+        }
+    }
 }

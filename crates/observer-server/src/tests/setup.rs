@@ -24,7 +24,7 @@ pub(super) struct Running {
 }
 
 pub(super) fn options() -> ServerOptions {
-    ServerOptions { listen: vec!["127.0.0.1:0".into()], ..ServerOptions::default() }
+    ServerOptions { listen: vec!["127.0.0.1:0".into()], hosts: vec!["test".into()], ..ServerOptions::default() }
 }
 
 pub(super) async fn serve(options: ServerOptions, pipeline: Pipeline) -> Running {

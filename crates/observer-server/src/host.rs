@@ -1,0 +1,130 @@
+//! Which names a request may call this server by.
+//!
+//! A page in a browser may send requests to any server that its machine reaches, once its own host name is made to point there (DNS
+//! rebinding). Such a request still names the page's host. So a name has to be known here; addresses can't be rebound, and are fine.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, Uri, Version};
+
+use crate::problem::Problem;
+
+/// The names beside addresses and `localhost`.
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    names: Vec<String>,
+}
+
+impl Hosts {
+    /// Names without port; `*` is any.
+    pub(crate) fn new(names: &[String]) -> Self {
+        Self { names: names.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect() }
+    }
+
+    /// # Errors
+    /// 400 without a host (RFC 9112, section 3.2), 421 with a strange one (RFC 9110, section 15.5.20).
+    pub(crate) fn check(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let mut values = headers.get_all(HOST).iter();
+        let host = match (uri.authority(), values.next(), values.next()) {
+            (_, _, Some(_)) => return Err(bad("the header Host is there more than once")),
+            (Some(authority), _, None) => authority.host().to_owned(),
+            (None, Some(value), None) => value
+                .to_str()
+                .ok()
+                .and_then(|value| value.parse::<Authority>().ok())
+                .filter(is_plain)
+                .ok_or_else(|| bad("the header Host is not a host with or without a port"))?
+                .host()
+                .to_owned(),
+            (None, None, None) if version == Version::HTTP_11 => return Err(bad("the header Host is missing")),
+            (None, None, None) => return Ok(()),
+        };
+        if self.knows(&host) {
+            return Ok(());
+        }
+        let detail = format!(
+            "this observer is not known by the name {host:?}; use its address, or add the name to `hosts` under [server]"
+        );
+        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).reason("unknown_host"))
+    }
+
+    fn knows(&self, host: &str) -> bool {
+        if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            return address.parse::<Ipv6Addr>().is_ok();
+        }
+        if host.parse::<Ipv4Addr>().is_ok() {
+            return true;
+        }
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        // RFC 6761, section 6.3: names under localhost are this machine everywhere.
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || self.names.iter().any(|known| known == "*" || *known == name)
+    }
+}
+
+/// A host, and perhaps a port, with nothing before or between them.
+fn is_plain(authority: &Authority) -> bool {
+    let rest = authority.as_str().strip_prefix(authority.host());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+fn bad(detail: &'static str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(names: &[&str], uri: &'static str, hosts: &[&str], expected: u16) {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(HOST, HeaderValue::from_bytes(host.as_bytes()).unwrap());
+        }
+        let checked = Hosts::new(&names).check(Version::HTTP_11, &Uri::from_static(uri), &headers);
+        assert_eq!(checked.map_or_else(|problem| problem.status().as_u16(), |()| 200), expected, "{uri} {hosts:?}");
+    }
+
+    #[test]
+    fn addresses_and_localhost_are_always_known() {
+        for host in
+            ["127.0.0.1", "10.0.0.7:3800", "[::1]:3800", "[2001:db8::1]", "localhost", "LOCALHOST:3800", "a.localhost."]
+        {
+            check(&[], "/event", &[host], 200);
+        }
+    }
+
+    #[test]
+    fn other_names_have_to_be_named() {
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:3800", "0x7f.1", "[::1].evil"] {
+            let expected = if host == "[::1].evil" { 400 } else { 421 };
+            check(&["observer.example"], "/event", &[host], expected);
+        }
+        check(&["Observer.example."], "/event", &["observer.EXAMPLE:3800"], 200);
+        check(&["*"], "/event", &["evil.example"], 200);
+    }
+
+    #[test]
+    fn the_host_has_to_be_there_once() {
+        check(&[], "/event", &[], 400);
+        check(&[], "/event", &["localhost", "localhost"], 400);
+        check(&[], "/event", &[""], 400);
+        check(&[], "/event", &["user@localhost"], 400);
+        check(&[], "/event", &["local\u{e9}"], 400);
+        let old = Hosts::new(&[]).check(Version::HTTP_10, &Uri::from_static("/event"), &HeaderMap::new());
+        assert!(old.is_ok(), "HTTP/1.0 knows no hosts");
+    }
+
+    #[test]
+    fn a_whole_address_in_the_first_line_counts_more_than_the_header() {
+        check(&[], "http://evil.example/event", &["localhost"], 421);
+        check(&[], "http://localhost/event", &["evil.example"], 200);
+    }
+}

@@ -1,0 +1,70 @@
+//! What changes something has to be JSON by its own account.
+//!
+//! A page of another site may have a browser send forms and plain text here without asking first; for JSON the browser asks (a CORS
+//! preflight), and is told no. A body without a type can come from a page only together with the header `Origin`.
+
+use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+
+use crate::problem::Problem;
+
+/// # Errors
+/// 415 for anything but JSON.
+pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let text = match (values.next(), values.next()) {
+        (None, _) if !headers.contains_key(ORIGIN) => return Ok(()),
+        (None, _) => "nothing in particular",
+        (Some(value), None) => value.to_str().unwrap_or("something strange"),
+        (Some(_), Some(_)) => "several things",
+    };
+    if is_json(text.split(';').next().unwrap_or_default().trim()) {
+        return Ok(());
+    }
+    let detail = format!(
+        "the body has to be `application/json`, or `application/x-ndjson` for lines, and its Content-Type says {text:?}; with curl, use `--json` in place of `-d`"
+    );
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason("not_json"))
+}
+
+fn is_json(essence: &str) -> bool {
+    const TYPES: [&str; 5] =
+        ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonl"];
+    TYPES.iter().any(|json| essence.eq_ignore_ascii_case(json))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(headers: &[(HeaderName, &'static str)], good: bool) {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        let headers: HeaderMap = headers.fold(HeaderMap::new(), |mut all, (name, value)| {
+            all.append(name, value);
+            all
+        });
+        assert_eq!(super::check(&headers).is_ok(), good, "{headers:?}");
+    }
+
+    #[test]
+    fn json_and_lines_of_it_are_taken() {
+        check(&[(CONTENT_TYPE, "application/json")], true);
+        check(&[(CONTENT_TYPE, "Application/JSON; charset=utf-8")], true);
+        check(&[(CONTENT_TYPE, "application/x-ndjson")], true);
+        check(&[(CONTENT_TYPE, "application/json"), (ORIGIN, "http://localhost:3800")], true);
+    }
+
+    #[test]
+    fn what_a_page_could_send_unasked_is_not() {
+        check(&[(CONTENT_TYPE, "text/plain;charset=UTF-8")], false);
+        check(&[(CONTENT_TYPE, "application/x-www-form-urlencoded")], false);
+        check(&[(CONTENT_TYPE, "multipart/form-data; boundary=application/json")], false);
+        check(&[(CONTENT_TYPE, "text/plain"), (CONTENT_TYPE, "application/json")], false);
+        check(&[(CONTENT_TYPE, "")], false);
+        check(&[(ORIGIN, "null")], false);
+        check(&[], true);
+    }
+}

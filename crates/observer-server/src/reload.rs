@@ -1,0 +1,63 @@
+//! `POST /-/reload`: read the configuration again.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::api::Api;
+use crate::problem::Problem;
+use crate::requests::Route;
+
+/// Reads the configuration again and does as it says now.
+#[async_trait]
+pub trait Reload: Send + Sync + 'static {
+    /// Called again only after it has ended.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration. Nothing has changed then.
+    async fn reload(&self) -> Result<Reloaded, ReloadError>;
+}
+
+/// What came of reading the configuration again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Sinks that are new.
+    pub added: Vec<String>,
+    /// Sinks that have another configuration.
+    pub changed: Vec<String>,
+    /// Sinks that are not there any more; their positions stay.
+    pub removed: Vec<String>,
+    /// Keys with values that take effect only after a restart.
+    pub restart_needed: Vec<String>,
+}
+
+/// Why nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ReloadError(pub String);
+
+pub(crate) async fn post_reload(State(api): State<Arc<Api>>) -> Response {
+    let _time = api.requests.time(Route::Reload);
+    let Some(reload) = api.reload.get().cloned() else {
+        let detail = "this observer was started by a program that reads no configuration again";
+        return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
+    };
+    // Runs on when the client hangs up.
+    let ended = tokio::spawn(async move { reload.reload().await }).await;
+    match ended {
+        Ok(Ok(reloaded)) => Json(reloaded).into_response(),
+        Ok(Err(error)) => {
+            let detail = format!("nothing has changed: {error}");
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).reason("invalid").into_response()
+        }
+        Err(error) => {
+            let detail = format!("reading the configuration broke off: {error}");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+        }
+    }
+}
