@@ -50,6 +50,7 @@ impl Service {
         config: &Config,
         types: impl FnOnce(&prometheus::Registry) -> Registry,
     ) -> Result<Self, ServeError> {
+        config.validate()?;
         let metrics = prometheus::Registry::new();
         let sinks = types(&metrics).build_all(config)?;
         let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
@@ -112,7 +113,12 @@ fn server(config: &Config) -> ServerOptions {
         max_batch_events: server.max_batch_events.get(),
         header_timeout: server.header_timeout,
         body_timeout: server.body_timeout,
-        ..ServerOptions::default()
+        max_connections: server.max_connections.get(),
+        max_requests_in_flight: server.max_requests_in_flight.get(),
+        max_bytes_in_flight: usize::try_from(server.max_bytes_in_flight).unwrap_or(usize::MAX),
+        access: config.access.resolve(),
+        hosts: server.hosts.clone(),
+        cors_origins: server.cors_origins.clone(),
     }
 }
 
@@ -137,7 +143,7 @@ fn tell_ready(config: &Config, addresses: &[SocketAddr], sinks: &[String]) {
         listen = listen.join(" "),
         data = %config.data_dir.display(),
         sinks = sinks.join(" "),
-        "the observer is ready; try: curl -d '{event}' {first}/event"
+        "the observer is ready; try: curl --json '{event}' {first}/event"
     );
 }
 

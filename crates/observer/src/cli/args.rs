@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::emit::EmitArgs;
+use super::token::{TOKEN_EXAMPLES, TokenArgs};
 use crate::Config;
 use crate::config::address;
 use crate::logging::LogFormat;
@@ -110,6 +111,9 @@ pub(super) enum Command {
     Check,
     /// Send events to an observer: one from flags, or NDJSON from files or standard input
     Emit(Box<EmitArgs>),
+    /// Make a token, and print what to write into the configuration to let it in
+    #[command(after_help = TOKEN_EXAMPLES)]
+    Token(TokenArgs),
     /// Print a script that completes commands in a shell
     #[command(after_help = "Example:\n  observer completions bash > /etc/bash_completion.d/observer")]
     Completions {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use humantime::format_duration;
 use observer_pipeline::Durability;
+use observer_server::Access;
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -66,13 +67,14 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>) -> Report {
 }
 
 fn in_effect(config: &Config) -> String {
-    let Config { origin, data_dir, server, journal, .. } = config;
+    let Config { origin, data_dir, server, access, journal, .. } = config;
     let origin =
         origin.as_ref().map_or_else(|| "none, the defaults hold".to_owned(), |path| path.display().to_string());
     let listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
     format!(
-        "config   {origin}\nlisten   {listen}\ndata     {data}\njournal  {journal} ({durability}, at most {max_size}, delivered events stay {retain})\n",
+        "config   {origin}\nlisten   {listen}\naccess   {access}\ndata     {data}\njournal  {journal} ({durability}, at most {max_size}, delivered events stay {retain})\n",
         listen = listen.join(", "),
+        access = in_words(&access.resolve()),
         data = data_dir.display(),
         journal = journal.path.display(),
         durability = match journal.durability {
@@ -82,6 +84,12 @@ fn in_effect(config: &Config) -> String {
         max_size = ByteSize(journal.max_size),
         retain = format_duration(journal.retain),
     )
+}
+
+/// Tokens by name, since there is nothing else to show of them.
+fn in_words(access: &Access) -> String {
+    let tokens = access.tokens.iter().map(|token| format!("{} for {}; ", token.name, token.scopes));
+    format!("{}without a token for {}", tokens.collect::<String>(), access.anonymous).replace('`', "")
 }
 
 #[cfg(test)]
@@ -136,6 +144,7 @@ mod tests {
         assert_snapshot!(report.text, @"
         config   none, the defaults hold
         listen   127.0.0.1:3800, [::1]:3800
+        access   without a token for ingest, read and admin
         data     observer-data
         journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events stay 1day)
 

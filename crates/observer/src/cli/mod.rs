@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod emit;
 mod signal;
+mod token;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -77,6 +78,10 @@ fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> 
             Ok(report.exit_code())
         }
         Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
+        Command::Token(arguments) => {
+            print(&token::made(&arguments)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "observer", &mut script);

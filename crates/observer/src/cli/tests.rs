@@ -16,7 +16,7 @@ fn help(command: &str) -> String {
 
 #[test]
 fn help_has_examples_and_exit_codes() {
-    assert_snapshot!(help(""), @r#"
+    assert_snapshot!(help(""), @"
     Takes in outcome events, makes them durable, and fans them out
 
     Usage: observer [OPTIONS] [COMMAND]
@@ -25,6 +25,7 @@ fn help_has_examples_and_exit_codes() {
       serve        Take in events and deliver them to the sinks; what happens without a command
       check        Read the configuration, then ask each sink whether it can be reached
       emit         Send events to an observer: one from flags, or NDJSON from files or standard input
+      token        Make a token, and print what to write into the configuration to let it in
       completions  Print a script that completes commands in a shell
       help         Print this message or the help of the given subcommand(s)
 
@@ -50,7 +51,7 @@ fn help_has_examples_and_exit_codes() {
       0  all went well
       1  it failed: a sink's check, an event that was refused, an error while serving
       2  the command line or the configuration is wrong, or there is no observer to send to
-    "#);
+    ");
     assert_snapshot!(help("serve"), @r#"
     Take in events and deliver them to the sinks; what happens without a command
 
@@ -107,6 +108,7 @@ fn help_has_examples_and_exit_codes() {
 
     Options:
           --url <URL>             The observer [env: LH_OBSERVER_URL] [default: http://localhost:3800]
+          --token <TOKEN>         The token, where the observer asks for one [env: OBSERVER_TOKEN]
           --retry-for <DURATION>  How long events are tried again while they can't be taken [default:
                                   30s]
           --json                  Print the summary as JSON

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::{Config, IngestConfig, JournalConfig, ServerConfig, SinkTable};
+use super::{AccessConfig, Config, IngestConfig, JournalConfig, ServerConfig, SinkTable};
 
 /// Below the folder that the program was started in.
 pub(super) const DATA_DIR: &str = "observer-data";
@@ -24,6 +24,7 @@ impl Config {
         Self {
             origin: None,
             server: ServerConfig::default(),
+            access: AccessConfig::default(),
             ingest: IngestConfig::default(),
             journal: JournalConfig::in_dir(&data_dir),
             sinks: sinks(&data_dir),

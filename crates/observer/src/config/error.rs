@@ -27,7 +27,7 @@ pub enum ConfigError {
     Syntax {
         /// The file; `None` for text that came from elsewhere.
         origin: Option<PathBuf>,
-        /// Line, column, the line itself, and what was expected there.
+        /// Line, column, and what was expected there.
         message: String,
     },
     /// Values that can't be.

@@ -13,7 +13,7 @@ use super::fill::{Environment, Filled, fill};
 use super::journal::RawJournal;
 use super::key::KeyPath;
 use super::read::Reader;
-use super::{Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable, default};
+use super::{AccessConfig, Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable, default};
 
 /// The file that is read where none is named, if it is there.
 pub const DEFAULT_FILE: &str = "observer.toml";
@@ -48,6 +48,7 @@ impl Config {
 struct Raw {
     data_dir: PathBuf,
     server: ServerConfig,
+    access: AccessConfig,
     ingest: IngestConfig,
     journal: RawJournal,
     /// Named here so that it is known; it was taken out before.
@@ -60,6 +61,7 @@ impl Default for Raw {
         Self {
             data_dir: default::DATA_DIR.into(),
             server: ServerConfig::default(),
+            access: AccessConfig::default(),
             ingest: IngestConfig::default(),
             journal: RawJournal::default(),
             _sinks: None,
@@ -74,7 +76,7 @@ pub(super) fn from_text(
 ) -> Result<Config, ConfigError> {
     let mut table: toml::Table = match toml::from_str(text) {
         Ok(table) => table,
-        Err(error) => return Err(ConfigError::Syntax { origin, message: error.to_string().trim_end().to_owned() }),
+        Err(error) => return Err(ConfigError::Syntax { origin, message: syntax(text, &error) }),
     };
     let invalid = |problems| ConfigError::Invalid { origin: origin.clone(), problems };
     let filled = fill(&mut table, environment).map_err(invalid)?;
@@ -89,6 +91,7 @@ pub(super) fn from_text(
     let config = Config {
         origin: origin.clone(),
         server: raw.server,
+        access: raw.access,
         ingest: raw.ingest,
         journal: raw.journal.resolve(&raw.data_dir),
         sinks: sinks.unwrap_or_else(|| default::sinks(&raw.data_dir)),
@@ -96,6 +99,14 @@ pub(super) fn from_text(
     };
     problems.extend(super::check::problems(&config));
     if problems.is_empty() { Ok(config) } else { Err(invalid(problems)) }
+}
+
+/// Where and what, without the line itself: there may be a secret in it.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("line {line}, column {column}: {}", error.message().trim_end().replace('\n', ", "))
 }
 
 fn split_sinks(sinks: toml::Value, filled: &Filled, problems: &mut Vec<Problem>) -> BTreeMap<String, SinkTable> {

@@ -8,10 +8,23 @@
 //! max_body = "1MiB"
 //! max_batch_body = "16MiB"        # compressed as well as after decompression
 //! max_batch_events = 10_000
+//! max_connections = 10_000        # one more is answered with 503
+//! max_requests_in_flight = 4_096  # one more is answered with 429
+//! max_bytes_in_flight = "32MiB"   # of the bodies of these together
+//! hosts = ["observer.example.com"]              # names that requests may use beside localhost and addresses; "*" for any
+//! cors_origins = []               # pages that may ask for things, such as "https://grafana.example.com"
 //! body_timeout = "10s"            # a body has to arrive within
 //! header_timeout = "10s"
 //! ingest_timeout = "2500ms"       # how long a producer waits for the journal before it gets 503
 //! shutdown_timeout = "20s"        # how long sinks may go on with what they have when the program ends
+//!
+//! [access]                        # without it, everyone who reaches the observer may do everything
+//! anonymous = ["ingest"]          # what those may do who send no token: ingest, read, admin
+//!
+//! [access.tokens.ci]              # made by `observer token`
+//! scopes = ["ingest", "read"]
+//! sha256 = "b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799"    # or a list of them
+//! rate = { per_second = 100, burst = 1000 }     # events; a request without any counts as one
 //!
 //! [ingest]
 //! dedup = { window = "24h", max_keys = 500_000 }
@@ -34,6 +47,7 @@
 //! Every key may be left out. Relative paths start at the folder that the program was started in. Without any `[sinks]` there are an
 //! archive and metrics. In strings, `${NAME}`, `${NAME:-default}` and `${file:PATH}` are filled in.
 
+mod access;
 mod check;
 mod default;
 mod error;
@@ -42,6 +56,7 @@ mod ingest;
 mod journal;
 pub(crate) mod key;
 mod load;
+mod one_or_more;
 pub(crate) mod read;
 mod server;
 mod sinks;
@@ -50,6 +65,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use access::{AccessConfig, RateConfig, TokenConfig};
 pub use error::{ConfigError, Problem};
 pub use ingest::{DedupConfig, IngestConfig};
 pub use journal::JournalConfig;
@@ -77,6 +93,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How producers and readers are served.
     pub server: ServerConfig,
+    /// Who may do what.
+    pub access: AccessConfig,
     /// How events are taken in.
     pub ingest: IngestConfig,
     /// Where events are made durable.

@@ -1,12 +1,14 @@
 //! How producers and readers are served.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use observer_core::units;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error};
+
+use super::one_or_more;
 
 /// How producers and readers are served.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -22,7 +24,20 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "units::size")]
     pub max_batch_body: u64,
     /// The most events in a batch.
-    pub max_batch_events: std::num::NonZeroUsize,
+    pub max_batch_events: NonZeroUsize,
+    /// The most connections at once.
+    pub max_connections: NonZeroUsize,
+    /// The most requests at once.
+    pub max_requests_in_flight: NonZeroUsize,
+    /// The most bytes that the bodies of these may have together.
+    #[serde(deserialize_with = "units::size")]
+    pub max_bytes_in_flight: u64,
+    /// The host names that requests may name beside `localhost` and addresses; `*` for any.
+    #[serde(deserialize_with = "names")]
+    pub hosts: Vec<String>,
+    /// The origins whose pages may ask for things; `*` for any.
+    #[serde(deserialize_with = "origins")]
+    pub cors_origins: Vec<String>,
     /// How long a body may take to arrive.
     #[serde(deserialize_with = "units::duration")]
     pub body_timeout: Duration,
@@ -43,7 +58,12 @@ impl Default for ServerConfig {
             listen: vec![([127, 0, 0, 1], 3800).into(), ([0, 0, 0, 0, 0, 0, 0, 1], 3800).into()],
             max_body: 1 << 20,
             max_batch_body: 16 << 20,
-            max_batch_events: std::num::NonZeroUsize::new(10_000).expect("it is not zero"),
+            max_batch_events: const { NonZeroUsize::new(10_000).unwrap() },
+            max_connections: const { NonZeroUsize::new(10_000).unwrap() },
+            max_requests_in_flight: const { NonZeroUsize::new(4_096).unwrap() },
+            max_bytes_in_flight: 32 << 20,
+            hosts: Vec::new(),
+            cors_origins: Vec::new(),
             body_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             ingest_timeout: Duration::from_millis(2500),
@@ -63,29 +83,9 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
-    deserializer.deserialize_any(OneOrMore)
-}
-
-struct OneOrMore;
-
-impl<'de> Visitor<'de> for OneOrMore {
-    type Value = Vec<SocketAddr>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address with its port, such as \"127.0.0.1:3800\", or a list of them")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        address(text).map(|address| vec![address]).map_err(E::custom)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut addresses = Vec::new();
-        while let Some(Address(address)) = list.next_element()? {
-            addresses.push(address);
-        }
-        Ok(addresses)
-    }
+    const EXPECTING: &str = "an address with its port, such as \"127.0.0.1:3800\", or a list of them";
+    let addresses: Vec<Address> = one_or_more::strings(deserializer, EXPECTING)?;
+    Ok(addresses.into_iter().map(|Address(address)| address).collect())
 }
 
 struct Address(SocketAddr);
@@ -95,4 +95,12 @@ impl<'de> Deserialize<'de> for Address {
         let text = String::deserialize(deserializer)?;
         address(&text).map(Self).map_err(D::Error::custom)
     }
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    one_or_more::strings(deserializer, "a host name, such as \"observer.example.com\", or a list of them")
+}
+
+fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    one_or_more::strings(deserializer, "an origin, such as \"https://grafana.example.com\", or a list of them")
 }

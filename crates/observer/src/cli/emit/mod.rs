@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use reqwest::Url;
+use reqwest::header::HeaderValue;
 
 use self::batch::{Batches, Item, Part};
 use self::event::EventArgs;
@@ -57,6 +58,10 @@ pub(super) struct EmitArgs {
     )]
     url: Url,
 
+    /// The token, where the observer asks for one
+    #[arg(long, env = "OBSERVER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
     /// How long events are tried again while they can't be taken
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     retry_for: Duration,
@@ -71,9 +76,10 @@ pub(super) struct EmitArgs {
 
 /// Send everything, and say what became of it.
 pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
-    let EmitArgs { files, event, url, retry_for, json } = arguments;
+    let EmitArgs { files, event, url, token, retry_for, json } = arguments;
     let inputs = input::choose(event.into_json(), files).map_err(Failed::usage)?;
-    let sender = Sender::new(url, retry_for)?;
+    let token = token.map(|token| authorization(&token)).transpose().map_err(Failed::usage)?;
+    let sender = Sender::new(url, token, retry_for)?;
     let mut screen = Terminal::new(input::total_size(&inputs));
 
     let (tally, ended) = emit(inputs, &sender, &mut screen).await;
@@ -81,6 +87,14 @@ pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
     print(&if json { tally.to_json(ended.is_ok()) } else { format!("{tally}\n") })?;
     ended.map_err(|error| Failed { status: USAGE, error })?;
     Ok(if tally.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The token is not repeated, since it is a secret.
+fn authorization(token: &str) -> anyhow::Result<HeaderValue> {
+    let value = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok();
+    let mut value = value.context("the token has characters that can't be sent; it is made of visible ASCII")?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Send every event of every input; ends at the first one that can't be sent at all.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use humantime::format_duration;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect};
 use serde::Deserialize;
 use tokio::time::{self, Instant};
@@ -86,12 +86,14 @@ pub(super) fn endpoint(base: &str) -> Result<Url, String> {
 }
 
 impl Sender {
-    pub(super) fn new(url: Url, retry_for: Duration) -> reqwest::Result<Self> {
+    /// `authorization` goes with every request.
+    pub(super) fn new(url: Url, authorization: Option<HeaderValue>, retry_for: Duration) -> reqwest::Result<Self> {
         let http = Client::builder()
             .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
             .timeout(ATTEMPT_TIMEOUT)
             // Following a redirect would turn the POST into a GET.
-            .redirect(redirect::Policy::none());
+            .redirect(redirect::Policy::none())
+            .default_headers(authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect());
         let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let http = if is_local { http.no_proxy() } else { http };
         let batch_url = url.join("v1/events").expect("a path can follow the address of a host");

@@ -28,7 +28,7 @@ impl Screen for Notes {
 /// All that someone at the terminal reads.
 async fn emitted(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
     crate::tls::install();
-    let sender = Sender::new(endpoint(url).unwrap(), retry_for).unwrap();
+    let sender = Sender::new(endpoint(url).unwrap(), None, retry_for).unwrap();
     let mut notes = Notes::default();
     let (tally, ended) = emit(inputs, &sender, &mut notes).await;
     notes.0.push(tally.to_string());

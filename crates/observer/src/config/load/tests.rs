@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use observer_pipeline::{Durability, Field};
+use observer_server::{Scope, Scopes, TokenDigest};
 
 use super::from_text;
 use crate::config::{Config, ConfigError};
@@ -56,6 +57,17 @@ fn every_key_can_be_set() {
         header_timeout = "2s"
         ingest_timeout = "3s"
         shutdown_timeout = "0s"
+        max_connections = 7
+        max_requests_in_flight = 8
+        max_bytes_in_flight = "20MiB"
+        hosts = "observer.example"
+        cors_origins = ["https://grafana.example", "http://localhost:3000"]
+        [access]
+        anonymous = ["ingest"]
+        [access.tokens.ops]
+        sha256 = ["b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799"]
+        scopes = ["read", "admin"]
+        rate = { per_second = 5 }
         [ingest]
         dedup = { window = "1h", max_keys = 10 }
         require = { scenario = ["usage"] }
@@ -73,6 +85,15 @@ fn every_key_can_be_set() {
     assert_eq!(config.server.max_body, 64 << 10);
     assert_eq!(config.server.ingest_timeout, Duration::from_secs(3));
     assert_eq!((config.ingest.dedup.window.as_secs(), config.ingest.dedup.max_keys), (3600, 10));
+    assert_eq!((config.server.max_connections.get(), config.server.max_requests_in_flight.get()), (7, 8));
+    assert_eq!((config.server.max_bytes_in_flight, config.server.hosts.len()), (20 << 20, 1));
+    assert_eq!(config.server.cors_origins.len(), 2);
+    let access = config.access.resolve();
+    let rate = access.tokens[0].rate.unwrap();
+    assert_eq!((&*access.tokens[0].name, rate.per_second.get(), rate.burst.get()), ("ops", 5, 50));
+    assert_eq!(access.tokens[0].digests, [TokenDigest::of("swordfish")]);
+    assert_eq!(access.tokens[0].scopes, Scopes::from_iter([Scope::Read, Scope::Admin]));
+    assert_eq!(access.anonymous, Scopes::from_iter([Scope::Ingest]));
     assert_eq!(config.ingest.require.keys().collect::<Vec<_>>(), ["bot", "scenario"]);
     assert_eq!(config.journal.path, Path::new("/var/lib/observer/journal"));
     assert_eq!(config.journal.durability, Durability::Write);
@@ -156,20 +177,58 @@ fn what_is_not_there_to_fill_in_is_named_with_its_key() {
 
 #[test]
 fn a_slip_in_the_toml_is_shown_with_its_line() {
-    assert_snapshot!(refused("[server]\nlisten = 127.0.0.1:3800\n"), @"
-    observer.toml: TOML parse error at line 2, column 15
-      |
-    2 | listen = 127.0.0.1:3800
-      |               ^^^^^^^^^
-    invalid float, expected nothing
+    assert_snapshot!(refused("[server]\nlisten = 127.0.0.1:3800\n"), @"observer.toml: line 2, column 15: invalid float, expected nothing");
+    assert_snapshot!(refused("[server]\nlisten = 'a'\nlisten = 'b'\n"), @"observer.toml: line 3, column 1: duplicate key");
+    assert_snapshot!(refused("[sinks.hook]\ntoken = 'hunter2\n"), @"observer.toml: line 2, column 17: invalid literal string, expected `'`");
+}
+
+#[test]
+fn whoever_can_be_reached_by_others_says_what_these_may_do() {
+    let public = "server.listen = ['127.0.0.1:3800', '0.0.0.0:3800']\n";
+    assert_snapshot!(refused(public), @r#"observer.toml: server.listen: 0.0.0.0:3800 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
+    for access in [
+        "access.anonymous = ['ingest']",
+        "access.anonymous = []",
+        "access.tokens.ci = { scopes = ['ingest'], sha256 = 'b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799' }",
+    ] {
+        assert!(read(&format!("{public}{access}")).is_ok(), "{access}");
+    }
+    let access = |text: &str| read(text).unwrap().access.resolve().anonymous;
+    assert_eq!(access(""), Scopes::ALL);
+    assert_eq!(access("access.anonymous = []"), Scopes::NONE);
+}
+
+#[test]
+fn a_token_that_can_not_be_is_refused_and_not_shown() {
+    assert_snapshot!(refused("access.tokens.ci = { scopes = ['ingest'], sha256 = 'hunter2' }"), @"observer.toml: access.tokens.ci.sha256: a token's SHA-256 has 64 hexadecimal digits, and this has other ones; it is not shown, in case it is the token itself");
+    assert_snapshot!(refused("access.tokens.ci = { scopes = ['ingest'], token = 'hunter2' }"), @"
+    observer.toml: 2 problems
+      access.tokens.ci.token: unknown key; known keys: `sha256`, `scopes`, `rate`
+      access.tokens.ci: the key `sha256` is missing
     ");
-    assert_snapshot!(refused("[server]\nlisten = 'a'\nlisten = 'b'\n"), @"
-    observer.toml: TOML parse error at line 3, column 1
-      |
-    3 | listen = 'b'
-      | ^^^^^^
-    duplicate key
-    ");
+    assert_snapshot!(refused("access.tokens.ci = { scopes = ['write'], sha256 = [] }"), @r#"observer.toml: access.tokens.ci.scopes[0]: unknown name "write"; known names: `ingest`, `read`, `admin`"#);
+    let digest = TokenDigest::of("swordfish");
+    assert_snapshot!(refused(&format!("access.tokens.a = {{ scopes = ['ingest'], sha256 = '{digest}' }}\naccess.tokens.b = {{ scopes = [], sha256 = '{digest}' }}")), @r#"
+    observer.toml: 2 problems
+      access.tokens.b.scopes: must name at least one scope: "ingest", "read" or "admin"
+      access.tokens.b.sha256: is the same token as that of "a"
+    "#);
+    assert_snapshot!(refused("access.anonymus = ['ingest']"), @"observer.toml: access.anonymus: unknown key; did you mean `anonymous`?");
+}
+
+#[test]
+fn names_and_origins_are_written_as_browsers_write_them() {
+    assert_snapshot!(refused("server.hosts = ['a.example', 'http://a.example', 'a.example:3800']"), @r#"
+    observer.toml: 2 problems
+      server.hosts[1]: a host name has neither scheme nor port, such as "observer.example.com"
+      server.hosts[2]: a host name has neither scheme nor port, such as "observer.example.com"
+    "#);
+    assert_snapshot!(refused("server.cors_origins = ['grafana.example', 'https://grafana.example/']"), @r#"
+    observer.toml: 2 problems
+      server.cors_origins[0]: an origin has a scheme and a host and no path, such as "https://grafana.example.com"
+      server.cors_origins[1]: an origin has a scheme and a host and no path, such as "https://grafana.example.com"
+    "#);
+    assert_snapshot!(refused("server.max_bytes_in_flight = '1MiB'"), @"observer.toml: server.max_bytes_in_flight: must be at least as large as server.max_body and server.max_batch_body, or a body of that size could never be taken");
 }
 
 #[test]
