@@ -5,6 +5,7 @@ mod cli;
 mod kill;
 mod messages;
 mod readme;
+mod reload;
 mod runs;
 mod slow_sinks;
 mod support;

@@ -28,7 +28,7 @@ impl EventSink for Hung {
 /// A type of sink that is not of this tree.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HungConfig {}
+pub(crate) struct HungConfig {}
 
 impl SinkConfig for HungConfig {
     const TYPE: &'static str = "hung";

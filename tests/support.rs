@@ -118,6 +118,37 @@ impl Observer {
         archive(&self.dir)
     }
 
+    /// Have something else stand in its configuration file.
+    pub(crate) fn configure(&self, config: &str) {
+        std::fs::write(self.dir.join("observer.toml"), config).unwrap();
+    }
+
+    /// Have it read the file again.
+    pub(crate) async fn reload(&self) -> Answer {
+        self.send(self.client.post(format!("{}/-/reload", self.url))).await
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    /// The next entry of the log with this message.
+    pub(crate) fn log_until(&mut self, message: &str) -> Value {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the log never says {message:?}"));
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            if entry["message"] == message {
+                return entry;
+            }
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// kill -9.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
@@ -126,8 +157,7 @@ impl Observer {
 
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Vec<String>) {
-        let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signal("-TERM");
         let status = self.process.wait().unwrap();
         (status, self.log.iter().collect())
     }
@@ -149,8 +179,12 @@ pub(crate) fn client() -> reqwest::Client {
 
 /// The lines of the archive in a folder, oldest first.
 pub(crate) fn archive(dir: &Path) -> Vec<String> {
-    let mut paths: Vec<_> =
-        std::fs::read_dir(dir.join("observer-data/events")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    lines_of(&dir.join("observer-data/events"))
+}
+
+/// The lines of all files in a folder, in the order of their names.
+pub(crate) fn lines_of(dir: &Path) -> Vec<String> {
+    let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
     paths.iter().flat_map(read).collect()

@@ -97,6 +97,9 @@ pub enum AddSinkError {
         /// The name.
         name: String,
     },
+    /// The pipeline is shut down, or about to be.
+    #[error("there is no place for a sink any more, since the pipeline is shutting down")]
+    ShuttingDown,
 }
 
 impl PipelineBuilder {
@@ -221,6 +224,10 @@ impl Pipeline {
             return Err(AddSinkError::BadName { name: spec.name });
         }
         let mut workers = inner.workers();
+        // Looked at under the lock: the workers are taken out after this is set.
+        if inner.ingest.is_closed() {
+            return Err(AddSinkError::ShuttingDown);
+        }
         if workers.contains_key(&spec.name) {
             return Err(AddSinkError::Taken { name: spec.name });
         }
@@ -259,12 +266,33 @@ impl Pipeline {
 
     /// Let a sink have what is there, for up to `deadline`, and then no more. Its position stays. `false` when there is none of this name.
     pub async fn remove_sink(&self, name: &str, deadline: Duration) -> bool {
-        let Some(running) = self.inner.workers().remove(name) else { return false };
-        let progress = running.progress.clone();
-        end(vec![(name.to_owned(), running)], Instant::now() + deadline).await;
-        self.inner.served().insert(name.to_owned(), progress.lock().served);
-        self.inner.journal.release(name);
-        true
+        let was_there = self.stop_sinks([name], deadline).await > 0;
+        if was_there {
+            self.release_sink(name);
+        }
+        was_there
+    }
+
+    /// Let sinks have what is there, for up to `deadline`, and then no more. What they have not had is kept for them until they are added again or
+    /// [released](Self::release_sink). Says how many there were of these names.
+    pub async fn stop_sinks<'a>(&self, names: impl IntoIterator<Item = &'a str>, deadline: Duration) -> usize {
+        let stopping: Vec<_> = {
+            let mut workers = self.inner.workers();
+            names.into_iter().filter_map(|name| workers.remove_entry(name)).collect()
+        };
+        let progress: Vec<_> =
+            stopping.iter().map(|(name, running)| (name.clone(), running.progress.clone())).collect();
+        end(stopping, Instant::now() + deadline).await;
+        let stopped = progress.len();
+        self.inner.served().extend(progress.into_iter().map(|(name, progress)| (name, progress.lock().served)));
+        stopped
+    }
+
+    /// Keep nothing more for a sink that was stopped, as if it had been removed.
+    pub fn release_sink(&self, name: &str) {
+        if !self.inner.workers().contains_key(name) {
+            self.inner.journal.release(name);
+        }
     }
 
     /// Where a sink's dead letters are.

@@ -19,7 +19,7 @@ pub trait Reload: Send + Sync + 'static {
     /// Called again only after it has ended.
     ///
     /// # Errors
-    /// What is wrong with the configuration. Nothing has changed then.
+    /// When it is not in effect.
     async fn reload(&self) -> Result<Reloaded, ReloadError>;
 }
 
@@ -36,10 +36,16 @@ pub struct Reloaded {
     pub restart_needed: Vec<String>,
 }
 
-/// Why nothing has changed.
+/// Why the configuration is not in effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ReloadError(pub String);
+pub enum ReloadError {
+    /// There is something wrong with it.
+    #[error("nothing has changed: {0}")]
+    Invalid(String),
+    /// Something went wrong on the way.
+    #[error("the configuration is in effect only in part: {0}")]
+    Partial(String),
+}
 
 pub(crate) async fn post_reload(State(api): State<Arc<Api>>) -> Response {
     let _time = api.requests.time(Route::Reload);
@@ -51,9 +57,11 @@ pub(crate) async fn post_reload(State(api): State<Arc<Api>>) -> Response {
     let ended = tokio::spawn(async move { reload.reload().await }).await;
     match ended {
         Ok(Ok(reloaded)) => Json(reloaded).into_response(),
-        Ok(Err(error)) => {
-            let detail = format!("nothing has changed: {error}");
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).reason("invalid").into_response()
+        Ok(Err(error @ ReloadError::Invalid(_))) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).reason("invalid").into_response()
+        }
+        Ok(Err(error @ ReloadError::Partial(_))) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
         }
         Err(error) => {
             let detail = format!("reading the configuration broke off: {error}");

@@ -33,6 +33,7 @@ mod cli;
 pub mod config;
 pub mod logging;
 pub mod registry;
+mod reload;
 mod serve;
 mod suggest;
 mod tls;
@@ -52,10 +53,11 @@ where
     run_with(arguments, registry::with_defaults)
 }
 
-/// The same with other types of sinks. The function is given the registry that `/metrics` shows.
+/// The same with other types of sinks. The function is given the registry that `/metrics` shows, or another one where a configuration is only
+/// tried.
 pub fn run_with<A>(
     arguments: impl IntoIterator<Item = A>,
-    types: impl FnOnce(&prometheus::Registry) -> Registry,
+    types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
 ) -> ExitCode
 where
     A: Into<OsString> + Clone,

@@ -1,12 +1,14 @@
 //! The observer at work: a pipeline with the configured sinks, and a server in front of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError};
-use observer_server::{BindError, Server, ServerOptions};
+use observer_server::{BindError, Reload, Server, ServerOptions};
 
-use crate::{Config, ConfigError, Registry};
+use crate::reload::Reloader;
+use crate::{BuiltSink, Config, ConfigError, Registry};
 
 /// Why the observer could not begin to serve.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,7 @@ pub enum ServeError {
 pub struct Service {
     pipeline: Pipeline,
     server: Server,
+    reloader: Option<Arc<Reloader>>,
     shutdown_timeout: Duration,
 }
 
@@ -52,14 +55,43 @@ impl Service {
     ) -> Result<Self, ServeError> {
         config.validate()?;
         let metrics = prometheus::Registry::new();
-        let sinks = types(&metrics).build_all(config)?;
+        Self::begin(config, &types(&metrics), metrics).await
+    }
+
+    /// The same from a configuration that can be loaded again, by `POST /-/reload` or the [reloader](Self::reloader).
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start), and when there is no configuration.
+    pub async fn start_from(
+        load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+        types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+    ) -> Result<Self, ServeError> {
+        let config = load()?;
+        config.validate()?;
+        let metrics = prometheus::Registry::new();
+        let registry = types(&metrics);
+        let mut service = Self::begin(&config, &registry, metrics).await?;
+        let dry_run = move || types(&prometheus::Registry::new());
+        let reloader = Arc::new(Reloader::new(
+            Box::new(load),
+            Box::new(dry_run),
+            registry,
+            service.pipeline.clone(),
+            service.server.settings(),
+            config,
+        ));
+        service.server.on_reload(reloader.clone());
+        service.reloader = Some(reloader);
+        Ok(service)
+    }
+
+    async fn begin(config: &Config, registry: &Registry, metrics: prometheus::Registry) -> Result<Self, ServeError> {
+        let sinks = registry.build_all(config)?;
         let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
-        let specs = sinks
-            .into_iter()
-            .map(|built| SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings));
+        let specs = sinks.into_iter().map(spec);
         let pipeline = Pipeline::builder().journal(journal(config)).ingest(ingest(config)).sinks(specs).start().await?;
         tell_recovery(&pipeline);
-        let server = match Server::bind(server(config), pipeline.clone(), metrics).await {
+        let server = match Server::bind(server_options(config), pipeline.clone(), metrics).await {
             Ok(server) => server,
             Err(error) => {
                 pipeline.shutdown(Duration::ZERO).await;
@@ -67,13 +99,19 @@ impl Service {
             }
         };
         tell_ready(config, server.local_addrs(), &names);
-        Ok(Self { pipeline, server, shutdown_timeout: config.server.shutdown_timeout })
+        Ok(Self { pipeline, server, reloader: None, shutdown_timeout: config.server.shutdown_timeout })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         self.server.local_addrs()
+    }
+
+    /// Whom to ask to load the configuration again; `None` where it can't be.
+    #[must_use]
+    pub fn reloader(&self) -> Option<Arc<dyn Reload>> {
+        self.reloader.clone().map(|reloader| reloader as _)
     }
 
     /// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is there, and end.
@@ -83,6 +121,11 @@ impl Service {
         self.pipeline.shutdown(self.shutdown_timeout).await;
         tell_ended(&self.pipeline, begun.elapsed());
     }
+}
+
+/// A sink as the pipeline wants it.
+pub(crate) fn spec(built: BuiltSink) -> SinkSpec {
+    SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings)
 }
 
 fn journal(config: &Config) -> JournalOptions {
@@ -104,7 +147,7 @@ fn ingest(config: &Config) -> IngestOptions {
     }
 }
 
-fn server(config: &Config) -> ServerOptions {
+pub(crate) fn server_options(config: &Config) -> ServerOptions {
     let server = &config.server;
     ServerOptions {
         listen: server.listen.iter().map(ToString::to_string).collect(),

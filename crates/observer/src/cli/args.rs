@@ -122,7 +122,7 @@ pub(super) enum Command {
     },
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Example:\n  observer serve --listen 127.0.0.1:4800 --listen '[::1]:4800'")]
 pub(super) struct ServeArgs {
     /// Where to listen, in place of the configuration's `server.listen`; can be given several times

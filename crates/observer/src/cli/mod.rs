@@ -9,13 +9,16 @@ mod token;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::CommandFactory;
+use observer_server::Reload;
 use tokio::runtime::Builder;
+use tokio::signal::unix::Signal;
 
-use self::args::{Cli, Command, ServeArgs};
-use crate::{Config, Registry, ServeError, Service, logging, tls};
+use self::args::{Cli, Command, Global, ServeArgs};
+use crate::{Config, ConfigError, Registry, ServeError, Service, logging, tls};
 
 /// Something the operator has to mend on the command line or in the file.
 const USAGE: u8 = 2;
@@ -47,7 +50,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failed {
 /// Read the command line and do what it says.
 pub(crate) fn run<A: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = A>,
-    types: impl FnOnce(&prometheus::Registry) -> Registry,
+    types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
 ) -> ExitCode {
     tls::install();
     let cli = match Cli::from_command_line(arguments) {
@@ -64,12 +67,16 @@ pub(crate) fn run<A: Into<OsString> + Clone>(
     })
 }
 
-fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> Result<ExitCode, Failed> {
+fn dispatch(
+    cli: Cli,
+    types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+) -> Result<ExitCode, Failed> {
     let Cli { global, command } = cli;
     logging::init(global.log_format, &global.log)?;
-    let load = || Config::load(global.config.as_deref());
+    let Global { config, .. } = global;
+    let load = move || Config::load(config.as_deref());
     match command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
-        Command::Serve(arguments) => serve(&arguments.over(load()?), types),
+        Command::Serve(arguments) => serve(move || Ok(arguments.clone().over(load()?)), types),
         Command::Check => {
             let config = load()?;
             let sinks = types(&prometheus::Registry::new()).build_all(&config)?;
@@ -91,20 +98,36 @@ fn dispatch(cli: Cli, types: impl FnOnce(&prometheus::Registry) -> Registry) -> 
     }
 }
 
-fn serve(config: &Config, types: impl FnOnce(&prometheus::Registry) -> Registry) -> Result<ExitCode, Failed> {
+fn serve(
+    load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+    types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+) -> Result<ExitCode, Failed> {
     // Every producer is a connection; what the system allows by default may be less than there are.
     if let Err(error) = rlimit::increase_nofile_limit(MAX_DESCRIPTORS) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     block_on(Builder::new_multi_thread(), async {
         let ended = signal::ended()?;
-        match Service::start(config, types).await {
-            Ok(service) => service.run(ended).await,
+        let hangups = signal::hangups()?;
+        match Service::start_from(load, types).await {
+            Ok(service) => {
+                let reloading = tokio::spawn(reload_on(hangups, service.reloader()));
+                service.run(ended).await;
+                reloading.abort();
+            }
             Err(ServeError::Config(error)) => return Err(error.into()),
             Err(error) => return Err(error.into()),
         }
         Ok(ExitCode::SUCCESS)
     })?
+}
+
+async fn reload_on(mut hangups: Signal, reloader: Option<Arc<dyn Reload>>) {
+    let Some(reloader) = reloader else { return };
+    while hangups.recv().await.is_some() {
+        // What came of it is in the log.
+        let _ = reloader.reload().await;
+    }
 }
 
 /// Run to the end, and wait for nothing beyond it: a read of standard input, or a disk that hangs, may take forever.

@@ -1,8 +1,8 @@
-//! What ends the program.
+//! What ends the program, and what has it read its configuration again.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How a shell counts a program that was ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
@@ -34,4 +34,12 @@ pub(super) fn ended() -> io::Result<impl Future<Output = ()>> {
             std::process::exit(INTERRUPTED);
         });
     })
+}
+
+/// Each SIGHUP.
+///
+/// # Errors
+/// When signals can't be listened to.
+pub(super) fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

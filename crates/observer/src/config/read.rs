@@ -38,7 +38,9 @@ impl Reader<'_> {
             let mut path = KeyPath::from(error.path());
             let fault = error.into_inner();
             match &fault {
-                Fault::MissingKey { key } if removed.iter().any(|gone| gone.meets(&path.key(key))) => return Err(problems),
+                Fault::MissingKey { key } if removed.iter().any(|gone| gone.meets(&path.key(key))) => {
+                    return Err(problems);
+                }
                 // Within an enum, the path ends above the key.
                 Fault::UnknownKey { key, .. } if path.last_key() != Some(key) => path = path.key(key),
                 _ => {}

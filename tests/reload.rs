@@ -1,0 +1,202 @@
+//! A configuration that changes while the observer is at work.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use observer_server::ReloadError;
+
+use crate::slow_sinks::HungConfig;
+use crate::support::{DEFAULTS, Observer, archive, client, event_of, eventually, lines_of};
+
+fn event(number: usize) -> String {
+    format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#)
+}
+
+fn config(sinks: &str) -> String {
+    format!("{DEFAULTS}{sinks}")
+}
+
+const ARCHIVE: &str =
+    "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/a.jsonl\"\nstart = \"earliest\"\n";
+const MOVED: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/b.jsonl\"\nstart = \"earliest\"\n";
+const SECOND: &str =
+    "[sinks.second]\ntype = \"file\"\npath = \"observer-data/second/{date}.jsonl\"\nstart = \"earliest\"\n";
+const METRICS: &str = "[sinks.prometheus]\ntype = \"prometheus\"\n";
+const CAPPED: &str = "[sinks.prometheus]\ntype = \"prometheus\"\nlimits = { sources = 5 }\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut observer = Observer::start(dir.path(), &config(&[ARCHIVE, METRICS].concat()));
+    let (sent, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let producers: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, url) = (observer.client(), format!("{}/event", observer.url));
+            let (sent, stop) = (sent.clone(), stop.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let number = sent.fetch_add(1, Ordering::Relaxed);
+                    let answer = client.post(&url).body(event(number)).send().await.unwrap();
+                    assert_eq!(answer.status(), 200, "event {number}");
+                }
+            })
+        })
+        .collect();
+    for (sinks, expected) in [
+        ([ARCHIVE, SECOND, METRICS].concat(), r#"{"added":["second"],"changed":[],"removed":[],"restart_needed":[]}"#),
+        ([MOVED, SECOND, METRICS].concat(), r#"{"added":[],"changed":["archive"],"removed":[],"restart_needed":[]}"#),
+        ([MOVED, CAPPED].concat(), r#"{"added":[],"changed":["prometheus"],"removed":["second"],"restart_needed":[]}"#),
+        ([MOVED, SECOND].concat(), r#"{"added":["second"],"changed":[],"removed":["prometheus"],"restart_needed":[]}"#),
+        ([MOVED, SECOND].concat(), r#"{"added":[],"changed":[],"removed":[],"restart_needed":[]}"#),
+    ] {
+        let before = sent.load(Ordering::Relaxed);
+        observer.configure(&config(&sinks));
+        let answer = observer.reload().await;
+        assert_eq!((answer.status, &*answer.text), (200, expected));
+        eventually("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
+    }
+    let before = sent.load(Ordering::Relaxed);
+    observer.configure(&config(&[ARCHIVE, SECOND, METRICS].concat()));
+    observer.hang_up();
+    while observer.log_until("the configuration was read again and is in effect")["added"] != "prometheus" {}
+    eventually("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
+    stop.store(true, Ordering::Relaxed);
+    for producer in producers {
+        producer.await.unwrap();
+    }
+    observer.caught_up().await;
+
+    let all: BTreeSet<String> = (0..sent.load(Ordering::Relaxed)).map(event).collect();
+    for (what, lines) in
+        [("archive", observer.archive()), ("second", lines_of(&dir.path().join("observer-data/second")))]
+    {
+        let events: Vec<_> = lines.iter().map(|line| event_of(line).to_owned()).collect();
+        assert_eq!(events.len(), all.len(), "{what}: one line each, since no sink was interrupted");
+        assert_eq!(events.into_iter().collect::<BTreeSet<_>>(), all, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_file_changes_nothing_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut observer = Observer::start(dir.path(), &config(ARCHIVE));
+    observer.configure("[server\n");
+    observer.hang_up();
+    let told = observer.log_until("the configuration was read again and is not in effect");
+    assert_eq!(told["level"], "ERROR");
+    let mut answers = String::new();
+    for bad in [
+        "[server\n",
+        "[sinks.archive]\ntype = \"file\"\npath = \"x.jsonl\"\nrotat = {}\n",
+        "[sinks.archive]\ntype = \"fiel\"\n",
+        "[sinks.new]\ntype = \"file\"\npath = \"{day}.jsonl\"\n[sinks.prometheus]\ntype = \"prometheus\"\n",
+        "[server]\nlisten = \"0.0.0.0:0\"\n",
+        "[access.tokens.ci]\nscopes = [\"ingest\"]\nsha256 = \"none\"\n",
+    ] {
+        observer.configure(bad);
+        let answer = observer.reload().await;
+        assert_eq!(answer.status, 422, "{}", answer.text);
+        answers += &format!("{bad}---\n{}\n\n", answer.json()["detail"].as_str().unwrap());
+    }
+    std::fs::remove_file(dir.path().join("observer.toml")).unwrap();
+    std::fs::create_dir(dir.path().join("observer.toml")).unwrap();
+    answers += &format!("(a folder)\n{}", observer.reload().await.json()["detail"].as_str().unwrap());
+    assert_snapshot!(answers);
+    assert_eq!(observer.post(event(1)).await.status, 200);
+    observer.caught_up().await;
+    assert_eq!(observer.archive().len(), 1);
+    let sinks = observer.get("/v1/sinks").await.json();
+    let states: Vec<_> =
+        sinks["sinks"].as_array().unwrap().iter().map(|sink| (&sink["name"], &sink["state"])).collect();
+    assert_eq!(states, [(&"archive".into(), &"running".into())]);
+}
+
+#[tokio::test]
+async fn tokens_change_from_one_request_to_the_next() {
+    let token = |name: &str, secret: &str, scope: &str| {
+        let digest = observer_server::TokenDigest::of(secret);
+        format!("[access.tokens.{name}]\nscopes = [{scope:?}]\nsha256 = \"{digest}\"\n")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ops = token("ops", "ops", "admin");
+    let observer = Observer::start(dir.path(), &config(&[&*ops, &token("ci", "old", "ingest")].concat()));
+    let post = async |number: usize, secret: &str| {
+        let request = observer.client().post(format!("{}/event", observer.url)).bearer_auth(secret).body(event(number));
+        observer.send(request).await.status
+    };
+    let reload = || observer.client().post(format!("{}/-/reload", observer.url)).bearer_auth("ops").send();
+    assert_eq!((post(1, "old").await, post(2, "new").await), (200, 401));
+    observer.configure(&config(&[&*ops, &token("ci", "new", "ingest")].concat()));
+    assert_eq!(reload().await.unwrap().status(), 200);
+    assert_eq!((post(3, "old").await, post(4, "new").await), (401, 200));
+}
+
+#[tokio::test]
+async fn what_takes_a_restart_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    observer.configure("[server]\nlisten = \"127.0.0.1:1\"\nmax_body = \"10B\"\n[journal]\nretain = \"1h\"\n");
+    let answer = observer.reload().await;
+    assert_eq!(answer.json()["restart_needed"], serde_json::json!(["server.listen", "journal"]));
+    assert_eq!(observer.post(event(1)).await.status, 413, "the rest is in effect");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("observer-data");
+    let text = |stuck: &str| {
+        let archive = ARCHIVE.replace("observer-data", data.to_str().unwrap());
+        format!("data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n{archive}{stuck}")
+    };
+    let stuck = "[sinks.stuck]\ntype = \"hung\"\nstart = \"earliest\"\n";
+    let file = Arc::new(Mutex::new(text(stuck)));
+    let loaded = file.clone();
+    let service = observer::Service::start_from(
+        move || observer::Config::parse(&loaded.lock().unwrap()),
+        |metrics| observer::registry::with_defaults(metrics).with::<HungConfig>(),
+    );
+    let service = service.await.unwrap();
+    let (url, reloader) = (format!("http://{}", service.local_addrs()[0]), service.reloader().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(service.run(async { stopped.await.unwrap_or_default() }));
+    let client = client();
+    let post = async |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            let answer = client.post(format!("{url}/event")).body(event(number)).send();
+            let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer").unwrap();
+            assert_eq!(answer.status(), 200);
+        }
+    };
+    post(0..50).await;
+
+    // The hung one is changed: everyone else goes on meanwhile, and it is there again in the end.
+    *file.lock().unwrap() = text(&format!("{stuck}timeout = \"7s\"\n"));
+    let changing = tokio::spawn(async move { (reloader.reload().await, reloader) });
+    post(50..100).await;
+    eventually("the archive has everything", async || lines(dir.path()) == 100).await;
+    let (reloaded, reloader) = changing.await.unwrap();
+    assert_eq!(reloaded.unwrap().changed, ["stuck"]);
+
+    // What it has not had is kept for it.
+    let sinks: serde_json::Value = client.get(format!("{url}/v1/sinks")).send().await.unwrap().json().await.unwrap();
+    let sink = sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "stuck").unwrap();
+    assert_eq!((sink["pending"].as_u64(), sink["expired"].as_u64()), (Some(100), Some(0)));
+
+    *file.lock().unwrap() = "[".to_owned();
+    assert!(matches!(reloader.reload().await, Err(ReloadError::Invalid(_))));
+    *file.lock().unwrap() = text("");
+    assert_eq!(reloader.reload().await.unwrap().removed, ["stuck"]);
+    post(100..101).await;
+    eventually("the archive has everything", async || lines(dir.path()) == 101).await;
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(30), serving).await.expect("it ends").unwrap();
+}
+
+fn lines(dir: &Path) -> usize {
+    if dir.join("observer-data/events").exists() { archive(dir).len() } else { 0 }
+}
