@@ -7,5 +7,6 @@ mod messages;
 mod readme;
 mod reload;
 mod runs;
+mod secrets;
 mod slow_sinks;
 mod support;

@@ -24,6 +24,8 @@ pub(crate) struct Observer {
     dir: PathBuf,
     client: reqwest::Client,
     log: mpsc::Receiver<String>,
+    /// What it had logged when it began to listen.
+    beginning: Vec<String>,
 }
 
 /// An answer to a request.
@@ -42,10 +44,17 @@ impl Answer {
 impl Observer {
     /// Start in this folder, with this configuration, and wait until it listens.
     pub(crate) fn start(dir: &Path, config: &str) -> Self {
+        Self::start_with(dir, config, &[], &[])
+    }
+
+    /// The same with more arguments and environment variables.
+    pub(crate) fn start_with(dir: &Path, config: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let client = client();
         std::fs::write(dir.join("observer.toml"), config).unwrap();
         let mut process = Command::new(OBSERVER)
             .args(["--log-format", "json"])
+            .args(arguments)
+            .envs(environment.iter().copied())
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -60,16 +69,16 @@ impl Observer {
                 let _ = sender.send(line);
             }
         });
-        let mut seen = Vec::new();
+        let mut beginning = Vec::new();
         let url = loop {
-            let Ok(line) = log.recv_timeout(PATIENCE) else { panic!("it doesn't listen: {seen:#?}") };
+            let Ok(line) = log.recv_timeout(PATIENCE) else { panic!("it doesn't listen: {beginning:#?}") };
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            beginning.push(line);
             if let Some(listen) = entry["listen"].as_str() {
                 break listen.split(' ').next().unwrap().to_owned();
             }
-            seen.push(line);
         };
-        Self { process, url, dir: dir.to_owned(), client, log }
+        Self { process, url, dir: dir.to_owned(), client, log, beginning }
     }
 
     pub(crate) fn client(&self) -> reqwest::Client {
@@ -155,11 +164,13 @@ impl Observer {
         self.process.wait().unwrap();
     }
 
-    /// SIGTERM, and how it ended.
+    /// SIGTERM, and how it ended, with all of its log that nobody has looked at.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Vec<String>) {
         self.signal("-TERM");
         let status = self.process.wait().unwrap();
-        (status, self.log.iter().collect())
+        let mut log = std::mem::take(&mut self.beginning);
+        log.extend(self.log.iter());
+        (status, log)
     }
 }
 
