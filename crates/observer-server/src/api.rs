@@ -4,27 +4,24 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
-use axum::routing::{get, post};
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
 use tower_http::cors::CorsLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::cors;
-use crate::event::post_event;
-use crate::events::post_events;
-use crate::guard;
-use crate::health::{livez, readyz};
 use crate::in_flight::InFlight;
-use crate::metrics::{Registration, get_metrics};
+use crate::metrics::Registration;
 use crate::options::ServerOptions;
 use crate::problem::Problem;
-use crate::reload::{Reload, post_reload};
+use crate::reload::Reload;
 use crate::requests::{Requests, Route};
 use crate::settings::{LiveSettings, Settings};
-use crate::sinks::get_sinks;
+use crate::{cors, event, events, guard, health, metrics, openapi, reload, sinks};
 
 /// What the routes share.
 pub(crate) struct Api {
@@ -33,6 +30,7 @@ pub(crate) struct Api {
     pub(crate) requests: Requests,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
+    pub(crate) openapi: Bytes,
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) reload: OnceLock<Arc<dyn Reload>>,
     _registration: Registration,
@@ -52,6 +50,7 @@ impl Api {
             requests,
             settings: LiveSettings::new(options).0,
             in_flight: InFlight::default(),
+            openapi: openapi::rendered(described().get_openapi()),
             cors: cors::layer(&options.cors_origins),
             reload: OnceLock::new(),
             _registration: registration,
@@ -71,31 +70,37 @@ pub fn router(options: &ServerOptions, pipeline: Pipeline, registry: Registry) -
 }
 
 pub(crate) fn routes(api: Arc<Api>) -> Router {
-    let cors = api.cors.clone();
-    let routes = Router::new()
-        .route("/event", post(post_event))
-        .route("/v1/events", post(post_events))
-        .route("/v1/sinks", get(get_sinks))
-        .route("/metrics", get(get_metrics))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/-/reload", post(post_reload))
+    let (routes, _) = described().split_for_parts();
+    let routes = routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(api.clone(), guard::layer))
-        .with_state(api);
-    match cors {
+        .with_state(api.clone());
+    match &api.cors {
         // Outside of the guard: a browser asks whether it may ask before it sends a token.
-        Some(cors) => routes.layer(cors),
+        Some(cors) => routes.layer(cors.clone()),
         None => routes,
     }
+}
+
+/// The routes, each at the path that its description names.
+fn described() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(event::post_event))
+        .routes(routes!(events::post_events))
+        .routes(routes!(sinks::get_sinks))
+        .routes(routes!(metrics::get_metrics))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(reload::post_reload))
+        .routes(routes!(openapi::get_openapi))
 }
 
 async fn not_found(State(api): State<Arc<Api>>) -> Problem {
     let _time = api.requests.time(Route::Other);
     Problem::new(
         StatusCode::NOT_FOUND,
-        "there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez and /readyz",
+        "there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez, /readyz and /openapi.json",
     )
 }
 

@@ -8,20 +8,53 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use observer_core::{EventError, Submission};
 use observer_pipeline::{Ack, AckStatus, Durability, IngestError};
+use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::body::collect;
 use crate::key::idempotency_key;
-use crate::problem::Problem;
+use crate::openapi::{self, AnyBody};
+use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::Route;
 
-/// Take one event in, or an envelope around one, whatever the content type says.
+/// Take one event in, or an envelope around one.
+///
+/// The answer comes when the event is as durable as it says. An event that is known already is a duplicate, and stored once.
+#[utoipa::path(
+    post,
+    path = "/event",
+    params(("Idempotency-Key" = Option<String>, Header, description = "What the event is known by when it comes again: 1 to 255 visible ASCII characters", pattern = "^[!#-~]{1,255}$", nullable = false)),
+    request_body(content = openapi::Submission, content_type = "application/json"),
+    responses(
+        (status = 200, description = "It is stored", body = Stored),
+        (status = 422, description = "A field is missing or wrong, or the key came with another event", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 503, description = "It can't be stored now", body = ProblemDetails, content_type = PROBLEM_JSON),
+        AnyBody
+    )
+)]
 pub(crate) async fn post_event(State(api): State<Arc<Api>>, request: Request) -> Response {
     let _time = api.requests.time(Route::Event);
     match take(&api, request).await {
         Ok(ack) => answer(&ack),
         Err(problem) => problem.into_response(),
     }
+}
+
+/// What became of an event.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "its shape is all that is used; the answer is put together by hand, since there are so many"
+)]
+struct Stored {
+    /// The event's identity.
+    #[schema(format = "uuid")]
+    id: String,
+    #[schema(value_type = String, pattern = "^(accepted|duplicate)$")]
+    status: AckStatus,
+    /// What is true of it now: it is on disk, or with the operating system.
+    #[schema(value_type = String, pattern = "^(fsync|write)$")]
+    durability: Durability,
 }
 
 async fn take(api: &Api, request: Request) -> Result<Ack, Problem> {

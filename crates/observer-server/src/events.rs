@@ -10,6 +10,7 @@ use bytes::Bytes;
 use observer_core::{EventError, Submission};
 use observer_pipeline::{AckStatus, Durability, IngestError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::Charge;
 use crate::api::Api;
@@ -17,7 +18,8 @@ use crate::body::{BodyLimits, collect};
 use crate::event::{no_event, not_taken};
 use crate::inflate::{ACCEPTED, Encoding, InflateError};
 use crate::key::idempotency_key;
-use crate::problem::{BadItem, Problem};
+use crate::openapi::{self, AnyBody};
+use crate::problem::{BadItem, PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::Route;
 use crate::split::split;
 
@@ -35,12 +37,15 @@ pub(crate) struct BatchLimits {
 }
 
 /// What became of a batch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Outcome {
     accepted: usize,
     duplicates: usize,
     rejected: usize,
+    /// What is true of what was stored: it is on disk, or with the operating system.
+    #[schema(pattern = "^(fsync|write)$")]
     durability: &'static str,
+    /// What is wrong with those that were not.
     errors: Vec<BadItem>,
 }
 
@@ -52,7 +57,22 @@ enum Refused {
     NoEvent(EventError),
 }
 
-/// Take lines or an array of events in. Each is judged by itself; those that are good are stored together, all or none.
+/// Take lines or an array of events in, also in gzip or zstd.
+///
+/// Each is judged by itself; those that are good are stored together, all or none.
+#[utoipa::path(
+    post,
+    path = "/v1/events",
+    params(("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or `identity`", pattern = "^identity$", nullable = false)),
+    request_body(content((Vec<openapi::Submission> = "application/json"), (String = "application/x-ndjson"))),
+    responses(
+        (status = 200, description = "All are stored", body = Outcome),
+        (status = 207, description = "Some are stored, and `errors` says what is wrong with the others", body = Outcome),
+        (status = 422, description = "None can be stored; `errors` says what is wrong with each", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 503, description = "None can be stored now", body = ProblemDetails, content_type = PROBLEM_JSON),
+        AnyBody
+    )
+)]
 pub(crate) async fn post_events(State(api): State<Arc<Api>>, request: Request) -> Response {
     let _time = api.requests.time(Route::Events);
     match take(&api, request).await {

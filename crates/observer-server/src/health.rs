@@ -8,35 +8,57 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use observer_pipeline::{SinkState, Status};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::Scope;
 use crate::api::Api;
+use crate::openapi::AnyProbe;
 use crate::requests::Route;
 
 /// Whether events are taken, and how the sinks are. A sink that is parked doesn't concern producers: it is told, and no more.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Readiness<'a> {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
     /// For readers alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     sinks: Option<Vec<Sink<'a>>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReadinessSink)]
 struct Sink<'a> {
     name: &'a str,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<&'a str>,
 }
 
+/// Whether the process answers.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"), AnyProbe)
+)]
 pub(crate) async fn livez(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let _time = api.requests.time(Route::Livez);
     "ok"
 }
 
+/// Whether events are taken; and, for readers, how the sinks are.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses(
+        (status = 200, description = "They are", body = Readiness),
+        (status = 503, description = "They are not, and why", body = Readiness),
+        AnyProbe
+    )
+)]
 pub(crate) async fn readyz(State(api): State<Arc<Api>>, headers: HeaderMap) -> impl IntoResponse {
     let _time = api.requests.time(Route::Readyz);
     let status = api.pipeline.status();

@@ -11,6 +11,7 @@
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /livez` | 200 while the process answers |
 //! | `GET /readyz` | 200 while events are taken, else 503; and, for readers, which sink is parked, and why |
+//! | `GET /openapi.json` | all of this as an OpenAPI document |
 //! | `POST /-/reload` | have the configuration read again: 200 with what has changed, 422 with what is wrong with it |
 //!
 //! Errors are problem details (RFC 9457) with a `detail` for people, and the `reason` that the metrics count them under.
@@ -74,6 +75,7 @@ mod key;
 mod linger;
 mod media_type;
 mod metrics;
+mod openapi;
 mod options;
 mod problem;
 mod reload;

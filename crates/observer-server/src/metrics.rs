@@ -13,15 +13,26 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::api::Api;
 use crate::exposition::{self, METRICS};
-use crate::problem::Problem;
+use crate::openapi::AnyRequest;
+use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::{Requests, Route};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Everything in the registry. Gathering may block, so it has a thread of its own.
+/// The metrics of events and of the observer itself, in Prometheus' text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses(
+        (status = 200, description = "The metrics", body = String, content_type = TEXT),
+        (status = 500, description = "They can't be gathered", body = ProblemDetails, content_type = PROBLEM_JSON),
+        AnyRequest
+    )
+)]
 pub(crate) async fn get_metrics(State(api): State<Arc<Api>>) -> Response {
     let _time = api.requests.time(Route::Metrics);
     let registry = api.registry.clone();
+    // Gathering may block.
     let text = tokio::task::spawn_blocking(move || TextEncoder::new().encode_to_string(&registry.gather())).await;
     let why = match text {
         Ok(Ok(text)) => return ([(CONTENT_TYPE, TEXT)], text).into_response(),

@@ -10,6 +10,7 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// When producers may come back after a 429 or 503 that says nothing else, in seconds.
 pub(crate) const COME_BACK_AFTER: u16 = 1;
@@ -31,15 +32,18 @@ pub(crate) struct Problem {
 }
 
 /// One bad item of several.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BadItem {
     /// From 0, among the items of the request.
     index: usize,
+    /// What it would have been answered with alone.
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<&'static str>,
     detail: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'static str>,
 }
 
@@ -51,17 +55,28 @@ enum Connection {
     Close,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// A problem (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemDetails<'a> {
+    /// Nothing more than the status.
+    #[schema(example = "about:blank")]
     r#type: &'static str,
     title: &'static str,
     status: u16,
+    /// What a person can do something about.
     detail: &'a str,
+    /// The word under which the observer counts what it refused.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<&'static str>,
+    /// The field of the event that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'static str>,
+    /// What is wrong with each item of a batch.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
     errors: &'a [BadItem],
 }
 
@@ -135,7 +150,7 @@ impl Problem {
     }
 
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        let body = Body {
+        let body = ProblemDetails {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),

@@ -8,9 +8,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::Api;
-use crate::problem::Problem;
+use crate::openapi::AnyRequest;
+use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::Route;
 
 /// Reads the configuration again and does as it says now.
@@ -24,7 +26,7 @@ pub trait Reload: Send + Sync + 'static {
 }
 
 /// What came of reading the configuration again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reloaded {
     /// Sinks that are new.
     pub added: Vec<String>,
@@ -47,6 +49,19 @@ pub enum ReloadError {
     Partial(String),
 }
 
+/// Read the configuration again, and follow it.
+#[utoipa::path(
+    post,
+    path = "/-/reload",
+    responses(
+        (status = 200, description = "What has changed", body = Reloaded),
+        (status = 404, description = "There is no configuration that could be read again", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 415, description = "The request says that it is no JSON", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 422, description = "There is something wrong with it; nothing has changed", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 500, description = "It is in effect only in part", body = ProblemDetails, content_type = PROBLEM_JSON),
+        AnyRequest
+    )
+)]
 pub(crate) async fn post_reload(State(api): State<Arc<Api>>) -> Response {
     let _time = api.requests.time(Route::Reload);
     let Some(reload) = api.reload.get().cloned() else {

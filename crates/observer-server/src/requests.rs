@@ -19,11 +19,13 @@ pub(crate) enum Route {
     Livez,
     Readyz,
     Reload,
+    OpenApi,
     Other,
 }
 
 /// The values of the label, in the order of [`Route`].
-const ROUTES: [&str; 8] = ["/event", "/v1/events", "/v1/sinks", "/metrics", "/livez", "/readyz", "/-/reload", "other"];
+const ROUTES: [&str; Route::Other as usize + 1] =
+    ["/event", "/v1/events", "/v1/sinks", "/metrics", "/livez", "/readyz", "/-/reload", "/openapi.json", "other"];
 
 /// What the server counts itself. Clones count together.
 #[derive(Debug, Clone)]

@@ -8,18 +8,22 @@ use axum::response::IntoResponse;
 use observer_core::Position;
 use observer_pipeline::{Mishap, SinkState, SinkStatus};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::Api;
+use crate::openapi::AnyRequest;
 use crate::requests::Route;
 
-#[derive(Debug, Serialize)]
+/// How the sinks are.
+#[derive(Debug, Serialize, ToSchema)]
 struct Sinks<'a> {
     /// The last event that was taken in, to compare positions with.
     head: String,
     sinks: Vec<Sink<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+/// A sink, and what became of its events: accepted = delivered + dead + refused + expired + filtered + pending.
+#[derive(Debug, Serialize, ToSchema)]
 struct Sink<'a> {
     name: &'a str,
     r#type: &'a str,
@@ -40,12 +44,18 @@ struct Sink<'a> {
     last_error: Option<LastError<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct LastError<'a> {
     at: String,
     reason: &'a str,
 }
 
+/// Each sink: its state, its position, its backlog, and what became of its events.
+#[utoipa::path(
+    get,
+    path = "/v1/sinks",
+    responses((status = 200, description = "The sinks", body = Sinks), AnyRequest)
+)]
 pub(crate) async fn get_sinks(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let _time = api.requests.time(Route::Sinks);
     let status = api.pipeline.status();
