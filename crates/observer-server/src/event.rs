@@ -23,7 +23,7 @@ use crate::requests::Route;
 #[utoipa::path(
     post,
     path = "/event",
-    params(("Idempotency-Key" = Option<String>, Header, description = "What the event is known by when it comes again: 1 to 255 visible ASCII characters", pattern = "^[!#-~]{1,255}$", nullable = false)),
+    params(("Idempotency-Key" = Option<String>, Header, description = "What the event is known by when it comes again: 1 to 255 visible ASCII characters, with or without quotes around them", pattern = "^([!#-~]{1,255}|\"[!#-~]{1,255}\")$", nullable = false)),
     request_body(content = openapi::Submission, content_type = "application/json"),
     responses(
         (status = 200, description = "It is stored", body = Stored),

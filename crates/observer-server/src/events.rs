@@ -63,7 +63,7 @@ enum Refused {
 #[utoipa::path(
     post,
     path = "/v1/events",
-    params(("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or `identity`", pattern = "^identity$", nullable = false)),
+    params(("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or `identity`", pattern = "^(identity)?$", nullable = false)),
     request_body(content((Vec<openapi::Submission> = "application/json"), (String = "application/x-ndjson"))),
     responses(
         (status = 200, description = "All are stored", body = Outcome),

@@ -24,7 +24,7 @@ impl Encoding {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let value = match (values.next(), values.next()) {
             (None, _) => return Ok(Self::Identity),
-            (Some(value), None) => value.to_str().unwrap_or_default(),
+            (Some(value), None) => value.to_str().unwrap_or("something strange"),
             (Some(_), Some(_)) => "several encodings",
         };
         match value.trim().to_ascii_lowercase().as_str() {
@@ -67,12 +67,38 @@ pub(crate) enum InflateError {
 mod tests {
     use std::io::Write;
 
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn gzip(plain: &[u8]) -> Bytes {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(plain).unwrap();
         encoder.finish().unwrap().into()
+    }
+
+    #[test]
+    fn an_encoding_is_known_or_refused() {
+        let of = |values: &[&[u8]]| {
+            let values = values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_bytes(value).unwrap()));
+            let headers = values.fold(HeaderMap::new(), |mut all, (name, value)| {
+                all.append(name, value);
+                all
+            });
+            Encoding::of(&headers).ok()
+        };
+        for (values, expected) in [
+            (vec![], Some(Encoding::Identity)),
+            (vec![&b""[..]], Some(Encoding::Identity)),
+            (vec![&b"GZIP"[..]], Some(Encoding::Gzip)),
+            (vec![&b"zstd "[..]], Some(Encoding::Zstd)),
+            (vec![&b"br"[..]], None),
+            (vec![&b"gzip, gzip"[..]], None),
+            (vec![&b"gzip"[..], &b"gzip"[..]], None),
+            (vec![&b"\xc2\x84"[..]], None),
+        ] {
+            assert_eq!(of(&values), expected, "{values:?}");
+        }
     }
 
     #[test]

@@ -67,10 +67,10 @@ impl IntoResponses for AnyBody {
 #[expect(dead_code, reason = "its shape is all that is used; the parser reads events without any tree")]
 pub(crate) struct Event {
     /// Who the outcome is from.
-    #[schema(example = "bot")]
+    #[schema(example = "nightly-build", min_length = 1)]
     source: String,
     /// The outcome.
-    #[schema(example = "tests_failed")]
+    #[schema(example = "tests_failed", min_length = 1)]
     event_kind: String,
     /// Whether it is a good one.
     ok: bool,
@@ -81,6 +81,7 @@ pub(crate) struct Event {
     /// The model that was used.
     staffer_id: Option<String>,
     /// The number of calls to a model.
+    #[schema(format = "uint64", maximum = 18_446_744_073_709_551_615_u64)]
     turns: Option<u64>,
     /// How long the cycle took, in milliseconds.
     #[schema(minimum = 0)]
@@ -91,7 +92,7 @@ pub(crate) struct Event {
     /// What it is known by when it comes again. One that is a UUID is taken as it is; others are of the source.
     id: Option<String>,
     /// When it happened (RFC 3339).
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, min_length = 20)]
     timestamp: Option<String>,
     /// The trace that it belongs to (W3C Trace Context).
     traceparent: Option<String>,
@@ -105,7 +106,7 @@ pub(crate) struct Event {
 #[expect(dead_code, reason = "its shape is all that is used; the parser reads envelopes without any tree")]
 pub(crate) struct Envelope {
     /// The event's identity.
-    #[schema(format = "uuid")]
+    #[schema(format = "uuid", pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
     id: Option<String>,
     event: Event,
 }

@@ -56,7 +56,7 @@ async fn an_idempotency_key_names_an_event_with_and_without_quotes() {
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 400 Bad Request
     content-type: application/problem+json
-    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the header Idempotency-Key has to be there once, with 1 to 255 visible ASCII characters and no spaces","reason":"malformed"}
+    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the header Idempotency-Key has to be there once, with 1 to 255 visible ASCII characters, without spaces and quotes between them","reason":"malformed"}
     "#);
 }
 
