@@ -67,6 +67,7 @@ mod event;
 mod events;
 mod exposition;
 mod guard;
+mod handshake;
 mod health;
 mod host;
 mod in_flight;
@@ -86,6 +87,8 @@ mod sinks;
 mod split;
 #[cfg(test)]
 mod tests;
+pub mod tls;
+mod unread;
 
 pub use access::{Access, BadDigest, Rate, Scope, Scopes, Token, TokenDigest};
 pub use api::router;
@@ -94,3 +97,4 @@ pub use options::ServerOptions;
 pub use reload::{Reload, ReloadError, Reloaded};
 pub use server::Server;
 pub use settings::LiveSettings;
+pub use tls::{LiveTls, TlsError, TlsOptions};
