@@ -234,6 +234,7 @@ async fn plain_http_to_the_port_of_tls_is_told_so() {
     {"type":"about:blank","title":"Misdirected Request","status":421,"detail":"this port speaks TLS; the URL has to begin with https:// here"}
     "#);
     client.ends().await;
+    drop(client);
     server.fails(1).await;
 
     let mut other = Client::connect(server.tls_address.unwrap()).await;
