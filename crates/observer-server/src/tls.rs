@@ -6,8 +6,9 @@ mod error;
 mod pem;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
@@ -34,7 +35,7 @@ pub struct TlsOptions {
 /// What TLS connections are begun with at the moment. Clones change together.
 #[derive(Clone)]
 pub struct LiveTls {
-    current: Arc<RwLock<Arc<ServerConfig>>>,
+    current: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl LiveTls {
@@ -43,7 +44,7 @@ impl LiveTls {
     /// # Errors
     /// Which of them can't be used, and why.
     pub fn load(options: &TlsOptions) -> Result<Self, TlsError> {
-        Ok(Self { current: Arc::new(RwLock::new(read(options)?)) })
+        Ok(Self { current: Arc::new(ArcSwap::new(read(options)?)) })
     }
 
     /// Read the files again. Connections that begin from now on have to do with what is in them; the others go on as they are.
@@ -52,13 +53,17 @@ impl LiveTls {
     /// # Errors
     /// Which of them can't be used, and why; then nothing has changed.
     pub fn reload(&self, options: &TlsOptions) -> Result<(), TlsError> {
-        let new = read(options)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        self.current.store(read(options)?);
         Ok(())
     }
 
+    /// Take over what was loaded by itself: a reload in two steps, for when something else may fail in between.
+    pub fn adopt(&self, loaded: &Self) {
+        self.current.store(loaded.current.load_full());
+    }
+
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone().into()
+        self.current.load_full().into()
     }
 }
 
