@@ -142,6 +142,36 @@ async fn with_authorities_for_clients_a_client_needs_a_certificate_of_theirs() {
     assert_eq!(observer.post(EVENT).await.status, 200, "plain HTTP on the loopback stays as it is");
 }
 
+#[tokio::test]
+async fn a_reload_brings_a_new_certificate_and_a_bad_one_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let observer = Observer::start(dir.path(), &config(FILES));
+    let url = &observer.urls[1];
+    let emit = |ca: &str| said(dir.path(), &format!("emit --url {url} --cacert {ca} -"));
+    assert!(emit("ca.pem").ends_with("=> exit code 0"));
+
+    // In place, as tools that renew certificates do it; one of the two files is not there yet.
+    std::fs::copy(dir.path().join("stranger.pem"), dir.path().join("server.pem")).unwrap();
+    let refused = observer.reload().await;
+    assert_eq!(refused.status, 422);
+    assert_snapshot!(refused.json()["detail"].as_str().unwrap(), @"nothing has changed: observer.toml: server.tls.key: the private key in server-key.pem does not belong to the first certificate in server.pem; authorities come after the certificate that they sign");
+    assert!(emit("ca.pem").ends_with("=> exit code 0"));
+
+    std::fs::copy(dir.path().join("stranger-key.pem"), dir.path().join("server-key.pem")).unwrap();
+    let reloaded = observer.reload().await;
+    assert_eq!((reloaded.status, &reloaded.json()["restart_needed"]), (200, &serde_json::json!([])));
+    assert!(emit("ca.pem").contains("UnknownIssuer"));
+    assert!(emit("other-ca.pem").ends_with("=> exit code 0"));
+
+    observer.configure(&config(FILES).replacen(
+        "[server.tls]\nlisten = \"127.0.0.1:0\"",
+        "[server.tls]\nlisten = \"[::1]:0\"",
+        1,
+    ));
+    assert_eq!(observer.reload().await.json()["restart_needed"], serde_json::json!(["server.tls.listen"]));
+}
+
 #[test]
 fn emit_over_plain_http_needs_no_authorities_of_the_system() {
     let dir = tempfile::tempdir().unwrap();

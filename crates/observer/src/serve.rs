@@ -79,6 +79,7 @@ impl Service {
             registry,
             service.pipeline.clone(),
             service.server.settings(),
+            service.server.tls(),
             config,
         ));
         service.server.on_reload(reloader.clone());

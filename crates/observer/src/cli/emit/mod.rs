@@ -32,6 +32,7 @@ Examples:
       --staffer-id gpt-oss:120b --turns 7 --extra '{\"branch\":\"fix-17\"}'
   observer emit events.ndjson more.ndjson
   jq -c '.[]' events.json | observer emit --json
+  observer emit --url https://observer.example.com:3843 --cacert ca.pem events.ndjson
 
 Events go in order, and those of files and standard input in batches: up to 500 lines or 1 MiB, or
 what is there when no more comes. While the observer can't be reached or has no room (429, 502,
