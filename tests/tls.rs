@@ -143,6 +143,29 @@ async fn with_authorities_for_clients_a_client_needs_a_certificate_of_theirs() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_signs_itself_is_trusted_unless_it_is_an_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let emit = |is_ca: IsCa| {
+        let (mut params, key) = (params("self"), KeyPair::generate().unwrap());
+        params.is_ca = is_ca;
+        std::fs::write(dir.path().join("server.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(dir.path().join("server-key.pem"), key.serialize_pem()).unwrap();
+        let observer = Observer::start(dir.path(), &config(FILES));
+        let url = &observer.urls[1];
+        said(dir.path(), &format!("emit --url {url} --cacert server.pem -")).replace(url, "https://observer")
+    };
+    assert_snapshot!(emit(IsCa::ExplicitNoCa), @"
+    1 event: 1 accepted, 0 duplicate, 0 rejected
+    => exit code 0
+    ");
+    assert_snapshot!(emit(IsCa::Ca(BasicConstraints::Unconstrained)), @"
+    0 events: 0 accepted, 0 duplicate, 0 rejected
+    observer: standard input:1: https://observer/v1/events can't be reached: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity)); the observer shows the certificate of an authority (CA:TRUE) as its own; it needs one without that
+    => exit code 2
+    ");
+}
+
+#[tokio::test]
 async fn a_reload_brings_a_new_certificate_and_a_bad_one_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path());

@@ -67,6 +67,12 @@ pub(super) fn explain(error: &reqwest::Error) -> Option<String> {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "; --cacert gives authorities to trust in addition to the system's"
         }
+        // The type is webpki's own, and only its text is given on.
+        rustls::Error::InvalidCertificate(CertificateError::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "; the observer shows the certificate of an authority (CA:TRUE) as its own; it needs one without that"
+        }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "; --cert and --key give a certificate to show to the observer"
         }
