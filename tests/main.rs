@@ -10,3 +10,4 @@ mod runs;
 mod secrets;
 mod slow_sinks;
 mod support;
+mod tls;

@@ -21,6 +21,8 @@ pub(crate) const DEFAULTS: &str = "[server]\nlisten = \"127.0.0.1:0\"\n";
 pub(crate) struct Observer {
     process: Child,
     pub(crate) url: String,
+    /// All that it listens on, as URLs.
+    pub(crate) urls: Vec<String>,
     dir: PathBuf,
     client: reqwest::Client,
     log: mpsc::Receiver<String>,
@@ -70,15 +72,15 @@ impl Observer {
             }
         });
         let mut beginning = Vec::new();
-        let url = loop {
+        let urls: Vec<_> = loop {
             let Ok(line) = log.recv_timeout(PATIENCE) else { panic!("it doesn't listen: {beginning:#?}") };
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             beginning.push(line);
             if let Some(listen) = entry["listen"].as_str() {
-                break listen.split(' ').next().unwrap().to_owned();
+                break listen.split(' ').map(str::to_owned).collect();
             }
         };
-        Self { process, url, dir: dir.to_owned(), client, log, beginning }
+        Self { process, url: urls[0].clone(), urls, dir: dir.to_owned(), client, log, beginning }
     }
 
     pub(crate) fn client(&self) -> reqwest::Client {

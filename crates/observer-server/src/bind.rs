@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
+use crate::tls::TlsError;
+
 /// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,6 +39,9 @@ pub enum BindError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The files for TLS can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The metrics have no place in the registry.
     #[error("can't add the server's metrics to the registry; each server needs a registry of its own")]
     Metrics(#[from] prometheus::Error),

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -25,9 +26,11 @@ use crate::api::{Api, routes};
 use crate::crowd;
 use crate::event::post_event;
 use crate::guard::guarded;
+use crate::handshake::{HandshakeError, shake_hands};
 use crate::linger::{Lingering, Wanted};
 use crate::options::ServerOptions;
 use crate::requests::Requests;
+use crate::tls::LiveTls;
 
 /// What a connection may hold in buffers; so a head of a request is smaller.
 const MAX_BUFFER: usize = 64 << 10;
@@ -43,10 +46,18 @@ pub(crate) struct Connections {
     shared: Arc<Shared>,
 }
 
+/// Where clients come in.
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    /// None for plain HTTP.
+    pub(crate) tls: Option<LiveTls>,
+}
+
 struct Shared {
     api: Arc<Api>,
     router: Router,
     http: http1::Builder,
+    handshake_timeout: Duration,
     requests: Requests,
     room: Arc<Semaphore>,
     max_connections: usize,
@@ -59,7 +70,7 @@ struct Shared {
 }
 
 impl Connections {
-    pub(crate) fn serve(listeners: Vec<TcpListener>, api: Arc<Api>, options: &ServerOptions) -> Self {
+    pub(crate) fn serve(doors: impl Iterator<Item = Door>, api: Arc<Api>, options: &ServerOptions) -> Self {
         let max_connections = options.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let mut http = http1::Builder::new();
         // Between two requests the time for the next head is running too.
@@ -69,6 +80,7 @@ impl Connections {
             requests: api.requests.clone(),
             api,
             http,
+            handshake_timeout: options.header_timeout,
             room: Arc::new(Semaphore::new(max_connections)),
             max_connections,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -77,8 +89,8 @@ impl Connections {
             cut: CancellationToken::new(),
         });
         let mut accepting = JoinSet::new();
-        for listener in listeners {
-            accepting.spawn(accept(listener, shared.clone()));
+        for door in doors {
+            accepting.spawn(accept(door, shared.clone()));
         }
         Self { accepting, shared }
     }
@@ -104,7 +116,7 @@ impl Drop for Connections {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(Door { listener, tls }: Door, shared: Arc<Shared>) {
     let mut failures = 0_u64;
     let mut crowded = Warnings::default();
     loop {
@@ -125,7 +137,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             failures = 0;
         }
         if let Ok(permit) = shared.room.clone().try_acquire_owned() {
-            shared.tasks.spawn(converse(stream, shared.clone(), permit));
+            match tls.clone() {
+                None => shared.tasks.spawn(plain(stream, shared.clone(), permit)),
+                Some(tls) => shared.tasks.spawn(encrypted(stream, tls, shared.clone(), permit)),
+            };
         } else {
             shared.requests.refused_connections.inc();
             if crowded.is_due() {
@@ -134,8 +149,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     "there are as many connections as there may be; more are refused"
                 );
             }
-            // Whom there is no room to tell is just closed.
-            if let Ok(permit) = shared.refusals.clone().try_acquire_owned() {
+            // Whom there is no room to tell is just closed, and so is who would have to agree on keys first.
+            if tls.is_none()
+                && let Ok(permit) = shared.refusals.clone().try_acquire_owned()
+            {
                 shared.tasks.spawn(refuse(stream, shared.clone(), permit));
             }
         }
@@ -148,10 +165,35 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
+async fn plain(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
     let _open = Open::new(&shared.requests.connections);
     let _ = stream.set_nodelay(true);
     let linger = Wanted::default();
+    converse(Lingering::new(stream, linger.clone()), linger, &shared).await;
+}
+
+async fn encrypted(stream: TcpStream, tls: LiveTls, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
+    let _open = Open::new(&shared.requests.connections);
+    let _ = stream.set_nodelay(true);
+    let client = stream.peer_addr();
+    let linger = Wanted::default();
+    let agreed = tokio::select! {
+        biased;
+        agreed = shake_hands(stream, linger.clone(), &tls, shared.handshake_timeout) => agreed,
+        () = shared.drain.cancelled() => return,
+    };
+    match agreed {
+        Ok(stream) => converse(stream, linger, &shared).await,
+        Err(HandshakeError::Gone) => {}
+        Err(error) => {
+            shared.requests.tls_handshake_failures.inc();
+            let client = client.map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
+            tracing::debug!(client, error = observer_core::report(&error), "a TLS handshake failed");
+        }
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, linger: Wanted, shared: &Shared) {
     let router = shared.router.clone();
     let wanted = linger.clone();
     let api = shared.api.clone();
@@ -171,7 +213,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphor
             answer
         }
     });
-    let connection = shared.http.serve_connection(TokioIo::new(Lingering::new(stream, linger)), service);
+    let connection = shared.http.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         biased;

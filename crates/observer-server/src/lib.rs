@@ -52,7 +52,9 @@
 //! something takes `admin`. The header `Host` has to name an address, `localhost` or a name that is known, and a body has to say that it is
 //! JSON, so that no page in a browser can act in the name of the machine that it is shown on.
 //!
-//! What a server does to stay up: heads and bodies have a time limit, and bodies and buffers a size limit ([`ServerOptions`]). One
+//! TLS, with or without certificates of clients, has addresses of its own ([`TlsOptions`]); its files can be read again at any time ([`LiveTls`]).
+//!
+//! What a server does to stay up: handshakes, heads and bodies have a time limit, and bodies and buffers a size limit ([`ServerOptions`]). One
 //! connection more than there may be is answered with 503 at once, rather than left waiting. When the operating system has no
 //! more sockets, accepting pauses and goes on. A request that is refused before it was read is read on for a moment, so that the answer arrives.
 
@@ -67,6 +69,7 @@ mod event;
 mod events;
 mod exposition;
 mod guard;
+mod handshake;
 mod health;
 mod host;
 mod in_flight;
@@ -86,6 +89,8 @@ mod sinks;
 mod split;
 #[cfg(test)]
 mod tests;
+pub mod tls;
+mod unread;
 
 pub use access::{Access, BadDigest, Rate, Scope, Scopes, Token, TokenDigest};
 pub use api::router;
@@ -94,3 +99,4 @@ pub use options::ServerOptions;
 pub use reload::{Reload, ReloadError, Reloaded};
 pub use server::Server;
 pub use settings::LiveSettings;
+pub use tls::{LiveTls, TlsError, TlsOptions};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::tls::TlsOptions;
 
 /// What a server can be told.
 ///
@@ -15,17 +16,20 @@ use crate::access::Access;
 pub struct ServerOptions {
     /// Where to listen, as `host:port`; port 0 takes any that is free. Of a host name, every address.
     pub listen: Vec<String>,
+    /// Where to listen for TLS too; then `listen` may be empty.
+    pub tls: Option<TlsOptions>,
     /// How many bytes the body of `POST /event` may have.
     pub max_body: usize,
     /// How many bytes the body of `POST /v1/events` may have, compressed as well as after decompression.
     pub max_batch_body: usize,
     /// How many events it may have.
     pub max_batch_events: usize,
-    /// How long the head of a request may take; and how long a connection may be idle between two requests.
+    /// How long the head of a request may take, and before it a TLS handshake; and how long a connection may be idle between two
+    /// requests.
     pub header_timeout: Duration,
     /// How long a body may take, from its first byte to its last.
     pub body_timeout: Duration,
-    /// How many connections there may be at once. One more is answered with 503 and closed.
+    /// How many connections there may be at once. One more is answered with 503 and closed; on a TLS address it is just closed.
     pub max_connections: usize,
     /// How many requests may be worked on at once. One more is answered with 429.
     pub max_requests_in_flight: usize,
@@ -45,6 +49,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:3800".into(), "[::1]:3800".into()],
+            tls: None,
             max_body: 1 << 20,
             max_batch_body: 16 << 20,
             max_batch_events: 10_000,

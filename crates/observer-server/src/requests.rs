@@ -35,6 +35,7 @@ pub(crate) struct Requests {
     by_route: [Histogram; ROUTES.len()],
     pub(crate) connections: IntGauge,
     pub(crate) refused_connections: IntCounter,
+    pub(crate) tls_handshake_failures: IntCounter,
 }
 
 /// Measures until it is dropped: also what a client did not wait for.
@@ -58,7 +59,12 @@ impl Requests {
                 .expect(VALID),
             refused_connections: IntCounter::new(
                 "observer_refused_connections_total",
-                "Connections that were closed with 503, since there were too many.",
+                "Connections that were refused, since there were too many.",
+            )
+            .expect(VALID),
+            tls_handshake_failures: IntCounter::new(
+                "observer_tls_handshake_failures_total",
+                "Connections to a TLS address that came to no request, since the handshake failed or took too long.",
             )
             .expect(VALID),
         }
@@ -76,8 +82,8 @@ impl Requests {
         self.parts().into_iter().flat_map(Collector::collect).collect()
     }
 
-    fn parts(&self) -> [&dyn Collector; 3] {
-        [&self.seconds, &self.connections, &self.refused_connections]
+    fn parts(&self) -> [&dyn Collector; 4] {
+        [&self.seconds, &self.connections, &self.refused_connections, &self.tls_handshake_failures]
     }
 }
 

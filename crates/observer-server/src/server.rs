@@ -10,10 +10,11 @@ use tokio::net::TcpListener;
 
 use crate::api::Api;
 use crate::bind::{BindError, bind};
-use crate::connections::Connections;
+use crate::connections::{Connections, Door};
 use crate::options::ServerOptions;
 use crate::reload::Reload;
 use crate::settings::LiveSettings;
+use crate::tls::LiveTls;
 
 /// Listens, and serves once it is [run](Self::run).
 ///
@@ -22,6 +23,9 @@ use crate::settings::LiveSettings;
 pub struct Server {
     listeners: Vec<TcpListener>,
     local_addrs: Vec<SocketAddr>,
+    tls_listeners: Vec<TcpListener>,
+    local_tls_addrs: Vec<SocketAddr>,
+    tls: Option<LiveTls>,
     api: Arc<Api>,
     options: ServerOptions,
 }
@@ -30,19 +34,24 @@ impl Server {
     /// Take the addresses. Connections that come before [`run`](Self::run) wait.
     ///
     /// # Errors
-    /// When an address can't be had, or the registry has the metrics of another server. A missing IPv6 loopback is a warning
-    /// as long as there is another address.
+    /// When an address can't be had, a file for TLS can't be used, or the registry has the metrics of another server. A missing
+    /// IPv6 loopback is a warning as long as there is another address.
     pub async fn bind(options: ServerOptions, pipeline: Pipeline, registry: Registry) -> Result<Self, BindError> {
-        let listeners = bind(&options.listen).await?;
-        let local = |listener: &TcpListener| {
-            listener.local_addr().map_err(|source| BindError::Listen { address: ([0; 4], 0).into(), source })
+        let tls = options.tls.as_ref().map(LiveTls::load).transpose()?;
+        let tls_listeners = match &options.tls {
+            Some(tls) => bind(&tls.listen).await?,
+            None => Vec::new(),
         };
-        let local_addrs = listeners.iter().map(local).collect::<Result<_, _>>()?;
+        let listeners = match options.listen.as_slice() {
+            [] if tls.is_some() => Vec::new(),
+            listen => bind(listen).await?,
+        };
+        let (local_addrs, local_tls_addrs) = (local_addrs(&listeners)?, local_addrs(&tls_listeners)?);
         let api = Api::new(&options, pipeline, registry)?;
-        Ok(Self { listeners, local_addrs, api, options })
+        Ok(Self { listeners, local_addrs, tls_listeners, local_tls_addrs, tls, api, options })
     }
 
-    /// Where it listens, with the ports that were taken for port 0.
+    /// Where it listens for plain HTTP, with the ports that were taken for port 0.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
@@ -59,18 +68,42 @@ impl Server {
         let _ = self.api.reload.set(reload);
     }
 
+    /// Where it listens for TLS, with the ports that were taken for port 0.
+    #[must_use]
+    pub fn local_tls_addrs(&self) -> &[SocketAddr] {
+        &self.local_tls_addrs
+    }
+
+    /// What TLS connections are begun with, where TLS is listened for: it can be reloaded while the server runs.
+    #[must_use]
+    pub fn tls(&self) -> Option<LiveTls> {
+        self.tls.clone()
+    }
+
     /// Serve until `shutdown` resolves. Then nothing is accepted any more, idle connections are closed, and requests in flight are
     /// answered, for up to `deadline`. The pipeline runs on: it is to be shut down after this.
     pub async fn run(self, shutdown: impl Future<Output = ()>, deadline: Duration) {
-        let Self { listeners, api, options, .. } = self;
-        let connections = Connections::serve(listeners, api, &options);
+        let Self { listeners, tls_listeners, tls, api, options, .. } = self;
+        let plain = listeners.into_iter().map(|listener| Door { listener, tls: None });
+        let encrypted = tls_listeners.into_iter().map(|listener| Door { listener, tls: tls.clone() });
+        let connections = Connections::serve(plain.chain(encrypted), api, &options);
         shutdown.await;
         connections.drain(deadline).await;
     }
 }
 
+fn local_addrs(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, BindError> {
+    let local = |listener: &TcpListener| {
+        listener.local_addr().map_err(|source| BindError::Listen { address: ([0; 4], 0).into(), source })
+    };
+    listeners.iter().map(local).collect()
+}
+
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("local_addrs", &self.local_addrs).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("local_addrs", &self.local_addrs)
+            .field("local_tls_addrs", &self.local_tls_addrs)
+            .finish_non_exhaustive()
     }
 }

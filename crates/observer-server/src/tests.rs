@@ -2,6 +2,7 @@
 
 mod access;
 mod batches;
+mod certificates;
 mod client;
 mod connections;
 mod events;
@@ -10,3 +11,5 @@ mod limits;
 mod metrics;
 mod setup;
 mod shutdown;
+mod tls;
+mod tls_files;

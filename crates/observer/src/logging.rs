@@ -35,6 +35,9 @@ pub enum LogError {
     Taken(#[from] TryInitError),
 }
 
+/// It calls an error what whoever asked for a connection is told too, and may only be trying again.
+const REPEATED: &str = "rustls_platform_verifier";
+
 /// Write the log to standard error from now on. `filter` is a level (`info`), or levels by target (`info,observer_journal=debug`).
 ///
 /// # Errors
@@ -42,6 +45,11 @@ pub enum LogError {
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let parsed = EnvFilter::builder().parse(filter);
     let parsed = parsed.map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
+    let parsed = if filter.contains(REPEATED) {
+        parsed
+    } else {
+        parsed.add_directive(format!("{REPEATED}=off").parse().expect("it is a directive"))
+    };
     let log = fmt().with_writer(io::stderr).with_env_filter(parsed);
     match format {
         LogFormat::Text => log.with_ansi(wants_colour()).finish().try_init()?,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use observer_core::SinkContext;
 use observer_pipeline::Pipeline;
-use observer_server::{LiveSettings, Reload, ReloadError, Reloaded};
+use observer_server::{LiveSettings, LiveTls, Reload, ReloadError, Reloaded};
 use tokio::sync::Mutex;
 
 use crate::config::SinkTable;
@@ -31,6 +31,7 @@ pub(crate) struct Reloader {
     registry: Registry,
     pipeline: Pipeline,
     settings: LiveSettings,
+    tls: Option<LiveTls>,
     /// What the process began with, for what stays so until it ends.
     started: Config,
     running: Mutex<BTreeMap<String, Running>>,
@@ -58,6 +59,7 @@ impl Reloader {
         registry: Registry,
         pipeline: Pipeline,
         settings: LiveSettings,
+        tls: Option<LiveTls>,
         started: Config,
     ) -> Self {
         let names: Vec<String> = pipeline.status().sinks.into_keys().collect();
@@ -67,17 +69,21 @@ impl Reloader {
             (name.clone(), running)
         });
         let running = Mutex::new(running.collect());
-        Self { load, dry_run, registry, pipeline, settings, started, running }
+        Self { load, dry_run, registry, pipeline, settings, tls, started, running }
     }
 
     async fn follow(&self, config: &Config) -> Result<Reloaded, ReloadError> {
         let invalid = |error: ConfigError| ReloadError::Invalid(observer_core::report(&error));
         config.validate().map_err(invalid)?;
+        let tls = config.load_tls().map_err(invalid)?;
         drop((self.dry_run)().build_all(config).map_err(invalid)?);
 
         let mut running = self.running.lock().await;
         let plan = Plan::new(&running, config);
         self.settings.set(&server_options(config));
+        if let (Some(running), Some(loaded)) = (&self.tls, &tls) {
+            running.adopt(loaded);
+        }
         let gone: Vec<_> = plan.changed.iter().chain(&plan.removed).filter_map(|name| running.remove(name)).collect();
         let gone: Vec<_> = gone.into_iter().flat_map(|running| running.parts).collect();
         self.pipeline.stop_sinks(gone.iter().map(String::as_str), GRACE).await;
@@ -115,9 +121,11 @@ impl Reloader {
     /// What is not as it was at the start, and can't be changed since.
     fn restart_needed(&self, config: &Config) -> Vec<String> {
         let (was, is) = (&self.started, config);
+        let tls = |config: &Config| config.server.tls.as_ref().map(|tls| tls.listen.clone());
         let keys = [
             ("data_dir", was.data_dir == is.data_dir),
             ("server.listen", was.server.listen == is.server.listen),
+            ("server.tls.listen", tls(was) == tls(is)),
             ("server.max_connections", was.server.max_connections == is.server.max_connections),
             ("server.cors_origins", was.server.cors_origins == is.server.cors_origins),
             ("server.header_timeout", was.server.header_timeout == is.server.header_timeout),

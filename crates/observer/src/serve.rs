@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError};
 use observer_server::{BindError, Reload, Server, ServerOptions};
 
+use crate::config::TlsConfig;
 use crate::reload::Reloader;
 use crate::{BuiltSink, Config, ConfigError, Registry};
 
@@ -78,6 +79,7 @@ impl Service {
             registry,
             service.pipeline.clone(),
             service.server.settings(),
+            service.server.tls(),
             config,
         ));
         service.server.on_reload(reloader.clone());
@@ -86,6 +88,8 @@ impl Service {
     }
 
     async fn begin(config: &Config, registry: &Registry, metrics: prometheus::Registry) -> Result<Self, ServeError> {
+        // The server reads them itself; but where they can't be used, nothing else is to be begun.
+        config.load_tls()?;
         let sinks = registry.build_all(config)?;
         let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
         let specs = sinks.into_iter().map(spec);
@@ -98,14 +102,20 @@ impl Service {
                 return Err(error.into());
             }
         };
-        tell_ready(config, server.local_addrs(), &names);
+        tell_ready(config, &server, &names);
         Ok(Self { pipeline, server, reloader: None, shutdown_timeout: config.server.shutdown_timeout })
     }
 
-    /// Where it listens.
+    /// Where it listens for plain HTTP.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         self.server.local_addrs()
+    }
+
+    /// Where it listens for TLS.
+    #[must_use]
+    pub fn local_tls_addrs(&self) -> &[SocketAddr] {
+        self.server.local_tls_addrs()
     }
 
     /// Whom to ask to load the configuration again; `None` where it can't be.
@@ -151,6 +161,7 @@ pub(crate) fn server_options(config: &Config) -> ServerOptions {
     let server = &config.server;
     ServerOptions {
         listen: server.listen.iter().map(ToString::to_string).collect(),
+        tls: server.tls.as_ref().map(TlsConfig::resolve),
         max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
         max_batch_body: usize::try_from(server.max_batch_body).unwrap_or(usize::MAX),
         max_batch_events: server.max_batch_events.get(),
@@ -178,8 +189,10 @@ fn tell_recovery(pipeline: &Pipeline) {
     );
 }
 
-fn tell_ready(config: &Config, addresses: &[SocketAddr], sinks: &[String]) {
-    let listen: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
+fn tell_ready(config: &Config, server: &Server, sinks: &[String]) {
+    let plain = server.local_addrs().iter().map(|address| format!("http://{address}"));
+    let encrypted = server.local_tls_addrs().iter().map(|address| format!("https://{address}"));
+    let listen: Vec<_> = plain.chain(encrypted).collect();
     let first = listen.first().map_or("", String::as_str);
     let event = r#"{"source":"demo","event_kind":"ok","ok":true}"#;
     tracing::info!(

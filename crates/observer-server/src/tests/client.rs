@@ -4,16 +4,20 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A test that waits longer than this has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     unread: Vec<u8>,
 }
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
@@ -25,7 +29,11 @@ pub(super) struct Answer {
 
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(super) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self { stream: Box::new(stream), unread: Vec::new() }
     }
 
     pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
@@ -80,6 +88,12 @@ impl Client {
     pub(super) async fn ends(&mut self) {
         let read = self.read().await;
         assert_eq!(read, 0, "{}", String::from_utf8_lossy(&self.unread));
+    }
+
+    /// The other side speaks TLS: the type of its only record is alert (RFC 8446, section 5.1).
+    pub(super) async fn ends_with_an_alert(&mut self) {
+        while self.read().await > 0 {}
+        assert_eq!(self.unread.first(), Some(&0x15), "{:?}", self.unread);
     }
 
     async fn read(&mut self) -> usize {

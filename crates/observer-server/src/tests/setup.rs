@@ -12,12 +12,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::client::{Client, PATIENCE};
-use crate::{Server, ServerOptions};
+use crate::{LiveTls, Server, ServerOptions};
 
 pub(super) const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
 pub(super) struct Running {
     pub(super) address: SocketAddr,
+    /// Of TLS, if it is served.
+    pub(super) tls_address: Option<SocketAddr>,
+    pub(super) tls: Option<LiveTls>,
     pub(super) pipeline: Pipeline,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -34,9 +37,10 @@ pub(super) async fn serve(options: ServerOptions, pipeline: Pipeline) -> Running
 pub(super) async fn serve_until(options: ServerOptions, pipeline: Pipeline, deadline: Duration) -> Running {
     let server = Server::bind(options, pipeline.clone(), Registry::new()).await.unwrap();
     let address = server.local_addrs()[0];
+    let (tls_address, tls) = (server.local_tls_addrs().first().copied(), server.tls());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async { stopped.await.unwrap_or_default() }, deadline));
-    Running { address, pipeline, stop, task }
+    Running { address, tls_address, tls, pipeline, stop, task }
 }
 
 /// With a pipeline without sinks.

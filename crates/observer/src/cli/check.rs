@@ -70,7 +70,11 @@ fn in_effect(config: &Config) -> String {
     let Config { origin, data_dir, server, access, journal, .. } = config;
     let origin =
         origin.as_ref().map_or_else(|| "none, the defaults hold".to_owned(), |path| path.display().to_string());
-    let listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
+    let mut listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
+    if let Some(tls) = &server.tls {
+        let how = if tls.client_ca.is_some() { "TLS with client certificates" } else { "TLS" };
+        listen.extend(tls.listen.iter().map(|address| format!("{address} ({how})")));
+    }
     format!(
         "config   {origin}\nlisten   {listen}\naccess   {access}\ndata     {data}\njournal  {journal} ({durability}, at most {max_size}, delivered events stay {retain})\n",
         listen = listen.join(", "),

@@ -79,6 +79,7 @@ fn dispatch(
         Command::Serve(arguments) => serve(move || Ok(arguments.clone().over(load()?)), types),
         Command::Check => {
             let config = load()?;
+            config.load_tls()?;
             let sinks = types(&prometheus::Registry::new()).build_all(&config)?;
             let report = block_on(Builder::new_multi_thread(), check::report(&config, sinks))?;
             print(&report.text)?;

@@ -114,6 +114,11 @@ fn help_has_examples_and_exit_codes() {
           --json                  Print the summary as JSON
       -h, --help                  Print help
 
+    For https:
+          --cacert <PATH>  Authorities to trust in addition to the system's, in PEM
+          --cert <PATH>    A certificate to show to the observer, in PEM
+          --key <PATH>     Its private key, in PEM and without a passphrase
+
     One event:
           --source <NAME>       Who reports, such as `bot`
           --event-kind <NAME>   The outcome, such as `ok` or `tests_failed`
@@ -139,6 +144,7 @@ fn help_has_examples_and_exit_codes() {
           --staffer-id gpt-oss:120b --turns 7 --extra '{"branch":"fix-17"}'
       observer emit events.ndjson more.ndjson
       jq -c '.[]' events.json | observer emit --json
+      observer emit --url https://observer.example.com:3843 --cacert ca.pem events.ndjson
 
     Events go in order, and those of files and standard input in batches: up to 500 lines or 1 MiB, or
     what is there when no more comes. While the observer can't be reached or has no room (429, 502,

@@ -6,7 +6,7 @@ use observer_server::TokenDigest;
 
 use super::journal::LEAST_SEGMENTS;
 use super::sinks::name_problem;
-use super::{AccessConfig, Config, Problem, ServerConfig, key::KeyPath};
+use super::{AccessConfig, Config, Problem, ServerConfig, key::KeyPath, tls};
 
 /// Everything in the configuration that can't be.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -19,7 +19,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     };
 
     refuse(data_dir.as_os_str().is_empty(), "data_dir", "must not be empty");
-    refuse(server.listen.is_empty(), "server.listen", "must name at least one address");
+    refuse(server.listen.is_empty() && server.tls.is_none(), "server.listen", "must name at least one address");
     for (key, timeout) in [
         ("server.body_timeout", server.body_timeout),
         ("server.header_timeout", server.header_timeout),
@@ -51,6 +51,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     );
 
     problems.extend(server_problems(server));
+    problems.extend(tls::problems(server));
     problems.extend(access_problems(server, access));
     let names = sinks.keys().filter_map(|name| name_problem(name).map(|problem| (name, problem)));
     problems.extend(names.map(|(name, problem)| Problem::new(KeyPath::of(["sinks", name]), problem)));
@@ -78,13 +79,17 @@ fn server_problems(server: &ServerConfig) -> impl Iterator<Item = Problem> {
 
 fn access_problems(server: &ServerConfig, access: &AccessConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let public = server.listen.iter().find(|address| !address.ip().is_loopback());
-    if let Some(public) = public.filter(|_| access.is_open_by_default()) {
+    let plain = server.listen.iter().map(|address| ("server.listen", address));
+    // Clients that show a certificate aren't just anyone.
+    let tls = server.tls.iter().filter(|tls| tls.client_ca.is_none()).flat_map(|tls| &tls.listen);
+    let mut all = plain.chain(tls.map(|address| ("server.tls.listen", address)));
+    let public = all.find(|(_, address)| !address.ip().is_loopback());
+    if let Some((key, public)) = public.filter(|_| access.is_open_by_default()) {
         let problem = format!(
             "{public} can be reached from other machines, and there are no tokens; make one with `observer token` and put it \
              under [access.tokens.NAME], or write `anonymous = [\"ingest\", \"read\"]` under [access] to let everyone do that"
         );
-        problems.push(Problem::new("server.listen", problem));
+        problems.push(Problem::new(key, problem));
     }
     let mut known: Vec<(&str, &TokenDigest)> = Vec::new();
     for (name, token) in &access.tokens {

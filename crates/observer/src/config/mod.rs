@@ -18,6 +18,12 @@
 //! ingest_timeout = "2500ms"       # how long a producer waits for the journal before it gets 503
 //! shutdown_timeout = "20s"        # how long sinks may go on with what they have when the program ends
 //!
+//! [server.tls]                    # without it, plain HTTP only
+//! listen = "0.0.0.0:3843"         # in addition to the above, which may be [] then
+//! cert = "/etc/observer/cert.pem" # the server's certificate first, then those that lead to an authority
+//! key = "/etc/observer/key.pem"   # without a passphrase
+//! client_ca = "/etc/observer/clients.pem"       # then clients need a certificate that is signed by one of these
+//!
 //! [access]                        # without it, everyone who reaches the observer may do everything
 //! anonymous = ["ingest"]          # what those may do who send no token: ingest, read, admin
 //!
@@ -60,6 +66,7 @@ mod one_or_more;
 pub(crate) mod read;
 mod server;
 mod sinks;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
@@ -73,6 +80,7 @@ pub use load::DEFAULT_FILE;
 pub use server::ServerConfig;
 pub(crate) use server::address;
 pub use sinks::SinkTable;
+pub use tls::TlsConfig;
 
 /// All that can be configured.
 ///

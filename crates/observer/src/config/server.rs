@@ -8,7 +8,7 @@ use observer_core::units;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::one_or_more;
+use super::{TlsConfig, one_or_more};
 
 /// How producers and readers are served.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -17,6 +17,8 @@ pub struct ServerConfig {
     /// Where to listen. Both loopbacks by default, since `localhost` may mean either.
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
+    /// TLS, where it is served too.
+    pub tls: Option<TlsConfig>,
     /// The largest body of one event, in bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_body: u64,
@@ -56,6 +58,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: vec![([127, 0, 0, 1], 3800).into(), ([0, 0, 0, 0, 0, 0, 0, 1], 3800).into()],
+            tls: None,
             max_body: 1 << 20,
             max_batch_body: 16 << 20,
             max_batch_events: const { NonZeroUsize::new(10_000).unwrap() },
@@ -82,7 +85,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
     const EXPECTING: &str = "an address with its port, such as \"127.0.0.1:3800\", or a list of them";
     let addresses: Vec<Address> = one_or_more::strings(deserializer, EXPECTING)?;
     Ok(addresses.into_iter().map(|Address(address)| address).collect())

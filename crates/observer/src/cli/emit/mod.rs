@@ -6,6 +6,7 @@ mod input;
 mod lines;
 mod screen;
 mod send;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use self::input::{Input, Source};
 use self::lines::MAX_LINE;
 use self::screen::{Screen, Tally, Terminal};
 use self::send::{Answer, BatchAnswer, Refusal, Sender};
+use self::tls::TlsArgs;
 use super::{Failed, USAGE, print};
 
 const EXAMPLES: &str = "\
@@ -30,6 +32,7 @@ Examples:
       --staffer-id gpt-oss:120b --turns 7 --extra '{\"branch\":\"fix-17\"}'
   observer emit events.ndjson more.ndjson
   jq -c '.[]' events.json | observer emit --json
+  observer emit --url https://observer.example.com:3843 --cacert ca.pem events.ndjson
 
 Events go in order, and those of files and standard input in batches: up to 500 lines or 1 MiB, or
 what is there when no more comes. While the observer can't be reached or has no room (429, 502,
@@ -71,15 +74,18 @@ pub(super) struct EmitArgs {
     json: bool,
 
     #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
     event: EventArgs,
 }
 
 /// Send everything, and say what became of it.
 pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
-    let EmitArgs { files, event, url, token, retry_for, json } = arguments;
+    let EmitArgs { files, event, url, token, tls, retry_for, json } = arguments;
     let inputs = input::choose(event.into_json(), files).map_err(Failed::usage)?;
     let token = token.map(|token| authorization(&token)).transpose().map_err(Failed::usage)?;
-    let sender = Sender::new(url, token, retry_for)?;
+    let sender = Sender::new(url, token, &tls, retry_for).map_err(Failed::usage)?;
     let mut screen = Terminal::new(input::total_size(&inputs));
 
     let (tally, ended) = emit(inputs, &sender, &mut screen).await;

@@ -11,6 +11,7 @@ use tokio::time::{self, Instant};
 
 use super::batch::{Item, ndjson};
 use super::screen::Screen;
+use super::tls::{self, TlsArgs};
 
 /// For one attempt, from connecting to the end of the answer.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +58,8 @@ pub(super) struct Refusal {
 pub(super) enum SendError {
     #[error("{url} can't be reached (given up after {}): {reason}", format_duration(*tried))]
     Unreachable { url: String, tried: Duration, reason: String },
+    #[error("{url} can't be reached: {reason}")]
+    NoTls { url: String, reason: String },
     #[error("{url} takes no events at the moment (given up after {}): {status} {detail}", format_duration(*tried))]
     Unavailable { url: String, tried: Duration, status: u16, detail: String },
     #[error("{url} takes no events: {status} {detail}")]
@@ -87,7 +90,12 @@ pub(super) fn endpoint(base: &str) -> Result<Url, String> {
 
 impl Sender {
     /// `authorization` goes with every request.
-    pub(super) fn new(url: Url, authorization: Option<HeaderValue>, retry_for: Duration) -> reqwest::Result<Self> {
+    pub(super) fn new(
+        url: Url,
+        authorization: Option<HeaderValue>,
+        tls: &TlsArgs,
+        retry_for: Duration,
+    ) -> anyhow::Result<Self> {
         let http = Client::builder()
             .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
             .timeout(ATTEMPT_TIMEOUT)
@@ -96,6 +104,7 @@ impl Sender {
             .default_headers(authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect());
         let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let http = if is_local { http.no_proxy() } else { http };
+        let http = tls.configure(http, &url)?;
         let batch_url = url.join("v1/events").expect("a path can follow the address of a host");
         Ok(Self { http: http.build()?, url, batch_url, retry_for })
     }
@@ -155,6 +164,7 @@ impl Sender {
             let request = request.try_clone().expect("the body is in memory");
             let (failed, retry_after) = match attempt(request).await {
                 Attempt::Answered(status, body) => return Ok((status, body)),
+                Attempt::NoTls(reason) => return Err(SendError::NoTls { url: url.to_string(), reason }),
                 Attempt::Failed(failed, retry_after) => (failed, retry_after),
             };
             if first_failure.is_none() && !self.retry_for.is_zero() {
@@ -206,6 +216,7 @@ fn refusal(url: &Url, status: StatusCode, body: &[u8]) -> Result<Refusal, SendEr
 /// What one attempt came to.
 enum Attempt {
     Answered(StatusCode, Vec<u8>),
+    NoTls(String),
     Failed(Failure, Option<Duration>),
 }
 
@@ -217,6 +228,9 @@ enum Failure {
 
 impl Attempt {
     fn unreachable(error: &reqwest::Error) -> Self {
+        if let Some(reason) = tls::explain(error) {
+            return Self::NoTls(reason);
+        }
         let mut cause: &dyn Error = error;
         while let Some(deeper) = cause.source() {
             cause = deeper;

@@ -11,6 +11,7 @@ use self::observer::{Observer, Step};
 use super::input::{self, Input, Source};
 use super::screen::{Screen, Tally};
 use super::send::{Sender, endpoint};
+use super::tls::TlsArgs;
 use super::{EmitArgs, emit};
 
 /// Keeps the notes.
@@ -28,7 +29,7 @@ impl Screen for Notes {
 /// All that someone at the terminal reads.
 async fn emitted(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
     crate::tls::install();
-    let sender = Sender::new(endpoint(url).unwrap(), None, retry_for).unwrap();
+    let sender = Sender::new(endpoint(url).unwrap(), None, &TlsArgs::default(), retry_for).unwrap();
     let mut notes = Notes::default();
     let (tally, ended) = emit(inputs, &sender, &mut notes).await;
     notes.0.push(tally.to_string());

@@ -183,6 +183,29 @@ fn a_slip_in_the_toml_is_shown_with_its_line() {
 }
 
 #[test]
+fn tls_needs_an_address_of_its_own_a_certificate_and_its_key() {
+    let tls = "[server.tls]\nlisten = '[::1]:3843'\ncert = 'cert.pem'\nkey = 'key.pem'\n";
+    let config = read(tls).unwrap();
+    assert_eq!(config.server.listen.len(), 2, "plain HTTP stays for the producers on this machine");
+    assert_eq!(config.server.tls.unwrap().resolve().listen, ["[::1]:3843"]);
+    assert!(read(&format!("[server]\nlisten = []\n{tls}")).unwrap().server.listen.is_empty());
+    assert_snapshot!(refused("server.listen = []"), @"observer.toml: server.listen: must name at least one address");
+    assert_snapshot!(refused("[server.tls]"), @"observer.toml: server.tls: the key `listen` is missing");
+    assert_snapshot!(refused("[server.tls]\nlisten = []\ncert = ''\nkey = ''\nclient_ca = ''"), @"
+    observer.toml: 4 problems
+      server.tls.listen: must name at least one address
+      server.tls.cert: must not be empty
+      server.tls.key: must not be empty
+      server.tls.client_ca: must not be empty
+    ");
+    assert_snapshot!(refused(&format!("{tls}client_cert = 'ca.pem'")), @"observer.toml: server.tls.client_cert: unknown key; did you mean `client_ca`?");
+    assert_snapshot!(refused(&tls.replace("3843", "3800")), @"observer.toml: server.tls.listen: [::1]:3800 is in server.listen too; TLS needs a port of its own");
+    let public = tls.replace("[::1]", "0.0.0.0");
+    assert_snapshot!(refused(&public), @r#"observer.toml: server.tls.listen: 0.0.0.0:3843 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
+    assert!(read(&format!("{public}client_ca = 'clients.pem'")).is_ok(), "not everyone can come then");
+}
+
+#[test]
 fn whoever_can_be_reached_by_others_says_what_these_may_do() {
     let public = "server.listen = ['127.0.0.1:3800', '0.0.0.0:3800']\n";
     assert_snapshot!(refused(public), @r#"observer.toml: server.listen: 0.0.0.0:3800 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);

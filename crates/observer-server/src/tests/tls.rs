@@ -1,0 +1,288 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use observer_pipeline::Pipeline;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::certificates::{Authority, Files, Identity};
+use super::client::{Client, PATIENCE, post};
+use super::setup::{EVENT, Running, options, serve, serve_until};
+use crate::{Server, ServerOptions, TlsOptions};
+
+async fn serve_tls(tls: TlsOptions) -> Running {
+    serve(ServerOptions { tls: Some(tls), ..options() }, Pipeline::builder().start().await.unwrap()).await
+}
+
+fn client_of(
+    authority: &Authority,
+    identity: Option<&Identity>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots);
+    match identity {
+        None => builder.with_no_client_auth(),
+        Some(Identity { cert, key }) => {
+            let chain = CertificateDer::pem_slice_iter(cert.as_bytes()).map(Result::unwrap).collect();
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+        }
+    }
+}
+
+async fn dial(address: SocketAddr, config: impl Into<Arc<ClientConfig>>) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let dialled = TlsConnector::from(config.into()).connect(ServerName::from(address.ip()), stream);
+    tokio::time::timeout(PATIENCE, dialled).await.expect("the server says something, or ends")
+}
+
+impl Running {
+    async fn dial(&self, config: impl Into<Arc<ClientConfig>>) -> io::Result<TlsStream<TcpStream>> {
+        dial(self.tls_address.unwrap(), config).await
+    }
+
+    async fn tls_client(&self, config: impl Into<Arc<ClientConfig>>) -> Client {
+        Client::over(self.dial(config).await.unwrap())
+    }
+
+    async fn failures(&self) -> u64 {
+        let metrics = self.client().await.get("/metrics").await.body;
+        let sample = metrics.lines().find_map(|line| line.strip_prefix("observer_tls_handshake_failures_total "));
+        sample.unwrap().parse().unwrap()
+    }
+
+    /// A failure counts once the connection has ended, which may be after the client has seen it.
+    async fn fails(&self, times: u64) {
+        let counted = async { while self.failures().await < times {} };
+        tokio::time::timeout(PATIENCE, counted).await.expect("the failure is counted");
+        assert_eq!(self.failures().await, times);
+    }
+}
+
+/// What a client that goes on regardless is told at the end.
+async fn refusal(server: &Running, config: ClientConfig) -> String {
+    let mut stream = match server.dial(config).await {
+        Ok(stream) => stream,
+        Err(error) => return error.to_string(),
+    };
+    // More than the buffers of both sockets hold.
+    stream.write_all(post("", &" ".repeat(12 << 20)).as_bytes()).await.unwrap();
+    let read = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+    read.expect("the server says something, or ends").unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn events_are_taken_over_both_versions_of_tls_and_next_to_plain_http() {
+    let authority = Authority::new("one");
+    let files = Files::of(&authority.sign("server"));
+    let server = serve_tls(files.options()).await;
+    for version in [&version::TLS12, &version::TLS13] {
+        let mut config = client_of(&authority, None, &[version]);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let stream = server.dial(config).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        let mut client = Client::over(stream);
+        for _ in 0..2 {
+            assert_eq!(client.post(EVENT).await.text("status"), "accepted");
+        }
+    }
+    assert_eq!(server.client().await.post(EVENT).await.status, 200);
+    assert_eq!(server.pipeline.status().ingest.accepted, 5);
+    assert_eq!(server.failures().await, 0);
+}
+
+#[tokio::test]
+async fn tls_alone_is_enough_to_listen_on() {
+    let authority = Authority::new("one");
+    let files = Files::of(&authority.sign("server"));
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    let options = ServerOptions { listen: Vec::new(), tls: Some(files.options()), ..options() };
+    let server = Server::bind(options, pipeline, prometheus::Registry::new()).await.unwrap();
+    assert!(server.local_addrs().is_empty());
+    let address = server.local_tls_addrs()[0];
+    let running = tokio::spawn(server.run(std::future::pending(), PATIENCE));
+    let stream = dial(address, client_of(&authority, None, rustls::ALL_VERSIONS)).await.unwrap();
+    assert_eq!(Client::over(stream).post(EVENT).await.status, 200);
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_trust_the_server_goes_away_and_the_next_one_is_served() {
+    let (authority, other) = (Authority::new("one"), Authority::new("two"));
+    let files = Files::of(&authority.sign("server"));
+    let server = serve_tls(files.options()).await;
+    let refused = server.dial(client_of(&other, None, rustls::ALL_VERSIONS)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "invalid peer certificate: UnknownIssuer");
+    server.fails(1).await;
+    let mut client = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
+    assert_eq!(client.post(EVENT).await.status, 200);
+}
+
+#[tokio::test]
+async fn with_authorities_for_clients_only_their_clients_are_let_in_and_the_others_learn_why() {
+    let (authority, clients, other) = (Authority::new("one"), Authority::new("clients"), Authority::new("other"));
+    let files = Files::of(&authority.sign("server"));
+    let server = serve_tls(files.mutual(&clients)).await;
+    let (known, strange) = (clients.sign("client"), other.sign("client"));
+    for version in [&version::TLS12, &version::TLS13] {
+        let config = |identity| client_of(&authority, identity, &[version]);
+        let mut client = server.tls_client(config(Some(&known))).await;
+        assert_eq!(client.post(EVENT).await.status, 200);
+
+        assert_eq!(refusal(&server, config(None)).await, "received fatal alert: CertificateRequired");
+        assert_eq!(refusal(&server, config(Some(&strange))).await, "received fatal alert: UnknownCA");
+    }
+    server.fails(4).await;
+    assert_eq!(server.pipeline.status().ingest.accepted, 2, "nothing that was refused came in");
+}
+
+#[tokio::test]
+async fn a_reload_is_for_later_connections_and_the_earlier_ones_go_on() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let files = Files::of(&old.sign("server"));
+    let server = serve_tls(files.options()).await;
+    let mut earlier = server.tls_client(client_of(&old, None, rustls::ALL_VERSIONS)).await;
+    assert_eq!(earlier.post(EVENT).await.status, 200);
+
+    files.hold(&new.sign("server"));
+    server.tls.as_ref().unwrap().reload(&files.options()).unwrap();
+    let mut later = server.tls_client(client_of(&new, None, rustls::ALL_VERSIONS)).await;
+    assert_eq!(later.post(EVENT).await.status, 200);
+    assert!(server.dial(client_of(&old, None, rustls::ALL_VERSIONS)).await.is_err(), "the old certificate is gone");
+    assert_eq!(earlier.post(EVENT).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_from_before_a_reload_does_not_get_around_the_new_authorities() {
+    let (authority, clients, others) = (Authority::new("one"), Authority::new("clients"), Authority::new("others"));
+    let files = Files::of(&authority.sign("server"));
+    let server = serve_tls(files.mutual(&clients)).await;
+    for version in [&version::TLS12, &version::TLS13] {
+        server.tls.as_ref().unwrap().reload(&files.mutual(&clients)).unwrap();
+        let config = Arc::new(client_of(&authority, Some(&clients.sign("client")), &[version]));
+        for resumed in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
+            let mut stream = server.dial(config.clone()).await.unwrap();
+            stream.write_all(post("", EVENT).as_bytes()).await.unwrap();
+            stream.read_u8().await.unwrap();
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(resumed));
+        }
+        server.tls.as_ref().unwrap().reload(&files.mutual(&others)).unwrap();
+        assert_eq!(refusal(&server, (*config).clone()).await, "received fatal alert: UnknownCA");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_of_bad_files_changes_nothing_and_says_why() {
+    let authority = Authority::new("one");
+    let files = Files::of(&authority.sign("server"));
+    let server = serve_tls(files.options()).await;
+    files.write("key.pem", &authority.sign("another").key);
+    let error = server.tls.as_ref().unwrap().reload(&files.options()).unwrap_err();
+    assert!(error.to_string().contains("key.pem does not belong to the first certificate in"), "{error}");
+    let mut client = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
+    assert_eq!(client.post(EVENT).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_handshake_that_stalls_is_cut_off() {
+    let files = Files::of(&Authority::new("one").sign("server"));
+    let options = ServerOptions { header_timeout: Duration::from_millis(50), tls: Some(files.options()), ..options() };
+    let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
+    let mut silent = Client::connect(server.tls_address.unwrap()).await;
+    silent.ends().await;
+    server.fails(1).await;
+    let mut stalled = Client::connect(server.tls_address.unwrap()).await;
+    // The head of a record, and of what was to come in it nothing.
+    stalled.say([0x16, 3, 1, 2, 0]).await;
+    stalled.ends().await;
+    server.fails(2).await;
+}
+
+#[tokio::test]
+async fn whoever_only_looks_whether_someone_listens_is_no_failure() {
+    let files = Files::of(&Authority::new("one").sign("server"));
+    let server = serve_tls(files.options()).await;
+    let mut stream = TcpStream::connect(server.tls_address.unwrap()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    Client::over(stream).ends().await;
+    assert_eq!(server.failures().await, 0);
+}
+
+#[tokio::test]
+async fn plain_http_to_the_port_of_tls_is_told_so() {
+    let files = Files::of(&Authority::new("one").sign("server"));
+    let server = serve_tls(files.options()).await;
+    let mut client = Client::connect(server.tls_address.unwrap()).await;
+    client.say(post("", &" ".repeat(12 << 20))).await;
+    assert_snapshot!(client.answer().await, @r#"
+    HTTP/1.1 421 Misdirected Request
+    content-type: application/problem+json
+    connection: close
+    {"type":"about:blank","title":"Misdirected Request","status":421,"detail":"this port speaks TLS; the URL has to begin with https:// here"}
+    "#);
+    client.ends().await;
+    drop(client);
+    server.fails(1).await;
+
+    let mut other = Client::connect(server.tls_address.unwrap()).await;
+    other.say("\r\n\r\n\r\n").await;
+    other.ends_with_an_alert().await;
+    drop(other);
+    server.fails(2).await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_regardless_still_gets_its_413_and_a_proper_end() {
+    let authority = Authority::new("one");
+    let files = Files::of(&authority.sign("server"));
+    let server = serve_tls(files.options()).await;
+    let mut client = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
+    client.say(post("", &" ".repeat(12 << 20))).await;
+    assert_eq!(client.answer().await.status, 413);
+    client.ends().await;
+}
+
+#[tokio::test]
+async fn handshakes_count_among_the_connections_and_one_too_many_is_just_closed() {
+    let files = Files::of(&Authority::new("one").sign("server"));
+    let options = ServerOptions { max_connections: 2, tls: Some(files.options()), ..options() };
+    let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
+    let mut first = server.client().await;
+    assert_eq!(first.post(EVENT).await.status, 200);
+    let _handshake = Client::connect(server.tls_address.unwrap()).await;
+    let open = async { while !first.get("/metrics").await.body.contains("\nobserver_open_connections 2\n") {} };
+    tokio::time::timeout(PATIENCE, open).await.expect("the handshake is counted");
+
+    Client::connect(server.tls_address.unwrap()).await.ends().await;
+    let metrics = first.get("/metrics").await.body;
+    assert!(metrics.contains("\nobserver_refused_connections_total 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn at_the_end_idle_connections_are_closed_and_handshakes_are_not_waited_for() {
+    let authority = Authority::new("one");
+    let files = Files::of(&authority.sign("server"));
+    let options = ServerOptions { header_timeout: PATIENCE * 3, tls: Some(files.options()), ..options() };
+    let server = serve_until(options, Pipeline::builder().start().await.unwrap(), PATIENCE * 2).await;
+    let mut idle = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
+    assert_eq!(idle.post(EVENT).await.status, 200);
+    let mut stalled = Client::connect(server.tls_address.unwrap()).await;
+    stalled.say([0x16]).await;
+    let ended = server.stop();
+    idle.ends().await;
+    stalled.ends().await;
+    tokio::time::timeout(PATIENCE, ended).await.expect("the server ends").unwrap();
+}

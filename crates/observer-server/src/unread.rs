@@ -1,0 +1,37 @@
+//! Answers to requests that are not read.
+
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::linger::{Lingering, Wanted};
+use crate::problem::Problem;
+
+const MAX_TIME: Duration = Duration::from_secs(3);
+
+/// Say what the problem is, whatever was asked, and close the connection so that this arrives.
+pub(crate) async fn answer_unread(stream: TcpStream, problem: Problem) {
+    let wanted = Wanted::default();
+    wanted.set();
+    let mut stream = Lingering::new(stream, wanted);
+    let told = async {
+        stream.write_all(&answer(problem)).await?;
+        stream.shutdown().await
+    };
+    // Whoever is gone needs no answer.
+    let _ = tokio::time::timeout(MAX_TIME, told).await;
+}
+
+fn answer(problem: Problem) -> Vec<u8> {
+    let body = problem.to_json();
+    let response = problem.closing().into_response();
+    let mut answer = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", response.status(), body.len()).into_bytes();
+    for (name, value) in response.headers() {
+        answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    answer.extend_from_slice(b"\r\n");
+    answer.extend(body);
+    answer
+}

@@ -1,0 +1,249 @@
+//! Over https, with certificates of an authority that no system knows.
+
+use std::path::Path;
+use std::process::Command;
+
+use insta::assert_snapshot;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+use crate::support::{OBSERVER, Observer};
+
+const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+/// An authority of this name, in `NAME.pem`.
+fn authority(dir: &Path, name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(dir.join(name).with_extension("pem"), authority.pem()).unwrap();
+    authority
+}
+
+/// A certificate in `NAME.pem` and its key in `NAME-key.pem`.
+fn sign(dir: &Path, authority: &CertifiedIssuer<'static, KeyPair>, name: &str) {
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(dir.join(format!("{name}.pem")), params(name).signed_by(&key, authority).unwrap().pem()).unwrap();
+    std::fs::write(dir.join(format!("{name}-key.pem")), key.serialize_pem()).unwrap();
+}
+
+/// An authority with a server and a client, and a client of another one.
+fn certificates(dir: &Path) {
+    let ca = authority(dir, "ca");
+    sign(dir, &ca, "server");
+    sign(dir, &ca, "client");
+    sign(dir, &authority(dir, "other-ca"), "stranger");
+}
+
+fn config(tls: &str) -> String {
+    format!("[server]\nlisten = \"127.0.0.1:0\"\n[server.tls]\nlisten = \"127.0.0.1:0\"\n{tls}")
+}
+
+const FILES: &str = "cert = \"server.pem\"\nkey = \"server-key.pem\"\n";
+
+/// What the observer says in this folder, with one event on standard input, and how it ends.
+fn said(dir: &Path, arguments: &str) -> String {
+    std::fs::write(dir.join("event.ndjson"), EVENT).unwrap();
+    let output = Command::new(OBSERVER)
+        .args(arguments.split(' '))
+        .current_dir(dir)
+        .stdin(std::fs::File::open(dir.join("event.ndjson")).unwrap())
+        .output()
+        .unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("{}\n=> exit code {}", text.trim_end(), output.status.code().unwrap())
+}
+
+#[tokio::test]
+async fn events_are_emitted_over_https_and_whoever_can_not_is_told_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let observer = Observer::start(dir.path(), &config(FILES));
+    let [plain, tls] = [observer.urls[0].clone(), observer.urls[1].clone()];
+    let port = |url: &str| url.rsplit(':').next().unwrap().to_owned();
+    let (plain_port, tls_port) = (port(&plain), port(&tls));
+    assert_eq!(tls, format!("https://127.0.0.1:{tls_port}"));
+    let emit = |arguments: &str| {
+        let arguments = arguments.replace("TLS", &tls_port).replace("PLAIN", &plain_port);
+        said(dir.path(), &format!("emit {arguments}")).replace(&tls_port, "TLS").replace(&plain_port, "PLAIN")
+    };
+    assert_snapshot!(emit("--url https://localhost:TLS --cacert ca.pem -"), @"
+    1 event: 1 accepted, 0 duplicate, 0 rejected
+    => exit code 0
+    ");
+    assert_snapshot!(emit("--url https://127.0.0.1:TLS --cacert ca.pem --cert client.pem --key client-key.pem -"), @"
+    1 event: 1 accepted, 0 duplicate, 0 rejected
+    => exit code 0
+    ");
+    assert_snapshot!(emit("--url https://localhost:TLS -"), @"
+    0 events: 0 accepted, 0 duplicate, 0 rejected
+    observer: standard input:1: https://localhost:TLS/v1/events can't be reached: invalid peer certificate: UnknownIssuer; --cacert gives authorities to trust in addition to the system's
+    => exit code 2
+    ");
+    assert_snapshot!(emit("--url https://localhost:TLS --cacert other-ca.pem -"), @"
+    0 events: 0 accepted, 0 duplicate, 0 rejected
+    observer: standard input:1: https://localhost:TLS/v1/events can't be reached: invalid peer certificate: UnknownIssuer; --cacert gives authorities to trust in addition to the system's
+    => exit code 2
+    ");
+    assert_snapshot!(emit("--url http://localhost:TLS -"), @"
+    0 events: 0 accepted, 0 duplicate, 0 rejected
+    observer: standard input:1: http://localhost:TLS/v1/events takes no events: 421 this port speaks TLS; the URL has to begin with https:// here
+    => exit code 2
+    ");
+    assert_snapshot!(emit("--url https://localhost:PLAIN --cacert ca.pem -"), @"
+    0 events: 0 accepted, 0 duplicate, 0 rejected
+    observer: standard input:1: https://localhost:PLAIN/v1/events can't be reached: received corrupt message of type InvalidContentType; perhaps it speaks plain HTTP, and the URL has to begin with http://
+    => exit code 2
+    ");
+    assert_snapshot!(emit("--url http://localhost:PLAIN --cacert ca.pem -"), @"
+    observer: --cacert, --cert and --key are for https, and the URL begins with http://
+    => exit code 2
+    ");
+    assert_snapshot!(emit("--url https://localhost:TLS --cacert no-ca.pem -"), @"
+    observer: no-ca.pem can't be read: No such file or directory (os error 2)
+    => exit code 2
+    ");
+    assert_snapshot!(emit("--url https://localhost:TLS --cert client.pem --key server-key.pem -"), @"
+    observer: the private key in server-key.pem does not belong to the first certificate in client.pem; authorities come after the certificate that they sign
+    => exit code 2
+    ");
+    observer.caught_up().await;
+    assert_eq!(observer.archive().len(), 2, "one for each that went through");
+}
+
+#[tokio::test]
+async fn with_authorities_for_clients_a_client_needs_a_certificate_of_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let observer = Observer::start(dir.path(), &config(&format!("{FILES}client_ca = \"ca.pem\"\n")));
+    let url = &observer.urls[1];
+    let emit = |arguments: &str| {
+        said(dir.path(), &format!("emit --url {url} --cacert ca.pem {arguments}-")).replace(url, "https://observer")
+    };
+    assert_snapshot!(emit("--cert client.pem --key client-key.pem "), @"
+    1 event: 1 accepted, 0 duplicate, 0 rejected
+    => exit code 0
+    ");
+    assert_snapshot!(emit(""), @"
+    0 events: 0 accepted, 0 duplicate, 0 rejected
+    observer: standard input:1: https://observer/v1/events can't be reached: received fatal alert: CertificateRequired; --cert and --key give a certificate to show to the observer
+    => exit code 2
+    ");
+    assert_snapshot!(emit("--cert stranger.pem --key stranger-key.pem "), @"
+    0 events: 0 accepted, 0 duplicate, 0 rejected
+    observer: standard input:1: https://observer/v1/events can't be reached: received fatal alert: UnknownCA; the observer does not trust the authority that signed the certificate of --cert
+    => exit code 2
+    ");
+    assert_eq!(observer.post(EVENT).await.status, 200, "plain HTTP on the loopback stays as it is");
+}
+
+#[tokio::test]
+async fn a_certificate_that_signs_itself_is_trusted_unless_it_is_an_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let emit = |is_ca: IsCa| {
+        let (mut params, key) = (params("self"), KeyPair::generate().unwrap());
+        params.is_ca = is_ca;
+        std::fs::write(dir.path().join("server.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(dir.path().join("server-key.pem"), key.serialize_pem()).unwrap();
+        let observer = Observer::start(dir.path(), &config(FILES));
+        let url = &observer.urls[1];
+        said(dir.path(), &format!("emit --url {url} --cacert server.pem -")).replace(url, "https://observer")
+    };
+    assert_snapshot!(emit(IsCa::ExplicitNoCa), @"
+    1 event: 1 accepted, 0 duplicate, 0 rejected
+    => exit code 0
+    ");
+    assert_snapshot!(emit(IsCa::Ca(BasicConstraints::Unconstrained)), @"
+    0 events: 0 accepted, 0 duplicate, 0 rejected
+    observer: standard input:1: https://observer/v1/events can't be reached: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity)); the observer shows the certificate of an authority (CA:TRUE) as its own; it needs one without that
+    => exit code 2
+    ");
+}
+
+#[tokio::test]
+async fn a_reload_brings_a_new_certificate_and_a_bad_one_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let observer = Observer::start(dir.path(), &config(FILES));
+    let url = &observer.urls[1];
+    let emit = |ca: &str| said(dir.path(), &format!("emit --url {url} --cacert {ca} -"));
+    assert!(emit("ca.pem").ends_with("=> exit code 0"));
+
+    // In place, as tools that renew certificates do it; one of the two files is not there yet.
+    std::fs::copy(dir.path().join("stranger.pem"), dir.path().join("server.pem")).unwrap();
+    let refused = observer.reload().await;
+    assert_eq!(refused.status, 422);
+    assert_snapshot!(refused.json()["detail"].as_str().unwrap(), @"nothing has changed: observer.toml: server.tls.key: the private key in server-key.pem does not belong to the first certificate in server.pem; authorities come after the certificate that they sign");
+    assert!(emit("ca.pem").ends_with("=> exit code 0"));
+
+    std::fs::copy(dir.path().join("stranger-key.pem"), dir.path().join("server-key.pem")).unwrap();
+    let reloaded = observer.reload().await;
+    assert_eq!((reloaded.status, &reloaded.json()["restart_needed"]), (200, &serde_json::json!([])));
+    assert!(emit("ca.pem").contains("UnknownIssuer"));
+    assert!(emit("other-ca.pem").ends_with("=> exit code 0"));
+
+    observer.configure(&config(FILES).replacen(
+        "[server.tls]\nlisten = \"127.0.0.1:0\"",
+        "[server.tls]\nlisten = \"[::1]:0\"",
+        1,
+    ));
+    assert_eq!(observer.reload().await.json()["restart_needed"], serde_json::json!(["server.tls.listen"]));
+}
+
+#[test]
+fn emit_over_plain_http_needs_no_authorities_of_the_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), crate::support::DEFAULTS);
+    std::fs::write(dir.path().join("none.pem"), "").unwrap();
+    let output = Command::new(OBSERVER)
+        .args(["emit", "--source", "job", "--event-kind", "ok", "--ok", "--url", &observer.url])
+        .env("SSL_CERT_FILE", dir.path().join("none.pem"))
+        .env("SSL_CERT_DIR", dir.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn files_for_tls_are_checked_with_the_configuration_and_before_anything_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let check = |command: &str, tls: &str| {
+        std::fs::write(dir.path().join("observer.toml"), config(tls)).unwrap();
+        said(dir.path(), command)
+    };
+    assert_snapshot!(check("check", &format!("{FILES}client_ca = \"ca.pem\"\n")), @"
+    config   observer.toml
+    listen   127.0.0.1:0, 127.0.0.1:0 (TLS with client certificates)
+    access   without a token for ingest, read and admin
+    data     observer-data
+    journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events stay 1day)
+
+    sink        type        check
+    archive     file        ok
+    prometheus  prometheus  ok
+    => exit code 0
+    ");
+    assert_snapshot!(check("check", "cert = \"server.pem\"\nkey = \"client-key.pem\"\n"), @"
+    observer: observer.toml: server.tls.key: the private key in client-key.pem does not belong to the first certificate in server.pem; authorities come after the certificate that they sign
+    => exit code 2
+    ");
+    assert_snapshot!(check("check", "cert = \"server-key.pem\"\nkey = \"server-key.pem\"\n"), @"
+    observer: observer.toml: server.tls.cert: server-key.pem has no certificate in it, which in PEM begins with -----BEGIN CERTIFICATE-----
+    => exit code 2
+    ");
+    assert_snapshot!(check("check", &format!("{FILES}client_ca = \"no-ca.pem\"\n")), @"
+    observer: observer.toml: server.tls.client_ca: no-ca.pem can't be read: No such file or directory (os error 2)
+    => exit code 2
+    ");
+    assert_snapshot!(check("serve", "cert = \"server.pem\"\nkey = \"server.pem\"\n"), @"
+    observer: observer.toml: server.tls.key: server.pem has no private key in it, which in PEM begins with -----BEGIN PRIVATE KEY-----
+    => exit code 2
+    ");
+    assert!(!dir.path().join("observer-data/journal").exists());
+}
