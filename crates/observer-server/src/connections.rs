@@ -8,10 +8,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONNECTION;
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, Parts};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,12 +25,15 @@ use tower::Service;
 use crate::api::{Api, routes};
 use crate::crowd;
 use crate::event::post_event;
+use crate::explained::Explained;
 use crate::guard::guarded;
 use crate::handshake::{HandshakeError, shake_hands};
 use crate::linger::{Lingering, Wanted};
 use crate::options::ServerOptions;
+use crate::problem::Problem;
 use crate::requests::Requests;
 use crate::tls::LiveTls;
+use crate::unread;
 
 /// What a connection may hold in buffers; so a head of a request is smaller.
 const MAX_BUFFER: usize = 64 << 10;
@@ -57,7 +60,7 @@ struct Shared {
     api: Arc<Api>,
     router: Router,
     http: http1::Builder,
-    handshake_timeout: Duration,
+    header_timeout: Duration,
     requests: Requests,
     room: Arc<Semaphore>,
     max_connections: usize,
@@ -80,7 +83,7 @@ impl Connections {
             requests: api.requests.clone(),
             api,
             http,
-            handshake_timeout: options.header_timeout,
+            header_timeout: options.header_timeout,
             room: Arc::new(Semaphore::new(max_connections)),
             max_connections,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -179,7 +182,7 @@ async fn encrypted(stream: TcpStream, tls: LiveTls, shared: Arc<Shared>, _permit
     let linger = Wanted::default();
     let agreed = tokio::select! {
         biased;
-        agreed = shake_hands(stream, linger.clone(), &tls, shared.handshake_timeout) => agreed,
+        agreed = shake_hands(stream, linger.clone(), &tls, shared.header_timeout) => agreed,
         () = shared.drain.cancelled() => return,
     };
     match agreed {
@@ -213,23 +216,33 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, linger: Wanted, s
             answer
         }
     });
-    let connection = shared.http.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let stream = TokioIo::new(Explained::new(stream, linger.clone(), MAX_BUFFER));
+    let mut connection = shared.http.serve_connection(stream, service);
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
         () = shared.drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {
                 biased;
-                ended = connection => ended,
+                ended = &mut connection => ended,
                 () = shared.cut.cancelled() => return,
             }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(error = observer_core::report(&error), "a connection ended early");
+    let Err(error) = ended else { return };
+    tracing::debug!(error = observer_core::report(&error), "a connection ended early");
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    // Between two requests there is no one to tell.
+    if error.is_timeout() && !read_buf.is_empty() {
+        linger.set();
+        unread::tell(io.into_inner(), slow_head(shared.header_timeout)).await;
     }
+}
+
+fn slow_head(limit: Duration) -> Problem {
+    let detail = format!("the head of the request did not arrive within {} s (`header_timeout`)", limit.as_secs_f64());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, detail).reason("timeout")
 }
 
 fn leaves_the_body_unread(response: &Response) -> bool {

@@ -67,6 +67,7 @@ mod cors;
 mod crowd;
 mod event;
 mod events;
+mod explained;
 mod exposition;
 mod guard;
 mod handshake;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use axum::response::IntoResponse;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::guard::HEADERS;
 use crate::linger::{Lingering, Wanted};
 use crate::problem::Problem;
 
@@ -15,7 +16,11 @@ const MAX_TIME: Duration = Duration::from_secs(3);
 pub(crate) async fn answer_unread(stream: TcpStream, problem: Problem) {
     let wanted = Wanted::default();
     wanted.set();
-    let mut stream = Lingering::new(stream, wanted);
+    tell(Lingering::new(stream, wanted), problem).await;
+}
+
+/// The same on a connection that reads on for itself.
+pub(crate) async fn tell(mut stream: impl AsyncWrite + Unpin, problem: Problem) {
     let told = async {
         stream.write_all(&answer(problem)).await?;
         stream.shutdown().await
@@ -24,11 +29,12 @@ pub(crate) async fn answer_unread(stream: TcpStream, problem: Problem) {
     let _ = tokio::time::timeout(MAX_TIME, told).await;
 }
 
-fn answer(problem: Problem) -> Vec<u8> {
+/// The whole answer, head and body.
+pub(crate) fn answer(problem: Problem) -> Vec<u8> {
     let body = problem.to_json();
     let response = problem.closing().into_response();
     let mut answer = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", response.status(), body.len()).into_bytes();
-    for (name, value) in response.headers() {
+    for (name, value) in response.headers().iter().chain(HEADERS.iter().map(|(name, value)| (name, value))) {
         answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     answer.extend_from_slice(b"\r\n");

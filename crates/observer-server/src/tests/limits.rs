@@ -73,6 +73,12 @@ async fn a_head_that_trickles_and_an_idle_connection_are_closed() {
     let server = serve(ServerOptions { header_timeout, ..options() }, Pipeline::builder().start().await.unwrap()).await;
     let mut slow = server.client().await;
     slow.say("POST /event HTTP/1.1\r\nhost:").await;
+    assert_snapshot!(slow.answer().await, @r#"
+    HTTP/1.1 408 Request Timeout
+    content-type: application/problem+json
+    connection: close
+    {"type":"about:blank","title":"Request Timeout","status":408,"detail":"the head of the request did not arrive within 0.05 s (`header_timeout`)","reason":"timeout"}
+    "#);
     slow.ends().await;
 
     let mut silent = server.client().await;
@@ -138,5 +144,40 @@ async fn bodies_hold_no_more_than_they_may_together() {
         if server.client().await.post(EVENT).await.status == 200 {
             break;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_can_not_be_read_is_told_why() {
+    let server = plain().await;
+    let many = format!("GET /livez HTTP/1.1\r\nhost: test\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let large = format!("GET /livez HTTP/1.1\r\nhost: test\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    let long = format!("GET /{} HTTP/1.1\r\nhost: test\r\n\r\n", "y".repeat(70_000));
+    for head in [&*many, &large, &long] {
+        let mut client = server.client().await;
+        client.say(head).await;
+        let answer = client.answer().await;
+        assert!([431, 414].contains(&answer.status), "{answer}");
+        assert_eq!(
+            answer.text("detail"),
+            "the head of a request may have 65536 bytes and 100 fields, and this one has more; that is no setting"
+        );
+        client.ends().await;
+    }
+    for head in [
+        "hello\r\n\r\n",
+        "GET /livez\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nno field\r\n\r\n",
+        "POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: -1\r\n\r\n",
+    ] {
+        let mut client = server.client().await;
+        client.say(head).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(
+            (answer.status, &*answer.text("detail")),
+            (400, "the head of the request is not that of an HTTP/1.1 request")
+        );
+        client.ends().await;
     }
 }
