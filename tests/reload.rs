@@ -136,6 +136,22 @@ async fn tokens_change_from_one_request_to_the_next() {
 }
 
 #[tokio::test]
+async fn an_observer_that_others_reach_does_not_open_up_since_it_is_no_longer_to_be_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let public = "[server]\nlisten = \"0.0.0.0:0\"\n[access]\nanonymous = [\"admin\"]\n";
+    let observer = Observer::start(dir.path(), public);
+    observer.configure(DEFAULTS);
+    let answer = observer.reload().await;
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    assert!(
+        answer.json()["detail"].as_str().unwrap().contains("server.listen: 0.0.0.0:0 can be reached"),
+        "{}",
+        answer.text
+    );
+    assert_eq!(observer.post(event(1)).await.status, 401);
+}
+
+#[tokio::test]
 async fn what_takes_a_restart_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);

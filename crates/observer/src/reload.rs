@@ -75,6 +75,7 @@ impl Reloader {
     async fn follow(&self, config: &Config) -> Result<Reloaded, ReloadError> {
         let invalid = |error: ConfigError| ReloadError::Invalid(observer_core::report(&error));
         config.validate().map_err(invalid)?;
+        self.effective(config).validate().map_err(invalid)?;
         let tls = config.load_tls().map_err(invalid)?;
         drop((self.dry_run)().build_all(config).map_err(invalid)?);
 
@@ -116,6 +117,17 @@ impl Reloader {
             parts.push(part);
         }
         Ok(parts)
+    }
+
+    /// With the addresses that stay: whoever can be reached by others must not take over the access of one who can't be.
+    fn effective(&self, config: &Config) -> Config {
+        let mut effective = config.clone();
+        effective.server.listen.clone_from(&self.started.server.listen);
+        match (&mut effective.server.tls, &self.started.server.tls) {
+            (Some(tls), Some(started)) => tls.listen.clone_from(&started.listen),
+            (tls, started) => tls.clone_from(started),
+        }
+        effective
     }
 
     /// What is not as it was at the start, and can't be changed since.

@@ -168,6 +168,8 @@ async fn a_batch_that_the_journal_refuses_is_nowhere_and_may_come_again() {
     assert!(refused.iter().all(|result| matches!(result, Err(IngestError::Unavailable(_)))), "all or none");
     let head = pipeline.status().journal.head;
     assert_eq!(head, from);
+    let (a, b) = tokio::join!(pipeline.ingest_batch(batch(from)), pipeline.ingest_batch(batch(from)));
+    assert!(a.iter().chain(&b).all(Result::is_err), "of two at the same moment neither is taken");
     gate.store(true, Ordering::SeqCst);
     let mut tries = 0;
     while pipeline.ingest_batch(batch(from)).await.iter().any(Result::is_err) {
