@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError};
-use observer_server::{BindError, Reload, Server, ServerOptions};
+use observer_server::{BindError, Reload, Scope, Server, ServerOptions};
 
 use crate::config::TlsConfig;
 use crate::reload::Reloader;
@@ -195,12 +195,17 @@ fn tell_ready(config: &Config, server: &Server, sinks: &[String]) {
     let listen: Vec<_> = plain.chain(encrypted).collect();
     let first = listen.first().map_or("", String::as_str);
     let event = r#"{"source":"demo","event_kind":"ok","ok":true}"#;
+    let needs_token = !config.access.resolve().anonymous.contains(Scope::Ingest);
+    let token = if needs_token { " --oauth2-bearer $OBSERVER_TOKEN" } else { "" };
     tracing::info!(
         listen = listen.join(" "),
         data = %config.data_dir.display(),
         sinks = sinks.join(" "),
-        "the observer is ready; try: curl --json '{event}' {first}/event"
+        "the observer is ready; try: curl --json '{event}'{token} {first}/event"
     );
+    if needs_token && let Some(public) = server.local_addrs().iter().find(|address| !address.ip().is_loopback()) {
+        tracing::info!(address = %public, "tokens that come to this address can be read on the way, unless something else encrypts it; see [server.tls]");
+    }
 }
 
 fn tell_ended(pipeline: &Pipeline, after: Duration) {
