@@ -30,7 +30,14 @@ pub const MAX_DEPTH: usize = 64;
 /// # Ok::<(), observer_core::EventError>(())
 /// ```
 pub struct Event {
-    pub(crate) raw: Bytes,
+    raw: Bytes,
+    /// Read by the parser, or when first asked for.
+    fields: OnceLock<Box<Fields>>,
+}
+
+/// What is asked of an event often.
+#[derive(Default)]
+pub(crate) struct Fields {
     pub(crate) source: Text,
     pub(crate) event_kind: Text,
     pub(crate) ok: bool,
@@ -48,7 +55,7 @@ pub struct Event {
 }
 
 /// A part of the raw bytes. Events are far smaller than 4 GiB; the parser refuses others.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Span {
     start: u32,
     end: u32,
@@ -72,7 +79,39 @@ pub(crate) enum Text {
     Unescaped(Box<str>),
 }
 
+impl Default for Text {
+    fn default() -> Self {
+        Self::InPlace(Span::default())
+    }
+}
+
 impl Event {
+    pub(crate) fn new(raw: Bytes, fields: Fields) -> Self {
+        Self { raw, fields: Box::new(fields).into() }
+    }
+
+    /// An event out of bytes that [`raw`](Self::raw) gave before, such as those in a log of events that were taken in. They are not checked again, and
+    /// are read when a field is first asked for; so this costs nothing to those who only pass the bytes on.
+    ///
+    /// Of bytes that are no event after all, the strings are empty and the rest is absent.
+    ///
+    /// ```
+    /// use observer_core::Event;
+    ///
+    /// let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#)?;
+    /// let again = Event::from_parsed(event.raw().clone());
+    /// assert_eq!(again.source(), "bot");
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
+    #[must_use]
+    pub fn from_parsed(raw: Bytes) -> Self {
+        Self { raw, fields: OnceLock::new() }
+    }
+
+    fn fields(&self) -> &Fields {
+        self.fields.get_or_init(|| Box::new(Fields::of(&self.raw).unwrap_or_default()))
+    }
+
     /// The producer's own bytes: one JSON object, without the white space around it.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
@@ -82,73 +121,73 @@ impl Event {
     /// Who reports, such as `bot`.
     #[must_use]
     pub fn source(&self) -> &str {
-        self.text(&self.source)
+        self.text(&self.fields().source)
     }
 
     /// The outcome, such as `ok` or `tests_failed`.
     #[must_use]
     pub fn event_kind(&self) -> &str {
-        self.text(&self.event_kind)
+        self.text(&self.fields().event_kind)
     }
 
     /// Whether the cycle succeeded.
     #[must_use]
     pub fn ok(&self) -> bool {
-        self.ok
+        self.fields().ok
     }
 
     /// Which cycle ended.
     #[must_use]
     pub fn cycle_id(&self) -> Option<&str> {
-        self.optional(&self.cycle_id)
+        self.optional(&self.fields().cycle_id)
     }
 
     /// The hash of the problem that the cycle worked on: the same problem tried again has the same one.
     #[must_use]
     pub fn sig_hash(&self) -> Option<&str> {
-        self.optional(&self.sig_hash)
+        self.optional(&self.fields().sig_hash)
     }
 
     /// The model that was used, such as `gpt-oss:120b`.
     #[must_use]
     pub fn staffer_id(&self) -> Option<&str> {
-        self.optional(&self.staffer_id)
+        self.optional(&self.fields().staffer_id)
     }
 
     /// The producer's own name for this event, whatever its form.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.optional(&self.id)
+        self.optional(&self.fields().id)
     }
 
     /// W3C trace context of the cycle, as sent.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
-        self.optional(&self.traceparent)
+        self.optional(&self.fields().traceparent)
     }
 
     /// How many calls to the model the cycle made.
     #[must_use]
     pub fn turns(&self) -> Option<u64> {
-        self.turns
+        self.fields().turns
     }
 
     /// How long the cycle took, in milliseconds; finite and not negative.
     #[must_use]
     pub fn duration_ms(&self) -> Option<f64> {
-        self.duration_ms
+        self.fields().duration_ms
     }
 
     /// When it happened, by the producer's clock.
     #[must_use]
     pub fn timestamp(&self) -> Option<Timestamp> {
-        self.timestamp
+        self.fields().timestamp
     }
 
     /// The opaque object, as the JSON text that was sent.
     #[must_use]
     pub fn extra(&self) -> Option<&str> {
-        self.extra.map(|span| self.slice(span))
+        self.fields().extra.map(|span| self.slice(span))
     }
 
     /// Tokens and cost, parsed when first asked for; `None` where the event tells nothing of them.
@@ -156,9 +195,11 @@ impl Event {
     /// They are looked for in `usage`, then in `extra.usage`, see [`Usage`].
     #[must_use]
     pub fn usage(&self) -> Option<&Usage> {
-        self.usage
+        let fields = self.fields();
+        fields
+            .usage
             .get_or_init(|| {
-                let own = self.usage_field.map(|span| self.slice(span));
+                let own = fields.usage_field.map(|span| self.slice(span));
                 own.and_then(Usage::parse).or_else(|| self.extra().and_then(Usage::parse_within_extra))
             })
             .as_ref()

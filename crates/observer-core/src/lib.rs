@@ -23,6 +23,7 @@ mod event_error;
 mod filter;
 mod parse;
 mod position;
+mod scan;
 mod sink;
 pub mod units;
 mod usage;

@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::EventError;
-use crate::event::{Event, MAX_DEPTH, Span, Text};
+use crate::event::{Event, Fields, MAX_DEPTH, Span, Text};
+use crate::scan;
 
 /// What a producer handed in: an event, or an envelope around one.
 ///
@@ -47,15 +48,16 @@ impl Submission {
     /// The first thing that is wrong, see [`EventError`].
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, EventError> {
         let raw = trimmed(bytes.into())?;
-        let fields = Fields::read(&raw)?;
-        if !fields.is_envelope() {
-            return Ok(Self { event: fields.into_event(&raw)?, id: None });
+        let members = Members::read(&raw)?;
+        if !members.is_envelope() {
+            let fields = members.into_fields(&raw)?;
+            return Ok(Self { event: Event::new(raw, fields), id: None });
         }
-        if fields.event_repeated {
+        if members.event_repeated {
             return Err(EventError::Repeated { field: "event" });
         }
-        fields.refuse_repeated()?;
-        let id = match fields.text(Known::Id)? {
+        members.refuse_repeated()?;
+        let id = match members.text(Known::Id)? {
             None => None,
             Some(text) => {
                 let text = text.resolve(&raw);
@@ -66,7 +68,7 @@ impl Submission {
                 })?)
             }
         };
-        let inner = fields.event.map(|value| value.range).expect("an envelope has an event");
+        let inner = members.event.map(|value| value.range).expect("an envelope has an event");
         Ok(Self { event: Event::parse(raw.slice(inner))?, id })
     }
 }
@@ -84,7 +86,14 @@ impl Event {
     /// The first thing that is wrong, see [`EventError`].
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, EventError> {
         let raw = trimmed(bytes.into())?;
-        Fields::read(&raw)?.into_event(&raw)
+        let fields = Fields::of(&raw)?;
+        Ok(Self::new(raw, fields))
+    }
+}
+
+impl Fields {
+    pub(crate) fn of(raw: &[u8]) -> Result<Self, EventError> {
+        Members::read(raw)?.into_fields(raw)
     }
 }
 
@@ -116,6 +125,7 @@ enum Known {
 }
 
 impl Known {
+    /// In the order of their numbers.
     const ALL: [Self; 13] = [
         Self::Source,
         Self::EventKind,
@@ -158,6 +168,28 @@ enum Key {
     Unknown,
 }
 
+impl Key {
+    fn of(key: &[u8]) -> Self {
+        Self::Known(match key {
+            b"event" => return Self::Event,
+            b"source" => Known::Source,
+            b"event_kind" => Known::EventKind,
+            b"ok" => Known::Ok,
+            b"cycle_id" => Known::CycleId,
+            b"sig_hash" => Known::SigHash,
+            b"staffer_id" => Known::StafferId,
+            b"turns" => Known::Turns,
+            b"duration_ms" => Known::DurationMs,
+            b"extra" => Known::Extra,
+            b"id" => Known::Id,
+            b"timestamp" => Known::Timestamp,
+            b"traceparent" => Known::Traceparent,
+            b"usage" => Known::Usage,
+            _ => return Self::Unknown,
+        })
+    }
+}
+
 /// A value of a known key: its text, and where that stands.
 #[derive(Clone)]
 struct Value<'a> {
@@ -198,7 +230,7 @@ fn shown(text: &str) -> String {
 }
 
 /// The outermost object, as raw values.
-struct Fields<'a> {
+struct Members<'a> {
     known: [Option<Value<'a>>; Known::ALL.len()],
     event: Option<Value<'a>>,
     repeated: Option<Known>,
@@ -206,16 +238,21 @@ struct Fields<'a> {
     input: &'a str,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Members<'a> {
     fn read(raw: &'a [u8]) -> Result<Self, EventError> {
         let Ok(input) = simdutf8::basic::from_utf8(raw) else {
             let offset = simdutf8::compat::from_utf8(raw).map_or_else(|error| error.valid_up_to(), str::len);
             return Err(EventError::NotUtf8 { offset });
         };
-        let mut fields = Self { known: Default::default(), event: None, repeated: None, event_repeated: false, input };
+        let nothing = || Self { known: Default::default(), event: None, repeated: None, event_repeated: false, input };
+        let mut members = nothing();
+        if scan::members(input, |key, range| members.add(Key::of(key.as_bytes()), range)).is_some() {
+            return Ok(members);
+        }
+        members = nothing();
         let mut json = serde_json::Deserializer::from_str(input);
         if input.starts_with('{') {
-            (&mut json).deserialize_map(&mut fields).and_then(|()| json.end())
+            (&mut json).deserialize_map(&mut members).and_then(|()| json.end())
         } else {
             serde::Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end()).and(Ok(()))
         }
@@ -223,7 +260,20 @@ impl<'a> Fields<'a> {
         if !input.starts_with('{') {
             return Err(EventError::NotAnObject { found: kind_of(input) });
         }
-        Ok(fields)
+        Ok(members)
+    }
+
+    fn add(&mut self, key: Key, range: Range<usize>) {
+        let (slot, known) = match key {
+            Key::Known(known) => (&mut self.known[known as usize], Some(known)),
+            Key::Event => (&mut self.event, None),
+            Key::Unknown => return,
+        };
+        match (slot.is_some(), known) {
+            (true, Some(known)) => self.repeated = self.repeated.or(Some(known)),
+            (true, None) => self.event_repeated = true,
+            (false, _) => *slot = Some(Value { text: &self.input[range.clone()], range }),
+        }
     }
 
     fn is_envelope(&self) -> bool {
@@ -239,7 +289,7 @@ impl<'a> Fields<'a> {
         self.repeated.map_or(Ok(()), |field| Err(EventError::Repeated { field: field.name() }))
     }
 
-    fn into_event(self, raw: &Bytes) -> Result<Event, EventError> {
+    fn into_fields(self, raw: &[u8]) -> Result<Fields, EventError> {
         if nested_deeper_than(MAX_DEPTH, raw) {
             return Err(EventError::TooDeep);
         }
@@ -251,7 +301,7 @@ impl<'a> Fields<'a> {
             return Err(EventError::Missing { fields: missing });
         }
         let absent = "missing fields were refused above";
-        Ok(Event {
+        Ok(Fields {
             source: self.name(Known::Source)?.expect(absent),
             event_kind: self.name(Known::EventKind)?.expect(absent),
             ok: self.boolean(Known::Ok)?.expect(absent),
@@ -266,7 +316,6 @@ impl<'a> Fields<'a> {
             traceparent: self.text(Known::Traceparent)?,
             usage_field: self.object(Known::Usage)?,
             usage: OnceLock::new(),
-            raw: raw.clone(),
         })
     }
 
@@ -327,6 +376,9 @@ impl<'a> Fields<'a> {
         const EXPECTED: &str = "a whole number of at least 0";
         /// Where whole numbers and f64 part ways (2^53).
         const EXACT: f64 = 9_007_199_254_740_992.0;
+        if let Some(count) = self.get(field).and_then(|value| value.text.parse().ok()) {
+            return Ok(Some(count));
+        }
         let Some((number, text)) = self.number(field, EXPECTED)? else { return Ok(None) };
         match text.parse() {
             Ok(count) => Ok(Some(count)),
@@ -365,7 +417,7 @@ fn syntax(error: &serde_json::Error) -> EventError {
     EventError::Syntax { line: error.line(), column: error.column(), reason }
 }
 
-impl<'de> Visitor<'de> for &mut Fields<'de> {
+impl<'de> Visitor<'de> for &mut Members<'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -374,21 +426,13 @@ impl<'de> Visitor<'de> for &mut Fields<'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            let (slot, known) = match key {
-                Key::Known(known) => (&mut self.known[known as usize], Some(known)),
-                Key::Event => (&mut self.event, None),
-                Key::Unknown => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
+            if matches!(key, Key::Unknown) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
             let text = map.next_value::<&RawValue>()?.get();
             let start = text.as_ptr() as usize - self.input.as_ptr() as usize;
-            match (slot.is_some(), known) {
-                (true, Some(known)) => self.repeated = self.repeated.or(Some(known)),
-                (true, None) => self.event_repeated = true,
-                (false, _) => *slot = Some(Value { text, range: start..start + text.len() }),
-            }
+            self.add(key, start..start + text.len());
         }
         Ok(())
     }
@@ -412,11 +456,7 @@ impl Visitor<'_> for KeySeed {
     }
 
     fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
-        Ok(if key == b"event" {
-            Key::Event
-        } else {
-            Known::ALL.into_iter().find(|known| known.name().as_bytes() == key).map_or(Key::Unknown, Key::Known)
-        })
+        Ok(Key::of(key))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::scan;
+
 /// What a cycle used up, in the same terms for each model's API.
 ///
 /// | API | names that are understood |
@@ -42,7 +44,31 @@ impl Usage {
     /// Lenient: what is of the wrong type is passed over, since `extra` may hold anything. Of a key that is there twice the last counts.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
-        serde_json::from_str(json).ok().and_then(|value| Self::from_value(&value))
+        let mut found = [None; COUNTS.len()];
+        let (mut prompt_details, mut input_details, mut cost) = (None, None, None);
+        let scanned = scan::members(json, |key, range| {
+            let text = &json[range];
+            match key {
+                "prompt_tokens_details" => prompt_details = Some(text),
+                "input_tokens_details" => input_details = Some(text),
+                "cost_usd" => cost = Some(text),
+                _ => {
+                    if let Some(at) = COUNTS.iter().position(|name| *name == key) {
+                        found[at] = Some(text);
+                    }
+                }
+            }
+        });
+        if scanned.is_none() {
+            return serde_json::from_str(json).ok().and_then(|value| Self::from_value(&value));
+        }
+        let cached = |details: Option<&str>| serde_json::from_str(details?).ok().as_ref().and_then(cached_tokens);
+        Self::from_parts(
+            |name| COUNTS.iter().position(|count| *count == name).and_then(|at| found[at]).and_then(whole_text),
+            cached(prompt_details),
+            cached(input_details),
+            cost.and_then(|text| text.parse().ok()),
+        )
     }
 
     /// Read the `usage` inside an `extra` object.
@@ -55,14 +81,27 @@ impl Usage {
     }
 
     fn from_value(usage: &Value) -> Option<Self> {
-        let count = |name: &str| usage.get(name).and_then(whole);
-        let detail = |name: &str| usage.get(name).and_then(|details| details.get("cached_tokens")).and_then(whole);
+        let detail = |name: &str| usage.get(name).and_then(cached_tokens);
+        Self::from_parts(
+            |name| usage.get(name).and_then(whole),
+            detail("prompt_tokens_details"),
+            detail("input_tokens_details"),
+            usage.get("cost_usd").and_then(Value::as_f64),
+        )
+    }
+
+    fn from_parts(
+        count: impl Fn(&str) -> Option<u64>,
+        prompt_cached: Option<u64>,
+        input_cached: Option<u64>,
+        cost: Option<f64>,
+    ) -> Option<Self> {
         let cache_read = count("cache_read_input_tokens");
         let cache_creation = count("cache_creation_input_tokens");
 
         let (input, cached_input, cache_creation_input) = if let Some(prompt) = count("prompt_tokens") {
-            (Some(prompt), detail("prompt_tokens_details").or(cache_read), None)
-        } else if let Some(cached) = detail("input_tokens_details") {
+            (Some(prompt), prompt_cached.or(cache_read), None)
+        } else if let Some(cached) = input_cached {
             (count("input_tokens"), Some(cached), None)
         } else if count("input_tokens").or(cache_read).or(cache_creation).is_some() {
             let parts = [count("input_tokens"), cache_read, cache_creation];
@@ -71,7 +110,7 @@ impl Usage {
             (count("prompt_eval_count"), None, None)
         };
         let output = count("completion_tokens").or_else(|| count("output_tokens")).or_else(|| count("eval_count"));
-        let cost_usd = usage.get("cost_usd").and_then(Value::as_f64).filter(|cost| cost.is_finite() && *cost >= 0.0);
+        let cost_usd = cost.filter(|cost| cost.is_finite() && *cost >= 0.0);
         if input.is_none() && output.is_none() && cost_usd.is_none() {
             return None;
         }
@@ -87,12 +126,48 @@ impl Usage {
     }
 }
 
+/// The names of whole numbers.
+const COUNTS: [&str; 8] = [
+    "prompt_tokens",
+    "completion_tokens",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "prompt_eval_count",
+    "eval_count",
+];
+
+fn cached_tokens(details: &Value) -> Option<u64> {
+    details.get("cached_tokens").and_then(whole)
+}
+
 fn whole(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..1e15).contains(n)).map(|n| n as u64))
+    value.as_u64().or_else(|| value.as_f64().and_then(whole_number))
+}
+
+/// Of JSON text.
+fn whole_text(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| text.parse().ok().and_then(whole_number))
+}
+
+fn whole_number(number: f64) -> Option<u64> {
+    (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64)
 }
 
 /// The last `usage` of an object with keys of any kind.
 fn last_usage(object: &str) -> Option<&str> {
+    let mut last = None;
+    let scanned = scan::members(object, |key, range| {
+        if key == "usage" {
+            last = Some(&object[range]);
+        }
+    });
+    if scanned.is_none() { last_usage_slowly(object) } else { last }
+}
+
+/// With what the quick way is not for.
+fn last_usage_slowly(object: &str) -> Option<&str> {
     use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
     use serde_json::value::RawValue;
 
@@ -148,6 +223,10 @@ mod tests {
     fn check(json: &str, expected: Option<(u64, u64, u64, Option<f64>)>) {
         let found = Usage::parse(json).map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
         assert_eq!(found, expected, "{json}");
+        // An escaped key takes the slow way, which must come to the same.
+        let slow = json.replacen('{', r#"{"\u0061":0,"#, 1).replace(",}", "}");
+        let found = Usage::parse(&slow).map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
+        assert_eq!(found, expected, "{slow}");
     }
 
     #[test]
