@@ -118,6 +118,12 @@ impl Event {
         &self.raw
     }
 
+    /// The bytes of [`raw`](Self::raw), without the rest.
+    #[must_use]
+    pub fn into_raw(self) -> Bytes {
+        self.raw
+    }
+
     /// Who reports, such as `bot`.
     #[must_use]
     pub fn source(&self) -> &str {

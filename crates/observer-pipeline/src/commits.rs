@@ -2,17 +2,14 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use observer_core::Event;
-use observer_journal::Key;
+use observer_journal::Commit;
 use tokio::sync::oneshot;
 
 use crate::ingest::Unavailable;
 
 /// Events that were committed together.
 pub(crate) struct Decided {
-    /// Of the first event; the others follow.
-    pub(crate) first_seq: u64,
-    pub(crate) events: Vec<(Key, Event)>,
+    pub(crate) commit: Commit,
     pub(crate) answer: Answer,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use observer_core::{Envelope, Event};
+use observer_core::Envelope;
 use observer_journal::{Chunk, GapReason, Journal, Reader};
 
 use crate::ingest::envelope;
@@ -98,15 +98,7 @@ fn read_ahead(mut reader: Reader) -> std::io::Result<(Reader, Vec<Item>)> {
             Chunk::Records { first_seq, records } => {
                 for (seq, record) in (first_seq..).zip(records) {
                     bytes += record.payload.len();
-                    let key = record.key();
-                    items.push(match Event::parse(record.payload) {
-                        Ok(event) => Item::Event(Arc::new(envelope(&key, seq, event))),
-                        // What ingest took parses; a payload that doesn't is no event of ours.
-                        Err(error) => {
-                            tracing::error!(seq, %error, "a record of the journal is no event");
-                            Item::Gap { last_seq: seq, count: 1, reason: GapReason::Corrupt }
-                        }
-                    });
+                    items.push(Item::Event(Arc::new(envelope(seq, record))));
                 }
             }
         }

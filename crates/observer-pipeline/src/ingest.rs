@@ -103,12 +103,15 @@ pub(crate) struct Ingest {
     closed: AtomicBool,
 }
 
-/// An event that may come in.
+/// An event that may come in. Of the event itself only its bytes go on: what sinks ask of it is read again where they do, which costs less than to
+/// carry it along.
 struct Judged {
     identity: Identity,
     record: Record,
-    event: Event,
 }
+
+/// An event that was looked up: its identity, its checksum, and what is known of it.
+type Claimed = (Identity, u32, Known);
 
 /// What a commit looks at, after its producer may have hung up.
 pub(crate) struct Shared {
@@ -166,9 +169,8 @@ impl Ingest {
     /// Each event is judged by itself; those that are new are committed together, all or none. The results are in the order of the events.
     pub(crate) async fn ingest_batch(&self, submissions: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
         let deadline = Instant::now() + self.timeout;
-        let (records, events, items) = self.claim(submissions);
-        let committed =
-            if records.is_empty() { Ok(()) } else { self.wait(self.append(records, events), deadline).await };
+        let (records, items) = self.claim(submissions);
+        let committed = if records.is_empty() { Ok(()) } else { self.wait(self.append(records), deadline).await };
         let mut results = Vec::with_capacity(items.len());
         for item in items {
             let result = match item {
@@ -193,35 +195,33 @@ impl Ingest {
     }
 
     /// Judge events and look up the identities of all of them at once; those that are new are to be committed.
-    #[expect(clippy::type_complexity, reason = "three lists that are made together and used in one place")]
-    fn claim(
-        &self,
-        submissions: Vec<Submission>,
-    ) -> (Vec<Record>, Vec<Event>, Vec<Result<(Identity, u32, Known), IngestError>>) {
-        let judged: Vec<_> = submissions.into_iter().map(|submission| self.judge(submission, None)).collect();
-        let (mut records, mut events) = (Vec::new(), Vec::new());
+    fn claim(&self, submissions: Vec<Submission>) -> (Vec<Record>, Vec<Result<Claimed, IngestError>>) {
+        let now = (self.clock)();
+        let judged: Vec<_> = submissions.into_iter().map(|submission| self.judge(submission, None, now)).collect();
+        let mut records = Vec::with_capacity(judged.len());
         let mut window = self.shared.window();
         let claim = |judged: Result<Judged, IngestError>| {
-            let Judged { identity, record, event } = judged?;
-            let (checksum, known) = (record.checksum, window.claim(record.id, record.checksum, record.received_at));
+            let Judged { identity, record } = judged?;
+            let checksum = record.checksum;
+            let known = window.claim(record.id, checksum, now);
             if matches!(known, Known::New) {
                 records.push(record);
-                events.push(event);
             }
             Ok((identity, checksum, known))
         };
         let items = judged.into_iter().map(claim).collect();
-        (records, events, items)
+        drop(window);
+        (records, items)
     }
 
     async fn decide(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {
         let deadline = Instant::now() + self.timeout;
-        let Judged { identity, record, event } = self.judge(submission, key)?;
+        let Judged { identity, record } = self.judge(submission, key, (self.clock)())?;
         let checksum = record.checksum;
         let known = self.shared.window().claim(record.id, checksum, record.received_at);
         match known {
             Known::New => {
-                self.wait(self.append(vec![record], vec![event]), deadline).await?;
+                self.wait(self.append(vec![record]), deadline).await?;
                 Ok(self.ack(identity, AckStatus::Accepted))
             }
             Known::Pending { checksum: first, decided } => {
@@ -233,15 +233,15 @@ impl Ingest {
     }
 
     /// Whether an event may come in, and what it is known by.
-    fn judge(&self, submission: Submission, key: Option<&str>) -> Result<Judged, IngestError> {
+    fn judge(&self, submission: Submission, key: Option<&str>, now: u64) -> Result<Judged, IngestError> {
         let Submission { event, id } = submission;
         self.require.check(&event)?;
         if self.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
         let identity = Identity::of(&event, id, key);
-        let record = Record::new((self.clock)(), identity.id.into_bytes(), event.raw().clone());
-        Ok(Judged { identity, record, event })
+        let record = Record::new(now, identity.id.into_bytes(), event.into_raw());
+        Ok(Judged { identity, record })
     }
 
     async fn wait(
@@ -256,13 +256,13 @@ impl Ingest {
     }
 
     /// Commit events together. What happens then doesn't depend on anyone waiting for it.
-    fn append(&self, records: Vec<Record>, events: Vec<Event>) -> oneshot::Receiver<Result<(), Unavailable>> {
+    fn append(&self, records: Vec<Record>) -> oneshot::Receiver<Result<(), Unavailable>> {
         let (answer, decided) = oneshot::channel();
         let shared = self.shared.clone();
-        let events: Vec<_> = records.iter().map(Record::key).zip(events).collect();
+        let keys: Vec<_> = records.iter().map(Record::key).collect();
         self.journal.append(Append::new(records, move |result| match result {
-            Ok(Commit { first_seq, .. }) => shared.commits.push(Decided { first_seq, events, answer }),
-            Err(error) => shared.refuse(&events, &error.into(), answer),
+            Ok(commit) => shared.commits.push(Decided { commit, answer }),
+            Err(error) => shared.refuse(&keys, &error.into(), answer),
         }));
         decided
     }
@@ -305,22 +305,19 @@ impl Shared {
     /// A group is committed. First those who read events learn of it, then those who ask for an identity, and then those who wait for an answer.
     pub(crate) fn tell(&self) {
         let decided = self.commits.take();
-        let (mut envelopes, mut keys) = (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
+        let count = decided.iter().map(|decided| decided.commit.records.len()).sum();
+        let (mut envelopes, mut keys) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut answers = Vec::with_capacity(decided.len());
-        for Decided { first_seq, events, answer } in decided {
-            for (seq, (key, event)) in (first_seq..).zip(events) {
-                envelopes.push(envelope(&key, seq, event));
-                keys.push(key);
+        for Decided { commit: Commit { first_seq, records }, answer } in decided {
+            for (seq, record) in (first_seq..).zip(records) {
+                keys.push(record.key());
+                envelopes.push(Arc::new(envelope(seq, record)));
             }
             answers.push(answer);
         }
         self.counters.accepted.fetch_add(keys.len() as u64, Ordering::Relaxed);
         self.tail.extend(envelopes);
-        let mut window = self.window();
-        for key in keys {
-            window.decide(key, &Ok(()));
-        }
-        drop(window);
+        self.decide(&keys, &Ok(()));
         for answer in answers {
             // A producer that hung up gets its answer when it asks again.
             let _ = answer.send(Ok(()));
@@ -328,13 +325,16 @@ impl Shared {
     }
 
     /// Events were not committed.
-    fn refuse(&self, events: &[(Key, Event)], error: &Unavailable, answer: Answer) {
-        let mut window = self.window();
-        for (key, _) in events {
-            window.decide(*key, &Err(error.clone()));
-        }
-        drop(window);
+    fn refuse(&self, keys: &[Key], error: &Unavailable, answer: Answer) {
+        self.decide(keys, &Err(error.clone()));
         let _ = answer.send(Err(error.clone()));
+    }
+
+    fn decide(&self, keys: &[Key], result: &Result<(), Unavailable>) {
+        let mut window = self.window();
+        for key in keys {
+            window.decide(*key, result);
+        }
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {
@@ -353,8 +353,8 @@ impl Counters {
 }
 
 /// An event as it was committed.
-pub(crate) fn envelope(key: &Key, seq: u64, event: Event) -> Envelope {
-    let micros = i64::try_from(key.received_at).unwrap_or(i64::MAX);
+pub(crate) fn envelope(seq: u64, record: Record) -> Envelope {
+    let micros = i64::try_from(record.received_at).unwrap_or(i64::MAX);
     let received_at = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX);
-    Envelope { id: Uuid::from_bytes(key.id), seq, received_at, event }
+    Envelope { id: Uuid::from_bytes(record.id), seq, received_at, event: Event::from_parsed(record.payload) }
 }

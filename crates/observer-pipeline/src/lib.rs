@@ -45,6 +45,7 @@ mod dead_letters;
 mod feed;
 pub mod identity;
 mod ingest;
+mod keys;
 mod pipeline;
 mod require;
 mod settle;

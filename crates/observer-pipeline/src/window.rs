@@ -1,6 +1,5 @@
 //! The identities of the last while, so that an event that comes again is known.
 
-use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -8,6 +7,7 @@ use observer_journal::Key;
 use tokio::sync::oneshot;
 
 use crate::ingest::Unavailable;
+use crate::keys::Keys;
 
 /// How many identities are remembered, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +51,7 @@ pub(crate) enum Known {
 pub(crate) struct Window {
     limits: DedupWindow,
     hasher: DefaultHashBuilder,
-    /// Oldest first.
-    keys: VecDeque<Key>,
+    keys: Keys,
     /// How many were forgotten so far: an index counts from the first one ever, modulo 2^32.
     forgotten: u32,
     /// The index of each key, by its identity.
@@ -71,7 +70,7 @@ impl Window {
         Self {
             limits,
             hasher: DefaultHashBuilder::default(),
-            keys: VecDeque::new(),
+            keys: Keys::default(),
             forgotten: 0,
             table: HashTable::new(),
             pending: HashMap::new(),
@@ -81,8 +80,8 @@ impl Window {
     /// Look an identity up, and mark it as pending where it is new.
     pub(crate) fn claim(&mut self, id: [u8; 16], checksum: u32, now: u64) -> Known {
         self.forget(now);
-        if let Some(key) = self.find(id) {
-            return Known::Committed { checksum: key.checksum };
+        if let Some(checksum) = self.find(id) {
+            return Known::Committed { checksum };
         }
         match self.pending.get_mut(&id) {
             Some(pending) => {
@@ -119,9 +118,9 @@ impl Window {
             self.forget_oldest();
         }
         let index = self.forgotten.wrapping_add(u32::try_from(self.keys.len()).expect("limited to 2^30 keys"));
-        self.keys.push_back(key);
+        self.keys.push(key);
         let Self { table, keys, hasher, forgotten, .. } = self;
-        let id_of = |index: &u32| keys[index.wrapping_sub(*forgotten) as usize].id;
+        let id_of = |index: &u32| keys.at(index.wrapping_sub(*forgotten)).id;
         table.insert_unique(hasher.hash_one(key.id), index, |index| hasher.hash_one(id_of(index)));
     }
 
@@ -129,24 +128,25 @@ impl Window {
         self.keys.len()
     }
 
-    fn find(&self, id: [u8; 16]) -> Option<&Key> {
-        let at = |index: &u32| &self.keys[index.wrapping_sub(self.forgotten) as usize];
-        self.table.find(self.hasher.hash_one(id), |index| at(index).id == id).map(at)
+    /// The checksum of a committed identity.
+    fn find(&self, id: [u8; 16]) -> Option<u32> {
+        let at = |index: &u32| self.keys.at(index.wrapping_sub(self.forgotten));
+        self.table.find(self.hasher.hash_one(id), |index| at(index).id == id).map(|index| at(index).checksum)
     }
 
     fn forget(&mut self, now: u64) {
         let oldest = now.saturating_sub(self.limits.micros);
-        while self.keys.front().is_some_and(|key| key.received_at < oldest) {
+        while self.keys.oldest().is_some_and(|key| key.received_at < oldest) {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some(key) = self.keys.front() else { return };
+        let Some(key) = self.keys.oldest() else { return };
         if let Ok(entry) = self.table.find_entry(self.hasher.hash_one(key.id), |index| *index == self.forgotten) {
             entry.remove();
         }
-        self.keys.pop_front();
+        self.keys.pop();
         self.forgotten = self.forgotten.wrapping_add(1);
     }
 }

@@ -10,6 +10,9 @@ use http_body_util::BodyExt;
 use crate::in_flight::{NoRoom, Room};
 use crate::problem::Problem;
 
+/// Room for this much is made at once for who announces it, and for more as it comes.
+const AT_ONCE: usize = 1 << 20;
+
 /// What a body has to keep to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
@@ -81,6 +84,7 @@ pub(crate) async fn collect(body: Body, limits: BodyLimits, room: &mut Room<'_>)
 }
 
 async fn read(mut body: Body, max_bytes: usize, room: &mut Room<'_>) -> Result<Bytes, BodyError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
@@ -91,6 +95,9 @@ async fn read(mut body: Body, max_bytes: usize, room: &mut Room<'_>) -> Result<B
         room.grow_to(whole.len() + data.len()).map_err(BodyError::NoRoom)?;
         if whole.is_empty() && body.is_end_stream() {
             return Ok(Bytes::copy_from_slice(&data));
+        }
+        if whole.is_empty() {
+            whole.reserve_exact(announced.min(AT_ONCE).max(data.len()));
         }
         whole.extend_from_slice(&data);
     }

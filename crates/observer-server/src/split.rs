@@ -1,12 +1,17 @@
 //! A body of many events, item by item: lines of JSON, or one array.
 
+use std::ops::Range;
+
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::problem::Problem;
 
-/// The items, each in an allocation of its own: an event must not keep the whole body in memory.
+/// Items that stand beside each other are copied together up to this many bytes, so that there is one allocation for many of them.
+const SHARED: usize = 8 << 10;
+
+/// The items, copied out of the body: an event stays in memory for a while and must not keep all of it there. It keeps its neighbours, up to 8 KiB.
 ///
 /// Of lines, the blank ones are passed over and not counted. At most `max_items` are made, and one more to show that there were too many.
 pub(crate) fn split(body: &Bytes, max_items: usize) -> Result<Vec<Bytes>, Problem> {
@@ -19,13 +24,39 @@ pub(crate) fn split(body: &Bytes, max_items: usize) -> Result<Vec<Bytes>, Proble
             })?;
             let items: Vec<&RawValue> = serde_json::from_str(text)
                 .map_err(|error| malformed(format!("the array of events is not valid JSON: {error}")))?;
-            Ok(items.iter().take(max_items + 1).map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect())
+            let place = |item: &&RawValue| {
+                let start = item.get().as_ptr() as usize - body.as_ptr() as usize;
+                start..start + item.get().len()
+            };
+            Ok(copied(body, items.iter().take(max_items + 1).map(place)))
         }
         Some(_) => {
-            let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.iter().all(blank));
-            Ok(lines.take(max_items + 1).map(Bytes::copy_from_slice).collect())
+            let mut start = 0;
+            let ends = memchr::memchr_iter(b'\n', body).chain(std::iter::once(body.len()));
+            let lines = ends.map(|end| std::mem::replace(&mut start, end + 1)..end);
+            let lines = lines.filter(|line| !body[line.clone()].iter().all(blank));
+            Ok(copied(body, lines.take(max_items + 1)))
         }
     }
+}
+
+/// Parts of the body, in its order.
+fn copied(body: &[u8], mut items: impl Iterator<Item = Range<usize>>) -> Vec<Bytes> {
+    let (mut copies, mut together) = (Vec::new(), Vec::new());
+    let mut next = items.next();
+    while let Some(first) = next {
+        let start = first.start;
+        together.push(first);
+        next = items.next();
+        while let Some(item) = next.take_if(|item| item.end - start <= SHARED) {
+            together.push(item);
+            next = items.next();
+        }
+        let end = together.last().map_or(start, |last| last.end);
+        let copy = Bytes::copy_from_slice(&body[start..end]);
+        copies.extend(together.drain(..).map(|item| copy.slice(item.start - start..item.end - start)));
+    }
+    copies
 }
 
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
@@ -54,6 +85,20 @@ mod tests {
     fn no_more_items_are_made_than_the_limit_and_one() {
         let body = Bytes::from("{}\n".repeat(1000));
         assert_eq!(split(&body, 10).unwrap().len(), 11);
+    }
+
+    #[test]
+    fn an_item_keeps_no_more_than_its_neighbours() {
+        let line = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
+        let body = Bytes::from([line.as_str(); 100].join("\n\n"));
+        let mut items = split(&body, 1000).unwrap();
+        assert!(items.len() == 100 && items.iter().all(|item| *item == line));
+        // Memory that nobody shares can be had back, and tells its size.
+        let first = items.swap_remove(0);
+        drop(items);
+        assert!(first.try_into_mut().unwrap().capacity() <= SHARED);
+        let large = Bytes::from([&*"y".repeat(SHARED + 1), "z"].join("\n"));
+        assert_eq!(split(&large, 10).unwrap(), [&large[..=SHARED], b"z"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::civil::Date;
 use jiff::tz::Offset;
-use observer_core::{Batch, Envelope, Position, Uuid};
+use observer_core::{Batch, Position, Timestamp, Uuid};
 
 use crate::config::{Compression, Retain, Settings};
 use crate::disk::Disk;
@@ -170,7 +170,7 @@ impl Writer {
 
     /// The files of a day are durable before those of the next begin.
     fn turn_day(&mut self, batch: &Batch) -> Result<(), FileError> {
-        let newest = batch.events().iter().map(|envelope| day(envelope)).max();
+        let newest = batch.events().iter().map(|envelope| envelope.received_at).max().map(day);
         if self.settings.template.has_date() && newest > self.latest {
             self.files.sync()?;
             self.latest = newest;
@@ -184,18 +184,27 @@ impl Writer {
         let (has_date, has_source) = (template.has_date(), template.has_source());
         let mut portions: Vec<Portion> = Vec::new();
         let mut places = HashMap::new();
+        let mut days = Days::default();
+        let mut last: Option<(Place<'_>, usize)> = None;
         for envelope in batch {
             let event = (envelope.seq, envelope.id);
             if self.ahead.contains(&event) {
                 continue;
             }
-            let date = day(envelope);
+            let date = days.of(envelope.received_at);
             let place = (has_date.then_some(date), has_source.then(|| envelope.event.source()));
-            let index = *places.entry(place).or_insert_with(|| {
-                let path = template.render(date, envelope.event.source());
-                portions.push(Portion { path, date: place.0, bytes: Vec::new(), lines: Vec::new() });
-                portions.len() - 1
-            });
+            let index = match last {
+                Some((same, index)) if same == place => index,
+                _ => *places.entry(place).or_insert_with(|| {
+                    let path = template.render(date, place.1.unwrap_or_default());
+                    // The first place takes all of most batches.
+                    let (bytes, lines) = if portions.is_empty() { (size(batch), batch.len()) } else { (0, 0) };
+                    let (bytes, lines) = (Vec::with_capacity(bytes), Vec::with_capacity(lines));
+                    portions.push(Portion { path, date: place.0, bytes, lines });
+                    portions.len() - 1
+                }),
+            };
+            last = Some((place, index));
             let portion = &mut portions[index];
             envelope.write_json(&mut portion.bytes);
             portion.bytes.push(b'\n');
@@ -237,8 +246,32 @@ fn list(settings: &Settings) -> Result<Listing, FileError> {
     Listing::read(&settings.template).map_err(FileError::io("list the files in", settings.template.base()))
 }
 
-fn day(envelope: &Envelope) -> Date {
-    Offset::UTC.to_datetime(envelope.received_at).date()
+/// What tells the files of a batch apart: a day and a source, each where the template has it.
+type Place<'a> = (Option<Date>, Option<&'a str>);
+
+/// About how many bytes the lines of a batch have.
+fn size(batch: &Batch) -> usize {
+    batch.events().iter().map(|envelope| envelope.event.raw().len() + 128).sum()
+}
+
+fn day(time: Timestamp) -> Date {
+    Offset::UTC.to_datetime(time).date()
+}
+
+/// The day of one event after the other, most of which is the same.
+#[derive(Default)]
+struct Days {
+    last: Option<(i64, Date)>,
+}
+
+impl Days {
+    fn of(&mut self, time: Timestamp) -> Date {
+        let number = time.as_microsecond().div_euclid(86_400_000_000);
+        match self.last {
+            Some((last, date)) if last == number => date,
+            _ => self.last.insert((number, day(time))).1,
+        }
+    }
 }
 
 fn hour(now: SystemTime) -> u64 {

@@ -1,7 +1,8 @@
 //! Label values that producers choose, kept apart and limited in number.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 /// Where a label value stands in its [`Labels`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Counts by source and event kind, where two labels multiply.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::aggregate::ByOk;
 use crate::labels::Slot;

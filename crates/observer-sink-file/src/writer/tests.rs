@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use observer_core::{Event, Timestamp};
+use observer_core::{Envelope, Event, Timestamp};
 
 use super::*;
 use crate::FileConfig;
