@@ -68,7 +68,7 @@ impl Submission {
                 })?)
             }
         };
-        let inner = members.event.map(|value| value.range).expect("an envelope has an event");
+        let inner = members.event.map(Span::range).expect("an envelope has an event");
         Ok(Self { event: Event::parse(raw.slice(inner))?, id })
     }
 }
@@ -190,24 +190,6 @@ impl Key {
     }
 }
 
-/// A value of a known key: its text, and where that stands.
-#[derive(Clone)]
-struct Value<'a> {
-    text: &'a str,
-    range: Range<usize>,
-}
-
-impl Value<'_> {
-    fn is_null(&self) -> bool {
-        self.text == "null"
-    }
-
-    /// What kind of JSON it is, with an article.
-    fn kind(&self) -> &'static str {
-        kind_of(self.text)
-    }
-}
-
 fn kind_of(json: &str) -> &'static str {
     match json.as_bytes().first() {
         Some(b'{') => "an object",
@@ -229,13 +211,21 @@ fn shown(text: &str) -> String {
     format!("{start:?}…")
 }
 
-/// The outermost object, as raw values.
+/// The outermost object: where the values of known keys stand.
 struct Members<'a> {
-    known: [Option<Value<'a>>; Known::ALL.len()],
-    event: Option<Value<'a>>,
+    known: [Option<Span>; Known::ALL.len()],
+    event: Option<Span>,
     repeated: Option<Known>,
     event_repeated: bool,
+    depth: Depth,
     input: &'a str,
+}
+
+/// How deeply objects and arrays are nested.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    WithinLimit,
+    Unknown,
 }
 
 impl<'a> Members<'a> {
@@ -244,12 +234,12 @@ impl<'a> Members<'a> {
             let offset = simdutf8::compat::from_utf8(raw).map_or_else(|error| error.valid_up_to(), str::len);
             return Err(EventError::NotUtf8 { offset });
         };
-        let nothing = || Self { known: Default::default(), event: None, repeated: None, event_repeated: false, input };
-        let mut members = nothing();
+        let mut members = Self::new(input);
         if scan::members(input, |key, range| members.add(Key::of(key.as_bytes()), range)).is_some() {
+            members.depth = Depth::WithinLimit;
             return Ok(members);
         }
-        members = nothing();
+        members = Self::new(input);
         let mut json = serde_json::Deserializer::from_str(input);
         if input.starts_with('{') {
             (&mut json).deserialize_map(&mut members).and_then(|()| json.end())
@@ -263,6 +253,17 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
+    fn new(input: &'a str) -> Self {
+        Self {
+            known: Default::default(),
+            event: None,
+            repeated: None,
+            event_repeated: false,
+            depth: Depth::Unknown,
+            input,
+        }
+    }
+
     fn add(&mut self, key: Key, range: Range<usize>) {
         let (slot, known) = match key {
             Key::Known(known) => (&mut self.known[known as usize], Some(known)),
@@ -272,17 +273,22 @@ impl<'a> Members<'a> {
         match (slot.is_some(), known) {
             (true, Some(known)) => self.repeated = self.repeated.or(Some(known)),
             (true, None) => self.event_repeated = true,
-            (false, _) => *slot = Some(Value { text: &self.input[range.clone()], range }),
+            (false, _) => *slot = Some(Span::new(range)),
         }
     }
 
     fn is_envelope(&self) -> bool {
-        self.get(Known::Source).is_none() && self.event.as_ref().is_some_and(|value| value.text.starts_with('{'))
+        self.get(Known::Source).is_none() && self.event.is_some_and(|value| self.input[value.range()].starts_with('{'))
     }
 
     /// The value of a field; `null` is absent.
-    fn get(&self, field: Known) -> Option<&Value<'a>> {
-        self.known[field as usize].as_ref().filter(|value| !value.is_null())
+    fn get(&self, field: Known) -> Option<&'a str> {
+        self.known[field as usize].map(|value| &self.input[value.range()]).filter(|value| *value != "null")
+    }
+
+    /// Where the value stands that [`get`](Self::get) gave.
+    fn place(&self, field: Known) -> Range<usize> {
+        self.known[field as usize].map_or(0..0, Span::range)
     }
 
     fn refuse_repeated(&self) -> Result<(), EventError> {
@@ -290,7 +296,7 @@ impl<'a> Members<'a> {
     }
 
     fn into_fields(self, raw: &[u8]) -> Result<Fields, EventError> {
-        if nested_deeper_than(MAX_DEPTH, raw) {
+        if self.depth == Depth::Unknown && nested_deeper_than(MAX_DEPTH, raw) {
             return Err(EventError::TooDeep);
         }
         self.refuse_repeated()?;
@@ -321,50 +327,51 @@ impl<'a> Members<'a> {
 
     fn text(&self, field: Known) -> Result<Option<Text>, EventError> {
         let Some(value) = self.get(field) else { return Ok(None) };
-        if !value.text.starts_with('"') {
-            return Err(invalid(field, "a string", value.kind()));
+        if !value.starts_with('"') {
+            return Err(invalid(field, "a string", kind_of(value)));
         }
-        if !value.text.contains('\\') {
-            return Ok(Some(Text::InPlace(Span::new(value.range.start + 1..value.range.end - 1))));
+        if !value.contains('\\') {
+            let place = self.place(field);
+            return Ok(Some(Text::InPlace(Span::new(place.start + 1..place.end - 1))));
         }
-        serde_json::from_str::<Box<str>>(value.text)
+        serde_json::from_str::<Box<str>>(value)
             .map(|text| Some(Text::Unescaped(text)))
             .map_err(|_| invalid(field, "a string of Unicode characters", "a string with a lone surrogate"))
     }
 
     /// A string that says something.
     fn name(&self, field: Known) -> Result<Option<Text>, EventError> {
-        if self.get(field).is_some_and(|value| value.text == "\"\"") {
+        if self.get(field) == Some("\"\"") {
             return Err(invalid(field, "a string that is not empty", "\"\""));
         }
         self.text(field)
     }
 
     fn boolean(&self, field: Known) -> Result<Option<bool>, EventError> {
-        match self.get(field).map(|value| (value.text, value)) {
+        match self.get(field) {
             None => Ok(None),
-            Some(("true", _)) => Ok(Some(true)),
-            Some(("false", _)) => Ok(Some(false)),
-            Some((_, value)) => Err(invalid(field, "true or false", value.kind())),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(value) => Err(invalid(field, "true or false", kind_of(value))),
         }
     }
 
     fn object(&self, field: Known) -> Result<Option<Span>, EventError> {
         match self.get(field) {
             None => Ok(None),
-            Some(value) if value.text.starts_with('{') => Ok(Some(Span::new(value.range.clone()))),
-            Some(value) => Err(invalid(field, "an object", value.kind())),
+            Some(value) if value.starts_with('{') => Ok(self.known[field as usize]),
+            Some(value) => Err(invalid(field, "an object", kind_of(value))),
         }
     }
 
     fn number(&self, field: Known, expected: &'static str) -> Result<Option<(f64, &'a str)>, EventError> {
         let Some(value) = self.get(field) else { return Ok(None) };
-        if value.kind() != "a number" {
-            return Err(invalid(field, expected, value.kind()));
+        if kind_of(value) != "a number" {
+            return Err(invalid(field, expected, kind_of(value)));
         }
-        match value.text.parse::<f64>() {
-            Ok(number) if number.is_finite() && number >= 0.0 => Ok(Some((number.abs(), value.text))),
-            _ => Err(invalid(field, expected, value.text.to_owned())),
+        match value.parse::<f64>() {
+            Ok(number) if number.is_finite() && number >= 0.0 => Ok(Some((number.abs(), value))),
+            _ => Err(invalid(field, expected, value.to_owned())),
         }
     }
 
@@ -376,7 +383,7 @@ impl<'a> Members<'a> {
         const EXPECTED: &str = "a whole number of at least 0";
         /// Where whole numbers and f64 part ways (2^53).
         const EXACT: f64 = 9_007_199_254_740_992.0;
-        if let Some(count) = self.get(field).and_then(|value| value.text.parse().ok()) {
+        if let Some(count) = self.get(field).and_then(|value| value.parse().ok()) {
             return Ok(Some(count));
         }
         let Some((number, text)) = self.number(field, EXPECTED)? else { return Ok(None) };

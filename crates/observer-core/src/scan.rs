@@ -5,10 +5,12 @@
 
 use std::ops::Range;
 
-/// One bit for each level.
-const DEEPEST: u32 = u64::BITS;
+use crate::event::MAX_DEPTH;
 
-/// Hand out each member of the object that is all of `json`; `None` where this is not for the quick way.
+/// Levels below the outermost; one bit is kept for each.
+const DEEPEST: usize = MAX_DEPTH - 1;
+
+/// Hand out each member of the object that is all of `json`, which is then nested no deeper than [`MAX_DEPTH`]; `None` where this is not for the quick way.
 pub(crate) fn members<'a>(json: &'a str, mut found: impl FnMut(&'a str, Range<usize>)) -> Option<()> {
     let bytes = json.as_bytes();
     let mut at = past_white(bytes, expect(bytes, 0, b'{')?);
@@ -52,15 +54,15 @@ fn past_value(bytes: &[u8], mut at: usize) -> Option<usize> {
         match *bytes.get(at)? {
             b'"' => at = past_string(bytes, at + 1)?,
             open @ (b'{' | b'[') => {
+                if depth == DEEPEST {
+                    return None;
+                }
                 let is_object = open == b'{';
                 at = past_white(bytes, at + 1);
                 // Two more than `[` and `{` are `]` and `}`.
                 if bytes.get(at) == Some(&(open + 2)) {
                     at += 1;
                 } else {
-                    if depth == DEEPEST {
-                        return None;
-                    }
                     (objects, depth) = (objects << 1 | u64::from(is_object), depth + 1);
                     if is_object {
                         at = past_key(bytes, at)?;
@@ -200,12 +202,12 @@ mod tests {
             [("a", r#""x\"\u00e4""#), ("b", r#"[{},[1,-0.5e+3,{"c":null}]]"#), ("d", "true")]
         );
         assert_eq!(quickly("{}").unwrap(), []);
-        assert!(quickly(&format!(r#"{{"a":{}1{}}}"#, "[".repeat(64), "]".repeat(64))).is_some());
+        assert!(quickly(&format!(r#"{{"a":{}1{}}}"#, "[".repeat(DEEPEST), "]".repeat(DEEPEST))).is_some());
     }
 
     #[test]
     fn what_is_not_plain_is_left_to_the_other_way() {
-        let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(65), "]".repeat(65));
+        let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(DEEPEST + 1), "]".repeat(DEEPEST + 1));
         for json in [
             "",
             "{",

@@ -132,6 +132,9 @@ impl BlockHeader {
     }
 }
 
+/// How much memory is kept from one block to the next.
+const KEPT: usize = 8 << 20;
+
 /// A block on its way to a segment.
 #[derive(Debug, Default)]
 pub(crate) struct BlockBuilder {
@@ -172,7 +175,11 @@ impl BlockBuilder {
         &self.bytes
     }
 
+    /// Empty again. The memory of a block out of the ordinary is given back.
     pub(crate) fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT {
+            self.bytes = Vec::new();
+        }
         self.bytes.clear();
         self.count = 0;
     }
@@ -203,23 +210,38 @@ pub(crate) fn decode_block(salt: Salt, block: &Bytes) -> Option<(BlockHeader, Ve
     (at == size).then_some((header, records))
 }
 
-/// Footer and trailer of a segment that begins at `first_seq`.
-pub(crate) fn encode_footer(salt: Salt, first_seq: u64, keys: &[Key]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(keys.len() * KEY + TRAILER);
-    for key in keys {
-        bytes.extend(key.received_at.to_le_bytes());
-        bytes.extend(key.id);
-        bytes.extend(key.checksum.to_le_bytes());
+/// The footer of a segment that is still written to: its keys as they will stand there.
+#[derive(Debug, Default)]
+pub(crate) struct FooterBuilder {
+    bytes: Vec<u8>,
+}
+
+impl FooterBuilder {
+    pub(crate) fn push(&mut self, key: &Key) {
+        self.bytes.extend(key.received_at.to_le_bytes());
+        self.bytes.extend(key.id);
+        self.bytes.extend(key.checksum.to_le_bytes());
     }
-    let footer_crc = salt.crc([&bytes, &[]]);
-    let trailer = bytes.len();
-    bytes.extend(first_seq.to_le_bytes());
-    bytes.extend((keys.len() as u64).to_le_bytes());
-    bytes.extend(footer_crc.to_le_bytes());
-    let crc = salt.crc([&bytes[trailer..], &END_MAGIC]);
-    bytes.extend(crc.to_le_bytes());
-    bytes.extend(END_MAGIC);
-    bytes
+
+    /// How many keys there are.
+    pub(crate) fn count(&self) -> usize {
+        self.bytes.len() / KEY
+    }
+
+    /// Footer and trailer of a segment that begins at `first_seq`.
+    pub(crate) fn finish(self, salt: Salt, first_seq: u64) -> Vec<u8> {
+        let count = self.count() as u64;
+        let mut bytes = self.bytes;
+        let footer_crc = salt.crc([&bytes, &[]]);
+        let trailer = bytes.len();
+        bytes.extend(first_seq.to_le_bytes());
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(footer_crc.to_le_bytes());
+        let crc = salt.crc([&bytes[trailer..], &END_MAGIC]);
+        bytes.extend(crc.to_le_bytes());
+        bytes.extend(END_MAGIC);
+        bytes
+    }
 }
 
 /// The last bytes of a sealed segment.
@@ -303,7 +325,9 @@ mod tests {
     fn a_footer_comes_back_as_it_was_and_not_with_a_bit_changed() {
         let salt = Salt::from(5);
         let keys = [Key { received_at: 1, id: [1; 16], checksum: 2 }, Key { received_at: 3, id: [4; 16], checksum: 5 }];
-        let bytes = encode_footer(salt, 10, &keys);
+        let mut builder = FooterBuilder::default();
+        keys.iter().for_each(|key| builder.push(key));
+        let bytes = builder.finish(salt, 10);
         let (footer, trailer) = bytes.split_last_chunk::<TRAILER>().unwrap();
         let read = Trailer::decode(salt, trailer).unwrap();
         assert_eq!((read.first_seq, read.count, read.footer_size()), (10, 2, Some(footer.len() as u64)));

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::AppendError;
-use crate::format::{BLOCKS, BlockBuilder, Salt, SegmentHeader, encode_footer};
+use crate::format::{BLOCKS, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
 use crate::fs::{File, OpenMode};
 use crate::options::Durability;
 use crate::segment::{Segment, SegmentName};
 use crate::shared::Shared;
-use crate::{Append, Commit, Key};
+use crate::{Append, Commit};
 
 /// A fresh segment begins after this many records, so that the keys kept for its footer stay small.
-const MAX_RECORDS: usize = 256 * 1024;
+const MAX_RECORDS: usize = 128 * 1024;
 /// How many zeros are written ahead of the blocks. A sync within them has no new length of the file to write, which takes a third off its time.
 const AHEAD: usize = 2 << 20;
 /// Zeros are written ahead of blocks up to this size.
@@ -41,7 +41,7 @@ pub(crate) struct Active {
     pub(crate) end: u64,
     /// Where the zeros end that were written ahead.
     pub(crate) filled: u64,
-    pub(crate) keys: Vec<Key>,
+    pub(crate) footer: FooterBuilder,
     /// Something was written since the last sync.
     pub(crate) unsynced: bool,
 }
@@ -135,7 +135,7 @@ impl Log {
         }
         active.end += block.len() as u64;
         let end = active.end;
-        active.keys.extend(group.iter().flat_map(|append| &append.records).map(crate::Record::key));
+        group.iter().flat_map(|append| &append.records).for_each(|record| active.footer.push(&record.key()));
         if let Some(segment) = self.shared.segments().back_mut() {
             segment.size = end;
         }
@@ -148,7 +148,7 @@ impl Log {
     fn prepare(&mut self) -> Result<(), AppendError> {
         if let Some(active) = &self.active {
             let full = active.end + self.block.size() as u64 > self.shared.options.segment_limit()
-                || active.keys.len() >= MAX_RECORDS;
+                || active.footer.count() >= MAX_RECORDS;
             if !full || active.end == BLOCKS {
                 return Ok(());
             }
@@ -192,7 +192,7 @@ impl Log {
     /// Put the footer under the present segment, which is written to no more.
     fn seal(&mut self) -> Result<(), AppendError> {
         let Some(mut active) = self.active.take() else { return Ok(()) };
-        let footer = encode_footer(active.salt, active.name.first_seq, &active.keys);
+        let footer = std::mem::take(&mut active.footer).finish(active.salt, active.name.first_seq);
         let end = active.end + footer.len() as u64;
         let write = || {
             active.file.write_at(&footer, active.end)?;
@@ -303,7 +303,7 @@ fn create(shared: &Shared, name: SegmentName, epoch: u64, now: u64) -> io::Resul
         epoch,
         end: BLOCKS,
         filled: BLOCKS,
-        keys: Vec::new(),
+        footer: FooterBuilder::default(),
         unsynced: false,
     };
     Ok((segment, active))

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::error::OpenError;
+use crate::format::FooterBuilder;
 use crate::fs::{File, FileSystem, OpenMode};
 use crate::log::{Active, Log};
 use crate::options::Options;
@@ -129,14 +130,14 @@ fn recover_last(
     }
 
     let mut head = last.name.first_seq - 1;
-    let mut keys = Vec::new();
+    let mut footer = FooterBuilder::default();
     let mut lost = Vec::new();
     let end = scan(last, file.clone(), |block| {
         if block.first_seq > head + 1 {
             lost.push(head + 1..=block.first_seq - 1);
         }
         head = block.last_seq;
-        keys.extend(block.keys.into_iter().map(|(_, key)| key));
+        block.keys.iter().for_each(|(_, key)| footer.push(key));
     })
     .map_err(OpenError::io("read", &path))?;
 
@@ -167,7 +168,7 @@ fn recover_last(
         epoch: last.header.epoch,
         end,
         filled: end,
-        keys,
+        footer,
         unsynced: false,
     });
     Ok((head, active))

@@ -9,9 +9,9 @@ use crate::error::AppendError;
 use crate::log::Log;
 
 /// Past this many bytes that wait, more is refused.
-const MAX_WAITING: usize = 64 << 20;
+const MAX_WAITING: usize = 32 << 20;
 /// A group takes in no more after this many bytes, so that no single sync takes long.
-const MAX_GROUP: usize = 16 << 20;
+const MAX_GROUP: usize = 4 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Writer {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use observer_core::{Batch, BuildError, EventSink, Position, Receipt, SinkContext, SinkError};
+use observer_core::{Batch, BuildError, Envelope, Event, EventSink, Position, Receipt, SinkContext, SinkError};
 use prometheus::Registry;
 
 use crate::PrometheusConfig;
@@ -77,17 +77,14 @@ impl PrometheusSink {
 impl EventSink for PrometheusSink {
     /// Count what is new in the batch. What lies at or before the position was counted and is passed over, so that repeating a batch changes nothing.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        let parsed = batch.clone();
-        self.blocking(move |store| {
-            // Usage is parsed when first asked for: here, so that counting under the lock is short.
-            for envelope in &parsed {
-                let _parsed = envelope.event.usage();
-            }
-            store.load()
-        })
-        .await?;
+        let batch = batch.clone();
+        let parsed = self.blocking(move |store| {
+            let parsed = parse(&batch);
+            store.load().map(|()| parsed)
+        });
+        let parsed = parsed.await?;
         // After the last await: a delivery that was given up can't count later.
-        self.store.take(batch)?;
+        self.store.take(&parsed)?;
         Ok(Receipt::accepted())
     }
 
@@ -119,6 +116,17 @@ impl EventSink for PrometheusSink {
         })
         .await
     }
+}
+
+/// A copy with all that is counted read, so that counting under the lock is short. The events themselves may stay in memory for others, who
+/// don't need what was read here.
+fn parse(batch: &Batch) -> Batch {
+    let copy = |envelope: &Arc<Envelope>| {
+        let event = Event::from_parsed(envelope.event.raw().clone());
+        let _parsed = event.usage();
+        Arc::new(Envelope { id: envelope.id, seq: envelope.seq, received_at: envelope.received_at, event })
+    };
+    Batch::new(batch.position().epoch, batch.events().iter().map(copy).collect())
 }
 
 impl fmt::Debug for PrometheusSink {

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 const BATCH: u64 = 1_000;
-const CONNECTIONS: usize = 4;
+/// Enough that the disk has a large group to sync while the next one is read.
+const CONNECTIONS: usize = 16;
 /// What stands in an event where its number goes.
 const PLACE: &str = "cycle-0000000000";
 const DIGITS: usize = 10;
