@@ -62,6 +62,11 @@ impl Feed {
         self.ready.pop_front()
     }
 
+    /// Whether what was read last came from the journal, being too old to be in memory.
+    pub(crate) fn lags(&self) -> bool {
+        self.reader.is_some()
+    }
+
     async fn fill(&mut self) -> std::io::Result<()> {
         match self.tail.from(self.next, TAKE) {
             Look::Found(events) => {

@@ -24,6 +24,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// How long the last flush and `close` may take when the worker has to end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// A worker that lags rests for as long as a batch took, up to this, while events come in: producers wait for an answer, and a backlog is only a number.
+const MAX_REST: Duration = Duration::from_millis(2);
 /// A worker lets others have their turn after this many events that its sink doesn't get.
 const MAX_SKIPPED: usize = 10_000;
 
@@ -175,10 +177,14 @@ impl Worker {
     async fn cycle(&mut self) -> Result<(), Ended> {
         self.wait().await?;
         self.linger().await;
+        let (begun, head) = (Instant::now(), self.journal.head());
         let (batch, through) = self.gather(None).await?;
         match batch {
             Some(batch) => self.settle(batch, through).await?,
             None => self.advance(through),
+        }
+        if self.feed.lags() && self.journal.head() > head && *self.phase.borrow() == Phase::Running {
+            sleep(begun.elapsed().min(MAX_REST)).await;
         }
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush().await?;
