@@ -10,6 +10,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
+use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,6 +34,7 @@ pub(crate) struct Api {
     pub(crate) openapi: Bytes,
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) reload: OnceLock<Arc<dyn Reload>>,
+    pub(crate) large_batches: Arc<Semaphore>,
     _registration: Registration,
 }
 
@@ -53,6 +55,7 @@ impl Api {
             openapi: openapi::rendered(described().get_openapi()),
             cors: cors::layer(&options.cors_origins),
             reload: OnceLock::new(),
+            large_batches: Arc::new(Semaphore::new(events::LARGE_AT_ONCE)),
             _registration: registration,
         }))
     }

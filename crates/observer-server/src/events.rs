@@ -26,6 +26,9 @@ use crate::split::split;
 /// Larger bodies, and compressed ones, are read on a thread of their own: this takes about a millisecond.
 const PARSED_IN_PLACE: usize = 512 << 10;
 
+/// How many of them at once.
+pub(crate) const LARGE_AT_ONCE: usize = 2;
+
 /// What a batch may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchLimits {
@@ -103,7 +106,14 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
     let parsed = if encoding == Encoding::Identity && body.len() <= PARSED_IN_PLACE {
         parse(body, encoding, limits)
     } else {
-        let parsed = tokio::task::spawn_blocking(move || parse(body, encoding, limits)).await;
+        // Each may take several times its limit of memory for that moment, so only so many do at a time; the others wait for their turn.
+        let turn = api.large_batches.clone().acquire_owned().await;
+        let parsed = tokio::task::spawn_blocking(move || {
+            let parsed = parse(body, encoding, limits);
+            drop(turn);
+            parsed
+        });
+        let parsed = parsed.await;
         parsed.unwrap_or_else(|_| {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the batch could not be read").reason("malformed"))
         })
@@ -164,7 +174,7 @@ fn parse(body: Bytes, encoding: Encoding, limits: BatchLimits) -> Result<Parsed,
             Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed")
         }
     })?;
-    let items = split(&body, limits.max_items)?;
+    let items = split(&body, limits.max_items, limits.max_item_bytes)?;
     if items.len() > limits.max_items {
         let detail = format!(
             "a batch may have {} events, and this one has more; send fewer at once, or raise `max_batch_events`",

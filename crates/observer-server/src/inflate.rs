@@ -41,18 +41,32 @@ impl Encoding {
     /// The bytes that were compressed; no more of them are made than the limit and one.
     pub(crate) fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, InflateError> {
         let limit = max_bytes as u64 + 1;
-        let mut plain = Vec::new();
         let read = match self {
             Self::Identity => return Ok(body),
-            Self::Gzip => flate2::read::MultiGzDecoder::new(&*body).take(limit).read_to_end(&mut plain),
+            Self::Gzip => read(flate2::read::MultiGzDecoder::new(&*body).take(limit), limit),
             Self::Zstd => zstd::Decoder::with_buffer(&*body).and_then(|mut decoder| {
                 // What a frame may ask for as its window, so that a small body can't take much memory (RFC 8878, section 3.1.1.1.2: 8 MiB).
                 decoder.window_log_max(23)?;
-                decoder.take(limit).read_to_end(&mut plain)
+                read(decoder.take(limit), limit)
             }),
         };
-        read.map_err(InflateError::Corrupt)?;
+        let plain = read.map_err(InflateError::Corrupt)?;
         if plain.len() > max_bytes { Err(InflateError::TooLarge) } else { Ok(plain.into()) }
+    }
+}
+
+/// All of it, in no more memory than the limit.
+fn read(mut from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    const FIRST: usize = 64 << 10;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut plain = Vec::new();
+    loop {
+        let more = plain.len().max(FIRST).min(limit - plain.len());
+        plain.reserve_exact(more);
+        let wanted = more as u64;
+        if (&mut from).take(wanted).read_to_end(&mut plain)? < more || plain.len() == limit {
+            return Ok(plain);
+        }
     }
 }
 

@@ -14,7 +14,8 @@ const SHARED: usize = 8 << 10;
 /// The items, copied out of the body: an event stays in memory for a while and must not keep all of it there. It keeps its neighbours, up to 8 KiB.
 ///
 /// Of lines, the blank ones are passed over and not counted. At most `max_items` are made, and one more to show that there were too many.
-pub(crate) fn split(body: &Bytes, max_items: usize) -> Result<Vec<Bytes>, Problem> {
+/// One that is larger than `max_item_bytes`, and so will be refused, is not copied.
+pub(crate) fn split(body: &Bytes, max_items: usize, max_item_bytes: usize) -> Result<Vec<Bytes>, Problem> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     match body.iter().find(|byte| !blank(byte)) {
         None => Err(malformed("the body is empty; send events as lines of JSON, or as an array")),
@@ -28,26 +29,30 @@ pub(crate) fn split(body: &Bytes, max_items: usize) -> Result<Vec<Bytes>, Proble
                 let start = item.get().as_ptr() as usize - body.as_ptr() as usize;
                 start..start + item.get().len()
             };
-            Ok(copied(body, items.iter().take(max_items + 1).map(place)))
+            Ok(copied(body, max_item_bytes, items.iter().take(max_items + 1).map(place)))
         }
         Some(_) => {
             let mut start = 0;
             let ends = memchr::memchr_iter(b'\n', body).chain(std::iter::once(body.len()));
             let lines = ends.map(|end| std::mem::replace(&mut start, end + 1)..end);
             let lines = lines.filter(|line| !body[line.clone()].iter().all(blank));
-            Ok(copied(body, lines.take(max_items + 1)))
+            Ok(copied(body, max_item_bytes, lines.take(max_items + 1)))
         }
     }
 }
 
 /// Parts of the body, in its order.
-fn copied(body: &[u8], mut items: impl Iterator<Item = Range<usize>>) -> Vec<Bytes> {
+fn copied(body: &Bytes, max_item_bytes: usize, mut items: impl Iterator<Item = Range<usize>>) -> Vec<Bytes> {
     let (mut copies, mut together) = (Vec::new(), Vec::new());
     let mut next = items.next();
     while let Some(first) = next {
+        next = items.next();
+        if first.len() > max_item_bytes {
+            copies.push(body.slice(first));
+            continue;
+        }
         let start = first.start;
         together.push(first);
-        next = items.next();
         while let Some(item) = next.take_if(|item| item.end - start <= SHARED) {
             together.push(item);
             next = items.next();
@@ -69,7 +74,7 @@ mod tests {
 
     #[track_caller]
     fn check(body: &str, expected: &[&str]) {
-        assert_eq!(split(&Bytes::copy_from_slice(body.as_bytes()), 10).unwrap(), expected);
+        assert_eq!(split(&Bytes::copy_from_slice(body.as_bytes()), 10, 1000).unwrap(), expected);
     }
 
     #[test]
@@ -84,27 +89,27 @@ mod tests {
     #[test]
     fn no_more_items_are_made_than_the_limit_and_one() {
         let body = Bytes::from("{}\n".repeat(1000));
-        assert_eq!(split(&body, 10).unwrap().len(), 11);
+        assert_eq!(split(&body, 10, 1000).unwrap().len(), 11);
     }
 
     #[test]
     fn an_item_keeps_no_more_than_its_neighbours() {
         let line = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
         let body = Bytes::from([line.as_str(); 100].join("\n\n"));
-        let mut items = split(&body, 1000).unwrap();
+        let mut items = split(&body, 1000, 1 << 20).unwrap();
         assert!(items.len() == 100 && items.iter().all(|item| *item == line));
         // Memory that nobody shares can be had back, and tells its size.
         let first = items.swap_remove(0);
         drop(items);
         assert!(first.try_into_mut().unwrap().capacity() <= SHARED);
         let large = Bytes::from([&*"y".repeat(SHARED + 1), "z"].join("\n"));
-        assert_eq!(split(&large, 10).unwrap(), [&large[..=SHARED], b"z"]);
+        assert_eq!(split(&large, 10, 1 << 20).unwrap(), [&large[..=SHARED], b"z"]);
     }
 
     #[test]
     fn an_array_that_is_none_is_told() {
         for body in ["", " \n ", "[{}", "[\"\u{0}\"]"] {
-            assert!(split(&Bytes::copy_from_slice(body.as_bytes()), 10).is_err(), "{body:?}");
+            assert!(split(&Bytes::copy_from_slice(body.as_bytes()), 10, 1000).is_err(), "{body:?}");
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Writer {
     /// The events of the last batch that was written, until its answer is known to be heard.
     last: Vec<(u64, Uuid)>,
     /// Those of the batches before it, back to the last flush: they come again if the next one fails.
-    unflushed: Vec<(u64, Uuid)>,
+    unflushed: Vec<Vec<(u64, Uuid)>>,
     /// Whether the sidecar tells less than is known.
     record: Record,
     latest: Option<Date>,
@@ -119,7 +119,7 @@ impl Writer {
         } else {
             // All of it is in the files, or will be by the next sync, and comes again.
             self.record = Record::Stale;
-            self.ahead.extend(self.unflushed.drain(..));
+            self.ahead.extend(self.unflushed.drain(..).flatten());
             self.ahead.extend(self.last.drain(..));
         }
         flushed
@@ -151,7 +151,7 @@ impl Writer {
             return;
         }
         let Some(&(end, _)) = self.last.last() else { return };
-        self.unflushed.append(&mut self.last);
+        self.unflushed.push(std::mem::take(&mut self.last));
         self.ahead.retain(|(seq, _)| *seq > end);
     }
 
