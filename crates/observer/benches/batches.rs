@@ -96,7 +96,7 @@ fn produce(address: &str, numbers: &AtomicU64, acknowledged: &AtomicU64, until: 
     let mut answers = BufReader::new(stream.try_clone()?);
     let body = format!("{EVENT}\n").repeat(usize::try_from(BATCH)?);
     let head = format!(
-        "POST /v1/events HTTP/1.1\r\nhost: bench\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     let place = EVENT.find(PLACE).context("the event has a place for its number")? + PLACE.len();
@@ -126,7 +126,7 @@ fn write_number(digits: &mut [u8], mut number: u64) {
 
 fn get(address: &str, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n")?;
     read_answer(&mut BufReader::new(stream))
 }
 
