@@ -189,12 +189,20 @@ fn kind_of(json: &str) -> &'static str {
 
 /// A producer's text in a message: quoted, and cut where it is long.
 fn shown(text: &str) -> String {
+    let (start, more) = beginning(text);
+    format!("{start:?}{more}")
+}
+
+/// A number in a message, which may be as long as the event.
+fn shown_number(digits: &str) -> String {
+    let (start, more) = beginning(digits);
+    format!("{start}{more}")
+}
+
+/// As much as someone reads of a text, and a mark if there is more.
+fn beginning(text: &str) -> (&str, &'static str) {
     const LONGEST: usize = 60;
-    if text.chars().count() <= LONGEST {
-        return format!("{text:?}");
-    }
-    let start: String = text.chars().take(LONGEST).collect();
-    format!("{start:?}…")
+    text.char_indices().nth(LONGEST).map_or((text, ""), |(end, _)| (&text[..end], "…"))
 }
 
 /// The outermost object, as raw values.
@@ -315,7 +323,7 @@ impl<'a> Fields<'a> {
         }
         match value.text.parse::<f64>() {
             Ok(number) if number.is_finite() && number >= 0.0 => Ok(Some((number.abs(), value.text))),
-            _ => Err(invalid(field, expected, value.text.to_owned())),
+            _ => Err(invalid(field, expected, shown_number(value.text))),
         }
     }
 
@@ -332,7 +340,7 @@ impl<'a> Fields<'a> {
             Ok(count) => Ok(Some(count)),
             // 7.0 and 7e0 are whole numbers too (RFC 8259 knows one kind of number).
             Err(_) if number.fract() == 0.0 && number <= EXACT => Ok(Some(number as u64)),
-            Err(_) => Err(invalid(field, EXPECTED, text.to_owned())),
+            Err(_) => Err(invalid(field, EXPECTED, shown_number(text))),
         }
     }
 

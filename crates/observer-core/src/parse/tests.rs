@@ -110,6 +110,10 @@ fn what_is_no_event_is_invalid() {
         "the field `duration_ms` must be a number of at least 0, and this is 1e999",
         false,
     );
+    for field in ["turns", "duration_ms"] {
+        let error = Event::parse(with(&format!(r#""{field}":-{}"#, "9".repeat(100_000)))).unwrap_err().to_string();
+        assert!(error.len() < 200 && error.ends_with("999…"), "{error}");
+    }
     refused(with(r#""extra":[]"#), "the field `extra` must be an object, and this is an array", false);
     refused(
         with(r#""cycle_id":"\ud800""#),
