@@ -1,7 +1,10 @@
 //! A body of many events, item by item: lines of JSON, or one array.
 
+use std::fmt;
+
 use axum::http::StatusCode;
 use bytes::Bytes;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::problem::Problem;
@@ -17,14 +20,39 @@ pub(crate) fn split(body: &Bytes, max_items: usize) -> Result<Vec<Bytes>, Proble
             let text = simdutf8::compat::from_utf8(body).map_err(|error| {
                 malformed(format!("not UTF-8: the byte at offset {} is not part of a character", error.valid_up_to()))
             })?;
-            let items: Vec<&RawValue> = serde_json::from_str(text)
-                .map_err(|error| malformed(format!("the array of events is not valid JSON: {error}")))?;
-            Ok(items.iter().take(max_items + 1).map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect())
+            let mut json = serde_json::Deserializer::from_str(text);
+            let items = json.deserialize_seq(Items { max_items });
+            items
+                .and_then(|items| json.end().map(|()| items))
+                .map_err(|error| malformed(format!("the array of events is not valid JSON: {error}")))
         }
         Some(_) => {
             let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.iter().all(blank));
             Ok(lines.take(max_items + 1).map(Bytes::copy_from_slice).collect())
         }
+    }
+}
+
+/// The items of an array. Past the limit they are only read for syntax: millions of small ones would take many times the memory of the body.
+struct Items {
+    max_items: usize,
+}
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Vec<Bytes>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<Bytes>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = array.next_element::<&RawValue>()? {
+            if items.len() <= self.max_items {
+                items.push(Bytes::copy_from_slice(item.get().as_bytes()));
+            }
+        }
+        Ok(items)
     }
 }
 
@@ -52,13 +80,15 @@ mod tests {
 
     #[test]
     fn no_more_items_are_made_than_the_limit_and_one() {
-        let body = Bytes::from("{}\n".repeat(1000));
-        assert_eq!(split(&body, 10).unwrap().len(), 11);
+        let lines = Bytes::from("{}\n".repeat(1000));
+        assert_eq!(split(&lines, 10).unwrap().len(), 11);
+        let array = Bytes::from(format!("[{}{{}}]", "{},".repeat(1000)));
+        assert_eq!(split(&array, 10).unwrap().len(), 11);
     }
 
     #[test]
     fn an_array_that_is_none_is_told() {
-        for body in ["", " \n ", "[{}", "[\"\u{0}\"]"] {
+        for body in ["", " \n ", "[{}", "[{}] {}", "[\"\u{0}\"]"] {
             assert!(split(&Bytes::copy_from_slice(body.as_bytes()), 10).is_err(), "{body:?}");
         }
     }
