@@ -1,7 +1,7 @@
 //! From bytes to an [`Event`]: one pass over the JSON, no tree.
 //!
 //! `serde_json` walks the outermost object; the values of known keys are captured as raw text and then read one by one, the others are
-//! only checked for syntax. Keys are read as bytes, so that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
+//! only checked for syntax. Escaped keys are read as bytes, so that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -158,6 +159,15 @@ enum Key {
     Unknown,
 }
 
+impl Key {
+    fn of(key: &[u8]) -> Self {
+        if key == b"event" {
+            return Self::Event;
+        }
+        Known::ALL.into_iter().find(|known| known.name().as_bytes() == key).map_or(Self::Unknown, Self::Known)
+    }
+}
+
 /// A value of a known key: its text, and where that stands.
 #[derive(Clone)]
 struct Value<'a> {
@@ -225,7 +235,7 @@ impl<'a> Fields<'a> {
         if input.starts_with('{') {
             (&mut json).deserialize_map(&mut fields).and_then(|()| json.end())
         } else {
-            serde::Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end()).and(Ok(()))
+            Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end()).and(Ok(()))
         }
         .map_err(|error| syntax(&error))?;
         if !input.starts_with('{') {
@@ -408,7 +418,13 @@ impl<'de> DeserializeSeed<'de> for KeySeed {
     type Value = Key;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_bytes(self)
+        // As its text: where serde_json makes bytes of a string, it lets control characters pass.
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        if text.contains('\\') {
+            serde_json::Deserializer::from_str(text).deserialize_bytes(self).map_err(D::Error::custom)
+        } else {
+            Ok(Key::of(&text.as_bytes()[1..text.len() - 1]))
+        }
     }
 }
 
@@ -420,11 +436,7 @@ impl Visitor<'_> for KeySeed {
     }
 
     fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
-        Ok(if key == b"event" {
-            Key::Event
-        } else {
-            Known::ALL.into_iter().find(|known| known.name().as_bytes() == key).map_or(Key::Unknown, Key::Known)
-        })
+        Ok(Key::of(key))
     }
 }
 
