@@ -78,6 +78,7 @@ fn no_events() -> Vec<(String, u16, Vec<u8>)> {
         ),
         ("a NUL in a string", 400, b"{\"source\":\"j\0b\",\"event_kind\":\"ok\",\"ok\":true}"),
         ("a NUL at the end", 400, b"{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}\0"),
+        ("a NUL in a key", 400, b"{\"a\0\":1,\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}"),
         ("only NULs", 400, &[0; 1000]),
         ("a byte order mark", 400, b"\xef\xbb\xbf{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}"),
         ("an array", 422, br#"[{"source":"job","event_kind":"ok","ok":true}]"#),
