@@ -14,6 +14,7 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::aside::Aside;
 use crate::in_flight::InFlight;
 use crate::metrics::Registration;
 use crate::options::ServerOptions;
@@ -30,6 +31,7 @@ pub(crate) struct Api {
     pub(crate) requests: Requests,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
+    pub(crate) aside: Aside,
     pub(crate) openapi: Bytes,
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) reload: OnceLock<Arc<dyn Reload>>,
@@ -50,6 +52,7 @@ impl Api {
             requests,
             settings: LiveSettings::new(options).0,
             in_flight: InFlight::default(),
+            aside: Aside::default(),
             openapi: openapi::rendered(described().get_openapi()),
             cors: cors::layer(&options.cors_origins),
             reload: OnceLock::new(),
