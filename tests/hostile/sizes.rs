@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 
-use super::raw::post;
+use super::raw::{Reply, post};
 use super::watched::Watched;
 use crate::support::DEFAULTS;
 
@@ -149,5 +149,30 @@ async fn many_large_bodies_at_once_do_not_add_up() {
     }
     watched.goes_on("480 MiB of bodies that don't end").await;
     drop(connections);
+    watched.ends().await;
+}
+
+/// What takes memory while it is worked on is worked on a little at a time, however many ask for it.
+#[tokio::test]
+async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let bomb = post("/v1/events", "content-encoding: gzip\r\n", gzip_bomb(64));
+    let scrape = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
+    for (what, request, statuses) in [("bombs", bomb, &[413, 429][..]), ("scrapes", scrape, &[200])] {
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (mut connection, request) = (watched.connect().await, request.clone());
+            asking.spawn(async move {
+                for _ in 0..3 {
+                    connection.say(&request).await;
+                    let Reply::Answer(answer) = connection.reply().await else { return };
+                    assert!(statuses.contains(&answer.status), "{} {}", answer.status, answer.text);
+                }
+            });
+        }
+        asking.join_all().await;
+        watched.goes_on(&format!("300 {what}, a hundred at once")).await;
+    }
     watched.ends().await;
 }
