@@ -98,7 +98,7 @@ async fn ten_thousand_idle_connections_take_nothing_from_those_that_work() {
         assert_eq!(answer.status, 503);
         assert_snapshot!(answer.seen(), @r"
         503 Service Unavailable
-        there are as many connections as there may be; come back later, or use fewer of them
+        there are 10000 connections, and no more may be (`max_connections`); come back later, or use fewer of them
         ");
     }
     drop(idle);
