@@ -65,7 +65,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         b'Z' => Sent::Claimed("zstd"),
         _ => Sent::Plain,
     };
-    let mut request = Request::post("/v1/events").header("host", "localhost").header("content-type", "application/json");
+    let mut request =
+        Request::post("/v1/events").header("host", "localhost").header("content-type", "application/json");
     let (encoding, bytes) = match sent {
         Sent::Plain => (None, body.to_vec()),
         Sent::Gzipped => (Some("gzip"), gzip(body)),
