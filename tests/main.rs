@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod cli;
+mod hostile;
 mod kill;
 mod messages;
 mod readme;

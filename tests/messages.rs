@@ -5,15 +5,7 @@ use std::process::Command;
 
 use insta::assert_snapshot;
 
-use crate::support::{Answer, DEFAULTS, OBSERVER, Observer};
-
-/// What a producer sees.
-fn seen(answer: &Answer) -> String {
-    let problem = answer.json();
-    assert_eq!(answer.headers["content-type"], "application/problem+json");
-    assert_eq!(problem["status"], answer.status);
-    format!("{} {}\n{}", answer.status, problem["title"].as_str().unwrap(), problem["detail"].as_str().unwrap())
-}
+use crate::support::{DEFAULTS, OBSERVER, Observer};
 
 #[tokio::test]
 async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_is_taken() {
@@ -37,7 +29,7 @@ async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_
         r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"extra":"none"}"#,
         r#"{"id":"mine","event":{"source":"bot","event_kind":"ok","ok":true}}"#,
     ] {
-        answers += &format!("{body}\n{}\n\n", seen(&observer.post(body).await));
+        answers += &format!("{body}\n{}\n\n", observer.post(body).await.seen());
     }
     let not_utf8 = b"{\"source\":\"b\xfft\"}".to_vec();
     let deep = format!(
@@ -53,7 +45,7 @@ async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_
         ("GET /event", observer.get("/event").await),
         ("GET /events", observer.get("/events").await),
     ] {
-        answers += &format!("({what})\n{}\n\n", seen(&answer));
+        answers += &format!("({what})\n{}\n\n", answer.seen());
     }
     assert_snapshot!(answers.trim_end());
     assert_eq!(observer.post(good).await.status, 200);

@@ -1,12 +1,10 @@
 //! Outcomes of real agent runs, from the producer to the archive and the metrics.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{DEFAULTS, Observer, event_of, has_tool, real_runs};
+use crate::support::{DEFAULTS, Observer, check_with_promtool, event_of, real_runs};
 
 /// What the runs amount to, from their own JSON alone.
 #[derive(Debug, Default, PartialEq)]
@@ -144,9 +142,6 @@ async fn check_metrics(observer: &Observer, expected: &Sums) {
 
 #[tokio::test]
 async fn the_metrics_are_what_prometheus_wants() {
-    if !has_tool("promtool") {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     for run in real_runs().into_iter().take(10) {
@@ -156,18 +151,5 @@ async fn the_metrics_are_what_prometheus_wants() {
     let text = observer.get("/metrics").await;
     assert_eq!(text.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     assert!(text.text.contains("process_resident_memory_bytes"));
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool.stdin.take().unwrap().write_all(text.text.as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    assert!(
-        output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    check_with_promtool(&text.text);
 }

@@ -1,7 +1,7 @@
 //! From bytes to an [`Event`]: one pass over the JSON, no tree.
 //!
 //! `serde_json` walks the outermost object; the values of known keys are captured as raw text and then read one by one, the others are
-//! only checked for syntax. Keys are read as bytes, so that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
+//! only checked for syntax. Escaped keys are read as bytes, so that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -203,12 +204,20 @@ fn kind_of(json: &str) -> &'static str {
 
 /// A producer's text in a message: quoted, and cut where it is long.
 fn shown(text: &str) -> String {
+    let (start, more) = beginning(text);
+    format!("{start:?}{more}")
+}
+
+/// A number in a message, which may be as long as the event.
+fn shown_number(digits: &str) -> String {
+    let (start, more) = beginning(digits);
+    format!("{start}{more}")
+}
+
+/// As much as someone reads of a text, and a mark if there is more.
+fn beginning(text: &str) -> (&str, &'static str) {
     const LONGEST: usize = 60;
-    if text.chars().count() <= LONGEST {
-        return format!("{text:?}");
-    }
-    let start: String = text.chars().take(LONGEST).collect();
-    format!("{start:?}…")
+    text.char_indices().nth(LONGEST).map_or((text, ""), |(end, _)| (&text[..end], "…"))
 }
 
 /// The outermost object: where the values of known keys stand.
@@ -244,7 +253,7 @@ impl<'a> Members<'a> {
         if input.starts_with('{') {
             (&mut json).deserialize_map(&mut members).and_then(|()| json.end())
         } else {
-            serde::Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end()).and(Ok(()))
+            Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end()).and(Ok(()))
         }
         .map_err(|error| syntax(&error))?;
         if !input.starts_with('{') {
@@ -371,7 +380,7 @@ impl<'a> Members<'a> {
         }
         match value.parse::<f64>() {
             Ok(number) if number.is_finite() && number >= 0.0 => Ok(Some((number.abs(), value))),
-            _ => Err(invalid(field, expected, value.to_owned())),
+            _ => Err(invalid(field, expected, shown_number(value))),
         }
     }
 
@@ -391,7 +400,7 @@ impl<'a> Members<'a> {
             Ok(count) => Ok(Some(count)),
             // 7.0 and 7e0 are whole numbers too (RFC 8259 knows one kind of number).
             Err(_) if number.fract() == 0.0 && number <= EXACT => Ok(Some(number as u64)),
-            Err(_) => Err(invalid(field, EXPECTED, text.to_owned())),
+            Err(_) => Err(invalid(field, EXPECTED, shown_number(text))),
         }
     }
 
@@ -451,7 +460,13 @@ impl<'de> DeserializeSeed<'de> for KeySeed {
     type Value = Key;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_bytes(self)
+        // As its text: where serde_json makes bytes of a string, it lets control characters pass.
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        if text.contains('\\') {
+            serde_json::Deserializer::from_str(text).deserialize_bytes(self).map_err(D::Error::custom)
+        } else {
+            Ok(Key::of(&text.as_bytes()[1..text.len() - 1]))
+        }
     }
 }
 

@@ -10,11 +10,11 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
-use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::aside::Aside;
 use crate::in_flight::InFlight;
 use crate::metrics::Registration;
 use crate::options::ServerOptions;
@@ -31,10 +31,11 @@ pub(crate) struct Api {
     pub(crate) requests: Requests,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
+    pub(crate) large_batches: Aside,
+    pub(crate) scrapes: Aside,
     pub(crate) openapi: Bytes,
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) reload: OnceLock<Arc<dyn Reload>>,
-    pub(crate) large_batches: Arc<Semaphore>,
     _registration: Registration,
 }
 
@@ -52,10 +53,11 @@ impl Api {
             requests,
             settings: LiveSettings::new(options).0,
             in_flight: InFlight::default(),
+            large_batches: Aside::default(),
+            scrapes: Aside::default(),
             openapi: openapi::rendered(described().get_openapi()),
             cors: cors::layer(&options.cors_origins),
             reload: OnceLock::new(),
-            large_batches: Arc::new(Semaphore::new(events::LARGE_AT_ONCE)),
             _registration: registration,
         }))
     }

@@ -78,6 +78,8 @@ impl Connections {
         let mut http = http1::Builder::new();
         // Between two requests the time for the next head is running too.
         http.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(MAX_BUFFER);
+        // A request that came whole is served, also when its sender has nothing more to say, or is gone.
+        http.half_close(true);
         let shared = Arc::new(Shared {
             router: routes(api.clone()),
             requests: api.requests.clone(),

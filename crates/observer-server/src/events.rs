@@ -26,9 +26,6 @@ use crate::split::split;
 /// Larger bodies, and compressed ones, are read on a thread of their own: this takes about a millisecond.
 const PARSED_IN_PLACE: usize = 512 << 10;
 
-/// How many of them at once.
-pub(crate) const LARGE_AT_ONCE: usize = 2;
-
 /// What a batch may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchLimits {
@@ -106,18 +103,13 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
     let parsed = if encoding == Encoding::Identity && body.len() <= PARSED_IN_PLACE {
         parse(body, encoding, limits)
     } else {
-        // Each may take several times its limit of memory for that moment, so only so many do at a time; the others wait for their turn.
-        let turn = api.large_batches.clone().acquire_owned().await;
-        let parsed = tokio::task::spawn_blocking(move || {
-            let parsed = parse(body, encoding, limits);
-            drop(turn);
-            parsed
-        });
-        let parsed = parsed.await;
-        parsed.unwrap_or_else(|_| {
+        api.large_batches.run(move || parse(body, encoding, limits)).await.unwrap_or_else(|_| {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the batch could not be read").reason("malformed"))
         })
     };
+    // Of a compressed batch, what is taken on is larger than what came.
+    let size = |parsed: &Parsed| parsed.iter().flatten().map(|submission| submission.event.raw().len()).sum();
+    let parsed = parsed.and_then(|parsed| Ok(room.grow_to(size(&parsed)).map(|()| parsed)?));
     let parsed = parsed.and_then(|parsed| charge.take_rest(parsed.len()).map(|()| parsed));
     let parsed = parsed.inspect_err(|problem| api.pipeline.count_rejected(problem.counted_as()))?;
 

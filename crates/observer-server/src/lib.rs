@@ -60,6 +60,7 @@
 
 mod access;
 mod api;
+mod aside;
 mod bind;
 mod body;
 mod connections;

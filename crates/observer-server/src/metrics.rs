@@ -33,7 +33,7 @@ pub(crate) async fn get_metrics(State(api): State<Arc<Api>>) -> Response {
     let _time = api.requests.time(Route::Metrics);
     let registry = api.registry.clone();
     // Gathering may block.
-    let text = tokio::task::spawn_blocking(move || TextEncoder::new().encode_to_string(&registry.gather())).await;
+    let text = api.scrapes.run(move || TextEncoder::new().encode_to_string(&registry.gather())).await;
     let why = match text {
         Ok(Ok(text)) => return ([(CONTENT_TYPE, TEXT)], text).into_response(),
         Ok(Err(error)) => observer_core::report(&error),

@@ -1,9 +1,11 @@
 //! A body of many events, item by item: lines of JSON, or one array.
 
+use std::fmt;
 use std::ops::Range;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::problem::Problem;
@@ -23,13 +25,16 @@ pub(crate) fn split(body: &Bytes, max_items: usize, max_item_bytes: usize) -> Re
             let text = simdutf8::compat::from_utf8(body).map_err(|error| {
                 malformed(format!("not UTF-8: the byte at offset {} is not part of a character", error.valid_up_to()))
             })?;
-            let items: Vec<&RawValue> = serde_json::from_str(text)
+            let mut json = serde_json::Deserializer::from_str(text);
+            let items = json.deserialize_seq(Items { max_items });
+            let items = items
+                .and_then(|items| json.end().map(|()| items))
                 .map_err(|error| malformed(format!("the array of events is not valid JSON: {error}")))?;
-            let place = |item: &&RawValue| {
+            let place = |item: &RawValue| {
                 let start = item.get().as_ptr() as usize - body.as_ptr() as usize;
                 start..start + item.get().len()
             };
-            Ok(copied(body, max_item_bytes, items.iter().take(max_items + 1).map(place)))
+            Ok(copied(body, max_item_bytes, items.into_iter().map(place)))
         }
         Some(_) => {
             let mut start = 0;
@@ -64,6 +69,29 @@ fn copied(body: &Bytes, max_item_bytes: usize, mut items: impl Iterator<Item = R
     copies
 }
 
+/// The items of an array. Past the limit they are only read for syntax: millions of small ones would take many times the memory of the body.
+struct Items {
+    max_items: usize,
+}
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = array.next_element::<&'de RawValue>()? {
+            if items.len() <= self.max_items {
+                items.push(item);
+            }
+        }
+        Ok(items)
+    }
+}
+
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed")
 }
@@ -88,8 +116,10 @@ mod tests {
 
     #[test]
     fn no_more_items_are_made_than_the_limit_and_one() {
-        let body = Bytes::from("{}\n".repeat(1000));
-        assert_eq!(split(&body, 10, 1000).unwrap().len(), 11);
+        let lines = Bytes::from("{}\n".repeat(1000));
+        assert_eq!(split(&lines, 10, 1000).unwrap().len(), 11);
+        let array = Bytes::from(format!("[{}{{}}]", "{},".repeat(1000)));
+        assert_eq!(split(&array, 10, 1000).unwrap().len(), 11);
     }
 
     #[test]
@@ -108,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_array_that_is_none_is_told() {
-        for body in ["", " \n ", "[{}", "[\"\u{0}\"]"] {
+        for body in ["", " \n ", "[{}", "[{}] {}", "[\"\u{0}\"]"] {
             assert!(split(&Bytes::copy_from_slice(body.as_bytes()), 10, 1000).is_err(), "{body:?}");
         }
     }

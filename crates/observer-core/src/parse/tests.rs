@@ -70,6 +70,16 @@ fn what_is_not_json_is_malformed() {
 }
 
 #[test]
+fn a_key_is_held_to_what_a_string_may_be() {
+    for key in ["a\0", "a\n", "\u{1f}", "source\t", r"\x"] {
+        let error = Event::parse(with(&format!(r#""{key}":1"#))).unwrap_err();
+        assert!(matches!(error, EventError::Syntax { .. }), "{key:?}: {error}");
+    }
+    let event = Event::parse(with(r#""\u0000":1,"\ud800":2,"\n":3,"cycle\u005fid":"4""#)).unwrap();
+    assert_eq!(event.cycle_id(), Some("4"));
+}
+
+#[test]
 fn what_is_no_event_is_invalid() {
     refused("[1]", "an event is a JSON object, and this is an array", false);
     refused("null", "an event is a JSON object, and this is null", false);
@@ -110,6 +120,10 @@ fn what_is_no_event_is_invalid() {
         "the field `duration_ms` must be a number of at least 0, and this is 1e999",
         false,
     );
+    for field in ["turns", "duration_ms"] {
+        let error = Event::parse(with(&format!(r#""{field}":-{}"#, "9".repeat(100_000)))).unwrap_err().to_string();
+        assert!(error.len() < 200 && error.ends_with("999…"), "{error}");
+    }
     refused(with(r#""extra":[]"#), "the field `extra` must be an object, and this is an array", false);
     refused(
         with(r#""cycle_id":"\ud800""#),

@@ -11,7 +11,8 @@
 //! is filled in is not searched again. Which values came to be in this way is remembered, since they may be secrets.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 
 use super::Problem;
 use super::key::KeyPath;
@@ -100,7 +101,7 @@ fn expand(text: &str, environment: Environment<'_>) -> Result<(String, bool), St
 
 fn look_up(reference: &str, environment: Environment<'_>) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
-        let mut text = fs::read_to_string(path).map_err(|error| format!("the file {path} can't be read: {error}"))?;
+        let mut text = read(path).map_err(|error| format!("the file {path} can't be read: {error}"))?;
         let content = text.strip_suffix('\n').map_or(text.len(), str::len);
         text.truncate(content);
         return Ok(text);
@@ -126,6 +127,16 @@ fn look_up(reference: &str, environment: Environment<'_>) -> Result<String, Stri
         (None, Some(default)) => Ok(default.to_owned()),
         (None, None) => Err(format!("environment variable {name} is not set")),
     }
+}
+
+/// A device may go on for ever, so there is an end to what is read.
+fn read(path: &str) -> io::Result<String> {
+    const MOST: u64 = 1 << 20;
+    let mut text = String::new();
+    if File::open(path)?.take(MOST + 1).read_to_string(&mut text)? as u64 > MOST {
+        return Err(io::Error::other("it holds more than 1 MiB"));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -165,8 +176,11 @@ mod tests {
     fn a_file_is_filled_in_without_its_last_line_feed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
-        fs::write(&file, "one\ntwo\n\n").unwrap();
+        std::fs::write(&file, "one\ntwo\n\n").unwrap();
         check(&format!("<${{file:{}}}>", file.display()), Ok("<one\ntwo\n>"));
+        File::options().write(true).open(&file).unwrap().set_len((1 << 20) + 1).unwrap();
+        let error = expand(&format!("${{file:{}}}", file.display()), &environment).unwrap_err();
+        assert!(error.ends_with("can't be read: it holds more than 1 MiB"), "{error}");
         let error = expand("${file:/no/such/file}", &environment).unwrap_err();
         assert!(error.starts_with("the file /no/such/file can't be read: "), "{error}");
     }

@@ -1,0 +1,10 @@
+//! What should never be sent, sent all the same: each time the answer says what was wrong, the next good event is taken,
+//! memory stays within bounds, and in the end the archive has what was accepted, once.
+
+mod bodies;
+mod connections;
+mod labels;
+mod raw;
+mod requests;
+mod sizes;
+mod watched;

@@ -1,0 +1,206 @@
+//! Connections that are used as no client in its right mind uses them.
+
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+
+use super::raw::{Raw, Reply, post};
+use super::watched::Watched;
+use crate::support::{DEFAULTS, eventually, parse_metrics};
+
+/// Time limits that a test can wait for.
+const SHORT: &str = "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"1500ms\"\nbody_timeout = \"1500ms\"\n";
+/// Whoever is idle may stay.
+const LONG: &str = "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"5m\"\nbody_timeout = \"5m\"\n";
+
+/// Say it all at once, and then a byte a second, until there is a reply.
+async fn trickle(mut connection: Raw, at_once: Vec<u8>, then: &[u8]) -> Reply {
+    let begun = Instant::now();
+    connection.say(at_once).await;
+    for byte in then {
+        connection.say([*byte]).await;
+        if let Ok(reply) = tokio::time::timeout(Duration::from_secs(1), connection.reply()).await {
+            connection.ends().await;
+            assert!(begun.elapsed() >= Duration::from_millis(1400), "too soon: {:?}", begun.elapsed());
+            return reply;
+        }
+    }
+    panic!("a byte a second is put up with for {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_byte_a_second_is_put_up_with_for_as_long_as_was_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), SHORT).await;
+    let event = r#"{"source":"slow","event_kind":"ok","ok":true}"#;
+    let (single, batch) = (post("/event", "", event), post("/v1/events", "", event));
+    let head = single.len() - event.len();
+    let chunked = b"POST /event HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let connect = || watched.connect();
+    let replies = tokio::join!(
+        trickle(connect().await, Vec::new(), &single),
+        trickle(connect().await, single[..head - 10].to_vec(), &single[head - 10..]),
+        trickle(connect().await, single[..head].to_vec(), &single[head..]),
+        trickle(connect().await, batch[..batch.len() - event.len()].to_vec(), event.as_bytes()),
+        trickle(connect().await, chunked, b"1\r\n \r\n1\r\n \r\n"),
+    );
+    watched.ended("the head", replies.0).await;
+    watched.ended("the end of the head", replies.1).await;
+    watched.ended("the body", replies.2).await;
+    watched.ended("the body of a batch", replies.3).await;
+    watched.ended("the body, in chunks", replies.4).await;
+    assert_snapshot!(watched.told.trim_end());
+    watched.ends().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_take_nothing_from_those_that_work() {
+    const MOST: u64 = 10_000;
+    /// What else a process opens, and other tests in this one.
+    const OTHERS: u64 = 500;
+    let limit = rlimit::increase_nofile_limit(2 * MOST).unwrap();
+    let wanted = MOST.min(limit.saturating_sub(OTHERS));
+    if wanted < MOST {
+        eprintln!("a process may have {limit} files open here, so that there are {wanted} connections only");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), LONG).await;
+    let mut working = watched.connect().await;
+    let mut idle = Vec::new();
+    for number in 1..wanted {
+        let mut connection = watched.connect().await;
+        match number % 3 {
+            // Some were of use once, some are in the midst of a head, and some never said anything.
+            0 => {
+                connection.say("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+                assert_eq!(connection.answer().await.status, 200);
+            }
+            1 => assert!(connection.say("POST /event HTTP/1.1\r\nhost: loc").await),
+            _ => {}
+        }
+        idle.push(connection);
+    }
+    let mut open = 0.0;
+    eventually("they are all accepted", async || {
+        working.say("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        open = parse_metrics(&working.answer().await.text)["observer_open_connections"];
+        open >= wanted as f64
+    })
+    .await;
+    assert_eq!(open, wanted as f64);
+    for _ in 0..100 {
+        watched.goes_on_with(&mut working, "thousands of idle connections").await;
+    }
+    if wanted == MOST {
+        let mut one_more = watched.connect().await;
+        let answer = one_more.answer().await;
+        one_more.ends().await;
+        assert_eq!(answer.status, 503);
+        assert_snapshot!(answer.seen(), @r"
+        503 Service Unavailable
+        there are 10000 connections, and no more may be (`max_connections`); come back later, or use fewer of them
+        ");
+    }
+    drop(idle);
+    watched.goes_on("they are gone").await;
+    watched.ends().await;
+}
+
+#[tokio::test]
+async fn what_is_said_at_once_is_answered_in_order_up_to_what_is_no_http() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut connection = watched.connect().await;
+    let (mut said, mut expected) = (Vec::new(), Vec::new());
+    for number in 0..1000 {
+        let event = format!(r#"{{"source":"pipe","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
+        let (body, status) = match number % 10 {
+            3 => (event.replace("true", "1"), 422),
+            6 => (event.replace("true", "tru"), 400),
+            _ => (event, 200),
+        };
+        said.extend(post("/event", "", &body));
+        expected.push((status, body));
+    }
+    said.extend(post("/event", "content-length: 5\r\n", "it has two lengths"));
+    said.extend(post("/event", "", r#"{"source":"late","event_kind":"ok","ok":true}"#));
+    assert!(connection.say(said).await);
+    for (status, body) in expected {
+        let answer = connection.answer().await;
+        assert_eq!(answer.status, status, "{body}");
+        if status == 200 {
+            watched.has_accepted(body);
+        }
+    }
+    assert_eq!(connection.answer().await.status, 400);
+    connection.ends().await;
+    watched.ends().await;
+}
+
+#[tokio::test]
+async fn who_has_nothing_more_to_say_still_hears_the_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    for _ in 0..100 {
+        let mut connection = watched.connect().await;
+        let event = watched.good_event();
+        connection.say(post("/event", "", &event)).await;
+        connection.hush().await;
+        assert_eq!(connection.answer().await.status, 200);
+        connection.ends().await;
+        watched.has_accepted(event);
+    }
+    watched.ends().await;
+}
+
+/// Who asks and asks and never listens is not worth memory.
+#[tokio::test]
+async fn answers_that_nobody_reads_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), SHORT).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let mut connection = watched.connect().await;
+        asking.spawn(async move {
+            let questions = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400_000);
+            let asked = tokio::time::timeout(Duration::from_secs(2), connection.say(questions)).await;
+            assert!(asked.is_err(), "as long as nothing is read, not everything is taken");
+            connection
+        });
+    }
+    let deaf = asking.join_all().await;
+    watched.goes_on("8 million questions of which no answer is read").await;
+    drop(deaf);
+    watched.ends().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_loses_nothing_and_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    for number in 0..30 {
+        let event = format!(r#"{{"source":"phone","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
+        let request = post("/event", "", &event);
+        let head = request.len() - event.len();
+        for part in [head / 2, head, head + event.len() / 2] {
+            let mut connection = watched.connect().await;
+            connection.say(&request[..part]).await;
+        }
+        watched.goes_on("a client that hung up half-way").await;
+
+        // The last word was said, and it is not waited for the answer.
+        let mut connection = watched.connect().await;
+        connection.say(&request).await;
+        drop(connection);
+        watched.has_accepted(&event);
+        let wanted = watched.accepted() as u64;
+        eventually(&format!("number {number} is taken all the same"), async || {
+            let head = watched.observer.get("/v1/sinks").await.json()["head"].as_str().unwrap().to_owned();
+            head.split('-').next_back().unwrap().parse::<u64>().unwrap() == wanted
+        })
+        .await;
+        let answer = watched.post(&event).await;
+        assert_eq!((answer.status, &answer.json()["status"]), (200, &"duplicate".into()), "{}", answer.text);
+    }
+    watched.ends().await;
+}

@@ -1,0 +1,197 @@
+//! Names that a producer makes up: paths, labels that look like others, and very many of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::raw::post;
+use super::watched::Watched;
+use crate::support::{DEFAULTS, check_with_promtool, eventually};
+
+fn event(source: &str, kind: &str) -> String {
+    format!(r#"{{"source":{},"event_kind":{},"ok":true}}"#, Value::from(source), Value::from(kind))
+}
+
+/// Every file and every folder that has nothing in it.
+fn leaves(dir: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let inside = if path.is_dir() { leaves(&path) } else { BTreeSet::new() };
+        if inside.is_empty() {
+            found.insert(path);
+        }
+        found.extend(inside);
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("a/b/c");
+    std::fs::create_dir_all(&dir).unwrap();
+    let config = format!(
+        "{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n\
+         [sinks.sources]\ntype = \"file\"\npath = \"observer-data/sources/{{source}}.jsonl\"\nmax_open_files = 4\n"
+    );
+    let mut watched = Watched::start(&dir, &config).await;
+    let long = "../".repeat(100_000);
+    let longer = format!("{long}x");
+    let sources = [
+        "../../etc/passwd",
+        "../../../x",
+        "/etc/passwd",
+        "..",
+        ".",
+        "./x",
+        "a/../../b",
+        "..\\..\\x",
+        "C:\\x",
+        "%2e%2e%2fx",
+        "~root",
+        "-rf",
+        "\0",
+        "x\0.jsonl",
+        "a\nb",
+        "bot.000001",
+        "x.jsonl.gz",
+        "{date}",
+        "${HOME}",
+        "\u{202e}lnosj",
+        "BOT",
+        &long,
+        &longer,
+    ];
+    for source in sources {
+        watched.keeps(&event(source, "ok")).await;
+    }
+    watched.observer.caught_up().await;
+
+    let data = dir.join("observer-data");
+    let (inside, outside): (BTreeSet<_>, BTreeSet<_>) =
+        leaves(root.path()).into_iter().partition(|path| path.parent() == Some(&data.join("sources")));
+    // Those of the sources, and of `bot`.
+    assert_eq!(inside.len(), sources.len() + 1, "{inside:#?}");
+    let mut archived = BTreeMap::new();
+    for path in &inside {
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            *archived.entry(line["event"]["source"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+        }
+    }
+    assert!(sources.iter().all(|source| archived[*source] == 1), "{archived:#?}");
+    let known = ["journal", "events", "sinks", "dead-letters"].map(|name| data.join(name));
+    let strange =
+        |path: &&PathBuf| **path != dir.join("observer.toml") && !known.iter().any(|known| path.starts_with(known));
+    assert_eq!(outside.iter().filter(strange).collect::<Vec<_>>(), [] as [&PathBuf; 0]);
+    watched.ends().await;
+}
+
+/// As the text format writes a label's value.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[tokio::test]
+async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let pairs = [
+        ("ab", "c"),
+        ("a", "bc"),
+        ("abc", "\0"),
+        ("ab\0", "c"),
+        ("ab", "\0c"),
+        ("a\"", "c"),
+        ("a\\\"", "c"),
+        ("a\\", "\"c"),
+        ("a\n", "c"),
+        ("a\\n", "c"),
+        ("a\r", "c"),
+        ("a\u{85}", "\u{2028}c"),
+        (r#"a",event_kind="c",ok="true"} 1000000 #"#, "c"),
+        ("a\"} 1\nobserver_events_total{source=\"forged", "c"),
+        ("{", "}"),
+        ("le", "+Inf"),
+        ("__name__", "observer_events_total"),
+        (" ", "\t"),
+        ("é", "e\u{301}"),
+        ("\u{e9}", "\u{fffd}"),
+        ("other", "other"),
+        ("other", "c"),
+        ("ab", "other"),
+    ];
+    let mut expected = BTreeMap::new();
+    for (index, (source, kind)) in pairs.into_iter().enumerate() {
+        // As often as nothing else, so that what is mixed up shows.
+        for _ in 0..=index {
+            let event = event(source, kind);
+            assert_eq!(watched.post(&event).await.status, 200);
+            watched.has_accepted(event);
+        }
+        watched.goes_on(source).await;
+        let name = format!(
+            r#"observer_events_total{{source="{}",event_kind="{}",ok="true"}}"#,
+            escaped(source),
+            escaped(kind)
+        );
+        expected.insert(name, index + 1);
+    }
+    watched.observer.caught_up().await;
+    let mut metrics = String::new();
+    let goods = watched.accepted() - expected.values().sum::<usize>();
+    expected.insert(r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#.to_owned(), goods);
+    eventually("all is counted, each where it belongs", async || {
+        metrics = watched.observer.get("/metrics").await.text;
+        let series: BTreeSet<_> = metrics.split('\n').collect();
+        expected.iter().all(|(name, count)| series.contains(format!("{name} {count}").as_str()))
+    })
+    .await;
+    let counted =
+        metrics.split('\n').filter(|line| line.starts_with("observer_events_total{") && !line.ends_with(" 0"));
+    assert_eq!(counted.count(), expected.len(), "nothing else is counted: {metrics}");
+    check_with_promtool(&metrics);
+    watched.ends().await;
+}
+
+/// How many sources there are; more, where `OBSERVER_TEST_SOURCES` says so.
+fn many() -> usize {
+    std::env::var("OBSERVER_TEST_SOURCES").map_or(1_000_000, |text| text.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_million_sources_are_all_archived_and_make_a_hundred_series() {
+    const BATCH: usize = 10_000;
+    let (sources, dir) = (many(), tempfile::tempdir().unwrap());
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    for first in (0..sources).step_by(BATCH) {
+        let numbers = first..sources.min(first + BATCH);
+        let lines: Vec<_> = numbers.clone().map(|number| event(&format!("source-{number}"), "ok")).collect();
+        let mut connection = watched.connect().await;
+        connection.say(post("/v1/events", "", lines.join("\n"))).await;
+        let answer = connection.answer().await;
+        assert_eq!((answer.status, &answer.json()["accepted"]), (200, &numbers.len().into()), "{}", answer.text);
+        lines.into_iter().for_each(|line| watched.has_accepted(line));
+        if first / BATCH % 10 == 9 {
+            watched.goes_on(&format!("{} sources", numbers.end)).await;
+        }
+    }
+    watched.observer.caught_up().await;
+    let accepted = watched.accepted() as f64;
+    let counted = |metrics: &BTreeMap<String, f64>, start: &str| {
+        metrics.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, count)| count).sum::<f64>()
+    };
+    let metrics =
+        watched.observer.metrics_until(|metrics| counted(metrics, "observer_events_total{") >= accepted).await;
+    assert_eq!(counted(&metrics, "observer_events_total{"), accepted);
+    // The good ones are of `bot`, which came first.
+    let others = sources as f64 - 99.0;
+    assert_eq!(metrics[r#"observer_events_total{source="other",event_kind="ok",ok="true"}"#], others);
+    assert_eq!(metrics[r#"observer_label_overflow_total{label="source"}"#], others);
+    let text = watched.observer.get("/metrics").await.text;
+    assert!(text.len() < 1 << 20, "{} bytes", text.len());
+    check_with_promtool(&text);
+    watched.ends().await;
+}

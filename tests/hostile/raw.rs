@@ -1,0 +1,108 @@
+//! A connection on which anything may be said.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Answer, Observer, PATIENCE};
+
+pub(super) struct Raw {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// How a request went.
+pub(super) enum Reply {
+    Answer(Answer),
+    /// The connection ended, and nothing was said.
+    Silence,
+}
+
+impl Raw {
+    pub(super) async fn connect(observer: &Observer) -> Self {
+        let address = observer.url.strip_prefix("http://").unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// Whether all of it could be sent: who is refused may find the connection closed.
+    pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let sent = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await;
+        sent.expect("the observer reads, or closes").is_ok()
+    }
+
+    /// Nothing more is said, and all may still be heard.
+    pub(super) async fn hush(&mut self) {
+        // The other side may be gone already.
+        let _ = self.stream.shutdown().await;
+    }
+
+    pub(super) async fn reply(&mut self) -> Reply {
+        let Some(head) = self.until_blank_line().await else { return Reply::Silence };
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let mut headers = reqwest::header::HeaderMap::new();
+        for (name, value) in lines.map(|line| line.split_once(": ").unwrap()) {
+            headers.append(reqwest::header::HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+        }
+        let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+        while self.unread.len() < length {
+            assert!(self.read().await, "the connection ended within a body");
+        }
+        let text = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
+        Reply::Answer(Answer { status, headers, text })
+    }
+
+    pub(super) async fn answer(&mut self) -> Answer {
+        match self.reply().await {
+            Reply::Answer(answer) => answer,
+            Reply::Silence => panic!("the connection ended without an answer"),
+        }
+    }
+
+    /// Nothing more comes, and the connection is closed.
+    pub(super) async fn ends(&mut self) {
+        let more = self.read().await;
+        assert!(!more, "{}", String::from_utf8_lossy(&self.unread));
+    }
+
+    async fn until_blank_line(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                return Some(self.unread.drain(..at + 4).collect());
+            }
+            if !self.read().await {
+                assert!(self.unread.is_empty(), "half an answer: {}", String::from_utf8_lossy(&self.unread));
+                return None;
+            }
+        }
+    }
+
+    /// Whether there was more. A reset is an end too.
+    async fn read(&mut self) -> bool {
+        let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await;
+        read.expect("the observer says something, or ends").is_ok_and(|length| length > 0)
+    }
+}
+
+impl Reply {
+    /// As someone sees it who looks at the connection.
+    pub(super) fn seen(&self) -> String {
+        match self {
+            Self::Answer(answer) if answer.headers.contains_key("content-type") => answer.seen(),
+            Self::Answer(answer) => format!("{} {}", answer.status, answer.text).trim_end().to_owned(),
+            Self::Silence => "(the connection is closed)".to_owned(),
+        }
+    }
+}
+
+/// A request whose body is as long as it says.
+pub(super) fn post(path: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}

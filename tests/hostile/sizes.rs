@@ -1,0 +1,178 @@
+//! Too much: announced, sent, or unpacked from little.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+
+use super::raw::{Reply, post};
+use super::watched::Watched;
+use crate::support::DEFAULTS;
+
+const GIBIBYTE: usize = 1 << 30;
+const MEBIBYTE: usize = 1 << 20;
+
+/// The head of a request with a body that is spoken of and may never come.
+fn announce(path: &str, headers: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_when_it_is_announced_or_when_it_gets_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    for path in ["/event", "/v1/events"] {
+        for (headers, what) in [("", "and nothing sent"), ("expect: 100-continue\r\n", "with Expect")] {
+            let mut connection = watched.connect().await;
+            connection.say(announce(path, &format!("{headers}content-length: {GIBIBYTE}"))).await;
+            let answer = connection.answer().await;
+            connection.ends().await;
+            watched.refused(&format!("1 GiB announced to {path}, {what}"), 413, answer).await;
+        }
+
+        let mut connection = watched.connect().await;
+        connection.say(announce(path, &format!("content-length: {GIBIBYTE}"))).await;
+        connection.say(vec![b' '; MEBIBYTE]).await;
+        let answer = connection.answer().await;
+        watched.refused(&format!("1 GiB announced to {path}, and a part of it sent"), 413, answer).await;
+
+        // Who doesn't look at answers while sending gets this one all the same.
+        let mut connection = watched.connect().await;
+        connection.say(announce(path, "transfer-encoding: chunked")).await;
+        let chunk = [b"100000\r\n", &vec![b' '; MEBIBYTE][..], b"\r\n"].concat();
+        for _ in 0..24 {
+            if !connection.say(&chunk).await {
+                break;
+            }
+        }
+        let answer = connection.answer().await;
+        watched.refused(&format!("24 MiB in chunks to {path}"), 413, answer).await;
+    }
+    assert_snapshot!(watched.told.trim_end());
+    watched.ends().await;
+}
+
+/// One member of zeros that has as many bytes when it is unpacked. After a flush the compressor repeats itself, so that it has to run for a moment only.
+fn gzip_bomb(mebibytes: usize) -> Vec<u8> {
+    let zeros = vec![0; MEBIBYTE];
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        encoder.write_all(&zeros).unwrap();
+        encoder.flush().unwrap();
+        ends.push(encoder.get_ref().len());
+    }
+    let packed = &encoder.get_ref()[..ends[2]];
+    let (start, again) = (&packed[..ends[1]], &packed[ends[1]..]);
+    [start, &again.repeat(mebibytes - 2)].concat()
+}
+
+/// One frame of as many zeros (RFC 8878, section 3.1.1): blocks that say "this byte, 128 Ki times".
+fn zstd_bomb(mebibytes: u32) -> Vec<u8> {
+    const BLOCK: u32 = 128 << 10;
+    // Magic; a descriptor without checksum, dictionary or content size; a window of 128 KiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 7 << 3];
+    let blocks = (mebibytes << 20) / BLOCK;
+    for block in 1..=blocks {
+        let header = BLOCK << 3 | 1 << 1 | u32::from(block == blocks);
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
+}
+
+#[tokio::test]
+async fn a_bomb_does_not_go_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let gzip = gzip_bomb(1024);
+    // The bomb is one: its beginning unpacks to what it says.
+    let start = std::io::Read::bytes(flate2::read::GzDecoder::new(&*gzip)).take(8 * MEBIBYTE);
+    assert_eq!(start.filter(|byte| matches!(byte, Ok(0))).count(), 8 * MEBIBYTE);
+    let members = gzip_bomb(2).repeat(512);
+    let zstd = zstd_bomb(1024);
+    for (what, encoding, bomb) in [
+        ("1 GiB in one gzip member", "gzip", gzip),
+        ("1 GiB in gzip, cut off, 512 times", "gzip", members),
+        ("1 GiB in one zstd frame", "zstd", zstd.clone()),
+        ("1 GiB in many zstd frames", "zstd", zstd_bomb(4).repeat(256)),
+        ("a zstd frame with a window of 2 GiB", "zstd", [&zstd[..5], &[21 << 3], &zstd[6..]].concat()),
+    ] {
+        assert!(bomb.len() < 2 * MEBIBYTE, "{what}: {}", bomb.len());
+        let begun = Instant::now();
+        let mut connection = watched.connect().await;
+        connection.say(post("/v1/events", &format!("content-encoding: {encoding}\r\n"), bomb)).await;
+        let reply = connection.reply().await;
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
+        watched.ended(what, reply).await;
+    }
+    assert_snapshot!(watched.told.trim_end());
+    watched.ends().await;
+}
+
+#[tokio::test]
+async fn a_batch_of_very_many_very_small_items_stays_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let full = 16 * MEBIBYTE - 2;
+    for (what, body) in [
+        ("an array of eight million zeros", format!("[{}0]", "0,".repeat(full / 2 - 1))),
+        ("an array of five million objects", format!("[{}{{}}]", "{},".repeat(full / 3 - 1))),
+        ("eight million lines", "0\n".repeat(full / 2)),
+        ("sixteen million blank lines", "\n".repeat(full)),
+        ("an array that is not closed", format!("[{}", "0,".repeat(full / 2))),
+        ("eight million levels in an array", format!("{}{}", "[".repeat(full / 2), "]".repeat(full / 2))),
+        ("ten thousand items that are none", "{\"source\":\"\\ud800\"}\n".repeat(10_000)),
+    ] {
+        let mut connection = watched.connect().await;
+        connection.say(post("/v1/events", "", body)).await;
+        let reply = connection.reply().await;
+        watched.ended(what, reply).await;
+    }
+    assert_snapshot!(watched.told.trim_end());
+    watched.ends().await;
+}
+
+/// As many connections, each with the most that a batch may be, all but its end.
+#[tokio::test]
+async fn many_large_bodies_at_once_do_not_add_up() {
+    const CONNECTIONS: usize = 32;
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let body = vec![b' '; 15 * MEBIBYTE];
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut connection = watched.connect().await;
+        connection.say(announce("/v1/events", &format!("content-length: {}", 16 * MEBIBYTE))).await;
+        connection.say(&body).await;
+        connections.push(connection);
+    }
+    watched.goes_on("480 MiB of bodies that don't end").await;
+    drop(connections);
+    watched.ends().await;
+}
+
+/// What takes memory while it is worked on is worked on a little at a time, however many ask for it.
+#[tokio::test]
+async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let bomb = post("/v1/events", "content-encoding: gzip\r\n", gzip_bomb(64));
+    let scrape = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
+    for (what, request, statuses) in [("bombs", bomb, &[413, 429][..]), ("scrapes", scrape, &[200])] {
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (mut connection, request) = (watched.connect().await, request.clone());
+            asking.spawn(async move {
+                for _ in 0..3 {
+                    connection.say(&request).await;
+                    let Reply::Answer(answer) = connection.reply().await else { return };
+                    assert!(statuses.contains(&answer.status), "{} {}", answer.status, answer.text);
+                }
+            });
+        }
+        asking.join_all().await;
+        watched.goes_on(&format!("300 {what}, a hundred at once")).await;
+    }
+    watched.ends().await;
+}
