@@ -40,14 +40,14 @@ impl Encoding {
 
     /// The bytes that were compressed; no more of them are made than the limit and one.
     pub(crate) fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, InflateError> {
-        let limit = max_bytes as u64 + 1;
+        let limit = max_bytes.saturating_add(1);
         let read = match self {
             Self::Identity => return Ok(body),
-            Self::Gzip => read(flate2::read::MultiGzDecoder::new(&*body).take(limit), limit),
+            Self::Gzip => read(flate2::read::MultiGzDecoder::new(&*body), body.len(), limit),
             Self::Zstd => zstd::Decoder::with_buffer(&*body).and_then(|mut decoder| {
                 // What a frame may ask for as its window, so that a small body can't take much memory (RFC 8878, section 3.1.1.1.2: 8 MiB).
                 decoder.window_log_max(23)?;
-                read(decoder.take(limit), limit)
+                read(decoder, body.len(), limit)
             }),
         };
         let plain = read.map_err(InflateError::Corrupt)?;
@@ -55,19 +55,19 @@ impl Encoding {
     }
 }
 
-/// All of it, in no more memory than the limit.
-fn read(mut from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    const FIRST: usize = 64 << 10;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+/// At most `limit` bytes. Their memory grows in two steps, of which the second copies little: doubled again and again, a bomb would take half as much again.
+fn read(mut unpacked: impl Read, packed: usize, limit: usize) -> io::Result<Vec<u8>> {
+    /// Events are seldom packed to less than this part.
+    const RATIO: usize = 16;
     let mut plain = Vec::new();
-    loop {
-        let more = plain.len().max(FIRST).min(limit - plain.len());
+    for step in [packed.saturating_mul(RATIO).min(limit), limit] {
+        let more = step - plain.len();
         plain.reserve_exact(more);
-        let wanted = more as u64;
-        if (&mut from).take(wanted).read_to_end(&mut plain)? < more || plain.len() == limit {
-            return Ok(plain);
+        if unpacked.by_ref().take(more as u64).read_to_end(&mut plain)? < more {
+            break;
         }
     }
+    Ok(plain)
 }
 
 /// Why a compressed body can't be read.
