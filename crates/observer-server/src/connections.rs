@@ -204,7 +204,8 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, linger: Wanted, s
     let api = shared.api.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (mut router, api, wanted) = (router.clone(), api.clone(), wanted.clone());
-        async move {
+        // In a box that is there for the request alone: hyper keeps room for a future on every connection, also on thousands that are idle.
+        Box::pin(async move {
             // Nearly all requests are this one, and to the router it costs as much as reading the event does.
             let is_event = request.uri().path() == "/event" && request.method() == Method::POST;
             let answer = if is_event && api.cors.is_none() {
@@ -216,7 +217,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, linger: Wanted, s
                 wanted.set();
             }
             answer
-        }
+        })
     });
     let stream = TokioIo::new(Explained::new(stream, linger.clone(), MAX_BUFFER));
     let mut connection = shared.http.serve_connection(stream, service);

@@ -181,3 +181,23 @@ async fn a_head_that_can_not_be_read_is_told_why() {
         client.ends().await;
     }
 }
+
+#[tokio::test]
+async fn a_batch_holds_as_much_as_it_is_unpacked() {
+    use std::io::Write;
+
+    let options = ServerOptions { max_bytes_in_flight: 10_000, ..options() };
+    let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
+    let mut client = server.client().await;
+    for (events, status) in [(100, 200), (1_000, 429)] {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all([EVENT, "\n"].concat().repeat(events).as_bytes()).unwrap();
+        let body = gzip.finish().unwrap();
+        assert!(body.len() < 1_000, "it comes small");
+        let head = "POST /v1/events HTTP/1.1\r\nhost: test\r\ncontent-encoding: gzip\r\n";
+        client.say(format!("{head}content-length: {}\r\n\r\n", body.len())).await;
+        client.say(&body).await;
+        assert_eq!(client.answer().await.status, status, "{events} events");
+    }
+    assert_eq!(server.pipeline.status().ingest.accepted, 100);
+}
