@@ -54,7 +54,7 @@ async fn a_byte_a_second_is_put_up_with_for_as_long_as_was_said() {
 }
 
 #[tokio::test]
-async fn ten_thousand_idle_connections_take_nothing_from_those_that_work() {
+async fn ten_thousand_idle_connections_make_room_for_those_that_work() {
     const MOST: u64 = 10_000;
     /// What else a process opens, and other tests in this one.
     const OTHERS: u64 = 500;
@@ -65,42 +65,36 @@ async fn ten_thousand_idle_connections_take_nothing_from_those_that_work() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut watched = Watched::start(dir.path(), LONG).await;
-    let mut working = watched.connect().await;
     let mut idle = Vec::new();
-    for number in 1..wanted {
+    for number in 0..wanted {
         let mut connection = watched.connect().await;
-        match number % 3 {
-            // Some were of use once, some are in the midst of a head, and some never said anything.
-            0 => {
-                connection.say("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-                assert_eq!(connection.answer().await.status, 200);
-            }
-            1 => assert!(connection.say("POST /event HTTP/1.1\r\nhost: loc").await),
-            _ => {}
+        // Some were of use once, some are in the midst of a head, and some never said anything. The last ones may come too early for those
+        // before them to be idle.
+        let said = match number % 3 {
+            0 => connection.say("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await,
+            1 => connection.say("POST /event HTTP/1.1\r\nhost: loc").await,
+            _ => true,
+        };
+        if said && number % 3 == 0 {
+            let reply = connection.reply().await;
+            assert!(!matches!(reply, Reply::Answer(answer) if ![200, 503].contains(&answer.status)));
         }
         idle.push(connection);
     }
-    let mut open = 0.0;
-    eventually("they are all accepted", async || {
-        working.say("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-        open = parse_metrics(&working.answer().await.text)["observer_open_connections"];
-        open >= wanted as f64
+    let mut newcomer = watched.connect().await;
+    eventually("there is room for one more", async || {
+        newcomer = watched.connect().await;
+        newcomer.say("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        matches!(newcomer.reply().await, Reply::Answer(answer) if answer.status == 200)
     })
     .await;
-    assert_eq!(open, wanted as f64);
+    newcomer.say("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let open = parse_metrics(&newcomer.answer().await.text)["observer_open_connections"];
+    assert!((2048.0..=4096.0).contains(&open) || wanted < MOST, "{open} are open");
     for _ in 0..100 {
-        watched.goes_on_with(&mut working, "thousands of idle connections").await;
+        watched.goes_on("thousands of idle connections").await;
     }
-    if wanted == MOST {
-        let mut one_more = watched.connect().await;
-        let answer = one_more.answer().await;
-        one_more.ends().await;
-        assert_eq!(answer.status, 503);
-        assert_snapshot!(answer.seen(), @r"
-        503 Service Unavailable
-        there are 10000 connections, and no more may be (`max_connections`); come back later, or use fewer of them
-        ");
-    }
+    idle.swap_remove(0).ends().await;
     drop(idle);
     watched.goes_on("they are gone").await;
     watched.ends().await;

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -30,6 +31,7 @@ use crate::guard::guarded;
 use crate::handshake::{HandshakeError, shake_hands};
 use crate::linger::{Lingering, Wanted};
 use crate::options::ServerOptions;
+use crate::places::{Place, Places};
 use crate::problem::Problem;
 use crate::requests::Requests;
 use crate::tls::LiveTls;
@@ -39,6 +41,8 @@ use crate::unread;
 const MAX_BUFFER: usize = 64 << 10;
 /// How many connections may be told at once that there are too many.
 const MAX_REFUSALS: usize = 64;
+/// How long an idle connection may take to make room.
+const ROOM_WITHIN: Duration = Duration::from_millis(50);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// How often the same warning is given.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -63,6 +67,7 @@ struct Shared {
     header_timeout: Duration,
     requests: Requests,
     room: Arc<Semaphore>,
+    places: Arc<Places>,
     max_connections: usize,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -87,6 +92,7 @@ impl Connections {
             http,
             header_timeout: options.header_timeout,
             room: Arc::new(Semaphore::new(max_connections)),
+            places: Places::new(),
             max_connections,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             tasks: TaskTracker::new(),
@@ -106,7 +112,7 @@ impl Connections {
         let tasks = &self.shared.tasks;
         self.shared.drain.cancel();
         tasks.close();
-        if tokio::time::timeout(deadline, tasks.wait()).await.is_err() {
+        if timeout(deadline, tasks.wait()).await.is_err() {
             tracing::warn!(connections = tasks.len(), "requests took too long to end; their connections are cut");
             self.shared.cut.cancel();
             tasks.wait().await;
@@ -141,7 +147,7 @@ async fn accept(Door { listener, tls }: Door, shared: Arc<Shared>) {
             tracing::info!(failures, "connections are accepted again");
             failures = 0;
         }
-        if let Ok(permit) = shared.room.clone().try_acquire_owned() {
+        if let Some(permit) = room(&shared).await {
             match tls.clone() {
                 None => shared.tasks.spawn(plain(stream, shared.clone(), permit)),
                 Some(tls) => shared.tasks.spawn(encrypted(stream, tls, shared.clone(), permit)),
@@ -164,6 +170,16 @@ async fn accept(Door { listener, tls }: Door, shared: Arc<Shared>) {
     }
 }
 
+/// A place for one more connection, if need be that of one that is idle.
+async fn room(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    let room = || shared.room.clone();
+    match room().try_acquire_owned() {
+        Ok(permit) => Some(permit),
+        Err(_) if shared.places.make_room() => timeout(ROOM_WITHIN, room().acquire_owned()).await.ok()?.ok(),
+        Err(_) => None,
+    }
+}
+
 /// The client was gone again before it was its turn.
 fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -173,22 +189,31 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 async fn plain(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
     let _open = Open::new(&shared.requests.connections);
     let _ = stream.set_nodelay(true);
-    let linger = Wanted::default();
-    converse(Lingering::new(stream, linger.clone()), linger, &shared).await;
+    let (linger, place) = (Wanted::default(), shared.places.take());
+    tokio::select! {
+        biased;
+        () = converse(Lingering::new(stream, linger.clone()), linger, &place, &shared) => {}
+        () = place.needed() => {}
+    }
 }
 
 async fn encrypted(stream: TcpStream, tls: LiveTls, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
     let _open = Open::new(&shared.requests.connections);
     let _ = stream.set_nodelay(true);
     let client = stream.peer_addr();
-    let linger = Wanted::default();
+    let (linger, place) = (Wanted::default(), shared.places.take());
     let agreed = tokio::select! {
         biased;
         agreed = shake_hands(stream, linger.clone(), &tls, shared.header_timeout) => agreed,
         () = shared.drain.cancelled() => return,
+        () = place.needed() => return,
     };
     match agreed {
-        Ok(stream) => converse(stream, linger, &shared).await,
+        Ok(stream) => tokio::select! {
+            biased;
+            () = converse(stream, linger, &place, &shared) => {}
+            () = place.needed() => {}
+        },
         Err(HandshakeError::Gone) => {}
         Err(error) => {
             shared.requests.tls_handshake_failures.inc();
@@ -198,14 +223,16 @@ async fn encrypted(stream: TcpStream, tls: LiveTls, shared: Arc<Shared>, _permit
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, linger: Wanted, shared: &Shared) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, linger: Wanted, place: &Arc<Place>, shared: &Shared) {
     let router = shared.router.clone();
     let wanted = linger.clone();
     let api = shared.api.clone();
+    let place = place.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (mut router, api, wanted) = (router.clone(), api.clone(), wanted.clone());
+        let (mut router, api, wanted, place) = (router.clone(), api.clone(), wanted.clone(), place.clone());
         // In a box that is there for the request alone: hyper keeps room for a future on every connection, also on thousands that are idle.
         Box::pin(async move {
+            let _working = place.work().await;
             // Nearly all requests are this one, and to the router it costs as much as reading the event does.
             let is_event = request.uri().path() == "/event" && request.method() == Method::POST;
             let answer = if is_event && api.cors.is_none() {

@@ -82,6 +82,7 @@ mod media_type;
 mod metrics;
 mod openapi;
 mod options;
+mod places;
 mod problem;
 mod reload;
 mod requests;

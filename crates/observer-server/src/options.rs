@@ -44,7 +44,7 @@ pub struct ServerOptions {
 }
 
 impl Default for ServerOptions {
-    /// Port 3800 on both loopbacks, events of 1 MiB, batches of 16 MiB and 10,000 events, 10 s, 10 s, 10,000 connections, 4,096 requests with
+    /// Port 3800 on both loopbacks, events of 1 MiB, batches of 16 MiB and 10,000 events, 10 s, 10 s, 4,096 connections and requests with
     /// 32 MiB in flight, for everyone who comes to this address, and no pages of other sites.
     fn default() -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Default for ServerOptions {
             max_batch_events: 10_000,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
-            max_connections: 10_000,
+            max_connections: 4_096,
             max_requests_in_flight: 4_096,
             max_bytes_in_flight: 32 << 20,
             access: Access::default(),

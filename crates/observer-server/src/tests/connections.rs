@@ -35,6 +35,27 @@ async fn one_connection_too_many_is_told_so() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_makes_room_for_another_and_a_busy_one_does_not() {
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    let server = serve(ServerOptions { max_connections: 2, ..options() }, pipeline).await;
+    let mut idle = server.client().await;
+    assert_eq!(idle.post(EVENT).await.status, 200);
+    let mut busy = server.client().await;
+    let (start, end) = EVENT.split_at(10);
+    busy.say(format!("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{start}", EVENT.len())).await;
+    let mut newcomer = loop {
+        let mut client = server.client().await;
+        if client.post(EVENT).await.status == 200 {
+            break client;
+        }
+    };
+    idle.ends().await;
+    busy.say(end).await;
+    assert_eq!(busy.answer().await.status, 200);
+    assert_eq!(newcomer.post(EVENT).await.status, 200);
+}
+
+#[tokio::test]
 async fn several_addresses_are_served() {
     let listen = vec!["127.0.0.1:0".into(), "127.0.0.1:0".into()];
     let pipeline = Pipeline::builder().start().await.unwrap();

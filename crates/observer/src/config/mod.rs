@@ -8,7 +8,7 @@
 //! max_body = "1MiB"
 //! max_batch_body = "16MiB"        # compressed as well as after decompression
 //! max_batch_events = 10_000
-//! max_connections = 10_000        # one more is answered with 503
+//! max_connections = 4_096         # one more takes the place of one that is idle, or is answered with 503
 //! max_requests_in_flight = 4_096  # one more is answered with 429
 //! max_bytes_in_flight = "32MiB"   # of the bodies of these together
 //! hosts = ["observer.example.com"]              # names that requests may use beside localhost and addresses; "*" for any

@@ -27,7 +27,7 @@ pub struct ServerConfig {
     pub max_batch_body: u64,
     /// The most events in a batch.
     pub max_batch_events: NonZeroUsize,
-    /// The most connections at once.
+    /// The most connections at once. Beyond, one that is idle makes room.
     pub max_connections: NonZeroUsize,
     /// The most requests at once.
     pub max_requests_in_flight: NonZeroUsize,
@@ -62,7 +62,7 @@ impl Default for ServerConfig {
             max_body: 1 << 20,
             max_batch_body: 16 << 20,
             max_batch_events: const { NonZeroUsize::new(10_000).unwrap() },
-            max_connections: const { NonZeroUsize::new(10_000).unwrap() },
+            max_connections: const { NonZeroUsize::new(4_096).unwrap() },
             max_requests_in_flight: const { NonZeroUsize::new(4_096).unwrap() },
             max_bytes_in_flight: 32 << 20,
             hosts: Vec::new(),
