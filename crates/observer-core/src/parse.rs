@@ -385,11 +385,11 @@ impl<'a> Members<'a> {
     }
 
     fn amount(&self, field: Known) -> Result<Option<f64>, EventError> {
-        Ok(self.number(field, "a number of at least 0")?.map(|(number, _)| number))
+        Ok(self.number(field, "a number of at least 0 and below 1.8e308")?.map(|(number, _)| number))
     }
 
     fn count(&self, field: Known) -> Result<Option<u64>, EventError> {
-        const EXPECTED: &str = "a whole number of at least 0";
+        const EXPECTED: &str = "a whole number of at least 0 and below 2^64";
         /// Where whole numbers and f64 part ways (2^53).
         const EXACT: f64 = 9_007_199_254_740_992.0;
         if let Some(count) = self.get(field).and_then(|value| value.parse().ok()) {

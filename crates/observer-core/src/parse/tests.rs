@@ -103,21 +103,21 @@ fn what_is_no_event_is_invalid() {
         "the field `ok` must be true or false, and this is a string",
         false,
     );
-    refused(with(r#""turns":-1"#), "the field `turns` must be a whole number of at least 0, and this is -1", false);
-    refused(with(r#""turns":1.5"#), "the field `turns` must be a whole number of at least 0, and this is 1.5", false);
+    refused(with(r#""turns":-1"#), "the field `turns` must be a whole number of at least 0 and below 2^64, and this is -1", false);
+    refused(with(r#""turns":1.5"#), "the field `turns` must be a whole number of at least 0 and below 2^64, and this is 1.5", false);
     refused(
         with(r#""turns":"3""#),
-        "the field `turns` must be a whole number of at least 0, and this is a string",
+        "the field `turns` must be a whole number of at least 0 and below 2^64, and this is a string",
         false,
     );
     refused(
         with(r#""duration_ms":-0.1"#),
-        "the field `duration_ms` must be a number of at least 0, and this is -0.1",
+        "the field `duration_ms` must be a number of at least 0 and below 1.8e308, and this is -0.1",
         false,
     );
     refused(
         with(r#""duration_ms":1e999"#),
-        "the field `duration_ms` must be a number of at least 0, and this is 1e999",
+        "the field `duration_ms` must be a number of at least 0 and below 1.8e308, and this is 1e999",
         false,
     );
     for field in ["turns", "duration_ms"] {
