@@ -3,25 +3,14 @@
 //! `wrk` sends unique events of about 300 bytes; rounds of the no-op and of the observer alternate, each against a fresh process on the same machine. Beside
 //! the ratio stands how long the disk under the journal takes for an `fdatasync`, since one group of answers waits for each.
 
-use std::io::{BufRead, BufReader, Write};
+mod load;
+
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-
-const SCRIPT: &str = r#"
-local n = 0
-local thread = 0
-function setup(t) t:set("id", thread); thread = thread + 1 end
-function request()
-  n = n + 1
-  return wrk.format("POST", "/event", { ["Content-Type"] = "application/json" }, string.format(
-    '{"source":"bench","cycle_id":"%s-%d-%d","sig_hash":"03f203cc93b17365","event_kind":"tests_failed","ok":false,' ..
-    '"staffer_id":"gpt-oss:120b","turns":83,"duration_ms":49081.172,"extra":{"repo":"example/repository",' ..
-    '"usage":{"prompt_tokens":3975829,"completion_tokens":1478,"cost_usd":2.99},"patch_tokens":15984}}', wrk.run, id, n))
-end
-"#;
+use self::load::{Run, Server, median, need_wrk, number, wrk};
 
 struct Settings {
     seconds: u64,
@@ -41,120 +30,49 @@ fn main() -> anyhow::Result<()> {
         connections: vec![64, 256],
         durabilities: vec!["fsync".into(), "write".into()],
     };
-    if Command::new("wrk").arg("-v").output().is_err() {
-        bail!("this benchmark needs `wrk`: apt install wrk");
-    }
+    need_wrk()?;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     println!("fdatasync of 4 KiB under the journal: p50 {:.3} ms\n", sync_p50(folder.path())?.as_secs_f64() * 1e3);
-    println!("{:>11} {:>10} {:>12} {:>12} {:>7}", "connections", "durability", "no-op /s", "observer /s", "ratio");
+    println!(
+        "{:>11} {:>10} {:>12} {:>12} {:>7} {:>9} {:>9}",
+        "connections", "durability", "no-op /s", "observer /s", "ratio", "p50, ms", "p99, ms"
+    );
     for connections in &settings.connections {
         for durability in &settings.durabilities {
             let (mut nothing, mut observer) = (Vec::new(), Vec::new());
             for round in 0..settings.rounds {
-                let server = Server::nothing()?;
-                nothing.push(wrk(&server, *connections, &settings, round)?);
-                drop(server);
-                let server = Server::observer(folder.path(), durability, round)?;
-                observer.push(wrk(&server, *connections, &settings, round)?);
+                let load = |server: &Server| wrk(server, *connections, settings.seconds, &round.to_string());
+                nothing.push(load(&Server::of_this_program(&["serve-nothing"])?)?);
+                observer.push(load(&serve_observer(folder.path(), durability, round)?)?);
             }
-            let (nothing, observer) = (median(nothing), median(observer));
-            let ratio = observer / nothing;
-            println!("{connections:>11} {durability:>10} {nothing:>12.0} {observer:>12.0} {ratio:>7.2}");
+            let of = |runs: &[Run], what: fn(&Run) -> f64| median(runs.iter().map(what).collect());
+            let rate = |runs: &[Run]| of(runs, |run| run.requests_per_second);
+            println!(
+                "{connections:>11} {durability:>10} {:>12.0} {:>12.0} {:>7.2} {:>9.3} {:>9.3}",
+                rate(&nothing),
+                rate(&observer),
+                rate(&observer) / rate(&nothing),
+                of(&observer, |run| run.p50.as_secs_f64() * 1e3),
+                of(&observer, |run| run.p99.as_secs_f64() * 1e3),
+            );
         }
     }
     Ok(())
 }
 
-fn number(arguments: &[String], name: &str, default: u64) -> anyhow::Result<u64> {
-    match arguments.iter().position(|argument| argument == name) {
-        None => Ok(default),
-        Some(at) => Ok(arguments.get(at + 1).with_context(|| format!("{name} needs a number"))?.parse()?),
+fn serve_observer(folder: &Path, durability: &str, round: usize) -> anyhow::Result<Server> {
+    let data = folder.join(format!("{durability}-{round}"));
+    if data.exists() {
+        std::fs::remove_dir_all(&data)?;
     }
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
-}
-
-/// A process that listens, and goes when this does.
-struct Server {
-    process: Child,
-    url: String,
-}
-
-impl Server {
-    fn nothing() -> anyhow::Result<Self> {
-        let program = std::env::current_exe()?;
-        Self::start(Command::new(program).arg("serve-nothing").stdout(Stdio::piped()), "http://")
-    }
-
-    fn observer(folder: &Path, durability: &str, round: usize) -> anyhow::Result<Self> {
-        let data = folder.join(format!("{durability}-{round}"));
-        if data.exists() {
-            std::fs::remove_dir_all(&data)?;
-        }
-        let config = folder.join("observer.toml");
-        std::fs::write(
-            &config,
-            format!(
-                "data_dir = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[journal]\ndurability = {durability:?}\n",
-                data.display().to_string()
-            ),
-        )?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
-        command.args(["--log-format", "json", "--config"]).arg(config).stderr(Stdio::piped());
-        Self::start(&mut command, "http://")
-    }
-
-    /// The first output that names an address.
-    fn start(command: &mut Command, prefix: &str) -> anyhow::Result<Self> {
-        let mut process = command.spawn()?;
-        let output: Box<dyn std::io::Read + Send> = match (process.stdout.take(), process.stderr.take()) {
-            (Some(out), _) => Box::new(out),
-            (None, Some(errors)) => Box::new(errors),
-            (None, None) => bail!("the server's output is not piped"),
-        };
-        let mut lines = BufReader::new(output).lines();
-        let url = loop {
-            let line = lines.next().context("the server ended before it listened")??;
-            if let Some(at) = line.find(prefix) {
-                let rest = &line[at..];
-                let end = rest[prefix.len()..]
-                    .find(|next: char| !(next.is_ascii_digit() || next == '.' || next == ':'))
-                    .map_or(rest.len(), |end| end + prefix.len());
-                break rest[..end].to_owned();
-            }
-        };
-        // Keep the pipe from filling up.
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { process, url })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Requests per second. Anything but 200 is an error.
-fn wrk(server: &Server, connections: usize, settings: &Settings, round: usize) -> anyhow::Result<f64> {
-    let mut script = tempfile::NamedTempFile::new()?;
-    let run = format!("{round}-{}", std::process::id());
-    write!(script, "wrk.run = {run:?}\n{SCRIPT}")?;
-    let output = Command::new("wrk")
-        .args(["-t1", &format!("-c{connections}"), &format!("-d{}s", settings.seconds), "-s"])
-        .arg(script.path())
-        .arg(format!("{}/event", server.url))
-        .output()?;
-    let text = String::from_utf8(output.stdout)?;
-    if text.contains("Non-2xx") || text.contains("Socket errors") {
-        bail!("some requests failed:\n{text}");
-    }
-    let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")).context("wrk printed no rate")?;
-    Ok(rate.trim().parse()?)
+    let config = folder.join("observer.toml");
+    let text = format!(
+        "data_dir = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[journal]\ndurability = {durability:?}\n",
+        data.display().to_string()
+    );
+    std::fs::write(&config, text)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
+    Server::start(command.args(["--log-format", "json", "--config"]).arg(config).stderr(Stdio::piped()))
 }
 
 /// A handler that reads the body and does nothing with it.

@@ -103,8 +103,16 @@ fn what_is_no_event_is_invalid() {
         "the field `ok` must be true or false, and this is a string",
         false,
     );
-    refused(with(r#""turns":-1"#), "the field `turns` must be a whole number of at least 0 and below 2^64, and this is -1", false);
-    refused(with(r#""turns":1.5"#), "the field `turns` must be a whole number of at least 0 and below 2^64, and this is 1.5", false);
+    refused(
+        with(r#""turns":-1"#),
+        "the field `turns` must be a whole number of at least 0 and below 2^64, and this is -1",
+        false,
+    );
+    refused(
+        with(r#""turns":1.5"#),
+        "the field `turns` must be a whole number of at least 0 and below 2^64, and this is 1.5",
+        false,
+    );
     refused(
         with(r#""turns":"3""#),
         "the field `turns` must be a whole number of at least 0 and below 2^64, and this is a string",
