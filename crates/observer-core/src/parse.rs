@@ -3,6 +3,8 @@
 //! `serde_json` walks the outermost object; the values of known keys are captured as raw text and then read one by one, the others are
 //! only checked for syntax. Escaped keys are read as bytes, so that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
 
+mod keys;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -11,10 +13,11 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use self::keys::{Key, KeySeed, Known};
 use crate::EventError;
 use crate::event::{Event, Fields, MAX_DEPTH, Span, Text};
 use crate::scan;
@@ -106,89 +109,6 @@ fn trimmed(bytes: Bytes) -> Result<Bytes, EventError> {
         return Err(EventError::TooLong { length: end });
     }
     Ok(if (start, end) == (0, bytes.len()) { bytes } else { bytes.slice(start..end) })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
-    Source,
-    EventKind,
-    Ok,
-    CycleId,
-    SigHash,
-    StafferId,
-    Turns,
-    DurationMs,
-    Extra,
-    Id,
-    Timestamp,
-    Traceparent,
-    Usage,
-}
-
-impl Known {
-    /// In the order of their numbers.
-    const ALL: [Self; 13] = [
-        Self::Source,
-        Self::EventKind,
-        Self::Ok,
-        Self::CycleId,
-        Self::SigHash,
-        Self::StafferId,
-        Self::Turns,
-        Self::DurationMs,
-        Self::Extra,
-        Self::Id,
-        Self::Timestamp,
-        Self::Traceparent,
-        Self::Usage,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::EventKind => "event_kind",
-            Self::Ok => "ok",
-            Self::CycleId => "cycle_id",
-            Self::SigHash => "sig_hash",
-            Self::StafferId => "staffer_id",
-            Self::Turns => "turns",
-            Self::DurationMs => "duration_ms",
-            Self::Extra => "extra",
-            Self::Id => "id",
-            Self::Timestamp => "timestamp",
-            Self::Traceparent => "traceparent",
-            Self::Usage => "usage",
-        }
-    }
-}
-
-enum Key {
-    Known(Known),
-    /// The payload of an envelope.
-    Event,
-    Unknown,
-}
-
-impl Key {
-    fn of(key: &[u8]) -> Self {
-        Self::Known(match key {
-            b"event" => return Self::Event,
-            b"source" => Known::Source,
-            b"event_kind" => Known::EventKind,
-            b"ok" => Known::Ok,
-            b"cycle_id" => Known::CycleId,
-            b"sig_hash" => Known::SigHash,
-            b"staffer_id" => Known::StafferId,
-            b"turns" => Known::Turns,
-            b"duration_ms" => Known::DurationMs,
-            b"extra" => Known::Extra,
-            b"id" => Known::Id,
-            b"timestamp" => Known::Timestamp,
-            b"traceparent" => Known::Traceparent,
-            b"usage" => Known::Usage,
-            _ => return Self::Unknown,
-        })
-    }
 }
 
 fn kind_of(json: &str) -> &'static str {
@@ -451,34 +371,6 @@ impl<'de> Visitor<'de> for &mut Members<'de> {
             self.add(key, start..start + text.len());
         }
         Ok(())
-    }
-}
-
-struct KeySeed;
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        // As its text: where serde_json makes bytes of a string, it lets control characters pass.
-        let text = <&RawValue>::deserialize(deserializer)?.get();
-        if text.contains('\\') {
-            serde_json::Deserializer::from_str(text).deserialize_bytes(self).map_err(D::Error::custom)
-        } else {
-            Ok(Key::of(&text.as_bytes()[1..text.len() - 1]))
-        }
-    }
-}
-
-impl Visitor<'_> for KeySeed {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
-        Ok(Key::of(key))
     }
 }
 
