@@ -121,6 +121,12 @@ impl Options {
         &self.dir
     }
 
+    /// Who does the writing, for those who keep to the same.
+    #[must_use]
+    pub fn written_by(&self) -> Runner {
+        self.runner
+    }
+
     /// The file system, for those who keep something beside the journal.
     #[must_use]
     pub fn fs(&self) -> Arc<dyn FileSystem> {

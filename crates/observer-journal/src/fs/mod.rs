@@ -1,6 +1,6 @@
 //! The one door to files: a small trait with two homes, the disk and memory.
 //!
-//! Whatever the journal does to files goes through [`FileSystem`], so that a test can put a faulty one in between and fail, tear or
+//! Whatever the journal does to files goes through [`FileSystem`], so that a test can take a [`Faulty`] one and fail, tear or
 //! forget any single operation.
 
 use std::any::Any;
@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod disk;
+mod faulty;
 mod memory;
 
 pub use disk::Disk;
+pub use faulty::{Fault, Faulty};
 pub use memory::Memory;
 
 /// Folders and names.
