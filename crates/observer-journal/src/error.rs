@@ -14,6 +14,12 @@ pub enum OpenError {
         /// Where the journal is.
         dir: PathBuf,
     },
+    /// There is none, and none was to be begun.
+    #[error("there is no journal at {}", .dir.display())]
+    Missing {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
     /// The files can't be reached.
     #[error("can't {action} {}", .path.display())]
     Io {

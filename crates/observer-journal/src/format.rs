@@ -22,7 +22,7 @@ pub(crate) const HEADER: usize = 44;
 pub(crate) const BLOCKS: u64 = 2 * HEADER as u64;
 pub(crate) const BLOCK_HEADER: usize = 32;
 const RECORD_HEADER: usize = 32;
-const KEY: usize = 28;
+pub(crate) const KEY: usize = 28;
 pub(crate) const TRAILER: usize = 32;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"OBSVLOG1";

@@ -28,6 +28,7 @@ mod error;
 mod format;
 pub mod fs;
 mod journal;
+mod layout;
 mod log;
 mod options;
 mod positions;
@@ -36,6 +37,7 @@ mod record;
 mod recovery;
 mod segment;
 mod shared;
+mod stopped;
 #[cfg(test)]
 mod testing;
 mod writer;
@@ -49,3 +51,6 @@ pub use reader::{Chunk, GapReason, Reader};
 pub use record::{Append, Commit, Key, Record};
 pub use recovery::Recovery;
 pub use shared::Hold;
+pub use stopped::{
+    Action, Damage, DamageKind, Inspection, ReaderPosition, Repair, SegmentState, SegmentSummary, Stopped,
+};

@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use bytes::{Buf, Bytes};
 
 use crate::fs::{FileSystem, OpenMode};
+use crate::layout::set_aside;
 
 const MAGIC: [u8; 8] = *b"OBSVPOS1";
-const FILE: &str = "positions";
+pub(crate) const FILE: &str = "positions";
 const TEMPORARY: &str = "positions.new";
 const RESERVE: &str = "positions.reserve";
 const RESERVE_SIZE: usize = 64 * 1024;
@@ -42,6 +43,18 @@ pub(crate) struct Positions {
     /// Each epoch and the first sequence number that is counted in it, oldest first.
     pub(crate) epochs: Vec<(u64, u64)>,
     pub(crate) readers: BTreeMap<String, Stored>,
+}
+
+/// What is where the file should be.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Missing,
+    /// Not what was written.
+    Corrupt {
+        /// In bytes.
+        size: u64,
+    },
+    Good(Positions),
 }
 
 /// What was found where the file should be.
@@ -77,22 +90,29 @@ impl Positions {
         Some(bound.map_or(seq, |bound| seq.min(bound)))
     }
 
-    pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> io::Result<Loaded> {
-        let path = dir.join(FILE);
-        let file = match fs.open(&path, OpenMode::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Missing),
+    /// What is there, and nothing is changed.
+    pub(crate) fn look(fs: &dyn FileSystem, dir: &Path) -> io::Result<Found> {
+        let file = match fs.open(&dir.join(FILE), OpenMode::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
             file => file?,
         };
-        let mut bytes = vec![0; usize::try_from(file.size()?).map_err(io::Error::other)?];
+        let size = file.size()?;
+        let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
         let count = file.read_at(&mut bytes, 0)?;
         bytes.truncate(count);
-        if let Some(positions) = Self::decode(bytes.into()) {
-            return Ok(Loaded::Good(positions));
-        }
-        let moved_to = dir.join(format!("{FILE}.corrupt"));
-        fs.rename(&path, &moved_to)?;
-        fs.sync_dir(dir)?;
-        Ok(Loaded::Corrupt { moved_to })
+        Ok(Self::decode(bytes.into()).map_or(Found::Corrupt { size }, Found::Good))
+    }
+
+    pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> io::Result<Loaded> {
+        Ok(match Self::look(fs, dir)? {
+            Found::Missing => Loaded::Missing,
+            Found::Good(positions) => Loaded::Good(positions),
+            Found::Corrupt { .. } => {
+                let aside = set_aside(fs, dir, FILE)?;
+                fs.sync_dir(dir)?;
+                Loaded::Corrupt { moved_to: dir.join(aside) }
+            }
+        })
     }
 
     /// Replace the file. The reserve is given up for it when the disk is full.

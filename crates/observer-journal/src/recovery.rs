@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::OpenError;
-use crate::format::FooterBuilder;
-use crate::fs::{File, FileSystem, OpenMode};
+use crate::format::{BLOCKS, FooterBuilder};
+use crate::fs::{FileSystem, OpenMode};
+use crate::layout::{Layout, Unreadable, set_aside};
 use crate::log::{Active, Log};
 use crate::options::Options;
 use crate::positions::{Loaded, Positions, keep_reserve};
-use crate::segment::{Segment, SegmentName, scan};
+use crate::segment::{Segment, scan, written_after};
 use crate::shared::{Places, Shared};
 
 /// What was found when a journal was opened.
@@ -38,8 +40,9 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     let (fs, dir) = (options.fs.clone(), options.dir.clone());
     let mut recovery = Recovery::default();
 
-    let names = segment_names(&*fs, &options)?;
-    let mut segments = read_headers(&*fs, &options, names, &mut recovery)?;
+    let layout = Layout::read(&*fs, &dir)?;
+    tidy(&*fs, &dir, &layout, &mut recovery)?;
+    let mut segments = layout.segments;
     let loaded = Positions::load(&*fs, &dir).map_err(OpenError::io("read the positions in", &dir))?;
     let mut positions = match loaded {
         Loaded::Good(positions) => positions,
@@ -69,50 +72,23 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     Ok((shared, log, recovery))
 }
 
-/// The segments by name, each with its last generation alone.
-fn segment_names(fs: &dyn FileSystem, options: &Options) -> Result<Vec<SegmentName>, OpenError> {
-    let dir = &options.dir;
-    let listed = fs.list(dir).map_err(OpenError::io("list", dir))?;
-    let mut names: Vec<_> = listed.iter().filter_map(|name| SegmentName::parse(name)).collect();
-    names.sort_unstable();
-    let (mut kept, mut given_up) = (Vec::<SegmentName>::new(), Vec::new());
-    for name in names {
-        match kept.last_mut() {
-            Some(last) if last.first_seq == name.first_seq => given_up.push(std::mem::replace(last, name)),
-            _ => kept.push(name),
-        }
-    }
-    for name in given_up {
+/// Away with what was given up and with what was only begun; what has no header any more gets another name.
+fn tidy(fs: &dyn FileSystem, dir: &Path, layout: &Layout, recovery: &mut Recovery) -> Result<(), OpenError> {
+    for name in &layout.given_up {
         fs.remove(&name.path(dir)).map_err(OpenError::io("remove", name.path(dir)))?;
     }
-    Ok(kept)
-}
-
-fn read_headers(
-    fs: &dyn FileSystem,
-    options: &Options,
-    names: Vec<SegmentName>,
-    recovery: &mut Recovery,
-) -> Result<VecDeque<Segment>, OpenError> {
-    let mut segments = VecDeque::new();
-    for name in names {
-        let path = name.path(&options.dir);
-        if let Some(segment) = Segment::read(fs, &options.dir, name).map_err(OpenError::io("read", &path))? {
-            segments.push_back(segment);
-            continue;
-        }
+    for Unreadable { name, size } in &layout.unreadable {
+        let path = name.path(dir);
         // Begun, and cut off before its header was durable: nothing was ever acknowledged in it.
-        let size = fs.open(&path, OpenMode::Read).and_then(|file| file.size()).map_err(OpenError::io("read", &path))?;
-        if size <= crate::format::BLOCKS {
+        if *size <= BLOCKS {
             fs.remove(&path).map_err(OpenError::io("remove", &path))?;
             continue;
         }
-        let aside = format!("{name}.corrupt");
+        let aside = set_aside(fs, dir, &name.to_string()).map_err(OpenError::io("rename", &path))?;
         tracing::error!(segment = %name, renamed_to = aside, "both headers of a segment are corrupt; its records can't be read");
-        fs.rename(&path, &options.dir.join(&aside)).map_err(OpenError::io("rename", &path))?;
         recovery.set_aside.push(aside);
     }
-    Ok(segments)
+    Ok(())
 }
 
 /// Find the last record, cut what was torn behind it, and make durable what is served from now on.
@@ -146,6 +122,10 @@ fn recover_last(
         if last.size > end {
             file.truncate(end)?;
         }
+        // The next bad sector may hit the other one.
+        if !last.has_both_headers(&*file)? {
+            file.write_at(&last.header.encode(), 0)?;
+        }
         file.sync()?;
         fs.sync_dir(&options.dir)
     })();
@@ -172,22 +152,6 @@ fn recover_last(
         unsynced: false,
     });
     Ok((head, active))
-}
-
-/// How many bytes stand behind `end`, but for the zeros that are written ahead of blocks.
-fn written_after(file: &dyn File, end: u64) -> io::Result<u64> {
-    let mut chunk = vec![0; 256 * 1024];
-    let (mut at, mut last) = (end, end);
-    loop {
-        let count = file.read_at(&mut chunk, at)?;
-        if let Some(written) = chunk[..count].iter().rposition(|byte| *byte != 0) {
-            last = at + written as u64 + 1;
-        }
-        if count < chunk.len() {
-            return Ok(last - end);
-        }
-        at += count as u64;
-    }
 }
 
 fn settle_epoch(

@@ -62,12 +62,18 @@ impl Segment {
         Ok(header.map(|header| Self { name, header, size }))
     }
 
+    pub(crate) fn has_both_headers(&self, file: &dyn File) -> io::Result<bool> {
+        let mut start = [0; BLOCKS as usize];
+        Ok(file.read_at(&mut start, 0)? == start.len() && start == *self.header.encode())
+    }
+
     /// The last sequence number, where the segment was sealed.
     pub(crate) fn sealed_last(&self, file: &dyn File) -> io::Result<Option<u64>> {
         Ok(self.trailer(file)?.map(|(trailer, _)| trailer.first_seq + trailer.count - 1))
     }
 
-    fn trailer(&self, file: &dyn File) -> io::Result<Option<(Trailer, u64)>> {
+    /// The trailer of a sealed segment, and where its footer begins.
+    pub(crate) fn trailer(&self, file: &dyn File) -> io::Result<Option<(Trailer, u64)>> {
         let Some(at) = file.size()?.checked_sub(TRAILER as u64) else { return Ok(None) };
         let mut bytes = [0; TRAILER];
         if file.read_at(&mut bytes, at)? < TRAILER {
@@ -98,6 +104,10 @@ impl Segment {
 
 /// A good block that a scan came to.
 pub(crate) struct ScannedBlock {
+    /// Where it begins in the file.
+    pub(crate) offset: u64,
+    /// Where it ends.
+    pub(crate) end: u64,
     pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
     pub(crate) keys: Vec<(u64, Key)>,
@@ -114,8 +124,9 @@ pub(crate) fn scan(segment: &Segment, file: Arc<dyn File>, mut found: impl FnMut
             Step::Block { header, records } if header.first_seq > last_seq && header.epoch == segment.header.epoch => {
                 last_seq = header.last_seq();
                 end = cursor.offset();
+                let offset = end - header.size();
                 let keys = (header.first_seq..).zip(records.iter().map(crate::Record::key)).collect();
-                found(ScannedBlock { first_seq: header.first_seq, last_seq, keys });
+                found(ScannedBlock { offset, end, first_seq: header.first_seq, last_seq, keys });
             }
             Step::Block { .. } => {}
             Step::Bad => {
@@ -125,6 +136,22 @@ pub(crate) fn scan(segment: &Segment, file: Arc<dyn File>, mut found: impl FnMut
             }
             Step::End => return Ok(end),
         }
+    }
+}
+
+/// How many bytes stand behind `end`, but for the zeros that are written ahead of blocks.
+pub(crate) fn written_after(file: &dyn File, end: u64) -> io::Result<u64> {
+    let mut chunk = vec![0; 256 * 1024];
+    let (mut at, mut last) = (end, end);
+    loop {
+        let count = file.read_at(&mut chunk, at)?;
+        if let Some(written) = chunk[..count].iter().rposition(|byte| *byte != 0) {
+            last = at + written as u64 + 1;
+        }
+        if count < chunk.len() {
+            return Ok(last - end);
+        }
+        at += count as u64;
     }
 }
 

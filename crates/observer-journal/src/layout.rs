@@ -1,0 +1,76 @@
+//! The files of a journal, by their names and headers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+
+use crate::error::OpenError;
+use crate::fs::{FileSystem, OpenMode};
+use crate::segment::{Segment, SegmentName};
+
+/// What segments there are. Nothing is changed by looking.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    /// Those with a header, oldest first.
+    pub(crate) segments: VecDeque<Segment>,
+    /// Those without one, oldest first.
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// A later generation took the place of these.
+    pub(crate) given_up: Vec<SegmentName>,
+}
+
+/// A file that is a segment by its name alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unreadable {
+    pub(crate) name: SegmentName,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
+impl Layout {
+    pub(crate) fn read(fs: &dyn FileSystem, dir: &Path) -> Result<Self, OpenError> {
+        let listed = fs.list(dir).map_err(OpenError::io("list", dir))?;
+        let mut names: Vec<_> = listed.iter().filter_map(|name| SegmentName::parse(name)).collect();
+        names.sort_unstable();
+        let mut layout = Self::default();
+        let mut names = names.into_iter().peekable();
+        while let Some(name) = names.next() {
+            if names.peek().is_some_and(|next| next.first_seq == name.first_seq) {
+                layout.given_up.push(name);
+                continue;
+            }
+            let path = name.path(dir);
+            match Segment::read(fs, dir, name).map_err(OpenError::io("read", &path))? {
+                Some(segment) => layout.segments.push_back(segment),
+                None => {
+                    let size = fs.open(&path, OpenMode::Read).and_then(|file| file.size());
+                    layout.unreadable.push(Unreadable { name, size: size.map_err(OpenError::io("read", &path))? });
+                }
+            }
+        }
+        Ok(layout)
+    }
+
+    /// The first record of the segment after `segments[at]`, with a header or without.
+    pub(crate) fn next_after(&self, at: usize) -> Option<u64> {
+        let name = self.segments[at].name;
+        let readable = self.segments.get(at + 1).map(|next| next.name);
+        let unreadable = self.unreadable.iter().map(|file| file.name).find(|other| *other > name);
+        readable.into_iter().chain(unreadable).min().map(|next| next.first_seq)
+    }
+}
+
+/// Give a file a name that says what it is, and that no other file has. Gives the name.
+pub(crate) fn set_aside(fs: &dyn FileSystem, dir: &Path, name: &str) -> io::Result<String> {
+    let aside = free_name(fs, dir, &format!("{name}.corrupt"))?;
+    fs.rename(&dir.join(name), &dir.join(&aside))?;
+    Ok(aside)
+}
+
+/// `name`, or where that is taken the first free one of `name.2`, `name.3`, …
+pub(crate) fn free_name(fs: &dyn FileSystem, dir: &Path, name: &str) -> io::Result<String> {
+    let listed = fs.list(dir)?;
+    let numbered = (2..).map(|number: u32| format!("{name}.{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    Ok(names.find(|name| !listed.contains(name)).expect("there are more numbers than files"))
+}

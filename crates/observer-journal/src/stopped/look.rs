@@ -1,0 +1,128 @@
+//! Reads one segment to its end.
+
+use std::io;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+
+use super::{Damage, DamageKind, SegmentState, SegmentSummary};
+use crate::format::{BLOCKS, FooterBuilder, HEADER, KEY, TRAILER};
+use crate::fs::File;
+use crate::segment::{Segment, scan, written_after};
+
+/// A segment that was read to its end.
+pub(super) struct Look {
+    pub(super) summary: SegmentSummary,
+    pub(super) damage: Vec<Damage>,
+    /// Where the last good block ends.
+    pub(super) end: u64,
+    /// How many records there should be stands at the end of the file.
+    pub(super) has_trailer: bool,
+    /// What should stand behind the last block, where every record can be read.
+    pub(super) footer: Option<Vec<u8>>,
+}
+
+impl Look {
+    /// `next` is the first record of the segment after it.
+    pub(super) fn at(segment: &Segment, next: Option<u64>, file: Arc<dyn File>) -> io::Result<Self> {
+        let size = file.size()?;
+        let mut noted = Notes { segment, damage: Vec::new() };
+        noted.headers(&*file)?;
+
+        // After a failed sync the next segment may begin before this one ends.
+        let limit = next.map_or(u64::MAX, |next| next - 1);
+        let (mut head, mut good_until, mut records) = (segment.name.first_seq - 1, BLOCKS, 0);
+        let mut keys = FooterBuilder::default();
+        let end = scan(segment, file.clone(), |block| {
+            let first_seq = block.first_seq.min(limit.saturating_add(1));
+            if first_seq > head + 1 {
+                noted.lost(good_until..block.offset, head + 1..=first_seq - 1);
+            }
+            let last_seq = block.last_seq.min(limit);
+            records += (last_seq + 1).saturating_sub(block.first_seq);
+            head = head.max(last_seq);
+            good_until = block.end;
+            block.keys.iter().for_each(|(_, key)| keys.push(key));
+        })?;
+        let whole = records > 0 && records == keys.count() as u64 && records == head + 1 - segment.name.first_seq;
+        let footer = keys.finish(segment.salt(), segment.name.first_seq);
+
+        let mut state = SegmentState::Open;
+        let mut last_seq = next.map_or(head, |next| next - 1);
+        let trailer = segment.trailer(&*file)?;
+        let has_trailer = trailer.is_some();
+        if let Some((trailer, at)) = trailer {
+            last_seq = (trailer.first_seq + trailer.count - 1).min(limit);
+            if head < last_seq {
+                noted.lost(end..at, head + 1..=last_seq);
+            }
+            let found = read(&*file, at, size - TRAILER as u64)?;
+            if trailer.decode_footer(segment.salt(), &found).is_some() {
+                state = SegmentState::Sealed;
+            } else {
+                noted.found(DamageKind::Footer, at..size);
+            }
+        } else if head < last_seq {
+            noted.lost(end..size, head + 1..=last_seq);
+        } else {
+            let after = end..end + written_after(&*file, end)?;
+            let is_footer = || Ok::<_, io::Error>(next.is_some() || is_footer(&*file, end, &footer)?);
+            if !after.is_empty() {
+                let kind = if is_footer()? { DamageKind::Footer } else { DamageKind::Tail };
+                noted.found(kind, after);
+            }
+        }
+        let summary = SegmentSummary {
+            file: segment.name.to_string(),
+            first_seq: segment.name.first_seq,
+            last_seq,
+            records,
+            bytes: size,
+            state,
+        };
+        let footer = (whole && head == last_seq).then_some(footer);
+        Ok(Self { summary, damage: noted.damage, end, has_trailer, footer })
+    }
+}
+
+/// Whether what stands at `end` begins or ends as the footer that belongs there.
+fn is_footer(file: &dyn File, end: u64, footer: &[u8]) -> io::Result<bool> {
+    let found = read(file, end, end + footer.len() as u64)?;
+    Ok(found.starts_with(&footer[..KEY.min(footer.len())]) || found.ends_with(&footer[footer.len() - TRAILER..]))
+}
+
+fn read(file: &dyn File, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).map_err(io::Error::other)?];
+    let count = file.read_at(&mut bytes, from)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
+/// What is wrong with a segment, so far.
+struct Notes<'a> {
+    segment: &'a Segment,
+    damage: Vec<Damage>,
+}
+
+impl Notes<'_> {
+    fn headers(&mut self, file: &dyn File) -> io::Result<()> {
+        let (wanted, found) = (self.segment.header.encode(), read(file, 0, BLOCKS)?);
+        for (at, wanted) in (0..).step_by(HEADER).zip(wanted.chunks_exact(HEADER)) {
+            let copy = &found[found.len().min(at)..found.len().min(at + HEADER)];
+            if copy != wanted {
+                self.found(DamageKind::HeaderCopy, at as u64..(at + copy.len()) as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the file ends before the bytes would begin, there are none.
+    fn lost(&mut self, bytes: Range<u64>, records: RangeInclusive<u64>) {
+        let bytes = bytes.start.min(bytes.end)..bytes.end;
+        let file = self.segment.name.to_string();
+        self.damage.push(Damage { kind: DamageKind::Blocks, file, bytes, records: Some(records) });
+    }
+
+    fn found(&mut self, kind: DamageKind, bytes: Range<u64>) {
+        self.damage.push(Damage { kind, file: self.segment.name.to_string(), bytes, records: None });
+    }
+}

@@ -1,0 +1,138 @@
+use std::path::Path;
+
+use super::{DamageKind, SegmentState, Stopped};
+use crate::fs::{FileSystem, Memory, OpenMode};
+use crate::testing::{fill, open, options};
+use crate::{Chunk, Journal, OpenError};
+
+fn names(fs: &Memory) -> Vec<String> {
+    let mut names = fs.list(Path::new("j")).unwrap();
+    names.retain(|name| name.ends_with(".log"));
+    names.sort();
+    names
+}
+
+fn write(fs: &Memory, name: &str, bytes: &[u8], offset: u64) {
+    fs.open(&Path::new("j").join(name), OpenMode::Write).unwrap().write_at(bytes, offset).unwrap();
+}
+
+/// A closed journal of 200 records in several segments.
+fn journal() -> Memory {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()).segment_size(4096));
+    fill(&journal, 1..=200);
+    journal.set_position("archive", 150, "".into());
+    memory
+}
+
+fn stopped(memory: &Memory) -> Stopped {
+    Stopped::open(options(memory.clone())).unwrap()
+}
+
+#[test]
+fn a_sound_journal_is_shown_as_it_is() {
+    let memory = journal();
+    let found = stopped(&memory).inspect().unwrap();
+    assert_eq!((found.oldest, found.head, found.records, &found.damage[..]), (1, 200, 200, &[][..]));
+    let seen: Vec<_> =
+        found.segments.iter().map(|segment| (segment.first_seq, segment.last_seq, segment.state)).collect();
+    assert_eq!(
+        seen,
+        [
+            (1, 54, SegmentState::Sealed),
+            (55, 108, SegmentState::Sealed),
+            (109, 161, SegmentState::Sealed),
+            (162, 200, SegmentState::Open)
+        ]
+    );
+    assert_eq!(
+        found.readers.iter().map(|reader| (&reader.name[..], reader.seq)).collect::<Vec<_>>(),
+        [("archive", 150)]
+    );
+}
+
+#[test]
+fn what_is_damaged_is_told_in_words() {
+    let memory = journal();
+    let files = names(&memory);
+    write(&memory, &files[0], b"?", 88 + 73 + 40);
+    write(&memory, &files[0], b"?", 3);
+    memory.remove(&Path::new("j").join(&files[1])).unwrap();
+    write(&memory, &files[2], &[0; 88], 0);
+    write(&memory, &files[3], b"half a block", 88 + 39 * 75);
+    memory.remove(Path::new("j/positions")).unwrap();
+    let found = stopped(&memory).inspect().unwrap();
+    let told: Vec<_> = found.damage.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "00000000000000000001-0.log: bytes 0 to 43: one of two headers is corrupt; nothing is lost",
+            "00000000000000000001-0.log: bytes 161 to 233: record 2 can't be read",
+            "00000000000000000055-0.log: the file is missing; records 55 to 108 can't be read",
+            "00000000000000000109-0.log: bytes 0 to 5578: both headers are corrupt; records 109 to 161 can't be read",
+            "00000000000000000162-0.log: bytes 3013 to 3024: the end is no whole record: a write that was cut off, or the last records corrupt",
+            "positions: the file is missing; where the sinks stand is lost",
+        ]
+    );
+}
+
+#[test]
+fn a_broken_footer_is_written_anew_and_the_old_one_kept() {
+    let memory = journal();
+    let name = &names(&memory)[1];
+    let size = memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+    write(&memory, name, b"????", size - 40);
+    let stopped = stopped(&memory);
+    assert_eq!(stopped.inspect().unwrap().damage[0].kind, DamageKind::Footer);
+    let repair = stopped.repair().unwrap();
+    let action = &repair.actions[0];
+    assert_eq!((&action.file, action.done, action.bytes.end), (name, "the list of keys written anew", size));
+    assert!(
+        names(&memory).len() == 4 && memory.list(Path::new("j")).unwrap().contains(action.kept_in.as_ref().unwrap())
+    );
+    let found = stopped.inspect().unwrap();
+    assert_eq!((found.damage.len(), found.segments[1].state), (0, SegmentState::Sealed));
+}
+
+#[test]
+fn a_repair_removes_nothing_that_retention_would() {
+    let memory = journal();
+    let long_after = options(memory.clone()).clock(std::sync::Arc::new(|| u64::MAX / 2));
+    let stopped = Stopped::open(long_after.clone()).unwrap();
+    assert_eq!(stopped.repair().unwrap().actions, []);
+    assert_eq!(stopped.inspect().unwrap().oldest, 1);
+    drop(stopped);
+    // Which this clock and no holder would do.
+    drop(Journal::open(long_after).unwrap());
+    assert_eq!(self::stopped(&memory).inspect().unwrap().oldest, 162);
+}
+
+#[test]
+fn a_journal_that_is_open_or_not_there_is_refused() {
+    let memory = journal();
+    let (journal, _) = open(options(memory.clone()));
+    assert!(matches!(Stopped::open(options(memory.clone())), Err(OpenError::InUse { .. })));
+    drop(journal);
+    assert!(matches!(Stopped::open(options(Memory::default())), Err(OpenError::Missing { .. })));
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = crate::Options::new(dir.path().join("nowhere"));
+    assert!(matches!(Stopped::open(nowhere), Err(OpenError::Missing { .. })));
+    let empty = Stopped::open(crate::Options::new(dir.path()));
+    assert!(matches!(empty, Err(OpenError::Missing { .. })));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "not even a lock is left there");
+}
+
+#[test]
+fn reading_goes_past_what_is_damaged() {
+    let memory = journal();
+    write(&memory, &names(&memory)[0], b"?", 88 + 73 + 40);
+    let mut reader = stopped(&memory).reader(0).unwrap();
+    let mut seen = 0;
+    while let Some(chunk) = reader.read().unwrap() {
+        match chunk {
+            Chunk::Records { records, .. } => seen += records.len(),
+            Chunk::Gap { first_seq, last_seq, .. } => assert_eq!((first_seq, last_seq), (2, 2)),
+        }
+    }
+    assert_eq!(seen, 199);
+}
