@@ -1,3 +1,5 @@
+mod corruption;
+
 use std::path::Path;
 
 use crate::fs::{Disk, FileSystem, Memory, OpenMode};
