@@ -3,6 +3,7 @@
 
 mod cli;
 mod hostile;
+mod journal;
 mod kill;
 mod messages;
 mod readme;

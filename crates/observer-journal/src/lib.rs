@@ -6,6 +6,8 @@
 //! - **On disk**: a folder of segments (see the format in `format.rs`), one small file of positions, and a lock. On memory: the same, by [`fs::Memory`].
 //! - **After a crash** the last segment is read through: a block that was half written is cut and reported, and what is left is made durable
 //!   before it is served. Nobody has to delete anything by hand.
+//! - **What was changed or is missing** is told with its exact range, and all else is served. [`Stopped`] looks at the files of a journal that isn't
+//!   open without changing them, and mends what opening leaves alone: broken headers and footers. What it cuts or replaces it keeps.
 //! - **A failed sync** ends the use of that file, since what the page cache says can't be trusted after it. Appends are refused until a fresh segment works.
 //! - **Space**: at most [`Options::max_size`] bytes. The oldest segments make room, unless a [`Hold::Required`] reader isn't done with them.
 //!

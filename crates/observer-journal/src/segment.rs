@@ -24,7 +24,7 @@ impl SegmentName {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (first_seq, generation) = name.strip_suffix(".log")?.split_once('-')?;
         let parsed = Self { first_seq: first_seq.parse().ok()?, generation: generation.parse().ok()? };
-        (parsed.to_string() == name).then_some(parsed)
+        (parsed.to_string() == name && parsed.first_seq > 0).then_some(parsed)
     }
 
     pub(crate) fn path(self, dir: &Path) -> PathBuf {
@@ -170,6 +170,7 @@ mod tests {
             "00000000000000000042-1.log.corrupt",
             "positions",
             "+0000000000000000042-1.log",
+            "00000000000000000000-0.log",
         ] {
             assert_eq!(SegmentName::parse(other), None, "{other}");
         }

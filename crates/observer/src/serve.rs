@@ -138,7 +138,7 @@ pub(crate) fn spec(built: BuiltSink) -> SinkSpec {
     SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings)
 }
 
-fn journal(config: &Config) -> JournalOptions {
+pub(crate) fn journal(config: &Config) -> JournalOptions {
     let journal = &config.journal;
     JournalOptions::new(&journal.path)
         .durability(journal.durability)

@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::emit::EmitArgs;
+use super::journal::JournalArgs;
 use super::token::{TOKEN_EXAMPLES, TokenArgs};
 use crate::Config;
 use crate::config::address;
@@ -24,7 +25,7 @@ Examples:
 
 Exit codes:
   0  all went well
-  1  it failed: a sink's check, an event that was refused, an error while serving
+  1  it failed: a sink's check, an event that was refused, a corrupt journal, an error while serving
   2  the command line or the configuration is wrong, or there is no observer to send to";
 
 const CHECK_EXAMPLES: &str = "\
@@ -111,6 +112,8 @@ pub(super) enum Command {
     Check,
     /// Send events to an observer: one from flags, or NDJSON from files or standard input
     Emit(Box<EmitArgs>),
+    /// Look at, mend or export the journal of an observer that doesn't run
+    Journal(JournalArgs),
     /// Make a token, and print what to write into the configuration to let it in
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod emit;
+mod journal;
 mod signal;
 mod token;
 
@@ -86,6 +87,7 @@ fn dispatch(
             Ok(report.exit_code())
         }
         Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
+        Command::Journal(arguments) => journal::run(&arguments, &load()?),
         Command::Token(arguments) => {
             print(&token::made(&arguments)?)?;
             Ok(ExitCode::SUCCESS)

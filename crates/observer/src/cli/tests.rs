@@ -25,6 +25,7 @@ fn help_has_examples_and_exit_codes() {
       serve        Take in events and deliver them to the sinks; what happens without a command
       check        Read the configuration, then ask each sink whether it can be reached
       emit         Send events to an observer: one from flags, or NDJSON from files or standard input
+      journal      Look at, mend or export the journal of an observer that doesn't run
       token        Make a token, and print what to write into the configuration to let it in
       completions  Print a script that completes commands in a shell
       help         Print this message or the help of the given subcommand(s)
@@ -49,7 +50,7 @@ fn help_has_examples_and_exit_codes() {
 
     Exit codes:
       0  all went well
-      1  it failed: a sink's check, an event that was refused, an error while serving
+      1  it failed: a sink's check, an event that was refused, a corrupt journal, an error while serving
       2  the command line or the configuration is wrong, or there is no observer to send to
     ");
     assert_snapshot!(help("serve"), @r#"
@@ -156,6 +157,28 @@ fn help_has_examples_and_exit_codes() {
       1  some were refused
       2  wrong usage, an unreadable file, or no observer to send to
     "#);
+    assert_snapshot!(help("journal"), @"
+    Look at, mend or export the journal of an observer that doesn't run
+
+    Usage: observer journal [OPTIONS] <COMMAND>
+
+    Commands:
+      verify  Read all of it, and tell what is there, what can't be read, and where each sink stands
+      repair  Mend what can be mended, and keep what is cut or replaced
+      export  Write its events as NDJSON, each in its envelope, as `observer emit` takes them
+      help    Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --config <PATH>        The configuration file; without one ./observer.toml if it is there,
+                                 else the defaults [env: OBSERVER_CONFIG]
+          --log-format <FORMAT>  How the log looks: `text` or `json` [env: OBSERVER_LOG_FORMAT]
+                                 [default: text]
+          --log <LEVEL>          How much is logged: a level, or levels by target such as
+                                 `info,observer_pipeline=debug` [env: OBSERVER_LOG] [default: info]
+    ");
     assert_snapshot!(help("completions"), @r#"
     Print a script that completes commands in a shell
 

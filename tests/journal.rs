@@ -1,0 +1,187 @@
+//! The journal of an observer that was stopped, looked at, mended and exported.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{DEFAULTS, OBSERVER, Observer, archive, event_of, real_runs};
+
+fn observer(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(OBSERVER).args(arguments).current_dir(dir).stdin(Stdio::null()).output().unwrap()
+}
+
+fn out(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn errors(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// An observer that had 40 events, one in each block, and was stopped.
+async fn stopped() -> (tempfile::TempDir, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    for run in real_runs().into_iter().take(40) {
+        assert_eq!(observer.post(run).await.status, 200);
+    }
+    observer.caught_up().await;
+    assert!(observer.terminate().0.success());
+    let archive = archive(dir.path());
+    assert_eq!(archive.len(), 40);
+    (dir, archive)
+}
+
+fn segment(dir: &Path) -> PathBuf {
+    dir.join("observer-data/journal/00000000000000000001-0.log")
+}
+
+/// Change a byte in the middle of this event.
+fn corrupt(dir: &Path, envelope: &str) {
+    let mut bytes = std::fs::read(segment(dir)).unwrap();
+    let event = event_of(envelope).as_bytes();
+    let at = bytes.windows(event.len()).position(|window| window == event).unwrap();
+    bytes[at + event.len() / 2] ^= 1;
+    std::fs::write(segment(dir), bytes).unwrap();
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(dir.join("observer-data/journal")).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn an_export_is_what_the_archive_has_and_another_observer_takes_it_with_its_ids() {
+    let (dir, archive) = stopped().await;
+    let output = observer(dir.path(), &["journal", "export"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert_eq!(out(&output).lines().collect::<Vec<_>>(), archive);
+    assert_eq!(errors(&output), "40 events\n");
+
+    let output = observer(dir.path(), &["journal", "export", "--from", "5", "--to", "7", "--output", "part.ndjson"]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", errors(&output));
+    let part = dir.path().join("part.ndjson");
+    assert_eq!(std::fs::read_to_string(&part).unwrap().lines().collect::<Vec<_>>(), archive[4..7]);
+
+    let other = tempfile::tempdir().unwrap();
+    let second = Observer::start(other.path(), DEFAULTS);
+    let all = dir.path().join("all.ndjson");
+    for (file, arguments) in [(&part, &["--from", "5", "--to", "7"][..]), (&all, &[])] {
+        let path = file.to_str().unwrap();
+        let export = [&["journal", "export", "--output", path], arguments].concat();
+        assert!(observer(dir.path(), &export).status.success());
+        let output = observer(other.path(), &["emit", "--url", &second.url, path]);
+        assert!(output.status.success(), "{}", errors(&output));
+    }
+    second.caught_up().await;
+    let identity = |line: &String| {
+        let envelope: Value = serde_json::from_str(line).unwrap();
+        (envelope["id"].as_str().unwrap().to_owned(), event_of(line).to_owned())
+    };
+    let (mut had, mut has): (Vec<_>, Vec<_>) =
+        (archive.iter().map(identity).collect(), second.archive().iter().map(identity).collect());
+    // The part came first, and was a duplicate then.
+    had[..7].rotate_left(4);
+    has.truncate(40);
+    assert_eq!(has[..3], had[..3]);
+    had.sort();
+    has.sort();
+    assert_eq!(has, had);
+}
+
+#[tokio::test]
+async fn what_is_corrupt_is_told_with_its_place_and_all_else_is_exported() {
+    let (dir, archive) = stopped().await;
+    let output = observer(dir.path(), &["journal", "verify"]);
+    assert!(output.status.success(), "{}{}", out(&output), errors(&output));
+    assert!(out(&output).contains("\nrecords  1 to 40 (40 can be read, "), "{}", out(&output));
+    assert!(out(&output).ends_with("\neverything can be read\n"), "{}", out(&output));
+
+    corrupt(dir.path(), &archive[9]);
+    let before = files(dir.path());
+    let output = observer(dir.path(), &["journal", "verify"]);
+    assert_eq!(output.status.code(), Some(1), "{}", out(&output));
+    assert!(
+        out(&output).contains("\n1 problem, 1 record lost:\n  00000000000000000001-0.log: bytes "),
+        "{}",
+        out(&output)
+    );
+    assert!(out(&output).contains(": record 10 can't be read\n"), "{}", out(&output));
+
+    let output = observer(dir.path(), &["journal", "verify", "--json"]);
+    let found: Value = serde_json::from_str(out(&output)).unwrap();
+    assert_eq!((&found["head"], &found["records"], &found["lost"]), (&40.into(), &39.into(), &1.into()));
+    assert_eq!(found["sinks"][0], serde_json::json!({ "name": "archive", "position": 40, "pending": 0 }));
+    let damage = &found["damage"][0];
+    assert_eq!(damage["records"], serde_json::json!({ "first_seq": 10, "last_seq": 10 }));
+    assert_eq!(damage["bytes"]["length"], 32 + 32 + event_of(&archive[9]).len());
+
+    let output = observer(dir.path(), &["journal", "export"]);
+    assert_eq!(output.status.code(), Some(1));
+    let wanted: Vec<_> = archive.iter().enumerate().filter(|(at, _)| *at != 9).map(|(_, line)| line).collect();
+    assert_eq!(out(&output).lines().collect::<Vec<_>>(), wanted);
+    assert!(errors(&output).starts_with("39 events\nskipped what can't be read:\n  "), "{}", errors(&output));
+    let output = observer(dir.path(), &["journal", "export", "--from", "11"]);
+    assert!(output.status.success(), "what is asked for is all there: {}", errors(&output));
+    assert_eq!(files(dir.path()), before, "none of that changes anything");
+
+    let output = observer(dir.path(), &["journal", "repair"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).contains("there was nothing to mend\n\n1 record lost for good:\n"), "{}", out(&output));
+}
+
+#[tokio::test]
+async fn a_torn_end_is_mended_and_kept() {
+    let (dir, archive) = stopped().await;
+    let mut bytes = std::fs::read(segment(dir.path())).unwrap();
+    // Zeros may stand behind the last block.
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    bytes.truncate(end);
+    bytes.extend(b"half a block");
+    std::fs::write(segment(dir.path()), bytes).unwrap();
+    assert_eq!(observer(dir.path(), &["journal", "verify"]).status.code(), Some(1));
+
+    let output = observer(dir.path(), &["journal", "repair", "--json"]);
+    assert!(output.status.success(), "{}{}", out(&output), errors(&output));
+    let report: Value = serde_json::from_str(out(&output)).unwrap();
+    let action = &report["actions"][0];
+    assert_eq!(
+        (&action["done"], &action["bytes"]["length"]),
+        (&"cut off behind the last whole record".into(), &12.into())
+    );
+    let kept = dir.path().join(action["kept_in"].as_str().unwrap());
+    assert_eq!(std::fs::read(kept).unwrap(), b"half a block");
+
+    assert!(observer(dir.path(), &["journal", "verify"]).status.success());
+    let again = Observer::start(dir.path(), DEFAULTS);
+    assert_eq!(again.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await.status, 200);
+    again.caught_up().await;
+    assert_eq!(again.archive()[..40], archive);
+    assert_eq!(again.archive().len(), 41);
+}
+
+#[tokio::test]
+async fn a_journal_that_is_in_use_or_not_there_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Observer::start(dir.path(), DEFAULTS);
+    for command in ["verify", "repair", "export"] {
+        let output = observer(dir.path(), &["journal", command]);
+        assert_eq!(output.status.code(), Some(2));
+        let told =
+            "observer: the journal at observer-data/journal is in use by another process; stop the observer first\n";
+        assert_eq!(errors(&output), told);
+    }
+    assert_eq!(running.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await.status, 200);
+
+    let empty = tempfile::tempdir().unwrap();
+    for command in ["verify", "repair", "export"] {
+        let output = observer(empty.path(), &["journal", command]);
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(errors(&output), "observer: there is no journal at observer-data/journal\n");
+    }
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
+    let output = observer(empty.path(), &["journal", "export", "--from", "3", "--to", "2"]);
+    assert_eq!(output.status.code(), Some(2));
+}
