@@ -82,6 +82,30 @@ impl Cursor {
         }
     }
 
+    /// Show every place that may be a block by its length, until one is what was looked for.
+    pub(crate) fn find(&mut self, mut is_it: impl FnMut(&Bytes) -> bool) -> io::Result<()> {
+        loop {
+            let window = self.view(CHUNK)?;
+            let Some(at) = window.windows(BLOCK_MAGIC.len()).position(|bytes| bytes == BLOCK_MAGIC) else {
+                if window.len() < CHUNK {
+                    return Ok(());
+                }
+                self.offset += (window.len() + 1 - BLOCK_MAGIC.len()) as u64;
+                continue;
+            };
+            self.offset += at as u64;
+            let header = BlockHeader::decode(&self.view(BLOCK_HEADER)?);
+            let size = self.file.size()?;
+            if let Some(header) = header.filter(|header| self.offset + header.size() <= size) {
+                let block = self.view(usize::try_from(header.size()).map_err(io::Error::other)?)?;
+                if is_it(&block) {
+                    return Ok(());
+                }
+            }
+            self.offset += 1;
+        }
+    }
+
     fn pass(&mut self, step: &Step) {
         if let Step::Block { header, .. } = step {
             self.offset += header.size();

@@ -107,7 +107,7 @@ pub(crate) struct BlockHeader {
     pub(crate) count: u32,
     /// Of the records, in bytes.
     pub(crate) length: u32,
-    crc: u32,
+    pub(crate) crc: u32,
 }
 
 impl BlockHeader {

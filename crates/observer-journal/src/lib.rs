@@ -8,6 +8,7 @@
 //!   before it is served. Nobody has to delete anything by hand.
 //! - **What was changed or is missing** is told with its exact range, and all else is served. [`Stopped`] looks at the files of a journal that isn't
 //!   open without changing them, and mends what opening leaves alone: broken headers and footers. What it cuts or replaces it keeps.
+//!   Even a segment whose first sector is gone is read: its header follows from its blocks.
 //! - **A failed sync** ends the use of that file, since what the page cache says can't be trusted after it. Appends are refused until a fresh segment works.
 //! - **Space**: at most [`Options::max_size`] bytes. The oldest segments make room, unless a [`Hold::Required`] reader isn't done with them.
 //!
@@ -37,6 +38,7 @@ mod positions;
 mod reader;
 mod record;
 mod recovery;
+mod rescue;
 mod segment;
 mod shared;
 mod stopped;

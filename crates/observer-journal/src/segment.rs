@@ -9,6 +9,7 @@ use crate::Key;
 use crate::cursor::{Cursor, Step};
 use crate::format::{BLOCKS, Salt, SegmentHeader, TRAILER, Trailer};
 use crate::fs::{File, FileSystem, OpenMode};
+use crate::rescue;
 
 /// The name of a segment: its first sequence number, and which attempt it is to begin there.
 ///
@@ -52,13 +53,17 @@ impl Segment {
         self.header.salt.into()
     }
 
-    /// Read the head of a file. `Ok(None)` where it is not one.
+    /// Read the head of a file, or find out what it was. `Ok(None)` where there is no whole block either.
     pub(crate) fn read(fs: &dyn FileSystem, dir: &Path, name: SegmentName) -> io::Result<Option<Self>> {
         let file = fs.open(&name.path(dir), OpenMode::Read)?;
         let mut start = [0; BLOCKS as usize];
         let count = file.read_at(&mut start, 0)?;
-        let header = SegmentHeader::decode(&start[..count]).filter(|header| header.first_seq == name.first_seq);
         let size = file.size()?;
+        let found = SegmentHeader::decode(&start[..count]).filter(|header| header.first_seq == name.first_seq);
+        let header = match found {
+            Some(header) => Some(header),
+            None => rescue::header(file, name.first_seq)?,
+        };
         Ok(header.map(|header| Self { name, header, size }))
     }
 

@@ -20,9 +20,9 @@ pub struct Damage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DamageKind {
-    /// One of the two headers of a segment. Nothing is lost.
+    /// One of the two headers of a segment. Nothing is lost: it follows from the other one, or from the records.
     HeaderCopy,
-    /// Both headers of a segment, so that none of its records can be read.
+    /// Both headers of a segment, and there is no whole block that they would follow from.
     Header,
     /// Blocks of records.
     Blocks,
@@ -68,9 +68,9 @@ impl Damage {
             None => "no record".to_owned(),
         };
         match self.kind {
-            DamageKind::HeaderCopy => "one of two headers is corrupt; nothing is lost".to_owned(),
+            DamageKind::HeaderCopy => "a header is corrupt; nothing is lost".to_owned(),
             DamageKind::Header if self.records.is_none() => "no header; what it held is not known".to_owned(),
-            DamageKind::Header => format!("both headers are corrupt; {lost} can't be read"),
+            DamageKind::Header => format!("no header and no whole block; {lost} can't be read"),
             DamageKind::Blocks if self.bytes.is_empty() => format!("the file is cut short; {lost} can't be read"),
             DamageKind::Blocks => format!("{lost} can't be read"),
             DamageKind::Footer => "the list of keys is corrupt; nothing is lost".to_owned(),

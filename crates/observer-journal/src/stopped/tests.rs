@@ -58,7 +58,7 @@ fn what_is_damaged_is_told_in_words() {
     write(&memory, &files[0], b"?", 88 + 73 + 40);
     write(&memory, &files[0], b"?", 3);
     memory.remove(&Path::new("j").join(&files[1])).unwrap();
-    write(&memory, &files[2], &[0; 88], 0);
+    memory.open(&Path::new("j").join(&files[2]), OpenMode::Write).unwrap().truncate(30).unwrap();
     write(&memory, &files[3], b"half a block", 88 + 39 * 75);
     memory.remove(Path::new("j/positions")).unwrap();
     let found = stopped(&memory).inspect().unwrap();
@@ -66,10 +66,10 @@ fn what_is_damaged_is_told_in_words() {
     assert_eq!(
         told,
         [
-            "00000000000000000001-0.log: bytes 0 to 43: one of two headers is corrupt; nothing is lost",
+            "00000000000000000001-0.log: bytes 0 to 43: a header is corrupt; nothing is lost",
             "00000000000000000001-0.log: bytes 161 to 233: record 2 can't be read",
             "00000000000000000055-0.log: the file is missing; records 55 to 108 can't be read",
-            "00000000000000000109-0.log: bytes 0 to 5578: both headers are corrupt; records 109 to 161 can't be read",
+            "00000000000000000109-0.log: bytes 0 to 29: no header and no whole block; records 109 to 161 can't be read",
             "00000000000000000162-0.log: bytes 3013 to 3024: the end is no whole record: a write that was cut off, or the last records corrupt",
             "positions: the file is missing; where the sinks stand is lost",
         ]

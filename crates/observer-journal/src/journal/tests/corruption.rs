@@ -185,8 +185,7 @@ impl Harm {
         match self {
             Self::Flip { at, .. } => bytes.contains(&at),
             Self::Truncate(size) => size < bytes.end,
-            // Both headers stand in the first sector, and without a header there is no salt.
-            Self::Zero(at) => at == 0 || (at < bytes.end && bytes.start < at + SECTOR),
+            Self::Zero(at) => at < bytes.end && bytes.start < at + SECTOR,
             Self::Append(_) => false,
             Self::Remove => true,
         }

@@ -69,7 +69,7 @@ fn what_is_wrong_is_listed_and_what_a_repair_did_too() {
     hooks    12        58
 
     3 problems, 1 record lost:
-      00000000000000000001-0.log: bytes 0 to 43: one of two headers is corrupt; nothing is lost
+      00000000000000000001-0.log: bytes 0 to 43: a header is corrupt; nothing is lost
       00000000000000000001-0.log: bytes 234 to 306: record 3 can't be read
       00000000000000000055-0.log: bytes 1256 to 1259: the end is no whole record: a write that was cut off, or the last records corrupt
     `observer journal repair` mends what can be mended; what is lost stays lost
