@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use observer_core::{Envelope, Timestamp};
+use observer_journal::Clock;
 use observer_journal::fs::{File, FileSystem, OpenMode};
 use serde::Serialize;
 
@@ -26,11 +27,11 @@ pub(crate) struct DeadLetter {
     pub(crate) attempts: u32,
 }
 
-#[derive(Debug)]
 pub(crate) struct DeadLetters {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     max_bytes: u64,
+    clock: Clock,
     files: Option<Files>,
     /// The last event that was put aside: after a rewind the same ones come again.
     last_seq: u64,
@@ -46,15 +47,16 @@ struct Files {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(fs: Arc<dyn FileSystem>, dir: PathBuf) -> Self {
-        Self { fs, dir, max_bytes: MAX_BYTES, files: None, last_seq: 0 }
+    pub(crate) fn new(fs: Arc<dyn FileSystem>, dir: PathBuf, clock: Clock) -> Self {
+        Self { fs, dir, max_bytes: MAX_BYTES, clock, files: None, last_seq: 0 }
     }
 
     /// Put events aside. They are durable after the next [`sync`](Self::sync).
     pub(crate) fn put(&mut self, letters: &[DeadLetter]) -> io::Result<()> {
+        let now = crate::ingest::timestamp((self.clock)());
         let mut lines = Vec::new();
         for letter in letters.iter().filter(|letter| letter.envelope.seq > self.last_seq) {
-            write_line(&mut lines, letter);
+            write_line(&mut lines, letter, now);
         }
         if lines.is_empty() {
             return Ok(());
@@ -148,14 +150,14 @@ impl DeadLetters {
     }
 }
 
-fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter) {
+fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter, now: Timestamp) {
     #[derive(Serialize)]
     struct Head<'a> {
         reason: &'a str,
         attempts: u32,
         dead_at: String,
     }
-    let head = Head { reason: &letter.reason, attempts: letter.attempts, dead_at: Timestamp::now().to_string() };
+    let head = Head { reason: &letter.reason, attempts: letter.attempts, dead_at: now.to_string() };
     serde_json::to_writer(&mut *lines, &head).expect("plain strings and numbers, into memory");
     // In place of the closing brace: the envelope, with the producer's own bytes.
     lines.pop();
@@ -193,7 +195,7 @@ mod tests {
     #[test]
     fn letters_are_lines_with_reason_attempts_and_envelope() {
         let memory = Memory::default();
-        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into());
+        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
         letters.put(&[letter(1), letter(2)]).unwrap();
         letters.put(&[letter(2), letter(3)]).unwrap();
         letters.sync().unwrap();
@@ -212,7 +214,7 @@ mod tests {
     #[test]
     fn the_oldest_letters_make_room() {
         let memory = Memory::default();
-        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into());
+        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
         letters.max_bytes = 8 * 1024;
         (1..=200).for_each(|seq| letters.put(&[letter(seq)]).unwrap());
         let lines = lines(&memory);

@@ -40,6 +40,7 @@
 
 mod account;
 mod backoff;
+mod blocking;
 mod commits;
 mod dead_letters;
 mod feed;
