@@ -44,12 +44,15 @@ mod blocking;
 mod commits;
 mod dead_letters;
 mod feed;
+mod head;
 pub mod identity;
 mod ingest;
 mod keys;
 mod pipeline;
 mod require;
 mod settle;
+#[cfg(test)]
+mod simulation;
 mod spec;
 mod status;
 mod tail;

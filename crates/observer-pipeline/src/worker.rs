@@ -15,10 +15,11 @@ use crate::backoff::Backoff;
 use crate::blocking::Blocking;
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::feed::{Feed, Item};
+use crate::head::Head;
 use crate::spec::Limits;
 use crate::status::{Mishap, Progress, SinkState};
 use crate::tail::Tail;
-use crate::trouble::{Wake, committed, reached};
+use crate::trouble::{Wake, reached};
 
 /// Positions are committed this often.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -74,7 +75,7 @@ pub(crate) struct Worker {
     blocking: Blocking,
     journal: Arc<Journal>,
     tail: Arc<Tail>,
-    pub(crate) head: watch::Receiver<u64>,
+    pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
     dead: Arc<Mutex<DeadLetters>>,
     pub(crate) progress: Arc<Progress>,
@@ -214,7 +215,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 // First of all what is there, since a drain delivers it.
-                () = committed(&mut self.head, next) => {}
+                () = self.head.reaches(next) => {}
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep_until(due), if unflushed => self.flush().await?,
             }
