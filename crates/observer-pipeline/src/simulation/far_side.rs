@@ -164,6 +164,10 @@ impl EventSink for FarSide {
     }
 
     async fn flush(&self) -> Result<(), SinkError> {
+        if self.kind == Kind::Archive {
+            // Long enough that positions are stored meanwhile.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
         if self.disk.is_off() {
             return std::future::pending().await;
         }
