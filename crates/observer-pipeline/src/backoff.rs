@@ -23,7 +23,8 @@ impl Backoff {
     pub(crate) fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
         let bound = self.bound();
         self.tries = self.tries.saturating_add(1);
-        let jittered = bound.mul_f64(self.random.f64());
+        // Timers are no finer than that, and where they round up is not the same in every runtime.
+        let jittered = Duration::from_millis(bound.mul_f64(self.random.f64()).as_millis() as u64);
         jittered.max(retry_after.unwrap_or_default())
     }
 

@@ -3,12 +3,13 @@
 //! One folder a sink, with numbered files of JSON Lines: `{"reason":…,"attempts":…,"dead_at":…,"envelope":{…}}`. When they grow past their limit
 //! the oldest file goes, and how many letters were in it is logged.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use observer_core::{Envelope, Timestamp};
+use observer_journal::Clock;
 use observer_journal::fs::{File, FileSystem, OpenMode};
 use serde::Serialize;
 
@@ -26,14 +27,17 @@ pub(crate) struct DeadLetter {
     pub(crate) attempts: u32,
 }
 
-#[derive(Debug)]
 pub(crate) struct DeadLetters {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     max_bytes: u64,
+    clock: Clock,
     files: Option<Files>,
-    /// The last event that was put aside: after a rewind the same ones come again.
-    last_seq: u64,
+    /// The events that were put aside since the last sync: after a rewind the same ones come again. They are in no order, since one that
+    /// is named in a receipt is put aside at once, and one that stood alone when its neighbours were tried.
+    put: BTreeSet<u64>,
+    /// Some of them are gone, and have to come again.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -46,15 +50,16 @@ struct Files {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(fs: Arc<dyn FileSystem>, dir: PathBuf) -> Self {
-        Self { fs, dir, max_bytes: MAX_BYTES, files: None, last_seq: 0 }
+    pub(crate) fn new(fs: Arc<dyn FileSystem>, dir: PathBuf, clock: Clock) -> Self {
+        Self { fs, dir, max_bytes: MAX_BYTES, clock, files: None, put: BTreeSet::new(), lost: false }
     }
 
     /// Put events aside. They are durable after the next [`sync`](Self::sync).
     pub(crate) fn put(&mut self, letters: &[DeadLetter]) -> io::Result<()> {
+        let now = crate::ingest::timestamp((self.clock)());
         let mut lines = Vec::new();
-        for letter in letters.iter().filter(|letter| letter.envelope.seq > self.last_seq) {
-            write_line(&mut lines, letter);
+        for letter in letters.iter().filter(|letter| !self.put.contains(&letter.envelope.seq)) {
+            write_line(&mut lines, letter, now);
         }
         if lines.is_empty() {
             return Ok(());
@@ -68,17 +73,30 @@ impl DeadLetters {
         }
         *size += lines.len() as u64;
         files.unsynced = true;
-        self.last_seq = letters.iter().map(|letter| letter.envelope.seq).max().unwrap_or(0).max(self.last_seq);
+        self.put.extend(letters.iter().map(|letter| letter.envelope.seq));
         Ok(())
     }
 
-    /// Make durable what was put aside.
+    /// Make durable what was put aside since this worked last.
+    ///
+    /// # Errors
+    /// When some of that may be gone. All of it has to be put aside again.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
+        let synced = self.sync_active();
+        if std::mem::take(&mut self.lost) {
+            return synced.and(Err(io::Error::other("some were lost when a file was full and could not be synced")));
+        }
+        self.put.clear();
+        synced
+    }
+
+    fn sync_active(&mut self) -> io::Result<()> {
         let Some(files) = self.files.as_mut().filter(|files| files.unsynced) else { return Ok(()) };
         if let Err(error) = files.active.sync() {
             // What the page cache says can't be trusted now: the letters are written again, to another file.
             self.files = None;
-            self.last_seq = 0;
+            self.put.clear();
+            self.lost = true;
             return Err(error);
         }
         files.unsynced = false;
@@ -124,7 +142,7 @@ impl DeadLetters {
         let file_limit = self.max_bytes / FILES;
         let (number, size) = *self.open()?.sizes.back().expect("open() leaves a file to write to");
         if size > 0 && size + wanted > file_limit {
-            self.sync()?;
+            self.sync_active()?;
             let active = self.create(number + 1)?;
             let files = self.open()?;
             files.active = active;
@@ -148,14 +166,14 @@ impl DeadLetters {
     }
 }
 
-fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter) {
+fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter, now: Timestamp) {
     #[derive(Serialize)]
     struct Head<'a> {
         reason: &'a str,
         attempts: u32,
         dead_at: String,
     }
-    let head = Head { reason: &letter.reason, attempts: letter.attempts, dead_at: Timestamp::now().to_string() };
+    let head = Head { reason: &letter.reason, attempts: letter.attempts, dead_at: now.to_string() };
     serde_json::to_writer(&mut *lines, &head).expect("plain strings and numbers, into memory");
     // In place of the closing brace: the envelope, with the producer's own bytes.
     lines.pop();
@@ -167,7 +185,7 @@ fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter) {
 #[cfg(test)]
 mod tests {
     use observer_core::{Event, Uuid};
-    use observer_journal::fs::Memory;
+    use observer_journal::fs::{Fault, Faulty, Memory};
 
     use super::*;
 
@@ -193,7 +211,7 @@ mod tests {
     #[test]
     fn letters_are_lines_with_reason_attempts_and_envelope() {
         let memory = Memory::default();
-        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into());
+        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
         letters.put(&[letter(1), letter(2)]).unwrap();
         letters.put(&[letter(2), letter(3)]).unwrap();
         letters.sync().unwrap();
@@ -210,9 +228,39 @@ mod tests {
     }
 
     #[test]
+    fn letters_may_be_put_aside_out_of_order() {
+        let memory = Memory::default();
+        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
+        letters.put(&[letter(3)]).unwrap();
+        letters.put(&[letter(1), letter(3)]).unwrap();
+        let lines = lines(&memory);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].contains("\"seq\":1,"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn letters_that_were_lost_while_room_was_made_are_told_at_the_next_sync() {
+        let disk = Faulty::new(1);
+        let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        letters.max_bytes = FILES * 300;
+        letters.put(&[letter(1)]).unwrap();
+        disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+        assert!(letters.put(&[letter(2)]).is_err(), "the file is full, and its sync fails");
+        letters.put(&[letter(2)]).unwrap();
+        assert!(letters.sync().is_err(), "the first one may be gone");
+        letters.put(&[letter(1), letter(2)]).unwrap();
+        letters.sync().unwrap();
+        disk.cut_power();
+        disk.restart();
+        let durable: Vec<u8> = disk.files().into_values().flatten().collect();
+        let durable = String::from_utf8_lossy(&durable);
+        assert!(durable.contains("\"seq\":1,") && durable.contains("\"seq\":2,"), "{durable}");
+    }
+
+    #[test]
     fn the_oldest_letters_make_room() {
         let memory = Memory::default();
-        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into());
+        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
         letters.max_bytes = 8 * 1024;
         (1..=200).for_each(|seq| letters.put(&[letter(seq)]).unwrap());
         let lines = lines(&memory);

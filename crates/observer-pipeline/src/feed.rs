@@ -6,6 +6,7 @@ use std::sync::Arc;
 use observer_core::Envelope;
 use observer_journal::{Chunk, GapReason, Journal, Reader};
 
+use crate::blocking::Blocking;
 use crate::ingest::envelope;
 use crate::tail::{Look, Tail};
 
@@ -36,6 +37,7 @@ impl Item {
 }
 
 pub(crate) struct Feed {
+    blocking: Blocking,
     journal: Arc<Journal>,
     tail: Arc<Tail>,
     /// The sequence number after the last one in `ready`.
@@ -45,8 +47,8 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(journal: Arc<Journal>, tail: Arc<Tail>, after: u64) -> Self {
-        Self { journal, tail, next: after + 1, ready: VecDeque::new(), reader: None }
+    pub(crate) fn new(blocking: Blocking, journal: Arc<Journal>, tail: Arc<Tail>, after: u64) -> Self {
+        Self { blocking, journal, tail, next: after + 1, ready: VecDeque::new(), reader: None }
     }
 
     /// Look at the next item; `None` at the head. Nothing is lost when this is dropped half-way.
@@ -79,7 +81,7 @@ impl Feed {
         }
         let reader = self.reader.take().filter(|reader| reader.next_seq() == self.next);
         let reader = reader.unwrap_or_else(|| self.journal.reader(self.next - 1));
-        let (reader, items) = tokio::task::spawn_blocking(move || read_ahead(reader)).await??;
+        let (reader, items) = self.blocking.run(move || read_ahead(reader)).await??;
         self.reader = Some(reader);
         self.add(items);
         Ok(())

@@ -354,7 +354,11 @@ impl Counters {
 
 /// An event as it was committed.
 pub(crate) fn envelope(seq: u64, record: Record) -> Envelope {
-    let micros = i64::try_from(record.received_at).unwrap_or(i64::MAX);
-    let received_at = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX);
+    let received_at = timestamp(record.received_at);
     Envelope { id: Uuid::from_bytes(record.id), seq, received_at, event: Event::from_parsed(record.payload) }
+}
+
+/// A moment by the journal's clock.
+pub(crate) fn timestamp(micros: u64) -> Timestamp {
+    Timestamp::from_microsecond(i64::try_from(micros).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX)
 }

@@ -40,15 +40,19 @@
 
 mod account;
 mod backoff;
+mod blocking;
 mod commits;
 mod dead_letters;
 mod feed;
+mod head;
 pub mod identity;
 mod ingest;
 mod keys;
 mod pipeline;
 mod require;
 mod settle;
+#[cfg(test)]
+mod simulation;
 mod spec;
 mod status;
 mod tail;

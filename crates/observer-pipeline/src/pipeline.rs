@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::account::Place;
+use crate::blocking::Blocking;
 use crate::dead_letters::DeadLetters;
 use crate::ingest::{Ack, Ingest, IngestError, IngestOptions, Shared};
 use crate::spec::SinkSpec;
@@ -35,6 +36,7 @@ pub struct Pipeline {
 }
 
 struct Inner {
+    blocking: Blocking,
     journal: Arc<Journal>,
     options: Options,
     tail: Arc<Tail>,
@@ -148,9 +150,11 @@ impl PipelineBuilder {
             let ingest = Ingest::open(journal.clone(), shared, ingest, clock).map_err(StartError::Keys)?;
             Ok::<_, StartError>((journal, recovery, tail, ingest))
         };
-        let opened = tokio::task::spawn_blocking(open).await;
+        let blocking = Blocking::new(options.written_by());
+        let opened = blocking.run(open).await;
         let (journal, recovery, tail, ingest) = opened.expect("opening a journal doesn't panic")?;
         let inner = Arc::new(Inner {
+            blocking,
             journal,
             options,
             tail,
@@ -168,7 +172,7 @@ impl PipelineBuilder {
                 return Err(error.into());
             }
         }
-        *pipeline.inner.maintenance() = Some(tokio::spawn(maintain(pipeline.inner.journal.clone())));
+        *pipeline.inner.maintenance() = Some(tokio::spawn(maintain(blocking, pipeline.inner.journal.clone())));
         Ok(pipeline)
     }
 }
@@ -239,11 +243,12 @@ impl Pipeline {
         let start = if earliest { inner.journal.oldest() - 1 } else { inner.journal.head() };
         let progress = Arc::new(Progress::new(stored.unwrap_or(Place::start(start))));
         let served = inner.served().get(&spec.name).copied().unwrap_or(0);
-        let dead = DeadLetters::new(inner.options.fs(), self.dead_letters_dir(&spec.name));
+        let dead = DeadLetters::new(inner.options.fs(), self.dead_letters_dir(&spec.name), inner.options.time());
         let (phase, phases) = watch::channel(Phase::Running);
         let worker = Worker::new(
             Setup {
                 limits: spec.limits(),
+                blocking: inner.blocking,
                 name: spec.name.clone(),
                 sink: spec.sink,
                 filter: spec.settings.filter,
@@ -343,7 +348,7 @@ impl Pipeline {
             let _ = maintenance.await;
         }
         let journal = inner.journal.clone();
-        let maintained = tokio::task::spawn_blocking(move || journal.maintain()).await;
+        let maintained = inner.blocking.run(move || journal.maintain()).await;
         if let Ok(Err(error)) = maintained {
             tracing::error!(
                 error = observer_core::report(&error),
@@ -435,14 +440,14 @@ async fn end(workers: Vec<(String, Running)>, deadline: Instant) {
 }
 
 /// Store positions and give space back, once a second, for as long as the pipeline runs.
-async fn maintain(journal: Arc<Journal>) {
+async fn maintain(blocking: Blocking, journal: Arc<Journal>) {
     let mut failing = false;
     let mut ticks = tokio::time::interval(MAINTAIN_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let journal = journal.clone();
-        let Ok(maintained) = tokio::task::spawn_blocking(move || journal.maintain()).await else { return };
+        let Ok(maintained) = blocking.run(move || journal.maintain()).await else { return };
         match maintained {
             Err(error) if !failing => {
                 failing = true;

@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use observer_core::{Envelope, Timestamp};
-use tokio::sync::watch;
+
+use crate::head::Head;
 
 /// How many bytes of events are kept.
 const MAX_BYTES: usize = 8 << 20;
 /// What an event costs beside its own bytes. Where a filter or a sink asks for its fields, they come on top, with about twice as much.
 const OVERHEAD: usize = 160;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tail {
     recent: Mutex<Recent>,
-    head: watch::Sender<u64>,
+    head: Arc<Head>,
 }
 
 /// What is there of the events from some place on.
@@ -35,21 +36,15 @@ struct Recent {
     bytes: usize,
 }
 
-impl Default for Tail {
-    fn default() -> Self {
-        Self { recent: Mutex::default(), head: watch::Sender::new(0) }
-    }
-}
-
 impl Tail {
     /// Events up to here were committed before this was there.
     pub(crate) fn begin_after(&self, head: u64) {
-        self.head.send_replace(head);
+        self.head.set(head);
     }
 
     /// The last committed event, as it changes.
-    pub(crate) fn head(&self) -> watch::Receiver<u64> {
-        self.head.subscribe()
+    pub(crate) fn head(&self) -> Arc<Head> {
+        self.head.clone()
     }
 
     /// Events that were committed after all others here, in order.
@@ -66,13 +61,13 @@ impl Tail {
             recent.bytes -= size(&oldest);
         }
         drop(recent);
-        self.head.send_replace(seq);
+        self.head.set(seq);
     }
 
     /// Up to `max` events from `seq` on.
     pub(crate) fn from(&self, seq: u64, max: usize) -> Look {
         let recent = self.recent();
-        let first = recent.events.front().map_or(*self.head.borrow() + 1, |oldest| oldest.seq);
+        let first = recent.events.front().map_or(self.head.get() + 1, |oldest| oldest.seq);
         let Some(at) = seq.checked_sub(first) else { return Look::Gone };
         match usize::try_from(at) {
             Ok(at) if at < recent.events.len() => Look::Found(recent.events.range(at..).take(max).cloned().collect()),
@@ -113,7 +108,7 @@ mod tests {
             let event = Event::parse(raw.clone()).unwrap();
             tail.extend(vec![Arc::new(Envelope { id: Uuid::nil(), seq, received_at: Timestamp::UNIX_EPOCH, event })]);
         }
-        assert_eq!(*tail.head().borrow(), 29);
+        assert_eq!(tail.head().get(), 29);
         assert!(matches!(tail.from(5, 1), Look::Gone));
         assert!(matches!(tail.from(30, 1), Look::NotYet));
         let Look::Found(last) = tail.from(28, 10) else { panic!("these are the last ones") };

@@ -55,7 +55,7 @@ impl Worker {
         loop {
             let pause = self.checks.interval();
             let first_look = Duration::from_secs(1).min(pause);
-            let seen = *self.head.borrow();
+            let seen = self.head.get();
             tokio::select! {
                 biased;
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
@@ -64,7 +64,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
-                () = committed(&mut self.head, seen + 1), if wake == Wake::OnMore => {}
+                () = self.head.reaches(seen + 1), if wake == Wake::OnMore => {}
                 () = sleep(pause - first_look) => {}
             }
             let sink = self.sink.clone();
@@ -119,11 +119,4 @@ impl Worker {
 /// Until the worker has to end that urgently, or its pipeline is gone.
 pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     let _ = phase.wait_for(|phase| *phase >= wanted).await;
-}
-
-/// Until the event of this sequence number is committed.
-pub(crate) async fn committed(head: &mut watch::Receiver<u64>, seq: u64) {
-    if head.wait_for(|head| *head >= seq).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

@@ -1,6 +1,7 @@
 //! One sink's worker: reads, filters, gathers batches, has them delivered, flushes and commits.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::account::{Account, Place};
 use crate::backoff::Backoff;
+use crate::blocking::Blocking;
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::feed::{Feed, Item};
+use crate::head::Head;
 use crate::spec::Limits;
 use crate::status::{Mishap, Progress, SinkState};
 use crate::tail::Tail;
-use crate::trouble::{Wake, committed, reached};
+use crate::trouble::{Wake, reached};
 
 /// Positions are committed this often.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +52,7 @@ pub(crate) struct Setup {
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) filter: Filter,
     pub(crate) limits: Limits,
+    pub(crate) blocking: Blocking,
     pub(crate) journal: Arc<Journal>,
     pub(crate) tail: Arc<Tail>,
     pub(crate) dead: Arc<Mutex<DeadLetters>>,
@@ -68,9 +72,10 @@ pub(crate) struct Worker {
     /// `None` for a sink that gets everything.
     filter: Option<Filter>,
     pub(crate) limits: Limits,
+    blocking: Blocking,
     journal: Arc<Journal>,
     tail: Arc<Tail>,
-    pub(crate) head: watch::Receiver<u64>,
+    pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
     dead: Arc<Mutex<DeadLetters>>,
     pub(crate) progress: Arc<Progress>,
@@ -104,13 +109,14 @@ impl Worker {
         setup.progress.lock().served = setup.served;
         Self {
             head: setup.tail.head(),
-            feed: Feed::new(setup.journal.clone(), setup.tail.clone(), place.seq),
+            feed: Feed::new(setup.blocking, setup.journal.clone(), setup.tail.clone(), place.seq),
             backoff: Backoff::new(setup.limits.retry, random.fork()),
             checks: Backoff::new(checks, random.fork()),
             name: setup.name,
             sink: setup.sink,
             filter: Some(setup.filter).filter(|filter| !filter.is_open()),
             limits: setup.limits,
+            blocking: setup.blocking,
             journal: setup.journal,
             tail: setup.tail,
             phase,
@@ -209,7 +215,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 // First of all what is there, since a drain delivers it.
-                () = committed(&mut self.head, next) => {}
+                () = self.head.reaches(next) => {}
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep_until(due), if unflushed => self.flush().await?,
             }
@@ -340,7 +346,7 @@ impl Worker {
         let letters = Arc::new(letters);
         loop {
             let (dead, put) = (self.dead.clone(), letters.clone());
-            match blocking(move || locked(&dead).put(&put)).await {
+            match self.on_files(move || locked(&dead).put(&put)).await {
                 Ok(()) => break,
                 Err(error) => {
                     let error = SinkError::transient(format!("the dead letters can't be written: {error}"));
@@ -361,7 +367,8 @@ impl Worker {
         let sink = self.sink.clone();
         let dead = self.dead.clone();
         let flushed = match self.ask(sink.flush(), Phase::Stopping).await? {
-            Ok(()) => blocking(move || locked(&dead).sync())
+            Ok(()) => self
+                .on_files(move || locked(&dead).sync())
                 .await
                 .map_err(|error| SinkError::transient(format!("the dead letters can't be made durable: {error}"))),
             Err(error) => Err(error),
@@ -383,7 +390,7 @@ impl Worker {
     /// Go on after `place`.
     fn rewind(&mut self) {
         self.flushed = self.place;
-        self.feed = Feed::new(self.journal.clone(), self.tail.clone(), self.place.seq);
+        self.feed = Feed::new(self.blocking, self.journal.clone(), self.tail.clone(), self.place.seq);
         self.open = Account::default();
         self.skipped.clear();
         self.progress.lock().place = self.place;
@@ -393,12 +400,19 @@ impl Worker {
         self.journal.set_position(&self.name, self.flushed.seq, self.flushed.encode().into());
     }
 
+    async fn on_files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.blocking.run(work).await?
+    }
+
     async fn finish(&mut self) {
         let sink = self.sink.clone();
         if self.place != self.flushed {
             let dead = self.dead.clone();
             match timeout(FAREWELL, sink.flush()).await {
-                Ok(Ok(())) => match blocking(move || locked(&dead).sync()).await {
+                Ok(Ok(())) => match self.on_files(move || locked(&dead).sync()).await {
                     Ok(()) => {
                         self.flushed = self.place;
                         self.commit();
@@ -445,11 +459,4 @@ impl Drop for PanicGuard {
 
 pub(crate) fn locked(dead: &Mutex<DeadLetters>) -> std::sync::MutexGuard<'_, DeadLetters> {
     dead.lock().expect("nothing panics while it holds dead letters")
-}
-
-/// Work with files, off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await?
 }

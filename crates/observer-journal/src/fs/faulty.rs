@@ -75,6 +75,12 @@ impl Faulty {
         self.lock_disk().faults.insert(operation, fault);
     }
 
+    /// How many operations went wrong as they were told to.
+    #[must_use]
+    pub fn went_wrong(&self) -> u64 {
+        self.lock_disk().went_wrong
+    }
+
     /// Whether there is no space left.
     pub fn set_full(&self, full: bool) {
         self.lock_disk().full = full;
@@ -131,8 +137,11 @@ impl Faulty {
         match disk.judge() {
             Verdict::Go => work(&mut disk),
             Verdict::LastOne => {
-                let _ = work(&mut disk);
+                let done = work(&mut disk);
                 disk.cut_power();
+                // A lock that was taken needs the disk to let go.
+                drop(disk);
+                drop(done);
                 Err(gone())
             }
             Verdict::Fail(error) => Err(error),

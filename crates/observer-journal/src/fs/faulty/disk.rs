@@ -13,6 +13,8 @@ pub(super) struct Disk {
     pub(super) random: fastrand::Rng,
     pub(super) operations: u64,
     pub(super) faults: BTreeMap<u64, Fault>,
+    /// How many of them happened.
+    pub(super) went_wrong: u64,
     /// Nothing can be made longer.
     pub(super) full: bool,
     pub(super) is_off: bool,
@@ -59,6 +61,7 @@ impl Disk {
             random: fastrand::Rng::with_seed(seed),
             operations: 0,
             faults: BTreeMap::new(),
+            went_wrong: 0,
             full: false,
             is_off: false,
             run: 0,
@@ -76,6 +79,7 @@ impl Disk {
         }
         let fault = self.faults.remove(&self.operations);
         self.operations += 1;
+        self.went_wrong += u64::from(fault.is_some());
         match fault {
             None => Verdict::Go,
             Some(Fault::PowerCut) => Verdict::LastOne,

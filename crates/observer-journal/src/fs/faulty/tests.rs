@@ -97,6 +97,9 @@ fn locks_go_with_the_power_and_so_do_files_that_were_open() {
     assert!(disk.lock(path).is_err(), "a guard of an earlier run lets nobody in");
     drop(again);
     assert!(disk.lock(path).is_ok());
+    disk.fail_at(disk.operations(), Fault::PowerCut);
+    assert!(disk.lock(path).is_err() && disk.is_off());
+    disk.restart();
     assert!(file.size().is_err() && file.write_at(b"late", 0).is_err() && file.sync().is_err());
     assert_eq!(content(&disk), b"");
 }

@@ -1,0 +1,77 @@
+//! What goes wrong in a run.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::str::FromStr;
+
+use observer_journal::fs::{Fault, Faulty};
+
+/// Each by the number of the operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    Nothing,
+    /// The power goes.
+    Cut(u64),
+    /// There is no space.
+    Full(u64),
+    /// It fails for no good reason.
+    Eio(u64),
+    /// It fails, and a few operations later the power goes.
+    EioAndCut(u64),
+}
+
+impl Plan {
+    pub(super) fn all_at(at: u64) -> Vec<Self> {
+        vec![Self::Cut(at), Self::Full(at), Self::Eio(at), Self::EioAndCut(at)]
+    }
+
+    /// A power cut, and one of the others in turn.
+    pub(super) fn some_at(at: u64) -> Vec<Self> {
+        let others = [Self::Eio(at), Self::EioAndCut(at), Self::Full(at)];
+        vec![Self::Cut(at), others[usize::try_from(at % 3).unwrap()]]
+    }
+
+    pub(super) fn arrange(self, disk: &Faulty) {
+        match self {
+            Self::Nothing => {}
+            Self::Cut(at) => disk.fail_at(at, Fault::PowerCut),
+            Self::Full(at) => disk.fail_at(at, Fault::Fails(ErrorKind::StorageFull)),
+            Self::Eio(at) => disk.fail_at(at, Fault::Fails(ErrorKind::Other)),
+            Self::EioAndCut(at) => {
+                disk.fail_at(at, Fault::Fails(ErrorKind::Other));
+                disk.fail_at(at + 1 + at * 7 % 12, Fault::PowerCut);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("none"),
+            Self::Cut(at) => write!(f, "cut@{at}"),
+            Self::Full(at) => write!(f, "full@{at}"),
+            Self::Eio(at) => write!(f, "eio@{at}"),
+            Self::EioAndCut(at) => write!(f, "eio+cut@{at}"),
+        }
+    }
+}
+
+impl FromStr for Plan {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "none" {
+            return Ok(Self::Nothing);
+        }
+        let (what, at) = text.split_once('@').ok_or(())?;
+        let at = at.parse().map_err(|_| ())?;
+        match what {
+            "cut" => Ok(Self::Cut(at)),
+            "full" => Ok(Self::Full(at)),
+            "eio" => Ok(Self::Eio(at)),
+            "eio+cut" => Ok(Self::EioAndCut(at)),
+            _ => Err(()),
+        }
+    }
+}
