@@ -9,7 +9,7 @@ use crate::durations::DurationsSnapshot;
 use crate::error::{AppendError, OpenError};
 use crate::log::Log;
 use crate::options::{Durability, Options, Runner};
-use crate::positions::{Stored, keep_reserve};
+use crate::positions::Stored;
 use crate::reader::Reader;
 use crate::recovery::{self, Recovery};
 use crate::shared::{Hold, Shared};
@@ -23,8 +23,6 @@ pub struct Journal {
     shared: Arc<Shared>,
     log: Arc<Mutex<Log>>,
     writer: Option<Writer>,
-    /// One at a time: the file of positions is replaced as a whole.
-    storing: Mutex<()>,
     _lock: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -65,7 +63,7 @@ impl Journal {
             Runner::Caller => None,
             Runner::Thread => Some(Writer::start(log.clone()).map_err(OpenError::io("start a thread for", &path))?),
         };
-        Ok((Self { shared, log, writer, storing: Mutex::default(), _lock: lock }, recovery))
+        Ok((Self { shared, log, writer, _lock: lock }, recovery))
     }
 
     /// Have records committed: all or none. Their `done` is called when that is decided, in the order of commits, and must not block.
@@ -201,7 +199,8 @@ impl Journal {
         places.positions.readers.remove(name);
     }
 
-    /// Set where a reader stands, with bytes of its own. Durable after the next [`maintain`](Self::maintain).
+    /// Set where a reader stands, with bytes of its own. Durable after the next [`maintain`](Self::maintain); for a reader that is new here, before
+    /// the next record is.
     pub fn set_position(&self, name: &str, seq: u64, state: Bytes) {
         let mut places = self.shared.places();
         let epoch = places.positions.epoch();
@@ -214,19 +213,11 @@ impl Journal {
     /// What could not be done. The next call tries again.
     pub fn maintain(&self) -> Result<(), AppendError> {
         let failed = |source: io::Error| AppendError::Write { path: self.shared.dir.clone(), source: Arc::new(source) };
-        let _one_at_a_time = self.storing.lock().expect("nothing panics while it stores positions");
         if self.shared.options.durability == Durability::Write {
             self.log().sync()?;
         }
         self.log().probe();
-        let places = self.shared.places();
-        let changed = (places.positions != places.durable).then(|| places.positions.clone());
-        drop(places);
-        if let Some(positions) = changed {
-            positions.store(&*self.shared.fs, &self.shared.dir).map_err(failed)?;
-            self.shared.places().durable = positions;
-            let _ = keep_reserve(&*self.shared.fs, &self.shared.dir);
-        }
+        self.shared.store_positions().map_err(failed)?;
         self.shared.retire().map_err(failed)
     }
 

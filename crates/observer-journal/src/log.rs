@@ -8,6 +8,7 @@ use crate::error::AppendError;
 use crate::format::{BLOCKS, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
 use crate::fs::{File, OpenMode};
 use crate::options::Durability;
+use crate::positions;
 use crate::segment::{Segment, SegmentName};
 use crate::shared::Shared;
 use crate::{Append, Commit};
@@ -144,8 +145,12 @@ impl Log {
         Ok(first_seq)
     }
 
-    /// See to it that there is a segment with room for the block.
+    /// See to it that new readers will know of the block, and that there is a segment with room for it.
     fn prepare(&mut self) -> Result<(), AppendError> {
+        self.shared.admit_readers().map_err(|source| AppendError::Write {
+            path: self.shared.dir.join(positions::FILE),
+            source: Arc::new(source),
+        })?;
         if let Some(active) = &self.active {
             let full = active.end + self.block.size() as u64 > self.shared.options.segment_limit()
                 || active.footer.count() >= MAX_RECORDS;

@@ -10,7 +10,7 @@ use crate::durations::Durations;
 use crate::error::AppendError;
 use crate::fs::FileSystem;
 use crate::options::Options;
-use crate::positions::Positions;
+use crate::positions::{Positions, keep_reserve};
 use crate::segment::Segment;
 
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// Oldest first; the last one is written to.
     segments: Mutex<VecDeque<Segment>>,
     places: Mutex<Places>,
+    /// One at a time: the file of positions is replaced as a whole.
+    storing: Mutex<()>,
     /// Why the last commit failed, until one succeeds.
     failure: Mutex<Option<AppendError>>,
     pub(crate) syncs: Durations,
@@ -65,6 +67,7 @@ impl Shared {
             opened_head: head,
             segments: Mutex::new(segments),
             places: Mutex::new(places),
+            storing: Mutex::default(),
             failure: Mutex::default(),
             syncs: Durations::default(),
         }
@@ -88,6 +91,25 @@ impl Shared {
 
     pub(crate) fn failure(&self) -> MutexGuard<'_, Option<AppendError>> {
         self.failure.lock().expect("nothing panics while it holds the failure")
+    }
+
+    /// Make positions durable.
+    pub(crate) fn store_positions(&self) -> io::Result<()> {
+        let _one_at_a_time = self.storing.lock().expect("nothing panics while it stores positions");
+        let places = self.places();
+        let changed = (places.positions != places.durable).then(|| places.positions.clone());
+        drop(places);
+        if let Some(positions) = changed {
+            positions.store(&*self.fs, &self.dir)?;
+            self.places().durable = positions;
+            let _ = keep_reserve(&*self.fs, &self.dir);
+        }
+        Ok(())
+    }
+
+    /// Where a new reader begins is made durable before the next record is: it would begin elsewhere after a crash, and never know of that record.
+    pub(crate) fn admit_readers(&self) -> io::Result<()> {
+        if self.places().has_newcomers() { self.store_positions() } else { Ok(()) }
     }
 
     /// The size of all segments, in bytes.
@@ -157,6 +179,10 @@ impl Places {
     fn required_before(&self, seq: u64) -> Option<String> {
         let required = self.held.iter().filter(|(_, hold)| **hold == Hold::Required);
         required.map(|(name, _)| name).find(|name| self.durable_seq(name) < seq).cloned()
+    }
+
+    fn has_newcomers(&self) -> bool {
+        self.positions.readers.keys().any(|name| !self.durable.readers.contains_key(name))
     }
 
     fn durable_seq(&self, name: &str) -> u64 {

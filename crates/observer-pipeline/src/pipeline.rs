@@ -241,7 +241,9 @@ impl Pipeline {
         // Without positions nobody knows what a sink has had: it gets again what is there.
         let earliest = spec.settings.start == Start::Earliest || inner.recovery.positions_lost;
         let start = if earliest { inner.journal.oldest() - 1 } else { inner.journal.head() };
-        let progress = Arc::new(Progress::new(stored.unwrap_or(Place::start(start))));
+        let place = stored.unwrap_or(Place::start(start));
+        inner.journal.set_position(&spec.name, place.seq, place.encode().into());
+        let progress = Arc::new(Progress::new(place));
         let served = inner.served().get(&spec.name).copied().unwrap_or(0);
         let dead = DeadLetters::new(inner.options.fs(), self.dead_letters_dir(&spec.name), inner.options.time());
         let (phase, phases) = watch::channel(Phase::Running);

@@ -292,6 +292,17 @@ fn positions_come_back_after_reopening() {
 }
 
 #[test]
+fn where_a_new_reader_begins_is_durable_before_the_next_record() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    fill(&journal, 1..=5);
+    journal.set_position("webhook", 5, "".into());
+    fill(&journal, 6..=6);
+    let (journal, _) = open(options(killed(&memory)));
+    assert_eq!(journal.stored("webhook").unwrap().seq, 5);
+}
+
+#[test]
 fn a_journal_that_lost_its_end_begins_an_epoch_and_skips_nothing() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
@@ -364,6 +375,7 @@ fn a_required_reader_stops_new_records_rather_than_lose_old_ones() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory).max_size(32 * 1024));
     journal.hold("archive", Hold::Required);
+    journal.set_position("archive", 0, "".into());
     let full = (1..=2000).find_map(|number| append(&journal, vec![record(number)]).err().map(|error| (number, error)));
     let (number, error) = full.unwrap();
     assert!(matches!(&error, AppendError::Full { holder, .. } if holder == "archive"), "{error}");

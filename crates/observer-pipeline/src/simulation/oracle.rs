@@ -42,10 +42,10 @@ impl World<'_> {
                 self.acked.iter().copied().filter(|number| wants(*number) && !has.contains(number)).collect();
             let skipped = ids.iter().filter(|(seq, id)| wants(self.sent[id]) && !found[name].contains(&(**seq, **id)));
             if self.scenario.expires() {
-                // A sink that had no durable position when the power went begins with the oldest event that is left.
-                let expired = sink.account.expired + (head - sink.accepted);
                 let most = missing.len().max(skipped.count()) as u64;
+                let expired = sink.account.expired;
                 assert!(most <= expired, "{name} misses {missing:?}, and {expired} expired");
+                assert_eq!(sink.accepted, head, "{name}: {sink:?}");
                 continue;
             }
             assert_eq!(missing, BTreeSet::new(), "{name} misses what was acknowledged");
