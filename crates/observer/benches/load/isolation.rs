@@ -1,22 +1,24 @@
-//! What one sick sink does to producers and to the other sinks: `cargo bench -p observer --bench isolation [-- --seconds 5 --rounds 5]`.
+//! What one sick sink does to producers and to the other sinks.
 //!
 //! Beside an archive and metrics stands a sink that takes each batch within a millisecond, or hangs for ever, or fails each time, or takes a hundred times as long.
 //! Rounds of the four alternate, each against a fresh process; `wrk` sends unique events. What is compared is how long producers wait, and
 //! how far the healthy sinks are behind when the load ends.
 
-mod load;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
 use serde::Deserialize;
 
-use self::load::{Server, median, need_wrk, number, wrk};
+use crate::client::{pending, sinks};
+use crate::server::Server;
+use crate::wrk::{self, wrk};
+use crate::{Arguments, folder, median};
 
+/// The argument that makes this program an observer with the sink that is measured.
+pub(crate) const SERVE: &str = "serve-patient";
 const CONNECTIONS: usize = 64;
 const HEALTHS: [Health; 4] = [Health::Well, Health::Hung, Health::Failing, Health::Slow];
 
@@ -88,32 +90,24 @@ struct Measured {
     lag: f64,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [command, health, folder] = &arguments[..]
-        && command == "serve"
-    {
-        return serve(health, Path::new(folder));
-    }
-    let seconds = number(&arguments, "--seconds", 5)?;
-    let rounds = number(&arguments, "--rounds", 5)?;
-    need_wrk()?;
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let (seconds, rounds) = (arguments.number("--seconds", 5)?, arguments.number("--rounds", 5)?);
+    wrk::need()?;
+    let folder = folder()?;
     let mut measured = HEALTHS.map(|_| Vec::new());
     for round in 0..rounds {
         for (health, measured) in HEALTHS.iter().zip(&mut measured) {
             let data = folder.path().join(format!("{}-{round}", health.name()));
-            let server = Server::of_this_program(&["serve", health.name(), &data.display().to_string()])?;
+            let server = Server::of_this_program(&[SERVE, health.name(), &data.display().to_string()])?;
             let run = wrk(&server, CONNECTIONS, seconds, &round.to_string())?;
-            let lag = lag(&server.url)?;
+            let lag = lag(&server.address)?;
             drop(server);
             std::fs::remove_dir_all(&data)?;
-            let (p50, p99) = (run.p50.as_secs_f64() * 1e3, run.p99.as_secs_f64() * 1e3);
-            measured.push(Measured { rate: run.requests_per_second, p50, p99, lag });
+            measured.push(Measured { rate: run.requests_per_second, p50: run.p50, p99: run.p99, lag });
         }
     }
     println!(
-        "{rounds} alternating rounds of {seconds} s, {CONNECTIONS} connections, fsync; medians, and beside them the ratio to a healthy third sink\n"
+        "\n{rounds} alternating rounds of {seconds} s, {CONNECTIONS} connections, fsync; medians, and beside them the ratio to a healthy third sink\n"
     );
     println!(
         "{:>10} {:>16} {:>16} {:>16} {:>22}",
@@ -138,15 +132,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// How far the archive or the metrics are behind, whichever is further.
-fn lag(url: &str) -> anyhow::Result<f64> {
-    let text = std::process::Command::new("curl").args(["-s", &format!("{url}/v1/sinks")]).output()?.stdout;
-    let status: serde_json::Value = serde_json::from_slice(&text).context("the observer says how its sinks are")?;
-    let sinks = status["sinks"].as_array().context("there are sinks")?;
+fn lag(address: &str) -> anyhow::Result<f64> {
+    let sinks = sinks(address)?;
     let healthy = sinks.iter().filter(|sink| sink["name"] != "patient");
-    Ok(healthy.filter_map(|sink| sink["pending"].as_f64()).fold(0.0, f64::max))
+    Ok(healthy.map(pending).max().unwrap_or(0) as f64)
 }
 
-fn serve(health: &str, data: &Path) -> anyhow::Result<()> {
+pub(crate) fn serve(health: &str, data: &Path) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let text = format!(
         "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\n\
@@ -158,7 +150,7 @@ fn serve(health: &str, data: &Path) -> anyhow::Result<()> {
     let types = |metrics: &prometheus::Registry| observer::registry::with_defaults(metrics).with::<PatientConfig>();
     tokio::runtime::Runtime::new()?.block_on(async {
         let service = observer::Service::start(&config, types).await?;
-        println!("http://{}", service.local_addrs()[0]);
+        eprintln!("http://{}", service.local_addrs()[0]);
         service.run(std::future::pending()).await;
         Ok(())
     })

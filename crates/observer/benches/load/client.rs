@@ -1,0 +1,127 @@
+//! Producers that cost little: bodies are made once, and only the numbers that make each event unique are written into them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+/// What stands in an event where its number goes.
+const PLACE: &str = "cycle-0000000000";
+const DIGITS: usize = 10;
+/// An event as agents send it.
+pub(crate) const EVENT: &str = r#"{"source":"bench","cycle_id":"cycle-0000000000","sig_hash":"03f203cc93b17365","event_kind":"tests_failed","ok":false,"staffer_id":"gpt-oss:120b","turns":83,"duration_ms":49081.172,"extra":{"repo":"example/repository","usage":{"prompt_tokens":3975829,"completion_tokens":1478,"cost_usd":2.99},"patch_tokens":15984}}"#;
+
+/// How events are sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) connections: u64,
+    /// How many events a request has; one goes to `/event`.
+    pub(crate) batch: u64,
+    /// Each connection begins a request this often; at once after the answer, where it is zero.
+    pub(crate) every: Duration,
+    /// The first number.
+    pub(crate) first: u64,
+}
+
+impl Load {
+    /// Send until then. Says how many events were acknowledged, and in what time.
+    pub(crate) fn send(self, address: &str, more: impl Fn() -> bool + Sync) -> anyhow::Result<(u64, Duration)> {
+        let (numbers, acknowledged) = (AtomicU64::new(self.first), AtomicU64::new(0));
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            let producers: Vec<_> = (0..self.connections)
+                .map(|_| scope.spawn(|| self.produce(address, &numbers, &acknowledged, &more)))
+                .collect();
+            producers.into_iter().try_for_each(|producer| producer.join().expect("a producer doesn't panic"))
+        })?;
+        Ok((acknowledged.into_inner(), begun.elapsed()))
+    }
+
+    fn produce(
+        self,
+        address: &str,
+        numbers: &AtomicU64,
+        acknowledged: &AtomicU64,
+        more: &impl Fn() -> bool,
+    ) -> anyhow::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let mut answers = BufReader::new(stream.try_clone()?);
+        let (path, media, accepted) = match self.batch {
+            1 => ("/event", "application/json", r#""status":"accepted""#.to_owned()),
+            batch => ("/v1/events", "application/x-ndjson", format!("\"accepted\":{batch},")),
+        };
+        let body = format!("{EVENT}\n").repeat(usize::try_from(self.batch)?);
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let place = EVENT.find(PLACE).context("the event has a place for its number")? + PLACE.len();
+        let mut request = [head.as_bytes(), body.as_bytes()].concat();
+        while more() {
+            let begun = Instant::now();
+            let first = numbers.fetch_add(self.batch, Ordering::Relaxed);
+            for (event, number) in request[head.len()..].chunks_exact_mut(EVENT.len() + 1).zip(first..) {
+                write_number(&mut event[place - DIGITS..place], number);
+            }
+            stream.write_all(&request)?;
+            let answer = read_answer(&mut answers)?;
+            if !answer.contains(&accepted) {
+                bail!("it was not accepted: {answer}");
+            }
+            acknowledged.fetch_add(self.batch, Ordering::Relaxed);
+            std::thread::sleep(self.every.saturating_sub(begun.elapsed()));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn rate(events: u64, time: Duration) -> f64 {
+    events as f64 / time.as_secs_f64()
+}
+
+fn write_number(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+pub(crate) fn get(address: &str, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n")?;
+    read_answer(&mut BufReader::new(stream))
+}
+
+/// The observer's sinks, as `/v1/sinks` shows them.
+pub(crate) fn sinks(address: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+    let status: serde_json::Value = serde_json::from_str(&get(address, "/v1/sinks")?)?;
+    Ok(status["sinks"].as_array().context("there are sinks")?.clone())
+}
+
+/// How many events of the sink are pending.
+pub(crate) fn pending(sink: &serde_json::Value) -> u64 {
+    sink["pending"].as_u64().unwrap_or(u64::MAX)
+}
+
+fn read_answer(answers: &mut impl BufRead) -> anyhow::Result<String> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if answers.read_line(&mut line)? == 0 {
+            bail!("the connection ended before the answer");
+        }
+        let line = line.trim().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    answers.read_exact(&mut body)?;
+    Ok(String::from_utf8(body)?)
+}
