@@ -12,7 +12,8 @@ use crate::fs::{FileSystem, OpenMode};
 use crate::layout::{Layout, Unreadable, set_aside};
 use crate::log::{Active, Log};
 use crate::options::Options;
-use crate::positions::{Loaded, Positions, keep_reserve};
+use crate::positions::{Loaded, Positions};
+use crate::reserve;
 use crate::segment::{Segment, scan, written_after};
 use crate::shared::{Places, Shared};
 
@@ -44,8 +45,9 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     tidy(&*fs, &dir, &layout, &mut recovery)?;
     let mut segments = layout.segments;
     let loaded = Positions::load(&*fs, &dir).map_err(OpenError::io("read the positions in", &dir))?;
+    let mut known = None;
     let mut positions = match loaded {
-        Loaded::Good(positions) => positions,
+        Loaded::Good(positions) => known.insert(positions).clone(),
         Loaded::Missing => {
             recovery.created = segments.is_empty();
             recovery.positions_lost = !segments.is_empty();
@@ -62,14 +64,26 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     settle_epoch(&mut positions, &segments, head, &options, &mut recovery);
 
     // Positions first: segments without them look like a loss.
-    positions.store(&*fs, &dir).map_err(OpenError::io("write the positions in", &dir))?;
-    if let Err(error) = keep_reserve(&*fs, &dir) {
+    store(&*fs, &dir, &positions, known.as_ref()).map_err(OpenError::io("write the positions in", &dir))?;
+    if let Err(error) = reserve::keep(&*fs, &dir) {
         tracing::warn!(%error, "no space can be set aside for positions");
     }
     let places = Places { durable: positions.clone(), positions, ..Places::default() };
     let shared = Arc::new(Shared::new(options, fs, segments, head, places));
     let log = Log::new(shared.clone(), active);
     Ok((shared, log, recovery))
+}
+
+/// Have positions in the file, where they may be what was found there.
+fn store(fs: &dyn FileSystem, dir: &Path, positions: &Positions, known: Option<&Positions>) -> io::Result<()> {
+    if known == Some(positions) {
+        // Its bytes are durable since before it got its name, and that is now.
+        return fs.sync_dir(dir);
+    }
+    match positions.store(fs, dir) {
+        Err(error) if reserve::is_full(&error) => positions.store_from_reserve(fs, dir).map_err(|_| error),
+        result => result,
+    }
 }
 
 /// Away with what was given up and with what was only begun; what has no header any more gets another name.
