@@ -29,6 +29,8 @@ pub(crate) struct Switches {
     pub(crate) no_create: AtomicBool,
     /// How many pages of 4 KiB there are on the disk; 0 for as many as are wanted.
     pub(crate) pages: AtomicU64,
+    /// Whatever is free after a file was renamed is taken by someone else.
+    pub(crate) greed: AtomicBool,
     /// What was done, in order.
     pub(crate) done: Mutex<Vec<&'static str>>,
 }
@@ -77,7 +79,11 @@ impl FileSystem for Switched {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.switches.note("rename");
-        self.memory.rename(from, to)
+        self.memory.rename(from, to)?;
+        if self.switches.greed.load(Ordering::SeqCst) {
+            self.fill_up();
+        }
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
