@@ -2,8 +2,11 @@
 //!
 //! `position` has two lines. The first is JSON: `format` (1), `epoch` and `seq` of the last settled event, `files` (the files that were
 //! open, each with its identity and the size up to which its lines are settled), and `ahead` (lines past `seq` that stand in the files
-//! already). The second is the CRC-32 of the first, line feed not included, as eight hexadecimal digits. It is replaced as a
-//! whole: temporary, sync, rename, sync the folder. `lock` is empty; whoever writes the files holds an advisory lock on it.
+//! already). The second is the CRC-32 of the first, line feed not included, as eight hexadecimal digits. What follows are line feeds.
+//!
+//! It is replaced as a whole: `position.spare` is written, synced, and changes names with it; the folder is synced. The one that was
+//! replaced is the next spare, so its blocks are written over, and a position can be stored on a full disk. `lock` is empty; whoever writes the
+//! files holds an advisory lock on it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -17,6 +20,8 @@ use crate::disk::{Identity, create_folders, sync_folder};
 use crate::error::FileError;
 
 const FORMAT: u32 = 1;
+/// The file is as long as a multiple of this, which is enough but for very many lines ahead.
+const LENGTH: usize = 16 * 1024;
 
 /// What stands in the sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +60,13 @@ pub(crate) enum Loaded {
     Damaged(String),
 }
 
+/// What a position took the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    Nothing,
+    Position,
+}
+
 /// The state folder, held by this sink alone.
 #[derive(Debug)]
 pub(crate) struct StateFolder {
@@ -71,7 +83,11 @@ impl StateFolder {
         let path = folder.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(FileError::io("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let state = Self { folder: folder.to_owned(), _lock: lock };
+                state.recover_spare();
+                Ok(state)
+            }
             Err(TryLockError::WouldBlock) => Err(FileError::StateInUse { path }),
             Err(TryLockError::Error(error)) => Err(FileError::io("lock", &path)(error)),
         }
@@ -97,15 +113,79 @@ impl StateFolder {
 
     pub(crate) fn store(&self, recorded: &Recorded) -> Result<(), FileError> {
         let json = serde_json::to_string(recorded).expect("numbers and strings can be written as JSON");
-        let temporary = self.folder.join("position.tmp");
+        self.write_spare(&format!("{json}\n{:08x}\n", checksum(&json)))?;
+        let replaced = self.swap().map_err(FileError::io("replace", &self.path()))?;
+        // While the names may be the old ones after a power cut, the spare may be the position.
+        sync_folder(&self.folder).inspect_err(|_| self.drop_spare())?;
+        if replaced == Replaced::Nothing {
+            self.set_space_aside();
+        }
+        Ok(())
+    }
+
+    /// Whether a position could be stored.
+    pub(crate) fn check(&self) -> Result<(), FileError> {
+        self.write_spare("")
+    }
+
+    fn spare(&self) -> PathBuf {
+        self.folder.join("position.spare")
+    }
+
+    /// The last position's second name, while names change.
+    fn last(&self) -> PathBuf {
+        self.folder.join("position.last")
+    }
+
+    fn write_spare(&self, text: &str) -> Result<(), FileError> {
+        let path = self.spare();
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
         let write = || {
-            let mut file = File::create(&temporary)?;
-            file.write_all(format!("{json}\n{:08x}\n", checksum(&json)).as_bytes())?;
+            let mut file = File::options().create(true).write(true).truncate(false).open(&path)?;
+            file.write_all(&bytes)?;
+            file.set_len(bytes.len() as u64)?;
             file.sync_all()
         };
-        write().map_err(FileError::io("write", &temporary))?;
-        fs::rename(&temporary, self.path()).map_err(FileError::io("replace", &self.path()))?;
-        sync_folder(&self.folder)
+        write().map_err(FileError::io("write", &path))
+    }
+
+    /// Have the spare be the position, and the position the spare. Where files have one name only, there is no spare then.
+    fn swap(&self) -> io::Result<Replaced> {
+        let _ = fs::remove_file(self.last());
+        let linked = fs::hard_link(self.path(), self.last());
+        fs::rename(self.spare(), self.path())?;
+        match linked {
+            Ok(()) => fs::rename(self.last(), self.spare())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replaced::Nothing),
+            Err(_) => {}
+        }
+        Ok(Replaced::Position)
+    }
+
+    /// After a change of names that was cut short, or the first time.
+    fn recover_spare(&self) {
+        if self.spare().exists() {
+            // If it is there, it is a second name of the position.
+            let _ = fs::remove_file(self.last());
+        } else {
+            let _ = fs::rename(self.last(), self.spare());
+        }
+        let identity = |path: PathBuf| fs::metadata(path).ok().map(|metadata| Identity::of(&metadata));
+        let is_position = identity(self.spare()).is_some_and(|spare| Some(spare) == identity(self.path()));
+        if is_position || sync_folder(&self.folder).is_err() {
+            self.drop_spare();
+        }
+        self.set_space_aside();
+    }
+
+    fn set_space_aside(&self) {
+        // Where there is none, whoever needs it is told.
+        let _ = self.check();
+    }
+
+    fn drop_spare(&self) {
+        let _ = fs::remove_file(self.spare());
     }
 }
 
@@ -114,7 +194,8 @@ fn parse(text: &str) -> Result<Recorded, String> {
     struct Version {
         format: u32,
     }
-    let (json, sum) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
+    let mut lines = text.split('\n');
+    let (json, sum) = lines.next().zip(lines.next()).ok_or("it is cut short")?;
     if u32::from_str_radix(sum, 16) != Ok(checksum(json)) {
         return Err("its checksum is wrong".to_owned());
     }
@@ -133,6 +214,8 @@ fn checksum(text: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn recorded() -> Recorded {
@@ -149,7 +232,8 @@ mod tests {
         assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded()));
 
         let whole = fs::read(state.path()).unwrap();
-        for at in 0..whole.len() - 1 {
+        let text = whole.trim_ascii_end().len();
+        for at in 0..text {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             fs::write(state.path(), &bytes).unwrap();
@@ -157,6 +241,55 @@ mod tests {
             fs::write(state.path(), &whole[..at]).unwrap();
             assert!(matches!(state.load().unwrap(), Loaded::Damaged(_)), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn a_position_needs_no_new_space_to_be_stored() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        state.store(&recorded()).unwrap();
+        let inodes = || {
+            let of = |path| fs::metadata(path).map(|metadata| (metadata.ino(), metadata.len())).unwrap();
+            BTreeSet::from([of(state.path()), of(state.spare())])
+        };
+        let both = inodes();
+        for seq in 8..12 {
+            state.check().unwrap();
+            let recorded = Recorded { position: Position { epoch: 1, seq }, ..recorded() };
+            state.store(&recorded).unwrap();
+            assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded));
+            assert_eq!(inodes(), both, "the same two files of the same length");
+        }
+    }
+
+    #[test]
+    fn names_that_were_changed_by_half_are_put_right() {
+        let check = |cut: fn(&StateFolder)| {
+            let folder = tempfile::tempdir().unwrap();
+            let state = StateFolder::open(folder.path()).unwrap();
+            state.store(&recorded()).unwrap();
+            cut(&state);
+            drop(state);
+            let state = StateFolder::open(folder.path()).unwrap();
+            assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded()));
+            state.check().unwrap();
+            assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded()), "overwritten");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        };
+        check(|_| {});
+        check(|state| fs::hard_link(state.path(), state.last()).unwrap());
+        check(|state| fs::rename(state.spare(), state.last()).unwrap());
+        check(|state| state.drop_spare());
+        // As no file system should leave them.
+        check(|state| {
+            state.drop_spare();
+            fs::hard_link(state.path(), state.spare()).unwrap();
+        });
+        check(|state| {
+            state.drop_spare();
+            fs::hard_link(state.path(), state.last()).unwrap();
+        });
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl Writer {
         self.position
     }
 
+    /// Whether the position could be stored.
+    pub(crate) fn check(&self) -> Result<(), FileError> {
+        self.state.check()
+    }
+
     /// Write what isn't in the files yet.
     pub(crate) fn deliver(&mut self, batch: &Batch, last_answer: LastAnswer) -> Result<(), FileError> {
         self.settle_last(last_answer);
