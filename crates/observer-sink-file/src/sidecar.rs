@@ -60,13 +60,6 @@ pub(crate) enum Loaded {
     Damaged(String),
 }
 
-/// What a position took the place of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Replaced {
-    Nothing,
-    Position,
-}
-
 /// The state folder, held by this sink alone.
 #[derive(Debug)]
 pub(crate) struct StateFolder {
@@ -114,13 +107,9 @@ impl StateFolder {
     pub(crate) fn store(&self, recorded: &Recorded) -> Result<(), FileError> {
         let json = serde_json::to_string(recorded).expect("numbers and strings can be written as JSON");
         self.write_spare(&format!("{json}\n{:08x}\n", checksum(&json)))?;
-        let replaced = self.swap().map_err(FileError::io("replace", &self.path()))?;
+        self.swap().map_err(FileError::io("replace", &self.path()))?;
         // While the names may be the old ones after a power cut, the spare may be the position.
-        sync_folder(&self.folder).inspect_err(|_| self.drop_spare())?;
-        if replaced == Replaced::Nothing {
-            self.set_space_aside();
-        }
-        Ok(())
+        sync_folder(&self.folder).inspect_err(|_| self.drop_spare())
     }
 
     /// Whether a position could be stored.
@@ -132,61 +121,63 @@ impl StateFolder {
         self.folder.join("position.spare")
     }
 
-    /// The last position's second name, while names change.
+    /// The last position's second name, while names change. Before the first one, the space for it.
     fn last(&self) -> PathBuf {
         self.folder.join("position.last")
     }
 
     fn write_spare(&self, text: &str) -> Result<(), FileError> {
-        let path = self.spare();
-        let mut bytes = text.as_bytes().to_vec();
-        bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
-        let write = || {
-            let mut file = File::options().create(true).write(true).truncate(false).open(&path)?;
-            file.write_all(&bytes)?;
-            file.set_len(bytes.len() as u64)?;
-            file.sync_all()
-        };
-        write().map_err(FileError::io("write", &path))
+        write_over(&self.spare(), text).map_err(FileError::io("write", &self.spare()))
     }
 
     /// Have the spare be the position, and the position the spare. Where files have one name only, there is no spare then.
-    fn swap(&self) -> io::Result<Replaced> {
-        let _ = fs::remove_file(self.last());
-        let linked = fs::hard_link(self.path(), self.last());
-        fs::rename(self.spare(), self.path())?;
-        match linked {
-            Ok(()) => fs::rename(self.last(), self.spare())?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Replaced::Nothing),
-            Err(_) => {}
+    fn swap(&self) -> io::Result<()> {
+        let is_first = !self.path().try_exists()?;
+        if !is_first {
+            let _ = fs::remove_file(self.last());
+            let _ = fs::hard_link(self.path(), self.last());
         }
-        Ok(Replaced::Position)
+        fs::rename(self.spare(), self.path())?;
+        match fs::rename(self.last(), self.spare()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// After a change of names that was cut short, or the first time.
     fn recover_spare(&self) {
-        if self.spare().exists() {
-            // If it is there, it is a second name of the position.
-            let _ = fs::remove_file(self.last());
-        } else {
+        if !self.spare().exists() {
             let _ = fs::rename(self.last(), self.spare());
         }
         let identity = |path: PathBuf| fs::metadata(path).ok().map(|metadata| Identity::of(&metadata));
-        let is_position = identity(self.spare()).is_some_and(|spare| Some(spare) == identity(self.path()));
+        let position = identity(self.path());
+        let is_position = position.is_some() && identity(self.spare()) == position;
         if is_position || sync_folder(&self.folder).is_err() {
             self.drop_spare();
         }
-        self.set_space_aside();
-    }
-
-    fn set_space_aside(&self) {
-        // Where there is none, whoever needs it is told.
-        let _ = self.check();
+        // Where there is no space, whoever needs it is told.
+        let _ = write_over(&self.spare(), "");
+        if position.is_none() {
+            let _ = write_over(&self.last(), "");
+        } else {
+            // A second name of the position, if it is there.
+            let _ = fs::remove_file(self.last());
+        }
     }
 
     fn drop_spare(&self) {
         let _ = fs::remove_file(self.spare());
     }
+}
+
+/// Write from the beginning of a file, which keeps its blocks, and fill it up with line feeds.
+fn write_over(path: &Path, text: &str) -> io::Result<()> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
+    let mut file = File::options().create(true).write(true).truncate(false).open(path)?;
+    file.write_all(&bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()
 }
 
 fn parse(text: &str) -> Result<Recorded, String> {
@@ -248,12 +239,12 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
-        state.store(&recorded()).unwrap();
         let inodes = || {
-            let of = |path| fs::metadata(path).map(|metadata| (metadata.ino(), metadata.len())).unwrap();
-            BTreeSet::from([of(state.path()), of(state.spare())])
+            let inode = |path| fs::metadata(path).ok().map(|metadata| (metadata.ino(), metadata.len()));
+            [state.path(), state.spare(), state.last()].into_iter().filter_map(inode).collect::<BTreeSet<_>>()
         };
         let both = inodes();
+        assert_eq!(both.len(), 2);
         for seq in 8..12 {
             state.check().unwrap();
             let recorded = Recorded { position: Position { epoch: 1, seq }, ..recorded() };
