@@ -4,24 +4,21 @@
 //! open, each with its identity and the size up to which its lines are settled), and `ahead` (lines past `seq` that stand in the files
 //! already). The second is the CRC-32 of the first, line feed not included, as eight hexadecimal digits. What follows are line feeds.
 //!
-//! It is replaced as a whole: `position.spare` is written, synced, and changes names with it; the folder is synced. The one that was
-//! replaced is the next spare, so its blocks are written over, and a position can be stored on a full disk. `lock` is empty; whoever writes the
-//! files holds an advisory lock on it.
+//! It is a [`StateFile`], so it can be replaced on a full disk. `lock` is empty; whoever writes the files holds an advisory lock on it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use observer_core::Position;
+use observer_core::{Position, StateFile};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Identity, create_folders, sync_folder};
 use crate::error::FileError;
 
+const FILE: &str = "position";
 const FORMAT: u32 = 1;
-/// The file is as long as a multiple of this, which is enough but for very many lines ahead.
-const LENGTH: usize = 16 * 1024;
 
 /// What stands in the sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +61,7 @@ pub(crate) enum Loaded {
 #[derive(Debug)]
 pub(crate) struct StateFolder {
     folder: PathBuf,
+    position: StateFile,
     /// Unlocked when it is closed.
     _lock: File,
 }
@@ -77,9 +75,8 @@ impl StateFolder {
         let lock = File::options().create(true).append(true).open(&path).map_err(FileError::io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {
-                let state = Self { folder: folder.to_owned(), _lock: lock };
-                state.recover_spare();
-                Ok(state)
+                let position = StateFile::open(folder.join(FILE));
+                Ok(Self { folder: folder.to_owned(), position, _lock: lock })
             }
             Err(TryLockError::WouldBlock) => Err(FileError::StateInUse { path }),
             Err(TryLockError::Error(error)) => Err(FileError::io("lock", &path)(error)),
@@ -87,7 +84,7 @@ impl StateFolder {
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.join("position")
+        self.folder.join(FILE)
     }
 
     pub(crate) fn load(&self) -> Result<Loaded, FileError> {
@@ -106,78 +103,14 @@ impl StateFolder {
 
     pub(crate) fn store(&self, recorded: &Recorded) -> Result<(), FileError> {
         let json = serde_json::to_string(recorded).expect("numbers and strings can be written as JSON");
-        self.write_spare(&format!("{json}\n{:08x}\n", checksum(&json)))?;
-        self.swap().map_err(FileError::io("replace", &self.path()))?;
-        // While the names may be the old ones after a power cut, the spare may be the position.
-        sync_folder(&self.folder).inspect_err(|_| self.drop_spare())
+        let text = format!("{json}\n{:08x}\n", checksum(&json));
+        self.position.replace(text.as_bytes()).map_err(FileError::io("write", &self.path()))
     }
 
     /// Whether a position could be stored.
     pub(crate) fn check(&self) -> Result<(), FileError> {
-        self.write_spare("")
+        self.position.check().map_err(FileError::io("write", &self.path()))
     }
-
-    fn spare(&self) -> PathBuf {
-        self.folder.join("position.spare")
-    }
-
-    /// The last position's second name, while names change. Before the first one, the space for it.
-    fn last(&self) -> PathBuf {
-        self.folder.join("position.last")
-    }
-
-    fn write_spare(&self, text: &str) -> Result<(), FileError> {
-        write_over(&self.spare(), text).map_err(FileError::io("write", &self.spare()))
-    }
-
-    /// Have the spare be the position, and the position the spare. Where files have one name only, there is no spare then.
-    fn swap(&self) -> io::Result<()> {
-        let is_first = !self.path().try_exists()?;
-        if !is_first {
-            let _ = fs::remove_file(self.last());
-            let _ = fs::hard_link(self.path(), self.last());
-        }
-        fs::rename(self.spare(), self.path())?;
-        match fs::rename(self.last(), self.spare()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// After a change of names that was cut short, or the first time.
-    fn recover_spare(&self) {
-        if !self.spare().exists() {
-            let _ = fs::rename(self.last(), self.spare());
-        }
-        let identity = |path: PathBuf| fs::metadata(path).ok().map(|metadata| Identity::of(&metadata));
-        let position = identity(self.path());
-        let is_position = position.is_some() && identity(self.spare()) == position;
-        if is_position || sync_folder(&self.folder).is_err() {
-            self.drop_spare();
-        }
-        // Where there is no space, whoever needs it is told.
-        let _ = write_over(&self.spare(), "");
-        if position.is_none() {
-            let _ = write_over(&self.last(), "");
-        } else {
-            // A second name of the position, if it is there.
-            let _ = fs::remove_file(self.last());
-        }
-    }
-
-    fn drop_spare(&self) {
-        let _ = fs::remove_file(self.spare());
-    }
-}
-
-/// Write from the beginning of a file, which keeps its blocks, and fill it up with line feeds.
-fn write_over(path: &Path, text: &str) -> io::Result<()> {
-    let mut bytes = text.as_bytes().to_vec();
-    bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
-    let mut file = File::options().create(true).write(true).truncate(false).open(path)?;
-    file.write_all(&bytes)?;
-    file.set_len(bytes.len() as u64)?;
-    file.sync_all()
 }
 
 fn parse(text: &str) -> Result<Recorded, String> {
@@ -205,8 +138,6 @@ fn checksum(text: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn recorded() -> Recorded {
@@ -232,55 +163,6 @@ mod tests {
             fs::write(state.path(), &whole[..at]).unwrap();
             assert!(matches!(state.load().unwrap(), Loaded::Damaged(_)), "cut at {at}");
         }
-    }
-
-    #[test]
-    fn a_position_needs_no_new_space_to_be_stored() {
-        use std::os::unix::fs::MetadataExt;
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::open(folder.path()).unwrap();
-        let inodes = || {
-            let inode = |path| fs::metadata(path).ok().map(|metadata| (metadata.ino(), metadata.len()));
-            [state.path(), state.spare(), state.last()].into_iter().filter_map(inode).collect::<BTreeSet<_>>()
-        };
-        let both = inodes();
-        assert_eq!(both.len(), 2);
-        for seq in 8..12 {
-            state.check().unwrap();
-            let recorded = Recorded { position: Position { epoch: 1, seq }, ..recorded() };
-            state.store(&recorded).unwrap();
-            assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded));
-            assert_eq!(inodes(), both, "the same two files of the same length");
-        }
-    }
-
-    #[test]
-    fn names_that_were_changed_by_half_are_put_right() {
-        let check = |cut: fn(&StateFolder)| {
-            let folder = tempfile::tempdir().unwrap();
-            let state = StateFolder::open(folder.path()).unwrap();
-            state.store(&recorded()).unwrap();
-            cut(&state);
-            drop(state);
-            let state = StateFolder::open(folder.path()).unwrap();
-            assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded()));
-            state.check().unwrap();
-            assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded()), "overwritten");
-            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
-        };
-        check(|_| {});
-        check(|state| fs::hard_link(state.path(), state.last()).unwrap());
-        check(|state| fs::rename(state.spare(), state.last()).unwrap());
-        check(|state| state.drop_spare());
-        // As no file system should leave them.
-        check(|state| {
-            state.drop_spare();
-            fs::hard_link(state.path(), state.spare()).unwrap();
-        });
-        check(|state| {
-            state.drop_spare();
-            fs::hard_link(state.path(), state.last()).unwrap();
-        });
     }
 
     #[test]
