@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::OpenError;
 use crate::format::{BLOCKS, FooterBuilder};
-use crate::fs::{FileSystem, OpenMode};
+use crate::fs::{File, FileSystem, OpenMode};
 use crate::layout::{Layout, Unreadable, set_aside};
 use crate::log::{Active, Log};
 use crate::options::Options;
@@ -122,7 +122,9 @@ fn recover_last(
     let mut head = last.name.first_seq - 1;
     let mut footer = FooterBuilder::default();
     let mut lost = Vec::new();
+    let mut last_block = 0..0;
     let end = scan(last, file.clone(), |block| {
+        last_block = block.offset..block.end;
         if block.first_seq > head + 1 {
             lost.push(head + 1..=block.first_seq - 1);
         }
@@ -140,6 +142,7 @@ fn recover_last(
         if !last.has_both_headers(&*file)? {
             file.write_at(&last.header.encode(), 0)?;
         }
+        write_again(&*file, &last.header.encode(), last_block)?;
         file.sync()?;
         fs.sync_dir(&options.dir)
     })();
@@ -166,6 +169,24 @@ fn recover_last(
         unsynced: false,
     });
     Ok((head, active))
+}
+
+/// A sync may have failed just before another process was killed. What can be read is with the page cache alone then, and the next sync says that all is
+/// well, unless it is written again. It can be no more than the last block, or the headers before the first: after a failed sync nothing follows.
+fn write_again(file: &dyn File, headers: &[u8], last_block: Range<u64>) -> io::Result<()> {
+    let (bytes, offset) = if last_block.is_empty() {
+        (headers.to_vec(), 0)
+    } else {
+        let mut block = vec![0; usize::try_from(last_block.end - last_block.start).map_err(io::Error::other)?];
+        let count = file.read_at(&mut block, last_block.start)?;
+        block.truncate(count);
+        (block, last_block.start)
+    };
+    match file.write_at(&bytes, offset) {
+        // Some file systems want new space for what is written over.
+        Err(error) if reserve::is_full(&error) => Ok(()),
+        written => written,
+    }
 }
 
 fn settle_epoch(

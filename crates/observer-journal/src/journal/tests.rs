@@ -1,5 +1,6 @@
 mod corruption;
 mod full;
+mod kills;
 
 use std::path::Path;
 

@@ -72,7 +72,7 @@ impl Time {
     }
 }
 
-/// The power went.
+/// The power went, or the process.
 struct Dark;
 
 pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
@@ -102,7 +102,7 @@ pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
         }
         cuts += 1;
         disk.restart();
-        transcript.lock().unwrap().push("the power was gone".into());
+        transcript.lock().unwrap().push("all was dark".into());
         world.sides.values().for_each(|side| side.crash());
     }
     let operations = disk.operations();
@@ -133,6 +133,10 @@ impl World<'_> {
 
     /// After a clean end there is nothing to come again.
     async fn come_back(&mut self) {
+        if self.disk.is_off() {
+            // Killed at the very end.
+            self.disk.restart();
+        }
         self.disk.restart();
         let Ok(pipeline) = self.open().await else { panic!("there are no more faults") };
         let count = |world: &Self| world.sides.values().map(|side| side.lock().kept.len()).collect::<Vec<_>>();
