@@ -245,7 +245,7 @@ async fn space_that_a_slow_sink_gives_back_is_all_that_a_full_disk_needs() {
     let metrics = "[sinks.metrics]\ntype = \"prometheus\"\nstart = \"earliest\"\nretry = { max = \"1s\" }";
     let config = config("archive", "segment_size = \"1MiB\"\nretain = \"1s\"", metrics);
     disks.fill("elsewhere");
-    let observer = disks.start(&config);
+    let mut observer = disks.start(&config);
     let load = Load::start(&observer);
     load.is_refused(300).await;
     disks.remove_ballast("elsewhere");
@@ -253,6 +253,8 @@ async fn space_that_a_slow_sink_gives_back_is_all_that_a_full_disk_needs() {
     let acknowledged = load.stop().await;
     observer.caught_up().await;
     accounts_close(&observer, &["archive", "slow", "metrics"]).await;
+    let over = observer.log_until("the journal takes records again");
+    assert!(over["refused"].as_u64().unwrap() >= 300, "{over}");
     observer.terminate();
     for folder in ["archive/events", "elsewhere/events"] {
         have_all(&lines_of(&disks.path(folder)), &acknowledged);
