@@ -39,13 +39,12 @@ impl StateFile {
         if is_same(&file.path, &file.spare()) || sync_folder(&file.path).is_err() {
             file.drop_spare();
         }
-        // Where one is there it keeps its blocks.
-        let _ = write_over(&file.spare(), b"");
+        set_aside(&file.spare());
         if is_there {
             // A second name of the file, if anything.
             let _ = fs::remove_file(file.last());
         } else {
-            let _ = write_over(&file.last(), b"");
+            set_aside(&file.last());
         }
         file
     }
@@ -55,7 +54,7 @@ impl StateFile {
     /// # Errors
     /// As the operating system says. The old contents are there then, or the new ones.
     pub fn replace(&self, contents: &[u8]) -> io::Result<()> {
-        write_over(&self.spare(), contents)?;
+        write_over(&self.spare(), contents)?.sync_all()?;
         if self.path.try_exists()? {
             let _ = fs::remove_file(self.last());
             // Where a file can have one name only, there is no spare afterwards.
@@ -75,7 +74,7 @@ impl StateFile {
     /// # Errors
     /// Why not.
     pub fn check(&self) -> io::Result<()> {
-        write_over(&self.spare(), b"")
+        write_over(&self.spare(), b"").map(drop)
     }
 
     fn spare(&self) -> PathBuf {
@@ -100,13 +99,21 @@ impl StateFile {
 }
 
 /// Write from the beginning of a file, whose blocks stay.
-fn write_over(path: &Path, contents: &[u8]) -> io::Result<()> {
+fn write_over(path: &Path, contents: &[u8]) -> io::Result<File> {
     let mut bytes = contents.to_vec();
     bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
     let mut file = File::options().create(true).write(true).truncate(false).open(path)?;
     file.write_all(&bytes)?;
     file.set_len(bytes.len() as u64)?;
-    file.sync_all()
+    Ok(file)
+}
+
+/// Have a file there with space in it, if there is any.
+fn set_aside(path: &Path) {
+    if fs::metadata(path).map_or(true, |metadata| metadata.len() < LENGTH as u64) {
+        // Some file systems look for space only now.
+        let _ = write_over(path, b"").and_then(|file| file.sync_all());
+    }
 }
 
 /// Whether these are two names of one file. Where that can't be told, they may be.
