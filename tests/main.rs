@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod cli;
+mod full_disk;
 mod hostile;
 mod journal;
 mod kill;
@@ -11,5 +12,6 @@ mod reload;
 mod runs;
 mod secrets;
 mod slow_sinks;
+mod small_disks;
 mod support;
 mod tls;

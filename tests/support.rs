@@ -67,13 +67,18 @@ impl Observer {
 
     /// The same with more arguments and environment variables.
     pub(crate) fn start_with(dir: &Path, config: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(OBSERVER);
+        command.current_dir(dir).envs(environment.iter().copied());
+        Self::launch(dir, config, command, arguments)
+    }
+
+    /// Start by a command that wants the observer's arguments, in this folder.
+    pub(crate) fn launch(dir: &Path, config: &str, mut command: Command, arguments: &[&str]) -> Self {
         let client = client();
         std::fs::write(dir.join("observer.toml"), config).unwrap();
-        let mut process = Command::new(OBSERVER)
+        let mut process = command
             .args(["--log-format", "json"])
             .args(arguments)
-            .envs(environment.iter().copied())
-            .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -186,19 +191,24 @@ impl Observer {
         assert!(sent.success());
     }
 
-    /// kill -9.
-    pub(crate) fn kill(mut self) {
+    /// kill -9. Gives all of its log that nobody has looked at.
+    pub(crate) fn kill(mut self) -> Vec<String> {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+        self.rest_of_log()
     }
 
     /// SIGTERM, and how it ended, with all of its log that nobody has looked at.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Vec<String>) {
         self.signal("-TERM");
         let status = self.process.wait().unwrap();
+        (status, self.rest_of_log())
+    }
+
+    fn rest_of_log(&mut self) -> Vec<String> {
         let mut log = std::mem::take(&mut self.beginning);
         log.extend(self.log.iter());
-        (status, log)
+        log
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::raw::{Raw, Reply, post};
-use crate::support::{Answer, Observer, event_of};
+use crate::support::{Answer, Observer, event_of, eventually};
 
 /// What it may have in memory at any time, in bytes.
 const MOST_MEMORY: u64 = 100 << 20;
@@ -118,6 +118,12 @@ impl Watched {
     /// In the end, every sink has settled everything, and the archive has what was accepted: once, in order, and nothing else.
     pub(super) async fn ends(mut self) {
         self.observer.caught_up().await;
+        // One that has everything may not have begun yet.
+        eventually("every sink has begun", async || {
+            let status = self.observer.get("/v1/sinks").await.json();
+            status["sinks"].as_array().unwrap().iter().all(|sink| sink["state"] != "starting")
+        })
+        .await;
         self.weigh("the end");
         let status = self.observer.get("/v1/sinks").await.json();
         for sink in status["sinks"].as_array().unwrap() {

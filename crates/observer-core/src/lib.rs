@@ -25,6 +25,7 @@ mod parse;
 mod position;
 mod scan;
 mod sink;
+mod state_file;
 pub mod units;
 mod usage;
 
@@ -37,5 +38,6 @@ pub use jiff::Timestamp;
 pub use parse::Submission;
 pub use position::Position;
 pub use sink::{ErrorKind, EventSink, Receipt, Refused, Rejected, SinkError, report};
+pub use state_file::StateFile;
 pub use usage::Usage;
 pub use uuid::Uuid;

@@ -54,7 +54,7 @@ pub enum AppendError {
         wanted: u64,
     },
     /// A write failed and was rolled back. The next one may succeed.
-    #[error("the journal can't write to {}", .path.display())]
+    #[error("the journal can't write to {}{}", .path.display(), advice(.source))]
     Write {
         /// To which file.
         path: PathBuf,
@@ -75,4 +75,13 @@ pub enum AppendError {
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,
+}
+
+/// What someone can do; empty where it may pass by itself.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "; free space on that disk",
+        io::ErrorKind::QuotaExceeded => "; raise the quota",
+        _ => "",
+    }
 }

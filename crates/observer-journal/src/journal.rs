@@ -12,6 +12,7 @@ use crate::options::{Durability, Options, Runner};
 use crate::positions::Stored;
 use crate::reader::Reader;
 use crate::recovery::{self, Recovery};
+use crate::reserve::{self, Space};
 use crate::shared::{Hold, Shared};
 use crate::writer::Writer;
 use crate::{Append, Key};
@@ -217,7 +218,15 @@ impl Journal {
             self.log().sync()?;
         }
         self.log().probe();
-        self.shared.store_positions().map_err(failed)?;
+        let stored = match self.shared.store_positions(Space::Free) {
+            Err(error) if reserve::is_full(&error) => {
+                // Those who append would take what is given up before it can be taken back.
+                let _log = self.log();
+                self.shared.store_positions(Space::Reserve)
+            }
+            stored => stored,
+        };
+        stored.map_err(failed)?;
         self.shared.retire().map_err(failed)
     }
 

@@ -39,11 +39,13 @@ mod reader;
 mod record;
 mod recovery;
 mod rescue;
+mod reserve;
 mod segment;
 mod shared;
 mod stopped;
 #[cfg(test)]
 mod testing;
+mod trouble;
 mod writer;
 
 pub use durations::{Durations, DurationsSnapshot};

@@ -9,8 +9,10 @@ use crate::format::{BLOCKS, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
 use crate::fs::{File, OpenMode};
 use crate::options::Durability;
 use crate::positions;
+use crate::reserve::is_full;
 use crate::segment::{Segment, SegmentName};
 use crate::shared::Shared;
+use crate::trouble::Trouble;
 use crate::{Append, Commit};
 
 /// A fresh segment begins after this many records, so that the keys kept for its footer stay small.
@@ -29,6 +31,7 @@ pub(crate) struct Log {
     block: BlockBuilder,
     /// After a failed sync: when a fresh segment may be tried, and how long the pause was.
     paused: Option<(u64, u64)>,
+    trouble: Trouble,
 }
 
 /// The segment that is written to.
@@ -72,7 +75,7 @@ impl Active {
 
 impl Log {
     pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>) -> Self {
-        Self { shared, active, block: BlockBuilder::default(), paused: None }
+        Self { shared, active, block: BlockBuilder::default(), paused: None, trouble: Trouble::default() }
     }
 
     /// Write a group as one block, make it durable, and answer each part of it, in order.
@@ -83,6 +86,8 @@ impl Log {
         *self.shared.failure() = result.as_ref().err().cloned();
         match result {
             Err(error) => {
+                let records = group.iter().map(|append| append.records.len() as u64).sum();
+                self.trouble.failed(&error, records, (self.shared.options.clock)());
                 for append in group {
                     (append.done)(Err(error.clone()));
                 }
@@ -188,7 +193,12 @@ impl Log {
                 Ok(())
             }
             Err(source) => {
-                self.pause(now);
+                if is_full(&source) {
+                    // Space may be there at any moment, and to look for it costs little.
+                    self.paused = Some((now + PAUSE.0, PAUSE.0));
+                } else {
+                    self.pause(now);
+                }
                 Err(AppendError::Write { path: name.path(&self.shared.dir), source: Arc::new(source) })
             }
         }
@@ -255,7 +265,10 @@ impl Log {
     pub(crate) fn probe(&mut self) {
         const SIZE: usize = 4096;
         let wanted = match &*self.shared.failure() {
-            None => return,
+            None => {
+                self.trouble.none((self.shared.options.clock)());
+                return;
+            }
             Some(AppendError::Full { wanted, .. }) => *wanted,
             Some(_) => SIZE as u64,
         };

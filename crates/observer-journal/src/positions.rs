@@ -6,8 +6,7 @@
 //! reader = name_length:u32 name epoch:u64 seq:u64 state_length:u32 state
 //! ```
 //!
-//! The file is replaced as a whole: written beside it, synced, renamed over it, the folder synced. Some space is kept in reserve in a second
-//! file, so that positions can be committed (and the journal can give space back) while the disk is full.
+//! The file is replaced as a whole: written beside it, synced, renamed over it, the folder synced. A second file keeps some space in reserve for that.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,12 +16,11 @@ use bytes::{Buf, Bytes};
 
 use crate::fs::{FileSystem, OpenMode};
 use crate::layout::set_aside;
+use crate::reserve;
 
 const MAGIC: [u8; 8] = *b"OBSVPOS1";
 pub(crate) const FILE: &str = "positions";
 const TEMPORARY: &str = "positions.new";
-const RESERVE: &str = "positions.reserve";
-const RESERVE_SIZE: usize = 64 * 1024;
 /// A journal that is restored from old copies again and again must not make the file grow.
 const MAX_EPOCHS: usize = 1_000;
 
@@ -115,15 +113,20 @@ impl Positions {
         })
     }
 
-    /// Replace the file. The reserve is given up for it when the disk is full.
+    /// Replace the file.
     pub(crate) fn store(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        replace(fs, dir, &self.encode())
+    }
+
+    /// Replace the file on a full disk.
+    pub(crate) fn store_from_reserve(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
         let bytes = self.encode();
-        match replace(fs, dir, &bytes) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                fs.remove(&dir.join(RESERVE)).map_err(|_| error)?;
-                replace(fs, dir, &bytes)
+        loop {
+            reserve::give_up(fs, dir, bytes.len() as u64)?;
+            match replace(fs, dir, &bytes) {
+                Err(error) if reserve::is_full(&error) => {}
+                result => return result,
             }
-            result => result,
         }
     }
 
@@ -180,22 +183,6 @@ fn replace(fs: &dyn FileSystem, dir: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync()?;
     fs.rename(&temporary, &dir.join(FILE))?;
     fs.sync_dir(dir)
-}
-
-/// Set some space aside, if there is none yet.
-pub(crate) fn keep_reserve(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
-    let path = dir.join(RESERVE);
-    match fs.open(&path, OpenMode::Read) {
-        Ok(file) if file.size()? >= RESERVE_SIZE as u64 => return Ok(()),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = fs.open(&path, OpenMode::Create)?;
-    let written = file.write_at(&[0; RESERVE_SIZE], 0).and_then(|()| file.sync());
-    if written.is_err() {
-        fs.remove(&path)?;
-    }
-    written
 }
 
 #[cfg(test)]

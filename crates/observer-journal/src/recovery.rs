@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::OpenError;
 use crate::format::{BLOCKS, FooterBuilder};
-use crate::fs::{FileSystem, OpenMode};
+use crate::fs::{File, FileSystem, OpenMode};
 use crate::layout::{Layout, Unreadable, set_aside};
 use crate::log::{Active, Log};
 use crate::options::Options;
-use crate::positions::{Loaded, Positions, keep_reserve};
+use crate::positions::{Loaded, Positions};
+use crate::reserve;
 use crate::segment::{Segment, scan, written_after};
 use crate::shared::{Places, Shared};
 
@@ -44,8 +45,9 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     tidy(&*fs, &dir, &layout, &mut recovery)?;
     let mut segments = layout.segments;
     let loaded = Positions::load(&*fs, &dir).map_err(OpenError::io("read the positions in", &dir))?;
+    let mut known = None;
     let mut positions = match loaded {
-        Loaded::Good(positions) => positions,
+        Loaded::Good(positions) => known.insert(positions).clone(),
         Loaded::Missing => {
             recovery.created = segments.is_empty();
             recovery.positions_lost = !segments.is_empty();
@@ -62,14 +64,26 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     settle_epoch(&mut positions, &segments, head, &options, &mut recovery);
 
     // Positions first: segments without them look like a loss.
-    positions.store(&*fs, &dir).map_err(OpenError::io("write the positions in", &dir))?;
-    if let Err(error) = keep_reserve(&*fs, &dir) {
+    store(&*fs, &dir, &positions, known.as_ref()).map_err(OpenError::io("write the positions in", &dir))?;
+    if let Err(error) = reserve::keep(&*fs, &dir) {
         tracing::warn!(%error, "no space can be set aside for positions");
     }
     let places = Places { durable: positions.clone(), positions, ..Places::default() };
     let shared = Arc::new(Shared::new(options, fs, segments, head, places));
     let log = Log::new(shared.clone(), active);
     Ok((shared, log, recovery))
+}
+
+/// Have positions in the file, where they may be what was found there.
+fn store(fs: &dyn FileSystem, dir: &Path, positions: &Positions, known: Option<&Positions>) -> io::Result<()> {
+    if known == Some(positions) {
+        // Its bytes are durable since before it got its name, and that is now.
+        return fs.sync_dir(dir);
+    }
+    match positions.store(fs, dir) {
+        Err(error) if reserve::is_full(&error) => positions.store_from_reserve(fs, dir).map_err(|_| error),
+        result => result,
+    }
 }
 
 /// Away with what was given up and with what was only begun; what has no header any more gets another name.
@@ -108,7 +122,9 @@ fn recover_last(
     let mut head = last.name.first_seq - 1;
     let mut footer = FooterBuilder::default();
     let mut lost = Vec::new();
+    let mut last_block = 0..0;
     let end = scan(last, file.clone(), |block| {
+        last_block = block.offset..block.end;
         if block.first_seq > head + 1 {
             lost.push(head + 1..=block.first_seq - 1);
         }
@@ -126,6 +142,7 @@ fn recover_last(
         if !last.has_both_headers(&*file)? {
             file.write_at(&last.header.encode(), 0)?;
         }
+        write_again(&*file, &last.header.encode(), last_block)?;
         file.sync()?;
         fs.sync_dir(&options.dir)
     })();
@@ -152,6 +169,24 @@ fn recover_last(
         unsynced: false,
     });
     Ok((head, active))
+}
+
+/// A sync may have failed just before another process was killed. What can be read is with the page cache alone then, and the next sync says that all is
+/// well, unless it is written again. It can be no more than the last block, or the headers before the first: after a failed sync nothing follows.
+fn write_again(file: &dyn File, headers: &[u8], last_block: Range<u64>) -> io::Result<()> {
+    let (bytes, offset) = if last_block.is_empty() {
+        (headers.to_vec(), 0)
+    } else {
+        let mut block = vec![0; usize::try_from(last_block.end - last_block.start).map_err(io::Error::other)?];
+        let count = file.read_at(&mut block, last_block.start)?;
+        block.truncate(count);
+        (block, last_block.start)
+    };
+    match file.write_at(&bytes, offset) {
+        // Some file systems want new space for what is written over.
+        Err(error) if reserve::is_full(&error) => Ok(()),
+        written => written,
+    }
 }
 
 fn settle_epoch(

@@ -10,7 +10,8 @@ use crate::durations::Durations;
 use crate::error::AppendError;
 use crate::fs::FileSystem;
 use crate::options::Options;
-use crate::positions::{Positions, keep_reserve};
+use crate::positions::Positions;
+use crate::reserve::{self, Reserve, Space};
 use crate::segment::Segment;
 
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Shared {
     segments: Mutex<VecDeque<Segment>>,
     places: Mutex<Places>,
     /// One at a time: the file of positions is replaced as a whole.
-    storing: Mutex<()>,
+    storing: Mutex<Reserve>,
     /// Why the last commit failed, until one succeeds.
     failure: Mutex<Option<AppendError>>,
     pub(crate) syncs: Durations,
@@ -94,22 +95,36 @@ impl Shared {
     }
 
     /// Make positions durable.
-    pub(crate) fn store_positions(&self) -> io::Result<()> {
-        let _one_at_a_time = self.storing.lock().expect("nothing panics while it stores positions");
+    pub(crate) fn store_positions(&self, space: Space) -> io::Result<()> {
+        let mut reserve = self.storing.lock().expect("nothing panics while it stores positions");
         let places = self.places();
         let changed = (places.positions != places.durable).then(|| places.positions.clone());
         drop(places);
         if let Some(positions) = changed {
-            positions.store(&*self.fs, &self.dir)?;
+            match space {
+                Space::Free => positions.store(&*self.fs, &self.dir)?,
+                Space::Reserve => {
+                    *reserve = Reserve::Short;
+                    positions.store_from_reserve(&*self.fs, &self.dir)?;
+                }
+            }
             self.places().durable = positions;
-            let _ = keep_reserve(&*self.fs, &self.dir);
+        }
+        if *reserve == Reserve::Short && reserve::keep(&*self.fs, &self.dir).is_ok() {
+            *reserve = Reserve::Whole;
         }
         Ok(())
     }
 
     /// Where a new reader begins is made durable before the next record is: it would begin elsewhere after a crash, and never know of that record.
     pub(crate) fn admit_readers(&self) -> io::Result<()> {
-        if self.places().has_newcomers() { self.store_positions() } else { Ok(()) }
+        if !self.places().has_newcomers() {
+            return Ok(());
+        }
+        match self.store_positions(Space::Free) {
+            Err(error) if reserve::is_full(&error) => self.store_positions(Space::Reserve),
+            stored => stored,
+        }
     }
 
     /// The size of all segments, in bytes.

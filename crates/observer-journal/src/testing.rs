@@ -3,11 +3,14 @@
 use std::any::Any;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::fs::{File, FileSystem, Memory, OpenMode};
 use crate::{Append, AppendError, Chunk, Commit, Journal, Options, Record, Recovery, Runner};
+
+/// What the disk gives and takes at once.
+const PAGE: u64 = 4096;
 
 /// Memory with switches.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +27,10 @@ pub(crate) struct Switches {
     pub(crate) no_space: AtomicBool,
     /// No file can be created.
     pub(crate) no_create: AtomicBool,
-    /// No file can be created unless the reserve was given up.
-    pub(crate) reserve_only: AtomicBool,
+    /// How many pages of 4 KiB there are on the disk; 0 for as many as are wanted.
+    pub(crate) pages: AtomicU64,
+    /// Whatever is free after a file was renamed is taken by someone else.
+    pub(crate) greed: AtomicBool,
     /// What was done, in order.
     pub(crate) done: Mutex<Vec<&'static str>>,
 }
@@ -41,7 +46,20 @@ impl Switches {
 }
 
 #[derive(Debug)]
-struct SwitchedFile(Arc<dyn File>, Arc<Switches>);
+struct SwitchedFile(Arc<dyn File>, Switched);
+
+impl Switched {
+    /// How many pages the files take.
+    pub(crate) fn pages(&self) -> u64 {
+        let size = |name: String| self.memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+        self.memory.list(Path::new("j")).unwrap().into_iter().map(|name| size(name).div_ceil(PAGE)).sum()
+    }
+
+    /// From now on there is no more space than the files have.
+    pub(crate) fn fill_up(&self) {
+        self.switches.pages.store(self.pages(), Ordering::SeqCst);
+    }
+}
 
 impl FileSystem for Switched {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -53,18 +71,19 @@ impl FileSystem for Switched {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let reserved = || self.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).is_ok();
-        let full = self.switches.no_create.load(Ordering::SeqCst)
-            || (self.switches.reserve_only.load(Ordering::SeqCst) && reserved());
-        if mode == OpenMode::Create && full {
+        if mode == OpenMode::Create && self.switches.no_create.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        Ok(Arc::new(SwitchedFile(self.memory.open(path, mode)?, self.switches.clone())))
+        Ok(Arc::new(SwitchedFile(self.memory.open(path, mode)?, self.clone())))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.switches.note("rename");
-        self.memory.rename(from, to)
+        self.memory.rename(from, to)?;
+        if self.switches.greed.load(Ordering::SeqCst) {
+            self.fill_up();
+        }
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -87,12 +106,22 @@ impl File for SwitchedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.1.note("write");
-        if self.1.no_space.load(Ordering::SeqCst) {
-            self.0.write_at(&bytes[..bytes.len() / 2], offset)?;
+        let Self(file, Switched { switches, .. }) = self;
+        switches.note("write");
+        if switches.no_space.load(Ordering::SeqCst) {
+            file.write_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.0.write_at(bytes, offset)
+        let before = file.size()?;
+        file.write_at(bytes, offset)?;
+        let pages = switches.pages.load(Ordering::SeqCst);
+        let missing = if pages == 0 { 0 } else { self.1.pages().saturating_sub(pages) };
+        if missing > 0 {
+            let kept = file.size()?.div_ceil(PAGE).saturating_sub(missing) * PAGE;
+            file.truncate(kept.max(before))?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -104,8 +133,8 @@ impl File for SwitchedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.1.note("sync");
-        if self.1.no_sync.load(Ordering::SeqCst) {
+        self.1.switches.note("sync");
+        if self.1.switches.no_sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk says no"));
         }
         self.0.sync()

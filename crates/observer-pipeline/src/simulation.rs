@@ -1,8 +1,9 @@
 //! The whole pipeline over a disk that goes wrong at every single operation.
 //!
 //! A scenario is drawn from a seed and run once without a fault, to count what it does with files. Then it is run again for every one of these
-//! operations: the power goes there, and the operation fails, or it fails and the power goes soon after. After each run everything that was
-//! acknowledged has to be where it belongs. Time is paused, and all work is done in one order: the same seed and fault do the same again.
+//! operations: the power goes there, the operation fails, or the process is killed (with what the page cache has still there, until the power goes, too), or
+//! one of these after the other. After each run everything that was acknowledged has to be where it belongs; what its producer never heard of, and
+//! never sent again, may be there or not, but with all sinks alike. Time is paused, and all work is done in one order: the same seed and fault do the same again.
 //!
 //! `OBSERVER_SIM_SEEDS=100` tries more scenarios, with every fault at each operation; `OBSERVER_SIM_SEED=7 OBSERVER_SIM_FAULT=cut@123` repeats one run alone.
 
@@ -66,6 +67,7 @@ fn whatever_goes_wrong_what_was_acknowledged_reaches_every_sink() {
         runs.extend((0..outcome.operations).flat_map(plans).map(|plan| (seed, plan)));
     }
     let (next, cuts, expired) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (there, gone) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -74,12 +76,20 @@ fn whatever_goes_wrong_what_was_acknowledged_reaches_every_sink() {
                     assert!(outcome.faults > 0, "nothing went wrong with seed {seed} and {plan}");
                     cuts.fetch_add(outcome.cuts, Ordering::Relaxed);
                     expired.fetch_add(outcome.expired, Ordering::Relaxed);
+                    there.fetch_add(outcome.unheard.0, Ordering::Relaxed);
+                    gone.fetch_add(outcome.unheard.1, Ordering::Relaxed);
                 }
             });
         }
     });
     let (cuts, expired) = (cuts.into_inner(), expired.into_inner());
-    println!("{operations} operations, {} runs with a fault, {cuts} power cuts, {expired} expired events", runs.len());
+    let (there, gone) = (there.into_inner(), gone.into_inner());
+    println!(
+        "{operations} operations, {} runs with a fault, {cuts} power cuts and kills, {expired} expired events; \
+         of those that nobody was told of, {there} are there and {gone} are not",
+        runs.len()
+    );
+    assert!(alone.is_some() || (there > 0 && gone > 0), "producers that never come back make no difference");
     // What is in memory doesn't expire; so this takes a power cut.
     assert_eq!(expired > 0, runs.iter().any(|(seed, _)| Scenario::draw(*seed).expires()));
 }

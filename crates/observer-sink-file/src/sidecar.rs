@@ -2,20 +2,22 @@
 //!
 //! `position` has two lines. The first is JSON: `format` (1), `epoch` and `seq` of the last settled event, `files` (the files that were
 //! open, each with its identity and the size up to which its lines are settled), and `ahead` (lines past `seq` that stand in the files
-//! already). The second is the CRC-32 of the first, line feed not included, as eight hexadecimal digits. It is replaced as a
-//! whole: temporary, sync, rename, sync the folder. `lock` is empty; whoever writes the files holds an advisory lock on it.
+//! already). The second is the CRC-32 of the first, line feed not included, as eight hexadecimal digits. What follows are line feeds.
+//!
+//! It is a [`StateFile`], so it can be replaced on a full disk. `lock` is empty; whoever writes the files holds an advisory lock on it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use observer_core::Position;
+use observer_core::{Position, StateFile};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Identity, create_folders, sync_folder};
 use crate::error::FileError;
 
+const FILE: &str = "position";
 const FORMAT: u32 = 1;
 
 /// What stands in the sidecar.
@@ -59,6 +61,7 @@ pub(crate) enum Loaded {
 #[derive(Debug)]
 pub(crate) struct StateFolder {
     folder: PathBuf,
+    position: StateFile,
     /// Unlocked when it is closed.
     _lock: File,
 }
@@ -71,14 +74,17 @@ impl StateFolder {
         let path = folder.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(FileError::io("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let position = StateFile::open(folder.join(FILE));
+                Ok(Self { folder: folder.to_owned(), position, _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => Err(FileError::StateInUse { path }),
             Err(TryLockError::Error(error)) => Err(FileError::io("lock", &path)(error)),
         }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.join("position")
+        self.folder.join(FILE)
     }
 
     pub(crate) fn load(&self) -> Result<Loaded, FileError> {
@@ -97,15 +103,13 @@ impl StateFolder {
 
     pub(crate) fn store(&self, recorded: &Recorded) -> Result<(), FileError> {
         let json = serde_json::to_string(recorded).expect("numbers and strings can be written as JSON");
-        let temporary = self.folder.join("position.tmp");
-        let write = || {
-            let mut file = File::create(&temporary)?;
-            file.write_all(format!("{json}\n{:08x}\n", checksum(&json)).as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(FileError::io("write", &temporary))?;
-        fs::rename(&temporary, self.path()).map_err(FileError::io("replace", &self.path()))?;
-        sync_folder(&self.folder)
+        let text = format!("{json}\n{:08x}\n", checksum(&json));
+        self.position.replace(text.as_bytes()).map_err(FileError::io("write", &self.path()))
+    }
+
+    /// Whether a position could be stored.
+    pub(crate) fn check(&self) -> Result<(), FileError> {
+        self.position.check().map_err(FileError::io("write", &self.path()))
     }
 }
 
@@ -114,7 +118,8 @@ fn parse(text: &str) -> Result<Recorded, String> {
     struct Version {
         format: u32,
     }
-    let (json, sum) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
+    let mut lines = text.split('\n');
+    let (json, sum) = lines.next().zip(lines.next()).ok_or("it is cut short")?;
     if u32::from_str_radix(sum, 16) != Ok(checksum(json)) {
         return Err("its checksum is wrong".to_owned());
     }
@@ -149,7 +154,8 @@ mod tests {
         assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded()));
 
         let whole = fs::read(state.path()).unwrap();
-        for at in 0..whole.len() - 1 {
+        let text = whole.trim_ascii_end().len();
+        for at in 0..text {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             fs::write(state.path(), &bytes).unwrap();

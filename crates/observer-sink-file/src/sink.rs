@@ -170,7 +170,11 @@ impl Worker {
 
     fn check(&self) -> Result<(), FileError> {
         check_folder(self.settings.template.base())?;
-        check_folder(&self.state_dir)
+        match &self.writer {
+            // It has set space aside there.
+            Some(writer) => writer.check(),
+            None => check_folder(&self.state_dir),
+        }
     }
 }
 

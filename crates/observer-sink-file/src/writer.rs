@@ -92,6 +92,11 @@ impl Writer {
         self.position
     }
 
+    /// Whether the position could be stored.
+    pub(crate) fn check(&self) -> Result<(), FileError> {
+        self.state.check()
+    }
+
     /// Write what isn't in the files yet.
     pub(crate) fn deliver(&mut self, batch: &Batch, last_answer: LastAnswer) -> Result<(), FileError> {
         self.settle_last(last_answer);
@@ -216,7 +221,9 @@ impl Writer {
 
     fn store(&mut self) -> Result<(), FileError> {
         let Some(position) = self.position.filter(|_| self.record == Record::Stale) else { return Ok(()) };
-        let ahead = self.ahead.iter().map(|(seq, id)| (*seq, id.to_string())).collect();
+        // What is not past the position doesn't come again after a restart, and there may be much of it.
+        let ahead = self.ahead.iter().filter(|(seq, _)| *seq > position.seq);
+        let ahead = ahead.map(|(seq, id)| (*seq, id.to_string())).collect();
         self.state.store(&Recorded::new(position, self.files.marks(), ahead))?;
         self.record = Record::Current;
         Ok(())

@@ -1,7 +1,7 @@
 //! Files that are whole or not there, and errors that name them.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use observer_core::SinkError;
@@ -13,6 +13,13 @@ pub(crate) struct FileError {
     action: &'static str,
     path: PathBuf,
     source: io::Error,
+}
+
+impl FileError {
+    /// For `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { action, path: path.to_owned(), source }
+    }
 }
 
 impl From<FileError> for SinkError {
@@ -38,18 +45,6 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FileError { action: "read", path: path.to_owned(), source }),
     }
-}
-
-/// Replace a file so that, whatever happens, there is the old one or the new one. The new one is durable on return.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|source| FileError { action: "write", path: temporary.clone(), source })?;
-    rename(&temporary, path)
 }
 
 /// Move a file within its folder, durably.

@@ -7,7 +7,7 @@
 //! {"position":{"epoch":1,"seq":4711},"event_kinds":["other","ok"],"sources":[["other",{…}],["bot",{…}]],"models":[…],"pairs":[[1,1,0,17]],…}
 //! ```
 //!
-//! The line says what this is, the version of the format, and the CRC-32C of all that follows it, in hexadecimal. Pairs are a source, an event kind (as
+//! The line says what this is, the version of the format, and the CRC-32C of the JSON, in hexadecimal; line feeds may follow. Pairs are a source, an event kind (as
 //! places in their lists, from 0), the failures and the successes. Label values are stored and not only counted: on reading, they are given room under
 //! the configuration of the day, the known ones first, then in the order of the file. What finds no room any more is left out rather than
 //! added to `other`, where `increase` would take years of history for one burst.
@@ -88,7 +88,7 @@ fn named<'a, S, T: Clone>(
 /// Read a state under a configuration that may have changed since it was written.
 pub(crate) fn decode(bytes: &[u8], config: &PrometheusConfig) -> Result<Restored, Unreadable> {
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(Unreadable::Foreign)?;
-    let (line, body) = (&bytes[..end], &bytes[end + 1..]);
+    let (line, body) = (&bytes[..end], bytes[end + 1..].trim_ascii_end());
     let mut words = std::str::from_utf8(line).map_err(|_| Unreadable::Foreign)?.split(' ');
     if words.next() != Some(MAGIC) {
         return Err(Unreadable::Foreign);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use observer_core::{Batch, Position, SinkContext};
+use observer_core::{Batch, Position, SinkContext, StateFile};
 
 use crate::PrometheusConfig;
 use crate::aggregate::Aggregate;
@@ -29,6 +29,7 @@ pub(crate) struct Store {
 
 #[derive(Debug)]
 struct Loaded {
+    file: StateFile,
     live: Mutex<State>,
     saved: Mutex<Arc<State>>,
 }
@@ -83,7 +84,8 @@ impl Store {
             live.clone()
         };
         files::create_folder(&self.folder)?;
-        files::replace(&self.folder.join(FILE), &snapshot::encode(&live))?;
+        let replaced = loaded.file.replace(&snapshot::encode(&live));
+        replaced.map_err(FileError::io("write", &self.folder.join(FILE)))?;
         *lock(&loaded.saved) = Arc::new(live);
         Ok(())
     }
@@ -91,7 +93,11 @@ impl Store {
     /// Whether there is a place for the snapshot.
     pub(crate) fn check(&self) -> Result<(), FileError> {
         files::create_folder(&self.folder)?;
-        files::probe(&self.folder)
+        match self.loaded.get() {
+            // It has set space aside there.
+            Some(loaded) => loaded.file.check().map_err(FileError::io("write", &self.folder.join(FILE))),
+            None => files::probe(&self.folder),
+        }
     }
 
     fn loaded(&self) -> Result<&Loaded, FileError> {
@@ -103,7 +109,13 @@ impl Store {
             return Ok(loaded);
         }
         let state = self.read()?;
-        Ok(self.loaded.get_or_init(|| Loaded { saved: Mutex::new(Arc::new(state.clone())), live: Mutex::new(state) }))
+        // Space for the first snapshot is set aside before there is any; where that can't be, the first one says so.
+        let _ = files::create_folder(&self.folder);
+        Ok(self.loaded.get_or_init(|| Loaded {
+            file: StateFile::open(self.folder.join(FILE)),
+            saved: Mutex::new(Arc::new(state.clone())),
+            live: Mutex::new(state),
+        }))
     }
 
     fn read(&self) -> Result<State, FileError> {

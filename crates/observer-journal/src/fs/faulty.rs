@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use self::disk::{Change, Disk, Inode, Renaming, Verdict, gone, not_found};
+use self::disk::{Change, Disk, End, Inode, Renaming, Verdict, gone, not_found};
 use self::handle::Handle;
 use super::{File, FileSystem, OpenMode};
 
@@ -24,6 +24,8 @@ mod handle;
 pub enum Fault {
     /// The power goes during the operation. Nothing works until [`Faulty::restart`].
     PowerCut,
+    /// The operation is done, and the process is gone. Nothing works until [`Faulty::restart`].
+    Kill,
     /// The operation fails with this error. Of a write, a part may have been done.
     Fails(io::ErrorKind),
 }
@@ -86,7 +88,7 @@ impl Faulty {
         self.lock_disk().full = full;
     }
 
-    /// Whether the power has gone.
+    /// Whether the power has gone, or the process.
     #[must_use]
     pub fn is_off(&self) -> bool {
         self.lock_disk().is_off
@@ -97,9 +99,14 @@ impl Faulty {
         self.lock_disk().cut_power();
     }
 
-    /// Power on again, with what the disk has kept. Faults that are still to come are called off.
+    /// After a kill: all is there, also what is not durable yet, and faults that are still to come will come.
+    /// Else power on again, with what the disk has kept, and faults that are still to come are called off.
     pub fn restart(&self) {
         let mut disk = self.lock_disk();
+        if std::mem::take(&mut disk.killed) {
+            disk.is_off = false;
+            return;
+        }
         disk.cut_power();
         disk.is_off = false;
         disk.full = false;
@@ -136,9 +143,9 @@ impl Faulty {
         let mut disk = self.lock_disk();
         match disk.judge() {
             Verdict::Go => work(&mut disk),
-            Verdict::LastOne => {
+            Verdict::LastOne(end) => {
                 let done = work(&mut disk);
-                disk.cut_power();
+                disk.end(end);
                 // A lock that was taken needs the disk to let go.
                 drop(disk);
                 drop(done);
@@ -215,8 +222,13 @@ impl FileSystem for Faulty {
                 Ok(())
             }
             // How far it came is up to the power cut.
-            Verdict::LastOne => {
+            Verdict::LastOne(End::PowerCut) => {
                 disk.cut_power();
+                Err(gone())
+            }
+            Verdict::LastOne(End::Kill) => {
+                disk.sync_folder(dir);
+                disk.kill();
                 Err(gone())
             }
             Verdict::Fail(error) => Err(error),

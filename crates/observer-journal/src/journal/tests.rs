@@ -1,4 +1,6 @@
 mod corruption;
+mod full;
+mod kills;
 
 use std::path::Path;
 
@@ -443,19 +445,6 @@ fn recent_keys_come_from_footers_and_from_blocks() {
     truncate_by(&memory, name, 1);
     let (journal, _) = open(small(memory));
     assert_eq!(journal.recent_keys(usize::MAX, 0).unwrap(), all);
-}
-
-#[test]
-fn positions_are_stored_on_a_full_disk() {
-    let fs = Switched::default();
-    let (journal, _) = open(options(fs.clone()));
-    fill(&journal, 1..=1);
-    fs.switches.set(|switches| &switches.reserve_only, true);
-    journal.set_position("archive", 1, "".into());
-    journal.maintain().unwrap();
-    drop(journal);
-    let (journal, _) = open(options(fs));
-    assert_eq!(journal.stored("archive").unwrap().seq, 1);
 }
 
 proptest::proptest! {

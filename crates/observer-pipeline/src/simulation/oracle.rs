@@ -11,8 +11,8 @@ use super::world::{SINKS, World};
 use crate::Status;
 
 impl World<'_> {
-    /// Everything that was acknowledged is where it belongs, and so is everything that a sink had of the rest.
-    pub(super) fn check(&self, status: &Status) {
+    /// Everything that was acknowledged is where it belongs, and so is everything that a sink had of the rest. Gives all that is there.
+    pub(super) fn check(&self, status: &Status) -> BTreeSet<u64> {
         let head = status.journal.head;
         let dead = self.dead_letters();
         let found: BTreeMap<_, BTreeSet<_>> = SINKS
@@ -58,6 +58,7 @@ impl World<'_> {
             assert_eq!((account.delivered, account.expired), (head - filtered - dead, 0), "{name}: {account:?}");
             assert_eq!(ids.len() as u64, head, "nobody knows of some of them");
         }
+        ids.values().map(|id| self.sent[id]).collect()
     }
 
     /// What stands in the files; a line that was torn is no letter.

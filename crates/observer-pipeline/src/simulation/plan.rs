@@ -18,17 +18,22 @@ pub(super) enum Plan {
     Eio(u64),
     /// It fails, and a few operations later the power goes.
     EioAndCut(u64),
+    /// The process is killed, and a while later the power goes.
+    Kill(u64),
+    /// It fails, the process is killed at once or soon, and a while later the power goes.
+    EioAndKill(u64),
 }
 
 impl Plan {
     pub(super) fn all_at(at: u64) -> Vec<Self> {
-        vec![Self::Cut(at), Self::Full(at), Self::Eio(at), Self::EioAndCut(at)]
+        vec![Self::Cut(at), Self::Full(at), Self::Eio(at), Self::EioAndCut(at), Self::Kill(at), Self::EioAndKill(at)]
     }
 
-    /// A power cut, and one of the others in turn.
+    /// A power cut, a kill, and one of the others in turn.
     pub(super) fn some_at(at: u64) -> Vec<Self> {
         let others = [Self::Eio(at), Self::EioAndCut(at), Self::Full(at)];
-        vec![Self::Cut(at), others[usize::try_from(at % 3).unwrap()]]
+        let kill = if at.is_multiple_of(4) { Self::Kill(at) } else { Self::EioAndKill(at) };
+        vec![Self::Cut(at), kill, others[usize::try_from(at % 3).unwrap()]]
     }
 
     pub(super) fn arrange(self, disk: &Faulty) {
@@ -40,6 +45,16 @@ impl Plan {
             Self::EioAndCut(at) => {
                 disk.fail_at(at, Fault::Fails(ErrorKind::Other));
                 disk.fail_at(at + 1 + at * 7 % 12, Fault::PowerCut);
+            }
+            Self::Kill(at) => {
+                disk.fail_at(at, Fault::Kill);
+                disk.fail_at(at + 15 + at * 11 % 40, Fault::PowerCut);
+            }
+            Self::EioAndKill(at) => {
+                disk.fail_at(at, Fault::Fails(ErrorKind::Other));
+                let kill = at + 1 + at % 3;
+                disk.fail_at(kill, Fault::Kill);
+                disk.fail_at(kill + 15 + at * 11 % 40, Fault::PowerCut);
             }
         }
     }
@@ -53,6 +68,8 @@ impl fmt::Display for Plan {
             Self::Full(at) => write!(f, "full@{at}"),
             Self::Eio(at) => write!(f, "eio@{at}"),
             Self::EioAndCut(at) => write!(f, "eio+cut@{at}"),
+            Self::Kill(at) => write!(f, "kill@{at}"),
+            Self::EioAndKill(at) => write!(f, "eio+kill@{at}"),
         }
     }
 }
@@ -71,6 +88,8 @@ impl FromStr for Plan {
             "full" => Ok(Self::Full(at)),
             "eio" => Ok(Self::Eio(at)),
             "eio+cut" => Ok(Self::EioAndCut(at)),
+            "kill" => Ok(Self::Kill(at)),
+            "eio+kill" => Ok(Self::EioAndKill(at)),
             _ => Err(()),
         }
     }

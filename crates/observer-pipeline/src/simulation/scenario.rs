@@ -6,6 +6,9 @@ use observer_core::{Event, Uuid};
 
 use crate::identity::Identity;
 
+/// Numbers from here on are for the events at the end, which have to arrive.
+pub(super) const LAST: u64 = 1_000;
+
 /// One thing after the other.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
@@ -91,6 +94,11 @@ pub(super) fn id(number: u64) -> Uuid {
 
 pub(super) fn number_of(event: &Event) -> u64 {
     event.cycle_id().unwrap()[1..].parse().unwrap()
+}
+
+/// Whether its producer never comes back after an answer that was not 200, or none. The event may be there, or not.
+pub(super) fn is_sent_once(number: u64) -> bool {
+    number % 4 == 1 && number < LAST
 }
 
 /// How an event is bad, for the sink that is picky.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::far_side::{FarSide, Kind};
 use super::plan::Plan;
-use super::scenario::{Scenario, Step, event, id};
+use super::scenario::{LAST, Scenario, Step, event, id, is_sent_once};
 use crate::{Ack, IngestError, Pipeline, SinkSpec, StartError};
 
 /// Each sink with its settings. From the first life on they are there, so it is all the same where they start.
@@ -32,6 +32,8 @@ pub(super) struct Outcome {
     pub(super) cuts: u64,
     /// How many events expired before a sink had them.
     pub(super) expired: u64,
+    /// How many events are there, and how many are not, of those whose producers never heard that they were taken.
+    pub(super) unheard: (u64, u64),
     /// What producers and sinks saw, in order.
     pub(super) transcript: Vec<String>,
 }
@@ -49,6 +51,7 @@ pub(super) struct World<'a> {
     time: Arc<Time>,
     next: u64,
     expired: u64,
+    unheard: (u64, u64),
 }
 
 /// The clock on the wall, which goes on from one life to the next.
@@ -72,7 +75,7 @@ impl Time {
     }
 }
 
-/// The power went.
+/// The power went, or the process.
 struct Dark;
 
 pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
@@ -90,8 +93,9 @@ pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
         settled: BTreeMap::new(),
         transcript: transcript.clone(),
         time: Arc::new(Time { now: AtomicU64::new(1_700_000_000_000_000), life: Mutex::default() }),
-        next: 1_000,
+        next: LAST,
         expired: 0,
+        unheard: (0, 0),
     };
     let mut steps = VecDeque::from(scenario.steps.clone());
     let mut cuts = 0;
@@ -102,13 +106,13 @@ pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
         }
         cuts += 1;
         disk.restart();
-        transcript.lock().unwrap().push("the power was gone".into());
+        transcript.lock().unwrap().push("all was dark".into());
         world.sides.values().for_each(|side| side.crash());
     }
     let operations = disk.operations();
     in_life(world.come_back());
     let transcript = std::mem::take(&mut *transcript.lock().unwrap());
-    Outcome { operations, faults: disk.went_wrong(), cuts, expired: world.expired, transcript }
+    Outcome { operations, faults: disk.went_wrong(), cuts, expired: world.expired, unheard: world.unheard, transcript }
 }
 
 /// In a runtime of its own, whose end is the end of all that runs in it.
@@ -126,13 +130,20 @@ impl World<'_> {
         let status = pipeline.status();
         pipeline.shutdown(Duration::from_secs(60)).await;
         self.light()?;
-        self.check(&status);
+        let there = self.check(&status);
+        let unheard = self.sent.values().copied().filter(|number| !self.acked.contains(number));
+        let (there, gone): (Vec<u64>, Vec<u64>) = unheard.partition(|number| there.contains(number));
+        self.unheard = (there.len() as u64, gone.len() as u64);
         self.expired = status.sinks.values().map(|sink| sink.account.expired).sum();
         Ok(())
     }
 
     /// After a clean end there is nothing to come again.
     async fn come_back(&mut self) {
+        if self.disk.is_off() {
+            // Killed at the very end.
+            self.disk.restart();
+        }
         self.disk.restart();
         let Ok(pipeline) = self.open().await else { panic!("there are no more faults") };
         let count = |world: &Self| world.sides.values().map(|side| side.lock().kept.len()).collect::<Vec<_>>();
@@ -229,7 +240,8 @@ impl World<'_> {
 
     async fn send(&mut self, pipeline: &Pipeline, numbers: &[u64]) -> Result<(), Dark> {
         self.sent.extend(numbers.iter().map(|number| (id(*number), *number)));
-        self.unacked.extend(numbers.iter().filter(|number| !self.acked.contains(number)));
+        let retried = numbers.iter().filter(|number| !self.acked.contains(number) && !is_sent_once(**number));
+        self.unacked.extend(retried);
         let results: Vec<Result<Ack, IngestError>> = match numbers {
             [number] => vec![pipeline.ingest(event(*number)).await],
             _ => pipeline.ingest_batch(numbers.iter().map(|number| event(*number).into()).collect()).await,

@@ -226,7 +226,7 @@ async fn a_write_that_was_cut_short_leaves_the_last_snapshot() {
     let first = sink(folder.path());
     first.deliver(&oks(1, 1..=4)).await.unwrap();
     first.flush().await.unwrap();
-    std::fs::write(context(folder.path()).state_dir.join("metrics.tmp"), "observer-pro").unwrap();
+    std::fs::write(context(folder.path()).state_dir.join("metrics.snapshot.spare"), "observer-pro").unwrap();
     drop(first);
     let second = sink(folder.path());
     assert_eq!(second.position().await.unwrap(), at(1, 4));
@@ -264,8 +264,9 @@ async fn a_flush_that_failed_is_made_up_for_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     sink.deliver(&oks(1, 1..=2)).await.unwrap();
-    let obstacle = context(folder.path()).state_dir.join("metrics.tmp");
-    std::fs::create_dir_all(&obstacle).unwrap();
+    let obstacle = context(folder.path()).state_dir.join("metrics.snapshot.spare");
+    std::fs::remove_file(&obstacle).unwrap();
+    std::fs::create_dir(&obstacle).unwrap();
     let error = sink.flush().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Blocked, "{}", error.report());
     assert_eq!(events(&sink), None);

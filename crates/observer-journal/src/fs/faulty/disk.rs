@@ -18,6 +18,8 @@ pub(super) struct Disk {
     /// Nothing can be made longer.
     pub(super) full: bool,
     pub(super) is_off: bool,
+    /// It is off for the process alone.
+    pub(super) killed: bool,
     /// Which power-on this is; files that were opened in an earlier one are gone.
     pub(super) run: u64,
     pub(super) locks: BTreeSet<PathBuf>,
@@ -50,9 +52,15 @@ pub(super) enum Renaming {
 /// What an operation has to do.
 pub(super) enum Verdict {
     Go,
-    /// Do it, and then the power is gone.
-    LastOne,
+    /// Do it, and then all ends.
+    LastOne(End),
     Fail(io::Error),
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum End {
+    PowerCut,
+    Kill,
 }
 
 impl Disk {
@@ -64,6 +72,7 @@ impl Disk {
             went_wrong: 0,
             full: false,
             is_off: false,
+            killed: false,
             run: 0,
             locks: BTreeSet::new(),
             inodes: Vec::new(),
@@ -82,9 +91,24 @@ impl Disk {
         self.went_wrong += u64::from(fault.is_some());
         match fault {
             None => Verdict::Go,
-            Some(Fault::PowerCut) => Verdict::LastOne,
+            Some(Fault::PowerCut) => Verdict::LastOne(End::PowerCut),
+            Some(Fault::Kill) => Verdict::LastOne(End::Kill),
             Some(Fault::Fails(kind)) => Verdict::Fail(kind.into()),
         }
+    }
+
+    pub(super) fn end(&mut self, end: End) {
+        match end {
+            End::PowerCut => self.cut_power(),
+            End::Kill => self.kill(),
+        }
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.killed = true;
+        self.is_off = true;
+        self.run += 1;
+        self.locks.clear();
     }
 
     pub(super) fn cut_power(&mut self) {
@@ -166,6 +190,11 @@ impl Inode {
     pub(super) fn change(&mut self, change: Change) {
         change.apply(&mut self.bytes, || true);
         self.changes.push(change);
+    }
+
+    pub(super) fn sync(&mut self) {
+        let changes = std::mem::take(&mut self.changes);
+        changes.into_iter().for_each(|change| change.apply(&mut self.durable, || true));
     }
 
     /// Only some of what was not synced has come to the disk.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Change, Disk, Inode, Verdict, gone};
+use super::disk::{Change, Disk, End, Inode, Verdict, gone};
 use super::locked;
 use crate::fs::File;
 
@@ -27,8 +27,8 @@ impl Handle {
         let (mut disk, verdict) = self.begin();
         match verdict {
             Verdict::Go => Ok(work(&disk.inodes[self.inode])),
-            Verdict::LastOne => {
-                disk.cut_power();
+            Verdict::LastOne(end) => {
+                disk.end(end);
                 Err(gone())
             }
             Verdict::Fail(error) => Err(error),
@@ -47,9 +47,9 @@ impl Handle {
                 disk.inodes[self.inode].change(change);
                 Ok(())
             }
-            Verdict::LastOne => {
+            Verdict::LastOne(end) => {
                 disk.inodes[self.inode].change(change);
-                disk.cut_power();
+                disk.end(end);
                 Err(gone())
             }
             Verdict::Fail(error) => {
@@ -90,13 +90,16 @@ impl File for Handle {
         let disk = &mut *disk;
         match verdict {
             Verdict::Go => {
-                let inode = &mut disk.inodes[self.inode];
-                let changes = std::mem::take(&mut inode.changes);
-                changes.into_iter().for_each(|change| change.apply(&mut inode.durable, || true));
+                disk.inodes[self.inode].sync();
                 Ok(())
             }
-            Verdict::LastOne => {
+            Verdict::LastOne(End::PowerCut) => {
                 disk.cut_power();
+                Err(gone())
+            }
+            Verdict::LastOne(End::Kill) => {
+                disk.inodes[self.inode].sync();
+                disk.kill();
                 Err(gone())
             }
             Verdict::Fail(error) => {

@@ -125,6 +125,27 @@ fn an_operation_that_fails_does_nothing_or_a_first_part() {
 }
 
 #[test]
+fn a_kill_leaves_everything_and_makes_nothing_durable() {
+    let after_power_cut = |seed| {
+        let (disk, file) = on(seed);
+        let lock = disk.lock(Path::new("d/lock")).unwrap();
+        disk.fail_at(disk.operations(), Fault::Kill);
+        disk.fail_at(disk.operations() + 3, Fault::PowerCut);
+        assert!(file.write_at(&[7; 2000], 0).is_err() && disk.is_off());
+        disk.restart();
+        drop(lock);
+        assert!(file.size().is_err(), "it was opened by a process that is gone");
+        assert!(content(&disk) == [7; 2000]);
+        assert!(disk.lock(Path::new("d/lock")).is_ok());
+        assert!(disk.open(Path::new(FILE), OpenMode::Write).is_ok());
+        assert!(disk.sync_dir(Path::new("d")).is_err() && disk.is_off(), "faults still come");
+        disk.restart();
+        content(&disk)
+    };
+    assert!((0..20).any(|seed| after_power_cut(seed) != [7; 2000]));
+}
+
+#[test]
 fn the_same_seed_has_the_same_outcome() {
     let run = |seed| {
         let (disk, file) = on(seed);

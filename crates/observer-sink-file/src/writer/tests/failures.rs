@@ -151,3 +151,22 @@ fn a_second_sink_with_the_same_path_is_refused() {
     second.take(&batch(2..=2));
     assert_eq!(bench.seqs_of_one(), [1, 2]);
 }
+
+#[test]
+fn the_sidecar_stays_small_however_much_a_failed_flush_leaves_open() {
+    let bench = Bench::new("{date}.jsonl");
+    let mut writer = bench.open();
+    writer.take(&batch(1..=2000));
+    bench.faults(|faults| faults.sync = true);
+    writer.flush(at(TEN)).unwrap_err();
+    writer.take(&batch(1..=1000));
+    bench.faults(|faults| faults.sync = false);
+    writer.settle();
+    assert_eq!(fs::metadata(bench.state().join("position")).unwrap().len(), 16 * 1024);
+    writer.take(&batch(1001..=2001));
+    drop(writer);
+    let mut writer = bench.open();
+    assert_eq!(writer.position().unwrap().seq, 2000);
+    writer.take(&batch(2001..=2002));
+    assert_eq!(bench.seqs_of_one(), (1..=2002).collect::<Vec<_>>());
+}

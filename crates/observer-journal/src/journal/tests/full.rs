@@ -1,0 +1,126 @@
+//! A disk without space.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::segments;
+use crate::fs::{FileSystem, OpenMode};
+use crate::testing::{Switched, append, fill, numbers, open, options, record};
+use crate::{AppendError, Hold, Options};
+
+/// A time that goes on when it is told to, and a journal on a disk that is full.
+fn full() -> (Switched, Arc<AtomicU64>, impl Fn() -> Options) {
+    let (fs, now) = (Switched::default(), Arc::new(AtomicU64::new(1_000_000)));
+    let (files, clock) = (fs.clone(), now.clone());
+    let options = move || {
+        let clock = clock.clone();
+        options(files.clone()).segment_size(8192).clock(Arc::new(move || clock.load(Ordering::SeqCst)))
+    };
+    let (journal, _) = open(options());
+    fill(&journal, 1..=400);
+    for name in ["archive", "metrics"] {
+        journal.set_position(name, 1, "".into());
+    }
+    journal.maintain().unwrap();
+    drop(journal);
+    (fs, now, options)
+}
+
+fn give_space(fs: &Switched) {
+    fs.switches.pages.store(0, Ordering::SeqCst);
+}
+
+#[test]
+fn positions_are_committed_from_the_reserve_again_and_again() {
+    let (fs, _, options) = full();
+    let (journal, _) = open(options());
+    fs.fill_up();
+    for seq in 2..=60 {
+        journal.set_position("archive", seq, "state".into());
+        journal.maintain().unwrap();
+        // Whoever appends gets none of it.
+        while append(&journal, vec![record(200)]).is_ok() {}
+    }
+    drop(journal);
+    let (journal, _) = open(options());
+    assert_eq!(journal.stored("archive").unwrap().seq, 60);
+}
+
+#[test]
+fn a_reserve_that_others_take_from_lasts_for_a_while_and_comes_back() {
+    let (fs, _, options) = full();
+    let (journal, _) = open(options());
+    fs.fill_up();
+    fs.switches.set(|switches| &switches.greed, true);
+    let mut commits = 0;
+    loop {
+        journal.set_position("archive", commits + 2, "".into());
+        if journal.maintain().is_err() {
+            break;
+        }
+        commits += 1;
+    }
+    assert!((10..20).contains(&commits), "{commits}");
+    fs.switches.set(|switches| &switches.greed, false);
+    give_space(&fs);
+    journal.maintain().unwrap();
+    let reserve = fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap();
+    assert_eq!(reserve.size().unwrap(), 64 * 1024);
+}
+
+#[test]
+fn a_journal_opens_on_a_full_disk_whatever_is_left_of_the_reserve() {
+    let (fs, _, options) = full();
+    for reserve in [Some(64 * 1024), Some(4096), Some(0), None] {
+        let path = Path::new("j/positions.reserve");
+        match reserve {
+            Some(size) => fs.memory.open(path, OpenMode::Create).unwrap().truncate(size).unwrap(),
+            None => fs.memory.remove(path).unwrap(),
+        }
+        fs.fill_up();
+        let (journal, recovery) = open(options());
+        assert_eq!((recovery.positions_lost, numbers(&journal).len()), (false, 400), "{reserve:?}");
+        drop(journal);
+        give_space(&fs);
+    }
+}
+
+#[test]
+fn space_that_readers_give_back_is_used_without_anyone_asking() {
+    let (fs, now, options) = full();
+    let options = || options().retain(std::time::Duration::ZERO);
+    let (journal, _) = open(options());
+    journal.hold("archive", Hold::Required);
+    fs.fill_up();
+    while append(&journal, vec![record(200)]).is_ok() {}
+    journal.maintain().unwrap();
+    let before = segments(&fs).len();
+    now.fetch_add(1_000_000, Ordering::SeqCst);
+    journal.set_position("archive", journal.head(), "".into());
+    journal.maintain().unwrap();
+    assert!(segments(&fs).len() < before);
+    now.fetch_add(1_000_000, Ordering::SeqCst);
+    journal.maintain().unwrap();
+    assert!(journal.status().failure.is_none());
+    append(&journal, vec![record(300)]).unwrap();
+}
+
+#[test]
+fn a_disk_that_was_full_for_long_is_used_as_soon_as_it_is_not() {
+    let (fs, now, options) = full();
+    let (journal, _) = open(options());
+    fs.fill_up();
+    // Until the last segment is full, too, so that one has to be created.
+    let large = || crate::Record::new(1, [1; 16], vec![7; 9000]);
+    for _ in 0..600 {
+        let error = append(&journal, vec![large()]).unwrap_err();
+        assert!(matches!(error, AppendError::Write { .. }), "{error}");
+        journal.maintain().unwrap();
+        now.fetch_add(1_000_000, Ordering::SeqCst);
+    }
+    give_space(&fs);
+    journal.maintain().unwrap();
+    assert!(journal.status().failure.is_none(), "{:?}", journal.status().failure);
+    append(&journal, vec![large()]).unwrap();
+}
