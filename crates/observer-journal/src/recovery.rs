@@ -116,6 +116,8 @@ fn recover_last(
     let path = last.name.path(&options.dir);
     let file = fs.open(&path, OpenMode::Write).map_err(OpenError::io("open", &path))?;
     if let Some(head) = last.sealed_last(&*file).map_err(OpenError::io("read", &path))? {
+        // Whoever sealed it may have ended before it was durable.
+        file.sync().map_err(OpenError::io("sync", &path))?;
         return Ok((head, None));
     }
 

@@ -1,6 +1,7 @@
 mod corruption;
 mod full;
 mod kills;
+mod recovered;
 
 use std::path::Path;
 
