@@ -148,7 +148,7 @@ impl Journal {
     /// A position that a reader kept by itself, in terms of the present epoch; `None` where this journal never had its epoch.
     ///
     /// `delivered` is how far the reader has been served since the journal was opened. A position past that and past the head at opening
-    /// speaks of records that were lost: a new epoch begins there.
+    /// speaks of records that were lost: a new epoch begins there, and is made durable.
     #[must_use]
     pub fn resolve(&self, epoch: u64, seq: u64, delivered: u64) -> Option<u64> {
         let mut places = self.shared.places();
@@ -179,6 +179,11 @@ impl Journal {
             if let Some(stored) = places.positions.readers.get_mut(&name) {
                 (stored.epoch, stored.seq) = (epoch, seq);
             }
+        }
+        drop(places);
+        // If it were forgotten, the reader's position would come to mean the records that take those numbers now.
+        if let Err(error) = self.store() {
+            tracing::warn!(%error, "the new epoch is not durable yet");
         }
         Some(head)
     }
@@ -218,16 +223,20 @@ impl Journal {
             self.log().sync()?;
         }
         self.log().probe();
-        let stored = match self.shared.store_positions(Space::Free) {
+        self.store().map_err(failed)?;
+        self.shared.retire().map_err(failed)
+    }
+
+    /// Make positions durable, if they have changed.
+    fn store(&self) -> io::Result<()> {
+        match self.shared.store_positions(Space::Free) {
             Err(error) if reserve::is_full(&error) => {
                 // Those who append would take what is given up before it can be taken back.
                 let _log = self.log();
                 self.shared.store_positions(Space::Reserve)
             }
             stored => stored,
-        };
-        stored.map_err(failed)?;
-        self.shared.retire().map_err(failed)
+        }
     }
 
     /// What the journal holds now.
