@@ -154,8 +154,8 @@ impl Journal {
         let mut places = self.shared.places();
         let resolved = places.positions.resolve(epoch, seq)?;
         let known = self.shared.opened_head.max(delivered);
-        if epoch != places.positions.epoch() || resolved <= known {
-            return Some(resolved.min(known));
+        if resolved <= known {
+            return Some(resolved);
         }
         let head = self.shared.opened_head;
         tracing::error!(

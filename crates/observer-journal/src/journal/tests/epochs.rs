@@ -59,3 +59,25 @@ fn an_epoch_that_begins_late_is_not_forgotten() {
     assert_ne!(journal.epoch(), old);
     assert_eq!(journal.resolve(old, 3, 0), Some(0), "nor does it have those that came in their places");
 }
+
+#[test]
+fn a_journal_that_loses_its_end_twice_skips_nothing_for_a_sink_of_the_first_epoch() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    let first = journal.epoch();
+    fill(&journal, 1..=2);
+    drop(journal);
+    let (journal, _) = open(options(memory.clone()));
+    assert_eq!(journal.resolve(first, 4, 0), Some(2), "two of four were lost");
+    drop(journal);
+
+    for name in segments(&memory) {
+        memory.remove(&Path::new("j").join(name)).unwrap();
+    }
+    let (journal, _) = open(options(memory.clone()));
+    assert_eq!(journal.resolve(first, 4, 0), Some(0), "and now all of them");
+    fill(&journal, 5..=9);
+    drop(journal);
+    let (journal, _) = open(options(memory));
+    assert_eq!(journal.resolve(first, 4, 0), Some(0), "it has none of the new ones");
+}
