@@ -278,4 +278,6 @@ impl Drop for Journal {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
