@@ -53,7 +53,9 @@ impl World {
                 self.tally.refused += 1;
                 if self.struck() {
                     self.failed_at = Some(now);
-                    self.refused.push(Refused { first_seq, records, is_old: false });
+                    let is_undone = matches!(error, AppendError::Write { .. }) && !self.disk.is_off();
+                    self.may_be_torn |= !is_undone;
+                    self.refused.push(Refused { first_seq, records, is_old: false, is_undone });
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::plain::{Segment, block_size, opened};
 use super::steps::{Ending, Step};
-use super::world::World;
+use super::world::{Refused, World};
 use crate::format::{BLOCKS, HEADER, TRAILER, Trailer};
 use crate::fs::FileSystem;
 use crate::segment::SegmentName;
@@ -14,7 +14,6 @@ use crate::{Chunk, Journal, Record, Recovery};
 
 impl World {
     pub(super) fn reopen(&mut self, ending: Ending, lost: Option<(u8, u8)>, step: &Step) {
-        self.lost_power = ending == Ending::PowerCut;
         match ending {
             Ending::Closed => {
                 if lost.is_none() {
@@ -22,6 +21,7 @@ impl World {
                 }
                 self.close();
                 if self.disk.is_off() {
+                    self.ended_by(step);
                     self.disk.restart();
                 }
             }
@@ -31,6 +31,7 @@ impl World {
             }
             Ending::PowerCut => {
                 self.disk.cut_power();
+                self.lost_power = true;
                 self.tally.power_cuts += 1;
             }
         }
@@ -47,11 +48,11 @@ impl World {
             self.lose(segments, of_255);
             self.arm(step);
         }
-        self.open(lost.is_some());
+        self.open(lost.is_some(), step);
     }
 
     /// Open it, again if something goes wrong meanwhile. The end of it may be lost.
-    pub(super) fn open(&mut self, is_lossy: bool) {
+    pub(super) fn open(&mut self, is_lossy: bool, step: &Step) {
         loop {
             self.pass(1_000);
             let result = Journal::open(self.options());
@@ -73,21 +74,26 @@ impl World {
             self.candidates.extend(begun);
             self.quiet = false;
             if self.disk.is_off() {
+                self.ended_by(step);
                 self.disk.restart();
             }
         }
     }
 
+    fn may_come_through(&self, is_lossy: bool) -> impl Iterator<Item = &Refused> {
+        let first_seq = self.plain.head + 1;
+        let may = move |refused: &&Refused| !refused.is_old && (self.lost_power || !refused.is_undone);
+        self.refused.iter().filter(move |refused| refused.first_seq == first_seq && (is_lossy || may(refused)))
+    }
+
     /// With one of the groups that were refused, or without.
     fn possible_heads(&self, is_lossy: bool) -> Vec<u64> {
         let head = self.plain.head;
-        let refused = self.refused.iter().filter(|refused| refused.first_seq == head + 1);
-        let refused = refused.filter(|refused| is_lossy || !refused.is_old);
-        std::iter::once(head).chain(refused.map(|refused| head + refused.records.len() as u64)).collect()
+        let refused = self.may_come_through(is_lossy).map(|refused| head + refused.records.len() as u64);
+        std::iter::once(head).chain(refused).collect()
     }
 
     fn opened(&mut self, recovery: &Recovery, is_lossy: bool) {
-        let quiet = self.quiet && !self.struck();
         let head = self.journal().head();
         assert_eq!(recovery.head, head);
         assert!(self.possible_heads(is_lossy).contains(&head), "{head} records, and not {}", self.plain.head);
@@ -97,7 +103,8 @@ impl World {
         self.refused.iter_mut().for_each(|refused| refused.is_old = true);
         assert_eq!((&recovery.lost, &recovery.set_aside), (&vec![], &vec![]));
         assert!(!recovery.positions_lost);
-        assert!(!quiet || is_lossy || recovery.torn_bytes == 0, "nothing was torn, and yet: {recovery:?}");
+        let may_be_torn = self.may_be_torn || self.lost_power || is_lossy;
+        assert!(may_be_torn || recovery.torn_bytes == 0, "nothing was torn, and yet: {recovery:?}");
 
         let positions = self.journal().shared.places().positions.clone();
         let found = (positions.clone(), recovery.new_epoch);
@@ -111,7 +118,8 @@ impl World {
         self.opened_segments(is_lossy);
         self.hold();
         self.resume();
-        (self.sure, self.quiet, self.failed_at, self.plain.wanted) = (true, true, None, None);
+        (self.sure, self.quiet, self.lost_power, self.may_be_torn) = (true, true, false, false);
+        (self.failed_at, self.plain.wanted) = (None, None);
         self.check_records();
     }
 
@@ -121,10 +129,8 @@ impl World {
         let Some(Chunk::Records { records, .. }) = self.journal().reader(self.plain.head).read().unwrap() else {
             panic!("a group comes through as a whole")
         };
-        let is_it = |refused: &&super::world::Refused| {
-            refused.first_seq == first_seq && refused.records == records && (is_lossy || !refused.is_old)
-        };
-        assert!(self.refused.iter().any(|refused| is_it(&refused)), "no one has appended {records:?}");
+        let is_it = self.may_come_through(is_lossy).any(|refused| refused.records == records);
+        assert!(is_it, "no one has appended {records:?}");
         self.keep(first_seq, records);
         self.tally.came_through += 1;
     }

@@ -68,7 +68,9 @@ pub(super) enum Ending {
 pub(super) fn case() -> impl Strategy<Value = Case> {
     let sizes = select(vec![10 << 10, 16 << 10, 64 << 10]);
     let holds = select(vec![Hold::Required, Hold::Optional]);
-    let steps = proptest::collection::vec(step(), 1..60);
+    // Most cases lose nothing, and some again and again.
+    let steps = |losses| proptest::collection::vec(step(losses), 1..60);
+    let steps = prop_oneof![2 => steps(0), 1 => steps(1), 1 => steps(10)];
     (any::<u64>(), sizes, holds, steps).prop_map(|(seed, max_size, required, steps)| Case {
         seed,
         max_size,
@@ -77,7 +79,7 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step(losses: u32) -> impl Strategy<Value = Step> {
     let after = prop_oneof![3 => 0..8_u8, 1 => 8..30_u8];
     let fault = prop_oneof![
         3 => Just(Fault::PowerCut),
@@ -85,13 +87,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Fault::Fails(ErrorKind::StorageFull)),
         2 => Just(Fault::Fails(ErrorKind::Other)),
     ];
-    (what(), proptest::option::weighted(0.2, (after, fault))).prop_map(|(what, fault)| Step { what, fault })
+    (what(losses), proptest::option::weighted(0.2, (after, fault))).prop_map(|(what, fault)| Step { what, fault })
 }
 
-fn what() -> impl Strategy<Value = What> {
+fn what(losses: u32) -> impl Strategy<Value = What> {
     let size = prop_oneof![8 => 0..700_u16, 1 => 700..6_000_u16];
     let records = proptest::collection::vec(size, 1..5);
-    let chunks = select(vec![1, 2, 5, 50]);
+    let chunks = select(vec![1, 3, 50, 50]);
     let ending = || select(vec![Ending::Closed, Ending::Killed, Ending::PowerCut]);
     prop_oneof![
         16 => proptest::collection::vec(records, 1..4).prop_map(What::Append),
@@ -102,7 +104,7 @@ fn what() -> impl Strategy<Value = What> {
         4 => (1..200_u8).prop_map(|seconds| What::Wait { seconds }),
         1 => select(vec![What::Release, What::Forget]),
         2 => ending().prop_map(What::Reopen),
-        1 => (ending(), 0..3_u8, any::<u8>())
+        losses => (ending(), 0..3_u8, any::<u8>())
             .prop_map(|(ending, segments, of_255)| What::LoseTheEnd { ending, segments, of_255 }),
     ]
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::consumer::Consumer;
 use super::plain::{Plain, RETAIN, SEGMENT, Segment};
-use super::steps::{Case, Step, What};
+use super::steps::{Case, Ending, Step, What};
 use super::tally::Tally;
-use crate::fs::Faulty;
+use crate::fs::{Fault, Faulty};
 use crate::positions::Positions;
 use crate::testing::options;
 use crate::{Hold, Journal, Options, Record};
@@ -32,8 +32,10 @@ pub(super) struct World {
     pub(super) failed_at: Option<u64>,
     /// Nothing went wrong since the journal was opened.
     pub(super) quiet: bool,
-    /// The power was cut when it ended last.
+    /// The power was cut since the journal was opened.
     pub(super) lost_power: bool,
+    /// Something is being written as the journal ends, or was when a sync failed.
+    pub(super) may_be_torn: bool,
     /// All that may stand in the file of positions.
     pub(super) candidates: Vec<Positions>,
     /// All records that were acknowledged or served, by their sequence numbers, also those that have expired since.
@@ -55,6 +57,8 @@ pub(super) struct Refused {
     pub(super) records: Vec<Record>,
     /// The journal was opened without it since.
     pub(super) is_old: bool,
+    /// It was taken back, but that may be undone by a power cut.
+    pub(super) is_undone: bool,
 }
 
 impl World {
@@ -82,6 +86,7 @@ impl World {
             failed_at: None,
             quiet: true,
             lost_power: false,
+            may_be_torn: false,
             candidates: vec![Positions::default()],
             records: BTreeMap::new(),
             blocks: BTreeMap::new(),
@@ -91,7 +96,7 @@ impl World {
             numbers: 0,
             tally: Tally::default(),
         };
-        world.open(false);
+        world.open(false, &Step { what: What::Maintain, fault: None });
         world
     }
 
@@ -162,8 +167,9 @@ impl World {
         self.quiet &= !self.struck();
         if self.disk.is_off() {
             self.journal = None;
+            self.ended_by(step);
             self.disk.restart();
-            self.open(false);
+            self.open(false, step);
         } else {
             self.tally.errors += u64::from(self.struck());
         }
@@ -173,13 +179,16 @@ impl World {
         self.check();
     }
 
+    /// What went wrong in this step has ended it.
+    pub(super) fn ended_by(&mut self, step: &Step) {
+        self.lost_power |= matches!(step.fault, Some((_, Fault::PowerCut)));
+        self.may_be_torn = true;
+    }
+
     /// At the end of a case.
     pub(super) fn finish(&mut self) {
         self.check_records();
-        self.wrong = self.disk.went_wrong();
-        self.close();
-        self.open(false);
-        self.check();
+        self.step(&Step { what: What::Reopen(Ending::Closed), fault: None });
         (self.tally.made_room, self.tally.retired) = self.plain.gone;
     }
 
