@@ -29,6 +29,8 @@ pub(crate) struct Log {
     shared: Arc<Shared>,
     active: Option<Active>,
     block: BlockBuilder,
+    /// The last segment that was begun, or was to be.
+    begun: Option<SegmentName>,
     /// After a failed sync: when a fresh segment may be tried, and how long the pause was.
     paused: Option<(u64, u64)>,
     trouble: Trouble,
@@ -75,7 +77,8 @@ impl Active {
 
 impl Log {
     pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>) -> Self {
-        Self { shared, active, block: BlockBuilder::default(), paused: None, trouble: Trouble::default() }
+        let (block, trouble) = (BlockBuilder::default(), Trouble::default());
+        Self { shared, active, block, begun: None, paused: None, trouble }
     }
 
     /// Write a group as one block, make it durable, and answer each part of it, in order.
@@ -174,17 +177,16 @@ impl Log {
         let first_seq = self.shared.head() + 1;
         let mut segments = self.shared.segments();
         // A segment that was given up before its first commit holds nothing.
-        let generation = match segments.back() {
-            Some(last) if last.name.first_seq == first_seq => {
-                let name = last.name;
-                segments.pop_back();
-                let _ = self.shared.fs.remove(&name.path(&self.shared.dir));
-                name.generation + 1
-            }
-            _ => 0,
-        };
+        let given_up = segments.back().map(|last| last.name).filter(|name| name.first_seq == first_seq);
+        if let Some(name) = given_up {
+            segments.pop_back();
+            let _ = self.shared.fs.remove(&name.path(&self.shared.dir));
+        }
         drop(segments);
-        let name = SegmentName { first_seq, generation };
+        // It may be there still, and so may one that could not be begun. What is committed is in the last one.
+        let last = given_up.max(self.begun.filter(|name| name.first_seq == first_seq));
+        let name = SegmentName { first_seq, generation: last.map_or(0, |name| name.generation + 1) };
+        self.begun = Some(name);
         let epoch = self.shared.places().positions.epoch();
         match create(&self.shared, name, epoch, now) {
             Ok((segment, active)) => {

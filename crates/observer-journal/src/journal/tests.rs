@@ -2,6 +2,7 @@ mod corruption;
 mod epochs;
 mod full;
 mod kills;
+mod generations;
 mod recovered;
 
 use std::path::Path;
