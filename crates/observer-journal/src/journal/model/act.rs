@@ -53,7 +53,8 @@ impl World {
                 self.tally.refused += 1;
                 if self.struck() {
                     self.failed_at = Some(now);
-                    let is_undone = matches!(error, AppendError::Write { .. }) && !self.disk.is_off();
+                    let is_undone =
+                        matches!(error, AppendError::Write { .. }) && !self.disk.is_off() && !self.struck_again();
                     self.may_be_torn |= !is_undone;
                     self.refused.push(Refused { first_seq, records, is_old: false, is_undone });
                 }

@@ -21,8 +21,8 @@ pub(super) struct Case {
 #[derive(Debug, Clone)]
 pub(super) struct Step {
     pub(super) what: What,
-    /// This goes wrong with the operation that comes after so many others in this step.
-    pub(super) fault: Option<(u8, Fault)>,
+    /// After so many operations in this step, this goes wrong with the next ones.
+    pub(super) faults: Option<(u8, Vec<Fault>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -81,13 +81,15 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
 
 fn step(losses: u32) -> impl Strategy<Value = Step> {
     let after = prop_oneof![3 => 0..8_u8, 1 => 8..30_u8];
-    let fault = prop_oneof![
-        3 => Just(Fault::PowerCut),
-        2 => Just(Fault::Killed),
-        1 => Just(Fault::Fails(ErrorKind::StorageFull)),
-        2 => Just(Fault::Fails(ErrorKind::Other)),
+    let ends = || select(vec![Fault::PowerCut, Fault::Killed]);
+    let fails = (select(vec![ErrorKind::StorageFull, ErrorKind::Other]), select(vec![1, 1, 2, 4]));
+    let fails = fails.prop_map(|(kind, times)| vec![Fault::Fails(kind); times]);
+    let faults = prop_oneof![
+        4 => ends().prop_map(|ends| vec![ends]),
+        3 => fails.clone(),
+        1 => (fails, ends()).prop_map(|(fails, ends)| [fails, vec![ends]].concat()),
     ];
-    (what(losses), proptest::option::weighted(0.2, (after, fault))).prop_map(|(what, fault)| Step { what, fault })
+    (what(losses), proptest::option::weighted(0.2, (after, faults))).prop_map(|(what, faults)| Step { what, faults })
 }
 
 fn what(losses: u32) -> impl Strategy<Value = What> {

@@ -96,7 +96,7 @@ impl World {
             numbers: 0,
             tally: Tally::default(),
         };
-        world.open(false, &Step { what: What::Maintain, fault: None });
+        world.open(false, &Step { what: What::Maintain, faults: None });
         world
     }
 
@@ -127,9 +127,15 @@ impl World {
         self.disk.went_wrong() > self.wrong
     }
 
+    /// More than one thing went wrong in this step, so what was begun may not even have been taken back.
+    pub(super) fn struck_again(&self) -> bool {
+        self.disk.went_wrong() > self.wrong + 1
+    }
+
     pub(super) fn arm(&self, step: &Step) {
-        if let Some((after, fault)) = step.fault {
-            self.disk.fail_at(self.disk.operations() + u64::from(after), fault);
+        let Some((after, faults)) = &step.faults else { return };
+        for (operation, fault) in (self.disk.operations() + u64::from(*after)..).zip(faults) {
+            self.disk.fail_at(operation, *fault);
         }
     }
 
@@ -165,6 +171,7 @@ impl World {
         }
         self.disk.call_off();
         self.quiet &= !self.struck();
+        self.may_be_torn |= self.struck_again();
         if self.disk.is_off() {
             self.journal = None;
             self.ended_by(step);
@@ -181,14 +188,14 @@ impl World {
 
     /// What went wrong in this step has ended it.
     pub(super) fn ended_by(&mut self, step: &Step) {
-        self.lost_power |= matches!(step.fault, Some((_, Fault::PowerCut)));
+        self.lost_power |= step.faults.as_ref().is_some_and(|(_, faults)| faults.contains(&Fault::PowerCut));
         self.may_be_torn = true;
     }
 
     /// At the end of a case.
     pub(super) fn finish(&mut self) {
         self.check_records();
-        self.step(&Step { what: What::Reopen(Ending::Closed), fault: None });
+        self.step(&Step { what: What::Reopen(Ending::Closed), faults: None });
         (self.tally.made_room, self.tally.retired) = self.plain.gone;
     }
 

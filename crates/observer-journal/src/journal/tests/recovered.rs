@@ -1,9 +1,10 @@
 //! What is found when a journal is opened is durable before it is served.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::fs::{Fault, Faulty};
-use crate::testing::{append, open, options, read};
+use crate::testing::{append, open, options, read, record};
 use crate::{Durability, Options, Record};
 
 fn small(disk: &Faulty, durability: Durability) -> Options {
@@ -53,4 +54,24 @@ fn what_was_only_written_does_so_too() {
 #[test]
 fn what_a_failed_sync_has_left_does_so_too() {
     check_after(Fault::Fails(ErrorKind::Other), Durability::Fsync);
+}
+
+#[test]
+fn the_header_does_so_too() {
+    for seed in 0..20 {
+        let disk = Faulty::new(seed);
+        let (journal, _) = open(small(&disk, Durability::Fsync));
+        // The first segment is made, and its header is written; it is not made durable, and can't be removed.
+        for operation in [2, 3] {
+            disk.fail_at(disk.operations() + operation, Fault::Fails(ErrorKind::Other));
+        }
+        append(&journal, vec![record(1)]).unwrap_err();
+        drop(journal);
+        let (journal, _) = open(small(&disk, Durability::Fsync));
+        append(&journal, vec![record(2)]).unwrap();
+        disk.cut_power();
+        drop(journal);
+        let segment = disk.files().remove(Path::new("j/00000000000000000001-0.log")).unwrap();
+        assert!(segment.starts_with(b"OBSVLOG1") && segment[44..].starts_with(b"OBSVLOG1"), "seed {seed}");
+    }
 }
