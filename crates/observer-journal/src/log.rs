@@ -175,22 +175,24 @@ impl Log {
             return Err(error.clone());
         }
         let first_seq = self.shared.head() + 1;
-        let mut segments = self.shared.segments();
-        // A segment that was given up before its first commit holds nothing.
-        let given_up = segments.back().map(|last| last.name).filter(|name| name.first_seq == first_seq);
-        if let Some(name) = given_up {
-            segments.pop_back();
-            let _ = self.shared.fs.remove(&name.path(&self.shared.dir));
-        }
-        drop(segments);
-        // It may be there still, and so may one that could not be begun. What is committed is in the last one.
+        // A segment that was given up before its first commit holds nothing. It goes when the one in its place is there: what comes next is known by its name.
+        let given_up = self.shared.segments().back().map(|last| last.name).filter(|name| name.first_seq == first_seq);
+        // One that could not be begun may be there still. What is committed is in the last one.
         let last = given_up.max(self.begun.filter(|name| name.first_seq == first_seq));
         let name = SegmentName { first_seq, generation: last.map_or(0, |name| name.generation + 1) };
         self.begun = Some(name);
         let epoch = self.shared.places().positions.epoch();
         match create(&self.shared, name, epoch, now) {
             Ok((segment, active)) => {
-                self.shared.segments().push_back(segment);
+                let mut segments = self.shared.segments();
+                if given_up.is_some() {
+                    segments.pop_back();
+                }
+                segments.push_back(segment);
+                drop(segments);
+                if let Some(name) = given_up {
+                    let _ = self.shared.fs.remove(&name.path(&self.shared.dir));
+                }
                 self.active = Some(active);
                 Ok(())
             }
@@ -289,6 +291,10 @@ impl Log {
 
     /// After a failed sync the page cache may say what the disk doesn't hold: nothing more goes into that file.
     fn poison(&mut self) {
+        if let Some(active) = &mut self.active {
+            // What was refused takes no space, and is not found when the journal is opened again.
+            let _ = active.cut();
+        }
         self.give_up();
         self.pause((self.shared.options.clock)());
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fs::{Fault, Faulty};
 use crate::testing::{append, fill, numbers, open, options, record};
-use crate::{Journal, Options};
+use crate::{Journal, Options, Record};
 
 struct Tried {
     disk: Faulty,
@@ -54,7 +54,8 @@ impl Tried {
 #[test]
 fn one_that_could_not_be_removed_does_not_come_back_for_the_one_in_its_place() {
     let tried = Tried::once();
-    tried.arm(&[0]);
+    // The next segment is begun with four.
+    tried.arm(&[4]);
     fill(&tried.journal, 1..=500);
     assert_eq!(tried.disk.went_wrong(), 2);
     let oldest = tried.journal.oldest();
@@ -66,9 +67,30 @@ fn one_that_could_not_be_removed_does_not_come_back_for_the_one_in_its_place() {
 #[test]
 fn one_that_could_not_be_begun_is_not_taken_for_a_later_one() {
     let tried = Tried::once();
-    // The one before is removed, and the next is made, and written to; it is not made durable, and can't be removed.
-    tried.fails(&[3, 4]);
+    // The next is made, and written to; it is not made durable, and can't be removed.
+    tried.fails(&[2, 3]);
     assert_eq!(tried.disk.went_wrong(), 3);
     fill(&tried.journal, 1..=3);
     assert_eq!(numbers(&tried.reopened()), [1, 2, 3]);
+}
+
+#[test]
+fn the_last_number_is_not_forgotten_while_one_takes_the_place_of_another() {
+    for operation in 0..7 {
+        let (disk, now) = (Faulty::new(1), Arc::new(AtomicU64::new(1_000_000)));
+        let (journal, _) = open(Tried::options(&disk, &now));
+        let tried = Tried { disk, now, journal };
+        let large = |size| vec![Record::new(1, [0; 16], vec![7; size])];
+        append(&tried.journal, large(12_000)).unwrap();
+        // Three operations seal that segment, four begin the next, and one makes room. The write fails, and can't be rolled back.
+        tried.arm(&[8, 9]);
+        append(&tried.journal, large(6_000)).unwrap_err();
+        assert_eq!((tried.disk.went_wrong(), tried.journal.oldest()), (2, 2));
+        tried.now.fetch_add(60_000_000, Ordering::Relaxed);
+        tried.disk.fail_at(tried.disk.operations() + operation, Fault::Killed);
+        append(&tried.journal, vec![record(2)]).unwrap_err();
+        tried.disk.restart();
+        let journal = tried.reopened();
+        assert!(journal.head() >= 1, "killed at {operation}, the first record of all is forgotten");
+    }
 }
