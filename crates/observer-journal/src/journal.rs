@@ -125,8 +125,9 @@ impl Journal {
                 break;
             }
         }
-        let keys = groups.into_iter().rev().flatten().filter(|(_, key)| key.received_at >= since);
-        Ok(keys.skip(count.saturating_sub(max)).collect())
+        let mut keys: Vec<_> = groups.into_iter().rev().flatten().filter(|(_, key)| key.received_at >= since).collect();
+        keys.drain(..keys.len().saturating_sub(max));
+        Ok(keys)
     }
 
     /// Where every reader stands, also those that are not there now.

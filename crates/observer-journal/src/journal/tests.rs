@@ -403,6 +403,7 @@ fn recent_keys_come_from_footers_and_from_blocks() {
     assert!(all.iter().enumerate().all(|(at, (seq, key))| *seq == at as u64 + 1 && *key == record(*seq).key()));
     assert_eq!(journal.recent_keys(7, 0).unwrap(), all[293..]);
     assert_eq!(journal.recent_keys(usize::MAX, 250).unwrap(), all[249..]);
+    assert_eq!(journal.recent_keys(60, 250).unwrap(), all[249..], "both limits hold, each by itself");
     drop(journal);
     // A footer that can't be trusted is replaced by the blocks themselves.
     let name = &segments(&memory)[0];

@@ -44,7 +44,9 @@ impl World {
         if let Some((_, middle)) = keys.get(half) {
             let since = middle.received_at;
             let later: Vec<_> = keys.iter().filter(|(_, key)| key.received_at >= since).copied().collect();
-            assert_eq!(recent(usize::MAX, since), later);
+            for max in [usize::MAX, keys.len() - 1, later.len(), later.len() / 2] {
+                assert_eq!(recent(max, since), later[later.len().saturating_sub(max)..], "at most {max}");
+            }
         }
     }
 }
