@@ -1,8 +1,8 @@
 mod corruption;
 mod epochs;
 mod full;
-mod kills;
 mod generations;
+mod kills;
 mod recovered;
 
 use std::path::Path;

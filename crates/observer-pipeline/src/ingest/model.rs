@@ -52,9 +52,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => sent().prop_map(What::One),
         4 => proptest::collection::vec(sent(), 1..7).prop_map(What::Batch),
         4 => (1..6_000_u16).prop_map(|millis| What::Wait { millis }),
-        2 => select(vec![None, Some(Fault::Killed), Some(Fault::PowerCut)]).prop_map(What::Reopen),
+        2 => select(vec![None, Some(Fault::Kill), Some(Fault::PowerCut)]).prop_map(What::Reopen),
     ];
-    let faults = vec![Fault::PowerCut, Fault::Killed, Fault::Fails(ErrorKind::Other)];
+    let faults = vec![Fault::PowerCut, Fault::Kill, Fault::Fails(ErrorKind::Other)];
     (what, proptest::option::weighted(0.15, (0..6_u8, select(faults)))).prop_map(|(what, fault)| Step { what, fault })
 }
 
@@ -177,7 +177,7 @@ impl World {
             What::Reopen(how) => {
                 match how {
                     None => {}
-                    Some(Fault::Killed) => self.disk.kill(),
+                    Some(Fault::Kill) => self.disk.kill(),
                     Some(_) => self.disk.cut_power(),
                 }
                 self.open = None;

@@ -24,6 +24,7 @@ impl World {
         let mut then = self.plain.clone();
         let expected = then.append(count, size, now);
 
+        self.try_to_store();
         match self.commit(appends) {
             Ok(()) => {
                 assert!(

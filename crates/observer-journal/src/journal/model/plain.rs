@@ -77,6 +77,7 @@ impl Plain {
 
     /// A block of so many records in so many bytes. Who keeps it out, if someone does.
     pub(super) fn append(&mut self, count: u64, size: u64, now: u64) -> Result<(), String> {
+        self.admit();
         self.roll(size, now);
         if let Err(holder) = self.make_room(size) {
             self.wanted = Some(size);
@@ -90,14 +91,26 @@ impl Plain {
 
     pub(super) fn maintain(&mut self, now: u64) {
         if let Some(wanted) = self.wanted {
+            self.admit();
             self.roll(0, now);
             self.wanted = self.make_room(wanted).is_err().then_some(wanted);
         }
+        self.store();
+        self.retire(now);
+    }
+
+    /// Where a new consumer begins is durable before the next record is.
+    fn admit(&mut self) {
+        if self.said.readers.keys().any(|name| !self.durable.readers.contains_key(name)) {
+            self.store();
+        }
+    }
+
+    fn store(&mut self) {
         if self.said != self.durable {
             self.durable = self.said.clone();
             self.undead.clear();
         }
-        self.retire(now);
     }
 
     /// A segment that is full for so many bytes more is sealed, and the next one begun.
@@ -154,8 +167,7 @@ impl Plain {
             }
         }
         self.said.epochs.push((fresh, opened_head + 1));
-        self.durable = self.said.clone();
-        self.undead.clear();
+        self.store();
         Some(opened_head)
     }
 }

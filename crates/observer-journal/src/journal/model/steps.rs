@@ -81,7 +81,7 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
 
 fn step(losses: u32) -> impl Strategy<Value = Step> {
     let after = prop_oneof![3 => 0..8_u8, 1 => 8..30_u8];
-    let ends = || select(vec![Fault::PowerCut, Fault::Killed]);
+    let ends = || select(vec![Fault::PowerCut, Fault::Kill]);
     let fails = (select(vec![ErrorKind::StorageFull, ErrorKind::Other]), select(vec![1, 1, 2, 4]));
     let fails = fails.prop_map(|(kind, times)| vec![Fault::Fails(kind); times]);
     let faults = prop_oneof![

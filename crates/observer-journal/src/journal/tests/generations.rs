@@ -87,7 +87,7 @@ fn the_last_number_is_not_forgotten_while_one_takes_the_place_of_another() {
         append(&tried.journal, large(6_000)).unwrap_err();
         assert_eq!((tried.disk.went_wrong(), tried.journal.oldest()), (2, 2));
         tried.now.fetch_add(60_000_000, Ordering::Relaxed);
-        tried.disk.fail_at(tried.disk.operations() + operation, Fault::Killed);
+        tried.disk.fail_at(tried.disk.operations() + operation, Fault::Kill);
         append(&tried.journal, vec![record(2)]).unwrap_err();
         tried.disk.restart();
         let journal = tried.reopened();
