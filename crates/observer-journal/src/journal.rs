@@ -125,8 +125,9 @@ impl Journal {
                 break;
             }
         }
-        let keys = groups.into_iter().rev().flatten().filter(|(_, key)| key.received_at >= since);
-        Ok(keys.skip(count.saturating_sub(max)).collect())
+        let mut keys: Vec<_> = groups.into_iter().rev().flatten().filter(|(_, key)| key.received_at >= since).collect();
+        keys.drain(..keys.len().saturating_sub(max));
+        Ok(keys)
     }
 
     /// Where every reader stands, also those that are not there now.
@@ -148,14 +149,14 @@ impl Journal {
     /// A position that a reader kept by itself, in terms of the present epoch; `None` where this journal never had its epoch.
     ///
     /// `delivered` is how far the reader has been served since the journal was opened. A position past that and past the head at opening
-    /// speaks of records that were lost: a new epoch begins there.
+    /// speaks of records that were lost: a new epoch begins there, and is made durable.
     #[must_use]
     pub fn resolve(&self, epoch: u64, seq: u64, delivered: u64) -> Option<u64> {
         let mut places = self.shared.places();
         let resolved = places.positions.resolve(epoch, seq)?;
         let known = self.shared.opened_head.max(delivered);
-        if epoch != places.positions.epoch() || resolved <= known {
-            return Some(resolved.min(known));
+        if resolved <= known {
+            return Some(resolved);
         }
         let head = self.shared.opened_head;
         tracing::error!(
@@ -179,6 +180,11 @@ impl Journal {
             if let Some(stored) = places.positions.readers.get_mut(&name) {
                 (stored.epoch, stored.seq) = (epoch, seq);
             }
+        }
+        drop(places);
+        // If it were forgotten, the reader's position would come to mean the records that take those numbers now.
+        if let Err(error) = self.store() {
+            tracing::warn!(%error, "the new epoch is not durable yet");
         }
         Some(head)
     }
@@ -218,16 +224,20 @@ impl Journal {
             self.log().sync()?;
         }
         self.log().probe();
-        let stored = match self.shared.store_positions(Space::Free) {
+        self.store().map_err(failed)?;
+        self.shared.retire().map_err(failed)
+    }
+
+    /// Make positions durable, if they have changed.
+    fn store(&self) -> io::Result<()> {
+        match self.shared.store_positions(Space::Free) {
             Err(error) if reserve::is_full(&error) => {
                 // Those who append would take what is given up before it can be taken back.
                 let _log = self.log();
                 self.shared.store_positions(Space::Reserve)
             }
             stored => stored,
-        };
-        stored.map_err(failed)?;
-        self.shared.retire().map_err(failed)
+        }
     }
 
     /// What the journal holds now.
@@ -268,5 +278,7 @@ impl Drop for Journal {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::OpenError;
+use crate::format::BLOCKS;
 use crate::fs::{FileSystem, OpenMode};
 use crate::segment::{Segment, SegmentName};
 
@@ -15,7 +16,7 @@ pub(crate) struct Layout {
     pub(crate) segments: VecDeque<Segment>,
     /// Those without one, oldest first.
     pub(crate) unreadable: Vec<Unreadable>,
-    /// A later generation took the place of these.
+    /// A later generation took the place of these, oldest first.
     pub(crate) given_up: Vec<SegmentName>,
 }
 
@@ -27,27 +28,41 @@ pub(crate) struct Unreadable {
     pub(crate) size: u64,
 }
 
+impl Unreadable {
+    /// Cut off before its header was durable: nothing was ever acknowledged in it, and it took no other's place.
+    pub(crate) fn was_only_begun(&self) -> bool {
+        self.size <= BLOCKS
+    }
+}
+
 impl Layout {
     pub(crate) fn read(fs: &dyn FileSystem, dir: &Path) -> Result<Self, OpenError> {
         let listed = fs.list(dir).map_err(OpenError::io("list", dir))?;
         let mut names: Vec<_> = listed.iter().filter_map(|name| SegmentName::parse(name)).collect();
         names.sort_unstable();
         let mut layout = Self::default();
-        let mut names = names.into_iter().peekable();
-        while let Some(name) = names.next() {
-            if names.peek().is_some_and(|next| next.first_seq == name.first_seq) {
+        let mut taken = None;
+        for name in names.into_iter().rev() {
+            if taken == Some(name.first_seq) {
                 layout.given_up.push(name);
                 continue;
             }
             let path = name.path(dir);
             match Segment::read(fs, dir, name).map_err(OpenError::io("read", &path))? {
-                Some(segment) => layout.segments.push_back(segment),
+                Some(segment) => layout.segments.push_front(segment),
                 None => {
                     let size = fs.open(&path, OpenMode::Read).and_then(|file| file.size());
-                    layout.unreadable.push(Unreadable { name, size: size.map_err(OpenError::io("read", &path))? });
+                    let unreadable = Unreadable { name, size: size.map_err(OpenError::io("read", &path))? };
+                    layout.unreadable.push(unreadable);
+                    if unreadable.was_only_begun() {
+                        continue;
+                    }
                 }
             }
+            taken = Some(name.first_seq);
         }
+        layout.unreadable.reverse();
+        layout.given_up.reverse();
         Ok(layout)
     }
 
@@ -55,7 +70,7 @@ impl Layout {
     pub(crate) fn next_after(&self, at: usize) -> Option<u64> {
         let name = self.segments[at].name;
         let readable = self.segments.get(at + 1).map(|next| next.name);
-        let unreadable = self.unreadable.iter().map(|file| file.name).find(|other| *other > name);
+        let unreadable = self.unreadable.iter().map(|file| file.name).find(|other| other.first_seq > name.first_seq);
         readable.into_iter().chain(unreadable).min().map(|next| next.first_seq)
     }
 }

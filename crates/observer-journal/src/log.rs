@@ -29,6 +29,8 @@ pub(crate) struct Log {
     shared: Arc<Shared>,
     active: Option<Active>,
     block: BlockBuilder,
+    /// The last segment that was begun, or was to be.
+    begun: Option<SegmentName>,
     /// After a failed sync: when a fresh segment may be tried, and how long the pause was.
     paused: Option<(u64, u64)>,
     trouble: Trouble,
@@ -75,7 +77,8 @@ impl Active {
 
 impl Log {
     pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>) -> Self {
-        Self { shared, active, block: BlockBuilder::default(), paused: None, trouble: Trouble::default() }
+        let (block, trouble) = (BlockBuilder::default(), Trouble::default());
+        Self { shared, active, block, begun: None, paused: None, trouble }
     }
 
     /// Write a group as one block, make it durable, and answer each part of it, in order.
@@ -172,23 +175,24 @@ impl Log {
             return Err(error.clone());
         }
         let first_seq = self.shared.head() + 1;
-        let mut segments = self.shared.segments();
-        // A segment that was given up before its first commit holds nothing.
-        let generation = match segments.back() {
-            Some(last) if last.name.first_seq == first_seq => {
-                let name = last.name;
-                segments.pop_back();
-                let _ = self.shared.fs.remove(&name.path(&self.shared.dir));
-                name.generation + 1
-            }
-            _ => 0,
-        };
-        drop(segments);
-        let name = SegmentName { first_seq, generation };
+        // A segment that was given up before its first commit holds nothing. It goes when the one in its place is there: what comes next is known by its name.
+        let given_up = self.shared.segments().back().map(|last| last.name).filter(|name| name.first_seq == first_seq);
+        // One that could not be begun may be there still. What is committed is in the last one.
+        let last = given_up.max(self.begun.filter(|name| name.first_seq == first_seq));
+        let name = SegmentName { first_seq, generation: last.map_or(0, |name| name.generation + 1) };
+        self.begun = Some(name);
         let epoch = self.shared.places().positions.epoch();
         match create(&self.shared, name, epoch, now) {
             Ok((segment, active)) => {
-                self.shared.segments().push_back(segment);
+                let mut segments = self.shared.segments();
+                if given_up.is_some() {
+                    segments.pop_back();
+                }
+                segments.push_back(segment);
+                drop(segments);
+                if let Some(name) = given_up {
+                    let _ = self.shared.fs.remove(&name.path(&self.shared.dir));
+                }
                 self.active = Some(active);
                 Ok(())
             }
@@ -287,6 +291,10 @@ impl Log {
 
     /// After a failed sync the page cache may say what the disk doesn't hold: nothing more goes into that file.
     fn poison(&mut self) {
+        if let Some(active) = &mut self.active {
+            // What was refused takes no space, and is not found when the journal is opened again.
+            let _ = active.cut();
+        }
         self.give_up();
         self.pause((self.shared.options.clock)());
     }

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::OpenError;
-use crate::format::{BLOCKS, FooterBuilder};
+use crate::format::FooterBuilder;
 use crate::fs::{File, FileSystem, OpenMode};
-use crate::layout::{Layout, Unreadable, set_aside};
+use crate::layout::{Layout, set_aside};
 use crate::log::{Active, Log};
 use crate::options::Options;
 use crate::positions::{Loaded, Positions};
@@ -91,10 +91,10 @@ fn tidy(fs: &dyn FileSystem, dir: &Path, layout: &Layout, recovery: &mut Recover
     for name in &layout.given_up {
         fs.remove(&name.path(dir)).map_err(OpenError::io("remove", name.path(dir)))?;
     }
-    for Unreadable { name, size } in &layout.unreadable {
+    for unreadable in &layout.unreadable {
+        let name = unreadable.name;
         let path = name.path(dir);
-        // Begun, and cut off before its header was durable: nothing was ever acknowledged in it.
-        if *size <= BLOCKS {
+        if unreadable.was_only_begun() {
             fs.remove(&path).map_err(OpenError::io("remove", &path))?;
             continue;
         }
@@ -116,6 +116,8 @@ fn recover_last(
     let path = last.name.path(&options.dir);
     let file = fs.open(&path, OpenMode::Write).map_err(OpenError::io("open", &path))?;
     if let Some(head) = last.sealed_last(&*file).map_err(OpenError::io("read", &path))? {
+        // Whoever sealed it may have ended before it was durable.
+        file.sync().map_err(OpenError::io("sync", &path))?;
         return Ok((head, None));
     }
 

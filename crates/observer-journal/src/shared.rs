@@ -12,7 +12,7 @@ use crate::fs::FileSystem;
 use crate::options::Options;
 use crate::positions::Positions;
 use crate::reserve::{self, Reserve, Space};
-use crate::segment::Segment;
+use crate::segment::{Segment, SegmentName};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -174,13 +174,22 @@ impl Shared {
     fn remove(&self, oldest: &Segment) -> io::Result<()> {
         // Out of the list first: a reader that comes now sees a gap rather than a file that isn't there.
         self.segments().retain(|segment| segment.name != oldest.name);
-        match self.fs.remove(&oldest.name.path(&self.dir)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.segments().push_front(*oldest);
-                Err(error)
-            }
-            _ => Ok(()),
+        let removed = self.remove_files(oldest.name);
+        if removed.is_err() {
+            self.segments().push_front(*oldest);
         }
+        removed
+    }
+
+    /// With all that was given up in its place, and that first: what is left when this fails halfway must not be taken for it.
+    fn remove_files(&self, name: SegmentName) -> io::Result<()> {
+        for generation in 0..=name.generation {
+            match self.fs.remove(&SegmentName { generation, ..name }.path(&self.dir)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -362,3 +362,6 @@ pub(crate) fn envelope(seq: u64, record: Record) -> Envelope {
 pub(crate) fn timestamp(micros: u64) -> Timestamp {
     Timestamp::from_microsecond(i64::try_from(micros).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod model;

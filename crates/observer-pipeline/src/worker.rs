@@ -154,7 +154,14 @@ impl Worker {
             }
         };
         let served = self.progress.lock().served;
-        let owned = owned.and_then(|own| self.journal.resolve(own.epoch, own.seq, served));
+        let owned = match owned {
+            Some(own) => {
+                let journal = self.journal.clone();
+                let resolved = self.blocking.run(move || journal.resolve(own.epoch, own.seq, served));
+                resolved.await.map_err(|_| Ended)?
+            }
+            None => None,
+        };
         // A sink that is new here and knows where it stands begins there.
         let begin = match (self.stored, owned) {
             (Some(place), _) => place,

@@ -99,6 +99,16 @@ impl Faulty {
         self.lock_disk().cut_power();
     }
 
+    /// End the process now, as with [`Fault::Kill`].
+    pub fn kill(&self) {
+        self.lock_disk().kill();
+    }
+
+    /// Faults that are still to come don't.
+    pub fn call_off(&self) {
+        self.lock_disk().faults.clear();
+    }
+
     /// After a kill: all is there, also what is not durable yet, and faults that are still to come will come.
     /// Else power on again, with what the disk has kept, and faults that are still to come are called off.
     pub fn restart(&self) {

@@ -1,6 +1,9 @@
 mod corruption;
+mod epochs;
 mod full;
+mod generations;
 mod kills;
+mod recovered;
 
 use std::path::Path;
 
@@ -305,45 +308,6 @@ fn where_a_new_reader_begins_is_durable_before_the_next_record() {
 }
 
 #[test]
-fn a_journal_that_lost_its_end_begins_an_epoch_and_skips_nothing() {
-    let memory = Memory::default();
-    let (journal, _) = open(options(memory.clone()));
-    fill(&journal, 1..=5);
-    journal.set_position("ahead", 5, "".into());
-    journal.set_position("behind", 2, "".into());
-    let old = journal.epoch();
-    drop(journal);
-    truncate_by(&memory, &segments(&memory)[0], 2 * (32 + 32 + 9));
-
-    let (journal, recovery) = open(options(memory.clone()));
-    assert!(recovery.new_epoch && journal.epoch() > old);
-    assert_eq!(journal.stored("ahead").unwrap().seq, 3);
-    assert_eq!(journal.stored("behind").unwrap().seq, 2);
-    fill(&journal, 6..=8);
-    assert_eq!(journal.resolve(old, 5, 0), Some(3), "a sink's own position");
-    drop(journal);
-
-    for name in segments(&memory) {
-        memory.remove(&Path::new("j").join(name)).unwrap();
-    }
-    let (journal, _) = open(options(memory));
-    assert_eq!((journal.head(), journal.stored("behind").unwrap().seq), (0, 0), "wiped");
-}
-
-#[test]
-fn a_sink_that_has_more_than_the_journal_begins_an_epoch_late() {
-    let memory = Memory::default();
-    let (journal, _) = open(options(memory));
-    let old = journal.epoch();
-    fill(&journal, 1..=4);
-    journal.set_position("other", 4, "".into());
-    assert_eq!(journal.resolve(old, 9, 0), Some(0));
-    assert_ne!(journal.epoch(), old);
-    assert_eq!(journal.stored("other").unwrap().seq, 4, "who was served since stays where it is");
-    assert_eq!(journal.resolve(7, 1, 0), None);
-}
-
-#[test]
 fn lost_positions_are_told() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
@@ -439,6 +403,7 @@ fn recent_keys_come_from_footers_and_from_blocks() {
     assert!(all.iter().enumerate().all(|(at, (seq, key))| *seq == at as u64 + 1 && *key == record(*seq).key()));
     assert_eq!(journal.recent_keys(7, 0).unwrap(), all[293..]);
     assert_eq!(journal.recent_keys(usize::MAX, 250).unwrap(), all[249..]);
+    assert_eq!(journal.recent_keys(60, 250).unwrap(), all[249..], "both limits hold, each by itself");
     drop(journal);
     // A footer that can't be trusted is replaced by the blocks themselves.
     let name = &segments(&memory)[0];

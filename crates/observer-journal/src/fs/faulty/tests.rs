@@ -160,3 +160,11 @@ fn the_same_seed_has_the_same_outcome() {
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
 }
+
+#[test]
+fn faults_can_be_called_off() {
+    let (disk, file) = on(1);
+    disk.fail_at(disk.operations(), Fault::PowerCut);
+    disk.call_off();
+    assert!(file.sync().is_ok());
+}

@@ -13,10 +13,13 @@ fn what_the_page_cache_alone_has_is_made_durable_before_anyone_sees_it() {
         let disk = Faulty::new(seed);
         let (journal, _) = open(options(disk.clone()));
         fill(&journal, 1..=3);
-        // The block, the zeros ahead of it, and the sync.
+        // The block, the zeros ahead of it, and the sync; and then what would take it back.
         let fails = disk.operations() + seed % 3;
-        disk.fail_at(fails, Fault::Fails(io::ErrorKind::Other));
+        for operation in [fails, fails + 1] {
+            disk.fail_at(operation, Fault::Fails(io::ErrorKind::Other));
+        }
         let refused = append(&journal, vec![record(4)]).is_err();
+        disk.call_off();
         disk.fail_at(disk.operations(), Fault::Kill);
         assert!(disk.list(Path::new("j")).is_err());
         drop(journal);

@@ -1,0 +1,219 @@
+//! How it ends, and what is there when it is opened again.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::plain::{Segment, block_size, opened};
+use super::steps::{Ending, Step};
+use super::world::{Refused, World};
+use crate::format::{BLOCKS, HEADER, TRAILER, Trailer};
+use crate::fs::FileSystem;
+use crate::segment::SegmentName;
+use crate::{Chunk, Journal, Record, Recovery};
+
+impl World {
+    pub(super) fn reopen(&mut self, ending: Ending, lost: Option<(u8, u8)>, step: &Step) {
+        match ending {
+            Ending::Closed => {
+                if lost.is_none() {
+                    self.arm(step);
+                }
+                self.close();
+                if self.disk.is_off() {
+                    self.ended_by(step);
+                    self.disk.restart();
+                }
+            }
+            Ending::Killed => {
+                self.disk.kill();
+                self.tally.kills += 1;
+            }
+            Ending::PowerCut => {
+                self.disk.cut_power();
+                self.lost_power = true;
+                self.tally.power_cuts += 1;
+            }
+        }
+        if ending != Ending::Closed {
+            self.journal = None;
+            self.disk.restart();
+            if lost.is_none() {
+                self.arm(step);
+            }
+        }
+        if let Some((segments, of_255)) = lost {
+            // So that nothing comes back later than that.
+            self.disk.sync_dir(Path::new("j")).unwrap();
+            self.lose(segments, of_255);
+            self.arm(step);
+        }
+        self.open(lost.is_some(), step);
+    }
+
+    /// Open it, again if something goes wrong meanwhile. The end of it may be lost.
+    pub(super) fn open(&mut self, is_lossy: bool, step: &Step) {
+        loop {
+            self.pass(1_000);
+            let result = Journal::open(self.options());
+            self.disk.call_off();
+            match result {
+                Ok((journal, _)) if self.disk.is_off() => drop(journal),
+                Ok((journal, recovery)) => {
+                    self.journal = Some(journal);
+                    self.tally.opened += 1;
+                    return self.opened(&recovery, is_lossy);
+                }
+                Err(error) => assert!(self.struck(), "nothing went wrong, and yet: {error}"),
+            }
+            // An epoch that it would have begun may be stored already.
+            let may_be = self.candidates.clone();
+            let heads = self.possible_heads(is_lossy);
+            let begun = may_be.iter().flat_map(|stored| heads.iter().map(|head| opened(stored, *head, self.now()).0));
+            let begun: Vec<_> = begun.filter(|positions| !may_be.contains(positions)).collect();
+            self.candidates.extend(begun);
+            self.quiet = false;
+            if self.disk.is_off() {
+                self.ended_by(step);
+                self.disk.restart();
+            }
+        }
+    }
+
+    fn may_come_through(&self, is_lossy: bool) -> impl Iterator<Item = &Refused> {
+        let first_seq = self.plain.head + 1;
+        let may = move |refused: &&Refused| !refused.is_old && (self.lost_power || !refused.is_undone);
+        self.refused.iter().filter(move |refused| refused.first_seq == first_seq && (is_lossy || may(refused)))
+    }
+
+    /// With one of the groups that were refused, or without.
+    fn possible_heads(&self, is_lossy: bool) -> Vec<u64> {
+        let head = self.plain.head;
+        let refused = self.may_come_through(is_lossy).map(|refused| head + refused.records.len() as u64);
+        std::iter::once(head).chain(refused).collect()
+    }
+
+    fn opened(&mut self, recovery: &Recovery, is_lossy: bool) {
+        let head = self.journal().head();
+        assert_eq!(recovery.head, head);
+        assert!(self.possible_heads(is_lossy).contains(&head), "{head} records, and not {}", self.plain.head);
+        if head > self.plain.head {
+            self.came_through(is_lossy);
+        }
+        self.refused.iter_mut().for_each(|refused| refused.is_old = true);
+        assert_eq!((&recovery.lost, &recovery.set_aside), (&vec![], &vec![]));
+        assert!(!recovery.positions_lost);
+        let may_be_torn = self.may_be_torn || self.lost_power || is_lossy;
+        assert!(may_be_torn || recovery.torn_bytes == 0, "nothing was torn, and yet: {recovery:?}");
+
+        let positions = self.journal().shared.places().positions.clone();
+        let found = (positions.clone(), recovery.new_epoch);
+        let expected: Vec<_> = self.candidates.iter().map(|stored| opened(stored, head, self.now())).collect();
+        assert!(expected.contains(&found), "{found:#?} is none of {expected:#?}");
+        assert!(is_lossy || !recovery.new_epoch, "nothing was lost");
+        self.tally.epochs += u64::from(recovery.new_epoch);
+        (self.plain.said, self.plain.durable) = (positions.clone(), positions.clone());
+        self.candidates = vec![positions];
+
+        self.opened_segments(is_lossy);
+        self.hold();
+        self.resume();
+        (self.sure, self.quiet, self.lost_power, self.may_be_torn) = (true, true, false, false);
+        (self.failed_at, self.plain.wanted) = (None, None);
+        self.check_records();
+    }
+
+    /// Which group it was that came through, although it was refused.
+    fn came_through(&mut self, is_lossy: bool) {
+        let first_seq = self.plain.head + 1;
+        let Some(Chunk::Records { records, .. }) = self.journal().reader(self.plain.head).read().unwrap() else {
+            panic!("a group comes through as a whole")
+        };
+        let is_it = self.may_come_through(is_lossy).any(|refused| refused.records == records);
+        assert!(is_it, "no one has appended {records:?}");
+        self.keep(first_seq, records);
+        self.tally.came_through += 1;
+    }
+
+    fn opened_segments(&mut self, is_lossy: bool) {
+        let found = self.segments();
+        let quiet = self.sure && self.quiet && !self.struck() && !is_lossy;
+        let known = self.plain.undead.iter().chain(&self.plain.segments).map(|segment| segment.first_seq);
+        let known: BTreeSet<_> = known.collect();
+        // Where something went wrong, one was begun for the group that was refused.
+        let last = [Some(self.plain.head + 1), self.blocks.last_key_value().map(|(first, _)| *first)];
+        for Segment { first_seq, .. } in &found {
+            let is_known = known.contains(first_seq) || (!quiet && last.contains(&Some(*first_seq)));
+            assert!(is_known, "there was never a segment from {first_seq} on");
+        }
+        let bound = self.plain.segments.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
+        let oldest = found.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
+        assert!(is_lossy || !self.sure || oldest <= bound, "{oldest} is the oldest, where {bound} should be there");
+        self.tally.came_back += u64::from(oldest < bound);
+        if self.plain.undead.is_empty() && quiet {
+            // What was cut off and not synced is there again after a power cut.
+            let as_seen =
+                |segment: &Segment| Segment { size: if self.lost_power { 0 } else { segment.size }, ..*segment };
+            let [found, expected] = [&found, &self.plain.segments].map(|segments| segments.iter().map(as_seen));
+            assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        }
+        let on_disk: Vec<_> = self.logs().into_iter().map(|(name, ..)| name.first_seq).collect();
+        assert_eq!(on_disk, found.iter().map(|segment| segment.first_seq).collect::<Vec<_>>(), "no file is left over");
+        self.plain.segments = found;
+        self.plain.undead.clear();
+        self.plain.is_open = self.logs().last().is_some_and(|(_, _, bytes)| {
+            let salt = self.journal().shared.segments().back().expect("it has a file").salt();
+            bytes.last_chunk::<TRAILER>().is_none_or(|trailer| Trailer::decode(salt, trailer).is_none())
+        });
+    }
+
+    /// The files of segments, oldest first.
+    fn logs(&self) -> Vec<(SegmentName, PathBuf, Vec<u8>)> {
+        let named = |(path, bytes): (PathBuf, _)| Some((SegmentName::parse(path.file_name()?.to_str()?)?, path, bytes));
+        let mut logs: Vec<_> = self.disk.files().into_iter().filter_map(named).collect();
+        logs.sort();
+        logs
+    }
+
+    /// Segments are lost at the end, and a part of the last one before them.
+    fn lose(&mut self, segments: u8, of_255: u8) {
+        let mut logs = self.logs();
+        // What was given up at the same place is lost, too.
+        for pair in logs.windows(2).filter(|pair| pair[0].0.first_seq == pair[1].0.first_seq) {
+            self.disk.put(&pair[0].1, None);
+        }
+        logs.reverse();
+        logs.dedup_by_key(|(name, ..)| name.first_seq);
+        logs.reverse();
+        let mut bound = u64::MAX;
+        for _ in 0..segments {
+            if let Some((name, path, _)) = logs.pop() {
+                self.disk.put(&path, None);
+                bound = name.first_seq;
+            }
+        }
+        let mut head = 0;
+        if let Some((name, path, mut bytes)) = logs.pop() {
+            bytes.truncate(bytes.len() * usize::from(of_255) / 255);
+            let size = bytes.len() as u64;
+            self.disk.put(&path, Some(bytes));
+            // Without a header it is no segment, and where none is left all begins anew.
+            if size >= HEADER as u64 || !logs.is_empty() {
+                head = self.whole_blocks(name.first_seq..bound, size);
+            }
+        }
+        self.plain.head = self.plain.head.min(head);
+        self.records.split_off(&(self.plain.head + 1));
+        self.blocks.split_off(&(self.plain.head + 1));
+    }
+
+    /// The last record of a segment of so many bytes.
+    fn whole_blocks(&self, segment: Range<u64>, size: u64) -> u64 {
+        let mut end = BLOCKS;
+        let fits = |(first, last): &(&u64, &u64)| {
+            end += block_size(self.records.range(**first..=**last).map(|(_, record): (_, &Record)| record));
+            end <= size
+        };
+        self.blocks.range(segment.clone()).take_while(fits).last().map_or(segment.start - 1, |(_, last)| *last)
+    }
+}

@@ -1,0 +1,51 @@
+//! Whether the cases try what they should.
+
+/// How often each thing happened.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) acknowledged: u64,
+    pub(super) refused: u64,
+    pub(super) full: u64,
+    pub(super) made_room: u64,
+    pub(super) retired: u64,
+    pub(super) gaps: u64,
+    pub(super) opened: u64,
+    pub(super) power_cuts: u64,
+    pub(super) kills: u64,
+    pub(super) errors: u64,
+    pub(super) came_through: u64,
+    pub(super) came_back: u64,
+    pub(super) epochs: u64,
+    pub(super) late_epochs: u64,
+}
+
+impl Tally {
+    fn all(&mut self) -> [&mut u64; 14] {
+        let Self { acknowledged, refused, full, made_room, retired, gaps, opened, .. } = self;
+        let Self { power_cuts, kills, errors, came_through, came_back, epochs, late_epochs, .. } = self;
+        [
+            acknowledged,
+            refused,
+            full,
+            made_room,
+            retired,
+            gaps,
+            opened,
+            power_cuts,
+            kills,
+            errors,
+            came_through,
+            came_back,
+            epochs,
+            late_epochs,
+        ]
+    }
+
+    pub(super) fn add(&mut self, mut other: Self) {
+        self.all().into_iter().zip(other.all()).for_each(|(sum, count)| *sum += *count);
+    }
+
+    pub(super) fn has_all(&mut self) -> bool {
+        self.all().iter().all(|count| **count > 0)
+    }
+}
