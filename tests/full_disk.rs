@@ -287,6 +287,10 @@ async fn past_the_size_limit_an_optional_sink_misses_the_oldest_events_and_each_
         })
         .sum();
     assert_eq!(told, count("expired"));
+    let at_once: Vec<_> =
+        entries(&log, "the journal is at its size limit: events go now before the sink has had them").collect();
+    assert_eq!(at_once.len(), 1, "{at_once:?}");
+    assert_eq!(at_once[0]["sink"], "slow");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! What the writer, the readers and the keeper of positions look at together.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,8 @@ pub(crate) struct Places {
     pub(crate) durable: Positions,
     /// Whom segments are kept for.
     pub(crate) held: BTreeMap<String, Hold>,
+    /// Of these, the ones that records went before; they learn of it when they come there, which may be much later.
+    pub(crate) overtaken: BTreeSet<String>,
 }
 
 /// Whether records may be expired that a reader has not had.
@@ -168,6 +170,13 @@ impl Shared {
             }
             self.remove(&oldest)
                 .map_err(|source| AppendError::Write { path: oldest.name.path(&self.dir), source: Arc::new(source) })?;
+            for sink in self.places().overtake(last_seq) {
+                tracing::error!(
+                    sink,
+                    max_size,
+                    "the journal is at its size limit: events go now before the sink has had them"
+                );
+            }
         }
     }
 
@@ -203,6 +212,16 @@ impl Places {
     fn required_before(&self, seq: u64) -> Option<String> {
         let required = self.held.iter().filter(|(_, hold)| **hold == Hold::Required);
         required.map(|(name, _)| name).find(|name| self.durable_seq(name) < seq).cloned()
+    }
+
+    /// Records up to `seq` are gone. Names whom that costs some, once until they have caught up.
+    fn overtake(&mut self, seq: u64) -> Vec<String> {
+        let (behind, caught_up): (Vec<_>, Vec<_>) =
+            self.held.keys().cloned().partition(|name| self.durable_seq(name) < seq);
+        caught_up.iter().for_each(|name| {
+            self.overtaken.remove(name);
+        });
+        behind.into_iter().filter(|name| self.overtaken.insert(name.clone())).collect()
     }
 
     fn has_newcomers(&self) -> bool {
