@@ -38,6 +38,11 @@ pub(crate) fn enter_namespace() {
     }
 }
 
+/// So that its folder can be removed. There may be none.
+pub(crate) fn unmount(dir: &Path) {
+    let _ = Command::new("umount").arg(dir).stderr(Stdio::null()).status();
+}
+
 impl SmallDisk {
     /// `None` where there can't be one.
     pub(crate) fn mount(dir: &Path, size: &str) -> Result<Option<Self>, String> {

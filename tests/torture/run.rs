@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::sync::{Semaphore, watch};
 
-use crate::disk::{SmallDisk, enter_namespace};
+use crate::disk::{SmallDisk, enter_namespace, unmount};
 use crate::faults::Script;
 use crate::house::House;
 use crate::producer::{self, PRODUCERS};
@@ -73,7 +73,7 @@ fn begin(options: &Options) -> Result<(), String> {
     let found = found.borrow().clone();
     match found.map_or(result, Err) {
         Ok(()) => {
-            // A small disk is still mounted; it goes with this process.
+            unmount(&dir.join("small"));
             let _ = std::fs::remove_dir_all(&dir);
             Ok(())
         }

@@ -29,15 +29,15 @@ impl Tally {
     pub(crate) fn shown(&self) -> String {
         let mut text = String::new();
         for (what, count) in &*self.counts.lock().expect("nothing panics while it counts") {
-            let _ = writeln!(text, "  {what:<48}{:>12}", grouped(*count));
+            let _ = writeln!(text, "  {what:<64}{:>12}", grouped(*count));
         }
         let mut recoveries = self.recoveries.lock().expect("nothing panics while it counts").clone();
         recoveries.sort();
         if let (Some(median), Some(last)) = (recoveries.get(recoveries.len() / 2), recoveries.last()) {
             let median = format!("{} ms", median.as_millis());
-            let _ = writeln!(text, "  {:<48}{median:>12}", "from start after a kill to the first answer: median");
+            let _ = writeln!(text, "  {:<64}{median:>12}", "from start after a kill to the first answer: median");
             let most = format!("{} ms", last.as_millis());
-            let _ = writeln!(text, "  {:<48}{most:>12}", "… at most");
+            let _ = writeln!(text, "  {:<64}{most:>12}", "… at most");
         }
         text
     }
