@@ -1,0 +1,41 @@
+//! Everything that goes wrong in production, at once, to real processes; and an oracle that looks whether the observer's promises hold.
+//!
+//! ```sh
+//! cargo run --release -p observer --example torture -- --for 1h
+//! ```
+//!
+//! There are two observers, one on the disk, one on a disk that is small and full again and again. Both have an archive, metrics and two receivers, one of
+//! which refuses some events for good. Producers send each event until it is acknowledged. Meanwhile observers and receivers are killed, stopped and
+//! ended, and receivers hang, fail and cut off their answers. The script of all that follows from the seed; when what comes of it falls together, doesn't.
+
+mod account;
+mod archive;
+mod checks;
+mod disk;
+mod event;
+mod far_side;
+mod faults;
+mod house;
+mod oracle;
+mod process;
+mod producer;
+mod receiver;
+mod run;
+mod sink;
+mod tally;
+mod weather;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("observe") => {
+            process::end_with_parent();
+            sink::observe(arguments[1..].to_vec())
+        }
+        Some("command") => sink::observe(arguments[1..].to_vec()),
+        Some("receive") => receiver::receive(&arguments[2..]),
+        _ => run::run(),
+    }
+}
