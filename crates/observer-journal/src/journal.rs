@@ -110,24 +110,23 @@ impl Journal {
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn recent_keys(&self, max: usize, since: u64) -> io::Result<Vec<(u64, Key)>> {
+    pub fn recent_keys(&self, max: usize, since: u64) -> io::Result<impl Iterator<Item = (u64, Key)> + use<>> {
         let segments: Vec<_> = self.shared.segments().iter().copied().collect();
         let mut last = self.head();
         let mut groups = Vec::new();
         let mut count = 0;
         for segment in segments.iter().rev() {
-            let keys = segment.keys(&*self.shared.fs, &self.shared.dir, last)?;
+            let mut keys = segment.keys(&*self.shared.fs, &self.shared.dir, last)?;
             last = segment.name.first_seq - 1;
-            count += keys.len();
             let reached = keys.first().is_some_and(|(_, key)| key.received_at < since);
+            keys.retain(|(_, key)| key.received_at >= since);
+            count += keys.len();
             groups.push(keys);
             if count >= max || reached {
                 break;
             }
         }
-        let mut keys: Vec<_> = groups.into_iter().rev().flatten().filter(|(_, key)| key.received_at >= since).collect();
-        keys.drain(..keys.len().saturating_sub(max));
-        Ok(keys)
+        Ok(groups.into_iter().rev().flatten().skip(count.saturating_sub(max)))
     }
 
     /// Where every reader stands, also those that are not there now.

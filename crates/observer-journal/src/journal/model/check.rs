@@ -37,7 +37,7 @@ impl World {
 
         let keys: Vec<(u64, Key)> =
             self.records.range(self.plain.oldest()..).map(|(seq, record)| (*seq, record.key())).collect();
-        let recent = |max, since| self.journal().recent_keys(max, since).unwrap();
+        let recent = |max, since| self.journal().recent_keys(max, since).unwrap().collect::<Vec<_>>();
         assert_eq!(recent(usize::MAX, 0), keys);
         let half = keys.len() / 2;
         assert_eq!(recent(keys.len() - half, 0), keys[half..]);

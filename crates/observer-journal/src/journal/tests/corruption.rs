@@ -264,7 +264,7 @@ fn whatever_is_damaged_all_else_is_served_and_what_is_lost_is_told() {
                 "{told}"
             );
 
-            journal.recent_keys(1000, 0).unwrap();
+            journal.recent_keys(1000, 0).unwrap().for_each(drop);
             assert_eq!(append(&journal, vec![record(1000)]).unwrap().first_seq, head + 1, "{told}");
             drop(journal);
             let (journal, recovery) = open(options(&fs));
