@@ -1,4 +1,5 @@
 mod corruption;
+mod durable;
 mod epochs;
 mod full;
 mod generations;
