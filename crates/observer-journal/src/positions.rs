@@ -107,7 +107,6 @@ impl Positions {
             Found::Good(positions) => Loaded::Good(positions),
             Found::Corrupt { .. } => {
                 let aside = set_aside(fs, dir, FILE)?;
-                fs.sync_dir(dir)?;
                 Loaded::Corrupt { moved_to: dir.join(aside) }
             }
         })

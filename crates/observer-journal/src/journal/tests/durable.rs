@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{killed, segments, small};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
-use crate::testing::{Switched, append, fill, numbers, open, options, record};
+use crate::positions::keep_reserve;
+use crate::testing::{Switched, Switches, append, fill, numbers, open, options, record};
 use crate::{AppendError, Durability, Hold, SegmentState, Stopped};
 
 /// What a disk forgets is drawn from its seed.
@@ -233,4 +234,89 @@ fn a_position_that_could_not_be_stored_gives_no_segment_away() {
     assert_eq!(journal.oldest(), 1);
     journal.maintain().unwrap();
     fill(&journal, full..=full);
+}
+
+#[test]
+fn each_try_that_fails_doubles_the_pause_before_the_next() {
+    let failing: [fn(&Switches) -> &AtomicBool; 2] = [|switches| &switches.no_sync, |switches| &switches.no_create];
+    for failing in failing {
+        let (now, clock) = clock();
+        let fs = Switched::default();
+        let (journal, _) = open(options(fs.clone()).clock(clock));
+        let mut last = None;
+        let mut tries = || {
+            let error = match append(&journal, vec![record(2)]).unwrap_err() {
+                AppendError::Write { source, .. } | AppendError::Sync { source, .. } => source,
+                error => panic!("{error}"),
+            };
+            // In a pause it is the last error that is told again.
+            !last.replace(error.clone()).is_some_and(|last| Arc::ptr_eq(&last, &error))
+        };
+        fill(&journal, 1..=1);
+        fs.switches.set(|switches| &switches.no_sync, true);
+        assert!(tries());
+        fs.switches.set(|switches| &switches.no_sync, false);
+        fs.switches.set(failing, true);
+        let doubled = (0..9).map(|time| 100_000 << time);
+        for pause in doubled.chain([30_000_000; 2]) {
+            now.fetch_add(pause - 1, Ordering::SeqCst);
+            assert!(!tries(), "sooner than after {pause} µs");
+            now.fetch_add(1, Ordering::SeqCst);
+            assert!(tries(), "not after {pause} µs");
+        }
+        fs.switches.set(failing, false);
+        now.fetch_add(30_000_000, Ordering::SeqCst);
+        fill(&journal, 2..=2);
+        fs.switches.set(|switches| &switches.no_sync, true);
+        append(&journal, vec![record(3)]).unwrap_err();
+        fs.switches.set(|switches| &switches.no_sync, false);
+        now.fetch_add(100_000, Ordering::SeqCst);
+        fill(&journal, 3..=3);
+    }
+}
+
+#[test]
+fn there_are_always_zeros_ahead_of_small_blocks() {
+    const AHEAD: u64 = 2 << 20;
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    let mut end = 88;
+    for number in 0..50 {
+        append(&journal, vec![crate::Record::new(number, [0; 16], vec![b'x'; 50_000])]).unwrap();
+        end += 32 + 32 + 50_000;
+        let size = size(&memory, &segments(&memory)[0]);
+        assert!(end < size && size <= end + AHEAD, "{size} bytes with {end} in use");
+    }
+}
+
+#[test]
+fn a_segment_has_only_so_many_records_however_small() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    for _ in 0..33 {
+        append(&journal, (0..4096).map(|number| crate::Record::new(number, [0; 16], "")).collect()).unwrap();
+    }
+    let names = segments(&memory);
+    assert_eq!(names, ["00000000000000000001-0.log", "00000000000000131073-0.log"], "32 groups each");
+}
+
+#[test]
+fn the_reserve_is_larger_than_all_positions_and_taken_again_after_it_was_given_up() {
+    let fs = Switched::default();
+    let (journal, _) = open(options(fs.clone()));
+    fs.switches.set(|switches| &switches.reserve_only, true);
+    for sink in 0..100 {
+        journal.set_position(&format!("a sink of that number: {sink}"), 0, vec![b'x'; 300].into());
+    }
+    journal.maintain().unwrap();
+    assert!(size(&fs, "positions") > 30_000);
+    assert!(size(&fs, "positions.reserve") > size(&fs, "positions"));
+}
+
+#[test]
+fn a_reserve_that_can_not_be_synced_is_none() {
+    let fs = Switched::default();
+    fs.switches.set(|switches| &switches.no_sync, true);
+    assert!(keep_reserve(&fs, Path::new("j")).is_err());
+    assert_eq!(fs.list(Path::new("j")).unwrap(), [""; 0], "half of it would be taken for the whole");
 }
