@@ -319,6 +319,11 @@ mod tests {
             assert_eq!(SegmentHeader::decode(&bytes), Some(header), "byte {at}");
         }
         assert_eq!(SegmentHeader::decode(&[0; 2 * HEADER]), None);
+        let mut next_version = header.encode();
+        next_version[7] = b'2';
+        let crc = crc32c::crc32c(&next_version[..HEADER - 4]);
+        next_version[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&next_version[..HEADER]), None);
     }
 
     #[test]

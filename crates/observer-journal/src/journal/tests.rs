@@ -3,6 +3,7 @@ mod durable;
 mod epochs;
 mod full;
 mod generations;
+mod housekeeping;
 mod kills;
 mod recovered;
 

@@ -113,6 +113,9 @@ fn a_journal_that_is_open_or_not_there_is_refused() {
     let (journal, _) = open(options(memory.clone()));
     assert!(matches!(Stopped::open(options(memory.clone())), Err(OpenError::InUse { .. })));
     drop(journal);
+    let looking = stopped(&memory);
+    assert!(matches!(Journal::open(options(memory.clone())), Err(OpenError::InUse { .. })));
+    drop(looking);
     assert!(matches!(Stopped::open(options(Memory::default())), Err(OpenError::Missing { .. })));
     let dir = tempfile::tempdir().unwrap();
     let nowhere = crate::Options::new(dir.path().join("nowhere"));

@@ -1,0 +1,110 @@
+//! What is removed and when, and what is left over.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use super::{flip, killed, segments, small, truncate_by};
+use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
+use crate::testing::{Switched, fill, numbers, open, options, record};
+use crate::{Append, Chunk, GapReason, Hold, Runner};
+
+#[test]
+fn what_was_appended_is_committed_before_the_journal_is_gone() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()).runner(Runner::Thread));
+    let (sender, receiver) = mpsc::channel();
+    for number in 1..=5_000 {
+        let sender = sender.clone();
+        journal.append(Append::new(vec![record(number)], move |result| sender.send(result.is_ok()).unwrap()));
+    }
+    drop(journal);
+    assert_eq!(receiver.try_iter().filter(|committed| *committed).count(), 5_000);
+    assert_eq!(open(options(memory)).1.head, 5_000);
+}
+
+#[test]
+fn a_torn_tail_is_gone_once_it_was_recovered() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    fill(&journal, 1..=3);
+    drop(journal);
+    truncate_by(&memory, &segments(&memory)[0], 5);
+    let (_journal, recovery) = open(options(memory.clone()));
+    assert!(recovery.torn_bytes > 0);
+    let (_, recovery) = open(options(killed(&memory)));
+    assert_eq!((recovery.head, recovery.torn_bytes), (2, 0));
+}
+
+#[test]
+fn a_file_that_was_given_up_goes_when_the_journal_is_opened() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    fill(&journal, 1..=3);
+    drop(journal);
+    let [name] = &segments(&memory)[..] else { panic!("it fits into one") };
+    let copied = killed(&memory);
+    copied.rename(&Path::new("j").join(name), Path::new("j/00000000000000000001-1.log")).unwrap();
+    copied.open(&Path::new("j").join(name), OpenMode::Create).unwrap().write_at(&[7; 500], 0).unwrap();
+    let (journal, recovery) = open(options(copied.clone()));
+    assert_eq!((recovery.head, recovery.set_aside.len()), (3, 0));
+    assert_eq!(segments(&copied), ["00000000000000000001-1.log"]);
+    assert_eq!(numbers(&journal), [1, 2, 3]);
+}
+
+#[test]
+fn a_segment_with_a_hole_is_not_gone_on_with() {
+    let memory = Memory::default();
+    let (journal, _) = open(small(memory.clone()));
+    fill(&journal, 1..=5);
+    drop(journal);
+    flip(&memory, &segments(&memory)[0], 88 + 10);
+    let (journal, _) = open(small(memory.clone()));
+    fill(&journal, 6..=200);
+    drop(journal);
+    let (journal, recovery) = open(small(memory));
+    assert_eq!((recovery.head, recovery.lost.len()), (200, 0));
+    let keys = journal.recent_keys(usize::MAX, 0).unwrap();
+    // Its footer would count from the first record on.
+    assert!(keys.iter().all(|(seq, key)| *key == record(*seq).key()));
+    assert_eq!(keys.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (2..=200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_that_can_not_be_removed_is_still_there() {
+    let disk = Faulty::new(1);
+    let late = Arc::new(|| u64::MAX / 2);
+    let (journal, _) = open(small(disk.clone()));
+    fill(&journal, 1..=200);
+    drop(journal);
+    let (journal, _) = open(small(disk.clone()).clock(late));
+    journal.hold("sink", Hold::Optional);
+    journal.maintain().unwrap();
+    let before = journal.status().segments;
+    journal.release("sink");
+    disk.fail_at(disk.operations(), Fault::Fails(ErrorKind::PermissionDenied));
+    journal.maintain().unwrap_err();
+    assert_eq!((journal.oldest(), journal.status().segments), (1, before));
+    assert_eq!(numbers(&journal).len(), 200);
+    journal.maintain().unwrap();
+    assert_eq!(journal.status().segments, 1);
+}
+
+#[test]
+fn a_reader_that_comes_while_a_segment_is_removed_is_told_that_it_expired() {
+    let fs = Switched::default();
+    let late = Arc::new(|| u64::MAX / 2);
+    let (journal, _) = open(small(fs.clone()));
+    fill(&journal, 1..=200);
+    drop(journal);
+    let (journal, _) = open(small(fs.clone()).clock(late));
+    let (removed, go_on) = fs.switches.stop_after_remove();
+    std::thread::scope(|scope| {
+        scope.spawn(|| journal.maintain().unwrap());
+        removed.recv().unwrap();
+        let first = journal.reader(0).read().unwrap();
+        assert!(matches!(first, Some(Chunk::Gap { first_seq: 1, reason: GapReason::Expired, .. })), "{first:?}");
+        drop(go_on);
+    });
+    assert_eq!(journal.status().segments, 1);
+}
