@@ -108,3 +108,42 @@ fn a_reader_that_comes_while_a_segment_is_removed_is_told_that_it_expired() {
     });
     assert_eq!(journal.status().segments, 1);
 }
+
+#[test]
+fn more_than_can_wait_is_refused_until_there_is_room_again() {
+    let (journal, _) = open(options(Memory::default()).runner(Runner::Thread).max_size(1 << 30));
+    let large = || crate::Record::new(1, [0; 16], vec![7; 8 << 20]);
+    let (go_on, waiting) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    journal.append(Append::new(vec![record(1)], move |_| {
+        begun.send(()).unwrap();
+        let _ = waiting.recv();
+    }));
+    has_begun.recv().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let append = || {
+        let sender = sender.clone();
+        journal.append(Append::new(vec![large()], move |result| sender.send(result.map(drop)).unwrap()));
+    };
+    (0..4).for_each(|_| append());
+    assert!(receiver.try_recv().is_err(), "32 MiB may wait, and what comes then");
+    append();
+    assert!(matches!(receiver.try_recv(), Ok(Err(crate::AppendError::Busy))));
+    drop(go_on);
+    (0..4).for_each(|_| assert!(receiver.recv().unwrap().is_ok()));
+    append();
+    assert!(receiver.recv().unwrap().is_ok());
+}
+
+#[test]
+fn a_file_under_the_name_of_another_is_not_taken_for_it() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    fill(&journal, 1..=3);
+    drop(journal);
+    let path = Path::new("j").join(&segments(&memory)[0]);
+    memory.rename(&path, Path::new("j/00000000000000000005-0.log")).unwrap();
+    let (journal, recovery) = open(options(memory));
+    assert_eq!((recovery.head, recovery.set_aside.len(), recovery.new_epoch), (0, 1, false));
+    assert_eq!(numbers(&journal), [0; 0]);
+}
