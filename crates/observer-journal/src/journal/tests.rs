@@ -5,6 +5,7 @@ mod full;
 mod generations;
 mod housekeeping;
 mod kills;
+mod reading;
 mod recovered;
 
 use std::path::Path;
