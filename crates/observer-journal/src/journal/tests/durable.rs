@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{killed, segments, small};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
-use crate::positions::keep_reserve;
 use crate::testing::{Switched, Switches, append, fill, numbers, open, options, record};
 use crate::{AppendError, Durability, Hold, SegmentState, Stopped};
 
@@ -228,6 +227,7 @@ fn a_position_that_could_not_be_stored_gives_no_segment_away() {
     let fs = Switched::default();
     let (journal, _) = open(small(fs.clone()).max_size(32 * 1024));
     journal.hold("archive", Hold::Required);
+    journal.set_position("archive", 0, "".into());
     let full = (1..=2000).find(|number| append(&journal, vec![record(*number)]).is_err()).unwrap();
     journal.set_position("archive", full - 1, "".into());
     fs.switches.set(|switches| &switches.no_sync, true);
@@ -240,9 +240,11 @@ fn a_position_that_could_not_be_stored_gives_no_segment_away() {
 }
 
 #[test]
-fn each_try_that_fails_doubles_the_pause_before_the_next() {
-    let failing: [fn(&Switches) -> &AtomicBool; 2] = [|switches| &switches.no_sync, |switches| &switches.no_create];
-    for failing in failing {
+fn each_sync_that_fails_doubles_the_pause_before_the_next_try_and_a_full_disk_does_not() {
+    let doubled = (0..9).map(|time| 100_000 << time).chain([30_000_000; 2]).collect();
+    let failing: [(fn(&Switches) -> &AtomicBool, Vec<u64>); 2] =
+        [(|switches| &switches.no_sync, doubled), (|switches| &switches.no_create, vec![100_000; 5])];
+    for (failing, pauses) in failing {
         let (now, clock) = clock();
         let fs = Switched::default();
         let (journal, _) = open(options(fs.clone()).clock(clock));
@@ -260,8 +262,7 @@ fn each_try_that_fails_doubles_the_pause_before_the_next() {
         assert!(tries());
         fs.switches.set(|switches| &switches.no_sync, false);
         fs.switches.set(failing, true);
-        let doubled = (0..9).map(|time| 100_000 << time);
-        for pause in doubled.chain([30_000_000; 2]) {
+        for pause in pauses {
             now.fetch_add(pause - 1, Ordering::SeqCst);
             assert!(!tries(), "sooner than after {pause} µs");
             now.fetch_add(1, Ordering::SeqCst);
@@ -301,25 +302,4 @@ fn a_segment_has_only_so_many_records_however_small() {
     }
     let names = segments(&memory);
     assert_eq!(names, ["00000000000000000001-0.log", "00000000000000131073-0.log"], "32 groups each");
-}
-
-#[test]
-fn the_reserve_is_larger_than_all_positions_and_taken_again_after_it_was_given_up() {
-    let fs = Switched::default();
-    let (journal, _) = open(options(fs.clone()));
-    fs.switches.set(|switches| &switches.reserve_only, true);
-    for sink in 0..100 {
-        journal.set_position(&format!("a sink of that number: {sink}"), 0, vec![b'x'; 300].into());
-    }
-    journal.maintain().unwrap();
-    assert!(size(&fs, "positions") > 30_000);
-    assert!(size(&fs, "positions.reserve") > size(&fs, "positions"));
-}
-
-#[test]
-fn a_reserve_that_can_not_be_synced_is_none() {
-    let fs = Switched::default();
-    fs.switches.set(|switches| &switches.no_sync, true);
-    assert!(keep_reserve(&fs, Path::new("j")).is_err());
-    assert_eq!(fs.list(Path::new("j")).unwrap(), [""; 0], "half of it would be taken for the whole");
 }
