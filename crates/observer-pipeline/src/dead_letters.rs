@@ -309,13 +309,27 @@ mod tests {
     }
 
     #[test]
+    fn letters_of_earlier_times_stay() {
+        let disk = Faulty::new(1);
+        for seq in 1..=5 {
+            let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+            letters.put(&[letter(seq)]).unwrap();
+            letters.sync().unwrap();
+        }
+        assert_eq!(on(&disk), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
     fn the_oldest_letters_make_room() {
-        let memory = Memory::default();
-        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
+        let disk = Faulty::new(1);
+        let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
         letters.max_bytes = 8 * 1024;
         (1..=200).for_each(|seq| letters.put(&[letter(seq)]).unwrap());
-        let lines = lines(&memory);
-        assert!((10..60).contains(&lines.len()), "{}", lines.len());
-        assert!(lines.last().unwrap().contains("\"seq\":200,"));
+        let left = on(&disk);
+        assert!((20..40).contains(&left.len()), "{}", left.len());
+        assert_eq!(left, (201 - left.len() as u64..=200).collect::<Vec<_>>(), "the last ones, each once");
+        let sizes: Vec<_> = disk.files().into_values().map(|bytes| bytes.len()).collect();
+        assert!(sizes.iter().all(|size| *size <= 1024) && sizes.iter().sum::<usize>() <= 8 * 1024, "{sizes:?}");
+        assert!(sizes.len() >= 7, "{sizes:?}");
     }
 }

@@ -10,6 +10,7 @@ use crate::testing::{Scripted, account, event, ingest, options, over, sink_statu
 use crate::{Account, AckStatus, AppendError, IngestError, Pipeline, SinkState, Unavailable};
 
 mod farewell;
+mod gathering;
 mod refusals;
 
 const DEADLINE: Duration = Duration::from_secs(10);

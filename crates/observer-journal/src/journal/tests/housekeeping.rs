@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use super::{flip, killed, segments, small, truncate_by};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
-use crate::testing::{Switched, fill, numbers, open, options, record};
+use crate::testing::{Switched, append, fill, numbers, open, options, record};
 use crate::{Append, Chunk, GapReason, Hold, Runner};
 
 #[test]
@@ -150,4 +150,80 @@ fn a_file_under_the_name_of_another_is_not_taken_for_it() {
     let (journal, recovery) = open(options(memory));
     assert_eq!((recovery.head, recovery.set_aside.len(), recovery.new_epoch), (0, 1, false));
     assert_eq!(numbers(&journal), [0; 0]);
+}
+
+/// A journal of several segments at its limit, the records of the oldest of them, and the last record of all.
+fn at_its_limit() -> (Memory, crate::Journal, u64, u64) {
+    let memory = Memory::default();
+    let (journal, _) = open(small(memory.clone()).max_size(32 * 1024));
+    journal.hold("archive", Hold::Required);
+    journal.set_position("archive", 0, "".into());
+    let full = (1..).find(|number| append(&journal, vec![record(*number)]).is_err()).unwrap();
+    let second = segments(&memory)[1].split('-').next().unwrap().parse::<u64>().unwrap();
+    (memory, journal, second - 1, full - 1)
+}
+
+#[test]
+fn room_is_made_as_soon_as_a_required_reader_has_all_of_the_oldest_segment_and_not_before() {
+    let (_, journal, last, head) = at_its_limit();
+    for (position, is_taken) in [(last - 1, false), (last, true)] {
+        journal.set_position("archive", position, "".into());
+        journal.maintain().unwrap();
+        assert_eq!(append(&journal, vec![record(head + 1)]).is_ok(), is_taken, "{position} of {last}");
+    }
+    assert_eq!(journal.oldest(), last + 1);
+}
+
+#[test]
+fn a_segment_is_retired_as_soon_as_its_last_record_is_settled_and_not_before() {
+    let (memory, journal, last, _) = at_its_limit();
+    journal.set_position("archive", 0, "".into());
+    journal.maintain().unwrap();
+    drop(journal);
+    let (journal, _) = open(small(memory).clock(Arc::new(|| u64::MAX / 2)));
+    journal.hold("archive", Hold::Optional);
+    for (position, oldest) in [(last - 1, 1), (last, last + 1)] {
+        journal.set_position("archive", position, "".into());
+        journal.maintain().unwrap();
+        assert_eq!(journal.oldest(), oldest);
+    }
+}
+
+#[test]
+fn a_segment_that_someone_removed_is_no_reason_to_stop() {
+    let (memory, journal, last, head) = at_its_limit();
+    memory.remove(&Path::new("j").join(&segments(&memory)[0])).unwrap();
+    journal.set_position("archive", head, "".into());
+    journal.maintain().unwrap();
+    fill(&journal, head + 1..=head + 1);
+    assert_eq!(journal.oldest(), last + 1);
+}
+
+#[test]
+fn whatever_fails_while_a_journal_is_opened_nothing_is_taken_for_lost() {
+    let mut refused = 0;
+    for failing in 0.. {
+        let disk = Faulty::new(1);
+        let (journal, _) = open(small(disk.clone()));
+        fill(&journal, 1..=100);
+        journal.set_position("archive", 70, "".into());
+        drop(journal);
+        disk.fail_at(disk.operations() + failing, Fault::Fails(ErrorKind::Other));
+        let opened = crate::Journal::open(small(disk.clone()));
+        let is_over = disk.went_wrong() == 0;
+        match opened {
+            Err(_) => refused += 1,
+            Ok((journal, recovery)) => {
+                assert!(!recovery.positions_lost && !recovery.created && !recovery.new_epoch, "operation {failing}");
+                assert_eq!((recovery.head, recovery.set_aside.len(), recovery.lost.len()), (100, 0, 0));
+                assert_eq!(journal.stored("archive").unwrap().seq, 70);
+            }
+        }
+        let (journal, recovery) = open(small(disk.clone()));
+        assert_eq!((recovery.head, journal.stored("archive").unwrap().seq), (100, 70), "operation {failing}");
+        if is_over {
+            break;
+        }
+    }
+    assert!(refused > 5, "{refused}");
 }
