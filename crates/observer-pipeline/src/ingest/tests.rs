@@ -45,3 +45,40 @@ fn whoever_is_refused_may_try_again_at_once() {
     });
     assert!(head == 0 && matches!(known, Known::New), "{head}, {known:?}");
 }
+
+#[tokio::test]
+async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
+    let line = r#"{"source":"job","cycle_id":"c1","event_kind":"ok","ok":true}"#;
+    let submission = || Submission::parse(line).unwrap();
+    for (is_committed, in_batch) in [(true, false), (true, true), (false, false), (false, true)] {
+        let shared = Arc::new(Shared::new(DedupWindow::default()));
+        let memory = observer_journal::fs::Memory::default();
+        let options = observer_journal::Options::new("j").file_system(memory);
+        let (journal, _) = Journal::open(options.runner(observer_journal::Runner::Caller)).unwrap();
+        let ingest = Ingest::open(Arc::new(journal), shared.clone(), IngestOptions::default(), Arc::new(|| 1)).unwrap();
+        let id = Identity::of(&submission().event, None, None).id.into_bytes();
+        let record = Record::new(1, id, line);
+        assert!(matches!(shared.window().claim(id, record.checksum, 1), Known::New));
+        let second = async {
+            if in_batch {
+                ingest.ingest_batch(vec![submission()]).await.remove(0)
+            } else {
+                ingest.ingest(submission(), None).await
+            }
+        };
+        let first = async {
+            let (answer, _decided) = oneshot::channel();
+            if is_committed {
+                shared.commits.push(Decided { commit: Commit { first_seq: 1, records: vec![record] }, answer });
+                shared.tell();
+            } else {
+                shared.refuse(&[record.key()], &Unavailable::ShuttingDown, answer);
+            }
+        };
+        let (second, ()) = tokio::join!(second, first);
+        match second {
+            Ok(ack) => assert!(is_committed && ack.status == AckStatus::Duplicate),
+            Err(error) => assert!(!is_committed && matches!(error, IngestError::Unavailable(_))),
+        }
+    }
+}

@@ -62,5 +62,12 @@ async fn dead_letters_are_durable_before_a_position_goes_past_their_events() {
         let letters = files.iter().filter(|(path, _)| path.starts_with("j/dead-letters/sink"));
         let durable: Vec<u8> = letters.flat_map(|(_, bytes)| bytes.clone()).collect();
         assert!(String::from_utf8_lossy(&durable).contains("\"seq\":1,"), "seed {seed}");
+
+        // The pipeline was still held when the power went: its end alone has stored the position.
+        let options = Options::new("j").file_system(disk).runner(Runner::Caller);
+        let sink = Scripted::new();
+        let pipeline = Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
+        pipeline.shutdown(DEADLINE).await;
+        assert_eq!(sink.now().accepted, [0; 0], "seed {seed}");
     }
 }
