@@ -185,8 +185,10 @@ mod tests {
         let file = Memory::default().open(Path::new("segment"), OpenMode::Create).unwrap();
         file.write_at(&bytes, 0).unwrap();
         let mut found = Vec::new();
-        let end = scan(&segment, file, |block| found.push((block.first_seq, block.last_seq))).unwrap();
-        assert_eq!((found, end), (vec![(1, 2), (3, 4), (5, 6)], bytes.len() as u64));
+        let end = scan(&segment, file, |block| found.push((block.first_seq, block.offset))).unwrap();
+        let length = block(3, 1).len() as u64;
+        let good = [(1, 0), (3, 4), (5, 5)].map(|(first_seq, at)| (first_seq, BLOCKS + at * length));
+        assert_eq!((&found[..], end), (&good[..], bytes.len() as u64));
     }
 
     #[test]

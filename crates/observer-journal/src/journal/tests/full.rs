@@ -124,3 +124,23 @@ fn a_disk_that_was_full_for_long_is_used_as_soon_as_it_is_not() {
     assert!(journal.status().failure.is_none(), "{:?}", journal.status().failure);
     append(&journal, vec![large()]).unwrap();
 }
+
+#[test]
+fn a_new_reader_is_admitted_from_the_reserve_where_there_are_zeros_left_to_write_to() {
+    let (fs, _, options) = full();
+    let (journal, _) = open(options());
+    fill(&journal, 401..=402);
+    fs.fill_up();
+    journal.set_position("newcomer", 402, "".into());
+    append(&journal, vec![record(403)]).unwrap();
+}
+
+#[test]
+fn positions_that_are_lost_are_begun_anew_from_the_reserve() {
+    let (fs, _, options) = full();
+    fs.memory.open(Path::new("j/positions"), OpenMode::Write).unwrap().write_at(b"?", 10).unwrap();
+    fs.fill_up();
+    let (journal, recovery) = open(options());
+    assert!(recovery.positions_lost);
+    assert_eq!(numbers(&journal).len(), 400);
+}
