@@ -303,3 +303,19 @@ fn a_segment_has_only_so_many_records_however_small() {
     let names = segments(&memory);
     assert_eq!(names, ["00000000000000000001-0.log", "00000000000000131073-0.log"], "32 groups each");
 }
+
+#[test]
+fn the_keys_of_what_was_refused_are_not_recent() {
+    let (now, clock) = clock();
+    let fs = Switched::default();
+    let (journal, _) = open(options(fs.clone()).clock(clock));
+    fill(&journal, 1..=1);
+    fs.switches.set(|switches| &switches.no_sync, true);
+    append(&journal, vec![record(2), record(3)]).unwrap_err();
+    fs.switches.set(|switches| &switches.no_sync, false);
+    now.fetch_add(LONG, Ordering::SeqCst);
+    fill(&journal, 4..=4);
+    // Their block stands in the first segment, whole.
+    let keys = journal.recent_keys(usize::MAX, 0).unwrap();
+    assert_eq!(keys, [(1, record(1).key()), (2, record(4).key())]);
+}

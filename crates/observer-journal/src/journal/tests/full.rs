@@ -144,3 +144,15 @@ fn positions_that_are_lost_are_begun_anew_from_the_reserve() {
     assert!(recovery.positions_lost);
     assert_eq!(numbers(&journal).len(), 400);
 }
+
+#[test]
+fn a_disk_that_fails_in_another_way_costs_no_reserve() {
+    let (fs, _, options) = full();
+    let (journal, _) = open(options());
+    fs.fill_up();
+    fs.switches.set(|switches| &switches.no_sync, true);
+    journal.set_position("archive", 2, "".into());
+    journal.maintain().unwrap_err();
+    let reserve = fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap();
+    assert!(reserve.size().unwrap() >= 48 * 1024, "{}", reserve.size().unwrap());
+}

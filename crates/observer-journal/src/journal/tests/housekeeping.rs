@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use super::{flip, killed, segments, small, truncate_by};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{Switched, append, fill, numbers, open, options, record};
-use crate::{Append, Chunk, GapReason, Hold, Runner};
+use crate::{Append, Chunk, Durability, GapReason, Hold, Runner};
 
 #[test]
 fn what_was_appended_is_committed_before_the_journal_is_gone() {
@@ -199,8 +199,8 @@ fn a_segment_that_someone_removed_is_no_reason_to_stop() {
     assert_eq!(journal.oldest(), last + 1);
 }
 
-#[test]
-fn whatever_fails_while_a_journal_is_opened_nothing_is_taken_for_lost() {
+/// How many single operations keep a journal from being opened when they fail like this.
+fn refusals(error: ErrorKind) -> usize {
     let mut refused = 0;
     for failing in 0.. {
         let disk = Faulty::new(1);
@@ -208,7 +208,7 @@ fn whatever_fails_while_a_journal_is_opened_nothing_is_taken_for_lost() {
         fill(&journal, 1..=100);
         journal.set_position("archive", 70, "".into());
         drop(journal);
-        disk.fail_at(disk.operations() + failing, Fault::Fails(ErrorKind::Other));
+        disk.fail_at(disk.operations() + failing, Fault::Fails(error));
         let opened = crate::Journal::open(small(disk.clone()));
         let is_over = disk.went_wrong() == 0;
         match opened {
@@ -225,5 +225,20 @@ fn whatever_fails_while_a_journal_is_opened_nothing_is_taken_for_lost() {
             break;
         }
     }
-    assert!(refused > 5, "{refused}");
+    refused
+}
+
+#[test]
+fn whatever_fails_while_a_journal_is_opened_nothing_is_taken_for_lost() {
+    let (failed, full) = (refusals(ErrorKind::Other), refusals(ErrorKind::StorageFull));
+    assert!(full > 5);
+    assert_eq!(failed, full + 1, "on a full disk it is enough to sync what is there, without writing it again");
+}
+
+#[test]
+fn an_empty_journal_begins_with_its_first_record() {
+    for durability in [Durability::Fsync, Durability::Write] {
+        let (journal, _) = open(options(Memory::default()).durability(durability));
+        assert_eq!((journal.head(), journal.oldest(), journal.durability()), (0, 1, durability));
+    }
 }
