@@ -242,3 +242,19 @@ fn an_empty_journal_begins_with_its_first_record() {
         assert_eq!((journal.head(), journal.oldest(), journal.durability()), (0, 1, durability));
     }
 }
+
+#[test]
+fn a_segment_that_was_sealed_last_is_whole() {
+    let fs = Switched::default();
+    let (journal, _) = open(small(fs.clone()));
+    fill(&journal, 1..=54);
+    fs.switches.set(|switches| &switches.no_create, true);
+    append(&journal, vec![record(55)]).unwrap_err();
+    fs.switches.set(|switches| &switches.no_create, false);
+    drop(journal);
+    let (journal, recovery) = open(small(fs.clone()));
+    assert_eq!((recovery.head, recovery.torn_bytes), (54, 0));
+    fill(&journal, 55..=60);
+    assert_eq!(segments(&fs).len(), 2);
+    assert_eq!(numbers(&journal), (1..=60).collect::<Vec<_>>());
+}

@@ -1,8 +1,12 @@
-//! Readers that go along while more is written.
+//! Readers that go along while more is written, and what they come to.
 
-use crate::Chunk;
-use crate::fs::Memory;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::segments;
+use crate::fs::{Fault, Faulty, FileSystem, Memory};
 use crate::testing::{fill, open, options, record};
+use crate::{Chunk, GapReason};
 
 #[test]
 fn a_reader_at_the_head_reads_on_as_more_comes() {
@@ -14,4 +18,54 @@ fn a_reader_at_the_head_reads_on_as_more_comes() {
         assert_eq!(reader.next_seq(), number);
         assert_eq!(reader.read().unwrap(), Some(Chunk::Records { first_seq: number, records: vec![record(number)] }));
     }
+}
+
+#[test]
+fn a_segment_that_someone_removed_is_a_gap_and_one_that_can_not_be_opened_now_is_none() {
+    let disk = Faulty::new(1);
+    let (journal, _) = open(options(disk.clone()).segment_size(4096));
+    fill(&journal, 1..=200);
+    let mut reader = journal.reader(0);
+    disk.fail_at(disk.operations(), Fault::Fails(ErrorKind::PermissionDenied));
+    assert_eq!(reader.read().unwrap_err().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(reader.read().unwrap(), Some(Chunk::Records { first_seq: 1, records: vec![record(1)] }));
+
+    let names = segments(&disk);
+    disk.remove(&Path::new("j").join(&names[0])).unwrap();
+    let last_seq = names[1].split('-').next().unwrap().parse::<u64>().unwrap() - 1;
+    let gap = Chunk::Gap { first_seq: 1, last_seq, reason: GapReason::Corrupt };
+    assert_eq!(journal.reader(0).read().unwrap(), Some(gap));
+}
+
+#[test]
+fn recent_keys_are_the_last_of_those_that_are_young_enough() {
+    let (journal, _) = open(options(Memory::default()).segment_size(4096));
+    fill(&journal, 1..=300);
+    // Records were received at their number.
+    for (max, since, first) in
+        [(7, 0, 294), (20, 290, 290), (11, 290, 290), (10, 290, 291), (1000, 100, 100), (0, 0, 301)]
+    {
+        let keys = journal.recent_keys(max, since).unwrap();
+        let expected: Vec<_> = (first..=300).map(|number| (number, record(number).key())).collect();
+        assert!(keys == expected, "at most {max} since {since}: {} keys", keys.len());
+    }
+}
+
+#[test]
+fn a_position_that_a_sink_keeps_itself_is_taken_as_it_is_where_the_journal_knows_of_it() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    fill(&journal, 1..=5);
+    drop(journal);
+    let (journal, _) = open(options(memory));
+    let epoch = journal.epoch();
+    fill(&journal, 6..=8);
+    for (seq, delivered) in [(3, 0), (5, 0), (7, 7), (7, 8)] {
+        assert_eq!(journal.resolve(epoch, seq, delivered), Some(seq));
+    }
+    assert_eq!(journal.epoch(), epoch);
+    journal.set_position("one", 3, "".into());
+    journal.set_position("other", 4, "".into());
+    let readers: Vec<_> = journal.readers().into_iter().map(|(name, stored)| (name, stored.seq)).collect();
+    assert_eq!(readers, [("one".to_owned(), 3), ("other".to_owned(), 4)]);
 }

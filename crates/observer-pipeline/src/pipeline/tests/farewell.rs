@@ -27,20 +27,28 @@ async fn what_was_delivered_last_is_flushed_before_its_position_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_is_new_here_and_takes_nothing_gets_all_of_it_after_a_restart() {
-    let memory = Memory::default();
-    let pipeline = over(&memory).start().await.unwrap();
-    ingest(&pipeline, 1..=2).await;
-    let sink = Scripted::new().answers(|_| None);
-    pipeline.add_sink(sink.spec("sink")).unwrap();
-    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
-    ingest(&pipeline, 3..=5).await;
-    pipeline.shutdown(Duration::ZERO).await;
-    drop(pipeline);
+    for position in [None, Some(1)] {
+        let memory = Memory::default();
+        let pipeline = over(&memory).start().await.unwrap();
+        ingest(&pipeline, 1..=2).await;
+        pipeline.shutdown(DEADLINE).await;
+        drop(pipeline);
+        let pipeline = over(&memory).start().await.unwrap();
+        let epoch = pipeline.status().epoch;
+        let sink = Scripted::new().answers(|_| None);
+        sink.now().position = position.map(|seq| Position { epoch, seq });
+        pipeline.add_sink(sink.spec("sink")).unwrap();
+        until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+        ingest(&pipeline, 3..=5).await;
+        pipeline.shutdown(Duration::ZERO).await;
+        drop(pipeline);
 
-    let sink = Scripted::new();
-    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
-    assert_eq!(sink.until_accepted(3).await, range(3..=5));
-    drop(pipeline);
+        let sink = Scripted::new();
+        sink.now().position = position.map(|seq| Position { epoch, seq });
+        let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+        pipeline.shutdown(DEADLINE).await;
+        assert_eq!(sink.now().accepted, range(position.unwrap_or(2) + 1..=5));
+    }
 }
 
 #[tokio::test(start_paused = true)]
