@@ -258,3 +258,14 @@ fn a_segment_that_was_sealed_last_is_whole() {
     assert_eq!(segments(&fs).len(), 2);
     assert_eq!(numbers(&journal), (1..=60).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_torn_tail_is_told_to_its_last_byte_however_long() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    append(&journal, vec![crate::Record::new(1, [1; 16], vec![7; 700_000])]).unwrap();
+    drop(journal);
+    truncate_by(&memory, &segments(&memory)[0], 5);
+    let (_journal, recovery) = open(options(memory));
+    assert_eq!((recovery.head, recovery.torn_bytes), (0, 32 + 32 + 700_000 - 5));
+}
