@@ -104,7 +104,7 @@ fn whatever_fails_while_a_segment_begins_nothing_is_left_of_it() {
         is_tidy();
         // Its own sync is what failed last: it is not written to again under that name.
         let name = Path::new("j/00000000000000000002-0.log");
-        assert_eq!(disk.files().contains_key(name), failing != 6, "operation {failing}");
+        assert!(failing != 6 || !disk.files().contains_key(name));
         let wanted: &[u64] = if taken { &[1, 2, 3, 4] } else { &[1, 3, 4] };
         assert_eq!(numbers(&journal), wanted, "operation {failing}");
         disk.cut_power();
