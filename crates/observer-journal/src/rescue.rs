@@ -79,6 +79,12 @@ mod tests {
             assert!(header_of(&Bytes::from(bad.clone()), 10).is_none(), "byte {at}");
             bad[at] ^= 1;
         }
+        // More records than there are, and one that is longer than the block.
+        for (at, value) in [(20, 3), (20, 200), (BLOCK_HEADER + 30, 1), (BLOCK_HEADER + 63 + 3, 1)] {
+            let mut bad = block(99, 10).to_vec();
+            bad[at] = value;
+            assert!(header_of(&Bytes::from(bad), 10).is_none(), "byte {at}");
+        }
     }
 
     #[test]

@@ -77,7 +77,12 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
         };
         let (second, ()) = tokio::join!(second, first);
         match second {
-            Ok(ack) => assert!(is_committed && ack.status == AckStatus::Duplicate),
+            Ok(ack) => {
+                assert!(is_committed && ack.status == AckStatus::Duplicate);
+                let counters = ingest.counters();
+                let counts = (counters.duplicates.load(Ordering::Relaxed), counters.changed.load(Ordering::Relaxed));
+                assert_eq!(counts, (1, 0), "it is the same event");
+            }
             Err(error) => assert!(!is_committed && matches!(error, IngestError::Unavailable(_))),
         }
     }

@@ -242,7 +242,8 @@ fn a_position_that_could_not_be_stored_gives_no_segment_away() {
 #[test]
 fn each_sync_that_fails_doubles_the_pause_before_the_next_try_and_a_full_disk_does_not() {
     let doubled = (0..9).map(|time| 100_000 << time).chain([30_000_000; 2]).collect();
-    let failing: [(fn(&Switches) -> &AtomicBool, Vec<u64>); 2] =
+    type Switch = fn(&Switches) -> &AtomicBool;
+    let failing: [(Switch, Vec<u64>); 2] =
         [(|switches| &switches.no_sync, doubled), (|switches| &switches.no_create, vec![100_000; 5])];
     for (failing, pauses) in failing {
         let (now, clock) = clock();

@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::segments;
-use crate::fs::{Fault, Faulty, FileSystem, Memory};
-use crate::testing::{fill, open, options, record};
+use super::{flip, segments};
+use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
+use crate::testing::{append, fill, open, options, read, record};
 use crate::{Chunk, GapReason};
 
 #[test]
@@ -68,4 +68,30 @@ fn a_position_that_a_sink_keeps_itself_is_taken_as_it_is_where_the_journal_knows
     journal.set_position("other", 4, "".into());
     let readers: Vec<_> = journal.readers().into_iter().map(|(name, stored)| (name, stored.seq)).collect();
     assert_eq!(readers, [("one".to_owned(), 3), ("other".to_owned(), 4)]);
+}
+
+#[test]
+fn a_block_is_found_behind_a_large_one_that_is_bad_wherever_it_stands() {
+    // Some of these have the next block begin where one piece of a search ends and the next one begins.
+    let around = (-6..=6).map(|by| 256 * 1024 - 63 + by);
+    for length in around.chain([700_000, 900_001]) {
+        let memory = Memory::default();
+        let (journal, _) = open(options(memory.clone()));
+        let large = crate::Record::new(1, [1; 16], vec![b'x'; length as usize]);
+        append(&journal, vec![large.clone()]).unwrap();
+        fill(&journal, 2..=3);
+        assert_eq!(read(&journal, 0).0, [(1, large), (2, record(2)), (3, record(3))]);
+        drop(journal);
+        let name = &segments(&memory)[0];
+        flip(&memory, name, 88 + 64 + 10);
+        for headers_are_lost in [false, true] {
+            if headers_are_lost {
+                let file = memory.open(&Path::new("j").join(name), OpenMode::Write).unwrap();
+                file.write_at(&[0; 88], 0).unwrap();
+            }
+            let (journal, recovery) = open(options(memory.clone()));
+            assert_eq!((recovery.head, recovery.lost), (3, vec![1..=1]), "{length}");
+            assert_eq!(read(&journal, 0).0, [(2, record(2)), (3, record(3))], "{length}");
+        }
+    }
 }

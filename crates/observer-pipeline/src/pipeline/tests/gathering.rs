@@ -77,3 +77,18 @@ async fn a_batch_has_only_so_many_bytes_and_at_least_one_event() {
         assert_eq!(sink.now().calls.concat(), range(1..=5));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_says_when_it_was_received() {
+    let received = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = received.clone();
+    let sink = Scripted::new().answers(move |batch| {
+        seen.lock().unwrap().extend(batch.events().iter().map(|envelope| envelope.received_at.as_microsecond()));
+        Some(Ok(Receipt::accepted()))
+    });
+    let journal = options(&Memory::default()).clock(Arc::new(|| 1_700_000_000_123_456));
+    let pipeline = Pipeline::builder().journal(journal).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=1).await;
+    sink.until_accepted(1).await;
+    assert_eq!(*received.lock().unwrap(), [1_700_000_000_123_456]);
+}
