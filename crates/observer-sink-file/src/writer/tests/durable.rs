@@ -58,3 +58,31 @@ fn a_file_stays_until_what_it_was_packed_into_is_durable() {
     pack();
     assert_eq!(bench.names(), ["2026-11-20.jsonl.zst"]);
 }
+
+#[test]
+fn what_a_crash_or_someone_else_left_is_durable_before_it_counts() {
+    let bench = Bench::new("all.jsonl");
+    let synced = || std::mem::take(&mut bench.faults.lock().unwrap().synced);
+    let path = bench.base().join("all.jsonl");
+    let mut writer = bench.open();
+    writer.take(&batch(1..=2));
+    writer.settle();
+    drop(writer);
+    synced();
+    drop(bench.open());
+    assert_eq!(synced(), 0, "all of it was durable");
+
+    let len = fs::metadata(&path).unwrap().len();
+    File::options().write(true).open(&path).unwrap().set_len(len - 9).unwrap();
+    let mut writer = bench.open();
+    assert_eq!(synced(), 1, "the torn end is gone for good");
+    writer.take(&batch(3..=4));
+    drop(writer);
+    let mut writer = bench.open();
+    assert_eq!(synced(), 1, "lines that nobody flushed");
+
+    writer.take(&batch(5..=6));
+    fs::rename(&path, bench.base().join("elsewhere")).unwrap();
+    writer.take(&batch(7..=7));
+    assert_eq!(synced(), 1, "the one that was renamed is synced as long as it can be");
+}
