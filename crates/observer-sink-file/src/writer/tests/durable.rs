@@ -17,13 +17,13 @@ fn every_new_name_is_durable_after_a_flush() {
     let bench = Bench::new("{source}/{date}.jsonl");
     let (top, base) = (bench.folder.path().to_owned(), bench.base());
     let mut writer = bench.open();
-    assert_eq!(bench.synced_folders(), [top.clone()], "the state folder's own name");
+    assert_eq!(bench.synced_folders(), std::slice::from_ref(&top), "the state folder's own name");
     writer.take(&batch(1..=2));
     writer.settle();
     assert_eq!(bench.synced_folders(), [top, base.clone(), base.join("bot")]);
     writer.take(&batch(3..=4));
     writer.settle();
-    assert_eq!(bench.synced_folders(), [PathBuf::new(); 0], "no other name is new");
+    assert!(bench.synced_folders().is_empty(), "no other name is new");
     writer.take(&batch(5..=6));
     drop(writer);
     bench.open();
