@@ -317,6 +317,6 @@ fn the_keys_of_what_was_refused_are_not_recent() {
     now.fetch_add(LONG, Ordering::SeqCst);
     fill(&journal, 4..=4);
     // Their block stands in the first segment, whole.
-    let keys = journal.recent_keys(usize::MAX, 0).unwrap();
+    let keys = journal.recent_keys(usize::MAX, 0).unwrap().collect::<Vec<_>>();
     assert_eq!(keys, [(1, record(1).key()), (2, record(4).key())]);
 }

@@ -45,7 +45,7 @@ fn recent_keys_are_the_last_of_those_that_are_young_enough() {
     for (max, since, first) in
         [(7, 0, 294), (20, 290, 290), (11, 290, 290), (10, 290, 291), (1000, 100, 100), (0, 0, 301)]
     {
-        let keys = journal.recent_keys(max, since).unwrap();
+        let keys = journal.recent_keys(max, since).unwrap().collect::<Vec<_>>();
         let expected: Vec<_> = (first..=300).map(|number| (number, record(number).key())).collect();
         assert!(keys == expected, "at most {max} since {since}: {} keys", keys.len());
     }
