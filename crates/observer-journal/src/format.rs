@@ -311,6 +311,16 @@ mod tests {
     }
 
     #[test]
+    fn a_block_of_no_records_is_none() {
+        let salt = Salt::from(99);
+        let mut empty = block(salt)[..BLOCK_HEADER].to_vec();
+        empty[20..28].fill(0);
+        let crc = salt.crc([&empty[4..28], &[]]);
+        empty[28..].copy_from_slice(&crc.to_le_bytes());
+        assert!(decode_block(salt, &Bytes::from(empty)).is_none());
+    }
+
+    #[test]
     fn one_bad_header_is_not_missed() {
         let header = SegmentHeader { epoch: 1, first_seq: 2, created_at: 3, salt: 4 };
         for at in 0..2 * HEADER {
@@ -319,6 +329,11 @@ mod tests {
             assert_eq!(SegmentHeader::decode(&bytes), Some(header), "byte {at}");
         }
         assert_eq!(SegmentHeader::decode(&[0; 2 * HEADER]), None);
+        let mut next_version = header.encode();
+        next_version[7] = b'2';
+        let crc = crc32c::crc32c(&next_version[..HEADER - 4]);
+        next_version[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&next_version[..HEADER]), None);
     }
 
     #[test]

@@ -107,7 +107,6 @@ impl Positions {
             Found::Good(positions) => Loaded::Good(positions),
             Found::Corrupt { .. } => {
                 let aside = set_aside(fs, dir, FILE)?;
-                fs.sync_dir(dir)?;
                 Loaded::Corrupt { moved_to: dir.join(aside) }
             }
         })
@@ -207,6 +206,10 @@ mod tests {
             assert_eq!(Positions::decode(bad.into()), None, "byte {at}");
             assert_eq!(Positions::decode(good[..at].to_vec().into()), None, "cut at {at}");
         }
+        let mut next_version = good[..good.len() - 4].to_vec();
+        next_version[7] = b'2';
+        next_version.extend(crc32c::crc32c(&next_version).to_le_bytes());
+        assert_eq!(Positions::decode(next_version.into()), None);
     }
 
     #[test]

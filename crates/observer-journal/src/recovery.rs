@@ -63,7 +63,7 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     recovery.head = head;
     settle_epoch(&mut positions, &segments, head, &options, &mut recovery);
 
-    // Positions first: segments without them look like a loss.
+    // Positions first: segments without them look like a loss. All names in the folder become durable with them.
     store(&*fs, &dir, &positions, known.as_ref()).map_err(OpenError::io("write the positions in", &dir))?;
     if let Err(error) = reserve::keep(&*fs, &dir) {
         tracing::warn!(%error, "no space can be set aside for positions");
@@ -145,8 +145,7 @@ fn recover_last(
             file.write_at(&last.header.encode(), 0)?;
         }
         write_again(&*file, &last.header.encode(), last_block)?;
-        file.sync()?;
-        fs.sync_dir(&options.dir)
+        file.sync()
     })();
     mended.map_err(OpenError::io("sync", &path))?;
     last.size = end;

@@ -57,6 +57,35 @@ fn salt_for(start: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Record;
+    use crate::format::BlockBuilder;
+
+    fn block(salt: u64, first_seq: u64) -> Bytes {
+        let mut builder = BlockBuilder::default();
+        builder.push(&Record::new(7, [1; 16], &b"one"[..]));
+        builder.push(&Record::new(8, [2; 16], &b"two"[..]));
+        Bytes::copy_from_slice(builder.finish(salt.into(), 3, first_seq))
+    }
+
+    #[test]
+    fn a_header_follows_from_a_block_that_is_whole_and_may_be_its() {
+        let header = header_of(&block(99, 10), 10).unwrap();
+        assert_eq!((header.epoch, header.first_seq, header.created_at), (3, 10, 7));
+        assert!(decode_block(header.salt.into(), &block(99, 12)).is_some(), "other blocks are good with its salt");
+        assert!(header_of(&block(99, 10), 11).is_none(), "it belongs into an earlier segment");
+        let mut bad = block(99, 10).to_vec();
+        for at in [BLOCK_HEADER + 32, BLOCK_HEADER + 24] {
+            bad[at] ^= 1;
+            assert!(header_of(&Bytes::from(bad.clone()), 10).is_none(), "byte {at}");
+            bad[at] ^= 1;
+        }
+        // More records than there are, and one that is longer than the block.
+        for (at, value) in [(20, 3), (20, 200), (BLOCK_HEADER + 30, 1), (BLOCK_HEADER + 63 + 3, 1)] {
+            let mut bad = block(99, 10).to_vec();
+            bad[at] = value;
+            assert!(header_of(&Bytes::from(bad), 10).is_none(), "byte {at}");
+        }
+    }
 
     #[test]
     fn a_checksum_runs_backwards() {

@@ -86,7 +86,7 @@ impl Segment {
         }
         let Some(trailer) = Trailer::decode(self.salt(), &bytes) else { return Ok(None) };
         let footer_at = trailer.footer_size().and_then(|size| at.checked_sub(size)).filter(|at| *at >= BLOCKS);
-        Ok(footer_at.filter(|_| trailer.first_seq == self.name.first_seq && trailer.count > 0).map(|at| (trailer, at)))
+        Ok(footer_at.map(|at| (trailer, at)))
     }
 
     /// The keys of its records with their sequence numbers, up to and including `last`: from the footer, or where that is missing from the blocks.
@@ -163,6 +163,33 @@ pub(crate) fn written_after(file: &dyn File, end: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Record;
+    use crate::format::BlockBuilder;
+    use crate::fs::Memory;
+
+    #[test]
+    fn a_block_that_goes_back_or_is_of_another_epoch_is_a_leftover() {
+        let header = SegmentHeader { epoch: 3, first_seq: 1, created_at: 0, salt: 99 };
+        let block = |epoch, first_seq| {
+            let mut builder = BlockBuilder::default();
+            builder.push(&Record::new(first_seq, [0; 16], &b"one"[..]));
+            builder.push(&Record::new(first_seq + 1, [0; 16], &b"two"[..]));
+            builder.finish(99.into(), epoch, first_seq).to_vec()
+        };
+        let mut bytes = header.encode();
+        for (epoch, first_seq) in [(3, 1), (3, 1), (3, 2), (2, 3), (3, 3), (3, 5)] {
+            bytes.extend(block(epoch, first_seq));
+        }
+        let name = SegmentName { first_seq: 1, generation: 0 };
+        let segment = Segment { name, header, size: bytes.len() as u64 };
+        let file = Memory::default().open(Path::new("segment"), OpenMode::Create).unwrap();
+        file.write_at(&bytes, 0).unwrap();
+        let mut found = Vec::new();
+        let end = scan(&segment, file, |block| found.push((block.first_seq, block.offset))).unwrap();
+        let length = block(3, 1).len() as u64;
+        let good = [(1, 0), (3, 4), (5, 5)].map(|(first_seq, at)| (first_seq, BLOCKS + at * length));
+        assert_eq!((&found[..], end), (&good[..], bytes.len() as u64));
+    }
 
     #[test]
     fn only_its_own_names_are_segments() {

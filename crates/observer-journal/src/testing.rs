@@ -33,11 +33,20 @@ pub(crate) struct Switches {
     pub(crate) greed: AtomicBool,
     /// What was done, in order.
     pub(crate) done: Mutex<Vec<&'static str>>,
+    /// Told of the next removal, which then waits.
+    removed: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
 }
 
 impl Switches {
     fn note(&self, what: &'static str) {
         self.done.lock().unwrap().push(what);
+    }
+
+    /// Have whoever removes the next file stop after that: the first end tells of it, and dropping the second lets it go on.
+    pub(crate) fn stop_after_remove(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((removed, told), (go_on, waiting)) = (mpsc::channel(), mpsc::channel());
+        *self.removed.lock().unwrap() = Some((removed, waiting));
+        (told, go_on)
     }
 
     pub(crate) fn set(&self, switch: impl Fn(&Self) -> &AtomicBool, on: bool) {
@@ -87,7 +96,13 @@ impl FileSystem for Switched {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.memory.remove(path)
+        self.memory.remove(path)?;
+        let stop = self.switches.removed.lock().unwrap().take();
+        if let Some((removed, waiting)) = stop {
+            removed.send(()).unwrap();
+            let _ = waiting.recv();
+        }
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

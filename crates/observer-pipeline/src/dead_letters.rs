@@ -132,7 +132,6 @@ impl DeadLetters {
 
     fn create(&self, number: u64) -> io::Result<Arc<dyn File>> {
         let file = self.fs.open(&self.path(number), OpenMode::Create)?;
-        file.sync()?;
         self.fs.sync_dir(&self.dir)?;
         Ok(file)
     }
@@ -257,14 +256,80 @@ mod tests {
         assert!(durable.contains("\"seq\":1,") && durable.contains("\"seq\":2,"), "{durable}");
     }
 
+    /// The sequence numbers of all whole lines.
+    fn on(disk: &Faulty) -> Vec<u64> {
+        let seq = |line: &str| {
+            let (_, rest) = line.strip_prefix(r#"{"reason":"#)?.strip_suffix("}}")?.split_once(r#""seq":"#)?;
+            rest.split_once(',')?.0.parse().ok()
+        };
+        let text: Vec<u8> = disk.files().into_values().flatten().collect();
+        String::from_utf8_lossy(&text).split('\n').filter_map(seq).collect()
+    }
+
+    #[test]
+    fn after_a_sync_that_failed_letters_begin_another_file() {
+        for seed in 0..12 {
+            let disk = Faulty::new(seed);
+            let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+            letters.put(&[letter(1), letter(2)]).unwrap();
+            disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+            letters.sync().unwrap_err();
+            letters.put(&[letter(1)]).unwrap();
+            letters.put(&[letter(2)]).unwrap();
+            letters.sync().unwrap();
+            disk.cut_power();
+            disk.restart();
+            let durable = on(&disk);
+            assert!(durable.contains(&1) && durable.contains(&2), "seed {seed}: {durable:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_no_half_a_letter() {
+        for seed in 0..12 {
+            let disk = Faulty::new(seed);
+            let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+            letters.put(&[letter(1)]).unwrap();
+            let before = disk.files();
+            disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::StorageFull));
+            letters.put(&[letter(2)]).unwrap_err();
+            assert!(disk.files() == before, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn one_that_comes_again_after_a_sync_is_another_letter() {
+        let disk = Faulty::new(1);
+        let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        for _ in 0..2 {
+            letters.put(&[letter(1)]).unwrap();
+            letters.sync().unwrap();
+        }
+        assert_eq!(on(&disk), [1, 1]);
+    }
+
+    #[test]
+    fn letters_of_earlier_times_stay() {
+        let disk = Faulty::new(1);
+        for seq in 1..=5 {
+            let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+            letters.put(&[letter(seq)]).unwrap();
+            letters.sync().unwrap();
+        }
+        assert_eq!(on(&disk), [1, 2, 3, 4, 5]);
+    }
+
     #[test]
     fn the_oldest_letters_make_room() {
-        let memory = Memory::default();
-        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
+        let disk = Faulty::new(1);
+        let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
         letters.max_bytes = 8 * 1024;
         (1..=200).for_each(|seq| letters.put(&[letter(seq)]).unwrap());
-        let lines = lines(&memory);
-        assert!((10..60).contains(&lines.len()), "{}", lines.len());
-        assert!(lines.last().unwrap().contains("\"seq\":200,"));
+        let left = on(&disk);
+        assert!((20..40).contains(&left.len()), "{}", left.len());
+        assert_eq!(left, (201 - left.len() as u64..=200).collect::<Vec<_>>(), "the last ones, each once");
+        let sizes: Vec<_> = disk.files().into_values().map(|bytes| bytes.len()).collect();
+        assert!(sizes.iter().all(|size| *size <= 1024) && sizes.iter().sum::<usize>() <= 8 * 1024, "{sizes:?}");
+        assert!(sizes.len() >= 7, "{sizes:?}");
     }
 }

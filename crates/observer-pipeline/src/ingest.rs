@@ -365,3 +365,5 @@ pub(crate) fn timestamp(micros: u64) -> Timestamp {
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,7 @@ pub(crate) struct Script {
     answer: Answer,
     flush: Says,
     check: Says,
+    says_position: Says,
 }
 
 impl Scripted {
@@ -48,6 +49,7 @@ impl Scripted {
                 answer: Box::new(|_| Some(Ok(Receipt::accepted()))),
                 flush: Box::new(|| Ok(())),
                 check: Box::new(|| Ok(())),
+                says_position: Box::new(|| Ok(())),
             }),
             changed: watch::Sender::new(()),
         })
@@ -69,6 +71,15 @@ impl Scripted {
 
     pub(crate) fn checks(self: Arc<Self>, check: impl FnMut() -> Result<(), SinkError> + Send + 'static) -> Arc<Self> {
         self.now().check = Box::new(check);
+        self
+    }
+
+    /// Whether it can say its position.
+    pub(crate) fn knows_its_position(
+        self: Arc<Self>,
+        knows: impl FnMut() -> Result<(), SinkError> + Send + 'static,
+    ) -> Arc<Self> {
+        self.now().says_position = Box::new(knows);
         self
     }
 
@@ -136,7 +147,9 @@ impl EventSink for Scripted {
     }
 
     async fn position(&self) -> Result<Option<Position>, SinkError> {
-        Ok(self.now().position)
+        let mut script = self.now();
+        (script.says_position)()?;
+        Ok(script.position)
     }
 
     async fn check(&self) -> Result<(), SinkError> {

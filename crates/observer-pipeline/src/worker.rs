@@ -394,12 +394,10 @@ impl Worker {
         }
     }
 
-    /// Go on after `place`.
+    /// Go on after `place`, with no batch in hand.
     fn rewind(&mut self) {
         self.flushed = self.place;
         self.feed = Feed::new(self.blocking, self.journal.clone(), self.tail.clone(), self.place.seq);
-        self.open = Account::default();
-        self.skipped.clear();
         self.progress.lock().place = self.place;
     }
 

@@ -4,12 +4,14 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use crate::disk::create_folders;
+use crate::disk::{Disk, create_folders};
 use crate::error::FileError;
 
 /// Create the folder if it isn't there, write a file into it, and delete that again.
-pub(crate) fn check_folder(folder: &Path) -> Result<(), FileError> {
-    create_folders(folder)?;
+pub(crate) fn check_folder(folder: &Path, disk: &dyn Disk) -> Result<(), FileError> {
+    for changed in create_folders(folder)? {
+        disk.sync_folder(&changed)?;
+    }
     let path = folder.join(format!(".observer-check-{}.tmp", std::process::id()));
     // On a full disk, an empty file can be created, and a block can't.
     let written = File::create(&path).and_then(|mut file| file.write_all(&[0; 4096]));
@@ -21,12 +23,13 @@ pub(crate) fn check_folder(folder: &Path) -> Result<(), FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
 
     #[test]
     fn nothing_but_the_folder_is_left_behind() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("a/b");
-        check_folder(&base).unwrap();
+        check_folder(&base, &RealDisk).unwrap();
         assert_eq!(fs::read_dir(&base).unwrap().count(), 0);
     }
 
@@ -35,9 +38,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("file");
         fs::write(&base, "").unwrap();
-        let error = check_folder(&base.join("events")).unwrap_err().to_string();
+        let error = check_folder(&base.join("events"), &RealDisk).unwrap_err().to_string();
         assert!(error.contains(base.to_str().unwrap()) && error.contains("check `path`"), "{error}");
-        let error = check_folder(&base).unwrap_err().to_string();
+        let error = check_folder(&base, &RealDisk).unwrap_err().to_string();
         assert!(error.contains(base.to_str().unwrap()) && error.contains("check `path`"), "{error}");
     }
 }

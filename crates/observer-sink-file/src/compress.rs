@@ -13,7 +13,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::config::Compression;
-use crate::disk::{parent, sync_folder};
+use crate::disk::{Disk, parent};
 use crate::series;
 
 const BLOCK: usize = 128 << 10;
@@ -37,14 +37,26 @@ pub(crate) enum Outcome {
 }
 
 /// Pack a closed file. One that isn't there any more is packed.
-pub(crate) fn pack(path: &Path, compression: Compression, extension: &str, owner: &impl Owner) -> io::Result<Outcome> {
-    match pack_present(path, compression, extension, owner) {
+pub(crate) fn pack(
+    path: &Path,
+    compression: Compression,
+    extension: &str,
+    owner: &impl Owner,
+    disk: &dyn Disk,
+) -> io::Result<Outcome> {
+    match pack_present(path, compression, extension, owner, disk) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => Ok(Outcome::Packed),
         outcome => outcome,
     }
 }
 
-fn pack_present(path: &Path, compression: Compression, extension: &str, owner: &impl Owner) -> io::Result<Outcome> {
+fn pack_present(
+    path: &Path,
+    compression: Compression,
+    extension: &str,
+    owner: &impl Owner,
+    disk: &dyn Disk,
+) -> io::Result<Outcome> {
     let mut path = path.to_owned();
     for other in [Compression::Gzip, Compression::Zstd] {
         let packed = with_suffix(&path, other);
@@ -68,7 +80,7 @@ fn pack_present(path: &Path, compression: Compression, extension: &str, owner: &
     }
     let packed = with_suffix(&path, compression);
     let temporary = temporary(&packed);
-    let outcome = write_packed(&path, &temporary, compression, owner).and_then(|len| match len {
+    let outcome = write_packed(&path, &temporary, compression, owner, disk).and_then(|len| match len {
         None => Ok(Outcome::Left),
         Some(len) => {
             let change = || {
@@ -76,7 +88,7 @@ fn pack_present(path: &Path, compression: Compression, extension: &str, owner: &
                     return Ok(Outcome::Left);
                 }
                 fs::rename(&temporary, &packed)?;
-                sync_folder(parent(&packed)).map_err(io::Error::other)?;
+                disk.sync_folder(parent(&packed)).map_err(io::Error::other)?;
                 remove_if_unchanged(&path, len)
             };
             Ok(owner.exclusively(&path, change)?.unwrap_or(Outcome::Left))
@@ -103,6 +115,7 @@ fn write_packed(
     temporary: &Path,
     compression: Compression,
     owner: &impl Owner,
+    disk: &dyn Disk,
 ) -> io::Result<Option<u64>> {
     let source = File::open(path)?;
     let metadata = source.metadata()?;
@@ -124,7 +137,7 @@ fn write_packed(
     target.set_permissions(metadata.permissions())?;
     // Retention goes by the age of the last line.
     target.set_modified(metadata.modified()?)?;
-    target.sync_all()?;
+    disk.sync_all(&target)?;
     Ok(Some(len))
 }
 
@@ -181,6 +194,7 @@ fn temporary(packed: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
 
     struct Free;
 
@@ -249,12 +263,12 @@ mod tests {
             let age = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
             File::options().append(true).open(&path).unwrap().set_modified(age).unwrap();
 
-            assert_eq!(pack(&path, compression, ".jsonl", &Free).unwrap(), Outcome::Packed);
+            assert_eq!(pack(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
             let packed = with_suffix(&path, compression);
             assert_eq!(names(folder.path()), [packed.file_name().unwrap().to_str().unwrap()]);
             assert_eq!(read(&packed, compression), text);
             assert_eq!(fs::metadata(&packed).unwrap().modified().unwrap(), age);
-            assert_eq!(pack(&path, compression, ".jsonl", &Free).unwrap(), Outcome::Packed);
+            assert_eq!(pack(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
         }
     }
 
@@ -263,10 +277,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
-        pack(&path, Compression::Gzip, ".jsonl", &Free).unwrap();
+        pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap();
         fs::write(&path, "one\n").unwrap();
         // Also if the operator has changed the compression meanwhile.
-        assert_eq!(pack(&path, Compression::Zstd, ".jsonl", &Free).unwrap(), Outcome::Packed);
+        assert_eq!(pack(&path, Compression::Zstd, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
         assert_eq!(names(folder.path()), ["x.jsonl.gz"]);
     }
 
@@ -276,7 +290,7 @@ mod tests {
         let path = folder.path().join("x.jsonl");
         for text in ["one\n", "two\n", "three\n"] {
             fs::write(&path, text).unwrap();
-            assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Free).unwrap(), Outcome::Packed);
+            assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
         }
         assert_eq!(names(folder.path()), ["x.000001.jsonl.gz", "x.000002.jsonl.gz", "x.jsonl.gz"]);
         let read = |name| read(&folder.path().join(name), Compression::Gzip);
@@ -292,7 +306,7 @@ mod tests {
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
         fs::write(folder.path().join("x.jsonl.gz"), "\x1f\u{8b}damaged").unwrap();
-        assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Free).unwrap(), Outcome::Packed);
+        assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
         assert_eq!(read(&folder.path().join("x.000001.jsonl.gz"), Compression::Gzip), "one\n");
     }
 
@@ -301,7 +315,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
-        assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Writing).unwrap(), Outcome::Left);
+        assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Writing, &RealDisk).unwrap(), Outcome::Left);
         assert_eq!(names(folder.path()), ["x.jsonl"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\nlate\n");
     }
@@ -311,7 +325,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
-        assert_eq!(pack(&path, Compression::Zstd, ".jsonl", &Stopping).unwrap(), Outcome::Left);
+        assert_eq!(pack(&path, Compression::Zstd, ".jsonl", &Stopping, &RealDisk).unwrap(), Outcome::Left);
         assert_eq!(names(folder.path()), ["x.jsonl"]);
     }
 }

@@ -6,11 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::error::FileError;
 
-/// What is done to an open file.
-pub(crate) trait Disk: Send {
+/// What is done to an open file, and to names.
+pub(crate) trait Disk: Send + Sync {
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<usize>;
     fn truncate(&self, file: &File, len: u64) -> io::Result<()>;
+    /// Make its bytes and its length durable.
     fn sync(&self, file: &File) -> io::Result<()>;
+    /// Also its times and rights.
+    fn sync_all(&self, file: &File) -> io::Result<()>;
+    /// Make the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> Result<(), FileError>;
 }
 
 #[derive(Debug)]
@@ -27,6 +32,21 @@ impl Disk for RealDisk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<(), FileError> {
+        if cfg!(not(unix)) {
+            return Ok(());
+        }
+        match File::open(folder) {
+            // Who deleted the folder didn't want its names.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => opened.and_then(|folder| folder.sync_all()).map_err(FileError::io("sync the folder", folder)),
+        }
     }
 }
 
@@ -51,18 +71,6 @@ impl Identity {
     }
 }
 
-/// Make the names in a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), FileError> {
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    match File::open(folder) {
-        // Who deleted the folder didn't want its names.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        opened => opened.and_then(|folder| folder.sync_all()).map_err(FileError::io("sync the folder", folder)),
-    }
-}
-
 /// Create a folder and those above it; gives the folders whose names changed.
 pub(crate) fn create_folders(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let missing: Vec<_> =
@@ -79,5 +87,22 @@ pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_asks_the_operating_system() {
+        // Which can't do it for this one.
+        let null = Path::new("/dev/null");
+        let file = File::options().write(true).open(null).unwrap();
+        for sync in [RealDisk.sync(&file), RealDisk.sync_all(&file)] {
+            assert_eq!(sync.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        assert_eq!(RealDisk.sync_folder(null).unwrap_err().to_string(), "can't sync the folder /dev/null");
+        RealDisk.sync_folder(Path::new("/nowhere/at all")).unwrap();
     }
 }

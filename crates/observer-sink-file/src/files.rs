@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use observer_core::Uuid;
 
 use crate::config::Settings;
-use crate::disk::{Disk, create_folders, parent, sync_folder};
+use crate::disk::{Disk, create_folders, parent};
 use crate::error::FileError;
 use crate::janitor::Janitor;
 use crate::open_file::OpenFile;
@@ -46,7 +46,7 @@ pub(crate) struct Stuck {
 
 pub(crate) struct Files {
     settings: Arc<Settings>,
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
     janitor: Janitor,
     open: HashMap<PathBuf, OpenFile>,
     /// Closed to make room for others, and not synced yet.
@@ -59,7 +59,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn new(settings: Arc<Settings>, disk: Box<dyn Disk>, janitor: Janitor) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, disk: Arc<dyn Disk>, janitor: Janitor) -> Self {
         Self {
             settings,
             disk,
@@ -250,7 +250,7 @@ impl Files {
             self.evicted.pop_first();
         }
         while let Some(folder) = self.folders.first() {
-            sync_folder(folder)?;
+            self.disk.sync_folder(folder)?;
             self.folders.pop_first();
         }
         Ok(())

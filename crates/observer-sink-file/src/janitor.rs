@@ -15,7 +15,7 @@ use jiff::civil::Date;
 
 use crate::compress::{self, Outcome, Owner};
 use crate::config::{Compression, Retain, Settings};
-use crate::disk::{parent, sync_folder};
+use crate::disk::{Disk, parent};
 use crate::error::FileError;
 use crate::listing::Listing;
 use crate::retention;
@@ -68,16 +68,16 @@ enum Task {
 
 impl Janitor {
     /// Without compression and retention there is nothing to do, and no thread.
-    pub(crate) fn start(settings: &Arc<Settings>) -> Result<Self, FileError> {
+    pub(crate) fn start(settings: &Arc<Settings>, disk: &Arc<dyn Disk>) -> Result<Self, FileError> {
         let shared = Arc::new(Shared::default());
         if settings.compression == Compression::None && settings.retain == Retain::default() {
             return Ok(Self { shared, thread: None });
         }
-        let (settings, for_thread) = (Arc::clone(settings), Arc::clone(&shared));
+        let (settings, disk, for_thread) = (Arc::clone(settings), Arc::clone(disk), Arc::clone(&shared));
         let base = settings.template.base().to_owned();
         let thread = std::thread::Builder::new()
             .name("file-janitor".to_owned())
-            .spawn(move || for_thread.run(&settings))
+            .spawn(move || for_thread.run(&settings, &*disk))
             .map_err(FileError::io("start a thread for", &base))?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -148,12 +148,12 @@ impl Shared {
         self.state.lock().expect("no one panics while holding this lock")
     }
 
-    fn run(&self, settings: &Settings) {
+    fn run(&self, settings: &Settings, disk: &dyn Disk) {
         while let Some(task) = self.next(settings) {
             match task {
-                Task::Pack(path) => self.pack(&path, settings),
+                Task::Pack(path) => self.pack(&path, settings, disk),
                 Task::Sweep(sweep) => {
-                    if let Err(error) = self.sweep(sweep, settings) {
+                    if let Err(error) = self.sweep(sweep, settings, disk) {
                         let base = settings.template.base();
                         tracing::warn!(folder = %base.display(), %error, "old files could not be deleted");
                     }
@@ -185,8 +185,8 @@ impl Shared {
         }
     }
 
-    fn pack(&self, path: &Path, settings: &Settings) {
-        match compress::pack(path, settings.compression, settings.template.extension(), self) {
+    fn pack(&self, path: &Path, settings: &Settings, disk: &dyn Disk) {
+        match compress::pack(path, settings.compression, settings.template.extension(), self, disk) {
             Ok(Outcome::Packed) => tracing::debug!(file = %path.display(), "packed"),
             Ok(Outcome::Left) => tracing::debug!(file = %path.display(), "not packed for now"),
             Err(error) => {
@@ -196,7 +196,7 @@ impl Shared {
         }
     }
 
-    fn sweep(&self, sweep: Sweep, settings: &Settings) -> io::Result<()> {
+    fn sweep(&self, sweep: Sweep, settings: &Settings, disk: &dyn Disk) -> io::Result<()> {
         let files = Listing::read(&settings.template)?.files;
         let base = settings.template.base();
         for found in retention::expired(files, settings.retain, sweep.latest, sweep.now) {
@@ -218,7 +218,7 @@ impl Shared {
             }
             drop(state);
             // That files go is not urgent, but a folder that isn't there any more can't be synced by name.
-            if let Err(error) = sync_folder(parent(&found.path)) {
+            if let Err(error) = disk.sync_folder(parent(&found.path)) {
                 tracing::warn!(%error, "a deletion may be undone by a power cut");
             }
         }

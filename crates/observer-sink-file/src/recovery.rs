@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use observer_core::{Position, Uuid};
 
 use crate::config::Compression;
-use crate::disk::{Disk, Identity, parent, sync_folder};
+use crate::disk::{Disk, Identity, parent};
 use crate::error::FileError;
 use crate::listing::Listing;
 use crate::open_file::OpenFile;
@@ -75,7 +75,7 @@ pub(crate) fn recover(loaded: Loaded, listing: &Listing, disk: &dyn Disk) -> Res
         file.sync(disk)?;
         folders.insert(parent(&path).to_owned());
     }
-    folders.iter().try_for_each(|folder| sync_folder(folder))?;
+    folders.iter().try_for_each(|folder| disk.sync_folder(folder))?;
     if !recovered.ahead.is_empty() && recovered.position.is_some() {
         tracing::info!(
             lines = recovered.ahead.len(),

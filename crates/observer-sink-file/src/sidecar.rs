@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use observer_core::{Position, StateFile};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Identity, create_folders, sync_folder};
+use crate::disk::{Disk, Identity, create_folders};
 use crate::error::FileError;
 
 const FILE: &str = "position";
@@ -67,9 +67,9 @@ pub(crate) struct StateFolder {
 }
 
 impl StateFolder {
-    pub(crate) fn open(folder: &Path) -> Result<Self, FileError> {
+    pub(crate) fn open(folder: &Path, disk: &dyn Disk) -> Result<Self, FileError> {
         for changed in create_folders(folder)? {
-            sync_folder(&changed)?;
+            disk.sync_folder(&changed)?;
         }
         let path = folder.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(FileError::io("open", &path))?;
@@ -139,6 +139,7 @@ fn checksum(text: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
 
     fn recorded() -> Recorded {
         let mark = Mark { path: "d/x.jsonl".into(), identity: Identity { dev: 1, ino: 2 }, size: 3 };
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_stored_is_loaded_and_every_changed_byte_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::open(&folder.path().join("a/b")).unwrap();
+        let state = StateFolder::open(&folder.path().join("a/b"), &RealDisk).unwrap();
         assert!(matches!(state.load().unwrap(), Loaded::Missing));
         state.store(&recorded()).unwrap();
         assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded()));
@@ -175,10 +176,10 @@ mod tests {
     #[test]
     fn a_state_folder_has_one_user_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let first = StateFolder::open(folder.path()).unwrap();
-        let second = StateFolder::open(folder.path()).unwrap_err();
+        let first = StateFolder::open(folder.path(), &RealDisk).unwrap();
+        let second = StateFolder::open(folder.path(), &RealDisk).unwrap_err();
         assert!(second.to_string().contains("is locked: another observer or another sink"), "{second}");
         drop(first);
-        StateFolder::open(folder.path()).unwrap();
+        StateFolder::open(folder.path(), &RealDisk).unwrap();
     }
 }

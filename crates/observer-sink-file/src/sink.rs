@@ -153,7 +153,7 @@ impl Worker {
     fn writer(&mut self) -> Result<&mut Writer, FileError> {
         if self.writer.is_none() {
             let settings = Arc::clone(&self.settings);
-            self.writer = Some(Writer::open(settings, &self.state_dir, Box::new(RealDisk), SystemTime::now())?);
+            self.writer = Some(Writer::open(settings, &self.state_dir, Arc::new(RealDisk), SystemTime::now())?);
         }
         Ok(self.writer.as_mut().expect("it was opened above"))
     }
@@ -169,11 +169,11 @@ impl Worker {
     }
 
     fn check(&self) -> Result<(), FileError> {
-        check_folder(self.settings.template.base())?;
+        check_folder(self.settings.template.base(), &RealDisk)?;
         match &self.writer {
             // It has set space aside there.
             Some(writer) => writer.check(),
-            None => check_folder(&self.state_dir),
+            None => check_folder(&self.state_dir, &RealDisk),
         }
     }
 }

@@ -59,17 +59,17 @@ impl Writer {
     pub(crate) fn open(
         settings: Arc<Settings>,
         state_dir: &Path,
-        disk: Box<dyn Disk>,
+        disk: Arc<dyn Disk>,
         now: SystemTime,
     ) -> Result<Self, FileError> {
-        let state = StateFolder::open(state_dir)?;
+        let state = StateFolder::open(state_dir, &*disk)?;
         let listing = list(&settings)?;
         for path in &listing.temporaries {
             std::fs::remove_file(path).map_err(FileError::io("delete the leftover", path))?;
             tracing::info!(file = %path.display(), "deleted what a crash left of a compression");
         }
         let Recovered { position, ahead } = recover(state.load()?, &listing, &*disk)?;
-        let janitor = Janitor::start(&settings)?;
+        let janitor = Janitor::start(&settings, &disk)?;
         let mut writer = Self {
             files: Files::new(Arc::clone(&settings), disk, janitor),
             settings,

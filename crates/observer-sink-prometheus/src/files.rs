@@ -86,3 +86,14 @@ fn sync_folder(folder: &Path) -> Result<(), FileError> {
         source,
     })
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_asks_the_operating_system() {
+        // Which can't do it for this one.
+        assert!(sync_folder(Path::new("/dev/null")).is_err());
+    }
+}

@@ -94,3 +94,17 @@ impl File for fs::File {
         self.sync_data()
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_asks_the_operating_system() {
+        // Which can't do it for this one.
+        let null = Path::new("/dev/null");
+        let file = Disk.open(null, OpenMode::Write).unwrap();
+        assert_eq!(file.sync().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(Disk.sync_dir(null).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

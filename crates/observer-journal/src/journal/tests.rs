@@ -1,8 +1,11 @@
 mod corruption;
+mod durable;
 mod epochs;
 mod full;
 mod generations;
+mod housekeeping;
 mod kills;
+mod reading;
 mod recovered;
 
 use std::path::Path;
@@ -64,21 +67,22 @@ fn many_threads_are_answered_in_the_order_of_sequence_numbers() {
         for thread in 0..8 {
             let (journal, order) = (&journal, order.clone());
             scope.spawn(move || {
-                for number in 0..50 {
+                for number in thread * 50..(thread + 1) * 50 {
                     let order = order.clone();
                     let (sender, receiver) = std::sync::mpsc::channel();
                     let done = move |result: Result<crate::Commit, AppendError>| {
-                        order.lock().unwrap().push(result.unwrap().first_seq);
+                        order.lock().unwrap().push((result.unwrap().first_seq, record(number)));
                         sender.send(()).unwrap();
                     };
-                    journal.append(crate::Append::new(vec![record(thread * 50 + number)], done));
+                    journal.append(crate::Append::new(vec![record(number)], done));
                     receiver.recv().unwrap();
                 }
             });
         }
     });
-    assert_eq!(*order.lock().unwrap(), (1..=400).collect::<Vec<_>>());
-    assert_eq!(read(&journal, 0).0.len(), 400);
+    let order = order.lock().unwrap();
+    assert_eq!(order.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=400).collect::<Vec<_>>());
+    assert!(read(&journal, 0).0 == *order, "each was told the number of its own record");
 }
 
 #[test]

@@ -63,8 +63,8 @@ pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
         let path = dir.join(positions::FILE);
         actions.push(aside(fs, dir, positions::FILE, done).map_err(OpenError::io("rename", &path))?);
     }
-    fs.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
 
+    // It syncs the folder, too.
     let (_, _, recovery) = recovery::open(options.clone())?;
     let mut begun = |done| {
         actions.push(Action { file: positions::FILE.to_owned(), bytes: 0..0, done, kept_in: None });

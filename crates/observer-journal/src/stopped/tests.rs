@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::{DamageKind, SegmentState, Stopped};
-use crate::fs::{FileSystem, Memory, OpenMode};
+use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{fill, open, options};
 use crate::{Chunk, Journal, OpenError};
 
@@ -113,6 +113,9 @@ fn a_journal_that_is_open_or_not_there_is_refused() {
     let (journal, _) = open(options(memory.clone()));
     assert!(matches!(Stopped::open(options(memory.clone())), Err(OpenError::InUse { .. })));
     drop(journal);
+    let looking = stopped(&memory);
+    assert!(matches!(Journal::open(options(memory.clone())), Err(OpenError::InUse { .. })));
+    drop(looking);
     assert!(matches!(Stopped::open(options(Memory::default())), Err(OpenError::Missing { .. })));
     let dir = tempfile::tempdir().unwrap();
     let nowhere = crate::Options::new(dir.path().join("nowhere"));
@@ -135,4 +138,74 @@ fn reading_goes_past_what_is_damaged() {
         }
     }
     assert_eq!(seen, 199);
+}
+
+/// A journal with something wrong in each of its files, as it lies on a disk.
+fn damaged(seed: u64) -> Faulty {
+    let memory = journal();
+    let files = names(&memory);
+    let size = |name: &str| memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+    write(&memory, &files[0], b"?", 3);
+    write(&memory, &files[1], b"????", size(&files[1]) - 40);
+    memory.open(&Path::new("j").join(&files[2]), OpenMode::Write).unwrap().truncate(100).unwrap();
+    write(&memory, &files[3], b"half a block", size(&files[3]));
+    write(&memory, "positions", b"?", 10);
+    let disk = Faulty::new(seed);
+    for name in memory.list(Path::new("j")).unwrap() {
+        let path = Path::new("j").join(&name);
+        let mut bytes = vec![0; usize::try_from(size(&name)).unwrap()];
+        memory.open(&path, OpenMode::Read).unwrap().read_at(&mut bytes, 0).unwrap();
+        disk.put(&path, Some(bytes));
+    }
+    disk
+}
+
+fn stopped_on(disk: &Faulty) -> Result<Stopped, OpenError> {
+    Stopped::open(options(disk.clone()))
+}
+
+#[test]
+fn what_was_mended_is_durable() {
+    for seed in 0..12 {
+        let disk = damaged(seed);
+        let stopped = stopped_on(&disk).unwrap();
+        let repair = stopped.repair().unwrap();
+        assert!(repair.actions.len() >= 5, "{repair:?}");
+        let mended = disk.files();
+        disk.cut_power();
+        drop(stopped);
+        disk.restart();
+        assert!(disk.files() == mended, "seed {seed}");
+    }
+}
+
+#[test]
+fn whenever_the_power_goes_during_a_repair_no_byte_is_lost() {
+    for seed in 0..4 {
+        let found = stopped_on(&damaged(seed)).unwrap().inspect().unwrap();
+        let was = damaged(seed).files();
+        for cut in 0.. {
+            let disk = damaged(seed);
+            disk.fail_at(cut, Fault::PowerCut);
+            let repaired = stopped_on(&disk).and_then(|stopped| stopped.repair());
+            disk.restart();
+            let files = disk.files();
+            for damage in &found.damage {
+                let path = Path::new("j").join(&damage.file);
+                let Some(was) = was.get(&path) else { continue };
+                let bytes = damage.bytes.start as usize..damage.bytes.end as usize;
+                let is_there = files.get(&path).is_some_and(|is| is.get(bytes.clone()) == Some(&was[bytes.clone()]));
+                let kept = files.iter().filter(|(path, _)| path.to_string_lossy().contains(".corrupt"));
+                let is_kept =
+                    |(_, kept): (_, &Vec<u8>)| kept.windows(bytes.len()).any(|kept| kept == &was[bytes.clone()]);
+                assert!(is_there || kept.into_iter().any(is_kept), "seed {seed}, operation {cut}: {damage}");
+            }
+            stopped_on(&disk).unwrap().repair().unwrap();
+            let mended = stopped_on(&disk).unwrap().inspect().unwrap();
+            assert_eq!((mended.head, mended.records), (found.head, found.records), "seed {seed}, operation {cut}");
+            if repaired.is_ok() {
+                break;
+            }
+        }
+    }
 }

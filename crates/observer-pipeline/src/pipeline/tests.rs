@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use crate::testing::{Scripted, account, event, ingest, options, over, sink_status, until_status};
 use crate::{Account, AckStatus, AppendError, IngestError, Pipeline, SinkState, Unavailable};
 
+mod farewell;
+mod gathering;
 mod refusals;
 
 const DEADLINE: Duration = Duration::from_secs(10);

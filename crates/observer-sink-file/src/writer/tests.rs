@@ -13,6 +13,7 @@ use crate::FileConfig;
 use crate::disk::RealDisk;
 
 mod crashes;
+mod durable;
 mod failures;
 mod housekeeping;
 mod placing;
@@ -36,6 +37,12 @@ struct Faults {
     sync: bool,
     /// How many files were synced.
     synced: usize,
+    /// Which folders were.
+    folders: Vec<PathBuf>,
+    /// Files that take another's name can't be synced.
+    sync_all: bool,
+    /// Folders can't.
+    sync_folder: bool,
 }
 
 /// A disk that does as the test says.
@@ -68,6 +75,22 @@ impl Disk for FaultyDisk {
         faults.synced += 1;
         RealDisk.sync(file)
     }
+
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        if self.0.lock().unwrap().sync_all {
+            return Err(io::Error::other("no sync today"));
+        }
+        RealDisk.sync_all(file)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<(), FileError> {
+        let mut faults = self.0.lock().unwrap();
+        if faults.sync_folder {
+            return Err(FileError::io("sync the folder", folder)(io::Error::other("no sync today")));
+        }
+        faults.folders.push(folder.to_owned());
+        RealDisk.sync_folder(folder)
+    }
 }
 
 impl Bench {
@@ -93,7 +116,7 @@ impl Bench {
     }
 
     fn try_open(&self) -> Result<Writer, FileError> {
-        Writer::open(self.settings(), &self.state(), Box::new(FaultyDisk(Arc::clone(&self.faults))), at(TEN))
+        Writer::open(self.settings(), &self.state(), Arc::new(FaultyDisk(Arc::clone(&self.faults))), at(TEN))
     }
 
     fn open(&self) -> Writer {

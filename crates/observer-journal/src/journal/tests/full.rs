@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::segments;
 use crate::fs::{FileSystem, OpenMode};
+use crate::reserve;
 use crate::testing::{Switched, append, fill, numbers, open, options, record};
 use crate::{AppendError, Hold, Options};
 
@@ -123,4 +124,66 @@ fn a_disk_that_was_full_for_long_is_used_as_soon_as_it_is_not() {
     journal.maintain().unwrap();
     assert!(journal.status().failure.is_none(), "{:?}", journal.status().failure);
     append(&journal, vec![large()]).unwrap();
+}
+
+#[test]
+fn a_new_reader_is_admitted_from_the_reserve_where_there_are_zeros_left_to_write_to() {
+    let (fs, _, options) = full();
+    let (journal, _) = open(options());
+    fill(&journal, 401..=402);
+    fs.fill_up();
+    journal.set_position("newcomer", 402, "".into());
+    append(&journal, vec![record(403)]).unwrap();
+}
+
+#[test]
+fn positions_that_are_lost_are_begun_anew_from_the_reserve() {
+    let (fs, _, options) = full();
+    fs.memory.open(Path::new("j/positions"), OpenMode::Write).unwrap().write_at(b"?", 10).unwrap();
+    fs.fill_up();
+    let (journal, recovery) = open(options());
+    assert!(recovery.positions_lost);
+    assert_eq!(numbers(&journal).len(), 400);
+}
+
+#[test]
+fn a_disk_that_fails_in_another_way_costs_no_reserve() {
+    for is_full in [false, true] {
+        let (fs, _, options) = full();
+        let (journal, _) = open(options());
+        if is_full {
+            fs.fill_up();
+        }
+        fs.switches.set(|switches| &switches.no_sync, true);
+        journal.set_position("archive", 2, "".into());
+        journal.maintain().unwrap_err();
+        let reserve = fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap().size().unwrap();
+        // What was given up to try it is lost, as long as there is no space to take it back.
+        assert!(reserve >= if is_full { 48 } else { 64 } * 1024, "{reserve}");
+    }
+}
+
+#[test]
+fn a_reserve_that_can_not_be_synced_is_not_there_yet() {
+    let fs = Switched::default();
+    fs.switches.set(|switches| &switches.no_sync, true);
+    assert!(reserve::keep(&fs, Path::new("j")).is_err());
+}
+
+#[test]
+fn a_reserve_that_was_whole_is_taken_back_after_it_was_used() {
+    let (fs, _, options) = full();
+    let (journal, _) = open(options());
+    let reserve = || fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap().size().unwrap();
+    journal.set_position("archive", 2, "".into());
+    journal.maintain().unwrap();
+    fs.fill_up();
+    fs.switches.set(|switches| &switches.greed, true);
+    journal.set_position("archive", 3, "".into());
+    journal.maintain().unwrap();
+    assert!(reserve() < 64 * 1024);
+    fs.switches.set(|switches| &switches.greed, false);
+    give_space(&fs);
+    journal.maintain().unwrap();
+    assert_eq!(reserve(), 64 * 1024);
 }

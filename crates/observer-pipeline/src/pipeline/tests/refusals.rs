@@ -201,3 +201,53 @@ async fn a_receipt_names_or_counts_what_was_refused() {
     assert_eq!(account(&pipeline, "sink").0, Account { delivered: 2, dead: 1, refused: 2, ..Account::default() });
     assert_eq!(dead_letters(&memory, &pipeline, "sink")[0]["envelope"]["seq"], 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_no_poison_where_all_others_are_refused_as_well() {
+    let named = || Receipt { rejected: vec![Rejected { index: 0, reason: "too old".into() }], refused: None };
+    let counted = || Receipt { rejected: vec![], refused: Some(Refused { count: 1, reason: "quota".into() }) };
+    for receipt in [named as fn() -> Receipt, counted] {
+        let sink = Scripted::new().answers(move |batch| {
+            let is_first = batch.events().iter().any(|envelope| envelope.seq == 1);
+            Some(if is_first { Err(SinkError::permanent("400")) } else { Ok(receipt()) })
+        });
+        let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+        ingest(&pipeline, 1..=2).await;
+        until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let status = sink_status(&pipeline, "sink");
+        assert!(matches!(status.state, SinkState::Parked(_)), "{status:?}");
+        assert_eq!((status.position.seq, status.pending), (0, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_can_not_say_where_it_stands_is_asked_until_it_can() {
+    for (error, is_parked) in
+        [(SinkError::transient as fn(&'static str) -> SinkError, false), (SinkError::blocked, true)]
+    {
+        let able = Arc::new(AtomicBool::new(false));
+        let sink = Scripted::new().knows_its_position({
+            let able = able.clone();
+            move || if able.load(Ordering::SeqCst) { Ok(()) } else { Err(error("not now")) }
+        });
+        let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+        ingest(&pipeline, 1..=2).await;
+        until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
+        let state = sink_status(&pipeline, "sink").state;
+        assert_eq!(matches!(state, SinkState::Parked(_)), is_parked, "{state:?}");
+        assert_eq!(sink.now().calls.len(), 0);
+        able.store(true, Ordering::SeqCst);
+        assert_eq!(sink.until_accepted(2).await, [1, 2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_fails_for_a_moment_parks_nothing() {
+    let sink = Scripted::new().checks(|| Err(SinkError::transient("503")));
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
+    assert!(matches!(sink_status(&pipeline, "sink").state, SinkState::Retrying(_)));
+    ingest(&pipeline, 1..=1).await;
+    assert_eq!(sink.until_accepted(1).await, [1]);
+}

@@ -140,7 +140,7 @@ fn a_second_user_of_the_state_is_refused() {
 fn a_second_sink_with_the_same_path_is_refused() {
     let bench = Bench::new("all.jsonl");
     let open = |state: &str| {
-        Writer::open(bench.settings(), &bench.folder.path().join(state), Box::new(RealDisk), at(TEN)).unwrap()
+        Writer::open(bench.settings(), &bench.folder.path().join(state), Arc::new(RealDisk), at(TEN)).unwrap()
     };
     let (mut first, mut second) = (open("one"), open("two"));
     first.take(&batch(1..=1));

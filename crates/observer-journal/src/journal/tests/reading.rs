@@ -1,0 +1,97 @@
+//! Readers that go along while more is written, and what they come to.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::{flip, segments};
+use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
+use crate::testing::{append, fill, open, options, read, record};
+use crate::{Chunk, GapReason};
+
+#[test]
+fn a_reader_at_the_head_reads_on_as_more_comes() {
+    let (journal, _) = open(options(Memory::default()).segment_size(4096));
+    let mut reader = journal.reader(0);
+    for number in 1..=200 {
+        assert_eq!(reader.read().unwrap(), None);
+        fill(&journal, number..=number);
+        assert_eq!(reader.next_seq(), number);
+        assert_eq!(reader.read().unwrap(), Some(Chunk::Records { first_seq: number, records: vec![record(number)] }));
+    }
+}
+
+#[test]
+fn a_segment_that_someone_removed_is_a_gap_and_one_that_can_not_be_opened_now_is_none() {
+    let disk = Faulty::new(1);
+    let (journal, _) = open(options(disk.clone()).segment_size(4096));
+    fill(&journal, 1..=200);
+    let mut reader = journal.reader(0);
+    disk.fail_at(disk.operations(), Fault::Fails(ErrorKind::PermissionDenied));
+    assert_eq!(reader.read().unwrap_err().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(reader.read().unwrap(), Some(Chunk::Records { first_seq: 1, records: vec![record(1)] }));
+
+    let names = segments(&disk);
+    disk.remove(&Path::new("j").join(&names[0])).unwrap();
+    let last_seq = names[1].split('-').next().unwrap().parse::<u64>().unwrap() - 1;
+    let gap = Chunk::Gap { first_seq: 1, last_seq, reason: GapReason::Corrupt };
+    assert_eq!(journal.reader(0).read().unwrap(), Some(gap));
+}
+
+#[test]
+fn recent_keys_are_the_last_of_those_that_are_young_enough() {
+    let (journal, _) = open(options(Memory::default()).segment_size(4096));
+    fill(&journal, 1..=300);
+    // Records were received at their number.
+    for (max, since, first) in
+        [(7, 0, 294), (20, 290, 290), (11, 290, 290), (10, 290, 291), (1000, 100, 100), (0, 0, 301)]
+    {
+        let keys = journal.recent_keys(max, since).unwrap().collect::<Vec<_>>();
+        let expected: Vec<_> = (first..=300).map(|number| (number, record(number).key())).collect();
+        assert!(keys == expected, "at most {max} since {since}: {} keys", keys.len());
+    }
+}
+
+#[test]
+fn a_position_that_a_sink_keeps_itself_is_taken_as_it_is_where_the_journal_knows_of_it() {
+    let memory = Memory::default();
+    let (journal, _) = open(options(memory.clone()));
+    fill(&journal, 1..=5);
+    drop(journal);
+    let (journal, _) = open(options(memory));
+    let epoch = journal.epoch();
+    fill(&journal, 6..=8);
+    for (seq, delivered) in [(3, 0), (5, 0), (7, 7), (7, 8)] {
+        assert_eq!(journal.resolve(epoch, seq, delivered), Some(seq));
+    }
+    assert_eq!(journal.epoch(), epoch);
+    journal.set_position("one", 3, "".into());
+    journal.set_position("other", 4, "".into());
+    let readers: Vec<_> = journal.readers().into_iter().map(|(name, stored)| (name, stored.seq)).collect();
+    assert_eq!(readers, [("one".to_owned(), 3), ("other".to_owned(), 4)]);
+}
+
+#[test]
+fn a_block_is_found_behind_a_large_one_that_is_bad_wherever_it_stands() {
+    // Some of these have the next block begin where one piece of a search ends and the next one begins.
+    let around = (-6..=6).map(|by| 256 * 1024 - 63 + by);
+    for length in around.chain([700_000, 900_001]) {
+        let memory = Memory::default();
+        let (journal, _) = open(options(memory.clone()));
+        let large = crate::Record::new(1, [1; 16], vec![b'x'; length as usize]);
+        append(&journal, vec![large.clone()]).unwrap();
+        fill(&journal, 2..=3);
+        assert_eq!(read(&journal, 0).0, [(1, large), (2, record(2)), (3, record(3))]);
+        drop(journal);
+        let name = &segments(&memory)[0];
+        flip(&memory, name, 88 + 64 + 10);
+        for headers_are_lost in [false, true] {
+            if headers_are_lost {
+                let file = memory.open(&Path::new("j").join(name), OpenMode::Write).unwrap();
+                file.write_at(&[0; 88], 0).unwrap();
+            }
+            let (journal, recovery) = open(options(memory.clone()));
+            assert_eq!((recovery.head, recovery.lost), (3, vec![1..=1]), "{length}");
+            assert_eq!(read(&journal, 0).0, [(2, record(2)), (3, record(3))], "{length}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What is durable when a pipeline has ended, and what comes again.
+
+use observer_journal::fs::Faulty;
+use observer_journal::{Options, Runner};
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_last_is_flushed_before_its_position_counts() {
+    for failing in [false, true] {
+        let memory = Memory::default();
+        let sink = Scripted::new().flushes(move || if failing { Err(SinkError::transient("no")) } else { Ok(()) });
+        let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+        ingest(&pipeline, 1..=3).await;
+        sink.until_accepted(3).await;
+        assert_eq!(sink.now().flushes, 0);
+        pipeline.shutdown(DEADLINE).await;
+        drop(pipeline);
+        assert_eq!(sink.now().flushes, 1);
+
+        let sink = Scripted::new();
+        let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+        pipeline.shutdown(DEADLINE).await;
+        assert_eq!(sink.now().accepted, if failing { range(1..=3) } else { vec![] });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_new_here_and_takes_nothing_gets_all_of_it_after_a_restart() {
+    for position in [None, Some(1)] {
+        let memory = Memory::default();
+        let pipeline = over(&memory).start().await.unwrap();
+        ingest(&pipeline, 1..=2).await;
+        pipeline.shutdown(DEADLINE).await;
+        drop(pipeline);
+        let pipeline = over(&memory).start().await.unwrap();
+        let epoch = pipeline.status().epoch;
+        let sink = Scripted::new().answers(|_| None);
+        sink.now().position = position.map(|seq| Position { epoch, seq });
+        pipeline.add_sink(sink.spec("sink")).unwrap();
+        until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+        ingest(&pipeline, 3..=5).await;
+        pipeline.shutdown(Duration::ZERO).await;
+        drop(pipeline);
+
+        let sink = Scripted::new();
+        sink.now().position = position.map(|seq| Position { epoch, seq });
+        let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+        pipeline.shutdown(DEADLINE).await;
+        assert_eq!(sink.now().accepted, range(position.unwrap_or(2) + 1..=5));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_are_durable_before_a_position_goes_past_their_events() {
+    for seed in 0..12 {
+        let disk = Faulty::new(seed);
+        let options = Options::new("j").file_system(disk.clone()).runner(Runner::Caller);
+        let sink = Scripted::new().answers(|_| {
+            Some(Ok(Receipt { rejected: vec![Rejected { index: 0, reason: "no".into() }], refused: None }))
+        });
+        let pipeline = Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
+        ingest(&pipeline, 1..=3).await;
+        until_status(&pipeline, "sink", |status| status.pending == 0).await;
+        pipeline.shutdown(DEADLINE).await;
+        disk.cut_power();
+        drop(pipeline);
+        disk.restart();
+        let files = disk.files();
+        let letters = files.iter().filter(|(path, _)| path.starts_with("j/dead-letters/sink"));
+        let durable: Vec<u8> = letters.flat_map(|(_, bytes)| bytes.clone()).collect();
+        assert!(String::from_utf8_lossy(&durable).contains("\"seq\":1,"), "seed {seed}");
+
+        // The pipeline was still held when the power went: its end alone has stored the position.
+        let options = Options::new("j").file_system(disk).runner(Runner::Caller);
+        let sink = Scripted::new();
+        let pipeline = Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
+        pipeline.shutdown(DEADLINE).await;
+        assert_eq!(sink.now().accepted, [0; 0], "seed {seed}");
+    }
+}
