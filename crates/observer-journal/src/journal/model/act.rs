@@ -149,8 +149,10 @@ impl World {
         }
         self.plain.undead = before.undead;
         self.plain.undead.extend(gone);
+        // What was begun is open, also where something went wrong after that.
+        let last = |segments: &[Segment]| segments.last().map(|segment| segment.first_seq);
+        self.plain.is_open = before.is_open || last(&found) != last(&before.segments);
         self.plain.segments = found;
-        self.plain.is_open = before.is_open;
         self.plain.wanted = match self.journal().status().failure {
             Some(AppendError::Full { wanted, .. }) => Some(wanted),
             _ => None,
