@@ -162,8 +162,9 @@ impl Worker {
             }
             None => None,
         };
-        // A sink that is new here and knows where it stands begins there.
+        // A sink that is new here and knows where it stands begins there. Where nothing is settled yet, it may never have been asked.
         let begin = match (self.stored, owned) {
+            (Some(place), Some(owned)) if place.accepted == 0 && owned < place.seq => Place::start(owned),
             (Some(place), _) => place,
             (None, Some(owned)) => Place::start(owned),
             (None, None) => Place::start(self.start),

@@ -52,6 +52,25 @@ async fn a_sink_that_is_new_here_and_takes_nothing_gets_all_of_it_after_a_restar
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_that_is_new_here_and_was_never_asked_begins_where_it_knows_itself_to_be() {
+    let memory = Memory::default();
+    let pipeline = over(&memory).start().await.unwrap();
+    ingest(&pipeline, 1..=5).await;
+    let epoch = pipeline.status().epoch;
+    let sink = Scripted::new().knows_its_position(|| Err(SinkError::transient("away")));
+    pipeline.add_sink(sink.spec("sink")).unwrap();
+    until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
+    pipeline.shutdown(Duration::ZERO).await;
+    drop(pipeline);
+
+    let sink = Scripted::new();
+    sink.now().position = Some(Position { epoch, seq: 3 });
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    pipeline.shutdown(DEADLINE).await;
+    assert_eq!(sink.now().accepted, [4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn dead_letters_are_durable_before_a_position_goes_past_their_events() {
     for seed in 0..12 {
         let disk = Faulty::new(seed);
