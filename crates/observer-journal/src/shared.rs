@@ -39,6 +39,8 @@ pub(crate) struct Places {
     pub(crate) positions: Positions,
     /// As they stand in the file.
     pub(crate) durable: Positions,
+    /// The file may be another than that, since it could not be replaced, or only almost.
+    pub(crate) is_unsure: bool,
     /// Whom segments are kept for.
     pub(crate) held: BTreeMap<String, Hold>,
     /// Of these, the ones that records went before; they learn of it when they come there, which may be much later.
@@ -100,17 +102,18 @@ impl Shared {
     pub(crate) fn store_positions(&self, space: Space) -> io::Result<()> {
         let mut reserve = self.storing.lock().expect("nothing panics while it stores positions");
         let places = self.places();
-        let changed = (places.positions != places.durable).then(|| places.positions.clone());
+        let changed = (places.is_unsure || places.positions != places.durable).then(|| places.positions.clone());
         drop(places);
         if let Some(positions) = changed {
-            match space {
-                Space::Free => positions.store(&*self.fs, &self.dir)?,
+            let stored = match space {
+                Space::Free => positions.store(&*self.fs, &self.dir),
                 Space::Reserve => {
                     *reserve = Reserve::Short;
-                    positions.store_from_reserve(&*self.fs, &self.dir)?;
+                    positions.store_from_reserve(&*self.fs, &self.dir)
                 }
-            }
-            self.places().durable = positions;
+            };
+            self.places().were_stored(positions, stored.is_ok());
+            stored?;
         }
         if *reserve == Reserve::Short && reserve::keep(&*self.fs, &self.dir).is_ok() {
             *reserve = Reserve::Whole;
@@ -222,6 +225,16 @@ impl Places {
             self.overtaken.remove(name);
         });
         behind.into_iter().filter(|name| self.overtaken.insert(name.clone())).collect()
+    }
+
+    /// These were to be made durable. If that failed, only who is in both is sure to be in the file.
+    fn were_stored(&mut self, positions: Positions, is_durable: bool) {
+        if is_durable {
+            self.durable = positions;
+        } else {
+            self.durable.readers.retain(|name, _| positions.readers.contains_key(name));
+        }
+        self.is_unsure = !is_durable;
     }
 
     fn has_newcomers(&self) -> bool {

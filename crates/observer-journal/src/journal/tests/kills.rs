@@ -36,3 +36,36 @@ fn what_the_page_cache_alone_has_is_made_durable_before_anyone_sees_it() {
     }
     assert!(shown_though_refused > 0);
 }
+
+#[test]
+fn after_positions_could_not_be_stored_nothing_is_taken_for_what_the_file_holds() {
+    for operation in 0..6 {
+        let disk = Faulty::new(operation);
+        let (journal, _) = open(options(disk.clone()));
+        journal.set_position("sink", 0, "".into());
+        fill(&journal, 1..=1);
+        journal.forget("sink");
+        disk.fail_at(disk.operations() + operation, Fault::Fails(io::ErrorKind::Other));
+        let failed = journal.maintain().is_err();
+        disk.call_off();
+        journal.set_position("sink", 0, "".into());
+        fill(&journal, 2..=2);
+        disk.fail_at(disk.operations(), Fault::Kill);
+        assert!(disk.list(Path::new("j")).is_err());
+        drop(journal);
+        disk.restart();
+
+        let (journal, _) = open(options(disk.clone()));
+        assert!(journal.stored("sink").is_some(), "operation {operation} failed: {failed}; it would begin elsewhere");
+        journal.forget("sink");
+        journal.maintain().unwrap();
+        journal.set_position("sink", 2, "".into());
+        disk.fail_at(disk.operations() + operation, Fault::Fails(io::ErrorKind::Other));
+        let _ = journal.maintain();
+        disk.call_off();
+        journal.forget("sink");
+        drop(journal);
+        let (journal, _) = open(options(disk));
+        assert_eq!(journal.stored("sink"), None, "operation {operation}: it was forgotten");
+    }
+}
