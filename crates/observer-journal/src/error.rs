@@ -85,3 +85,18 @@ fn advice(error: &io::Error) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_failed_says_what_can_be_done() {
+        let told = |kind: io::ErrorKind| {
+            AppendError::Write { path: "j/1.log".into(), source: Arc::new(kind.into()) }.to_string()
+        };
+        assert_eq!(told(io::ErrorKind::StorageFull), "the journal can't write to j/1.log; free space on that disk");
+        assert_eq!(told(io::ErrorKind::QuotaExceeded), "the journal can't write to j/1.log; raise the quota");
+        assert_eq!(told(io::ErrorKind::Other), "the journal can't write to j/1.log");
+    }
+}

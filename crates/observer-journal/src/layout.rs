@@ -89,3 +89,28 @@ pub(crate) fn free_name(fs: &dyn FileSystem, dir: &Path, name: &str) -> io::Resu
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
     Ok(names.find(|name| !listed.contains(name)).expect("there are more numbers than files"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Memory;
+    use crate::testing::{fill, open, options};
+
+    #[test]
+    fn a_segment_ends_where_the_next_one_begins_with_a_header_or_without() {
+        let memory = Memory::default();
+        let (journal, _) = open(options(memory.clone()).segment_size(4096));
+        fill(&journal, 1..=200);
+        drop(journal);
+        let layout = || Layout::read(&memory, Path::new("j")).unwrap();
+        let first: Vec<_> = layout().segments.iter().map(|segment| segment.name.first_seq).collect();
+        assert_eq!(first.len(), 4);
+        let path = layout().segments[2].name.path(Path::new("j"));
+        let file = memory.open(&path, OpenMode::Write).unwrap();
+        file.write_at(&vec![0; usize::try_from(file.size().unwrap()).unwrap()], 0).unwrap();
+        let layout = layout();
+        assert_eq!((layout.segments.len(), layout.unreadable.len()), (3, 1));
+        let next: Vec<_> = (0..3).map(|at| layout.next_after(at)).collect();
+        assert_eq!(next, [Some(first[1]), Some(first[2]), None]);
+    }
+}

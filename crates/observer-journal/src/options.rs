@@ -164,3 +164,53 @@ impl fmt::Debug for Options {
         f.debug_struct("Options").field("dir", &self.dir).field("durability", &self.durability).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::fs::Memory;
+    use crate::testing::{append, open, record};
+
+    #[test]
+    fn a_caller_that_writes_by_itself_has_no_thread_do_it() {
+        for (runner, is_caller) in [(Runner::Caller, true), (Runner::Thread, false)] {
+            let groups = Arc::new(AtomicU64::new(0));
+            let (counted, here) = (groups.clone(), thread::current().id());
+            let options = Options::new("j").file_system(Memory::default()).runner(runner).after_commit(move || {
+                assert_eq!(thread::current().id() == here, is_caller);
+                counted.fetch_add(1, Ordering::SeqCst);
+            });
+            assert_eq!(options.written_by(), runner);
+            let (journal, _) = open(options);
+            append(&journal, vec![record(1)]).unwrap();
+            append(&journal, vec![record(2), record(3)]).unwrap();
+            drop(journal);
+            assert_eq!(groups.load(Ordering::SeqCst), 2, "once after each commit");
+        }
+    }
+
+    #[test]
+    fn a_segment_is_a_small_part_of_the_whole() {
+        let limit =
+            |max_size, segment_size| Options::new("j").max_size(max_size).segment_size(segment_size).segment_limit();
+        assert_eq!(limit(10 << 30, 64 << 20), 64 << 20);
+        assert_eq!(limit(80 << 20, 64 << 20), 10 << 20);
+        assert_eq!(limit(16 << 10, 64 << 20), 4096);
+    }
+
+    #[test]
+    fn no_two_segments_have_one_salt() {
+        for seed in [None, Some(4), Some(7)] {
+            let mut options = Options::new("j");
+            options.seed = seed;
+            let salts: BTreeSet<_> = (1..=100).map(|first_seq| options.salt(first_seq)).collect();
+            assert_eq!(salts.len(), 100, "{seed:?}");
+            let again = options.salt(1) == options.salt(1);
+            assert_eq!(again, seed.is_some(), "{seed:?}");
+        }
+    }
+}

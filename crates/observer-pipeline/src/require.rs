@@ -124,3 +124,36 @@ impl fmt::Display for MissingFields {
 }
 
 impl std::error::Error for MissingFields {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_is_known_by_the_name_it_has_in_an_event() {
+        let line = r#"{"source":"job","event_kind":"ok","ok":true,"cycle_id":"c","sig_hash":"s","staffer_id":"w","turns":1,
+            "duration_ms":2,"extra":{},"id":"i","timestamp":"2026-01-01T00:00:00Z","usage":{"input_tokens":1},
+            "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#;
+        let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        let names: Vec<_> =
+            whole.keys().filter(|name| !["source", "event_kind", "ok"].contains(&name.as_str())).collect();
+        assert_eq!(names.len(), 10);
+        for name in names {
+            let field: Field = serde_json::from_value(name.as_str().into()).unwrap();
+            assert_eq!(field.name(), name);
+            let require = Requirements::none().with("job", [field]);
+            let mut event = whole.clone();
+            require.check(&Event::parse(serde_json::to_vec(&event).unwrap()).unwrap()).unwrap();
+            event.remove(name);
+            let missing = require.check(&Event::parse(serde_json::to_vec(&event).unwrap()).unwrap()).unwrap_err();
+            assert_eq!(missing.to_string(), format!("missing `{name}`, which is required of source \"job\""));
+        }
+    }
+
+    #[test]
+    fn all_that_is_missing_is_named() {
+        let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
+        let missing = Requirements::default().check(&event).unwrap_err();
+        assert_eq!(missing.to_string(), "missing `cycle_id` and `sig_hash`, which are required of source \"bot\"");
+    }
+}

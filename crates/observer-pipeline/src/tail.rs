@@ -106,13 +106,16 @@ mod tests {
         let raw = format!(r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#, "x".repeat(1 << 20));
         for seq in 5..30 {
             let event = Event::parse(raw.clone()).unwrap();
-            tail.extend(vec![Arc::new(Envelope { id: Uuid::nil(), seq, received_at: Timestamp::UNIX_EPOCH, event })]);
+            let received_at = Timestamp::from_second(i64::try_from(seq).unwrap()).unwrap();
+            tail.extend(vec![Arc::new(Envelope { id: Uuid::nil(), seq, received_at, event })]);
         }
         assert_eq!(tail.head().get(), 29);
         assert!(matches!(tail.from(5, 1), Look::Gone));
         assert!(matches!(tail.from(30, 1), Look::NotYet));
         let Look::Found(last) = tail.from(28, 10) else { panic!("these are the last ones") };
         assert_eq!(last.iter().map(|envelope| envelope.seq).collect::<Vec<_>>(), [28, 29]);
+        assert_eq!(tail.received_at(28), Timestamp::from_second(28).ok());
+        assert_eq!((tail.received_at(5), tail.received_at(30)), (None, None));
         assert!(tail.recent().bytes <= MAX_BYTES);
     }
 }

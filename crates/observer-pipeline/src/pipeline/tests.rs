@@ -12,6 +12,7 @@ use crate::{Account, AckStatus, AppendError, IngestError, Pipeline, SinkState, U
 mod farewell;
 mod gathering;
 mod refusals;
+mod telling;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
