@@ -103,3 +103,34 @@ fn gather(queue: &Queue) -> Option<Vec<Append>> {
     }
     Some(waiting.appends.drain(..count).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Record;
+
+    #[test]
+    fn a_group_takes_all_that_waits_up_to_its_bound_and_at_least_one() {
+        let append = |bytes| Append::new(vec![Record::new(1, [0; 16], vec![0; bytes])], |_| {});
+        let queue = Queue::default();
+        for bytes in [10, 10, MAX_GROUP - 1000, 10, MAX_GROUP * 2, 10, 10] {
+            let append = append(bytes);
+            let mut waiting = queue.waiting();
+            waiting.bytes += append.bytes();
+            waiting.appends.push(append);
+        }
+        queue.waiting().closed = true;
+        let groups: Vec<_> =
+            std::iter::from_fn(|| gather(&queue).map(|group| (group.len(), queue.waiting().bytes))).collect();
+        // What is left then: a record of 10 bytes counts 74.
+        assert_eq!(groups, [(5, 2 * 74), (2, 0)]);
+
+        let queue = Queue::default();
+        for bytes in [MAX_GROUP * 2, 10, MAX_GROUP, 10] {
+            queue.waiting().bytes += append(bytes).bytes();
+            queue.waiting().appends.push(append(bytes));
+        }
+        let groups: Vec<_> = (0..3).map(|_| gather(&queue).unwrap().len()).collect();
+        assert_eq!((groups, queue.waiting().bytes), (vec![1, 2, 1], 0));
+    }
+}

@@ -105,3 +105,41 @@ pub trait File: fmt::Debug + Send + Sync {
     /// As the operating system says. What was written since the last sync may be lost, whatever a later sync says.
     fn sync(&self) -> io::Result<()>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_the_same_on_the_disk_in_memory_and_on_a_faulty_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let homes: [&dyn FileSystem; 3] = [&Disk, &Memory::default(), &Faulty::new(1)];
+        for fs in homes {
+            let dir = folder.path().join("a/b");
+            fs.create_dir_all(&dir).unwrap();
+            let [one, two] = ["one", "two"].map(|name| dir.join(name));
+            assert_eq!(fs.open(&one, OpenMode::Write).unwrap_err().kind(), io::ErrorKind::NotFound);
+            let file = fs.open(&one, OpenMode::Create).unwrap();
+            file.write_at(b"world", 7).unwrap();
+            file.write_at(b"hello, ", 0).unwrap();
+            let mut buffer = [b'.'; 20];
+            assert_eq!((file.size().unwrap(), file.read_at(&mut buffer, 2).unwrap()), (12, 10), "{fs:?}");
+            assert_eq!(buffer, *b"llo, world..........", "{fs:?}");
+            file.truncate(5).unwrap();
+            file.sync().unwrap();
+            fs.rename(&one, &two).unwrap();
+            fs.sync_dir(&dir).unwrap();
+            assert_eq!(fs.list(&dir).unwrap(), ["two"]);
+            let file = fs.open(&two, OpenMode::Read).unwrap();
+            assert_eq!((file.size().unwrap(), file.read_at(&mut buffer, 5).unwrap()), (5, 0), "{fs:?}");
+            assert_eq!(fs.open(&two, OpenMode::Create).unwrap().size().unwrap(), 0);
+            fs.remove(&two).unwrap();
+            assert_eq!(fs.list(&dir).unwrap(), [""; 0]);
+            assert_eq!(fs.remove(&two).unwrap_err().kind(), io::ErrorKind::NotFound);
+            let lock = fs.lock(&one).unwrap();
+            assert_eq!(fs.lock(&one).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock), "{fs:?}");
+            drop(lock);
+            fs.lock(&one).unwrap();
+        }
+    }
+}

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{DamageKind, SegmentState, Stopped};
+use super::{Damage, DamageKind, SegmentState, Stopped};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{fill, open, options};
 use crate::{Chunk, Journal, OpenError};
@@ -77,6 +77,91 @@ fn what_is_damaged_is_told_in_words() {
 }
 
 #[test]
+fn each_damage_has_a_name_and_says_what_is_lost() {
+    use DamageKind::*;
+    let of = |kind, bytes, records| {
+        let damage = Damage { kind, file: "f".into(), bytes, records };
+        format!("{}: {}", kind.name(), damage.explained())
+    };
+    let lines = [
+        of(HeaderCopy, 0..44, None),
+        of(Header, 0..100, None),
+        of(Header, 0..100, Some(3..=3)),
+        of(Blocks, 7..9, Some(3..=4)),
+        of(Blocks, 0..0, Some(3..=4)),
+        of(Footer, 7..9, None),
+        of(Tail, 7..9, None),
+        of(MissingSegment, 0..0, Some(3..=4)),
+        of(Positions, 0..9, None),
+        of(MissingPositions, 0..0, None),
+        of(End, 0..0, Some(3..=3)),
+    ];
+    assert_eq!(
+        lines,
+        [
+            "header_copy: a header is corrupt; nothing is lost",
+            "header: no header; what it held is not known",
+            "header: no header and no whole block; record 3 can't be read",
+            "blocks: records 3 to 4 can't be read",
+            "blocks: the file is cut short; records 3 to 4 can't be read",
+            "footer: the list of keys is corrupt; nothing is lost",
+            "tail: the end is no whole record: a write that was cut off, or the last records corrupt",
+            "missing_segment: the file is missing; records 3 to 4 can't be read",
+            "positions: corrupt; where the sinks stand is lost",
+            "missing_positions: the file is missing; where the sinks stand is lost",
+            "end: the journal has lost its end: a sink has had record 3 of it",
+        ]
+    );
+}
+
+#[test]
+fn an_end_that_is_lost_is_told_of_the_file_that_it_was_in() {
+    let memory = journal();
+    let names = names(&memory);
+    memory.remove(&Path::new("j").join(&names[3])).unwrap();
+    memory.remove(&Path::new("j").join(&names[2])).unwrap();
+    let told = || stopped(&memory).inspect().unwrap().damage.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        told(),
+        [format!("{}: the journal has lost its end: a sink has had records 109 to 150 of it", names[1])]
+    );
+    memory.remove(&Path::new("j").join(&names[1])).unwrap();
+    memory.remove(&Path::new("j").join(&names[0])).unwrap();
+    assert_eq!(told(), ["positions: the journal has lost its end: a sink has had records 1 to 150 of it"]);
+    let found = stopped(&memory).inspect().unwrap();
+    assert_eq!((found.oldest, found.head, found.records), (1, 0, 0));
+}
+
+#[test]
+fn files_that_were_only_begun_hold_nothing_that_could_be_named() {
+    let memory = journal();
+    let begun = ["00000000000000000201-0.log", "00000000000000000201-1.log"];
+    for name in begun {
+        memory.open(&Path::new("j").join(name), OpenMode::Create).unwrap().write_at(b"OBSJ", 0).unwrap();
+    }
+    let told: Vec<_> = stopped(&memory).inspect().unwrap().damage.iter().map(ToString::to_string).collect();
+    assert_eq!(told, begun.map(|name| format!("{name}: bytes 0 to 3: no header; what it held is not known")));
+}
+
+#[test]
+fn what_the_next_segment_has_as_well_is_counted_once() {
+    let memory = journal();
+    // Written further than the next segment's beginning, as before a sync that failed.
+    let longer = Memory::default();
+    let (journal, _) = open(options(longer.clone()).segment_size(8192));
+    fill(&journal, 1..=60);
+    let name = &names(&longer)[0];
+    let file = longer.open(&Path::new("j").join(name), OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+    file.read_at(&mut bytes, 0).unwrap();
+    memory.open(&Path::new("j").join(name), OpenMode::Create).unwrap().write_at(&bytes, 0).unwrap();
+    let found = stopped(&memory).inspect().unwrap();
+    let ends: Vec<_> = found.segments.iter().map(|segment| (segment.last_seq, segment.records)).collect();
+    assert_eq!(ends, [(54, 54), (108, 54), (161, 53), (200, 39)]);
+    assert_eq!((found.records, found.damage), (200, vec![]));
+}
+
+#[test]
 fn a_broken_footer_is_written_anew_and_the_old_one_kept() {
     let memory = journal();
     let name = &names(&memory)[1];
@@ -92,6 +177,22 @@ fn a_broken_footer_is_written_anew_and_the_old_one_kept() {
     );
     let found = stopped.inspect().unwrap();
     assert_eq!((found.damage.len(), found.segments[1].state), (0, SegmentState::Sealed));
+}
+
+#[test]
+fn a_list_of_keys_is_written_anew_only_where_every_record_can_be_read() {
+    let memory = journal();
+    let name = &names(&memory)[0];
+    let size = memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+    write(&memory, name, b"?", 88 + 73 + 40);
+    write(&memory, name, b"????", size - 40);
+    let stopped = stopped(&memory);
+    let kinds = || stopped.inspect().unwrap().damage.iter().map(|damage| damage.kind).collect::<Vec<_>>();
+    let before = kinds();
+    assert_eq!(before, [DamageKind::Blocks, DamageKind::Footer]);
+    assert_eq!(stopped.repair().unwrap().actions, []);
+    assert_eq!(kinds(), before);
+    assert_eq!(stopped.inspect().unwrap().segments[0].last_seq, 54);
 }
 
 #[test]
