@@ -25,26 +25,38 @@ const LENGTH: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
+    syncs: Syncs,
+}
+
+/// How bytes, and the names in a folder, become durable.
+#[derive(Debug, Clone, Copy)]
+struct Syncs {
+    file: fn(&File) -> io::Result<()>,
+    folder: fn(&Path) -> io::Result<()>,
 }
 
 impl StateFile {
     /// Put right what a crash left half done, and set space aside. The folder must be there; where it isn't, or where there is no space, the
     /// first [`replace`](Self::replace) says so.
     pub fn open(path: impl Into<PathBuf>) -> Self {
-        let file = Self { path: path.into() };
+        Self::open_with(path.into(), Syncs { file: File::sync_all, folder: sync_folder })
+    }
+
+    fn open_with(path: PathBuf, syncs: Syncs) -> Self {
+        let file = Self { path, syncs };
         if !file.spare().exists() {
             let _ = fs::rename(file.last(), file.spare());
         }
         let is_there = file.path.exists();
-        if is_same(&file.path, &file.spare()) || sync_folder(&file.path).is_err() {
+        if is_same(&file.path, &file.spare()) || file.sync_folder().is_err() {
             file.drop_spare();
         }
-        set_aside(&file.spare());
+        file.set_aside(&file.spare());
         if is_there {
             // A second name of the file, if anything.
             let _ = fs::remove_file(file.last());
         } else {
-            set_aside(&file.last());
+            file.set_aside(&file.last());
         }
         file
     }
@@ -54,7 +66,7 @@ impl StateFile {
     /// # Errors
     /// As the operating system says. The old contents are there then, or the new ones.
     pub fn replace(&self, contents: &[u8]) -> io::Result<()> {
-        write_over(&self.spare(), contents)?.sync_all()?;
+        (self.syncs.file)(&write_over(&self.spare(), contents)?)?;
         if self.path.try_exists()? {
             let _ = fs::remove_file(self.last());
             // Where a file can have one name only, there is no spare afterwards.
@@ -66,7 +78,7 @@ impl StateFile {
             _ => {}
         }
         // While a power cut may bring the old names back, the spare is the file.
-        sync_folder(&self.path).inspect_err(|_| self.drop_spare())
+        self.sync_folder().inspect_err(|_| self.drop_spare())
     }
 
     /// Whether it could be replaced.
@@ -96,24 +108,29 @@ impl StateFile {
     fn drop_spare(&self) {
         let _ = fs::remove_file(self.spare());
     }
+
+    /// Have a file there with space in it, if there is any.
+    fn set_aside(&self, path: &Path) {
+        if fs::metadata(path).map_or(true, |metadata| metadata.len() < LENGTH as u64) {
+            // Some file systems look for space only now.
+            let _ = write_over(path, b"").and_then(|file| (self.syncs.file)(&file));
+        }
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        (self.syncs.folder)(folder.unwrap_or(Path::new(".")))
+    }
 }
 
 /// Write from the beginning of a file, whose blocks stay.
 fn write_over(path: &Path, contents: &[u8]) -> io::Result<File> {
     let mut bytes = contents.to_vec();
     bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
-    let mut file = File::options().create(true).write(true).truncate(false).open(path)?;
+    let mut file = File::options().create(true).read(true).write(true).truncate(false).open(path)?;
     file.write_all(&bytes)?;
     file.set_len(bytes.len() as u64)?;
     Ok(file)
-}
-
-/// Have a file there with space in it, if there is any.
-fn set_aside(path: &Path) {
-    if fs::metadata(path).map_or(true, |metadata| metadata.len() < LENGTH as u64) {
-        // Some file systems look for space only now.
-        let _ = write_over(path, b"").and_then(|file| file.sync_all());
-    }
 }
 
 /// Whether these are two names of one file. Where that can't be told, they may be.
@@ -131,16 +148,16 @@ fn is_same(path: &Path, other: &Path) -> bool {
     }
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
         return Ok(());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::collections::BTreeSet;
     use std::os::unix::fs::MetadataExt;
 
@@ -199,5 +216,76 @@ mod tests {
             file.drop_spare();
             fs::hard_link(&file.path, file.last()).unwrap();
         });
+    }
+    thread_local! {
+        /// What was made durable on this thread, and the first one that is not.
+        static SYNCED: RefCell<(Vec<String>, Option<usize>)> = const { RefCell::new((Vec::new(), None)) };
+    }
+
+    fn note(what: String) -> io::Result<()> {
+        SYNCED.with_borrow_mut(|(synced, fails)| {
+            synced.push(what);
+            if *fails == Some(synced.len()) { Err(io::Error::other("the disk says no")) } else { Ok(()) }
+        })
+    }
+
+    /// Tells what is in the file when it is made durable, and what has which name when the folder is.
+    const TOLD: Syncs = Syncs {
+        file: |file| {
+            use std::os::unix::fs::FileExt;
+            let mut bytes = vec![0; LENGTH];
+            file.read_exact_at(&mut bytes, 0)?;
+            note(format!("bytes: {}", String::from_utf8(bytes).unwrap().trim_end()))
+        },
+        folder: |folder| {
+            let mut names: Vec<_> = fs::read_dir(folder)?
+                .map(|entry| {
+                    let path = entry.unwrap().path();
+                    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                    format!("{name}={}", String::from_utf8(fs::read(path).unwrap()).unwrap().trim_end())
+                })
+                .collect();
+            names.sort();
+            note(format!("names: {}", names.join(" ")))
+        },
+    };
+
+    fn synced(of: impl FnOnce(), fails: Option<usize>) -> Vec<String> {
+        SYNCED.set((Vec::new(), fails));
+        of();
+        SYNCED.take().0
+    }
+
+    #[test]
+    fn bytes_are_durable_before_they_get_the_name_and_the_name_before_it_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let open = || StateFile::open_with(path.clone(), TOLD);
+        assert_eq!(synced(|| drop(open()), None), ["names: ", "bytes: ", "bytes: "]);
+        let file = open();
+        let replace = |contents: &str| file.replace(contents.as_bytes()).unwrap();
+        assert_eq!(synced(|| replace("one"), None), ["bytes: one", "names: file.spare= file=one"]);
+        assert_eq!(synced(|| replace("two"), None), ["bytes: two", "names: file.spare=one file=two"]);
+        assert_eq!(synced(|| drop(open()), None), ["names: file.spare=one file=two"]);
+    }
+
+    #[test]
+    fn a_sync_that_fails_is_told_and_leaves_what_a_power_cut_may_leave() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = StateFile::open_with(path.clone(), TOLD);
+        file.replace(b"one").unwrap();
+        let fails = |at| synced(|| assert!(file.replace(b"two").is_err()), Some(at)).len();
+        assert_eq!((fails(1), contents(&file)), (1, b"one".to_vec()));
+        // The name may be that of the old bytes again, which must not be written over then.
+        assert_eq!((fails(2), contents(&file), file.spare().exists()), (2, b"two".to_vec(), false));
+        assert_eq!(synced(|| drop(StateFile::open_with(path, TOLD)), Some(1)), ["names: file=two", "bytes: "]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_sync_asks_the_operating_system() {
+        // Which can't do it for this one.
+        assert_eq!(sync_folder(Path::new("/dev/null")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -63,3 +63,24 @@ pub(crate) fn give_up(fs: &dyn FileSystem, dir: &Path, bytes: u64) -> io::Result
     }
     file.truncate(size.saturating_sub(bytes.next_multiple_of(PAGE)))
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::fs::Disk;
+
+    #[test]
+    fn the_reserve_takes_space_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        for left in [0, 4096, 10_000, 64 * 1024] {
+            keep(&Disk, dir.path()).unwrap();
+            let file = dir.path().join(FILE);
+            assert!(std::fs::metadata(&file).unwrap().blocks() * 512 >= SIZE as u64, "no hole, which takes none");
+            Disk.open(&file, OpenMode::Write).unwrap().truncate(left).unwrap();
+        }
+        give_up(&Disk, dir.path(), 5000).unwrap();
+        assert_eq!(std::fs::metadata(dir.path().join(FILE)).unwrap().len(), 56 * 1024);
+    }
+}

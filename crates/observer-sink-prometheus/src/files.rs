@@ -55,13 +55,17 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
 
 /// Make a folder and those above it, durably.
 pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
+    create_folder_with(path, sync_folder)
+}
+
+fn create_folder_with(path: &Path, mut sync: impl FnMut(&Path) -> Result<(), FileError>) -> Result<(), FileError> {
     let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
     fs::create_dir_all(path).map_err(|source| FileError {
         action: "create the folder",
         path: path.to_owned(),
         source,
     })?;
-    path.ancestors().take(missing).try_for_each(|folder| sync_folder(folder_of(folder)))
+    path.ancestors().take(missing).try_for_each(|folder| sync(folder_of(folder)))
 }
 
 /// Whether a folder takes files with something in them.
@@ -95,5 +99,22 @@ mod tests {
     fn a_sync_asks_the_operating_system() {
         // Which can't do it for this one.
         assert!(sync_folder(Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
+    fn each_folder_that_got_a_name_is_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "a/b"].map(|name| dir.path().join(name));
+        let mut synced = Vec::new();
+        let mut create = || {
+            create_folder_with(&b, |folder| {
+                synced.push(folder.to_owned());
+                Ok(())
+            })
+            .unwrap();
+        };
+        create();
+        create();
+        assert_eq!(synced, [a, dir.path().to_owned()]);
     }
 }
