@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::{Damage, DamageKind, SegmentState, Stopped};
+use crate::format::{KEY, TRAILER};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{fill, open, options};
 use crate::{Chunk, Journal, OpenError};
@@ -193,6 +194,39 @@ fn a_list_of_keys_is_written_anew_only_where_every_record_can_be_read() {
     assert_eq!(stopped.repair().unwrap().actions, []);
     assert_eq!(kinds(), before);
     assert_eq!(stopped.inspect().unwrap().segments[0].last_seq, 54);
+}
+
+#[test]
+fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one() {
+    let size =
+        |memory: &Memory, name: &str| memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+    let kinds =
+        |memory: &Memory| stopped(memory).inspect().unwrap().damage.iter().map(|found| found.kind).collect::<Vec<_>>();
+    // All of it, with a segment after it, and half of it where it is the last one.
+    for (at, bytes, is_last) in [(0, 54 * KEY + TRAILER, false), (2, TRAILER, true)] {
+        let memory = journal();
+        let names = names(&memory);
+        memory.remove(Path::new("j/positions")).unwrap();
+        if is_last {
+            memory.remove(&Path::new("j").join(&names[3])).unwrap();
+        }
+        write(&memory, &names[at], &vec![b'?'; bytes], size(&memory, &names[at]) - bytes as u64);
+        assert_eq!(kinds(&memory), [DamageKind::Footer, DamageKind::MissingPositions], "{is_last}");
+    }
+    // Its first half, with something behind it.
+    let memory = journal();
+    let last = &names(&memory)[2];
+    memory.remove(Path::new("j/positions")).unwrap();
+    memory.remove(&Path::new("j").join(&names(&memory)[3])).unwrap();
+    let end = size(&memory, last);
+    write(&memory, last, b"????", end - (53 * KEY + TRAILER) as u64);
+    write(&memory, last, b"????", end);
+    assert_eq!(kinds(&memory), [DamageKind::Footer, DamageKind::MissingPositions]);
+    // And no list at all.
+    let memory = journal();
+    let last = &names(&memory)[3];
+    write(&memory, last, b"????", size(&memory, last));
+    assert_eq!(kinds(&memory), [DamageKind::Tail]);
 }
 
 #[test]
