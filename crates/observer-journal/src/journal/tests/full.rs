@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::segments;
-use crate::fs::{FileSystem, Memory, OpenMode};
+use crate::fs::{FileSystem, OpenMode};
 use crate::reserve;
 use crate::testing::{Switched, append, fill, numbers, open, options, record};
 use crate::{AppendError, Hold, Options};
@@ -26,19 +26,6 @@ fn full() -> (Switched, Arc<AtomicU64>, impl Fn() -> Options) {
     journal.maintain().unwrap();
     drop(journal);
     (fs, now, options)
-}
-
-/// What is on the disk now.
-fn copy_of(fs: &Switched) -> Memory {
-    let copy = Memory::default();
-    for name in fs.memory.list(Path::new("j")).unwrap() {
-        let path = Path::new("j").join(name);
-        let file = fs.memory.open(&path, OpenMode::Read).unwrap();
-        let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
-        file.read_at(&mut bytes, 0).unwrap();
-        copy.open(&path, OpenMode::Create).unwrap().write_at(&bytes, 0).unwrap();
-    }
-    copy
 }
 
 fn give_space(fs: &Switched) {
@@ -98,29 +85,6 @@ fn a_journal_opens_on_a_full_disk_whatever_is_left_of_the_reserve() {
         drop(journal);
         give_space(&fs);
     }
-}
-
-#[test]
-fn a_reader_that_is_new_on_a_full_disk_is_admitted_from_the_reserve() {
-    let (fs, _, options) = full();
-    let (journal, _) = open(options());
-    fs.fill_up();
-    journal.set_position("latest", journal.head(), "".into());
-    append(&journal, vec![record(401)]).unwrap();
-    // As after a kill: nothing is stored at the end.
-    let copy = copy_of(&fs);
-    drop(journal);
-    let (journal, _) = open(self::options(copy));
-    assert_eq!(journal.stored("latest").unwrap().seq, 400);
-}
-
-#[test]
-fn a_journal_without_positions_opens_on_a_full_disk() {
-    let (fs, _, options) = full();
-    fs.memory.remove(Path::new("j/positions")).unwrap();
-    fs.fill_up();
-    let (journal, recovery) = open(options());
-    assert_eq!((recovery.positions_lost, numbers(&journal).len()), (true, 400));
 }
 
 #[test]
