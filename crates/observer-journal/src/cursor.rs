@@ -66,16 +66,10 @@ impl Cursor {
         let start = self.offset;
         loop {
             self.offset += 1;
-            let window = self.view(CHUNK)?;
-            let Some(at) = window.windows(BLOCK_MAGIC.len()).position(|bytes| bytes == BLOCK_MAGIC) else {
-                if window.len() < CHUNK {
-                    self.offset = start;
-                    return Ok(false);
-                }
-                self.offset += (window.len() - BLOCK_MAGIC.len()) as u64;
-                continue;
-            };
-            self.offset += at as u64;
+            if !self.find_magic()? {
+                self.offset = start;
+                return Ok(false);
+            }
             if matches!(self.look()?, Step::Block { .. }) {
                 return Ok(true);
             }
@@ -84,16 +78,7 @@ impl Cursor {
 
     /// Show every place that may be a block by its length, until one is what was looked for.
     pub(crate) fn find(&mut self, mut is_it: impl FnMut(&Bytes) -> bool) -> io::Result<()> {
-        loop {
-            let window = self.view(CHUNK)?;
-            let Some(at) = window.windows(BLOCK_MAGIC.len()).position(|bytes| bytes == BLOCK_MAGIC) else {
-                if window.len() < CHUNK {
-                    return Ok(());
-                }
-                self.offset += (window.len() + 1 - BLOCK_MAGIC.len()) as u64;
-                continue;
-            };
-            self.offset += at as u64;
+        while self.find_magic()? {
             let header = BlockHeader::decode(&self.view(BLOCK_HEADER)?);
             let size = self.file.size()?;
             if let Some(header) = header.filter(|header| self.offset + header.size() <= size) {
@@ -103,6 +88,23 @@ impl Cursor {
                 }
             }
             self.offset += 1;
+        }
+        Ok(())
+    }
+
+    /// To the next place that begins as a block does, this one included; `false` when there is none.
+    fn find_magic(&mut self) -> io::Result<bool> {
+        loop {
+            let window = self.view(CHUNK)?;
+            if let Some(at) = window.windows(BLOCK_MAGIC.len()).position(|bytes| bytes == BLOCK_MAGIC) {
+                self.offset += at as u64;
+                return Ok(true);
+            }
+            if window.len() < CHUNK {
+                return Ok(false);
+            }
+            // One may begin in the window and end behind it.
+            self.offset += (window.len() + 1 - BLOCK_MAGIC.len()) as u64;
         }
     }
 
@@ -142,5 +144,75 @@ impl Cursor {
         self.chunk = bytes.into();
         self.chunk_at = self.offset;
         Ok(self.chunk.slice(..length.min(count)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::format::BlockBuilder;
+    use crate::fs::{FileSystem, Memory, OpenMode};
+
+    const SALT: u64 = 5;
+
+    fn block() -> Vec<u8> {
+        let mut builder = BlockBuilder::default();
+        builder.push(&Record::new(7, [1; 16], &b"one"[..]));
+        builder.finish(SALT.into(), 3, 1).to_vec()
+    }
+
+    /// A cursor over a file whose blocks begin with this.
+    fn over(bytes: &[u8]) -> Cursor {
+        let file = Memory::default().open(Path::new("file"), OpenMode::Create).unwrap();
+        file.write_at(bytes, BLOCKS).unwrap();
+        Cursor::new(file, SALT.into())
+    }
+
+    #[test]
+    fn a_block_is_found_wherever_the_search_has_to_read_on() {
+        let magic = BLOCK_MAGIC.len();
+        for chunks in [0, 1, 3] {
+            for before in (chunks * CHUNK).saturating_sub(magic * 2).max(1)..=chunks * CHUNK + magic * 2 {
+                let bytes = [vec![b'.'; before], block()].concat();
+                let place = BLOCKS + before as u64;
+                let mut cursor = over(&bytes);
+                assert!(matches!(cursor.step().unwrap(), Step::Bad));
+                assert!(cursor.find_good().unwrap(), "behind {before} bytes");
+                assert_eq!(cursor.offset(), place);
+                assert!(matches!(cursor.step().unwrap(), Step::Block { .. }));
+
+                let (mut cursor, mut shown) = (over(&bytes), Vec::new());
+                cursor.find(|bytes| std::mem::replace(&mut shown, bytes.to_vec()) != *bytes).unwrap();
+                assert_eq!((cursor.offset(), shown), (place, block()), "behind {before} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_ends_where_it_began_when_there_is_nothing() {
+        for length in [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 2] {
+            // What begins as a block does, and is none.
+            let mut bytes = [BLOCK_MAGIC.to_vec(), vec![b'.'; length], block()].concat();
+            bytes.truncate(bytes.len() - 1);
+            let mut cursor = over(&bytes);
+            assert!(!cursor.find_good().unwrap(), "{length}");
+            assert_eq!(cursor.offset(), BLOCKS);
+            cursor.find(|_| panic!("there is no whole one")).unwrap();
+        }
+    }
+
+    #[test]
+    fn all_that_may_be_blocks_are_shown_until_one_is_it() {
+        let bytes = [block(), block(), vec![b'.'; 7], block(), block()].concat();
+        let (mut cursor, mut places) = (over(&bytes), 0);
+        cursor
+            .find(|_| {
+                places += 1;
+                places == 3
+            })
+            .unwrap();
+        assert_eq!((places, cursor.offset()), (3, BLOCKS + 2 * block().len() as u64 + 7));
     }
 }
