@@ -108,8 +108,11 @@ mod tests {
         let path = layout().segments[2].name.path(Path::new("j"));
         let file = memory.open(&path, OpenMode::Write).unwrap();
         file.write_at(&vec![0; usize::try_from(file.size().unwrap()).unwrap()], 0).unwrap();
+        // One that was only begun in the place of another.
+        let begun = SegmentName { first_seq: first[0], generation: 1 }.path(Path::new("j"));
+        memory.open(&begun, OpenMode::Create).unwrap();
         let layout = layout();
-        assert_eq!((layout.segments.len(), layout.unreadable.len()), (3, 1));
+        assert_eq!((layout.segments.len(), layout.unreadable.len()), (3, 2));
         let next: Vec<_> = (0..3).map(|at| layout.next_after(at)).collect();
         assert_eq!(next, [Some(first[1]), Some(first[2]), None]);
     }
