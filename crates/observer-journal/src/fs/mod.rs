@@ -125,6 +125,8 @@ mod tests {
             let mut buffer = [b'.'; 20];
             assert_eq!((file.size().unwrap(), file.read_at(&mut buffer, 2).unwrap()), (12, 10), "{fs:?}");
             assert_eq!(buffer, *b"llo, world..........", "{fs:?}");
+            assert_eq!(file.read_at(&mut buffer, 0).unwrap(), 12, "{fs:?}");
+            assert_eq!(buffer, *b"hello, world........", "{fs:?}");
             file.truncate(5).unwrap();
             file.sync().unwrap();
             fs.rename(&one, &two).unwrap();
