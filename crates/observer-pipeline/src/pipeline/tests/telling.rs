@@ -146,6 +146,13 @@ async fn how_events_are_taken_in_is_as_the_builder_was_told() {
     pipeline.ingest(bot()).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_pipeline_that_is_told_nothing_has_room_for_many_events() {
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    ingest(&pipeline, 1..=200).await;
+    assert_eq!(pipeline.status().journal.oldest, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn batches_are_as_suits_the_sink_unless_the_operator_says_otherwise() {
     for (settings, expected) in [("{}", 2), (r#"{"batch":{"max_events":3}}"#, 3)] {
