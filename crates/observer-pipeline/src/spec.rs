@@ -91,3 +91,18 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     pub(crate) retry: RetrySettings,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scripted;
+
+    #[test]
+    fn parts_have_the_name_of_the_whole_before_their_own() {
+        let part =
+            |name: Option<&'static str>| SinkPart { name: name.map(Into::into), ..SinkPart::whole(Scripted::new()) };
+        let names = |parts| SinkSpec::from_parts("collector", parts).map(|spec| spec.name).collect::<Vec<_>>();
+        assert_eq!(names(vec![part(None)]), ["collector"]);
+        assert_eq!(names(vec![part(Some("logs")), part(Some("traces"))]), ["collector/logs", "collector/traces"]);
+    }
+}

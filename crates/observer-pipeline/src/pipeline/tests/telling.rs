@@ -282,6 +282,27 @@ async fn an_event_that_was_refused_by_name_is_no_sign_that_the_others_are_good()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_that_refused_an_event_has_not_taken_one() {
+    let sink = Scripted::new().answers({
+        let mut calls = 0;
+        move |_| {
+            calls += 1;
+            let rejected = vec![Rejected { index: 0, reason: "400".into() }];
+            match calls {
+                1 => Some(Err(SinkError::blocked("401 Unauthorized"))),
+                2 => Some(Ok(Receipt { rejected, refused: None })),
+                _ => None,
+            }
+        }
+    });
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=2).await;
+    sink.until(|script| script.calls.len() == 3).await;
+    let status = sink_status(&pipeline, "sink");
+    assert!(matches!(status.state, SinkState::Parked(_)) && status.account.dead == 1, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_waits_for_a_full_batch_wherever_it_stands() {
     let sink = Scripted::new();
     let spec = sink.spec_with("sink", r#"{"batch":{"linger":"10s","max_events":10}}"#);
