@@ -71,6 +71,30 @@ async fn a_sink_that_is_new_here_and_was_never_asked_begins_where_it_knows_itsel
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_goes_on_at_the_later_of_what_was_committed_and_what_it_says() {
+    for (says, expected) in [(3, range(6..=8)), (7, range(8..=8))] {
+        let memory = Memory::default();
+        let sink = Scripted::new();
+        let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+        ingest(&pipeline, 1..=5).await;
+        let epoch = pipeline.status().epoch;
+        pipeline.shutdown(DEADLINE).await;
+        drop(pipeline);
+        let pipeline = over(&memory).start().await.unwrap();
+        ingest(&pipeline, 6..=8).await;
+        pipeline.shutdown(DEADLINE).await;
+        drop(pipeline);
+
+        let sink = Scripted::new();
+        sink.now().position = Some(Position { epoch, seq: says });
+        let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+        until_status(&pipeline, "sink", |status| status.pending == 0).await;
+        assert_eq!(sink.now().accepted, expected, "it says {says}");
+        assert_eq!(account(&pipeline, "sink").0, Account { delivered: 8, ..Account::default() });
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn dead_letters_are_durable_before_a_position_goes_past_their_events() {
     for seed in 0..12 {
         let disk = Faulty::new(seed);
