@@ -68,6 +68,12 @@ pub trait EventSink: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Why past events can't be delivered to it again, out of the journal's order, for a sink that can't take them rightly: one that
+    /// keeps its [`position`](Self::position) with its data would take them for events it has already, and one that counts would count them twice.
+    fn refuses_replay(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Can this sink be reached as configured? Asked at start, by `observer check`, and while the sink is parked.
     ///
     /// # Errors

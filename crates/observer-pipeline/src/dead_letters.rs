@@ -13,6 +13,11 @@ use observer_journal::Clock;
 use observer_journal::fs::{File, FileSystem, OpenMode};
 use serde::Serialize;
 
+mod kept;
+
+pub use kept::Letter;
+pub(crate) use kept::{ALL_FILES, Entry};
+
 /// At most this many bytes a sink, in this many files.
 const MAX_BYTES: u64 = 64 << 20;
 const FILES: u64 = 8;
@@ -116,8 +121,7 @@ impl DeadLetters {
 
     fn recover(&self) -> io::Result<Files> {
         self.fs.create_dir_all(&self.dir)?;
-        let number = |name: &String| name.strip_suffix(".ndjson").and_then(|number| number.parse::<u64>().ok());
-        let mut numbers: Vec<_> = self.fs.list(&self.dir)?.iter().filter_map(number).collect();
+        let mut numbers: Vec<_> = self.fs.list(&self.dir)?.iter().filter_map(|name| number(name)).collect();
         numbers.sort_unstable();
         let mut sizes = VecDeque::new();
         for number in numbers {
@@ -165,6 +169,11 @@ impl DeadLetters {
     }
 }
 
+/// The number of a file with letters.
+fn number(name: &str) -> Option<u64> {
+    name.strip_suffix(".ndjson")?.parse().ok()
+}
+
 fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter, now: Timestamp) {
     #[derive(Serialize)]
     struct Head<'a> {
@@ -188,9 +197,9 @@ mod tests {
 
     use super::*;
 
-    fn letter(seq: u64) -> DeadLetter {
+    pub(super) fn letter(seq: u64) -> DeadLetter {
         let event = Event::parse(r#"{"source":"s","event_kind":"k","ok":true,"extra":{"n":1e999}}"#).unwrap();
-        let envelope = Envelope { id: Uuid::nil(), seq, received_at: Timestamp::UNIX_EPOCH, event };
+        let envelope = Envelope { id: Uuid::from_u128(seq.into()), seq, received_at: Timestamp::UNIX_EPOCH, event };
         DeadLetter { envelope: Arc::new(envelope), reason: "422: \"no\"".into(), attempts: 3 }
     }
 
@@ -219,7 +228,7 @@ mod tests {
         let head = r#"{"reason":"422: \"no\"","attempts":3,"dead_at":""#;
         assert!(lines[0].starts_with(head), "{}", lines[0]);
         assert!(
-            lines[2].contains(r#""envelope":{"id":"00000000-0000-0000-0000-000000000000","seq":3,"#),
+            lines[2].contains(r#""envelope":{"id":"00000000-0000-0000-0000-000000000003","seq":3,"#),
             "{}",
             lines[2]
         );

@@ -48,7 +48,9 @@ mod head;
 pub mod identity;
 mod ingest;
 mod keys;
+mod letters;
 mod pipeline;
+mod replay;
 mod require;
 mod settle;
 #[cfg(test)]
@@ -63,11 +65,13 @@ mod window;
 mod worker;
 
 pub use account::Account;
+pub use dead_letters::Letter;
 pub use ingest::{Ack, AckStatus, IngestError, IngestOptions, Unavailable};
+pub use letters::{BadCursor, LetterCursor, Letters, LettersError, Replayed, Selection};
 pub use observer_journal::{
     AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions, Recovery, Runner, fs,
 };
-pub use pipeline::{AddSinkError, Pipeline, PipelineBuilder, StartError};
+pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};
 pub use require::{Field, MissingFields, Requirements};
 pub use spec::SinkSpec;
 pub use status::{IngestStatus, Mishap, SinkState, SinkStatus, Status};

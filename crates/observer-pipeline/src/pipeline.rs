@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use observer_core::{Position, Start, Submission, Timestamp};
-use observer_journal::{Hold, Journal, OpenError, Options, Recovery};
-use tokio::sync::watch;
+use observer_journal::{Hold, Journal, Options, Recovery};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -17,10 +17,16 @@ use crate::account::Place;
 use crate::blocking::Blocking;
 use crate::dead_letters::DeadLetters;
 use crate::ingest::{Ack, Ingest, IngestError, IngestOptions, Shared};
+use crate::letters::Desk;
+use crate::replay::Order;
 use crate::spec::SinkSpec;
 use crate::status::{IngestStatus, Progress, SinkState, SinkStatus, Status, Told};
 use crate::tail::Tail;
 use crate::worker::{Phase, Setup, Worker};
+
+mod error;
+
+pub use error::{AddSinkError, ForgetSinkError, StartError};
 
 /// How often positions are made durable, and space is given back.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
@@ -44,6 +50,8 @@ struct Inner {
     workers: Mutex<BTreeMap<String, Running>>,
     /// How far sinks were served that are not there any more.
     served: Mutex<BTreeMap<String, u64>>,
+    /// The dead letters of each sink that there was: they have one owner, whether the sink runs or not.
+    shelves: Mutex<BTreeMap<String, Arc<Mutex<DeadLetters>>>>,
     random: Mutex<fastrand::Rng>,
     recovery: Recovery,
     maintenance: Mutex<Option<JoinHandle<()>>>,
@@ -55,6 +63,8 @@ struct Running {
     required: bool,
     progress: Arc<Progress>,
     phase: watch::Sender<Phase>,
+    orders: mpsc::Sender<Order>,
+    max_events: usize,
     task: JoinHandle<()>,
 }
 
@@ -66,42 +76,6 @@ pub struct PipelineBuilder {
     ingest: IngestOptions,
     sinks: Vec<SinkSpec>,
     seed: Option<u64>,
-}
-
-/// Why a pipeline could not be started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The journal can't be opened.
-    #[error(transparent)]
-    Journal(#[from] OpenError),
-    /// The journal can't be read.
-    #[error("can't read the identities of past events from the journal")]
-    Keys(#[source] io::Error),
-    /// A sink can't be added.
-    #[error(transparent)]
-    Sink(#[from] AddSinkError),
-}
-
-/// Why a sink could not be added.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AddSinkError {
-    /// There is one of this name.
-    #[error("there is a sink named {name:?} already")]
-    Taken {
-        /// The name.
-        name: String,
-    },
-    /// Positions and dead letters are kept under the name.
-    #[error("{name:?} can't be the name of a sink: letters, digits, `-`, `_` and `.` are good")]
-    BadName {
-        /// The name.
-        name: String,
-    },
-    /// The pipeline is shut down, or about to be.
-    #[error("there is no place for a sink any more, since the pipeline is shutting down")]
-    ShuttingDown,
 }
 
 impl PipelineBuilder {
@@ -161,6 +135,7 @@ impl PipelineBuilder {
             ingest,
             workers: Mutex::default(),
             served: Mutex::default(),
+            shelves: Mutex::default(),
             random: Mutex::new(seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
             recovery,
             maintenance: Mutex::default(),
@@ -245,8 +220,9 @@ impl Pipeline {
         inner.journal.set_position(&spec.name, place.seq, place.encode().into());
         let progress = Arc::new(Progress::new(place));
         let served = inner.served().get(&spec.name).copied().unwrap_or(0);
-        let dead = DeadLetters::new(inner.options.fs(), self.dead_letters_dir(&spec.name), inner.options.time());
         let (phase, phases) = watch::channel(Phase::Running);
+        let (orders, to_replay) = mpsc::channel(1);
+        let max_events = spec.limits().max_events;
         let worker = Worker::new(
             Setup {
                 limits: spec.limits(),
@@ -256,8 +232,9 @@ impl Pipeline {
                 filter: spec.settings.filter,
                 journal: inner.journal.clone(),
                 tail: inner.tail.clone(),
-                dead: Arc::new(Mutex::new(dead)),
+                dead: self.shelf(&spec.name),
                 progress: progress.clone(),
+                orders: to_replay,
                 stored,
                 start,
                 served,
@@ -266,7 +243,8 @@ impl Pipeline {
             phases,
         );
         let task = tokio::spawn(worker.run());
-        let running = Running { kind: spec.kind, required: spec.settings.required, progress, phase, task };
+        let required = spec.settings.required;
+        let running = Running { kind: spec.kind, required, progress, phase, orders, max_events, task };
         workers.insert(spec.name, running);
         Ok(())
     }
@@ -300,6 +278,54 @@ impl Pipeline {
         if !self.inner.workers().contains_key(name) {
             self.inner.journal.release(name);
         }
+    }
+
+    /// Forget where a sink stands that is not there any more. Should one of its name come again, it begins as a new one. Its dead letters stay
+    /// in their folder.
+    ///
+    /// # Errors
+    /// When it is there, or there never was one, or that can't be stored yet.
+    pub async fn forget_sink(&self, name: &str) -> Result<(), ForgetSinkError> {
+        {
+            let workers = self.inner.workers();
+            if workers.contains_key(name) {
+                return Err(ForgetSinkError::Running { name: name.to_owned() });
+            }
+            if self.inner.journal.stored(name).is_none() {
+                return Err(ForgetSinkError::Unknown { name: name.to_owned() });
+            }
+            self.inner.journal.forget(name);
+        }
+        tracing::info!(sink = name, "the position of the sink is forgotten");
+        let journal = self.inner.journal.clone();
+        let stored = self.inner.blocking.run(move || journal.maintain()).await;
+        stored
+            .map_err(io::Error::other)
+            .and_then(|stored| stored.map_err(io::Error::other))
+            .map_err(ForgetSinkError::Store)
+    }
+
+    /// Whether there is one of this name, or was.
+    pub(crate) fn knows_sink(&self, name: &str) -> bool {
+        self.inner.workers().contains_key(name) || self.inner.journal.stored(name).is_some()
+    }
+
+    pub(crate) fn blocking(&self) -> Blocking {
+        self.inner.blocking
+    }
+
+    pub(crate) fn shelf(&self, sink: &str) -> Arc<Mutex<DeadLetters>> {
+        let inner = &self.inner;
+        let mut shelves = inner.shelves.lock().expect("nothing panics while it holds the shelves");
+        let new = || DeadLetters::new(inner.options.fs(), self.dead_letters_dir(sink), inner.options.time());
+        shelves.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
+    }
+
+    /// Where a running sink is handed what it is to send again.
+    pub(crate) fn desk(&self, sink: &str) -> Option<Desk> {
+        let workers = self.inner.workers();
+        let running = workers.get(sink)?;
+        Some(Desk { orders: running.orders.clone(), at_once: running.max_events })
     }
 
     /// Where a sink's dead letters are.
@@ -398,6 +424,7 @@ impl Running {
             pending,
             oldest_pending: oldest.map(|at| Timestamp::now().duration_since(at).unsigned_abs()),
             retried: told.retried,
+            replayed: told.replayed,
             last_error: told.last_error,
             deliveries: self.progress.deliveries.snapshot(),
         }
@@ -415,6 +442,7 @@ fn detached(position: Position, place: Place) -> SinkStatus {
         pending: 0,
         oldest_pending: None,
         retried: 0,
+        replayed: 0,
         last_error: None,
         deliveries: observer_journal::Durations::default().snapshot(),
     }

@@ -11,7 +11,7 @@ use crate::worker::{Ended, Phase, Worker};
 
 /// How many events are tried alone, one after the other, before the far side is taken to refuse everything: at first, and at
 /// most, since each time the sink was parked for that it may have been the events after all.
-const SUSPECTS: (usize, usize) = (4, 64);
+pub(crate) const SUSPECTS: (usize, usize) = (4, 64);
 /// A batch that is refused as a whole grows by its neighbours up to this many times its size.
 const MAX_GROWTH: usize = 16;
 
@@ -133,7 +133,7 @@ impl Worker {
         work.extend(pieces.map(|events| Piece { batch: Batch::new(epoch, events.to_vec()), attempts }));
     }
 
-    async fn deliver(&mut self, batch: &Batch) -> Result<Result<Receipt, observer_core::SinkError>, Ended> {
+    pub(crate) async fn deliver(&mut self, batch: &Batch) -> Result<Result<Receipt, observer_core::SinkError>, Ended> {
         let begun = Instant::now();
         let sink = self.sink.clone();
         let result = self.ask(sink.deliver(batch), Phase::Stopping).await?;

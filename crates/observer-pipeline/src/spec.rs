@@ -65,15 +65,19 @@ impl SinkSpec {
         }
     }
 
-    /// Names become folders.
     pub(crate) fn has_good_name(&self) -> bool {
-        let good = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-        };
-        self.name.len() <= 128 && self.name.split('/').all(good)
+        is_good_name(&self.name)
     }
+}
+
+/// Names become folders.
+pub(crate) fn is_good_name(name: &str) -> bool {
+    let good = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    name.len() <= 128 && name.split('/').all(good)
 }
 
 impl fmt::Debug for SinkSpec {

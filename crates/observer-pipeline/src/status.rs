@@ -62,6 +62,8 @@ pub struct SinkStatus {
     pub oldest_pending: Option<Duration>,
     /// How many deliveries failed and were tried again.
     pub retried: u64,
+    /// How many dead letters it took when they were sent again, since the start. They stay among the dead of its account.
+    pub replayed: u64,
     /// The last thing that went wrong.
     pub last_error: Option<Mishap>,
     /// How long deliveries took.
@@ -122,6 +124,7 @@ pub(crate) struct Told {
     pub(crate) place: Place,
     pub(crate) state: SinkState,
     pub(crate) retried: u64,
+    pub(crate) replayed: u64,
     pub(crate) last_error: Option<Mishap>,
     /// When the oldest event was received that the worker has in hand.
     pub(crate) oldest_in_hand: Option<Timestamp>,
@@ -131,8 +134,15 @@ pub(crate) struct Told {
 
 impl Progress {
     pub(crate) fn new(place: Place) -> Self {
-        let told =
-            Told { place, state: SinkState::Starting, retried: 0, last_error: None, oldest_in_hand: None, served: 0 };
+        let told = Told {
+            place,
+            state: SinkState::Starting,
+            retried: 0,
+            replayed: 0,
+            last_error: None,
+            oldest_in_hand: None,
+            served: 0,
+        };
         Self { told: Mutex::new(told), deliveries: Durations::default() }
     }
 

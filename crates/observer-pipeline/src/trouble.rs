@@ -6,6 +6,7 @@ use observer_core::{SinkError, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::replay::turn_away;
 use crate::status::{Mishap, SinkState};
 use crate::worker::{Ended, Phase, Worker};
 
@@ -36,7 +37,8 @@ impl Worker {
 
     /// After something that may work soon. While the pipeline drains there is one more try at once, and then no other.
     pub(crate) async fn pause(&mut self, error: &SinkError) -> Result<(), Ended> {
-        self.mishap(&error.report());
+        let reason = error.report();
+        self.mishap(&reason);
         let pause = self.backoff.pause(error.retry_after);
         if *self.phase.borrow() >= Phase::Draining {
             return Err(Ended);
@@ -45,13 +47,15 @@ impl Worker {
             biased;
             () = reached(&mut self.phase, Phase::Draining) => {}
             () = sleep(pause) => {}
+            never = turn_away(&mut self.orders, &reason) => match never {},
         }
         Ok(())
     }
 
     /// Wait until the sink says that it can be reached.
     pub(crate) async fn park(&mut self, reason: String, wake: Wake) -> Result<(), Ended> {
-        self.parked(Mishap { reason, at: Timestamp::now() });
+        let mut reason = reason;
+        self.parked(Mishap { reason: reason.clone(), at: Timestamp::now() });
         loop {
             let pause = self.checks.interval();
             let first_look = Duration::from_secs(1).min(pause);
@@ -60,17 +64,22 @@ impl Worker {
                 biased;
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep(first_look) => {}
+                never = turn_away(&mut self.orders, &reason) => match never {},
             }
             tokio::select! {
                 biased;
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = self.head.reaches(seen + 1), if wake == Wake::OnMore => {}
                 () = sleep(pause - first_look) => {}
+                never = turn_away(&mut self.orders, &reason) => match never {},
             }
             let sink = self.sink.clone();
             match self.ask(sink.check(), Phase::Draining).await? {
                 Ok(()) => return Ok(()),
-                Err(error) => self.parked(Mishap { reason: error.report(), at: Timestamp::now() }),
+                Err(error) => {
+                    reason = error.report();
+                    self.parked(Mishap { reason: reason.clone(), at: Timestamp::now() });
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use observer_core::{Batch, ErrorKind, EventSink, Filter, SinkError, Timestamp};
 use observer_journal::{GapReason, Journal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::account::{Account, Place};
@@ -16,6 +16,7 @@ use crate::blocking::Blocking;
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::feed::{Feed, Item};
 use crate::head::Head;
+use crate::replay::Order;
 use crate::spec::Limits;
 use crate::status::{Mishap, Progress, SinkState};
 use crate::tail::Tail;
@@ -57,6 +58,8 @@ pub(crate) struct Setup {
     pub(crate) tail: Arc<Tail>,
     pub(crate) dead: Arc<Mutex<DeadLetters>>,
     pub(crate) progress: Arc<Progress>,
+    /// Dead letters to send again.
+    pub(crate) orders: mpsc::Receiver<Order>,
     /// Where the sink stands by the journal; `None` for a sink that is new here.
     pub(crate) stored: Option<Place>,
     /// Where it begins if it doesn't know better itself.
@@ -73,12 +76,15 @@ pub(crate) struct Worker {
     filter: Option<Filter>,
     pub(crate) limits: Limits,
     blocking: Blocking,
-    journal: Arc<Journal>,
+    pub(crate) journal: Arc<Journal>,
     tail: Arc<Tail>,
     pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
-    dead: Arc<Mutex<DeadLetters>>,
+    pub(crate) dead: Arc<Mutex<DeadLetters>>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    /// Why the sink can't be sent its dead letters, if it can't.
+    pub(crate) in_order_only: Option<&'static str>,
     stored: Option<Place>,
     start: u64,
     feed: Feed,
@@ -112,6 +118,8 @@ impl Worker {
             feed: Feed::new(setup.blocking, setup.journal.clone(), setup.tail.clone(), place.seq),
             backoff: Backoff::new(setup.limits.retry, random.fork()),
             checks: Backoff::new(checks, random.fork()),
+            in_order_only: setup.sink.refuses_replay(),
+            orders: setup.orders,
             name: setup.name,
             sink: setup.sink,
             filter: Some(setup.filter).filter(|filter| !filter.is_open()),
@@ -153,6 +161,10 @@ impl Worker {
                 Err(error) => self.pause(&error).await?,
             }
         };
+        if owned.is_some() {
+            self.in_order_only
+                .get_or_insert("it keeps its position with its data, and takes no event from before that");
+        }
         let served = self.progress.lock().served;
         let owned = match owned {
             Some(own) => {
@@ -203,6 +215,9 @@ impl Worker {
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush().await?;
         }
+        if let Ok(order) = self.orders.try_recv() {
+            self.replay(order).await?;
+        }
         Ok(())
     }
 
@@ -226,6 +241,7 @@ impl Worker {
                 () = self.head.reaches(next) => {}
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep_until(due), if unflushed => self.flush().await?,
+                Some(order) = self.orders.recv() => self.replay(order).await?,
             }
         }
     }
@@ -372,6 +388,16 @@ impl Worker {
         if self.place == self.flushed {
             return Ok(());
         }
+        match self.flush_all().await? {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind == ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await,
+            Err(error) => self.pause(&error).await,
+        }
+    }
+
+    /// The same whether anything was delivered or not, and go back to the last flush that worked where this one doesn't.
+    pub(crate) async fn flush_all(&mut self) -> Result<Result<(), SinkError>, Ended> {
+        self.last_flush = Instant::now();
         let sink = self.sink.clone();
         let dead = self.dead.clone();
         let flushed = match self.ask(sink.flush(), Phase::Stopping).await? {
@@ -384,15 +410,12 @@ impl Worker {
         let Err(error) = flushed else {
             self.flushed = self.place;
             self.commit();
-            return Ok(());
+            return Ok(Ok(()));
         };
         // What was delivered since the last flush may be gone.
         self.place = self.flushed;
         self.rewind();
-        match error.kind {
-            ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await,
-            ErrorKind::Transient | ErrorKind::Permanent => self.pause(&error).await,
-        }
+        Ok(Err(error))
     }
 
     /// Go on after `place`, with no batch in hand.
@@ -406,7 +429,7 @@ impl Worker {
         self.journal.set_position(&self.name, self.flushed.seq, self.flushed.encode().into());
     }
 
-    async fn on_files<T: Send + 'static>(
+    pub(crate) async fn on_files<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {

@@ -97,6 +97,10 @@ impl EventSink for FileSink {
         Ok(self.ask(|answer| Command::Position { answer }).await?)
     }
 
+    fn refuses_replay(&self) -> Option<&'static str> {
+        Some("its files are in the order of the journal with each event once, and an older one would break that")
+    }
+
     async fn check(&self) -> Result<(), SinkError> {
         Ok(self.ask(|answer| Command::Check { answer }).await?)
     }

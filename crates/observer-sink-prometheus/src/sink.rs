@@ -102,6 +102,10 @@ impl EventSink for PrometheusSink {
         self.blocking(Store::position).await
     }
 
+    fn refuses_replay(&self) -> Option<&'static str> {
+        Some("its counts go with its position, and an event from before that could be counted twice")
+    }
+
     async fn check(&self) -> Result<(), SinkError> {
         self.blocking(Store::check).await
     }

@@ -11,6 +11,7 @@ use crate::{Account, AckStatus, AppendError, IngestError, Pipeline, SinkState, U
 
 mod farewell;
 mod gathering;
+mod letters;
 mod refusals;
 mod telling;
 
