@@ -22,7 +22,7 @@ use crate::problem::Problem;
 use crate::reload::Reload;
 use crate::requests::{Requests, Route};
 use crate::settings::{LiveSettings, Settings};
-use crate::{cors, event, events, guard, health, metrics, openapi, reload, sinks};
+use crate::{cors, dead_letters, event, events, guard, health, metrics, openapi, reload, sinks};
 
 /// What the routes share.
 pub(crate) struct Api {
@@ -94,6 +94,10 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(event::post_event))
         .routes(routes!(events::post_events))
         .routes(routes!(sinks::get_sinks))
+        .routes(routes!(sinks::delete_sink))
+        .routes(routes!(dead_letters::get_dead_letters, dead_letters::delete_dead_letters))
+        .routes(routes!(dead_letters::get_dead_letter, dead_letters::delete_dead_letter))
+        .routes(routes!(dead_letters::post_replay))
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
@@ -105,7 +109,7 @@ async fn not_found(State(api): State<Arc<Api>>) -> Problem {
     let _time = api.requests.time(Route::Other);
     Problem::new(
         StatusCode::NOT_FOUND,
-        "there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez, /readyz and /openapi.json",
+        "there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez, /readyz and /openapi.json, which lists all",
     )
 }
 

@@ -58,6 +58,11 @@ const SINK_OLDEST: Definition = gauge(
 );
 const SINK_RETRIES: Definition =
     counter("observer_sink_retries_total", &["sink"], "Deliveries that failed and were tried again.");
+const SINK_REPLAYED: Definition = counter(
+    "observer_sink_replayed_events_total",
+    &["sink"],
+    "Dead letters that a sink took when they were sent again.",
+);
 const SINK_PARKED: Definition =
     gauge("observer_sink_parked", &["sink"], "1 while a sink waits for someone to mend something, else 0.");
 const SINK_DELIVERY: Definition =
@@ -70,7 +75,7 @@ const JOURNAL_FAILING: Definition =
 const BUILD_INFO: Definition = gauge("observer_build_info", &["version"], "1, labelled with the version that runs.");
 
 /// All that is read from the pipeline.
-pub(crate) const METRICS: [&Definition; 15] = [
+pub(crate) const METRICS: [&Definition; 16] = [
     &ACCEPTED,
     &DUPLICATE,
     &CHANGED,
@@ -80,6 +85,7 @@ pub(crate) const METRICS: [&Definition; 15] = [
     &SINK_PENDING,
     &SINK_OLDEST,
     &SINK_RETRIES,
+    &SINK_REPLAYED,
     &SINK_PARKED,
     &SINK_DELIVERY,
     &JOURNAL_BYTES,
@@ -106,6 +112,7 @@ pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
         per_sink(&SINK_PENDING, |sink| sink.pending as f64),
         per_sink(&SINK_OLDEST, |sink| sink.oldest_pending.unwrap_or_default().as_secs_f64()),
         per_sink(&SINK_RETRIES, |sink| sink.retried as f64),
+        per_sink(&SINK_REPLAYED, |sink| sink.replayed as f64),
         per_sink(&SINK_PARKED, |sink| f64::from(u8::from(matches!(sink.state, SinkState::Parked(_))))),
         SINK_DELIVERY.family(sinks.iter().map(|(name, sink)| SINK_DELIVERY.durations(&[name], &sink.deliveries))),
         JOURNAL_BYTES.family([JOURNAL_BYTES.value(&[], journal.bytes as f64)]),

@@ -8,6 +8,10 @@
 //! | `POST /event` | one event, or an envelope around one: 200 `{"id","status","durability"}`. `Idempotency-Key` names it |
 //! | `POST /v1/events` | lines or an array of events, also in gzip or zstd: 200, 207 with each bad item's index and reason, 422 if all are bad |
 //! | `GET /v1/sinks` | each sink: its state, position, backlog, and what became of its events |
+//! | `DELETE /v1/sinks/{name}` | forget where a sink stands that is configured no more |
+//! | `GET /v1/sinks/{name}/dead-letters` | what a sink refused for good, by pages; with `/{id}`, one letter whole |
+//! | `POST /v1/sinks/{name}/dead-letters/replay` | send letters again, to that sink alone: `{"ids":[…]}`, with one id an edited `event` too, or `{"all":true}` |
+//! | `DELETE /v1/sinks/{name}/dead-letters` | purge: `?all=true` or `?before=TIME`; with `/{id}`, one |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /livez` | 200 while the process answers |
 //! | `GET /readyz` | 200 while events are taken, else 503; and, for readers, which sink is parked, and why |
@@ -66,6 +70,7 @@ mod body;
 mod connections;
 mod cors;
 mod crowd;
+mod dead_letters;
 mod event;
 mod events;
 mod explained;

@@ -15,6 +15,7 @@ pub(crate) enum Route {
     Event,
     Events,
     Sinks,
+    DeadLetters,
     Metrics,
     Livez,
     Readyz,
@@ -24,8 +25,18 @@ pub(crate) enum Route {
 }
 
 /// The values of the label, in the order of [`Route`].
-const ROUTES: [&str; Route::Other as usize + 1] =
-    ["/event", "/v1/events", "/v1/sinks", "/metrics", "/livez", "/readyz", "/-/reload", "/openapi.json", "other"];
+const ROUTES: [&str; Route::Other as usize + 1] = [
+    "/event",
+    "/v1/events",
+    "/v1/sinks",
+    "/v1/sinks/{name}/dead-letters",
+    "/metrics",
+    "/livez",
+    "/readyz",
+    "/-/reload",
+    "/openapi.json",
+    "other",
+];
 
 /// What the server counts itself. Clones count together.
 #[derive(Debug, Clone)]

@@ -1,17 +1,20 @@
-//! `GET /v1/sinks`.
+//! `/v1/sinks`: how the sinks are, and forgetting one that is gone.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use observer_core::Position;
-use observer_pipeline::{Mishap, SinkState, SinkStatus};
+use observer_pipeline::{ForgetSinkError, Mishap, SinkState, SinkStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::openapi::AnyRequest;
+use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::Route;
 
 /// How the sinks are.
@@ -41,6 +44,8 @@ struct Sink<'a> {
     expired: u64,
     filtered: u64,
     retried: u64,
+    /// Of the dead, those that it took when they were sent again, since the start.
+    replayed: u64,
     last_error: Option<LastError<'a>>,
 }
 
@@ -62,6 +67,38 @@ pub(crate) async fn get_sinks(State(api): State<Arc<Api>>) -> impl IntoResponse 
     let head = Position { epoch: status.epoch, seq: status.journal.head };
     let sinks = status.sinks.iter().map(|(name, sink)| shown(name, sink)).collect();
     Json(Sinks { head: head.to_string(), sinks }).into_response()
+}
+
+/// Forget where a sink stands that is configured no more. Its dead letters stay in their folder.
+#[utoipa::path(
+    delete,
+    path = "/v1/sinks/{name}",
+    params(("name" = String, Path, description = "The sink")),
+    responses(
+        (status = 204, description = "It is forgotten"),
+        (status = 404, description = "There is no such sink", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 409, description = "It is configured", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 415, description = "The request says that it is no JSON", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 503, description = "That can't be stored now", body = ProblemDetails, content_type = PROBLEM_JSON),
+        AnyRequest
+    )
+)]
+pub(crate) async fn delete_sink(
+    State(api): State<Arc<Api>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let _time = api.requests.time(Route::Sinks);
+    let Path(name) = name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let forgotten = api.pipeline.forget_sink(&name).await;
+    forgotten.map_err(|error| {
+        let status = match &error {
+            ForgetSinkError::Running { .. } => StatusCode::CONFLICT,
+            ForgetSinkError::Unknown { .. } => StatusCode::NOT_FOUND,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Problem::new(status, observer_core::report(&error))
+    })?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
@@ -86,6 +123,7 @@ fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         expired: sink.account.expired,
         filtered: sink.account.filtered,
         retried: sink.retried,
+        replayed: sink.replayed,
         last_error: sink.last_error.as_ref().map(|mishap| LastError { at: at(mishap), reason: &mishap.reason }),
     }
 }

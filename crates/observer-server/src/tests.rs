@@ -7,6 +7,7 @@ mod client;
 mod connections;
 mod events;
 mod health;
+mod letters;
 mod limits;
 mod metrics;
 mod setup;

@@ -77,7 +77,7 @@ async fn unknown_paths_and_methods_are_told_what_there_is() {
     assert_snapshot!(client.get("/events").await, @r#"
     HTTP/1.1 404 Not Found
     content-type: application/problem+json
-    {"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez, /readyz and /openapi.json"}
+    {"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez, /readyz and /openapi.json, which lists all"}
     "#);
     assert_snapshot!(client.get("/event").await, @r#"
     HTTP/1.1 405 Method Not Allowed
