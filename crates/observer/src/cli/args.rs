@@ -9,8 +9,11 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::dead_letters::DeadLettersArgs;
 use super::emit::EmitArgs;
 use super::journal::JournalArgs;
+use super::remote::RemoteArgs;
+use super::sinks::{STATUS_EXAMPLES, SinksArgs};
 use super::token::{TOKEN_EXAMPLES, TokenArgs};
 use crate::Config;
 use crate::config::address;
@@ -22,6 +25,7 @@ Examples:
   observer --config /etc/observer.toml check
   observer emit --source bot --event-kind ok --ok --cycle-id c-17 --sig-hash 9f2c
   observer emit events.ndjson
+  observer status
 
 Exit codes:
   0  all went well
@@ -112,6 +116,13 @@ pub(super) enum Command {
     Check,
     /// Send events to an observer: one from flags, or NDJSON from files or standard input
     Emit(Box<EmitArgs>),
+    /// Ask a running observer whether it takes events, and how its sinks are
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(Box<RemoteArgs>),
+    /// List the sinks of a running observer, or forget one that is gone
+    Sinks(Box<SinksArgs>),
+    /// List, show, send again or purge what a sink refused for good
+    DeadLetters(Box<DeadLettersArgs>),
     /// Look at, mend or export the journal of an observer that doesn't run
     Journal(JournalArgs),
     /// Make a token, and print what to write into the configuration to let it in

@@ -2,9 +2,12 @@
 
 mod args;
 mod check;
+mod dead_letters;
 mod emit;
 mod journal;
+mod remote;
 mod signal;
+mod sinks;
 mod token;
 
 use std::ffi::OsString;
@@ -87,6 +90,9 @@ fn dispatch(
             Ok(report.exit_code())
         }
         Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
+        Command::Status(remote) => block_on(Builder::new_current_thread(), sinks::status(*remote))?,
+        Command::Sinks(arguments) => block_on(Builder::new_current_thread(), sinks::run(*arguments))?,
+        Command::DeadLetters(arguments) => block_on(Builder::new_current_thread(), dead_letters::run(*arguments))?,
         Command::Journal(arguments) => journal::run(&arguments, &load()?),
         Command::Token(arguments) => {
             print(&token::made(&arguments)?)?;

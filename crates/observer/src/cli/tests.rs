@@ -22,13 +22,16 @@ fn help_has_examples_and_exit_codes() {
     Usage: observer [OPTIONS] [COMMAND]
 
     Commands:
-      serve        Take in events and deliver them to the sinks; what happens without a command
-      check        Read the configuration, then ask each sink whether it can be reached
-      emit         Send events to an observer: one from flags, or NDJSON from files or standard input
-      journal      Look at, mend or export the journal of an observer that doesn't run
-      token        Make a token, and print what to write into the configuration to let it in
-      completions  Print a script that completes commands in a shell
-      help         Print this message or the help of the given subcommand(s)
+      serve         Take in events and deliver them to the sinks; what happens without a command
+      check         Read the configuration, then ask each sink whether it can be reached
+      emit          Send events to an observer: one from flags, or NDJSON from files or standard input
+      status        Ask a running observer whether it takes events, and how its sinks are
+      sinks         List the sinks of a running observer, or forget one that is gone
+      dead-letters  List, show, send again or purge what a sink refused for good
+      journal       Look at, mend or export the journal of an observer that doesn't run
+      token         Make a token, and print what to write into the configuration to let it in
+      completions   Print a script that completes commands in a shell
+      help          Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
@@ -47,6 +50,7 @@ fn help_has_examples_and_exit_codes() {
       observer --config /etc/observer.toml check
       observer emit --source bot --event-kind ok --ok --cycle-id c-17 --sig-hash 9f2c
       observer emit events.ndjson
+      observer status
 
     Exit codes:
       0  all went well
@@ -201,4 +205,15 @@ fn help_has_examples_and_exit_codes() {
     Example:
       observer completions bash > /etc/bash_completion.d/observer
     "#);
+}
+
+#[test]
+fn help_of_what_asks_a_running_observer_has_examples_and_exit_codes() {
+    for command in ["status", "sinks", "dead-letters", "dead-letters replay"] {
+        let arguments = ["observer"].into_iter().chain(command.split(' ')).chain(["--help"]);
+        let help = Cli::command().term_width(100).try_get_matches_from(arguments).unwrap_err().to_string();
+        for part in ["Examples:\n  observer ", "Exit codes:\n  0  "] {
+            assert!(help.contains(part), "{command}: {help}");
+        }
+    }
 }

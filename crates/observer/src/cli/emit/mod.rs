@@ -5,8 +5,8 @@ mod event;
 mod input;
 mod lines;
 mod screen;
-mod send;
-mod tls;
+pub(super) mod send;
+pub(super) mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,7 +96,7 @@ pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
 }
 
 /// The token is not repeated, since it is a secret.
-fn authorization(token: &str) -> anyhow::Result<HeaderValue> {
+pub(super) fn authorization(token: &str) -> anyhow::Result<HeaderValue> {
     let value = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok();
     let mut value = value.context("the token has characters that can't be sent; it is made of visible ASCII")?;
     value.set_sensitive(true);

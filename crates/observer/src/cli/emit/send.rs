@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url, redirect};
 use serde::Deserialize;
 use tokio::time::{self, Instant};
 
@@ -79,13 +79,29 @@ pub(super) struct Sender {
 }
 
 /// Where an event goes, given the observer's address.
-pub(super) fn endpoint(base: &str) -> Result<Url, String> {
+pub(in crate::cli) fn endpoint(base: &str) -> Result<Url, String> {
     let url: Url = format!("{}/event", base.trim_end_matches('/')).parse().map_err(|error| format!("{error}"))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(url)
     } else {
         Err("not a URL that starts with http:// or https://".to_owned())
     }
+}
+
+/// A client for this observer; `authorization` goes with every request.
+pub(in crate::cli) fn client(
+    url: &Url,
+    authorization: Option<HeaderValue>,
+    tls: &TlsArgs,
+) -> anyhow::Result<ClientBuilder> {
+    let http = Client::builder()
+        .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
+        // Following a redirect would turn a POST into a GET.
+        .redirect(redirect::Policy::none())
+        .default_headers(authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect());
+    let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let http = if is_local { http.no_proxy() } else { http };
+    tls.configure(http, url)
 }
 
 impl Sender {
@@ -96,15 +112,7 @@ impl Sender {
         tls: &TlsArgs,
         retry_for: Duration,
     ) -> anyhow::Result<Self> {
-        let http = Client::builder()
-            .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
-            .timeout(ATTEMPT_TIMEOUT)
-            // Following a redirect would turn the POST into a GET.
-            .redirect(redirect::Policy::none())
-            .default_headers(authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect());
-        let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let http = if is_local { http.no_proxy() } else { http };
-        let http = tls.configure(http, &url)?;
+        let http = client(&url, authorization, tls)?.timeout(ATTEMPT_TIMEOUT);
         let batch_url = url.join("v1/events").expect("a path can follow the address of a host");
         Ok(Self { http: http.build()?, url, batch_url, retry_for })
     }
@@ -231,12 +239,17 @@ impl Attempt {
         if let Some(reason) = tls::explain(error) {
             return Self::NoTls(reason);
         }
-        let mut cause: &dyn Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        Self::Failed(Failure::Unreachable(cause.to_string()), None)
+        Self::Failed(Failure::Unreachable(why(error)), None)
     }
+}
+
+/// The cause of all causes: what is above it says no more.
+pub(in crate::cli) fn why(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 impl Failure {
@@ -309,7 +322,7 @@ struct ProblemDetails {
 }
 
 /// What an answer says to a person.
-fn detail(status: StatusCode, body: &[u8]) -> String {
+pub(in crate::cli) fn detail(status: StatusCode, body: &[u8]) -> String {
     let ProblemDetails { title, detail } = serde_json::from_slice(body).unwrap_or_default();
     let text = detail.or(title).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     let line = one_line(&text);

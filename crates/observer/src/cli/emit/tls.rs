@@ -13,7 +13,7 @@ use rustls::{AlertDescription, CertificateError};
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "For https")]
-pub(super) struct TlsArgs {
+pub(in crate::cli) struct TlsArgs {
     /// Authorities to trust in addition to the system's, in PEM
     #[arg(long, value_name = "PATH")]
     pub(super) cacert: Option<PathBuf>,
@@ -61,7 +61,7 @@ fn identity(cert: &Path, key: &Path) -> anyhow::Result<Identity> {
 }
 
 /// Why there will be no TLS however often it is tried, and what to do, if it was TLS that failed.
-pub(super) fn explain(error: &reqwest::Error) -> Option<String> {
+pub(in crate::cli) fn explain(error: &reqwest::Error) -> Option<String> {
     let error = of_tls(error)?;
     let hint = match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {

@@ -2,7 +2,7 @@
 
 mod export;
 mod repair;
-mod shown;
+pub(super) mod shown;
 #[cfg(test)]
 mod tests;
 mod verify;

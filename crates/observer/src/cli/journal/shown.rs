@@ -7,7 +7,7 @@ use observer_journal::Damage;
 use serde_json::{Value, json};
 
 /// Columns as wide as what stands in them, with two blanks between them.
-pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+pub(in crate::cli) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let headings = headings.map(str::to_owned);
     let lines = || std::iter::once(&headings).chain(rows);
     let widths: [usize; N] = std::array::from_fn(|at| lines().map(|row| row[at].chars().count()).max().unwrap_or(0));
@@ -28,7 +28,7 @@ pub(super) fn list(damage: &[Damage]) -> String {
 }
 
 /// `1 problem`, `2 problems`.
-pub(super) fn count(number: u64, what: &str) -> String {
+pub(in crate::cli) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

@@ -1,0 +1,142 @@
+//! Questions to a running observer, over HTTP.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Method, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use super::Failed;
+use super::emit::send::{self, client, detail, why};
+use super::emit::tls::TlsArgs;
+use super::emit::{authorization, tls};
+
+/// For a question; a replay takes as long as the sink does.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which observer, and who asks.
+#[derive(Debug, Args)]
+pub(super) struct RemoteArgs {
+    /// The observer
+    #[arg(
+        long,
+        env = "LH_OBSERVER_URL",
+        hide_env_values = true,
+        default_value = "http://localhost:3800",
+        value_parser = send::endpoint
+    )]
+    url: Url,
+
+    /// The token, where the observer asks for one
+    #[arg(long, env = "OBSERVER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// A running observer.
+pub(super) struct Remote {
+    http: Client,
+    url: Url,
+}
+
+/// What it said.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+    url: Url,
+}
+
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    Question,
+    Unbounded,
+}
+
+impl Remote {
+    pub(super) fn new(arguments: RemoteArgs) -> Result<Self, Failed> {
+        let RemoteArgs { url, token, tls, json: _ } = arguments;
+        let token = token.map(|token| authorization(&token)).transpose().map_err(Failed::usage)?;
+        let http = client(&url, token, &tls).and_then(|client| Ok(client.connect_timeout(TIMEOUT).build()?));
+        Ok(Self { http: http.map_err(Failed::usage)?, url })
+    }
+
+    /// Where it is, as people say it.
+    pub(super) fn address(&self) -> String {
+        self.at(&[]).to_string()
+    }
+
+    /// The URL of this path, each part of which may have any characters.
+    pub(super) fn at(&self, path: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        // The URL is that of `/event`.
+        url.path_segments_mut().expect("the scheme is http or https").pop().extend(path);
+        url
+    }
+
+    pub(super) async fn get(&self, url: Url) -> Result<Answer, Failed> {
+        self.ask(Method::GET, url, None, Patience::Question).await
+    }
+
+    /// # Errors
+    /// When there is no answer, or one of who may not ask.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<String>,
+        patience: Patience,
+    ) -> Result<Answer, Failed> {
+        let mut request = self.http.request(method, url.clone());
+        if patience == Patience::Question {
+            request = request.timeout(TIMEOUT);
+        }
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let unreachable = |error: reqwest::Error| {
+            let reason = tls::explain(&error).unwrap_or_else(|| why(&error));
+            Failed::usage(anyhow!("{} can't be reached: {reason}", self.address()))
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(unreachable)?.to_vec();
+        let answer = Answer { status, body, url };
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failed::usage(answer.refusal())),
+            _ => Ok(answer),
+        }
+    }
+}
+
+impl Answer {
+    /// # Errors
+    /// When it says no.
+    pub(super) fn good(self) -> Result<Self, Failed> {
+        if self.status.is_success() { Ok(self) } else { Err(self.refusal().into()) }
+    }
+
+    /// # Errors
+    /// When it is not what an observer answers.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failed> {
+        let read = serde_json::from_slice(&self.body);
+        read.with_context(|| format!("{} does not answer like an observer", self.url)).map_err(Failed::usage)
+    }
+
+    /// As it came, in a line.
+    pub(super) fn text(&self) -> String {
+        format!("{}\n", String::from_utf8_lossy(&self.body).trim_end())
+    }
+
+    fn refusal(&self) -> anyhow::Error {
+        anyhow!("{} {}", self.status.as_u16(), detail(self.status, &self.body))
+    }
+}

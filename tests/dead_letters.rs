@@ -1,0 +1,157 @@
+//! What a sink refused for good, from the command line.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use observer_core::{Batch, BuildError, EventSink, Receipt, Rejected, SinkConfig, SinkContext, SinkError, SinkPart};
+use serde_json::Value;
+
+use crate::support::{DEFAULTS, OBSERVER, Observer, client, eventually};
+
+/// Refuses what is of the kind `poison`.
+struct Picky;
+
+#[async_trait]
+impl EventSink for Picky {
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        let bad = |(_, kind): &(usize, &str)| *kind == "poison";
+        let kinds = batch.events().iter().map(|envelope| envelope.event.event_kind()).enumerate();
+        let rejected = kinds.filter(bad).map(|(index, _)| Rejected { index, reason: "422: it is poison".into() });
+        Ok(Receipt { rejected: rejected.collect(), refused: None })
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PickyConfig {}
+
+impl SinkConfig for PickyConfig {
+    const TYPE: &'static str = "picky";
+
+    fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
+        Ok(vec![SinkPart::whole(Arc::new(Picky))])
+    }
+}
+
+/// How a command ended, and all that it said.
+fn ran(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(OBSERVER).args(arguments).env("LH_OBSERVER_URL", url).output().unwrap();
+    (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+}
+
+#[track_caller]
+fn check(url: &str, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+    let (ended, text) = ran(url, arguments);
+    assert_eq!(ended, Some(code), "{arguments:?}: {text}");
+    for part in parts {
+        assert!(text.contains(part), "{arguments:?}: {text}");
+    }
+    text
+}
+
+async fn post(url: &str, event: &str) -> String {
+    let answer = client().post(format!("{url}/event")).body(event.to_owned()).send().await.unwrap();
+    answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_listed_shown_sent_again_and_purged() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("observer-data");
+    let text = format!(
+        "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n[sinks.picky]\ntype = \"picky\"\n"
+    );
+    let config = observer::Config::parse(&text).unwrap();
+    let types = |metrics: &prometheus::Registry| observer::registry::with_defaults(metrics).with::<PickyConfig>();
+    let service = observer::Service::start(&config, types).await.unwrap();
+    let url = &*format!("http://{}", service.local_addrs()[0]);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(service.run(async { stopped.await.unwrap_or_default() }));
+
+    let poison = r#"{"source":"job","event_kind":"poison","ok":false,"extra":{"n":1e999}}"#;
+    post(url, r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
+    let (first, second) = (&*post(url, poison).await, &*post(url, poison).await);
+    eventually("both are dead letters", async || {
+        let sinks = client().get(format!("{url}/v1/sinks")).send().await.unwrap().json::<Value>().await.unwrap();
+        sinks["sinks"][0]["dead"] == 2
+    })
+    .await;
+
+    let list = check(url, &["dead-letters", "list", "picky"], 0, &[first, "422: it is poison", "2 of 2 dead letters"]);
+    assert!(list.find(second) < list.find(first), "the newest is first: {list}");
+    let page = check(url, &["dead-letters", "list", "picky", "--limit", "1"], 0, &[second, "1 of 2 dead letters"]);
+    let (_, cursor) = page.trim_end().rsplit_once(' ').unwrap();
+    check(url, &["dead-letters", "list", "picky", "--limit", "1", "--cursor", cursor], 0, &[first]);
+    check(url, &["dead-letters", "show", "picky", first], 0, &["reason    422: it is poison", poison]);
+    assert_eq!(check(url, &["dead-letters", "show", "picky", first, "--event"], 0, &[]), format!("{poison}\n"));
+
+    check(
+        url,
+        &["dead-letters", "replay", "picky", "--all"],
+        1,
+        &["taken 0 dead letters", "refused again", first, second],
+    );
+    let edited = dir.path().join("event.json");
+    std::fs::write(&edited, poison.replace("poison", "cured")).unwrap();
+    let edited = edited.to_str().unwrap();
+    let replay = ["dead-letters", "replay", "picky", first, "--event", edited];
+    check(url, &replay, 0, &["picky has taken 1 dead letter\n"]);
+    check(url, &replay, 1, &["404", "no dead letter", first]);
+    let json = check(url, &["dead-letters", "list", "picky", "--json"], 0, &[]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["total"], &json["dead_letters"][0]["id"]), (&1.into(), &second.into()));
+
+    check(url, &["status"], 0, &["is ready", "picky", "running", "2 dead letters were put aside"]);
+    check(url, &["dead-letters", "purge", "picky", "--older-than", "1h"], 0, &["0 dead letters of picky purged"]);
+    check(url, &["dead-letters", "purge", "picky", second], 0, &["1 dead letter of picky purged"]);
+    check(url, &["dead-letters", "list", "picky"], 0, &["picky has no dead letters"]);
+
+    check(url, &["dead-letters", "list", "other"], 1, &["404", "no sink named \"other\""]);
+    check(url, &["sinks", "forget", "picky"], 1, &["409", "take it out of the configuration first"]);
+    check(url, &["dead-letters", "purge", "picky"], 2, &["required"]);
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+    check(url, &["status"], 2, &["can't be reached"]);
+}
+
+/// As a sink would have put it aside.
+fn put_letter(dir: &Path, sink: &str) {
+    let dir = dir.join("observer-data/journal/dead-letters").join(sink);
+    std::fs::create_dir_all(&dir).unwrap();
+    let envelope = r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"received_at":"2026-01-01T00:00:00Z","event":{"source":"s","event_kind":"k","ok":true}}"#;
+    let letter = format!(r#"{{"reason":"no","attempts":1,"dead_at":"2026-01-01T00:00:01Z","envelope":{envelope}}}"#);
+    std::fs::write(dir.join("00000001.ndjson"), format!("{letter}\n")).unwrap();
+}
+
+#[tokio::test]
+async fn a_sink_that_keeps_its_position_refuses_and_one_that_is_gone_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    put_letter(dir.path(), "archive");
+    put_letter(dir.path(), "prometheus");
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    let url = &*observer.url;
+    check(url, &["dead-letters", "list", "archive"], 0, &["00000000-0000-0000-0000-000000000007"]);
+    check(url, &["dead-letters", "replay", "archive", "--all"], 1, &["409", "in the order of the journal"]);
+    check(url, &["dead-letters", "replay", "prometheus", "--all"], 1, &["409", "counted twice"]);
+    check(url, &["dead-letters", "list", "archive"], 0, &["1 of 1 dead letter"]);
+
+    observer.configure(&format!("{DEFAULTS}[sinks.prometheus]\ntype = \"prometheus\"\n"));
+    let reloaded = observer.reload().await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text);
+    check(url, &["sinks", "list"], 0, &["archive", "detached"]);
+    check(url, &["sinks", "forget", "archive"], 0, &["archive is forgotten"]);
+    let left = check(url, &["sinks", "list"], 0, &["prometheus"]);
+    assert!(!left.contains("archive"), "{left}");
+    check(url, &["sinks", "forget", "archive"], 1, &["404"]);
+}
