@@ -1,27 +1,33 @@
 //! Which events someone wants.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Event;
 
 /// Conditions on the fields of an event; an event passes when it meets all of them. Without conditions, every event passes.
 ///
 /// In a configuration, a field takes one value or a list of those that will do: `filter = { ok = false, source = ["bot", "scenario"] }`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Filter {
     /// The outcome was a success, or was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ok: Option<bool>,
     /// Who reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<AnyOf>,
     /// Which outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub event_kind: Option<AnyOf>,
     /// Which problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sig_hash: Option<AnyOf>,
     /// Which cycle.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cycle_id: Option<AnyOf>,
     /// Which model.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub staffer_id: Option<AnyOf>,
 }
 
@@ -46,7 +52,7 @@ impl Filter {
 }
 
 /// One value, or several of which any will do.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
 pub enum AnyOf {
     /// Just this one.
@@ -74,6 +80,13 @@ mod tests {
         let event = r#"{"source":"bot","event_kind":"tests_failed","ok":false,"staffer_id":"gpt-5"}"#;
         let filter: Filter = serde_json::from_str(filter).unwrap();
         assert_eq!(filter.matches(&Event::parse(event).unwrap()), expected, "{filter:?}");
+    }
+
+    #[test]
+    fn a_filter_is_written_as_it_is_read() {
+        let text = r#"{"ok":false,"source":["scenario","bot"],"cycle_id":"c"}"#;
+        let filter: Filter = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&filter).unwrap(), text);
     }
 
     #[test]

@@ -45,6 +45,15 @@ pub struct JournalStatus {
     pub syncs: DurationsSnapshot,
 }
 
+/// Where records of some time begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sought {
+    /// Where to begin to read.
+    pub first_seq: u64,
+    /// There were older records that were wanted: what was received before this (microseconds) is gone.
+    pub gone_before: Option<u64>,
+}
+
 impl Journal {
     /// Open the journal, or begin one where there is none.
     ///
@@ -98,6 +107,21 @@ impl Journal {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.shared.places().positions.epoch()
+    }
+
+    /// Where to read from for the records that were received at `since` (microseconds) or later: no later than the first of them.
+    ///
+    /// That is by segment, and as right as the clock was: who needs it exactly looks at each record's own time.
+    #[must_use]
+    pub fn seek(&self, since: u64) -> Sought {
+        let segments = self.shared.segments();
+        // A segment's records are older than the segment after it.
+        let after = segments.iter().skip(1).take_while(|segment| segment.header.created_at < since).count();
+        let (Some(oldest), Some(found)) = (segments.front(), segments.get(after)) else {
+            return Sought { first_seq: self.head() + 1, gone_before: None };
+        };
+        let is_short = oldest.name.first_seq > 1 && since < oldest.header.created_at;
+        Sought { first_seq: found.name.first_seq, gone_before: is_short.then_some(oldest.header.created_at) }
     }
 
     /// Read the records after `after`.

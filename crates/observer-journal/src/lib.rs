@@ -50,7 +50,7 @@ mod writer;
 
 pub use durations::{Durations, DurationsSnapshot};
 pub use error::{AppendError, OpenError};
-pub use journal::{Journal, JournalStatus};
+pub use journal::{Journal, JournalStatus, Sought};
 pub use options::{Clock, Durability, Options, Runner};
 pub use positions::Stored;
 pub use reader::{Chunk, GapReason, Reader};

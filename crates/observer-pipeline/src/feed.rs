@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use observer_core::Envelope;
-use observer_journal::{Chunk, GapReason, Journal, Reader};
+use observer_journal::{Chunk, GapReason, Reader};
 
-use crate::blocking::Blocking;
 use crate::ingest::envelope;
-use crate::tail::{Look, Tail};
+use crate::lane::Source;
+use crate::tail::Look;
 
 /// How many bytes of older events are read at once.
 const READ_AHEAD: usize = 1 << 20;
@@ -28,18 +28,36 @@ pub(crate) enum Item {
 }
 
 impl Item {
+    pub(crate) fn first_seq(&self) -> u64 {
+        match self {
+            Self::Event(envelope) => envelope.seq,
+            Self::Gap { last_seq, count, .. } => last_seq + 1 - count,
+        }
+    }
+
     pub(crate) fn last_seq(&self) -> u64 {
         match self {
             Self::Event(envelope) => envelope.seq,
             Self::Gap { last_seq, .. } => *last_seq,
         }
     }
+
+    /// What of it comes no later than `last`.
+    fn up_to(self, last: u64) -> Option<Self> {
+        let first_seq = self.first_seq();
+        match self {
+            Self::Gap { last_seq, reason, .. } if first_seq <= last && last_seq > last => {
+                Some(Self::Gap { last_seq: last, count: last + 1 - first_seq, reason })
+            }
+            item => (first_seq <= last).then_some(item),
+        }
+    }
 }
 
 pub(crate) struct Feed {
-    blocking: Blocking,
-    journal: Arc<Journal>,
-    tail: Arc<Tail>,
+    source: Source,
+    /// Where it ends.
+    last: u64,
     /// The sequence number after the last one in `ready`.
     next: u64,
     ready: VecDeque<Item>,
@@ -47,11 +65,12 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(blocking: Blocking, journal: Arc<Journal>, tail: Arc<Tail>, after: u64) -> Self {
-        Self { blocking, journal, tail, next: after + 1, ready: VecDeque::new(), reader: None }
+    /// What comes after `after`, up to `last`.
+    pub(crate) fn new(source: Source, after: u64, last: u64) -> Self {
+        Self { source, last, next: after + 1, ready: VecDeque::new(), reader: None }
     }
 
-    /// Look at the next item; `None` at the head. Nothing is lost when this is dropped half-way.
+    /// Look at the next item; `None` at the head and at the end. Nothing is lost when this is dropped half-way.
     pub(crate) async fn peek(&mut self) -> std::io::Result<Option<&Item>> {
         if self.ready.is_empty() {
             self.fill().await?;
@@ -70,7 +89,10 @@ impl Feed {
     }
 
     async fn fill(&mut self) -> std::io::Result<()> {
-        match self.tail.from(self.next, TAKE) {
+        if self.next > self.last {
+            return Ok(());
+        }
+        match self.source.tail.from(self.next, TAKE) {
             Look::Found(events) => {
                 self.reader = None;
                 self.add(events.into_iter().map(Item::Event).collect());
@@ -80,16 +102,16 @@ impl Feed {
             Look::Gone => {}
         }
         let reader = self.reader.take().filter(|reader| reader.next_seq() == self.next);
-        let reader = reader.unwrap_or_else(|| self.journal.reader(self.next - 1));
-        let (reader, items) = self.blocking.run(move || read_ahead(reader)).await??;
+        let reader = reader.unwrap_or_else(|| self.source.journal.reader(self.next - 1));
+        let (reader, items) = self.source.blocking.run(move || read_ahead(reader)).await??;
         self.reader = Some(reader);
         self.add(items);
         Ok(())
     }
 
     fn add(&mut self, items: Vec<Item>) {
-        self.next = items.last().map_or(self.next, |last| last.last_seq() + 1);
-        self.ready.extend(items);
+        self.ready.extend(items.into_iter().map_while(|item| item.up_to(self.last)));
+        self.next = self.ready.back().map_or(self.next, |last| last.last_seq() + 1);
     }
 }
 

@@ -10,8 +10,8 @@ use observer_core::{Event, Timestamp, Uuid};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::dead_letters::{ALL_FILES, DeadLetters, Entry, Letter};
+use crate::orders::{LettersOrder, Order, Outcome, Stopped};
 use crate::pipeline::Pipeline;
-use crate::replay::{Order, Outcome, Stopped};
 use crate::spec::is_good_name;
 use crate::worker::locked;
 
@@ -185,8 +185,8 @@ impl Pipeline {
         let mut result = Replayed { missing: which.missing_from(&entries), ..Replayed::default() };
         for page in entries.chunks(desk.at_once.max(1)) {
             let (answer, answered) = oneshot::channel();
-            let order = Order { ids: ids_of(page), files: files_of(page), edited: edited.take(), answer };
-            let sent = desk.orders.send(order).await.is_ok();
+            let order = LettersOrder { ids: ids_of(page), files: files_of(page), edited: edited.take(), answer };
+            let sent = desk.orders.send(Order::Letters(order)).await.is_ok();
             let outcome = if sent { answered.await.ok() } else { None };
             let Some(Outcome { replayed, refused, stopped }) = outcome else {
                 if result.replayed == 0 && result.refused.is_empty() {

@@ -43,15 +43,22 @@ mod backoff;
 mod blocking;
 mod commits;
 mod dead_letters;
+mod durable;
 mod feed;
+mod gather;
 mod head;
 pub mod identity;
 mod ingest;
 mod keys;
+mod lane;
+mod lanes;
 mod letters;
+mod orders;
+mod past;
 mod pipeline;
-mod replay;
+mod replays;
 mod require;
+mod resend;
 mod settle;
 #[cfg(test)]
 mod simulation;
@@ -71,7 +78,9 @@ pub use letters::{BadCursor, LetterCursor, Letters, LettersError, Replayed, Sele
 pub use observer_journal::{
     AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions, Recovery, Runner, fs,
 };
+pub use past::{PastEvents, Replay, ReplayState};
 pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};
+pub use replays::ReplayError;
 pub use require::{Field, MissingFields, Requirements};
 pub use spec::SinkSpec;
 pub use status::{IngestStatus, Mishap, SinkState, SinkStatus, Status};

@@ -6,6 +6,8 @@ use observer_core::{Batch, Envelope, ErrorKind, Receipt};
 use tokio::time::Instant;
 
 use crate::dead_letters::DeadLetter;
+use crate::lanes::Turn;
+use crate::past::ReplayState;
 use crate::trouble::Wake;
 use crate::worker::{Ended, Phase, Worker};
 
@@ -59,6 +61,10 @@ impl Worker {
                     }
                 }
                 Err(error) => match error.kind {
+                    ErrorKind::Transient if self.lanes.turn == Turn::Past => {
+                        self.postpone_past(&error);
+                        return Ok(());
+                    }
                     ErrorKind::Transient => {
                         self.progress.lock().retried += 1;
                         if self.limits.retry.give_up_after.is_some_and(|limit| since.elapsed() >= limit) {
@@ -91,6 +97,11 @@ impl Worker {
                     },
                     ErrorKind::Blocked => {
                         self.park(error.report(), Wake::OnTimer).await?;
+                        if self.lanes.turn == Turn::Past && !self.is_past_running() {
+                            // No event shows that the sink can be reached again, so its word has to do.
+                            self.works();
+                            return Ok(());
+                        }
                         // One event goes first.
                         let (first, rest) = piece.batch.events().split_at(1);
                         if !rest.is_empty() {
@@ -107,7 +118,17 @@ impl Worker {
             } else if !suspects.is_empty() && (work.is_empty() || suspects.len() >= max_suspects) {
                 // All that was tried was refused: that says something about the sink, not about the events.
                 let reason = suspects.first().map(|suspect| suspect.reason.clone()).unwrap_or_default();
-                self.park(format!("nothing is accepted: {reason}"), Wake::OnMore).await?;
+                let reason = format!("nothing is accepted: {reason}");
+                if self.lanes.turn == Turn::Past {
+                    // What is new must not wait behind it.
+                    let is_last = work.is_empty() && matches!(self.lanes.current().feed.peek().await, Ok(None));
+                    if is_last || max_suspects == SUSPECTS.1 {
+                        self.end_past(ReplayState::Stopped, Some(reason));
+                        return Ok(());
+                    }
+                } else {
+                    self.park(reason, Wake::OnMore).await?;
+                }
                 max_suspects = SUSPECTS.1.min(max_suspects * 2);
                 let attempts = suspects.iter().map(|suspect| suspect.attempts).max().unwrap_or(0);
                 let refused = suspects.drain(..).map(|suspect| suspect.envelope);
@@ -169,8 +190,9 @@ impl Worker {
             count
         });
         self.bury(letters).await?;
-        self.open.refused += refused;
-        self.open.delivered += left - refused;
+        let open = &mut self.lanes.current().open;
+        open.refused += refused;
+        open.delivered += left - refused;
         Ok(left - refused)
     }
 }

@@ -8,6 +8,7 @@ use observer_core::{Position, Timestamp};
 use observer_journal::{Durations, DurationsSnapshot, JournalStatus};
 
 use crate::account::{Account, Place};
+use crate::past::{Kept, Replay};
 
 /// What a pipeline is doing, at one moment.
 #[derive(Debug, Clone)]
@@ -64,6 +65,8 @@ pub struct SinkStatus {
     pub retried: u64,
     /// How many dead letters it took when they were sent again, since the start. They stay among the dead of its account.
     pub replayed: u64,
+    /// The replay of past events that it had last, or has. Its account is its own.
+    pub replay: Option<Replay>,
     /// The last thing that went wrong.
     pub last_error: Option<Mishap>,
     /// How long deliveries took.
@@ -125,6 +128,7 @@ pub(crate) struct Told {
     pub(crate) state: SinkState,
     pub(crate) retried: u64,
     pub(crate) replayed: u64,
+    pub(crate) replay: Option<Kept>,
     pub(crate) last_error: Option<Mishap>,
     /// When the oldest event was received that the worker has in hand.
     pub(crate) oldest_in_hand: Option<Timestamp>,
@@ -133,12 +137,13 @@ pub(crate) struct Told {
 }
 
 impl Progress {
-    pub(crate) fn new(place: Place) -> Self {
+    pub(crate) fn new(place: Place, replay: Option<Kept>) -> Self {
         let told = Told {
             place,
             state: SinkState::Starting,
             retried: 0,
             replayed: 0,
+            replay,
             last_error: None,
             oldest_in_hand: None,
             served: 0,

@@ -6,7 +6,7 @@ use observer_core::{SinkError, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::replay::turn_away;
+use crate::orders::turn_away;
 use crate::status::{Mishap, SinkState};
 use crate::worker::{Ended, Phase, Worker};
 

@@ -1,37 +1,27 @@
 //! One sink's worker: reads, filters, gathers batches, has them delivered, flushes and commits.
 
-use std::collections::VecDeque;
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use observer_core::{Batch, ErrorKind, EventSink, Filter, SinkError, Timestamp};
-use observer_journal::{GapReason, Journal};
+use observer_core::{ErrorKind, EventSink, Filter, SinkError, Timestamp};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::account::{Account, Place};
+use crate::account::Place;
 use crate::backoff::Backoff;
-use crate::blocking::Blocking;
-use crate::dead_letters::{DeadLetter, DeadLetters};
-use crate::feed::{Feed, Item};
+use crate::dead_letters::DeadLetters;
 use crate::head::Head;
-use crate::replay::Order;
+use crate::lane::{Lane, Source, Wanted};
+use crate::lanes::{Lanes, Turn};
+use crate::orders::Order;
 use crate::spec::Limits;
 use crate::status::{Mishap, Progress, SinkState};
-use crate::tail::Tail;
 use crate::trouble::{Wake, reached};
 
 /// Positions are committed this often.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// While a batch gathers, it is looked at this often whether it is full.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// How long the last flush and `close` may take when the worker has to end.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// A worker that lags rests for as long as a batch took, up to this, while events come in: producers wait for an answer, and a backlog is only a number.
 const MAX_REST: Duration = Duration::from_millis(2);
-/// A worker lets others have their turn after this many events that its sink doesn't get.
-const MAX_SKIPPED: usize = 10_000;
 
 /// How urgently a worker is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,12 +43,10 @@ pub(crate) struct Setup {
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) filter: Filter,
     pub(crate) limits: Limits,
-    pub(crate) blocking: Blocking,
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) tail: Arc<Tail>,
+    pub(crate) source: Source,
     pub(crate) dead: Arc<Mutex<DeadLetters>>,
     pub(crate) progress: Arc<Progress>,
-    /// Dead letters to send again.
+    /// Dead letters to send again, and replays to begin.
     pub(crate) orders: mpsc::Receiver<Order>,
     /// Where the sink stands by the journal; `None` for a sink that is new here.
     pub(crate) stored: Option<Place>,
@@ -72,35 +60,24 @@ pub(crate) struct Setup {
 pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) sink: Arc<dyn EventSink>,
-    /// `None` for a sink that gets everything.
-    filter: Option<Filter>,
     pub(crate) limits: Limits,
-    blocking: Blocking,
-    pub(crate) journal: Arc<Journal>,
-    tail: Arc<Tail>,
+    pub(crate) source: Source,
     pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) dead: Arc<Mutex<DeadLetters>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) orders: mpsc::Receiver<Order>,
-    /// Why the sink can't be sent its dead letters, if it can't.
+    /// Why the sink can't be sent past events, if it can't.
     pub(crate) in_order_only: Option<&'static str>,
     stored: Option<Place>,
     start: u64,
-    feed: Feed,
     pub(crate) backoff: Backoff,
     pub(crate) checks: Backoff,
-    /// What is settled.
-    place: Place,
-    /// What was settled when the sink was flushed last: where it goes on after a flush that fails.
-    flushed: Place,
-    last_flush: Instant,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) lanes: Lanes,
+    pub(crate) last_flush: Instant,
     /// Events up to here the sink has already, by its own account.
-    owned: u64,
-    /// What became of events in hand that can't be settled yet, since one before them is open.
-    pub(crate) open: Account,
-    /// Runs of events that the sink doesn't get, by the last of each.
-    skipped: VecDeque<(u64, Account)>,
+    pub(crate) owned: u64,
 }
 
 impl Worker {
@@ -113,31 +90,26 @@ impl Worker {
             give_up_after: None,
         };
         setup.progress.lock().served = setup.served;
+        let wanted = Wanted { filter: Some(setup.filter).filter(|filter| !filter.is_open()).map(Arc::new), past: None };
         Self {
-            head: setup.tail.head(),
-            feed: Feed::new(setup.blocking, setup.journal.clone(), setup.tail.clone(), place.seq),
+            head: setup.source.tail.head(),
+            lanes: Lanes::new(Lane::new(setup.source.clone(), wanted, place, u64::MAX)),
             backoff: Backoff::new(setup.limits.retry, random.fork()),
             checks: Backoff::new(checks, random.fork()),
+            random,
             in_order_only: setup.sink.refuses_replay(),
             orders: setup.orders,
             name: setup.name,
             sink: setup.sink,
-            filter: Some(setup.filter).filter(|filter| !filter.is_open()),
             limits: setup.limits,
-            blocking: setup.blocking,
-            journal: setup.journal,
-            tail: setup.tail,
+            source: setup.source,
             phase,
             dead: setup.dead,
             progress: setup.progress,
             stored: setup.stored,
             start: setup.start,
-            place,
-            flushed: place,
             last_flush: Instant::now(),
             owned: 0,
-            open: Account::default(),
-            skipped: VecDeque::new(),
         }
     }
 
@@ -168,8 +140,8 @@ impl Worker {
         let served = self.progress.lock().served;
         let owned = match owned {
             Some(own) => {
-                let journal = self.journal.clone();
-                let resolved = self.blocking.run(move || journal.resolve(own.epoch, own.seq, served));
+                let journal = self.source.journal.clone();
+                let resolved = self.source.blocking.run(move || journal.resolve(own.epoch, own.seq, served));
                 resolved.await.map_err(|_| Ended)?
             }
             None => None,
@@ -182,8 +154,9 @@ impl Worker {
             (None, None) => Place::start(self.start),
         };
         self.owned = owned.unwrap_or(0);
-        self.place = begin;
-        self.rewind();
+        self.lanes.present.begin(begin);
+        self.progress.lock().place = begin;
+        self.resume_past();
         self.commit();
         let sink = self.sink.clone();
         match self.ask(sink.check(), Phase::Stopping).await? {
@@ -199,32 +172,44 @@ impl Worker {
         }
     }
 
-    /// One batch.
+    /// One batch of what is new, and one of the past.
     async fn cycle(&mut self) -> Result<(), Ended> {
         self.wait().await?;
-        self.linger().await;
-        let (begun, head) = (Instant::now(), self.journal.head());
-        let (batch, through) = self.gather(None).await?;
-        match batch {
-            Some(batch) => self.settle(batch, through).await?,
-            None => self.advance(through),
-        }
-        if self.feed.lags() && self.journal.head() > head && *self.phase.borrow() == Phase::Running {
+        self.linger().await?;
+        let (begun, head) = (Instant::now(), self.source.journal.head());
+        self.batch().await?;
+        let is_running = *self.phase.borrow() == Phase::Running;
+        if self.lanes.present.feed.lags() && self.source.journal.head() > head && is_running {
             sleep(begun.elapsed().min(MAX_REST)).await;
+        }
+        if self.has_past() && is_running {
+            self.past_turn().await?;
         }
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush().await?;
         }
         if let Ok(order) = self.orders.try_recv() {
-            self.replay(order).await?;
+            self.follow(order).await?;
         }
         Ok(())
     }
 
-    /// Until there is something to do.
+    /// The next batch of the lane whose turn it is.
+    pub(crate) async fn batch(&mut self) -> Result<(), Ended> {
+        let (batch, through) = self.gather(None).await?;
+        match batch {
+            Some(batch) => self.settle(batch, through).await,
+            None => {
+                self.advance(through);
+                Ok(())
+            }
+        }
+    }
+
+    /// Until there is something new to do. The past has its turns meanwhile.
     async fn wait(&mut self) -> Result<(), Ended> {
         loop {
-            match self.feed.peek().await {
+            match self.lanes.present.feed.peek().await {
                 Ok(Some(_)) => return Ok(()),
                 Ok(None) => {}
                 Err(error) => {
@@ -232,243 +217,42 @@ impl Worker {
                     continue;
                 }
             }
-            let next = self.place.seq + 1;
-            let unflushed = self.place != self.flushed;
+            let next = self.lanes.present.place.seq + 1;
+            let unflushed = !self.lanes.are_flushed();
             let due = self.last_flush + FLUSH_EVERY;
+            let past = self.past_is_due();
             tokio::select! {
                 biased;
                 // First of all what is there, since a drain delivers it.
                 () = self.head.reaches(next) => {}
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep_until(due), if unflushed => self.flush().await?,
-                Some(order) = self.orders.recv() => self.replay(order).await?,
+                Some(order) = self.orders.recv() => self.follow(order).await?,
+                () = sleep_until(past.unwrap_or(due)), if past.is_some() => self.past_turn().await?,
             }
         }
     }
 
-    /// Give a batch that isn't full some time to fill up.
-    async fn linger(&mut self) {
-        let until = Instant::now() + self.limits.linger;
-        loop {
-            let pending = self.journal.head() - self.place.seq;
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || pending >= self.limits.max_events as u64 {
-                return;
-            }
-            tokio::select! {
-                biased;
-                () = reached(&mut self.phase, Phase::Draining) => return,
-                () = sleep(left.min(LOOK_EVERY)) => {}
-            }
+    async fn follow(&mut self, order: Order) -> Result<(), Ended> {
+        match order {
+            Order::Letters(order) => self.resend(order).await,
+            Order::Past(order) => self.begin_past(order).await,
         }
     }
 
-    /// The next batch, after the events of `before`, and the last event that was looked at for it.
-    pub(crate) async fn gather(&mut self, before: Option<&Batch>) -> Result<(Option<Batch>, u64), Ended> {
-        let mut events = before.map(|batch| batch.events().to_vec()).unwrap_or_default();
-        let had = events.len();
-        let mut bytes = 0;
-        let mut through = events.last().map_or(self.place.seq, |last| last.seq);
-        let mut skipped = 0;
-        while events.len() - had < self.limits.max_events && skipped < MAX_SKIPPED {
-            let item = match self.feed.peek().await {
-                Ok(item) => item,
-                Err(error) => {
-                    self.pause(&SinkError::transient(error)).await?;
-                    continue;
-                }
-            };
-            let became = match item {
-                None => break,
-                Some(Item::Gap { count, .. }) => Some(Account { expired: *count, ..Account::default() }),
-                Some(Item::Event(envelope))
-                    if self.filter.as_ref().is_some_and(|filter| !filter.matches(&envelope.event)) =>
-                {
-                    Some(Account { filtered: 1, ..Account::default() })
-                }
-                Some(Item::Event(envelope)) if envelope.seq <= self.owned => {
-                    Some(Account { delivered: 1, ..Account::default() })
-                }
-                Some(Item::Event(envelope)) => {
-                    let size = envelope.event.raw().len() as u64;
-                    if events.len() > had && bytes + size > self.limits.max_bytes {
-                        break;
-                    }
-                    bytes += size;
-                    None
-                }
-            };
-            let Some(item) = self.feed.take() else { break };
-            through = item.last_seq();
-            match (became, item) {
-                (Some(became), item) => {
-                    skipped += 1;
-                    self.skip(&item, became);
-                }
-                (None, Item::Event(envelope)) => events.push(envelope),
-                (None, Item::Gap { .. }) => unreachable!("a gap became expired above"),
-            }
-        }
-        self.progress.lock().oldest_in_hand = events.first().map(|first| first.received_at);
-        let batch = (!events.is_empty()).then(|| Batch::new(self.journal.epoch(), events));
-        Ok((batch, through))
-    }
-
-    /// Take note of what the sink doesn't get.
-    fn skip(&mut self, item: &Item, became: Account) {
-        let last_seq = item.last_seq();
-        if let Item::Gap { count, reason, .. } = item {
-            let first_seq = last_seq + 1 - count;
-            match reason {
-                GapReason::Expired => tracing::error!(
-                    sink = self.name,
-                    first_seq,
-                    last_seq,
-                    "events expired before the sink had them: the journal is at its size limit"
-                ),
-                GapReason::Corrupt => {
-                    tracing::error!(sink = self.name, first_seq, last_seq, "events can't be read from the journal");
-                }
-            }
-        }
-        match self.skipped.back_mut() {
-            Some((last, account)) if *last + became.settled() == last_seq => {
-                *last = last_seq;
-                *account += became;
-            }
-            _ => self.skipped.push_back((last_seq, became)),
-        }
-    }
-
-    /// Everything up to `seq` is settled.
+    /// Everything up to `seq` is settled, in the lane whose turn it is.
     pub(crate) fn advance(&mut self, seq: u64) {
-        let mut became = std::mem::take(&mut self.open);
-        while let Some((last, account)) = self.skipped.front().copied().filter(|(last, _)| *last <= seq) {
-            debug_assert!(last <= seq);
-            became += account;
-            self.skipped.pop_front();
-        }
-        self.place.advance(seq, became);
+        let lane = self.lanes.current();
+        lane.advance(seq);
+        let place = lane.place;
         let mut progress = self.progress.lock();
-        progress.place = self.place;
-        progress.served = progress.served.max(seq);
-    }
-
-    /// Put events aside for good, with the reason of each.
-    pub(crate) async fn bury(&mut self, letters: Vec<DeadLetter>) -> Result<(), Ended> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        let count = letters.len() as u64;
-        tracing::warn!(
-            sink = self.name,
-            count,
-            first_seq = letters[0].envelope.seq,
-            reason = letters[0].reason,
-            "events were refused for good and are dead letters now"
-        );
-        let letters = Arc::new(letters);
-        loop {
-            let (dead, put) = (self.dead.clone(), letters.clone());
-            match self.on_files(move || locked(&dead).put(&put)).await {
-                Ok(()) => break,
-                Err(error) => {
-                    let error = SinkError::transient(format!("the dead letters can't be written: {error}"));
-                    self.pause(&error).await?;
-                }
+        match (self.lanes.turn, &mut progress.replay) {
+            (Turn::Past, Some(replay)) => replay.place = place,
+            _ => {
+                progress.place = place;
+                progress.served = progress.served.max(seq);
             }
         }
-        self.open.dead += count;
-        Ok(())
-    }
-
-    /// Have the sink make durable what it has, and commit how far that is.
-    async fn flush(&mut self) -> Result<(), Ended> {
-        self.last_flush = Instant::now();
-        if self.place == self.flushed {
-            return Ok(());
-        }
-        match self.flush_all().await? {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind == ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await,
-            Err(error) => self.pause(&error).await,
-        }
-    }
-
-    /// The same whether anything was delivered or not, and go back to the last flush that worked where this one doesn't.
-    pub(crate) async fn flush_all(&mut self) -> Result<Result<(), SinkError>, Ended> {
-        self.last_flush = Instant::now();
-        let sink = self.sink.clone();
-        let dead = self.dead.clone();
-        let flushed = match self.ask(sink.flush(), Phase::Stopping).await? {
-            Ok(()) => self
-                .on_files(move || locked(&dead).sync())
-                .await
-                .map_err(|error| SinkError::transient(format!("the dead letters can't be made durable: {error}"))),
-            Err(error) => Err(error),
-        };
-        let Err(error) = flushed else {
-            self.flushed = self.place;
-            self.commit();
-            return Ok(Ok(()));
-        };
-        // What was delivered since the last flush may be gone.
-        self.place = self.flushed;
-        self.rewind();
-        Ok(Err(error))
-    }
-
-    /// Go on after `place`, with no batch in hand.
-    fn rewind(&mut self) {
-        self.flushed = self.place;
-        self.feed = Feed::new(self.blocking, self.journal.clone(), self.tail.clone(), self.place.seq);
-        self.progress.lock().place = self.place;
-    }
-
-    fn commit(&self) {
-        self.journal.set_position(&self.name, self.flushed.seq, self.flushed.encode().into());
-    }
-
-    pub(crate) async fn on_files<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        self.blocking.run(work).await?
-    }
-
-    async fn finish(&mut self) {
-        let sink = self.sink.clone();
-        if self.place != self.flushed {
-            let dead = self.dead.clone();
-            match timeout(FAREWELL, sink.flush()).await {
-                Ok(Ok(())) => match self.on_files(move || locked(&dead).sync()).await {
-                    Ok(()) => {
-                        self.flushed = self.place;
-                        self.commit();
-                    }
-                    Err(error) => {
-                        tracing::warn!(sink = self.name, %error, "the last dead letters are not durable; their events will be delivered again");
-                    }
-                },
-                Ok(Err(error)) => tracing::warn!(
-                    sink = self.name,
-                    reason = error.report(),
-                    "the last flush failed; what was delivered since the one before will be delivered again"
-                ),
-                Err(_) => tracing::warn!(
-                    sink = self.name,
-                    "the last flush did not end; what was delivered since the one before will be delivered again"
-                ),
-            }
-        }
-        match timeout(FAREWELL, sink.close()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(sink = self.name, reason = error.report(), "the sink did not close properly");
-            }
-            Err(_) => tracing::warn!(sink = self.name, "the sink did not close in time"),
-        }
-        self.progress.lock().state = SinkState::Stopped;
     }
 }
 

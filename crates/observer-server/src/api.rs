@@ -22,7 +22,7 @@ use crate::problem::Problem;
 use crate::reload::Reload;
 use crate::requests::{Requests, Route};
 use crate::settings::{LiveSettings, Settings};
-use crate::{cors, dead_letters, event, events, guard, health, metrics, openapi, reload, sinks};
+use crate::{cors, dead_letters, event, events, guard, health, metrics, openapi, reload, replay, sinks};
 
 /// What the routes share.
 pub(crate) struct Api {
@@ -97,7 +97,8 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(sinks::delete_sink))
         .routes(routes!(dead_letters::get_dead_letters, dead_letters::delete_dead_letters))
         .routes(routes!(dead_letters::get_dead_letter, dead_letters::delete_dead_letter))
-        .routes(routes!(dead_letters::post_replay))
+        .routes(routes!(dead_letters::post_dead_letters))
+        .routes(routes!(replay::post_replay, replay::delete_replay))
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

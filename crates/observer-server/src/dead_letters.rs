@@ -18,6 +18,7 @@ use crate::body::{BodyError, collect};
 use crate::openapi::{self, AnyBody, AnyRequest};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::Route;
+use crate::sinks::{Name, known};
 
 const DEFAULT_LIMIT: u16 = 100;
 const MAX_LIMIT: u16 = 1_000;
@@ -120,7 +121,6 @@ pub(crate) struct PurgeQuery {
     before: Option<String>,
 }
 
-type Name = Result<Path<String>, PathRejection>;
 type NameAndId = Result<Path<(String, String)>, PathRejection>;
 
 /// The dead letters of a sink, those of the newest events first.
@@ -205,7 +205,7 @@ pub(crate) async fn get_dead_letter(State(api): State<Arc<Api>>, path: NameAndId
         AnyBody
     )
 )]
-pub(crate) async fn post_replay(
+pub(crate) async fn post_dead_letters(
     State(api): State<Arc<Api>>,
     name: Name,
     request: Request,
@@ -327,15 +327,6 @@ fn edited(event: &RawValue) -> Result<Event, Problem> {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).field(error.field())
     })?;
     Ok(submission.event)
-}
-
-/// The name of a sink that is there, or was: what else is wrong with a request says less.
-fn known(api: &Api, name: Name) -> Result<String, Problem> {
-    let Path(name) = name.map_err(|error| malformed(error.body_text()))?;
-    if api.pipeline.status().sinks.contains_key(&name) {
-        return Ok(name);
-    }
-    Err(problem(&LettersError::NoSink { name }))
 }
 
 fn name_and_id(path: NameAndId) -> Result<(String, Uuid), Problem> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use observer_pipeline::{DurationsSnapshot, SinkState, SinkStatus, Status};
+use observer_pipeline::{Account, DurationsSnapshot, SinkState, SinkStatus, Status};
 use prometheus::core::Desc;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -63,6 +63,11 @@ const SINK_REPLAYED: Definition = counter(
     &["sink"],
     "Dead letters that a sink took when they were sent again.",
 );
+const SINK_REPLAY: Definition = gauge(
+    "observer_sink_replay_events",
+    &["sink", "result"],
+    "Events of the last replay to a sink, by what became of them, pending ones too; their sum is what it goes through.",
+);
 const SINK_PARKED: Definition =
     gauge("observer_sink_parked", &["sink"], "1 while a sink waits for someone to mend something, else 0.");
 const SINK_DELIVERY: Definition =
@@ -75,7 +80,7 @@ const JOURNAL_FAILING: Definition =
 const BUILD_INFO: Definition = gauge("observer_build_info", &["version"], "1, labelled with the version that runs.");
 
 /// All that is read from the pipeline.
-pub(crate) const METRICS: [&Definition; 16] = [
+pub(crate) const METRICS: [&Definition; 17] = [
     &ACCEPTED,
     &DUPLICATE,
     &CHANGED,
@@ -86,6 +91,7 @@ pub(crate) const METRICS: [&Definition; 16] = [
     &SINK_OLDEST,
     &SINK_RETRIES,
     &SINK_REPLAYED,
+    &SINK_REPLAY,
     &SINK_PARKED,
     &SINK_DELIVERY,
     &JOURNAL_BYTES,
@@ -113,6 +119,7 @@ pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
         per_sink(&SINK_OLDEST, |sink| sink.oldest_pending.unwrap_or_default().as_secs_f64()),
         per_sink(&SINK_RETRIES, |sink| sink.retried as f64),
         per_sink(&SINK_REPLAYED, |sink| sink.replayed as f64),
+        SINK_REPLAY.family(sinks.iter().flat_map(|(name, sink)| replay(name, sink))),
         per_sink(&SINK_PARKED, |sink| f64::from(u8::from(matches!(sink.state, SinkState::Parked(_))))),
         SINK_DELIVERY.family(sinks.iter().map(|(name, sink)| SINK_DELIVERY.durations(&[name], &sink.deliveries))),
         JOURNAL_BYTES.family([JOURNAL_BYTES.value(&[], journal.bytes as f64)]),
@@ -130,7 +137,17 @@ fn rejected(status: &Status) -> impl Iterator<Item = Metric> {
 }
 
 fn account(name: &str, sink: &SinkStatus) -> impl Iterator<Item = Metric> {
-    let account = sink.account;
+    results(sink.account).map(move |(result, count)| SINK_EVENTS.value(&[name, result], count as f64))
+}
+
+fn replay(name: &str, sink: &SinkStatus) -> impl Iterator<Item = Metric> {
+    let (account, pending) =
+        sink.replay.as_ref().map_or_else(Default::default, |replay| (replay.account, replay.pending));
+    let results = results(account).chain([("pending", pending)]);
+    results.map(move |(result, count)| SINK_REPLAY.value(&[name, result], count as f64))
+}
+
+fn results(account: Account) -> impl Iterator<Item = (&'static str, u64)> {
     let results = [
         ("delivered", account.delivered),
         ("dead", account.dead),
@@ -138,7 +155,7 @@ fn account(name: &str, sink: &SinkStatus) -> impl Iterator<Item = Metric> {
         ("expired", account.expired),
         ("filtered", account.filtered),
     ];
-    results.into_iter().map(move |(result, count)| SINK_EVENTS.value(&[name, result], count as f64))
+    results.into_iter()
 }
 
 impl Definition {

@@ -90,6 +90,7 @@ mod options;
 mod places;
 mod problem;
 mod reload;
+mod replay;
 mod requests;
 mod server;
 mod settings;

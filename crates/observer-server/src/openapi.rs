@@ -121,6 +121,33 @@ pub(crate) enum Submission {
     Envelope(Envelope),
 }
 
+/// Conditions on the fields of an event. It passes when it meets all of them.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "its shape is all that is used")]
+pub(crate) struct Filter {
+    #[schema(nullable = false)]
+    ok: Option<bool>,
+    #[schema(nullable = false)]
+    source: Option<OneOrMore>,
+    #[schema(nullable = false)]
+    event_kind: Option<OneOrMore>,
+    #[schema(nullable = false)]
+    sig_hash: Option<OneOrMore>,
+    #[schema(nullable = false)]
+    cycle_id: Option<OneOrMore>,
+    #[schema(nullable = false)]
+    staffer_id: Option<OneOrMore>,
+}
+
+/// One value, or several of which any will do.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "its shape is all that is used")]
+pub(crate) enum OneOrMore {
+    One(String),
+    Many(Vec<String>),
+}
+
 /// The document before the routes are added.
 pub(crate) fn document() -> OpenApi {
     let info = InfoBuilder::new().title("observer").version(env!("CARGO_PKG_VERSION")).description(Some(DESCRIPTION));

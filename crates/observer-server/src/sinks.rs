@@ -8,13 +8,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use observer_core::Position;
-use observer_pipeline::{ForgetSinkError, Mishap, SinkState, SinkStatus};
+use observer_pipeline::{ForgetSinkError, LettersError, Mishap, SinkState, SinkStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::openapi::AnyRequest;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
+use crate::replay::ShownReplay;
 use crate::requests::Route;
 
 /// How the sinks are.
@@ -46,6 +47,8 @@ struct Sink<'a> {
     retried: u64,
     /// Of the dead, those that it took when they were sent again, since the start.
     replayed: u64,
+    /// Of past events: the last one that it had, or has. It has an account of its own.
+    replay: Option<ShownReplay<'a>>,
     last_error: Option<LastError<'a>>,
 }
 
@@ -83,10 +86,7 @@ pub(crate) async fn get_sinks(State(api): State<Arc<Api>>) -> impl IntoResponse 
         AnyRequest
     )
 )]
-pub(crate) async fn delete_sink(
-    State(api): State<Arc<Api>>,
-    name: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
+pub(crate) async fn delete_sink(State(api): State<Arc<Api>>, name: Name) -> Result<Response, Problem> {
     let _time = api.requests.time(Route::Sinks);
     let Path(name) = name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let forgotten = api.pipeline.forget_sink(&name).await;
@@ -99,6 +99,18 @@ pub(crate) async fn delete_sink(
         Problem::new(status, observer_core::report(&error))
     })?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A sink as a path names it.
+pub(crate) type Name = Result<Path<String>, PathRejection>;
+
+/// The name of a sink that is there, or was: what else is wrong with a request says less.
+pub(crate) fn known(api: &Api, name: Name) -> Result<String, Problem> {
+    let Path(name) = name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    if api.pipeline.status().sinks.contains_key(&name) {
+        return Ok(name);
+    }
+    Err(Problem::new(StatusCode::NOT_FOUND, LettersError::NoSink { name }.to_string()))
 }
 
 fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
@@ -124,6 +136,7 @@ fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         filtered: sink.account.filtered,
         retried: sink.retried,
         replayed: sink.replayed,
+        replay: sink.replay.as_ref().map(ShownReplay::of),
         last_error: sink.last_error.as_ref().map(|mishap| LastError { at: at(mishap), reason: &mishap.reason }),
     }
 }

@@ -10,6 +10,7 @@ mod health;
 mod letters;
 mod limits;
 mod metrics;
+mod replays;
 mod setup;
 mod shutdown;
 mod tls;

@@ -47,6 +47,8 @@ async fn each_route_takes_a_token_with_its_scope() {
         ("POST", "/v1/sinks/archive/dead-letters/replay", "admin", 404),
         ("DELETE", "/v1/sinks/archive/dead-letters?all=true", "admin", 404),
         ("DELETE", "/v1/sinks/archive", "admin", 404),
+        ("POST", "/v1/sinks/archive/replay", "admin", 404),
+        ("DELETE", "/v1/sinks/archive/replay", "admin", 404),
     ] {
         for holder in Scope::ALL.map(Scope::name) {
             let expected = if holder == scope { status } else { 403 };

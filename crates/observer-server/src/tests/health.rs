@@ -32,7 +32,7 @@ async fn a_parked_sink_is_told_with_its_reason_and_the_observer_is_ready() {
     let epoch = server.pipeline.status().epoch.to_string();
     let shown = failures.to_string().replace(since, "TIME").replace(&age.to_string(), "AGE").replace(&epoch, "EPOCH");
     assert_snapshot!(shown, @r#"
-    {"accepted":2,"dead":0,"delivered":0,"expired":0,"filtered":1,"last_error":{"at":"TIME","reason":"401 Unauthorized: the token has expired"},"name":"failures","oldest_pending_seconds":AGE,"pending":1,"position":"EPOCH-1","reason":"401 Unauthorized: the token has expired","refused":0,"replayed":0,"required":false,"retried":0,"since":"TIME","state":"parked","type":"scripted"}
+    {"accepted":2,"dead":0,"delivered":0,"expired":0,"filtered":1,"last_error":{"at":"TIME","reason":"401 Unauthorized: the token has expired"},"name":"failures","oldest_pending_seconds":AGE,"pending":1,"position":"EPOCH-1","reason":"401 Unauthorized: the token has expired","refused":0,"replay":null,"replayed":0,"required":false,"retried":0,"since":"TIME","state":"parked","type":"scripted"}
     "#);
     assert_eq!(sinks["head"], format!("{epoch}-2"));
 

@@ -13,6 +13,7 @@ use super::dead_letters::DeadLettersArgs;
 use super::emit::EmitArgs;
 use super::journal::JournalArgs;
 use super::remote::RemoteArgs;
+use super::replay::ReplayArgs;
 use super::sinks::{STATUS_EXAMPLES, SinksArgs};
 use super::token::{TOKEN_EXAMPLES, TokenArgs};
 use crate::Config;
@@ -123,6 +124,8 @@ pub(super) enum Command {
     Sinks(Box<SinksArgs>),
     /// List, show, send again or purge what a sink refused for good
     DeadLetters(Box<DeadLettersArgs>),
+    /// Bring a sink the past that is still in the journal, also one that was added later
+    Replay(Box<ReplayArgs>),
     /// Look at, mend or export the journal of an observer that doesn't run
     Journal(JournalArgs),
     /// Make a token, and print what to write into the configuration to let it in

@@ -6,6 +6,7 @@ mod dead_letters;
 mod emit;
 mod journal;
 mod remote;
+mod replay;
 mod signal;
 mod sinks;
 mod token;
@@ -93,6 +94,7 @@ fn dispatch(
         Command::Status(remote) => block_on(Builder::new_current_thread(), sinks::status(*remote))?,
         Command::Sinks(arguments) => block_on(Builder::new_current_thread(), sinks::run(*arguments))?,
         Command::DeadLetters(arguments) => block_on(Builder::new_current_thread(), dead_letters::run(*arguments))?,
+        Command::Replay(arguments) => block_on(Builder::new_current_thread(), replay::run(*arguments))?,
         Command::Journal(arguments) => journal::run(&arguments, &load()?),
         Command::Token(arguments) => {
             print(&token::made(&arguments)?)?;

@@ -95,6 +95,18 @@ impl Remote {
         body: Option<String>,
         patience: Patience,
     ) -> Result<Answer, Failed> {
+        self.request(method, url, body, patience).await.map_err(Failed::usage)?.allowed()
+    }
+
+    /// # Errors
+    /// When there is no answer.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<String>,
+        patience: Patience,
+    ) -> anyhow::Result<Answer> {
         let mut request = self.http.request(method, url.clone());
         if patience == Patience::Question {
             request = request.timeout(TIMEOUT);
@@ -104,20 +116,25 @@ impl Remote {
         }
         let unreachable = |error: reqwest::Error| {
             let reason = tls::explain(&error).unwrap_or_else(|| why(&error));
-            Failed::usage(anyhow!("{} can't be reached: {reason}", self.address()))
+            anyhow!("{} can't be reached: {reason}", self.address())
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(unreachable)?.to_vec();
-        let answer = Answer { status, body, url };
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failed::usage(answer.refusal())),
-            _ => Ok(answer),
-        }
+        Ok(Answer { status, body, url })
     }
 }
 
 impl Answer {
+    /// # Errors
+    /// When the observer doesn't let this one ask.
+    pub(super) fn allowed(self) -> Result<Self, Failed> {
+        match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failed::usage(self.refusal())),
+            _ => Ok(self),
+        }
+    }
+
     /// # Errors
     /// When it says no.
     pub(super) fn good(self) -> Result<Self, Failed> {

@@ -2,11 +2,14 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use super::{flip, segments};
+use super::{flip, segments, small};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{append, fill, open, options, read, record};
-use crate::{Chunk, GapReason};
+use crate::{Chunk, GapReason, Record, Sought};
 
 #[test]
 fn a_reader_at_the_head_reads_on_as_more_comes() {
@@ -94,4 +97,43 @@ fn a_block_is_found_behind_a_large_one_that_is_bad_wherever_it_stands() {
             assert_eq!(read(&journal, 0).0, [(2, record(2)), (3, record(3))], "{length}");
         }
     }
+}
+
+#[test]
+fn what_was_received_since_some_time_is_found_and_what_is_gone_is_told() {
+    let now = Arc::new(AtomicU64::new(0));
+    let clock = now.clone();
+    let clock = Arc::new(move || clock.load(Ordering::SeqCst));
+    let hour = Duration::from_secs(3600);
+    let (journal, _) = open(small(Memory::default()).retain(hour).clock(clock));
+    assert_eq!(journal.seek(0), Sought { first_seq: 1, gone_before: None });
+    // Each is received at its number, and three at the same moment are told apart by no time.
+    for number in (3..=300).step_by(3) {
+        now.store(number, Ordering::SeqCst);
+        append(&journal, vec![record(number); 3]).unwrap();
+    }
+    assert!(journal.status().segments > 4);
+    let check = |since: u64, gone_before: Option<u64>| {
+        let found = journal.seek(since);
+        assert_eq!(found.gone_before, gone_before, "since {since}");
+        let (records, _) = read(&journal, found.first_seq - 1);
+        let (all, _) = read(&journal, 0);
+        let wanted = |records: Vec<(u64, Record)>| {
+            records
+                .into_iter()
+                .filter(|(_, record)| record.received_at >= since)
+                .map(|(seq, _)| seq)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(records), wanted(all), "since {since}");
+        found.first_seq
+    };
+    let firsts: Vec<_> = (0..=301).map(|since| check(since, None)).collect();
+    assert!(firsts.is_sorted() && firsts[301] > 250, "{firsts:?}");
+    now.fetch_add(3_600_000_000 - 150, Ordering::SeqCst);
+    journal.maintain().unwrap();
+    let oldest = read(&journal, journal.oldest() - 1).0[0].1.received_at;
+    assert!((3..150).contains(&oldest), "{oldest}");
+    check(oldest - 1, Some(oldest));
+    check(oldest, None);
 }

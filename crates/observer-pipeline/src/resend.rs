@@ -5,72 +5,25 @@
 //! of it: the event stays among the dead of its account, where it was settled.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use observer_core::{Batch, Envelope, ErrorKind, Event, SinkError, Uuid};
-use tokio::sync::{mpsc, oneshot};
 
 use crate::dead_letters::Letter;
+use crate::orders::{LettersOrder, Outcome, Stopped};
 use crate::settle::SUSPECTS;
 use crate::trouble::Wake;
 use crate::worker::{Ended, Worker, locked};
 
-/// Letters that a worker is to deliver.
-#[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) ids: BTreeSet<Uuid>,
-    /// Where they are.
-    pub(crate) files: RangeInclusive<u64>,
-    /// What goes in place of the event, for a single letter.
-    pub(crate) edited: Option<Event>,
-    pub(crate) answer: oneshot::Sender<Outcome>,
-}
-
-/// What became of an order.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    /// Taken by the sink, durable there, and no letters any more.
-    pub(crate) replayed: u64,
-    /// Refused again, each with what the far side said. They stay.
-    pub(crate) refused: Vec<(Uuid, String)>,
-    /// Why the others stay.
-    pub(crate) stopped: Option<Stopped>,
-}
-
-/// Why letters were not delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Stopped {
-    /// The sink can't take them rightly.
-    Never(String),
-    /// It may work later.
-    NotNow(String),
-}
-
-impl Order {
-    fn end(self, stopped: Stopped) {
-        // Whoever asked may have gone.
-        let _ = self.answer.send(Outcome { stopped: Some(stopped), ..Outcome::default() });
-    }
-}
-
-/// Tell everyone who wants a replay that the sink takes nothing at the moment.
-pub(crate) async fn turn_away(orders: &mut mpsc::Receiver<Order>, reason: &str) -> Infallible {
-    while let Some(order) = orders.recv().await {
-        order.end(Stopped::NotNow(format!("the sink takes nothing at the moment: {reason}")));
-    }
-    std::future::pending().await
-}
-
 impl Worker {
     /// Deliver letters, and take those away that the sink has.
-    pub(crate) async fn replay(&mut self, order: Order) -> Result<(), Ended> {
+    pub(crate) async fn resend(&mut self, order: LettersOrder) -> Result<(), Ended> {
         if let Some(reason) = self.in_order_only {
             order.end(Stopped::Never(reason.to_owned()));
             return Ok(());
         }
-        let Order { ids, files, edited, answer } = order;
+        let LettersOrder { ids, files, edited, answer } = order;
         let (dead, place) = (self.dead.clone(), files.clone());
         let letters = match self.on_files(move || locked(&dead).load(&ids, &place)).await {
             Ok(letters) => letters,
@@ -172,7 +125,7 @@ impl Worker {
                 }
             }
         }
-        let epoch = self.journal.epoch();
+        let epoch = self.source.journal.epoch();
         pieces.into_iter().rev().map(|piece| Batch::new(epoch, piece)).collect()
     }
 

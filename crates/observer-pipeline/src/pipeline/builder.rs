@@ -1,0 +1,104 @@
+//! How a pipeline is put together.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use observer_journal::{Journal, Options};
+
+use super::{Inner, Pipeline, StartError, maintenance};
+use crate::blocking::Blocking;
+use crate::ingest::{Ingest, IngestOptions, Shared};
+use crate::spec::SinkSpec;
+
+/// How a pipeline is put together.
+#[derive(Debug)]
+#[must_use]
+pub struct PipelineBuilder {
+    journal: Options,
+    ingest: IngestOptions,
+    sinks: Vec<SinkSpec>,
+    seed: Option<u64>,
+}
+
+impl PipelineBuilder {
+    /// Where and how events are made durable.
+    pub fn journal(self, journal: Options) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// How events are taken in.
+    pub fn ingest(self, ingest: IngestOptions) -> Self {
+        Self { ingest, ..self }
+    }
+
+    /// A sink that gets the events.
+    pub fn sink(mut self, sink: SinkSpec) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// Sinks that get the events.
+    pub fn sinks(mut self, sinks: impl IntoIterator<Item = SinkSpec>) -> Self {
+        self.sinks.extend(sinks);
+        self
+    }
+
+    /// Draw pauses from this seed, so that the same calls make the same pauses.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// Open the journal, and start a worker for each sink. Has to be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the journal can't be opened, or a sink can't be added. A sink that can't be reached is no error: its events wait.
+    pub async fn start(self) -> Result<Pipeline, StartError> {
+        let Self { journal: options, ingest, sinks, seed } = self;
+        let shared = Arc::new(Shared::new(ingest.dedup));
+        let telling = shared.clone();
+        let opened = options.clone().after_commit(move || telling.tell());
+        let clock = options.time();
+        let open = move || {
+            let (journal, recovery) = Journal::open(opened)?;
+            let journal = Arc::new(journal);
+            let tail = shared.tail.clone();
+            tail.begin_after(journal.head());
+            let ingest = Ingest::open(journal.clone(), shared, ingest, clock).map_err(StartError::Keys)?;
+            Ok::<_, StartError>((journal, recovery, tail, ingest))
+        };
+        let blocking = Blocking::new(options.written_by());
+        let opened = blocking.run(open).await;
+        let (journal, recovery, tail, ingest) = opened.expect("opening a journal doesn't panic")?;
+        let inner = Arc::new(Inner {
+            blocking,
+            journal,
+            options,
+            tail,
+            ingest,
+            workers: Mutex::default(),
+            served: Mutex::default(),
+            shelves: Mutex::default(),
+            random: Mutex::new(seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
+            recovery,
+            maintenance: Mutex::default(),
+        });
+        let pipeline = Pipeline { inner };
+        for sink in sinks {
+            if let Err(error) = pipeline.add_sink(sink) {
+                pipeline.shutdown(Duration::ZERO).await;
+                return Err(error.into());
+            }
+        }
+        *pipeline.inner.maintenance() =
+            Some(tokio::spawn(maintenance::maintain(blocking, pipeline.inner.journal.clone())));
+        Ok(pipeline)
+    }
+}
+
+impl Pipeline {
+    /// A pipeline in memory, without sinks, until it is told otherwise.
+    pub fn builder() -> PipelineBuilder {
+        let memory = Options::new("journal").file_system(observer_journal::fs::Memory::default()).max_size(256 << 20);
+        PipelineBuilder { journal: memory, ingest: IngestOptions::default(), sinks: Vec::new(), seed: None }
+    }
+}

@@ -1,0 +1,463 @@
+//! Replays: the past comes to a sink, in order, and nothing else suffers.
+
+use std::sync::atomic::AtomicU64;
+
+use observer_core::{EventSink, Filter, Timestamp};
+
+use super::*;
+use crate::{JournalOptions, PastEvents, Replay, ReplayError, ReplayState};
+
+fn all() -> PastEvents {
+    PastEvents { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() }
+}
+
+/// The last replay of a sink, whose account has to close.
+#[track_caller]
+fn replay(pipeline: &Pipeline, sink: &str) -> Replay {
+    let replay = sink_status(pipeline, sink).replay.expect("there was one");
+    assert_eq!(replay.events, replay.account.settled() + replay.pending, "{replay:?}");
+    replay
+}
+
+async fn until_replay(pipeline: &Pipeline, what: impl Fn(&Replay) -> bool) -> Replay {
+    while !what(&replay(pipeline, "sink")) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    replay(pipeline, "sink")
+}
+
+async fn until_done(pipeline: &Pipeline) -> Replay {
+    until_replay(pipeline, |replay| replay.state == ReplayState::Done).await
+}
+
+/// A pipeline with events from 1 on, and a sink that was added after them.
+async fn with_past(memory: &Memory, sink: &Arc<Scripted>, last: u64, settings: &str) -> Pipeline {
+    let pipeline = over(memory).start().await.unwrap();
+    ingest(&pipeline, 1..=last).await;
+    pipeline.add_sink(sink.spec_with("sink", settings)).unwrap();
+    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+    pipeline
+}
+
+fn below(seqs: &[u64], bound: u64) -> Vec<u64> {
+    seqs.iter().copied().filter(|seq| *seq <= bound).collect()
+}
+
+fn above(seqs: &[u64], bound: u64) -> Vec<u64> {
+    seqs.iter().copied().filter(|seq| *seq > bound).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_was_added_later_gets_the_past_in_order_and_what_is_new_beside_it() {
+    let sink = Scripted::new();
+    let pipeline = with_past(&Memory::default(), &sink, 100, r#"{"batch":{"max_events":7}}"#).await;
+    let begun = pipeline.replay_past("sink", all()).await.unwrap();
+    assert_eq!((begun.state, begun.events, begun.gone_before), (ReplayState::Running, 100, None));
+    sink.until_accepted(20).await;
+    ingest(&pipeline, 101..=130).await;
+    let done = until_done(&pipeline).await;
+    assert_eq!((done.account, done.pending), (Account { delivered: 100, ..Account::default() }, 0));
+    assert!(done.ended_at.is_some());
+    let accepted = sink.until_accepted(130).await;
+    assert_eq!(below(&accepted, 100), range(1..=100));
+    assert_eq!(above(&accepted, 100), range(101..=130));
+    let at = |seq| accepted.iter().position(|accepted| *accepted == seq).unwrap();
+    assert!(at(101) < at(100), "what is new does not wait for the past: {accepted:?}");
+    let calls = &sink.now().calls;
+    assert!(calls.iter().all(|call| call.len() <= 7 && call.is_sorted()), "{calls:?}");
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    assert_eq!(account(&pipeline, "sink"), (Account { delivered: 30, ..Account::default() }, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_past_goes_on_while_new_events_never_end() {
+    let sink = Scripted::new();
+    let settings = r#"{"batch":{"max_events":2,"linger":"10s"}}"#;
+    let pipeline = with_past(&Memory::default(), &sink, 60, settings).await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    // One more event with each delivery: the sink is never idle.
+    let (mut number, mut calls) = (60, 0);
+    while replay(&pipeline, "sink").pending > 0 {
+        number += 1;
+        ingest(&pipeline, number..=number).await;
+        sink.until(|script| script.calls.len() > calls).await;
+        calls = sink.now().calls.len();
+        assert!(calls < 200, "{:?}", replay(&pipeline, "sink"));
+    }
+    assert_eq!(below(&sink.now().accepted, 60), range(1..=60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_asked_for_comes_and_the_sinks_own_filter_holds() {
+    let memory = Memory::default();
+    let now = Arc::new(AtomicU64::new(0));
+    let clock = now.clone();
+    let options = options(&memory).clock(Arc::new(move || clock.load(Ordering::SeqCst)));
+    let pipeline = crate::Pipeline::builder().journal(options).start().await.unwrap();
+    for number in 1..=40 {
+        now.store(number * 1_000_000, Ordering::SeqCst);
+        ingest(&pipeline, number..=number).await;
+    }
+    let sink = Scripted::new();
+    pipeline.add_sink(sink.spec_with("sink", r#"{"filter":{"ok":false}}"#)).unwrap();
+    let time = |second| Timestamp::from_second(second).unwrap();
+    let filter: Filter = serde_json::from_str(r#"{"cycle_id":["c11","c12","c14","c20","c29","c30"]}"#).unwrap();
+    let past = PastEvents { since: time(12), until: Some(time(30)), filter };
+    pipeline.replay_past("sink", past.clone()).await.unwrap();
+    let done = until_done(&pipeline).await;
+    // Odd numbers are successes, 11 came before and 30 at the end of the time.
+    assert_eq!(sink.now().accepted, [12, 14, 20]);
+    assert_eq!(done.account, Account { delivered: 3, filtered: 37, ..Account::default() });
+    assert_eq!(done.past, past);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_event_that_fails_holds_up_the_replay_and_nothing_else() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let works = mended.clone();
+    let sink = Scripted::new().answers(move |batch| {
+        let fails = batch.events().iter().any(|envelope| envelope.seq == 5) && !works.load(Ordering::SeqCst);
+        Some(if fails { Err(SinkError::transient("503 for five")) } else { Ok(Receipt::accepted()) })
+    });
+    let pipeline = with_past(&Memory::default(), &sink, 10, r#"{"batch":{"max_events":1}}"#).await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    let held_up = until_replay(&pipeline, |replay| replay.trouble.is_some()).await;
+    assert_eq!(held_up.trouble.unwrap().reason, "503 for five");
+    let begun = Instant::now();
+    ingest(&pipeline, 11..=30).await;
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let status = sink_status(&pipeline, "sink");
+    assert_eq!(status.state, SinkState::Running);
+    assert!((10..100).contains(&status.retried), "with pauses that grow: {}", status.retried);
+    assert_eq!((replay(&pipeline, "sink").seq, replay(&pipeline, "sink").pending), (4, 6));
+    mended.store(true, Ordering::SeqCst);
+    let done = until_done(&pipeline).await;
+    assert_eq!((done.account.delivered, done.trouble), (10, None));
+    assert_eq!(below(&sink.now().accepted, 10), range(1..=10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_of_the_past_becomes_dead_letters_of_the_replays_account() {
+    let memory = Memory::default();
+    let sink = Scripted::new().answers(|batch| {
+        let bad = batch.events().iter().any(|envelope| envelope.seq % 10 == 3);
+        Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
+    });
+    let pipeline = with_past(&memory, &sink, 40, "{}").await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    let done = until_done(&pipeline).await;
+    assert_eq!(done.account, Account { delivered: 36, dead: 4, ..Account::default() });
+    let letters = dead_letters(&memory, &pipeline, "sink");
+    assert_eq!(letters.iter().map(|letter| &letter["envelope"]["seq"]).collect::<Vec<_>>(), [3, 13, 23, 33]);
+    assert_eq!(account(&pipeline, "sink"), (Account::default(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_of_the_past_is_refused_the_replay_stops_and_the_sink_goes_on() {
+    let memory = Memory::default();
+    let sink = Scripted::new().answers(|batch| {
+        let bad = batch.events().iter().any(|envelope| envelope.seq <= 500);
+        Some(if bad { Err(SinkError::permanent("422 too old")) } else { Ok(Receipt::accepted()) })
+    });
+    let pipeline = with_past(&memory, &sink, 500, "{}").await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    let stopped = until_replay(&pipeline, |replay| replay.state != ReplayState::Running).await;
+    assert_eq!((stopped.state, stopped.account, stopped.pending), (ReplayState::Stopped, Account::default(), 500));
+    assert_eq!(stopped.trouble.unwrap().reason, "nothing is accepted: 422 too old");
+    let calls = sink.now().calls.len();
+    assert!(calls < 500, "{calls} deliveries");
+    assert_eq!(dead_letters(&memory, &pipeline, "sink").len(), 0, "it may be the sink's fault");
+    ingest(&pipeline, 501..=505).await;
+    assert_eq!(sink.until_accepted(5).await, range(501..=505));
+    // A single event has no neighbours either.
+    let one = PastEvents { filter: serde_json::from_str(r#"{"cycle_id":"c7"}"#).unwrap(), ..all() };
+    pipeline.replay_past("sink", one).await.unwrap();
+    until_replay(&pipeline, |replay| replay.state == ReplayState::Stopped).await;
+    assert_eq!(sink_status(&pipeline, "sink").state, SinkState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poison_event_is_found_among_the_past_even_if_many_stand_together() {
+    let sink = Scripted::new().answers(|batch| {
+        let bad = batch.events().iter().any(|envelope| (5..=14).contains(&envelope.seq));
+        Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
+    });
+    let pipeline = with_past(&Memory::default(), &sink, 40, r#"{"batch":{"max_events":5}}"#).await;
+    let from_five =
+        PastEvents { filter: serde_json::from_str(r#"{"cycle_id":["c5","c6","c7","c30"]}"#).unwrap(), ..all() };
+    pipeline.replay_past("sink", from_five).await.unwrap();
+    assert_eq!(until_done(&pipeline).await.account.dead, 3);
+    pipeline.replay_past("sink", all()).await.unwrap();
+    let done = until_done(&pipeline).await;
+    assert_eq!((done.account.delivered, done.account.dead), (30, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_goes_on_after_a_restart_where_it_was() {
+    let memory = Memory::default();
+    let sink = Scripted::new();
+    let settings = r#"{"batch":{"max_events":5}}"#;
+    let pipeline = with_past(&memory, &sink, 100, settings).await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    sink.until_accepted(30).await;
+    pipeline.shutdown(DEADLINE).await;
+    let first = sink.now().accepted.clone();
+    drop(pipeline);
+    assert!((30..100).contains(&first.len()), "{first:?}");
+    // It is no sink, and the sink is not there yet.
+    let pipeline = over(&memory).start().await.unwrap();
+    let sinks = pipeline.status().sinks;
+    assert_eq!(sinks.keys().collect::<Vec<_>>(), ["sink"]);
+    assert_eq!(replay(&pipeline, "sink").pending, 100 - first.len() as u64);
+    ingest(&pipeline, 101..=110).await;
+    let again = Scripted::new();
+    pipeline.add_sink(again.spec_with("sink", settings)).unwrap();
+    let done = until_done(&pipeline).await;
+    assert_eq!((done.account.delivered, done.events), (100, 100));
+    let second = again.until_accepted(110 - first.len()).await;
+    assert_eq!([first, below(&second, 100)].concat(), range(1..=100), "none is missing, and none comes twice");
+    assert_eq!(above(&second, 100), range(101..=110));
+    pipeline.shutdown(DEADLINE).await;
+    drop(pipeline);
+    let third = Scripted::new();
+    let pipeline = over(&memory).sink(third.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 111..=111).await;
+    assert_eq!(third.until_accepted(1).await, [111], "what is done is not done again");
+    assert_eq!(replay(&pipeline, "sink").state, ReplayState::Done);
+}
+
+/// The files as they are, for a process that finds them after this one was killed.
+fn killed(memory: &Memory) -> Memory {
+    let copy = Memory::default();
+    for dir in ["j", "j/dead-letters/sink"] {
+        for name in memory.list(dir.as_ref()).unwrap() {
+            let path = std::path::Path::new(dir).join(name);
+            let file = memory.open(&path, OpenMode::Read).unwrap();
+            let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+            file.read_at(&mut bytes, 0).unwrap();
+            copy.open(&path, OpenMode::Create).unwrap().write_at(&bytes, 0).unwrap();
+        }
+    }
+    copy
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_kill_no_more_comes_again_than_since_the_last_commit() {
+    let memory = Memory::default();
+    // One event each 100 ms of the paused clock.
+    let sink = Scripted::new();
+    let slow = Arc::new(Slow(sink.clone()));
+    let pipeline = over(&memory).start().await.unwrap();
+    ingest(&pipeline, 1..=100).await;
+    let settings = serde_json::from_str(r#"{"batch":{"max_events":1}}"#).unwrap();
+    pipeline.add_sink(crate::SinkSpec::new("sink", slow).settings(settings)).unwrap();
+    pipeline.replay_past("sink", all()).await.unwrap();
+    let copies: Vec<_> = {
+        let mut copies = vec![(0, killed(&memory))];
+        while sink.now().accepted.len() < 90 {
+            tokio::time::sleep(Duration::from_millis(730)).await;
+            copies.push((sink.now().accepted.len() as u64, killed(&memory)));
+        }
+        copies
+    };
+    assert!(copies.len() > 8);
+    for (had, copy) in copies {
+        let again = Scripted::new();
+        let pipeline = over(&copy).sink(again.spec("sink")).start().await.unwrap();
+        let done = until_done(&pipeline).await;
+        assert_eq!((done.account.delivered, done.events), (100, 100));
+        let first = again.now().accepted[0];
+        assert_eq!(again.now().accepted, range(first..=100));
+        assert!(first <= had + 1 && first + 25 > had, "it had {had} and gets those from {first} on");
+    }
+}
+
+/// Takes its time.
+struct Slow(Arc<Scripted>);
+
+#[async_trait::async_trait]
+impl EventSink for Slow {
+    async fn deliver(&self, batch: &observer_core::Batch) -> Result<Receipt, SinkError> {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.0.deliver(batch).await
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        self.0.flush().await
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_fails_brings_the_past_again_since_the_one_before() {
+    let flushing = Arc::new(AtomicBool::new(true));
+    let works = flushing.clone();
+    let sink = Scripted::new().flushes(move || {
+        if works.load(Ordering::SeqCst) { Ok(()) } else { Err(SinkError::transient("the disk says no")) }
+    });
+    let pipeline = with_past(&Memory::default(), &sink, 20, "{}").await;
+    flushing.store(false, Ordering::SeqCst);
+    pipeline.replay_past("sink", all()).await.unwrap();
+    sink.until_accepted(40).await;
+    assert_eq!(replay(&pipeline, "sink").state, ReplayState::Running);
+    flushing.store(true, Ordering::SeqCst);
+    let done = until_done(&pipeline).await;
+    assert_eq!(done.account.delivered, 20, "each counts once");
+    assert!(sink.now().accepted.len() >= 40, "twice rather than never");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_keeps_what_a_replay_needs() {
+    let memory = Memory::default();
+    let now = Arc::new(AtomicU64::new(1_000_000));
+    let clock = now.clone();
+    let hour = Duration::from_secs(3600);
+    let journal = |memory: &Memory| -> JournalOptions {
+        let clock = clock.clone();
+        options(memory).segment_size(4096).retain(hour).clock(Arc::new(move || clock.load(Ordering::SeqCst)))
+    };
+    let pipeline = crate::Pipeline::builder().journal(journal(&memory)).start().await.unwrap();
+    ingest(&pipeline, 1..=300).await;
+    let (sink, gate) = gated();
+    pipeline.add_sink(sink.spec("sink")).unwrap();
+    pipeline.replay_past("sink", all()).await.unwrap();
+    now.store(7_200_000_000, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(pipeline.status().journal.oldest, 1);
+    // Also while there is nobody to go on with it.
+    pipeline.shutdown(Duration::ZERO).await;
+    drop(pipeline);
+    let pipeline = crate::Pipeline::builder().journal(journal(&memory)).sink(sink.spec("sink")).start().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(pipeline.status().journal.oldest, 1);
+    gate.store(true, Ordering::SeqCst);
+    assert_eq!(until_done(&pipeline).await.account.delivered, 300);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let oldest = pipeline.status().journal.oldest;
+    assert!(oldest > 200, "{oldest}: it gives them back in the end");
+    // And now they are gone, which the next one says.
+    let short = pipeline.replay_past("sink", all()).await.unwrap();
+    assert_eq!((short.events, short.gone_before.is_some()), (301 - oldest, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_to_make_room_is_missing_from_a_replay_and_counted() {
+    let memory = Memory::default();
+    let pipeline = crate::Pipeline::builder().journal(options(&memory).max_size(64 * 1024)).start().await.unwrap();
+    ingest(&pipeline, 1..=100).await;
+    let (sink, gate) = gated();
+    pipeline.add_sink(sink.spec("sink")).unwrap();
+    pipeline.replay_past("sink", all()).await.unwrap();
+    // Far more than fits, and than is kept in memory for those who keep up.
+    let filler = "x".repeat(40_000);
+    for number in 101..=400 {
+        let json = format!(
+            r#"{{"source":"job","cycle_id":"{number}","event_kind":"k","ok":true,"extra":{{"f":"{filler}"}}}}"#
+        );
+        pipeline.ingest(Submission::parse(json).unwrap()).await.unwrap();
+    }
+    gate.store(true, Ordering::SeqCst);
+    let done = until_done(&pipeline).await;
+    assert!(done.account.expired > 0 && done.account.settled() == 100, "{:?}", done.account);
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_one_replay_at_a_time_and_it_can_be_ended_whatever_its_sink_does() {
+    let memory = Memory::default();
+    let sink = Scripted::new().answers(|_| Some(Err(SinkError::blocked("401"))));
+    let _ = sink.clone().checks(|| Err(SinkError::blocked("401")));
+    let pipeline = over(&memory).start().await.unwrap();
+    ingest(&pipeline, 1..=10).await;
+    let _ = sink.clone().checks(|| Ok(()));
+    pipeline.add_sink(sink.spec("sink")).unwrap();
+    let none = pipeline.end_replay("sink").await;
+    assert!(matches!(none, Err(ReplayError::NoReplay { .. })), "{none:?}");
+    pipeline.replay_past("sink", all()).await.unwrap();
+    let _ = sink.clone().checks(|| Err(SinkError::blocked("401")));
+    until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
+    let parked = pipeline.replay_past("sink", all()).await.unwrap_err();
+    assert!(matches!(&parked, ReplayError::NotNow { reason } if reason.contains("401")), "{parked}");
+    assert_eq!(pipeline.end_replay("sink").await.unwrap().state, ReplayState::Cancelled);
+    let copy = killed(&memory);
+    let _ = sink.clone().checks(|| Ok(())).answers(|_| Some(Ok(Receipt::accepted())));
+    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(sink.now().accepted.len(), 0);
+    assert_eq!(replay(&pipeline, "sink").state, ReplayState::Cancelled);
+    // The next one can begin, and no other beside it.
+    let (hang, calls) = (Arc::new(AtomicBool::new(true)), sink.now().calls.len());
+    let hangs = hang.clone();
+    let _ = sink.clone().answers(move |_| {
+        Some(if hangs.load(Ordering::SeqCst) { Err(SinkError::transient("503")) } else { Ok(Receipt::accepted()) })
+    });
+    pipeline.replay_past("sink", all()).await.unwrap();
+    sink.until(|script| script.calls.len() > calls).await;
+    let busy = pipeline.replay_past("sink", all()).await.unwrap_err().to_string();
+    assert!(busy.contains("past 0 of 10 events"), "{busy}");
+    hang.store(false, Ordering::SeqCst);
+    assert_eq!(until_done(&pipeline).await.account.delivered, 10);
+
+    let again = Scripted::new();
+    let pipeline = over(&copy).sink(again.spec("sink")).start().await.unwrap();
+    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(again.now().accepted.len(), 0, "it stays ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sinks_that_can_not_take_the_past_say_why() {
+    let memory = Memory::default();
+    let sink = Scripted::new();
+    let pipeline = with_past(&memory, &sink, 10, "{}").await;
+    let nobody = pipeline.replay_past("other", all()).await;
+    assert!(matches!(nobody, Err(ReplayError::NoSink { .. })), "{nobody:?}");
+    assert!(pipeline.remove_sink("sink", DEADLINE).await);
+    let gone = pipeline.replay_past("sink", all()).await;
+    assert!(matches!(gone, Err(ReplayError::NotRunning { .. })), "{gone:?}");
+    sink.now().position = Some(Position { epoch: pipeline.status().epoch, seq: 10 });
+    pipeline.add_sink(sink.spec("sink")).unwrap();
+    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+    let refused = pipeline.replay_past("sink", all()).await.unwrap_err();
+    let reason = refused.to_string();
+    assert!(matches!(refused, ReplayError::InOrderOnly { .. }) && reason.contains("position"), "{reason}");
+    assert_eq!(sink_status(&pipeline, "sink").replay, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_of_a_sink_that_keeps_its_position_by_now_stops_with_the_reason() {
+    let memory = Memory::default();
+    let sink = Scripted::new().answers(|_| Some(Err(SinkError::transient("503"))));
+    let pipeline = with_past(&memory, &sink, 10, "{}").await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.shutdown(Duration::ZERO).await;
+    let epoch = pipeline.status().epoch;
+    drop(pipeline);
+    let sink = Scripted::new();
+    sink.now().position = Some(Position { epoch, seq: 10 });
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    let stopped = until_replay(&pipeline, |replay| replay.state == ReplayState::Stopped).await;
+    assert!(stopped.trouble.unwrap().reason.contains("position"));
+    assert_eq!(sink.now().calls.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_forgotten_takes_its_replay_along() {
+    let memory = Memory::default();
+    let sink = Scripted::new().answers(|_| Some(Err(SinkError::transient("503"))));
+    let pipeline = with_past(&memory, &sink, 10, "{}").await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    assert!(pipeline.remove_sink("sink", Duration::ZERO).await);
+    assert_eq!(replay(&pipeline, "sink").state, ReplayState::Running, "it would go on");
+    pipeline.forget_sink("sink").await.unwrap();
+    assert!(pipeline.status().sinks.is_empty());
+    let again = Scripted::new();
+    pipeline.add_sink(again.spec("sink")).unwrap();
+    until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((sink_status(&pipeline, "sink").replay, again.now().calls.len()), (None, 0));
+}
