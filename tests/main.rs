@@ -10,6 +10,7 @@ mod kill;
 mod messages;
 mod readme;
 mod reload;
+mod replays;
 mod runs;
 mod secrets;
 mod slow_sinks;

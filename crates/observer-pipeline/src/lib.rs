@@ -78,7 +78,7 @@ pub use letters::{BadCursor, LetterCursor, Letters, LettersError, Replayed, Sele
 pub use observer_journal::{
     AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions, Recovery, Runner, fs,
 };
-pub use past::{PastEvents, Replay, ReplayState};
+pub use past::{PastEvents, Replay, ReplayState, is_replay};
 pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};
 pub use replays::ReplayError;
 pub use require::{Field, MissingFields, Requirements};

@@ -119,8 +119,9 @@ impl Kept {
     pub(crate) fn load(journal: &Journal, sink: &str) -> Option<Self> {
         let stored = journal.stored(&reader(sink))?;
         let mut kept: Self = serde_json::from_slice(&stored.state).ok()?;
-        // Past events can't be past what the journal has lost.
-        kept.last = journal.resolve(kept.epoch, kept.last, u64::MAX).unwrap_or(0).max(stored.seq);
+        // What the journal has lost takes no part; what has its numbers by now is new.
+        let last = journal.resolve(kept.epoch, kept.last, u64::MAX).unwrap_or(0);
+        kept.last = last.min(journal.head()).max(stored.seq);
         kept.place.seq = stored.seq;
         Some(kept)
     }
@@ -178,9 +179,34 @@ pub(crate) fn reader(sink: &str) -> String {
     format!("{sink}{SUFFIX}")
 }
 
-/// Whether it is the reader of a replay.
-pub(crate) fn is_reader(name: &str) -> bool {
+/// Whether this reader of the journal is the replay of a sink, and no sink.
+#[must_use]
+pub fn is_replay(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
 
 const SUFFIX: &str = ":replay";
+
+#[cfg(test)]
+mod tests {
+    use observer_journal::fs::Memory;
+    use observer_journal::{Append, Record};
+
+    use super::*;
+    use crate::testing::options;
+
+    #[test]
+    fn a_replay_ends_where_the_journal_does_when_that_has_lost_its_end() {
+        let (journal, _) = Journal::open(options(&Memory::default())).unwrap();
+        journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], |result| assert!(result.is_ok())));
+        let past = PastEvents { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() };
+        let kept = Kept::begin(past, 1, 100, None);
+        let mut place = kept.place;
+        place.advance(20, Account { delivered: 20, ..Account::default() });
+        kept.keep(&journal, "sink", place);
+        let loaded = Kept::load(&journal, "sink").unwrap();
+        assert_eq!((loaded.place, loaded.last), (place, 50));
+        assert_eq!((loaded.shown().events, loaded.shown().pending), (50, 30));
+        assert!(Kept::load(&journal, "other").is_none());
+    }
+}

@@ -63,7 +63,7 @@ impl Pipeline {
     /// replay is sure to go on until it ends, also after a restart; [`status`](Self::status) tells how far it is.
     ///
     /// The past goes in the journal's order, and takes turns with what is new, batch by batch. After a crash, what was delivered since the last
-    /// commit (about a second) is delivered again, under the same ids. Position and account of the sink don't change; what it refuses becomes dead letters.
+    /// commit (a second or two) is delivered again, under the same ids. Position and account of the sink don't change; what it refuses becomes dead letters.
     ///
     /// # Errors
     /// When nothing was begun.

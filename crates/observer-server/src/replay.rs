@@ -89,7 +89,7 @@ impl<'a> ShownReplay<'a> {
 /// Bring a sink past events that are still in the journal, also to one that was added later.
 ///
 /// It goes up to where the sink stands at that moment; what comes after that the sink gets anyhow. Past and new events take turns, batch by batch, each in
-/// the journal's order. The replay goes on until it ends, also after a restart; what was delivered in the last second or so before a crash is
+/// the journal's order. The replay goes on until it ends, also after a restart; what was delivered in the last second or two before a crash is
 /// delivered again, under the same ids. Until then the journal keeps what it needs, unless it is at its size limit. How far it is stands in `/v1/sinks`.
 /// What the sink refuses becomes dead letters. A sink that keeps its position with its data refuses.
 #[utoipa::path(

@@ -27,7 +27,7 @@ impl Pipeline {
             remembered: inner.ingest.remembered(),
         };
         let mut sinks = BTreeMap::new();
-        for (name, stored) in inner.journal.readers().into_iter().filter(|(name, _)| !past::is_reader(name)) {
+        for (name, stored) in inner.journal.readers().into_iter().filter(|(name, _)| !past::is_replay(name)) {
             let place = Place::decode(stored.seq, &stored.state);
             let replay = Kept::load(&inner.journal, &name).map(|kept| kept.shown());
             sinks.insert(name, detached(Position { epoch: stored.epoch, seq: stored.seq }, place, replay));

@@ -63,12 +63,16 @@ async fn a_sink_that_was_added_later_is_brought_the_past_and_tells_how_far_it_is
     assert_snapshot!(shown(done), @r#"{"begun_at":"TIME","dead":1,"delivered":3,"ended_at":"TIME","events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"pending":0,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"done","until":null}"#);
 
     let metrics = client.get("/metrics").await.body;
-    for (result, count) in [("delivered", 3), ("dead", 1), ("refused", 0), ("expired", 0), ("filtered", 0), ("pending", 0)]
+    for (result, count) in
+        [("delivered", 3), ("dead", 1), ("refused", 0), ("expired", 0), ("filtered", 0), ("pending", 0)]
     {
-        let sample = format!("\nobserver_sink_replay_events{{result=\"{result}\",sink=\"late\"}} {count}\n");
+        let sample = format!("\nobserver_sink_replay_events{{sink=\"late\",result=\"{result}\"}} {count}\n");
         assert!(metrics.contains(&sample), "{sample}: {metrics}");
     }
-    assert!(metrics.contains("\nobserver_sink_accepted_events_total{sink=\"late\"} 0\n"), "its own account is of what is new");
+    assert!(
+        metrics.contains("\nobserver_sink_accepted_events_total{sink=\"late\"} 0\n"),
+        "its own account is of what is new"
+    );
     drop(server);
 }
 
@@ -92,9 +96,7 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended() {
     {"type":"about:blank","title":"Not Found","status":404,"detail":"there is no replay for the sink \"late\" that could end"}
     "#);
     assert_eq!(ask(&mut client, "POST", REPLAY, ALL).await.status, 202);
-    let parked = async {
-        while client.get("/v1/sinks").await.json()["sinks"][0]["state"] != "parked" {}
-    };
+    let parked = async { while client.get("/v1/sinks").await.json()["sinks"][0]["state"] != "parked" {} };
     tokio::time::timeout(PATIENCE, parked).await.expect("the sink is parked");
     let answer = ask(&mut client, "POST", REPLAY, ALL).await;
     assert_snapshot!(answer, @r#"

@@ -29,7 +29,7 @@ Examples:
 
 The past is what the journal still has (`journal.retain`), up to where the sink stands. It goes in
 order, and takes turns with what is new, batch by batch. It goes on when this command is ended, and
-when the observer is started again; what was delivered in the last second or so before a crash is
+when the observer is started again; what was delivered in the last second or two before a crash is
 delivered again, under the same ids. A sink that keeps its position with its data (file,
 prometheus) takes none.
 

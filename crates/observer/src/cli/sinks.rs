@@ -72,6 +72,15 @@ struct Sink {
     dead: u64,
     refused: u64,
     expired: u64,
+    replay: Option<Replay>,
+}
+
+#[derive(Deserialize)]
+struct Replay {
+    state: String,
+    reason: Option<String>,
+    events: u64,
+    pending: u64,
 }
 
 pub(super) async fn run(SinksArgs { command }: SinksArgs) -> Result<ExitCode, Failed> {
@@ -152,6 +161,13 @@ fn listed(Sinks { sinks, .. }: &Sinks) -> String {
     for sink in sinks {
         if let Some(reason) = &sink.reason {
             let _ = write!(text, "\n{} is {}: {reason}\n", sink.name, sink.state);
+        }
+        if let Some(Replay { state, reason, events, pending }) = &sink.replay
+            && matches!(state.as_str(), "running" | "stopped")
+        {
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let past = events.saturating_sub(*pending);
+            let _ = write!(text, "\na replay to {} is {state}, past {past} of {events} events{reason}\n", sink.name);
         }
     }
     let dead: u64 = sinks.iter().map(|sink| sink.dead).sum();

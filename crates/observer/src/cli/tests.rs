@@ -28,6 +28,7 @@ fn help_has_examples_and_exit_codes() {
       status        Ask a running observer whether it takes events, and how its sinks are
       sinks         List the sinks of a running observer, or forget one that is gone
       dead-letters  List, show, send again or purge what a sink refused for good
+      replay        Bring a sink the past that is still in the journal, also one that was added later
       journal       Look at, mend or export the journal of an observer that doesn't run
       token         Make a token, and print what to write into the configuration to let it in
       completions   Print a script that completes commands in a shell
@@ -209,7 +210,7 @@ fn help_has_examples_and_exit_codes() {
 
 #[test]
 fn help_of_what_asks_a_running_observer_has_examples_and_exit_codes() {
-    for command in ["status", "sinks", "dead-letters", "dead-letters replay"] {
+    for command in ["status", "sinks", "dead-letters", "dead-letters replay", "replay"] {
         let arguments = ["observer"].into_iter().chain(command.split(' ')).chain(["--help"]);
         let help = Cli::command().term_width(100).try_get_matches_from(arguments).unwrap_err().to_string();
         for part in ["Examples:\n  observer ", "Exit codes:\n  0  "] {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use bytesize::ByteSize;
-use observer_journal::{Inspection, SegmentState, Stopped};
+use observer_journal::{Inspection, ReaderPosition, SegmentState, Stopped};
 use serde_json::json;
 
 use super::shown::{count, damage_json, list, lost, table};
@@ -55,8 +55,11 @@ fn in_words(dir: &Path, found: &Inspection) -> String {
         text.push_str(&table(["segment", "records", "readable", "bytes", "state"], &rows));
     }
     if !readers.is_empty() {
-        let row = |name: &str, seq: u64| [name.to_owned(), seq.to_string(), head.saturating_sub(seq).to_string()];
-        let rows: Vec<_> = readers.iter().map(|reader| row(&reader.name, reader.seq)).collect();
+        let row = |reader: &ReaderPosition| {
+            let pending = pending(reader, *head).map(|pending| pending.to_string());
+            [reader.name.clone(), reader.seq.to_string(), pending.unwrap_or_default()]
+        };
+        let rows: Vec<_> = readers.iter().map(row).collect();
         let _ = write!(text, "\n{}", table(["sink", "position", "pending"], &rows));
     }
     if damage.is_empty() {
@@ -72,6 +75,11 @@ fn in_words(dir: &Path, found: &Inspection) -> String {
     );
     text.push_str("`observer journal repair` mends what can be mended; what is lost stays lost\n");
     text
+}
+
+/// What the journal has for this sink; a replay has its own end, which is not known here.
+fn pending(reader: &ReaderPosition, head: u64) -> Option<u64> {
+    (!observer_pipeline::is_replay(&reader.name)).then(|| head.saturating_sub(reader.seq))
 }
 
 fn in_json(dir: &Path, found: &Inspection) -> String {
@@ -91,9 +99,7 @@ fn in_json(dir: &Path, found: &Inspection) -> String {
         .collect();
     let sinks: Vec<_> = readers
         .iter()
-        .map(
-            |reader| json!({ "name": reader.name, "position": reader.seq, "pending": head.saturating_sub(reader.seq) }),
-        )
+        .map(|reader| json!({ "name": reader.name, "position": reader.seq, "pending": pending(reader, *head) }))
         .collect();
     let found = json!({
         "journal": dir.display().to_string(),
