@@ -79,10 +79,17 @@ impl Order {
     }
 }
 
-/// Tell everyone who wants something that the sink takes nothing at the moment.
-pub(crate) async fn turn_away(orders: &mut mpsc::Receiver<Order>, reason: &str) -> Infallible {
+/// Tell everyone who wants something that the sink takes nothing at the moment, or never takes the past.
+pub(crate) async fn turn_away(
+    orders: &mut mpsc::Receiver<Order>,
+    in_order_only: Option<&'static str>,
+    reason: &str,
+) -> Infallible {
     while let Some(order) = orders.recv().await {
-        order.end(Stopped::NotNow(format!("the sink takes nothing at the moment: {reason}")));
+        order.end(match in_order_only {
+            Some(never) => Stopped::Never(never.to_owned()),
+            None => Stopped::NotNow(format!("the sink takes nothing at the moment: {reason}")),
+        });
     }
     std::future::pending().await
 }

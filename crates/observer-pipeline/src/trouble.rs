@@ -47,7 +47,7 @@ impl Worker {
             biased;
             () = reached(&mut self.phase, Phase::Draining) => {}
             () = sleep(pause) => {}
-            never = turn_away(&mut self.orders, &reason) => match never {},
+            never = turn_away(&mut self.orders, self.in_order_only, &reason) => match never {},
         }
         Ok(())
     }
@@ -64,14 +64,14 @@ impl Worker {
                 biased;
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep(first_look) => {}
-                never = turn_away(&mut self.orders, &reason) => match never {},
+                never = turn_away(&mut self.orders, self.in_order_only, &reason) => match never {},
             }
             tokio::select! {
                 biased;
                 () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = self.head.reaches(seen + 1), if wake == Wake::OnMore => {}
                 () = sleep(pause - first_look) => {}
-                never = turn_away(&mut self.orders, &reason) => match never {},
+                never = turn_away(&mut self.orders, self.in_order_only, &reason) => match never {},
             }
             let sink = self.sink.clone();
             match self.ask(sink.check(), Phase::Draining).await? {

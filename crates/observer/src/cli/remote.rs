@@ -115,7 +115,8 @@ impl Remote {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         let unreachable = |error: reqwest::Error| {
-            let reason = tls::explain(&error).unwrap_or_else(|| why(&error));
+            let hint = if error.is_connect() { "; does it run there? --url says where to look" } else { "" };
+            let reason = tls::explain(&error).unwrap_or_else(|| format!("{}{hint}", why(&error)));
             anyhow!("{} can't be reached: {reason}", self.address())
         };
         let answer = request.send().await.map_err(unreachable)?;

@@ -58,7 +58,8 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "TIME", value_parser = moment, requires = "since")]
     until: Option<String>,
 
-    /// Of these, the ones with this in a field: ok, source, `event_kind`, `sig_hash`, `cycle_id` or `staffer_id`. Of one field, any will do
+    /// Of these, the ones with this in a field: `ok`, `source`, `event_kind`, `sig_hash`, `cycle_id` or `staffer_id`. Of
+    /// several for one field, any will do
     #[arg(long, value_name = "FIELD=VALUE", requires = "since")]
     filter: Vec<Condition>,
 
@@ -146,7 +147,10 @@ async fn follow(remote: &Remote, sink: &str, begun: Told) -> Result<Told, Failed
         sleep(LOOK_EVERY).await;
         match look_again(remote, sink).await {
             Ok(found) => {
-                told = found?;
+                told = found.map_err(|Failed { status, error }| Failed {
+                    status,
+                    error: error.context("the replay goes on, but how far it is can't be told"),
+                })?;
                 away_since = None;
             }
             Err(error) if away_since.get_or_insert_with(Instant::now).elapsed() >= AWAY => {

@@ -71,20 +71,25 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_and_what_is_new_besi
 
 #[tokio::test(start_paused = true)]
 async fn the_past_goes_on_while_new_events_never_end() {
-    let sink = Scripted::new();
-    let settings = r#"{"batch":{"max_events":2,"linger":"10s"}}"#;
-    let pipeline = with_past(&Memory::default(), &sink, 60, settings).await;
-    pipeline.replay_past("sink", all()).await.unwrap();
-    // One more event with each delivery: the sink is never idle.
-    let (mut number, mut calls) = (60, 0);
-    while replay(&pipeline, "sink").pending > 0 {
-        number += 1;
-        ingest(&pipeline, number..=number).await;
-        sink.until(|script| script.calls.len() > calls).await;
-        calls = sink.now().calls.len();
-        assert!(calls < 200, "{:?}", replay(&pipeline, "sink"));
+    // A batch that has to wait until it is full, and one that never has to.
+    for at_once in [1, 2] {
+        let sink = Scripted::new();
+        let settings = r#"{"batch":{"max_events":2,"linger":"10s"}}"#;
+        let pipeline = with_past(&Memory::default(), &sink, 60, settings).await;
+        pipeline.replay_past("sink", all()).await.unwrap();
+        let begun = Instant::now();
+        // More with each delivery: the sink is never idle.
+        let (mut number, mut calls) = (60, 0);
+        while replay(&pipeline, "sink").pending > 0 {
+            ingest(&pipeline, number + 1..=number + at_once).await;
+            number += at_once;
+            sink.until(|script| script.calls.len() > calls).await;
+            calls = sink.now().calls.len();
+            assert!(calls < 200, "{:?}", replay(&pipeline, "sink"));
+        }
+        assert_eq!(below(&sink.now().accepted, 60), range(1..=60));
+        assert!(begun.elapsed() < Duration::from_secs(60), "{at_once} at once: {:?}", begun.elapsed());
     }
-    assert_eq!(below(&sink.now().accepted, 60), range(1..=60));
 }
 
 #[tokio::test(start_paused = true)]
@@ -426,6 +431,12 @@ async fn sinks_that_can_not_take_the_past_say_why() {
     let reason = refused.to_string();
     assert!(matches!(refused, ReplayError::InOrderOnly { .. }) && reason.contains("position"), "{reason}");
     assert_eq!(sink_status(&pipeline, "sink").replay, None);
+    // The same while it is parked: to come back later would be no use.
+    let _ = sink.clone().answers(|_| Some(Err(SinkError::blocked("401")))).checks(|| Err(SinkError::blocked("401")));
+    ingest(&pipeline, 11..=11).await;
+    until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
+    let refused = pipeline.replay_past("sink", all()).await.unwrap_err();
+    assert!(matches!(refused, ReplayError::InOrderOnly { .. }), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]
