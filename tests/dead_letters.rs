@@ -122,7 +122,7 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
     check(url, &["dead-letters", "purge", "picky"], 2, &["required"]);
     stop.send(()).unwrap();
     serving.await.unwrap();
-    check(url, &["status"], 2, &["can't be reached"]);
+    check(url, &["status"], 2, &["can't be reached", "does it run there?"]);
 }
 
 /// As a sink would have put it aside.
@@ -154,4 +154,34 @@ async fn a_sink_that_keeps_its_position_refuses_and_one_that_is_gone_is_forgotte
     let left = check(url, &["sinks", "list"], 0, &["prometheus"]);
     assert!(!left.contains("archive"), "{left}");
     check(url, &["sinks", "forget", "archive"], 1, &["404"]);
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_so_and_changes_nothing() {
+    let made = |scope: &str| {
+        let output = Command::new(OBSERVER).args(["token", scope, "--scope", scope, "--json"]).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let [read, admin] = ["read", "admin"].map(made);
+    let entry = |token: &Value| {
+        let (name, sha256) = (token["name"].as_str().unwrap(), token["sha256"].as_str().unwrap());
+        format!("[access.tokens.{name}]\nscopes = [{name:?}]\nsha256 = {sha256:?}\n")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    put_letter(dir.path(), "archive");
+    let observer = Observer::start(dir.path(), &format!("{DEFAULTS}{}{}", entry(&read), entry(&admin)));
+    let url = &*observer.url;
+    let ask = |token: &str, command: &[&str], code: i32, parts: &[&str]| {
+        check(url, &[command, &["--token", token][..]].concat(), code, parts);
+    };
+    let (read, admin) = (read["token"].as_str().unwrap(), admin["token"].as_str().unwrap());
+    check(url, &["sinks", "list"], 2, &["401", "token"]);
+    ask("nonsense", &["status"], 2, &["401"]);
+    ask(read, &["status"], 0, &["archive"]);
+    ask(read, &["dead-letters", "purge", "archive", "--all"], 2, &["403", "admin"]);
+    ask(read, &["replay", "--sink", "archive", "--since", "1h"], 2, &["403", "admin"]);
+    ask(read, &["dead-letters", "list", "archive"], 0, &["1 of 1 dead letter"]);
+    ask(admin, &["dead-letters", "list", "archive"], 2, &["403", "read"]);
+    ask(admin, &["dead-letters", "purge", "archive", "--all"], 0, &["1 dead letter of archive purged"]);
+    ask(read, &["dead-letters", "list", "archive"], 0, &["no dead letters"]);
 }

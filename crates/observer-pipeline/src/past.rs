@@ -7,7 +7,7 @@
 mod turn;
 
 use observer_core::{Envelope, Filter, Timestamp};
-use observer_journal::{Hold, Journal};
+use observer_journal::Journal;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Place};
@@ -134,15 +134,12 @@ impl Kept {
         (self.state, self.ended_at, self.reason) = (state, Some(Timestamp::now()), reason);
     }
 
-    /// Keep it with what is durable of it, and the events that it still needs.
+    /// Keep it with what is durable of it; once it has ended, no events are held for it.
     pub(crate) fn keep(&self, journal: &Journal, sink: &str, flushed: Place) {
         let name = reader(sink);
         let kept = Self { place: flushed, epoch: journal.epoch(), ..self.clone() };
         let state = serde_json::to_vec(&kept).expect("times, numbers and a filter can be JSON");
-        if self.is_running() {
-            // Before the position is there, so that nothing goes in between.
-            journal.hold(&name, Hold::Optional);
-        } else {
+        if !self.is_running() {
             journal.release(&name);
         }
         journal.set_position(&name, flushed.seq, state.into());

@@ -1,6 +1,7 @@
 //! A replay as the sink's worker runs it, between batches of what is new.
 
 use observer_core::{RetrySettings, SinkError, Timestamp};
+use observer_journal::Hold;
 use tokio::time::Instant;
 
 use super::{Kept, PastEvents, Replay, ReplayState, reader};
@@ -57,7 +58,7 @@ impl Worker {
         let journal = self.source.journal.clone();
         let reader = reader(&self.name);
         // Before the look, so that nothing goes in between.
-        journal.hold(&reader, observer_journal::Hold::Optional);
+        journal.hold(&reader, Hold::Optional);
         let place = journal.seek(u64::try_from(past.since.as_microsecond()).unwrap_or(0));
         // What comes after that is on its way already.
         let last = self.lanes.present.place.seq;

@@ -70,26 +70,36 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_and_what_is_new_besi
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_past_goes_on_while_new_events_never_end() {
-    // A batch that has to wait until it is full, and one that never has to.
-    for at_once in [1, 2] {
-        let sink = Scripted::new();
-        let settings = r#"{"batch":{"max_events":2,"linger":"10s"}}"#;
-        let pipeline = with_past(&Memory::default(), &sink, 60, settings).await;
-        pipeline.replay_past("sink", all()).await.unwrap();
-        let begun = Instant::now();
-        // More with each delivery: the sink is never idle.
-        let (mut number, mut calls) = (60, 0);
-        while replay(&pipeline, "sink").pending > 0 {
-            ingest(&pipeline, number + 1..=number + at_once).await;
-            number += at_once;
-            sink.until(|script| script.calls.len() > calls).await;
-            calls = sink.now().calls.len();
-            assert!(calls < 200, "{:?}", replay(&pipeline, "sink"));
-        }
-        assert_eq!(below(&sink.now().accepted, 60), range(1..=60));
-        assert!(begun.elapsed() < Duration::from_secs(60), "{at_once} at once: {:?}", begun.elapsed());
+async fn the_past_goes_on_while_a_batch_of_new_events_waits_until_it_is_full() {
+    let sink = Scripted::new();
+    let settings = r#"{"batch":{"max_events":2,"linger":"10s"}}"#;
+    let pipeline = with_past(&Memory::default(), &sink, 60, settings).await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    let begun = Instant::now();
+    // One more with each delivery: the sink is never idle.
+    let (mut number, mut calls) = (60, 0);
+    while replay(&pipeline, "sink").pending > 0 {
+        number += 1;
+        ingest(&pipeline, number..=number).await;
+        sink.until(|script| script.calls.len() > calls).await;
+        calls = sink.now().calls.len();
+        assert!(calls < 200, "{:?}", replay(&pipeline, "sink"));
     }
+    assert_eq!(below(&sink.now().accepted, 60), range(1..=60));
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_past_does_not_wait_for_a_backlog_of_new_events() {
+    let sink = Scripted::new();
+    let pipeline = with_past(&Memory::default(), &sink, 60, r#"{"batch":{"max_events":2}}"#).await;
+    pipeline.replay_past("sink", all()).await.unwrap();
+    let backlog = pipeline.ingest_batch((61..=460).map(|number| event(number).into()).collect()).await;
+    assert!(backlog.iter().all(Result::is_ok));
+    let accepted = sink.until_accepted(460).await;
+    assert_eq!((below(&accepted, 60), above(&accepted, 60)), (range(1..=60), range(61..=460)));
+    let at = |seq| accepted.iter().position(|accepted| *accepted == seq).unwrap();
+    assert!(at(60) < at(200), "{accepted:?}");
 }
 
 #[tokio::test(start_paused = true)]
