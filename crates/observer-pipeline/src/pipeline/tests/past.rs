@@ -63,7 +63,7 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_and_what_is_new_besi
     assert_eq!(above(&accepted, 100), range(101..=130));
     let at = |seq| accepted.iter().position(|accepted| *accepted == seq).unwrap();
     assert!(at(101) < at(100), "what is new does not wait for the past: {accepted:?}");
-    let calls = &sink.now().calls;
+    let calls = sink.now().calls.clone();
     assert!(calls.iter().all(|call| call.len() <= 7 && call.is_sorted()), "{calls:?}");
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
     assert_eq!(account(&pipeline, "sink"), (Account { delivered: 30, ..Account::default() }, 0));
