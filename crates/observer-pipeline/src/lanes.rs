@@ -23,6 +23,8 @@ pub(crate) struct PastLane {
     pub(crate) lane: Lane,
     /// Its own: what is new has to have its turn while an old event fails.
     pub(crate) backoff: Backoff,
+    /// Its last batch failed, and comes again.
+    pub(crate) is_put_off: bool,
     pub(crate) not_before: Instant,
 }
 

@@ -90,12 +90,15 @@ impl Worker {
         PastLane {
             lane: Lane::new(self.source.clone(), wanted, kept.place, kept.last),
             backoff: Backoff::new(retry, self.random.fork()),
+            is_put_off: false,
             not_before: Instant::now(),
         }
     }
 
     /// One batch of the past, and the end when there is no more.
     pub(crate) async fn past_turn(&mut self) -> Result<(), Ended> {
+        let Some(past) = &mut self.lanes.past else { return Ok(()) };
+        past.is_put_off = false;
         if self.is_past_running() {
             self.lanes.turn = Turn::Past;
             let ended = self.batch().await;
@@ -103,7 +106,7 @@ impl Worker {
             ended?;
         }
         let Some(past) = &mut self.lanes.past else { return Ok(()) };
-        if past.not_before <= Instant::now() {
+        if !past.is_put_off {
             past.backoff.reset();
             if let Some(kept) = &mut self.progress.lock().replay {
                 kept.trouble = None;
@@ -165,6 +168,7 @@ impl Worker {
     pub(crate) fn postpone_past(&mut self, error: &SinkError) {
         let Some(past) = &mut self.lanes.past else { return };
         past.lane.drop_hand();
+        past.is_put_off = true;
         past.not_before = Instant::now() + past.backoff.pause(error.retry_after);
         let mishap = Mishap { reason: error.report(), at: Timestamp::now() };
         let mut progress = self.progress.lock();

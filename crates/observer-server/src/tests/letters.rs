@@ -78,6 +78,17 @@ async fn a_letter_is_sent_again_edited_and_gone_then() {
     assert_eq!((&sink["dead"], &sink["replayed"], &sink["accepted"]), (&2.into(), &1.into(), &3.into()));
     let metrics = client.get("/metrics").await.body;
     assert!(metrics.contains("\nobserver_sink_replayed_events_total{sink=\"archive\"} 1\n"), "{metrics}");
+    let purged = ask(&mut client, "DELETE", &format!("{LETTERS}?all=true"), "").await;
+    assert_eq!(purged.body, r#"{"purged":1}"#);
+    // What became of letters changes nothing: the account closes as before.
+    let metrics = client.get("/metrics").await.body;
+    for (result, count) in [("delivered", 1), ("dead", 2), ("refused", 0), ("expired", 0), ("filtered", 0)] {
+        let sample = format!("\nobserver_sink_events_total{{sink=\"archive\",result=\"{result}\"}} {count}\n");
+        assert!(metrics.contains(&sample), "{sample}: {metrics}");
+    }
+    for (name, count) in [("accepted_events_total", 3), ("pending_events", 0)] {
+        assert!(metrics.contains(&format!("\nobserver_sink_{name}{{sink=\"archive\"}} {count}\n")), "{metrics}");
+    }
     drop(server);
 }
 
