@@ -1,0 +1,68 @@
+//! The file sink keeps the contract of sinks.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use observer_core::{EventSink, SinkContext};
+use observer_sink_file::{FileConfig, FileSink};
+use observer_testing::{Breakage, FarSide, Held, SinkContract};
+use tempfile::TempDir;
+
+struct Folder {
+    root: TempDir,
+    config: fn(FileConfig) -> FileConfig,
+}
+
+impl Folder {
+    fn events(&self) -> PathBuf {
+        self.root.path().join("events")
+    }
+}
+
+#[async_trait]
+impl FarSide for Folder {
+    fn sink(&self) -> Arc<dyn EventSink> {
+        let config = (self.config)(FileConfig::new(format!("{}/{{date}}.jsonl", self.events().display())));
+        let context = SinkContext { name: "archive".to_owned(), state_dir: self.root.path().join("state") };
+        Arc::new(FileSink::new(&config, &context).unwrap())
+    }
+
+    async fn held(&self) -> Held {
+        // The thread of a sink that was dropped half-way ends its work first.
+        if let Ok(lock) = File::open(self.root.path().join("state/lock")) {
+            lock.lock().unwrap();
+        }
+        let files = fs::read_dir(self.events()).into_iter().flatten().map(|entry| entry.unwrap().path());
+        // The active file has no number, and comes last.
+        let mut files: Vec<_> = files.map(|path| (path.file_name().unwrap().len() == 16, path)).collect();
+        files.sort();
+        Held::lines(&files.iter().map(|(_, path)| fs::read_to_string(path).unwrap()).collect::<String>())
+    }
+
+    async fn break_it(&self) -> Breakage {
+        fs::remove_dir_all(self.events()).unwrap();
+        fs::write(self.events(), "in the way").unwrap();
+        Breakage::Done
+    }
+
+    async fn mend(&self) {
+        fs::remove_file(self.events()).unwrap();
+    }
+}
+
+async fn holds(config: fn(FileConfig) -> FileConfig) {
+    let passed = SinkContract::new(move || Folder { root: TempDir::new().unwrap(), config }).hold().await;
+    assert_eq!(passed.left_out, []);
+}
+
+#[tokio::test]
+async fn the_file_sink_keeps_the_contract() {
+    holds(|config| config).await;
+}
+
+#[tokio::test]
+async fn so_it_does_while_files_are_rotated() {
+    holds(|config| config.rotate_at_size(4096)).await;
+}

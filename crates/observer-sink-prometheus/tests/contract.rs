@@ -1,0 +1,57 @@
+//! The Prometheus sink keeps the contract of sinks.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use observer_core::{EventSink, SinkContext};
+use observer_sink_prometheus::{PrometheusConfig, PrometheusSink};
+use observer_testing::{Breakage, FarSide, Held, SinkContract};
+use tempfile::TempDir;
+
+struct Snapshot(TempDir);
+
+impl Snapshot {
+    fn folder(&self) -> PathBuf {
+        self.0.path().join("metrics")
+    }
+
+    fn build(&self) -> PrometheusSink {
+        let context = SinkContext { name: "metrics".to_owned(), state_dir: self.folder() };
+        PrometheusSink::new(PrometheusConfig::new(), &context).unwrap()
+    }
+}
+
+#[async_trait]
+impl FarSide for Snapshot {
+    fn sink(&self) -> Arc<dyn EventSink> {
+        Arc::new(self.build())
+    }
+
+    /// What the next process shows.
+    async fn held(&self) -> Held {
+        let next = self.build();
+        next.position().await.unwrap();
+        let families = next.registry().gather();
+        let events = families.iter().filter(|family| family.name() == "observer_events_total");
+        let counts = events.flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
+        Held::Count(counts.sum::<f64>() as u64)
+    }
+
+    async fn break_it(&self) -> Breakage {
+        fs::remove_dir_all(self.folder()).unwrap();
+        fs::write(self.folder(), "in the way").unwrap();
+        Breakage::Done
+    }
+
+    async fn mend(&self) {
+        fs::remove_file(self.folder()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_prometheus_sink_keeps_the_contract() {
+    let contract = SinkContract::new(|| Snapshot(TempDir::new().unwrap())).max_events(8192);
+    assert_eq!(contract.hold().await.left_out, []);
+}

@@ -1,0 +1,69 @@
+//! The events that the suite sends.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use observer_core::{Envelope, Event, Timestamp, Uuid};
+
+/// Of the journal that all clauses begin with.
+pub(crate) const EPOCH: u64 = 1;
+
+/// 2026-01-01, so that what is named by days stays together.
+const START: i64 = 1_767_225_600;
+
+pub(crate) fn events(seqs: RangeInclusive<u64>) -> Vec<Arc<Envelope>> {
+    seqs.map(|seq| envelope(EPOCH, seq, plain(seq))).collect()
+}
+
+/// The same numbers mean other events in another epoch.
+pub(crate) fn events_of(epoch: u64, seqs: RangeInclusive<u64>) -> Vec<Arc<Envelope>> {
+    seqs.map(|seq| envelope(epoch, seq, plain(seq))).collect()
+}
+
+pub(crate) fn envelope(epoch: u64, seq: u64, raw: impl Into<String>) -> Arc<Envelope> {
+    let second = START + i64::try_from(seq % 3600).expect("less than an hour");
+    Arc::new(Envelope {
+        id: Uuid::from_u128((0x019b_75f5 << 96) | (0x7000 << 64) | (0x8000 << 48) | u128::from(epoch << 32 | seq)),
+        seq,
+        received_at: Timestamp::from_second(second).expect("a time of our days"),
+        event: Event::parse(raw.into()).expect("the suite sends events that the observer takes"),
+    })
+}
+
+fn plain(seq: u64) -> String {
+    let ok = seq % 3 != 0;
+    let kind = if ok { "ok" } else { "tests_failed" };
+    format!(
+        r#"{{"source":"contract","event_kind":"{kind}","ok":{ok},"cycle_id":"c-{seq}","sig_hash":"h-{}","staffer_id":"model","turns":{},"duration_ms":{},"extra":{{"n":{seq}}}}}"#,
+        seq % 7,
+        seq % 5,
+        seq * 10,
+    )
+}
+
+/// The smallest and the largest of each field that the observer takes in, and `largest` bytes of `extra` at the end.
+pub(crate) fn extremes(largest: usize) -> Vec<Arc<Envelope>> {
+    let with = |rest: &str| format!(r#"{{"source":"contract","event_kind":"ok","ok":true{rest}}}"#);
+    let deep = format!(r#","extra":{{"deep":{}1{}}}"#, "[".repeat(60), "]".repeat(60));
+    let long = format!(r#","cycle_id":"{}""#, "long ".repeat(2_000));
+    let large = format!(r#","extra":{{"text":"{}"}}"#, "large ".repeat(largest / 6));
+    let raws = [
+        r#"{"source":"s","event_kind":"k","ok":false}"#.to_owned(),
+        "{\"source\" :\t\"contract\",\r\n \"event_kind\":\n\"ok\", \"ok\":true }".to_owned(),
+        with(r#","cycle_id":"Grüße 你好 🦀 \ud83e\udd80 e\u0301 שלום","staffer_id":"模型/😀""#),
+        with(r#","cycle_id":"\u0000\u0001\b\f\n\r\t\u001f\u007f\"\\\/ \u2028\u2029","sig_hash":"a,b;c='d'<e>&{f}%00""#),
+        with("\u{2c}\"cycle_id\":\"\u{7f}\u{85}\u{a0}\u{2028}\u{2029}\u{feff}\u{fffd}\u{10ffff}\""),
+        with(r#","turns":0,"duration_ms":0"#),
+        with(r#","turns":18446744073709551615,"duration_ms":1.7976931348623157e308"#),
+        with(r#","duration_ms":5e-324,"extra":{"n":[-0,0.1e-400,123456789012345678901234567890,-9223372036854775808]}"#),
+        with(r#","usage":{"prompt_tokens":0,"completion_tokens":0,"cost_usd":0.000001}"#),
+        with(r#","timestamp":"1970-01-01T00:00:00Z","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01""#),
+        with(r#","timestamp":"9999-12-30T22:00:00.999999999Z""#),
+        with(r#","cycle_id":null,"turns":null,"extra":{},"unknown":[{"a":null},1.0,"x"],"Zwölf":{"é":"\u00e9"}"#),
+        with(r#","extra":{"a":1,"a":2,"":"","z":1,"b":true}"#),
+        with(&deep),
+        with(&long),
+        with(&large),
+    ];
+    (1..).zip(raws).map(|(seq, raw)| envelope(EPOCH, seq, raw)).collect()
+}
