@@ -26,7 +26,7 @@ pub(crate) fn at_least(held: &Held, delivered: &[Arc<Envelope>], sent: usize) ->
         Held::Events(_) => {
             let places = places(held, delivered)?;
             let first = first_appearances(&places);
-            (first.len() >= sent && first.iter().copied().eq(1..=first.len()), ranges(&places))
+            (first.len() >= sent && first.iter().copied().eq(1..=first.len()), told(&places, sent))
         }
     };
     if enough { Ok(()) } else { Err(Broken::new(expected, found)) }
@@ -49,13 +49,16 @@ fn compare(
     if counted(&places).into_iter().eq(1..=sent.len()) {
         return Ok(());
     }
-    let missing: Vec<_> = (1..=sent.len()).filter(|place| !places.contains(place)).collect();
-    let found = if missing.is_empty() {
-        format!("events {}", ranges(&places))
-    } else {
-        format!("events {}; missing: {}", ranges(&places), ranges(&missing))
-    };
+    let found = told(&places, sent.len());
     Err(Broken::new(format!("events {}, in this order{how}", ranges(&(1..=sent.len()).collect::<Vec<_>>())), found))
+}
+
+fn told(places: &[usize], sent: usize) -> String {
+    let missing: Vec<_> = (1..=sent).filter(|place| !places.contains(place)).collect();
+    match missing.is_empty() {
+        true => format!("events {}", ranges(places)),
+        false => format!("events {}; missing: {}", ranges(places), ranges(&missing)),
+    }
 }
 
 /// Where each held event stands among those that were sent, from 1.
