@@ -1,4 +1,5 @@
 //! The file sink keeps the contract of sinks.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::fs::{self, File};
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
 //! The Prometheus sink keeps the contract of sinks.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use observer_core::{EventSink, SinkContext};
 use observer_sink_prometheus::{PrometheusConfig, PrometheusSink};
 use observer_testing::{Breakage, FarSide, Held, SinkContract};
+use prometheus::proto::MetricFamily;
 use tempfile::TempDir;
 
 struct Snapshot(TempDir);
@@ -35,7 +37,7 @@ impl FarSide for Snapshot {
         next.position().await.unwrap();
         let families = next.registry().gather();
         let events = families.iter().filter(|family| family.name() == "observer_events_total");
-        let counts = events.flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
+        let counts = events.flat_map(MetricFamily::get_metric).map(|metric| metric.get_counter().get_value());
         Held::Count(counts.sum::<f64>() as u64)
     }
 

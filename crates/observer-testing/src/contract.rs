@@ -12,9 +12,9 @@ use std::fmt;
 use std::time::Duration;
 
 pub use self::breach::{Breach, Breaches, Clause, Passed};
-pub use self::far_side::{Breakage, FarSide, Held, HeldEvent};
 use self::breach::{Broken, Tried};
 use self::driver::Driver;
+pub use self::far_side::{Breakage, FarSide, Held, HeldEvent};
 
 /// The contract that every sink keeps, to be held against one.
 ///

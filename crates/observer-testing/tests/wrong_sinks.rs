@@ -1,4 +1,5 @@
 //! The suite can fail: each way to be wrong is caught, under its own clause.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};

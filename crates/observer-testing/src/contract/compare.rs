@@ -1,12 +1,12 @@
 //! What is held against what was sent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use observer_core::Envelope;
 
 use super::breach::Broken;
-use super::far_side::Held;
+use super::far_side::{Held, HeldEvent};
 
 /// Each event once, in order.
 pub(crate) fn exactly(held: &Held, sent: &[Arc<Envelope>]) -> Result<(), Broken> {
@@ -55,9 +55,10 @@ fn compare(
 
 fn told(places: &[usize], sent: usize) -> String {
     let missing: Vec<_> = (1..=sent).filter(|place| !places.contains(place)).collect();
-    match missing.is_empty() {
-        true => format!("events {}", ranges(places)),
-        false => format!("events {}; missing: {}", ranges(places), ranges(&missing)),
+    if missing.is_empty() {
+        format!("events {}", ranges(places))
+    } else {
+        format!("events {}; missing: {}", ranges(places), ranges(&missing))
     }
 }
 
@@ -65,7 +66,7 @@ fn told(places: &[usize], sent: usize) -> String {
 fn places(held: &Held, sent: &[Arc<Envelope>]) -> Result<Vec<usize>, Broken> {
     let Held::Events(held) = held else { return Ok(Vec::new()) };
     let known: HashMap<_, _> = (1..).zip(sent).map(|(place, envelope)| (envelope.id, (place, envelope))).collect();
-    let place = |event: &super::far_side::HeldEvent| {
+    let place = |event: &HeldEvent| {
         let Some((place, envelope)) = known.get(&event.id) else {
             let found = format!("one with the id {}: {}", event.id, excerpt(event.raw.as_deref().unwrap_or("")));
             return Err(Broken::new("no event but those that were delivered", found));
@@ -82,7 +83,7 @@ fn places(held: &Held, sent: &[Arc<Envelope>]) -> Result<Vec<usize>, Broken> {
 }
 
 fn first_appearances(places: &[usize]) -> Vec<usize> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     places.iter().copied().filter(|place| seen.insert(*place)).collect()
 }
 
@@ -105,10 +106,7 @@ fn ranges(places: &[usize]) -> String {
     if runs.is_empty() {
         return "none".to_owned();
     }
-    let run = |(start, end): &(usize, usize)| match start == end {
-        true => start.to_string(),
-        false => format!("{start}-{end}"),
-    };
+    let run = |(start, end): &(usize, usize)| if start == end { start.to_string() } else { format!("{start}-{end}") };
     let shown: Vec<_> = runs.iter().take(40).map(run).collect();
     let more = if runs.len() > 40 { " …" } else { "" };
     shown.join(" ") + more
@@ -118,7 +116,6 @@ fn ranges(places: &[usize]) -> String {
 mod tests {
     use super::*;
     use crate::contract::events::events;
-    use crate::contract::far_side::HeldEvent;
 
     fn held(places: &[usize]) -> Held {
         let sent = events(1..=9);

@@ -55,9 +55,13 @@ pub(crate) fn extremes(largest: usize) -> Vec<Arc<Envelope>> {
         with("\u{2c}\"cycle_id\":\"\u{7f}\u{85}\u{a0}\u{2028}\u{2029}\u{feff}\u{fffd}\u{10ffff}\""),
         with(r#","turns":0,"duration_ms":0"#),
         with(r#","turns":18446744073709551615,"duration_ms":1.7976931348623157e308"#),
-        with(r#","duration_ms":5e-324,"extra":{"n":[-0,0.1e-400,123456789012345678901234567890,-9223372036854775808]}"#),
+        with(
+            r#","duration_ms":5e-324,"extra":{"n":[-0,0.1e-400,123456789012345678901234567890,-9223372036854775808]}"#,
+        ),
         with(r#","usage":{"prompt_tokens":0,"completion_tokens":0,"cost_usd":0.000001}"#),
-        with(r#","timestamp":"1970-01-01T00:00:00Z","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01""#),
+        with(
+            r#","timestamp":"1970-01-01T00:00:00Z","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01""#,
+        ),
         with(r#","timestamp":"9999-12-30T22:00:00.999999999Z""#),
         with(r#","cycle_id":null,"turns":null,"extra":{},"unknown":[{"a":null},1.0,"x"],"Zwölf":{"é":"\u00e9"}"#),
         with(r#","extra":{"a":1,"a":2,"":"","z":1,"b":true}"#),

@@ -1,0 +1,74 @@
+//! The suite and a receiver together: a small sink over HTTP, with deliveries that are dropped while they are on the wire.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use observer_core::{Batch, EventSink, Receipt, SinkError};
+use observer_testing::http::HttpReceiver;
+use observer_testing::{Breakage, Clause, FarSide, Held, SinkContract};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+struct Lines(SocketAddr);
+
+impl Lines {
+    async fn post(&self, body: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(self.0).await?;
+        let head = format!("POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await?;
+        for piece in body.as_bytes().chunks(200) {
+            stream.write_all(piece).await?;
+            tokio::task::yield_now().await;
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl EventSink for Lines {
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        let body: String = batch.events().iter().map(|envelope| envelope.to_json() + "\n").collect();
+        let answer = self.post(&body).await.map_err(SinkError::transient)?;
+        if answer.starts_with("HTTP/1.1 200 ") { Ok(Receipt::accepted()) } else { Err(SinkError::transient(answer)) }
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        TcpStream::connect(self.0).await.map(drop).map_err(SinkError::transient)
+    }
+}
+
+struct Receiver(HttpReceiver);
+
+#[async_trait]
+impl FarSide for Receiver {
+    fn sink(&self) -> Arc<dyn EventSink> {
+        Arc::new(Lines(self.0.address()))
+    }
+
+    async fn held(&self) -> Held {
+        Held::lines(&self.0.taken().join("\n"))
+    }
+
+    async fn break_it(&self) -> Breakage {
+        self.0.go_down().await;
+        Breakage::Done
+    }
+
+    async fn mend(&self) {
+        self.0.come_back();
+    }
+}
+
+#[tokio::test]
+async fn a_sink_over_http_keeps_the_contract() {
+    let passed = SinkContract::new(|| Receiver(HttpReceiver::start())).hold().await;
+    assert_eq!(passed.left_out, [(Clause::Position, "the sink keeps no position")]);
+}

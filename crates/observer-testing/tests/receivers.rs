@@ -1,0 +1,178 @@
+//! Receivers do as they are told, and tell what they were sent.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::io::Write;
+use std::time::Duration;
+
+use observer_core::Timestamp;
+use observer_testing::http::{Answer, HttpReceiver};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Post, and read what comes until the receiver hangs up.
+async fn post(receiver: &HttpReceiver, headers: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(receiver.address()).await.unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST /hook?a=1 HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // A receiver may hang up in the middle of it.
+    let _ = stream.write_all(body).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+fn status(answer: &str) -> Option<u16> {
+    answer.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[tokio::test]
+async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same() {
+    let receiver = HttpReceiver::scripted([Answer::status(401).saying("token expired"), Answer::accept()]);
+    let refused = post(&receiver, "authorization: Bearer old\r\n", b"{}").await;
+    assert_eq!(status(&refused), Some(401));
+    assert!(refused.ends_with("\r\n\r\ntoken expired"), "{refused}");
+    assert_eq!(status(&post(&receiver, "authorization: Bearer new\r\n", b"{}").await), Some(200));
+    assert_eq!(status(&post(&receiver, "", b"{}").await), Some(200));
+    receiver.otherwise(Answer::status(503));
+    receiver.then(Answer::status(202));
+    assert_eq!(status(&post(&receiver, "", b"{}").await), Some(202));
+    assert_eq!(status(&post(&receiver, "", b"{}").await), Some(503));
+
+    let requests = receiver.received(5).await;
+    assert_eq!(requests.iter().map(|request| request.status.unwrap()).collect::<Vec<_>>(), [401, 200, 200, 202, 503]);
+    assert_eq!((requests[0].method.as_str(), requests[0].path.as_str()), ("POST", "/hook?a=1"));
+    assert_eq!(requests[0].header("authorization"), Some("Bearer old"));
+    assert_eq!(receiver.taken().len(), 3);
+}
+
+#[tokio::test]
+async fn a_body_is_recorded_as_it_came_and_decoded() {
+    let receiver = HttpReceiver::start();
+    let text = b"{\"n\":1}\n\n{\"n\" : 2}\n";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text).unwrap();
+    let gzip = gzip.finish().unwrap();
+    post(&receiver, "content-encoding: gzip\r\n", &gzip).await;
+    post(&receiver, "content-encoding: zstd\r\n", &zstd::encode_all(&text[..], 1).unwrap()).await;
+    post(&receiver, "", br#" [ {"n":1} , {"n" : 2} ] "#).await;
+    post(&receiver, "", b"{\n\"n\":1}").await;
+    let requests = receiver.requests();
+    assert_eq!((&requests[0].raw_body[..], requests[0].text()), (&gzip[..], std::str::from_utf8(text).unwrap()));
+    for request in &requests[..3] {
+        assert_eq!(request.items(), [r#"{"n":1}"#, r#"{"n" : 2}"#], "{request:?}");
+    }
+    assert_eq!(requests[3].items(), ["{\n\"n\":1}"]);
+    let damaged = post(&receiver, "content-encoding: gzip\r\n", b"no gzip").await;
+    assert_eq!(status(&damaged), Some(400), "{damaged}");
+    assert_eq!(receiver.taken().len(), 7);
+}
+
+#[tokio::test]
+async fn retry_after_comes_in_both_forms() {
+    let date = Timestamp::from_second(784_111_777).unwrap();
+    let receiver = HttpReceiver::scripted([Answer::too_many(Duration::from_secs(120)), Answer::too_many_until(date)]);
+    let answer = post(&receiver, "", b"{}").await;
+    assert_eq!((status(&answer), header(&answer, "retry-after")), (Some(429), Some("120")));
+    let answer = post(&receiver, "", b"{}").await;
+    // The example of RFC 9110, section 5.6.7.
+    assert_eq!((status(&answer), header(&answer, "retry-after")), (Some(429), Some("Sun, 06 Nov 1994 08:49:37 GMT")));
+    assert!(receiver.taken().is_empty());
+}
+
+#[tokio::test]
+async fn connections_are_cut_where_they_should_be() {
+    let receiver =
+        HttpReceiver::scripted([Answer::cut_before_answer(), Answer::cut_mid_body(), Answer::cut_mid_request()]);
+    assert_eq!(post(&receiver, "", b"{\"n\":1}").await, "");
+    let cut = post(&receiver, "", b"{\"n\":2}").await;
+    let (head, body) = cut.split_once("\r\n\r\n").unwrap();
+    assert_eq!(status(head), Some(200));
+    let announced: usize = header(head, "content-length").unwrap().parse().unwrap();
+    assert!(!body.is_empty() && body.len() < announced, "{} of {announced} bytes", body.len());
+    assert_eq!(post(&receiver, "", &[b'x'; 4 << 20]).await, "");
+
+    let requests = receiver.received(3).await;
+    assert!(requests[2].body.len() < 4 << 20, "the receiver read on");
+    assert!(requests.iter().all(|request| request.status.is_none()));
+    assert_eq!(receiver.taken(), [r#"{"n":1}"#, r#"{"n":2}"#]);
+}
+
+#[tokio::test]
+async fn a_partial_success_names_each_bad_item() {
+    let receiver = HttpReceiver::start();
+    receiver.otherwise(Answer::partial("poison", "the field `turns` must be a whole number"));
+    let answer = post(&receiver, "", b"[{\"n\":1},{\"n\":\"poison\"},{\"n\":3}]").await;
+    assert_eq!(status(&answer), Some(207));
+    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!((&body["accepted"], &body["rejected"]), (&2.into(), &1.into()));
+    let expected =
+        serde_json::json!([{"index": 1, "status": 422, "detail": "the field `turns` must be a whole number"}]);
+    assert_eq!(body["errors"], expected);
+    assert_eq!(status(&post(&receiver, "", b"{\"n\":4}").await), Some(200));
+    assert_eq!(status(&post(&receiver, "", b"\"poison\"\n\"poison\"").await), Some(422));
+    assert_eq!(receiver.taken(), [r#"{"n":1}"#, r#"{"n":3}"#, r#"{"n":4}"#]);
+}
+
+#[tokio::test]
+async fn one_poison_event_takes_its_batch_with_it() {
+    let receiver = HttpReceiver::start();
+    receiver.otherwise(Answer::poisoned_by("poison"));
+    assert_eq!(status(&post(&receiver, "", b"[{\"n\":1},{\"n\":\"poison\"}]").await), Some(500));
+    assert_eq!(status(&post(&receiver, "", b"[{\"n\":1}]").await), Some(200));
+    assert_eq!(receiver.taken(), [r#"{"n":1}"#]);
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_its_gate_or_for_ever() {
+    let (held, gate) = Answer::accept().held();
+    let receiver = HttpReceiver::scripted([held, Answer::hang()]);
+    let mut answer = Box::pin(post(&receiver, "", b"{}"));
+    tokio::select! {
+        biased;
+        answer = &mut answer => panic!("answered before the gate was opened: {answer}"),
+        _ = receiver.received(1) => {}
+    }
+    gate.open();
+    assert_eq!(status(&answer.await), Some(200));
+
+    let hanging = post(&receiver, "", b"{}");
+    tokio::select! {
+        biased;
+        answer = hanging => panic!("answered: {answer}"),
+        requests = receiver.received(2) => assert_eq!(requests[1].status, None),
+    }
+    assert_eq!(receiver.taken().len(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_answer_takes_its_time() {
+    let receiver = HttpReceiver::scripted([Answer::accept().after(Duration::from_millis(80))]);
+    let begun = Instant::now();
+    assert_eq!(status(&post(&receiver, "", b"{}").await), Some(200));
+    assert!(begun.elapsed() >= Duration::from_millis(80));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_down_refuses_connections_until_it_comes_back() {
+    let receiver = HttpReceiver::scripted([Answer::hang()]);
+    let hanging = post(&receiver, "", b"{\"n\":1}");
+    let down = async {
+        receiver.received(1).await;
+        receiver.go_down().await;
+    };
+    let (answer, ()) = tokio::join!(hanging, down);
+    assert_eq!(answer, "", "its connections end with it");
+    TcpStream::connect(receiver.address()).await.unwrap_err();
+    receiver.come_back();
+    assert_eq!(status(&post(&receiver, "", b"{\"n\":2}").await), Some(200));
+    assert_eq!(receiver.taken(), [r#"{"n":2}"#]);
+}
