@@ -5,6 +5,7 @@ mod cli;
 mod dead_letters;
 mod full_disk;
 mod hostile;
+mod http;
 mod journal;
 mod kill;
 mod messages;

@@ -1,0 +1,234 @@
+//! A configuration that was checked.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use observer_core::BuildError;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+
+use crate::config::{Auth, Body, Check, Compression, HttpConfig, Tls};
+use crate::shown::Shown;
+use crate::sign::Key;
+use crate::template::Template;
+
+/// Headers that the sink or HTTP itself has to decide about.
+const RESERVED: [&str; 10] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+];
+
+pub(crate) struct Settings {
+    pub(crate) url: Url,
+    pub(crate) method: Method,
+    pub(crate) body: Body,
+    /// What is the same in each request.
+    pub(crate) headers: HeaderMap,
+    /// What depends on the event.
+    pub(crate) templates: Vec<(HeaderName, Template)>,
+    pub(crate) compression: Compression,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) has_idempotency_key: bool,
+    pub(crate) tls: Tls,
+    pub(crate) redirects: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) check: Check,
+    pub(crate) shown: Shown,
+}
+
+impl Settings {
+    pub(crate) fn of(config: &HttpConfig) -> Result<Self, BuildError> {
+        let url = url(config.url.reveal())?;
+        let mut headers = HeaderMap::new();
+        let content_type = if config.body == Body::Ndjson { "application/x-ndjson" } else { "application/json" };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        match config.compression {
+            Compression::None => {}
+            Compression::Gzip => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
+            Compression::Zstd => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"))),
+        }
+        if let Some(value) = authorization(&config.auth)? {
+            headers.insert(AUTHORIZATION, value);
+        }
+        let templates = templates(config, &mut headers)?;
+        let keys = keys(config)?;
+        check_tls(&config.tls, &url)?;
+        if config.connect_timeout.is_zero() {
+            return Err(BuildError::new("connect_timeout", "must be longer than 0s"));
+        }
+        Ok(Self {
+            shown: Shown::new(config, &url, &headers),
+            url,
+            method: match config.method {
+                crate::Method::Post => Method::POST,
+                crate::Method::Put => Method::PUT,
+                crate::Method::Patch => Method::PATCH,
+            },
+            body: config.body,
+            headers,
+            templates,
+            compression: config.compression,
+            keys,
+            has_idempotency_key: config.idempotency_key,
+            tls: config.tls.clone(),
+            redirects: config.redirects,
+            connect_timeout: config.connect_timeout,
+            check: config.check,
+        })
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+}
+
+/// What is wrong is said without the text, parts of which may be secret.
+fn url(text: &str) -> Result<Url, BuildError> {
+    let url = Url::parse(text).map_err(|error| BuildError::new("url", format!("is no URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(BuildError::new("url", "must begin with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let problem = "must not hold a user or a password; they go into `auth = { user = \"…\", password = \"…\" }`";
+        return Err(BuildError::new("url", problem));
+    }
+    Ok(url)
+}
+
+fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, BuildError> {
+    let (key, text) = match auth {
+        Auth { bearer: None, user: None, password: None } => return Ok(None),
+        Auth { bearer: Some(token), user: None, password: None } => {
+            ("auth.bearer", format!("Bearer {}", token.reveal()))
+        }
+        Auth { bearer: None, user: Some(user), password: Some(password) } => {
+            if user.contains(':') {
+                return Err(BuildError::new("auth.user", "must not hold a colon (RFC 7617)"));
+            }
+            let pair = STANDARD.encode(format!("{user}:{}", password.reveal()));
+            ("auth", format!("Basic {pair}"))
+        }
+        _ => return Err(BuildError::new("auth", "is either `bearer`, or `user` and `password`")),
+    };
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| BuildError::new(key, "holds a character that a header can't have, such as a line feed"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// Adds the headers that are always the same, and gives those that aren't.
+fn templates(config: &HttpConfig, headers: &mut HeaderMap) -> Result<Vec<(HeaderName, Template)>, BuildError> {
+    let (mut templates, mut seen) = (Vec::new(), Vec::new());
+    for (name, value) in &config.headers {
+        let refused = |problem: String| BuildError::new(format!("headers.{name}"), problem);
+        let header = HeaderName::try_from(name).map_err(|_| refused("is no name of a header".to_owned()))?;
+        let is_taken = RESERVED.contains(&header.as_str())
+            || (header == AUTHORIZATION && headers.contains_key(AUTHORIZATION))
+            || (header == "idempotency-key" && config.idempotency_key);
+        if is_taken {
+            return Err(refused("is set by the sink itself".to_owned()));
+        }
+        if seen.contains(&header) {
+            return Err(refused("is there twice".to_owned()));
+        }
+        seen.push(header.clone());
+        let template = Template::parse(value.reveal()).map_err(refused)?;
+        match template.constant() {
+            Some(text) => {
+                let mut value = HeaderValue::from_str(text).expect("the template was checked");
+                value.set_sensitive(true);
+                headers.insert(header, value);
+            }
+            None if config.body.is_single() => {
+                headers.remove(&header);
+                templates.push((header, template));
+            }
+            None => {
+                let problem =
+                    "has a field of an event, and a request carries many; set body = \"envelope\" or \"event\"";
+                return Err(refused(problem.to_owned()));
+            }
+        }
+    }
+    Ok(templates)
+}
+
+fn keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
+    let keys = config.signing.secrets.iter().map(|secret| Key::parse(secret.reveal())).collect::<Option<Vec<_>>>();
+    let keys = keys.ok_or_else(|| BuildError::new("signing.secrets", "must each be `whsec_` with base64 after it"))?;
+    if !keys.is_empty() && config.compression != Compression::None {
+        let problem =
+            "can't go with `signing`: some receivers check the signature before they unpack the body, some after it";
+        return Err(BuildError::new("compression", problem));
+    }
+    Ok(keys)
+}
+
+fn check_tls(tls: &Tls, url: &Url) -> Result<(), BuildError> {
+    if *tls != Tls::default() && url.scheme() != "https" {
+        return Err(BuildError::new("tls", "is for https, and `url` begins with http://"));
+    }
+    match (&tls.cert, &tls.key) {
+        (Some(_), None) => Err(BuildError::new("tls.cert", "needs its private key in `tls.key`")),
+        (None, Some(_)) => Err(BuildError::new("tls.key", "needs its certificate in `tls.cert`")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refuse(config: HttpConfig, expected: &str) {
+        let error = Settings::of(&config).err().expect("it is refused").to_string();
+        assert!(error.starts_with(expected), "{error}");
+        assert!(!error.contains("hidden"), "{error}");
+    }
+
+    fn config() -> HttpConfig {
+        HttpConfig::new("https://hooks.example.com/agents")
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_by_its_key() {
+        refuse(HttpConfig::new("hooks.example.com/hidden"), "`url` is no URL: relative URL without a base");
+        refuse(HttpConfig::new("ftp://x/hidden"), "`url` must begin with http://");
+        refuse(HttpConfig::new("https://me:hidden@x"), "`url` must not hold a user");
+        refuse(config().auth(Auth::bearer("hidden\n")), "`auth.bearer` holds a character");
+        refuse(config().auth(Auth::basic("a:b", "hidden")), "`auth.user` must not hold a colon");
+        let both = Auth { bearer: Some("hidden".into()), ..Auth::basic("a", "hidden") };
+        refuse(config().auth(both), "`auth` is either `bearer`");
+        refuse(config().header("X Y", "1"), "`headers.X Y` is no name of a header");
+        refuse(config().header("Webhook-Id", "1"), "`headers.Webhook-Id` is set by the sink itself");
+        refuse(config().header("Authorization", "1").auth(Auth::bearer("t")), "`headers.Authorization` is set by");
+        refuse(config().header("X-A", "1").header("x-a", "2"), "`headers.x-a` is there twice");
+        refuse(config().header("X-A", "hidden\r\nX-B: 1"), "`headers.X-A` holds a character");
+        refuse(config().header("X-A", "{hidden}"), "`headers.X-A` has a placeholder that isn't known");
+        refuse(config().header("X-A", "{source}"), "`headers.X-A` has a field of an event");
+        refuse(config().sign_with("hidden"), "`signing.secrets` must each be `whsec_`");
+        let signed = config().sign_with("whsec_bmV3").compression(Compression::Gzip);
+        refuse(signed, "`compression` can't go with `signing`");
+        refuse(HttpConfig::new("http://x").trust("ca.pem"), "`tls` is for https");
+        let mut half = config().certificate("cert.pem", "key.pem");
+        half.tls.key = None;
+        refuse(half, "`tls.cert` needs its private key");
+        refuse(config().connect_timeout(Duration::ZERO), "`connect_timeout` must be longer");
+    }
+
+    #[test]
+    fn a_header_of_the_operators_stands_in_for_the_sinks_own() {
+        let settings = Settings::of(&config().header("Content-Type", "application/cloudevents+json")).unwrap();
+        assert_eq!(settings.headers[CONTENT_TYPE], "application/cloudevents+json");
+        assert_eq!(settings.headers.len(), 1);
+    }
+}

@@ -1,0 +1,197 @@
+//! What answers come to.
+
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use observer_core::{ErrorKind, EventSink, Receipt, Rejected};
+
+use super::receiver::Receiver;
+use super::{failed, sink};
+use crate::config::{Auth, Body, Check, HttpConfig};
+use crate::testing::batch;
+
+#[tokio::test]
+async fn an_answer_is_judged_by_its_status() {
+    use ErrorKind::{Blocked, Permanent, Transient};
+    let receiver = Receiver::start().await;
+    for body in [Body::Ndjson, Body::Envelope] {
+        let sink = sink(&HttpConfig::new(&*receiver.url).body(body));
+        for status in [200, 201, 202, 204] {
+            receiver.answer(status, &[], "");
+            assert_eq!(sink.deliver(&batch(2)).await.unwrap(), Receipt::accepted(), "{status}");
+        }
+        let table: [(ErrorKind, &[u16]); 3] = [
+            (Transient, &[408, 425, 429, 500, 501, 502, 503, 504, 507, 599]),
+            (Permanent, &[400, 413, 422]),
+            (
+                Blocked,
+                &[300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 415, 421, 451],
+            ),
+        ];
+        for (kind, statuses) in table {
+            for status in statuses {
+                receiver.answer(*status, &[], "");
+                let error = sink.deliver(&batch(2)).await.unwrap_err();
+                failed(&error, kind, &format!("{} answered {status}", receiver.url));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_says_when_to_come_again_is_heard() {
+    let receiver = Receiver::start().await;
+    let sink = sink(&HttpConfig::new(&*receiver.url));
+    let mut pauses = Vec::new();
+    for (status, headers) in [
+        (429, vec![("retry-after", "7")]),
+        (503, vec![("retry-after", "Sun, 06 Nov 1994 08:49:45 GMT"), ("date", "Sun, 06 Nov 1994 08:49:37 GMT")]),
+        (503, vec![]),
+        // Parked is parked, for however long.
+        (403, vec![("retry-after", "9")]),
+    ] {
+        receiver.answer(status, &headers, "");
+        pauses.push(sink.deliver(&batch(1)).await.unwrap_err().retry_after);
+    }
+    assert_eq!(pauses, [Some(Duration::from_secs(7)), Some(Duration::from_secs(8)), None, None]);
+}
+
+#[tokio::test]
+async fn the_reason_is_what_the_far_side_says_without_our_secrets() {
+    let receiver = Receiver::start().await;
+    let config = HttpConfig::new(format!("{}/services/xoxb-0123456789abcdef?key=s3cret", receiver.url))
+        .auth(Auth::bearer("t0ken"))
+        .header("X-Api-Key", "0123-4567");
+    let sink = sink(&config);
+    let mut reasons = Vec::new();
+    for (status, headers, body) in [
+        (422, vec![], r#"{"type":"about:blank","title":"Unprocessable","detail":"`ok` is missing"}"#),
+        (401, vec![], "no such token: t0ken, nor 0123-4567"),
+        (404, vec![], "<pre>Cannot POST /services/xoxb-0123456789abcdef?key=s3cret</pre>\n"),
+        (405, vec![("allow", "GET")], ""),
+        (410, vec![], "\u{1b}[2Jgone"),
+        (415, vec![], "no gzip"),
+        (308, vec![("location", "https://elsewhere.example.com/new?key=s3cret")], ""),
+        (302, vec![("location", "/login")], ""),
+        (500, vec![], "a\nb"),
+        (599, vec![], ""),
+    ] {
+        receiver.answer(status, &headers, body);
+        reasons.push(sink.deliver(&batch(1)).await.unwrap_err().report().replace(&receiver.url, "http://HOST"));
+    }
+    let reasons = reasons.join("\n");
+    for secret in ["t0ken", "0123-4567", "s3cret", "xoxb"] {
+        assert!(!reasons.contains(secret), "{reasons}");
+    }
+    assert_snapshot!(reasons);
+    assert!(!format!("{sink:?}").contains("s3cret"));
+}
+
+#[tokio::test]
+async fn a_207_rejects_the_bad_ones_alone() {
+    let receiver = Receiver::start().await;
+    let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Ndjson));
+    receiver.answer(
+        207,
+        &[],
+        r#"{"accepted":1,"duplicates":1,"rejected":1,"durability":"fsync","errors":[{"index":1,"status":422,"detail":"no `cycle_id`"}]}"#,
+    );
+    let receipt = sink.deliver(&batch(3)).await.unwrap();
+    let reason = format!("{} answered 422 for this event: no `cycle_id`", receiver.url);
+    assert_eq!(receipt, Receipt { rejected: vec![Rejected { index: 1, reason }], refused: None });
+    receiver.seen();
+    sink.deliver(&batch(3)).await.unwrap();
+    assert_eq!(receiver.seen()[0].text().lines().count(), 3, "nothing is remembered of what is settled");
+}
+
+#[tokio::test]
+async fn what_a_207_puts_off_comes_again_alone() {
+    let receiver = Receiver::start().await;
+    let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Ndjson));
+    let batch = batch(4);
+    let errors = r#"{"errors":[{"index":0,"status":422,"detail":"bad"},{"index":2,"status":503,"detail":"busy"}]}"#;
+    receiver.answer(207, &[("retry-after", "3")], errors);
+    let error = sink.deliver(&batch).await.unwrap_err();
+    failed(&error, ErrorKind::Transient, "answered 503 for this event: busy");
+    assert_eq!(error.retry_after, Some(Duration::from_secs(3)));
+    receiver.answer(207, &[], r#"{"errors":[{"index":0,"status":422,"detail":"bad"}]}"#);
+    let receipt = sink.deliver(&batch).await.unwrap();
+    assert_eq!(receipt.rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [0]);
+    let again: Vec<_> = [0, 2].map(|place: usize| batch.events()[place].to_json() + "\n").concat().into_bytes();
+    assert_eq!(receiver.seen()[1].body, again);
+}
+
+#[tokio::test]
+async fn a_207_that_refuses_all_or_says_nothing_settles_nothing() {
+    let receiver = Receiver::start().await;
+    let sink = sink(&HttpConfig::new(&*receiver.url));
+    let all = r#"{"errors":[{"index":0,"status":422,"detail":"first"},{"index":1,"status":422}]}"#;
+    receiver.answer(207, &[], all);
+    failed(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Permanent, "422 for this event: first");
+    receiver.answer(207, &[], "<multistatus/>");
+    failed(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Blocked, "can't be understood: it is no JSON");
+}
+
+#[tokio::test]
+async fn a_check_asks_without_an_event_and_believes_what_an_event_would_be_told() {
+    let receiver = Receiver::start().await;
+    let config = HttpConfig::new(&*receiver.url).auth(Auth::bearer("t0ken"));
+    let options = sink(&config);
+    for status in [200, 204, 400, 403, 405, 415, 422, 429, 500, 501] {
+        receiver.answer(status, &[], "");
+        options.check().await.unwrap_or_else(|error| panic!("{status}: {}", error.report()));
+    }
+    for seen in receiver.seen() {
+        assert_eq!((&*seen.line, seen.header("authorization"), seen.body.len()), ("OPTIONS /", "Bearer t0ken", 0));
+        assert_eq!((seen.header("webhook-id"), seen.header("content-type")), ("", ""));
+    }
+    for (status, kind) in
+        [(401, ErrorKind::Blocked), (404, ErrorKind::Blocked), (308, ErrorKind::Blocked), (503, ErrorKind::Transient)]
+    {
+        receiver.answer(status, &[], "why");
+        failed(&options.check().await.unwrap_err(), kind, &format!("answered {status}"));
+    }
+    receiver.seen();
+
+    receiver.answer(401, &[], "");
+    sink(&config.clone().sign_with("whsec_bmV3")).check().await.unwrap();
+    sink(&config.clone().check(Check::Head)).check().await.unwrap();
+    sink(&config.clone().check(Check::Get)).check().await.unwrap();
+    sink(&config.check(Check::Off)).check().await.unwrap();
+    let lines: Vec<_> = receiver.seen().into_iter().map(|seen| seen.line).collect();
+    assert_eq!(lines, ["OPTIONS /", "HEAD /", "GET /"]);
+}
+
+#[tokio::test]
+async fn redirects_are_followed_where_they_are_allowed_and_lose_nothing() {
+    let receiver = Receiver::start().await;
+    let elsewhere = receiver.url.replace("127.0.0.1", "localhost");
+    let config = HttpConfig::new(format!("{}/old", receiver.url));
+    for (redirects, status, location, lines) in [
+        (0, 308, "/new".to_owned(), vec!["POST /old"]),
+        (1, 308, "/new".to_owned(), vec!["POST /old", "POST /new"]),
+        (1, 307, "/new".to_owned(), vec!["POST /old", "POST /new"]),
+        // These turn it into a GET without a body.
+        (1, 301, "/new".to_owned(), vec!["POST /old"]),
+        (1, 303, "/new".to_owned(), vec!["POST /old"]),
+        (1, 308, format!("{elsewhere}/new"), vec!["POST /old"]),
+    ] {
+        receiver.answer(status, &[("location", &*location)], "");
+        let delivered = sink(&config.clone().redirects(redirects)).deliver(&batch(1)).await;
+        let seen = receiver.seen();
+        assert_eq!(seen.iter().map(|seen| &*seen.line).collect::<Vec<_>>(), lines, "{status} to {location}");
+        assert_eq!(seen.last().unwrap().body, seen[0].body);
+        match delivered {
+            Ok(_) => assert_eq!(lines.len(), 2),
+            Err(error) => {
+                assert_eq!(lines.len(), 1);
+                failed(&error, ErrorKind::Blocked, "it has moved");
+            }
+        }
+    }
+    for _ in 0..3 {
+        receiver.answer(307, &[("location", "/again")], "");
+    }
+    sink(&config.redirects(2)).deliver(&batch(1)).await.unwrap_err();
+    assert_eq!(receiver.seen().len(), 3);
+}

@@ -1,0 +1,107 @@
+//! Batches of many where a request carries one event.
+
+use std::sync::Arc;
+
+use observer_core::{Batch, ErrorKind, EventSink, Receipt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::receiver::Receiver;
+use super::{failed, sink};
+use crate::config::{Body, HttpConfig};
+use crate::testing::batch;
+
+const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// The ids of the requests that came, as numbers.
+fn ids(receiver: &Receiver) -> Vec<u64> {
+    let id = |seen: &super::receiver::Seen| seen.header("webhook-id").rsplit('-').next().unwrap().parse().unwrap();
+    receiver.seen().iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn events_go_one_after_the_other_and_a_bad_one_is_rejected_alone() {
+    let receiver = Receiver::start().await;
+    let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
+    receiver.answer(200, &[], "");
+    receiver.answer(422, &[], "not this one");
+    let receipt = sink.deliver(&batch(4)).await.unwrap();
+    assert_eq!(ids(&receiver), [1, 2, 3, 4]);
+    let rejected: Vec<_> = receipt.rejected.iter().map(|rejected| (rejected.index, &*rejected.reason)).collect();
+    let reason = format!("{} answered 422 Unprocessable Entity: not this one", receiver.url);
+    assert_eq!(rejected, [(1, &*reason)]);
+}
+
+#[tokio::test]
+async fn before_one_is_accepted_a_refusal_may_be_anyones_fault() {
+    let receiver = Receiver::start().await;
+    let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
+    receiver.answer(422, &[], "");
+    failed(&sink.deliver(&batch(100)).await.unwrap_err(), ErrorKind::Permanent, "422");
+    assert_eq!(ids(&receiver), [1], "the other 99 are not tried against a far side that may refuse everything");
+}
+
+#[tokio::test]
+async fn what_was_accepted_before_an_error_is_not_sent_again() {
+    let receiver = Receiver::start().await;
+    let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
+    let batch = batch(4);
+    receiver.answer(200, &[], "");
+    receiver.answer(200, &[], "");
+    receiver.answer(503, &[], "");
+    failed(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Transient, "503");
+    receiver.answer(401, &[], "");
+    failed(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Blocked, "401");
+    // Now one event goes first, which the far side has already.
+    let (first, _) = batch.halves().unwrap().0.halves().unwrap();
+    assert_eq!(sink.deliver(&first).await.unwrap(), Receipt::accepted());
+    let rest = Batch::new(1, batch.events()[1..].to_vec());
+    receiver.answer(422, &[], "");
+    let receipt = sink.deliver(&rest).await.unwrap();
+    assert_eq!(receipt.rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [1]);
+    assert_eq!(ids(&receiver), [1, 2, 3, 3, 3, 4]);
+    assert_eq!(sink.deliver(&batch).await.unwrap(), Receipt::accepted());
+    assert_eq!(ids(&receiver), [1, 2, 3, 4], "what is settled and comes again comes on purpose");
+}
+
+/// A delivery that is dropped half-way: the pipeline does that when it takes too long.
+#[tokio::test]
+async fn what_was_accepted_before_a_delivery_was_dropped_is_not_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (hangs, hung) = tokio::sync::oneshot::channel();
+    // Answers one request, and never the second one.
+    let far_side = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(ACCEPTED).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        hangs.send(stream).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut stream).await;
+        stream.write_all(ACCEPTED).await.unwrap();
+        request
+    });
+    let sink = Arc::new(sink(&HttpConfig::new(url).body(Body::Event)));
+    let batch = batch(2);
+    let delivery = tokio::spawn({
+        let (sink, batch) = (sink.clone(), batch.clone());
+        async move { sink.deliver(&batch).await }
+    });
+    let _stream = hung.await.unwrap();
+    delivery.abort();
+    assert!(delivery.await.unwrap_err().is_cancelled());
+    assert_eq!(sink.deliver(&batch).await.unwrap(), Receipt::accepted());
+    let request = far_side.await.unwrap();
+    assert!(request.contains("webhook-id: 00000000-0000-0000-0000-000000000002\r\n"), "{request}");
+}
+
+/// A request whose body is in one piece with its head.
+async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
+    let mut request = Vec::new();
+    while !request.ends_with(b"}") {
+        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+    }
+    String::from_utf8(request).unwrap()
+}

@@ -1,0 +1,55 @@
+//! Why there is no answer.
+
+use std::error::Error;
+use std::io;
+
+use observer_core::SinkError;
+use rustls::{AlertDescription, CertificateError};
+
+use crate::shown::Shown;
+
+/// What a request came to that was not answered. What is wrong with TLS stays wrong until someone mends it; all else may work soon.
+pub(crate) fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
+    let origin = shown.origin();
+    if let Some(tls) = of_tls(error) {
+        return SinkError::blocked(format!("no TLS with {origin}: {}{}", shown.said(&tls.to_string()), hint(tls)));
+    }
+    if error.is_timeout() && error.is_connect() {
+        return SinkError::transient(format!("{origin} can't be reached: no connection within `connect_timeout`"));
+    }
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let what = if error.is_connect() { "can't be reached" } else { "gives no answer" };
+    // reqwest's own words have the whole URL in them.
+    let why = if error.source().is_some() { cause.to_string() } else { "the request failed".to_owned() };
+    SinkError::transient(format!("{origin} {what}: {}", shown.said(&why)))
+}
+
+fn hint(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "; `tls.ca` names authorities to trust in addition to the system's"
+        }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "; `tls.cert` and `tls.key` name a certificate to show"
+        }
+        rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
+            "; the authority that signed the certificate of `tls.cert` is not trusted there"
+        }
+        rustls::Error::InvalidMessage(_) => "; perhaps it speaks plain HTTP, and `url` has to begin with http://",
+        _ => "",
+    }
+}
+
+fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    // What is inside an I/O error is not among its sources.
+    match error.downcast_ref().and_then(io::Error::get_ref) {
+        Some(inside) => of_tls(inside),
+        None => of_tls(error.source()?),
+    }
+}
