@@ -63,7 +63,7 @@ pub struct HttpConfig {
     /// How bodies are packed. Every server knows gzip, few know zstd.
     #[serde(default)]
     pub compression: Compression,
-    /// Signatures as Standard Webhooks has them; none, where nothing is said.
+    /// Signatures as Standard Webhooks has them, of the body as it is sent; none, where nothing is said.
     #[serde(default)]
     pub signing: Signing,
     /// Whether `Idempotency-Key` goes with each request. It has the value of `webhook-id`, which always does.

@@ -36,6 +36,9 @@
 //! Each request has a `webhook-id`: the event's id, or where there are several a hash of their ids. A repeat of a request has the same one, so that a far side
 //! can tell. `Idempotency-Key`, which not all far sides want, has the same value. With `signing` there are also `webhook-timestamp` and `webhook-signature`.
 //!
+//! The signature is that of the body as it is sent. Standard Webhooks speaks of the payload, and not of `Content-Encoding`: with `compression`, the compressed bytes are signed, so that
+//! the far side can check them before it unpacks them. A framework that hands over nothing but the unpacked body can't check such a signature, and wants `compression = "none"`.
+//!
 //! # What answers mean
 //!
 //! | | |
@@ -45,7 +48,7 @@
 //! | 408, 425, 429, 5xx, no answer | the same again, after `Retry-After` where there is one |
 //! | 413 | half of the batch again |
 //! | 400, 422 | refused for good: the batch is halved until the bad event stands alone |
-//! | all else, redirects that are not followed, and TLS that can't be | the sink is parked, and no event is given up |
+//! | all else, redirects that are not followed, TLS that can't be, and a host that nobody knows | the sink is parked, and no event is given up |
 //!
 //! The first 300 characters of what the far side says are part of the reason that people see. Of the URL they see scheme, host and port; tokens, passwords, header values, the query and long
 //! parts of the path are taken out where the far side repeats them.
@@ -57,8 +60,8 @@
 //!
 //! # What it does not do
 //!
-//! It speaks HTTP/1.1 and, where the program links it in, HTTP/2. There is no timeout for a single request but `connect_timeout`: the pipeline bounds the delivery. Signed bodies are
-//! not compressed, since receivers disagree about what of them is signed. Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//! It speaks HTTP/1.1 and, where the program links it in, HTTP/2. There is no timeout for a single request but `connect_timeout`: the pipeline bounds the delivery, by
+//! every sink's `timeout`. Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
 mod accepted;
 mod answer;

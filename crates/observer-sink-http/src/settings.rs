@@ -164,13 +164,7 @@ fn templates(config: &HttpConfig, headers: &mut HeaderMap) -> Result<Vec<(Header
 
 fn keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
     let keys = config.signing.secrets.iter().map(|secret| Key::parse(secret.reveal())).collect::<Option<Vec<_>>>();
-    let keys = keys.ok_or_else(|| BuildError::new("signing.secrets", "must each be `whsec_` with base64 after it"))?;
-    if !keys.is_empty() && config.compression != Compression::None {
-        let problem =
-            "can't go with `signing`: some receivers check the signature before they unpack the body, some after it";
-        return Err(BuildError::new("compression", problem));
-    }
-    Ok(keys)
+    keys.ok_or_else(|| BuildError::new("signing.secrets", "must each be `whsec_` with base64 after it"))
 }
 
 fn check_tls(tls: &Tls, url: &Url) -> Result<(), BuildError> {
@@ -216,8 +210,6 @@ mod tests {
         refuse(config().header("X-A", "{hidden}"), "`headers.X-A` has a placeholder that isn't known");
         refuse(config().header("X-A", "{source}"), "`headers.X-A` has a field of an event");
         refuse(config().sign_with("hidden"), "`signing.secrets` must each be `whsec_`");
-        let signed = config().sign_with("whsec_bmV3").compression(Compression::Gzip);
-        refuse(signed, "`compression` can't go with `signing`");
         refuse(HttpConfig::new("http://x").trust("ca.pem"), "`tls` is for https");
         let mut half = config().certificate("cert.pem", "key.pem");
         half.tls.key = None;

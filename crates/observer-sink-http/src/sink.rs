@@ -67,13 +67,13 @@ impl HttpSink {
         if *has_idempotency_key {
             request = request.header("idempotency-key", &id);
         }
-        let body = encode::encode(self.settings.body, events);
+        let body = pack(*compression, encode::encode(self.settings.body, events)).await?;
+        // What is signed is what is sent: the far side need not unpack what it can't trust yet.
         if !keys.is_empty() {
             let timestamp = Timestamp::now().as_second();
             let signatures = sign::signatures(keys, &id, timestamp, &body);
             request = request.header("webhook-timestamp", timestamp).header("webhook-signature", signatures);
         }
-        let body = pack(*compression, body).await?;
         Ok(request.header("webhook-id", id).body(Bytes::from(body)))
     }
 

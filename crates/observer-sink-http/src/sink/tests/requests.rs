@@ -87,8 +87,14 @@ async fn a_packed_body_says_how() {
 
 #[tokio::test]
 async fn each_secret_signs_what_is_sent() {
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        signs_what_is_sent(compression).await;
+    }
+}
+
+async fn signs_what_is_sent(compression: Compression) {
     let receiver = Receiver::start().await;
-    let config = HttpConfig::new(&*receiver.url).sign_with(SECRETS[0]).sign_with(SECRETS[1]);
+    let config = HttpConfig::new(&*receiver.url).sign_with(SECRETS[0]).sign_with(SECRETS[1]).compression(compression);
     let seen = &sent(&receiver, &config, 2).await[0];
     let timestamp: i64 = seen.header("webhook-timestamp").parse().unwrap();
     let now = observer_core::Timestamp::now().as_second();
