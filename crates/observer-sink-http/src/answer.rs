@@ -84,7 +84,10 @@ impl Answer {
             404 | 410 => "; see `url`".to_owned(),
             405 => "; see `method` and `url`".to_owned(),
             407 => "; the proxy wants to know who asks".to_owned(),
+            413 => "; see `batch`".to_owned(),
             415 => "; see `body` and `compression`".to_owned(),
+            429 => "; with larger batches it is asked less often, see `batch`".to_owned(),
+            500.. => "; its own log may say more".to_owned(),
             _ => String::new(),
         };
         format!("{} answered {code}{name}{said}{hint}", shown.origin())

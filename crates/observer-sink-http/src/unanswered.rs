@@ -1,14 +1,22 @@
 //! Why there is no answer.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use observer_core::SinkError;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::shown::Shown;
 
-/// What a request came to that was not answered. What is wrong with TLS stays wrong until someone mends it; all else may work soon.
+/// How resolvers say that there is no such name, and not that they can't tell at the moment: glibc (two ways), musl, macOS.
+const NO_SUCH_HOST: [&str; 4] = [
+    "Name or service not known",
+    "No address associated with hostname",
+    "Name does not resolve",
+    "nodename nor servname provided",
+];
+
+/// What a request came to that was not answered. What is wrong with TLS, and a host that nobody knows, stay wrong until someone mends them; all else may work soon.
 pub(crate) fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     let origin = shown.origin();
     if let Some(tls) = of_tls(error) {
@@ -24,7 +32,14 @@ pub(crate) fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     let what = if error.is_connect() { "can't be reached" } else { "gives no answer" };
     // reqwest's own words have the whole URL in them.
     let why = if error.source().is_some() { cause.to_string() } else { "the request failed".to_owned() };
-    SinkError::transient(format!("{origin} {what}: {}", shown.said(&why)))
+    let told = format!("{origin} {what}: {}", shown.said(&why));
+    if error.is_connect() && NO_SUCH_HOST.iter().any(|words| why.contains(words)) {
+        return SinkError::blocked(format!("{told}; see `url`"));
+    }
+    match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(ErrorKind::ConnectionRefused) => SinkError::transient(format!("{told}; nothing listens there, see `url`")),
+        _ => SinkError::transient(told),
+    }
 }
 
 fn hint(error: &rustls::Error) -> &'static str {

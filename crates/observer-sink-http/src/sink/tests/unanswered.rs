@@ -36,6 +36,7 @@ async fn who_is_not_there_may_come_back() {
     let sink = sink(&HttpConfig::new(format!("{url}/hook?key=s3cret")));
     for error in [sink.deliver(&batch(1)).await.unwrap_err(), sink.check().await.unwrap_err()] {
         failed(&error, ErrorKind::Transient, &format!("{url} can't be reached: Connection refused"));
+        assert!(error.report().ends_with("; nothing listens there, see `url`"), "{}", error.report());
         assert!(!error.report().contains("s3cret"), "{}", error.report());
     }
 }
@@ -44,7 +45,8 @@ async fn who_is_not_there_may_come_back() {
 async fn a_name_that_is_not_known_says_so() {
     let config = HttpConfig::new("http://no-such-host.invalid/").connect_timeout(Duration::from_secs(1));
     let error = sink(&config).deliver(&batch(1)).await.unwrap_err();
-    failed(&error, ErrorKind::Transient, "http://no-such-host.invalid can't be reached: ");
+    failed(&error, ErrorKind::Blocked, "http://no-such-host.invalid can't be reached: ");
+    assert!(error.report().ends_with("; see `url`"), "{}", error.report());
 }
 
 #[tokio::test]
