@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use observer_core::{Batch, Envelope, ErrorKind, Receipt};
+use observer_core::{Batch, Envelope, ErrorKind, Receipt, SinkError};
 use tokio::time::Instant;
 
 use crate::dead_letters::DeadLetter;
@@ -17,12 +17,23 @@ pub(crate) const SUSPECTS: (usize, usize) = (4, 64);
 /// A batch that is refused as a whole grows by its neighbours up to this many times its size.
 const MAX_GROWTH: usize = 16;
 
+/// A batch that failed this often in a row, though it may work later, is halved: it may be too much for the far side, or one of its events is.
+const PATIENCE: u32 = 4;
+/// An event that failed alone this often in a row lets those after it go first. Were that soon, a far side that fails now and then would get them out of order.
+const PATIENCE_ALONE: u32 = 16;
+/// Such an event is poison once the far side took others between this many of its failures.
+const WITNESSES: u32 = 3;
+
 /// A part of a batch that has to be delivered.
 #[derive(Debug)]
 struct Piece {
     batch: Batch,
     /// How many deliveries its events were part of.
     attempts: u32,
+    /// How many of this very piece failed in a row, though they may work later.
+    failures: u32,
+    /// Of an event that failed alone so often that those after it are tried before it: between how many of its failures they were accepted.
+    doubt: Option<u32>,
 }
 
 /// An event that was refused while it stood alone. It is poison if the far side takes one of its neighbours.
@@ -40,11 +51,13 @@ impl Worker {
     pub(crate) async fn settle(&mut self, batch: Batch, mut through: u64) -> Result<(), Ended> {
         let epoch = batch.position().epoch;
         let first_size = batch.len();
-        let mut work = vec![Piece { batch, attempts: 0 }];
+        let mut work = vec![Piece::new(batch, 0)];
         let mut suspects = Vec::<Suspect>::new();
         let mut neighbour_accepted = false;
         let mut max_suspects = SUSPECTS.0;
         let mut since = Instant::now();
+        // The last event that was settled; one that is in doubt, or a suspect, may be left before it.
+        let mut settled = 0;
 
         while let Some(mut piece) = work.pop() {
             piece.attempts += 1;
@@ -55,10 +68,11 @@ impl Worker {
                     neighbour_accepted |= accepted > 0;
                     if accepted > 0 {
                         self.works();
+                        if let Some(Piece { doubt: Some(witnesses), .. }) = work.last_mut() {
+                            *witnesses += 1;
+                        }
                     }
-                    if suspects.is_empty() {
-                        self.advance(piece.batch.position().seq);
-                    }
+                    settled = settled.max(piece.batch.position().seq);
                 }
                 Err(error) => match error.kind {
                     ErrorKind::Transient if self.lanes.turn == Turn::Past => {
@@ -76,18 +90,23 @@ impl Worker {
                             });
                             self.bury(letters.collect()).await?;
                             since = Instant::now();
-                            if suspects.is_empty() {
-                                self.advance(piece.batch.position().seq);
-                            }
+                            settled = settled.max(piece.batch.position().seq);
+                        } else if piece.doubt.is_some_and(|witnesses| witnesses >= WITNESSES) {
+                            self.mishap(&error.report());
+                            let letter = DeadLetter {
+                                envelope: piece.batch.events()[0].clone(),
+                                reason: error.report(),
+                                attempts: piece.attempts,
+                            };
+                            self.bury(vec![letter]).await?;
+                            settled = settled.max(piece.batch.position().seq);
                         } else {
-                            self.pause(&error).await?;
-                            work.push(piece);
+                            through = through.max(self.try_later(piece, &error, &mut work).await?);
                         }
                     }
                     ErrorKind::Permanent => match piece.batch.halves() {
                         Some((left, right)) => {
-                            work.push(Piece { batch: right, attempts: piece.attempts });
-                            work.push(Piece { batch: left, attempts: piece.attempts });
+                            work.extend([right, left].map(|half| Piece::new(half, piece.attempts)));
                         }
                         None => suspects.push(Suspect {
                             envelope: piece.batch.events()[0].clone(),
@@ -105,11 +124,14 @@ impl Worker {
                         // One event goes first.
                         let (first, rest) = piece.batch.events().split_at(1);
                         if !rest.is_empty() {
-                            work.push(Piece { batch: Batch::new(epoch, rest.to_vec()), attempts: piece.attempts });
+                            work.push(Piece::new(Batch::new(epoch, rest.to_vec()), piece.attempts));
                         }
-                        work.push(Piece { batch: Batch::new(epoch, first.to_vec()), attempts: piece.attempts });
+                        work.push(Piece { batch: Batch::new(epoch, first.to_vec()), ..piece });
                     }
                 },
+            }
+            if suspects.is_empty() && settled > 0 && work.iter().all(|piece| piece.batch.events()[0].seq > settled) {
+                self.advance(settled);
             }
             if neighbour_accepted {
                 if work.is_empty() && !suspects.is_empty() {
@@ -133,7 +155,9 @@ impl Worker {
                 let attempts = suspects.iter().map(|suspect| suspect.attempts).max().unwrap_or(0);
                 let refused = suspects.drain(..).map(|suspect| suspect.envelope);
                 let waiting = work.drain(..).rev().flat_map(|piece| piece.batch.events().to_vec());
-                let batch = Batch::new(epoch, refused.chain(waiting).collect());
+                let mut events: Vec<_> = refused.chain(waiting).collect();
+                events.sort_by_key(|envelope| envelope.seq);
+                let batch = Batch::new(epoch, events);
                 let batch = if batch.len() < first_size.max(self.limits.max_events) * MAX_GROWTH {
                     let (grown, looked_at) = self.gather(Some(&batch)).await?;
                     through = through.max(looked_at);
@@ -148,13 +172,59 @@ impl Worker {
         Ok(())
     }
 
+    /// What to do with a piece that may work later. Gives the last event that was looked at for it.
+    async fn try_later(&mut self, mut piece: Piece, error: &SinkError, work: &mut Vec<Piece>) -> Result<u64, Ended> {
+        let mut looked_at = 0;
+        piece.failures += 1;
+        if let Some(Piece { doubt: Some(_), .. }) = work.last() {
+            // It was to speak for the far side, and fails as well: so nothing is known of the one that it went before, which goes first again.
+            let doubted = work.pop().map(|doubted| Piece::new(doubted.batch, doubted.attempts));
+            work.push(piece);
+            work.extend(doubted);
+        } else if piece.failures < PATIENCE {
+            work.push(piece);
+        } else if let Some((left, right)) = piece.batch.halves() {
+            work.extend([right, left].map(|half| Piece::new(half, piece.attempts)));
+        } else if piece.failures < PATIENCE_ALONE {
+            work.push(piece);
+        } else {
+            if work.is_empty() {
+                let (grown, through) = self.gather(Some(&piece.batch)).await?;
+                looked_at = through;
+                let events = grown.map(|grown| grown.events()[1..].to_vec()).unwrap_or_default();
+                if !events.is_empty() {
+                    work.push(Piece::new(Batch::new(piece.batch.position().epoch, events), 0));
+                }
+            }
+            if let Some(next) = work.pop() {
+                let (first, rest) = next.batch.events().split_at(1);
+                let epoch = next.batch.position().epoch;
+                if !rest.is_empty() {
+                    work.push(Piece::new(Batch::new(epoch, rest.to_vec()), next.attempts));
+                }
+                match piece.doubt {
+                    Some(_) => self.pause(error).await?,
+                    // At once: the far side may be well again in the next moment, and then the order would change for nothing.
+                    None => self.mishap(&error.report()),
+                }
+                piece.doubt.get_or_insert(0);
+                work.push(piece);
+                work.push(Piece::new(Batch::new(epoch, first.to_vec()), next.attempts));
+                return Ok(looked_at);
+            }
+            work.push(piece);
+        }
+        self.pause(error).await?;
+        Ok(looked_at)
+    }
+
     /// Into pieces that are no larger than the sink's limit, the first on top.
     fn split(&self, batch: &Batch, epoch: u64, attempts: u32, work: &mut Vec<Piece>) {
         let pieces = batch.events().chunks(self.limits.max_events).rev();
-        work.extend(pieces.map(|events| Piece { batch: Batch::new(epoch, events.to_vec()), attempts }));
+        work.extend(pieces.map(|events| Piece::new(Batch::new(epoch, events.to_vec()), attempts)));
     }
 
-    pub(crate) async fn deliver(&mut self, batch: &Batch) -> Result<Result<Receipt, observer_core::SinkError>, Ended> {
+    pub(crate) async fn deliver(&mut self, batch: &Batch) -> Result<Result<Receipt, SinkError>, Ended> {
         let begun = Instant::now();
         let sink = self.sink.clone();
         let result = self.ask(sink.deliver(batch), Phase::Stopping).await?;
@@ -194,6 +264,12 @@ impl Worker {
         open.refused += refused;
         open.delivered += left - refused;
         Ok(left - refused)
+    }
+}
+
+impl Piece {
+    fn new(batch: Batch, attempts: u32) -> Self {
+        Self { batch, attempts, failures: 0, doubt: None }
     }
 }
 

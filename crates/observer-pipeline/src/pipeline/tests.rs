@@ -12,6 +12,7 @@ use crate::{Account, AckStatus, AppendError, IngestError, Pipeline, SinkState, U
 mod farewell;
 mod gathering;
 mod letters;
+mod outage;
 mod past;
 mod refusals;
 mod telling;
