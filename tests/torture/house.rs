@@ -234,7 +234,7 @@ fn configuration(dir: &Path, port: u16, far_sides: &[FarSide], is_small: bool) -
     );
     for far_side in far_sides {
         text.push_str(&format!(
-            "[sinks.{}]\ntype = \"post\"\nurl = \"http://127.0.0.1:{}/\"\nrequired = true\nstart = \"earliest\"\n\
+            "[sinks.{}]\ntype = \"http\"\nurl = \"http://127.0.0.1:{}/\"\nbody = \"ndjson\"\nrequired = true\nstart = \"earliest\"\n\
              batch = {{ max_events = {BATCH}, linger = \"20ms\" }}\nretry = {{ initial = \"50ms\", max = \"1s\" }}\n\
              timeout = \"1s\"\n",
             far_side.name, far_side.port

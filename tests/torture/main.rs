@@ -21,7 +21,6 @@ mod process;
 mod producer;
 mod receiver;
 mod run;
-mod sink;
 mod tally;
 mod weather;
 
@@ -32,9 +31,9 @@ fn main() -> ExitCode {
     match arguments.get(1).map(String::as_str) {
         Some("observe") => {
             process::end_with_parent();
-            sink::observe(arguments[1..].to_vec())
+            observer::run(arguments[1..].to_vec())
         }
-        Some("command") => sink::observe(arguments[1..].to_vec()),
+        Some("command") => observer::run(arguments[1..].to_vec()),
         Some("receive") => receiver::receive(&arguments[2..]),
         _ => run::run(),
     }

@@ -18,7 +18,13 @@ impl Process {
         let start = || {
             let log = File::options().create(true).append(true).open(log)?;
             let mut command = Command::new(std::env::current_exe()?);
-            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn()
+            command
+                .env("NO_PROXY", "127.0.0.1")
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
         };
         start().map(|child| Self { child }).map_err(|error| format!("{} can't be started: {error}", arguments[0]))
     }

@@ -153,7 +153,7 @@ impl Receiver {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        if head.starts_with("GET") {
+        if head.starts_with("OPTIONS") {
             answer(connection, "200 OK", "")?;
             return Ok(true);
         }
