@@ -159,8 +159,8 @@ pub struct Tls {
 
 /// How to ask whether the far side is there, without an event.
 ///
-/// Any answer says that it is, but for those that would be the same for an event: 401 (unless requests are signed, which this one is not), 404, 407, 410, a redirect,
-/// 502, 503 and 504. A receiver that answers so to everything but events wants another method, or `off`.
+/// Any answer says that it is, but for those that would be the same for an event: 401 (unless requests are signed, which this one is not), 404, 407, 410, 429, a redirect,
+/// and 5xx but for 501. A receiver that answers so to everything but events wants another method, or `off`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {

@@ -185,15 +185,14 @@ impl EventSink for HttpSink {
         let kind = match answer.status.as_u16() {
             401 if !keys.is_empty() => return Ok(()),
             300..=399 | 401 | 404 | 407 | 410 => ErrorKind::Blocked,
-            502..=504 => ErrorKind::Transient,
+            // It doesn't know the method.
+            501 => return Ok(()),
+            429 | 500.. => ErrorKind::Transient,
             _ => return Ok(()),
         };
-        let mut error = answer.error(kind, shown);
-        if kind == ErrorKind::Blocked {
-            let told = answer.told(shown);
-            error.source = format!("{told} (asked with {method}; see `check` if it answers events otherwise)").into();
-        }
-        Err(error)
+        let told = answer.told(shown);
+        let told = format!("{told} (asked with {method}; see `check` if it answers events otherwise)");
+        Err(answer.error_of(kind, told))
     }
 
     async fn close(&self) -> Result<(), SinkError> {

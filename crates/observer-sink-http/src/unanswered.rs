@@ -1,5 +1,6 @@
 //! Why there is no answer.
 
+use std::env;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
@@ -37,9 +38,20 @@ pub(crate) fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
         return SinkError::blocked(format!("{told}; see `url`"));
     }
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
-        Some(ErrorKind::ConnectionRefused) => SinkError::transient(format!("{told}; nothing listens there, see `url`")),
+        Some(ErrorKind::ConnectionRefused) => {
+            let proxy = proxy_variable(origin, |name| env::var_os(name).is_some_and(|value| !value.is_empty()));
+            let or_there = proxy.map(|name| format!(", or at the proxy of `{name}`")).unwrap_or_default();
+            SinkError::transient(format!("{told}; nothing listens there{or_there}, see `url`"))
+        }
         _ => SinkError::transient(told),
     }
+}
+
+/// The variable that may have named a proxy for this request: whether `NO_PROXY` excepts it isn't known here.
+fn proxy_variable(origin: &str, is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let of_scheme =
+        if origin.starts_with("https:") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    of_scheme.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(|name| is_set(name))
 }
 
 fn hint(error: &rustls::Error) -> &'static str {
@@ -66,5 +78,21 @@ fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     match error.downcast_ref().and_then(io::Error::get_ref) {
         Some(inside) => of_tls(inside),
         None => of_tls(error.source()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_named_by_its_variable() {
+        let check = |origin: &str, set: &[&str], expected| {
+            assert_eq!(proxy_variable(origin, |name| set.contains(&name)), expected, "{origin} {set:?}");
+        };
+        check("http://h", &["HTTPS_PROXY", "http_proxy", "ALL_PROXY"], Some("http_proxy"));
+        check("https://h", &["HTTPS_PROXY", "http_proxy"], Some("HTTPS_PROXY"));
+        check("https://h", &["HTTP_PROXY", "all_proxy"], Some("all_proxy"));
+        check("http://h", &["HTTPS_PROXY", "NO_PROXY"], None);
     }
 }
