@@ -3,12 +3,14 @@
 
 mod cli;
 mod dead_letters;
+mod failures;
 mod full_disk;
 mod hostile;
 mod http;
 mod journal;
 mod kill;
 mod messages;
+mod proxies;
 mod readme;
 mod reload;
 mod replays;

@@ -33,7 +33,7 @@ fn sign(dir: &Path, authority: &CertifiedIssuer<'static, KeyPair>, name: &str) {
 }
 
 /// An authority with a server and a client, and a client of another one.
-fn certificates(dir: &Path) {
+pub(crate) fn certificates(dir: &Path) {
     let ca = authority(dir, "ca");
     sign(dir, &ca, "server");
     sign(dir, &ca, "client");

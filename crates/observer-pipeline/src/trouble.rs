@@ -30,7 +30,7 @@ impl Worker {
             biased;
             () = reached(&mut self.phase, phase) => Err(Ended),
             answer = timeout(limit, answer) => Ok(answer.unwrap_or_else(|_| {
-                Err(SinkError::transient(format!("no answer within {} s", limit.as_secs_f64())))
+                Err(SinkError::transient(format!("no answer within {} s, see `timeout`", limit.as_secs_f64())))
             })),
         }
     }

@@ -39,7 +39,7 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>) -> Report {
             let problem = match time::timeout(timeout, sink.check()).await {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.report()),
-                Err(_) => Some(format!("no answer within {}", format_duration(timeout))),
+                Err(_) => Some(format!("no answer within {}, see `timeout`", format_duration(timeout))),
             };
             (place, problem)
         });
@@ -154,7 +154,7 @@ mod tests {
 
         sink            type  check
         archive         file  ok
-        collector/logs  otlp  no answer within 10s
+        collector/logs  otlp  no answer within 10s, see `timeout`
         hooks           http  401 unauthorized
         ");
     }

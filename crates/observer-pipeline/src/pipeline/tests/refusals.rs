@@ -35,7 +35,7 @@ async fn a_sink_without_an_answer_is_asked_again_after_its_timeout() {
     let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
     assert_eq!(sink.until_accepted(1).await, [1]);
-    assert_eq!(sink_status(&pipeline, "sink").last_error.unwrap().reason, "no answer within 3 s");
+    assert_eq!(sink_status(&pipeline, "sink").last_error.unwrap().reason, "no answer within 3 s, see `timeout`");
 }
 
 /// Refuses every batch that holds one of these events.

@@ -1,0 +1,119 @@
+//! What a user meets when a receiver fails: in `observer check`, on `/readyz` and `/v1/sinks`, in the metrics, and in the log.
+
+use std::fmt::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use observer_testing::http::{Answer, HttpReceiver};
+use serde_json::Value;
+
+use crate::support::{DEFAULTS, OBSERVER, Observer, eventually, parse_metrics};
+use crate::tls::certificates;
+
+const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
+
+/// A receiver that answers everything like this.
+fn receiver(answer: Answer) -> HttpReceiver {
+    let receiver = HttpReceiver::start();
+    receiver.otherwise(answer);
+    receiver
+}
+
+fn sink(name: &str, url: &str, more: &str) -> String {
+    format!(
+        "[sinks.{name}]\ntype = \"http\"\nurl = \"{url}\"\nstart = \"earliest\"\nbatch = {{ linger = \"1ms\" }}\n\
+         retry = {{ initial = \"50ms\", max = \"50ms\" }}\n{more}\n"
+    )
+}
+
+#[tokio::test]
+async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
+    let secure_dir = tempfile::tempdir().unwrap();
+    certificates(secure_dir.path());
+    let files = "cert = \"server.pem\"\nkey = \"server-key.pem\"\n";
+    let secure = Observer::start(
+        secure_dir.path(),
+        &format!("[server]\nlisten = []\n[server.tls]\nlisten = \"127.0.0.1:0\"\n{files}"),
+    );
+    let nobody = receiver(Answer::accept());
+    nobody.go_down().await;
+    let said = [
+        ("busy", Answer::too_many(Duration::from_secs(300)).saying(r#"{"message":"more than 60 requests a minute"}"#)),
+        ("failing", Answer::status(500).saying("<h1>Oops</h1>\n<pre>KeyError: 'usage'</pre>")),
+        ("not-found", Answer::status(404).saying("Cannot POST /agnets")),
+        ("unauthorized", Answer::status(401).saying(r#"{"title":"Unauthorized","detail":"the token has expired"}"#)),
+        ("forbidden", Answer::status(403).saying("not your project")),
+        ("moved", Answer::status(308).with_header("location", "https://new.example.com/agents")),
+        ("hanging", Answer::hang()),
+    ];
+    let answering = said.map(|(name, answer)| (name, receiver(answer)));
+    let mut sinks: Vec<_> =
+        answering.iter().map(|(name, receiver)| (*name, receiver.url("/agnets?key=s3cret"), "")).collect();
+    sinks.push(("no-such-host", "http://hooks.example.invalid/agents".to_owned(), ""));
+    sinks.push(("refused", nobody.url("/agents"), ""));
+    sinks.push(("strange-certificate", secure.url.clone(), ""));
+    sinks.push(("no-tls", answering[0].1.url("/").replace("http:", "https:"), ""));
+    sinks.iter_mut().filter(|sink| sink.0 == "hanging").for_each(|sink| sink.2 = "timeout = \"1s\"");
+
+    let config = sinks.iter().map(|(name, url, more)| sink(name, url, more)).collect::<String>();
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), &format!("{DEFAULTS}{config}"));
+    for _ in 0..3 {
+        assert_eq!(observer.post(EVENT).await.status, 200);
+    }
+    // Those that are tried again say what a delivery came to, and no longer what the check did.
+    let is_settled = |sink: &Value| match sink["state"].as_str() {
+        Some("parked") => true,
+        Some("retrying") => sink["retried"].as_u64() > Some(0),
+        _ => false,
+    };
+    eventually("every sink has failed", async || {
+        let status = observer.get("/v1/sinks").await.json();
+        status["sinks"].as_array().unwrap().iter().all(is_settled)
+    })
+    .await;
+    let status = observer.get("/v1/sinks").await.json();
+    let ready = observer.get("/readyz").await;
+    assert_eq!(ready.status, 200, "producers are served all the same: {}", ready.text);
+    let ready = ready.json();
+    let metrics = parse_metrics(&observer.get("/metrics").await.text);
+    let mut check = Command::new(OBSERVER);
+    check.arg("check").current_dir(dir.path());
+    let check = tokio::task::spawn_blocking(move || check.output()).await.unwrap().unwrap();
+    assert_eq!(check.status.code(), Some(1));
+    let check = String::from_utf8(check.stdout).unwrap();
+    let log: Vec<Value> = observer.kill().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+
+    let mut told = String::new();
+    for (name, ..) in &sinks {
+        let named = |list: &Value| list.as_array().unwrap().iter().find(|sink| sink["name"] == *name).unwrap().clone();
+        let (shown, readiness) = (named(&status["sinks"]), named(&ready["sinks"]));
+        assert_eq!((&readiness["state"], &readiness["reason"]), (&shown["state"], &shown["reason"]), "{name}");
+        let counted = |family: &str| metrics[&format!("{family}{{sink=\"{name}\"}}")];
+        assert_eq!(counted("observer_sink_parked"), f64::from(shown["state"] == "parked"), "{name}");
+        assert_eq!(counted("observer_sink_pending_events"), 3.0, "{name}");
+        assert_eq!(counted("observer_sink_retries_total") > 0.0, shown["state"] == "retrying", "{name}");
+        assert_eq!(metrics[&format!("observer_sink_events_total{{sink=\"{name}\",result=\"dead\"}}")], 0.0, "{name}");
+        let line = check.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        let checked = line[name.len()..].trim_start().trim_start_matches("http ").trim_start();
+        let logged = log.iter().find(|entry| entry["sink"] == *name && !entry["reason"].is_null()).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let _ = write!(
+            told,
+            "{name}\n  check: {checked}\n  now:   {}: {}\n  log:   {} {}: {}\n",
+            text(&shown["state"]),
+            text(&shown["reason"]),
+            text(&logged["level"]),
+            text(&logged["message"]),
+            text(&logged["reason"]),
+        );
+    }
+    assert!(!told.contains("s3cret"), "{told}");
+    for (name, receiver) in &answering {
+        told = told.replace(&receiver.address().to_string(), &format!("{name}:80"));
+    }
+    told = told.replace(&nobody.address().to_string(), "refused:80");
+    let secure = secure.url.trim_start_matches("https://").to_owned();
+    assert_snapshot!(told.replace(&secure, "secure:443"));
+}

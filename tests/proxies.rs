@@ -1,0 +1,174 @@
+//! Requests of a sink go through the proxies that the environment names.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use observer_testing::http::{Answer, HttpReceiver};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
+use crate::tls::certificates;
+
+const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
+
+/// A proxy, as small as one can be: `CONNECT host:port`, and requests with whole URLs (RFC 9110, section 7.6; RFC 9112, section 3.2.2).
+struct Proxy {
+    url: String,
+    /// The request lines that it saw.
+    seen: Arc<Mutex<Vec<String>>>,
+    serving: JoinHandle<()>,
+}
+
+impl Proxy {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let lines = seen.clone();
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(pass_on(stream, lines.clone()));
+            }
+        });
+        Self { url, seen, serving }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// One connection, which goes to one place. Whoever is cut off will come again.
+async fn pass_on(stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> std::io::Result<()> {
+    let mut client = BufReader::new(stream);
+    let mut line = String::new();
+    client.read_line(&mut line).await?;
+    let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+    let [method, target, version] = words.as_slice() else { return Ok(()) };
+    seen.lock().unwrap().push(format!("{method} {target}"));
+    if method == "CONNECT" {
+        while line.trim_end() != "" {
+            line.clear();
+            client.read_line(&mut line).await?;
+        }
+        let mut server = TcpStream::connect(target).await?;
+        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+        copy_bidirectional(&mut client, &mut server).await?;
+    } else {
+        let (host, path) = target.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap();
+        let mut server = TcpStream::connect(host).await?;
+        // The next request on this connection would have to be looked at, too.
+        server.write_all(format!("{method} /{path} {version}connection: close\r\n").as_bytes()).await?;
+        let mut answer = Vec::new();
+        let (mut from_client, mut to_client) = tokio::io::split(client);
+        let (mut from_server, mut to_server) = server.split();
+        tokio::select! {
+            _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+            _ = from_server.read_to_end(&mut answer) => {}
+        }
+        to_client.write_all(&answer).await?;
+        to_client.shutdown().await?;
+    }
+    Ok(())
+}
+
+fn config(url: &str, more: &str) -> String {
+    format!(
+        "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{url}\"\nbody = \"ndjson\"\nstart = \"earliest\"\n\
+         batch = {{ linger = \"1ms\" }}\nretry = {{ initial = \"50ms\", max = \"100ms\" }}\n{more}\n"
+    )
+}
+
+/// An observer with these proxies, and without those that this test itself may have.
+fn observer(dir: &Path, config: &str, environment: &[(&str, &str)]) -> Observer {
+    let mut command = Command::new(OBSERVER);
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
+    command.current_dir(dir).envs(environment.iter().copied());
+    Observer::launch(dir, config, command, &[])
+}
+
+#[tokio::test]
+async fn http_goes_through_its_proxy_but_for_hosts_that_need_none() {
+    let (proxy, receiver) = (Proxy::start().await, HttpReceiver::start());
+    let config = config(&receiver.url("/hook"), "");
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        let (before, dir) = (proxy.seen().len(), tempfile::tempdir().unwrap());
+        let running = observer(dir.path(), &config, &[(name, &proxy.url), ("HTTPS_PROXY", "http://127.0.0.1:1")]);
+        assert_eq!(running.post(EVENT).await.status, 200);
+        running.caught_up().await;
+        let seen = &proxy.seen()[before..];
+        assert!(seen.contains(&format!("POST {}", receiver.url("/hook"))), "{name}: {seen:?}");
+    }
+    assert_eq!(receiver.taken().len(), 3);
+
+    let (before, dir) = (proxy.seen().len(), tempfile::tempdir().unwrap());
+    let without = [("HTTP_PROXY", &*proxy.url), ("NO_PROXY", "example.com,127.0.0.1")];
+    let running = observer(dir.path(), &config, &without);
+    assert_eq!(running.post(EVENT).await.status, 200);
+    running.caught_up().await;
+    assert_eq!((receiver.taken().len(), proxy.seen().len()), (4, before));
+}
+
+#[tokio::test]
+async fn https_goes_through_a_tunnel_and_the_proxy_sees_nothing_of_it() {
+    let (proxy, central_dir, edge_dir) =
+        (Proxy::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    certificates(central_dir.path());
+    let tls = "[server.tls]\nlisten = \"127.0.0.1:0\"\ncert = \"server.pem\"\nkey = \"server-key.pem\"\n";
+    let central = Observer::start(central_dir.path(), &format!("[server]\nlisten = \"127.0.0.1:0\"\n{tls}"));
+    let secure = central.urls.iter().find(|url| url.starts_with("https://")).unwrap();
+    let trust = format!("tls = {{ ca = {:?} }}", central_dir.path().join("ca.pem"));
+    let config = config(&format!("{secure}/v1/events"), &trust);
+    let edge = observer(edge_dir.path(), &config, &[("HTTPS_PROXY", &proxy.url), ("HTTP_PROXY", "http://127.0.0.1:1")]);
+    assert_eq!(edge.post(EVENT).await.status, 200);
+    edge.caught_up().await;
+    central.caught_up().await;
+    assert_eq!(central.archive().len(), 1);
+    let tunnel = format!("CONNECT {}", secure.trim_start_matches("https://"));
+    let seen = proxy.seen();
+    assert!(!seen.is_empty() && seen.iter().all(|line| *line == tunnel), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_or_refuses_is_told_apart_from_the_receiver() {
+    let (receiver, proxy, dir) = (HttpReceiver::start(), HttpReceiver::start(), tempfile::tempdir().unwrap());
+    let config = config(&receiver.url("/hook"), "");
+    proxy.otherwise(Answer::status(407));
+    let reason = async |observer: &Observer| {
+        observer.post(EVENT).await;
+        let mut reason = String::new();
+        eventually("the sink has failed", async || {
+            let status = observer.get("/v1/sinks").await.json();
+            reason = status["sinks"][0]["reason"].as_str().unwrap_or_default().to_owned();
+            !reason.is_empty()
+        })
+        .await;
+        reason.replace(&receiver.address().to_string(), "hook:80")
+    };
+    let refused = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
+    assert_eq!(
+        reason(&refused).await,
+        "http://hook:80 answered 407 Proxy Authentication Required; the proxy wants to know who asks \
+         (asked with OPTIONS; see `check` if it answers events otherwise)"
+    );
+    drop(refused);
+    proxy.go_down().await;
+    let gone = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
+    assert_eq!(
+        reason(&gone).await,
+        "http://hook:80 can't be reached: Connection refused (os error 111); nothing listens there, or at the proxy of \
+         `HTTP_PROXY`, see `url`"
+    );
+    assert!(receiver.requests().is_empty());
+}
