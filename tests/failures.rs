@@ -117,3 +117,45 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
     let secure = secure.url.trim_start_matches("https://").to_owned();
     assert_snapshot!(told.replace(&secure, "secure:443"));
 }
+
+/// One event of ten thousand is bad. Its neighbours arrive, once each and in order, at the cost of this many more requests at most.
+async fn ten_thousand_with_poison(answer: Answer, more_requests: usize, reason: &str) {
+    const EVENTS: usize = 10_000;
+    let (receiver, dir) = (receiver(answer), tempfile::tempdir().unwrap());
+    let config = format!(
+        "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{}\"\nbody = \"ndjson\"\nstart = \"earliest\"\n\
+         batch = {{ max_events = 1000, linger = \"1s\" }}\nretry = {{ initial = \"1ms\", max = \"5ms\" }}\n",
+        receiver.url("/hook")
+    );
+    let observer = Observer::start(dir.path(), &config);
+    let kind = |number: usize| if number == 4_321 { "poison".to_owned() } else { format!("e{number}") };
+    let event = |number| format!("{{\"source\":\"job\",\"event_kind\":\"{}\",\"ok\":true}}\n", kind(number));
+    let lines: String = (0..EVENTS).map(event).collect();
+    let answer = observer.send(observer.client().post(format!("{}/v1/events", observer.url)).body(lines)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    observer.caught_up().await;
+
+    let kinds: Vec<_> = receiver.taken().iter().map(|line| crate::support::event_of(line).to_owned()).collect();
+    let expected: Vec<_> =
+        (0..EVENTS).filter(|number| *number != 4_321).map(|number| event(number).trim().to_owned()).collect();
+    assert!(kinds == expected, "{} events arrived", kinds.len());
+    let requests = receiver.requests().iter().filter(|request| request.method == "POST").count();
+    assert!(requests <= EVENTS / 1000 + more_requests, "{requests} requests");
+    let status = observer.get("/v1/sinks").await.json();
+    let sink = status["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "hook").unwrap();
+    assert_eq!((sink["delivered"].as_u64(), sink["dead"].as_u64()), (Some(9_999), Some(1)), "{sink}");
+    let letters = crate::support::lines_of(&dir.path().join("observer-data/journal/dead-letters/hook"));
+    assert!(letters.len() == 1 && letters[0].contains(reason) && letters[0].contains("poison"), "{letters:?}");
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_by_its_index_costs_no_request() {
+    ten_thousand_with_poison(Answer::partial("poison", "`usage` is missing"), 0, "`usage` is missing").await;
+}
+
+/// A thousand can be halved ten times, each size is tried four times, and the event alone sixteen times and between its neighbours.
+#[tokio::test]
+async fn an_event_that_breaks_its_receiver_is_found_among_ten_thousand() {
+    let most = 10 * 5 + 10 + 16 + 2 * 3;
+    ten_thousand_with_poison(Answer::poisoned_by("poison"), most, "an unexpected condition was encountered").await;
+}
