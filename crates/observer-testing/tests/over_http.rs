@@ -1,5 +1,4 @@
 //! The suite and a receiver together: a small sink over HTTP, with deliveries that are dropped while they are on the wire.
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::far_side::{Held, HeldEvent};
 
 /// Each event once, in order.
 pub(crate) fn exactly(held: &Held, sent: &[Arc<Envelope>]) -> Result<(), Broken> {
-    compare(held, sent, "", |places| places.to_vec())
+    compare(held, sent, "", <[usize]>::to_vec)
 }
 
 /// Each event, the first appearances in order; repeats may stand anywhere after them.

@@ -31,7 +31,7 @@ pub(crate) fn envelope(epoch: u64, seq: u64, raw: impl Into<String>) -> Arc<Enve
 }
 
 fn plain(seq: u64) -> String {
-    let ok = seq % 3 != 0;
+    let ok = !seq.is_multiple_of(3);
     let kind = if ok { "ok" } else { "tests_failed" };
     format!(
         r#"{{"source":"contract","event_kind":"{kind}","ok":{ok},"cycle_id":"c-{seq}","sig_hash":"h-{}","staffer_id":"model","turns":{},"duration_ms":{},"extra":{{"n":{seq}}}}}"#,

@@ -27,8 +27,10 @@ pub(super) enum Act {
     /// Hang up while the request is read.
     CutRequest,
     /// Each item is judged by itself.
-    Judged(Arc<dyn Fn(&[String]) -> Judgement + Send + Sync>),
+    Judged(Arc<Judge>),
 }
+
+type Judge = dyn Fn(&[String]) -> Judgement + Send + Sync;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
