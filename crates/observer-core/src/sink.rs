@@ -142,7 +142,8 @@ pub struct SinkError {
 /// What a failed delivery calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// It may work soon: the same batch is delivered again after a pause.
+    /// It may work soon: the same batch is delivered again after a pause. After some failures it comes in halves; an event that goes on failing alone while those
+    /// after it are accepted is given up.
     Transient,
     /// This batch will never be accepted as it is: it is halved until the bad event stands alone.
     Permanent,
