@@ -1,5 +1,6 @@
 //! One batch, until each of its events is settled.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use observer_core::{Batch, Envelope, ErrorKind, Receipt, SinkError};
@@ -34,6 +35,8 @@ struct Piece {
     failures: u32,
     /// Of an event that failed alone so often that those after it are tried before it: between how many of its failures they were accepted.
     doubt: Option<u32>,
+    /// How many of those after it are passed over for one that may speak for the far side, since they failed as well.
+    passed_over: usize,
 }
 
 /// An event that was refused while it stood alone. It is poison if the far side takes one of its neighbours.
@@ -176,11 +179,12 @@ impl Worker {
     async fn try_later(&mut self, mut piece: Piece, error: &SinkError, work: &mut Vec<Piece>) -> Result<u64, Ended> {
         let mut looked_at = 0;
         piece.failures += 1;
-        if let Some(Piece { doubt: Some(_), .. }) = work.last() {
-            // It was to speak for the far side, and fails as well: so nothing is known of the one that it went before, which goes first again.
-            let doubted = work.pop().map(|doubted| Piece::new(doubted.batch, doubted.attempts));
-            work.push(piece);
-            work.extend(doubted);
+        if let Some(doubted) = work.pop_if(|before| before.doubt.is_some()) {
+            // It was to speak for the far side, and fails as well: so nothing is known of the one that it went before, which goes first again. If both
+            // of them are poison, the next one but one will tell.
+            let passed_over = (doubted.passed_over + 1) % SUSPECTS.0;
+            work.extend([piece, Piece { passed_over, ..Piece::new(doubted.batch, doubted.attempts) }]);
+            work.sort_by_key(|piece| Reverse(piece.batch.events()[0].seq));
         } else if piece.failures < PATIENCE {
             work.push(piece);
         } else if let Some((left, right)) = piece.batch.halves() {
@@ -188,33 +192,35 @@ impl Worker {
         } else if piece.failures < PATIENCE_ALONE {
             work.push(piece);
         } else {
-            if work.is_empty() {
-                let (grown, through) = self.gather(Some(&piece.batch)).await?;
-                looked_at = through;
-                let events = grown.map(|grown| grown.events()[1..].to_vec()).unwrap_or_default();
-                if !events.is_empty() {
-                    work.push(Piece::new(Batch::new(piece.batch.position().epoch, events), 0));
-                }
-            }
-            if let Some(next) = work.pop() {
-                let (first, rest) = next.batch.events().split_at(1);
-                let epoch = next.batch.position().epoch;
-                if !rest.is_empty() {
-                    work.push(Piece::new(Batch::new(epoch, rest.to_vec()), next.attempts));
-                }
-                match piece.doubt {
-                    Some(_) => self.pause(error).await?,
-                    // At once: the far side may be well again in the next moment, and then the order would change for nothing.
-                    None => self.mishap(&error.report()),
-                }
-                piece.doubt.get_or_insert(0);
-                work.push(piece);
-                work.push(Piece::new(Batch::new(epoch, first.to_vec()), next.attempts));
-                return Ok(looked_at);
+            looked_at = self.have_more_than(piece.passed_over, &piece, work).await?;
+            let witness = take_witness(piece.passed_over, work);
+            let is_first = witness.is_some() && piece.doubt.is_none();
+            if is_first {
+                piece.doubt = Some(0);
             }
             work.push(piece);
+            work.extend(witness);
+            if is_first {
+                // At once: the far side may be well again in the next moment, and then the order would change for nothing.
+                self.mishap(&error.report());
+                return Ok(looked_at);
+            }
         }
         self.pause(error).await?;
+        Ok(looked_at)
+    }
+
+    /// See that there are more than so many events after a piece, if there are. Gives the last event that was looked at for it.
+    async fn have_more_than(&mut self, count: usize, piece: &Piece, work: &mut Vec<Piece>) -> Result<u64, Ended> {
+        if work.iter().map(|piece| piece.batch.len()).sum::<usize>() > count {
+            return Ok(0);
+        }
+        let last = work.first().map_or(&piece.batch, |last| &last.batch).clone();
+        let (grown, looked_at) = self.gather(Some(&last)).await?;
+        let events = grown.map(|grown| grown.events()[last.len()..].to_vec()).unwrap_or_default();
+        if !events.is_empty() {
+            work.insert(0, Piece::new(Batch::new(last.position().epoch, events), 0));
+        }
         Ok(looked_at)
     }
 
@@ -269,8 +275,28 @@ impl Worker {
 
 impl Piece {
     fn new(batch: Batch, attempts: u32) -> Self {
-        Self { batch, attempts, failures: 0, doubt: None }
+        Self { batch, attempts, failures: 0, doubt: None, passed_over: 0 }
     }
+}
+
+/// The event after so many others, or the last one, as a piece of its own; the others stay where they are.
+fn take_witness(passed_over: usize, work: &mut Vec<Piece>) -> Option<Piece> {
+    let (mut before, mut place) = (Vec::new(), passed_over);
+    while let Some(next) = work.pop() {
+        let (epoch, events) = (next.batch.position().epoch, next.batch.events());
+        if place >= events.len() && !work.is_empty() {
+            place -= events.len();
+            before.push(next);
+            continue;
+        }
+        let (first, rest) = events.split_at(place.min(events.len() - 1));
+        let (witness, rest) = rest.split_at(1);
+        let parts = [rest, first].into_iter().filter(|events| !events.is_empty());
+        work.extend(parts.map(|events| Piece::new(Batch::new(epoch, events.to_vec()), next.attempts)));
+        work.extend(before.into_iter().rev());
+        return Some(Piece::new(Batch::new(epoch, witness.to_vec()), next.attempts));
+    }
+    None
 }
 
 impl Suspect {

@@ -148,3 +148,25 @@ async fn an_outage_that_ends_makes_nothing_poison_and_changes_no_order() {
         assert_eq!(account(&pipeline, "sink").0, Account { delivered: 200, ..Account::default() });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn some_that_have_the_far_side_fail_may_stand_side_by_side() {
+    for poison in [1..=2, 4..=7, 10..=12] {
+        let memory = Memory::default();
+        let bad = poison.clone();
+        let sink = Scripted::new().answers(move |batch| {
+            let is_bad = batch.events().iter().any(|envelope| bad.contains(&envelope.seq));
+            Some(if is_bad { Err(SinkError::transient("no answer")) } else { Ok(Receipt::accepted()) })
+        });
+        let pipeline =
+            over(&memory).sink(sink.spec_with("sink", r#"{"batch":{"max_events":8}}"#)).start().await.unwrap();
+        ingest(&pipeline, 1..=30).await;
+        until_status(&pipeline, "sink", |status| status.pending == 0).await;
+        let dead = poison.clone().count() as u64;
+        assert_eq!(account(&pipeline, "sink").0, Account { delivered: 30 - dead, dead, ..Account::default() });
+        let mut accepted = sink.now().accepted.clone();
+        accepted.sort_unstable();
+        assert_eq!(accepted, (1..=30).filter(|seq| !poison.contains(seq)).collect::<Vec<_>>(), "once each");
+        assert_eq!(dead_letters(&memory, &pipeline, "sink").len() as u64, dead);
+    }
+}
