@@ -1,15 +1,11 @@
 //! The past for a sink that was added later, through kills, from the command line.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
+use observer_testing::http::{Answer, HttpReceiver};
 use serde_json::Value;
 
 use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
@@ -18,68 +14,10 @@ use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
 const PAST: u64 = 3_000;
 const BATCH: u64 = 5;
 
-/// Adds the number of each event to a file, and takes its time for each batch.
-struct Lister {
-    path: PathBuf,
-}
-
-#[async_trait]
-impl EventSink for Lister {
-    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        let numbers: String = batch.events().iter().map(|envelope| format!("{}\n", envelope.seq)).collect();
-        let file = OpenOptions::new().create(true).append(true).open(&self.path);
-        // A whole write survives the end of the process.
-        file.and_then(|mut file| file.write_all(numbers.as_bytes())).map_err(SinkError::transient)?;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        Ok(Receipt::accepted())
-    }
-
-    async fn flush(&self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    async fn check(&self) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListerConfig {
-    path: PathBuf,
-}
-
-impl SinkConfig for ListerConfig {
-    const TYPE: &'static str = "lister";
-
-    fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        Ok(vec![SinkPart::whole(Arc::new(Lister { path: self.path }))])
-    }
-}
-
-/// The whole program with one more type of sink, as a process of its own: this test's executable, which another test starts.
-#[test]
-#[ignore = "it is the program that another test runs"]
-fn an_observer_with_a_lister() {
-    let Ok(arguments) = std::env::var("OBSERVER_TEST_ARGUMENTS") else { return };
-    let arguments = std::iter::once("observer").chain(arguments.split(' '));
-    let ended =
-        observer::run_with(arguments, |metrics| observer::registry::with_defaults(metrics).with::<ListerConfig>());
-    assert_eq!(format!("{ended:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
-}
-
-fn start(dir: &Path, config: &str) -> Observer {
-    let mut command = Command::new("sh");
-    let run =
-        r#"OBSERVER_TEST_ARGUMENTS="$*" exec "$0" --ignored --exact --nocapture replays::an_observer_with_a_lister"#;
-    command.args(["-c", run]).arg(std::env::current_exe().unwrap()).current_dir(dir);
-    Observer::launch(dir, config, command, &[])
-}
-
-/// The numbers that the sink was given, in order.
-fn listed(dir: &Path) -> Vec<u64> {
-    let text = std::fs::read_to_string(dir.join("late.txt")).unwrap_or_default();
-    text.lines().map(|line| line.parse().unwrap()).collect()
+/// The numbers that the sink's receiver was sent, in order.
+fn sent(receiver: &HttpReceiver) -> Vec<u64> {
+    let number = |item: String| serde_json::from_str::<Value>(&item).unwrap()["seq"].as_u64().unwrap();
+    receiver.taken().into_iter().map(number).collect()
 }
 
 fn past(numbers: &[u64]) -> Vec<u64> {
@@ -133,15 +71,18 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_through_kills() {
     let dir = dir.path();
     let before =
         format!("{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n");
-    let config =
-        format!("{before}[sinks.late]\ntype = \"lister\"\npath = \"late.txt\"\nbatch = {{ max_events = {BATCH} }}\n");
-    let mut observer = start(dir, &before);
+    let receiver = HttpReceiver::start();
+    // Slow enough that there is something to kill.
+    receiver.otherwise(Answer::accept().after(Duration::from_millis(20)));
+    let batch = format!("batch = {{ max_events = {BATCH}, linger = \"20ms\" }}");
+    let config = format!("{before}[sinks.late]\ntype = \"http\"\nurl = \"{}\"\n{batch}\n", receiver.url("/"));
+    let mut observer = Observer::start(dir, &before);
     post(&observer, "past", PAST).await;
     observer.configure(&config);
     let reloaded = observer.reload().await;
     assert_eq!(reloaded.status, 200, "{}", reloaded.text);
     post(&observer, "new", 1).await;
-    eventually("the sink gets what is new, and nothing else", async || listed(dir) == [PAST + 1]).await;
+    eventually("the sink gets what is new, and nothing else", async || sent(&receiver) == [PAST + 1]).await;
 
     let begin = ["replay", "--sink", "late", "--since", "1h", "--filter", "source=job", "--no-wait"];
     let text = check(ran(&observer.url, &begin), 0, &["the replay to late is running", "--follow"]);
@@ -152,14 +93,14 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_through_kills() {
         let had = resumed_at.last().copied().unwrap_or(0);
         eventually("more of it is durable", async || stored(dir) > had + 50).await;
         // And into what is not.
-        let had = listed(dir).len();
+        let had = sent(&receiver).len();
         post(&observer, "new", 20).await;
-        eventually("it goes on", async || listed(dir).len() > had + 50).await;
+        eventually("it goes on", async || sent(&receiver).len() > had + 50).await;
         observer.kill();
-        let (kept, had) = (durable(dir), listed(dir).len());
-        observer = start(dir, &config);
-        eventually("it goes on after the kill", async || !past(&listed(dir)[had..]).is_empty()).await;
-        let first = past(&listed(dir)[had..])[0];
+        let (kept, had) = (durable(dir), sent(&receiver).len());
+        observer = Observer::start(dir, &config);
+        eventually("it goes on after the kill", async || !past(&sent(&receiver)[had..]).is_empty()).await;
+        let first = past(&sent(&receiver)[had..])[0];
         assert_eq!(first, kept + 1, "kill {kill}: it goes on where it durably was");
         resumed_at.push(first);
     }
@@ -168,7 +109,7 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_through_kills() {
     assert!(done.contains(&format!("{} events: {} delivered, 0 dead", PAST + 1, PAST + 1)), "{done}");
     observer.caught_up().await;
 
-    let numbers = listed(dir);
+    let numbers = sent(&receiver);
     let (mut last, mut taken_up) = (0, Vec::new());
     for number in past(&numbers) {
         if number != last + 1 {
