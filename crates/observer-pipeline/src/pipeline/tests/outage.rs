@@ -161,8 +161,9 @@ async fn some_that_have_the_far_side_fail_may_stand_side_by_side() {
         let pipeline =
             over(&memory).sink(sink.spec_with("sink", r#"{"batch":{"max_events":8}}"#)).start().await.unwrap();
         ingest(&pipeline, 1..=30).await;
-        until_status(&pipeline, "sink", |status| status.pending == 0).await;
         let dead = poison.clone().count() as u64;
+        sink.until_accepted(30 - poison.clone().count()).await;
+        until_status(&pipeline, "sink", |status| status.pending == 0).await;
         assert_eq!(account(&pipeline, "sink").0, Account { delivered: 30 - dead, dead, ..Account::default() });
         let mut accepted = sink.now().accepted.clone();
         accepted.sort_unstable();
