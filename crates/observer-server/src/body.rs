@@ -6,6 +6,7 @@ use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use serde::Deserialize;
 
 use crate::in_flight::{NoRoom, Room};
 use crate::problem::Problem;
@@ -81,6 +82,14 @@ pub(crate) async fn collect(body: Body, limits: BodyLimits, room: &mut Room<'_>)
     }
     let read = tokio::time::timeout(limits.timeout, read(body, limits.max_bytes, room)).await;
     read.map_err(|_| BodyError::Timeout(limits.timeout))?
+}
+
+/// What an operator asks for, in JSON; `how` says what that looks like.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], how: &str) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+        Problem::new(status, format!("{how}: {error}"))
+    })
 }
 
 async fn read(mut body: Body, max_bytes: usize, room: &mut Room<'_>) -> Result<Bytes, BodyError> {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::api::Api;
-use crate::body::{BodyError, collect};
+use crate::body::{BodyError, collect, parse};
 use crate::openapi::{self, AnyBody, AnyRequest};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::Route;
@@ -218,11 +218,8 @@ pub(crate) async fn post_dead_letters(
     };
     let mut room = api.in_flight.room(max_bytes);
     let body = collect(request.into_body(), limits, &mut room).await.map_err(BodyError::of_batch)?;
-    let wanted: WantedLetters<'_> = serde_json::from_slice(&body).map_err(|error| {
-        let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
-        let how = r#"the body is {"ids":[…]}, {"ids":["…"],"event":{…}} or {"all":true}"#;
-        Problem::new(status, format!("{how}: {error}"))
-    })?;
+    let how = r#"the body is {"ids":[…]}, {"ids":["…"],"event":{…}} or {"all":true}"#;
+    let wanted: WantedLetters<'_> = parse(&body, how)?;
     let edited = wanted.event.map(edited).transpose()?;
     let which = match (wanted.ids, wanted.all) {
         (Some(ids), false) => Selection::Ids(ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::Api;
-use crate::body::collect;
+use crate::body::{collect, parse};
 use crate::openapi::{self, AnyBody, AnyRequest};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::Route;
@@ -119,11 +119,8 @@ pub(crate) async fn post_replay(
     };
     let mut room = api.in_flight.room(max_bytes);
     let body = collect(request.into_body(), limits, &mut room).await?;
-    let wanted: WantedPast = serde_json::from_slice(&body).map_err(|error| {
-        let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
-        let how = r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
-        Problem::new(status, format!("{how}: {error}"))
-    })?;
+    let how = r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
+    let wanted: WantedPast = parse(&body, how)?;
     let past = PastEvents {
         since: time("since", &wanted.since)?,
         until: wanted.until.map(|until| time("until", &until)).transpose()?,

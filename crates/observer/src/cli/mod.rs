@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod connect;
 mod dead_letters;
 mod emit;
 mod journal;

@@ -9,9 +9,8 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use super::Failed;
-use super::emit::send::{self, client, detail, why};
-use super::emit::tls::TlsArgs;
-use super::emit::{authorization, tls};
+use super::connect::{ConnectArgs, tls, why};
+use super::emit::send::detail;
 
 /// For a question; a replay takes as long as the sink does.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,26 +18,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Which observer, and who asks.
 #[derive(Debug, Args)]
 pub(super) struct RemoteArgs {
-    /// The observer
-    #[arg(
-        long,
-        env = "LH_OBSERVER_URL",
-        hide_env_values = true,
-        default_value = "http://localhost:3800",
-        value_parser = send::endpoint
-    )]
-    url: Url,
-
-    /// The token, where the observer asks for one
-    #[arg(long, env = "OBSERVER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    to: ConnectArgs,
 
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
-
-    #[command(flatten)]
-    tls: TlsArgs,
 }
 
 /// A running observer.
@@ -63,10 +48,9 @@ pub(super) enum Patience {
 
 impl Remote {
     pub(super) fn new(arguments: RemoteArgs) -> Result<Self, Failed> {
-        let RemoteArgs { url, token, tls, json: _ } = arguments;
-        let token = token.map(|token| authorization(&token)).transpose().map_err(Failed::usage)?;
-        let http = client(&url, token, &tls).and_then(|client| Ok(client.connect_timeout(TIMEOUT).build()?));
-        Ok(Self { http: http.map_err(Failed::usage)?, url })
+        let RemoteArgs { to, json: _ } = arguments;
+        let http = to.client().and_then(|client| Ok(client.connect_timeout(TIMEOUT).build()?));
+        Ok(Self { http: http.map_err(Failed::usage)?, url: to.url })
     }
 
     /// Where it is, as people say it.

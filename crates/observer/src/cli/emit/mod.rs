@@ -6,7 +6,6 @@ mod input;
 mod lines;
 mod screen;
 pub(super) mod send;
-pub(super) mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,8 +13,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use reqwest::Url;
-use reqwest::header::HeaderValue;
 
 use self::batch::{Batches, Item, Part};
 use self::event::EventArgs;
@@ -23,7 +20,7 @@ use self::input::{Input, Source};
 use self::lines::MAX_LINE;
 use self::screen::{Screen, Tally, Terminal};
 use self::send::{Answer, BatchAnswer, Refusal, Sender};
-use self::tls::TlsArgs;
+use super::connect::ConnectArgs;
 use super::{Failed, USAGE, print};
 
 const EXAMPLES: &str = "\
@@ -51,19 +48,8 @@ pub(super) struct EmitArgs {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// The observer
-    #[arg(
-        long,
-        env = "LH_OBSERVER_URL",
-        hide_env_values = true,
-        default_value = "http://localhost:3800",
-        value_parser = send::endpoint
-    )]
-    url: Url,
-
-    /// The token, where the observer asks for one
-    #[arg(long, env = "OBSERVER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    to: ConnectArgs,
 
     /// How long events are tried again while they can't be taken
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -74,18 +60,14 @@ pub(super) struct EmitArgs {
     json: bool,
 
     #[command(flatten)]
-    tls: TlsArgs,
-
-    #[command(flatten)]
     event: EventArgs,
 }
 
 /// Send everything, and say what became of it.
 pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
-    let EmitArgs { files, event, url, token, tls, retry_for, json } = arguments;
+    let EmitArgs { files, event, to, retry_for, json } = arguments;
     let inputs = input::choose(event.into_json(), files).map_err(Failed::usage)?;
-    let token = token.map(|token| authorization(&token)).transpose().map_err(Failed::usage)?;
-    let sender = Sender::new(url, token, &tls, retry_for).map_err(Failed::usage)?;
+    let sender = Sender::new(to, retry_for).map_err(Failed::usage)?;
     let mut screen = Terminal::new(input::total_size(&inputs));
 
     let (tally, ended) = emit(inputs, &sender, &mut screen).await;
@@ -93,14 +75,6 @@ pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
     print(&if json { tally.to_json(ended.is_ok()) } else { format!("{tally}\n") })?;
     ended.map_err(|error| Failed { status: USAGE, error })?;
     Ok(if tally.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The token is not repeated, since it is a secret.
-pub(super) fn authorization(token: &str) -> anyhow::Result<HeaderValue> {
-    let value = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok();
-    let mut value = value.context("the token has characters that can't be sent; it is made of visible ASCII")?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// Send every event of every input; ends at the first one that can't be sent at all.

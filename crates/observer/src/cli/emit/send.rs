@@ -1,17 +1,16 @@
 //! Events over HTTP, again and again until there is an answer.
 
-use std::error::Error;
 use std::time::Duration;
 
 use humantime::format_duration;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url, redirect};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::{self, Instant};
 
 use super::batch::{Item, ndjson};
 use super::screen::Screen;
-use super::tls::{self, TlsArgs};
+use crate::cli::connect::{ConnectArgs, tls, why};
 
 /// For one attempt, from connecting to the end of the answer.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,41 +77,10 @@ pub(super) struct Sender {
     retry_for: Duration,
 }
 
-/// Where an event goes, given the observer's address.
-pub(in crate::cli) fn endpoint(base: &str) -> Result<Url, String> {
-    let url: Url = format!("{}/event", base.trim_end_matches('/')).parse().map_err(|error| format!("{error}"))?;
-    if matches!(url.scheme(), "http" | "https") && url.has_host() {
-        Ok(url)
-    } else {
-        Err("not a URL that starts with http:// or https://".to_owned())
-    }
-}
-
-/// A client for this observer; `authorization` goes with every request.
-pub(in crate::cli) fn client(
-    url: &Url,
-    authorization: Option<HeaderValue>,
-    tls: &TlsArgs,
-) -> anyhow::Result<ClientBuilder> {
-    let http = Client::builder()
-        .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
-        // Following a redirect would turn a POST into a GET.
-        .redirect(redirect::Policy::none())
-        .default_headers(authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect());
-    let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    let http = if is_local { http.no_proxy() } else { http };
-    tls.configure(http, url)
-}
-
 impl Sender {
-    /// `authorization` goes with every request.
-    pub(super) fn new(
-        url: Url,
-        authorization: Option<HeaderValue>,
-        tls: &TlsArgs,
-        retry_for: Duration,
-    ) -> anyhow::Result<Self> {
-        let http = client(&url, authorization, tls)?.timeout(ATTEMPT_TIMEOUT);
+    pub(super) fn new(to: ConnectArgs, retry_for: Duration) -> anyhow::Result<Self> {
+        let http = to.client()?.timeout(ATTEMPT_TIMEOUT);
+        let url = to.url;
         let batch_url = url.join("v1/events").expect("a path can follow the address of a host");
         Ok(Self { http: http.build()?, url, batch_url, retry_for })
     }
@@ -241,15 +209,6 @@ impl Attempt {
         }
         Self::Failed(Failure::Unreachable(why(error)), None)
     }
-}
-
-/// The cause of all causes: what is above it says no more.
-pub(in crate::cli) fn why(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 impl Failure {

@@ -10,9 +10,10 @@ use insta::assert_snapshot;
 use self::observer::{Observer, Step};
 use super::input::{self, Input, Source};
 use super::screen::{Screen, Tally};
-use super::send::{Sender, endpoint};
-use super::tls::TlsArgs;
+use super::send::Sender;
 use super::{EmitArgs, emit};
+use crate::cli::connect::tls::TlsArgs;
+use crate::cli::connect::{ConnectArgs, endpoint};
 
 /// Keeps the notes.
 #[derive(Default)]
@@ -29,7 +30,8 @@ impl Screen for Notes {
 /// All that someone at the terminal reads.
 async fn emitted(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
     crate::tls::install();
-    let sender = Sender::new(endpoint(url).unwrap(), None, &TlsArgs::default(), retry_for).unwrap();
+    let to = ConnectArgs { url: endpoint(url).unwrap(), token: None, tls: TlsArgs::default() };
+    let sender = Sender::new(to, retry_for).unwrap();
     let mut notes = Notes::default();
     let (tally, ended) = emit(inputs, &sender, &mut notes).await;
     notes.0.push(tally.to_string());

@@ -12,18 +12,17 @@ use reqwest::{Certificate, ClientBuilder, Identity, Url};
 use rustls::{AlertDescription, CertificateError};
 
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "For https")]
 pub(in crate::cli) struct TlsArgs {
     /// Authorities to trust in addition to the system's, in PEM
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, help_heading = "For https", value_name = "PATH")]
     pub(super) cacert: Option<PathBuf>,
 
     /// A certificate to show to the observer, in PEM
-    #[arg(long, value_name = "PATH", requires = "key")]
+    #[arg(long, help_heading = "For https", value_name = "PATH", requires = "key")]
     pub(super) cert: Option<PathBuf>,
 
     /// Its private key, in PEM and without a passphrase
-    #[arg(long, value_name = "PATH", requires = "cert")]
+    #[arg(long, help_heading = "For https", value_name = "PATH", requires = "cert")]
     pub(super) key: Option<PathBuf>,
 }
 
