@@ -282,6 +282,21 @@ async fn an_event_that_was_refused_by_name_is_no_sign_that_the_others_are_good()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_that_can_not_flush_is_parked_or_tried_again_as_its_error_says() {
+    for (error, word) in [(SinkError::blocked("disk full"), "parked"), (SinkError::transient("later"), "retrying")] {
+        let mut errors = Some(error);
+        let sink = Scripted::new().flushes(move || errors.take().map_or(Ok(()), Err));
+        let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+        ingest(&pipeline, 1..=3).await;
+        sink.until(|script| script.flushes == 1).await;
+        until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
+        assert_eq!(sink_status(&pipeline, "sink").state.name(), word);
+        sink.until(|script| script.flushes == 2).await;
+        assert_eq!(sink.now().accepted, [range(1..=3), range(1..=3)].concat());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_that_refused_an_event_has_not_taken_one() {
     let sink = Scripted::new().answers({
         let mut calls = 0;
