@@ -1,6 +1,6 @@
 //! What people are told about a pipeline: its status, its log, and what is done at its end.
 
-use std::sync::Mutex;
+use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
@@ -13,19 +13,16 @@ use crate::{IngestOptions, Requirements};
 
 const HOUR: u64 = 3_600_000_000;
 
-/// The log of this thread, as long as the guard is there.
-fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Writer(writer.clone())).finish();
-    (log, tracing::subscriber::set_default(subscriber))
+thread_local! {
+    /// What was logged on this thread, where the whole pipeline of a test runs, if someone listens.
+    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-struct Writer(Arc<Mutex<Vec<u8>>>);
+struct Writer;
 
 impl std::io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.as_mut().map_or(Ok(bytes.len()), |log| log.write(bytes)))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -33,8 +30,17 @@ impl std::io::Write for Writer {
     }
 }
 
-fn lines_with(log: &Mutex<Vec<u8>>, text: &str) -> usize {
-    String::from_utf8(log.lock().unwrap().clone()).unwrap().lines().filter(|line| line.contains(text)).count()
+/// Keep the log of this thread from now on. The subscriber is everyone's: whether there is one is asked once for each line of code, and not by thread.
+fn listen() {
+    LOG.set(Some(Vec::new()));
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Writer).finish();
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+fn lines_with(text: &str) -> usize {
+    LOG.with_borrow(|log| {
+        String::from_utf8_lossy(log.as_deref().unwrap_or_default()).lines().filter(|line| line.contains(text)).count()
+    })
 }
 
 /// Takes its time to take a batch, and to flush.
@@ -194,7 +200,7 @@ async fn a_sink_may_flush_and_close_after_the_deadline_but_not_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn only_a_sink_that_is_gone_is_released() {
     let (sink, _) = gated();
-    let (log, _guard) = log();
+    listen();
     let pipeline = Pipeline::builder()
         .journal(options(&Memory::default()).max_size(64 * 1024))
         .sink(sink.spec_with("archive", r#"{"required":true}"#))
@@ -215,7 +221,7 @@ async fn only_a_sink_that_is_gone_is_released() {
     assert_eq!(sink_status(&pipeline, "archive").state, SinkState::Detached);
     pipeline.ingest(event(number)).await.unwrap();
     assert!(!pipeline.remove_sink("archive", Duration::ZERO).await);
-    assert_eq!(lines_with(&log, "did not end"), 0);
+    assert_eq!(lines_with("did not end"), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +231,7 @@ async fn a_sink_that_fails_for_long_says_since_when_and_what_was_wrong_last() {
         failures += 1;
         Some(if failures < 4 { Err(SinkError::transient(format!("no {failures}"))) } else { Ok(Receipt::accepted()) })
     });
-    let (log, _guard) = log();
+    listen();
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
     let mut since = None;
@@ -238,8 +244,8 @@ async fn a_sink_that_fails_for_long_says_since_when_and_what_was_wrong_last() {
         assert_eq!(*since.get_or_insert(now.at), now.at);
     }
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
-    assert_eq!(lines_with(&log, "WARN"), 1, "once, and not at every try");
-    assert_eq!(lines_with(&log, "the sink takes events again"), 1);
+    assert_eq!(lines_with("WARN"), 1, "once, and not at every try");
+    assert_eq!(lines_with("the sink takes events again"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -336,12 +342,12 @@ async fn a_sink_waits_for_a_full_batch_wherever_it_stands() {
 async fn positions_that_can_not_be_stored_are_told_once_and_so_is_their_end() {
     let disk = Faulty::new(1);
     let options = Options::new("j").file_system(disk.clone()).runner(Runner::Caller);
-    let (log, _guard) = log();
+    listen();
     let sink = Scripted::new();
     let pipeline = Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     ingest(&pipeline, 1..=1).await;
-    let told = || ["positions can't be stored", "positions are stored again"].map(|text| lines_with(&log, text));
+    let told = || ["positions can't be stored", "positions are stored again"].map(|text| lines_with(text));
     assert_eq!(told(), [0, 0]);
     let operations = disk.operations();
     for operation in operations..operations + 1000 {
