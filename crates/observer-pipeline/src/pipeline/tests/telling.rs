@@ -347,7 +347,7 @@ async fn positions_that_can_not_be_stored_are_told_once_and_so_is_their_end() {
     let pipeline = Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     ingest(&pipeline, 1..=1).await;
-    let told = || ["positions can't be stored", "positions are stored again"].map(|text| lines_with(text));
+    let told = || ["positions can't be stored", "positions are stored again"].map(lines_with);
     assert_eq!(told(), [0, 0]);
     let operations = disk.operations();
     for operation in operations..operations + 1000 {
