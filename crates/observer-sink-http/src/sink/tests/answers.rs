@@ -13,7 +13,7 @@ use crate::testing::batch;
 #[tokio::test]
 async fn an_answer_is_judged_by_its_status() {
     use ErrorKind::{Blocked, Permanent, Transient};
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     for body in [Body::Ndjson, Body::Envelope] {
         let sink = sink(&HttpConfig::new(&*receiver.url).body(body));
         for status in [200, 201, 202, 204] {
@@ -40,7 +40,7 @@ async fn an_answer_is_judged_by_its_status() {
 
 #[tokio::test]
 async fn who_says_when_to_come_again_is_heard() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url));
     let mut pauses = Vec::new();
     for (status, headers) in [
@@ -58,7 +58,7 @@ async fn who_says_when_to_come_again_is_heard() {
 
 #[tokio::test]
 async fn the_reason_is_what_the_far_side_says_without_our_secrets() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let config = HttpConfig::new(format!("{}/services/xoxb-0123456789abcdef?key=s3cret", receiver.url))
         .auth(Auth::bearer("t0ken"))
         .header("X-Api-Key", "0123-4567");
@@ -89,7 +89,7 @@ async fn the_reason_is_what_the_far_side_says_without_our_secrets() {
 
 #[tokio::test]
 async fn a_207_rejects_the_bad_ones_alone() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Ndjson));
     receiver.answer(
         207,
@@ -106,7 +106,7 @@ async fn a_207_rejects_the_bad_ones_alone() {
 
 #[tokio::test]
 async fn what_a_207_puts_off_comes_again_alone() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Ndjson));
     let batch = batch(4);
     let errors = r#"{"errors":[{"index":0,"status":422,"detail":"bad"},{"index":2,"status":503,"detail":"busy"}]}"#;
@@ -123,7 +123,7 @@ async fn what_a_207_puts_off_comes_again_alone() {
 
 #[tokio::test]
 async fn a_207_that_refuses_all_or_says_nothing_settles_nothing() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url));
     let all = r#"{"errors":[{"index":0,"status":422,"detail":"first"},{"index":1,"status":422}]}"#;
     receiver.answer(207, &[], all);
@@ -134,7 +134,7 @@ async fn a_207_that_refuses_all_or_says_nothing_settles_nothing() {
 
 #[tokio::test]
 async fn a_check_asks_without_an_event_and_believes_what_an_event_would_be_told() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let config = HttpConfig::new(&*receiver.url).auth(Auth::bearer("t0ken"));
     let options = sink(&config);
     for status in [200, 204, 400, 403, 405, 415, 422, 501] {
@@ -164,7 +164,7 @@ async fn a_check_asks_without_an_event_and_believes_what_an_event_would_be_told(
 
 #[tokio::test]
 async fn redirects_are_followed_where_they_are_allowed_and_lose_nothing() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let elsewhere = receiver.url.replace("127.0.0.1", "localhost");
     let config = HttpConfig::new(format!("{}/old", receiver.url));
     for (redirects, status, location, lines) in [

@@ -1,26 +1,15 @@
-//! A far side that answers what it is told to, and remembers what it was asked.
+//! The far side, with what the tests ask of it.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Response};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use observer_testing::http::{Answer, HttpReceiver, Received};
+use reqwest::header::HeaderMap;
 
 pub(super) struct Receiver {
     /// Without a slash at its end.
     pub(super) url: String,
-    told: Arc<Told>,
-    serving: JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct Told {
-    answers: Mutex<VecDeque<Response<Body>>>,
-    requests: Mutex<Vec<Seen>>,
+    far_side: HttpReceiver,
+    seen: Mutex<usize>,
 }
 
 /// A request.
@@ -32,43 +21,30 @@ pub(super) struct Seen {
 }
 
 impl Receiver {
-    pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let told = Arc::new(Told::default());
-        let router = Router::new().fallback(answer).with_state(told.clone());
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, told, serving }
+    pub(super) fn start() -> Self {
+        let far_side = HttpReceiver::start();
+        Self { url: far_side.url(""), far_side, seen: Mutex::default() }
     }
 
     /// The answer to the next request that has none; 200 without one.
-    pub(super) fn answer(&self, status: u16, headers: &[(&str, &str)], body: impl Into<Body>) {
-        let mut answer = Response::builder().status(status);
-        for (name, value) in headers {
-            answer = answer.header(*name, *value);
-        }
-        self.told.answers.lock().unwrap().push_back(answer.body(body.into()).unwrap());
+    pub(super) fn answer(&self, status: u16, headers: &[(&'static str, &str)], body: impl Into<String>) {
+        let answer = Answer::status(status).saying(body);
+        let answer = headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, *value));
+        self.far_side.then(answer);
     }
 
     /// What came since it was asked last.
     pub(super) fn seen(&self) -> Vec<Seen> {
-        std::mem::take(&mut self.told.requests.lock().unwrap())
+        let requests = self.far_side.requests();
+        let seen = std::mem::replace(&mut *self.seen.lock().unwrap(), requests.len());
+        requests.into_iter().skip(seen).map(Seen::from).collect()
     }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.serving.abort();
+impl From<Received> for Seen {
+    fn from(Received { method, path, headers, raw_body, .. }: Received) -> Self {
+        Self { line: format!("{method} {path}"), headers, body: raw_body.to_vec() }
     }
-}
-
-async fn answer(State(told): State<Arc<Told>>, request: Request) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
-    let line = format!("{} {}", head.method, head.uri);
-    told.requests.lock().unwrap().push(Seen { line, headers: head.headers, body });
-    let answer = told.answers.lock().unwrap().pop_front();
-    answer.unwrap_or_default()
 }
 
 impl Seen {

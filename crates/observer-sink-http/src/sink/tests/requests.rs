@@ -20,7 +20,7 @@ async fn sent(receiver: &Receiver, config: &HttpConfig, count: u64) -> Vec<Seen>
 }
 
 async fn shown(body: Body, count: u64) -> String {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let config = HttpConfig::new(format!("{}/hook?v=1", receiver.url)).body(body);
     let sent = sent(&receiver, &config, count).await;
     sent.iter().map(Seen::shown).collect::<Vec<_>>().join("\n\n")
@@ -48,7 +48,7 @@ async fn an_event_is_a_request_as_its_producer_sent_it() {
 
 #[tokio::test]
 async fn method_credentials_headers_and_fields_are_as_configured() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let config = HttpConfig::new(&*receiver.url)
         .body(Body::Event)
         .method(Method::Put)
@@ -64,14 +64,14 @@ async fn method_credentials_headers_and_fields_are_as_configured() {
 
 #[tokio::test]
 async fn a_token_goes_with_each_request() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let sent = sent(&receiver, &HttpConfig::new(&*receiver.url).auth(Auth::bearer("t0ken")), 1).await;
     assert_eq!(sent[0].header("authorization"), "Bearer t0ken");
 }
 
 #[tokio::test]
 async fn a_packed_body_says_how() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let plain = &sent(&receiver, &HttpConfig::new(&*receiver.url), 500).await[0];
     assert_eq!(plain.header("content-encoding"), "");
     let config = HttpConfig::new(&*receiver.url).compression(Compression::Gzip);
@@ -93,7 +93,7 @@ async fn each_secret_signs_what_is_sent() {
 }
 
 async fn signs_what_is_sent(compression: Compression) {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let config = HttpConfig::new(&*receiver.url).sign_with(SECRETS[0]).sign_with(SECRETS[1]).compression(compression);
     let seen = &sent(&receiver, &config, 2).await[0];
     let timestamp: i64 = seen.header("webhook-timestamp").parse().unwrap();
@@ -107,7 +107,7 @@ async fn signs_what_is_sent(compression: Compression) {
 
 #[tokio::test]
 async fn a_repeat_has_the_same_names() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let config = HttpConfig::new(&*receiver.url).sign_with(SECRETS[0]).with_idempotency_key();
     let (sink, batch) = (sink(&config), batch(3));
     receiver.answer(500, &[], "");

@@ -21,7 +21,7 @@ fn ids(receiver: &Receiver) -> Vec<u64> {
 
 #[tokio::test]
 async fn events_go_one_after_the_other_and_a_bad_one_is_rejected_alone() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
     receiver.answer(200, &[], "");
     receiver.answer(422, &[], "not this one");
@@ -34,7 +34,7 @@ async fn events_go_one_after_the_other_and_a_bad_one_is_rejected_alone() {
 
 #[tokio::test]
 async fn before_one_is_accepted_a_refusal_may_be_anyones_fault() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
     receiver.answer(422, &[], "");
     failed(&sink.deliver(&batch(100)).await.unwrap_err(), ErrorKind::Permanent, "422");
@@ -43,7 +43,7 @@ async fn before_one_is_accepted_a_refusal_may_be_anyones_fault() {
 
 #[tokio::test]
 async fn what_was_accepted_before_an_error_is_not_sent_again() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
     let batch = batch(4);
     receiver.answer(200, &[], "");

@@ -163,7 +163,7 @@ async fn files_that_can_not_be_used_are_named() {
 
 #[tokio::test]
 async fn plain_http_is_told_apart_from_tls() {
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let url = receiver.url.replace("http://", "https://");
     let error = sink(&HttpConfig::new(url)).deliver(&batch(1)).await.unwrap_err();
     failed(&error, ErrorKind::Blocked, "; perhaps it speaks plain HTTP, and `url` has to begin with http://");
