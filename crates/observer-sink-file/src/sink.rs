@@ -129,7 +129,12 @@ impl Worker {
             // Whoever asked may be gone by now; the writer learns of that with the next delivery.
             match command {
                 Command::Deliver { batch, last_answer, answer } => {
-                    let _ = answer.send(self.writer().and_then(|writer| writer.deliver(&batch, last_answer)));
+                    let is_new = self.writer.is_none();
+                    let delivered = self.writer().and_then(|writer| {
+                        // A sink that was dropped before it began may have had a successor since, which has written these.
+                        if is_new && commands.is_closed() { Ok(()) } else { writer.deliver(&batch, last_answer) }
+                    });
+                    let _ = answer.send(delivered);
                 }
                 Command::Flush { answer } => {
                     let _ = answer.send(self.flush());

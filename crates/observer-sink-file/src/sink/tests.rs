@@ -132,3 +132,22 @@ async fn a_closed_sink_says_so_and_can_be_closed_twice() {
     sink.close().await.unwrap();
     assert_eq!(sink.deliver(&batch(2..=2)).await.unwrap_err().report(), "the sink is closed");
 }
+
+#[tokio::test]
+async fn a_sink_that_was_dropped_before_its_thread_began_writes_nothing_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Arc::new(config(folder.path()).check().unwrap());
+    let mut late = Worker { settings, state_dir: context(folder.path()).state_dir, writer: None };
+    let (mailbox, commands) = mpsc::channel(1);
+    let (answer, _) = oneshot::channel();
+    let deliver = Command::Deliver { batch: batch(1..=3), last_answer: LastAnswer::Heard, answer };
+    mailbox.try_send(deliver).unwrap();
+    drop(mailbox);
+
+    // Its successor has come and gone when the thread begins.
+    let successor = FileSink::new(&config(folder.path()), &context(folder.path())).unwrap();
+    successor.deliver(&batch(1..=3)).await.unwrap();
+    successor.close().await.unwrap();
+    tokio::task::spawn_blocking(move || late.run(commands)).await.unwrap();
+    assert_eq!(seqs(folder.path()), [1, 2, 3]);
+}
