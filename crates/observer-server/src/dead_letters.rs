@@ -69,7 +69,7 @@ struct DeadLetter<'a> {
 #[serde(deny_unknown_fields)]
 struct WantedLetters<'a> {
     /// The ids of their events.
-    #[schema(required = false, nullable = false)]
+    #[schema(value_type = Option<Vec<openapi::Id>>, required = false, nullable = false)]
     ids: Option<Vec<String>>,
     /// Send all of them.
     #[serde(default)]
@@ -77,7 +77,7 @@ struct WantedLetters<'a> {
     all: bool,
     /// What goes in place of the event, for a single id. Identity and time of receipt stay.
     #[serde(borrow)]
-    #[schema(value_type = Option<openapi::Event>, required = false, nullable = false)]
+    #[schema(value_type = Option<openapi::Event>, required = false)]
     event: Option<&'a RawValue>,
 }
 
@@ -130,7 +130,7 @@ type NameAndId = Result<Path<(String, String)>, PathRejection>;
     params(
         ("name" = String, Path, description = "The sink"),
         ("limit" = Option<u16>, Query, description = "How many at most; 100 if it isn't said", minimum = 1, maximum = 1000, nullable = false),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before", nullable = false)
+        ("cursor" = Option<String>, Query, description = "`next` of the page before", pattern = "^[0-9]{1,19}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", nullable = false)
     ),
     responses(
         (status = 200, description = "The letters", body = LetterPage),

@@ -62,6 +62,11 @@ impl IntoResponses for AnyBody {
     }
 }
 
+/// What an event is known by.
+#[derive(ToSchema)]
+#[schema(format = "uuid")]
+pub(crate) struct Id(#[expect(dead_code, reason = "it is only shown")] String);
+
 /// An event as it is taken in. Fields that are not listed are kept.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "its shape is all that is used; the parser reads events without any tree")]
@@ -123,6 +128,7 @@ pub(crate) enum Submission {
 
 /// Conditions on the fields of an event. It passes when it meets all of them.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "its shape is all that is used")]
 pub(crate) struct Filter {
     #[schema(nullable = false)]
