@@ -133,7 +133,7 @@ impl Worker {
                     }
                 },
             }
-            if suspects.is_empty() && settled > 0 && work.iter().all(|piece| piece.batch.events()[0].seq > settled) {
+            if suspects.is_empty() && settled > 0 && work.iter().all(|piece| settled < piece.batch.events()[0].seq) {
                 self.advance(settled);
             }
             if neighbour_accepted {
