@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError, Timestamp};
-use reqwest::header::{DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use observer_net::{Shown, origin, retry_after};
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
-
-use crate::shown::{Shown, origin};
 
 /// What is read of an answer that people see.
 const MAX_BODY: usize = 8 << 10;
@@ -15,8 +14,6 @@ const MAX_BODY: usize = 8 << 10;
 const MAX_ITEMS_BODY: usize = 16 << 20;
 /// How long the rest of an answer is waited for whose meaning is clear without it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A slip of the far side must not end the sink for years.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A status, as far as it decides what becomes of the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,24 +110,6 @@ async fn read(response: &mut Response, body: &mut Vec<u8>, most: usize) -> Resul
     Ok(())
 }
 
-/// How long to wait (RFC 9110, section 10.2.3): seconds, or a date, which is taken by the far side's own clock where it tells it.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let now = headers.get(DATE).and_then(date).unwrap_or(now);
-            let until = date(headers.get(RETRY_AFTER)?)?;
-            Duration::try_from(until.duration_since(now)).unwrap_or_default()
-        }
-    };
-    Some(pause.min(MAX_RETRY_AFTER))
-}
-
-fn date(value: &HeaderValue) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.to_str().ok()?).ok()
-}
-
 /// Where APIs say to people what is wrong: RFC 9457 first, then what others do.
 #[derive(Default, Deserialize)]
 struct Problem {
@@ -162,25 +141,6 @@ mod tests {
         for status in 200..600 {
             assert_eq!(judge(status), expected(status), "{status}");
         }
-    }
-
-    #[test]
-    fn retry_after_is_a_number_or_a_date_by_the_far_sides_clock() {
-        let now = Timestamp::from_second(1_000_000_000).unwrap();
-        let check = |after: &str, date: Option<&str>, expected: Option<u64>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, after.parse().unwrap());
-            date.map(|date| headers.insert(DATE, date.parse().unwrap()));
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{after}");
-        };
-        check("120", None, Some(120));
-        check("Sun, 09 Sep 2001 01:47:00 GMT", None, Some(20));
-        check("Sun, 06 Nov 1994 08:49:47 GMT", Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some(10));
-        check("Sun, 06 Nov 1994 08:49:27 GMT", Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
-        check("99999999999999", None, Some(24 * 3600));
-        check("soon", None, None);
-        check("-5", None, None);
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use observer_core::{BatchSettings, BuildError, SinkConfig, SinkContext, SinkPart, units};
+use observer_net::{Auth, Secret, Tls};
 use serde::Deserialize;
 
-use crate::{HttpSink, Secret};
+use crate::HttpSink;
 
 /// The configuration of a sink with `type = "http"`.
 ///
@@ -122,19 +123,6 @@ pub enum Compression {
     Zstd,
 }
 
-/// Who the sink is: a bearer token, or a user with a password, or nobody.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Auth {
-    /// RFC 6750.
-    pub bearer: Option<Secret>,
-    /// RFC 7617.
-    pub user: Option<String>,
-    /// Goes with `user`.
-    pub password: Option<Secret>,
-}
-
 /// The secrets that requests are signed with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -142,19 +130,6 @@ pub struct Auth {
 pub struct Signing {
     /// Each makes a signature of its own. All that are in use during a rotation; none where nothing is signed.
     pub secrets: Vec<Secret>,
-}
-
-/// Files in PEM. They are read when they are needed, and again while the sink is parked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Tls {
-    /// Authorities to trust in addition to the system's.
-    pub ca: Option<PathBuf>,
-    /// A certificate to show.
-    pub cert: Option<PathBuf>,
-    /// Its private key, without a passphrase.
-    pub key: Option<PathBuf>,
 }
 
 /// How to ask whether the far side is there, without an event.
@@ -273,20 +248,6 @@ impl HttpConfig {
     #[must_use]
     pub fn check(self, check: Check) -> Self {
         Self { check, ..self }
-    }
-}
-
-impl Auth {
-    /// A token.
-    #[must_use]
-    pub fn bearer(token: impl Into<Secret>) -> Self {
-        Self { bearer: Some(token.into()), ..Self::default() }
-    }
-
-    /// A user with a password.
-    #[must_use]
-    pub fn basic(user: impl Into<String>, password: impl Into<Secret>) -> Self {
-        Self { user: Some(user.into()), password: Some(password.into()), ..Self::default() }
     }
 }
 

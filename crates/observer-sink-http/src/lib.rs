@@ -69,16 +69,13 @@ mod client;
 mod config;
 mod encode;
 mod items;
-mod secret;
 mod settings;
-mod shown;
 mod sign;
 mod sink;
 mod template;
 #[cfg(test)]
 mod testing;
-mod unanswered;
 
-pub use config::{Auth, Body, Check, Compression, HttpConfig, Method, Signing, Tls};
-pub use secret::Secret;
+pub use config::{Body, Check, Compression, HttpConfig, Method, Signing};
+pub use observer_net::{Auth, Secret, Tls};
 pub use sink::HttpSink;

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use observer_core::BuildError;
+use observer_net::{Shown, Tls, url};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
-use crate::config::{Auth, Body, Check, Compression, HttpConfig, Tls};
-use crate::shown::Shown;
+use crate::config::{Body, Check, Compression, HttpConfig};
 use crate::sign::Key;
 use crate::template::Template;
 
@@ -47,7 +45,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn of(config: &HttpConfig) -> Result<Self, BuildError> {
-        let url = url(config.url.reveal())?;
+        let url = url("url", &config.url)?;
         let mut headers = HeaderMap::new();
         let content_type = if config.body == Body::Ndjson { "application/x-ndjson" } else { "application/json" };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -56,17 +54,17 @@ impl Settings {
             Compression::Gzip => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
             Compression::Zstd => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"))),
         }
-        if let Some(value) = authorization(&config.auth)? {
+        if let Some(value) = config.auth.header()? {
             headers.insert(AUTHORIZATION, value);
         }
         let templates = templates(config, &mut headers)?;
         let keys = keys(config)?;
-        check_tls(&config.tls, &url)?;
+        config.tls.check("url", &url)?;
         if config.connect_timeout.is_zero() {
             return Err(BuildError::new("connect_timeout", "must be longer than 0s"));
         }
         Ok(Self {
-            shown: Shown::new(config, &url, &headers),
+            shown: Shown::new("url", &url, &headers, config.auth.secrets().chain(&config.signing.secrets)),
             url,
             method: match config.method {
                 crate::Method::Post => Method::POST,
@@ -89,40 +87,6 @@ impl Settings {
     pub(crate) fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
-}
-
-/// What is wrong is said without the text, parts of which may be secret.
-fn url(text: &str) -> Result<Url, BuildError> {
-    let url = Url::parse(text).map_err(|error| BuildError::new("url", format!("is no URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(BuildError::new("url", "must begin with http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        let problem = "must not hold a user or a password; they go into `auth = { user = \"…\", password = \"…\" }`";
-        return Err(BuildError::new("url", problem));
-    }
-    Ok(url)
-}
-
-fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, BuildError> {
-    let (key, text) = match auth {
-        Auth { bearer: None, user: None, password: None } => return Ok(None),
-        Auth { bearer: Some(token), user: None, password: None } => {
-            ("auth.bearer", format!("Bearer {}", token.reveal()))
-        }
-        Auth { bearer: None, user: Some(user), password: Some(password) } => {
-            if user.contains(':') {
-                return Err(BuildError::new("auth.user", "must not hold a colon (RFC 7617)"));
-            }
-            let pair = STANDARD.encode(format!("{user}:{}", password.reveal()));
-            ("auth", format!("Basic {pair}"))
-        }
-        _ => return Err(BuildError::new("auth", "is either `bearer`, or `user` and `password`")),
-    };
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| BuildError::new(key, "holds a character that a header can't have, such as a line feed"))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
 }
 
 /// Adds the headers that are always the same, and gives those that aren't.
@@ -167,20 +131,10 @@ fn keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
     keys.ok_or_else(|| BuildError::new("signing.secrets", "must each be `whsec_` with base64 after it"))
 }
 
-fn check_tls(tls: &Tls, url: &Url) -> Result<(), BuildError> {
-    if *tls != Tls::default() && url.scheme() != "https" {
-        return Err(BuildError::new("tls", "is for https, and `url` begins with http://"));
-    }
-    match (&tls.cert, &tls.key) {
-        (Some(_), None) => Err(BuildError::new("tls.cert", "needs its private key in `tls.key`")),
-        (None, Some(_)) => Err(BuildError::new("tls.key", "needs its certificate in `tls.cert`")),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Auth;
 
     #[track_caller]
     fn refuse(config: HttpConfig, expected: &str) {
@@ -200,7 +154,8 @@ mod tests {
         refuse(HttpConfig::new("https://me:hidden@x"), "`url` must not hold a user");
         refuse(config().auth(Auth::bearer("hidden\n")), "`auth.bearer` holds a character");
         refuse(config().auth(Auth::basic("a:b", "hidden")), "`auth.user` must not hold a colon");
-        let both = Auth { bearer: Some("hidden".into()), ..Auth::basic("a", "hidden") };
+        let mut both = Auth::basic("a", "hidden");
+        both.bearer = Some("hidden".into());
         refuse(config().auth(both), "`auth` is either `bearer`");
         refuse(config().header("X Y", "1"), "`headers.X Y` is no name of a header");
         refuse(config().header("Webhook-Id", "1"), "`headers.Webhook-Id` is set by the sink itself");

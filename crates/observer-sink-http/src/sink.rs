@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use observer_core::{Batch, BuildError, Envelope, ErrorKind, EventSink, Receipt, Rejected, SinkError, Timestamp};
+use observer_net::{blocking, explain};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder};
 
@@ -14,7 +15,7 @@ use crate::answer::{Answer, Verdict, judge};
 use crate::config::{Check, Compression, HttpConfig};
 use crate::items::{self, BadItem};
 use crate::settings::Settings;
-use crate::{client, encode, sign, unanswered};
+use crate::{client, encode, sign};
 
 /// To pack what is larger takes milliseconds, which the threads of a runtime have no time for.
 const PACKED_IN_PLACE: usize = 16 << 10;
@@ -78,7 +79,7 @@ impl HttpSink {
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<Answer, SinkError> {
-        let failed = |error: reqwest::Error| unanswered::explain(&error, &self.settings.shown);
+        let failed = |error: reqwest::Error| explain(&error, &self.settings.shown);
         Answer::read(request.send().await.map_err(failed)?).await.map_err(failed)
     }
 
@@ -208,11 +209,6 @@ async fn pack(compression: Compression, body: Vec<u8>) -> Result<Vec<u8>, SinkEr
         _ => blocking(move || encode::compress(compression, body)).await?,
     };
     packed.map_err(SinkError::transient)
-}
-
-/// On a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SinkError> {
-    tokio::task::spawn_blocking(work).await.map_err(SinkError::transient)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,8 @@ use observer_core::{ErrorKind, EventSink, Receipt, Rejected};
 
 use super::receiver::Receiver;
 use super::{failed, sink};
-use crate::config::{Auth, Body, Check, HttpConfig};
+use crate::Auth;
+use crate::config::{Body, Check, HttpConfig};
 use crate::testing::batch;
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use observer_core::{EventSink, Receipt};
 
 use super::receiver::{Receiver, Seen};
 use super::sink;
-use crate::config::{Auth, Body, Compression, HttpConfig, Method};
+use crate::Auth;
+use crate::config::{Body, Compression, HttpConfig, Method};
 use crate::sign::{Key, signatures};
 use crate::testing::{batch, envelope};
 

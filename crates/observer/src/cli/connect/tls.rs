@@ -1,12 +1,11 @@
 //! https: whom to trust, and who to be.
 
-use std::error::Error;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use observer_net::tls_error;
 use observer_server::tls;
 use reqwest::{Certificate, ClientBuilder, Identity, Url};
 use rustls::{AlertDescription, CertificateError};
@@ -61,7 +60,7 @@ fn identity(cert: &Path, key: &Path) -> anyhow::Result<Identity> {
 
 /// Why there will be no TLS however often it is tried, and what to do, if it was TLS that failed.
 pub(in crate::cli) fn explain(error: &reqwest::Error) -> Option<String> {
-    let error = of_tls(error)?;
+    let error = tls_error(error)?;
     let hint = match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "; --cacert gives authorities to trust in addition to the system's"
@@ -82,15 +81,4 @@ pub(in crate::cli) fn explain(error: &reqwest::Error) -> Option<String> {
         _ => "",
     };
     Some(format!("{error}{hint}"))
-}
-
-fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(found) = error.downcast_ref() {
-        return Some(found);
-    }
-    // What is inside an I/O error is not among its sources.
-    match error.downcast_ref().and_then(io::Error::get_ref) {
-        Some(inside) => of_tls(inside),
-        None => of_tls(error.source()?),
-    }
 }

@@ -1,9 +1,11 @@
 //! What people see of a far side: where it is and what it says, but nothing that is secret.
 
+use std::fmt;
+
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, USER_AGENT};
 
-use crate::config::HttpConfig;
+use crate::Secret;
 
 /// At most this much of what the far side says, in characters.
 const MAX_SAID: usize = 300;
@@ -14,7 +16,23 @@ const TOKEN_IN_PATH: usize = 16;
 /// The same for a header that the operator named.
 const TOKEN_IN_HEADER: usize = 8;
 
-pub(crate) struct Shown {
+/// A far side as people see it.
+///
+/// ```
+/// use observer_net::{Secret, Shown};
+/// use reqwest::Url;
+/// use reqwest::header::HeaderMap;
+///
+/// let url = Url::parse("https://hooks.example.com/agents?key=0123")?;
+/// let shown = Shown::new("url", &url, &HeaderMap::new(), &[Secret::from("hunter2")]);
+/// assert_eq!(shown.origin(), "https://hooks.example.com");
+/// assert_eq!(shown.said("bad key: 0123\nhunter2"), "bad key: … …");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Shown {
+    /// The key of the configuration that names the far side.
+    key: &'static str,
     /// Scheme, host and port.
     origin: String,
     /// Some far sides repeat the request in what they say.
@@ -22,14 +40,21 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    pub(crate) fn new(config: &HttpConfig, url: &Url, headers: &HeaderMap) -> Self {
+    /// Who is at `url`, which the configuration has under `key`, and is sent `headers`. The credentials of these, the secrets, the query and long parts of the path are not repeated.
+    #[must_use]
+    pub fn new<'a>(
+        key: &'static str,
+        url: &Url,
+        headers: &HeaderMap,
+        also: impl IntoIterator<Item = &'a Secret>,
+    ) -> Self {
         let mut secrets = Vec::new();
         let mut hide = |text: &str, least: usize| {
             if text.len() >= least.max(MIN_SECRET) {
                 secrets.push(text.to_owned());
             }
         };
-        for secret in config.auth.bearer.iter().chain(&config.auth.password).chain(&config.signing.secrets) {
+        for secret in also {
             hide(secret.reveal(), MIN_SECRET);
         }
         if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
@@ -53,15 +78,24 @@ impl Shown {
         // The longest first, so that none is left in part.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.dedup();
-        Self { origin: origin(url), secrets }
+        Self { key, origin: origin(url), secrets }
     }
 
-    pub(crate) fn origin(&self) -> &str {
+    /// The key of the configuration that names the far side, for hints.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        self.key
+    }
+
+    /// Scheme, host and port.
+    #[must_use]
+    pub fn origin(&self) -> &str {
         &self.origin
     }
 
     /// The beginning of what the far side says, in one line that can be printed.
-    pub(crate) fn said(&self, text: &str) -> String {
+    #[must_use]
+    pub fn said(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
             if text.contains(secret) {
@@ -83,28 +117,31 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// Scheme, host and port: the rest of a URL may be secret.
-pub(crate) fn origin(url: &Url) -> String {
+#[must_use]
+pub fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shown").field(&self.origin).finish()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Auth;
-    use crate::settings::Settings;
-
-    fn shown(config: &HttpConfig) -> Shown {
-        Settings::of(config).unwrap().shown
-    }
+    use crate::Auth;
 
     #[test]
     fn what_the_far_side_repeats_of_our_secrets_is_hidden() {
-        let config =
-            HttpConfig::new("https://hooks.example.com:8443/services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1")
-                .auth(Auth::basic("me", "correct horse"))
-                .header("X-Api-Key", "0123-4567")
-                .sign_with("whsec_bmV3");
-        let shown = shown(&config);
+        let url = "https://hooks.example.com:8443/services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1".parse().unwrap();
+        let auth = Auth::basic("me", "correct horse");
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, auth.header().unwrap().unwrap());
+        headers.insert("x-api-key", "0123-4567".parse().unwrap());
+        headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
+        let shown = Shown::new("url", &url, &headers, auth.secrets().chain(&[Secret::from("whsec_bmV3")]));
         assert_eq!(shown.origin(), "https://hooks.example.com:8443");
         let echo = "Cannot POST /services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1 with s3cr=t, s3cr%3Dt, correct horse, \
                     Basic bWU6Y29ycmVjdCBob3JzZQ==, 0123-4567, whsec_bmV3 as application/json";
@@ -113,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_said_is_one_short_line() {
-        let shown = shown(&HttpConfig::new("http://h"));
+        let shown = Shown::new("url", &"http://h".parse().unwrap(), &HeaderMap::new(), []);
         assert_eq!(shown.said("  <b>\r\n\tno\u{1b}[31m\u{0}way\u{202e} </b>\n"), "<b> no [31m way </b>");
         let long = shown.said(&"ü".repeat(10_000));
         assert_eq!(long.chars().count(), MAX_SAID + 1);

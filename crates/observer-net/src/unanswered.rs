@@ -1,5 +1,6 @@
 //! Why there is no answer.
 
+use std::borrow::Cow;
 use std::env;
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -7,7 +8,7 @@ use std::io::{self, ErrorKind};
 use observer_core::SinkError;
 use rustls::{AlertDescription, CertificateError};
 
-use crate::shown::Shown;
+use crate::Shown;
 
 /// How resolvers say that there is no such name, and not that they can't tell at the moment: glibc (two ways), musl, macOS.
 const NO_SUCH_HOST: [&str; 4] = [
@@ -18,10 +19,13 @@ const NO_SUCH_HOST: [&str; 4] = [
 ];
 
 /// What a request came to that was not answered. What is wrong with TLS, and a host that nobody knows, stay wrong until someone mends them; all else may work soon.
-pub(crate) fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
-    let origin = shown.origin();
-    if let Some(tls) = of_tls(error) {
-        return SinkError::blocked(format!("no TLS with {origin}: {}{}", shown.said(&tls.to_string()), hint(tls)));
+///
+/// It is meant for sinks whose keys are called `connect_timeout`, `tls.ca`, `tls.cert` and `tls.key`, and as [`Shown::key`] says.
+#[must_use]
+pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
+    let (origin, key) = (shown.origin(), shown.key());
+    if let Some(tls) = tls_error(error) {
+        return SinkError::blocked(format!("no TLS with {origin}: {}{}", shown.said(&tls.to_string()), hint(tls, key)));
     }
     if error.is_timeout() && error.is_connect() {
         return SinkError::transient(format!("{origin} can't be reached: no connection within `connect_timeout`"));
@@ -35,13 +39,13 @@ pub(crate) fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     let why = if error.source().is_some() { cause.to_string() } else { "the request failed".to_owned() };
     let told = format!("{origin} {what}: {}", shown.said(&why));
     if error.is_connect() && NO_SUCH_HOST.iter().any(|words| why.contains(words)) {
-        return SinkError::blocked(format!("{told}; see `url`"));
+        return SinkError::blocked(format!("{told}; see `{key}`"));
     }
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(ErrorKind::ConnectionRefused) => {
             let proxy = proxy_variable(origin, |name| env::var_os(name).is_some_and(|value| !value.is_empty()));
             let or_there = proxy.map(|name| format!(", or at the proxy of `{name}`")).unwrap_or_default();
-            SinkError::transient(format!("{told}; nothing listens there{or_there}, see `url`"))
+            SinkError::transient(format!("{told}; nothing listens there{or_there}, see `{key}`"))
         }
         _ => SinkError::transient(told),
     }
@@ -54,8 +58,8 @@ fn proxy_variable(origin: &str, is_set: impl Fn(&str) -> bool) -> Option<&'stati
     of_scheme.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(|name| is_set(name))
 }
 
-fn hint(error: &rustls::Error) -> &'static str {
-    match error {
+fn hint(error: &rustls::Error, key: &str) -> Cow<'static, str> {
+    let hint = match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "; `tls.ca` names authorities to trust in addition to the system's"
         }
@@ -65,19 +69,24 @@ fn hint(error: &rustls::Error) -> &'static str {
         rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
             "; the authority that signed the certificate of `tls.cert` is not trusted there"
         }
-        rustls::Error::InvalidMessage(_) => "; perhaps it speaks plain HTTP, and `url` has to begin with http://",
+        rustls::Error::InvalidMessage(_) => {
+            return format!("; perhaps it speaks plain HTTP, and `{key}` has to begin with http://").into();
+        }
         _ => "",
-    }
+    };
+    hint.into()
 }
 
-fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+/// What went wrong with TLS, if that is why there is no answer.
+#[must_use]
+pub fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(found) = error.downcast_ref() {
         return Some(found);
     }
     // What is inside an I/O error is not among its sources.
     match error.downcast_ref().and_then(io::Error::get_ref) {
-        Some(inside) => of_tls(inside),
-        None => of_tls(error.source()?),
+        Some(inside) => tls_error(inside),
+        None => tls_error(error.source()?),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// A part of the configuration that is, or may hold, a secret. It shows in no message and no `Debug`.
 ///
 /// ```
-/// use observer_sink_http::Secret;
+/// use observer_net::Secret;
 ///
 /// assert_eq!(format!("{:?}", Secret::from("hunter2")), "Secret(…)");
 /// ```
@@ -16,7 +16,9 @@ use serde::Deserialize;
 pub struct Secret(String);
 
 impl Secret {
-    pub(crate) fn reveal(&self) -> &str {
+    /// The text, for whom it is meant.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }
