@@ -1,5 +1,6 @@
 //! One outcome event, kept as the bytes its producer sent.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::Usage;
+use crate::parse::others::others;
 
 /// How deeply objects and arrays may be nested in an event.
 pub const MAX_DEPTH: usize = 64;
@@ -194,6 +196,20 @@ impl Event {
     #[must_use]
     pub fn extra(&self) -> Option<&str> {
         self.fields().extra.map(|span| self.slice(span))
+    }
+
+    /// The fields that this type has no method for, each with its value as the JSON text that was sent; read anew each time.
+    ///
+    /// ```
+    /// use observer_core::Event;
+    ///
+    /// let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true,"team":"red"}"#)?;
+    /// assert_eq!(event.others(), [("team".into(), "\"red\"")]);
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
+    #[must_use]
+    pub fn others(&self) -> Vec<(Cow<'_, str>, &str)> {
+        std::str::from_utf8(&self.raw).map(others).unwrap_or_default()
     }
 
     /// Tokens and cost, parsed when first asked for; `None` where the event tells nothing of them.

@@ -4,6 +4,7 @@
 //! only checked for syntax. Escaped keys are read as bytes, so that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
 
 mod keys;
+pub(crate) mod others;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use observer_core::{BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings};
 use observer_sink_file::FileConfig;
 use observer_sink_http::HttpConfig;
+use observer_sink_otlp::OtlpConfig;
 use observer_sink_prometheus::PrometheusConfig;
 
 use crate::config::key::KeyPath;
@@ -212,6 +213,7 @@ pub fn with_defaults(metrics: &prometheus::Registry) -> Registry {
     Registry::new()
         .with::<FileConfig>()
         .with::<HttpConfig>()
+        .with::<OtlpConfig>()
         .with_builder(move |config: PrometheusConfig, context: &SinkContext| config.build_with(context, &metrics))
 }
 

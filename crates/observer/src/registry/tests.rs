@@ -162,7 +162,7 @@ fn the_defaults_can_be_built_from_what_comes_with_the_observer() {
     let folder = tempfile::tempdir().unwrap();
     let metrics = prometheus::Registry::new();
     let registry = super::with_defaults(&metrics);
-    assert_eq!(registry.types().collect::<Vec<_>>(), ["file", "http", "prometheus"]);
+    assert_eq!(registry.types().collect::<Vec<_>>(), ["file", "http", "otlp", "prometheus"]);
     let sinks = registry.build_all(&Config::in_dir(folder.path())).unwrap();
     let required: Vec<_> = sinks.iter().map(|sink| (sink.name.as_str(), sink.settings.required)).collect();
     assert_eq!(required, [("archive", true), ("prometheus", false)]);

@@ -1,0 +1,159 @@
+//! Events as OTLP: pure functions from batches to the bytes of requests.
+
+mod logs;
+mod spans;
+
+use observer_core::{Batch, Event, Timestamp};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
+use serde::Deserialize;
+
+use crate::names;
+use crate::value::{self, Make, pair};
+
+/// A kind of telemetry, which OTLP has a service of its own for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Signal {
+    /// A log record for each event.
+    Logs,
+    /// A span for each event that has a duration.
+    Traces,
+}
+
+impl Signal {
+    /// Its name in configurations.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Traces => "traces",
+        }
+    }
+}
+
+impl TryFrom<String> for Signal {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "logs" => Ok(Self::Logs),
+            "traces" => Ok(Self::Traces),
+            "metrics" => {
+                Err("metrics are not made of single events; `[telemetry]` exports all that /metrics shows".to_owned())
+            }
+            _ => Err(format!("expected logs or traces, found {name:?}")),
+        }
+    }
+}
+
+/// The part of a request that is the same in each one, and how events get into it.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use observer_core::{Batch, Envelope, Event, Timestamp, Uuid};
+/// use observer_sink_otlp::{Encoder, Signal};
+/// use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+/// use prost::Message;
+///
+/// let envelope = Envelope {
+///     id: Uuid::from_u128(7),
+///     seq: 1,
+///     received_at: Timestamp::from_second(1_795_341_600)?,
+///     event: Event::parse(r#"{"source":"bot","event_kind":"tests_failed","ok":false}"#)?,
+/// };
+/// let batch = Batch::new(1, vec![Arc::new(envelope)]);
+/// let encoder = Encoder::new([("service.name", "agents")]);
+///
+/// let logs = encoder.encode(Signal::Logs, &batch);
+/// let logs = ExportLogsServiceRequest::decode(&*logs.bytes)?;
+/// let record = &logs.resource_logs[0].scope_logs[0].log_records[0];
+/// assert_eq!(record.event_name, "observer.cycle.outcome");
+///
+/// assert_eq!(encoder.encode(Signal::Traces, &batch).items, 0, "an event without a duration is no span");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    resource: Resource,
+    scope: InstrumentationScope,
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// An `Export…ServiceRequest` in Protobuf.
+    pub bytes: Vec<u8>,
+    /// How many log records or spans are in it.
+    pub items: usize,
+}
+
+impl Encoder {
+    /// With these attributes of the resource; `service.name` is `observer` where it isn't among them.
+    pub fn new<'a>(resource: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut attributes: Vec<_> = resource.into_iter().map(|(key, text)| pair(key, Value::text(text))).collect();
+        if attributes.iter().all(|pair| pair.key != names::SERVICE_NAME) {
+            attributes.push(pair(names::SERVICE_NAME, Value::text("observer")));
+            attributes.push(pair(names::SERVICE_VERSION, Value::text(env!("CARGO_PKG_VERSION"))));
+        }
+        attributes.sort_by(|left, right| left.key.cmp(&right.key));
+        attributes.dedup_by(|right, left| left.key == right.key);
+        let scope = InstrumentationScope {
+            name: names::SCOPE.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..InstrumentationScope::default()
+        };
+        Self { resource: Resource { attributes, ..Resource::default() }, scope }
+    }
+
+    /// A request with what the events of the batch are in this signal.
+    #[must_use]
+    pub fn encode(&self, signal: Signal, batch: &Batch) -> Encoded {
+        match signal {
+            Signal::Logs => {
+                let records: Vec<_> = batch.into_iter().map(|envelope| logs::record(envelope)).collect();
+                Encoded { items: records.len(), bytes: logs::request(self, records).encode_to_vec() }
+            }
+            Signal::Traces => {
+                let spans: Vec<_> = batch.into_iter().filter_map(|envelope| spans::span(envelope)).collect();
+                Encoded { items: spans.len(), bytes: spans::request(self, spans).encode_to_vec() }
+            }
+        }
+    }
+}
+
+/// Nanoseconds since 1970, within what OTLP can say: up to the year 2554.
+fn nanos(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond().max(0)).unwrap_or(u64::MAX)
+}
+
+/// When it happened.
+fn time(event: &Event, received_at: Timestamp) -> u64 {
+    nanos(event.timestamp().unwrap_or(received_at))
+}
+
+/// Adds text where there is some.
+fn add_text(attributes: &mut Vec<KeyValue>, key: &str, text: Option<&str>) {
+    attributes.extend(text.map(|text| pair(key, Value::text(text))));
+}
+
+/// What the model used up.
+fn add_usage(attributes: &mut Vec<KeyValue>, event: &Event) {
+    let Some(usage) = event.usage() else { return };
+    let counts = [
+        (names::INPUT_TOKENS, usage.input),
+        (names::CACHE_READ_INPUT_TOKENS, usage.cached_input),
+        (names::CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
+        (names::OUTPUT_TOKENS, usage.output),
+    ];
+    let is_told = |key: &str, number: u64| number > 0 || [names::INPUT_TOKENS, names::OUTPUT_TOKENS].contains(&key);
+    let told = counts.into_iter().filter(|(key, number)| is_told(key, *number));
+    attributes.extend(told.map(|(key, number)| pair(key, value::count(number))));
+    attributes.extend(usage.cost_usd.map(|cost| pair(names::COST_USD, Value::double(cost))));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! Events as log records.
+
+use observer_core::{Envelope, Event};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
+
+use super::{Encoder, add_text, add_usage, nanos, time};
+use crate::ids::Ids;
+use crate::names;
+use crate::value::{self, Make, pair};
+
+pub(super) fn request(encoder: &Encoder, log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
+    if log_records.is_empty() {
+        return ExportLogsServiceRequest::default();
+    }
+    let scope = ScopeLogs { scope: Some(encoder.scope.clone()), log_records, schema_url: names::SCHEMA_URL.to_owned() };
+    let resource = ResourceLogs {
+        resource: Some(encoder.resource.clone()),
+        scope_logs: vec![scope],
+        schema_url: names::SCHEMA_URL.to_owned(),
+    };
+    ExportLogsServiceRequest { resource_logs: vec![resource] }
+}
+
+pub(super) fn record(envelope: &Envelope) -> LogRecord {
+    let Envelope { received_at, event, .. } = envelope;
+    let ids = Ids::of(envelope);
+    let (severity, severity_text) =
+        if event.ok() { (SeverityNumber::Info, "INFO") } else { (SeverityNumber::Warn, "WARN") };
+    LogRecord {
+        time_unix_nano: time(event, *received_at),
+        observed_time_unix_nano: nanos(*received_at),
+        severity_number: severity.into(),
+        severity_text: severity_text.to_owned(),
+        event_name: names::EVENT_NAME.to_owned(),
+        body: event.extra().map(value::of_json),
+        attributes: attributes(envelope, event),
+        trace_id: ids.trace.to_vec(),
+        span_id: ids.span.to_vec(),
+        flags: ids.flags.into(),
+        dropped_attributes_count: 0,
+    }
+}
+
+fn attributes(envelope: &Envelope, event: &Event) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(16);
+    attributes.push(pair(names::EVENT_ID, Value::text(envelope.id.to_string())));
+    add_text(&mut attributes, names::EVENT_SOURCE, Some(event.source()));
+    add_text(&mut attributes, names::EVENT_KIND, Some(event.event_kind()));
+    attributes.push(pair(names::OK, Value::bool(event.ok())));
+    add_text(&mut attributes, names::CYCLE_ID, event.cycle_id());
+    add_text(&mut attributes, names::SIG_HASH, event.sig_hash());
+    add_text(&mut attributes, names::STAFFER_ID, event.staffer_id());
+    attributes.extend(event.turns().map(|turns| pair(names::TURNS, value::count(turns))));
+    attributes.extend(event.duration_ms().map(|duration| pair(names::DURATION_MS, Value::double(duration))));
+    add_text(&mut attributes, names::PRODUCERS_ID, event.id());
+    add_usage(&mut attributes, event);
+    for (key, json) in event.others() {
+        attributes.push(pair(format!("{}{key}", names::OTHER_FIELD), value::of_json(json)));
+    }
+    attributes
+}

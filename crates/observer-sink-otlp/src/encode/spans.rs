@@ -1,0 +1,72 @@
+//! Events as spans.
+
+use observer_core::Envelope;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, SpanFlags, Status};
+
+use super::{Encoder, add_text, add_usage, time};
+use crate::ids::Ids;
+use crate::names;
+use crate::value::{self, Make, pair};
+
+pub(super) fn request(encoder: &Encoder, spans: Vec<Span>) -> ExportTraceServiceRequest {
+    if spans.is_empty() {
+        return ExportTraceServiceRequest::default();
+    }
+    let scope = ScopeSpans { scope: Some(encoder.scope.clone()), spans, schema_url: names::SCHEMA_URL.to_owned() };
+    let resource = ResourceSpans {
+        resource: Some(encoder.resource.clone()),
+        scope_spans: vec![scope],
+        schema_url: names::SCHEMA_URL.to_owned(),
+    };
+    ExportTraceServiceRequest { resource_spans: vec![resource] }
+}
+
+/// `None` for an event that doesn't say how long it took.
+pub(super) fn span(envelope: &Envelope) -> Option<Span> {
+    let event = &envelope.event;
+    // A cast stops at what the type can hold.
+    let duration = (event.duration_ms()? * 1e6).round() as u64;
+    let ids = Ids::of(envelope);
+    let end = time(event, envelope.received_at);
+    let is_agent = event.source() == names::AGENT;
+    let name = if is_agent { names::INVOKE_AGENT } else { "cycle" };
+    let is_remote = if ids.parent.is_some() { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
+    let status = (!event.ok()).then(|| Status { code: StatusCode::Error.into(), message: String::new() });
+    Some(Span {
+        trace_id: ids.trace.to_vec(),
+        span_id: ids.span.to_vec(),
+        parent_span_id: ids.parent.map(|parent| parent.to_vec()).unwrap_or_default(),
+        flags: u32::from(ids.flags) | SpanFlags::ContextHasIsRemoteMask as u32 | is_remote,
+        name: format!("{name} {}", event.source()),
+        kind: SpanKind::Internal.into(),
+        start_time_unix_nano: end.saturating_sub(duration),
+        end_time_unix_nano: end,
+        attributes: attributes(envelope),
+        status,
+        ..Span::default()
+    })
+}
+
+fn attributes(envelope: &Envelope) -> Vec<KeyValue> {
+    let event = &envelope.event;
+    let mut attributes = Vec::with_capacity(16);
+    if event.source() == names::AGENT {
+        add_text(&mut attributes, names::OPERATION_NAME, Some(names::INVOKE_AGENT));
+        add_text(&mut attributes, names::AGENT_NAME, Some(event.source()));
+    }
+    add_text(&mut attributes, names::REQUEST_MODEL, event.staffer_id());
+    add_usage(&mut attributes, event);
+    add_text(&mut attributes, names::ERROR_TYPE, (!event.ok()).then_some(event.event_kind()));
+    attributes.push(pair(names::EVENT_ID, Value::text(envelope.id.to_string())));
+    add_text(&mut attributes, names::EVENT_SOURCE, Some(event.source()));
+    add_text(&mut attributes, names::EVENT_KIND, Some(event.event_kind()));
+    add_text(&mut attributes, names::CYCLE_ID, event.cycle_id());
+    add_text(&mut attributes, names::SIG_HASH, event.sig_hash());
+    attributes.extend(event.turns().map(|turns| pair(names::TURNS, value::count(turns))));
+    attributes
+}

@@ -1,0 +1,167 @@
+//! Golden messages: what the mapping comes to, in full.
+
+use std::fmt::Write;
+
+use observer_core::Batch;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+
+use super::*;
+use crate::testing::envelope;
+
+/// As `encode` makes it, decoded again.
+fn logs(event: &str) -> ExportLogsServiceRequest {
+    let encoded = Encoder::new([("service.name", "agents")]).encode(Signal::Logs, &batch(event));
+    ExportLogsServiceRequest::decode(&*encoded.bytes).unwrap()
+}
+
+fn spans(event: &str) -> ExportTraceServiceRequest {
+    let encoded = Encoder::new([("service.name", "agents")]).encode(Signal::Traces, &batch(event));
+    ExportTraceServiceRequest::decode(&*encoded.bytes).unwrap()
+}
+
+fn batch(event: &str) -> Batch {
+    Batch::new(1, vec![envelope(7, event)])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn shown(value: Option<&AnyValue>) -> String {
+    match value.and_then(|value| value.value.as_ref()) {
+        None => "empty".to_owned(),
+        Some(Value::StringValue(text)) => format!("{text:?}"),
+        Some(Value::IntValue(number)) => format!("int {number}"),
+        Some(Value::DoubleValue(number)) => format!("double {number}"),
+        Some(Value::BoolValue(is)) => is.to_string(),
+        Some(Value::ArrayValue(array)) => {
+            let values: Vec<_> = array.values.iter().map(|value| shown(Some(value))).collect();
+            format!("[{}]", values.join(", "))
+        }
+        Some(Value::KvlistValue(list)) => {
+            let pair = |pair: &KeyValue| format!("{}: {}", pair.key, shown(pair.value.as_ref()));
+            format!("{{{}}}", list.values.iter().map(pair).collect::<Vec<_>>().join(", "))
+        }
+        Some(other) => panic!("the observer sends no {other:?}"),
+    }
+}
+
+fn listed(attributes: &[KeyValue]) -> String {
+    attributes.iter().fold(String::new(), |mut text, pair| {
+        let _ = write!(text, "\n  {} = {}", pair.key, shown(pair.value.as_ref()));
+        text
+    })
+}
+
+fn shown_log(event: &str) -> String {
+    let request = logs(event);
+    let resource = &request.resource_logs[0];
+    let scope = &resource.scope_logs[0];
+    let record = &scope.log_records[0];
+    format!(
+        "resource {} {}\nscope {:?} {}\n{} {} {} {}\ntime {}\nobserved {}\ntrace {} span {} flags {}\nbody {}\nattributes{}",
+        resource.schema_url,
+        listed(&resource.resource.as_ref().unwrap().attributes),
+        scope.scope.as_ref().map(|scope| (&*scope.name, !scope.version.is_empty())).unwrap(),
+        scope.schema_url,
+        request.resource_logs.len(),
+        record.event_name,
+        record.severity_number,
+        record.severity_text,
+        record.time_unix_nano,
+        record.observed_time_unix_nano,
+        hex(&record.trace_id),
+        hex(&record.span_id),
+        record.flags,
+        shown(record.body.as_ref()),
+        listed(&record.attributes)
+    )
+}
+
+fn shown_span(event: &str) -> String {
+    let request = spans(event);
+    let resource = &request.resource_spans[0];
+    let scope = &resource.scope_spans[0];
+    let span = &scope.spans[0];
+    format!(
+        "resource {} {}\nscope {:?} {}\n{:?} kind {} status {:?}\nfrom {} to {}\ntrace {} span {} parent {:?} flags {:#x}\nattributes{}",
+        resource.schema_url,
+        listed(&resource.resource.as_ref().unwrap().attributes),
+        scope.scope.as_ref().map(|scope| (&*scope.name, !scope.version.is_empty())).unwrap(),
+        scope.schema_url,
+        span.name,
+        span.kind,
+        span.status.as_ref().map(|status| (status.code, &*status.message)),
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        hex(&span.trace_id),
+        hex(&span.span_id),
+        hex(&span.parent_span_id),
+        span.flags,
+        listed(&span.attributes)
+    )
+}
+
+const FAILED: &str = r#"{"source":"bot","cycle_id":"c-0001","sig_hash":"9f2c","event_kind":"tests_failed","ok":false,
+    "staffer_id":"gpt-oss:120b","turns":7,"duration_ms":1500.25,"timestamp":"2026-01-01T00:00:10.5Z","id":"mine","team":["red",2],
+    "extra":{"usage":{"input_tokens":10,"cache_read_input_tokens":90,"cache_creation_input_tokens":5,"output_tokens":3,"cost_usd":0.25},
+        "note":null,"deep":{"x":1.5}}}"#;
+
+#[test]
+fn a_failed_cycle_of_the_agent() {
+    insta::assert_snapshot!("failed_log", shown_log(FAILED));
+    insta::assert_snapshot!("failed_span", shown_span(FAILED));
+}
+
+#[test]
+fn the_least_there_is() {
+    let least = r#"{"source":"autotune","event_kind":"ok","ok":true,"duration_ms":0}"#;
+    insta::assert_snapshot!("least_log", shown_log(least));
+    insta::assert_snapshot!("least_span", shown_span(least));
+}
+
+#[test]
+fn a_cycle_that_continues_a_trace() {
+    let event = r#"{"source":"scenario","event_kind":"ok","ok":true,"duration_ms":2,
+        "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}"#;
+    insta::assert_snapshot!("continued_span", shown_span(event));
+}
+
+#[test]
+fn an_event_without_a_duration_is_no_span() {
+    let event = r#"{"source":"s","event_kind":"ok","ok":true}"#;
+    assert_eq!(Encoder::new([]).encode(Signal::Traces, &batch(event)), Encoded { bytes: Vec::new(), items: 0 });
+}
+
+#[test]
+fn the_observer_is_the_service_unless_told_otherwise() {
+    let attributes = Encoder::new([("team", "red")]).resource.attributes;
+    let keys: Vec<_> = attributes.iter().map(|pair| &*pair.key).collect();
+    assert_eq!(keys, ["service.name", "service.version", "team"]);
+    assert_eq!(shown(attributes[0].value.as_ref()), "\"observer\"");
+}
+
+#[test]
+fn times_stay_within_what_can_be_said() {
+    let span = |timestamp: &str, duration: &str| {
+        let event = format!(
+            r#"{{"source":"s","event_kind":"k","ok":true,"timestamp":"{timestamp}","duration_ms":{duration}}}"#
+        );
+        let span = spans(&event).resource_spans.remove(0).scope_spans.remove(0).spans.remove(0);
+        (span.start_time_unix_nano, span.end_time_unix_nano)
+    };
+    assert_eq!(span("1970-01-01T00:00:01Z", "1e300"), (0, 1_000_000_000));
+    assert_eq!(span("1960-01-01T00:00:00Z", "5"), (0, 0));
+    assert_eq!(span("9999-01-01T00:00:00Z", "0"), (u64::MAX, u64::MAX));
+    assert_eq!(span("1970-01-01T00:00:01Z", "0.0000014"), (999_999_999, 1_000_000_000));
+}
+
+#[test]
+fn the_same_event_is_the_same_bytes() {
+    let encoder = Encoder::new([("b", "2"), ("a", "1")]);
+    for signal in [Signal::Logs, Signal::Traces] {
+        assert_eq!(encoder.encode(signal, &batch(FAILED)), encoder.encode(signal, &batch(FAILED)));
+    }
+}

@@ -1,0 +1,154 @@
+//! Which trace and which span an event is.
+//!
+//! | | |
+//! |---|---|
+//! | trace | the one of the event's `traceparent`; else the first 16 bytes of SHA-256 over `source` and `cycle_id`, each as a netstring (`3:bot,6:c-0001,`); without a cycle over the event's id |
+//! | span | the first 8 bytes of SHA-256 over the event's id as it is written (`0192…-…`) |
+//! | parent | the one of the event's `traceparent`, or none |
+//!
+//! So an event that is sent again is the same span again.
+
+use observer_core::{Envelope, Event, Uuid};
+use sha2::{Digest, Sha256};
+
+/// The flag of W3C trace context that says that others keep this trace, too.
+const SAMPLED: u8 = 1;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub(crate) trace: [u8; 16],
+    pub(crate) span: [u8; 8],
+    pub(crate) parent: Option<[u8; 8]>,
+    /// Of W3C trace context.
+    pub(crate) flags: u8,
+}
+
+impl Ids {
+    pub(crate) fn of(envelope: &Envelope) -> Self {
+        let event = &envelope.event;
+        let span = first(&Sha256::digest(text(envelope.id, &mut [0; 36])));
+        match event.traceparent().and_then(Traceparent::parse) {
+            Some(Traceparent { trace, parent, flags }) => Self { trace, span, parent: Some(parent), flags },
+            None => Self { trace: trace_of(event, envelope.id), span, parent: None, flags: SAMPLED },
+        }
+    }
+}
+
+fn trace_of(event: &Event, id: Uuid) -> [u8; 16] {
+    let Some(cycle_id) = event.cycle_id().filter(|cycle_id| !cycle_id.is_empty()) else {
+        return first(&Sha256::digest(text(id, &mut [0; 36])));
+    };
+    let mut hash = Sha256::new();
+    for part in [event.source(), cycle_id] {
+        hash.update(part.len().to_string());
+        hash.update(":");
+        hash.update(part);
+        hash.update(",");
+    }
+    first(&hash.finalize())
+}
+
+fn text(id: Uuid, buffer: &mut [u8; 36]) -> &[u8] {
+    id.hyphenated().encode_lower(buffer).as_bytes()
+}
+
+fn first<const N: usize>(hash: &[u8]) -> [u8; N] {
+    hash[..N].try_into().expect("SHA-256 has 32 bytes")
+}
+
+/// What W3C trace context says, section 3.2.
+struct Traceparent {
+    trace: [u8; 16],
+    parent: [u8; 8],
+    flags: u8,
+}
+
+impl Traceparent {
+    /// `None` where it is not as the standard wants it: it is ignored then, as the standard says.
+    fn parse(text: &str) -> Option<Self> {
+        let (head, later) = text.split_at_checked(55)?;
+        let mut parts = head.split('-');
+        let mut next = || parts.next();
+        let [version] = hex::<1>(next()?)?;
+        let (trace, parent, [flags]) = (hex(next()?)?, hex(next()?)?, hex(next()?)?);
+        let is_as_long_as_its_version = later.is_empty() || (version > 0 && later.starts_with('-'));
+        let is_valid = version != 0xff && is_as_long_as_its_version && trace != [0; 16] && parent != [0; 8];
+        is_valid.then_some(Self { trace, parent, flags })
+    }
+}
+
+/// Of lower-case digits, as the standard has them.
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut bytes = [0; N];
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::envelope;
+
+    fn written(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn ids_follow_from_the_event_so_that_anyone_can_find_them() {
+        let cycle = envelope(7, r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c-0001","sig_hash":"s"}"#);
+        let ids = Ids::of(&cycle);
+        // printf '3:bot,6:c-0001,' | sha256sum
+        assert_eq!(written(&ids.trace), "9db4b79fa08dc2f386585396bacd027f");
+        // printf 00000000-0000-0000-0000-000000000007 | sha256sum
+        assert_eq!(written(&ids.span), "0d25a51a47b7f482");
+        assert_eq!((ids.parent, ids.flags), (None, 1));
+        for none in ["", r#""cycle_id":"","#] {
+            let alone = envelope(7, &format!(r#"{{"source":"s",{none}"event_kind":"ok","ok":true}}"#));
+            assert_eq!(written(&Ids::of(&alone).trace)[..16], written(&ids.span));
+        }
+    }
+
+    #[test]
+    fn a_traceparent_is_honoured_if_it_is_one() {
+        let ids = |traceparent: &str| {
+            Ids::of(&envelope(
+                1,
+                &format!(r#"{{"source":"s","event_kind":"k","ok":true,"traceparent":"{traceparent}"}}"#),
+            ))
+        };
+        let own = ids("");
+        let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        for good in [format!("00-{trace}-{parent}-00"), format!("cc-{trace}-{parent}-00-more")] {
+            let ids = ids(&good);
+            assert_eq!(
+                (written(&ids.trace), ids.parent.map(|id| written(&id))),
+                (trace.to_owned(), Some(parent.to_owned()))
+            );
+            assert_eq!((ids.span, ids.flags), (own.span, 0), "the event's own span, and the flags as sent");
+        }
+        for bad in [
+            format!("00-{trace}-{parent}-00-more"),
+            format!("00-{trace}-{parent}-0"),
+            format!("ff-{trace}-{parent}-01"),
+            format!("00-{}-{parent}-01", trace.to_uppercase()),
+            format!("00-{}-{parent}-01", "0".repeat(32)),
+            format!("00-{trace}-{}-01", "0".repeat(16)),
+            format!("00-{trace}-{parent}a01"),
+            format!("00-{trace}-ü{}-01", &parent[2..]),
+            "none".to_owned(),
+        ] {
+            assert_eq!(ids(&bad), own, "{bad}");
+        }
+    }
+}

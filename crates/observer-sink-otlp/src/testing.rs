@@ -1,0 +1,14 @@
+//! Events to send.
+
+use std::sync::Arc;
+
+use observer_core::{Envelope, Event, Timestamp, Uuid};
+
+pub(crate) fn envelope(seq: u64, event: &str) -> Arc<Envelope> {
+    Arc::new(Envelope {
+        id: Uuid::from_u128(seq.into()),
+        seq,
+        received_at: Timestamp::from_microsecond(1_767_225_600_000_001).unwrap(),
+        event: Event::parse(event.to_owned()).unwrap(),
+    })
+}
