@@ -22,7 +22,8 @@ fn the_configuration_in_the_readme_is_one() {
     assert!(!blocks.is_empty());
     for block in blocks {
         // Of the environment that the README speaks of, nothing is here.
-        let block = block.replace("${HOOK_TOKEN}", "token").replace("${HOOK_SECRET}", "whsec_bmV3");
+        let tokens = block.replace("${HOOK_TOKEN}", "token").replace("${COLLECTOR_TOKEN}", "token");
+        let block = tokens.replace("${HOOK_SECRET}", "whsec_bmV3");
         let config = observer::Config::parse(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
         observer::registry::with_defaults(&prometheus::Registry::new())
             .build_all(&config)

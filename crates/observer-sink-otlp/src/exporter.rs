@@ -154,15 +154,17 @@ impl Exporter {
         let explained = explain(error, &self.settings.shown);
         let told = explained.report();
         let hint = match self.settings.protocol {
-            Protocol::Grpc if told.contains("http2 error") || told.contains("frame with invalid") => {
+            Protocol::Grpc if told.contains("frame with invalid size") => {
                 "; perhaps it doesn't speak gRPC, see `protocol`: OTLP over HTTP is mostly at port 4318"
             }
-            Protocol::Http if told.contains("invalid HTTP version") => {
+            Protocol::Http
+                if ["invalid HTTP version", "unexpected message"].iter().any(|words| told.contains(words)) =>
+            {
                 "; perhaps it speaks gRPC, see `protocol`: OTLP over gRPC is mostly at port 4317"
             }
             _ => return explained,
         };
-        SinkError { source: format!("{told}{hint}").into(), ..explained }
+        SinkError::blocked(format!("{told}{hint}"))
     }
 }
 
