@@ -24,8 +24,11 @@ const NO_SUCH_HOST: [&str; 4] = [
 #[must_use]
 pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     let (origin, key) = (shown.origin(), shown.key());
+    let no_tls = |tls: &rustls::Error| {
+        SinkError::blocked(format!("no TLS with {origin}: {}{}", shown.said(&tls.to_string()), hint(tls, key)))
+    };
     if let Some(tls) = tls_error(error) {
-        return SinkError::blocked(format!("no TLS with {origin}: {}{}", shown.said(&tls.to_string()), hint(tls, key)));
+        return no_tls(tls);
     }
     if error.is_timeout() && error.is_connect() {
         return SinkError::transient(format!("{origin} can't be reached: no connection within `connect_timeout`"));
@@ -33,6 +36,9 @@ pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
+    }
+    if let Some(alert) = alert_in(&cause.to_string()) {
+        return no_tls(&alert);
     }
     let what = if error.is_connect() { "can't be reached" } else { "gives no answer" };
     // reqwest's own words have the whole URL in them.
@@ -49,6 +55,22 @@ pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
         }
         _ => SinkError::transient(told),
     }
+}
+
+/// HTTP/2 keeps of what went wrong with its connection only the words. These are the refusals of a certificate, which comes too late for the handshake in TLS 1.3.
+fn alert_in(words: &str) -> Option<rustls::Error> {
+    let alerts = [
+        AlertDescription::CertificateRequired,
+        AlertDescription::UnknownCA,
+        AlertDescription::BadCertificate,
+        AlertDescription::UnsupportedCertificate,
+        AlertDescription::CertificateRevoked,
+        AlertDescription::CertificateExpired,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::DecryptError,
+        AlertDescription::AccessDenied,
+    ];
+    alerts.map(rustls::Error::AlertReceived).into_iter().find(|alert| words.ends_with(&alert.to_string()))
 }
 
 /// The variable that may have named a proxy for this request: whether `NO_PROXY` excepts it isn't known here.
@@ -93,6 +115,13 @@ pub fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alert_is_found_in_the_words_that_are_left_of_it() {
+        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
+        assert_eq!(alert_in(&format!("connection error: {alert}")), Some(alert));
+        assert_eq!(alert_in("broken pipe"), None);
+    }
 
     #[test]
     fn a_proxy_is_named_by_its_variable() {

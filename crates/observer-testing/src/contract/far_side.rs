@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use observer_core::{EventSink, Submission, Uuid};
+use observer_core::{Envelope, EventSink, Submission, Uuid};
 
 /// Where the events of one sink end up: a folder, a database, a receiver. Each clause of the contract gets a new one.
 ///
@@ -15,6 +15,13 @@ pub trait FarSide: Send + Sync {
 
     /// What is there now. Asked when no sink is.
     async fn held(&self) -> Held;
+
+    /// Whether this event leaves anything here. All do, unless a sink has nothing to say of some, such as of those that don't tell how long they took. It is asked of
+    /// events with unusual fields; all others of the suite have every field of an event but `usage`, `id`, `timestamp` and `traceparent`.
+    fn keeps(&self, envelope: &Envelope) -> bool {
+        let _ = envelope;
+        true
+    }
 
     /// Make it so that the sink can't reach its far side. `Breakage::None` says that a test can't do that.
     async fn break_it(&self) -> Breakage {
