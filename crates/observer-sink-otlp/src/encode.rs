@@ -6,6 +6,7 @@ mod spans;
 use observer_core::{Batch, Event, Timestamp};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use serde::Deserialize;
@@ -78,9 +79,16 @@ impl TryFrom<String> for Signal {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    resource: Resource,
-    scope: InstrumentationScope,
+    /// A `ResourceLogs` without scopes, which is a `ResourceSpans` as well: their fields have the same numbers.
+    resource: Vec<u8>,
+    /// A `ScopeLogs` without log records, which is a `ScopeSpans` as well.
+    scope: Vec<u8>,
 }
+
+/// Of `resource_logs` in a request, and of `resource_spans`: field 1, delimited by its length.
+const RESOURCE: u8 = 1 << 3 | 2;
+/// Of `scope_logs` in a resource, of `log_records` in a scope, and of their like: field 2.
+const WITHIN: u8 = 2 << 3 | 2;
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,23 +114,45 @@ impl Encoder {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..InstrumentationScope::default()
         };
-        Self { resource: Resource { attributes, ..Resource::default() }, scope }
+        let schema_url = names::SCHEMA_URL.to_owned();
+        let scope = ScopeLogs { scope: Some(scope), log_records: Vec::new(), schema_url: schema_url.clone() };
+        let resource = Some(Resource { attributes, ..Resource::default() });
+        let resource = ResourceLogs { resource, scope_logs: Vec::new(), schema_url };
+        Self { resource: resource.encode_to_vec(), scope: scope.encode_to_vec() }
     }
 
     /// A request with what the events of the batch are in this signal.
     #[must_use]
     pub fn encode(&self, signal: Signal, batch: &Batch) -> Encoded {
         match signal {
-            Signal::Logs => {
-                let records: Vec<_> = batch.into_iter().map(|envelope| logs::record(envelope)).collect();
-                Encoded { items: records.len(), bytes: logs::request(self, records).encode_to_vec() }
-            }
-            Signal::Traces => {
-                let spans: Vec<_> = batch.into_iter().filter_map(|envelope| spans::span(envelope)).collect();
-                Encoded { items: spans.len(), bytes: spans::request(self, spans).encode_to_vec() }
-            }
+            Signal::Logs => self.request(batch.into_iter().map(|envelope| logs::record(envelope))),
+            Signal::Traces => self.request(batch.into_iter().filter_map(|envelope| spans::span(envelope))),
         }
     }
+
+    /// Each item is written as soon as it is made: a whole batch of them would take many times the memory. Fields may come in any order, so what is always the same goes first.
+    fn request(&self, made: impl Iterator<Item = impl Message>) -> Encoded {
+        let (mut scope, mut items) = (self.scope.clone(), 0);
+        for item in made {
+            scope.push(WITHIN);
+            item.encode_length_delimited(&mut scope).expect("a vector grows");
+            items += 1;
+        }
+        if items == 0 {
+            return Encoded { bytes: Vec::new(), items };
+        }
+        let mut resource = self.resource.clone();
+        add(&mut resource, WITHIN, &scope);
+        let mut bytes = Vec::with_capacity(resource.len() + 16);
+        add(&mut bytes, RESOURCE, &resource);
+        Encoded { bytes, items }
+    }
+}
+
+fn add(message: &mut Vec<u8>, key: u8, field: &[u8]) {
+    message.push(key);
+    prost::encode_length_delimiter(field.len(), message).expect("a vector grows");
+    message.extend_from_slice(field);
 }
 
 /// Nanoseconds since 1970, within what OTLP can say: up to the year 2554.

@@ -1,28 +1,14 @@
 //! Events as log records.
 
 use observer_core::{Envelope, Event};
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 
-use super::{Encoder, add_text, add_usage, nanos, time};
+use super::{add_text, add_usage, nanos, time};
 use crate::ids::Ids;
 use crate::names;
 use crate::value::{self, Make, pair};
-
-pub(super) fn request(encoder: &Encoder, log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
-    if log_records.is_empty() {
-        return ExportLogsServiceRequest::default();
-    }
-    let scope = ScopeLogs { scope: Some(encoder.scope.clone()), log_records, schema_url: names::SCHEMA_URL.to_owned() };
-    let resource = ResourceLogs {
-        resource: Some(encoder.resource.clone()),
-        scope_logs: vec![scope],
-        schema_url: names::SCHEMA_URL.to_owned(),
-    };
-    ExportLogsServiceRequest { resource_logs: vec![resource] }
-}
 
 pub(super) fn record(envelope: &Envelope) -> LogRecord {
     let Envelope { received_at, event, .. } = envelope;

@@ -1,30 +1,16 @@
 //! Events as spans.
 
 use observer_core::Envelope;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, SpanFlags, Status};
+use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 
-use super::{Encoder, add_text, add_usage, time};
+use super::{add_text, add_usage, time};
 use crate::ids::Ids;
 use crate::names;
 use crate::value::{self, Make, pair};
-
-pub(super) fn request(encoder: &Encoder, spans: Vec<Span>) -> ExportTraceServiceRequest {
-    if spans.is_empty() {
-        return ExportTraceServiceRequest::default();
-    }
-    let scope = ScopeSpans { scope: Some(encoder.scope.clone()), spans, schema_url: names::SCHEMA_URL.to_owned() };
-    let resource = ResourceSpans {
-        resource: Some(encoder.resource.clone()),
-        scope_spans: vec![scope],
-        schema_url: names::SCHEMA_URL.to_owned(),
-    };
-    ExportTraceServiceRequest { resource_spans: vec![resource] }
-}
 
 /// `None` for an event that doesn't say how long it took.
 pub(super) fn span(envelope: &Envelope) -> Option<Span> {

@@ -137,7 +137,8 @@ fn an_event_without_a_duration_is_no_span() {
 
 #[test]
 fn the_observer_is_the_service_unless_told_otherwise() {
-    let attributes = Encoder::new([("team", "red")]).resource.attributes;
+    let resource = ResourceLogs::decode(&*Encoder::new([("team", "red")]).resource).unwrap();
+    let attributes = resource.resource.unwrap().attributes;
     let keys: Vec<_> = attributes.iter().map(|pair| &*pair.key).collect();
     assert_eq!(keys, ["service.name", "service.version", "team"]);
     assert_eq!(shown(attributes[0].value.as_ref()), "\"observer\"");
