@@ -4,21 +4,16 @@ mod answer;
 mod received;
 mod serve;
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
-
-pub use self::answer::{Answer, Gate};
+pub use self::answer::Answer;
 pub use self::received::Received;
-
-/// How long a test waits for requests before it fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use self::received::gunzip;
+pub use crate::pace::Gate;
+use crate::port::Port;
+use crate::script::Script;
 
 /// A server on a port of its own that answers as a script says, and keeps all that it was sent.
 ///
@@ -52,28 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # }
 /// ```
 pub struct HttpReceiver {
-    address: SocketAddr,
-    state: Arc<Shared>,
-    server: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// What the receiver and its connections have in common.
-struct Shared {
-    told: Mutex<Told>,
-    arrived: watch::Sender<usize>,
-}
-
-/// What the receiver was told by the test, and by its clients.
-struct Told {
-    script: VecDeque<Answer>,
-    otherwise: Answer,
-    requests: Vec<Received>,
-}
-
-impl Shared {
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    port: Port,
+    script: Arc<Script<Answer, Received>>,
 }
 
 impl HttpReceiver {
@@ -92,40 +67,40 @@ impl HttpReceiver {
     /// If there is no port, and outside a tokio runtime.
     #[must_use]
     pub fn scripted(script: impl IntoIterator<Item = Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let told = Told { script: script.into_iter().collect(), otherwise: Answer::accept(), requests: Vec::new() };
-        let state = Arc::new(Shared { told: Mutex::new(told), arrived: watch::Sender::new(0) });
-        let server = Mutex::new(Some(serve::spawn(listener, Arc::clone(&state))));
-        Self { address, state, server }
+        let script = Arc::new(Script::new(script, Answer::accept()));
+        let port = Port::open({
+            let script = Arc::clone(&script);
+            move |stream| Box::pin(serve::connection(stream, Arc::clone(&script)))
+        });
+        Self { port, script }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// `http://127.0.0.1:PORT` and the path, which begins with a slash.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.address())
     }
 
     /// One more answer at the end of the script.
     pub fn then(&self, answer: Answer) {
-        self.state.told().script.push_back(answer);
+        self.script.then(answer);
     }
 
     /// How all are answered for whom the script has nothing.
     pub fn otherwise(&self, answer: Answer) {
-        self.state.told().otherwise = answer;
+        self.script.otherwise(answer);
     }
 
     /// All requests so far, in the order in which they were complete.
     #[must_use]
     pub fn requests(&self) -> Vec<Received> {
-        self.state.told().requests.clone()
+        self.script.requests()
     }
 
     /// All requests, once there are so many.
@@ -133,28 +108,24 @@ impl HttpReceiver {
     /// # Panics
     /// If they don't come within 30 s, with those that came.
     pub async fn received(&self, count: usize) -> Vec<Received> {
-        let mut arrived = self.state.arrived.subscribe();
-        let outcome = timeout(PATIENCE, arrived.wait_for(|arrived| *arrived >= count)).await.map(|seen| seen.is_ok());
-        let requests = self.requests();
-        assert!(outcome == Ok(true), "{count} requests were expected, and {} came: {requests:#?}", requests.len());
-        requests
+        self.script.received(count).await
     }
 
     /// The items of all requests that the receiver took, in order, repeats and all: what an acknowledged 2xx stands for, and what was cut off
     /// just before it.
     #[must_use]
     pub fn taken(&self) -> Vec<String> {
-        self.state.told().requests.iter().flat_map(|request| request.taken.clone()).collect()
+        self.script.collect(|request| request.taken.clone())
+    }
+
+    /// End all connections that there are; who connects anew is served.
+    pub async fn hang_up(&self) {
+        self.port.hang_up().await;
     }
 
     /// Let go of the port and of all connections: whoever comes now is refused.
     pub async fn go_down(&self) {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(server) = server {
-            server.abort();
-            // Its end is what matters; it was told to end in the middle of things.
-            let _ = server.await;
-        }
+        self.port.go_down().await;
     }
 
     /// Listen on the same port again.
@@ -162,24 +133,12 @@ impl HttpReceiver {
     /// # Panics
     /// If someone else has taken it, and outside a tokio runtime.
     pub fn come_back(&self) {
-        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if server.is_none() {
-            let listener = TcpListener::bind(self.address).expect("the port is still free");
-            *server = Some(serve::spawn(listener, Arc::clone(&self.state)));
-        }
-    }
-}
-
-impl Drop for HttpReceiver {
-    fn drop(&mut self) {
-        if let Some(server) = self.server.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            server.abort();
-        }
+        self.port.come_back();
     }
 }
 
 impl fmt::Debug for HttpReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpReceiver").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("HttpReceiver").field("address", &self.address()).finish_non_exhaustive()
     }
 }

@@ -52,10 +52,15 @@
 //! # }
 //! ```
 //!
-//! **Receivers.** [`http::HttpReceiver`] listens on a port of its own, answers by a script (slow, cut off, 429, partial success, …) and keeps every request. Tests
-//! wait for requests, never for time.
+//! **Receivers.** [`http::HttpReceiver`] listens on a port of its own, answers by a script (slow, cut off, 429, partial success, …) and keeps every request;
+//! [`otlp::OtlpReceiver`] does the same for OTLP, over gRPC and HTTP. Tests wait for requests, never for time.
 
 mod contract;
 pub mod http;
+pub mod otlp;
+mod pace;
+mod port;
+mod script;
+pub mod tls;
 
 pub use contract::{Breach, Breaches, Breakage, Clause, FarSide, Held, HeldEvent, Passed, SinkContract};

@@ -9,7 +9,7 @@ use observer_testing::http::{Answer, HttpReceiver};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Post, and read what comes until the receiver hangs up.
 async fn post(receiver: &HttpReceiver, headers: &str, body: &[u8]) -> String {
@@ -175,4 +175,17 @@ async fn a_receiver_that_is_down_refuses_connections_until_it_comes_back() {
     receiver.come_back();
     assert_eq!(status(&post(&receiver, "", b"{\"n\":2}").await), Some(200));
     assert_eq!(receiver.taken(), [r#"{"n":2}"#]);
+}
+
+#[tokio::test]
+async fn a_receiver_hangs_up_and_serves_those_who_connect_anew() {
+    let receiver = HttpReceiver::scripted([Answer::hang()]);
+    let hang_up = async {
+        receiver.received(1).await;
+        receiver.hang_up().await;
+    };
+    let both = async { tokio::join!(post(&receiver, "", b"{\"n\":1}"), hang_up) };
+    let (answer, ()) = timeout(Duration::from_secs(30), both).await.unwrap();
+    assert_eq!(answer, "");
+    assert_eq!(status(&post(&receiver, "", b"{\"n\":2}").await), Some(200));
 }

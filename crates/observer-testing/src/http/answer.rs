@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use observer_core::Timestamp;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::Received;
+use crate::pace::{Gate, Wait};
 
 /// How a receiver answers one request.
 #[derive(Clone)]
@@ -43,25 +43,6 @@ pub(super) struct Reply {
 pub(super) struct Judgement {
     pub(super) reply: Reply,
     pub(super) taken: Vec<String>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Wait {
-    No,
-    Some(Duration),
-    Until(watch::Receiver<bool>),
-    ForEver,
-}
-
-/// Holds answers back until it is opened or dropped.
-#[derive(Debug)]
-pub struct Gate(watch::Sender<bool>);
-
-impl Gate {
-    /// Let them go.
-    pub fn open(&self) {
-        self.0.send_replace(true);
-    }
 }
 
 impl Answer {
@@ -177,8 +158,8 @@ impl Answer {
     /// When the test says so, without a clock.
     #[must_use]
     pub fn held(self) -> (Self, Gate) {
-        let (gate, opened) = watch::channel(false);
-        (Self { wait: Wait::Until(opened), ..self }, Gate(gate))
+        let (gate, wait) = Gate::shut();
+        (Self { wait, ..self }, gate)
     }
 
     fn new(act: Act) -> Self {

@@ -68,14 +68,16 @@ impl fmt::Debug for Received {
 pub(super) fn decode(headers: &HeaderMap, raw: &Bytes) -> io::Result<Bytes> {
     let named = headers.get_all("content-encoding").iter().filter_map(|value| value.to_str().ok());
     let encodings: Vec<_> = named.flat_map(|value| value.split(',')).map(|name| name.trim().to_lowercase()).collect();
-    encodings.iter().rev().try_fold(raw.clone(), |body, encoding| {
-        let mut decoded = Vec::new();
-        match encoding.as_str() {
-            "identity" | "" => return Ok(body),
-            "gzip" => flate2::read::MultiGzDecoder::new(&*body).read_to_end(&mut decoded)?,
-            "zstd" => zstd::Decoder::new(&*body)?.read_to_end(&mut decoded)?,
-            other => return Err(io::Error::other(format!("an encoding that the receiver doesn't know: {other}"))),
-        };
-        Ok(decoded.into())
+    encodings.iter().rev().try_fold(raw.clone(), |body, encoding| match encoding.as_str() {
+        "identity" | "" => Ok(body),
+        "gzip" => gunzip(&body),
+        "zstd" => zstd::decode_all(&*body).map(Bytes::from),
+        other => Err(io::Error::other(format!("an encoding that the receiver doesn't know: {other}"))),
     })
+}
+
+pub(crate) fn gunzip(body: &[u8]) -> io::Result<Bytes> {
+    let mut decoded = Vec::new();
+    flate2::read::MultiGzDecoder::new(body).read_to_end(&mut decoded)?;
+    Ok(decoded.into())
 }

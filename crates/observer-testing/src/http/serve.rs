@@ -1,8 +1,6 @@
 //! Connections, and the answers on them.
 
-use std::future::pending;
 use std::io;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,28 +12,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::net::TcpStream;
 
-use super::Shared;
-use super::answer::{Act, Answer, Reply, Wait};
+use super::answer::{Act, Answer, Reply};
 use super::received::{Received, decode};
+use crate::script::Script;
 
-/// All connections end with the task.
-pub(super) fn spawn(listener: TcpListener, state: Arc<Shared>) -> JoinHandle<()> {
-    listener.set_nonblocking(true).expect("a socket can be made non-blocking");
-    let listener = tokio::net::TcpListener::from_std(listener).expect("a receiver starts within a tokio runtime");
-    tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            let state = Arc::clone(&state);
-            connections.spawn(async move {
-                let service = service_fn(|request| answer(Arc::clone(&state), request));
-                // A connection that was cut off ends in an error, as it should.
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-            });
-            while connections.try_join_next().is_some() {}
-        }
-    })
+pub(super) async fn connection(stream: TcpStream, script: Arc<Script<Answer, Received>>) {
+    let service = service_fn(|request| answer(Arc::clone(&script), request));
+    // A connection that was cut off ends in an error, as it should.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// The receiver hangs up.
@@ -43,12 +29,12 @@ pub(super) fn spawn(listener: TcpListener, state: Arc<Shared>) -> JoinHandle<()>
 #[error("the receiver hangs up, as it was told")]
 struct HangUp;
 
-async fn answer(state: Arc<Shared>, request: Request<Incoming>) -> Result<Response<AnswerBody>, HangUp> {
+async fn answer(
+    script: Arc<Script<Answer, Received>>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, HangUp> {
     let (head, mut body) = request.into_parts();
-    let answer = {
-        let mut told = state.told();
-        told.script.pop_front().unwrap_or_else(|| told.otherwise.clone())
-    };
+    let answer = script.next();
     let raw_body = match answer.act {
         Act::CutRequest => first_part(&mut body).await,
         _ => body.collect().await.map_err(|_| HangUp)?.to_bytes(),
@@ -63,18 +49,9 @@ async fn answer(state: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
         taken: Vec::new(),
     };
     let reply = judge(&answer, &mut received);
-    state.told().requests.push(received);
-    state.arrived.send_modify(|arrived| *arrived += 1);
+    script.keep(received);
 
-    match answer.wait {
-        Wait::No => {}
-        Wait::Some(pause) => tokio::time::sleep(pause).await,
-        Wait::Until(mut opened) => {
-            // A gate that was dropped is open.
-            let _ = opened.wait_for(|is_open| *is_open).await;
-        }
-        Wait::ForEver => pending().await,
-    }
+    answer.wait.over().await;
     match (answer.act, reply) {
         (Act::CutAnswer, _) => Ok(Response::new(AnswerBody::Cut(Step::Head))),
         (_, None) => Err(HangUp),

@@ -1,0 +1,90 @@
+//! OTLP over HTTP: a POST of protobuf (OTLP specification, "OTLP/HTTP").
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{StatusExt, pb};
+
+use super::answer::{Plain, Reply};
+use super::grpc::plain_response;
+use super::payload::Signal;
+use super::serve::{AnswerBody, Message};
+use crate::http::gunzip;
+
+const CONTENT: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+
+/// The message of a request.
+pub(super) fn message(headers: &HeaderMap, raw: &Bytes) -> Result<Message, Reply> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if headers.get(CONTENT_TYPE) != Some(&CONTENT) {
+        return Err(plain(415, format!("the content type {:?} is not supported", text("content-type"))));
+    }
+    let wire_size = raw.len();
+    match text("content-encoding") {
+        None | Some("identity") => Ok(Message { bytes: raw.clone(), wire_size, compression: None }),
+        Some("gzip") => {
+            let bytes = gunzip(raw).map_err(|error| plain(400, format!("the body is no gzip: {error}")))?;
+            Ok(Message { bytes, wire_size, compression: Some("gzip".to_owned()) })
+        }
+        Some(other) => Err(plain(415, format!("bodies compressed with `{other}` are not supported"))),
+    }
+}
+
+fn plain(status: u16, text: String) -> Reply {
+    Reply::Plain(Plain { status, headers: Vec::new(), body: text.into() })
+}
+
+pub(super) fn response(signal: Signal, reply: Reply) -> Response<AnswerBody> {
+    match reply {
+        Reply::Taken { rejected, message } => protobuf(StatusCode::OK, signal.response(rejected, &message)),
+        Reply::Status(status) => refused(status_code(status.code()), &status),
+        Reply::TooLarge(status) => refused(StatusCode::PAYLOAD_TOO_LARGE, &status),
+        Reply::Plain(plain) => plain_response(plain),
+    }
+}
+
+fn refused(code: StatusCode, status: &Status) -> Response<AnswerBody> {
+    let body = if status.details().is_empty() {
+        let message = status.message().to_owned();
+        pb::Status { code: status.code() as i32, message, details: Vec::new() }.encode_to_vec()
+    } else {
+        // gRPC's details are that message already.
+        status.details().to_vec()
+    };
+    let mut response = protobuf(code, body);
+    response.headers_mut().extend(status.metadata().clone().into_headers());
+    if let Some(pause) = status.get_details_retry_info().and_then(|info| info.retry_delay) {
+        let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn protobuf(code: StatusCode, body: Vec<u8>) -> Response<AnswerBody> {
+    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, CONTENT);
+    response
+}
+
+/// The HTTP status for a code, as the OpenTelemetry collector's receiver has it (`GetHTTPStatusCodeFromStatus`).
+fn status_code(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => StatusCode::SERVICE_UNAVAILABLE,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unimplemented => StatusCode::NOT_FOUND,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,65 @@
+//! The suite and the receiver together: a small sink over gRPC, with deliveries that are dropped while they are on the wire.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use observer_core::{Batch, EventSink, Receipt, SinkError};
+use observer_testing::otlp::{OtlpReceiver, Signal};
+use observer_testing::{Breakage, Clause, FarSide, Held, SinkContract};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use tokio::net::TcpStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::client::logs;
+
+struct Logs {
+    address: String,
+    channel: Channel,
+}
+
+#[async_trait]
+impl EventSink for Logs {
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        let events: Vec<_> = batch.events().iter().map(|envelope| (envelope.id.as_u128(), "outcome")).collect();
+        let mut client = LogsServiceClient::new(self.channel.clone());
+        client.export(logs(&events)).await.map_err(SinkError::transient)?;
+        Ok(Receipt::accepted())
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        TcpStream::connect(&self.address).await.map(drop).map_err(SinkError::transient)
+    }
+}
+
+struct Collector(OtlpReceiver);
+
+#[async_trait]
+impl FarSide for Collector {
+    fn sink(&self) -> Arc<dyn EventSink> {
+        let channel = Endpoint::from_shared(self.0.url("")).unwrap().connect_lazy();
+        Arc::new(Logs { address: self.0.address().to_string(), channel })
+    }
+
+    async fn held(&self) -> Held {
+        self.0.held(Signal::Logs)
+    }
+
+    async fn break_it(&self) -> Breakage {
+        self.0.go_down().await;
+        Breakage::Done
+    }
+
+    async fn mend(&self) {
+        self.0.come_back();
+    }
+}
+
+#[tokio::test]
+async fn a_sink_over_grpc_keeps_the_contract() {
+    let passed = SinkContract::new(|| Collector(OtlpReceiver::start())).hold().await;
+    assert_eq!(passed.left_out, [(Clause::Position, "the sink keeps no position")]);
+}

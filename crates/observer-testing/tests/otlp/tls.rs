@@ -1,0 +1,59 @@
+//! Over TLS, with certificates of authorities that no system knows.
+
+use observer_testing::otlp::{OtlpReceiver, Signal};
+use observer_testing::tls::{Authority, Tls};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Error, Identity};
+
+use crate::client::{id, logs};
+
+async fn export(receiver: &OtlpReceiver, tls: ClientTlsConfig) -> Result<(), Error> {
+    let channel = Endpoint::from_shared(receiver.url(""))?.tls_config(tls)?.connect().await?;
+    LogsServiceClient::new(channel).export(logs(&[(1, "a")])).await.unwrap();
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_authority_is_trusted_by_those_who_know_it() {
+    let authority = Authority::new("ours");
+    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&authority), []);
+    assert!(receiver.url("").starts_with("https://"));
+    let trusting =
+        |authority: &Authority| ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
+    export(&receiver, trusting(&authority)).await.unwrap();
+    assert_eq!(receiver.event_ids(Signal::Logs), [id(1)]);
+    let error = export(&receiver, trusting(&Authority::new("someone else"))).await.unwrap_err();
+    assert!(
+        format!("{error:?}").contains("UnknownIssuer") || format!("{error:?}").contains("BadSignature"),
+        "{error:?}"
+    );
+    LogsServiceClient::connect(receiver.url("").replace("https", "http"))
+        .await
+        .unwrap()
+        .export(logs(&[(2, "b")]))
+        .await
+        .unwrap_err();
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn clients_without_a_certificate_are_turned_away() {
+    let (authority, clients) = (Authority::new("ours"), Authority::new("clients"));
+    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&authority).for_clients_of(&clients), []);
+    let trusting = || ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
+    let client = clients.issue("client");
+    export(&receiver, trusting().identity(Identity::from_pem(client.cert, client.key))).await.unwrap();
+
+    let stranger = authority.issue("stranger");
+    for tls in [trusting(), trusting().identity(Identity::from_pem(stranger.cert, stranger.key))] {
+        let channel = Endpoint::from_shared(receiver.url("")).unwrap().tls_config(tls).unwrap().connect_lazy();
+        let refused = LogsServiceClient::new(channel).export(logs(&[(2, "b")])).await;
+        let error = refused.unwrap_err();
+        let said = format!("{error:?}");
+        assert!(
+            said.contains("CertificateRequired") || said.contains("UnknownCA") || said.contains("DecryptError"),
+            "{said}"
+        );
+    }
+    assert_eq!(receiver.requests().len(), 1);
+}
