@@ -10,6 +10,7 @@ mod http;
 mod journal;
 mod kill;
 mod messages;
+mod otlp;
 mod proxies;
 mod readme;
 mod reload;

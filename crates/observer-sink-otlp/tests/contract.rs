@@ -1,0 +1,71 @@
+//! The OTLP sink keeps the contract of sinks, for each signal over each protocol.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use observer_core::{Envelope, EventSink};
+use observer_sink_otlp::{Compression, OtlpConfig, OtlpSink, Protocol, Signal};
+use observer_testing::otlp::{self, OtlpReceiver};
+use observer_testing::{Breakage, Clause, FarSide, Held, SinkContract};
+
+struct Collector {
+    receiver: OtlpReceiver,
+    protocol: Protocol,
+    signal: Signal,
+}
+
+#[async_trait]
+impl FarSide for Collector {
+    fn sink(&self) -> Arc<dyn EventSink> {
+        let compression = if self.protocol == Protocol::Grpc { Compression::Gzip } else { Compression::None };
+        let config = OtlpConfig::new(self.receiver.url("")).protocol(self.protocol).compression(compression);
+        Arc::new(OtlpSink::new(&config, self.signal).unwrap())
+    }
+
+    async fn held(&self) -> Held {
+        self.receiver.held(match self.signal {
+            Signal::Logs => otlp::Signal::Logs,
+            Signal::Traces => otlp::Signal::Traces,
+        })
+    }
+
+    /// An event without a duration is no span.
+    fn keeps(&self, envelope: &Envelope) -> bool {
+        self.signal == Signal::Logs || envelope.event.duration_ms().is_some()
+    }
+
+    async fn break_it(&self) -> Breakage {
+        self.receiver.go_down().await;
+        Breakage::Done
+    }
+
+    async fn mend(&self) {
+        self.receiver.come_back();
+    }
+}
+
+async fn holds(protocol: Protocol, signal: Signal) {
+    let contract = SinkContract::new(move || Collector { receiver: OtlpReceiver::start(), protocol, signal });
+    assert_eq!(contract.hold().await.left_out, [(Clause::Position, "the sink keeps no position")]);
+}
+
+#[tokio::test]
+async fn the_otlp_sink_keeps_the_contract_with_logs_over_grpc() {
+    holds(Protocol::Grpc, Signal::Logs).await;
+}
+
+#[tokio::test]
+async fn with_logs_over_http() {
+    holds(Protocol::Http, Signal::Logs).await;
+}
+
+#[tokio::test]
+async fn with_traces_over_grpc() {
+    holds(Protocol::Grpc, Signal::Traces).await;
+}
+
+#[tokio::test]
+async fn with_traces_over_http() {
+    holds(Protocol::Http, Signal::Traces).await;
+}

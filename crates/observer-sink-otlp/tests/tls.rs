@@ -1,0 +1,62 @@
+//! Over TLS, with certificates of an authority that no system knows.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use observer_core::{Batch, Envelope, ErrorKind, Event, EventSink, Timestamp, Uuid};
+use observer_sink_otlp::{OtlpConfig, OtlpSink, Protocol, Signal};
+use observer_testing::otlp::OtlpReceiver;
+use observer_testing::tls::{Authority, Tls};
+
+fn batch() -> Batch {
+    let envelope = Envelope {
+        id: Uuid::from_u128(1),
+        seq: 1,
+        received_at: Timestamp::from_second(1_767_225_600).unwrap(),
+        event: Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap(),
+    };
+    Batch::new(1, vec![Arc::new(envelope)])
+}
+
+fn sink(config: &OtlpConfig, protocol: Protocol) -> OtlpSink {
+    OtlpSink::new(&config.clone().protocol(protocol), Signal::Logs).unwrap()
+}
+
+fn written(dir: &Path, name: &str, text: &str) -> PathBuf {
+    std::fs::write(dir.join(name), text).unwrap();
+    dir.join(name)
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
+    let (dir, ours) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
+    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&ours), []);
+    let config = OtlpConfig::new(receiver.url(""));
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let stranger = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
+        assert_eq!(stranger.kind, ErrorKind::Blocked, "{}", stranger.report());
+        assert!(stranger.report().contains("UnknownIssuer; `tls.ca` names authorities"), "{}", stranger.report());
+
+        let friend = sink(&config.clone().trust(written(dir.path(), "ca.pem", &ours.pem())), protocol);
+        friend.check().await.unwrap();
+        friend.deliver(&batch()).await.unwrap();
+    }
+    assert_eq!(receiver.log_records().len(), 2);
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_to_who_wants_one() {
+    let (dir, ours) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
+    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&ours).for_clients_of(&ours), []);
+    let config = OtlpConfig::new(receiver.url("")).trust(written(dir.path(), "ca.pem", &ours.pem()));
+    let client = ours.issue("client");
+    let cert = written(dir.path(), "cert.pem", &client.cert);
+    let key = written(dir.path(), "key.pem", &client.key);
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let nobody = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
+        assert_eq!(nobody.kind, ErrorKind::Blocked, "{}", nobody.report());
+        assert!(nobody.report().contains("; `tls.cert` and `tls.key` name a certificate"), "{}", nobody.report());
+        sink(&config.clone().certificate(&cert, &key), protocol).deliver(&batch()).await.unwrap();
+    }
+}

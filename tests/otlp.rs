@@ -1,0 +1,161 @@
+//! An OTLP sink as an operator has it: what becomes of events whatever the collector does.
+
+use observer_testing::otlp::{Answer, OtlpReceiver, Signal, attribute};
+use serde_json::Value;
+use tonic::Code;
+
+use crate::support::{DEFAULTS, Observer, eventually};
+
+/// A sink of this name for both signals, with short pauses.
+fn sink(name: &str, receiver: &OtlpReceiver, more: &str) -> String {
+    format!(
+        "[sinks.{name}]\ntype = \"otlp\"\nendpoint = \"{}\"\nstart = \"earliest\"\n\
+         retry = {{ initial = \"1ms\", max = \"20ms\" }}\n{more}\n",
+        receiver.url("")
+    )
+}
+
+fn events(count: usize) -> String {
+    let event = |number| {
+        format!(
+            "{{\"source\":\"bot\",\"cycle_id\":\"c-{number}\",\"sig_hash\":\"s\",\"event_kind\":\"ok\",\"ok\":true,\"duration_ms\":5}}\n"
+        )
+    };
+    (0..count).map(event).collect()
+}
+
+async fn post(observer: &Observer, events: String) {
+    let answer = observer.send(observer.client().post(format!("{}/v1/events", observer.url)).body(events)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+async fn status_of(observer: &Observer, name: &str) -> Value {
+    let status = observer.get("/v1/sinks").await.json();
+    status["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == name).unwrap().clone()
+}
+
+/// The numbers of the cycles that the receiver took as log records, or as spans.
+fn cycles(receiver: &OtlpReceiver, signal: Signal) -> Vec<usize> {
+    let records = receiver.log_records();
+    let spans = receiver.spans();
+    let attributes: Vec<_> = match signal {
+        Signal::Logs => records.iter().map(|record| &record.attributes).collect(),
+        _ => spans.iter().map(|span| &span.attributes).collect(),
+    };
+    let number = |cycle: &str| cycle.strip_prefix("c-").unwrap().parse().unwrap();
+    attributes.into_iter().map(|attributes| number(attribute(attributes, "observer.cycle.id").unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
+    let (good, bad, dir) = (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
+    bad.otherwise(Answer::status(Code::Unavailable, "full"));
+    let config = format!(
+        "{DEFAULTS}{}{}",
+        sink("logs-here", &good, "signals = [\"logs\"]"),
+        sink("there", &bad, "signals = [\"traces\"]")
+    );
+    let observer = Observer::start(dir.path(), &config);
+    post(&observer, events(100)).await;
+    eventually("the logs are there", async || good.log_records().len() == 100).await;
+    eventually("the spans were tried", async || bad.requests().len() > 3).await;
+    let failing = status_of(&observer, "there/traces").await;
+    assert_eq!((&failing["state"], &failing["pending"]), (&"retrying".into(), &100.into()), "{failing}");
+    bad.otherwise(Answer::accept());
+    observer.caught_up().await;
+    assert_eq!(cycles(&good, Signal::Logs), (0..100).collect::<Vec<_>>());
+    assert_eq!(cycles(&bad, Signal::Traces), (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_the_collector_arrives_in_parts_and_the_size_is_kept() {
+    let (receiver, dir) = (OtlpReceiver::start(), tempfile::tempdir().unwrap());
+    receiver.otherwise(Answer::larger_than(40_000));
+    let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "signals = [\"logs\"]"));
+    let observer = Observer::start(dir.path(), &config);
+    for _ in 0..2 {
+        post(&observer, events(1000).replace("c-", &format!("c-{}", receiver.requests().len()))).await;
+        observer.caught_up().await;
+    }
+    let requests = receiver.requests();
+    let refused = requests.iter().filter(|request| request.code == Some(Code::ResourceExhausted)).count();
+    assert!(refused <= 4, "{refused} requests were too large: it was not learnt");
+    assert_eq!(receiver.log_records().len(), 2000);
+    let status = status_of(&observer, "collector/logs").await;
+    assert_eq!((&status["delivered"], &status["dead"], &status["refused"]), (&2000.into(), &0.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn what_a_partial_success_rejects_is_in_the_account_and_in_the_log() {
+    let (receiver, dir) = (OtlpReceiver::scripted([]), tempfile::tempdir().unwrap());
+    receiver.otherwise(Answer::refusing("c-7", "too old"));
+    let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "batch = { linger = \"1s\", max_events = 10 }"));
+    let mut observer = Observer::start(dir.path(), &config);
+    post(&observer, events(10)).await;
+    observer.caught_up().await;
+    for signal in ["logs", "traces"] {
+        let status = status_of(&observer, &format!("collector/{signal}")).await;
+        assert_eq!((&status["delivered"], &status["refused"]), (&9.into(), &1.into()), "{status}");
+    }
+    let logged = observer.log_until("events were refused for good, and the far side doesn't say which");
+    assert!(logged["reason"].as_str().unwrap().contains("rejected 1 of 10"), "{logged}");
+    assert!(logged["reason"].as_str().unwrap().ends_with("too old"), "{logged}");
+    assert_eq!(receiver.log_records().len(), 9, "it is not sent again");
+}
+
+#[tokio::test]
+async fn an_event_that_a_collector_can_not_take_is_found_and_kept() {
+    let (receiver, dir) = (OtlpReceiver::start(), tempfile::tempdir().unwrap());
+    receiver.otherwise(Answer::poisoned_by("c-321", Code::InvalidArgument));
+    let config = format!("{DEFAULTS}{}", sink("collector", &receiver, ""));
+    let observer = Observer::start(dir.path(), &config);
+    post(&observer, events(1000)).await;
+    observer.caught_up().await;
+    let expected: Vec<_> = (0..1000).filter(|number| *number != 321).collect();
+    assert_eq!(cycles(&receiver, Signal::Logs), expected);
+    assert_eq!(cycles(&receiver, Signal::Traces), expected);
+    for signal in ["logs", "traces"] {
+        let folder = format!("/v1/sinks/collector%2F{signal}/dead-letters");
+        let letters = observer.get(&folder).await.json();
+        assert_eq!(letters["total"], 1);
+        let id = letters["dead_letters"][0]["id"].as_str().unwrap();
+        let letter = observer.get(&format!("{folder}/{id}")).await.json();
+        assert_eq!(letter["envelope"]["event"]["cycle_id"], "c-321", "{letter}");
+        assert!(letter["reason"].as_str().unwrap().contains("a value that can't be stored"), "{letter}");
+    }
+}
+
+/// What they say is meant for a program's own telemetry.
+#[tokio::test]
+async fn the_standard_variables_of_the_process_never_reach_a_sink() {
+    let (receiver, other, dir) = (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
+    let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "compression = \"none\""));
+    let there = other.url("");
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", there.as_str()),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", there.as_str()),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", there.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-leak=1,authorization=Bearer%20leaked"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+        ("OTEL_SERVICE_NAME", "leaked"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "leak=1"),
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+    ];
+    let observer = Observer::start_with(dir.path(), &config, &[], &variables);
+    post(&observer, events(20)).await;
+    observer.caught_up().await;
+    assert_eq!((receiver.log_records().len(), receiver.spans().len()), (20, 20));
+    for request in receiver.requests() {
+        let names = ["x-leak", "authorization"];
+        assert!(names.iter().all(|name| request.header(name).is_none()), "{:?}", request.headers);
+        assert_eq!(request.compression, None);
+        for resource in request.payload.resources() {
+            assert_eq!(attribute(resource, "service.name"), Some("observer"));
+            assert_eq!(attribute(resource, "leak"), None);
+        }
+    }
+    observer.terminate();
+    assert!(other.log_records().iter().all(|record| record.event_name != "observer.cycle.outcome"));
+}
