@@ -155,12 +155,12 @@ impl Exporter {
         let told = explained.report();
         let hint = match self.settings.protocol {
             Protocol::Grpc if told.contains("frame with invalid size") => {
-                "; perhaps it doesn't speak gRPC, see `protocol`: OTLP over HTTP is mostly at port 4318"
+                "; perhaps it doesn't speak gRPC, see `protocol` (OTLP over HTTP is mostly at port 4318), or wants https://"
             }
             Protocol::Http
                 if ["invalid HTTP version", "unexpected message"].iter().any(|words| told.contains(words)) =>
             {
-                "; perhaps it speaks gRPC, see `protocol`: OTLP over gRPC is mostly at port 4317"
+                "; perhaps it speaks gRPC, see `protocol` (OTLP over gRPC is mostly at port 4317), or wants https://"
             }
             _ => return explained,
         };

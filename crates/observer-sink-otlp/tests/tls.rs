@@ -60,3 +60,14 @@ async fn a_certificate_is_shown_to_who_wants_one() {
         sink(&config.clone().certificate(&cert, &key), protocol).deliver(&batch()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn who_wants_tls_is_not_spoken_to_without() {
+    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&Authority::new("ours")), []);
+    let config = OtlpConfig::new(receiver.url("").replace("https:", "http:"));
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let error = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Blocked, "{}", error.report());
+        assert!(error.report().ends_with(", or wants https://"), "{}", error.report());
+    }
+}
