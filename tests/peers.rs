@@ -2,5 +2,8 @@
 //!
 //! Each test needs programs that may not be there; `.ci/run` installs them, and there a test that lacks one fails.
 
+mod collectors;
+mod mapping;
 mod process;
 mod prometheus;
+mod protobuf_json;
