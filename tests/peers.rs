@@ -3,6 +3,7 @@
 //! Each test needs programs that may not be there; `.ci/run` installs them, and there a test that lacks one fails.
 
 mod collectors;
+mod everything;
 mod mapping;
 mod process;
 mod prometheus;
