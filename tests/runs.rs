@@ -4,45 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::sums::{Model, Sums};
 use crate::support::{DEFAULTS, Observer, check_with_promtool, event_of, real_runs};
-
-/// What the runs amount to, from their own JSON alone.
-#[derive(Debug, Default, PartialEq)]
-struct Sums {
-    ok: u64,
-    not_ok: u64,
-    /// By model: input, cached input and output tokens, calls, and cost.
-    models: BTreeMap<String, (u64, u64, u64, u64, f64)>,
-}
-
-fn sums_of(runs: &[String]) -> Sums {
-    let mut sums = Sums::default();
-    for run in runs {
-        let run: Value = serde_json::from_str(run).unwrap();
-        if run["ok"].as_bool().unwrap() {
-            sums.ok += 1;
-        } else {
-            sums.not_ok += 1;
-        }
-        let usage = &run["extra"]["usage"];
-        let count = |name: &str| usage[name].as_u64().unwrap_or(0);
-        let model = sums.models.entry(run["staffer_id"].as_str().unwrap().to_owned()).or_default();
-        let cached = count("cache_read_input_tokens");
-        // One of the two dialects is there, never both.
-        model.0 += count("prompt_tokens") + count("input_tokens") + cached + count("cache_creation_input_tokens");
-        model.1 += cached;
-        model.2 += count("completion_tokens") + count("output_tokens");
-        model.3 += run["turns"].as_u64().unwrap_or(0);
-        model.4 += usage["cost_usd"].as_f64().unwrap_or(0.0);
-    }
-    sums
-}
 
 #[tokio::test]
 async fn real_runs_are_archived_in_order_with_their_own_bytes_and_counted_once() {
     let runs = real_runs();
-    let expected = sums_of(&runs);
-    assert_eq!(expected.ok + expected.not_ok, runs.len() as u64);
+    let expected = Sums::of(&runs);
+    assert_eq!(expected.total(), runs.len() as u64);
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     for run in &runs {
@@ -99,17 +68,11 @@ async fn real_runs_arrive_in_one_batch_as_they_do_one_by_one() {
     assert_eq!(observer.post(runs[0].clone()).await.json()["status"], "duplicate");
     observer.caught_up().await;
     assert_eq!(observer.archive().iter().map(|line| event_of(line)).collect::<Vec<_>>(), runs);
-    check_metrics(&observer, &sums_of(&runs)).await;
+    check_metrics(&observer, &Sums::of(&runs)).await;
 }
 
 async fn check_metrics(observer: &Observer, expected: &Sums) {
-    let of = |ok: bool| {
-        format!(
-            r#"observer_events_total{{source="bot",event_kind="{}",ok="{ok}"}}"#,
-            if ok { "ok" } else { "tests_failed" }
-        )
-    };
-    let total = (expected.ok + expected.not_ok) as f64;
+    let total = expected.total() as f64;
     let sum = |metrics: &BTreeMap<String, f64>| {
         metrics
             .iter()
@@ -118,14 +81,17 @@ async fn check_metrics(observer: &Observer, expected: &Sums) {
             .sum::<f64>()
     };
     let metrics = observer.metrics_until(|metrics| sum(metrics) >= total).await;
-    assert_eq!((metrics[&of(true)], metrics[&of(false)]), (expected.ok as f64, expected.not_ok as f64));
-    for (model, (input, cached, output, calls, cost)) in &expected.models {
+    for ((source, kind, ok), count) in &expected.events {
+        let series = format!(r#"observer_events_total{{source="{source}",event_kind="{kind}",ok="{ok}"}}"#);
+        assert_eq!(metrics[&series], *count as f64, "{series}");
+    }
+    for (model, Model { calls, usage, .. }) in &expected.models {
         let value = |name: &str| metrics[&format!(r#"observer_{name}{{model="{model}"}}"#)];
-        assert_eq!(value("input_tokens_total"), *input as f64, "{model}");
-        assert_eq!(value("cached_input_tokens_total"), *cached as f64, "{model}");
-        assert_eq!(value("output_tokens_total"), *output as f64, "{model}");
+        assert_eq!(value("input_tokens_total"), usage.input as f64, "{model}");
+        assert_eq!(value("cached_input_tokens_total"), usage.cache_read as f64, "{model}");
+        assert_eq!(value("output_tokens_total"), usage.output as f64, "{model}");
         assert_eq!(value("model_calls_total"), *calls as f64, "{model}");
-        assert!((value("cost_usd_total") - cost).abs() < 1e-6, "{model}: {cost}");
+        assert!((value("cost_usd_total") - usage.cost_usd).abs() < 1e-6, "{model}: {}", usage.cost_usd);
     }
     for sink in ["archive", "prometheus"] {
         let value = |name: &str| metrics[&format!(r#"observer_sink_{name}"#)];

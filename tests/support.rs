@@ -271,12 +271,15 @@ pub(crate) fn real_runs() -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Whether a program that a test needs is there. Where `OBSERVER_TEST_TOOLS=required`, it has to be.
+/// Whether a program that a test needs is there. Where it isn't, the test is skipped, which it says past the capture of tests' output; where
+/// `OBSERVER_TEST_TOOLS=required`, it has to be there.
 pub(crate) fn has_tool(name: &str) -> bool {
     let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
         assert!(std::env::var_os("OBSERVER_TEST_TOOLS").is_none(), "{name} is needed here and is not installed");
-        eprintln!("SKIPPED: {name} is not installed");
+        let test = std::thread::current();
+        let test = test.name().unwrap_or("a test");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {name} is not installed; .ci/run says how it is");
     }
     found
 }

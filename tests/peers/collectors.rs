@@ -1,0 +1,229 @@
+//! Collectors that others wrote, and what they say that they got.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::mapping::{EVENT_ID, Signal};
+use super::process::{Peer, free_ports, is_listening, said};
+use super::protobuf_json::{item, pairs};
+use crate::support::{Observer, client, eventually, has_tool, real_runs};
+
+/// Datadog's test agent: OTLP over gRPC and HTTP, and what arrived is asked for.
+pub(super) struct TestAgent {
+    peer: Peer,
+    ports: [u16; 3],
+    dir: PathBuf,
+    client: reqwest::Client,
+}
+
+impl TestAgent {
+    pub(super) const PROGRAM: &str = "ddapm-test-agent";
+
+    pub(super) async fn start(dir: &Path) -> Self {
+        let dir = dir.join(Self::PROGRAM);
+        std::fs::create_dir(&dir).unwrap();
+        for _ in 0..3 {
+            let ports = free_ports();
+            if let Some(peer) = run_agent(&dir, ports).await {
+                return Self { peer, ports, dir, client: client() };
+            }
+        }
+        panic!("it doesn't start: {}", said(&dir.join("output")));
+    }
+
+    /// By gRPC.
+    pub(super) fn grpc(&self) -> String {
+        format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"grpc\"", self.ports[2])
+    }
+
+    /// By HTTP.
+    pub(super) fn http(&self) -> String {
+        format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"", self.ports[1])
+    }
+
+    /// The requests that arrived since it started, each one's items beneath its resource and scope.
+    async fn requests(&self, signal: Signal) -> Vec<Value> {
+        let path = match signal {
+            Signal::Logs => "logs",
+            Signal::Spans => "traces",
+        };
+        let url = format!("http://127.0.0.1:{}/test/session/{path}", self.ports[1]);
+        let answer = self.client.get(url).send().await.unwrap();
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+    }
+
+    /// What arrived since it started, in order. Each request says who sent it, and by which conventions.
+    pub(super) async fn items(&self, signal: Signal) -> Vec<Value> {
+        let [resources, scopes, items] = match signal {
+            Signal::Logs => ["resource_logs", "scope_logs", "log_records"],
+            Signal::Spans => ["resource_spans", "scope_spans", "spans"],
+        };
+        let mut all = Vec::new();
+        for request in self.requests(signal).await {
+            // `check` sends a request with nothing in it.
+            for resource in request[resources].as_array().into_iter().flatten() {
+                let attributes = pairs(&resource["resource"]["attributes"]);
+                let version = env!("CARGO_PKG_VERSION");
+                assert_eq!(attributes, serde_json::json!({ "service.name": "observer", "service.version": version }));
+                assert_eq!(resource["schema_url"], "https://opentelemetry.io/schemas/1.41.0");
+                for scope in resource[scopes].as_array().unwrap() {
+                    assert_eq!(scope["scope"]["name"], "observer");
+                    all.extend(scope[items].as_array().unwrap().iter().map(item));
+                }
+            }
+        }
+        all
+    }
+
+    /// kill -9. All that it had is lost.
+    pub(super) fn kill(&mut self) {
+        self.peer.kill();
+    }
+
+    /// Again, on the same ports.
+    pub(super) async fn come_back(&mut self) {
+        self.peer = run_agent(&self.dir, self.ports).await.unwrap_or_else(|| panic!("{}", said(&self.peer.output)));
+    }
+}
+
+async fn run_agent(dir: &Path, [port, http, grpc]: [u16; 3]) -> Option<Peer> {
+    let mut command = Command::new(TestAgent::PROGRAM);
+    command.current_dir(dir).args(["--disable-llmobs-data-forwarding", "--log-level", "ERROR"]);
+    for (option, port) in [("--port", port), ("--otlp-http-port", http), ("--otlp-grpc-port", grpc)] {
+        command.arg(option).arg(port.to_string());
+    }
+    let mut peer = Peer::run(command, dir.join("output"));
+    let is_ready = async || is_listening(http).await && is_listening(grpc).await;
+    peer.is_up(is_ready).await.then_some(peer)
+}
+
+/// OtelTap: OTLP over HTTP, and what arrived is printed. It doesn't know gzip.
+pub(super) struct OtelTap {
+    peer: Peer,
+    port: u16,
+}
+
+impl OtelTap {
+    pub(super) const PROGRAM: &str = "oteltap";
+
+    pub(super) async fn start(dir: &Path) -> Self {
+        let output = dir.join("oteltap.ndjson");
+        for _ in 0..3 {
+            let [port] = free_ports();
+            if let Some(peer) = run_tap(&output, port).await {
+                return Self { peer, port };
+            }
+        }
+        panic!("it doesn't start: {}", said(&output));
+    }
+
+    pub(super) fn http(&self) -> String {
+        format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"\ncompression = \"none\"", self.port)
+    }
+
+    /// What arrived, in order, also before it was killed.
+    pub(super) fn items(&self, signal: Signal) -> Vec<Value> {
+        let output = said(&self.peer.output);
+        // The last line may not be whole yet.
+        let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let items = whole.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap());
+        items
+            .filter(|item: &Value| (item.get("kind").is_some()) == (signal == Signal::Spans))
+            .map(|json| item(&json))
+            .collect()
+    }
+
+    /// kill -9.
+    pub(super) fn kill(&mut self) {
+        self.peer.kill();
+    }
+
+    /// Again, on the same port.
+    pub(super) async fn come_back(&mut self) {
+        let output = self.peer.output.clone();
+        self.peer = run_tap(&output, self.port).await.unwrap_or_else(|| panic!("{}", said(&output)));
+    }
+}
+
+async fn run_tap(output: &Path, port: u16) -> Option<Peer> {
+    let mut command = Command::new(OtelTap::PROGRAM);
+    command.arg("--port").arg(port.to_string());
+    let mut peer = Peer::run(command, output.to_owned());
+    peer.is_up(async || is_listening(port).await).await.then_some(peer)
+}
+
+/// The envelopes of an archive.
+pub(super) fn envelopes(observer: &Observer) -> Vec<Value> {
+    observer.archive().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Each event by its id, and how often its item is there; each time it is what the event comes to.
+pub(super) fn compare(signal: Signal, envelopes: &[Value], items: &[Value]) -> BTreeMap<String, usize> {
+    let id_of = |envelope: &Value| envelope["id"].as_str().unwrap().to_owned();
+    let expected: BTreeMap<_, _> = envelopes.iter().map(|envelope| (id_of(envelope), signal.of(envelope))).collect();
+    assert_eq!(expected.len(), envelopes.len());
+    let mut counts: BTreeMap<_, _> = expected.keys().map(|id| (id.clone(), 0)).collect();
+    for item in items {
+        let id = item["attributes"][EVENT_ID].as_str().unwrap_or_else(|| panic!("no id: {item:#}"));
+        assert_eq!(Some(item), expected.get(id), "{signal:?}");
+        *counts.get_mut(id).unwrap() += 1;
+    }
+    counts
+}
+
+/// The real runs through an observer whose one sink beside the archive is this collector: each of them arrives once as a log record and once as a span.
+async fn check(dir: &Path, collector: &str, items: impl AsyncFn(Signal) -> Vec<Value>) {
+    let runs = real_runs();
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n\
+        [sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n\
+        [sinks.collector]\ntype = \"otlp\"\nbatch = {{ max_events = 64 }}\n{collector}\n"
+    );
+    let observer = Observer::start(dir, &config);
+    for run in &runs {
+        assert_eq!(observer.post(run.clone()).await.status, 200);
+    }
+    observer.caught_up().await;
+    let envelopes = envelopes(&observer);
+    let events: Vec<_> = envelopes.iter().map(|envelope| envelope["event"].clone()).collect();
+    let sent: Vec<Value> = runs.iter().map(|run| serde_json::from_str(run).unwrap()).collect();
+    assert_eq!(events, sent);
+    for signal in Signal::ALL {
+        eventually("each event has arrived", async || items(signal).await.len() >= runs.len()).await;
+        let counts = compare(signal, &envelopes, &items(signal).await);
+        assert!(counts.values().all(|count| *count == 1), "{signal:?}: {counts:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_test_agent_gets_by_grpc_what_the_runs_say() {
+    if !has_tool(TestAgent::PROGRAM) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let agent = TestAgent::start(dir.path()).await;
+    check(dir.path(), &agent.grpc(), async |signal| agent.items(signal).await).await;
+}
+
+#[tokio::test]
+async fn the_test_agent_gets_by_http_what_the_runs_say() {
+    if !has_tool(TestAgent::PROGRAM) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let agent = TestAgent::start(dir.path()).await;
+    check(dir.path(), &agent.http(), async |signal| agent.items(signal).await).await;
+}
+
+#[tokio::test]
+async fn oteltap_gets_by_http_what_the_runs_say() {
+    if !has_tool(OtelTap::PROGRAM) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tap = OtelTap::start(dir.path()).await;
+    check(dir.path(), &tap.http(), async |signal| tap.items(signal)).await;
+}

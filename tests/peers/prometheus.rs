@@ -1,0 +1,177 @@
+//! Prometheus scrapes the observer, and is asked what it has.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::process::{Peer, free_ports, said};
+use crate::sums::Sums;
+use crate::support::{DEFAULTS, Observer, client, eventually, has_tool, real_runs};
+
+/// Often enough that no test waits for it, and no more often than a debug build can answer on a machine that is busy.
+const CONFIG: &str = r#"
+global: { scrape_interval: 500ms, scrape_timeout: 500ms }
+scrape_configs:
+- job_name: observer
+  file_sd_configs: [{ files: [targets.json], refresh_interval: 500ms }]
+  relabel_configs: [{ target_label: instance, replacement: observer }]
+"#;
+
+/// All that is made of events.
+const EVENT_METRICS: &str = r#"{__name__=~"observer_events_total|observer_model_.+|observer_.*tokens_total|observer_cost_usd_total|observer_unpriced_events_total|observer_cycle_duration_seconds_.+"}"#;
+
+/// A Prometheus with its data in a folder of its own.
+pub(super) struct Prometheus {
+    peer: Peer,
+    port: u16,
+    dir: PathBuf,
+    client: reqwest::Client,
+}
+
+impl Prometheus {
+    pub(super) async fn start(dir: &Path) -> Self {
+        let dir = dir.join("prometheus");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("prometheus.yml"), CONFIG).unwrap();
+        std::fs::write(dir.join("targets.json"), "[]").unwrap();
+        for _ in 0..3 {
+            let [port] = free_ports();
+            if let Some(peer) = run(&dir, port).await {
+                return Self { peer, port, dir, client: client() };
+            }
+        }
+        panic!("it doesn't start: {}", said(&dir.join("output")));
+    }
+
+    /// Scrape this observer from now on; the series stay the same ones.
+    pub(super) fn watch(&self, observer: &Observer) {
+        let target = observer.url.strip_prefix("http://").unwrap();
+        let next = self.dir.join("targets.next");
+        std::fs::write(&next, format!(r#"[{{"targets":["{target}"]}}]"#)).unwrap();
+        std::fs::rename(next, self.dir.join("targets.json")).unwrap();
+    }
+
+    /// kill -9.
+    pub(super) fn kill(&mut self) {
+        self.peer.kill();
+    }
+
+    /// Again, on the same port and with the same data.
+    pub(super) async fn come_back(&mut self) {
+        self.peer = run(&self.dir, self.port).await.unwrap_or_else(|| panic!("{}", said(&self.dir.join("output"))));
+    }
+
+    /// Each series that the expression gives now, as the text form writes it, with its labels in order.
+    pub(super) async fn query(&self, expression: &str) -> BTreeMap<String, f64> {
+        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
+        let form = reqwest::Url::parse_with_params(&url, [("query", expression)]).unwrap();
+        let answer = self.client.get(form).send().await.unwrap().text().await.unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(
+            (&answer["status"], &answer["data"]["resultType"]),
+            (&"success".into(), &"vector".into()),
+            "{answer}"
+        );
+        let series = answer["data"]["result"].as_array().unwrap();
+        series
+            .iter()
+            .map(|series| (name_of(&series["metric"]), series["value"][1].as_str().unwrap().parse().unwrap()))
+            .collect()
+    }
+
+    /// The one value of an expression; none where nothing is there.
+    pub(super) async fn value(&self, expression: &str) -> Option<f64> {
+        let series = self.query(expression).await;
+        assert!(series.len() < 2, "{series:?}");
+        series.into_values().next()
+    }
+
+    /// Until it has as many events as there are in these sums; then all of its series are as the sums say.
+    pub(super) async fn holds(&self, sums: &Sums) {
+        let total = sums.total() as f64;
+        eventually("Prometheus has every event", async || {
+            self.value("sum(observer_events_total)").await.is_some_and(|count| count >= total)
+        })
+        .await;
+        let mut series = self.query(EVENT_METRICS).await;
+        series.retain(|_, value| *value != 0.0);
+        let bounds = self.query("count by (le) (observer_cycle_duration_seconds_bucket)").await;
+        let bounds: Vec<_> = bounds.keys().map(|key| key.split('"').nth(1).unwrap()).collect();
+        for bound in ["1", "60", "7200", "+Inf"] {
+            assert!(bounds.contains(&bound), "{bound} of {bounds:?}");
+        }
+        let expected = sums.series(&bounds);
+        assert_eq!(series.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (name, value) in &expected {
+            let off = (series[name] - value).abs();
+            // Sums of fractions depend on their order, counts don't.
+            let is_fraction = name.contains("_cost_") || name.contains("_seconds_sum");
+            let most = if is_fraction { value * 1e-9 } else { 0.0 };
+            assert!(off <= most, "{name}: {} instead of {value}", series[name]);
+        }
+    }
+
+    /// No counter of events ever went back, however often the observer was killed.
+    pub(super) async fn saw_no_reset(&self) {
+        for name in self.query(&format!("count by (__name__) ({EVENT_METRICS})")).await.keys() {
+            let name = name.strip_suffix("{}").unwrap();
+            let resets = self.query(&format!("resets({name}[1h]) > 0")).await;
+            assert!(resets.is_empty(), "{name}: {resets:?}");
+        }
+    }
+}
+
+async fn run(dir: &Path, port: u16) -> Option<Peer> {
+    let mut command = Command::new("prometheus");
+    command.current_dir(dir).args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=warn"]);
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let mut peer = Peer::run(command, dir.join("output"));
+    let (client, url) = (client(), format!("http://127.0.0.1:{port}/-/ready"));
+    let is_ready = async || client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+    peer.is_up(is_ready).await.then_some(peer)
+}
+
+/// `name{label="value",…}`, without what Prometheus adds.
+fn name_of(metric: &Value) -> String {
+    let labels =
+        metric.as_object().unwrap().iter().filter(|(label, _)| !["__name__", "instance", "job"].contains(&&***label));
+    let labels: BTreeMap<_, _> = labels.map(|(label, value)| (label, value.as_str().unwrap())).collect();
+    let labels: Vec<_> = labels.iter().map(|(label, value)| format!(r#"{label}="{value}""#)).collect();
+    format!("{}{{{}}}", metric["__name__"].as_str().unwrap_or_default(), labels.join(","))
+}
+
+#[tokio::test]
+async fn what_prometheus_scraped_is_what_the_runs_add_up_to_through_kill_9() {
+    if !has_tool("prometheus") {
+        return;
+    }
+    let runs = real_runs();
+    let (first, second) = runs.split_at(runs.len() / 2);
+    let dir = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start(dir.path()).await;
+
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    prometheus.watch(&observer);
+    for run in first {
+        assert_eq!(observer.post(run.clone()).await.status, 200);
+    }
+    prometheus.holds(&Sums::of(first)).await;
+    // More is acknowledged than the sink has saved, and than Prometheus has seen.
+    let (unseen, rest) = second.split_at(second.len() / 2);
+    for run in unseen {
+        assert_eq!(observer.post(run.clone()).await.status, 200);
+    }
+    observer.kill();
+
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    prometheus.watch(&observer);
+    for run in rest {
+        assert_eq!(observer.post(run.clone()).await.status, 200);
+    }
+    prometheus.holds(&Sums::of(&runs)).await;
+    prometheus.saw_no_reset().await;
+    let up = prometheus.value("up").await;
+    assert_eq!(up, Some(1.0), "no series of another one");
+}

@@ -1,0 +1,117 @@
+//! What outcomes of runs amount to, from their own JSON alone.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Sums over runs.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    /// By source, event kind and `ok`.
+    pub(crate) events: BTreeMap<(String, String, bool), u64>,
+    pub(crate) models: BTreeMap<String, Model>,
+    /// How long each cycle took, by source.
+    pub(crate) seconds: BTreeMap<String, Vec<f64>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) ok: u64,
+    pub(crate) not_ok: u64,
+    pub(crate) calls: u64,
+    pub(crate) usage: Usage,
+}
+
+/// Tokens and cost; cached tokens are a part of the input.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) input: u64,
+    pub(crate) cache_read: u64,
+    pub(crate) cache_creation: u64,
+    pub(crate) output: u64,
+    pub(crate) cost_usd: f64,
+}
+
+impl Usage {
+    pub(crate) fn of(run: &Value) -> Self {
+        let usage = &run["extra"]["usage"];
+        let count = |name: &str| usage[name].as_u64().unwrap_or(0);
+        let (cache_read, cache_creation) = (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
+        // One of the two dialects is there, never both.
+        Self {
+            input: count("prompt_tokens") + count("input_tokens") + cache_read + cache_creation,
+            cache_read,
+            cache_creation,
+            output: count("completion_tokens") + count("output_tokens"),
+            cost_usd: usage["cost_usd"].as_f64().unwrap(),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.input += other.input;
+        self.cache_read += other.cache_read;
+        self.cache_creation += other.cache_creation;
+        self.output += other.output;
+        self.cost_usd += other.cost_usd;
+    }
+}
+
+impl Sums {
+    pub(crate) fn of(runs: &[String]) -> Self {
+        let mut sums = Self::default();
+        for run in runs {
+            let run: Value = serde_json::from_str(run).unwrap();
+            let text = |name: &str| run[name].as_str().unwrap().to_owned();
+            let ok = run["ok"].as_bool().unwrap();
+            *sums.events.entry((text("source"), text("event_kind"), ok)).or_default() += 1;
+            sums.seconds.entry(text("source")).or_default().push(run["duration_ms"].as_f64().unwrap() / 1000.0);
+            let model = sums.models.entry(text("staffer_id")).or_default();
+            *(if ok { &mut model.ok } else { &mut model.not_ok }) += 1;
+            model.calls += run["turns"].as_u64().unwrap();
+            model.usage.add(&Usage::of(&run));
+        }
+        sums
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.events.values().sum()
+    }
+
+    /// As the series of `/metrics` have it, those that are not zero; of the histogram the buckets with these bounds.
+    pub(crate) fn series(&self, bounds: &[&str]) -> BTreeMap<String, f64> {
+        let mut series = BTreeMap::new();
+        let mut add = |name: &str, labels: String, value: f64| {
+            if value != 0.0 {
+                series.insert(format!("observer_{name}{{{labels}}}"), value);
+            }
+        };
+        for ((source, kind, ok), count) in &self.events {
+            let labels = format!(r#"event_kind="{kind}",ok="{ok}",source="{source}""#);
+            add("events_total", labels, *count as f64);
+        }
+        for (name, model) in &self.models {
+            add("model_cycles_total", format!(r#"model="{name}",ok="true""#), model.ok as f64);
+            add("model_cycles_total", format!(r#"model="{name}",ok="false""#), model.not_ok as f64);
+            for (metric, value) in [
+                ("model_calls_total", model.calls as f64),
+                ("input_tokens_total", model.usage.input as f64),
+                ("cached_input_tokens_total", model.usage.cache_read as f64),
+                ("output_tokens_total", model.usage.output as f64),
+                ("cost_usd_total", model.usage.cost_usd),
+            ] {
+                add(metric, format!(r#"model="{name}""#), value);
+            }
+        }
+        for (source, seconds) in &self.seconds {
+            let labels = format!(r#"source="{source}""#);
+            add("cycle_duration_seconds_count", labels.clone(), seconds.len() as f64);
+            add("cycle_duration_seconds_sum", labels, seconds.iter().sum());
+            for le in bounds {
+                let bound: f64 = le.parse().unwrap();
+                let within = seconds.iter().filter(|seconds| **seconds <= bound).count();
+                add("cycle_duration_seconds_bucket", format!(r#"le="{le}",source="{source}""#), within as f64);
+            }
+        }
+        series
+    }
+}
