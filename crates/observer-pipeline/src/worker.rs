@@ -6,6 +6,7 @@ use std::time::Duration;
 use observer_core::{ErrorKind, EventSink, Filter, SinkError, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Span;
 
 use crate::account::Place;
 use crate::backoff::Backoff;
@@ -78,6 +79,8 @@ pub(crate) struct Worker {
     pub(crate) last_flush: Instant,
     /// Events up to here the sink has already, by its own account.
     pub(crate) owned: u64,
+    /// The last batch that was settled since the sink was flushed, for traces: the flush is a part of what it took.
+    pub(crate) settled: Span,
 }
 
 impl Worker {
@@ -110,6 +113,7 @@ impl Worker {
             start: setup.start,
             last_flush: Instant::now(),
             owned: 0,
+            settled: Span::none(),
         }
     }
 

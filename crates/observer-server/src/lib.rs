@@ -99,6 +99,8 @@ mod split;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod traced;
+mod traceparent;
 mod unread;
 
 pub use access::{Access, BadDigest, Rate, Scope, Scopes, Token, TokenDigest};
