@@ -20,4 +20,5 @@ mod secrets;
 mod slow_sinks;
 mod small_disks;
 mod support;
+mod telemetry;
 mod tls;

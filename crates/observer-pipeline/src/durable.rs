@@ -12,7 +12,7 @@ use crate::dead_letters::DeadLetter;
 use crate::lane::{Lane, Source};
 use crate::spans;
 use crate::status::SinkState;
-use crate::trouble::Wake;
+use crate::trouble::{Wake, reached};
 use crate::worker::{Ended, Phase, Worker, locked};
 
 /// How long the last flush and `close` may take when the worker has to end.
@@ -134,6 +134,9 @@ impl Worker {
                 ),
             }
         }
+        // Nobody is there to be told, or to tell, where a pipeline is just dropped.
+        let _ = self.last_flush_ended.take().map(|ended| ended.send(()));
+        reached(&mut self.phase, Phase::Closing).await;
         match timeout(FAREWELL, sink.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

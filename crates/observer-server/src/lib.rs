@@ -108,6 +108,6 @@ pub use api::router;
 pub use bind::BindError;
 pub use options::ServerOptions;
 pub use reload::{Reload, ReloadError, Reloaded};
-pub use server::Server;
+pub use server::{KeptMetrics, Server};
 pub use settings::LiveSettings;
 pub use tls::{LiveTls, TlsError, TlsOptions};

@@ -152,12 +152,21 @@ impl Service {
 
     /// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is there, and end.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { pipeline, server, reloader: _, telemetry, shutdown_timeout } = self;
         let begun = Instant::now();
-        self.server.run(shutdown, self.shutdown_timeout).await;
-        self.pipeline.shutdown(self.shutdown_timeout).await;
-        tell_ended(&self.pipeline, begun.elapsed());
-        if let Some(telemetry) = self.telemetry {
-            telemetry.shutdown(self.shutdown_timeout).await;
+        let metrics = server.keep_metrics();
+        server.run(shutdown, shutdown_timeout).await;
+        let mut ending = None;
+        let last_look = async {
+            if let Some(telemetry) = telemetry {
+                ending = Some(telemetry.end(shutdown_timeout).await);
+            }
+        };
+        pipeline.shutdown_after(shutdown_timeout, last_look).await;
+        drop(metrics);
+        tell_ended(&pipeline, begun.elapsed());
+        if let Some(ending) = ending {
+            ending.finish().await;
         }
     }
 }

@@ -30,7 +30,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{self, BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::trace::{self, BatchSpanProcessor, SdkTracerProvider};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::Layer;
@@ -173,22 +173,45 @@ impl Telemetry {
         (!self.settings.targets.is_empty()).then(|| self.settings.to_string())
     }
 
-    /// Have all that is left go out, for up to `deadline`.
-    pub(crate) async fn shutdown(self, deadline: Duration) {
-        let deadline = deadline.min(FAREWELL);
+    /// Have what is left go out, for up to `deadline` from now on. This takes a last look at the metrics, and [`finish`](Ending::finish) sends all.
+    pub(crate) async fn end(self, deadline: Duration) -> Ending {
+        let until = Instant::now() + deadline.min(FAREWELL);
         let Self { accounts, spans, logs, metrics, .. } = self;
+        let looked = metrics.map(|metrics| spawn_blocking(move || metrics.look()));
+        let metrics = match looked {
+            // One that hangs in an export can't look at anything, and is lost.
+            Some(looked) => timeout_at(until, looked).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        Ending { until, accounts, spans, logs, metrics }
+    }
+}
+
+/// What is left of telemetry.
+pub(crate) struct Ending {
+    until: Instant,
+    accounts: BTreeMap<Signal, Arc<Account>>,
+    spans: Option<SdkTracerProvider>,
+    logs: Option<SdkLoggerProvider>,
+    metrics: Option<Exporting>,
+}
+
+impl Ending {
+    pub(crate) async fn finish(self) {
+        let Self { until, accounts, spans, logs, metrics } = self;
+        let left = until.saturating_duration_since(Instant::now());
         let mut ending = JoinSet::new();
         if let Some(metrics) = metrics {
-            ending.spawn(spawn_blocking(move || metrics.finish()));
+            ending.spawn_blocking(move || metrics.finish());
         }
         if let Some(spans) = spans {
-            ending.spawn(spawn_blocking(move || drop(spans.shutdown_with_timeout(deadline))));
+            ending.spawn_blocking(move || drop(spans.shutdown_with_timeout(left)));
         }
         if let Some(logs) = logs {
-            ending.spawn(spawn_blocking(move || drop(logs.shutdown_with_timeout(deadline))));
+            ending.spawn_blocking(move || drop(logs.shutdown_with_timeout(left)));
         }
         let all = async { while ending.join_next().await.is_some() {} };
-        let is_late = timeout(deadline, all).await.is_err();
+        let is_late = timeout_at(until, all).await.is_err();
         // Whatever still waits goes on for as long as the process does.
         ending.detach_all();
         let waiting: usize = accounts.values().map(|account| account.waiting()).sum();

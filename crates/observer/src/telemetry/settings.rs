@@ -58,7 +58,7 @@ impl Settings {
         let wanted = Signal::ALL.into_iter().filter(|_| !disabled);
         let wanted: Vec<_> = wanted.filter(|signal| is_wanted(*signal, config, &mut variables)).collect();
         let targets = wanted.into_iter().filter_map(|signal| Target::resolve(signal, config, &mut variables));
-        Self {
+        let mut settings = Self {
             targets: targets.map(|target| (target.signal, target)).collect(),
             interval: config
                 .interval
@@ -69,7 +69,12 @@ impl Settings {
             max_spans: variables.count("OTEL_BSP_MAX_QUEUE_SIZE").unwrap_or(QUEUE),
             max_logs: variables.count("OTEL_BLRP_MAX_QUEUE_SIZE").unwrap_or(QUEUE),
             ignored: variables.ignored,
+        };
+        if settings.targets.is_empty() {
+            // Variables alone turn nothing on but by an endpoint: the others are for whoever has one.
+            settings.ignored.retain(|told| told.contains("_ENDPOINT "));
         }
+        settings
     }
 }
 

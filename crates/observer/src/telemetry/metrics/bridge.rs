@@ -259,4 +259,26 @@ fn unit(name: &str) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_what_the_name_says() {
+        let check = |name: &str, expected: &str| assert_eq!(unit(name), expected, "{name}");
+        check("observer_request_seconds", "s");
+        check("process_cpu_seconds_total", "s");
+        check("observer_journal_bytes", "By");
+        check("observer_events_total", "");
+        check("process_open_fds", "");
+    }
+
+    #[test]
+    fn a_counter_that_began_anew_goes_on_from_what_it_had_counted() {
+        let mut total = Total::begin(10.0, Unknown::Restored);
+        for (value, expected) in [(10.0, 0.0), (12.0, 2.0), (3.0, 5.0), (3.0, 5.0), (1.0, 6.0)] {
+            total.take(value);
+            assert_eq!(total.counted(), expected, "{value}");
+        }
+        assert_eq!(Total::begin(10.0, Unknown::New).counted(), 0.0);
+    }
+}

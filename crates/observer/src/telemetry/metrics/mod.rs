@@ -4,7 +4,7 @@ mod bridge;
 mod spread;
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -32,10 +32,12 @@ pub(crate) struct Export<E> {
 /// Metrics that go out.
 #[derive(Debug)]
 pub(crate) struct Exporting {
-    /// Once it is gone, they go out a last time.
-    running: SyncSender<()>,
+    orders: Sender<Order>,
     thread: JoinHandle<()>,
 }
+
+/// Look at the registry for the last time, and answer when that is done. Once nobody is there to give orders, what was seen goes out.
+type Order = SyncSender<()>;
 
 /// What the thread has.
 struct Gathering {
@@ -58,7 +60,14 @@ impl<E: PushMetricExporter> Export<E> {
 
     /// From now on, on a thread of its own: gathering takes its time.
     pub(crate) fn start(self) -> io::Result<Exporting> {
-        let (running, gone) = mpsc::sync_channel(0);
+        let (orders, ordered) = mpsc::channel();
+        let gathering = self.gathering();
+        let thread =
+            thread::Builder::new().name("observer-metrics".to_owned()).spawn(move || gathering.run(&ordered))?;
+        Ok(Exporting { orders, thread })
+    }
+
+    fn gathering(self) -> Gathering {
         let Self { exporter, resource, registry, interval, restored } = self;
         let bounds = Bounds::default();
         let views = bounds.clone();
@@ -70,22 +79,31 @@ impl<E: PushMetricExporter> Export<E> {
             .build();
         let mut bridge = Bridge::new(provider.meter("observer"), bounds);
         restored.iter().for_each(|families| bridge.take(families, Unknown::Restored));
-        let gathering = Gathering { registry, interval, bridge, provider };
-        let thread = thread::Builder::new().name("observer-metrics".to_owned()).spawn(move || gathering.run(&gone))?;
-        Ok(Exporting { running, thread })
+        Gathering { registry, interval, bridge, provider }
     }
 }
 
 impl Gathering {
-    fn run(mut self, gone: &Receiver<()>) {
+    fn run(mut self, orders: &Receiver<Order>) {
         let mut due = Instant::now() + self.interval;
-        while gone.recv_timeout(due.saturating_duration_since(Instant::now())) == Err(RecvTimeoutError::Timeout) {
-            self.gather();
-            // A failure is in the account, and the next time brings all that is missing.
-            let _ = self.provider.force_flush();
-            due = (due + self.interval).max(Instant::now());
+        loop {
+            match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Err(RecvTimeoutError::Timeout) => {
+                    self.gather();
+                    // A failure is in the account, and the next time brings all that is missing.
+                    let _ = self.provider.force_flush();
+                    due = (due + self.interval).max(Instant::now());
+                }
+                Ok(looked) => {
+                    self.gather();
+                    // Whoever waited may have gone.
+                    let _ = looked.send(());
+                    let _ = orders.recv();
+                    break;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
-        self.gather();
         let _ = self.provider.shutdown();
     }
 
@@ -95,10 +113,23 @@ impl Gathering {
 }
 
 impl Exporting {
-    /// They go out once more; this waits for it.
+    /// Take a last look at the registry. What comes to be there later doesn't count.
+    pub(crate) fn look(self) -> Self {
+        let (look, looked) = mpsc::sync_channel(1);
+        if self.orders.send(look).is_ok() {
+            // An error says that the thread has panicked, which was told.
+            let _ = looked.recv();
+        }
+        self
+    }
+
+    /// What was seen goes out; this waits for it.
     pub(crate) fn finish(self) {
-        drop(self.running);
+        drop(self.orders);
         // A panic was told when it happened.
         let _ = self.thread.join();
     }
 }
+
+#[cfg(test)]
+mod tests;
