@@ -1,6 +1,7 @@
 //! What the observer tells of itself, as a collector gets it.
 
 mod alone;
+mod collectors;
 mod metrics;
 mod traces;
 mod wire;
