@@ -22,4 +22,5 @@ mod slow_sinks;
 mod small_disks;
 mod sums;
 mod support;
+mod telemetry;
 mod tls;

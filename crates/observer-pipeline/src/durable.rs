@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError};
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument, Span};
 
 use crate::dead_letters::DeadLetter;
 use crate::lane::{Lane, Source};
+use crate::spans;
 use crate::status::SinkState;
-use crate::trouble::Wake;
+use crate::trouble::{Wake, reached};
 use crate::worker::{Ended, Phase, Worker, locked};
 
 /// How long the last flush and `close` may take when the worker has to end.
@@ -63,17 +65,20 @@ impl Worker {
         self.last_flush = Instant::now();
         let sink = self.sink.clone();
         let dead = self.dead.clone();
-        let flushed = match self.ask(sink.flush(), Phase::Stopping).await? {
+        let span = spans::flush(&self.settled, &self.name);
+        let flushed = match self.ask(sink.flush().instrument(span.clone()), Phase::Stopping).await? {
             Ok(()) => self
                 .on_files(move || locked(&dead).sync())
                 .await
                 .map_err(|error| SinkError::transient(format!("the dead letters can't be made durable: {error}"))),
             Err(error) => Err(error),
         };
+        self.settled = Span::none();
         let Err(error) = flushed else {
             self.flushed();
             return Ok(Ok(()));
         };
+        spans::refused(&span, &error);
         self.lanes.each().for_each(Lane::rewind);
         let mut progress = self.progress.lock();
         progress.place = self.lanes.present.place;
@@ -110,7 +115,8 @@ impl Worker {
         let sink = self.sink.clone();
         if !self.lanes.are_flushed() {
             let dead = self.dead.clone();
-            match timeout(FAREWELL, sink.flush()).await {
+            let span = spans::flush(&self.settled, &self.name);
+            match timeout(FAREWELL, sink.flush().instrument(span)).await {
                 Ok(Ok(())) => match self.on_files(move || locked(&dead).sync()).await {
                     Ok(()) => self.flushed(),
                     Err(error) => {
@@ -128,6 +134,9 @@ impl Worker {
                 ),
             }
         }
+        // Nobody is there to be told, or to tell, where a pipeline is just dropped.
+        let _ = self.last_flush_ended.take().map(|ended| ended.send(()));
+        reached(&mut self.phase, Phase::Closing).await;
         match timeout(FAREWELL, sink.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

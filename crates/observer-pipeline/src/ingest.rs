@@ -9,10 +9,12 @@ use observer_core::{Envelope, Event, Submission, Timestamp, Uuid};
 use observer_journal::{Append, AppendError, Clock, Commit, Durability, Journal, Key, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::commits::{Answer, Commits, Decided};
 use crate::identity::{Identity, Origin};
 use crate::require::{MissingFields, Requirements};
+use crate::spans;
 use crate::tail::Tail;
 use crate::window::{DedupWindow, Known, Window};
 
@@ -170,7 +172,7 @@ impl Ingest {
     pub(crate) async fn ingest_batch(&self, submissions: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
         let deadline = Instant::now() + self.timeout;
         let (records, items) = self.claim(submissions);
-        let committed = if records.is_empty() { Ok(()) } else { self.wait(self.append(records), deadline).await };
+        let committed = if records.is_empty() { Ok(()) } else { self.commit(records, None, deadline).await };
         let mut results = Vec::with_capacity(items.len());
         for item in items {
             let result = match item {
@@ -221,7 +223,7 @@ impl Ingest {
         let known = self.shared.window().claim(record.id, checksum, record.received_at);
         match known {
             Known::New => {
-                self.wait(self.append(vec![record]), deadline).await?;
+                self.commit(vec![record], Some(identity.id), deadline).await?;
                 Ok(self.ack(identity, AckStatus::Accepted))
             }
             Known::Pending { checksum: first, decided } => {
@@ -242,6 +244,18 @@ impl Ingest {
         let identity = Identity::of(&event, id, key);
         let record = Record::new(now, identity.id.into_bytes(), event.into_raw());
         Ok(Judged { identity, record })
+    }
+
+    /// Commit events together, and wait for it.
+    async fn commit(&self, records: Vec<Record>, id: Option<Uuid>, deadline: Instant) -> Result<(), Unavailable> {
+        let span = spans::commit(records.len(), id);
+        let committed = self.wait(self.append(records), deadline).instrument(span.clone()).await;
+        if let Err(error) = &committed
+            && !span.is_disabled()
+        {
+            spans::failed(&span, "unavailable", &observer_core::report(error));
+        }
+        committed
     }
 
     async fn wait(

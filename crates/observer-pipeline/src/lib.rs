@@ -62,6 +62,7 @@ mod resend;
 mod settle;
 #[cfg(test)]
 mod simulation;
+mod spans;
 mod spec;
 mod status;
 mod tail;
@@ -82,6 +83,7 @@ pub use past::{PastEvents, Replay, ReplayState, is_replay};
 pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};
 pub use replays::ReplayError;
 pub use require::{Field, MissingFields, Requirements};
+pub use spans::SPANS;
 pub use spec::SinkSpec;
 pub use status::{IngestStatus, Mishap, SinkState, SinkStatus, Status};
 pub use window::DedupWindow;

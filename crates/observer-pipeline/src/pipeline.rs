@@ -27,7 +27,7 @@ mod sinks;
 pub use builder::PipelineBuilder;
 pub use error::{AddSinkError, ForgetSinkError, StartError};
 
-use self::sinks::{Running, end};
+use self::sinks::{Running, close, drain};
 
 /// Takes events in, makes them durable, and has every sink get them.
 ///
@@ -135,10 +135,19 @@ impl Pipeline {
     /// Take no more events, let the sinks have what is there for up to `deadline`, and end. Nothing is lost by a deadline that is too
     /// short: what is left is delivered after the next start.
     pub async fn shutdown(&self, deadline: Duration) {
+        self.shutdown_after(deadline, async {}).await;
+    }
+
+    /// The same with a `last_look`, when every sink was flushed for the last time and isn't closed yet, so that what it exports is still there.
+    pub async fn shutdown_after(&self, deadline: Duration, last_look: impl Future<Output = ()>) {
         let inner = &self.inner;
         inner.ingest.close();
         let workers = std::mem::take(&mut *inner.workers());
-        end(workers.into_iter().collect(), Instant::now() + deadline).await;
+        let flushed = drain(workers.into_iter().collect(), Instant::now() + deadline).await;
+        inner.workers().extend(flushed);
+        last_look.await;
+        let workers = std::mem::take(&mut *inner.workers());
+        close(workers.into_iter().collect()).await;
         let maintenance = inner.maintenance().take();
         if let Some(maintenance) = maintenance {
             maintenance.abort();

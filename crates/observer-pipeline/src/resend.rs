@@ -67,7 +67,7 @@ impl Worker {
         let mut work = self.pieces(events);
         let (mut taken, mut outcome) = (BTreeSet::new(), Outcome::default());
         while let Some(batch) = work.pop() {
-            match self.deliver(&batch).await? {
+            match self.deliver(&batch, 1).await? {
                 Ok(receipt) => {
                     let count = receipt.refused.as_ref().map_or(0, |refused| refused.count);
                     for (index, envelope) in batch.events().iter().enumerate() {

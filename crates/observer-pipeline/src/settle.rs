@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use observer_core::{Batch, Envelope, ErrorKind, Receipt, SinkError};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::dead_letters::DeadLetter;
 use crate::lanes::Turn;
 use crate::past::ReplayState;
+use crate::spans;
 use crate::trouble::Wake;
 use crate::worker::{Ended, Phase, Worker};
 
@@ -51,7 +53,19 @@ impl Worker {
     /// Deliver a batch until it is settled, and all events up to `through` with it.
     ///
     /// Pieces are delivered first things first, so the order is kept; a piece that is refused is halved until the bad event stands alone.
-    pub(crate) async fn settle(&mut self, batch: Batch, mut through: u64) -> Result<(), Ended> {
+    pub(crate) async fn settle(&mut self, batch: Batch, through: u64) -> Result<(), Ended> {
+        let span = spans::batch(&self.name, &batch);
+        if span.is_disabled() {
+            return self.settle_all(batch, through).await;
+        }
+        let before = self.lanes.current().place.account;
+        let ended = self.settle_all(batch, through).instrument(span.clone()).await;
+        spans::settled(&span, before, ended.as_ref().map(|()| self.lanes.current().place.account));
+        self.settled = span;
+        ended
+    }
+
+    async fn settle_all(&mut self, batch: Batch, mut through: u64) -> Result<(), Ended> {
         let epoch = batch.position().epoch;
         let first_size = batch.len();
         let mut work = vec![Piece::new(batch, 0)];
@@ -64,7 +78,7 @@ impl Worker {
 
         while let Some(mut piece) = work.pop() {
             piece.attempts += 1;
-            match self.deliver(&piece.batch).await? {
+            match self.deliver(&piece.batch, piece.attempts).await? {
                 Ok(receipt) => {
                     since = Instant::now();
                     let accepted = self.accept(&piece, receipt).await?;
@@ -230,11 +244,15 @@ impl Worker {
         work.extend(pieces.map(|events| Piece::new(Batch::new(epoch, events.to_vec()), attempts)));
     }
 
-    pub(crate) async fn deliver(&mut self, batch: &Batch) -> Result<Result<Receipt, SinkError>, Ended> {
+    pub(crate) async fn deliver(&mut self, batch: &Batch, attempt: u32) -> Result<Result<Receipt, SinkError>, Ended> {
         let begun = Instant::now();
         let sink = self.sink.clone();
-        let result = self.ask(sink.deliver(batch), Phase::Stopping).await?;
+        let span = spans::deliver(&self.name, batch, attempt);
+        let result = self.ask(sink.deliver(batch).instrument(span.clone()), Phase::Stopping).await?;
         self.progress.deliveries.record(begun.elapsed());
+        if let Err(error) = &result {
+            spans::refused(&span, error);
+        }
         Ok(result)
     }
 

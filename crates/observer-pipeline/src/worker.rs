@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use observer_core::{ErrorKind, EventSink, Filter, SinkError, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Span;
 
 use crate::account::Place;
 use crate::backoff::Backoff;
@@ -31,6 +32,8 @@ pub(crate) enum Phase {
     Draining,
     /// Now.
     Stopping,
+    /// What is flushed is to be closed.
+    Closing,
 }
 
 /// The worker has to end.
@@ -55,6 +58,8 @@ pub(crate) struct Setup {
     /// How far it was served before, since the journal was opened.
     pub(crate) served: u64,
     pub(crate) random: fastrand::Rng,
+    /// Told after the last flush.
+    pub(crate) flushed: oneshot::Sender<()>,
 }
 
 pub(crate) struct Worker {
@@ -78,6 +83,10 @@ pub(crate) struct Worker {
     pub(crate) last_flush: Instant,
     /// Events up to here the sink has already, by its own account.
     pub(crate) owned: u64,
+    /// The last batch that was settled since the sink was flushed, for traces: the flush is a part of what it took.
+    pub(crate) settled: Span,
+    /// Told after the last flush.
+    pub(crate) last_flush_ended: Option<oneshot::Sender<()>>,
 }
 
 impl Worker {
@@ -110,6 +119,8 @@ impl Worker {
             start: setup.start,
             last_flush: Instant::now(),
             owned: 0,
+            settled: Span::none(),
+            last_flush_ended: Some(setup.flushed),
         }
     }
 

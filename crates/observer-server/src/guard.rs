@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::in_flight::Admitted;
 use crate::media_type;
 use crate::problem::Problem;
+use crate::traced::traced;
 
 /// For answers that are no pages, to browsers (<https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html>).
 pub(crate) const HEADERS: [(HeaderName, HeaderValue); 5] = [
@@ -41,7 +42,7 @@ pub(crate) async fn guarded<F: Future<Output = Response>>(
     let mut response = match admit(api, &request, scope) {
         Ok((_admitted, charge)) => {
             request.extensions_mut().insert(charge);
-            answer(request).await
+            if scope == Some(Scope::Ingest) { traced(request, answer).await } else { answer(request).await }
         }
         Err(problem) => {
             if scope == Some(Scope::Ingest) {

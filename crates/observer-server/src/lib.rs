@@ -99,6 +99,8 @@ mod split;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod traced;
+mod traceparent;
 mod unread;
 
 pub use access::{Access, BadDigest, Rate, Scope, Scopes, Token, TokenDigest};
@@ -106,6 +108,6 @@ pub use api::router;
 pub use bind::BindError;
 pub use options::ServerOptions;
 pub use reload::{Reload, ReloadError, Reloaded};
-pub use server::Server;
+pub use server::{KeptMetrics, Server};
 pub use settings::LiveSettings;
 pub use tls::{LiveTls, TlsError, TlsOptions};

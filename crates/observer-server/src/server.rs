@@ -30,6 +30,10 @@ pub struct Server {
     options: ServerOptions,
 }
 
+/// A server's metrics, for as long as this is there.
+#[must_use]
+pub struct KeptMetrics(#[expect(dead_code, reason = "it is there to be held")] Arc<Api>);
+
 impl Server {
     /// Take the addresses. Connections that come before [`run`](Self::run) wait.
     ///
@@ -80,6 +84,11 @@ impl Server {
         self.tls.clone()
     }
 
+    /// Keeps its metrics in the registry for as long as this is there, also after it has run.
+    pub fn keep_metrics(&self) -> KeptMetrics {
+        KeptMetrics(self.api.clone())
+    }
+
     /// Serve until `shutdown` resolves. Then nothing is accepted any more, idle connections are closed, and requests in flight are
     /// answered, for up to `deadline`. The pipeline runs on: it is to be shut down after this.
     pub async fn run(self, shutdown: impl Future<Output = ()>, deadline: Duration) {
@@ -97,6 +106,12 @@ fn local_addrs(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, BindError> 
         listener.local_addr().map_err(|source| BindError::Listen { address: ([0; 4], 0).into(), source })
     };
     listeners.iter().map(local).collect()
+}
+
+impl std::fmt::Debug for KeptMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeptMetrics").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Server {

@@ -36,6 +36,7 @@ pub mod registry;
 mod reload;
 mod serve;
 mod suggest;
+mod telemetry;
 mod tls;
 
 use std::ffi::OsString;

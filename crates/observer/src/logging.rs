@@ -3,10 +3,12 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use observer_pipeline::SPANS;
+use tracing_subscriber::filter::{Directive, ParseError};
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry, registry};
 
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -38,24 +40,48 @@ pub enum LogError {
 /// It calls an error what whoever asked for a connection is told too, and may only be trying again.
 const REPEATED: &str = "rustls_platform_verifier";
 
+/// Something that listens beside the log.
+pub(crate) type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Write the log to standard error from now on. `filter` is a level (`info`), or levels by target (`info,observer_journal=debug`).
 ///
 /// # Errors
 /// The filter can't be read, or the process has a log already.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let parsed = EnvFilter::builder().parse(filter);
-    let parsed = parsed.map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
-    let parsed = if filter.contains(REPEATED) {
-        parsed
-    } else {
-        parsed.add_directive(format!("{REPEATED}=off").parse().expect("it is a directive"))
-    };
-    let log = fmt().with_writer(io::stderr).with_env_filter(parsed);
+    let log = fmt().with_writer(io::stderr).with_env_filter(parse(filter)?);
     match format {
         LogFormat::Text => log.with_ansi(wants_colour()).finish().try_init()?,
         LogFormat::Json => log.json().flatten_event(true).finish().try_init()?,
     }
     Ok(())
+}
+
+/// The same, with others that listen; the log is what it is without them.
+pub(crate) fn init_with(format: LogFormat, filter: &str, others: Vec<Listener>) -> Result<(), LogError> {
+    let log = fmt::layer().with_writer(io::stderr);
+    let log = match format {
+        LogFormat::Text => log.with_ansi(wants_colour()).with_filter(parse(filter)?).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).with_filter(parse(filter)?).boxed(),
+    };
+    let mut listeners = vec![log];
+    listeners.extend(others);
+    registry().with(listeners).try_init()?;
+    Ok(())
+}
+
+/// What shows of the log. Spans are for traces, so nothing of them does.
+///
+/// # Errors
+/// It can't be read.
+pub(crate) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    let parsed = EnvFilter::builder().parse(filter);
+    let parsed = parsed.map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
+    let parsed = parsed.add_directive(off(SPANS));
+    Ok(if filter.contains(REPEATED) { parsed } else { parsed.add_directive(off(REPEATED)) })
+}
+
+fn off(target: &str) -> Directive {
+    format!("{target}=off").parse().expect("it is a directive")
 }
 
 /// See <https://no-color.org>: any value but the empty one.

@@ -146,6 +146,7 @@ impl Reloader {
             ("ingest.dedup", was.ingest.dedup == is.ingest.dedup),
             ("ingest.require", was.ingest.require == is.ingest.require),
             ("journal", was.journal == is.journal),
+            ("telemetry", was.telemetry == is.telemetry),
         ];
         keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()).collect()
     }

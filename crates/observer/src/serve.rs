@@ -9,6 +9,7 @@ use observer_server::{BindError, Reload, Scope, Server, ServerOptions};
 
 use crate::config::TlsConfig;
 use crate::reload::Reloader;
+use crate::telemetry::Telemetry;
 use crate::{BuiltSink, Config, ConfigError, Registry};
 
 /// Why the observer could not begin to serve.
@@ -42,11 +43,14 @@ pub struct Service {
     pipeline: Pipeline,
     server: Server,
     reloader: Option<Arc<Reloader>>,
+    telemetry: Option<Telemetry>,
     shutdown_timeout: Duration,
 }
 
 impl Service {
     /// Build the sinks, open the journal and take the addresses. `types` is given the registry that `/metrics` shows.
+    ///
+    /// `[telemetry]` is the program's, since spans and the log are of a whole process: see [`run`](crate::run).
     ///
     /// # Errors
     /// When it can't begin. Later, what goes wrong is logged, shown and tried again.
@@ -56,7 +60,7 @@ impl Service {
     ) -> Result<Self, ServeError> {
         config.validate()?;
         let metrics = prometheus::Registry::new();
-        Self::begin(config, &types(&metrics), metrics).await
+        Self::begin(config, &types(&metrics), metrics, None).await
     }
 
     /// The same from a configuration that can be loaded again, by `POST /-/reload` or the [reloader](Self::reloader).
@@ -67,11 +71,20 @@ impl Service {
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
     ) -> Result<Self, ServeError> {
-        let config = load()?;
+        Self::start_loaded(load()?, load, types, None).await
+    }
+
+    /// The same where it was loaded once already.
+    pub(crate) async fn start_loaded(
+        config: Config,
+        load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+        types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+        telemetry: Option<Telemetry>,
+    ) -> Result<Self, ServeError> {
         config.validate()?;
         let metrics = prometheus::Registry::new();
         let registry = types(&metrics);
-        let mut service = Self::begin(&config, &registry, metrics).await?;
+        let mut service = Self::begin(&config, &registry, metrics, telemetry).await?;
         let dry_run = move || types(&prometheus::Registry::new());
         let reloader = Arc::new(Reloader::new(
             Box::new(load),
@@ -87,23 +100,36 @@ impl Service {
         Ok(service)
     }
 
-    async fn begin(config: &Config, registry: &Registry, metrics: prometheus::Registry) -> Result<Self, ServeError> {
+    async fn begin(
+        config: &Config,
+        registry: &Registry,
+        metrics: prometheus::Registry,
+        mut telemetry: Option<Telemetry>,
+    ) -> Result<Self, ServeError> {
         // The server reads them itself; but where they can't be used, nothing else is to be begun.
         config.load_tls()?;
         let sinks = registry.build_all(config)?;
+        let mut export = telemetry.as_ref().map(|telemetry| telemetry.metrics(config, &metrics)).transpose()?.flatten();
+        // Now, before a sink is given what it had not yet had.
+        if let Some(export) = &mut export {
+            export.restored();
+        }
         let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
         let specs = sinks.into_iter().map(spec);
         let pipeline = Pipeline::builder().journal(journal(config)).ingest(ingest(config)).sinks(specs).start().await?;
         tell_recovery(&pipeline);
-        let server = match Server::bind(server_options(config), pipeline.clone(), metrics).await {
+        let server = match Server::bind(server_options(config), pipeline.clone(), metrics.clone()).await {
             Ok(server) => server,
             Err(error) => {
                 pipeline.shutdown(Duration::ZERO).await;
                 return Err(error.into());
             }
         };
-        tell_ready(config, &server, &names);
-        Ok(Self { pipeline, server, reloader: None, shutdown_timeout: config.server.shutdown_timeout })
+        if let Some(telemetry) = &mut telemetry {
+            telemetry.begin(export, &metrics);
+        }
+        tell_ready(config, &server, &names, telemetry.as_ref().and_then(Telemetry::shown));
+        Ok(Self { pipeline, server, reloader: None, telemetry, shutdown_timeout: config.server.shutdown_timeout })
     }
 
     /// Where it listens for plain HTTP.
@@ -126,10 +152,22 @@ impl Service {
 
     /// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is there, and end.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { pipeline, server, reloader: _, telemetry, shutdown_timeout } = self;
         let begun = Instant::now();
-        self.server.run(shutdown, self.shutdown_timeout).await;
-        self.pipeline.shutdown(self.shutdown_timeout).await;
-        tell_ended(&self.pipeline, begun.elapsed());
+        let metrics = server.keep_metrics();
+        server.run(shutdown, shutdown_timeout).await;
+        let mut ending = None;
+        let last_look = async {
+            if let Some(telemetry) = telemetry {
+                ending = Some(telemetry.end(shutdown_timeout).await);
+            }
+        };
+        pipeline.shutdown_after(shutdown_timeout, last_look).await;
+        drop(metrics);
+        tell_ended(&pipeline, begun.elapsed());
+        if let Some(ending) = ending {
+            ending.finish().await;
+        }
     }
 }
 
@@ -189,7 +227,7 @@ fn tell_recovery(pipeline: &Pipeline) {
     );
 }
 
-fn tell_ready(config: &Config, server: &Server, sinks: &[String]) {
+fn tell_ready(config: &Config, server: &Server, sinks: &[String], telemetry: Option<String>) {
     let plain = server.local_addrs().iter().map(|address| format!("http://{address}"));
     let encrypted = server.local_tls_addrs().iter().map(|address| format!("https://{address}"));
     let listen: Vec<_> = plain.chain(encrypted).collect();
@@ -201,6 +239,7 @@ fn tell_ready(config: &Config, server: &Server, sinks: &[String]) {
         listen = listen.join(" "),
         data = %config.data_dir.display(),
         sinks = sinks.join(" "),
+        telemetry,
         "the observer is ready; try: curl --json '{event}'{token} {first}/event"
     );
     if needs_token && let Some(public) = server.local_addrs().iter().find(|address| !address.ip().is_loopback()) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use observer_core::Start;
 use observer_journal::Hold;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::spec::SinkSpec;
 use crate::status::Progress;
 use crate::worker::{Phase, Setup, Worker};
 
-/// How long workers may take to end after they were told to do it now; each has to flush and to close.
+/// How long workers may take to flush after they were told to do it now, and then to close.
 const LAST_MOMENTS: Duration = Duration::from_secs(12);
 
 /// A worker and what it is known by.
@@ -29,6 +29,8 @@ pub(super) struct Running {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) max_events: usize,
+    /// Resolves when it was flushed for the last time. The worker waits then, and closes the sink when it is told to.
+    pub(super) flushed: oneshot::Receiver<()>,
     pub(super) task: JoinHandle<()>,
 }
 
@@ -66,6 +68,7 @@ impl Pipeline {
         let served = inner.served().get(&spec.name).copied().unwrap_or(0);
         let (phase, phases) = watch::channel(Phase::Running);
         let (orders, to_replay) = mpsc::channel(1);
+        let (last_flush, flushed) = oneshot::channel();
         let max_events = spec.limits().max_events;
         let worker = Worker::new(
             Setup {
@@ -81,12 +84,13 @@ impl Pipeline {
                 start,
                 served,
                 random: inner.random().fork(),
+                flushed: last_flush,
             },
             phases,
         );
         let task = tokio::spawn(worker.run());
         let required = spec.settings.required;
-        let running = Running { kind: spec.kind, required, progress, phase, orders, max_events, task };
+        let running = Running { kind: spec.kind, required, progress, phase, orders, max_events, flushed, task };
         workers.insert(spec.name, running);
         Ok(())
     }
@@ -109,7 +113,7 @@ impl Pipeline {
         };
         let progress: Vec<_> =
             stopping.iter().map(|(name, running)| (name.clone(), running.progress.clone())).collect();
-        end(stopping, Instant::now() + deadline).await;
+        close(drain(stopping, Instant::now() + deadline).await).await;
         let stopped = progress.len();
         self.inner.served().extend(progress.into_iter().map(|(name, progress)| (name, progress.lock().served)));
         stopped
@@ -145,23 +149,45 @@ impl Pipeline {
     }
 }
 
-/// Let workers end: at their leisure until `deadline`, and then now.
-pub(super) async fn end(workers: Vec<(String, Running)>, deadline: Instant) {
+/// Let workers deliver and flush: at their leisure until `deadline`, and then now. Gives those that did.
+pub(super) async fn drain(workers: Vec<(String, Running)>, deadline: Instant) -> Vec<(String, Running)> {
     for (_, running) in &workers {
         running.phase.send_replace(Phase::Draining);
     }
-    let mut left = Vec::new();
+    let (mut flushed, mut left) = (Vec::with_capacity(workers.len()), Vec::new());
     for (name, mut running) in workers {
-        if tokio::time::timeout_at(deadline, &mut running.task).await.is_err() {
-            running.phase.send_replace(Phase::Stopping);
-            left.push((name, running));
+        match tokio::time::timeout_at(deadline, &mut running.flushed).await {
+            Ok(_) => flushed.push((name, running)),
+            Err(_) => {
+                running.phase.send_replace(Phase::Stopping);
+                left.push((name, running));
+            }
         }
     }
     let last = Instant::now() + LAST_MOMENTS;
     for (name, mut running) in left {
-        if tokio::time::timeout_at(last, &mut running.task).await.is_err() {
-            tracing::error!(sink = name, "the sink did not end; it is abandoned");
-            running.task.abort();
+        match tokio::time::timeout_at(last, &mut running.flushed).await {
+            Ok(_) => flushed.push((name, running)),
+            Err(_) => abandon(&name, &running),
         }
     }
+    flushed
+}
+
+/// Have the sinks of workers closed that have flushed them.
+pub(super) async fn close(workers: Vec<(String, Running)>) {
+    for (_, running) in &workers {
+        running.phase.send_replace(Phase::Closing);
+    }
+    let last = Instant::now() + LAST_MOMENTS;
+    for (name, mut running) in workers {
+        if tokio::time::timeout_at(last, &mut running.task).await.is_err() {
+            abandon(&name, &running);
+        }
+    }
+}
+
+fn abandon(name: &str, running: &Running) {
+    tracing::error!(sink = name, "the sink did not end; it is abandoned");
+    running.task.abort();
 }

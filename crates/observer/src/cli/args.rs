@@ -40,7 +40,7 @@ Examples:
 
 Exit codes:
   0  the configuration is right and every sink can be reached
-  1  a sink's check failed
+  1  a sink can't be reached, or whoever telemetry goes to
   2  the configuration is wrong";
 
 /// Takes in outcome events, makes them durable, and fans them out.

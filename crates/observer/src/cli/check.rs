@@ -11,6 +11,7 @@ use observer_server::Access;
 use tokio::task::JoinSet;
 use tokio::time;
 
+use crate::telemetry::{Settings, reach};
 use crate::{BuiltSink, Config};
 
 /// For a sink whose `timeout` isn't set.
@@ -28,10 +29,10 @@ impl Report {
     }
 }
 
-/// Ask all sinks at the same time.
-pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>) -> Report {
+/// Ask all sinks at the same time, and then where telemetry goes.
+pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &Settings) -> Report {
     let mut checks = JoinSet::new();
-    let names: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), sink.type_name)).collect();
+    let mut names: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), sink.type_name)).collect();
     let mut problems = vec![Some("the check panicked".to_owned()); sinks.len()];
     for (place, BuiltSink { sink, settings, .. }) in sinks.into_iter().enumerate() {
         let timeout = settings.timeout.unwrap_or(DEFAULT_TIMEOUT);
@@ -50,7 +51,12 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>) -> Report {
         }
     }
 
-    let mut text = in_effect(config);
+    for (signal, problem) in reach(telemetry).await {
+        names.push((format!("telemetry: {}", signal.name()), "otlp"));
+        problems.push(problem);
+    }
+
+    let mut text = in_effect(config, telemetry);
     if names.is_empty() {
         text.push_str("\nno sinks: events go to the journal, and nowhere from there\n");
     } else {
@@ -66,7 +72,7 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>) -> Report {
     Report { text, failed: problems.iter().flatten().count() }
 }
 
-fn in_effect(config: &Config) -> String {
+fn in_effect(config: &Config, telemetry: &Settings) -> String {
     let Config { origin, data_dir, server, access, journal, .. } = config;
     let origin =
         origin.as_ref().map_or_else(|| "none, the defaults hold".to_owned(), |path| path.display().to_string());
@@ -75,7 +81,7 @@ fn in_effect(config: &Config) -> String {
         let how = if tls.client_ca.is_some() { "TLS with client certificates" } else { "TLS" };
         listen.extend(tls.listen.iter().map(|address| format!("{address} ({how})")));
     }
-    format!(
+    let mut text = format!(
         "config   {origin}\nlisten   {listen}\naccess   {access}\ndata     {data}\njournal  {journal} ({durability}, at most {max_size}, delivered events stay {retain})\n",
         listen = listen.join(", "),
         access = in_words(&access.resolve()),
@@ -87,7 +93,14 @@ fn in_effect(config: &Config) -> String {
         },
         max_size = ByteSize(journal.max_size),
         retain = format_duration(journal.retain),
-    )
+    );
+    if !telemetry.targets.is_empty() {
+        let _ = writeln!(text, "otlp     {telemetry}");
+    }
+    for ignored in &telemetry.ignored {
+        let _ = writeln!(text, "warning  {ignored}");
+    }
+    text
 }
 
 /// Tokens by name, since there is nothing else to show of them.
@@ -105,6 +118,7 @@ mod tests {
     use observer_core::{Batch, EventSink, Receipt, SinkError, SinkSettings};
 
     use super::*;
+    use crate::config::TelemetryConfig;
 
     enum Scripted {
         Fine,
@@ -131,6 +145,10 @@ mod tests {
         }
     }
 
+    fn off() -> Settings {
+        Settings::resolve(&TelemetryConfig::default(), &|_| None)
+    }
+
     fn sink(name: &str, type_name: &'static str, sink: Scripted) -> BuiltSink {
         BuiltSink { name: name.to_owned(), type_name, sink: Arc::new(sink), settings: SinkSettings::default() }
     }
@@ -143,7 +161,7 @@ mod tests {
             sink("collector/logs", "otlp", Scripted::Hanging),
             sink("hooks", "http", Scripted::Blocked),
         ];
-        let report = report(&config, sinks).await;
+        let report = report(&config, sinks, &off()).await;
         assert_eq!(report.exit_code(), ExitCode::FAILURE);
         assert_snapshot!(report.text, @"
         config   none, the defaults hold
@@ -162,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn no_sinks_at_all_is_fine_and_said() {
         let config = Config::parse("sinks = {}").unwrap();
-        let report = report(&config, Vec::new()).await;
+        let report = report(&config, Vec::new(), &off()).await;
         assert_eq!(report.exit_code(), ExitCode::SUCCESS);
         assert!(
             report.text.ends_with("\n\nno sinks: events go to the journal, and nowhere from there\n"),

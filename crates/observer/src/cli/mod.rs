@@ -12,6 +12,7 @@ mod signal;
 mod sinks;
 mod token;
 
+use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -23,7 +24,9 @@ use observer_server::Reload;
 use tokio::runtime::Builder;
 use tokio::signal::unix::Signal;
 
-use self::args::{Cli, Command, Global, ServeArgs};
+use self::args::{Cli, Command, ServeArgs};
+use crate::logging::LogFormat;
+use crate::telemetry::{Settings, Telemetry};
 use crate::{Config, ConfigError, Registry, ServeError, Service, logging, tls};
 
 /// Something the operator has to mend on the command line or in the file.
@@ -78,16 +81,23 @@ fn dispatch(
     types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
 ) -> Result<ExitCode, Failed> {
     let Cli { global, command } = cli;
-    logging::init(global.log_format, &global.log)?;
-    let Global { config, .. } = global;
+    let command = command.unwrap_or_else(|| Command::Serve(ServeArgs::default()));
+    // Who serves begins the log once it is known who else is to listen.
+    let log = Log { format: global.log_format, filter: global.log };
+    logging::parse(&log.filter)?;
+    if !matches!(command, Command::Serve(_)) {
+        logging::init(log.format, &log.filter)?;
+    }
+    let config = global.config;
     let load = move || Config::load(config.as_deref());
-    match command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
-        Command::Serve(arguments) => serve(move || Ok(arguments.clone().over(load()?)), types),
+    match command {
+        Command::Serve(arguments) => serve(move || Ok(arguments.clone().over(load()?)), types, &log),
         Command::Check => {
             let config = load()?;
             config.load_tls()?;
             let sinks = types(&prometheus::Registry::new()).build_all(&config)?;
-            let report = block_on(Builder::new_multi_thread(), check::report(&config, sinks))?;
+            let telemetry = Settings::resolve(&config.telemetry, &|name| env::var_os(name));
+            let report = block_on(Builder::new_multi_thread(), check::report(&config, sinks, &telemetry))?;
             print(&report.text)?;
             Ok(report.exit_code())
         }
@@ -110,18 +120,35 @@ fn dispatch(
     }
 }
 
+/// How the log is to look, and what is to show of it.
+struct Log {
+    format: LogFormat,
+    filter: String,
+}
+
 fn serve(
     load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+    log: &Log,
 ) -> Result<ExitCode, Failed> {
-    // Every producer is a connection; what the system allows by default may be less than there are.
-    if let Err(error) = rlimit::increase_nofile_limit(MAX_DESCRIPTORS) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
     block_on(Builder::new_multi_thread(), async {
         let ended = signal::ended()?;
         let hangups = signal::hangups()?;
-        match Service::start_from(load, types).await {
+        let config = load()?;
+        config.validate()?;
+        let telemetry = Telemetry::new(&config, &|name| env::var_os(name))?;
+        let others = telemetry.layers(logging::parse(&log.filter)?);
+        if others.is_empty() {
+            logging::init(log.format, &log.filter)?;
+        } else {
+            logging::init_with(log.format, &log.filter, others)?;
+        }
+        telemetry.tell_ignored();
+        // Every producer is a connection; what the system allows by default may be less than there are.
+        if let Err(error) = rlimit::increase_nofile_limit(MAX_DESCRIPTORS) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+        match Service::start_loaded(config, load, types, Some(telemetry)).await {
             Ok(service) => {
                 let reloading = tokio::spawn(reload_on(hangups, service.reloader()));
                 service.run(ended).await;

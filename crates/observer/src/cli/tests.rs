@@ -101,7 +101,7 @@ fn help_has_examples_and_exit_codes() {
 
     Exit codes:
       0  the configuration is right and every sink can be reached
-      1  a sink's check failed
+      1  a sink can't be reached, or whoever telemetry goes to
       2  the configuration is wrong
     "#);
     assert_snapshot!(help("emit"), @r#"

@@ -6,11 +6,11 @@ use observer_server::TokenDigest;
 
 use super::journal::LEAST_SEGMENTS;
 use super::sinks::name_problem;
-use super::{AccessConfig, Config, Problem, ServerConfig, key::KeyPath, tls};
+use super::{AccessConfig, Config, Problem, ServerConfig, key::KeyPath, telemetry, tls};
 
 /// Everything in the configuration that can't be.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
-    let Config { origin: _, data_dir, server, access, ingest, journal, sinks } = config;
+    let Config { origin: _, data_dir, server, access, ingest, journal, telemetry, sinks } = config;
     let mut problems = Vec::new();
     let mut refuse = |applies: bool, key: &str, message: &str| {
         if applies {
@@ -53,6 +53,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     problems.extend(server_problems(server));
     problems.extend(tls::problems(server));
     problems.extend(access_problems(server, access));
+    problems.extend(telemetry::problems(telemetry));
     let names = sinks.keys().filter_map(|name| name_problem(name).map(|problem| (name, problem)));
     problems.extend(names.map(|(name, problem)| Problem::new(KeyPath::of(["sinks", name]), problem)));
     problems

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::{AccessConfig, Config, IngestConfig, JournalConfig, ServerConfig, SinkTable};
+use super::{AccessConfig, Config, IngestConfig, JournalConfig, ServerConfig, SinkTable, TelemetryConfig};
 
 /// Below the folder that the program was started in.
 pub(super) const DATA_DIR: &str = "observer-data";
@@ -27,6 +27,7 @@ impl Config {
             access: AccessConfig::default(),
             ingest: IngestConfig::default(),
             journal: JournalConfig::in_dir(&data_dir),
+            telemetry: TelemetryConfig::default(),
             sinks: sinks(&data_dir),
             data_dir,
         }

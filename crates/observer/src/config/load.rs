@@ -13,7 +13,9 @@ use super::fill::{Environment, Filled, fill};
 use super::journal::RawJournal;
 use super::key::KeyPath;
 use super::read::Reader;
-use super::{AccessConfig, Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable, default};
+use super::{
+    AccessConfig, Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable, TelemetryConfig, default,
+};
 
 /// The file that is read where none is named, if it is there.
 pub const DEFAULT_FILE: &str = "observer.toml";
@@ -51,6 +53,7 @@ struct Raw {
     access: AccessConfig,
     ingest: IngestConfig,
     journal: RawJournal,
+    telemetry: TelemetryConfig,
     /// Named here so that it is known; it was taken out before.
     #[serde(rename = "sinks")]
     _sinks: Option<IgnoredAny>,
@@ -64,6 +67,7 @@ impl Default for Raw {
             access: AccessConfig::default(),
             ingest: IngestConfig::default(),
             journal: RawJournal::default(),
+            telemetry: TelemetryConfig::default(),
             _sinks: None,
         }
     }
@@ -94,6 +98,7 @@ pub(super) fn from_text(
         access: raw.access,
         ingest: raw.ingest,
         journal: raw.journal.resolve(&raw.data_dir),
+        telemetry: raw.telemetry,
         sinks: sinks.unwrap_or_else(|| default::sinks(&raw.data_dir)),
         data_dir: raw.data_dir,
     };

@@ -43,6 +43,17 @@
 //! retain = "24h"
 //! segment_size = "64MiB"
 //!
+//! [telemetry]                     # the observer's own, by OTLP; nowhere without an endpoint
+//! endpoint = "http://127.0.0.1:4318"
+//! protocol = "http/protobuf"      # http/protobuf | grpc
+//! signals = ["traces", "metrics", "logs"]
+//! headers = { x-team = "${TEAM_TOKEN}" }
+//! compression = "none"            # none | gzip
+//! tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }
+//! interval = "60s"                # of metrics
+//! sample = 1.0                    # share of the traces that begin here
+//! resource = { "deployment.environment.name" = "prod" }
+//!
 //! [sinks.archive]
 //! type = "file"
 //! path = "observer-data/events/{date}.jsonl"
@@ -66,6 +77,7 @@ mod one_or_more;
 pub(crate) mod read;
 mod server;
 mod sinks;
+mod telemetry;
 mod tls;
 mod value;
 
@@ -80,6 +92,8 @@ pub use load::DEFAULT_FILE;
 pub use server::ServerConfig;
 pub(crate) use server::address;
 pub use sinks::SinkTable;
+pub(crate) use telemetry::parse_endpoint;
+pub use telemetry::{Compression, Protocol, Signal, TelemetryConfig};
 pub use tls::TlsConfig;
 
 /// All that can be configured.
@@ -107,6 +121,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// Where events are made durable.
     pub journal: JournalConfig,
+    /// Where the observer tells of itself.
+    pub telemetry: TelemetryConfig,
     /// Where events go: the operator's name for each sink, and its table.
     pub sinks: BTreeMap<String, SinkTable>,
 }

@@ -8,7 +8,7 @@ use observer_pipeline::{Durability, Field};
 use observer_server::{Scope, Scopes, TokenDigest};
 
 use super::from_text;
-use crate::config::{Config, ConfigError};
+use crate::config::{Compression, Config, ConfigError, Protocol, TelemetryConfig};
 
 fn environment(name: &str) -> Option<OsString> {
     match name {
@@ -252,6 +252,43 @@ fn names_and_origins_are_written_as_browsers_write_them() {
       server.cors_origins[1]: an origin has a scheme and a host and no path, such as "https://grafana.example.com"
     "#);
     assert_snapshot!(refused("server.max_bytes_in_flight = '1MiB'"), @"observer.toml: server.max_bytes_in_flight: must be at least as large as server.max_body and server.max_batch_body, or a body of that size could never be taken");
+}
+
+#[test]
+fn telemetry_is_off_until_it_has_an_endpoint_and_what_can_not_be_is_refused() {
+    assert_eq!(read("").unwrap().telemetry, TelemetryConfig::default());
+    let written = "
+        [telemetry]
+        endpoint = 'https://collector.example.com:4317'
+        protocol = 'grpc'
+        signals = ['metrics']
+        headers = { x-team = '${TOKEN}' }
+        compression = 'gzip'
+        tls = { ca = 'ca.pem' }
+        interval = '15s'
+        sample = 0.1
+        resource = { 'deployment.environment.name' = 'prod' }
+    ";
+    let telemetry = read(written).unwrap().telemetry;
+    assert_eq!((telemetry.protocol, telemetry.compression), (Some(Protocol::Grpc), Some(Compression::Gzip)));
+    assert_eq!((telemetry.interval, telemetry.sample), (Some(Duration::from_secs(15)), Some(0.1)));
+    assert!(!format!("{telemetry:?}").contains("hunter2"));
+    assert_snapshot!(refused("telemetry.endpont = 'x'"), @"observer.toml: telemetry.endpont: unknown key; did you mean `endpoint`?");
+    assert_snapshot!(refused("telemetry.protocol = 'http'"), @r#"observer.toml: telemetry.protocol: unknown name "http"; did you mean `http/protobuf`?"#);
+    assert_snapshot!(refused("telemetry.signals = ['spans']"), @r#"observer.toml: telemetry.signals[0]: unknown name "spans"; known names: `traces`, `metrics`, `logs`"#);
+    assert_snapshot!(refused("telemetry.endpoint = 'https://me:${TOKEN}@h'"), @"observer.toml: telemetry.endpoint: must not hold a user or a password; what says who you are goes into `headers`");
+    let all = "telemetry = { endpoint = '127.0.0.1:4318', signals = [], interval = '0s', sample = 2, headers = { 'a b' = '', c = \"${TOKEN}\\n\" } }";
+    assert_snapshot!(refused(all), @r#"
+    observer.toml: 6 problems
+      telemetry.endpoint: is no URL, such as "http://127.0.0.1:4318"
+      telemetry.signals: must name at least one signal: "traces", "metrics" or "logs"
+      telemetry.interval: must be longer than 0s
+      telemetry.sample: must be between 0.0, for no trace, and 1.0, for each
+      telemetry.headers."a b": is no name of a header
+      telemetry.headers.c: holds a character that a header can't have, such as a line feed
+    "#);
+    assert_snapshot!(refused("telemetry = { endpoint = 'http://h', tls = { ca = 'ca.pem' } }"), @"observer.toml: telemetry.tls: is for https, and `endpoint` begins with http://");
+    assert_snapshot!(refused("telemetry.tls = { cert = 'cert.pem' }"), @"observer.toml: telemetry.tls.cert: needs its private key in `tls.key`");
 }
 
 #[test]

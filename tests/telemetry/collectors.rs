@@ -1,0 +1,109 @@
+//! Collectors of other kinds: gRPC, TLS, and those that don't take all.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use observer_testing::otlp::{Answer, OtlpReceiver, Signal, Transport};
+use observer_testing::tls::{Authority, Tls};
+
+use super::{AT_ONCE, config, event};
+use crate::support::{Observer, eventually};
+
+/// Until spans, metrics and the log have come.
+async fn all_came(collector: &OtlpReceiver) {
+    eventually("all three signals come", async || {
+        let came: BTreeSet<_> =
+            collector.requests().iter().filter_map(|request| request.payload.signal()).map(name).collect();
+        came.len() == 3
+    })
+    .await;
+}
+
+fn name(signal: Signal) -> String {
+    format!("{signal:?}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_grpc_all_goes_out_too_with_the_headers_of_the_file() {
+    let (dir, collector) = (tempfile::tempdir().unwrap(), OtlpReceiver::start());
+    let telemetry = format!(
+        "endpoint = '{}'\nprotocol = 'grpc'\ncompression = 'gzip'\ninterval = '20ms'\nheaders = {{ x-team = 'a' }}",
+        collector.url("")
+    );
+    let variables = [&AT_ONCE[..], &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]].concat();
+    let observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &variables);
+    observer.post(event(1)).await;
+    all_came(&collector).await;
+    for request in collector.requests() {
+        assert_eq!((request.transport, request.compression.as_deref()), (Transport::Grpc, Some("gzip")));
+        assert_eq!((request.header("x-team"), request.header("x-other")), (Some("a"), None), "{:?}", request.headers);
+        assert!(request.header("user-agent").unwrap().starts_with("observer/"), "{:?}", request.headers);
+    }
+    let (status, log) = observer.terminate();
+    assert!(status.success() && !log.iter().any(|line| line.contains("WARN")), "{log:#?}");
+    let requests = collector.requests();
+    let spans: BTreeSet<_> =
+        requests.iter().flat_map(|request| request.payload.spans()).map(|span| &*span.name).collect();
+    assert!(
+        spans.is_superset(&BTreeSet::from(["POST /event", "commit", "batch archive", "deliver", "flush"])),
+        "{spans:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_with_a_certificate_of_its_own_is_trusted_by_its_authority() {
+    let ours = Authority::new("ours");
+    for protocol in ["grpc", "http/protobuf"] {
+        let dir = tempfile::tempdir().unwrap();
+        let collector = OtlpReceiver::over_tls(Tls::signed_by(&ours).for_clients_of(&ours), []);
+        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+        let client = ours.issue("client");
+        write("ca.pem", ours.pem());
+        write("cert.pem", client.cert);
+        write("key.pem", client.key);
+        let telemetry = format!("endpoint = '{}'\nprotocol = '{protocol}'\ninterval = '20ms'\n", collector.url(""));
+        let files = "tls = { ca = 'ca.pem', cert = 'cert.pem', key = 'key.pem' }";
+        let observer = Observer::start_with(dir.path(), &config(&format!("{telemetry}{files}")), &[], &AT_ONCE);
+        observer.post(event(1)).await;
+        all_came(&collector).await;
+        observer.kill();
+        refused(dir.path(), &config(&telemetry), protocol).await;
+    }
+}
+
+/// Without its authority, the log says what is missing.
+async fn refused(dir: &Path, config: &str, protocol: &str) {
+    let mut observer = Observer::start_with(dir, config, &[], &AT_ONCE);
+    observer.post(event(2)).await;
+    let told = observer.log_until("telemetry doesn't go out; what is not taken within a few tries is lost");
+    let reason = told["reason"].as_str().unwrap();
+    assert!(reason.contains("UnknownIssuer"), "{protocol}: {reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_collector_refuses_of_a_request_is_told_and_counted() {
+    let (dir, collector) =
+        (tempfile::tempdir().unwrap(), OtlpReceiver::scripted([Answer::partial(1, "too many attributes")]));
+    let telemetry = format!("endpoint = '{}'\nsignals = ['traces']", collector.url(""));
+    let mut observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &AT_ONCE);
+    observer.post(event(1)).await;
+    let told = observer.log_until("telemetry was refused by the far side");
+    assert_eq!(
+        (&told["signal"], &told["count"], &told["reason"]),
+        (&"traces".into(), &1.into(), &"too many attributes".into())
+    );
+    observer
+        .metrics_until(|metrics| metrics[r#"observer_telemetry_total{result="failed",signal="traces"}"#] == 1.0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_for_tls_that_is_not_there_is_told_before_anything_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = config("endpoint = 'https://127.0.0.1:1'\ntls = { ca = 'gone.pem' }");
+    std::fs::write(dir.path().join("observer.toml"), text).unwrap();
+    let output = std::process::Command::new(crate::support::OBSERVER).current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"observer: observer.toml: telemetry: `tls.ca`: gone.pem can't be read: No such file or directory (os error 2)");
+    assert!(!dir.path().join("observer-data").exists());
+}
