@@ -74,3 +74,23 @@ fn identity(cert: &Path, key: &Path) -> Result<Identity, SinkError> {
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, SinkError> {
     fs::read(path).map_err(|error| SinkError::blocked(format!("`{key}`: {} can't be read: {error}", path.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_go_with_https_and_a_certificate_with_its_key() {
+        let (https, http) = ("https://h".parse().unwrap(), "http://h".parse().unwrap());
+        let file = || Some(PathBuf::from("file.pem"));
+        let check = |tls: &Tls, url: &Url, expected: &str| {
+            let problem = tls.check("url", url).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(problem.starts_with(expected) && problem.is_empty() == expected.is_empty(), "{problem}");
+        };
+        check(&Tls::default(), &http, "");
+        check(&Tls { ca: file(), ..Tls::default() }, &http, "`tls` is for https, and `url` begins with http://");
+        check(&Tls { cert: file(), ..Tls::default() }, &https, "`tls.cert` needs its private key");
+        check(&Tls { key: file(), ..Tls::default() }, &https, "`tls.key` needs its certificate");
+        check(&Tls { ca: file(), cert: file(), key: file() }, &https, "");
+    }
+}

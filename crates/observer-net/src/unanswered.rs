@@ -124,6 +124,14 @@ mod tests {
     }
 
     #[test]
+    fn who_refuses_our_certificate_is_told_apart_from_who_wants_one() {
+        let hint = |alert| hint(&rustls::Error::AlertReceived(alert), "url");
+        assert!(hint(AlertDescription::CertificateRequired).contains("name a certificate to show"));
+        assert!(hint(AlertDescription::UnknownCA).contains("is not trusted there"));
+        assert_eq!(hint(AlertDescription::AccessDenied), "");
+    }
+
+    #[test]
     fn a_proxy_is_named_by_its_variable() {
         let check = |origin: &str, set: &[&str], expected| {
             assert_eq!(proxy_variable(origin, |name| set.contains(&name)), expected, "{origin} {set:?}");

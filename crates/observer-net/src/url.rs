@@ -20,3 +20,22 @@ pub fn url(key: &'static str, text: &Secret) -> Result<Url, BuildError> {
     }
     Ok(url)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_place_for_requests_is_refused_without_its_text() {
+        for (text, expected) in [
+            ("hidden/x", "`url` is no URL"),
+            ("ftp://hidden", "`url` must begin with"),
+            ("https://hidden@h", "`url` must not hold a user"),
+            ("https://:hidden@h", "`url` must not hold a user"),
+        ] {
+            let error = url("url", &Secret::from(text)).unwrap_err().to_string();
+            assert!(error.starts_with(expected) && !error.contains("hidden"), "{error}");
+        }
+        assert_eq!(url("url", &Secret::from("https://h/x?y")).unwrap().as_str(), "https://h/x?y");
+    }
+}

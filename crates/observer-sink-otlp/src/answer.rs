@@ -161,6 +161,8 @@ fn verdict_of_status(status: u16) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::ErrorDetails;
+
     use super::*;
 
     #[test]
@@ -191,6 +193,22 @@ mod tests {
         }
         assert_eq!(of(8, true), Some(Transient));
         assert_eq!(name_of(Code::DeadlineExceeded), "DEADLINE_EXCEEDED");
+    }
+
+    #[test]
+    fn there_is_a_hint_where_there_is_something_to_look_at() {
+        let grpc = |code| Refusal::of_grpc(&Status::new(code, "")).unwrap().hint;
+        let quota = Status::with_error_details(Code::ResourceExhausted, "", ErrorDetails::with_retry_info(None));
+        assert_eq!(Refusal::of_grpc(&quota).unwrap().hint, "");
+        assert_eq!(grpc(Code::ResourceExhausted), "; see `batch`");
+        assert_eq!(grpc(Code::Internal), "; its own log may say more");
+        assert_eq!(grpc(Code::Unavailable), "");
+        let http = |status| Refusal::of_http(StatusCode::from_u16(status).unwrap(), String::new(), None).hint;
+        assert_eq!(http(407), "; the proxy wants to know who asks");
+        assert_eq!(http(413), "; see `batch`");
+        assert_eq!(http(415), "; see `compression` and `protocol`");
+        assert_eq!(http(429), "");
+        assert_eq!(http(502), "; its own log may say more");
     }
 
     #[test]

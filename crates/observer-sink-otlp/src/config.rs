@@ -228,6 +228,13 @@ mod tests {
     }
 
     #[test]
+    fn signals_are_called_as_in_otlp() {
+        let config: OtlpConfig =
+            serde_json::from_str(r#"{"endpoint":"http://h","signals":["traces","logs"]}"#).unwrap();
+        assert_eq!(config.signals, all_signals());
+    }
+
+    #[test]
     fn each_signal_is_a_sink_of_its_own() {
         let context = SinkContext { name: "collector".to_owned(), state_dir: PathBuf::new() };
         let parts = OtlpConfig::new("http://h").build(&context).unwrap();

@@ -248,6 +248,8 @@ fn accepted_json(body: &[u8]) -> Accepted {
 mod tests {
     use std::io::Read;
 
+    use reqwest::header::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -264,6 +266,20 @@ mod tests {
             let length = gzip.len() as u8;
             assert!(prefix.is_empty() || *prefix == [1, 0, 0, 0, length]);
         }
+    }
+
+    #[test]
+    fn what_a_refusal_says_is_found_in_whatever_form_it_is() {
+        let said = |content_type: &'static str, body: &[u8]| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            refusal(StatusCode::BAD_REQUEST, &headers, body).said
+        };
+        let status = tonic_types::pb::Status { message: "too old".to_owned(), ..Default::default() }.encode_to_vec();
+        assert_eq!(said("application/x-protobuf", &status), "too old");
+        assert_eq!(said("application/json; charset=utf-8", br#"{"code":3,"message":"too old"}"#), "too old");
+        assert_eq!(said("application/problem+json", br#"{"title":"Bad","detail":"too old"}"#), "too old");
+        assert_eq!(said("application/json", b"[7]"), "[7]");
+        assert_eq!(said("text/plain", b"too old"), "too old");
     }
 
     #[test]

@@ -146,6 +146,9 @@ mod tests {
             format!("00-{trace}-{}-01", "0".repeat(16)),
             format!("00-{trace}-{parent}a01"),
             format!("00-{trace}-ü{}-01", &parent[2..]),
+            format!("00-{trace}a-{}-01", &parent[1..]),
+            format!("00-{trace}a-{}-001", &parent[2..]),
+            format!("00-{}-{parent}00-01", &trace[2..]),
             "none".to_owned(),
         ] {
             assert_eq!(ids(&bad), own, "{bad}");

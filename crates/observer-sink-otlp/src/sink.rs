@@ -71,7 +71,10 @@ impl OtlpSink {
         let shown = &self.exporter.settings().shown;
         let said = shown.said(&said);
         if rejected == 0 {
-            self.warn_once(said);
+            if self.is_news(&said) {
+                let (origin, signal) = (shown.origin(), self.signal.name());
+                tracing::warn!(origin, signal, said, "the far side accepted everything, and has something to say");
+            }
             return Receipt::accepted();
         }
         let what = match self.signal {
@@ -84,13 +87,13 @@ impl OtlpSink {
     }
 
     /// What comes with a success is advice, which need not be repeated.
-    fn warn_once(&self, said: String) {
+    fn is_news(&self, said: &str) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if !said.is_empty() && *warned != said {
-            let (origin, signal) = (self.exporter.settings().shown.origin(), self.signal.name());
-            tracing::warn!(origin, signal, said, "the far side accepted everything, and has something to say");
-            *warned = said;
+        let is_news = !said.is_empty() && *warned != said;
+        if is_news {
+            said.clone_into(&mut warned);
         }
+        is_news
     }
 }
 
@@ -164,5 +167,17 @@ impl fmt::Debug for OtlpSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = self.exporter.settings().shown.origin();
         f.debug_struct("OtlpSink").field("signal", &self.signal).field("origin", &origin).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_told_once() {
+        let sink = OtlpSink::new(&OtlpConfig::new("http://h"), Signal::Logs).unwrap();
+        let news = ["", "a", "a", "", "b", "a"].map(|said| sink.is_news(said));
+        assert_eq!(news, [false, true, false, false, true, true]);
     }
 }

@@ -218,6 +218,31 @@ async fn a_page_is_no_success() {
     failed(&error, ErrorKind::Blocked, "answered 200 with a page, as a proxy or another server does; see `endpoint`");
 }
 
+#[tokio::test]
+async fn who_answers_in_json_is_understood() {
+    let receiver = HttpReceiver::start();
+    let partial = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#;
+    receiver.otherwise(http::Answer::accept().with_header("content-type", "application/json").saying(partial));
+    let config = OtlpConfig::new(receiver.url("")).protocol(Protocol::Http);
+    let receipt = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(2)).await.unwrap();
+    assert_eq!(receipt.refused.map(|refused| refused.count), Some(1));
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests_until_the_sink_is_closed() {
+    for protocol in BOTH {
+        let receiver = OtlpReceiver::start();
+        let sink = sink(&receiver, protocol, Signal::Logs);
+        for _ in 0..3 {
+            sink.deliver(&batch(1)).await.unwrap();
+        }
+        assert_eq!(receiver.connections(), 1, "{protocol:?}");
+        sink.close().await.unwrap();
+        sink.deliver(&batch(1)).await.unwrap();
+        assert_eq!(receiver.connections(), 2, "{protocol:?}");
+    }
+}
+
 /// Says this to whoever connects, once it has said something itself.
 async fn says(words: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -112,6 +112,12 @@ impl OtlpReceiver {
         format!("{}://{}{path}", self.scheme, self.address())
     }
 
+    /// How many connections there were so far, those that have ended among them.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.port.connections()
+    }
+
     /// One more answer at the end of the script.
     pub fn then(&self, answer: Answer) {
         self.script.then(answer);

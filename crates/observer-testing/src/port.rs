@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpStream;
@@ -18,6 +19,7 @@ pub(crate) struct Port {
     address: SocketAddr,
     serve: Arc<Serve>,
     server: Mutex<Option<Server>>,
+    accepted: Arc<AtomicUsize>,
 }
 
 struct Server {
@@ -31,13 +33,23 @@ impl Port {
     pub(crate) fn open(serve: impl Fn(TcpStream) -> Connection + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let serve: Arc<Serve> = Arc::new(serve);
+        let accepted = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&accepted);
+        let serve: Arc<Serve> = Arc::new(move |stream| {
+            count.fetch_add(1, Ordering::Relaxed);
+            serve(stream)
+        });
         let server = Mutex::new(Some(Server::spawn(listener, Arc::clone(&serve))));
-        Self { address, serve, server }
+        Self { address, serve, server, accepted }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many there were so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Server>> {

@@ -90,9 +90,15 @@ pub(crate) async fn export_by_http(
     Ok(Outcome { http, retry_after, ..outcome })
 }
 
+/// Where the whole workspace is built, reqwest wants a provider before it makes anything; an error says that there is one already.
+pub(crate) fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// A POST of protobuf to this path.
 pub(crate) fn post(receiver: &OtlpReceiver, path: &str) -> reqwest::RequestBuilder {
-    reqwest::Client::new().post(receiver.url(path)).header("content-type", "application/x-protobuf")
+    http().post(receiver.url(path)).header("content-type", "application/x-protobuf")
 }
 
 fn taken(response: ExportLogsServiceResponse) -> Outcome {

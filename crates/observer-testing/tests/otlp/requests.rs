@@ -14,7 +14,7 @@ use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request};
 
-use crate::client::{attributes, export, gzip, id, logs, post};
+use crate::client::{attributes, export, gzip, http, id, logs, post};
 
 fn traces() -> ExportTraceServiceRequest {
     let span = |number| Span { name: format!("span {number}"), attributes: attributes(id(number)), ..Span::default() };
@@ -120,7 +120,7 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
             "bodies compressed with `zstd` are not supported",
         ),
         (
-            reqwest::Client::new().post(receiver.url("/v1/logs")).header("content-type", "application/json").body("{}"),
+            http().post(receiver.url("/v1/logs")).header("content-type", "application/json").body("{}"),
             415,
             "the content type Some(\"application/json\") is not supported",
         ),
@@ -140,7 +140,7 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
         ("gzip", b"\0\0\0\0\x02x", "13", "a message of 2 bytes was announced, 1 came"),
         ("gzip", b"\0\0\0", "13", "a request without a message"),
     ] {
-        let request = reqwest::Client::new().post(&url).header("content-type", "application/grpc");
+        let request = http().post(&url).header("content-type", "application/grpc");
         let answer = request.header("grpc-encoding", encoding).body(body).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), &answer.headers()["grpc-status"]), (200, &code.parse().unwrap()));
         let requests = receiver.requests();
