@@ -26,6 +26,7 @@ mod position;
 mod scan;
 mod sink;
 mod state_file;
+mod trace_context;
 pub mod units;
 mod usage;
 
@@ -39,5 +40,6 @@ pub use parse::Submission;
 pub use position::Position;
 pub use sink::{ErrorKind, EventSink, Receipt, Refused, Rejected, SinkError, report};
 pub use state_file::StateFile;
+pub use trace_context::Traceparent;
 pub use usage::Usage;
 pub use uuid::Uuid;

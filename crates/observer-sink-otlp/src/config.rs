@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,6 +94,15 @@ pub enum Compression {
     /// RFC 1952, which every receiver of OTLP has to know.
     #[default]
     Gzip,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http/protobuf",
+        })
+    }
 }
 
 fn all_signals() -> BTreeSet<Signal> {

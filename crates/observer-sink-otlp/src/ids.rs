@@ -8,7 +8,7 @@
 //!
 //! So an event that is sent again is the same span again.
 
-use observer_core::{Envelope, Event, Uuid};
+use observer_core::{Envelope, Event, Traceparent, Uuid};
 use sha2::{Digest, Sha256};
 
 /// The flag of W3C trace context that says that others keep this trace, too.
@@ -28,7 +28,9 @@ impl Ids {
         let event = &envelope.event;
         let span = first(&Sha256::digest(text(envelope.id, &mut [0; 36])));
         match event.traceparent().and_then(Traceparent::parse) {
-            Some(Traceparent { trace, parent, flags }) => Self { trace, span, parent: Some(parent), flags },
+            Some(Traceparent { trace_id, parent_id, flags }) => {
+                Self { trace: trace_id, span, parent: Some(parent_id), flags }
+            }
             None => Self { trace: trace_of(event, envelope.id), span, parent: None, flags: SAMPLED },
         }
     }
@@ -54,45 +56,6 @@ fn text(id: Uuid, buffer: &mut [u8; 36]) -> &[u8] {
 
 fn first<const N: usize>(hash: &[u8]) -> [u8; N] {
     hash[..N].try_into().expect("SHA-256 has 32 bytes")
-}
-
-/// What W3C trace context says, section 3.2.
-struct Traceparent {
-    trace: [u8; 16],
-    parent: [u8; 8],
-    flags: u8,
-}
-
-impl Traceparent {
-    /// `None` where it is not as the standard wants it: it is ignored then, as the standard says.
-    fn parse(text: &str) -> Option<Self> {
-        let (head, later) = text.split_at_checked(55)?;
-        let mut parts = head.split('-');
-        let mut next = || parts.next();
-        let [version] = hex::<1>(next()?)?;
-        let (trace, parent, [flags]) = (hex(next()?)?, hex(next()?)?, hex(next()?)?);
-        let is_as_long_as_its_version = later.is_empty() || (version > 0 && later.starts_with('-'));
-        let is_valid = version != 0xff && is_as_long_as_its_version && trace != [0; 16] && parent != [0; 8];
-        is_valid.then_some(Self { trace, parent, flags })
-    }
-}
-
-/// Of lower-case digits, as the standard has them.
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let mut bytes = [0; N];
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -137,21 +100,6 @@ mod tests {
             );
             assert_eq!((ids.span, ids.flags), (own.span, 0), "the event's own span, and the flags as sent");
         }
-        for bad in [
-            format!("00-{trace}-{parent}-00-more"),
-            format!("00-{trace}-{parent}-0"),
-            format!("ff-{trace}-{parent}-01"),
-            format!("00-{}-{parent}-01", trace.to_uppercase()),
-            format!("00-{}-{parent}-01", "0".repeat(32)),
-            format!("00-{trace}-{}-01", "0".repeat(16)),
-            format!("00-{trace}-{parent}a01"),
-            format!("00-{trace}-ü{}-01", &parent[2..]),
-            format!("00-{trace}a-{}-01", &parent[1..]),
-            format!("00-{trace}a-{}-001", &parent[2..]),
-            format!("00-{}-{parent}00-01", &trace[2..]),
-            "none".to_owned(),
-        ] {
-            assert_eq!(ids(&bad), own, "{bad}");
-        }
+        assert_eq!(ids(&format!("00-{trace}-{}-01", "0".repeat(16))), own);
     }
 }

@@ -45,7 +45,7 @@
 //!
 //! [telemetry]                     # the observer's own, by OTLP; nowhere without an endpoint
 //! endpoint = "http://127.0.0.1:4318"
-//! protocol = "http/protobuf"      # http/protobuf | grpc
+//! protocol = "http/protobuf"      # http/protobuf | grpc (default at port 4317)
 //! signals = ["traces", "metrics", "logs"]
 //! headers = { x-team = "${TEAM_TOKEN}" }
 //! compression = "none"            # none | gzip
@@ -93,7 +93,7 @@ pub use server::ServerConfig;
 pub(crate) use server::address;
 pub use sinks::SinkTable;
 pub(crate) use telemetry::parse_endpoint;
-pub use telemetry::{Compression, Protocol, Signal, TelemetryConfig};
+pub use telemetry::{Signal, TelemetryConfig};
 pub use tls::TlsConfig;
 
 /// All that can be configured.

@@ -1,11 +1,11 @@
 //! Where the observer tells of itself.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use observer_core::{BuildError, units};
 use observer_net::{Secret, Tls};
+use observer_sink_otlp::{Compression, Protocol};
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -19,13 +19,13 @@ use super::key::KeyPath;
 pub struct TelemetryConfig {
     /// Where to; nowhere without it, unless `OTEL_EXPORTER_OTLP_ENDPOINT` says so. Over HTTP the paths of the signals come after it.
     pub endpoint: Option<Secret>,
-    /// How.
+    /// How. Unset, and with no variable for it, it is [`Protocol::Grpc`] at port 4317, and [`Protocol::Http`] at any other.
     pub protocol: Option<Protocol>,
     /// What; all of them where nothing is said.
     pub signals: Option<Vec<Signal>>,
     /// More headers.
     pub headers: Option<BTreeMap<String, Secret>>,
-    /// How requests are packed.
+    /// How requests are packed: not at all, where nothing is said.
     pub compression: Option<Compression>,
     /// Whom to trust, and what to show.
     pub tls: Option<Tls>,
@@ -36,18 +36,6 @@ pub struct TelemetryConfig {
     pub sample: Option<f64>,
     /// What is said of the observer as a whole: attributes of its resource.
     pub resource: BTreeMap<String, String>,
-}
-
-/// How telemetry goes out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-pub enum Protocol {
-    /// OTLP over HTTP, as protobuf.
-    #[default]
-    #[serde(rename = "http/protobuf")]
-    Http,
-    /// OTLP over gRPC.
-    #[serde(rename = "grpc")]
-    Grpc,
 }
 
 /// What can be told.
@@ -74,26 +62,6 @@ impl Signal {
             Self::Metrics => "metrics",
             Self::Logs => "logs",
         }
-    }
-}
-
-/// How requests are packed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// They go as they are.
-    #[default]
-    None,
-    /// RFC 1952.
-    Gzip,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http => "http/protobuf",
-            Self::Grpc => "grpc",
-        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use observer_core::SinkError;
+use observer_sink_otlp::{Compression, Protocol};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_otlp::{
     ExporterBuildError, LogExporter, MetricExporter, Protocol as Otlp, RetryPolicy, WithExportConfig, WithHttpConfig,
@@ -22,7 +23,6 @@ use super::account::Account;
 use super::grpc::{self, Headers};
 use super::http::Http;
 use super::settings::Target;
-use crate::config::{Compression, Protocol};
 
 /// An exporter, and the account of what became of what it was given.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use observer_core::SinkError;
 use observer_net::{Shown, explain};
+use observer_sink_otlp::Compression;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
@@ -18,7 +19,6 @@ use tokio::runtime::Handle;
 
 use super::account::Account;
 use super::settings::Target;
-use crate::config::Compression;
 
 /// More than this nobody says who took something.
 const MAX_ANSWER: usize = 64 << 10;

@@ -2,11 +2,12 @@
 
 use observer_core::SinkError;
 use observer_net::{Shown, explain};
+use observer_sink_otlp::Protocol;
 use reqwest::header::CONTENT_TYPE;
 
 use super::grpc;
 use super::settings::{Settings, Target};
-use crate::config::{Protocol, Signal};
+use crate::config::Signal;
 
 /// Each signal, and why it would not go out. Over HTTP an export of nothing is sent, over gRPC a connection is made.
 pub(crate) async fn reach(settings: &Settings) -> Vec<(Signal, Option<String>)> {

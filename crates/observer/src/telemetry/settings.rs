@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use observer_net::{Tls, origin};
+use observer_net::{Secret, Tls, origin};
+use observer_sink_otlp::{Compression, Protocol};
 use opentelemetry_sdk::trace::Sampler;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::variables::{Variables, pairs};
 use crate::config::fill::Environment;
-use crate::config::{Compression, Protocol, Signal, TelemetryConfig, parse_endpoint};
+use crate::config::{Signal, TelemetryConfig, parse_endpoint};
 
 /// How long a request may take, where nothing is said.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How many spans, and how many lines of the log, may wait, where nothing is said.
 const QUEUE: usize = 2048;
+/// Where OTLP over gRPC is at home.
+const GRPC_PORT: u16 = 4317;
 
 /// Where which signal goes, and how.
 #[derive(Debug, Clone)]
@@ -110,7 +113,8 @@ fn is_wanted(signal: Signal, config: &TelemetryConfig, variables: &mut Variables
 impl Target {
     /// `None` where nothing says where to.
     fn resolve(signal: Signal, config: &TelemetryConfig, variables: &mut Variables<'_>) -> Option<Self> {
-        let protocol = config.protocol.unwrap_or_else(|| protocol(signal, variables));
+        let said = config.protocol.or_else(|| protocol(signal, variables));
+        let protocol = said.unwrap_or_else(|| at_home(config.endpoint.as_ref()));
         let compression = compression(signal, protocol, config.compression, variables);
         let url = match &config.endpoint {
             Some(endpoint) => with_path(parse_endpoint(endpoint.reveal()).ok()?, protocol, signal),
@@ -137,15 +141,21 @@ impl Target {
     }
 }
 
-fn protocol(signal: Signal, variables: &mut Variables<'_>) -> Protocol {
-    match variables.of(signal, "PROTOCOL") {
-        Some((_, value)) if value == "grpc" => Protocol::Grpc,
-        Some((_, value)) if value == "http/protobuf" => Protocol::Http,
-        Some((name, _)) => {
+/// What is spoken where nothing says so: HTTP, as the specification has it, unless the file names gRPC's own port.
+fn at_home(endpoint: Option<&Secret>) -> Protocol {
+    let url = endpoint.and_then(|endpoint| parse_endpoint(endpoint.reveal()).ok());
+    if url.is_some_and(|url| url.port() == Some(GRPC_PORT)) { Protocol::Grpc } else { Protocol::Http }
+}
+
+fn protocol(signal: Signal, variables: &mut Variables<'_>) -> Option<Protocol> {
+    let (name, value) = variables.of(signal, "PROTOCOL")?;
+    match value.as_str() {
+        "grpc" => Some(Protocol::Grpc),
+        "http/protobuf" => Some(Protocol::Http),
+        _ => {
             variables.ignore(&name, "can be \"http/protobuf\" or \"grpc\" here");
-            Protocol::default()
+            None
         }
-        None => Protocol::default(),
     }
 }
 
@@ -156,12 +166,12 @@ fn compression(
     variables: &mut Variables<'_>,
 ) -> Compression {
     let (name, said) = match variables.of(signal, "COMPRESSION") {
-        None => return configured.unwrap_or_default(),
+        None => return configured.unwrap_or(Compression::None),
         Some((name, value)) if value.eq_ignore_ascii_case("gzip") => (name, Compression::Gzip),
         Some((name, value)) if value.eq_ignore_ascii_case("none") => (name, Compression::None),
         Some((name, _)) => {
             variables.ignore(&name, "can be \"gzip\" or \"none\" here");
-            return configured.unwrap_or_default();
+            return configured.unwrap_or(Compression::None);
         }
     };
     if (configured, said, protocol) == (Some(Compression::None), Compression::Gzip, Protocol::Grpc) {

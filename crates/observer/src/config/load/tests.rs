@@ -6,9 +6,10 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use observer_pipeline::{Durability, Field};
 use observer_server::{Scope, Scopes, TokenDigest};
+use observer_sink_otlp::{Compression, Protocol};
 
 use super::from_text;
-use crate::config::{Compression, Config, ConfigError, Protocol, TelemetryConfig};
+use crate::config::{Config, ConfigError, TelemetryConfig};
 
 fn environment(name: &str) -> Option<OsString> {
     match name {

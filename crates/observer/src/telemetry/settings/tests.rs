@@ -46,6 +46,19 @@ fn an_endpoint_gets_the_paths_of_the_signals_over_http_alone() {
 }
 
 #[test]
+fn at_grpcs_own_port_the_file_means_grpc_unless_it_says_otherwise() {
+    let protocol =
+        |telemetry: &str, variables: &[(&str, &str)]| resolve(telemetry, variables).targets[&Signal::Traces].protocol;
+    assert_eq!(protocol("endpoint = 'http://h:4317'", &[]), Protocol::Grpc);
+    assert_eq!(protocol("endpoint = 'http://h:4317'\nprotocol = 'http/protobuf'", &[]), Protocol::Http);
+    let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    assert_eq!(protocol("endpoint = 'http://h:4317'", &[http]), Protocol::Http);
+    assert_eq!(protocol("endpoint = 'http://h'", &[]), Protocol::Http);
+    let variable = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4317");
+    assert_eq!(protocol("", &[variable]), Protocol::Http, "the specification has it so");
+}
+
+#[test]
 fn a_key_of_the_file_stands_before_its_variable_and_before_no_other() {
     let variables = [
         ENDPOINT,

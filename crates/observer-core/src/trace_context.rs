@@ -1,0 +1,100 @@
+//! Which trace something belongs to.
+
+/// The `traceparent` of W3C trace context (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+///
+/// ```
+/// use observer_core::Traceparent;
+///
+/// let parent = Traceparent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+/// assert_eq!(parent.parent_id, [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]);
+/// assert!(Traceparent::parse("00-0af7651916cd43dd-b7ad6b7169203331-01").is_none());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traceparent {
+    /// The trace; never all zeros.
+    pub trace_id: [u8; 16],
+    /// The span in it that this belongs under; never all zeros.
+    pub parent_id: [u8; 8],
+    /// As they were sent. The lowest bit says that the trace is kept.
+    pub flags: u8,
+}
+
+impl Traceparent {
+    /// `None` where it is not as the standard wants it: it is to be ignored then, as the standard says. Of a later version, what comes after the known fields is ignored.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (head, later) = text.split_at_checked(55)?;
+        let mut parts = head.split('-');
+        let mut next = || parts.next();
+        let [version] = hex::<1>(next()?)?;
+        let (trace_id, parent_id, [flags]) = (hex(next()?)?, hex(next()?)?, hex(next()?)?);
+        let is_as_long_as_its_version = later.is_empty() || (version > 0 && later.starts_with('-'));
+        let is_valid = version != 0xff && is_as_long_as_its_version && trace_id != [0; 16] && parent_id != [0; 8];
+        is_valid.then_some(Self { trace_id, parent_id, flags })
+    }
+}
+
+/// Of lower-case digits, as the standard has them.
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut bytes = [0; N];
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const PARENT: &str = "b7ad6b7169203331";
+
+    #[test]
+    fn what_the_standard_allows_is_read() {
+        for (text, flags) in [
+            (format!("00-{TRACE}-{PARENT}-00"), 0),
+            (format!("00-{TRACE}-{PARENT}-ff"), 0xff),
+            (format!("cc-{TRACE}-{PARENT}-01"), 1),
+            (format!("cc-{TRACE}-{PARENT}-01-more"), 1),
+        ] {
+            let parent = Traceparent::parse(&text).unwrap();
+            assert_eq!((parent.trace_id[0], parent.trace_id[15]), (0x0a, 0x9c));
+            assert_eq!((parent.parent_id[0], parent.parent_id[7], parent.flags), (0xb7, 0x31, flags));
+        }
+    }
+
+    #[test]
+    fn what_it_does_not_is_ignored() {
+        for text in [
+            format!("00-{TRACE}-{PARENT}-01-more"),
+            format!("cc-{TRACE}-{PARENT}-01more"),
+            format!("00-{TRACE}-{PARENT}-0"),
+            format!("00-{TRACE}-{PARENT}"),
+            format!("0-{TRACE}-{PARENT}-001"),
+            format!("ff-{TRACE}-{PARENT}-01"),
+            format!("00-{}-{PARENT}-01", TRACE.to_uppercase()),
+            format!("00-+{}-{PARENT}-01", &TRACE[1..]),
+            format!("00-{}-{PARENT}-01", "0".repeat(32)),
+            format!("00-{TRACE}-{}-01", "0".repeat(16)),
+            format!("00-{TRACE}-{PARENT}a01"),
+            format!("00-{TRACE}a-{}-01", &PARENT[1..]),
+            format!("00-{TRACE}a-{}-001", &PARENT[2..]),
+            format!("00-{}-{PARENT}00-01", &TRACE[2..]),
+            format!("00-{TRACE}-ü{}-01", &PARENT[2..]),
+            "none".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(Traceparent::parse(&text), None, "{text}");
+        }
+    }
+}
