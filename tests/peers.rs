@@ -8,3 +8,4 @@ mod mapping;
 mod process;
 mod prometheus;
 mod protobuf_json;
+mod telemetry;

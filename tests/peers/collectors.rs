@@ -44,25 +44,21 @@ impl TestAgent {
         format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"", self.ports[1])
     }
 
-    /// The requests that arrived since it started, each one's items beneath its resource and scope.
-    async fn requests(&self, signal: Signal) -> Vec<Value> {
-        let path = match signal {
-            Signal::Logs => "logs",
-            Signal::Spans => "traces",
-        };
-        let url = format!("http://127.0.0.1:{}/test/session/{path}", self.ports[1]);
+    /// The requests that arrived since it started, the newest first, each one's items beneath its resource and scope; `of` is `logs`, `traces` or `metrics`.
+    pub(super) async fn requests(&self, of: &str) -> Vec<Value> {
+        let url = format!("http://127.0.0.1:{}/test/session/{of}", self.ports[1]);
         let answer = self.client.get(url).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()
     }
 
-    /// What arrived since it started, in order. Each request says who sent it, and by which conventions.
+    /// What arrived since it started, in no order. Each request says who sent it, and by which conventions.
     pub(super) async fn items(&self, signal: Signal) -> Vec<Value> {
-        let [resources, scopes, items] = match signal {
-            Signal::Logs => ["resource_logs", "scope_logs", "log_records"],
-            Signal::Spans => ["resource_spans", "scope_spans", "spans"],
+        let (of, [resources, scopes, items]) = match signal {
+            Signal::Logs => ("logs", ["resource_logs", "scope_logs", "log_records"]),
+            Signal::Spans => ("traces", ["resource_spans", "scope_spans", "spans"]),
         };
         let mut all = Vec::new();
-        for request in self.requests(signal).await {
+        for request in self.requests(of).await {
             // `check` sends a request with nothing in it.
             for resource in request[resources].as_array().into_iter().flatten() {
                 let attributes = pairs(&resource["resource"]["attributes"]);

@@ -1,0 +1,111 @@
+//! Metrics over OTLP, and the observer's own spans and log, at a collector that others wrote.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::collectors::TestAgent;
+use super::protobuf_json::pairs;
+use crate::sums::Sums;
+use crate::support::{DEFAULTS, Observer, eventually, has_tool, real_runs};
+
+/// All items of requests, without their resources and scopes.
+fn items(requests: &[Value], names: [&str; 3]) -> Vec<Value> {
+    let within = |above: Vec<Value>, name: &str| -> Vec<Value> {
+        above.iter().flat_map(|above| above[name].as_array().cloned().unwrap_or_default()).collect()
+    };
+    names.into_iter().fold(requests.to_vec(), within)
+}
+
+/// What an export of metrics says, as the series of `/metrics`, those that are not zero; and the bounds of the histogram of cycles.
+fn series(export: &Value) -> (BTreeMap<String, f64>, Vec<String>) {
+    let (mut series, mut bounds) = (BTreeMap::new(), Vec::new());
+    for metric in items(std::slice::from_ref(export), ["resource_metrics", "scope_metrics", "metrics"]) {
+        let name = metric["name"].as_str().unwrap();
+        for point in metric["sum"]["data_points"].as_array().into_iter().flatten() {
+            assert_eq!(metric["sum"]["aggregation_temporality"], "AGGREGATION_TEMPORALITY_CUMULATIVE", "{name}");
+            series.insert(format!("{name}{{{}}}", labels(point, None)), point["as_double"].as_f64().unwrap_or(0.0));
+        }
+        for point in metric["histogram"]["data_points"].as_array().into_iter().flatten() {
+            let number =
+                |value: &Value| value.as_str().map_or_else(|| value.as_f64().unwrap(), |text| text.parse().unwrap());
+            let mut within = 0.0;
+            let ends = point["explicit_bounds"].as_array().unwrap().iter().map(|bound| number(bound).to_string());
+            let ends: Vec<_> = ends.chain(["+Inf".to_owned()]).collect();
+            for (end, count) in ends.iter().zip(point["bucket_counts"].as_array().unwrap()) {
+                within += number(count);
+                series.insert(format!("{name}_bucket{{{}}}", labels(point, Some(end))), within);
+            }
+            series.insert(format!("{name}_count{{{}}}", labels(point, None)), number(&point["count"]));
+            series.insert(format!("{name}_sum{{{}}}", labels(point, None)), number(&point["sum"]));
+            if name == "observer_cycle_duration_seconds" {
+                bounds = ends;
+            }
+        }
+    }
+    series.retain(|_, value| *value != 0.0);
+    (series, bounds)
+}
+
+fn labels(point: &Value, le: Option<&str>) -> String {
+    let none = Value::Array(Vec::new());
+    let labels = pairs(point.get("attributes").unwrap_or(&none));
+    let mut labels: BTreeMap<_, _> =
+        labels.as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    labels.extend(le.map(|le| ("le", le)));
+    labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(",")
+}
+
+async fn check(place: impl Fn(&TestAgent) -> String) {
+    if !has_tool(TestAgent::PROGRAM) {
+        return;
+    }
+    let (dir, runs) = (tempfile::tempdir().unwrap(), real_runs());
+    let agent = TestAgent::start(dir.path()).await;
+    let observer =
+        Observer::start(dir.path(), &format!("{DEFAULTS}[telemetry]\n{}\ninterval = \"200ms\"\n", place(&agent)));
+    for run in &runs {
+        assert_eq!(observer.post(run.clone()).await.status, 200);
+    }
+    let sums = Sums::of(&runs);
+    let mut last = Value::Null;
+    eventually("the agent has every event", async || {
+        last = agent.requests("metrics").await.into_iter().next().unwrap_or_default();
+        let events = |(name, count): (String, f64)| name.starts_with("observer_events_total").then_some(count);
+        series(&last).0.into_iter().filter_map(events).sum::<f64>() >= sums.total() as f64
+    })
+    .await;
+    let (mut found, bounds) = series(&last);
+    let bounds: Vec<_> = bounds.iter().map(String::as_str).collect();
+    let expected = sums.series(&bounds);
+    assert!(expected.len() > bounds.len());
+    found.retain(|name, _| expected.keys().any(|known| known.split('{').next() == name.split('{').next()));
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, value) in &expected {
+        // Sums of fractions depend on their order, counts don't.
+        let is_fraction = name.contains("_cost_") || name.contains("_seconds_sum");
+        let most = if is_fraction { value * 1e-9 } else { 0.0 };
+        assert!((found[name] - value).abs() <= most, "{name}: {} instead of {value}", found[name]);
+    }
+    let (status, _) = observer.terminate();
+    assert!(status.success());
+    let spans = items(&agent.requests("traces").await, ["resource_spans", "scope_spans", "spans"]);
+    let named = |name: &str| spans.iter().filter(|span| span["name"] == name).count();
+    assert_eq!((named("POST /event"), named("commit")), (runs.len(), runs.len()));
+    assert!(named("batch archive") > 0 && named("deliver") > 0 && named("flush") > 0);
+    let records = items(&agent.requests("logs").await, ["resource_logs", "scope_logs", "log_records"]);
+    let said = |text: &str| {
+        records.iter().any(|record| record["body"]["string_value"].as_str().is_some_and(|body| body.starts_with(text)))
+    };
+    assert!(said("the observer is ready"), "{records:#?}");
+}
+
+#[tokio::test]
+async fn the_test_agent_gets_the_metrics_of_the_runs_by_grpc() {
+    check(TestAgent::grpc).await;
+}
+
+#[tokio::test]
+async fn the_test_agent_gets_the_metrics_of_the_runs_by_http() {
+    check(TestAgent::http).await;
+}
