@@ -249,10 +249,12 @@ impl Ingest {
     /// Commit events together, and wait for it.
     async fn commit(&self, records: Vec<Record>, id: Option<Uuid>, deadline: Instant) -> Result<(), Unavailable> {
         let span = spans::commit(records.len(), id);
-        let committed = self.wait(self.append(records), deadline).instrument(span.clone()).await;
-        if let Err(error) = &committed
-            && !span.is_disabled()
-        {
+        let committed = self.wait(self.append(records), deadline);
+        if span.is_disabled() {
+            return committed.await;
+        }
+        let committed = committed.instrument(span.clone()).await;
+        if let Err(error) = &committed {
             spans::failed(&span, "unavailable", &observer_core::report(error));
         }
         committed
