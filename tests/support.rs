@@ -279,7 +279,9 @@ pub(crate) fn has_tool(name: &str) -> bool {
         assert!(std::env::var_os("OBSERVER_TEST_TOOLS").is_none(), "{name} is needed here and is not installed");
         let test = std::thread::current();
         let test = test.name().unwrap_or("a test");
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {name} is not installed; .ci/run says how it is");
+        // In one piece, since other tests say so at the same time.
+        let line = format!("SKIPPED: {test}: {name} is not installed; .ci/run says how it is\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
     found
 }
