@@ -14,6 +14,10 @@ use flate2::write::GzEncoder;
 use observer_core::{Batch, Envelope, Event, Timestamp, Uuid};
 use observer_sink_otlp::{Encoder, Signal};
 
+/// As in the observer itself.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const ROUNDS: u32 = 7;
 
 fn main() {
