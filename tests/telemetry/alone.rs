@@ -1,5 +1,6 @@
 //! It can't feed itself, and whatever its collector does concerns nobody else.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -158,4 +159,24 @@ fn a_check_says_whether_telemetry_can_be_reached() {
     telemetry: traces  otlp        ok
     telemetry: logs    otlp        http://collector answers 401 Unauthorized: no token
     ");
+}
+
+#[test]
+fn a_check_tells_who_speaks_another_protocol() {
+    // The settings with which a server of HTTP/2 begins.
+    let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = collector.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = collector.accept() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64");
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let telemetry = format!("[telemetry]\nendpoint = 'http://{address}'\nsignals = ['traces']\n");
+    std::fs::write(dir.path().join("observer.toml"), telemetry).unwrap();
+    let output = std::process::Command::new(OBSERVER).arg("check").current_dir(dir.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("; perhaps it speaks gRPC, see `telemetry.protocol`"), "{text}");
 }

@@ -31,5 +31,5 @@ pub use retry_after::{MAX_RETRY_AFTER, retry_after};
 pub use secret::Secret;
 pub use shown::{Shown, origin};
 pub use tls::Tls;
-pub use unanswered::{explain, tls_error};
+pub use unanswered::{explain, is_another_protocol, tls_error};
 pub use url::url;

@@ -57,6 +57,17 @@ pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     }
 }
 
+/// Whether this reason says that something came back which is not the version of HTTP that was spoken: another one, or TLS.
+///
+/// ```
+/// assert!(observer_net::is_another_protocol("http://h gives no answer: invalid HTTP version parsed"));
+/// ```
+#[must_use]
+pub fn is_another_protocol(reason: &str) -> bool {
+    // In hyper's words, the first two, and in those of h2.
+    ["invalid HTTP version", "unexpected message", "frame with invalid size"].iter().any(|words| reason.contains(words))
+}
+
 /// HTTP/2 keeps of what went wrong with its connection only the words. These are the refusals of a certificate, which comes too late for the handshake in TLS 1.3.
 fn alert_in(words: &str) -> Option<rustls::Error> {
     let alerts = [

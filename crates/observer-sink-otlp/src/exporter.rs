@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt, Collected, Limited};
 use observer_core::{SinkError, Timestamp};
-use observer_net::{blocking, explain, retry_after};
+use observer_net::{blocking, explain, is_another_protocol, retry_after};
 use prost::Message;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Response, StatusCode};
@@ -153,18 +153,14 @@ impl Exporter {
     fn unanswered(&self, error: &reqwest::Error) -> SinkError {
         let explained = explain(error, &self.settings.shown);
         let told = explained.report();
+        if !is_another_protocol(&told) {
+            return explained;
+        }
         let hint = match self.settings.protocol {
-            Protocol::Grpc if told.contains("frame with invalid size") => {
-                "; perhaps it doesn't speak gRPC, see `protocol` (OTLP over HTTP is mostly at port 4318), or wants https://"
-            }
-            Protocol::Http
-                if ["invalid HTTP version", "unexpected message"].iter().any(|words| told.contains(words)) =>
-            {
-                "; perhaps it speaks gRPC, see `protocol` (OTLP over gRPC is mostly at port 4317), or wants https://"
-            }
-            _ => return explained,
+            Protocol::Grpc => "doesn't speak gRPC, see `protocol` (OTLP over HTTP is mostly at port 4318)",
+            Protocol::Http => "speaks gRPC, see `protocol` (OTLP over gRPC is mostly at port 4317)",
         };
-        SinkError::blocked(format!("{told}{hint}"))
+        SinkError::blocked(format!("{told}; perhaps it {hint}, or wants https://"))
     }
 }
 

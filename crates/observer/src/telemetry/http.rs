@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use observer_core::SinkError;
-use observer_net::{Shown, explain};
+use observer_net::{Shown, explain, is_another_protocol};
 use observer_sink_otlp::Compression;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -54,14 +54,14 @@ impl Http {
     }
 
     async fn exchange(self, request: reqwest::Request) -> Result<Response<Bytes>, HttpError> {
-        let unanswered = |error: &reqwest::Error| -> HttpError {
-            let why = explain(error, &self.shown).report();
+        let failed = |error: &reqwest::Error| -> HttpError {
+            let why = unanswered(error, &self.shown);
             self.account.heard(why.clone());
             why.into()
         };
-        let mut answer = self.client.execute(request).await.map_err(|error| unanswered(&error))?;
+        let mut answer = self.client.execute(request).await.map_err(|error| failed(&error))?;
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| unanswered(&error))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
             if body.len() + chunk.len() > MAX_ANSWER {
                 break;
             }
@@ -88,6 +88,17 @@ impl Http {
             self.account.refused(count, &self.shown.said(&partial.error_message));
         }
     }
+}
+
+/// Why there is no answer, and what to look at.
+pub(super) fn unanswered(error: &reqwest::Error, shown: &Shown) -> String {
+    let told = explain(error, shown).report();
+    if !is_another_protocol(&told) {
+        return told;
+    }
+    format!(
+        "{told}; perhaps it speaks gRPC, see `telemetry.protocol` (OTLP over gRPC is mostly at port 4317), or wants https://"
+    )
 }
 
 #[async_trait]

@@ -1,11 +1,12 @@
 //! Can telemetry be reached where it is to go?
 
 use observer_core::SinkError;
-use observer_net::{Shown, explain};
+use observer_net::Shown;
 use observer_sink_otlp::Protocol;
 use reqwest::header::CONTENT_TYPE;
 
 use super::grpc;
+use super::http::unanswered;
 use super::settings::{Settings, Target};
 use crate::config::Signal;
 
@@ -31,7 +32,7 @@ async fn send_nothing(target: &Target) -> Result<(), SinkError> {
     });
     let request = client.await??.post(target.url.clone()).headers(target.headers.clone());
     let answer = request.header(CONTENT_TYPE, "application/x-protobuf").send().await;
-    let answer = answer.map_err(|error| explain(&error, &shown))?;
+    let answer = answer.map_err(|error| SinkError::blocked(unanswered(&error, &shown)))?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());
