@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
+use observer_testing::http::HttpReceiver;
 use observer_testing::otlp::{Answer, OtlpReceiver, Signal, Transport};
 use observer_testing::tls::{Authority, Tls};
+use tonic::Code;
 
 use super::{AT_ONCE, config, event};
-use crate::support::{Observer, eventually};
+use crate::support::{OBSERVER, Observer, eventually};
 
 /// Until spans, metrics and the log have come.
 async fn all_came(collector: &OtlpReceiver) {
@@ -47,6 +50,41 @@ async fn over_grpc_all_goes_out_too_with_the_headers_of_the_file() {
     assert!(
         spans.is_superset(&BTreeSet::from(["POST /event", "commit", "batch archive", "deliver", "flush"])),
         "{spans:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_over_grpc_says_what_the_collector_said() {
+    let (dir, collector) = (tempfile::tempdir().unwrap(), OtlpReceiver::start());
+    let page = HttpReceiver::start();
+    let answers = [Answer::accept(), Answer::status(Code::Unimplemented, "no metrics here"), Answer::accept()];
+    answers.into_iter().for_each(|answer| collector.then(answer));
+    let check = async |url: String| {
+        let telemetry = format!("endpoint = '{url}'\nprotocol = 'grpc'\nheaders = {{ x-key = 's3cr3t-t0ken' }}");
+        std::fs::write(dir.path().join("observer.toml"), config(&telemetry)).unwrap();
+        let mut check = Command::new(OBSERVER);
+        check.arg("check").current_dir(dir.path());
+        let output = tokio::task::spawn_blocking(move || check.output()).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stdout).unwrap().replace(&url, "http://collector");
+        text.lines().filter(|line| line.starts_with("telemetry: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        check(collector.url("")).await,
+        [
+            "telemetry: traces   otlp        ok",
+            "telemetry: metrics  otlp        http://collector answers Unimplemented: no metrics here",
+            "telemetry: logs     otlp        ok",
+        ]
+    );
+    let requests = collector.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests.iter().all(|request| request.header("x-key") == Some("s3cr3t-t0ken")));
+
+    let lines = check(page.url("")).await;
+    assert!(
+        lines.len() == 3 && lines.iter().all(|line| line.contains("http://collector gives no answer: ")),
+        "{lines:#?}"
     );
 }
 

@@ -1,10 +1,14 @@
 //! OTLP over gRPC: a channel for the exporters.
 
+use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use observer_core::SinkError;
-use observer_net::Tls;
+use observer_core::{SinkError, report};
+use observer_net::{Shown, Tls};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use reqwest::header::HeaderMap;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
@@ -12,6 +16,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use super::settings::Target;
+use crate::config::Signal;
 
 /// Reads the files of `tls`, and connects to nothing.
 ///
@@ -21,9 +26,29 @@ pub(super) fn channel(target: &Target) -> Result<Channel, SinkError> {
     Ok(endpoint(target)?.connect_lazy())
 }
 
-/// Connect once, to know whether that works.
-pub(super) async fn connect(target: &Target) -> Result<(), SinkError> {
-    endpoint(target)?.connect().await.map(drop).map_err(SinkError::transient)
+/// Send an export of nothing, to know whether that works.
+pub(super) async fn send_nothing(target: &Target) -> Result<(), SinkError> {
+    let channel = endpoint(target)?.connect_lazy();
+    let answer = match target.signal {
+        Signal::Traces => TraceServiceClient::new(channel).export(nothing(target)).await.map(drop),
+        Signal::Metrics => MetricsServiceClient::new(channel).export(nothing(target)).await.map(drop),
+        Signal::Logs => LogsServiceClient::new(channel).export(nothing(target)).await.map(drop),
+    };
+    let shown = Shown::new("telemetry.endpoint", &target.url, &target.headers, []);
+    answer.map_err(|status| {
+        let origin = shown.origin();
+        SinkError::blocked(match status.source() {
+            // There is no answer, and tonic's own words don't say why.
+            Some(error) => format!("{origin} gives no answer: {}", shown.said(&report(error))),
+            None => format!("{origin} answers {:?}: {}", status.code(), shown.said(status.message())),
+        })
+    })
+}
+
+fn nothing<T: Default>(target: &Target) -> Request<T> {
+    let mut request = Request::new(T::default());
+    *request.metadata_mut() = MetadataMap::from_headers(target.headers.clone());
+    request
 }
 
 fn endpoint(target: &Target) -> Result<Endpoint, SinkError> {

@@ -10,13 +10,13 @@ use super::http::unanswered;
 use super::settings::{Settings, Target};
 use crate::config::Signal;
 
-/// Each signal, and why it would not go out. Over HTTP an export of nothing is sent, over gRPC a connection is made.
+/// Each signal, and why it would not go out: an export of nothing is sent.
 pub(crate) async fn reach(settings: &Settings) -> Vec<(Signal, Option<String>)> {
     let mut reached = Vec::new();
     for (signal, target) in &settings.targets {
         let result = match target.protocol {
             Protocol::Http => send_nothing(target).await,
-            Protocol::Grpc => grpc::connect(target).await,
+            Protocol::Grpc => grpc::send_nothing(target).await,
         };
         reached.push((*signal, result.err().map(|error| error.report())));
     }
