@@ -64,6 +64,9 @@ mod tests {
     fn what_larger_requests_show_proves_nothing() {
         let sizes = Sizes::default();
         sizes.refused(100);
+        sizes.accepted(100);
+        assert!(!sizes.is_too_large(100), "the same size was taken");
+        sizes.refused(100);
         sizes.accepted(1000);
         sizes.accepted(50);
         assert!(!sizes.is_too_large(100), "it was something else that was wrong");

@@ -220,5 +220,8 @@ mod tests {
         let nested = |levels: usize, inner: &str| format!("{}{inner}{}", "[".repeat(levels), "]".repeat(levels));
         check(&nested(MAX_DEPTH, "7"), &nested(MAX_DEPTH, "7"));
         check(&nested(MAX_DEPTH + 2, "7"), &nested(MAX_DEPTH, "<[[7]]>"));
+        let objects =
+            |levels: usize, inner: &str| format!("{}{inner}{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        check(&objects(MAX_DEPTH + 1, "7"), &objects(MAX_DEPTH, r#"<{"a":7}>"#).replacen("\"a\"", "a", MAX_DEPTH));
     }
 }
