@@ -28,7 +28,7 @@ pub(super) fn channel(target: &Target) -> Result<Channel, SinkError> {
 
 /// Send an export of nothing, to know whether that works.
 pub(super) async fn send_nothing(target: &Target) -> Result<(), SinkError> {
-    let channel = endpoint(target)?.connect_lazy();
+    let channel = channel(target)?;
     let answer = match target.signal {
         Signal::Traces => TraceServiceClient::new(channel).export(nothing(target)).await.map(drop),
         Signal::Metrics => MetricsServiceClient::new(channel).export(nothing(target)).await.map(drop),
