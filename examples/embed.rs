@@ -1,4 +1,5 @@
-//! The observer without its server: a program that keeps its own outcomes, in a file and as metrics.
+//! The observer without its server: a program that keeps its own outcomes, in a file and as
+//! metrics.
 //!
 //! `cargo run -p examples --example embed`
 
@@ -12,7 +13,10 @@ use observer_sink_prometheus::PrometheusConfig;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let metrics = prometheus::Registry::new(); // gather it where your program serves /metrics
-    let context = |name: &str| SinkContext { name: name.into(), state_dir: format!("observer-data/{name}").into() };
+    let context = |name: &str| SinkContext {
+        name: name.into(),
+        state_dir: format!("observer-data/{name}").into(),
+    };
     let archive = FileConfig::new("observer-data/events.jsonl").build(&context("archive"))?;
     let counts = PrometheusConfig::new().build_with(&context("counts"), &metrics)?;
 
@@ -22,7 +26,8 @@ async fn main() -> anyhow::Result<()> {
         .sinks(SinkSpec::from_parts("counts", counts))
         .start()
         .await?;
-    let event = Event::parse(r#"{"source":"nightly","event_kind":"ok","ok":true,"duration_ms":1200}"#)?;
+    let event =
+        Event::parse(r#"{"source":"nightly","event_kind":"ok","ok":true,"duration_ms":1200}"#)?;
     println!("{} is on disk", pipeline.ingest(event).await?.id);
     pipeline.shutdown(Duration::from_secs(5)).await;
     Ok(())

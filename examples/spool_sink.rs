@@ -1,10 +1,12 @@
-//! The observer with a sink of one's own, `type = "spool"`: a file for each event, in a `folder` that another program empties.
-//! `cargo run -p examples --example spool_sink`
+//! The observer with a sink of one's own, `type = "spool"`: a file for each event, in a `folder`
+//! that another program empties. `cargo run -p examples --example spool_sink`
 
 use std::{fs, fs::File, io, path::Path, path::PathBuf, process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
-use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart, Uuid};
+use observer_core::{
+    Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart, Uuid,
+};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,10 +24,16 @@ impl SinkConfig for SpoolConfig {
 struct Spool(PathBuf);
 
 impl Spool {
-    async fn run<F: FnOnce(&Path) -> io::Result<()> + Send + 'static>(&self, work: F) -> Result<(), SinkError> {
+    async fn run<F: FnOnce(&Path) -> io::Result<()> + Send + 'static>(
+        &self,
+        work: F,
+    ) -> Result<(), SinkError> {
         let folder = self.0.clone();
         let turn = move || fs::create_dir_all(&folder).and_then(|()| work(&folder));
-        tokio::task::spawn_blocking(turn).await.map_err(SinkError::transient)?.map_err(SinkError::blocked)
+        tokio::task::spawn_blocking(turn)
+            .await
+            .map_err(SinkError::transient)?
+            .map_err(SinkError::blocked)
     }
 }
 
@@ -35,8 +43,12 @@ impl EventSink for Spool {
         let batch = batch.clone();
         let write = move |folder: &Path| {
             batch.events().iter().try_for_each(|envelope| {
-                // The same event again has the same name, and names sort; so it does no harm if a delivery that was given up ends later.
-                let (new, name) = (format!(".{}", Uuid::now_v7()), format!("{:020}-{}", envelope.seq, envelope.id));
+                // The same event again has the same name, and names sort; so it does no harm if a
+                // delivery that was given up ends later.
+                let (new, name) = (
+                    format!(".{}", Uuid::now_v7()),
+                    format!("{:020}-{}", envelope.seq, envelope.id),
+                );
                 fs::write(folder.join(&new), envelope.to_json())?;
                 fs::rename(folder.join(new), folder.join(name))
             })
@@ -56,5 +68,7 @@ impl EventSink for Spool {
     }
 }
 fn main() -> ExitCode {
-    observer::run_with(std::env::args_os(), |types| observer::registry::with_defaults(types).with::<SpoolConfig>())
+    observer::run_with(std::env::args_os(), |types| {
+        observer::registry::with_defaults(types).with::<SpoolConfig>()
+    })
 }

@@ -31,7 +31,8 @@ impl Folder {
 impl FarSide for Folder {
     fn sink(&self) -> Arc<dyn EventSink> {
         let config: SpoolConfig = serde_json::from_value(json!({ "folder": self.path() })).unwrap();
-        let context = SinkContext { name: "out".to_owned(), state_dir: self.0.path().join("state") };
+        let context =
+            SinkContext { name: "out".to_owned(), state_dir: self.0.path().join("state") };
         config.build(&context).unwrap().remove(0).sink
     }
 
@@ -74,22 +75,25 @@ fn the_sink_is_short() {
 #[test]
 fn the_program_has_the_sink_and_feeds_it() {
     let folder = TempDir::new().unwrap();
-    let example = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/spool_sink");
+    let example =
+        std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/spool_sink");
     assert!(example.exists(), "`cargo test -p examples` builds the example with its test");
     let program = || {
         let mut program = Command::new(&example);
         program.current_dir(folder.path()).args(["--log-format", "json"]).stdin(Stdio::null());
         program
     };
-    let config = "[server]\nlisten = \"127.0.0.1:0\"\n[sinks.out]\ntype = \"spool\"\nfolder = \"outbox\"\n";
+    let config =
+        "[server]\nlisten = \"127.0.0.1:0\"\n[sinks.out]\ntype = \"spool\"\nfolder = \"outbox\"\n";
     fs::write(folder.path().join("observer.toml"), config).unwrap();
     let check = program().arg("check").output().unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 
     let mut observer = program().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(observer.stderr.take().unwrap()).lines();
-    let url =
-        log.find_map(|line| Some(serde_json::from_str::<Value>(&line.unwrap()).ok()?["listen"].as_str()?.to_owned()));
+    let url = log.find_map(|line| {
+        Some(serde_json::from_str::<Value>(&line.unwrap()).ok()?["listen"].as_str()?.to_owned())
+    });
     let emit = ["emit", "--source", "nightly", "--event-kind", "ok", "--ok"];
     let emitted = program().args(emit).env("LH_OBSERVER_URL", url.unwrap()).output();
     let stopped = Command::new("kill").arg(observer.id().to_string()).status();
@@ -99,5 +103,9 @@ fn the_program_has_the_sink_and_feeds_it() {
     assert!(emitted.unwrap().status.success() && stopped.unwrap().success() && ended.success());
     let spooled = spooled(&folder.path().join("outbox"));
     assert_eq!(spooled.len(), 1, "{spooled:?}");
-    assert!(spooled[0].contains(r#""event":{"source":"nightly","event_kind":"ok","ok":true"#), "{}", spooled[0]);
+    assert!(
+        spooled[0].contains(r#""event":{"source":"nightly","event_kind":"ok","ok":true"#),
+        "{}",
+        spooled[0]
+    );
 }

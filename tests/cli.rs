@@ -13,7 +13,10 @@ fn emit(observer: &Observer, arguments: &[&str], input: Option<&str>) -> Output 
         .env("LH_OBSERVER_URL", &observer.url)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut process = command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).spawn().unwrap();
+    let mut process = command
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .spawn()
+        .unwrap();
     if let Some(input) = input {
         process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     }
@@ -21,7 +24,11 @@ fn emit(observer: &Observer, arguments: &[&str], input: Option<&str>) -> Output 
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[tokio::test]
@@ -34,13 +41,23 @@ async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
 
     let output = emit(&observer, &[file.to_str().unwrap()], None);
     assert!(output.status.success(), "{}", text(&output));
-    assert!(text(&output).contains("40 events: 40 accepted, 0 duplicate, 0 rejected"), "{}", text(&output));
+    assert!(
+        text(&output).contains("40 events: 40 accepted, 0 duplicate, 0 rejected"),
+        "{}",
+        text(&output)
+    );
 
-    let mixed =
-        format!("{}\n{{\"source\":\"bot\"}}\n\n{{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}}\n", runs[0]);
+    let mixed = format!(
+        "{}\n{{\"source\":\"bot\"}}\n\n{{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}}\n",
+        runs[0]
+    );
     let output = emit(&observer, &["-"], Some(&mixed));
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("3 events: 1 accepted, 1 duplicate, 1 rejected"), "{}", text(&output));
+    assert!(
+        text(&output).contains("3 events: 1 accepted, 1 duplicate, 1 rejected"),
+        "{}",
+        text(&output)
+    );
     assert!(text(&output).contains(":2: 422"), "{}", text(&output));
 
     let flags = [
@@ -79,7 +96,11 @@ async fn an_archive_can_be_emitted_again_and_brings_nothing_new() {
     observer.caught_up().await;
     let archive = observer.archive().join("\n");
     let output = emit(&observer, &["-"], Some(&archive));
-    assert!(text(&output).contains("20 events: 0 accepted, 20 duplicate, 0 rejected"), "{}", text(&output));
+    assert!(
+        text(&output).contains("20 events: 0 accepted, 20 duplicate, 0 rejected"),
+        "{}",
+        text(&output)
+    );
 
     let elsewhere = tempfile::tempdir().unwrap();
     let second = Observer::start(elsewhere.path(), DEFAULTS);
@@ -94,7 +115,8 @@ async fn the_end_is_a_drain_and_the_log_tells_each_change() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     for number in 0..100 {
-        let event = format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
+        let event =
+            format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
         assert_eq!(observer.post(event).await.status, 200);
     }
     let (status, log) = observer.terminate();
@@ -102,7 +124,12 @@ async fn the_end_is_a_drain_and_the_log_tells_each_change() {
     assert_eq!(crate::support::archive(dir.path()).len(), 100);
     let messages: Vec<_> = log
         .iter()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().to_owned())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["message"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert!(messages.last().unwrap().contains("every sink has everything"), "{messages:#?}");
     assert!(messages.len() <= 5, "a line per change, not per event: {messages:#?}");
@@ -116,14 +143,19 @@ async fn a_second_observer_on_the_same_data_or_address_is_told_so() {
     assert_eq!(second.status.code(), Some(1));
     let error = String::from_utf8(second.stderr).unwrap();
     assert!(
-        error.ends_with("observer: the journal at observer-data/journal is in use by another process\n"),
+        error.ends_with(
+            "observer: the journal at observer-data/journal is in use by another process\n"
+        ),
         "{error}"
     );
 
     let elsewhere = tempfile::tempdir().unwrap();
     let address = observer.url.strip_prefix("http://").unwrap();
-    let third =
-        Command::new(OBSERVER).args(["serve", "--listen", address]).current_dir(elsewhere.path()).output().unwrap();
+    let third = Command::new(OBSERVER)
+        .args(["serve", "--listen", address])
+        .current_dir(elsewhere.path())
+        .output()
+        .unwrap();
     assert_eq!(third.status.code(), Some(1));
     let error = String::from_utf8(third.stderr).unwrap();
     assert!(error.contains(address) && error.contains("in use"), "{error}");
@@ -135,13 +167,20 @@ async fn ready_tells_of_a_parked_sink_and_why() {
     let dir = tempfile::tempdir().unwrap();
     // A file where the folder should be.
     std::fs::write(dir.path().join("events"), "").unwrap();
-    let config = format!("{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"events/{{date}}.jsonl\"\n");
+    let config =
+        format!("{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"events/{{date}}.jsonl\"\n");
     let observer = Observer::start(dir.path(), &config);
-    crate::support::eventually("the sink is parked", async || observer.get("/readyz").await.text.contains("parked"))
-        .await;
+    crate::support::eventually("the sink is parked", async || {
+        observer.get("/readyz").await.text.contains("parked")
+    })
+    .await;
     let ready = observer.get("/readyz").await;
     assert_eq!(ready.status, 200, "producers are not affected");
-    assert!(ready.json()["sinks"][0]["reason"].as_str().unwrap().contains("events"), "{}", ready.text);
+    assert!(
+        ready.json()["sinks"][0]["reason"].as_str().unwrap().contains("events"),
+        "{}",
+        ready.text
+    );
     let answer = observer.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
     assert_eq!(answer.status, 200);
     std::fs::remove_file(dir.path().join("events")).unwrap();
@@ -156,7 +195,12 @@ async fn both_loopbacks_answer_by_default() {
     let observer = Observer::start(dir.path(), config);
     assert!(observer.url.starts_with("http://127.0.0.1:"));
     assert_eq!(
-        observer::Config::default().server.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        observer::Config::default()
+            .server
+            .listen
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
         ["127.0.0.1:3800", "[::1]:3800"]
     );
 }

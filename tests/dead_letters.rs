@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use observer_core::{Batch, BuildError, EventSink, Receipt, Rejected, SinkConfig, SinkContext, SinkError, SinkPart};
+use observer_core::{
+    Batch, BuildError, EventSink, Receipt, Rejected, SinkConfig, SinkContext, SinkError, SinkPart,
+};
 use serde_json::Value;
 
 use crate::support::{DEFAULTS, OBSERVER, Observer, client, eventually};
@@ -18,7 +20,9 @@ impl EventSink for Picky {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let bad = |(_, kind): &(usize, &str)| *kind == "poison";
         let kinds = batch.events().iter().map(|envelope| envelope.event.event_kind()).enumerate();
-        let rejected = kinds.filter(bad).map(|(index, _)| Rejected { index, reason: "422: it is poison".into() });
+        let rejected = kinds
+            .filter(bad)
+            .map(|(index, _)| Rejected { index, reason: "422: it is poison".into() });
         Ok(Receipt { rejected: rejected.collect(), refused: None })
     }
 
@@ -47,7 +51,10 @@ impl SinkConfig for PickyConfig {
 fn ran(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } =
         Command::new(OBSERVER).args(arguments).env("LH_OBSERVER_URL", url).output().unwrap();
-    (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+    (
+        status.code(),
+        format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)),
+    )
 }
 
 #[track_caller]
@@ -73,7 +80,9 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
         "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n[sinks.picky]\ntype = \"picky\"\n"
     );
     let config = observer::Config::parse(&text).unwrap();
-    let types = |metrics: &prometheus::Registry| observer::registry::with_defaults(metrics).with::<PickyConfig>();
+    let types = |metrics: &prometheus::Registry| {
+        observer::registry::with_defaults(metrics).with::<PickyConfig>()
+    };
     let service = observer::Service::start(&config, types).await.unwrap();
     let url = &*format!("http://{}", service.local_addrs()[0]);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -83,18 +92,43 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
     post(url, r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
     let (first, second) = (&*post(url, poison).await, &*post(url, poison).await);
     eventually("both are dead letters", async || {
-        let sinks = client().get(format!("{url}/v1/sinks")).send().await.unwrap().json::<Value>().await.unwrap();
+        let sinks = client()
+            .get(format!("{url}/v1/sinks"))
+            .send()
+            .await
+            .unwrap()
+            .json::<Value>()
+            .await
+            .unwrap();
         sinks["sinks"][0]["dead"] == 2
     })
     .await;
 
-    let list = check(url, &["dead-letters", "list", "picky"], 0, &[first, "422: it is poison", "2 of 2 dead letters"]);
+    let list = check(
+        url,
+        &["dead-letters", "list", "picky"],
+        0,
+        &[first, "422: it is poison", "2 of 2 dead letters"],
+    );
     assert!(list.find(second) < list.find(first), "the newest is first: {list}");
-    let page = check(url, &["dead-letters", "list", "picky", "--limit", "1"], 0, &[second, "1 of 2 dead letters"]);
+    let page = check(
+        url,
+        &["dead-letters", "list", "picky", "--limit", "1"],
+        0,
+        &[second, "1 of 2 dead letters"],
+    );
     let (_, cursor) = page.trim_end().rsplit_once(' ').unwrap();
     check(url, &["dead-letters", "list", "picky", "--limit", "1", "--cursor", cursor], 0, &[first]);
-    check(url, &["dead-letters", "show", "picky", first], 0, &["reason    422: it is poison", poison]);
-    assert_eq!(check(url, &["dead-letters", "show", "picky", first, "--event"], 0, &[]), format!("{poison}\n"));
+    check(
+        url,
+        &["dead-letters", "show", "picky", first],
+        0,
+        &["reason    422: it is poison", poison],
+    );
+    assert_eq!(
+        check(url, &["dead-letters", "show", "picky", first, "--event"], 0, &[]),
+        format!("{poison}\n")
+    );
 
     check(
         url,
@@ -113,12 +147,22 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
     assert_eq!((&json["total"], &json["dead_letters"][0]["id"]), (&1.into(), &second.into()));
 
     check(url, &["status"], 0, &["is ready", "picky", "running", "2 dead letters were put aside"]);
-    check(url, &["dead-letters", "purge", "picky", "--older-than", "1h"], 0, &["0 dead letters of picky purged"]);
+    check(
+        url,
+        &["dead-letters", "purge", "picky", "--older-than", "1h"],
+        0,
+        &["0 dead letters of picky purged"],
+    );
     check(url, &["dead-letters", "purge", "picky", second], 0, &["1 dead letter of picky purged"]);
     check(url, &["dead-letters", "list", "picky"], 0, &["picky has no dead letters"]);
 
     check(url, &["dead-letters", "list", "other"], 1, &["404", "no sink named \"other\""]);
-    check(url, &["sinks", "forget", "picky"], 1, &["409", "take it out of the configuration first"]);
+    check(
+        url,
+        &["sinks", "forget", "picky"],
+        1,
+        &["409", "take it out of the configuration first"],
+    );
     check(url, &["dead-letters", "purge", "picky"], 2, &["required"]);
     stop.send(()).unwrap();
     serving.await.unwrap();
@@ -130,7 +174,9 @@ fn put_letter(dir: &Path, sink: &str) {
     let dir = dir.join("observer-data/journal/dead-letters").join(sink);
     std::fs::create_dir_all(&dir).unwrap();
     let envelope = r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"received_at":"2026-01-01T00:00:00Z","event":{"source":"s","event_kind":"k","ok":true}}"#;
-    let letter = format!(r#"{{"reason":"no","attempts":1,"dead_at":"2026-01-01T00:00:01Z","envelope":{envelope}}}"#);
+    let letter = format!(
+        r#"{{"reason":"no","attempts":1,"dead_at":"2026-01-01T00:00:01Z","envelope":{envelope}}}"#
+    );
     std::fs::write(dir.join("00000001.ndjson"), format!("{letter}\n")).unwrap();
 }
 
@@ -142,7 +188,12 @@ async fn a_sink_that_keeps_its_position_refuses_and_one_that_is_gone_is_forgotte
     let observer = Observer::start(dir.path(), DEFAULTS);
     let url = &*observer.url;
     check(url, &["dead-letters", "list", "archive"], 0, &["00000000-0000-0000-0000-000000000007"]);
-    check(url, &["dead-letters", "replay", "archive", "--all"], 1, &["409", "in the order of the journal"]);
+    check(
+        url,
+        &["dead-letters", "replay", "archive", "--all"],
+        1,
+        &["409", "in the order of the journal"],
+    );
     check(url, &["dead-letters", "replay", "prometheus", "--all"], 1, &["409", "counted twice"]);
     check(url, &["dead-letters", "list", "archive"], 0, &["1 of 1 dead letter"]);
 
@@ -159,7 +210,10 @@ async fn a_sink_that_keeps_its_position_refuses_and_one_that_is_gone_is_forgotte
 #[tokio::test]
 async fn who_is_not_let_in_is_told_so_and_changes_nothing() {
     let made = |scope: &str| {
-        let output = Command::new(OBSERVER).args(["token", scope, "--scope", scope, "--json"]).output().unwrap();
+        let output = Command::new(OBSERVER)
+            .args(["token", scope, "--scope", scope, "--json"])
+            .output()
+            .unwrap();
         serde_json::from_slice::<Value>(&output.stdout).unwrap()
     };
     let [read, admin] = ["read", "admin"].map(made);
@@ -169,7 +223,8 @@ async fn who_is_not_let_in_is_told_so_and_changes_nothing() {
     };
     let dir = tempfile::tempdir().unwrap();
     put_letter(dir.path(), "archive");
-    let observer = Observer::start(dir.path(), &format!("{DEFAULTS}{}{}", entry(&read), entry(&admin)));
+    let observer =
+        Observer::start(dir.path(), &format!("{DEFAULTS}{}{}", entry(&read), entry(&admin)));
     let url = &*observer.url;
     let ask = |token: &str, command: &[&str], code: i32, parts: &[&str]| {
         check(url, &[command, &["--token", token][..]].concat(), code, parts);
@@ -182,6 +237,11 @@ async fn who_is_not_let_in_is_told_so_and_changes_nothing() {
     ask(read, &["replay", "--sink", "archive", "--since", "1h"], 2, &["403", "admin"]);
     ask(read, &["dead-letters", "list", "archive"], 0, &["1 of 1 dead letter"]);
     ask(admin, &["dead-letters", "list", "archive"], 2, &["403", "read"]);
-    ask(admin, &["dead-letters", "purge", "archive", "--all"], 0, &["1 dead letter of archive purged"]);
+    ask(
+        admin,
+        &["dead-letters", "purge", "archive", "--all"],
+        0,
+        &["1 dead letter of archive purged"],
+    );
     ask(read, &["dead-letters", "list", "archive"], 0, &["no dead letters"]);
 }

@@ -1,4 +1,5 @@
-//! What a user meets when a receiver fails: in `observer check`, on `/readyz` and `/v1/sinks`, in the metrics, and in the log.
+//! What a user meets when a receiver fails: in `observer check`, on `/readyz` and `/v1/sinks`, in
+//! the metrics, and in the log.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -39,22 +40,35 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
     let nobody = receiver(Answer::accept());
     nobody.go_down().await;
     let said = [
-        ("busy", Answer::too_many(Duration::from_secs(300)).saying(r#"{"message":"more than 60 requests a minute"}"#)),
+        (
+            "busy",
+            Answer::too_many(Duration::from_secs(300))
+                .saying(r#"{"message":"more than 60 requests a minute"}"#),
+        ),
         ("failing", Answer::status(500).saying("<h1>Oops</h1>\n<pre>KeyError: 'usage'</pre>")),
         ("not-found", Answer::status(404).saying("Cannot POST /agnets")),
-        ("unauthorized", Answer::status(401).saying(r#"{"title":"Unauthorized","detail":"the token has expired"}"#)),
+        (
+            "unauthorized",
+            Answer::status(401)
+                .saying(r#"{"title":"Unauthorized","detail":"the token has expired"}"#),
+        ),
         ("forbidden", Answer::status(403).saying("not your project")),
         ("moved", Answer::status(308).with_header("location", "https://new.example.com/agents")),
         ("hanging", Answer::hang()),
     ];
     let answering = said.map(|(name, answer)| (name, receiver(answer)));
-    let mut sinks: Vec<_> =
-        answering.iter().map(|(name, receiver)| (*name, receiver.url("/agnets?key=s3cret"), "")).collect();
+    let mut sinks: Vec<_> = answering
+        .iter()
+        .map(|(name, receiver)| (*name, receiver.url("/agnets?key=s3cret"), ""))
+        .collect();
     sinks.push(("no-such-host", "http://hooks.example.invalid/agents".to_owned(), ""));
     sinks.push(("refused", nobody.url("/agents"), ""));
     sinks.push(("strange-certificate", secure.url.clone(), ""));
     sinks.push(("no-tls", answering[0].1.url("/").replace("http:", "https:"), ""));
-    sinks.iter_mut().filter(|sink| sink.0 == "hanging").for_each(|sink| sink.2 = "timeout = \"1s\"");
+    sinks
+        .iter_mut()
+        .filter(|sink| sink.0 == "hanging")
+        .for_each(|sink| sink.2 = "timeout = \"1s\"");
 
     let config = sinks.iter().map(|(name, url, more)| sink(name, url, more)).collect::<String>();
     let dir = tempfile::tempdir().unwrap();
@@ -83,21 +97,41 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
     let check = tokio::task::spawn_blocking(move || check.output()).await.unwrap().unwrap();
     assert_eq!(check.status.code(), Some(1));
     let check = String::from_utf8(check.stdout).unwrap();
-    let log: Vec<Value> = observer.kill().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let log: Vec<Value> =
+        observer.kill().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
 
     let mut told = String::new();
     for (name, ..) in &sinks {
-        let named = |list: &Value| list.as_array().unwrap().iter().find(|sink| sink["name"] == *name).unwrap().clone();
+        let named = |list: &Value| {
+            list.as_array().unwrap().iter().find(|sink| sink["name"] == *name).unwrap().clone()
+        };
         let (shown, readiness) = (named(&status["sinks"]), named(&ready["sinks"]));
-        assert_eq!((&readiness["state"], &readiness["reason"]), (&shown["state"], &shown["reason"]), "{name}");
+        assert_eq!(
+            (&readiness["state"], &readiness["reason"]),
+            (&shown["state"], &shown["reason"]),
+            "{name}"
+        );
         let counted = |family: &str| metrics[&format!("{family}{{sink=\"{name}\"}}")];
-        assert_eq!(counted("observer_sink_parked"), f64::from(shown["state"] == "parked"), "{name}");
+        assert_eq!(
+            counted("observer_sink_parked"),
+            f64::from(shown["state"] == "parked"),
+            "{name}"
+        );
         assert_eq!(counted("observer_sink_pending_events"), 3.0, "{name}");
-        assert_eq!(counted("observer_sink_retries_total") > 0.0, shown["state"] == "retrying", "{name}");
-        assert_eq!(metrics[&format!("observer_sink_events_total{{sink=\"{name}\",result=\"dead\"}}")], 0.0, "{name}");
+        assert_eq!(
+            counted("observer_sink_retries_total") > 0.0,
+            shown["state"] == "retrying",
+            "{name}"
+        );
+        assert_eq!(
+            metrics[&format!("observer_sink_events_total{{sink=\"{name}\",result=\"dead\"}}")],
+            0.0,
+            "{name}"
+        );
         let line = check.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
         let checked = line[name.len()..].trim_start().trim_start_matches("http ").trim_start();
-        let logged = log.iter().find(|entry| entry["sink"] == *name && !entry["reason"].is_null()).unwrap();
+        let logged =
+            log.iter().find(|entry| entry["sink"] == *name && !entry["reason"].is_null()).unwrap();
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         let _ = write!(
             told,
@@ -118,7 +152,8 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
     assert_snapshot!(told.replace(&secure, "secure:443"));
 }
 
-/// One event of ten thousand is bad. Its neighbours arrive, once each and in order, at the cost of this many more requests at most.
+/// One event of ten thousand is bad. Its neighbours arrive, once each and in order, at the cost of
+/// this many more requests at most.
 async fn ten_thousand_with_poison(answer: Answer, more_requests: usize, reason: &str) {
     const EVENTS: usize = 10_000;
     let (receiver, dir) = (receiver(answer), tempfile::tempdir().unwrap());
@@ -128,34 +163,62 @@ async fn ten_thousand_with_poison(answer: Answer, more_requests: usize, reason: 
         receiver.url("/hook")
     );
     let observer = Observer::start(dir.path(), &config);
-    let kind = |number: usize| if number == 4_321 { "poison".to_owned() } else { format!("e{number}") };
-    let event = |number| format!("{{\"source\":\"job\",\"event_kind\":\"{}\",\"ok\":true}}\n", kind(number));
+    let kind =
+        |number: usize| if number == 4_321 { "poison".to_owned() } else { format!("e{number}") };
+    let event = |number| {
+        format!("{{\"source\":\"job\",\"event_kind\":\"{}\",\"ok\":true}}\n", kind(number))
+    };
     let lines: String = (0..EVENTS).map(event).collect();
-    let answer = observer.send(observer.client().post(format!("{}/v1/events", observer.url)).body(lines)).await;
+    let answer = observer
+        .send(observer.client().post(format!("{}/v1/events", observer.url)).body(lines))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     observer.caught_up().await;
 
-    let kinds: Vec<_> = receiver.taken().iter().map(|line| crate::support::event_of(line).to_owned()).collect();
-    let expected: Vec<_> =
-        (0..EVENTS).filter(|number| *number != 4_321).map(|number| event(number).trim().to_owned()).collect();
+    let kinds: Vec<_> =
+        receiver.taken().iter().map(|line| crate::support::event_of(line).to_owned()).collect();
+    let expected: Vec<_> = (0..EVENTS)
+        .filter(|number| *number != 4_321)
+        .map(|number| event(number).trim().to_owned())
+        .collect();
     assert!(kinds == expected, "{} events arrived", kinds.len());
     let requests = receiver.requests().iter().filter(|request| request.method == "POST").count();
     assert!(requests <= EVENTS / 1000 + more_requests, "{requests} requests");
     let status = observer.get("/v1/sinks").await.json();
-    let sink = status["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "hook").unwrap();
-    assert_eq!((sink["delivered"].as_u64(), sink["dead"].as_u64()), (Some(9_999), Some(1)), "{sink}");
-    let letters = crate::support::lines_of(&dir.path().join("observer-data/journal/dead-letters/hook"));
-    assert!(letters.len() == 1 && letters[0].contains(reason) && letters[0].contains("poison"), "{letters:?}");
+    let sink =
+        status["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "hook").unwrap();
+    assert_eq!(
+        (sink["delivered"].as_u64(), sink["dead"].as_u64()),
+        (Some(9_999), Some(1)),
+        "{sink}"
+    );
+    let letters =
+        crate::support::lines_of(&dir.path().join("observer-data/journal/dead-letters/hook"));
+    assert!(
+        letters.len() == 1 && letters[0].contains(reason) && letters[0].contains("poison"),
+        "{letters:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_event_that_is_refused_by_its_index_costs_no_request() {
-    ten_thousand_with_poison(Answer::partial("poison", "`usage` is missing"), 0, "`usage` is missing").await;
+    ten_thousand_with_poison(
+        Answer::partial("poison", "`usage` is missing"),
+        0,
+        "`usage` is missing",
+    )
+    .await;
 }
 
-/// A thousand can be halved ten times, each size is tried four times, and the event alone sixteen times and between its neighbours.
+/// A thousand can be halved ten times, each size is tried four times, and the event alone sixteen
+/// times and between its neighbours.
 #[tokio::test]
 async fn an_event_that_breaks_its_receiver_is_found_among_ten_thousand() {
     let most = 10 * 5 + 10 + 16 + 2 * 3;
-    ten_thousand_with_poison(Answer::poisoned_by("poison"), most, "an unexpected condition was encountered").await;
+    ten_thousand_with_poison(
+        Answer::poisoned_by("poison"),
+        most,
+        "an unexpected condition was encountered",
+    )
+    .await;
 }

@@ -106,10 +106,19 @@ async fn produce(shared: Arc<Shared>) {
                 shared.acknowledged.lock().unwrap().push(answer["id"].as_str().unwrap().to_owned());
                 break;
             }
-            assert_eq!((status.as_u16(), &answer["reason"]), (503, &"unavailable".into()), "{text}");
+            assert_eq!(
+                (status.as_u16(), &answer["reason"]),
+                (503, &"unavailable".into()),
+                "{text}"
+            );
             let pause: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
             assert!((1..=30).contains(&pause));
-            *shared.details.lock().unwrap().entry(answer["detail"].as_str().unwrap().to_owned()).or_default() += 1;
+            *shared
+                .details
+                .lock()
+                .unwrap()
+                .entry(answer["detail"].as_str().unwrap().to_owned())
+                .or_default() += 1;
             shared.refused.fetch_add(1, Ordering::SeqCst);
             // Sooner than it was asked to, so that there is a crowd.
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -121,12 +130,19 @@ async fn produce(shared: Arc<Shared>) {
 fn have_all(lines: &[String], acknowledged: &[String]) {
     let mut ids = HashSet::new();
     for (line, seq) in lines.iter().zip(1..) {
-        let envelope: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let envelope: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(ids.insert(envelope["id"].as_str().unwrap().to_owned()), "twice: {line:.200}");
         assert_eq!(envelope["seq"], seq, "{line:.200}");
     }
     let missing = acknowledged.iter().filter(|id| !ids.contains(*id)).count();
-    assert_eq!(missing, 0, "of {} that were acknowledged, with {} lines", acknowledged.len(), lines.len());
+    assert_eq!(
+        missing,
+        0,
+        "of {} that were acknowledged, with {} lines",
+        acknowledged.len(),
+        lines.len()
+    );
     assert!(acknowledged.len() > 1000);
 }
 
@@ -161,7 +177,10 @@ async fn accounts_close(observer: &Observer, sinks: &[&str]) {
         let results = ["delivered", "dead", "refused", "expired", "filtered"];
         let settled: f64 = results
             .iter()
-            .map(|result| metrics[&format!(r#"observer_sink_events_total{{sink="{sink}",result="{result}"}}"#)])
+            .map(|result| {
+                metrics
+                    [&format!(r#"observer_sink_events_total{{sink="{sink}",result="{result}"}}"#)]
+            })
             .sum();
         let pending = metrics[&format!(r#"observer_sink_pending_events{{sink="{sink}"}}"#)];
         let accepted = metrics[&format!(r#"observer_sink_accepted_events_total{{sink="{sink}"}}"#)];
@@ -181,7 +200,8 @@ fn config(archive: &str, journal: &str, slow: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_returns_with_the_space() {
+async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_returns_with_the_space()
+ {
     let Some(disks) = SmallDisks::mount(&[("data", 24), ("elsewhere", 64)]) else { return };
     let config = config("data", "segment_size = \"1MiB\"", "");
     disks.add_ballast("data", 8 << 20);
@@ -198,14 +218,18 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
     accounts_close(&observer, &["archive", "slow"]).await;
     for detail in load.details() {
         assert!(detail.contains("No space left on device"), "{detail}");
-        assert!(detail.contains("free space on that disk") && detail.contains("sent again later"), "{detail}");
+        assert!(
+            detail.contains("free space on that disk") && detail.contains("sent again later"),
+            "{detail}"
+        );
     }
 
     // The one that lagged can go on, while the journal can't.
     disks.remove_ballast("elsewhere");
     eventually("what the slow sink had is committed", async || {
         let slow = sink(&observer, "slow").await;
-        slow["pending"].as_u64().unwrap() < 100 && committed(&disks, "slow") == seq(&slow["position"])
+        slow["pending"].as_u64().unwrap() < 100
+            && committed(&disks, "slow") == seq(&slow["position"])
     })
     .await;
     load.is_refused(50).await;
@@ -216,7 +240,10 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
     let observer = disks.start(&config);
     load.follow(&observer);
     load.is_refused(50).await;
-    eventually("the slow sink is back", async || sink(&observer, "slow").await["state"] == "running").await;
+    eventually("the slow sink is back", async || {
+        sink(&observer, "slow").await["state"] == "running"
+    })
+    .await;
     let slow = sink(&observer, "slow").await;
     assert!(seq(&slow["position"]) >= had, "{had} were committed: {slow}");
     assert_eq!(slow["delivered"], seq(&slow["position"]));
@@ -239,8 +266,11 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn space_that_a_slow_sink_gives_back_is_all_that_a_full_disk_needs() {
-    let Some(disks) = SmallDisks::mount(&[("data", 16), ("elsewhere", 64), ("archive", 64)]) else { return };
-    let metrics = "[sinks.metrics]\ntype = \"prometheus\"\nstart = \"earliest\"\nretry = { max = \"1s\" }";
+    let Some(disks) = SmallDisks::mount(&[("data", 16), ("elsewhere", 64), ("archive", 64)]) else {
+        return;
+    };
+    let metrics =
+        "[sinks.metrics]\ntype = \"prometheus\"\nstart = \"earliest\"\nretry = { max = \"1s\" }";
     let config = config("archive", "segment_size = \"1MiB\"\nretain = \"1s\"", metrics);
     disks.fill("elsewhere");
     let mut observer = disks.start(&config);
@@ -278,17 +308,25 @@ async fn past_the_size_limit_an_optional_sink_misses_the_oldest_events_and_each_
     let lines = lines_of(&disks.path("elsewhere/events"));
     let count = |of: &str| slow[of].as_u64().unwrap();
     assert!(count("expired") > 1000, "{slow}");
-    assert_eq!((count("delivered"), count("dead") + count("refused")), (lines.len() as u64, 0), "{slow}");
+    assert_eq!(
+        (count("delivered"), count("dead") + count("refused")),
+        (lines.len() as u64, 0),
+        "{slow}"
+    );
     assert_eq!(count("expired"), count("accepted") - count("delivered"), "{slow}");
-    let told: u64 = entries(&log, "events expired before the sink had them: the journal is at its size limit")
-        .map(|entry| {
-            assert_eq!(entry["sink"], "slow");
-            entry["last_seq"].as_u64().unwrap() + 1 - entry["first_seq"].as_u64().unwrap()
-        })
-        .sum();
+    let told: u64 =
+        entries(&log, "events expired before the sink had them: the journal is at its size limit")
+            .map(|entry| {
+                assert_eq!(entry["sink"], "slow");
+                entry["last_seq"].as_u64().unwrap() + 1 - entry["first_seq"].as_u64().unwrap()
+            })
+            .sum();
     assert_eq!(told, count("expired"));
-    let at_once: Vec<_> =
-        entries(&log, "the journal is at its size limit: events go now before the sink has had them").collect();
+    let at_once: Vec<_> = entries(
+        &log,
+        "the journal is at its size limit: events go now before the sink has had them",
+    )
+    .collect();
     assert_eq!(at_once.len(), 1, "{at_once:?}");
     assert_eq!(at_once[0]["sink"], "slow");
 }
@@ -296,7 +334,8 @@ async fn past_the_size_limit_an_optional_sink_misses_the_oldest_events_and_each_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn past_the_size_limit_a_required_sink_has_producers_wait_and_nothing_is_lost() {
     let Some(disks) = SmallDisks::mount(&[("elsewhere", 64)]) else { return };
-    let config = config("data", "segment_size = \"256KiB\"\nmax_size = \"4MiB\"", "required = true");
+    let config =
+        config("data", "segment_size = \"256KiB\"\nmax_size = \"4MiB\"", "required = true");
     disks.fill("elsewhere");
     let observer = disks.start(&config);
     let load = Load::start(&observer);
@@ -304,7 +343,11 @@ async fn past_the_size_limit_a_required_sink_has_producers_wait_and_nothing_is_l
     let reason = "the journal is full: it holds its 4194304 bytes, and `slow` still needs the oldest of them";
     eventually("it says why", async || observer.get("/readyz").await.text.contains(reason)).await;
     assert_eq!(observer.get("/livez").await.status, 200);
-    assert!(load.details().iter().any(|detail| detail == &format!("{reason}; the same event may be sent again later")));
+    assert!(
+        load.details()
+            .iter()
+            .any(|detail| detail == &format!("{reason}; the same event may be sent again later"))
+    );
     disks.remove_ballast("elsewhere");
     load.goes_on(2000).await;
     let acknowledged = load.stop().await;
@@ -318,31 +361,50 @@ async fn past_the_size_limit_a_required_sink_has_producers_wait_and_nothing_is_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_archive_whose_disk_is_full_waits_and_goes_on_with_whole_lines_and_producers_do_not_notice() {
+async fn an_archive_whose_disk_is_full_waits_and_goes_on_with_whole_lines_and_producers_do_not_notice()
+ {
     let Some(disks) = SmallDisks::mount(&[("archive", 16)]) else { return };
     let config = config("archive", "segment_size = \"1MiB\"", "");
     disks.add_ballast("archive", 12 << 20);
     let observer = disks.start(&config);
     let load = Load::start(&observer);
-    eventually("the archive is parked", async || sink(&observer, "archive").await["state"] == "parked").await;
+    eventually("the archive is parked", async || {
+        sink(&observer, "archive").await["state"] == "parked"
+    })
+    .await;
     load.goes_on(100).await;
     let ready = observer.get("/readyz").await;
-    assert_eq!((ready.status, &ready.json()["sinks"][0]["state"]), (200, &"parked".into()), "{}", ready.text);
+    assert_eq!(
+        (ready.status, &ready.json()["sinks"][0]["state"]),
+        (200, &"parked".into()),
+        "{}",
+        ready.text
+    );
     assert!(ready.text.contains("free space on that disk"), "{}", ready.text);
 
     let mut log = observer.kill();
     let observer = disks.start(&config);
     load.follow(&observer);
     load.goes_on(100).await;
-    eventually("the archive is parked again", async || sink(&observer, "archive").await["state"] == "parked").await;
+    eventually("the archive is parked again", async || {
+        sink(&observer, "archive").await["state"] == "parked"
+    })
+    .await;
     disks.remove_ballast("archive");
-    eventually("the archive has some more", async || sink(&observer, "archive").await["state"] == "running").await;
+    eventually("the archive has some more", async || {
+        sink(&observer, "archive").await["state"] == "running"
+    })
+    .await;
     assert_eq!(load.refused(), 0);
     let acknowledged = load.stop().await;
     observer.caught_up().await;
     accounts_close(&observer, &["archive", "slow"]).await;
     log.extend(observer.terminate().1);
     have_all(&lines_of(&disks.path("archive/events")), &acknowledged);
-    assert_eq!(entries(&log, "the sink is parked: its events wait until this is mended").count(), 2, "{log:#?}");
+    assert_eq!(
+        entries(&log, "the sink is parked: its events wait until this is mended").count(),
+        2,
+        "{log:#?}"
+    );
     assert_eq!(entries(&log, "the sink takes events again").count(), 1, "{log:#?}");
 }

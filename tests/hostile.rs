@@ -1,5 +1,6 @@
-//! What should never be sent, sent all the same: each time the answer says what was wrong, the next good event is taken,
-//! memory stays within bounds, and in the end the archive has what was accepted, once.
+//! What should never be sent, sent all the same: each time the answer says what was wrong, the next
+//! good event is taken, memory stays within bounds, and in the end the archive has what was
+//! accepted, once.
 
 mod bodies;
 mod connections;

@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
 
-const ARCHIVE: &str =
-    "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{date}.jsonl\"\nstart = \"earliest\"\n";
+const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{date}.jsonl\"\nstart = \"earliest\"\n";
 
 /// The second observer is asked often, so that the tests need not wait.
 fn hop(name: &str, url: &str, more: &str) -> String {
@@ -30,7 +29,9 @@ async fn sink(observer: &Observer, name: &str) -> Value {
 
 /// The identity and the producer's own bytes of each event in the archive.
 fn archived(observer: &Observer) -> Vec<(String, String)> {
-    let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+    let id = |line: &str| {
+        serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned()
+    };
     let archive = observer.archive();
     archive.iter().map(|line| (id(line), crate::support::event_of(line).to_owned())).collect()
 }
@@ -42,7 +43,11 @@ async fn between_two_observers_ids_survive_the_hop_and_a_repeated_hop_is_a_dupli
     let central = Observer::start(central_dir.path(), DEFAULTS);
     let url = format!("{}/v1/events", central.url);
     // Two sinks to the same place: each event makes the hop twice.
-    let sinks = [hop("central", &url, "compression = \"gzip\""), hop("again", &url, "compression = \"zstd\"")].concat();
+    let sinks = [
+        hop("central", &url, "compression = \"gzip\""),
+        hop("again", &url, "compression = \"zstd\""),
+    ]
+    .concat();
     let edge = Observer::start(edge_dir.path(), &format!("{DEFAULTS}{ARCHIVE}{sinks}"));
     let mut ids = BTreeSet::new();
     for number in 0..EVENTS {
@@ -56,20 +61,29 @@ async fn between_two_observers_ids_survive_the_hop_and_a_repeated_hop_is_a_dupli
     let (sent, arrived) = (archived(&edge), archived(&central));
     assert_eq!(sent.iter().map(|(id, _)| id.clone()).collect::<BTreeSet<_>>(), ids);
     assert_eq!(arrived.len(), EVENTS, "the second hop of an event is a duplicate");
-    assert_eq!(arrived.into_iter().collect::<BTreeSet<_>>(), sent.into_iter().collect::<BTreeSet<_>>());
+    assert_eq!(
+        arrived.into_iter().collect::<BTreeSet<_>>(),
+        sent.into_iter().collect::<BTreeSet<_>>()
+    );
     let duplicates = |metrics: &std::collections::BTreeMap<String, f64>| metrics["observer_duplicate_events_total"];
     central.metrics_until(|metrics| duplicates(metrics) == EVENTS as f64).await;
     for name in ["central", "again"] {
         let sink = sink(&edge, name).await;
-        assert_eq!((sink["delivered"].as_u64(), sink["dead"].as_u64()), (Some(EVENTS as u64), Some(0)), "{sink}");
+        assert_eq!(
+            (sink["delivered"].as_u64(), sink["dead"].as_u64()),
+            (Some(EVENTS as u64), Some(0)),
+            "{sink}"
+        );
     }
 }
 
 #[tokio::test]
 async fn an_observer_that_refuses_one_event_of_a_batch_gets_its_neighbours() {
     let (edge_dir, central_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let central =
-        Observer::start(central_dir.path(), &format!("{DEFAULTS}[ingest.require]\nstrict = [\"cycle_id\"]\n"));
+    let central = Observer::start(
+        central_dir.path(),
+        &format!("{DEFAULTS}[ingest.require]\nstrict = [\"cycle_id\"]\n"),
+    );
     let sinks = hop("central", &format!("{}/v1/events", central.url), "");
     let edge = Observer::start(edge_dir.path(), &format!("{DEFAULTS}{sinks}"));
     let bad = r#"{"source":"strict","event_kind":"ok","ok":true}"#;
@@ -78,18 +92,33 @@ async fn an_observer_that_refuses_one_event_of_a_batch_gets_its_neighbours() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     edge.caught_up().await;
     central.caught_up().await;
-    assert_eq!(archived(&central).into_iter().map(|(_, event)| event).collect::<Vec<_>>(), [1, 2, 3].map(event));
+    assert_eq!(
+        archived(&central).into_iter().map(|(_, event)| event).collect::<Vec<_>>(),
+        [1, 2, 3].map(event)
+    );
     let status = sink(&edge, "central").await;
-    assert_eq!((status["delivered"].as_u64(), status["dead"].as_u64()), (Some(3), Some(1)), "{status}");
-    let letters = crate::support::lines_of(&edge_dir.path().join("observer-data/journal/dead-letters/central"));
+    assert_eq!(
+        (status["delivered"].as_u64(), status["dead"].as_u64()),
+        (Some(3), Some(1)),
+        "{status}"
+    );
+    let letters = crate::support::lines_of(
+        &edge_dir.path().join("observer-data/journal/dead-letters/central"),
+    );
     assert_eq!(letters.len(), 1);
-    assert!(letters[0].contains(" answered 422 for this event: ") && letters[0].contains("cycle_id"), "{letters:?}");
+    assert!(
+        letters[0].contains(" answered 422 for this event: ") && letters[0].contains("cycle_id"),
+        "{letters:?}"
+    );
 }
 
 /// What `observer check` says, and how it ends.
 fn check(dir: &Path) -> (String, Option<i32>) {
     let output = Command::new(OBSERVER).arg("check").current_dir(dir).output().unwrap();
-    (String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(), output.status.code())
+    (
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
+        output.status.code(),
+    )
 }
 
 #[tokio::test]
@@ -99,18 +128,26 @@ async fn a_typing_error_in_the_url_parks_the_sink_and_loses_nothing() {
     let central = Observer::start(central_dir.path(), DEFAULTS);
     let auth = format!("auth = {{ bearer = \"{SECRET}\" }}");
     let config = |url: String| format!("{DEFAULTS}{}", hop("central", &url, &auth));
-    // The check finds the first one; with the second one it has nothing to say, and the first event finds out.
+    // The check finds the first one; with the second one it has nothing to say, and the first event
+    // finds out.
     for check_key in ["", "check = \"off\"\n"] {
         let typo = config(format!("{}/v1/evnts?key={SECRET}", central.url)) + check_key;
         let edge = Observer::start_with(edge_dir.path(), &typo, &["--log", "trace"], &[]);
         for number in 0..20 {
             assert_eq!(edge.post(event(number)).await.status, 200);
         }
-        eventually("the sink is parked", async || sink(&edge, "central").await["state"] == "parked").await;
+        eventually("the sink is parked", async || {
+            sink(&edge, "central").await["state"] == "parked"
+        })
+        .await;
         let reason = format!("{} answered 404 Not Found: ", central.url);
         let status = sink(&edge, "central").await;
         assert!(status["reason"].as_str().unwrap().starts_with(&reason), "{status}");
-        assert_eq!((status["dead"].as_u64(), status["delivered"].as_u64()), (Some(0), Some(0)), "{status}");
+        assert_eq!(
+            (status["dead"].as_u64(), status["delivered"].as_u64()),
+            (Some(0), Some(0)),
+            "{status}"
+        );
         let ready = edge.get("/readyz").await;
         assert!(ready.text.contains(&reason), "{}", ready.text);
         let (told, code) = check(edge_dir.path());
@@ -127,5 +164,9 @@ async fn a_typing_error_in_the_url_parks_the_sink_and_loses_nothing() {
     central.caught_up().await;
     assert_eq!(archived(&central).len(), 40);
     let status = sink(&edge, "central").await;
-    assert_eq!((status["dead"].as_u64(), status["delivered"].as_u64()), (Some(0), Some(40)), "{status}");
+    assert_eq!(
+        (status["dead"].as_u64(), status["delivered"].as_u64()),
+        (Some(0), Some(40)),
+        "{status}"
+    );
 }

@@ -48,8 +48,13 @@ fn corrupt(dir: &Path, envelope: &str) {
 }
 
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let paths = std::fs::read_dir(dir.join("observer-data/journal")).unwrap().map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    let paths = std::fs::read_dir(dir.join("observer-data/journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
 }
 
 #[tokio::test]
@@ -60,7 +65,10 @@ async fn an_export_is_what_the_archive_has_and_another_observer_takes_it_with_it
     assert_eq!(out(&output).lines().collect::<Vec<_>>(), archive);
     assert_eq!(errors(&output), "40 events\n");
 
-    let output = observer(dir.path(), &["journal", "export", "--from", "5", "--to", "7", "--output", "part.ndjson"]);
+    let output = observer(
+        dir.path(),
+        &["journal", "export", "--from", "5", "--to", "7", "--output", "part.ndjson"],
+    );
     assert!(output.status.success() && output.stdout.is_empty(), "{}", errors(&output));
     let part = dir.path().join("part.ndjson");
     assert_eq!(std::fs::read_to_string(&part).unwrap().lines().collect::<Vec<_>>(), archive[4..7]);
@@ -112,24 +120,39 @@ async fn what_is_corrupt_is_told_with_its_place_and_all_else_is_exported() {
 
     let output = observer(dir.path(), &["journal", "verify", "--json"]);
     let found: Value = serde_json::from_str(out(&output)).unwrap();
-    assert_eq!((&found["head"], &found["records"], &found["lost"]), (&40.into(), &39.into(), &1.into()));
-    assert_eq!(found["sinks"][0], serde_json::json!({ "name": "archive", "position": 40, "pending": 0 }));
+    assert_eq!(
+        (&found["head"], &found["records"], &found["lost"]),
+        (&40.into(), &39.into(), &1.into())
+    );
+    assert_eq!(
+        found["sinks"][0],
+        serde_json::json!({ "name": "archive", "position": 40, "pending": 0 })
+    );
     let damage = &found["damage"][0];
     assert_eq!(damage["records"], serde_json::json!({ "first_seq": 10, "last_seq": 10 }));
     assert_eq!(damage["bytes"]["length"], 32 + 32 + event_of(&archive[9]).len());
 
     let output = observer(dir.path(), &["journal", "export"]);
     assert_eq!(output.status.code(), Some(1));
-    let wanted: Vec<_> = archive.iter().enumerate().filter(|(at, _)| *at != 9).map(|(_, line)| line).collect();
+    let wanted: Vec<_> =
+        archive.iter().enumerate().filter(|(at, _)| *at != 9).map(|(_, line)| line).collect();
     assert_eq!(out(&output).lines().collect::<Vec<_>>(), wanted);
-    assert!(errors(&output).starts_with("39 events\nskipped what can't be read:\n  "), "{}", errors(&output));
+    assert!(
+        errors(&output).starts_with("39 events\nskipped what can't be read:\n  "),
+        "{}",
+        errors(&output)
+    );
     let output = observer(dir.path(), &["journal", "export", "--from", "11"]);
     assert!(output.status.success(), "what is asked for is all there: {}", errors(&output));
     assert_eq!(files(dir.path()), before, "none of that changes anything");
 
     let output = observer(dir.path(), &["journal", "repair"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(out(&output).contains("there was nothing to mend\n\n1 record lost for good:\n"), "{}", out(&output));
+    assert!(
+        out(&output).contains("there was nothing to mend\n\n1 record lost for good:\n"),
+        "{}",
+        out(&output)
+    );
 }
 
 #[tokio::test]
@@ -169,8 +192,7 @@ async fn a_journal_that_is_in_use_or_not_there_is_left_alone() {
     for command in ["verify", "repair", "export"] {
         let output = observer(dir.path(), &["journal", command]);
         assert_eq!(output.status.code(), Some(2));
-        let told =
-            "observer: the journal at observer-data/journal is in use by another process; stop the observer first\n";
+        let told = "observer: the journal at observer-data/journal is in use by another process; stop the observer first\n";
         assert_eq!(errors(&output), told);
     }
     assert_eq!(running.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await.status, 200);

@@ -12,14 +12,22 @@ use crate::support::{DEFAULTS, Observer, event_of};
 const ROUNDS: usize = 8;
 const PRODUCERS: u64 = 8;
 
-/// Post events one after the other until the observer is gone; the ids that were acknowledged, in order.
-async fn produce(client: reqwest::Client, url: String, numbers: Arc<AtomicU64>, acknowledged: Arc<Mutex<Vec<String>>>) {
+/// Post events one after the other until the observer is gone; the ids that were acknowledged, in
+/// order.
+async fn produce(
+    client: reqwest::Client,
+    url: String,
+    numbers: Arc<AtomicU64>,
+    acknowledged: Arc<Mutex<Vec<String>>>,
+) {
     loop {
         let number = numbers.fetch_add(1, Ordering::SeqCst);
         let event = format!(
             r#"{{"source":"load","cycle_id":"{number}","event_kind":"ok","ok":true,"extra":{{"n":{number}}}}}"#
         );
-        let Ok(answer) = client.post(format!("{url}/event")).body(event).send().await else { return };
+        let Ok(answer) = client.post(format!("{url}/event")).body(event).send().await else {
+            return;
+        };
         assert_eq!(answer.status(), 200);
         let Ok(text) = answer.text().await else { return };
         let answer: Value = serde_json::from_str(&text).unwrap();
@@ -40,7 +48,12 @@ async fn what_was_acknowledged_is_in_the_archive_once_and_in_order() {
         let observer = Observer::start(dir.path(), &config);
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|_| {
-                tokio::spawn(produce(observer.client(), observer.url.clone(), numbers.clone(), acknowledged.clone()))
+                tokio::spawn(produce(
+                    observer.client(),
+                    observer.url.clone(),
+                    numbers.clone(),
+                    acknowledged.clone(),
+                ))
             })
             .collect();
         // Under load, and at another moment each time; the sinks flush once a second.
@@ -61,7 +74,8 @@ async fn what_was_acknowledged_is_in_the_archive_once_and_in_order() {
     let mut ids = HashSet::new();
     let mut last_seq = 0;
     for line in &archive {
-        let envelope: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let envelope: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(ids.insert(envelope["id"].as_str().unwrap().to_owned()), "twice: {line}");
         let seq = envelope["seq"].as_u64().unwrap();
         assert_eq!(seq, last_seq + 1, "{line}");
@@ -71,5 +85,9 @@ async fn what_was_acknowledged_is_in_the_archive_once_and_in_order() {
     let acknowledged = acknowledged.lock().unwrap();
     let missing: Vec<_> = acknowledged.iter().filter(|id| !ids.contains(*id)).collect();
     assert!(missing.is_empty(), "{} of {} are missing", missing.len(), acknowledged.len());
-    eprintln!("{ROUNDS} kills, {} acknowledged, {} in the archive", acknowledged.len(), archive.len());
+    eprintln!(
+        "{ROUNDS} kills, {} acknowledged, {} in the archive",
+        acknowledged.len(),
+        archive.len()
+    );
 }

@@ -54,8 +54,13 @@ async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_
 /// What `observer check` says of a configuration, and how it ends.
 fn check(dir: &Path, config: &str) -> String {
     std::fs::write(dir.join("observer.toml"), config).unwrap();
-    let output = Command::new(OBSERVER).arg("check").env_remove("TOKEN").current_dir(dir).output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output =
+        Command::new(OBSERVER).arg("check").env_remove("TOKEN").current_dir(dir).output().unwrap();
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     format!("{}\n=> exit code {}", text.trim_end(), output.status.code().unwrap())
 }
 

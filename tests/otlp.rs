@@ -25,7 +25,9 @@ fn events(count: usize) -> String {
 }
 
 async fn post(observer: &Observer, events: String) {
-    let answer = observer.send(observer.client().post(format!("{}/v1/events", observer.url)).body(events)).await;
+    let answer = observer
+        .send(observer.client().post(format!("{}/v1/events", observer.url)).body(events))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
@@ -43,12 +45,16 @@ fn cycles(receiver: &OtlpReceiver, signal: Signal) -> Vec<usize> {
         _ => spans.iter().map(|span| &span.attributes).collect(),
     };
     let number = |cycle: &str| cycle.strip_prefix("c-").unwrap().parse().unwrap();
-    attributes.into_iter().map(|attributes| number(attribute(attributes, "observer.cycle.id").unwrap())).collect()
+    attributes
+        .into_iter()
+        .map(|attributes| number(attribute(attributes, "observer.cycle.id").unwrap()))
+        .collect()
 }
 
 #[tokio::test]
 async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
-    let (good, bad, dir) = (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
+    let (good, bad, dir) =
+        (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
     bad.otherwise(Answer::status(Code::Unavailable, "full"));
     let config = format!(
         "{DEFAULTS}{}{}",
@@ -60,7 +66,11 @@ async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
     eventually("the logs are there", async || good.log_records().len() == 100).await;
     eventually("the spans were tried", async || bad.requests().len() > 3).await;
     let failing = status_of(&observer, "there/traces").await;
-    assert_eq!((&failing["state"], &failing["pending"]), (&"retrying".into(), &100.into()), "{failing}");
+    assert_eq!(
+        (&failing["state"], &failing["pending"]),
+        (&"retrying".into(), &100.into()),
+        "{failing}"
+    );
     bad.otherwise(Answer::accept());
     observer.caught_up().await;
     assert_eq!(cycles(&good, Signal::Logs), (0..100).collect::<Vec<_>>());
@@ -74,22 +84,30 @@ async fn what_is_too_large_for_the_collector_arrives_in_parts_and_the_size_is_ke
     let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "signals = [\"logs\"]"));
     let observer = Observer::start(dir.path(), &config);
     for _ in 0..2 {
-        post(&observer, events(1000).replace("c-", &format!("c-{}", receiver.requests().len()))).await;
+        post(&observer, events(1000).replace("c-", &format!("c-{}", receiver.requests().len())))
+            .await;
         observer.caught_up().await;
     }
     let requests = receiver.requests();
-    let refused = requests.iter().filter(|request| request.code == Some(Code::ResourceExhausted)).count();
+    let refused =
+        requests.iter().filter(|request| request.code == Some(Code::ResourceExhausted)).count();
     assert!(refused <= 4, "{refused} requests were too large: it was not learnt");
     assert_eq!(receiver.log_records().len(), 2000);
     let status = status_of(&observer, "collector/logs").await;
-    assert_eq!((&status["delivered"], &status["dead"], &status["refused"]), (&2000.into(), &0.into(), &0.into()));
+    assert_eq!(
+        (&status["delivered"], &status["dead"], &status["refused"]),
+        (&2000.into(), &0.into(), &0.into())
+    );
 }
 
 #[tokio::test]
 async fn what_a_partial_success_rejects_is_in_the_account_and_in_the_log() {
     let (receiver, dir) = (OtlpReceiver::scripted([]), tempfile::tempdir().unwrap());
     receiver.otherwise(Answer::refusing("c-7", "too old"));
-    let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "batch = { linger = \"1s\", max_events = 10 }"));
+    let config = format!(
+        "{DEFAULTS}{}",
+        sink("collector", &receiver, "batch = { linger = \"1s\", max_events = 10 }")
+    );
     let mut observer = Observer::start(dir.path(), &config);
     post(&observer, events(10)).await;
     observer.caught_up().await;
@@ -97,7 +115,8 @@ async fn what_a_partial_success_rejects_is_in_the_account_and_in_the_log() {
         let status = status_of(&observer, &format!("collector/{signal}")).await;
         assert_eq!((&status["delivered"], &status["refused"]), (&9.into(), &1.into()), "{status}");
     }
-    let logged = observer.log_until("events were refused for good, and the far side doesn't say which");
+    let logged =
+        observer.log_until("events were refused for good, and the far side doesn't say which");
     assert!(logged["reason"].as_str().unwrap().contains("rejected 1 of 10"), "{logged}");
     assert!(logged["reason"].as_str().unwrap().ends_with("too old"), "{logged}");
     assert_eq!(receiver.log_records().len(), 9, "it is not sent again");
@@ -121,14 +140,18 @@ async fn an_event_that_a_collector_can_not_take_is_found_and_kept() {
         let id = letters["dead_letters"][0]["id"].as_str().unwrap();
         let letter = observer.get(&format!("{folder}/{id}")).await.json();
         assert_eq!(letter["envelope"]["event"]["cycle_id"], "c-321", "{letter}");
-        assert!(letter["reason"].as_str().unwrap().contains("a value that can't be stored"), "{letter}");
+        assert!(
+            letter["reason"].as_str().unwrap().contains("a value that can't be stored"),
+            "{letter}"
+        );
     }
 }
 
 /// What they say is meant for a program's own telemetry.
 #[tokio::test]
 async fn the_standard_variables_of_the_process_never_reach_a_sink() {
-    let (receiver, other, dir) = (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
+    let (receiver, other, dir) =
+        (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
     let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "compression = \"none\""));
     let there = other.url("");
     let variables = [

@@ -1,6 +1,7 @@
 //! Receivers that others wrote: what they have in the end is what the runs say.
 //!
-//! Each test needs programs that may not be there; `.ci/run` installs them, and there a test that lacks one fails.
+//! Each test needs programs that may not be there; `.ci/run` installs them, and there a test that
+//! lacks one fails.
 
 mod collectors;
 mod everything;

@@ -14,7 +14,8 @@ use crate::tls::certificates;
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
-/// A proxy, as small as one can be: `CONNECT host:port`, and requests with whole URLs (RFC 9110, section 7.6; RFC 9112, section 3.2.2).
+/// A proxy, as small as one can be: `CONNECT host:port`, and requests with whole URLs (RFC 9110,
+/// section 7.6; RFC 9112, section 3.2.2).
 struct Proxy {
     url: String,
     /// The request lines that it saw.
@@ -64,10 +65,13 @@ async fn pass_on(stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> std::io::R
         client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
         copy_bidirectional(&mut client, &mut server).await?;
     } else {
-        let (host, path) = target.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap();
+        let (host, path) =
+            target.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap();
         let mut server = TcpStream::connect(host).await?;
         // The next request on this connection would have to be looked at, too.
-        server.write_all(format!("{method} /{path} {version}connection: close\r\n").as_bytes()).await?;
+        server
+            .write_all(format!("{method} /{path} {version}connection: close\r\n").as_bytes())
+            .await?;
         let mut answer = Vec::new();
         let (mut from_client, mut to_client) = tokio::io::split(client);
         let (mut from_server, mut to_server) = server.split();
@@ -104,7 +108,11 @@ async fn http_goes_through_its_proxy_but_for_hosts_that_need_none() {
     let config = config(&receiver.url("/hook"), "");
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
         let (before, dir) = (proxy.seen().len(), tempfile::tempdir().unwrap());
-        let running = observer(dir.path(), &config, &[(name, &proxy.url), ("HTTPS_PROXY", "http://127.0.0.1:1")]);
+        let running = observer(
+            dir.path(),
+            &config,
+            &[(name, &proxy.url), ("HTTPS_PROXY", "http://127.0.0.1:1")],
+        );
         assert_eq!(running.post(EVENT).await.status, 200);
         running.caught_up().await;
         let seen = &proxy.seen()[before..];
@@ -125,12 +133,18 @@ async fn https_goes_through_a_tunnel_and_the_proxy_sees_nothing_of_it() {
     let (proxy, central_dir, edge_dir) =
         (Proxy::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     certificates(central_dir.path());
-    let tls = "[server.tls]\nlisten = \"127.0.0.1:0\"\ncert = \"server.pem\"\nkey = \"server-key.pem\"\n";
-    let central = Observer::start(central_dir.path(), &format!("[server]\nlisten = \"127.0.0.1:0\"\n{tls}"));
+    let tls =
+        "[server.tls]\nlisten = \"127.0.0.1:0\"\ncert = \"server.pem\"\nkey = \"server-key.pem\"\n";
+    let central =
+        Observer::start(central_dir.path(), &format!("[server]\nlisten = \"127.0.0.1:0\"\n{tls}"));
     let secure = central.urls.iter().find(|url| url.starts_with("https://")).unwrap();
     let trust = format!("tls = {{ ca = {:?} }}", central_dir.path().join("ca.pem"));
     let config = config(&format!("{secure}/v1/events"), &trust);
-    let edge = observer(edge_dir.path(), &config, &[("HTTPS_PROXY", &proxy.url), ("HTTP_PROXY", "http://127.0.0.1:1")]);
+    let edge = observer(
+        edge_dir.path(),
+        &config,
+        &[("HTTPS_PROXY", &proxy.url), ("HTTP_PROXY", "http://127.0.0.1:1")],
+    );
     assert_eq!(edge.post(EVENT).await.status, 200);
     edge.caught_up().await;
     central.caught_up().await;
@@ -142,7 +156,8 @@ async fn https_goes_through_a_tunnel_and_the_proxy_sees_nothing_of_it() {
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_or_refuses_is_told_apart_from_the_receiver() {
-    let (receiver, proxy, dir) = (HttpReceiver::start(), HttpReceiver::start(), tempfile::tempdir().unwrap());
+    let (receiver, proxy, dir) =
+        (HttpReceiver::start(), HttpReceiver::start(), tempfile::tempdir().unwrap());
     let config = config(&receiver.url("/hook"), "");
     proxy.otherwise(Answer::status(407));
     let reason = async |observer: &Observer| {

@@ -24,7 +24,8 @@ fn the_configuration_in_the_readme_is_one() {
         // Of the environment that the README speaks of, nothing is here.
         let tokens = block.replace("${HOOK_TOKEN}", "token").replace("${COLLECTOR_TOKEN}", "token");
         let block = tokens.replace("${HOOK_SECRET}", "whsec_bmV3");
-        let config = observer::Config::parse(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        let config =
+            observer::Config::parse(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
         observer::registry::with_defaults(&prometheus::Registry::new())
             .build_all(&config)
             .unwrap_or_else(|error| panic!("{error}\n{block}"));
@@ -35,11 +36,15 @@ fn the_configuration_in_the_readme_is_one() {
 #[test]
 fn the_code_in_the_readme_is_that_of_the_examples() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let examples = ["embed.rs", "spool_sink_test.rs"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap());
+    let examples = ["embed.rs", "spool_sink_test.rs"]
+        .map(|name| std::fs::read_to_string(folder.join(name)).unwrap());
     let blocks = blocks("rust");
     assert_eq!(blocks.len(), examples.len());
     for block in blocks {
-        assert!(examples.iter().any(|example| example.contains(block.trim())), "no example has this:\n{block}");
+        assert!(
+            examples.iter().any(|example| example.contains(block.trim())),
+            "no example has this:\n{block}"
+        );
     }
 }
 
@@ -49,7 +54,8 @@ async fn the_first_event_in_the_readme_arrives() {
         return;
     }
     let text = readme();
-    let line = text.lines().find(|line| line.starts_with("curl ") && line.contains("/event")).unwrap();
+    let line =
+        text.lines().find(|line| line.starts_with("curl ") && line.contains("/event")).unwrap();
     let body = line.split('\'').nth(1).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), crate::support::DEFAULTS);

@@ -20,11 +20,9 @@ fn config(sinks: &str) -> String {
     format!("{DEFAULTS}{sinks}")
 }
 
-const ARCHIVE: &str =
-    "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/a.jsonl\"\nstart = \"earliest\"\n";
+const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/a.jsonl\"\nstart = \"earliest\"\n";
 const MOVED: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/b.jsonl\"\nstart = \"earliest\"\n";
-const SECOND: &str =
-    "[sinks.second]\ntype = \"file\"\npath = \"observer-data/second/{date}.jsonl\"\nstart = \"earliest\"\n";
+const SECOND: &str = "[sinks.second]\ntype = \"file\"\npath = \"observer-data/second/{date}.jsonl\"\nstart = \"earliest\"\n";
 const METRICS: &str = "[sinks.prometheus]\ntype = \"prometheus\"\n";
 const CAPPED: &str = "[sinks.prometheus]\ntype = \"prometheus\"\nlimits = { sources = 5 }\n";
 
@@ -47,10 +45,22 @@ async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing
         })
         .collect();
     for (sinks, expected) in [
-        ([ARCHIVE, SECOND, METRICS].concat(), r#"{"added":["second"],"changed":[],"removed":[],"restart_needed":[]}"#),
-        ([MOVED, SECOND, METRICS].concat(), r#"{"added":[],"changed":["archive"],"removed":[],"restart_needed":[]}"#),
-        ([MOVED, CAPPED].concat(), r#"{"added":[],"changed":["prometheus"],"removed":["second"],"restart_needed":[]}"#),
-        ([MOVED, SECOND].concat(), r#"{"added":["second"],"changed":[],"removed":["prometheus"],"restart_needed":[]}"#),
+        (
+            [ARCHIVE, SECOND, METRICS].concat(),
+            r#"{"added":["second"],"changed":[],"removed":[],"restart_needed":[]}"#,
+        ),
+        (
+            [MOVED, SECOND, METRICS].concat(),
+            r#"{"added":[],"changed":["archive"],"removed":[],"restart_needed":[]}"#,
+        ),
+        (
+            [MOVED, CAPPED].concat(),
+            r#"{"added":[],"changed":["prometheus"],"removed":["second"],"restart_needed":[]}"#,
+        ),
+        (
+            [MOVED, SECOND].concat(),
+            r#"{"added":["second"],"changed":[],"removed":["prometheus"],"restart_needed":[]}"#,
+        ),
         ([MOVED, SECOND].concat(), r#"{"added":[],"changed":[],"removed":[],"restart_needed":[]}"#),
     ] {
         let before = sent.load(Ordering::Relaxed);
@@ -62,7 +72,9 @@ async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing
     let before = sent.load(Ordering::Relaxed);
     observer.configure(&config(&[ARCHIVE, SECOND, METRICS].concat()));
     observer.hang_up();
-    while observer.log_until("the configuration was read again and is in effect")["added"] != "prometheus" {}
+    while observer.log_until("the configuration was read again and is in effect")["added"]
+        != "prometheus"
+    {}
     eventually("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
     stop.store(true, Ordering::Relaxed);
     for producer in producers {
@@ -71,9 +83,10 @@ async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing
     observer.caught_up().await;
 
     let all: BTreeSet<String> = (0..sent.load(Ordering::Relaxed)).map(event).collect();
-    for (what, lines) in
-        [("archive", observer.archive()), ("second", lines_of(&dir.path().join("observer-data/second")))]
-    {
+    for (what, lines) in [
+        ("archive", observer.archive()),
+        ("second", lines_of(&dir.path().join("observer-data/second"))),
+    ] {
         let events: Vec<_> = lines.iter().map(|line| event_of(line).to_owned()).collect();
         assert_eq!(events.len(), all.len(), "{what}: one line each, since no sink was interrupted");
         assert_eq!(events.into_iter().collect::<BTreeSet<_>>(), all, "{what}");
@@ -104,14 +117,19 @@ async fn a_bad_file_changes_nothing_and_says_why() {
     }
     std::fs::remove_file(dir.path().join("observer.toml")).unwrap();
     std::fs::create_dir(dir.path().join("observer.toml")).unwrap();
-    answers += &format!("(a folder)\n{}", observer.reload().await.json()["detail"].as_str().unwrap());
+    answers +=
+        &format!("(a folder)\n{}", observer.reload().await.json()["detail"].as_str().unwrap());
     assert_snapshot!(answers);
     assert_eq!(observer.post(event(1)).await.status, 200);
     observer.caught_up().await;
     assert_eq!(observer.archive().len(), 1);
     let sinks = observer.get("/v1/sinks").await.json();
-    let states: Vec<_> =
-        sinks["sinks"].as_array().unwrap().iter().map(|sink| (&sink["name"], &sink["state"])).collect();
+    let states: Vec<_> = sinks["sinks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|sink| (&sink["name"], &sink["state"]))
+        .collect();
     assert_eq!(states, [(&"archive".into(), &"running".into())]);
 }
 
@@ -123,12 +141,18 @@ async fn tokens_change_from_one_request_to_the_next() {
     };
     let dir = tempfile::tempdir().unwrap();
     let ops = token("ops", "ops", "admin");
-    let observer = Observer::start(dir.path(), &config(&[&*ops, &token("ci", "old", "ingest")].concat()));
+    let observer =
+        Observer::start(dir.path(), &config(&[&*ops, &token("ci", "old", "ingest")].concat()));
     let post = async |number: usize, secret: &str| {
-        let request = observer.client().post(format!("{}/event", observer.url)).bearer_auth(secret).body(event(number));
+        let request = observer
+            .client()
+            .post(format!("{}/event", observer.url))
+            .bearer_auth(secret)
+            .body(event(number));
         observer.send(request).await.status
     };
-    let reload = || observer.client().post(format!("{}/-/reload", observer.url)).bearer_auth("ops").send();
+    let reload =
+        || observer.client().post(format!("{}/-/reload", observer.url)).bearer_auth("ops").send();
     assert_eq!((post(1, "old").await, post(2, "new").await), (200, 401));
     observer.configure(&config(&[&*ops, &token("ci", "new", "ingest")].concat()));
     assert_eq!(reload().await.unwrap().status(), 200);
@@ -144,7 +168,10 @@ async fn an_observer_that_others_reach_does_not_open_up_since_it_is_no_longer_to
     let answer = observer.reload().await;
     assert_eq!(answer.status, 422, "{}", answer.text);
     assert!(
-        answer.json()["detail"].as_str().unwrap().contains("server.listen: 0.0.0.0:0 can be reached"),
+        answer.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("server.listen: 0.0.0.0:0 can be reached"),
         "{}",
         answer.text
     );
@@ -155,7 +182,9 @@ async fn an_observer_that_others_reach_does_not_open_up_since_it_is_no_longer_to
 async fn what_takes_a_restart_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
-    observer.configure("[server]\nlisten = \"127.0.0.1:1\"\nmax_body = \"10B\"\n[journal]\nretain = \"1h\"\n");
+    observer.configure(
+        "[server]\nlisten = \"127.0.0.1:1\"\nmax_body = \"10B\"\n[journal]\nretain = \"1h\"\n",
+    );
     let answer = observer.reload().await;
     assert_eq!(answer.json()["restart_needed"], serde_json::json!(["server.listen", "journal"]));
     assert_eq!(observer.post(event(1)).await.status, 413, "the rest is in effect");
@@ -167,7 +196,9 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
     let data = dir.path().join("observer-data");
     let text = |stuck: &str| {
         let archive = ARCHIVE.replace("observer-data", data.to_str().unwrap());
-        format!("data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n{archive}{stuck}")
+        format!(
+            "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n{archive}{stuck}"
+        )
     };
     let stuck = "[sinks.stuck]\ntype = \"hung\"\nstart = \"earliest\"\n";
     let file = Arc::new(Mutex::new(text(stuck)));
@@ -177,14 +208,18 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
         |metrics| observer::registry::with_defaults(metrics).with::<HungConfig>(),
     );
     let service = service.await.unwrap();
-    let (url, reloader) = (format!("http://{}", service.local_addrs()[0]), service.reloader().unwrap());
+    let (url, reloader) =
+        (format!("http://{}", service.local_addrs()[0]), service.reloader().unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(service.run(async { stopped.await.unwrap_or_default() }));
     let client = client();
     let post = async |numbers: std::ops::Range<usize>| {
         for number in numbers {
             let answer = client.post(format!("{url}/event")).body(event(number)).send();
-            let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer").unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(10), answer)
+                .await
+                .expect("an answer")
+                .unwrap();
             assert_eq!(answer.status(), 200);
         }
     };
@@ -199,8 +234,10 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
     assert_eq!(reloaded.unwrap().changed, ["stuck"]);
 
     // What it has not had is kept for it.
-    let sinks: serde_json::Value = client.get(format!("{url}/v1/sinks")).send().await.unwrap().json().await.unwrap();
-    let sink = sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "stuck").unwrap();
+    let sinks: serde_json::Value =
+        client.get(format!("{url}/v1/sinks")).send().await.unwrap().json().await.unwrap();
+    let sink =
+        sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "stuck").unwrap();
     assert_eq!((sink["pending"].as_u64(), sink["expired"].as_u64()), (Some(100), Some(0)));
 
     *file.lock().unwrap() = "[".to_owned();

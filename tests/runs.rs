@@ -82,7 +82,8 @@ async fn check_metrics(observer: &Observer, expected: &Sums) {
     };
     let metrics = observer.metrics_until(|metrics| sum(metrics) >= total).await;
     for ((source, kind, ok), count) in &expected.events {
-        let series = format!(r#"observer_events_total{{source="{source}",event_kind="{kind}",ok="{ok}"}}"#);
+        let series =
+            format!(r#"observer_events_total{{source="{source}",event_kind="{kind}",ok="{ok}"}}"#);
         assert_eq!(metrics[&series], *count as f64, "{series}");
     }
     for (model, Model { calls, usage, .. }) in &expected.models {
@@ -91,13 +92,19 @@ async fn check_metrics(observer: &Observer, expected: &Sums) {
         assert_eq!(value("cached_input_tokens_total"), usage.cache_read as f64, "{model}");
         assert_eq!(value("output_tokens_total"), usage.output as f64, "{model}");
         assert_eq!(value("model_calls_total"), *calls as f64, "{model}");
-        assert!((value("cost_usd_total") - usage.cost_usd).abs() < 1e-6, "{model}: {}", usage.cost_usd);
+        assert!(
+            (value("cost_usd_total") - usage.cost_usd).abs() < 1e-6,
+            "{model}: {}",
+            usage.cost_usd
+        );
     }
     for sink in ["archive", "prometheus"] {
         let value = |name: &str| metrics[&format!(r#"observer_sink_{name}"#)];
         let results = ["delivered", "dead", "refused", "expired", "filtered"];
-        let settled: f64 =
-            results.iter().map(|result| value(&format!(r#"events_total{{sink="{sink}",result="{result}"}}"#))).sum();
+        let settled: f64 = results
+            .iter()
+            .map(|result| value(&format!(r#"events_total{{sink="{sink}",result="{result}"}}"#)))
+            .sum();
         assert_eq!(
             value(&format!(r#"accepted_events_total{{sink="{sink}"}}"#)),
             settled + value(&format!(r#"pending_events{{sink="{sink}"}}"#))
@@ -113,7 +120,11 @@ async fn the_metrics_are_what_prometheus_wants() {
     for run in real_runs().into_iter().take(10) {
         observer.post(run).await;
     }
-    observer.metrics_until(|metrics| metrics.keys().any(|name| name.starts_with("observer_events_total{"))).await;
+    observer
+        .metrics_until(|metrics| {
+            metrics.keys().any(|name| name.starts_with("observer_events_total{"))
+        })
+        .await;
     let text = observer.get("/metrics").await;
     assert_eq!(text.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     assert!(text.text.contains("process_resident_memory_bytes"));

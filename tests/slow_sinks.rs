@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
+use observer_core::{
+    Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart,
+};
 
 use crate::support::{archive, client, eventually};
 
@@ -48,24 +50,32 @@ async fn a_sink_that_hangs_for_ever_changes_no_answer_and_no_other_delivery() {
         data.display()
     );
     let config = observer::Config::parse(&text).unwrap();
-    let types = |metrics: &prometheus::Registry| observer::registry::with_defaults(metrics).with::<HungConfig>();
+    let types = |metrics: &prometheus::Registry| {
+        observer::registry::with_defaults(metrics).with::<HungConfig>()
+    };
     let service = observer::Service::start(&config, types).await.unwrap();
     let url = format!("http://{}", service.local_addrs()[0]);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(service.run(async { stopped.await.unwrap_or_default() }));
     let client = client();
     for number in 0..200 {
-        let event = format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
+        let event =
+            format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
         let answer = client.post(format!("{url}/event")).body(event).send();
-        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer").unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer)
+            .await
+            .expect("an answer")
+            .unwrap();
         assert_eq!(answer.status(), 200);
     }
     eventually("the archive has everything", async || {
         dir.path().join("observer-data/events").exists() && archive(dir.path()).len() == 200
     })
     .await;
-    let sinks: serde_json::Value = client.get(format!("{url}/v1/sinks")).send().await.unwrap().json().await.unwrap();
-    let stuck = sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "stuck").unwrap();
+    let sinks: serde_json::Value =
+        client.get(format!("{url}/v1/sinks")).send().await.unwrap().json().await.unwrap();
+    let stuck =
+        sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "stuck").unwrap();
     assert_eq!((stuck["pending"].as_u64(), stuck["delivered"].as_u64()), (Some(200), Some(0)));
     stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(30), serving).await.expect("it ends").unwrap();

@@ -1,7 +1,8 @@
 //! Disks that are small enough to be filled.
 //!
-//! Each is a tmpfs in a mount namespace of its own, which goes away with the process that holds it. A user namespace around it makes that a
-//! matter of no rights; root does without where there are none.
+//! Each is a tmpfs in a mount namespace of its own, which goes away with the process that holds it.
+//! A user namespace around it makes that a matter of no rights; root does without where there are
+//! none.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -29,7 +30,8 @@ pub(crate) struct SmallDisks {
 }
 
 impl SmallDisks {
-    /// Folders and how large their disks are, in MiB. `None` where the system lets no one have them; with `OBSERVER_TEST_TOOLS=required` it has to.
+    /// Folders and how large their disks are, in MiB. `None` where the system lets no one have
+    /// them; with `OBSERVER_TEST_TOOLS=required` it has to.
     pub(crate) fn mount(disks: &[(&str, u32)]) -> Option<Self> {
         let mut why = String::new();
         for (begin, enter) in WAYS {
@@ -38,19 +40,27 @@ impl SmallDisks {
                 Err(error) => why = error.to_string(),
             }
         }
-        assert!(std::env::var_os("OBSERVER_TEST_TOOLS").is_none(), "small disks are needed here: {why}");
+        assert!(
+            std::env::var_os("OBSERVER_TEST_TOOLS").is_none(),
+            "small disks are needed here: {why}"
+        );
         eprintln!("SKIPPED: no small disk can be had: {why}");
         None
     }
 
-    fn mount_by(begin: &[&str], enter: &'static [&'static str], disks: &[(&str, u32)]) -> io::Result<Self> {
+    fn mount_by(
+        begin: &[&str],
+        enter: &'static [&'static str],
+        disks: &[(&str, u32)],
+    ) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut command = Command::new("unshare");
         command.args(begin).args(["sh", "-c", MOUNT, "sh"]).current_dir(&dir);
         for (name, size) in disks {
             command.args([(*name).to_owned(), format!("{size}m")]);
         }
-        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut holder =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut ready = String::new();
         BufReader::new(holder.stdout.take().expect("it is piped")).read_line(&mut ready)?;
         if ready.is_empty() {
@@ -103,7 +113,9 @@ fn fill(disk: &Path) -> io::Result<()> {
     while !chunk.is_empty() {
         match file.write(&chunk) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => chunk.truncate(chunk.len() / 2),
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                chunk.truncate(chunk.len() / 2)
+            }
             Err(error) => return Err(error),
         }
     }

@@ -36,7 +36,8 @@ impl Usage {
     pub(crate) fn of(run: &Value) -> Self {
         let usage = &run["extra"]["usage"];
         let count = |name: &str| usage[name].as_u64().unwrap_or(0);
-        let (cache_read, cache_creation) = (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
+        let (cache_read, cache_creation) =
+            (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
         // One of the two dialects is there, never both.
         Self {
             input: count("prompt_tokens") + count("input_tokens") + cache_read + cache_creation,
@@ -64,7 +65,10 @@ impl Sums {
             let text = |name: &str| run[name].as_str().unwrap().to_owned();
             let ok = run["ok"].as_bool().unwrap();
             *sums.events.entry((text("source"), text("event_kind"), ok)).or_default() += 1;
-            sums.seconds.entry(text("source")).or_default().push(run["duration_ms"].as_f64().unwrap() / 1000.0);
+            sums.seconds
+                .entry(text("source"))
+                .or_default()
+                .push(run["duration_ms"].as_f64().unwrap() / 1000.0);
             let model = sums.models.entry(text("staffer_id")).or_default();
             *(if ok { &mut model.ok } else { &mut model.not_ok }) += 1;
             model.calls += run["turns"].as_u64().unwrap();
@@ -77,7 +81,8 @@ impl Sums {
         self.events.values().sum()
     }
 
-    /// As the series of `/metrics` have it, those that are not zero; of the histogram the buckets with these bounds.
+    /// As the series of `/metrics` have it, those that are not zero; of the histogram the buckets
+    /// with these bounds.
     pub(crate) fn series(&self, bounds: &[&str]) -> BTreeMap<String, f64> {
         let mut series = BTreeMap::new();
         let mut add = |name: &str, labels: String, value: f64| {
@@ -109,7 +114,11 @@ impl Sums {
             for le in bounds {
                 let bound: f64 = le.parse().unwrap();
                 let within = seconds.iter().filter(|seconds| **seconds <= bound).count();
-                add("cycle_duration_seconds_bucket", format!(r#"le="{le}",source="{source}""#), within as f64);
+                add(
+                    "cycle_duration_seconds_bucket",
+                    format!(r#"le="{le}",source="{source}""#),
+                    within as f64,
+                );
             }
         }
         series

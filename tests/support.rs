@@ -47,7 +47,12 @@ impl Answer {
         let problem = self.json();
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(problem["status"], self.status);
-        format!("{} {}\n{}", self.status, problem["title"].as_str().unwrap(), problem["detail"].as_str().unwrap())
+        format!(
+            "{} {}\n{}",
+            self.status,
+            problem["title"].as_str().unwrap(),
+            problem["detail"].as_str().unwrap()
+        )
     }
 }
 
@@ -66,14 +71,24 @@ impl Observer {
     }
 
     /// The same with more arguments and environment variables.
-    pub(crate) fn start_with(dir: &Path, config: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(
+        dir: &Path,
+        config: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut command = Command::new(OBSERVER);
         command.current_dir(dir).envs(environment.iter().copied());
         Self::launch(dir, config, command, arguments)
     }
 
     /// Start by a command that wants the observer's arguments, in this folder.
-    pub(crate) fn launch(dir: &Path, config: &str, mut command: Command, arguments: &[&str]) -> Self {
+    pub(crate) fn launch(
+        dir: &Path,
+        config: &str,
+        mut command: Command,
+        arguments: &[&str],
+    ) -> Self {
         let client = client();
         std::fs::write(dir.join("observer.toml"), config).unwrap();
         let mut process = command
@@ -94,7 +109,9 @@ impl Observer {
         });
         let mut beginning = Vec::new();
         let urls: Vec<_> = loop {
-            let Ok(line) = log.recv_timeout(PATIENCE) else { panic!("it doesn't listen: {beginning:#?}") };
+            let Ok(line) = log.recv_timeout(PATIENCE) else {
+                panic!("it doesn't listen: {beginning:#?}")
+            };
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             beginning.push(line);
             if let Some(listen) = entry["listen"].as_str() {
@@ -137,13 +154,20 @@ impl Observer {
         eventually("every sink has everything", async || {
             let status = self.get("/v1/sinks").await.json();
             let head = status["head"].clone();
-            status["sinks"].as_array().unwrap().iter().all(|sink| sink["position"] == head && sink["pending"] == 0)
+            status["sinks"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|sink| sink["position"] == head && sink["pending"] == 0)
         })
         .await;
     }
 
     /// Until the metrics say so.
-    pub(crate) async fn metrics_until(&self, what: impl Fn(&BTreeMap<String, f64>) -> bool) -> BTreeMap<String, f64> {
+    pub(crate) async fn metrics_until(
+        &self,
+        what: impl Fn(&BTreeMap<String, f64>) -> bool,
+    ) -> BTreeMap<String, f64> {
         let begun = Instant::now();
         loop {
             let metrics = parse_metrics(&self.get("/metrics").await.text);
@@ -178,7 +202,10 @@ impl Observer {
     /// The next entry of the log with this message.
     pub(crate) fn log_until(&mut self, message: &str) -> Value {
         loop {
-            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the log never says {message:?}"));
+            let line = self
+                .log
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|_| panic!("the log never says {message:?}"));
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             if entry["message"] == message {
                 return entry;
@@ -187,7 +214,8 @@ impl Observer {
     }
 
     fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
+        let sent =
+            Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
@@ -233,9 +261,12 @@ pub(crate) fn archive(dir: &Path) -> Vec<String> {
 
 /// The lines of all files in a folder, in the order of their names.
 pub(crate) fn lines_of(dir: &Path) -> Vec<String> {
-    let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
     paths.iter().flat_map(read).collect()
 }
 
@@ -263,20 +294,31 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool)
     }
 }
 
-/// Outcomes of real runs, one a line: the fixture, or a larger file that `OBSERVER_TEST_RUNS` names.
+/// Outcomes of real runs, one a line: the fixture, or a larger file that `OBSERVER_TEST_RUNS`
+/// names.
 pub(crate) fn real_runs() -> Vec<String> {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-runs.ndjson");
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-runs.ndjson");
     let path = std::env::var_os("OBSERVER_TEST_RUNS").map_or(fixture, PathBuf::from);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.lines().map(str::to_owned).collect()
 }
 
-/// Whether a program that a test needs is there. Where it isn't, the test is skipped, which it says past the capture of tests' output; where
-/// `OBSERVER_TEST_TOOLS=required`, it has to be there.
+/// Whether a program that a test needs is there. Where it isn't, the test is skipped, which it says
+/// past the capture of tests' output; where `OBSERVER_TEST_TOOLS=required`, it has to be there.
 pub(crate) fn has_tool(name: &str) -> bool {
-    let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let found = Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
     if !found {
-        assert!(std::env::var_os("OBSERVER_TEST_TOOLS").is_none(), "{name} is needed here and is not installed");
+        assert!(
+            std::env::var_os("OBSERVER_TEST_TOOLS").is_none(),
+            "{name} is needed here and is not installed"
+        );
         let test = std::thread::current();
         let test = test.name().unwrap_or("a test");
         // In one piece, since other tests say so at the same time.

@@ -11,7 +11,8 @@ use crate::support::{OBSERVER, Observer};
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
 fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let mut params =
+        CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params
 }
@@ -28,7 +29,11 @@ fn authority(dir: &Path, name: &str) -> CertifiedIssuer<'static, KeyPair> {
 /// A certificate in `NAME.pem` and its key in `NAME-key.pem`.
 fn sign(dir: &Path, authority: &CertifiedIssuer<'static, KeyPair>, name: &str) {
     let key = KeyPair::generate().unwrap();
-    std::fs::write(dir.join(format!("{name}.pem")), params(name).signed_by(&key, authority).unwrap().pem()).unwrap();
+    std::fs::write(
+        dir.join(format!("{name}.pem")),
+        params(name).signed_by(&key, authority).unwrap().pem(),
+    )
+    .unwrap();
     std::fs::write(dir.join(format!("{name}-key.pem")), key.serialize_pem()).unwrap();
 }
 
@@ -55,7 +60,11 @@ fn said(dir: &Path, arguments: &str) -> String {
         .stdin(std::fs::File::open(dir.join("event.ndjson")).unwrap())
         .output()
         .unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     format!("{}\n=> exit code {}", text.trim_end(), output.status.code().unwrap())
 }
 
@@ -70,7 +79,9 @@ async fn events_are_emitted_over_https_and_whoever_can_not_is_told_what_to_do() 
     assert_eq!(tls, format!("https://127.0.0.1:{tls_port}"));
     let emit = |arguments: &str| {
         let arguments = arguments.replace("TLS", &tls_port).replace("PLAIN", &plain_port);
-        said(dir.path(), &format!("emit {arguments}")).replace(&tls_port, "TLS").replace(&plain_port, "PLAIN")
+        said(dir.path(), &format!("emit {arguments}"))
+            .replace(&tls_port, "TLS")
+            .replace(&plain_port, "PLAIN")
     };
     assert_snapshot!(emit("--url https://localhost:TLS --cacert ca.pem -"), @"
     1 event: 1 accepted, 0 duplicate, 0 rejected
@@ -120,10 +131,12 @@ async fn events_are_emitted_over_https_and_whoever_can_not_is_told_what_to_do() 
 async fn with_authorities_for_clients_a_client_needs_a_certificate_of_theirs() {
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path());
-    let observer = Observer::start(dir.path(), &config(&format!("{FILES}client_ca = \"ca.pem\"\n")));
+    let observer =
+        Observer::start(dir.path(), &config(&format!("{FILES}client_ca = \"ca.pem\"\n")));
     let url = &observer.urls[1];
     let emit = |arguments: &str| {
-        said(dir.path(), &format!("emit --url {url} --cacert ca.pem {arguments}-")).replace(url, "https://observer")
+        said(dir.path(), &format!("emit --url {url} --cacert ca.pem {arguments}-"))
+            .replace(url, "https://observer")
     };
     assert_snapshot!(emit("--cert client.pem --key client-key.pem "), @"
     1 event: 1 accepted, 0 duplicate, 0 rejected
@@ -148,11 +161,13 @@ async fn a_certificate_that_signs_itself_is_trusted_unless_it_is_an_authority() 
     let emit = |is_ca: IsCa| {
         let (mut params, key) = (params("self"), KeyPair::generate().unwrap());
         params.is_ca = is_ca;
-        std::fs::write(dir.path().join("server.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(dir.path().join("server.pem"), params.self_signed(&key).unwrap().pem())
+            .unwrap();
         std::fs::write(dir.path().join("server-key.pem"), key.serialize_pem()).unwrap();
         let observer = Observer::start(dir.path(), &config(FILES));
         let url = &observer.urls[1];
-        said(dir.path(), &format!("emit --url {url} --cacert server.pem -")).replace(url, "https://observer")
+        said(dir.path(), &format!("emit --url {url} --cacert server.pem -"))
+            .replace(url, "https://observer")
     };
     assert_snapshot!(emit(IsCa::ExplicitNoCa), @"
     1 event: 1 accepted, 0 duplicate, 0 rejected
@@ -183,7 +198,10 @@ async fn a_reload_brings_a_new_certificate_and_a_bad_one_changes_nothing() {
 
     std::fs::copy(dir.path().join("stranger-key.pem"), dir.path().join("server-key.pem")).unwrap();
     let reloaded = observer.reload().await;
-    assert_eq!((reloaded.status, &reloaded.json()["restart_needed"]), (200, &serde_json::json!([])));
+    assert_eq!(
+        (reloaded.status, &reloaded.json()["restart_needed"]),
+        (200, &serde_json::json!([]))
+    );
     assert!(emit("ca.pem").contains("UnknownIssuer"));
     assert!(emit("other-ca.pem").ends_with("=> exit code 0"));
 
@@ -192,7 +210,10 @@ async fn a_reload_brings_a_new_certificate_and_a_bad_one_changes_nothing() {
         "[server.tls]\nlisten = \"[::1]:0\"",
         1,
     ));
-    assert_eq!(observer.reload().await.json()["restart_needed"], serde_json::json!(["server.tls.listen"]));
+    assert_eq!(
+        observer.reload().await.json()["restart_needed"],
+        serde_json::json!(["server.tls.listen"])
+    );
 }
 
 #[test]

@@ -36,7 +36,8 @@ fn with_field(field: &str, value: &str) -> String {
         ("sig_hash", "\"s\""),
         (field, value),
     ];
-    let fields = good.iter().enumerate().filter(|(at, (name, _))| *at == good.len() - 1 || *name != field);
+    let fields =
+        good.iter().enumerate().filter(|(at, (name, _))| *at == good.len() - 1 || *name != field);
     let fields: Vec<_> = fields.map(|(_, (name, value))| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", fields.join(","))
 }
@@ -96,7 +97,11 @@ fn no_events() -> Vec<(String, u16, Vec<u8>)> {
     bodies.extend([
         ("UTF-16".to_owned(), 400, utf16),
         ("100,000 levels".to_owned(), 400, deep.into_bytes()),
-        ("100,000 levels that are not closed".to_owned(), 400, "{\"a\":".repeat(100_000).into_bytes()),
+        (
+            "100,000 levels that are not closed".to_owned(),
+            400,
+            "{\"a\":".repeat(100_000).into_bytes(),
+        ),
         ("100,000 levels and nothing else".to_owned(), 422, nested(100_000).into_bytes()),
         ("a number of 100,000 digits".to_owned(), 422, long.into_bytes()),
     ]);
@@ -181,7 +186,11 @@ async fn what_is_strange_and_still_json_is_kept_byte_for_byte_and_every_sink_cop
     let counted = events_counted(&watched).await;
     check_with_promtool(&watched.observer.get("/metrics").await.text);
     let watched = watched.restarted(dir.path(), DEFAULTS).await;
-    assert_eq!(events_counted(&watched).await, counted, "what was counted is still counted after a restart");
+    assert_eq!(
+        events_counted(&watched).await,
+        counted,
+        "what was counted is still counted after a restart"
+    );
     watched.ends().await;
 }
 
@@ -196,7 +205,13 @@ async fn events_counted(watched: &Watched) -> BTreeMap<String, f64> {
     let mut metrics = watched.observer.metrics_until(|metrics| total(metrics) >= accepted).await;
     assert_eq!(total(&metrics), accepted);
     assert!(metrics.values().all(|value| value.is_finite()), "{metrics:#?}");
-    let of_events = ["observer_events_", "observer_cycle_", "observer_model_", "observer_input_", "observer_cost_"];
+    let of_events = [
+        "observer_events_",
+        "observer_cycle_",
+        "observer_model_",
+        "observer_input_",
+        "observer_cost_",
+    ];
     metrics.retain(|name, _| of_events.iter().any(|start| name.starts_with(start)));
     metrics
 }

@@ -9,9 +9,11 @@ use super::watched::Watched;
 use crate::support::{DEFAULTS, eventually, parse_metrics};
 
 /// Time limits that a test can wait for.
-const SHORT: &str = "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"1500ms\"\nbody_timeout = \"1500ms\"\n";
+const SHORT: &str =
+    "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"1500ms\"\nbody_timeout = \"1500ms\"\n";
 /// Whoever is idle may stay.
-const LONG: &str = "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"5m\"\nbody_timeout = \"5m\"\n";
+const LONG: &str =
+    "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"5m\"\nbody_timeout = \"5m\"\n";
 
 /// Say it all at once, and then a byte a second, until there is a reply.
 async fn trickle(mut connection: Raw, at_once: Vec<u8>, then: &[u8]) -> Reply {
@@ -21,7 +23,11 @@ async fn trickle(mut connection: Raw, at_once: Vec<u8>, then: &[u8]) -> Reply {
         connection.say([*byte]).await;
         if let Ok(reply) = tokio::time::timeout(Duration::from_secs(1), connection.reply()).await {
             connection.ends().await;
-            assert!(begun.elapsed() >= Duration::from_millis(1400), "too soon: {:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() >= Duration::from_millis(1400),
+                "too soon: {:?}",
+                begun.elapsed()
+            );
             return reply;
         }
     }
@@ -35,7 +41,8 @@ async fn a_byte_a_second_is_put_up_with_for_as_long_as_was_said() {
     let event = r#"{"source":"slow","event_kind":"ok","ok":true}"#;
     let (single, batch) = (post("/event", "", event), post("/v1/events", "", event));
     let head = single.len() - event.len();
-    let chunked = b"POST /event HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let chunked =
+        b"POST /event HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     let connect = || watched.connect();
     let replies = tokio::join!(
         trickle(connect().await, Vec::new(), &single),
@@ -61,15 +68,17 @@ async fn ten_thousand_idle_connections_make_room_for_those_that_work() {
     let limit = rlimit::increase_nofile_limit(2 * MOST).unwrap();
     let wanted = MOST.min(limit.saturating_sub(OTHERS));
     if wanted < MOST {
-        eprintln!("a process may have {limit} files open here, so that there are {wanted} connections only");
+        eprintln!(
+            "a process may have {limit} files open here, so that there are {wanted} connections only"
+        );
     }
     let dir = tempfile::tempdir().unwrap();
     let mut watched = Watched::start(dir.path(), LONG).await;
     let mut idle = Vec::new();
     for number in 0..wanted {
         let mut connection = watched.connect().await;
-        // Some were of use once, some are in the midst of a head, and some never said anything. The last ones may come too early for those
-        // before them to be idle.
+        // Some were of use once, some are in the midst of a head, and some never said anything. The
+        // last ones may come too early for those before them to be idle.
         let said = match number % 3 {
             0 => connection.say("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await,
             1 => connection.say("POST /event HTTP/1.1\r\nhost: loc").await,
@@ -77,7 +86,9 @@ async fn ten_thousand_idle_connections_make_room_for_those_that_work() {
         };
         if said && number % 3 == 0 {
             let reply = connection.reply().await;
-            assert!(!matches!(reply, Reply::Answer(answer) if ![200, 503].contains(&answer.status)));
+            assert!(
+                !matches!(reply, Reply::Answer(answer) if ![200, 503].contains(&answer.status))
+            );
         }
         idle.push(connection);
     }
@@ -107,7 +118,8 @@ async fn what_is_said_at_once_is_answered_in_order_up_to_what_is_no_http() {
     let mut connection = watched.connect().await;
     let (mut said, mut expected) = (Vec::new(), Vec::new());
     for number in 0..1000 {
-        let event = format!(r#"{{"source":"pipe","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
+        let event =
+            format!(r#"{{"source":"pipe","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
         let (body, status) = match number % 10 {
             3 => (event.replace("true", "1"), 422),
             6 => (event.replace("true", "tru"), 400),
@@ -157,7 +169,8 @@ async fn answers_that_nobody_reads_do_not_pile_up() {
         let mut connection = watched.connect().await;
         asking.spawn(async move {
             let questions = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400_000);
-            let asked = tokio::time::timeout(Duration::from_secs(2), connection.say(questions)).await;
+            let asked =
+                tokio::time::timeout(Duration::from_secs(2), connection.say(questions)).await;
             assert!(asked.is_err(), "as long as nothing is read, not everything is taken");
             connection
         });
@@ -173,7 +186,8 @@ async fn a_client_that_hangs_up_loses_nothing_and_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut watched = Watched::start(dir.path(), DEFAULTS).await;
     for number in 0..30 {
-        let event = format!(r#"{{"source":"phone","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
+        let event =
+            format!(r#"{{"source":"phone","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
         let request = post("/event", "", &event);
         let head = request.len() - event.len();
         for part in [head / 2, head, head + event.len() / 2] {
@@ -189,12 +203,18 @@ async fn a_client_that_hangs_up_loses_nothing_and_counts_once() {
         watched.has_accepted(&event);
         let wanted = watched.accepted() as u64;
         eventually(&format!("number {number} is taken all the same"), async || {
-            let head = watched.observer.get("/v1/sinks").await.json()["head"].as_str().unwrap().to_owned();
+            let head =
+                watched.observer.get("/v1/sinks").await.json()["head"].as_str().unwrap().to_owned();
             head.split('-').next_back().unwrap().parse::<u64>().unwrap() == wanted
         })
         .await;
         let answer = watched.post(&event).await;
-        assert_eq!((answer.status, &answer.json()["status"]), (200, &"duplicate".into()), "{}", answer.text);
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (200, &"duplicate".into()),
+            "{}",
+            answer.text
+        );
     }
     watched.ends().await;
 }

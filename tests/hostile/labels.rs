@@ -70,8 +70,9 @@ async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
     watched.observer.caught_up().await;
 
     let data = dir.join("observer-data");
-    let (inside, outside): (BTreeSet<_>, BTreeSet<_>) =
-        leaves(root.path()).into_iter().partition(|path| path.parent() == Some(&data.join("sources")));
+    let (inside, outside): (BTreeSet<_>, BTreeSet<_>) = leaves(root.path())
+        .into_iter()
+        .partition(|path| path.parent() == Some(&data.join("sources")));
     // Those of the sources, and of `bot`.
     assert_eq!(inside.len(), sources.len() + 1, "{inside:#?}");
     let mut archived = BTreeMap::new();
@@ -83,8 +84,9 @@ async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
     }
     assert!(sources.iter().all(|source| archived[*source] == 1), "{archived:#?}");
     let known = ["journal", "events", "sinks", "dead-letters"].map(|name| data.join(name));
-    let strange =
-        |path: &&PathBuf| **path != dir.join("observer.toml") && !known.iter().any(|known| path.starts_with(known));
+    let strange = |path: &&PathBuf| {
+        **path != dir.join("observer.toml") && !known.iter().any(|known| path.starts_with(known))
+    };
     assert_eq!(outside.iter().filter(strange).collect::<Vec<_>>(), [] as [&PathBuf; 0]);
     watched.ends().await;
 }
@@ -142,15 +144,19 @@ async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
     watched.observer.caught_up().await;
     let mut metrics = String::new();
     let goods = watched.accepted() - expected.values().sum::<usize>();
-    expected.insert(r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#.to_owned(), goods);
+    expected.insert(
+        r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#.to_owned(),
+        goods,
+    );
     eventually("all is counted, each where it belongs", async || {
         metrics = watched.observer.get("/metrics").await.text;
         let series: BTreeSet<_> = metrics.split('\n').collect();
         expected.iter().all(|(name, count)| series.contains(format!("{name} {count}").as_str()))
     })
     .await;
-    let counted =
-        metrics.split('\n').filter(|line| line.starts_with("observer_events_total{") && !line.ends_with(" 0"));
+    let counted = metrics
+        .split('\n')
+        .filter(|line| line.starts_with("observer_events_total{") && !line.ends_with(" 0"));
     assert_eq!(counted.count(), expected.len(), "nothing else is counted: {metrics}");
     check_with_promtool(&metrics);
     watched.ends().await;
@@ -168,11 +174,17 @@ async fn a_million_sources_are_all_archived_and_make_a_hundred_series() {
     let mut watched = Watched::start(dir.path(), DEFAULTS).await;
     for first in (0..sources).step_by(BATCH) {
         let numbers = first..sources.min(first + BATCH);
-        let lines: Vec<_> = numbers.clone().map(|number| event(&format!("source-{number}"), "ok")).collect();
+        let lines: Vec<_> =
+            numbers.clone().map(|number| event(&format!("source-{number}"), "ok")).collect();
         let mut connection = watched.connect().await;
         connection.say(post("/v1/events", "", lines.join("\n"))).await;
         let answer = connection.answer().await;
-        assert_eq!((answer.status, &answer.json()["accepted"]), (200, &numbers.len().into()), "{}", answer.text);
+        assert_eq!(
+            (answer.status, &answer.json()["accepted"]),
+            (200, &numbers.len().into()),
+            "{}",
+            answer.text
+        );
         lines.into_iter().for_each(|line| watched.has_accepted(line));
         if first / BATCH % 10 == 9 {
             watched.goes_on(&format!("{} sources", numbers.end)).await;
@@ -181,14 +193,23 @@ async fn a_million_sources_are_all_archived_and_make_a_hundred_series() {
     watched.observer.caught_up().await;
     let accepted = watched.accepted() as f64;
     let counted = |metrics: &BTreeMap<String, f64>, start: &str| {
-        metrics.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, count)| count).sum::<f64>()
+        metrics
+            .iter()
+            .filter(|(name, _)| name.starts_with(start))
+            .map(|(_, count)| count)
+            .sum::<f64>()
     };
-    let metrics =
-        watched.observer.metrics_until(|metrics| counted(metrics, "observer_events_total{") >= accepted).await;
+    let metrics = watched
+        .observer
+        .metrics_until(|metrics| counted(metrics, "observer_events_total{") >= accepted)
+        .await;
     assert_eq!(counted(&metrics, "observer_events_total{"), accepted);
     // The good ones are of `bot`, which came first.
     let others = sources as f64 - 99.0;
-    assert_eq!(metrics[r#"observer_events_total{source="other",event_kind="ok",ok="true"}"#], others);
+    assert_eq!(
+        metrics[r#"observer_events_total{source="other",event_kind="ok",ok="true"}"#],
+        others
+    );
     assert_eq!(metrics[r#"observer_label_overflow_total{label="source"}"#], others);
     let text = watched.observer.get("/metrics").await.text;
     assert!(text.len() < 1 << 20, "{} bytes", text.len());

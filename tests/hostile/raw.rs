@@ -44,9 +44,14 @@ impl Raw {
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let mut headers = reqwest::header::HeaderMap::new();
         for (name, value) in lines.map(|line| line.split_once(": ").unwrap()) {
-            headers.append(reqwest::header::HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+            headers.append(
+                reqwest::header::HeaderName::try_from(name).unwrap(),
+                value.parse().unwrap(),
+            );
         }
-        let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+        let length = headers
+            .get("content-length")
+            .map_or(0, |length| length.to_str().unwrap().parse().unwrap());
         while self.unread.len() < length {
             assert!(self.read().await, "the connection ended within a body");
         }
@@ -73,7 +78,11 @@ impl Raw {
                 return Some(self.unread.drain(..at + 4).collect());
             }
             if !self.read().await {
-                assert!(self.unread.is_empty(), "half an answer: {}", String::from_utf8_lossy(&self.unread));
+                assert!(
+                    self.unread.is_empty(),
+                    "half an answer: {}",
+                    String::from_utf8_lossy(&self.unread)
+                );
                 return None;
             }
         }
@@ -91,7 +100,9 @@ impl Reply {
     pub(super) fn seen(&self) -> String {
         match self {
             Self::Answer(answer) if answer.headers.contains_key("content-type") => answer.seen(),
-            Self::Answer(answer) => format!("{} {}", answer.status, answer.text).trim_end().to_owned(),
+            Self::Answer(answer) => {
+                format!("{} {}", answer.status, answer.text).trim_end().to_owned()
+            }
             Self::Silence => "(the connection is closed)".to_owned(),
         }
     }

@@ -33,13 +33,22 @@ async fn what_is_no_http_gets_a_short_answer_or_none_and_the_connection_is_close
         ("a length with a sign", request(&format!("content-length: +{length}\r\n"), event)),
         ("a length in hexadecimal", request("content-length: 0x10\r\n", event)),
         ("a length past 64 bits", request("content-length: 18446744073709551616\r\n", event)),
-        ("a length of 1,000 digits", request(&format!("content-length: {}\r\n", "9".repeat(1000)), event)),
+        (
+            "a length of 1,000 digits",
+            request(&format!("content-length: {}\r\n", "9".repeat(1000)), event),
+        ),
         ("an empty length", request("content-length: \r\n", event)),
-        ("two lengths", request(&format!("content-length: {length}\r\ncontent-length: 4\r\n"), event)),
+        (
+            "two lengths",
+            request(&format!("content-length: {length}\r\ncontent-length: 4\r\n"), event),
+        ),
         ("two lengths in one line", request(&format!("content-length: {length}, 4\r\n"), event)),
         ("chunked, and then not", request("transfer-encoding: chunked, identity\r\n", event)),
         ("gzip as transfer encoding", request("transfer-encoding: gzip\r\n", event)),
-        ("chunked in HTTP/1.0", b"POST /event HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec()),
+        (
+            "chunked in HTTP/1.0",
+            b"POST /event HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+        ),
         ("a space before a colon", request("content-length : 4\r\n", event)),
         ("a header that is folded", request("x: a\r\n b\r\n", event)),
         ("a NUL in a header", request("x: a\0b\r\n", event)),
@@ -68,11 +77,20 @@ async fn what_is_no_http_gets_a_short_answer_or_none_and_the_connection_is_close
 async fn where_a_body_ends_is_never_a_matter_of_opinion() {
     let dir = tempfile::tempdir().unwrap();
     let mut watched = Watched::start(dir.path(), DEFAULTS).await;
-    // Whoever takes these bytes for a body sees one event, whoever doesn't sees another request in them.
-    let hidden = String::from_utf8(post("/event", "", r#"{"source":"smuggled","event_kind":"ok","ok":true}"#)).unwrap();
+    // Whoever takes these bytes for a body sees one event, whoever doesn't sees another request in
+    // them.
+    let hidden = String::from_utf8(post(
+        "/event",
+        "",
+        r#"{"source":"smuggled","event_kind":"ok","ok":true}"#,
+    ))
+    .unwrap();
     let both = format!("content-length: {}\r\ntransfer-encoding: chunked\r\n", hidden.len() + 5);
-    let reversed = format!("transfer-encoding: chunked\r\ncontent-length: {}\r\n", hidden.len() + 5);
-    let chunk = |size: &str| request("transfer-encoding: chunked\r\n", &format!("{size}\r\n{hidden}\r\n0\r\n\r\n"));
+    let reversed =
+        format!("transfer-encoding: chunked\r\ncontent-length: {}\r\n", hidden.len() + 5);
+    let chunk = |size: &str| {
+        request("transfer-encoding: chunked\r\n", &format!("{size}\r\n{hidden}\r\n0\r\n\r\n"))
+    };
     for (what, bytes) in [
         ("a length, and chunked", request(&both, &format!("0\r\n\r\n{hidden}"))),
         ("chunked, and a length", request(&reversed, &format!("0\r\n\r\n{hidden}"))),
@@ -86,7 +104,10 @@ async fn where_a_body_ends_is_never_a_matter_of_opinion() {
         ("a chunk longer than it says", chunk("1")),
         (
             "a trailer of 1 MiB",
-            request("transfer-encoding: chunked\r\n", &format!("0\r\nx: {}\r\n\r\n", "x".repeat(1 << 20))),
+            request(
+                "transfer-encoding: chunked\r\n",
+                &format!("0\r\nx: {}\r\n\r\n", "x".repeat(1 << 20)),
+            ),
         ),
     ] {
         let mut connection = watched.connect().await;

@@ -14,7 +14,9 @@ const MEBIBYTE: usize = 1 << 20;
 
 /// The head of a request with a body that is spoken of and may never come.
 fn announce(path: &str, headers: &str) -> String {
-    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}\r\n\r\n")
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}\r\n\r\n"
+    )
 }
 
 #[tokio::test]
@@ -22,7 +24,9 @@ async fn a_body_that_is_too_large_is_refused_when_it_is_announced_or_when_it_get
     let dir = tempfile::tempdir().unwrap();
     let mut watched = Watched::start(dir.path(), DEFAULTS).await;
     for path in ["/event", "/v1/events"] {
-        for (headers, what) in [("", "and nothing sent"), ("expect: 100-continue\r\n", "with Expect")] {
+        for (headers, what) in
+            [("", "and nothing sent"), ("expect: 100-continue\r\n", "with Expect")]
+        {
             let mut connection = watched.connect().await;
             connection.say(announce(path, &format!("{headers}content-length: {GIBIBYTE}"))).await;
             let answer = connection.answer().await;
@@ -34,7 +38,9 @@ async fn a_body_that_is_too_large_is_refused_when_it_is_announced_or_when_it_get
         connection.say(announce(path, &format!("content-length: {GIBIBYTE}"))).await;
         connection.say(vec![b' '; MEBIBYTE]).await;
         let answer = connection.answer().await;
-        watched.refused(&format!("1 GiB announced to {path}, and a part of it sent"), 413, answer).await;
+        watched
+            .refused(&format!("1 GiB announced to {path}, and a part of it sent"), 413, answer)
+            .await;
 
         // Who doesn't look at answers while sending gets this one all the same.
         let mut connection = watched.connect().await;
@@ -52,7 +58,8 @@ async fn a_body_that_is_too_large_is_refused_when_it_is_announced_or_when_it_get
     watched.ends().await;
 }
 
-/// One member of zeros that has as many bytes when it is unpacked. After a flush the compressor repeats itself, so that it has to run for a moment only.
+/// One member of zeros that has as many bytes when it is unpacked. After a flush the compressor
+/// repeats itself, so that it has to run for a moment only.
 fn gzip_bomb(mebibytes: usize) -> Vec<u8> {
     let zeros = vec![0; MEBIBYTE];
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -96,12 +103,18 @@ async fn a_bomb_does_not_go_off() {
         ("1 GiB in gzip, cut off, 512 times", "gzip", members),
         ("1 GiB in one zstd frame", "zstd", zstd.clone()),
         ("1 GiB in many zstd frames", "zstd", zstd_bomb(4).repeat(256)),
-        ("a zstd frame with a window of 2 GiB", "zstd", [&zstd[..5], &[21 << 3], &zstd[6..]].concat()),
+        (
+            "a zstd frame with a window of 2 GiB",
+            "zstd",
+            [&zstd[..5], &[21 << 3], &zstd[6..]].concat(),
+        ),
     ] {
         assert!(bomb.len() < 2 * MEBIBYTE, "{what}: {}", bomb.len());
         let begun = Instant::now();
         let mut connection = watched.connect().await;
-        connection.say(post("/v1/events", &format!("content-encoding: {encoding}\r\n"), bomb)).await;
+        connection
+            .say(post("/v1/events", &format!("content-encoding: {encoding}\r\n"), bomb))
+            .await;
         let reply = connection.reply().await;
         assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
         watched.ended(what, reply).await;
@@ -121,7 +134,10 @@ async fn a_batch_of_very_many_very_small_items_stays_small() {
         ("eight million lines", "0\n".repeat(full / 2)),
         ("sixteen million blank lines", "\n".repeat(full)),
         ("an array that is not closed", format!("[{}", "0,".repeat(full / 2))),
-        ("eight million levels in an array", format!("{}{}", "[".repeat(full / 2), "]".repeat(full / 2))),
+        (
+            "eight million levels in an array",
+            format!("{}{}", "[".repeat(full / 2), "]".repeat(full / 2)),
+        ),
         ("ten thousand items that are none", "{\"source\":\"\\ud800\"}\n".repeat(10_000)),
     ] {
         let mut connection = watched.connect().await;
@@ -152,7 +168,8 @@ async fn many_large_bodies_at_once_do_not_add_up() {
     watched.ends().await;
 }
 
-/// What takes memory while it is worked on is worked on a little at a time, however many ask for it.
+/// What takes memory while it is worked on is worked on a little at a time, however many ask for
+/// it.
 #[tokio::test]
 async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
     const CONNECTIONS: usize = 100;
@@ -160,7 +177,9 @@ async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
     let mut watched = Watched::start(dir.path(), DEFAULTS).await;
     let bomb = post("/v1/events", "content-encoding: gzip\r\n", gzip_bomb(64));
     let scrape = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
-    for (what, request, times, statuses) in [("bombs", bomb, 1, &[413, 429][..]), ("scrapes", scrape, 4, &[200])] {
+    for (what, request, times, statuses) in
+        [("bombs", bomb, 1, &[413, 429][..]), ("scrapes", scrape, 4, &[200])]
+    {
         let mut asking = tokio::task::JoinSet::new();
         for _ in 0..CONNECTIONS {
             let (mut connection, request) = (watched.connect().await, request.clone());

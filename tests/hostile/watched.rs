@@ -100,22 +100,28 @@ impl Watched {
 
     pub(super) fn good_event(&self) -> String {
         let number = self.accepted.len();
-        format!(r#"{{"source":"bot","cycle_id":"good-{number}","sig_hash":"s","event_kind":"ok","ok":true}}"#)
+        format!(
+            r#"{{"source":"bot","cycle_id":"good-{number}","sig_hash":"s","event_kind":"ok","ok":true}}"#
+        )
     }
 
     /// Note what it has in memory, to be judged in the end.
     fn weigh(&mut self, after: &str) {
         let Some(memory) = self.observer.memory() else { return };
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let seen =
-            format!("{:.1} MiB, at most {:.1} MiB, after {after}", mebibytes(memory.now), mebibytes(memory.peak));
+        let seen = format!(
+            "{:.1} MiB, at most {:.1} MiB, after {after}",
+            mebibytes(memory.now),
+            mebibytes(memory.peak)
+        );
         eprintln!("{seen}");
         if memory.peak > MOST_MEMORY {
             self.too_much.push(seen);
         }
     }
 
-    /// In the end, every sink has settled everything, and the archive has what was accepted: once, in order, and nothing else.
+    /// In the end, every sink has settled everything, and the archive has what was accepted: once,
+    /// in order, and nothing else.
     pub(super) async fn ends(mut self) {
         self.observer.caught_up().await;
         // One that has everything may not have begun yet.
@@ -127,11 +133,15 @@ impl Watched {
         self.weigh("the end");
         let status = self.observer.get("/v1/sinks").await.json();
         for sink in status["sinks"].as_array().unwrap() {
-            assert_eq!((&sink["state"], &sink["dead"], &sink["refused"]), (&"running".into(), &0.into(), &0.into()));
+            assert_eq!(
+                (&sink["state"], &sink["dead"], &sink["refused"]),
+                (&"running".into(), &0.into(), &0.into())
+            );
         }
         let archive = self.observer.archive();
         let archived: Vec<_> = archive.iter().map(|line| event_of(line)).collect();
-        let differs = archived.iter().zip(&self.accepted).find(|(archived, accepted)| *archived != accepted);
+        let differs =
+            archived.iter().zip(&self.accepted).find(|(archived, accepted)| *archived != accepted);
         assert_eq!(differs, None);
         assert_eq!(archived.len(), self.accepted.len());
         assert!(self.too_much.is_empty(), "{:#?}", self.too_much);

@@ -44,14 +44,16 @@ impl TestAgent {
         format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"", self.ports[1])
     }
 
-    /// The requests that arrived since it started, the newest first, each one's items beneath its resource and scope; `of` is `logs`, `traces` or `metrics`.
+    /// The requests that arrived since it started, the newest first, each one's items beneath its
+    /// resource and scope; `of` is `logs`, `traces` or `metrics`.
     pub(super) async fn requests(&self, of: &str) -> Vec<Value> {
         let url = format!("http://127.0.0.1:{}/test/session/{of}", self.ports[1]);
         let answer = self.client.get(url).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()
     }
 
-    /// What arrived since it started, in no order. Each request says who sent it, and by which conventions.
+    /// What arrived since it started, in no order. Each request says who sent it, and by which
+    /// conventions.
     pub(super) async fn items(&self, signal: Signal) -> Vec<Value> {
         let (of, [resources, scopes, items]) = match signal {
             Signal::Logs => ("logs", ["resource_logs", "scope_logs", "log_records"]),
@@ -63,7 +65,10 @@ impl TestAgent {
             for resource in request[resources].as_array().into_iter().flatten() {
                 let attributes = pairs(&resource["resource"]["attributes"]);
                 let version = env!("CARGO_PKG_VERSION");
-                assert_eq!(attributes, serde_json::json!({ "service.name": "observer", "service.version": version }));
+                assert_eq!(
+                    attributes,
+                    serde_json::json!({ "service.name": "observer", "service.version": version })
+                );
                 assert_eq!(resource["schema_url"], "https://opentelemetry.io/schemas/1.41.0");
                 for scope in resource[scopes].as_array().unwrap() {
                     assert_eq!(scope["scope"]["name"], "observer");
@@ -81,14 +86,17 @@ impl TestAgent {
 
     /// Again, on the same ports.
     pub(super) async fn come_back(&mut self) {
-        self.peer = run_agent(&self.dir, self.ports).await.unwrap_or_else(|| panic!("{}", said(&self.peer.output)));
+        self.peer = run_agent(&self.dir, self.ports)
+            .await
+            .unwrap_or_else(|| panic!("{}", said(&self.peer.output)));
     }
 }
 
 async fn run_agent(dir: &Path, [port, http, grpc]: [u16; 3]) -> Option<Peer> {
     let mut command = Command::new(TestAgent::PROGRAM);
     command.current_dir(dir).args(["--disable-llmobs-data-forwarding", "--log-level", "ERROR"]);
-    for (option, port) in [("--port", port), ("--otlp-http-port", http), ("--otlp-grpc-port", grpc)] {
+    for (option, port) in [("--port", port), ("--otlp-http-port", http), ("--otlp-grpc-port", grpc)]
+    {
         command.arg(option).arg(port.to_string());
     }
     let mut peer = Peer::run(command, dir.join("output"));
@@ -117,7 +125,10 @@ impl OtelTap {
     }
 
     pub(super) fn http(&self) -> String {
-        format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"\ncompression = \"none\"", self.port)
+        format!(
+            "endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"\ncompression = \"none\"",
+            self.port
+        )
     }
 
     /// What arrived, in order, also before it was killed.
@@ -125,7 +136,10 @@ impl OtelTap {
         let output = said(&self.peer.output);
         // The last line may not be whole yet.
         let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let items = whole.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap());
+        let items = whole
+            .lines()
+            .filter(|line| line.starts_with('{'))
+            .map(|line| serde_json::from_str(line).unwrap());
         items
             .filter(|item: &Value| (item.get("kind").is_some()) == (signal == Signal::Spans))
             .map(|json| item(&json))
@@ -140,7 +154,8 @@ impl OtelTap {
     /// Again, on the same port.
     pub(super) async fn come_back(&mut self) {
         let output = self.peer.output.clone();
-        self.peer = run_tap(&output, self.port).await.unwrap_or_else(|| panic!("{}", said(&output)));
+        self.peer =
+            run_tap(&output, self.port).await.unwrap_or_else(|| panic!("{}", said(&output)));
     }
 }
 
@@ -157,9 +172,14 @@ pub(super) fn envelopes(observer: &Observer) -> Vec<Value> {
 }
 
 /// Each event by its id, and how often its item is there; each time it is what the event comes to.
-pub(super) fn compare(signal: Signal, envelopes: &[Value], items: &[Value]) -> BTreeMap<String, usize> {
+pub(super) fn compare(
+    signal: Signal,
+    envelopes: &[Value],
+    items: &[Value],
+) -> BTreeMap<String, usize> {
     let id_of = |envelope: &Value| envelope["id"].as_str().unwrap().to_owned();
-    let expected: BTreeMap<_, _> = envelopes.iter().map(|envelope| (id_of(envelope), signal.of(envelope))).collect();
+    let expected: BTreeMap<_, _> =
+        envelopes.iter().map(|envelope| (id_of(envelope), signal.of(envelope))).collect();
     assert_eq!(expected.len(), envelopes.len());
     let mut counts: BTreeMap<_, _> = expected.keys().map(|id| (id.clone(), 0)).collect();
     for item in items {
@@ -170,7 +190,8 @@ pub(super) fn compare(signal: Signal, envelopes: &[Value], items: &[Value]) -> B
     counts
 }
 
-/// The real runs through an observer whose one sink beside the archive is this collector: each of them arrives once as a log record and once as a span.
+/// The real runs through an observer whose one sink beside the archive is this collector: each of
+/// them arrives once as a log record and once as a span.
 async fn check(dir: &Path, collector: &str, items: impl AsyncFn(Signal) -> Vec<Value>) {
     let runs = real_runs();
     let config = format!(
@@ -188,7 +209,8 @@ async fn check(dir: &Path, collector: &str, items: impl AsyncFn(Signal) -> Vec<V
     let sent: Vec<Value> = runs.iter().map(|run| serde_json::from_str(run).unwrap()).collect();
     assert_eq!(events, sent);
     for signal in Signal::ALL {
-        eventually("each event has arrived", async || items(signal).await.len() >= runs.len()).await;
+        eventually("each event has arrived", async || items(signal).await.len() >= runs.len())
+            .await;
         let counts = compare(signal, &envelopes, &items(signal).await);
         assert!(counts.values().all(|count| *count == 1), "{signal:?}: {counts:?}");
     }

@@ -1,5 +1,6 @@
-//! All sinks at once: a file, a webhook, collectors over gRPC and HTTP, Prometheus. Each far side holds exactly what it should, also when every one of them is
-//! restarted in the middle, and the observer is killed.
+//! All sinks at once: a file, a webhook, collectors over gRPC and HTTP, Prometheus. Each far side
+//! holds exactly what it should, also when every one of them is restarted in the middle, and the
+//! observer is killed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -67,7 +68,8 @@ impl FarSides {
         items
     }
 
-    /// The file and Prometheus have each run exactly once; all others have each one at least so often, and no more than `most` times.
+    /// The file and Prometheus have each run exactly once; all others have each one at least so
+    /// often, and no more than `most` times.
     async fn hold(&self, observer: &Observer, runs: &[String], most: usize) {
         observer.caught_up().await;
         let archive = observer.archive();
@@ -85,10 +87,16 @@ impl FarSides {
 
         let envelopes = envelopes(observer);
         for signal in Signal::ALL {
-            eventually("OtelTap has printed each event", async || self.tap.items(signal).len() >= runs.len()).await;
-            for (name, items) in [("agent", self.agent_items(signal).await), ("tap", self.tap.items(signal))] {
+            eventually("OtelTap has printed each event", async || {
+                self.tap.items(signal).len() >= runs.len()
+            })
+            .await;
+            for (name, items) in
+                [("agent", self.agent_items(signal).await), ("tap", self.tap.items(signal))]
+            {
                 let counts = compare(signal, &envelopes, &items);
-                let wrong: Vec<_> = counts.iter().filter(|(_, count)| !(1..=most).contains(*count)).collect();
+                let wrong: Vec<_> =
+                    counts.iter().filter(|(_, count)| !(1..=most).contains(*count)).collect();
                 assert!(wrong.is_empty(), "{name}, {signal:?}: {wrong:?}");
             }
         }
@@ -96,9 +104,19 @@ impl FarSides {
         self.prometheus.saw_no_reset().await;
 
         let metrics = observer.metrics_until(|_| true).await;
-        for sink in ["archive", "webhook", "agent/logs", "agent/traces", "tap/logs", "tap/traces", "prometheus"] {
-            let result =
-                |result: &str| metrics[&format!(r#"observer_sink_events_total{{sink="{sink}",result="{result}"}}"#)];
+        for sink in [
+            "archive",
+            "webhook",
+            "agent/logs",
+            "agent/traces",
+            "tap/logs",
+            "tap/traces",
+            "prometheus",
+        ] {
+            let result = |result: &str| {
+                metrics
+                    [&format!(r#"observer_sink_events_total{{sink="{sink}",result="{result}"}}"#)]
+            };
             let account = ["delivered", "dead", "refused", "expired", "filtered"].map(result);
             assert_eq!(account, [runs.len() as f64, 0.0, 0.0, 0.0, 0.0], "{sink}");
         }
@@ -136,7 +154,8 @@ async fn the_real_runs_through_all_sinks_at_once() {
 }
 
 #[tokio::test]
-async fn the_real_runs_through_all_sinks_while_each_receiver_is_restarted_and_the_observer_killed() {
+async fn the_real_runs_through_all_sinks_while_each_receiver_is_restarted_and_the_observer_killed()
+{
     let dir = tempfile::tempdir().unwrap();
     let Some(mut far_sides) = FarSides::start(dir.path()).await else { return };
     let runs = real_runs();
@@ -154,12 +173,16 @@ async fn the_real_runs_through_all_sinks_while_each_receiver_is_restarted_and_th
     post_all(&observer, &parts[1][1..]).await;
     far_sides.webhook.come_back();
 
-    // What a collector has taken and not told yet is lost with it, so they go when they have told everything.
+    // What a collector has taken and not told yet is lost with it, so they go when they have told
+    // everything.
     caught_up(&observer, "agent").await;
     caught_up(&observer, "tap").await;
     let seen = parts[0].len() + parts[1].len();
     for signal in Signal::ALL {
-        eventually("OtelTap has printed each event", async || far_sides.tap.items(signal).len() >= seen).await;
+        eventually("OtelTap has printed each event", async || {
+            far_sides.tap.items(signal).len() >= seen
+        })
+        .await;
         far_sides.had[signal as usize] = far_sides.agent.items(signal).await;
     }
     far_sides.agent.kill();
@@ -184,7 +207,8 @@ async fn the_real_runs_through_all_sinks_while_each_receiver_is_restarted_and_th
     };
     let killer = async {
         let half = parts[4].len() / 2;
-        eventually("half of them are answered", async || answered.load(Ordering::SeqCst) >= half).await;
+        eventually("half of them are answered", async || answered.load(Ordering::SeqCst) >= half)
+            .await;
         observer.kill();
     };
     tokio::time::timeout(PATIENCE, async { tokio::join!(producer, killer) }).await.unwrap();

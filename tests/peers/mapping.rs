@@ -1,7 +1,9 @@
-//! What an event has to be in OTLP: from its envelope in the archive and the mapping's documentation, and nothing of the sink.
+//! What an event has to be in OTLP: from its envelope in the archive and the mapping's
+//! documentation, and nothing of the sink.
 //!
-//! Items are compared as plain JSON: ids in hexadecimal, times in nanoseconds, enums as numbers, attributes and structured bodies as objects, an int as a
-//! whole number and a double as one with a fraction. A field that has its default is not there.
+//! Items are compared as plain JSON: ids in hexadecimal, times in nanoseconds, enums as numbers,
+//! attributes and structured bodies as objects, an int as a whole number and a double as one with a
+//! fraction. A field that has its default is not there.
 
 use observer_core::Timestamp;
 use serde_json::{Map, Value, json};
@@ -37,7 +39,8 @@ fn log_record(envelope: &Value) -> Value {
     let mut attributes = common(envelope);
     attributes.insert("observer.ok".to_owned(), event["ok"].clone());
     attributes.insert("observer.staffer_id".to_owned(), event["staffer_id"].clone());
-    attributes.insert("observer.duration_ms".to_owned(), event["duration_ms"].as_f64().unwrap().into());
+    attributes
+        .insert("observer.duration_ms".to_owned(), event["duration_ms"].as_f64().unwrap().into());
     json!({
         "event_name": "observer.cycle.outcome",
         "time_unix_nano": received(envelope),

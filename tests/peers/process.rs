@@ -54,7 +54,8 @@ pub(super) fn said(output: &Path) -> String {
     std::fs::read_to_string(output).unwrap_or_default()
 }
 
-/// Ports that nobody has at the moment. Programs that can't be told to choose one may find it taken after all, and are tried again with others.
+/// Ports that nobody has at the moment. Programs that can't be told to choose one may find it taken
+/// after all, and are tried again with others.
 pub(super) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())

@@ -10,7 +10,8 @@ use super::process::{Peer, free_ports, said};
 use crate::sums::Sums;
 use crate::support::{DEFAULTS, Observer, client, eventually, has_tool, real_runs};
 
-/// Often enough that no test waits for it, and no more often than a debug build can answer on a machine that is busy.
+/// Often enough that no test waits for it, and no more often than a debug build can answer on a
+/// machine that is busy.
 const CONFIG: &str = r#"
 global: { scrape_interval: 500ms, scrape_timeout: 500ms }
 scrape_configs:
@@ -60,10 +61,13 @@ impl Prometheus {
 
     /// Again, on the same port and with the same data.
     pub(super) async fn come_back(&mut self) {
-        self.peer = run(&self.dir, self.port).await.unwrap_or_else(|| panic!("{}", said(&self.dir.join("output"))));
+        self.peer = run(&self.dir, self.port)
+            .await
+            .unwrap_or_else(|| panic!("{}", said(&self.dir.join("output"))));
     }
 
-    /// Each series that the expression gives now, as the text form writes it, with its labels in order.
+    /// Each series that the expression gives now, as the text form writes it, with its labels in
+    /// order.
     pub(super) async fn query(&self, expression: &str) -> BTreeMap<String, f64> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let form = reqwest::Url::parse_with_params(&url, [("query", expression)]).unwrap();
@@ -77,7 +81,9 @@ impl Prometheus {
         let series = answer["data"]["result"].as_array().unwrap();
         series
             .iter()
-            .map(|series| (name_of(&series["metric"]), series["value"][1].as_str().unwrap().parse().unwrap()))
+            .map(|series| {
+                (name_of(&series["metric"]), series["value"][1].as_str().unwrap().parse().unwrap())
+            })
             .collect()
     }
 
@@ -88,7 +94,8 @@ impl Prometheus {
         series.into_values().next()
     }
 
-    /// Until it has as many events as there are in these sums; then all of its series are as the sums say.
+    /// Until it has as many events as there are in these sums; then all of its series are as the
+    /// sums say.
     pub(super) async fn holds(&self, sums: &Sums) {
         let total = sums.total() as f64;
         eventually("Prometheus has every event", async || {
@@ -125,20 +132,30 @@ impl Prometheus {
 
 async fn run(dir: &Path, port: u16) -> Option<Peer> {
     let mut command = Command::new("prometheus");
-    command.current_dir(dir).args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=warn"]);
+    command.current_dir(dir).args([
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        "--log.level=warn",
+    ]);
     command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
     let mut peer = Peer::run(command, dir.join("output"));
     let (client, url) = (client(), format!("http://127.0.0.1:{port}/-/ready"));
-    let is_ready = async || client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+    let is_ready =
+        async || client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
     peer.is_up(is_ready).await.then_some(peer)
 }
 
 /// `name{label="value",…}`, without what Prometheus adds.
 fn name_of(metric: &Value) -> String {
-    let labels =
-        metric.as_object().unwrap().iter().filter(|(label, _)| !["__name__", "instance", "job"].contains(&&***label));
-    let labels: BTreeMap<_, _> = labels.map(|(label, value)| (label, value.as_str().unwrap())).collect();
-    let labels: Vec<_> = labels.iter().map(|(label, value)| format!(r#"{label}="{value}""#)).collect();
+    let labels = metric
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(label, _)| !["__name__", "instance", "job"].contains(&&***label));
+    let labels: BTreeMap<_, _> =
+        labels.map(|(label, value)| (label, value.as_str().unwrap())).collect();
+    let labels: Vec<_> =
+        labels.iter().map(|(label, value)| format!(r#"{label}="{value}""#)).collect();
     format!("{}{{{}}}", metric["__name__"].as_str().unwrap_or_default(), labels.join(","))
 }
 

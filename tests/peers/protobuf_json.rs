@@ -1,4 +1,5 @@
-//! Protobuf's JSON, as two programs write it: names in either case, ids in base64 or hexadecimal, enums by name or number, defaults there or not.
+//! Protobuf's JSON, as two programs write it: names in either case, ids in base64 or hexadecimal,
+//! enums by name or number, defaults there or not.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,14 +30,17 @@ pub(super) fn item(json: &Value) -> Value {
 pub(super) fn pairs(list: &Value) -> Value {
     let mut members = Map::new();
     for pair in list.as_array().unwrap() {
-        let known = members.insert(pair["key"].as_str().unwrap().to_owned(), any_value(&pair["value"]));
+        let known =
+            members.insert(pair["key"].as_str().unwrap().to_owned(), any_value(&pair["value"]));
         assert!(known.is_none(), "twice: {pair}");
     }
     members.into()
 }
 
 fn any_value(value: &Value) -> Value {
-    let Some((kind, inner)) = value.as_object().and_then(|kinds| kinds.iter().next()) else { return Value::Null };
+    let Some((kind, inner)) = value.as_object().and_then(|kinds| kinds.iter().next()) else {
+        return Value::Null;
+    };
     // An empty list isn't written.
     let none = Value::Array(Vec::new());
     let values = inner.get("values").unwrap_or(&none);
@@ -52,12 +56,17 @@ fn any_value(value: &Value) -> Value {
 
 /// 64 bits are written as text, by some.
 fn whole(number: &Value) -> i64 {
-    number.as_i64().or_else(|| number.as_str()?.parse().ok()).unwrap_or_else(|| panic!("no whole number: {number}"))
+    number
+        .as_i64()
+        .or_else(|| number.as_str()?.parse().ok())
+        .unwrap_or_else(|| panic!("no whole number: {number}"))
 }
 
 fn status(status: &Value) -> Value {
     let fields = status.as_object().into_iter().flatten();
-    let fields = fields.map(|(name, value)| (snake_case(name), plain(value))).filter(|(_, value)| !is_default(value));
+    let fields = fields
+        .map(|(name, value)| (snake_case(name), plain(value)))
+        .filter(|(_, value)| !is_default(value));
     fields.collect::<Map<_, _>>().into()
 }
 

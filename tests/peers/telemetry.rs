@@ -17,26 +17,43 @@ fn items(requests: &[Value], names: [&str; 3]) -> Vec<Value> {
     names.into_iter().fold(requests.to_vec(), within)
 }
 
-/// What an export of metrics says, as the series of `/metrics`, those that are not zero; and the bounds of the histogram of cycles.
+/// What an export of metrics says, as the series of `/metrics`, those that are not zero; and the
+/// bounds of the histogram of cycles.
 fn series(export: &Value) -> (BTreeMap<String, f64>, Vec<String>) {
     let (mut series, mut bounds) = (BTreeMap::new(), Vec::new());
-    for metric in items(std::slice::from_ref(export), ["resource_metrics", "scope_metrics", "metrics"]) {
+    for metric in
+        items(std::slice::from_ref(export), ["resource_metrics", "scope_metrics", "metrics"])
+    {
         let name = metric["name"].as_str().unwrap();
         for point in metric["sum"]["data_points"].as_array().into_iter().flatten() {
-            assert_eq!(metric["sum"]["aggregation_temporality"], "AGGREGATION_TEMPORALITY_CUMULATIVE", "{name}");
-            series.insert(format!("{name}{{{}}}", labels(point, None)), point["as_double"].as_f64().unwrap_or(0.0));
+            assert_eq!(
+                metric["sum"]["aggregation_temporality"], "AGGREGATION_TEMPORALITY_CUMULATIVE",
+                "{name}"
+            );
+            series.insert(
+                format!("{name}{{{}}}", labels(point, None)),
+                point["as_double"].as_f64().unwrap_or(0.0),
+            );
         }
         for point in metric["histogram"]["data_points"].as_array().into_iter().flatten() {
-            let number =
-                |value: &Value| value.as_str().map_or_else(|| value.as_f64().unwrap(), |text| text.parse().unwrap());
+            let number = |value: &Value| {
+                value.as_str().map_or_else(|| value.as_f64().unwrap(), |text| text.parse().unwrap())
+            };
             let mut within = 0.0;
-            let ends = point["explicit_bounds"].as_array().unwrap().iter().map(|bound| number(bound).to_string());
+            let ends = point["explicit_bounds"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|bound| number(bound).to_string());
             let ends: Vec<_> = ends.chain(["+Inf".to_owned()]).collect();
             for (end, count) in ends.iter().zip(point["bucket_counts"].as_array().unwrap()) {
                 within += number(count);
                 series.insert(format!("{name}_bucket{{{}}}", labels(point, Some(end))), within);
             }
-            series.insert(format!("{name}_count{{{}}}", labels(point, None)), number(&point["count"]));
+            series.insert(
+                format!("{name}_count{{{}}}", labels(point, None)),
+                number(&point["count"]),
+            );
             series.insert(format!("{name}_sum{{{}}}", labels(point, None)), number(&point["sum"]));
             if name == "observer_cycle_duration_seconds" {
                 bounds = ends;
@@ -50,8 +67,12 @@ fn series(export: &Value) -> (BTreeMap<String, f64>, Vec<String>) {
 fn labels(point: &Value, le: Option<&str>) -> String {
     let none = Value::Array(Vec::new());
     let labels = pairs(point.get("attributes").unwrap_or(&none));
-    let mut labels: BTreeMap<_, _> =
-        labels.as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    let mut labels: BTreeMap<_, _> = labels
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
     labels.extend(le.map(|le| ("le", le)));
     labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(",")
 }
@@ -62,8 +83,10 @@ async fn check(place: impl Fn(&TestAgent) -> String) {
     }
     let (dir, runs) = (tempfile::tempdir().unwrap(), real_runs());
     let agent = TestAgent::start(dir.path()).await;
-    let observer =
-        Observer::start(dir.path(), &format!("{DEFAULTS}[telemetry]\n{}\ninterval = \"200ms\"\n", place(&agent)));
+    let observer = Observer::start(
+        dir.path(),
+        &format!("{DEFAULTS}[telemetry]\n{}\ninterval = \"200ms\"\n", place(&agent)),
+    );
     for run in &runs {
         assert_eq!(observer.post(run.clone()).await.status, 200);
     }
@@ -71,7 +94,9 @@ async fn check(place: impl Fn(&TestAgent) -> String) {
     let mut last = Value::Null;
     eventually("the agent has every event", async || {
         last = agent.requests("metrics").await.into_iter().next().unwrap_or_default();
-        let events = |(name, count): (String, f64)| name.starts_with("observer_events_total").then_some(count);
+        let events = |(name, count): (String, f64)| {
+            name.starts_with("observer_events_total").then_some(count)
+        };
         series(&last).0.into_iter().filter_map(events).sum::<f64>() >= sums.total() as f64
     })
     .await;
@@ -79,7 +104,9 @@ async fn check(place: impl Fn(&TestAgent) -> String) {
     let bounds: Vec<_> = bounds.iter().map(String::as_str).collect();
     let expected = sums.series(&bounds);
     assert!(expected.len() > bounds.len());
-    found.retain(|name, _| expected.keys().any(|known| known.split('{').next() == name.split('{').next()));
+    found.retain(|name, _| {
+        expected.keys().any(|known| known.split('{').next() == name.split('{').next())
+    });
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (name, value) in &expected {
         // Sums of fractions depend on their order, counts don't.
@@ -93,9 +120,12 @@ async fn check(place: impl Fn(&TestAgent) -> String) {
     let named = |name: &str| spans.iter().filter(|span| span["name"] == name).count();
     assert_eq!((named("POST /event"), named("commit")), (runs.len(), runs.len()));
     assert!(named("batch archive") > 0 && named("deliver") > 0 && named("flush") > 0);
-    let records = items(&agent.requests("logs").await, ["resource_logs", "scope_logs", "log_records"]);
+    let records =
+        items(&agent.requests("logs").await, ["resource_logs", "scope_logs", "log_records"]);
     let said = |text: &str| {
-        records.iter().any(|record| record["body"]["string_value"].as_str().is_some_and(|body| body.starts_with(text)))
+        records.iter().any(|record| {
+            record["body"]["string_value"].as_str().is_some_and(|body| body.starts_with(text))
+        })
     };
     assert!(said("the observer is ready"), "{records:#?}");
 }

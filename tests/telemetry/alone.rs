@@ -12,7 +12,9 @@ use crate::support::{OBSERVER, Observer, eventually, parse_metrics};
 /// What became of one signal so far.
 async fn told(observer: &Observer, signal: &str) -> f64 {
     let metrics = parse_metrics(&observer.get("/metrics").await.text);
-    let count = |result: &str| metrics[&format!(r#"observer_telemetry_total{{result="{result}",signal="{signal}"}}"#)];
+    let count = |result: &str| {
+        metrics[&format!(r#"observer_telemetry_total{{result="{result}",signal="{signal}"}}"#)]
+    };
     count("exported") + count("failed") + count("dropped")
 }
 
@@ -25,7 +27,8 @@ async fn at_rest(observer: &Observer) -> f64 {
     let mut last = (0.0, 0.0);
     eventually("nothing comes any more", async || {
         let before = (told(observer, "traces").await, told(observer, "logs").await);
-        // The absence of something can't be awaited: the last flush comes after a second, and a batch of spans after that.
+        // The absence of something can't be awaited: the last flush comes after a second, and a
+        // batch of spans after that.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         last = (told(observer, "traces").await, told(observer, "logs").await);
         last == before
@@ -69,7 +72,8 @@ async fn exporting_to_where_events_go_comes_to_rest() {
         ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", own.as_str()),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", own.as_str()),
     ];
-    let observer = Observer::start_with(dir.path(), &config, &[], &[&AT_ONCE[..], &variables].concat());
+    let observer =
+        Observer::start_with(dir.path(), &config, &[], &[&AT_ONCE[..], &variables].concat());
     observer.post(event(1)).await;
     observer.caught_up().await;
     at_rest(&observer).await;
@@ -108,7 +112,10 @@ async fn a_collector_that_hangs_holds_up_no_start_no_answer_no_reload_and_no_end
     assert!(status.success());
     // The SDK alone would wait for 5 s, and a request for 10 s.
     assert!(begun.elapsed() < Duration::from_millis(4500), "{:?}", begun.elapsed());
-    assert!(log.iter().any(|line| line.contains("the last telemetry did not go out in time")), "{log:#?}");
+    assert!(
+        log.iter().any(|line| line.contains("the last telemetry did not go out in time")),
+        "{log:#?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,17 +140,21 @@ async fn what_there_is_no_room_for_is_dropped_and_counted() {
 
 #[test]
 fn a_check_says_whether_telemetry_can_be_reached() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _guard = runtime.enter();
-    let collector = HttpReceiver::scripted([Answer::accept(), Answer::status(401).saying("no token")]);
+    let collector =
+        HttpReceiver::scripted([Answer::accept(), Answer::status(401).saying("no token")]);
     let dir = tempfile::tempdir().unwrap();
     let telemetry = format!(
         "[telemetry]\nendpoint = '{}/s3cr3t-path-of-sixteen'\nsignals = ['traces', 'logs']\n",
         collector.url("")
     );
     std::fs::write(dir.path().join("observer.toml"), telemetry).unwrap();
-    let output = std::process::Command::new(OBSERVER).arg("check").current_dir(dir.path()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap().replace(&collector.url(""), "http://collector");
+    let output =
+        std::process::Command::new(OBSERVER).arg("check").current_dir(dir.path()).output().unwrap();
+    let text =
+        String::from_utf8(output.stdout).unwrap().replace(&collector.url(""), "http://collector");
     assert_eq!(output.status.code(), Some(1), "{text}");
     insta::assert_snapshot!(text, @"
     config   observer.toml
@@ -176,7 +187,8 @@ fn a_check_tells_who_speaks_another_protocol() {
     let dir = tempfile::tempdir().unwrap();
     let telemetry = format!("[telemetry]\nendpoint = 'http://{address}'\nsignals = ['traces']\n");
     std::fs::write(dir.path().join("observer.toml"), telemetry).unwrap();
-    let output = std::process::Command::new(OBSERVER).arg("check").current_dir(dir.path()).output().unwrap();
+    let output =
+        std::process::Command::new(OBSERVER).arg("check").current_dir(dir.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("; perhaps it speaks gRPC, see `telemetry.protocol`"), "{text}");
 }

@@ -15,8 +15,12 @@ use crate::support::{OBSERVER, Observer, eventually};
 /// Until spans, metrics and the log have come.
 async fn all_came(collector: &OtlpReceiver) {
     eventually("all three signals come", async || {
-        let came: BTreeSet<_> =
-            collector.requests().iter().filter_map(|request| request.payload.signal()).map(name).collect();
+        let came: BTreeSet<_> = collector
+            .requests()
+            .iter()
+            .filter_map(|request| request.payload.signal())
+            .map(name)
+            .collect();
         came.len() == 3
     })
     .await;
@@ -33,22 +37,44 @@ async fn over_grpc_all_goes_out_too_with_the_headers_of_the_file() {
         "endpoint = '{}'\nprotocol = 'grpc'\ncompression = 'gzip'\ninterval = '20ms'\nheaders = {{ x-team = 'a' }}",
         collector.url("")
     );
-    let variables = [&AT_ONCE[..], &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]].concat();
+    let variables =
+        [&AT_ONCE[..], &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]].concat();
     let observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &variables);
     observer.post(event(1)).await;
     all_came(&collector).await;
     for request in collector.requests() {
-        assert_eq!((request.transport, request.compression.as_deref()), (Transport::Grpc, Some("gzip")));
-        assert_eq!((request.header("x-team"), request.header("x-other")), (Some("a"), None), "{:?}", request.headers);
-        assert!(request.header("user-agent").unwrap().starts_with("observer/"), "{:?}", request.headers);
+        assert_eq!(
+            (request.transport, request.compression.as_deref()),
+            (Transport::Grpc, Some("gzip"))
+        );
+        assert_eq!(
+            (request.header("x-team"), request.header("x-other")),
+            (Some("a"), None),
+            "{:?}",
+            request.headers
+        );
+        assert!(
+            request.header("user-agent").unwrap().starts_with("observer/"),
+            "{:?}",
+            request.headers
+        );
     }
     let (status, log) = observer.terminate();
     assert!(status.success() && !log.iter().any(|line| line.contains("WARN")), "{log:#?}");
     let requests = collector.requests();
-    let spans: BTreeSet<_> =
-        requests.iter().flat_map(|request| request.payload.spans()).map(|span| &*span.name).collect();
+    let spans: BTreeSet<_> = requests
+        .iter()
+        .flat_map(|request| request.payload.spans())
+        .map(|span| &*span.name)
+        .collect();
     assert!(
-        spans.is_superset(&BTreeSet::from(["POST /event", "commit", "batch archive", "deliver", "flush"])),
+        spans.is_superset(&BTreeSet::from([
+            "POST /event",
+            "commit",
+            "batch archive",
+            "deliver",
+            "flush"
+        ])),
         "{spans:?}"
     );
 }
@@ -57,17 +83,26 @@ async fn over_grpc_all_goes_out_too_with_the_headers_of_the_file() {
 async fn a_check_over_grpc_says_what_the_collector_said() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), OtlpReceiver::start());
     let page = HttpReceiver::start();
-    let answers = [Answer::accept(), Answer::status(Code::Unimplemented, "no metrics here"), Answer::accept()];
+    let answers = [
+        Answer::accept(),
+        Answer::status(Code::Unimplemented, "no metrics here"),
+        Answer::accept(),
+    ];
     answers.into_iter().for_each(|answer| collector.then(answer));
     let check = async |url: String| {
-        let telemetry = format!("endpoint = '{url}'\nprotocol = 'grpc'\nheaders = {{ x-key = 's3cr3t-t0ken' }}");
+        let telemetry = format!(
+            "endpoint = '{url}'\nprotocol = 'grpc'\nheaders = {{ x-key = 's3cr3t-t0ken' }}"
+        );
         std::fs::write(dir.path().join("observer.toml"), config(&telemetry)).unwrap();
         let mut check = Command::new(OBSERVER);
         check.arg("check").current_dir(dir.path());
         let output = tokio::task::spawn_blocking(move || check.output()).await.unwrap().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8(output.stdout).unwrap().replace(&url, "http://collector");
-        text.lines().filter(|line| line.starts_with("telemetry: ")).map(str::to_owned).collect::<Vec<_>>()
+        text.lines()
+            .filter(|line| line.starts_with("telemetry: "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         check(collector.url("")).await,
@@ -83,7 +118,8 @@ async fn a_check_over_grpc_says_what_the_collector_said() {
 
     let lines = check(page.url("")).await;
     assert!(
-        lines.len() == 3 && lines.iter().all(|line| line.contains("http://collector gives no answer: ")),
+        lines.len() == 3
+            && lines.iter().all(|line| line.contains("http://collector gives no answer: ")),
         "{lines:#?}"
     );
 }
@@ -99,9 +135,17 @@ async fn a_collector_with_a_certificate_of_its_own_is_trusted_by_its_authority()
         write("ca.pem", ours.pem());
         write("cert.pem", client.cert);
         write("key.pem", client.key);
-        let telemetry = format!("endpoint = '{}'\nprotocol = '{protocol}'\ninterval = '20ms'\n", collector.url(""));
+        let telemetry = format!(
+            "endpoint = '{}'\nprotocol = '{protocol}'\ninterval = '20ms'\n",
+            collector.url("")
+        );
         let files = "tls = { ca = 'ca.pem', cert = 'cert.pem', key = 'key.pem' }";
-        let observer = Observer::start_with(dir.path(), &config(&format!("{telemetry}{files}")), &[], &AT_ONCE);
+        let observer = Observer::start_with(
+            dir.path(),
+            &config(&format!("{telemetry}{files}")),
+            &[],
+            &AT_ONCE,
+        );
         observer.post(event(1)).await;
         all_came(&collector).await;
         observer.kill();
@@ -113,15 +157,18 @@ async fn a_collector_with_a_certificate_of_its_own_is_trusted_by_its_authority()
 async fn refused(dir: &Path, config: &str, protocol: &str) {
     let mut observer = Observer::start_with(dir, config, &[], &AT_ONCE);
     observer.post(event(2)).await;
-    let told = observer.log_until("telemetry doesn't go out; what is not taken within a few tries is lost");
+    let told = observer
+        .log_until("telemetry doesn't go out; what is not taken within a few tries is lost");
     let reason = told["reason"].as_str().unwrap();
     assert!(reason.contains("UnknownIssuer"), "{protocol}: {reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_collector_refuses_of_a_request_is_told_and_counted() {
-    let (dir, collector) =
-        (tempfile::tempdir().unwrap(), OtlpReceiver::scripted([Answer::partial(1, "too many attributes")]));
+    let (dir, collector) = (
+        tempfile::tempdir().unwrap(),
+        OtlpReceiver::scripted([Answer::partial(1, "too many attributes")]),
+    );
     let telemetry = format!("endpoint = '{}'\nsignals = ['traces']", collector.url(""));
     let mut observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &AT_ONCE);
     observer.post(event(1)).await;
@@ -131,7 +178,9 @@ async fn what_a_collector_refuses_of_a_request_is_told_and_counted() {
         (&"traces".into(), &1.into(), &"too many attributes".into())
     );
     observer
-        .metrics_until(|metrics| metrics[r#"observer_telemetry_total{result="failed",signal="traces"}"#] == 1.0)
+        .metrics_until(|metrics| {
+            metrics[r#"observer_telemetry_total{result="failed",signal="traces"}"#] == 1.0
+        })
         .await;
 }
 
@@ -140,7 +189,10 @@ async fn a_file_for_tls_that_is_not_there_is_told_before_anything_begins() {
     let dir = tempfile::tempdir().unwrap();
     let text = config("endpoint = 'https://127.0.0.1:1'\ntls = { ca = 'gone.pem' }");
     std::fs::write(dir.path().join("observer.toml"), text).unwrap();
-    let output = std::process::Command::new(crate::support::OBSERVER).current_dir(dir.path()).output().unwrap();
+    let output = std::process::Command::new(crate::support::OBSERVER)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"observer: observer.toml: telemetry: `tls.ca`: gone.pem can't be read: No such file or directory (os error 2)");
     assert!(!dir.path().join("observer-data").exists());

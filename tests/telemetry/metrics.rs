@@ -22,7 +22,8 @@ fn series(metrics: &[Metric]) -> BTreeMap<String, f64> {
         };
         for point in points {
             let labels = attributes(&point.attributes);
-            let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+            let labels: Vec<_> =
+                labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
             let Some(Value::AsDouble(value)) = point.value else { panic!("{point:?}") };
             series.insert(format!("{}{{{}}}", metric.name, labels.join(",")), value);
         }
@@ -36,7 +37,10 @@ const DELIVERED: &str = r#"observer_sink_events_total{result="delivered",sink="a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_counts_nothing_again_and_a_graceful_end_loses_nothing() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
-    let telemetry = config(&format!("endpoint = '{}'\nsignals = ['metrics']\ninterval = '1h'", collector.url("")));
+    let telemetry = config(&format!(
+        "endpoint = '{}'\nsignals = ['metrics']\ninterval = '1h'",
+        collector.url("")
+    ));
     for (run, count) in [3, 2].into_iter().enumerate() {
         let observer = Observer::start(dir.path(), &telemetry);
         for number in 0..count {
@@ -47,11 +51,21 @@ async fn a_restart_counts_nothing_again_and_a_graceful_end_loses_nothing() {
         let exports = metrics(&collector);
         assert_eq!(exports.len(), run + 1, "one at the end of each run");
         let series = series(&exports[run]);
-        assert_eq!((series[EVENTS], series[DELIVERED]), (count as f64, count as f64), "{series:#?}");
-        let seconds = exports[run].iter().find(|metric| metric.name == "observer_cycle_duration_seconds").unwrap();
+        assert_eq!(
+            (series[EVENTS], series[DELIVERED]),
+            (count as f64, count as f64),
+            "{series:#?}"
+        );
+        let seconds = exports[run]
+            .iter()
+            .find(|metric| metric.name == "observer_cycle_duration_seconds")
+            .unwrap();
         let Some(Data::Histogram(seconds)) = &seconds.data else { panic!("{seconds:?}") };
         let point = &seconds.data_points[0];
-        assert_eq!((point.count, point.explicit_bounds.len() + 1), (count as u64, point.bucket_counts.len()));
+        assert_eq!(
+            (point.count, point.explicit_bounds.len() + 1),
+            (count as u64, point.bucket_counts.len())
+        );
         assert!((point.sum.unwrap() - 1.5 * count as f64).abs() < 1e-9, "{point:?}");
     }
 }
@@ -59,7 +73,10 @@ async fn a_restart_counts_nothing_again_and_a_graceful_end_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_prometheus_is_shown_goes_out_under_the_same_names() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
-    let telemetry = config(&format!("endpoint = '{}'\nsignals = ['metrics']\ninterval = '20ms'", collector.url("")));
+    let telemetry = config(&format!(
+        "endpoint = '{}'\nsignals = ['metrics']\ninterval = '20ms'",
+        collector.url("")
+    ));
     let observer = Observer::start(dir.path(), &telemetry);
     observer.post(event(1)).await;
     eventually("the event goes out", async || {
@@ -79,21 +96,33 @@ async fn all_that_prometheus_is_shown_goes_out_under_the_same_names() {
         });
         assert_eq!(sent, Some(kind), "{name}");
     }
-    let help = shown.lines().find_map(|line| line.strip_prefix("# HELP observer_events_total ")).unwrap();
-    assert_eq!(last.iter().find(|metric| metric.name == "observer_events_total").unwrap().description, help);
-    assert!(last.iter().any(|metric| metric.name == "process_cpu_seconds_total" && metric.unit == "s"));
+    let help =
+        shown.lines().find_map(|line| line.strip_prefix("# HELP observer_events_total ")).unwrap();
+    assert_eq!(
+        last.iter().find(|metric| metric.name == "observer_events_total").unwrap().description,
+        help
+    );
+    assert!(
+        last.iter().any(|metric| metric.name == "process_cpu_seconds_total" && metric.unit == "s")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_refuses_first_gets_all_of_it_once() {
-    let (dir, collector) =
-        (tempfile::tempdir().unwrap(), HttpReceiver::scripted([Answer::status(400), Answer::status(503)]));
-    let telemetry = config(&format!("endpoint = '{}'\nsignals = ['metrics']\ninterval = '50ms'", collector.url("")));
+    let (dir, collector) = (
+        tempfile::tempdir().unwrap(),
+        HttpReceiver::scripted([Answer::status(400), Answer::status(503)]),
+    );
+    let telemetry = config(&format!(
+        "endpoint = '{}'\nsignals = ['metrics']\ninterval = '50ms'",
+        collector.url("")
+    ));
     let mut observer = Observer::start(dir.path(), &telemetry);
     for number in 0..5 {
         observer.post(event(number)).await;
     }
-    let failed = observer.log_until("telemetry doesn't go out; what is not taken within a few tries is lost");
+    let failed = observer
+        .log_until("telemetry doesn't go out; what is not taken within a few tries is lost");
     assert!(failed["reason"].as_str().unwrap().contains("answers 400 Bad Request"), "{failed}");
     observer.log_until("telemetry goes out again");
     observer.caught_up().await;

@@ -22,9 +22,12 @@ async fn named(collector: &HttpReceiver, name: &str) -> Span {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
-    let telemetry =
-        format!("endpoint = '{}'\nresource = {{ team = 'agents' }}\nheaders = {{ x-team = 'a' }}", collector.url(""));
-    let variables = [AT_ONCE.as_slice(), &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]].concat();
+    let telemetry = format!(
+        "endpoint = '{}'\nresource = {{ team = 'agents' }}\nheaders = {{ x-team = 'a' }}",
+        collector.url("")
+    );
+    let variables =
+        [AT_ONCE.as_slice(), &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]].concat();
     let observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &variables);
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let url = format!("{}/event", observer.url);
@@ -32,7 +35,10 @@ async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
     let id = observer.send(request).await.json()["id"].as_str().unwrap().to_owned();
 
     let request = named(&collector, "POST /event").await;
-    assert_eq!((hex(&request.trace_id), hex(&request.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
+    assert_eq!(
+        (hex(&request.trace_id), hex(&request.parent_span_id)),
+        (TRACE.to_owned(), PARENT.to_owned())
+    );
     assert_eq!(request.kind(), SpanKind::Server);
     let of_request = attributes(&request.attributes);
     for (name, value) in [
@@ -41,36 +47,55 @@ async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
         ("http.response.status_code", "200"),
         ("network.protocol.version", "1.1"),
     ] {
-        assert_eq!(of_request.get(name).map(String::as_str), Some(value), "{name} of {of_request:?}");
+        assert_eq!(
+            of_request.get(name).map(String::as_str),
+            Some(value),
+            "{name} of {of_request:?}"
+        );
     }
     assert_eq!(request.status.unwrap_or_default().code(), StatusCode::Unset);
     let commit = named(&collector, "commit").await;
     assert_eq!((commit.trace_id, commit.parent_span_id), (request.trace_id, request.span_id));
     let of_commit = attributes(&commit.attributes);
-    assert_eq!((of_commit["observer.events"].as_str(), &of_commit["observer.event.id"]), ("1", &id));
+    assert_eq!(
+        (of_commit["observer.events"].as_str(), &of_commit["observer.event.id"]),
+        ("1", &id)
+    );
 
     let batch = named(&collector, "batch archive").await;
     assert_eq!(batch.parent_span_id.len(), 0, "a batch has events of many requests");
     assert_ne!(hex(&batch.trace_id), TRACE);
     let of_batch = attributes(&batch.attributes);
-    for (name, value) in
-        [("observer.sink.name", "archive"), ("observer.events", "1"), ("observer.outcome", "delivered")]
-    {
+    for (name, value) in [
+        ("observer.sink.name", "archive"),
+        ("observer.events", "1"),
+        ("observer.outcome", "delivered"),
+    ] {
         assert_eq!(of_batch[name], value, "{name}");
     }
     eventually("it was delivered and flushed", async || {
         let all = spans(&collector);
-        let mut children: Vec<_> =
-            all.iter().filter(|span| span.parent_span_id == batch.span_id).map(|span| span.name.as_str()).collect();
+        let mut children: Vec<_> = all
+            .iter()
+            .filter(|span| span.parent_span_id == batch.span_id)
+            .map(|span| span.name.as_str())
+            .collect();
         children.sort();
         children == ["deliver", "flush"]
     })
     .await;
 
-    let resource = taken::<ExportTraceServiceRequest>(&collector, "traces").remove(0).resource_spans.remove(0).resource;
+    let resource = taken::<ExportTraceServiceRequest>(&collector, "traces")
+        .remove(0)
+        .resource_spans
+        .remove(0)
+        .resource;
     let resource = resource.unwrap().attributes;
     let resource = attributes(&resource);
-    assert_eq!((resource["service.name"].as_str(), resource["team"].as_str()), ("observer", "agents"));
+    assert_eq!(
+        (resource["service.name"].as_str(), resource["team"].as_str()),
+        ("observer", "agents")
+    );
     let sent = collector.requests().remove(0);
     assert_eq!(
         (sent.header("x-team"), sent.header("x-other")),
@@ -82,19 +107,25 @@ async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it() {
-    let (dir, collector, hook) =
-        (tempfile::tempdir().unwrap(), HttpReceiver::start(), HttpReceiver::scripted([Answer::status(503)]));
+    let (dir, collector, hook) = (
+        tempfile::tempdir().unwrap(),
+        HttpReceiver::start(),
+        HttpReceiver::scripted([Answer::status(503)]),
+    );
     let sink = format!(
         "[sinks.hook]\ntype = 'http'\nurl = '{}'\ncheck = 'off'\nretry = {{ initial = '1ms' }}\n",
         hook.url("/hook")
     );
     let telemetry = config(&format!("endpoint = '{}'\ncompression = 'gzip'", collector.url("")));
-    let mut observer = Observer::start_with(dir.path(), &format!("{telemetry}{sink}"), &[], &AT_ONCE);
+    let mut observer =
+        Observer::start_with(dir.path(), &format!("{telemetry}{sink}"), &[], &AT_ONCE);
     observer.post(event(1)).await;
     let batch = named(&collector, "batch hook").await;
     let all = spans(&collector);
-    let mut attempts: Vec<_> =
-        all.iter().filter(|span| span.name == "deliver" && span.parent_span_id == batch.span_id).collect();
+    let mut attempts: Vec<_> = all
+        .iter()
+        .filter(|span| span.name == "deliver" && span.parent_span_id == batch.span_id)
+        .collect();
     attempts.sort_by_key(|span| span.start_time_unix_nano);
     let outcomes: Vec<_> = attempts
         .iter()
@@ -103,7 +134,9 @@ async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it()
             (attributes["observer.attempt"].clone(), attributes.get("error.type").cloned(), status)
         })
         .collect();
-    let [(one, transient, error), (two, None, fine)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    let [(one, transient, error), (two, None, fine)] = outcomes.as_slice() else {
+        panic!("{outcomes:?}")
+    };
     assert_eq!((one.as_str(), transient.as_deref(), two.as_str()), ("1", Some("transient"), "2"));
     assert_eq!((error.code(), fine.code()), (StatusCode::Error, StatusCode::Unset));
     assert!(error.message.contains("503"), "{error:?}");
@@ -114,11 +147,20 @@ async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it()
     let record = find().unwrap();
     assert_eq!((record.trace_id, record.severity_text.as_str()), (batch.trace_id, "WARN"));
     assert_eq!(attributes(&record.attributes)["sink"], "hook");
-    assert!(collector.requests().iter().all(|request| request.header("content-encoding") == Some("gzip")));
+    assert!(
+        collector
+            .requests()
+            .iter()
+            .all(|request| request.header("content-encoding") == Some("gzip"))
+    );
     let shown = observer.log_until(message);
     let mut keys: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["level", "message", "reason", "sink", "target", "timestamp"], "spans are for traces alone");
+    assert_eq!(
+        keys,
+        ["level", "message", "reason", "sink", "target", "timestamp"],
+        "spans are for traces alone"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,14 +172,19 @@ async fn variables_alone_turn_it_on_and_a_sampled_parent_is_followed() {
         ("OTEL_SERVICE_NAME", "mine"),
         ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
     ];
-    let observer = Observer::start_with(dir.path(), &config(""), &[], &[&AT_ONCE[..], &variables].concat());
+    let observer =
+        Observer::start_with(dir.path(), &config(""), &[], &[&AT_ONCE[..], &variables].concat());
     observer.post(event(1)).await;
     let url = format!("{}/v1/events", observer.url);
-    let request =
-        |sampled: &str| observer.client().post(&url).header("traceparent", format!("00-{TRACE}-{PARENT}-{sampled}"));
+    let request = |sampled: &str| {
+        observer.client().post(&url).header("traceparent", format!("00-{TRACE}-{PARENT}-{sampled}"))
+    };
     for (number, sampled) in [(2, "00"), (3, "01")] {
-        let answer =
-            observer.send(request(sampled).header("content-type", "application/x-ndjson").body(event(number))).await;
+        let answer = observer
+            .send(
+                request(sampled).header("content-type", "application/x-ndjson").body(event(number)),
+            )
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
     observer.caught_up().await;
@@ -145,8 +192,16 @@ async fn variables_alone_turn_it_on_and_a_sampled_parent_is_followed() {
     assert!(status.success());
     let mut names: Vec<_> = spans(&collector).into_iter().map(|span| span.name).collect();
     names.sort();
-    assert_eq!(names, ["POST /v1/events", "commit"], "of three requests one was sampled, and of the batches none");
-    let resource = taken::<ExportTraceServiceRequest>(&collector, "traces").remove(0).resource_spans.remove(0).resource;
+    assert_eq!(
+        names,
+        ["POST /v1/events", "commit"],
+        "of three requests one was sampled, and of the batches none"
+    );
+    let resource = taken::<ExportTraceServiceRequest>(&collector, "traces")
+        .remove(0)
+        .resource_spans
+        .remove(0)
+        .resource;
     assert_eq!(attributes(&resource.unwrap().attributes)["service.name"], "mine");
     assert!(collector.requests().iter().all(|request| request.path == "/v1/traces"));
 }
@@ -163,5 +218,9 @@ async fn what_is_no_trace_context_begins_a_trace() {
     assert_eq!((request.parent_span_id.len(), request.trace_id.len()), (0, 16));
     let of_request = attributes(&request.attributes);
     assert_eq!(of_request["http.response.status_code"], "400");
-    assert_eq!(request.status.unwrap_or_default().code(), StatusCode::Unset, "it is the client's mistake");
+    assert_eq!(
+        request.status.unwrap_or_default().code(),
+        StatusCode::Unset,
+        "it is the client's mistake"
+    );
 }

@@ -23,20 +23,24 @@ pub(super) fn taken<M: Message + Default>(collector: &HttpReceiver, signal: &str
 
 pub(super) fn spans(collector: &HttpReceiver) -> Vec<Span> {
     let requests = taken::<ExportTraceServiceRequest>(collector, "traces").into_iter();
-    let scopes = requests.flat_map(|request| request.resource_spans).flat_map(|resource| resource.scope_spans);
+    let scopes = requests
+        .flat_map(|request| request.resource_spans)
+        .flat_map(|resource| resource.scope_spans);
     scopes.flat_map(|scope| scope.spans).collect()
 }
 
 pub(super) fn logs(collector: &HttpReceiver) -> Vec<LogRecord> {
     let requests = taken::<ExportLogsServiceRequest>(collector, "logs").into_iter();
-    let scopes = requests.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
+    let scopes =
+        requests.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
     scopes.flat_map(|scope| scope.log_records).collect()
 }
 
 /// Those of each export.
 pub(super) fn metrics(collector: &HttpReceiver) -> Vec<Vec<Metric>> {
     let metrics = |request: ExportMetricsServiceRequest| {
-        let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+        let scopes =
+            request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
         scopes.flat_map(|scope| scope.metrics).collect()
     };
     taken(collector, "metrics").into_iter().map(metrics).collect()

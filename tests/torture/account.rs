@@ -76,10 +76,13 @@ pub(crate) fn check_dead_letters(dir: &Path, expected: &BTreeSet<u64>) -> Result
         Err(error) => return Err(wrong(&error)),
     };
     for file in files {
-        let text = file.and_then(|file| std::fs::read_to_string(file.path())).map_err(|error| wrong(&error))?;
+        let text = file
+            .and_then(|file| std::fs::read_to_string(file.path()))
+            .map_err(|error| wrong(&error))?;
         bytes += text.len();
         for line in text.lines() {
-            let letter: serde_json::Value = serde_json::from_str(line).map_err(|error| wrong(&error))?;
+            let letter: serde_json::Value =
+                serde_json::from_str(line).map_err(|error| wrong(&error))?;
             let seq = letter["envelope"]["seq"].as_u64();
             letters.insert(seq.ok_or_else(|| wrong(&format!("this is no dead letter: {line}")))?);
         }
@@ -89,7 +92,9 @@ pub(crate) fn check_dead_letters(dir: &Path, expected: &BTreeSet<u64>) -> Result
     let odd = letters.difference(expected).next();
     match (missing, odd) {
         (None, None) => Ok(()),
-        (Some(seq), _) => Err(wrong(&format!("seq {seq} was refused for good, and is not among the dead letters"))),
+        (Some(seq), _) => Err(wrong(&format!(
+            "seq {seq} was refused for good, and is not among the dead letters"
+        ))),
         (_, Some(seq)) => Err(wrong(&format!("seq {seq} is a dead letter, and was never refused"))),
     }
 }

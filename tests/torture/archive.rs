@@ -1,4 +1,5 @@
-//! The files of the archive, read as they are closed, and the one that is written to when all is calm.
+//! The files of the archive, read as they are closed, and the one that is written to when all is
+//! calm.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -23,14 +24,17 @@ impl Archive {
     /// The new lines of files that are closed.
     pub(crate) fn closed(&mut self) -> Result<String, String> {
         let mut text = String::new();
-        while let Some(bytes) = self.closed_file().map_err(|error| format!("{}: {error}", self.dir.display()))? {
+        while let Some(bytes) =
+            self.closed_file().map_err(|error| format!("{}: {error}", self.dir.display()))?
+        {
             self.add(&mut text, &bytes)?;
             (self.number, self.offset) = (self.number + 1, 0);
         }
         Ok(text)
     }
 
-    /// All new lines; nothing may be written meanwhile. What was read before is deleted, but for the last number, from which the sink counts on.
+    /// All new lines; nothing may be written meanwhile. What was read before is deleted, but for
+    /// the last number, from which the sink counts on.
     pub(crate) fn all(&mut self) -> Result<String, String> {
         let mut text = self.closed()?;
         for number in (1..self.number.saturating_sub(1)).rev() {
@@ -51,7 +55,8 @@ impl Archive {
     fn add(&mut self, text: &mut String, bytes: &[u8]) -> Result<(), String> {
         let place = || format!("file {} of the archive", self.number);
         let new = bytes.get(self.offset..);
-        let new = new.ok_or_else(|| format!("{} has become shorter than {} bytes", place(), self.offset))?;
+        let new = new
+            .ok_or_else(|| format!("{} has become shorter than {} bytes", place(), self.offset))?;
         if new.last().is_some_and(|last| *last != b'\n') {
             return Err(format!("{} ends in the middle of a line", place()));
         }

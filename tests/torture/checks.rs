@@ -24,9 +24,15 @@ impl House {
         let config = self.outside().join("observer.toml");
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
-        command.arg("command").arg("--config").arg(config).args(["journal", "verify", "--json"]).stdin(Stdio::null());
+        command
+            .arg("command")
+            .arg("--config")
+            .arg(config)
+            .args(["journal", "verify", "--json"])
+            .stdin(Stdio::null());
         let output = tokio::task::spawn_blocking(move || command.output()).await;
-        let output = output.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let output =
+            output.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         let found: Value = match serde_json::from_str(&text) {
@@ -41,7 +47,11 @@ impl House {
         }
         self.tally.add("torn ends found in journals", damage.len() as u64);
         let sinks = found["sinks"].as_array().into_iter().flatten();
-        Ok(sinks.filter_map(|sink| Some((sink["name"].as_str()?.to_owned(), sink["position"].as_u64()?))).collect())
+        Ok(sinks
+            .filter_map(|sink| {
+                Some((sink["name"].as_str()?.to_owned(), sink["position"].as_u64()?))
+            })
+            .collect())
     }
 
     /// What there is to be seen while everything goes on.
@@ -67,12 +77,15 @@ impl House {
     pub(crate) async fn ask_metrics(&self) -> Result<Option<Account>, String> {
         let begun = self.weather.begin();
         let answer = async {
-            let answer = self.client.get(format!("{}/metrics", self.url)).timeout(INGEST_TIMEOUT + SLACK);
+            let answer =
+                self.client.get(format!("{}/metrics", self.url)).timeout(INGEST_TIMEOUT + SLACK);
             answer.send().await?.error_for_status()?.text().await
         };
         let text = match answer.await {
             Ok(text) => text,
-            Err(error) if self.weather.was_fine(begun) => return Err(format!("GET /metrics: {error:?}")),
+            Err(error) if self.weather.was_fine(begun) => {
+                return Err(format!("GET /metrics: {error:?}"));
+            }
             Err(_) => return Ok(None),
         };
         let account = Account::read(&text);
@@ -80,14 +93,17 @@ impl House {
         let mut readings = self.readings();
         if account.events_total < readings.events_total {
             let (before, now) = (readings.events_total, account.events_total);
-            return Err(format!("the sum of observer_events_total went back from {before} to {now}"));
+            return Err(format!(
+                "the sum of observer_events_total went back from {before} to {now}"
+            ));
         }
         readings.events_total = account.events_total;
         self.tally.add("accounts checked", account.sinks.len() as u64);
         Ok(Some(account))
     }
 
-    /// With everything mended and nobody sending: wait until each sink has everything, and hold all of it against what was acknowledged.
+    /// With everything mended and nobody sending: wait until each sink has everything, and hold all
+    /// of it against what was acknowledged.
     pub(crate) async fn settle(&self) -> Result<(), String> {
         self.until_none_is_pending().await?;
         let lines = self.readings().archive.all()?;
@@ -99,7 +115,9 @@ impl House {
             let is_far = self.far_sides.iter().any(|far_side| far_side.name == name);
             let dead = if is_far { self.oracle().passed(name) } else { 0 };
             if (sink.delivered, sink.dead) != (head - dead, dead) {
-                return Err(format!("of {head} events {dead} are poison to {name}, and its account says {sink:?}"));
+                return Err(format!(
+                    "of {head} events {dead} are poison to {name}, and its account says {sink:?}"
+                ));
             }
         }
         self.read_log()?;
@@ -132,10 +150,14 @@ impl House {
                     Ok(sinks) => sinks.text().await.unwrap_or_default(),
                     Err(error) => error.to_string(),
                 };
-                return Err(format!("after {} s of calm some sinks have events pending: {sinks}", PATIENCE.as_secs()));
+                return Err(format!(
+                    "after {} s of calm some sinks have events pending: {sinks}",
+                    PATIENCE.as_secs()
+                ));
             }
             if begun.elapsed() > LONELY {
-                // The last events may all be poison to someone, who is parked until there is one that isn't.
+                // The last events may all be poison to someone, who is parked until there is one
+                // that isn't.
                 producer::send_single(self, &mut random).await?;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -152,7 +174,9 @@ impl House {
                 }
                 if begun.elapsed() > INGEST_TIMEOUT + SLACK {
                     let total = account.events_total;
-                    return Err(format!("the sum of observer_events_total is {total}, and there are {head} events"));
+                    return Err(format!(
+                        "the sum of observer_events_total is {total}, and there are {head} events"
+                    ));
                 }
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -162,7 +186,8 @@ impl House {
     /// Nothing may have panicked. What was read is not kept for ever.
     pub(crate) fn read_log(&self) -> Result<(), String> {
         let path = self.outside().join("observer.log");
-        let log = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let log = std::fs::read_to_string(&path)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
             return Err(format!("its log says: {line}"));
         }

@@ -1,4 +1,5 @@
-//! A small disk that can be full: a tmpfs, in a mount namespace of this program's own, so that it is gone with it.
+//! A small disk that can be full: a tmpfs, in a mount namespace of this program's own, so that it
+//! is gone with it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -17,13 +18,15 @@ pub(crate) struct SmallDisk {
     full: AtomicBool,
 }
 
-/// Go on in a mount namespace where that is allowed: as an ordinary user by way of a user namespace. Comes back where it isn't.
+/// Go on in a mount namespace where that is allowed: as an ordinary user by way of a user
+/// namespace. Comes back where it isn't.
 pub(crate) fn enter_namespace() {
     if std::env::var_os(WITHIN).is_some() {
         return;
     }
     for options in [&["--user", "--map-root-user", "--mount"][..], &["--mount"]] {
-        let works = Command::new("unshare").args(options).arg("true").stderr(Stdio::null()).status();
+        let works =
+            Command::new("unshare").args(options).arg("true").stderr(Stdio::null()).status();
         let Ok(program) = std::env::current_exe() else { return };
         if works.is_ok_and(|status| status.success()) {
             let error = Command::new("unshare")
@@ -52,9 +55,14 @@ impl SmallDisk {
     fn mount_within(dir: &Path, size: &str) -> Result<Self, String> {
         std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let options = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "torture"]).arg(dir).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "torture"])
+            .arg(dir)
+            .status();
         match mounted {
-            Ok(status) if status.success() => Ok(Self { dir: dir.to_owned(), full: AtomicBool::new(false) }),
+            Ok(status) if status.success() => {
+                Ok(Self { dir: dir.to_owned(), full: AtomicBool::new(false) })
+            }
             Ok(status) => Err(format!("mount: {status}")),
             Err(error) => Err(format!("mount: {error}")),
         }
@@ -91,7 +99,8 @@ impl SmallDisk {
 
     /// Free again.
     pub(crate) fn free(&self) -> Result<(), String> {
-        let freed = std::fs::remove_file(self.ballast()).map_err(|error| format!("the disk can't be freed: {error}"));
+        let freed = std::fs::remove_file(self.ballast())
+            .map_err(|error| format!("the disk can't be freed: {error}"));
         self.full.store(false, Ordering::SeqCst);
         freed
     }

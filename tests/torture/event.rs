@@ -1,4 +1,5 @@
-//! Events that follow from the seed and a number, so that whoever meets one can say what it must be.
+//! Events that follow from the seed and a number, so that whoever meets one can say what it must
+//! be.
 
 use observer_core::{Event, Uuid};
 use observer_pipeline::identity::Identity;
@@ -19,7 +20,8 @@ pub(crate) struct Sent {
     pub(crate) id: Uuid,
 }
 
-/// How an event is sent. Events of batches have even numbers, so both kinds can be counted for themselves.
+/// How an event is sent. Events of batches have even numbers, so both kinds can be counted for
+/// themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Batch,
@@ -38,10 +40,13 @@ pub(crate) fn is_poison(n: u64) -> bool {
 
 pub(crate) fn event(seed: u64, n: u64) -> Sent {
     let mut random = fastrand::Rng::with_seed(seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let kind = *random.choice(&["ok", "tests_failed", "gave_up", "timed_out"]).expect("there are kinds");
+    let kind =
+        *random.choice(&["ok", "tests_failed", "gave_up", "timed_out"]).expect("there are kinds");
     let source = *random.choice(&["bot", "scenario", "autotune"]).expect("there are sources");
-    let (uuid, cycle) = (Uuid::from_u128(random.u128(..)), format!(r#""cycle_id":"c{n}","sig_hash":"{seed:x}""#));
-    // Each way of having an identity; events of batches bring a UUID, since answers to batches tell no ids.
+    let (uuid, cycle) =
+        (Uuid::from_u128(random.u128(..)), format!(r#""cycle_id":"c{n}","sig_hash":"{seed:x}""#));
+    // Each way of having an identity; events of batches bring a UUID, since answers to batches tell
+    // no ids.
     let (own, key) = match (n % 2, n / 2 % 4) {
         (1, 0) => (String::new(), Some(format!("key-{seed}-{n}"))),
         (1, 1) => (String::new(), None),
@@ -84,7 +89,9 @@ pub(crate) fn read(seed: u64, line: &str) -> Result<Seen, String> {
     struct Extra {
         n: u64,
     }
-    let is_none = |error: serde_json::Error| format!("this is no envelope of an event: {error}: {}", shortened(line));
+    let is_none = |error: serde_json::Error| {
+        format!("this is no envelope of an event: {error}: {}", shortened(line))
+    };
     let Envelope { id, seq, event: raw } = serde_json::from_str(line).map_err(is_none)?;
     let n = serde_json::from_str::<Outcome>(raw.get()).map_err(is_none)?.extra.n;
     let sent = event(seed, n);

@@ -1,4 +1,5 @@
-//! A receiver as this program sees it: a process to be treated badly, and the files with what it has taken.
+//! A receiver as this program sees it: a process to be treated badly, and the files with what it
+//! has taken.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -34,7 +35,12 @@ pub(crate) struct Reading {
 }
 
 impl FarSide {
-    pub(crate) async fn start(name: &'static str, picky: bool, dir: &Path, seed: u64) -> Result<Self, String> {
+    pub(crate) async fn start(
+        name: &'static str,
+        picky: bool,
+        dir: &Path,
+        seed: u64,
+    ) -> Result<Self, String> {
         let (port, dir) = (free_port()?, dir.to_owned());
         let (process, starts) = (Mutex::new(None), AtomicU64::new(0));
         let this = Self { name, picky, port, dir, seed, process, starts };
@@ -85,7 +91,8 @@ impl FarSide {
     pub(crate) fn taken(&self, reading: &mut Reading) -> Result<String, String> {
         let mut text = String::new();
         loop {
-            // Looked at before the file, so that nothing is added to a file that was left for a later one.
+            // Looked at before the file, so that nothing is added to a file that was left for a
+            // later one.
             let starts = self.starts.load(Ordering::SeqCst);
             if reading.file == 0 {
                 reading.file = 1;

@@ -1,4 +1,5 @@
-//! What is done to the observer, to its receivers and to its disk: drawn from the seed, one thing after the other for each of them, all at once.
+//! What is done to the observer, to its receivers and to its disk: drawn from the seed, one thing
+//! after the other for each of them, all at once.
 
 use std::time::{Duration, Instant};
 
@@ -153,7 +154,8 @@ impl Script {
     /// Everything at once until then.
     pub(crate) async fn play(&mut self, house: &House, until: Instant) -> Result<(), String> {
         let far_sides = self.far_sides.iter_mut().zip(&house.far_sides);
-        let far_sides: Vec<_> = far_sides.map(|(random, far_side)| abuse(random, house, far_side, until)).collect();
+        let far_sides: Vec<_> =
+            far_sides.map(|(random, far_side)| abuse(random, house, far_side, until)).collect();
         let (server, far, disk, looks) = tokio::join!(
             kill(&mut self.server, house, until),
             all(far_sides),
@@ -192,7 +194,12 @@ async fn kill(random: &mut Rng, house: &House, until: Instant) -> Result<(), Str
     }
 }
 
-async fn abuse(random: &mut Rng, house: &House, far_side: &FarSide, until: Instant) -> Result<(), String> {
+async fn abuse(
+    random: &mut Rng,
+    house: &House,
+    far_side: &FarSide,
+    until: Instant,
+) -> Result<(), String> {
     loop {
         let (wait, fault) = (millis(random, 50..2500), FarFault::draw(random));
         if !pause(house, wait, until).await {
@@ -202,7 +209,12 @@ async fn abuse(random: &mut Rng, house: &House, far_side: &FarSide, until: Insta
     }
 }
 
-async fn fill(random: &mut Rng, house: &House, disk: Option<&SmallDisk>, until: Instant) -> Result<(), String> {
+async fn fill(
+    random: &mut Rng,
+    house: &House,
+    disk: Option<&SmallDisk>,
+    until: Instant,
+) -> Result<(), String> {
     let Some(disk) = disk else { return Ok(()) };
     loop {
         let (wait, lasts) = (millis(random, 300..4000), millis(random, 100..4000));

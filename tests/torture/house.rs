@@ -61,7 +61,9 @@ impl House {
     ) -> Result<Self, String> {
         let dir = dir.to_owned();
         let outside = dir.with_extension("outside");
-        std::fs::create_dir_all(&dir).and_then(|()| std::fs::create_dir_all(&outside)).map_err(|e| e.to_string())?;
+        std::fs::create_dir_all(&dir)
+            .and_then(|()| std::fs::create_dir_all(&outside))
+            .map_err(|e| e.to_string())?;
         let far_sides = vec![
             FarSide::start("plain", false, &outside, seed).await?,
             FarSide::start("picky", true, &outside, seed).await?,
@@ -69,7 +71,8 @@ impl House {
         let port = free_port()?;
         let config = configuration(&dir, port, &far_sides, small.is_some());
         std::fs::write(outside.join("observer.toml"), config).map_err(|error| error.to_string())?;
-        let client = reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(2)).build();
+        let client =
+            reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(2)).build();
         Ok(Self {
             name,
             seed,
@@ -77,7 +80,10 @@ impl House {
             client: client.map_err(|error| error.to_string())?,
             weather: Weather::new(),
             tally: Tally::default(),
-            oracle: Mutex::new(Oracle::new(seed, far_sides.iter().map(|far_side| (far_side.name, far_side.picky)))),
+            oracle: Mutex::new(Oracle::new(
+                seed,
+                far_sides.iter().map(|far_side| (far_side.name, far_side.picky)),
+            )),
             small,
             server: tokio::sync::Mutex::default(),
             readings: Mutex::new(Readings {
@@ -127,7 +133,8 @@ impl House {
         self.weather.remember(what.into());
     }
 
-    /// Start the observer, and wait until it can be reached. Ends that a full disk explains are tried again, as a supervisor would.
+    /// Start the observer, and wait until it can be reached. Ends that a full disk explains are
+    /// tried again, as a supervisor would.
     pub(crate) async fn start(&self, after_kill: bool) -> Result<(), String> {
         let config = self.outside().join("observer.toml");
         let arguments = ["observe", "--log-format", "json", "--config", &config.to_string_lossy()];
@@ -135,7 +142,8 @@ impl House {
         let mut server = self.server.lock().await;
         'again: loop {
             *server = None;
-            let process = server.insert(Process::start(&arguments, &self.outside().join("observer.log"))?);
+            let process =
+                server.insert(Process::start(&arguments, &self.outside().join("observer.log"))?);
             if after_kill {
                 self.weather.started_after_kill();
             }
@@ -146,15 +154,25 @@ impl House {
                         tokio::time::sleep(Duration::from_millis(200)).await;
                         continue 'again;
                     }
-                    return Err(format!("the observer does not start, but ends with {status}; see its log"));
+                    return Err(format!(
+                        "the observer does not start, but ends with {status}; see its log"
+                    ));
                 }
-                let live = self.client.get(format!("{}/livez", self.url)).timeout(Duration::from_secs(1)).send().await;
+                let live = self
+                    .client
+                    .get(format!("{}/livez", self.url))
+                    .timeout(Duration::from_secs(1))
+                    .send()
+                    .await;
                 if live.is_ok_and(|answer| answer.status() == 200) {
                     self.weather.clear_up();
                     return Ok(());
                 }
                 if begun.elapsed() > PATIENCE {
-                    return Err(format!("the observer can't be reached {} s after its start", PATIENCE.as_secs()));
+                    return Err(format!(
+                        "the observer can't be reached {} s after its start",
+                        PATIENCE.as_secs()
+                    ));
                 }
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
@@ -185,11 +203,19 @@ impl House {
         self.weather.disturb();
         if let Some(process) = &mut *self.server.lock().await {
             process.signal("-TERM")?;
-            // One shutdown timeout for requests, one for sinks, and time for each to flush and close.
+            // One shutdown timeout for requests, one for sinks, and time for each to flush and
+            // close.
             let within = SHUTDOWN_TIMEOUT * 2 + Duration::from_secs(12) + SLACK;
             match process.end(within).await {
-                None => return Err(format!("the observer did not end within {} s of SIGTERM", within.as_secs())),
-                Some(status) if !status.success() => return Err(format!("after SIGTERM it ended with {status}")),
+                None => {
+                    return Err(format!(
+                        "the observer did not end within {} s of SIGTERM",
+                        within.as_secs()
+                    ));
+                }
+                Some(status) if !status.success() => {
+                    return Err(format!("after SIGTERM it ended with {status}"));
+                }
                 Some(_) => {}
             }
         }

@@ -1,12 +1,15 @@
-//! Everything that goes wrong in production, at once, to real processes; and an oracle that looks whether the observer's promises hold.
+//! Everything that goes wrong in production, at once, to real processes; and an oracle that looks
+//! whether the observer's promises hold.
 //!
 //! ```sh
 //! cargo run --release -p observer --example torture -- --for 1h
 //! ```
 //!
-//! There are two observers, one on the disk, one on a disk that is small and full again and again. Both have an archive, metrics and two receivers, one of
-//! which refuses some events for good. Producers send each event until it is acknowledged. Meanwhile observers and receivers are killed, stopped and
-//! ended, and receivers hang, fail and cut off their answers. The script of all that follows from the seed; when what comes of it falls together, doesn't.
+//! There are two observers, one on the disk, one on a disk that is small and full again and again.
+//! Both have an archive, metrics and two receivers, one of which refuses some events for good.
+//! Producers send each event until it is acknowledged. Meanwhile observers and receivers are
+//! killed, stopped and ended, and receivers hang, fail and cut off their answers. The script of all
+//! that follows from the seed; when what comes of it falls together, doesn't.
 
 mod account;
 mod archive;

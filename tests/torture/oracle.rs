@@ -72,14 +72,17 @@ impl Bits {
 impl Numbers {
     /// Somebody says that event `n` has this sequence number; everyone has to say the same.
     fn learn(&mut self, Seen { seq, n }: Seen) -> Result<(), String> {
-        let Some(at) = seq.checked_sub(self.forgotten + 1).and_then(|at| usize::try_from(at).ok()) else {
+        let Some(at) = seq.checked_sub(self.forgotten + 1).and_then(|at| usize::try_from(at).ok())
+        else {
             return Ok(());
         };
         if self.known.len() <= at {
             self.known.resize(at + 1, None);
         }
         match self.known[at].replace(n) {
-            Some(other) if other != n => Err(format!("seq {seq} is event {n} here, and event {other} elsewhere")),
+            Some(other) if other != n => {
+                Err(format!("seq {seq} is event {n} here, and event {other} elsewhere"))
+            }
             _ => Ok(()),
         }
     }
@@ -97,8 +100,13 @@ impl Numbers {
 }
 
 impl Oracle {
-    pub(crate) fn new(seed: u64, receivers: impl IntoIterator<Item = (&'static str, bool)>) -> Self {
-        let receivers = receivers.into_iter().map(|(name, picky)| (name, Received { picky, ..Received::default() }));
+    pub(crate) fn new(
+        seed: u64,
+        receivers: impl IntoIterator<Item = (&'static str, bool)>,
+    ) -> Self {
+        let receivers = receivers
+            .into_iter()
+            .map(|(name, picky)| (name, Received { picky, ..Received::default() }));
         Self { seed, receivers: receivers.collect(), ..Self::default() }
     }
 
@@ -128,15 +136,23 @@ impl Oracle {
             received.starts += 1;
             let Some(&position) = positions.get(*name) else { continue };
             if position < received.floor {
-                return Err(format!("the position of {name} went back from {} to {position}", received.floor));
+                return Err(format!(
+                    "the position of {name} went back from {} to {position}",
+                    received.floor
+                ));
             }
             received.floor = position;
         }
         Ok(())
     }
 
-    /// New lines of the archive: each event once, without a gap. `sent` says whether an event ever was.
-    pub(crate) fn archive(&mut self, lines: &str, sent: impl Fn(u64) -> bool) -> Result<(), String> {
+    /// New lines of the archive: each event once, without a gap. `sent` says whether an event ever
+    /// was.
+    pub(crate) fn archive(
+        &mut self,
+        lines: &str,
+        sent: impl Fn(u64) -> bool,
+    ) -> Result<(), String> {
         let wrong = |error: String| format!("the archive: {error}");
         for line in lines.lines() {
             let seen = event::read(self.seed, line).map_err(wrong)?;
@@ -145,10 +161,15 @@ impl Oracle {
                 return Err(wrong(format!("event {n} (seq {seq}) was never sent")));
             }
             if seq != self.head + 1 {
-                return Err(wrong(format!("event {n} with seq {seq} follows after seq {}", self.head)));
+                return Err(wrong(format!(
+                    "event {n} with seq {seq} follows after seq {}",
+                    self.head
+                )));
             }
             if !self.archived.set(n) {
-                return Err(wrong(format!("event {n} is there twice, the second time with seq {seq}")));
+                return Err(wrong(format!(
+                    "event {n} is there twice, the second time with seq {seq}"
+                )));
             }
             self.numbers.learn(seen).map_err(wrong)?;
             self.head = seq;
@@ -156,8 +177,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// New lines of what a receiver has taken: in order, with repeats that go back no further than they may.
-    pub(crate) fn receive(&mut self, name: &str, lines: &str, sent: impl Fn(u64) -> bool) -> Result<u64, String> {
+    /// New lines of what a receiver has taken: in order, with repeats that go back no further than
+    /// they may.
+    pub(crate) fn receive(
+        &mut self,
+        name: &str,
+        lines: &str,
+        sent: impl Fn(u64) -> bool,
+    ) -> Result<u64, String> {
         let received = self.receivers.get_mut(name).expect("it is one of those that there are");
         let mut count = 0;
         for line in lines.lines() {
@@ -167,7 +194,10 @@ impl Oracle {
             })();
             let seen = seen.ok_or_else(|| format!("{name} has received something {line}"))?;
             if !sent(seen.n) {
-                return Err(format!("{name} has received event {} (seq {}), which was never sent", seen.n, seen.seq));
+                return Err(format!(
+                    "{name} has received event {} (seq {}), which was never sent",
+                    seen.n, seen.seq
+                ));
             }
             self.numbers.learn(seen).map_err(|error| format!("{name}: {error}"))?;
             received.take(seen).map_err(|error| format!("{name}: {error}"))?;
@@ -187,14 +217,21 @@ impl Oracle {
             ));
         }
         for (name, received) in &self.receivers {
-            if received.furthest + 1 < self.head || (received.furthest < self.head && !received.picky) {
+            if received.furthest + 1 < self.head
+                || (received.furthest < self.head && !received.picky)
+            {
                 let furthest = received.furthest;
-                return Err(format!("{name} has events up to seq {furthest} alone, the archive up to {}", self.head));
+                return Err(format!(
+                    "{name} has events up to seq {furthest} alone, the archive up to {}",
+                    self.head
+                ));
             }
             for seq in &received.passed {
                 let n = self.numbers.get(*seq);
                 if n.is_some_and(|n| !event::is_poison(n)) {
-                    return Err(format!("{name} never received seq {seq}, which is event {n:?} and no poison"));
+                    return Err(format!(
+                        "{name} never received seq {seq}, which is event {n:?} and no poison"
+                    ));
                 }
             }
         }
@@ -217,20 +254,29 @@ impl Received {
             // What is passed over may be poison, which is known once the archive has it.
             let passed = self.furthest + 1..seq;
             if !self.picky && !passed.is_empty() {
-                return Err(format!("event {n} with seq {seq} comes after seq {}, too early", self.furthest));
+                return Err(format!(
+                    "event {n} with seq {seq} comes after seq {}, too early",
+                    self.furthest
+                ));
             }
             self.passed.extend(passed);
             self.furthest = seq;
         } else {
             self.repeats += 1;
             if self.passed.contains(&seq) {
-                return Err(format!("event {n} with seq {seq} comes too late, after seq {}", self.furthest));
+                return Err(format!(
+                    "event {n} with seq {seq} comes too late, after seq {}",
+                    self.furthest
+                ));
             }
             if seq <= self.floor {
                 let floor = self.floor;
-                return Err(format!("event {n} with seq {seq} comes again, though the sink stood durably at {floor}"));
+                return Err(format!(
+                    "event {n} with seq {seq} comes again, though the sink stood durably at {floor}"
+                ));
             }
-            // One that is picky gets batches in pieces, out of which later ones may have been taken.
+            // One that is picky gets batches in pieces, out of which later ones may have been
+            // taken.
             if !self.picky && seq + BATCH <= self.last {
                 if self.starts == 0 {
                     return Err(format!(

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// A process that is killed when this is dropped, and that ends by itself when this program is gone.
+/// A process that is killed when this is dropped, and that ends by itself when this program is
+/// gone.
 pub(crate) struct Process {
     child: Child,
 }
@@ -26,7 +27,9 @@ impl Process {
                 .stderr(log)
                 .spawn()
         };
-        start().map(|child| Self { child }).map_err(|error| format!("{} can't be started: {error}", arguments[0]))
+        start()
+            .map(|child| Self { child })
+            .map_err(|error| format!("{} can't be started: {error}", arguments[0]))
     }
 
     /// A line on its standard input. If it is gone, so is what it would have done.

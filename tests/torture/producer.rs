@@ -109,7 +109,10 @@ pub(crate) async fn send_single(house: &House, random: &mut fastrand::Rng) -> Re
     {
         let known = check_single(&sent, &text, true)?;
         if !known {
-            return Err(format!("event {} ({}) was acknowledged, and accepted once more: {text}", sent.n, sent.id));
+            return Err(format!(
+                "event {} ({}) was acknowledged, and accepted once more: {text}",
+                sent.n, sent.id
+            ));
         }
         house.tally.add("duplicates sent on purpose", 1);
     }
@@ -119,7 +122,8 @@ pub(crate) async fn send_single(house: &House, random: &mut fastrand::Rng) -> Re
 /// Whether it was a duplicate.
 fn check_single(sent: &Sent, text: &str, may_be_known: bool) -> Result<bool, String> {
     let Sent { n, id, .. } = sent;
-    let answer: Single = serde_json::from_str(text).map_err(|error| format!("event {n}: {error}: {text}"))?;
+    let answer: Single =
+        serde_json::from_str(text).map_err(|error| format!("event {n}: {error}: {text}"))?;
     if answer.id != id.to_string() {
         return Err(format!("event {n} was answered with another id than {id}: {text}"));
     }
@@ -135,7 +139,8 @@ fn check_single(sent: &Sent, text: &str, may_be_known: bool) -> Result<bool, Str
 
 async fn send_batch(house: &House, random: &mut fastrand::Rng) -> Result<(), String> {
     let count = random.u64(1..=LARGEST_BATCH);
-    let events: Vec<_> = (0..count).map(|_| event(house.seed, house.hand_out(Way::Batch))).collect();
+    let events: Vec<_> =
+        (0..count).map(|_| event(house.seed, house.hand_out(Way::Batch))).collect();
     let lines: String = events.iter().map(|sent| format!("{}\n", sent.body)).collect();
     let (first, last) = (events[0].n, events[events.len() - 1].n);
     let name = format!("the batch of {count} events between {first} and {last}");
@@ -186,24 +191,32 @@ async fn send_batch(house: &House, random: &mut fastrand::Rng) -> Result<(), Str
 
 /// Whether all were duplicates; else none is.
 fn check_batch(name: &str, count: u64, text: &str, may_be_known: bool) -> Result<bool, String> {
-    let answer: Batch = serde_json::from_str(text).map_err(|error| format!("{name}: {error}: {text}"))?;
+    let answer: Batch =
+        serde_json::from_str(text).map_err(|error| format!("{name}: {error}: {text}"))?;
     if answer.rejected > 0 || answer.durability != "fsync" {
         return Err(format!("{name} is good, and was answered with {text}"));
     }
     match (answer.accepted, answer.duplicates) {
         (accepted, 0) if accepted == count => Ok(false),
         (0, duplicates) if duplicates == count && may_be_known => Ok(true),
-        _ => Err(format!("{name} is to be stored together or not at all, and was answered with {text}")),
+        _ => Err(format!(
+            "{name} is to be stored together or not at all, and was answered with {text}"
+        )),
     }
 }
 
-async fn attempt(house: &House, request: RequestBuilder, random: &mut fastrand::Rng) -> Result<Outcome, String> {
+async fn attempt(
+    house: &House,
+    request: RequestBuilder,
+    random: &mut fastrand::Rng,
+) -> Result<Outcome, String> {
     house.tally.add("requests", 1);
     let begun = house.weather.begin();
     let limit = INGEST_TIMEOUT + SLACK;
     let exchange = async {
         let answer = request.timeout(limit).send().await?;
-        let (status, pause) = (answer.status().as_u16(), answer.headers().get(RETRY_AFTER).cloned());
+        let (status, pause) =
+            (answer.status().as_u16(), answer.headers().get(RETRY_AFTER).cloned());
         Ok::<_, reqwest::Error>((status, pause, answer.text().await?))
     };
     // Some hang up and come back.
@@ -232,12 +245,18 @@ async fn attempt(house: &House, request: RequestBuilder, random: &mut fastrand::
             let pause = pause.ok_or_else(|| format!("a 503 has no Retry-After: {text}"))?;
             // Some don't do as they are told.
             let obeys = random.u8(..4) == 0;
-            Ok(Outcome::Refused(if obeys { Duration::from_secs(pause) } else { Duration::from_millis(100) }))
+            Ok(Outcome::Refused(if obeys {
+                Duration::from_secs(pause)
+            } else {
+                Duration::from_millis(100)
+            }))
         }
         Ok((status, _, text)) => Err(format!("a good request was answered with {status}: {text}")),
         Err(error) if house.weather.was_fine(begun) => {
             let after = begun.at.elapsed().as_secs_f64();
-            Err(format!("no answer within {after:.3} s, though nothing was done to the observer: {error:?}"))
+            Err(format!(
+                "no answer within {after:.3} s, though nothing was done to the observer: {error:?}"
+            ))
         }
         Err(_) => Ok(Outcome::Unknown),
     }
@@ -252,5 +271,8 @@ async fn wait(house: &House, pause: Duration) {
 
 fn gzip(text: &str) -> Result<Vec<u8>, String> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).map_err(|error| error.to_string())
+    encoder
+        .write_all(text.as_bytes())
+        .and_then(|()| encoder.finish())
+        .map_err(|error| error.to_string())
 }

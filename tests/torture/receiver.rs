@@ -1,6 +1,8 @@
-//! The far side of a sink: a process that takes batches over HTTP, as well or as badly as it is told to on its standard input.
+//! The far side of a sink: a process that takes batches over HTTP, as well or as badly as it is
+//! told to on its standard input.
 //!
-//! What it takes it writes to a file before it answers, one line for each event, `seq n`; so a kill loses nothing that it has answered for.
+//! What it takes it writes to a file before it answers, one line for each event, `seq n`; so a kill
+//! loses nothing that it has answered for.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -78,7 +80,10 @@ impl Manners {
     }
 
     fn takes(self) -> bool {
-        matches!(self, Self::Well | Self::Slow | Self::TakesAndHangs | Self::HalfAnAnswer | Self::TakesAndCuts)
+        matches!(
+            self,
+            Self::Well | Self::Slow | Self::TakesAndHangs | Self::HalfAnAnswer | Self::TakesAndCuts
+        )
     }
 }
 
@@ -90,7 +95,8 @@ struct Receiver {
     changed: Condvar,
 }
 
-/// Be a receiver: its port, the file to write to, the seed of the events, and whether it refuses those that are poison.
+/// Be a receiver: its port, the file to write to, the seed of the events, and whether it refuses
+/// those that are poison.
 pub(crate) fn receive(arguments: &[String]) -> ExitCode {
     match begin(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,7 +108,9 @@ pub(crate) fn receive(arguments: &[String]) -> ExitCode {
 }
 
 fn begin(arguments: &[String]) -> io::Result<()> {
-    let [port, file, seed, picky] = arguments else { return Err(io::Error::other("four arguments are needed")) };
+    let [port, file, seed, picky] = arguments else {
+        return Err(io::Error::other("four arguments are needed"));
+    };
     // There before anyone can connect, since it is looked for then.
     let taken = File::options().create(true).append(true).open(file)?;
     let listener = TcpListener::bind(format!("127.0.0.1:{port}"))?;
@@ -159,7 +167,8 @@ impl Receiver {
         }
         let mut manners = *self.manners();
         if manners == Manners::Moody {
-            manners = *fastrand::choice(&Manners::ALL[..Manners::ALL.len() - 1]).expect("there are manners");
+            manners = *fastrand::choice(&Manners::ALL[..Manners::ALL.len() - 1])
+                .expect("there are manners");
         }
         let body = std::str::from_utf8(&body).map_err(io::Error::other)?;
         let mut lines = String::new();
@@ -177,20 +186,26 @@ impl Receiver {
             std::thread::sleep(Duration::from_millis(fastrand::u64(50..500)));
         }
         if manners.takes() {
-            self.taken.lock().expect("nothing panics while it writes").write_all(lines.as_bytes())?;
+            self.taken
+                .lock()
+                .expect("nothing panics while it writes")
+                .write_all(lines.as_bytes())?;
         }
         match manners {
             Manners::Well | Manners::Slow => answer(connection, "200 OK", "")?,
             Manners::Fails => answer(connection, "500 Internal Server Error", "")?,
             Manners::Later => answer(connection, "429 Too Many Requests", "Retry-After: 1\r\n")?,
             Manners::HalfAnAnswer => {
-                connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\ntaken, and")?;
+                connection
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\ntaken, and")?;
                 return Ok(false);
             }
             Manners::Hangs | Manners::TakesAndHangs | Manners::Moody => {
                 let hangs = self.manners();
                 let was = *hangs;
-                let wait = self.changed.wait_timeout_while(hangs, Duration::from_secs(5), |now| *now == was);
+                let wait = self
+                    .changed
+                    .wait_timeout_while(hangs, Duration::from_secs(5), |now| *now == was);
                 drop(wait);
                 return Ok(false);
             }
@@ -205,5 +220,6 @@ impl Receiver {
 }
 
 fn answer(mut connection: &TcpStream, status: &str, headers: &str) -> io::Result<()> {
-    connection.write_all(format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes())
+    connection
+        .write_all(format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes())
 }

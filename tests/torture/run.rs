@@ -18,7 +18,8 @@ use crate::tally::grouped;
 const ROUND: Duration = Duration::from_secs(20);
 const SMALL: &str = "96m";
 
-/// Kill, stop, fill up and cut off everything around the observer, and see whether its promises hold.
+/// Kill, stop, fill up and cut off everything around the observer, and see whether its promises
+/// hold.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "torture")]
 struct Options {
@@ -108,20 +109,36 @@ async fn torture(
 ) -> Result<(), String> {
     let begun = Instant::now();
     let small = SmallDisk::mount(&dir.join("small"), SMALL)?;
-    let mut houses = vec![House::build("large", &dir.join("large"), seed, None, finding.clone()).await?];
+    let mut houses =
+        vec![House::build("large", &dir.join("large"), seed, None, finding.clone()).await?];
     match small {
         Some(small) => {
             houses.push(
-                House::build("small", &dir.join("small"), seed.wrapping_add(1), Some(small), finding.clone()).await?,
+                House::build(
+                    "small",
+                    &dir.join("small"),
+                    seed.wrapping_add(1),
+                    Some(small),
+                    finding.clone(),
+                )
+                .await?,
             );
         }
         None if std::env::var_os("OBSERVER_TEST_TOOLS").is_some() => {
-            return Err("`unshare --mount` is needed here for a disk that can be full, and is not allowed".to_owned());
+            return Err(
+                "`unshare --mount` is needed here for a disk that can be full, and is not allowed"
+                    .to_owned(),
+            );
         }
-        None => println!("SKIPPED: no disk is full in this run, since `unshare --mount` is not allowed here"),
+        None => println!(
+            "SKIPPED: no disk is full in this run, since `unshare --mount` is not allowed here"
+        ),
     }
-    let lives: Vec<_> =
-        houses.into_iter().map(Arc::new).map(|house| tokio::spawn(live(house, begun + options.lasts))).collect();
+    let lives: Vec<_> = houses
+        .into_iter()
+        .map(Arc::new)
+        .map(|house| tokio::spawn(live(house, begun + options.lasts)))
+        .collect();
     for live in lives {
         live.await.map_err(|error| error.to_string())??;
     }
@@ -157,10 +174,14 @@ async fn rounds(house: &Arc<House>, end: Instant) -> Result<(), String> {
     }
     house.terminate().await?;
     for far_side in &house.far_sides {
-        house.tally.add(format!("repeats at the receiver {}", far_side.name), house.oracle().repeats(far_side.name));
-        house
-            .tally
-            .add(format!("dead letters of the receiver {}", far_side.name), house.oracle().passed(far_side.name));
+        house.tally.add(
+            format!("repeats at the receiver {}", far_side.name),
+            house.oracle().repeats(far_side.name),
+        );
+        house.tally.add(
+            format!("dead letters of the receiver {}", far_side.name),
+            house.oracle().passed(far_side.name),
+        );
     }
     house.tally.add("events in the archive, each once", house.oracle().head());
     house.read_log()

@@ -14,7 +14,12 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn add(&self, what: impl Into<String>, count: u64) {
-        *self.counts.lock().expect("nothing panics while it counts").entry(what.into()).or_default() += count;
+        *self
+            .counts
+            .lock()
+            .expect("nothing panics while it counts")
+            .entry(what.into())
+            .or_default() += count;
     }
 
     /// It took this long from the start after a kill to the first answer.
@@ -31,11 +36,18 @@ impl Tally {
         for (what, count) in &*self.counts.lock().expect("nothing panics while it counts") {
             let _ = writeln!(text, "  {what:<64}{:>12}", grouped(*count));
         }
-        let mut recoveries = self.recoveries.lock().expect("nothing panics while it counts").clone();
+        let mut recoveries =
+            self.recoveries.lock().expect("nothing panics while it counts").clone();
         recoveries.sort();
-        if let (Some(median), Some(last)) = (recoveries.get(recoveries.len() / 2), recoveries.last()) {
+        if let (Some(median), Some(last)) =
+            (recoveries.get(recoveries.len() / 2), recoveries.last())
+        {
             let median = format!("{} ms", median.as_millis());
-            let _ = writeln!(text, "  {:<64}{median:>12}", "from start after a kill to the first answer: median");
+            let _ = writeln!(
+                text,
+                "  {:<64}{median:>12}",
+                "from start after a kill to the first answer: median"
+            );
             let most = format!("{} ms", last.as_millis());
             let _ = writeln!(text, "  {:<64}{most:>12}", "… at most");
         }

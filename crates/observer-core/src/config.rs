@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 
 use crate::{EventSink, Filter, units};
 
-/// The configuration of one type of sink: what stands in the operator's file, and how sinks come of it.
+/// The configuration of one type of sink: what stands in the operator's file, and how sinks come of
+/// it.
 ///
-/// The keys that every sink has ([`SinkSettings`]) are taken out before; a config names its own alone and should
-/// deny unknown fields, so that a typing error is found.
+/// The keys that every sink has ([`SinkSettings`]) are taken out before; a config names its own
+/// alone and should deny unknown fields, so that a typing error is found.
 ///
 /// ```
 /// use std::path::PathBuf;
@@ -51,7 +52,8 @@ pub trait SinkConfig: DeserializeOwned + Send + 'static {
     /// What `type` in the configuration says.
     const TYPE: &'static str;
 
-    /// Make the sink, or several where one configuration stands for parts that must not hold each other up.
+    /// Make the sink, or several where one configuration stands for parts that must not hold each
+    /// other up.
     ///
     /// Building reaches nothing outside the process; that is what [`EventSink::check`] is for.
     ///
@@ -71,7 +73,8 @@ pub struct SinkContext {
 
 /// One sink that a configuration stands for.
 pub struct SinkPart {
-    /// What tells it from its siblings: `logs` makes `collector/logs` of a sink named `collector`. `None` for a sink that is whole.
+    /// What tells it from its siblings: `logs` makes `collector/logs` of a sink named `collector`.
+    /// `None` for a sink that is whole.
     pub name: Option<Cow<'static, str>>,
     /// The sink.
     pub sink: Arc<dyn EventSink>,
@@ -95,7 +98,10 @@ impl SinkPart {
 
 impl std::fmt::Debug for SinkPart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SinkPart").field("name", &self.name).field("batch", &self.batch).finish_non_exhaustive()
+        f.debug_struct("SinkPart")
+            .field("name", &self.name)
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,7 +173,8 @@ impl BatchSettings {
     }
 }
 
-/// What happens after a failed delivery: a pause drawn evenly from nothing to a bound that doubles each time (full jitter).
+/// What happens after a failed delivery: a pause drawn evenly from nothing to a bound that doubles
+/// each time (full jitter).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySettings {
@@ -177,14 +184,19 @@ pub struct RetrySettings {
     /// The bound that pauses never pass, but for a far side that asks for more.
     #[serde(deserialize_with = "units::duration")]
     pub max: Duration,
-    /// Put a batch aside as dead letters when it was tried for this long. Never, where nothing is said.
+    /// Put a batch aside as dead letters when it was tried for this long. Never, where nothing is
+    /// said.
     #[serde(deserialize_with = "units::optional_duration")]
     pub give_up_after: Option<Duration>,
 }
 
 impl Default for RetrySettings {
     fn default() -> Self {
-        Self { initial: Duration::from_millis(500), max: Duration::from_secs(30), give_up_after: None }
+        Self {
+            initial: Duration::from_millis(500),
+            max: Duration::from_secs(30),
+            give_up_after: None,
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{Event, Position};
 /// An event as the observer hands it out.
 #[derive(Debug, PartialEq)]
 pub struct Envelope {
-    /// The event's identity. A redelivery has the same one, so that a repeat can be seen on the far side.
+    /// The event's identity. A redelivery has the same one, so that a repeat can be seen on the far
+    /// side.
     pub id: Uuid,
     /// Its place in the journal, from 1.
     pub seq: u64,
@@ -22,10 +23,11 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Append `{"id":…,"seq":…,"received_at":…,"event":…}` in one line, without a line feed at its end.
+    /// Append `{"id":…,"seq":…,"received_at":…,"event":…}` in one line, without a line feed at its
+    /// end.
     ///
-    /// The event is the producer's own bytes. Line breaks in them can only be white space between tokens (RFC 8259, section 7);
-    /// they become spaces, so that an envelope is always one line.
+    /// The event is the producer's own bytes. Line breaks in them can only be white space between
+    /// tokens (RFC 8259, section 7); they become spaces, so that an envelope is always one line.
     pub fn write_json(&self, line: &mut Vec<u8>) {
         let raw = self.event.raw();
         line.reserve(raw.len() + 128);
@@ -68,7 +70,8 @@ fn write_number(line: &mut Vec<u8>, mut number: u64) {
     line.extend_from_slice(&digits[start..]);
 }
 
-/// RFC 3339 with six digits of the second, as `{:.6}` writes it: by hand, since this is done for each line of each file.
+/// RFC 3339 with six digits of the second, as `{:.6}` writes it: by hand, since this is done for
+/// each line of each file.
 fn write_time(line: &mut Vec<u8>, time: Timestamp) {
     let civil = Offset::UTC.to_datetime(time);
     let Ok(year) = u32::try_from(civil.year()) else {
@@ -184,7 +187,15 @@ mod tests {
 
     #[test]
     fn numbers_and_times_are_written_as_others_write_them() {
-        let micros = [0, 1, -1, 999_999, 1_767_225_600_000_001, -62_135_596_800_000_000, -70_000_000_000_000_000];
+        let micros = [
+            0,
+            1,
+            -1,
+            999_999,
+            1_767_225_600_000_001,
+            -62_135_596_800_000_000,
+            -70_000_000_000_000_000,
+        ];
         for time in micros.map(|micros| Timestamp::from_microsecond(micros).unwrap()) {
             let mut line = Vec::new();
             write_time(&mut line, time);
@@ -199,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_batch_halves_until_one_is_left() {
-        let events = (1..=3).map(|seq| Arc::new(envelope(seq, r#"{"source":"s","event_kind":"k","ok":true}"#)));
+        let events = (1..=3)
+            .map(|seq| Arc::new(envelope(seq, r#"{"source":"s","event_kind":"k","ok":true}"#)));
         let batch = Batch::new(9, events.collect());
         assert_eq!(batch.position(), Position { epoch: 9, seq: 3 });
         let (left, right) = batch.halves().unwrap();

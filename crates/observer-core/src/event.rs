@@ -16,9 +16,10 @@ pub const MAX_DEPTH: usize = 64;
 
 /// One outcome of one cycle.
 ///
-/// The event owns the producer's bytes unaltered; what is asked often is kept beside them as ranges and small
-/// values. Unknown fields, the order and repetition of keys inside `extra` and numbers of any length are therefore
-/// still there in [`raw`](Self::raw), and reading an event never builds a tree of it.
+/// The event owns the producer's bytes unaltered; what is asked often is kept beside them as ranges
+/// and small values. Unknown fields, the order and repetition of keys inside `extra` and numbers of
+/// any length are therefore still there in [`raw`](Self::raw), and reading an event never builds a
+/// tree of it.
 ///
 /// ```
 /// use observer_core::Event;
@@ -92,8 +93,9 @@ impl Event {
         Self { raw, fields: Box::new(fields).into() }
     }
 
-    /// An event out of bytes that [`raw`](Self::raw) gave before, such as those in a log of events that were taken in. They are not checked again, and
-    /// are read when a field is first asked for; so this costs nothing to those who only pass the bytes on.
+    /// An event out of bytes that [`raw`](Self::raw) gave before, such as those in a log of events
+    /// that were taken in. They are not checked again, and are read when a field is first asked
+    /// for; so this costs nothing to those who only pass the bytes on.
     ///
     /// Of bytes that are no event after all, the strings are empty and the rest is absent.
     ///
@@ -150,7 +152,8 @@ impl Event {
         self.optional(&self.fields().cycle_id)
     }
 
-    /// The hash of the problem that the cycle worked on: the same problem tried again has the same one.
+    /// The hash of the problem that the cycle worked on: the same problem tried again has the same
+    /// one.
     #[must_use]
     pub fn sig_hash(&self) -> Option<&str> {
         self.optional(&self.fields().sig_hash)
@@ -198,7 +201,8 @@ impl Event {
         self.fields().extra.map(|span| self.slice(span))
     }
 
-    /// The fields that this type has no method for, each with its value as the JSON text that was sent; read anew each time.
+    /// The fields that this type has no method for, each with its value as the JSON text that was
+    /// sent; read anew each time.
     ///
     /// ```
     /// use observer_core::Event;
@@ -222,7 +226,8 @@ impl Event {
             .usage
             .get_or_init(|| {
                 let own = fields.usage_field.map(|span| self.slice(span));
-                own.and_then(Usage::parse).or_else(|| self.extra().and_then(Usage::parse_within_extra))
+                own.and_then(Usage::parse)
+                    .or_else(|| self.extra().and_then(Usage::parse_within_extra))
             })
             .as_ref()
     }
@@ -239,7 +244,8 @@ impl Event {
     }
 
     fn slice(&self, span: Span) -> &str {
-        std::str::from_utf8(&self.raw[span.range()]).expect("the parser checked the whole event for UTF-8")
+        std::str::from_utf8(&self.raw[span.range()])
+            .expect("the parser checked the whole event for UTF-8")
     }
 }
 

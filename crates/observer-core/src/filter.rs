@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Event;
 
-/// Conditions on the fields of an event; an event passes when it meets all of them. Without conditions, every event passes.
+/// Conditions on the fields of an event; an event passes when it meets all of them. Without
+/// conditions, every event passes.
 ///
-/// In a configuration, a field takes one value or a list of those that will do: `filter = { ok = false, source = ["bot", "scenario"] }`.
+/// In a configuration, a field takes one value or a list of those that will do:
+/// `filter = { ok = false, source = ["bot", "scenario"] }`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -41,7 +43,9 @@ impl Filter {
     /// Whether this event passes.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        let meets = |wanted: &Option<AnyOf>, found: Option<&str>| wanted.as_ref().is_none_or(|any| any.has(found));
+        let meets = |wanted: &Option<AnyOf>, found: Option<&str>| {
+            wanted.as_ref().is_none_or(|any| any.has(found))
+        };
         self.ok.is_none_or(|ok| ok == event.ok())
             && meets(&self.source, Some(event.source()))
             && meets(&self.event_kind, Some(event.event_kind()))
@@ -77,7 +81,8 @@ mod tests {
 
     #[track_caller]
     fn check(filter: &str, expected: bool) {
-        let event = r#"{"source":"bot","event_kind":"tests_failed","ok":false,"staffer_id":"gpt-5"}"#;
+        let event =
+            r#"{"source":"bot","event_kind":"tests_failed","ok":false,"staffer_id":"gpt-5"}"#;
         let filter: Filter = serde_json::from_str(filter).unwrap();
         assert_eq!(filter.matches(&Event::parse(event).unwrap()), expected, "{filter:?}");
     }

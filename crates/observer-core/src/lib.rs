@@ -1,7 +1,8 @@
 //! The vocabulary of the observer: events, sinks, and what they say to each other.
 //!
-//! A cycle of an agent, a bot or a job ends in an [`Event`]. The observer makes it durable, puts it into an [`Envelope`] with its
-//! identity, and hands [`Batch`]es of them to every [`EventSink`]. This crate knows no runtime, no HTTP and no file format: it is all that a sink crate needs.
+//! A cycle of an agent, a bot or a job ends in an [`Event`]. The observer makes it durable, puts it
+//! into an [`Envelope`] with its identity, and hands [`Batch`]es of them to every [`EventSink`].
+//! This crate knows no runtime, no HTTP and no file format: it is all that a sink crate needs.
 //!
 //! ```
 //! use observer_core::{Filter, Submission};
@@ -30,7 +31,10 @@ mod trace_context;
 pub mod units;
 mod usage;
 
-pub use config::{BatchSettings, BuildError, RetrySettings, SinkConfig, SinkContext, SinkPart, SinkSettings, Start};
+pub use config::{
+    BatchSettings, BuildError, RetrySettings, SinkConfig, SinkContext, SinkPart, SinkSettings,
+    Start,
+};
 pub use envelope::{Batch, Envelope};
 pub use event::{Event, MAX_DEPTH};
 pub use event_error::EventError;

@@ -1,7 +1,8 @@
 //! From bytes to an [`Event`]: one pass over the JSON, no tree.
 //!
-//! `serde_json` walks the outermost object; the values of known keys are captured as raw text and then read one by one, the others are
-//! only checked for syntax. Escaped keys are read as bytes, so that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
+//! `serde_json` walks the outermost object; the values of known keys are captured as raw text and
+//! then read one by one, the others are only checked for syntax. Escaped keys are read as bytes, so
+//! that an unknown key with a lone surrogate (RFC 8259, section 8.2) does no harm.
 
 mod keys;
 pub(crate) mod others;
@@ -104,7 +105,9 @@ impl Fields {
 
 fn trimmed(bytes: Bytes) -> Result<Bytes, EventError> {
     let is_white = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-    let Some(start) = bytes.iter().position(|byte| !is_white(byte)) else { return Err(EventError::Empty) };
+    let Some(start) = bytes.iter().position(|byte| !is_white(byte)) else {
+        return Err(EventError::Empty);
+    };
     let end = bytes.iter().rposition(|byte| !is_white(byte)).map_or(start, |last| last + 1);
     if u32::try_from(end).is_err() {
         return Err(EventError::TooLong { length: end });
@@ -161,11 +164,13 @@ enum Depth {
 impl<'a> Members<'a> {
     fn read(raw: &'a [u8]) -> Result<Self, EventError> {
         let Ok(input) = simdutf8::basic::from_utf8(raw) else {
-            let offset = simdutf8::compat::from_utf8(raw).map_or_else(|error| error.valid_up_to(), str::len);
+            let offset =
+                simdutf8::compat::from_utf8(raw).map_or_else(|error| error.valid_up_to(), str::len);
             return Err(EventError::NotUtf8 { offset });
         };
         let mut members = Self::new(input);
-        if scan::members(input, |key, range| members.add(Key::of(key.as_bytes()), range)).is_some() {
+        if scan::members(input, |key, range| members.add(Key::of(key.as_bytes()), range)).is_some()
+        {
             members.depth = Depth::WithinLimit;
             return Ok(members);
         }
@@ -208,12 +213,15 @@ impl<'a> Members<'a> {
     }
 
     fn is_envelope(&self) -> bool {
-        self.get(Known::Source).is_none() && self.event.is_some_and(|value| self.input[value.range()].starts_with('{'))
+        self.get(Known::Source).is_none()
+            && self.event.is_some_and(|value| self.input[value.range()].starts_with('{'))
     }
 
     /// The value of a field; `null` is absent.
     fn get(&self, field: Known) -> Option<&'a str> {
-        self.known[field as usize].map(|value| &self.input[value.range()]).filter(|value| *value != "null")
+        self.known[field as usize]
+            .map(|value| &self.input[value.range()])
+            .filter(|value| *value != "null")
     }
 
     /// Where the value stands that [`get`](Self::get) gave.
@@ -231,8 +239,11 @@ impl<'a> Members<'a> {
         }
         self.refuse_repeated()?;
         let required = [Known::Source, Known::EventKind, Known::Ok];
-        let missing: Vec<_> =
-            required.into_iter().filter(|field| self.get(*field).is_none()).map(Known::name).collect();
+        let missing: Vec<_> = required
+            .into_iter()
+            .filter(|field| self.get(*field).is_none())
+            .map(Known::name)
+            .collect();
         if !missing.is_empty() {
             return Err(EventError::Missing { fields: missing });
         }
@@ -264,9 +275,9 @@ impl<'a> Members<'a> {
             let place = self.place(field);
             return Ok(Some(Text::InPlace(Span::new(place.start + 1..place.end - 1))));
         }
-        serde_json::from_str::<Box<str>>(value)
-            .map(|text| Some(Text::Unescaped(text)))
-            .map_err(|_| invalid(field, "a string of Unicode characters", "a string with a lone surrogate"))
+        serde_json::from_str::<Box<str>>(value).map(|text| Some(Text::Unescaped(text))).map_err(
+            |_| invalid(field, "a string of Unicode characters", "a string with a lone surrogate"),
+        )
     }
 
     /// A string that says something.
@@ -294,7 +305,11 @@ impl<'a> Members<'a> {
         }
     }
 
-    fn number(&self, field: Known, expected: &'static str) -> Result<Option<(f64, &'a str)>, EventError> {
+    fn number(
+        &self,
+        field: Known,
+        expected: &'static str,
+    ) -> Result<Option<(f64, &'a str)>, EventError> {
         let Some(value) = self.get(field) else { return Ok(None) };
         if kind_of(value) != "a number" {
             return Err(invalid(field, expected, kind_of(value)));
@@ -306,7 +321,9 @@ impl<'a> Members<'a> {
     }
 
     fn amount(&self, field: Known) -> Result<Option<f64>, EventError> {
-        Ok(self.number(field, "a number of at least 0 and below 1.8e308")?.map(|(number, _)| number))
+        Ok(self
+            .number(field, "a number of at least 0 and below 1.8e308")?
+            .map(|(number, _)| number))
     }
 
     fn count(&self, field: Known) -> Result<Option<u64>, EventError> {
@@ -328,9 +345,13 @@ impl<'a> Members<'a> {
     fn timestamp(&self, raw: &[u8]) -> Result<Option<Timestamp>, EventError> {
         let Some(text) = self.text(Known::Timestamp)? else { return Ok(None) };
         let text = text.resolve(raw);
-        text.parse()
-            .map(Some)
-            .map_err(|_| invalid(Known::Timestamp, "an RFC 3339 time such as \"2026-01-31T12:00:00Z\"", shown(&text)))
+        text.parse().map(Some).map_err(|_| {
+            invalid(
+                Known::Timestamp,
+                "an RFC 3339 time such as \"2026-01-31T12:00:00Z\"",
+                shown(&text),
+            )
+        })
     }
 }
 
@@ -343,14 +364,19 @@ impl Text {
     }
 }
 
-fn invalid(field: Known, expected: &'static str, found: impl Into<Cow<'static, str>>) -> EventError {
+fn invalid(
+    field: Known,
+    expected: &'static str,
+    found: impl Into<Cow<'static, str>>,
+) -> EventError {
     EventError::Invalid { field: field.name(), expected, found: found.into() }
 }
 
 fn syntax(error: &serde_json::Error) -> EventError {
     let text = error.to_string();
     // serde_json appends the place, which the message here already tells.
-    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned();
+    let reason =
+        text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned();
     EventError::Syntax { line: error.line(), column: error.column(), reason }
 }
 

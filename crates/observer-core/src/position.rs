@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 /// The last event that is settled for a sink: everything up to and including it is done.
 ///
-/// The epoch tells apart two journals, or one journal before and after it lost its end: a sequence number alone could mean
-/// another event by then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+/// The epoch tells apart two journals, or one journal before and after it lost its end: a sequence
+/// number alone could mean another event by then.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Position {
     /// Of the journal that counted `seq`.
     pub epoch: u64,

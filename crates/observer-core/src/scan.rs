@@ -1,7 +1,8 @@
-//! Finds the members of a JSON object without building anything: the quick way for what nearly every event looks like.
+//! Finds the members of a JSON object without building anything: the quick way for what nearly
+//! every event looks like.
 //!
-//! What it accepts, `serde_json` accepts with the same members; whatever else there is, such as an escaped key or deep nesting, is left to
-//! `serde_json`, which also says what is wrong with it.
+//! What it accepts, `serde_json` accepts with the same members; whatever else there is, such as an
+//! escaped key or deep nesting, is left to `serde_json`, which also says what is wrong with it.
 
 use std::ops::Range;
 
@@ -10,8 +11,12 @@ use crate::event::MAX_DEPTH;
 /// Levels below the outermost; one bit is kept for each.
 const DEEPEST: usize = MAX_DEPTH - 1;
 
-/// Hand out each member of the object that is all of `json`, which is then nested no deeper than [`MAX_DEPTH`]; `None` where this is not for the quick way.
-pub(crate) fn members<'a>(json: &'a str, mut found: impl FnMut(&'a str, Range<usize>)) -> Option<()> {
+/// Hand out each member of the object that is all of `json`, which is then nested no deeper than
+/// [`MAX_DEPTH`]; `None` where this is not for the quick way.
+pub(crate) fn members<'a>(
+    json: &'a str,
+    mut found: impl FnMut(&'a str, Range<usize>),
+) -> Option<()> {
     let bytes = json.as_bytes();
     let mut at = past_white(bytes, expect(bytes, 0, b'{')?);
     if bytes.get(at) == Some(&b'}') {
@@ -133,7 +138,8 @@ fn past_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The next quote, backslash or control character: eight bytes at a time ("Bit Twiddling Hacks", determine if a word has a byte less than n).
+/// The next quote, backslash or control character: eight bytes at a time ("Bit Twiddling Hacks",
+/// determine if a word has a byte less than n).
 fn next_special(bytes: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -187,12 +193,15 @@ mod tests {
         members(json, |key, range| all.push((key, &json[range]))).map(|()| all)
     }
 
-    /// What is found must be what `serde_json` finds. Of a key that is there twice, it keeps the last.
+    /// What is found must be what `serde_json` finds. Of a key that is there twice, it keeps the
+    /// last.
     fn agrees(json: &str) -> bool {
         let Some(quick) = quickly(json) else { return true };
         let slow: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(json).ok();
-        let quick: BTreeMap<_, _> = quick.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        slow.map(|slow| slow.into_iter().map(|(key, value)| (key, value.get())).collect()) == Some(quick)
+        let quick: BTreeMap<_, _> =
+            quick.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        slow.map(|slow| slow.into_iter().map(|(key, value)| (key, value.get())).collect())
+            == Some(quick)
     }
 
     #[test]
@@ -202,7 +211,10 @@ mod tests {
             [("a", r#""x\"\u00e4""#), ("b", r#"[{},[1,-0.5e+3,{"c":null}]]"#), ("d", "true")]
         );
         assert_eq!(quickly("{}").unwrap(), []);
-        assert!(quickly(&format!(r#"{{"a":{}1{}}}"#, "[".repeat(DEEPEST), "]".repeat(DEEPEST))).is_some());
+        assert!(
+            quickly(&format!(r#"{{"a":{}1{}}}"#, "[".repeat(DEEPEST), "]".repeat(DEEPEST)))
+                .is_some()
+        );
     }
 
     #[test]

@@ -10,9 +10,11 @@ use crate::{Batch, Position};
 
 /// A place that events go to.
 ///
-/// A sink only encodes and sends. Queues, retries, timers, batching, dead letters and dropping are the pipeline's: it makes one call at a time, in
-/// the journal's order, and calls [`deliver`](Self::deliver) again until the batch is settled. The future of a delivery may be dropped half-way (a
-/// timeout, a shutdown), and the batch comes again; so a sink that blocks does its work on one thread of its own, in order.
+/// A sink only encodes and sends. Queues, retries, timers, batching, dead letters and dropping are
+/// the pipeline's: it makes one call at a time, in the journal's order, and calls
+/// [`deliver`](Self::deliver) again until the batch is settled. The future of a delivery may be
+/// dropped half-way (a timeout, a shutdown), and the batch comes again; so a sink that blocks does
+/// its work on one thread of its own, in order.
 ///
 /// ```
 /// use std::io::Write;
@@ -47,20 +49,23 @@ use crate::{Batch, Position};
 /// ```
 #[async_trait]
 pub trait EventSink: Send + Sync + 'static {
-    /// Take one batch, in order. What `Ok` accepted is durable on the far side after the next [`flush`](Self::flush).
+    /// Take one batch, in order. What `Ok` accepted is durable on the far side after the next
+    /// [`flush`](Self::flush).
     ///
     /// # Errors
-    /// Nothing of the batch may be taken as settled; [`SinkError::kind`] says what has to happen next.
+    /// Nothing of the batch may be taken as settled; [`SinkError::kind`] says what has to happen
+    /// next.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError>;
 
-    /// Make what was delivered durable. Called at most once a second; positions are committed after it.
+    /// Make what was delivered durable. Called at most once a second; positions are committed after
+    /// it.
     ///
     /// # Errors
     /// What was delivered since the last flush is not known to be durable.
     async fn flush(&self) -> Result<(), SinkError>;
 
-    /// How far this sink knows itself to have come, if it keeps that with its data. Asked before the first delivery, and
-    /// delivery resumes at the later of this and the committed position.
+    /// How far this sink knows itself to have come, if it keeps that with its data. Asked before
+    /// the first delivery, and delivery resumes at the later of this and the committed position.
     ///
     /// # Errors
     /// The sink can't be asked at the moment.
@@ -68,13 +73,15 @@ pub trait EventSink: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Why past events can't be delivered to it again, out of the journal's order, for a sink that can't take them rightly: one that
-    /// keeps its [`position`](Self::position) with its data would take them for events it has already, and one that counts would count them twice.
+    /// Why past events can't be delivered to it again, out of the journal's order, for a sink that
+    /// can't take them rightly: one that keeps its [`position`](Self::position) with its data would
+    /// take them for events it has already, and one that counts would count them twice.
     fn refuses_replay(&self) -> Option<&'static str> {
         None
     }
 
-    /// Can this sink be reached as configured? Asked at start, by `observer check`, and while the sink is parked.
+    /// Can this sink be reached as configured? Asked at start, by `observer check`, and while the
+    /// sink is parked.
     ///
     /// # Errors
     /// Why not.
@@ -96,7 +103,8 @@ const _: fn(&dyn EventSink) = |_| {};
 pub struct Receipt {
     /// The events that the far side refused for good, by name; all others were accepted.
     pub rejected: Vec<Rejected>,
-    /// How many more the far side refused without saying which (an OTLP partial success), with its reason.
+    /// How many more the far side refused without saying which (an OTLP partial success), with its
+    /// reason.
     pub refused: Option<Refused>,
 }
 
@@ -128,7 +136,8 @@ impl Receipt {
 
 /// Why a delivery failed, and what has to happen next.
 ///
-/// Its `Display` says only the kind; the cause is the [`source`](Error::source), and [`report`](Self::report) has both in one line.
+/// Its `Display` says only the kind; the cause is the [`source`](Error::source), and
+/// [`report`](Self::report) has both in one line.
 #[derive(Debug)]
 pub struct SinkError {
     /// What has to happen next.
@@ -142,12 +151,14 @@ pub struct SinkError {
 /// What a failed delivery calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// It may work soon: the same batch is delivered again after a pause. After some failures it comes in halves; an event that goes on failing alone while those
-    /// after it are accepted is given up.
+    /// It may work soon: the same batch is delivered again after a pause. After some failures it
+    /// comes in halves; an event that goes on failing alone while those after it are accepted is
+    /// given up.
     Transient,
     /// This batch will never be accepted as it is: it is halved until the bad event stands alone.
     Permanent,
-    /// Nothing will be accepted until someone mends something (a credential, a URL, a full disk): the sink is parked and checked on a timer.
+    /// Nothing will be accepted until someone mends something (a credential, a URL, a full disk):
+    /// the sink is parked and checked on a timer.
     Blocked,
 }
 

@@ -10,8 +10,9 @@ const LENGTH: usize = 16 * 1024;
 
 /// A small file in the state folder of a sink, which can be replaced while the disk is full.
 ///
-/// There is a second one, the spare, into which the new contents are written. Once they are durable the two change names, so that after a crash there
-/// are the old contents or the new ones, and the blocks of the old ones are written over the next time. Contents are filled up with line feeds.
+/// There is a second one, the spare, into which the new contents are written. Once they are durable
+/// the two change names, so that after a crash there are the old contents or the new ones, and the
+/// blocks of the old ones are written over the next time. Contents are filled up with line feeds.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -36,8 +37,8 @@ struct Syncs {
 }
 
 impl StateFile {
-    /// Put right what a crash left half done, and set space aside. The folder must be there; where it isn't, or where there is no space, the
-    /// first [`replace`](Self::replace) says so.
+    /// Put right what a crash left half done, and set space aside. The folder must be there; where
+    /// it isn't, or where there is no space, the first [`replace`](Self::replace) says so.
     pub fn open(path: impl Into<PathBuf>) -> Self {
         Self::open_with(path.into(), Syncs { file: File::sync_all, folder: sync_folder })
     }
@@ -127,7 +128,8 @@ impl StateFile {
 fn write_over(path: &Path, contents: &[u8]) -> io::Result<File> {
     let mut bytes = contents.to_vec();
     bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
-    let mut file = File::options().create(true).read(true).write(true).truncate(false).open(path)?;
+    let mut file =
+        File::options().create(true).read(true).write(true).truncate(false).open(path)?;
     file.write_all(&bytes)?;
     file.set_len(bytes.len() as u64)?;
     Ok(file)
@@ -172,7 +174,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::open(folder.path().join("file"));
         let inodes = || {
-            let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+            let files = fs::read_dir(folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().metadata().unwrap());
             files.map(|metadata| (metadata.ino(), metadata.len())).collect::<BTreeSet<_>>()
         };
         let both = inodes();
@@ -225,11 +229,16 @@ mod tests {
     fn note(what: String) -> io::Result<()> {
         SYNCED.with_borrow_mut(|(synced, fails)| {
             synced.push(what);
-            if *fails == Some(synced.len()) { Err(io::Error::other("the disk says no")) } else { Ok(()) }
+            if *fails == Some(synced.len()) {
+                Err(io::Error::other("the disk says no"))
+            } else {
+                Ok(())
+            }
         })
     }
 
-    /// Tells what is in the file when it is made durable, and what has which name when the folder is.
+    /// Tells what is in the file when it is made durable, and what has which name when the folder
+    /// is.
     const TOLD: Syncs = Syncs {
         file: |file| {
             use std::os::unix::fs::FileExt;
@@ -242,7 +251,10 @@ mod tests {
                 .map(|entry| {
                     let path = entry.unwrap().path();
                     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                    format!("{name}={}", String::from_utf8(fs::read(path).unwrap()).unwrap().trim_end())
+                    format!(
+                        "{name}={}",
+                        String::from_utf8(fs::read(path).unwrap()).unwrap().trim_end()
+                    )
                 })
                 .collect();
             names.sort();
@@ -265,7 +277,10 @@ mod tests {
         let file = open();
         let replace = |contents: &str| file.replace(contents.as_bytes()).unwrap();
         assert_eq!(synced(|| replace("one"), None), ["bytes: one", "names: file.spare= file=one"]);
-        assert_eq!(synced(|| replace("two"), None), ["bytes: two", "names: file.spare=one file=two"]);
+        assert_eq!(
+            synced(|| replace("two"), None),
+            ["bytes: two", "names: file.spare=one file=two"]
+        );
         assert_eq!(synced(|| drop(open()), None), ["names: file.spare=one file=two"]);
     }
 
@@ -279,13 +294,19 @@ mod tests {
         assert_eq!((fails(1), contents(&file)), (1, b"one".to_vec()));
         // The name may be that of the old bytes again, which must not be written over then.
         assert_eq!((fails(2), contents(&file), file.spare().exists()), (2, b"two".to_vec(), false));
-        assert_eq!(synced(|| drop(StateFile::open_with(path, TOLD)), Some(1)), ["names: file=two", "bytes: "]);
+        assert_eq!(
+            synced(|| drop(StateFile::open_with(path, TOLD)), Some(1)),
+            ["names: file=two", "bytes: "]
+        );
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn a_sync_asks_the_operating_system() {
         // Which can't do it for this one.
-        assert_eq!(sync_folder(Path::new("/dev/null")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            sync_folder(Path::new("/dev/null")).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Which trace something belongs to.
 
-/// The `traceparent` of W3C trace context (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+/// The `traceparent` of W3C trace context
+/// (<https://www.w3.org/TR/trace-context/#traceparent-header>).
 ///
 /// ```
 /// use observer_core::Traceparent;
@@ -20,7 +21,8 @@ pub struct Traceparent {
 }
 
 impl Traceparent {
-    /// `None` where it is not as the standard wants it: it is to be ignored then, as the standard says. Of a later version, what comes after the known fields is ignored.
+    /// `None` where it is not as the standard wants it: it is to be ignored then, as the standard
+    /// says. Of a later version, what comes after the known fields is ignored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (head, later) = text.split_at_checked(55)?;
@@ -29,7 +31,10 @@ impl Traceparent {
         let [version] = hex::<1>(next()?)?;
         let (trace_id, parent_id, [flags]) = (hex(next()?)?, hex(next()?)?, hex(next()?)?);
         let is_as_long_as_its_version = later.is_empty() || (version > 0 && later.starts_with('-'));
-        let is_valid = version != 0xff && is_as_long_as_its_version && trace_id != [0; 16] && parent_id != [0; 8];
+        let is_valid = version != 0xff
+            && is_as_long_as_its_version
+            && trace_id != [0; 16]
+            && parent_id != [0; 8];
         is_valid.then_some(Self { trace_id, parent_id, flags })
     }
 }
@@ -69,7 +74,10 @@ mod tests {
         ] {
             let parent = Traceparent::parse(&text).unwrap();
             assert_eq!((parent.trace_id[0], parent.trace_id[15]), (0x0a, 0x9c));
-            assert_eq!((parent.parent_id[0], parent.parent_id[7], parent.flags), (0xb7, 0x31, flags));
+            assert_eq!(
+                (parent.parent_id[0], parent.parent_id[7], parent.flags),
+                (0xb7, 0x31, flags)
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! Durations (`"1h 30m"`) and sizes (`"10GiB"`) as people write them, for `#[serde(deserialize_with = …)]`.
+//! Durations (`"1h 30m"`) and sizes (`"10GiB"`) as people write them, for
+//! `#[serde(deserialize_with = …)]`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,7 +19,9 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 ///
 /// # Errors
 /// What the value is instead.
-pub fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub fn optional_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
@@ -48,7 +51,8 @@ impl Visitor<'_> for Written<Duration> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-        humantime::parse_duration(text).map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+        humantime::parse_duration(text)
+            .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
     }
 }
 
@@ -70,7 +74,8 @@ impl Visitor<'_> for Written<u64> {
     }
 
     fn visit_i64<E: Error>(self, bytes: i64) -> Result<u64, E> {
-        u64::try_from(bytes).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
+        u64::try_from(bytes)
+            .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
     }
 }
 
@@ -80,7 +85,8 @@ mod tests {
 
     #[test]
     fn people_write_units() {
-        let batch: BatchSettings = serde_json::from_str(r#"{"max_bytes":"1MiB","linger":"1s"}"#).unwrap();
+        let batch: BatchSettings =
+            serde_json::from_str(r#"{"max_bytes":"1MiB","linger":"1s"}"#).unwrap();
         assert_eq!(batch.max_bytes, Some(1 << 20));
         assert_eq!(batch.linger.unwrap().as_secs(), 1);
         assert_eq!(batch.max_events, None);
@@ -88,12 +94,20 @@ mod tests {
 
     #[test]
     fn a_wrong_unit_is_answered_with_an_example() {
-        let error = serde_json::from_str::<RetrySettings>(r#"{"initial":"5 parsecs"}"#).unwrap_err().to_string();
+        let error = serde_json::from_str::<RetrySettings>(r#"{"initial":"5 parsecs"}"#)
+            .unwrap_err()
+            .to_string();
         assert!(
-            error.starts_with(r#"invalid value: string "5 parsecs", expected a duration with its unit in quotes"#),
+            error.starts_with(
+                r#"invalid value: string "5 parsecs", expected a duration with its unit in quotes"#
+            ),
             "{error}"
         );
-        let error = serde_json::from_str::<BatchSettings>(r#"{"max_bytes":-1}"#).unwrap_err().to_string();
-        assert!(error.starts_with("invalid value: integer `-1`, expected a size such as"), "{error}");
+        let error =
+            serde_json::from_str::<BatchSettings>(r#"{"max_bytes":-1}"#).unwrap_err().to_string();
+        assert!(
+            error.starts_with("invalid value: integer `-1`, expected a size such as"),
+            "{error}"
+        );
     }
 }

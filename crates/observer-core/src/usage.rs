@@ -41,7 +41,8 @@ pub struct Usage {
 impl Usage {
     /// Read a usage object; `None` where it holds nothing that is known.
     ///
-    /// Lenient: what is of the wrong type is passed over, since `extra` may hold anything. Of a key that is there twice the last counts.
+    /// Lenient: what is of the wrong type is passed over, since `extra` may hold anything. Of a key
+    /// that is there twice the last counts.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         let mut found = [None; COUNTS.len()];
@@ -62,9 +63,17 @@ impl Usage {
         if scanned.is_none() {
             return serde_json::from_str(json).ok().and_then(|value| Self::from_value(&value));
         }
-        let cached = |details: Option<&str>| serde_json::from_str(details?).ok().as_ref().and_then(cached_tokens);
+        let cached = |details: Option<&str>| {
+            serde_json::from_str(details?).ok().as_ref().and_then(cached_tokens)
+        };
         Self::from_parts(
-            |name| COUNTS.iter().position(|count| *count == name).and_then(|at| found[at]).and_then(whole_text),
+            |name| {
+                COUNTS
+                    .iter()
+                    .position(|count| *count == name)
+                    .and_then(|at| found[at])
+                    .and_then(whole_text)
+            },
             cached(prompt_details),
             cached(input_details),
             cost.and_then(|text| text.parse().ok()),
@@ -73,7 +82,8 @@ impl Usage {
 
     /// Read the `usage` inside an `extra` object.
     pub(crate) fn parse_within_extra(extra: &str) -> Option<Self> {
-        // Most events without usage end here, and the others are parsed without building a tree of the rest.
+        // Most events without usage end here, and the others are parsed without building a tree of
+        // the rest.
         if !extra.contains("usage") {
             return None;
         }
@@ -99,17 +109,24 @@ impl Usage {
         let cache_read = count("cache_read_input_tokens");
         let cache_creation = count("cache_creation_input_tokens");
 
-        let (input, cached_input, cache_creation_input) = if let Some(prompt) = count("prompt_tokens") {
-            (Some(prompt), prompt_cached.or(cache_read), None)
-        } else if let Some(cached) = input_cached {
-            (count("input_tokens"), Some(cached), None)
-        } else if count("input_tokens").or(cache_read).or(cache_creation).is_some() {
-            let parts = [count("input_tokens"), cache_read, cache_creation];
-            (Some(parts.into_iter().flatten().fold(0, u64::saturating_add)), cache_read, cache_creation)
-        } else {
-            (count("prompt_eval_count"), None, None)
-        };
-        let output = count("completion_tokens").or_else(|| count("output_tokens")).or_else(|| count("eval_count"));
+        let (input, cached_input, cache_creation_input) =
+            if let Some(prompt) = count("prompt_tokens") {
+                (Some(prompt), prompt_cached.or(cache_read), None)
+            } else if let Some(cached) = input_cached {
+                (count("input_tokens"), Some(cached), None)
+            } else if count("input_tokens").or(cache_read).or(cache_creation).is_some() {
+                let parts = [count("input_tokens"), cache_read, cache_creation];
+                (
+                    Some(parts.into_iter().flatten().fold(0, u64::saturating_add)),
+                    cache_read,
+                    cache_creation,
+                )
+            } else {
+                (count("prompt_eval_count"), None, None)
+            };
+        let output = count("completion_tokens")
+            .or_else(|| count("output_tokens"))
+            .or_else(|| count("eval_count"));
         let cost_usd = cost.filter(|cost| cost.is_finite() && *cost >= 0.0);
         if input.is_none() && output.is_none() && cost_usd.is_none() {
             return None;
@@ -221,17 +238,22 @@ mod tests {
 
     #[track_caller]
     fn check(json: &str, expected: Option<(u64, u64, u64, Option<f64>)>) {
-        let found = Usage::parse(json).map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
+        let found = Usage::parse(json)
+            .map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
         assert_eq!(found, expected, "{json}");
         // An escaped key takes the slow way, which must come to the same.
         let slow = json.replacen('{', r#"{"\u0061":0,"#, 1).replace(",}", "}");
-        let found = Usage::parse(&slow).map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
+        let found = Usage::parse(&slow)
+            .map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
         assert_eq!(found, expected, "{slow}");
     }
 
     #[test]
     fn each_api_is_read_in_the_same_terms() {
-        check(r#"{"prompt_tokens":7,"completion_tokens":3,"cost_usd":0.5}"#, Some((7, 0, 3, Some(0.5))));
+        check(
+            r#"{"prompt_tokens":7,"completion_tokens":3,"cost_usd":0.5}"#,
+            Some((7, 0, 3, Some(0.5))),
+        );
         check(r#"{"prompt_tokens":7,"cache_read_input_tokens":4}"#, Some((7, 4, 0, None)));
         check(
             r#"{"input_tokens":7,"input_tokens_details":{"cached_tokens":5},"output_tokens":1}"#,
@@ -251,13 +273,17 @@ mod tests {
         check("[]", None);
         check(r#"{"prompt_tokens":"many"}"#, None);
         check(r#"{"input_tokens":-1,"output_tokens":2.0}"#, Some((0, 0, 2, None)));
-        check(r#"{"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":9}}"#, Some((1, 1, 0, None)));
+        check(
+            r#"{"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":9}}"#,
+            Some((1, 1, 0, None)),
+        );
         check(r#"{"cost_usd":-3,"eval_count":1}"#, Some((0, 0, 1, None)));
     }
 
     #[test]
     fn the_last_of_two_usages_counts_and_a_strange_key_does_no_harm() {
-        let extra = r#"{"\ud800":1,"usage":{"prompt_tokens":1},"x":[],"usage":{"prompt_tokens":2}}"#;
+        let extra =
+            r#"{"\ud800":1,"usage":{"prompt_tokens":1},"x":[],"usage":{"prompt_tokens":2}}"#;
         assert_eq!(Usage::parse_within_extra(extra).map(|usage| usage.input), Some(2));
         assert_eq!(Usage::parse_within_extra(r#"{"note":"usage unknown"}"#), None);
     }

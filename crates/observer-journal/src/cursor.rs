@@ -61,7 +61,8 @@ impl Cursor {
         }
     }
 
-    /// After a bad place: to the next good block, if there is one. The search looks at every byte, since a bad header tells no length.
+    /// After a bad place: to the next good block, if there is one. The search looks at every byte,
+    /// since a bad header tells no length.
     pub(crate) fn find_good(&mut self) -> io::Result<bool> {
         let start = self.offset;
         loop {
@@ -92,11 +93,14 @@ impl Cursor {
         Ok(())
     }
 
-    /// To the next place that begins as a block does, this one included; `false` when there is none.
+    /// To the next place that begins as a block does, this one included; `false` when there is
+    /// none.
     fn find_magic(&mut self) -> io::Result<bool> {
         loop {
             let window = self.view(CHUNK)?;
-            if let Some(at) = window.windows(BLOCK_MAGIC.len()).position(|bytes| bytes == BLOCK_MAGIC) {
+            if let Some(at) =
+                window.windows(BLOCK_MAGIC.len()).position(|bytes| bytes == BLOCK_MAGIC)
+            {
                 self.offset += at as u64;
                 return Ok(true);
             }
@@ -134,7 +138,8 @@ impl Cursor {
 
     /// Up to `length` bytes from `offset`; less only at the end of the file.
     fn view(&mut self, length: usize) -> io::Result<Bytes> {
-        let ahead = self.offset.checked_sub(self.chunk_at).and_then(|skip| usize::try_from(skip).ok());
+        let ahead =
+            self.offset.checked_sub(self.chunk_at).and_then(|skip| usize::try_from(skip).ok());
         if let Some(skip) = ahead.filter(|skip| skip + length <= self.chunk.len()) {
             return Ok(self.chunk.slice(skip..skip + length));
         }
@@ -174,7 +179,9 @@ mod tests {
     fn a_block_is_found_wherever_the_search_has_to_read_on() {
         let magic = BLOCK_MAGIC.len();
         for chunks in [0, 1, 3] {
-            for before in (chunks * CHUNK).saturating_sub(magic * 2).max(1)..=chunks * CHUNK + magic * 2 {
+            for before in
+                (chunks * CHUNK).saturating_sub(magic * 2).max(1)..=chunks * CHUNK + magic * 2
+            {
                 let bytes = [vec![b'.'; before], block()].concat();
                 let place = BLOCKS + before as u64;
                 let mut cursor = over(&bytes);
@@ -184,7 +191,9 @@ mod tests {
                 assert!(matches!(cursor.step().unwrap(), Step::Block { .. }));
 
                 let (mut cursor, mut shown) = (over(&bytes), Vec::new());
-                cursor.find(|bytes| std::mem::replace(&mut shown, bytes.to_vec()) != *bytes).unwrap();
+                cursor
+                    .find(|bytes| std::mem::replace(&mut shown, bytes.to_vec()) != *bytes)
+                    .unwrap();
                 assert_eq!((cursor.offset(), shown), (place, block()), "behind {before} bytes");
             }
         }

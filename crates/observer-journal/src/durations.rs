@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// The upper bounds of the buckets, in microseconds.
 const BOUNDS: [u64; 15] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000, 10_000_000,
-    30_000_000,
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+    2_500_000, 10_000_000, 30_000_000,
 ];
 
 /// A histogram that many threads may add to, from 100 µs to 30 s.
@@ -19,7 +19,8 @@ pub struct Durations {
 /// What a [`Durations`] held at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DurationsSnapshot {
-    /// The upper bound of each bucket in seconds, and how many durations were at most as long: cumulative.
+    /// The upper bound of each bucket in seconds, and how many durations were at most as long:
+    /// cumulative.
     pub buckets: Vec<(f64, u64)>,
     /// How many durations there were.
     pub count: u64,
@@ -44,8 +45,11 @@ impl Durations {
             count += bucket.load(Ordering::Relaxed);
             count
         };
-        let buckets =
-            BOUNDS.iter().zip(&self.buckets).map(|(bound, bucket)| (*bound as f64 / 1e6, cumulative(bucket))).collect();
+        let buckets = BOUNDS
+            .iter()
+            .zip(&self.buckets)
+            .map(|(bound, bucket)| (*bound as f64 / 1e6, cumulative(bucket)))
+            .collect();
         let count = cumulative(&self.buckets[BOUNDS.len()]);
         DurationsSnapshot { buckets, count, sum: self.micros.load(Ordering::Relaxed) as f64 / 1e6 }
     }

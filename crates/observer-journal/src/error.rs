@@ -33,7 +33,10 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
@@ -43,8 +46,11 @@ impl OpenError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The size limit is reached, and someone who must have everything is not done with the oldest segment.
-    #[error("the journal is full: it holds its {max_size} bytes, and `{holder}` still needs the oldest of them")]
+    /// The size limit is reached, and someone who must have everything is not done with the oldest
+    /// segment.
+    #[error(
+        "the journal is full: it holds its {max_size} bytes, and `{holder}` still needs the oldest of them"
+    )]
     Full {
         /// The limit, in bytes.
         max_size: u64,
@@ -61,7 +67,8 @@ pub enum AppendError {
         /// What the operating system said.
         source: Arc<io::Error>,
     },
-    /// A sync failed, so that the file can't be trusted any more; a fresh one is tried from time to time.
+    /// A sync failed, so that the file can't be trusted any more; a fresh one is tried from time to
+    /// time.
     #[error("the journal can't make {} durable", .path.display())]
     Sync {
         /// Which file.
@@ -95,8 +102,14 @@ mod tests {
         let told = |kind: io::ErrorKind| {
             AppendError::Write { path: "j/1.log".into(), source: Arc::new(kind.into()) }.to_string()
         };
-        assert_eq!(told(io::ErrorKind::StorageFull), "the journal can't write to j/1.log; free space on that disk");
-        assert_eq!(told(io::ErrorKind::QuotaExceeded), "the journal can't write to j/1.log; raise the quota");
+        assert_eq!(
+            told(io::ErrorKind::StorageFull),
+            "the journal can't write to j/1.log; free space on that disk"
+        );
+        assert_eq!(
+            told(io::ErrorKind::QuotaExceeded),
+            "the journal can't write to j/1.log; raise the quota"
+        );
         assert_eq!(told(io::ErrorKind::Other), "the journal can't write to j/1.log");
     }
 }

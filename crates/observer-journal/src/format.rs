@@ -1,5 +1,5 @@
-//! The bytes of a segment. All integers are little-endian; each checksum is a CRC-32C that starts from the segment's salt, so that no
-//! payload can pass for a block.
+//! The bytes of a segment. All integers are little-endian; each checksum is a CRC-32C that starts
+//! from the segment's salt, so that no payload can pass for a block.
 //!
 //! ```text
 //! segment  = header header block* [footer trailer]      the header stands there twice, against a bad sector
@@ -10,8 +10,9 @@
 //! trailer  = first_seq:u64 count:u64 footer_crc:u32 crc:u32 "OBSVEND1"                                 (32 bytes)
 //! ```
 //!
-//! While a segment is written to, zeros may stand behind its last block. Times are microseconds since 1970. One block is one commit: it is there as a whole or not at all. A record's `checksum` is the CRC-32C
-//! of its payload without salt, so that two payloads can be compared by their keys.
+//! While a segment is written to, zeros may stand behind its last block. Times are microseconds
+//! since 1970. One block is one commit: it is there as a whole or not at all. A record's `checksum`
+//! is the CRC-32C of its payload without salt, so that two payloads can be compared by their keys.
 
 use bytes::Bytes;
 
@@ -74,11 +75,17 @@ impl SegmentHeader {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         bytes.chunks_exact(HEADER).take(2).find_map(|copy| {
             let (covered, crc) = copy.split_at(HEADER - 4);
-            if crc32c::crc32c(covered).to_le_bytes() != crc || !covered.starts_with(&SEGMENT_MAGIC) {
+            if crc32c::crc32c(covered).to_le_bytes() != crc || !covered.starts_with(&SEGMENT_MAGIC)
+            {
                 return None;
             }
             let mut fields = Fields(&covered[SEGMENT_MAGIC.len()..]);
-            Some(Self { epoch: fields.u64(), first_seq: fields.u64(), created_at: fields.u64(), salt: fields.u64() })
+            Some(Self {
+                epoch: fields.u64(),
+                first_seq: fields.u64(),
+                created_at: fields.u64(),
+                salt: fields.u64(),
+            })
         })
     }
 }
@@ -147,7 +154,8 @@ impl BlockBuilder {
         if self.bytes.is_empty() {
             self.bytes.resize(BLOCK_HEADER, 0);
         }
-        let length = u32::try_from(record.payload.len()).expect("ingest limits a payload far below 4 GiB");
+        let length =
+            u32::try_from(record.payload.len()).expect("ingest limits a payload far below 4 GiB");
         self.bytes.extend(record.received_at.to_le_bytes());
         self.bytes.extend(record.id);
         self.bytes.extend(record.checksum.to_le_bytes());
@@ -163,7 +171,8 @@ impl BlockBuilder {
 
     /// The whole block, with its header filled in.
     pub(crate) fn finish(&mut self, salt: Salt, epoch: u64, first_seq: u64) -> &[u8] {
-        let length = u32::try_from(self.bytes.len() - BLOCK_HEADER).expect("a group is limited far below 4 GiB");
+        let length = u32::try_from(self.bytes.len() - BLOCK_HEADER)
+            .expect("a group is limited far below 4 GiB");
         let (header, records) = self.bytes.split_at_mut(BLOCK_HEADER);
         header[..4].copy_from_slice(&BLOCK_MAGIC);
         header[4..12].copy_from_slice(&epoch.to_le_bytes());
@@ -185,7 +194,8 @@ impl BlockBuilder {
     }
 }
 
-/// The records of a block, whose payloads are parts of `block`; `None` where the block isn't what it should be.
+/// The records of a block, whose payloads are parts of `block`; `None` where the block isn't what
+/// it should be.
 pub(crate) fn decode_block(salt: Salt, block: &Bytes) -> Option<(BlockHeader, Vec<Record>)> {
     let header = BlockHeader::decode(block)?;
     let size = usize::try_from(header.size()).ok().filter(|size| *size == block.len())?;
@@ -199,7 +209,8 @@ pub(crate) fn decode_block(salt: Salt, block: &Bytes) -> Option<(BlockHeader, Ve
             return None;
         }
         let mut fields = Fields(&block[at..]);
-        let (received_at, id, checksum, length) = (fields.u64(), fields.take(), fields.u32(), fields.u32() as usize);
+        let (received_at, id, checksum, length) =
+            (fields.u64(), fields.take(), fields.u32(), fields.u32() as usize);
         at += RECORD_HEADER;
         if size - at < length {
             return None;
@@ -255,7 +266,8 @@ pub(crate) struct Trailer {
 impl Trailer {
     pub(crate) fn decode(salt: Salt, bytes: &[u8; TRAILER]) -> Option<Self> {
         let mut fields = Fields(bytes);
-        let (first_seq, count, footer_crc, crc) = (fields.u64(), fields.u64(), fields.u32(), fields.u32());
+        let (first_seq, count, footer_crc, crc) =
+            (fields.u64(), fields.u64(), fields.u32(), fields.u32());
         let good = bytes.ends_with(&END_MAGIC) && salt.crc([&bytes[..20], &END_MAGIC]) == crc;
         good.then_some(Self { first_seq, count, footer_crc })
     }
@@ -293,7 +305,10 @@ mod tests {
         let salt = Salt::from(99);
         let (header, records) = decode_block(salt, &block(salt)).unwrap();
         assert_eq!((header.epoch, header.first_seq, header.last_seq()), (3, 10, 11));
-        assert_eq!(records, [Record::new(1, [7; 16], &b"one"[..]), Record::new(2, [8; 16], &b""[..])]);
+        assert_eq!(
+            records,
+            [Record::new(1, [7; 16], &b"one"[..]), Record::new(2, [8; 16], &b""[..])]
+        );
     }
 
     #[test]
@@ -339,20 +354,28 @@ mod tests {
     #[test]
     fn a_footer_comes_back_as_it_was_and_not_with_a_bit_changed() {
         let salt = Salt::from(5);
-        let keys = [Key { received_at: 1, id: [1; 16], checksum: 2 }, Key { received_at: 3, id: [4; 16], checksum: 5 }];
+        let keys = [
+            Key { received_at: 1, id: [1; 16], checksum: 2 },
+            Key { received_at: 3, id: [4; 16], checksum: 5 },
+        ];
         let mut builder = FooterBuilder::default();
         keys.iter().for_each(|key| builder.push(key));
         let bytes = builder.finish(salt, 10);
         let (footer, trailer) = bytes.split_last_chunk::<TRAILER>().unwrap();
         let read = Trailer::decode(salt, trailer).unwrap();
-        assert_eq!((read.first_seq, read.count, read.footer_size()), (10, 2, Some(footer.len() as u64)));
+        assert_eq!(
+            (read.first_seq, read.count, read.footer_size()),
+            (10, 2, Some(footer.len() as u64))
+        );
         assert_eq!(read.decode_footer(salt, footer).unwrap(), keys);
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
             let (footer, trailer) = bad.split_last_chunk::<TRAILER>().unwrap();
             assert!(
-                Trailer::decode(salt, trailer).and_then(|trailer| trailer.decode_footer(salt, footer)).is_none(),
+                Trailer::decode(salt, trailer)
+                    .and_then(|trailer| trailer.decode_footer(salt, footer))
+                    .is_none(),
                 "byte {at}"
             );
         }

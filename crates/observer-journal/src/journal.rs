@@ -50,7 +50,8 @@ pub struct JournalStatus {
 pub struct Sought {
     /// Where to begin to read.
     pub first_seq: u64,
-    /// There were older records that were wanted: what was received before this (microseconds) is gone.
+    /// There were older records that were wanted: what was received before this (microseconds) is
+    /// gone.
     pub gone_before: Option<u64>,
 }
 
@@ -58,7 +59,8 @@ impl Journal {
     /// Open the journal, or begin one where there is none.
     ///
     /// # Errors
-    /// When another process has it, or its files can't be reached. Corrupt files are no error: what can be read is served, and what can't is told.
+    /// When another process has it, or its files can't be reached. Corrupt files are no error: what
+    /// can be read is served, and what can't is told.
     pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
         let (fs, dir, runner) = (options.fs.clone(), options.dir.clone(), options.runner);
         fs.create_dir_all(&dir).map_err(OpenError::io("create the folder", &dir))?;
@@ -71,12 +73,15 @@ impl Journal {
         let log = Arc::new(Mutex::new(log));
         let writer = match runner {
             Runner::Caller => None,
-            Runner::Thread => Some(Writer::start(log.clone()).map_err(OpenError::io("start a thread for", &path))?),
+            Runner::Thread => Some(
+                Writer::start(log.clone()).map_err(OpenError::io("start a thread for", &path))?,
+            ),
         };
         Ok((Self { shared, log, writer, _lock: lock }, recovery))
     }
 
-    /// Have records committed: all or none. Their `done` is called when that is decided, in the order of commits, and must not block.
+    /// Have records committed: all or none. Their `done` is called when that is decided, in the
+    /// order of commits, and must not block.
     pub fn append(&self, append: Append) {
         match &self.writer {
             Some(writer) => writer.append(append),
@@ -109,19 +114,25 @@ impl Journal {
         self.shared.places().positions.epoch()
     }
 
-    /// Where to read from for the records that were received at `since` (microseconds) or later: no later than the first of them.
+    /// Where to read from for the records that were received at `since` (microseconds) or later: no
+    /// later than the first of them.
     ///
-    /// That is by segment, and as right as the clock was: who needs it exactly looks at each record's own time.
+    /// That is by segment, and as right as the clock was: who needs it exactly looks at each
+    /// record's own time.
     #[must_use]
     pub fn seek(&self, since: u64) -> Sought {
         let segments = self.shared.segments();
         // A segment's records are older than the segment after it.
-        let after = segments.iter().skip(1).take_while(|segment| segment.header.created_at < since).count();
+        let after =
+            segments.iter().skip(1).take_while(|segment| segment.header.created_at < since).count();
         let (Some(oldest), Some(found)) = (segments.front(), segments.get(after)) else {
             return Sought { first_seq: self.head() + 1, gone_before: None };
         };
         let is_short = oldest.name.first_seq > 1 && since < oldest.header.created_at;
-        Sought { first_seq: found.name.first_seq, gone_before: is_short.then_some(oldest.header.created_at) }
+        Sought {
+            first_seq: found.name.first_seq,
+            gone_before: is_short.then_some(oldest.header.created_at),
+        }
     }
 
     /// Read the records after `after`.
@@ -130,11 +141,16 @@ impl Journal {
         Reader::new(self.shared.clone(), after)
     }
 
-    /// The keys of the last records: at most `max`, none received before `since` (microseconds); oldest first.
+    /// The keys of the last records: at most `max`, none received before `since` (microseconds);
+    /// oldest first.
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn recent_keys(&self, max: usize, since: u64) -> io::Result<impl Iterator<Item = (u64, Key)> + use<>> {
+    pub fn recent_keys(
+        &self,
+        max: usize,
+        since: u64,
+    ) -> io::Result<impl Iterator<Item = (u64, Key)> + use<>> {
         let segments: Vec<_> = self.shared.segments().iter().copied().collect();
         let mut last = self.head();
         let mut groups = Vec::new();
@@ -157,7 +173,12 @@ impl Journal {
     #[must_use]
     pub fn readers(&self) -> Vec<(String, Stored)> {
         let places = self.shared.places();
-        places.positions.readers.iter().map(|(name, stored)| (name.clone(), stored.clone())).collect()
+        places
+            .positions
+            .readers
+            .iter()
+            .map(|(name, stored)| (name.clone(), stored.clone()))
+            .collect()
     }
 
     /// Where a reader stands, in terms of the present epoch.
@@ -169,10 +190,12 @@ impl Journal {
         Some(Stored { epoch: places.positions.epoch(), seq, state: stored.state.clone() })
     }
 
-    /// A position that a reader kept by itself, in terms of the present epoch; `None` where this journal never had its epoch.
+    /// A position that a reader kept by itself, in terms of the present epoch; `None` where this
+    /// journal never had its epoch.
     ///
-    /// `delivered` is how far the reader has been served since the journal was opened. A position past that and past the head at opening
-    /// speaks of records that were lost: a new epoch begins there, and is made durable.
+    /// `delivered` is how far the reader has been served since the journal was opened. A position
+    /// past that and past the head at opening speaks of records that were lost: a new epoch begins
+    /// there, and is made durable.
     #[must_use]
     pub fn resolve(&self, epoch: u64, seq: u64, delivered: u64) -> Option<u64> {
         let mut places = self.shared.places();
@@ -205,7 +228,8 @@ impl Journal {
             }
         }
         drop(places);
-        // If it were forgotten, the reader's position would come to mean the records that take those numbers now.
+        // If it were forgotten, the reader's position would come to mean the records that take
+        // those numbers now.
         if let Err(error) = self.store() {
             tracing::warn!(%error, "the new epoch is not durable yet");
         }
@@ -229,20 +253,24 @@ impl Journal {
         places.positions.readers.remove(name);
     }
 
-    /// Set where a reader stands, with bytes of its own. Durable after the next [`maintain`](Self::maintain); for a reader that is new here, before
-    /// the next record is.
+    /// Set where a reader stands, with bytes of its own. Durable after the next
+    /// [`maintain`](Self::maintain); for a reader that is new here, before the next record is.
     pub fn set_position(&self, name: &str, seq: u64, state: Bytes) {
         let mut places = self.shared.places();
         let epoch = places.positions.epoch();
         places.positions.readers.insert(name.to_owned(), Stored { epoch, seq, state });
     }
 
-    /// Make positions durable, give back what no one needs, and find out whether a failure is over. Meant to be called once a second, and last.
+    /// Make positions durable, give back what no one needs, and find out whether a failure is over.
+    /// Meant to be called once a second, and last.
     ///
     /// # Errors
     /// What could not be done. The next call tries again.
     pub fn maintain(&self) -> Result<(), AppendError> {
-        let failed = |source: io::Error| AppendError::Write { path: self.shared.dir.clone(), source: Arc::new(source) };
+        let failed = |source: io::Error| AppendError::Write {
+            path: self.shared.dir.clone(),
+            source: Arc::new(source),
+        };
         if self.shared.options.durability == Durability::Write {
             self.log().sync()?;
         }
@@ -284,7 +312,10 @@ impl Journal {
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("dir", &self.shared.dir).field("head", &self.head()).finish_non_exhaustive()
+        f.debug_struct("Journal")
+            .field("dir", &self.shared.dir)
+            .field("head", &self.head())
+            .finish_non_exhaustive()
     }
 }
 

@@ -29,7 +29,8 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Cut off before its header was durable: nothing was ever acknowledged in it, and it took no other's place.
+    /// Cut off before its header was durable: nothing was ever acknowledged in it, and it took no
+    /// other's place.
     pub(crate) fn was_only_begun(&self) -> bool {
         self.size <= BLOCKS
     }
@@ -52,7 +53,8 @@ impl Layout {
                 Some(segment) => layout.segments.push_front(segment),
                 None => {
                     let size = fs.open(&path, OpenMode::Read).and_then(|file| file.size());
-                    let unreadable = Unreadable { name, size: size.map_err(OpenError::io("read", &path))? };
+                    let unreadable =
+                        Unreadable { name, size: size.map_err(OpenError::io("read", &path))? };
                     layout.unreadable.push(unreadable);
                     if unreadable.was_only_begun() {
                         continue;
@@ -70,7 +72,11 @@ impl Layout {
     pub(crate) fn next_after(&self, at: usize) -> Option<u64> {
         let name = self.segments[at].name;
         let readable = self.segments.get(at + 1).map(|next| next.name);
-        let unreadable = self.unreadable.iter().map(|file| file.name).find(|other| other.first_seq > name.first_seq);
+        let unreadable = self
+            .unreadable
+            .iter()
+            .map(|file| file.name)
+            .find(|other| other.first_seq > name.first_seq);
         readable.into_iter().chain(unreadable).min().map(|next| next.first_seq)
     }
 }
@@ -103,7 +109,8 @@ mod tests {
         fill(&journal, 1..=200);
         drop(journal);
         let layout = || Layout::read(&memory, Path::new("j")).unwrap();
-        let first: Vec<_> = layout().segments.iter().map(|segment| segment.name.first_seq).collect();
+        let first: Vec<_> =
+            layout().segments.iter().map(|segment| segment.name.first_seq).collect();
         assert_eq!(first.len(), 4);
         let path = layout().segments[2].name.path(Path::new("j"));
         let file = memory.open(&path, OpenMode::Write).unwrap();

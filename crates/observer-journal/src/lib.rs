@@ -1,16 +1,22 @@
 //! A durable log of opaque records.
 //!
-//! Records are appended in groups, each made durable by one write and one sync, and read in order by any number of readers, whose positions the
-//! journal keeps. It knows nothing of what the records mean.
+//! Records are appended in groups, each made durable by one write and one sync, and read in order
+//! by any number of readers, whose positions the journal keeps. It knows nothing of what the
+//! records mean.
 //!
-//! - **On disk**: a folder of segments (see the format in `format.rs`), one small file of positions, and a lock. On memory: the same, by [`fs::Memory`].
-//! - **After a crash** the last segment is read through: a block that was half written is cut and reported, and what is left is made durable
-//!   before it is served. Nobody has to delete anything by hand.
-//! - **What was changed or is missing** is told with its exact range, and all else is served. [`Stopped`] looks at the files of a journal that isn't
-//!   open without changing them, and mends what opening leaves alone: broken headers and footers. What it cuts or replaces it keeps.
-//!   Even a segment whose first sector is gone is read: its header follows from its blocks.
-//! - **A failed sync** ends the use of that file, since what the page cache says can't be trusted after it. Appends are refused until a fresh segment works.
-//! - **Space**: at most [`Options::max_size`] bytes. The oldest segments make room, unless a [`Hold::Required`] reader isn't done with them.
+//! - **On disk**: a folder of segments (see the format in `format.rs`), one small file of
+//!   positions, and a lock. On memory: the same, by [`fs::Memory`].
+//! - **After a crash** the last segment is read through: a block that was half written is cut and
+//!   reported, and what is left is made durable before it is served. Nobody has to delete anything
+//!   by hand.
+//! - **What was changed or is missing** is told with its exact range, and all else is served.
+//!   [`Stopped`] looks at the files of a journal that isn't open without changing them, and mends
+//!   what opening leaves alone: broken headers and footers. What it cuts or replaces it keeps. Even
+//!   a segment whose first sector is gone is read: its header follows from its blocks.
+//! - **A failed sync** ends the use of that file, since what the page cache says can't be trusted
+//!   after it. Appends are refused until a fresh segment works.
+//! - **Space**: at most [`Options::max_size`] bytes. The oldest segments make room, unless a
+//!   [`Hold::Required`] reader isn't done with them.
 //!
 //! ```
 //! use observer_journal::{Append, Chunk, Journal, Options, Record, Runner, fs};
@@ -58,5 +64,6 @@ pub use record::{Append, Commit, Key, Record};
 pub use recovery::Recovery;
 pub use shared::Hold;
 pub use stopped::{
-    Action, Damage, DamageKind, Inspection, ReaderPosition, Repair, SegmentState, SegmentSummary, Stopped,
+    Action, Damage, DamageKind, Inspection, ReaderPosition, Repair, SegmentState, SegmentSummary,
+    Stopped,
 };

@@ -17,11 +17,13 @@ use crate::{Append, Commit};
 
 /// A fresh segment begins after this many records, so that the keys kept for its footer stay small.
 const MAX_RECORDS: usize = 128 * 1024;
-/// How many zeros are written ahead of the blocks. A sync within them has no new length of the file to write, which takes a third off its time.
+/// How many zeros are written ahead of the blocks. A sync within them has no new length of the file
+/// to write, which takes a third off its time.
 const AHEAD: usize = 2 << 20;
 /// Zeros are written ahead of blocks up to this size.
 const SMALL_BLOCK: usize = 64 << 10;
-/// How long a fresh segment is not tried after a failed sync, in microseconds: at first, and at most.
+/// How long a fresh segment is not tried after a failed sync, in microseconds: at first, and at
+/// most.
 const PAUSE: (u64, u64) = (100_000, 30_000_000);
 
 #[derive(Debug)]
@@ -59,7 +61,8 @@ impl Active {
         self.file.truncate(self.end)
     }
 
-    /// After a block up to `end`: zeros behind it, within `limit`. Where there is no space for them it goes without.
+    /// After a block up to `end`: zeros behind it, within `limit`. Where there is no space for them
+    /// it goes without.
     fn fill_ahead(&mut self, end: u64, limit: u64) {
         if end <= self.filled || end >= limit {
             return;
@@ -130,7 +133,10 @@ impl Log {
             Durability::Fsync => {
                 // Large blocks outweigh that, and would only be written twice.
                 if block.len() < SMALL_BLOCK {
-                    active.fill_ahead(active.end + block.len() as u64, self.shared.options.segment_limit());
+                    active.fill_ahead(
+                        active.end + block.len() as u64,
+                        self.shared.options.segment_limit(),
+                    );
                 }
                 let begun = Instant::now();
                 let synced = active.file.sync();
@@ -144,7 +150,10 @@ impl Log {
         }
         active.end += block.len() as u64;
         let end = active.end;
-        group.iter().flat_map(|append| &append.records).for_each(|record| active.footer.push(&record.key()));
+        group
+            .iter()
+            .flat_map(|append| &append.records)
+            .for_each(|record| active.footer.push(&record.key()));
         if let Some(segment) = self.shared.segments().back_mut() {
             segment.size = end;
         }
@@ -153,7 +162,8 @@ impl Log {
         Ok(first_seq)
     }
 
-    /// See to it that new readers will know of the block, and that there is a segment with room for it.
+    /// See to it that new readers will know of the block, and that there is a segment with room for
+    /// it.
     fn prepare(&mut self) -> Result<(), AppendError> {
         self.shared.admit_readers().map_err(|source| AppendError::Write {
             path: self.shared.dir.join(positions::FILE),
@@ -175,11 +185,18 @@ impl Log {
             return Err(error.clone());
         }
         let first_seq = self.shared.head() + 1;
-        // A segment that was given up before its first commit holds nothing. It goes when the one in its place is there: what comes next is known by its name.
-        let given_up = self.shared.segments().back().map(|last| last.name).filter(|name| name.first_seq == first_seq);
+        // A segment that was given up before its first commit holds nothing. It goes when the one
+        // in its place is there: what comes next is known by its name.
+        let given_up = self
+            .shared
+            .segments()
+            .back()
+            .map(|last| last.name)
+            .filter(|name| name.first_seq == first_seq);
         // One that could not be begun may be there still. What is committed is in the last one.
         let last = given_up.max(self.begun.filter(|name| name.first_seq == first_seq));
-        let name = SegmentName { first_seq, generation: last.map_or(0, |name| name.generation + 1) };
+        let name =
+            SegmentName { first_seq, generation: last.map_or(0, |name| name.generation + 1) };
         self.begun = Some(name);
         let epoch = self.shared.places().positions.epoch();
         match create(&self.shared, name, epoch, now) {
@@ -203,7 +220,10 @@ impl Log {
                 } else {
                     self.pause(now);
                 }
-                Err(AppendError::Write { path: name.path(&self.shared.dir), source: Arc::new(source) })
+                Err(AppendError::Write {
+                    path: name.path(&self.shared.dir),
+                    source: Arc::new(source),
+                })
             }
         }
     }
@@ -225,7 +245,8 @@ impl Log {
                     segment.size = end;
                 }
             }
-            // Without a footer the blocks are read instead; with unsynced blocks, the sync mattered.
+            // Without a footer the blocks are read instead; with unsynced blocks, the sync
+            // mattered.
             Err(source) if active.unsynced => {
                 let path = active.name.path(&self.shared.dir);
                 return Err(AppendError::Sync { path, source: Arc::new(source) });
@@ -248,7 +269,9 @@ impl Log {
 
     /// Make durable what was only written.
     pub(crate) fn sync(&mut self) -> Result<(), AppendError> {
-        let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else { return Ok(()) };
+        let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else {
+            return Ok(());
+        };
         let begun = Instant::now();
         let synced = active.file.sync();
         self.shared.syncs.record(begun.elapsed());
@@ -265,7 +288,8 @@ impl Log {
         }
     }
 
-    /// After a failed commit: find out whether the next one would work, so that producers can be told to come back.
+    /// After a failed commit: find out whether the next one would work, so that producers can be
+    /// told to come back.
     pub(crate) fn probe(&mut self) {
         const SIZE: usize = 4096;
         let wanted = match &*self.shared.failure() {
@@ -289,7 +313,8 @@ impl Log {
         }
     }
 
-    /// After a failed sync the page cache may say what the disk doesn't hold: nothing more goes into that file.
+    /// After a failed sync the page cache may say what the disk doesn't hold: nothing more goes
+    /// into that file.
     fn poison(&mut self) {
         if let Some(active) = &mut self.active {
             // What was refused takes no space, and is not found when the journal is opened again.
@@ -310,13 +335,24 @@ impl Log {
 }
 
 /// Begin a segment: its header is durable, and so is its name.
-fn create(shared: &Shared, name: SegmentName, epoch: u64, now: u64) -> io::Result<(Segment, Active)> {
-    let header =
-        SegmentHeader { epoch, first_seq: name.first_seq, created_at: now, salt: shared.options.salt(name.first_seq) };
+fn create(
+    shared: &Shared,
+    name: SegmentName,
+    epoch: u64,
+    now: u64,
+) -> io::Result<(Segment, Active)> {
+    let header = SegmentHeader {
+        epoch,
+        first_seq: name.first_seq,
+        created_at: now,
+        salt: shared.options.salt(name.first_seq),
+    };
     let path = name.path(&shared.dir);
     let file = shared.fs.open(&path, OpenMode::Create)?;
-    let begun =
-        file.write_at(&header.encode(), 0).and_then(|()| file.sync()).and_then(|()| shared.fs.sync_dir(&shared.dir));
+    let begun = file
+        .write_at(&header.encode(), 0)
+        .and_then(|()| file.sync())
+        .and_then(|()| shared.fs.sync_dir(&shared.dir));
     if let Err(error) = begun {
         let _ = shared.fs.remove(&path);
         return Err(error);

@@ -16,7 +16,8 @@ pub enum Durability {
     /// The records are on disk (`fdatasync`).
     #[default]
     Fsync,
-    /// The records are with the operating system: they survive the end of the process, not a power cut.
+    /// The records are with the operating system: they survive the end of the process, not a power
+    /// cut.
     Write,
 }
 
@@ -26,7 +27,8 @@ pub enum Runner {
     /// A thread of its own, which commits what has gathered as one group.
     #[default]
     Thread,
-    /// The caller of `append`, before it returns: for memory, and for tests in which one thing follows another.
+    /// The caller of `append`, before it returns: for memory, and for tests in which one thing
+    /// follows another.
     Caller,
 }
 
@@ -46,7 +48,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// A journal in the folder `dir`: `fsync`, at most 10 GiB in segments of 64 MiB, kept for 24 hours.
+    /// A journal in the folder `dir`: `fsync`, at most 10 GiB in segments of 64 MiB, kept for 24
+    /// hours.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let clock = || {
@@ -91,7 +94,8 @@ impl Options {
         Self { max_size, ..self }
     }
 
-    /// A fresh segment begins when one has this many bytes. Never more than an eighth of the size limit.
+    /// A fresh segment begins when one has this many bytes. Never more than an eighth of the size
+    /// limit.
     #[must_use]
     pub fn segment_size(self, segment_size: u64) -> Self {
         Self { segment_size, ..self }
@@ -139,13 +143,15 @@ impl Options {
         self.clock.clone()
     }
 
-    /// Called once after each group, when all of its appends were told what became of them. It must not block.
+    /// Called once after each group, when all of its appends were told what became of them. It must
+    /// not block.
     #[must_use]
     pub fn after_commit(self, call: impl Fn() + Send + Sync + 'static) -> Self {
         Self { after_commit: Arc::new(call), ..self }
     }
 
-    /// The limit of a segment, small enough that removing the oldest gives back a part and not half.
+    /// The limit of a segment, small enough that removing the oldest gives back a part and not
+    /// half.
     pub(crate) fn segment_limit(&self) -> u64 {
         self.segment_size.min(self.max_size / 8).max(4096)
     }
@@ -161,7 +167,10 @@ impl Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("dir", &self.dir).field("durability", &self.durability).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("dir", &self.dir)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
     }
 }
 
@@ -180,10 +189,13 @@ mod tests {
         for (runner, is_caller) in [(Runner::Caller, true), (Runner::Thread, false)] {
             let groups = Arc::new(AtomicU64::new(0));
             let (counted, here) = (groups.clone(), thread::current().id());
-            let options = Options::new("j").file_system(Memory::default()).runner(runner).after_commit(move || {
-                assert_eq!(thread::current().id() == here, is_caller);
-                counted.fetch_add(1, Ordering::SeqCst);
-            });
+            let options = Options::new("j")
+                .file_system(Memory::default())
+                .runner(runner)
+                .after_commit(move || {
+                    assert_eq!(thread::current().id() == here, is_caller);
+                    counted.fetch_add(1, Ordering::SeqCst);
+                });
             assert_eq!(options.written_by(), runner);
             let (journal, _) = open(options);
             append(&journal, vec![record(1)]).unwrap();
@@ -195,8 +207,9 @@ mod tests {
 
     #[test]
     fn a_segment_is_a_small_part_of_the_whole() {
-        let limit =
-            |max_size, segment_size| Options::new("j").max_size(max_size).segment_size(segment_size).segment_limit();
+        let limit = |max_size, segment_size| {
+            Options::new("j").max_size(max_size).segment_size(segment_size).segment_limit()
+        };
         assert_eq!(limit(10 << 30, 64 << 20), 64 << 20);
         assert_eq!(limit(80 << 20, 64 << 20), 10 << 20);
         assert_eq!(limit(16 << 10, 64 << 20), 4096);

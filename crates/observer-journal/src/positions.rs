@@ -6,7 +6,8 @@
 //! reader = name_length:u32 name epoch:u64 seq:u64 state_length:u32 state
 //! ```
 //!
-//! The file is replaced as a whole: written beside it, synced, renamed over it, the folder synced. A second file keeps some space in reserve for that.
+//! The file is replaced as a whole: written beside it, synced, renamed over it, the folder synced.
+//! A second file keeps some space in reserve for that.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -80,8 +81,8 @@ impl Positions {
         }
     }
 
-    /// A position in terms of the present epoch: what came after it was lost before a later epoch began is not there any more.
-    /// `None` for an epoch that this journal never had.
+    /// A position in terms of the present epoch: what came after it was lost before a later epoch
+    /// began is not there any more. `None` for an epoch that this journal never had.
     pub(crate) fn resolve(&self, epoch: u64, seq: u64) -> Option<u64> {
         let at = self.epochs.iter().position(|(known, _)| *known == epoch)?;
         let bound = self.epochs[at + 1..].iter().map(|(_, first_seq)| first_seq - 1).min();
@@ -130,7 +131,9 @@ impl Positions {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let length = |length: usize| u32::try_from(length).expect("names and states are small").to_le_bytes();
+        let length = |length: usize| {
+            u32::try_from(length).expect("names and states are small").to_le_bytes()
+        };
         let mut bytes = MAGIC.to_vec();
         bytes.extend(length(self.epochs.len()));
         for (epoch, first_seq) in &self.epochs {
@@ -217,7 +220,9 @@ mod tests {
         let (fs, dir) = (Memory::default(), Path::new("j"));
         assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Missing));
         positions().store(&fs, dir).unwrap();
-        assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Good(good) if good == positions()));
+        assert!(
+            matches!(Positions::load(&fs, dir).unwrap(), Loaded::Good(good) if good == positions())
+        );
         fs.open(&dir.join(FILE), OpenMode::Write).unwrap().truncate(20).unwrap();
         assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Corrupt { .. }));
         assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Missing));

@@ -70,17 +70,28 @@ impl Reader {
             }
             let (segment, last) = match self.locate(head) {
                 Place::In(segment, last) => (segment, last),
-                Place::Before(first_seq) => return Ok(Some(self.gap(first_seq - 1, GapReason::Expired))),
+                Place::Before(first_seq) => {
+                    return Ok(Some(self.gap(first_seq - 1, GapReason::Expired)));
+                }
                 Place::Nowhere => return Ok(Some(self.gap(head, GapReason::Corrupt))),
             };
             let cursor = match &mut self.open {
                 Some((name, cursor)) if *name == segment.name => cursor,
                 open => {
-                    let file = match self.shared.fs.open(&segment.name.path(&self.shared.dir), OpenMode::Read) {
+                    let file = match self
+                        .shared
+                        .fs
+                        .open(&segment.name.path(&self.shared.dir), OpenMode::Read)
+                    {
                         Ok(file) => file,
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {
                             // Retention may have come first; then the list knows it no more.
-                            if self.shared.segments().iter().any(|listed| listed.name == segment.name) {
+                            if self
+                                .shared
+                                .segments()
+                                .iter()
+                                .any(|listed| listed.name == segment.name)
+                            {
                                 return Ok(Some(self.gap(last, GapReason::Corrupt)));
                             }
                             continue;
@@ -103,7 +114,8 @@ impl Reader {
                         self.open = None;
                         return Ok(Some(self.gap(header.first_seq - 1, GapReason::Corrupt)));
                     }
-                    let skip = usize::try_from(self.next - header.first_seq).map_err(io::Error::other)?;
+                    let skip =
+                        usize::try_from(self.next - header.first_seq).map_err(io::Error::other)?;
                     records.drain(..skip);
                     let first_seq = self.next;
                     self.next = header.last_seq() + 1;
@@ -125,7 +137,9 @@ impl Reader {
         let last = segments.get(after).map_or(head, |next| next.name.first_seq - 1);
         match after.checked_sub(1).and_then(|at| segments.get(at)) {
             Some(segment) => Place::In(*segment, last),
-            None => segments.front().map_or(Place::Nowhere, |oldest| Place::Before(oldest.name.first_seq)),
+            None => segments
+                .front()
+                .map_or(Place::Nowhere, |oldest| Place::Before(oldest.name.first_seq)),
         }
     }
 

@@ -58,7 +58,10 @@ impl Append {
     ///
     /// # Panics
     /// Without records.
-    pub fn new(records: Vec<Record>, done: impl FnOnce(Result<Commit, AppendError>) + Send + 'static) -> Self {
+    pub fn new(
+        records: Vec<Record>,
+        done: impl FnOnce(Result<Commit, AppendError>) + Send + 'static,
+    ) -> Self {
         assert!(!records.is_empty(), "an append has at least one record");
         Self { records, done: Box::new(done) }
     }

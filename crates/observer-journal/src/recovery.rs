@@ -27,7 +27,8 @@ pub struct Recovery {
     pub head: u64,
     /// How many bytes at the end were a block half written, and were cut.
     pub torn_bytes: u64,
-    /// Records that should be there and can't be read, in the last segment. Others are told when they are come to.
+    /// Records that should be there and can't be read, in the last segment. Others are told when
+    /// they are come to.
     pub lost: Vec<RangeInclusive<u64>>,
     /// Files that are no segments any more, and were given another name.
     pub set_aside: Vec<String>,
@@ -44,7 +45,8 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     let layout = Layout::read(&*fs, &dir)?;
     tidy(&*fs, &dir, &layout, &mut recovery)?;
     let mut segments = layout.segments;
-    let loaded = Positions::load(&*fs, &dir).map_err(OpenError::io("read the positions in", &dir))?;
+    let loaded =
+        Positions::load(&*fs, &dir).map_err(OpenError::io("read the positions in", &dir))?;
     let mut known = None;
     let mut positions = match loaded {
         Loaded::Good(positions) => known.insert(positions).clone(),
@@ -63,8 +65,10 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
     recovery.head = head;
     settle_epoch(&mut positions, &segments, head, &options, &mut recovery);
 
-    // Positions first: segments without them look like a loss. All names in the folder become durable with them.
-    store(&*fs, &dir, &positions, known.as_ref()).map_err(OpenError::io("write the positions in", &dir))?;
+    // Positions first: segments without them look like a loss. All names in the folder become
+    // durable with them.
+    store(&*fs, &dir, &positions, known.as_ref())
+        .map_err(OpenError::io("write the positions in", &dir))?;
     if let Err(error) = reserve::keep(&*fs, &dir) {
         tracing::warn!(%error, "no space can be set aside for positions");
     }
@@ -75,19 +79,32 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
 }
 
 /// Have positions in the file, where they may be what was found there.
-fn store(fs: &dyn FileSystem, dir: &Path, positions: &Positions, known: Option<&Positions>) -> io::Result<()> {
+fn store(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    positions: &Positions,
+    known: Option<&Positions>,
+) -> io::Result<()> {
     if known == Some(positions) {
         // Its bytes are durable since before it got its name, and that is now.
         return fs.sync_dir(dir);
     }
     match positions.store(fs, dir) {
-        Err(error) if reserve::is_full(&error) => positions.store_from_reserve(fs, dir).map_err(|_| error),
+        Err(error) if reserve::is_full(&error) => {
+            positions.store_from_reserve(fs, dir).map_err(|_| error)
+        }
         result => result,
     }
 }
 
-/// Away with what was given up and with what was only begun; what has no header any more gets another name.
-fn tidy(fs: &dyn FileSystem, dir: &Path, layout: &Layout, recovery: &mut Recovery) -> Result<(), OpenError> {
+/// Away with what was given up and with what was only begun; what has no header any more gets
+/// another name.
+fn tidy(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    layout: &Layout,
+    recovery: &mut Recovery,
+) -> Result<(), OpenError> {
     for name in &layout.given_up {
         fs.remove(&name.path(dir)).map_err(OpenError::io("remove", name.path(dir)))?;
     }
@@ -98,7 +115,8 @@ fn tidy(fs: &dyn FileSystem, dir: &Path, layout: &Layout, recovery: &mut Recover
             fs.remove(&path).map_err(OpenError::io("remove", &path))?;
             continue;
         }
-        let aside = set_aside(fs, dir, &name.to_string()).map_err(OpenError::io("rename", &path))?;
+        let aside =
+            set_aside(fs, dir, &name.to_string()).map_err(OpenError::io("rename", &path))?;
         tracing::error!(segment = %name, renamed_to = aside, "both headers of a segment are corrupt; its records can't be read");
         recovery.set_aside.push(aside);
     }
@@ -158,7 +176,8 @@ fn recover_last(
     }
     let complete = lost.is_empty();
     recovery.lost = lost;
-    // A footer counts its records from the first one on, so a segment with a hole is not gone on with.
+    // A footer counts its records from the first one on, so a segment with a hole is not gone on
+    // with.
     let active = complete.then(|| Active {
         name: last.name,
         file,
@@ -172,13 +191,16 @@ fn recover_last(
     Ok((head, active))
 }
 
-/// A sync may have failed just before another process was killed. What can be read is with the page cache alone then, and the next sync says that all is
-/// well, unless it is written again. It can be no more than the last block, or the headers before the first: after a failed sync nothing follows.
+/// A sync may have failed just before another process was killed. What can be read is with the page
+/// cache alone then, and the next sync says that all is well, unless it is written again. It can be
+/// no more than the last block, or the headers before the first: after a failed sync nothing
+/// follows.
 fn write_again(file: &dyn File, headers: &[u8], last_block: Range<u64>) -> io::Result<()> {
     let (bytes, offset) = if last_block.is_empty() {
         (headers.to_vec(), 0)
     } else {
-        let mut block = vec![0; usize::try_from(last_block.end - last_block.start).map_err(io::Error::other)?];
+        let mut block =
+            vec![0; usize::try_from(last_block.end - last_block.start).map_err(io::Error::other)?];
         let count = file.read_at(&mut block, last_block.start)?;
         block.truncate(count);
         (block, last_block.start)
@@ -202,17 +224,17 @@ fn settle_epoch(
         match segments.front() {
             // The epochs before are forgotten with the positions; this one covers what is left.
             Some(oldest) => {
-                let epoch = segments.iter().map(|segment| segment.header.epoch).max().unwrap_or_default();
+                let epoch =
+                    segments.iter().map(|segment| segment.header.epoch).max().unwrap_or_default();
                 positions.epochs.push((epoch, oldest.name.first_seq));
             }
             None => positions.begin_epoch(now, 0),
         }
         return;
     }
-    let ahead = positions
-        .readers
-        .iter()
-        .find(|(_, stored)| positions.resolve(stored.epoch, stored.seq).is_some_and(|seq| seq > head));
+    let ahead = positions.readers.iter().find(|(_, stored)| {
+        positions.resolve(stored.epoch, stored.seq).is_some_and(|seq| seq > head)
+    });
     if let Some((name, stored)) = ahead {
         tracing::error!(
             sink = name,

@@ -1,7 +1,9 @@
-//! A segment whose headers are both gone, as when its first sector is: everything in them follows from a block.
+//! A segment whose headers are both gone, as when its first sector is: everything in them follows
+//! from a block.
 //!
-//! The salt does, too, since a CRC can be run backwards: from a block's checksum over its bytes to where it started. That the block is one, its
-//! records say then, whose checksums have no salt. A payload may hold what passes for a block here, so the first one in the file counts.
+//! The salt does, too, since a CRC can be run backwards: from a block's checksum over its bytes to
+//! where it started. That the block is one, its records say then, whose checksums have no salt. A
+//! payload may hold what passes for a block here, so the first one in the file counts.
 
 use std::io;
 use std::sync::Arc;
@@ -48,7 +50,8 @@ fn before(crc: u32, bytes: &[u8]) -> u32 {
     !state
 }
 
-/// A salt whose checksums start there. The segment may have had another one, which makes no difference.
+/// A salt whose checksums start there. The segment may have had another one, which makes no
+/// difference.
 fn salt_for(start: u32) -> u64 {
     let half = !crc32c::crc32c(&[0; 4]) ^ !before(start, &[0; 4]);
     u64::from(half) << 32
@@ -71,7 +74,10 @@ mod tests {
     fn a_header_follows_from_a_block_that_is_whole_and_may_be_its() {
         let header = header_of(&block(99, 10), 10).unwrap();
         assert_eq!((header.epoch, header.first_seq, header.created_at), (3, 10, 7));
-        assert!(decode_block(header.salt.into(), &block(99, 12)).is_some(), "other blocks are good with its salt");
+        assert!(
+            decode_block(header.salt.into(), &block(99, 12)).is_some(),
+            "other blocks are good with its salt"
+        );
         assert!(header_of(&block(99, 10), 11).is_none(), "it belongs into an earlier segment");
         let mut bad = block(99, 10).to_vec();
         for at in [BLOCK_HEADER + 32, BLOCK_HEADER + 24] {
@@ -80,7 +86,8 @@ mod tests {
             bad[at] ^= 1;
         }
         // More records than there are, and one that is longer than the block.
-        for (at, value) in [(20, 3), (20, 200), (BLOCK_HEADER + 30, 1), (BLOCK_HEADER + 63 + 3, 1)] {
+        for (at, value) in [(20, 3), (20, 200), (BLOCK_HEADER + 30, 1), (BLOCK_HEADER + 63 + 3, 1)]
+        {
             let mut bad = block(99, 10).to_vec();
             bad[at] = value;
             assert!(header_of(&Bytes::from(bad), 10).is_none(), "byte {at}");

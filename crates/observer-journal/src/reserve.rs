@@ -1,7 +1,8 @@
-//! Space that is kept for positions, so that they can be committed, and the journal can give space back, while the disk is full.
+//! Space that is kept for positions, so that they can be committed, and the journal can give space
+//! back, while the disk is full.
 //!
-//! Only as much of it is given up as is needed, and it is taken back at once: others write to the same disk, and what they take of it is gone
-//! until there is space again.
+//! Only as much of it is given up as is needed, and it is taken back at once: others write to the
+//! same disk, and what they take of it is gone until there is space again.
 
 use std::io;
 use std::path::Path;
@@ -39,7 +40,9 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 pub(crate) fn keep(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
     let path = dir.join(FILE);
     let file = match fs.open(&path, OpenMode::Write) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs.open(&path, OpenMode::Create)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs.open(&path, OpenMode::Create)?
+        }
         file => file?,
     };
     let missing = SIZE.saturating_sub(usize::try_from(file.size()?).unwrap_or(SIZE));
@@ -77,7 +80,10 @@ mod tests {
         for left in [0, 4096, 10_000, 64 * 1024] {
             keep(&Disk, dir.path()).unwrap();
             let file = dir.path().join(FILE);
-            assert!(std::fs::metadata(&file).unwrap().blocks() * 512 >= SIZE as u64, "no hole, which takes none");
+            assert!(
+                std::fs::metadata(&file).unwrap().blocks() * 512 >= SIZE as u64,
+                "no hole, which takes none"
+            );
             Disk.open(&file, OpenMode::Write).unwrap().truncate(left).unwrap();
         }
         give_up(&Disk, dir.path(), 5000).unwrap();

@@ -13,8 +13,9 @@ use crate::rescue;
 
 /// The name of a segment: its first sequence number, and which attempt it is to begin there.
 ///
-/// After a failed sync the file is given up and a fresh one begins with the first sequence number that was not committed. That may be the
-/// first of the file given up, too; the later generation counts.
+/// After a failed sync the file is given up and a fresh one begins with the first sequence number
+/// that was not committed. That may be the first of the file given up, too; the later generation
+/// counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SegmentName {
     pub(crate) first_seq: u64,
@@ -24,7 +25,8 @@ pub(crate) struct SegmentName {
 impl SegmentName {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (first_seq, generation) = name.strip_suffix(".log")?.split_once('-')?;
-        let parsed = Self { first_seq: first_seq.parse().ok()?, generation: generation.parse().ok()? };
+        let parsed =
+            Self { first_seq: first_seq.parse().ok()?, generation: generation.parse().ok()? };
         (parsed.to_string() == name && parsed.first_seq > 0).then_some(parsed)
     }
 
@@ -53,13 +55,19 @@ impl Segment {
         self.header.salt.into()
     }
 
-    /// Read the head of a file, or find out what it was. `Ok(None)` where there is no whole block either.
-    pub(crate) fn read(fs: &dyn FileSystem, dir: &Path, name: SegmentName) -> io::Result<Option<Self>> {
+    /// Read the head of a file, or find out what it was. `Ok(None)` where there is no whole block
+    /// either.
+    pub(crate) fn read(
+        fs: &dyn FileSystem,
+        dir: &Path,
+        name: SegmentName,
+    ) -> io::Result<Option<Self>> {
         let file = fs.open(&name.path(dir), OpenMode::Read)?;
         let mut start = [0; BLOCKS as usize];
         let count = file.read_at(&mut start, 0)?;
         let size = file.size()?;
-        let found = SegmentHeader::decode(&start[..count]).filter(|header| header.first_seq == name.first_seq);
+        let found = SegmentHeader::decode(&start[..count])
+            .filter(|header| header.first_seq == name.first_seq);
         let header = match found {
             Some(header) => Some(header),
             None => rescue::header(file, name.first_seq)?,
@@ -85,18 +93,32 @@ impl Segment {
             return Ok(None);
         }
         let Some(trailer) = Trailer::decode(self.salt(), &bytes) else { return Ok(None) };
-        let footer_at = trailer.footer_size().and_then(|size| at.checked_sub(size)).filter(|at| *at >= BLOCKS);
+        let footer_at =
+            trailer.footer_size().and_then(|size| at.checked_sub(size)).filter(|at| *at >= BLOCKS);
         Ok(footer_at.map(|at| (trailer, at)))
     }
 
-    /// The keys of its records with their sequence numbers, up to and including `last`: from the footer, or where that is missing from the blocks.
-    pub(crate) fn keys(&self, fs: &dyn FileSystem, dir: &Path, last: u64) -> io::Result<Vec<(u64, Key)>> {
+    /// The keys of its records with their sequence numbers, up to and including `last`: from the
+    /// footer, or where that is missing from the blocks.
+    pub(crate) fn keys(
+        &self,
+        fs: &dyn FileSystem,
+        dir: &Path,
+        last: u64,
+    ) -> io::Result<Vec<(u64, Key)>> {
         let file = fs.open(&self.name.path(dir), OpenMode::Read)?;
         if let Some((trailer, at)) = self.trailer(&*file)? {
-            let mut footer = vec![0; usize::try_from(trailer.footer_size().unwrap_or(0)).map_err(io::Error::other)?];
+            let mut footer = vec![
+                0;
+                usize::try_from(trailer.footer_size().unwrap_or(0))
+                    .map_err(io::Error::other)?
+            ];
             let count = file.read_at(&mut footer, at)?;
             if let Some(keys) = trailer.decode_footer(self.salt(), &footer[..count]) {
-                return Ok((self.name.first_seq..).zip(keys).take_while(|(seq, _)| *seq <= last).collect());
+                return Ok((self.name.first_seq..)
+                    .zip(keys)
+                    .take_while(|(seq, _)| *seq <= last)
+                    .collect());
             }
         }
         let mut keys = Vec::new();
@@ -118,19 +140,27 @@ pub(crate) struct ScannedBlock {
     pub(crate) keys: Vec<(u64, Key)>,
 }
 
-/// Walk all good blocks of a segment, past bad places. Gives the offset where the last good block ends.
-pub(crate) fn scan(segment: &Segment, file: Arc<dyn File>, mut found: impl FnMut(ScannedBlock)) -> io::Result<u64> {
+/// Walk all good blocks of a segment, past bad places. Gives the offset where the last good block
+/// ends.
+pub(crate) fn scan(
+    segment: &Segment,
+    file: Arc<dyn File>,
+    mut found: impl FnMut(ScannedBlock),
+) -> io::Result<u64> {
     let mut cursor = Cursor::new(file, segment.salt());
     let mut end = cursor.offset();
     let mut last_seq = segment.name.first_seq - 1;
     loop {
         match cursor.step()? {
             // A block that goes back is a leftover, however good it looks.
-            Step::Block { header, records } if header.first_seq > last_seq && header.epoch == segment.header.epoch => {
+            Step::Block { header, records }
+                if header.first_seq > last_seq && header.epoch == segment.header.epoch =>
+            {
                 last_seq = header.last_seq();
                 end = cursor.offset();
                 let offset = end - header.size();
-                let keys = (header.first_seq..).zip(records.iter().map(crate::Record::key)).collect();
+                let keys =
+                    (header.first_seq..).zip(records.iter().map(crate::Record::key)).collect();
                 found(ScannedBlock { offset, end, first_seq: header.first_seq, last_seq, keys });
             }
             Step::Block { .. } => {}
@@ -185,9 +215,11 @@ mod tests {
         let file = Memory::default().open(Path::new("segment"), OpenMode::Create).unwrap();
         file.write_at(&bytes, 0).unwrap();
         let mut found = Vec::new();
-        let end = scan(&segment, file, |block| found.push((block.first_seq, block.offset))).unwrap();
+        let end =
+            scan(&segment, file, |block| found.push((block.first_seq, block.offset))).unwrap();
         let length = block(3, 1).len() as u64;
-        let good = [(1, 0), (3, 4), (5, 5)].map(|(first_seq, at)| (first_seq, BLOCKS + at * length));
+        let good =
+            [(1, 0), (3, 4), (5, 5)].map(|(first_seq, at)| (first_seq, BLOCKS + at * length));
         assert_eq!((&found[..], end), (&good[..], bytes.len() as u64));
     }
 

@@ -43,7 +43,8 @@ pub(crate) struct Places {
     pub(crate) is_unsure: bool,
     /// Whom segments are kept for.
     pub(crate) held: BTreeMap<String, Hold>,
-    /// Of these, the ones that records went before; they learn of it when they come there, which may be much later.
+    /// Of these, the ones that records went before; they learn of it when they come there, which
+    /// may be much later.
     pub(crate) overtaken: BTreeSet<String>,
 }
 
@@ -102,7 +103,8 @@ impl Shared {
     pub(crate) fn store_positions(&self, space: Space) -> io::Result<()> {
         let mut reserve = self.storing.lock().expect("nothing panics while it stores positions");
         let places = self.places();
-        let changed = (places.is_unsure || places.positions != places.durable).then(|| places.positions.clone());
+        let changed = (places.is_unsure || places.positions != places.durable)
+            .then(|| places.positions.clone());
         drop(places);
         if let Some(positions) = changed {
             let stored = match space {
@@ -121,7 +123,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Where a new reader begins is made durable before the next record is: it would begin elsewhere after a crash, and never know of that record.
+    /// Where a new reader begins is made durable before the next record is: it would begin
+    /// elsewhere after a crash, and never know of that record.
     pub(crate) fn admit_readers(&self) -> io::Result<()> {
         if !self.places().has_newcomers() {
             return Ok(());
@@ -164,15 +167,19 @@ impl Shared {
                 return Ok(());
             }
             let segments = self.segments();
-            let oldest = segments.front().copied().zip(segments.get(1).map(|next| next.name.first_seq - 1));
+            let oldest =
+                segments.front().copied().zip(segments.get(1).map(|next| next.name.first_seq - 1));
             drop(segments);
-            // The segment that is written to is never removed; a single one that is too large goes past the limit.
+            // The segment that is written to is never removed; a single one that is too large goes
+            // past the limit.
             let Some((oldest, last_seq)) = oldest else { return Ok(()) };
             if let Some(holder) = self.places().required_before(last_seq) {
                 return Err(AppendError::Full { max_size, holder, wanted });
             }
-            self.remove(&oldest)
-                .map_err(|source| AppendError::Write { path: oldest.name.path(&self.dir), source: Arc::new(source) })?;
+            self.remove(&oldest).map_err(|source| AppendError::Write {
+                path: oldest.name.path(&self.dir),
+                source: Arc::new(source),
+            })?;
             for sink in self.places().overtake(last_seq) {
                 tracing::error!(
                     sink,
@@ -184,7 +191,8 @@ impl Shared {
     }
 
     fn remove(&self, oldest: &Segment) -> io::Result<()> {
-        // Out of the list first: a reader that comes now sees a gap rather than a file that isn't there.
+        // Out of the list first: a reader that comes now sees a gap rather than a file that isn't
+        // there.
         self.segments().retain(|segment| segment.name != oldest.name);
         let removed = self.remove_files(oldest.name);
         if removed.is_err() {
@@ -193,7 +201,8 @@ impl Shared {
         removed
     }
 
-    /// With all that was given up in its place, and that first: what is left when this fails halfway must not be taken for it.
+    /// With all that was given up in its place, and that first: what is left when this fails
+    /// halfway must not be taken for it.
     fn remove_files(&self, name: SegmentName) -> io::Result<()> {
         for generation in 0..=name.generation {
             match self.fs.remove(&SegmentName { generation, ..name }.path(&self.dir)) {
@@ -206,7 +215,8 @@ impl Shared {
 }
 
 impl Places {
-    /// The last record that everyone who is waited for has settled durably; `None` when no one is waited for.
+    /// The last record that everyone who is waited for has settled durably; `None` when no one is
+    /// waited for.
     fn floor(&self) -> Option<u64> {
         self.held.keys().map(|name| self.durable_seq(name)).min()
     }
@@ -227,7 +237,8 @@ impl Places {
         behind.into_iter().filter(|name| self.overtaken.insert(name.clone())).collect()
     }
 
-    /// These were to be made durable. If that failed, only who is in both is sure to be in the file.
+    /// These were to be made durable. If that failed, only who is in both is sure to be in the
+    /// file.
     fn were_stored(&mut self, positions: Positions, is_durable: bool) {
         if is_durable {
             self.durable = positions;

@@ -42,7 +42,8 @@ impl Switches {
         self.done.lock().unwrap().push(what);
     }
 
-    /// Have whoever removes the next file stop after that: the first end tells of it, and dropping the second lets it go on.
+    /// Have whoever removes the next file stop after that: the first end tells of it, and dropping
+    /// the second lets it go on.
     pub(crate) fn stop_after_remove(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let ((removed, told), (go_on, waiting)) = (mpsc::channel(), mpsc::channel());
         *self.removed.lock().unwrap() = Some((removed, waiting));
@@ -60,8 +61,15 @@ struct SwitchedFile(Arc<dyn File>, Switched);
 impl Switched {
     /// How many pages the files take.
     pub(crate) fn pages(&self) -> u64 {
-        let size = |name: String| self.memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
-        self.memory.list(Path::new("j")).unwrap().into_iter().map(|name| size(name).div_ceil(PAGE)).sum()
+        let size = |name: String| {
+            self.memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap()
+        };
+        self.memory
+            .list(Path::new("j"))
+            .unwrap()
+            .into_iter()
+            .map(|name| size(name).div_ceil(PAGE))
+            .sum()
     }
 
     /// From now on there is no more space than the files have.

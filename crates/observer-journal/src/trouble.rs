@@ -1,11 +1,13 @@
-//! What the log is told of commits that fail: that it began, what else it became, and that it is over.
+//! What the log is told of commits that fail: that it began, what else it became, and that it is
+//! over.
 
 use std::error::Error;
 use std::mem::discriminant;
 
 use crate::error::AppendError;
 
-/// It is over when nothing failed for this long, in microseconds: on a disk that is almost full, small commits work between those that don't.
+/// It is over when nothing failed for this long, in microseconds: on a disk that is almost full,
+/// small commits work between those that don't.
 const CALM: u64 = 5_000_000;
 
 /// From the first commit that failed to a calm time.
@@ -39,7 +41,9 @@ impl Trouble {
 
     /// Nothing is wrong at the moment.
     pub(crate) fn none(&mut self, now: u64) {
-        if let Some(Since { began, refused, .. }) = self.0.take_if(|since| now.saturating_sub(since.last) >= CALM) {
+        if let Some(Since { began, refused, .. }) =
+            self.0.take_if(|since| now.saturating_sub(since.last) >= CALM)
+        {
             let seconds = now.saturating_sub(began) / 1_000_000;
             tracing::info!(refused, seconds, "the journal takes records again");
         }
@@ -47,6 +51,10 @@ impl Trouble {
 }
 
 fn tell(error: &AppendError) {
-    let reason = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-    tracing::error!(reason, "the journal takes no records: producers are told to come back, readers go on");
+    let reason =
+        error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    tracing::error!(
+        reason,
+        "the journal takes no records: producers are told to come back, readers go on"
+    );
 }

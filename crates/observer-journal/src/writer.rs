@@ -84,10 +84,12 @@ fn run(queue: &Queue, log: &Mutex<Log>) {
     }
 }
 
-/// What has gathered while the last group was committed; `None` at the end. To wait for more than that was measured, and gained nothing.
+/// What has gathered while the last group was committed; `None` at the end. To wait for more than
+/// that was measured, and gained nothing.
 fn gather(queue: &Queue) -> Option<Vec<Append>> {
     let waiting = queue.waiting();
-    let waiting = queue.arrived.wait_while(waiting, |waiting| waiting.appends.is_empty() && !waiting.closed);
+    let waiting =
+        queue.arrived.wait_while(waiting, |waiting| waiting.appends.is_empty() && !waiting.closed);
     let mut waiting = waiting.expect("nothing panics while it holds the queue");
     if waiting.appends.is_empty() {
         return None;
@@ -121,7 +123,8 @@ mod tests {
         }
         queue.waiting().closed = true;
         let groups: Vec<_> =
-            std::iter::from_fn(|| gather(&queue).map(|group| (group.len(), queue.waiting().bytes))).collect();
+            std::iter::from_fn(|| gather(&queue).map(|group| (group.len(), queue.waiting().bytes)))
+                .collect();
         // What is left then: a record of 10 bytes counts 74.
         assert_eq!(groups, [(5, 2 * 74), (2, 0)]);
 

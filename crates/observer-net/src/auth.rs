@@ -51,10 +51,16 @@ impl Auth {
                 let pair = STANDARD.encode(format!("{user}:{}", password.reveal()));
                 ("auth", format!("Basic {pair}"))
             }
-            _ => return Err(BuildError::new("auth", "is either `bearer`, or `user` and `password`")),
+            _ => {
+                return Err(BuildError::new(
+                    "auth",
+                    "is either `bearer`, or `user` and `password`",
+                ));
+            }
         };
-        let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| BuildError::new(key, "holds a character that a header can't have, such as a line feed"))?;
+        let mut value = HeaderValue::from_str(&text).map_err(|_| {
+            BuildError::new(key, "holds a character that a header can't have, such as a line feed")
+        })?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

@@ -32,15 +32,20 @@ pub fn client(tls: Option<&Tls>, connect_timeout: Duration) -> Result<ClientBuil
 /// The client, once all is said.
 ///
 /// # Errors
-/// A certificate and a key that don't belong together, or a system without authorities where one is needed.
+/// A certificate and a key that don't belong together, or a system without authorities where one is
+/// needed.
 pub fn finish(client: ClientBuilder) -> Result<Client, SinkError> {
-    client.build().map_err(|error| SinkError::blocked(format!("there can be no TLS: {}", report(&error))))
+    client
+        .build()
+        .map_err(|error| SinkError::blocked(format!("there can be no TLS: {}", report(&error))))
 }
 
 /// Work that may block, on a thread for that.
 ///
 /// # Errors
 /// The work panicked, or the runtime ends.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SinkError> {
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SinkError> {
     tokio::task::spawn_blocking(work).await.map_err(SinkError::transient)
 }

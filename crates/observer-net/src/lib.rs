@@ -1,4 +1,5 @@
-//! What those who speak to a far side over HTTP have in common: who they are, whom they trust, what is shown of it, and why there is no answer.
+//! What those who speak to a far side over HTTP have in common: who they are, whom they trust, what
+//! is shown of it, and why there is no answer.
 //!
 //! ```
 //! use std::time::Duration;

@@ -8,7 +8,8 @@ use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 /// A slip of the far side must not end the sink for years.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// How long to wait (RFC 9110, section 10.2.3), at most [`MAX_RETRY_AFTER`]: seconds, or a date, which is taken by the far side's own clock where it tells it.
+/// How long to wait (RFC 9110, section 10.2.3), at most [`MAX_RETRY_AFTER`]: seconds, or a date,
+/// which is taken by the far side's own clock where it tells it.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// A part of the configuration that is, or may hold, a secret. It shows in no message and no `Debug`.
+/// A part of the configuration that is, or may hold, a secret. It shows in no message and no
+/// `Debug`.
 ///
 /// ```
 /// use observer_net::Secret;

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use reqwest::Url;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, USER_AGENT,
+};
 
 use crate::Secret;
 
@@ -40,7 +42,8 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Who is at `url`, which the configuration has under `key`, and is sent `headers`. The credentials of these, the secrets, the query and long parts of the path are not repeated.
+    /// Who is at `url`, which the configuration has under `key`, and is sent `headers`. The
+    /// credentials of these, the secrets, the query and long parts of the path are not repeated.
     #[must_use]
     pub fn new<'a>(
         key: &'static str,
@@ -71,7 +74,9 @@ impl Shown {
         for (_, value) in url.query_pairs() {
             hide(&value, MIN_SECRET);
         }
-        for value in url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')) {
+        for value in
+            url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='))
+        {
             hide(value.1, MIN_SECRET);
         }
         url.path_segments().into_iter().flatten().for_each(|part| hide(part, TOKEN_IN_PATH));
@@ -135,23 +140,33 @@ mod tests {
 
     #[test]
     fn what_the_far_side_repeats_of_our_secrets_is_hidden() {
-        let url = "https://hooks.example.com:8443/services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1".parse().unwrap();
+        let url =
+            "https://hooks.example.com:8443/services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1"
+                .parse()
+                .unwrap();
         let auth = Auth::basic("me", "correct horse");
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, auth.header().unwrap().unwrap());
         headers.insert("x-api-key", "0123-4567".parse().unwrap());
         headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
-        let shown = Shown::new("url", &url, &headers, auth.secrets().chain(&[Secret::from("whsec_bmV3")]));
+        let shown =
+            Shown::new("url", &url, &headers, auth.secrets().chain(&[Secret::from("whsec_bmV3")]));
         assert_eq!(shown.origin(), "https://hooks.example.com:8443");
         let echo = "Cannot POST /services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1 with s3cr=t, s3cr%3Dt, correct horse, \
                     Basic bWU6Y29ycmVjdCBob3JzZQ==, 0123-4567, whsec_bmV3 as application/json";
-        assert_eq!(shown.said(echo), "Cannot POST /services/T01/…?… with …, …, …, …, …, … as application/json");
+        assert_eq!(
+            shown.said(echo),
+            "Cannot POST /services/T01/…?… with …, …, …, …, …, … as application/json"
+        );
     }
 
     #[test]
     fn what_is_said_is_one_short_line() {
         let shown = Shown::new("url", &"http://h".parse().unwrap(), &HeaderMap::new(), []);
-        assert_eq!(shown.said("  <b>\r\n\tno\u{1b}[31m\u{0}way\u{202e} </b>\n"), "<b> no [31m way </b>");
+        assert_eq!(
+            shown.said("  <b>\r\n\tno\u{1b}[31m\u{0}way\u{202e} </b>\n"),
+            "<b> no [31m way </b>"
+        );
         let long = shown.said(&"ü".repeat(10_000));
         assert_eq!(long.chars().count(), MAX_SAID + 1);
     }

@@ -27,11 +27,18 @@ impl Tls {
     /// The URL needs no TLS, or one of a certificate and its key is missing.
     pub fn check(&self, key: &str, url: &Url) -> Result<(), BuildError> {
         if *self != Self::default() && url.scheme() != "https" {
-            return Err(BuildError::new("tls", format!("is for https, and `{key}` begins with http://")));
+            return Err(BuildError::new(
+                "tls",
+                format!("is for https, and `{key}` begins with http://"),
+            ));
         }
         match (&self.cert, &self.key) {
-            (Some(_), None) => Err(BuildError::new("tls.cert", "needs its private key in `tls.key`")),
-            (None, Some(_)) => Err(BuildError::new("tls.key", "needs its certificate in `tls.cert`")),
+            (Some(_), None) => {
+                Err(BuildError::new("tls.cert", "needs its private key in `tls.key`"))
+            }
+            (None, Some(_)) => {
+                Err(BuildError::new("tls.key", "needs its certificate in `tls.cert`"))
+            }
             _ => Ok(()),
         }
     }
@@ -50,7 +57,10 @@ impl Tls {
 fn authorities(path: &Path) -> Result<Vec<Certificate>, SinkError> {
     let found = Certificate::from_pem_bundle(&read("tls.ca", path)?).unwrap_or_default();
     if found.is_empty() {
-        return Err(SinkError::blocked(format!("`tls.ca`: {} holds no certificate in PEM", path.display())));
+        return Err(SinkError::blocked(format!(
+            "`tls.ca`: {} holds no certificate in PEM",
+            path.display()
+        )));
     }
     Ok(found)
 }
@@ -72,7 +82,9 @@ fn identity(cert: &Path, key: &Path) -> Result<Identity, SinkError> {
 }
 
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, SinkError> {
-    fs::read(path).map_err(|error| SinkError::blocked(format!("`{key}`: {} can't be read: {error}", path.display())))
+    fs::read(path).map_err(|error| {
+        SinkError::blocked(format!("`{key}`: {} can't be read: {error}", path.display()))
+    })
 }
 
 #[cfg(test)]
@@ -84,11 +96,19 @@ mod tests {
         let (https, http) = ("https://h".parse().unwrap(), "http://h".parse().unwrap());
         let file = || Some(PathBuf::from("file.pem"));
         let check = |tls: &Tls, url: &Url, expected: &str| {
-            let problem = tls.check("url", url).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(problem.starts_with(expected) && problem.is_empty() == expected.is_empty(), "{problem}");
+            let problem =
+                tls.check("url", url).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(
+                problem.starts_with(expected) && problem.is_empty() == expected.is_empty(),
+                "{problem}"
+            );
         };
         check(&Tls::default(), &http, "");
-        check(&Tls { ca: file(), ..Tls::default() }, &http, "`tls` is for https, and `url` begins with http://");
+        check(
+            &Tls { ca: file(), ..Tls::default() },
+            &http,
+            "`tls` is for https, and `url` begins with http://",
+        );
         check(&Tls { cert: file(), ..Tls::default() }, &https, "`tls.cert` needs its private key");
         check(&Tls { key: file(), ..Tls::default() }, &https, "`tls.key` needs its certificate");
         check(&Tls { ca: file(), cert: file(), key: file() }, &https, "");

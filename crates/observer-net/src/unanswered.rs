@@ -10,7 +10,8 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::Shown;
 
-/// How resolvers say that there is no such name, and not that they can't tell at the moment: glibc (two ways), musl, macOS.
+/// How resolvers say that there is no such name, and not that they can't tell at the moment: glibc
+/// (two ways), musl, macOS.
 const NO_SUCH_HOST: [&str; 4] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -18,20 +19,28 @@ const NO_SUCH_HOST: [&str; 4] = [
     "nodename nor servname provided",
 ];
 
-/// What a request came to that was not answered. What is wrong with TLS, and a host that nobody knows, stay wrong until someone mends them; all else may work soon.
+/// What a request came to that was not answered. What is wrong with TLS, and a host that nobody
+/// knows, stay wrong until someone mends them; all else may work soon.
 ///
-/// It is meant for sinks whose keys are called `connect_timeout`, `tls.ca`, `tls.cert` and `tls.key`, and as [`Shown::key`] says.
+/// It is meant for sinks whose keys are called `connect_timeout`, `tls.ca`, `tls.cert` and
+/// `tls.key`, and as [`Shown::key`] says.
 #[must_use]
 pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     let (origin, key) = (shown.origin(), shown.key());
     let no_tls = |tls: &rustls::Error| {
-        SinkError::blocked(format!("no TLS with {origin}: {}{}", shown.said(&tls.to_string()), hint(tls, key)))
+        SinkError::blocked(format!(
+            "no TLS with {origin}: {}{}",
+            shown.said(&tls.to_string()),
+            hint(tls, key)
+        ))
     };
     if let Some(tls) = tls_error(error) {
         return no_tls(tls);
     }
     if error.is_timeout() && error.is_connect() {
-        return SinkError::transient(format!("{origin} can't be reached: no connection within `connect_timeout`"));
+        return SinkError::transient(format!(
+            "{origin} can't be reached: no connection within `connect_timeout`"
+        ));
     }
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
@@ -42,22 +51,27 @@ pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     }
     let what = if error.is_connect() { "can't be reached" } else { "gives no answer" };
     // reqwest's own words have the whole URL in them.
-    let why = if error.source().is_some() { cause.to_string() } else { "the request failed".to_owned() };
+    let why =
+        if error.source().is_some() { cause.to_string() } else { "the request failed".to_owned() };
     let told = format!("{origin} {what}: {}", shown.said(&why));
     if error.is_connect() && NO_SUCH_HOST.iter().any(|words| why.contains(words)) {
         return SinkError::blocked(format!("{told}; see `{key}`"));
     }
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(ErrorKind::ConnectionRefused) => {
-            let proxy = proxy_variable(origin, |name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-            let or_there = proxy.map(|name| format!(", or at the proxy of `{name}`")).unwrap_or_default();
+            let proxy = proxy_variable(origin, |name| {
+                env::var_os(name).is_some_and(|value| !value.is_empty())
+            });
+            let or_there =
+                proxy.map(|name| format!(", or at the proxy of `{name}`")).unwrap_or_default();
             SinkError::transient(format!("{told}; nothing listens there{or_there}, see `{key}`"))
         }
         _ => SinkError::transient(told),
     }
 }
 
-/// Whether this reason says that something came back which is not the version of HTTP that was spoken: another one, or TLS.
+/// Whether this reason says that something came back which is not the version of HTTP that was
+/// spoken: another one, or TLS.
 ///
 /// ```
 /// assert!(observer_net::is_another_protocol("http://h gives no answer: invalid HTTP version parsed"));
@@ -65,10 +79,13 @@ pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
 #[must_use]
 pub fn is_another_protocol(reason: &str) -> bool {
     // In hyper's words, the first two, and in those of h2.
-    ["invalid HTTP version", "unexpected message", "frame with invalid size"].iter().any(|words| reason.contains(words))
+    ["invalid HTTP version", "unexpected message", "frame with invalid size"]
+        .iter()
+        .any(|words| reason.contains(words))
 }
 
-/// HTTP/2 keeps of what went wrong with its connection only the words. These are the refusals of a certificate, which comes too late for the handshake in TLS 1.3.
+/// HTTP/2 keeps of what went wrong with its connection only the words. These are the refusals of a
+/// certificate, which comes too late for the handshake in TLS 1.3.
 fn alert_in(words: &str) -> Option<rustls::Error> {
     let alerts = [
         AlertDescription::CertificateRequired,
@@ -81,13 +98,20 @@ fn alert_in(words: &str) -> Option<rustls::Error> {
         AlertDescription::DecryptError,
         AlertDescription::AccessDenied,
     ];
-    alerts.map(rustls::Error::AlertReceived).into_iter().find(|alert| words.ends_with(&alert.to_string()))
+    alerts
+        .map(rustls::Error::AlertReceived)
+        .into_iter()
+        .find(|alert| words.ends_with(&alert.to_string()))
 }
 
-/// The variable that may have named a proxy for this request: whether `NO_PROXY` excepts it isn't known here.
+/// The variable that may have named a proxy for this request: whether `NO_PROXY` excepts it isn't
+/// known here.
 fn proxy_variable(origin: &str, is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
-    let of_scheme =
-        if origin.starts_with("https:") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    let of_scheme = if origin.starts_with("https:") {
+        ["HTTPS_PROXY", "https_proxy"]
+    } else {
+        ["HTTP_PROXY", "http_proxy"]
+    };
     of_scheme.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(|name| is_set(name))
 }
 
@@ -103,7 +127,10 @@ fn hint(error: &rustls::Error, key: &str) -> Cow<'static, str> {
             "; the authority that signed the certificate of `tls.cert` is not trusted there"
         }
         rustls::Error::InvalidMessage(_) => {
-            return format!("; perhaps it speaks plain HTTP, and `{key}` has to begin with http://").into();
+            return format!(
+                "; perhaps it speaks plain HTTP, and `{key}` has to begin with http://"
+            )
+            .into();
         }
         _ => "",
     };
@@ -145,7 +172,11 @@ mod tests {
     #[test]
     fn a_proxy_is_named_by_its_variable() {
         let check = |origin: &str, set: &[&str], expected| {
-            assert_eq!(proxy_variable(origin, |name| set.contains(&name)), expected, "{origin} {set:?}");
+            assert_eq!(
+                proxy_variable(origin, |name| set.contains(&name)),
+                expected,
+                "{origin} {set:?}"
+            );
         };
         check("http://h", &["HTTPS_PROXY", "http_proxy", "ALL_PROXY"], Some("http_proxy"));
         check("https://h", &["HTTPS_PROXY", "http_proxy"], Some("HTTPS_PROXY"));

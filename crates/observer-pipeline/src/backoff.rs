@@ -51,8 +51,11 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_bound_and_honour_the_far_side() {
-        let settings =
-            RetrySettings { initial: Duration::from_secs(1), max: Duration::from_secs(10), ..RetrySettings::default() };
+        let settings = RetrySettings {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(10),
+            ..RetrySettings::default()
+        };
         let mut backoff = Backoff::new(settings, fastrand::Rng::with_seed(1));
         let bounds = [1, 2, 4, 8, 10, 10];
         for bound in bounds {
@@ -68,6 +71,9 @@ mod tests {
                 backoff.pause(None).as_millis()
             })
             .collect();
-        assert!(many.iter().any(|pause| *pause < 100) && many.iter().any(|pause| *pause > 900), "evenly spread");
+        assert!(
+            many.iter().any(|pause| *pause < 100) && many.iter().any(|pause| *pause > 900),
+            "evenly spread"
+        );
     }
 }

@@ -12,7 +12,8 @@ impl Blocking {
         Self(runner)
     }
 
-    /// Do it. With [`Runner::Caller`] it is done when this is polled first, so that the same calls work in the same order.
+    /// Do it. With [`Runner::Caller`] it is done when this is polled first, so that the same calls
+    /// work in the same order.
     ///
     /// # Errors
     /// When the work panics on its thread, or the runtime ends.

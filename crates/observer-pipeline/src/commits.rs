@@ -1,4 +1,5 @@
-//! Commits on their way from the journal to everyone who has to know: gathered, so that a whole group is told at once.
+//! Commits on their way from the journal to everyone who has to know: gathered, so that a whole
+//! group is told at once.
 
 use std::sync::{Mutex, MutexGuard};
 

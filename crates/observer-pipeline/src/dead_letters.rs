@@ -1,7 +1,8 @@
 //! Events that a sink refused for good, kept as lines for a person to look at.
 //!
-//! One folder a sink, with numbered files of JSON Lines: `{"reason":…,"attempts":…,"dead_at":…,"envelope":{…}}`. When they grow past their limit
-//! the oldest file goes, and how many letters were in it is logged.
+//! One folder a sink, with numbered files of JSON Lines:
+//! `{"reason":…,"attempts":…,"dead_at":…,"envelope":{…}}`. When they grow past their limit the
+//! oldest file goes, and how many letters were in it is logged.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -38,8 +39,9 @@ pub(crate) struct DeadLetters {
     max_bytes: u64,
     clock: Clock,
     files: Option<Files>,
-    /// The events that were put aside since the last sync: after a rewind the same ones come again. They are in no order, since one that
-    /// is named in a receipt is put aside at once, and one that stood alone when its neighbours were tried.
+    /// The events that were put aside since the last sync: after a rewind the same ones come again.
+    /// They are in no order, since one that is named in a receipt is put aside at once, and one
+    /// that stood alone when its neighbours were tried.
     put: BTreeSet<u64>,
     /// Some of them are gone, and have to come again.
     lost: bool,
@@ -56,7 +58,15 @@ struct Files {
 
 impl DeadLetters {
     pub(crate) fn new(fs: Arc<dyn FileSystem>, dir: PathBuf, clock: Clock) -> Self {
-        Self { fs, dir, max_bytes: MAX_BYTES, clock, files: None, put: BTreeSet::new(), lost: false }
+        Self {
+            fs,
+            dir,
+            max_bytes: MAX_BYTES,
+            clock,
+            files: None,
+            put: BTreeSet::new(),
+            lost: false,
+        }
     }
 
     /// Put events aside. They are durable after the next [`sync`](Self::sync).
@@ -89,7 +99,9 @@ impl DeadLetters {
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let synced = self.sync_active();
         if std::mem::take(&mut self.lost) {
-            return synced.and(Err(io::Error::other("some were lost when a file was full and could not be synced")));
+            return synced.and(Err(io::Error::other(
+                "some were lost when a file was full and could not be synced",
+            )));
         }
         self.put.clear();
         synced
@@ -98,7 +110,8 @@ impl DeadLetters {
     fn sync_active(&mut self) -> io::Result<()> {
         let Some(files) = self.files.as_mut().filter(|files| files.unsynced) else { return Ok(()) };
         if let Err(error) = files.active.sync() {
-            // What the page cache says can't be trusted now: the letters are written again, to another file.
+            // What the page cache says can't be trusted now: the letters are written again, to
+            // another file.
             self.files = None;
             self.put.clear();
             self.lost = true;
@@ -121,7 +134,8 @@ impl DeadLetters {
 
     fn recover(&self) -> io::Result<Files> {
         self.fs.create_dir_all(&self.dir)?;
-        let mut numbers: Vec<_> = self.fs.list(&self.dir)?.iter().filter_map(|name| number(name)).collect();
+        let mut numbers: Vec<_> =
+            self.fs.list(&self.dir)?.iter().filter_map(|name| number(name)).collect();
         numbers.sort_unstable();
         let mut sizes = VecDeque::new();
         for number in numbers {
@@ -140,7 +154,8 @@ impl DeadLetters {
         Ok(file)
     }
 
-    /// Begin another file where the present one is full, and remove the oldest where all of them are.
+    /// Begin another file where the present one is full, and remove the oldest where all of them
+    /// are.
     fn make_room(&mut self, wanted: u64) -> io::Result<()> {
         let file_limit = self.max_bytes / FILES;
         let (number, size) = *self.open()?.sizes.back().expect("open() leaves a file to write to");
@@ -198,8 +213,15 @@ mod tests {
     use super::*;
 
     pub(super) fn letter(seq: u64) -> DeadLetter {
-        let event = Event::parse(r#"{"source":"s","event_kind":"k","ok":true,"extra":{"n":1e999}}"#).unwrap();
-        let envelope = Envelope { id: Uuid::from_u128(seq.into()), seq, received_at: Timestamp::UNIX_EPOCH, event };
+        let event =
+            Event::parse(r#"{"source":"s","event_kind":"k","ok":true,"extra":{"n":1e999}}"#)
+                .unwrap();
+        let envelope = Envelope {
+            id: Uuid::from_u128(seq.into()),
+            seq,
+            received_at: Timestamp::UNIX_EPOCH,
+            event,
+        };
         DeadLetter { envelope: Arc::new(envelope), reason: "422: \"no\"".into(), attempts: 3 }
     }
 
@@ -228,7 +250,8 @@ mod tests {
         let head = r#"{"reason":"422: \"no\"","attempts":3,"dead_at":""#;
         assert!(lines[0].starts_with(head), "{}", lines[0]);
         assert!(
-            lines[2].contains(r#""envelope":{"id":"00000000-0000-0000-0000-000000000003","seq":3,"#),
+            lines[2]
+                .contains(r#""envelope":{"id":"00000000-0000-0000-0000-000000000003","seq":3,"#),
             "{}",
             lines[2]
         );
@@ -268,7 +291,8 @@ mod tests {
     /// The sequence numbers of all whole lines.
     fn on(disk: &Faulty) -> Vec<u64> {
         let seq = |line: &str| {
-            let (_, rest) = line.strip_prefix(r#"{"reason":"#)?.strip_suffix("}}")?.split_once(r#""seq":"#)?;
+            let (_, rest) =
+                line.strip_prefix(r#"{"reason":"#)?.strip_suffix("}}")?.split_once(r#""seq":"#)?;
             rest.split_once(',')?.0.parse().ok()
         };
         let text: Vec<u8> = disk.files().into_values().flatten().collect();
@@ -336,9 +360,16 @@ mod tests {
         (1..=200).for_each(|seq| letters.put(&[letter(seq)]).unwrap());
         let left = on(&disk);
         assert!((20..40).contains(&left.len()), "{}", left.len());
-        assert_eq!(left, (201 - left.len() as u64..=200).collect::<Vec<_>>(), "the last ones, each once");
+        assert_eq!(
+            left,
+            (201 - left.len() as u64..=200).collect::<Vec<_>>(),
+            "the last ones, each once"
+        );
         let sizes: Vec<_> = disk.files().into_values().map(|bytes| bytes.len()).collect();
-        assert!(sizes.iter().all(|size| *size <= 1024) && sizes.iter().sum::<usize>() <= 8 * 1024, "{sizes:?}");
+        assert!(
+            sizes.iter().all(|size| *size <= 1024) && sizes.iter().sum::<usize>() <= 8 * 1024,
+            "{sizes:?}"
+        );
         assert!(sizes.len() >= 7, "{sizes:?}");
     }
 }

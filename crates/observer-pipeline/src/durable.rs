@@ -38,7 +38,8 @@ impl Worker {
             match self.on_files(move || locked(&dead).put(&put)).await {
                 Ok(()) => break,
                 Err(error) => {
-                    let error = SinkError::transient(format!("the dead letters can't be written: {error}"));
+                    let error =
+                        SinkError::transient(format!("the dead letters can't be written: {error}"));
                     self.pause(&error).await?;
                 }
             }
@@ -55,22 +56,25 @@ impl Worker {
         }
         match self.flush_all().await? {
             Ok(()) => Ok(()),
-            Err(error) if error.kind == ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await,
+            Err(error) if error.kind == ErrorKind::Blocked => {
+                self.park(error.report(), Wake::OnTimer).await
+            }
             Err(error) => self.pause(&error).await,
         }
     }
 
-    /// The same whether anything was delivered or not, and go back to the last flush that worked where this one doesn't.
+    /// The same whether anything was delivered or not, and go back to the last flush that worked
+    /// where this one doesn't.
     pub(crate) async fn flush_all(&mut self) -> Result<Result<(), SinkError>, Ended> {
         self.last_flush = Instant::now();
         let sink = self.sink.clone();
         let dead = self.dead.clone();
         let span = spans::flush(&self.settled, &self.name);
-        let flushed = match self.ask(sink.flush().instrument(span.clone()), Phase::Stopping).await? {
-            Ok(()) => self
-                .on_files(move || locked(&dead).sync())
-                .await
-                .map_err(|error| SinkError::transient(format!("the dead letters can't be made durable: {error}"))),
+        let flushed = match self.ask(sink.flush().instrument(span.clone()), Phase::Stopping).await?
+        {
+            Ok(()) => self.on_files(move || locked(&dead).sync()).await.map_err(|error| {
+                SinkError::transient(format!("the dead letters can't be made durable: {error}"))
+            }),
             Err(error) => Err(error),
         };
         self.settled = Span::none();
@@ -140,7 +144,11 @@ impl Worker {
         match timeout(FAREWELL, sink.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(sink = self.name, reason = error.report(), "the sink did not close properly");
+                tracing::warn!(
+                    sink = self.name,
+                    reason = error.report(),
+                    "the sink did not close properly"
+                );
             }
             Err(_) => tracing::warn!(sink = self.name, "the sink did not close in time"),
         }

@@ -70,7 +70,8 @@ impl Feed {
         Self { source, last, next: after + 1, ready: VecDeque::new(), reader: None }
     }
 
-    /// Look at the next item; `None` at the head and at the end. Nothing is lost when this is dropped half-way.
+    /// Look at the next item; `None` at the head and at the end. Nothing is lost when this is
+    /// dropped half-way.
     pub(crate) async fn peek(&mut self) -> std::io::Result<Option<&Item>> {
         if self.ready.is_empty() {
             self.fill().await?;

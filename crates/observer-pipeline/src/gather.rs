@@ -39,7 +39,10 @@ impl Worker {
     }
 
     /// The next batch, after the events of `before`, and the last event that was looked at for it.
-    pub(crate) async fn gather(&mut self, before: Option<&Batch>) -> Result<(Option<Batch>, u64), Ended> {
+    pub(crate) async fn gather(
+        &mut self,
+        before: Option<&Batch>,
+    ) -> Result<(Option<Batch>, u64), Ended> {
         let mut events = before.map(|batch| batch.events().to_vec()).unwrap_or_default();
         let had = events.len();
         let mut bytes = 0;
@@ -56,7 +59,9 @@ impl Worker {
             };
             let became = match item {
                 None => break,
-                Some(Item::Gap { count, .. }) => Some(Account { expired: *count, ..Account::default() }),
+                Some(Item::Gap { count, .. }) => {
+                    Some(Account { expired: *count, ..Account::default() })
+                }
                 Some(Item::Event(envelope)) if !lane.wanted.has(envelope) => {
                     Some(Account { filtered: 1, ..Account::default() })
                 }

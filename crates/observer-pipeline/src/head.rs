@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Wakes those who wait in the order they came, where a `watch` channel has them wait in several lists by chance.
+/// Wakes those who wait in the order they came, where a `watch` channel has them wait in several
+/// lists by chance.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     seq: AtomicU64,

@@ -8,8 +8,9 @@
 //! | a `cycle_id` that is not empty | `source`, `cycle_id`, `sig_hash` and `event_kind` | UUIDv5 of `5:cycle,` and these four |
 //! | none of these | none: each event is a new one | UUIDv7 |
 //!
-//! Before hashing, each part is written as a netstring (`3:bot,` for `bot`, the length in bytes), and a part that isn't there as `-,`; so no two lists of
-//! parts are written the same. The UUIDv5 (RFC 9562, section 5.5) is made in the [`NAMESPACE`].
+//! Before hashing, each part is written as a netstring (`3:bot,` for `bot`, the length in bytes),
+//! and a part that isn't there as `-,`; so no two lists of parts are written the same. The UUIDv5
+//! (RFC 9562, section 5.5) is made in the [`NAMESPACE`].
 
 use observer_core::{Event, Uuid};
 use sha1::{Digest, Sha1};
@@ -52,17 +53,22 @@ impl Identity {
             return Self { id, origin: Origin::Id };
         }
         if let Some(id) = own {
-            return Self { id: hashed("id", &[Some(event.source()), Some(id)]), origin: Origin::Id };
+            return Self {
+                id: hashed("id", &[Some(event.source()), Some(id)]),
+                origin: Origin::Id,
+            };
         }
         if let Some(cycle_id) = event.cycle_id().filter(|cycle_id| !cycle_id.is_empty()) {
-            let parts = [Some(event.source()), Some(cycle_id), event.sig_hash(), Some(event.event_kind())];
+            let parts =
+                [Some(event.source()), Some(cycle_id), event.sig_hash(), Some(event.event_kind())];
             return Self { id: hashed("cycle", &parts), origin: Origin::Cycle };
         }
         Self { id: Uuid::now_v7(), origin: Origin::None }
     }
 }
 
-/// As `Uuid::new_v5` makes it, with a SHA-1 that uses the processor's instructions for it: this is done for each event.
+/// As `Uuid::new_v5` makes it, with a SHA-1 that uses the processor's instructions for it: this is
+/// done for each event.
 fn hashed(kind: &str, parts: &[Option<&str>]) -> Uuid {
     let mut name = Vec::with_capacity(160);
     name.extend_from_slice(NAMESPACE.as_bytes());
@@ -99,7 +105,9 @@ mod tests {
         let vectors = fixture["vectors"].as_array().unwrap();
         assert!(vectors.len() > 10);
         for vector in vectors {
-            let sent = observer_core::Submission::parse(vector["event"].as_str().unwrap().to_owned()).unwrap();
+            let sent =
+                observer_core::Submission::parse(vector["event"].as_str().unwrap().to_owned())
+                    .unwrap();
             let identity = Identity::of(&sent.event, sent.id, vector["idempotency_key"].as_str());
             assert_eq!(vector["id"], identity.id.to_string(), "{}", vector["what"]);
         }
@@ -107,10 +115,16 @@ mod tests {
 
     #[test]
     fn the_cycle_and_its_outcome_are_an_identity() {
-        let base = of(r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true}"#);
+        let base =
+            of(r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true}"#);
         assert_eq!(base.origin, Origin::Cycle);
         assert_eq!(base.id, Uuid::new_v5(&NAMESPACE, b"5:cycle,3:bot,1:c,1:s,2:ok,"));
-        assert_eq!(base, of(r#"{"ok":true,"sig_hash":"s","turns":3,"source":"bot","cycle_id":"c","event_kind":"ok"}"#));
+        assert_eq!(
+            base,
+            of(
+                r#"{"ok":true,"sig_hash":"s","turns":3,"source":"bot","cycle_id":"c","event_kind":"ok"}"#
+            )
+        );
         for other in [
             r#"{"source":"bot","cycle_id":"c","sig_hash":"t","event_kind":"ok","ok":true}"#,
             r#"{"source":"bot","cycle_id":"c","event_kind":"ok","ok":true}"#,
@@ -134,9 +148,14 @@ mod tests {
 
     #[test]
     fn a_key_comes_first_and_without_anything_each_event_is_new() {
-        let event = Event::parse(r#"{"source":"a","event_kind":"ok","ok":true,"id":"7","cycle_id":"c"}"#).unwrap();
+        let event =
+            Event::parse(r#"{"source":"a","event_kind":"ok","ok":true,"id":"7","cycle_id":"c"}"#)
+                .unwrap();
         let keyed = Identity::of(&event, Some(Uuid::nil()), Some("k"));
-        assert_eq!((keyed.origin, keyed.id), (Origin::Key, Uuid::new_v5(&NAMESPACE, b"3:key,1:k,")));
+        assert_eq!(
+            (keyed.origin, keyed.id),
+            (Origin::Key, Uuid::new_v5(&NAMESPACE, b"3:key,1:k,"))
+        );
         assert_eq!(Identity::of(&event, Some(Uuid::nil()), None).id, Uuid::nil());
         let nothing = r#"{"source":"a","event_kind":"ok","ok":true,"cycle_id":"","id":""}"#;
         assert_eq!(of(nothing).origin, Origin::None);

@@ -25,14 +25,19 @@ pub struct IngestOptions {
     pub dedup: DedupWindow,
     /// Which fields a source must have.
     pub require: Requirements,
-    /// How long an ingest waits for the journal before it is told to come back. The event may be committed all the same; then its retry is a duplicate.
+    /// How long an ingest waits for the journal before it is told to come back. The event may be
+    /// committed all the same; then its retry is a duplicate.
     pub timeout: Duration,
 }
 
 impl Default for IngestOptions {
     /// A timeout of 2.5 s: below the 3 s after which a producer may give up.
     fn default() -> Self {
-        Self { dedup: DedupWindow::default(), require: Requirements::default(), timeout: Duration::from_millis(2500) }
+        Self {
+            dedup: DedupWindow::default(),
+            require: Requirements::default(),
+            timeout: Duration::from_millis(2500),
+        }
     }
 }
 
@@ -105,8 +110,8 @@ pub(crate) struct Ingest {
     closed: AtomicBool,
 }
 
-/// An event that may come in. Of the event itself only its bytes go on: what sinks ask of it is read again where they do, which costs less than to
-/// carry it along.
+/// An event that may come in. Of the event itself only its bytes go on: what sinks ask of it is
+/// read again where they do, which costs less than to carry it along.
 struct Judged {
     identity: Identity,
     record: Record,
@@ -162,24 +167,34 @@ impl Ingest {
         self.closed.store(true, Ordering::Release);
     }
 
-    pub(crate) async fn ingest(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {
+    pub(crate) async fn ingest(
+        &self,
+        submission: Submission,
+        key: Option<&str>,
+    ) -> Result<Ack, IngestError> {
         let result = self.decide(submission, key).await;
         self.count(&result);
         result
     }
 
-    /// Each event is judged by itself; those that are new are committed together, all or none. The results are in the order of the events.
-    pub(crate) async fn ingest_batch(&self, submissions: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
+    /// Each event is judged by itself; those that are new are committed together, all or none. The
+    /// results are in the order of the events.
+    pub(crate) async fn ingest_batch(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Vec<Result<Ack, IngestError>> {
         let deadline = Instant::now() + self.timeout;
         let (records, items) = self.claim(submissions);
-        let committed = if records.is_empty() { Ok(()) } else { self.commit(records, None, deadline).await };
+        let committed =
+            if records.is_empty() { Ok(()) } else { self.commit(records, None, deadline).await };
         let mut results = Vec::with_capacity(items.len());
         for item in items {
             let result = match item {
                 Err(error) => Err(error),
-                Ok((identity, _, Known::New)) => {
-                    committed.clone().map(|()| self.ack(identity, AckStatus::Accepted)).map_err(IngestError::from)
-                }
+                Ok((identity, _, Known::New)) => committed
+                    .clone()
+                    .map(|()| self.ack(identity, AckStatus::Accepted))
+                    .map_err(IngestError::from),
                 Ok((identity, checksum, Known::Committed { checksum: first })) => {
                     self.duplicate(identity, first == checksum)
                 }
@@ -196,10 +211,15 @@ impl Ingest {
         results
     }
 
-    /// Judge events and look up the identities of all of them at once; those that are new are to be committed.
-    fn claim(&self, submissions: Vec<Submission>) -> (Vec<Record>, Vec<Result<Claimed, IngestError>>) {
+    /// Judge events and look up the identities of all of them at once; those that are new are to be
+    /// committed.
+    fn claim(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> (Vec<Record>, Vec<Result<Claimed, IngestError>>) {
         let now = (self.clock)();
-        let judged: Vec<_> = submissions.into_iter().map(|submission| self.judge(submission, None, now)).collect();
+        let judged: Vec<_> =
+            submissions.into_iter().map(|submission| self.judge(submission, None, now)).collect();
         let mut records = Vec::with_capacity(judged.len());
         let mut window = self.shared.window();
         let claim = |judged: Result<Judged, IngestError>| {
@@ -235,7 +255,12 @@ impl Ingest {
     }
 
     /// Whether an event may come in, and what it is known by.
-    fn judge(&self, submission: Submission, key: Option<&str>, now: u64) -> Result<Judged, IngestError> {
+    fn judge(
+        &self,
+        submission: Submission,
+        key: Option<&str>,
+        now: u64,
+    ) -> Result<Judged, IngestError> {
         let Submission { event, id } = submission;
         self.require.check(&event)?;
         if self.is_closed() {
@@ -247,7 +272,12 @@ impl Ingest {
     }
 
     /// Commit events together, and wait for it.
-    async fn commit(&self, records: Vec<Record>, id: Option<Uuid>, deadline: Instant) -> Result<(), Unavailable> {
+    async fn commit(
+        &self,
+        records: Vec<Record>,
+        id: Option<Uuid>,
+        deadline: Instant,
+    ) -> Result<(), Unavailable> {
         let span = spans::commit(records.len(), id);
         let committed = self.wait(self.append(records), deadline);
         if span.is_disabled() {
@@ -318,7 +348,8 @@ impl Shared {
         }
     }
 
-    /// A group is committed. First those who read events learn of it, then those who ask for an identity, and then those who wait for an answer.
+    /// A group is committed. First those who read events learn of it, then those who ask for an
+    /// identity, and then those who wait for an answer.
     pub(crate) fn tell(&self) {
         let decided = self.commits.take();
         let count = decided.iter().map(|decided| decided.commit.records.len()).sum();
@@ -371,7 +402,12 @@ impl Counters {
 /// An event as it was committed.
 pub(crate) fn envelope(seq: u64, record: Record) -> Envelope {
     let received_at = timestamp(record.received_at);
-    Envelope { id: Uuid::from_bytes(record.id), seq, received_at, event: Event::from_parsed(record.payload) }
+    Envelope {
+        id: Uuid::from_bytes(record.id),
+        seq,
+        received_at,
+        event: Event::from_parsed(record.payload),
+    }
 }
 
 /// A moment by the journal's clock.

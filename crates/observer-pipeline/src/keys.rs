@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use observer_journal::Key;
 
-/// How many keys are kept in one piece. There is no larger one to be copied when they grow more, and it is given back when they grow fewer.
+/// How many keys are kept in one piece. There is no larger one to be copied when they grow more,
+/// and it is given back when they grow fewer.
 const PIECE: usize = 1024;
 
 /// Keys, the oldest first.
@@ -47,11 +48,16 @@ impl Keys {
     pub(crate) fn oldest(&self) -> Option<Key> {
         let packed = self.pieces.front()?.get(self.gone)?;
         let (_, base) = self.bases.front()?;
-        Some(Key { received_at: base + u64::from(packed.micros), id: packed.id, checksum: packed.checksum })
+        Some(Key {
+            received_at: base + u64::from(packed.micros),
+            id: packed.id,
+            checksum: packed.checksum,
+        })
     }
 
     pub(crate) fn push(&mut self, key: Key) {
-        let since = |(_, base): &(u64, u64)| u32::try_from(key.received_at.checked_sub(*base)?).ok();
+        let since =
+            |(_, base): &(u64, u64)| u32::try_from(key.received_at.checked_sub(*base)?).ok();
         let micros = self.bases.back().and_then(since).unwrap_or_else(|| {
             self.bases.push_back((self.popped + self.len as u64, key.received_at));
             0
@@ -95,7 +101,9 @@ mod tests {
     fn keys_come_out_as_they_went_in() {
         let mut keys = Keys::default();
         // Times that lie hours apart, and some that go back.
-        let time = |number: u64| 1_700_000_000_000_000 + number * 3_000_000_000 - (number % 7) * 20_000_000_000;
+        let time = |number: u64| {
+            1_700_000_000_000_000 + number * 3_000_000_000 - (number % 7) * 20_000_000_000
+        };
         let (mut first, mut next) = (0, 0);
         for round in 0..40 {
             for _ in 0..round * 31 {

@@ -1,4 +1,5 @@
-//! One way through the journal to a sink: what is read next, what of it is settled, and what became of that.
+//! One way through the journal to a sink: what is read next, what of it is settled, and what became
+//! of that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,7 +90,12 @@ impl Lane {
                     "events expired before the sink had them: the journal is at its size limit"
                 ),
                 GapReason::Corrupt => {
-                    tracing::error!(sink, first_seq, last_seq, "events can't be read from the journal");
+                    tracing::error!(
+                        sink,
+                        first_seq,
+                        last_seq,
+                        "events can't be read from the journal"
+                    );
                 }
             }
         }
@@ -105,7 +111,9 @@ impl Lane {
     /// Everything up to `seq` is settled.
     pub(crate) fn advance(&mut self, seq: u64) {
         let mut became = std::mem::take(&mut self.open);
-        while let Some((last, account)) = self.skipped.front().copied().filter(|(last, _)| *last <= seq) {
+        while let Some((last, account)) =
+            self.skipped.front().copied().filter(|(last, _)| *last <= seq)
+        {
             debug_assert!(last <= seq);
             became += account;
             self.skipped.pop_front();

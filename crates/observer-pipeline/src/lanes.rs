@@ -1,4 +1,5 @@
-//! The two ways through the journal that a worker goes: with what is new, and with the past while there is a replay.
+//! The two ways through the journal that a worker goes: with what is new, and with the past while
+//! there is a replay.
 
 use tokio::time::Instant;
 
@@ -46,6 +47,8 @@ impl Lanes {
     }
 
     pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut Lane> {
-        [Some(&mut self.present), self.past.as_mut().map(|past| &mut past.lane)].into_iter().flatten()
+        [Some(&mut self.present), self.past.as_mut().map(|past| &mut past.lane)]
+            .into_iter()
+            .flatten()
     }
 }

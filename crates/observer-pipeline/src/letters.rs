@@ -105,7 +105,8 @@ pub(crate) struct Desk {
 type Shelf = Arc<Mutex<DeadLetters>>;
 
 impl Pipeline {
-    /// A sink's dead letters, those of the newest events first: up to `limit` of those that come after the cursor.
+    /// A sink's dead letters, those of the newest events first: up to `limit` of those that come
+    /// after the cursor.
     ///
     /// # Errors
     /// When there is no such sink, or its files can't be read.
@@ -117,7 +118,9 @@ impl Pipeline {
     ) -> Result<Letters, LettersError> {
         self.with_shelf(sink, move |shelf| {
             let entries = shelf.index()?;
-            let end = cursor.map_or(entries.len(), |cursor| entries.partition_point(|entry| cursor_of(entry) < cursor));
+            let end = cursor.map_or(entries.len(), |cursor| {
+                entries.partition_point(|entry| cursor_of(entry) < cursor)
+            });
             let page = &entries[end.saturating_sub(limit)..end];
             let mut letters = match (page.first(), ids_of(page)) {
                 (None, _) => Vec::new(),
@@ -135,19 +138,25 @@ impl Pipeline {
     /// # Errors
     /// When there is no such sink, or its files can't be read.
     pub async fn dead_letter(&self, sink: &str, id: Uuid) -> Result<Option<Letter>, LettersError> {
-        self.with_shelf(sink, move |shelf| Ok(shelf.load(&BTreeSet::from([id]), &ALL_FILES)?.pop())).await
+        self.with_shelf(sink, move |shelf| Ok(shelf.load(&BTreeSet::from([id]), &ALL_FILES)?.pop()))
+            .await
     }
 
     /// Remove letters for good. Says how many.
     ///
     /// # Errors
     /// When there is no such sink, or its files can't be written. Some may be gone then.
-    pub async fn purge_dead_letters(&self, sink: &str, which: Selection) -> Result<u64, LettersError> {
+    pub async fn purge_dead_letters(
+        &self,
+        sink: &str,
+        which: Selection,
+    ) -> Result<u64, LettersError> {
         let purged = self.with_shelf(sink, move |shelf| match which {
             Selection::All => shelf.clear(),
             Selection::Ids(ids) => shelf.remove(&ids, &ALL_FILES),
             Selection::Before(_) => {
-                let old: Vec<_> = shelf.index()?.into_iter().filter(|entry| which.has(entry)).collect();
+                let old: Vec<_> =
+                    shelf.index()?.into_iter().filter(|entry| which.has(entry)).collect();
                 if old.is_empty() { Ok(0) } else { shelf.remove(&ids_of(&old), &files_of(&old)) }
             }
         });
@@ -158,10 +167,13 @@ impl Pipeline {
         Ok(purged)
     }
 
-    /// Send letters again, straight to their sink and to no other, in the order of the events, and between its other batches. A letter goes away
-    /// once the sink has made its event durable; should the observer end before that, it stays, and the sink may get the event twice, under one id.
+    /// Send letters again, straight to their sink and to no other, in the order of the events, and
+    /// between its other batches. A letter goes away once the sink has made its event durable;
+    /// should the observer end before that, it stays, and the sink may get the event twice, under
+    /// one id.
     ///
-    /// With `edited`, that goes in place of the one event that is selected; identity and time of receipt stay.
+    /// With `edited`, that goes in place of the one event that is selected; identity and time of
+    /// receipt stay.
     ///
     /// When this is dropped, what is on its way is delivered, and the rest stays.
     ///
@@ -181,11 +193,17 @@ impl Pipeline {
             Ok(shelf.index()?.into_iter().filter(|entry| selected.has(entry)).collect::<Vec<_>>())
         });
         let entries = index.await?;
-        let desk = self.desk(sink).ok_or_else(|| LettersError::NotRunning { name: sink.to_owned() })?;
+        let desk =
+            self.desk(sink).ok_or_else(|| LettersError::NotRunning { name: sink.to_owned() })?;
         let mut result = Replayed { missing: which.missing_from(&entries), ..Replayed::default() };
         for page in entries.chunks(desk.at_once.max(1)) {
             let (answer, answered) = oneshot::channel();
-            let order = LettersOrder { ids: ids_of(page), files: files_of(page), edited: edited.take(), answer };
+            let order = LettersOrder {
+                ids: ids_of(page),
+                files: files_of(page),
+                edited: edited.take(),
+                answer,
+            };
             let sent = desk.orders.send(Order::Letters(order)).await.is_ok();
             let outcome = if sent { answered.await.ok() } else { None };
             let Some(Outcome { replayed, refused, stopped }) = outcome else {
@@ -202,7 +220,9 @@ impl Pipeline {
                 Some(Stopped::Never(reason)) => {
                     return Err(LettersError::InOrderOnly { name: sink.to_owned(), reason });
                 }
-                Some(Stopped::NotNow(reason)) if result.replayed == 0 && result.refused.is_empty() => {
+                Some(Stopped::NotNow(reason))
+                    if result.replayed == 0 && result.refused.is_empty() =>
+                {
                     return Err(LettersError::NotNow { reason });
                 }
                 Some(Stopped::NotNow(reason)) => {
@@ -276,6 +296,9 @@ impl FromStr for LetterCursor {
 
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         let (seq, id) = text.split_once('-').ok_or(BadCursor)?;
-        Ok(Self { seq: seq.parse().map_err(|_| BadCursor)?, id: Uuid::parse_str(id).map_err(|_| BadCursor)? })
+        Ok(Self {
+            seq: seq.parse().map_err(|_| BadCursor)?,
+            id: Uuid::parse_str(id).map_err(|_| BadCursor)?,
+        })
     }
 }

@@ -1,8 +1,10 @@
 //! From an event to every sink: identity, the journal, and one worker per sink.
 //!
-//! A [`Pipeline`] takes events in, gives each its [identity], makes it durable in the journal, and answers. A worker per sink reads the journal from
-//! that sink's position on: it filters, gathers batches, has them delivered, retries, parks, puts dead letters aside, flushes, and commits the position.
-//! No sink is in the path of an answer, and none waits for another. It needs a tokio runtime and no server:
+//! A [`Pipeline`] takes events in, gives each its [identity], makes it durable in the journal, and
+//! answers. A worker per sink reads the journal from that sink's position on: it filters, gathers
+//! batches, has them delivered, retries, parks, puts dead letters aside, flushes, and commits the
+//! position. No sink is in the path of an answer, and none waits for another. It needs a tokio
+//! runtime and no server:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -77,7 +79,8 @@ pub use dead_letters::Letter;
 pub use ingest::{Ack, AckStatus, IngestError, IngestOptions, Unavailable};
 pub use letters::{BadCursor, LetterCursor, Letters, LettersError, Replayed, Selection};
 pub use observer_journal::{
-    AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions, Recovery, Runner, fs,
+    AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions,
+    Recovery, Runner, fs,
 };
 pub use past::{PastEvents, Replay, ReplayState, is_replay};
 pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};

@@ -79,7 +79,8 @@ impl Order {
     }
 }
 
-/// Tell everyone who wants something that the sink takes nothing at the moment, or never takes the past.
+/// Tell everyone who wants something that the sink takes nothing at the moment, or never takes the
+/// past.
 pub(crate) async fn turn_away(
     orders: &mut mpsc::Receiver<Order>,
     in_order_only: Option<&'static str>,

@@ -1,8 +1,10 @@
 //! A replay: what a sink gets again of the retained past, or gets although it was added later.
 //!
-//! It is a second way through the journal, up to where the sink stood when the replay began; what comes after that the sink gets anyhow. The two take
-//! turns, batch by batch, each in the journal's order. How far a replay has come is kept as the position of a reader of its own, so the journal
-//! keeps what it still needs, and it goes on after a restart. Position and account of the sink know nothing of it: a replay has its own account.
+//! It is a second way through the journal, up to where the sink stood when the replay began; what
+//! comes after that the sink gets anyhow. The two take turns, batch by batch, each in the journal's
+//! order. How far a replay has come is kept as the position of a reader of its own, so the journal
+//! keeps what it still needs, and it goes on after a restart. Position and account of the sink know
+//! nothing of it: a replay has its own account.
 
 mod turn;
 
@@ -37,7 +39,8 @@ pub struct Replay {
     pub trouble: Option<Mishap>,
     /// How many events it goes through.
     pub events: u64,
-    /// What became of those that it is past. What is neither in the time nor passes the filters is `filtered`.
+    /// What became of those that it is past. What is neither in the time nor passes the filters is
+    /// `filtered`.
     pub account: Account,
     /// How many it is not past yet.
     pub pending: u64,
@@ -100,7 +103,12 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn begin(past: PastEvents, first: u64, last: u64, gone_before: Option<Timestamp>) -> Self {
+    pub(crate) fn begin(
+        past: PastEvents,
+        first: u64,
+        last: u64,
+        gone_before: Option<Timestamp>,
+    ) -> Self {
         Self {
             place: Place::start((first - 1).min(last)),
             epoch: 0,
@@ -147,7 +155,8 @@ impl Kept {
 
     pub(crate) fn shown(&self) -> Replay {
         let pending = self.last.saturating_sub(self.place.seq);
-        let stopped = self.reason.clone().zip(self.ended_at).map(|(reason, at)| Mishap { reason, at });
+        let stopped =
+            self.reason.clone().zip(self.ended_at).map(|(reason, at)| Mishap { reason, at });
         Replay {
             past: self.past.clone(),
             state: self.state,
@@ -195,8 +204,11 @@ mod tests {
     #[test]
     fn a_replay_ends_where_the_journal_does_when_that_has_lost_its_end() {
         let (journal, _) = Journal::open(options(&Memory::default())).unwrap();
-        journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], |result| assert!(result.is_ok())));
-        let past = PastEvents { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() };
+        journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], |result| {
+            assert!(result.is_ok())
+        }));
+        let past =
+            PastEvents { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() };
         let kept = Kept::begin(past, 1, 100, None);
         let mut place = kept.place;
         place.advance(20, Account { delivered: 20, ..Account::default() });

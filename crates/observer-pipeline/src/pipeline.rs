@@ -31,7 +31,8 @@ use self::sinks::{Running, close, drain};
 
 /// Takes events in, makes them durable, and has every sink get them.
 ///
-/// A handle: clones are the same pipeline. It ends with [`shutdown`](Self::shutdown); without that, what sinks had not flushed is delivered again next time.
+/// A handle: clones are the same pipeline. It ends with [`shutdown`](Self::shutdown); without that,
+/// what sinks had not flushed is delivered again next time.
 #[derive(Clone)]
 pub struct Pipeline {
     inner: Arc<Inner>,
@@ -46,7 +47,8 @@ struct Inner {
     workers: Mutex<BTreeMap<String, Running>>,
     /// How far sinks were served that are not there any more.
     served: Mutex<BTreeMap<String, u64>>,
-    /// The dead letters of each sink that there was: they have one owner, whether the sink runs or not.
+    /// The dead letters of each sink that there was: they have one owner, whether the sink runs or
+    /// not.
     shelves: Mutex<BTreeMap<String, Arc<Mutex<DeadLetters>>>>,
     random: Mutex<fastrand::Rng>,
     recovery: Recovery,
@@ -54,7 +56,8 @@ struct Inner {
 }
 
 impl Pipeline {
-    /// Take an event in. The answer comes when it is as durable as the journal promises; sinks have no part in that.
+    /// Take an event in. The answer comes when it is as durable as the journal promises; sinks have
+    /// no part in that.
     ///
     /// The future may be dropped: the commit runs on, and the same event is a duplicate then.
     ///
@@ -68,11 +71,16 @@ impl Pipeline {
     ///
     /// # Errors
     /// Those of [`ingest`](Self::ingest), and when the key came with another event before.
-    pub async fn ingest_with_key(&self, event: impl Into<Submission>, key: &str) -> Result<Ack, IngestError> {
+    pub async fn ingest_with_key(
+        &self,
+        event: impl Into<Submission>,
+        key: &str,
+    ) -> Result<Ack, IngestError> {
         self.inner.ingest.ingest(event.into(), Some(key)).await
     }
 
-    /// Take events in, each judged by itself: those that are new are committed together, all or none. The results are in the order of the events.
+    /// Take events in, each judged by itself: those that are new are committed together, all or
+    /// none. The results are in the order of the events.
     pub async fn ingest_batch(&self, events: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
         self.inner.ingest.ingest_batch(events).await
     }
@@ -115,7 +123,9 @@ impl Pipeline {
     pub(crate) fn shelf(&self, sink: &str) -> Arc<Mutex<DeadLetters>> {
         let inner = &self.inner;
         let mut shelves = inner.shelves.lock().expect("nothing panics while it holds the shelves");
-        let new = || DeadLetters::new(inner.options.fs(), self.dead_letters_dir(sink), inner.options.time());
+        let new = || {
+            DeadLetters::new(inner.options.fs(), self.dead_letters_dir(sink), inner.options.time())
+        };
         shelves.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
     }
 
@@ -132,13 +142,14 @@ impl Pipeline {
         self.inner.options.dir().join("dead-letters").join(sink)
     }
 
-    /// Take no more events, let the sinks have what is there for up to `deadline`, and end. Nothing is lost by a deadline that is too
-    /// short: what is left is delivered after the next start.
+    /// Take no more events, let the sinks have what is there for up to `deadline`, and end. Nothing
+    /// is lost by a deadline that is too short: what is left is delivered after the next start.
     pub async fn shutdown(&self, deadline: Duration) {
         self.shutdown_after(deadline, async {}).await;
     }
 
-    /// The same with a `last_look`, when every sink was flushed for the last time and isn't closed yet, so that what it exports is still there.
+    /// The same with a `last_look`, when every sink was flushed for the last time and isn't closed
+    /// yet, so that what it exports is still there.
     pub async fn shutdown_after(&self, deadline: Duration, last_look: impl Future<Output = ()>) {
         let inner = &self.inner;
         inner.ingest.close();

@@ -34,7 +34,9 @@ pub enum ReplayError {
         name: String,
     },
     /// One replay at a time.
-    #[error("there is a replay for the sink {name:?} already, {progress}; it can be ended, or waited for")]
+    #[error(
+        "there is a replay for the sink {name:?} already, {progress}; it can be ended, or waited for"
+    )]
     Busy {
         /// The name.
         name: String,
@@ -59,11 +61,14 @@ pub enum ReplayError {
 }
 
 impl Pipeline {
-    /// Bring a sink past events that are still in the journal, up to where it stands: what comes after that it gets anyhow. When this returns, the
-    /// replay is sure to go on until it ends, also after a restart; [`status`](Self::status) tells how far it is.
+    /// Bring a sink past events that are still in the journal, up to where it stands: what comes
+    /// after that it gets anyhow. When this returns, the replay is sure to go on until it ends,
+    /// also after a restart; [`status`](Self::status) tells how far it is.
     ///
-    /// The past goes in the journal's order, and takes turns with what is new, batch by batch. After a crash, what was delivered since the last
-    /// commit (a second or two) is delivered again, under the same ids. Position and account of the sink don't change; what it refuses becomes dead letters.
+    /// The past goes in the journal's order, and takes turns with what is new, batch by batch.
+    /// After a crash, what was delivered since the last commit (a second or two) is delivered
+    /// again, under the same ids. Position and account of the sink don't change; what it refuses
+    /// becomes dead letters.
     ///
     /// # Errors
     /// When nothing was begun.
@@ -74,10 +79,15 @@ impl Pipeline {
         let not_running = || ReplayError::NotRunning { name: sink.to_owned() };
         let desk = self.desk(sink).ok_or_else(not_running)?;
         let (answer, answered) = oneshot::channel();
-        desk.orders.send(Order::Past(PastOrder { past, answer })).await.map_err(|_| not_running())?;
+        desk.orders
+            .send(Order::Past(PastOrder { past, answer }))
+            .await
+            .map_err(|_| not_running())?;
         answered.await.map_err(|_| not_running())?.map_err(|refused| match refused {
             NotBegun::Busy(progress) => ReplayError::Busy { name: sink.to_owned(), progress },
-            NotBegun::Stopped(Stopped::Never(reason)) => ReplayError::InOrderOnly { name: sink.to_owned(), reason },
+            NotBegun::Stopped(Stopped::Never(reason)) => {
+                ReplayError::InOrderOnly { name: sink.to_owned(), reason }
+            }
             NotBegun::Stopped(Stopped::NotNow(reason)) => ReplayError::NotNow { reason },
         })
     }
@@ -90,7 +100,8 @@ impl Pipeline {
         if !is_good_name(sink) || !self.knows_sink(sink) {
             return Err(ReplayError::NoSink { name: sink.to_owned() });
         }
-        let progress = self.progress(sink).ok_or_else(|| ReplayError::NotRunning { name: sink.to_owned() })?;
+        let progress =
+            self.progress(sink).ok_or_else(|| ReplayError::NotRunning { name: sink.to_owned() })?;
         let ended = {
             let mut told = progress.lock();
             let running = told.replay.as_mut().filter(|kept| kept.is_running());

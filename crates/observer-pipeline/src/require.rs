@@ -90,7 +90,11 @@ impl Requirements {
 
     /// These fields of this source.
     #[must_use]
-    pub fn with(mut self, source: impl Into<String>, fields: impl IntoIterator<Item = Field>) -> Self {
+    pub fn with(
+        mut self,
+        source: impl Into<String>,
+        fields: impl IntoIterator<Item = Field>,
+    ) -> Self {
         self.0.insert(source.into(), fields.into_iter().collect());
         self
     }
@@ -102,7 +106,11 @@ impl Requirements {
     pub fn check(&self, event: &Event) -> Result<(), MissingFields> {
         let Some(required) = self.0.get(event.source()) else { return Ok(()) };
         let fields: Vec<_> = required.iter().copied().filter(|field| !field.is_in(event)).collect();
-        if fields.is_empty() { Ok(()) } else { Err(MissingFields { source: event.source().to_owned(), fields }) }
+        if fields.is_empty() {
+            Ok(())
+        } else {
+            Err(MissingFields { source: event.source().to_owned(), fields })
+        }
     }
 }
 
@@ -119,7 +127,12 @@ impl fmt::Display for MissingFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.fields.iter().map(|field| format!("`{}`", field.name())).collect();
         let verb = if names.len() == 1 { "is" } else { "are" };
-        write!(f, "missing {}, which {verb} required of source {:?}", names.join(" and "), self.source)
+        write!(
+            f,
+            "missing {}, which {verb} required of source {:?}",
+            names.join(" and "),
+            self.source
+        )
     }
 }
 
@@ -135,8 +148,10 @@ mod tests {
             "duration_ms":2,"extra":{},"id":"i","timestamp":"2026-01-01T00:00:00Z","usage":{"input_tokens":1},
             "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#;
         let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
-        let names: Vec<_> =
-            whole.keys().filter(|name| !["source", "event_kind", "ok"].contains(&name.as_str())).collect();
+        let names: Vec<_> = whole
+            .keys()
+            .filter(|name| !["source", "event_kind", "ok"].contains(&name.as_str()))
+            .collect();
         assert_eq!(names.len(), 10);
         for name in names {
             let field: Field = serde_json::from_value(name.as_str().into()).unwrap();
@@ -145,8 +160,13 @@ mod tests {
             let mut event = whole.clone();
             require.check(&Event::parse(serde_json::to_vec(&event).unwrap()).unwrap()).unwrap();
             event.remove(name);
-            let missing = require.check(&Event::parse(serde_json::to_vec(&event).unwrap()).unwrap()).unwrap_err();
-            assert_eq!(missing.to_string(), format!("missing `{name}`, which is required of source \"job\""));
+            let missing = require
+                .check(&Event::parse(serde_json::to_vec(&event).unwrap()).unwrap())
+                .unwrap_err();
+            assert_eq!(
+                missing.to_string(),
+                format!("missing `{name}`, which is required of source \"job\"")
+            );
         }
     }
 
@@ -154,6 +174,9 @@ mod tests {
     fn all_that_is_missing_is_named() {
         let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
         let missing = Requirements::default().check(&event).unwrap_err();
-        assert_eq!(missing.to_string(), "missing `cycle_id` and `sig_hash`, which are required of source \"bot\"");
+        assert_eq!(
+            missing.to_string(),
+            "missing `cycle_id` and `sig_hash`, which are required of source \"bot\""
+        );
     }
 }

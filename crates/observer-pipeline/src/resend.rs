@@ -1,8 +1,9 @@
 //! Dead letters on their way to their sink once more.
 //!
-//! A worker does it between two batches, so that the sink has one call at a time. A letter goes away only after the sink has made the event
-//! durable; a crash before that leaves it, and the next replay delivers the event again under the same id. Positions and accounts know nothing
-//! of it: the event stays among the dead of its account, where it was settled.
+//! A worker does it between two batches, so that the sink has one call at a time. A letter goes
+//! away only after the sink has made the event durable; a crash before that leaves it, and the next
+//! replay delivers the event again under the same id. Positions and accounts know nothing of it:
+//! the event stays among the dead of its account, where it was settled.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -28,7 +29,8 @@ impl Worker {
         let letters = match self.on_files(move || locked(&dead).load(&ids, &place)).await {
             Ok(letters) => letters,
             Err(error) => {
-                let stopped = Some(Stopped::NotNow(format!("the dead letters can't be read: {error}")));
+                let stopped =
+                    Some(Stopped::NotNow(format!("the dead letters can't be read: {error}")));
                 let _ = answer.send(Outcome { stopped, ..Outcome::default() });
                 return Ok(());
             }
@@ -39,7 +41,8 @@ impl Worker {
             trouble = self.flush_all().await?.err();
             match &trouble {
                 Some(error) => {
-                    let reason = format!("the sink could not make them durable: {}", error.report());
+                    let reason =
+                        format!("the sink could not make them durable: {}", error.report());
                     outcome.stopped = Some(Stopped::NotNow(reason));
                 }
                 None => self.take_away(taken, files, &mut outcome).await,
@@ -47,7 +50,9 @@ impl Worker {
         }
         let _ = answer.send(outcome);
         match trouble {
-            Some(error) if error.kind == ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await,
+            Some(error) if error.kind == ErrorKind::Blocked => {
+                self.park(error.report(), Wake::OnTimer).await
+            }
             Some(error) => self.pause(&error).await,
             None => Ok(()),
         }
@@ -71,11 +76,18 @@ impl Worker {
                 Ok(receipt) => {
                     let count = receipt.refused.as_ref().map_or(0, |refused| refused.count);
                     for (index, envelope) in batch.events().iter().enumerate() {
-                        let rejected = receipt.rejected.iter().find(|rejected| rejected.index == index);
+                        let rejected =
+                            receipt.rejected.iter().find(|rejected| rejected.index == index);
                         match (rejected, &receipt.refused) {
-                            (Some(rejected), _) => outcome.refused.push((envelope.id, rejected.reason.clone())),
+                            (Some(rejected), _) => {
+                                outcome.refused.push((envelope.id, rejected.reason.clone()))
+                            }
                             (None, Some(refused)) if count > 0 => {
-                                let reason = format!("{count} of {} were refused: {}", batch.len(), refused.reason);
+                                let reason = format!(
+                                    "{count} of {} were refused: {}",
+                                    batch.len(),
+                                    refused.reason
+                                );
                                 outcome.refused.push((envelope.id, reason));
                             }
                             _ => drop(taken.insert(envelope.id)),
@@ -92,7 +104,8 @@ impl Worker {
                 }
             }
             if taken.is_empty() && outcome.refused.len() >= SUSPECTS.1 && !work.is_empty() {
-                let reason = outcome.refused.last().map(|(_, reason)| &**reason).unwrap_or_default();
+                let reason =
+                    outcome.refused.last().map(|(_, reason)| &**reason).unwrap_or_default();
                 outcome.stopped = Some(Stopped::NotNow(format!("nothing is accepted: {reason}")));
                 break;
             }
@@ -129,18 +142,28 @@ impl Worker {
         pieces.into_iter().rev().map(|piece| Batch::new(epoch, piece)).collect()
     }
 
-    async fn take_away(&mut self, taken: BTreeSet<Uuid>, files: RangeInclusive<u64>, outcome: &mut Outcome) {
+    async fn take_away(
+        &mut self,
+        taken: BTreeSet<Uuid>,
+        files: RangeInclusive<u64>,
+        outcome: &mut Outcome,
+    ) {
         let count = taken.len() as u64;
         let dead = self.dead.clone();
         match self.on_files(move || locked(&dead).remove(&taken, &files)).await {
             Ok(_) => {
                 outcome.replayed = count;
                 self.progress.lock().replayed += count;
-                tracing::info!(sink = self.name, count, "dead letters were delivered after all, and are removed");
+                tracing::info!(
+                    sink = self.name,
+                    count,
+                    "dead letters were delivered after all, and are removed"
+                );
             }
             Err(error) => {
-                let reason =
-                    format!("the sink took {count} of them, and they can't be removed from the dead letters: {error}");
+                let reason = format!(
+                    "the sink took {count} of them, and they can't be removed from the dead letters: {error}"
+                );
                 outcome.stopped = Some(Stopped::NotNow(reason));
             }
         }
@@ -148,6 +171,10 @@ impl Worker {
 }
 
 fn not_now(error: &SinkError) -> String {
-    let what = if error.kind == ErrorKind::Blocked { "the sink is blocked" } else { "the sink could not take them" };
+    let what = if error.kind == ErrorKind::Blocked {
+        "the sink is blocked"
+    } else {
+        "the sink could not take them"
+    };
     format!("{what}: {}", error.report())
 }

@@ -14,15 +14,18 @@ use crate::spans;
 use crate::trouble::Wake;
 use crate::worker::{Ended, Phase, Worker};
 
-/// How many events are tried alone, one after the other, before the far side is taken to refuse everything: at first, and at
-/// most, since each time the sink was parked for that it may have been the events after all.
+/// How many events are tried alone, one after the other, before the far side is taken to refuse
+/// everything: at first, and at most, since each time the sink was parked for that it may have been
+/// the events after all.
 pub(crate) const SUSPECTS: (usize, usize) = (4, 64);
 /// A batch that is refused as a whole grows by its neighbours up to this many times its size.
 const MAX_GROWTH: usize = 16;
 
-/// A batch that failed this often in a row, though it may work later, is halved: it may be too much for the far side, or one of its events is.
+/// A batch that failed this often in a row, though it may work later, is halved: it may be too much
+/// for the far side, or one of its events is.
 const PATIENCE: u32 = 4;
-/// An event that failed alone this often in a row lets those after it go first. Were that soon, a far side that fails now and then would get them out of order.
+/// An event that failed alone this often in a row lets those after it go first. Were that soon, a
+/// far side that fails now and then would get them out of order.
 const PATIENCE_ALONE: u32 = 16;
 /// Such an event is poison once the far side took others between this many of its failures.
 const WITNESSES: u32 = 3;
@@ -35,13 +38,16 @@ struct Piece {
     attempts: u32,
     /// How many of this very piece failed in a row, though they may work later.
     failures: u32,
-    /// Of an event that failed alone so often that those after it are tried before it: between how many of its failures they were accepted.
+    /// Of an event that failed alone so often that those after it are tried before it: between how
+    /// many of its failures they were accepted.
     doubt: Option<u32>,
-    /// How many of those after it are passed over for one that may speak for the far side, since they failed as well.
+    /// How many of those after it are passed over for one that may speak for the far side, since
+    /// they failed as well.
     passed_over: usize,
 }
 
-/// An event that was refused while it stood alone. It is poison if the far side takes one of its neighbours.
+/// An event that was refused while it stood alone. It is poison if the far side takes one of its
+/// neighbours.
 #[derive(Debug)]
 struct Suspect {
     envelope: Arc<Envelope>,
@@ -52,7 +58,8 @@ struct Suspect {
 impl Worker {
     /// Deliver a batch until it is settled, and all events up to `through` with it.
     ///
-    /// Pieces are delivered first things first, so the order is kept; a piece that is refused is halved until the bad event stands alone.
+    /// Pieces are delivered first things first, so the order is kept; a piece that is refused is
+    /// halved until the bad event stands alone.
     pub(crate) async fn settle(&mut self, batch: Batch, through: u64) -> Result<(), Ended> {
         let span = spans::batch(&self.name, &batch);
         if span.is_disabled() {
@@ -73,7 +80,8 @@ impl Worker {
         let mut neighbour_accepted = false;
         let mut max_suspects = SUSPECTS.0;
         let mut since = Instant::now();
-        // The last event that was settled; one that is in doubt, or a suspect, may be left before it.
+        // The last event that was settled; one that is in doubt, or a suspect, may be left before
+        // it.
         let mut settled = 0;
 
         while let Some(mut piece) = work.pop() {
@@ -98,7 +106,12 @@ impl Worker {
                     }
                     ErrorKind::Transient => {
                         self.progress.lock().retried += 1;
-                        if self.limits.retry.give_up_after.is_some_and(|limit| since.elapsed() >= limit) {
+                        if self
+                            .limits
+                            .retry
+                            .give_up_after
+                            .is_some_and(|limit| since.elapsed() >= limit)
+                        {
                             let reason = format!("given up: {}", error.report());
                             let letters = piece.batch.events().iter().map(|envelope| DeadLetter {
                                 envelope: envelope.clone(),
@@ -134,7 +147,8 @@ impl Worker {
                     ErrorKind::Blocked => {
                         self.park(error.report(), Wake::OnTimer).await?;
                         if self.lanes.turn == Turn::Past && !self.is_past_running() {
-                            // No event shows that the sink can be reached again, so its word has to do.
+                            // No event shows that the sink can be reached again, so its word has to
+                            // do.
                             self.works();
                             return Ok(());
                         }
@@ -147,7 +161,10 @@ impl Worker {
                     }
                 },
             }
-            if suspects.is_empty() && settled > 0 && work.iter().all(|piece| settled < piece.batch.events()[0].seq) {
+            if suspects.is_empty()
+                && settled > 0
+                && work.iter().all(|piece| settled < piece.batch.events()[0].seq)
+            {
                 self.advance(settled);
             }
             if neighbour_accepted {
@@ -155,12 +172,15 @@ impl Worker {
                     self.bury(suspects.drain(..).map(Suspect::into_letter).collect()).await?;
                 }
             } else if !suspects.is_empty() && (work.is_empty() || suspects.len() >= max_suspects) {
-                // All that was tried was refused: that says something about the sink, not about the events.
-                let reason = suspects.first().map(|suspect| suspect.reason.clone()).unwrap_or_default();
+                // All that was tried was refused: that says something about the sink, not about the
+                // events.
+                let reason =
+                    suspects.first().map(|suspect| suspect.reason.clone()).unwrap_or_default();
                 let reason = format!("nothing is accepted: {reason}");
                 if self.lanes.turn == Turn::Past {
                     // What is new must not wait behind it.
-                    let is_last = work.is_empty() && matches!(self.lanes.current().feed.peek().await, Ok(None));
+                    let is_last = work.is_empty()
+                        && matches!(self.lanes.current().feed.peek().await, Ok(None));
                     if is_last || max_suspects == SUSPECTS.1 {
                         self.end_past(ReplayState::Stopped, Some(reason));
                         return Ok(());
@@ -190,14 +210,23 @@ impl Worker {
     }
 
     /// What to do with a piece that may work later. Gives the last event that was looked at for it.
-    async fn try_later(&mut self, mut piece: Piece, error: &SinkError, work: &mut Vec<Piece>) -> Result<u64, Ended> {
+    async fn try_later(
+        &mut self,
+        mut piece: Piece,
+        error: &SinkError,
+        work: &mut Vec<Piece>,
+    ) -> Result<u64, Ended> {
         let mut looked_at = 0;
         piece.failures += 1;
         if let Some(doubted) = work.pop_if(|before| before.doubt.is_some()) {
-            // It was to speak for the far side, and fails as well: so nothing is known of the one that it went before, which goes first again. If both
-            // of them are poison, the next one but one will tell.
+            // It was to speak for the far side, and fails as well: so nothing is known of the one
+            // that it went before, which goes first again. If both of them are poison, the next one
+            // but one will tell.
             let passed_over = (doubted.passed_over + 1) % SUSPECTS.0;
-            work.extend([piece, Piece { passed_over, ..Piece::new(doubted.batch, doubted.attempts) }]);
+            work.extend([
+                piece,
+                Piece { passed_over, ..Piece::new(doubted.batch, doubted.attempts) },
+            ]);
             work.sort_by_key(|piece| Reverse(piece.batch.events()[0].seq));
         } else if piece.failures < PATIENCE {
             work.push(piece);
@@ -215,7 +244,8 @@ impl Worker {
             work.push(piece);
             work.extend(witness);
             if is_first {
-                // At once: the far side may be well again in the next moment, and then the order would change for nothing.
+                // At once: the far side may be well again in the next moment, and then the order
+                // would change for nothing.
                 self.mishap(&error.report());
                 return Ok(looked_at);
             }
@@ -224,8 +254,14 @@ impl Worker {
         Ok(looked_at)
     }
 
-    /// See that there are more than so many events after a piece, if there are. Gives the last event that was looked at for it.
-    async fn have_more_than(&mut self, count: usize, piece: &Piece, work: &mut Vec<Piece>) -> Result<u64, Ended> {
+    /// See that there are more than so many events after a piece, if there are. Gives the last
+    /// event that was looked at for it.
+    async fn have_more_than(
+        &mut self,
+        count: usize,
+        piece: &Piece,
+        work: &mut Vec<Piece>,
+    ) -> Result<u64, Ended> {
         if work.iter().map(|piece| piece.batch.len()).sum::<usize>() > count {
             return Ok(0);
         }
@@ -244,11 +280,16 @@ impl Worker {
         work.extend(pieces.map(|events| Piece::new(Batch::new(epoch, events.to_vec()), attempts)));
     }
 
-    pub(crate) async fn deliver(&mut self, batch: &Batch, attempt: u32) -> Result<Result<Receipt, SinkError>, Ended> {
+    pub(crate) async fn deliver(
+        &mut self,
+        batch: &Batch,
+        attempt: u32,
+    ) -> Result<Result<Receipt, SinkError>, Ended> {
         let begun = Instant::now();
         let sink = self.sink.clone();
         let span = spans::deliver(&self.name, batch, attempt);
-        let result = self.ask(sink.deliver(batch).instrument(span.clone()), Phase::Stopping).await?;
+        let result =
+            self.ask(sink.deliver(batch).instrument(span.clone()), Phase::Stopping).await?;
         self.progress.deliveries.record(begun.elapsed());
         if let Err(error) = &result {
             spans::refused(&span, error);
@@ -297,7 +338,8 @@ impl Piece {
     }
 }
 
-/// The event after so many others, or the last one, as a piece of its own; the others stay where they are.
+/// The event after so many others, or the last one, as a piece of its own; the others stay where
+/// they are.
 fn take_witness(passed_over: usize, work: &mut Vec<Piece>) -> Option<Piece> {
     let (mut before, mut place) = (Vec::new(), passed_over);
     while let Some(next) = work.pop() {
@@ -310,7 +352,9 @@ fn take_witness(passed_over: usize, work: &mut Vec<Piece>) -> Option<Piece> {
         let (first, rest) = events.split_at(place.min(events.len() - 1));
         let (witness, rest) = rest.split_at(1);
         let parts = [rest, first].into_iter().filter(|events| !events.is_empty());
-        work.extend(parts.map(|events| Piece::new(Batch::new(epoch, events.to_vec()), next.attempts)));
+        work.extend(
+            parts.map(|events| Piece::new(Batch::new(epoch, events.to_vec()), next.attempts)),
+        );
         work.extend(before.into_iter().rev());
         return Some(Piece::new(Batch::new(epoch, witness.to_vec()), next.attempts));
     }

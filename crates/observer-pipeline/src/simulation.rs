@@ -1,11 +1,15 @@
 //! The whole pipeline over a disk that goes wrong at every single operation.
 //!
-//! A scenario is drawn from a seed and run once without a fault, to count what it does with files. Then it is run again for every one of these
-//! operations: the power goes there, the operation fails, or the process is killed (with what the page cache has still there, until the power goes, too), or
-//! one of these after the other. After each run everything that was acknowledged has to be where it belongs; what its producer never heard of, and
-//! never sent again, may be there or not, but with all sinks alike. Time is paused, and all work is done in one order: the same seed and fault do the same again.
+//! A scenario is drawn from a seed and run once without a fault, to count what it does with files.
+//! Then it is run again for every one of these operations: the power goes there, the operation
+//! fails, or the process is killed (with what the page cache has still there, until the power goes,
+//! too), or one of these after the other. After each run everything that was acknowledged has to be
+//! where it belongs; what its producer never heard of, and never sent again, may be there or not,
+//! but with all sinks alike. Time is paused, and all work is done in one order: the same seed and
+//! fault do the same again.
 //!
-//! `OBSERVER_SIM_SEEDS=100` tries more scenarios, with every fault at each operation; `OBSERVER_SIM_SEED=7 OBSERVER_SIM_FAULT=cut@123` repeats one run alone.
+//! `OBSERVER_SIM_SEEDS=100` tries more scenarios, with every fault at each operation;
+//! `OBSERVER_SIM_SEED=7 OBSERVER_SIM_FAULT=cut@123` repeats one run alone.
 
 mod far_side;
 mod oracle;
@@ -62,7 +66,11 @@ fn whatever_goes_wrong_what_was_acknowledged_reaches_every_sink() {
     let (mut runs, mut operations) = (Vec::new(), 0);
     for seed in seeds {
         let outcome = tried(seed, Plan::Nothing);
-        assert!(outcome.operations > 80, "seed {seed} does too little: {} operations", outcome.operations);
+        assert!(
+            outcome.operations > 80,
+            "seed {seed} does too little: {} operations",
+            outcome.operations
+        );
         operations += outcome.operations;
         runs.extend((0..outcome.operations).flat_map(plans).map(|plan| (seed, plan)));
     }
@@ -89,7 +97,10 @@ fn whatever_goes_wrong_what_was_acknowledged_reaches_every_sink() {
          of those that nobody was told of, {there} are there and {gone} are not",
         runs.len()
     );
-    assert!(alone.is_some() || (there > 0 && gone > 0), "producers that never come back make no difference");
+    assert!(
+        alone.is_some() || (there > 0 && gone > 0),
+        "producers that never come back make no difference"
+    );
     // What is in memory doesn't expire; so this takes a power cut.
     assert_eq!(expired > 0, runs.iter().any(|(seed, _)| Scenario::draw(*seed).expires()));
 }

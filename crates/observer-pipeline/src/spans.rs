@@ -1,7 +1,7 @@
 //! What a trace shows of the pipeline.
 //!
-//! The spans have a target of their own, so that a log can leave them out as a whole, and cost next to nothing where nobody asks for them.
-//! Their fields are named as OpenTelemetry wants them.
+//! The spans have a target of their own, so that a log can leave them out as a whole, and cost next
+//! to nothing where nobody asks for them. Their fields are named as OpenTelemetry wants them.
 
 use observer_core::{Batch, ErrorKind, SinkError, Uuid};
 use tracing::field::Empty;
@@ -54,7 +54,8 @@ pub(crate) fn deliver(sink: &str, batch: &Batch, attempt: u32) -> Span {
     )
 }
 
-/// What was delivered is made durable on the far side. It belongs to the batch that it came after, if there is one.
+/// What was delivered is made durable on the far side. It belongs to the batch that it came after,
+/// if there is one.
 pub(crate) fn flush(batch: &Span, sink: &str) -> Span {
     info_span!(
         target: SPANS,

@@ -28,7 +28,8 @@ impl SinkSpec {
         }
     }
 
-    /// What a configuration was built into: one sink, or several whose own names follow the sink's, as in `collector/logs`.
+    /// What a configuration was built into: one sink, or several whose own names follow the sink's,
+    /// as in `collector/logs`.
     pub fn from_parts(name: &str, parts: Vec<SinkPart>) -> impl Iterator<Item = Self> {
         parts.into_iter().map(move |part| {
             let name = part.name.map_or_else(|| name.to_owned(), |own| format!("{name}/{own}"));
@@ -82,7 +83,10 @@ pub(crate) fn is_good_name(name: &str) -> bool {
 
 impl fmt::Debug for SinkSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SinkSpec").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("SinkSpec")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,10 +107,17 @@ mod tests {
 
     #[test]
     fn parts_have_the_name_of_the_whole_before_their_own() {
-        let part =
-            |name: Option<&'static str>| SinkPart { name: name.map(Into::into), ..SinkPart::whole(Scripted::new()) };
-        let names = |parts| SinkSpec::from_parts("collector", parts).map(|spec| spec.name).collect::<Vec<_>>();
+        let part = |name: Option<&'static str>| SinkPart {
+            name: name.map(Into::into),
+            ..SinkPart::whole(Scripted::new())
+        };
+        let names = |parts| {
+            SinkSpec::from_parts("collector", parts).map(|spec| spec.name).collect::<Vec<_>>()
+        };
         assert_eq!(names(vec![part(None)]), ["collector"]);
-        assert_eq!(names(vec![part(Some("logs")), part(Some("traces"))]), ["collector/logs", "collector/traces"]);
+        assert_eq!(
+            names(vec![part(Some("logs")), part(Some("traces"))]),
+            ["collector/logs", "collector/traces"]
+        );
     }
 }

@@ -63,7 +63,8 @@ pub struct SinkStatus {
     pub oldest_pending: Option<Duration>,
     /// How many deliveries failed and were tried again.
     pub retried: u64,
-    /// How many dead letters it took when they were sent again, since the start. They stay among the dead of its account.
+    /// How many dead letters it took when they were sent again, since the start. They stay among
+    /// the dead of its account.
     pub replayed: u64,
     /// The replay of past events that it had last, or has. Its account is its own.
     pub replay: Option<Replay>,

@@ -9,7 +9,8 @@ use crate::head::Head;
 
 /// How many bytes of events are kept.
 const MAX_BYTES: usize = 8 << 20;
-/// What an event costs beside its own bytes. Where a filter or a sink asks for its fields, they come on top, with about twice as much.
+/// What an event costs beside its own bytes. Where a filter or a sink asks for its fields, they
+/// come on top, with about twice as much.
 const OVERHEAD: usize = 160;
 
 #[derive(Debug, Default)]
@@ -70,7 +71,9 @@ impl Tail {
         let first = recent.events.front().map_or(self.head.get() + 1, |oldest| oldest.seq);
         let Some(at) = seq.checked_sub(first) else { return Look::Gone };
         match usize::try_from(at) {
-            Ok(at) if at < recent.events.len() => Look::Found(recent.events.range(at..).take(max).cloned().collect()),
+            Ok(at) if at < recent.events.len() => {
+                Look::Found(recent.events.range(at..).take(max).cloned().collect())
+            }
             _ => Look::NotYet,
         }
     }
@@ -103,7 +106,10 @@ mod tests {
         let tail = Tail::default();
         tail.begin_after(4);
         assert!(matches!(tail.from(4, 1), Look::Gone) && matches!(tail.from(5, 1), Look::NotYet));
-        let raw = format!(r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#, "x".repeat(1 << 20));
+        let raw = format!(
+            r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#,
+            "x".repeat(1 << 20)
+        );
         for seq in 5..30 {
             let event = Event::parse(raw.clone()).unwrap();
             let received_at = Timestamp::from_second(i64::try_from(seq).unwrap()).unwrap();

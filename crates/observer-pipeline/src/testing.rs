@@ -64,12 +64,18 @@ impl Scripted {
         self
     }
 
-    pub(crate) fn flushes(self: Arc<Self>, flush: impl FnMut() -> Result<(), SinkError> + Send + 'static) -> Arc<Self> {
+    pub(crate) fn flushes(
+        self: Arc<Self>,
+        flush: impl FnMut() -> Result<(), SinkError> + Send + 'static,
+    ) -> Arc<Self> {
         self.now().flush = Box::new(flush);
         self
     }
 
-    pub(crate) fn checks(self: Arc<Self>, check: impl FnMut() -> Result<(), SinkError> + Send + 'static) -> Arc<Self> {
+    pub(crate) fn checks(
+        self: Arc<Self>,
+        check: impl FnMut() -> Result<(), SinkError> + Send + 'static,
+    ) -> Arc<Self> {
         self.now().check = Box::new(check);
         self
     }
@@ -124,7 +130,8 @@ impl EventSink for Scripted {
             let answer = (script.answer)(batch);
             if let Some(Ok(receipt)) = &answer {
                 let rejected = |at| receipt.rejected.iter().any(|rejected| rejected.index == at);
-                let taken = seqs.iter().enumerate().filter(|(at, _)| !rejected(*at)).map(|(_, seq)| *seq);
+                let taken =
+                    seqs.iter().enumerate().filter(|(at, _)| !rejected(*at)).map(|(_, seq)| *seq);
                 script.accepted.extend(taken);
             }
             answer
@@ -180,10 +187,14 @@ pub(crate) fn options(memory: &Memory) -> Options {
 /// An event of cycle `number`.
 pub(crate) fn event(number: u64) -> Event {
     let ok = !number.is_multiple_of(2);
-    Event::parse(format!(r#"{{"source":"job","cycle_id":"c{number}","event_kind":"k","ok":{ok}}}"#)).unwrap()
+    Event::parse(format!(r#"{{"source":"job","cycle_id":"c{number}","event_kind":"k","ok":{ok}}}"#))
+        .unwrap()
 }
 
-pub(crate) async fn ingest(pipeline: &Pipeline, numbers: std::ops::RangeInclusive<u64>) -> Vec<Ack> {
+pub(crate) async fn ingest(
+    pipeline: &Pipeline,
+    numbers: std::ops::RangeInclusive<u64>,
+) -> Vec<Ack> {
     let mut acks = Vec::new();
     for number in numbers {
         acks.push(pipeline.ingest(event(number)).await.unwrap());
@@ -204,7 +215,11 @@ pub(crate) fn account(pipeline: &Pipeline, name: &str) -> (Account, u64) {
 }
 
 /// Until the status of a sink is so.
-pub(crate) async fn until_status(pipeline: &Pipeline, name: &str, what: impl Fn(&SinkStatus) -> bool) {
+pub(crate) async fn until_status(
+    pipeline: &Pipeline,
+    name: &str,
+    what: impl Fn(&SinkStatus) -> bool,
+) {
     // The clock of these tests is paused: it jumps to the next thing that is to happen.
     while !what(&sink_status(pipeline, name)) {
         tokio::time::sleep(Duration::from_millis(5)).await;

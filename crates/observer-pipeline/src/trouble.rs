@@ -1,4 +1,5 @@
-//! What a worker does while its sink doesn't take events: try again later, or park it until someone mends something.
+//! What a worker does while its sink doesn't take events: try again later, or park it until someone
+//! mends something.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ impl Worker {
         }
     }
 
-    /// After something that may work soon. While the pipeline drains there is one more try at once, and then no other.
+    /// After something that may work soon. While the pipeline drains there is one more try at once,
+    /// and then no other.
     pub(crate) async fn pause(&mut self, error: &SinkError) -> Result<(), Ended> {
         let reason = error.report();
         self.mishap(&reason);
@@ -118,7 +120,11 @@ impl Worker {
             SinkState::Parked(_) => {}
             SinkState::Retrying(since) => since.reason = mishap.reason,
             _ => {
-                tracing::warn!(sink = self.name, reason, "the sink doesn't take events; it is tried again");
+                tracing::warn!(
+                    sink = self.name,
+                    reason,
+                    "the sink doesn't take events; it is tried again"
+                );
                 progress.state = SinkState::Retrying(mishap);
             }
         }

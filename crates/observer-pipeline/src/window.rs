@@ -22,7 +22,10 @@ impl DedupWindow {
     /// Whichever ends first.
     #[must_use]
     pub fn new(window: std::time::Duration, max_keys: usize) -> Self {
-        Self { micros: u64::try_from(window.as_micros()).unwrap_or(u64::MAX), max_keys: max_keys.min(MAX_KEYS) }
+        Self {
+            micros: u64::try_from(window.as_micros()).unwrap_or(u64::MAX),
+            max_keys: max_keys.min(MAX_KEYS),
+        }
     }
 }
 
@@ -117,7 +120,9 @@ impl Window {
         if self.keys.len() >= self.limits.max_keys {
             self.forget_oldest();
         }
-        let index = self.forgotten.wrapping_add(u32::try_from(self.keys.len()).expect("limited to 2^30 keys"));
+        let index = self
+            .forgotten
+            .wrapping_add(u32::try_from(self.keys.len()).expect("limited to 2^30 keys"));
         self.keys.push(key);
         let Self { table, keys, hasher, forgotten, .. } = self;
         let id_of = |index: &u32| keys.at(index.wrapping_sub(*forgotten)).id;
@@ -131,7 +136,9 @@ impl Window {
     /// The checksum of a committed identity.
     fn find(&self, id: [u8; 16]) -> Option<u32> {
         let at = |index: &u32| self.keys.at(index.wrapping_sub(self.forgotten));
-        self.table.find(self.hasher.hash_one(id), |index| at(index).id == id).map(|index| at(index).checksum)
+        self.table
+            .find(self.hasher.hash_one(id), |index| at(index).id == id)
+            .map(|index| at(index).checksum)
     }
 
     fn forget(&mut self, now: u64) {
@@ -143,7 +150,9 @@ impl Window {
 
     fn forget_oldest(&mut self) {
         let Some(key) = self.keys.oldest() else { return };
-        if let Ok(entry) = self.table.find_entry(self.hasher.hash_one(key.id), |index| *index == self.forgotten) {
+        if let Ok(entry) =
+            self.table.find_entry(self.hasher.hash_one(key.id), |index| *index == self.forgotten)
+        {
             entry.remove();
         }
         self.keys.pop();
@@ -188,10 +197,15 @@ mod tests {
     fn those_who_wait_for_a_pending_one_learn_how_it_went() {
         let mut window = Window::new(DedupWindow::default());
         assert!(matches!(window.claim(key(1).id, 1, 1), Known::New));
-        let Known::Pending { mut decided, .. } = window.claim(key(1).id, 1, 1) else { panic!("it is pending") };
+        let Known::Pending { mut decided, .. } = window.claim(key(1).id, 1, 1) else {
+            panic!("it is pending")
+        };
         window.decide(key(1), &Err(Unavailable::ShuttingDown));
         assert!(decided.try_recv().unwrap().is_err());
-        assert!(matches!(window.claim(key(1).id, 1, 1), Known::New), "what failed may be tried again");
+        assert!(
+            matches!(window.claim(key(1).id, 1, 1), Known::New),
+            "what failed may be tried again"
+        );
         window.decide(key(1), &Ok(()));
         assert!(known(&mut window, 1, 1));
     }

@@ -21,7 +21,8 @@ use crate::trouble::{Wake, reached};
 
 /// Positions are committed this often.
 pub(crate) const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// A worker that lags rests for as long as a batch took, up to this, while events come in: producers wait for an answer, and a backlog is only a number.
+/// A worker that lags rests for as long as a batch took, up to this, while events come in:
+/// producers wait for an answer, and a backlog is only a number.
 const MAX_REST: Duration = Duration::from_millis(2);
 
 /// How urgently a worker is to end.
@@ -83,7 +84,8 @@ pub(crate) struct Worker {
     pub(crate) last_flush: Instant,
     /// Events up to here the sink has already, by its own account.
     pub(crate) owned: u64,
-    /// The last batch that was settled since the sink was flushed, for traces: the flush is a part of what it took.
+    /// The last batch that was settled since the sink was flushed, for traces: the flush is a part
+    /// of what it took.
     pub(crate) settled: Span,
     /// Told after the last flush.
     pub(crate) last_flush_ended: Option<oneshot::Sender<()>>,
@@ -99,7 +101,10 @@ impl Worker {
             give_up_after: None,
         };
         setup.progress.lock().served = setup.served;
-        let wanted = Wanted { filter: Some(setup.filter).filter(|filter| !filter.is_open()).map(Arc::new), past: None };
+        let wanted = Wanted {
+            filter: Some(setup.filter).filter(|filter| !filter.is_open()).map(Arc::new),
+            past: None,
+        };
         Self {
             head: setup.source.tail.head(),
             lanes: Lanes::new(Lane::new(setup.source.clone(), wanted, place, u64::MAX)),
@@ -140,26 +145,33 @@ impl Worker {
             let sink = self.sink.clone();
             match self.ask(sink.position(), Phase::Stopping).await? {
                 Ok(position) => break position,
-                Err(error) if error.kind == ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await?,
+                Err(error) if error.kind == ErrorKind::Blocked => {
+                    self.park(error.report(), Wake::OnTimer).await?
+                }
                 Err(error) => self.pause(&error).await?,
             }
         };
         if owned.is_some() {
-            self.in_order_only
-                .get_or_insert("it keeps its position with its data, and takes no event from before that");
+            self.in_order_only.get_or_insert(
+                "it keeps its position with its data, and takes no event from before that",
+            );
         }
         let served = self.progress.lock().served;
         let owned = match owned {
             Some(own) => {
                 let journal = self.source.journal.clone();
-                let resolved = self.source.blocking.run(move || journal.resolve(own.epoch, own.seq, served));
+                let resolved =
+                    self.source.blocking.run(move || journal.resolve(own.epoch, own.seq, served));
                 resolved.await.map_err(|_| Ended)?
             }
             None => None,
         };
-        // A sink that is new here and knows where it stands begins there. Where nothing is settled yet, it may never have been asked.
+        // A sink that is new here and knows where it stands begins there. Where nothing is settled
+        // yet, it may never have been asked.
         let begin = match (self.stored, owned) {
-            (Some(place), Some(owned)) if place.accepted == 0 && owned < place.seq => Place::start(owned),
+            (Some(place), Some(owned)) if place.accepted == 0 && owned < place.seq => {
+                Place::start(owned)
+            }
             (Some(place), _) => place,
             (None, Some(owned)) => Place::start(owned),
             (None, None) => Place::start(self.start),
@@ -171,7 +183,9 @@ impl Worker {
         self.commit();
         let sink = self.sink.clone();
         match self.ask(sink.check(), Phase::Stopping).await? {
-            Err(error) if error.kind == ErrorKind::Blocked => self.park(error.report(), Wake::OnTimer).await,
+            Err(error) if error.kind == ErrorKind::Blocked => {
+                self.park(error.report(), Wake::OnTimer).await
+            }
             Err(error) => {
                 self.mishap(&error.report());
                 Ok(())

@@ -22,7 +22,9 @@ use crate::problem::Problem;
 use crate::reload::Reload;
 use crate::requests::{Requests, Route};
 use crate::settings::{LiveSettings, Settings};
-use crate::{cors, dead_letters, event, events, guard, health, metrics, openapi, reload, replay, sinks};
+use crate::{
+    cors, dead_letters, event, events, guard, health, metrics, openapi, reload, replay, sinks,
+};
 
 /// What the routes share.
 pub(crate) struct Api {
@@ -65,12 +67,17 @@ impl Api {
 
 /// The routes alone, for those who serve them in an axum application of their own.
 ///
-/// The server's metrics are in the registry for as long as a clone of the router lives. Of the options, those that concern bodies apply;
-/// time limits for heads and a limit on connections are then up to whoever serves.
+/// The server's metrics are in the registry for as long as a clone of the router lives. Of the
+/// options, those that concern bodies apply; time limits for heads and a limit on connections are
+/// then up to whoever serves.
 ///
 /// # Errors
 /// When the registry has the metrics of a server already.
-pub fn router(options: &ServerOptions, pipeline: Pipeline, registry: Registry) -> Result<Router, prometheus::Error> {
+pub fn router(
+    options: &ServerOptions,
+    pipeline: Pipeline,
+    registry: Registry,
+) -> Result<Router, prometheus::Error> {
     Ok(routes(Api::new(options, pipeline, registry)?))
 }
 
@@ -116,7 +123,10 @@ async fn not_found(State(api): State<Arc<Api>>) -> Problem {
 
 async fn method_not_allowed(State(api): State<Arc<Api>>, method: Method, uri: Uri) -> Problem {
     let _time = api.requests.time(Route::Other);
-    let detail = format!("{} can't be asked for with {method}; the header Allow says how it can", uri.path());
+    let detail = format!(
+        "{} can't be asked for with {method}; the header Allow says how it can",
+        uri.path()
+    );
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
@@ -134,13 +144,22 @@ mod tests {
         let registry = Registry::new();
         let options = ServerOptions { max_body: 10, ..ServerOptions::default() };
         let routes = router(&options, pipeline.clone(), registry.clone()).unwrap();
-        assert!(router(&options, pipeline, registry.clone()).is_err(), "the metrics are there already");
+        assert!(
+            router(&options, pipeline, registry.clone()).is_err(),
+            "the metrics are there already"
+        );
         let app = Router::new().nest("/observer", routes);
         let request = |uri, body: &'static str| {
             let method = if body.is_empty() { Method::GET } else { Method::POST };
-            Request::builder().method(method).uri(uri).header("host", "localhost").body(Body::from(body)).unwrap()
+            Request::builder()
+                .method(method)
+                .uri(uri)
+                .header("host", "localhost")
+                .body(Body::from(body))
+                .unwrap()
         };
-        let refused = app.clone().oneshot(request("/observer/event", "more than ten bytes")).await.unwrap();
+        let refused =
+            app.clone().oneshot(request("/observer/event", "more than ten bytes")).await.unwrap();
         assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
         let metrics = app.oneshot(request("/observer/metrics", "")).await.unwrap();
         assert_eq!(metrics.status(), StatusCode::OK);

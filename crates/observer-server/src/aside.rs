@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 
-/// How much of it is done at once. What is unpacked or gathered takes many times the memory of the request, and each thread keeps some for
-/// itself afterwards; the runtime alone would have hundreds of them.
+/// How much of it is done at once. What is unpacked or gathered takes many times the memory of the
+/// request, and each thread keeps some for itself afterwards; the runtime alone would have hundreds
+/// of them.
 const AT_ONCE: usize = 2;
 
 /// Threads for it, few of them.
@@ -46,7 +47,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_more_is_done_at_once_also_when_those_who_asked_are_gone() {
-        let (aside, running, most) = (Aside::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (aside, running, most) =
+            (Aside::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut asking = tokio::task::JoinSet::new();
         for round in 0..200 {
             let (aside, running, most) = (aside.clone(), running.clone(), most.clone());

@@ -15,7 +15,9 @@ pub enum BindError {
     #[error("there is no address to listen on; give at least one, such as `127.0.0.1:3800`")]
     NoAddress,
     /// Not `host:port`, or the host has no address.
-    #[error("can't find out what to listen on for `{address}`; it has to be `host:port`, such as `127.0.0.1:3800`")]
+    #[error(
+        "can't find out what to listen on for `{address}`; it has to be `host:port`, such as `127.0.0.1:3800`"
+    )]
     Resolve {
         /// As it was given.
         address: String,
@@ -43,11 +45,14 @@ pub enum BindError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The metrics have no place in the registry.
-    #[error("can't add the server's metrics to the registry; each server needs a registry of its own")]
+    #[error(
+        "can't add the server's metrics to the registry; each server needs a registry of its own"
+    )]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Listen on each address. On a machine without IPv6, its loopback may be missing as long as there is another address.
+/// Listen on each address. On a machine without IPv6, its loopback may be missing as long as there
+/// is another address.
 pub(crate) async fn bind(addresses: &[String]) -> Result<Vec<TcpListener>, BindError> {
     bind_with(addresses, TcpListener::bind).await
 }
@@ -62,7 +67,9 @@ async fn bind_with<L>(
         for address in resolve(text).await? {
             match listen(address).await {
                 Ok(listener) => listeners.push(listener),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(BindError::InUse { address }),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(BindError::InUse { address });
+                }
                 Err(source) if may_be_missing(address, &source) => {
                     missing = Some(BindError::Listen { address, source });
                 }
@@ -93,9 +100,12 @@ async fn resolve(text: &str) -> Result<Vec<SocketAddr>, BindError> {
     if addresses.is_empty() { Err(failed(io::ErrorKind::NotFound.into())) } else { Ok(addresses) }
 }
 
-/// Without IPv6 the loopback gives EADDRNOTAVAIL or EAFNOSUPPORT; the latter has no stable name in the standard library.
+/// Without IPv6 the loopback gives EADDRNOTAVAIL or EAFNOSUPPORT; the latter has no stable name in
+/// the standard library.
 fn may_be_missing(address: SocketAddr, error: &io::Error) -> bool {
-    address.is_ipv6() && address.ip().is_loopback() && error.kind() != io::ErrorKind::PermissionDenied
+    address.is_ipv6()
+        && address.ip().is_loopback()
+        && error.kind() != io::ErrorKind::PermissionDenied
 }
 
 #[cfg(test)]
@@ -112,14 +122,23 @@ mod tests {
 
     #[tokio::test]
     async fn the_ipv6_loopback_may_be_missing_next_to_another_address() {
-        let bound = bind_with(&addresses(&["127.0.0.1:3800", "[::1]:3800"]), without_ipv6).await.unwrap();
+        let bound =
+            bind_with(&addresses(&["127.0.0.1:3800", "[::1]:3800"]), without_ipv6).await.unwrap();
         assert_eq!(bound, ["127.0.0.1:3800".parse().unwrap()]);
 
         let alone = bind_with(&addresses(&["[::1]:3800"]), without_ipv6).await.unwrap_err();
-        assert_eq!(observer_core::report(&alone), "can't listen on [::1]:3800: address not available");
+        assert_eq!(
+            observer_core::report(&alone),
+            "can't listen on [::1]:3800: address not available"
+        );
 
-        let wanted = bind_with(&addresses(&["127.0.0.1:3800", "[2001:db8::1]:3800"]), without_ipv6).await.unwrap_err();
-        assert_eq!(observer_core::report(&wanted), "can't listen on [2001:db8::1]:3800: address not available");
+        let wanted = bind_with(&addresses(&["127.0.0.1:3800", "[2001:db8::1]:3800"]), without_ipv6)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            observer_core::report(&wanted),
+            "can't listen on [2001:db8::1]:3800: address not available"
+        );
     }
 
     #[tokio::test]

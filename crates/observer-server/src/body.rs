@@ -18,7 +18,8 @@ const AT_ONCE: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
     pub(crate) max_bytes: usize,
-    /// From the first byte to the last, so that a byte now and then doesn't hold a connection for ever.
+    /// From the first byte to the last, so that a byte now and then doesn't hold a connection for
+    /// ever.
     pub(crate) timeout: Duration,
 }
 
@@ -74,8 +75,13 @@ impl From<BodyError> for Problem {
     }
 }
 
-/// The whole body in an allocation of its own: an event stays in memory for a while, and must not keep the connection's buffer there.
-pub(crate) async fn collect(body: Body, limits: BodyLimits, room: &mut Room<'_>) -> Result<Bytes, BodyError> {
+/// The whole body in an allocation of its own: an event stays in memory for a while, and must not
+/// keep the connection's buffer there.
+pub(crate) async fn collect(
+    body: Body,
+    limits: BodyLimits,
+    room: &mut Room<'_>,
+) -> Result<Bytes, BodyError> {
     // The lower bound is the announced length, where there is one.
     if body.size_hint().lower() > limits.max_bytes as u64 {
         return Err(BodyError::TooLarge { max_bytes: limits.max_bytes });
@@ -87,7 +93,11 @@ pub(crate) async fn collect(body: Body, limits: BodyLimits, room: &mut Room<'_>)
 /// What an operator asks for, in JSON; `how` says what that looks like.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], how: &str) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| {
-        let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+        let status = if error.is_data() {
+            StatusCode::UNPROCESSABLE_ENTITY
+        } else {
+            StatusCode::BAD_REQUEST
+        };
         Problem::new(status, format!("{how}: {error}"))
     })
 }

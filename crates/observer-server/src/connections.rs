@@ -78,12 +78,19 @@ struct Shared {
 }
 
 impl Connections {
-    pub(crate) fn serve(doors: impl Iterator<Item = Door>, api: Arc<Api>, options: &ServerOptions) -> Self {
+    pub(crate) fn serve(
+        doors: impl Iterator<Item = Door>,
+        api: Arc<Api>,
+        options: &ServerOptions,
+    ) -> Self {
         let max_connections = options.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let mut http = http1::Builder::new();
         // Between two requests the time for the next head is running too.
-        http.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(MAX_BUFFER);
-        // A request that came whole is served, also when its sender has nothing more to say, or is gone.
+        http.timer(TokioTimer::new())
+            .header_read_timeout(options.header_timeout)
+            .max_buf_size(MAX_BUFFER);
+        // A request that came whole is served, also when its sender has nothing more to say, or is
+        // gone.
         http.half_close(true);
         let shared = Arc::new(Shared {
             router: routes(api.clone()),
@@ -106,14 +113,18 @@ impl Connections {
         Self { accepting, shared }
     }
 
-    /// Accept nothing more, let requests in flight be answered, and close what is idle; after the deadline, close everything.
+    /// Accept nothing more, let requests in flight be answered, and close what is idle; after the
+    /// deadline, close everything.
     pub(crate) async fn drain(mut self, deadline: Duration) {
         self.accepting.shutdown().await;
         let tasks = &self.shared.tasks;
         self.shared.drain.cancel();
         tasks.close();
         if timeout(deadline, tasks.wait()).await.is_err() {
-            tracing::warn!(connections = tasks.len(), "requests took too long to end; their connections are cut");
+            tracing::warn!(
+                connections = tasks.len(),
+                "requests took too long to end; their connections are cut"
+            );
             self.shared.cut.cancel();
             tasks.wait().await;
         }
@@ -160,7 +171,8 @@ async fn accept(Door { listener, tls }: Door, shared: Arc<Shared>) {
                     "there are as many connections as there may be; more are refused"
                 );
             }
-            // Whom there is no room to tell is just closed, and so is who would have to agree on keys first.
+            // Whom there is no room to tell is just closed, and so is who would have to agree on
+            // keys first.
             if tls.is_none()
                 && let Ok(permit) = shared.refusals.clone().try_acquire_owned()
             {
@@ -175,7 +187,9 @@ async fn room(shared: &Shared) -> Option<OwnedSemaphorePermit> {
     let room = || shared.room.clone();
     match room().try_acquire_owned() {
         Ok(permit) => Some(permit),
-        Err(_) if shared.places.make_room() => timeout(ROOM_WITHIN, room().acquire_owned()).await.ok()?.ok(),
+        Err(_) if shared.places.make_room() => {
+            timeout(ROOM_WITHIN, room().acquire_owned()).await.ok()?.ok()
+        }
         Err(_) => None,
     }
 }
@@ -197,7 +211,12 @@ async fn plain(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePe
     }
 }
 
-async fn encrypted(stream: TcpStream, tls: LiveTls, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
+async fn encrypted(
+    stream: TcpStream,
+    tls: LiveTls,
+    shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
+) {
     let _open = Open::new(&shared.requests.connections);
     let _ = stream.set_nodelay(true);
     let client = stream.peer_addr();
@@ -217,26 +236,42 @@ async fn encrypted(stream: TcpStream, tls: LiveTls, shared: Arc<Shared>, _permit
         Err(HandshakeError::Gone) => {}
         Err(error) => {
             shared.requests.tls_handshake_failures.inc();
-            let client = client.map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
-            tracing::debug!(client, error = observer_core::report(&error), "a TLS handshake failed");
+            let client =
+                client.map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
+            tracing::debug!(
+                client,
+                error = observer_core::report(&error),
+                "a TLS handshake failed"
+            );
         }
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, linger: Wanted, place: &Arc<Place>, shared: &Shared) {
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    linger: Wanted,
+    place: &Arc<Place>,
+    shared: &Shared,
+) {
     let router = shared.router.clone();
     let wanted = linger.clone();
     let api = shared.api.clone();
     let place = place.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (mut router, api, wanted, place) = (router.clone(), api.clone(), wanted.clone(), place.clone());
-        // In a box that is there for the request alone: hyper keeps room for a future on every connection, also on thousands that are idle.
+        let (mut router, api, wanted, place) =
+            (router.clone(), api.clone(), wanted.clone(), place.clone());
+        // In a box that is there for the request alone: hyper keeps room for a future on every
+        // connection, also on thousands that are idle.
         Box::pin(async move {
             let _working = place.work().await;
-            // Nearly all requests are this one, and to the router it costs as much as reading the event does.
+            // Nearly all requests are this one, and to the router it costs as much as reading the
+            // event does.
             let is_event = request.uri().path() == "/event" && request.method() == Method::POST;
             let answer = if is_event && api.cors.is_none() {
-                Ok(guarded(&api, request.map(Body::new), |request| post_event(State(api.clone()), request)).await)
+                Ok(guarded(&api, request.map(Body::new), |request| {
+                    post_event(State(api.clone()), request)
+                })
+                .await)
             } else {
                 router.call(request).await
             };
@@ -271,7 +306,10 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, linger: Wanted, p
 }
 
 fn slow_head(limit: Duration) -> Problem {
-    let detail = format!("the head of the request did not arrive within {} s (`header_timeout`)", limit.as_secs_f64());
+    let detail = format!(
+        "the head of the request did not arrive within {} s (`header_timeout`)",
+        limit.as_secs_f64()
+    );
     Problem::new(StatusCode::REQUEST_TIMEOUT, detail).reason("timeout")
 }
 

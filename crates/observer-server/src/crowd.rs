@@ -1,4 +1,5 @@
-//! What a client is told when there are too many connections: a clear answer at once is better than to wait for nothing until it gives up.
+//! What a client is told when there are too many connections: a clear answer at once is better than
+//! to wait for nothing until it gives up.
 
 use axum::http::StatusCode;
 use tokio::net::TcpStream;

@@ -1,4 +1,5 @@
-//! `/v1/sinks/{name}/dead-letters`: what a sink refused for good, listed, shown, sent again, purged.
+//! `/v1/sinks/{name}/dead-letters`: what a sink refused for good, listed, shown, sent again,
+//! purged.
 
 use std::sync::Arc;
 
@@ -153,7 +154,11 @@ pub(crate) async fn get_dead_letters(
     }
     let cursor = cursor.map(|cursor| cursor.parse::<LetterCursor>()).transpose();
     let cursor = cursor.map_err(|error| malformed(error.to_string()))?;
-    let page = api.pipeline.dead_letters(&name, limit.into(), cursor).await.map_err(|error| problem(&error))?;
+    let page = api
+        .pipeline
+        .dead_letters(&name, limit.into(), cursor)
+        .await
+        .map_err(|error| problem(&error))?;
     let dead_letters = page.letters.iter().map(listed).collect();
     let next = page.next.map(|next| next.to_string());
     Ok(Json(LetterPage { total: page.total, dead_letters, next }).into_response())
@@ -171,24 +176,37 @@ pub(crate) async fn get_dead_letters(
         AnyRequest
     )
 )]
-pub(crate) async fn get_dead_letter(State(api): State<Arc<Api>>, path: NameAndId) -> Result<Response, Problem> {
+pub(crate) async fn get_dead_letter(
+    State(api): State<Arc<Api>>,
+    path: NameAndId,
+) -> Result<Response, Problem> {
     let _time = api.requests.time(Route::DeadLetters);
     let (name, id) = name_and_id(path)?;
     let letter = api.pipeline.dead_letter(&name, id).await.map_err(|error| problem(&error))?;
     let letter = letter.ok_or_else(|| no_letter(&name, id))?;
     let envelope = RawValue::from_string(letter.envelope.to_json());
     let envelope = envelope.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the dead letter is damaged: {error}"))
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the dead letter is damaged: {error}"),
+        )
     })?;
     let Letter { reason, attempts, dead_at, .. } = &letter;
-    let whole = DeadLetter { id: id.to_string(), dead_at: dead_at.to_string(), attempts: *attempts, reason, envelope };
+    let whole = DeadLetter {
+        id: id.to_string(),
+        dead_at: dead_at.to_string(),
+        attempts: *attempts,
+        reason,
+        envelope,
+    };
     Ok(Json(whole).into_response())
 }
 
 /// Send dead letters again, straight to their sink and to no other.
 ///
-/// They go in the order of the events. A letter is removed once the sink has made its event durable; when the observer ends in between, the letter
-/// stays, and the sink may get the event a second time, under the same id. A sink that keeps its position with its data refuses.
+/// They go in the order of the events. A letter is removed once the sink has made its event
+/// durable; when the observer ends in between, the letter stays, and the sink may get the event a
+/// second time, under the same id. A sink that keeps its position with its data refuses.
 #[utoipa::path(
     post,
     path = "/v1/sinks/{name}/dead-letters/replay",
@@ -217,19 +235,26 @@ pub(crate) async fn post_dead_letters(
         (settings.batch.body, settings.max_bytes_in_flight)
     };
     let mut room = api.in_flight.room(max_bytes);
-    let body = collect(request.into_body(), limits, &mut room).await.map_err(BodyError::of_batch)?;
+    let body =
+        collect(request.into_body(), limits, &mut room).await.map_err(BodyError::of_batch)?;
     let how = r#"the body is {"ids":[…]}, {"ids":["…"],"event":{…}} or {"all":true}"#;
     let wanted: WantedLetters<'_> = parse(&body, how)?;
     let edited = wanted.event.map(edited).transpose()?;
     let which = match (wanted.ids, wanted.all) {
-        (Some(ids), false) => Selection::Ids(ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?),
+        (Some(ids), false) => {
+            Selection::Ids(ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?)
+        }
         (None, true) => Selection::All,
         _ => {
             let detail = "say which dead letters: either `ids`, or `all` as true";
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
         }
     };
-    let replayed = api.pipeline.replay_dead_letters(&name, which, edited).await.map_err(|error| problem(&error))?;
+    let replayed = api
+        .pipeline
+        .replay_dead_letters(&name, which, edited)
+        .await
+        .map_err(|error| problem(&error))?;
     outcome(&name, replayed)
 }
 
@@ -262,11 +287,14 @@ pub(crate) async fn delete_dead_letters(
         (true, None) => Selection::All,
         (false, Some(before)) => {
             let time: Result<Timestamp, _> = before.parse();
-            Selection::Before(time.map_err(|_| malformed("before is a time, such as 2026-11-22T17:00:00Z"))?)
+            Selection::Before(
+                time.map_err(|_| malformed("before is a time, such as 2026-11-22T17:00:00Z"))?,
+            )
         }
         _ => return Err(malformed("say which dead letters: either all=true, or before=TIME")),
     };
-    let purged = api.pipeline.purge_dead_letters(&name, which).await.map_err(|error| problem(&error))?;
+    let purged =
+        api.pipeline.purge_dead_letters(&name, which).await.map_err(|error| problem(&error))?;
     Ok(Json(PurgedLetters { purged }).into_response())
 }
 
@@ -283,7 +311,10 @@ pub(crate) async fn delete_dead_letters(
         AnyRequest
     )
 )]
-pub(crate) async fn delete_dead_letter(State(api): State<Arc<Api>>, path: NameAndId) -> Result<Response, Problem> {
+pub(crate) async fn delete_dead_letter(
+    State(api): State<Arc<Api>>,
+    path: NameAndId,
+) -> Result<Response, Problem> {
     let _time = api.requests.time(Route::DeadLetters);
     let (name, id) = name_and_id(path)?;
     let purged = api.pipeline.purge_dead_letters(&name, Selection::Ids([id].into())).await;
@@ -307,12 +338,19 @@ fn listed(letter: &Letter) -> ListedLetter<'_> {
     }
 }
 
-fn outcome(name: &str, Replayed { replayed, refused, missing, stopped }: Replayed) -> Result<Response, Problem> {
-    if let ([id, ..], 0, true, None) = (missing.as_slice(), replayed, refused.is_empty(), &stopped) {
+fn outcome(
+    name: &str,
+    Replayed { replayed, refused, missing, stopped }: Replayed,
+) -> Result<Response, Problem> {
+    if let ([id, ..], 0, true, None) = (missing.as_slice(), replayed, refused.is_empty(), &stopped)
+    {
         return Err(no_letter(name, *id));
     }
     let all_taken = refused.is_empty() && missing.is_empty() && stopped.is_none();
-    let refused = refused.into_iter().map(|(id, reason)| RefusedLetter { id: id.to_string(), reason }).collect();
+    let refused = refused
+        .into_iter()
+        .map(|(id, reason)| RefusedLetter { id: id.to_string(), reason })
+        .collect();
     let missing = missing.iter().map(Uuid::to_string).collect();
     let status = if all_taken { StatusCode::OK } else { StatusCode::MULTI_STATUS };
     Ok((status, Json(ReplayOutcome { replayed, refused, missing, stopped })).into_response())
@@ -333,11 +371,15 @@ fn name_and_id(path: NameAndId) -> Result<(String, Uuid), Problem> {
 }
 
 fn parse_id(id: &str) -> Result<Uuid, Problem> {
-    Uuid::parse_str(id).map_err(|_| malformed("a dead letter is known by the id of its event, which is a UUID"))
+    Uuid::parse_str(id)
+        .map_err(|_| malformed("a dead letter is known by the id of its event, which is a UUID"))
 }
 
 fn no_letter(name: &str, id: Uuid) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("the sink {name:?} has no dead letter of the event {id}"))
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("the sink {name:?} has no dead letter of the event {id}"),
+    )
 }
 
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {

@@ -19,7 +19,8 @@ use crate::requests::Route;
 
 /// Take one event in, or an envelope around one.
 ///
-/// The answer comes when the event is as durable as it says. An event that is known already is a duplicate, and stored once.
+/// The answer comes when the event is as durable as it says. An event that is known already is a
+/// duplicate, and stored once.
 #[utoipa::path(
     post,
     path = "/event",
@@ -79,11 +80,13 @@ async fn take(api: &Api, request: Request) -> Result<Ack, Problem> {
 /// A compressed body would be refused as bad JSON, which tells its sender nothing.
 fn not_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "a single event can't be compressed; send it without Content-Encoding",
-        )
-        .reason("malformed")),
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "a single event can't be compressed; send it without Content-Encoding",
+            )
+            .reason("malformed"))
+        }
         _ => Ok(()),
     }
 }
@@ -99,7 +102,9 @@ fn answer(ack: &Ack) -> Response {
         Durability::Fsync => "fsync",
         Durability::Write => "write",
     };
-    let body = [r#"{"id":""#, id, r#"","status":""#, status, r#"","durability":""#, durability, r#""}"#].concat();
+    let body =
+        [r#"{"id":""#, id, r#"","status":""#, status, r#"","durability":""#, durability, r#""}"#]
+            .concat();
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -118,14 +123,17 @@ pub(crate) fn no_event(api: &Api, error: &EventError) -> Problem {
 /// The pipeline has counted it already.
 pub(crate) fn not_taken(error: &IngestError) -> Problem {
     match error {
-        IngestError::Missing(missing) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
-            .reason("missing_field")
-            .field(missing.fields.first().map(|field| field.name())),
+        IngestError::Missing(missing) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
+                .reason("missing_field")
+                .field(missing.fields.first().map(|field| field.name()))
+        }
         IngestError::KeyReused => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).reason("key_reused")
         }
         error => {
-            let detail = format!("{}; the same event may be sent again later", observer_core::report(error));
+            let detail =
+                format!("{}; the same event may be sent again later", observer_core::report(error));
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).reason("unavailable")
         }
     }

@@ -23,7 +23,8 @@ use crate::problem::{BadItem, PROBLEM_JSON, Problem, ProblemDetails};
 use crate::requests::Route;
 use crate::split::split;
 
-/// Larger bodies, and compressed ones, are read on a thread of their own: this takes about a millisecond.
+/// Larger bodies, and compressed ones, are read on a thread of their own: this takes about a
+/// millisecond.
 const PARSED_IN_PLACE: usize = 512 << 10;
 
 /// What a batch may be.
@@ -95,7 +96,8 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
         (settings.batch, settings.max_bytes_in_flight)
     };
     let mut room = api.in_flight.room(max_bytes);
-    let encoding = check_head(&head.headers).inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
+    let encoding =
+        check_head(&head.headers).inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
     let body = collect(body, limits.body, &mut room).await.map_err(|error| {
         api.pipeline.count_rejected(error.reason());
         error.of_batch()
@@ -104,16 +106,20 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
         parse(body, encoding, limits)
     } else {
         api.large_batches.run(move || parse(body, encoding, limits)).await.unwrap_or_else(|_| {
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the batch could not be read").reason("malformed"))
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the batch could not be read")
+                .reason("malformed"))
         })
     };
     // Of a compressed batch, what is taken on is larger than what came.
-    let size = |parsed: &Parsed| parsed.iter().flatten().map(|submission| submission.event.raw().len()).sum();
+    let size = |parsed: &Parsed| {
+        parsed.iter().flatten().map(|submission| submission.event.raw().len()).sum()
+    };
     let parsed = parsed.and_then(|parsed| Ok(room.grow_to(size(&parsed)).map(|()| parsed)?));
     let parsed = parsed.and_then(|parsed| charge.take_rest(parsed.len()).map(|()| parsed));
     let parsed = parsed.inspect_err(|problem| api.pipeline.count_rejected(problem.counted_as()))?;
 
-    let (mut submissions, mut places, mut errors) = (Vec::with_capacity(parsed.len()), Vec::new(), Vec::new());
+    let (mut submissions, mut places, mut errors) =
+        (Vec::with_capacity(parsed.len()), Vec::new(), Vec::new());
     for (index, item) in parsed.into_iter().enumerate() {
         match item {
             Ok(submission) => {
@@ -123,7 +129,8 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
             Err(refused) => errors.push(refused.into_problem(api).of_item(index)),
         }
     }
-    let mut outcome = Outcome { accepted: 0, duplicates: 0, rejected: 0, durability: "fsync", errors };
+    let mut outcome =
+        Outcome { accepted: 0, duplicates: 0, rejected: 0, durability: "fsync", errors };
     for (index, result) in places.into_iter().zip(api.pipeline.ingest_batch(submissions).await) {
         match result {
             Ok(ack) => {
@@ -202,14 +209,17 @@ fn answer(mut outcome: Outcome) -> Response {
     let status = match (outcome.accepted + outcome.duplicates, outcome.rejected) {
         (_, 0) => StatusCode::OK,
         (0, _) => {
-            let detail =
-                format!("none of the {} items is an event that can be taken; `errors` says why", outcome.rejected);
+            let detail = format!(
+                "none of the {} items is an event that can be taken; `errors` says why",
+                outcome.rejected
+            );
             let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).reason("invalid");
             return problem.items(outcome.errors).into_response();
         }
         _ => StatusCode::MULTI_STATUS,
     };
-    let mut response = Response::new(serde_json::to_vec(&outcome).expect("strings and numbers are JSON").into());
+    let mut response =
+        Response::new(serde_json::to_vec(&outcome).expect("strings and numbers are JSON").into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

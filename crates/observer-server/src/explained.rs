@@ -33,7 +33,11 @@ impl<S: AsyncWrite + Unpin> Explained<S> {
     }
 
     /// Begin or go on to send something else, if this is an answer of hyper's own.
-    fn poll_explain(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<io::Result<usize>>> {
+    fn poll_explain(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Option<io::Result<usize>>> {
         if self.answer.is_none() {
             let Some(status) = own_answer(bytes) else { return Poll::Ready(None) };
             self.linger.set();
@@ -64,21 +68,33 @@ impl<S: AsyncWrite + Unpin> Explained<S> {
     }
 }
 
-/// The status, if these bytes are the head of an answer that says no and has no body. None of ours are.
+/// The status, if these bytes are the head of an answer that says no and has no body. None of ours
+/// are.
 fn own_answer(bytes: &[u8]) -> Option<StatusCode> {
-    let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
-    let is_empty = || bytes.windows(21).any(|window| window.eq_ignore_ascii_case(b"\r\ncontent-length: 0\r\n"));
+    let status =
+        bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
+    let is_empty = || {
+        bytes.windows(21).any(|window| window.eq_ignore_ascii_case(b"\r\ncontent-length: 0\r\n"))
+    };
     if status[0] == b'4' && is_empty() { StatusCode::from_bytes(status).ok() } else { None }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match ready!(self.poll_explain(cx, bytes)) {
             Some(written) => Poll::Ready(written),
             None => Pin::new(&mut self.stream).poll_write(cx, bytes),

@@ -4,11 +4,21 @@ use std::collections::HashMap;
 
 use observer_pipeline::{Account, DurationsSnapshot, SinkState, SinkStatus, Status};
 use prometheus::core::Desc;
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 
 /// Why events are refused, by the server or by the pipeline: each is there as zero from the start.
-const REASONS: [&str; 8] =
-    ["broken_off", "invalid", "key_reused", "malformed", "missing_field", "timeout", "too_large", "unavailable"];
+const REASONS: [&str; 8] = [
+    "broken_off",
+    "invalid",
+    "key_reused",
+    "malformed",
+    "missing_field",
+    "timeout",
+    "too_large",
+    "unavailable",
+];
 
 /// One metric, as it is announced.
 #[derive(Debug)]
@@ -19,36 +29,57 @@ pub(crate) struct Definition {
     kind: MetricType,
 }
 
-const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Definition {
     Definition { name, help, labels, kind: MetricType::COUNTER }
 }
 
-const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
+const fn gauge(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Definition {
     Definition { name, help, labels, kind: MetricType::GAUGE }
 }
 
-const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Definition {
     Definition { name, help, labels, kind: MetricType::HISTOGRAM }
 }
 
 const ACCEPTED: Definition =
     counter("observer_accepted_events_total", &[], "Events that were new and are in the journal.");
-const DUPLICATE: Definition =
-    counter("observer_duplicate_events_total", &[], "Events that were known already, and were not stored again.");
+const DUPLICATE: Definition = counter(
+    "observer_duplicate_events_total",
+    &[],
+    "Events that were known already, and were not stored again.",
+);
 const CHANGED: Definition = counter(
     "observer_changed_events_total",
     &[],
     "Of the duplicates, those with another body than the first one; the first one is kept.",
 );
-const REJECTED: Definition =
-    counter("observer_rejected_events_total", &["reason"], "Events that were not taken, by reason.");
+const REJECTED: Definition = counter(
+    "observer_rejected_events_total",
+    &["reason"],
+    "Events that were not taken, by reason.",
+);
 const SINK_ACCEPTED: Definition = counter(
     "observer_sink_accepted_events_total",
     &["sink"],
     "Events that a sink was to get: the sum of its observer_sink_events_total and observer_sink_pending_events.",
 );
-const SINK_EVENTS: Definition =
-    counter("observer_sink_events_total", &["sink", "result"], "Events that a sink is past, by what became of them.");
+const SINK_EVENTS: Definition = counter(
+    "observer_sink_events_total",
+    &["sink", "result"],
+    "Events that a sink is past, by what became of them.",
+);
 const SINK_PENDING: Definition =
     gauge("observer_sink_pending_events", &["sink"], "Events that a sink is not past yet.");
 const SINK_OLDEST: Definition = gauge(
@@ -56,8 +87,11 @@ const SINK_OLDEST: Definition = gauge(
     &["sink"],
     "How long the oldest event has waited that a sink is not past yet.",
 );
-const SINK_RETRIES: Definition =
-    counter("observer_sink_retries_total", &["sink"], "Deliveries that failed and were tried again.");
+const SINK_RETRIES: Definition = counter(
+    "observer_sink_retries_total",
+    &["sink"],
+    "Deliveries that failed and were tried again.",
+);
 const SINK_REPLAYED: Definition = counter(
     "observer_sink_replayed_events_total",
     &["sink"],
@@ -68,16 +102,23 @@ const SINK_REPLAY: Definition = gauge(
     &["sink", "result"],
     "Events of the last replay to a sink, by what became of them, pending ones too; their sum is what it goes through.",
 );
-const SINK_PARKED: Definition =
-    gauge("observer_sink_parked", &["sink"], "1 while a sink waits for someone to mend something, else 0.");
-const SINK_DELIVERY: Definition =
-    histogram("observer_sink_delivery_seconds", &["sink"], "How long deliveries of batches to a sink took.");
+const SINK_PARKED: Definition = gauge(
+    "observer_sink_parked",
+    &["sink"],
+    "1 while a sink waits for someone to mend something, else 0.",
+);
+const SINK_DELIVERY: Definition = histogram(
+    "observer_sink_delivery_seconds",
+    &["sink"],
+    "How long deliveries of batches to a sink took.",
+);
 const JOURNAL_BYTES: Definition = gauge("observer_journal_bytes", &[], "The size of the journal.");
 const JOURNAL_SYNC: Definition =
     histogram("observer_journal_sync_seconds", &[], "How long it took to make commits durable.");
 const JOURNAL_FAILING: Definition =
     gauge("observer_journal_failing", &[], "1 while the journal can't take events, else 0.");
-const BUILD_INFO: Definition = gauge("observer_build_info", &["version"], "1, labelled with the version that runs.");
+const BUILD_INFO: Definition =
+    gauge("observer_build_info", &["version"], "1, labelled with the version that runs.");
 
 /// All that is read from the pipeline.
 pub(crate) const METRICS: [&Definition; 17] = [
@@ -104,7 +145,8 @@ pub(crate) const METRICS: [&Definition; 17] = [
 pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
     let (ingest, journal) = (&status.ingest, &status.journal);
     // A sink that is configured no more would stay as a flat line.
-    let sinks: Vec<_> = status.sinks.iter().filter(|(_, sink)| sink.state != SinkState::Detached).collect();
+    let sinks: Vec<_> =
+        status.sinks.iter().filter(|(_, sink)| sink.state != SinkState::Detached).collect();
     let per_sink = |definition: &Definition, value: fn(&SinkStatus) -> f64| {
         definition.family(sinks.iter().map(|(name, sink)| definition.value(&[name], value(sink))))
     };
@@ -120,11 +162,16 @@ pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
         per_sink(&SINK_RETRIES, |sink| sink.retried as f64),
         per_sink(&SINK_REPLAYED, |sink| sink.replayed as f64),
         SINK_REPLAY.family(sinks.iter().flat_map(|(name, sink)| replay(name, sink))),
-        per_sink(&SINK_PARKED, |sink| f64::from(u8::from(matches!(sink.state, SinkState::Parked(_))))),
-        SINK_DELIVERY.family(sinks.iter().map(|(name, sink)| SINK_DELIVERY.durations(&[name], &sink.deliveries))),
+        per_sink(&SINK_PARKED, |sink| {
+            f64::from(u8::from(matches!(sink.state, SinkState::Parked(_))))
+        }),
+        SINK_DELIVERY.family(
+            sinks.iter().map(|(name, sink)| SINK_DELIVERY.durations(&[name], &sink.deliveries)),
+        ),
         JOURNAL_BYTES.family([JOURNAL_BYTES.value(&[], journal.bytes as f64)]),
         JOURNAL_SYNC.family([JOURNAL_SYNC.durations(&[], &journal.syncs)]),
-        JOURNAL_FAILING.family([JOURNAL_FAILING.value(&[], f64::from(u8::from(journal.failure.is_some())))]),
+        JOURNAL_FAILING
+            .family([JOURNAL_FAILING.value(&[], f64::from(u8::from(journal.failure.is_some())))]),
         BUILD_INFO.family([BUILD_INFO.value(&[env!("CARGO_PKG_VERSION")], 1.0)]),
     ]
 }
@@ -133,16 +180,20 @@ fn rejected(status: &Status) -> impl Iterator<Item = Metric> {
     let counted = &status.ingest.rejected;
     let others = counted.keys().copied().filter(|reason| !REASONS.contains(reason));
     let reasons = REASONS.into_iter().chain(others);
-    reasons.map(|reason| REJECTED.value(&[reason], counted.get(reason).copied().unwrap_or(0) as f64))
+    reasons
+        .map(|reason| REJECTED.value(&[reason], counted.get(reason).copied().unwrap_or(0) as f64))
 }
 
 fn account(name: &str, sink: &SinkStatus) -> impl Iterator<Item = Metric> {
-    results(sink.account).map(move |(result, count)| SINK_EVENTS.value(&[name, result], count as f64))
+    results(sink.account)
+        .map(move |(result, count)| SINK_EVENTS.value(&[name, result], count as f64))
 }
 
 fn replay(name: &str, sink: &SinkStatus) -> impl Iterator<Item = Metric> {
-    let (account, pending) =
-        sink.replay.as_ref().map_or_else(Default::default, |replay| (replay.account, replay.pending));
+    let (account, pending) = sink
+        .replay
+        .as_ref()
+        .map_or_else(Default::default, |replay| (replay.account, replay.pending));
     let results = results(account).chain([("pending", pending)]);
     results.map(move |(result, count)| SINK_REPLAY.value(&[name, result], count as f64))
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
@@ -18,11 +18,15 @@ use crate::media_type;
 use crate::problem::Problem;
 use crate::traced::traced;
 
-/// For answers that are no pages, to browsers (<https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html>).
+/// For answers that are no pages, to browsers
+/// (<https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html>).
 pub(crate) const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
@@ -42,7 +46,11 @@ pub(crate) async fn guarded<F: Future<Output = Response>>(
     let mut response = match admit(api, &request, scope) {
         Ok((_admitted, charge)) => {
             request.extensions_mut().insert(charge);
-            if scope == Some(Scope::Ingest) { traced(request, answer).await } else { answer(request).await }
+            if scope == Some(Scope::Ingest) {
+                traced(request, answer).await
+            } else {
+                answer(request).await
+            }
         }
         Err(problem) => {
             if scope == Some(Scope::Ingest) {
@@ -55,7 +63,11 @@ pub(crate) async fn guarded<F: Future<Output = Response>>(
     response
 }
 
-fn admit<'a>(api: &'a Api, request: &Request, scope: Option<Scope>) -> Result<(Option<Admitted<'a>>, Charge), Problem> {
+fn admit<'a>(
+    api: &'a Api,
+    request: &Request,
+    scope: Option<Scope>,
+) -> Result<(Option<Admitted<'a>>, Charge), Problem> {
     let settings = api.settings.load();
     settings.hosts.check(request.version(), request.uri(), request.headers())?;
     let Some(scope) = scope else { return Ok((None, Charge::default())) };
@@ -68,7 +80,8 @@ fn admit<'a>(api: &'a Api, request: &Request, scope: Option<Scope>) -> Result<(O
     Ok((Some(admitted), charge))
 }
 
-/// What one has to be allowed to do for this request; nothing for probes, which have to work when all else fails.
+/// What one has to be allowed to do for this request; nothing for probes, which have to work when
+/// all else fails.
 ///
 /// A new route is for readers if it can't change anything, and else for administrators.
 fn scope_of(method: &Method, path: &str) -> Option<Scope> {

@@ -30,7 +30,8 @@ pub(crate) enum HandshakeError {
 
 /// Agree with the client on keys, and on who it is where that matters.
 ///
-/// The handshake ends below whatever lingers, so that what a client sent too much is thrown away without being decrypted.
+/// The handshake ends below whatever lingers, so that what a client sent too much is thrown away
+/// without being decrypted.
 pub(crate) async fn shake_hands(
     stream: TcpStream,
     wanted: Wanted,
@@ -54,8 +55,8 @@ pub(crate) async fn shake_hands(
     match timeout_at(deadline, tls.acceptor().accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, mut stream))) => {
-            // With TLS 1.3 a client sends its request together with its certificate. The alert that says what is wrong with
-            // that one would be lost in a reset.
+            // With TLS 1.3 a client sends its request together with its certificate. The alert that
+            // says what is wrong with that one would be lost in a reset.
             wanted.set();
             let _ = stream.shutdown().await;
             Err(HandshakeError::Failed(error))
@@ -64,7 +65,11 @@ pub(crate) async fn shake_hands(
     }
 }
 
-/// Not 400, which producers take to be about the event that they sent; see RFC 9110, section 15.5.20.
+/// Not 400, which producers take to be about the event that they sent; see RFC 9110, section
+/// 15.5.20.
 fn plain_http() -> Problem {
-    Problem::new(StatusCode::MISDIRECTED_REQUEST, "this port speaks TLS; the URL has to begin with https:// here")
+    Problem::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "this port speaks TLS; the URL has to begin with https:// here",
+    )
 }

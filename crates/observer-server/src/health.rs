@@ -15,7 +15,8 @@ use crate::api::Api;
 use crate::openapi::AnyProbe;
 use crate::requests::Route;
 
-/// Whether events are taken, and how the sinks are. A sink that is parked doesn't concern producers: it is told, and no more.
+/// Whether events are taken, and how the sinks are. A sink that is parked doesn't concern
+/// producers: it is told, and no more.
 #[derive(Debug, Serialize, ToSchema)]
 struct Readiness<'a> {
     status: &'static str,

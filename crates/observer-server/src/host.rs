@@ -1,7 +1,8 @@
 //! Which names a request may call this server by.
 //!
-//! A page in a browser may send requests to any server that its machine reaches, once its own host name is made to point there (DNS
-//! rebinding). Such a request still names the page's host. So a name has to be known here; addresses can't be rebound, and are fine.
+//! A page in a browser may send requests to any server that its machine reaches, once its own host
+//! name is made to point there (DNS rebinding). Such a request still names the page's host. So a
+//! name has to be known here; addresses can't be rebound, and are fine.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -20,12 +21,23 @@ pub(crate) struct Hosts {
 impl Hosts {
     /// Names without port; `*` is any.
     pub(crate) fn new(names: &[String]) -> Self {
-        Self { names: names.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect() }
+        Self {
+            names: names
+                .iter()
+                .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
+                .collect(),
+        }
     }
 
     /// # Errors
-    /// 400 without a host (RFC 9112, section 3.2), 421 with a strange one (RFC 9110, section 15.5.20).
-    pub(crate) fn check(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    /// 400 without a host (RFC 9112, section 3.2), 421 with a strange one (RFC 9110, section
+    /// 15.5.20).
+    pub(crate) fn check(
+        &self,
+        version: Version,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
         let mut values = headers.get_all(HOST).iter();
         let host = match (uri.authority(), values.next(), values.next()) {
             (_, _, Some(_)) => return Err(bad("the header Host is there more than once")),
@@ -38,7 +50,9 @@ impl Hosts {
                 .ok_or_else(|| bad("the header Host is not a host with or without a port"))?
                 .host()
                 .to_owned(),
-            (None, None, None) if version == Version::HTTP_11 => return Err(bad("the header Host is missing")),
+            (None, None, None) if version == Version::HTTP_11 => {
+                return Err(bad("the header Host is missing"));
+            }
             (None, None, None) => return Ok(()),
         };
         if self.knows(&host) {
@@ -89,21 +103,37 @@ mod tests {
             headers.append(HOST, HeaderValue::from_bytes(host.as_bytes()).unwrap());
         }
         let checked = Hosts::new(&names).check(Version::HTTP_11, &Uri::from_static(uri), &headers);
-        assert_eq!(checked.map_or_else(|problem| problem.status().as_u16(), |()| 200), expected, "{uri} {hosts:?}");
+        assert_eq!(
+            checked.map_or_else(|problem| problem.status().as_u16(), |()| 200),
+            expected,
+            "{uri} {hosts:?}"
+        );
     }
 
     #[test]
     fn addresses_and_localhost_are_always_known() {
-        for host in
-            ["127.0.0.1", "10.0.0.7:3800", "[::1]:3800", "[2001:db8::1]", "localhost", "LOCALHOST:3800", "a.localhost."]
-        {
+        for host in [
+            "127.0.0.1",
+            "10.0.0.7:3800",
+            "[::1]:3800",
+            "[2001:db8::1]",
+            "localhost",
+            "LOCALHOST:3800",
+            "a.localhost.",
+        ] {
             check(&[], "/event", &[host], 200);
         }
     }
 
     #[test]
     fn other_names_have_to_be_named() {
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:3800", "0x7f.1", "[::1].evil"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:3800",
+            "0x7f.1",
+            "[::1].evil",
+        ] {
             let expected = if host == "[::1].evil" { 400 } else { 421 };
             check(&["observer.example"], "/event", &[host], expected);
         }
@@ -118,7 +148,8 @@ mod tests {
         check(&[], "/event", &[""], 400);
         check(&[], "/event", &["user@localhost"], 400);
         check(&[], "/event", &["local\u{e9}"], 400);
-        let old = Hosts::new(&[]).check(Version::HTTP_10, &Uri::from_static("/event"), &HeaderMap::new());
+        let old =
+            Hosts::new(&[]).check(Version::HTTP_10, &Uri::from_static("/event"), &HeaderMap::new());
         assert!(old.is_ok(), "HTTP/1.0 knows no hosts");
     }
 

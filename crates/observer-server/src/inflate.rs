@@ -32,7 +32,8 @@ impl Encoding {
             "gzip" | "x-gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
             _ => {
-                let detail = format!("a body can be compressed with gzip or zstd, and not with {value:?}");
+                let detail =
+                    format!("a body can be compressed with gzip or zstd, and not with {value:?}");
                 Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason("malformed"))
             }
         }
@@ -45,7 +46,8 @@ impl Encoding {
             Self::Identity => return Ok(body),
             Self::Gzip => read(flate2::read::MultiGzDecoder::new(&*body), body.len(), limit),
             Self::Zstd => zstd::Decoder::with_buffer(&*body).and_then(|mut decoder| {
-                // What a frame may ask for as its window, so that a small body can't take much memory (RFC 8878, section 3.1.1.1.2: 8 MiB).
+                // What a frame may ask for as its window, so that a small body can't take much
+                // memory (RFC 8878, section 3.1.1.1.2: 8 MiB).
                 decoder.window_log_max(23)?;
                 read(decoder, body.len(), limit)
             }),
@@ -55,7 +57,8 @@ impl Encoding {
     }
 }
 
-/// At most `limit` bytes. Their memory grows in two steps, of which the second copies little: doubled again and again, a bomb would take half as much again.
+/// At most `limit` bytes. Their memory grows in two steps, of which the second copies little:
+/// doubled again and again, a bomb would take half as much again.
 fn read(mut unpacked: impl Read, packed: usize, limit: usize) -> io::Result<Vec<u8>> {
     /// Events are seldom packed to less than this part.
     const RATIO: usize = 16;
@@ -94,7 +97,9 @@ mod tests {
     #[test]
     fn an_encoding_is_known_or_refused() {
         let of = |values: &[&[u8]]| {
-            let values = values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_bytes(value).unwrap()));
+            let values = values
+                .iter()
+                .map(|value| (CONTENT_ENCODING, HeaderValue::from_bytes(value).unwrap()));
             let headers = values.fold(HeaderMap::new(), |mut all, (name, value)| {
                 all.append(name, value);
                 all
@@ -118,7 +123,10 @@ mod tests {
     #[test]
     fn what_was_compressed_comes_back() {
         assert_eq!(Encoding::Gzip.decode(gzip(b"plain"), 5).unwrap(), "plain");
-        assert_eq!(Encoding::Zstd.decode(zstd::encode_all(&b"plain"[..], 3).unwrap().into(), 5).unwrap(), "plain");
+        assert_eq!(
+            Encoding::Zstd.decode(zstd::encode_all(&b"plain"[..], 3).unwrap().into(), 5).unwrap(),
+            "plain"
+        );
         assert_eq!(Encoding::Identity.decode("plain".into(), 0).unwrap(), "plain");
     }
 
@@ -137,9 +145,15 @@ mod tests {
     #[test]
     fn what_is_not_compressed_is_corrupt() {
         for encoding in [Encoding::Gzip, Encoding::Zstd] {
-            assert!(matches!(encoding.decode("{}".into(), 100), Err(InflateError::Corrupt(_))), "{encoding:?}");
+            assert!(
+                matches!(encoding.decode("{}".into(), 100), Err(InflateError::Corrupt(_))),
+                "{encoding:?}"
+            );
         }
         let cut = gzip(b"plain text, and then more of it");
-        assert!(matches!(Encoding::Gzip.decode(cut.slice(..cut.len() - 3), 100), Err(InflateError::Corrupt(_))));
+        assert!(matches!(
+            Encoding::Gzip.decode(cut.slice(..cut.len() - 3), 100),
+            Err(InflateError::Corrupt(_))
+        ));
     }
 }

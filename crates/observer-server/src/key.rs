@@ -10,10 +10,11 @@ const WHAT_IT_IS: &str = "the header Idempotency-Key has to be there once, with 
 
 /// The producer's key, if it sent one.
 ///
-/// The draft (draft-ietf-httpapi-idempotency-key-header) makes it a quoted string, and most clients send it bare; one pair of quotes around it
-/// is therefore no part of the key.
+/// The draft (draft-ietf-httpapi-idempotency-key-header) makes it a quoted string, and most clients
+/// send it bare; one pair of quotes around it is therefore no part of the key.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let refuse = || Problem::new(axum::http::StatusCode::BAD_REQUEST, WHAT_IT_IS).reason("malformed");
+    let refuse =
+        || Problem::new(axum::http::StatusCode::BAD_REQUEST, WHAT_IT_IS).reason("malformed");
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -21,7 +22,8 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Probl
     }
     let value = value.to_str().map_err(|_| refuse())?;
     let key = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    let good = (1..=MAX_LENGTH).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    let good = (1..=MAX_LENGTH).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     if good { Ok(Some(key)) } else { Err(refuse()) }
 }
 

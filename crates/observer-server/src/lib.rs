@@ -1,7 +1,8 @@
 //! The observer's HTTP interface: events in, and how it is doing.
 //!
-//! A [`Server`] is HTTP/1.1 around a [`Pipeline`](observer_pipeline::Pipeline). It knows no sink; what sinks export is in the
-//! [`Registry`](prometheus::Registry) that it is handed, and it adds the observer's own metrics to it.
+//! A [`Server`] is HTTP/1.1 around a [`Pipeline`](observer_pipeline::Pipeline). It knows no sink;
+//! what sinks export is in the [`Registry`](prometheus::Registry) that it is handed, and it adds
+//! the observer's own metrics to it.
 //!
 //! | | |
 //! |---|---|
@@ -18,7 +19,8 @@
 //! | `GET /openapi.json` | all of this as an OpenAPI document |
 //! | `POST /-/reload` | have the configuration read again: 200 with what has changed, 422 with what is wrong with it |
 //!
-//! Errors are problem details (RFC 9457) with a `detail` for people, and the `reason` that the metrics count them under.
+//! Errors are problem details (RFC 9457) with a `detail` for people, and the `reason` that the
+//! metrics count them under.
 //!
 //! ```
 //! use std::time::Duration;
@@ -52,15 +54,19 @@
 //! # }
 //! ```
 //!
-//! Who may do what is said by [`Access`]: sending events takes the scope `ingest`, asking takes `read`, and all else that changes
-//! something takes `admin`. The header `Host` has to name an address, `localhost` or a name that is known, and a body has to say that it is
-//! JSON, so that no page in a browser can act in the name of the machine that it is shown on.
+//! Who may do what is said by [`Access`]: sending events takes the scope `ingest`, asking takes
+//! `read`, and all else that changes something takes `admin`. The header `Host` has to name an
+//! address, `localhost` or a name that is known, and a body has to say that it is JSON, so that no
+//! page in a browser can act in the name of the machine that it is shown on.
 //!
-//! TLS, with or without certificates of clients, has addresses of its own ([`TlsOptions`]); its files can be read again at any time ([`LiveTls`]).
+//! TLS, with or without certificates of clients, has addresses of its own ([`TlsOptions`]); its
+//! files can be read again at any time ([`LiveTls`]).
 //!
-//! What a server does to stay up: handshakes, heads and bodies have a time limit, and bodies and buffers a size limit ([`ServerOptions`]). One
-//! connection more than there may be is answered with 503 at once, rather than left waiting. When the operating system has no
-//! more sockets, accepting pauses and goes on. A request that is refused before it was read is read on for a moment, so that the answer arrives.
+//! What a server does to stay up: handshakes, heads and bodies have a time limit, and bodies and
+//! buffers a size limit ([`ServerOptions`]). One connection more than there may be is answered with
+//! 503 at once, rather than left waiting. When the operating system has no more sockets, accepting
+//! pauses and goes on. A request that is refused before it was read is read on for a moment, so
+//! that the answer arrives.
 
 mod access;
 mod api;

@@ -17,8 +17,9 @@ const MAX_TIME: Duration = Duration::from_secs(2);
 
 /// A connection that, when told to, reads on for a moment after it was shut down.
 ///
-/// When a socket is closed with bytes in it that nobody read, the kernel resets the connection, and the reset may overtake the answer
-/// that said what was wrong with those bytes: the client then sees a broken connection instead of a 413.
+/// When a socket is closed with bytes in it that nobody read, the kernel resets the connection, and
+/// the reset may overtake the answer that said what was wrong with those bytes: the client then
+/// sees a broken connection instead of a 413.
 #[derive(Debug)]
 pub(crate) struct Lingering {
     stream: TcpStream,
@@ -61,13 +62,21 @@ impl Lingering {
 }
 
 impl AsyncRead for Lingering {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Lingering {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

@@ -1,7 +1,8 @@
 //! What changes something has to be JSON by its own account.
 //!
-//! A page of another site may have a browser send forms and plain text here without asking first; for JSON the browser asks (a CORS
-//! preflight), and is told no. A body without a type can come from a page only together with the header `Origin`.
+//! A page of another site may have a browser send forms and plain text here without asking first;
+//! for JSON the browser asks (a CORS preflight), and is told no. A body without a type can come
+//! from a page only together with the header `Origin`.
 
 use axum::http::header::{CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
@@ -28,8 +29,13 @@ pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn is_json(essence: &str) -> bool {
-    const TYPES: [&str; 5] =
-        ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonl"];
+    const TYPES: [&str; 5] = [
+        "application/json",
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonl",
+    ];
     TYPES.iter().any(|json| essence.eq_ignore_ascii_case(json))
 }
 
@@ -41,7 +47,8 @@ mod tests {
 
     #[track_caller]
     fn check(headers: &[(HeaderName, &'static str)], good: bool) {
-        let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        let headers =
+            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
         let headers: HeaderMap = headers.fold(HeaderMap::new(), |mut all, (name, value)| {
             all.append(name, value);
             all

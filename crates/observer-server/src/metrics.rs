@@ -33,14 +33,16 @@ pub(crate) async fn get_metrics(State(api): State<Arc<Api>>) -> Response {
     let _time = api.requests.time(Route::Metrics);
     let registry = api.registry.clone();
     // Gathering may block.
-    let text = api.scrapes.run(move || TextEncoder::new().encode_to_string(&registry.gather())).await;
+    let text =
+        api.scrapes.run(move || TextEncoder::new().encode_to_string(&registry.gather())).await;
     let why = match text {
         Ok(Ok(text)) => return ([(CONTENT_TYPE, TEXT)], text).into_response(),
         Ok(Err(error)) => observer_core::report(&error),
         Err(error) => observer_core::report(&error),
     };
     tracing::error!(error = why, "the metrics can't be gathered");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics can't be gathered: {why}")).into_response()
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics can't be gathered: {why}"))
+        .into_response()
 }
 
 /// What the registry asks for the observer's own metrics.
@@ -79,7 +81,11 @@ enum Process {
 }
 
 impl Registration {
-    pub(crate) fn new(registry: &Registry, pipeline: Pipeline, requests: Requests) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(
+        registry: &Registry,
+        pipeline: Pipeline,
+        requests: Requests,
+    ) -> Result<Self, prometheus::Error> {
         let mut descs = requests.descs();
         descs.extend(METRICS.iter().map(|metric| metric.desc()));
         let collector = OwnCollector { pipeline, requests, descs };

@@ -1,4 +1,5 @@
-//! `GET /openapi.json`: what can be asked for (OpenAPI 3.1), put together from the routes themselves.
+//! `GET /openapi.json`: what can be asked for (OpenAPI 3.1), put together from the routes
+//! themselves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use axum::response::Response;
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    ResponseBuilder,
 };
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
@@ -69,7 +71,10 @@ pub(crate) struct Id(#[expect(dead_code, reason = "it is only shown")] String);
 
 /// An event as it is taken in. Fields that are not listed are kept.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "its shape is all that is used; the parser reads events without any tree")]
+#[expect(
+    dead_code,
+    reason = "its shape is all that is used; the parser reads events without any tree"
+)]
 pub(crate) struct Event {
     /// Who the outcome is from.
     #[schema(example = "nightly-build", min_length = 1)]
@@ -94,7 +99,8 @@ pub(crate) struct Event {
     /// Anything; kept byte for byte.
     #[schema(value_type = Option<Object>)]
     extra: Option<()>,
-    /// What it is known by when it comes again. One that is a UUID is taken as it is; others are of the source.
+    /// What it is known by when it comes again. One that is a UUID is taken as it is; others are of
+    /// the source.
     id: Option<String>,
     /// When it happened (RFC 3339).
     #[schema(format = DateTime, min_length = 20)]
@@ -108,7 +114,10 @@ pub(crate) struct Event {
 
 /// An event with what an observer knows about it. Its `id` is adopted.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "its shape is all that is used; the parser reads envelopes without any tree")]
+#[expect(
+    dead_code,
+    reason = "its shape is all that is used; the parser reads envelopes without any tree"
+)]
 pub(crate) struct Envelope {
     /// The event's identity.
     #[schema(format = "uuid", pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
@@ -156,9 +165,14 @@ pub(crate) enum OneOrMore {
 
 /// The document before the routes are added.
 pub(crate) fn document() -> OpenApi {
-    let info = InfoBuilder::new().title("observer").version(env!("CARGO_PKG_VERSION")).description(Some(DESCRIPTION));
-    let bearer =
-        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("made by `observer token`")).build();
+    let info = InfoBuilder::new()
+        .title("observer")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION));
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("made by `observer token`"))
+        .build();
     let components = ComponentsBuilder::new()
         .schema("Problem", ProblemDetails::schema())
         .security_scheme("token", SecurityScheme::Http(bearer));
@@ -193,7 +207,8 @@ fn problems(answers: &[(u16, &str)]) -> BTreeMap<String, RefOr<utoipa::openapi::
     let schema: RefOr<Schema> = Ref::from_schema_name("Problem").into();
     let answer = |(status, description): &(u16, &str)| {
         let content = ContentBuilder::new().schema(Some(schema.clone())).build();
-        let response = ResponseBuilder::new().description(*description).content(PROBLEM_JSON, content).build();
+        let response =
+            ResponseBuilder::new().description(*description).content(PROBLEM_JSON, content).build();
         (status.to_string(), response.into())
     };
     answers.iter().map(answer).collect()

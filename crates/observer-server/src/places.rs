@@ -1,4 +1,5 @@
-//! Which connections are idle, so that one of them can make room for someone who has something to say.
+//! Which connections are idle, so that one of them can make room for someone who has something to
+//! say.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,7 +73,12 @@ impl Places {
         let mut idle: Vec<_> = {
             let taken = self.taken();
             let since = |state: &Arc<State>| (state.since.load(Ordering::Relaxed), state.clone());
-            taken.places.values().map(since).filter(|(since, _)| *since != BUSY && *since <= latest).collect()
+            taken
+                .places
+                .values()
+                .map(since)
+                .filter(|(since, _)| *since != BUSY && *since <= latest)
+                .collect()
         };
         if idle.len() > AT_ONCE {
             idle.select_nth_unstable_by_key(AT_ONCE, |(since, _)| *since);

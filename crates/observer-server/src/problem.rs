@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 problem details.
 //!
-//! `type` is `about:blank`, so the title is the status; what a program may look at is `reason`, the word under which
-//! `observer_rejected_events_total` counts the event, and `field`.
+//! `type` is `about:blank`, so the title is the status; what a program may look at is `reason`, the
+//! word under which `observer_rejected_events_total` counts the event, and `field`.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 
 /// When producers may come back after a 429 or 503 that says nothing else, in seconds.
 pub(crate) const COME_BACK_AFTER: u16 = 1;
-/// A body up to this size is read for good after an answer that did not ask for it, so that the connection can be used again.
+/// A body up to this size is read for good after an answer that did not ask for it, so that the
+/// connection can be used again.
 const WORTH_READING: u64 = 64 << 10;
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -126,7 +127,13 @@ impl Problem {
 
     /// The same, said of one item of several.
     pub(crate) fn of_item(self, index: usize) -> BadItem {
-        BadItem { index, status: self.status.as_u16(), reason: self.reason, detail: self.detail, field: self.field }
+        BadItem {
+            index,
+            status: self.status.as_u16(),
+            reason: self.reason,
+            detail: self.detail,
+            field: self.field,
+        }
     }
 
     pub(crate) fn field(self, field: Option<&'static str>) -> Self {

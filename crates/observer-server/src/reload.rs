@@ -73,7 +73,9 @@ pub(crate) async fn post_reload(State(api): State<Arc<Api>>) -> Response {
     match ended {
         Ok(Ok(reloaded)) => Json(reloaded).into_response(),
         Ok(Err(error @ ReloadError::Invalid(_))) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).reason("invalid").into_response()
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+                .reason("invalid")
+                .into_response()
         }
         Ok(Err(error @ ReloadError::Partial(_))) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()

@@ -1,4 +1,5 @@
-//! `/v1/sinks/{name}/replay`: bringing a sink the past, and ending that early. How far it is stands in `/v1/sinks`.
+//! `/v1/sinks/{name}/replay`: bringing a sink the past, and ending that early. How far it is stands
+//! in `/v1/sinks`.
 
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ struct WantedPast {
     /// Received before this time.
     #[schema(format = DateTime, required = false, nullable = false)]
     until: Option<String>,
-    /// Of these, the ones that pass it, as in the configuration of a sink. The sink's own filter holds, too.
+    /// Of these, the ones that pass it, as in the configuration of a sink. The sink's own filter
+    /// holds, too.
     #[serde(default)]
     #[schema(value_type = Option<openapi::Filter>, required = false, nullable = false)]
     filter: Filter,
@@ -88,10 +90,12 @@ impl<'a> ShownReplay<'a> {
 
 /// Bring a sink past events that are still in the journal, also to one that was added later.
 ///
-/// It goes up to where the sink stands at that moment; what comes after that the sink gets anyhow. Past and new events take turns, batch by batch, each in
-/// the journal's order. The replay goes on until it ends, also after a restart; what was delivered in the last second or two before a crash is
-/// delivered again, under the same ids. Until then the journal keeps what it needs, unless it is at its size limit. How far it is stands in `/v1/sinks`.
-/// What the sink refuses becomes dead letters. A sink that keeps its position with its data refuses.
+/// It goes up to where the sink stands at that moment; what comes after that the sink gets anyhow.
+/// Past and new events take turns, batch by batch, each in the journal's order. The replay goes on
+/// until it ends, also after a restart; what was delivered in the last second or two before a crash
+/// is delivered again, under the same ids. Until then the journal keeps what it needs, unless it is
+/// at its size limit. How far it is stands in `/v1/sinks`. What the sink refuses becomes dead
+/// letters. A sink that keeps its position with its data refuses.
 #[utoipa::path(
     post,
     path = "/v1/sinks/{name}/replay",
@@ -127,7 +131,10 @@ pub(crate) async fn post_replay(
         filter: wanted.filter,
     };
     if past.until.is_some_and(|until| until <= past.since) {
-        return Err(invalid("until", "`until` is not later than `since`, so there is nothing between".to_owned()));
+        return Err(invalid(
+            "until",
+            "`until` is not later than `since`, so there is nothing between".to_owned(),
+        ));
     }
     let begun = api.pipeline.replay_past(&name, past).await.map_err(|error| problem(&error))?;
     Ok((StatusCode::ACCEPTED, Json(ShownReplay::of(&begun))).into_response())
@@ -147,7 +154,10 @@ pub(crate) async fn post_replay(
         AnyRequest
     )
 )]
-pub(crate) async fn delete_replay(State(api): State<Arc<Api>>, name: Name) -> Result<Response, Problem> {
+pub(crate) async fn delete_replay(
+    State(api): State<Arc<Api>>,
+    name: Name,
+) -> Result<Response, Problem> {
     let _time = api.requests.time(Route::Replay);
     let name = known(&api, name)?;
     let ended = api.pipeline.end_replay(&name).await.map_err(|error| problem(&error))?;
@@ -155,7 +165,8 @@ pub(crate) async fn delete_replay(State(api): State<Arc<Api>>, name: Name) -> Re
 }
 
 fn time(field: &'static str, text: &str) -> Result<Timestamp, Problem> {
-    text.parse().map_err(|_| invalid(field, format!("`{field}` is a time, such as 2026-11-22T17:00:00Z")))
+    text.parse()
+        .map_err(|_| invalid(field, format!("`{field}` is a time, such as 2026-11-22T17:00:00Z")))
 }
 
 fn invalid(field: &'static str, detail: String) -> Problem {
@@ -165,9 +176,9 @@ fn invalid(field: &'static str, detail: String) -> Problem {
 fn problem(error: &ReplayError) -> Problem {
     let status = match error {
         ReplayError::NoSink { .. } | ReplayError::NoReplay { .. } => StatusCode::NOT_FOUND,
-        ReplayError::InOrderOnly { .. } | ReplayError::NotRunning { .. } | ReplayError::Busy { .. } => {
-            StatusCode::CONFLICT
-        }
+        ReplayError::InOrderOnly { .. }
+        | ReplayError::NotRunning { .. }
+        | ReplayError::Busy { .. } => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     Problem::new(status, observer_core::report(error))

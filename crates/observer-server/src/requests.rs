@@ -6,8 +6,10 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge};
 
-const BUCKETS: [f64; 16] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BUCKETS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +66,8 @@ impl Requests {
             "observer_request_seconds",
             "How long requests took from their head to the answer, by route.",
         );
-        let seconds = HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["route"]).expect(VALID);
+        let seconds =
+            HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["route"]).expect(VALID);
         Self {
             by_route: ROUTES.map(|route| seconds.with_label_values(&[route])),
             seconds,

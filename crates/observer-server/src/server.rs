@@ -18,7 +18,8 @@ use crate::tls::LiveTls;
 
 /// Listens, and serves once it is [run](Self::run).
 ///
-/// Until it is dropped or has run, its metrics are in the registry. Several servers in one process need a registry each.
+/// Until it is dropped or has run, its metrics are in the registry. Several servers in one process
+/// need a registry each.
 #[must_use]
 pub struct Server {
     listeners: Vec<TcpListener>,
@@ -38,9 +39,13 @@ impl Server {
     /// Take the addresses. Connections that come before [`run`](Self::run) wait.
     ///
     /// # Errors
-    /// When an address can't be had, a file for TLS can't be used, or the registry has the metrics of another server. A missing
-    /// IPv6 loopback is a warning as long as there is another address.
-    pub async fn bind(options: ServerOptions, pipeline: Pipeline, registry: Registry) -> Result<Self, BindError> {
+    /// When an address can't be had, a file for TLS can't be used, or the registry has the metrics
+    /// of another server. A missing IPv6 loopback is a warning as long as there is another address.
+    pub async fn bind(
+        options: ServerOptions,
+        pipeline: Pipeline,
+        registry: Registry,
+    ) -> Result<Self, BindError> {
         let tls = options.tls.as_ref().map(LiveTls::load).transpose()?;
         let tls_listeners = match &options.tls {
             Some(tls) => bind(&tls.listen).await?,
@@ -50,7 +55,8 @@ impl Server {
             [] if tls.is_some() => Vec::new(),
             listen => bind(listen).await?,
         };
-        let (local_addrs, local_tls_addrs) = (local_addrs(&listeners)?, local_addrs(&tls_listeners)?);
+        let (local_addrs, local_tls_addrs) =
+            (local_addrs(&listeners)?, local_addrs(&tls_listeners)?);
         let api = Api::new(&options, pipeline, registry)?;
         Ok(Self { listeners, local_addrs, tls_listeners, local_tls_addrs, tls, api, options })
     }
@@ -78,7 +84,8 @@ impl Server {
         &self.local_tls_addrs
     }
 
-    /// What TLS connections are begun with, where TLS is listened for: it can be reloaded while the server runs.
+    /// What TLS connections are begun with, where TLS is listened for: it can be reloaded while the
+    /// server runs.
     #[must_use]
     pub fn tls(&self) -> Option<LiveTls> {
         self.tls.clone()
@@ -89,12 +96,14 @@ impl Server {
         KeptMetrics(self.api.clone())
     }
 
-    /// Serve until `shutdown` resolves. Then nothing is accepted any more, idle connections are closed, and requests in flight are
-    /// answered, for up to `deadline`. The pipeline runs on: it is to be shut down after this.
+    /// Serve until `shutdown` resolves. Then nothing is accepted any more, idle connections are
+    /// closed, and requests in flight are answered, for up to `deadline`. The pipeline runs on: it
+    /// is to be shut down after this.
     pub async fn run(self, shutdown: impl Future<Output = ()>, deadline: Duration) {
         let Self { listeners, tls_listeners, tls, api, options, .. } = self;
         let plain = listeners.into_iter().map(|listener| Door { listener, tls: None });
-        let encrypted = tls_listeners.into_iter().map(|listener| Door { listener, tls: tls.clone() });
+        let encrypted =
+            tls_listeners.into_iter().map(|listener| Door { listener, tls: tls.clone() });
         let connections = Connections::serve(plain.chain(encrypted), api, &options);
         shutdown.await;
         connections.drain(deadline).await;
@@ -103,7 +112,9 @@ impl Server {
 
 fn local_addrs(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, BindError> {
     let local = |listener: &TcpListener| {
-        listener.local_addr().map_err(|source| BindError::Listen { address: ([0; 4], 0).into(), source })
+        listener
+            .local_addr()
+            .map_err(|source| BindError::Listen { address: ([0; 4], 0).into(), source })
     };
     listeners.iter().map(local).collect()
 }

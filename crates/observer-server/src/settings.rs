@@ -23,8 +23,8 @@ pub(crate) struct Settings {
 
 /// The settings of a running server, as they can be changed.
 ///
-/// Access, host names, limits of bodies and of requests in flight follow; addresses, CORS, the time for heads and the number of connections
-/// stay as they were when the server began.
+/// Access, host names, limits of bodies and of requests in flight follow; addresses, CORS, the time
+/// for heads and the number of connections stay as they were when the server began.
 #[derive(Debug, Clone)]
 pub struct LiveSettings(pub(crate) Arc<ArcSwap<Settings>>);
 
@@ -35,7 +35,10 @@ impl Settings {
             hosts: Hosts::new(&options.hosts),
             body: BodyLimits { max_bytes: options.max_body, timeout: options.body_timeout },
             batch: BatchLimits {
-                body: BodyLimits { max_bytes: options.max_batch_body, timeout: options.body_timeout },
+                body: BodyLimits {
+                    max_bytes: options.max_batch_body,
+                    timeout: options.body_timeout,
+                },
                 max_items: options.max_batch_events,
                 max_item_bytes: options.max_body,
             },

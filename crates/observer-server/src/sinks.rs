@@ -26,7 +26,8 @@ struct Sinks<'a> {
     sinks: Vec<Sink<'a>>,
 }
 
-/// A sink, and what became of its events: accepted = delivered + dead + refused + expired + filtered + pending.
+/// A sink, and what became of its events: accepted = delivered + dead + refused + expired +
+/// filtered + pending.
 #[derive(Debug, Serialize, ToSchema)]
 struct Sink<'a> {
     name: &'a str,
@@ -86,9 +87,13 @@ pub(crate) async fn get_sinks(State(api): State<Arc<Api>>) -> impl IntoResponse 
         AnyRequest
     )
 )]
-pub(crate) async fn delete_sink(State(api): State<Arc<Api>>, name: Name) -> Result<Response, Problem> {
+pub(crate) async fn delete_sink(
+    State(api): State<Arc<Api>>,
+    name: Name,
+) -> Result<Response, Problem> {
     let _time = api.requests.time(Route::Sinks);
-    let Path(name) = name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let Path(name) =
+        name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let forgotten = api.pipeline.forget_sink(&name).await;
     forgotten.map_err(|error| {
         let status = match &error {
@@ -106,7 +111,8 @@ pub(crate) type Name = Result<Path<String>, PathRejection>;
 
 /// The name of a sink that is there, or was: what else is wrong with a request says less.
 pub(crate) fn known(api: &Api, name: Name) -> Result<String, Problem> {
-    let Path(name) = name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let Path(name) =
+        name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     if api.pipeline.status().sinks.contains_key(&name) {
         return Ok(name);
     }
@@ -137,7 +143,10 @@ fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         retried: sink.retried,
         replayed: sink.replayed,
         replay: sink.replay.as_ref().map(ShownReplay::of),
-        last_error: sink.last_error.as_ref().map(|mishap| LastError { at: at(mishap), reason: &mishap.reason }),
+        last_error: sink
+            .last_error
+            .as_ref()
+            .map(|mishap| LastError { at: at(mishap), reason: &mishap.reason }),
     }
 }
 

@@ -10,26 +10,36 @@ use serde_json::value::RawValue;
 
 use crate::problem::Problem;
 
-/// Items that stand beside each other are copied together up to this many bytes, so that there is one allocation for many of them.
+/// Items that stand beside each other are copied together up to this many bytes, so that there is
+/// one allocation for many of them.
 const SHARED: usize = 8 << 10;
 
-/// The items, copied out of the body: an event stays in memory for a while and must not keep all of it there. It keeps its neighbours, up to 8 KiB.
+/// The items, copied out of the body: an event stays in memory for a while and must not keep all of
+/// it there. It keeps its neighbours, up to 8 KiB.
 ///
-/// Of lines, the blank ones are passed over and not counted. At most `max_items` are made, and one more to show that there were too many.
-/// One that is larger than `max_item_bytes`, and so will be refused, is not copied.
-pub(crate) fn split(body: &Bytes, max_items: usize, max_item_bytes: usize) -> Result<Vec<Bytes>, Problem> {
+/// Of lines, the blank ones are passed over and not counted. At most `max_items` are made, and one
+/// more to show that there were too many. One that is larger than `max_item_bytes`, and so will be
+/// refused, is not copied.
+pub(crate) fn split(
+    body: &Bytes,
+    max_items: usize,
+    max_item_bytes: usize,
+) -> Result<Vec<Bytes>, Problem> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     match body.iter().find(|byte| !blank(byte)) {
         None => Err(malformed("the body is empty; send events as lines of JSON, or as an array")),
         Some(b'[') => {
             let text = simdutf8::compat::from_utf8(body).map_err(|error| {
-                malformed(format!("not UTF-8: the byte at offset {} is not part of a character", error.valid_up_to()))
+                malformed(format!(
+                    "not UTF-8: the byte at offset {} is not part of a character",
+                    error.valid_up_to()
+                ))
             })?;
             let mut json = serde_json::Deserializer::from_str(text);
             let items = json.deserialize_seq(Items { max_items });
-            let items = items
-                .and_then(|items| json.end().map(|()| items))
-                .map_err(|error| malformed(format!("the array of events is not valid JSON: {error}")))?;
+            let items = items.and_then(|items| json.end().map(|()| items)).map_err(|error| {
+                malformed(format!("the array of events is not valid JSON: {error}"))
+            })?;
             let place = |item: &RawValue| {
                 let start = item.get().as_ptr() as usize - body.as_ptr() as usize;
                 start..start + item.get().len()
@@ -47,7 +57,11 @@ pub(crate) fn split(body: &Bytes, max_items: usize, max_item_bytes: usize) -> Re
 }
 
 /// Parts of the body, in its order.
-fn copied(body: &Bytes, max_item_bytes: usize, mut items: impl Iterator<Item = Range<usize>>) -> Vec<Bytes> {
+fn copied(
+    body: &Bytes,
+    max_item_bytes: usize,
+    mut items: impl Iterator<Item = Range<usize>>,
+) -> Vec<Bytes> {
     let (mut copies, mut together) = (Vec::new(), Vec::new());
     let mut next = items.next();
     while let Some(first) = next {
@@ -64,12 +78,15 @@ fn copied(body: &Bytes, max_item_bytes: usize, mut items: impl Iterator<Item = R
         }
         let end = together.last().map_or(start, |last| last.end);
         let copy = Bytes::copy_from_slice(&body[start..end]);
-        copies.extend(together.drain(..).map(|item| copy.slice(item.start - start..item.end - start)));
+        copies.extend(
+            together.drain(..).map(|item| copy.slice(item.start - start..item.end - start)),
+        );
     }
     copies
 }
 
-/// The items of an array. Past the limit they are only read for syntax: millions of small ones would take many times the memory of the body.
+/// The items of an array. Past the limit they are only read for syntax: millions of small ones
+/// would take many times the memory of the body.
 struct Items {
     max_items: usize,
 }

@@ -22,13 +22,16 @@ pub use error::{TlsError, TlsFile};
 /// Where and how TLS is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Where to listen, as in [`ServerOptions::listen`](crate::ServerOptions::listen) and in addition to it.
+    /// Where to listen, as in [`ServerOptions::listen`](crate::ServerOptions::listen) and in
+    /// addition to it.
     pub listen: Vec<String>,
-    /// The server's certificate in PEM, and after it those that lead to an authority that clients trust.
+    /// The server's certificate in PEM, and after it those that lead to an authority that clients
+    /// trust.
     pub cert: PathBuf,
     /// The private key of the first certificate, in PEM and without a passphrase.
     pub key: PathBuf,
-    /// Authorities in PEM. With them a client has to show a certificate that one of them has signed (mutual TLS).
+    /// Authorities in PEM. With them a client has to show a certificate that one of them has signed
+    /// (mutual TLS).
     pub client_ca: Option<PathBuf>,
 }
 
@@ -47,8 +50,8 @@ impl LiveTls {
         Ok(Self { current: Arc::new(ArcSwap::new(read(options)?)) })
     }
 
-    /// Read the files again. Connections that begin from now on have to do with what is in them; the others go on as they are.
-    /// Where TLS is listened on stays as it was.
+    /// Read the files again. Connections that begin from now on have to do with what is in them;
+    /// the others go on as they are. Where TLS is listened on stays as it was.
     ///
     /// # Errors
     /// Which of them can't be used, and why; then nothing has changed.
@@ -57,7 +60,8 @@ impl LiveTls {
         Ok(())
     }
 
-    /// Take over what was loaded by itself: a reload in two steps, for when something else may fail in between.
+    /// Take over what was loaded by itself: a reload in two steps, for when something else may fail
+    /// in between.
     pub fn adopt(&self, loaded: &Self) {
         self.current.store(loaded.current.load_full());
     }
@@ -89,15 +93,17 @@ pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError
 /// Which of the files can't be used and why, or that they don't belong together.
 pub fn identity(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let chain = pem::certificates(TlsFile::Certificate, cert)?;
-    CertifiedKey::from_der(chain, pem::private_key(key)?, &ring::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            TlsError::Mismatch { cert: cert.to_owned(), key: key.to_owned() }
-        }
-        rustls::Error::InvalidCertificate(_) => {
-            TlsError::BadCertificate { file: TlsFile::Certificate, path: cert.to_owned() }
-        }
-        _ => TlsError::BadKey { path: key.to_owned() },
-    })
+    CertifiedKey::from_der(chain, pem::private_key(key)?, &ring::default_provider()).map_err(
+        |error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                TlsError::Mismatch { cert: cert.to_owned(), key: key.to_owned() }
+            }
+            rustls::Error::InvalidCertificate(_) => {
+                TlsError::BadCertificate { file: TlsFile::Certificate, path: cert.to_owned() }
+            }
+            _ => TlsError::BadKey { path: key.to_owned() },
+        },
+    )
 }
 
 fn roots(path: &Path, certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
@@ -126,8 +132,12 @@ fn read(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-fn verified_by(path: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+fn verified_by(
+    path: &Path,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let roots = roots(path, &pem::certificates(TlsFile::Authority, path)?)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    Ok(verifier.expect("there is an authority, and no list of revoked certificates that could be wrong"))
+    Ok(verifier
+        .expect("there is an authority, and no list of revoked certificates that could be wrong"))
 }

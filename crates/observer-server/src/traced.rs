@@ -1,7 +1,8 @@
 //! What a trace shows of a request that brings events.
 //!
-//! Those alone: exporting the trace to the very observer that it is of must not make another one. The names are those of the semantic conventions
-//! for HTTP (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
+//! Those alone: exporting the trace to the very observer that it is of must not make another one.
+//! The names are those of the semantic conventions for HTTP
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
 
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, USER_AGENT};
@@ -14,7 +15,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::traceparent;
 
-/// Answer the request in a span, where someone asks for spans. It belongs to the trace that the client sends.
+/// Answer the request in a span, where someone asks for spans. It belongs to the trace that the
+/// client sends.
 pub(crate) async fn traced<F: Future<Output = Response>>(
     request: Request,
     answer: impl FnOnce(Request) -> F,

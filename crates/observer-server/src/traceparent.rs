@@ -12,11 +12,14 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(crate) fn of(headers: &HeaderMap) -> Option<Context> {
     let mut all = headers.get_all(TRACEPARENT).iter();
     let (Some(value), None) = (all.next(), all.next()) else { return None };
-    let Traceparent { trace_id, parent_id, flags } = Traceparent::parse(value.to_str().ok()?.trim())?;
-    let states: Vec<_> = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
+    let Traceparent { trace_id, parent_id, flags } =
+        Traceparent::parse(value.to_str().ok()?.trim())?;
+    let states: Vec<_> =
+        headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
     let state = states.join(",").parse::<TraceState>().unwrap_or_default();
     let (trace, span) = (TraceId::from_bytes(trace_id), SpanId::from_bytes(parent_id));
-    let parent = SpanContext::new(trace, span, TraceFlags::new(flags) & TraceFlags::SAMPLED, true, state);
+    let parent =
+        SpanContext::new(trace, span, TraceFlags::new(flags) & TraceFlags::SAMPLED, true, state);
     Some(Context::new().with_remote_span_context(parent))
 }
 
@@ -35,7 +38,10 @@ mod tests {
         let found = of(&headers).map(|context| {
             let span = context.span().span_context().clone();
             assert!(span.is_remote());
-            assert_eq!((span.trace_id().to_string(), span.span_id().to_string()), (TRACE.into(), SPAN.into()));
+            assert_eq!(
+                (span.trace_id().to_string(), span.span_id().to_string()),
+                (TRACE.into(), SPAN.into())
+            );
             span.is_sampled()
         });
         assert_eq!(found, sampled, "{value}");

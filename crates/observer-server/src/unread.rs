@@ -33,8 +33,12 @@ pub(crate) async fn tell(mut stream: impl AsyncWrite + Unpin, problem: Problem) 
 pub(crate) fn answer(problem: Problem) -> Vec<u8> {
     let body = problem.to_json();
     let response = problem.closing().into_response();
-    let mut answer = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", response.status(), body.len()).into_bytes();
-    for (name, value) in response.headers().iter().chain(HEADERS.iter().map(|(name, value)| (name, value))) {
+    let mut answer =
+        format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", response.status(), body.len())
+            .into_bytes();
+    for (name, value) in
+        response.headers().iter().chain(HEADERS.iter().map(|(name, value)| (name, value)))
+    {
         answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     answer.extend_from_slice(b"\r\n");

@@ -39,8 +39,14 @@ mod tests {
         let base = folder.path().join("file");
         fs::write(&base, "").unwrap();
         let error = check_folder(&base.join("events"), &RealDisk).unwrap_err().to_string();
-        assert!(error.contains(base.to_str().unwrap()) && error.contains("check `path`"), "{error}");
+        assert!(
+            error.contains(base.to_str().unwrap()) && error.contains("check `path`"),
+            "{error}"
+        );
         let error = check_folder(&base, &RealDisk).unwrap_err().to_string();
-        assert!(error.contains(base.to_str().unwrap()) && error.contains("check `path`"), "{error}");
+        assert!(
+            error.contains(base.to_str().unwrap()) && error.contains("check `path`"),
+            "{error}"
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! Packing one closed file.
 //!
-//! `x.jsonl` is packed into `.x.jsonl.gz.tmp`, which is synced and takes the name `x.jsonl.gz`; once the folder is synced, too,
-//! `x.jsonl` goes. A crash leaves a temporary, which is deleted at the next start, or both files: then the packed one is read, and
-//! if it holds the same bytes, `x.jsonl` goes. If it holds others (lines of a day that was packed before), `x.jsonl`
-//! is renamed to the next number of its series and packed under that name.
+//! `x.jsonl` is packed into `.x.jsonl.gz.tmp`, which is synced and takes the name `x.jsonl.gz`;
+//! once the folder is synced, too, `x.jsonl` goes. A crash leaves a temporary, which is deleted at
+//! the next start, or both files: then the packed one is read, and if it holds the same bytes,
+//! `x.jsonl` goes. If it holds others (lines of a day that was packed before), `x.jsonl` is renamed
+//! to the next number of its series and packed under that name.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
@@ -24,7 +25,11 @@ pub(crate) trait Owner {
     fn is_stopping(&self) -> bool;
 
     /// Change names while nobody writes to `path`. `None` if somebody does.
-    fn exclusively<T>(&self, path: &Path, change: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>>;
+    fn exclusively<T>(
+        &self,
+        path: &Path,
+        change: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<Option<T>>;
 }
 
 /// What became of a file.
@@ -45,7 +50,9 @@ pub(crate) fn pack(
     disk: &dyn Disk,
 ) -> io::Result<Outcome> {
     match pack_present(path, compression, extension, owner, disk) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => Ok(Outcome::Packed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {
+            Ok(Outcome::Packed)
+        }
         outcome => outcome,
     }
 }
@@ -80,22 +87,24 @@ fn pack_present(
     }
     let packed = with_suffix(&path, compression);
     let temporary = temporary(&packed);
-    let outcome = write_packed(&path, &temporary, compression, owner, disk).and_then(|len| match len {
-        None => Ok(Outcome::Left),
-        Some(len) => {
-            let change = || {
-                if fs::metadata(&path)?.len() != len {
-                    return Ok(Outcome::Left);
-                }
-                fs::rename(&temporary, &packed)?;
-                disk.sync_folder(parent(&packed)).map_err(io::Error::other)?;
-                remove_if_unchanged(&path, len)
-            };
-            Ok(owner.exclusively(&path, change)?.unwrap_or(Outcome::Left))
-        }
-    });
+    let outcome =
+        write_packed(&path, &temporary, compression, owner, disk).and_then(|len| match len {
+            None => Ok(Outcome::Left),
+            Some(len) => {
+                let change = || {
+                    if fs::metadata(&path)?.len() != len {
+                        return Ok(Outcome::Left);
+                    }
+                    fs::rename(&temporary, &packed)?;
+                    disk.sync_folder(parent(&packed)).map_err(io::Error::other)?;
+                    remove_if_unchanged(&path, len)
+                };
+                Ok(owner.exclusively(&path, change)?.unwrap_or(Outcome::Left))
+            }
+        });
     if !matches!(outcome, Ok(Outcome::Packed)) {
-        // Where it is not there, or was renamed, there is nothing to do; elsewhere the next start tries again.
+        // Where it is not there, or was renamed, there is nothing to do; elsewhere the next start
+        // tries again.
         let _ = fs::remove_file(&temporary);
     }
     outcome
@@ -128,7 +137,8 @@ fn write_packed(
             (encoder.finish()?, len)
         }
         Compression::Zstd => {
-            let mut encoder = zstd::stream::write::Encoder::new(target, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            let mut encoder =
+                zstd::stream::write::Encoder::new(target, zstd::DEFAULT_COMPRESSION_LEVEL)?;
             encoder.include_checksum(true)?;
             let Some(len) = copy(source, &mut encoder, owner)? else { return Ok(None) };
             (encoder.finish()?, len)
@@ -187,7 +197,8 @@ fn with_suffix(path: &Path, compression: Compression) -> PathBuf {
 }
 
 fn temporary(packed: &Path) -> PathBuf {
-    let name = packed.file_name().and_then(|name| name.to_str()).expect("the template made the name");
+    let name =
+        packed.file_name().and_then(|name| name.to_str()).expect("the template made the name");
     packed.with_file_name(format!(".{name}.tmp"))
 }
 
@@ -203,7 +214,11 @@ mod tests {
             false
         }
 
-        fn exclusively<T>(&self, _: &Path, change: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
+        fn exclusively<T>(
+            &self,
+            _: &Path,
+            change: impl FnOnce() -> io::Result<T>,
+        ) -> io::Result<Option<T>> {
             change().map(Some)
         }
     }
@@ -215,7 +230,11 @@ mod tests {
             true
         }
 
-        fn exclusively<T>(&self, _: &Path, _: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
+        fn exclusively<T>(
+            &self,
+            _: &Path,
+            _: impl FnOnce() -> io::Result<T>,
+        ) -> io::Result<Option<T>> {
             unreachable!("nothing is renamed while stopping")
         }
     }
@@ -228,7 +247,11 @@ mod tests {
             false
         }
 
-        fn exclusively<T>(&self, path: &Path, change: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
+        fn exclusively<T>(
+            &self,
+            path: &Path,
+            change: impl FnOnce() -> io::Result<T>,
+        ) -> io::Result<Option<T>> {
             File::options().append(true).open(path)?.write_all(b"late\n")?;
             change().map(Some)
         }
@@ -240,15 +263,19 @@ mod tests {
         match compression {
             Compression::None => { file }.read_to_string(&mut text),
             Compression::Gzip => MultiGzDecoder::new(file).read_to_string(&mut text),
-            Compression::Zstd => zstd::stream::read::Decoder::with_buffer(file).unwrap().read_to_string(&mut text),
+            Compression::Zstd => {
+                zstd::stream::read::Decoder::with_buffer(file).unwrap().read_to_string(&mut text)
+            }
         }
         .unwrap();
         text
     }
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -263,12 +290,18 @@ mod tests {
             let age = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
             File::options().append(true).open(&path).unwrap().set_modified(age).unwrap();
 
-            assert_eq!(pack(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
+            assert_eq!(
+                pack(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(),
+                Outcome::Packed
+            );
             let packed = with_suffix(&path, compression);
             assert_eq!(names(folder.path()), [packed.file_name().unwrap().to_str().unwrap()]);
             assert_eq!(read(&packed, compression), text);
             assert_eq!(fs::metadata(&packed).unwrap().modified().unwrap(), age);
-            assert_eq!(pack(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
+            assert_eq!(
+                pack(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(),
+                Outcome::Packed
+            );
         }
     }
 
@@ -280,7 +313,10 @@ mod tests {
         pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap();
         fs::write(&path, "one\n").unwrap();
         // Also if the operator has changed the compression meanwhile.
-        assert_eq!(pack(&path, Compression::Zstd, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
+        assert_eq!(
+            pack(&path, Compression::Zstd, ".jsonl", &Free, &RealDisk).unwrap(),
+            Outcome::Packed
+        );
         assert_eq!(names(folder.path()), ["x.jsonl.gz"]);
     }
 
@@ -290,7 +326,10 @@ mod tests {
         let path = folder.path().join("x.jsonl");
         for text in ["one\n", "two\n", "three\n"] {
             fs::write(&path, text).unwrap();
-            assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
+            assert_eq!(
+                pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(),
+                Outcome::Packed
+            );
         }
         assert_eq!(names(folder.path()), ["x.000001.jsonl.gz", "x.000002.jsonl.gz", "x.jsonl.gz"]);
         let read = |name| read(&folder.path().join(name), Compression::Gzip);
@@ -306,7 +345,10 @@ mod tests {
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
         fs::write(folder.path().join("x.jsonl.gz"), "\x1f\u{8b}damaged").unwrap();
-        assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(), Outcome::Packed);
+        assert_eq!(
+            pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(),
+            Outcome::Packed
+        );
         assert_eq!(read(&folder.path().join("x.000001.jsonl.gz"), Compression::Gzip), "one\n");
     }
 
@@ -315,7 +357,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
-        assert_eq!(pack(&path, Compression::Gzip, ".jsonl", &Writing, &RealDisk).unwrap(), Outcome::Left);
+        assert_eq!(
+            pack(&path, Compression::Gzip, ".jsonl", &Writing, &RealDisk).unwrap(),
+            Outcome::Left
+        );
         assert_eq!(names(folder.path()), ["x.jsonl"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\nlate\n");
     }
@@ -325,7 +370,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
-        assert_eq!(pack(&path, Compression::Zstd, ".jsonl", &Stopping, &RealDisk).unwrap(), Outcome::Left);
+        assert_eq!(
+            pack(&path, Compression::Zstd, ".jsonl", &Stopping, &RealDisk).unwrap(),
+            Outcome::Left
+        );
         assert_eq!(names(folder.path()), ["x.jsonl"]);
     }
 }

@@ -37,7 +37,8 @@ use crate::template::Template;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileConfig {
-    /// Where lines go. `{date}` is the UTC day on which the observer received the event, `{source}` who reported it.
+    /// Where lines go. `{date}` is the UTC day on which the observer received the event, `{source}`
+    /// who reported it.
     pub path: String,
     /// When a file is put aside for a fresh one.
     #[serde(default)]
@@ -58,11 +59,12 @@ pub struct FileConfig {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Rotate {
-    /// Before it would grow past this many bytes. A single line that is longer has a file of its own.
+    /// Before it would grow past this many bytes. A single line that is longer has a file of its
+    /// own.
     #[serde(deserialize_with = "units::optional_size")]
     pub max_size: Option<u64>,
-    /// With the first event that was received in a later window of this length. Windows are multiples of it in UTC: `1h`
-    /// turns on the hour, `24h` at midnight.
+    /// With the first event that was received in a later window of this length. Windows are
+    /// multiples of it in UTC: `1h` turns on the hour, `24h` at midnight.
     #[serde(deserialize_with = "units::optional_duration")]
     pub every: Option<Duration>,
 }
@@ -80,7 +82,8 @@ pub enum Compression {
     Zstd,
 }
 
-/// How long and how much is kept; for ever and without end, where nothing is said. Files that are still written to are never deleted.
+/// How long and how much is kept; for ever and without end, where nothing is said. Files that are
+/// still written to are never deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -88,7 +91,8 @@ pub struct Retain {
     /// A closed file goes when its last line is older than this.
     #[serde(deserialize_with = "units::optional_duration")]
     pub max_age: Option<Duration>,
-    /// The oldest closed files go until all files of the sink together, compressed ones as they are, have at most this many bytes.
+    /// The oldest closed files go until all files of the sink together, compressed ones as they
+    /// are, have at most this many bytes.
     #[serde(deserialize_with = "units::optional_size")]
     pub max_total_size: Option<u64>,
 }
@@ -164,18 +168,21 @@ impl FileConfig {
 
     pub(crate) fn check(&self) -> Result<Settings, BuildError> {
         let template = Template::parse(&self.path)?;
-        let max_size = self
-            .rotate
-            .max_size
-            .map(|size| NonZeroU64::new(size).ok_or_else(|| BuildError::new("rotate.max_size", "must be more than 0")));
+        let max_size = self.rotate.max_size.map(|size| {
+            NonZeroU64::new(size)
+                .ok_or_else(|| BuildError::new("rotate.max_size", "must be more than 0"))
+        });
         let window = self.rotate.every.map(|every| {
             NonZeroI64::new(i64::try_from(every.as_secs()).unwrap_or(i64::MAX))
                 .filter(|_| every.subsec_nanos() == 0)
-                .ok_or_else(|| BuildError::new("rotate.every", "must be whole seconds, at least one"))
+                .ok_or_else(|| {
+                    BuildError::new("rotate.every", "must be whole seconds, at least one")
+                })
         });
         let (max_size, window) = (max_size.transpose()?, window.transpose()?);
         let closes = template.has_date() || max_size.is_some() || window.is_some();
-        let idle = "does nothing for a file that is never closed; set `rotate`, or put {date} into `path`";
+        let idle =
+            "does nothing for a file that is never closed; set `rotate`, or put {date} into `path`";
         if self.compression != Compression::None && !closes {
             return Err(BuildError::new("compression", idle));
         }
@@ -211,8 +218,9 @@ impl SinkConfig for FileConfig {
     const TYPE: &'static str = "file";
 
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        // Short enough for someone who posts an event and looks at the file; with one write for each commit of a busy journal, the sink's
-        // thread would take the processor from those who answer producers.
+        // Short enough for someone who posts an event and looks at the file; with one write for
+        // each commit of a busy journal, the sink's thread would take the processor from those who
+        // answer producers.
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(4096),
             max_bytes: Some(4 << 20),
@@ -264,13 +272,22 @@ mod tests {
             let error = config.check().unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         };
-        refuse(FileConfig::new("{date}.jsonl").rotate_at_size(0), "`rotate.max_size` must be more than 0");
+        refuse(
+            FileConfig::new("{date}.jsonl").rotate_at_size(0),
+            "`rotate.max_size` must be more than 0",
+        );
         refuse(
             FileConfig::new("{date}.jsonl").rotate_every(Duration::from_millis(1500)),
             "`rotate.every` must be whole",
         );
-        refuse(FileConfig::new("{date}.jsonl").max_open_files(0), "`max_open_files` must be at least 1");
-        refuse(FileConfig::new("x.jsonl").compression(Compression::Gzip), "`compression` does nothing");
+        refuse(
+            FileConfig::new("{date}.jsonl").max_open_files(0),
+            "`max_open_files` must be at least 1",
+        );
+        refuse(
+            FileConfig::new("x.jsonl").compression(Compression::Gzip),
+            "`compression` does nothing",
+        );
         refuse(FileConfig::new("x.jsonl").retain_total_size(1), "`retain` does nothing");
     }
 }

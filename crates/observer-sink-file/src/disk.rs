@@ -1,4 +1,5 @@
-//! The operations on files that a test must be able to make fail, and what `std` lacks around folders.
+//! The operations on files that a test must be able to make fail, and what `std` lacks around
+//! folders.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -45,7 +46,9 @@ impl Disk for RealDisk {
         match File::open(folder) {
             // Who deleted the folder didn't want its names.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            opened => opened.and_then(|folder| folder.sync_all()).map_err(FileError::io("sync the folder", folder)),
+            opened => opened
+                .and_then(|folder| folder.sync_all())
+                .map_err(FileError::io("sync the folder", folder)),
         }
     }
 }
@@ -73,8 +76,10 @@ impl Identity {
 
 /// Create a folder and those above it; gives the folders whose names changed.
 pub(crate) fn create_folders(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let missing: Vec<_> =
-        folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    let missing: Vec<_> = folder
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }
@@ -102,7 +107,10 @@ mod tests {
         for sync in [RealDisk.sync(&file), RealDisk.sync_all(&file)] {
             assert_eq!(sync.unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
-        assert_eq!(RealDisk.sync_folder(null).unwrap_err().to_string(), "can't sync the folder /dev/null");
+        assert_eq!(
+            RealDisk.sync_folder(null).unwrap_err().to_string(),
+            "can't sync the folder /dev/null"
+        );
         RealDisk.sync_folder(Path::new("/nowhere/at all")).unwrap();
     }
 }

@@ -67,13 +67,26 @@ mod tests {
     #[test]
     fn what_someone_must_mend_blocks_and_says_where_and_how() {
         let check = |kind: io::ErrorKind, expected: ErrorKind, text: &str| {
-            let error = SinkError::from(FileError::io("write", Path::new("/d/x.jsonl"))(kind.into()));
+            let error =
+                SinkError::from(FileError::io("write", Path::new("/d/x.jsonl"))(kind.into()));
             assert_eq!(error.kind, expected);
             assert!(error.report().starts_with(text), "{}", error.report());
         };
-        check(io::ErrorKind::StorageFull, ErrorKind::Blocked, "can't write /d/x.jsonl; free space on that disk");
-        check(io::ErrorKind::PermissionDenied, ErrorKind::Blocked, "can't write /d/x.jsonl; give the observer's user");
-        check(io::ErrorKind::ReadOnlyFilesystem, ErrorKind::Blocked, "can't write /d/x.jsonl; mount");
+        check(
+            io::ErrorKind::StorageFull,
+            ErrorKind::Blocked,
+            "can't write /d/x.jsonl; free space on that disk",
+        );
+        check(
+            io::ErrorKind::PermissionDenied,
+            ErrorKind::Blocked,
+            "can't write /d/x.jsonl; give the observer's user",
+        );
+        check(
+            io::ErrorKind::ReadOnlyFilesystem,
+            ErrorKind::Blocked,
+            "can't write /d/x.jsonl; mount",
+        );
         check(io::ErrorKind::TimedOut, ErrorKind::Transient, "can't write /d/x.jsonl: ");
     }
 }

@@ -1,4 +1,5 @@
-//! The active files: opened when they are needed, at most so many at a time, and put aside when they are full.
+//! The active files: opened when they are needed, at most so many at a time, and put aside when
+//! they are full.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -92,7 +93,12 @@ impl Files {
     }
 
     /// Write as many lines as belong into the same file, at least one; gives how many.
-    fn append_run(&mut self, portion: &Portion, first: usize, start: usize) -> Result<usize, FileError> {
+    fn append_run(
+        &mut self,
+        portion: &Portion,
+        first: usize,
+        start: usize,
+    ) -> Result<usize, FileError> {
         let path = portion.path.as_path();
         self.ready(path, portion.date)?;
         if self.run(portion, first, start) == 0 {
@@ -103,7 +109,8 @@ impl Files {
         let file = self.open.get_mut(path).expect("it was made ready above");
         let last = &portion.lines[first + run - 1];
         file.append(&*self.disk, &portion.bytes[start..last.end])?;
-        let windows = portion.lines[first..first + run].iter().map(|line| self.window(line.received));
+        let windows =
+            portion.lines[first..first + run].iter().map(|line| self.window(line.received));
         let newest = windows.max().flatten();
         let file = self.open.get_mut(path).expect("it was written to above");
         file.window = file.window.max(newest);
@@ -116,7 +123,8 @@ impl Files {
         let (mut size, mut window) = (file.len(), file.window);
         for (run, line) in portion.lines[first..].iter().enumerate() {
             let length = (line.end - start) as u64;
-            let is_full = self.settings.max_size.is_some_and(|max_size| size + length > max_size.get());
+            let is_full =
+                self.settings.max_size.is_some_and(|max_size| size + length > max_size.get());
             let its_window = self.window(line.received);
             let is_over = window.is_some_and(|window| its_window.is_some_and(|its| its > window));
             if size > 0 && (is_full || is_over) {
@@ -198,7 +206,9 @@ impl Files {
                 }
             }
             let is_made_of_events = pieces.iter().any(|piece| !matches!(piece, Piece::Literal(_)));
-            let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+            let is_link = |path: &Path| {
+                fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+            };
             if is_made_of_events && is_link(&place) {
                 return Err(FileError::Link { path: place });
             }
@@ -227,7 +237,8 @@ impl Files {
         let extension = self.settings.template.extension();
         let file = self.open.get_mut(path).expect("only a file that is open is full");
         file.sync(&*self.disk)?;
-        let index = series::next_index(path, extension).map_err(FileError::io("list the folder of", path))?;
+        let index = series::next_index(path, extension)
+            .map_err(FileError::io("list the folder of", path))?;
         let aside = series::rotated(path, extension, index);
         fs::rename(path, &aside).map_err(FileError::io("rename", path))?;
         self.folders.insert(parent(path).to_owned());
@@ -245,7 +256,9 @@ impl Files {
         while let Some(path) = self.evicted.first() {
             match fs::File::options().append(true).open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                opened => opened.and_then(|file| self.disk.sync(&file)).map_err(FileError::io("sync", path))?,
+                opened => opened
+                    .and_then(|file| self.disk.sync(&file))
+                    .map_err(FileError::io("sync", path))?,
             }
             self.evicted.pop_first();
         }
@@ -258,8 +271,10 @@ impl Files {
 
     /// Close the files of days before `latest`, after they were synced.
     pub(crate) fn close_before(&mut self, latest: Date) {
-        let past = |file: &&OpenFile| file.is_synced() && file.date.is_some_and(|date| date < latest);
-        let past: Vec<_> = self.open.values().filter(past).map(|file| file.path().to_owned()).collect();
+        let past =
+            |file: &&OpenFile| file.is_synced() && file.date.is_some_and(|date| date < latest);
+        let past: Vec<_> =
+            self.open.values().filter(past).map(|file| file.path().to_owned()).collect();
         for path in past {
             self.forget(&path);
             self.put_aside += 1;

@@ -1,7 +1,8 @@
 //! What happens to closed files: they are packed, and in the end deleted, on a thread of its own.
 //!
-//! The writer says which files it has open; these are never touched. It hands a file over when nothing more is written to it and its lines are
-//! settled. A file that the writer takes back (an event of an earlier day) is left alone, also when it is half packed.
+//! The writer says which files it has open; these are never touched. It hands a file over when
+//! nothing more is written to it and its lines are settled. A file that the writer takes back (an
+//! event of an earlier day) is left alone, also when it is half packed.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -73,7 +74,8 @@ impl Janitor {
         if settings.compression == Compression::None && settings.retain == Retain::default() {
             return Ok(Self { shared, thread: None });
         }
-        let (settings, disk, for_thread) = (Arc::clone(settings), Arc::clone(disk), Arc::clone(&shared));
+        let (settings, disk, for_thread) =
+            (Arc::clone(settings), Arc::clone(disk), Arc::clone(&shared));
         let base = settings.template.base().to_owned();
         let thread = std::thread::Builder::new()
             .name("file-janitor".to_owned())
@@ -123,7 +125,9 @@ impl Janitor {
     pub(crate) fn wait(&self) {
         let mut state = self.shared.lock();
         while self.thread.is_some()
-            && (state.progress == Progress::Busy || !state.closed.is_empty() || state.sweep.is_some())
+            && (state.progress == Progress::Busy
+                || !state.closed.is_empty()
+                || state.sweep.is_some())
         {
             state = self.shared.changed.wait(state).expect("no one panics while holding this lock");
         }
@@ -186,7 +190,8 @@ impl Shared {
     }
 
     fn pack(&self, path: &Path, settings: &Settings, disk: &dyn Disk) {
-        match compress::pack(path, settings.compression, settings.template.extension(), self, disk) {
+        match compress::pack(path, settings.compression, settings.template.extension(), self, disk)
+        {
             Ok(Outcome::Packed) => tracing::debug!(file = %path.display(), "packed"),
             Ok(Outcome::Left) => tracing::debug!(file = %path.display(), "not packed for now"),
             Err(error) => {
@@ -206,18 +211,23 @@ impl Shared {
             }
             match fs::remove_file(&found.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => tracing::info!(file = %found.path.display(), bytes = found.len, "deleted by retention"),
+                _ => {
+                    tracing::info!(file = %found.path.display(), bytes = found.len, "deleted by retention")
+                }
             }
             state.closed.remove(&found.path);
             state.failed.remove(&found.path);
             // A folder of a day or a source that has become empty goes with its last file.
             for folder in found.path.ancestors().skip(1).take_while(|folder| *folder != base) {
-                if state.in_use.iter().any(|path| path.starts_with(folder)) || fs::remove_dir(folder).is_err() {
+                if state.in_use.iter().any(|path| path.starts_with(folder))
+                    || fs::remove_dir(folder).is_err()
+                {
                     break;
                 }
             }
             drop(state);
-            // That files go is not urgent, but a folder that isn't there any more can't be synced by name.
+            // That files go is not urgent, but a folder that isn't there any more can't be synced
+            // by name.
             if let Err(error) = disk.sync_folder(parent(&found.path)) {
                 tracing::warn!(%error, "a deletion may be undone by a power cut");
             }
@@ -231,7 +241,11 @@ impl Owner for Shared {
         self.lock().progress == Progress::Stopping
     }
 
-    fn exclusively<T>(&self, path: &Path, change: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
+    fn exclusively<T>(
+        &self,
+        path: &Path,
+        change: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
         let state = self.lock();
         if state.in_use.contains(path) {
             return Ok(None);

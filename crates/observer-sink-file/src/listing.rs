@@ -31,7 +31,8 @@ impl Found {
     }
 }
 
-/// What is found in the base: files of the template's own, and temporaries that a crash left behind.
+/// What is found in the base: files of the template's own, and temporaries that a crash left
+/// behind.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) files: Vec<Found>,
@@ -51,7 +52,13 @@ impl Listing {
         self.files.iter().filter_map(|found| found.date).max()
     }
 
-    fn descend(&mut self, template: &Template, folder: &Path, level: usize, bound: Bound) -> io::Result<()> {
+    fn descend(
+        &mut self,
+        template: &Template,
+        folder: &Path,
+        level: usize,
+        bound: Bound,
+    ) -> io::Result<()> {
         let pieces = &template.components()[level];
         let is_last = level + 1 == template.components().len();
         let entries = match fs::read_dir(folder) {
@@ -76,8 +83,11 @@ impl Listing {
 
     fn take(&mut self, template: &Template, entry: &fs::DirEntry, name: &str, bound: &Bound) {
         let path = entry.path();
-        if let Some(final_name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")) {
-            if recognised(template, final_name, bound).is_some_and(|(name, _)| name.compression != Compression::None) {
+        if let Some(final_name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"))
+        {
+            if recognised(template, final_name, bound)
+                .is_some_and(|(name, _)| name.compression != Compression::None)
+            {
                 self.temporaries.push(path);
             }
             return;
@@ -106,11 +116,16 @@ fn recognised<'a>(template: &Template, name: &'a str, bound: &Bound) -> Option<(
     let pieces = template.components().last().expect("a template has a file name");
     let name = Name::parse(name, template.extension())?;
     let candidates = [Some(name), name.rotated()];
-    candidates.into_iter().flatten().find_map(|name| Some((name, matched(pieces, name.stem, bound.clone())?)))
+    candidates
+        .into_iter()
+        .flatten()
+        .find_map(|name| Some((name, matched(pieces, name.stem, bound.clone())?)))
 }
 
 fn matched(pieces: &[Piece], text: &str, mut bound: Bound) -> Option<Bound> {
-    let Some((piece, pieces)) = pieces.split_first() else { return text.is_empty().then_some(bound) };
+    let Some((piece, pieces)) = pieces.split_first() else {
+        return text.is_empty().then_some(bound);
+    };
     match piece {
         Piece::Literal(literal) => matched(pieces, text.strip_prefix(literal.as_str())?, bound),
         Piece::Date => {
@@ -124,7 +139,8 @@ fn matched(pieces: &[Piece], text: &str, mut bound: Bound) -> Option<Bound> {
         }
         Piece::Source => (1..=text.len()).find_map(|end| {
             let (source, rest) = text.split_at_checked(end)?;
-            let fits = safe_name::is_encoded(source) && bound.source.as_deref().is_none_or(|other| other == source);
+            let fits = safe_name::is_encoded(source)
+                && bound.source.as_deref().is_none_or(|other| other == source);
             let bound = Bound { source: Some(source.to_owned()), ..bound.clone() };
             fits.then(|| matched(pieces, rest, bound)).flatten()
         }),
@@ -145,9 +161,13 @@ mod tests {
         }
         let template = Template::parse(folder.path().join(template).to_str().unwrap()).unwrap();
         let listing = Listing::read(&template).unwrap();
-        let relative = |path: &Path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
-        let mut found: Vec<_> =
-            listing.files.iter().map(|found| format!("{} {:?}", relative(&found.path), found.index)).collect();
+        let relative =
+            |path: &Path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+        let mut found: Vec<_> = listing
+            .files
+            .iter()
+            .map(|found| format!("{} {:?}", relative(&found.path), found.index))
+            .collect();
         found.extend(listing.temporaries.iter().map(|path| format!("{} tmp", relative(path))));
         found.sort();
         assert_eq!(found, expected);

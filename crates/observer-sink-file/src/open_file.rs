@@ -43,7 +43,8 @@ enum End {
 enum Sync {
     Done,
     Due,
-    /// It failed once. The system may have marked the pages as clean, so they are written again before the next one.
+    /// It failed once. The system may have marked the pages as clean, so they are written again
+    /// before the next one.
     Failed,
 }
 
@@ -68,7 +69,9 @@ impl OpenFile {
             Err(error) => return Err(FileError::io("create", path)(error)),
         };
         match lock(&file) {
-            Err(TryLockError::WouldBlock) => return Err(FileError::FileInUse { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(FileError::FileInUse { path: path.to_owned() });
+            }
             // Not every file system has locks.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
@@ -119,7 +122,8 @@ impl OpenFile {
         Mark { path: self.path.clone(), identity: self.identity, size: self.len }
     }
 
-    /// Whether its path still names it. Someone else may have cut it or added to it; it goes on from its end.
+    /// Whether its path still names it. Someone else may have cut it or added to it; it goes on
+    /// from its end.
     pub(crate) fn is_where_it_was(&mut self) -> Result<bool, FileError> {
         let metadata = match fs::metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -163,7 +167,8 @@ impl OpenFile {
     pub(crate) fn sync(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
         self.cut_torn_end(disk)?;
         if self.sync == Sync::Failed {
-            self.write_again().map_err(FileError::io("write again what could not be synced in", &self.path))?;
+            self.write_again()
+                .map_err(FileError::io("write again what could not be synced in", &self.path))?;
         }
         if self.sync != Sync::Done {
             if let Err(error) = disk.sync(&self.file) {
@@ -179,7 +184,8 @@ impl OpenFile {
     /// Undo what a write that failed has left, where that was not possible at once.
     pub(crate) fn cut_torn_end(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
         if self.end == End::Torn {
-            disk.truncate(&self.file, self.len).map_err(FileError::io("cut off half a write in", &self.path))?;
+            disk.truncate(&self.file, self.len)
+                .map_err(FileError::io("cut off half a write in", &self.path))?;
             self.end = End::Clean;
         }
         Ok(())
@@ -201,7 +207,8 @@ impl OpenFile {
     }
 }
 
-/// So that two sinks don't write into each other's lines. Where locks keep readers out, too, there is none.
+/// So that two sinks don't write into each other's lines. Where locks keep readers out, too, there
+/// is none.
 fn lock(file: &File) -> Result<(), TryLockError> {
     if cfg!(unix) { file.try_lock() } else { Ok(()) }
 }

@@ -1,8 +1,11 @@
-//! What a sink knows after a start: how far it came, and which lines past that are in its files already.
+//! What a sink knows after a start: how far it came, and which lines past that are in its files
+//! already.
 //!
-//! With the sidecar whole, only what was written since is read: the files it lists from their recorded sizes on (found by identity where they were
-//! renamed), and those that were written to later than it. Lines past its position are kept, made durable, and skipped when their events come again.
-//! Without it the position is unknown; the ends of the newest files are read, so that events that come again soon aren't written twice.
+//! With the sidecar whole, only what was written since is read: the files it lists from their
+//! recorded sizes on (found by identity where they were renamed), and those that were written to
+//! later than it. Lines past its position are kept, made durable, and skipped when their events
+//! come again. Without it the position is unknown; the ends of the newest files are read, so that
+//! events that come again soon aren't written twice.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -32,14 +35,20 @@ pub(crate) struct Recovered {
     pub(crate) ahead: HashSet<(u64, Uuid)>,
 }
 
-pub(crate) fn recover(loaded: Loaded, listing: &Listing, disk: &dyn Disk) -> Result<Recovered, FileError> {
+pub(crate) fn recover(
+    loaded: Loaded,
+    listing: &Listing,
+    disk: &dyn Disk,
+) -> Result<Recovered, FileError> {
     let (places, recorded) = match loaded {
         Loaded::Whole(recorded, written) => {
             let mut places: Vec<_> = recorded.files.iter().filter_map(place).collect();
             let known: HashSet<_> = places.iter().map(|(path, _)| path.clone()).collect();
             let since = written.checked_sub(SLACK).unwrap_or(SystemTime::UNIX_EPOCH);
             let later = listing.files.iter().filter(|found| {
-                found.compression == Compression::None && found.modified >= since && !known.contains(&found.path)
+                found.compression == Compression::None
+                    && found.modified >= since
+                    && !known.contains(&found.path)
             });
             places.extend(later.map(|found| (found.path.clone(), From::Line(0))));
             (places, Some(recorded))
@@ -88,15 +97,21 @@ pub(crate) fn recover(loaded: Loaded, listing: &Listing, disk: &dyn Disk) -> Res
 impl std::convert::From<Recorded> for Recovered {
     fn from(recorded: Recorded) -> Self {
         let parse = |(seq, id): (u64, String)| Some((seq, Uuid::parse_str(&id).ok()?));
-        Self { position: Some(recorded.position), ahead: recorded.ahead.into_iter().filter_map(parse).collect() }
+        Self {
+            position: Some(recorded.position),
+            ahead: recorded.ahead.into_iter().filter_map(parse).collect(),
+        }
     }
 }
 
 /// Where a recorded file is now, and from where on it is to be read.
 fn place(mark: &Mark) -> Option<(PathBuf, From)> {
     let is_it = |path: &PathBuf| {
-        fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && Identity::of(&metadata) == mark.identity)
-            || (*path == mark.path && fs::metadata(path).is_ok_and(|metadata| Identity::of(&metadata) == mark.identity))
+        fs::symlink_metadata(path)
+            .is_ok_and(|metadata| metadata.is_file() && Identity::of(&metadata) == mark.identity)
+            || (*path == mark.path
+                && fs::metadata(path)
+                    .is_ok_and(|metadata| Identity::of(&metadata) == mark.identity))
     };
     let path = if is_it(&mark.path) {
         mark.path.clone()
@@ -109,7 +124,8 @@ fn place(mark: &Mark) -> Option<(PathBuf, From)> {
 }
 
 fn newest(listing: &Listing) -> Vec<(PathBuf, From)> {
-    let mut files: Vec<_> = listing.files.iter().filter(|found| found.compression == Compression::None).collect();
+    let mut files: Vec<_> =
+        listing.files.iter().filter(|found| found.compression == Compression::None).collect();
     files.sort_by_key(|found| std::cmp::Reverse(found.modified));
     let mut left = LAST_IN_ALL;
     let mut places = Vec::new();

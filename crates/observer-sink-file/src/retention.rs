@@ -8,7 +8,12 @@ use crate::config::Retain;
 use crate::listing::Found;
 
 /// The closed files that are too old or too much, oldest first. A file is as old as its last line.
-pub(crate) fn expired(mut files: Vec<Found>, retain: Retain, latest: Option<Date>, now: SystemTime) -> Vec<Found> {
+pub(crate) fn expired(
+    mut files: Vec<Found>,
+    retain: Retain,
+    latest: Option<Date>,
+    now: SystemTime,
+) -> Vec<Found> {
     files.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
     let mut total: u64 = files.iter().map(|found| found.len).sum();
     files.retain(|found| {
@@ -65,11 +70,19 @@ mod tests {
         check(size(50), 5, &[]);
         check(size(25), 5, &["1-None", "2-None", "3-None"]);
         check(size(0), 5, &["1-None", "2-None", "3-None", "4-Some(1)"]);
-        check(Retain { max_age: Some(DAY * 4), max_total_size: Some(30) }, 5, &["1-None", "2-None"]);
+        check(
+            Retain { max_age: Some(DAY * 4), max_total_size: Some(30) },
+            5,
+            &["1-None", "2-None"],
+        );
     }
 
     #[test]
     fn active_files_stay_whatever_their_age() {
-        check(Retain { max_age: Some(Duration::ZERO), max_total_size: Some(0) }, 2, &["1-None", "4-Some(1)"]);
+        check(
+            Retain { max_age: Some(Duration::ZERO), max_total_size: Some(0) },
+            2,
+            &["1-None", "4-Some(1)"],
+        );
     }
 }

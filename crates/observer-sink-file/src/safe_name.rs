@@ -1,9 +1,9 @@
 //! A producer's text as a part of a file name.
 //!
-//! Letters, digits, `-`, `_` and `.` stay; every other byte becomes `%XX` (RFC 3986, section 2.1). A dot is written as `%2E`
-//! where it leads (hidden files, `..`) and where six digits follow (they would look like a rotated file). A name that gets
-//! too long is cut, and ends in `~` and a hash of the whole text; `~` stands nowhere else, so that different
-//! texts have different names.
+//! Letters, digits, `-`, `_` and `.` stay; every other byte becomes `%XX` (RFC 3986, section 2.1).
+//! A dot is written as `%2E` where it leads (hidden files, `..`) and where six digits follow (they
+//! would look like a rotated file). A name that gets too long is cut, and ends in `~` and a hash of
+//! the whole text; `~` stands nowhere else, so that different texts have different names.
 
 use std::fmt::Write;
 

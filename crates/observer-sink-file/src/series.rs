@@ -1,8 +1,9 @@
 //! The names of one series: the active file, and those that were rotated away from it.
 //!
-//! `bot.jsonl` is written; `bot.000001.jsonl` is the oldest one rotated, `bot.000002.jsonl` the next. Sorted by name, they stand in the order in
-//! which they were written, the active file last. A compressed file has `.gz` or `.zst` after all that. Numbers are never reused while a
-//! file with a higher one is there, and nothing is overwritten.
+//! `bot.jsonl` is written; `bot.000001.jsonl` is the oldest one rotated, `bot.000002.jsonl` the
+//! next. Sorted by name, they stand in the order in which they were written, the active file last.
+//! A compressed file has `.gz` or `.zst` after all that. Numbers are never reused while a file with
+//! a higher one is there, and nothing is overwritten.
 
 use std::fs;
 use std::io;
@@ -35,7 +36,8 @@ impl<'a> Name<'a> {
     /// The same name read as that of a rotated file.
     pub(crate) fn rotated(self) -> Option<Self> {
         let (stem, digits) = self.stem.rsplit_once('.')?;
-        let is_index = digits.len() >= INDEX_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let is_index =
+            digits.len() >= INDEX_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
         let index = digits.parse().ok().filter(|_| is_index)?;
         Some(Self { stem, index: Some(index), ..self })
     }
@@ -54,7 +56,8 @@ pub(crate) fn next_index(path: &Path, extension: &str) -> io::Result<u64> {
     let mut highest = 0;
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let found = name.to_str().and_then(|name| Name::parse(name, extension)).and_then(Name::rotated);
+        let found =
+            name.to_str().and_then(|name| Name::parse(name, extension)).and_then(Name::rotated);
         if let Some(Name { stem: of, index: Some(index), .. }) = found
             && of == stem
         {
@@ -66,7 +69,8 @@ pub(crate) fn next_index(path: &Path, extension: &str) -> io::Result<u64> {
 
 fn stem_of<'a>(path: &'a Path, extension: &str) -> &'a str {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.and_then(|name| name.strip_suffix(extension)).expect("the template made the name, with its extension")
+    name.and_then(|name| name.strip_suffix(extension))
+        .expect("the template made the name, with its extension")
 }
 
 #[cfg(test)]
@@ -78,7 +82,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bot.jsonl");
         assert_eq!(next_index(&path, ".jsonl").unwrap(), 1);
-        for name in ["bot.jsonl", "bot.000002.jsonl", "bot.000007.jsonl.gz", "bot.9.jsonl", "other.000009.jsonl"] {
+        for name in [
+            "bot.jsonl",
+            "bot.000002.jsonl",
+            "bot.000007.jsonl.gz",
+            "bot.9.jsonl",
+            "other.000009.jsonl",
+        ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         assert_eq!(next_index(&path, ".jsonl").unwrap(), 8);

@@ -1,10 +1,13 @@
 //! How far the sink has come, kept in its state folder.
 //!
-//! `position` has two lines. The first is JSON: `format` (1), `epoch` and `seq` of the last settled event, `files` (the files that were
-//! open, each with its identity and the size up to which its lines are settled), and `ahead` (lines past `seq` that stand in the files
-//! already). The second is the CRC-32 of the first, line feed not included, as eight hexadecimal digits. What follows are line feeds.
+//! `position` has two lines. The first is JSON: `format` (1), `epoch` and `seq` of the last settled
+//! event, `files` (the files that were open, each with its identity and the size up to which its
+//! lines are settled), and `ahead` (lines past `seq` that stand in the files already). The second
+//! is the CRC-32 of the first, line feed not included, as eight hexadecimal digits. What follows
+//! are line feeds.
 //!
-//! It is a [`StateFile`], so it can be replaced on a full disk. `lock` is empty; whoever writes the files holds an advisory lock on it.
+//! It is a [`StateFile`], so it can be replaced on a full disk. `lock` is empty; whoever writes the
+//! files holds an advisory lock on it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -72,7 +75,11 @@ impl StateFolder {
             disk.sync_folder(&changed)?;
         }
         let path = folder.join("lock");
-        let lock = File::options().create(true).append(true).open(&path).map_err(FileError::io("open", &path))?;
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(FileError::io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {
                 let position = StateFile::open(folder.join(FILE));
@@ -89,20 +96,24 @@ impl StateFolder {
 
     pub(crate) fn load(&self) -> Result<Loaded, FileError> {
         let path = self.path();
-        let read = || io::Result::Ok((fs::read_to_string(&path)?, fs::metadata(&path)?.modified()?));
+        let read =
+            || io::Result::Ok((fs::read_to_string(&path)?, fs::metadata(&path)?.modified()?));
         match read() {
             Ok((text, written)) => Ok(match parse(&text) {
                 Ok(recorded) => Loaded::Whole(recorded, written),
                 Err(problem) => Loaded::Damaged(problem),
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Missing),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Loaded::Damaged(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Ok(Loaded::Damaged(error.to_string()))
+            }
             Err(error) => Err(FileError::io("read", &path)(error)),
         }
     }
 
     pub(crate) fn store(&self, recorded: &Recorded) -> Result<(), FileError> {
-        let json = serde_json::to_string(recorded).expect("numbers and strings can be written as JSON");
+        let json =
+            serde_json::to_string(recorded).expect("numbers and strings can be written as JSON");
         let text = format!("{json}\n{:08x}\n", checksum(&json));
         self.position.replace(text.as_bytes()).map_err(FileError::io("write", &self.path()))
     }
@@ -142,8 +153,13 @@ mod tests {
     use crate::disk::RealDisk;
 
     fn recorded() -> Recorded {
-        let mark = Mark { path: "d/x.jsonl".into(), identity: Identity { dev: 1, ino: 2 }, size: 3 };
-        Recorded::new(Position { epoch: u64::MAX, seq: 7 }, vec![mark], vec![(8, "an id".to_owned())])
+        let mark =
+            Mark { path: "d/x.jsonl".into(), identity: Identity { dev: 1, ino: 2 }, size: 3 };
+        Recorded::new(
+            Position { epoch: u64::MAX, seq: 7 },
+            vec![mark],
+            vec![(8, "an id".to_owned())],
+        )
     }
 
     #[test]
@@ -178,7 +194,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = StateFolder::open(folder.path(), &RealDisk).unwrap();
         let second = StateFolder::open(folder.path(), &RealDisk).unwrap_err();
-        assert!(second.to_string().contains("is locked: another observer or another sink"), "{second}");
+        assert!(
+            second.to_string().contains("is locked: another observer or another sink"),
+            "{second}"
+        );
         drop(first);
         StateFolder::open(folder.path(), &RealDisk).unwrap();
     }

@@ -20,8 +20,8 @@ use crate::writer::{LastAnswer, Writer};
 
 /// Events as lines of JSON in files.
 ///
-/// All work on files is done by one thread, one command after the other: a delivery whose future was dropped is brought to
-/// its end there, before the next one begins.
+/// All work on files is done by one thread, one command after the other: a delivery whose future
+/// was dropped is brought to its end there, before the next one begins.
 #[derive(Debug)]
 pub struct FileSink {
     mailbox: mpsc::Sender<Command>,
@@ -45,7 +45,8 @@ enum Command {
 const MAILBOX: usize = 4;
 
 impl FileSink {
-    /// Check the configuration and start the thread. Files are first touched when they are asked for.
+    /// Check the configuration and start the thread. Files are first touched when they are asked
+    /// for.
     ///
     /// # Errors
     /// What in the configuration can't be.
@@ -56,7 +57,9 @@ impl FileSink {
         let thread = std::thread::Builder::new()
             .name(format!("file-{}", context.name).replace('\0', ""))
             .spawn(move || worker.run(commands))
-            .map_err(|error| BuildError::new("type", format!("needs a thread, and none can be started: {error}")))?;
+            .map_err(|error| {
+                BuildError::new("type", format!("needs a thread, and none can be started: {error}"))
+            })?;
         Ok(Self { mailbox, thread: Mutex::new(Some(thread)), heard: AtomicBool::new(true) })
     }
 
@@ -69,7 +72,8 @@ impl FileSink {
     }
 
     fn gone(&self) -> FileError {
-        let is_closed = self.thread.lock().expect("no one panics while holding this lock").is_none();
+        let is_closed =
+            self.thread.lock().expect("no one panics while holding this lock").is_none();
         if is_closed { FileError::Closed } else { FileError::Ended }
     }
 }
@@ -78,8 +82,11 @@ impl FileSink {
 impl EventSink for FileSink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let delivered = self.ask(|answer| {
-            let last_answer =
-                if self.heard.swap(false, Ordering::Relaxed) { LastAnswer::Heard } else { LastAnswer::Lost };
+            let last_answer = if self.heard.swap(false, Ordering::Relaxed) {
+                LastAnswer::Heard
+            } else {
+                LastAnswer::Lost
+            };
             Command::Deliver { batch: batch.clone(), last_answer, answer }
         });
         let outcome = delivered.await;
@@ -98,7 +105,9 @@ impl EventSink for FileSink {
     }
 
     fn refuses_replay(&self) -> Option<&'static str> {
-        Some("its files are in the order of the journal with each event once, and an older one would break that")
+        Some(
+            "its files are in the order of the journal with each event once, and an older one would break that",
+        )
     }
 
     async fn check(&self) -> Result<(), SinkError> {
@@ -131,8 +140,13 @@ impl Worker {
                 Command::Deliver { batch, last_answer, answer } => {
                     let is_new = self.writer.is_none();
                     let delivered = self.writer().and_then(|writer| {
-                        // A sink that was dropped before it began may have had a successor since, which has written these.
-                        if is_new && commands.is_closed() { Ok(()) } else { writer.deliver(&batch, last_answer) }
+                        // A sink that was dropped before it began may have had a successor since,
+                        // which has written these.
+                        if is_new && commands.is_closed() {
+                            Ok(())
+                        } else {
+                            writer.deliver(&batch, last_answer)
+                        }
                     });
                     let _ = answer.send(delivered);
                 }
@@ -162,7 +176,12 @@ impl Worker {
     fn writer(&mut self) -> Result<&mut Writer, FileError> {
         if self.writer.is_none() {
             let settings = Arc::clone(&self.settings);
-            self.writer = Some(Writer::open(settings, &self.state_dir, Arc::new(RealDisk), SystemTime::now())?);
+            self.writer = Some(Writer::open(
+                settings,
+                &self.state_dir,
+                Arc::new(RealDisk),
+                SystemTime::now(),
+            )?);
         }
         Ok(self.writer.as_mut().expect("it was opened above"))
     }

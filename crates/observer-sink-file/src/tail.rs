@@ -59,8 +59,9 @@ pub(crate) struct Tail {
     pub(crate) mended: Mended,
 }
 
-/// Make the file end in a line feed, so that the next line has one of its own. What is cut can only be a piece of a line of
-/// this sink's; anything else is kept and gets its line feed. `file` must be open to read and to append.
+/// Make the file end in a line feed, so that the next line has one of its own. What is cut can only
+/// be a piece of a line of this sink's; anything else is kept and gets its line feed. `file` must
+/// be open to read and to append.
 pub(crate) fn mend(file: &File, path: &Path) -> io::Result<Tail> {
     let len = file.metadata()?.len();
     let piece = last_line(file, len)?;
@@ -69,7 +70,8 @@ pub(crate) fn mend(file: &File, path: &Path) -> io::Result<Tail> {
     }
     let start = len - piece.len() as u64;
     let text = &piece[..piece.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
-    let is_whole = serde_json::from_slice::<&RawValue>(text).is_ok_and(|json| json.get().starts_with('{'));
+    let is_whole =
+        serde_json::from_slice::<&RawValue>(text).is_ok_and(|json| json.get().starts_with('{'));
     let is_ours = text.starts_with(OPENING) || OPENING.starts_with(text);
     if is_whole || !is_ours {
         let end = start + text.len() as u64;

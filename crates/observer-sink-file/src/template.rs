@@ -1,7 +1,8 @@
 //! Where a line goes: a path with placeholders.
 //!
-//! The *base* is the longest run of folders without a placeholder. What stands after it is made of events, and stays
-//! inside the base: a source is [encoded](crate::safe_name) into one part of one name.
+//! The *base* is the longest run of folders without a placeholder. What stands after it is made of
+//! events, and stays inside the base: a source is [encoded](crate::safe_name) into one part of one
+//! name.
 
 use std::path::{Component as PathComponent, Path, PathBuf};
 
@@ -30,16 +31,23 @@ const KEY: &str = "path";
 const KNOWN: &str = "known are {date} and {source}";
 /// `{date}` as it is written: `2026-11-22`.
 pub(crate) const DATE_LENGTH: usize = 10;
-/// What may come to a name: `.`, a number of 20 digits, `.zst`, and the dot and `.tmp` of a temporary.
+/// What may come to a name: `.`, a number of 20 digits, `.zst`, and the dot and `.tmp` of a
+/// temporary.
 const ROOM: usize = 30;
 
 impl Template {
     pub(crate) fn parse(path: &str) -> Result<Self, BuildError> {
         if path.is_empty() {
-            return Err(BuildError::new(KEY, "must not be empty; try \"observer-data/events/{date}.jsonl\""));
+            return Err(BuildError::new(
+                KEY,
+                "must not be empty; try \"observer-data/events/{date}.jsonl\"",
+            ));
         }
         if path.contains('\0') || path.ends_with(['/', std::path::MAIN_SEPARATOR]) {
-            return Err(BuildError::new(KEY, format!("must end in the name of a file, and {path:?} doesn't")));
+            return Err(BuildError::new(
+                KEY,
+                format!("must end in the name of a file, and {path:?} doesn't"),
+            ));
         }
         let mut base = PathBuf::new();
         let mut components = Vec::new();
@@ -54,7 +62,10 @@ impl Template {
                 continue;
             }
             if !matches!(part, PathComponent::Normal(_)) {
-                return Err(BuildError::new(KEY, format!("must not have {text:?} after a placeholder or at its end")));
+                return Err(BuildError::new(
+                    KEY,
+                    format!("must not have {text:?} after a placeholder or at its end"),
+                ));
             }
             components.push(pieces);
         }
@@ -126,7 +137,12 @@ fn pieces(text: &str) -> Result<Vec<Piece>, BuildError> {
         pieces.push(match &braced[..=end] {
             "{date}" => Piece::Date,
             "{source}" => Piece::Source,
-            unknown => return Err(BuildError::new(KEY, format!("has the unknown placeholder {unknown}; {KNOWN}"))),
+            unknown => {
+                return Err(BuildError::new(
+                    KEY,
+                    format!("has the unknown placeholder {unknown}; {KNOWN}"),
+                ));
+            }
         });
         rest = &braced[end + 1..];
     }
@@ -136,14 +152,19 @@ fn pieces(text: &str) -> Result<Vec<Piece>, BuildError> {
     Ok(pieces)
 }
 
-/// The extension tells the files of a series apart from their numbers and their compression, so there has to be one.
+/// The extension tells the files of a series apart from their numbers and their compression, so
+/// there has to be one.
 fn take_extension(name: &mut Vec<Piece>) -> Result<String, BuildError> {
     let wanted = || BuildError::new(KEY, "must end in an extension, such as \".jsonl\"");
     let first = name.len() == 1;
     let Some(Piece::Literal(text)) = name.last_mut() else { return Err(wanted()) };
-    let dot = text.rfind('.').filter(|dot| text.len() > dot + 1 && !(first && *dot == 0)).ok_or_else(wanted)?;
+    let dot = text
+        .rfind('.')
+        .filter(|dot| text.len() > dot + 1 && !(first && *dot == 0))
+        .ok_or_else(wanted)?;
     let extension = text.split_off(dot);
-    if matches!(extension.as_str(), ".gz" | ".zst" | ".tmp") || extension[1..].bytes().all(|byte| byte.is_ascii_digit())
+    if matches!(extension.as_str(), ".gz" | ".zst" | ".tmp")
+        || extension[1..].bytes().all(|byte| byte.is_ascii_digit())
     {
         return Err(BuildError::new(
             KEY,

@@ -1,8 +1,10 @@
 //! The sink's state and what changes it, without threads or futures.
 //!
-//! A line must not be written twice because its batch comes again. So the writer remembers lines that are in the files although the pipeline
-//! can't know it (`ahead`): of a batch that failed in its middle, of one whose answer nobody was there to hear, and of the time before a
-//! crash. They are told by sequence number and id, so that an event that is replayed on purpose is written once more.
+//! A line must not be written twice because its batch comes again. So the writer remembers lines
+//! that are in the files although the pipeline can't know it (`ahead`): of a batch that failed in
+//! its middle, of one whose answer nobody was there to hear, and of the time before a crash. They
+//! are told by sequence number and id, so that an event that is replayed on purpose is written once
+//! more.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -39,7 +41,8 @@ pub(crate) struct Writer {
     ahead: HashSet<(u64, Uuid)>,
     /// The events of the last batch that was written, until its answer is known to be heard.
     last: Vec<(u64, Uuid)>,
-    /// Those of the batches before it, back to the last flush: they come again if the next one fails.
+    /// Those of the batches before it, back to the last flush: they come again if the next one
+    /// fails.
     unflushed: Vec<Vec<(u64, Uuid)>>,
     /// Whether the sidecar tells less than is known.
     record: Record,
@@ -98,7 +101,11 @@ impl Writer {
     }
 
     /// Write what isn't in the files yet.
-    pub(crate) fn deliver(&mut self, batch: &Batch, last_answer: LastAnswer) -> Result<(), FileError> {
+    pub(crate) fn deliver(
+        &mut self,
+        batch: &Batch,
+        last_answer: LastAnswer,
+    ) -> Result<(), FileError> {
         self.settle_last(last_answer);
         self.enter_epoch(batch)?;
         self.turn_day(batch)?;
@@ -149,7 +156,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Once the pipeline knows of the last batch, neither its events nor earlier ones come again by themselves.
+    /// Once the pipeline knows of the last batch, neither its events nor earlier ones come again by
+    /// themselves.
     fn settle_last(&mut self, last_answer: LastAnswer) {
         if last_answer == LastAnswer::Lost {
             self.ahead.extend(self.last.drain(..));
@@ -160,7 +168,8 @@ impl Writer {
         self.ahead.retain(|(seq, _)| *seq > end);
     }
 
-    /// Sequence numbers mean other events in another epoch: the old one is durable first, and the new one is on record before its first line.
+    /// Sequence numbers mean other events in another epoch: the old one is durable first, and the
+    /// new one is on record before its first line.
     fn enter_epoch(&mut self, batch: &Batch) -> Result<(), FileError> {
         let epoch = batch.position().epoch;
         if self.position.is_some_and(|position| position.epoch == epoch) {
@@ -203,7 +212,8 @@ impl Writer {
                 _ => *places.entry(place).or_insert_with(|| {
                     let path = template.render(date, place.1.unwrap_or_default());
                     // The first place takes all of most batches.
-                    let (bytes, lines) = if portions.is_empty() { (size(batch), batch.len()) } else { (0, 0) };
+                    let (bytes, lines) =
+                        if portions.is_empty() { (size(batch), batch.len()) } else { (0, 0) };
                     let (bytes, lines) = (Vec::with_capacity(bytes), Vec::with_capacity(lines));
                     portions.push(Portion { path, date: place.0, bytes, lines });
                     portions.len() - 1
@@ -220,8 +230,11 @@ impl Writer {
     }
 
     fn store(&mut self) -> Result<(), FileError> {
-        let Some(position) = self.position.filter(|_| self.record == Record::Stale) else { return Ok(()) };
-        // What is not past the position doesn't come again after a restart, and there may be much of it.
+        let Some(position) = self.position.filter(|_| self.record == Record::Stale) else {
+            return Ok(());
+        };
+        // What is not past the position doesn't come again after a restart, and there may be much
+        // of it.
         let ahead = self.ahead.iter().filter(|(seq, _)| *seq > position.seq);
         let ahead = ahead.map(|(seq, id)| (*seq, id.to_string())).collect();
         self.state.store(&Recorded::new(position, self.files.marks(), ahead))?;
@@ -250,7 +263,8 @@ impl Writer {
 }
 
 fn list(settings: &Settings) -> Result<Listing, FileError> {
-    Listing::read(&settings.template).map_err(FileError::io("list the files in", settings.template.base()))
+    Listing::read(&settings.template)
+        .map_err(FileError::io("list the files in", settings.template.base()))
 }
 
 /// What tells the files of a batch apart: a day and a source, each where the template has it.

@@ -25,8 +25,10 @@ impl Folder {
 #[async_trait]
 impl FarSide for Folder {
     fn sink(&self) -> Arc<dyn EventSink> {
-        let config = (self.config)(FileConfig::new(format!("{}/{{date}}.jsonl", self.events().display())));
-        let context = SinkContext { name: "archive".to_owned(), state_dir: self.root.path().join("state") };
+        let config =
+            (self.config)(FileConfig::new(format!("{}/{{date}}.jsonl", self.events().display())));
+        let context =
+            SinkContext { name: "archive".to_owned(), state_dir: self.root.path().join("state") };
         Arc::new(FileSink::new(&config, &context).unwrap())
     }
 
@@ -35,11 +37,15 @@ impl FarSide for Folder {
         if let Ok(lock) = File::open(self.root.path().join("state/lock")) {
             lock.lock().unwrap();
         }
-        let files = fs::read_dir(self.events()).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let files =
+            fs::read_dir(self.events()).into_iter().flatten().map(|entry| entry.unwrap().path());
         // The active file has no number, and comes last.
-        let mut files: Vec<_> = files.map(|path| (path.file_name().unwrap().len() == 16, path)).collect();
+        let mut files: Vec<_> =
+            files.map(|path| (path.file_name().unwrap().len() == 16, path)).collect();
         files.sort();
-        Held::lines(&files.iter().map(|(_, path)| fs::read_to_string(path).unwrap()).collect::<String>())
+        Held::lines(
+            &files.iter().map(|(_, path)| fs::read_to_string(path).unwrap()).collect::<String>(),
+        )
     }
 
     async fn break_it(&self) -> Breakage {
@@ -54,7 +60,8 @@ impl FarSide for Folder {
 }
 
 async fn holds(config: fn(FileConfig) -> FileConfig) {
-    let passed = SinkContract::new(move || Folder { root: TempDir::new().unwrap(), config }).hold().await;
+    let passed =
+        SinkContract::new(move || Folder { root: TempDir::new().unwrap(), config }).hold().await;
     assert_eq!(passed.left_out, []);
 }
 

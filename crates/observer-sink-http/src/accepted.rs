@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use observer_core::{Batch, Envelope};
 
-/// The events that were accepted in deliveries that failed, or were cancelled, after them. The pipeline repeats those deliveries as a whole or in
-/// parts, and what is known here isn't sent again.
+/// The events that were accepted in deliveries that failed, or were cancelled, after them. The
+/// pipeline repeats those deliveries as a whole or in parts, and what is known here isn't sent
+/// again.
 ///
-/// Events are told by the allocation they stand in, which a repeat shares. One that comes again on purpose (a replay, or after a restart) has another.
+/// Events are told by the allocation they stand in, which a repeat shares. One that comes again on
+/// purpose (a replay, or after a restart) has another.
 #[derive(Debug, Default)]
 pub(crate) struct Accepted(HashMap<usize, Arc<Envelope>>);
 
 impl Accepted {
-    /// Those of the batch that are still to be sent, with their places in it. What isn't about this batch is forgotten.
+    /// Those of the batch that are still to be sent, with their places in it. What isn't about this
+    /// batch is forgotten.
     pub(crate) fn left_of<'a>(&mut self, batch: &'a Batch) -> Vec<(usize, &'a Arc<Envelope>)> {
         if !batch.events().iter().any(|envelope| self.has(envelope)) {
             self.0.clear();
@@ -63,14 +66,22 @@ mod tests {
         accepted.forget(&left);
         assert_eq!(places(&mut accepted, &right), [0]);
         accepted.forget(&right);
-        assert_eq!(places(&mut accepted, &batch), [0, 1, 2, 3], "what is settled and comes again is sent again");
+        assert_eq!(
+            places(&mut accepted, &batch),
+            [0, 1, 2, 3],
+            "what is settled and comes again is sent again"
+        );
     }
 
     #[test]
     fn another_batch_is_sent_whole_and_nothing_piles_up() {
         let (batch, mut accepted) = (testing::batch(2), Accepted::default());
         accepted.add(&batch.events()[0]);
-        assert_eq!(places(&mut accepted, &testing::batch(2)), [0, 1], "the same ids, but not the same delivery");
+        assert_eq!(
+            places(&mut accepted, &testing::batch(2)),
+            [0, 1],
+            "the same ids, but not the same delivery"
+        );
         assert!(accepted.0.is_empty());
     }
 }

@@ -47,12 +47,14 @@ impl Answer {
     /// # Errors
     /// The answer breaks off before its meaning is clear.
     pub(crate) async fn read(mut response: Response) -> Result<Self, reqwest::Error> {
-        let (status, headers, url) = (response.status(), response.headers().clone(), response.url().clone());
+        let (status, headers, url) =
+            (response.status(), response.headers().clone(), response.url().clone());
         let mut body = Vec::new();
         if judge(status.as_u16()) == Verdict::PerItem {
             read(&mut response, &mut body, MAX_ITEMS_BODY).await?;
         } else {
-            // A success is one, and a refusal too, however it goes on. It is read so that the connection can be used again.
+            // A success is one, and a refusal too, however it goes on. It is read so that the
+            // connection can be used again.
             let _ = tokio::time::timeout(PATIENCE, read(&mut response, &mut body, MAX_BODY)).await;
         }
         Ok(Self { status, headers, url, body })
@@ -65,14 +67,16 @@ impl Answer {
 
     /// The same for another reason than its status.
     pub(crate) fn error_of(&self, kind: ErrorKind, reason: String) -> SinkError {
-        let retry_after = retry_after(&self.headers, Timestamp::now()).filter(|_| kind == ErrorKind::Transient);
+        let retry_after =
+            retry_after(&self.headers, Timestamp::now()).filter(|_| kind == ErrorKind::Transient);
         SinkError { kind, retry_after, source: reason.into() }
     }
 
     /// For people: who answered what, and what to do.
     pub(crate) fn told(&self, shown: &Shown) -> String {
         let code = self.status.as_u16();
-        let name = self.status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
+        let name =
+            self.status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
         let said = shown.said(&words(&self.body));
         let said = if said.is_empty() { said } else { format!(": {said}") };
         let hint = match code {
@@ -99,7 +103,11 @@ impl Answer {
     }
 }
 
-async fn read(response: &mut Response, body: &mut Vec<u8>, most: usize) -> Result<(), reqwest::Error> {
+async fn read(
+    response: &mut Response,
+    body: &mut Vec<u8>,
+    most: usize,
+) -> Result<(), reqwest::Error> {
     while let Some(chunk) = response.chunk().await? {
         let room = most - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);

@@ -19,9 +19,14 @@ pub(crate) fn build(settings: &Settings) -> Result<Client, SinkError> {
 fn follow(attempt: Attempt<'_>, most: usize) -> Action {
     let first = attempt.previous().first();
     let is_same_host = first.is_some_and(|first| {
-        let is_no_weaker = first.scheme() == attempt.url().scheme() || attempt.url().scheme() == "https";
+        let is_no_weaker =
+            first.scheme() == attempt.url().scheme() || attempt.url().scheme() == "https";
         first.host() == attempt.url().host() && is_no_weaker
     });
     let keeps_body = matches!(attempt.status().as_u16(), 307 | 308);
-    if is_same_host && keeps_body && attempt.previous().len() <= most { attempt.follow() } else { attempt.stop() }
+    if is_same_host && keeps_body && attempt.previous().len() <= most {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
 }

@@ -54,8 +54,9 @@ pub struct HttpConfig {
     /// What a request carries.
     #[serde(default)]
     pub body: Body,
-    /// More headers. Where a request carries one event, values may have its fields in them: `{id}`, `{seq}`, `{received_at}`, `{source}`,
-    /// `{event_kind}`, `{ok}`, `{cycle_id}`, `{sig_hash}`, `{staffer_id}`. Plain braces are written `{{` and `}}`.
+    /// More headers. Where a request carries one event, values may have its fields in them: `{id}`,
+    /// `{seq}`, `{received_at}`, `{source}`, `{event_kind}`, `{ok}`, `{cycle_id}`, `{sig_hash}`,
+    /// `{staffer_id}`. Plain braces are written `{{` and `}}`.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
     /// Who the sink is.
@@ -64,19 +65,23 @@ pub struct HttpConfig {
     /// How bodies are packed. Every server knows gzip, few know zstd.
     #[serde(default)]
     pub compression: Compression,
-    /// Signatures as Standard Webhooks has them, of the body as it is sent; none, where nothing is said.
+    /// Signatures as Standard Webhooks has them, of the body as it is sent; none, where nothing is
+    /// said.
     #[serde(default)]
     pub signing: Signing,
-    /// Whether `Idempotency-Key` goes with each request. It has the value of `webhook-id`, which always does.
+    /// Whether `Idempotency-Key` goes with each request. It has the value of `webhook-id`, which
+    /// always does.
     #[serde(default)]
     pub idempotency_key: bool,
     /// Whom to trust, and what to show.
     #[serde(default)]
     pub tls: Tls,
-    /// How many redirects are followed in a row: those that keep method and body (307 and 308), on the same host.
+    /// How many redirects are followed in a row: those that keep method and body (307 and 308), on
+    /// the same host.
     #[serde(default)]
     pub redirects: usize,
-    /// How long a connection may take to be made. What a delivery may take in all is every sink's `timeout`.
+    /// How long a connection may take to be made. What a delivery may take in all is every sink's
+    /// `timeout`.
     #[serde(default = "default_connect_timeout", deserialize_with = "units::duration")]
     pub connect_timeout: Duration,
     /// How to ask whether the far side is there.
@@ -128,14 +133,16 @@ pub enum Compression {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Signing {
-    /// Each makes a signature of its own. All that are in use during a rotation; none where nothing is signed.
+    /// Each makes a signature of its own. All that are in use during a rotation; none where nothing
+    /// is signed.
     pub secrets: Vec<Secret>,
 }
 
 /// How to ask whether the far side is there, without an event.
 ///
-/// Any answer says that it is, but for those that would be the same for an event: 401 (unless requests are signed, which this one is not), 404, 407, 410, 429, a redirect,
-/// and 5xx but for 501. A receiver that answers so to everything but events wants another method, or `off`.
+/// Any answer says that it is, but for those that would be the same for an event: 401 (unless
+/// requests are signed, which this one is not), 404, 407, 410, 429, a redirect, and 5xx but for
+/// 501. A receiver that answers so to everything but events wants another method, or `off`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
@@ -262,7 +269,8 @@ impl SinkConfig for HttpConfig {
     const TYPE: &'static str = "http";
 
     fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        // One event a request is one event a batch, or a request that fails would hold back what its neighbours came to.
+        // One event a request is one event a batch, or a request that fails would hold back what
+        // its neighbours came to.
         let max_events = if self.body.is_single() { 1 } else { 1000 };
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(max_events),

@@ -11,9 +11,12 @@ use crate::config::{Body, Compression};
 
 /// The body, before compression. One event for the bodies that hold one.
 pub(crate) fn encode(body: Body, events: &[&Arc<Envelope>]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(events.iter().map(|envelope| envelope.event.raw().len() + 128).sum());
+    let mut bytes =
+        Vec::with_capacity(events.iter().map(|envelope| envelope.event.raw().len() + 128).sum());
     match body {
-        Body::Event => events.iter().for_each(|envelope| bytes.extend_from_slice(envelope.event.raw())),
+        Body::Event => {
+            events.iter().for_each(|envelope| bytes.extend_from_slice(envelope.event.raw()))
+        }
         Body::Envelope => events.iter().for_each(|envelope| envelope.write_json(&mut bytes)),
         Body::Array => {
             for (index, envelope) in events.iter().enumerate() {
@@ -36,7 +39,8 @@ pub(crate) fn compress(compression: Compression, bytes: Vec<u8>) -> io::Result<V
     match compression {
         Compression::None => Ok(bytes),
         Compression::Gzip => {
-            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            let mut gzip =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
             gzip.write_all(&bytes)?;
             gzip.finish()
         }
@@ -44,7 +48,8 @@ pub(crate) fn compress(compression: Compression, bytes: Vec<u8>) -> io::Result<V
     }
 }
 
-/// What a request is called, so that a repeat can be told: the event's id, or a hash of the ids in their order.
+/// What a request is called, so that a repeat can be told: the event's id, or a hash of the ids in
+/// their order.
 pub(crate) fn message_id(events: &[&Arc<Envelope>]) -> String {
     if let [envelope] = events {
         return envelope.id.to_string();

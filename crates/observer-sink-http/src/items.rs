@@ -40,19 +40,29 @@ pub(crate) fn read(body: &[u8], count: usize) -> Result<Vec<BadItem>, String> {
     for item in &errors {
         match seen.get_mut(item.index) {
             Some(seen) if !*seen => *seen = true,
-            _ => return Err(format!("it names an event {} of {count}, or names it twice", item.index)),
+            _ => {
+                return Err(format!(
+                    "it names an event {} of {count}, or names it twice",
+                    item.index
+                ));
+            }
         }
     }
-    let good = accepted.zip(duplicates).map(|(accepted, duplicates)| accepted.saturating_add(duplicates));
-    if let Some(good) = good.filter(|good| good.saturating_add(errors.len() as u64) != count as u64) {
+    let good =
+        accepted.zip(duplicates).map(|(accepted, duplicates)| accepted.saturating_add(duplicates));
+    if let Some(good) = good.filter(|good| good.saturating_add(errors.len() as u64) != count as u64)
+    {
         return Err(format!("it counts {good} good and {} bad events of {count}", errors.len()));
     }
     let bad = errors.into_iter().filter(|item| !(200..300).contains(&item.status));
-    Ok(bad.map(|ToldItem { index, status, detail }| BadItem { index, status, said: detail }).collect())
+    Ok(bad
+        .map(|ToldItem { index, status, detail }| BadItem { index, status, said: detail })
+        .collect())
 }
 
 impl BadItem {
-    /// Whether it may be accepted later. Any other refusal is the event's own: the request was good enough for others.
+    /// Whether it may be accepted later. Any other refusal is the event's own: the request was good
+    /// enough for others.
     pub(crate) fn may_work_later(&self) -> bool {
         judge(self.status) == Verdict::Failed(ErrorKind::Transient)
     }
@@ -81,7 +91,13 @@ mod tests {
         check("<multistatus/>", "it is no JSON");
         check(r#"{"accepted":2,"duplicates":0}"#, "it is no JSON");
         check(r#"{"errors":[{"index":2,"status":422}]}"#, "it names an event 2 of 2");
-        check(r#"{"errors":[{"index":1,"status":422},{"index":1,"status":422}]}"#, "it names an event 1 of 2");
-        check(r#"{"accepted":2,"duplicates":0,"errors":[{"index":1,"status":422}]}"#, "it counts 2 good and 1 bad");
+        check(
+            r#"{"errors":[{"index":1,"status":422},{"index":1,"status":422}]}"#,
+            "it names an event 1 of 2",
+        );
+        check(
+            r#"{"accepted":2,"duplicates":0,"errors":[{"index":1,"status":422}]}"#,
+            "it counts 2 good and 1 bad",
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! A sink of the observer that sends events in HTTP requests: webhooks, batches, another observer.
 //!
-//! In the observer's configuration the sink is `type = "http"`, see [`HttpConfig`]; in a program of your own:
+//! In the observer's configuration the sink is `type = "http"`, see [`HttpConfig`]; in a program of
+//! your own:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -33,11 +34,15 @@
 //! | `envelope` | one envelope a request | `application/json` |
 //! | `event` | one event a request, as its producer sent it | `application/json` |
 //!
-//! Each request has a `webhook-id`: the event's id, or where there are several a hash of their ids. A repeat of a request has the same one, so that a far side
-//! can tell. `Idempotency-Key`, which not all far sides want, has the same value. With `signing` there are also `webhook-timestamp` and `webhook-signature`.
+//! Each request has a `webhook-id`: the event's id, or where there are several a hash of their ids.
+//! A repeat of a request has the same one, so that a far side can tell. `Idempotency-Key`, which
+//! not all far sides want, has the same value. With `signing` there are also `webhook-timestamp`
+//! and `webhook-signature`.
 //!
-//! The signature is that of the body as it is sent. Standard Webhooks speaks of the payload, and not of `Content-Encoding`: with `compression`, the compressed bytes are signed, so that
-//! the far side can check them before it unpacks them. A framework that hands over nothing but the unpacked body can't check such a signature, and wants `compression = "none"`.
+//! The signature is that of the body as it is sent. Standard Webhooks speaks of the payload, and
+//! not of `Content-Encoding`: with `compression`, the compressed bytes are signed, so that the far
+//! side can check them before it unpacks them. A framework that hands over nothing but the unpacked
+//! body can't check such a signature, and wants `compression = "none"`.
 //!
 //! # What answers mean
 //!
@@ -50,18 +55,21 @@
 //! | 400, 422 | refused for good: the batch is halved until the bad event stands alone |
 //! | all else, redirects that are not followed, TLS that can't be, and a host that nobody knows | the sink is parked, and no event is given up |
 //!
-//! The first 300 characters of what the far side says are part of the reason that people see. Of the URL they see scheme, host and port; tokens, passwords, header values, the query and long
+//! The first 300 characters of what the far side says are part of the reason that people see. Of
+//! the URL they see scheme, host and port; tokens, passwords, header values, the query and long
 //! parts of the path are taken out where the far side repeats them.
 //!
 //! # Order, and repeats
 //!
-//! One request is under way at a time. Where a delivery fails after some of its events were accepted (one event a request, or a 207), the sink knows which, and the
-//! next try leaves them out; a restart in between repeats them.
+//! One request is under way at a time. Where a delivery fails after some of its events were
+//! accepted (one event a request, or a 207), the sink knows which, and the next try leaves them
+//! out; a restart in between repeats them.
 //!
 //! # What it does not do
 //!
-//! It speaks HTTP/1.1 and, where the program links it in, HTTP/2. There is no timeout for a single request but `connect_timeout`: the pipeline bounds the delivery, by
-//! every sink's `timeout`. Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//! It speaks HTTP/1.1 and, where the program links it in, HTTP/2. There is no timeout for a single
+//! request but `connect_timeout`: the pipeline bounds the delivery, by every sink's `timeout`.
+//! Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
 mod accepted;
 mod answer;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use observer_core::BuildError;
 use observer_net::{Shown, Tls, url};
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use reqwest::{Method, Url};
 
 use crate::config::{Body, Check, Compression, HttpConfig};
@@ -47,12 +49,17 @@ impl Settings {
     pub(crate) fn of(config: &HttpConfig) -> Result<Self, BuildError> {
         let url = url("url", &config.url)?;
         let mut headers = HeaderMap::new();
-        let content_type = if config.body == Body::Ndjson { "application/x-ndjson" } else { "application/json" };
+        let content_type =
+            if config.body == Body::Ndjson { "application/x-ndjson" } else { "application/json" };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         match config.compression {
             Compression::None => {}
-            Compression::Gzip => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
-            Compression::Zstd => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"))),
+            Compression::Gzip => {
+                drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip")))
+            }
+            Compression::Zstd => {
+                drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd")))
+            }
         }
         if let Some(value) = config.auth.header()? {
             headers.insert(AUTHORIZATION, value);
@@ -64,7 +71,12 @@ impl Settings {
             return Err(BuildError::new("connect_timeout", "must be longer than 0s"));
         }
         Ok(Self {
-            shown: Shown::new("url", &url, &headers, config.auth.secrets().chain(&config.signing.secrets)),
+            shown: Shown::new(
+                "url",
+                &url,
+                &headers,
+                config.auth.secrets().chain(&config.signing.secrets),
+            ),
             url,
             method: match config.method {
                 crate::Method::Post => Method::POST,
@@ -90,11 +102,15 @@ impl Settings {
 }
 
 /// Adds the headers that are always the same, and gives those that aren't.
-fn templates(config: &HttpConfig, headers: &mut HeaderMap) -> Result<Vec<(HeaderName, Template)>, BuildError> {
+fn templates(
+    config: &HttpConfig,
+    headers: &mut HeaderMap,
+) -> Result<Vec<(HeaderName, Template)>, BuildError> {
     let (mut templates, mut seen) = (Vec::new(), Vec::new());
     for (name, value) in &config.headers {
         let refused = |problem: String| BuildError::new(format!("headers.{name}"), problem);
-        let header = HeaderName::try_from(name).map_err(|_| refused("is no name of a header".to_owned()))?;
+        let header =
+            HeaderName::try_from(name).map_err(|_| refused("is no name of a header".to_owned()))?;
         let is_taken = RESERVED.contains(&header.as_str())
             || (header == AUTHORIZATION && headers.contains_key(AUTHORIZATION))
             || (header == "idempotency-key" && config.idempotency_key);
@@ -117,8 +133,7 @@ fn templates(config: &HttpConfig, headers: &mut HeaderMap) -> Result<Vec<(Header
                 templates.push((header, template));
             }
             None => {
-                let problem =
-                    "has a field of an event, and a request carries many; set body = \"envelope\" or \"event\"";
+                let problem = "has a field of an event, and a request carries many; set body = \"envelope\" or \"event\"";
                 return Err(refused(problem.to_owned()));
             }
         }
@@ -127,8 +142,15 @@ fn templates(config: &HttpConfig, headers: &mut HeaderMap) -> Result<Vec<(Header
 }
 
 fn keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
-    let keys = config.signing.secrets.iter().map(|secret| Key::parse(secret.reveal())).collect::<Option<Vec<_>>>();
-    keys.ok_or_else(|| BuildError::new("signing.secrets", "must each be `whsec_` with base64 after it"))
+    let keys = config
+        .signing
+        .secrets
+        .iter()
+        .map(|secret| Key::parse(secret.reveal()))
+        .collect::<Option<Vec<_>>>();
+    keys.ok_or_else(|| {
+        BuildError::new("signing.secrets", "must each be `whsec_` with base64 after it")
+    })
 }
 
 #[cfg(test)]
@@ -149,7 +171,10 @@ mod tests {
 
     #[test]
     fn what_can_not_be_is_refused_by_its_key() {
-        refuse(HttpConfig::new("hooks.example.com/hidden"), "`url` is no URL: relative URL without a base");
+        refuse(
+            HttpConfig::new("hooks.example.com/hidden"),
+            "`url` is no URL: relative URL without a base",
+        );
         refuse(HttpConfig::new("ftp://x/hidden"), "`url` must begin with http://");
         refuse(HttpConfig::new("https://me:hidden@x"), "`url` must not hold a user");
         refuse(config().auth(Auth::bearer("hidden\n")), "`auth.bearer` holds a character");
@@ -158,11 +183,20 @@ mod tests {
         both.bearer = Some("hidden".into());
         refuse(config().auth(both), "`auth` is either `bearer`");
         refuse(config().header("X Y", "1"), "`headers.X Y` is no name of a header");
-        refuse(config().header("Webhook-Id", "1"), "`headers.Webhook-Id` is set by the sink itself");
-        refuse(config().header("Authorization", "1").auth(Auth::bearer("t")), "`headers.Authorization` is set by");
+        refuse(
+            config().header("Webhook-Id", "1"),
+            "`headers.Webhook-Id` is set by the sink itself",
+        );
+        refuse(
+            config().header("Authorization", "1").auth(Auth::bearer("t")),
+            "`headers.Authorization` is set by",
+        );
         refuse(config().header("X-A", "1").header("x-a", "2"), "`headers.x-a` is there twice");
         refuse(config().header("X-A", "hidden\r\nX-B: 1"), "`headers.X-A` holds a character");
-        refuse(config().header("X-A", "{hidden}"), "`headers.X-A` has a placeholder that isn't known");
+        refuse(
+            config().header("X-A", "{hidden}"),
+            "`headers.X-A` has a placeholder that isn't known",
+        );
         refuse(config().header("X-A", "{source}"), "`headers.X-A` has a field of an event");
         refuse(config().sign_with("hidden"), "`signing.secrets` must each be `whsec_`");
         refuse(HttpConfig::new("http://x").trust("ca.pem"), "`tls` is for https");
@@ -174,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_header_of_the_operators_stands_in_for_the_sinks_own() {
-        let settings = Settings::of(&config().header("Content-Type", "application/cloudevents+json")).unwrap();
+        let settings =
+            Settings::of(&config().header("Content-Type", "application/cloudevents+json")).unwrap();
         assert_eq!(settings.headers[CONTENT_TYPE], "application/cloudevents+json");
         assert_eq!(settings.headers.len(), 1);
     }

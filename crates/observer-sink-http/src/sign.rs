@@ -1,4 +1,5 @@
-//! Signatures as Standard Webhooks has them (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
+//! Signatures as Standard Webhooks has them
+//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,10 @@ pub(crate) struct Key(Hmac<Sha256>);
 impl Key {
     /// `None` if it is no `whsec_` with base64 after it.
     pub(crate) fn parse(secret: &str) -> Option<Self> {
-        let bytes = STANDARD.decode(secret.strip_prefix("whsec_")?).ok().filter(|bytes| !bytes.is_empty())?;
+        let bytes = STANDARD
+            .decode(secret.strip_prefix("whsec_")?)
+            .ok()
+            .filter(|bytes| !bytes.is_empty())?;
         Some(Self(Hmac::new_from_slice(&bytes).expect("HMAC takes a key of any size")))
     }
 
@@ -24,7 +28,8 @@ impl Key {
     }
 }
 
-/// What goes into `webhook-signature`: one signature for each key, so that the far side may know either during a rotation.
+/// What goes into `webhook-signature`: one signature for each key, so that the far side may know
+/// either during a rotation.
 pub(crate) fn signatures(keys: &[Key], id: &str, timestamp: i64, body: &[u8]) -> String {
     keys.iter().map(|key| key.sign(id, timestamp, body)).collect::<Vec<_>>().join(" ")
 }

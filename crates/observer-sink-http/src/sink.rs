@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use observer_core::{Batch, BuildError, Envelope, ErrorKind, EventSink, Receipt, Rejected, SinkError, Timestamp};
+use observer_core::{
+    Batch, BuildError, Envelope, ErrorKind, EventSink, Receipt, Rejected, SinkError, Timestamp,
+};
 use observer_net::{blocking, explain};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder};
@@ -31,7 +33,8 @@ pub struct HttpSink {
 type Placed<'a> = (usize, &'a Arc<Envelope>);
 
 impl HttpSink {
-    /// Check the configuration. Files are first read, and the first connection is made, when they are needed.
+    /// Check the configuration. Files are first read, and the first connection is made, when they
+    /// are needed.
     ///
     /// # Errors
     /// What in the configuration can't be.
@@ -57,9 +60,19 @@ impl HttpSink {
     }
 
     async fn request(&self, events: &[&Arc<Envelope>]) -> Result<RequestBuilder, SinkError> {
-        let Settings { url, method, headers, templates, compression, keys, has_idempotency_key, .. } = &*self.settings;
+        let Settings {
+            url,
+            method,
+            headers,
+            templates,
+            compression,
+            keys,
+            has_idempotency_key,
+            ..
+        } = &*self.settings;
         let id = encode::message_id(events);
-        let mut request = self.client().await?.request(method.clone(), url.clone()).headers(headers.clone());
+        let mut request =
+            self.client().await?.request(method.clone(), url.clone()).headers(headers.clone());
         if let [envelope] = events {
             for (name, template) in templates {
                 request = request.header(name, template.render(envelope));
@@ -73,7 +86,9 @@ impl HttpSink {
         if !keys.is_empty() {
             let timestamp = Timestamp::now().as_second();
             let signatures = sign::signatures(keys, &id, timestamp, &body);
-            request = request.header("webhook-timestamp", timestamp).header("webhook-signature", signatures);
+            request = request
+                .header("webhook-timestamp", timestamp)
+                .header("webhook-signature", signatures);
         }
         Ok(request.header("webhook-id", id).body(Bytes::from(body)))
     }
@@ -84,7 +99,11 @@ impl HttpSink {
     }
 
     /// All events in one request.
-    async fn deliver_together(&self, batch: &Batch, left: &[Placed<'_>]) -> Result<Receipt, SinkError> {
+    async fn deliver_together(
+        &self,
+        batch: &Batch,
+        left: &[Placed<'_>],
+    ) -> Result<Receipt, SinkError> {
         let events: Vec<_> = left.iter().map(|(_, envelope)| *envelope).collect();
         let answer = self.ask(self.request(&events).await?).await?;
         let shown = &self.settings.shown;
@@ -92,14 +111,20 @@ impl HttpSink {
             Verdict::Accepted => return Ok(Receipt::accepted()),
             Verdict::Failed(kind) => return Err(answer.error(kind, shown)),
             Verdict::PerItem => items::read(&answer.body, left.len()).map_err(|problem| {
-                SinkError::blocked(format!("{}, which can't be understood: {problem}", answer.told(shown)))
+                SinkError::blocked(format!(
+                    "{}, which can't be understood: {problem}",
+                    answer.told(shown)
+                ))
             })?,
         };
         let mut is_bad = vec![false; left.len()];
         bad.iter().for_each(|item| is_bad[item.index] = true);
         {
             let mut accepted = locked(&self.accepted);
-            left.iter().zip(is_bad).filter(|(_, is_bad)| !is_bad).for_each(|((_, envelope), _)| accepted.add(envelope));
+            left.iter()
+                .zip(is_bad)
+                .filter(|(_, is_bad)| !is_bad)
+                .for_each(|((_, envelope), _)| accepted.add(envelope));
         }
         if let Some(item) = bad.iter().find(|item| item.may_work_later()) {
             return Err(answer.error_of(ErrorKind::Transient, self.reason(item)));
@@ -108,7 +133,9 @@ impl HttpSink {
             // None of them speaks for the others.
             return Err(SinkError::permanent(self.reason(&bad[0])));
         }
-        let rejected = bad.iter().map(|item| Rejected { index: left[item.index].0, reason: self.reason(item) });
+        let rejected = bad
+            .iter()
+            .map(|item| Rejected { index: left[item.index].0, reason: self.reason(item) });
         Ok(Receipt { rejected: rejected.collect(), refused: None })
     }
 
@@ -120,7 +147,11 @@ impl HttpSink {
     }
 
     /// Each event in a request of its own, one after the other.
-    async fn deliver_singly(&self, batch: &Batch, left: &[Placed<'_>]) -> Result<Receipt, SinkError> {
+    async fn deliver_singly(
+        &self,
+        batch: &Batch,
+        left: &[Placed<'_>],
+    ) -> Result<Receipt, SinkError> {
         let mut one_was_accepted = left.len() < batch.len();
         let mut rejected = Vec::new();
         for (index, envelope) in left {
@@ -129,12 +160,17 @@ impl HttpSink {
                 Verdict::Accepted => None,
                 Verdict::Failed(kind) => Some(answer.error(kind, &self.settings.shown)),
                 // What isn't understood of it takes nothing from its being a success.
-                Verdict::PerItem => {
-                    items::read(&answer.body, 1).ok().and_then(|bad| bad.into_iter().next()).map(|item| {
-                        let kind = if item.may_work_later() { ErrorKind::Transient } else { ErrorKind::Permanent };
+                Verdict::PerItem => items::read(&answer.body, 1)
+                    .ok()
+                    .and_then(|bad| bad.into_iter().next())
+                    .map(|item| {
+                        let kind = if item.may_work_later() {
+                            ErrorKind::Transient
+                        } else {
+                            ErrorKind::Permanent
+                        };
                         answer.error_of(kind, self.reason(&item))
-                    })
-                }
+                    }),
             };
             match error {
                 None => {
@@ -192,7 +228,8 @@ impl EventSink for HttpSink {
             _ => return Ok(()),
         };
         let told = answer.told(shown);
-        let told = format!("{told} (asked with {method}; see `check` if it answers events otherwise)");
+        let told =
+            format!("{told} (asked with {method}; see `check` if it answers events otherwise)");
         Err(answer.error_of(kind, told))
     }
 
@@ -217,7 +254,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Debug for HttpSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpSink").field("origin", &self.settings.shown.origin()).finish_non_exhaustive()
+        f.debug_struct("HttpSink")
+            .field("origin", &self.settings.shown.origin())
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,8 @@
 use observer_core::Envelope;
 use reqwest::header::HeaderValue;
 
-/// A value goes no further than this many bytes of a field: servers refuse requests with very long headers, and then no event would get there.
+/// A value goes no further than this many bytes of a field: servers refuse requests with very long
+/// headers, and then no event would get there.
 const MAX_FIELD: usize = 256;
 
 /// A header value such as `agents/{source}`; `{{` and `}}` are braces.
@@ -43,7 +44,8 @@ const FIELDS: [(&str, Field); 9] = [
 
 impl Template {
     /// # Errors
-    /// What is wrong with it, as it follows the header's name; the text itself isn't repeated, since it may be a secret.
+    /// What is wrong with it, as it follows the header's name; the text itself isn't repeated,
+    /// since it may be a secret.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (mut parts, mut literal) = (Vec::new(), String::new());
         let mut rest = text;
@@ -57,8 +59,11 @@ impl Template {
                 continue;
             }
             let end = rest.find('}').filter(|_| brace == "{");
-            let end = end.ok_or("has a brace without its other one; a plain brace is written `{{` or `}}`")?;
-            let field = FIELDS.iter().find(|(name, _)| **name == rest[..end]).map(|(_, field)| *field);
+            let end = end.ok_or(
+                "has a brace without its other one; a plain brace is written `{{` or `}}`",
+            )?;
+            let field =
+                FIELDS.iter().find(|(name, _)| **name == rest[..end]).map(|(_, field)| *field);
             let field = field.ok_or_else(|| {
                 let known: Vec<_> = FIELDS.iter().map(|(name, _)| format!("{{{name}}}")).collect();
                 format!("has a placeholder that isn't known; known are {}", known.join(", "))
@@ -160,7 +165,10 @@ mod tests {
     fn an_event_can_not_write_headers() {
         let event = |source: &str| format!(r#"{{"source":"{source}","event_kind":"k","ok":true}}"#);
         assert_eq!(render("{source}", &event(r"a\r\nX-Admin: yes")), "a%0D%0AX-Admin:%20yes");
-        assert_eq!(render("{source}", &event(r#"ü%, \"b\"; \u0000\u007f"#)), "%C3%BC%25%2C%20%22b%22%3B%20%00%7F");
+        assert_eq!(
+            render("{source}", &event(r#"ü%, \"b\"; \u0000\u007f"#)),
+            "%C3%BC%25%2C%20%22b%22%3B%20%00%7F"
+        );
         let long = render("<{source}>", &event(&"ü".repeat(1000)));
         assert_eq!(long, format!("<{}>", "%C3%BC".repeat(42)), "cut between two characters");
     }

@@ -15,6 +15,7 @@ pub(crate) fn envelope(seq: u64, event: &str) -> Arc<Envelope> {
 
 /// Events 1 to `count`.
 pub(crate) fn batch(count: u64) -> Batch {
-    let event = |seq| envelope(seq, &format!(r#"{{"source":"bot","event_kind":"e{seq}","ok":true}}"#));
+    let event =
+        |seq| envelope(seq, &format!(r#"{{"source":"bot","event_kind":"e{seq}","ok":true}}"#));
     Batch::new(1, (1..=count).map(event).collect())
 }

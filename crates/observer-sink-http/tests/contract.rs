@@ -47,7 +47,9 @@ fn events(request: &Received) -> Vec<HeldEvent> {
 }
 
 async fn holds(config: fn(HttpConfig) -> HttpConfig) {
-    let passed = SinkContract::new(move || Receiver { receiver: HttpReceiver::start(), config }).hold().await;
+    let passed = SinkContract::new(move || Receiver { receiver: HttpReceiver::start(), config })
+        .hold()
+        .await;
     assert_eq!(passed.left_out, [(Clause::Position, "the sink keeps no position")]);
 }
 
@@ -58,7 +60,10 @@ async fn the_http_sink_keeps_the_contract() {
 
 #[tokio::test]
 async fn so_it_does_with_packed_and_signed_lines() {
-    holds(|config| config.body(Body::Ndjson).compression(Compression::Zstd).sign_with("whsec_bmV3")).await;
+    holds(|config| {
+        config.body(Body::Ndjson).compression(Compression::Zstd).sign_with("whsec_bmV3")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -68,5 +73,8 @@ async fn so_it_does_with_an_envelope_a_request() {
 
 #[tokio::test]
 async fn so_it_does_with_an_event_a_request_and_its_fields_in_headers() {
-    holds(|config| config.body(Body::Event).header("X-What", "{source}/{cycle_id}/{sig_hash}/{staffer_id}")).await;
+    holds(|config| {
+        config.body(Body::Event).header("X-What", "{source}/{cycle_id}/{sig_hash}/{staffer_id}")
+    })
+    .await;
 }

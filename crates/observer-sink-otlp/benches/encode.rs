@@ -1,6 +1,8 @@
-//! What it costs to make OTLP of events, for each event: `cargo bench -p observer-sink-otlp [RUNS.ndjson]`.
+//! What it costs to make OTLP of events, for each event:
+//! `cargo bench -p observer-sink-otlp [RUNS.ndjson]`.
 //!
-//! Beside it stands what it costs to copy the same bytes, so that the figure can be compared between machines.
+//! Beside it stands what it costs to copy the same bytes, so that the figure can be compared
+//! between machines.
 #![expect(clippy::unwrap_used, reason = "in a benchmark, a panic is the message")]
 
 use std::hint::black_box;
@@ -21,17 +23,29 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const ROUNDS: u32 = 7;
 
 fn main() {
-    let path = std::env::args_os().skip(1).find(|arg| !arg.to_string_lossy().starts_with('-')).map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-runs.ndjson"),
-        PathBuf::from,
-    );
+    let path = std::env::args_os()
+        .skip(1)
+        .find(|arg| !arg.to_string_lossy().starts_with('-'))
+        .map_or_else(
+            || {
+                PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                    .join("../../tests/fixtures/agent-runs.ndjson")
+            },
+            PathBuf::from,
+        );
     let runs = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<_> = runs.lines().cycle().take(1000).collect();
     let bytes: usize = lines.iter().map(|line| line.len()).sum();
-    println!("{}: {} bytes an event, batches of {}", path.display(), bytes / lines.len(), lines.len());
+    println!(
+        "{}: {} bytes an event, batches of {}",
+        path.display(),
+        bytes / lines.len(),
+        lines.len()
+    );
 
     let encoder = Encoder::new([("service.name", "agents")]);
-    let copied = best(|| lines.iter().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>().len());
+    let copied =
+        best(|| lines.iter().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>().len());
     report("copy the bytes", copied, copied, None);
     for signal in [Signal::Logs, Signal::Traces] {
         let encoded = best(|| encoder.encode(signal, &batch(&lines)).bytes.len());
@@ -81,5 +95,8 @@ fn best(mut work: impl FnMut() -> usize) -> Duration {
 fn report(what: &str, batch: Duration, copied: Duration, bytes: Option<usize>) {
     let ratio = batch.as_secs_f64() / copied.as_secs_f64();
     let bytes = bytes.map(|bytes| format!(", {} bytes an event", bytes / 1000)).unwrap_or_default();
-    println!("{what:<24} {:>6.2} µs an event, {ratio:>5.1} times the copy{bytes}", batch.as_secs_f64() * 1e3);
+    println!(
+        "{what:<24} {:>6.2} µs an event, {ratio:>5.1} times the copy{bytes}",
+        batch.as_secs_f64() * 1e3
+    );
 }

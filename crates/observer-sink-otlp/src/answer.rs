@@ -48,11 +48,14 @@ impl Accepted {
     pub(crate) fn decode(signal: Signal, message: &[u8]) -> Result<Self, DecodeError> {
         let (rejected, said) = match signal {
             Signal::Logs => {
-                let partial = ExportLogsServiceResponse::decode(message)?.partial_success.unwrap_or_default();
+                let partial =
+                    ExportLogsServiceResponse::decode(message)?.partial_success.unwrap_or_default();
                 (partial.rejected_log_records, partial.error_message)
             }
             Signal::Traces => {
-                let partial = ExportTraceServiceResponse::decode(message)?.partial_success.unwrap_or_default();
+                let partial = ExportTraceServiceResponse::decode(message)?
+                    .partial_success
+                    .unwrap_or_default();
                 (partial.rejected_spans, partial.error_message)
             }
         };
@@ -72,7 +75,9 @@ impl Refusal {
             retry_after: retry_info.and_then(|info| info.retry_delay),
             hint: match status.code() {
                 Code::Unauthenticated | Code::PermissionDenied => "; see `auth` and `headers`",
-                Code::Unimplemented | Code::NotFound => "; see `endpoint`, `protocol` and `signals`",
+                Code::Unimplemented | Code::NotFound => {
+                    "; see `endpoint`, `protocol` and `signals`"
+                }
                 Code::ResourceExhausted if verdict == Verdict::TooLarge => "; see `batch`",
                 Code::Internal | Code::Unknown => "; its own log may say more",
                 _ => "",
@@ -91,7 +96,9 @@ impl Refusal {
             hint: match status.as_u16() {
                 300..=399 => "; it has moved, see `endpoint`",
                 401 | 403 => "; see `auth` and `headers`",
-                404 | 405 | 410 => "; see `endpoint`, to which the path of the signal is added, and `protocol`",
+                404 | 405 | 410 => {
+                    "; see `endpoint`, to which the path of the signal is added, and `protocol`"
+                }
                 407 => "; the proxy wants to know who asks",
                 413 => "; see `batch`",
                 415 => "; see `compression` and `protocol`",
@@ -198,12 +205,18 @@ mod tests {
     #[test]
     fn there_is_a_hint_where_there_is_something_to_look_at() {
         let grpc = |code| Refusal::of_grpc(&Status::new(code, "")).unwrap().hint;
-        let quota = Status::with_error_details(Code::ResourceExhausted, "", ErrorDetails::with_retry_info(None));
+        let quota = Status::with_error_details(
+            Code::ResourceExhausted,
+            "",
+            ErrorDetails::with_retry_info(None),
+        );
         assert_eq!(Refusal::of_grpc(&quota).unwrap().hint, "");
         assert_eq!(grpc(Code::ResourceExhausted), "; see `batch`");
         assert_eq!(grpc(Code::Internal), "; its own log may say more");
         assert_eq!(grpc(Code::Unavailable), "");
-        let http = |status| Refusal::of_http(StatusCode::from_u16(status).unwrap(), String::new(), None).hint;
+        let http = |status| {
+            Refusal::of_http(StatusCode::from_u16(status).unwrap(), String::new(), None).hint
+        };
         assert_eq!(http(407), "; the proxy wants to know who asks");
         assert_eq!(http(413), "; see `batch`");
         assert_eq!(http(415), "; see `compression` and `protocol`");

@@ -48,7 +48,8 @@ use crate::{OtlpSink, Signal};
 pub struct OtlpConfig {
     /// Where the far side is: scheme, host and port, and over HTTP a path where it has one.
     pub endpoint: Secret,
-    /// How it is spoken to. Unset, it is [`Protocol::Http`] at port 4318, and [`Protocol::Grpc`] at any other.
+    /// How it is spoken to. Unset, it is [`Protocol::Http`] at port 4318, and [`Protocol::Grpc`] at
+    /// any other.
     #[serde(default)]
     pub protocol: Option<Protocol>,
     /// What events are sent as.
@@ -69,7 +70,8 @@ pub struct OtlpConfig {
     /// Whom to trust, and what to show.
     #[serde(default)]
     pub tls: Tls,
-    /// How long a connection may take to be made. What a delivery may take in all is every sink's `timeout`.
+    /// How long a connection may take to be made. What a delivery may take in all is every sink's
+    /// `timeout`.
     #[serde(default = "default_connect_timeout", deserialize_with = "units::duration")]
     pub connect_timeout: Duration,
 }
@@ -248,7 +250,10 @@ mod tests {
     fn each_signal_is_a_sink_of_its_own() {
         let context = SinkContext { name: "collector".to_owned(), state_dir: PathBuf::new() };
         let parts = OtlpConfig::new("http://h").build(&context).unwrap();
-        assert_eq!(parts.iter().map(|part| part.name.as_deref()).collect::<Vec<_>>(), [Some("logs"), Some("traces")]);
+        assert_eq!(
+            parts.iter().map(|part| part.name.as_deref()).collect::<Vec<_>>(),
+            [Some("logs"), Some("traces")]
+        );
         let none = OtlpConfig::new("http://h").signals([]).build(&context).unwrap_err();
         assert_eq!(none.to_string(), "`signals` names none: logs, traces");
     }
@@ -262,7 +267,10 @@ mod tests {
         refuse("{}", "missing field `endpoint`");
         refuse(r#"{"endpoint":"x","url":"x"}"#, "unknown field `url`");
         refuse(r#"{"endpoint":"x","protocol":"http/json"}"#, "unknown variant `http/json`");
-        refuse(r#"{"endpoint":"x","signals":["profiles"]}"#, "expected logs or traces, found \"profiles\"");
+        refuse(
+            r#"{"endpoint":"x","signals":["profiles"]}"#,
+            "expected logs or traces, found \"profiles\"",
+        );
         refuse(
             r#"{"endpoint":"x","signals":["metrics"]}"#,
             "metrics are not made of single events; `[telemetry]` exports all that /metrics shows",
@@ -271,8 +279,9 @@ mod tests {
 
     #[test]
     fn nothing_of_it_that_is_secret_is_shown() {
-        let config =
-            OtlpConfig::new("https://hidden@h/hidden").header("x-key", "hidden").auth(Auth::basic("me", "hidden"));
+        let config = OtlpConfig::new("https://hidden@h/hidden")
+            .header("x-key", "hidden")
+            .auth(Auth::basic("me", "hidden"));
         assert!(!format!("{config:?}").contains("hidden"), "{config:?}");
     }
 }

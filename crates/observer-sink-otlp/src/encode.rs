@@ -79,7 +79,8 @@ impl TryFrom<String> for Signal {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    /// A `ResourceLogs` without scopes, which is a `ResourceSpans` as well: their fields have the same numbers.
+    /// A `ResourceLogs` without scopes, which is a `ResourceSpans` as well: their fields have the
+    /// same numbers.
     resource: Vec<u8>,
     /// A `ScopeLogs` without log records, which is a `ScopeSpans` as well.
     scope: Vec<u8>,
@@ -100,9 +101,11 @@ pub struct Encoded {
 }
 
 impl Encoder {
-    /// With these attributes of the resource; `service.name` is `observer` where it isn't among them.
+    /// With these attributes of the resource; `service.name` is `observer` where it isn't among
+    /// them.
     pub fn new<'a>(resource: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut attributes: Vec<_> = resource.into_iter().map(|(key, text)| pair(key, Value::text(text))).collect();
+        let mut attributes: Vec<_> =
+            resource.into_iter().map(|(key, text)| pair(key, Value::text(text))).collect();
         if attributes.iter().all(|pair| pair.key != names::SERVICE_NAME) {
             attributes.push(pair(names::SERVICE_NAME, Value::text("observer")));
             attributes.push(pair(names::SERVICE_VERSION, Value::text(env!("CARGO_PKG_VERSION"))));
@@ -115,7 +118,11 @@ impl Encoder {
             ..InstrumentationScope::default()
         };
         let schema_url = names::SCHEMA_URL.to_owned();
-        let scope = ScopeLogs { scope: Some(scope), log_records: Vec::new(), schema_url: schema_url.clone() };
+        let scope = ScopeLogs {
+            scope: Some(scope),
+            log_records: Vec::new(),
+            schema_url: schema_url.clone(),
+        };
         let resource = Some(Resource { attributes, ..Resource::default() });
         let resource = ResourceLogs { resource, scope_logs: Vec::new(), schema_url };
         Self { resource: resource.encode_to_vec(), scope: scope.encode_to_vec() }
@@ -126,11 +133,14 @@ impl Encoder {
     pub fn encode(&self, signal: Signal, batch: &Batch) -> Encoded {
         match signal {
             Signal::Logs => self.request(batch.into_iter().map(|envelope| logs::record(envelope))),
-            Signal::Traces => self.request(batch.into_iter().filter_map(|envelope| spans::span(envelope))),
+            Signal::Traces => {
+                self.request(batch.into_iter().filter_map(|envelope| spans::span(envelope)))
+            }
         }
     }
 
-    /// Each item is written as soon as it is made: a whole batch of them would take many times the memory. Fields may come in any order, so what is always the same goes first.
+    /// Each item is written as soon as it is made: a whole batch of them would take many times the
+    /// memory. Fields may come in any order, so what is always the same goes first.
     fn request(&self, made: impl Iterator<Item = impl Message>) -> Encoded {
         let (mut scope, mut items) = (self.scope.clone(), 0);
         for item in made {
@@ -179,7 +189,9 @@ fn add_usage(attributes: &mut Vec<KeyValue>, event: &Event) {
         (names::CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
         (names::OUTPUT_TOKENS, usage.output),
     ];
-    let is_told = |key: &str, number: u64| number > 0 || [names::INPUT_TOKENS, names::OUTPUT_TOKENS].contains(&key);
+    let is_told = |key: &str, number: u64| {
+        number > 0 || [names::INPUT_TOKENS, names::OUTPUT_TOKENS].contains(&key)
+    };
     let told = counts.into_iter().filter(|(key, number)| is_told(key, *number));
     attributes.extend(told.map(|(key, number)| pair(key, value::count(number))));
     attributes.extend(usage.cost_usd.map(|cost| pair(names::COST_USD, Value::double(cost))));

@@ -1,6 +1,7 @@
 //! Requests and their answers, over either protocol.
 //!
-//! gRPC is HTTP/2 with each message behind a flag and its length, and a status in the trailers ("gRPC over HTTP2"); so one client serves both, with the same TLS, proxies and errors.
+//! gRPC is HTTP/2 with each message behind a flag and its length, and a status in the trailers
+//! ("gRPC over HTTP2"); so one client serves both, with the same TLS, proxies and errors.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,7 +136,9 @@ impl Exporter {
     fn accepted(&self, message: &[u8]) -> Result<Answer, SinkError> {
         Accepted::decode(self.signal, message).map(Answer::Accepted).map_err(|error| {
             let origin = self.settings.shown.origin();
-            SinkError::blocked(format!("{origin} answered with what is not OTLP: {error}; see `endpoint`"))
+            SinkError::blocked(format!(
+                "{origin} answered with what is not OTLP: {error}; see `endpoint`"
+            ))
         })
     }
 
@@ -145,7 +148,9 @@ impl Exporter {
             Some(error) => self.unanswered(error),
             None => {
                 let origin = self.settings.shown.origin();
-                SinkError::blocked(format!("{origin} gives an answer without end: {error}; see `endpoint`"))
+                SinkError::blocked(format!(
+                    "{origin} gives an answer without end: {error}; see `endpoint`"
+                ))
             }
         })
     }
@@ -157,7 +162,9 @@ impl Exporter {
             return explained;
         }
         let hint = match self.settings.protocol {
-            Protocol::Grpc => "doesn't speak gRPC, see `protocol` (OTLP over HTTP is mostly at port 4318)",
+            Protocol::Grpc => {
+                "doesn't speak gRPC, see `protocol` (OTLP over HTTP is mostly at port 4318)"
+            }
             Protocol::Http => "speaks gRPC, see `protocol` (OTLP over gRPC is mostly at port 4317)",
         };
         SinkError::blocked(format!("{told}; perhaps it {hint}, or wants https://"))
@@ -165,7 +172,10 @@ impl Exporter {
 }
 
 fn build(settings: &Settings) -> Result<Client, SinkError> {
-    let client = observer_net::client(settings.is_https().then_some(&settings.tls), settings.connect_timeout)?;
+    let client = observer_net::client(
+        settings.is_https().then_some(&settings.tls),
+        settings.connect_timeout,
+    )?;
     observer_net::finish(match settings.protocol {
         Protocol::Grpc => client.http2_prior_knowledge(),
         Protocol::Http => client,
@@ -173,7 +183,11 @@ fn build(settings: &Settings) -> Result<Client, SinkError> {
 }
 
 /// A message as the body of a request.
-pub(crate) fn pack(protocol: Protocol, compression: Compression, message: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn pack(
+    protocol: Protocol,
+    compression: Compression,
+    message: &[u8],
+) -> io::Result<Vec<u8>> {
     let prefix: &[u8] = if protocol == Protocol::Grpc { &[0; PREFIX] } else { &[] };
     let mut body = match compression {
         Compression::None => [prefix, message].concat(),
@@ -183,7 +197,9 @@ pub(crate) fn pack(protocol: Protocol, compression: Compression, message: &[u8])
             gzip.finish()?
         }
     };
-    if let Some((prefix, message)) = body.split_first_chunk_mut::<PREFIX>().filter(|_| protocol == Protocol::Grpc) {
+    if let Some((prefix, message)) =
+        body.split_first_chunk_mut::<PREFIX>().filter(|_| protocol == Protocol::Grpc)
+    {
         let length = u32::try_from(message.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         prefix[0] = (compression == Compression::Gzip).into();
         prefix[1..].copy_from_slice(&length.to_be_bytes());
@@ -212,7 +228,10 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
         }
         "application/json" | "application/problem+json" => {
             let Told { message, detail, error } = serde_json::from_slice(body).unwrap_or_default();
-            message.or(detail).or(error).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
+            message
+                .or(detail)
+                .or(error)
+                .unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
         }
         _ => String::from_utf8_lossy(body).into_owned(),
     };
@@ -267,13 +286,22 @@ mod tests {
     #[test]
     fn what_a_refusal_says_is_found_in_whatever_form_it_is() {
         let said = |content_type: &'static str, body: &[u8]| {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            let headers =
+                HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
             refusal(StatusCode::BAD_REQUEST, &headers, body).said
         };
-        let status = tonic_types::pb::Status { message: "too old".to_owned(), ..Default::default() }.encode_to_vec();
+        let status =
+            tonic_types::pb::Status { message: "too old".to_owned(), ..Default::default() }
+                .encode_to_vec();
         assert_eq!(said("application/x-protobuf", &status), "too old");
-        assert_eq!(said("application/json; charset=utf-8", br#"{"code":3,"message":"too old"}"#), "too old");
-        assert_eq!(said("application/problem+json", br#"{"title":"Bad","detail":"too old"}"#), "too old");
+        assert_eq!(
+            said("application/json; charset=utf-8", br#"{"code":3,"message":"too old"}"#),
+            "too old"
+        );
+        assert_eq!(
+            said("application/problem+json", br#"{"title":"Bad","detail":"too old"}"#),
+            "too old"
+        );
         assert_eq!(said("application/json", b"[7]"), "[7]");
         assert_eq!(said("text/plain", b"too old"), "too old");
     }

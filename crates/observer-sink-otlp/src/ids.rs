@@ -31,7 +31,9 @@ impl Ids {
             Some(Traceparent { trace_id, parent_id, flags }) => {
                 Self { trace: trace_id, span, parent: Some(parent_id), flags }
             }
-            None => Self { trace: trace_of(event, envelope.id), span, parent: None, flags: SAMPLED },
+            None => {
+                Self { trace: trace_of(event, envelope.id), span, parent: None, flags: SAMPLED }
+            }
         }
     }
 }
@@ -69,7 +71,10 @@ mod tests {
 
     #[test]
     fn ids_follow_from_the_event_so_that_anyone_can_find_them() {
-        let cycle = envelope(7, r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c-0001","sig_hash":"s"}"#);
+        let cycle = envelope(
+            7,
+            r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c-0001","sig_hash":"s"}"#,
+        );
         let ids = Ids::of(&cycle);
         // printf '3:bot,6:c-0001,' | sha256sum
         assert_eq!(written(&ids.trace), "9db4b79fa08dc2f386585396bacd027f");
@@ -77,7 +82,8 @@ mod tests {
         assert_eq!(written(&ids.span), "0d25a51a47b7f482");
         assert_eq!((ids.parent, ids.flags), (None, 1));
         for none in ["", r#""cycle_id":"","#] {
-            let alone = envelope(7, &format!(r#"{{"source":"s",{none}"event_kind":"ok","ok":true}}"#));
+            let alone =
+                envelope(7, &format!(r#"{{"source":"s",{none}"event_kind":"ok","ok":true}}"#));
             assert_eq!(written(&Ids::of(&alone).trace)[..16], written(&ids.span));
         }
     }
@@ -87,7 +93,9 @@ mod tests {
         let ids = |traceparent: &str| {
             Ids::of(&envelope(
                 1,
-                &format!(r#"{{"source":"s","event_kind":"k","ok":true,"traceparent":"{traceparent}"}}"#),
+                &format!(
+                    r#"{{"source":"s","event_kind":"k","ok":true,"traceparent":"{traceparent}"}}"#
+                ),
             ))
         };
         let own = ids("");
@@ -98,7 +106,11 @@ mod tests {
                 (written(&ids.trace), ids.parent.map(|id| written(&id))),
                 (trace.to_owned(), Some(parent.to_owned()))
             );
-            assert_eq!((ids.span, ids.flags), (own.span, 0), "the event's own span, and the flags as sent");
+            assert_eq!(
+                (ids.span, ids.flags),
+                (own.span, 0),
+                "the event's own span, and the flags as sent"
+            );
         }
         assert_eq!(ids(&format!("00-{trace}-{}-01", "0".repeat(16))), own);
     }

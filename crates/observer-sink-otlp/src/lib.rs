@@ -1,6 +1,8 @@
-//! A sink of the observer that sends events to whoever takes OTLP: as log records and as spans, over gRPC or HTTP.
+//! A sink of the observer that sends events to whoever takes OTLP: as log records and as spans,
+//! over gRPC or HTTP.
 //!
-//! In the observer's configuration the sink is `type = "otlp"`, see [`OtlpConfig`]; in a program of your own:
+//! In the observer's configuration the sink is `type = "otlp"`, see [`OtlpConfig`]; in a program of
+//! your own:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -26,9 +28,11 @@
 //!
 //! # What is sent
 //!
-//! Names are in [`names`], ids as follows: the trace is that of the event's `traceparent`, else SHA-256 of `source` and `cycle_id` as netstrings (`3:bot,6:c-0001,`), else of the event's id;
-//! the span is SHA-256 of the event's id as it is written. As many bytes of each hash are taken as are needed. So the log record and the span of an event belong together, and an event
-//! that is sent again is the same span again.
+//! Names are in [`names`], ids as follows: the trace is that of the event's `traceparent`, else
+//! SHA-256 of `source` and `cycle_id` as netstrings (`3:bot,6:c-0001,`), else of the event's id;
+//! the span is SHA-256 of the event's id as it is written. As many bytes of each hash are taken as
+//! are needed. So the log record and the span of an event belong together, and an event that is
+//! sent again is the same span again.
 //!
 //! | | log record, one for each event | span, for each event with a duration |
 //! |---|---|---|
@@ -53,8 +57,10 @@
 //!
 //! # What it does not do
 //!
-//! It reads none of the `OTEL_*` variables: what they say is meant for a program's own telemetry. There is no timeout for a single request but `connect_timeout`: the pipeline bounds the
-//! delivery, by every sink's `timeout`. Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//! It reads none of the `OTEL_*` variables: what they say is meant for a program's own telemetry.
+//! There is no timeout for a single request but `connect_timeout`: the pipeline bounds the
+//! delivery, by every sink's `timeout`. Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`,
+//! `ALL_PROXY` and `NO_PROXY`.
 
 mod answer;
 mod config;

@@ -1,6 +1,7 @@
 //! The names of what is sent, in one place.
 //!
-//! `gen_ai.*` and `error.type` are those of the OpenTelemetry semantic conventions in [`VERSION`]; `observer.*` are the observer's own.
+//! `gen_ai.*` and `error.type` are those of the OpenTelemetry semantic conventions in [`VERSION`];
+//! `observer.*` are the observer's own.
 
 /// Of the semantic conventions.
 pub const VERSION: &str = "1.41.0";

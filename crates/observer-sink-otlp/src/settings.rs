@@ -5,7 +5,9 @@ use std::time::Duration;
 use observer_core::BuildError;
 use observer_net::{Shown, Tls, url};
 use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE,
+};
 
 use crate::Signal;
 use crate::config::{Compression, OtlpConfig, Protocol};
@@ -83,14 +85,17 @@ fn path(endpoint: &Url, protocol: Protocol, signal: Signal) -> Result<String, Bu
         }
         Protocol::Grpc => Ok(match signal {
             Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export".to_owned(),
-            Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export".to_owned(),
+            Signal::Traces => {
+                "/opentelemetry.proto.collector.trace.v1.TraceService/Export".to_owned()
+            }
         }),
     }
 }
 
 fn own_headers(protocol: Protocol, compression: Compression) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let mut set = |name: HeaderName, value| drop(headers.insert(name, HeaderValue::from_static(value)));
+    let mut set =
+        |name: HeaderName, value| drop(headers.insert(name, HeaderValue::from_static(value)));
     let encoding = match protocol {
         Protocol::Http => {
             set(CONTENT_TYPE, "application/x-protobuf");
@@ -112,7 +117,9 @@ fn add_headers(config: &OtlpConfig, headers: &mut HeaderMap) -> Result<(), Build
     let mut seen = Vec::new();
     for (name, value) in &config.headers {
         let refused = |problem| Err(BuildError::new(format!("headers.{name}"), problem));
-        let Ok(header) = HeaderName::try_from(name) else { return refused("is no name of a header") };
+        let Ok(header) = HeaderName::try_from(name) else {
+            return refused("is no name of a header");
+        };
         let has_auth = header == AUTHORIZATION && config.auth != Default::default();
         if RESERVED.contains(&header.as_str()) || has_auth {
             return refused("is set by the sink itself");
@@ -177,14 +184,26 @@ mod tests {
         refuse(config("https://me:hidden@h"), "`endpoint` must not hold a user");
         refuse(config("http://h:4318/v1/logs"), "`endpoint` names a signal's own path");
         refuse(config("http://h/otlp"), "`endpoint` has a path, which gRPC doesn't");
-        refuse(config("http://h").trust("ca.pem"), "`tls` is for https, and `endpoint` begins with http://");
-        refuse(config("http://h").connect_timeout(Duration::ZERO), "`connect_timeout` must be longer");
+        refuse(
+            config("http://h").trust("ca.pem"),
+            "`tls` is for https, and `endpoint` begins with http://",
+        );
+        refuse(
+            config("http://h").connect_timeout(Duration::ZERO),
+            "`connect_timeout` must be longer",
+        );
         refuse(config("http://h").header("x y", "1"), "`headers.x y` is no name of a header");
         refuse(config("http://h").header("TE", "1"), "`headers.TE` is set by the sink itself");
-        refuse(config("http://h").header("X-A", "1").header("x-a", "2"), "`headers.x-a` is there twice");
+        refuse(
+            config("http://h").header("X-A", "1").header("x-a", "2"),
+            "`headers.x-a` is there twice",
+        );
         refuse(config("http://h").header("x-a", "hidden\n"), "`headers.x-a` holds a character");
         let both = config("http://h").header("authorization", "hidden").auth(Auth::bearer("t"));
         refuse(both, "`headers.authorization` is set by the sink itself");
-        refuse(config("http://h").auth(Auth::bearer("hidden\n")), "`auth.bearer` holds a character");
+        refuse(
+            config("http://h").auth(Auth::bearer("hidden\n")),
+            "`auth.bearer` holds a character",
+        );
     }
 }

@@ -16,7 +16,8 @@ use crate::exporter::{Answer, Exporter, pack};
 use crate::settings::Settings;
 use crate::size::Sizes;
 
-/// To encode and pack what is larger takes milliseconds, which the threads of a runtime have no time for.
+/// To encode and pack what is larger takes milliseconds, which the threads of a runtime have no
+/// time for.
 const PACKED_IN_PLACE: usize = 16 << 10;
 
 /// Events as one signal of OTLP.
@@ -39,7 +40,8 @@ struct Packed {
 }
 
 impl OtlpSink {
-    /// Check the configuration. Files are first read, and the first connection is made, when they are needed.
+    /// Check the configuration. Files are first read, and the first connection is made, when they
+    /// are needed.
     ///
     /// # Errors
     /// What in the configuration can't be.
@@ -73,7 +75,12 @@ impl OtlpSink {
         if rejected == 0 {
             if self.is_news(&said) {
                 let (origin, signal) = (shown.origin(), self.signal.name());
-                tracing::warn!(origin, signal, said, "the far side accepted everything, and has something to say");
+                tracing::warn!(
+                    origin,
+                    signal,
+                    said,
+                    "the far side accepted everything, and has something to say"
+                );
             }
             return Receipt::accepted();
         }
@@ -83,7 +90,10 @@ impl OtlpSink {
         };
         let said = if said.is_empty() { said } else { format!(": {said}") };
         let reason = format!("{} rejected {rejected} of {items} {what}{said}", shown.origin());
-        Receipt { rejected: Vec::new(), refused: Some(Refused { count: rejected.min(items as u64), reason }) }
+        Receipt {
+            rejected: Vec::new(),
+            refused: Some(Refused { count: rejected.min(items as u64), reason }),
+        }
     }
 
     /// What comes with a success is advice, which need not be repeated.
@@ -107,7 +117,9 @@ impl EventSink for OtlpSink {
         let shown = &self.exporter.settings().shown;
         if self.sizes.is_too_large(bytes) {
             let origin = shown.origin();
-            return Err(SinkError::permanent(format!("{bytes} bytes are more than {origin} takes; see `batch`")));
+            return Err(SinkError::permanent(format!(
+                "{bytes} bytes are more than {origin} takes; see `batch`"
+            )));
         }
         match self.exporter.export(body).await? {
             Answer::Accepted(accepted) => {
@@ -134,7 +146,9 @@ impl EventSink for OtlpSink {
         let Settings { protocol, compression, shown, .. } = self.exporter.settings();
         let nothing = pack(*protocol, *compression, &[]).map_err(SinkError::transient)?;
         match self.exporter.export(nothing.into()).await? {
-            Answer::Refused(refusal) if matches!(refusal.verdict, Verdict::Transient | Verdict::Blocked) => {
+            Answer::Refused(refusal)
+                if matches!(refusal.verdict, Verdict::Transient | Verdict::Blocked) =>
+            {
                 Err(refusal.error(shown))
             }
             // One that wants more than nothing is there, too.
@@ -166,7 +180,10 @@ fn packed(
 impl fmt::Debug for OtlpSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = self.exporter.settings().shown.origin();
-        f.debug_struct("OtlpSink").field("signal", &self.signal).field("origin", &origin).finish_non_exhaustive()
+        f.debug_struct("OtlpSink")
+            .field("signal", &self.signal)
+            .field("origin", &origin)
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// A far side doesn't say how much it takes, so it is learnt: what was refused as too large while something smaller was accepted next is too large from then on.
+/// A far side doesn't say how much it takes, so it is learnt: what was refused as too large while
+/// something smaller was accepted next is too large from then on.
 ///
-/// The proof is needed because over gRPC the same answer means that a quota is used up. A [`reset`](Self::reset) forgets it all, since the far side may be another one by then.
+/// The proof is needed because over gRPC the same answer means that a quota is used up. A
+/// [`reset`](Self::reset) forgets it all, since the far side may be another one by then.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes(Mutex<Known>);
 
@@ -22,7 +24,9 @@ impl Sizes {
     }
 
     pub(crate) fn refused(&self, bytes: usize) {
-        self.known(|known| known.refused = Some(known.refused.map_or(bytes, |refused| refused.min(bytes))));
+        self.known(|known| {
+            known.refused = Some(known.refused.map_or(bytes, |refused| refused.min(bytes)))
+        });
     }
 
     pub(crate) fn accepted(&self, bytes: usize) {

@@ -8,8 +8,9 @@
 //! | any other number | double |
 //! | null | an empty value |
 //!
-//! What lies deeper than [`MAX_DEPTH`] is sent as its JSON text: each level is three of Protobuf's, and many receivers read no more than a hundred of these. So is all of a value that has a
-//! number past any double, or half of a surrogate pair.
+//! What lies deeper than [`MAX_DEPTH`] is sent as its JSON text: each level is three of Protobuf's,
+//! and many receivers read no more than a hundred of these. So is all of a value that has a number
+//! past any double, or half of a surrogate pair.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,7 +28,9 @@ const FEW: usize = 16;
 
 pub(crate) fn of_json(json: &str) -> AnyValue {
     let depth = Seed { above: 0 };
-    depth.deserialize(&mut serde_json::Deserializer::from_str(json)).unwrap_or_else(|_| Value::text(json))
+    depth
+        .deserialize(&mut serde_json::Deserializer::from_str(json))
+        .unwrap_or_else(|_| Value::text(json))
 }
 
 /// An attribute.
@@ -180,7 +183,9 @@ mod tests {
                 format!("[{}]", array.values.iter().map(shown).collect::<Vec<_>>().join(","))
             }
             Some(Value::KvlistValue(list)) => {
-                let pair = |pair: &KeyValue| format!("{}:{}", pair.key, shown(pair.value.as_ref().unwrap()));
+                let pair = |pair: &KeyValue| {
+                    format!("{}:{}", pair.key, shown(pair.value.as_ref().unwrap()))
+                };
                 format!("{{{}}}", list.values.iter().map(pair).collect::<Vec<_>>().join(","))
             }
             Some(other) => panic!("JSON is no {other:?}"),
@@ -194,7 +199,10 @@ mod tests {
 
     #[test]
     fn each_kind_of_value_is_what_it_is() {
-        check(r#" {"a":[1,-2,0.5],"b":"x\n","c":null,"d":true,"e":{}} "#, "{a:[1,-2,5e-1],b:<x\n>,c:null,d:true,e:{}}");
+        check(
+            r#" {"a":[1,-2,0.5],"b":"x\n","c":null,"d":true,"e":{}} "#,
+            "{a:[1,-2,5e-1],b:<x\n>,c:null,d:true,e:{}}",
+        );
         check("9223372036854775807", "9223372036854775807");
         check("9223372036854775808", "<9223372036854775808>");
         check("18446744073709551616", "1.8446744073709552e19");
@@ -217,11 +225,17 @@ mod tests {
 
     #[test]
     fn what_lies_too_deep_for_others_to_read_is_sent_as_its_text() {
-        let nested = |levels: usize, inner: &str| format!("{}{inner}{}", "[".repeat(levels), "]".repeat(levels));
+        let nested = |levels: usize, inner: &str| {
+            format!("{}{inner}{}", "[".repeat(levels), "]".repeat(levels))
+        };
         check(&nested(MAX_DEPTH, "7"), &nested(MAX_DEPTH, "7"));
         check(&nested(MAX_DEPTH + 2, "7"), &nested(MAX_DEPTH, "<[[7]]>"));
-        let objects =
-            |levels: usize, inner: &str| format!("{}{inner}{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
-        check(&objects(MAX_DEPTH + 1, "7"), &objects(MAX_DEPTH, r#"<{"a":7}>"#).replacen("\"a\"", "a", MAX_DEPTH));
+        let objects = |levels: usize, inner: &str| {
+            format!("{}{inner}{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
+        };
+        check(
+            &objects(MAX_DEPTH + 1, "7"),
+            &objects(MAX_DEPTH, r#"<{"a":7}>"#).replacen("\"a\"", "a", MAX_DEPTH),
+        );
     }
 }

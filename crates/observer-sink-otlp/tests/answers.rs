@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::{Batch, Envelope, ErrorKind, Event, EventSink, Receipt, SinkError, Timestamp, Uuid};
+use observer_core::{
+    Batch, Envelope, ErrorKind, Event, EventSink, Receipt, SinkError, Timestamp, Uuid,
+};
 use observer_sink_otlp::{Auth, Compression, OtlpConfig, OtlpSink, Protocol, Signal};
 use observer_testing::http::{self, HttpReceiver};
 use observer_testing::otlp::{Answer, OtlpReceiver};
@@ -17,7 +19,8 @@ const BOTH: [Protocol; 2] = [Protocol::Grpc, Protocol::Http];
 /// Events 1 to `count`, each with a duration.
 fn batch(count: u64) -> Batch {
     let envelope = |seq: u64| {
-        let event = format!(r#"{{"source":"bot","event_kind":"e{seq}","ok":true,"duration_ms":{seq}}}"#);
+        let event =
+            format!(r#"{{"source":"bot","event_kind":"e{seq}","ok":true,"duration_ms":{seq}}}"#);
         Arc::new(Envelope {
             id: Uuid::from_u128(seq.into()),
             seq,
@@ -63,11 +66,17 @@ async fn a_request_has_the_headers_and_the_resource_of_the_configuration() {
         assert_eq!(requests[1].payload.spans().len(), 3);
         for request in &requests {
             let expected = [("x-team", "red"), ("authorization", "Bearer t0ken")];
-            assert!(expected.iter().all(|(name, value)| request.header(name) == Some(value)), "{:?}", request.headers);
+            assert!(
+                expected.iter().all(|(name, value)| request.header(name) == Some(value)),
+                "{:?}",
+                request.headers
+            );
             assert_eq!(request.compression.as_deref(), Some("gzip"));
             let resource = request.payload.resources()[0];
             assert_eq!(observer_testing::otlp::attribute(resource, "service.name"), Some("agents"));
-            assert!(request.header("user-agent").is_some_and(|agent| agent.starts_with("observer/")));
+            assert!(
+                request.header("user-agent").is_some_and(|agent| agent.starts_with("observer/"))
+            );
         }
     }
 }
@@ -76,7 +85,8 @@ async fn a_request_has_the_headers_and_the_resource_of_the_configuration() {
 async fn what_is_not_to_be_packed_is_not() {
     for protocol in BOTH {
         let receiver = OtlpReceiver::start();
-        let config = OtlpConfig::new(receiver.url("")).protocol(protocol).compression(Compression::None);
+        let config =
+            OtlpConfig::new(receiver.url("")).protocol(protocol).compression(Compression::None);
         OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap();
         assert_eq!(receiver.received(1).await[0].compression, None);
     }
@@ -85,16 +95,22 @@ async fn what_is_not_to_be_packed_is_not() {
 #[tokio::test]
 async fn what_may_work_later_is_transient_and_waits_as_long_as_the_far_side_wants() {
     for protocol in BOTH {
-        let unavailable = Answer::status(Code::Unavailable, "starting").retry_after(Duration::from_secs(7));
+        let unavailable =
+            Answer::status(Code::Unavailable, "starting").retry_after(Duration::from_secs(7));
         let error = refused(protocol, unavailable).await;
         failed(&error, ErrorKind::Transient, ": starting");
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)), "{protocol:?}");
-        let quota = Answer::status(Code::ResourceExhausted, "slow down").retry_after(Duration::from_secs(3));
+        let quota = Answer::status(Code::ResourceExhausted, "slow down")
+            .retry_after(Duration::from_secs(3));
         let error = refused(protocol, quota).await;
         failed(&error, ErrorKind::Transient, ": slow down");
         assert_eq!(error.retry_after, Some(Duration::from_secs(3)), "{protocol:?}");
     }
-    failed(&refused(Protocol::Grpc, Answer::status(Code::Aborted, "")).await, ErrorKind::Transient, "answered ABORTED");
+    failed(
+        &refused(Protocol::Grpc, Answer::status(Code::Aborted, "")).await,
+        ErrorKind::Transient,
+        "answered ABORTED",
+    );
     let proxy = Answer::http(503).with_header("retry-after", "30").saying("no upstream");
     for protocol in BOTH {
         let error = refused(protocol, proxy.clone()).await;
@@ -115,10 +131,19 @@ async fn what_is_wrong_with_the_events_is_permanent_and_with_the_sink_blocks() {
         let error = refused(protocol, Answer::http(301)).await;
         failed(&error, ErrorKind::Blocked, "; it has moved");
         let error = refused(protocol, Answer::http(500).saying("oops")).await;
-        failed(&error, ErrorKind::Blocked, "answered 500 Internal Server Error: oops; its own log may say more");
+        failed(
+            &error,
+            ErrorKind::Blocked,
+            "answered 500 Internal Server Error: oops; its own log may say more",
+        );
     }
-    let error = refused(Protocol::Grpc, Answer::status(Code::Unimplemented, "unknown service")).await;
-    failed(&error, ErrorKind::Blocked, "UNIMPLEMENTED: unknown service; see `endpoint`, `protocol` and `signals`");
+    let error =
+        refused(Protocol::Grpc, Answer::status(Code::Unimplemented, "unknown service")).await;
+    failed(
+        &error,
+        ErrorKind::Blocked,
+        "UNIMPLEMENTED: unknown service; see `endpoint`, `protocol` and `signals`",
+    );
     let error = refused(Protocol::Grpc, Answer::status(Code::Internal, "a bug")).await;
     failed(&error, ErrorKind::Blocked, "answered INTERNAL: a bug");
 }
@@ -131,12 +156,19 @@ async fn a_partial_success_is_counted_and_not_sent_again() {
         (Protocol::Http, Signal::Logs, "log records"),
         (Protocol::Grpc, Signal::Traces, "spans"),
     ] {
-        let receiver = OtlpReceiver::scripted([Answer::partial(2, "too old"), Answer::warning("a key is long")]);
+        let receiver = OtlpReceiver::scripted([
+            Answer::partial(2, "too old"),
+            Answer::warning("a key is long"),
+        ]);
         let sink = sink(&receiver, protocol, signal);
         let refused = sink.deliver(&batch(5)).await.unwrap().refused.unwrap();
         let reason = format!("{} rejected 2 of 5 {what}: too old", receiver.url(""));
         assert_eq!((refused.count, refused.reason), (2, reason));
-        assert_eq!(sink.deliver(&batch(5)).await.unwrap(), Receipt::accepted(), "a warning takes nothing away");
+        assert_eq!(
+            sink.deliver(&batch(5)).await.unwrap(),
+            Receipt::accepted(),
+            "a warning takes nothing away"
+        );
     }
 }
 
@@ -151,7 +183,11 @@ async fn what_is_too_large_is_halved_and_the_size_is_kept() {
         let (small, _) = large.halves().unwrap();
         assert_eq!(sink.deliver(&small).await.unwrap(), Receipt::accepted());
 
-        failed(&sink.deliver(&large).await.unwrap_err(), ErrorKind::Permanent, "takes; see `batch`");
+        failed(
+            &sink.deliver(&large).await.unwrap_err(),
+            ErrorKind::Permanent,
+            "takes; see `batch`",
+        );
         assert_eq!(receiver.requests().len(), 2, "it was not asked what is known");
         sink.check().await.unwrap();
         sink.deliver(&large).await.unwrap_err();
@@ -162,7 +198,9 @@ async fn what_is_too_large_is_halved_and_the_size_is_kept() {
 #[tokio::test]
 async fn who_gives_no_answer_says_nothing_of_the_events() {
     for protocol in BOTH {
-        for answer in [Answer::cut_before_answer(), Answer::cut_mid_answer(), Answer::cut_mid_request()] {
+        for answer in
+            [Answer::cut_before_answer(), Answer::cut_mid_answer(), Answer::cut_mid_request()]
+        {
             failed(&refused(protocol, answer).await, ErrorKind::Transient, " gives no answer: ");
         }
         let receiver = OtlpReceiver::start();
@@ -170,7 +208,11 @@ async fn who_gives_no_answer_says_nothing_of_the_events() {
         sink.deliver(&batch(1)).await.unwrap();
         receiver.go_down().await;
         failed(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Transient, "");
-        failed(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Transient, "; nothing listens there");
+        failed(
+            &sink.deliver(&batch(2)).await.unwrap_err(),
+            ErrorKind::Transient,
+            "; nothing listens there",
+        );
         receiver.come_back();
         sink.deliver(&batch(2)).await.unwrap();
     }
@@ -182,8 +224,9 @@ async fn events_without_a_duration_need_no_request_for_traces() {
     let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
     let first = batch(1).events()[0].clone();
     let envelope = Envelope { id: first.id, seq: 1, received_at: first.received_at, event };
-    let receipt =
-        sink(&receiver, Protocol::Grpc, Signal::Traces).deliver(&Batch::new(1, vec![Arc::new(envelope)])).await;
+    let receipt = sink(&receiver, Protocol::Grpc, Signal::Traces)
+        .deliver(&Batch::new(1, vec![Arc::new(envelope)]))
+        .await;
     assert_eq!(receipt.unwrap(), Receipt::accepted());
     assert!(receiver.requests().is_empty());
 }
@@ -211,18 +254,26 @@ async fn a_check_is_a_request_with_nothing_in_it() {
 async fn a_page_is_no_success() {
     let page = HttpReceiver::start();
     page.otherwise(
-        http::Answer::accept().with_header("content-type", "text/html; charset=utf-8").saying("<h1>Sign in</h1>"),
+        http::Answer::accept()
+            .with_header("content-type", "text/html; charset=utf-8")
+            .saying("<h1>Sign in</h1>"),
     );
     let config = OtlpConfig::new(page.url("")).protocol(Protocol::Http);
     let error = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
-    failed(&error, ErrorKind::Blocked, "answered 200 with a page, as a proxy or another server does; see `endpoint`");
+    failed(
+        &error,
+        ErrorKind::Blocked,
+        "answered 200 with a page, as a proxy or another server does; see `endpoint`",
+    );
 }
 
 #[tokio::test]
 async fn who_answers_in_json_is_understood() {
     let receiver = HttpReceiver::start();
     let partial = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#;
-    receiver.otherwise(http::Answer::accept().with_header("content-type", "application/json").saying(partial));
+    receiver.otherwise(
+        http::Answer::accept().with_header("content-type", "application/json").saying(partial),
+    );
     let config = OtlpConfig::new(receiver.url("")).protocol(Protocol::Http);
     let receipt = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(2)).await.unwrap();
     assert_eq!(receipt.refused.map(|refused| refused.count), Some(1));
@@ -261,7 +312,8 @@ async fn says(words: &'static [u8]) -> String {
 
 #[tokio::test]
 async fn the_wrong_protocol_is_told() {
-    let http = says(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    let http =
+        says(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     let config = OtlpConfig::new(http).protocol(Protocol::Grpc);
     let error = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
     failed(&error, ErrorKind::Blocked, "; perhaps it doesn't speak gRPC, see `protocol`");
@@ -276,9 +328,14 @@ async fn the_wrong_protocol_is_told() {
 #[tokio::test]
 async fn a_far_side_that_repeats_a_token_does_not_show_it() {
     for protocol in BOTH {
-        let receiver = OtlpReceiver::scripted([Answer::status(Code::Unauthenticated, "bad token s3cr3t-t0ken")]);
-        let config = OtlpConfig::new(receiver.url("")).protocol(protocol).header("x-key", "s3cr3t-t0ken");
-        let error = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
+        let receiver = OtlpReceiver::scripted([Answer::status(
+            Code::Unauthenticated,
+            "bad token s3cr3t-t0ken",
+        )]);
+        let config =
+            OtlpConfig::new(receiver.url("")).protocol(protocol).header("x-key", "s3cr3t-t0ken");
+        let error =
+            OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
         failed(&error, ErrorKind::Blocked, ": bad token …;");
     }
 }

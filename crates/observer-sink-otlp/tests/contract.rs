@@ -18,8 +18,10 @@ struct Collector {
 #[async_trait]
 impl FarSide for Collector {
     fn sink(&self) -> Arc<dyn EventSink> {
-        let compression = if self.protocol == Protocol::Grpc { Compression::Gzip } else { Compression::None };
-        let config = OtlpConfig::new(self.receiver.url("")).protocol(self.protocol).compression(compression);
+        let compression =
+            if self.protocol == Protocol::Grpc { Compression::Gzip } else { Compression::None };
+        let config =
+            OtlpConfig::new(self.receiver.url("")).protocol(self.protocol).compression(compression);
         Arc::new(OtlpSink::new(&config, self.signal).unwrap())
     }
 
@@ -46,7 +48,8 @@ impl FarSide for Collector {
 }
 
 async fn holds(protocol: Protocol, signal: Signal) {
-    let contract = SinkContract::new(move || Collector { receiver: OtlpReceiver::start(), protocol, signal });
+    let contract =
+        SinkContract::new(move || Collector { receiver: OtlpReceiver::start(), protocol, signal });
     assert_eq!(contract.hold().await.left_out, [(Clause::Position, "the sink keeps no position")]);
 }
 

@@ -36,9 +36,14 @@ async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
     for protocol in [Protocol::Grpc, Protocol::Http] {
         let stranger = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
         assert_eq!(stranger.kind, ErrorKind::Blocked, "{}", stranger.report());
-        assert!(stranger.report().contains("UnknownIssuer; `tls.ca` names authorities"), "{}", stranger.report());
+        assert!(
+            stranger.report().contains("UnknownIssuer; `tls.ca` names authorities"),
+            "{}",
+            stranger.report()
+        );
 
-        let friend = sink(&config.clone().trust(written(dir.path(), "ca.pem", &ours.pem())), protocol);
+        let friend =
+            sink(&config.clone().trust(written(dir.path(), "ca.pem", &ours.pem())), protocol);
         friend.check().await.unwrap();
         friend.deliver(&batch()).await.unwrap();
     }
@@ -49,14 +54,19 @@ async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
 async fn a_certificate_is_shown_to_who_wants_one() {
     let (dir, ours) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
     let receiver = OtlpReceiver::over_tls(Tls::signed_by(&ours).for_clients_of(&ours), []);
-    let config = OtlpConfig::new(receiver.url("")).trust(written(dir.path(), "ca.pem", &ours.pem()));
+    let config =
+        OtlpConfig::new(receiver.url("")).trust(written(dir.path(), "ca.pem", &ours.pem()));
     let client = ours.issue("client");
     let cert = written(dir.path(), "cert.pem", &client.cert);
     let key = written(dir.path(), "key.pem", &client.key);
     for protocol in [Protocol::Grpc, Protocol::Http] {
         let nobody = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
         assert_eq!(nobody.kind, ErrorKind::Blocked, "{}", nobody.report());
-        assert!(nobody.report().contains("; `tls.cert` and `tls.key` name a certificate"), "{}", nobody.report());
+        assert!(
+            nobody.report().contains("; `tls.cert` and `tls.key` name a certificate"),
+            "{}",
+            nobody.report()
+        );
         sink(&config.clone().certificate(&cert, &key), protocol).deliver(&batch()).await.unwrap();
     }
 }

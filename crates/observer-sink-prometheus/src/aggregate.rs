@@ -67,8 +67,10 @@ impl Aggregate {
     pub(crate) fn new(config: &PrometheusConfig) -> Self {
         let (known, limits) = (&config.known, &config.limits);
         let sources = Labels::new(&[OTHER], &known.sources, limits.sources, limits.label_bytes);
-        let event_kinds = Labels::new(&[OTHER], &known.event_kinds, limits.event_kinds, limits.label_bytes);
-        let models = Labels::new(&[OTHER, UNKNOWN], &known.models, limits.models, limits.label_bytes);
+        let event_kinds =
+            Labels::new(&[OTHER], &known.event_kinds, limits.event_kinds, limits.label_bytes);
+        let models =
+            Labels::new(&[OTHER, UNKNOWN], &known.models, limits.models, limits.label_bytes);
         let mut aggregate = Self {
             by_source: vec![SourceTotals::default(); sources.len()],
             by_model: vec![ModelTotals::default(); models.len()],
@@ -123,7 +125,9 @@ impl Aggregate {
                 totals.add(usage);
             }
         }
-        if usage.is_some_and(|usage| usage.cost_usd.is_none() && (usage.input > 0 || usage.output > 0)) {
+        if usage
+            .is_some_and(|usage| usage.cost_usd.is_none() && (usage.input > 0 || usage.output > 0))
+        {
             increase(&mut self.unpriced, 1);
         }
     }
@@ -147,8 +151,8 @@ impl Aggregate {
         Some(slot)
     }
 
-    /// The row of a source that is being restored: without the zeros of its known event kinds, which may come once
-    /// everything that was counted has its room.
+    /// The row of a source that is being restored: without the zeros of its known event kinds,
+    /// which may come once everything that was counted has its room.
     pub(crate) fn restore_source(&mut self, value: &str) -> Option<Slot> {
         let slot = self.sources.slot(value)?;
         self.by_source.resize(self.sources.len(), SourceTotals::default());
@@ -172,7 +176,9 @@ impl Aggregate {
         if source == Slot::OTHER {
             return;
         }
-        for (kind, _) in self.event_kinds.iter().take(self.known_kinds).filter(|(kind, _)| *kind != Slot::OTHER) {
+        for (kind, _) in
+            self.event_kinds.iter().take(self.known_kinds).filter(|(kind, _)| *kind != Slot::OTHER)
+        {
             if self.pairs.has_room(source, kind) {
                 self.pairs.entry((source, kind));
             }

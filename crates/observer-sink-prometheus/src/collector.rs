@@ -26,7 +26,8 @@ impl Collector for EventCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         match self.store.saved() {
             Ok(state) => exposition::families(&state.aggregate),
-            // No series are better than zeros, which would be read as a restart. The pipeline meets the same error, and says so.
+            // No series are better than zeros, which would be read as a restart. The pipeline meets
+            // the same error, and says so.
             Err(_) => Vec::new(),
         }
     }

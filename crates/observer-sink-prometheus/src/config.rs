@@ -42,9 +42,10 @@ pub struct PrometheusConfig {
 
 /// Label values that are exported as zero from the start.
 ///
-/// A series that first appears with the value 1 was never seen to rise: `rate` and `increase` miss its first event. For known values there
-/// is a zero before it. Each known source is combined with each known event kind, and each new source with each known event kind;
-/// `ok="true"` and `ok="false"` always come together. Known values take no room from the [`Limits`].
+/// A series that first appears with the value 1 was never seen to rise: `rate` and `increase` miss
+/// its first event. For known values there is a zero before it. Each known source is combined with
+/// each known event kind, and each new source with each known event kind; `ok="true"` and
+/// `ok="false"` always come together. Known values take no room from the [`Limits`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Known {
@@ -56,7 +57,8 @@ pub struct Known {
     pub models: Vec<String>,
 }
 
-/// How many different label values are told apart, beside the [`Known`] ones: the first to come. The others are counted under `other`.
+/// How many different label values are told apart, beside the [`Known`] ones: the first to come.
+/// The others are counted under `other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -66,10 +68,12 @@ pub struct Limits {
     pub event_kinds: usize,
     /// Values of `model`: 100.
     pub models: usize,
-    /// Series of `observer_events_total`, where sources and event kinds multiply: 10,000, two to each pair. When they are used up, a source's
-    /// further kinds are counted under `other`, two more series to a source.
+    /// Series of `observer_events_total`, where sources and event kinds multiply: 10,000, two to
+    /// each pair. When they are used up, a source's further kinds are counted under `other`, two
+    /// more series to a source.
     pub event_series: usize,
-    /// Bytes of a label value: 128. A longer one is counted under `other`; cut, it could be taken for another one.
+    /// Bytes of a label value: 128. A longer one is counted under `other`; cut, it could be taken
+    /// for another one.
     pub label_bytes: usize,
 }
 
@@ -88,21 +92,30 @@ impl PrometheusConfig {
 
     /// Export these sources as zero from the start.
     #[must_use]
-    pub fn with_known_sources(mut self, sources: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn with_known_sources(
+        mut self,
+        sources: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         self.known.sources = sources.into_iter().map(Into::into).collect();
         self
     }
 
     /// Export these event kinds as zero from the start, for each known source.
     #[must_use]
-    pub fn with_known_event_kinds(mut self, event_kinds: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn with_known_event_kinds(
+        mut self,
+        event_kinds: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         self.known.event_kinds = event_kinds.into_iter().map(Into::into).collect();
         self
     }
 
     /// Export these models as zero from the start.
     #[must_use]
-    pub fn with_known_models(mut self, models: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn with_known_models(
+        mut self,
+        models: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         self.known.models = models.into_iter().map(Into::into).collect();
         self
     }
@@ -113,14 +126,20 @@ impl PrometheusConfig {
         Self { limits, ..self }
     }
 
-    /// Make the sink, with its metrics in a registry that others share: the way for a program that serves all of its metrics in one place.
-    /// To replace a sink at run time, close the old one before the new one is built.
+    /// Make the sink, with its metrics in a registry that others share: the way for a program that
+    /// serves all of its metrics in one place. To replace a sink at run time, close the old one
+    /// before the new one is built.
     ///
     /// # Errors
     /// What in the configuration can't be, and a second sink of this type on the same registry.
-    pub fn build_with(self, context: &SinkContext, registry: &Registry) -> Result<Vec<SinkPart>, BuildError> {
+    pub fn build_with(
+        self,
+        context: &SinkContext,
+        registry: &Registry,
+    ) -> Result<Vec<SinkPart>, BuildError> {
         let sink = PrometheusSink::with_registry(self, context, registry)?;
-        // A scrape shows what was flushed, once a second; counting more often than this gains nothing.
+        // A scrape shows what was flushed, once a second; counting more often than this gains
+        // nothing.
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(8192),
             linger: Some(Duration::from_millis(250)),
@@ -134,14 +153,22 @@ impl PrometheusConfig {
             return Err(BuildError::new("limits.label_bytes", "must not be 0: no value would fit"));
         }
         let Known { sources, event_kinds, models } = &self.known;
-        let lists = [("known.sources", sources), ("known.event_kinds", event_kinds), ("known.models", models)];
+        let lists = [
+            ("known.sources", sources),
+            ("known.event_kinds", event_kinds),
+            ("known.models", models),
+        ];
         for (key, values) in lists {
             if values.iter().any(String::is_empty) {
-                return Err(BuildError::new(key, "holds an empty value, which Prometheus takes for no label at all"));
+                return Err(BuildError::new(
+                    key,
+                    "holds an empty value, which Prometheus takes for no label at all",
+                ));
             }
             if let Some(long) = values.iter().find(|value| value.len() > self.limits.label_bytes) {
                 let (length, limit) = (long.len(), self.limits.label_bytes);
-                let problem = format!("holds a value of {length} bytes, and limits.label_bytes is {limit}");
+                let problem =
+                    format!("holds a value of {length} bytes, and limits.label_bytes is {limit}");
                 return Err(BuildError::new(key, problem));
             }
         }
@@ -184,7 +211,10 @@ mod tests {
 
     #[test]
     fn what_can_not_be_is_refused_by_name() {
-        refused(r#"{"limits":{"label_bytes":0}}"#, "`limits.label_bytes` must not be 0: no value would fit");
+        refused(
+            r#"{"limits":{"label_bytes":0}}"#,
+            "`limits.label_bytes` must not be 0: no value would fit",
+        );
         refused(
             r#"{"limits":{"label_bytes":4},"known":{"models":["gpt-5"]}}"#,
             "`known.models` holds a value of 5 bytes, and limits.label_bytes is 4",

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::sum::Sum;
 
-/// The upper bounds of the buckets in seconds, from a second to two hours; what took longer is in `+Inf` alone.
+/// The upper bounds of the buckets in seconds, from a second to two hours; what took longer is in
+/// `+Inf` alone.
 pub(crate) const BOUNDS: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0];
 

@@ -1,6 +1,8 @@
 //! Names, help texts and samples.
 
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 
 use crate::aggregate::{Aggregate, ByOk, ModelTotals};
 use crate::durations::Durations;
@@ -16,7 +18,11 @@ pub(crate) struct Definition {
 }
 
 impl Definition {
-    const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+    const fn counter(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
         Self { name, help, labels, kind: MetricType::COUNTER }
     }
 
@@ -71,8 +77,11 @@ const MODEL_CYCLES: Definition = Definition::counter(
     &["model", "ok"],
     "Cycles by the model that was used, and whether they succeeded.",
 );
-const MODEL_CALLS: Definition =
-    Definition::counter("observer_model_calls_total", &["model"], "Calls to a model: the turns of its cycles.");
+const MODEL_CALLS: Definition = Definition::counter(
+    "observer_model_calls_total",
+    &["model"],
+    "Calls to a model: the turns of its cycles.",
+);
 const INPUT_TOKENS: Definition = Definition::counter(
     "observer_input_tokens_total",
     &["model"],
@@ -127,17 +136,28 @@ pub(crate) fn families(aggregate: &Aggregate) -> Vec<MetricFamily> {
     let models: Vec<_> = rows(&aggregate.models, &aggregate.by_model)
         .filter(|(slot, _, totals)| !is_reserved(*slot) || **totals != ModelTotals::default())
         .collect();
-    let cycles = models.iter().filter(|(slot, _, totals)| !is_reserved(*slot) || totals.cycles != [0, 0]);
+    let cycles =
+        models.iter().filter(|(slot, _, totals)| !is_reserved(*slot) || totals.cycles != [0, 0]);
     let by_model = |definition: &Definition, count: fn(&ModelTotals) -> f64| {
-        definition.family(models.iter().map(|(_, model, totals)| definition.count(&[model], count(totals))))
+        definition.family(
+            models.iter().map(|(_, model, totals)| definition.count(&[model], count(totals))),
+        )
     };
     let overflow = aggregate.overflow;
-    let overflow = [("source", overflow.source), ("event_kind", overflow.event_kind), ("model", overflow.model)];
+    let overflow = [
+        ("source", overflow.source),
+        ("event_kind", overflow.event_kind),
+        ("model", overflow.model),
+    ];
 
     vec![
         EVENTS.family(events),
-        DURATION.family(sources.clone().map(|(_, source, totals)| histogram(source, &totals.durations))),
-        LAST_EVENT.family(sources.filter_map(|(_, source, totals)| Some(timestamp(source, totals.last_event?)))),
+        DURATION.family(
+            sources.clone().map(|(_, source, totals)| histogram(source, &totals.durations)),
+        ),
+        LAST_EVENT.family(
+            sources.filter_map(|(_, source, totals)| Some(timestamp(source, totals.last_event?))),
+        ),
         MODEL_CYCLES.family(cycles.flat_map(|(_, model, totals)| {
             by_ok(totals.cycles).map(|(ok, count)| MODEL_CYCLES.count(&[model, ok], count))
         })),
@@ -151,7 +171,10 @@ pub(crate) fn families(aggregate: &Aggregate) -> Vec<MetricFamily> {
     ]
 }
 
-fn rows<'a, T>(labels: &'a Labels, totals: &'a [T]) -> impl Iterator<Item = (Slot, &'a str, &'a T)> + Clone {
+fn rows<'a, T>(
+    labels: &'a Labels,
+    totals: &'a [T],
+) -> impl Iterator<Item = (Slot, &'a str, &'a T)> + Clone {
     labels.iter().zip(totals).map(|((slot, value), totals)| (slot, value, totals))
 }
 

@@ -49,7 +49,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 
 /// Move a file within its folder, durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
-    fs::rename(from, to).map_err(|source| FileError { action: "rename", path: from.to_owned(), source })?;
+    fs::rename(from, to).map_err(|source| FileError {
+        action: "rename",
+        path: from.to_owned(),
+        source,
+    })?;
     sync_folder(folder_of(to))
 }
 
@@ -58,8 +62,14 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
     create_folder_with(path, sync_folder)
 }
 
-fn create_folder_with(path: &Path, mut sync: impl FnMut(&Path) -> Result<(), FileError>) -> Result<(), FileError> {
-    let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
+fn create_folder_with(
+    path: &Path,
+    mut sync: impl FnMut(&Path) -> Result<(), FileError>,
+) -> Result<(), FileError> {
+    let missing = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .count();
     fs::create_dir_all(path).map_err(|source| FileError {
         action: "create the folder",
         path: path.to_owned(),
@@ -75,7 +85,11 @@ pub(crate) fn probe(folder: &Path) -> Result<(), FileError> {
     // Another probe may have been faster.
     let removed = fs::remove_file(&path);
     written
-        .and(removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }))
+        .and(
+            removed.or_else(
+                |error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) },
+            ),
+        )
         .map_err(|source| FileError { action: "write", path, source })
 }
 

@@ -9,7 +9,8 @@ use hashbrown::HashMap;
 pub(crate) struct Slot(u32);
 
 impl Slot {
-    /// The place of everything that found no room, and of a producer's own `other`: in the exposition both are the same series.
+    /// The place of everything that found no room, and of a producer's own `other`: in the
+    /// exposition both are the same series.
     pub(crate) const OTHER: Self = Self(0);
 
     /// Among models, the place of events that don't name one.
@@ -20,7 +21,8 @@ impl Slot {
     }
 }
 
-/// The values of one label, each with its slot: the reserved ones, then the known ones, then the first to come.
+/// The values of one label, each with its slot: the reserved ones, then the known ones, then the
+/// first to come.
 #[derive(Debug, Clone)]
 pub(crate) struct Labels {
     values: Vec<Arc<str>>,
@@ -30,10 +32,15 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Room for `limit` values of at most `max_bytes` beside the `reserved` ones, of which the first is `other`, and the `known` ones.
+    /// Room for `limit` values of at most `max_bytes` beside the `reserved` ones, of which the
+    /// first is `other`, and the `known` ones.
     pub(crate) fn new(reserved: &[&str], known: &[String], limit: usize, max_bytes: usize) -> Self {
-        let mut labels =
-            Self { values: Vec::new(), slots: HashMap::new(), capacity: usize::MAX, max_bytes: usize::MAX };
+        let mut labels = Self {
+            values: Vec::new(),
+            slots: HashMap::new(),
+            capacity: usize::MAX,
+            max_bytes: usize::MAX,
+        };
         for value in reserved.iter().copied().chain(known.iter().map(String::as_str)) {
             labels.slot(value);
         }
@@ -42,8 +49,8 @@ impl Labels {
         labels
     }
 
-    /// The slot of a value, which is given one if there is still room. `None` if there isn't, or if the value is too long: cutting it
-    /// could make one series of two.
+    /// The slot of a value, which is given one if there is still room. `None` if there isn't, or if
+    /// the value is too long: cutting it could make one series of two.
     pub(crate) fn slot(&mut self, value: &str) -> Option<Slot> {
         if let Some(slot) = self.slots.get(value) {
             return Some(*slot);

@@ -15,16 +15,20 @@
 //!
 //! Calls, tokens and cost of events that name no model are counted under `model="unknown"`.
 //!
-//! **Label values come from producers**, so each label holds a limited number of them, and so does the product of sources and event kinds
-//! ([`Limits`]). What comes later is counted under `other`, and each such event in `observer_label_overflow_total`. A producer's own `other` is the
-//! same series, without being an overflow. Hashes and ids of cycles are never labels.
+//! **Label values come from producers**, so each label holds a limited number of them, and so does
+//! the product of sources and event kinds ([`Limits`]). What comes later is counted under `other`,
+//! and each such event in `observer_label_overflow_total`. A producer's own `other` is the same
+//! series, without being an overflow. Hashes and ids of cycles are never labels.
 //!
-//! **Restarts don't reset anything.** Each flush writes the counts together with their position in the journal, atomically; the next process goes on from
-//! there, and what was delivered after the last flush is read again and counted once. A scrape sees the flushed state, so a counter never goes back, whatever is killed.
-//! A snapshot that can't be read is moved aside (`metrics.snapshot.corrupt`) with a warning, and counting starts from zero. A replay of the past changes nothing: it
-//! lies before the position.
+//! **Restarts don't reset anything.** Each flush writes the counts together with their position in
+//! the journal, atomically; the next process goes on from there, and what was delivered after the
+//! last flush is read again and counted once. A scrape sees the flushed state, so a counter never
+//! goes back, whatever is killed. A snapshot that can't be read is moved aside
+//! (`metrics.snapshot.corrupt`) with a warning, and counting starts from zero. A replay of the past
+//! changes nothing: it lies before the position.
 //!
-//! **Zero first.** `rate` and `increase` see only what rises between two scrapes, so the first event of a new series is lost on them. Name in [`Known`] what will come.
+//! **Zero first.** `rate` and `increase` see only what rises between two scrapes, so the first
+//! event of a new series is lost on them. Name in [`Known`] what will come.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -55,7 +59,8 @@
 //! # }
 //! ```
 //!
-//! A program that serves all of its metrics from one registry builds with [`PrometheusConfig::build_with`].
+//! A program that serves all of its metrics from one registry builds with
+//! [`PrometheusConfig::build_with`].
 
 mod aggregate;
 mod collector;

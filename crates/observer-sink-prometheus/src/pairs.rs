@@ -10,7 +10,8 @@ use crate::labels::Slot;
 pub(crate) struct Pairs {
     rows: Vec<((Slot, Slot), ByOk)>,
     index: HashMap<(Slot, Slot), usize>,
-    /// How many rows count against the capacity: those of a kind `other` don't, since there must always be a row to fall back to.
+    /// How many rows count against the capacity: those of a kind `other` don't, since there must
+    /// always be a row to fall back to.
     taken: usize,
     capacity: usize,
 }
@@ -29,7 +30,9 @@ impl Pairs {
 
     /// Whether the pair is there or may come.
     pub(crate) fn has_room(&self, source: Slot, kind: Slot) -> bool {
-        kind == Slot::OTHER || self.taken < self.capacity || self.index.contains_key(&(source, kind))
+        kind == Slot::OTHER
+            || self.taken < self.capacity
+            || self.index.contains_key(&(source, kind))
     }
 
     /// The counts of a pair, zero where it is new. Ask [`has_room`](Self::has_room) before.

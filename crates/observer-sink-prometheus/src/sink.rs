@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use observer_core::{Batch, BuildError, Envelope, Event, EventSink, Position, Receipt, SinkContext, SinkError};
+use observer_core::{
+    Batch, BuildError, Envelope, Event, EventSink, Position, Receipt, SinkContext, SinkError,
+};
 use prometheus::Registry;
 
 use crate::PrometheusConfig;
@@ -14,10 +16,12 @@ use crate::store::Store;
 
 /// Counts events, and exports the counts through a [`Registry`].
 ///
-/// A scrape sees what the last [`flush`](EventSink::flush) made durable. So a counter never goes back: not even a process that is killed has shown a
-/// count that its successor must count once more, which Prometheus would take for a reset and add twice.
+/// A scrape sees what the last [`flush`](EventSink::flush) made durable. So a counter never goes
+/// back: not even a process that is killed has shown a count that its successor must count once
+/// more, which Prometheus would take for a reset and add twice.
 ///
-/// Dropping the sink takes its metrics out of the registry, as [`close`](EventSink::close) does. It needs a tokio runtime.
+/// Dropping the sink takes its metrics out of the registry, as [`close`](EventSink::close) does. It
+/// needs a tokio runtime.
 pub struct PrometheusSink {
     store: Arc<Store>,
     registry: Registry,
@@ -57,7 +61,8 @@ impl PrometheusSink {
 
     /// Where the metrics are. A copy is as good: registries are handles.
     ///
-    /// `gather` is synchronous and takes milliseconds when there are thousands of series; a server calls it off its async threads.
+    /// `gather` is synchronous and takes milliseconds when there are thousands of series; a server
+    /// calls it off its async threads.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -68,14 +73,17 @@ impl PrometheusSink {
         work: impl FnOnce(&Store) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T, SinkError> {
         let store = Arc::clone(&self.store);
-        let done = tokio::task::spawn_blocking(move || work(&store)).await.map_err(SinkError::transient)?;
+        let done = tokio::task::spawn_blocking(move || work(&store))
+            .await
+            .map_err(SinkError::transient)?;
         Ok(done?)
     }
 }
 
 #[async_trait]
 impl EventSink for PrometheusSink {
-    /// Count what is new in the batch. What lies at or before the position was counted and is passed over, so that repeating a batch changes nothing.
+    /// Count what is new in the batch. What lies at or before the position was counted and is
+    /// passed over, so that repeating a batch changes nothing.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let batch = batch.clone();
         let parsed = self.blocking(move |store| {
@@ -103,7 +111,9 @@ impl EventSink for PrometheusSink {
     }
 
     fn refuses_replay(&self) -> Option<&'static str> {
-        Some("its counts go with its position, and an event from before that could be counted twice")
+        Some(
+            "its counts go with its position, and an event from before that could be counted twice",
+        )
     }
 
     async fn check(&self) -> Result<(), SinkError> {
@@ -122,13 +132,18 @@ impl EventSink for PrometheusSink {
     }
 }
 
-/// A copy with all that is counted read, so that counting under the lock is short. The events themselves may stay in memory for others, who
-/// don't need what was read here.
+/// A copy with all that is counted read, so that counting under the lock is short. The events
+/// themselves may stay in memory for others, who don't need what was read here.
 fn parse(batch: &Batch) -> Batch {
     let copy = |envelope: &Arc<Envelope>| {
         let event = Event::from_parsed(envelope.event.raw().clone());
         let _parsed = event.usage();
-        Arc::new(Envelope { id: envelope.id, seq: envelope.seq, received_at: envelope.received_at, event })
+        Arc::new(Envelope {
+            id: envelope.id,
+            seq: envelope.seq,
+            received_at: envelope.received_at,
+            event,
+        })
     };
     Batch::new(batch.position().epoch, batch.events().iter().map(copy).collect())
 }

@@ -7,10 +7,12 @@
 //! {"position":{"epoch":1,"seq":4711},"event_kinds":["other","ok"],"sources":[["other",{…}],["bot",{…}]],"models":[…],"pairs":[[1,1,0,17]],…}
 //! ```
 //!
-//! The line says what this is, the version of the format, and the CRC-32C of the JSON, in hexadecimal; line feeds may follow. Pairs are a source, an event kind (as
-//! places in their lists, from 0), the failures and the successes. Label values are stored and not only counted: on reading, they are given room under
-//! the configuration of the day, the known ones first, then in the order of the file. What finds no room any more is left out rather than
-//! added to `other`, where `increase` would take years of history for one burst.
+//! The line says what this is, the version of the format, and the CRC-32C of the JSON, in
+//! hexadecimal; line feeds may follow. Pairs are a source, an event kind (as places in their lists,
+//! from 0), the failures and the successes. Label values are stored and not only counted: on
+//! reading, they are given room under the configuration of the day, the known ones first, then in
+//! the order of the file. What finds no room any more is left out rather than added to `other`,
+//! where `increase` would take years of history for one burst.
 
 use std::borrow::Cow;
 
@@ -62,7 +64,9 @@ struct Contents<'a> {
 
 pub(crate) fn encode(state: &State) -> Vec<u8> {
     let aggregate = &state.aggregate;
-    let row = |&((source, kind), [failed, ok]): &((Slot, Slot), ByOk)| (source.index(), kind.index(), failed, ok);
+    let row = |&((source, kind), [failed, ok]): &((Slot, Slot), ByOk)| {
+        (source.index(), kind.index(), failed, ok)
+    };
     let contents = Contents {
         position: state.position,
         event_kinds: aggregate.event_kinds.iter().map(|(_, value)| value.into()).collect(),
@@ -110,7 +114,8 @@ fn restore(contents: Contents<'_>, config: &PrometheusConfig) -> Result<Restored
     aggregate.overflow = contents.overflow;
     let mut left_out = 0;
 
-    let kinds: Vec<_> = contents.event_kinds.iter().map(|value| aggregate.event_kinds.slot(value)).collect();
+    let kinds: Vec<_> =
+        contents.event_kinds.iter().map(|value| aggregate.event_kinds.slot(value)).collect();
     let mut sources = Vec::with_capacity(contents.sources.len());
     for (value, totals) in contents.sources {
         let slot = aggregate.restore_source(&value);

@@ -16,8 +16,9 @@ const FILE: &str = "metrics.snapshot";
 
 /// The one state of one sink.
 ///
-/// It is read from disk when someone first needs it. After that there are two: the live one, to which batches are added, and the saved one, which is
-/// what the disk has and what a scrape sees. Every call here may block on the disk, but for [`take`](Self::take) once the state was read.
+/// It is read from disk when someone first needs it. After that there are two: the live one, to
+/// which batches are added, and the saved one, which is what the disk has and what a scrape sees.
+/// Every call here may block on the disk, but for [`take`](Self::take) once the state was read.
 #[derive(Debug)]
 pub(crate) struct Store {
     name: String,
@@ -95,7 +96,9 @@ impl Store {
         files::create_folder(&self.folder)?;
         match self.loaded.get() {
             // It has set space aside there.
-            Some(loaded) => loaded.file.check().map_err(FileError::io("write", &self.folder.join(FILE))),
+            Some(loaded) => {
+                loaded.file.check().map_err(FileError::io("write", &self.folder.join(FILE)))
+            }
             None => files::probe(&self.folder),
         }
     }
@@ -109,7 +112,8 @@ impl Store {
             return Ok(loaded);
         }
         let state = self.read()?;
-        // Space for the first snapshot is set aside before there is any; where that can't be, the first one says so.
+        // Space for the first snapshot is set aside before there is any; where that can't be, the
+        // first one says so.
         let _ = files::create_folder(&self.folder);
         Ok(self.loaded.get_or_init(|| Loaded {
             file: StateFile::open(self.folder.join(FILE)),

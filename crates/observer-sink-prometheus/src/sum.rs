@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A compensated sum of finite values that are not negative (Neumaier's variant of Kahan's), which never goes down.
+/// A compensated sum of finite values that are not negative (Neumaier's variant of Kahan's), which
+/// never goes down.
 ///
-/// Past the largest finite number it stays there: a counter that became infinite could never be read again.
+/// Past the largest finite number it stays there: a counter that became infinite could never be
+/// read again.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sum {
     sum: f64,
@@ -18,7 +20,8 @@ impl Sum {
             *self = Self { sum: f64::MAX, correction: 0.0 };
             return;
         }
-        self.correction += if self.sum >= value { (self.sum - next) + value } else { (value - next) + self.sum };
+        self.correction +=
+            if self.sum >= value { (self.sum - next) + value } else { (value - next) + self.sum };
         self.sum = next;
     }
 
@@ -27,7 +30,8 @@ impl Sum {
     }
 }
 
-/// As two decimal strings: Rust prints the shortest that reads back as the same number, which JSON numbers don't promise.
+/// As two decimal strings: Rust prints the shortest that reads back as the same number, which JSON
+/// numbers don't promise.
 impl Serialize for Sum {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (self.sum.to_string(), self.correction.to_string()).serialize(serializer)
@@ -39,7 +43,9 @@ impl<'de> Deserialize<'de> for Sum {
         let (sum, correction) = <(String, String)>::deserialize(deserializer)?;
         let number = |text: String| {
             let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-            number.ok_or_else(|| serde::de::Error::custom(format_args!("`{text}` is not a finite number")))
+            number.ok_or_else(|| {
+                serde::de::Error::custom(format_args!("`{text}` is not a finite number"))
+            })
         };
         Ok(Self { sum: number(sum)?, correction: number(correction)? })
     }

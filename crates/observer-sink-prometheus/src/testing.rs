@@ -30,20 +30,28 @@ pub(crate) fn oks(epoch: u64, seqs: impl IntoIterator<Item = u64>) -> Batch {
     Batch::new(epoch, seqs.into_iter().map(|seq| envelope(seq, plain("bot", "ok", true))).collect())
 }
 
-pub(crate) fn count(aggregate: &mut Aggregate, events: impl IntoIterator<Item = impl Into<String>>) {
+pub(crate) fn count(
+    aggregate: &mut Aggregate,
+    events: impl IntoIterator<Item = impl Into<String>>,
+) {
     for (seq, raw) in (1..).zip(events) {
         aggregate.apply(&envelope(seq, raw));
     }
 }
 
-/// Every sample by its name and labels, such as `observer_events_total{source="bot",event_kind="ok",ok="true"}`. Panics if one is there twice.
+/// Every sample by its name and labels, such as
+/// `observer_events_total{source="bot",event_kind="ok",ok="true"}`. Panics if one is there twice.
 pub(crate) fn samples(families: &[MetricFamily]) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     for family in families {
         for metric in family.get_metric() {
-            let labels: Vec<_> =
-                metric.get_label().iter().map(|pair| format!("{}={:?}", pair.name(), pair.value())).collect();
-            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let labels: Vec<_> = metric
+                .get_label()
+                .iter()
+                .map(|pair| format!("{}={:?}", pair.name(), pair.value()))
+                .collect();
+            let labels =
+                if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
             let mut insert = |suffix: &str, value: f64| {
                 let name = format!("{}{suffix}{labels}", family.name());
                 assert_eq!(samples.insert(name.clone(), value), None, "{name} is there twice");
@@ -80,5 +88,9 @@ pub(crate) fn expect(samples: &BTreeMap<String, f64>, expected: &[(&str, f64)]) 
 
 /// The samples whose name starts so.
 pub(crate) fn starting<'a>(samples: &'a BTreeMap<String, f64>, start: &str) -> Vec<(&'a str, f64)> {
-    samples.iter().filter(|(name, _)| name.starts_with(start)).map(|(name, value)| (name.as_str(), *value)).collect()
+    samples
+        .iter()
+        .filter(|(name, _)| name.starts_with(start))
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect()
 }

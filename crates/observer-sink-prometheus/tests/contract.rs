@@ -37,7 +37,9 @@ impl FarSide for Snapshot {
         next.position().await.unwrap();
         let families = next.registry().gather();
         let events = families.iter().filter(|family| family.name() == "observer_events_total");
-        let counts = events.flat_map(MetricFamily::get_metric).map(|metric| metric.get_counter().get_value());
+        let counts = events
+            .flat_map(MetricFamily::get_metric)
+            .map(|metric| metric.get_counter().get_value());
         Held::Count(counts.sum::<f64>() as u64)
     }
 

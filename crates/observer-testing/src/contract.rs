@@ -38,7 +38,8 @@ impl SinkContract {
         }
     }
 
-    /// How many events the largest batch has: 1,000, as the pipeline has it where the sink's type says nothing.
+    /// How many events the largest batch has: 1,000, as the pipeline has it where the sink's type
+    /// says nothing.
     #[must_use]
     pub fn max_events(self, max_events: usize) -> Self {
         Self { max_events, ..self }
@@ -66,7 +67,9 @@ impl SinkContract {
             match self.try_clause(clause).await {
                 Ok(Tried::Whole) => {}
                 Ok(Tried::LeftOut(reason)) => left_out.push((clause, reason)),
-                Err(Broken { when, expected, found }) => breaches.push(Breach { clause, when, expected, found }),
+                Err(Broken { when, expected, found }) => {
+                    breaches.push(Breach { clause, when, expected, found })
+                }
             }
         }
         if breaches.is_empty() { Ok(Passed { left_out }) } else { Err(Breaches(breaches)) }

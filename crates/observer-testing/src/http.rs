@@ -61,7 +61,8 @@ impl HttpReceiver {
         Self::scripted([])
     }
 
-    /// A receiver that gives one of these answers to each request, in order, and accepts all that come later.
+    /// A receiver that gives one of these answers to each request, in order, and accepts all that
+    /// come later.
     ///
     /// # Panics
     /// If there is no port, and outside a tokio runtime.
@@ -111,8 +112,8 @@ impl HttpReceiver {
         self.script.received(count).await
     }
 
-    /// The items of all requests that the receiver took, in order, repeats and all: what an acknowledged 2xx stands for, and what was cut off
-    /// just before it.
+    /// The items of all requests that the receiver took, in order, repeats and all: what an
+    /// acknowledged 2xx stands for, and what was cut off just before it.
     #[must_use]
     pub fn taken(&self) -> Vec<String> {
         self.script.collect(|request| request.taken.clone())

@@ -1,8 +1,10 @@
 //! What the tests of a sink need: its contract as a suite, and receivers that do as they are told.
 //!
-//! **The contract.** [`SinkContract`] holds any [`EventSink`](observer_core::EventSink) against what the pipeline counts on ([`Clause`] lists it). A test says
-//! how the sink is built, what its far side holds and, where it can, how the far side is broken; the suite delivers, drops
-//! deliveries half-way, repeats them and drops whole sinks. A breach names the clause, what was done, what was expected and what was there.
+//! **The contract.** [`SinkContract`] holds any [`EventSink`](observer_core::EventSink) against
+//! what the pipeline counts on ([`Clause`] lists it). A test says how the sink is built, what its
+//! far side holds and, where it can, how the far side is broken; the suite delivers, drops
+//! deliveries half-way, repeats them and drops whole sinks. A breach names the clause, what was
+//! done, what was expected and what was there.
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
@@ -52,8 +54,9 @@
 //! # }
 //! ```
 //!
-//! **Receivers.** [`http::HttpReceiver`] listens on a port of its own, answers by a script (slow, cut off, 429, partial success, …) and keeps every request;
-//! [`otlp::OtlpReceiver`] does the same for OTLP, over gRPC and HTTP. Tests wait for requests, never for time.
+//! **Receivers.** [`http::HttpReceiver`] listens on a port of its own, answers by a script (slow,
+//! cut off, 429, partial success, …) and keeps every request; [`otlp::OtlpReceiver`] does the same
+//! for OTLP, over gRPC and HTTP. Tests wait for requests, never for time.
 
 mod contract;
 pub mod http;
@@ -63,4 +66,6 @@ mod port;
 mod script;
 pub mod tls;
 
-pub use contract::{Breach, Breaches, Breakage, Clause, FarSide, Held, HeldEvent, Passed, SinkContract};
+pub use contract::{
+    Breach, Breaches, Breakage, Clause, FarSide, Held, HeldEvent, Passed, SinkContract,
+};

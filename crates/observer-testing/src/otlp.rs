@@ -26,10 +26,11 @@ use crate::port::Port;
 use crate::script::Script;
 use crate::tls::Tls;
 
-/// A collector on a port of its own that answers as a script says, and keeps all that it was sent: logs, traces and metrics, by gRPC and by POSTs
-/// of protobuf, plain or with gzip.
+/// A collector on a port of its own that answers as a script says, and keeps all that it was sent:
+/// logs, traces and metrics, by gRPC and by POSTs of protobuf, plain or with gzip.
 ///
-/// It needs a tokio runtime, and ends when it is dropped. The script is for exports; a request to anywhere else is told that nothing is there.
+/// It needs a tokio runtime, and ends when it is dropped. The script is for exports; a request to
+/// anywhere else is told that nothing is there.
 ///
 /// ```
 /// use observer_testing::otlp::{Answer, OtlpReceiver, attribute};
@@ -72,7 +73,8 @@ impl OtlpReceiver {
         Self::scripted([])
     }
 
-    /// A receiver that gives one of these answers to each export, in order, and accepts all that come later.
+    /// A receiver that gives one of these answers to each export, in order, and accepts all that
+    /// come later.
     ///
     /// # Panics
     /// If there is no port, and outside a tokio runtime.
@@ -106,7 +108,8 @@ impl OtlpReceiver {
         self.port.address()
     }
 
-    /// `http://127.0.0.1:PORT`, or `https` over TLS, and the path, which begins with a slash. gRPC takes it without one.
+    /// `http://127.0.0.1:PORT`, or `https` over TLS, and the path, which begins with a slash. gRPC
+    /// takes it without one.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address())
@@ -142,30 +145,39 @@ impl OtlpReceiver {
         self.script.received(count).await
     }
 
-    /// The log records that the receiver took, in order, repeats and all: what an acknowledgement stands for, and what was cut off just before it.
+    /// The log records that the receiver took, in order, repeats and all: what an acknowledgement
+    /// stands for, and what was cut off just before it.
     #[must_use]
     pub fn log_records(&self) -> Vec<LogRecord> {
-        self.script.collect(|request| request.taken_log_records().into_iter().cloned().collect::<Vec<_>>())
+        self.script
+            .collect(|request| request.taken_log_records().into_iter().cloned().collect::<Vec<_>>())
     }
 
     /// The spans that the receiver took, in order, repeats and all.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.script.collect(|request| request.taken_spans().into_iter().cloned().collect::<Vec<_>>())
+        self.script
+            .collect(|request| request.taken_spans().into_iter().cloned().collect::<Vec<_>>())
     }
 
     /// The ids of the events whose log record or span the receiver took, in order, repeats and all.
     #[must_use]
     pub fn event_ids(&self, signal: Signal) -> Vec<Uuid> {
         self.script.collect(|request| {
-            if request.payload.signal() == Some(signal) { request.taken_event_ids() } else { Vec::new() }
+            if request.payload.signal() == Some(signal) {
+                request.taken_event_ids()
+            } else {
+                Vec::new()
+            }
         })
     }
 
     /// The same as a [`FarSide`](crate::FarSide) tells it.
     #[must_use]
     pub fn held(&self, signal: Signal) -> Held {
-        Held::Events(self.event_ids(signal).into_iter().map(|id| HeldEvent { id, raw: None }).collect())
+        Held::Events(
+            self.event_ids(signal).into_iter().map(|id| HeldEvent { id, raw: None }).collect(),
+        )
     }
 
     /// End all connections that there are; who connects anew is served.

@@ -96,7 +96,8 @@ impl Drop for Port {
 impl Server {
     fn spawn(listener: TcpListener, serve: Arc<Serve>) -> Self {
         listener.set_nonblocking(true).expect("a socket can be made non-blocking");
-        let listener = tokio::net::TcpListener::from_std(listener).expect("a receiver starts within a tokio runtime");
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .expect("a receiver starts within a tokio runtime");
         let (hang_up, mut told) = mpsc::channel::<oneshot::Sender<()>>(1);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();

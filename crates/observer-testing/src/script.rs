@@ -11,7 +11,8 @@ use tokio::time::timeout;
 /// How long a test waits for requests before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The answers `A` to come and the requests `R` so far: what a receiver and its connections have in common.
+/// The answers `A` to come and the requests `R` so far: what a receiver and its connections have in
+/// common.
 pub(crate) struct Script<A, R> {
     told: Mutex<Told<A, R>>,
     arrived: watch::Sender<usize>,
@@ -57,16 +58,25 @@ impl<A: Clone, R: Clone + Debug> Script<A, R> {
     }
 
     /// What each request has of what is looked for, in order.
-    pub(crate) fn collect<T, I: IntoIterator<Item = T>>(&self, found: impl FnMut(&R) -> I) -> Vec<T> {
+    pub(crate) fn collect<T, I: IntoIterator<Item = T>>(
+        &self,
+        found: impl FnMut(&R) -> I,
+    ) -> Vec<T> {
         self.told().requests.iter().flat_map(found).collect()
     }
 
     /// All requests, once there are so many.
     pub(crate) async fn received(&self, count: usize) -> Vec<R> {
         let mut arrived = self.arrived.subscribe();
-        let outcome = timeout(PATIENCE, arrived.wait_for(|arrived| *arrived >= count)).await.map(|seen| seen.is_ok());
+        let outcome = timeout(PATIENCE, arrived.wait_for(|arrived| *arrived >= count))
+            .await
+            .map(|seen| seen.is_ok());
         let requests = self.requests();
-        assert!(outcome == Ok(true), "{count} requests were expected, and {} came: {requests:#?}", requests.len());
+        assert!(
+            outcome == Ok(true),
+            "{count} requests were expected, and {} came: {requests:#?}",
+            requests.len()
+        );
         requests
     }
 }

@@ -21,7 +21,8 @@ pub struct Identity {
     pub key: String,
 }
 
-/// How a receiver speaks TLS: with a certificate for `localhost` and `127.0.0.1`; if told so, with clients alone that have one, too.
+/// How a receiver speaks TLS: with a certificate for `localhost` and `127.0.0.1`; if told so, with
+/// clients alone that have one, too.
 pub struct Tls {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -86,9 +87,11 @@ impl Tls {
         let provider = Arc::new(ring::default_provider());
         let clients = match self.clients {
             None => WebPkiClientVerifier::no_client_auth(),
-            Some(roots) => WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .expect("there is an authority for clients"),
+            Some(roots) => {
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                    .build()
+                    .expect("there is an authority for clients")
+            }
         };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -1,4 +1,5 @@
-//! The suite and a receiver together: a small sink over HTTP, with deliveries that are dropped while they are on the wire.
+//! The suite and a receiver together: a small sink over HTTP, with deliveries that are dropped
+//! while they are on the wire.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,10 @@ struct Lines(SocketAddr);
 impl Lines {
     async fn post(&self, body: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.0).await?;
-        let head = format!("POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         stream.write_all(head.as_bytes()).await?;
         for piece in body.as_bytes().chunks(200) {
             stream.write_all(piece).await?;
@@ -30,9 +34,14 @@ impl Lines {
 #[async_trait]
 impl EventSink for Lines {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        let body: String = batch.events().iter().map(|envelope| envelope.to_json() + "\n").collect();
+        let body: String =
+            batch.events().iter().map(|envelope| envelope.to_json() + "\n").collect();
         let answer = self.post(&body).await.map_err(SinkError::transient)?;
-        if answer.starts_with("HTTP/1.1 200 ") { Ok(Receipt::accepted()) } else { Err(SinkError::transient(answer)) }
+        if answer.starts_with("HTTP/1.1 200 ") {
+            Ok(Receipt::accepted())
+        } else {
+            Err(SinkError::transient(answer))
+        }
     }
 
     async fn flush(&self) -> Result<(), SinkError> {

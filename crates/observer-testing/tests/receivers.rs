@@ -36,7 +36,8 @@ fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
 
 #[tokio::test]
 async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same() {
-    let receiver = HttpReceiver::scripted([Answer::status(401).saying("token expired"), Answer::accept()]);
+    let receiver =
+        HttpReceiver::scripted([Answer::status(401).saying("token expired"), Answer::accept()]);
     let refused = post(&receiver, "authorization: Bearer old\r\n", b"{}").await;
     assert_eq!(status(&refused), Some(401));
     assert!(refused.ends_with("\r\n\r\ntoken expired"), "{refused}");
@@ -48,7 +49,10 @@ async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same()
     assert_eq!(status(&post(&receiver, "", b"{}").await), Some(503));
 
     let requests = receiver.received(5).await;
-    assert_eq!(requests.iter().map(|request| request.status.unwrap()).collect::<Vec<_>>(), [401, 200, 200, 202, 503]);
+    assert_eq!(
+        requests.iter().map(|request| request.status.unwrap()).collect::<Vec<_>>(),
+        [401, 200, 200, 202, 503]
+    );
     assert_eq!((requests[0].method.as_str(), requests[0].path.as_str()), ("POST", "/hook?a=1"));
     assert_eq!(requests[0].header("authorization"), Some("Bearer old"));
     assert_eq!(receiver.taken().len(), 3);
@@ -66,7 +70,10 @@ async fn a_body_is_recorded_as_it_came_and_decoded() {
     post(&receiver, "", br#" [ {"n":1} , {"n" : 2} ] "#).await;
     post(&receiver, "", b"{\n\"n\":1}").await;
     let requests = receiver.requests();
-    assert_eq!((&requests[0].raw_body[..], requests[0].text()), (&gzip[..], std::str::from_utf8(text).unwrap()));
+    assert_eq!(
+        (&requests[0].raw_body[..], requests[0].text()),
+        (&gzip[..], std::str::from_utf8(text).unwrap())
+    );
     for request in &requests[..3] {
         assert_eq!(request.items(), [r#"{"n":1}"#, r#"{"n" : 2}"#], "{request:?}");
     }
@@ -79,19 +86,28 @@ async fn a_body_is_recorded_as_it_came_and_decoded() {
 #[tokio::test]
 async fn retry_after_comes_in_both_forms() {
     let date = Timestamp::from_second(784_111_777).unwrap();
-    let receiver = HttpReceiver::scripted([Answer::too_many(Duration::from_secs(120)), Answer::too_many_until(date)]);
+    let receiver = HttpReceiver::scripted([
+        Answer::too_many(Duration::from_secs(120)),
+        Answer::too_many_until(date),
+    ]);
     let answer = post(&receiver, "", b"{}").await;
     assert_eq!((status(&answer), header(&answer, "retry-after")), (Some(429), Some("120")));
     let answer = post(&receiver, "", b"{}").await;
     // The example of RFC 9110, section 5.6.7.
-    assert_eq!((status(&answer), header(&answer, "retry-after")), (Some(429), Some("Sun, 06 Nov 1994 08:49:37 GMT")));
+    assert_eq!(
+        (status(&answer), header(&answer, "retry-after")),
+        (Some(429), Some("Sun, 06 Nov 1994 08:49:37 GMT"))
+    );
     assert!(receiver.taken().is_empty());
 }
 
 #[tokio::test]
 async fn connections_are_cut_where_they_should_be() {
-    let receiver =
-        HttpReceiver::scripted([Answer::cut_before_answer(), Answer::cut_mid_body(), Answer::cut_mid_request()]);
+    let receiver = HttpReceiver::scripted([
+        Answer::cut_before_answer(),
+        Answer::cut_mid_body(),
+        Answer::cut_mid_request(),
+    ]);
     assert_eq!(post(&receiver, "", b"{\"n\":1}").await, "");
     let cut = post(&receiver, "", b"{\"n\":2}").await;
     let (head, body) = cut.split_once("\r\n\r\n").unwrap();
@@ -114,8 +130,7 @@ async fn a_partial_success_names_each_bad_item() {
     assert_eq!(status(&answer), Some(207));
     let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!((&body["accepted"], &body["rejected"]), (&2.into(), &1.into()));
-    let expected =
-        serde_json::json!([{"index": 1, "status": 422, "detail": "the field `turns` must be a whole number"}]);
+    let expected = serde_json::json!([{"index": 1, "status": 422, "detail": "the field `turns` must be a whole number"}]);
     assert_eq!(body["errors"], expected);
     assert_eq!(status(&post(&receiver, "", b"{\"n\":4}").await), Some(200));
     assert_eq!(status(&post(&receiver, "", b"\"poison\"\n\"poison\"").await), Some(422));

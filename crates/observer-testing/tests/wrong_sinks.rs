@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use observer_core::{Batch, Envelope, EventSink, Position, Receipt, SinkError};
-use observer_testing::{Breaches, Breakage, Clause, FarSide, Held, HeldEvent, Passed, SinkContract};
+use observer_testing::{
+    Breaches, Breakage, Clause, FarSide, Held, HeldEvent, Passed, SinkContract,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -71,7 +73,9 @@ impl MemorySink {
         let raw = String::from_utf8(envelope.event.raw().to_vec()).unwrap();
         let raw = match self.fault {
             Fault::DropsControlCharacters => raw.replace(r"\u0001", ""),
-            Fault::RoundsNumbers => raw.replace("123456789012345678901234567890", "1.2345678901234568e29"),
+            Fault::RoundsNumbers => {
+                raw.replace("123456789012345678901234567890", "1.2345678901234568e29")
+            }
             _ => raw,
         };
         HeldEvent { id: envelope.id, raw: Some(raw) }
@@ -87,7 +91,9 @@ impl EventSink for MemorySink {
         match self.fault {
             Fault::LosesOnCancel => lock(&self.delivered).position = Some(batch.position()),
             Fault::Reorders => fresh.reverse(),
-            Fault::RefusesRepeats if fresh.is_empty() => return Err(SinkError::permanent("unique key violated")),
+            Fault::RefusesRepeats if fresh.is_empty() => {
+                return Err(SinkError::permanent("unique key violated"));
+            }
             Fault::PassesOverSomeOfManyEvents => fresh.truncate(500),
             Fault::HangsOnManyEvents if fresh.len() > 500 => pending().await,
             Fault::WritesTwiceWhatIsPastThePosition => {
@@ -130,7 +136,9 @@ impl EventSink for MemorySink {
             Fault::CheckHangs if is_broken => pending().await,
             Fault::CheckWrites => {
                 let id = observer_core::Uuid::from_u128(1);
-                lock(&self.disk).events.push(HeldEvent { id, raw: Some(r#"{"ping":true}"#.to_owned()) });
+                lock(&self.disk)
+                    .events
+                    .push(HeldEvent { id, raw: Some(r#"{"ping":true}"#.to_owned()) });
                 Ok(())
             }
             _ if is_broken => Err(SinkError::blocked("no such folder")),
@@ -189,7 +197,11 @@ async fn a_sink_without_a_fault_passes_and_nothing_is_left_out() {
 async fn what_a_sink_does_to_events_is_caught() {
     use Clause::*;
     caught(Fault::LosesOnCancel, &[Cancelled]).await;
-    caught(Fault::Reorders, &[Order, Durable, Cancelled, Repeated, Sizes, Fields, Check, Position, Close]).await;
+    caught(
+        Fault::Reorders,
+        &[Order, Durable, Cancelled, Repeated, Sizes, Fields, Check, Position, Close],
+    )
+    .await;
     caught(Fault::FlushLies, &[Order, Durable, Cancelled, Check, Close]).await;
     caught(Fault::RefusesRepeats, &[Cancelled, Repeated]).await;
     caught(Fault::PassesOverSomeOfManyEvents, &[Sizes]).await;

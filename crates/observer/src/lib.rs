@@ -1,7 +1,9 @@
-//! The observer as a program: its command line, its configuration file and the types of sinks it knows.
+//! The observer as a program: its command line, its configuration file and the types of sinks it
+//! knows.
 //!
-//! `main` only calls [`run`]. Those who embed the observer start from a [`Config`] and a [`Registry`]; those who want the whole program
-//! with a type of sink of their own call [`run_with`]:
+//! `main` only calls [`run`]. Those who embed the observer start from a [`Config`] and a
+//! [`Registry`]; those who want the whole program with a type of sink of their own call
+//! [`run_with`]:
 //!
 //! ```no_run
 //! # use std::sync::Arc;
@@ -54,8 +56,8 @@ where
     run_with(arguments, registry::with_defaults)
 }
 
-/// The same with other types of sinks. The function is given the registry that `/metrics` shows, or another one where a configuration is only
-/// tried.
+/// The same with other types of sinks. The function is given the registry that `/metrics` shows, or
+/// another one where a configuration is only tried.
 pub fn run_with<A>(
     arguments: impl IntoIterator<Item = A>,
     types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,

@@ -25,7 +25,9 @@ pub enum LogFormat {
 #[non_exhaustive]
 pub enum LogError {
     /// The filter can't be read.
-    #[error("{filter:?} is no log level or filter; write for example \"debug\" or \"info,observer_pipeline=trace\"")]
+    #[error(
+        "{filter:?} is no log level or filter; write for example \"debug\" or \"info,observer_pipeline=trace\""
+    )]
     Filter {
         /// As it was given.
         filter: String,
@@ -43,7 +45,8 @@ const REPEATED: &str = "rustls_platform_verifier";
 /// Something that listens beside the log.
 pub(crate) type Listener = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Write the log to standard error from now on. `filter` is a level (`info`), or levels by target (`info,observer_journal=debug`).
+/// Write the log to standard error from now on. `filter` is a level (`info`), or levels by target
+/// (`info,observer_journal=debug`).
 ///
 /// # Errors
 /// The filter can't be read, or the process has a log already.
@@ -57,7 +60,11 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
 }
 
 /// The same, with others that listen; the log is what it is without them.
-pub(crate) fn init_with(format: LogFormat, filter: &str, others: Vec<Listener>) -> Result<(), LogError> {
+pub(crate) fn init_with(
+    format: LogFormat,
+    filter: &str,
+    others: Vec<Listener>,
+) -> Result<(), LogError> {
     let log = fmt::layer().with_writer(io::stderr);
     let log = match format {
         LogFormat::Text => log.with_ansi(wants_colour()).with_filter(parse(filter)?).boxed(),

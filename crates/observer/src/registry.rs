@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use observer_core::{BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings};
+use observer_core::{
+    BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings,
+};
 use observer_sink_file::FileConfig;
 use observer_sink_http::HttpConfig;
 use observer_sink_otlp::OtlpConfig;
@@ -51,7 +53,11 @@ pub struct Registry {
     types: BTreeMap<&'static str, Builder>,
 }
 
-type Builder = Box<dyn Fn(&Reader<'_>, toml::Table, &SinkContext) -> Result<Vec<SinkPart>, Vec<Problem>> + Send + Sync>;
+type Builder = Box<
+    dyn Fn(&Reader<'_>, toml::Table, &SinkContext) -> Result<Vec<SinkPart>, Vec<Problem>>
+        + Send
+        + Sync,
+>;
 
 /// A sink as it stands in the configuration, ready to be fed.
 pub struct BuiltSink {
@@ -149,16 +155,19 @@ impl Registry {
         let at = KeyPath::of(["sinks", name]);
         let SinkTable { table, filled } = table;
         let (type_name, builder) = self.type_of(table, &at).map_err(|(key, message)| {
-            let message = if filled.touches(&KeyPath::of(["type"])) { NOT_SHOWN.to_owned() } else { message };
+            let message =
+                if filled.touches(&KeyPath::of(["type"])) { NOT_SHOWN.to_owned() } else { message };
             SinkConfigError { problems: vec![Problem::new(key, message)] }
         })?;
         let (mut shared, mut own) = (toml::Table::new(), toml::Table::new());
         for (key, value) in table.iter().filter(|(key, _)| *key != "type") {
-            let part = if SinkSettings::KEYS.contains(&key.as_str()) { &mut shared } else { &mut own };
+            let part =
+                if SinkSettings::KEYS.contains(&key.as_str()) { &mut shared } else { &mut own };
             part.insert(key.clone(), value.clone());
         }
 
-        let settings = Reader { at: at.clone(), filled, also_known: &[] }.read::<SinkSettings>(shared);
+        let settings =
+            Reader { at: at.clone(), filled, also_known: &[] }.read::<SinkSettings>(shared);
         let settings = settings.and_then(|settings| match settings::problems(&settings, &at) {
             problems if problems.is_empty() => Ok(settings),
             problems => Err(problems),
@@ -169,30 +178,54 @@ impl Registry {
                 Ok(parts.into_iter().map(|part| built(name, type_name, &settings, part)).collect())
             }
             (settings, parts) => {
-                let problems = [settings.err(), parts.err()].into_iter().flatten().flatten().collect();
+                let problems =
+                    [settings.err(), parts.err()].into_iter().flatten().flatten().collect();
                 Err(SinkConfigError { problems })
             }
         }
     }
 
-    fn type_of(&self, table: &toml::Table, at: &KeyPath) -> Result<(&'static str, &Builder), (KeyPath, String)> {
+    fn type_of(
+        &self,
+        table: &toml::Table,
+        at: &KeyPath,
+    ) -> Result<(&'static str, &Builder), (KeyPath, String)> {
         let known: Vec<_> = self.types().collect();
         let listed = known.join(", ");
         let key = at.key("type");
         let wanted = match table.get("type") {
             Some(toml::Value::String(wanted)) => wanted,
-            Some(_) => return Err((key, format!("expected one of the known types in quotes: {listed}"))),
-            None => return Err((at.clone(), format!("the key `type` is missing; known types: {listed}"))),
+            Some(_) => {
+                return Err((key, format!("expected one of the known types in quotes: {listed}")));
+            }
+            None => {
+                return Err((
+                    at.clone(),
+                    format!("the key `type` is missing; known types: {listed}"),
+                ));
+            }
         };
         let found = self.types.get_key_value(wanted.as_str());
         found.map(|(type_name, builder)| (*type_name, builder)).ok_or_else(|| {
-            let meant = suggest::nearest(wanted, &known).map(|meant| format!("; did you mean `{meant}`?"));
-            (key, format!("unknown type {wanted:?}; known types: {listed}{}", meant.unwrap_or_default()))
+            let meant =
+                suggest::nearest(wanted, &known).map(|meant| format!("; did you mean `{meant}`?"));
+            (
+                key,
+                format!(
+                    "unknown type {wanted:?}; known types: {listed}{}",
+                    meant.unwrap_or_default()
+                ),
+            )
         })
     }
 }
 
-fn built(name: &str, type_name: &'static str, settings: &SinkSettings, part: SinkPart) -> BuiltSink {
+fn built(
+    name: &str,
+    type_name: &'static str,
+    settings: &SinkSettings,
+    part: SinkPart,
+) -> BuiltSink {
     let name = part.name.map_or_else(|| name.to_owned(), |own| format!("{name}/{own}"));
     let batch: BatchSettings = settings.batch.or(part.batch);
     let mut settings = settings.clone();
@@ -210,11 +243,9 @@ impl fmt::Debug for Registry {
 #[must_use]
 pub fn with_defaults(metrics: &prometheus::Registry) -> Registry {
     let metrics = metrics.clone();
-    Registry::new()
-        .with::<FileConfig>()
-        .with::<HttpConfig>()
-        .with::<OtlpConfig>()
-        .with_builder(move |config: PrometheusConfig, context: &SinkContext| config.build_with(context, &metrics))
+    Registry::new().with::<FileConfig>().with::<HttpConfig>().with::<OtlpConfig>().with_builder(
+        move |config: PrometheusConfig, context: &SinkContext| config.build_with(context, &metrics),
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! A configuration that takes the place of the one in effect, without a restart.
 //!
-//! Everything that can be wrong with it is found out before anything changes. Sinks whose tables are as they were go on undisturbed; the others
-//! stop where they are, and what takes their place goes on from there.
+//! Everything that can be wrong with it is found out before anything changes. Sinks whose tables
+//! are as they were go on undisturbed; the others stop where they are, and what takes their place
+//! goes on from there.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +18,8 @@ use crate::config::SinkTable;
 use crate::serve::{server_options, spec};
 use crate::{Config, ConfigError, Registry};
 
-/// How long a sink that changes or goes may go on with what it has in hand. After that it is interrupted, and gets it again.
+/// How long a sink that changes or goes may go on with what it has in hand. After that it is
+/// interrupted, and gets it again.
 const GRACE: Duration = Duration::from_secs(2);
 
 type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -63,7 +65,8 @@ impl Reloader {
         started: Config,
     ) -> Self {
         let names: Vec<String> = pipeline.status().sinks.into_keys().collect();
-        let parts = |table: &str| names.iter().filter(|name| is_part(name, table)).cloned().collect();
+        let parts =
+            |table: &str| names.iter().filter(|name| is_part(name, table)).cloned().collect();
         let running = started.sinks.iter().map(|(name, table)| {
             let running = Running { table: table.clone(), parts: parts(name) };
             (name.clone(), running)
@@ -85,7 +88,12 @@ impl Reloader {
         if let (Some(running), Some(loaded)) = (&self.tls, &tls) {
             running.adopt(loaded);
         }
-        let gone: Vec<_> = plan.changed.iter().chain(&plan.removed).filter_map(|name| running.remove(name)).collect();
+        let gone: Vec<_> = plan
+            .changed
+            .iter()
+            .chain(&plan.removed)
+            .filter_map(|name| running.remove(name))
+            .collect();
         let gone: Vec<_> = gone.into_iter().flat_map(|running| running.parts).collect();
         self.pipeline.stop_sinks(gone.iter().map(String::as_str), GRACE).await;
         let mut failed = Vec::new();
@@ -108,8 +116,10 @@ impl Reloader {
     }
 
     fn add(&self, name: &str, table: &SinkTable) -> Result<Vec<String>, String> {
-        let context = SinkContext { name: name.to_owned(), state_dir: self.started.state_dir(name) };
-        let built = self.registry.build(name, table, &context).map_err(|error| error.to_string())?;
+        let context =
+            SinkContext { name: name.to_owned(), state_dir: self.started.state_dir(name) };
+        let built =
+            self.registry.build(name, table, &context).map_err(|error| error.to_string())?;
         let mut parts = Vec::with_capacity(built.len());
         for sink in built {
             let part = sink.name.clone();
@@ -119,7 +129,8 @@ impl Reloader {
         Ok(parts)
     }
 
-    /// With the addresses that stay: whoever can be reached by others must not take over the access of one who can't be.
+    /// With the addresses that stay: whoever can be reached by others must not take over the access
+    /// of one who can't be.
     fn effective(&self, config: &Config) -> Config {
         let mut effective = config.clone();
         effective.server.listen.clone_from(&self.started.server.listen);
@@ -155,7 +166,8 @@ impl Reloader {
 #[async_trait]
 impl Reload for Reloader {
     async fn reload(&self) -> Result<Reloaded, ReloadError> {
-        let loaded = (self.load)().map_err(|error| ReloadError::Invalid(observer_core::report(&error)));
+        let loaded =
+            (self.load)().map_err(|error| ReloadError::Invalid(observer_core::report(&error)));
         let reloaded = match loaded {
             Ok(config) => self.follow(&config).await,
             Err(error) => Err(error),
@@ -168,7 +180,9 @@ impl Reload for Reloader {
                 restart_needed = restart_needed.join(" "),
                 "the configuration was read again and is in effect"
             ),
-            Err(error) => tracing::error!(%error, "the configuration was read again and is not in effect"),
+            Err(error) => {
+                tracing::error!(%error, "the configuration was read again and is not in effect")
+            }
         }
         reloaded
     }
@@ -190,7 +204,8 @@ impl Plan {
                 Some(_) => {}
             }
         }
-        plan.removed = running.keys().filter(|name| !config.sinks.contains_key(*name)).cloned().collect();
+        plan.removed =
+            running.keys().filter(|name| !config.sinks.contains_key(*name)).cloned().collect();
         plan
     }
 }

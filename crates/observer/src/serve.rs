@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError};
+use observer_pipeline::{
+    DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError,
+};
 use observer_server::{BindError, Reload, Scope, Server, ServerOptions};
 
 use crate::config::TlsConfig;
@@ -48,9 +50,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Build the sinks, open the journal and take the addresses. `types` is given the registry that `/metrics` shows.
+    /// Build the sinks, open the journal and take the addresses. `types` is given the registry that
+    /// `/metrics` shows.
     ///
-    /// `[telemetry]` is the program's, since spans and the log are of a whole process: see [`run`](crate::run).
+    /// `[telemetry]` is the program's, since spans and the log are of a whole process: see
+    /// [`run`](crate::run).
     ///
     /// # Errors
     /// When it can't begin. Later, what goes wrong is logged, shown and tried again.
@@ -63,7 +67,8 @@ impl Service {
         Self::begin(config, &types(&metrics), metrics, None).await
     }
 
-    /// The same from a configuration that can be loaded again, by `POST /-/reload` or the [reloader](Self::reloader).
+    /// The same from a configuration that can be loaded again, by `POST /-/reload` or the
+    /// [reloader](Self::reloader).
     ///
     /// # Errors
     /// Those of [`start`](Self::start), and when there is no configuration.
@@ -109,27 +114,43 @@ impl Service {
         // The server reads them itself; but where they can't be used, nothing else is to be begun.
         config.load_tls()?;
         let sinks = registry.build_all(config)?;
-        let mut export = telemetry.as_ref().map(|telemetry| telemetry.metrics(config, &metrics)).transpose()?.flatten();
+        let mut export = telemetry
+            .as_ref()
+            .map(|telemetry| telemetry.metrics(config, &metrics))
+            .transpose()?
+            .flatten();
         // Now, before a sink is given what it had not yet had.
         if let Some(export) = &mut export {
             export.restored();
         }
         let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
         let specs = sinks.into_iter().map(spec);
-        let pipeline = Pipeline::builder().journal(journal(config)).ingest(ingest(config)).sinks(specs).start().await?;
+        let pipeline = Pipeline::builder()
+            .journal(journal(config))
+            .ingest(ingest(config))
+            .sinks(specs)
+            .start()
+            .await?;
         tell_recovery(&pipeline);
-        let server = match Server::bind(server_options(config), pipeline.clone(), metrics.clone()).await {
-            Ok(server) => server,
-            Err(error) => {
-                pipeline.shutdown(Duration::ZERO).await;
-                return Err(error.into());
-            }
-        };
+        let server =
+            match Server::bind(server_options(config), pipeline.clone(), metrics.clone()).await {
+                Ok(server) => server,
+                Err(error) => {
+                    pipeline.shutdown(Duration::ZERO).await;
+                    return Err(error.into());
+                }
+            };
         if let Some(telemetry) = &mut telemetry {
             telemetry.begin(export, &metrics);
         }
         tell_ready(config, &server, &names, telemetry.as_ref().and_then(Telemetry::shown));
-        Ok(Self { pipeline, server, reloader: None, telemetry, shutdown_timeout: config.server.shutdown_timeout })
+        Ok(Self {
+            pipeline,
+            server,
+            reloader: None,
+            telemetry,
+            shutdown_timeout: config.server.shutdown_timeout,
+        })
     }
 
     /// Where it listens for plain HTTP.
@@ -150,7 +171,8 @@ impl Service {
         self.reloader.clone().map(|reloader| reloader as _)
     }
 
-    /// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is there, and end.
+    /// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is
+    /// there, and end.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { pipeline, server, reloader: _, telemetry, shutdown_timeout } = self;
         let begun = Instant::now();
@@ -190,7 +212,9 @@ fn ingest(config: &Config) -> IngestOptions {
     let require = config.ingest.require.iter();
     IngestOptions {
         dedup: DedupWindow::new(dedup.window, dedup.max_keys),
-        require: require.fold(Requirements::none(), |all, (source, fields)| all.with(source, fields.iter().copied())),
+        require: require.fold(Requirements::none(), |all, (source, fields)| {
+            all.with(source, fields.iter().copied())
+        }),
         timeout: config.server.ingest_timeout,
     }
 }
@@ -242,7 +266,10 @@ fn tell_ready(config: &Config, server: &Server, sinks: &[String], telemetry: Opt
         telemetry,
         "the observer is ready; try: curl --json '{event}'{token} {first}/event"
     );
-    if needs_token && let Some(public) = server.local_addrs().iter().find(|address| !address.ip().is_loopback()) {
+    if needs_token
+        && let Some(public) =
+            server.local_addrs().iter().find(|address| !address.ip().is_loopback())
+    {
         tracing::info!(address = %public, "tokens that come to this address can be read on the way, unless something else encrypts it; see [server.tls]");
     }
 }
@@ -257,7 +284,10 @@ fn tell_ended(pipeline: &Pipeline, after: Duration) {
         .map(|(name, pending)| format!("{name}: {pending}"))
         .collect();
     if pending.is_empty() {
-        tracing::info!(served_seconds = after.as_secs(), "the observer has ended; every sink has everything");
+        tracing::info!(
+            served_seconds = after.as_secs(),
+            "the observer has ended; every sink has everything"
+        );
     } else {
         tracing::warn!(
             served_seconds = after.as_secs(),

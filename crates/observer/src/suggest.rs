@@ -8,13 +8,17 @@ const SHORTEST_BEGINNING: usize = 3;
 
 /// The known name that is nearest to `name`, if one is near enough to be worth a question.
 pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let slips = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+    let slips =
+        |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     let begins = |other: &str| name.len() >= SHORTEST_BEGINNING && other.starts_with(name);
     let is_near = |other: &str, slips: usize| {
         let length = name.chars().count().max(other.chars().count());
         slips <= (length / LETTERS_PER_SLIP).max(1) || begins(other)
     };
-    let candidates = known.iter().map(|other| (slips(other), *other)).filter(|(slips, other)| is_near(other, *slips));
+    let candidates = known
+        .iter()
+        .map(|other| (slips(other), *other))
+        .filter(|(slips, other)| is_near(other, *slips));
     candidates.min_by_key(|(slips, _)| *slips).map(|(_, other)| other)
 }
 

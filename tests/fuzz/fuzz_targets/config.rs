@@ -1,4 +1,5 @@
-//! A configuration is read or refused: at once, in words, and without giving away what was filled in.
+//! A configuration is read or refused: at once, in words, and without giving away what was filled
+//! in.
 
 #![no_main]
 
@@ -17,7 +18,11 @@ fuzz_target!(|text: &str| -> Corpus {
             match observer::registry::with_defaults(&metrics).build_all(&config) {
                 Ok(sinks) => {
                     assert!(sinks.len() >= config.sinks.len());
-                    assert!(sinks.iter().all(|sink| !sink.name.is_empty() && !format!("{sink:?}").is_empty()));
+                    assert!(
+                        sinks
+                            .iter()
+                            .all(|sink| !sink.name.is_empty() && !format!("{sink:?}").is_empty())
+                    );
                 }
                 Err(error) => check(text, &error),
             }
@@ -27,7 +32,8 @@ fuzz_target!(|text: &str| -> Corpus {
     Corpus::Keep
 });
 
-/// It says something, and not what stands in the environment. `PATH` is there for everyone, and long enough to be recognised.
+/// It says something, and not what stands in the environment. `PATH` is there for everyone, and
+/// long enough to be recognised.
 fn check(text: &str, error: &ConfigError) {
     let told = error.to_string();
     assert!(!told.is_empty());

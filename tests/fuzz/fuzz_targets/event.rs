@@ -34,7 +34,9 @@ fuzz_target!(|data: &[u8]| {
             let error = parsed.expect_err("not JSON, and yet an event");
             assert!(error.is_malformed(), "{error}");
         }
-        Model::NotAnObject => assert!(matches!(parsed, Err(EventError::NotAnObject { .. })), "{parsed:?}"),
+        Model::NotAnObject => {
+            assert!(matches!(parsed, Err(EventError::NotAnObject { .. })), "{parsed:?}")
+        }
         Model::Object(fields) => check(trim(data), &fields, parsed),
     }
     if let Ok(submission) = Submission::parse(data.to_vec()) {
@@ -64,7 +66,8 @@ fn model(data: &[u8]) -> Model<'_> {
 fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventError>) {
     let is_named = |name: &str, key: &[u8]| key == name.as_bytes();
     let count = |name: &str| fields.iter().filter(|(key, _)| is_named(name, key)).count();
-    let first = |name: &str| fields.iter().find(|(key, _)| is_named(name, key)).map(|(_, value)| *value);
+    let first =
+        |name: &str| fields.iter().find(|(key, _)| is_named(name, key)).map(|(_, value)| *value);
     let value = |name: &str| first(name).filter(|value| *value != "null");
     let text = |name: &str| value(name).map(|value| serde_json::from_str::<String>(value));
 
@@ -78,7 +81,9 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
         Err(EventError::Missing { fields }) => {
             return assert!(missing && fields.iter().all(|name| value(name).is_none()));
         }
-        Err(EventError::Invalid { field, .. }) => return assert!(!valid(field, value(field).unwrap())),
+        Err(EventError::Invalid { field, .. }) => {
+            return assert!(!valid(field, value(field).unwrap()));
+        }
         Err(error) => panic!("JSON, and yet: {error}"),
     };
     assert!(!deep && !repeated && !missing);
@@ -97,8 +102,12 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
     assert_eq!(owned(event.id()), expected("id"));
     assert_eq!(owned(event.traceparent()), expected("traceparent"));
     assert_eq!(event.extra(), value("extra"));
-    assert_eq!(event.duration_ms(), value("duration_ms").map(|value| value.parse::<f64>().unwrap().abs()));
-    let turns = value("turns").map(|value| value.parse().unwrap_or_else(|_| value.parse::<f64>().unwrap() as u64));
+    assert_eq!(
+        event.duration_ms(),
+        value("duration_ms").map(|value| value.parse::<f64>().unwrap().abs())
+    );
+    let turns = value("turns")
+        .map(|value| value.parse().unwrap_or_else(|_| value.parse::<f64>().unwrap() as u64));
     assert_eq!(event.turns(), turns);
     assert_eq!(event.timestamp().is_some(), value("timestamp").is_some());
     if let Some(usage) = event.usage() {
@@ -113,19 +122,26 @@ fn valid(name: &str, value: &str) -> bool {
         "ok" => matches!(value, "true" | "false"),
         "extra" | "usage" => value.starts_with('{'),
         "turns" | "duration_ms" => {
-            let number = value.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+            let number =
+                value.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
             let is_whole = |number: f64| number.fract() == 0.0 && number <= 9_007_199_254_740_992.0;
-            number.is_some_and(|number| name != "turns" || is_whole(number) || value.parse::<u64>().is_ok())
+            number.is_some_and(|number| {
+                name != "turns" || is_whole(number) || value.parse::<u64>().is_ok()
+            })
         }
-        "source" | "event_kind" => serde_json::from_str::<String>(value).is_ok_and(|text| !text.is_empty()),
-        "timestamp" => serde_json::from_str::<String>(value).is_ok_and(|text| text.parse::<Timestamp>().is_ok()),
+        "source" | "event_kind" => {
+            serde_json::from_str::<String>(value).is_ok_and(|text| !text.is_empty())
+        }
+        "timestamp" => serde_json::from_str::<String>(value)
+            .is_ok_and(|text| text.parse::<Timestamp>().is_ok()),
         _ => serde_json::from_str::<String>(value).is_ok(),
     }
 }
 
 /// Handed out and taken in again, it is the same event with the same id.
 fn check_submission(submission: &Submission) {
-    let parse = |bytes: &[u8]| Submission::parse(bytes.to_vec()).expect("an envelope around an event");
+    let parse =
+        |bytes: &[u8]| Submission::parse(bytes.to_vec()).expect("an envelope around an event");
     let id = submission.id.unwrap_or(Uuid::from_u128(7));
     let received_at = Timestamp::from_microsecond(1_767_225_600_000_001).unwrap();
     let envelope = |event| Envelope { id, seq: 7, received_at, event };
@@ -134,7 +150,10 @@ fn check_submission(submission: &Submission) {
     assert!(!line.contains(['\n', '\r']));
     let again = parse(line.as_bytes());
     assert_eq!(again.id, Some(id));
-    let same = raw.iter().zip(again.event.raw()).all(|(a, b)| a == b || (matches!(a, b'\n' | b'\r') && *b == b' '));
+    let same = raw
+        .iter()
+        .zip(again.event.raw())
+        .all(|(a, b)| a == b || (matches!(a, b'\n' | b'\r') && *b == b' '));
     assert!(same && raw.len() == again.event.raw().len());
     assert_eq!(envelope(again.event).to_json(), line);
 }

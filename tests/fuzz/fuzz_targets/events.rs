@@ -24,7 +24,11 @@ const MAX_BATCH_BODY: usize = 16 << 10;
 const MAX_EVENTS: usize = 50;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 });
 
 /// One for all runs; it forgets soon, so that it stays small.
@@ -35,7 +39,9 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
         timeout: Duration::from_secs(60),
         ..IngestOptions::default()
     };
-    let builder = Pipeline::builder().journal(journal.max_size(1 << 20).segment_size(128 << 10)).ingest(ingest);
+    let builder = Pipeline::builder()
+        .journal(journal.max_size(1 << 20).segment_size(128 << 10))
+        .ingest(ingest);
     let pipeline = RUNTIME.block_on(builder.start()).expect("a pipeline in memory");
     let options = ServerOptions {
         max_body: MAX_BODY,
@@ -43,7 +49,8 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
         max_batch_events: MAX_EVENTS,
         ..ServerOptions::default()
     };
-    observer_server::router(&options, pipeline, prometheus::Registry::new()).expect("a registry of its own")
+    observer_server::router(&options, pipeline, prometheus::Registry::new())
+        .expect("a registry of its own")
 });
 
 /// How the body is sent. The first byte says which.
@@ -65,12 +72,15 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         b'Z' => Sent::Claimed("zstd"),
         _ => Sent::Plain,
     };
-    let mut request =
-        Request::post("/v1/events").header("host", "localhost").header("content-type", "application/json");
+    let mut request = Request::post("/v1/events")
+        .header("host", "localhost")
+        .header("content-type", "application/json");
     let (encoding, bytes) = match sent {
         Sent::Plain => (None, body.to_vec()),
         Sent::Gzipped => (Some("gzip"), gzip(body)),
-        Sent::Zstandard => (Some("zstd"), zstd::encode_all(body, 1).expect("a Vec takes everything")),
+        Sent::Zstandard => {
+            (Some("zstd"), zstd::encode_all(body, 1).expect("a Vec takes everything"))
+        }
         Sent::Claimed(encoding) => (Some(encoding), body.to_vec()),
     };
     if let Some(encoding) = encoding {
@@ -89,7 +99,10 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         return match unpacked(encoding, body) {
             Some(plain) => judge(&plain, packed, status, &answer),
             None => {
-                assert!(matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE), "{status} {answer}");
+                assert!(
+                    matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE),
+                    "{status} {answer}"
+                );
                 Corpus::Keep
             }
         };
@@ -118,7 +131,12 @@ fn judge(body: &[u8], packed: usize, status: StatusCode, answer: &Value) -> Corp
             event.source() != "bot" || (event.cycle_id().is_some() && event.sig_hash().is_some())
         })
     };
-    let bad: Vec<_> = items.iter().enumerate().filter(|(_, item)| !is_good(item)).map(|(index, _)| index).collect();
+    let bad: Vec<_> = items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| !is_good(item))
+        .map(|(index, _)| index)
+        .collect();
     let good = items.len() - bad.len();
     let expected = match (good, bad.len()) {
         (_, 0) => StatusCode::OK,
@@ -128,11 +146,18 @@ fn judge(body: &[u8], packed: usize, status: StatusCode, answer: &Value) -> Corp
     assert_eq!(status, expected, "{answer}");
     if status != StatusCode::UNPROCESSABLE_ENTITY {
         let count = |name: &str| answer[name].as_u64().expect("a count") as usize;
-        assert_eq!((count("accepted") + count("duplicates"), count("rejected")), (good, bad.len()), "{answer}");
+        assert_eq!(
+            (count("accepted") + count("duplicates"), count("rejected")),
+            (good, bad.len()),
+            "{answer}"
+        );
     }
     let none = Vec::new();
     let errors = answer["errors"].as_array().unwrap_or(&none);
-    assert!(errors.iter().map(|error| error["index"].as_u64().expect("an index") as usize).eq(bad), "{answer}");
+    assert!(
+        errors.iter().map(|error| error["index"].as_u64().expect("an index") as usize).eq(bad),
+        "{answer}"
+    );
     for error in errors {
         let detail = error["detail"].as_str().expect("words");
         assert!(!detail.is_empty() && detail.len() < 500, "{detail}");
@@ -143,7 +168,8 @@ fn judge(body: &[u8], packed: usize, status: StatusCode, answer: &Value) -> Corp
 
 /// The items of a body; `None` where it can't be read as a whole.
 fn items(body: &[u8]) -> Option<Vec<&[u8]>> {
-    let is_blank = |line: &[u8]| line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+    let is_blank =
+        |line: &[u8]| line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     if is_blank(body) {
         return None;
     }

@@ -101,7 +101,9 @@ impl<'de> DeserializeSeed<'de> for KeySeed {
         // As its text: where serde_json makes bytes of a string, it lets control characters pass.
         let text = <&RawValue>::deserialize(deserializer)?.get();
         if text.contains('\\') {
-            serde_json::Deserializer::from_str(text).deserialize_bytes(self).map_err(D::Error::custom)
+            serde_json::Deserializer::from_str(text)
+                .deserialize_bytes(self)
+                .map_err(D::Error::custom)
         } else {
             Ok(Key::of(&text.as_bytes()[1..text.len() - 1]))
         }

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use super::keys::Key;
 use crate::scan;
 
-/// Each of them with its value as JSON text, in the order of the event. A key that is no Unicode text is told as far as it is.
+/// Each of them with its value as JSON text, in the order of the event. A key that is no Unicode
+/// text is told as far as it is.
 pub(crate) fn others(event: &str) -> Vec<(Cow<'_, str>, &str)> {
     let mut found = Vec::new();
     let scanned = scan::members(event, |key, range| {
@@ -19,7 +20,8 @@ pub(crate) fn others(event: &str) -> Vec<(Cow<'_, str>, &str)> {
         }
     });
     if scanned.is_none() {
-        found = serde_json::Deserializer::from_str(event).deserialize_map(Others).unwrap_or_default();
+        found =
+            serde_json::Deserializer::from_str(event).deserialize_map(Others).unwrap_or_default();
     }
     found
 }
@@ -83,11 +85,13 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_told_whatever_they_are() {
-        let event =
-            r#"{"source":"s","team":"red","event_kind":"k","ok":true,"tags":[1, 2],"extra":{"x":1},"none":null}"#;
+        let event = r#"{"source":"s","team":"red","event_kind":"k","ok":true,"tags":[1, 2],"extra":{"x":1},"none":null}"#;
         let event = Event::parse(event).unwrap();
         let expected = [("team", r#""red""#), ("tags", "[1, 2]"), ("none", "null")];
-        assert_eq!(event.others().iter().map(|(key, value)| (&**key, *value)).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            event.others().iter().map(|(key, value)| (&**key, *value)).collect::<Vec<_>>(),
+            expected
+        );
     }
 
     #[test]

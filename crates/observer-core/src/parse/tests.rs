@@ -24,7 +24,10 @@ fn every_field_is_read() {
     )
     .unwrap();
     assert_eq!((event.source(), event.event_kind(), event.ok()), ("bot", "ok", true));
-    assert_eq!((event.cycle_id(), event.sig_hash(), event.staffer_id()), (Some("c"), Some("s"), Some("gpt-5")));
+    assert_eq!(
+        (event.cycle_id(), event.sig_hash(), event.staffer_id()),
+        (Some("c"), Some("s"), Some("gpt-5"))
+    );
     assert_eq!((event.turns(), event.duration_ms()), (Some(83), Some(1500.0)));
     assert_eq!((event.id(), event.traceparent()), (Some("mine"), Some("00-x")));
     assert_eq!(event.timestamp().unwrap().to_string(), "2026-01-31T11:00:00Z");
@@ -34,7 +37,8 @@ fn every_field_is_read() {
 
 #[test]
 fn null_is_absent() {
-    let nulls: Vec<_> = Known::ALL.iter().skip(3).map(|field| format!(r#""{}":null"#, field.name())).collect();
+    let nulls: Vec<_> =
+        Known::ALL.iter().skip(3).map(|field| format!(r#""{}":null"#, field.name())).collect();
     let event = Event::parse(with(&nulls.join(","))).unwrap();
     assert!(event.cycle_id().is_none() && event.turns().is_none() && event.extra().is_none());
     refused(
@@ -46,9 +50,14 @@ fn null_is_absent() {
 
 #[test]
 fn whole_numbers_come_in_several_spellings() {
-    for (text, expected) in [("7", 7), ("7.0", 7), ("7e0", 7), ("0", 0), ("-0", 0), ("18446744073709551615", u64::MAX)]
+    for (text, expected) in
+        [("7", 7), ("7.0", 7), ("7e0", 7), ("0", 0), ("-0", 0), ("18446744073709551615", u64::MAX)]
     {
-        assert_eq!(Event::parse(with(&format!(r#""turns":{text}"#))).unwrap().turns(), Some(expected), "{text}");
+        assert_eq!(
+            Event::parse(with(&format!(r#""turns":{text}"#))).unwrap().turns(),
+            Some(expected),
+            "{text}"
+        );
     }
 }
 
@@ -56,11 +65,19 @@ fn whole_numbers_come_in_several_spellings() {
 fn what_is_not_json_is_malformed() {
     refused("", "the body is empty; send one JSON object", true);
     refused(" \n", "the body is empty; send one JSON object", true);
-    refused(&b"{\"source\":\"\xff\"}"[..], "not UTF-8: the byte at offset 11 is not part of a character", true);
+    refused(
+        &b"{\"source\":\"\xff\"}"[..],
+        "not UTF-8: the byte at offset 11 is not part of a character",
+        true,
+    );
     refused("{\"source\":", "not valid JSON at line 1, column 10: EOF while parsing a value", true);
     refused("ok", "not valid JSON at line 1, column 1: expected value", true);
     refused("{'source':1}", "not valid JSON at line 1, column 2: key must be a string", true);
-    refused(format!("{MINIMAL}\n{MINIMAL}"), "not valid JSON at line 2, column 1: trailing characters", true);
+    refused(
+        format!("{MINIMAL}\n{MINIMAL}"),
+        "not valid JSON at line 2, column 1: trailing characters",
+        true,
+    );
     refused(with("\"ok\":true"), "the field `ok` is there twice", true);
     refused(
         with("\"extra\":\"a\u{0}b\""),
@@ -129,10 +146,16 @@ fn what_is_no_event_is_invalid() {
         false,
     );
     for field in ["turns", "duration_ms"] {
-        let error = Event::parse(with(&format!(r#""{field}":-{}"#, "9".repeat(100_000)))).unwrap_err().to_string();
+        let error = Event::parse(with(&format!(r#""{field}":-{}"#, "9".repeat(100_000))))
+            .unwrap_err()
+            .to_string();
         assert!(error.len() < 200 && error.ends_with("999…"), "{error}");
     }
-    refused(with(r#""extra":[]"#), "the field `extra` must be an object, and this is an array", false);
+    refused(
+        with(r#""extra":[]"#),
+        "the field `extra` must be an object, and this is an array",
+        false,
+    );
     refused(
         with(r#""cycle_id":"\ud800""#),
         "the field `cycle_id` must be a string of Unicode characters, and this is a string with a lone surrogate",
@@ -147,7 +170,11 @@ fn what_is_no_event_is_invalid() {
 
 #[test]
 fn opaque_parts_may_hold_whatever_is_json() {
-    for json in [r#""extra":{"x":1e999,"y":"\ud800","\udfff":1}"#, r#""\ud800":1"#, r#""event":"a name","event":3"#] {
+    for json in [
+        r#""extra":{"x":1e999,"y":"\ud800","\udfff":1}"#,
+        r#""\ud800":1"#,
+        r#""event":"a name","event":3"#,
+    ] {
         let text = with(json);
         assert_eq!(Event::parse(text.clone()).unwrap().raw(), text.as_bytes());
     }
@@ -155,19 +182,25 @@ fn opaque_parts_may_hold_whatever_is_json() {
 
 #[test]
 fn nesting_is_limited_and_brackets_in_strings_do_not_nest() {
-    let nested = |depth: usize| with(&format!(r#""extra":{{"a":{}{}}}"#, "[".repeat(depth - 2), "]".repeat(depth - 2)));
+    let nested = |depth: usize| {
+        with(&format!(r#""extra":{{"a":{}{}}}"#, "[".repeat(depth - 2), "]".repeat(depth - 2)))
+    };
     assert!(Event::parse(nested(MAX_DEPTH)).is_ok());
     refused(nested(MAX_DEPTH + 1), "nested deeper than 64 levels", true);
     refused(nested(100_000), "nested deeper than 64 levels", true);
     assert!(Event::parse(with(&format!(r#""extra":{{"a":"\"{}"}}"#, "[{".repeat(100)))).is_ok());
-    assert!(Event::parse(with(&format!(r#""extra":{{"a":[{}]}}"#, vec!["[]"; 100].join(",")))).is_ok());
+    assert!(
+        Event::parse(with(&format!(r#""extra":{{"a":[{}]}}"#, vec!["[]"; 100].join(",")))).is_ok()
+    );
 }
 
 #[test]
 fn an_envelope_brings_its_id() {
     let id = "5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49";
-    let submission =
-        Submission::parse(format!(r#"{{"id":"{id}","seq":3,"received_at":"x","event": {MINIMAL} }}"#)).unwrap();
+    let submission = Submission::parse(format!(
+        r#"{{"id":"{id}","seq":3,"received_at":"x","event": {MINIMAL} }}"#
+    ))
+    .unwrap();
     assert_eq!(submission.id.unwrap().to_string(), id);
     assert_eq!(submission.event.raw(), MINIMAL.as_bytes());
     assert_eq!(Submission::parse(format!(r#"{{"event":{MINIMAL}}}"#)).unwrap().id, None);
@@ -176,7 +209,11 @@ fn an_envelope_brings_its_id() {
         "the field `id` must be a UUID in an envelope, and this is \"mine\"",
         false,
     );
-    refused(format!(r#"{{"event":{MINIMAL},"event":{MINIMAL}}}"#), "the field `event` is there twice", true);
+    refused(
+        format!(r#"{{"event":{MINIMAL},"event":{MINIMAL}}}"#),
+        "the field `event` is there twice",
+        true,
+    );
     refused(
         format!(r#"{{"event":{{"event":{MINIMAL}}}}}"#),
         "missing `source`, `event_kind` and `ok`; every event has `source`, `event_kind` and `ok`",

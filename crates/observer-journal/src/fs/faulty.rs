@@ -1,9 +1,10 @@
 //! A disk that loses power and fails on demand, as disks do: for tests.
 //!
-//! What was written and not synced may be there after a power cut, or not, or in part: each write by itself, each sector of a write by
-//! itself, and so in any order. Names (files made, renamed, removed) are durable once their folder was synced; of later changes to one
-//! folder a first part may be there, in order, as file systems with a journal have it. A sync that fails forgets some of what it should have written
-//! for good, although it can still be read until the power goes.
+//! What was written and not synced may be there after a power cut, or not, or in part: each write
+//! by itself, each sector of a write by itself, and so in any order. Names (files made, renamed,
+//! removed) are durable once their folder was synced; of later changes to one folder a first part
+//! may be there, in order, as file systems with a journal have it. A sync that fails forgets some
+//! of what it should have written for good, although it can still be read until the power goes.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -109,8 +110,9 @@ impl Faulty {
         self.lock_disk().faults.clear();
     }
 
-    /// After a kill: all is there, also what is not durable yet, and faults that are still to come will come.
-    /// Else power on again, with what the disk has kept, and faults that are still to come are called off.
+    /// After a kill: all is there, also what is not durable yet, and faults that are still to come
+    /// will come. Else power on again, with what the disk has kept, and faults that are still to
+    /// come are called off.
     pub fn restart(&self) {
         let mut disk = self.lock_disk();
         if std::mem::take(&mut disk.killed) {
@@ -127,7 +129,10 @@ impl Faulty {
     #[must_use]
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let disk = self.lock_disk();
-        disk.names.iter().map(|(path, inode)| (path.clone(), disk.inodes[*inode].bytes.clone())).collect()
+        disk.names
+            .iter()
+            .map(|(path, inode)| (path.clone(), disk.inodes[*inode].bytes.clone()))
+            .collect()
     }
 
     /// Put these bytes into a file behind everyone's back; `None` removes it.
@@ -191,7 +196,9 @@ impl FileSystem for Faulty {
                     inode
                 }
                 (Some(inode), _) => inode,
-                (None, OpenMode::Create) if disk.full => return Err(io::ErrorKind::StorageFull.into()),
+                (None, OpenMode::Create) if disk.full => {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
                 (None, OpenMode::Create) => {
                     let inode = disk.inodes.len();
                     disk.inodes.push(Inode::default());
@@ -250,7 +257,8 @@ impl FileSystem for Faulty {
             if !disk.locks.insert(path.to_owned()) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            Ok(Box::new(Lock { disk: self.disk.clone(), run: disk.run, path: path.to_owned() }) as _)
+            Ok(Box::new(Lock { disk: self.disk.clone(), run: disk.run, path: path.to_owned() })
+                as _)
         })
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{File, FileSystem, OpenMode};
 
-/// Files in memory, for tests and for those who embed a pipeline without a disk. Clones are doors to the same files.
+/// Files in memory, for tests and for those who embed a pipeline without a disk. Clones are doors
+/// to the same files.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     files: Arc<Mutex<BTreeMap<PathBuf, Arc<MemoryFile>>>>,

@@ -1,7 +1,7 @@
 //! The one door to files: a small trait with two homes, the disk and memory.
 //!
-//! Whatever the journal does to files goes through [`FileSystem`], so that a test can take a [`Faulty`] one and fail, tear or
-//! forget any single operation.
+//! Whatever the journal does to files goes through [`FileSystem`], so that a test can take a
+//! [`Faulty`] one and fail, tear or forget any single operation.
 
 use std::any::Any;
 use std::fmt;
@@ -102,7 +102,8 @@ pub trait File: fmt::Debug + Send + Sync {
     /// Make its bytes and its length durable (`fdatasync`).
     ///
     /// # Errors
-    /// As the operating system says. What was written since the last sync may be lost, whatever a later sync says.
+    /// As the operating system says. What was written since the last sync may be lost, whatever a
+    /// later sync says.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -123,7 +124,11 @@ mod tests {
             file.write_at(b"world", 7).unwrap();
             file.write_at(b"hello, ", 0).unwrap();
             let mut buffer = [b'.'; 20];
-            assert_eq!((file.size().unwrap(), file.read_at(&mut buffer, 2).unwrap()), (12, 10), "{fs:?}");
+            assert_eq!(
+                (file.size().unwrap(), file.read_at(&mut buffer, 2).unwrap()),
+                (12, 10),
+                "{fs:?}"
+            );
             assert_eq!(buffer, *b"llo, world..........", "{fs:?}");
             assert_eq!(file.read_at(&mut buffer, 0).unwrap(), 12, "{fs:?}");
             assert_eq!(buffer, *b"hello, world........", "{fs:?}");
@@ -133,13 +138,21 @@ mod tests {
             fs.sync_dir(&dir).unwrap();
             assert_eq!(fs.list(&dir).unwrap(), ["two"]);
             let file = fs.open(&two, OpenMode::Read).unwrap();
-            assert_eq!((file.size().unwrap(), file.read_at(&mut buffer, 5).unwrap()), (5, 0), "{fs:?}");
+            assert_eq!(
+                (file.size().unwrap(), file.read_at(&mut buffer, 5).unwrap()),
+                (5, 0),
+                "{fs:?}"
+            );
             assert_eq!(fs.open(&two, OpenMode::Create).unwrap().size().unwrap(), 0);
             fs.remove(&two).unwrap();
             assert_eq!(fs.list(&dir).unwrap(), [""; 0]);
             assert_eq!(fs.remove(&two).unwrap_err().kind(), io::ErrorKind::NotFound);
             let lock = fs.lock(&one).unwrap();
-            assert_eq!(fs.lock(&one).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock), "{fs:?}");
+            assert_eq!(
+                fs.lock(&one).err().map(|error| error.kind()),
+                Some(io::ErrorKind::WouldBlock),
+                "{fs:?}"
+            );
             drop(lock);
             fs.lock(&one).unwrap();
         }

@@ -1,15 +1,23 @@
-//! The journal against a plain model of it: what it should hold and answer after each step, whatever goes wrong meanwhile.
+//! The journal against a plain model of it: what it should hold and answer after each step,
+//! whatever goes wrong meanwhile.
 //!
-//! A case is a list of steps: groups are appended, consumers read and settle, time passes, the journal is closed, killed, loses power or loses its
-//! end, and is opened again. During a step one file operation may go wrong: the power goes, the process is killed, there is no space, an I/O error. `plain.rs` says what
-//! each step does when nothing goes wrong; the journal has to do exactly that, down to the sizes of its segments. When something went wrong:
+//! A case is a list of steps: groups are appended, consumers read and settle, time passes, the
+//! journal is closed, killed, loses power or loses its end, and is opened again. During a step one
+//! file operation may go wrong: the power goes, the process is killed, there is no space, an I/O
+//! error. `plain.rs` says what each step does when nothing goes wrong; the journal has to do
+//! exactly that, down to the sizes of its segments. When something went wrong:
 //!
-//! - what was acknowledged is there, in order, byte for byte, in the blocks it came in; of a group that was refused, all or nothing;
-//! - positions are, all of them together, those that were stored last, or those that were being stored;
-//! - segments that were removed may be there again, if no sync of their folder came after that; only what had to go is gone;
-//! - no consumer ever stands behind a record that it has not seen, also when the journal has lost its end and its numbers came again.
+//! - what was acknowledged is there, in order, byte for byte, in the blocks it came in; of a group
+//!   that was refused, all or nothing;
+//! - positions are, all of them together, those that were stored last, or those that were being
+//!   stored;
+//! - segments that were removed may be there again, if no sync of their folder came after that;
+//!   only what had to go is gone;
+//! - no consumer ever stands behind a record that it has not seen, also when the journal has lost
+//!   its end and its numbers came again.
 //!
-//! `PROPTEST_CASES=20000 cargo test -p observer-journal model` tries more. A failure shows the shortest case that fails, and the seed that finds it again.
+//! `PROPTEST_CASES=20000 cargo test -p observer-journal model` tries more. A failure shows the
+//! shortest case that fails, and the seed that finds it again.
 
 mod act;
 mod check;

@@ -81,7 +81,10 @@ fn many_threads_are_answered_in_the_order_of_sequence_numbers() {
         }
     });
     let order = order.lock().unwrap();
-    assert_eq!(order.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=400).collect::<Vec<_>>());
+    assert_eq!(
+        order.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(),
+        (1..=400).collect::<Vec<_>>()
+    );
     assert!(read(&journal, 0).0 == *order, "each was told the number of its own record");
 }
 
@@ -129,14 +132,19 @@ fn the_zeros_ahead_of_blocks_are_no_torn_tail() {
     fill(&journal, 1..=3);
     let after_kill = killed(&memory);
     let name = &segments(&after_kill)[0];
-    let size = |fs: &Memory| fs.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+    let size =
+        |fs: &Memory| fs.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
     assert!(size(&after_kill) > 1 << 20, "a sync has no new length to write");
     drop(journal);
     assert!(size(&memory) < 1000, "a clean end leaves none");
 
     let half_written = killed(&after_kill);
     let end = 88 + 3 * (32 + 32 + 9);
-    half_written.open(&Path::new("j").join(name), OpenMode::Write).unwrap().write_at(b"half a block", end).unwrap();
+    half_written
+        .open(&Path::new("j").join(name), OpenMode::Write)
+        .unwrap()
+        .write_at(b"half a block", end)
+        .unwrap();
     let (journal, recovery) = open(options(half_written));
     assert_eq!((recovery.head, recovery.torn_bytes), (3, 12));
     drop(journal);
@@ -204,7 +212,9 @@ fn a_write_that_fails_is_rolled_back_and_the_next_one_works() {
     fill(&journal, 1..=1);
     fs.switches.set(|switches| &switches.no_space, true);
     let error = append(&journal, vec![record(2)]).unwrap_err();
-    assert!(matches!(&error, AppendError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull));
+    assert!(
+        matches!(&error, AppendError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    );
     assert!(journal.status().failure.is_some());
     fs.switches.set(|switches| &switches.no_space, false);
     fill(&journal, 3..=3);
@@ -222,14 +232,18 @@ fn a_failed_sync_ends_the_use_of_that_file() {
     let clock = now.clone();
     let options = || {
         let clock = clock.clone();
-        options(fs.clone()).clock(std::sync::Arc::new(move || clock.load(std::sync::atomic::Ordering::SeqCst)))
+        options(fs.clone())
+            .clock(std::sync::Arc::new(move || clock.load(std::sync::atomic::Ordering::SeqCst)))
     };
     let (journal, _) = open(options());
     fill(&journal, 1..=1);
     fs.switches.set(|switches| &switches.no_sync, true);
     assert!(matches!(append(&journal, vec![record(2)]), Err(AppendError::Sync { .. })));
     fs.switches.set(|switches| &switches.no_sync, false);
-    assert!(matches!(append(&journal, vec![record(3)]), Err(AppendError::Sync { .. })), "no pause before the next try");
+    assert!(
+        matches!(append(&journal, vec![record(3)]), Err(AppendError::Sync { .. })),
+        "no pause before the next try"
+    );
     assert_eq!(numbers(&journal), [1], "readers go on");
     now.fetch_add(100_000, std::sync::atomic::Ordering::SeqCst);
     fill(&journal, 4..=5);
@@ -237,7 +251,11 @@ fn a_failed_sync_ends_the_use_of_that_file() {
     assert_eq!(numbers(&journal), [1, 4, 5]);
     drop(journal);
     let (journal, recovery) = open(options());
-    assert_eq!((recovery.head, numbers(&journal)), (3, vec![1, 4, 5]), "what was refused stays away");
+    assert_eq!(
+        (recovery.head, numbers(&journal)),
+        (3, vec![1, 4, 5]),
+        "what was refused stays away"
+    );
 }
 
 #[test]
@@ -335,7 +353,10 @@ fn the_oldest_segments_make_room_and_readers_are_told() {
     let oldest = journal.oldest();
     assert!(oldest > 1000);
     let (records, gaps) = read(&journal, 0);
-    assert_eq!(gaps, [Chunk::Gap { first_seq: 1, last_seq: oldest - 1, reason: GapReason::Expired }]);
+    assert_eq!(
+        gaps,
+        [Chunk::Gap { first_seq: 1, last_seq: oldest - 1, reason: GapReason::Expired }]
+    );
     assert_eq!(records.first().unwrap().0, oldest);
     assert_eq!(records.last().unwrap().0, 2000);
 }
@@ -346,7 +367,9 @@ fn a_required_reader_stops_new_records_rather_than_lose_old_ones() {
     let (journal, _) = open(small(memory).max_size(32 * 1024));
     journal.hold("archive", Hold::Required);
     journal.set_position("archive", 0, "".into());
-    let full = (1..=2000).find_map(|number| append(&journal, vec![record(number)]).err().map(|error| (number, error)));
+    let full = (1..=2000).find_map(|number| {
+        append(&journal, vec![record(number)]).err().map(|error| (number, error))
+    });
     let (number, error) = full.unwrap();
     assert!(matches!(&error, AppendError::Full { holder, .. } if holder == "archive"), "{error}");
     assert_eq!(numbers(&journal).len() as u64, number - 1, "everything is still there");
@@ -367,9 +390,14 @@ fn a_journal_that_is_full_for_a_large_record_does_not_seem_to_be_well() {
     journal.hold("archive", Hold::Required);
     let large = |number| crate::Record::new(number, [0; 16], vec![7; 20_000]);
     append(&journal, vec![large(1)]).unwrap();
-    assert!(matches!(append(&journal, vec![large(2)]), Err(AppendError::Full { wanted, .. }) if wanted > 20_000));
+    assert!(
+        matches!(append(&journal, vec![large(2)]), Err(AppendError::Full { wanted, .. }) if wanted > 20_000)
+    );
     journal.maintain().unwrap();
-    assert!(journal.status().failure.is_some(), "there is room for a small record, and not for that one");
+    assert!(
+        journal.status().failure.is_some(),
+        "there is room for a small record, and not for that one"
+    );
     fill(&journal, 3..=3);
     assert!(journal.status().failure.is_none());
 }
@@ -391,7 +419,10 @@ fn segments_are_kept_for_their_time_and_for_those_who_need_them() {
     journal.set_position("slow", 100, "".into());
     journal.maintain().unwrap();
     let oldest = journal.oldest();
-    assert!((2..=101).contains(&oldest), "{oldest}: what `slow` has had is gone, what it has not had is there");
+    assert!(
+        (2..=101).contains(&oldest),
+        "{oldest}: what `slow` has had is gone, what it has not had is there"
+    );
     journal.release("slow");
     journal.maintain().unwrap();
     assert_eq!(journal.status().segments, 1);
@@ -408,7 +439,11 @@ fn recent_keys_come_from_footers_and_from_blocks() {
     fill(&journal, 1..=300);
     let all = recent(&journal, usize::MAX, 0);
     assert_eq!(all.len(), 300);
-    assert!(all.iter().enumerate().all(|(at, (seq, key))| *seq == at as u64 + 1 && *key == record(*seq).key()));
+    assert!(
+        all.iter()
+            .enumerate()
+            .all(|(at, (seq, key))| *seq == at as u64 + 1 && *key == record(*seq).key())
+    );
     assert_eq!(recent(&journal, 7, 0), all[293..]);
     assert_eq!(recent(&journal, usize::MAX, 250), all[249..]);
     assert_eq!(recent(&journal, 60, 250), all[249..], "both limits hold, each by itself");

@@ -20,7 +20,8 @@ pub struct Damage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DamageKind {
-    /// One of the two headers of a segment. Nothing is lost: it follows from the other one, or from the records.
+    /// One of the two headers of a segment. Nothing is lost: it follows from the other one, or from
+    /// the records.
     HeaderCopy,
     /// Both headers of a segment, and there is no whole block that they would follow from.
     Header,
@@ -28,7 +29,8 @@ pub enum DamageKind {
     Blocks,
     /// The list of keys under a segment. Nothing is lost, the records have them too.
     Footer,
-    /// What stands behind the last good block of all: a write that was cut off and never acknowledged, or records that were.
+    /// What stands behind the last good block of all: a write that was cut off and never
+    /// acknowledged, or records that were.
     Tail,
     /// A segment is not there.
     MissingSegment,
@@ -63,23 +65,32 @@ impl Damage {
     #[must_use]
     pub fn explained(&self) -> String {
         let lost = match &self.records {
-            Some(records) if records.start() == records.end() => format!("record {}", records.start()),
+            Some(records) if records.start() == records.end() => {
+                format!("record {}", records.start())
+            }
             Some(records) => format!("records {} to {}", records.start(), records.end()),
             None => "no record".to_owned(),
         };
         match self.kind {
             DamageKind::HeaderCopy => "a header is corrupt; nothing is lost".to_owned(),
-            DamageKind::Header if self.records.is_none() => "no header; what it held is not known".to_owned(),
+            DamageKind::Header if self.records.is_none() => {
+                "no header; what it held is not known".to_owned()
+            }
             DamageKind::Header => format!("no header and no whole block; {lost} can't be read"),
-            DamageKind::Blocks if self.bytes.is_empty() => format!("the file is cut short; {lost} can't be read"),
+            DamageKind::Blocks if self.bytes.is_empty() => {
+                format!("the file is cut short; {lost} can't be read")
+            }
             DamageKind::Blocks => format!("{lost} can't be read"),
             DamageKind::Footer => "the list of keys is corrupt; nothing is lost".to_owned(),
             DamageKind::Tail => {
-                "the end is no whole record: a write that was cut off, or the last records corrupt".to_owned()
+                "the end is no whole record: a write that was cut off, or the last records corrupt"
+                    .to_owned()
             }
             DamageKind::MissingSegment => format!("the file is missing; {lost} can't be read"),
             DamageKind::Positions => "corrupt; where the sinks stand is lost".to_owned(),
-            DamageKind::MissingPositions => "the file is missing; where the sinks stand is lost".to_owned(),
+            DamageKind::MissingPositions => {
+                "the file is missing; where the sinks stand is lost".to_owned()
+            }
             DamageKind::End => format!("the journal has lost its end: a sink has had {lost} of it"),
         }
     }

@@ -73,7 +73,8 @@ pub(super) fn inspect(options: &Options) -> Result<Inspection, OpenError> {
     for (at, segment) in layout.segments.iter().enumerate() {
         let first_seq = segment.name.first_seq;
         while let Some(file) = nameless.next_if(|file| file.name < segment.name) {
-            let following = nameless.peek().map_or(first_seq, |next| next.name.first_seq.min(first_seq));
+            let following =
+                nameless.peek().map_or(first_seq, |next| next.name.first_seq.min(first_seq));
             missing_between(&mut next_seq, file.name.first_seq, &mut found.damage);
             found.damage.push(header_lost(file, Some(following)));
             next_seq = Some(following);
@@ -103,7 +104,8 @@ pub(super) fn inspect(options: &Options) -> Result<Inspection, OpenError> {
 }
 
 fn readers(options: &Options, layout: &Layout, found: &mut Inspection) -> Result<(), OpenError> {
-    let damage = |kind, bytes, records| Damage { kind, file: positions::FILE.to_owned(), bytes, records };
+    let damage =
+        |kind, bytes, records| Damage { kind, file: positions::FILE.to_owned(), bytes, records };
     match look_at_positions(options)? {
         Found::Missing if layout.segments.is_empty() => {}
         Found::Missing => found.damage.push(damage(DamageKind::MissingPositions, 0..0, None)),
@@ -126,7 +128,10 @@ fn readers(options: &Options, layout: &Layout, found: &mut Inspection) -> Result
 
 /// Where the end of the journal should be.
 fn last_file(layout: &Layout) -> String {
-    layout.segments.back().map_or_else(|| positions::FILE.to_owned(), |segment| segment.name.to_string())
+    layout
+        .segments
+        .back()
+        .map_or_else(|| positions::FILE.to_owned(), |segment| segment.name.to_string())
 }
 
 fn header_lost(file: &Unreadable, following: Option<u64>) -> Damage {

@@ -23,7 +23,11 @@ pub(super) struct Look {
 
 impl Look {
     /// `next` is the first record of the segment after it.
-    pub(super) fn at(segment: &Segment, next: Option<u64>, file: Arc<dyn File>) -> io::Result<Self> {
+    pub(super) fn at(
+        segment: &Segment,
+        next: Option<u64>,
+        file: Arc<dyn File>,
+    ) -> io::Result<Self> {
         let size = file.size()?;
         let mut noted = Notes { segment, damage: Vec::new() };
         noted.headers(&*file)?;
@@ -43,7 +47,9 @@ impl Look {
             good_until = block.end;
             block.keys.iter().for_each(|(_, key)| keys.push(key));
         })?;
-        let whole = records > 0 && records == keys.count() as u64 && records == head + 1 - segment.name.first_seq;
+        let whole = records > 0
+            && records == keys.count() as u64
+            && records == head + 1 - segment.name.first_seq;
         let footer = keys.finish(segment.salt(), segment.name.first_seq);
 
         let mut state = SegmentState::Open;
@@ -65,7 +71,8 @@ impl Look {
             noted.lost(end..size, head + 1..=last_seq);
         } else {
             let after = end..end + written_after(&*file, end)?;
-            let is_footer = || Ok::<_, io::Error>(next.is_some() || is_footer(&*file, end, &footer)?);
+            let is_footer =
+                || Ok::<_, io::Error>(next.is_some() || is_footer(&*file, end, &footer)?);
             if !after.is_empty() {
                 let kind = if is_footer()? { DamageKind::Footer } else { DamageKind::Tail };
                 noted.found(kind, after);
@@ -87,7 +94,8 @@ impl Look {
 /// Whether what stands at `end` begins or ends as the footer that belongs there.
 fn is_footer(file: &dyn File, end: u64, footer: &[u8]) -> io::Result<bool> {
     let found = read(file, end, end + footer.len() as u64)?;
-    Ok(found.starts_with(&footer[..KEY.min(footer.len())]) || found.ends_with(&footer[footer.len() - TRAILER..]))
+    Ok(found.starts_with(&footer[..KEY.min(footer.len())])
+        || found.ends_with(&footer[footer.len() - TRAILER..]))
 }
 
 fn read(file: &dyn File, from: u64, to: u64) -> io::Result<Vec<u8>> {
@@ -123,6 +131,11 @@ impl Notes<'_> {
     }
 
     fn found(&mut self, kind: DamageKind, bytes: Range<u64>) {
-        self.damage.push(Damage { kind, file: self.segment.name.to_string(), bytes, records: None });
+        self.damage.push(Damage {
+            kind,
+            file: self.segment.name.to_string(),
+            bytes,
+            records: None,
+        });
     }
 }

@@ -27,7 +27,8 @@ use crate::shared::{Places, Shared};
 
 /// The files of a journal that is not open anywhere; its lock is held as long as this lives.
 ///
-/// [`inspect`](Self::inspect) and [`reader`](Self::reader) change nothing, unlike opening a journal.
+/// [`inspect`](Self::inspect) and [`reader`](Self::reader) change nothing, unlike opening a
+/// journal.
 ///
 /// ```
 /// use observer_journal::{Append, Journal, Options, Record, Runner, Stopped, fs};
@@ -58,7 +59,10 @@ impl Stopped {
             io::ErrorKind::NotFound => missing(),
             _ => OpenError::io("list", &dir)(error),
         })?;
-        if !listed.iter().any(|name| name.ends_with(".log") || name.starts_with(crate::positions::FILE)) {
+        if !listed
+            .iter()
+            .any(|name| name.ends_with(".log") || name.starts_with(crate::positions::FILE))
+        {
             return Err(missing());
         }
         let path = dir.join("lock");
@@ -83,7 +87,8 @@ impl Stopped {
         inspect::inspect(&self.options)
     }
 
-    /// Do what opening would do, and what it leaves alone: write what can be known from the rest, and keep each byte that is cut or written over.
+    /// Do what opening would do, and what it leaves alone: write what can be known from the rest,
+    /// and keep each byte that is cut or written over.
     ///
     /// No record that can be read is removed, expired or not.
     ///
@@ -109,7 +114,8 @@ impl Stopped {
     fn head(&self, layout: &Layout) -> Result<u64, OpenError> {
         let Some(last) = layout.segments.back() else { return Ok(0) };
         let path = last.name.path(&self.options.dir);
-        let file = self.options.fs.open(&path, OpenMode::Read).map_err(OpenError::io("open", &path))?;
+        let file =
+            self.options.fs.open(&path, OpenMode::Read).map_err(OpenError::io("open", &path))?;
         if let Some(head) = last.sealed_last(&*file).map_err(OpenError::io("read", &path))? {
             return Ok(head);
         }

@@ -1,4 +1,5 @@
-//! Mends what can be mended. Every byte that is cut or written over is kept in a file of its own first.
+//! Mends what can be mended. Every byte that is cut or written over is kept in a file of its own
+//! first.
 
 use std::io;
 use std::ops::Range;
@@ -47,8 +48,10 @@ pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
     let mut layout = Layout::read(fs, dir)?;
     let mut actions = Vec::new();
     let given_up = std::mem::take(&mut layout.given_up);
-    let unreadable = layout.unreadable.iter().map(|file| (file.name, "set aside: it has no header"));
-    let given_up = given_up.into_iter().map(|name| (name, "set aside: a later file took its place"));
+    let unreadable =
+        layout.unreadable.iter().map(|file| (file.name, "set aside: it has no header"));
+    let given_up =
+        given_up.into_iter().map(|name| (name, "set aside: a later file took its place"));
     for (name, done) in given_up.chain(unreadable) {
         let file = name.to_string();
         actions.push(aside(fs, dir, &file, done).map_err(OpenError::io("rename", name.path(dir)))?);
@@ -61,7 +64,8 @@ pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
     if let Found::Corrupt { .. } = look_at_positions(options)? {
         let done = "set aside: it is corrupt; sinks get again what the journal still has";
         let path = dir.join(positions::FILE);
-        actions.push(aside(fs, dir, positions::FILE, done).map_err(OpenError::io("rename", &path))?);
+        actions
+            .push(aside(fs, dir, positions::FILE, done).map_err(OpenError::io("rename", &path))?);
     }
 
     // It syncs the folder, too.
@@ -93,13 +97,20 @@ fn mend(
         let kept_in = Some(keep(fs, dir, &*file, &name, bytes.clone())?);
         file.write_at(&segment.header.encode(), 0)?;
         file.sync()?;
-        actions.push(Action { file: name.clone(), bytes, done: "both headers written anew", kept_in });
+        actions.push(Action {
+            file: name.clone(),
+            bytes,
+            done: "both headers written anew",
+            kept_in,
+        });
     }
-    let broken = |kind| damage.iter().find(|damage| damage.kind == kind).map(|damage| damage.bytes.clone());
+    let broken =
+        |kind| damage.iter().find(|damage| damage.kind == kind).map(|damage| damage.bytes.clone());
     let rewritten = broken(DamageKind::Footer).zip(footer);
-    // Opening would cut that, too, and keep nothing. Where there is a trailer, it is what tells the last record.
-    let tail =
-        broken(DamageKind::Tail).or_else(|| broken(DamageKind::Footer).filter(|_| next.is_none() && !has_trailer));
+    // Opening would cut that, too, and keep nothing. Where there is a trailer, it is what tells the
+    // last record.
+    let tail = broken(DamageKind::Tail)
+        .or_else(|| broken(DamageKind::Footer).filter(|_| next.is_none() && !has_trailer));
     let (bytes, footer) = match (rewritten, tail) {
         (Some((bytes, footer)), _) => (bytes, Some(footer)),
         (None, Some(bytes)) => (bytes, None),
@@ -127,12 +138,19 @@ fn aside(fs: &dyn FileSystem, dir: &Path, name: &str, done: &'static str) -> io:
 }
 
 /// A durable copy of some bytes of a file, beside it. Gives its name.
-fn keep(fs: &dyn FileSystem, dir: &Path, file: &dyn File, name: &str, bytes: Range<u64>) -> io::Result<String> {
+fn keep(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    file: &dyn File,
+    name: &str,
+    bytes: Range<u64>,
+) -> io::Result<String> {
     let kept_in = free_name(fs, dir, &format!("{name}.from-{}.corrupt", bytes.start))?;
     let copy = fs.open(&dir.join(&kept_in), OpenMode::Create)?;
     let mut at = bytes.start;
     while at < bytes.end {
-        let mut chunk = vec![0; usize::try_from(CHUNK.min(bytes.end - at)).map_err(io::Error::other)?];
+        let mut chunk =
+            vec![0; usize::try_from(CHUNK.min(bytes.end - at)).map_err(io::Error::other)?];
         let count = file.read_at(&mut chunk, at)?;
         if count == 0 {
             break;

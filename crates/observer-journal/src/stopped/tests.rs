@@ -34,9 +34,15 @@ fn stopped(memory: &Memory) -> Stopped {
 fn a_sound_journal_is_shown_as_it_is() {
     let memory = journal();
     let found = stopped(&memory).inspect().unwrap();
-    assert_eq!((found.oldest, found.head, found.records, &found.damage[..]), (1, 200, 200, &[][..]));
-    let seen: Vec<_> =
-        found.segments.iter().map(|segment| (segment.first_seq, segment.last_seq, segment.state)).collect();
+    assert_eq!(
+        (found.oldest, found.head, found.records, &found.damage[..]),
+        (1, 200, 200, &[][..])
+    );
+    let seen: Vec<_> = found
+        .segments
+        .iter()
+        .map(|segment| (segment.first_seq, segment.last_seq, segment.state))
+        .collect();
     assert_eq!(
         seen,
         [
@@ -121,14 +127,28 @@ fn an_end_that_is_lost_is_told_of_the_file_that_it_was_in() {
     let names = names(&memory);
     memory.remove(&Path::new("j").join(&names[3])).unwrap();
     memory.remove(&Path::new("j").join(&names[2])).unwrap();
-    let told = || stopped(&memory).inspect().unwrap().damage.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let told = || {
+        stopped(&memory)
+            .inspect()
+            .unwrap()
+            .damage
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         told(),
-        [format!("{}: the journal has lost its end: a sink has had records 109 to 150 of it", names[1])]
+        [format!(
+            "{}: the journal has lost its end: a sink has had records 109 to 150 of it",
+            names[1]
+        )]
     );
     memory.remove(&Path::new("j").join(&names[1])).unwrap();
     memory.remove(&Path::new("j").join(&names[0])).unwrap();
-    assert_eq!(told(), ["positions: the journal has lost its end: a sink has had records 1 to 150 of it"]);
+    assert_eq!(
+        told(),
+        ["positions: the journal has lost its end: a sink has had records 1 to 150 of it"]
+    );
     let found = stopped(&memory).inspect().unwrap();
     assert_eq!((found.oldest, found.head, found.records), (1, 0, 0));
 }
@@ -138,10 +158,18 @@ fn files_that_were_only_begun_hold_nothing_that_could_be_named() {
     let memory = journal();
     let begun = ["00000000000000000201-0.log", "00000000000000000201-1.log"];
     for name in begun {
-        memory.open(&Path::new("j").join(name), OpenMode::Create).unwrap().write_at(b"OBSJ", 0).unwrap();
+        memory
+            .open(&Path::new("j").join(name), OpenMode::Create)
+            .unwrap()
+            .write_at(b"OBSJ", 0)
+            .unwrap();
     }
-    let told: Vec<_> = stopped(&memory).inspect().unwrap().damage.iter().map(ToString::to_string).collect();
-    assert_eq!(told, begun.map(|name| format!("{name}: bytes 0 to 3: no header; what it held is not known")));
+    let told: Vec<_> =
+        stopped(&memory).inspect().unwrap().damage.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        begun.map(|name| format!("{name}: bytes 0 to 3: no header; what it held is not known"))
+    );
 }
 
 #[test]
@@ -157,7 +185,8 @@ fn what_the_next_segment_has_as_well_is_counted_once() {
     file.read_at(&mut bytes, 0).unwrap();
     memory.open(&Path::new("j").join(name), OpenMode::Create).unwrap().write_at(&bytes, 0).unwrap();
     let found = stopped(&memory).inspect().unwrap();
-    let ends: Vec<_> = found.segments.iter().map(|segment| (segment.last_seq, segment.records)).collect();
+    let ends: Vec<_> =
+        found.segments.iter().map(|segment| (segment.last_seq, segment.records)).collect();
     assert_eq!(ends, [(54, 54), (108, 54), (161, 53), (200, 39)]);
     assert_eq!((found.records, found.damage), (200, vec![]));
 }
@@ -172,9 +201,13 @@ fn a_broken_footer_is_written_anew_and_the_old_one_kept() {
     assert_eq!(stopped.inspect().unwrap().damage[0].kind, DamageKind::Footer);
     let repair = stopped.repair().unwrap();
     let action = &repair.actions[0];
-    assert_eq!((&action.file, action.done, action.bytes.end), (name, "the list of keys written anew", size));
+    assert_eq!(
+        (&action.file, action.done, action.bytes.end),
+        (name, "the list of keys written anew", size)
+    );
     assert!(
-        names(&memory).len() == 4 && memory.list(Path::new("j")).unwrap().contains(action.kept_in.as_ref().unwrap())
+        names(&memory).len() == 4
+            && memory.list(Path::new("j")).unwrap().contains(action.kept_in.as_ref().unwrap())
     );
     let found = stopped.inspect().unwrap();
     assert_eq!((found.damage.len(), found.segments[1].state), (0, SegmentState::Sealed));
@@ -188,7 +221,8 @@ fn a_list_of_keys_is_written_anew_only_where_every_record_can_be_read() {
     write(&memory, name, b"?", 88 + 73 + 40);
     write(&memory, name, b"????", size - 40);
     let stopped = stopped(&memory);
-    let kinds = || stopped.inspect().unwrap().damage.iter().map(|damage| damage.kind).collect::<Vec<_>>();
+    let kinds =
+        || stopped.inspect().unwrap().damage.iter().map(|damage| damage.kind).collect::<Vec<_>>();
     let before = kinds();
     assert_eq!(before, [DamageKind::Blocks, DamageKind::Footer]);
     assert_eq!(stopped.repair().unwrap().actions, []);
@@ -198,10 +232,12 @@ fn a_list_of_keys_is_written_anew_only_where_every_record_can_be_read() {
 
 #[test]
 fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one() {
-    let size =
-        |memory: &Memory, name: &str| memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
-    let kinds =
-        |memory: &Memory| stopped(memory).inspect().unwrap().damage.iter().map(|found| found.kind).collect::<Vec<_>>();
+    let size = |memory: &Memory, name: &str| {
+        memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap()
+    };
+    let kinds = |memory: &Memory| {
+        stopped(memory).inspect().unwrap().damage.iter().map(|found| found.kind).collect::<Vec<_>>()
+    };
     // All of it, with a segment after it, and half of it where it is the last one.
     for (at, bytes, is_last) in [(0, 54 * KEY + TRAILER, false), (2, TRAILER, true)] {
         let memory = journal();
@@ -279,7 +315,9 @@ fn reading_goes_past_what_is_damaged() {
 fn damaged(seed: u64) -> Faulty {
     let memory = journal();
     let files = names(&memory);
-    let size = |name: &str| memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+    let size = |name: &str| {
+        memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap()
+    };
     write(&memory, &files[0], b"?", 3);
     write(&memory, &files[1], b"????", size(&files[1]) - 40);
     memory.open(&Path::new("j").join(&files[2]), OpenMode::Write).unwrap().truncate(100).unwrap();
@@ -329,15 +367,26 @@ fn whenever_the_power_goes_during_a_repair_no_byte_is_lost() {
                 let path = Path::new("j").join(&damage.file);
                 let Some(was) = was.get(&path) else { continue };
                 let bytes = damage.bytes.start as usize..damage.bytes.end as usize;
-                let is_there = files.get(&path).is_some_and(|is| is.get(bytes.clone()) == Some(&was[bytes.clone()]));
-                let kept = files.iter().filter(|(path, _)| path.to_string_lossy().contains(".corrupt"));
-                let is_kept =
-                    |(_, kept): (_, &Vec<u8>)| kept.windows(bytes.len()).any(|kept| kept == &was[bytes.clone()]);
-                assert!(is_there || kept.into_iter().any(is_kept), "seed {seed}, operation {cut}: {damage}");
+                let is_there = files
+                    .get(&path)
+                    .is_some_and(|is| is.get(bytes.clone()) == Some(&was[bytes.clone()]));
+                let kept =
+                    files.iter().filter(|(path, _)| path.to_string_lossy().contains(".corrupt"));
+                let is_kept = |(_, kept): (_, &Vec<u8>)| {
+                    kept.windows(bytes.len()).any(|kept| kept == &was[bytes.clone()])
+                };
+                assert!(
+                    is_there || kept.into_iter().any(is_kept),
+                    "seed {seed}, operation {cut}: {damage}"
+                );
             }
             stopped_on(&disk).unwrap().repair().unwrap();
             let mended = stopped_on(&disk).unwrap().inspect().unwrap();
-            assert_eq!((mended.head, mended.records), (found.head, found.records), "seed {seed}, operation {cut}");
+            assert_eq!(
+                (mended.head, mended.records),
+                (found.head, found.records),
+                "seed {seed}, operation {cut}"
+            );
             if repaired.is_ok() {
                 break;
             }

@@ -41,7 +41,8 @@ pub(crate) struct Entry {
     pub(crate) id: Uuid,
     pub(crate) seq: u64,
     pub(crate) dead_at: Timestamp,
-    /// The first and the last file with it: after a crash the same one may have been put aside again.
+    /// The first and the last file with it: after a crash the same one may have been put aside
+    /// again.
     pub(crate) files: RangeInclusive<u64>,
 }
 
@@ -95,7 +96,12 @@ impl DeadLetters {
             for line in lines(&self.read(file)?).filter_map(Line::parse) {
                 let id = line.envelope.id;
                 let first = entries.get(&id).map_or(file, |known| *known.files.start());
-                let entry = Entry { id, seq: line.envelope.seq, dead_at: line.dead_at(), files: first..=file };
+                let entry = Entry {
+                    id,
+                    seq: line.envelope.seq,
+                    dead_at: line.dead_at(),
+                    files: first..=file,
+                };
                 entries.insert(id, entry);
             }
         }
@@ -105,11 +111,17 @@ impl DeadLetters {
     }
 
     /// Those of these letters that are in these files, by the order of the events.
-    pub(crate) fn load(&self, ids: &BTreeSet<Uuid>, files: &RangeInclusive<u64>) -> io::Result<Vec<Letter>> {
+    pub(crate) fn load(
+        &self,
+        ids: &BTreeSet<Uuid>,
+        files: &RangeInclusive<u64>,
+    ) -> io::Result<Vec<Letter>> {
         let mut letters = BTreeMap::new();
         for file in self.numbers(files)? {
             let bytes = self.read(file)?;
-            let wanted = lines(&bytes).filter_map(Line::parse).filter(|line| ids.contains(&line.envelope.id));
+            let wanted = lines(&bytes)
+                .filter_map(Line::parse)
+                .filter(|line| ids.contains(&line.envelope.id));
             letters.extend(wanted.map(|line| (line.envelope.id, line.into_letter())));
         }
         let mut letters: Vec<_> = letters.into_values().collect();
@@ -120,7 +132,11 @@ impl DeadLetters {
     /// Take these letters out of these files, for good. Says how many there were.
     ///
     /// Each file is replaced as a whole, so a crash leaves a letter where it was or takes it away.
-    pub(crate) fn remove(&mut self, ids: &BTreeSet<Uuid>, files: &RangeInclusive<u64>) -> io::Result<u64> {
+    pub(crate) fn remove(
+        &mut self,
+        ids: &BTreeSet<Uuid>,
+        files: &RangeInclusive<u64>,
+    ) -> io::Result<u64> {
         // What is copied has to be durable before its file goes.
         self.sync_active()?;
         let mut removed = BTreeSet::new();
@@ -130,7 +146,9 @@ impl DeadLetters {
             let before = removed.len();
             for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                 match Line::parse(line) {
-                    Some(letter) if ids.contains(&letter.envelope.id) => drop(removed.insert(letter.envelope.id)),
+                    Some(letter) if ids.contains(&letter.envelope.id) => {
+                        drop(removed.insert(letter.envelope.id))
+                    }
                     _ => left.extend_from_slice(line),
                 }
             }
@@ -162,7 +180,8 @@ impl DeadLetters {
             new.sync()?;
             self.fs.rename(&temporary, &path)?;
         }
-        let is_active = |files: &super::Files| files.sizes.back().is_none_or(|(number, _)| *number == file);
+        let is_active =
+            |files: &super::Files| files.sizes.back().is_none_or(|(number, _)| *number == file);
         if self.files.as_ref().is_some_and(is_active) {
             // It is another file now; what comes next goes into a fresh one.
             self.files = None;
@@ -181,8 +200,11 @@ impl DeadLetters {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             names => names?,
         };
-        let mut numbers: Vec<_> =
-            names.iter().filter_map(|name| super::number(name)).filter(|at| range.contains(at)).collect();
+        let mut numbers: Vec<_> = names
+            .iter()
+            .filter_map(|name| super::number(name))
+            .filter(|at| range.contains(at))
+            .collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -281,7 +303,8 @@ mod tests {
     #[test]
     fn a_removal_that_breaks_off_anywhere_costs_no_other_letter() {
         let other = Fault::Fails(io::ErrorKind::Other);
-        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Fails(io::ErrorKind::StorageFull)] {
+        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Fails(io::ErrorKind::StorageFull)]
+        {
             let mut tried = 0;
             loop {
                 let disk = Faulty::new(tried);
@@ -301,7 +324,10 @@ mod tests {
                 }
                 disk.call_off();
                 let left = seqs(&shelf);
-                assert!(left == [1, 3] || removed.is_err() && left == [1, 2, 3], "{fault:?} {tried}: {left:?}");
+                assert!(
+                    left == [1, 3] || removed.is_err() && left == [1, 2, 3],
+                    "{fault:?} {tried}: {left:?}"
+                );
                 shelf.remove(&ids([2]), &ALL_FILES).unwrap();
                 shelf.put(&[letter(4)]).unwrap();
                 shelf.sync().unwrap();

@@ -1,5 +1,5 @@
-//! Which event is the same as which, against a plain list of all that were committed: every answer, and what the journal holds, while it is closed,
-//! killed, cut off, and opened again.
+//! Which event is the same as which, against a plain list of all that were committed: every answer,
+//! and what the journal holds, while it is closed, killed, cut off, and opened again.
 //!
 //! `PROPTEST_CASES=20000 cargo test -p observer-pipeline ingest::model` tries more.
 
@@ -55,7 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => select(vec![None, Some(Fault::Kill), Some(Fault::PowerCut)]).prop_map(What::Reopen),
     ];
     let faults = vec![Fault::PowerCut, Fault::Kill, Fault::Fails(ErrorKind::Other)];
-    (what, proptest::option::weighted(0.15, (0..6_u8, select(faults)))).prop_map(|(what, fault)| Step { what, fault })
+    (what, proptest::option::weighted(0.15, (0..6_u8, select(faults))))
+        .prop_map(|(what, fault)| Step { what, fault })
 }
 
 /// A committed event: its id, what it was sent with, and when it was received.
@@ -81,7 +82,8 @@ struct World {
     clock: Arc<AtomicU64>,
     open: Option<(Arc<Journal>, Ingest)>,
     committed: Vec<Committed>,
-    /// Not acknowledged, and in the journal all the same, or not: each as a whole, in place of the others.
+    /// Not acknowledged, and in the journal all the same, or not: each as a whole, in place of the
+    /// others.
     refused: Vec<Vec<Committed>>,
     failed_at: Option<u64>,
     wrong: u64,
@@ -90,7 +92,11 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut world = Self {
-            runtime: Builder::new_current_thread().enable_time().start_paused(true).build().unwrap(),
+            runtime: Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap(),
             disk: Faulty::new(seed),
             clock: Arc::new(AtomicU64::new(1_000_000_000)),
             open: None,
@@ -119,11 +125,19 @@ impl World {
         let dedup = DedupWindow::new(WINDOW, MAX_KEYS);
         let shared = Arc::new(Shared::new(dedup));
         let telling = shared.clone();
-        let options =
-            Options::new("j").file_system(self.disk.clone()).runner(Runner::Caller).segment_size(4096).seed(1);
+        let options = Options::new("j")
+            .file_system(self.disk.clone())
+            .runner(Runner::Caller)
+            .segment_size(4096)
+            .seed(1);
         let options = options.clock(clock.clone()).after_commit(move || telling.tell());
         let journal = Arc::new(Journal::open(options).ok()?.0);
-        let ingest = Ingest::open(journal.clone(), shared, IngestOptions { dedup, ..Default::default() }, clock);
+        let ingest = Ingest::open(
+            journal.clone(),
+            shared,
+            IngestOptions { dedup, ..Default::default() },
+            clock,
+        );
         Some((journal, ingest.ok()?))
     }
 
@@ -144,7 +158,10 @@ impl World {
         let found = self.records();
         let (known, new) = found.split_at(self.committed.len().min(found.len()));
         assert_eq!(known, self.committed, "what was acknowledged is there");
-        assert!(new.is_empty() || self.refused.iter().any(|refused| refused == new), "no one has sent {new:?}");
+        assert!(
+            new.is_empty() || self.refused.iter().any(|refused| refused == new),
+            "no one has sent {new:?}"
+        );
         self.committed = found;
         self.refused.clear();
     }
@@ -173,7 +190,9 @@ impl World {
     fn step(&mut self, step: &Step) {
         self.wrong = self.disk.went_wrong();
         match &step.what {
-            What::Wait { millis } => drop(self.clock.fetch_add(u64::from(*millis) * 1_000, Ordering::Relaxed)),
+            What::Wait { millis } => {
+                drop(self.clock.fetch_add(u64::from(*millis) * 1_000, Ordering::Relaxed))
+            }
             What::Reopen(how) => {
                 match how {
                     None => {}
@@ -201,17 +220,23 @@ impl World {
 
     fn send(&mut self, step: &Step, sent: &[Sent], key: Option<&str>) {
         let line = |Sent { number, body }: &Sent| {
-            format!(r#"{{"source":"s","event_kind":"k","ok":true,"id":"{number}","extra":{{"body":{body}}}}}"#)
+            format!(
+                r#"{{"source":"s","event_kind":"k","ok":true,"id":"{number}","extra":{{"body":{body}}}}}"#
+            )
         };
         let lines: Vec<_> = sent.iter().map(line).collect();
-        let submissions: Vec<_> = lines.iter().map(|line| Submission::parse(line.clone()).unwrap()).collect();
-        let ids: Vec<_> = submissions.iter().map(|sent| Identity::of(&sent.event, None, key).id).collect();
+        let submissions: Vec<_> =
+            lines.iter().map(|line| Submission::parse(line.clone()).unwrap()).collect();
+        let ids: Vec<_> =
+            submissions.iter().map(|sent| Identity::of(&sent.event, None, key).id).collect();
         let (expected, new) = self.expected(&ids, &lines, key.is_some());
 
         self.arm(step);
         let (_, ingest) = self.open.as_ref().unwrap();
         let results = match key {
-            Some(_) => vec![self.runtime.block_on(ingest.ingest(submissions.into_iter().next().unwrap(), key))],
+            Some(_) => vec![
+                self.runtime.block_on(ingest.ingest(submissions.into_iter().next().unwrap(), key)),
+            ],
             None => self.runtime.block_on(ingest.ingest_batch(submissions)),
         };
         let said: Vec<_> = results.iter().map(said).collect();
@@ -225,7 +250,9 @@ impl World {
         }
         let refused = expected.into_iter().zip(&ids).map(|(expected, id)| match expected {
             // Those that wait for one that is refused are refused, too.
-            Said::Accepted(_) | Said::Duplicate(_) if new.iter().any(|new| new.id == *id) => Said::Refused,
+            Said::Accepted(_) | Said::Duplicate(_) if new.iter().any(|new| new.id == *id) => {
+                Said::Refused
+            }
             expected => expected,
         });
         assert_eq!(said, refused.collect::<Vec<_>>());
@@ -239,9 +266,15 @@ impl World {
     }
 
     /// What should be said, and which events are new.
-    fn expected(&self, ids: &[Uuid], lines: &[String], is_keyed: bool) -> (Vec<Said>, Vec<Committed>) {
+    fn expected(
+        &self,
+        ids: &[Uuid],
+        lines: &[String],
+        is_keyed: bool,
+    ) -> (Vec<Said>, Vec<Committed>) {
         let oldest = self.now() - u64::try_from(WINDOW.as_micros()).unwrap();
-        let recent = self.committed.iter().rev().take(MAX_KEYS).filter(|known| known.received_at >= oldest);
+        let recent =
+            self.committed.iter().rev().take(MAX_KEYS).filter(|known| known.received_at >= oldest);
         let recent: Vec<_> = recent.collect();
         let mut new = Vec::<Committed>::new();
         let mut expected = Vec::new();

@@ -12,7 +12,8 @@ impl<F: Fn() + Send + Sync + 'static> Wake for AtOnce<F> {
     }
 }
 
-/// What an answer finds that comes to someone who looks at once: the head, and what is known of the event.
+/// What an answer finds that comes to someone who looks at once: the head, and what is known of the
+/// event.
 fn found_by_an_answer(answered: impl FnOnce(&Shared, Record, Answer)) -> (u64, Known) {
     let shared = Arc::new(Shared::new(DedupWindow::default()));
     let record = Record::new(1, [7; 16], r#"{"source":"s","event_kind":"k","ok":true}"#);
@@ -32,7 +33,9 @@ fn found_by_an_answer(answered: impl FnOnce(&Shared, Record, Answer)) -> (u64, K
 #[test]
 fn whoever_is_answered_finds_the_event_where_it_belongs() {
     let (head, known) = found_by_an_answer(|shared, record, answer| {
-        shared.commits.push(Decided { commit: Commit { first_seq: 1, records: vec![record] }, answer });
+        shared
+            .commits
+            .push(Decided { commit: Commit { first_seq: 1, records: vec![record] }, answer });
         shared.tell();
     });
     assert!(head == 1 && matches!(known, Known::Committed { .. }), "{head}, {known:?}");
@@ -55,7 +58,13 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
         let memory = observer_journal::fs::Memory::default();
         let options = observer_journal::Options::new("j").file_system(memory);
         let (journal, _) = Journal::open(options.runner(observer_journal::Runner::Caller)).unwrap();
-        let ingest = Ingest::open(Arc::new(journal), shared.clone(), IngestOptions::default(), Arc::new(|| 1)).unwrap();
+        let ingest = Ingest::open(
+            Arc::new(journal),
+            shared.clone(),
+            IngestOptions::default(),
+            Arc::new(|| 1),
+        )
+        .unwrap();
         let id = Identity::of(&submission().event, None, None).id.into_bytes();
         let record = Record::new(1, id, line);
         assert!(matches!(shared.window().claim(id, record.checksum, 1), Known::New));
@@ -69,7 +78,10 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
         let first = async {
             let (answer, _decided) = oneshot::channel();
             if is_committed {
-                shared.commits.push(Decided { commit: Commit { first_seq: 1, records: vec![record] }, answer });
+                shared.commits.push(Decided {
+                    commit: Commit { first_seq: 1, records: vec![record] },
+                    answer,
+                });
                 shared.tell();
             } else {
                 shared.refuse(&[record.key()], &Unavailable::ShuttingDown, answer);
@@ -80,7 +92,10 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
             Ok(ack) => {
                 assert!(is_committed && ack.status == AckStatus::Duplicate);
                 let counters = ingest.counters();
-                let counts = (counters.duplicates.load(Ordering::Relaxed), counters.changed.load(Ordering::Relaxed));
+                let counts = (
+                    counters.duplicates.load(Ordering::Relaxed),
+                    counters.changed.load(Ordering::Relaxed),
+                );
                 assert_eq!(counts, (1, 0), "it is the same event");
             }
             Err(error) => assert!(!is_committed && matches!(error, IngestError::Unavailable(_))),

@@ -39,7 +39,10 @@ impl Worker {
         }
     }
 
-    pub(crate) async fn begin_past(&mut self, PastOrder { past, answer }: PastOrder) -> Result<(), Ended> {
+    pub(crate) async fn begin_past(
+        &mut self,
+        PastOrder { past, answer }: PastOrder,
+    ) -> Result<(), Ended> {
         let begun = self.try_begin(past).await;
         // Whoever asked may have gone.
         let _ = answer.send(begun);
@@ -53,7 +56,10 @@ impl Worker {
         let before = self.progress.lock().replay.clone();
         if let Some(running) = before.as_ref().filter(|kept| kept.is_running()) {
             let Replay { events, pending, begun_at, .. } = running.shown();
-            return Err(NotBegun::Busy(format!("since {begun_at}, and past {} of {events} events", events - pending)));
+            return Err(NotBegun::Busy(format!(
+                "since {begun_at}, and past {} of {events} events",
+                events - pending
+            )));
         }
         let journal = self.source.journal.clone();
         let reader = reader(&self.name);
@@ -65,8 +71,9 @@ impl Worker {
         let kept = Kept::begin(past, place.first_seq, last, place.gone_before.map(timestamp));
         kept.keep(&journal, &self.name, kept.place);
         let stored = self.source.blocking.run(move || journal.maintain()).await;
-        if let Err(error) =
-            stored.map_err(std::io::Error::other).and_then(|stored| stored.map_err(std::io::Error::other))
+        if let Err(error) = stored
+            .map_err(std::io::Error::other)
+            .and_then(|stored| stored.map_err(std::io::Error::other))
         {
             let journal = &self.source.journal;
             match before {
@@ -85,7 +92,10 @@ impl Worker {
     }
 
     fn past_lane(&mut self, kept: &Kept) -> PastLane {
-        let wanted = Wanted { filter: self.lanes.present.wanted.filter.clone(), past: Some(kept.past.clone()) };
+        let wanted = Wanted {
+            filter: self.lanes.present.wanted.filter.clone(),
+            past: Some(kept.past.clone()),
+        };
         let retry = RetrySettings { give_up_after: None, ..self.limits.retry };
         PastLane {
             lane: Lane::new(self.source.clone(), wanted, kept.place, kept.last),
@@ -123,7 +133,8 @@ impl Worker {
     }
 
     pub(crate) fn is_past_running(&self) -> bool {
-        self.lanes.past.is_some() && self.progress.lock().replay.as_ref().is_some_and(Kept::is_running)
+        self.lanes.past.is_some()
+            && self.progress.lock().replay.as_ref().is_some_and(Kept::is_running)
     }
 
     /// When nothing is left of it that the sink has and isn't sure of.
@@ -179,7 +190,11 @@ impl Worker {
             Some(since) => since.reason = mishap.reason,
             None => {
                 let reason = &mishap.reason;
-                tracing::warn!(sink = self.name, reason, "the sink doesn't take past events; they are tried again");
+                tracing::warn!(
+                    sink = self.name,
+                    reason,
+                    "the sink doesn't take past events; they are tried again"
+                );
                 kept.trouble = Some(mishap);
             }
         }

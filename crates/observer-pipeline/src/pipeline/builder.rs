@@ -51,7 +51,8 @@ impl PipelineBuilder {
     /// Open the journal, and start a worker for each sink. Has to be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the journal can't be opened, or a sink can't be added. A sink that can't be reached is no error: its events wait.
+    /// When the journal can't be opened, or a sink can't be added. A sink that can't be reached is
+    /// no error: its events wait.
     pub async fn start(self) -> Result<Pipeline, StartError> {
         let Self { journal: options, ingest, sinks, seed } = self;
         let shared = Arc::new(Shared::new(ingest.dedup));
@@ -63,7 +64,8 @@ impl PipelineBuilder {
             let journal = Arc::new(journal);
             let tail = shared.tail.clone();
             tail.begin_after(journal.head());
-            let ingest = Ingest::open(journal.clone(), shared, ingest, clock).map_err(StartError::Keys)?;
+            let ingest =
+                Ingest::open(journal.clone(), shared, ingest, clock).map_err(StartError::Keys)?;
             Ok::<_, StartError>((journal, recovery, tail, ingest))
         };
         let blocking = Blocking::new(options.written_by());
@@ -98,7 +100,14 @@ impl PipelineBuilder {
 impl Pipeline {
     /// A pipeline in memory, without sinks, until it is told otherwise.
     pub fn builder() -> PipelineBuilder {
-        let memory = Options::new("journal").file_system(observer_journal::fs::Memory::default()).max_size(256 << 20);
-        PipelineBuilder { journal: memory, ingest: IngestOptions::default(), sinks: Vec::new(), seed: None }
+        let memory = Options::new("journal")
+            .file_system(observer_journal::fs::Memory::default())
+            .max_size(256 << 20);
+        PipelineBuilder {
+            journal: memory,
+            ingest: IngestOptions::default(),
+            sinks: Vec::new(),
+            seed: None,
+        }
     }
 }

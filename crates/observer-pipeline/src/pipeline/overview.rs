@@ -27,14 +27,21 @@ impl Pipeline {
             remembered: inner.ingest.remembered(),
         };
         let mut sinks = BTreeMap::new();
-        for (name, stored) in inner.journal.readers().into_iter().filter(|(name, _)| !past::is_replay(name)) {
+        for (name, stored) in
+            inner.journal.readers().into_iter().filter(|(name, _)| !past::is_replay(name))
+        {
             let place = Place::decode(stored.seq, &stored.state);
             let replay = Kept::load(&inner.journal, &name).map(|kept| kept.shown());
-            sinks.insert(name, detached(Position { epoch: stored.epoch, seq: stored.seq }, place, replay));
+            sinks.insert(
+                name,
+                detached(Position { epoch: stored.epoch, seq: stored.seq }, place, replay),
+            );
         }
         let workers = inner.workers();
-        let told: Vec<_> =
-            workers.iter().map(|(name, running)| (name, running, running.progress.lock().clone())).collect();
+        let told: Vec<_> = workers
+            .iter()
+            .map(|(name, running)| (name, running, running.progress.lock().clone()))
+            .collect();
         // Later than where sinks stand, so that none is shown past it.
         let journal = inner.journal.status();
         for (name, running, told) in told {
@@ -47,7 +54,9 @@ impl Pipeline {
 impl Running {
     fn status(&self, told: Told, tail: &Tail, epoch: u64, head: u64) -> SinkStatus {
         let pending = head.saturating_sub(told.place.seq);
-        let oldest = (pending > 0).then(|| tail.received_at(told.place.seq + 1).or(told.oldest_in_hand)).flatten();
+        let oldest = (pending > 0)
+            .then(|| tail.received_at(told.place.seq + 1).or(told.oldest_in_hand))
+            .flatten();
         SinkStatus {
             kind: self.kind.clone(),
             state: told.state,

@@ -29,7 +29,8 @@ pub(super) struct Running {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) max_events: usize,
-    /// Resolves when it was flushed for the last time. The worker waits then, and closes the sink when it is told to.
+    /// Resolves when it was flushed for the last time. The worker waits then, and closes the sink
+    /// when it is told to.
     pub(super) flushed: oneshot::Receiver<()>,
     pub(super) task: JoinHandle<()>,
 }
@@ -54,7 +55,8 @@ impl Pipeline {
         }
         let hold = if spec.settings.required { Hold::Required } else { Hold::Optional };
         inner.journal.hold(&spec.name, hold);
-        let stored = inner.journal.stored(&spec.name).map(|stored| Place::decode(stored.seq, &stored.state));
+        let stored =
+            inner.journal.stored(&spec.name).map(|stored| Place::decode(stored.seq, &stored.state));
         // Without positions nobody knows what a sink has had: it gets again what is there.
         let earliest = spec.settings.start == Start::Earliest || inner.recovery.positions_lost;
         let start = if earliest { inner.journal.oldest() - 1 } else { inner.journal.head() };
@@ -76,7 +78,11 @@ impl Pipeline {
                 name: spec.name.clone(),
                 sink: spec.sink,
                 filter: spec.settings.filter,
-                source: Source { blocking: inner.blocking, journal: inner.journal.clone(), tail: inner.tail.clone() },
+                source: Source {
+                    blocking: inner.blocking,
+                    journal: inner.journal.clone(),
+                    tail: inner.tail.clone(),
+                },
                 dead: self.shelf(&spec.name),
                 progress: progress.clone(),
                 orders: to_replay,
@@ -90,12 +96,22 @@ impl Pipeline {
         );
         let task = tokio::spawn(worker.run());
         let required = spec.settings.required;
-        let running = Running { kind: spec.kind, required, progress, phase, orders, max_events, flushed, task };
+        let running = Running {
+            kind: spec.kind,
+            required,
+            progress,
+            phase,
+            orders,
+            max_events,
+            flushed,
+            task,
+        };
         workers.insert(spec.name, running);
         Ok(())
     }
 
-    /// Let a sink have what is there, for up to `deadline`, and then no more. Its position stays. `false` when there is none of this name.
+    /// Let a sink have what is there, for up to `deadline`, and then no more. Its position stays.
+    /// `false` when there is none of this name.
     pub async fn remove_sink(&self, name: &str, deadline: Duration) -> bool {
         let was_there = self.stop_sinks([name], deadline).await > 0;
         if was_there {
@@ -104,18 +120,27 @@ impl Pipeline {
         was_there
     }
 
-    /// Let sinks have what is there, for up to `deadline`, and then no more. What they have not had is kept for them until they are added again or
-    /// [released](Self::release_sink). Says how many there were of these names.
-    pub async fn stop_sinks<'a>(&self, names: impl IntoIterator<Item = &'a str>, deadline: Duration) -> usize {
+    /// Let sinks have what is there, for up to `deadline`, and then no more. What they have not had
+    /// is kept for them until they are added again or [released](Self::release_sink). Says how many
+    /// there were of these names.
+    pub async fn stop_sinks<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+        deadline: Duration,
+    ) -> usize {
         let stopping: Vec<_> = {
             let mut workers = self.inner.workers();
             names.into_iter().filter_map(|name| workers.remove_entry(name)).collect()
         };
-        let progress: Vec<_> =
-            stopping.iter().map(|(name, running)| (name.clone(), running.progress.clone())).collect();
+        let progress: Vec<_> = stopping
+            .iter()
+            .map(|(name, running)| (name.clone(), running.progress.clone()))
+            .collect();
         close(drain(stopping, Instant::now() + deadline).await).await;
         let stopped = progress.len();
-        self.inner.served().extend(progress.into_iter().map(|(name, progress)| (name, progress.lock().served)));
+        self.inner
+            .served()
+            .extend(progress.into_iter().map(|(name, progress)| (name, progress.lock().served)));
         stopped
     }
 
@@ -127,8 +152,8 @@ impl Pipeline {
         }
     }
 
-    /// Forget where a sink stands that is not there any more. Should one of its name come again, it begins as a new one. Its dead letters stay
-    /// in their folder.
+    /// Forget where a sink stands that is not there any more. Should one of its name come again, it
+    /// begins as a new one. Its dead letters stay in their folder.
     ///
     /// # Errors
     /// When it is there, or there never was one, or that can't be stored yet.
@@ -149,8 +174,12 @@ impl Pipeline {
     }
 }
 
-/// Let workers deliver and flush: at their leisure until `deadline`, and then now. Gives those that did.
-pub(super) async fn drain(workers: Vec<(String, Running)>, deadline: Instant) -> Vec<(String, Running)> {
+/// Let workers deliver and flush: at their leisure until `deadline`, and then now. Gives those that
+/// did.
+pub(super) async fn drain(
+    workers: Vec<(String, Running)>,
+    deadline: Instant,
+) -> Vec<(String, Running)> {
     for (_, running) in &workers {
         running.phase.send_replace(Phase::Draining);
     }

@@ -85,8 +85,12 @@ async fn a_worker_that_waits_for_events_delivers_the_last_one_before_it_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_hangs_changes_nothing_for_producers_and_other_sinks() {
     let (hung, healthy) = (Scripted::new().answers(|_| None), Scripted::new());
-    let pipeline =
-        over(&Memory::default()).sink(hung.spec("hung")).sink(healthy.spec("healthy")).start().await.unwrap();
+    let pipeline = over(&Memory::default())
+        .sink(hung.spec("hung"))
+        .sink(healthy.spec("healthy"))
+        .start()
+        .await
+        .unwrap();
     for ack in ingest(&pipeline, 1..=50).await {
         assert_eq!(ack.status, AckStatus::Accepted);
     }
@@ -109,14 +113,21 @@ async fn an_event_that_comes_again_is_a_duplicate_also_after_a_restart() {
     drop(pipeline);
 
     let sink = Scripted::new();
-    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"start":"earliest"}"#)).start().await.unwrap();
+    let pipeline = over(&memory)
+        .sink(sink.spec_with("sink", r#"{"start":"earliest"}"#))
+        .start()
+        .await
+        .unwrap();
     let third = pipeline.ingest(event(1)).await.unwrap();
     assert_eq!((third.status, third.id), (AckStatus::Duplicate, first.id));
     let other = br#"{"source":"job","cycle_id":"c1","event_kind":"k","ok":false,"turns":1}"#;
     let changed = pipeline.ingest(Submission::parse(&other[..]).unwrap()).await.unwrap();
     assert_eq!((changed.status, changed.id), (AckStatus::Duplicate, first.id));
     let counts = pipeline.status().ingest;
-    assert_eq!((counts.accepted, counts.duplicates, counts.changed, counts.remembered), (0, 2, 1, 1));
+    assert_eq!(
+        (counts.accepted, counts.duplicates, counts.changed, counts.remembered),
+        (0, 2, 1, 1)
+    );
     pipeline.shutdown(DEADLINE).await;
     assert_eq!(sink.now().accepted, [1]);
 }
@@ -124,10 +135,14 @@ async fn an_event_that_comes_again_is_a_duplicate_also_after_a_restart() {
 #[tokio::test]
 async fn two_at_the_same_moment_are_one_and_a_duplicate() {
     let dir = tempfile::tempdir().unwrap();
-    let pipeline = Pipeline::builder().journal(crate::JournalOptions::new(dir.path())).start().await.unwrap();
+    let pipeline =
+        Pipeline::builder().journal(crate::JournalOptions::new(dir.path())).start().await.unwrap();
     for number in 0..200 {
         let (a, b) = tokio::join!(pipeline.ingest(event(number)), pipeline.ingest(event(number)));
-        assert_eq!((a.unwrap().status, b.unwrap().status), (AckStatus::Accepted, AckStatus::Duplicate));
+        assert_eq!(
+            (a.unwrap().status, b.unwrap().status),
+            (AckStatus::Accepted, AckStatus::Duplicate)
+        );
     }
     assert_eq!(pipeline.status().journal.head, 200);
     pipeline.shutdown(DEADLINE).await;
@@ -140,9 +155,11 @@ async fn a_batch_is_judged_event_by_event_and_committed_at_once() {
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     pipeline.ingest(event(1)).await.unwrap();
     let incomplete = Submission::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
-    let batch = vec![event(1).into(), event(2).into(), incomplete, event(3).into(), event(2).into()];
+    let batch =
+        vec![event(1).into(), event(2).into(), incomplete, event(3).into(), event(2).into()];
     let results = pipeline.ingest_batch(batch).await;
-    let statuses: Vec<_> = results.iter().map(|result| result.as_ref().ok().map(|ack| ack.status)).collect();
+    let statuses: Vec<_> =
+        results.iter().map(|result| result.as_ref().ok().map(|ack| ack.status)).collect();
     let (new, known) = (Some(AckStatus::Accepted), Some(AckStatus::Duplicate));
     assert_eq!(statuses, [known, new, None, new, known]);
     assert!(matches!(results[2], Err(IngestError::Missing(_))));
@@ -162,7 +179,9 @@ async fn a_batch_that_the_journal_refuses_is_nowhere_and_may_come_again() {
         .start()
         .await
         .unwrap();
-    let batch = |from: u64| (from..from + 50).map(|number| event(number).into()).collect::<Vec<Submission>>();
+    let batch = |from: u64| {
+        (from..from + 50).map(|number| event(number).into()).collect::<Vec<Submission>>()
+    };
     let mut from = 0;
     let refused = loop {
         let results = pipeline.ingest_batch(batch(from)).await;
@@ -171,10 +190,14 @@ async fn a_batch_that_the_journal_refuses_is_nowhere_and_may_come_again() {
         }
         from += 50;
     };
-    assert!(refused.iter().all(|result| matches!(result, Err(IngestError::Unavailable(_)))), "all or none");
+    assert!(
+        refused.iter().all(|result| matches!(result, Err(IngestError::Unavailable(_)))),
+        "all or none"
+    );
     let head = pipeline.status().journal.head;
     assert_eq!(head, from);
-    let (a, b) = tokio::join!(pipeline.ingest_batch(batch(from)), pipeline.ingest_batch(batch(from)));
+    let (a, b) =
+        tokio::join!(pipeline.ingest_batch(batch(from)), pipeline.ingest_batch(batch(from)));
     assert!(a.iter().chain(&b).all(Result::is_err), "of two at the same moment neither is taken");
     gate.store(true, Ordering::SeqCst);
     let mut tries = 0;
@@ -191,8 +214,10 @@ async fn a_producer_that_hangs_up_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Scripted::new();
     let journal = crate::JournalOptions::new(dir.path());
-    let pipeline = Pipeline::builder().journal(journal).sink(sink.spec("sink")).start().await.unwrap();
-    // One that is still being committed after it was first looked at: the journal's thread may be fast.
+    let pipeline =
+        Pipeline::builder().journal(journal).sink(sink.spec("sink")).start().await.unwrap();
+    // One that is still being committed after it was first looked at: the journal's thread may be
+    // fast.
     let mut last = 0;
     loop {
         last += 1;
@@ -210,8 +235,10 @@ async fn a_producer_that_hangs_up_changes_nothing() {
 /// Poll a future once; whether it is still pending.
 /// Whether a future isn't ready when it is polled once.
 async fn is_pending<F: Future + Unpin>(mut future: F) -> bool {
-    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(context).is_pending()))
-        .await
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(context).is_pending())
+    })
+    .await
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,7 +247,10 @@ async fn a_key_stands_for_one_body_alone() {
     let first = pipeline.ingest_with_key(event(1), "k").await.unwrap();
     assert_eq!(pipeline.ingest_with_key(event(1), "k").await.unwrap().id, first.id);
     assert!(matches!(pipeline.ingest_with_key(event(2), "k").await, Err(IngestError::KeyReused)));
-    assert!(matches!(pipeline.ingest_with_key(event(2), "l").await.unwrap().status, AckStatus::Accepted));
+    assert!(matches!(
+        pipeline.ingest_with_key(event(2), "l").await.unwrap().status,
+        AckStatus::Accepted
+    ));
     assert_eq!(pipeline.status().ingest.rejected["key_reused"], 1);
 }
 
@@ -248,7 +278,13 @@ async fn what_was_not_flushed_comes_again_and_what_was_does_not() {
     let flushing = Arc::new(AtomicBool::new(true));
     let sink = Scripted::new().flushes({
         let flushing = flushing.clone();
-        move || if flushing.load(Ordering::SeqCst) { Ok(()) } else { Err(SinkError::transient("not now")) }
+        move || {
+            if flushing.load(Ordering::SeqCst) {
+                Ok(())
+            } else {
+                Err(SinkError::transient("not now"))
+            }
+        }
     });
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=5).await;
@@ -306,9 +342,14 @@ async fn what_a_sink_knows_to_have_is_counted_and_not_sent_again() {
     drop(pipeline);
 
     let sink = Scripted::new();
-    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"start":"earliest"}"#)).start().await.unwrap();
+    let pipeline = over(&memory)
+        .sink(sink.spec_with("sink", r#"{"start":"earliest"}"#))
+        .start()
+        .await
+        .unwrap();
     sink.until_accepted(10).await;
-    // The position is stored, but the sink gets further by itself: as after a kill between its flush and the commit.
+    // The position is stored, but the sink gets further by itself: as after a kill between its
+    // flush and the commit.
     pipeline.shutdown(DEADLINE).await;
     ingest_all_refused(&pipeline).await;
     drop(pipeline);
@@ -319,7 +360,11 @@ async fn what_a_sink_knows_to_have_is_counted_and_not_sent_again() {
     drop(pipeline);
     let sink = Scripted::new();
     sink.now().position = Some(Position { epoch, seq: 15 });
-    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"filter":{"ok":false}}"#)).start().await.unwrap();
+    let pipeline = over(&memory)
+        .sink(sink.spec_with("sink", r#"{"filter":{"ok":false}}"#))
+        .start()
+        .await
+        .unwrap();
     assert_eq!(sink.until_accepted(3).await, [16, 18, 20]);
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
     let expected = Account { delivered: 10 + 2 + 3, filtered: 5, ..Account::default() };
@@ -436,8 +481,12 @@ async fn a_required_sink_has_producers_refused_rather_than_miss_something() {
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_panics_is_parked_and_stops_no_one() {
     let (broken, healthy) = (Scripted::new().answers(|_| panic!("on purpose")), Scripted::new());
-    let pipeline =
-        over(&Memory::default()).sink(broken.spec("broken")).sink(healthy.spec("healthy")).start().await.unwrap();
+    let pipeline = over(&Memory::default())
+        .sink(broken.spec("broken"))
+        .sink(healthy.spec("healthy"))
+        .start()
+        .await
+        .unwrap();
     ingest(&pipeline, 1..=3).await;
     assert_eq!(healthy.until_accepted(3).await, range(1..=3));
     until_status(

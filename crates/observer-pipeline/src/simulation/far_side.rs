@@ -43,7 +43,12 @@ pub(super) struct State {
 }
 
 impl FarSide {
-    pub(super) fn new(kind: Kind, disk: &Faulty, seed: u64, transcript: Arc<Mutex<Vec<String>>>) -> Arc<Self> {
+    pub(super) fn new(
+        kind: Kind,
+        disk: &Faulty,
+        seed: u64,
+        transcript: Arc<Mutex<Vec<String>>>,
+    ) -> Arc<Self> {
         let state = State {
             random: fastrand::Rng::with_seed(seed),
             kept: Vec::new(),
@@ -66,7 +71,8 @@ impl FarSide {
         let mut state = self.lock();
         state.last = position;
         state.flushed = [position; 2];
-        state.away_until = (self.kind == Kind::Webhook && !outage.is_zero()).then(|| Instant::now() + outage);
+        state.away_until =
+            (self.kind == Kind::Webhook && !outage.is_zero()).then(|| Instant::now() + outage);
     }
 
     pub(super) fn is_flushed(&self) -> bool {
@@ -90,7 +96,8 @@ impl State {
     }
 
     fn take(&mut self, kind: Kind, had_fault: bool, seq: u64, id: Uuid) {
-        // Dead letters that can't be made durable take the worker back to the last flush, which the sink doesn't see.
+        // Dead letters that can't be made durable take the worker back to the last flush, which the
+        // sink doesn't see.
         let goes_back = kind == Kind::Picky && had_fault && seq > self.flushed[0];
         assert!(
             seq > self.last || goes_back,
@@ -104,7 +111,8 @@ impl State {
 
     fn keep(&mut self, kind: Kind, seq: u64, id: Uuid) {
         let known = (seq, id);
-        self.repeats += usize::from(self.kept.iter().chain(&self.buffered).any(|kept| *kept == known));
+        self.repeats +=
+            usize::from(self.kept.iter().chain(&self.buffered).any(|kept| *kept == known));
         if kind == Kind::Archive { self.buffered.push(known) } else { self.kept.push(known) }
     }
 }
@@ -120,10 +128,16 @@ impl EventSink for FarSide {
         assert!(seqs.is_sorted_by(|a, b| a < b), "{kind:?} gets {seqs:?} in one batch");
         for envelope in batch.events() {
             let sent = event(number_of(&envelope.event));
-            assert_eq!(envelope.event.raw(), sent.raw(), "{kind:?} gets another event as {}", envelope.seq);
+            assert_eq!(
+                envelope.event.raw(),
+                sent.raw(),
+                "{kind:?} gets another event as {}",
+                envelope.seq
+            );
         }
         let mut state = self.lock();
-        let poisons: Vec<_> = batch.events().iter().map(|envelope| poison(number_of(&envelope.event))).collect();
+        let poisons: Vec<_> =
+            batch.events().iter().map(|envelope| poison(number_of(&envelope.event))).collect();
         let mut rejected = Vec::new();
         match kind {
             Kind::Archive => {}
@@ -139,7 +153,10 @@ impl EventSink for FarSide {
                     }
                     1 => {
                         state.tell(kind, "takes, and doesn't say so,", &seqs);
-                        batch.events().iter().for_each(|envelope| state.keep(kind, envelope.seq, envelope.id));
+                        batch
+                            .events()
+                            .iter()
+                            .for_each(|envelope| state.keep(kind, envelope.seq, envelope.id));
                         return Err(SinkError::transient("who knows"));
                     }
                     _ => {}
@@ -151,7 +168,8 @@ impl EventSink for FarSide {
                     return Err(SinkError::permanent("one of them is bad"));
                 }
                 let named = poisons.iter().enumerate().filter(|(_, poison)| poison.is_some());
-                rejected.extend(named.map(|(index, _)| Rejected { index, reason: "this one".into() }));
+                rejected
+                    .extend(named.map(|(index, _)| Rejected { index, reason: "this one".into() }));
             }
         }
         state.tell(kind, "takes", &seqs);

@@ -11,7 +11,8 @@ use super::world::{SINKS, World};
 use crate::Status;
 
 impl World<'_> {
-    /// Everything that was acknowledged is where it belongs, and so is everything that a sink had of the rest. Gives all that is there.
+    /// Everything that was acknowledged is where it belongs, and so is everything that a sink had
+    /// of the rest. Gives all that is there.
     pub(super) fn check(&self, status: &Status) -> BTreeSet<u64> {
         let head = status.journal.head;
         let dead = self.dead_letters();
@@ -38,9 +39,15 @@ impl World<'_> {
             assert_eq!(sink.accepted, sink.account.settled() + sink.pending, "{name}: {sink:?}");
             assert_eq!((sink.pending, sink.position.seq), (0, head), "{name}: {sink:?}");
             let has: BTreeSet<_> = found[name].iter().map(|(_, id)| self.sent[id]).collect();
-            let missing: BTreeSet<_> =
-                self.acked.iter().copied().filter(|number| wants(*number) && !has.contains(number)).collect();
-            let skipped = ids.iter().filter(|(seq, id)| wants(self.sent[id]) && !found[name].contains(&(**seq, **id)));
+            let missing: BTreeSet<_> = self
+                .acked
+                .iter()
+                .copied()
+                .filter(|number| wants(*number) && !has.contains(number))
+                .collect();
+            let skipped = ids
+                .iter()
+                .filter(|(seq, id)| wants(self.sent[id]) && !found[name].contains(&(**seq, **id)));
             if self.scenario.expires() {
                 let most = missing.len().max(skipped.count()) as u64;
                 let expired = sink.account.expired;
@@ -50,12 +57,19 @@ impl World<'_> {
             }
             assert_eq!(missing, BTreeSet::new(), "{name} misses what was acknowledged");
             assert_eq!(skipped.count(), 0, "{name} misses what others have");
-            let count = |what: &dyn Fn(u64) -> bool| ids.values().filter(|id| what(self.sent[id])).count() as u64;
+            let count = |what: &dyn Fn(u64) -> bool| {
+                ids.values().filter(|id| what(self.sent[id])).count() as u64
+            };
             let filtered = count(&|number| !wants(number));
-            let dead = if kind == Kind::Picky { count(&|number| poison(number).is_some()) } else { 0 };
+            let dead =
+                if kind == Kind::Picky { count(&|number| poison(number).is_some()) } else { 0 };
             let account = sink.account;
             assert_eq!((account.filtered, account.dead), (filtered, dead), "{name}: {account:?}");
-            assert_eq!((account.delivered, account.expired), (head - filtered - dead, 0), "{name}: {account:?}");
+            assert_eq!(
+                (account.delivered, account.expired),
+                (head - filtered - dead, 0),
+                "{name}: {account:?}"
+            );
             assert_eq!(ids.len() as u64, head, "nobody knows of some of them");
         }
         ids.values().map(|id| self.sent[id]).collect()

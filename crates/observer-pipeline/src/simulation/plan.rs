@@ -26,7 +26,14 @@ pub(super) enum Plan {
 
 impl Plan {
     pub(super) fn all_at(at: u64) -> Vec<Self> {
-        vec![Self::Cut(at), Self::Full(at), Self::Eio(at), Self::EioAndCut(at), Self::Kill(at), Self::EioAndKill(at)]
+        vec![
+            Self::Cut(at),
+            Self::Full(at),
+            Self::Eio(at),
+            Self::EioAndCut(at),
+            Self::Kill(at),
+            Self::EioAndKill(at),
+        ]
     }
 
     /// A power cut, a kill, and one of the others in turn.

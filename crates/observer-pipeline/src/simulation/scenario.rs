@@ -96,7 +96,8 @@ pub(super) fn number_of(event: &Event) -> u64 {
     event.cycle_id().unwrap()[1..].parse().unwrap()
 }
 
-/// Whether its producer never comes back after an answer that was not 200, or none. The event may be there, or not.
+/// Whether its producer never comes back after an answer that was not 200, or none. The event may
+/// be there, or not.
 pub(super) fn is_sent_once(number: u64) -> bool {
     number % 4 == 1 && number < LAST
 }

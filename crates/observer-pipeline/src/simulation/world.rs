@@ -1,4 +1,5 @@
-//! One run: producers, the pipeline over its disk, and the far sides, through as many lives as there are power cuts.
+//! One run: producers, the pipeline over its disk, and the far sides, through as many lives as
+//! there are power cuts.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +17,15 @@ use super::plan::Plan;
 use super::scenario::{LAST, Scenario, Step, event, id, is_sent_once};
 use crate::{Ack, IngestError, Pipeline, SinkSpec, StartError};
 
-/// Each sink with its settings. From the first life on they are there, so it is all the same where they start.
+/// Each sink with its settings. From the first life on they are there, so it is all the same where
+/// they start.
 pub(super) const SINKS: [(&str, Kind, &str); 3] = [
     ("archive", Kind::Archive, r#"{"start":"earliest","batch":{"max_events":8}}"#),
-    ("webhook", Kind::Webhook, r#"{"start":"latest","batch":{"max_events":3},"filter":{"ok":true}}"#),
+    (
+        "webhook",
+        Kind::Webhook,
+        r#"{"start":"latest","batch":{"max_events":3},"filter":{"ok":true}}"#,
+    ),
     ("picky", Kind::Picky, r#"{"start":"earliest","batch":{"max_events":8}}"#),
 ];
 /// Whatever went wrong is over by then.
@@ -32,7 +38,8 @@ pub(super) struct Outcome {
     pub(super) cuts: u64,
     /// How many events expired before a sink had them.
     pub(super) expired: u64,
-    /// How many events are there, and how many are not, of those whose producers never heard that they were taken.
+    /// How many events are there, and how many are not, of those whose producers never heard that
+    /// they were taken.
     pub(super) unheard: (u64, u64),
     /// What producers and sinks saw, in order.
     pub(super) transcript: Vec<String>,
@@ -69,7 +76,10 @@ impl Time {
     fn now(&self) -> u64 {
         // Files are closed after the runtime has ended.
         if let (Some((begun, base)), Ok(_)) = (*self.life.lock().unwrap(), Handle::try_current()) {
-            self.now.store(base + u64::try_from(begun.elapsed().as_micros()).unwrap(), Ordering::Relaxed);
+            self.now.store(
+                base + u64::try_from(begun.elapsed().as_micros()).unwrap(),
+                Ordering::Relaxed,
+            );
         }
         self.now.load(Ordering::Relaxed)
     }
@@ -82,7 +92,8 @@ pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
     let disk = Faulty::new(scenario.seed);
     plan.arrange(&disk);
     let transcript = Arc::<Mutex<Vec<String>>>::default();
-    let side = |(name, kind, _)| (name, FarSide::new(kind, &disk, scenario.seed, transcript.clone()));
+    let side =
+        |(name, kind, _)| (name, FarSide::new(kind, &disk, scenario.seed, transcript.clone()));
     let mut world = World {
         scenario,
         sides: SINKS.map(side).into(),
@@ -112,7 +123,14 @@ pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
     let operations = disk.operations();
     in_life(world.come_back());
     let transcript = std::mem::take(&mut *transcript.lock().unwrap());
-    Outcome { operations, faults: disk.went_wrong(), cuts, expired: world.expired, unheard: world.unheard, transcript }
+    Outcome {
+        operations,
+        faults: disk.went_wrong(),
+        cuts,
+        expired: world.expired,
+        unheard: world.unheard,
+        transcript,
+    }
 }
 
 /// In a runtime of its own, whose end is the end of all that runs in it.
@@ -132,7 +150,8 @@ impl World<'_> {
         self.light()?;
         let there = self.check(&status);
         let unheard = self.sent.values().copied().filter(|number| !self.acked.contains(number));
-        let (there, gone): (Vec<u64>, Vec<u64>) = unheard.partition(|number| there.contains(number));
+        let (there, gone): (Vec<u64>, Vec<u64>) =
+            unheard.partition(|number| there.contains(number));
         self.unheard = (there.len() as u64, gone.len() as u64);
         self.expired = status.sinks.values().map(|sink| sink.account.expired).sum();
         Ok(())
@@ -146,7 +165,9 @@ impl World<'_> {
         }
         self.disk.restart();
         let Ok(pipeline) = self.open().await else { panic!("there are no more faults") };
-        let count = |world: &Self| world.sides.values().map(|side| side.lock().kept.len()).collect::<Vec<_>>();
+        let count = |world: &Self| {
+            world.sides.values().map(|side| side.lock().kept.len()).collect::<Vec<_>>()
+        };
         let before = count(self);
         let head = pipeline.status().journal.head;
         let stand: Vec<_> = SINKS.map(|(name, ..)| self.position(&pipeline, name)).into();
@@ -221,7 +242,8 @@ impl World<'_> {
             Step::Batch(numbers) => self.send(pipeline, &numbers).await?,
             Step::Retry => self.retry(pipeline).await?,
             Step::Wait(pause) => {
-                let before: Vec<_> = SINKS.map(|(name, ..)| (name, self.position(pipeline, name))).into();
+                let before: Vec<_> =
+                    SINKS.map(|(name, ..)| (name, self.position(pipeline, name))).into();
                 sleep(pause).await;
                 self.light()?;
                 // A second to flush, and one to store; an archive that can't be flushed goes back.
@@ -240,11 +262,16 @@ impl World<'_> {
 
     async fn send(&mut self, pipeline: &Pipeline, numbers: &[u64]) -> Result<(), Dark> {
         self.sent.extend(numbers.iter().map(|number| (id(*number), *number)));
-        let retried = numbers.iter().filter(|number| !self.acked.contains(number) && !is_sent_once(**number));
+        let retried =
+            numbers.iter().filter(|number| !self.acked.contains(number) && !is_sent_once(**number));
         self.unacked.extend(retried);
         let results: Vec<Result<Ack, IngestError>> = match numbers {
             [number] => vec![pipeline.ingest(event(*number)).await],
-            _ => pipeline.ingest_batch(numbers.iter().map(|number| event(*number).into()).collect()).await,
+            _ => {
+                pipeline
+                    .ingest_batch(numbers.iter().map(|number| event(*number).into()).collect())
+                    .await
+            }
         };
         // Nobody hears an answer that comes after that.
         self.light()?;
@@ -270,13 +297,17 @@ impl World<'_> {
         let patience = Instant::now() + PATIENCE;
         self.retry_all(pipeline, patience).await?;
         // Good ones, so that a bad one doesn't stand alone.
-        let last: Vec<_> = (self.next..).filter(|number| super::scenario::poison(*number).is_none()).take(3).collect();
+        let last: Vec<_> = (self.next..)
+            .filter(|number| super::scenario::poison(*number).is_none())
+            .take(3)
+            .collect();
         self.next = last[2] + 1;
         self.send(pipeline, &last).await?;
         self.retry_all(pipeline, patience).await?;
         loop {
             let status = pipeline.status();
-            if status.sinks.values().all(|sink| sink.pending == 0) && self.sides.values().all(|side| side.is_flushed())
+            if status.sinks.values().all(|sink| sink.pending == 0)
+                && self.sides.values().all(|side| side.is_flushed())
             {
                 return Ok(());
             }

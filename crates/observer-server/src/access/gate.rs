@@ -19,7 +19,9 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(access: &Access) -> Self {
-        let limited = |token: &Token| (token.clone(), token.rate.map(|rate| Arc::new(Limiter::new(&token.name, rate))));
+        let limited = |token: &Token| {
+            (token.clone(), token.rate.map(|rate| Arc::new(Limiter::new(&token.name, rate))))
+        };
         Self { tokens: access.tokens.iter().map(limited).collect(), anonymous: access.anonymous }
     }
 
@@ -28,8 +30,11 @@ impl Gate {
     /// # Errors
     /// 401 without a known token, 403 with one that is for other things (RFC 6750, section 3.1).
     pub(crate) fn admit(&self, headers: &HeaderMap, scope: Scope) -> Result<Charge, Problem> {
-        // Where there are no tokens, one that is sent is meant for someone else, such as a proxy on the way.
-        if self.anonymous.contains(scope) && (self.tokens.is_empty() || !headers.contains_key(AUTHORIZATION)) {
+        // Where there are no tokens, one that is sent is meant for someone else, such as a proxy on
+        // the way.
+        if self.anonymous.contains(scope)
+            && (self.tokens.is_empty() || !headers.contains_key(AUTHORIZATION))
+        {
             return Ok(Charge::default());
         }
         let Some(secret) = bearer(headers)? else {
@@ -41,20 +46,36 @@ impl Gate {
         };
         let Some((token, limiter)) = self.find(&TokenDigest::of(secret)) else {
             let challenge = "Bearer realm=\"observer\", error=\"invalid_token\"";
-            return Err(refusal(StatusCode::UNAUTHORIZED, "the token is not one that is known here", challenge));
+            return Err(refusal(
+                StatusCode::UNAUTHORIZED,
+                "the token is not one that is known here",
+                challenge,
+            ));
         };
         if token.scopes.contains(scope) || self.anonymous.contains(scope) {
             return Ok(Charge::to(limiter.clone()));
         }
-        let detail =
-            format!("the token `{}` is for {}, and this needs the scope `{}`", token.name, token.scopes, scope.name());
-        Err(refusal(StatusCode::FORBIDDEN, detail, "Bearer realm=\"observer\", error=\"insufficient_scope\""))
+        let detail = format!(
+            "the token `{}` is for {}, and this needs the scope `{}`",
+            token.name,
+            token.scopes,
+            scope.name()
+        );
+        Err(refusal(
+            StatusCode::FORBIDDEN,
+            detail,
+            "Bearer realm=\"observer\", error=\"insufficient_scope\"",
+        ))
     }
 
     /// All are compared, so that the time tells nothing about which one it was.
     fn find(&self, digest: &TokenDigest) -> Option<&(Token, Option<Arc<Limiter>>)> {
         self.tokens.iter().fold(None, |found, token| {
-            let matches = token.0.digests.iter().fold(Choice::from(0), |any, known| any | known.matches(digest));
+            let matches = token
+                .0
+                .digests
+                .iter()
+                .fold(Choice::from(0), |any, known| any | known.matches(digest));
             if matches.into() { Some(token) } else { found }
         })
     }
@@ -68,7 +89,9 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         (Some(_), Some(_)) => None,
     };
     match token {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() =>
+        {
             Ok(Some(token.trim()))
         }
         _ => {
@@ -79,7 +102,11 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-fn refusal(status: StatusCode, detail: impl Into<std::borrow::Cow<'static, str>>, challenge: &'static str) -> Problem {
+fn refusal(
+    status: StatusCode,
+    detail: impl Into<std::borrow::Cow<'static, str>>,
+    challenge: &'static str,
+) -> Problem {
     let reason = if status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthorized" };
     Problem::new(status, detail).reason(reason).challenge(challenge)
 }
@@ -112,7 +139,8 @@ mod tests {
         for value in authorization {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let status = gate.admit(&headers, scope).map_or_else(|problem| problem.status().as_u16(), |_| 200);
+        let status =
+            gate.admit(&headers, scope).map_or_else(|problem| problem.status().as_u16(), |_| 200);
         assert_eq!(status, expected, "{authorization:?} {scope:?}");
     }
 

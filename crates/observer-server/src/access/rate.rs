@@ -27,7 +27,12 @@ impl Limiter {
     pub(crate) fn new(name: &str, rate: Rate) -> Self {
         let clock = DefaultClock::default();
         let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
-        Self { name: name.to_owned(), rate, limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock }
+        Self {
+            name: name.to_owned(),
+            rate,
+            limiter: RateLimiter::direct_with_clock(quota, clock.clone()),
+            clock,
+        }
     }
 
     fn take(&self, events: NonZeroU32) -> Result<(), Problem> {
@@ -43,7 +48,9 @@ impl Limiter {
             self.name
         );
         let seconds = u16::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u16::MAX);
-        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).reason("rate_limited").retry_after(seconds.max(1)))
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+            .reason("rate_limited")
+            .retry_after(seconds.max(1)))
     }
 
     fn too_many_at_once(&self) -> Problem {

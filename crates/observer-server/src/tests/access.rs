@@ -25,7 +25,8 @@ fn rate(per_second: u32, burst: u32) -> Option<Rate> {
 async fn asked(client: &mut Client, method: &str, path: &str, token: &str) -> u16 {
     let body = if method == "POST" { EVENT } else { "" };
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n");
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n");
     client.say(format!("{head}content-length: {length}\r\n\r\n{body}")).await;
     client.answer().await.status
 }
@@ -63,7 +64,10 @@ async fn each_route_takes_a_token_with_its_scope() {
 
 #[tokio::test]
 async fn who_may_not_is_told_why() {
-    let server = serve(guarded(vec![token("ci", &[Scope::Ingest], None)]), Pipeline::builder().start().await.unwrap());
+    let server = serve(
+        guarded(vec![token("ci", &[Scope::Ingest], None)]),
+        Pipeline::builder().start().await.unwrap(),
+    );
     let server = server.await;
     let mut client = server.client().await;
     assert_snapshot!(client.post(EVENT).await, @r#"
@@ -79,7 +83,9 @@ async fn who_may_not_is_told_why() {
     www-authenticate: Bearer realm="observer", error="invalid_token"
     {"type":"about:blank","title":"Unauthorized","status":401,"detail":"the token is not one that is known here","reason":"unauthorized"}
     "#);
-    client.say("GET /metrics HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ci\r\n\r\n").await;
+    client
+        .say("GET /metrics HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ci\r\n\r\n")
+        .await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 403 Forbidden
     content-type: application/problem+json
@@ -98,7 +104,9 @@ async fn probes_need_no_token_and_tell_strangers_nothing_of_sinks() {
     let mut client = server.client().await;
     assert_eq!(client.get("/livez").await.status, 200);
     assert_eq!(client.get("/readyz").await.body, r#"{"status":"ready"}"#);
-    client.say("GET /readyz HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ops\r\n\r\n").await;
+    client
+        .say("GET /readyz HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ops\r\n\r\n")
+        .await;
     assert_eq!(client.answer().await.json()["sinks"][0]["name"], "archive");
 }
 
@@ -106,7 +114,8 @@ async fn probes_need_no_token_and_tell_strangers_nothing_of_sinks() {
 async fn a_token_can_be_used_no_faster_than_its_rate() {
     let slow = token("slow", &[Scope::Ingest], rate(1, 3));
     let other = token("other", &[Scope::Ingest], None);
-    let server = serve(guarded(vec![slow, other]), Pipeline::builder().start().await.unwrap()).await;
+    let server =
+        serve(guarded(vec![slow, other]), Pipeline::builder().start().await.unwrap()).await;
     let mut client = server.client().await;
     let batch = |events: usize| vec![EVENT; events].join("\n");
     let post = |path: &str, holder: &str, body: &str| {
@@ -141,7 +150,10 @@ async fn a_page_of_another_site_can_do_nothing_in_the_name_of_this_machine() {
     let server = plain().await;
     let mut client = server.client().await;
     client
-        .say(format!("POST /event HTTP/1.1\r\nhost: rebound.example\r\ncontent-length: {}\r\n\r\n{EVENT}", EVENT.len()))
+        .say(format!(
+            "POST /event HTTP/1.1\r\nhost: rebound.example\r\ncontent-length: {}\r\n\r\n{EVENT}",
+            EVENT.len()
+        ))
         .await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 421 Misdirected Request
@@ -163,18 +175,30 @@ async fn a_page_of_another_site_can_do_nothing_in_the_name_of_this_machine() {
 async fn pages_of_named_sites_may_ask() {
     let options = ServerOptions {
         cors_origins: vec!["https://grafana.example".into()],
-        access: Access { tokens: vec![token("ops", &[Scope::Read], None)], anonymous: Scopes::NONE },
+        access: Access {
+            tokens: vec![token("ops", &[Scope::Read], None)],
+            anonymous: Scopes::NONE,
+        },
         ..options()
     };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut client = server.client().await;
-    for (origin, allowed) in
-        [("https://grafana.example", Some("https://grafana.example")), ("https://evil.example", None)]
-    {
+    for (origin, allowed) in [
+        ("https://grafana.example", Some("https://grafana.example")),
+        ("https://evil.example", None),
+    ] {
         client.say(format!("OPTIONS /v1/sinks HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\naccess-control-request-method: GET\r\naccess-control-request-headers: authorization\r\n\r\n")).await;
-        assert_eq!(client.answer().await.header("access-control-allow-origin"), allowed, "{origin}");
+        assert_eq!(
+            client.answer().await.header("access-control-allow-origin"),
+            allowed,
+            "{origin}"
+        );
         client.say(format!("GET /v1/sinks HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\nauthorization: Bearer secret-of-ops\r\n\r\n")).await;
-        assert_eq!(client.answer().await.header("access-control-allow-origin"), allowed, "{origin}");
+        assert_eq!(
+            client.answer().await.header("access-control-allow-origin"),
+            allowed,
+            "{origin}"
+        );
     }
 }
 
@@ -182,7 +206,9 @@ async fn pages_of_named_sites_may_ask() {
 async fn every_answer_tells_browsers_to_do_nothing_with_it() {
     let server = plain().await;
     let mut client = server.client().await;
-    for answer in [client.post(EVENT).await, client.get("/metrics").await, client.get("/nowhere").await] {
+    for answer in
+        [client.post(EVENT).await, client.get("/metrics").await, client.get("/nowhere").await]
+    {
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
@@ -198,7 +224,8 @@ async fn every_answer_tells_browsers_to_do_nothing_with_it() {
 #[tokio::test]
 async fn settings_change_from_one_request_to_the_next() {
     let pipeline = Pipeline::builder().start().await.unwrap();
-    let server = crate::Server::bind(options(), pipeline, prometheus::Registry::new()).await.unwrap();
+    let server =
+        crate::Server::bind(options(), pipeline, prometheus::Registry::new()).await.unwrap();
     let (address, settings) = (server.local_addrs()[0], server.settings());
     let running = tokio::spawn(server.run(std::future::pending(), super::client::PATIENCE));
     let mut client = Client::connect(address).await;

@@ -9,7 +9,10 @@ use crate::ServerOptions;
 use observer_pipeline::Pipeline;
 
 async fn batch(client: &mut Client, headers: &str, body: &[u8]) -> Answer {
-    let head = format!("POST /v1/events HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    );
     client.say([head.as_bytes(), body].concat()).await;
     client.answer().await
 }
@@ -21,7 +24,11 @@ fn value(answer: &Answer) -> Value {
 /// Events of these cycles, one a line.
 fn cycles(numbers: std::ops::Range<u32>) -> String {
     numbers
-        .map(|n| format!("{{\"source\":\"job\",\"cycle_id\":\"{n}\",\"event_kind\":\"ok\",\"ok\":true}}\n"))
+        .map(|n| {
+            format!(
+                "{{\"source\":\"job\",\"cycle_id\":\"{n}\",\"event_kind\":\"ok\",\"ok\":true}}\n"
+            )
+        })
         .collect()
 }
 
@@ -30,11 +37,15 @@ async fn lines_and_arrays_are_taken_and_known_when_they_come_again() {
     let server = plain().await;
     let mut client = server.client().await;
     let lines = cycles(0..3);
-    let first = batch(&mut client, "content-type: application/x-ndjson\r\n", lines.as_bytes()).await;
-    let expected = json!({"accepted": 3, "duplicates": 0, "rejected": 0, "durability": "fsync", "errors": []});
+    let first =
+        batch(&mut client, "content-type: application/x-ndjson\r\n", lines.as_bytes()).await;
+    let expected =
+        json!({"accepted": 3, "duplicates": 0, "rejected": 0, "durability": "fsync", "errors": []});
     assert_eq!((first.status, value(&first)), (200, expected));
     let array = format!("[{}]", cycles(0..4).trim_end().replace('\n', ","));
-    let second = batch(&mut client, "content-type: application/json; charset=utf-8\r\n", array.as_bytes()).await;
+    let second =
+        batch(&mut client, "content-type: application/json; charset=utf-8\r\n", array.as_bytes())
+            .await;
     assert_eq!(
         (second.status, &value(&second)["accepted"], &value(&second)["duplicates"]),
         (200, &json!(1), &json!(3))
@@ -52,7 +63,10 @@ async fn a_batch_may_be_compressed() {
     assert_eq!((answer.status, &value(&answer)["accepted"]), (200, &json!(100)));
     let zstd = zstd::encode_all(cycles(0..200).as_bytes(), 3).unwrap();
     let answer = batch(&mut client, "content-encoding: zstd\r\n", &zstd).await;
-    assert_eq!((&value(&answer)["accepted"], &value(&answer)["duplicates"]), (&json!(100), &json!(100)));
+    assert_eq!(
+        (&value(&answer)["accepted"], &value(&answer)["duplicates"]),
+        (&json!(100), &json!(100))
+    );
 }
 
 #[tokio::test]
@@ -72,7 +86,10 @@ async fn bad_items_are_named_and_the_good_ones_stored() {
     let answer = batch(&mut client, "", b"{}\n[]\n").await;
     let body = value(&answer);
     assert_eq!((answer.status, body["errors"].as_array().unwrap().len()), (422, 2));
-    assert_eq!(body["detail"], "none of the 2 items is an event that can be taken; `errors` says why");
+    assert_eq!(
+        body["detail"],
+        "none of the 2 items is an event that can be taken; `errors` says why"
+    );
     let rejected = server.pipeline.status().ingest.rejected;
     assert_eq!((rejected["malformed"], rejected["invalid"], rejected["missing_field"]), (1, 3, 1));
 }
@@ -82,7 +99,12 @@ async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_tak
     let server = plain().await;
     for (headers, body, status, detail) in [
         ("", &b""[..], 400, "the body is empty; send events as lines of JSON, or as an array"),
-        ("", b"[{},", 400, "the array of events is not valid JSON: EOF while parsing a value at line 1 column 4"),
+        (
+            "",
+            b"[{},",
+            400,
+            "the array of events is not valid JSON: EOF while parsing a value at line 1 column 4",
+        ),
         ("", b"[\"\xff\"]", 400, "not UTF-8: the byte at offset 2 is not part of a character"),
         (
             "content-type: text/plain\r\n",
@@ -90,7 +112,12 @@ async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_tak
             415,
             "the body has to be `application/json`, or `application/x-ndjson` for lines, and its Content-Type says \"text/plain\"; with curl, use `--json` in place of `-d`",
         ),
-        ("content-encoding: br\r\n", b"{}", 415, "a body can be compressed with gzip or zstd, and not with \"br\""),
+        (
+            "content-encoding: br\r\n",
+            b"{}",
+            415,
+            "a body can be compressed with gzip or zstd, and not with \"br\"",
+        ),
         (
             "idempotency-key: k\r\n",
             b"{}",
@@ -104,13 +131,18 @@ async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_tak
     }
     let mut client = server.client().await;
     let answer = batch(&mut client, "content-encoding: gzip\r\n", b"{}").await;
-    assert!(answer.status == 400 && answer.body.contains("not what its Content-Encoding says"), "{}", answer.body);
+    assert!(
+        answer.status == 400 && answer.body.contains("not what its Content-Encoding says"),
+        "{}",
+        answer.body
+    );
     assert_eq!(batch(&mut client, "", EVENT.as_bytes()).await.status, 200);
 }
 
 #[tokio::test]
 async fn limits_of_a_batch_are_told_with_their_values() {
-    let limited = ServerOptions { max_batch_body: 10_000, max_batch_events: 100, max_body: 200, ..options() };
+    let limited =
+        ServerOptions { max_batch_body: 10_000, max_batch_events: 100, max_body: 200, ..options() };
     let server = serve(limited, Pipeline::builder().start().await.unwrap()).await;
     let large = batch(&mut server.client().await, "", cycles(0..1000).as_bytes()).await;
     assert!(large.status == 413 && large.body.contains("10000 bytes"), "{}", large.body);
@@ -119,7 +151,9 @@ async fn limits_of_a_batch_are_told_with_their_values() {
     let bomb = zstd::encode_all(&*vec![b' '; 8 << 20], 3).unwrap();
     let bomb = batch(&mut server.client().await, "content-encoding: zstd\r\n", &bomb).await;
     assert!(
-        bomb.status == 413 && bomb.body.contains("10000 bytes") && bomb.body.contains("decompression"),
+        bomb.status == 413
+            && bomb.body.contains("10000 bytes")
+            && bomb.body.contains("decompression"),
         "{}",
         bomb.body
     );

@@ -26,7 +26,10 @@ impl Authority {
     /// For a server on this machine as well as for a client.
     pub(super) fn sign(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
-        Identity { cert: params(name).signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
+        Identity {
+            cert: params(name).signed_by(&key, &self.0).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     pub(super) fn pem(&self) -> String {
@@ -39,7 +42,8 @@ impl Authority {
 }
 
 fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let mut params =
+        CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params
 }
@@ -79,6 +83,9 @@ impl Files {
 
     /// Who doesn't show a certificate of this authority is refused.
     pub(super) fn mutual(&self, authority: &Authority) -> TlsOptions {
-        TlsOptions { client_ca: Some(self.write("clients.pem", &authority.pem())), ..self.options() }
+        TlsOptions {
+            client_ca: Some(self.write("clients.pem", &authority.pem())),
+            ..self.options()
+        }
     }
 }

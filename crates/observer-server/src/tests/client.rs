@@ -53,7 +53,8 @@ impl Client {
     /// The next answer.
     pub(super) async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
-        let length: usize = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let length: usize =
+            answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         while self.unread.len() < length {
             assert!(self.read().await > 0, "the connection ended within a body");
         }
@@ -141,5 +142,8 @@ impl fmt::Display for Answer {
 
 /// A request with an event; the headers each end in `\r\n`.
 pub(super) fn post(headers: &str, body: &str) -> String {
-    format!("POST /event HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "POST /event HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }

@@ -42,7 +42,11 @@ async fn an_idle_connection_makes_room_for_another_and_a_busy_one_does_not() {
     assert_eq!(idle.post(EVENT).await.status, 200);
     let mut busy = server.client().await;
     let (start, end) = EVENT.split_at(10);
-    busy.say(format!("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{start}", EVENT.len())).await;
+    busy.say(format!(
+        "POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{start}",
+        EVENT.len()
+    ))
+    .await;
     let mut newcomer = loop {
         let mut client = server.client().await;
         if client.post(EVENT).await.status == 200 {
@@ -60,7 +64,9 @@ async fn several_addresses_are_served() {
     let listen = vec!["127.0.0.1:0".into(), "127.0.0.1:0".into()];
     let pipeline = Pipeline::builder().start().await.unwrap();
     let server =
-        Server::bind(ServerOptions { listen, ..options() }, pipeline, prometheus::Registry::new()).await.unwrap();
+        Server::bind(ServerOptions { listen, ..options() }, pipeline, prometheus::Registry::new())
+            .await
+            .unwrap();
     let addresses = server.local_addrs().to_vec();
     assert_ne!(addresses[0], addresses[1]);
     let running = tokio::spawn(server.run(std::future::pending(), super::client::PATIENCE));

@@ -7,7 +7,8 @@ use observer_pipeline::{JournalOptions, Pipeline, fs};
 use super::client::{Client, post};
 use super::setup::{EVENT, event, options, plain, serve, sink};
 
-const CYCLE: &str = r#"{"source":"bot","cycle_id":"c","sig_hash":"9f","event_kind":"ok","ok":true}"#;
+const CYCLE: &str =
+    r#"{"source":"bot","cycle_id":"c","sig_hash":"9f","event_kind":"ok","ok":true}"#;
 
 #[tokio::test]
 async fn an_event_is_accepted_and_then_a_duplicate() {
@@ -130,7 +131,8 @@ async fn pipelined_requests_are_answered_in_order() {
         let answer = client.answer().await;
         answers.push((answer.status, answer.json()["status"].as_str().map(str::to_owned)));
     }
-    let [accepted, duplicate] = ["accepted", "duplicate"].map(|status| (200, Some(status.to_owned())));
+    let [accepted, duplicate] =
+        ["accepted", "duplicate"].map(|status| (200, Some(status.to_owned())));
     assert_eq!(answers, [accepted.clone(), (422, None), accepted, duplicate]);
 }
 
@@ -166,8 +168,10 @@ async fn a_broken_body_is_refused_and_the_connection_closed() {
 async fn a_full_journal_is_503_with_the_reason_and_not_ready() {
     let mut required = SinkSettings::default();
     required.required = true;
-    let journal = JournalOptions::new("journal").file_system(fs::Memory::default()).max_size(64 << 10);
-    let pipeline = Pipeline::builder().journal(journal).sink(sink("archive", required)).start().await.unwrap();
+    let journal =
+        JournalOptions::new("journal").file_system(fs::Memory::default()).max_size(64 << 10);
+    let pipeline =
+        Pipeline::builder().journal(journal).sink(sink("archive", required)).start().await.unwrap();
     let server = serve(options(), pipeline).await;
     let mut client = server.client().await;
     let refused = fill(&mut client).await;
@@ -184,12 +188,17 @@ async fn a_full_journal_is_503_with_the_reason_and_not_ready() {
     "#);
     let metrics = client.get("/metrics").await.body;
     assert!(metrics.contains("\nobserver_journal_failing 1\n"), "{metrics}");
-    assert!(metrics.contains("\nobserver_rejected_events_total{reason=\"unavailable\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nobserver_rejected_events_total{reason=\"unavailable\"} 1\n"),
+        "{metrics}"
+    );
 }
 
 async fn fill(client: &mut Client) -> super::client::Answer {
-    let large =
-        format!(r#"{{"source":"job","event_kind":"hang","ok":true,"extra":{{"text":"{}"}}}}"#, "x".repeat(2000));
+    let large = format!(
+        r#"{{"source":"job","event_kind":"hang","ok":true,"extra":{{"text":"{}"}}}}"#,
+        "x".repeat(2000)
+    );
     for _ in 0..100 {
         let answer = client.post(&large).await;
         if answer.status != 200 {
@@ -201,7 +210,8 @@ async fn fill(client: &mut Client) -> super::client::Answer {
 
 #[tokio::test]
 async fn a_sink_that_hangs_changes_no_answer() {
-    let pipeline = Pipeline::builder().sink(sink("stuck", SinkSettings::default())).start().await.unwrap();
+    let pipeline =
+        Pipeline::builder().sink(sink("stuck", SinkSettings::default())).start().await.unwrap();
     let server = serve(options(), pipeline).await;
     let mut client = server.client().await;
     for _ in 0..100 {

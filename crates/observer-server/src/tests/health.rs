@@ -9,14 +9,17 @@ use super::setup::{event, options, plain, serve, sink};
 async fn a_parked_sink_is_told_with_its_reason_and_the_observer_is_ready() {
     let mut failures = SinkSettings::default();
     failures.filter.ok = Some(false);
-    let builder = Pipeline::builder().sink(sink("archive", SinkSettings::default())).sink(sink("failures", failures));
+    let builder = Pipeline::builder()
+        .sink(sink("archive", SinkSettings::default()))
+        .sink(sink("failures", failures));
     let server = serve(options(), builder.start().await.unwrap()).await;
     let mut client = server.client().await;
     assert_eq!(client.post(&event("ok")).await.status, 200);
     // The archive gets it too, so both are parked.
     assert_eq!(client.post(&event("blocked")).await.status, 200);
 
-    let ready = until(&mut client, "/readyz", |answer| answer.body.matches("parked").count() == 2).await;
+    let ready =
+        until(&mut client, "/readyz", |answer| answer.body.matches("parked").count() == 2).await;
     assert_snapshot!(ready, @r#"
     HTTP/1.1 200 OK
     content-type: application/json
@@ -30,7 +33,11 @@ async fn a_parked_sink_is_told_with_its_reason_and_the_observer_is_ready() {
     let age = failures["oldest_pending_seconds"].as_f64().unwrap();
     assert!((0.0..60.0).contains(&age), "{age}");
     let epoch = server.pipeline.status().epoch.to_string();
-    let shown = failures.to_string().replace(since, "TIME").replace(&age.to_string(), "AGE").replace(&epoch, "EPOCH");
+    let shown = failures
+        .to_string()
+        .replace(since, "TIME")
+        .replace(&age.to_string(), "AGE")
+        .replace(&epoch, "EPOCH");
     assert_snapshot!(shown, @r#"
     {"accepted":2,"dead":0,"delivered":0,"expired":0,"filtered":1,"last_error":{"at":"TIME","reason":"401 Unauthorized: the token has expired"},"name":"failures","oldest_pending_seconds":AGE,"pending":1,"position":"EPOCH-1","reason":"401 Unauthorized: the token has expired","refused":0,"replay":null,"replayed":0,"required":false,"retried":0,"since":"TIME","state":"parked","type":"scripted"}
     "#);

@@ -32,7 +32,11 @@ async fn scripted() -> (Running, Client, Vec<String>) {
 
 async fn ask(client: &mut Client, method: &str, path: &str, body: &str) -> Answer {
     let length = body.len();
-    client.say(format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+    client
+        .say(format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+        .await;
     client.answer().await
 }
 
@@ -44,7 +48,10 @@ async fn replay(client: &mut Client, body: &str) -> Answer {
 async fn letters_are_listed_by_pages_and_shown_byte_for_byte() {
     let (_server, mut client, ids) = scripted().await;
     let page = client.get(&format!("{LETTERS}?limit=1")).await.json();
-    assert_eq!((&page["total"], &page["dead_letters"][0]["id"]), (&2.into(), &ids[2].as_str().into()));
+    assert_eq!(
+        (&page["total"], &page["dead_letters"][0]["id"]),
+        (&2.into(), &ids[2].as_str().into())
+    );
     let cursor = page["next"].as_str().unwrap();
     let page = client.get(&format!("{LETTERS}?limit=1&cursor={cursor}")).await.json();
     assert!(page["next"].is_null());
@@ -75,19 +82,32 @@ async fn a_letter_is_sent_again_edited_and_gone_then() {
     assert_eq!(client.get(&format!("{LETTERS}/{id}")).await.status, 404);
     assert_eq!(client.get(LETTERS).await.json()["total"], 1);
     let sink = client.get("/v1/sinks").await.json()["sinks"][0].clone();
-    assert_eq!((&sink["dead"], &sink["replayed"], &sink["accepted"]), (&2.into(), &1.into(), &3.into()));
+    assert_eq!(
+        (&sink["dead"], &sink["replayed"], &sink["accepted"]),
+        (&2.into(), &1.into(), &3.into())
+    );
     let metrics = client.get("/metrics").await.body;
-    assert!(metrics.contains("\nobserver_sink_replayed_events_total{sink=\"archive\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nobserver_sink_replayed_events_total{sink=\"archive\"} 1\n"),
+        "{metrics}"
+    );
     let purged = ask(&mut client, "DELETE", &format!("{LETTERS}?all=true"), "").await;
     assert_eq!(purged.body, r#"{"purged":1}"#);
     // What became of letters changes nothing: the account closes as before.
     let metrics = client.get("/metrics").await.body;
-    for (result, count) in [("delivered", 1), ("dead", 2), ("refused", 0), ("expired", 0), ("filtered", 0)] {
-        let sample = format!("\nobserver_sink_events_total{{sink=\"archive\",result=\"{result}\"}} {count}\n");
+    for (result, count) in
+        [("delivered", 1), ("dead", 2), ("refused", 0), ("expired", 0), ("filtered", 0)]
+    {
+        let sample = format!(
+            "\nobserver_sink_events_total{{sink=\"archive\",result=\"{result}\"}} {count}\n"
+        );
         assert!(metrics.contains(&sample), "{sample}: {metrics}");
     }
     for (name, count) in [("accepted_events_total", 3), ("pending_events", 0)] {
-        assert!(metrics.contains(&format!("\nobserver_sink_{name}{{sink=\"archive\"}} {count}\n")), "{metrics}");
+        assert!(
+            metrics.contains(&format!("\nobserver_sink_{name}{{sink=\"archive\"}} {count}\n")),
+            "{metrics}"
+        );
     }
     drop(server);
 }
@@ -163,7 +183,11 @@ async fn what_makes_no_sense_changes_nothing() {
     ] {
         let answer = ask(&mut client, method, &path, "").await;
         assert_eq!(answer.status, status, "{method} {path}: {answer}");
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{method} {path}");
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json"),
+            "{method} {path}"
+        );
     }
     assert_eq!(client.get(LETTERS).await.json()["total"], 2);
 }

@@ -45,7 +45,8 @@ async fn a_chunked_body_is_refused_where_it_gets_too_large() {
 async fn a_client_that_sends_on_regardless_still_gets_its_413() {
     let server = plain().await;
     let mut client = server.client().await;
-    // More than the buffers of both sockets hold, so that the server has to read on for the answer to be seen.
+    // More than the buffers of both sockets hold, so that the server has to read on for the answer
+    // to be seen.
     client.say(post("", &" ".repeat(12 << 20))).await;
     assert_eq!(client.answer().await.status, 413);
     client.ends().await;
@@ -54,7 +55,11 @@ async fn a_client_that_sends_on_regardless_still_gets_its_413() {
 #[tokio::test]
 async fn a_body_that_trickles_is_given_up() {
     let body_timeout = Duration::from_millis(50);
-    let server = serve(ServerOptions { body_timeout, ..options() }, Pipeline::builder().start().await.unwrap()).await;
+    let server = serve(
+        ServerOptions { body_timeout, ..options() },
+        Pipeline::builder().start().await.unwrap(),
+    )
+    .await;
     let mut client = server.client().await;
     client.say("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 45\r\n\r\n{").await;
     assert_snapshot!(client.answer().await, @r#"
@@ -70,7 +75,11 @@ async fn a_body_that_trickles_is_given_up() {
 #[tokio::test]
 async fn a_head_that_trickles_and_an_idle_connection_are_closed() {
     let header_timeout = Duration::from_millis(50);
-    let server = serve(ServerOptions { header_timeout, ..options() }, Pipeline::builder().start().await.unwrap()).await;
+    let server = serve(
+        ServerOptions { header_timeout, ..options() },
+        Pipeline::builder().start().await.unwrap(),
+    )
+    .await;
     let mut slow = server.client().await;
     slow.say("POST /event HTTP/1.1\r\nhost:").await;
     assert_snapshot!(slow.answer().await, @r#"
@@ -94,7 +103,11 @@ async fn one_request_too_many_is_told_and_probes_still_answer() {
     let options = ServerOptions { max_requests_in_flight: 1, ..options() };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut slow = server.client().await;
-    slow.say(format!("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", EVENT.len())).await;
+    slow.say(format!(
+        "POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
+        EVENT.len()
+    ))
+    .await;
     let mut other = server.client().await;
     // Until the slow one has begun, there is room.
     let refused = loop {
@@ -124,7 +137,11 @@ async fn bodies_hold_no_more_than_they_may_together() {
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut slow = server.client().await;
     let half = &" ".repeat(90);
-    slow.say(format!("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{half}", 90 + EVENT.len())).await;
+    slow.say(format!(
+        "POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{half}",
+        90 + EVENT.len()
+    ))
+    .await;
     let mut other = server.client().await;
     let refused = loop {
         let answer = other.post(EVENT).await;

@@ -27,8 +27,10 @@ async fn the_account_of_each_sink_adds_up() {
     let mut successes = SinkSettings::default();
     successes.filter.ok = Some(true);
     let stuck = SinkSettings::default();
-    let builder =
-        Pipeline::builder().sink(sink("all", all)).sink(sink("successes", successes)).sink(sink("stuck", stuck));
+    let builder = Pipeline::builder()
+        .sink(sink("all", all))
+        .sink(sink("successes", successes))
+        .sink(sink("stuck", stuck));
     let server = serve(options(), builder.start().await.unwrap()).await;
     let mut client = server.client().await;
     for kind in ["hang", "ok", "dead", "failed", "ok"] {
@@ -38,7 +40,11 @@ async fn the_account_of_each_sink_adds_up() {
         loop {
             let accounts = accounts(&mut client).await;
             for (name, account) in &accounts {
-                assert_eq!(account.accepted, account.results.values().sum::<f64>() + account.pending, "{name}");
+                assert_eq!(
+                    account.accepted,
+                    account.results.values().sum::<f64>() + account.pending,
+                    "{name}"
+                );
                 assert_eq!(account.accepted, 5.0, "{name}");
             }
             if accounts["all"].pending + accounts["successes"].pending == 0.0 {
@@ -51,7 +57,9 @@ async fn the_account_of_each_sink_adds_up() {
     assert_eq!(counts("all"), [1.0, 3.0, 0.0, 1.0, 0.0]);
     assert_eq!(counts("successes"), [0.0, 2.0, 0.0, 3.0, 0.0]);
     assert_eq!(accounts["stuck"].pending, 5.0);
-    assert!(samples(&mut client).await["observer_sink_delivery_seconds_count{sink=\"all\"}"] >= 1.0);
+    assert!(
+        samples(&mut client).await["observer_sink_delivery_seconds_count{sink=\"all\"}"] >= 1.0
+    );
 }
 
 const RESULTS: [&str; 5] = ["dead", "delivered", "expired", "filtered", "refused"];
@@ -66,8 +74,12 @@ struct Account {
 async fn accounts(client: &mut Client) -> BTreeMap<&'static str, Account> {
     let samples = samples(client).await;
     let account = |sink| {
-        let result =
-            |result| (result, samples[&format!("observer_sink_events_total{{sink={sink:?},result={result:?}}}")]);
+        let result = |result| {
+            (
+                result,
+                samples[&format!("observer_sink_events_total{{sink={sink:?},result={result:?}}}")],
+            )
+        };
         Account {
             accepted: samples[&format!("observer_sink_accepted_events_total{{sink={sink:?}}}")],
             results: RESULTS.map(result).into(),
@@ -82,14 +94,24 @@ async fn known_series_are_there_from_the_start_and_count() {
     let server = plain().await;
     let mut client = server.client().await;
     let before = samples(&mut client).await;
-    for reason in
-        ["broken_off", "invalid", "key_reused", "malformed", "missing_field", "timeout", "too_large", "unavailable"]
-    {
+    for reason in [
+        "broken_off",
+        "invalid",
+        "key_reused",
+        "malformed",
+        "missing_field",
+        "timeout",
+        "too_large",
+        "unavailable",
+    ] {
         assert_eq!(before[&format!("observer_rejected_events_total{{reason=\"{reason}\"}}")], 0.0);
     }
     assert_eq!(before["observer_request_seconds_count{route=\"/event\"}"], 0.0);
     assert_eq!(before["observer_journal_failing"], 0.0);
-    assert_eq!(before[concat!("observer_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")], 1.0);
+    assert_eq!(
+        before[concat!("observer_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")],
+        1.0
+    );
 
     let same = r#"{"source":"job","cycle_id":"c","event_kind":"ok","ok":true}"#;
     for body in [same, same, &same.replace('}', r#","turns":1}"#), "[]"] {

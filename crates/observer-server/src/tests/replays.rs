@@ -23,7 +23,11 @@ async fn with_past(kinds: &[&str]) -> (Running, Client) {
 
 async fn ask(client: &mut Client, method: &str, path: &str, body: &str) -> Answer {
     let length = body.len();
-    client.say(format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+    client
+        .say(format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+        .await;
     client.answer().await
 }
 
@@ -63,10 +67,16 @@ async fn a_sink_that_was_added_later_is_brought_the_past_and_tells_how_far_it_is
     assert_snapshot!(shown(done), @r#"{"begun_at":"TIME","dead":1,"delivered":3,"ended_at":"TIME","events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"pending":0,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"done","until":null}"#);
 
     let metrics = client.get("/metrics").await.body;
-    for (result, count) in
-        [("delivered", 3), ("dead", 1), ("refused", 0), ("expired", 0), ("filtered", 0), ("pending", 0)]
-    {
-        let sample = format!("\nobserver_sink_replay_events{{sink=\"late\",result=\"{result}\"}} {count}\n");
+    for (result, count) in [
+        ("delivered", 3),
+        ("dead", 1),
+        ("refused", 0),
+        ("expired", 0),
+        ("filtered", 0),
+        ("pending", 0),
+    ] {
+        let sample =
+            format!("\nobserver_sink_replay_events{{sink=\"late\",result=\"{result}\"}} {count}\n");
         assert!(metrics.contains(&sample), "{sample}: {metrics}");
     }
     assert!(
@@ -84,7 +94,10 @@ async fn only_some_of_the_past_can_be_asked_for() {
     let done = until(&mut client, "done").await;
     assert_eq!((&done["delivered"], &done["filtered"]), (&1.into(), &3.into()));
     assert_eq!(done["filter"].to_string(), r#"{"event_kind":["failed","other"],"ok":false}"#);
-    assert_eq!((&done["since"], &done["until"]), (&"2019-12-31T23:00:00Z".into(), &"2999-01-01T00:00:00Z".into()));
+    assert_eq!(
+        (&done["since"], &done["until"]),
+        (&"2019-12-31T23:00:00Z".into(), &"2999-01-01T00:00:00Z".into())
+    );
 }
 
 #[tokio::test]
@@ -96,7 +109,8 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended() {
     {"type":"about:blank","title":"Not Found","status":404,"detail":"there is no replay for the sink \"late\" that could end"}
     "#);
     assert_eq!(ask(&mut client, "POST", REPLAY, ALL).await.status, 202);
-    let parked = async { while client.get("/v1/sinks").await.json()["sinks"][0]["state"] != "parked" {} };
+    let parked =
+        async { while client.get("/v1/sinks").await.json()["sinks"][0]["state"] != "parked" {} };
     tokio::time::timeout(PATIENCE, parked).await.expect("the sink is parked");
     let answer = ask(&mut client, "POST", REPLAY, ALL).await;
     assert_snapshot!(answer, @r#"
@@ -109,7 +123,10 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended() {
     assert_eq!((answer.status, answer.text("state")), (200, "cancelled".to_owned()));
     assert_eq!(ask(&mut client, "DELETE", REPLAY, "").await.status, 404);
     let cancelled = until(&mut client, "cancelled").await;
-    assert!(cancelled["ended_at"].is_string() && cancelled["pending"].as_u64() > Some(0), "{cancelled}");
+    assert!(
+        cancelled["ended_at"].is_string() && cancelled["pending"].as_u64() > Some(0),
+        "{cancelled}"
+    );
 }
 
 #[tokio::test]
@@ -137,8 +154,16 @@ async fn what_makes_no_sense_begins_nothing() {
         (r#"{"since":"yesterday"}"#, 422, "`since` is a time"),
         (r#"{"since":7}"#, 422, "the body is"),
         (r#"{"since":"2026-01-01T00:00:00Z","until":"soon"}"#, 422, "`until` is a time"),
-        (r#"{"since":"2026-01-01T00:00:00Z","until":"2026-01-01T00:00:00Z"}"#, 422, "not later than `since`"),
-        (r#"{"since":"2026-01-01T00:00:00Z","filter":{"model":"x"}}"#, 422, "unknown field `model`"),
+        (
+            r#"{"since":"2026-01-01T00:00:00Z","until":"2026-01-01T00:00:00Z"}"#,
+            422,
+            "not later than `since`",
+        ),
+        (
+            r#"{"since":"2026-01-01T00:00:00Z","filter":{"model":"x"}}"#,
+            422,
+            "unknown field `model`",
+        ),
         (r#"{"since":"2026-01-01T00:00:00Z","all":true}"#, 422, "unknown field `all`"),
     ] {
         let answer = ask(&mut client, "POST", REPLAY, body).await;

@@ -27,14 +27,22 @@ pub(super) struct Running {
 }
 
 pub(super) fn options() -> ServerOptions {
-    ServerOptions { listen: vec!["127.0.0.1:0".into()], hosts: vec!["test".into()], ..ServerOptions::default() }
+    ServerOptions {
+        listen: vec!["127.0.0.1:0".into()],
+        hosts: vec!["test".into()],
+        ..ServerOptions::default()
+    }
 }
 
 pub(super) async fn serve(options: ServerOptions, pipeline: Pipeline) -> Running {
     serve_until(options, pipeline, PATIENCE).await
 }
 
-pub(super) async fn serve_until(options: ServerOptions, pipeline: Pipeline, deadline: Duration) -> Running {
+pub(super) async fn serve_until(
+    options: ServerOptions,
+    pipeline: Pipeline,
+    deadline: Duration,
+) -> Running {
     let server = Server::bind(options, pipeline.clone(), Registry::new()).await.unwrap();
     let address = server.local_addrs()[0];
     let (tls_address, tls) = (server.local_tls_addrs().first().copied(), server.tls());
@@ -82,7 +90,8 @@ impl EventSink for Ledger {
     }
 }
 
-/// Does as the kind of the event says: `dead` ones are refused for good, `blocked` ones block it, and on `hang` it hangs.
+/// Does as the kind of the event says: `dead` ones are refused for good, `blocked` ones block it,
+/// and on `hang` it hangs.
 struct Scripted;
 
 #[async_trait]
@@ -92,7 +101,9 @@ impl EventSink for Scripted {
         for (index, envelope) in batch.events().iter().enumerate() {
             match envelope.event.event_kind() {
                 "hang" => std::future::pending().await,
-                "blocked" => return Err(SinkError::blocked("401 Unauthorized: the token has expired")),
+                "blocked" => {
+                    return Err(SinkError::blocked("401 Unauthorized: the token has expired"));
+                }
                 "dead" => receipt.rejected.push(Rejected { index, reason: "too strange".into() }),
                 _ => {}
             }

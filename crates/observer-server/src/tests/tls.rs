@@ -20,7 +20,8 @@ use super::setup::{EVENT, Running, options, serve, serve_until};
 use crate::{Server, ServerOptions, TlsOptions};
 
 async fn serve_tls(tls: TlsOptions) -> Running {
-    serve(ServerOptions { tls: Some(tls), ..options() }, Pipeline::builder().start().await.unwrap()).await
+    serve(ServerOptions { tls: Some(tls), ..options() }, Pipeline::builder().start().await.unwrap())
+        .await
 }
 
 fn client_of(
@@ -37,13 +38,22 @@ fn client_of(
     match identity {
         None => builder.with_no_client_auth(),
         Some(Identity { cert, key }) => {
-            let chain = CertificateDer::pem_slice_iter(cert.as_bytes()).map(Result::unwrap).collect();
-            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+            let chain =
+                CertificateDer::pem_slice_iter(cert.as_bytes()).map(Result::unwrap).collect();
+            builder
+                .with_client_auth_cert(
+                    chain,
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap()
         }
     }
 }
 
-async fn dial(address: SocketAddr, config: impl Into<Arc<ClientConfig>>) -> io::Result<TlsStream<TcpStream>> {
+async fn dial(
+    address: SocketAddr,
+    config: impl Into<Arc<ClientConfig>>,
+) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     let dialled = TlsConnector::from(config.into()).connect(ServerName::from(address.ip()), stream);
     tokio::time::timeout(PATIENCE, dialled).await.expect("the server says something, or ends")
@@ -60,7 +70,9 @@ impl Running {
 
     async fn failures(&self) -> u64 {
         let metrics = self.client().await.get("/metrics").await.body;
-        let sample = metrics.lines().find_map(|line| line.strip_prefix("observer_tls_handshake_failures_total "));
+        let sample = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("observer_tls_handshake_failures_total "));
         sample.unwrap().parse().unwrap()
     }
 
@@ -133,7 +145,8 @@ async fn a_client_that_does_not_trust_the_server_goes_away_and_the_next_one_is_s
 
 #[tokio::test]
 async fn with_authorities_for_clients_only_their_clients_are_let_in_and_the_others_learn_why() {
-    let (authority, clients, other) = (Authority::new("one"), Authority::new("clients"), Authority::new("other"));
+    let (authority, clients, other) =
+        (Authority::new("one"), Authority::new("clients"), Authority::new("other"));
     let files = Files::of(&authority.sign("server"));
     let server = serve_tls(files.mutual(&clients)).await;
     let (known, strange) = (clients.sign("client"), other.sign("client"));
@@ -142,8 +155,14 @@ async fn with_authorities_for_clients_only_their_clients_are_let_in_and_the_othe
         let mut client = server.tls_client(config(Some(&known))).await;
         assert_eq!(client.post(EVENT).await.status, 200);
 
-        assert_eq!(refusal(&server, config(None)).await, "received fatal alert: CertificateRequired");
-        assert_eq!(refusal(&server, config(Some(&strange))).await, "received fatal alert: UnknownCA");
+        assert_eq!(
+            refusal(&server, config(None)).await,
+            "received fatal alert: CertificateRequired"
+        );
+        assert_eq!(
+            refusal(&server, config(Some(&strange))).await,
+            "received fatal alert: UnknownCA"
+        );
     }
     server.fails(4).await;
     assert_eq!(server.pipeline.status().ingest.accepted, 2, "nothing that was refused came in");
@@ -161,13 +180,17 @@ async fn a_reload_is_for_later_connections_and_the_earlier_ones_go_on() {
     server.tls.as_ref().unwrap().reload(&files.options()).unwrap();
     let mut later = server.tls_client(client_of(&new, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(later.post(EVENT).await.status, 200);
-    assert!(server.dial(client_of(&old, None, rustls::ALL_VERSIONS)).await.is_err(), "the old certificate is gone");
+    assert!(
+        server.dial(client_of(&old, None, rustls::ALL_VERSIONS)).await.is_err(),
+        "the old certificate is gone"
+    );
     assert_eq!(earlier.post(EVENT).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_session_from_before_a_reload_does_not_get_around_the_new_authorities() {
-    let (authority, clients, others) = (Authority::new("one"), Authority::new("clients"), Authority::new("others"));
+    let (authority, clients, others) =
+        (Authority::new("one"), Authority::new("clients"), Authority::new("others"));
     let files = Files::of(&authority.sign("server"));
     let server = serve_tls(files.mutual(&clients)).await;
     for version in [&version::TLS12, &version::TLS13] {
@@ -191,7 +214,10 @@ async fn a_reload_of_bad_files_changes_nothing_and_says_why() {
     let server = serve_tls(files.options()).await;
     files.write("key.pem", &authority.sign("another").key);
     let error = server.tls.as_ref().unwrap().reload(&files.options()).unwrap_err();
-    assert!(error.to_string().contains("key.pem does not belong to the first certificate in"), "{error}");
+    assert!(
+        error.to_string().contains("key.pem does not belong to the first certificate in"),
+        "{error}"
+    );
     let mut client = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(client.post(EVENT).await.status, 200);
 }
@@ -199,7 +225,11 @@ async fn a_reload_of_bad_files_changes_nothing_and_says_why() {
 #[tokio::test]
 async fn a_handshake_that_stalls_is_cut_off() {
     let files = Files::of(&Authority::new("one").sign("server"));
-    let options = ServerOptions { header_timeout: Duration::from_millis(50), tls: Some(files.options()), ..options() };
+    let options = ServerOptions {
+        header_timeout: Duration::from_millis(50),
+        tls: Some(files.options()),
+        ..options()
+    };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut silent = Client::connect(server.tls_address.unwrap()).await;
     silent.ends().await;
@@ -263,7 +293,9 @@ async fn handshakes_count_among_the_connections_and_one_too_many_is_just_closed(
     let mut first = server.client().await;
     assert_eq!(first.post(EVENT).await.status, 200);
     let _handshake = Client::connect(server.tls_address.unwrap()).await;
-    let open = async { while !first.get("/metrics").await.body.contains("\nobserver_open_connections 2\n") {} };
+    let open = async {
+        while !first.get("/metrics").await.body.contains("\nobserver_open_connections 2\n") {}
+    };
     tokio::time::timeout(PATIENCE, open).await.expect("the handshake is counted");
 
     Client::connect(server.tls_address.unwrap()).await.ends().await;
@@ -275,8 +307,10 @@ async fn handshakes_count_among_the_connections_and_one_too_many_is_just_closed(
 async fn at_the_end_idle_connections_are_closed_and_handshakes_are_not_waited_for() {
     let authority = Authority::new("one");
     let files = Files::of(&authority.sign("server"));
-    let options = ServerOptions { header_timeout: PATIENCE * 3, tls: Some(files.options()), ..options() };
-    let server = serve_until(options, Pipeline::builder().start().await.unwrap(), PATIENCE * 2).await;
+    let options =
+        ServerOptions { header_timeout: PATIENCE * 3, tls: Some(files.options()), ..options() };
+    let server =
+        serve_until(options, Pipeline::builder().start().await.unwrap(), PATIENCE * 2).await;
     let mut idle = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(idle.post(EVENT).await.status, 200);
     let mut stalled = Client::connect(server.tls_address.unwrap()).await;

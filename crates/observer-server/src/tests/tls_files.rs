@@ -44,8 +44,12 @@ fn files_that_can_not_be_used_are_named_with_what_is_wrong() {
 #[test]
 fn authorities_of_clients_that_can_not_be_used_are_named_too() {
     let files = Files::of(&Authority::new("one").sign("server"));
-    let with =
-        |text: &str| told(&files, &TlsOptions { client_ca: Some(files.write("clients.pem", text)), ..files.options() });
+    let with = |text: &str| {
+        told(
+            &files,
+            &TlsOptions { client_ca: Some(files.write("clients.pem", text)), ..files.options() },
+        )
+    };
     assert_snapshot!(with(""), @"tls/clients.pem has no certificate in it, which in PEM begins with -----BEGIN CERTIFICATE-----");
     assert_snapshot!(with("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"), @"tls/clients.pem has a certificate in it that is damaged, or that is not X.509 version 3");
 }

@@ -99,9 +99,10 @@ impl TlsError {
             | Self::NotPem { file, .. }
             | Self::NoCertificate { file, .. }
             | Self::BadCertificate { file, .. } => *file,
-            Self::NoKey { .. } | Self::EncryptedKey { .. } | Self::BadKey { .. } | Self::Mismatch { .. } => {
-                TlsFile::Key
-            }
+            Self::NoKey { .. }
+            | Self::EncryptedKey { .. }
+            | Self::BadKey { .. }
+            | Self::Mismatch { .. } => TlsFile::Key,
         }
     }
 }

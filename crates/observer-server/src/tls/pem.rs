@@ -8,11 +8,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{TlsError, TlsFile};
 
-/// What a key with a passphrase has in it: in PKCS #8 (RFC 5958), and in the older form (RFC 1421, section 4.6.1.1).
+/// What a key with a passphrase has in it: in PKCS #8 (RFC 5958), and in the older form (RFC 1421,
+/// section 4.6.1.1).
 const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
 
 /// Every certificate in the file; at least one.
-pub(super) fn certificates(file: TlsFile, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(
+    file: TlsFile,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(file, path)?;
     let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| not_pem(file, path, &error))?;
@@ -43,7 +47,9 @@ fn not_pem(file: TlsFile, path: &Path, error: &pem::Error) -> TlsError {
     let reason = match error {
         pem::Error::MissingSectionEnd { .. } => "a BEGIN line is without its END line",
         pem::Error::IllegalSectionStart { .. } => "a BEGIN line is broken",
-        pem::Error::Base64Decode(_) => "what stands between a BEGIN line and its END line is not base64",
+        pem::Error::Base64Decode(_) => {
+            "what stands between a BEGIN line and its END line is not base64"
+        }
         _ => "it can't be taken apart",
     };
     TlsError::NotPem { file, path: path.to_owned(), reason }

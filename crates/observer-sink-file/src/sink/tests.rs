@@ -60,7 +60,8 @@ async fn a_position_that_was_told_outlives_a_crash() {
 async fn a_delivery_that_is_dropped_and_repeated_is_written_once() {
     let folder = tempfile::tempdir().unwrap();
     let sink = FileSink::new(&config(folder.path()), &context(folder.path())).unwrap();
-    // Polled once: the command is in the mailbox, and nobody hears the answer. If the thread is faster than the poll, the answer was heard.
+    // Polled once: the command is in the mailbox, and nobody hears the answer. If the thread is
+    // faster than the poll, the answer was heard.
     let mut seq = 1;
     while sink
         .deliver(&batch(seq..=seq))
@@ -98,7 +99,11 @@ async fn a_check_leaves_empty_folders_and_says_what_is_in_the_way() {
     let error = sink.check().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Blocked);
     let events = folder.path().join("events");
-    assert!(error.report().contains(&format!("{}; check `path`", events.display())), "{}", error.report());
+    assert!(
+        error.report().contains(&format!("{}; check `path`", events.display())),
+        "{}",
+        error.report()
+    );
     // A delivery is told the same, and works as soon as it is mended.
     let error = sink.deliver(&batch(1..=1)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Blocked);

@@ -86,7 +86,9 @@ impl Disk for FaultyDisk {
     fn sync_folder(&self, folder: &Path) -> Result<(), FileError> {
         let mut faults = self.0.lock().unwrap();
         if faults.sync_folder {
-            return Err(FileError::io("sync the folder", folder)(io::Error::other("no sync today")));
+            return Err(FileError::io("sync the folder", folder)(io::Error::other(
+                "no sync today",
+            )));
         }
         faults.folders.push(folder.to_owned());
         RealDisk.sync_folder(folder)
@@ -116,7 +118,12 @@ impl Bench {
     }
 
     fn try_open(&self) -> Result<Writer, FileError> {
-        Writer::open(self.settings(), &self.state(), Arc::new(FaultyDisk(Arc::clone(&self.faults))), at(TEN))
+        Writer::open(
+            self.settings(),
+            &self.state(),
+            Arc::new(FaultyDisk(Arc::clone(&self.faults))),
+            at(TEN),
+        )
     }
 
     fn open(&self) -> Writer {
@@ -161,7 +168,9 @@ impl Bench {
     fn seqs(&self) -> Vec<(String, Vec<u64>)> {
         let read = |text: String| {
             assert!(text.is_empty() || text.ends_with('\n'), "torn: {text:?}");
-            text.lines().map(|line| crate::tail::Line::parse(line.as_bytes()).expect(line).seq).collect()
+            text.lines()
+                .map(|line| crate::tail::Line::parse(line.as_bytes()).expect(line).seq)
+                .collect()
         };
         self.files().into_iter().map(|(name, text)| (name, read(text))).collect()
     }
@@ -184,7 +193,8 @@ fn envelope(seq: u64, source: &str, second: i64) -> Arc<Envelope> {
         id: Uuid::from_u128((7 << 64) + u128::from(seq)),
         seq,
         received_at: Timestamp::from_second(second).unwrap(),
-        event: Event::parse(format!(r#"{{"source":{source},"event_kind":"ok","ok":true}}"#)).unwrap(),
+        event: Event::parse(format!(r#"{{"source":{source},"event_kind":"ok","ok":true}}"#))
+            .unwrap(),
     })
 }
 

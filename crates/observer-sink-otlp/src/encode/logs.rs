@@ -40,7 +40,9 @@ fn attributes(envelope: &Envelope, event: &Event) -> Vec<KeyValue> {
     add_text(&mut attributes, names::SIG_HASH, event.sig_hash());
     add_text(&mut attributes, names::STAFFER_ID, event.staffer_id());
     attributes.extend(event.turns().map(|turns| pair(names::TURNS, value::count(turns))));
-    attributes.extend(event.duration_ms().map(|duration| pair(names::DURATION_MS, Value::double(duration))));
+    attributes.extend(
+        event.duration_ms().map(|duration| pair(names::DURATION_MS, Value::double(duration))),
+    );
     add_text(&mut attributes, names::PRODUCERS_ID, event.id());
     add_usage(&mut attributes, event);
     for (key, json) in event.others() {

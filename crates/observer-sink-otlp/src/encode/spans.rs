@@ -22,7 +22,8 @@ pub(super) fn span(envelope: &Envelope) -> Option<Span> {
     let is_agent = event.source() == names::AGENT;
     let name = if is_agent { names::INVOKE_AGENT } else { "cycle" };
     let is_remote = if ids.parent.is_some() { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
-    let status = (!event.ok()).then(|| Status { code: StatusCode::Error.into(), message: String::new() });
+    let status =
+        (!event.ok()).then(|| Status { code: StatusCode::Error.into(), message: String::new() });
     Some(Span {
         trace_id: ids.trace.to_vec(),
         span_id: ids.span.to_vec(),

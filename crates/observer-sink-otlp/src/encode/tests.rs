@@ -132,14 +132,18 @@ fn a_cycle_that_continues_a_trace() {
 #[test]
 fn an_event_without_a_duration_is_no_span() {
     let event = r#"{"source":"s","event_kind":"ok","ok":true}"#;
-    assert_eq!(Encoder::new([]).encode(Signal::Traces, &batch(event)), Encoded { bytes: Vec::new(), items: 0 });
+    assert_eq!(
+        Encoder::new([]).encode(Signal::Traces, &batch(event)),
+        Encoded { bytes: Vec::new(), items: 0 }
+    );
 }
 
 #[test]
 fn caches_that_were_not_used_are_not_told_of() {
     let event = r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,"usage":{"prompt_tokens":0,"completion_tokens":3}}"#;
     let shown = shown_span(event);
-    let usage: Vec<_> = shown.lines().filter(|line| line.contains("usage")).map(str::trim).collect();
+    let usage: Vec<_> =
+        shown.lines().filter(|line| line.contains("usage")).map(str::trim).collect();
     assert_eq!(usage, ["gen_ai.usage.input_tokens = int 0", "gen_ai.usage.output_tokens = int 3"]);
 }
 

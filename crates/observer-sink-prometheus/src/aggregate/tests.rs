@@ -65,7 +65,11 @@ fn each_api_adds_up_to_the_same_terms() {
             ("observer_unpriced_events_total", 2.0),
         ],
     );
-    assert_eq!(starting(&samples, "observer_input_tokens_total").len(), 3, "no other and no unknown");
+    assert_eq!(
+        starting(&samples, "observer_input_tokens_total").len(),
+        3,
+        "no other and no unknown"
+    );
 }
 
 #[test]
@@ -92,7 +96,10 @@ fn what_names_no_model_is_counted_under_unknown_and_is_no_cycle_of_it() {
     assert_eq!(starting(&samples, "observer_model_cycles_total"), []);
 
     count(&mut aggregate, [r#"{"source":"s","event_kind":"k","ok":true,"staffer_id":"unknown"}"#]);
-    expect(&exported(&aggregate), &[(r#"observer_model_cycles_total{model="unknown",ok="true"}"#, 1.0)]);
+    expect(
+        &exported(&aggregate),
+        &[(r#"observer_model_cycles_total{model="unknown",ok="true"}"#, 1.0)],
+    );
 }
 
 #[test]
@@ -112,8 +119,10 @@ fn a_cost_without_tokens_and_no_tokens_at_all_are_not_unpriced() {
 #[test]
 fn durations_and_the_last_event_are_kept_by_source() {
     let mut aggregate = unlimited();
-    aggregate.apply(&envelope(1, r#"{"source":"a","event_kind":"k","ok":true,"duration_ms":1500}"#));
-    aggregate.apply(&envelope(2, r#"{"source":"a","event_kind":"k","ok":true,"duration_ms":250.5}"#));
+    aggregate
+        .apply(&envelope(1, r#"{"source":"a","event_kind":"k","ok":true,"duration_ms":1500}"#));
+    aggregate
+        .apply(&envelope(2, r#"{"source":"a","event_kind":"k","ok":true,"duration_ms":250.5}"#));
     aggregate.apply(&envelope(3, plain("b", "k", true)));
     aggregate.apply(&envelope(4, r#"{"source":"a","event_kind":"k","ok":true}"#));
     expect(
@@ -188,14 +197,21 @@ fn known_series_are_zero_from_the_start_and_a_new_source_begins_with_them() {
 
 #[test]
 fn what_finds_no_room_is_counted_under_other_and_as_overflow() {
-    let mut aggregate = limited(Limits { sources: 1, event_kinds: 2, models: 1, ..Limits::default() });
+    let mut aggregate =
+        limited(Limits { sources: 1, event_kinds: 2, models: 1, ..Limits::default() });
     let event = |source: &str, kind: &str, model: &str| {
         serde_json::json!({"source": source, "event_kind": kind, "ok": true, "staffer_id": model, "turns": 1})
             .to_string()
     };
     count(
         &mut aggregate,
-        [event("a", "x", "m"), event("b", "y", "m"), event("b", "z", "n"), event("a", "z", "n"), event("a", "x", "m")],
+        [
+            event("a", "x", "m"),
+            event("b", "y", "m"),
+            event("b", "z", "n"),
+            event("a", "z", "n"),
+            event("a", "x", "m"),
+        ],
     );
     let samples = exported(&aggregate);
     expect(
@@ -214,14 +230,18 @@ fn what_finds_no_room_is_counted_under_other_and_as_overflow() {
             (r#"observer_last_event_timestamp_seconds{source="other"}"#, 1_767_225_603.0),
         ],
     );
-    let total: f64 = starting(&samples, "observer_events_total").iter().map(|(_, value)| value).sum();
+    let total: f64 =
+        starting(&samples, "observer_events_total").iter().map(|(_, value)| value).sum();
     assert_eq!(total, 5.0);
 }
 
 #[test]
 fn a_producers_own_other_shares_the_series_and_is_no_overflow() {
     let mut aggregate = limited(Limits { sources: 1, ..Limits::default() });
-    count(&mut aggregate, [plain("other", "other", true), plain("a", "k", true), plain("b", "other", true)]);
+    count(
+        &mut aggregate,
+        [plain("other", "other", true), plain("a", "k", true), plain("b", "other", true)],
+    );
     expect(
         &exported(&aggregate),
         &[
@@ -235,7 +255,10 @@ fn a_producers_own_other_shares_the_series_and_is_no_overflow() {
 #[test]
 fn values_that_are_too_long_are_never_merged_with_a_shorter_one() {
     let mut aggregate = limited(Limits { label_bytes: 4, ..Limits::default() });
-    count(&mut aggregate, [plain("abcd", "k", true), plain("abcde", "k", true), plain("abcdf", "k", true)]);
+    count(
+        &mut aggregate,
+        [plain("abcd", "k", true), plain("abcde", "k", true), plain("abcdf", "k", true)],
+    );
     expect(
         &exported(&aggregate),
         &[
@@ -249,7 +272,10 @@ fn values_that_are_too_long_are_never_merged_with_a_shorter_one() {
 #[test]
 fn sources_times_event_kinds_are_bounded_and_known_pairs_keep_their_room() {
     let limits = Limits { event_series: 8, ..Limits::default() };
-    let config = PrometheusConfig::new().with_known_sources(["bot"]).with_known_event_kinds(["ok"]).with_limits(limits);
+    let config = PrometheusConfig::new()
+        .with_known_sources(["bot"])
+        .with_known_event_kinds(["ok"])
+        .with_limits(limits);
     let mut aggregate = Aggregate::new(&config);
     let mut events = Vec::new();
     for source in 0..50 {
@@ -261,7 +287,8 @@ fn sources_times_event_kinds_are_bounded_and_known_pairs_keep_their_room() {
     count(&mut aggregate, &events);
     let samples = exported(&aggregate);
     let series = starting(&samples, "observer_events_total");
-    let (other, own): (Vec<_>, Vec<_>) = series.iter().partition(|(name, _)| name.contains(r#"event_kind="other""#));
+    let (other, own): (Vec<_>, Vec<_>) =
+        series.iter().partition(|(name, _)| name.contains(r#"event_kind="other""#));
     assert_eq!((own.len(), other.len()), (8 + 2, 2 * 50));
     assert_eq!(series.iter().map(|(_, value)| value).sum::<f64>(), 2501.0);
     expect(&samples, &[(r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#, 1.0)]);
@@ -289,14 +316,23 @@ fn a_million_sources_leave_a_bounded_number_of_series() {
             (r#"observer_label_overflow_total{label="source"}"#, 999_900.0),
         ],
     );
-    assert_eq!((aggregate.sources.len(), aggregate.event_kinds.len(), aggregate.models.len()), (101, 101, 102));
-    assert_eq!((aggregate.by_source.len(), aggregate.by_model.len(), aggregate.pairs.rows().len()), (101, 102, 101));
+    assert_eq!(
+        (aggregate.sources.len(), aggregate.event_kinds.len(), aggregate.models.len()),
+        (101, 101, 102)
+    );
+    assert_eq!(
+        (aggregate.by_source.len(), aggregate.by_model.len(), aggregate.pairs.rows().len()),
+        (101, 102, 101)
+    );
 }
 
 #[test]
 fn a_counter_that_is_full_stays_full() {
     let mut aggregate = unlimited();
-    let event = format!(r#"{{"source":"s","event_kind":"k","ok":true,"staffer_id":"m","turns":{}}}"#, u64::MAX);
+    let event = format!(
+        r#"{{"source":"s","event_kind":"k","ok":true,"staffer_id":"m","turns":{}}}"#,
+        u64::MAX
+    );
     count(&mut aggregate, [&event, &event]);
     assert_eq!(aggregate.by_model.last().unwrap().calls, u64::MAX);
 }
@@ -308,15 +344,21 @@ fn real_runs_sum_up_to_what_their_lines_say() {
     let mut aggregate = unlimited();
     count(&mut aggregate, lines.lines());
 
-    let events: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let model = events[0]["staffer_id"].as_str().unwrap();
     assert!(events.iter().all(|event| event["source"] == "bot" && event["staffer_id"] == model));
-    let usage =
-        |name: &str| -> u64 { events.iter().map(|event| event["extra"]["usage"][name].as_u64().unwrap()).sum() };
-    let input = usage("input_tokens") + usage("cache_read_input_tokens") + usage("cache_creation_input_tokens");
+    let usage = |name: &str| -> u64 {
+        events.iter().map(|event| event["extra"]["usage"][name].as_u64().unwrap()).sum()
+    };
+    let input = usage("input_tokens")
+        + usage("cache_read_input_tokens")
+        + usage("cache_creation_input_tokens");
     // In millionths of a millionth of a dollar, where addition is exact.
-    let cost: i128 =
-        events.iter().map(|event| (event["extra"]["usage"]["cost_usd"].as_f64().unwrap() * 1e12).round() as i128).sum();
+    let cost: i128 = events
+        .iter()
+        .map(|event| (event["extra"]["usage"]["cost_usd"].as_f64().unwrap() * 1e12).round() as i128)
+        .sum();
     let turns: u64 = events.iter().map(|event| event["turns"].as_u64().unwrap()).sum();
     let milliseconds: u64 = events.iter().map(|event| event["duration_ms"].as_u64().unwrap()).sum();
     let failed = events.iter().filter(|event| event["ok"] == false).count();
@@ -331,10 +373,19 @@ fn real_runs_sum_up_to_what_their_lines_say() {
                 &format!("observer_cached_input_tokens_total{{model={model:?}}}"),
                 usage("cache_read_input_tokens") as f64,
             ),
-            (&format!("observer_output_tokens_total{{model={model:?}}}"), usage("output_tokens") as f64),
+            (
+                &format!("observer_output_tokens_total{{model={model:?}}}"),
+                usage("output_tokens") as f64,
+            ),
             (&format!("observer_model_calls_total{{model={model:?}}}"), turns as f64),
-            (&format!("observer_model_cycles_total{{model={model:?},ok=\"false\"}}"), failed as f64),
-            (&format!("observer_model_cycles_total{{model={model:?},ok=\"true\"}}"), (events.len() - failed) as f64),
+            (
+                &format!("observer_model_cycles_total{{model={model:?},ok=\"false\"}}"),
+                failed as f64,
+            ),
+            (
+                &format!("observer_model_cycles_total{{model={model:?},ok=\"true\"}}"),
+                (events.len() - failed) as f64,
+            ),
             (r#"observer_cycle_duration_seconds_count{source="bot"}"#, events.len() as f64),
             (r#"observer_cycle_duration_seconds_sum{source="bot"}"#, milliseconds as f64 / 1000.0),
             ("observer_unpriced_events_total", 0.0),

@@ -106,13 +106,16 @@ fn a_delivery_that_was_given_up_counts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     let batch = oks(1, 1..=5);
-    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         // The only thread for blocking work is taken, so that the delivery has to wait.
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let taken = tokio::task::spawn_blocking(move || wait.recv());
         let mut given_up = sink.deliver(&batch);
-        let poll = std::future::poll_fn(|context| std::task::Poll::Ready(given_up.as_mut().poll(context))).await;
+        let poll =
+            std::future::poll_fn(|context| std::task::Poll::Ready(given_up.as_mut().poll(context)))
+                .await;
         assert!(poll.is_pending());
         drop(given_up);
         release.send(()).unwrap();
@@ -144,12 +147,14 @@ fn what_is_wrong_with_a_snapshot_is_said_once_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let state_dir = context(folder.path()).state_dir;
     std::fs::create_dir_all(&state_dir).unwrap();
-    std::fs::write(state_dir.join("metrics.snapshot"), "observer-prometheus 9 00000000\n{}").unwrap();
+    std::fs::write(state_dir.join("metrics.snapshot"), "observer-prometheus 9 00000000\n{}")
+        .unwrap();
     let sink = sink(folder.path());
 
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     // Gathering reads the snapshot on this very thread, where the subscriber is.
     tracing::subscriber::with_default(subscriber, || {
         sink.registry().gather();
@@ -157,7 +162,9 @@ fn what_is_wrong_with_a_snapshot_is_said_once_with_its_path() {
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
-    for part in [" WARN ", "moved aside", "metrics.snapshot.corrupt", "sink=\"metrics\"", "version 9"] {
+    for part in
+        [" WARN ", "moved aside", "metrics.snapshot.corrupt", "sink=\"metrics\"", "version 9"]
+    {
         assert!(log.contains(part), "{part} in {log}");
     }
     assert!(log.contains(&state_dir.join("metrics.snapshot").display().to_string()), "{log}");
@@ -199,12 +206,17 @@ async fn a_flush_writes_only_what_changed() {
     sink.deliver(&oks(1, 3..=3)).await.unwrap();
     sink.flush().await.unwrap();
     assert!(snapshot.exists());
-    assert_eq!(std::fs::read_dir(snapshot.parent().unwrap()).unwrap().count(), 1, "nothing temporary is left");
+    assert_eq!(
+        std::fs::read_dir(snapshot.parent().unwrap()).unwrap().count(),
+        1,
+        "nothing temporary is left"
+    );
 }
 
 #[tokio::test]
 async fn a_snapshot_that_can_not_be_read_is_moved_aside_and_counting_starts_again() {
-    for contents in ["observer-prometheus 1 00000000\n{}", "observer-prometheus 9 00000000\n{}", ""] {
+    for contents in ["observer-prometheus 1 00000000\n{}", "observer-prometheus 9 00000000\n{}", ""]
+    {
         let folder = tempfile::tempdir().unwrap();
         let state_dir = context(folder.path()).state_dir;
         std::fs::create_dir_all(&state_dir).unwrap();
@@ -212,11 +224,18 @@ async fn a_snapshot_that_can_not_be_read_is_moved_aside_and_counting_starts_agai
 
         let sink = sink(folder.path());
         assert_eq!(sink.position().await.unwrap(), None);
-        assert_eq!(std::fs::read_to_string(state_dir.join("metrics.snapshot.corrupt")).unwrap(), contents);
+        assert_eq!(
+            std::fs::read_to_string(state_dir.join("metrics.snapshot.corrupt")).unwrap(),
+            contents
+        );
         sink.deliver(&oks(1, 5..=6)).await.unwrap();
         sink.flush().await.unwrap();
         assert_eq!(events(&sink), Some(2.0));
-        assert!(std::fs::read(state_dir.join("metrics.snapshot")).unwrap().starts_with(b"observer-prometheus 1 "));
+        assert!(
+            std::fs::read(state_dir.join("metrics.snapshot"))
+                .unwrap()
+                .starts_with(b"observer-prometheus 1 ")
+        );
     }
 }
 
@@ -226,7 +245,8 @@ async fn a_write_that_was_cut_short_leaves_the_last_snapshot() {
     let first = sink(folder.path());
     first.deliver(&oks(1, 1..=4)).await.unwrap();
     first.flush().await.unwrap();
-    std::fs::write(context(folder.path()).state_dir.join("metrics.snapshot.spare"), "observer-pro").unwrap();
+    std::fs::write(context(folder.path()).state_dir.join("metrics.snapshot.spare"), "observer-pro")
+        .unwrap();
     drop(first);
     let second = sink(folder.path());
     assert_eq!(second.position().await.unwrap(), at(1, 4));
@@ -243,12 +263,18 @@ async fn a_place_that_takes_no_files_blocks_the_sink_by_name() {
     let state_dir = context(folder.path()).state_dir;
     let error = sink.check().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Blocked);
-    assert!(error.report().starts_with(&format!("can't create the folder {}: ", state_dir.display())), "{error:?}");
+    assert!(
+        error.report().starts_with(&format!("can't create the folder {}: ", state_dir.display())),
+        "{error:?}"
+    );
 
     // Without a state that could be read, nothing is shown rather than zeros.
     let error = sink.deliver(&oks(1, 1..=1)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Blocked);
-    assert!(error.report().starts_with(&format!("can't read {}", state_dir.display())), "{error:?}");
+    assert!(
+        error.report().starts_with(&format!("can't read {}", state_dir.display())),
+        "{error:?}"
+    );
     assert!(sink.registry().gather().is_empty());
 
     std::fs::remove_file(folder.path().join("not")).unwrap();
@@ -329,14 +355,18 @@ fn parse(text: &str) -> Vec<(String, Vec<String>, f64)> {
     let mut samples = Vec::new();
     // Nothing but a line feed ends a line.
     for line in text.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let name: String = line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+        let name: String =
+            line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
         let mut rest = &line[name.len()..];
         let mut values = Vec::new();
         if let Some(labels) = rest.strip_prefix('{') {
             rest = labels;
             loop {
                 let (label, quoted) = rest.split_once("=\"").unwrap();
-                assert!(label.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{label} in {line}");
+                assert!(
+                    label.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+                    "{label} in {line}"
+                );
                 let mut value = String::new();
                 let mut characters = quoted.chars();
                 loop {
@@ -378,7 +408,8 @@ async fn hostile_label_values_come_out_as_they_went_in() {
         " ",
         "{}=,",
     ];
-    let envelopes = (1..).zip(hostile).map(|(seq, value)| envelope(seq, plain(value, value, false)));
+    let envelopes =
+        (1..).zip(hostile).map(|(seq, value)| envelope(seq, plain(value, value, false)));
     sink.deliver(&Batch::new(1, envelopes.collect())).await.unwrap();
     sink.flush().await.unwrap();
 

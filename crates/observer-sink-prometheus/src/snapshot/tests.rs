@@ -13,7 +13,10 @@ fn some_state(config: &PrometheusConfig) -> State {
             count(&mut aggregate, [event.to_string()]);
         }
     }
-    count(&mut aggregate, [r#"{"source":"a","event_kind":"x","ok":true,"usage":{"eval_count":5}}"#]);
+    count(
+        &mut aggregate,
+        [r#"{"source":"a","event_kind":"x","ok":true,"usage":{"eval_count":5}}"#],
+    );
     State { aggregate, position: Some(Position { epoch: 3, seq: u64::MAX }) }
 }
 
@@ -48,11 +51,16 @@ fn refused(bytes: impl AsRef<[u8]>, expected: &str) {
 
 #[test]
 fn what_is_no_snapshot_says_why() {
-    let with_checksum = |body: &str| format!("observer-prometheus 1 {:08x}\n{body}", crc32c::crc32c(body.as_bytes()));
+    let with_checksum = |body: &str| {
+        format!("observer-prometheus 1 {:08x}\n{body}", crc32c::crc32c(body.as_bytes()))
+    };
     refused("", "not a snapshot of event metrics");
     refused("PNG\n", "not a snapshot of event metrics");
     refused("observer-prometheus one\n", "not a snapshot of event metrics");
-    refused("observer-prometheus 2 anything\n\0", "written in version 2 of the format, and only version 1 is known");
+    refused(
+        "observer-prometheus 2 anything\n\0",
+        "written in version 2 of the format, and only version 1 is known",
+    );
     refused("observer-prometheus 1 00000000\n{}", "the checksum doesn't match");
     refused(with_checksum("{}"), "the contents don't fit the format");
     let dangling = r#"{"position":null,"event_kinds":["other"],"sources":[],"models":[],"pairs":[[0,0,1,1]],"unpriced":0,"overflow":{"source":0,"event_kind":0,"model":0}}"#;
@@ -62,17 +70,30 @@ fn what_is_no_snapshot_says_why() {
 #[test]
 fn lower_limits_leave_the_latest_out_without_a_burst_under_other() {
     let mut before = Aggregate::new(&PrometheusConfig::new());
-    count(&mut before, [plain("a", "x", true), plain("b", "x", true), plain("c", "y", true), plain("a", "y", true)]);
+    count(
+        &mut before,
+        [
+            plain("a", "x", true),
+            plain("b", "x", true),
+            plain("c", "y", true),
+            plain("a", "y", true),
+        ],
+    );
     let bytes = encode(&State { aggregate: before, position: None });
 
     let limits = Limits { sources: 2, ..Limits::default() };
-    let config = PrometheusConfig::new().with_known_sources(["c"]).with_limits(Limits { sources: 1, ..limits });
+    let config = PrometheusConfig::new()
+        .with_known_sources(["c"])
+        .with_limits(Limits { sources: 1, ..limits });
     let restored = decode(&bytes, &config).unwrap();
     // The source b, and its one pair.
     assert_eq!(restored.left_out, 2);
     let samples = exported(&restored.state.aggregate);
     assert_eq!(
-        starting(&samples, "observer_events_total").iter().filter(|(_, value)| *value > 0.0).collect::<Vec<_>>(),
+        starting(&samples, "observer_events_total")
+            .iter()
+            .filter(|(_, value)| *value > 0.0)
+            .collect::<Vec<_>>(),
         [
             &(r#"observer_events_total{source="a",event_kind="x",ok="true"}"#, 1.0),
             &(r#"observer_events_total{source="a",event_kind="y",ok="true"}"#, 1.0),

@@ -5,11 +5,14 @@ use std::fmt;
 /// One thing that is expected of every sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Clause {
-    /// Events are held once each, in the order in which they were delivered, whatever the sizes of batches and gaps between numbers.
+    /// Events are held once each, in the order in which they were delivered, whatever the sizes of
+    /// batches and gaps between numbers.
     Order,
-    /// What was delivered and flushed is there after the sink was dropped without `close` and built again.
+    /// What was delivered and flushed is there after the sink was dropped without `close` and built
+    /// again.
     Durable,
-    /// A delivery is dropped half-way and repeated: nothing is missing, and first appearances are in order.
+    /// A delivery is dropped half-way and repeated: nothing is missing, and first appearances are
+    /// in order.
     Cancelled,
     /// The same batch again is accepted, and adds nothing but repeats.
     Repeated,
@@ -17,9 +20,11 @@ pub enum Clause {
     Sizes,
     /// The smallest and the largest fields arrive as they were sent.
     Fields,
-    /// `check` tells a far side that can be reached from one that can't, says why, and leaves no event behind.
+    /// `check` tells a far side that can be reached from one that can't, says why, and leaves no
+    /// event behind.
     Check,
-    /// A sink that keeps its position is never ahead of what is held, and doesn't double what is held past it.
+    /// A sink that keeps its position is never ahead of what is held, and doesn't double what is
+    /// held past it.
     Position,
     /// `close` ends in time.
     Close,
@@ -108,7 +113,9 @@ pub(crate) trait When {
 impl<T> When for Result<T, Broken> {
     /// The innermost word stays.
     fn when(self, when: impl Into<String>) -> Self {
-        self.map_err(|broken| if broken.when.is_empty() { Broken { when: when.into(), ..broken } } else { broken })
+        self.map_err(|broken| {
+            if broken.when.is_empty() { Broken { when: when.into(), ..broken } } else { broken }
+        })
     }
 }
 

@@ -19,10 +19,16 @@ pub(crate) fn with_repeats(held: &Held, sent: &[Arc<Envelope>]) -> Result<(), Br
 }
 
 /// At least the first `sent` of what was delivered; more may have come through.
-pub(crate) fn at_least(held: &Held, delivered: &[Arc<Envelope>], sent: usize) -> Result<(), Broken> {
+pub(crate) fn at_least(
+    held: &Held,
+    delivered: &[Arc<Envelope>],
+    sent: usize,
+) -> Result<(), Broken> {
     let expected = format!("at least events {}", ranges(&(1..=sent).collect::<Vec<_>>()));
     let (enough, found) = match held {
-        Held::Count(count) => (*count >= sent as u64 && *count <= delivered.len() as u64, format!("{count} events")),
+        Held::Count(count) => {
+            (*count >= sent as u64 && *count <= delivered.len() as u64, format!("{count} events"))
+        }
         Held::Events(_) => {
             let places = places(held, delivered)?;
             let first = first_appearances(&places);
@@ -50,7 +56,10 @@ fn compare(
         return Ok(());
     }
     let found = told(&places, sent.len());
-    Err(Broken::new(format!("events {}, in this order{how}", ranges(&(1..=sent.len()).collect::<Vec<_>>())), found))
+    Err(Broken::new(
+        format!("events {}, in this order{how}", ranges(&(1..=sent.len()).collect::<Vec<_>>())),
+        found,
+    ))
 }
 
 fn told(places: &[usize], sent: usize) -> String {
@@ -65,17 +74,23 @@ fn told(places: &[usize], sent: usize) -> String {
 /// Where each held event stands among those that were sent, from 1.
 fn places(held: &Held, sent: &[Arc<Envelope>]) -> Result<Vec<usize>, Broken> {
     let Held::Events(held) = held else { return Ok(Vec::new()) };
-    let known: HashMap<_, _> = (1..).zip(sent).map(|(place, envelope)| (envelope.id, (place, envelope))).collect();
+    let known: HashMap<_, _> =
+        (1..).zip(sent).map(|(place, envelope)| (envelope.id, (place, envelope))).collect();
     let place = |event: &HeldEvent| {
         let Some((place, envelope)) = known.get(&event.id) else {
-            let found = format!("one with the id {}: {}", event.id, excerpt(event.raw.as_deref().unwrap_or("")));
+            let found = format!(
+                "one with the id {}: {}",
+                event.id,
+                excerpt(event.raw.as_deref().unwrap_or(""))
+            );
             return Err(Broken::new("no event but those that were delivered", found));
         };
         let sent = String::from_utf8_lossy(envelope.event.raw()).replace(['\n', '\r'], " ");
         match &event.raw {
-            Some(raw) if raw.replace(['\n', '\r'], " ") != sent => {
-                Err(Broken::new(format!("event {place} as it was sent: {}", excerpt(&sent)), excerpt(raw)))
-            }
+            Some(raw) if raw.replace(['\n', '\r'], " ") != sent => Err(Broken::new(
+                format!("event {place} as it was sent: {}", excerpt(&sent)),
+                excerpt(raw),
+            )),
             _ => Ok(*place),
         }
     };
@@ -106,7 +121,9 @@ fn ranges(places: &[usize]) -> String {
     if runs.is_empty() {
         return "none".to_owned();
     }
-    let run = |(start, end): &(usize, usize)| if start == end { start.to_string() } else { format!("{start}-{end}") };
+    let run = |(start, end): &(usize, usize)| {
+        if start == end { start.to_string() } else { format!("{start}-{end}") }
+    };
     let shown: Vec<_> = runs.iter().take(40).map(run).collect();
     let more = if runs.len() > 40 { " …" } else { "" };
     shown.join(" ") + more
@@ -119,7 +136,9 @@ mod tests {
 
     fn held(places: &[usize]) -> Held {
         let sent = events(1..=9);
-        Held::Events(places.iter().map(|place| HeldEvent { id: sent[place - 1].id, raw: None }).collect())
+        Held::Events(
+            places.iter().map(|place| HeldEvent { id: sent[place - 1].id, raw: None }).collect(),
+        )
     }
 
     #[test]

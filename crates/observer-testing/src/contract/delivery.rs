@@ -13,7 +13,8 @@ impl Trial<'_> {
     pub(super) async fn order(&self) -> Result<Tried, Broken> {
         let sink = self.sink();
         // A filter held back those between.
-        let sent: Vec<_> = events(1..=90).into_iter().filter(|envelope| envelope.seq % 4 != 1).collect();
+        let sent: Vec<_> =
+            events(1..=90).into_iter().filter(|envelope| envelope.seq % 4 != 1).collect();
         let mut rest = &sent[..];
         for size in [1, 2, 7, 1, 13, 30].into_iter().cycle() {
             let (batch, others) = rest.split_at(size.min(rest.len()));
@@ -34,7 +35,8 @@ impl Trial<'_> {
     pub(super) async fn durable(&self) -> Result<Tried, Broken> {
         let sent = events(1..=30);
         for (round, end) in (1..).zip([5, 6, 20, 30]) {
-            let when = format!("the sink was built, took a batch, was flushed and dropped, {round} times");
+            let when =
+                format!("the sink was built, took a batch, was flushed and dropped, {round} times");
             let sink = self.sink();
             // As the pipeline does at a start.
             let _ = sink.position().await.when(when.as_str())?;
@@ -54,12 +56,16 @@ impl Trial<'_> {
         for polls in 0..=POLLS {
             let batch = &sent[delivered..delivered + 6];
             delivered += 6;
-            let dropped = sink.drop_after(polls, batch).await.when("a delivery that was to be dropped")?;
+            let dropped =
+                sink.drop_after(polls, batch).await.when("a delivery that was to be dropped")?;
             let when = match dropped {
-                Dropped::HalfWay => format!("a delivery was dropped after {polls} polls, and repeated"),
+                Dropped::HalfWay => {
+                    format!("a delivery was dropped after {polls} polls, and repeated")
+                }
                 Dropped::Never => "a delivery that nobody heard the end of was repeated".to_owned(),
             };
-            // What the pipeline may do next: the same batch, its flush first, a smaller batch, or a new start.
+            // What the pipeline may do next: the same batch, its flush first, a smaller batch, or a
+            // new start.
             match polls % 4 {
                 0 => sink.settle(batch).await.when(when.as_str())?,
                 1 => {
@@ -73,10 +79,12 @@ impl Trial<'_> {
                 _ => {
                     sink.flush().await.when(when.as_str())?;
                     let before = delivered - 6;
-                    at_least(&self.held_after(sink).await, &sent[..delivered], before).when(when.as_str())?;
+                    at_least(&self.held_after(sink).await, &sent[..delivered], before)
+                        .when(when.as_str())?;
                     sink = self.sink();
                     let position = sink.position().await.when(when.as_str())?;
-                    let known = position.map_or(0, |position| position.seq).saturating_sub(before as u64);
+                    let known =
+                        position.map_or(0, |position| position.seq).saturating_sub(before as u64);
                     let known = usize::try_from(known).unwrap_or(usize::MAX).min(6);
                     if known < 6 {
                         sink.settle(&batch[known..]).await.when(when.as_str())?;
@@ -90,7 +98,8 @@ impl Trial<'_> {
             }
         }
         sink.flush().await.when("a flush after all batches")?;
-        with_repeats(&self.held_after(sink).await, &sent[..delivered]).when("deliveries were dropped and repeated")?;
+        with_repeats(&self.held_after(sink).await, &sent[..delivered])
+            .when("deliveries were dropped and repeated")?;
         Ok(Tried::Whole)
     }
 
@@ -127,10 +136,13 @@ impl Trial<'_> {
         let sink = self.sink();
         let (small, large) = sent.split_at(sent.len() - 1);
         sink.settle(small).await.when("events with the smallest and the largest fields")?;
-        sink.settle(large).await.when(format!("an event of {} bytes", large[0].event.raw().len()))?;
+        sink.settle(large)
+            .await
+            .when(format!("an event of {} bytes", large[0].event.raw().len()))?;
         sink.flush().await.when("a flush after them")?;
         let held = self.held_after(sink).await;
-        let kept: Vec<_> = sent.into_iter().filter(|envelope| self.far_side.keeps(envelope)).collect();
+        let kept: Vec<_> =
+            sent.into_iter().filter(|envelope| self.far_side.keeps(envelope)).collect();
         exactly(&held, &kept).when("events with the smallest and the largest fields")?;
         Ok(Tried::Whole)
     }

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::breach::Broken;
 use super::events::EPOCH;
 
-/// Between two attempts. A sink that was dropped may hold its files for a moment, as a process that is killed does.
+/// Between two attempts. A sink that was dropped may hold its files for a moment, as a process that
+/// is killed does.
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) struct Driver {
@@ -38,7 +39,11 @@ impl Driver {
         self.settle_in(EPOCH, events).await
     }
 
-    pub(crate) async fn settle_in(&self, epoch: u64, events: &[Arc<Envelope>]) -> Result<(), Broken> {
+    pub(crate) async fn settle_in(
+        &self,
+        epoch: u64,
+        events: &[Arc<Envelope>],
+    ) -> Result<(), Broken> {
         let batch = Batch::new(epoch, events.to_vec());
         let expected = "`deliver` accepts the whole batch";
         let receipt = self.patiently("deliver", expected, || self.sink.deliver(&batch)).await?;
@@ -49,7 +54,11 @@ impl Driver {
     }
 
     /// Poll a delivery so many times, and drop it.
-    pub(crate) async fn drop_after(&self, polls: usize, events: &[Arc<Envelope>]) -> Result<Dropped, Broken> {
+    pub(crate) async fn drop_after(
+        &self,
+        polls: usize,
+        events: &[Arc<Envelope>],
+    ) -> Result<Dropped, Broken> {
         let batch = Batch::new(EPOCH, events.to_vec());
         let mut delivery = pin!(self.sink.deliver(&batch));
         let mut left = polls;
@@ -85,11 +94,17 @@ impl Driver {
     }
 
     async fn in_time<T>(&self, what: &str, call: impl Future<Output = T>) -> Result<T, Broken> {
-        let late = |_| Broken::new(format!("`{what}` ends within {:?}", self.limit), "it was still at it");
+        let late =
+            |_| Broken::new(format!("`{what}` ends within {:?}", self.limit), "it was still at it");
         timeout(self.limit, call).await.map_err(late)
     }
 
-    async fn patiently<T, C>(&self, what: &str, expected: &str, call: impl Fn() -> C) -> Result<T, Broken>
+    async fn patiently<T, C>(
+        &self,
+        what: &str,
+        expected: &str,
+        call: impl Fn() -> C,
+    ) -> Result<T, Broken>
     where
         C: Future<Output = Result<T, SinkError>>,
     {
@@ -97,7 +112,9 @@ impl Driver {
         loop {
             match self.in_time(what, call()).await? {
                 Ok(done) => return Ok(done),
-                Err(error) if error.kind == ErrorKind::Permanent || start.elapsed() >= self.limit => {
+                Err(error)
+                    if error.kind == ErrorKind::Permanent || start.elapsed() >= self.limit =>
+                {
                     return Err(Broken::new(expected, told(&error)));
                 }
                 Err(_) => sleep(PAUSE).await,

@@ -23,7 +23,9 @@ pub(crate) fn events_of(epoch: u64, seqs: RangeInclusive<u64>) -> Vec<Arc<Envelo
 pub(crate) fn envelope(epoch: u64, seq: u64, raw: impl Into<String>) -> Arc<Envelope> {
     let second = START + i64::try_from(seq % 3600).expect("less than an hour");
     Arc::new(Envelope {
-        id: Uuid::from_u128((0x019b_75f5 << 96) | (0x7000 << 64) | (0x8000 << 48) | u128::from(epoch << 32 | seq)),
+        id: Uuid::from_u128(
+            (0x019b_75f5 << 96) | (0x7000 << 64) | (0x8000 << 48) | u128::from(epoch << 32 | seq),
+        ),
         seq,
         received_at: Timestamp::from_second(second).expect("a time of our days"),
         event: Event::parse(raw.into()).expect("the suite sends events that the observer takes"),
@@ -41,7 +43,8 @@ fn plain(seq: u64) -> String {
     )
 }
 
-/// The smallest and the largest of each field that the observer takes in, and `largest` bytes of `extra` at the end.
+/// The smallest and the largest of each field that the observer takes in, and `largest` bytes of
+/// `extra` at the end.
 pub(crate) fn extremes(largest: usize) -> Vec<Arc<Envelope>> {
     let with = |rest: &str| format!(r#"{{"source":"contract","event_kind":"ok","ok":true{rest}}}"#);
     let deep = format!(r#","extra":{{"deep":{}1{}}}"#, "[".repeat(60), "]".repeat(60));
@@ -51,7 +54,9 @@ pub(crate) fn extremes(largest: usize) -> Vec<Arc<Envelope>> {
         r#"{"source":"s","event_kind":"k","ok":false}"#.to_owned(),
         "{\"source\" :\t\"contract\",\r\n \"event_kind\":\n\"ok\", \"ok\":true }".to_owned(),
         with(r#","cycle_id":"Grüße 你好 🦀 \ud83e\udd80 e\u0301 שלום","staffer_id":"模型/😀""#),
-        with(r#","cycle_id":"\u0000\u0001\b\f\n\r\t\u001f\u007f\"\\\/ \u2028\u2029","sig_hash":"a,b;c='d'<e>&{f}%00""#),
+        with(
+            r#","cycle_id":"\u0000\u0001\b\f\n\r\t\u001f\u007f\"\\\/ \u2028\u2029","sig_hash":"a,b;c='d'<e>&{f}%00""#,
+        ),
         with("\u{2c}\"cycle_id\":\"\u{7f}\u{85}\u{a0}\u{2028}\u{2029}\u{feff}\u{fffd}\u{10ffff}\""),
         with(r#","turns":0,"duration_ms":0"#),
         with(r#","turns":18446744073709551615,"duration_ms":1.7976931348623157e308"#),
@@ -63,7 +68,9 @@ pub(crate) fn extremes(largest: usize) -> Vec<Arc<Envelope>> {
             r#","timestamp":"1970-01-01T00:00:00Z","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01""#,
         ),
         with(r#","timestamp":"9999-12-30T22:00:00.999999999Z""#),
-        with(r#","cycle_id":null,"turns":null,"extra":{},"unknown":[{"a":null},1.0,"x"],"Zwölf":{"é":"\u00e9"}"#),
+        with(
+            r#","cycle_id":null,"turns":null,"extra":{},"unknown":[{"a":null},1.0,"x"],"Zwölf":{"é":"\u00e9"}"#,
+        ),
         with(r#","extra":{"a":1,"a":2,"":"","z":1,"b":true}"#),
         with(&deep),
         with(&long),

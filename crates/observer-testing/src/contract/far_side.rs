@@ -5,25 +5,30 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use observer_core::{Envelope, EventSink, Submission, Uuid};
 
-/// Where the events of one sink end up: a folder, a database, a receiver. Each clause of the contract gets a new one.
+/// Where the events of one sink end up: a folder, a database, a receiver. Each clause of the
+/// contract gets a new one.
 ///
 /// What a test keeps of it (a `TempDir`, a server) lives as long as this does.
 #[async_trait]
 pub trait FarSide: Send + Sync {
-    /// The sink, over what is there already. Called again after each simulated crash; the sink before is dropped by then.
+    /// The sink, over what is there already. Called again after each simulated crash; the sink
+    /// before is dropped by then.
     fn sink(&self) -> Arc<dyn EventSink>;
 
     /// What is there now. Asked when no sink is.
     async fn held(&self) -> Held;
 
-    /// Whether this event leaves anything here. All do, unless a sink has nothing to say of some, such as of those that don't tell how long they took. It is asked of
-    /// events with unusual fields; all others of the suite have every field of an event but `usage`, `id`, `timestamp` and `traceparent`.
+    /// Whether this event leaves anything here. All do, unless a sink has nothing to say of some,
+    /// such as of those that don't tell how long they took. It is asked of events with unusual
+    /// fields; all others of the suite have every field of an event but `usage`, `id`, `timestamp`
+    /// and `traceparent`.
     fn keeps(&self, envelope: &Envelope) -> bool {
         let _ = envelope;
         true
     }
 
-    /// Make it so that the sink can't reach its far side. `Breakage::None` says that a test can't do that.
+    /// Make it so that the sink can't reach its far side. `Breakage::None` says that a test can't
+    /// do that.
     async fn break_it(&self) -> Breakage {
         Breakage::None
     }
@@ -78,9 +83,11 @@ impl HeldEvent {
     #[must_use]
     pub fn envelope(line: &str) -> Self {
         let start: String = line.chars().take(300).collect();
-        let submission =
-            Submission::parse(line.to_owned()).unwrap_or_else(|error| panic!("no envelope: {error}: {start}"));
-        let id = submission.id.unwrap_or_else(|| panic!("an event without the envelope around it: {start}"));
+        let submission = Submission::parse(line.to_owned())
+            .unwrap_or_else(|error| panic!("no envelope: {error}: {start}"));
+        let id = submission
+            .id
+            .unwrap_or_else(|| panic!("an event without the envelope around it: {start}"));
         Self { id, raw: Some(String::from_utf8_lossy(submission.event.raw()).into_owned()) }
     }
 }

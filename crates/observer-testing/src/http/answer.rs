@@ -67,7 +67,8 @@ impl Answer {
     /// 429 with a `Retry-After` that is a date (RFC 9110, section 10.2.3).
     #[must_use]
     pub fn too_many_until(time: Timestamp) -> Self {
-        Self::status(429).with_header("retry-after", time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        Self::status(429)
+            .with_header("retry-after", time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
     }
 
     /// No answer, ever; the connection stays open.
@@ -94,8 +95,8 @@ impl Answer {
         Self::new(Act::CutRequest)
     }
 
-    /// Judge each item by itself, as the observer's own `/v1/events` does: those that hold `marker` are refused with the `detail`. 200, 207 with
-    /// each bad item's index, 422 if all are bad.
+    /// Judge each item by itself, as the observer's own `/v1/events` does: those that hold `marker`
+    /// are refused with the `detail`. 200, 207 with each bad item's index, 422 if all are bad.
     #[must_use]
     pub fn partial(marker: impl Into<String>, detail: impl Into<String>) -> Self {
         let (marker, detail) = (marker.into(), detail.into());
@@ -103,7 +104,11 @@ impl Answer {
             let is_bad = |item: &String| item.contains(&marker);
             let taken: Vec<_> = items.iter().filter(|item| !is_bad(item)).cloned().collect();
             let bad = |index: usize| json!({ "index": index, "status": 422, "detail": detail });
-            let errors = items.iter().enumerate().filter(|(_, item)| is_bad(item)).map(|(index, _)| bad(index));
+            let errors = items
+                .iter()
+                .enumerate()
+                .filter(|(_, item)| is_bad(item))
+                .map(|(index, _)| bad(index));
             let errors: Vec<_> = errors.collect();
             let status = match (taken.len(), errors.len()) {
                 (_, 0) => 200,
@@ -118,7 +123,8 @@ impl Answer {
         })))
     }
 
-    /// 500 for each request with `marker` in it, 200 for all others: one poison event takes its whole batch with it.
+    /// 500 for each request with `marker` in it, 200 for all others: one poison event takes its
+    /// whole batch with it.
     #[must_use]
     pub fn poisoned_by(marker: impl Into<String>) -> Self {
         let marker = marker.into();
@@ -131,7 +137,8 @@ impl Answer {
         })))
     }
 
-    /// With this text as the body. Of an answer that is made for each request or cut off, nothing changes.
+    /// With this text as the body. Of an answer that is made for each request or cut off, nothing
+    /// changes.
     #[must_use]
     pub fn saying(mut self, body: impl Into<String>) -> Self {
         if let Act::Reply(reply) = &mut self.act {
@@ -140,7 +147,8 @@ impl Answer {
         self
     }
 
-    /// With one more header. Of an answer that is made for each request or cut off, nothing changes.
+    /// With one more header. Of an answer that is made for each request or cut off, nothing
+    /// changes.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         if let Act::Reply(reply) = &mut self.act {
@@ -186,14 +194,20 @@ impl Answer {
 
 impl Reply {
     pub(super) fn json(status: u16, body: &serde_json::Value) -> Self {
-        Self { status, headers: vec![("content-type", "application/json".to_owned())], body: body.to_string() }
+        Self {
+            status,
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: body.to_string(),
+        }
     }
 }
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let act = match &self.act {
-            Act::Reply(reply) => return f.debug_tuple("Answer").field(reply).field(&self.wait).finish(),
+            Act::Reply(reply) => {
+                return f.debug_tuple("Answer").field(reply).field(&self.wait).finish();
+            }
             Act::CutBeforeAnswer => "cut before the answer",
             Act::CutAnswer => "cut in the answer",
             Act::CutRequest => "cut in the request",

@@ -20,7 +20,8 @@ pub struct Received {
     pub raw_body: Bytes,
     /// The body without its `Content-Encoding`.
     pub body: Bytes,
-    /// The status that it was answered with, or will be; `None` where it was cut off or got no answer.
+    /// The status that it was answered with, or will be; `None` where it was cut off or got no
+    /// answer.
     pub status: Option<u16>,
     /// The items that the receiver took.
     pub(super) taken: Vec<String>,
@@ -42,7 +43,8 @@ impl Received {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The items of the body: the elements of an array, else its lines, each with the bytes it was sent with.
+    /// The items of the body: the elements of an array, else its lines, each with the bytes it was
+    /// sent with.
     #[must_use]
     pub fn items(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.body);
@@ -60,19 +62,26 @@ impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
         let line = format!("{} {} ({} bytes)", self.method, self.path, self.body.len());
-        f.debug_struct("Received").field("line", &line).field("status", &self.status).field("body", &start).finish()
+        f.debug_struct("Received")
+            .field("line", &line)
+            .field("status", &self.status)
+            .field("body", &start)
+            .finish()
     }
 }
 
 /// Undo the encodings, the last one first.
 pub(super) fn decode(headers: &HeaderMap, raw: &Bytes) -> io::Result<Bytes> {
     let named = headers.get_all("content-encoding").iter().filter_map(|value| value.to_str().ok());
-    let encodings: Vec<_> = named.flat_map(|value| value.split(',')).map(|name| name.trim().to_lowercase()).collect();
+    let encodings: Vec<_> =
+        named.flat_map(|value| value.split(',')).map(|name| name.trim().to_lowercase()).collect();
     encodings.iter().rev().try_fold(raw.clone(), |body, encoding| match encoding.as_str() {
         "identity" | "" => Ok(body),
         "gzip" => gunzip(&body),
         "zstd" => zstd::decode_all(&*body).map(Bytes::from),
-        other => Err(io::Error::other(format!("an encoding that the receiver doesn't know: {other}"))),
+        other => {
+            Err(io::Error::other(format!("an encoding that the receiver doesn't know: {other}")))
+        }
     })
 }
 

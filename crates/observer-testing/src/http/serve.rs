@@ -71,9 +71,11 @@ fn judge(answer: &Answer, received: &mut Received) -> Option<Reply> {
             received.taken = taken;
             reply
         }
-        Err(error) => {
-            Some(Reply { status: 400, headers: Vec::new(), body: format!("the body can't be decoded: {error}") })
-        }
+        Err(error) => Some(Reply {
+            status: 400,
+            headers: Vec::new(),
+            body: format!("the body can't be decoded: {error}"),
+        }),
     };
     received.status = reply.as_ref().map(|reply| reply.status);
     reply
@@ -91,7 +93,9 @@ fn response(reply: Reply) -> Response<AnswerBody> {
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    response.body(AnswerBody::Whole(reply.body.into())).expect("a test gives statuses and headers that can be sent")
+    response
+        .body(AnswerBody::Whole(reply.body.into()))
+        .expect("a test gives statuses and headers that can be sent")
 }
 
 enum AnswerBody {

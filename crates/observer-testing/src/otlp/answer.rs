@@ -69,25 +69,29 @@ impl Answer {
         Self::partial(0, "")
     }
 
-    /// All is taken, with something to say about it: a partial success of which nothing was rejected.
+    /// All is taken, with something to say about it: a partial success of which nothing was
+    /// rejected.
     #[must_use]
     pub fn warning(message: impl Into<String>) -> Self {
         Self::partial(0, message)
     }
 
-    /// Partial success: the last so many log records, spans or metrics are rejected, and the rest is taken.
+    /// Partial success: the last so many log records, spans or metrics are rejected, and the rest
+    /// is taken.
     #[must_use]
     pub fn partial(rejected: usize, message: impl Into<String>) -> Self {
         Self::new(Act::Reply(Reply::Taken { rejected, message: message.into() }))
     }
 
-    /// Partial success: the log records, spans or metrics that hold `marker` are rejected, and the rest is taken.
+    /// Partial success: the log records, spans or metrics that hold `marker` are rejected, and the
+    /// rest is taken.
     #[must_use]
     pub fn refusing(marker: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Act::Refusing { marker: marker.into(), message: message.into() })
     }
 
-    /// This status, and nothing is taken. Over HTTP it is the body, and the HTTP status is the one that the OpenTelemetry collector gives for it.
+    /// This status, and nothing is taken. Over HTTP it is the body, and the HTTP status is the one
+    /// that the OpenTelemetry collector gives for it.
     #[must_use]
     pub fn status(code: Code, message: impl Into<String>) -> Self {
         Self::new(Act::Reply(Reply::Status(Status::new(code, message))))
@@ -96,17 +100,22 @@ impl Answer {
     /// This HTTP status and nothing of OTLP, as something between gives it. Nothing is taken.
     #[must_use]
     pub fn http(status: u16) -> Self {
-        Self::new(Act::Reply(Reply::Plain(Plain { status, headers: Vec::new(), body: Bytes::new() })))
+        Self::new(Act::Reply(Reply::Plain(Plain {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        })))
     }
 
-    /// `RESOURCE_EXHAUSTED` without `RetryInfo` (over HTTP, 413) for messages of more than so many bytes when decompressed, as with a
-    /// server's `max_recv_msg_size`; all others are taken.
+    /// `RESOURCE_EXHAUSTED` without `RetryInfo` (over HTTP, 413) for messages of more than so many
+    /// bytes when decompressed, as with a server's `max_recv_msg_size`; all others are taken.
     #[must_use]
     pub fn larger_than(bytes: usize) -> Self {
         Self::new(Act::LargerThan(bytes))
     }
 
-    /// This code for each request with `marker` in it: one poison event takes its whole batch with it. All others are taken.
+    /// This code for each request with `marker` in it: one poison event takes its whole batch with
+    /// it. All others are taken.
     #[must_use]
     pub fn poisoned_by(marker: impl Into<String>, code: Code) -> Self {
         let status = Status::new(code, "a value that can't be stored");
@@ -137,7 +146,8 @@ impl Answer {
         Self::new(Act::CutRequest)
     }
 
-    /// With a `RetryInfo` in the status; over HTTP with a `Retry-After`, too, in whole seconds. Other answers stay as they are.
+    /// With a `RetryInfo` in the status; over HTTP with a `Retry-After`, too, in whole seconds.
+    /// Other answers stay as they are.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         if let Act::Reply(Reply::Status(status)) | Act::Poisoned { status, .. } = &mut self.act {
@@ -165,7 +175,8 @@ impl Answer {
         match &mut self.act {
             Act::Reply(Reply::Plain(plain)) => plain.headers.push((name, value.into())),
             Act::Reply(Reply::Status(status)) | Act::Poisoned { status, .. } => {
-                let value = MetadataValue::try_from(value.into()).expect("a header's value is ASCII");
+                let value =
+                    MetadataValue::try_from(value.into()).expect("a header's value is ASCII");
                 status.metadata_mut().insert(AsciiMetadataKey::from_static(name), value);
             }
             _ => {}
@@ -190,7 +201,8 @@ impl Answer {
         Self { act, wait: Wait::No }
     }
 
-    /// What becomes of a request: the reply, if it gets one, and what is taken of it. `message` is the payload before it was decoded.
+    /// What becomes of a request: the reply, if it gets one, and what is taken of it. `message` is
+    /// the payload before it was decoded.
     pub(super) fn judge(&self, payload: &Payload, message: &[u8]) -> (Option<Reply>, Taken) {
         let accepted = || (Some(Reply::Taken { rejected: 0, message: String::new() }), Taken::All);
         match (&self.act, &self.wait) {
@@ -204,7 +216,10 @@ impl Answer {
             (Act::Reply(reply), _) => (Some(reply.clone()), Taken::Nothing),
             (Act::LargerThan(most), _) if message.len() > *most => {
                 // What grpc-go says.
-                let text = format!("grpc: received message larger than max ({} vs. {most})", message.len());
+                let text = format!(
+                    "grpc: received message larger than max ({} vs. {most})",
+                    message.len()
+                );
                 (Some(Reply::TooLarge(Status::resource_exhausted(text))), Taken::Nothing)
             }
             (Act::Refusing { marker, message }, _) => {
@@ -213,7 +228,9 @@ impl Answer {
                 let message = if rejected == 0 { String::new() } else { message.clone() };
                 (Some(Reply::Taken { rejected, message }), Taken::Some(taken))
             }
-            (Act::Poisoned { marker, status }, _) if memmem::find(message, marker.as_bytes()).is_some() => {
+            (Act::Poisoned { marker, status }, _)
+                if memmem::find(message, marker.as_bytes()).is_some() =>
+            {
                 (Some(Reply::Status(status.clone())), Taken::Nothing)
             }
             (Act::LargerThan(_) | Act::Poisoned { .. }, _) => accepted(),

@@ -1,4 +1,5 @@
-//! OTLP over gRPC: the framing of one message each way (gRPC over HTTP/2, "Requests" and "Responses").
+//! OTLP over gRPC: the framing of one message each way (gRPC over HTTP/2, "Requests" and
+//! "Responses").
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -26,7 +27,10 @@ pub(super) fn message(headers: &HeaderMap, raw: &Bytes) -> Result<Message, Statu
     };
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
     if length as usize != data.len() {
-        return Err(Status::internal(format!("a message of {length} bytes was announced, {} came", data.len())));
+        return Err(Status::internal(format!(
+            "a message of {length} bytes was announced, {} came",
+            data.len()
+        )));
     }
     let data = raw.slice(PREFIX..);
     let wire_size = data.len();
@@ -34,12 +38,17 @@ pub(super) fn message(headers: &HeaderMap, raw: &Bytes) -> Result<Message, Statu
     match (prefix[0], encoding) {
         (0, _) => Ok(Message { bytes: data, wire_size, compression: None }),
         (1, Some("gzip")) => {
-            let bytes = gunzip(&data).map_err(|error| Status::internal(format!("the message is no gzip: {error}")))?;
+            let bytes = gunzip(&data)
+                .map_err(|error| Status::internal(format!("the message is no gzip: {error}")))?;
             Ok(Message { bytes, wire_size, compression: Some("gzip".to_owned()) })
         }
         (1, Some(other)) => {
-            let mut status = Status::unimplemented(format!("messages compressed with `{other}` are not supported"));
-            status.metadata_mut().insert("grpc-accept-encoding", "identity,gzip".parse().expect("it is ASCII"));
+            let mut status = Status::unimplemented(format!(
+                "messages compressed with `{other}` are not supported"
+            ));
+            status
+                .metadata_mut()
+                .insert("grpc-accept-encoding", "identity,gzip".parse().expect("it is ASCII"));
             Err(status)
         }
         _ => Err(Status::internal("a compressed message without a `grpc-encoding`")),
@@ -64,9 +73,12 @@ pub(super) fn response(signal: Signal, reply: Reply) -> Response<AnswerBody> {
     match reply {
         Reply::Taken { rejected, message } => {
             let mut trailers = HeaderMap::new();
-            Status::new(Code::Ok, "").add_header(&mut trailers).expect("a status without a message can be sent");
+            Status::new(Code::Ok, "")
+                .add_header(&mut trailers)
+                .expect("a status without a message can be sent");
             let body = Full::new(framed(&signal.response(rejected, &message)));
-            let body = body.with_trailers(ready(Some(Ok::<_, Infallible>(trailers)))).boxed_unsync();
+            let body =
+                body.with_trailers(ready(Some(Ok::<_, Infallible>(trailers)))).boxed_unsync();
             let mut response = Response::new(body);
             response.headers_mut().insert(CONTENT_TYPE, CONTENT);
             response
@@ -86,9 +98,12 @@ pub(super) fn refused(status: &Status) -> Response<AnswerBody> {
 
 pub(super) fn plain_response(plain: Plain) -> Response<AnswerBody> {
     let mut response = Response::new(Full::new(plain.body).boxed_unsync());
-    *response.status_mut() = StatusCode::from_u16(plain.status).expect("a test gives a status that there is");
+    *response.status_mut() =
+        StatusCode::from_u16(plain.status).expect("a test gives a status that there is");
     for (name, value) in plain.headers {
-        response.headers_mut().append(name, value.parse().expect("a test gives headers that can be sent"));
+        response
+            .headers_mut()
+            .append(name, value.parse().expect("a test gives headers that can be sent"));
     }
     response
 }

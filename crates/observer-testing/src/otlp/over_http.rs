@@ -20,16 +20,22 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 pub(super) fn message(headers: &HeaderMap, raw: &Bytes) -> Result<Message, Reply> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if headers.get(CONTENT_TYPE) != Some(&CONTENT) {
-        return Err(plain(415, format!("the content type {:?} is not supported", text("content-type"))));
+        return Err(plain(
+            415,
+            format!("the content type {:?} is not supported", text("content-type")),
+        ));
     }
     let wire_size = raw.len();
     match text("content-encoding") {
         None | Some("identity") => Ok(Message { bytes: raw.clone(), wire_size, compression: None }),
         Some("gzip") => {
-            let bytes = gunzip(raw).map_err(|error| plain(400, format!("the body is no gzip: {error}")))?;
+            let bytes =
+                gunzip(raw).map_err(|error| plain(400, format!("the body is no gzip: {error}")))?;
             Ok(Message { bytes, wire_size, compression: Some("gzip".to_owned()) })
         }
-        Some(other) => Err(plain(415, format!("bodies compressed with `{other}` are not supported"))),
+        Some(other) => {
+            Err(plain(415, format!("bodies compressed with `{other}` are not supported")))
+        }
     }
 }
 
@@ -39,7 +45,9 @@ fn plain(status: u16, text: String) -> Reply {
 
 pub(super) fn response(signal: Signal, reply: Reply) -> Response<AnswerBody> {
     match reply {
-        Reply::Taken { rejected, message } => protobuf(StatusCode::OK, signal.response(rejected, &message)),
+        Reply::Taken { rejected, message } => {
+            protobuf(StatusCode::OK, signal.response(rejected, &message))
+        }
         Reply::Status(status) => refused(status_code(status.code()), &status),
         Reply::TooLarge(status) => refused(StatusCode::PAYLOAD_TOO_LARGE, &status),
         Reply::Plain(plain) => plain_response(plain),
@@ -70,7 +78,8 @@ fn protobuf(code: StatusCode, body: Vec<u8>) -> Response<AnswerBody> {
     response
 }
 
-/// The HTTP status for a code, as the OpenTelemetry collector's receiver has it (`GetHTTPStatusCodeFromStatus`).
+/// The HTTP status for a code, as the OpenTelemetry collector's receiver has it
+/// (`GetHTTPStatusCodeFromStatus`).
 fn status_code(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,

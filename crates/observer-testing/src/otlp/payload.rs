@@ -2,9 +2,15 @@
 
 use memchr::memmem;
 use observer_core::Uuid;
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::{logs, metrics, trace};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -45,7 +51,9 @@ impl Signal {
         match path {
             "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Self::Logs),
             "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Some(Self::Traces),
-            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Some(Self::Metrics),
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
+                Some(Self::Metrics)
+            }
             _ => None,
         }
     }
@@ -74,17 +82,28 @@ impl Signal {
         let error_message = message.to_owned();
         match self {
             Self::Logs => {
-                let partial = logs::v1::ExportLogsPartialSuccess { rejected_log_records: rejected, error_message };
-                ExportLogsServiceResponse { partial_success: is_partial.then_some(partial) }.encode_to_vec()
+                let partial = logs::v1::ExportLogsPartialSuccess {
+                    rejected_log_records: rejected,
+                    error_message,
+                };
+                ExportLogsServiceResponse { partial_success: is_partial.then_some(partial) }
+                    .encode_to_vec()
             }
             Self::Traces => {
-                let partial = trace::v1::ExportTracePartialSuccess { rejected_spans: rejected, error_message };
-                ExportTraceServiceResponse { partial_success: is_partial.then_some(partial) }.encode_to_vec()
+                let partial = trace::v1::ExportTracePartialSuccess {
+                    rejected_spans: rejected,
+                    error_message,
+                };
+                ExportTraceServiceResponse { partial_success: is_partial.then_some(partial) }
+                    .encode_to_vec()
             }
             Self::Metrics => {
-                let partial =
-                    metrics::v1::ExportMetricsPartialSuccess { rejected_data_points: rejected, error_message };
-                ExportMetricsServiceResponse { partial_success: is_partial.then_some(partial) }.encode_to_vec()
+                let partial = metrics::v1::ExportMetricsPartialSuccess {
+                    rejected_data_points: rejected,
+                    error_message,
+                };
+                ExportMetricsServiceResponse { partial_success: is_partial.then_some(partial) }
+                    .encode_to_vec()
             }
         }
     }
@@ -130,18 +149,29 @@ impl Payload {
     #[must_use]
     pub fn resources(&self) -> Vec<&[KeyValue]> {
         let resources: Vec<_> = match self {
-            Self::Logs(request) => request.resource_logs.iter().map(|of| of.resource.as_ref()).collect(),
-            Self::Traces(request) => request.resource_spans.iter().map(|of| of.resource.as_ref()).collect(),
-            Self::Metrics(request) => request.resource_metrics.iter().map(|of| of.resource.as_ref()).collect(),
+            Self::Logs(request) => {
+                request.resource_logs.iter().map(|of| of.resource.as_ref()).collect()
+            }
+            Self::Traces(request) => {
+                request.resource_spans.iter().map(|of| of.resource.as_ref()).collect()
+            }
+            Self::Metrics(request) => {
+                request.resource_metrics.iter().map(|of| of.resource.as_ref()).collect()
+            }
             Self::Unread(_) => Vec::new(),
         };
-        resources.into_iter().map(|resource| resource.map_or(&[][..], |resource| &resource.attributes)).collect()
+        resources
+            .into_iter()
+            .map(|resource| resource.map_or(&[][..], |resource| &resource.attributes))
+            .collect()
     }
 
     /// The event's id of each log record or span, where there is one.
     pub(super) fn event_ids(&self) -> Vec<Option<Uuid>> {
         match self {
-            Self::Logs(_) => self.log_records().iter().map(|record| event_id(&record.attributes)).collect(),
+            Self::Logs(_) => {
+                self.log_records().iter().map(|record| event_id(&record.attributes)).collect()
+            }
             Self::Traces(_) => self.spans().iter().map(|span| event_id(&span.attributes)).collect(),
             Self::Metrics(_) | Self::Unread(_) => Vec::new(),
         }
@@ -156,9 +186,15 @@ impl Payload {
         let finder = memmem::Finder::new(marker);
         let holds = |message: Vec<u8>| finder.find(&message).is_some();
         match self {
-            Self::Logs(_) => self.log_records().iter().map(|record| holds(record.encode_to_vec())).collect(),
-            Self::Traces(_) => self.spans().iter().map(|span| holds(span.encode_to_vec())).collect(),
-            Self::Metrics(_) => self.metrics().iter().map(|metric| holds(metric.encode_to_vec())).collect(),
+            Self::Logs(_) => {
+                self.log_records().iter().map(|record| holds(record.encode_to_vec())).collect()
+            }
+            Self::Traces(_) => {
+                self.spans().iter().map(|span| holds(span.encode_to_vec())).collect()
+            }
+            Self::Metrics(_) => {
+                self.metrics().iter().map(|metric| holds(metric.encode_to_vec())).collect()
+            }
             Self::Unread(_) => Vec::new(),
         }
     }

@@ -34,8 +34,8 @@ pub struct Received {
     pub wire_size: usize,
     /// How it was compressed, such as `gzip`.
     pub compression: Option<String>,
-    /// The gRPC code that it is answered with, or that its HTTP status stands for; `None` where it was cut off, got no answer, or one that
-    /// knows nothing of OTLP.
+    /// The gRPC code that it is answered with, or that its HTTP status stands for; `None` where it
+    /// was cut off, got no answer, or one that knows nothing of OTLP.
     pub code: Option<Code>,
     pub(super) taken: Taken,
 }
@@ -84,9 +84,11 @@ impl Received {
         match &self.taken {
             Taken::Nothing => Vec::new(),
             Taken::All => items,
-            Taken::Some(marks) => {
-                items.into_iter().zip(marks).filter_map(|(item, is_taken)| is_taken.then_some(item)).collect()
-            }
+            Taken::Some(marks) => items
+                .into_iter()
+                .zip(marks)
+                .filter_map(|(item, is_taken)| is_taken.then_some(item))
+                .collect(),
         }
     }
 }

@@ -58,18 +58,31 @@ pub(super) async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, scri
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, line: Arc<Line>, script: Told) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    line: Arc<Line>,
+    script: Told,
+) {
     let service = service_fn(move |request| {
         let (line, script) = (Arc::clone(&line), Arc::clone(&script));
         async move { Ok::<_, Infallible>(answer(line, &script, request).await) }
     });
     // Clients end connections as they like.
-    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
-async fn answer(line: Arc<Line>, script: &Told, request: Request<Incoming>) -> Response<AnswerBody> {
+async fn answer(
+    line: Arc<Line>,
+    script: &Told,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
     let (head, mut body) = request.into_parts();
-    let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let path = head.uri.path().to_owned();
     let (transport, signal) = match is_grpc {
         true => (Transport::Grpc, Signal::of_grpc(&path)),
@@ -153,7 +166,12 @@ fn read(
 }
 
 /// A request to somewhere else is kept, and the script goes on with the next one.
-fn stray(transport: Transport, path: String, headers: HeaderMap, script: &Told) -> Response<AnswerBody> {
+fn stray(
+    transport: Transport,
+    path: String,
+    headers: HeaderMap,
+    script: &Told,
+) -> Response<AnswerBody> {
     let status = Status::unimplemented(format!("nothing of OTLP is at {path}"));
     script.keep(Received {
         transport,
@@ -176,7 +194,8 @@ async fn first_part(body: &mut Incoming) -> Bytes {
     }
 }
 
-/// So many bytes of an answer that is twice as long. They outweigh the heads around them, so that the client has part of the body when they are out.
+/// So many bytes of an answer that is twice as long. They outweigh the heads around them, so that
+/// the client has part of the body when they are out.
 const HALF: usize = 4096;
 
 fn half_an_answer(line: Arc<Line>, transport: Transport) -> Response<AnswerBody> {

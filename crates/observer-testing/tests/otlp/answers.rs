@@ -16,12 +16,20 @@ const EVENTS: [(u128, &str); 3] = [(1, "a"), (2, "poison"), (3, "c")];
 async fn check(answer: Answer, grpc: Outcome, http: Outcome, taken: &[u128]) {
     for (transport, expected) in [(Grpc, grpc), (Http, http)] {
         let receiver = OtlpReceiver::scripted([answer.clone()]);
-        assert_eq!(export(&receiver, transport, logs(&EVENTS)).await, expected, "{transport:?}: {answer:?}");
+        assert_eq!(
+            export(&receiver, transport, logs(&EVENTS)).await,
+            expected,
+            "{transport:?}: {answer:?}"
+        );
         let ids: Vec<_> = taken.iter().map(|number| id(*number)).collect();
         assert_eq!(receiver.event_ids(Signal::Logs), ids, "{transport:?}: {answer:?}");
         let records = receiver.log_records();
         assert_eq!(records.len(), ids.len());
-        assert_eq!(receiver.requests()[0].event_ids(), [1, 2, 3].map(id), "what arrived is there, taken or not");
+        assert_eq!(
+            receiver.requests()[0].event_ids(),
+            [1, 2, 3].map(id),
+            "what arrived is there, taken or not"
+        );
     }
 }
 
@@ -42,7 +50,12 @@ async fn success_is_full_or_partial_or_comes_with_a_warning() {
         (Answer::warning("`service.name` is missing"), 0, "`service.name` is missing", &[1, 2, 3]),
         (Answer::partial(2, "too old"), 2, "too old", &[1]),
         (Answer::partial(3, ""), 3, "", &[]),
-        (Answer::refusing("poison", "a value that can't be stored"), 1, "a value that can't be stored", &[1, 3]),
+        (
+            Answer::refusing("poison", "a value that can't be stored"),
+            1,
+            "a value that can't be stored",
+            &[1, 3],
+        ),
         (Answer::refusing("nobody", "a value that can't be stored"), 0, "", &[1, 2, 3]),
     ] {
         let (grpc, http) = ok(rejected, message);
@@ -69,7 +82,8 @@ async fn every_status_comes_with_its_message_and_takes_nothing() {
         (Code::Unauthenticated, 401),
     ] {
         let message = format!("no: {code:?}, 100 % sure \u{2013} sorry");
-        let outcome = || Outcome { code: Some(code), message: message.clone(), ..Outcome::default() };
+        let outcome =
+            || Outcome { code: Some(code), message: message.clone(), ..Outcome::default() };
         same(Answer::status(code, message.clone()), http, outcome, &[]).await;
     }
 }
@@ -84,14 +98,24 @@ async fn retry_info_is_in_the_status_and_over_http_in_retry_after_too() {
         ..Outcome::default()
     };
     let http = Outcome { http: Some(429), retry_after: Some(2), ..outcome() };
-    check(Answer::status(Code::ResourceExhausted, "slow down").retry_after(pause), outcome(), http, &[]).await;
+    check(
+        Answer::status(Code::ResourceExhausted, "slow down").retry_after(pause),
+        outcome(),
+        http,
+        &[],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_request_that_is_too_large_is_refused_and_a_smaller_one_taken() {
     let size = logs(&EVENTS).encoded_len();
     let message = format!("grpc: received message larger than max ({size} vs. {})", size - 1);
-    let outcome = || Outcome { code: Some(Code::ResourceExhausted), message: message.clone(), ..Outcome::default() };
+    let outcome = || Outcome {
+        code: Some(Code::ResourceExhausted),
+        message: message.clone(),
+        ..Outcome::default()
+    };
     same(Answer::larger_than(size - 1), 413, outcome, &[]).await;
     let (grpc, http) = ok(0, "");
     check(Answer::larger_than(size), grpc, http, &[1, 2, 3]).await;
@@ -101,7 +125,8 @@ async fn a_request_that_is_too_large_is_refused_and_a_smaller_one_taken() {
 async fn one_poison_event_takes_its_request_with_it() {
     let message = "a value that can't be stored";
     for (code, http) in [(Code::InvalidArgument, 400), (Code::Internal, 500)] {
-        let outcome = || Outcome { code: Some(code), message: message.to_owned(), ..Outcome::default() };
+        let outcome =
+            || Outcome { code: Some(code), message: message.to_owned(), ..Outcome::default() };
         same(Answer::poisoned_by("poison", code), http, outcome, &[]).await;
     }
     let (grpc, http) = ok(0, "");
@@ -117,7 +142,8 @@ async fn what_stands_between_knows_nothing_of_otlp() {
     let http = Outcome { http: Some(502), retry_after: Some(7), ..Outcome::default() };
     check(answer.clone(), grpc, http, &[]).await;
 
-    let receiver = OtlpReceiver::scripted([answer.clone().saying("<html>"), answer.saying("<html>")]);
+    let receiver =
+        OtlpReceiver::scripted([answer.clone().saying("<html>"), answer.saying("<html>")]);
     assert_eq!(export(&receiver, Http, logs(&EVENTS)).await.message, "<html>");
     let grpc = export(&receiver, Grpc, logs(&EVENTS)).await;
     // A page where a message should be: `<` is no byte that a message begins with.
@@ -127,7 +153,8 @@ async fn what_stands_between_knows_nothing_of_otlp() {
 #[tokio::test]
 async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same() {
     for transport in BOTH {
-        let receiver = OtlpReceiver::scripted([Answer::status(Code::Unauthenticated, "token expired")]);
+        let receiver =
+            OtlpReceiver::scripted([Answer::status(Code::Unauthenticated, "token expired")]);
         let mut codes = Vec::new();
         for number in 0..5 {
             if number == 2 {
@@ -137,7 +164,10 @@ async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same()
             export(&receiver, transport, logs(&[(number, "a")])).await;
             codes.push(receiver.requests().last().unwrap().code.unwrap());
         }
-        assert_eq!(codes, [Code::Unauthenticated, Code::Ok, Code::Ok, Code::Unavailable, Code::Unavailable]);
+        assert_eq!(
+            codes,
+            [Code::Unauthenticated, Code::Ok, Code::Ok, Code::Unavailable, Code::Unavailable]
+        );
         assert_eq!(receiver.event_ids(Signal::Logs), [id(1), id(2)]);
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use observer_core::Uuid;
 use observer_testing::otlp::{EVENT_ID, OtlpReceiver, Transport};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
@@ -34,7 +36,9 @@ pub(crate) fn logs(events: &[(u128, &str)]) -> ExportLogsServiceRequest {
     };
     let log_records = events.iter().map(record).collect();
     let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
-    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }
+    ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }],
+    }
 }
 
 /// How an export ended.
@@ -50,7 +54,11 @@ pub(crate) struct Outcome {
     pub(crate) retry_after: Option<u64>,
 }
 
-pub(crate) async fn export(receiver: &OtlpReceiver, by: Transport, request: ExportLogsServiceRequest) -> Outcome {
+pub(crate) async fn export(
+    receiver: &OtlpReceiver,
+    by: Transport,
+    request: ExportLogsServiceRequest,
+) -> Outcome {
     match by {
         Transport::Grpc => match export_by_grpc(receiver, request).await {
             Ok(response) => Outcome { code: Some(Code::Ok), ..taken(response) },
@@ -76,11 +84,17 @@ pub(crate) async fn export_by_http(
     let request = post(receiver, "/v1/logs").body(request.encode_to_vec());
     let response = request.send().await?;
     let http = Some(response.status().as_u16());
-    let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().parse().unwrap());
-    let is_otlp = response.headers().get("content-type").is_some_and(|value| value == "application/x-protobuf");
+    let retry_after =
+        response.headers().get("retry-after").map(|value| value.to_str().unwrap().parse().unwrap());
+    let is_otlp = response
+        .headers()
+        .get("content-type")
+        .is_some_and(|value| value == "application/x-protobuf");
     let body = response.bytes().await?;
     let outcome = match http {
-        _ if !is_otlp => Outcome { message: String::from_utf8(body.to_vec()).unwrap(), ..Outcome::default() },
+        _ if !is_otlp => {
+            Outcome { message: String::from_utf8(body.to_vec()).unwrap(), ..Outcome::default() }
+        }
         Some(200) => taken(ExportLogsServiceResponse::decode(body).unwrap()),
         _ => {
             let status = pb::Status::decode(body.clone()).unwrap();
@@ -90,7 +104,8 @@ pub(crate) async fn export_by_http(
     Ok(Outcome { http, retry_after, ..outcome })
 }
 
-/// Where the whole workspace is built, reqwest wants a provider before it makes anything; an error says that there is one already.
+/// Where the whole workspace is built, reqwest wants a provider before it makes anything; an error
+/// says that there is one already.
 pub(crate) fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
@@ -103,7 +118,11 @@ pub(crate) fn post(receiver: &OtlpReceiver, path: &str) -> reqwest::RequestBuild
 
 fn taken(response: ExportLogsServiceResponse) -> Outcome {
     let partial = response.partial_success.unwrap_or_default();
-    Outcome { message: partial.error_message, rejected: partial.rejected_log_records, ..Outcome::default() }
+    Outcome {
+        message: partial.error_message,
+        rejected: partial.rejected_log_records,
+        ..Outcome::default()
+    }
 }
 
 fn refused(status: &Status) -> Outcome {

@@ -32,7 +32,8 @@ async fn is_cut(receiver: &OtlpReceiver, by: Transport, request: ExportLogsServi
 #[tokio::test]
 async fn connections_are_cut_before_the_answer_and_in_it() {
     for transport in BOTH {
-        let receiver = OtlpReceiver::scripted([Answer::cut_before_answer(), Answer::cut_mid_answer()]);
+        let receiver =
+            OtlpReceiver::scripted([Answer::cut_before_answer(), Answer::cut_mid_answer()]);
         assert!(is_cut(&receiver, transport, logs(&[(1, "a")])).await);
         assert!(is_cut(&receiver, transport, logs(&[(2, "b")])).await);
         let requests = receiver.received(2).await;
@@ -62,10 +63,17 @@ async fn an_answer_that_is_cut_has_begun() {
 
     let (mut client, connection) = http1::handshake(stream().await).await.unwrap();
     tokio::spawn(connection);
-    let request = Request::post("/v1/logs").header("host", "h").header("content-type", "application/x-protobuf");
-    let mut answer =
-        client.send_request(request.body(Full::<bytes::Bytes>::new(message.clone().into())).unwrap()).await.unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["content-length"]), (200, &"8192".parse().unwrap()));
+    let request = Request::post("/v1/logs")
+        .header("host", "h")
+        .header("content-type", "application/x-protobuf");
+    let mut answer = client
+        .send_request(request.body(Full::<bytes::Bytes>::new(message.clone().into())).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-length"]),
+        (200, &"8192".parse().unwrap())
+    );
     let mut part = 0;
     let end = loop {
         match answer.frame().await.unwrap() {
@@ -76,12 +84,16 @@ async fn an_answer_that_is_cut_has_begun() {
     assert!(part > 0 && part < 8192, "{part} bytes, then {end}");
 
     let (mut client, connection) =
-        http2::handshake::<_, _, Full<bytes::Bytes>>(TokioExecutor::new(), stream().await).await.unwrap();
+        http2::handshake::<_, _, Full<bytes::Bytes>>(TokioExecutor::new(), stream().await)
+            .await
+            .unwrap();
     tokio::spawn(connection);
     let framed = [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()], &message[..]].concat();
-    let request = Request::post(receiver.url("/opentelemetry.proto.collector.logs.v1.LogsService/Export"))
-        .header("content-type", "application/grpc");
-    let mut answer = client.send_request(request.body(Full::new(framed.into())).unwrap()).await.unwrap();
+    let request =
+        Request::post(receiver.url("/opentelemetry.proto.collector.logs.v1.LogsService/Export"))
+            .header("content-type", "application/grpc");
+    let mut answer =
+        client.send_request(request.body(Full::new(framed.into())).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 200);
     let start = answer.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(start[..5], [0, 0, 0, 0x20, 0], "a message of 8192 bytes is announced");

@@ -1,4 +1,5 @@
-//! The suite and the receiver together: a small sink over gRPC, with deliveries that are dropped while they are on the wire.
+//! The suite and the receiver together: a small sink over gRPC, with deliveries that are dropped
+//! while they are on the wire.
 
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ struct Logs {
 #[async_trait]
 impl EventSink for Logs {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        let events: Vec<_> = batch.events().iter().map(|envelope| (envelope.id.as_u128(), "outcome")).collect();
+        let events: Vec<_> =
+            batch.events().iter().map(|envelope| (envelope.id.as_u128(), "outcome")).collect();
         let mut client = LogsServiceClient::new(self.channel.clone());
         client.export(logs(&events)).await.map_err(SinkError::transient)?;
         Ok(Receipt::accepted())

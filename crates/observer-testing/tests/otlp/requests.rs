@@ -17,7 +17,11 @@ use tonic::{Code, Request};
 use crate::client::{attributes, export, gzip, http, id, logs, post};
 
 fn traces() -> ExportTraceServiceRequest {
-    let span = |number| Span { name: format!("span {number}"), attributes: attributes(id(number)), ..Span::default() };
+    let span = |number| Span {
+        name: format!("span {number}"),
+        attributes: attributes(id(number)),
+        ..Span::default()
+    };
     let scope_spans = vec![ScopeSpans { spans: vec![span(7), span(8)], ..ScopeSpans::default() }];
     let resource = Some(Resource { attributes: attributes(id(9)), ..Resource::default() });
     let resource_spans = vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
@@ -33,10 +37,18 @@ fn metrics() -> ExportMetricsServiceRequest {
 }
 
 /// All three signals are on record, as they were sent.
-fn check(receiver: &OtlpReceiver, transport: Transport, compression: Option<&str>, logs: ExportLogsServiceRequest) {
+fn check(
+    receiver: &OtlpReceiver,
+    transport: Transport,
+    compression: Option<&str>,
+    logs: ExportLogsServiceRequest,
+) {
     let requests = receiver.requests();
     let payloads = requests.iter().map(|request| request.payload.clone()).collect::<Vec<_>>();
-    assert_eq!(payloads, [Payload::Logs(logs.clone()), Payload::Traces(traces()), Payload::Metrics(metrics())]);
+    assert_eq!(
+        payloads,
+        [Payload::Logs(logs.clone()), Payload::Traces(traces()), Payload::Metrics(metrics())]
+    );
     let lengths = [logs.encoded_len(), traces().encoded_len(), metrics().encoded_len()];
     for (request, length) in requests.iter().zip(lengths) {
         assert_eq!((request.transport, request.code), (transport, Some(Code::Ok)), "{request:?}");
@@ -51,7 +63,10 @@ fn check(receiver: &OtlpReceiver, transport: Transport, compression: Option<&str
     assert_eq!(receiver.log_records().len(), 2);
     assert_eq!(receiver.spans()[1].name, "span 8");
     assert_eq!(requests[1].payload.resources(), [attributes(id(9))]);
-    assert_eq!(attribute(requests[1].payload.resources()[0], "observer.event.id"), Some(&*id(9).to_string()));
+    assert_eq!(
+        attribute(requests[1].payload.resources()[0], "observer.event.id"),
+        Some(&*id(9).to_string())
+    );
     assert_eq!(requests[2].payload.metrics()[0].name, "observer.events");
 }
 
@@ -66,9 +81,19 @@ async fn each_signal_arrives_by_grpc() {
     let receiver = OtlpReceiver::start();
     let url = || receiver.url("");
     let logs = logs(&[(1, "a"), (2, "b")]);
-    LogsServiceClient::connect(url()).await.unwrap().export(authorized(logs.clone())).await.unwrap();
+    LogsServiceClient::connect(url())
+        .await
+        .unwrap()
+        .export(authorized(logs.clone()))
+        .await
+        .unwrap();
     TraceServiceClient::connect(url()).await.unwrap().export(authorized(traces())).await.unwrap();
-    MetricsServiceClient::connect(url()).await.unwrap().export(authorized(metrics())).await.unwrap();
+    MetricsServiceClient::connect(url())
+        .await
+        .unwrap()
+        .export(authorized(metrics()))
+        .await
+        .unwrap();
     check(&receiver, Transport::Grpc, None, logs);
 }
 
@@ -112,15 +137,26 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
     let receiver = OtlpReceiver::start();
     let message = logs(&[(1, "a")]).encode_to_vec();
     for (request, status, why) in [
-        (post(&receiver, "/v1/logs").body("no protobuf"), 400, "no OTLP: failed to decode Protobuf message"),
-        (post(&receiver, "/v1/logs").header("content-encoding", "gzip").body("no gzip"), 400, "the body is no gzip"),
+        (
+            post(&receiver, "/v1/logs").body("no protobuf"),
+            400,
+            "no OTLP: failed to decode Protobuf message",
+        ),
+        (
+            post(&receiver, "/v1/logs").header("content-encoding", "gzip").body("no gzip"),
+            400,
+            "the body is no gzip",
+        ),
         (
             post(&receiver, "/v1/logs").header("content-encoding", "zstd").body(message.clone()),
             415,
             "bodies compressed with `zstd` are not supported",
         ),
         (
-            http().post(receiver.url("/v1/logs")).header("content-type", "application/json").body("{}"),
+            http()
+                .post(receiver.url("/v1/logs"))
+                .header("content-type", "application/json")
+                .body("{}"),
             415,
             "the content type Some(\"application/json\") is not supported",
         ),
@@ -128,13 +164,20 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
     ] {
         assert_eq!(request.send().await.unwrap().status(), status);
         let requests = receiver.requests();
-        let Payload::Unread(reason) = &requests.last().unwrap().payload else { panic!("{requests:#?}") };
+        let Payload::Unread(reason) = &requests.last().unwrap().payload else {
+            panic!("{requests:#?}")
+        };
         assert!(reason.starts_with(why), "{reason}");
     }
 
     let url = receiver.url("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
     for (encoding, body, code, why) in [
-        ("zstd", &b"\x01\0\0\0\x01x"[..], "12", "messages compressed with `zstd` are not supported"),
+        (
+            "zstd",
+            &b"\x01\0\0\0\x01x"[..],
+            "12",
+            "messages compressed with `zstd` are not supported",
+        ),
         ("gzip", b"\x01\0\0\0\x01x", "13", "the message is no gzip"),
         ("gzip", b"\0\0\0\0\x01x", "13", "no OTLP"),
         ("gzip", b"\0\0\0\0\x02x", "13", "a message of 2 bytes was announced, 1 came"),
@@ -142,9 +185,14 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
     ] {
         let request = http().post(&url).header("content-type", "application/grpc");
         let answer = request.header("grpc-encoding", encoding).body(body).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.headers()["grpc-status"]), (200, &code.parse().unwrap()));
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["grpc-status"]),
+            (200, &code.parse().unwrap())
+        );
         let requests = receiver.requests();
-        let Payload::Unread(reason) = &requests.last().unwrap().payload else { panic!("{requests:#?}") };
+        let Payload::Unread(reason) = &requests.last().unwrap().payload else {
+            panic!("{requests:#?}")
+        };
         assert!(reason.starts_with(why), "{reason}");
     }
     assert!(receiver.log_records().is_empty());

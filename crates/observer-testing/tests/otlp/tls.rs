@@ -18,13 +18,15 @@ async fn an_authority_is_trusted_by_those_who_know_it() {
     let authority = Authority::new("ours");
     let receiver = OtlpReceiver::over_tls(Tls::signed_by(&authority), []);
     assert!(receiver.url("").starts_with("https://"));
-    let trusting =
-        |authority: &Authority| ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
+    let trusting = |authority: &Authority| {
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()))
+    };
     export(&receiver, trusting(&authority)).await.unwrap();
     assert_eq!(receiver.event_ids(Signal::Logs), [id(1)]);
     let error = export(&receiver, trusting(&Authority::new("someone else"))).await.unwrap_err();
     assert!(
-        format!("{error:?}").contains("UnknownIssuer") || format!("{error:?}").contains("BadSignature"),
+        format!("{error:?}").contains("UnknownIssuer")
+            || format!("{error:?}").contains("BadSignature"),
         "{error:?}"
     );
     LogsServiceClient::connect(receiver.url("").replace("https", "http"))
@@ -42,16 +44,24 @@ async fn clients_without_a_certificate_are_turned_away() {
     let receiver = OtlpReceiver::over_tls(Tls::signed_by(&authority).for_clients_of(&clients), []);
     let trusting = || ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
     let client = clients.issue("client");
-    export(&receiver, trusting().identity(Identity::from_pem(client.cert, client.key))).await.unwrap();
+    export(&receiver, trusting().identity(Identity::from_pem(client.cert, client.key)))
+        .await
+        .unwrap();
 
     let stranger = authority.issue("stranger");
     for tls in [trusting(), trusting().identity(Identity::from_pem(stranger.cert, stranger.key))] {
-        let channel = Endpoint::from_shared(receiver.url("")).unwrap().tls_config(tls).unwrap().connect_lazy();
+        let channel = Endpoint::from_shared(receiver.url(""))
+            .unwrap()
+            .tls_config(tls)
+            .unwrap()
+            .connect_lazy();
         let refused = LogsServiceClient::new(channel).export(logs(&[(2, "b")])).await;
         let error = refused.unwrap_err();
         let said = format!("{error:?}");
         assert!(
-            said.contains("CertificateRequired") || said.contains("UnknownCA") || said.contains("DecryptError"),
+            said.contains("CertificateRequired")
+                || said.contains("UnknownCA")
+                || said.contains("DecryptError"),
             "{said}"
         );
     }

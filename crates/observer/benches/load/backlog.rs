@@ -1,4 +1,5 @@
-//! What a backlog costs: memory while it grows and while it stands, and how soon an observer takes events that was killed with it.
+//! What a backlog costs: memory while it grows and while it stands, and how soon an observer takes
+//! events that was killed with it.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     std::thread::sleep(REST);
-    println!("once the other sink has had all of it: {:.0} MiB resident", mebibytes(observer.resident()?));
+    println!(
+        "once the other sink has had all of it: {:.0} MiB resident",
+        mebibytes(observer.resident()?)
+    );
     drop(observer);
 
     let begun = Instant::now();
@@ -49,7 +53,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         mebibytes(observer.resident()?),
         mebibytes(observer.peak()?),
     );
-    let dead = sinks(&observer.address)?.into_iter().find(|sink| sink["name"] == "dead").unwrap_or_default();
+    let dead = sinks(&observer.address)?
+        .into_iter()
+        .find(|sink| sink["name"] == "dead")
+        .unwrap_or_default();
     ensure!(pending(&dead) >= events, "the backlog is not what it should be: {dead}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Batches of events over HTTP: how many a second are acknowledged, and how many reach the archive and the metrics, beside a no-op handler that is
-//! sent the same batches.
+//! Batches of events over HTTP: how many a second are acknowledged, and how many reach the archive
+//! and the metrics, beside a no-op handler that is sent the same batches.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,16 @@ use crate::{Arguments, folder};
 
 pub(crate) const BATCH: u64 = 1_000;
 /// With so many connections the disk has a large group to sync while the next one is read.
-pub(crate) const LOAD: Load = Load { connections: 16, batch: BATCH, every: Duration::ZERO, first: 0 };
+pub(crate) const LOAD: Load =
+    Load { connections: 16, batch: BATCH, every: Duration::ZERO, first: 0 };
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let length = Duration::from_secs(arguments.number("--seconds", 10)?);
-    println!("\nEvents of {} bytes, {BATCH} a batch, {} connections\n", EVENT.len(), LOAD.connections);
+    println!(
+        "\nEvents of {} bytes, {BATCH} a batch, {} connections\n",
+        EVENT.len(),
+        LOAD.connections
+    );
 
     let burst = |address: &str| {
         let until = Instant::now() + length;
@@ -22,7 +27,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let nothing = Server::nothing()?;
     let (events, time) = burst(&nothing.address)?;
     let no_op = rate(events, time);
-    println!("{:<38} {no_op:>9.0} events/s, {:.2} µs of CPU each", "no-op handler", nothing.cpu_per(events)?);
+    println!(
+        "{:<38} {no_op:>9.0} events/s, {:.2} µs of CPU each",
+        "no-op handler",
+        nothing.cpu_per(events)?
+    );
     drop(nothing);
 
     let folder = folder()?;

@@ -1,4 +1,5 @@
-//! Producers that cost little: bodies are made once, and only the numbers that make each event unique are written into them.
+//! Producers that cost little: bodies are made once, and only the numbers that make each event
+//! unique are written into them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -27,14 +28,20 @@ pub(crate) struct Load {
 
 impl Load {
     /// Send until then. Says how many events were acknowledged, and in what time.
-    pub(crate) fn send(self, address: &str, more: impl Fn() -> bool + Sync) -> anyhow::Result<(u64, Duration)> {
+    pub(crate) fn send(
+        self,
+        address: &str,
+        more: impl Fn() -> bool + Sync,
+    ) -> anyhow::Result<(u64, Duration)> {
         let (numbers, acknowledged) = (AtomicU64::new(self.first), AtomicU64::new(0));
         let begun = Instant::now();
         std::thread::scope(|scope| {
             let producers: Vec<_> = (0..self.connections)
                 .map(|_| scope.spawn(|| self.produce(address, &numbers, &acknowledged, &more)))
                 .collect();
-            producers.into_iter().try_for_each(|producer| producer.join().expect("a producer doesn't panic"))
+            producers
+                .into_iter()
+                .try_for_each(|producer| producer.join().expect("a producer doesn't panic"))
         })?;
         Ok((acknowledged.into_inner(), begun.elapsed()))
     }
@@ -58,12 +65,15 @@ impl Load {
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        let place = EVENT.find(PLACE).context("the event has a place for its number")? + PLACE.len();
+        let place =
+            EVENT.find(PLACE).context("the event has a place for its number")? + PLACE.len();
         let mut request = [head.as_bytes(), body.as_bytes()].concat();
         while more() {
             let begun = Instant::now();
             let first = numbers.fetch_add(self.batch, Ordering::Relaxed);
-            for (event, number) in request[head.len()..].chunks_exact_mut(EVENT.len() + 1).zip(first..) {
+            for (event, number) in
+                request[head.len()..].chunks_exact_mut(EVENT.len() + 1).zip(first..)
+            {
                 write_number(&mut event[place - DIGITS..place], number);
             }
             stream.write_all(&request)?;

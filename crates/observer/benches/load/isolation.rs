@@ -1,15 +1,18 @@
 //! What one sick sink does to producers and to the other sinks.
 //!
-//! Beside an archive and metrics stands a sink that takes each batch within a millisecond, or hangs for ever, or fails each time, or takes a hundred times as long.
-//! Rounds of the four alternate, each against a fresh process; `wrk` sends unique events. What is compared is how long producers wait, and
-//! how far the healthy sinks are behind when the load ends.
+//! Beside an archive and metrics stands a sink that takes each batch within a millisecond, or hangs
+//! for ever, or fails each time, or takes a hundred times as long. Rounds of the four alternate,
+//! each against a fresh process; `wrk` sends unique events. What is compared is how long producers
+//! wait, and how far the healthy sinks are behind when the load ends.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
+use observer_core::{
+    Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart,
+};
 use serde::Deserialize;
 
 use crate::client::{pending, sinks};
@@ -98,12 +101,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for round in 0..rounds {
         for (health, measured) in HEALTHS.iter().zip(&mut measured) {
             let data = folder.path().join(format!("{}-{round}", health.name()));
-            let server = Server::of_this_program(&[SERVE, health.name(), &data.display().to_string()])?;
+            let server =
+                Server::of_this_program(&[SERVE, health.name(), &data.display().to_string()])?;
             let run = wrk(&server, CONNECTIONS, seconds, &round.to_string())?;
             let lag = lag(&server.address)?;
             drop(server);
             std::fs::remove_dir_all(&data)?;
-            measured.push(Measured { rate: run.requests_per_second, p50: run.p50, p99: run.p99, lag });
+            measured.push(Measured {
+                rate: run.requests_per_second,
+                p50: run.p50,
+                p99: run.p99,
+                lag,
+            });
         }
     }
     println!(
@@ -113,7 +122,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "{:>10} {:>16} {:>16} {:>16} {:>22}",
         "third sink", "events/s", "p50, ms", "p99, ms", "others behind, events"
     );
-    let of = |measured: &[Measured], what: fn(&Measured) -> f64| median(measured.iter().map(what).collect());
+    let of = |measured: &[Measured], what: fn(&Measured) -> f64| {
+        median(measured.iter().map(what).collect())
+    };
     for (health, these) in HEALTHS.iter().zip(&measured) {
         let column = |what: fn(&Measured) -> f64, digits: usize| {
             let (value, well) = (of(these, what), of(&measured[0], what));
@@ -147,7 +158,9 @@ pub(crate) fn serve(health: &str, data: &Path) -> anyhow::Result<()> {
         data.display()
     );
     let config = observer::Config::parse(&text)?;
-    let types = |metrics: &prometheus::Registry| observer::registry::with_defaults(metrics).with::<PatientConfig>();
+    let types = |metrics: &prometheus::Registry| {
+        observer::registry::with_defaults(metrics).with::<PatientConfig>()
+    };
     tokio::runtime::Runtime::new()?.block_on(async {
         let service = observer::Service::start(&config, types).await?;
         eprintln!("http://{}", service.local_addrs()[0]);

@@ -1,4 +1,5 @@
-//! What the observer costs, and what it gives: `cargo bench -p observer --bench load [-- WHAT] [--seconds N] [--rounds N]`.
+//! What the observer costs, and what it gives:
+//! `cargo bench -p observer --bench load [-- WHAT] [--seconds N] [--rounds N]`.
 //!
 //! | what | |
 //! |---|---|
@@ -8,7 +9,8 @@
 //! | `backlog` | memory and opening times with `--gb N` of events that one sink has not had |
 //! | `soak` | memory and descriptors during `--minutes N` of mixed load |
 //!
-//! Without WHAT it is the first three. The driver and all it starts share the machine, so what counts are the ratios within one run.
+//! Without WHAT it is the first three. The driver and all it starts share the machine, so what
+//! counts are the ratios within one run.
 
 mod backlog;
 mod batches;
@@ -35,13 +37,16 @@ impl Arguments {
     fn number(&self, name: &str, default: u64) -> anyhow::Result<u64> {
         match self.0.iter().position(|argument| argument == name) {
             None => Ok(default),
-            Some(at) => Ok(self.0.get(at + 1).with_context(|| format!("{name} needs a number"))?.parse()?),
+            Some(at) => {
+                Ok(self.0.get(at + 1).with_context(|| format!("{name} needs a number"))?.parse()?)
+            }
         }
     }
 }
 
 fn main() -> anyhow::Result<()> {
-    let arguments = Arguments(std::env::args().skip(1).filter(|argument| argument != "--bench").collect());
+    let arguments =
+        Arguments(std::env::args().skip(1).filter(|argument| argument != "--bench").collect());
     let words: Vec<_> = arguments.0.iter().map(String::as_str).collect();
     match words[..] {
         [server::NOTHING] => server::serve_nothing(),

@@ -29,23 +29,33 @@ impl Server {
         Self::start(Command::new(std::env::current_exe()?).args(arguments))
     }
 
-    /// The observer, with its data in this folder and this configuration; it listens on a port of its own.
+    /// The observer, with its data in this folder and this configuration; it listens on a port of
+    /// its own.
     pub(crate) fn observer(folder: &Path, more: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let config = folder.join("observer.toml");
         let data = folder.join("data");
-        std::fs::write(&config, format!("data_dir = {data:?}\nserver.listen = \"127.0.0.1:0\"\n{more}"))?;
-        Self::start(Command::new(env!("CARGO_BIN_EXE_observer")).args(["--log-format", "json", "--config"]).arg(config))
+        std::fs::write(
+            &config,
+            format!("data_dir = {data:?}\nserver.listen = \"127.0.0.1:0\"\n{more}"),
+        )?;
+        Self::start(
+            Command::new(env!("CARGO_BIN_EXE_observer"))
+                .args(["--log-format", "json", "--config"])
+                .arg(config),
+        )
     }
 
     /// The first line of its output that names an address.
     fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut process = command.stderr(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(process.stderr.take().context("the server's output is piped")?).lines();
+        let mut lines =
+            BufReader::new(process.stderr.take().context("the server's output is piped")?).lines();
         let address = loop {
             let line = lines.next().context("the server ended before it listened")??;
             if let Some((_, rest)) = line.split_once("http://") {
-                let end = rest.find(|next: char| !(next.is_ascii_digit() || next == '.' || next == ':'));
+                let end =
+                    rest.find(|next: char| !(next.is_ascii_digit() || next == '.' || next == ':'));
                 break rest[..end.unwrap_or(rest.len())].to_owned();
             }
         };
@@ -54,7 +64,8 @@ impl Server {
         Ok(Self { process, address })
     }
 
-    /// Microseconds of CPU that the process has used, by number of events. The system counts them in hundredths of a second.
+    /// Microseconds of CPU that the process has used, by number of events. The system counts them
+    /// in hundredths of a second.
     pub(crate) fn cpu_per(&self, events: u64) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
         let (_, fields) = stat.rsplit_once(") ").context("the name stands in parentheses")?;
@@ -83,7 +94,8 @@ impl Server {
 
     fn status(&self, field: &str) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
         Ok(line.context("the system tells no resident memory")?.parse::<u64>()? << 10)
     }
 }
@@ -101,8 +113,11 @@ pub(crate) fn serve_nothing() -> anyhow::Result<()> {
     use axum::routing::post;
 
     const JSON: [(axum::http::HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
-    let single = r#"{"id":"00000000-0000-0000-0000-000000000000","status":"accepted","durability":"none"}"#;
-    let batch = format!(r#"{{"accepted":{BATCH},"duplicates":0,"rejected":0,"durability":"none","errors":[]}}"#);
+    let single =
+        r#"{"id":"00000000-0000-0000-0000-000000000000","status":"accepted","durability":"none"}"#;
+    let batch = format!(
+        r#"{{"accepted":{BATCH},"duplicates":0,"rejected":0,"durability":"none","errors":[]}}"#
+    );
     tokio::runtime::Runtime::new()?.block_on(async {
         let app = axum::Router::new()
             .route("/event", post(move |_body: bytes::Bytes| async move { (JSON, single) }))

@@ -1,7 +1,8 @@
 //! Single events over HTTP against a no-op handler.
 //!
-//! `wrk` sends unique events of about 300 bytes; rounds of the no-op and of the observer alternate, each against a fresh process on the same machine. Beside
-//! the ratio stands how long the disk under the journal takes for an `fdatasync`, since one group of answers waits for each.
+//! `wrk` sends unique events of about 300 bytes; rounds of the no-op and of the observer alternate,
+//! each against a fresh process on the same machine. Beside the ratio stands how long the disk
+//! under the journal takes for an `fdatasync`, since one group of answers waits for each.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,7 +17,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     wrk::need()?;
     let folder = folder()?;
     println!("\nSingle events, medians of {rounds} alternating rounds of {seconds} s");
-    println!("fdatasync of 4 KiB under the journal: p50 {:.3} ms\n", sync_p50(folder.path())?.as_secs_f64() * 1e3);
+    println!(
+        "fdatasync of 4 KiB under the journal: p50 {:.3} ms\n",
+        sync_p50(folder.path())?.as_secs_f64() * 1e3
+    );
     println!(
         "{:>11} {:>10} {:>12} {:>12} {:>7} {:>9} {:>9}",
         "connections", "durability", "no-op /s", "observer /s", "ratio", "p50, ms", "p99, ms"
@@ -28,7 +32,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 let load = |server: &Server| wrk(server, connections, seconds, &round.to_string());
                 nothing.push(load(&Server::nothing()?)?);
                 let data = folder.path().join("observer");
-                observer.push(load(&Server::observer(&data, &format!("journal.durability = {durability:?}\n"))?)?);
+                observer.push(load(&Server::observer(
+                    &data,
+                    &format!("journal.durability = {durability:?}\n"),
+                )?)?);
                 std::fs::remove_dir_all(&data)?;
             }
             let of = |runs: &[Run], what: fn(&Run) -> f64| median(runs.iter().map(what).collect());

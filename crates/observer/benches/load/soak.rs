@@ -1,4 +1,5 @@
-//! Whether anything grows: mixed load for as long as one likes, with memory, descriptors and threads looked at every second.
+//! Whether anything grows: mixed load for as long as one likes, with memory, descriptors and
+//! threads looked at every second.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +10,8 @@ use crate::client::{Load, get, pending, sinks};
 use crate::server::{Server, mebibytes};
 use crate::{Arguments, folder, median};
 
-/// Segments and archives come and go; one sink is dead, so that its events expire, and one filters everything.
+/// Segments and archives come and go; one sink is dead, so that its events expire, and one filters
+/// everything.
 const CONFIG: &str = r#"
 [journal]
 max_size = "256MiB"
@@ -30,7 +32,8 @@ path = "/dev/null/{date}.jsonl"
 type = "prometheus"
 "#;
 const SINGLES: Load = Load { connections: 16, batch: 1, every: Duration::from_millis(5), first: 0 };
-const BATCHES: Load = Load { connections: 4, batch: 200, every: Duration::from_millis(80), first: 5_000_000_000 };
+const BATCHES: Load =
+    Load { connections: 4, batch: 200, every: Duration::from_millis(80), first: 5_000_000_000 };
 /// What is printed: the run in so many parts.
 const PARTS: usize = 6;
 /// Requests that are refused or break off.
@@ -79,9 +82,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             samples.push(Sample { resident, descriptors, threads: observer.threads()? });
             std::thread::sleep(Duration::from_secs(1));
         }
-        let sent = |producers: std::thread::ScopedJoinHandle<'_, anyhow::Result<(u64, Duration)>>| {
-            producers.join().expect("producers don't panic")
-        };
+        let sent = |producers: std::thread::ScopedJoinHandle<
+            '_,
+            anyhow::Result<(u64, Duration)>,
+        >| { producers.join().expect("producers don't panic") };
         anyhow::Ok((sent(singles)?.0, sent(batches)?.0, samples))
     })?;
     println!(
@@ -89,13 +93,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bad.into_inner(),
         asked.into_inner()
     );
-    println!("{:>10} {:>24} {:>20} {:>10}", "", "resident, MiB (at most)", "descriptors", "threads");
+    println!(
+        "{:>10} {:>24} {:>20} {:>10}",
+        "", "resident, MiB (at most)", "descriptors", "threads"
+    );
     for (part, these) in samples.chunks(samples.len().div_ceil(PARTS)).enumerate() {
         let of = |what: fn(&Sample) -> u64| {
             let most = these.iter().map(what).max().unwrap_or(0);
             (median(these.iter().map(|sample| what(sample) as f64).collect()), most)
         };
-        let ((resident, most), (descriptors, most_open)) = (of(|at| at.resident), of(|at| at.descriptors));
+        let ((resident, most), (descriptors, most_open)) =
+            (of(|at| at.resident), of(|at| at.descriptors));
         println!(
             "{:>10} {:>24} {:>20} {:>10}",
             format!("part {}", part + 1),
@@ -107,7 +115,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!();
     for sink in sinks(address)? {
         let count = |what: &str| sink[what].as_u64().unwrap_or(0);
-        let (delivered, expired, filtered) = (count("delivered"), count("expired"), count("filtered"));
+        let (delivered, expired, filtered) =
+            (count("delivered"), count("expired"), count("filtered"));
         println!(
             "{:>10}: {delivered} delivered, {expired} expired, {filtered} filtered, {} pending",
             sink["name"].as_str().unwrap_or_default(),

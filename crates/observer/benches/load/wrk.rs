@@ -1,4 +1,5 @@
-//! Single events by `wrk`, which makes more of them on a part of one core than anything of ours would.
+//! Single events by `wrk`, which makes more of them on a part of one core than anything of ours
+//! would.
 
 use std::io::Write;
 use std::process::Command;
@@ -40,7 +41,12 @@ pub(crate) fn need() -> anyhow::Result<()> {
 }
 
 /// Unique events from that many connections. Anything but 200 is an error.
-pub(crate) fn wrk(server: &Server, connections: usize, seconds: u64, run: &str) -> anyhow::Result<Run> {
+pub(crate) fn wrk(
+    server: &Server,
+    connections: usize,
+    seconds: u64,
+    run: &str,
+) -> anyhow::Result<Run> {
     let mut script = tempfile::NamedTempFile::new()?;
     write!(script, "wrk.run = {run:?}\n{SCRIPT}")?;
     let output = Command::new("wrk")

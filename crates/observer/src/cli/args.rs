@@ -63,15 +63,18 @@ impl Cli {
     }
 }
 
-/// An environment variable that is set to nothing, as container files like to do, is as good as unset.
+/// An environment variable that is set to nothing, as container files like to do, is as good as
+/// unset.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     command
-        .mut_args(
-            |argument| {
-                if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::Reset) } else { argument }
-            },
-        )
+        .mut_args(|argument| {
+            if argument.get_env().is_some_and(is_empty) {
+                argument.env(Resettable::Reset)
+            } else {
+                argument
+            }
+        })
         .mut_subcommands(without_empty_variables)
 }
 
@@ -80,7 +83,13 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// The configuration file; without one ./observer.toml if it is there, else the defaults
-    #[arg(long, value_name = "PATH", env = "OBSERVER_CONFIG", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "OBSERVER_CONFIG",
+        hide_env_values = true,
+        global = true
+    )]
     pub(super) config: Option<PathBuf>,
 
     /// How the log looks: `text` or `json`
@@ -132,7 +141,9 @@ pub(super) enum Command {
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),
     /// Print a script that completes commands in a shell
-    #[command(after_help = "Example:\n  observer completions bash > /etc/bash_completion.d/observer")]
+    #[command(
+        after_help = "Example:\n  observer completions bash > /etc/bash_completion.d/observer"
+    )]
     Completions {
         /// The shell
         shell: Shell,

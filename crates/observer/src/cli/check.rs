@@ -40,7 +40,9 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &S
             let problem = match time::timeout(timeout, sink.check()).await {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.report()),
-                Err(_) => Some(format!("no answer within {}, see `timeout`", format_duration(timeout))),
+                Err(_) => {
+                    Some(format!("no answer within {}, see `timeout`", format_duration(timeout)))
+                }
             };
             (place, problem)
         });
@@ -60,7 +62,9 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &S
     if names.is_empty() {
         text.push_str("\nno sinks: events go to the journal, and nowhere from there\n");
     } else {
-        let longest = |heading: &str, lengths: &mut dyn Iterator<Item = usize>| lengths.fold(heading.len(), usize::max);
+        let longest = |heading: &str, lengths: &mut dyn Iterator<Item = usize>| {
+            lengths.fold(heading.len(), usize::max)
+        };
         let name_width = longest("sink", &mut names.iter().map(|(name, _)| name.len()));
         let type_width = longest("type", &mut names.iter().map(|(_, type_name)| type_name.len()));
         let _ = writeln!(text, "\n{:name_width$}  {:type_width$}  check", "sink", "type");
@@ -74,8 +78,9 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &S
 
 fn in_effect(config: &Config, telemetry: &Settings) -> String {
     let Config { origin, data_dir, server, access, journal, .. } = config;
-    let origin =
-        origin.as_ref().map_or_else(|| "none, the defaults hold".to_owned(), |path| path.display().to_string());
+    let origin = origin
+        .as_ref()
+        .map_or_else(|| "none, the defaults hold".to_owned(), |path| path.display().to_string());
     let mut listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
     if let Some(tls) = &server.tls {
         let how = if tls.client_ca.is_some() { "TLS with client certificates" } else { "TLS" };
@@ -106,7 +111,8 @@ fn in_effect(config: &Config, telemetry: &Settings) -> String {
 /// Tokens by name, since there is nothing else to show of them.
 fn in_words(access: &Access) -> String {
     let tokens = access.tokens.iter().map(|token| format!("{} for {}; ", token.name, token.scopes));
-    format!("{}without a token for {}", tokens.collect::<String>(), access.anonymous).replace('`', "")
+    format!("{}without a token for {}", tokens.collect::<String>(), access.anonymous)
+        .replace('`', "")
 }
 
 #[cfg(test)]
@@ -150,7 +156,12 @@ mod tests {
     }
 
     fn sink(name: &str, type_name: &'static str, sink: Scripted) -> BuiltSink {
-        BuiltSink { name: name.to_owned(), type_name, sink: Arc::new(sink), settings: SinkSettings::default() }
+        BuiltSink {
+            name: name.to_owned(),
+            type_name,
+            sink: Arc::new(sink),
+            settings: SinkSettings::default(),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -183,7 +194,9 @@ mod tests {
         let report = report(&config, Vec::new(), &off()).await;
         assert_eq!(report.exit_code(), ExitCode::SUCCESS);
         assert!(
-            report.text.ends_with("\n\nno sinks: events go to the journal, and nowhere from there\n"),
+            report
+                .text
+                .ends_with("\n\nno sinks: events go to the journal, and nowhere from there\n"),
             "{}",
             report.text
         );

@@ -40,7 +40,9 @@ impl ConnectArgs {
             .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
             // Following a redirect would turn a POST into a GET.
             .redirect(redirect::Policy::none())
-            .default_headers(authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect());
+            .default_headers(
+                authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect(),
+            );
         let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let http = if is_local { http.no_proxy() } else { http };
         tls.configure(http, url)
@@ -49,7 +51,9 @@ impl ConnectArgs {
 
 /// Where an event goes, given the observer's address.
 pub(super) fn endpoint(base: &str) -> Result<Url, String> {
-    let url: Url = format!("{}/event", base.trim_end_matches('/')).parse().map_err(|error| format!("{error}"))?;
+    let url: Url = format!("{}/event", base.trim_end_matches('/'))
+        .parse()
+        .map_err(|error| format!("{error}"))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(url)
     } else {
@@ -60,7 +64,8 @@ pub(super) fn endpoint(base: &str) -> Result<Url, String> {
 /// The token is not repeated, since it is a secret.
 fn authorization(token: &str) -> anyhow::Result<HeaderValue> {
     let value = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok();
-    let mut value = value.context("the token has characters that can't be sent; it is made of visible ASCII")?;
+    let mut value = value
+        .context("the token has characters that can't be sent; it is made of visible ASCII")?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -235,8 +235,21 @@ fn listed(sink: &str, Page { total, dead_letters, next }: Page) -> String {
     }
     let row = |letter: &Listed| {
         let Listed { id, source, event_kind, dead_at, attempts, reason } = letter;
-        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_REASON).collect();
-        [id.clone(), seconds(dead_at), attempts.to_string(), source.clone(), event_kind.clone(), reason]
+        let reason = reason
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(MAX_REASON)
+            .collect();
+        [
+            id.clone(),
+            seconds(dead_at),
+            attempts.to_string(),
+            source.clone(),
+            event_kind.clone(),
+            reason,
+        ]
     };
     let rows: Vec<_> = dead_letters.iter().map(row).collect();
     let mut text = table(["id", "dead since", "attempts", "source", "event_kind", "reason"], &rows);
@@ -260,8 +273,13 @@ async fn show(ShowArgs { sink, id, event, remote }: ShowArgs) -> Result<ExitCode
         print(&answer.text())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Whole { id, dead_at, attempts, reason, envelope: Enveloped { seq, received_at, event: raw } } =
-        answer.read()?;
+    let Whole {
+        id,
+        dead_at,
+        attempts,
+        reason,
+        envelope: Enveloped { seq, received_at, event: raw },
+    } = answer.read()?;
     print(&if event {
         format!("{raw}\n")
     } else {
@@ -274,7 +292,9 @@ async fn show(ShowArgs { sink, id, event, remote }: ShowArgs) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-async fn replay(ReplayArgs { sink, ids, all, event, remote }: ReplayArgs) -> Result<ExitCode, Failed> {
+async fn replay(
+    ReplayArgs { sink, ids, all, event, remote }: ReplayArgs,
+) -> Result<ExitCode, Failed> {
     let as_json = remote.json;
     let remote = Remote::new(remote)?;
     let event = event.as_deref().map(read_event).transpose().map_err(Failed::usage)?;
@@ -284,10 +304,16 @@ async fn replay(ReplayArgs { sink, ids, all, event, remote }: ReplayArgs) -> Res
         Some(event) => format!("{{\"ids\":{},\"event\":{event}}}", Value::from(ids)),
         None => body.to_string(),
     };
-    let answer = remote.ask(Method::POST, letters(&remote, &sink, &["replay"]), Some(body), Patience::Unbounded);
+    let answer = remote.ask(
+        Method::POST,
+        letters(&remote, &sink, &["replay"]),
+        Some(body),
+        Patience::Unbounded,
+    );
     let answer = answer.await?.good()?;
     let outcome: Outcome = answer.read()?;
-    let all_taken = outcome.refused.is_empty() && outcome.missing.is_empty() && outcome.stopped.is_none();
+    let all_taken =
+        outcome.refused.is_empty() && outcome.missing.is_empty() && outcome.stopped.is_none();
     print(&if as_json { answer.text() } else { told(&sink, &outcome) })?;
     Ok(if all_taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -306,14 +332,17 @@ fn told(sink: &str, Outcome { replayed, refused, missing, stopped }: &Outcome) -
     text
 }
 
-async fn purge(PurgeArgs { sink, ids, all, older_than, remote }: PurgeArgs) -> Result<ExitCode, Failed> {
+async fn purge(
+    PurgeArgs { sink, ids, all, older_than, remote }: PurgeArgs,
+) -> Result<ExitCode, Failed> {
     let as_json = remote.json;
     let remote = Remote::new(remote)?;
     let mut urls: Vec<_> = ids.iter().map(|id| letters(&remote, &sink, &[id])).collect();
     if let Some(age) = older_than {
         let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut url = letters(&remote, &sink, &[]);
-        url.query_pairs_mut().append_pair("before", &humantime::format_rfc3339_seconds(before).to_string());
+        url.query_pairs_mut()
+            .append_pair("before", &humantime::format_rfc3339_seconds(before).to_string());
         urls.push(url);
     } else if all {
         let mut url = letters(&remote, &sink, &[]);
@@ -343,7 +372,8 @@ fn read_event(path: &Path) -> anyhow::Result<Box<RawValue>> {
     if path == Path::new("-") {
         io::stdin().read_to_string(&mut text).context("standard input can't be read")?;
     } else {
-        text = fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
+        text = fs::read_to_string(path)
+            .with_context(|| format!("{} can't be read", path.display()))?;
     }
     serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
 }

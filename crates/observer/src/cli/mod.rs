@@ -51,7 +51,11 @@ impl Failed {
 impl<E: Into<anyhow::Error>> From<E> for Failed {
     fn from(error: E) -> Self {
         let error = error.into();
-        let status = if error.is::<crate::ConfigError>() || error.is::<logging::LogError>() { USAGE } else { 1 };
+        let status = if error.is::<crate::ConfigError>() || error.is::<logging::LogError>() {
+            USAGE
+        } else {
+            1
+        };
         Self { status, error }
     }
 }
@@ -65,7 +69,8 @@ pub(crate) fn run<A: Into<OsString> + Clone>(
     let cli = match Cli::from_command_line(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to standard output, all else to standard error; there is no one to tell if that fails.
+            // Help goes to standard output, all else to standard error; there is no one to tell if
+            // that fails.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
@@ -91,21 +96,30 @@ fn dispatch(
     let config = global.config;
     let load = move || Config::load(config.as_deref());
     match command {
-        Command::Serve(arguments) => serve(move || Ok(arguments.clone().over(load()?)), types, &log),
+        Command::Serve(arguments) => {
+            serve(move || Ok(arguments.clone().over(load()?)), types, &log)
+        }
         Command::Check => {
             let config = load()?;
             config.load_tls()?;
             let sinks = types(&prometheus::Registry::new()).build_all(&config)?;
             let telemetry = Settings::resolve(&config.telemetry, &|name| env::var_os(name));
-            let report = block_on(Builder::new_multi_thread(), check::report(&config, sinks, &telemetry))?;
+            let report =
+                block_on(Builder::new_multi_thread(), check::report(&config, sinks, &telemetry))?;
             print(&report.text)?;
             Ok(report.exit_code())
         }
         Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
         Command::Status(remote) => block_on(Builder::new_current_thread(), sinks::status(*remote))?,
-        Command::Sinks(arguments) => block_on(Builder::new_current_thread(), sinks::run(*arguments))?,
-        Command::DeadLetters(arguments) => block_on(Builder::new_current_thread(), dead_letters::run(*arguments))?,
-        Command::Replay(arguments) => block_on(Builder::new_current_thread(), replay::run(*arguments))?,
+        Command::Sinks(arguments) => {
+            block_on(Builder::new_current_thread(), sinks::run(*arguments))?
+        }
+        Command::DeadLetters(arguments) => {
+            block_on(Builder::new_current_thread(), dead_letters::run(*arguments))?
+        }
+        Command::Replay(arguments) => {
+            block_on(Builder::new_current_thread(), replay::run(*arguments))?
+        }
         Command::Journal(arguments) => journal::run(&arguments, &load()?),
         Command::Token(arguments) => {
             print(&token::made(&arguments)?)?;
@@ -144,7 +158,8 @@ fn serve(
             logging::init_with(log.format, &log.filter, others)?;
         }
         telemetry.tell_ignored();
-        // Every producer is a connection; what the system allows by default may be less than there are.
+        // Every producer is a connection; what the system allows by default may be less than there
+        // are.
         if let Err(error) = rlimit::increase_nofile_limit(MAX_DESCRIPTORS) {
             tracing::warn!(%error, "the limit of open files stays as it is");
         }
@@ -169,7 +184,8 @@ async fn reload_on(mut hangups: Signal, reloader: Option<Arc<dyn Reload>>) {
     }
 }
 
-/// Run to the end, and wait for nothing beyond it: a read of standard input, or a disk that hangs, may take forever.
+/// Run to the end, and wait for nothing beyond it: a read of standard input, or a disk that hangs,
+/// may take forever.
 fn block_on<F: Future>(mut builder: Builder, future: F) -> io::Result<F::Output> {
     let runtime = builder.enable_all().build()?;
     let output = runtime.block_on(future);

@@ -99,7 +99,11 @@ impl Remote {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         let unreachable = |error: reqwest::Error| {
-            let hint = if error.is_connect() { "; does it run there? --url says where to look" } else { "" };
+            let hint = if error.is_connect() {
+                "; does it run there? --url says where to look"
+            } else {
+                ""
+            };
             let reason = tls::explain(&error).unwrap_or_else(|| format!("{}{hint}", why(&error)));
             anyhow!("{} can't be reached: {reason}", self.address())
         };
@@ -130,7 +134,8 @@ impl Answer {
     /// When it is not what an observer answers.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failed> {
         let read = serde_json::from_slice(&self.body);
-        read.with_context(|| format!("{} does not answer like an observer", self.url)).map_err(Failed::usage)
+        read.with_context(|| format!("{} does not answer like an observer", self.url))
+            .map_err(Failed::usage)
     }
 
     /// As it came, in a line.

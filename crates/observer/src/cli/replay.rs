@@ -50,7 +50,8 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "NAME")]
     sink: String,
 
-    /// Events that were received at this time or later: a time such as `2026-11-22T17:00:00Z`, or how long ago, such as `2h`
+    /// Events that were received at this time or later: a time such as `2026-11-22T17:00:00Z`, or
+    /// how long ago, such as `2h`
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<String>,
 
@@ -58,8 +59,8 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "TIME", value_parser = moment, requires = "since")]
     until: Option<String>,
 
-    /// Of these, the ones with this in a field: `ok`, `source`, `event_kind`, `sig_hash`, `cycle_id` or `staffer_id`. Of
-    /// several for one field, any will do
+    /// Of these, the ones with this in a field: `ok`, `source`, `event_kind`, `sig_hash`,
+    /// `cycle_id` or `staffer_id`. Of several for one field, any will do
     #[arg(long, value_name = "FIELD=VALUE", requires = "since")]
     filter: Vec<Condition>,
 
@@ -118,7 +119,8 @@ pub(super) async fn run(arguments: ReplayArgs) -> Result<ExitCode, Failed> {
     let url = remote.at(&["v1", "sinks", &sink, "replay"]);
     let (told, waits) = if let Some(since) = since {
         let body = body(&since, until.as_deref(), &filter).map_err(Failed::usage)?;
-        let answer = remote.ask(Method::POST, url, Some(body), Patience::Unbounded).await?.good()?;
+        let answer =
+            remote.ask(Method::POST, url, Some(body), Patience::Unbounded).await?.good()?;
         (Told::new(answer.read()?)?, !no_wait)
     } else if cancel {
         let answer = remote.ask(Method::DELETE, url, None, Patience::Question).await?.good()?;
@@ -135,8 +137,11 @@ pub(super) async fn run(arguments: ReplayArgs) -> Result<ExitCode, Failed> {
 
 /// Until it ends.
 async fn follow(remote: &Remote, sink: &str, begun: Told) -> Result<Told, Failed> {
-    let bar =
-        if std::io::stderr().is_terminal() { ProgressBar::new(begun.replay.events) } else { ProgressBar::hidden() };
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new(begun.replay.events)
+    } else {
+        ProgressBar::hidden()
+    };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} events {msg} ({eta} left)");
     bar.set_style(style.expect("the template is the one above"));
     let mut told = begun;
@@ -173,19 +178,27 @@ async fn look(remote: &Remote, sink: &str) -> Result<Told, Failed> {
 
 /// An error is that there is no answer; inside of it, that the answer is no good.
 async fn look_again(remote: &Remote, sink: &str) -> anyhow::Result<Result<Told, Failed>> {
-    let answer = remote.request(Method::GET, remote.at(&["v1", "sinks"]), None, Patience::Question).await?;
+    let answer =
+        remote.request(Method::GET, remote.at(&["v1", "sinks"]), None, Patience::Question).await?;
     let found = || {
         let sinks: Sinks = answer.allowed()?.good()?.read()?;
         let found = sinks.sinks.into_iter().find(|found| found.name == sink);
         let found = found.ok_or_else(|| anyhow!("there is no sink named {sink:?}"))?;
-        Told::new(found.replay.filter(|replay| !replay.is_null()).ok_or_else(|| anyhow!("{sink} had no replay"))?)
+        Told::new(
+            found
+                .replay
+                .filter(|replay| !replay.is_null())
+                .ok_or_else(|| anyhow!("{sink} had no replay"))?,
+        )
     };
     Ok(found())
 }
 
 impl Told {
     fn new(json: Value) -> Result<Self, Failed> {
-        let replay = Replay::deserialize(&json).context("this is no answer of an observer").map_err(Failed::usage)?;
+        let replay = Replay::deserialize(&json)
+            .context("this is no answer of an observer")
+            .map_err(Failed::usage)?;
         Ok(Self { replay, json })
     }
 
@@ -200,7 +213,18 @@ impl Replay {
     }
 
     fn text(&self, sink: &str) -> String {
-        let Self { state, reason, gone_before, events, pending, delivered, dead, refused, expired, filtered } = self;
+        let Self {
+            state,
+            reason,
+            gone_before,
+            events,
+            pending,
+            delivered,
+            dead,
+            refused,
+            expired,
+            filtered,
+        } = self;
         let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let mut text = format!(
             "the replay to {sink} is {state}{reason}\n{}: {delivered} delivered, {dead} dead, {refused} refused, \
@@ -208,16 +232,22 @@ impl Replay {
             count(*events, "event")
         );
         if let Some(time) = gone_before {
-            text.push_str(&format!("what was received before {time} is not in the journal any more\n"));
+            text.push_str(&format!(
+                "what was received before {time} is not in the journal any more\n"
+            ));
         }
         if *expired > 0 {
-            text.push_str("what is expired had to make room in the journal; the observer's log says which\n");
+            text.push_str(
+                "what is expired had to make room in the journal; the observer's log says which\n",
+            );
         }
         if *dead > 0 {
             text.push_str(&format!("what it refused: observer dead-letters list {sink}\n"));
         }
         if state == "running" {
-            text.push_str(&format!("to wait for its end: observer replay --sink {sink} --follow\n"));
+            text.push_str(&format!(
+                "to wait for its end: observer replay --sink {sink} --follow\n"
+            ));
         }
         text
     }

@@ -127,7 +127,11 @@ pub(super) async fn status(remote: RemoteArgs) -> Result<ExitCode, Failed> {
         format!("{all}\n")
     } else {
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let mut text = format!("observer  {} is {status}{reason}\nhead      {}\n", remote.address(), sinks.head);
+        let mut text = format!(
+            "observer  {} is {status}{reason}\nhead      {}\n",
+            remote.address(),
+            sinks.head
+        );
         if !sinks.sinks.is_empty() {
             let _ = write!(text, "\n{}", listed(&sinks));
         }
@@ -142,8 +146,10 @@ fn listed(Sinks { sinks, .. }: &Sinks) -> String {
         return "there are no sinks\n".to_owned();
     }
     let row = |sink: &Sink| {
-        let waiting = sink.oldest_pending_seconds.and_then(|age| Duration::try_from_secs_f64(age).ok());
-        let oldest = waiting.map(|age| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string());
+        let waiting =
+            sink.oldest_pending_seconds.and_then(|age| Duration::try_from_secs_f64(age).ok());
+        let oldest = waiting
+            .map(|age| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string());
         [
             sink.name.clone(),
             sink.r#type.clone(),
@@ -156,7 +162,8 @@ fn listed(Sinks { sinks, .. }: &Sinks) -> String {
             sink.expired.to_string(),
         ]
     };
-    let headings = ["sink", "type", "state", "pending", "oldest", "delivered", "dead", "refused", "expired"];
+    let headings =
+        ["sink", "type", "state", "pending", "oldest", "delivered", "dead", "refused", "expired"];
     let mut text = table(headings, &sinks.iter().map(row).collect::<Vec<_>>());
     for sink in sinks {
         if let Some(reason) = &sink.reason {
@@ -167,13 +174,21 @@ fn listed(Sinks { sinks, .. }: &Sinks) -> String {
         {
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let past = events.saturating_sub(*pending);
-            let _ = write!(text, "\na replay to {} is {state}, past {past} of {events} events{reason}\n", sink.name);
+            let _ = write!(
+                text,
+                "\na replay to {} is {state}, past {past} of {events} events{reason}\n",
+                sink.name
+            );
         }
     }
     let dead: u64 = sinks.iter().map(|sink| sink.dead).sum();
     if dead > 0 {
         let were = if dead == 1 { "was" } else { "were" };
-        let _ = write!(text, "\n{} {were} put aside: observer dead-letters list SINK\n", count(dead, "dead letter"));
+        let _ = write!(
+            text,
+            "\n{} {were} put aside: observer dead-letters list SINK\n",
+            count(dead, "dead letter")
+        );
     }
     text
 }

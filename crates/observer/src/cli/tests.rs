@@ -10,7 +10,8 @@ fn the_command_line_is_sound() {
 
 /// As on a terminal of 100 columns.
 fn help(command: &str) -> String {
-    let arguments = ["observer", command, "--help"].into_iter().filter(|argument| !argument.is_empty());
+    let arguments =
+        ["observer", command, "--help"].into_iter().filter(|argument| !argument.is_empty());
     Cli::command().term_width(100).try_get_matches_from(arguments).unwrap_err().to_string()
 }
 
@@ -212,7 +213,8 @@ fn help_has_examples_and_exit_codes() {
 fn help_of_what_asks_a_running_observer_has_examples_and_exit_codes() {
     for command in ["status", "sinks", "dead-letters", "dead-letters replay", "replay"] {
         let arguments = ["observer"].into_iter().chain(command.split(' ')).chain(["--help"]);
-        let help = Cli::command().term_width(100).try_get_matches_from(arguments).unwrap_err().to_string();
+        let help =
+            Cli::command().term_width(100).try_get_matches_from(arguments).unwrap_err().to_string();
         for part in ["Examples:\n  observer ", "Exit codes:\n  0  "] {
             assert!(help.contains(part), "{command}: {help}");
         }

@@ -60,8 +60,13 @@ fn scope(text: &str) -> Result<Scope, String> {
 
 /// As it can stand in the configuration without quotes.
 fn name(text: &str) -> Result<String, String> {
-    let is_plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    if is_plain { Ok(text.to_owned()) } else { Err("a name is made of letters, digits, `_` and `-`".to_owned()) }
+    let is_plain = !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if is_plain {
+        Ok(text.to_owned())
+    } else {
+        Err("a name is made of letters, digits, `_` and `-`".to_owned())
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ const BURST_SECONDS: u32 = 10;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessConfig {
-    /// What those may do who send no token. Without this key, everything where there are no tokens, and else nothing.
+    /// What those may do who send no token. Without this key, everything where there are no tokens,
+    /// and else nothing.
     pub anonymous: Option<Vec<Scope>>,
     /// The tokens, by names that people know them by.
     pub tokens: BTreeMap<String, TokenConfig>,
@@ -61,7 +62,10 @@ impl AccessConfig {
             None if self.tokens.is_empty() => Scopes::ALL,
             None => Scopes::NONE,
         };
-        Access { tokens: self.tokens.iter().map(|(name, token)| token.resolve(name)).collect(), anonymous }
+        Access {
+            tokens: self.tokens.iter().map(|(name, token)| token.resolve(name)).collect(),
+            anonymous,
+        }
     }
 }
 
@@ -73,12 +77,17 @@ impl TokenConfig {
             scopes: self.scopes.iter().copied().collect(),
             rate: self.rate.map(|RateConfig { per_second, burst }| Rate {
                 per_second,
-                burst: burst.unwrap_or(per_second.saturating_mul(const { NonZeroU32::new(BURST_SECONDS).unwrap() })),
+                burst: burst.unwrap_or(
+                    per_second.saturating_mul(const { NonZeroU32::new(BURST_SECONDS).unwrap() }),
+                ),
             }),
         }
     }
 }
 
 fn digests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TokenDigest>, D::Error> {
-    one_or_more::strings(deserializer, "the SHA-256 of a token as `observer token` prints it, or a list of them")
+    one_or_more::strings(
+        deserializer,
+        "the SHA-256 of a token as `observer token` prints it, or a list of them",
+    )
 }

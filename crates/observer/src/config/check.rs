@@ -19,7 +19,11 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     };
 
     refuse(data_dir.as_os_str().is_empty(), "data_dir", "must not be empty");
-    refuse(server.listen.is_empty() && server.tls.is_none(), "server.listen", "must name at least one address");
+    refuse(
+        server.listen.is_empty() && server.tls.is_none(),
+        "server.listen",
+        "must name at least one address",
+    );
     for (key, timeout) in [
         ("server.body_timeout", server.body_timeout),
         ("server.header_timeout", server.header_timeout),
@@ -55,21 +59,29 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     problems.extend(access_problems(server, access));
     problems.extend(telemetry::problems(telemetry));
     let names = sinks.keys().filter_map(|name| name_problem(name).map(|problem| (name, problem)));
-    problems.extend(names.map(|(name, problem)| Problem::new(KeyPath::of(["sinks", name]), problem)));
+    problems
+        .extend(names.map(|(name, problem)| Problem::new(KeyPath::of(["sinks", name]), problem)));
     problems
 }
 
 fn server_problems(server: &ServerConfig) -> impl Iterator<Item = Problem> {
     let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', '@', ' ']);
     let is_origin = |origin: &str| match origin.split_once("://") {
-        Some((scheme, host)) => !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '@', ' ', '*']),
+        Some((scheme, host)) => {
+            !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '@', ' ', '*'])
+        }
         None => origin == "*",
     };
     // The values are not repeated: they may have been filled in.
-    let hosts = server.hosts.iter().enumerate().filter(move |(_, host)| !is_name(host)).map(|(index, _)| {
-        let at = KeyPath::of(["server", "hosts"]).index(index);
-        Problem::new(at, "a host name has neither scheme nor port, such as \"observer.example.com\"")
-    });
+    let hosts = server.hosts.iter().enumerate().filter(move |(_, host)| !is_name(host)).map(
+        |(index, _)| {
+            let at = KeyPath::of(["server", "hosts"]).index(index);
+            Problem::new(
+                at,
+                "a host name has neither scheme nor port, such as \"observer.example.com\"",
+            )
+        },
+    );
     let origins =
         server.cors_origins.iter().enumerate().filter(move |(_, origin)| !is_origin(origin)).map(|(index, _)| {
             let at = KeyPath::of(["server", "cors_origins"]).index(index);
@@ -100,12 +112,18 @@ fn access_problems(server: &ServerConfig, access: &AccessConfig) -> Vec<Problem>
             problems.push(Problem::new(at.key("scopes"), problem));
         }
         if token.sha256.is_empty() {
-            problems.push(Problem::new(at.key("sha256"), "must have at least one digest; `observer token` makes one"));
+            problems.push(Problem::new(
+                at.key("sha256"),
+                "must have at least one digest; `observer token` makes one",
+            ));
         }
         for digest in &token.sha256 {
             match known.iter().find(|(_, known)| *known == digest) {
                 Some((other, _)) => {
-                    problems.push(Problem::new(at.key("sha256"), format!("is the same token as that of {other:?}")));
+                    problems.push(Problem::new(
+                        at.key("sha256"),
+                        format!("is the same token as that of {other:?}"),
+                    ));
                 }
                 None => known.push((name, digest)),
             }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::{AccessConfig, Config, IngestConfig, JournalConfig, ServerConfig, SinkTable, TelemetryConfig};
+use super::{
+    AccessConfig, Config, IngestConfig, JournalConfig, ServerConfig, SinkTable, TelemetryConfig,
+};
 
 /// Below the folder that the program was started in.
 pub(super) const DATA_DIR: &str = "observer-data";
@@ -44,7 +46,10 @@ pub(super) fn sinks(data_dir: &Path) -> BTreeMap<String, SinkTable> {
         ("start", Value::from("earliest")),
     ];
     let prometheus = [("type", Value::from("prometheus")), ("start", Value::from("earliest"))];
-    BTreeMap::from([("archive".to_owned(), table(archive)), ("prometheus".to_owned(), table(prometheus))])
+    BTreeMap::from([
+        ("archive".to_owned(), table(archive)),
+        ("prometheus".to_owned(), table(prometheus)),
+    ])
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> SinkTable {

@@ -7,8 +7,9 @@
 //! | `${file:/run/secrets/token}` | the file's text, without one line feed at its end |
 //! | `$$` | `$` |
 //!
-//! This happens after the file was parsed, so that what is filled in can't change its structure, and only once: what
-//! is filled in is not searched again. Which values came to be in this way is remembered, since they may be secrets.
+//! This happens after the file was parsed, so that what is filled in can't change its structure,
+//! and only once: what is filled in is not searched again. Which values came to be in this way is
+//! remembered, since they may be secrets.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -37,7 +38,10 @@ impl Filled {
 }
 
 /// Fill in every string value of the table.
-pub(crate) fn fill(table: &mut toml::Table, environment: Environment<'_>) -> Result<Filled, Vec<Problem>> {
+pub(crate) fn fill(
+    table: &mut toml::Table,
+    environment: Environment<'_>,
+) -> Result<Filled, Vec<Problem>> {
     let mut filler = Filler { environment, filled: Filled::default(), problems: Vec::new() };
     filler.table(table, &KeyPath::default());
     if filler.problems.is_empty() { Ok(filler.filled) } else { Err(filler.problems) }
@@ -64,7 +68,8 @@ impl Filler<'_> {
                     self.value(value, path.index(index));
                 }
             }
-            toml::Value::String(text) if text.contains('$') => match expand(text, self.environment) {
+            toml::Value::String(text) if text.contains('$') => match expand(text, self.environment)
+            {
                 Ok((expanded, was_filled)) => {
                     *text = expanded;
                     if was_filled {
@@ -85,8 +90,9 @@ fn expand(text: &str, environment: Environment<'_>) -> Result<(String, bool), St
     while let Some((before, after)) = rest.split_once('$') {
         expanded.push_str(before);
         if let Some(reference) = after.strip_prefix('{') {
-            let (reference, after) =
-                reference.split_once('}').ok_or("there is a `${` without a `}`; a plain `$` is written `$$`")?;
+            let (reference, after) = reference
+                .split_once('}')
+                .ok_or("there is a `${` without a `}`; a plain `$` is written `$$`")?;
             expanded.push_str(&look_up(reference, environment)?);
             was_filled = true;
             rest = after;
@@ -101,7 +107,8 @@ fn expand(text: &str, environment: Environment<'_>) -> Result<(String, bool), St
 
 fn look_up(reference: &str, environment: Environment<'_>) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
-        let mut text = read(path).map_err(|error| format!("the file {path} can't be read: {error}"))?;
+        let mut text =
+            read(path).map_err(|error| format!("the file {path} can't be read: {error}"))?;
         let content = text.strip_suffix('\n').map_or(text.len(), str::len);
         text.truncate(content);
         return Ok(text);
@@ -120,8 +127,9 @@ fn look_up(reference: &str, environment: Environment<'_>) -> Result<String, Stri
     }
     match (environment(name), default) {
         (Some(value), default) => {
-            let value =
-                value.into_string().map_err(|_| format!("the value of environment variable {name} is not UTF-8"))?;
+            let value = value
+                .into_string()
+                .map_err(|_| format!("the value of environment variable {name} is not UTF-8"))?;
             Ok(default.filter(|_| value.is_empty()).map_or(value, str::to_owned))
         }
         (None, Some(default)) => Ok(default.to_owned()),
@@ -169,7 +177,10 @@ mod tests {
         check("5$ and $$ and $${TOKEN}", Ok("5$ and $ and ${TOKEN}"));
         check("${GONE}", Err("environment variable GONE is not set"));
         check("${TOKEN", Err("there is a `${` without a `}`; a plain `$` is written `$$`"));
-        check("${a b}", Err("`${a b}` is neither `${NAME}` nor `${file:PATH}`; a plain `$` is written `$$`"));
+        check(
+            "${a b}",
+            Err("`${a b}` is neither `${NAME}` nor `${file:PATH}`; a plain `$` is written `$$`"),
+        );
     }
 
     #[test]
@@ -191,7 +202,11 @@ mod tests {
         let filled = fill(&mut table, &environment).unwrap();
         assert_eq!(table, toml::from_str(r#"a.b = ["x", "t0p"]"#).unwrap());
         let list = KeyPath::of(["a", "b"]);
-        assert!(filled.touches(&list) && filled.touches(&list.index(1)) && !filled.touches(&list.index(0)));
+        assert!(
+            filled.touches(&list)
+                && filled.touches(&list.index(1))
+                && !filled.touches(&list.index(0))
+        );
         assert!(filled.within(&KeyPath::of(["a"])).touches(&KeyPath::of(["b"])));
     }
 }

@@ -16,7 +16,8 @@ pub struct IngestConfig {
     pub dedup: DedupConfig,
     /// The fields that a source's events must have beyond `source`, `event_kind` and `ok`.
     ///
-    /// In a file, `bot` needs `cycle_id` and `sig_hash` until `bot` is named; other sources need nothing.
+    /// In a file, `bot` needs `cycle_id` and `sig_hash` until `bot` is named; other sources need
+    /// nothing.
     #[serde(deserialize_with = "requirements")]
     pub require: BTreeMap<String, Vec<Field>>,
 }
@@ -27,7 +28,8 @@ impl Default for IngestConfig {
     }
 }
 
-/// How long the identity of an event is remembered: until the window or the number of keys ends, whichever is first.
+/// How long the identity of an event is remembered: until the window or the number of keys ends,
+/// whichever is first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DedupConfig {
@@ -48,8 +50,11 @@ fn default_requirements() -> BTreeMap<String, Vec<Field>> {
     BTreeMap::from([("bot".to_owned(), vec![Field::CycleId, Field::SigHash])])
 }
 
-/// Those of the file over the default ones, so that a line for another source takes nothing from `bot`.
-fn requirements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<Field>>, D::Error> {
+/// Those of the file over the default ones, so that a line for another source takes nothing from
+/// `bot`.
+fn requirements<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Vec<Field>>, D::Error> {
     let mut all = default_requirements();
     all.append(&mut BTreeMap::deserialize(deserializer)?);
     Ok(all)

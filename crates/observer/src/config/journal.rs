@@ -70,7 +70,9 @@ impl RawJournal {
             durability: self.durability,
             max_size,
             retain: self.retain.unwrap_or(Duration::from_secs(24 * 60 * 60)),
-            segment_size: self.segment_size.unwrap_or(DEFAULT_SEGMENT_SIZE.min(max_size / SEGMENTS)),
+            segment_size: self
+                .segment_size
+                .unwrap_or(DEFAULT_SEGMENT_SIZE.min(max_size / SEGMENTS)),
         }
     }
 }

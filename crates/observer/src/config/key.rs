@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The way from the top of the file to a value, shown as `sinks.archive.rotate.max_size` or `server.listen[1]`.
+/// The way from the top of the file to a value, shown as `sinks.archive.rotate.max_size` or
+/// `server.listen[1]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyPath(Vec<Step>);
 
@@ -48,7 +49,8 @@ impl KeyPath {
         }
     }
 
-    /// Take the value out of the table; one in a list takes the list with it. Says whether anything was there.
+    /// Take the value out of the table; one in a list takes the list with it. Says whether anything
+    /// was there.
     pub(crate) fn remove_from(&self, table: &mut toml::Table) -> bool {
         let keys: Vec<&str> = self
             .0
@@ -59,8 +61,9 @@ impl KeyPath {
             })
             .collect();
         let Some((last, parents)) = keys.split_last() else { return false };
-        let parent =
-            parents.iter().try_fold(table, |table, key| table.get_mut(*key).and_then(toml::Value::as_table_mut));
+        let parent = parents
+            .iter()
+            .try_fold(table, |table, key| table.get_mut(*key).and_then(toml::Value::as_table_mut));
         parent.is_some_and(|table| table.remove(*last).is_some())
     }
 
@@ -83,8 +86,10 @@ impl From<&serde_path_to_error::Path> for KeyPath {
 
 impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_bare =
-            |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        let is_bare = |key: &str| {
+            !key.is_empty()
+                && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+        };
         for (place, step) in self.0.iter().enumerate() {
             match step {
                 Step::Index(index) => write!(f, "[{index}]")?,
@@ -108,7 +113,10 @@ mod tests {
         assert_eq!(path.to_string(), r#"sinks.hooks."X.Y"[1].a"#);
         assert!(path.meets(&KeyPath::of(["sinks"])));
         assert!(!path.meets(&KeyPath::of(["sinks", "other"])));
-        assert_eq!(path.after(&KeyPath::of(["sinks", "hooks"])).unwrap().to_string(), r#""X.Y"[1].a"#);
+        assert_eq!(
+            path.after(&KeyPath::of(["sinks", "hooks"])).unwrap().to_string(),
+            r#""X.Y"[1].a"#
+        );
     }
 
     #[test]

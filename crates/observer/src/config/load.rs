@@ -14,7 +14,8 @@ use super::journal::RawJournal;
 use super::key::KeyPath;
 use super::read::Reader;
 use super::{
-    AccessConfig, Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable, TelemetryConfig, default,
+    AccessConfig, Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable,
+    TelemetryConfig, default,
 };
 
 /// The file that is read where none is named, if it is there.
@@ -29,8 +30,12 @@ impl Config {
         let path = named.unwrap_or(Path::new(DEFAULT_FILE));
         match fs::read_to_string(path) {
             Ok(text) => from_text(&text, Some(path.to_owned()), &|name| env::var_os(name)),
-            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => Ok(Self::default()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(ConfigError::Absent { path: path.to_owned() }),
+            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
+                Ok(Self::default())
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(ConfigError::Absent { path: path.to_owned() })
+            }
             Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
         }
     }
@@ -114,9 +119,16 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}, column {column}: {}", error.message().trim_end().replace('\n', ", "))
 }
 
-fn split_sinks(sinks: toml::Value, filled: &Filled, problems: &mut Vec<Problem>) -> BTreeMap<String, SinkTable> {
+fn split_sinks(
+    sinks: toml::Value,
+    filled: &Filled,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, SinkTable> {
     let toml::Value::Table(sinks) = sinks else {
-        problems.push(Problem::new("sinks", "expected a table of sinks, each with its name: [sinks.NAME]"));
+        problems.push(Problem::new(
+            "sinks",
+            "expected a table of sinks, each with its name: [sinks.NAME]",
+        ));
         return BTreeMap::new();
     };
     let mut tables = BTreeMap::new();
@@ -126,7 +138,9 @@ fn split_sinks(sinks: toml::Value, filled: &Filled, problems: &mut Vec<Problem>)
             toml::Value::Table(table) => {
                 tables.insert(name, SinkTable { table, filled: filled.within(&at) });
             }
-            _ => problems.push(Problem::new(at, "expected a table; a sink is written [sinks.NAME]")),
+            _ => {
+                problems.push(Problem::new(at, "expected a table; a sink is written [sinks.NAME]"))
+            }
         }
     }
     tables

@@ -61,8 +61,9 @@
 //! start = "earliest"
 //! ```
 //!
-//! Every key may be left out. Relative paths start at the folder that the program was started in. Without any `[sinks]` there are an
-//! archive and metrics. In strings, `${NAME}`, `${NAME:-default}` and `${file:PATH}` are filled in.
+//! Every key may be left out. Relative paths start at the folder that the program was started in.
+//! Without any `[sinks]` there are an archive and metrics. In strings, `${NAME}`,
+//! `${NAME:-default}` and `${file:PATH}` are filled in.
 
 mod access;
 mod check;

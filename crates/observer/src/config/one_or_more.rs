@@ -7,7 +7,10 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 
 /// Read a string, or a list of them; `expecting` says to people what it has to be.
-pub(super) fn strings<'de, T, D>(deserializer: D, expecting: &'static str) -> Result<Vec<T>, D::Error>
+pub(super) fn strings<'de, T, D>(
+    deserializer: D,
+    expecting: &'static str,
+) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,

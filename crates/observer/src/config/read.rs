@@ -9,7 +9,8 @@ use super::value::{self, Fault};
 use crate::suggest;
 
 /// What is said in place of a message that might repeat a secret.
-pub(crate) const NOT_SHOWN: &str = "has the wrong form (the value is not shown, since it was filled in)";
+pub(crate) const NOT_SHOWN: &str =
+    "has the wrong form (the value is not shown, since it was filled in)";
 
 /// A table on its way to a type.
 pub(crate) struct Reader<'a> {
@@ -24,9 +25,12 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     /// Read the table as a `T`.
     ///
-    /// serde stops at the first fault. So what is at fault is taken out and the rest is read again, until there is
-    /// nothing more to say.
-    pub(crate) fn read<T: DeserializeOwned>(&self, mut table: toml::Table) -> Result<T, Vec<Problem>> {
+    /// serde stops at the first fault. So what is at fault is taken out and the rest is read again,
+    /// until there is nothing more to say.
+    pub(crate) fn read<T: DeserializeOwned>(
+        &self,
+        mut table: toml::Table,
+    ) -> Result<T, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut removed: Vec<KeyPath> = Vec::new();
         loop {
@@ -38,11 +42,15 @@ impl Reader<'_> {
             let mut path = KeyPath::from(error.path());
             let fault = error.into_inner();
             match &fault {
-                Fault::MissingKey { key } if removed.iter().any(|gone| gone.meets(&path.key(key))) => {
+                Fault::MissingKey { key }
+                    if removed.iter().any(|gone| gone.meets(&path.key(key))) =>
+                {
                     return Err(problems);
                 }
                 // Within an enum, the path ends above the key.
-                Fault::UnknownKey { key, .. } if path.last_key() != Some(key) => path = path.key(key),
+                Fault::UnknownKey { key, .. } if path.last_key() != Some(key) => {
+                    path = path.key(key)
+                }
                 _ => {}
             }
             problems.push(Problem::new(self.at.join(&path), self.describe(fault, &path)));
@@ -75,7 +83,9 @@ impl Reader<'_> {
                 drop(found);
                 format!("expected {expected} (the value is not shown, since it was filled in)")
             }
-            fault @ (Fault::Mismatch { .. } | Fault::Other(_)) => self.unless_secret(path, fault.to_string()),
+            fault @ (Fault::Mismatch { .. } | Fault::Other(_)) => {
+                self.unless_secret(path, fault.to_string())
+            }
         }
     }
 }

@@ -46,7 +46,8 @@ pub struct ServerConfig {
     /// How long a request's head may take to arrive.
     #[serde(deserialize_with = "units::duration")]
     pub header_timeout: Duration,
-    /// How long a producer waits for the journal before it is answered with 503. The client in the field gives up after 3 s.
+    /// How long a producer waits for the journal before it is answered with 503. The client in the
+    /// field gives up after 3 s.
     #[serde(deserialize_with = "units::duration")]
     pub ingest_timeout: Duration,
     /// How long requests and deliveries that are under way may go on when the program ends.
@@ -85,8 +86,11 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
-    const EXPECTING: &str = "an address with its port, such as \"127.0.0.1:3800\", or a list of them";
+pub(super) fn addresses<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SocketAddr>, D::Error> {
+    const EXPECTING: &str =
+        "an address with its port, such as \"127.0.0.1:3800\", or a list of them";
     let addresses: Vec<Address> = one_or_more::strings(deserializer, EXPECTING)?;
     Ok(addresses.into_iter().map(|Address(address)| address).collect())
 }
@@ -101,9 +105,15 @@ impl<'de> Deserialize<'de> for Address {
 }
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    one_or_more::strings(deserializer, "a host name, such as \"observer.example.com\", or a list of them")
+    one_or_more::strings(
+        deserializer,
+        "a host name, such as \"observer.example.com\", or a list of them",
+    )
 }
 
 fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    one_or_more::strings(deserializer, "an origin, such as \"https://grafana.example.com\", or a list of them")
+    one_or_more::strings(
+        deserializer,
+        "an origin, such as \"https://grafana.example.com\", or a list of them",
+    )
 }

@@ -13,13 +13,16 @@ use serde::Deserialize;
 use super::Problem;
 use super::key::KeyPath;
 
-/// Where the observer tells of itself, by OTLP: its spans, its metrics and its log. Each key stands before the environment variable for it.
+/// Where the observer tells of itself, by OTLP: its spans, its metrics and its log. Each key stands
+/// before the environment variable for it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// Where to; nowhere without it, unless `OTEL_EXPORTER_OTLP_ENDPOINT` says so. Over HTTP the paths of the signals come after it.
+    /// Where to; nowhere without it, unless `OTEL_EXPORTER_OTLP_ENDPOINT` says so. Over HTTP the
+    /// paths of the signals come after it.
     pub endpoint: Option<Secret>,
-    /// How. Unset, and with no variable for it, it is [`Protocol::Grpc`] at port 4317, and [`Protocol::Http`] at any other.
+    /// How. Unset, and with no variable for it, it is [`Protocol::Grpc`] at port 4317, and
+    /// [`Protocol::Http`] at any other.
     pub protocol: Option<Protocol>,
     /// What; all of them where nothing is said.
     pub signals: Option<Vec<Signal>>,
@@ -32,7 +35,8 @@ pub struct TelemetryConfig {
     /// How often metrics go out.
     #[serde(deserialize_with = "units::optional_duration")]
     pub interval: Option<Duration>,
-    /// Of the traces that begin here, the share that goes out. One that began elsewhere is followed if it was there.
+    /// Of the traces that begin here, the share that goes out. One that began elsewhere is followed
+    /// if it was there.
     pub sample: Option<f64>,
     /// What is said of the observer as a whole: attributes of its resource.
     pub resource: BTreeMap<String, String>,
@@ -69,13 +73,18 @@ impl Signal {
 pub(super) fn problems(telemetry: &TelemetryConfig) -> Vec<Problem> {
     let TelemetryConfig { endpoint, signals, headers, tls, interval, sample, .. } = telemetry;
     let mut problems = Vec::new();
-    let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("telemetry.{key}"), message));
+    let mut refuse = |key: &str, message: String| {
+        problems.push(Problem::new(format!("telemetry.{key}"), message))
+    };
     let url = endpoint.as_ref().map(|endpoint| parse_endpoint(endpoint.reveal()));
     if let Some(Err(message)) = &url {
         refuse("endpoint", (*message).to_owned());
     }
     if signals.as_ref().is_some_and(Vec::is_empty) {
-        refuse("signals", "must name at least one signal: \"traces\", \"metrics\" or \"logs\"".to_owned());
+        refuse(
+            "signals",
+            "must name at least one signal: \"traces\", \"metrics\" or \"logs\"".to_owned(),
+        );
     }
     if interval.is_some_and(|interval| interval.is_zero()) {
         refuse("interval", "must be longer than 0s".to_owned());
@@ -86,8 +95,12 @@ pub(super) fn problems(telemetry: &TelemetryConfig) -> Vec<Problem> {
     if let Some(tls) = tls {
         let half = match (&tls.cert, &tls.key, &url) {
             (_, _, Some(Ok(url))) => tls.check("endpoint", url).err(),
-            (Some(_), None, _) => Some(BuildError::new("tls.cert", "needs its private key in `tls.key`")),
-            (None, Some(_), _) => Some(BuildError::new("tls.key", "needs its certificate in `tls.cert`")),
+            (Some(_), None, _) => {
+                Some(BuildError::new("tls.cert", "needs its private key in `tls.key`"))
+            }
+            (None, Some(_), _) => {
+                Some(BuildError::new("tls.key", "needs its certificate in `tls.cert`"))
+            }
             _ => None,
         };
         if let Some(BuildError { key, problem }) = half {
@@ -99,7 +112,10 @@ pub(super) fn problems(telemetry: &TelemetryConfig) -> Vec<Problem> {
         if HeaderName::try_from(name).is_err() {
             problems.push(Problem::new(at, "is no name of a header"));
         } else if HeaderValue::from_str(value.reveal()).is_err() {
-            problems.push(Problem::new(at, "holds a character that a header can't have, such as a line feed"));
+            problems.push(Problem::new(
+                at,
+                "holds a character that a header can't have, such as a line feed",
+            ));
         }
     }
     problems

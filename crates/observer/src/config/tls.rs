@@ -69,12 +69,22 @@ pub(super) fn problems(server: &ServerConfig) -> Vec<Problem> {
         }
     };
     refuse(tls.listen.is_empty(), "listen", "must name at least one address".to_owned());
-    if let Some(address) = tls.listen.iter().find(|address| address.port() != 0 && server.listen.contains(address)) {
-        refuse(true, "listen", format!("{address} is in server.listen too; TLS needs a port of its own"));
+    if let Some(address) =
+        tls.listen.iter().find(|address| address.port() != 0 && server.listen.contains(address))
+    {
+        refuse(
+            true,
+            "listen",
+            format!("{address} is in server.listen too; TLS needs a port of its own"),
+        );
     }
     let is_empty = |path: &Path| path.as_os_str().is_empty();
     refuse(is_empty(&tls.cert), "cert", "must not be empty".to_owned());
     refuse(is_empty(&tls.key), "key", "must not be empty".to_owned());
-    refuse(tls.client_ca.as_deref().is_some_and(is_empty), "client_ca", "must not be empty".to_owned());
+    refuse(
+        tls.client_ca.as_deref().is_some_and(is_empty),
+        "client_ca",
+        "must not be empty".to_owned(),
+    );
     problems
 }

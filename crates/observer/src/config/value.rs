@@ -1,7 +1,8 @@
 //! TOML values as serde sees them, with errors that keep their parts.
 //!
-//! `toml`'s own errors are text alone. Here the known keys stay a list, so that the nearest one can be offered, and the
-//! value that was found stays apart from what was expected, so that it can be left out where it may be a secret.
+//! `toml`'s own errors are text alone. Here the known keys stay a list, so that the nearest one can
+//! be offered, and the value that was found stays apart from what was expected, so that it can be
+//! left out where it may be a secret.
 
 use std::fmt;
 
@@ -95,7 +96,9 @@ pub(crate) fn table(table: &toml::Table) -> impl Deserializer<'_, Error = Fault>
     MapAccessDeserializer::new(entries(table))
 }
 
-fn entries(table: &toml::Table) -> MapDeserializer<'_, impl Iterator<Item = (&str, Node<'_>)>, Fault> {
+fn entries(
+    table: &toml::Table,
+) -> MapDeserializer<'_, impl Iterator<Item = (&str, Node<'_>)>, Fault> {
     MapDeserializer::new(table.iter().map(|(key, value)| (key.as_str(), Node(value))))
 }
 
@@ -109,7 +112,9 @@ impl<'de> Deserializer<'de> for Node<'de> {
             toml::Value::Float(number) => visitor.visit_f64(*number),
             toml::Value::Boolean(flag) => visitor.visit_bool(*flag),
             toml::Value::Datetime(time) => visitor.visit_string(time.to_string()),
-            toml::Value::Array(values) => SeqDeserializer::new(values.iter().map(Node)).deserialize_any(visitor),
+            toml::Value::Array(values) => {
+                SeqDeserializer::new(values.iter().map(Node)).deserialize_any(visitor)
+            }
             toml::Value::Table(values) => visitor.visit_map(entries(values)),
         }
     }
@@ -118,7 +123,11 @@ impl<'de> Deserializer<'de> for Node<'de> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -130,9 +139,8 @@ impl<'de> Deserializer<'de> for Node<'de> {
     ) -> Result<V::Value, Fault> {
         match self.0 {
             toml::Value::String(text) => visitor.visit_enum(text.as_str().into_deserializer()),
-            toml::Value::Table(values) => {
-                MapAccessDeserializer::new(entries(values)).deserialize_enum(name, variants, visitor)
-            }
+            toml::Value::Table(values) => MapAccessDeserializer::new(entries(values))
+                .deserialize_enum(name, variants, visitor),
             _ => Err(match self.deserialize_any(Named(variants)) {
                 Err(fault) => fault,
                 Ok(never) => match never {},

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use insta::assert_snapshot;
 use observer_core::{
-    AnyOf, Batch, BatchSettings, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart, Start,
+    AnyOf, Batch, BatchSettings, BuildError, EventSink, Receipt, SinkConfig, SinkContext,
+    SinkError, SinkPart, Start,
 };
 use serde::Deserialize;
 
@@ -54,19 +55,28 @@ impl SinkConfig for NowhereConfig {
         if !self.url.starts_with("http") {
             return Err(BuildError::new("url", format!("has no scheme: {}", self.url)));
         }
-        let batch = BatchSettings { max_events: NonZeroUsize::new(7), max_bytes: Some(8), ..BatchSettings::default() };
+        let batch = BatchSettings {
+            max_events: NonZeroUsize::new(7),
+            max_bytes: Some(8),
+            ..BatchSettings::default()
+        };
         let whole = || SinkPart::whole(Arc::new(Nowhere)).with_batch(batch);
         if self.signals.is_empty() {
             return Ok(vec![whole()]);
         }
-        Ok(self.signals.into_iter().map(|signal| SinkPart { name: Some(signal.into()), ..whole() }).collect())
+        Ok(self
+            .signals
+            .into_iter()
+            .map(|signal| SinkPart { name: Some(signal.into()), ..whole() })
+            .collect())
     }
 }
 
 fn build(text: &str) -> Result<Vec<BuiltSink>, ConfigError> {
-    let registry = Registry::new()
-        .with::<NowhereConfig>()
-        .with_builder(|_: Other, _context: &SinkContext| Ok(vec![SinkPart::whole(Arc::new(Nowhere))]));
+    let registry =
+        Registry::new().with::<NowhereConfig>().with_builder(|_: Other, _context: &SinkContext| {
+            Ok(vec![SinkPart::whole(Arc::new(Nowhere))])
+        });
     registry.build_all(&Config::parse(text)?)
 }
 
@@ -108,11 +118,17 @@ fn a_table_becomes_a_sink_with_its_settings() {
     )
     .unwrap();
     let names: Vec<_> = sinks.iter().map(|sink| (sink.name.as_str(), sink.type_name)).collect();
-    assert_eq!(names, [("a", "nowhere"), ("b/logs", "nowhere"), ("b/traces", "nowhere"), ("c", "other")]);
+    assert_eq!(
+        names,
+        [("a", "nowhere"), ("b/logs", "nowhere"), ("b/traces", "nowhere"), ("c", "other")]
+    );
     let settings = &sinks[0].settings;
     assert_eq!(settings.start, Start::Earliest);
     assert_eq!(settings.filter.ok, Some(false));
-    assert_eq!(settings.filter.source, Some(AnyOf::Many(vec!["bot".to_owned(), "scenario".to_owned()])));
+    assert_eq!(
+        settings.filter.source,
+        Some(AnyOf::Many(vec!["bot".to_owned(), "scenario".to_owned()]))
+    );
     assert_eq!(settings.filter.event_kind, Some(AnyOf::One("tests_failed".to_owned())));
     assert_eq!(settings.batch.max_events, NonZeroUsize::new(3), "the operator's");
     assert_eq!(settings.batch.max_bytes, Some(8), "the sink's own");
@@ -130,7 +146,8 @@ fn a_type_that_is_not_known_is_answered_with_those_that_are() {
 
 #[test]
 fn an_unknown_key_is_compared_with_the_sinks_own_and_those_of_every_sink() {
-    let refused = |line: &str| refused(&format!("[sinks.x]\ntype = 'nowhere'\nurl = 'http://x'\n{line}"));
+    let refused =
+        |line: &str| refused(&format!("[sinks.x]\ntype = 'nowhere'\nurl = 'http://x'\n{line}"));
     assert_snapshot!(refused("ulr = 1"), @"configuration: sinks.x.ulr: unknown key; did you mean `url`?");
     assert_snapshot!(refused("time_out = 1"), @"configuration: sinks.x.time_out: unknown key; did you mean `timeout`?");
     assert_snapshot!(refused("colour = 1"), @"configuration: sinks.x.colour: unknown key; known keys: `url`, `rotate`, `signals`, `filter`, `batch`, `retry`, `timeout`, `required`, `start`");
@@ -164,7 +181,8 @@ fn the_defaults_can_be_built_from_what_comes_with_the_observer() {
     let registry = super::with_defaults(&metrics);
     assert_eq!(registry.types().collect::<Vec<_>>(), ["file", "http", "otlp", "prometheus"]);
     let sinks = registry.build_all(&Config::in_dir(folder.path())).unwrap();
-    let required: Vec<_> = sinks.iter().map(|sink| (sink.name.as_str(), sink.settings.required)).collect();
+    let required: Vec<_> =
+        sinks.iter().map(|sink| (sink.name.as_str(), sink.settings.required)).collect();
     assert_eq!(required, [("archive", true), ("prometheus", false)]);
     assert!(sinks.iter().all(|sink| sink.settings.start == Start::Earliest));
 }

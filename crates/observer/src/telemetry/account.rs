@@ -53,7 +53,8 @@ impl Account {
         }
     }
 
-    /// Whether there is room for one more to wait. The SDK's own queue is as long, so it always has room for those that are let in here.
+    /// Whether there is room for one more to wait. The SDK's own queue is as long, so it always has
+    /// room for those that are let in here.
     pub(super) fn let_in(&self) -> bool {
         if self.waiting.fetch_add(1, Ordering::Relaxed) < self.max_waiting {
             return true;
@@ -107,7 +108,12 @@ impl Account {
                 let was_told = mem::take(&mut trouble.is_told);
                 if mem::take(&mut trouble.is_failing) && was_told {
                     let lost = mem::take(&mut trouble.lost);
-                    tracing::info!(signal = self.signal.name(), to = self.place, lost, "telemetry goes out again");
+                    tracing::info!(
+                        signal = self.signal.name(),
+                        to = self.place,
+                        lost,
+                        "telemetry goes out again"
+                    );
                 }
             }
             Err(error) => {

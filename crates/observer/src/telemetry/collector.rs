@@ -22,7 +22,10 @@ impl AccountCollector {
     pub(super) fn new(accounts: &BTreeMap<Signal, Arc<Account>>) -> Self {
         let labels = ["signal", "result"].map(str::to_owned).to_vec();
         let desc = Desc::new(NAME.to_owned(), HELP.to_owned(), labels, HashMap::new());
-        Self { accounts: accounts.values().cloned().collect(), desc: desc.expect("name and labels are valid") }
+        Self {
+            accounts: accounts.values().cloned().collect(),
+            desc: desc.expect("name and labels are valid"),
+        }
     }
 }
 
@@ -55,7 +58,8 @@ fn metric(signal: &str, result: &str, count: &AtomicU64) -> Metric {
     };
     let mut counter = Counter::default();
     counter.set_value(count.load(Ordering::Relaxed) as f64);
-    let mut metric = Metric::from_label([("result", result), ("signal", signal)].map(label).to_vec());
+    let mut metric =
+        Metric::from_label([("result", result), ("signal", signal)].map(label).to_vec());
     metric.set_counter(counter);
     metric
 }

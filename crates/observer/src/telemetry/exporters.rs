@@ -7,16 +7,20 @@ use observer_core::SinkError;
 use observer_sink_otlp::{Compression, Protocol};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, Protocol as Otlp, RetryPolicy, WithExportConfig, WithHttpConfig,
-    WithTonicConfig,
+    ExporterBuildError, LogExporter, MetricExporter, Protocol as Otlp, RetryPolicy,
+    WithExportConfig, WithHttpConfig, WithTonicConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{BatchLogProcessor, LogBatch, LogExporter as ExportLogs, LogProcessor, SdkLogRecord};
+use opentelemetry_sdk::logs::{
+    BatchLogProcessor, LogBatch, LogExporter as ExportLogs, LogProcessor, SdkLogRecord,
+};
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanExporter as ExportSpans, SpanProcessor};
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, Span, SpanData, SpanExporter as ExportSpans, SpanProcessor,
+};
 use tokio::runtime::Handle;
 
 use super::account::Account;
@@ -38,8 +42,9 @@ pub(super) struct Bounded<P> {
     pub(super) account: Arc<Account>,
 }
 
-/// Three more tries within a second or two, and within the timeout: a collector that restarts is worth that, and one that is gone costs a thread's sleep.
-/// What is not taken then is lost, and counted.
+/// Three more tries within a second or two, and within the timeout: a collector that restarts is
+/// worth that, and one that is gone costs a thread's sleep. What is not taken then is lost, and
+/// counted.
 fn retries() -> RetryPolicy {
     RetryPolicy::recommended()
 }
@@ -53,7 +58,10 @@ fn over_http<B: WithExportConfig + WithHttpConfig>(builder: B, target: &Target, 
         .with_retry_policy(retries())
 }
 
-fn over_grpc<B: WithExportConfig + WithTonicConfig>(builder: B, target: &Target) -> Result<B, SinkError> {
+fn over_grpc<B: WithExportConfig + WithTonicConfig>(
+    builder: B,
+    target: &Target,
+) -> Result<B, SinkError> {
     let builder = builder
         .with_channel(grpc::channel(target)?)
         .with_interceptor(Headers(target.headers.clone()))
@@ -81,15 +89,23 @@ pub(super) fn spans(
     Ok(Accounted { exporter: exporter.map_err(cannot_be)?, account: account.clone() })
 }
 
-pub(super) fn logs(target: &Target, account: &Arc<Account>) -> Result<Accounted<LogExporter>, SinkError> {
+pub(super) fn logs(
+    target: &Target,
+    account: &Arc<Account>,
+) -> Result<Accounted<LogExporter>, SinkError> {
     let exporter = match target.protocol {
-        Protocol::Http => over_http(LogExporter::builder().with_http(), target, client(target, account)?).build(),
+        Protocol::Http => {
+            over_http(LogExporter::builder().with_http(), target, client(target, account)?).build()
+        }
         Protocol::Grpc => over_grpc(LogExporter::builder().with_tonic(), target)?.build(),
     };
     Ok(Accounted { exporter: exporter.map_err(cannot_be)?, account: account.clone() })
 }
 
-pub(super) fn metrics(target: &Target, account: &Arc<Account>) -> Result<Accounted<MetricExporter>, SinkError> {
+pub(super) fn metrics(
+    target: &Target,
+    account: &Arc<Account>,
+) -> Result<Accounted<MetricExporter>, SinkError> {
     let exporter = MetricExporter::builder().with_temporality(Temporality::Cumulative);
     let exporter = match target.protocol {
         Protocol::Http => over_http(exporter.with_http(), target, client(target, account)?).build(),

@@ -31,7 +31,9 @@ pub(super) async fn send_nothing(target: &Target) -> Result<(), SinkError> {
     let channel = channel(target)?;
     let answer = match target.signal {
         Signal::Traces => TraceServiceClient::new(channel).export(nothing(target)).await.map(drop),
-        Signal::Metrics => MetricsServiceClient::new(channel).export(nothing(target)).await.map(drop),
+        Signal::Metrics => {
+            MetricsServiceClient::new(channel).export(nothing(target)).await.map(drop)
+        }
         Signal::Logs => LogsServiceClient::new(channel).export(nothing(target)).await.map(drop),
     };
     let shown = Shown::new("telemetry.endpoint", &target.url, &target.headers, []);
@@ -40,7 +42,9 @@ pub(super) async fn send_nothing(target: &Target) -> Result<(), SinkError> {
         SinkError::blocked(match status.source() {
             // There is no answer, and tonic's own words don't say why.
             Some(error) => format!("{origin} gives no answer: {}", shown.said(&report(error))),
-            None => format!("{origin} answers {:?}: {}", status.code(), shown.said(status.message())),
+            None => {
+                format!("{origin} answers {:?}: {}", status.code(), shown.said(status.message()))
+            }
         })
     })
 }
@@ -72,10 +76,13 @@ fn endpoint(target: &Target) -> Result<Endpoint, SinkError> {
 }
 
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, SinkError> {
-    fs::read(path).map_err(|error| SinkError::blocked(format!("`{key}`: {} can't be read: {error}", path.display())))
+    fs::read(path).map_err(|error| {
+        SinkError::blocked(format!("`{key}`: {} can't be read: {error}", path.display()))
+    })
 }
 
-/// Puts the headers of the configuration in the place of what the exporter takes from the environment, whatever the file says.
+/// Puts the headers of the configuration in the place of what the exporter takes from the
+/// environment, whatever the file says.
 #[derive(Clone)]
 pub(super) struct Headers(pub(super) HeaderMap);
 

@@ -39,7 +39,11 @@ impl Http {
     ///
     /// # Errors
     /// A file that can't be used.
-    pub(super) fn new(target: &Target, runtime: Handle, account: Arc<Account>) -> Result<Self, SinkError> {
+    pub(super) fn new(
+        target: &Target,
+        runtime: Handle,
+        account: Arc<Account>,
+    ) -> Result<Self, SinkError> {
         let tls = (target.url.scheme() == "https").then_some(&target.tls);
         let client = observer_net::client(tls, target.timeout)?.timeout(target.timeout);
         let shown = Shown::new("telemetry.endpoint", &target.url, &target.headers, []);
@@ -82,7 +86,8 @@ impl Http {
             return;
         }
         // The answers of all signals are the same to the byte.
-        let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
+        let partial =
+            ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
         if let Some(partial) = partial {
             let count = usize::try_from(partial.rejected_spans).unwrap_or(0);
             self.account.refused(count, &self.shown.said(&partial.error_message));
@@ -105,7 +110,8 @@ pub(super) fn unanswered(error: &reqwest::Error, shown: &Shown) -> String {
 impl HttpClient for Http {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (mut head, mut body) = request.into_parts();
-        // Of what the exporter has put there only this: it takes headers from the environment, whatever the file says.
+        // Of what the exporter has put there only this: it takes headers from the environment,
+        // whatever the file says.
         let content_type = head.headers.remove(CONTENT_TYPE);
         head.headers = self.headers.clone();
         head.headers.extend(content_type.map(|value| (CONTENT_TYPE, value)));

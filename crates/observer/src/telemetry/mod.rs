@@ -1,9 +1,11 @@
 //! What the observer tells of itself, by OTLP: spans, metrics and its log.
 //!
-//! It can't feed itself. Only requests that bring events have spans, and only what the observer's own crates log goes out, but for what is logged here: what
-//! exporters do and say makes nothing to export. What waits to be sent has a bound, and what there is no room for is counted.
+//! It can't feed itself. Only requests that bring events have spans, and only what the observer's
+//! own crates log goes out, but for what is logged here: what exporters do and say makes nothing to
+//! export. What waits to be sent has a bound, and what there is no room for is counted.
 //!
-//! The SDK's processors and readers wait on threads of their own, which is what of it is stable, and so that nothing of it is on the runtime's threads but requests.
+//! The SDK's processors and readers wait on threads of their own, which is what of it is stable,
+//! and so that nothing of it is on the runtime's threads but requests.
 
 mod account;
 mod collector;
@@ -69,15 +71,18 @@ impl Telemetry {
     /// Which key or variable names a file that can't be used.
     pub(crate) fn new(config: &Config, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let settings = Settings::resolve(&config.telemetry, environment);
-        let attributes = settings.resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+        let attributes =
+            settings.resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
         let resource = Resource::builder_empty().with_attributes(attributes).build();
         let (max_spans, max_logs) = (settings.max_spans, settings.max_logs);
         let account = |signal: Signal, target: &settings::Target| {
             let room = if signal == Signal::Logs { max_logs } else { max_spans };
             (signal, Arc::new(Account::new(signal, target.shown(), room)))
         };
-        let accounts = settings.targets.iter().map(|(signal, target)| account(*signal, target)).collect();
-        let mut telemetry = Self { settings, resource, accounts, spans: None, logs: None, metrics: None };
+        let accounts =
+            settings.targets.iter().map(|(signal, target)| account(*signal, target)).collect();
+        let mut telemetry =
+            Self { settings, resource, accounts, spans: None, logs: None, metrics: None };
         let built = telemetry.build_spans().and_then(|()| telemetry.build_logs());
         built.map_err(|error| config.invalid(vec![problem(&error)]))?;
         Ok(telemetry)
@@ -86,9 +91,12 @@ impl Telemetry {
     fn build_spans(&mut self) -> Result<(), SinkError> {
         let Some(target) = self.settings.targets.get(&Signal::Traces) else { return Ok(()) };
         let account = &self.accounts[&Signal::Traces];
-        let batches = trace::BatchConfigBuilder::default().with_max_queue_size(self.settings.max_spans).build();
-        let processor =
-            BatchSpanProcessor::builder(exporters::spans(target, account)?).with_batch_config(batches).build();
+        let batches = trace::BatchConfigBuilder::default()
+            .with_max_queue_size(self.settings.max_spans)
+            .build();
+        let processor = BatchSpanProcessor::builder(exporters::spans(target, account)?)
+            .with_batch_config(batches)
+            .build();
         let provider = SdkTracerProvider::builder()
             .with_resource(self.resource.clone())
             .with_sampler(self.settings.sampler.clone())
@@ -100,9 +108,11 @@ impl Telemetry {
     fn build_logs(&mut self) -> Result<(), SinkError> {
         let Some(target) = self.settings.targets.get(&Signal::Logs) else { return Ok(()) };
         let account = &self.accounts[&Signal::Logs];
-        let batches = logs::BatchConfigBuilder::default().with_max_queue_size(self.settings.max_logs).build();
-        let processor =
-            BatchLogProcessor::builder(exporters::logs(target, account)?).with_batch_config(batches).build();
+        let batches =
+            logs::BatchConfigBuilder::default().with_max_queue_size(self.settings.max_logs).build();
+        let processor = BatchLogProcessor::builder(exporters::logs(target, account)?)
+            .with_batch_config(batches)
+            .build();
         let provider = SdkLoggerProvider::builder()
             .with_resource(self.resource.clone())
             .with_log_processor(Bounded { processor, account: account.clone() });
@@ -126,7 +136,9 @@ impl Telemetry {
                 .boxed()
         });
         let logs = self.logs.as_ref().map(|provider| {
-            OpenTelemetryTracingBridge::new(provider).with_filter(log.and(filter_fn(is_exported))).boxed()
+            OpenTelemetryTracingBridge::new(provider)
+                .with_filter(log.and(filter_fn(is_exported)))
+                .boxed()
         });
         spans.into_iter().chain(logs).collect()
     }
@@ -143,13 +155,19 @@ impl Telemetry {
         let Some(target) = self.settings.targets.get(&Signal::Metrics) else { return Ok(None) };
         let exporter = exporters::metrics(target, &self.accounts[&Signal::Metrics]);
         let exporter = exporter.map_err(|error| config.invalid(vec![problem(&error)]))?;
-        Ok(Some(Export::new(exporter, self.resource.clone(), registry.clone(), self.settings.interval)))
+        Ok(Some(Export::new(
+            exporter,
+            self.resource.clone(),
+            registry.clone(),
+            self.settings.interval,
+        )))
     }
 
     /// Let metrics go out from now on, beside the account of telemetry itself in `registry`.
     pub(crate) fn begin(&mut self, export: Option<MetricsExport>, registry: &prometheus::Registry) {
         if !self.accounts.is_empty()
-            && let Err(error) = registry.register(Box::new(collector::AccountCollector::new(&self.accounts)))
+            && let Err(error) =
+                registry.register(Box::new(collector::AccountCollector::new(&self.accounts)))
         {
             tracing::warn!(%error, "what becomes of telemetry doesn't show in the metrics");
         }
@@ -157,7 +175,9 @@ impl Telemetry {
         export.restored();
         match export.start() {
             Ok(exporting) => self.metrics = Some(exporting),
-            Err(error) => tracing::error!(%error, "metrics don't go out, since there can be no thread for it"),
+            Err(error) => {
+                tracing::error!(%error, "metrics don't go out, since there can be no thread for it")
+            }
         }
     }
 
@@ -173,7 +193,8 @@ impl Telemetry {
         (!self.settings.targets.is_empty()).then(|| self.settings.to_string())
     }
 
-    /// Have what is left go out, for up to `deadline` from now on. This takes a last look at the metrics, and [`finish`](Ending::finish) sends all.
+    /// Have what is left go out, for up to `deadline` from now on. This takes a last look at the
+    /// metrics, and [`finish`](Ending::finish) sends all.
     pub(crate) async fn end(self, deadline: Duration) -> Ending {
         let until = Instant::now() + deadline.min(FAREWELL);
         let Self { accounts, spans, logs, metrics, .. } = self;
@@ -230,7 +251,8 @@ impl fmt::Debug for Telemetry {
 /// Whether something that is logged goes out.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    let is_ours = target == "observer" || target.starts_with("observer::") || target.starts_with("observer_");
+    let is_ours =
+        target == "observer" || target.starts_with("observer::") || target.starts_with("observer_");
     metadata.is_event() && is_ours && !target.starts_with(OWN)
 }
 

@@ -28,7 +28,9 @@ async fn send_nothing(target: &Target) -> Result<(), SinkError> {
     let of_target = target.clone();
     let client = observer_net::blocking(move || {
         let tls = (of_target.url.scheme() == "https").then_some(&of_target.tls);
-        observer_net::finish(observer_net::client(tls, of_target.timeout)?.timeout(of_target.timeout))
+        observer_net::finish(
+            observer_net::client(tls, of_target.timeout)?.timeout(of_target.timeout),
+        )
     });
     let request = client.await??.post(target.url.clone()).headers(target.headers.clone());
     let answer = request.header(CONTENT_TYPE, "application/x-protobuf").send().await;

@@ -1,8 +1,10 @@
 //! What file and environment say together.
 //!
-//! A key of `[telemetry]` stands before the variable for it; of the variables, a signal's own stands before the general one. All of it is read here, so
-//! that the libraries, which read variables of their own accord, have nothing left to decide. A variable that can't be is ignored, and that is told: it may
-//! have been meant for another program. (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>)
+//! A key of `[telemetry]` stands before the variable for it; of the variables, a signal's own
+//! stands before the general one. All of it is read here, so that the libraries, which read
+//! variables of their own accord, have nothing left to decide. A variable that can't be is ignored,
+//! and that is told: it may have been meant for another program.
+//! (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>)
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,10 +59,14 @@ pub(crate) struct Target {
 impl Settings {
     pub(crate) fn resolve(config: &TelemetryConfig, environment: Environment<'_>) -> Self {
         let mut variables = Variables::new(environment);
-        let disabled = variables.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let disabled = variables
+            .get("OTEL_SDK_DISABLED")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let wanted = Signal::ALL.into_iter().filter(|_| !disabled);
-        let wanted: Vec<_> = wanted.filter(|signal| is_wanted(*signal, config, &mut variables)).collect();
-        let targets = wanted.into_iter().filter_map(|signal| Target::resolve(signal, config, &mut variables));
+        let wanted: Vec<_> =
+            wanted.filter(|signal| is_wanted(*signal, config, &mut variables)).collect();
+        let targets =
+            wanted.into_iter().filter_map(|signal| Target::resolve(signal, config, &mut variables));
         let mut settings = Self {
             targets: targets.map(|target| (target.signal, target)).collect(),
             interval: config
@@ -74,7 +80,8 @@ impl Settings {
             ignored: variables.ignored,
         };
         if settings.targets.is_empty() {
-            // Variables alone turn nothing on but by an endpoint: the others are for whoever has one.
+            // Variables alone turn nothing on but by an endpoint: the others are for whoever has
+            // one.
             settings.ignored.retain(|told| told.contains("_ENDPOINT "));
         }
         settings
@@ -112,7 +119,11 @@ fn is_wanted(signal: Signal, config: &TelemetryConfig, variables: &mut Variables
 
 impl Target {
     /// `None` where nothing says where to.
-    fn resolve(signal: Signal, config: &TelemetryConfig, variables: &mut Variables<'_>) -> Option<Self> {
+    fn resolve(
+        signal: Signal,
+        config: &TelemetryConfig,
+        variables: &mut Variables<'_>,
+    ) -> Option<Self> {
         let said = config.protocol.or_else(|| protocol(signal, variables));
         let protocol = said.unwrap_or_else(|| at_home(config.endpoint.as_ref()));
         let compression = compression(signal, protocol, config.compression, variables);
@@ -127,12 +138,23 @@ impl Target {
             tls.cert = file("CLIENT_CERTIFICATE");
             tls.key = file("CLIENT_KEY");
         }
-        let timeout = variables.of(signal, "TIMEOUT").and_then(|(name, _)| variables.milliseconds(&name));
+        let timeout =
+            variables.of(signal, "TIMEOUT").and_then(|(name, _)| variables.milliseconds(&name));
         let headers = match &config.headers {
-            Some(headers) => headers.iter().filter_map(|(name, value)| header(name, value.reveal())).collect(),
+            Some(headers) => {
+                headers.iter().filter_map(|(name, value)| header(name, value.reveal())).collect()
+            }
             None => headers(signal, variables),
         };
-        Some(Self { signal, url, protocol, headers, compression, tls, timeout: timeout.unwrap_or(TIMEOUT) })
+        Some(Self {
+            signal,
+            url,
+            protocol,
+            headers,
+            compression,
+            tls,
+            timeout: timeout.unwrap_or(TIMEOUT),
+        })
     }
 
     /// Scheme, host, port and protocol: the rest of a URL may be secret.
@@ -141,10 +163,15 @@ impl Target {
     }
 }
 
-/// What is spoken where nothing says so: HTTP, as the specification has it, unless the file names gRPC's own port.
+/// What is spoken where nothing says so: HTTP, as the specification has it, unless the file names
+/// gRPC's own port.
 fn at_home(endpoint: Option<&Secret>) -> Protocol {
     let url = endpoint.and_then(|endpoint| parse_endpoint(endpoint.reveal()).ok());
-    if url.is_some_and(|url| url.port() == Some(GRPC_PORT)) { Protocol::Grpc } else { Protocol::Http }
+    if url.is_some_and(|url| url.port() == Some(GRPC_PORT)) {
+        Protocol::Grpc
+    } else {
+        Protocol::Http
+    }
 }
 
 fn protocol(signal: Signal, variables: &mut Variables<'_>) -> Option<Protocol> {
@@ -174,9 +201,11 @@ fn compression(
             return configured.unwrap_or(Compression::None);
         }
     };
-    if (configured, said, protocol) == (Some(Compression::None), Compression::Gzip, Protocol::Grpc) {
+    if (configured, said, protocol) == (Some(Compression::None), Compression::Gzip, Protocol::Grpc)
+    {
         // The exporter reads the variable itself, and can't be told otherwise.
-        let told = format!("the key telemetry.compression is ignored: over gRPC it can't overrule {name}");
+        let told =
+            format!("the key telemetry.compression is ignored: over gRPC it can't overrule {name}");
         if !variables.ignored.contains(&told) {
             variables.ignored.push(told);
         }
@@ -190,7 +219,11 @@ fn endpoint(signal: Signal, protocol: Protocol, variables: &mut Variables<'_>) -
     let is_insecure = |(_, value): (String, String)| value.eq_ignore_ascii_case("true");
     let text = match protocol {
         Protocol::Grpc if !text.contains("://") => {
-            let scheme = if variables.of(signal, "INSECURE").is_some_and(is_insecure) { "http" } else { "https" };
+            let scheme = if variables.of(signal, "INSECURE").is_some_and(is_insecure) {
+                "http"
+            } else {
+                "https"
+            };
             format!("{scheme}://{text}")
         }
         _ => text,
@@ -240,7 +273,8 @@ fn sampler(configured: Option<f64>, variables: &mut Variables<'_>) -> Sampler {
     if let Some(configured) = configured {
         return following(share(configured));
     }
-    let argument = variables.get("OTEL_TRACES_SAMPLER_ARG").map_or(Some(1.0), |text| text.parse().ok());
+    let argument =
+        variables.get("OTEL_TRACES_SAMPLER_ARG").map_or(Some(1.0), |text| text.parse().ok());
     let argument = argument.filter(|share| (0.0..=1.0).contains(share)).unwrap_or_else(|| {
         variables.ignore("OTEL_TRACES_SAMPLER_ARG", "must be between 0.0 and 1.0");
         1.0
@@ -253,8 +287,7 @@ fn sampler(configured: Option<f64>, variables: &mut Variables<'_>) -> Sampler {
         Some("always_off") => Sampler::AlwaysOff,
         Some("traceidratio") => share(argument),
         Some(_) => {
-            let known =
-                "can be \"always_on\", \"always_off\" or \"traceidratio\" here, each also after \"parentbased_\"";
+            let known = "can be \"always_on\", \"always_off\" or \"traceidratio\" here, each also after \"parentbased_\"";
             variables.ignore("OTEL_TRACES_SAMPLER", known);
             following(Sampler::AlwaysOn)
         }
@@ -268,12 +301,16 @@ fn resource(config: &TelemetryConfig, variables: &mut Variables<'_>) -> BTreeMap
         // So that two of them behind one name can be told apart.
         ("service.instance.id", observer_core::Uuid::now_v7().to_string()),
     ];
-    let mut resource: BTreeMap<_, _> = own.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let mut resource: BTreeMap<_, _> =
+        own.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     if let Some(text) = variables.get("OTEL_RESOURCE_ATTRIBUTES") {
         for pair in pairs(&text) {
             match pair {
                 Some((key, value)) => drop(resource.insert(key, value)),
-                None => variables.ignore("OTEL_RESOURCE_ATTRIBUTES", "must be KEY=VALUE, with commas between several"),
+                None => variables.ignore(
+                    "OTEL_RESOURCE_ATTRIBUTES",
+                    "must be KEY=VALUE, with commas between several",
+                ),
             }
         }
     }

@@ -53,11 +53,13 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// `a=1,b=2%2C3` (<https://opentelemetry.io/docs/specs/otel/resource/sdk/>); `None` for what is no pair.
+/// `a=1,b=2%2C3` (<https://opentelemetry.io/docs/specs/otel/resource/sdk/>); `None` for what is no
+/// pair.
 pub(super) fn pairs(text: &str) -> impl Iterator<Item = Option<(String, String)>> {
     text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
         let (key, value) = pair.split_once('=')?;
-        let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(String::from);
+        let decoded =
+            |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(String::from);
         Some((decoded(key)?, decoded(value)?)).filter(|(key, _)| !key.is_empty())
     })
 }

@@ -138,8 +138,9 @@ impl Disk {
     }
 
     pub(super) fn sync_folder(&mut self, dir: &Path) {
-        let (ours, others): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.renamings).into_iter().partition(|renaming| folder(renaming.path()) == dir);
+        let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.renamings)
+            .into_iter()
+            .partition(|renaming| folder(renaming.path()) == dir);
         self.renamings = others;
         ours.into_iter().for_each(|renaming| renaming.apply(&mut self.durable_names));
     }

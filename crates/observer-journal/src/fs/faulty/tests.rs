@@ -52,11 +52,15 @@ fn names_are_durable_after_their_folder_was_synced_and_before_that_in_order() {
         disk.restart();
         seen.insert(disk.list(Path::new("d")).unwrap());
         assert!(
-            disk.open(Path::new("d/file"), OpenMode::Read).is_ok() || disk.list(Path::new("d")).unwrap().is_empty()
+            disk.open(Path::new("d/file"), OpenMode::Read).is_ok()
+                || disk.list(Path::new("d")).unwrap().is_empty()
         );
     }
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [names(&[]), names(&["file"]), names(&["file", "new"])]);
+    assert_eq!(
+        seen.into_iter().collect::<Vec<_>>(),
+        [names(&[]), names(&["file"]), names(&["file", "new"])]
+    );
 
     let (disk, _) = on(1);
     disk.remove(Path::new(FILE)).unwrap();

@@ -18,7 +18,8 @@ impl World {
             let text = format!("{} {}", self.numbers, "x".repeat(usize::from(*size)));
             Record::new(now, u128::from(self.numbers).to_le_bytes(), text)
         };
-        let appends: Vec<Vec<_>> = sizes.iter().map(|sizes| sizes.iter().map(&mut record).collect()).collect();
+        let appends: Vec<Vec<_>> =
+            sizes.iter().map(|sizes| sizes.iter().map(&mut record).collect()).collect();
         let records = appends.concat();
         let (count, size) = (records.len() as u64, block_size(&records));
         let first_seq = self.plain.head + 1;
@@ -41,7 +42,10 @@ impl World {
             }
             Err(AppendError::Full { holder, wanted, .. }) => {
                 assert_eq!((wanted, holder.as_str()), (size, "required"));
-                assert!(!self.certain() || expected == Err(holder), "full, where there should be room");
+                assert!(
+                    !self.certain() || expected == Err(holder),
+                    "full, where there should be room"
+                );
                 then.head = self.plain.head;
                 self.change(then);
                 self.tally.full += 1;
@@ -55,8 +59,9 @@ impl World {
                 self.tally.refused += 1;
                 if self.struck() {
                     self.failed_at = Some(now);
-                    let is_undone =
-                        matches!(error, AppendError::Write { .. }) && !self.disk.is_off() && !self.struck_again();
+                    let is_undone = matches!(error, AppendError::Write { .. })
+                        && !self.disk.is_off()
+                        && !self.struck_again();
                     self.may_be_torn |= !is_undone;
                     self.refused.push(Refused { first_seq, records, is_old: false, is_undone });
                 }
@@ -152,11 +157,16 @@ impl World {
             return;
         }
         let found = self.segments();
-        let gone = |segment: &&Segment| found.first().is_none_or(|oldest| segment.first_seq < oldest.first_seq);
+        let gone = |segment: &&Segment| {
+            found.first().is_none_or(|oldest| segment.first_seq < oldest.first_seq)
+        };
         let gone: Vec<_> = before.segments.iter().filter(gone).copied().collect();
         if self.sure {
             let oldest = found.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
-            assert!(oldest <= self.plain.oldest(), "more is gone than had to go: {before:#?}, and then {found:#?}");
+            assert!(
+                oldest <= self.plain.oldest(),
+                "more is gone than had to go: {before:#?}, and then {found:#?}"
+            );
         }
         self.plain.undead = before.undead;
         self.plain.undead.extend(gone);

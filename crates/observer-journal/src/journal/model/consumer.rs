@@ -22,7 +22,15 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) fn new(name: &'static str) -> Self {
-        Self { name, reader: None, next: 1, reached: 0, seen: BTreeMap::new(), own: None, waits: false }
+        Self {
+            name,
+            reader: None,
+            next: 1,
+            reached: 0,
+            seen: BTreeMap::new(),
+            own: None,
+            waits: false,
+        }
     }
 
     /// What it has seen after that counts no more.
@@ -40,13 +48,16 @@ fn number(id: [u8; 16]) -> u64 {
 
 impl World {
     pub(super) fn read(&mut self, at: usize, chunks: u8) {
-        let mut reader = self.consumers[at].reader.take().expect("it reads on since the journal was opened");
+        let mut reader =
+            self.consumers[at].reader.take().expect("it reads on since the journal was opened");
         for _ in 0..chunks {
             let next = self.consumers[at].next;
             match reader.read() {
                 Err(error) if self.disk.is_off() => return assert!(self.struck(), "{error}"),
                 Err(error) => assert!(self.struck(), "{error}"),
-                Ok(None) => assert!(next > self.plain.head, "no more after {next} of {}", self.plain.head),
+                Ok(None) => {
+                    assert!(next > self.plain.head, "no more after {next} of {}", self.plain.head)
+                }
                 Ok(Some(chunk)) => {
                     let after = self.check_chunk(next, &chunk);
                     let consumer = &mut self.consumers[at];
@@ -68,12 +79,15 @@ impl World {
     pub(super) fn check_chunk(&self, next: u64, chunk: &Chunk) -> u64 {
         let oldest = self.plain.oldest();
         if next < oldest {
-            let gap = Chunk::Gap { first_seq: next, last_seq: oldest - 1, reason: GapReason::Expired };
+            let gap =
+                Chunk::Gap { first_seq: next, last_seq: oldest - 1, reason: GapReason::Expired };
             assert_eq!(*chunk, gap, "what has expired is told, and nothing else");
             return oldest;
         }
-        let (_, last) = self.blocks.range(..=next).next_back().expect("the oldest record has a block");
-        let records: Vec<_> = self.records.range(next..=*last).map(|(_, record)| record.clone()).collect();
+        let (_, last) =
+            self.blocks.range(..=next).next_back().expect("the oldest record has a block");
+        let records: Vec<_> =
+            self.records.range(next..=*last).map(|(_, record)| record.clone()).collect();
         assert_eq!(*chunk, Chunk::Records { first_seq: next, records });
         last + 1
     }
@@ -102,13 +116,17 @@ impl World {
         for at in 0..OWN {
             let stored = self.journal().stored(self.consumers[at].name);
             let seq = stored.map_or(0, |stored| stored.seq);
-            assert_eq!(seq, self.plain.position(self.plain.said.readers.get(self.consumers[at].name)));
+            assert_eq!(
+                seq,
+                self.plain.position(self.plain.said.readers.get(self.consumers[at].name))
+            );
             let reader = self.journal().reader(seq);
             self.consumers[at].go_on_after(seq, reader);
         }
         let own = &mut self.consumers[OWN];
         if std::mem::replace(&mut own.waits, true) {
-            // The journal ended before it came. What was appended meanwhile may have taken numbers that it knows, and then no one can tell.
+            // The journal ended before it came. What was appended meanwhile may have taken numbers
+            // that it knows, and then no one can tell.
             own.own = None;
         }
         own.reader = None;

@@ -69,7 +69,9 @@ impl World {
             // An epoch that it would have begun may be stored already.
             let may_be = self.candidates.clone();
             let heads = self.possible_heads(is_lossy);
-            let begun = may_be.iter().flat_map(|stored| heads.iter().map(|head| opened(stored, *head, self.now()).0));
+            let begun = may_be
+                .iter()
+                .flat_map(|stored| heads.iter().map(|head| opened(stored, *head, self.now()).0));
             let begun: Vec<_> = begun.filter(|positions| !may_be.contains(positions)).collect();
             self.candidates.extend(begun);
             self.quiet = false;
@@ -82,21 +84,29 @@ impl World {
 
     fn may_come_through(&self, is_lossy: bool) -> impl Iterator<Item = &Refused> {
         let first_seq = self.plain.head + 1;
-        let may = move |refused: &&Refused| !refused.is_old && (self.lost_power || !refused.is_undone);
-        self.refused.iter().filter(move |refused| refused.first_seq == first_seq && (is_lossy || may(refused)))
+        let may =
+            move |refused: &&Refused| !refused.is_old && (self.lost_power || !refused.is_undone);
+        self.refused
+            .iter()
+            .filter(move |refused| refused.first_seq == first_seq && (is_lossy || may(refused)))
     }
 
     /// With one of the groups that were refused, or without.
     fn possible_heads(&self, is_lossy: bool) -> Vec<u64> {
         let head = self.plain.head;
-        let refused = self.may_come_through(is_lossy).map(|refused| head + refused.records.len() as u64);
+        let refused =
+            self.may_come_through(is_lossy).map(|refused| head + refused.records.len() as u64);
         std::iter::once(head).chain(refused).collect()
     }
 
     fn opened(&mut self, recovery: &Recovery, is_lossy: bool) {
         let head = self.journal().head();
         assert_eq!(recovery.head, head);
-        assert!(self.possible_heads(is_lossy).contains(&head), "{head} records, and not {}", self.plain.head);
+        assert!(
+            self.possible_heads(is_lossy).contains(&head),
+            "{head} records, and not {}",
+            self.plain.head
+        );
         if head > self.plain.head {
             self.came_through(is_lossy);
         }
@@ -108,7 +118,8 @@ impl World {
 
         let positions = self.journal().shared.places().positions.clone();
         let found = (positions.clone(), recovery.new_epoch);
-        let expected: Vec<_> = self.candidates.iter().map(|stored| opened(stored, head, self.now())).collect();
+        let expected: Vec<_> =
+            self.candidates.iter().map(|stored| opened(stored, head, self.now())).collect();
         assert!(expected.contains(&found), "{found:#?} is none of {expected:#?}");
         assert!(is_lossy || !recovery.new_epoch, "nothing was lost");
         self.tally.epochs += u64::from(recovery.new_epoch);
@@ -126,7 +137,9 @@ impl World {
     /// Which group it was that came through, although it was refused.
     fn came_through(&mut self, is_lossy: bool) {
         let first_seq = self.plain.head + 1;
-        let Some(Chunk::Records { records, .. }) = self.journal().reader(self.plain.head).read().unwrap() else {
+        let Some(Chunk::Records { records, .. }) =
+            self.journal().reader(self.plain.head).read().unwrap()
+        else {
             panic!("a group comes through as a whole")
         };
         let is_it = self.may_come_through(is_lossy).any(|refused| refused.records == records);
@@ -138,38 +151,56 @@ impl World {
     fn opened_segments(&mut self, is_lossy: bool) {
         let found = self.segments();
         let quiet = self.sure && self.quiet && !self.struck() && !is_lossy;
-        let known = self.plain.undead.iter().chain(&self.plain.segments).map(|segment| segment.first_seq);
+        let known =
+            self.plain.undead.iter().chain(&self.plain.segments).map(|segment| segment.first_seq);
         let known: BTreeSet<_> = known.collect();
         // Where something went wrong, one was begun for the group that was refused.
-        let last = [Some(self.plain.head + 1), self.blocks.last_key_value().map(|(first, _)| *first)];
+        let last =
+            [Some(self.plain.head + 1), self.blocks.last_key_value().map(|(first, _)| *first)];
         for Segment { first_seq, .. } in &found {
-            let is_known = known.contains(first_seq) || (!quiet && last.contains(&Some(*first_seq)));
+            let is_known =
+                known.contains(first_seq) || (!quiet && last.contains(&Some(*first_seq)));
             assert!(is_known, "there was never a segment from {first_seq} on");
         }
-        let bound = self.plain.segments.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
+        let bound =
+            self.plain.segments.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
         let oldest = found.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
-        assert!(is_lossy || !self.sure || oldest <= bound, "{oldest} is the oldest, where {bound} should be there");
+        assert!(
+            is_lossy || !self.sure || oldest <= bound,
+            "{oldest} is the oldest, where {bound} should be there"
+        );
         self.tally.came_back += u64::from(oldest < bound);
         if self.plain.undead.is_empty() && quiet {
             // What was cut off and not synced is there again after a power cut.
-            let as_seen =
-                |segment: &Segment| Segment { size: if self.lost_power { 0 } else { segment.size }, ..*segment };
-            let [found, expected] = [&found, &self.plain.segments].map(|segments| segments.iter().map(as_seen));
+            let as_seen = |segment: &Segment| Segment {
+                size: if self.lost_power { 0 } else { segment.size },
+                ..*segment
+            };
+            let [found, expected] =
+                [&found, &self.plain.segments].map(|segments| segments.iter().map(as_seen));
             assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
         let on_disk: Vec<_> = self.logs().into_iter().map(|(name, ..)| name.first_seq).collect();
-        assert_eq!(on_disk, found.iter().map(|segment| segment.first_seq).collect::<Vec<_>>(), "no file is left over");
+        assert_eq!(
+            on_disk,
+            found.iter().map(|segment| segment.first_seq).collect::<Vec<_>>(),
+            "no file is left over"
+        );
         self.plain.segments = found;
         self.plain.undead.clear();
         self.plain.is_open = self.logs().last().is_some_and(|(_, _, bytes)| {
             let salt = self.journal().shared.segments().back().expect("it has a file").salt();
-            bytes.last_chunk::<TRAILER>().is_none_or(|trailer| Trailer::decode(salt, trailer).is_none())
+            bytes
+                .last_chunk::<TRAILER>()
+                .is_none_or(|trailer| Trailer::decode(salt, trailer).is_none())
         });
     }
 
     /// The files of segments, oldest first.
     fn logs(&self) -> Vec<(SegmentName, PathBuf, Vec<u8>)> {
-        let named = |(path, bytes): (PathBuf, _)| Some((SegmentName::parse(path.file_name()?.to_str()?)?, path, bytes));
+        let named = |(path, bytes): (PathBuf, _)| {
+            Some((SegmentName::parse(path.file_name()?.to_str()?)?, path, bytes))
+        };
         let mut logs: Vec<_> = self.disk.files().into_iter().filter_map(named).collect();
         logs.sort();
         logs
@@ -211,9 +242,15 @@ impl World {
     fn whole_blocks(&self, segment: Range<u64>, size: u64) -> u64 {
         let mut end = BLOCKS;
         let fits = |(first, last): &(&u64, &u64)| {
-            end += block_size(self.records.range(**first..=**last).map(|(_, record): (_, &Record)| record));
+            end += block_size(
+                self.records.range(**first..=**last).map(|(_, record): (_, &Record)| record),
+            );
             end <= size
         };
-        self.blocks.range(segment.clone()).take_while(fits).last().map_or(segment.start - 1, |(_, last)| *last)
+        self.blocks
+            .range(segment.clone())
+            .take_while(fits)
+            .last()
+            .map_or(segment.start - 1, |(_, last)| *last)
     }
 }

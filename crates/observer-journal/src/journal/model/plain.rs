@@ -52,7 +52,9 @@ pub(super) fn resolve(epochs: &[(u64, u64)], epoch: u64, seq: u64) -> Option<u64
 /// The positions that a journal with this head has when it is opened, and whether an epoch begins.
 pub(super) fn opened(stored: &Positions, head: u64, now: u64) -> (Positions, bool) {
     let mut positions = stored.clone();
-    let ahead = |stored: &Stored| resolve(&positions.epochs, stored.epoch, stored.seq).is_some_and(|seq| seq > head);
+    let ahead = |stored: &Stored| {
+        resolve(&positions.epochs, stored.epoch, stored.seq).is_some_and(|seq| seq > head)
+    };
     let lost = positions.readers.values().any(ahead);
     match positions.epochs.last() {
         None => positions.epochs.push((now, 1)),
@@ -126,7 +128,8 @@ impl Plain {
         self.undead.clear();
     }
 
-    /// As few of the oldest segments go as give enough room; never the last one, and none that a required consumer has not settled.
+    /// As few of the oldest segments go as give enough room; never the last one, and none that a
+    /// required consumer has not settled.
     fn make_room(&mut self, wanted: u64) -> Result<(), String> {
         while self.bytes() + wanted > self.max_size && self.segments.len() > 1 {
             let last_seq = self.segments[1].first_seq - 1;
@@ -141,19 +144,27 @@ impl Plain {
         Ok(())
     }
 
-    /// What everyone has settled goes when it is old enough. A segment is as old as the next one's beginning.
+    /// What everyone has settled goes when it is old enough. A segment is as old as the next one's
+    /// beginning.
     fn retire(&mut self, now: u64) {
         let settled = |name: &String| self.position(self.durable.readers.get(name));
         let settled = self.held.keys().map(settled).min().unwrap_or(u64::MAX);
         let retain = u64::try_from(RETAIN.as_micros()).unwrap();
-        let goes = |next: &&Segment| next.created_at + retain < now && next.first_seq - 1 <= settled;
+        let goes =
+            |next: &&Segment| next.created_at + retain < now && next.first_seq - 1 <= settled;
         let count = self.segments.iter().skip(1).take_while(goes).count();
         self.undead.extend(self.segments.drain(..count));
         self.gone.1 += count as u64;
     }
 
     /// A consumer that keeps its position itself comes back with it. Where it goes on from.
-    pub(super) fn comes_back(&mut self, epoch: u64, seq: u64, opened_head: u64, now: u64) -> Option<u64> {
+    pub(super) fn comes_back(
+        &mut self,
+        epoch: u64,
+        seq: u64,
+        opened_head: u64,
+        now: u64,
+    ) -> Option<u64> {
         let resolved = resolve(&self.said.epochs, epoch, seq)?;
         let (present, _) = *self.said.epochs.last()?;
         if resolved <= opened_head {

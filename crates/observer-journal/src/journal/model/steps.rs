@@ -50,7 +50,8 @@ pub(super) enum What {
     /// It is as if it had never been there.
     Forget,
     Reopen(Ending),
-    /// While the journal is closed, so many segments at its end are lost, and of the one before them what comes after so many 255ths.
+    /// While the journal is closed, so many segments at its end are lost, and of the one before
+    /// them what comes after so many 255ths.
     LoseTheEnd {
         ending: Ending,
         segments: u8,
@@ -89,7 +90,8 @@ fn step(losses: u32) -> impl Strategy<Value = Step> {
         3 => fails.clone(),
         1 => (fails, ends()).prop_map(|(fails, ends)| [fails, vec![ends]].concat()),
     ];
-    (what(losses), proptest::option::weighted(0.2, (after, faults))).prop_map(|(what, faults)| Step { what, faults })
+    (what(losses), proptest::option::weighted(0.2, (after, faults)))
+        .prop_map(|(what, faults)| Step { what, faults })
 }
 
 fn what(losses: u32) -> impl Strategy<Value = What> {

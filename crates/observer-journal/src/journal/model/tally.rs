@@ -22,7 +22,9 @@ pub(super) struct Tally {
 impl Tally {
     fn all(&mut self) -> [&mut u64; 14] {
         let Self { acknowledged, refused, full, made_room, retired, gaps, opened, .. } = self;
-        let Self { power_cuts, kills, errors, came_through, came_back, epochs, late_epochs, .. } = self;
+        let Self {
+            power_cuts, kills, errors, came_through, came_back, epochs, late_epochs, ..
+        } = self;
         [
             acknowledged,
             refused,

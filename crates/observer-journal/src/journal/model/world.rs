@@ -38,7 +38,8 @@ pub(super) struct World {
     pub(super) may_be_torn: bool,
     /// All that may stand in the file of positions.
     pub(super) candidates: Vec<Positions>,
-    /// All records that were acknowledged or served, by their sequence numbers, also those that have expired since.
+    /// All records that were acknowledged or served, by their sequence numbers, also those that
+    /// have expired since.
     pub(super) records: BTreeMap<u64, Record>,
     /// The last record of each block by its first one.
     pub(super) blocks: BTreeMap<u64, u64>,
@@ -127,7 +128,8 @@ impl World {
         self.disk.went_wrong() > self.wrong
     }
 
-    /// More than one thing went wrong in this step, so what was begun may not even have been taken back.
+    /// More than one thing went wrong in this step, so what was begun may not even have been taken
+    /// back.
     pub(super) fn struck_again(&self) -> bool {
         self.disk.went_wrong() > self.wrong + 1
     }
@@ -167,7 +169,9 @@ impl World {
                 self.plain.said.readers.remove("optional");
             }
             What::Reopen(ending) => self.reopen(*ending, None, step),
-            What::LoseTheEnd { ending, segments, of_255 } => self.reopen(*ending, Some((*segments, *of_255)), step),
+            What::LoseTheEnd { ending, segments, of_255 } => {
+                self.reopen(*ending, Some((*segments, *of_255)), step)
+            }
         }
         self.disk.call_off();
         self.quiet &= !self.struck();
@@ -188,7 +192,8 @@ impl World {
 
     /// What went wrong in this step has ended it.
     pub(super) fn ended_by(&mut self, step: &Step) {
-        self.lost_power |= step.faults.as_ref().is_some_and(|(_, faults)| faults.contains(&Fault::PowerCut));
+        self.lost_power |=
+            step.faults.as_ref().is_some_and(|(_, faults)| faults.contains(&Fault::PowerCut));
         self.may_be_torn = true;
     }
 

@@ -1,6 +1,7 @@
 //! Every file of a journal, damaged in every way at every place; one damage at a time.
 //!
-//! Every 29th case is tried, beginning with another one for each kind of damage; with `OBSERVER_TEST_CORRUPTION=all`, all of them are.
+//! Every 29th case is tried, beginning with another one for each kind of damage; with
+//! `OBSERVER_TEST_CORRUPTION=all`, all of them are.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,13 +90,20 @@ fn all_files(fs: &impl FileSystem) -> Files {
         file.read_at(&mut bytes, 0).unwrap();
         bytes
     };
-    fs.list(Path::new("j")).unwrap().into_iter().map(|name| (name.clone(), content(&name))).collect()
+    fs.list(Path::new("j"))
+        .unwrap()
+        .into_iter()
+        .map(|name| (name.clone(), content(&name)))
+        .collect()
 }
 
 fn placed(files: &Files) -> Counted {
     let fs = Counted::default();
     for (name, bytes) in files {
-        fs.0.open(&Path::new("j").join(name), OpenMode::Create).unwrap().write_at(bytes, 0).unwrap();
+        fs.0.open(&Path::new("j").join(name), OpenMode::Create)
+            .unwrap()
+            .write_at(bytes, 0)
+            .unwrap();
     }
     fs
 }
@@ -113,7 +121,8 @@ fn long(number: u64) -> Record {
 /// Where the records stand: the file, the bytes of the block, and its records.
 type Blocks = Vec<(String, Range<usize>, RangeInclusive<u64>)>;
 
-/// A journal of three segments in blocks of one to four records, whose sink has had all. Closed, or as `kill -9` leaves it.
+/// A journal of three segments in blocks of one to four records, whose sink has had all. Closed, or
+/// as `kill -9` leaves it.
 fn journal(closed: bool) -> (Files, Blocks) {
     let fs = Counted::default();
     let (journal, _) = open(options(&fs));
@@ -124,7 +133,8 @@ fn journal(closed: bool) -> (Files, Blocks) {
         let length = 32 + group.iter().map(|record| 32 + record.payload.len()).sum::<usize>();
         append(&journal, group).unwrap();
         let name = super::segments(&fs).pop().unwrap();
-        let begin = blocks.last().filter(|(file, ..)| *file == name).map_or(88, |(_, bytes, _)| bytes.end);
+        let begin =
+            blocks.last().filter(|(file, ..)| *file == name).map_or(88, |(_, bytes, _)| bytes.end);
         blocks.push((name, begin..begin + length, at..=last));
         at = last + 1;
     }
@@ -194,9 +204,15 @@ impl Harm {
 
 /// Every case in turn, or every 29th.
 fn for_each_harm(files: &Files, mut check: impl FnMut(&str, Harm)) {
-    let step = if std::env::var("OBSERVER_TEST_CORRUPTION").is_ok_and(|which| which == "all") { 1 } else { 29 };
+    let step = if std::env::var("OBSERVER_TEST_CORRUPTION").is_ok_and(|which| which == "all") {
+        1
+    } else {
+        29
+    };
     let mut tried = 0;
-    for (nth, (name, bytes)) in files.iter().filter(|(name, _)| *name != "positions.reserve").enumerate() {
+    for (nth, (name, bytes)) in
+        files.iter().filter(|(name, _)| *name != "positions.reserve").enumerate()
+    {
         for (kind, harms) in Harm::all(bytes.len()).into_iter().enumerate() {
             let step = if harms.len() > 20 { step } else { 1 };
             for harm in harms.into_iter().skip((nth * 11 + kind * 5) % step).step_by(step) {
@@ -214,7 +230,8 @@ fn surviving(blocks: &Blocks, name: &str, harm: Harm) -> BTreeSet<u64> {
     good.flat_map(|(.., records)| records.clone()).collect()
 }
 
-/// The records, which are those that were appended, and the gaps; together they are everything up to the head.
+/// The records, which are those that were appended, and the gaps; together they are everything up
+/// to the head.
 fn served(fs: &Counted, head: u64, mut reader: crate::Reader) -> BTreeSet<u64> {
     let (mut found, mut next) = (BTreeSet::new(), 1);
     while let Some(chunk) = reader.read().unwrap() {
@@ -223,8 +240,11 @@ fn served(fs: &Counted, head: u64, mut reader: crate::Reader) -> BTreeSet<u64> {
                 assert_eq!(first_seq, next);
                 next += records.len() as u64;
                 for (seq, found_record) in (first_seq..).zip(records) {
-                    let wanted =
-                        if found_record.payload.starts_with(b"payload 1000") { record(1000) } else { long(seq) };
+                    let wanted = if found_record.payload.starts_with(b"payload 1000") {
+                        record(1000)
+                    } else {
+                        long(seq)
+                    };
                     assert_eq!(found_record, wanted);
                     found.insert(seq);
                 }
@@ -268,14 +288,23 @@ fn whatever_is_damaged_all_else_is_served_and_what_is_lost_is_told() {
             assert_eq!(append(&journal, vec![record(1000)]).unwrap().first_seq, head + 1, "{told}");
             drop(journal);
             let (journal, recovery) = open(options(&fs));
-            assert_eq!((recovery.torn_bytes, recovery.new_epoch, recovery.head), (0, false, head + 1), "{told}");
+            assert_eq!(
+                (recovery.torn_bytes, recovery.new_epoch, recovery.head),
+                (0, false, head + 1),
+                "{told}"
+            );
             let again = served(&fs, head + 1, journal.reader(0));
-            assert_eq!(again.into_iter().filter(|seq| *seq != head + 1).collect::<BTreeSet<_>>(), found, "{told}");
+            assert_eq!(
+                again.into_iter().filter(|seq| *seq != head + 1).collect::<BTreeSet<_>>(),
+                found,
+                "{told}"
+            );
             drop(journal);
             // What is written to must not hang on one header.
             let inspection = Stopped::open(options(&fs)).unwrap().inspect().unwrap();
             let last = &inspection.segments.last().unwrap().file;
-            let one_header = |damage: &Damage| damage.kind == DamageKind::HeaderCopy && damage.file == *last;
+            let one_header =
+                |damage: &Damage| damage.kind == DamageKind::HeaderCopy && damage.file == *last;
             assert!(!inspection.damage.iter().any(one_header), "{told}: {inspection:#?}");
         });
     }
@@ -300,15 +329,26 @@ fn whatever_is_damaged_an_inspection_tells_it_exactly_and_changes_nothing() {
             assert_eq!(found.records, wanted.len() as u64, "{told}: {found:#?}");
 
             let mut missing = lost(&found.damage);
-            assert!(missing.iter().all(|seq| (found.oldest..=HEAD).contains(seq)), "{told}: {found:#?}");
+            assert!(
+                missing.iter().all(|seq| (found.oldest..=HEAD).contains(seq)),
+                "{told}: {found:#?}"
+            );
             missing.extend(1..found.oldest);
-            assert_eq!(missing, (1..=HEAD).filter(|seq| !wanted.contains(seq)).collect(), "{told}: {found:#?}");
+            assert_eq!(
+                missing,
+                (1..=HEAD).filter(|seq| !wanted.contains(seq)).collect(),
+                "{told}: {found:#?}"
+            );
             for damage in &found.damage {
                 let size = damaged.get(&damage.file).map_or(0, Vec::len) as u64;
-                assert!(damage.bytes.start <= damage.bytes.end && damage.bytes.end <= size, "{told}: {damage:?}");
+                assert!(
+                    damage.bytes.start <= damage.bytes.end && damage.bytes.end <= size,
+                    "{told}: {damage:?}"
+                );
             }
             if let Harm::Flip { at, .. } = harm {
-                let hit = |damage: &Damage| damage.file == name && damage.bytes.contains(&(at as u64));
+                let hit =
+                    |damage: &Damage| damage.file == name && damage.bytes.contains(&(at as u64));
                 assert_eq!(found.damage.iter().any(hit), name != "lock", "{told}: {found:#?}");
             }
             drop(stopped);
@@ -347,15 +387,27 @@ fn whatever_is_damaged_a_repair_loses_no_record_and_keeps_what_it_replaces() {
             };
             assert!(is.damage.iter().all(stays), "{told}: {is:#?}");
             assert!(!repair.actions.is_empty() || was.damage == is.damage, "{told}: {was:#?}");
-            assert_eq!(stopped.repair().unwrap().actions, [], "{told}: a second repair finds nothing to do");
+            assert_eq!(
+                stopped.repair().unwrap().actions,
+                [],
+                "{told}: a second repair finds nothing to do"
+            );
             assert_eq!(served(&fs, is.head, stopped.reader(0).unwrap()), wanted, "{told}");
             drop(stopped);
 
             let (journal, recovery) = open(options(&fs));
             assert_eq!((recovery.torn_bytes, recovery.positions_lost), (0, false), "{told}");
-            assert_eq!(append(&journal, vec![record(1000)]).unwrap().first_seq, is.head + 1, "{told}");
+            assert_eq!(
+                append(&journal, vec![record(1000)]).unwrap().first_seq,
+                is.head + 1,
+                "{told}"
+            );
             let again = served(&fs, is.head + 1, journal.reader(0));
-            assert_eq!(again.into_iter().filter(|seq| *seq <= is.head).collect::<BTreeSet<_>>(), wanted, "{told}");
+            assert_eq!(
+                again.into_iter().filter(|seq| *seq <= is.head).collect::<BTreeSet<_>>(),
+                wanted,
+                "{told}"
+            );
         });
     }
 }

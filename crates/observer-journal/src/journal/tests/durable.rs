@@ -1,4 +1,5 @@
-//! What has to be on the disk, and when: over a disk that forgets what was not synced, and over one that fails.
+//! What has to be on the disk, and when: over a disk that forgets what was not synced, and over one
+//! that fails.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -88,7 +89,10 @@ fn whatever_fails_while_a_segment_begins_nothing_is_left_of_it() {
         let options = || options(disk.clone()).clock(clock.clone());
         let (journal, _) = open(options());
         let is_tidy = || {
-            let files = disk.files().into_keys().filter(|path| path.extension().is_some_and(|end| end == "log"));
+            let files = disk
+                .files()
+                .into_keys()
+                .filter(|path| path.extension().is_some_and(|end| end == "log"));
             assert_eq!(files.count(), journal.status().segments, "operation {failing}");
         };
         fill(&journal, 1..=1);
@@ -154,7 +158,8 @@ fn where_half_a_write_or_a_probe_stays_a_fresh_segment_is_begun() {
         let disk = Faulty::new(2);
         let (journal, _) = open(options(disk.clone()));
         fill(&journal, 1..=1);
-        let fails = |after| disk.fail_at(disk.operations() + after, Fault::Fails(ErrorKind::StorageFull));
+        let fails =
+            |after| disk.fail_at(disk.operations() + after, Fault::Fails(ErrorKind::StorageFull));
         fails(0);
         if !probe {
             fails(1);
@@ -243,8 +248,10 @@ fn a_position_that_could_not_be_stored_gives_no_segment_away() {
 fn each_sync_that_fails_doubles_the_pause_before_the_next_try_and_a_full_disk_does_not() {
     let doubled = (0..9).map(|time| 100_000 << time).chain([30_000_000; 2]).collect();
     type Switch = fn(&Switches) -> &AtomicBool;
-    let failing: [(Switch, Vec<u64>); 2] =
-        [(|switches| &switches.no_sync, doubled), (|switches| &switches.no_create, vec![100_000; 5])];
+    let failing: [(Switch, Vec<u64>); 2] = [
+        (|switches| &switches.no_sync, doubled),
+        (|switches| &switches.no_create, vec![100_000; 5]),
+    ];
     for (failing, pauses) in failing {
         let (now, clock) = clock();
         let fs = Switched::default();
@@ -299,10 +306,15 @@ fn a_segment_has_only_so_many_records_however_small() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     for _ in 0..33 {
-        append(&journal, (0..4096).map(|number| crate::Record::new(number, [0; 16], "")).collect()).unwrap();
+        append(&journal, (0..4096).map(|number| crate::Record::new(number, [0; 16], "")).collect())
+            .unwrap();
     }
     let names = segments(&memory);
-    assert_eq!(names, ["00000000000000000001-0.log", "00000000000000131073-0.log"], "32 groups each");
+    assert_eq!(
+        names,
+        ["00000000000000000001-0.log", "00000000000000131073-0.log"],
+        "32 groups each"
+    );
 }
 
 #[test]

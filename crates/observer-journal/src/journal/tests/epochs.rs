@@ -57,7 +57,11 @@ fn an_epoch_that_begins_late_is_not_forgotten() {
     disk.restart();
     let (journal, _) = open(options(disk));
     assert_ne!(journal.epoch(), old);
-    assert_eq!(journal.resolve(old, 3, 0), Some(0), "nor does it have those that came in their places");
+    assert_eq!(
+        journal.resolve(old, 3, 0),
+        Some(0),
+        "nor does it have those that came in their places"
+    );
 }
 
 #[test]

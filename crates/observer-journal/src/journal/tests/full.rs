@@ -16,7 +16,9 @@ fn full() -> (Switched, Arc<AtomicU64>, impl Fn() -> Options) {
     let (files, clock) = (fs.clone(), now.clone());
     let options = move || {
         let clock = clock.clone();
-        options(files.clone()).segment_size(8192).clock(Arc::new(move || clock.load(Ordering::SeqCst)))
+        options(files.clone())
+            .segment_size(8192)
+            .clock(Arc::new(move || clock.load(Ordering::SeqCst)))
     };
     let (journal, _) = open(options());
     fill(&journal, 1..=400);
@@ -165,7 +167,12 @@ fn a_disk_that_fails_in_another_way_costs_no_reserve() {
         fs.switches.set(|switches| &switches.no_sync, true);
         journal.set_position("archive", 2, "".into());
         journal.maintain().unwrap_err();
-        let reserve = fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap().size().unwrap();
+        let reserve = fs
+            .memory
+            .open(Path::new("j/positions.reserve"), OpenMode::Read)
+            .unwrap()
+            .size()
+            .unwrap();
         // What was given up to try it is lost, as long as there is no space to take it back.
         assert!(reserve >= if is_full { 48 } else { 64 } * 1024, "{reserve}");
     }
@@ -182,7 +189,9 @@ fn a_reserve_that_can_not_be_synced_is_not_there_yet() {
 fn a_reserve_that_was_whole_is_taken_back_after_it_was_used() {
     let (fs, _, options) = full();
     let (journal, _) = open(options());
-    let reserve = || fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap().size().unwrap();
+    let reserve = || {
+        fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap().size().unwrap()
+    };
     journal.set_position("archive", 2, "".into());
     journal.maintain().unwrap();
     fs.fill_up();

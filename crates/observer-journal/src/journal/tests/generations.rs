@@ -20,7 +20,8 @@ impl Tried {
         let (disk, now) = (Faulty::new(1), Arc::new(AtomicU64::new(1_000_000)));
         let (journal, _) = open(Self::options(&disk, &now));
         let tried = Self { disk, now, journal };
-        // Four operations begin the segment; then come the block, the zeros behind it, and the sync.
+        // Four operations begin the segment; then come the block, the zeros behind it, and the
+        // sync.
         tried.fails(&[6]);
         tried
     }
@@ -82,7 +83,8 @@ fn the_last_number_is_not_forgotten_while_one_takes_the_place_of_another() {
         let tried = Tried { disk, now, journal };
         let large = |size| vec![Record::new(1, [0; 16], vec![7; size])];
         append(&tried.journal, large(12_000)).unwrap();
-        // Three operations seal that segment, four begin the next, and one makes room. The write fails, and can't be rolled back.
+        // Three operations seal that segment, four begin the next, and one makes room. The write
+        // fails, and can't be rolled back.
         tried.arm(&[8, 9]);
         append(&tried.journal, large(6_000)).unwrap_err();
         assert_eq!((tried.disk.went_wrong(), tried.journal.oldest()), (2, 2));

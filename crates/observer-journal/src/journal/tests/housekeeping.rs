@@ -16,7 +16,9 @@ fn what_was_appended_is_committed_before_the_journal_is_gone() {
     let (sender, receiver) = mpsc::channel();
     for number in 1..=5_000 {
         let sender = sender.clone();
-        journal.append(Append::new(vec![record(number)], move |result| sender.send(result.is_ok()).unwrap()));
+        journal.append(Append::new(vec![record(number)], move |result| {
+            sender.send(result.is_ok()).unwrap()
+        }));
     }
     drop(journal);
     assert_eq!(receiver.try_iter().filter(|committed| *committed).count(), 5_000);
@@ -45,7 +47,11 @@ fn a_file_that_was_given_up_goes_when_the_journal_is_opened() {
     let [name] = &segments(&memory)[..] else { panic!("it fits into one") };
     let copied = killed(&memory);
     copied.rename(&Path::new("j").join(name), Path::new("j/00000000000000000001-1.log")).unwrap();
-    copied.open(&Path::new("j").join(name), OpenMode::Create).unwrap().write_at(&[7; 500], 0).unwrap();
+    copied
+        .open(&Path::new("j").join(name), OpenMode::Create)
+        .unwrap()
+        .write_at(&[7; 500], 0)
+        .unwrap();
     let (journal, recovery) = open(options(copied.clone()));
     assert_eq!((recovery.head, recovery.set_aside.len()), (3, 0));
     assert_eq!(segments(&copied), ["00000000000000000001-1.log"]);
@@ -107,7 +113,10 @@ fn a_reader_that_comes_while_a_segment_is_removed_is_told_that_it_expired() {
         });
         removed.recv().unwrap();
         let first = journal.reader(0).read().unwrap();
-        assert!(matches!(first, Some(Chunk::Gap { first_seq: 1, reason: GapReason::Expired, .. })), "{first:?}");
+        assert!(
+            matches!(first, Some(Chunk::Gap { first_seq: 1, reason: GapReason::Expired, .. })),
+            "{first:?}"
+        );
         drop(go_on);
     });
     assert_eq!(journal.status().segments, 1);
@@ -127,7 +136,9 @@ fn more_than_can_wait_is_refused_until_there_is_room_again() {
     let (sender, receiver) = mpsc::channel();
     let append = || {
         let sender = sender.clone();
-        journal.append(Append::new(vec![large()], move |result| sender.send(result.map(drop)).unwrap()));
+        journal.append(Append::new(vec![large()], move |result| {
+            sender.send(result.map(drop)).unwrap()
+        }));
     };
     (0..4).for_each(|_| append());
     assert!(receiver.try_recv().is_err(), "32 MiB may wait, and what comes then");
@@ -152,7 +163,8 @@ fn a_file_under_the_name_of_another_is_not_taken_for_it() {
     assert_eq!(numbers(&journal), [0; 0]);
 }
 
-/// A journal of several segments at its limit, the records of the oldest of them, and the last record of all.
+/// A journal of several segments at its limit, the records of the oldest of them, and the last
+/// record of all.
 fn at_its_limit() -> (Memory, crate::Journal, u64, u64) {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()).max_size(32 * 1024));
@@ -169,7 +181,11 @@ fn room_is_made_as_soon_as_a_required_reader_has_all_of_the_oldest_segment_and_n
     for (position, is_taken) in [(last - 1, false), (last, true)] {
         journal.set_position("archive", position, "".into());
         journal.maintain().unwrap();
-        assert_eq!(append(&journal, vec![record(head + 1)]).is_ok(), is_taken, "{position} of {last}");
+        assert_eq!(
+            append(&journal, vec![record(head + 1)]).is_ok(),
+            is_taken,
+            "{position} of {last}"
+        );
     }
     assert_eq!(journal.oldest(), last + 1);
 }
@@ -214,13 +230,23 @@ fn refusals(error: ErrorKind) -> usize {
         match opened {
             Err(_) => refused += 1,
             Ok((journal, recovery)) => {
-                assert!(!recovery.positions_lost && !recovery.created && !recovery.new_epoch, "operation {failing}");
-                assert_eq!((recovery.head, recovery.set_aside.len(), recovery.lost.len()), (100, 0, 0));
+                assert!(
+                    !recovery.positions_lost && !recovery.created && !recovery.new_epoch,
+                    "operation {failing}"
+                );
+                assert_eq!(
+                    (recovery.head, recovery.set_aside.len(), recovery.lost.len()),
+                    (100, 0, 0)
+                );
                 assert_eq!(journal.stored("archive").unwrap().seq, 70);
             }
         }
         let (journal, recovery) = open(small(disk.clone()));
-        assert_eq!((recovery.head, journal.stored("archive").unwrap().seq), (100, 70), "operation {failing}");
+        assert_eq!(
+            (recovery.head, journal.stored("archive").unwrap().seq),
+            (100, 70),
+            "operation {failing}"
+        );
         if is_over {
             break;
         }
@@ -232,7 +258,11 @@ fn refusals(error: ErrorKind) -> usize {
 fn whatever_fails_while_a_journal_is_opened_nothing_is_taken_for_lost() {
     let (failed, full) = (refusals(ErrorKind::Other), refusals(ErrorKind::StorageFull));
     assert!(full > 5);
-    assert_eq!(failed, full + 1, "on a full disk it is enough to sync what is there, without writing it again");
+    assert_eq!(
+        failed,
+        full + 1,
+        "on a full disk it is enough to sync what is there, without writing it again"
+    );
 }
 
 #[test]

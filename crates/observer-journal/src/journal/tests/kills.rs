@@ -56,7 +56,10 @@ fn after_positions_could_not_be_stored_nothing_is_taken_for_what_the_file_holds(
         disk.restart();
 
         let (journal, _) = open(options(disk.clone()));
-        assert!(journal.stored("sink").is_some(), "operation {operation} failed: {failed}; it would begin elsewhere");
+        assert!(
+            journal.stored("sink").is_some(),
+            "operation {operation} failed: {failed}; it would begin elsewhere"
+        );
         journal.forget("sink");
         journal.maintain().unwrap();
         journal.set_position("sink", 2, "".into());

@@ -19,7 +19,10 @@ fn a_reader_at_the_head_reads_on_as_more_comes() {
         assert_eq!(reader.read().unwrap(), None);
         fill(&journal, number..=number);
         assert_eq!(reader.next_seq(), number);
-        assert_eq!(reader.read().unwrap(), Some(Chunk::Records { first_seq: number, records: vec![record(number)] }));
+        assert_eq!(
+            reader.read().unwrap(),
+            Some(Chunk::Records { first_seq: number, records: vec![record(number)] })
+        );
     }
 }
 
@@ -31,7 +34,10 @@ fn a_segment_that_someone_removed_is_a_gap_and_one_that_can_not_be_opened_now_is
     let mut reader = journal.reader(0);
     disk.fail_at(disk.operations(), Fault::Fails(ErrorKind::PermissionDenied));
     assert_eq!(reader.read().unwrap_err().kind(), ErrorKind::PermissionDenied);
-    assert_eq!(reader.read().unwrap(), Some(Chunk::Records { first_seq: 1, records: vec![record(1)] }));
+    assert_eq!(
+        reader.read().unwrap(),
+        Some(Chunk::Records { first_seq: 1, records: vec![record(1)] })
+    );
 
     let names = segments(&disk);
     disk.remove(&Path::new("j").join(&names[0])).unwrap();
@@ -69,13 +75,15 @@ fn a_position_that_a_sink_keeps_itself_is_taken_as_it_is_where_the_journal_knows
     assert_eq!(journal.epoch(), epoch);
     journal.set_position("one", 3, "".into());
     journal.set_position("other", 4, "".into());
-    let readers: Vec<_> = journal.readers().into_iter().map(|(name, stored)| (name, stored.seq)).collect();
+    let readers: Vec<_> =
+        journal.readers().into_iter().map(|(name, stored)| (name, stored.seq)).collect();
     assert_eq!(readers, [("one".to_owned(), 3), ("other".to_owned(), 4)]);
 }
 
 #[test]
 fn a_block_is_found_behind_a_large_one_that_is_bad_wherever_it_stands() {
-    // Some of these have the next block begin where one piece of a search ends and the next one begins.
+    // Some of these have the next block begin where one piece of a search ends and the next one
+    // begins.
     let around = (-6..=6).map(|by| 256 * 1024 - 63 + by);
     for length in around.chain([700_000, 900_001]) {
         let memory = Memory::default();

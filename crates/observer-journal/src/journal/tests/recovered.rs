@@ -19,7 +19,8 @@ fn check_after(fault: Fault, durability: Durability) {
             let (journal, _) = open(small(&disk, durability));
             disk.fail_at(disk.operations() + at, fault);
             let record = |number| Record::new(number, [0; 16], vec![7; 700]);
-            let _ = (1..=12).try_for_each(|number| append(&journal, vec![record(number)]).map(drop));
+            let _ =
+                (1..=12).try_for_each(|number| append(&journal, vec![record(number)]).map(drop));
             drop(journal);
             if disk.went_wrong() == 0 {
                 assert!(times > 100, "{times}");
@@ -61,7 +62,8 @@ fn the_header_does_so_too() {
     for seed in 0..20 {
         let disk = Faulty::new(seed);
         let (journal, _) = open(small(&disk, Durability::Fsync));
-        // The first segment is made, and its header is written; it is not made durable, and can't be removed.
+        // The first segment is made, and its header is written; it is not made durable, and can't
+        // be removed.
         for operation in [2, 3] {
             disk.fail_at(disk.operations() + operation, Fault::Fails(ErrorKind::Other));
         }
@@ -72,6 +74,9 @@ fn the_header_does_so_too() {
         disk.cut_power();
         drop(journal);
         let segment = disk.files().remove(Path::new("j/00000000000000000001-0.log")).unwrap();
-        assert!(segment.starts_with(b"OBSVLOG1") && segment[44..].starts_with(b"OBSVLOG1"), "seed {seed}");
+        assert!(
+            segment.starts_with(b"OBSVLOG1") && segment[44..].starts_with(b"OBSVLOG1"),
+            "seed {seed}"
+        );
     }
 }

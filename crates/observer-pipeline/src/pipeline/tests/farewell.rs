@@ -9,7 +9,8 @@ use super::*;
 async fn what_was_delivered_last_is_flushed_before_its_position_counts() {
     for failing in [false, true] {
         let memory = Memory::default();
-        let sink = Scripted::new().flushes(move || if failing { Err(SinkError::transient("no")) } else { Ok(()) });
+        let sink = Scripted::new()
+            .flushes(move || if failing { Err(SinkError::transient("no")) } else { Ok(()) });
         let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
         ingest(&pipeline, 1..=3).await;
         sink.until_accepted(3).await;
@@ -100,9 +101,18 @@ async fn dead_letters_are_durable_before_a_position_goes_past_their_events() {
         let disk = Faulty::new(seed);
         let options = Options::new("j").file_system(disk.clone()).runner(Runner::Caller);
         let sink = Scripted::new().answers(|_| {
-            Some(Ok(Receipt { rejected: vec![Rejected { index: 0, reason: "no".into() }], refused: None }))
+            Some(Ok(Receipt {
+                rejected: vec![Rejected { index: 0, reason: "no".into() }],
+                refused: None,
+            }))
         });
-        let pipeline = Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
+        let pipeline = Pipeline::builder()
+            .journal(options)
+            .seed(1)
+            .sink(sink.spec("sink"))
+            .start()
+            .await
+            .unwrap();
         ingest(&pipeline, 1..=3).await;
         until_status(&pipeline, "sink", |status| status.pending == 0).await;
         pipeline.shutdown(DEADLINE).await;
@@ -117,7 +127,13 @@ async fn dead_letters_are_durable_before_a_position_goes_past_their_events() {
         // The pipeline was still held when the power went: its end alone has stored the position.
         let options = Options::new("j").file_system(disk).runner(Runner::Caller);
         let sink = Scripted::new();
-        let pipeline = Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
+        let pipeline = Pipeline::builder()
+            .journal(options)
+            .seed(1)
+            .sink(sink.spec("sink"))
+            .start()
+            .await
+            .unwrap();
         pipeline.shutdown(DEADLINE).await;
         assert_eq!(sink.now().accepted, [0; 0], "seed {seed}");
     }

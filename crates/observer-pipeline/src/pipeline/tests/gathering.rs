@@ -3,7 +3,9 @@
 use super::*;
 
 fn changed(number: u64) -> Submission {
-    let line = format!(r#"{{"source":"job","cycle_id":"c{number}","event_kind":"k","ok":true,"turns":7}}"#);
+    let line = format!(
+        r#"{{"source":"job","cycle_id":"c{number}","event_kind":"k","ok":true,"turns":7}}"#
+    );
     Submission::parse(line).unwrap()
 }
 
@@ -22,18 +24,23 @@ async fn duplicates_that_are_not_the_same_are_counted() {
     pipeline.ingest_batch(vec![event(1).into(), event(2).into(), changed(2)]).await;
     assert_eq!(counts(), (6, 2, 2));
     // The first of them is being committed when the others are looked at.
-    pipeline.ingest_batch(vec![event(3).into(), event(3).into(), event(3).into(), changed(3)]).await;
+    pipeline
+        .ingest_batch(vec![event(3).into(), event(3).into(), event(3).into(), changed(3)])
+        .await;
     assert_eq!(counts(), (9, 3, 3));
 }
 
 #[tokio::test]
 async fn a_batch_waits_for_a_journal_that_takes_its_time() {
     let dir = tempfile::tempdir().unwrap();
-    let pipeline = Pipeline::builder().journal(crate::JournalOptions::new(dir.path())).start().await.unwrap();
+    let pipeline =
+        Pipeline::builder().journal(crate::JournalOptions::new(dir.path())).start().await.unwrap();
     for round in 0..10 {
         let batch = (0..10).map(|number| event(round * 10 + number).into()).collect();
         let results = pipeline.ingest_batch(batch).await;
-        assert!(results.iter().all(|result| result.as_ref().unwrap().status == AckStatus::Accepted));
+        assert!(
+            results.iter().all(|result| result.as_ref().unwrap().status == AckStatus::Accepted)
+        );
     }
     pipeline.shutdown(DEADLINE).await;
 }
@@ -53,12 +60,20 @@ async fn a_batch_that_is_not_full_waits_a_while_for_more() {
     let begun = Instant::now();
     ingest(&pipeline, 5..=9).await;
     sink.until_accepted(9).await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "a full one does not wait: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "a full one does not wait: {:?}",
+        begun.elapsed()
+    );
     let begun = Instant::now();
     ingest(&pipeline, 10..=11).await;
     pipeline.shutdown(DEADLINE).await;
     assert_eq!(sink.now().accepted, range(1..=11));
-    assert!(begun.elapsed() < Duration::from_secs(1), "nor does one when the pipeline ends: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "nor does one when the pipeline ends: {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +82,8 @@ async fn a_batch_has_only_so_many_bytes_and_at_least_one_event() {
     for (max_bytes, expected) in [(length * 3 + 1, 3), (length * 2, 2), (1, 1)] {
         let sink = Scripted::new();
         let settings = format!(r#"{{"batch":{{"linger":"1s","max_bytes":"{max_bytes}B"}}}}"#);
-        let pipeline = over(&Memory::default()).sink(sink.spec_with("sink", &settings)).start().await.unwrap();
+        let pipeline =
+            over(&Memory::default()).sink(sink.spec_with("sink", &settings)).start().await.unwrap();
         // Lines of one length.
         for number in [1, 3, 5, 7, 9] {
             pipeline.ingest(event(number)).await.unwrap();
@@ -83,11 +99,14 @@ async fn an_event_says_when_it_was_received() {
     let received = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = received.clone();
     let sink = Scripted::new().answers(move |batch| {
-        seen.lock().unwrap().extend(batch.events().iter().map(|envelope| envelope.received_at.as_microsecond()));
+        seen.lock()
+            .unwrap()
+            .extend(batch.events().iter().map(|envelope| envelope.received_at.as_microsecond()));
         Some(Ok(Receipt::accepted()))
     });
     let journal = options(&Memory::default()).clock(Arc::new(|| 1_700_000_000_123_456));
-    let pipeline = Pipeline::builder().journal(journal).sink(sink.spec("sink")).start().await.unwrap();
+    let pipeline =
+        Pipeline::builder().journal(journal).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
     sink.until_accepted(1).await;
     assert_eq!(*received.lock().unwrap(), [1_700_000_000_123_456]);

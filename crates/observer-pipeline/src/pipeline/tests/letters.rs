@@ -15,14 +15,17 @@ struct Picky {
 }
 
 fn picky(poison: &'static [u64]) -> Picky {
-    let (mended, bodies) = (Arc::new(AtomicBool::new(false)), Arc::<std::sync::Mutex<Vec<String>>>::default());
+    let (mended, bodies) =
+        (Arc::new(AtomicBool::new(false)), Arc::<std::sync::Mutex<Vec<String>>>::default());
     let sink = Scripted::new().answers({
         let (mended, bodies) = (mended.clone(), bodies.clone());
         move |batch| {
             let mut receipt = Receipt::accepted();
             for (index, envelope) in batch.events().iter().enumerate() {
                 if poison.contains(&envelope.seq) && !mended.load(Ordering::SeqCst) {
-                    receipt.rejected.push(Rejected { index, reason: format!("422 for {}", envelope.seq) });
+                    receipt
+                        .rejected
+                        .push(Rejected { index, reason: format!("422 for {}", envelope.seq) });
                 } else {
                     bodies.lock().unwrap().push(envelope.to_json());
                 }
@@ -111,7 +114,8 @@ async fn letters_go_to_their_sink_alone_in_order_and_are_gone_then() {
 #[tokio::test(start_paused = true)]
 async fn new_events_have_their_turn_between_letters() {
     let picky = picky(&[1, 2, 3, 4, 5]);
-    let pipeline = with_letters(&picky, &Memory::default(), 6, r#"{"batch":{"max_events":1}}"#).await;
+    let pipeline =
+        with_letters(&picky, &Memory::default(), 6, r#"{"batch":{"max_events":1}}"#).await;
     picky.mended.store(true, Ordering::SeqCst);
     let replay = pipeline.replay_dead_letters("sink", Selection::All, None);
     let new = async {
@@ -144,7 +148,8 @@ async fn an_edited_event_goes_under_the_same_identity() {
     let picky = picky(&[2, 3]);
     let pipeline = with_letters(&picky, &Memory::default(), 4, "{}").await;
     picky.mended.store(true, Ordering::SeqCst);
-    let edited = || Some(Event::parse(r#"{"source":"mended","event_kind":"k","ok":true}"#).unwrap());
+    let edited =
+        || Some(Event::parse(r#"{"source":"mended","event_kind":"k","ok":true}"#).unwrap());
     let all = pipeline.replay_dead_letters("sink", Selection::All, edited()).await;
     assert!(matches!(all, Err(LettersError::EditsOne)), "{all:?}");
     let letter = pipeline.dead_letter("sink", id(&pipeline, 3).await).await.unwrap().unwrap();
@@ -153,7 +158,10 @@ async fn an_edited_event_goes_under_the_same_identity() {
     let body = picky.bodies.lock().unwrap().last().unwrap().clone();
     let original = letter.envelope.to_json();
     let (head, _) = original.split_once("\"event\":").unwrap();
-    assert_eq!(body, format!(r#"{head}"event":{{"source":"mended","event_kind":"k","ok":true}}}}"#));
+    assert_eq!(
+        body,
+        format!(r#"{head}"event":{{"source":"mended","event_kind":"k","ok":true}}}}"#)
+    );
     assert_eq!(seqs(&pipeline).await, [2]);
 }
 
@@ -163,7 +171,11 @@ async fn a_flush_that_fails_leaves_the_letters_where_they_are() {
     let flushing = Arc::new(AtomicBool::new(true));
     let works = flushing.clone();
     let _ = picky.sink.clone().flushes(move || {
-        if works.load(Ordering::SeqCst) { Ok(()) } else { Err(SinkError::transient("the disk says no")) }
+        if works.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(SinkError::transient("the disk says no"))
+        }
     });
     let pipeline = with_letters(&picky, &Memory::default(), 3, "{}").await;
     picky.mended.store(true, Ordering::SeqCst);
@@ -203,7 +215,10 @@ async fn a_sink_that_takes_nothing_is_not_sent_anything_and_nobody_waits() {
     let refused = pipeline.replay_dead_letters("sink", Selection::All, None).await.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let reason = refused.to_string();
-    assert!(matches!(refused, LettersError::NotNow { .. }) && reason.contains("401 Unauthorized"), "{reason}");
+    assert!(
+        matches!(refused, LettersError::NotNow { .. }) && reason.contains("401 Unauthorized"),
+        "{reason}"
+    );
     assert_eq!(calls.load(Ordering::SeqCst), before);
     assert_eq!(seqs(&pipeline).await, [2]);
 }
@@ -216,7 +231,11 @@ async fn when_all_is_refused_it_ends_after_a_bounded_number_of_deliveries() {
     let calls = picky.sink.now().calls.len();
     let replayed = pipeline.replay_dead_letters("sink", Selection::All, None).await.unwrap();
     assert!(replayed.stopped.unwrap().contains("nothing is accepted: 400 Bad Request"));
-    assert!(picky.sink.now().calls.len() - calls <= 200, "{} deliveries", picky.sink.now().calls.len() - calls);
+    assert!(
+        picky.sink.now().calls.len() - calls <= 200,
+        "{} deliveries",
+        picky.sink.now().calls.len() - calls
+    );
     assert_eq!(pipeline.dead_letters("sink", 1, None).await.unwrap().total, 500);
 }
 
@@ -231,7 +250,10 @@ async fn a_sink_that_keeps_its_position_says_why_it_takes_no_letters() {
     let pipeline = over(&memory).sink(picky.sink.spec("sink")).start().await.unwrap();
     let refused = pipeline.replay_dead_letters("sink", Selection::All, None).await.unwrap_err();
     let reason = refused.to_string();
-    assert!(matches!(refused, LettersError::InOrderOnly { .. }) && reason.contains("position"), "{reason}");
+    assert!(
+        matches!(refused, LettersError::InOrderOnly { .. }) && reason.contains("position"),
+        "{reason}"
+    );
     assert_eq!(seqs(&pipeline).await, [2]);
 }
 
@@ -247,12 +269,22 @@ async fn letters_are_purged_by_id_by_age_or_all() {
     let long_ago = Selection::Before(Timestamp::UNIX_EPOCH);
     assert_eq!(pipeline.purge_dead_letters("sink", long_ago).await.unwrap(), 0);
     let letter = pipeline.dead_letter("sink", id(&pipeline, 5).await).await.unwrap().unwrap();
-    assert_eq!(pipeline.purge_dead_letters("sink", Selection::Before(letter.dead_at)).await.unwrap(), 0);
-    assert_eq!(pipeline.purge_dead_letters("sink", Selection::Before(Timestamp::MAX)).await.unwrap(), 4);
+    assert_eq!(
+        pipeline.purge_dead_letters("sink", Selection::Before(letter.dead_at)).await.unwrap(),
+        0
+    );
+    assert_eq!(
+        pipeline.purge_dead_letters("sink", Selection::Before(Timestamp::MAX)).await.unwrap(),
+        4
+    );
     ingest(&pipeline, 7..=8).await;
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
     assert_eq!(pipeline.purge_dead_letters("sink", Selection::All).await.unwrap(), 0);
-    assert_eq!(account(&pipeline, "sink").0.dead, 5, "they were refused, whatever became of them then");
+    assert_eq!(
+        account(&pipeline, "sink").0.dead,
+        5,
+        "they were refused, whatever became of them then"
+    );
 }
 
 #[tokio::test(start_paused = true)]

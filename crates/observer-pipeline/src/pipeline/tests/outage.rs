@@ -1,4 +1,5 @@
-//! A far side that is away for an hour, under load; and one event of ten thousand that it can't bear.
+//! A far side that is away for an hour, under load; and one event of ten thousand that it can't
+//! bear.
 
 use super::*;
 
@@ -13,12 +14,18 @@ async fn an_hour_without_a_receiver_loses_nothing_and_slows_nobody() {
     let away = Scripted::new().answers({
         let is_there = is_there.clone();
         move |_| {
-            let refused = || SinkError::transient("http://far:80 can't be reached: Connection refused");
-            Some(if is_there.load(Ordering::SeqCst) { Ok(Receipt::accepted()) } else { Err(refused()) })
+            let refused =
+                || SinkError::transient("http://far:80 can't be reached: Connection refused");
+            Some(if is_there.load(Ordering::SeqCst) {
+                Ok(Receipt::accepted())
+            } else {
+                Err(refused())
+            })
         }
     });
     let healthy = Scripted::new();
-    let pipeline = over(&memory).sink(away.spec("away")).sink(healthy.spec("healthy")).start().await.unwrap();
+    let pipeline =
+        over(&memory).sink(away.spec("away")).sink(healthy.spec("healthy")).start().await.unwrap();
     let second = async |number: u64| {
         let begun = Instant::now();
         ingest(&pipeline, number * LOAD + 1..=(number + 1) * LOAD).await;
@@ -36,7 +43,10 @@ async fn an_hour_without_a_receiver_loses_nothing_and_slows_nobody() {
         second(number).await;
     }
     let tries = away.now().calls.len() - before;
-    assert!((120..500).contains(&tries), "{tries} requests in an hour to a far side that is not there");
+    assert!(
+        (120..500).contains(&tries),
+        "{tries} requests in an hour to a far side that is not there"
+    );
     let status = sink_status(&pipeline, "away");
     assert!(matches!(&status.state, SinkState::Retrying(_)), "{:?}", status.state);
     assert!(status.pending >= HOUR * LOAD && status.account.dead == 0, "{status:?}");
@@ -48,16 +58,24 @@ async fn an_hour_without_a_receiver_loses_nothing_and_slows_nobody() {
     }
     let all = range(1..=(120 + HOUR) * LOAD);
     assert_eq!(away.until_accepted(all.len()).await, all);
-    assert!(begun.elapsed() <= Duration::from_secs(61), "{:?} until it has all of it", begun.elapsed());
+    assert!(
+        begun.elapsed() <= Duration::from_secs(61),
+        "{:?} until it has all of it",
+        begun.elapsed()
+    );
     assert_eq!(healthy.until_accepted(all.len()).await, all);
     for name in ["away", "healthy"] {
         until_status(&pipeline, name, |status| status.pending == 0).await;
-        assert_eq!(account(&pipeline, name).0, Account { delivered: all.len() as u64, ..Account::default() });
+        assert_eq!(
+            account(&pipeline, name).0,
+            Account { delivered: all.len() as u64, ..Account::default() }
+        );
     }
     assert!(memory.list(&pipeline.dead_letters_dir("away")).unwrap().is_empty());
 }
 
-/// One event of ten thousand, which wait in batches of a thousand, is answered with this. Gives how many deliveries there were.
+/// One event of ten thousand, which wait in batches of a thousand, is answered with this. Gives how
+/// many deliveries there were.
 async fn deliveries_with_poison(poison: u64, error: fn() -> SinkError, settings: &str) -> usize {
     let memory = Memory::default();
     let is_open = Arc::new(AtomicBool::new(false));
@@ -65,7 +83,9 @@ async fn deliveries_with_poison(poison: u64, error: fn() -> SinkError, settings:
         let is_open = is_open.clone();
         move |batch| {
             let bad = batch.events().iter().any(|envelope| envelope.seq == poison);
-            is_open.load(Ordering::SeqCst).then(|| if bad { Err(error()) } else { Ok(Receipt::accepted()) })
+            is_open
+                .load(Ordering::SeqCst)
+                .then(|| if bad { Err(error()) } else { Ok(Receipt::accepted()) })
         }
     });
     let pipeline = over(&memory).sink(sink.spec_with("sink", settings)).start().await.unwrap();
@@ -77,7 +97,10 @@ async fn deliveries_with_poison(poison: u64, error: fn() -> SinkError, settings:
     let expected: Vec<_> = (1..=10_000).filter(|seq| *seq != poison).collect();
     assert_eq!(accepted, expected, "each neighbour once, and in order");
     accepted.clear();
-    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 9_999, dead: 1, ..Account::default() });
+    assert_eq!(
+        account(&pipeline, "sink").0,
+        Account { delivered: 9_999, dead: 1, ..Account::default() }
+    );
     let letters = dead_letters(&memory, &pipeline, "sink");
     assert_eq!((letters.len(), &letters[0]["envelope"]["seq"]), (1, &poison.into()));
     assert_eq!(letters[0]["reason"], error().report());
@@ -92,8 +115,12 @@ const HALVINGS: usize = 10;
 async fn poison_among_ten_thousand_costs_two_requests_for_each_halving() {
     for poison in [1, 2, 4_321, 9_000, 9_999, 10_000] {
         let refused = || SinkError::permanent("400 Bad Request: no such field");
-        let deliveries = deliveries_with_poison(poison, refused, r#"{"batch":{"max_events":1000}}"#).await;
-        assert!(deliveries <= BATCHES + 1 + 2 * HALVINGS, "{deliveries} deliveries because of event {poison}");
+        let deliveries =
+            deliveries_with_poison(poison, refused, r#"{"batch":{"max_events":1000}}"#).await;
+        assert!(
+            deliveries <= BATCHES + 1 + 2 * HALVINGS,
+            "{deliveries} deliveries because of event {poison}"
+        );
     }
 }
 
@@ -102,8 +129,10 @@ async fn poison_among_ten_thousand_costs_two_requests_for_each_halving() {
 async fn poison_that_has_the_far_side_fail_is_found_too() {
     for poison in [1, 2, 4_321, 9_000, 9_001, 9_997] {
         let failed = || SinkError::transient("500 Internal Server Error: index out of bounds");
-        let deliveries = deliveries_with_poison(poison, failed, r#"{"batch":{"max_events":1000}}"#).await;
-        // Each size is tried four times, the event alone sixteen times; then three neighbours go before it.
+        let deliveries =
+            deliveries_with_poison(poison, failed, r#"{"batch":{"max_events":1000}}"#).await;
+        // Each size is tried four times, the event alone sixteen times; then three neighbours go
+        // before it.
         let most = BATCHES + 1 + 5 * HALVINGS + 16 + 2 * 3 + HALVINGS;
         assert!(deliveries <= most, "{deliveries} deliveries because of event {poison}");
     }
@@ -114,19 +143,30 @@ async fn a_failure_is_no_fault_of_an_event_before_three_others_were_accepted() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|batch| {
         let bad = batch.events().iter().any(|envelope| envelope.seq == 1);
-        Some(if bad { Err(SinkError::transient("500 Internal Server Error")) } else { Ok(Receipt::accepted()) })
+        Some(if bad {
+            Err(SinkError::transient("500 Internal Server Error"))
+        } else {
+            Ok(Receipt::accepted())
+        })
     });
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     for count in 1..=3 {
         ingest(&pipeline, count..=count).await;
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!(sink.now().accepted, range(2..=count));
-        assert_eq!(account(&pipeline, "sink"), (Account::default(), count), "its place is kept for it");
+        assert_eq!(
+            account(&pipeline, "sink"),
+            (Account::default(), count),
+            "its place is kept for it"
+        );
     }
     ingest(&pipeline, 4..=4).await;
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
     assert_eq!(sink.now().accepted, [2, 3, 4]);
-    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 3, dead: 1, ..Account::default() });
+    assert_eq!(
+        account(&pipeline, "sink").0,
+        Account { delivered: 3, dead: 1, ..Account::default() }
+    );
     assert_eq!(dead_letters(&memory, &pipeline, "sink")[0]["reason"], "500 Internal Server Error");
 }
 
@@ -156,18 +196,32 @@ async fn some_that_have_the_far_side_fail_may_stand_side_by_side() {
         let bad = poison.clone();
         let sink = Scripted::new().answers(move |batch| {
             let is_bad = batch.events().iter().any(|envelope| bad.contains(&envelope.seq));
-            Some(if is_bad { Err(SinkError::transient("no answer")) } else { Ok(Receipt::accepted()) })
+            Some(if is_bad {
+                Err(SinkError::transient("no answer"))
+            } else {
+                Ok(Receipt::accepted())
+            })
         });
-        let pipeline =
-            over(&memory).sink(sink.spec_with("sink", r#"{"batch":{"max_events":8}}"#)).start().await.unwrap();
+        let pipeline = over(&memory)
+            .sink(sink.spec_with("sink", r#"{"batch":{"max_events":8}}"#))
+            .start()
+            .await
+            .unwrap();
         ingest(&pipeline, 1..=30).await;
         let dead = poison.clone().count() as u64;
         sink.until_accepted(30 - poison.clone().count()).await;
         until_status(&pipeline, "sink", |status| status.pending == 0).await;
-        assert_eq!(account(&pipeline, "sink").0, Account { delivered: 30 - dead, dead, ..Account::default() });
+        assert_eq!(
+            account(&pipeline, "sink").0,
+            Account { delivered: 30 - dead, dead, ..Account::default() }
+        );
         let mut accepted = sink.now().accepted.clone();
         accepted.sort_unstable();
-        assert_eq!(accepted, (1..=30).filter(|seq| !poison.contains(seq)).collect::<Vec<_>>(), "once each");
+        assert_eq!(
+            accepted,
+            (1..=30).filter(|seq| !poison.contains(seq)).collect::<Vec<_>>(),
+            "once each"
+        );
         assert_eq!(dead_letters(&memory, &pipeline, "sink").len() as u64, dead);
     }
 }

@@ -96,7 +96,8 @@ async fn the_past_does_not_wait_for_a_backlog_of_new_events() {
     let sink = Scripted::new();
     let pipeline = with_past(&Memory::default(), &sink, 60, r#"{"batch":{"max_events":2}}"#).await;
     pipeline.replay_past("sink", all()).await.unwrap();
-    let backlog = pipeline.ingest_batch((61..=460).map(|number| event(number).into()).collect()).await;
+    let backlog =
+        pipeline.ingest_batch((61..=460).map(|number| event(number).into()).collect()).await;
     assert!(backlog.iter().all(Result::is_ok));
     let accepted = sink.until_accepted(460).await;
     assert_eq!((below(&accepted, 60), above(&accepted, 60)), (range(1..=60), range(61..=460)));
@@ -118,7 +119,8 @@ async fn only_what_was_asked_for_comes_and_the_sinks_own_filter_holds() {
     let sink = Scripted::new();
     pipeline.add_sink(sink.spec_with("sink", r#"{"filter":{"ok":false}}"#)).unwrap();
     let time = |second| Timestamp::from_second(second).unwrap();
-    let filter: Filter = serde_json::from_str(r#"{"cycle_id":["c11","c12","c14","c20","c29","c30"]}"#).unwrap();
+    let filter: Filter =
+        serde_json::from_str(r#"{"cycle_id":["c11","c12","c14","c20","c29","c30"]}"#).unwrap();
     let past = PastEvents { since: time(12), until: Some(time(30)), filter };
     pipeline.replay_past("sink", past.clone()).await.unwrap();
     let done = until_done(&pipeline).await;
@@ -133,8 +135,13 @@ async fn an_old_event_that_fails_holds_up_the_replay_and_nothing_else() {
     let mended = Arc::new(AtomicBool::new(false));
     let works = mended.clone();
     let sink = Scripted::new().answers(move |batch| {
-        let fails = batch.events().iter().any(|envelope| envelope.seq == 5) && !works.load(Ordering::SeqCst);
-        Some(if fails { Err(SinkError::transient("503 for five")) } else { Ok(Receipt::accepted()) })
+        let fails = batch.events().iter().any(|envelope| envelope.seq == 5)
+            && !works.load(Ordering::SeqCst);
+        Some(if fails {
+            Err(SinkError::transient("503 for five"))
+        } else {
+            Ok(Receipt::accepted())
+        })
     });
     let pipeline = with_past(&Memory::default(), &sink, 10, r#"{"batch":{"max_events":1}}"#).await;
     pipeline.replay_past("sink", all()).await.unwrap();
@@ -167,7 +174,10 @@ async fn what_is_refused_of_the_past_becomes_dead_letters_of_the_replays_account
     let done = until_done(&pipeline).await;
     assert_eq!(done.account, Account { delivered: 36, dead: 4, ..Account::default() });
     let letters = dead_letters(&memory, &pipeline, "sink");
-    assert_eq!(letters.iter().map(|letter| &letter["envelope"]["seq"]).collect::<Vec<_>>(), [3, 13, 23, 33]);
+    assert_eq!(
+        letters.iter().map(|letter| &letter["envelope"]["seq"]).collect::<Vec<_>>(),
+        [3, 13, 23, 33]
+    );
     assert_eq!(account(&pipeline, "sink"), (Account::default(), 0));
 }
 
@@ -181,7 +191,10 @@ async fn when_all_of_the_past_is_refused_the_replay_stops_and_the_sink_goes_on()
     let pipeline = with_past(&memory, &sink, 500, "{}").await;
     pipeline.replay_past("sink", all()).await.unwrap();
     let stopped = until_replay(&pipeline, |replay| replay.state != ReplayState::Running).await;
-    assert_eq!((stopped.state, stopped.account, stopped.pending), (ReplayState::Stopped, Account::default(), 500));
+    assert_eq!(
+        (stopped.state, stopped.account, stopped.pending),
+        (ReplayState::Stopped, Account::default(), 500)
+    );
     assert_eq!(stopped.trouble.unwrap().reason, "nothing is accepted: 422 too old");
     let calls = sink.now().calls.len();
     assert!(calls < 500, "{calls} deliveries");
@@ -202,8 +215,10 @@ async fn a_poison_event_is_found_among_the_past_even_if_many_stand_together() {
         Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
     });
     let pipeline = with_past(&Memory::default(), &sink, 40, r#"{"batch":{"max_events":5}}"#).await;
-    let from_five =
-        PastEvents { filter: serde_json::from_str(r#"{"cycle_id":["c5","c6","c7","c30"]}"#).unwrap(), ..all() };
+    let from_five = PastEvents {
+        filter: serde_json::from_str(r#"{"cycle_id":["c5","c6","c7","c30"]}"#).unwrap(),
+        ..all()
+    };
     pipeline.replay_past("sink", from_five).await.unwrap();
     assert_eq!(until_done(&pipeline).await.account.dead, 3);
     pipeline.replay_past("sink", all()).await.unwrap();
@@ -241,7 +256,10 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended_whatever_its_sink_doe
     let _ = sink.clone().checks(|| Err(SinkError::blocked("401")));
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
     let parked = pipeline.replay_past("sink", all()).await.unwrap_err();
-    assert!(matches!(&parked, ReplayError::NotNow { reason } if reason.contains("401")), "{parked}");
+    assert!(
+        matches!(&parked, ReplayError::NotNow { reason } if reason.contains("401")),
+        "{parked}"
+    );
     assert_eq!(pipeline.end_replay("sink").await.unwrap().state, ReplayState::Cancelled);
     let copy = killed(&memory);
     let _ = sink.clone().checks(|| Ok(())).answers(|_| Some(Ok(Receipt::accepted())));
@@ -253,7 +271,11 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended_whatever_its_sink_doe
     let (hang, calls) = (Arc::new(AtomicBool::new(true)), sink.now().calls.len());
     let hangs = hang.clone();
     let _ = sink.clone().answers(move |_| {
-        Some(if hangs.load(Ordering::SeqCst) { Err(SinkError::transient("503")) } else { Ok(Receipt::accepted()) })
+        Some(if hangs.load(Ordering::SeqCst) {
+            Err(SinkError::transient("503"))
+        } else {
+            Ok(Receipt::accepted())
+        })
     });
     pipeline.replay_past("sink", all()).await.unwrap();
     sink.until(|script| script.calls.len() > calls).await;
@@ -284,10 +306,16 @@ async fn sinks_that_can_not_take_the_past_say_why() {
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
     let refused = pipeline.replay_past("sink", all()).await.unwrap_err();
     let reason = refused.to_string();
-    assert!(matches!(refused, ReplayError::InOrderOnly { .. }) && reason.contains("position"), "{reason}");
+    assert!(
+        matches!(refused, ReplayError::InOrderOnly { .. }) && reason.contains("position"),
+        "{reason}"
+    );
     assert_eq!(sink_status(&pipeline, "sink").replay, None);
     // The same while it is parked: to come back later would be no use.
-    let _ = sink.clone().answers(|_| Some(Err(SinkError::blocked("401")))).checks(|| Err(SinkError::blocked("401")));
+    let _ = sink
+        .clone()
+        .answers(|_| Some(Err(SinkError::blocked("401"))))
+        .checks(|| Err(SinkError::blocked("401")));
     ingest(&pipeline, 11..=11).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
     let refused = pipeline.replay_past("sink", all()).await.unwrap_err();

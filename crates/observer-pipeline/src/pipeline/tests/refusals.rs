@@ -7,7 +7,9 @@ async fn a_transient_failure_is_tried_again_in_order_and_retry_after_is_honoured
     let mut failures = 2;
     let sink = Scripted::new().answers(move |_| {
         failures -= 1;
-        let busy = || SinkError::transient("429 Too Many Requests").with_retry_after(Duration::from_secs(90));
+        let busy = || {
+            SinkError::transient("429 Too Many Requests").with_retry_after(Duration::from_secs(90))
+        };
         Some(if failures >= 0 { Err(busy()) } else { Ok(Receipt::accepted()) })
     });
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
@@ -30,19 +32,27 @@ async fn a_transient_failure_is_tried_again_in_order_and_retry_after_is_honoured
 #[tokio::test(start_paused = true)]
 async fn a_sink_without_an_answer_is_asked_again_after_its_timeout() {
     let mut first = true;
-    let sink = Scripted::new().answers(move |_| (!std::mem::take(&mut first)).then(|| Ok(Receipt::accepted())));
+    let sink = Scripted::new()
+        .answers(move |_| (!std::mem::take(&mut first)).then(|| Ok(Receipt::accepted())));
     let spec = sink.spec_with("sink", r#"{"timeout":"3s"}"#);
     let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
     assert_eq!(sink.until_accepted(1).await, [1]);
-    assert_eq!(sink_status(&pipeline, "sink").last_error.unwrap().reason, "no answer within 3 s, see `timeout`");
+    assert_eq!(
+        sink_status(&pipeline, "sink").last_error.unwrap().reason,
+        "no answer within 3 s, see `timeout`"
+    );
 }
 
 /// Refuses every batch that holds one of these events.
 fn refuses(poison: &'static [u64]) -> Arc<Scripted> {
     Scripted::new().answers(move |batch| {
         let bad = batch.events().iter().any(|envelope| poison.contains(&envelope.seq));
-        Some(if bad { Err(SinkError::permanent("400 Bad Request: no such field")) } else { Ok(Receipt::accepted()) })
+        Some(if bad {
+            Err(SinkError::permanent("400 Bad Request: no such field"))
+        } else {
+            Ok(Receipt::accepted())
+        })
     })
 }
 
@@ -56,7 +66,10 @@ async fn poison_is_found_by_halving_and_costs_its_neighbours_nothing() {
     assert_eq!(accepted, (1..=100).filter(|seq| ![37, 38].contains(seq)).collect::<Vec<_>>());
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
     assert!(sink.now().calls.len() <= 2 * 2 * 7, "{} deliveries", sink.now().calls.len());
-    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 98, dead: 2, ..Account::default() });
+    assert_eq!(
+        account(&pipeline, "sink").0,
+        Account { delivered: 98, dead: 2, ..Account::default() }
+    );
     let letters = dead_letters(&memory, &pipeline, "sink");
     assert_eq!(letters.len(), 2);
     assert_eq!(letters[0]["reason"], "400 Bad Request: no such field");
@@ -78,7 +91,11 @@ async fn a_sink_that_refuses_everything_is_parked_and_loses_nothing() {
             })
         }
     });
-    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"batch":{"max_events":64}}"#)).start().await.unwrap();
+    let pipeline = over(&memory)
+        .sink(sink.spec_with("sink", r#"{"batch":{"max_events":64}}"#))
+        .start()
+        .await
+        .unwrap();
     ingest(&pipeline, 1..=500).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
     let deliveries = sink.now().calls.len();
@@ -94,7 +111,10 @@ async fn a_sink_that_refuses_everything_is_parked_and_loses_nothing() {
     assert!(deliveries < 40_000, "{deliveries} deliveries in an hour");
     mended.store(true, Ordering::SeqCst);
     assert_eq!(sink.until_accepted(500).await, range(1..=500));
-    until_status(&pipeline, "sink", |status| status.pending == 0 && status.state == SinkState::Running).await;
+    until_status(&pipeline, "sink", |status| {
+        status.pending == 0 && status.state == SinkState::Running
+    })
+    .await;
     assert!(memory.list(&pipeline.dead_letters_dir("sink")).unwrap().is_empty());
 }
 
@@ -110,7 +130,10 @@ async fn a_poison_event_alone_waits_for_a_neighbour() {
     ingest(&pipeline, 2..=2).await;
     assert_eq!(sink.until_accepted(1).await, [2]);
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
-    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 1, dead: 1, ..Account::default() });
+    assert_eq!(
+        account(&pipeline, "sink").0,
+        Account { delivered: 1, dead: 1, ..Account::default() }
+    );
     assert_eq!(dead_letters(&memory, &pipeline, "sink")[0]["envelope"]["seq"], 1);
 }
 
@@ -119,11 +142,18 @@ async fn a_long_run_of_poison_is_got_past_at_last() {
     let memory = Memory::default();
     let poison: &'static [u64] = Vec::from_iter(1..=50).leak();
     let sink = refuses(poison);
-    let pipeline = over(&memory).sink(sink.spec_with("sink", r#"{"batch":{"max_events":16}}"#)).start().await.unwrap();
+    let pipeline = over(&memory)
+        .sink(sink.spec_with("sink", r#"{"batch":{"max_events":16}}"#))
+        .start()
+        .await
+        .unwrap();
     ingest(&pipeline, 1..=60).await;
     assert_eq!(sink.until_accepted(10).await, range(51..=60));
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
-    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 10, dead: 50, ..Account::default() });
+    assert_eq!(
+        account(&pipeline, "sink").0,
+        Account { delivered: 10, dead: 50, ..Account::default() }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,7 +163,13 @@ async fn a_blocked_sink_is_parked_checked_and_probed_with_one_event() {
     let sink = Scripted::new()
         .answers({
             let open = open.clone();
-            move |_| Some(if open.load(Ordering::SeqCst) { Ok(Receipt::accepted()) } else { Err(denied()) })
+            move |_| {
+                Some(if open.load(Ordering::SeqCst) {
+                    Ok(Receipt::accepted())
+                } else {
+                    Err(denied())
+                })
+            }
         })
         .checks({
             let open = open.clone();
@@ -176,14 +212,18 @@ async fn giving_up_is_only_done_when_told() {
         let is_early = batch.events()[0].seq <= 2;
         Some(if is_early { Err(SinkError::transient("503")) } else { Ok(Receipt::accepted()) })
     });
-    let spec = sink.spec_with("sink", r#"{"batch":{"max_events":2},"retry":{"give_up_after":"60s"}}"#);
+    let spec =
+        sink.spec_with("sink", r#"{"batch":{"max_events":2},"retry":{"give_up_after":"60s"}}"#);
     let pipeline = over(&memory).sink(spec).start().await.unwrap();
     let begun = Instant::now();
     ingest(&pipeline, 1..=4).await;
     assert_eq!(sink.until_accepted(2).await, [3, 4]);
     assert!(begun.elapsed() >= Duration::from_secs(60));
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
-    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 2, dead: 2, ..Account::default() });
+    assert_eq!(
+        account(&pipeline, "sink").0,
+        Account { delivered: 2, dead: 2, ..Account::default() }
+    );
     assert_eq!(dead_letters(&memory, &pipeline, "sink")[0]["reason"], "given up: 503");
 }
 
@@ -198,14 +238,23 @@ async fn a_receipt_names_or_counts_what_was_refused() {
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=5).await;
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
-    assert_eq!(account(&pipeline, "sink").0, Account { delivered: 2, dead: 1, refused: 2, ..Account::default() });
+    assert_eq!(
+        account(&pipeline, "sink").0,
+        Account { delivered: 2, dead: 1, refused: 2, ..Account::default() }
+    );
     assert_eq!(dead_letters(&memory, &pipeline, "sink")[0]["envelope"]["seq"], 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_event_is_no_poison_where_all_others_are_refused_as_well() {
-    let named = || Receipt { rejected: vec![Rejected { index: 0, reason: "too old".into() }], refused: None };
-    let counted = || Receipt { rejected: vec![], refused: Some(Refused { count: 1, reason: "quota".into() }) };
+    let named = || Receipt {
+        rejected: vec![Rejected { index: 0, reason: "too old".into() }],
+        refused: None,
+    };
+    let counted = || Receipt {
+        rejected: vec![],
+        refused: Some(Refused { count: 1, reason: "quota".into() }),
+    };
     for receipt in [named as fn() -> Receipt, counted] {
         let sink = Scripted::new().answers(move |batch| {
             let is_first = batch.events().iter().any(|envelope| envelope.seq == 1);
@@ -213,7 +262,8 @@ async fn an_event_is_no_poison_where_all_others_are_refused_as_well() {
         });
         let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
         ingest(&pipeline, 1..=2).await;
-        until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
+        until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_)))
+            .await;
         tokio::time::sleep(Duration::from_secs(60)).await;
         let status = sink_status(&pipeline, "sink");
         assert!(matches!(status.state, SinkState::Parked(_)), "{status:?}");

@@ -30,7 +30,8 @@ impl std::io::Write for Writer {
     }
 }
 
-/// Keep the log of this thread from now on. The subscriber is everyone's: whether there is one is asked once for each line of code, and not by thread.
+/// Keep the log of this thread from now on. The subscriber is everyone's: whether there is one is
+/// asked once for each line of code, and not by thread.
 fn listen() {
     LOG.set(Some(Vec::new()));
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Writer).finish();
@@ -39,7 +40,10 @@ fn listen() {
 
 fn lines_with(text: &str) -> usize {
     LOG.with_borrow(|log| {
-        String::from_utf8_lossy(log.as_deref().unwrap_or_default()).lines().filter(|line| line.contains(text)).count()
+        String::from_utf8_lossy(log.as_deref().unwrap_or_default())
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
     })
 }
 
@@ -80,7 +84,8 @@ fn slow(sink: &Arc<Scripted>, delivery: u64, flush: u64) -> crate::SinkSpec {
 #[tokio::test(start_paused = true)]
 async fn a_status_says_what_a_sink_is_and_how_it_is_doing_in_one_word() {
     let (sink, gate) = gated();
-    let pipeline = over(&Memory::default()).sink(sink.spec("sink").kind("http")).start().await.unwrap();
+    let pipeline =
+        over(&Memory::default()).sink(sink.spec("sink").kind("http")).start().await.unwrap();
     let word = || sink_status(&pipeline, "sink").state.name();
     assert_eq!((sink_status(&pipeline, "sink").kind, word()), ("http".to_owned(), "starting"));
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
@@ -100,7 +105,8 @@ async fn the_age_of_the_oldest_event_is_that_of_the_first_one_a_sink_is_not_past
     let received_at = Arc::new(AtomicU64::new(0));
     let clock = received_at.clone();
     let now = || u64::try_from(observer_core::Timestamp::now().as_microsecond()).unwrap();
-    let sink = Scripted::new().answers(|batch| (batch.events()[0].seq == 1).then(|| Ok(Receipt::accepted())));
+    let sink = Scripted::new()
+        .answers(|batch| (batch.events()[0].seq == 1).then(|| Ok(Receipt::accepted())));
     let spec = sink.spec_with("sink", r#"{"batch":{"max_events":1,"linger":"0s"},"timeout":"1h"}"#);
     let options = options(&Memory::default()).clock(Arc::new(move || clock.load(Ordering::SeqCst)));
     let pipeline = Pipeline::builder().journal(options).seed(1).sink(spec).start().await.unwrap();
@@ -229,7 +235,11 @@ async fn a_sink_that_fails_for_long_says_since_when_and_what_was_wrong_last() {
     let mut failures = 0;
     let sink = Scripted::new().answers(move |_| {
         failures += 1;
-        Some(if failures < 4 { Err(SinkError::transient(format!("no {failures}"))) } else { Ok(Receipt::accepted()) })
+        Some(if failures < 4 {
+            Err(SinkError::transient(format!("no {failures}")))
+        } else {
+            Ok(Receipt::accepted())
+        })
     });
     listen();
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
@@ -237,10 +247,11 @@ async fn a_sink_that_fails_for_long_says_since_when_and_what_was_wrong_last() {
     let mut since = None;
     for failure in 1..4 {
         let reason = format!("no {failure}");
-        let is_so =
-            |status: &crate::SinkStatus| matches!(&status.state, SinkState::Retrying(now) if now.reason == reason);
+        let is_so = |status: &crate::SinkStatus| matches!(&status.state, SinkState::Retrying(now) if now.reason == reason);
         until_status(&pipeline, "sink", is_so).await;
-        let SinkState::Retrying(now) = sink_status(&pipeline, "sink").state else { panic!("it fails") };
+        let SinkState::Retrying(now) = sink_status(&pipeline, "sink").state else {
+            panic!("it fails")
+        };
         assert_eq!(*since.get_or_insert(now.at), now.at);
     }
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
@@ -278,18 +289,30 @@ async fn an_event_that_was_refused_by_name_is_no_sign_that_the_others_are_good()
     let sink = Scripted::new().answers(|batch| {
         let refused_alone = batch.len() == 1 && batch.events()[0].seq == 1;
         let rejected = vec![Rejected { index: 0, reason: "400".into() }];
-        Some(if refused_alone { Ok(Receipt { rejected, refused: None }) } else { Err(SinkError::permanent("404")) })
+        Some(if refused_alone {
+            Ok(Receipt { rejected, refused: None })
+        } else {
+            Err(SinkError::permanent("404"))
+        })
     });
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=2).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
     let letters = dead_letters(&memory, &pipeline, "sink");
-    assert_eq!(letters.iter().map(|letter| letter["envelope"]["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        letters
+            .iter()
+            .map(|letter| letter["envelope"]["seq"].as_u64().unwrap())
+            .collect::<Vec<_>>(),
+        [1]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_can_not_flush_is_parked_or_tried_again_as_its_error_says() {
-    for (error, word) in [(SinkError::blocked("disk full"), "parked"), (SinkError::transient("later"), "retrying")] {
+    for (error, word) in
+        [(SinkError::blocked("disk full"), "parked"), (SinkError::transient("later"), "retrying")]
+    {
         let mut errors = Some(error);
         let sink = Scripted::new().flushes(move || errors.take().map_or(Ok(()), Err));
         let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
@@ -344,7 +367,8 @@ async fn positions_that_can_not_be_stored_are_told_once_and_so_is_their_end() {
     let options = Options::new("j").file_system(disk.clone()).runner(Runner::Caller);
     listen();
     let sink = Scripted::new();
-    let pipeline = Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
+    let pipeline =
+        Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     ingest(&pipeline, 1..=1).await;
     let told = || ["positions can't be stored", "positions are stored again"].map(lines_with);

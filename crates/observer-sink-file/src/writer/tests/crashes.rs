@@ -1,4 +1,5 @@
-//! What a crash, a cancelled delivery or a lost sidecar must not do. A writer that is dropped without a flush has crashed.
+//! What a crash, a cancelled delivery or a lost sidecar must not do. A writer that is dropped
+//! without a flush has crashed.
 
 use super::*;
 
@@ -82,8 +83,9 @@ fn lines_that_never_come_again_are_forgotten() {
 
 #[test]
 fn lines_are_not_doubled_whose_file_was_packed_between_two_crashes() {
-    let bench =
-        Bench::with("all.jsonl", |config| config.rotate_at_size(2 * line_length()).compression(Compression::Zstd));
+    let bench = Bench::with("all.jsonl", |config| {
+        config.rotate_at_size(2 * line_length()).compression(Compression::Zstd)
+    });
     let mut writer = bench.open();
     writer.take(&batch(1..=1));
     writer.settle();
@@ -135,7 +137,8 @@ fn a_file_that_was_renamed_between_flush_and_crash_is_found_by_its_identity() {
     drop(writer);
     fs::rename(bench.base().join("all.jsonl"), bench.base().join("all.jsonl.1")).unwrap();
     bench.open().take(&batch(3..=5));
-    let expected = [("all.jsonl".to_owned(), vec![5]), ("all.jsonl.1".to_owned(), vec![1, 2, 3, 4])];
+    let expected =
+        [("all.jsonl".to_owned(), vec![5]), ("all.jsonl.1".to_owned(), vec![1, 2, 3, 4])];
     assert_eq!(bench.seqs(), expected);
 }
 
@@ -156,7 +159,9 @@ fn a_torn_tail_is_cut_and_its_event_written_again() {
 
 #[test]
 fn without_a_sidecar_the_tail_is_still_not_doubled() {
-    for damage in [|path: &Path| fs::remove_file(path).unwrap(), |path: &Path| fs::write(path, "{}").unwrap()] {
+    for damage in
+        [|path: &Path| fs::remove_file(path).unwrap(), |path: &Path| fs::write(path, "{}").unwrap()]
+    {
         let bench = Bench::new("{date}.jsonl");
         let mut writer = bench.open();
         writer.take(&batch(1..=4));
@@ -192,7 +197,12 @@ fn in_a_new_epoch_old_numbers_are_new_events() {
     let event = |seq: u64| {
         let old = envelope(seq, "bot", TEN);
         let event = Event::parse(old.event.raw().clone()).unwrap();
-        Arc::new(Envelope { id: Uuid::from_u128(seq.into()), seq, received_at: old.received_at, event })
+        Arc::new(Envelope {
+            id: Uuid::from_u128(seq.into()),
+            seq,
+            received_at: old.received_at,
+            event,
+        })
     };
     let next = Batch::new(2, vec![event(2), event(3)]);
     writer.take(&next);

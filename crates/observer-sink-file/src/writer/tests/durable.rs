@@ -33,8 +33,12 @@ fn every_new_name_is_durable_after_a_flush() {
 #[test]
 fn a_folder_that_was_made_for_a_look_is_durable() {
     let bench = Bench::new("all.jsonl");
-    crate::check::check_folder(&bench.base().join("a/b"), &FaultyDisk(Arc::clone(&bench.faults))).unwrap();
-    assert_eq!(bench.synced_folders(), [bench.folder.path().to_owned(), bench.base(), bench.base().join("a")]);
+    crate::check::check_folder(&bench.base().join("a/b"), &FaultyDisk(Arc::clone(&bench.faults)))
+        .unwrap();
+    assert_eq!(
+        bench.synced_folders(),
+        [bench.folder.path().to_owned(), bench.base(), bench.base().join("a")]
+    );
 }
 
 #[test]

@@ -17,7 +17,11 @@ fn a_half_written_batch_is_rolled_back() {
     bench.faults(|faults| faults.room = room_for_a_line_and_a_bit());
     let error = SinkError::from(writer.deliver(&batch(3..=5), LastAnswer::Heard).unwrap_err());
     assert_eq!(error.kind, ErrorKind::Blocked);
-    assert!(error.report().contains("2026-11-22.jsonl; free space on that disk"), "{}", error.report());
+    assert!(
+        error.report().contains("2026-11-22.jsonl; free space on that disk"),
+        "{}",
+        error.report()
+    );
     assert_eq!(bench.files(), whole);
     assert_eq!(writer.position().unwrap().seq, 2);
     bench.faults(|faults| faults.room = None);
@@ -131,7 +135,11 @@ fn a_second_user_of_the_state_is_refused() {
     let first = bench.open();
     let error = SinkError::from(bench.try_open().map(drop).unwrap_err());
     assert_eq!(error.kind, ErrorKind::Blocked);
-    assert!(error.report().contains("is locked: another observer or another sink"), "{}", error.report());
+    assert!(
+        error.report().contains("is locked: another observer or another sink"),
+        "{}",
+        error.report()
+    );
     drop(first);
     bench.open();
 }
@@ -140,7 +148,13 @@ fn a_second_user_of_the_state_is_refused() {
 fn a_second_sink_with_the_same_path_is_refused() {
     let bench = Bench::new("all.jsonl");
     let open = |state: &str| {
-        Writer::open(bench.settings(), &bench.folder.path().join(state), Arc::new(RealDisk), at(TEN)).unwrap()
+        Writer::open(
+            bench.settings(),
+            &bench.folder.path().join(state),
+            Arc::new(RealDisk),
+            at(TEN),
+        )
+        .unwrap()
     };
     let (mut first, mut second) = (open("one"), open("two"));
     first.take(&batch(1..=1));

@@ -13,7 +13,9 @@ fn closed_files_are_packed_and_lose_nothing() {
     for (compression, suffix) in [(Compression::Gzip, ".gz"), (Compression::Zstd, ".zst")] {
         let mut bench = Bench::new("{date}.jsonl");
         bench.configure = match compression {
-            Compression::Zstd => |config| config.compression(Compression::Zstd).rotate_at_size(2 * line_length()),
+            Compression::Zstd => {
+                |config| config.compression(Compression::Zstd).rotate_at_size(2 * line_length())
+            }
             _ => |config| config.compression(Compression::Gzip).rotate_at_size(2 * line_length()),
         };
         let mut writer = bench.open();
@@ -67,7 +69,8 @@ fn what_a_crash_left_of_a_compression_is_finished_at_the_start() {
     let base = bench.base();
     let unpacked = bench.files().remove("2026-11-22.jsonl.gz").unwrap();
     drop(writer);
-    // As between the renaming and the deletion of the original, and as in the middle of the packing.
+    // As between the renaming and the deletion of the original, and as in the middle of the
+    // packing.
     fs::write(base.join("2026-11-22.jsonl"), &unpacked).unwrap();
     fs::write(base.join(".2026-11-21.jsonl.gz.tmp"), "half").unwrap();
     fs::write(base.join(".notes.tmp"), "someone else's").unwrap();
@@ -79,21 +82,31 @@ fn what_a_crash_left_of_a_compression_is_finished_at_the_start() {
 
 #[test]
 fn retention_deletes_what_is_old_and_nothing_else() {
-    let bench = Bench::with("{source}/{date}.jsonl", |config| config.retain_age(Duration::from_secs(3 * 86_400)));
+    let bench = Bench::with("{source}/{date}.jsonl", |config| {
+        config.retain_age(Duration::from_secs(3 * 86_400))
+    });
     let mut writer = bench.open();
-    let foreign = ["2026-11-19.jsonl", "bot/2026-11-19.jsonl.bak", "bot/deep/2026-11-19.jsonl", "notes.txt"];
+    let foreign =
+        ["2026-11-19.jsonl", "bot/2026-11-19.jsonl.bak", "bot/deep/2026-11-19.jsonl", "notes.txt"];
     for name in foreign {
         let path = bench.base().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "").unwrap();
     }
-    for (seq, source, day) in [(1, "bot", 19), (2, "gone", 19), (3, "bot", 20), (4, "bot", 21), (5, "bot", 22)] {
+    for (seq, source, day) in
+        [(1, "bot", 19), (2, "gone", 19), (3, "bot", 20), (4, "bot", 21), (5, "bot", 22)]
+    {
         writer.take(&one(seq, source, TEN + (day - 22) * DAY));
     }
     writer.settle();
     for name in bench.names() {
         let modified = if name.contains("11-20") { at(TEN - DAY) } else { at(TEN - 9 * DAY) };
-        File::options().append(true).open(bench.base().join(name)).unwrap().set_modified(modified).unwrap();
+        File::options()
+            .append(true)
+            .open(bench.base().join(name))
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
     }
     writer.flush(at(TEN + 3600)).unwrap();
     wait(&writer);
@@ -106,7 +119,9 @@ fn retention_deletes_what_is_old_and_nothing_else() {
 
 #[test]
 fn retention_by_size_counts_everything_and_takes_the_oldest() {
-    let bench = Bench::with("all.jsonl", |config| config.rotate_at_size(1).retain_total_size(3 * line_length()));
+    let bench = Bench::with("all.jsonl", |config| {
+        config.rotate_at_size(1).retain_total_size(3 * line_length())
+    });
     let mut writer = bench.open();
     writer.take(&batch(1..=5));
     for index in 1..=4 {
@@ -125,7 +140,9 @@ fn retention_by_size_counts_everything_and_takes_the_oldest() {
 
 #[test]
 fn a_file_of_an_earlier_day_that_is_written_to_is_neither_packed_nor_deleted() {
-    let bench = Bench::with("{date}.jsonl", |config| config.compression(Compression::Gzip).retain_total_size(1));
+    let bench = Bench::with("{date}.jsonl", |config| {
+        config.compression(Compression::Gzip).retain_total_size(1)
+    });
     let mut writer = bench.open();
     writer.take(&one(1, "bot", TEN + DAY));
     writer.settle();

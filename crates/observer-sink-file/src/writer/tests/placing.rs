@@ -4,8 +4,19 @@ use super::*;
 
 #[test]
 fn hostile_sources_stay_inside_the_base_and_apart() {
-    let sources =
-        ["..", ".", "../../x", "/etc/passwd", "a/b", "a\\b", "a%2Fb", "nul\0", "new\nline", "bot", "bot.000001"];
+    let sources = [
+        "..",
+        ".",
+        "../../x",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "a%2Fb",
+        "nul\0",
+        "new\nline",
+        "bot",
+        "bot.000001",
+    ];
     let long = "x".repeat(4000);
     let longer = format!("{long}y");
     let sources: Vec<_> = sources.into_iter().chain([long.as_str(), &longer]).collect();
@@ -28,12 +39,19 @@ fn hostile_sources_stay_inside_the_base_and_apart() {
 #[test]
 fn names_made_of_events_do_not_follow_links() {
     let outside = tempfile::tempdir().unwrap();
-    let links =
-        [("{source}/{date}.jsonl", "bot"), ("{source}.jsonl", "bot.jsonl"), ("{date}/x/all.jsonl", "2026-11-22")];
+    let links = [
+        ("{source}/{date}.jsonl", "bot"),
+        ("{source}.jsonl", "bot.jsonl"),
+        ("{date}/x/all.jsonl", "2026-11-22"),
+    ];
     for (template, link) in links {
         let bench = Bench::new(template);
         fs::create_dir(bench.base()).unwrap();
-        let target = if link.ends_with("jsonl") { outside.path().join("x") } else { outside.path().to_owned() };
+        let target = if link.ends_with("jsonl") {
+            outside.path().join("x")
+        } else {
+            outside.path().to_owned()
+        };
         std::os::unix::fs::symlink(target, bench.base().join(link)).unwrap();
         let error = bench.open().deliver(&batch(1..=1), LastAnswer::Heard).unwrap_err().to_string();
         assert!(error.contains(link) && error.contains("don't follow links"), "{error}");
@@ -46,7 +64,10 @@ fn a_file_is_put_aside_before_it_grows_past_its_size() {
     let bench = Bench::with("{source}.jsonl", |config| config.rotate_at_size(2 * line_length()));
     let mut writer = bench.open();
     writer.take(&batch(1..=5));
-    writer.take(&Batch::new(1, vec![envelope(6, "bot", TEN), envelope(7, "bot", TEN), envelope(8, "cat", TEN)]));
+    writer.take(&Batch::new(
+        1,
+        vec![envelope(6, "bot", TEN), envelope(7, "bot", TEN), envelope(8, "cat", TEN)],
+    ));
     drop(writer);
     // The numbers go on after a restart, and nothing is overwritten.
     bench.open().take(&batch(9..=10));
@@ -78,7 +99,8 @@ fn a_file_is_put_aside_with_the_first_event_of_the_next_window() {
     let bench = Bench::with("all.jsonl", |config| config.rotate_every(Duration::from_secs(3600)));
     let mut writer = bench.open();
     let events = [(1, 0), (2, 3599), (3, 3600), (4, 3000), (5, 7000)];
-    writer.take(&Batch::new(1, events.map(|(seq, after)| envelope(seq, "bot", TEN + after)).into()));
+    writer
+        .take(&Batch::new(1, events.map(|(seq, after)| envelope(seq, "bot", TEN + after)).into()));
     drop(writer);
     // After a restart, the last line tells the window.
     bench.open().take(&one(6, "bot", TEN + 7199));
@@ -125,7 +147,9 @@ fn no_more_files_are_open_than_allowed() {
     let bench = Bench::with("{source}.jsonl", |config| config.max_open_files(3));
     let mut writer = bench.open();
     for round in 0..3 {
-        let events = (0..10).map(|source| envelope(round * 10 + source + 1, &source.to_string(), TEN)).collect();
+        let events = (0..10)
+            .map(|source| envelope(round * 10 + source + 1, &source.to_string(), TEN))
+            .collect();
         writer.take(&Batch::new(1, events));
         assert_eq!(writer.files().open_count(), 3);
     }
@@ -133,22 +157,28 @@ fn no_more_files_are_open_than_allowed() {
     writer.settle();
     // Those that had to make room, too.
     assert_eq!(bench.faults.lock().unwrap().synced, 10);
-    let expected: Vec<_> =
-        (0..10).map(|source| (format!("{source}.jsonl"), vec![source + 1, source + 11, source + 21])).collect();
+    let expected: Vec<_> = (0..10)
+        .map(|source| (format!("{source}.jsonl"), vec![source + 1, source + 11, source + 21]))
+        .collect();
     assert_eq!(bench.seqs(), expected);
 }
 
 #[test]
 fn lines_in_files_that_made_room_for_others_are_found_after_a_crash() {
     let bench = Bench::with("{source}.jsonl", |config| config.max_open_files(1));
-    let events =
-        |first: u64| Batch::new(1, (0..5).map(|source| envelope(first + source, &source.to_string(), TEN)).collect());
+    let events = |first: u64| {
+        Batch::new(
+            1,
+            (0..5).map(|source| envelope(first + source, &source.to_string(), TEN)).collect(),
+        )
+    };
     let mut writer = bench.open();
     writer.take(&events(1));
     writer.settle();
     writer.take(&events(6));
     drop(writer);
     bench.open().take(&events(6));
-    let expected: Vec<_> = (0..5).map(|source| (format!("{source}.jsonl"), vec![source + 1, source + 6])).collect();
+    let expected: Vec<_> =
+        (0..5).map(|source| (format!("{source}.jsonl"), vec![source + 1, source + 6])).collect();
     assert_eq!(bench.seqs(), expected);
 }

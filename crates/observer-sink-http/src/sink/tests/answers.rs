@@ -26,7 +26,10 @@ async fn an_answer_is_judged_by_its_status() {
             (Permanent, &[400, 413, 422]),
             (
                 Blocked,
-                &[300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 415, 421, 451],
+                &[
+                    300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410,
+                    411, 415, 421, 451,
+                ],
             ),
         ];
         for (kind, statuses) in table {
@@ -46,7 +49,13 @@ async fn who_says_when_to_come_again_is_heard() {
     let mut pauses = Vec::new();
     for (status, headers) in [
         (429, vec![("retry-after", "7")]),
-        (503, vec![("retry-after", "Sun, 06 Nov 1994 08:49:45 GMT"), ("date", "Sun, 06 Nov 1994 08:49:37 GMT")]),
+        (
+            503,
+            vec![
+                ("retry-after", "Sun, 06 Nov 1994 08:49:45 GMT"),
+                ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ],
+        ),
         (503, vec![]),
         // Parked is parked, for however long.
         (403, vec![("retry-after", "9")]),
@@ -60,13 +69,18 @@ async fn who_says_when_to_come_again_is_heard() {
 #[tokio::test]
 async fn the_reason_is_what_the_far_side_says_without_our_secrets() {
     let receiver = Receiver::start();
-    let config = HttpConfig::new(format!("{}/services/xoxb-0123456789abcdef?key=s3cret", receiver.url))
-        .auth(Auth::bearer("t0ken"))
-        .header("X-Api-Key", "0123-4567");
+    let config =
+        HttpConfig::new(format!("{}/services/xoxb-0123456789abcdef?key=s3cret", receiver.url))
+            .auth(Auth::bearer("t0ken"))
+            .header("X-Api-Key", "0123-4567");
     let sink = sink(&config);
     let mut reasons = Vec::new();
     for (status, headers, body) in [
-        (422, vec![], r#"{"type":"about:blank","title":"Unprocessable","detail":"`ok` is missing"}"#),
+        (
+            422,
+            vec![],
+            r#"{"type":"about:blank","title":"Unprocessable","detail":"`ok` is missing"}"#,
+        ),
         (401, vec![], "no such token: t0ken, nor 0123-4567"),
         (404, vec![], "<pre>Cannot POST /services/xoxb-0123456789abcdef?key=s3cret</pre>\n"),
         (405, vec![("allow", "GET")], ""),
@@ -78,7 +92,13 @@ async fn the_reason_is_what_the_far_side_says_without_our_secrets() {
         (599, vec![], ""),
     ] {
         receiver.answer(status, &headers, body);
-        reasons.push(sink.deliver(&batch(1)).await.unwrap_err().report().replace(&receiver.url, "http://HOST"));
+        reasons.push(
+            sink.deliver(&batch(1))
+                .await
+                .unwrap_err()
+                .report()
+                .replace(&receiver.url, "http://HOST"),
+        );
     }
     let reasons = reasons.join("\n");
     for secret in ["t0ken", "0123-4567", "s3cret", "xoxb"] {
@@ -102,7 +122,11 @@ async fn a_207_rejects_the_bad_ones_alone() {
     assert_eq!(receipt, Receipt { rejected: vec![Rejected { index: 1, reason }], refused: None });
     receiver.seen();
     sink.deliver(&batch(3)).await.unwrap();
-    assert_eq!(receiver.seen()[0].text().lines().count(), 3, "nothing is remembered of what is settled");
+    assert_eq!(
+        receiver.seen()[0].text().lines().count(),
+        3,
+        "nothing is remembered of what is settled"
+    );
 }
 
 #[tokio::test]
@@ -118,7 +142,8 @@ async fn what_a_207_puts_off_comes_again_alone() {
     receiver.answer(207, &[], r#"{"errors":[{"index":0,"status":422,"detail":"bad"}]}"#);
     let receipt = sink.deliver(&batch).await.unwrap();
     assert_eq!(receipt.rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [0]);
-    let again: Vec<_> = [0, 2].map(|place: usize| batch.events()[place].to_json() + "\n").concat().into_bytes();
+    let again: Vec<_> =
+        [0, 2].map(|place: usize| batch.events()[place].to_json() + "\n").concat().into_bytes();
     assert_eq!(receiver.seen()[1].body, again);
 }
 
@@ -128,9 +153,17 @@ async fn a_207_that_refuses_all_or_says_nothing_settles_nothing() {
     let sink = sink(&HttpConfig::new(&*receiver.url));
     let all = r#"{"errors":[{"index":0,"status":422,"detail":"first"},{"index":1,"status":422}]}"#;
     receiver.answer(207, &[], all);
-    failed(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Permanent, "422 for this event: first");
+    failed(
+        &sink.deliver(&batch(2)).await.unwrap_err(),
+        ErrorKind::Permanent,
+        "422 for this event: first",
+    );
     receiver.answer(207, &[], "<multistatus/>");
-    failed(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Blocked, "can't be understood: it is no JSON");
+    failed(
+        &sink.deliver(&batch(2)).await.unwrap_err(),
+        ErrorKind::Blocked,
+        "can't be understood: it is no JSON",
+    );
 }
 
 #[tokio::test]
@@ -143,7 +176,10 @@ async fn a_check_asks_without_an_event_and_believes_what_an_event_would_be_told(
         options.check().await.unwrap_or_else(|error| panic!("{status}: {}", error.report()));
     }
     for seen in receiver.seen() {
-        assert_eq!((&*seen.line, seen.header("authorization"), seen.body.len()), ("OPTIONS /", "Bearer t0ken", 0));
+        assert_eq!(
+            (&*seen.line, seen.header("authorization"), seen.body.len()),
+            ("OPTIONS /", "Bearer t0ken", 0)
+        );
         assert_eq!((seen.header("webhook-id"), seen.header("content-type")), ("", ""));
     }
     let blocked = [308, 401, 404, 407, 410].map(|status| (status, ErrorKind::Blocked));
@@ -180,7 +216,11 @@ async fn redirects_are_followed_where_they_are_allowed_and_lose_nothing() {
         receiver.answer(status, &[("location", &*location)], "");
         let delivered = sink(&config.clone().redirects(redirects)).deliver(&batch(1)).await;
         let seen = receiver.seen();
-        assert_eq!(seen.iter().map(|seen| &*seen.line).collect::<Vec<_>>(), lines, "{status} to {location}");
+        assert_eq!(
+            seen.iter().map(|seen| &*seen.line).collect::<Vec<_>>(),
+            lines,
+            "{status} to {location}"
+        );
         assert_eq!(seen.last().unwrap().body, seen[0].body);
         match delivered {
             Ok(_) => assert_eq!(lines.len(), 2),

@@ -27,9 +27,15 @@ impl Receiver {
     }
 
     /// The answer to the next request that has none; 200 without one.
-    pub(super) fn answer(&self, status: u16, headers: &[(&'static str, &str)], body: impl Into<String>) {
+    pub(super) fn answer(
+        &self,
+        status: u16,
+        headers: &[(&'static str, &str)],
+        body: impl Into<String>,
+    ) {
         let answer = Answer::status(status).saying(body);
-        let answer = headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, *value));
+        let answer =
+            headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, *value));
         self.far_side.then(answer);
     }
 
@@ -60,7 +66,8 @@ impl Seen {
     pub(super) fn shown(&self) -> String {
         let mut headers: Vec<_> = self.headers.keys().filter(|name| *name != "host").collect();
         headers.sort_by_key(|name| name.as_str());
-        let headers = headers.iter().map(|name| format!("{name}: {}\n", self.header(name.as_str())));
+        let headers =
+            headers.iter().map(|name| format!("{name}: {}\n", self.header(name.as_str())));
         format!("{}\n{}\n{}", self.line, headers.collect::<String>(), self.text())
     }
 }

@@ -66,7 +66,8 @@ async fn method_credentials_headers_and_fields_are_as_configured() {
 #[tokio::test]
 async fn a_token_goes_with_each_request() {
     let receiver = Receiver::start();
-    let sent = sent(&receiver, &HttpConfig::new(&*receiver.url).auth(Auth::bearer("t0ken")), 1).await;
+    let sent =
+        sent(&receiver, &HttpConfig::new(&*receiver.url).auth(Auth::bearer("t0ken")), 1).await;
     assert_eq!(sent[0].header("authorization"), "Bearer t0ken");
 }
 
@@ -95,7 +96,10 @@ async fn each_secret_signs_what_is_sent() {
 
 async fn signs_what_is_sent(compression: Compression) {
     let receiver = Receiver::start();
-    let config = HttpConfig::new(&*receiver.url).sign_with(SECRETS[0]).sign_with(SECRETS[1]).compression(compression);
+    let config = HttpConfig::new(&*receiver.url)
+        .sign_with(SECRETS[0])
+        .sign_with(SECRETS[1])
+        .compression(compression);
     let seen = &sent(&receiver, &config, 2).await[0];
     let timestamp: i64 = seen.header("webhook-timestamp").parse().unwrap();
     let now = observer_core::Timestamp::now().as_second();

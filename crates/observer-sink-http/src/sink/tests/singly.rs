@@ -15,7 +15,9 @@ const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length
 
 /// The ids of the requests that came, as numbers.
 fn ids(receiver: &Receiver) -> Vec<u64> {
-    let id = |seen: &super::receiver::Seen| seen.header("webhook-id").rsplit('-').next().unwrap().parse().unwrap();
+    let id = |seen: &super::receiver::Seen| {
+        seen.header("webhook-id").rsplit('-').next().unwrap().parse().unwrap()
+    };
     receiver.seen().iter().map(id).collect()
 }
 
@@ -27,7 +29,8 @@ async fn events_go_one_after_the_other_and_a_bad_one_is_rejected_alone() {
     receiver.answer(422, &[], "not this one");
     let receipt = sink.deliver(&batch(4)).await.unwrap();
     assert_eq!(ids(&receiver), [1, 2, 3, 4]);
-    let rejected: Vec<_> = receipt.rejected.iter().map(|rejected| (rejected.index, &*rejected.reason)).collect();
+    let rejected: Vec<_> =
+        receipt.rejected.iter().map(|rejected| (rejected.index, &*rejected.reason)).collect();
     let reason = format!("{} answered 422 Unprocessable Entity: not this one", receiver.url);
     assert_eq!(rejected, [(1, &*reason)]);
 }
@@ -38,7 +41,11 @@ async fn before_one_is_accepted_a_refusal_may_be_anyones_fault() {
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
     receiver.answer(422, &[], "");
     failed(&sink.deliver(&batch(100)).await.unwrap_err(), ErrorKind::Permanent, "422");
-    assert_eq!(ids(&receiver), [1], "the other 99 are not tried against a far side that may refuse everything");
+    assert_eq!(
+        ids(&receiver),
+        [1],
+        "the other 99 are not tried against a far side that may refuse everything"
+    );
 }
 
 #[tokio::test]

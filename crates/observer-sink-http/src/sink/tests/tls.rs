@@ -23,7 +23,8 @@ use crate::testing::batch;
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let mut params =
+        CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params
 }
@@ -34,7 +35,8 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A far side that shows a certificate of this authority and, where clients have one, wants a certificate of theirs. It takes everything.
+/// A far side that shows a certificate of this authority and, where clients have one, wants a
+/// certificate of theirs. It takes everything.
 struct FarSide {
     url: String,
     serving: JoinHandle<()>,
@@ -50,14 +52,19 @@ impl FarSide {
             Some(clients) => {
                 let mut roots = RootCertStore::empty();
                 roots.add(clients.der().clone()).unwrap();
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap()
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                    .build()
+                    .unwrap()
             }
         };
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .with_single_cert(
+                vec![cert.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -79,7 +86,9 @@ impl FarSide {
                         break;
                     }
                 }
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                    .await;
                 let _ = stream.shutdown().await;
             }
         });
@@ -111,14 +120,20 @@ async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
     let far_side = FarSide::start(&ours, None).await;
     let config = HttpConfig::new(&*far_side.url);
     let stranger = sink(&config);
-    for error in [stranger.deliver(&batch(1)).await.unwrap_err(), stranger.check().await.unwrap_err()] {
+    for error in
+        [stranger.deliver(&batch(1)).await.unwrap_err(), stranger.check().await.unwrap_err()]
+    {
         failed(
             &error,
             ErrorKind::Blocked,
-            &format!("no TLS with {}: invalid peer certificate: UnknownIssuer; `tls.ca`", far_side.url),
+            &format!(
+                "no TLS with {}: invalid peer certificate: UnknownIssuer; `tls.ca`",
+                far_side.url
+            ),
         );
     }
-    let other = sink(&config.clone().trust(written(dir.path(), "other.pem", authority("other").pem())));
+    let other =
+        sink(&config.clone().trust(written(dir.path(), "other.pem", authority("other").pem())));
     failed(&other.deliver(&batch(1)).await.unwrap_err(), ErrorKind::Blocked, "UnknownIssuer");
 
     let friend = sink(&config.trust(written(dir.path(), "ca.pem", ours.pem())));
@@ -127,7 +142,8 @@ async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_shown_to_who_wants_one_and_a_renewed_one_is_found_while_the_sink_is_parked() {
+async fn a_certificate_is_shown_to_who_wants_one_and_a_renewed_one_is_found_while_the_sink_is_parked()
+ {
     let (dir, ours) = (tempfile::tempdir().unwrap(), authority("ours"));
     let far_side = FarSide::start(&ours, Some(&ours)).await;
     let config = HttpConfig::new(&*far_side.url).trust(written(dir.path(), "ca.pem", ours.pem()));
@@ -155,7 +171,11 @@ async fn files_that_can_not_be_used_are_named() {
     written(dir.path(), "empty.pem", String::new());
     check(config().trust(at("empty.pem")), "empty.pem holds no certificate in PEM").await;
     check(config().certificate(at("empty.pem"), at("gone.pem")), "`tls.key`: ").await;
-    check(config().certificate(at("empty.pem"), at("empty.pem")), "are no certificate with its private key").await;
+    check(
+        config().certificate(at("empty.pem"), at("empty.pem")),
+        "are no certificate with its private key",
+    )
+    .await;
     let (cert, _) = certificate(&dir, &authority("ours"));
     let other = written(dir.path(), "other-key.pem", KeyPair::generate().unwrap().serialize_pem());
     check(config().certificate(cert, other), "there can be no TLS: ").await;
@@ -166,5 +186,9 @@ async fn plain_http_is_told_apart_from_tls() {
     let receiver = Receiver::start();
     let url = receiver.url.replace("http://", "https://");
     let error = sink(&HttpConfig::new(url)).deliver(&batch(1)).await.unwrap_err();
-    failed(&error, ErrorKind::Blocked, "; perhaps it speaks plain HTTP, and `url` has to begin with http://");
+    failed(
+        &error,
+        ErrorKind::Blocked,
+        "; perhaps it speaks plain HTTP, and `url` has to begin with http://",
+    );
 }

@@ -27,17 +27,26 @@ pub(in crate::cli) struct TlsArgs {
 
 impl TlsArgs {
     /// A client for this URL.
-    pub(super) fn configure(&self, mut client: ClientBuilder, url: &Url) -> anyhow::Result<ClientBuilder> {
+    pub(super) fn configure(
+        &self,
+        mut client: ClientBuilder,
+        url: &Url,
+    ) -> anyhow::Result<ClientBuilder> {
         let Self { cacert, cert, key } = self;
         if url.scheme() != "https" {
             let is_given = [cacert, cert, key].into_iter().any(Option::is_some);
-            ensure!(!is_given, "--cacert, --cert and --key are for https, and the URL begins with {}://", url.scheme());
+            ensure!(
+                !is_given,
+                "--cacert, --cert and --key are for https, and the URL begins with {}://",
+                url.scheme()
+            );
             // A system without authorities, such as a small container's, has to be good enough.
             return Ok(client.tls_certs_only([]));
         }
         if let Some(path) = cacert {
             let authorities = tls::authorities(path)?;
-            let authorities: Result<Vec<_>, _> = authorities.iter().map(|der| Certificate::from_der(der)).collect();
+            let authorities: Result<Vec<_>, _> =
+                authorities.iter().map(|der| Certificate::from_der(der)).collect();
             client = client.tls_certs_merge(authorities?);
         }
         if let (Some(cert), Some(key)) = (cert, key) {
@@ -55,7 +64,8 @@ fn identity(cert: &Path, key: &Path) -> anyhow::Result<Identity> {
         pem.push(b'\n');
         pem.extend(fs::read(key)?);
     }
-    Identity::from_pem(&pem).with_context(|| format!("{} and {} can't be used", cert.display(), key.display()))
+    Identity::from_pem(&pem)
+        .with_context(|| format!("{} and {} can't be used", cert.display(), key.display()))
 }
 
 /// Why there will be no TLS however often it is tried, and what to do, if it was TLS that failed.
@@ -77,7 +87,9 @@ pub(in crate::cli) fn explain(error: &reqwest::Error) -> Option<String> {
         rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
             "; the observer does not trust the authority that signed the certificate of --cert"
         }
-        rustls::Error::InvalidMessage(_) => "; perhaps it speaks plain HTTP, and the URL has to begin with http://",
+        rustls::Error::InvalidMessage(_) => {
+            "; perhaps it speaks plain HTTP, and the URL has to begin with http://"
+        }
         _ => "",
     };
     Some(format!("{error}{hint}"))

@@ -28,15 +28,17 @@ pub(super) struct Item {
     /// The line, from 1.
     pub(super) number: usize,
     pub(super) event: Bytes,
-    /// A name of ours, for an event by which the observer would not know a repeat for what it is. It would be a new
-    /// identity for any other.
+    /// A name of ours, for an event by which the observer would not know a repeat for what it is.
+    /// It would be a new identity for any other.
     pub(super) id: Option<Uuid>,
 }
 
 impl Item {
     pub(super) fn new(number: usize, line: Bytes) -> Self {
         match Submission::parse(line.clone()) {
-            Ok(Submission { event, id }) if Identity::of(&event, id, None).origin == Origin::None => {
+            Ok(Submission { event, id })
+                if Identity::of(&event, id, None).origin == Origin::None =>
+            {
                 // Without an envelope that had no name either.
                 Self { number, event: event.raw().clone(), id: Some(Uuid::now_v7()) }
             }
@@ -102,7 +104,8 @@ impl Batches {
             match line {
                 Ok(Some((_, Line::Blank))) => {}
                 Ok(Some((number, Line::Event(event))))
-                    if items.is_empty() || items.len() < MAX_EVENTS && bytes + event.len() + FRAME <= MAX_BYTES =>
+                    if items.is_empty()
+                        || items.len() < MAX_EVENTS && bytes + event.len() + FRAME <= MAX_BYTES =>
                 {
                     bytes += event.len() + FRAME;
                     due.get_or_insert_with(|| Instant::now() + LINGER);
@@ -150,7 +153,8 @@ mod tests {
         assert_eq!(many.next().await.unwrap(), None);
 
         let half = "x".repeat(MAX_BYTES / 2 - FRAME);
-        let mut large = batches(format!("{half}\n{half}\n{half}\n{}\n{{}}\n", "x".repeat(2 * MAX_BYTES)));
+        let mut large =
+            batches(format!("{half}\n{half}\n{half}\n{}\n{{}}\n", "x".repeat(2 * MAX_BYTES)));
         for expected in [&[1, 2][..], &[3], &[4], &[5]] {
             assert_eq!(numbers(large.next().await.unwrap()), expected);
         }

@@ -10,7 +10,13 @@ use serde_json::value::RawValue;
 #[command(next_help_heading = "One event")]
 pub(super) struct EventArgs {
     /// Who reports, such as `bot`
-    #[arg(long, value_name = "NAME", conflicts_with = "files", requires = "event_kind", requires = "outcome")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "files",
+        requires = "event_kind",
+        requires = "outcome"
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
 
@@ -70,7 +76,11 @@ impl EventArgs {
     /// The event, if there is one on the command line.
     pub(super) fn into_json(self) -> Option<Bytes> {
         self.source.as_ref()?;
-        Some(serde_json::to_vec(&self).expect("strings, numbers and valid JSON can be written as JSON").into())
+        Some(
+            serde_json::to_vec(&self)
+                .expect("strings, numbers and valid JSON can be written as JSON")
+                .into(),
+        )
     }
 }
 
@@ -82,6 +92,7 @@ fn amount(text: &str) -> Result<Number, String> {
 }
 
 fn object(text: &str) -> Result<Box<RawValue>, String> {
-    let value: Box<RawValue> = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let value: Box<RawValue> =
+        serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     if value.get().starts_with('{') { Ok(value) } else { Err("not a JSON object".to_owned()) }
 }

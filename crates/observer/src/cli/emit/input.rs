@@ -46,7 +46,9 @@ pub(super) fn choose(event: Option<Bytes>, files: Vec<PathBuf>) -> anyhow::Resul
         return Ok(vec![Input { name: "the event".to_owned(), source: Source::Event(event) }]);
     }
     if files.is_empty() && std::io::stdin().is_terminal() {
-        bail!("there is nothing to send; give one event with --source, name files, or pipe events in (see --help)");
+        bail!(
+            "there is nothing to send; give one event with --source, name files, or pipe events in (see --help)"
+        );
     }
     let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };
     files.into_iter().map(stream).collect()
@@ -55,7 +57,10 @@ pub(super) fn choose(event: Option<Bytes>, files: Vec<PathBuf>) -> anyhow::Resul
 /// A file that isn't there is better known before the first event is sent.
 fn stream(path: PathBuf) -> anyhow::Result<Input> {
     if path == Path::new("-") {
-        return Ok(Input { name: "standard input".to_owned(), source: Source::Stream(Stream::Stdin) });
+        return Ok(Input {
+            name: "standard input".to_owned(),
+            source: Source::Stream(Stream::Stdin),
+        });
     }
     fs::File::open(&path).with_context(|| format!("{} can't be read", path.display()))?;
     Ok(Input { name: path.display().to_string(), source: Source::Stream(Stream::File(path)) })

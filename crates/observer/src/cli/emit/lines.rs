@@ -5,7 +5,8 @@ use std::mem;
 use bytes::Bytes;
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt};
 
-/// The longest line that is sent, in bytes: far more than an observer takes, and no danger to memory.
+/// The longest line that is sent, in bytes: far more than an observer takes, and no danger to
+/// memory.
 pub(super) const MAX_LINE: usize = 16 << 20;
 
 /// One line of a stream.
@@ -74,7 +75,8 @@ impl Lines {
     }
 }
 
-/// Without white space, and on the first line without a byte order mark, which some editors put there.
+/// Without white space, and on the first line without a byte order mark, which some editors put
+/// there.
 fn trimmed(line: &[u8], number: usize) -> &[u8] {
     let line = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
     line.trim_ascii()
@@ -104,6 +106,10 @@ mod tests {
             &[(1, event("{a}")), (2, Line::Blank), (3, Line::Blank), (4, event("{b}"))],
         )
         .await;
-        check("1234567\n12345678\n{c}\n", &[(1, event("1234567")), (2, Line::TooLong), (3, event("{c}"))]).await;
+        check(
+            "1234567\n12345678\n{c}\n",
+            &[(1, event("1234567")), (2, Line::TooLong), (3, event("{c}"))],
+        )
+        .await;
     }
 }

@@ -78,7 +78,11 @@ pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
 }
 
 /// Send every event of every input; ends at the first one that can't be sent at all.
-async fn emit(inputs: Vec<Input>, sender: &Sender, screen: &mut impl Screen) -> (Tally, anyhow::Result<()>) {
+async fn emit(
+    inputs: Vec<Input>,
+    sender: &Sender,
+    screen: &mut impl Screen,
+) -> (Tally, anyhow::Result<()>) {
     let mut emitter = Emitter { sender, screen, tally: Tally::default(), mode: Mode::Batches };
     for input in inputs {
         if let Err(error) = emitter.emit(input).await {
@@ -106,16 +110,23 @@ impl<S: Screen> Emitter<'_, S> {
     async fn emit(&mut self, Input { name, source }: Input) -> anyhow::Result<()> {
         let lines = match source {
             Source::Event(event) => return self.send_one(&name, &Item::new(1, event)).await,
-            Source::Stream(open) => open.open().await.with_context(|| format!("{name} can't be read"))?,
+            Source::Stream(open) => {
+                open.open().await.with_context(|| format!("{name} can't be read"))?
+            }
         };
         let mut batches = Batches::new(lines);
         let start = self.tally.bytes;
-        while let Some(part) = batches.next().await.with_context(|| format!("{name} can't be read"))? {
+        while let Some(part) =
+            batches.next().await.with_context(|| format!("{name} can't be read"))?
+        {
             match part {
                 Part::Batch(items) => self.send(&name, &items).await?,
                 Part::TooLong(number) => {
                     self.tally.rejected += 1;
-                    self.screen.note(&format!("{name}:{number}: not sent: longer than {} MiB", MAX_LINE >> 20));
+                    self.screen.note(&format!(
+                        "{name}:{number}: not sent: longer than {} MiB",
+                        MAX_LINE >> 20
+                    ));
                 }
             }
             self.tally.bytes = start + batches.bytes_read();
@@ -138,7 +149,12 @@ impl<S: Screen> Emitter<'_, S> {
                 continue;
             }
             let first = place(first);
-            match self.sender.send_batch(items, &first, self.screen).await.with_context(|| first.clone())? {
+            match self
+                .sender
+                .send_batch(items, &first, self.screen)
+                .await
+                .with_context(|| first.clone())?
+            {
                 BatchAnswer::Told { accepted, duplicate, refused } => {
                     self.tally.accepted += accepted;
                     self.tally.duplicate += duplicate;

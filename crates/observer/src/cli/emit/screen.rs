@@ -50,10 +50,14 @@ impl Terminal {
     /// `total` in bytes, if it is known.
     pub(super) fn new(total: Option<u64>) -> Self {
         let (bar, template) = match total {
-            Some(total) => (ProgressBar::new(total), "{bar:30} {binary_bytes}/{binary_total_bytes} {msg} ({eta} left)"),
+            Some(total) => (
+                ProgressBar::new(total),
+                "{bar:30} {binary_bytes}/{binary_total_bytes} {msg} ({eta} left)",
+            ),
             None => (ProgressBar::new_spinner(), "{spinner} {msg} ({elapsed})"),
         };
-        let style = ProgressStyle::with_template(template).expect("the template is one of the two above");
+        let style =
+            ProgressStyle::with_template(template).expect("the template is one of the two above");
         Self(bar.with_style(style))
     }
 

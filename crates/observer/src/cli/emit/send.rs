@@ -21,7 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause that is of our own choice.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The most of an answer that is read, in bytes. An observer's are shorter, even with a reason for each event of a batch.
+/// The most of an answer that is read, in bytes. An observer's are shorter, even with a reason for
+/// each event of a batch.
 const MAX_ANSWER: usize = 1 << 20;
 
 /// The most of an answer's text that is shown, in characters.
@@ -88,13 +89,19 @@ impl Sender {
     /// Send one event, again while it can't be taken.
     ///
     /// `place` is what to call it where the person should know that it takes longer.
-    pub(super) async fn send(&self, item: &Item, place: &str, screen: &mut impl Screen) -> Result<Answer, SendError> {
+    pub(super) async fn send(
+        &self,
+        item: &Item,
+        place: &str,
+        screen: &mut impl Screen,
+    ) -> Result<Answer, SendError> {
         let request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/json");
         let request = match item.id {
             Some(id) => request.header("idempotency-key", id.to_string()),
             None => request,
         };
-        let (status, body) = self.answered(&self.url, request.body(item.event.clone()), place, screen).await?;
+        let (status, body) =
+            self.answered(&self.url, request.body(item.event.clone()), place, screen).await?;
         if status == StatusCode::OK {
             match serde_json::from_slice(&body) {
                 Ok(Stored { status: Outcome::Accepted }) => return Ok(Answer::Accepted),
@@ -112,12 +119,17 @@ impl Sender {
         place: &str,
         screen: &mut impl Screen,
     ) -> Result<BatchAnswer, SendError> {
-        let request = self.http.post(self.batch_url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
-        let (status, body) = self.answered(&self.batch_url, request.body(ndjson(items)), place, screen).await?;
+        let request =
+            self.http.post(self.batch_url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
+        let (status, body) =
+            self.answered(&self.batch_url, request.body(ndjson(items)), place, screen).await?;
         match status.as_u16() {
             404 | 405 => return Ok(BatchAnswer::Unknown),
             200 | 207 | 422 => {
-                if let Some(told) = serde_json::from_slice(&body).ok().and_then(|told: Told| told.about(items.len())) {
+                if let Some(told) = serde_json::from_slice(&body)
+                    .ok()
+                    .and_then(|told: Told| told.about(items.len()))
+                {
                     return Ok(told);
                 }
             }
@@ -140,13 +152,20 @@ impl Sender {
             let request = request.try_clone().expect("the body is in memory");
             let (failed, retry_after) = match attempt(request).await {
                 Attempt::Answered(status, body) => return Ok((status, body)),
-                Attempt::NoTls(reason) => return Err(SendError::NoTls { url: url.to_string(), reason }),
+                Attempt::NoTls(reason) => {
+                    return Err(SendError::NoTls { url: url.to_string(), reason });
+                }
                 Attempt::Failed(failed, retry_after) => (failed, retry_after),
             };
             if first_failure.is_none() && !self.retry_for.is_zero() {
-                screen.note(&format!("{place}: {failed}; trying again for {}", format_duration(self.retry_for)));
+                screen.note(&format!(
+                    "{place}: {failed}; trying again for {}",
+                    format_duration(self.retry_for)
+                ));
             }
-            let left = self.retry_for.saturating_sub(first_failure.get_or_insert_with(Instant::now).elapsed());
+            let left = self
+                .retry_for
+                .saturating_sub(first_failure.get_or_insert_with(Instant::now).elapsed());
             if left.is_zero() {
                 return Err(failed.given_up(url, self.retry_for));
             }
@@ -171,9 +190,10 @@ async fn attempt(request: RequestBuilder) -> Attempt {
     }
     let status = answer.status();
     match status.as_u16() {
-        code @ (408 | 425 | 429 | 502..=504) => {
-            Attempt::Failed(Failure::Unavailable(code, detail(status, &body)), retry_after(answer.headers()))
-        }
+        code @ (408 | 425 | 429 | 502..=504) => Attempt::Failed(
+            Failure::Unavailable(code, detail(status, &body)),
+            retry_after(answer.headers()),
+        ),
         _ => Attempt::Answered(status, body),
     }
 }
@@ -216,7 +236,9 @@ impl Failure {
         let url = url.to_string();
         match self {
             Self::Unreachable(reason) => SendError::Unreachable { url, tried, reason },
-            Self::Unavailable(status, detail) => SendError::Unavailable { url, tried, status, detail },
+            Self::Unavailable(status, detail) => {
+                SendError::Unavailable { url, tried, status, detail }
+            }
         }
     }
 }
@@ -265,7 +287,9 @@ impl Told {
         let Self { accepted, duplicates: duplicate, errors } = self;
         let refused: Vec<_> = errors
             .into_iter()
-            .map(|ItemError { index, status, detail }| (index, Refusal { status, detail: one_line(&detail) }))
+            .map(|ItemError { index, status, detail }| {
+                (index, Refusal { status, detail: one_line(&detail) })
+            })
             .collect();
         let all = accepted.checked_add(duplicate)?.checked_add(refused.len() as u64)?;
         let fits = all == events as u64 && refused.iter().all(|(index, _)| *index < events);
@@ -285,7 +309,11 @@ pub(in crate::cli) fn detail(status: StatusCode, body: &[u8]) -> String {
     let ProblemDetails { title, detail } = serde_json::from_slice(body).unwrap_or_default();
     let text = detail.or(title).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     let line = one_line(&text);
-    if line.is_empty() { status.canonical_reason().unwrap_or("without a word").to_owned() } else { line }
+    if line.is_empty() {
+        status.canonical_reason().unwrap_or("without a word").to_owned()
+    } else {
+        line
+    }
 }
 
 fn one_line(text: &str) -> String {

@@ -35,7 +35,9 @@ async fn emitted(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
     let mut notes = Notes::default();
     let (tally, ended) = emit(inputs, &sender, &mut notes).await;
     notes.0.push(tally.to_string());
-    notes.0.extend(ended.err().map(|error| format!("observer: {}", observer_core::report(error.as_ref()))));
+    notes.0.extend(
+        ended.err().map(|error| format!("observer: {}", observer_core::report(error.as_ref()))),
+    );
     notes.0.join("\n").replace(url, "http://observer")
 }
 
@@ -65,7 +67,10 @@ async fn a_refused_line_is_told_with_its_place_and_the_others_are_stored() {
     let observer = Observer::start(vec![Step::told(
         1,
         1,
-        &[(1, 422, "the field `ok` must be true or false, and this is a string"), (3, 413, "too\nlarge")],
+        &[
+            (1, 422, "the field `ok` must be true or false, and this is a string"),
+            (3, 413, "too\nlarge"),
+        ],
     )]);
     let (_folder, inputs) = lines(&["{\"n\":1}", "", "  {\"n\":2}\r", "{\"n\":3}", "{\"n\":4}"]);
     assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
@@ -80,7 +85,8 @@ async fn a_refused_line_is_told_with_its_place_and_the_others_are_stored() {
 
 #[tokio::test]
 async fn a_batch_of_bad_lines_is_told_line_by_line() {
-    let observer = Observer::start(vec![Step::told(0, 0, &[(0, 400, "no JSON"), (1, 422, "no `ok`")])]);
+    let observer =
+        Observer::start(vec![Step::told(0, 0, &[(0, 400, "no JSON"), (1, 422, "no `ok`")])]);
     let (_folder, inputs) = lines(&["", "{", "{}"]);
     assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
     events.ndjson:2: 400 no JSON
@@ -144,7 +150,10 @@ async fn an_observer_that_does_not_know_batches_is_sent_single_events() {
         let (_other_folder, other) = lines(&["{\"n\":3}"]);
         inputs.extend(other);
         let notes = emitted(&observer.url, PATIENT, inputs).await;
-        assert_eq!(notes, "events.ndjson:2: 422 no `ok`\n3 events: 1 accepted, 1 duplicate, 1 rejected", "{status}");
+        assert_eq!(
+            notes, "events.ndjson:2: 422 no `ok`\n3 events: 1 accepted, 1 duplicate, 1 rejected",
+            "{status}"
+        );
         let taken = observer.taken();
         assert_eq!(taken.targets(), [BATCH, SINGLE, SINGLE, SINGLE]);
         assert_eq!(taken.bodies()[1..], [NAMELESS, "{}", "{\"n\":3}"]);
@@ -188,7 +197,8 @@ async fn a_batch_is_tried_again_with_the_same_names_for_events_that_have_none() 
     ];
     let empty = r#"{"source":"s", "event_kind":"k","ok":true,"cycle_id":""}"#;
     let bare = r#"{"event":{"source":"s","event_kind":"k","ok":true}}"#;
-    let (_folder, inputs) = lines(&[NAMELESS, empty, named[0], bare, "no JSON", named[1], named[2]]);
+    let (_folder, inputs) =
+        lines(&[NAMELESS, empty, named[0], bare, "no JSON", named[1], named[2]]);
     let notes = emitted(&observer.url, PATIENT, inputs).await;
     let (first, rest) = notes.split_once('\n').unwrap();
     assert!(first.starts_with("events.ndjson:1: no answer ("), "{first}");
@@ -204,7 +214,9 @@ async fn a_batch_is_tried_again_with_the_same_names_for_events_that_have_none() 
     assert_eq!(bodies[3..].concat(), bodies[0], "the halves keep the names");
     let sent: Vec<_> = bodies[0].lines().collect();
     let id = |sent: &str, event: &str| {
-        let id = sent.strip_prefix("{\"id\":\"").and_then(|rest| rest.strip_suffix(&format!("\",\"event\":{event}}}")));
+        let id = sent
+            .strip_prefix("{\"id\":\"")
+            .and_then(|rest| rest.strip_suffix(&format!("\",\"event\":{event}}}")));
         observer_core::Uuid::parse_str(id.expect(sent)).unwrap()
     };
     let ids = [id(sent[0], NAMELESS), id(sent[1], empty), id(sent[3], NAMELESS)];
@@ -242,7 +254,10 @@ async fn what_is_no_observer_is_sent_nothing_more() {
     let other = Observer::start(vec![Step::told(1, 0, &[])]);
     let (_folder, inputs) = lines(&["{}", "{}"]);
     let notes = emitted(&other.url, PATIENT, inputs).await;
-    assert!(notes.contains("http://observer/v1/events does not answer like an observer: {"), "{notes}");
+    assert!(
+        notes.contains("http://observer/v1/events does not answer like an observer: {"),
+        "{notes}"
+    );
     let moved = Observer::start(vec![Step::answer(301, "").with_header("location: /elsewhere")]);
     assert_snapshot!(emitted(&moved.url, PATIENT, event("{}")).await, @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
@@ -258,12 +273,16 @@ struct Emit {
 
 fn parse(flags: &[&str]) -> Result<EmitArgs, String> {
     let parsed = Emit::try_parse_from(["emit"].iter().chain(flags));
-    parsed.map(|parsed| parsed.emit).map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+    parsed
+        .map(|parsed| parsed.emit)
+        .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
 }
 
 #[test]
 fn flags_make_one_event() {
-    let json = |flags: &[&str]| String::from_utf8(parse(flags).unwrap().event.into_json().unwrap().to_vec()).unwrap();
+    let json = |flags: &[&str]| {
+        String::from_utf8(parse(flags).unwrap().event.into_json().unwrap().to_vec()).unwrap()
+    };
     assert_snapshot!(json(&["--source=bot", "--event-kind=ok", "--ok"]), @r#"{"source":"bot","event_kind":"ok","ok":true}"#);
     let all = [
         "--source=bot",
@@ -299,12 +318,16 @@ fn flags_that_make_no_event_are_refused() {
 
 #[test]
 fn a_file_that_can_not_be_read_is_told_before_anything_is_sent() {
-    let error = input::choose(None, vec!["-".into(), "/no/such.ndjson".into()]).map(|_| ()).unwrap_err();
+    let error =
+        input::choose(None, vec!["-".into(), "/no/such.ndjson".into()]).map(|_| ()).unwrap_err();
     assert_snapshot!(observer_core::report(error.as_ref()), @"/no/such.ndjson can't be read: No such file or directory (os error 2)");
 }
 
 #[test]
 fn the_summary_is_for_programs_too() {
     let tally = Tally { accepted: 3, duplicate: 1, rejected: 2, bytes: 99 };
-    assert_eq!(tally.to_json(true), "{\"accepted\":3,\"complete\":true,\"duplicate\":1,\"rejected\":2}\n");
+    assert_eq!(
+        tally.to_json(true),
+        "{\"accepted\":3,\"complete\":true,\"duplicate\":1,\"rejected\":2}\n"
+    );
 }

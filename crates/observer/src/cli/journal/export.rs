@@ -62,20 +62,27 @@ pub(super) fn run(arguments: &ExportArgs, stopped: &Stopped) -> Result<ExitCode,
         },
         Some(path) => {
             let to_file = || {
-                let (events, file) = write(stopped, first, to, BufWriter::new(File::create(path)?))?;
+                let (events, file) =
+                    write(stopped, first, to, BufWriter::new(File::create(path)?))?;
                 file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
                 anyhow::Ok(events)
             };
             to_file().with_context(|| format!("can't export to {}", path.display()))?
         }
     };
-    let damage: Vec<_> = found.damage.into_iter().filter(|damage| is_missed(damage, first, to)).collect();
+    let damage: Vec<_> =
+        found.damage.into_iter().filter(|damage| is_missed(damage, first, to)).collect();
     tell(written, first, to.min(found.oldest - 1), &damage, arguments.json);
     Ok(if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// How many events were written.
-fn write<W: Write>(stopped: &Stopped, first: u64, last: u64, mut out: W) -> anyhow::Result<(u64, W)> {
+fn write<W: Write>(
+    stopped: &Stopped,
+    first: u64,
+    last: u64,
+    mut out: W,
+) -> anyhow::Result<(u64, W)> {
     let mut reader = stopped.reader(first - 1)?;
     let mut line = Vec::new();
     let mut events = 0;
@@ -97,7 +104,12 @@ fn write<W: Write>(stopped: &Stopped, first: u64, last: u64, mut out: W) -> anyh
 fn envelope(seq: u64, record: Record) -> Envelope {
     let micros = i64::try_from(record.received_at).unwrap_or(i64::MAX);
     let received_at = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX);
-    Envelope { id: Uuid::from_bytes(record.id), seq, received_at, event: Event::from_parsed(record.payload) }
+    Envelope {
+        id: Uuid::from_bytes(record.id),
+        seq,
+        received_at,
+        event: Event::from_parsed(record.payload),
+    }
 }
 
 /// Whether events between the two may be missing because of it.
@@ -113,7 +125,10 @@ fn tell(events: u64, first: u64, gone: u64, damage: &[Damage], as_json: bool) {
     let gone = (first <= gone).then_some((first, gone));
     if as_json {
         let expired = gone.map(|(first, last)| json!({ "first_seq": first, "last_seq": last }));
-        eprintln!("{}", json!({ "events": events, "expired": expired, "damage": damage_json(damage) }));
+        eprintln!(
+            "{}",
+            json!({ "events": events, "expired": expired, "damage": damage_json(damage) })
+        );
         return;
     }
     eprintln!("{}", count(events, "event"));

@@ -45,7 +45,10 @@ struct Output {
     json: bool,
 }
 
-pub(super) fn run(JournalArgs { command }: &JournalArgs, config: &Config) -> Result<ExitCode, Failed> {
+pub(super) fn run(
+    JournalArgs { command }: &JournalArgs,
+    config: &Config,
+) -> Result<ExitCode, Failed> {
     let stopped = Stopped::open(serve::journal(config)).map_err(explained)?;
     let (text, is_fine) = match command {
         JournalCommand::Verify(output) => verify::report(&stopped, output.json)?,

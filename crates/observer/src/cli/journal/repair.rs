@@ -1,4 +1,5 @@
-//! `observer journal repair`: what can be known from the rest is written anew, and what is in the way is set aside.
+//! `observer journal repair`: what can be known from the rest is written anew, and what is in the
+//! way is set aside.
 
 use std::fmt::Write;
 
@@ -51,8 +52,8 @@ pub(super) fn report(stopped: &Stopped, as_json: bool) -> Result<(String, bool),
         let rows: Vec<_> = actions
             .iter()
             .map(|action| {
-                let bytes =
-                    (!action.bytes.is_empty()).then(|| format!("{} to {}", action.bytes.start, action.bytes.end - 1));
+                let bytes = (!action.bytes.is_empty())
+                    .then(|| format!("{} to {}", action.bytes.start, action.bytes.end - 1));
                 let kept_in = action.kept_in.clone().unwrap_or_default();
                 [action.file.clone(), bytes.unwrap_or_default(), action.done.to_owned(), kept_in]
             })

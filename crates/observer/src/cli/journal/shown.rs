@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 pub(in crate::cli) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let headings = headings.map(str::to_owned);
     let lines = || std::iter::once(&headings).chain(rows);
-    let widths: [usize; N] = std::array::from_fn(|at| lines().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    let widths: [usize; N] =
+        std::array::from_fn(|at| lines().map(|row| row[at].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for row in lines() {
         let mut line = String::new();
@@ -34,7 +35,11 @@ pub(in crate::cli) fn count(number: u64, what: &str) -> String {
 
 /// How many records can't be read, as far as that can be told.
 pub(super) fn lost(damage: &[Damage]) -> u64 {
-    damage.iter().filter_map(|damage| damage.records.as_ref()).map(|records| records.end() - records.start() + 1).sum()
+    damage
+        .iter()
+        .filter_map(|damage| damage.records.as_ref())
+        .map(|records| records.end() - records.start() + 1)
+        .sum()
 }
 
 pub(super) fn damage_json(damage: &[Damage]) -> Value {

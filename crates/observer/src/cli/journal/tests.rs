@@ -15,7 +15,9 @@ fn journal() -> Memory {
     let memory = Memory::default();
     let (journal, _) = Journal::open(options(&memory)).unwrap();
     for number in 1..=70 {
-        journal.append(Append::new(vec![Record::new(number, [7; 16], "a payload")], |result| drop(result.unwrap())));
+        journal.append(Append::new(vec![Record::new(number, [7; 16], "a payload")], |result| {
+            drop(result.unwrap())
+        }));
     }
     journal.set_position("archive", 70, "".into());
     journal.set_position("hooks", 12, "".into());
@@ -23,7 +25,11 @@ fn journal() -> Memory {
 }
 
 fn write(memory: &Memory, name: &str, offset: u64) {
-    memory.open(&Path::new("journal").join(name), OpenMode::Write).unwrap().write_at(b"????", offset).unwrap();
+    memory
+        .open(&Path::new("journal").join(name), OpenMode::Write)
+        .unwrap()
+        .write_at(b"????", offset)
+        .unwrap();
 }
 
 #[test]

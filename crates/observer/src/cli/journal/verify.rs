@@ -26,7 +26,8 @@ Exit codes:
 /// What was found, and whether that is all that should be there.
 pub(super) fn report(stopped: &Stopped, as_json: bool) -> Result<(String, bool), Failed> {
     let found = stopped.inspect()?;
-    let text = if as_json { in_json(stopped.dir(), &found) } else { in_words(stopped.dir(), &found) };
+    let text =
+        if as_json { in_json(stopped.dir(), &found) } else { in_words(stopped.dir(), &found) };
     Ok((text, found.damage.is_empty()))
 }
 
@@ -47,7 +48,8 @@ fn in_words(dir: &Path, found: &Inspection) -> String {
                     SegmentState::Open => "open",
                 };
                 let (first, last) = (segment.first_seq, segment.last_seq);
-                let range = if last < first { "none".to_owned() } else { format!("{first} to {last}") };
+                let range =
+                    if last < first { "none".to_owned() } else { format!("{first} to {last}") };
                 let size = segment.bytes.to_string();
                 [segment.file.clone(), range, segment.records.to_string(), size, state.to_owned()]
             })

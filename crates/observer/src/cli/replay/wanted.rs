@@ -38,14 +38,19 @@ pub(super) fn moment(text: &str) -> Result<String, String> {
     if text.parse::<Timestamp>().is_ok() {
         return Ok(text.to_owned());
     }
-    let age = humantime::parse_duration(text)
-        .map_err(|_| "it is a time such as 2026-11-22T17:00:00Z, or how long ago, such as 2h or 30d".to_owned())?;
+    let age = humantime::parse_duration(text).map_err(|_| {
+        "it is a time such as 2026-11-22T17:00:00Z, or how long ago, such as 2h or 30d".to_owned()
+    })?;
     let then = SystemTime::now().checked_sub(age).filter(|then| *then >= SystemTime::UNIX_EPOCH);
     Ok(humantime::format_rfc3339_micros(then.unwrap_or(SystemTime::UNIX_EPOCH)).to_string())
 }
 
 /// What is asked of the observer.
-pub(super) fn body(since: &str, until: Option<&str>, conditions: &[Condition]) -> anyhow::Result<String> {
+pub(super) fn body(
+    since: &str,
+    until: Option<&str>,
+    conditions: &[Condition],
+) -> anyhow::Result<String> {
     let mut filter = Map::new();
     for Condition { field, value } in conditions {
         if *field == "ok" {

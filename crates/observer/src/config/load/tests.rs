@@ -86,7 +86,10 @@ fn every_key_can_be_set() {
     assert_eq!(config.server.max_body, 64 << 10);
     assert_eq!(config.server.ingest_timeout, Duration::from_secs(3));
     assert_eq!((config.ingest.dedup.window.as_secs(), config.ingest.dedup.max_keys), (3600, 10));
-    assert_eq!((config.server.max_connections.get(), config.server.max_requests_in_flight.get()), (7, 8));
+    assert_eq!(
+        (config.server.max_connections.get(), config.server.max_requests_in_flight.get()),
+        (7, 8)
+    );
     assert_eq!((config.server.max_bytes_in_flight, config.server.hosts.len()), (20 << 20, 1));
     assert_eq!(config.server.cors_origins.len(), 2);
     let access = config.access.resolve();
@@ -203,7 +206,10 @@ fn tls_needs_an_address_of_its_own_a_certificate_and_its_key() {
     assert_snapshot!(refused(&tls.replace("3843", "3800")), @"observer.toml: server.tls.listen: [::1]:3800 is in server.listen too; TLS needs a port of its own");
     let public = tls.replace("[::1]", "0.0.0.0");
     assert_snapshot!(refused(&public), @r#"observer.toml: server.tls.listen: 0.0.0.0:3843 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
-    assert!(read(&format!("{public}client_ca = 'clients.pem'")).is_ok(), "not everyone can come then");
+    assert!(
+        read(&format!("{public}client_ca = 'clients.pem'")).is_ok(),
+        "not everyone can come then"
+    );
 }
 
 #[test]
@@ -271,7 +277,10 @@ fn telemetry_is_off_until_it_has_an_endpoint_and_what_can_not_be_is_refused() {
         resource = { 'deployment.environment.name' = 'prod' }
     ";
     let telemetry = read(written).unwrap().telemetry;
-    assert_eq!((telemetry.protocol, telemetry.compression), (Some(Protocol::Grpc), Some(Compression::Gzip)));
+    assert_eq!(
+        (telemetry.protocol, telemetry.compression),
+        (Some(Protocol::Grpc), Some(Compression::Gzip))
+    );
     assert_eq!((telemetry.interval, telemetry.sample), (Some(Duration::from_secs(15)), Some(0.1)));
     assert!(!format!("{telemetry:?}").contains("hunter2"));
     assert_snapshot!(refused("telemetry.endpont = 'x'"), @"observer.toml: telemetry.endpont: unknown key; did you mean `endpoint`?");

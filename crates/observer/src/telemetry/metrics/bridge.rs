@@ -1,20 +1,24 @@
 //! From what `/metrics` shows to OpenTelemetry's instruments.
 //!
-//! The SDK says of every point that it counts since the process began, and what Prometheus shows are totals from before, which were restored. Sent as they are,
-//! whoever makes increases of them would count all again at each restart. So what is there at the start is where counting begins, and only what comes on top
-//! goes out; a total that drops has begun anew.
+//! The SDK says of every point that it counts since the process began, and what Prometheus shows
+//! are totals from before, which were restored. Sent as they are, whoever makes increases of them
+//! would count all again at each restart. So what is there at the start is where counting begins,
+//! and only what comes on top goes out; a total that drops has begun anew.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, ObservableCounter, ObservableGauge};
+use opentelemetry::metrics::{
+    AsyncInstrument, Histogram, Meter, ObservableCounter, ObservableGauge,
+};
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, Stream};
 use prometheus::proto::{self, Metric, MetricFamily, MetricType};
 
 use super::spread::{Values, spread};
 
-/// Where the SDK would begin to fold series together. Those who make them keep to limits of their own, `limits` of a sink among them.
+/// Where the SDK would begin to fold series together. Those who make them keep to limits of their
+/// own, `limits` of a sink among them.
 const MAX_SERIES: usize = 50_000;
 
 /// A series' labels, in the order that the registry gives them.
@@ -32,9 +36,16 @@ pub(super) struct Bridge {
 
 /// A metric, with the instrument that stands for it.
 enum Family {
-    Counter { instrument: Observed<ObservableCounter<f64>>, series: HashMap<Labels, Total> },
+    Counter {
+        instrument: Observed<ObservableCounter<f64>>,
+        series: HashMap<Labels, Total>,
+    },
     Gauge(Observed<ObservableGauge<f64>>),
-    Histogram { instrument: Histogram<f64>, bounds: Vec<f64>, series: HashMap<Labels, Distribution> },
+    Histogram {
+        instrument: Histogram<f64>,
+        bounds: Vec<f64>,
+        series: HashMap<Labels, Distribution>,
+    },
 }
 
 /// What the SDK asks for when it collects: what isn't there any more doesn't go out any more.
@@ -61,7 +72,8 @@ struct Total {
 struct Distribution {
     last: Vec<u64>,
     last_sum: f64,
-    /// What the sum has to come to, and what the values that were given add up to: what one round can't bring in, the next one may.
+    /// What the sum has to come to, and what the values that were given add up to: what one round
+    /// can't bring in, the next one may.
     due: f64,
     given: f64,
 }
@@ -83,7 +95,10 @@ impl Bounds {
             InstrumentKind::Histogram => {
                 let boundaries = self.lock().get(instrument.name()).cloned().unwrap_or_default();
                 // The least and the greatest value would be made up.
-                stream.with_aggregation(Aggregation::ExplicitBucketHistogram { boundaries, record_min_max: false })
+                stream.with_aggregation(Aggregation::ExplicitBucketHistogram {
+                    boundaries,
+                    record_min_max: false,
+                })
             }
             _ => stream,
         };
@@ -122,7 +137,8 @@ impl Bridge {
 
     /// `None` for what nobody here exports: summaries and what has no type.
     fn make(&self, family: &MetricFamily) -> Option<Family> {
-        let (name, help, unit) = (family.name().to_owned(), family.help().to_owned(), unit(family.name()));
+        let (name, help, unit) =
+            (family.name().to_owned(), family.help().to_owned(), unit(family.name()));
         let shown = Shown::default();
         let callback = shown.clone();
         let observe = move |instrument: &dyn AsyncInstrument<f64>| {
@@ -130,18 +146,25 @@ impl Bridge {
         };
         Some(match family.get_field_type() {
             MetricType::COUNTER => {
-                let builder = self.meter.f64_observable_counter(name).with_description(help).with_unit(unit);
-                let instrument = Observed { shown, _instrument: builder.with_callback(observe).build() };
+                let builder =
+                    self.meter.f64_observable_counter(name).with_description(help).with_unit(unit);
+                let instrument =
+                    Observed { shown, _instrument: builder.with_callback(observe).build() };
                 Family::Counter { instrument, series: HashMap::new() }
             }
             MetricType::GAUGE => {
-                let builder = self.meter.f64_observable_gauge(name).with_description(help).with_unit(unit);
-                Family::Gauge(Observed { shown, _instrument: builder.with_callback(observe).build() })
+                let builder =
+                    self.meter.f64_observable_gauge(name).with_description(help).with_unit(unit);
+                Family::Gauge(Observed {
+                    shown,
+                    _instrument: builder.with_callback(observe).build(),
+                })
             }
             MetricType::HISTOGRAM => {
                 let bounds = bounds(family.get_metric().first()?.get_histogram());
                 self.bounds.lock().insert(name.clone(), bounds.clone());
-                let instrument = self.meter.f64_histogram(name).with_description(help).with_unit(unit).build();
+                let instrument =
+                    self.meter.f64_histogram(name).with_description(help).with_unit(unit).build();
                 Family::Histogram { instrument, bounds, series: HashMap::new() }
             }
             MetricType::SUMMARY | MetricType::UNTYPED => return None,
@@ -153,13 +176,16 @@ impl Family {
     fn take(&mut self, metrics: &[Metric], unknown: Unknown) {
         match self {
             Self::Gauge(instrument) => {
-                let gauges = metrics.iter().map(|metric| (labels(metric), metric.get_gauge().get_value()));
+                let gauges =
+                    metrics.iter().map(|metric| (labels(metric), metric.get_gauge().get_value()));
                 instrument.shown.lock().extend(gauges);
             }
             Self::Counter { instrument, series } => {
                 let counted = metrics.iter().map(|metric| {
                     let (labels, value) = (labels(metric), metric.get_counter().get_value());
-                    let total = series.entry(labels.clone()).or_insert_with(|| Total::begin(value, unknown));
+                    let total = series
+                        .entry(labels.clone())
+                        .or_insert_with(|| Total::begin(value, unknown));
                     total.take(value);
                     (labels, total.counted())
                 });
@@ -235,12 +261,18 @@ fn labels(metric: &Metric) -> Labels {
 }
 
 fn bounds(histogram: &proto::Histogram) -> Vec<f64> {
-    histogram.get_bucket().iter().map(proto::Bucket::upper_bound).filter(|bound| bound.is_finite()).collect()
+    histogram
+        .get_bucket()
+        .iter()
+        .map(proto::Bucket::upper_bound)
+        .filter(|bound| bound.is_finite())
+        .collect()
 }
 
 /// Of each bucket by itself, the one without an end last.
 fn counts(histogram: &proto::Histogram, bounds: &[f64]) -> Vec<u64> {
-    let cumulative = histogram.get_bucket().iter().take(bounds.len()).map(proto::Bucket::cumulative_count);
+    let cumulative =
+        histogram.get_bucket().iter().take(bounds.len()).map(proto::Bucket::cumulative_count);
     let mut before = 0;
     let all = cumulative.chain([histogram.get_sample_count()]);
     all.map(|count| count.saturating_sub(std::mem::replace(&mut before, count))).collect()

@@ -36,7 +36,8 @@ pub(crate) struct Exporting {
     thread: JoinHandle<()>,
 }
 
-/// Look at the registry for the last time, and answer when that is done. Once nobody is there to give orders, what was seen goes out.
+/// Look at the registry for the last time, and answer when that is done. Once nobody is there to
+/// give orders, what was seen goes out.
 type Order = SyncSender<()>;
 
 /// What the thread has.
@@ -48,12 +49,17 @@ struct Gathering {
 }
 
 impl<E: PushMetricExporter> Export<E> {
-    pub(super) fn new(exporter: E, resource: Resource, registry: Registry, interval: Duration) -> Self {
+    pub(super) fn new(
+        exporter: E,
+        resource: Resource,
+        registry: Registry,
+        interval: Duration,
+    ) -> Self {
         Self { exporter, resource, registry, interval, restored: Vec::new() }
     }
 
-    /// What is in the registry now was there before, and is not counted, unless it has been looked at before and has become more. To be called before what is
-    /// there can become more.
+    /// What is in the registry now was there before, and is not counted, unless it has been looked
+    /// at before and has become more. To be called before what is there can become more.
     pub(crate) fn restored(&mut self) {
         self.restored.push(self.registry.gather());
     }
@@ -62,8 +68,9 @@ impl<E: PushMetricExporter> Export<E> {
     pub(crate) fn start(self) -> io::Result<Exporting> {
         let (orders, ordered) = mpsc::channel();
         let gathering = self.gathering();
-        let thread =
-            thread::Builder::new().name("observer-metrics".to_owned()).spawn(move || gathering.run(&ordered))?;
+        let thread = thread::Builder::new()
+            .name("observer-metrics".to_owned())
+            .spawn(move || gathering.run(&ordered))?;
         Ok(Exporting { orders, thread })
     }
 

@@ -1,7 +1,8 @@
 //! A histogram's new observations, as values that make the same histogram.
 //!
-//! The SDK takes single values alone, and of a Prometheus histogram only the counts of its buckets and the sum are known. So for n new observations in a bucket
-//! a value of that bucket is given n times, and the values are chosen so that the sum is right as well.
+//! The SDK takes single values alone, and of a Prometheus histogram only the counts of its buckets
+//! and the sum are known. So for n new observations in a bucket a value of that bucket is given n
+//! times, and the values are chosen so that the sum is right as well.
 
 /// So many times this value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,13 +11,19 @@ pub(super) struct Values {
     pub(super) times: u64,
 }
 
-/// Values for `counts` new observations, of which the last ones lie past the last of `bounds`, that add up to `sum` as far as the buckets let them.
+/// Values for `counts` new observations, of which the last ones lie past the last of `bounds`, that
+/// add up to `sum` as far as the buckets let them.
 ///
-/// A bucket reaches from the bound before it, which isn't in it, to its own, which is. In each, the value lies the same part of the way along; what is missing
-/// then lies in the last one, which has no end.
+/// A bucket reaches from the bound before it, which isn't in it, to its own, which is. In each, the
+/// value lies the same part of the way along; what is missing then lies in the last one, which has
+/// no end.
 pub(super) fn spread(bounds: &[f64], counts: &[u64], sum: f64) -> Vec<Values> {
-    let buckets: Vec<_> =
-        bounds.iter().enumerate().map(|(index, high)| (low(bounds, index), *high)).zip(counts).collect();
+    let buckets: Vec<_> = bounds
+        .iter()
+        .enumerate()
+        .map(|(index, high)| (low(bounds, index), *high))
+        .zip(counts)
+        .collect();
     let past = counts.get(bounds.len()).copied().unwrap_or(0);
     let least_past = bounds.last().copied().unwrap_or(0.0).next_up();
     let total = |bound: fn(&(f64, f64)) -> f64| -> f64 {
@@ -35,7 +42,10 @@ pub(super) fn spread(bounds: &[f64], counts: &[u64], sum: f64) -> Vec<Values> {
         values.push(Values { value, times: *times });
     }
     let value = rest / past as f64;
-    values.push(Values { value: if value.is_finite() { value.max(least_past) } else { least_past }, times: past });
+    values.push(Values {
+        value: if value.is_finite() { value.max(least_past) } else { least_past },
+        times: past,
+    });
     values.retain(|values| values.times > 0);
     values
 }
@@ -74,7 +84,10 @@ mod tests {
         let sum: f64 = observed.iter().sum();
         let (made_counts, made_sum) = made(&bounds, &spread(&bounds, &counts, sum));
         assert_eq!(made_counts, counts, "{observed:?}");
-        assert!((made_sum - sum).abs() <= 1e-9 * sum.max(1.0), "{made_sum} for {sum} of {observed:?}");
+        assert!(
+            (made_sum - sum).abs() <= 1e-9 * sum.max(1.0),
+            "{made_sum} for {sum} of {observed:?}"
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
-use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint};
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint,
+};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
@@ -56,7 +58,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let registry = Registry::new();
-        let events = CounterVec::new(Opts::new("events_total", "Events."), &["source", "ok"]).unwrap();
+        let events =
+            CounterVec::new(Opts::new("events_total", "Events."), &["source", "ok"]).unwrap();
         let pending = GaugeVec::new(Opts::new("pending_bytes", "Bytes."), &["sink"]).unwrap();
         let seconds = HistogramOpts::new("cycle_seconds", "Seconds.").buckets(vec![0.1, 1.0, 10.0]);
         let seconds = HistogramVec::new(seconds, &["source"]).unwrap();
@@ -72,9 +75,14 @@ impl World {
 
     /// What is there was there before.
     fn begin(&mut self) {
-        let export =
-            Export::new(self.far_side.clone(), Resource::builder_empty().build(), self.registry.clone(), NEVER);
-        self.gathering = Some(Export { restored: vec![self.registry.gather()], ..export }.gathering());
+        let export = Export::new(
+            self.far_side.clone(),
+            Resource::builder_empty().build(),
+            self.registry.clone(),
+            NEVER,
+        );
+        self.gathering =
+            Some(Export { restored: vec![self.registry.gather()], ..export }.gathering());
     }
 
     /// One round; what went out in it, if it did.
@@ -88,7 +96,10 @@ impl World {
 }
 
 fn metric<'a>(metrics: &'a [Metric], name: &str) -> &'a Metric {
-    metrics.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("no {name} in {metrics:#?}"))
+    metrics
+        .iter()
+        .find(|metric| metric.name == name)
+        .unwrap_or_else(|| panic!("no {name} in {metrics:#?}"))
 }
 
 /// Each series by its labels.
@@ -151,7 +162,10 @@ fn what_was_restored_is_where_counting_begins() {
     let seconds = metric(&metrics, "cycle_seconds");
     assert_eq!(seconds.unit, "s");
     let seconds = histogram(seconds);
-    assert_eq!((&*seconds.explicit_bounds, &*seconds.bucket_counts), (&[0.1, 1.0, 10.0][..], &[0, 1, 0, 0][..]));
+    assert_eq!(
+        (&*seconds.explicit_bounds, &*seconds.bucket_counts),
+        (&[0.1, 1.0, 10.0][..], &[0, 1, 0, 0][..])
+    );
     assert_eq!((seconds.count, seconds.sum), (1, Some(0.5)));
     assert_eq!((seconds.min, seconds.max), (None, None), "nobody knows them");
 }
@@ -220,14 +234,21 @@ fn many_series_are_not_folded_into_one() {
     }
     let metrics = world.round().unwrap();
     assert_eq!(values(metric(&metrics, "events_total")).len(), 3000);
-    let Some(Data::Histogram(seconds)) = &metric(&metrics, "cycle_seconds").data else { panic!("no histogram") };
+    let Some(Data::Histogram(seconds)) = &metric(&metrics, "cycle_seconds").data else {
+        panic!("no histogram")
+    };
     assert_eq!(seconds.data_points.len(), 3000);
 }
 
 #[test]
 fn what_was_there_at_the_last_look_goes_out_at_the_end() {
     let world = World::new();
-    let export = Export::new(world.far_side.clone(), Resource::builder_empty().build(), world.registry.clone(), NEVER);
+    let export = Export::new(
+        world.far_side.clone(),
+        Resource::builder_empty().build(),
+        world.registry.clone(),
+        NEVER,
+    );
     let exporting = export.start().unwrap();
     world.count("bot", 4.0);
     let exporting = exporting.look();
@@ -235,5 +256,8 @@ fn what_was_there_at_the_last_look_goes_out_at_the_end() {
     exporting.finish();
     let exports = world.far_side.exports.lock().unwrap();
     let metrics = &exports[0].resource_metrics[0].scope_metrics[0].metrics;
-    assert_eq!((exports.len(), values(metric(metrics, "events_total"))["ok=true,source=bot"]), (1, 4.0));
+    assert_eq!(
+        (exports.len(), values(metric(metrics, "events_total"))["ok=true,source=bot"]),
+        (1, 4.0)
+    );
 }

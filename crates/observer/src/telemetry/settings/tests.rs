@@ -23,13 +23,21 @@ const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector
 #[test]
 fn nothing_said_is_off() {
     assert_eq!(resolve("", &[]).targets.len(), 0);
-    assert_eq!(resolve("protocol = 'grpc'\nsample = 0.5", &[("OTEL_SERVICE_NAME", "x")]).targets.len(), 0);
-    assert_eq!(resolve("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).targets.len(), 0, "empty is unset");
+    assert_eq!(
+        resolve("protocol = 'grpc'\nsample = 0.5", &[("OTEL_SERVICE_NAME", "x")]).targets.len(),
+        0
+    );
+    assert_eq!(
+        resolve("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).targets.len(),
+        0,
+        "empty is unset"
+    );
 }
 
 #[test]
 fn an_endpoint_gets_the_paths_of_the_signals_over_http_alone() {
-    let expected = ["traces", "metrics", "logs"].map(|signal| format!("http://collector:4318/otlp/v1/{signal}"));
+    let expected = ["traces", "metrics", "logs"]
+        .map(|signal| format!("http://collector:4318/otlp/v1/{signal}"));
     assert_eq!(urls(&resolve("", &[ENDPOINT])), expected);
     assert_eq!(urls(&resolve("endpoint = 'http://collector:4318/otlp'", &[])), expected);
     assert_eq!(
@@ -42,15 +50,22 @@ fn an_endpoint_gets_the_paths_of_the_signals_over_http_alone() {
     let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     let bare = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "collector:4317");
     assert_eq!(urls(&resolve("", &[grpc, bare])), ["https://collector:4317/"]);
-    assert_eq!(urls(&resolve("", &[grpc, bare, ("OTEL_EXPORTER_OTLP_INSECURE", "true")])), ["http://collector:4317/"]);
+    assert_eq!(
+        urls(&resolve("", &[grpc, bare, ("OTEL_EXPORTER_OTLP_INSECURE", "true")])),
+        ["http://collector:4317/"]
+    );
 }
 
 #[test]
 fn at_grpcs_own_port_the_file_means_grpc_unless_it_says_otherwise() {
-    let protocol =
-        |telemetry: &str, variables: &[(&str, &str)]| resolve(telemetry, variables).targets[&Signal::Traces].protocol;
+    let protocol = |telemetry: &str, variables: &[(&str, &str)]| {
+        resolve(telemetry, variables).targets[&Signal::Traces].protocol
+    };
     assert_eq!(protocol("endpoint = 'http://h:4317'", &[]), Protocol::Grpc);
-    assert_eq!(protocol("endpoint = 'http://h:4317'\nprotocol = 'http/protobuf'", &[]), Protocol::Http);
+    assert_eq!(
+        protocol("endpoint = 'http://h:4317'\nprotocol = 'http/protobuf'", &[]),
+        Protocol::Http
+    );
     let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
     assert_eq!(protocol("endpoint = 'http://h:4317'", &[http]), Protocol::Http);
     assert_eq!(protocol("endpoint = 'http://h'", &[]), Protocol::Http);
@@ -69,7 +84,10 @@ fn a_key_of_the_file_stands_before_its_variable_and_before_no_other() {
         ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
         ("OTEL_TRACES_SAMPLER", "always_off"),
         ("OTEL_SERVICE_NAME", "mine"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,team=a%2Cb,deployment.environment.name=test"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.name=other,team=a%2Cb,deployment.environment.name=test",
+        ),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
     ];
     let settings = resolve("", &variables);
@@ -77,9 +95,15 @@ fn a_key_of_the_file_stands_before_its_variable_and_before_no_other() {
     assert_eq!((target.protocol, target.compression), (Protocol::Grpc, Compression::Gzip));
     assert_eq!(target.headers[AUTHORIZATION], "Bearer t0p");
     assert_eq!(target.headers["x-team"], "a");
-    assert_eq!((target.timeout, settings.interval), (Duration::from_secs(3), Duration::from_secs(5)));
+    assert_eq!(
+        (target.timeout, settings.interval),
+        (Duration::from_secs(3), Duration::from_secs(5))
+    );
     assert_eq!(format!("{:?}", settings.sampler), "AlwaysOff");
-    assert_eq!((settings.resource["service.name"].as_str(), settings.resource["team"].as_str()), ("mine", "a,b"));
+    assert_eq!(
+        (settings.resource["service.name"].as_str(), settings.resource["team"].as_str()),
+        ("mine", "a,b")
+    );
     assert_eq!((settings.max_spans, settings.max_logs), (10, QUEUE));
     assert!(!format!("{settings:?}").contains("t0p"));
 
@@ -100,7 +124,8 @@ fn a_key_of_the_file_stands_before_its_variable_and_before_no_other() {
     assert_eq!((target.compression, target.timeout), (Compression::None, Duration::from_secs(3)));
     assert_eq!(settings.interval, Duration::from_secs(7));
     assert_eq!(format!("{:?}", settings.sampler), "ParentBased(TraceIdRatioBased(0.25))");
-    let resource = ["service.name", "deployment.environment.name", "team"].map(|key| settings.resource[key].as_str());
+    let resource = ["service.name", "deployment.environment.name", "team"]
+        .map(|key| settings.resource[key].as_str());
     assert_eq!(resource, ["mine", "prod", "a,b"]);
     assert_eq!(settings.ignored, Vec::<String>::new());
 }
@@ -182,8 +207,14 @@ fn a_variable_that_can_not_be_is_ignored_and_told_without_its_value() {
     the variable OTEL_TRACES_SAMPLER is ignored: it can be "always_on", "always_off" or "traceidratio" here, each also after "parentbased_"
     the variable OTEL_RESOURCE_ATTRIBUTES is ignored: it must be KEY=VALUE, with commas between several
     "#);
-    let elsewhere =
-        resolve("", &[("OTEL_TRACES_SAMPLER", "jaeger_remote"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]);
-    assert_eq!(elsewhere.ignored, Vec::<String>::new(), "without an endpoint they are none of our business");
+    let elsewhere = resolve(
+        "",
+        &[("OTEL_TRACES_SAMPLER", "jaeger_remote"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")],
+    );
+    assert_eq!(
+        elsewhere.ignored,
+        Vec::<String>::new(),
+        "without an endpoint they are none of our business"
+    );
     assert_eq!(resolve("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector")]).ignored.len(), 1);
 }

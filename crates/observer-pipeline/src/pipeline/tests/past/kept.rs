@@ -28,7 +28,11 @@ async fn a_replay_goes_on_after_a_restart_where_it_was() {
     let done = until_done(&pipeline).await;
     assert_eq!((done.account.delivered, done.events), (100, 100));
     let second = again.until_accepted(110 - first.len()).await;
-    assert_eq!([first, below(&second, 100)].concat(), range(1..=100), "none is missing, and none comes twice");
+    assert_eq!(
+        [first, below(&second, 100)].concat(),
+        range(1..=100),
+        "none is missing, and none comes twice"
+    );
     assert_eq!(above(&second, 100), range(101..=110));
     pipeline.shutdown(DEADLINE).await;
     drop(pipeline);
@@ -66,7 +70,10 @@ async fn after_a_kill_no_more_comes_again_than_since_the_last_commit() {
         assert_eq!((done.account.delivered, done.events), (100, 100));
         let first = again.now().accepted[0];
         assert_eq!(again.now().accepted, range(first..=100));
-        assert!(first <= had + 1 && first + 25 > had, "it had {had} and gets those from {first} on");
+        assert!(
+            first <= had + 1 && first + 25 > had,
+            "it had {had} and gets those from {first} on"
+        );
     }
 }
 
@@ -94,7 +101,11 @@ async fn a_flush_that_fails_brings_the_past_again_since_the_one_before() {
     let flushing = Arc::new(AtomicBool::new(true));
     let works = flushing.clone();
     let sink = Scripted::new().flushes(move || {
-        if works.load(Ordering::SeqCst) { Ok(()) } else { Err(SinkError::transient("the disk says no")) }
+        if works.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(SinkError::transient("the disk says no"))
+        }
     });
     let pipeline = with_past(&Memory::default(), &sink, 20, "{}").await;
     flushing.store(false, Ordering::SeqCst);
@@ -115,7 +126,10 @@ async fn the_journal_keeps_what_a_replay_needs() {
     let hour = Duration::from_secs(3600);
     let journal = |memory: &Memory| -> JournalOptions {
         let clock = clock.clone();
-        options(memory).segment_size(4096).retain(hour).clock(Arc::new(move || clock.load(Ordering::SeqCst)))
+        options(memory)
+            .segment_size(4096)
+            .retain(hour)
+            .clock(Arc::new(move || clock.load(Ordering::SeqCst)))
     };
     let pipeline = crate::Pipeline::builder().journal(journal(&memory)).start().await.unwrap();
     ingest(&pipeline, 1..=300).await;
@@ -128,7 +142,12 @@ async fn the_journal_keeps_what_a_replay_needs() {
     // Also while there is nobody to go on with it.
     pipeline.shutdown(Duration::ZERO).await;
     drop(pipeline);
-    let pipeline = crate::Pipeline::builder().journal(journal(&memory)).sink(sink.spec("sink")).start().await.unwrap();
+    let pipeline = crate::Pipeline::builder()
+        .journal(journal(&memory))
+        .sink(sink.spec("sink"))
+        .start()
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(pipeline.status().journal.oldest, 1);
     gate.store(true, Ordering::SeqCst);
@@ -144,7 +163,11 @@ async fn the_journal_keeps_what_a_replay_needs() {
 #[tokio::test(start_paused = true)]
 async fn what_has_to_make_room_is_missing_from_a_replay_and_counted() {
     let memory = Memory::default();
-    let pipeline = crate::Pipeline::builder().journal(options(&memory).max_size(64 * 1024)).start().await.unwrap();
+    let pipeline = crate::Pipeline::builder()
+        .journal(options(&memory).max_size(64 * 1024))
+        .start()
+        .await
+        .unwrap();
     ingest(&pipeline, 1..=100).await;
     let (sink, gate) = gated();
     pipeline.add_sink(sink.spec("sink")).unwrap();

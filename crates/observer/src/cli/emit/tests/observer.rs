@@ -31,7 +31,10 @@ impl Step {
             .collect();
         let (stored, rejected) = (accepted + duplicates, errors.len());
         let (status, body) = match (stored, rejected) {
-            (0, _) => (422, serde_json::json!({"title": "no", "status": 422, "detail": "nothing", "errors": errors})),
+            (0, _) => (
+                422,
+                serde_json::json!({"title": "no", "status": 422, "detail": "nothing", "errors": errors}),
+            ),
             _ => (
                 if rejected == 0 { 200 } else { 207 },
                 serde_json::json!({
@@ -44,12 +47,17 @@ impl Step {
     }
 
     pub(super) fn problem(status: u16, detail: &str) -> Self {
-        Self::answer(status, &serde_json::json!({"title": "no", "status": status, "detail": detail}).to_string())
+        Self::answer(
+            status,
+            &serde_json::json!({"title": "no", "status": status, "detail": detail}).to_string(),
+        )
     }
 
     pub(super) fn with_header(self, header: &str) -> Self {
         match self {
-            Self::Answer(answer) => Self::Answer(answer.replacen("\r\n", &format!("\r\n{header}\r\n"), 1)),
+            Self::Answer(answer) => {
+                Self::Answer(answer.replacen("\r\n", &format!("\r\n{header}\r\n"), 1))
+            }
             Self::HangUp => Self::HangUp,
         }
     }
@@ -77,7 +85,10 @@ impl Taken {
 
     /// Where each request went, and as what.
     pub(super) fn targets(&self) -> Vec<(&str, &str)> {
-        self.requests.iter().map(|request| (request.path.as_str(), request.content_type.as_str())).collect()
+        self.requests
+            .iter()
+            .map(|request| (request.path.as_str(), request.content_type.as_str()))
+            .collect()
     }
 
     pub(super) fn keys(self) -> Vec<Option<String>> {
