@@ -2,7 +2,7 @@
 //! whether the observer's promises hold.
 //!
 //! ```sh
-//! cargo run --release -p observer --example torture -- --for 1h
+//! cargo run --release -p outcome-observer --example torture -- --for 1h
 //! ```
 //!
 //! There are two observers, one on the disk, one on a disk that is small and full again and again.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError, Timestamp};
-use observer_net::{Shown, origin, retry_after};
+use observer_http_client::{Shown, origin, retry_after};
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;

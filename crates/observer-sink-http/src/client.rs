@@ -11,8 +11,10 @@ pub(crate) fn build(settings: &Settings) -> Result<Client, SinkError> {
     let redirects = settings.redirects;
     // A redirect may lead from http to https.
     let tls = (settings.is_https() || redirects > 0).then_some(&settings.tls);
-    let client = observer_net::client(tls, settings.connect_timeout)?;
-    observer_net::finish(client.redirect(Policy::custom(move |attempt| follow(attempt, redirects))))
+    let client = observer_http_client::client(tls, settings.connect_timeout)?;
+    observer_http_client::finish(
+        client.redirect(Policy::custom(move |attempt| follow(attempt, redirects))),
+    )
 }
 
 /// Only where method and body stay what they are, and what was meant for one host goes to no other.

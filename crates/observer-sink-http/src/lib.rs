@@ -85,5 +85,5 @@ mod template;
 mod testing;
 
 pub use config::{Body, Check, Compression, HttpConfig, Method, Signing};
-pub use observer_net::{Auth, Secret, Tls};
+pub use observer_http_client::{Auth, Secret, Tls};
 pub use sink::HttpSink;

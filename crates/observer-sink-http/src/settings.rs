@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_core::BuildError;
-use observer_net::{Shown, Tls, url};
+use observer_http_client::{Shown, Tls, url};
 use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use observer_core::{
     Batch, BuildError, Envelope, ErrorKind, EventSink, Receipt, Rejected, SinkError, Timestamp,
 };
-use observer_net::{blocking, explain};
+use observer_http_client::{blocking, explain};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder};
 

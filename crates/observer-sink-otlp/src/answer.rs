@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError};
-use observer_net::Shown;
+use observer_http_client::Shown;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::{DecodeError, Message};

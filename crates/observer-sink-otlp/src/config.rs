@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use observer_core::{BatchSettings, BuildError, SinkConfig, SinkContext, SinkPart, units};
-use observer_net::{Auth, Secret, Tls};
+use observer_http_client::{Auth, Secret, Tls};
 use serde::Deserialize;
 
 use crate::{OtlpSink, Signal};

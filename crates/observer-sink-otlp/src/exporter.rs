@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt, Collected, Limited};
 use observer_core::{SinkError, Timestamp};
-use observer_net::{blocking, explain, is_another_protocol, retry_after};
+use observer_http_client::{blocking, explain, is_another_protocol, retry_after};
 use prost::Message;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Response, StatusCode};
@@ -172,11 +172,11 @@ impl Exporter {
 }
 
 fn build(settings: &Settings) -> Result<Client, SinkError> {
-    let client = observer_net::client(
+    let client = observer_http_client::client(
         settings.is_https().then_some(&settings.tls),
         settings.connect_timeout,
     )?;
-    observer_net::finish(match settings.protocol {
+    observer_http_client::finish(match settings.protocol {
         Protocol::Grpc => client.http2_prior_knowledge(),
         Protocol::Http => client,
     })

@@ -77,5 +77,5 @@ mod value;
 
 pub use config::{Compression, OtlpConfig, Protocol};
 pub use encode::{Encoded, Encoder, Signal};
-pub use observer_net::{Auth, Secret, Tls};
+pub use observer_http_client::{Auth, Secret, Tls};
 pub use sink::OtlpSink;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_core::BuildError;
-use observer_net::{Shown, Tls, url};
+use observer_http_client::{Shown, Tls, url};
 use reqwest::Url;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE,
@@ -139,7 +139,7 @@ fn add_headers(config: &OtlpConfig, headers: &mut HeaderMap) -> Result<(), Build
 
 #[cfg(test)]
 mod tests {
-    use observer_net::Auth;
+    use observer_http_client::Auth;
 
     use super::*;
 

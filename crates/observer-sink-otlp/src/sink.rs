@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use observer_core::{Batch, BuildError, EventSink, Receipt, Refused, SinkError};
-use observer_net::blocking;
+use observer_http_client::blocking;
 
 use crate::answer::{Accepted, Verdict};
 use crate::config::{Compression, OtlpConfig, Protocol};

@@ -1,5 +1,5 @@
 //! What the observer costs, and what it gives:
-//! `cargo bench -p observer --bench load [-- WHAT] [--seconds N] [--rounds N]`.
+//! `cargo bench -p outcome-observer --bench load [-- WHAT] [--seconds N] [--rounds N]`.
 //!
 //! | what | |
 //! |---|---|

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use observer_core::{BuildError, units};
-use observer_net::{Secret, Tls};
+use observer_http_client::{Secret, Tls};
 use observer_sink_otlp::{Compression, Protocol};
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};

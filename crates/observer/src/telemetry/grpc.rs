@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use observer_core::{SinkError, report};
-use observer_net::{Shown, Tls};
+use observer_http_client::{Shown, Tls};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use observer_core::SinkError;
-use observer_net::{Shown, explain, is_another_protocol};
+use observer_http_client::{Shown, explain, is_another_protocol};
 use observer_sink_otlp::Compression;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -45,10 +45,10 @@ impl Http {
         account: Arc<Account>,
     ) -> Result<Self, SinkError> {
         let tls = (target.url.scheme() == "https").then_some(&target.tls);
-        let client = observer_net::client(tls, target.timeout)?.timeout(target.timeout);
+        let client = observer_http_client::client(tls, target.timeout)?.timeout(target.timeout);
         let shown = Shown::new("telemetry.endpoint", &target.url, &target.headers, []);
         Ok(Self {
-            client: observer_net::finish(client)?,
+            client: observer_http_client::finish(client)?,
             runtime,
             headers: target.headers.clone(),
             compression: target.compression,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use observer_net::{Secret, Tls, origin};
+use observer_http_client::{Secret, Tls, origin};
 use observer_sink_otlp::{Compression, Protocol};
 use opentelemetry_sdk::trace::Sampler;
 use reqwest::Url;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use observer_net::tls_error;
+use observer_http_client::tls_error;
 use observer_server::tls;
 use reqwest::{Certificate, ClientBuilder, Identity, Url};
 use rustls::{AlertDescription, CertificateError};

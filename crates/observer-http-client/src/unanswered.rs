@@ -74,7 +74,7 @@ pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
 /// spoken: another one, or TLS.
 ///
 /// ```
-/// assert!(observer_net::is_another_protocol("http://h gives no answer: invalid HTTP version parsed"));
+/// assert!(observer_http_client::is_another_protocol("http://h gives no answer: invalid HTTP version parsed"));
 /// ```
 #[must_use]
 pub fn is_another_protocol(reason: &str) -> bool {

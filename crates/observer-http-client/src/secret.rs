@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// `Debug`.
 ///
 /// ```
-/// use observer_net::Secret;
+/// use observer_http_client::Secret;
 ///
 /// assert_eq!(format!("{:?}", Secret::from("hunter2")), "Secret(…)");
 /// ```

@@ -21,7 +21,7 @@ const TOKEN_IN_HEADER: usize = 8;
 /// A far side as people see it.
 ///
 /// ```
-/// use observer_net::{Secret, Shown};
+/// use observer_http_client::{Secret, Shown};
 /// use reqwest::Url;
 /// use reqwest::header::HeaderMap;
 ///

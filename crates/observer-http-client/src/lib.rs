@@ -4,7 +4,7 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use observer_net::{Auth, Secret, Shown, Tls, client, finish, url};
+//! use observer_http_client::{Auth, Secret, Shown, Tls, client, finish, url};
 //! use reqwest::header::{AUTHORIZATION, HeaderMap};
 //!
 //! let (url, auth) = (url("url", &Secret::from("https://hooks.example.com/agents"))?, Auth::bearer("t0ken"));
