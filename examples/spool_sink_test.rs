@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use observer_core::{EventSink, SinkConfig, SinkContext};
-use observer_testing::{Breakage, Clause, FarSide, Held, SinkContract};
+use observer_testing::{Clause, Contents, Destination, Outage, SinkContract};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -28,7 +28,7 @@ impl Folder {
 }
 
 #[async_trait]
-impl FarSide for Folder {
+impl Destination for Folder {
     fn sink(&self) -> Arc<dyn EventSink> {
         let config: SpoolConfig = serde_json::from_value(json!({ "folder": self.path() })).unwrap();
         let context =
@@ -36,17 +36,17 @@ impl FarSide for Folder {
         config.build(&context).unwrap().remove(0).sink
     }
 
-    async fn held(&self) -> Held {
-        Held::lines(&spooled(&self.path()).join("\n"))
+    async fn contents(&self) -> Contents {
+        Contents::from_lines(&spooled(&self.path()).join("\n"))
     }
 
-    async fn break_it(&self) -> Breakage {
+    async fn make_unavailable(&self) -> Outage {
         fs::remove_dir_all(self.path()).unwrap();
         fs::write(self.path(), "in the way").unwrap();
-        Breakage::Done
+        Outage::Simulated
     }
 
-    async fn mend(&self) {
+    async fn make_available(&self) {
         fs::remove_file(self.path()).unwrap();
     }
 }
@@ -62,8 +62,8 @@ fn spooled(folder: &Path) -> Vec<String> {
 
 #[tokio::test]
 async fn the_sink_keeps_the_contract() {
-    let passed = SinkContract::new(|| Folder(TempDir::new().unwrap())).hold().await;
-    assert_eq!(passed.left_out, [(Clause::Position, "the sink keeps no position")]);
+    let report = SinkContract::new(|| Folder(TempDir::new().unwrap())).verify().await;
+    assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }
 
 #[test]

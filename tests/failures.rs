@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use observer_testing::http::{Answer, HttpReceiver};
+use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 
 use crate::support::{DEFAULTS, OBSERVER, Observer, eventually, parse_metrics};
@@ -15,9 +15,9 @@ use crate::tls::certificates;
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
 /// A receiver that answers everything like this.
-fn receiver(answer: Answer) -> HttpReceiver {
+fn receiver(answer: Reply) -> HttpReceiver {
     let receiver = HttpReceiver::start();
-    receiver.otherwise(answer);
+    receiver.set_default_reply(answer);
     receiver
 }
 
@@ -37,24 +37,24 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
         secure_dir.path(),
         &format!("[server]\nlisten = []\n[server.tls]\nlisten = \"127.0.0.1:0\"\n{files}"),
     );
-    let nobody = receiver(Answer::accept());
-    nobody.go_down().await;
+    let nobody = receiver(Reply::accept());
+    nobody.stop().await;
     let said = [
         (
             "busy",
-            Answer::too_many(Duration::from_secs(300))
-                .saying(r#"{"message":"more than 60 requests a minute"}"#),
+            Reply::too_many_requests(Duration::from_secs(300))
+                .with_body(r#"{"message":"more than 60 requests a minute"}"#),
         ),
-        ("failing", Answer::status(500).saying("<h1>Oops</h1>\n<pre>KeyError: 'usage'</pre>")),
-        ("not-found", Answer::status(404).saying("Cannot POST /agnets")),
+        ("failing", Reply::status(500).with_body("<h1>Oops</h1>\n<pre>KeyError: 'usage'</pre>")),
+        ("not-found", Reply::status(404).with_body("Cannot POST /agnets")),
         (
             "unauthorized",
-            Answer::status(401)
-                .saying(r#"{"title":"Unauthorized","detail":"the token has expired"}"#),
+            Reply::status(401)
+                .with_body(r#"{"title":"Unauthorized","detail":"the token has expired"}"#),
         ),
-        ("forbidden", Answer::status(403).saying("not your project")),
-        ("moved", Answer::status(308).with_header("location", "https://new.example.com/agents")),
-        ("hanging", Answer::hang()),
+        ("forbidden", Reply::status(403).with_body("not your project")),
+        ("moved", Reply::status(308).with_header("location", "https://new.example.com/agents")),
+        ("hanging", Reply::hang()),
     ];
     let answering = said.map(|(name, answer)| (name, receiver(answer)));
     let mut sinks: Vec<_> = answering
@@ -154,7 +154,7 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
 
 /// One event of ten thousand is bad. Its neighbours arrive, once each and in order, at the cost of
 /// this many more requests at most.
-async fn ten_thousand_with_poison(answer: Answer, more_requests: usize, reason: &str) {
+async fn ten_thousand_with_poison(answer: Reply, more_requests: usize, reason: &str) {
     const EVENTS: usize = 10_000;
     let (receiver, dir) = (receiver(answer), tempfile::tempdir().unwrap());
     let config = format!(
@@ -175,8 +175,11 @@ async fn ten_thousand_with_poison(answer: Answer, more_requests: usize, reason: 
     assert_eq!(answer.status, 200, "{}", answer.text);
     observer.caught_up().await;
 
-    let kinds: Vec<_> =
-        receiver.taken().iter().map(|line| crate::support::event_of(line).to_owned()).collect();
+    let kinds: Vec<_> = receiver
+        .accepted_items()
+        .iter()
+        .map(|line| crate::support::event_of(line).to_owned())
+        .collect();
     let expected: Vec<_> = (0..EVENTS)
         .filter(|number| *number != 4_321)
         .map(|number| event(number).trim().to_owned())
@@ -203,7 +206,7 @@ async fn ten_thousand_with_poison(answer: Answer, more_requests: usize, reason: 
 #[tokio::test]
 async fn an_event_that_is_refused_by_its_index_costs_no_request() {
     ten_thousand_with_poison(
-        Answer::partial("poison", "`usage` is missing"),
+        Reply::reject_items_containing("poison", "`usage` is missing"),
         0,
         "`usage` is missing",
     )
@@ -216,7 +219,7 @@ async fn an_event_that_is_refused_by_its_index_costs_no_request() {
 async fn an_event_that_breaks_its_receiver_is_found_among_ten_thousand() {
     let most = 10 * 5 + 10 + 16 + 2 * 3;
     ten_thousand_with_poison(
-        Answer::poisoned_by("poison"),
+        Reply::fail_requests_containing("poison"),
         most,
         "an unexpected condition was encountered",
     )

@@ -1,6 +1,6 @@
 //! An OTLP sink as an operator has it: what becomes of events whatever the collector does.
 
-use observer_testing::otlp::{Answer, OtlpReceiver, Signal, attribute};
+use observer_testing::otlp::{OtlpReceiver, Reply, Signal, attribute};
 use serde_json::Value;
 use tonic::Code;
 
@@ -55,7 +55,7 @@ fn cycles(receiver: &OtlpReceiver, signal: Signal) -> Vec<usize> {
 async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
     let (good, bad, dir) =
         (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
-    bad.otherwise(Answer::status(Code::Unavailable, "full"));
+    bad.set_default_reply(Reply::status(Code::Unavailable, "full"));
     let config = format!(
         "{DEFAULTS}{}{}",
         sink("logs-here", &good, "signals = [\"logs\"]"),
@@ -71,7 +71,7 @@ async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
         (&"retrying".into(), &100.into()),
         "{failing}"
     );
-    bad.otherwise(Answer::accept());
+    bad.set_default_reply(Reply::accept());
     observer.caught_up().await;
     assert_eq!(cycles(&good, Signal::Logs), (0..100).collect::<Vec<_>>());
     assert_eq!(cycles(&bad, Signal::Traces), (0..100).collect::<Vec<_>>());
@@ -80,7 +80,7 @@ async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
 #[tokio::test]
 async fn what_is_too_large_for_the_collector_arrives_in_parts_and_the_size_is_kept() {
     let (receiver, dir) = (OtlpReceiver::start(), tempfile::tempdir().unwrap());
-    receiver.otherwise(Answer::larger_than(40_000));
+    receiver.set_default_reply(Reply::reject_messages_larger_than(40_000));
     let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "signals = [\"logs\"]"));
     let observer = Observer::start(dir.path(), &config);
     for _ in 0..2 {
@@ -103,7 +103,7 @@ async fn what_is_too_large_for_the_collector_arrives_in_parts_and_the_size_is_ke
 #[tokio::test]
 async fn what_a_partial_success_rejects_is_in_the_account_and_in_the_log() {
     let (receiver, dir) = (OtlpReceiver::scripted([]), tempfile::tempdir().unwrap());
-    receiver.otherwise(Answer::refusing("c-7", "too old"));
+    receiver.set_default_reply(Reply::reject_items_containing("c-7", "too old"));
     let config = format!(
         "{DEFAULTS}{}",
         sink("collector", &receiver, "batch = { linger = \"1s\", max_events = 10 }")
@@ -125,7 +125,7 @@ async fn what_a_partial_success_rejects_is_in_the_account_and_in_the_log() {
 #[tokio::test]
 async fn an_event_that_a_collector_can_not_take_is_found_and_kept() {
     let (receiver, dir) = (OtlpReceiver::start(), tempfile::tempdir().unwrap());
-    receiver.otherwise(Answer::poisoned_by("c-321", Code::InvalidArgument));
+    receiver.set_default_reply(Reply::fail_requests_containing("c-321", Code::InvalidArgument));
     let config = format!("{DEFAULTS}{}", sink("collector", &receiver, ""));
     let observer = Observer::start(dir.path(), &config);
     post(&observer, events(1000)).await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use observer_testing::http::{Answer, HttpReceiver};
+use observer_testing::http::{HttpReceiver, Reply};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -118,14 +118,14 @@ async fn http_goes_through_its_proxy_but_for_hosts_that_need_none() {
         let seen = &proxy.seen()[before..];
         assert!(seen.contains(&format!("POST {}", receiver.url("/hook"))), "{name}: {seen:?}");
     }
-    assert_eq!(receiver.taken().len(), 3);
+    assert_eq!(receiver.accepted_items().len(), 3);
 
     let (before, dir) = (proxy.seen().len(), tempfile::tempdir().unwrap());
     let without = [("HTTP_PROXY", &*proxy.url), ("NO_PROXY", "example.com,127.0.0.1")];
     let running = observer(dir.path(), &config, &without);
     assert_eq!(running.post(EVENT).await.status, 200);
     running.caught_up().await;
-    assert_eq!((receiver.taken().len(), proxy.seen().len()), (4, before));
+    assert_eq!((receiver.accepted_items().len(), proxy.seen().len()), (4, before));
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn a_proxy_that_is_not_there_or_refuses_is_told_apart_from_the_receiver() 
     let (receiver, proxy, dir) =
         (HttpReceiver::start(), HttpReceiver::start(), tempfile::tempdir().unwrap());
     let config = config(&receiver.url("/hook"), "");
-    proxy.otherwise(Answer::status(407));
+    proxy.set_default_reply(Reply::status(407));
     let reason = async |observer: &Observer| {
         observer.post(EVENT).await;
         let mut reason = String::new();
@@ -178,7 +178,7 @@ async fn a_proxy_that_is_not_there_or_refuses_is_told_apart_from_the_receiver() 
          (asked with OPTIONS; see `check` if it answers events otherwise)"
     );
     drop(refused);
-    proxy.go_down().await;
+    proxy.stop().await;
     let gone = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
     assert_eq!(
         reason(&gone).await,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use observer_testing::http::{Answer, HttpReceiver};
+use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 
 use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
@@ -18,7 +18,7 @@ const BATCH: u64 = 5;
 fn sent(receiver: &HttpReceiver) -> Vec<u64> {
     let number =
         |item: String| serde_json::from_str::<Value>(&item).unwrap()["seq"].as_u64().unwrap();
-    receiver.taken().into_iter().map(number).collect()
+    receiver.accepted_items().into_iter().map(number).collect()
 }
 
 fn past(numbers: &[u64]) -> Vec<u64> {
@@ -89,7 +89,7 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_through_kills() {
     );
     let receiver = HttpReceiver::start();
     // Slow enough that there is something to kill.
-    receiver.otherwise(Answer::accept().after(Duration::from_millis(20)));
+    receiver.set_default_reply(Reply::accept().delayed_by(Duration::from_millis(20)));
     let batch = format!("batch = {{ max_events = {BATCH}, linger = \"20ms\" }}");
     let config = format!(
         "{before}[sinks.late]\ntype = \"http\"\nurl = \"{}\"\n{batch}\n",

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use observer_testing::http::{Answer, HttpReceiver};
+use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 
 use super::collectors::{OtelTap, TestAgent, compare, envelopes};
@@ -75,7 +75,7 @@ impl FarSides {
         let archive = observer.archive();
         assert_eq!(archive.iter().map(|line| event_of(line)).collect::<Vec<_>>(), runs);
 
-        let taken = self.webhook.taken();
+        let taken = self.webhook.accepted_items();
         let once: BTreeSet<_> = taken.iter().collect();
         assert_eq!(once, archive.iter().collect(), "the envelopes of the archive, and no others");
         assert!(taken.len() <= most * runs.len());
@@ -165,13 +165,13 @@ async fn the_real_runs_through_all_sinks_while_each_receiver_is_restarted_and_th
 
     // The webhook goes in the middle of a request that it has taken and not answered.
     let known = far_sides.webhook.requests().len();
-    far_sides.webhook.then(Answer::cut_before_answer());
-    far_sides.webhook.then(Answer::hang());
+    far_sides.webhook.enqueue(Reply::close_before_response());
+    far_sides.webhook.enqueue(Reply::hang());
     post_all(&observer, &parts[1][..1]).await;
-    far_sides.webhook.received(known + 2).await;
-    far_sides.webhook.go_down().await;
+    far_sides.webhook.wait_for_requests(known + 2).await;
+    far_sides.webhook.stop().await;
     post_all(&observer, &parts[1][1..]).await;
-    far_sides.webhook.come_back();
+    far_sides.webhook.restart();
 
     // What a collector has taken and not told yet is lost with it, so they go when they have told
     // everything.

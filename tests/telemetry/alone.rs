@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use observer_testing::http::{Answer, HttpReceiver};
+use observer_testing::http::{HttpReceiver, Reply};
 
 use super::{AT_ONCE, event};
 use crate::support::{OBSERVER, Observer, eventually, parse_metrics};
@@ -94,13 +94,13 @@ async fn a_collector_that_is_not_there_is_told_once_and_costs_nobody_anything() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_hangs_holds_up_no_start_no_answer_no_reload_and_no_end() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
-    collector.otherwise(Answer::hang());
+    collector.set_default_reply(Reply::hang());
     let config = format!(
         "[server]\nlisten = '127.0.0.1:0'\nshutdown_timeout = '1s'\n[telemetry]\nendpoint = '{}'\ninterval = '20ms'\n",
         collector.url("")
     );
     let observer = Observer::start_with(dir.path(), &config, &[], &AT_ONCE);
-    collector.received(2).await;
+    collector.wait_for_requests(2).await;
     for number in 0..20 {
         assert_eq!(observer.post(event(number)).await.status, 200);
     }
@@ -121,7 +121,7 @@ async fn a_collector_that_hangs_holds_up_no_start_no_answer_no_reload_and_no_end
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_there_is_no_room_for_is_dropped_and_counted() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
-    collector.otherwise(Answer::hang());
+    collector.set_default_reply(Reply::hang());
     let config = format!(
         "[server]\nlisten = '127.0.0.1:0'\nshutdown_timeout = '0s'\n[telemetry]\nendpoint = '{}'\nsignals = ['traces']\n",
         collector.url("")
@@ -129,7 +129,7 @@ async fn what_there_is_no_room_for_is_dropped_and_counted() {
     let variables = [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_BSP_MAX_QUEUE_SIZE", "10")];
     let observer = Observer::start_with(dir.path(), &config, &[], &variables);
     observer.post(event(0)).await;
-    collector.received(1).await;
+    collector.wait_for_requests(1).await;
     for number in 1..=20 {
         assert_eq!(observer.post(event(number)).await.status, 200);
     }
@@ -144,7 +144,7 @@ fn a_check_says_whether_telemetry_can_be_reached() {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _guard = runtime.enter();
     let collector =
-        HttpReceiver::scripted([Answer::accept(), Answer::status(401).saying("no token")]);
+        HttpReceiver::scripted([Reply::accept(), Reply::status(401).with_body("no token")]);
     let dir = tempfile::tempdir().unwrap();
     let telemetry = format!(
         "[telemetry]\nendpoint = '{}/s3cr3t-path-of-sixteen'\nsignals = ['traces', 'logs']\n",

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use observer_testing::http::HttpReceiver;
-use observer_testing::otlp::{Answer, OtlpReceiver, Signal, Transport};
-use observer_testing::tls::{Authority, Tls};
+use observer_testing::otlp::{OtlpReceiver, Reply, Signal, Transport};
+use observer_testing::tls::{CertificateAuthority, ServerTls};
 use tonic::Code;
 
 use super::{AT_ONCE, config, event};
@@ -83,12 +83,9 @@ async fn over_grpc_all_goes_out_too_with_the_headers_of_the_file() {
 async fn a_check_over_grpc_says_what_the_collector_said() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), OtlpReceiver::start());
     let page = HttpReceiver::start();
-    let answers = [
-        Answer::accept(),
-        Answer::status(Code::Unimplemented, "no metrics here"),
-        Answer::accept(),
-    ];
-    answers.into_iter().for_each(|answer| collector.then(answer));
+    let answers =
+        [Reply::accept(), Reply::status(Code::Unimplemented, "no metrics here"), Reply::accept()];
+    answers.into_iter().for_each(|answer| collector.enqueue(answer));
     let check = async |url: String| {
         let telemetry = format!(
             "endpoint = '{url}'\nprotocol = 'grpc'\nheaders = {{ x-key = 's3cr3t-t0ken' }}"
@@ -126,10 +123,13 @@ async fn a_check_over_grpc_says_what_the_collector_said() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_with_a_certificate_of_its_own_is_trusted_by_its_authority() {
-    let ours = Authority::new("ours");
+    let ours = CertificateAuthority::new("ours");
     for protocol in ["grpc", "http/protobuf"] {
         let dir = tempfile::tempdir().unwrap();
-        let collector = OtlpReceiver::over_tls(Tls::signed_by(&ours).for_clients_of(&ours), []);
+        let collector = OtlpReceiver::over_tls(
+            ServerTls::signed_by(&ours).require_client_certificate_from(&ours),
+            [],
+        );
         let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
         let client = ours.issue("client");
         write("ca.pem", ours.pem());
@@ -167,7 +167,7 @@ async fn refused(dir: &Path, config: &str, protocol: &str) {
 async fn what_a_collector_refuses_of_a_request_is_told_and_counted() {
     let (dir, collector) = (
         tempfile::tempdir().unwrap(),
-        OtlpReceiver::scripted([Answer::partial(1, "too many attributes")]),
+        OtlpReceiver::scripted([Reply::partial_success(1, "too many attributes")]),
     );
     let telemetry = format!("endpoint = '{}'\nsignals = ['traces']", collector.url(""));
     let mut observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &AT_ONCE);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use observer_testing::http::{Answer, HttpReceiver};
+use observer_testing::http::{HttpReceiver, Reply};
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
@@ -111,7 +111,7 @@ async fn all_that_prometheus_is_shown_goes_out_under_the_same_names() {
 async fn a_collector_that_refuses_first_gets_all_of_it_once() {
     let (dir, collector) = (
         tempfile::tempdir().unwrap(),
-        HttpReceiver::scripted([Answer::status(400), Answer::status(503)]),
+        HttpReceiver::scripted([Reply::status(400), Reply::status(503)]),
     );
     let telemetry = config(&format!(
         "endpoint = '{}'\nsignals = ['metrics']\ninterval = '50ms'",

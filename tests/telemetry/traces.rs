@@ -1,6 +1,6 @@
 //! Spans, and the log that belongs to them.
 
-use observer_testing::http::{Answer, HttpReceiver};
+use observer_testing::http::{HttpReceiver, Reply};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -110,7 +110,7 @@ async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it()
     let (dir, collector, hook) = (
         tempfile::tempdir().unwrap(),
         HttpReceiver::start(),
-        HttpReceiver::scripted([Answer::status(503)]),
+        HttpReceiver::scripted([Reply::status(503)]),
     );
     let sink = format!(
         "[sinks.hook]\ntype = 'http'\nurl = '{}'\ncheck = 'off'\nretry = {{ initial = '1ms' }}\n",

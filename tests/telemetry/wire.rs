@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use observer_testing::http::{HttpReceiver, Received};
+use observer_testing::http::{HttpReceiver, ReceivedRequest};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -16,7 +16,7 @@ use prost::Message;
 /// All requests that the collector took, of one signal.
 pub(super) fn taken<M: Message + Default>(collector: &HttpReceiver, signal: &str) -> Vec<M> {
     let path = format!("/v1/{signal}");
-    let is_taken = |request: &Received| request.path == path && request.status == Some(200);
+    let is_taken = |request: &ReceivedRequest| request.path == path && request.status == Some(200);
     let taken = collector.requests().into_iter().filter(is_taken);
     taken.map(|request| M::decode(request.body).unwrap()).collect()
 }

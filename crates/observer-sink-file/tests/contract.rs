@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use observer_core::{EventSink, SinkContext};
 use observer_sink_file::{FileConfig, FileSink};
-use observer_testing::{Breakage, FarSide, Held, SinkContract};
+use observer_testing::{Contents, Destination, Outage, SinkContract};
 use tempfile::TempDir;
 
 struct Folder {
@@ -23,7 +23,7 @@ impl Folder {
 }
 
 #[async_trait]
-impl FarSide for Folder {
+impl Destination for Folder {
     fn sink(&self) -> Arc<dyn EventSink> {
         let config =
             (self.config)(FileConfig::new(format!("{}/{{date}}.jsonl", self.events().display())));
@@ -32,7 +32,7 @@ impl FarSide for Folder {
         Arc::new(FileSink::new(&config, &context).unwrap())
     }
 
-    async fn held(&self) -> Held {
+    async fn contents(&self) -> Contents {
         // The thread of a sink that was dropped half-way ends its work first.
         if let Ok(lock) = File::open(self.root.path().join("state/lock")) {
             lock.lock().unwrap();
@@ -43,26 +43,26 @@ impl FarSide for Folder {
         let mut files: Vec<_> =
             files.map(|path| (path.file_name().unwrap().len() == 16, path)).collect();
         files.sort();
-        Held::lines(
+        Contents::from_lines(
             &files.iter().map(|(_, path)| fs::read_to_string(path).unwrap()).collect::<String>(),
         )
     }
 
-    async fn break_it(&self) -> Breakage {
+    async fn make_unavailable(&self) -> Outage {
         fs::remove_dir_all(self.events()).unwrap();
         fs::write(self.events(), "in the way").unwrap();
-        Breakage::Done
+        Outage::Simulated
     }
 
-    async fn mend(&self) {
+    async fn make_available(&self) {
         fs::remove_file(self.events()).unwrap();
     }
 }
 
 async fn holds(config: fn(FileConfig) -> FileConfig) {
-    let passed =
-        SinkContract::new(move || Folder { root: TempDir::new().unwrap(), config }).hold().await;
-    assert_eq!(passed.left_out, []);
+    let report =
+        SinkContract::new(move || Folder { root: TempDir::new().unwrap(), config }).verify().await;
+    assert_eq!(report.skipped, []);
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use observer_core::EventSink;
 use observer_sink_http::{Body, Compression, HttpConfig, HttpSink};
-use observer_testing::http::{HttpReceiver, Received};
-use observer_testing::{Breakage, Clause, FarSide, Held, HeldEvent, SinkContract};
+use observer_testing::http::{HttpReceiver, ReceivedRequest};
+use observer_testing::{Clause, Contents, Destination, Outage, SinkContract, StoredEvent};
 
 struct Receiver {
     receiver: HttpReceiver,
@@ -15,42 +15,42 @@ struct Receiver {
 }
 
 #[async_trait]
-impl FarSide for Receiver {
+impl Destination for Receiver {
     fn sink(&self) -> Arc<dyn EventSink> {
         let config = (self.config)(HttpConfig::new(self.receiver.url("/hook")));
         Arc::new(HttpSink::new(&config).unwrap())
     }
 
-    async fn held(&self) -> Held {
-        Held::Events(self.receiver.requests().iter().flat_map(events).collect())
+    async fn contents(&self) -> Contents {
+        Contents::Events(self.receiver.requests().iter().flat_map(events).collect())
     }
 
-    async fn break_it(&self) -> Breakage {
-        self.receiver.go_down().await;
-        Breakage::Done
+    async fn make_unavailable(&self) -> Outage {
+        self.receiver.stop().await;
+        Outage::Simulated
     }
 
-    async fn mend(&self) {
-        self.receiver.come_back();
+    async fn make_available(&self) {
+        self.receiver.restart();
     }
 }
 
 /// Bare events, which the tests send with `X-What`, have their identity in a header.
-fn events(request: &Received) -> Vec<HeldEvent> {
+fn events(request: &ReceivedRequest) -> Vec<StoredEvent> {
     match request.header("x-what") {
-        None => request.items().iter().map(|item| HeldEvent::envelope(item)).collect(),
+        None => request.items().iter().map(|item| StoredEvent::from_json(item)).collect(),
         Some(_) => {
             let id = request.header("webhook-id").unwrap().parse().unwrap();
-            vec![HeldEvent { id, raw: Some(request.text().to_owned()) }]
+            vec![StoredEvent { id, raw: Some(request.text().to_owned()) }]
         }
     }
 }
 
 async fn holds(config: fn(HttpConfig) -> HttpConfig) {
-    let passed = SinkContract::new(move || Receiver { receiver: HttpReceiver::start(), config })
-        .hold()
+    let report = SinkContract::new(move || Receiver { receiver: HttpReceiver::start(), config })
+        .verify()
         .await;
-    assert_eq!(passed.left_out, [(Clause::Position, "the sink keeps no position")]);
+    assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use observer_core::{
 };
 use observer_sink_otlp::{Auth, Compression, OtlpConfig, OtlpSink, Protocol, Signal};
 use observer_testing::http::{self, HttpReceiver};
-use observer_testing::otlp::{Answer, OtlpReceiver};
+use observer_testing::otlp::{OtlpReceiver, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -43,7 +43,7 @@ fn failed(error: &SinkError, kind: ErrorKind, reason: &str) {
 }
 
 /// The error of a delivery that is answered so.
-async fn refused(protocol: Protocol, answer: Answer) -> SinkError {
+async fn refused(protocol: Protocol, answer: Reply) -> SinkError {
     let receiver = OtlpReceiver::scripted([answer]);
     sink(&receiver, protocol, Signal::Logs).deliver(&batch(2)).await.unwrap_err()
 }
@@ -61,7 +61,7 @@ async fn a_request_has_the_headers_and_the_resource_of_the_configuration() {
             let sink = OtlpSink::new(&config, signal).unwrap();
             assert_eq!(sink.deliver(&batch(3)).await.unwrap(), Receipt::accepted());
         }
-        let requests = receiver.received(2).await;
+        let requests = receiver.wait_for_requests(2).await;
         assert_eq!(requests[0].payload.log_records().len(), 3);
         assert_eq!(requests[1].payload.spans().len(), 3);
         for request in &requests {
@@ -88,7 +88,7 @@ async fn what_is_not_to_be_packed_is_not() {
         let config =
             OtlpConfig::new(receiver.url("")).protocol(protocol).compression(Compression::None);
         OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap();
-        assert_eq!(receiver.received(1).await[0].compression, None);
+        assert_eq!(receiver.wait_for_requests(1).await[0].compression, None);
     }
 }
 
@@ -96,22 +96,22 @@ async fn what_is_not_to_be_packed_is_not() {
 async fn what_may_work_later_is_transient_and_waits_as_long_as_the_far_side_wants() {
     for protocol in BOTH {
         let unavailable =
-            Answer::status(Code::Unavailable, "starting").retry_after(Duration::from_secs(7));
+            Reply::status(Code::Unavailable, "starting").with_retry_after(Duration::from_secs(7));
         let error = refused(protocol, unavailable).await;
         failed(&error, ErrorKind::Transient, ": starting");
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)), "{protocol:?}");
-        let quota = Answer::status(Code::ResourceExhausted, "slow down")
-            .retry_after(Duration::from_secs(3));
+        let quota = Reply::status(Code::ResourceExhausted, "slow down")
+            .with_retry_after(Duration::from_secs(3));
         let error = refused(protocol, quota).await;
         failed(&error, ErrorKind::Transient, ": slow down");
         assert_eq!(error.retry_after, Some(Duration::from_secs(3)), "{protocol:?}");
     }
     failed(
-        &refused(Protocol::Grpc, Answer::status(Code::Aborted, "")).await,
+        &refused(Protocol::Grpc, Reply::status(Code::Aborted, "")).await,
         ErrorKind::Transient,
         "answered ABORTED",
     );
-    let proxy = Answer::http(503).with_header("retry-after", "30").saying("no upstream");
+    let proxy = Reply::http(503).with_header("retry-after", "30").with_body("no upstream");
     for protocol in BOTH {
         let error = refused(protocol, proxy.clone()).await;
         failed(&error, ErrorKind::Transient, "answered 503 Service Unavailable: no upstream");
@@ -122,15 +122,15 @@ async fn what_may_work_later_is_transient_and_waits_as_long_as_the_far_side_want
 #[tokio::test]
 async fn what_is_wrong_with_the_events_is_permanent_and_with_the_sink_blocks() {
     for protocol in BOTH {
-        let error = refused(protocol, Answer::status(Code::InvalidArgument, "bad time")).await;
+        let error = refused(protocol, Reply::status(Code::InvalidArgument, "bad time")).await;
         failed(&error, ErrorKind::Permanent, ": bad time");
-        let error = refused(protocol, Answer::status(Code::Unauthenticated, "who?")).await;
+        let error = refused(protocol, Reply::status(Code::Unauthenticated, "who?")).await;
         failed(&error, ErrorKind::Blocked, ": who?; see `auth` and `headers`");
-        let error = refused(protocol, Answer::http(404)).await;
+        let error = refused(protocol, Reply::http(404)).await;
         failed(&error, ErrorKind::Blocked, "answered 404 Not Found; see `endpoint`");
-        let error = refused(protocol, Answer::http(301)).await;
+        let error = refused(protocol, Reply::http(301)).await;
         failed(&error, ErrorKind::Blocked, "; it has moved");
-        let error = refused(protocol, Answer::http(500).saying("oops")).await;
+        let error = refused(protocol, Reply::http(500).with_body("oops")).await;
         failed(
             &error,
             ErrorKind::Blocked,
@@ -138,13 +138,13 @@ async fn what_is_wrong_with_the_events_is_permanent_and_with_the_sink_blocks() {
         );
     }
     let error =
-        refused(Protocol::Grpc, Answer::status(Code::Unimplemented, "unknown service")).await;
+        refused(Protocol::Grpc, Reply::status(Code::Unimplemented, "unknown service")).await;
     failed(
         &error,
         ErrorKind::Blocked,
         "UNIMPLEMENTED: unknown service; see `endpoint`, `protocol` and `signals`",
     );
-    let error = refused(Protocol::Grpc, Answer::status(Code::Internal, "a bug")).await;
+    let error = refused(Protocol::Grpc, Reply::status(Code::Internal, "a bug")).await;
     failed(&error, ErrorKind::Blocked, "answered INTERNAL: a bug");
 }
 
@@ -157,8 +157,8 @@ async fn a_partial_success_is_counted_and_not_sent_again() {
         (Protocol::Grpc, Signal::Traces, "spans"),
     ] {
         let receiver = OtlpReceiver::scripted([
-            Answer::partial(2, "too old"),
-            Answer::warning("a key is long"),
+            Reply::partial_success(2, "too old"),
+            Reply::warning("a key is long"),
         ]);
         let sink = sink(&receiver, protocol, signal);
         let refused = sink.deliver(&batch(5)).await.unwrap().refused.unwrap();
@@ -176,7 +176,7 @@ async fn a_partial_success_is_counted_and_not_sent_again() {
 async fn what_is_too_large_is_halved_and_the_size_is_kept() {
     for protocol in BOTH {
         let receiver = OtlpReceiver::start();
-        receiver.otherwise(Answer::larger_than(4_000));
+        receiver.set_default_reply(Reply::reject_messages_larger_than(4_000));
         let sink = sink(&receiver, protocol, Signal::Logs);
         let large = batch(20);
         failed(&sink.deliver(&large).await.unwrap_err(), ErrorKind::Permanent, "; see `batch`");
@@ -198,22 +198,24 @@ async fn what_is_too_large_is_halved_and_the_size_is_kept() {
 #[tokio::test]
 async fn who_gives_no_answer_says_nothing_of_the_events() {
     for protocol in BOTH {
-        for answer in
-            [Answer::cut_before_answer(), Answer::cut_mid_answer(), Answer::cut_mid_request()]
-        {
+        for answer in [
+            Reply::close_before_response(),
+            Reply::close_mid_response(),
+            Reply::close_mid_request(),
+        ] {
             failed(&refused(protocol, answer).await, ErrorKind::Transient, " gives no answer: ");
         }
         let receiver = OtlpReceiver::start();
         let sink = sink(&receiver, protocol, Signal::Traces);
         sink.deliver(&batch(1)).await.unwrap();
-        receiver.go_down().await;
+        receiver.stop().await;
         failed(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Transient, "");
         failed(
             &sink.deliver(&batch(2)).await.unwrap_err(),
             ErrorKind::Transient,
             "; nothing listens there",
         );
-        receiver.come_back();
+        receiver.restart();
         sink.deliver(&batch(2)).await.unwrap();
     }
 }
@@ -235,10 +237,10 @@ async fn events_without_a_duration_need_no_request_for_traces() {
 async fn a_check_is_a_request_with_nothing_in_it() {
     for protocol in BOTH {
         let receiver = OtlpReceiver::scripted([
-            Answer::accept(),
-            Answer::status(Code::InvalidArgument, "empty"),
-            Answer::status(Code::PermissionDenied, "not yours"),
-            Answer::http(503),
+            Reply::accept(),
+            Reply::status(Code::InvalidArgument, "empty"),
+            Reply::status(Code::PermissionDenied, "not yours"),
+            Reply::http(503),
         ]);
         let sink = sink(&receiver, protocol, Signal::Logs);
         sink.check().await.unwrap();
@@ -253,10 +255,10 @@ async fn a_check_is_a_request_with_nothing_in_it() {
 #[tokio::test]
 async fn a_page_is_no_success() {
     let page = HttpReceiver::start();
-    page.otherwise(
-        http::Answer::accept()
+    page.set_default_reply(
+        http::Reply::accept()
             .with_header("content-type", "text/html; charset=utf-8")
-            .saying("<h1>Sign in</h1>"),
+            .with_body("<h1>Sign in</h1>"),
     );
     let config = OtlpConfig::new(page.url("")).protocol(Protocol::Http);
     let error = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
@@ -271,8 +273,8 @@ async fn a_page_is_no_success() {
 async fn who_answers_in_json_is_understood() {
     let receiver = HttpReceiver::start();
     let partial = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#;
-    receiver.otherwise(
-        http::Answer::accept().with_header("content-type", "application/json").saying(partial),
+    receiver.set_default_reply(
+        http::Reply::accept().with_header("content-type", "application/json").with_body(partial),
     );
     let config = OtlpConfig::new(receiver.url("")).protocol(Protocol::Http);
     let receipt = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(2)).await.unwrap();
@@ -328,7 +330,7 @@ async fn the_wrong_protocol_is_told() {
 #[tokio::test]
 async fn a_far_side_that_repeats_a_token_does_not_show_it() {
     for protocol in BOTH {
-        let receiver = OtlpReceiver::scripted([Answer::status(
+        let receiver = OtlpReceiver::scripted([Reply::status(
             Code::Unauthenticated,
             "bad token s3cr3t-t0ken",
         )]);

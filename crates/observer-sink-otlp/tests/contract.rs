@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use observer_core::{Envelope, EventSink};
 use observer_sink_otlp::{Compression, OtlpConfig, OtlpSink, Protocol, Signal};
 use observer_testing::otlp::{self, OtlpReceiver};
-use observer_testing::{Breakage, Clause, FarSide, Held, SinkContract};
+use observer_testing::{Clause, Contents, Destination, Outage, SinkContract};
 
 struct Collector {
     receiver: OtlpReceiver,
@@ -16,7 +16,7 @@ struct Collector {
 }
 
 #[async_trait]
-impl FarSide for Collector {
+impl Destination for Collector {
     fn sink(&self) -> Arc<dyn EventSink> {
         let compression =
             if self.protocol == Protocol::Grpc { Compression::Gzip } else { Compression::None };
@@ -25,32 +25,32 @@ impl FarSide for Collector {
         Arc::new(OtlpSink::new(&config, self.signal).unwrap())
     }
 
-    async fn held(&self) -> Held {
-        self.receiver.held(match self.signal {
+    async fn contents(&self) -> Contents {
+        self.receiver.contents(match self.signal {
             Signal::Logs => otlp::Signal::Logs,
             Signal::Traces => otlp::Signal::Traces,
         })
     }
 
     /// An event without a duration is no span.
-    fn keeps(&self, envelope: &Envelope) -> bool {
+    fn stores(&self, envelope: &Envelope) -> bool {
         self.signal == Signal::Logs || envelope.event.duration_ms().is_some()
     }
 
-    async fn break_it(&self) -> Breakage {
-        self.receiver.go_down().await;
-        Breakage::Done
+    async fn make_unavailable(&self) -> Outage {
+        self.receiver.stop().await;
+        Outage::Simulated
     }
 
-    async fn mend(&self) {
-        self.receiver.come_back();
+    async fn make_available(&self) {
+        self.receiver.restart();
     }
 }
 
 async fn holds(protocol: Protocol, signal: Signal) {
     let contract =
         SinkContract::new(move || Collector { receiver: OtlpReceiver::start(), protocol, signal });
-    assert_eq!(contract.hold().await.left_out, [(Clause::Position, "the sink keeps no position")]);
+    assert_eq!(contract.verify().await.skipped, [(Clause::Position, "the sink keeps no position")]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use observer_core::{Batch, Envelope, ErrorKind, Event, EventSink, Timestamp, Uuid};
 use observer_sink_otlp::{OtlpConfig, OtlpSink, Protocol, Signal};
 use observer_testing::otlp::OtlpReceiver;
-use observer_testing::tls::{Authority, Tls};
+use observer_testing::tls::{CertificateAuthority, ServerTls};
 
 fn batch() -> Batch {
     let envelope = Envelope {
@@ -30,8 +30,8 @@ fn written(dir: &Path, name: &str, text: &str) -> PathBuf {
 
 #[tokio::test]
 async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
-    let (dir, ours) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
-    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&ours), []);
+    let (dir, ours) = (tempfile::tempdir().unwrap(), CertificateAuthority::new("ours"));
+    let receiver = OtlpReceiver::over_tls(ServerTls::signed_by(&ours), []);
     let config = OtlpConfig::new(receiver.url(""));
     for protocol in [Protocol::Grpc, Protocol::Http] {
         let stranger = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
@@ -52,8 +52,11 @@ async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
 
 #[tokio::test]
 async fn a_certificate_is_shown_to_who_wants_one() {
-    let (dir, ours) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
-    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&ours).for_clients_of(&ours), []);
+    let (dir, ours) = (tempfile::tempdir().unwrap(), CertificateAuthority::new("ours"));
+    let receiver = OtlpReceiver::over_tls(
+        ServerTls::signed_by(&ours).require_client_certificate_from(&ours),
+        [],
+    );
     let config =
         OtlpConfig::new(receiver.url("")).trust(written(dir.path(), "ca.pem", &ours.pem()));
     let client = ours.issue("client");
@@ -73,7 +76,8 @@ async fn a_certificate_is_shown_to_who_wants_one() {
 
 #[tokio::test]
 async fn who_wants_tls_is_not_spoken_to_without() {
-    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&Authority::new("ours")), []);
+    let receiver =
+        OtlpReceiver::over_tls(ServerTls::signed_by(&CertificateAuthority::new("ours")), []);
     let config = OtlpConfig::new(receiver.url("").replace("https:", "http:"));
     for protocol in [Protocol::Grpc, Protocol::Http] {
         let error = sink(&config, protocol).deliver(&batch()).await.unwrap_err();

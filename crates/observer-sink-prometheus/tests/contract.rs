@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use observer_core::{EventSink, SinkContext};
 use observer_sink_prometheus::{PrometheusConfig, PrometheusSink};
-use observer_testing::{Breakage, FarSide, Held, SinkContract};
+use observer_testing::{Contents, Destination, Outage, SinkContract};
 use prometheus::proto::MetricFamily;
 use tempfile::TempDir;
 
@@ -26,13 +26,13 @@ impl Snapshot {
 }
 
 #[async_trait]
-impl FarSide for Snapshot {
+impl Destination for Snapshot {
     fn sink(&self) -> Arc<dyn EventSink> {
         Arc::new(self.build())
     }
 
     /// What the next process shows.
-    async fn held(&self) -> Held {
+    async fn contents(&self) -> Contents {
         let next = self.build();
         next.position().await.unwrap();
         let families = next.registry().gather();
@@ -40,16 +40,16 @@ impl FarSide for Snapshot {
         let counts = events
             .flat_map(MetricFamily::get_metric)
             .map(|metric| metric.get_counter().get_value());
-        Held::Count(counts.sum::<f64>() as u64)
+        Contents::Count(counts.sum::<f64>() as u64)
     }
 
-    async fn break_it(&self) -> Breakage {
+    async fn make_unavailable(&self) -> Outage {
         fs::remove_dir_all(self.folder()).unwrap();
         fs::write(self.folder(), "in the way").unwrap();
-        Breakage::Done
+        Outage::Simulated
     }
 
-    async fn mend(&self) {
+    async fn make_available(&self) {
         fs::remove_file(self.folder()).unwrap();
     }
 }
@@ -57,5 +57,5 @@ impl FarSide for Snapshot {
 #[tokio::test]
 async fn the_prometheus_sink_keeps_the_contract() {
     let contract = SinkContract::new(|| Snapshot(TempDir::new().unwrap())).max_events(8192);
-    assert_eq!(contract.hold().await.left_out, []);
+    assert_eq!(contract.verify().await.skipped, []);
 }

@@ -3,7 +3,7 @@
 //! **The contract.** [`SinkContract`] holds any [`EventSink`](observer_core::EventSink) against
 //! what the pipeline counts on ([`Clause`] lists it). A test says how the sink is built, what its
 //! far side holds and, where it can, how the far side is broken; the suite delivers, drops
-//! deliveries half-way, repeats them and drops whole sinks. A breach names the clause, what was
+//! deliveries half-way, repeats them and drops whole sinks. A violation names the clause, what was
 //! done, what was expected and what was there.
 //!
 //! ```
@@ -11,7 +11,7 @@
 //!
 //! use async_trait::async_trait;
 //! use observer_core::{Batch, EventSink, Receipt, SinkError};
-//! use observer_testing::{Clause, FarSide, Held, SinkContract};
+//! use observer_testing::{Clause, Destination, Contents, SinkContract};
 //!
 //! /// A sink that prints; here on paper that is there after a crash.
 //! struct Printer(Arc<Mutex<String>>);
@@ -36,21 +36,21 @@
 //! struct Paper(Arc<Mutex<String>>);
 //!
 //! #[async_trait]
-//! impl FarSide for Paper {
+//! impl Destination for Paper {
 //!     fn sink(&self) -> Arc<dyn EventSink> {
 //!         Arc::new(Printer(Arc::clone(&self.0)))
 //!     }
 //!
-//!     async fn held(&self) -> Held {
-//!         Held::lines(&self.0.lock().expect("no one panics while printing"))
+//!     async fn contents(&self) -> Contents {
+//!         Contents::from_lines(&self.0.lock().expect("no one panics while printing"))
 //!     }
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let passed = SinkContract::new(|| Paper(Arc::default())).hold().await;
-//! let left_out: Vec<_> = passed.left_out.iter().map(|(clause, _)| *clause).collect();
-//! assert_eq!(left_out, [Clause::Check, Clause::Position]); // paper can't be broken, and has no position
+//! let report = SinkContract::new(|| Paper(Arc::default())).verify().await;
+//! let skipped: Vec<_> = report.skipped.iter().map(|(clause, _)| *clause).collect();
+//! assert_eq!(skipped, [Clause::Check, Clause::Position]); // paper can't be broken, and has no position
 //! # }
 //! ```
 //!
@@ -59,13 +59,13 @@
 //! for OTLP, over gRPC and HTTP. Tests wait for requests, never for time.
 
 mod contract;
+mod delay;
 pub mod http;
 pub mod otlp;
-mod pace;
 mod port;
 mod script;
 pub mod tls;
 
 pub use contract::{
-    Breach, Breaches, Breakage, Clause, FarSide, Held, HeldEvent, Passed, SinkContract,
+    Clause, Contents, Destination, Outage, Report, SinkContract, StoredEvent, Violation, Violations,
 };

@@ -56,7 +56,7 @@ impl Port {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) async fn hang_up(&self) {
+    pub(crate) async fn close_connections(&self) {
         let hang_up = self.server().as_ref().map(|server| server.hang_up.clone());
         let (ended, all_ended) = oneshot::channel();
         // A server that is down has hung up.
@@ -67,7 +67,7 @@ impl Port {
         }
     }
 
-    pub(crate) async fn go_down(&self) {
+    pub(crate) async fn stop(&self) {
         let server = self.server().take();
         if let Some(server) = server {
             server.task.abort();
@@ -76,7 +76,7 @@ impl Port {
         }
     }
 
-    pub(crate) fn come_back(&self) {
+    pub(crate) fn restart(&self) {
         let mut server = self.server();
         if server.is_none() {
             let listener = TcpListener::bind(self.address).expect("the port is still free");

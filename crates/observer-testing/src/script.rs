@@ -34,11 +34,11 @@ impl<A: Clone, R: Clone + Debug> Script<A, R> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn then(&self, answer: A) {
+    pub(crate) fn enqueue(&self, answer: A) {
         self.told().answers.push_back(answer);
     }
 
-    pub(crate) fn otherwise(&self, answer: A) {
+    pub(crate) fn set_default_reply(&self, answer: A) {
         self.told().otherwise = answer;
     }
 
@@ -66,7 +66,7 @@ impl<A: Clone, R: Clone + Debug> Script<A, R> {
     }
 
     /// All requests, once there are so many.
-    pub(crate) async fn received(&self, count: usize) -> Vec<R> {
+    pub(crate) async fn wait_for_requests(&self, count: usize) -> Vec<R> {
         let mut arrived = self.arrived.subscribe();
         let outcome = timeout(PATIENCE, arrived.wait_for(|arrived| *arrived >= count))
             .await

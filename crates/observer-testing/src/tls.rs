@@ -10,7 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 /// An authority of a test's own.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct CertificateAuthority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its key.
 #[derive(Clone)]
@@ -23,13 +23,13 @@ pub struct Identity {
 
 /// How a receiver speaks TLS: with a certificate for `localhost` and `127.0.0.1`; if told so, with
 /// clients alone that have one, too.
-pub struct Tls {
+pub struct ServerTls {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     clients: Option<RootCertStore>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// One that is called so.
     ///
     /// # Panics
@@ -59,13 +59,13 @@ impl Authority {
     }
 }
 
-impl Tls {
+impl ServerTls {
     /// With a certificate of this authority.
     ///
     /// # Panics
     /// If there is no randomness for its key.
     #[must_use]
-    pub fn signed_by(authority: &Authority) -> Self {
+    pub fn signed_by(authority: &CertificateAuthority) -> Self {
         let key = key();
         let cert = params("receiver").signed_by(&key, &authority.0).expect("an authority can sign");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key that was just made");
@@ -77,7 +77,7 @@ impl Tls {
     /// # Panics
     /// If the authority's certificate is none.
     #[must_use]
-    pub fn for_clients_of(self, authority: &Authority) -> Self {
+    pub fn require_client_certificate_from(self, authority: &CertificateAuthority) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(authority.0.der().clone()).expect("an authority is one");
         Self { clients: Some(roots), ..self }
@@ -115,9 +115,9 @@ fn key() -> KeyPair {
     KeyPair::generate().expect("there is randomness")
 }
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").finish_non_exhaustive()
+        f.debug_struct("CertificateAuthority").finish_non_exhaustive()
     }
 }
 
@@ -127,8 +127,10 @@ impl fmt::Debug for Identity {
     }
 }
 
-impl fmt::Debug for Tls {
+impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("asks_clients", &self.clients.is_some()).finish_non_exhaustive()
+        f.debug_struct("ServerTls")
+            .field("asks_clients", &self.clients.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use observer_core::{Batch, Envelope, EventSink, Position, Receipt, SinkError};
 use observer_testing::{
-    Breaches, Breakage, Clause, FarSide, Held, HeldEvent, Passed, SinkContract,
+    Clause, Contents, Destination, Outage, Report, SinkContract, StoredEvent, Violations,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ enum Fault {
 /// What outlives a crash.
 #[derive(Default)]
 struct Disk {
-    events: Vec<HeldEvent>,
+    events: Vec<StoredEvent>,
     position: Option<Position>,
     breakage: bool,
 }
@@ -54,7 +54,7 @@ struct MemorySink {
 
 /// What a crash takes.
 struct Delivered {
-    unflushed: Vec<HeldEvent>,
+    unflushed: Vec<StoredEvent>,
     position: Option<Position>,
 }
 
@@ -69,7 +69,7 @@ impl MemorySink {
         (known.epoch < epoch && !forgets) || known.seq < envelope.seq
     }
 
-    fn encode(&self, envelope: &Envelope) -> HeldEvent {
+    fn encode(&self, envelope: &Envelope) -> StoredEvent {
         let raw = String::from_utf8(envelope.event.raw().to_vec()).unwrap();
         let raw = match self.fault {
             Fault::DropsControlCharacters => raw.replace(r"\u0001", ""),
@@ -78,7 +78,7 @@ impl MemorySink {
             }
             _ => raw,
         };
-        HeldEvent { id: envelope.id, raw: Some(raw) }
+        StoredEvent { id: envelope.id, raw: Some(raw) }
     }
 }
 
@@ -138,7 +138,7 @@ impl EventSink for MemorySink {
                 let id = observer_core::Uuid::from_u128(1);
                 lock(&self.disk)
                     .events
-                    .push(HeldEvent { id, raw: Some(r#"{"ping":true}"#.to_owned()) });
+                    .push(StoredEvent { id, raw: Some(r#"{"ping":true}"#.to_owned()) });
                 Ok(())
             }
             _ if is_broken => Err(SinkError::blocked("no such folder")),
@@ -156,41 +156,41 @@ impl EventSink for MemorySink {
 }
 
 #[async_trait]
-impl FarSide for Memory {
+impl Destination for Memory {
     fn sink(&self) -> Arc<dyn EventSink> {
         let position = lock(&self.disk).position;
         let delivered = Mutex::new(Delivered { unflushed: Vec::new(), position });
         Arc::new(MemorySink { disk: Arc::clone(&self.disk), fault: self.fault, delivered })
     }
 
-    async fn held(&self) -> Held {
-        Held::Events(lock(&self.disk).events.clone())
+    async fn contents(&self) -> Contents {
+        Contents::Events(lock(&self.disk).events.clone())
     }
 
-    async fn break_it(&self) -> Breakage {
+    async fn make_unavailable(&self) -> Outage {
         lock(&self.disk).breakage = true;
-        Breakage::Done
+        Outage::Simulated
     }
 
-    async fn mend(&self) {
+    async fn make_available(&self) {
         lock(&self.disk).breakage = false;
     }
 }
 
-async fn verify(fault: Fault) -> Result<Passed, Breaches> {
-    SinkContract::new(move || Memory { disk: Arc::default(), fault }).verify().await
+async fn verify(fault: Fault) -> Result<Report, Violations> {
+    SinkContract::new(move || Memory { disk: Arc::default(), fault }).try_verify().await
 }
 
 /// The clauses that a fault breaks: its own, and those that can't hold either.
 async fn caught(fault: Fault, expected: &[Clause]) {
-    let breaches = verify(fault).await.expect_err("the suite did not notice");
-    let clauses: Vec<_> = breaches.0.iter().map(|breach| breach.clause).collect();
-    assert_eq!(clauses, expected, "{fault:?}: {breaches}");
+    let violations = verify(fault).await.expect_err("the suite did not notice");
+    let clauses: Vec<_> = violations.0.iter().map(|violation| violation.clause).collect();
+    assert_eq!(clauses, expected, "{fault:?}: {violations}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_without_a_fault_passes_and_nothing_is_left_out() {
-    assert_eq!(verify(Fault::Nothing).await, Ok(Passed { left_out: vec![] }));
+    assert_eq!(verify(Fault::Nothing).await, Ok(Report { skipped: vec![] }));
 }
 
 #[tokio::test(start_paused = true)]

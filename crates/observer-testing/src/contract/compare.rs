@@ -5,31 +5,31 @@ use std::sync::Arc;
 
 use observer_core::Envelope;
 
-use super::breach::Broken;
-use super::far_side::{Held, HeldEvent};
+use super::destination::{Contents, StoredEvent};
+use super::violation::Broken;
 
 /// Each event once, in order.
-pub(crate) fn exactly(held: &Held, sent: &[Arc<Envelope>]) -> Result<(), Broken> {
+pub(crate) fn exactly(held: &Contents, sent: &[Arc<Envelope>]) -> Result<(), Broken> {
     compare(held, sent, "", <[usize]>::to_vec)
 }
 
 /// Each event, the first appearances in order; repeats may stand anywhere after them.
-pub(crate) fn with_repeats(held: &Held, sent: &[Arc<Envelope>]) -> Result<(), Broken> {
+pub(crate) fn with_repeats(held: &Contents, sent: &[Arc<Envelope>]) -> Result<(), Broken> {
     compare(held, sent, " when each is counted where it first appears", first_appearances)
 }
 
 /// At least the first `sent` of what was delivered; more may have come through.
 pub(crate) fn at_least(
-    held: &Held,
+    held: &Contents,
     delivered: &[Arc<Envelope>],
     sent: usize,
 ) -> Result<(), Broken> {
     let expected = format!("at least events {}", ranges(&(1..=sent).collect::<Vec<_>>()));
     let (enough, found) = match held {
-        Held::Count(count) => {
+        Contents::Count(count) => {
             (*count >= sent as u64 && *count <= delivered.len() as u64, format!("{count} events"))
         }
-        Held::Events(_) => {
+        Contents::Events(_) => {
             let places = places(held, delivered)?;
             let first = first_appearances(&places);
             (first.len() >= sent && first.iter().copied().eq(1..=first.len()), told(&places, sent))
@@ -39,12 +39,12 @@ pub(crate) fn at_least(
 }
 
 fn compare(
-    held: &Held,
+    held: &Contents,
     sent: &[Arc<Envelope>],
     how: &str,
     counted: impl Fn(&[usize]) -> Vec<usize>,
 ) -> Result<(), Broken> {
-    if let Held::Count(count) = held {
+    if let Contents::Count(count) = held {
         return if *count == sent.len() as u64 {
             Ok(())
         } else {
@@ -72,11 +72,11 @@ fn told(places: &[usize], sent: usize) -> String {
 }
 
 /// Where each held event stands among those that were sent, from 1.
-fn places(held: &Held, sent: &[Arc<Envelope>]) -> Result<Vec<usize>, Broken> {
-    let Held::Events(held) = held else { return Ok(Vec::new()) };
+fn places(held: &Contents, sent: &[Arc<Envelope>]) -> Result<Vec<usize>, Broken> {
+    let Contents::Events(held) = held else { return Ok(Vec::new()) };
     let known: HashMap<_, _> =
         (1..).zip(sent).map(|(place, envelope)| (envelope.id, (place, envelope))).collect();
-    let place = |event: &HeldEvent| {
+    let place = |event: &StoredEvent| {
         let Some((place, envelope)) = known.get(&event.id) else {
             let found = format!(
                 "one with the id {}: {}",
@@ -134,10 +134,10 @@ mod tests {
     use super::*;
     use crate::contract::events::events;
 
-    fn held(places: &[usize]) -> Held {
+    fn held(places: &[usize]) -> Contents {
         let sent = events(1..=9);
-        Held::Events(
-            places.iter().map(|place| HeldEvent { id: sent[place - 1].id, raw: None }).collect(),
+        Contents::Events(
+            places.iter().map(|place| StoredEvent { id: sent[place - 1].id, raw: None }).collect(),
         )
     }
 
@@ -162,9 +162,10 @@ mod tests {
         let sent = events(1..=5);
         let foreign = exactly(&held(&[1, 9]), &sent).unwrap_err();
         assert_eq!(foreign.expected, "no event but those that were delivered");
-        let altered = Held::Events(vec![HeldEvent { id: sent[0].id, raw: Some("{}".to_owned()) }]);
+        let altered =
+            Contents::Events(vec![StoredEvent { id: sent[0].id, raw: Some("{}".to_owned()) }]);
         assert_eq!(with_repeats(&altered, &sent).unwrap_err().found, "{}");
-        exactly(&Held::Count(5), &sent).unwrap();
-        exactly(&Held::Count(6), &sent).unwrap_err();
+        exactly(&Contents::Count(5), &sent).unwrap();
+        exactly(&Contents::Count(6), &sent).unwrap_err();
     }
 }

@@ -1,10 +1,10 @@
 //! The clauses about what is delivered and flushed.
 
 use super::Trial;
-use super::breach::{Broken, Tried, When};
 use super::compare::{at_least, exactly, with_repeats};
 use super::driver::Dropped;
 use super::events::{events, extremes};
+use super::violation::{Broken, Tried, When};
 
 /// Deliveries are dropped after none to so many polls.
 const POLLS: usize = 24;
@@ -132,7 +132,7 @@ impl Trial<'_> {
     }
 
     pub(super) async fn fields(&self) -> Result<Tried, Broken> {
-        let sent = extremes(self.contract.largest_event);
+        let sent = extremes(self.contract.max_event_bytes);
         let sink = self.sink();
         let (small, large) = sent.split_at(sent.len() - 1);
         sink.settle(small).await.when("events with the smallest and the largest fields")?;
@@ -142,7 +142,7 @@ impl Trial<'_> {
         sink.flush().await.when("a flush after them")?;
         let held = self.held_after(sink).await;
         let kept: Vec<_> =
-            sent.into_iter().filter(|envelope| self.far_side.keeps(envelope)).collect();
+            sent.into_iter().filter(|envelope| self.destination.stores(envelope)).collect();
         exactly(&held, &kept).when("events with the smallest and the largest fields")?;
         Ok(Tried::Whole)
     }

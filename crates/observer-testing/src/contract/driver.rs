@@ -9,8 +9,8 @@ use std::time::Duration;
 use observer_core::{Batch, Envelope, ErrorKind, EventSink, Position, SinkError};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::breach::Broken;
 use super::events::EPOCH;
+use super::violation::Broken;
 
 /// Between two attempts. A sink that was dropped may hold its files for a moment, as a process that
 /// is killed does.

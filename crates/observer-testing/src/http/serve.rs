@@ -14,11 +14,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::answer::{Act, Answer, Reply};
-use super::received::{Received, decode};
+use super::reply::{Act, Content, Reply};
+use super::request::{ReceivedRequest, decode};
 use crate::script::Script;
 
-pub(super) async fn connection(stream: TcpStream, script: Arc<Script<Answer, Received>>) {
+pub(super) async fn connection(stream: TcpStream, script: Arc<Script<Reply, ReceivedRequest>>) {
     let service = service_fn(|request| answer(Arc::clone(&script), request));
     // A connection that was cut off ends in an error, as it should.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -30,7 +30,7 @@ pub(super) async fn connection(stream: TcpStream, script: Arc<Script<Answer, Rec
 struct HangUp;
 
 async fn answer(
-    script: Arc<Script<Answer, Received>>,
+    script: Arc<Script<Reply, ReceivedRequest>>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, HangUp> {
     let (head, mut body) = request.into_parts();
@@ -39,7 +39,7 @@ async fn answer(
         Act::CutRequest => first_part(&mut body).await,
         _ => body.collect().await.map_err(|_| HangUp)?.to_bytes(),
     };
-    let mut received = Received {
+    let mut received = ReceivedRequest {
         method: head.method.to_string(),
         path: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
         body: raw_body.clone(),
@@ -59,7 +59,7 @@ async fn answer(
     }
 }
 
-fn judge(answer: &Answer, received: &mut Received) -> Option<Reply> {
+fn judge(answer: &Reply, received: &mut ReceivedRequest) -> Option<Content> {
     let decoded = match answer.act {
         Act::CutRequest => Ok(received.body.clone()),
         _ => decode(&received.headers, &received.raw_body),
@@ -71,7 +71,7 @@ fn judge(answer: &Answer, received: &mut Received) -> Option<Reply> {
             received.taken = taken;
             reply
         }
-        Err(error) => Some(Reply {
+        Err(error) => Some(Content {
             status: 400,
             headers: Vec::new(),
             body: format!("the body can't be decoded: {error}"),
@@ -88,7 +88,7 @@ async fn first_part(body: &mut Incoming) -> Bytes {
     }
 }
 
-fn response(reply: Reply) -> Response<AnswerBody> {
+fn response(reply: Content) -> Response<AnswerBody> {
     let mut response = Response::builder().status(reply.status);
     for (name, value) in reply.headers {
         response = response.header(name, value);

@@ -10,8 +10,8 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use tonic::{Code, Status};
 
-use super::answer::{Plain, Reply};
 use super::payload::Signal;
+use super::reply::{Content, Plain};
 use super::serve::{AnswerBody, Message};
 use crate::http::gunzip;
 
@@ -69,9 +69,9 @@ pub(super) fn announced(length: usize, message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-pub(super) fn response(signal: Signal, reply: Reply) -> Response<AnswerBody> {
+pub(super) fn response(signal: Signal, reply: Content) -> Response<AnswerBody> {
     match reply {
-        Reply::Taken { rejected, message } => {
+        Content::Taken { rejected, message } => {
             let mut trailers = HeaderMap::new();
             Status::new(Code::Ok, "")
                 .add_header(&mut trailers)
@@ -83,8 +83,8 @@ pub(super) fn response(signal: Signal, reply: Reply) -> Response<AnswerBody> {
             response.headers_mut().insert(CONTENT_TYPE, CONTENT);
             response
         }
-        Reply::Status(status) | Reply::TooLarge(status) => refused(&status),
-        Reply::Plain(plain) => plain_response(plain),
+        Content::Status(status) | Content::TooLarge(status) => refused(&status),
+        Content::Plain(plain) => plain_response(plain),
     }
 }
 

@@ -8,16 +8,16 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{StatusExt, pb};
 
-use super::answer::{Plain, Reply};
 use super::grpc::plain_response;
 use super::payload::Signal;
+use super::reply::{Content, Plain};
 use super::serve::{AnswerBody, Message};
 use crate::http::gunzip;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
 /// The message of a request.
-pub(super) fn message(headers: &HeaderMap, raw: &Bytes) -> Result<Message, Reply> {
+pub(super) fn message(headers: &HeaderMap, raw: &Bytes) -> Result<Message, Content> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if headers.get(CONTENT_TYPE) != Some(&CONTENT) {
         return Err(plain(
@@ -39,18 +39,18 @@ pub(super) fn message(headers: &HeaderMap, raw: &Bytes) -> Result<Message, Reply
     }
 }
 
-fn plain(status: u16, text: String) -> Reply {
-    Reply::Plain(Plain { status, headers: Vec::new(), body: text.into() })
+fn plain(status: u16, text: String) -> Content {
+    Content::Plain(Plain { status, headers: Vec::new(), body: text.into() })
 }
 
-pub(super) fn response(signal: Signal, reply: Reply) -> Response<AnswerBody> {
+pub(super) fn response(signal: Signal, reply: Content) -> Response<AnswerBody> {
     match reply {
-        Reply::Taken { rejected, message } => {
+        Content::Taken { rejected, message } => {
             protobuf(StatusCode::OK, signal.response(rejected, &message))
         }
-        Reply::Status(status) => refused(status_code(status.code()), &status),
-        Reply::TooLarge(status) => refused(StatusCode::PAYLOAD_TOO_LARGE, &status),
-        Reply::Plain(plain) => plain_response(plain),
+        Content::Status(status) => refused(status_code(status.code()), &status),
+        Content::TooLarge(status) => refused(StatusCode::PAYLOAD_TOO_LARGE, &status),
+        Content::Plain(plain) => plain_response(plain),
     }
 }
 

@@ -43,7 +43,7 @@ pub enum Payload {
     /// Metrics.
     Metrics(ExportMetricsServiceRequest),
     /// None that could be read, and why.
-    Unread(String),
+    Invalid(String),
 }
 
 impl Signal {
@@ -117,7 +117,7 @@ impl Payload {
             Self::Logs(_) => Some(Signal::Logs),
             Self::Traces(_) => Some(Signal::Traces),
             Self::Metrics(_) => Some(Signal::Metrics),
-            Self::Unread(_) => None,
+            Self::Invalid(_) => None,
         }
     }
 
@@ -158,7 +158,7 @@ impl Payload {
             Self::Metrics(request) => {
                 request.resource_metrics.iter().map(|of| of.resource.as_ref()).collect()
             }
-            Self::Unread(_) => Vec::new(),
+            Self::Invalid(_) => Vec::new(),
         };
         resources
             .into_iter()
@@ -173,7 +173,7 @@ impl Payload {
                 self.log_records().iter().map(|record| event_id(&record.attributes)).collect()
             }
             Self::Traces(_) => self.spans().iter().map(|span| event_id(&span.attributes)).collect(),
-            Self::Metrics(_) | Self::Unread(_) => Vec::new(),
+            Self::Metrics(_) | Self::Invalid(_) => Vec::new(),
         }
     }
 
@@ -195,7 +195,7 @@ impl Payload {
             Self::Metrics(_) => {
                 self.metrics().iter().map(|metric| holds(metric.encode_to_vec())).collect()
             }
-            Self::Unread(_) => Vec::new(),
+            Self::Invalid(_) => Vec::new(),
         }
     }
 }

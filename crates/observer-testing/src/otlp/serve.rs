@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tonic::{Code, Status};
 
-use super::answer::{Act, Answer, Reply};
-use super::line::{Line, Wire};
+use super::connection::{Line, Wire};
 use super::payload::{Payload, Signal};
-use super::received::{Received, Taken, Transport};
+use super::reply::{Act, Content, Reply};
+use super::request::{ReceivedRequest, Taken, Transport};
 use super::{grpc, over_http};
 use crate::script::Script;
 
@@ -34,7 +34,7 @@ pub(super) struct Message {
     pub(super) compression: Option<String>,
 }
 
-type Told = Arc<Script<Answer, Received>>;
+type Told = Arc<Script<Reply, ReceivedRequest>>;
 
 /// HTTP/1.1 and HTTP/2, whichever the client begins with.
 pub(super) async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, script: Told) {
@@ -45,7 +45,7 @@ pub(super) async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, scri
             None => serve(wire, Arc::clone(&line), script).await,
             Some(acceptor) => match acceptor.accept(wire).into_fallible().await {
                 Ok(stream) => serve(stream, Arc::clone(&line), script).await,
-                // Unread bytes would have the connection reset, and the alert lost.
+                // Invalid bytes would have the connection reset, and the alert lost.
                 Err((_, mut wire)) => {
                     let _ = tokio::io::copy(&mut wire, &mut tokio::io::sink()).await;
                 }
@@ -115,15 +115,15 @@ async fn answer(
 }
 
 fn read(
-    answer: &Answer,
+    answer: &Reply,
     signal: Signal,
     transport: Transport,
     path: String,
     headers: HeaderMap,
     raw: &Bytes,
-) -> (Received, Option<Reply>) {
-    let (wire_size, unread) = (raw.len(), |why: &str| Payload::Unread(why.to_owned()));
-    let mut received = Received {
+) -> (ReceivedRequest, Option<Content>) {
+    let (wire_size, unread) = (raw.len(), |why: &str| Payload::Invalid(why.to_owned()));
+    let mut received = ReceivedRequest {
         transport,
         path,
         payload: unread("the receiver hung up while it was read"),
@@ -139,7 +139,7 @@ fn read(
     let read = transport.message(&received.headers, raw).and_then(|message| {
         let payload = signal.decode(&message.bytes).map_err(|error| {
             let text = format!("no OTLP: {error}");
-            Reply::Status(if transport == Transport::Grpc {
+            Content::Status(if transport == Transport::Grpc {
                 Status::internal(text)
             } else {
                 Status::invalid_argument(text)
@@ -161,7 +161,7 @@ fn read(
             Some(reply)
         }
     };
-    received.code = reply.as_ref().and_then(Reply::code);
+    received.code = reply.as_ref().and_then(Content::code);
     (received, reply)
 }
 
@@ -173,9 +173,9 @@ fn stray(
     script: &Told,
 ) -> Response<AnswerBody> {
     let status = Status::unimplemented(format!("nothing of OTLP is at {path}"));
-    script.keep(Received {
+    script.keep(ReceivedRequest {
         transport,
-        payload: Payload::Unread(status.message().to_owned()),
+        payload: Payload::Invalid(status.message().to_owned()),
         path,
         headers,
         wire_size: 0,
@@ -184,7 +184,7 @@ fn stray(
         taken: Taken::Nothing,
     });
     // What the signal is doesn't matter for a status.
-    transport.response(Signal::Logs, Reply::Status(status))
+    transport.response(Signal::Logs, Content::Status(status))
 }
 
 async fn first_part(body: &mut Incoming) -> Bytes {
@@ -220,14 +220,14 @@ fn half_an_answer(line: Arc<Line>, transport: Transport) -> Response<AnswerBody>
 }
 
 impl Transport {
-    fn message(self, headers: &HeaderMap, raw: &Bytes) -> Result<Message, Reply> {
+    fn message(self, headers: &HeaderMap, raw: &Bytes) -> Result<Message, Content> {
         match self {
-            Self::Grpc => grpc::message(headers, raw).map_err(Reply::Status),
+            Self::Grpc => grpc::message(headers, raw).map_err(Content::Status),
             Self::Http => over_http::message(headers, raw),
         }
     }
 
-    fn response(self, signal: Signal, reply: Reply) -> Response<AnswerBody> {
+    fn response(self, signal: Signal, reply: Content) -> Response<AnswerBody> {
         match self {
             Self::Grpc => grpc::response(signal, reply),
             Self::Http => over_http::response(signal, reply),

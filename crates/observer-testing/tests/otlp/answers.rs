@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_testing::otlp::Transport::{Grpc, Http};
-use observer_testing::otlp::{Answer, OtlpReceiver, Signal};
+use observer_testing::otlp::{OtlpReceiver, Reply, Signal};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::Code;
@@ -13,7 +13,7 @@ use crate::client::{BOTH, Outcome, export, id, logs};
 const EVENTS: [(u128, &str); 3] = [(1, "a"), (2, "poison"), (3, "c")];
 
 /// What comes of three events, of which the second one is `poison`.
-async fn check(answer: Answer, grpc: Outcome, http: Outcome, taken: &[u128]) {
+async fn check(answer: Reply, grpc: Outcome, http: Outcome, taken: &[u128]) {
     for (transport, expected) in [(Grpc, grpc), (Http, http)] {
         let receiver = OtlpReceiver::scripted([answer.clone()]);
         assert_eq!(
@@ -34,7 +34,7 @@ async fn check(answer: Answer, grpc: Outcome, http: Outcome, taken: &[u128]) {
 }
 
 /// The same in both, but for the HTTP status.
-async fn same(answer: Answer, http: u16, outcome: impl Fn() -> Outcome, taken: &[u128]) {
+async fn same(answer: Reply, http: u16, outcome: impl Fn() -> Outcome, taken: &[u128]) {
     check(answer, outcome(), Outcome { http: Some(http), ..outcome() }, taken).await;
 }
 
@@ -46,17 +46,22 @@ fn ok(rejected: i64, message: &str) -> (Outcome, Outcome) {
 #[tokio::test]
 async fn success_is_full_or_partial_or_comes_with_a_warning() {
     for (answer, rejected, message, taken) in [
-        (Answer::accept(), 0, "", &[1, 2, 3][..]),
-        (Answer::warning("`service.name` is missing"), 0, "`service.name` is missing", &[1, 2, 3]),
-        (Answer::partial(2, "too old"), 2, "too old", &[1]),
-        (Answer::partial(3, ""), 3, "", &[]),
+        (Reply::accept(), 0, "", &[1, 2, 3][..]),
+        (Reply::warning("`service.name` is missing"), 0, "`service.name` is missing", &[1, 2, 3]),
+        (Reply::partial_success(2, "too old"), 2, "too old", &[1]),
+        (Reply::partial_success(3, ""), 3, "", &[]),
         (
-            Answer::refusing("poison", "a value that can't be stored"),
+            Reply::reject_items_containing("poison", "a value that can't be stored"),
             1,
             "a value that can't be stored",
             &[1, 3],
         ),
-        (Answer::refusing("nobody", "a value that can't be stored"), 0, "", &[1, 2, 3]),
+        (
+            Reply::reject_items_containing("nobody", "a value that can't be stored"),
+            0,
+            "",
+            &[1, 2, 3],
+        ),
     ] {
         let (grpc, http) = ok(rejected, message);
         check(answer, grpc, http, taken).await;
@@ -84,7 +89,7 @@ async fn every_status_comes_with_its_message_and_takes_nothing() {
         let message = format!("no: {code:?}, 100 % sure \u{2013} sorry");
         let outcome =
             || Outcome { code: Some(code), message: message.clone(), ..Outcome::default() };
-        same(Answer::status(code, message.clone()), http, outcome, &[]).await;
+        same(Reply::status(code, message.clone()), http, outcome, &[]).await;
     }
 }
 
@@ -99,7 +104,7 @@ async fn retry_info_is_in_the_status_and_over_http_in_retry_after_too() {
     };
     let http = Outcome { http: Some(429), retry_after: Some(2), ..outcome() };
     check(
-        Answer::status(Code::ResourceExhausted, "slow down").retry_after(pause),
+        Reply::status(Code::ResourceExhausted, "slow down").with_retry_after(pause),
         outcome(),
         http,
         &[],
@@ -116,9 +121,9 @@ async fn a_request_that_is_too_large_is_refused_and_a_smaller_one_taken() {
         message: message.clone(),
         ..Outcome::default()
     };
-    same(Answer::larger_than(size - 1), 413, outcome, &[]).await;
+    same(Reply::reject_messages_larger_than(size - 1), 413, outcome, &[]).await;
     let (grpc, http) = ok(0, "");
-    check(Answer::larger_than(size), grpc, http, &[1, 2, 3]).await;
+    check(Reply::reject_messages_larger_than(size), grpc, http, &[1, 2, 3]).await;
 }
 
 #[tokio::test]
@@ -127,15 +132,15 @@ async fn one_poison_event_takes_its_request_with_it() {
     for (code, http) in [(Code::InvalidArgument, 400), (Code::Internal, 500)] {
         let outcome =
             || Outcome { code: Some(code), message: message.to_owned(), ..Outcome::default() };
-        same(Answer::poisoned_by("poison", code), http, outcome, &[]).await;
+        same(Reply::fail_requests_containing("poison", code), http, outcome, &[]).await;
     }
     let (grpc, http) = ok(0, "");
-    check(Answer::poisoned_by("nobody", Code::Internal), grpc, http, &[1, 2, 3]).await;
+    check(Reply::fail_requests_containing("nobody", Code::Internal), grpc, http, &[1, 2, 3]).await;
 }
 
 #[tokio::test]
 async fn what_stands_between_knows_nothing_of_otlp() {
-    let answer = Answer::http(502).with_header("retry-after", "7");
+    let answer = Reply::http(502).with_header("retry-after", "7");
     // As gRPC's mapping of HTTP statuses has it.
     let message = "grpc-status header missing, mapped from HTTP status code 502".to_owned();
     let grpc = Outcome { code: Some(Code::Unavailable), message, ..Outcome::default() };
@@ -143,7 +148,7 @@ async fn what_stands_between_knows_nothing_of_otlp() {
     check(answer.clone(), grpc, http, &[]).await;
 
     let receiver =
-        OtlpReceiver::scripted([answer.clone().saying("<html>"), answer.saying("<html>")]);
+        OtlpReceiver::scripted([answer.clone().with_body("<html>"), answer.with_body("<html>")]);
     assert_eq!(export(&receiver, Http, logs(&EVENTS)).await.message, "<html>");
     let grpc = export(&receiver, Grpc, logs(&EVENTS)).await;
     // A page where a message should be: `<` is no byte that a message begins with.
@@ -154,12 +159,12 @@ async fn what_stands_between_knows_nothing_of_otlp() {
 async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same() {
     for transport in BOTH {
         let receiver =
-            OtlpReceiver::scripted([Answer::status(Code::Unauthenticated, "token expired")]);
+            OtlpReceiver::scripted([Reply::status(Code::Unauthenticated, "token expired")]);
         let mut codes = Vec::new();
         for number in 0..5 {
             if number == 2 {
-                receiver.otherwise(Answer::status(Code::Unavailable, "starting"));
-                receiver.then(Answer::accept());
+                receiver.set_default_reply(Reply::status(Code::Unavailable, "starting"));
+                receiver.enqueue(Reply::accept());
             }
             export(&receiver, transport, logs(&[(number, "a")])).await;
             codes.push(receiver.requests().last().unwrap().code.unwrap());
@@ -175,13 +180,13 @@ async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same()
 #[tokio::test]
 async fn an_answer_waits_for_its_gate_or_for_ever() {
     for transport in BOTH {
-        let (held, gate) = Answer::warning("late").held();
-        let receiver = OtlpReceiver::scripted([held, Answer::hang()]);
+        let (held, gate) = Reply::warning("late").gated();
+        let receiver = OtlpReceiver::scripted([held, Reply::hang()]);
         let mut answer = Box::pin(export(&receiver, transport, logs(&[(1, "a")])));
         tokio::select! {
             biased;
             answer = &mut answer => panic!("answered before the gate was opened: {answer:?}"),
-            requests = receiver.received(1) => assert_eq!(requests[0].code, Some(Code::Ok)),
+            requests = receiver.wait_for_requests(1) => assert_eq!(requests[0].code, Some(Code::Ok)),
         }
         gate.open();
         assert_eq!(answer.await.message, "late");
@@ -189,7 +194,7 @@ async fn an_answer_waits_for_its_gate_or_for_ever() {
         tokio::select! {
             biased;
             answer = export(&receiver, transport, logs(&[(2, "b")])) => panic!("answered: {answer:?}"),
-            requests = receiver.received(2) => assert_eq!(requests[1].code, None),
+            requests = receiver.wait_for_requests(2) => assert_eq!(requests[1].code, None),
         }
         assert_eq!(receiver.event_ids(Signal::Logs), [id(1)]);
     }
@@ -198,7 +203,8 @@ async fn an_answer_waits_for_its_gate_or_for_ever() {
 #[tokio::test]
 async fn a_slow_answer_takes_its_time() {
     for transport in BOTH {
-        let receiver = OtlpReceiver::scripted([Answer::accept().after(Duration::from_millis(80))]);
+        let receiver =
+            OtlpReceiver::scripted([Reply::accept().delayed_by(Duration::from_millis(80))]);
         let begun = Instant::now();
         export(&receiver, transport, logs(&[(1, "a")])).await;
         assert!(begun.elapsed() >= Duration::from_millis(80));

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use observer_testing::otlp::{Answer, OtlpReceiver, Signal, Transport};
+use observer_testing::otlp::{OtlpReceiver, Reply, Signal, Transport};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use prost::Message;
@@ -33,10 +33,10 @@ async fn is_cut(receiver: &OtlpReceiver, by: Transport, request: ExportLogsServi
 async fn connections_are_cut_before_the_answer_and_in_it() {
     for transport in BOTH {
         let receiver =
-            OtlpReceiver::scripted([Answer::cut_before_answer(), Answer::cut_mid_answer()]);
+            OtlpReceiver::scripted([Reply::close_before_response(), Reply::close_mid_response()]);
         assert!(is_cut(&receiver, transport, logs(&[(1, "a")])).await);
         assert!(is_cut(&receiver, transport, logs(&[(2, "b")])).await);
-        let requests = receiver.received(2).await;
+        let requests = receiver.wait_for_requests(2).await;
         assert!(requests.iter().all(|request| request.code.is_none()));
         assert_eq!(receiver.event_ids(Signal::Logs), [id(1), id(2)], "they were taken");
     }
@@ -45,10 +45,10 @@ async fn connections_are_cut_before_the_answer_and_in_it() {
 #[tokio::test]
 async fn connections_are_cut_in_the_request() {
     for transport in BOTH {
-        let receiver = OtlpReceiver::scripted([Answer::cut_mid_request()]);
+        let receiver = OtlpReceiver::scripted([Reply::close_mid_request()]);
         let name = "x".repeat(4 << 20);
         assert!(is_cut(&receiver, transport, logs(&[(1, &name)])).await);
-        let requests = receiver.received(1).await;
+        let requests = receiver.wait_for_requests(1).await;
         assert!(requests[0].wire_size < 4 << 20, "the receiver read on");
         assert!(receiver.event_ids(Signal::Logs).is_empty());
     }
@@ -57,7 +57,7 @@ async fn connections_are_cut_in_the_request() {
 #[tokio::test]
 async fn an_answer_that_is_cut_has_begun() {
     let receiver = OtlpReceiver::start();
-    receiver.otherwise(Answer::cut_mid_answer());
+    receiver.set_default_reply(Reply::close_mid_response());
     let stream = || async { TokioIo::new(TcpStream::connect(receiver.address()).await.unwrap()) };
     let message = logs(&[(1, "a")]).encode_to_vec();
 
@@ -107,15 +107,15 @@ async fn an_answer_that_is_cut_has_begun() {
 #[tokio::test]
 async fn a_receiver_that_is_down_refuses_connections_until_it_comes_back() {
     for transport in BOTH {
-        let receiver = OtlpReceiver::scripted([Answer::hang()]);
+        let receiver = OtlpReceiver::scripted([Reply::hang()]);
         let down = async {
-            receiver.received(1).await;
-            receiver.go_down().await;
+            receiver.wait_for_requests(1).await;
+            receiver.stop().await;
         };
         let (was_cut, ()) = tokio::join!(is_cut(&receiver, transport, logs(&[(1, "a")])), down);
         assert!(was_cut, "its connections end with it");
         TcpStream::connect(receiver.address()).await.unwrap_err();
-        receiver.come_back();
+        receiver.restart();
         export(&receiver, transport, logs(&[(2, "b")])).await;
         assert_eq!(receiver.event_ids(Signal::Logs), [id(2)]);
     }
@@ -123,13 +123,13 @@ async fn a_receiver_that_is_down_refuses_connections_until_it_comes_back() {
 
 #[tokio::test]
 async fn a_receiver_hangs_up_and_serves_those_who_connect_anew() {
-    let receiver = OtlpReceiver::scripted([Answer::accept(), Answer::hang()]);
+    let receiver = OtlpReceiver::scripted([Reply::accept(), Reply::hang()]);
     let channel = Endpoint::from_shared(receiver.url("")).unwrap().connect_lazy();
     let mut client = LogsServiceClient::new(channel);
     client.export(logs(&[(1, "a")])).await.unwrap();
     let hang_up = async {
-        receiver.received(2).await;
-        receiver.hang_up().await;
+        receiver.wait_for_requests(2).await;
+        receiver.close_connections().await;
     };
     let both = async { tokio::join!(client.export(logs(&[(2, "b")])), hang_up) };
     let (cut, ()) = timeout(Duration::from_secs(30), both).await.unwrap();

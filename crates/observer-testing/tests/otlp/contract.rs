@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use observer_core::{Batch, EventSink, Receipt, SinkError};
 use observer_testing::otlp::{OtlpReceiver, Signal};
-use observer_testing::{Breakage, Clause, FarSide, Held, SinkContract};
+use observer_testing::{Clause, Contents, Destination, Outage, SinkContract};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
@@ -40,28 +40,28 @@ impl EventSink for Logs {
 struct Collector(OtlpReceiver);
 
 #[async_trait]
-impl FarSide for Collector {
+impl Destination for Collector {
     fn sink(&self) -> Arc<dyn EventSink> {
         let channel = Endpoint::from_shared(self.0.url("")).unwrap().connect_lazy();
         Arc::new(Logs { address: self.0.address().to_string(), channel })
     }
 
-    async fn held(&self) -> Held {
-        self.0.held(Signal::Logs)
+    async fn contents(&self) -> Contents {
+        self.0.contents(Signal::Logs)
     }
 
-    async fn break_it(&self) -> Breakage {
-        self.0.go_down().await;
-        Breakage::Done
+    async fn make_unavailable(&self) -> Outage {
+        self.0.stop().await;
+        Outage::Simulated
     }
 
-    async fn mend(&self) {
-        self.0.come_back();
+    async fn make_available(&self) {
+        self.0.restart();
     }
 }
 
 #[tokio::test]
 async fn a_sink_over_grpc_keeps_the_contract() {
-    let passed = SinkContract::new(|| Collector(OtlpReceiver::start())).hold().await;
-    assert_eq!(passed.left_out, [(Clause::Position, "the sink keeps no position")]);
+    let report = SinkContract::new(|| Collector(OtlpReceiver::start())).verify().await;
+    assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }

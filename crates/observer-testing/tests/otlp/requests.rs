@@ -164,7 +164,7 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
     ] {
         assert_eq!(request.send().await.unwrap().status(), status);
         let requests = receiver.requests();
-        let Payload::Unread(reason) = &requests.last().unwrap().payload else {
+        let Payload::Invalid(reason) = &requests.last().unwrap().payload else {
             panic!("{requests:#?}")
         };
         assert!(reason.starts_with(why), "{reason}");
@@ -190,7 +190,7 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
             (200, &code.parse().unwrap())
         );
         let requests = receiver.requests();
-        let Payload::Unread(reason) = &requests.last().unwrap().payload else {
+        let Payload::Invalid(reason) = &requests.last().unwrap().payload else {
             panic!("{requests:#?}")
         };
         assert!(reason.starts_with(why), "{reason}");
@@ -200,8 +200,8 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
 
 #[tokio::test]
 async fn a_stray_request_leaves_the_script_as_it_is() {
-    let receiver = OtlpReceiver::scripted([observer_testing::otlp::Answer::warning("first")]);
+    let receiver = OtlpReceiver::scripted([observer_testing::otlp::Reply::warning("first")]);
     assert_eq!(post(&receiver, "/").send().await.unwrap().status(), 404);
     assert_eq!(export(&receiver, Transport::Grpc, logs(&[(1, "a")])).await.message, "first");
-    assert_eq!(receiver.received(2).await[0].code, Some(Code::Unimplemented));
+    assert_eq!(receiver.wait_for_requests(2).await[0].code, Some(Code::Unimplemented));
 }

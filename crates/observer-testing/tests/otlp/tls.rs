@@ -1,7 +1,7 @@
 //! Over TLS, with certificates of authorities that no system knows.
 
 use observer_testing::otlp::{OtlpReceiver, Signal};
-use observer_testing::tls::{Authority, Tls};
+use observer_testing::tls::{CertificateAuthority, ServerTls};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Error, Identity};
 
@@ -15,15 +15,16 @@ async fn export(receiver: &OtlpReceiver, tls: ClientTlsConfig) -> Result<(), Err
 
 #[tokio::test]
 async fn an_authority_is_trusted_by_those_who_know_it() {
-    let authority = Authority::new("ours");
-    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&authority), []);
+    let authority = CertificateAuthority::new("ours");
+    let receiver = OtlpReceiver::over_tls(ServerTls::signed_by(&authority), []);
     assert!(receiver.url("").starts_with("https://"));
-    let trusting = |authority: &Authority| {
+    let trusting = |authority: &CertificateAuthority| {
         ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()))
     };
     export(&receiver, trusting(&authority)).await.unwrap();
     assert_eq!(receiver.event_ids(Signal::Logs), [id(1)]);
-    let error = export(&receiver, trusting(&Authority::new("someone else"))).await.unwrap_err();
+    let error =
+        export(&receiver, trusting(&CertificateAuthority::new("someone else"))).await.unwrap_err();
     assert!(
         format!("{error:?}").contains("UnknownIssuer")
             || format!("{error:?}").contains("BadSignature"),
@@ -40,8 +41,12 @@ async fn an_authority_is_trusted_by_those_who_know_it() {
 
 #[tokio::test]
 async fn clients_without_a_certificate_are_turned_away() {
-    let (authority, clients) = (Authority::new("ours"), Authority::new("clients"));
-    let receiver = OtlpReceiver::over_tls(Tls::signed_by(&authority).for_clients_of(&clients), []);
+    let (authority, clients) =
+        (CertificateAuthority::new("ours"), CertificateAuthority::new("clients"));
+    let receiver = OtlpReceiver::over_tls(
+        ServerTls::signed_by(&authority).require_client_certificate_from(&clients),
+        [],
+    );
     let trusting = || ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
     let client = clients.issue("client");
     export(&receiver, trusting().identity(Identity::from_pem(client.cert, client.key)))

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use observer_testing::http::{Answer, HttpReceiver, Received};
+use observer_testing::http::{HttpReceiver, ReceivedRequest, Reply};
 use reqwest::header::HeaderMap;
 
 pub(super) struct Receiver {
@@ -33,10 +33,10 @@ impl Receiver {
         headers: &[(&'static str, &str)],
         body: impl Into<String>,
     ) {
-        let answer = Answer::status(status).saying(body);
+        let answer = Reply::status(status).with_body(body);
         let answer =
             headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, *value));
-        self.far_side.then(answer);
+        self.far_side.enqueue(answer);
     }
 
     /// What came since it was asked last.
@@ -47,8 +47,8 @@ impl Receiver {
     }
 }
 
-impl From<Received> for Seen {
-    fn from(Received { method, path, headers, raw_body, .. }: Received) -> Self {
+impl From<ReceivedRequest> for Seen {
+    fn from(ReceivedRequest { method, path, headers, raw_body, .. }: ReceivedRequest) -> Self {
         Self { line: format!("{method} {path}"), headers, body: raw_body.to_vec() }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 /// One request, with what became of it.
 #[derive(Clone)]
-pub struct Received {
+pub struct ReceivedRequest {
     /// Such as `POST`.
     pub method: String,
     /// With the query, as it was sent.
@@ -27,7 +27,7 @@ pub struct Received {
     pub(super) taken: Vec<String>,
 }
 
-impl Received {
+impl ReceivedRequest {
     /// A header's value as text, if it is there.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -58,11 +58,11 @@ impl Received {
     }
 }
 
-impl fmt::Debug for Received {
+impl fmt::Debug for ReceivedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
         let line = format!("{} {} ({} bytes)", self.method, self.path, self.body.len());
-        f.debug_struct("Received")
+        f.debug_struct("ReceivedRequest")
             .field("line", &line)
             .field("status", &self.status)
             .field("body", &start)

@@ -1,4 +1,4 @@
-//! The clauses, and how a breach of one is told.
+//! The clauses, and how a violation of one is told.
 
 use std::fmt;
 
@@ -64,7 +64,7 @@ impl fmt::Display for Clause {
 /// A clause that a sink doesn't keep.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{clause}: {when}\n    expected: {expected}\n    found:    {found}")]
-pub struct Breach {
+pub struct Violation {
     /// Which one.
     pub clause: Clause,
     /// What the suite had done.
@@ -75,23 +75,23 @@ pub struct Breach {
     pub found: String,
 }
 
-/// All that was found wrong with a sink, at most one breach of each clause.
+/// All that was found wrong with a sink, at most one violation of each clause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the sink breaks its contract in {} of {} clauses{}", .0.len(), Clause::ALL.len(), list(.0))]
-pub struct Breaches(pub Vec<Breach>);
+pub struct Violations(pub Vec<Violation>);
 
-fn list(breaches: &[Breach]) -> String {
-    breaches.iter().map(|breach| format!("\n  {breach}")).collect()
+fn list(violations: &[Violation]) -> String {
+    violations.iter().map(|violation| format!("\n  {violation}")).collect()
 }
 
 /// A sink kept all clauses that could be tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Passed {
+pub struct Report {
     /// What could not be tried, with the reason.
-    pub left_out: Vec<(Clause, &'static str)>,
+    pub skipped: Vec<(Clause, &'static str)>,
 }
 
-/// A breach before it is known of which clause.
+/// A violation before it is known of which clause.
 #[derive(Debug)]
 pub(crate) struct Broken {
     pub(crate) when: String,

@@ -9,19 +9,19 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::payload::Payload;
-use super::received::Taken;
-use crate::pace::{Gate, Wait};
+use super::request::Taken;
+use crate::delay::{Gate, Wait};
 
 /// How a receiver answers one request, whichever way it came.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Reply {
     pub(super) act: Act,
     pub(super) wait: Wait,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Act {
-    Reply(Reply),
+    Content(Content),
     /// Refuse messages of more bytes.
     LargerThan(usize),
     /// Refuse what holds the marker, and take the rest.
@@ -43,7 +43,7 @@ pub(super) enum Act {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Reply {
+pub(super) enum Content {
     Taken {
         rejected: usize,
         message: String,
@@ -62,31 +62,31 @@ pub(super) struct Plain {
     pub(super) body: Bytes,
 }
 
-impl Answer {
+impl Reply {
     /// All is taken.
     #[must_use]
     pub fn accept() -> Self {
-        Self::partial(0, "")
+        Self::partial_success(0, "")
     }
 
     /// All is taken, with something to say about it: a partial success of which nothing was
     /// rejected.
     #[must_use]
     pub fn warning(message: impl Into<String>) -> Self {
-        Self::partial(0, message)
+        Self::partial_success(0, message)
     }
 
     /// Partial success: the last so many log records, spans or metrics are rejected, and the rest
     /// is taken.
     #[must_use]
-    pub fn partial(rejected: usize, message: impl Into<String>) -> Self {
-        Self::new(Act::Reply(Reply::Taken { rejected, message: message.into() }))
+    pub fn partial_success(rejected: usize, message: impl Into<String>) -> Self {
+        Self::new(Act::Content(Content::Taken { rejected, message: message.into() }))
     }
 
     /// Partial success: the log records, spans or metrics that hold `marker` are rejected, and the
     /// rest is taken.
     #[must_use]
-    pub fn refusing(marker: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn reject_items_containing(marker: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Act::Refusing { marker: marker.into(), message: message.into() })
     }
 
@@ -94,13 +94,13 @@ impl Answer {
     /// that the OpenTelemetry collector gives for it.
     #[must_use]
     pub fn status(code: Code, message: impl Into<String>) -> Self {
-        Self::new(Act::Reply(Reply::Status(Status::new(code, message))))
+        Self::new(Act::Content(Content::Status(Status::new(code, message))))
     }
 
     /// This HTTP status and nothing of OTLP, as something between gives it. Nothing is taken.
     #[must_use]
     pub fn http(status: u16) -> Self {
-        Self::new(Act::Reply(Reply::Plain(Plain {
+        Self::new(Act::Content(Content::Plain(Plain {
             status,
             headers: Vec::new(),
             body: Bytes::new(),
@@ -110,14 +110,14 @@ impl Answer {
     /// `RESOURCE_EXHAUSTED` without `RetryInfo` (over HTTP, 413) for messages of more than so many
     /// bytes when decompressed, as with a server's `max_recv_msg_size`; all others are taken.
     #[must_use]
-    pub fn larger_than(bytes: usize) -> Self {
+    pub fn reject_messages_larger_than(bytes: usize) -> Self {
         Self::new(Act::LargerThan(bytes))
     }
 
     /// This code for each request with `marker` in it: one poison event takes its whole batch with
     /// it. All others are taken.
     #[must_use]
-    pub fn poisoned_by(marker: impl Into<String>, code: Code) -> Self {
+    pub fn fail_requests_containing(marker: impl Into<String>, code: Code) -> Self {
         let status = Status::new(code, "a value that can't be stored");
         Self::new(Act::Poisoned { marker: marker.into(), status })
     }
@@ -130,27 +130,28 @@ impl Answer {
 
     /// Take the request, and hang up before there is an answer.
     #[must_use]
-    pub fn cut_before_answer() -> Self {
+    pub fn close_before_response() -> Self {
         Self::new(Act::CutBeforeAnswer)
     }
 
     /// Take the request, and hang up in the middle of the answer's message.
     #[must_use]
-    pub fn cut_mid_answer() -> Self {
+    pub fn close_mid_response() -> Self {
         Self::new(Act::CutAnswer)
     }
 
     /// Hang up while the request is read, and take nothing.
     #[must_use]
-    pub fn cut_mid_request() -> Self {
+    pub fn close_mid_request() -> Self {
         Self::new(Act::CutRequest)
     }
 
     /// With a `RetryInfo` in the status; over HTTP with a `Retry-After`, too, in whole seconds.
     /// Other answers stay as they are.
     #[must_use]
-    pub fn retry_after(mut self, pause: Duration) -> Self {
-        if let Act::Reply(Reply::Status(status)) | Act::Poisoned { status, .. } = &mut self.act {
+    pub fn with_retry_after(mut self, pause: Duration) -> Self {
+        if let Act::Content(Content::Status(status)) | Act::Poisoned { status, .. } = &mut self.act
+        {
             let details = ErrorDetails::with_retry_info(Some(pause));
             *status = Status::with_error_details(status.code(), status.message(), details);
         }
@@ -159,8 +160,8 @@ impl Answer {
 
     /// With this as the body of an answer by [`http`](Self::http). Other answers stay as they are.
     #[must_use]
-    pub fn saying(mut self, body: impl Into<Bytes>) -> Self {
-        if let Act::Reply(Reply::Plain(plain)) = &mut self.act {
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        if let Act::Content(Content::Plain(plain)) = &mut self.act {
             plain.body = body.into();
         }
         self
@@ -173,8 +174,8 @@ impl Answer {
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         match &mut self.act {
-            Act::Reply(Reply::Plain(plain)) => plain.headers.push((name, value.into())),
-            Act::Reply(Reply::Status(status)) | Act::Poisoned { status, .. } => {
+            Act::Content(Content::Plain(plain)) => plain.headers.push((name, value.into())),
+            Act::Content(Content::Status(status)) | Act::Poisoned { status, .. } => {
                 let value =
                     MetadataValue::try_from(value.into()).expect("a header's value is ASCII");
                 status.metadata_mut().insert(AsciiMetadataKey::from_static(name), value);
@@ -186,13 +187,13 @@ impl Answer {
 
     /// After so long: a receiver that is slow.
     #[must_use]
-    pub fn after(self, pause: Duration) -> Self {
+    pub fn delayed_by(self, pause: Duration) -> Self {
         Self { wait: Wait::Some(pause), ..self }
     }
 
     /// When the test says so, without a clock.
     #[must_use]
-    pub fn held(self) -> (Self, Gate) {
+    pub fn gated(self) -> (Self, Gate) {
         let (gate, wait) = Gate::shut();
         (Self { wait, ..self }, gate)
     }
@@ -203,42 +204,43 @@ impl Answer {
 
     /// What becomes of a request: the reply, if it gets one, and what is taken of it. `message` is
     /// the payload before it was decoded.
-    pub(super) fn judge(&self, payload: &Payload, message: &[u8]) -> (Option<Reply>, Taken) {
-        let accepted = || (Some(Reply::Taken { rejected: 0, message: String::new() }), Taken::All);
+    pub(super) fn judge(&self, payload: &Payload, message: &[u8]) -> (Option<Content>, Taken) {
+        let accepted =
+            || (Some(Content::Taken { rejected: 0, message: String::new() }), Taken::All);
         match (&self.act, &self.wait) {
             (_, Wait::ForEver) | (Act::CutRequest, _) => (None, Taken::Nothing),
             (Act::CutBeforeAnswer | Act::CutAnswer, _) => (None, Taken::All),
-            (Act::Reply(reply @ Reply::Taken { rejected, .. }), _) => {
+            (Act::Content(reply @ Content::Taken { rejected, .. }), _) => {
                 let count = payload.count();
                 let taken = (0..count).map(|index| index + rejected < count).collect();
                 (Some(reply.clone()), Taken::Some(taken))
             }
-            (Act::Reply(reply), _) => (Some(reply.clone()), Taken::Nothing),
+            (Act::Content(reply), _) => (Some(reply.clone()), Taken::Nothing),
             (Act::LargerThan(most), _) if message.len() > *most => {
                 // What grpc-go says.
                 let text = format!(
                     "grpc: received message larger than max ({} vs. {most})",
                     message.len()
                 );
-                (Some(Reply::TooLarge(Status::resource_exhausted(text))), Taken::Nothing)
+                (Some(Content::TooLarge(Status::resource_exhausted(text))), Taken::Nothing)
             }
             (Act::Refusing { marker, message }, _) => {
                 let taken: Vec<_> = payload.holding(marker).iter().map(|is_bad| !is_bad).collect();
                 let rejected = taken.iter().filter(|is_taken| !**is_taken).count();
                 let message = if rejected == 0 { String::new() } else { message.clone() };
-                (Some(Reply::Taken { rejected, message }), Taken::Some(taken))
+                (Some(Content::Taken { rejected, message }), Taken::Some(taken))
             }
             (Act::Poisoned { marker, status }, _)
                 if memmem::find(message, marker.as_bytes()).is_some() =>
             {
-                (Some(Reply::Status(status.clone())), Taken::Nothing)
+                (Some(Content::Status(status.clone())), Taken::Nothing)
             }
             (Act::LargerThan(_) | Act::Poisoned { .. }, _) => accepted(),
         }
     }
 }
 
-impl Reply {
+impl Content {
     pub(super) fn code(&self) -> Option<Code> {
         match self {
             Self::Taken { .. } => Some(Code::Ok),

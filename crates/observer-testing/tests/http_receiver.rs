@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use observer_core::Timestamp;
-use observer_testing::http::{Answer, HttpReceiver};
+use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -37,25 +37,25 @@ fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
 #[tokio::test]
 async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same() {
     let receiver =
-        HttpReceiver::scripted([Answer::status(401).saying("token expired"), Answer::accept()]);
+        HttpReceiver::scripted([Reply::status(401).with_body("token expired"), Reply::accept()]);
     let refused = post(&receiver, "authorization: Bearer old\r\n", b"{}").await;
     assert_eq!(status(&refused), Some(401));
     assert!(refused.ends_with("\r\n\r\ntoken expired"), "{refused}");
     assert_eq!(status(&post(&receiver, "authorization: Bearer new\r\n", b"{}").await), Some(200));
     assert_eq!(status(&post(&receiver, "", b"{}").await), Some(200));
-    receiver.otherwise(Answer::status(503));
-    receiver.then(Answer::status(202));
+    receiver.set_default_reply(Reply::status(503));
+    receiver.enqueue(Reply::status(202));
     assert_eq!(status(&post(&receiver, "", b"{}").await), Some(202));
     assert_eq!(status(&post(&receiver, "", b"{}").await), Some(503));
 
-    let requests = receiver.received(5).await;
+    let requests = receiver.wait_for_requests(5).await;
     assert_eq!(
         requests.iter().map(|request| request.status.unwrap()).collect::<Vec<_>>(),
         [401, 200, 200, 202, 503]
     );
     assert_eq!((requests[0].method.as_str(), requests[0].path.as_str()), ("POST", "/hook?a=1"));
     assert_eq!(requests[0].header("authorization"), Some("Bearer old"));
-    assert_eq!(receiver.taken().len(), 3);
+    assert_eq!(receiver.accepted_items().len(), 3);
 }
 
 #[tokio::test]
@@ -80,15 +80,15 @@ async fn a_body_is_recorded_as_it_came_and_decoded() {
     assert_eq!(requests[3].items(), ["{\n\"n\":1}"]);
     let damaged = post(&receiver, "content-encoding: gzip\r\n", b"no gzip").await;
     assert_eq!(status(&damaged), Some(400), "{damaged}");
-    assert_eq!(receiver.taken().len(), 7);
+    assert_eq!(receiver.accepted_items().len(), 7);
 }
 
 #[tokio::test]
 async fn retry_after_comes_in_both_forms() {
     let date = Timestamp::from_second(784_111_777).unwrap();
     let receiver = HttpReceiver::scripted([
-        Answer::too_many(Duration::from_secs(120)),
-        Answer::too_many_until(date),
+        Reply::too_many_requests(Duration::from_secs(120)),
+        Reply::too_many_requests_until(date),
     ]);
     let answer = post(&receiver, "", b"{}").await;
     assert_eq!((status(&answer), header(&answer, "retry-after")), (Some(429), Some("120")));
@@ -98,15 +98,15 @@ async fn retry_after_comes_in_both_forms() {
         (status(&answer), header(&answer, "retry-after")),
         (Some(429), Some("Sun, 06 Nov 1994 08:49:37 GMT"))
     );
-    assert!(receiver.taken().is_empty());
+    assert!(receiver.accepted_items().is_empty());
 }
 
 #[tokio::test]
 async fn connections_are_cut_where_they_should_be() {
     let receiver = HttpReceiver::scripted([
-        Answer::cut_before_answer(),
-        Answer::cut_mid_body(),
-        Answer::cut_mid_request(),
+        Reply::close_before_response(),
+        Reply::close_mid_response(),
+        Reply::close_mid_request(),
     ]);
     assert_eq!(post(&receiver, "", b"{\"n\":1}").await, "");
     let cut = post(&receiver, "", b"{\"n\":2}").await;
@@ -116,16 +116,19 @@ async fn connections_are_cut_where_they_should_be() {
     assert!(!body.is_empty() && body.len() < announced, "{} of {announced} bytes", body.len());
     assert_eq!(post(&receiver, "", &[b'x'; 4 << 20]).await, "");
 
-    let requests = receiver.received(3).await;
+    let requests = receiver.wait_for_requests(3).await;
     assert!(requests[2].body.len() < 4 << 20, "the receiver read on");
     assert!(requests.iter().all(|request| request.status.is_none()));
-    assert_eq!(receiver.taken(), [r#"{"n":1}"#, r#"{"n":2}"#]);
+    assert_eq!(receiver.accepted_items(), [r#"{"n":1}"#, r#"{"n":2}"#]);
 }
 
 #[tokio::test]
 async fn a_partial_success_names_each_bad_item() {
     let receiver = HttpReceiver::start();
-    receiver.otherwise(Answer::partial("poison", "the field `turns` must be a whole number"));
+    receiver.set_default_reply(Reply::reject_items_containing(
+        "poison",
+        "the field `turns` must be a whole number",
+    ));
     let answer = post(&receiver, "", b"[{\"n\":1},{\"n\":\"poison\"},{\"n\":3}]").await;
     assert_eq!(status(&answer), Some(207));
     let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
@@ -134,27 +137,27 @@ async fn a_partial_success_names_each_bad_item() {
     assert_eq!(body["errors"], expected);
     assert_eq!(status(&post(&receiver, "", b"{\"n\":4}").await), Some(200));
     assert_eq!(status(&post(&receiver, "", b"\"poison\"\n\"poison\"").await), Some(422));
-    assert_eq!(receiver.taken(), [r#"{"n":1}"#, r#"{"n":3}"#, r#"{"n":4}"#]);
+    assert_eq!(receiver.accepted_items(), [r#"{"n":1}"#, r#"{"n":3}"#, r#"{"n":4}"#]);
 }
 
 #[tokio::test]
 async fn one_poison_event_takes_its_batch_with_it() {
     let receiver = HttpReceiver::start();
-    receiver.otherwise(Answer::poisoned_by("poison"));
+    receiver.set_default_reply(Reply::fail_requests_containing("poison"));
     assert_eq!(status(&post(&receiver, "", b"[{\"n\":1},{\"n\":\"poison\"}]").await), Some(500));
     assert_eq!(status(&post(&receiver, "", b"[{\"n\":1}]").await), Some(200));
-    assert_eq!(receiver.taken(), [r#"{"n":1}"#]);
+    assert_eq!(receiver.accepted_items(), [r#"{"n":1}"#]);
 }
 
 #[tokio::test]
 async fn an_answer_waits_for_its_gate_or_for_ever() {
-    let (held, gate) = Answer::accept().held();
-    let receiver = HttpReceiver::scripted([held, Answer::hang()]);
+    let (held, gate) = Reply::accept().gated();
+    let receiver = HttpReceiver::scripted([held, Reply::hang()]);
     let mut answer = Box::pin(post(&receiver, "", b"{}"));
     tokio::select! {
         biased;
         answer = &mut answer => panic!("answered before the gate was opened: {answer}"),
-        _ = receiver.received(1) => {}
+        _ = receiver.wait_for_requests(1) => {}
     }
     gate.open();
     assert_eq!(status(&answer.await), Some(200));
@@ -163,14 +166,14 @@ async fn an_answer_waits_for_its_gate_or_for_ever() {
     tokio::select! {
         biased;
         answer = hanging => panic!("answered: {answer}"),
-        requests = receiver.received(2) => assert_eq!(requests[1].status, None),
+        requests = receiver.wait_for_requests(2) => assert_eq!(requests[1].status, None),
     }
-    assert_eq!(receiver.taken().len(), 1);
+    assert_eq!(receiver.accepted_items().len(), 1);
 }
 
 #[tokio::test]
 async fn a_slow_answer_takes_its_time() {
-    let receiver = HttpReceiver::scripted([Answer::accept().after(Duration::from_millis(80))]);
+    let receiver = HttpReceiver::scripted([Reply::accept().delayed_by(Duration::from_millis(80))]);
     let begun = Instant::now();
     assert_eq!(status(&post(&receiver, "", b"{}").await), Some(200));
     assert!(begun.elapsed() >= Duration::from_millis(80));
@@ -178,26 +181,26 @@ async fn a_slow_answer_takes_its_time() {
 
 #[tokio::test]
 async fn a_receiver_that_is_down_refuses_connections_until_it_comes_back() {
-    let receiver = HttpReceiver::scripted([Answer::hang()]);
+    let receiver = HttpReceiver::scripted([Reply::hang()]);
     let hanging = post(&receiver, "", b"{\"n\":1}");
     let down = async {
-        receiver.received(1).await;
-        receiver.go_down().await;
+        receiver.wait_for_requests(1).await;
+        receiver.stop().await;
     };
     let (answer, ()) = tokio::join!(hanging, down);
     assert_eq!(answer, "", "its connections end with it");
     TcpStream::connect(receiver.address()).await.unwrap_err();
-    receiver.come_back();
+    receiver.restart();
     assert_eq!(status(&post(&receiver, "", b"{\"n\":2}").await), Some(200));
-    assert_eq!(receiver.taken(), [r#"{"n":2}"#]);
+    assert_eq!(receiver.accepted_items(), [r#"{"n":2}"#]);
 }
 
 #[tokio::test]
 async fn a_receiver_hangs_up_and_serves_those_who_connect_anew() {
-    let receiver = HttpReceiver::scripted([Answer::hang()]);
+    let receiver = HttpReceiver::scripted([Reply::hang()]);
     let hang_up = async {
-        receiver.received(1).await;
-        receiver.hang_up().await;
+        receiver.wait_for_requests(1).await;
+        receiver.close_connections().await;
     };
     let both = async { tokio::join!(post(&receiver, "", b"{\"n\":1}"), hang_up) };
     let (answer, ()) = timeout(Duration::from_secs(30), both).await.unwrap();

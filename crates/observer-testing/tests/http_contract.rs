@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use observer_core::{Batch, EventSink, Receipt, SinkError};
 use observer_testing::http::HttpReceiver;
-use observer_testing::{Breakage, Clause, FarSide, Held, SinkContract};
+use observer_testing::{Clause, Contents, Destination, Outage, SinkContract};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -56,27 +56,27 @@ impl EventSink for Lines {
 struct Receiver(HttpReceiver);
 
 #[async_trait]
-impl FarSide for Receiver {
+impl Destination for Receiver {
     fn sink(&self) -> Arc<dyn EventSink> {
         Arc::new(Lines(self.0.address()))
     }
 
-    async fn held(&self) -> Held {
-        Held::lines(&self.0.taken().join("\n"))
+    async fn contents(&self) -> Contents {
+        Contents::from_lines(&self.0.accepted_items().join("\n"))
     }
 
-    async fn break_it(&self) -> Breakage {
-        self.0.go_down().await;
-        Breakage::Done
+    async fn make_unavailable(&self) -> Outage {
+        self.0.stop().await;
+        Outage::Simulated
     }
 
-    async fn mend(&self) {
-        self.0.come_back();
+    async fn make_available(&self) {
+        self.0.restart();
     }
 }
 
 #[tokio::test]
 async fn a_sink_over_http_keeps_the_contract() {
-    let passed = SinkContract::new(|| Receiver(HttpReceiver::start())).hold().await;
-    assert_eq!(passed.left_out, [(Clause::Position, "the sink keeps no position")]);
+    let report = SinkContract::new(|| Receiver(HttpReceiver::start())).verify().await;
+    assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }

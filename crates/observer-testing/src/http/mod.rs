@@ -1,17 +1,17 @@
 //! A receiver of HTTP that does as it is told.
 
-mod answer;
-mod received;
+mod reply;
+mod request;
 mod serve;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub use self::answer::Answer;
-pub use self::received::Received;
-pub(crate) use self::received::gunzip;
-pub use crate::pace::Gate;
+pub use self::reply::Reply;
+pub use self::request::ReceivedRequest;
+pub(crate) use self::request::gunzip;
+pub use crate::delay::Gate;
 use crate::port::Port;
 use crate::script::Script;
 
@@ -20,7 +20,7 @@ use crate::script::Script;
 /// It needs a tokio runtime, and ends when it is dropped.
 ///
 /// ```
-/// use observer_testing::http::{Answer, HttpReceiver};
+/// use observer_testing::http::{Reply, HttpReceiver};
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// # /// What a sink does.
 /// # async fn post(receiver: &HttpReceiver, path: &str, body: &str) -> std::io::Result<String> {
@@ -35,20 +35,20 @@ use crate::script::Script;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
-/// let receiver = HttpReceiver::scripted([Answer::status(401).saying("token expired"), Answer::accept()]);
+/// let receiver = HttpReceiver::scripted([Reply::status(401).with_body("token expired"), Reply::accept()]);
 /// for expected in ["401 Unauthorized", "200 OK", "200 OK"] {
 ///     let answer = post(&receiver, "/hook", r#"{"n":1}"#).await?;
 ///     assert!(answer.contains(expected));
 /// }
-/// let requests = receiver.received(3).await;
+/// let requests = receiver.wait_for_requests(3).await;
 /// assert_eq!((requests[0].method.as_str(), requests[0].path.as_str()), ("POST", "/hook"));
-/// assert_eq!(receiver.taken(), [r#"{"n":1}"#; 2]);
+/// assert_eq!(receiver.accepted_items(), [r#"{"n":1}"#; 2]);
 /// # Ok(())
 /// # }
 /// ```
 pub struct HttpReceiver {
     port: Port,
-    script: Arc<Script<Answer, Received>>,
+    script: Arc<Script<Reply, ReceivedRequest>>,
 }
 
 impl HttpReceiver {
@@ -67,8 +67,8 @@ impl HttpReceiver {
     /// # Panics
     /// If there is no port, and outside a tokio runtime.
     #[must_use]
-    pub fn scripted(script: impl IntoIterator<Item = Answer>) -> Self {
-        let script = Arc::new(Script::new(script, Answer::accept()));
+    pub fn scripted(script: impl IntoIterator<Item = Reply>) -> Self {
+        let script = Arc::new(Script::new(script, Reply::accept()));
         let port = Port::open({
             let script = Arc::clone(&script);
             move |stream| Box::pin(serve::connection(stream, Arc::clone(&script)))
@@ -89,18 +89,18 @@ impl HttpReceiver {
     }
 
     /// One more answer at the end of the script.
-    pub fn then(&self, answer: Answer) {
-        self.script.then(answer);
+    pub fn enqueue(&self, answer: Reply) {
+        self.script.enqueue(answer);
     }
 
     /// How all are answered for whom the script has nothing.
-    pub fn otherwise(&self, answer: Answer) {
-        self.script.otherwise(answer);
+    pub fn set_default_reply(&self, answer: Reply) {
+        self.script.set_default_reply(answer);
     }
 
     /// All requests so far, in the order in which they were complete.
     #[must_use]
-    pub fn requests(&self) -> Vec<Received> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.script.requests()
     }
 
@@ -108,33 +108,33 @@ impl HttpReceiver {
     ///
     /// # Panics
     /// If they don't come within 30 s, with those that came.
-    pub async fn received(&self, count: usize) -> Vec<Received> {
-        self.script.received(count).await
+    pub async fn wait_for_requests(&self, count: usize) -> Vec<ReceivedRequest> {
+        self.script.wait_for_requests(count).await
     }
 
     /// The items of all requests that the receiver took, in order, repeats and all: what an
     /// acknowledged 2xx stands for, and what was cut off just before it.
     #[must_use]
-    pub fn taken(&self) -> Vec<String> {
+    pub fn accepted_items(&self) -> Vec<String> {
         self.script.collect(|request| request.taken.clone())
     }
 
     /// End all connections that there are; who connects anew is served.
-    pub async fn hang_up(&self) {
-        self.port.hang_up().await;
+    pub async fn close_connections(&self) {
+        self.port.close_connections().await;
     }
 
     /// Let go of the port and of all connections: whoever comes now is refused.
-    pub async fn go_down(&self) {
-        self.port.go_down().await;
+    pub async fn stop(&self) {
+        self.port.stop().await;
     }
 
     /// Listen on the same port again.
     ///
     /// # Panics
     /// If someone else has taken it, and outside a tokio runtime.
-    pub fn come_back(&self) {
-        self.port.come_back();
+    pub fn restart(&self) {
+        self.port.restart();
     }
 }
 

@@ -3,11 +3,11 @@
 use observer_core::{ErrorKind, Position};
 
 use super::Trial;
-use super::breach::{Broken, Tried, When};
 use super::compare::{at_least, exactly};
+use super::destination::Outage;
 use super::driver::{Dropped, told};
 use super::events::{EPOCH, events, events_of};
-use super::far_side::Breakage;
+use super::violation::{Broken, Tried, When};
 
 impl Trial<'_> {
     pub(super) async fn check(&self) -> Result<Tried, Broken> {
@@ -18,7 +18,7 @@ impl Trial<'_> {
         reachable(sink.check().await.when("a far side that can be reached")?)
             .when("a far side that can be reached")?;
         exactly(&self.held_after(sink).await, &[]).when("a check, and nothing delivered")?;
-        if self.far_side.break_it().await == Breakage::None {
+        if self.destination.make_unavailable().await == Outage::Unsupported {
             return Ok(Tried::LeftOut("there is no way to break the far side"));
         }
         let when = "a far side that can't be reached";
@@ -39,7 +39,7 @@ impl Trial<'_> {
             }
             Err(_) => {}
         }
-        self.far_side.mend().await;
+        self.destination.make_available().await;
         let when = "a far side that was mended";
         reachable(sink.check().await.when(when)?).when(when)?;
         let sent = events(1..=3);
@@ -130,12 +130,12 @@ impl Trial<'_> {
         sink.settle(&sent[..4]).await.when("before a close")?;
         sink.flush().await.when("before a close")?;
         sink.close().await.when("after a batch and a flush")?;
-        exactly(&self.far_side.held().await, &sent[..4])
+        exactly(&self.destination.contents().await, &sent[..4])
             .when("a close after a batch and a flush")?;
         let sink = self.sink();
         let _ = sink.drop_after(1, &sent[4..]).await.when("before a close")?;
         sink.close().await.when("after a delivery that was dropped half-way")?;
-        at_least(&self.far_side.held().await, &sent, 4)
+        at_least(&self.destination.contents().await, &sent, 4)
             .when("a close after a delivery that was dropped half-way")?;
         Ok(Tried::Whole)
     }

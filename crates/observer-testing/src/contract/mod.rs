@@ -1,39 +1,41 @@
 //! The contract of [`EventSink`](observer_core::EventSink) as a suite.
 
-mod breach;
 mod compare;
 mod delivery;
+mod destination;
 mod driver;
 mod events;
-mod far_side;
-mod life;
+mod lifecycle;
+mod violation;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use self::breach::{Breach, Breaches, Clause, Passed};
-use self::breach::{Broken, Tried};
+pub use self::destination::{Contents, Destination, Outage, StoredEvent};
 use self::driver::Driver;
-pub use self::far_side::{Breakage, FarSide, Held, HeldEvent};
+use self::violation::{Broken, Tried};
+pub use self::violation::{Clause, Report, Violation, Violations};
 
 /// The contract that every sink keeps, to be held against one.
 ///
 /// See the [crate's documentation](crate) for an example.
 pub struct SinkContract {
-    far_side: Box<dyn Fn() -> Box<dyn FarSide> + Send + Sync>,
+    destination: Box<dyn Fn() -> Box<dyn Destination> + Send + Sync>,
     max_events: usize,
-    largest_event: usize,
+    max_event_bytes: usize,
     limit: Duration,
 }
 
 impl SinkContract {
     /// The contract for the sinks of such far sides. Each clause makes a new one.
     #[must_use]
-    pub fn new<F: FarSide + 'static>(far_side: impl Fn() -> F + Send + Sync + 'static) -> Self {
+    pub fn new<F: Destination + 'static>(
+        destination: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
         Self {
-            far_side: Box::new(move || Box::new(far_side())),
+            destination: Box::new(move || Box::new(destination())),
             max_events: 1_000,
-            largest_event: 1 << 20,
+            max_event_bytes: 1 << 20,
             limit: Duration::from_secs(20),
         }
     }
@@ -47,13 +49,13 @@ impl SinkContract {
 
     /// About how many bytes the largest event has: 1 MiB, as the server takes it.
     #[must_use]
-    pub fn largest_event(self, bytes: usize) -> Self {
-        Self { largest_event: bytes, ..self }
+    pub fn max_event_bytes(self, bytes: usize) -> Self {
+        Self { max_event_bytes: bytes, ..self }
     }
 
     /// How long each call of the sink may take: 20 s.
     #[must_use]
-    pub fn within(self, limit: Duration) -> Self {
+    pub fn call_timeout(self, limit: Duration) -> Self {
         Self { limit, ..self }
     }
 
@@ -61,30 +63,30 @@ impl SinkContract {
     ///
     /// # Errors
     /// What it breaks, each clause with what was expected and what was found.
-    pub async fn verify(&self) -> Result<Passed, Breaches> {
-        let (mut breaches, mut left_out) = (Vec::new(), Vec::new());
+    pub async fn try_verify(&self) -> Result<Report, Violations> {
+        let (mut violations, mut skipped) = (Vec::new(), Vec::new());
         for clause in Clause::ALL {
             match self.try_clause(clause).await {
                 Ok(Tried::Whole) => {}
-                Ok(Tried::LeftOut(reason)) => left_out.push((clause, reason)),
+                Ok(Tried::LeftOut(reason)) => skipped.push((clause, reason)),
                 Err(Broken { when, expected, found }) => {
-                    breaches.push(Breach { clause, when, expected, found })
+                    violations.push(Violation { clause, when, expected, found })
                 }
             }
         }
-        if breaches.is_empty() { Ok(Passed { left_out }) } else { Err(Breaches(breaches)) }
+        if violations.is_empty() { Ok(Report { skipped }) } else { Err(Violations(violations)) }
     }
 
     /// As [`verify`](Self::verify), for tests.
     ///
     /// # Panics
     /// With all that the sink breaks.
-    pub async fn hold(&self) -> Passed {
-        self.verify().await.unwrap_or_else(|breaches| panic!("{breaches}"))
+    pub async fn verify(&self) -> Report {
+        self.try_verify().await.unwrap_or_else(|violations| panic!("{violations}"))
     }
 
     async fn try_clause(&self, clause: Clause) -> Result<Tried, Broken> {
-        let trial = Trial { far_side: (self.far_side)(), contract: self };
+        let trial = Trial { destination: (self.destination)(), contract: self };
         match clause {
             Clause::Order => trial.order().await,
             Clause::Durable => trial.durable().await,
@@ -107,19 +109,19 @@ impl fmt::Debug for SinkContract {
 
 /// One clause, with a far side of its own.
 struct Trial<'a> {
-    far_side: Box<dyn FarSide>,
+    destination: Box<dyn Destination>,
     contract: &'a SinkContract,
 }
 
 impl Trial<'_> {
     /// A sink over what is there.
     fn sink(&self) -> Driver {
-        Driver::new(self.far_side.sink(), self.contract.limit)
+        Driver::new(self.destination.sink(), self.contract.limit)
     }
 
     /// What is there once the sink is gone, without a word of farewell.
-    async fn held_after(&self, sink: Driver) -> Held {
+    async fn held_after(&self, sink: Driver) -> Contents {
         drop(sink);
-        self.far_side.held().await
+        self.destination.contents().await
     }
 }

@@ -7,19 +7,19 @@ use std::time::Duration;
 use observer_core::Timestamp;
 use serde_json::json;
 
-use super::Received;
-use crate::pace::{Gate, Wait};
+use super::ReceivedRequest;
+use crate::delay::{Gate, Wait};
 
 /// How a receiver answers one request.
 #[derive(Clone)]
-pub struct Answer {
+pub struct Reply {
     pub(super) act: Act,
     pub(super) wait: Wait,
 }
 
 #[derive(Clone)]
 pub(super) enum Act {
-    Reply(Reply),
+    Content(Content),
     /// Read to the end, and hang up.
     CutBeforeAnswer,
     /// Say 200, and hang up in the middle of the body.
@@ -33,7 +33,7 @@ pub(super) enum Act {
 type Judge = dyn Fn(&[String]) -> Judgement + Send + Sync;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(super) struct Content {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
@@ -41,11 +41,11 @@ pub(super) struct Reply {
 
 /// What becomes of a request whose items are judged.
 pub(super) struct Judgement {
-    pub(super) reply: Reply,
+    pub(super) reply: Content,
     pub(super) taken: Vec<String>,
 }
 
-impl Answer {
+impl Reply {
     /// 200 without a body.
     #[must_use]
     pub fn accept() -> Self {
@@ -55,18 +55,18 @@ impl Answer {
     /// This status without a body.
     #[must_use]
     pub fn status(status: u16) -> Self {
-        Self::new(Act::Reply(Reply { status, headers: Vec::new(), body: String::new() }))
+        Self::new(Act::Content(Content { status, headers: Vec::new(), body: String::new() }))
     }
 
     /// 429 with a `Retry-After` in seconds.
     #[must_use]
-    pub fn too_many(retry_after: Duration) -> Self {
+    pub fn too_many_requests(retry_after: Duration) -> Self {
         Self::status(429).with_header("retry-after", retry_after.as_secs().to_string())
     }
 
     /// 429 with a `Retry-After` that is a date (RFC 9110, section 10.2.3).
     #[must_use]
-    pub fn too_many_until(time: Timestamp) -> Self {
+    pub fn too_many_requests_until(time: Timestamp) -> Self {
         Self::status(429)
             .with_header("retry-after", time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
     }
@@ -79,26 +79,26 @@ impl Answer {
 
     /// Take the request, and hang up before there is an answer.
     #[must_use]
-    pub fn cut_before_answer() -> Self {
+    pub fn close_before_response() -> Self {
         Self::new(Act::CutBeforeAnswer)
     }
 
     /// Take the request, and hang up in the middle of a 200's body.
     #[must_use]
-    pub fn cut_mid_body() -> Self {
+    pub fn close_mid_response() -> Self {
         Self::new(Act::CutAnswer)
     }
 
     /// Hang up while the request's body is read, and take nothing.
     #[must_use]
-    pub fn cut_mid_request() -> Self {
+    pub fn close_mid_request() -> Self {
         Self::new(Act::CutRequest)
     }
 
     /// Judge each item by itself, as the observer's own `/v1/events` does: those that hold `marker`
     /// are refused with the `detail`. 200, 207 with each bad item's index, 422 if all are bad.
     #[must_use]
-    pub fn partial(marker: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn reject_items_containing(marker: impl Into<String>, detail: impl Into<String>) -> Self {
         let (marker, detail) = (marker.into(), detail.into());
         Self::new(Act::Judged(Arc::new(move |items| {
             let is_bad = |item: &String| item.contains(&marker);
@@ -119,29 +119,29 @@ impl Answer {
             let body = json!({
                 "accepted": accepted, "duplicates": 0, "rejected": rejected, "durability": "fsync", "errors": errors,
             });
-            Judgement { reply: Reply::json(status, &body), taken }
+            Judgement { reply: Content::json(status, &body), taken }
         })))
     }
 
     /// 500 for each request with `marker` in it, 200 for all others: one poison event takes its
     /// whole batch with it.
     #[must_use]
-    pub fn poisoned_by(marker: impl Into<String>) -> Self {
+    pub fn fail_requests_containing(marker: impl Into<String>) -> Self {
         let marker = marker.into();
         Self::new(Act::Judged(Arc::new(move |items| {
             if items.iter().any(|item| item.contains(&marker)) {
                 let body = json!({ "detail": "an unexpected condition was encountered" });
-                return Judgement { reply: Reply::json(500, &body), taken: Vec::new() };
+                return Judgement { reply: Content::json(500, &body), taken: Vec::new() };
             }
-            Judgement { reply: Reply::json(200, &json!({})), taken: items.to_vec() }
+            Judgement { reply: Content::json(200, &json!({})), taken: items.to_vec() }
         })))
     }
 
     /// With this text as the body. Of an answer that is made for each request or cut off, nothing
     /// changes.
     #[must_use]
-    pub fn saying(mut self, body: impl Into<String>) -> Self {
-        if let Act::Reply(reply) = &mut self.act {
+    pub fn with_body(mut self, body: impl Into<String>) -> Self {
+        if let Act::Content(reply) = &mut self.act {
             reply.body = body.into();
         }
         self
@@ -151,7 +151,7 @@ impl Answer {
     /// changes.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        if let Act::Reply(reply) = &mut self.act {
+        if let Act::Content(reply) = &mut self.act {
             reply.headers.push((name, value.into()));
         }
         self
@@ -159,13 +159,13 @@ impl Answer {
 
     /// After so long: a receiver that is slow.
     #[must_use]
-    pub fn after(self, pause: Duration) -> Self {
+    pub fn delayed_by(self, pause: Duration) -> Self {
         Self { wait: Wait::Some(pause), ..self }
     }
 
     /// When the test says so, without a clock.
     #[must_use]
-    pub fn held(self) -> (Self, Gate) {
+    pub fn gated(self) -> (Self, Gate) {
         let (gate, wait) = Gate::shut();
         (Self { wait, ..self }, gate)
     }
@@ -175,12 +175,12 @@ impl Answer {
     }
 
     /// What becomes of a request: the status it gets, if it gets one, and the items that are taken.
-    pub(super) fn judge(&self, request: &Received) -> (Option<Reply>, Vec<String>) {
+    pub(super) fn judge(&self, request: &ReceivedRequest) -> (Option<Content>, Vec<String>) {
         let all = || request.items();
         match (&self.act, &self.wait) {
             (_, Wait::ForEver) | (Act::CutRequest, _) => (None, Vec::new()),
             (Act::CutBeforeAnswer | Act::CutAnswer, _) => (None, all()),
-            (Act::Reply(reply), _) => {
+            (Act::Content(reply), _) => {
                 let is_taken = (200..300).contains(&reply.status);
                 (Some(reply.clone()), if is_taken { all() } else { Vec::new() })
             }
@@ -192,7 +192,7 @@ impl Answer {
     }
 }
 
-impl Reply {
+impl Content {
     pub(super) fn json(status: u16, body: &serde_json::Value) -> Self {
         Self {
             status,
@@ -202,17 +202,17 @@ impl Reply {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let act = match &self.act {
-            Act::Reply(reply) => {
-                return f.debug_tuple("Answer").field(reply).field(&self.wait).finish();
+            Act::Content(reply) => {
+                return f.debug_tuple("Reply").field(reply).field(&self.wait).finish();
             }
             Act::CutBeforeAnswer => "cut before the answer",
             Act::CutAnswer => "cut in the answer",
             Act::CutRequest => "cut in the request",
             Act::Judged(_) => "judged",
         };
-        f.debug_tuple("Answer").field(&act).field(&self.wait).finish()
+        f.debug_tuple("Reply").field(&act).field(&self.wait).finish()
     }
 }

@@ -1,11 +1,11 @@
 //! A receiver of OTLP, over gRPC and over HTTP, that does as it is told.
 
-mod answer;
+mod connection;
 mod grpc;
-mod line;
 mod over_http;
 mod payload;
-mod received;
+mod reply;
+mod request;
 mod serve;
 
 use std::fmt;
@@ -17,14 +17,14 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio_rustls::TlsAcceptor;
 
-pub use self::answer::Answer;
 pub use self::payload::{EVENT_ID, Payload, Signal, attribute};
-pub use self::received::{Received, Transport};
-use crate::contract::{Held, HeldEvent};
-pub use crate::pace::Gate;
+pub use self::reply::Reply;
+pub use self::request::{ReceivedRequest, Transport};
+use crate::contract::{Contents, StoredEvent};
+pub use crate::delay::Gate;
 use crate::port::Port;
 use crate::script::Script;
-use crate::tls::Tls;
+use crate::tls::ServerTls;
 
 /// A collector on a port of its own that answers as a script says, and keeps all that it was sent:
 /// logs, traces and metrics, by gRPC and by POSTs of protobuf, plain or with gzip.
@@ -33,7 +33,7 @@ use crate::tls::Tls;
 /// anywhere else is told that nothing is there.
 ///
 /// ```
-/// use observer_testing::otlp::{Answer, OtlpReceiver, attribute};
+/// use observer_testing::otlp::{Reply, OtlpReceiver, attribute};
 /// use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 /// use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 /// use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
@@ -41,7 +41,7 @@ use crate::tls::Tls;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let receiver = OtlpReceiver::scripted([Answer::status(Code::Unavailable, "starting"), Answer::partial(1, "too old")]);
+/// let receiver = OtlpReceiver::scripted([Reply::status(Code::Unavailable, "starting"), Reply::partial_success(1, "too old")]);
 /// let mut client = LogsServiceClient::connect(receiver.url("")).await?;
 /// let log_records = ["a", "b"].map(|name| LogRecord { event_name: name.to_owned(), ..LogRecord::default() }).to_vec();
 /// let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
@@ -52,7 +52,7 @@ use crate::tls::Tls;
 /// let taken = client.export(request).await?.into_inner();
 /// assert_eq!(taken.partial_success.map(|partial| partial.rejected_log_records), Some(1));
 ///
-/// assert_eq!(receiver.received(2).await[1].payload.log_records().len(), 2);
+/// assert_eq!(receiver.wait_for_requests(2).await[1].payload.log_records().len(), 2);
 /// assert_eq!(receiver.log_records()[..], [LogRecord { event_name: "a".to_owned(), ..LogRecord::default() }]);
 /// # Ok(())
 /// # }
@@ -60,7 +60,7 @@ use crate::tls::Tls;
 pub struct OtlpReceiver {
     port: Port,
     scheme: &'static str,
-    script: Arc<Script<Answer, Received>>,
+    script: Arc<Script<Reply, ReceivedRequest>>,
 }
 
 impl OtlpReceiver {
@@ -79,7 +79,7 @@ impl OtlpReceiver {
     /// # Panics
     /// If there is no port, and outside a tokio runtime.
     #[must_use]
-    pub fn scripted(script: impl IntoIterator<Item = Answer>) -> Self {
+    pub fn scripted(script: impl IntoIterator<Item = Reply>) -> Self {
         Self::new(script, None)
     }
 
@@ -88,12 +88,12 @@ impl OtlpReceiver {
     /// # Panics
     /// If there is no port, and outside a tokio runtime.
     #[must_use]
-    pub fn over_tls(tls: Tls, script: impl IntoIterator<Item = Answer>) -> Self {
+    pub fn over_tls(tls: ServerTls, script: impl IntoIterator<Item = Reply>) -> Self {
         Self::new(script, Some(TlsAcceptor::from(tls.config())))
     }
 
-    fn new(script: impl IntoIterator<Item = Answer>, tls: Option<TlsAcceptor>) -> Self {
-        let script = Arc::new(Script::new(script, Answer::accept()));
+    fn new(script: impl IntoIterator<Item = Reply>, tls: Option<TlsAcceptor>) -> Self {
+        let script = Arc::new(Script::new(script, Reply::accept()));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let port = Port::open({
             let script = Arc::clone(&script);
@@ -122,18 +122,18 @@ impl OtlpReceiver {
     }
 
     /// One more answer at the end of the script.
-    pub fn then(&self, answer: Answer) {
-        self.script.then(answer);
+    pub fn enqueue(&self, answer: Reply) {
+        self.script.enqueue(answer);
     }
 
     /// How all are answered for whom the script has nothing.
-    pub fn otherwise(&self, answer: Answer) {
-        self.script.otherwise(answer);
+    pub fn set_default_reply(&self, answer: Reply) {
+        self.script.set_default_reply(answer);
     }
 
     /// All requests so far, in the order in which they were complete.
     #[must_use]
-    pub fn requests(&self) -> Vec<Received> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.script.requests()
     }
 
@@ -141,23 +141,24 @@ impl OtlpReceiver {
     ///
     /// # Panics
     /// If they don't come within 30 s, with those that came.
-    pub async fn received(&self, count: usize) -> Vec<Received> {
-        self.script.received(count).await
+    pub async fn wait_for_requests(&self, count: usize) -> Vec<ReceivedRequest> {
+        self.script.wait_for_requests(count).await
     }
 
     /// The log records that the receiver took, in order, repeats and all: what an acknowledgement
     /// stands for, and what was cut off just before it.
     #[must_use]
     pub fn log_records(&self) -> Vec<LogRecord> {
-        self.script
-            .collect(|request| request.taken_log_records().into_iter().cloned().collect::<Vec<_>>())
+        self.script.collect(|request| {
+            request.accepted_log_records().into_iter().cloned().collect::<Vec<_>>()
+        })
     }
 
     /// The spans that the receiver took, in order, repeats and all.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         self.script
-            .collect(|request| request.taken_spans().into_iter().cloned().collect::<Vec<_>>())
+            .collect(|request| request.accepted_spans().into_iter().cloned().collect::<Vec<_>>())
     }
 
     /// The ids of the events whose log record or span the receiver took, in order, repeats and all.
@@ -165,37 +166,37 @@ impl OtlpReceiver {
     pub fn event_ids(&self, signal: Signal) -> Vec<Uuid> {
         self.script.collect(|request| {
             if request.payload.signal() == Some(signal) {
-                request.taken_event_ids()
+                request.accepted_event_ids()
             } else {
                 Vec::new()
             }
         })
     }
 
-    /// The same as a [`FarSide`](crate::FarSide) tells it.
+    /// The same as a [`Destination`](crate::Destination) tells it.
     #[must_use]
-    pub fn held(&self, signal: Signal) -> Held {
-        Held::Events(
-            self.event_ids(signal).into_iter().map(|id| HeldEvent { id, raw: None }).collect(),
+    pub fn contents(&self, signal: Signal) -> Contents {
+        Contents::Events(
+            self.event_ids(signal).into_iter().map(|id| StoredEvent { id, raw: None }).collect(),
         )
     }
 
     /// End all connections that there are; who connects anew is served.
-    pub async fn hang_up(&self) {
-        self.port.hang_up().await;
+    pub async fn close_connections(&self) {
+        self.port.close_connections().await;
     }
 
     /// Let go of the port and of all connections: whoever comes now is refused.
-    pub async fn go_down(&self) {
-        self.port.go_down().await;
+    pub async fn stop(&self) {
+        self.port.stop().await;
     }
 
     /// Listen on the same port again.
     ///
     /// # Panics
     /// If someone else has taken it, and outside a tokio runtime.
-    pub fn come_back(&self) {
-        self.port.come_back();
+    pub fn restart(&self) {
+        self.port.restart();
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Transport {
 
 /// One request, with what became of it.
 #[derive(Clone)]
-pub struct Received {
+pub struct ReceivedRequest {
     /// How it came.
     pub transport: Transport,
     /// That of the gRPC method, or of the POST.
@@ -49,7 +49,7 @@ pub(super) enum Taken {
     Some(Vec<bool>),
 }
 
-impl Received {
+impl ReceivedRequest {
     /// A header's value as text, if it is there.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -64,19 +64,19 @@ impl Received {
 
     /// The log records that the receiver took.
     #[must_use]
-    pub fn taken_log_records(&self) -> Vec<&LogRecord> {
+    pub fn accepted_log_records(&self) -> Vec<&LogRecord> {
         self.taken(self.payload.log_records())
     }
 
     /// The spans that the receiver took.
     #[must_use]
-    pub fn taken_spans(&self) -> Vec<&Span> {
+    pub fn accepted_spans(&self) -> Vec<&Span> {
         self.taken(self.payload.spans())
     }
 
     /// The ids of the events whose log record or span the receiver took.
     #[must_use]
-    pub fn taken_event_ids(&self) -> Vec<Uuid> {
+    pub fn accepted_event_ids(&self) -> Vec<Uuid> {
         self.taken(self.payload.event_ids()).into_iter().flatten().collect()
     }
 
@@ -93,9 +93,9 @@ impl Received {
     }
 }
 
-impl fmt::Debug for Received {
+impl fmt::Debug for ReceivedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Received")
+        f.debug_struct("ReceivedRequest")
             .field("transport", &self.transport)
             .field("path", &self.path)
             .field("wire_size", &self.wire_size)
