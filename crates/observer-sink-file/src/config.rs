@@ -1,14 +1,13 @@
 //! What the operator writes, and what it means.
 
-use std::num::{NonZeroI64, NonZeroU64, NonZeroUsize};
-use std::sync::Arc;
+use std::num::{NonZeroI64, NonZeroU64};
 use std::time::Duration;
 
-use observer_core::{BatchSettings, BuildError, SinkConfig, SinkContext, SinkPart, units};
+use observer_core::{BuildError, units};
 use serde::Deserialize;
 
-use crate::FileSink;
-use crate::template::Template;
+use crate::compression::Compression;
+use crate::names::template::Template;
 
 /// The configuration of a sink with `type = "file"`.
 ///
@@ -67,19 +66,6 @@ pub struct Rotate {
     /// multiples of it in UTC: `1h` turns on the hour, `24h` at midnight.
     #[serde(deserialize_with = "units::optional_duration")]
     pub every: Option<Duration>,
-}
-
-/// How files are packed that are no longer written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// They stay as they are.
-    #[default]
-    None,
-    /// RFC 1952, `.gz`.
-    Gzip,
-    /// RFC 8878, `.zst`.
-    Zstd,
 }
 
 /// How long and how much is kept; for ever and without end, where nothing is said. Files that are
@@ -200,34 +186,6 @@ impl FileConfig {
             retain: self.retain,
             max_open_files: self.max_open_files,
         })
-    }
-}
-
-impl Compression {
-    /// What it adds to a file's name.
-    pub(crate) fn suffix(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Gzip => ".gz",
-            Self::Zstd => ".zst",
-        }
-    }
-}
-
-impl SinkConfig for FileConfig {
-    const TYPE: &'static str = "file";
-
-    fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        // Short enough for someone who posts an event and looks at the file; with one write for
-        // each commit of a busy journal, the sink's thread would take the processor from those who
-        // answer producers.
-        let batch = BatchSettings {
-            max_events: NonZeroUsize::new(4096),
-            max_bytes: Some(4 << 20),
-            linger: Some(Duration::from_millis(100)),
-        };
-        let sink = FileSink::new(&self, context)?;
-        Ok(vec![SinkPart::whole(Arc::new(sink)).with_batch(batch)])
     }
 }
 

@@ -72,23 +72,15 @@
 //! and mode of files are those of the process.
 
 mod check;
-mod compress;
+mod compression;
 mod config;
 mod disk;
 mod error;
-mod files;
 mod janitor;
-mod listing;
-mod open_file;
-mod recovery;
-mod retention;
-mod safe_name;
-mod series;
-mod sidecar;
+mod names;
 mod sink;
-mod tail;
-mod template;
 mod writer;
 
-pub use config::{Compression, FileConfig, Retain, Rotate};
+pub use compression::Compression;
+pub use config::{FileConfig, Retain, Rotate};
 pub use sink::FileSink;

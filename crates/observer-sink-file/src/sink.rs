@@ -1,19 +1,22 @@
 //! The sink: its thread and its mailbox.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use observer_core::{Batch, BuildError, EventSink, Position, Receipt, SinkContext, SinkError};
+use observer_core::{
+    Batch, BatchSettings, BuildError, EventSink, Position, Receipt, SinkConfig, SinkContext,
+    SinkError, SinkPart,
+};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::FileConfig;
 use crate::check::check_folder;
-use crate::config::Settings;
+use crate::config::{FileConfig, Settings};
 use crate::disk::RealDisk;
 use crate::error::FileError;
 use crate::writer::{LastAnswer, Writer};
@@ -123,6 +126,23 @@ impl EventSink for FileSink {
             return Err(FileError::Ended.into());
         }
         Ok(outcome?)
+    }
+}
+
+impl SinkConfig for FileConfig {
+    const TYPE: &'static str = "file";
+
+    fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
+        // Short enough for an operator who posts an event and looks at the file. One write for each
+        // commit of a busy journal would take processor time from the threads that answer
+        // producers.
+        let batch = BatchSettings {
+            max_events: NonZeroUsize::new(4096),
+            max_bytes: Some(4 << 20),
+            linger: Some(Duration::from_millis(100)),
+        };
+        let sink = FileSink::new(&self, context)?;
+        Ok(vec![SinkPart::whole(Arc::new(sink)).with_batch(batch)])
     }
 }
 

@@ -169,7 +169,7 @@ impl Bench {
         let read = |text: String| {
             assert!(text.is_empty() || text.ends_with('\n'), "torn: {text:?}");
             text.lines()
-                .map(|line| crate::tail::Line::parse(line.as_bytes()).expect(line).seq)
+                .map(|line| crate::writer::tail::Line::parse(line.as_bytes()).expect(line).seq)
                 .collect()
         };
         self.files().into_iter().map(|(name, text)| (name, read(text))).collect()

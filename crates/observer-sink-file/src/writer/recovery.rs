@@ -14,13 +14,13 @@ use std::time::{Duration, SystemTime};
 
 use observer_core::{Position, Uuid};
 
-use crate::config::Compression;
+use crate::compression::Compression;
 use crate::disk::{Disk, Identity, parent};
 use crate::error::FileError;
-use crate::listing::Listing;
-use crate::open_file::OpenFile;
-use crate::sidecar::{Loaded, Mark, Recorded};
-use crate::tail::{self, From};
+use crate::names::listing::Listing;
+use crate::writer::open_file::OpenFile;
+use crate::writer::sidecar::{Loaded, Mark, Recorded};
+use crate::writer::tail::{self, From};
 
 /// The sidecar is written right after the files; clocks of file systems are coarse.
 const SLACK: Duration = Duration::from_secs(2);

@@ -14,10 +14,10 @@ use crate::config::Settings;
 use crate::disk::{Disk, create_folders, parent};
 use crate::error::FileError;
 use crate::janitor::Janitor;
-use crate::open_file::OpenFile;
-use crate::series;
-use crate::sidecar::Mark;
-use crate::template::Piece;
+use crate::names::series;
+use crate::names::template::Piece;
+use crate::writer::open_file::OpenFile;
+use crate::writer::sidecar::Mark;
 
 /// The lines of a batch that go to one series.
 #[derive(Debug)]

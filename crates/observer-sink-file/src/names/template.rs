@@ -1,7 +1,7 @@
 //! Where a line goes: a path with placeholders.
 //!
 //! The *base* is the longest run of folders without a placeholder. What stands after it is made of
-//! events, and stays inside the base: a source is [encoded](crate::safe_name) into one part of one
+//! events, and stays inside the base: a source is [encoded](crate::names::safe_name) into one part of one
 //! name.
 
 use std::path::{Component as PathComponent, Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Component as PathComponent, Path, PathBuf};
 use jiff::civil::Date;
 use observer_core::BuildError;
 
-use crate::safe_name;
+use crate::names::safe_name;
 
 /// A checked `path`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,9 @@
 //! nothing more is written to it and its lines are settled. A file that the writer takes back (an
 //! event of an earlier day) is left alone, also when it is half packed.
 
+mod compress;
+mod retention;
+
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
@@ -14,12 +17,12 @@ use std::time::SystemTime;
 
 use jiff::civil::Date;
 
-use crate::compress::{self, Outcome, Owner};
-use crate::config::{Compression, Retain, Settings};
+use self::compress::{Outcome, Owner};
+use crate::compression::Compression;
+use crate::config::{Retain, Settings};
 use crate::disk::{Disk, parent};
 use crate::error::FileError;
-use crate::listing::Listing;
-use crate::retention;
+use crate::names::listing::Listing;
 
 /// What the writer knows when it asks for old files to be deleted.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::Compression;
-use crate::safe_name::INDEX_DIGITS;
+use crate::compression::Compression;
+use crate::names::safe_name::INDEX_DIGITS;
 
 /// A file name taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,7 @@ pub(crate) struct Name<'a> {
 impl<'a> Name<'a> {
     /// Take off the compression and the extension, and leave the number for [`Name::rotated`].
     pub(crate) fn parse(name: &'a str, extension: &str) -> Option<Self> {
-        let (name, compression) = match name.rsplit_once('.') {
-            Some((name, "gz")) => (name, Compression::Gzip),
-            Some((name, "zst")) => (name, Compression::Zstd),
-            _ => (name, Compression::None),
-        };
+        let (name, compression) = Compression::split_suffix(name);
         let stem = name.strip_suffix(extension)?;
         Some(Self { stem, index: None, compression })
     }

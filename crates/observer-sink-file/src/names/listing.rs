@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use jiff::civil::Date;
 
-use crate::config::Compression;
-use crate::safe_name;
-use crate::series::Name;
-use crate::template::{DATE_LENGTH, Piece, Template};
+use crate::compression::Compression;
+use crate::names::safe_name;
+use crate::names::series::Name;
+use crate::names::template::{DATE_LENGTH, Piece, Template};
 
 /// A file of the template's own.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use jiff::civil::Date;
 
 use crate::config::Retain;
-use crate::listing::Found;
+use crate::names::listing::Found;
 
 /// The closed files that are too old or too much, oldest first. A file is as old as its last line.
 pub(crate) fn expired(
@@ -36,7 +36,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::config::Compression;
+    use crate::compression::Compression;
 
     const DAY: Duration = Duration::from_secs(86_400);
 

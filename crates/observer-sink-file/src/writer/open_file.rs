@@ -8,8 +8,8 @@ use jiff::civil::Date;
 
 use crate::disk::{Disk, Identity};
 use crate::error::FileError;
-use crate::sidecar::Mark;
-use crate::tail::{self, Line, Mended};
+use crate::writer::sidecar::Mark;
+use crate::writer::tail::{self, Line, Mended};
 
 /// An active file, open to append.
 #[derive(Debug)]

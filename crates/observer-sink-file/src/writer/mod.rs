@@ -6,6 +6,12 @@
 //! are told by sequence number and id, so that an event that is replayed on purpose is written once
 //! more.
 
+mod active_files;
+mod open_file;
+mod recovery;
+mod sidecar;
+mod tail;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,14 +21,15 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use observer_core::{Batch, Position, Timestamp, Uuid};
 
-use crate::config::{Compression, Retain, Settings};
+use crate::compression::Compression;
+use crate::config::{Retain, Settings};
 use crate::disk::Disk;
 use crate::error::FileError;
-use crate::files::{Files, Portion, PortionLine, Stuck};
 use crate::janitor::{Janitor, Sweep};
-use crate::listing::Listing;
-use crate::recovery::{Recovered, recover};
-use crate::sidecar::{Recorded, StateFolder};
+use crate::names::listing::Listing;
+use crate::writer::active_files::{Files, Portion, PortionLine, Stuck};
+use crate::writer::recovery::{Recovered, recover};
+use crate::writer::sidecar::{Recorded, StateFolder};
 
 /// What became of the answer to the last delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-use crate::config::Compression;
+use crate::compression::Compression;
 use crate::disk::{Disk, parent};
-use crate::series;
+use crate::names::series;
 
 const BLOCK: usize = 128 << 10;
 
