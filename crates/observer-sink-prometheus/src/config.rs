@@ -1,14 +1,7 @@
 //! What an operator can say about this sink.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::time::Duration;
-
-use observer_core::{BatchSettings, BuildError, SinkConfig, SinkContext, SinkPart};
-use prometheus::Registry;
+use observer_core::BuildError;
 use serde::Deserialize;
-
-use crate::PrometheusSink;
 
 /// The configuration of a sink of type `prometheus`. Nothing in it is required.
 ///
@@ -126,28 +119,6 @@ impl PrometheusConfig {
         Self { limits, ..self }
     }
 
-    /// Make the sink, with its metrics in a registry that others share: the way for a program that
-    /// serves all of its metrics in one place. To replace a sink at run time, close the old one
-    /// before the new one is built.
-    ///
-    /// # Errors
-    /// What in the configuration can't be, and a second sink of this type on the same registry.
-    pub fn build_with(
-        self,
-        context: &SinkContext,
-        registry: &Registry,
-    ) -> Result<Vec<SinkPart>, BuildError> {
-        let sink = PrometheusSink::with_registry(self, context, registry)?;
-        // A scrape shows what was flushed, once a second; counting more often than this gains
-        // nothing.
-        let batch = BatchSettings {
-            max_events: NonZeroUsize::new(8192),
-            linger: Some(Duration::from_millis(250)),
-            ..BatchSettings::default()
-        };
-        Ok(vec![SinkPart::whole(Arc::new(sink)).with_batch(batch)])
-    }
-
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         if self.limits.label_bytes == 0 {
             return Err(BuildError::new("limits.label_bytes", "must not be 0: no value would fit"));
@@ -173,16 +144,6 @@ impl PrometheusConfig {
             }
         }
         Ok(())
-    }
-}
-
-impl SinkConfig for PrometheusConfig {
-    const TYPE: &'static str = "prometheus";
-
-    /// With a registry of its own, which nobody else can gather; programs that serve metrics use
-    /// [`build_with`](PrometheusConfig::build_with).
-    fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        self.build_with(context, &Registry::new())
     }
 }
 

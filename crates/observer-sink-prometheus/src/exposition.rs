@@ -4,9 +4,10 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-use crate::aggregate::{Aggregate, ByOk, ModelTotals};
-use crate::durations::Durations;
-use crate::labels::{Labels, Slot};
+use crate::aggregate::durations::Durations;
+use crate::aggregate::labels::{Labels, Slot};
+use crate::aggregate::pairs::ByOk;
+use crate::aggregate::{Aggregate, ModelTotals};
 
 /// One metric, as it is announced.
 #[derive(Debug)]

@@ -65,16 +65,9 @@
 mod aggregate;
 mod collector;
 mod config;
-mod durations;
 mod exposition;
-mod files;
-mod labels;
-mod pairs;
 mod sink;
-mod snapshot;
-mod state;
 mod store;
-mod sum;
 #[cfg(test)]
 mod testing;
 

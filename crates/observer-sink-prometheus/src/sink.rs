@@ -1,18 +1,21 @@
 //! The sink: a store behind the trait.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use observer_core::{
-    Batch, BuildError, Envelope, Event, EventSink, Position, Receipt, SinkContext, SinkError,
+    Batch, BatchSettings, BuildError, Envelope, Event, EventSink, Position, Receipt, SinkConfig,
+    SinkContext, SinkError, SinkPart,
 };
 use prometheus::Registry;
 
-use crate::PrometheusConfig;
 use crate::collector::Registration;
-use crate::files::FileError;
+use crate::config::PrometheusConfig;
 use crate::store::Store;
+use crate::store::files::FileError;
 
 /// Counts events, and exports the counts through a [`Registry`].
 ///
@@ -129,6 +132,40 @@ impl EventSink for PrometheusSink {
             Ok(())
         })
         .await
+    }
+}
+
+impl PrometheusConfig {
+    /// Make the sink, with its metrics in a registry that others share: the way for a program that
+    /// serves all of its metrics in one place. To replace a sink at run time, close the old one
+    /// before the new one is built.
+    ///
+    /// # Errors
+    /// What in the configuration can't be, and a second sink of this type on the same registry.
+    pub fn build_with(
+        self,
+        context: &SinkContext,
+        registry: &Registry,
+    ) -> Result<Vec<SinkPart>, BuildError> {
+        let sink = PrometheusSink::with_registry(self, context, registry)?;
+        // A scrape shows what was flushed, once a second; counting more often than this gains
+        // nothing.
+        let batch = BatchSettings {
+            max_events: NonZeroUsize::new(8192),
+            linger: Some(Duration::from_millis(250)),
+            ..BatchSettings::default()
+        };
+        Ok(vec![SinkPart::whole(Arc::new(sink)).with_batch(batch)])
+    }
+}
+
+impl SinkConfig for PrometheusConfig {
+    const TYPE: &'static str = "prometheus";
+
+    /// With a registry of its own, which nobody else can gather; programs that serve metrics use
+    /// [`build_with`](PrometheusConfig::build_with).
+    fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
+        self.build_with(context, &Registry::new())
     }
 }
 

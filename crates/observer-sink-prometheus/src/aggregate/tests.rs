@@ -1,5 +1,5 @@
 use super::*;
-use crate::Limits;
+use crate::config::Limits;
 use crate::testing::{count, envelope, expect, exported, plain, starting};
 
 fn limited(limits: Limits) -> Aggregate {

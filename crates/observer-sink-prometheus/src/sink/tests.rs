@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use observer_core::{ErrorKind, SinkConfig};
 
 use super::*;
-use crate::Limits;
+use crate::config::Limits;
 use crate::testing::{envelope, expect, oks, plain, samples, text};
 
 const EVENTS: &str = r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sum::Sum;
+use crate::aggregate::sum::Sum;
 
 /// The upper bounds of the buckets in seconds, from a second to two hours; what took longer is in
 /// `+Inf` alone.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Limits;
+use crate::config::Limits;
 use crate::testing::{count, exported, plain, starting};
 
 fn some_state(config: &PrometheusConfig) -> State {

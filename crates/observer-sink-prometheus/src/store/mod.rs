@@ -1,15 +1,19 @@
 //! The state in memory and on disk, and who sees which.
 
+pub(crate) mod files;
+mod snapshot;
+mod state;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use observer_core::{Batch, Position, SinkContext, StateFile};
 
-use crate::PrometheusConfig;
+use self::files::FileError;
+use self::snapshot::Restored;
+use self::state::State;
 use crate::aggregate::Aggregate;
-use crate::files::{self, FileError};
-use crate::snapshot::{self, Restored};
-use crate::state::State;
+use crate::config::PrometheusConfig;
 
 /// The name of the snapshot in the sink's folder.
 const FILE: &str = "metrics.snapshot";

@@ -19,10 +19,11 @@ use std::borrow::Cow;
 use observer_core::Position;
 use serde::{Deserialize, Serialize};
 
-use crate::PrometheusConfig;
-use crate::aggregate::{Aggregate, ByOk, ModelTotals, Overflow, SourceTotals};
-use crate::labels::Slot;
-use crate::state::State;
+use crate::aggregate::labels::Slot;
+use crate::aggregate::pairs::ByOk;
+use crate::aggregate::{Aggregate, ModelTotals, Overflow, SourceTotals};
+use crate::config::PrometheusConfig;
+use crate::store::state::State;
 
 const MAGIC: &str = "observer-prometheus";
 const VERSION: u32 = 1;

@@ -2,8 +2,10 @@
 
 use hashbrown::HashMap;
 
-use crate::aggregate::ByOk;
-use crate::labels::Slot;
+use crate::aggregate::labels::Slot;
+
+/// A count of failures and one of successes, in this order.
+pub(crate) type ByOk = [u64; 2];
 
 /// A count by outcome for each pair of source and event kind that there is.
 #[derive(Debug, Clone)]
@@ -54,7 +56,7 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels::Labels;
+    use crate::aggregate::labels::Labels;
 
     #[test]
     fn what_is_there_keeps_its_row_and_other_takes_no_room() {

@@ -1,22 +1,24 @@
 //! What is counted, and how an event is counted. Knows nothing of files, locks or the exposition.
 
+pub(crate) mod durations;
+pub(crate) mod labels;
+pub(crate) mod pairs;
+mod sum;
+
 use observer_core::{Envelope, Usage};
 use serde::{Deserialize, Serialize};
 
-use crate::PrometheusConfig;
-use crate::durations::Durations;
-use crate::labels::{Labels, Slot};
-use crate::pairs::Pairs;
-use crate::sum::Sum;
+use self::durations::Durations;
+use self::labels::{Labels, Slot};
+use self::pairs::{ByOk, Pairs};
+use self::sum::Sum;
+use crate::config::PrometheusConfig;
 
 /// The value of each label for everything that found no room.
 const OTHER: &str = "other";
 
 /// The model of events that don't name one.
 const UNKNOWN: &str = "unknown";
-
-/// A number for failure and one for success.
-pub(crate) type ByOk = [u64; 2];
 
 /// All counts. A copy costs as much as its flat rows and tables: a fraction of a millisecond.
 #[derive(Debug, Clone)]
