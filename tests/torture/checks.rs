@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::account::{Account, check_dead_letters};
-use crate::house::{House, INGEST_TIMEOUT, PATIENCE, SLACK};
+use crate::deployment::{House, INGEST_TIMEOUT, PATIENCE, SLACK};
+use crate::oracle::account::{Account, check_dead_letters};
 use crate::producer;
 
 /// A log that is larger is cut once it was read.

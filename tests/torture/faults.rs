@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tokio::time::{sleep, sleep_until};
 
-use crate::disk::SmallDisk;
-use crate::far_side::FarSide;
-use crate::house::House;
+use crate::deployment::House;
+use crate::deployment::destination::FarSide;
+use crate::deployment::disk::SmallDisk;
 use crate::receiver::Manners;
 
 #[derive(Debug)]

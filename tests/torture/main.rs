@@ -11,21 +11,14 @@
 //! killed, stopped and ended, and receivers hang, fail and cut off their answers. The script of all
 //! that follows from the seed; when what comes of it falls together, doesn't.
 
-mod account;
-mod archive;
 mod checks;
-mod disk;
-mod event;
-mod far_side;
+mod deployment;
 mod faults;
-mod house;
 mod oracle;
-mod process;
 mod producer;
 mod receiver;
 mod run;
 mod tally;
-mod weather;
 
 use std::process::ExitCode;
 
@@ -33,7 +26,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("observe") => {
-            process::end_with_parent();
+            deployment::process::end_with_parent();
             observer::run(arguments[1..].to_vec())
         }
         Some("command") => observer::run(arguments[1..].to_vec()),

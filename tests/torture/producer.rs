@@ -11,8 +11,8 @@ use reqwest::header::{CONTENT_ENCODING, RETRY_AFTER};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use crate::event::{Sent, Way, event};
-use crate::house::{House, INGEST_TIMEOUT, SLACK};
+use crate::deployment::{House, INGEST_TIMEOUT, SLACK};
+use crate::oracle::event::{Sent, Way, event};
 
 /// How many send at once, and how many of them send batches.
 pub(crate) const PRODUCERS: u32 = 12;

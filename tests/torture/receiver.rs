@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::event;
+use crate::oracle::event;
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::sync::{Semaphore, watch};
 
-use crate::disk::{SmallDisk, enter_namespace, unmount};
+use crate::deployment::House;
+use crate::deployment::disk::{SmallDisk, enter_namespace, unmount};
 use crate::faults::Script;
-use crate::house::House;
 use crate::producer::{self, PRODUCERS};
 use crate::tally::grouped;
 

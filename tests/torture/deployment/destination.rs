@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use crate::process::{Process, free_port};
+use crate::deployment::process::{Process, free_port};
 use crate::receiver::Manners;
 
 const PATIENCE: Duration = Duration::from_secs(30);

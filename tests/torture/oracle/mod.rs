@@ -1,8 +1,12 @@
 //! What must be true, whatever happens.
 
+pub(crate) mod account;
+pub(crate) mod archive;
+pub(crate) mod event;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use crate::event::{self, Seen};
+use self::event::Seen;
 
 /// The batches of a receiver have at most this many events.
 pub(crate) const BATCH: u64 = 200;

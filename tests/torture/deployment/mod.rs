@@ -1,5 +1,10 @@
 //! One observer with its receivers, its disk, and what is known of them.
 
+pub(crate) mod availability;
+pub(crate) mod destination;
+pub(crate) mod disk;
+pub(crate) mod process;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -8,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::archive::Archive;
-use crate::disk::SmallDisk;
-use crate::event::Way;
-use crate::far_side::{FarSide, Reading};
+use crate::deployment::availability::Weather;
+use crate::deployment::destination::{FarSide, Reading};
+use crate::deployment::disk::SmallDisk;
+use crate::deployment::process::{Process, free_port};
+use crate::oracle::archive::Archive;
+use crate::oracle::event::Way;
 use crate::oracle::{BATCH, Oracle};
-use crate::process::{Process, free_port};
 use crate::tally::Tally;
-use crate::weather::Weather;
 
 /// How long a producer waits for the journal, by the configuration.
 pub(crate) const INGEST_TIMEOUT: Duration = Duration::from_secs(1);
