@@ -14,7 +14,10 @@ use crate::Tls;
 ///
 /// # Errors
 /// A file that can't be used.
-pub fn client(tls: Option<&Tls>, connect_timeout: Duration) -> Result<ClientBuilder, SinkError> {
+pub fn client_builder(
+    tls: Option<&Tls>,
+    connect_timeout: Duration,
+) -> Result<ClientBuilder, SinkError> {
     // reqwest panics without a provider. An error says that there is one already, which will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder()
@@ -34,7 +37,7 @@ pub fn client(tls: Option<&Tls>, connect_timeout: Duration) -> Result<ClientBuil
 /// # Errors
 /// A certificate and a key that don't belong together, or a system without authorities where one is
 /// needed.
-pub fn finish(client: ClientBuilder) -> Result<Client, SinkError> {
+pub fn build_client(client: ClientBuilder) -> Result<Client, SinkError> {
     client
         .build()
         .map_err(|error| SinkError::blocked(format!("there can be no TLS: {}", report(&error))))
@@ -44,7 +47,7 @@ pub fn finish(client: ClientBuilder) -> Result<Client, SinkError> {
 ///
 /// # Errors
 /// The work panicked, or the runtime ends.
-pub async fn blocking<T: Send + 'static>(
+pub async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, SinkError> {
     tokio::task::spawn_blocking(work).await.map_err(SinkError::transient)

@@ -1,36 +1,47 @@
-//! What those who speak to a far side over HTTP have in common: who they are, whom they trust, what
-//! is shown of it, and why there is no answer.
+//! HTTP client building blocks that sinks and the program share: credentials, TLS, redaction,
+//! `Retry-After`, and the classification of transport errors.
 //!
 //! ```
 //! use std::time::Duration;
 //!
-//! use observer_http_client::{Auth, Secret, Shown, Tls, client, finish, url};
+//! use observer_http_client::{Auth, Destination, Secret, Tls, build_client, client_builder, parse_url};
 //! use reqwest::header::{AUTHORIZATION, HeaderMap};
 //!
-//! let (url, auth) = (url("url", &Secret::from("https://hooks.example.com/agents"))?, Auth::bearer("t0ken"));
+//! let url = parse_url("url", &Secret::from("https://hooks.example.com/agents"))?;
+//! let auth = Auth::bearer("t0ken");
 //! let headers = HeaderMap::from_iter(auth.header()?.map(|value| (AUTHORIZATION, value)));
-//! let shown = Shown::new("url", &url, &headers, auth.secrets());
-//! let client = finish(client(Some(&Tls::default()), Duration::from_secs(10))?)?;
-//! # let _ = (client, shown);
+//! let destination = Destination::new("url", &url, &headers, auth.secrets());
+//! let client = build_client(client_builder(Some(&Tls::default()), Duration::from_secs(10))?)?;
+//! # let _ = (client, destination);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It knows nothing of what is sent, or of what an answer means.
+//! | module | content |
+//! |---|---|
+//! | `auth`, `secret` | the `Authorization` header, and text that no message repeats |
+//! | `tls` | certificate authorities and the client certificate |
+//! | `url` | validation of a configured URL |
+//! | `client` | the `reqwest` client with the settings that all destinations share |
+//! | `destination` | a destination in messages: its origin, and excerpts of its answers without secrets |
+//! | `transport_error` | the [`SinkError`](observer_core::SinkError) of a request without a response |
+//! | `retry_after` | the pause that a response asks for |
+//!
+//! The crate knows neither the body of a request nor the meaning of a response.
 
 mod auth;
 mod client;
+mod destination;
 mod retry_after;
 mod secret;
-mod shown;
 mod tls;
-mod unanswered;
+mod transport_error;
 mod url;
 
 pub use auth::Auth;
-pub use client::{blocking, client, finish};
+pub use client::{build_client, client_builder, run_blocking};
+pub use destination::{Destination, origin};
 pub use retry_after::{MAX_RETRY_AFTER, retry_after};
 pub use secret::Secret;
-pub use shown::{Shown, origin};
 pub use tls::Tls;
-pub use unanswered::{explain, is_another_protocol, tls_error};
-pub use url::url;
+pub use transport_error::{is_protocol_mismatch, tls_error, transport_error};
+pub use url::parse_url;

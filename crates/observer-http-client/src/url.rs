@@ -10,7 +10,7 @@ use crate::Secret;
 ///
 /// # Errors
 /// It is no URL, isn't HTTP's, or holds a password.
-pub fn url(key: &'static str, text: &Secret) -> Result<Url, BuildError> {
+pub fn parse_url(key: &'static str, text: &Secret) -> Result<Url, BuildError> {
     let url = Url::parse(text.reveal())
         .map_err(|error| BuildError::new(key, format!("is no URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -35,9 +35,12 @@ mod tests {
             ("https://hidden@h", "`url` must not hold a user"),
             ("https://:hidden@h", "`url` must not hold a user"),
         ] {
-            let error = url("url", &Secret::from(text)).unwrap_err().to_string();
+            let error = parse_url("url", &Secret::from(text)).unwrap_err().to_string();
             assert!(error.starts_with(expected) && !error.contains("hidden"), "{error}");
         }
-        assert_eq!(url("url", &Secret::from("https://h/x?y")).unwrap().as_str(), "https://h/x?y");
+        assert_eq!(
+            parse_url("url", &Secret::from("https://h/x?y")).unwrap().as_str(),
+            "https://h/x?y"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError, Timestamp};
-use observer_http_client::{Shown, origin, retry_after};
+use observer_http_client::{Destination, origin, retry_after};
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
@@ -61,7 +61,7 @@ impl Answer {
     }
 
     /// The error that an answer stands for which is no success.
-    pub(crate) fn error(&self, kind: ErrorKind, shown: &Shown) -> SinkError {
+    pub(crate) fn error(&self, kind: ErrorKind, shown: &Destination) -> SinkError {
         self.error_of(kind, self.told(shown))
     }
 
@@ -73,11 +73,11 @@ impl Answer {
     }
 
     /// For people: who answered what, and what to do.
-    pub(crate) fn told(&self, shown: &Shown) -> String {
+    pub(crate) fn told(&self, shown: &Destination) -> String {
         let code = self.status.as_u16();
         let name =
             self.status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
-        let said = shown.said(&words(&self.body));
+        let said = shown.excerpt(&words(&self.body));
         let said = if said.is_empty() { said } else { format!(": {said}") };
         let hint = match code {
             300..=399 => self.redirect_hint(shown),
@@ -94,7 +94,7 @@ impl Answer {
         format!("{} answered {code}{name}{said}{hint}", shown.origin())
     }
 
-    fn redirect_hint(&self, shown: &Shown) -> String {
+    fn redirect_hint(&self, shown: &Destination) -> String {
         let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         match location.and_then(|location| self.url.join(location).ok()).map(|to| origin(&to)) {
             Some(to) if to != shown.origin() => format!("; it has moved to {to}, see `url`"),

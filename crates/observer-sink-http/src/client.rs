@@ -11,8 +11,8 @@ pub(crate) fn build(settings: &Settings) -> Result<Client, SinkError> {
     let redirects = settings.redirects;
     // A redirect may lead from http to https.
     let tls = (settings.is_https() || redirects > 0).then_some(&settings.tls);
-    let client = observer_http_client::client(tls, settings.connect_timeout)?;
-    observer_http_client::finish(
+    let client = observer_http_client::client_builder(tls, settings.connect_timeout)?;
+    observer_http_client::build_client(
         client.redirect(Policy::custom(move |attempt| follow(attempt, redirects))),
     )
 }

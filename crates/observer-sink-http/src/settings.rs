@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_core::BuildError;
-use observer_http_client::{Shown, Tls, url};
+use observer_http_client::{Destination, Tls, parse_url};
 use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
@@ -42,12 +42,12 @@ pub(crate) struct Settings {
     pub(crate) redirects: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) check: Check,
-    pub(crate) shown: Shown,
+    pub(crate) shown: Destination,
 }
 
 impl Settings {
     pub(crate) fn of(config: &HttpConfig) -> Result<Self, BuildError> {
-        let url = url("url", &config.url)?;
+        let url = parse_url("url", &config.url)?;
         let mut headers = HeaderMap::new();
         let content_type =
             if config.body == Body::Ndjson { "application/x-ndjson" } else { "application/json" };
@@ -71,7 +71,7 @@ impl Settings {
             return Err(BuildError::new("connect_timeout", "must be longer than 0s"));
         }
         Ok(Self {
-            shown: Shown::new(
+            shown: Destination::new(
                 "url",
                 &url,
                 &headers,

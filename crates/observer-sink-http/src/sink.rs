@@ -8,7 +8,7 @@ use bytes::Bytes;
 use observer_core::{
     Batch, BuildError, Envelope, ErrorKind, EventSink, Receipt, Rejected, SinkError, Timestamp,
 };
-use observer_http_client::{blocking, explain};
+use observer_http_client::{run_blocking, transport_error};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder};
 
@@ -54,7 +54,7 @@ impl HttpSink {
     /// With what is in the files of `tls` now.
     async fn new_client(&self) -> Result<Client, SinkError> {
         let settings = self.settings.clone();
-        let client = blocking(move || client::build(&settings)).await??;
+        let client = run_blocking(move || client::build(&settings)).await??;
         *locked(&self.client) = Some(client.clone());
         Ok(client)
     }
@@ -94,7 +94,7 @@ impl HttpSink {
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<Answer, SinkError> {
-        let failed = |error: reqwest::Error| explain(&error, &self.settings.shown);
+        let failed = |error: reqwest::Error| transport_error(&error, &self.settings.shown);
         Answer::read(request.send().await.map_err(failed)?).await.map_err(failed)
     }
 
@@ -141,7 +141,7 @@ impl HttpSink {
 
     fn reason(&self, item: &BadItem) -> String {
         let shown = &self.settings.shown;
-        let said = shown.said(&item.said);
+        let said = shown.excerpt(&item.said);
         let said = if said.is_empty() { said } else { format!(": {said}") };
         format!("{} answered {} for this event{said}", shown.origin(), item.status)
     }
@@ -243,7 +243,7 @@ async fn pack(compression: Compression, body: Vec<u8>) -> Result<Vec<u8>, SinkEr
     let packed = match compression {
         Compression::None => return Ok(body),
         _ if body.len() <= PACKED_IN_PLACE => encode::compress(compression, body),
-        _ => blocking(move || encode::compress(compression, body)).await?,
+        _ => run_blocking(move || encode::compress(compression, body)).await?,
     };
     packed.map_err(SinkError::transient)
 }

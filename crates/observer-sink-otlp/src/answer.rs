@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError};
-use observer_http_client::Shown;
+use observer_http_client::Destination;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::{DecodeError, Message};
@@ -109,7 +109,7 @@ impl Refusal {
     }
 
     /// For the pipeline, and for people.
-    pub(crate) fn error(self, shown: &Shown) -> SinkError {
+    pub(crate) fn error(self, shown: &Destination) -> SinkError {
         let kind = match self.verdict {
             Verdict::Transient => ErrorKind::Transient,
             Verdict::TooLarge | Verdict::Permanent => ErrorKind::Permanent,
@@ -119,8 +119,8 @@ impl Refusal {
         SinkError { kind, retry_after, source: self.told(shown).into() }
     }
 
-    fn told(&self, shown: &Shown) -> String {
-        let said = shown.said(&self.said);
+    fn told(&self, shown: &Destination) -> String {
+        let said = shown.excerpt(&self.said);
         let said = if said.is_empty() { said } else { format!(": {said}") };
         format!("{} answered {}{said}{}", shown.origin(), self.name, self.hint)
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt, Collected, Limited};
 use observer_core::{SinkError, Timestamp};
-use observer_http_client::{blocking, explain, is_another_protocol, retry_after};
+use observer_http_client::{is_protocol_mismatch, retry_after, run_blocking, transport_error};
 use prost::Message;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Response, StatusCode};
@@ -51,7 +51,7 @@ impl Exporter {
     /// With what is in the files of `tls` now.
     pub(crate) async fn renew(&self) -> Result<Client, SinkError> {
         let settings = self.settings.clone();
-        let client = blocking(move || build(&settings)).await??;
+        let client = run_blocking(move || build(&settings)).await??;
         self.keep(Some(client.clone()));
         Ok(client)
     }
@@ -156,9 +156,9 @@ impl Exporter {
     }
 
     fn unanswered(&self, error: &reqwest::Error) -> SinkError {
-        let explained = explain(error, &self.settings.shown);
+        let explained = transport_error(error, &self.settings.shown);
         let told = explained.report();
-        if !is_another_protocol(&told) {
+        if !is_protocol_mismatch(&told) {
             return explained;
         }
         let hint = match self.settings.protocol {
@@ -172,11 +172,11 @@ impl Exporter {
 }
 
 fn build(settings: &Settings) -> Result<Client, SinkError> {
-    let client = observer_http_client::client(
+    let client = observer_http_client::client_builder(
         settings.is_https().then_some(&settings.tls),
         settings.connect_timeout,
     )?;
-    observer_http_client::finish(match settings.protocol {
+    observer_http_client::build_client(match settings.protocol {
         Protocol::Grpc => client.http2_prior_knowledge(),
         Protocol::Http => client,
     })

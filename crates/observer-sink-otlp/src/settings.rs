@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_core::BuildError;
-use observer_http_client::{Shown, Tls, url};
+use observer_http_client::{Destination, Tls, parse_url};
 use reqwest::Url;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE,
@@ -36,12 +36,12 @@ pub(crate) struct Settings {
     pub(crate) compression: Compression,
     pub(crate) tls: Tls,
     pub(crate) connect_timeout: Duration,
-    pub(crate) shown: Shown,
+    pub(crate) shown: Destination,
 }
 
 impl Settings {
     pub(crate) fn of(config: &OtlpConfig, signal: Signal) -> Result<Self, BuildError> {
-        let mut url = url("endpoint", &config.endpoint)?;
+        let mut url = parse_url("endpoint", &config.endpoint)?;
         let at_home = if url.port() == Some(HTTP_PORT) { Protocol::Http } else { Protocol::Grpc };
         let protocol = config.protocol.unwrap_or(at_home);
         let path = path(&url, protocol, signal)?;
@@ -56,7 +56,7 @@ impl Settings {
         }
         add_headers(config, &mut headers)?;
         Ok(Self {
-            shown: Shown::new("endpoint", &url, &headers, config.auth.secrets()),
+            shown: Destination::new("endpoint", &url, &headers, config.auth.secrets()),
             url,
             protocol,
             headers,

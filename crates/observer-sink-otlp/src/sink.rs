@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use observer_core::{Batch, BuildError, EventSink, Receipt, Refused, SinkError};
-use observer_http_client::blocking;
+use observer_http_client::run_blocking;
 
 use crate::answer::{Accepted, Verdict};
 use crate::config::{Compression, OtlpConfig, Protocol};
@@ -63,7 +63,7 @@ impl OtlpSink {
             packed(&self.encoder, self.signal, batch, protocol, compression)
         } else {
             let (encoder, signal, batch) = (self.encoder.clone(), self.signal, batch.clone());
-            blocking(move || packed(&encoder, signal, &batch, protocol, compression)).await?
+            run_blocking(move || packed(&encoder, signal, &batch, protocol, compression)).await?
         };
         packed.map_err(SinkError::transient)
     }
@@ -71,7 +71,7 @@ impl OtlpSink {
     fn receipt(&self, accepted: Accepted, items: usize) -> Receipt {
         let Accepted { rejected, said } = accepted;
         let shown = &self.exporter.settings().shown;
-        let said = shown.said(&said);
+        let said = shown.excerpt(&said);
         if rejected == 0 {
             if self.is_news(&said) {
                 let (origin, signal) = (shown.origin(), self.signal.name());

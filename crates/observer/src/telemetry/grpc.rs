@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use observer_core::{SinkError, report};
-use observer_http_client::{Shown, Tls};
+use observer_http_client::{Destination, Tls};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -36,14 +36,14 @@ pub(super) async fn send_nothing(target: &Target) -> Result<(), SinkError> {
         }
         Signal::Logs => LogsServiceClient::new(channel).export(nothing(target)).await.map(drop),
     };
-    let shown = Shown::new("telemetry.endpoint", &target.url, &target.headers, []);
+    let shown = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
     answer.map_err(|status| {
         let origin = shown.origin();
         SinkError::blocked(match status.source() {
             // There is no answer, and tonic's own words don't say why.
-            Some(error) => format!("{origin} gives no answer: {}", shown.said(&report(error))),
+            Some(error) => format!("{origin} gives no answer: {}", shown.excerpt(&report(error))),
             None => {
-                format!("{origin} answers {:?}: {}", status.code(), shown.said(status.message()))
+                format!("{origin} answers {:?}: {}", status.code(), shown.excerpt(status.message()))
             }
         })
     })

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use observer_core::SinkError;
-use observer_http_client::{Shown, explain, is_another_protocol};
+use observer_http_client::{Destination, is_protocol_mismatch, transport_error};
 use observer_sink_otlp::Compression;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -30,7 +30,7 @@ pub(super) struct Http {
     runtime: Handle,
     headers: HeaderMap,
     compression: Compression,
-    shown: Shown,
+    shown: Destination,
     account: Arc<Account>,
 }
 
@@ -45,10 +45,11 @@ impl Http {
         account: Arc<Account>,
     ) -> Result<Self, SinkError> {
         let tls = (target.url.scheme() == "https").then_some(&target.tls);
-        let client = observer_http_client::client(tls, target.timeout)?.timeout(target.timeout);
-        let shown = Shown::new("telemetry.endpoint", &target.url, &target.headers, []);
+        let client =
+            observer_http_client::client_builder(tls, target.timeout)?.timeout(target.timeout);
+        let shown = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
         Ok(Self {
-            client: observer_http_client::finish(client)?,
+            client: observer_http_client::build_client(client)?,
             runtime,
             headers: target.headers.clone(),
             compression: target.compression,
@@ -81,7 +82,7 @@ impl Http {
     /// Take in what the exporter keeps to itself.
     fn listen(&self, status: StatusCode, body: &[u8]) {
         if !status.is_success() {
-            let said = self.shown.said(&String::from_utf8_lossy(body));
+            let said = self.shown.excerpt(&String::from_utf8_lossy(body));
             self.account.heard(format!("{} answers {status}: {said}", self.shown.origin()));
             return;
         }
@@ -90,15 +91,15 @@ impl Http {
             ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
         if let Some(partial) = partial {
             let count = usize::try_from(partial.rejected_spans).unwrap_or(0);
-            self.account.refused(count, &self.shown.said(&partial.error_message));
+            self.account.refused(count, &self.shown.excerpt(&partial.error_message));
         }
     }
 }
 
 /// Why there is no answer, and what to look at.
-pub(super) fn unanswered(error: &reqwest::Error, shown: &Shown) -> String {
-    let told = explain(error, shown).report();
-    if !is_another_protocol(&told) {
+pub(super) fn unanswered(error: &reqwest::Error, shown: &Destination) -> String {
+    let told = transport_error(error, shown).report();
+    if !is_protocol_mismatch(&told) {
         return told;
     }
     format!(

@@ -1,7 +1,7 @@
 //! Can telemetry be reached where it is to go?
 
 use observer_core::SinkError;
-use observer_http_client::Shown;
+use observer_http_client::Destination;
 use observer_sink_otlp::Protocol;
 use reqwest::header::CONTENT_TYPE;
 
@@ -24,12 +24,13 @@ pub(crate) async fn reach(settings: &Settings) -> Vec<(Signal, Option<String>)> 
 }
 
 async fn send_nothing(target: &Target) -> Result<(), SinkError> {
-    let shown = Shown::new("telemetry.endpoint", &target.url, &target.headers, []);
+    let shown = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
     let of_target = target.clone();
-    let client = observer_http_client::blocking(move || {
+    let client = observer_http_client::run_blocking(move || {
         let tls = (of_target.url.scheme() == "https").then_some(&of_target.tls);
-        observer_http_client::finish(
-            observer_http_client::client(tls, of_target.timeout)?.timeout(of_target.timeout),
+        observer_http_client::build_client(
+            observer_http_client::client_builder(tls, of_target.timeout)?
+                .timeout(of_target.timeout),
         )
     });
     let request = client.await??.post(target.url.clone()).headers(target.headers.clone());
@@ -39,6 +40,6 @@ async fn send_nothing(target: &Target) -> Result<(), SinkError> {
     if status.is_success() {
         return Ok(());
     }
-    let said = shown.said(&answer.text().await.unwrap_or_default());
+    let said = shown.excerpt(&answer.text().await.unwrap_or_default());
     Err(SinkError::blocked(format!("{} answers {status}: {said}", shown.origin())))
 }

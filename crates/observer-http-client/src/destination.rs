@@ -21,18 +21,18 @@ const TOKEN_IN_HEADER: usize = 8;
 /// A far side as people see it.
 ///
 /// ```
-/// use observer_http_client::{Secret, Shown};
+/// use observer_http_client::{Secret, Destination};
 /// use reqwest::Url;
 /// use reqwest::header::HeaderMap;
 ///
 /// let url = Url::parse("https://hooks.example.com/agents?key=0123")?;
-/// let shown = Shown::new("url", &url, &HeaderMap::new(), &[Secret::from("hunter2")]);
+/// let shown = Destination::new("url", &url, &HeaderMap::new(), &[Secret::from("hunter2")]);
 /// assert_eq!(shown.origin(), "https://hooks.example.com");
-/// assert_eq!(shown.said("bad key: 0123\nhunter2"), "bad key: … …");
+/// assert_eq!(shown.excerpt("bad key: 0123\nhunter2"), "bad key: … …");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Shown {
+pub struct Destination {
     /// The key of the configuration that names the far side.
     key: &'static str,
     /// Scheme, host and port.
@@ -41,7 +41,7 @@ pub struct Shown {
     secrets: Vec<String>,
 }
 
-impl Shown {
+impl Destination {
     /// Who is at `url`, which the configuration has under `key`, and is sent `headers`. The
     /// credentials of these, the secrets, the query and long parts of the path are not repeated.
     #[must_use]
@@ -100,7 +100,7 @@ impl Shown {
 
     /// The beginning of what the far side says, in one line that can be printed.
     #[must_use]
-    pub fn said(&self, text: &str) -> String {
+    pub fn excerpt(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
             if text.contains(secret) {
@@ -127,9 +127,9 @@ pub fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Shown").field(&self.origin).finish()
+        f.debug_tuple("Destination").field(&self.origin).finish()
     }
 }
 
@@ -149,25 +149,29 @@ mod tests {
         headers.insert(AUTHORIZATION, auth.header().unwrap().unwrap());
         headers.insert("x-api-key", "0123-4567".parse().unwrap());
         headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
-        let shown =
-            Shown::new("url", &url, &headers, auth.secrets().chain(&[Secret::from("whsec_bmV3")]));
+        let shown = Destination::new(
+            "url",
+            &url,
+            &headers,
+            auth.secrets().chain(&[Secret::from("whsec_bmV3")]),
+        );
         assert_eq!(shown.origin(), "https://hooks.example.com:8443");
         let echo = "Cannot POST /services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1 with s3cr=t, s3cr%3Dt, correct horse, \
                     Basic bWU6Y29ycmVjdCBob3JzZQ==, 0123-4567, whsec_bmV3 as application/json";
         assert_eq!(
-            shown.said(echo),
+            shown.excerpt(echo),
             "Cannot POST /services/T01/…?… with …, …, …, …, …, … as application/json"
         );
     }
 
     #[test]
     fn what_is_said_is_one_short_line() {
-        let shown = Shown::new("url", &"http://h".parse().unwrap(), &HeaderMap::new(), []);
+        let shown = Destination::new("url", &"http://h".parse().unwrap(), &HeaderMap::new(), []);
         assert_eq!(
-            shown.said("  <b>\r\n\tno\u{1b}[31m\u{0}way\u{202e} </b>\n"),
+            shown.excerpt("  <b>\r\n\tno\u{1b}[31m\u{0}way\u{202e} </b>\n"),
             "<b> no [31m way </b>"
         );
-        let long = shown.said(&"ü".repeat(10_000));
+        let long = shown.excerpt(&"ü".repeat(10_000));
         assert_eq!(long.chars().count(), MAX_SAID + 1);
     }
 }

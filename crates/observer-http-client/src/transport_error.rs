@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use observer_core::SinkError;
 use rustls::{AlertDescription, CertificateError};
 
-use crate::Shown;
+use crate::Destination;
 
 /// How resolvers say that there is no such name, and not that they can't tell at the moment: glibc
 /// (two ways), musl, macOS.
@@ -23,14 +23,14 @@ const NO_SUCH_HOST: [&str; 4] = [
 /// knows, stay wrong until someone mends them; all else may work soon.
 ///
 /// It is meant for sinks whose keys are called `connect_timeout`, `tls.ca`, `tls.cert` and
-/// `tls.key`, and as [`Shown::key`] says.
+/// `tls.key`, and as [`Destination::key`] says.
 #[must_use]
-pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
+pub fn transport_error(error: &reqwest::Error, shown: &Destination) -> SinkError {
     let (origin, key) = (shown.origin(), shown.key());
     let no_tls = |tls: &rustls::Error| {
         SinkError::blocked(format!(
             "no TLS with {origin}: {}{}",
-            shown.said(&tls.to_string()),
+            shown.excerpt(&tls.to_string()),
             hint(tls, key)
         ))
     };
@@ -53,7 +53,7 @@ pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
     // reqwest's own words have the whole URL in them.
     let why =
         if error.source().is_some() { cause.to_string() } else { "the request failed".to_owned() };
-    let told = format!("{origin} {what}: {}", shown.said(&why));
+    let told = format!("{origin} {what}: {}", shown.excerpt(&why));
     if error.is_connect() && NO_SUCH_HOST.iter().any(|words| why.contains(words)) {
         return SinkError::blocked(format!("{told}; see `{key}`"));
     }
@@ -74,10 +74,10 @@ pub fn explain(error: &reqwest::Error, shown: &Shown) -> SinkError {
 /// spoken: another one, or TLS.
 ///
 /// ```
-/// assert!(observer_http_client::is_another_protocol("http://h gives no answer: invalid HTTP version parsed"));
+/// assert!(observer_http_client::is_protocol_mismatch("http://h gives no answer: invalid HTTP version parsed"));
 /// ```
 #[must_use]
-pub fn is_another_protocol(reason: &str) -> bool {
+pub fn is_protocol_mismatch(reason: &str) -> bool {
     // In hyper's words, the first two, and in those of h2.
     ["invalid HTTP version", "unexpected message", "frame with invalid size"]
         .iter()
