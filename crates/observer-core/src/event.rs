@@ -208,11 +208,11 @@ impl Event {
     /// use observer_core::Event;
     ///
     /// let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true,"team":"red"}"#)?;
-    /// assert_eq!(event.others(), [("team".into(), "\"red\"")]);
+    /// assert_eq!(event.other_fields(), [("team".into(), "\"red\"")]);
     /// # Ok::<(), observer_core::EventError>(())
     /// ```
     #[must_use]
-    pub fn others(&self) -> Vec<(Cow<'_, str>, &str)> {
+    pub fn other_fields(&self) -> Vec<(Cow<'_, str>, &str)> {
         std::str::from_utf8(&self.raw).map(others).unwrap_or_default()
     }
 

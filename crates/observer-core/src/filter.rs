@@ -36,7 +36,7 @@ pub struct Filter {
 impl Filter {
     /// Whether every event passes.
     #[must_use]
-    pub fn is_open(&self) -> bool {
+    pub fn matches_all(&self) -> bool {
         *self == Self::default()
     }
 

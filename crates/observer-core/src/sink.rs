@@ -76,7 +76,7 @@ pub trait EventSink: Send + Sync + 'static {
     /// Why past events can't be delivered to it again, out of the journal's order, for a sink that
     /// can't take them rightly: one that keeps its [`position`](Self::position) with its data would
     /// take them for events it has already, and one that counts would count them twice.
-    fn refuses_replay(&self) -> Option<&'static str> {
+    fn replay_refusal(&self) -> Option<&'static str> {
         None
     }
 

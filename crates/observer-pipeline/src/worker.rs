@@ -102,7 +102,7 @@ impl Worker {
         };
         setup.progress.lock().served = setup.served;
         let wanted = Wanted {
-            filter: Some(setup.filter).filter(|filter| !filter.is_open()).map(Arc::new),
+            filter: Some(setup.filter).filter(|filter| !filter.matches_all()).map(Arc::new),
             past: None,
         };
         Self {
@@ -111,7 +111,7 @@ impl Worker {
             backoff: Backoff::new(setup.limits.retry, random.fork()),
             checks: Backoff::new(checks, random.fork()),
             random,
-            in_order_only: setup.sink.refuses_replay(),
+            in_order_only: setup.sink.replay_refusal(),
             orders: setup.orders,
             name: setup.name,
             sink: setup.sink,

@@ -107,7 +107,7 @@ impl EventSink for FileSink {
         Ok(self.ask(|answer| Command::Position { answer }).await?)
     }
 
-    fn refuses_replay(&self) -> Option<&'static str> {
+    fn replay_refusal(&self) -> Option<&'static str> {
         Some(
             "its files are in the order of the journal with each event once, and an older one would break that",
         )

@@ -113,7 +113,7 @@ impl EventSink for PrometheusSink {
         self.blocking(Store::position).await
     }
 
-    fn refuses_replay(&self) -> Option<&'static str> {
+    fn replay_refusal(&self) -> Option<&'static str> {
         Some(
             "its counts go with its position, and an event from before that could be counted twice",
         )

@@ -89,7 +89,7 @@ mod tests {
         let event = Event::parse(event).unwrap();
         let expected = [("team", r#""red""#), ("tags", "[1, 2]"), ("none", "null")];
         assert_eq!(
-            event.others().iter().map(|(key, value)| (&**key, *value)).collect::<Vec<_>>(),
+            event.other_fields().iter().map(|(key, value)| (&**key, *value)).collect::<Vec<_>>(),
             expected
         );
     }
@@ -98,7 +98,7 @@ mod tests {
     fn so_are_those_with_escapes_in_their_keys() {
         let event = r#"{"source":"s","event_kind":"k","\u006fk":true,"a\"b":1,"\ud800":2}"#;
         let event = Event::parse(event).unwrap();
-        let others = event.others();
+        let others = event.other_fields();
         assert_eq!(others.iter().map(|(_, value)| *value).collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(others[0].0, "a\"b");
         assert!(others[1].0.starts_with('\u{fffd}'), "{others:?}");

@@ -81,7 +81,7 @@ impl EventSink for Ledger {
         Ok(())
     }
 
-    fn refuses_replay(&self) -> Option<&'static str> {
+    fn replay_refusal(&self) -> Option<&'static str> {
         Some("its pages are numbered")
     }
 

@@ -45,7 +45,7 @@ fn attributes(envelope: &Envelope, event: &Event) -> Vec<KeyValue> {
     );
     add_text(&mut attributes, names::PRODUCERS_ID, event.id());
     add_usage(&mut attributes, event);
-    for (key, json) in event.others() {
+    for (key, json) in event.other_fields() {
         attributes.push(pair(format!("{}{key}", names::OTHER_FIELD), value::of_json(json)));
     }
     attributes
