@@ -41,52 +41,37 @@
 //! ```
 
 mod account;
-mod backoff;
 mod blocking;
-mod commits;
 mod dead_letters;
-mod durable;
-mod feed;
-mod gather;
-mod head;
-pub mod identity;
 mod ingest;
-mod keys;
-mod lane;
-mod lanes;
-mod letters;
-mod orders;
-mod past;
 mod pipeline;
-mod replays;
-mod require;
-mod resend;
-mod settle;
+mod replay;
 #[cfg(test)]
 mod simulation;
+mod source;
 mod spans;
 mod spec;
 mod status;
-mod tail;
 #[cfg(test)]
 mod testing;
-mod trouble;
-mod window;
 mod worker;
 
 pub use account::Account;
-pub use dead_letters::Letter;
+pub use dead_letters::handle::{
+    BadCursor, LetterCursor, Letters, LettersError, Replayed, Selection,
+};
+pub use dead_letters::index::Letter;
+pub use ingest::identity;
+pub use ingest::require::{Field, MissingFields, Requirements};
+pub use ingest::window::DedupWindow;
 pub use ingest::{Ack, AckStatus, IngestError, IngestOptions, Unavailable};
-pub use letters::{BadCursor, LetterCursor, Letters, LettersError, Replayed, Selection};
 pub use observer_journal::{
     AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions,
     Recovery, Runner, fs,
 };
-pub use past::{PastEvents, Replay, ReplayState, is_replay};
 pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};
-pub use replays::ReplayError;
-pub use require::{Field, MissingFields, Requirements};
+pub use replay::handle::ReplayError;
+pub use replay::state::{PastEvents, Replay, ReplayState, is_replay};
 pub use spans::SPANS;
 pub use spec::SinkSpec;
 pub use status::{IngestStatus, Mishap, SinkState, SinkStatus, Status};
-pub use window::DedupWindow;

@@ -8,7 +8,7 @@ use observer_core::{Position, Timestamp};
 use observer_journal::{Durations, DurationsSnapshot, JournalStatus};
 
 use crate::account::{Account, Place};
-use crate::past::{Kept, Replay};
+use crate::replay::state::{Kept, Replay};
 
 /// What a pipeline is doing, at one moment.
 #[derive(Debug, Clone)]

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::{AddSinkError, ForgetSinkError, Pipeline};
 use crate::account::Place;
-use crate::lane::Source;
-use crate::orders::Order;
-use crate::past::{self, Kept};
+use crate::replay::state::{self, Kept};
 use crate::spec::SinkSpec;
 use crate::status::Progress;
+use crate::worker::command::Order;
+use crate::worker::stream::Source;
 use crate::worker::{Phase, Setup, Worker};
 
 /// How long workers may take to flush after they were told to do it now, and then to close.
@@ -64,7 +64,7 @@ impl Pipeline {
         inner.journal.set_position(&spec.name, place.seq, place.encode().into());
         let replay = Kept::load(&inner.journal, &spec.name);
         if replay.as_ref().is_some_and(Kept::is_running) {
-            inner.journal.hold(&past::reader(&spec.name), Hold::Optional);
+            inner.journal.hold(&state::reader(&spec.name), Hold::Optional);
         }
         let progress = Arc::new(Progress::new(place, replay));
         let served = inner.served().get(&spec.name).copied().unwrap_or(0);
@@ -148,7 +148,7 @@ impl Pipeline {
     pub fn release_sink(&self, name: &str) {
         if !self.inner.workers().contains_key(name) {
             self.inner.journal.release(name);
-            self.inner.journal.release(&past::reader(name));
+            self.inner.journal.release(&state::reader(name));
         }
     }
 
@@ -167,7 +167,7 @@ impl Pipeline {
                 return Err(ForgetSinkError::Unknown { name: name.to_owned() });
             }
             self.inner.journal.forget(name);
-            self.inner.journal.forget(&past::reader(name));
+            self.inner.journal.forget(&state::reader(name));
         }
         tracing::info!(sink = name, "the position of the sink is forgotten");
         self.store_positions().await.map_err(ForgetSinkError::Store)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use observer_core::{Event, Uuid};
 
-use crate::identity::Identity;
+use crate::ingest::identity::Identity;
 
 /// Numbers from here on are for the events at the end, which have to arrive.
 pub(super) const LAST: u64 = 1_000;

@@ -1,5 +1,11 @@
 //! The way in: from a submission to an answer that is true.
 
+pub(crate) mod commits;
+pub mod identity;
+mod keys;
+pub(crate) mod require;
+pub(crate) mod window;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,12 +17,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::commits::{Answer, Commits, Decided};
-use crate::identity::{Identity, Origin};
-use crate::require::{MissingFields, Requirements};
+use crate::ingest::commits::{Answer, Commits, Decided};
+use crate::ingest::identity::{Identity, Origin};
+use crate::ingest::require::{MissingFields, Requirements};
+use crate::ingest::window::{DedupWindow, Known, Window};
+use crate::source::tail::Tail;
 use crate::spans;
-use crate::tail::Tail;
-use crate::window::{DedupWindow, Known, Window};
 
 /// How events are taken in.
 #[derive(Debug, Clone)]

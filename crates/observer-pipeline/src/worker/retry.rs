@@ -7,8 +7,8 @@ use observer_core::{SinkError, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::orders::turn_away;
 use crate::status::{Mishap, SinkState};
+use crate::worker::command::turn_away;
 use crate::worker::{Ended, Phase, Worker};
 
 /// When a parked sink is looked at.

@@ -7,8 +7,8 @@ use observer_core::Envelope;
 use observer_journal::{Chunk, GapReason, Reader};
 
 use crate::ingest::envelope;
-use crate::lane::Source;
-use crate::tail::Look;
+use crate::source::tail::Look;
+use crate::worker::stream::Source;
 
 /// How many bytes of older events are read at once.
 const READ_AHEAD: usize = 1 << 20;

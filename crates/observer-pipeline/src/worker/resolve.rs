@@ -7,11 +7,11 @@ use observer_core::{Batch, Envelope, ErrorKind, Receipt, SinkError};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::dead_letters::DeadLetter;
-use crate::lanes::Turn;
-use crate::past::ReplayState;
+use crate::dead_letters::store::DeadLetter;
+use crate::replay::state::ReplayState;
 use crate::spans;
-use crate::trouble::Wake;
+use crate::worker::retry::Wake;
+use crate::worker::streams::Turn;
 use crate::worker::{Ended, Phase, Worker};
 
 /// How many events are tried alone, one after the other, before the far side is taken to refuse

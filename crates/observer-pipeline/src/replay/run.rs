@@ -4,13 +4,13 @@ use observer_core::{RetrySettings, SinkError, Timestamp};
 use observer_journal::Hold;
 use tokio::time::Instant;
 
-use super::{Kept, PastEvents, Replay, ReplayState, reader};
-use crate::backoff::Backoff;
+use super::state::{Kept, PastEvents, Replay, ReplayState, reader};
 use crate::ingest::timestamp;
-use crate::lane::{Lane, Wanted};
-use crate::lanes::{PastLane, Turn};
-use crate::orders::{NotBegun, PastOrder, Stopped};
 use crate::status::Mishap;
+use crate::worker::backoff::Backoff;
+use crate::worker::command::{NotBegun, PastOrder, Stopped};
+use crate::worker::stream::{Lane, Wanted};
+use crate::worker::streams::{PastLane, Turn};
 use crate::worker::{Ended, FLUSH_EVERY, Worker};
 
 impl Worker {

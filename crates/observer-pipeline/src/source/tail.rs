@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use observer_core::{Envelope, Timestamp};
 
-use crate::head::Head;
+use crate::source::head::Head;
 
 /// How many bytes of events are kept.
 const MAX_BYTES: usize = 8 << 20;

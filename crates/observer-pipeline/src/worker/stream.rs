@@ -9,9 +9,9 @@ use observer_journal::{GapReason, Journal};
 
 use crate::account::{Account, Place};
 use crate::blocking::Blocking;
-use crate::feed::{Feed, Item};
-use crate::past::PastEvents;
-use crate::tail::Tail;
+use crate::replay::state::PastEvents;
+use crate::source::reader::{Feed, Item};
+use crate::source::tail::Tail;
 
 /// Where events are read.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::DeadLetters;
+use super::store::{DeadLetters, Files, number};
 
 /// Where a file is written anew before it takes the place of the old one.
 const REWRITTEN: &str = "rewritten";
@@ -181,7 +181,7 @@ impl DeadLetters {
             self.fs.rename(&temporary, &path)?;
         }
         let is_active =
-            |files: &super::Files| files.sizes.back().is_none_or(|(number, _)| *number == file);
+            |files: &Files| files.sizes.back().is_none_or(|(number, _)| *number == file);
         if self.files.as_ref().is_some_and(is_active) {
             // It is another file now; what comes next goes into a fresh one.
             self.files = None;
@@ -200,11 +200,8 @@ impl DeadLetters {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             names => names?,
         };
-        let mut numbers: Vec<_> = names
-            .iter()
-            .filter_map(|name| super::number(name))
-            .filter(|at| range.contains(at))
-            .collect();
+        let mut numbers: Vec<_> =
+            names.iter().filter_map(|name| number(name)).filter(|at| range.contains(at)).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -230,7 +227,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use observer_journal::fs::{Fault, Faulty, FileSystem, Memory};
 
-    use super::super::tests::letter;
+    use super::super::store::tests::letter;
     use super::*;
 
     fn letters(memory: &Memory) -> DeadLetters {

@@ -12,17 +12,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
-use crate::dead_letters::DeadLetters;
+use crate::dead_letters::handle::Desk;
+use crate::dead_letters::store::DeadLetters;
 use crate::ingest::{Ack, Ingest, IngestError};
-use crate::letters::Desk;
+use crate::source::tail::Tail;
 use crate::status::Progress;
-use crate::tail::Tail;
 
 mod builder;
 mod error;
 mod maintenance;
-mod overview;
 mod sinks;
+mod status;
 
 pub use builder::PipelineBuilder;
 pub use error::{AddSinkError, ForgetSinkError, StartError};

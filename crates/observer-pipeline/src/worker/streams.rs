@@ -3,8 +3,8 @@
 
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
-use crate::lane::Lane;
+use crate::worker::backoff::Backoff;
+use crate::worker::stream::Lane;
 
 pub(crate) struct Lanes {
     pub(crate) present: Lane,

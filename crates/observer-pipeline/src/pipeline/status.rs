@@ -8,9 +8,9 @@ use observer_core::{Position, Timestamp};
 use super::Pipeline;
 use super::sinks::Running;
 use crate::account::Place;
-use crate::past::{self, Kept, Replay};
+use crate::replay::state::{self, Kept, Replay};
+use crate::source::tail::Tail;
 use crate::status::{IngestStatus, SinkState, SinkStatus, Status, Told};
-use crate::tail::Tail;
 
 impl Pipeline {
     /// What the pipeline is doing.
@@ -28,7 +28,7 @@ impl Pipeline {
         };
         let mut sinks = BTreeMap::new();
         for (name, stored) in
-            inner.journal.readers().into_iter().filter(|(name, _)| !past::is_replay(name))
+            inner.journal.readers().into_iter().filter(|(name, _)| !state::is_replay(name))
         {
             let place = Place::decode(stored.seq, &stored.state);
             let replay = Kept::load(&inner.journal, &name).map(|kept| kept.shown());

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use observer_core::{Event, Uuid};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::past::{PastEvents, Replay};
+use crate::replay::state::{PastEvents, Replay};
 
 /// What a worker does between two batches.
 #[derive(Debug)]

@@ -1,5 +1,14 @@
 //! One sink's worker: reads, filters, gathers batches, has them delivered, flushes and commits.
 
+pub(crate) mod backoff;
+mod batch;
+pub(crate) mod command;
+mod flush;
+pub(crate) mod resolve;
+pub(crate) mod retry;
+pub(crate) mod stream;
+pub(crate) mod streams;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,15 +18,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Span;
 
 use crate::account::Place;
-use crate::backoff::Backoff;
-use crate::dead_letters::DeadLetters;
-use crate::head::Head;
-use crate::lane::{Lane, Source, Wanted};
-use crate::lanes::{Lanes, Turn};
-use crate::orders::Order;
+use crate::dead_letters::store::DeadLetters;
+use crate::source::head::Head;
 use crate::spec::Limits;
 use crate::status::{Mishap, Progress, SinkState};
-use crate::trouble::{Wake, reached};
+use crate::worker::backoff::Backoff;
+use crate::worker::command::Order;
+use crate::worker::retry::{Wake, reached};
+use crate::worker::stream::{Lane, Source, Wanted};
+use crate::worker::streams::{Lanes, Turn};
 
 /// Positions are committed this often.
 pub(crate) const FLUSH_EVERY: Duration = Duration::from_secs(1);

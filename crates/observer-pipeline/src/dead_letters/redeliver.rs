@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use observer_core::{Batch, Envelope, ErrorKind, Event, SinkError, Uuid};
 
-use crate::dead_letters::Letter;
-use crate::orders::{LettersOrder, Outcome, Stopped};
-use crate::settle::SUSPECTS;
-use crate::trouble::Wake;
+use crate::dead_letters::index::Letter;
+use crate::worker::command::{LettersOrder, Outcome, Stopped};
+use crate::worker::resolve::SUSPECTS;
+use crate::worker::retry::Wake;
 use crate::worker::{Ended, Worker, locked};
 
 impl Worker {

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use observer_core::{Event, Timestamp, Uuid};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::dead_letters::{ALL_FILES, DeadLetters, Entry, Letter};
-use crate::orders::{LettersOrder, Order, Outcome, Stopped};
+use crate::dead_letters::index::{ALL_FILES, Entry, Letter};
+use crate::dead_letters::store::DeadLetters;
 use crate::pipeline::Pipeline;
 use crate::spec::is_good_name;
+use crate::worker::command::{LettersOrder, Order, Outcome, Stopped};
 use crate::worker::locked;
 
 /// Which letters.

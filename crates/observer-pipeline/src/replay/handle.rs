@@ -4,10 +4,10 @@ use std::io;
 
 use tokio::sync::oneshot;
 
-use crate::orders::{NotBegun, Order, PastOrder, Stopped};
-use crate::past::{Kept, PastEvents, Replay, ReplayState};
 use crate::pipeline::Pipeline;
+use crate::replay::state::{Kept, PastEvents, Replay, ReplayState};
 use crate::spec::is_good_name;
+use crate::worker::command::{NotBegun, Order, PastOrder, Stopped};
 
 /// Why a replay doesn't begin, or end.
 #[derive(Debug, thiserror::Error)]

@@ -8,11 +8,11 @@ use observer_core::{ErrorKind, SinkError};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
-use crate::dead_letters::DeadLetter;
-use crate::lane::{Lane, Source};
+use crate::dead_letters::store::DeadLetter;
 use crate::spans;
 use crate::status::SinkState;
-use crate::trouble::{Wake, reached};
+use crate::worker::retry::{Wake, reached};
+use crate::worker::stream::{Lane, Source};
 use crate::worker::{Ended, Phase, Worker, locked};
 
 /// How long the last flush and `close` may take when the worker has to end.

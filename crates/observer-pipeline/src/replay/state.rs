@@ -6,8 +6,6 @@
 //! keeps what it still needs, and it goes on after a restart. Position and account of the sink know
 //! nothing of it: a replay has its own account.
 
-mod turn;
-
 use observer_core::{Envelope, Filter, Timestamp};
 use observer_journal::Journal;
 use serde::{Deserialize, Serialize};

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use crate::testing::{Scripted, account, event, ingest, options, over, sink_status, until_status};
 use crate::{Account, AckStatus, AppendError, IngestError, Pipeline, SinkState, Unavailable};
 
+mod dead_letters;
 mod farewell;
 mod gathering;
-mod letters;
 mod outage;
-mod past;
 mod refusals;
+mod replay;
 mod telling;
 
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use observer_journal::Key;
 use tokio::sync::oneshot;
 
 use crate::ingest::Unavailable;
-use crate::keys::Keys;
+use crate::ingest::keys::Keys;
 
 /// How many identities are remembered, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

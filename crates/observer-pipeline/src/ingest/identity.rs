@@ -99,7 +99,7 @@ mod tests {
     /// Made by another program, in another language: what a client checks itself against.
     #[test]
     fn the_golden_vectors_hold() {
-        let text = include_str!("../../../tests/fixtures/identity-vectors.json");
+        let text = include_str!("../../../../tests/fixtures/identity-vectors.json");
         let fixture: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(fixture["namespace"], NAMESPACE.to_string());
         let vectors = fixture["vectors"].as_array().unwrap();

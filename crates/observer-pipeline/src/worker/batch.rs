@@ -6,9 +6,9 @@ use observer_core::{Batch, SinkError};
 use tokio::time::{Instant, sleep};
 
 use crate::account::Account;
-use crate::feed::Item;
-use crate::lanes::Turn;
-use crate::trouble::reached;
+use crate::source::reader::Item;
+use crate::worker::retry::reached;
+use crate::worker::streams::Turn;
 use crate::worker::{Ended, Phase, Worker};
 
 /// While a batch gathers, it is looked at this often whether it is full.

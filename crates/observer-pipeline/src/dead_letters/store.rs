@@ -14,11 +14,6 @@ use observer_journal::Clock;
 use observer_journal::fs::{File, FileSystem, OpenMode};
 use serde::Serialize;
 
-mod kept;
-
-pub use kept::Letter;
-pub(crate) use kept::{ALL_FILES, Entry};
-
 /// At most this many bytes a sink, in this many files.
 const MAX_BYTES: u64 = 64 << 20;
 const FILES: u64 = 8;
@@ -34,11 +29,11 @@ pub(crate) struct DeadLetter {
 }
 
 pub(crate) struct DeadLetters {
-    fs: Arc<dyn FileSystem>,
-    dir: PathBuf,
+    pub(super) fs: Arc<dyn FileSystem>,
+    pub(super) dir: PathBuf,
     max_bytes: u64,
     clock: Clock,
-    files: Option<Files>,
+    pub(super) files: Option<Files>,
     /// The events that were put aside since the last sync: after a rewind the same ones come again.
     /// They are in no order, since one that is named in a receipt is put aside at once, and one
     /// that stood alone when its neighbours were tried.
@@ -48,9 +43,9 @@ pub(crate) struct DeadLetters {
 }
 
 #[derive(Debug)]
-struct Files {
+pub(super) struct Files {
     /// The number and size of each file, oldest first.
-    sizes: VecDeque<(u64, u64)>,
+    pub(super) sizes: VecDeque<(u64, u64)>,
     /// The last of them.
     active: Arc<dyn File>,
     unsynced: bool,
@@ -107,7 +102,7 @@ impl DeadLetters {
         synced
     }
 
-    fn sync_active(&mut self) -> io::Result<()> {
+    pub(super) fn sync_active(&mut self) -> io::Result<()> {
         let Some(files) = self.files.as_mut().filter(|files| files.unsynced) else { return Ok(()) };
         if let Err(error) = files.active.sync() {
             // What the page cache says can't be trusted now: the letters are written again, to
@@ -121,7 +116,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    fn path(&self, number: u64) -> PathBuf {
+    pub(super) fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{number:08}.ndjson"))
     }
 
@@ -185,7 +180,7 @@ impl DeadLetters {
 }
 
 /// The number of a file with letters.
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     name.strip_suffix(".ndjson")?.parse().ok()
 }
 
@@ -206,13 +201,13 @@ fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter, now: Timestamp) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use observer_core::{Event, Uuid};
     use observer_journal::fs::{Fault, Faulty, Memory};
 
     use super::*;
 
-    pub(super) fn letter(seq: u64) -> DeadLetter {
+    pub(in crate::dead_letters) fn letter(seq: u64) -> DeadLetter {
         let event =
             Event::parse(r#"{"source":"s","event_kind":"k","ok":true,"extra":{"n":1e999}}"#)
                 .unwrap();
