@@ -43,8 +43,11 @@
 mod account;
 mod blocking;
 mod dead_letters;
+mod error;
 mod ingest;
+mod lock;
 mod pipeline;
+mod record;
 mod replay;
 #[cfg(test)]
 mod simulation;
@@ -61,10 +64,11 @@ pub use dead_letters::handle::{
     BadCursor, LetterCursor, Letters, LettersError, Replayed, Selection,
 };
 pub use dead_letters::index::Letter;
+pub use error::{Mishap, Unavailable};
 pub use ingest::identity;
 pub use ingest::require::{Field, MissingFields, Requirements};
 pub use ingest::window::DedupWindow;
-pub use ingest::{Ack, AckStatus, IngestError, IngestOptions, Unavailable};
+pub use ingest::{Ack, AckStatus, IngestError, IngestOptions};
 pub use observer_journal::{
     AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions,
     Recovery, Runner, fs,
@@ -74,4 +78,4 @@ pub use replay::handle::ReplayError;
 pub use replay::state::{PastEvents, Replay, ReplayState, is_replay};
 pub use spans::SPANS;
 pub use spec::SinkSpec;
-pub use status::{IngestStatus, Mishap, SinkState, SinkStatus, Status};
+pub use status::{IngestStatus, SinkState, SinkStatus, Status};

@@ -8,7 +8,6 @@ use tracing::field::Empty;
 use tracing::{Span, info_span};
 
 use crate::account::Account;
-use crate::worker::Ended;
 
 /// The target of every span.
 pub const SPANS: &str = "observer::spans";
@@ -68,8 +67,8 @@ pub(crate) fn flush(batch: &Span, sink: &str) -> Span {
 }
 
 /// What became of a batch: the account of its sink before and after, or that the worker had to end.
-pub(crate) fn settled(span: &Span, before: Account, after: Result<Account, &Ended>) {
-    let Ok(after) = after else {
+pub(crate) fn settled(span: &Span, before: Account, after: Option<Account>) {
+    let Some(after) = after else {
         span.record("observer.outcome", "interrupted");
         return;
     };

@@ -1,14 +1,14 @@
 //! What a pipeline is doing, at one moment.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use observer_core::{Position, Timestamp};
-use observer_journal::{Durations, DurationsSnapshot, JournalStatus};
+use observer_core::Position;
+use observer_journal::{DurationsSnapshot, JournalStatus};
 
-use crate::account::{Account, Place};
-use crate::replay::state::{Kept, Replay};
+use crate::account::Account;
+use crate::error::Mishap;
+use crate::replay::state::Replay;
 
 /// What a pipeline is doing, at one moment.
 #[derive(Debug, Clone)]
@@ -103,56 +103,5 @@ impl SinkState {
             Self::Stopped => "stopped",
             Self::Detached => "detached",
         }
-    }
-}
-
-/// Something that went wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mishap {
-    /// What the far side said, or why it could not be asked.
-    pub reason: String,
-    /// Since when, or when.
-    pub at: Timestamp,
-}
-
-/// What a worker tells about itself while it works.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    told: Mutex<Told>,
-    pub(crate) deliveries: Durations,
-}
-
-/// How a worker was doing when it was asked.
-#[derive(Debug, Clone)]
-pub(crate) struct Told {
-    pub(crate) place: Place,
-    pub(crate) state: SinkState,
-    pub(crate) retried: u64,
-    pub(crate) replayed: u64,
-    pub(crate) replay: Option<Kept>,
-    pub(crate) last_error: Option<Mishap>,
-    /// When the oldest event was received that the worker has in hand.
-    pub(crate) oldest_in_hand: Option<Timestamp>,
-    /// The last event that was handed to the sink, or that it had already.
-    pub(crate) served: u64,
-}
-
-impl Progress {
-    pub(crate) fn new(place: Place, replay: Option<Kept>) -> Self {
-        let told = Told {
-            place,
-            state: SinkState::Starting,
-            retried: 0,
-            replayed: 0,
-            replay,
-            last_error: None,
-            oldest_in_hand: None,
-            served: 0,
-        };
-        Self { told: Mutex::new(told), deliveries: Durations::default() }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().expect("nothing panics while it tells how it is doing")
     }
 }

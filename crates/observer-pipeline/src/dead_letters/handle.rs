@@ -7,14 +7,14 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use observer_core::{Event, Timestamp, Uuid};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::dead_letters::index::{ALL_FILES, Entry, Letter};
 use crate::dead_letters::store::DeadLetters;
+use crate::lock::lock;
 use crate::pipeline::Pipeline;
 use crate::spec::is_good_name;
 use crate::worker::command::{LettersOrder, Order, Outcome, Stopped};
-use crate::worker::locked;
 
 /// Which letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,13 +94,6 @@ pub enum LettersError {
     /// An edited event is for one letter.
     #[error("an edited event can be sent for a single dead letter only")]
     EditsOne,
-}
-
-/// What a running sink is known by here.
-pub(crate) struct Desk {
-    pub(crate) orders: mpsc::Sender<Order>,
-    /// How many letters go at once, so that new events have their turn between.
-    pub(crate) at_once: usize,
 }
 
 type Shelf = Arc<Mutex<DeadLetters>>;
@@ -245,7 +238,7 @@ impl Pipeline {
             return Err(LettersError::NoSink { name: sink.to_owned() });
         }
         let shelf: Shelf = self.shelf(sink);
-        let done = self.blocking().run(move || work(&mut locked(&shelf))).await;
+        let done = self.blocking().run(move || work(&mut lock(&shelf))).await;
         done.map_err(io::Error::other).flatten().map_err(LettersError::Files)
     }
 }

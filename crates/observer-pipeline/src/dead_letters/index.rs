@@ -147,7 +147,7 @@ impl DeadLetters {
             for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                 match Line::parse(line) {
                     Some(letter) if ids.contains(&letter.envelope.id) => {
-                        drop(removed.insert(letter.envelope.id))
+                        removed.insert(letter.envelope.id);
                     }
                     _ => left.extend_from_slice(line),
                 }

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use observer_core::{Batch, Envelope, ErrorKind, Event, SinkError, Uuid};
 
 use crate::dead_letters::index::Letter;
+use crate::lock::lock;
+use crate::worker::Worker;
+use crate::worker::backoff::Wake;
 use crate::worker::command::{LettersOrder, Outcome, Stopped};
+use crate::worker::phase::Ended;
 use crate::worker::resolve::SUSPECTS;
-use crate::worker::retry::Wake;
-use crate::worker::{Ended, Worker, locked};
 
 impl Worker {
     /// Deliver letters, and take those away that the sink has.
@@ -26,7 +28,7 @@ impl Worker {
         }
         let LettersOrder { ids, files, edited, answer } = order;
         let (dead, place) = (self.dead.clone(), files.clone());
-        let letters = match self.on_files(move || locked(&dead).load(&ids, &place)).await {
+        let letters = match self.on_files(move || lock(&dead).load(&ids, &place)).await {
             Ok(letters) => letters,
             Err(error) => {
                 let stopped =
@@ -150,7 +152,7 @@ impl Worker {
     ) {
         let count = taken.len() as u64;
         let dead = self.dead.clone();
-        match self.on_files(move || locked(&dead).remove(&taken, &files)).await {
+        match self.on_files(move || lock(&dead).remove(&taken, &files)).await {
             Ok(_) => {
                 outcome.replayed = count;
                 self.progress.lock().replayed += count;

@@ -66,7 +66,7 @@ impl DeadLetters {
 
     /// Put events aside. They are durable after the next [`sync`](Self::sync).
     pub(crate) fn put(&mut self, letters: &[DeadLetter]) -> io::Result<()> {
-        let now = crate::ingest::timestamp((self.clock)());
+        let now = crate::record::timestamp((self.clock)());
         let mut lines = Vec::new();
         for letter in letters.iter().filter(|letter| !self.put.contains(&letter.envelope.seq)) {
             write_line(&mut lines, letter, now);

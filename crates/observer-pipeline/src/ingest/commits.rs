@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use observer_journal::Commit;
 use tokio::sync::oneshot;
 
-use crate::ingest::Unavailable;
+use crate::error::Unavailable;
+use crate::lock::lock;
 
 /// Events that were committed together.
 pub(crate) struct Decided {
@@ -31,6 +32,6 @@ impl Commits {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Decided>> {
-        self.0.lock().expect("nothing panics while it holds these commits")
+        lock(&self.0)
     }
 }

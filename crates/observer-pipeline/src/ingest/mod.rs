@@ -11,16 +11,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use observer_core::{Envelope, Event, Submission, Timestamp, Uuid};
-use observer_journal::{Append, AppendError, Clock, Commit, Durability, Journal, Key, Record};
+use observer_core::{Submission, Uuid};
+use observer_journal::{Append, Clock, Commit, Durability, Journal, Key, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::error::Unavailable;
 use crate::ingest::commits::{Answer, Commits, Decided};
 use crate::ingest::identity::{Identity, Origin};
 use crate::ingest::require::{MissingFields, Requirements};
 use crate::ingest::window::{DedupWindow, Known, Window};
+use crate::lock::lock;
+use crate::record::envelope;
 use crate::source::tail::Tail;
 use crate::spans;
 
@@ -80,21 +83,6 @@ pub enum IngestError {
     /// Not now. The same event may be offered again.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-}
-
-/// Why no event can be taken at the moment.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unavailable {
-    /// The journal can't.
-    #[error(transparent)]
-    Journal(#[from] AppendError),
-    /// The journal takes too long.
-    #[error("the journal did not answer within {} ms", .0.as_millis())]
-    Slow(Duration),
-    /// The pipeline is being shut down.
-    #[error("the observer is shutting down")]
-    ShuttingDown,
 }
 
 /// What came in since the start.
@@ -391,7 +379,7 @@ impl Shared {
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {
-        self.window.lock().expect("nothing panics while it holds the window")
+        lock(&self.window)
     }
 }
 
@@ -401,24 +389,8 @@ impl Counters {
     }
 
     pub(crate) fn rejected(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.rejected.lock().expect("nothing panics while it counts")
+        lock(&self.rejected)
     }
-}
-
-/// An event as it was committed.
-pub(crate) fn envelope(seq: u64, record: Record) -> Envelope {
-    let received_at = timestamp(record.received_at);
-    Envelope {
-        id: Uuid::from_bytes(record.id),
-        seq,
-        received_at,
-        event: Event::from_parsed(record.payload),
-    }
-}
-
-/// A moment by the journal's clock.
-pub(crate) fn timestamp(micros: u64) -> Timestamp {
-    Timestamp::from_microsecond(i64::try_from(micros).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use observer_journal::Key;
 use tokio::sync::oneshot;
 
-use crate::ingest::Unavailable;
+use crate::error::Unavailable;
 use crate::ingest::keys::Keys;
 
 /// How many identities are remembered, and for how long.

@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
-use crate::dead_letters::handle::Desk;
 use crate::dead_letters::store::DeadLetters;
 use crate::ingest::{Ack, Ingest, IngestError};
+use crate::lock::lock;
 use crate::source::tail::Tail;
-use crate::status::Progress;
+use crate::worker::command::Desk;
+use crate::worker::progress::Progress;
 
 mod builder;
 mod error;
@@ -122,7 +123,7 @@ impl Pipeline {
 
     pub(crate) fn shelf(&self, sink: &str) -> Arc<Mutex<DeadLetters>> {
         let inner = &self.inner;
-        let mut shelves = inner.shelves.lock().expect("nothing panics while it holds the shelves");
+        let mut shelves = lock(&inner.shelves);
         let new = || {
             DeadLetters::new(inner.options.fs(), self.dead_letters_dir(sink), inner.options.time())
         };
@@ -183,19 +184,19 @@ impl std::fmt::Debug for Pipeline {
 
 impl Inner {
     fn workers(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
-        self.workers.lock().expect("nothing panics while it holds the workers")
+        lock(&self.workers)
     }
 
     fn served(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.served.lock().expect("nothing panics while it holds these numbers")
+        lock(&self.served)
     }
 
     fn random(&self) -> MutexGuard<'_, fastrand::Rng> {
-        self.random.lock().expect("nothing panics while it draws a number")
+        lock(&self.random)
     }
 
     fn maintenance(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.maintenance.lock().expect("nothing panics while it holds a task")
+        lock(&self.maintenance)
     }
 }
 

@@ -12,11 +12,12 @@ use tokio::time::Instant;
 use super::{AddSinkError, ForgetSinkError, Pipeline};
 use crate::account::Place;
 use crate::replay::state::{self, Kept};
+use crate::source::Source;
 use crate::spec::SinkSpec;
-use crate::status::Progress;
 use crate::worker::command::Order;
-use crate::worker::stream::Source;
-use crate::worker::{Phase, Setup, Worker};
+use crate::worker::phase::Phase;
+use crate::worker::progress::Progress;
+use crate::worker::{Setup, Worker};
 
 /// How long workers may take to flush after they were told to do it now, and then to close.
 const LAST_MOMENTS: Duration = Duration::from_secs(12);

@@ -10,7 +10,8 @@ use super::sinks::Running;
 use crate::account::Place;
 use crate::replay::state::{self, Kept, Replay};
 use crate::source::tail::Tail;
-use crate::status::{IngestStatus, SinkState, SinkStatus, Status, Told};
+use crate::status::{IngestStatus, SinkState, SinkStatus, Status};
+use crate::worker::progress::Told;
 
 impl Pipeline {
     /// What the pipeline is doing.

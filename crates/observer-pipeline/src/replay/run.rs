@@ -5,13 +5,14 @@ use observer_journal::Hold;
 use tokio::time::Instant;
 
 use super::state::{Kept, PastEvents, Replay, ReplayState, reader};
-use crate::ingest::timestamp;
-use crate::status::Mishap;
+use crate::error::Mishap;
+use crate::record::timestamp;
 use crate::worker::backoff::Backoff;
 use crate::worker::command::{NotBegun, PastOrder, Stopped};
+use crate::worker::phase::Ended;
 use crate::worker::stream::{Lane, Wanted};
-use crate::worker::streams::{PastLane, Turn};
-use crate::worker::{Ended, FLUSH_EVERY, Worker};
+use crate::worker::stream::{PastLane, Turn};
+use crate::worker::{FLUSH_EVERY, Worker};
 
 impl Worker {
     /// Whether a replay can go on now.

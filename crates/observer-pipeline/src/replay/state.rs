@@ -11,7 +11,7 @@ use observer_journal::Journal;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Place};
-use crate::status::Mishap;
+use crate::error::Mishap;
 
 /// Which past events a sink is to get: those that were received in some time, and pass a filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use observer_core::Envelope;
 use observer_journal::{Chunk, GapReason, Reader};
 
-use crate::ingest::envelope;
+use crate::record::envelope;
+use crate::source::Source;
 use crate::source::tail::Look;
-use crate::worker::stream::Source;
 
 /// How many bytes of older events are read at once.
 const READ_AHEAD: usize = 1 << 20;

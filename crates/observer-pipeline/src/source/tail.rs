@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use observer_core::{Envelope, Timestamp};
 
+use crate::lock::lock;
 use crate::source::head::Head;
 
 /// How many bytes of events are kept.
@@ -87,7 +88,7 @@ impl Tail {
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().expect("nothing panics while it holds the last events")
+        lock(&self.recent)
     }
 }
 

@@ -45,6 +45,14 @@ impl Backoff {
     }
 }
 
+/// When a parked sink is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wake {
+    OnTimer,
+    /// Also when more events come, one of which may show that it was the others' fault.
+    OnMore,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,9 +7,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::account::Account;
 use crate::source::reader::Item;
-use crate::worker::retry::reached;
-use crate::worker::streams::Turn;
-use crate::worker::{Ended, Phase, Worker};
+use crate::worker::Worker;
+use crate::worker::phase::reached;
+use crate::worker::phase::{Ended, Phase};
+use crate::worker::stream::Turn;
 
 /// While a batch gathers, it is looked at this often whether it is full.
 const LOOK_EVERY: Duration = Duration::from_millis(25);

@@ -35,6 +35,13 @@ pub(crate) struct PastOrder {
     pub(crate) answer: oneshot::Sender<Result<Replay, NotBegun>>,
 }
 
+/// What a running sink is known by here.
+pub(crate) struct Desk {
+    pub(crate) orders: mpsc::Sender<Order>,
+    /// How many letters go at once, so that new events have their turn between.
+    pub(crate) at_once: usize,
+}
+
 /// What became of an order.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {

@@ -9,11 +9,15 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::dead_letters::store::DeadLetter;
+use crate::lock::lock;
+use crate::source::Source;
 use crate::spans;
 use crate::status::SinkState;
-use crate::worker::retry::{Wake, reached};
-use crate::worker::stream::{Lane, Source};
-use crate::worker::{Ended, Phase, Worker, locked};
+use crate::worker::Worker;
+use crate::worker::backoff::Wake;
+use crate::worker::phase::reached;
+use crate::worker::phase::{Ended, Phase};
+use crate::worker::stream::Lane;
 
 /// How long the last flush and `close` may take when the worker has to end.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -35,7 +39,7 @@ impl Worker {
         let letters = Arc::new(letters);
         loop {
             let (dead, put) = (self.dead.clone(), letters.clone());
-            match self.on_files(move || locked(&dead).put(&put)).await {
+            match self.on_files(move || lock(&dead).put(&put)).await {
                 Ok(()) => break,
                 Err(error) => {
                     let error =
@@ -72,7 +76,7 @@ impl Worker {
         let span = spans::flush(&self.settled, &self.name);
         let flushed = match self.ask(sink.flush().instrument(span.clone()), Phase::Stopping).await?
         {
-            Ok(()) => self.on_files(move || locked(&dead).sync()).await.map_err(|error| {
+            Ok(()) => self.on_files(move || lock(&dead).sync()).await.map_err(|error| {
                 SinkError::transient(format!("the dead letters can't be made durable: {error}"))
             }),
             Err(error) => Err(error),
@@ -121,7 +125,7 @@ impl Worker {
             let dead = self.dead.clone();
             let span = spans::flush(&self.settled, &self.name);
             match timeout(FAREWELL, sink.flush().instrument(span)).await {
-                Ok(Ok(())) => match self.on_files(move || locked(&dead).sync()).await {
+                Ok(Ok(())) => match self.on_files(move || lock(&dead).sync()).await {
                     Ok(()) => self.flushed(),
                     Err(error) => {
                         tracing::warn!(sink = self.name, %error, "the last dead letters are not durable; their events will be delivered again");

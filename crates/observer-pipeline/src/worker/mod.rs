@@ -4,10 +4,11 @@ pub(crate) mod backoff;
 mod batch;
 pub(crate) mod command;
 mod flush;
+pub(crate) mod phase;
+pub(crate) mod progress;
 pub(crate) mod resolve;
 pub(crate) mod retry;
 pub(crate) mod stream;
-pub(crate) mod streams;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,36 +20,24 @@ use tracing::Span;
 
 use crate::account::Place;
 use crate::dead_letters::store::DeadLetters;
+use crate::error::Mishap;
+use crate::source::Source;
 use crate::source::head::Head;
 use crate::spec::Limits;
-use crate::status::{Mishap, Progress, SinkState};
+use crate::status::SinkState;
 use crate::worker::backoff::Backoff;
+use crate::worker::backoff::Wake;
 use crate::worker::command::Order;
-use crate::worker::retry::{Wake, reached};
-use crate::worker::stream::{Lane, Source, Wanted};
-use crate::worker::streams::{Lanes, Turn};
+use crate::worker::phase::{Ended, Phase, reached};
+use crate::worker::progress::Progress;
+use crate::worker::stream::{Lane, Wanted};
+use crate::worker::stream::{Lanes, Turn};
 
 /// Positions are committed this often.
 pub(crate) const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// A worker that lags rests for as long as a batch took, up to this, while events come in:
 /// producers wait for an answer, and a backlog is only a number.
 const MAX_REST: Duration = Duration::from_millis(2);
-
-/// How urgently a worker is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    Running,
-    /// Deliver what is there, without waiting for more.
-    Draining,
-    /// Now.
-    Stopping,
-    /// What is flushed is to be closed.
-    Closing,
-}
-
-/// The worker has to end.
-#[derive(Debug)]
-pub(crate) struct Ended;
 
 /// What a worker is made of.
 pub(crate) struct Setup {
@@ -302,8 +291,4 @@ impl Drop for PanicGuard {
             self.0.lock().state = SinkState::Parked(Mishap { reason, at: Timestamp::now() });
         }
     }
-}
-
-pub(crate) fn locked(dead: &Mutex<DeadLetters>) -> std::sync::MutexGuard<'_, DeadLetters> {
-    dead.lock().expect("nothing panics while it holds dead letters")
 }

@@ -10,9 +10,10 @@ use tracing::Instrument;
 use crate::dead_letters::store::DeadLetter;
 use crate::replay::state::ReplayState;
 use crate::spans;
-use crate::worker::retry::Wake;
-use crate::worker::streams::Turn;
-use crate::worker::{Ended, Phase, Worker};
+use crate::worker::Worker;
+use crate::worker::backoff::Wake;
+use crate::worker::phase::{Ended, Phase};
+use crate::worker::stream::Turn;
 
 /// How many events are tried alone, one after the other, before the far side is taken to refuse
 /// everything: at first, and at most, since each time the sink was parked for that it may have been
@@ -67,7 +68,8 @@ impl Worker {
         }
         let before = self.lanes.current().place.account;
         let ended = self.settle_all(batch, through).instrument(span.clone()).await;
-        spans::settled(&span, before, ended.as_ref().map(|()| self.lanes.current().place.account));
+        let after = ended.is_ok().then(|| self.lanes.current().place.account);
+        spans::settled(&span, before, after);
         self.settled = span;
         ended
     }

@@ -4,20 +4,15 @@
 use std::time::Duration;
 
 use observer_core::{SinkError, Timestamp};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::status::{Mishap, SinkState};
+use crate::error::Mishap;
+use crate::status::SinkState;
+use crate::worker::Worker;
+use crate::worker::backoff::Wake;
 use crate::worker::command::turn_away;
-use crate::worker::{Ended, Phase, Worker};
-
-/// When a parked sink is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wake {
-    OnTimer,
-    /// Also when more events come, one of which may show that it was the others' fault.
-    OnMore,
-}
+use crate::worker::phase::reached;
+use crate::worker::phase::{Ended, Phase};
 
 impl Worker {
     /// Await the sink, for as long as its timeout and until `phase`.
@@ -129,9 +124,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Until the worker has to end that urgently, or its pipeline is gone.
-pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
-    let _ = phase.wait_for(|phase| *phase >= wanted).await;
 }

@@ -5,21 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use observer_core::{Envelope, Filter};
-use observer_journal::{GapReason, Journal};
+use observer_journal::GapReason;
 
 use crate::account::{Account, Place};
-use crate::blocking::Blocking;
 use crate::replay::state::PastEvents;
+use crate::source::Source;
 use crate::source::reader::{Feed, Item};
-use crate::source::tail::Tail;
-
-/// Where events are read.
-#[derive(Clone)]
-pub(crate) struct Source {
-    pub(crate) blocking: Blocking,
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) tail: Arc<Tail>,
-}
+use crate::worker::backoff::Backoff;
+use tokio::time::Instant;
 
 /// Which events the sink gets.
 #[derive(Clone, Default)]
@@ -138,5 +131,52 @@ impl Lane {
         self.open = Account::default();
         self.skipped.clear();
         self.feed = Feed::new(self.source.clone(), self.place.seq, self.last);
+    }
+}
+
+pub(crate) struct Lanes {
+    pub(crate) present: Lane,
+    pub(crate) past: Option<PastLane>,
+    pub(crate) turn: Turn,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Present,
+    Past,
+}
+
+/// A replay while it runs.
+pub(crate) struct PastLane {
+    pub(crate) lane: Lane,
+    /// Its own: what is new has to have its turn while an old event fails.
+    pub(crate) backoff: Backoff,
+    /// Its last batch failed, and comes again.
+    pub(crate) is_put_off: bool,
+    pub(crate) not_before: Instant,
+}
+
+impl Lanes {
+    pub(crate) fn new(present: Lane) -> Self {
+        Self { present, past: None, turn: Turn::Present }
+    }
+
+    /// The one whose turn it is.
+    pub(crate) fn current(&mut self) -> &mut Lane {
+        match (self.turn, &mut self.past) {
+            (Turn::Past, Some(past)) => &mut past.lane,
+            _ => &mut self.present,
+        }
+    }
+
+    pub(crate) fn are_flushed(&self) -> bool {
+        self.present.is_flushed() && self.past.as_ref().is_none_or(|past| past.lane.is_flushed())
+    }
+
+    pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut Lane> {
+        [Some(&mut self.present), self.past.as_mut().map(|past| &mut past.lane)]
+            .into_iter()
+            .flatten()
     }
 }
