@@ -68,52 +68,27 @@
 //! pauses and goes on. A request that is refused before it was read is read on for a moment, so
 //! that the answer arrives.
 
-mod access;
-mod api;
-mod aside;
-mod bind;
-mod body;
-mod connections;
-mod cors;
-mod crowd;
-mod dead_letters;
-mod event;
-mod events;
-mod explained;
-mod exposition;
-mod guard;
-mod handshake;
-mod health;
-mod host;
-mod in_flight;
-mod inflate;
-mod key;
-mod linger;
-mod media_type;
+mod connection;
 mod metrics;
-mod openapi;
 mod options;
-mod places;
 mod problem;
+mod rejection;
 mod reload;
-mod replay;
-mod requests;
+mod request;
+mod routes;
+mod security_headers;
 mod server;
 mod settings;
-mod sinks;
-mod split;
+mod state;
 #[cfg(test)]
 mod tests;
-pub mod tls;
-mod traced;
-mod traceparent;
-mod unread;
 
-pub use access::{Access, BadDigest, Rate, Scope, Scopes, Token, TokenDigest};
-pub use api::router;
-pub use bind::BindError;
+pub use connection::bind::BindError;
+pub use connection::tls;
+pub use connection::tls::{LiveTls, TlsError, TlsOptions};
 pub use options::ServerOptions;
 pub use reload::{Reload, ReloadError, Reloaded};
+pub use request::access::{Access, BadDigest, Rate, Scope, Scopes, Token, TokenDigest};
+pub use routes::router;
 pub use server::{KeptMetrics, Server};
 pub use settings::LiveSettings;
-pub use tls::{LiveTls, TlsError, TlsOptions};

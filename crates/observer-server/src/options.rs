@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::access::Access;
-use crate::tls::TlsOptions;
+use crate::connection::tls::TlsOptions;
+use crate::request::access::Access;
 
 /// What a server can be told.
 ///

@@ -1,19 +1,8 @@
-//! `POST /-/reload`: read the configuration again.
-
-use std::sync::Arc;
+//! Reading the configuration again.
 
 use async_trait::async_trait;
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::api::Api;
-use crate::openapi::AnyRequest;
-use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
-use crate::requests::Route;
 
 /// Reads the configuration again and does as it says now.
 #[async_trait]
@@ -47,42 +36,4 @@ pub enum ReloadError {
     /// Something went wrong on the way.
     #[error("the configuration is in effect only in part: {0}")]
     Partial(String),
-}
-
-/// Read the configuration again, and follow it.
-#[utoipa::path(
-    post,
-    path = "/-/reload",
-    responses(
-        (status = 200, description = "What has changed", body = Reloaded),
-        (status = 404, description = "There is no configuration that could be read again", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 415, description = "The request says that it is no JSON", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 422, description = "There is something wrong with it; nothing has changed", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 500, description = "It is in effect only in part", body = ProblemDetails, content_type = PROBLEM_JSON),
-        AnyRequest
-    )
-)]
-pub(crate) async fn post_reload(State(api): State<Arc<Api>>) -> Response {
-    let _time = api.requests.time(Route::Reload);
-    let Some(reload) = api.reload.get().cloned() else {
-        let detail = "this observer was started by a program that reads no configuration again";
-        return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
-    };
-    // Runs on when the client hangs up.
-    let ended = tokio::spawn(async move { reload.reload().await }).await;
-    match ended {
-        Ok(Ok(reloaded)) => Json(reloaded).into_response(),
-        Ok(Err(error @ ReloadError::Invalid(_))) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
-                .reason("invalid")
-                .into_response()
-        }
-        Ok(Err(error @ ReloadError::Partial(_))) => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
-        }
-        Err(error) => {
-            let detail = format!("reading the configuration broke off: {error}");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
-        }
-    }
 }

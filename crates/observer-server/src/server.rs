@@ -8,13 +8,15 @@ use observer_pipeline::Pipeline;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
-use crate::api::Api;
-use crate::bind::{BindError, bind};
-use crate::connections::{Connections, Door};
+use crate::connection::Connections;
+use crate::connection::bind::{BindError, bind};
+use crate::connection::listener::Door;
+use crate::connection::tls::LiveTls;
 use crate::options::ServerOptions;
 use crate::reload::Reload;
+use crate::routes::document;
 use crate::settings::LiveSettings;
-use crate::tls::LiveTls;
+use crate::state::ServerState;
 
 /// Listens, and serves once it is [run](Self::run).
 ///
@@ -27,13 +29,13 @@ pub struct Server {
     tls_listeners: Vec<TcpListener>,
     local_tls_addrs: Vec<SocketAddr>,
     tls: Option<LiveTls>,
-    api: Arc<Api>,
+    api: Arc<ServerState>,
     options: ServerOptions,
 }
 
 /// A server's metrics, for as long as this is there.
 #[must_use]
-pub struct KeptMetrics(#[expect(dead_code, reason = "it is there to be held")] Arc<Api>);
+pub struct KeptMetrics(#[expect(dead_code, reason = "it is there to be held")] Arc<ServerState>);
 
 impl Server {
     /// Take the addresses. Connections that come before [`run`](Self::run) wait.
@@ -57,7 +59,7 @@ impl Server {
         };
         let (local_addrs, local_tls_addrs) =
             (local_addrs(&listeners)?, local_addrs(&tls_listeners)?);
-        let api = Api::new(&options, pipeline, registry)?;
+        let api = ServerState::new(&options, pipeline, registry, document())?;
         Ok(Self { listeners, local_addrs, tls_listeners, local_tls_addrs, tls, api, options })
     }
 

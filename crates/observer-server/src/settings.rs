@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::access::Gate;
-use crate::body::BodyLimits;
-use crate::events::BatchLimits;
-use crate::host::Hosts;
 use crate::options::ServerOptions;
+use crate::request::access::Gate;
+use crate::request::body::{BatchLimits, BodyLimits};
+use crate::request::host::Hosts;
 
 /// What each request is held against.
 #[derive(Debug)]

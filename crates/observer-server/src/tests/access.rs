@@ -4,8 +4,8 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::Pipeline;
 
-use super::client::{Client, post};
-use super::setup::{EVENT, event, options, plain, serve, sink};
+use super::support::client::{Client, post};
+use super::support::setup::{EVENT, event, options, plain, serve, sink};
 use crate::{Access, Rate, Scope, Scopes, ServerOptions, Token, TokenDigest};
 
 fn token(name: &str, scopes: &[Scope], rate: Option<Rate>) -> Token {
@@ -227,7 +227,8 @@ async fn settings_change_from_one_request_to_the_next() {
     let server =
         crate::Server::bind(options(), pipeline, prometheus::Registry::new()).await.unwrap();
     let (address, settings) = (server.local_addrs()[0], server.settings());
-    let running = tokio::spawn(server.run(std::future::pending(), super::client::PATIENCE));
+    let running =
+        tokio::spawn(server.run(std::future::pending(), super::support::client::PATIENCE));
     let mut client = Client::connect(address).await;
     assert_eq!(client.post(EVENT).await.status, 200);
     settings.set(&guarded(vec![token("ci", &[Scope::Ingest], None)]));

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::{Answer, Client};
-use super::setup::{EVENT, event, options, plain, serve};
+use super::support::client::{Answer, Client};
+use super::support::setup::{EVENT, event, options, plain, serve};
 use crate::ServerOptions;
 use observer_pipeline::Pipeline;
 

@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 use observer_pipeline::Pipeline;
 
-use super::setup::{EVENT, options, plain, serve};
+use super::support::setup::{EVENT, options, plain, serve};
 use crate::{Server, ServerOptions};
 
 #[tokio::test]
@@ -69,9 +69,13 @@ async fn several_addresses_are_served() {
             .unwrap();
     let addresses = server.local_addrs().to_vec();
     assert_ne!(addresses[0], addresses[1]);
-    let running = tokio::spawn(server.run(std::future::pending(), super::client::PATIENCE));
+    let running =
+        tokio::spawn(server.run(std::future::pending(), super::support::client::PATIENCE));
     for address in addresses {
-        assert_eq!(super::client::Client::connect(address).await.post(EVENT).await.status, 200);
+        assert_eq!(
+            super::support::client::Client::connect(address).await.post(EVENT).await.status,
+            200
+        );
     }
     running.abort();
 }

@@ -4,8 +4,8 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::{JournalOptions, Pipeline, fs};
 
-use super::client::{Client, post};
-use super::setup::{EVENT, event, options, plain, serve, sink};
+use super::support::client::{Client, post};
+use super::support::setup::{EVENT, event, options, plain, serve, sink};
 
 const CYCLE: &str =
     r#"{"source":"bot","cycle_id":"c","sig_hash":"9f","event_kind":"ok","ok":true}"#;
@@ -194,7 +194,7 @@ async fn a_full_journal_is_503_with_the_reason_and_not_ready() {
     );
 }
 
-async fn fill(client: &mut Client) -> super::client::Answer {
+async fn fill(client: &mut Client) -> super::support::client::Answer {
     let large = format!(
         r#"{{"source":"job","event_kind":"hang","ok":true,"extra":{{"text":"{}"}}}}"#,
         "x".repeat(2000)

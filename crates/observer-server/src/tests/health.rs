@@ -2,8 +2,8 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::Pipeline;
 
-use super::client::{Answer, Client, PATIENCE};
-use super::setup::{event, options, plain, serve, sink};
+use super::support::client::{Answer, Client, PATIENCE};
+use super::support::setup::{event, options, plain, serve, sink};
 
 #[tokio::test]
 async fn a_parked_sink_is_told_with_its_reason_and_the_observer_is_ready() {

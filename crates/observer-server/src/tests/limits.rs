@@ -3,11 +3,11 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use observer_pipeline::Pipeline;
 
-use super::client::post;
-use super::setup::{EVENT, options, plain, serve};
+use super::support::client::post;
+use super::support::setup::{EVENT, options, plain, serve};
 use crate::ServerOptions;
 
-async fn small() -> super::setup::Running {
+async fn small() -> super::support::setup::Running {
     let max_body = EVENT.len();
     serve(ServerOptions { max_body, ..options() }, Pipeline::builder().start().await.unwrap()).await
 }

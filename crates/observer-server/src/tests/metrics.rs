@@ -4,8 +4,8 @@ use observer_core::{AnyOf, SinkSettings};
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
 
-use super::client::{Client, PATIENCE};
-use super::setup::{EVENT, event, options, plain, serve, sink};
+use super::support::client::{Client, PATIENCE};
+use super::support::setup::{EVENT, event, options, plain, serve, sink};
 use crate::{BindError, Server};
 
 /// Every sample by its name and labels; a line that is no sample and no comment fails.

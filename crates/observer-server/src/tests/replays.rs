@@ -4,8 +4,8 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::{Pipeline, SinkSpec};
 
-use super::client::{Answer, Client, PATIENCE};
-use super::setup::{Ledger, Running, event, options, serve, sink};
+use super::support::client::{Answer, Client, PATIENCE};
+use super::support::setup::{Ledger, Running, event, options, serve, sink};
 
 const REPLAY: &str = "/v1/sinks/late/replay";
 const ALL: &str = r#"{"since":"1970-01-01T00:00:00Z"}"#;

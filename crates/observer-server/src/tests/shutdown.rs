@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use observer_pipeline::Pipeline;
 
-use super::client::PATIENCE;
-use super::setup::{EVENT, options, plain, serve_until};
+use super::support::client::PATIENCE;
+use super::support::setup::{EVENT, options, plain, serve_until};
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_and_idle_connections_are_closed() {
@@ -57,7 +57,7 @@ async fn a_server_that_is_dropped_while_it_runs_lets_go_of_its_connections() {
         crate::Server::bind(options(), pipeline, prometheus::Registry::new()).await.unwrap();
     let address = server.local_addrs()[0];
     let running = tokio::spawn(server.run(std::future::pending(), PATIENCE));
-    let mut client = super::client::Client::connect(address).await;
+    let mut client = super::support::client::Client::connect(address).await;
     assert_eq!(client.post(EVENT).await.status, 200);
     running.abort();
     client.ends().await;

@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::certificates::{Authority, Files, Identity};
-use super::client::{Client, PATIENCE, post};
-use super::setup::{EVENT, Running, options, serve, serve_until};
+use super::support::certificates::{Authority, Files, Identity};
+use super::support::client::{Client, PATIENCE, post};
+use super::support::setup::{EVENT, Running, options, serve, serve_until};
 use crate::{Server, ServerOptions, TlsOptions};
 
 async fn serve_tls(tls: TlsOptions) -> Running {

@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 
-use super::certificates::{Authority, Files};
-use crate::tls::{LiveTls, TlsOptions};
+use super::support::certificates::{Authority, Files};
+use crate::connection::tls::{LiveTls, TlsOptions};
 
 /// What is said of the files, in a folder called `tls`.
 fn told(files: &Files, options: &TlsOptions) -> String {

@@ -1,0 +1,84 @@
+//! Scopes of requests.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a request is allowed to be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Send events.
+    Ingest,
+    /// Ask for events, metrics, and how sinks are.
+    Read,
+    /// Change how the observer works.
+    Admin,
+}
+
+/// A set of scopes.
+///
+/// ```
+/// use observer_server::{Scope, Scopes};
+///
+/// let scopes = Scopes::from_iter([Scope::Ingest, Scope::Read]);
+/// assert!(scopes.contains(Scope::Read) && !scopes.contains(Scope::Admin));
+/// assert_eq!(scopes.to_string(), "`ingest` and `read`");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u8);
+
+impl Scope {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Ingest, Self::Read, Self::Admin];
+
+    /// As it is written in configurations and answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl Scopes {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Everything.
+    pub const ALL: Self = Self(0b111);
+
+    /// Whether the scope is one of them.
+    #[must_use]
+    pub fn contains(self, scope: Scope) -> bool {
+        self.0 & 1 << scope as u8 != 0
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::NONE
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |all, scope| all | 1 << scope as u8))
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Scope::ALL
+            .into_iter()
+            .filter(|scope| self.contains(*scope))
+            .map(|scope| format!("`{}`", scope.name()))
+            .collect();
+        match names.split_last() {
+            None => f.write_str("nothing"),
+            Some((last, [])) => f.write_str(last),
+            Some((last, rest)) => write!(f, "{} and {last}", rest.join(", ")),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Tokens and their digests.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use super::rate::Rate;
+use super::scope::Scopes;
+
+/// What the holder of a token may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// What people call it; it shows in answers and logs, and is no secret.
+    pub name: String,
+    /// The token's digest, or several while it is being replaced.
+    pub digests: Vec<TokenDigest>,
+    /// What its holder may do.
+    pub scopes: Scopes,
+    /// How fast.
+    pub rate: Option<Rate>,
+}
+
+/// The SHA-256 of a token, in 64 hexadecimal digits.
+///
+/// ```
+/// use observer_server::TokenDigest;
+///
+/// let digest = TokenDigest::of("swordfish");
+/// assert_eq!(digest.to_string(), "b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799");
+/// assert_eq!(digest.to_string().parse(), Ok(digest));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenDigest([u8; 32]);
+
+/// Not the digest of a token. The text is not shown, since it may be the token itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a token's SHA-256 has 64 hexadecimal digits, and this has other ones; it is not shown, in case it is the token itself"
+)]
+pub struct BadDigest;
+
+impl TokenDigest {
+    /// The digest of this token.
+    #[must_use]
+    pub fn of(token: &str) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// In a time that says nothing about where they differ.
+    pub(crate) fn matches(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl FromStr for TokenDigest {
+    type Err = BadDigest;
+
+    fn from_str(text: &str) -> Result<Self, BadDigest> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(BadDigest);
+        }
+        let mut digest = [0; 32];
+        for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| BadDigest)?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+impl fmt::Display for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenDigest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,58 @@
+//! State that the routes share.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use observer_pipeline::Pipeline;
+use prometheus::Registry;
+use tower_http::cors::CorsLayer;
+
+use crate::metrics::Registration;
+use crate::metrics::requests::Requests;
+use crate::options::ServerOptions;
+use crate::reload::Reload;
+use crate::request::blocking::Aside;
+use crate::request::cors;
+use crate::request::in_flight::InFlight;
+use crate::settings::{LiveSettings, Settings};
+
+/// What the routes share.
+pub(crate) struct ServerState {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) registry: Registry,
+    pub(crate) requests: Requests,
+    pub(crate) settings: Arc<ArcSwap<Settings>>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) large_batches: Aside,
+    pub(crate) scrapes: Aside,
+    pub(crate) openapi: Bytes,
+    pub(crate) cors: Option<CorsLayer>,
+    pub(crate) reload: OnceLock<Arc<dyn Reload>>,
+    _registration: Registration,
+}
+
+impl ServerState {
+    pub(crate) fn new(
+        options: &ServerOptions,
+        pipeline: Pipeline,
+        registry: Registry,
+        openapi: Bytes,
+    ) -> Result<Arc<Self>, prometheus::Error> {
+        let requests = Requests::new();
+        let registration = Registration::new(&registry, pipeline.clone(), requests.clone())?;
+        Ok(Arc::new(Self {
+            pipeline,
+            registry,
+            requests,
+            settings: LiveSettings::new(options).0,
+            in_flight: InFlight::default(),
+            large_batches: Aside::default(),
+            scrapes: Aside::default(),
+            openapi,
+            cors: cors::layer(&options.cors_origins),
+            reload: OnceLock::new(),
+            _registration: registration,
+        }))
+    }
+}

@@ -1,0 +1,15 @@
+//! Over real sockets, with a pipeline in memory.
+
+mod access;
+mod batches;
+mod connections;
+mod dead_letters;
+mod events;
+mod health;
+mod limits;
+mod metrics;
+mod replays;
+mod shutdown;
+mod support;
+mod tls;
+mod tls_files;

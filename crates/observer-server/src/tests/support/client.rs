@@ -1,0 +1,149 @@
+//! A client that says exactly what it is told to say.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A test that waits longer than this has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Client {
+    stream: Box<dyn Duplex>,
+    unread: Vec<u8>,
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    status_line: String,
+    headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self { stream: Box::new(stream), unread: Vec::new() }
+    }
+
+    pub(crate) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    pub(crate) async fn post(&mut self, body: &str) -> Answer {
+        self.say(post("", body)).await;
+        self.answer().await
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+        self.say(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+        self.answer().await
+    }
+
+    /// The next answer.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        let mut answer = self.head().await;
+        let length: usize =
+            answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        while self.unread.len() < length {
+            assert!(self.read().await > 0, "the connection ended within a body");
+        }
+        answer.body = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
+        answer
+    }
+
+    /// The next head, whatever body it speaks of.
+    pub(crate) async fn head(&mut self) -> Answer {
+        let end = loop {
+            if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at;
+            }
+            assert!(self.read().await > 0, "the connection ended without an answer");
+        };
+        let head = String::from_utf8(self.unread.drain(..end + 4).collect()).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status_line = lines.next().unwrap().to_owned();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        Answer {
+            status: status_line.split(' ').nth(1).unwrap().parse().unwrap(),
+            status_line,
+            headers: lines.map(header).collect(),
+            body: String::new(),
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) async fn ends(&mut self) {
+        let read = self.read().await;
+        assert_eq!(read, 0, "{}", String::from_utf8_lossy(&self.unread));
+    }
+
+    /// The other side speaks TLS: the type of its only record is alert (RFC 8446, section 5.1).
+    pub(crate) async fn ends_with_an_alert(&mut self) {
+        while self.read().await > 0 {}
+        assert_eq!(self.unread.first(), Some(&0x15), "{:?}", self.unread);
+    }
+
+    async fn read(&mut self) -> usize {
+        let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread));
+        read.await.expect("the server says something, or ends").unwrap()
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+
+    /// The value of a string in it.
+    pub(crate) fn text(&self, field: &str) -> String {
+        self.json()[field].as_str().unwrap_or_else(|| panic!("no {field}: {self}")).to_owned()
+    }
+}
+
+/// What is different each time, or the same for all answers.
+const NOT_SHOWN: [&str; 7] = [
+    "date",
+    "content-length",
+    "x-content-type-options",
+    "x-frame-options",
+    "content-security-policy",
+    "referrer-policy",
+    "cache-control",
+];
+
+/// As it came, without what is different each time or the same for all.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.status_line)?;
+        for (name, value) in self.headers.iter().filter(|(name, _)| !NOT_SHOWN.contains(&&**name)) {
+            writeln!(f, "{name}: {value}")?;
+        }
+        f.write_str(&self.body)
+    }
+}
+
+/// A request with an event; the headers each end in `\r\n`.
+pub(crate) fn post(headers: &str, body: &str) -> String {
+    format!(
+        "POST /event HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}

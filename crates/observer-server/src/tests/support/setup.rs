@@ -1,0 +1,130 @@
+//! Servers and sinks to test with.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use observer_core::{Batch, BatchSettings, EventSink, Receipt, Rejected, SinkError, SinkSettings};
+use observer_pipeline::{Pipeline, SinkSpec};
+use prometheus::Registry;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::client::{Client, PATIENCE};
+use crate::{LiveTls, Server, ServerOptions};
+
+pub(crate) const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
+
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    /// Of TLS, if it is served.
+    pub(crate) tls_address: Option<SocketAddr>,
+    pub(crate) tls: Option<LiveTls>,
+    pub(crate) pipeline: Pipeline,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+pub(crate) fn options() -> ServerOptions {
+    ServerOptions {
+        listen: vec!["127.0.0.1:0".into()],
+        hosts: vec!["test".into()],
+        ..ServerOptions::default()
+    }
+}
+
+pub(crate) async fn serve(options: ServerOptions, pipeline: Pipeline) -> Running {
+    serve_until(options, pipeline, PATIENCE).await
+}
+
+pub(crate) async fn serve_until(
+    options: ServerOptions,
+    pipeline: Pipeline,
+    deadline: Duration,
+) -> Running {
+    let server = Server::bind(options, pipeline.clone(), Registry::new()).await.unwrap();
+    let address = server.local_addrs()[0];
+    let (tls_address, tls) = (server.local_tls_addrs().first().copied(), server.tls());
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(server.run(async { stopped.await.unwrap_or_default() }, deadline));
+    Running { address, tls_address, tls, pipeline, stop, task }
+}
+
+/// With a pipeline without sinks.
+pub(crate) async fn plain() -> Running {
+    serve(options(), Pipeline::builder().start().await.unwrap()).await
+}
+
+impl Running {
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// Begin to end.
+    pub(crate) fn stop(self) -> JoinHandle<()> {
+        self.stop.send(()).expect("the server runs");
+        self.task
+    }
+}
+
+/// Keeps its position with its data, as it says.
+pub(crate) struct Ledger;
+
+#[async_trait]
+impl EventSink for Ledger {
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        Scripted.deliver(batch).await
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn replay_refusal(&self) -> Option<&'static str> {
+        Some("its pages are numbered")
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Does as the kind of the event says: `dead` ones are refused for good, `blocked` ones block it,
+/// and on `hang` it hangs.
+struct Scripted;
+
+#[async_trait]
+impl EventSink for Scripted {
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        let mut receipt = Receipt::accepted();
+        for (index, envelope) in batch.events().iter().enumerate() {
+            match envelope.event.event_kind() {
+                "hang" => std::future::pending().await,
+                "blocked" => {
+                    return Err(SinkError::blocked("401 Unauthorized: the token has expired"));
+                }
+                "dead" => receipt.rejected.push(Rejected { index, reason: "too strange".into() }),
+                _ => {}
+            }
+        }
+        Ok(receipt)
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+pub(crate) fn sink(name: &str, settings: SinkSettings) -> SinkSpec {
+    let batch = BatchSettings { linger: Some(Duration::ZERO), ..BatchSettings::default() };
+    SinkSpec::new(name, Arc::new(Scripted)).kind("scripted").batch(batch).settings(settings)
+}
+
+pub(crate) fn event(kind: &str) -> String {
+    format!(r#"{{"source":"job","event_kind":"{kind}","ok":{}}}"#, kind == "ok")
+}
