@@ -60,7 +60,7 @@
 //! page in a browser can act in the name of the machine that it is shown on.
 //!
 //! TLS, with or without certificates of clients, has addresses of its own ([`TlsOptions`]); its
-//! files can be read again at any time ([`LiveTls`]).
+//! files can be read again at any time ([`TlsHandle`]).
 //!
 //! What a server does to stay up: handshakes, heads and bodies have a time limit, and bodies and
 //! buffers a size limit ([`ServerOptions`]). One connection more than there may be is answered with
@@ -85,10 +85,10 @@ mod tests;
 
 pub use connection::bind::BindError;
 pub use connection::tls;
-pub use connection::tls::{LiveTls, TlsError, TlsOptions};
+pub use connection::tls::{TlsError, TlsHandle, TlsOptions};
 pub use options::ServerOptions;
-pub use reload::{Reload, ReloadError, Reloaded};
-pub use request::access::{Access, BadDigest, Rate, Scope, Scopes, Token, TokenDigest};
+pub use reload::{ReloadError, ReloadHandler, ReloadReport};
+pub use request::access::{Access, InvalidDigest, Rate, Scope, Scopes, Token, TokenDigest};
 pub use routes::router;
-pub use server::{KeptMetrics, Server};
-pub use settings::LiveSettings;
+pub use server::{MetricsGuard, Server};
+pub use settings::SettingsHandle;

@@ -6,17 +6,17 @@ use utoipa::ToSchema;
 
 /// Reads the configuration again and does as it says now.
 #[async_trait]
-pub trait Reload: Send + Sync + 'static {
+pub trait ReloadHandler: Send + Sync + 'static {
     /// Called again only after it has ended.
     ///
     /// # Errors
     /// When it is not in effect.
-    async fn reload(&self) -> Result<Reloaded, ReloadError>;
+    async fn reload(&self) -> Result<ReloadReport, ReloadError>;
 }
 
 /// What came of reading the configuration again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Reloaded {
+pub struct ReloadReport {
     /// Sinks that are new.
     pub added: Vec<String>,
     /// Sinks that have another configuration.

@@ -11,11 +11,11 @@ use tokio::net::TcpListener;
 use crate::connection::Connections;
 use crate::connection::bind::{BindError, bind};
 use crate::connection::listener::Door;
-use crate::connection::tls::LiveTls;
+use crate::connection::tls::TlsHandle;
 use crate::options::ServerOptions;
-use crate::reload::Reload;
+use crate::reload::ReloadHandler;
 use crate::routes::document;
-use crate::settings::LiveSettings;
+use crate::settings::SettingsHandle;
 use crate::state::ServerState;
 
 /// Listens, and serves once it is [run](Self::run).
@@ -28,14 +28,14 @@ pub struct Server {
     local_addrs: Vec<SocketAddr>,
     tls_listeners: Vec<TcpListener>,
     local_tls_addrs: Vec<SocketAddr>,
-    tls: Option<LiveTls>,
+    tls: Option<TlsHandle>,
     api: Arc<ServerState>,
     options: ServerOptions,
 }
 
 /// A server's metrics, for as long as this is there.
 #[must_use]
-pub struct KeptMetrics(#[expect(dead_code, reason = "it is there to be held")] Arc<ServerState>);
+pub struct MetricsGuard(#[expect(dead_code, reason = "it is there to be held")] Arc<ServerState>);
 
 impl Server {
     /// Take the addresses. Connections that come before [`run`](Self::run) wait.
@@ -48,7 +48,7 @@ impl Server {
         pipeline: Pipeline,
         registry: Registry,
     ) -> Result<Self, BindError> {
-        let tls = options.tls.as_ref().map(LiveTls::load).transpose()?;
+        let tls = options.tls.as_ref().map(TlsHandle::load).transpose()?;
         let tls_listeners = match &options.tls {
             Some(tls) => bind(&tls.listen).await?,
             None => Vec::new(),
@@ -71,12 +71,12 @@ impl Server {
 
     /// What can be changed while it runs.
     #[must_use]
-    pub fn settings(&self) -> LiveSettings {
-        LiveSettings(self.api.settings.clone())
+    pub fn settings(&self) -> SettingsHandle {
+        SettingsHandle(self.api.settings.clone())
     }
 
     /// Whom to ask on `POST /-/reload`. Only the first one counts.
-    pub fn on_reload(&self, reload: Arc<dyn Reload>) {
+    pub fn set_reload_handler(&self, reload: Arc<dyn ReloadHandler>) {
         let _ = self.api.reload.set(reload);
     }
 
@@ -89,13 +89,13 @@ impl Server {
     /// What TLS connections are begun with, where TLS is listened for: it can be reloaded while the
     /// server runs.
     #[must_use]
-    pub fn tls(&self) -> Option<LiveTls> {
+    pub fn tls(&self) -> Option<TlsHandle> {
         self.tls.clone()
     }
 
     /// Keeps its metrics in the registry for as long as this is there, also after it has run.
-    pub fn keep_metrics(&self) -> KeptMetrics {
-        KeptMetrics(self.api.clone())
+    pub fn metrics_guard(&self) -> MetricsGuard {
+        MetricsGuard(self.api.clone())
     }
 
     /// Serve until `shutdown` resolves. Then nothing is accepted any more, idle connections are
@@ -121,9 +121,9 @@ fn local_addrs(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, BindError> 
     listeners.iter().map(local).collect()
 }
 
-impl std::fmt::Debug for KeptMetrics {
+impl std::fmt::Debug for MetricsGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeptMetrics").finish_non_exhaustive()
+        f.debug_struct("MetricsGuard").finish_non_exhaustive()
     }
 }
 

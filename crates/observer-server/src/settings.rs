@@ -25,7 +25,7 @@ pub(crate) struct Settings {
 /// Access, host names, limits of bodies and of requests in flight follow; addresses, CORS, the time
 /// for heads and the number of connections stay as they were when the server began.
 #[derive(Debug, Clone)]
-pub struct LiveSettings(pub(crate) Arc<ArcSwap<Settings>>);
+pub struct SettingsHandle(pub(crate) Arc<ArcSwap<Settings>>);
 
 impl Settings {
     pub(crate) fn new(options: &ServerOptions) -> Self {
@@ -47,7 +47,7 @@ impl Settings {
     }
 }
 
-impl LiveSettings {
+impl SettingsHandle {
     pub(crate) fn new(options: &ServerOptions) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(Settings::new(options))))
     }

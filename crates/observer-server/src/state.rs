@@ -11,11 +11,11 @@ use tower_http::cors::CorsLayer;
 use crate::metrics::Registration;
 use crate::metrics::requests::Requests;
 use crate::options::ServerOptions;
-use crate::reload::Reload;
+use crate::reload::ReloadHandler;
 use crate::request::blocking::Aside;
 use crate::request::cors;
 use crate::request::in_flight::InFlight;
-use crate::settings::{LiveSettings, Settings};
+use crate::settings::{Settings, SettingsHandle};
 
 /// What the routes share.
 pub(crate) struct ServerState {
@@ -28,7 +28,7 @@ pub(crate) struct ServerState {
     pub(crate) scrapes: Aside,
     pub(crate) openapi: Bytes,
     pub(crate) cors: Option<CorsLayer>,
-    pub(crate) reload: OnceLock<Arc<dyn Reload>>,
+    pub(crate) reload: OnceLock<Arc<dyn ReloadHandler>>,
     _registration: Registration,
 }
 
@@ -45,7 +45,7 @@ impl ServerState {
             pipeline,
             registry,
             requests,
-            settings: LiveSettings::new(options).0,
+            settings: SettingsHandle::new(options).0,
             in_flight: InFlight::default(),
             large_batches: Aside::default(),
             scrapes: Aside::default(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use observer_core::SinkContext;
 use observer_pipeline::Pipeline;
-use observer_server::{LiveSettings, LiveTls, Reload, ReloadError, Reloaded};
+use observer_server::{ReloadError, ReloadHandler, ReloadReport, SettingsHandle, TlsHandle};
 use tokio::sync::Mutex;
 
 use crate::config::SinkTable;
@@ -32,8 +32,8 @@ pub(crate) struct Reloader {
     dry_run: DryRun,
     registry: Registry,
     pipeline: Pipeline,
-    settings: LiveSettings,
-    tls: Option<LiveTls>,
+    settings: SettingsHandle,
+    tls: Option<TlsHandle>,
     /// What the process began with, for what stays so until it ends.
     started: Config,
     running: Mutex<BTreeMap<String, Running>>,
@@ -60,8 +60,8 @@ impl Reloader {
         dry_run: DryRun,
         registry: Registry,
         pipeline: Pipeline,
-        settings: LiveSettings,
-        tls: Option<LiveTls>,
+        settings: SettingsHandle,
+        tls: Option<TlsHandle>,
         started: Config,
     ) -> Self {
         let names: Vec<String> = pipeline.status().sinks.into_keys().collect();
@@ -75,7 +75,7 @@ impl Reloader {
         Self { load, dry_run, registry, pipeline, settings, tls, started, running }
     }
 
-    async fn follow(&self, config: &Config) -> Result<Reloaded, ReloadError> {
+    async fn follow(&self, config: &Config) -> Result<ReloadReport, ReloadError> {
         let invalid = |error: ConfigError| ReloadError::Invalid(observer_core::report(&error));
         config.validate().map_err(invalid)?;
         self.effective(config).validate().map_err(invalid)?;
@@ -112,7 +112,7 @@ impl Reloader {
             return Err(ReloadError::Partial(failed.join("; ")));
         }
         let Plan { added, changed, removed } = plan;
-        Ok(Reloaded { added, changed, removed, restart_needed: self.restart_needed(config) })
+        Ok(ReloadReport { added, changed, removed, restart_needed: self.restart_needed(config) })
     }
 
     fn add(&self, name: &str, table: &SinkTable) -> Result<Vec<String>, String> {
@@ -164,8 +164,8 @@ impl Reloader {
 }
 
 #[async_trait]
-impl Reload for Reloader {
-    async fn reload(&self) -> Result<Reloaded, ReloadError> {
+impl ReloadHandler for Reloader {
+    async fn reload(&self) -> Result<ReloadReport, ReloadError> {
         let loaded =
             (self.load)().map_err(|error| ReloadError::Invalid(observer_core::report(&error)));
         let reloaded = match loaded {
@@ -173,7 +173,7 @@ impl Reload for Reloader {
             Err(error) => Err(error),
         };
         match &reloaded {
-            Ok(Reloaded { added, changed, removed, restart_needed }) => tracing::info!(
+            Ok(ReloadReport { added, changed, removed, restart_needed }) => tracing::info!(
                 added = added.join(" "),
                 changed = changed.join(" "),
                 removed = removed.join(" "),

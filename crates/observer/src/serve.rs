@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use observer_pipeline::{
     DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError,
 };
-use observer_server::{BindError, Reload, Scope, Server, ServerOptions};
+use observer_server::{BindError, ReloadHandler, Scope, Server, ServerOptions};
 
 use crate::config::TlsConfig;
 use crate::reload::Reloader;
@@ -100,7 +100,7 @@ impl Service {
             service.server.tls(),
             config,
         ));
-        service.server.on_reload(reloader.clone());
+        service.server.set_reload_handler(reloader.clone());
         service.reloader = Some(reloader);
         Ok(service)
     }
@@ -167,7 +167,7 @@ impl Service {
 
     /// Whom to ask to load the configuration again; `None` where it can't be.
     #[must_use]
-    pub fn reloader(&self) -> Option<Arc<dyn Reload>> {
+    pub fn reloader(&self) -> Option<Arc<dyn ReloadHandler>> {
         self.reloader.clone().map(|reloader| reloader as _)
     }
 
@@ -176,7 +176,7 @@ impl Service {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { pipeline, server, reloader: _, telemetry, shutdown_timeout } = self;
         let begun = Instant::now();
-        let metrics = server.keep_metrics();
+        let metrics = server.metrics_guard();
         server.run(shutdown, shutdown_timeout).await;
         let mut ending = None;
         let last_look = async {

@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::connection::linger::{Lingering, Wanted};
 use crate::connection::refuse::answer_unread;
-use crate::connection::tls::LiveTls;
+use crate::connection::tls::TlsHandle;
 use crate::problem::Problem;
 
 /// Why there is no encrypted connection.
@@ -35,7 +35,7 @@ pub(crate) enum HandshakeError {
 pub(crate) async fn shake_hands(
     stream: TcpStream,
     wanted: Wanted,
-    tls: &LiveTls,
+    tls: &TlsHandle,
     timeout: Duration,
 ) -> Result<TlsStream<Lingering>, HandshakeError> {
     let deadline = Instant::now() + timeout;

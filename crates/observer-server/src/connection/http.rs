@@ -23,7 +23,7 @@ use super::linger::{Lingering, Wanted};
 use super::refuse;
 use super::shared::{MAX_BUFFER, Shared};
 use super::slots::Place;
-use super::tls::LiveTls;
+use super::tls::TlsHandle;
 use crate::problem::Problem;
 use crate::request::guard::guarded;
 use crate::routes::post_event;
@@ -41,7 +41,7 @@ pub(crate) async fn plain(stream: TcpStream, shared: Arc<Shared>, _permit: Owned
 
 pub(crate) async fn encrypted(
     stream: TcpStream,
-    tls: LiveTls,
+    tls: TlsHandle,
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
 ) {

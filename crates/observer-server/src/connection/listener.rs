@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::http::{encrypted, plain};
 use super::refuse::too_many_connections;
 use super::shared::Shared;
-use super::tls::LiveTls;
+use super::tls::TlsHandle;
 
 /// How long an idle connection may take to make room.
 const ROOM_WITHIN: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Door {
     pub(crate) listener: TcpListener,
     /// None for plain HTTP.
-    pub(crate) tls: Option<LiveTls>,
+    pub(crate) tls: Option<TlsHandle>,
 }
 
 pub(crate) async fn accept(Door { listener, tls }: Door, shared: Arc<Shared>) {

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
-use crate::reload::{ReloadError, Reloaded};
+use crate::reload::{ReloadError, ReloadReport};
 use crate::routes::openapi::AnyRequest;
 use crate::state::ServerState;
 
@@ -18,7 +18,7 @@ use crate::state::ServerState;
     post,
     path = "/-/reload",
     responses(
-        (status = 200, description = "What has changed", body = Reloaded),
+        (status = 200, description = "What has changed", body = ReloadReport),
         (status = 404, description = "There is no configuration that could be read again", body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 415, description = "The request says that it is no JSON", body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 422, description = "There is something wrong with it; nothing has changed", body = ProblemDetails, content_type = PROBLEM_JSON),

@@ -33,7 +33,7 @@ async fn asked(client: &mut Client, method: &str, path: &str, token: &str) -> u1
 
 #[tokio::test]
 async fn each_route_takes_a_token_with_its_scope() {
-    let tokens = Scope::ALL.map(|scope| token(scope.name(), &[scope], None));
+    let tokens = Scope::ALL.map(|scope| token(scope.as_str(), &[scope], None));
     let server = serve(guarded(tokens.into()), Pipeline::builder().start().await.unwrap()).await;
     let mut client = server.client().await;
     for (method, path, scope, status) in [
@@ -51,7 +51,7 @@ async fn each_route_takes_a_token_with_its_scope() {
         ("POST", "/v1/sinks/archive/replay", "admin", 404),
         ("DELETE", "/v1/sinks/archive/replay", "admin", 404),
     ] {
-        for holder in Scope::ALL.map(Scope::name) {
+        for holder in Scope::ALL.map(Scope::as_str) {
             let expected = if holder == scope { status } else { 403 };
             let found = asked(&mut client, method, path, &format!("secret-of-{holder}")).await;
             assert_eq!(found, expected, "{method} {path} by {holder}");

@@ -1,11 +1,11 @@
 use insta::assert_snapshot;
 
 use super::support::certificates::{Authority, Files};
-use crate::connection::tls::{LiveTls, TlsOptions};
+use crate::connection::tls::{TlsHandle, TlsOptions};
 
 /// What is said of the files, in a folder called `tls`.
 fn told(files: &Files, options: &TlsOptions) -> String {
-    let error = LiveTls::load(options).unwrap_err();
+    let error = TlsHandle::load(options).unwrap_err();
     observer_core::report(&error).replace(files.path("").to_str().unwrap(), "tls/")
 }
 
@@ -14,7 +14,7 @@ fn files_that_can_not_be_used_are_named_with_what_is_wrong() {
     let authority = Authority::new("one");
     let identity = authority.sign("server");
     let files = Files::of(&identity);
-    LiveTls::load(&files.options()).unwrap();
+    TlsHandle::load(&files.options()).unwrap();
 
     let with = |name: &str, text: &str| {
         files.hold(&identity);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use observer_server::Reload;
+use observer_server::ReloadHandler;
 use tokio::runtime::Builder;
 use tokio::signal::unix::Signal;
 
@@ -176,7 +176,7 @@ fn serve(
     })?
 }
 
-async fn reload_on(mut hangups: Signal, reloader: Option<Arc<dyn Reload>>) {
+async fn reload_on(mut hangups: Signal, reloader: Option<Arc<dyn ReloadHandler>>) {
     let Some(reloader) = reloader else { return };
     while hangups.recv().await.is_some() {
         // What came of it is in the log.

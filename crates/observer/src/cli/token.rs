@@ -42,7 +42,7 @@ pub(super) fn made(arguments: &TokenArgs) -> anyhow::Result<String> {
 
 fn shown(token: &str, TokenArgs { name, scopes, json }: &TokenArgs) -> String {
     let sha256 = TokenDigest::of(token);
-    let names: Vec<_> = scopes.iter().map(|scope| scope.name()).collect();
+    let names: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
     if *json {
         let made = serde_json::json!({ "name": name, "token": token, "scopes": names, "sha256": sha256.to_string() });
         return format!("{made}\n");
@@ -54,7 +54,7 @@ fn shown(token: &str, TokenArgs { name, scopes, json }: &TokenArgs) -> String {
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    let known = Scope::ALL.into_iter().find(|scope| scope.name() == text);
+    let known = Scope::ALL.into_iter().find(|scope| scope.as_str() == text);
     known.ok_or_else(|| "it is one of ingest, read and admin".to_owned())
 }
 

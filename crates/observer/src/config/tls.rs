@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use observer_server::tls::TlsFile;
-use observer_server::{LiveTls, TlsError, TlsOptions};
+use observer_server::{TlsError, TlsHandle, TlsOptions};
 use serde::Deserialize;
 
 use super::server::addresses;
@@ -44,8 +44,8 @@ impl Config {
     ///
     /// # Errors
     /// Which key names a file that can't be used, and why it can't.
-    pub fn load_tls(&self) -> Result<Option<LiveTls>, ConfigError> {
-        let tls = self.server.tls.as_ref().map(|tls| LiveTls::load(&tls.resolve())).transpose();
+    pub fn load_tls(&self) -> Result<Option<TlsHandle>, ConfigError> {
+        let tls = self.server.tls.as_ref().map(|tls| TlsHandle::load(&tls.resolve())).transpose();
         tls.map_err(|error| self.invalid(vec![file_problem(&error)]))
     }
 }

@@ -37,11 +37,11 @@ pub struct TlsOptions {
 
 /// What TLS connections are begun with at the moment. Clones change together.
 #[derive(Clone)]
-pub struct LiveTls {
+pub struct TlsHandle {
     current: Arc<ArcSwap<ServerConfig>>,
 }
 
-impl LiveTls {
+impl TlsHandle {
     /// Read the files.
     ///
     /// # Errors
@@ -71,9 +71,9 @@ impl LiveTls {
     }
 }
 
-impl std::fmt::Debug for LiveTls {
+impl std::fmt::Debug for TlsHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LiveTls").finish_non_exhaustive()
+        f.debug_struct("TlsHandle").finish_non_exhaustive()
     }
 }
 

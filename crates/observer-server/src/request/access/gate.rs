@@ -58,7 +58,7 @@ impl Gate {
         let Some(secret) = bearer(headers)? else {
             let detail = format!(
                 "this needs a token with the scope `{}`; send it in the header `Authorization: Bearer TOKEN`",
-                scope.name()
+                scope.as_str()
             );
             return Err(refusal(StatusCode::UNAUTHORIZED, detail, "Bearer realm=\"observer\""));
         };
@@ -77,7 +77,7 @@ impl Gate {
             "the token `{}` is for {}, and this needs the scope `{}`",
             token.name,
             token.scopes,
-            scope.name()
+            scope.as_str()
         );
         Err(refusal(
             StatusCode::FORBIDDEN,

@@ -14,4 +14,4 @@ pub(crate) use gate::Gate;
 pub(crate) use rate::Charge;
 pub use rate::Rate;
 pub use scope::{Scope, Scopes};
-pub use token::{BadDigest, Token, TokenDigest};
+pub use token::{InvalidDigest, Token, TokenDigest};

@@ -34,7 +34,7 @@ impl Scope {
 
     /// As it is written in configurations and answers.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Read => "read",
@@ -73,7 +73,7 @@ impl fmt::Display for Scopes {
         let names: Vec<_> = Scope::ALL
             .into_iter()
             .filter(|scope| self.contains(*scope))
-            .map(|scope| format!("`{}`", scope.name()))
+            .map(|scope| format!("`{}`", scope.as_str()))
             .collect();
         match names.split_last() {
             None => f.write_str("nothing"),

@@ -40,7 +40,7 @@ pub struct TokenDigest([u8; 32]);
 #[error(
     "a token's SHA-256 has 64 hexadecimal digits, and this has other ones; it is not shown, in case it is the token itself"
 )]
-pub struct BadDigest;
+pub struct InvalidDigest;
 
 impl TokenDigest {
     /// The digest of this token.
@@ -56,15 +56,15 @@ impl TokenDigest {
 }
 
 impl FromStr for TokenDigest {
-    type Err = BadDigest;
+    type Err = InvalidDigest;
 
-    fn from_str(text: &str) -> Result<Self, BadDigest> {
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(BadDigest);
+            return Err(InvalidDigest);
         }
         let mut digest = [0; 32];
         for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| BadDigest)?;
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| InvalidDigest)?;
         }
         Ok(Self(digest))
     }

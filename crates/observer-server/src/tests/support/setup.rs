@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::client::{Client, PATIENCE};
-use crate::{LiveTls, Server, ServerOptions};
+use crate::{Server, ServerOptions, TlsHandle};
 
 pub(crate) const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
@@ -20,7 +20,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// Of TLS, if it is served.
     pub(crate) tls_address: Option<SocketAddr>,
-    pub(crate) tls: Option<LiveTls>,
+    pub(crate) tls: Option<TlsHandle>,
     pub(crate) pipeline: Pipeline,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
