@@ -11,19 +11,22 @@ use crate::log::Log;
 use crate::options::{Durability, Options, Runner};
 use crate::positions::Stored;
 use crate::reader::Reader;
+use crate::record::{Append, Group, Key, OnCommit};
 use crate::recovery::{self, Recovery};
 use crate::reserve::{self, Space};
 use crate::shared::{Hold, Shared};
 use crate::writer::Writer;
-use crate::{Append, Key};
 
 /// A durable log of records, and how far each of its readers has come.
 ///
 /// Its methods block on files, but for [`append`](Self::append) where a thread does the writing.
-pub struct Journal {
+///
+/// `T` is the token of an [`Append`], which comes back when the append is committed.
+pub struct Journal<T = ()> {
     shared: Arc<Shared>,
     log: Arc<Mutex<Log>>,
-    writer: Option<Writer>,
+    on_commit: OnCommit<T>,
+    writer: Option<Writer<T>>,
     _lock: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -55,13 +58,24 @@ pub struct Sought {
     pub gone_before: Option<u64>,
 }
 
-impl Journal {
-    /// Open the journal, or begin one where there is none.
+impl<T> Journal<T> {
+    /// Opens the journal, or creates one if the folder holds none.
+    ///
+    /// `on_commit` is called once for each group of appends, in the order of sequence numbers and
+    /// before the next group is written. It is also called with an append that is refused because
+    /// the queue is full or the journal is closed; only that call may run at the same time as
+    /// another one. It must not block.
     ///
     /// # Errors
     /// When another process has it, or its files can't be reached. Corrupt files are no error: what
     /// can be read is served, and what can't is told.
-    pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
+    pub fn open(
+        options: Options,
+        on_commit: impl Fn(Group<T>) + Send + Sync + 'static,
+    ) -> Result<(Self, Recovery), OpenError>
+    where
+        T: Send + 'static,
+    {
         let (fs, dir, runner) = (options.fs.clone(), options.dir.clone(), options.runner);
         fs.create_dir_all(&dir).map_err(OpenError::io("create the folder", &dir))?;
         let path = dir.join("lock");
@@ -71,21 +85,25 @@ impl Journal {
         })?;
         let (shared, log, recovery) = recovery::open(options)?;
         let log = Arc::new(Mutex::new(log));
+        let on_commit: OnCommit<T> = Arc::new(on_commit);
         let writer = match runner {
             Runner::Caller => None,
             Runner::Thread => Some(
-                Writer::start(log.clone()).map_err(OpenError::io("start a thread for", &path))?,
+                Writer::start(log.clone(), on_commit.clone())
+                    .map_err(OpenError::io("start a thread for", &path))?,
             ),
         };
-        Ok((Self { shared, log, writer, _lock: lock }, recovery))
+        Ok((Self { shared, log, on_commit, writer, _lock: lock }, recovery))
     }
 
-    /// Have records committed: all or none. Their `done` is called when that is decided, in the
-    /// order of commits, and must not block.
-    pub fn append(&self, append: Append) {
-        match &self.writer {
-            Some(writer) => writer.append(append),
-            None => self.log().commit(vec![append]),
+    /// Appends records: all of them are committed, or none. The callback given to
+    /// [`open`](Self::open) receives the result.
+    pub fn append(&self, append: Append<T>) {
+        let Some(writer) = &self.writer else {
+            return self.log().commit(vec![append], &*self.on_commit);
+        };
+        if let Err((append, error)) = writer.append(append) {
+            (self.on_commit)(Group { appends: vec![append], result: Err(error) });
         }
     }
 
@@ -150,7 +168,7 @@ impl Journal {
         &self,
         max: usize,
         since: u64,
-    ) -> io::Result<impl Iterator<Item = (u64, Key)> + use<>> {
+    ) -> io::Result<impl Iterator<Item = (u64, Key)> + use<T>> {
         let segments: Vec<_> = self.shared.segments().iter().copied().collect();
         let mut last = self.head();
         let mut groups = Vec::new();
@@ -310,7 +328,7 @@ impl Journal {
     }
 }
 
-impl std::fmt::Debug for Journal {
+impl<T> std::fmt::Debug for Journal<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journal")
             .field("dir", &self.shared.dir)
@@ -319,7 +337,7 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-impl Drop for Journal {
+impl<T> Drop for Journal<T> {
     /// What was appended is committed, what was set is stored.
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {

@@ -19,13 +19,16 @@
 //!   [`Hold::Required`] reader isn't done with them.
 //!
 //! ```
-//! use observer_journal::{Append, Chunk, Journal, Options, Record, Runner, fs};
+//! use observer_journal::{Append, Chunk, Group, Journal, Options, Record, Runner, fs};
 //!
 //! let options = Options::new("journal").file_system(fs::Memory::default()).runner(Runner::Caller);
-//! let (journal, _recovery) = Journal::open(options)?;
-//! journal.append(Append::new(vec![Record::new(1, [7; 16], "hello")], |result| {
-//!     assert_eq!(result.expect("memory doesn't fail").first_seq, 1);
-//! }));
+//! let on_commit = |group: Group<&str>| {
+//!     assert_eq!(group.result.expect("memory doesn't fail"), 1);
+//!     let tokens: Vec<_> = group.appends.into_iter().map(|append| append.into_parts().1).collect();
+//!     assert_eq!(tokens, ["greeting"]);
+//! };
+//! let (journal, _recovery) = Journal::open(options, on_commit)?;
+//! journal.append(Append::new(vec![Record::new(1, [7; 16], "hello")], "greeting"));
 //! let Some(Chunk::Records { records, .. }) = journal.reader(0).read()? else { panic!("one record is there") };
 //! assert_eq!(records[0].payload, "hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -60,7 +63,7 @@ pub use journal::{Journal, JournalStatus, Sought};
 pub use options::{Clock, Durability, Options, Runner};
 pub use positions::Stored;
 pub use reader::{Chunk, GapReason, Reader};
-pub use record::{Append, Commit, Key, Record};
+pub use record::{Append, Group, Key, Record};
 pub use recovery::Recovery;
 pub use shared::Hold;
 pub use stopped::{

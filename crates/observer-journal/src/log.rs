@@ -9,11 +9,11 @@ use crate::format::{BLOCKS, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
 use crate::fs::{File, OpenMode};
 use crate::options::Durability;
 use crate::positions;
+use crate::record::{Append, Group};
 use crate::reserve::is_full;
 use crate::segment::{Segment, SegmentName};
 use crate::shared::Shared;
 use crate::trouble::Trouble;
-use crate::{Append, Commit};
 
 /// A fresh segment begins after this many records, so that the keys kept for its footer stay small.
 const MAX_RECORDS: usize = 128 * 1024;
@@ -84,33 +84,21 @@ impl Log {
         Self { shared, active, block, begun: None, paused: None, trouble }
     }
 
-    /// Write a group as one block, make it durable, and answer each part of it, in order.
-    pub(crate) fn commit(&mut self, group: Vec<Append>) {
+    /// Writes a group as one block, makes it durable, and passes it to `on_commit` with the result.
+    pub(crate) fn commit<T>(&mut self, appends: Vec<Append<T>>, on_commit: &dyn Fn(Group<T>)) {
         self.block.clear();
-        group.iter().flat_map(|append| &append.records).for_each(|record| self.block.push(record));
-        let result = self.write(&group);
+        let records = || appends.iter().flat_map(|append| &append.records);
+        records().for_each(|record| self.block.push(record));
+        let result = self.write(&appends);
         *self.shared.failure() = result.as_ref().err().cloned();
-        match result {
-            Err(error) => {
-                let records = group.iter().map(|append| append.records.len() as u64).sum();
-                self.trouble.failed(&error, records, (self.shared.options.clock)());
-                for append in group {
-                    (append.done)(Err(error.clone()));
-                }
-            }
-            Ok(mut first_seq) => {
-                for append in group {
-                    let count = append.records.len() as u64;
-                    (append.done)(Ok(Commit { first_seq, records: append.records }));
-                    first_seq += count;
-                }
-            }
+        if let Err(error) = &result {
+            self.trouble.failed(error, records().count() as u64, (self.shared.options.clock)());
         }
-        (self.shared.options.after_commit)();
+        on_commit(Group { appends, result });
     }
 
     /// The first sequence number of the group.
-    fn write(&mut self, group: &[Append]) -> Result<u64, AppendError> {
+    fn write<T>(&mut self, group: &[Append<T>]) -> Result<u64, AppendError> {
         let first_seq = self.shared.head() + 1;
         let count = group.iter().map(|append| append.records.len() as u64).sum::<u64>();
         self.prepare()?;

@@ -44,7 +44,6 @@ pub struct Options {
     pub(crate) retain: Duration,
     pub(crate) clock: Clock,
     pub(crate) seed: Option<u64>,
-    pub(crate) after_commit: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Options {
@@ -66,7 +65,6 @@ impl Options {
             retain: Duration::from_secs(24 * 60 * 60),
             clock: Arc::new(clock),
             seed: None,
-            after_commit: Arc::new(|| {}),
         }
     }
 
@@ -143,13 +141,6 @@ impl Options {
         self.clock.clone()
     }
 
-    /// Called once after each group, when all of its appends were told what became of them. It must
-    /// not block.
-    #[must_use]
-    pub fn after_commit(self, call: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { after_commit: Arc::new(call), ..self }
-    }
-
     /// The limit of a segment, small enough that removing the oldest gives back a part and not
     /// half.
     pub(crate) fn segment_limit(&self) -> u64 {
@@ -178,28 +169,34 @@ impl fmt::Debug for Options {
 mod tests {
     use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc;
     use std::thread;
 
     use super::*;
     use crate::fs::Memory;
-    use crate::testing::{append, open, record};
+    use crate::testing::record;
+    use crate::{Append, Group, Journal};
 
     #[test]
     fn a_caller_that_writes_by_itself_has_no_thread_do_it() {
         for (runner, is_caller) in [(Runner::Caller, true), (Runner::Thread, false)] {
             let groups = Arc::new(AtomicU64::new(0));
             let (counted, here) = (groups.clone(), thread::current().id());
-            let options = Options::new("j")
-                .file_system(Memory::default())
-                .runner(runner)
-                .after_commit(move || {
-                    assert_eq!(thread::current().id() == here, is_caller);
-                    counted.fetch_add(1, Ordering::SeqCst);
-                });
+            let options = Options::new("j").file_system(Memory::default()).runner(runner);
             assert_eq!(options.written_by(), runner);
-            let (journal, _) = open(options);
-            append(&journal, vec![record(1)]).unwrap();
-            append(&journal, vec![record(2), record(3)]).unwrap();
+            let on_commit = move |group: Group<mpsc::Sender<()>>| {
+                assert_eq!(thread::current().id() == here, is_caller);
+                counted.fetch_add(1, Ordering::SeqCst);
+                for append in group.appends {
+                    append.into_parts().1.send(()).unwrap();
+                }
+            };
+            let (journal, _) = Journal::open(options, on_commit).unwrap();
+            for records in [vec![record(1)], vec![record(2), record(3)]] {
+                let (sender, committed) = mpsc::channel();
+                journal.append(Append::new(records, sender));
+                committed.recv().unwrap();
+            }
             drop(journal);
             assert_eq!(groups.load(Ordering::SeqCst), 2, "once after each commit");
         }

@@ -1,6 +1,6 @@
-//! What goes into a journal, and what is said about it.
+//! Records, and the groups in which they are appended and committed.
 
-use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -45,25 +45,29 @@ pub struct Key {
     pub checksum: u32,
 }
 
-/// Records that are committed together, and who wants to know.
-pub struct Append {
+/// Records that are committed together or not at all, with a token of the caller.
+///
+/// The journal doesn't use the token: it comes back in the [`Group`], where it tells the appends
+/// apart. A channel on which the producer waits is a token, for example.
+#[derive(Debug)]
+pub struct Append<T = ()> {
     pub(crate) records: Vec<Record>,
-    pub(crate) done: Done,
+    token: T,
 }
 
-pub(crate) type Done = Box<dyn FnOnce(Result<Commit, AppendError>) + Send>;
-
-impl Append {
-    /// At least one record, and what is to be done when they are committed or are not.
+impl<T> Append<T> {
+    /// Creates an append of at least one record.
     ///
     /// # Panics
-    /// Without records.
-    pub fn new(
-        records: Vec<Record>,
-        done: impl FnOnce(Result<Commit, AppendError>) + Send + 'static,
-    ) -> Self {
+    /// If `records` is empty.
+    pub fn new(records: Vec<Record>, token: T) -> Self {
         assert!(!records.is_empty(), "an append has at least one record");
-        Self { records, done: Box::new(done) }
+        Self { records, token }
+    }
+
+    /// Returns the records and the token.
+    pub fn into_parts(self) -> (Vec<Record>, T) {
+        (self.records, self.token)
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -71,17 +75,24 @@ impl Append {
     }
 }
 
-impl fmt::Debug for Append {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Append").field("records", &self.records).finish_non_exhaustive()
+/// Appends that were written as one block and synced once, with the result of that commit.
+///
+/// The callback that [`Journal::open`](crate::Journal::open) takes receives one for each commit.
+#[derive(Debug)]
+pub struct Group<T = ()> {
+    /// The appends in the order of the journal: the records of each follow the records of the one
+    /// before it.
+    pub appends: Vec<Append<T>>,
+    /// Sequence number of the first record, or the reason why none of the records is committed.
+    pub result: Result<u64, AppendError>,
+}
+
+impl<T> Group<T> {
+    /// Returns the number of records in all appends.
+    #[must_use]
+    pub fn record_count(&self) -> usize {
+        self.appends.iter().map(|append| append.records.len()).sum()
     }
 }
 
-/// Records as they were committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commit {
-    /// Of the first record; the others follow.
-    pub first_seq: u64,
-    /// As they were appended.
-    pub records: Vec<Record>,
-}
+pub(crate) type OnCommit<T> = Arc<dyn Fn(Group<T>) + Send + Sync>;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::fs::{File, FileSystem, Memory, OpenMode};
-use crate::{Append, AppendError, Chunk, Commit, Journal, Options, Record, Recovery, Runner};
+use crate::{Append, AppendError, Chunk, Group, OpenError, Options, Record, Recovery, Runner};
 
 /// What the disk gives and takes at once.
 const PAGE: u64 = 4096;
@@ -168,8 +168,41 @@ pub(crate) fn options(fs: impl FileSystem) -> Options {
     Options::new("j").file_system(fs).runner(Runner::Caller).seed(1).clock(Arc::new(|| 1_000_000))
 }
 
+/// A journal whose appends carry a callback of their own as token.
+pub(crate) type Journal = crate::Journal<Done>;
+
+type Done = Box<dyn FnOnce(Result<Commit, AppendError>) + Send>;
+
+/// Records as they were committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commit {
+    /// Sequence number of the first record; the others follow it.
+    pub(crate) first_seq: u64,
+    pub(crate) records: Vec<Record>,
+}
+
 pub(crate) fn open(options: Options) -> (Journal, Recovery) {
-    Journal::open(options).unwrap()
+    try_open(options).unwrap()
+}
+
+pub(crate) fn try_open(options: Options) -> Result<(Journal, Recovery), OpenError> {
+    Journal::open(options, |group: Group<Done>| {
+        let mut result = group.result;
+        for append in group.appends {
+            let (records, done) = append.into_parts();
+            let count = records.len() as u64;
+            done(result.clone().map(|first_seq| Commit { first_seq, records }));
+            result = result.map(|first_seq| first_seq + count);
+        }
+    })
+}
+
+/// An append whose result is passed to `done`.
+pub(crate) fn append_of(
+    records: Vec<Record>,
+    done: impl FnOnce(Result<Commit, AppendError>) + Send + 'static,
+) -> Append<Done> {
+    Append::new(records, Box::new(done))
 }
 
 /// A record whose identity and payload tell its number.
@@ -179,7 +212,7 @@ pub(crate) fn record(number: u64) -> Record {
 
 pub(crate) fn append(journal: &Journal, records: Vec<Record>) -> Result<Commit, AppendError> {
     let (sender, receiver) = mpsc::channel();
-    journal.append(Append::new(records, move |result| sender.send(result).unwrap()));
+    journal.append(append_of(records, move |result| sender.send(result).unwrap()));
     receiver.recv().unwrap()
 }
 

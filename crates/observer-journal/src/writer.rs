@@ -4,51 +4,57 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use crate::Append;
 use crate::error::AppendError;
 use crate::log::Log;
+use crate::record::{Append, Group, OnCommit};
 
 /// Past this many bytes that wait, more is refused.
 const MAX_WAITING: usize = 32 << 20;
 /// A group takes in no more after this many bytes, so that no single sync takes long.
 const MAX_GROUP: usize = 4 << 20;
 
-#[derive(Debug)]
-pub(crate) struct Writer {
-    queue: Arc<Queue>,
+pub(crate) struct Writer<T> {
+    queue: Arc<Queue<T>>,
     thread: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
+struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
     arrived: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    appends: Vec<Append>,
+struct Waiting<T> {
+    appends: Vec<Append<T>>,
     bytes: usize,
     closed: bool,
 }
 
-impl Queue {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+impl<T> Queue<T> {
+    fn new() -> Self {
+        let waiting = Waiting { appends: Vec::new(), bytes: 0, closed: false };
+        Self { waiting: Mutex::new(waiting), arrived: Condvar::new() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().expect("nothing panics while it holds the queue")
     }
 }
 
-impl Writer {
-    pub(crate) fn start(log: Arc<Mutex<Log>>) -> io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+impl<T> Writer<T> {
+    pub(crate) fn start(log: Arc<Mutex<Log>>, on_commit: OnCommit<T>) -> io::Result<Self>
+    where
+        T: Send + 'static,
+    {
+        let queue = Arc::new(Queue::new());
         let thread = std::thread::Builder::new().name("journal".into()).spawn({
             let queue = queue.clone();
-            move || run(&queue, &log)
+            move || run(&queue, &log, &*on_commit)
         })?;
         Ok(Self { queue, thread })
     }
 
-    pub(crate) fn append(&self, append: Append) {
+    /// Queues an append, or returns it with the reason why it is refused.
+    pub(crate) fn append(&self, append: Append<T>) -> Result<(), (Append<T>, AppendError)> {
         let mut waiting = self.queue.waiting();
         let refused = if waiting.closed {
             AppendError::Closed
@@ -62,10 +68,9 @@ impl Writer {
                 drop(waiting);
                 self.queue.arrived.notify_one();
             }
-            return;
+            return Ok(());
         };
-        drop(waiting);
-        (append.done)(Err(refused));
+        Err((append, refused))
     }
 
     /// Commit what waits, and end.
@@ -78,15 +83,15 @@ impl Writer {
     }
 }
 
-fn run(queue: &Queue, log: &Mutex<Log>) {
+fn run<T>(queue: &Queue<T>, log: &Mutex<Log>, on_commit: &dyn Fn(Group<T>)) {
     while let Some(group) = gather(queue) {
-        log.lock().expect("nothing panics while it writes to the journal").commit(group);
+        log.lock().expect("nothing panics while it writes to the journal").commit(group, on_commit);
     }
 }
 
 /// What has gathered while the last group was committed; `None` at the end. To wait for more than
 /// that was measured, and gained nothing.
-fn gather(queue: &Queue) -> Option<Vec<Append>> {
+fn gather<T>(queue: &Queue<T>) -> Option<Vec<Append<T>>> {
     let waiting = queue.waiting();
     let waiting =
         queue.arrived.wait_while(waiting, |waiting| waiting.appends.is_empty() && !waiting.closed);
@@ -113,8 +118,8 @@ mod tests {
 
     #[test]
     fn a_group_takes_all_that_waits_up_to_its_bound_and_at_least_one() {
-        let append = |bytes| Append::new(vec![Record::new(1, [0; 16], vec![0; bytes])], |_| {});
-        let queue = Queue::default();
+        let append = |bytes| Append::new(vec![Record::new(1, [0; 16], vec![0; bytes])], ());
+        let queue = Queue::new();
         for bytes in [10, 10, MAX_GROUP - 1000, 10, MAX_GROUP * 2, 10, 10] {
             let append = append(bytes);
             let mut waiting = queue.waiting();
@@ -128,7 +133,7 @@ mod tests {
         // What is left then: a record of 10 bytes counts 74.
         assert_eq!(groups, [(5, 2 * 74), (2, 0)]);
 
-        let queue = Queue::default();
+        let queue = Queue::new();
         for bytes in [MAX_GROUP * 2, 10, MAX_GROUP, 10] {
             queue.waiting().bytes += append(bytes).bytes();
             queue.waiting().appends.push(append(bytes));

@@ -45,6 +45,7 @@ mod blocking;
 mod dead_letters;
 mod error;
 mod ingest;
+mod journal;
 mod lock;
 mod pipeline;
 mod record;

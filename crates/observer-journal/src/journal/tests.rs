@@ -11,8 +11,11 @@ mod recovered;
 use std::path::Path;
 
 use crate::fs::{Disk, FileSystem, Memory, OpenMode};
-use crate::testing::{Switched, append, fill, numbers, open, options, read, record};
-use crate::{AppendError, Chunk, Durability, GapReason, Hold, Journal, OpenError, Options, Stored};
+use crate::testing::{
+    Commit, Journal, Switched, append, append_of, fill, numbers, open, options, read, record,
+    try_open,
+};
+use crate::{AppendError, Chunk, Durability, GapReason, Hold, OpenError, Options, Stored};
 
 /// The names of the segments, oldest first.
 fn segments(fs: &impl FileSystem) -> Vec<String> {
@@ -70,11 +73,11 @@ fn many_threads_are_answered_in_the_order_of_sequence_numbers() {
                 for number in thread * 50..(thread + 1) * 50 {
                     let order = order.clone();
                     let (sender, receiver) = std::sync::mpsc::channel();
-                    let done = move |result: Result<crate::Commit, AppendError>| {
+                    let done = move |result: Result<Commit, AppendError>| {
                         order.lock().unwrap().push((result.unwrap().first_seq, record(number)));
                         sender.send(()).unwrap();
                     };
-                    journal.append(crate::Append::new(vec![record(number)], done));
+                    journal.append(append_of(vec![record(number)], done));
                     receiver.recv().unwrap();
                 }
             });
@@ -91,10 +94,10 @@ fn many_threads_are_answered_in_the_order_of_sequence_numbers() {
 #[test]
 fn a_second_journal_in_the_same_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Journal::open(Options::new(dir.path())).unwrap();
-    assert!(matches!(Journal::open(Options::new(dir.path())), Err(OpenError::InUse { .. })));
+    let first = try_open(Options::new(dir.path())).unwrap();
+    assert!(matches!(try_open(Options::new(dir.path())), Err(OpenError::InUse { .. })));
     drop(first);
-    assert!(Journal::open(Options::new(dir.path())).is_ok());
+    assert!(try_open(Options::new(dir.path())).is_ok());
     assert!(Disk.list(dir.path()).unwrap().contains(&"positions".to_owned()));
 }
 
@@ -280,7 +283,7 @@ fn an_answer_comes_after_the_write_and_its_sync() {
     fill(&journal, 1..=1);
     fs.switches.done.lock().unwrap().clear();
     let switches = fs.switches.clone();
-    journal.append(crate::Append::new(vec![record(2)], move |_| {
+    journal.append(append_of(vec![record(2)], move |_| {
         assert_eq!(*switches.done.lock().unwrap(), ["write", "sync"]);
     }));
     fs.switches.done.lock().unwrap().clear();
@@ -428,7 +431,7 @@ fn segments_are_kept_for_their_time_and_for_those_who_need_them() {
     assert_eq!(journal.status().segments, 1);
 }
 
-fn recent(journal: &crate::Journal, max: usize, since: u64) -> Vec<(u64, crate::Key)> {
+fn recent(journal: &Journal, max: usize, since: u64) -> Vec<(u64, crate::Key)> {
     journal.recent_keys(max, since).unwrap().collect()
 }
 

@@ -35,7 +35,7 @@ use crate::shared::{Places, Shared};
 ///
 /// let options = Options::new("journal").file_system(fs::Memory::default()).runner(Runner::Caller);
 /// let (journal, _recovery) = Journal::open(options.clone())?;
-/// journal.append(Append::new(vec![Record::new(1, [7; 16], "hello")], |_| {}));
+/// journal.append(Append::new(vec![Record::new(1, [7; 16], "hello")], ()));
 /// drop(journal);
 ///
 /// let inspection = Stopped::open(options)?.inspect()?;

@@ -3,8 +3,8 @@ use std::path::Path;
 use super::{Damage, DamageKind, SegmentState, Stopped};
 use crate::format::{KEY, TRAILER};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
-use crate::testing::{fill, open, options};
-use crate::{Chunk, Journal, OpenError};
+use crate::testing::{fill, open, options, try_open};
+use crate::{Chunk, OpenError};
 
 fn names(fs: &Memory) -> Vec<String> {
     let mut names = fs.list(Path::new("j")).unwrap();
@@ -274,7 +274,7 @@ fn a_repair_removes_nothing_that_retention_would() {
     assert_eq!(stopped.inspect().unwrap().oldest, 1);
     drop(stopped);
     // Which this clock and no holder would do.
-    drop(Journal::open(long_after).unwrap());
+    drop(try_open(long_after).unwrap());
     assert_eq!(self::stopped(&memory).inspect().unwrap().oldest, 162);
 }
 
@@ -285,7 +285,7 @@ fn a_journal_that_is_open_or_not_there_is_refused() {
     assert!(matches!(Stopped::open(options(memory.clone())), Err(OpenError::InUse { .. })));
     drop(journal);
     let looking = stopped(&memory);
-    assert!(matches!(Journal::open(options(memory.clone())), Err(OpenError::InUse { .. })));
+    assert!(matches!(try_open(options(memory.clone())), Err(OpenError::InUse { .. })));
     drop(looking);
     assert!(matches!(Stopped::open(options(Memory::default())), Err(OpenError::Missing { .. })));
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,5 @@
 //! The way in: from a submission to an answer that is true.
 
-pub(crate) mod commits;
 pub mod identity;
 mod keys;
 pub(crate) mod require;
@@ -12,16 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use observer_core::{Submission, Uuid};
-use observer_journal::{Append, Clock, Commit, Durability, Journal, Key, Record};
+use observer_journal::{Append, Clock, Durability, Group, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::error::Unavailable;
-use crate::ingest::commits::{Answer, Commits, Decided};
 use crate::ingest::identity::{Identity, Origin};
 use crate::ingest::require::{MissingFields, Requirements};
 use crate::ingest::window::{DedupWindow, Known, Window};
+use crate::journal::{Answer, Journal};
 use crate::lock::lock;
 use crate::record::envelope;
 use crate::source::tail::Tail;
@@ -116,7 +115,6 @@ type Claimed = (Identity, u32, Known);
 
 /// What a commit looks at, after its producer may have hung up.
 pub(crate) struct Shared {
-    commits: Commits,
     pub(crate) tail: Arc<Tail>,
     window: Mutex<Window>,
     counters: Counters,
@@ -298,12 +296,7 @@ impl Ingest {
     /// Commit events together. What happens then doesn't depend on anyone waiting for it.
     fn append(&self, records: Vec<Record>) -> oneshot::Receiver<Result<(), Unavailable>> {
         let (answer, decided) = oneshot::channel();
-        let shared = self.shared.clone();
-        let keys: Vec<_> = records.iter().map(Record::key).collect();
-        self.journal.append(Append::new(records, move |result| match result {
-            Ok(commit) => shared.commits.push(Decided { commit, answer }),
-            Err(error) => shared.refuse(&keys, &error.into(), answer),
-        }));
+        self.journal.append(Append::new(records, answer));
         decided
     }
 
@@ -335,46 +328,35 @@ impl Ingest {
 impl Shared {
     pub(crate) fn new(dedup: DedupWindow) -> Self {
         Self {
-            commits: Commits::default(),
             tail: Arc::default(),
             window: Mutex::new(Window::new(dedup)),
             counters: Counters::default(),
         }
     }
 
-    /// A group is committed. First those who read events learn of it, then those who ask for an
-    /// identity, and then those who wait for an answer.
-    pub(crate) fn tell(&self) {
-        let decided = self.commits.take();
-        let count = decided.iter().map(|decided| decided.commit.records.len()).sum();
-        let (mut envelopes, mut keys) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut answers = Vec::with_capacity(decided.len());
-        for Decided { commit: Commit { first_seq, records }, answer } in decided {
-            for (seq, record) in (first_seq..).zip(records) {
-                keys.push(record.key());
-                envelopes.push(Arc::new(envelope(seq, record)));
-            }
-            answers.push(answer);
-        }
-        self.counters.accepted.fetch_add(keys.len() as u64, Ordering::Relaxed);
-        self.tail.extend(envelopes);
-        self.decide(&keys, &Ok(()));
-        for answer in answers {
-            // A producer that hung up gets its answer when it asks again.
-            let _ = answer.send(Ok(()));
-        }
-    }
-
-    /// Events were not committed.
-    fn refuse(&self, keys: &[Key], error: &Unavailable, answer: Answer) {
-        self.decide(keys, &Err(error.clone()));
-        let _ = answer.send(Err(error.clone()));
-    }
-
-    fn decide(&self, keys: &[Key], result: &Result<(), Unavailable>) {
+    /// Applies the result of a group: to the tail if it is committed, then to the window, and last
+    /// to the requests that wait. So the event is where it belongs when its producer has an answer.
+    pub(crate) fn finish(&self, group: Group<Answer>) {
+        let count = group.record_count();
+        let (records, answers): (Vec<_>, Vec<_>) =
+            group.appends.into_iter().map(Append::into_parts).unzip();
+        let mut keys = Vec::with_capacity(count);
+        keys.extend(records.iter().flatten().map(Record::key));
+        let result = group.result.map_err(Unavailable::from).map(|first_seq| {
+            let mut envelopes = Vec::with_capacity(count);
+            let numbered = (first_seq..).zip(records.into_iter().flatten());
+            envelopes.extend(numbered.map(|(seq, record)| Arc::new(envelope(seq, record))));
+            self.counters.accepted.fetch_add(count as u64, Ordering::Relaxed);
+            self.tail.extend(envelopes);
+        });
         let mut window = self.window();
         for key in keys {
-            window.decide(*key, result);
+            window.decide(key, &result);
+        }
+        drop(window);
+        for answer in answers {
+            // A producer that hung up gets its answer when it asks again.
+            let _ = answer.send(result.clone());
         }
     }
 

@@ -124,14 +124,15 @@ impl World {
         });
         let dedup = DedupWindow::new(WINDOW, MAX_KEYS);
         let shared = Arc::new(Shared::new(dedup));
-        let telling = shared.clone();
+        let committed = shared.clone();
         let options = Options::new("j")
             .file_system(self.disk.clone())
             .runner(Runner::Caller)
             .segment_size(4096)
             .seed(1);
-        let options = options.clock(clock.clone()).after_commit(move || telling.tell());
-        let journal = Arc::new(Journal::open(options).ok()?.0);
+        let options = options.clock(clock.clone());
+        let opened = Journal::open(options, move |group| committed.finish(group));
+        let journal = Arc::new(opened.ok()?.0);
         let ingest = Ingest::open(
             journal.clone(),
             shared,

@@ -1,6 +1,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 
+use observer_journal::AppendError;
+
 use super::*;
 
 /// Does this when it is woken, before whoever woke it goes on.
@@ -33,10 +35,7 @@ fn found_by_an_answer(answered: impl FnOnce(&Shared, Record, Answer)) -> (u64, K
 #[test]
 fn whoever_is_answered_finds_the_event_where_it_belongs() {
     let (head, known) = found_by_an_answer(|shared, record, answer| {
-        shared
-            .commits
-            .push(Decided { commit: Commit { first_seq: 1, records: vec![record] }, answer });
-        shared.tell();
+        shared.finish(Group { appends: vec![Append::new(vec![record], answer)], result: Ok(1) });
     });
     assert!(head == 1 && matches!(known, Known::Committed { .. }), "{head}, {known:?}");
 }
@@ -44,7 +43,8 @@ fn whoever_is_answered_finds_the_event_where_it_belongs() {
 #[test]
 fn whoever_is_refused_may_try_again_at_once() {
     let (head, known) = found_by_an_answer(|shared, record, answer| {
-        shared.refuse(&[record.key()], &Unavailable::ShuttingDown, answer);
+        let appends = vec![Append::new(vec![record], answer)];
+        shared.finish(Group { appends, result: Err(AppendError::Closed) });
     });
     assert!(head == 0 && matches!(known, Known::New), "{head}, {known:?}");
 }
@@ -57,7 +57,8 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
         let shared = Arc::new(Shared::new(DedupWindow::default()));
         let memory = observer_journal::fs::Memory::default();
         let options = observer_journal::Options::new("j").file_system(memory);
-        let (journal, _) = Journal::open(options.runner(observer_journal::Runner::Caller)).unwrap();
+        let options = options.runner(observer_journal::Runner::Caller);
+        let (journal, _) = Journal::open(options, |_| {}).unwrap();
         let ingest = Ingest::open(
             Arc::new(journal),
             shared.clone(),
@@ -77,15 +78,8 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
         };
         let first = async {
             let (answer, _decided) = oneshot::channel();
-            if is_committed {
-                shared.commits.push(Decided {
-                    commit: Commit { first_seq: 1, records: vec![record] },
-                    answer,
-                });
-                shared.tell();
-            } else {
-                shared.refuse(&[record.key()], &Unavailable::ShuttingDown, answer);
-            }
+            let result = if is_committed { Ok(1) } else { Err(AppendError::Closed) };
+            shared.finish(Group { appends: vec![Append::new(vec![record], answer)], result });
         };
         let (second, ()) = tokio::join!(second, first);
         match second {

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use observer_journal::{Journal, Options};
+use observer_journal::Options;
 
 use super::{Inner, Pipeline, StartError, maintenance};
 use crate::blocking::Blocking;
 use crate::ingest::{Ingest, IngestOptions, Shared};
+use crate::journal::Journal;
 use crate::spec::SinkSpec;
 
 /// How a pipeline is put together.
@@ -56,11 +57,10 @@ impl PipelineBuilder {
     pub async fn start(self) -> Result<Pipeline, StartError> {
         let Self { journal: options, ingest, sinks, seed } = self;
         let shared = Arc::new(Shared::new(ingest.dedup));
-        let telling = shared.clone();
-        let opened = options.clone().after_commit(move || telling.tell());
+        let (journal, committed) = (options.clone(), shared.clone());
         let clock = options.time();
         let open = move || {
-            let (journal, recovery) = Journal::open(opened)?;
+            let (journal, recovery) = Journal::open(journal, move |group| committed.finish(group))?;
             let journal = Arc::new(journal);
             let tail = shared.tail.clone();
             tail.begin_after(journal.head());

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use observer_journal::Journal;
-
 use crate::blocking::Blocking;
+use crate::journal::Journal;
 
 /// How often positions are made durable, and space is given back.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use observer_core::Submission;
-use observer_journal::{Journal, Options, Recovery};
+use observer_journal::{Options, Recovery};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::dead_letters::store::DeadLetters;
 use crate::ingest::{Ack, Ingest, IngestError};
+use crate::journal::Journal;
 use crate::lock::lock;
 use crate::source::tail::Tail;
 use crate::worker::command::Desk;

@@ -7,11 +7,11 @@
 //! nothing of it: a replay has its own account.
 
 use observer_core::{Envelope, Filter, Timestamp};
-use observer_journal::Journal;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Place};
 use crate::error::Mishap;
+use crate::journal::Journal;
 
 /// Which past events a sink is to get: those that were received in some time, and pass a filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -201,10 +201,10 @@ mod tests {
 
     #[test]
     fn a_replay_ends_where_the_journal_does_when_that_has_lost_its_end() {
-        let (journal, _) = Journal::open(options(&Memory::default())).unwrap();
-        journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], |result| {
-            assert!(result.is_ok())
-        }));
+        let (journal, _) = Journal::open(options(&Memory::default()), |_| {}).unwrap();
+        let (answer, _) = tokio::sync::oneshot::channel();
+        journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], answer));
+        assert_eq!(journal.head(), 50);
         let past =
             PastEvents { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() };
         let kept = Kept::begin(past, 1, 100, None);

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use observer_journal::Journal;
-
 use self::tail::Tail;
 use crate::blocking::Blocking;
+use crate::journal::Journal;
 
 pub(crate) mod head;
 pub(crate) mod reader;

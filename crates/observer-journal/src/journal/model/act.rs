@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use super::plain::{Plain, Segment, block_size};
 use super::world::{Refused, World};
 use crate::positions::Positions;
-use crate::{Append, AppendError, Commit, Record};
+use crate::testing::{Commit, append_of};
+use crate::{AppendError, Record};
 
 /// The longest time for which no fresh segment is tried after a failure, in microseconds.
 const LONGEST_PAUSE: u64 = 30_000_000;
@@ -74,10 +75,11 @@ impl World {
         let (sender, receiver) = mpsc::channel();
         let told = |records: &Vec<Record>| {
             let sender = sender.clone();
-            Append::new(records.clone(), move |result| sender.send(result).unwrap())
+            append_of(records.clone(), move |result| sender.send(result).unwrap())
         };
         let group = appends.iter().map(told).collect();
-        self.journal().log().commit(group);
+        let journal = self.journal();
+        journal.log().commit(group, &*journal.on_commit);
         let results: Vec<_> = receiver.try_iter().collect();
         assert_eq!(results.len(), appends.len());
         let mut first_seq = self.plain.head + 1;

@@ -10,7 +10,8 @@ use super::world::{Refused, World};
 use crate::format::{BLOCKS, HEADER, TRAILER, Trailer};
 use crate::fs::FileSystem;
 use crate::segment::SegmentName;
-use crate::{Chunk, Journal, Record, Recovery};
+use crate::testing::try_open;
+use crate::{Chunk, Record, Recovery};
 
 impl World {
     pub(super) fn reopen(&mut self, ending: Ending, lost: Option<(u8, u8)>, step: &Step) {
@@ -55,7 +56,7 @@ impl World {
     pub(super) fn open(&mut self, is_lossy: bool, step: &Step) {
         loop {
             self.pass(1_000);
-            let result = Journal::open(self.options());
+            let result = try_open(self.options());
             self.disk.call_off();
             match result {
                 Ok((journal, _)) if self.disk.is_off() => drop(journal),

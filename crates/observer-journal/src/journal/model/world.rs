@@ -10,8 +10,8 @@ use super::steps::{Case, Ending, Step, What};
 use super::tally::Tally;
 use crate::fs::{Fault, Faulty};
 use crate::positions::Positions;
-use crate::testing::options;
-use crate::{Hold, Journal, Options, Record};
+use crate::testing::{Journal, options};
+use crate::{Hold, Options, Record};
 
 pub(super) const OPTIONAL: usize = 0;
 pub(super) const REQUIRED: usize = 1;

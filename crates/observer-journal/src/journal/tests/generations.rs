@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fs::{Fault, Faulty};
-use crate::testing::{append, fill, numbers, open, options, record};
-use crate::{Journal, Options, Record};
+use crate::testing::{Journal, append, fill, numbers, open, options, record};
+use crate::{Options, Record};
 
 struct Tried {
     disk: Faulty,

@@ -6,8 +6,8 @@ use std::sync::{Arc, mpsc};
 
 use super::{flip, killed, segments, small, truncate_by};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
-use crate::testing::{Switched, append, fill, numbers, open, options, record};
-use crate::{Append, Chunk, Durability, GapReason, Hold, Runner};
+use crate::testing::{self, Switched, append, append_of, fill, numbers, open, options, record};
+use crate::{Chunk, Durability, GapReason, Hold, Runner};
 
 #[test]
 fn what_was_appended_is_committed_before_the_journal_is_gone() {
@@ -16,7 +16,7 @@ fn what_was_appended_is_committed_before_the_journal_is_gone() {
     let (sender, receiver) = mpsc::channel();
     for number in 1..=5_000 {
         let sender = sender.clone();
-        journal.append(Append::new(vec![record(number)], move |result| {
+        journal.append(append_of(vec![record(number)], move |result| {
             sender.send(result.is_ok()).unwrap()
         }));
     }
@@ -128,7 +128,7 @@ fn more_than_can_wait_is_refused_until_there_is_room_again() {
     let large = || crate::Record::new(1, [0; 16], vec![7; 8 << 20]);
     let (go_on, waiting) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
-    journal.append(Append::new(vec![record(1)], move |_| {
+    journal.append(append_of(vec![record(1)], move |_| {
         begun.send(()).unwrap();
         let _ = waiting.recv();
     }));
@@ -136,9 +136,8 @@ fn more_than_can_wait_is_refused_until_there_is_room_again() {
     let (sender, receiver) = mpsc::channel();
     let append = || {
         let sender = sender.clone();
-        journal.append(Append::new(vec![large()], move |result| {
-            sender.send(result.map(drop)).unwrap()
-        }));
+        journal
+            .append(append_of(vec![large()], move |result| sender.send(result.map(drop)).unwrap()));
     };
     (0..4).for_each(|_| append());
     assert!(receiver.try_recv().is_err(), "32 MiB may wait, and what comes then");
@@ -165,7 +164,7 @@ fn a_file_under_the_name_of_another_is_not_taken_for_it() {
 
 /// A journal of several segments at its limit, the records of the oldest of them, and the last
 /// record of all.
-fn at_its_limit() -> (Memory, crate::Journal, u64, u64) {
+fn at_its_limit() -> (Memory, testing::Journal, u64, u64) {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()).max_size(32 * 1024));
     journal.hold("archive", Hold::Required);
@@ -225,7 +224,7 @@ fn refusals(error: ErrorKind) -> usize {
         journal.set_position("archive", 70, "".into());
         drop(journal);
         disk.fail_at(disk.operations() + failing, Fault::Fails(error));
-        let opened = crate::Journal::open(small(disk.clone()));
+        let opened = testing::try_open(small(disk.clone()));
         let is_over = disk.went_wrong() == 0;
         match opened {
             Err(_) => refused += 1,
