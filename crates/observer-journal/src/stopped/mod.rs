@@ -34,7 +34,7 @@ use crate::shared::{Places, Shared};
 /// use observer_journal::{Append, Journal, Options, Record, Runner, Stopped, fs};
 ///
 /// let options = Options::new("journal").file_system(fs::Memory::default()).runner(Runner::Caller);
-/// let (journal, _recovery) = Journal::open(options.clone())?;
+/// let (journal, _recovery) = Journal::open(options.clone(), |_| {})?;
 /// journal.append(Append::new(vec![Record::new(1, [7; 16], "hello")], ()));
 /// drop(journal);
 ///
