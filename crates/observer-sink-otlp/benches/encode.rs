@@ -50,14 +50,14 @@ fn main() {
     for signal in [Signal::Logs, Signal::Traces] {
         let encoded = best(|| encoder.encode(signal, &batch(&lines)).bytes.len());
         report(
-            &format!("read and encode as {}", signal.name()),
+            &format!("read and encode as {}", signal.as_str()),
             encoded,
             copied,
             Some(encoder.encode(signal, &batch(&lines)).bytes.len()),
         );
         let message = encoder.encode(signal, &batch(&lines)).bytes;
         let packed = best(|| gzip(&message));
-        report(&format!("gzip {}", signal.name()), packed, copied, Some(gzip(&message)));
+        report(&format!("gzip {}", signal.as_str()), packed, copied, Some(gzip(&message)));
     }
 }
 

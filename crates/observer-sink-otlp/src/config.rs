@@ -1,18 +1,15 @@
 //! What the operator writes.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::{BatchSettings, BuildError, SinkConfig, SinkContext, SinkPart, units};
+use observer_core::units;
 use observer_http_client::{Auth, Secret, Tls};
 use serde::Deserialize;
 
-use crate::{OtlpSink, Signal};
+use crate::protocol::{Compression, Protocol};
+use crate::signal::Signal;
 
 /// The configuration of a sink with `type = "otlp"`.
 ///
@@ -76,39 +73,8 @@ pub struct OtlpConfig {
     pub connect_timeout: Duration,
 }
 
-/// How OTLP goes over the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-pub enum Protocol {
-    /// OTLP/gRPC.
-    #[serde(rename = "grpc")]
-    Grpc,
-    /// OTLP/HTTP with bodies in Protobuf.
-    #[serde(rename = "http/protobuf")]
-    Http,
-}
-
-/// How requests are packed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// They go as they are.
-    None,
-    /// RFC 1952, which every receiver of OTLP has to know.
-    #[default]
-    Gzip,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Grpc => "grpc",
-            Self::Http => "http/protobuf",
-        })
-    }
-}
-
 fn all_signals() -> BTreeSet<Signal> {
-    BTreeSet::from([Signal::Logs, Signal::Traces])
+    BTreeSet::from(Signal::ALL)
 }
 
 fn default_connect_timeout() -> Duration {
@@ -191,27 +157,6 @@ impl OtlpConfig {
     }
 }
 
-impl SinkConfig for OtlpConfig {
-    const TYPE: &'static str = "otlp";
-
-    /// A sink for each signal, so that one that fails holds up no other.
-    fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        if self.signals.is_empty() {
-            return Err(BuildError::new("signals", "names none: logs, traces"));
-        }
-        let batch = BatchSettings {
-            max_events: NonZeroUsize::new(1000),
-            max_bytes: Some(1 << 20),
-            linger: Some(Duration::from_secs(1)),
-        };
-        let part = |signal: &Signal| {
-            let sink = Arc::new(OtlpSink::new(&self, *signal)?);
-            Ok(SinkPart { name: Some(Cow::Borrowed(signal.name())), sink, batch })
-        };
-        self.signals.iter().map(part).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,18 +192,6 @@ mod tests {
     }
 
     #[test]
-    fn each_signal_is_a_sink_of_its_own() {
-        let context = SinkContext { name: "collector".to_owned(), state_dir: PathBuf::new() };
-        let parts = OtlpConfig::new("http://h").build(&context).unwrap();
-        assert_eq!(
-            parts.iter().map(|part| part.name.as_deref()).collect::<Vec<_>>(),
-            [Some("logs"), Some("traces")]
-        );
-        let none = OtlpConfig::new("http://h").signals([]).build(&context).unwrap_err();
-        assert_eq!(none.to_string(), "`signals` names none: logs, traces");
-    }
-
-    #[test]
     fn what_is_not_known_is_refused() {
         let refuse = |config: &str, expected: &str| {
             let error = serde_json::from_str::<OtlpConfig>(config).unwrap_err().to_string();
@@ -273,7 +206,7 @@ mod tests {
         );
         refuse(
             r#"{"endpoint":"x","signals":["metrics"]}"#,
-            "metrics are not made of single events; `[telemetry]` exports all that /metrics shows",
+            "metrics are not made of single events; `[telemetry]` exports all metrics of /metrics",
         );
     }
 

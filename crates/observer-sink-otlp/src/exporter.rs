@@ -17,10 +17,10 @@ use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use tonic::Status;
 
-use crate::Signal;
-use crate::answer::{Accepted, Refusal};
-use crate::config::{Compression, Protocol};
+use crate::protocol::{Compression, Protocol};
+use crate::response::{Accepted, Refusal};
 use crate::settings::Settings;
+use crate::signal::Signal;
 
 /// What is read of an answer.
 const MAX_ANSWER: usize = 1 << 20;

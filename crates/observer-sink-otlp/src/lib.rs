@@ -28,7 +28,7 @@
 //!
 //! # What is sent
 //!
-//! Names are in [`names`], ids as follows: the trace is that of the event's `traceparent`, else
+//! Names are in [`semconv`], ids as follows: the trace is that of the event's `traceparent`, else
 //! SHA-256 of `source` and `cycle_id` as netstrings (`3:bot,6:c-0001,`), else of the event's id;
 //! the span is SHA-256 of the event's id as it is written. As many bytes of each hash are taken as
 //! are needed. So the log record and the span of an event belong together, and an event that is
@@ -62,20 +62,25 @@
 //! delivery, by every sink's `timeout`. Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`,
 //! `ALL_PROXY` and `NO_PROXY`.
 
-mod answer;
+mod any_value;
 mod config;
 mod encode;
 mod exporter;
 mod ids;
-pub mod names;
+mod parts;
+mod protocol;
+mod response;
+pub mod semconv;
 mod settings;
+mod signal;
 mod sink;
-mod size;
+mod size_limit;
 #[cfg(test)]
 mod testing;
-mod value;
 
-pub use config::{Compression, OtlpConfig, Protocol};
-pub use encode::{Encoded, Encoder, Signal};
+pub use config::OtlpConfig;
+pub use encode::{Encoded, Encoder};
 pub use observer_http_client::{Auth, Secret, Tls};
+pub use protocol::{Compression, Protocol};
+pub use signal::Signal;
 pub use sink::OtlpSink;

@@ -9,8 +9,9 @@ use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE,
 };
 
-use crate::Signal;
-use crate::config::{Compression, OtlpConfig, Protocol};
+use crate::config::OtlpConfig;
+use crate::protocol::{Compression, Protocol};
+use crate::signal::Signal;
 
 /// Where OTLP over HTTP is at home.
 const HTTP_PORT: u16 = 4318;
@@ -78,7 +79,7 @@ fn path(endpoint: &Url, protocol: Protocol, signal: Signal) -> Result<String, Bu
             let problem = "names a signal's own path; it ends before that, and /v1/logs and /v1/traces are added to it";
             Err(BuildError::new("endpoint", problem))
         }
-        Protocol::Http => Ok(format!("{base}/v1/{}", signal.name())),
+        Protocol::Http => Ok(format!("{base}/v1/{}", signal.as_str())),
         Protocol::Grpc if !base.is_empty() => {
             let problem = "has a path, which gRPC doesn't; with OTLP over HTTP set protocol = \"http/protobuf\"";
             Err(BuildError::new("endpoint", problem))

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use observer_core::{Batch, BuildError, EventSink, Receipt, Refused, SinkError};
 use observer_http_client::run_blocking;
 
-use crate::answer::{Accepted, Verdict};
-use crate::config::{Compression, OtlpConfig, Protocol};
-use crate::encode::{Encoder, Signal};
+use crate::config::OtlpConfig;
+use crate::encode::Encoder;
 use crate::exporter::{Answer, Exporter, pack};
+use crate::protocol::{Compression, Protocol};
+use crate::response::{Accepted, Verdict};
 use crate::settings::Settings;
-use crate::size::Sizes;
+use crate::signal::Signal;
+use crate::size_limit::Sizes;
 
 /// To encode and pack what is larger takes milliseconds, which the threads of a runtime have no
 /// time for.
@@ -74,7 +76,7 @@ impl OtlpSink {
         let said = shown.excerpt(&said);
         if rejected == 0 {
             if self.is_news(&said) {
-                let (origin, signal) = (shown.origin(), self.signal.name());
+                let (origin, signal) = (shown.origin(), self.signal.as_str());
                 tracing::warn!(
                     origin,
                     signal,

@@ -6,9 +6,9 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 
 use super::{add_text, add_usage, nanos, time};
+use crate::any_value::{self, Make, pair};
 use crate::ids::Ids;
-use crate::names;
-use crate::value::{self, Make, pair};
+use crate::semconv;
 
 pub(super) fn record(envelope: &Envelope) -> LogRecord {
     let Envelope { received_at, event, .. } = envelope;
@@ -20,8 +20,8 @@ pub(super) fn record(envelope: &Envelope) -> LogRecord {
         observed_time_unix_nano: nanos(*received_at),
         severity_number: severity.into(),
         severity_text: severity_text.to_owned(),
-        event_name: names::EVENT_NAME.to_owned(),
-        body: event.extra().map(value::of_json),
+        event_name: semconv::EVENT_NAME.to_owned(),
+        body: event.extra().map(any_value::of_json),
         attributes: attributes(envelope, event),
         trace_id: ids.trace.to_vec(),
         span_id: ids.span.to_vec(),
@@ -32,21 +32,21 @@ pub(super) fn record(envelope: &Envelope) -> LogRecord {
 
 fn attributes(envelope: &Envelope, event: &Event) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(16);
-    attributes.push(pair(names::EVENT_ID, Value::text(envelope.id.to_string())));
-    add_text(&mut attributes, names::EVENT_SOURCE, Some(event.source()));
-    add_text(&mut attributes, names::EVENT_KIND, Some(event.event_kind()));
-    attributes.push(pair(names::OK, Value::bool(event.ok())));
-    add_text(&mut attributes, names::CYCLE_ID, event.cycle_id());
-    add_text(&mut attributes, names::SIG_HASH, event.sig_hash());
-    add_text(&mut attributes, names::STAFFER_ID, event.staffer_id());
-    attributes.extend(event.turns().map(|turns| pair(names::TURNS, value::count(turns))));
+    attributes.push(pair(semconv::EVENT_ID, Value::text(envelope.id.to_string())));
+    add_text(&mut attributes, semconv::EVENT_SOURCE, Some(event.source()));
+    add_text(&mut attributes, semconv::EVENT_KIND, Some(event.event_kind()));
+    attributes.push(pair(semconv::OK, Value::bool(event.ok())));
+    add_text(&mut attributes, semconv::CYCLE_ID, event.cycle_id());
+    add_text(&mut attributes, semconv::SIG_HASH, event.sig_hash());
+    add_text(&mut attributes, semconv::STAFFER_ID, event.staffer_id());
+    attributes.extend(event.turns().map(|turns| pair(semconv::TURNS, any_value::count(turns))));
     attributes.extend(
-        event.duration_ms().map(|duration| pair(names::DURATION_MS, Value::double(duration))),
+        event.duration_ms().map(|duration| pair(semconv::DURATION_MS, Value::double(duration))),
     );
-    add_text(&mut attributes, names::PRODUCERS_ID, event.id());
+    add_text(&mut attributes, semconv::PRODUCERS_ID, event.id());
     add_usage(&mut attributes, event);
     for (key, json) in event.other_fields() {
-        attributes.push(pair(format!("{}{key}", names::OTHER_FIELD), value::of_json(json)));
+        attributes.push(pair(format!("{}{key}", semconv::OTHER_FIELD), any_value::of_json(json)));
     }
     attributes
 }

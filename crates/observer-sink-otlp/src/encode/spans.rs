@@ -8,9 +8,9 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 
 use super::{add_text, add_usage, time};
+use crate::any_value::{self, Make, pair};
 use crate::ids::Ids;
-use crate::names;
-use crate::value::{self, Make, pair};
+use crate::semconv;
 
 /// `None` for an event that doesn't say how long it took.
 pub(super) fn span(envelope: &Envelope) -> Option<Span> {
@@ -19,8 +19,8 @@ pub(super) fn span(envelope: &Envelope) -> Option<Span> {
     let duration = (event.duration_ms()? * 1e6).round() as u64;
     let ids = Ids::of(envelope);
     let end = time(event, envelope.received_at);
-    let is_agent = event.source() == names::AGENT;
-    let name = if is_agent { names::INVOKE_AGENT } else { "cycle" };
+    let is_agent = event.source() == semconv::AGENT;
+    let name = if is_agent { semconv::INVOKE_AGENT } else { "cycle" };
     let is_remote = if ids.parent.is_some() { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
     let status =
         (!event.ok()).then(|| Status { code: StatusCode::Error.into(), message: String::new() });
@@ -42,18 +42,18 @@ pub(super) fn span(envelope: &Envelope) -> Option<Span> {
 fn attributes(envelope: &Envelope) -> Vec<KeyValue> {
     let event = &envelope.event;
     let mut attributes = Vec::with_capacity(16);
-    if event.source() == names::AGENT {
-        add_text(&mut attributes, names::OPERATION_NAME, Some(names::INVOKE_AGENT));
-        add_text(&mut attributes, names::AGENT_NAME, Some(event.source()));
+    if event.source() == semconv::AGENT {
+        add_text(&mut attributes, semconv::OPERATION_NAME, Some(semconv::INVOKE_AGENT));
+        add_text(&mut attributes, semconv::AGENT_NAME, Some(event.source()));
     }
-    add_text(&mut attributes, names::REQUEST_MODEL, event.staffer_id());
+    add_text(&mut attributes, semconv::REQUEST_MODEL, event.staffer_id());
     add_usage(&mut attributes, event);
-    add_text(&mut attributes, names::ERROR_TYPE, (!event.ok()).then_some(event.event_kind()));
-    attributes.push(pair(names::EVENT_ID, Value::text(envelope.id.to_string())));
-    add_text(&mut attributes, names::EVENT_SOURCE, Some(event.source()));
-    add_text(&mut attributes, names::EVENT_KIND, Some(event.event_kind()));
-    add_text(&mut attributes, names::CYCLE_ID, event.cycle_id());
-    add_text(&mut attributes, names::SIG_HASH, event.sig_hash());
-    attributes.extend(event.turns().map(|turns| pair(names::TURNS, value::count(turns))));
+    add_text(&mut attributes, semconv::ERROR_TYPE, (!event.ok()).then_some(event.event_kind()));
+    attributes.push(pair(semconv::EVENT_ID, Value::text(envelope.id.to_string())));
+    add_text(&mut attributes, semconv::EVENT_SOURCE, Some(event.source()));
+    add_text(&mut attributes, semconv::EVENT_KIND, Some(event.event_kind()));
+    add_text(&mut attributes, semconv::CYCLE_ID, event.cycle_id());
+    add_text(&mut attributes, semconv::SIG_HASH, event.sig_hash());
+    attributes.extend(event.turns().map(|turns| pair(semconv::TURNS, any_value::count(turns))));
     attributes
 }

@@ -9,46 +9,10 @@ use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
-use serde::Deserialize;
 
-use crate::names;
-use crate::value::{self, Make, pair};
-
-/// A kind of telemetry, which OTLP has a service of its own for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Signal {
-    /// A log record for each event.
-    Logs,
-    /// A span for each event that has a duration.
-    Traces,
-}
-
-impl Signal {
-    /// Its name in configurations.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Logs => "logs",
-            Self::Traces => "traces",
-        }
-    }
-}
-
-impl TryFrom<String> for Signal {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        match name.as_str() {
-            "logs" => Ok(Self::Logs),
-            "traces" => Ok(Self::Traces),
-            "metrics" => {
-                Err("metrics are not made of single events; `[telemetry]` exports all that /metrics shows".to_owned())
-            }
-            _ => Err(format!("expected logs or traces, found {name:?}")),
-        }
-    }
-}
+use crate::any_value::{self, Make, pair};
+use crate::semconv;
+use crate::signal::Signal;
 
 /// The part of a request that is the same in each one, and how events get into it.
 ///
@@ -106,18 +70,18 @@ impl Encoder {
     pub fn new<'a>(resource: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut attributes: Vec<_> =
             resource.into_iter().map(|(key, text)| pair(key, Value::text(text))).collect();
-        if attributes.iter().all(|pair| pair.key != names::SERVICE_NAME) {
-            attributes.push(pair(names::SERVICE_NAME, Value::text("observer")));
-            attributes.push(pair(names::SERVICE_VERSION, Value::text(env!("CARGO_PKG_VERSION"))));
+        if attributes.iter().all(|pair| pair.key != semconv::SERVICE_NAME) {
+            attributes.push(pair(semconv::SERVICE_NAME, Value::text("observer")));
+            attributes.push(pair(semconv::SERVICE_VERSION, Value::text(env!("CARGO_PKG_VERSION"))));
         }
         attributes.sort_by(|left, right| left.key.cmp(&right.key));
         attributes.dedup_by(|right, left| left.key == right.key);
         let scope = InstrumentationScope {
-            name: names::SCOPE.to_owned(),
+            name: semconv::SCOPE.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..InstrumentationScope::default()
         };
-        let schema_url = names::SCHEMA_URL.to_owned();
+        let schema_url = semconv::SCHEMA_URL.to_owned();
         let scope = ScopeLogs {
             scope: Some(scope),
             log_records: Vec::new(),
@@ -184,17 +148,17 @@ fn add_text(attributes: &mut Vec<KeyValue>, key: &str, text: Option<&str>) {
 fn add_usage(attributes: &mut Vec<KeyValue>, event: &Event) {
     let Some(usage) = event.usage() else { return };
     let counts = [
-        (names::INPUT_TOKENS, usage.input),
-        (names::CACHE_READ_INPUT_TOKENS, usage.cached_input),
-        (names::CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
-        (names::OUTPUT_TOKENS, usage.output),
+        (semconv::INPUT_TOKENS, usage.input),
+        (semconv::CACHE_READ_INPUT_TOKENS, usage.cached_input),
+        (semconv::CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
+        (semconv::OUTPUT_TOKENS, usage.output),
     ];
     let is_told = |key: &str, number: u64| {
-        number > 0 || [names::INPUT_TOKENS, names::OUTPUT_TOKENS].contains(&key)
+        number > 0 || [semconv::INPUT_TOKENS, semconv::OUTPUT_TOKENS].contains(&key)
     };
     let told = counts.into_iter().filter(|(key, number)| is_told(key, *number));
-    attributes.extend(told.map(|(key, number)| pair(key, value::count(number))));
-    attributes.extend(usage.cost_usd.map(|cost| pair(names::COST_USD, Value::double(cost))));
+    attributes.extend(told.map(|(key, number)| pair(key, any_value::count(number))));
+    attributes.extend(usage.cost_usd.map(|cost| pair(semconv::COST_USD, Value::double(cost))));
 }
 
 #[cfg(test)]

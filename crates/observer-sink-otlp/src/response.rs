@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::Signal;
+use crate::signal::Signal;
 
 /// What was accepted, but for what the far side says of it.
 #[derive(Debug, Default, PartialEq, Eq)]
