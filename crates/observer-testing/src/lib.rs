@@ -1,26 +1,34 @@
-//! What the tests of a sink need: its contract as a suite, and receivers that do as they are told.
+//! Test kit for sinks: the contract of [`EventSink`](observer_core::EventSink) as a suite, and
+//! scripted receivers.
 //!
-//! **The contract.** [`SinkContract`] holds any [`EventSink`](observer_core::EventSink) against
-//! what the pipeline counts on ([`Clause`] lists it). A test says how the sink is built, what its
-//! far side holds and, where it can, how the far side is broken; the suite delivers, drops
-//! deliveries half-way, repeats them and drops whole sinks. A violation names the clause, what was
-//! done, what was expected and what was there.
+//! - [`SinkContract`] verifies that a sink does what the pipeline relies on.
+//! - [`http::HttpReceiver`] and [`otlp::OtlpReceiver`] are servers on a local port. They reply by a
+//!   script and record each request, so that a test can produce every response that a sink meets.
+//! - [`tls`] issues certificates for a receiver and for its clients.
+//!
+//! # Verification of a sink
+//!
+//! A test implements [`Destination`] and calls [`SinkContract::verify`]. The suite delivers
+//! batches, cancels and repeats deliveries, and simulates crashes: it drops a sink without
+//! `close`, and builds it again. Then it compares the contents of the destination with the events
+//! that it sent. A [`Violation`] names the clause, the scenario, and the expected and the observed
+//! result.
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
 //!
 //! use async_trait::async_trait;
 //! use observer_core::{Batch, EventSink, Receipt, SinkError};
-//! use observer_testing::{Clause, Destination, Contents, SinkContract};
+//! use observer_testing::{Clause, Contents, Destination, SinkContract};
 //!
-//! /// A sink that prints; here on paper that is there after a crash.
-//! struct Printer(Arc<Mutex<String>>);
+//! /// Sink that appends lines to a log, which survives a crash of the sink.
+//! struct LineSink(Arc<Mutex<String>>);
 //!
 //! #[async_trait]
-//! impl EventSink for Printer {
+//! impl EventSink for LineSink {
 //!     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-//!         let lines: String = batch.events().iter().map(|envelope| envelope.to_json() + "\n").collect();
-//!         self.0.lock().expect("no one panics while printing").push_str(&lines);
+//!         let lines = batch.events().iter().map(|envelope| envelope.to_json() + "\n");
+//!         self.0.lock().expect("no thread panics with the lock").extend(lines);
 //!         Ok(Receipt::accepted())
 //!     }
 //!
@@ -33,30 +41,63 @@
 //!     }
 //! }
 //!
-//! struct Paper(Arc<Mutex<String>>);
+//! struct Log(Arc<Mutex<String>>);
 //!
 //! #[async_trait]
-//! impl Destination for Paper {
+//! impl Destination for Log {
 //!     fn sink(&self) -> Arc<dyn EventSink> {
-//!         Arc::new(Printer(Arc::clone(&self.0)))
+//!         Arc::new(LineSink(Arc::clone(&self.0)))
 //!     }
 //!
 //!     async fn contents(&self) -> Contents {
-//!         Contents::from_lines(&self.0.lock().expect("no one panics while printing"))
+//!         Contents::from_lines(&self.0.lock().expect("no thread panics with the lock"))
 //!     }
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let report = SinkContract::new(|| Paper(Arc::default())).verify().await;
+//! let report = SinkContract::new(|| Log(Arc::default())).verify().await;
 //! let skipped: Vec<_> = report.skipped.iter().map(|(clause, _)| *clause).collect();
-//! assert_eq!(skipped, [Clause::Check, Clause::Position]); // paper can't be broken, and has no position
+//! // The log can't be made unavailable, and the sink keeps no position.
+//! assert_eq!(skipped, [Clause::Check, Clause::Position]);
 //! # }
 //! ```
 //!
-//! **Receivers.** [`http::HttpReceiver`] listens on a port of its own, answers by a script (slow,
-//! cut off, 429, partial success, …) and keeps every request; [`otlp::OtlpReceiver`] does the same
-//! for OTLP, over gRPC and HTTP. Tests wait for requests, never for time.
+//! # Clauses
+//!
+//! | clause | scenarios | requirement |
+//! |---|---|---|
+//! | [order](Clause::Order) | batches of different sizes, with gaps between sequence numbers | each event once, in order |
+//! | [durability](Clause::Durability) | deliver, flush, crash; several times | each event once, in order |
+//! | [cancellation](Clause::Cancellation) | a delivery cancelled after 0 to 24 polls, then the same batch, its halves, a flush or a crash | no event missing, first appearances in order |
+//! | [redelivery](Clause::Redelivery) | the same batch twice; all batches since the last flush again | no event missing, first appearances in order |
+//! | [batch sizes](Clause::BatchSizes) | batches of one event and of [`max_events`](SinkContract::max_events) | each event once, in order |
+//! | [field values](Clause::FieldValues) | the smallest and the largest valid values: control characters, numbers beyond every type, [`max_event_bytes`](SinkContract::max_event_bytes) of `extra` | each event unchanged |
+//! | [check](Clause::Check) | destination available, unavailable, and available again | succeeds, fails in time with a reason, succeeds; stores no event |
+//! | [position](Clause::Position) | a sink that keeps a position, crashes, a new epoch | never ahead of the stored events; no duplicates beyond it |
+//! | [close](Clause::Close) | without a delivery, after a flush, after a cancelled delivery | returns in time |
+//!
+//! # How to add a destination
+//!
+//! 1. Add `observer-testing` as a dev-dependency.
+//! 2. Implement [`Destination::sink`]. It builds the sink over the contents that are already there.
+//! 3. Implement [`Destination::contents`]. A destination that stores the producer's JSON returns it
+//!    in [`StoredEvent::raw`]. One that stores another form returns ids only, and one that stores
+//!    aggregates returns [`Contents::Count`].
+//! 4. Implement [`Destination::stores`] if the sink omits events.
+//! 5. Implement [`Destination::make_unavailable`] and [`Destination::make_available`] if a test can
+//!    do that: stop a receiver, put a file where a folder should be.
+//! 6. Assert [`Report::skipped`], so that a clause is never skipped unnoticed.
+//!
+//! A simulated crash is a dropped sink. Tests for files that a killed process left half-written
+//! belong to the sink.
+//!
+//! # Scripted receivers
+//!
+//! A receiver takes a script of replies: a status, a slow or missing response, a connection that
+//! is closed at a given point, a partial success, and so on. Tests wait for requests
+//! ([`wait_for_requests`](http::HttpReceiver::wait_for_requests)) or hold a response back with a
+//! [gate](http::Reply::gated); they never sleep.
 
 mod contract;
 mod delay;

@@ -1,4 +1,6 @@
-//! What is held against what was sent.
+//! Comparison of the contents of a destination with the events that were sent.
+//!
+//! Reports name events by number: the first event that was sent is event 1.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,100 +8,101 @@ use std::sync::Arc;
 use observer_core::Envelope;
 
 use super::destination::{Contents, StoredEvent};
-use super::violation::Broken;
+use super::violation::Failure;
 
-/// Each event once, in order.
-pub(crate) fn exactly(held: &Contents, sent: &[Arc<Envelope>]) -> Result<(), Broken> {
-    compare(held, sent, "", <[usize]>::to_vec)
+/// Requires each event once, in order.
+pub(crate) fn exactly(contents: &Contents, sent: &[Arc<Envelope>]) -> Result<(), Failure> {
+    compare(contents, sent, "", <[usize]>::to_vec)
 }
 
-/// Each event, the first appearances in order; repeats may stand anywhere after them.
-pub(crate) fn with_repeats(held: &Contents, sent: &[Arc<Envelope>]) -> Result<(), Broken> {
-    compare(held, sent, " when each is counted where it first appears", first_appearances)
+/// Requires each event, with the first appearances in order. Repeats may follow anywhere.
+pub(crate) fn with_repeats(contents: &Contents, sent: &[Arc<Envelope>]) -> Result<(), Failure> {
+    compare(contents, sent, ", each counted at its first appearance", first_appearances)
 }
 
-/// At least the first `sent` of what was delivered; more may have come through.
+/// Requires at least the first `required` of the delivered events, in order.
 pub(crate) fn at_least(
-    held: &Contents,
+    contents: &Contents,
     delivered: &[Arc<Envelope>],
-    sent: usize,
-) -> Result<(), Broken> {
-    let expected = format!("at least events {}", ranges(&(1..=sent).collect::<Vec<_>>()));
-    let (enough, found) = match held {
+    required: usize,
+) -> Result<(), Failure> {
+    let expected = format!("at least events {}", ranges(&(1..=required).collect::<Vec<_>>()));
+    let (enough, found) = match contents {
         Contents::Count(count) => {
-            (*count >= sent as u64 && *count <= delivered.len() as u64, format!("{count} events"))
+            let enough = *count >= required as u64 && *count <= delivered.len() as u64;
+            (enough, format!("{count} events"))
         }
         Contents::Events(_) => {
-            let places = places(held, delivered)?;
-            let first = first_appearances(&places);
-            (first.len() >= sent && first.iter().copied().eq(1..=first.len()), told(&places, sent))
+            let numbers = numbers(contents, delivered)?;
+            let first = first_appearances(&numbers);
+            let enough = first.len() >= required && first.iter().copied().eq(1..=first.len());
+            (enough, listing(&numbers, required))
         }
     };
-    if enough { Ok(()) } else { Err(Broken::new(expected, found)) }
+    if enough { Ok(()) } else { Err(Failure::new(expected, found)) }
 }
 
 fn compare(
-    held: &Contents,
+    contents: &Contents,
     sent: &[Arc<Envelope>],
-    how: &str,
+    condition: &str,
     counted: impl Fn(&[usize]) -> Vec<usize>,
-) -> Result<(), Broken> {
-    if let Contents::Count(count) = held {
+) -> Result<(), Failure> {
+    if let Contents::Count(count) = contents {
         return if *count == sent.len() as u64 {
             Ok(())
         } else {
-            Err(Broken::new(format!("{} different events", sent.len()), format!("{count}")))
+            Err(Failure::new(format!("{} different events", sent.len()), format!("{count}")))
         };
     }
-    let places = places(held, sent)?;
-    if counted(&places).into_iter().eq(1..=sent.len()) {
+    let numbers = numbers(contents, sent)?;
+    if counted(&numbers).into_iter().eq(1..=sent.len()) {
         return Ok(());
     }
-    let found = told(&places, sent.len());
-    Err(Broken::new(
-        format!("events {}, in this order{how}", ranges(&(1..=sent.len()).collect::<Vec<_>>())),
-        found,
-    ))
+    let all = ranges(&(1..=sent.len()).collect::<Vec<_>>());
+    let expected = format!("events {all}, in this order{condition}");
+    Err(Failure::new(expected, listing(&numbers, sent.len())))
 }
 
-fn told(places: &[usize], sent: usize) -> String {
-    let missing: Vec<_> = (1..=sent).filter(|place| !places.contains(place)).collect();
+/// Lists the stored events, and those of the first `required` that are missing.
+fn listing(numbers: &[usize], required: usize) -> String {
+    let missing: Vec<_> = (1..=required).filter(|number| !numbers.contains(number)).collect();
     if missing.is_empty() {
-        format!("events {}", ranges(places))
+        format!("events {}", ranges(numbers))
     } else {
-        format!("events {}; missing: {}", ranges(places), ranges(&missing))
+        format!("events {}; missing: {}", ranges(numbers), ranges(&missing))
     }
 }
 
-/// Where each held event stands among those that were sent, from 1.
-fn places(held: &Contents, sent: &[Arc<Envelope>]) -> Result<Vec<usize>, Broken> {
-    let Contents::Events(held) = held else { return Ok(Vec::new()) };
+/// Returns the number of each stored event among the sent ones, from 1.
+fn numbers(contents: &Contents, sent: &[Arc<Envelope>]) -> Result<Vec<usize>, Failure> {
+    let Contents::Events(stored) = contents else { return Ok(Vec::new()) };
     let known: HashMap<_, _> =
-        (1..).zip(sent).map(|(place, envelope)| (envelope.id, (place, envelope))).collect();
-    let place = |event: &StoredEvent| {
-        let Some((place, envelope)) = known.get(&event.id) else {
+        (1..).zip(sent).map(|(number, envelope)| (envelope.id, (number, envelope))).collect();
+    let number = |event: &StoredEvent| {
+        let Some((number, envelope)) = known.get(&event.id) else {
             let found = format!(
-                "one with the id {}: {}",
+                "an event with the id {}: {}",
                 event.id,
                 excerpt(event.raw.as_deref().unwrap_or(""))
             );
-            return Err(Broken::new("no event but those that were delivered", found));
+            return Err(Failure::new("only events that were delivered", found));
         };
         let sent = String::from_utf8_lossy(envelope.event.raw()).replace(['\n', '\r'], " ");
         match &event.raw {
-            Some(raw) if raw.replace(['\n', '\r'], " ") != sent => Err(Broken::new(
-                format!("event {place} as it was sent: {}", excerpt(&sent)),
+            Some(raw) if raw.replace(['\n', '\r'], " ") != sent => Err(Failure::new(
+                format!("event {number} as it was sent: {}", excerpt(&sent)),
                 excerpt(raw),
             )),
-            _ => Ok(*place),
+            _ => Ok(*number),
         }
     };
-    held.iter().map(place).collect()
+    stored.iter().map(number).collect()
 }
 
-fn first_appearances(places: &[usize]) -> Vec<usize> {
+fn first_appearances(numbers: &[usize]) -> Vec<usize> {
     let mut seen = HashSet::new();
-    places.iter().copied().filter(|place| seen.insert(*place)).collect()
+    numbers.iter().copied().filter(|number| seen.insert(*number)).collect()
 }
 
 fn excerpt(text: &str) -> String {
@@ -109,13 +112,13 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-/// `1-3 5 4`, and `none`.
-fn ranges(places: &[usize]) -> String {
+/// Formats numbers as `1-3 5 4`, or as `none`.
+fn ranges(numbers: &[usize]) -> String {
     let mut runs: Vec<(usize, usize)> = Vec::new();
-    for &place in places {
+    for &number in numbers {
         match runs.last_mut() {
-            Some((_, end)) if place == *end + 1 => *end = place,
-            _ => runs.push((place, place)),
+            Some((_, end)) if number == *end + 1 => *end = number,
+            _ => runs.push((number, number)),
         }
     }
     if runs.is_empty() {
@@ -134,18 +137,17 @@ mod tests {
     use super::*;
     use crate::contract::events::events;
 
-    fn held(places: &[usize]) -> Contents {
+    fn contents(numbers: &[usize]) -> Contents {
         let sent = events(1..=9);
-        Contents::Events(
-            places.iter().map(|place| StoredEvent { id: sent[place - 1].id, raw: None }).collect(),
-        )
+        let stored = |number: &usize| StoredEvent { id: sent[number - 1].id, raw: None };
+        Contents::Events(numbers.iter().map(stored).collect())
     }
 
     #[test]
-    fn what_is_missing_doubled_or_out_of_order_is_told_in_runs() {
+    fn missing_repeated_and_reordered_events_are_listed_in_ranges() {
         let sent = events(1..=5);
-        let check = |places: &[usize], expected: Option<&str>| {
-            let found = exactly(&held(places), &sent).err().map(|broken| broken.found);
+        let check = |numbers: &[usize], expected: Option<&str>| {
+            let found = exactly(&contents(numbers), &sent).err().map(|failure| failure.found);
             assert_eq!(found.as_deref(), expected);
         };
         check(&[1, 2, 3, 4, 5], None);
@@ -153,15 +155,15 @@ mod tests {
         check(&[1, 2, 3, 4, 5, 5], Some("events 1-5 5"));
         check(&[1, 5], Some("events 1 5; missing: 2-4"));
         check(&[], Some("events none; missing: 1-5"));
-        with_repeats(&held(&[1, 2, 1, 2, 3, 2, 4, 5]), &sent).unwrap();
-        with_repeats(&held(&[1, 3, 2, 3, 4, 5]), &sent).unwrap_err();
+        with_repeats(&contents(&[1, 2, 1, 2, 3, 2, 4, 5]), &sent).unwrap();
+        with_repeats(&contents(&[1, 3, 2, 3, 4, 5]), &sent).unwrap_err();
     }
 
     #[test]
-    fn an_event_that_nobody_sent_and_one_that_was_altered_are_told() {
+    fn foreign_and_altered_events_are_reported() {
         let sent = events(1..=5);
-        let foreign = exactly(&held(&[1, 9]), &sent).unwrap_err();
-        assert_eq!(foreign.expected, "no event but those that were delivered");
+        let foreign = exactly(&contents(&[1, 9]), &sent).unwrap_err();
+        assert_eq!(foreign.expected, "only events that were delivered");
         let altered =
             Contents::Events(vec![StoredEvent { id: sent[0].id, raw: Some("{}".to_owned()) }]);
         assert_eq!(with_repeats(&altered, &sent).unwrap_err().found, "{}");

@@ -1,149 +1,160 @@
-//! The clauses about what is delivered and flushed.
+//! Clauses about `deliver` and `flush`.
 
-use super::Trial;
 use super::compare::{at_least, exactly, with_repeats};
-use super::driver::Dropped;
+use super::driver::Cancelled;
 use super::events::{events, extremes};
-use super::violation::{Broken, Tried, When};
+use super::trial::Trial;
+use super::violation::{Coverage, Failure, InScenario};
 
-/// Deliveries are dropped after none to so many polls.
-const POLLS: usize = 24;
+/// Largest number of polls after which a delivery is cancelled.
+const MAX_POLLS: usize = 24;
 
-impl Trial<'_> {
-    pub(super) async fn order(&self) -> Result<Tried, Broken> {
+impl Trial {
+    pub(super) async fn order(&self) -> Result<Coverage, Failure> {
+        let scenario = "batches of different sizes";
         let sink = self.sink();
-        // A filter held back those between.
+        // Gaps as a filter of the pipeline leaves them.
         let sent: Vec<_> =
             events(1..=90).into_iter().filter(|envelope| envelope.seq % 4 != 1).collect();
         let mut rest = &sent[..];
         for size in [1, 2, 7, 1, 13, 30].into_iter().cycle() {
             let (batch, others) = rest.split_at(size.min(rest.len()));
-            sink.settle(batch).await.when("batches of different sizes")?;
+            sink.deliver(batch).await.in_scenario(scenario)?;
             if size == 7 {
-                sink.flush().await.when("batches of different sizes")?;
+                sink.flush().await.in_scenario(scenario)?;
             }
             rest = others;
             if rest.is_empty() {
                 break;
             }
         }
-        sink.flush().await.when("a flush after all batches")?;
-        exactly(&self.held_after(sink).await, &sent).when("batches of different sizes, flushed")?;
-        Ok(Tried::Whole)
+        sink.flush().await.in_scenario("a flush after all batches")?;
+        exactly(&self.contents_after_crash(sink).await, &sent)
+            .in_scenario("batches of different sizes, flushed")?;
+        Ok(Coverage::Full)
     }
 
-    pub(super) async fn durable(&self) -> Result<Tried, Broken> {
+    pub(super) async fn durability(&self) -> Result<Coverage, Failure> {
         let sent = events(1..=30);
         for (round, end) in (1..).zip([5, 6, 20, 30]) {
-            let when =
-                format!("the sink was built, took a batch, was flushed and dropped, {round} times");
+            let scenario = format!("{round} times: build the sink, deliver a batch, flush, crash");
+            let scenario = scenario.as_str();
             let sink = self.sink();
-            // As the pipeline does at a start.
-            let _ = sink.position().await.when(when.as_str())?;
+            // The pipeline reads the position before the first delivery.
+            let _ = sink.position().await.in_scenario(scenario)?;
             let start = [0, 5, 6, 20][round - 1];
-            sink.settle(&sent[start..end]).await.when(when.as_str())?;
-            sink.flush().await.when(when.as_str())?;
-            sink.flush().await.when("a flush with nothing new")?;
-            exactly(&self.held_after(sink).await, &sent[..end]).when(when)?;
+            sink.deliver(&sent[start..end]).await.in_scenario(scenario)?;
+            sink.flush().await.in_scenario(scenario)?;
+            sink.flush().await.in_scenario("a flush without new events")?;
+            exactly(&self.contents_after_crash(sink).await, &sent[..end]).in_scenario(scenario)?;
         }
-        Ok(Tried::Whole)
+        Ok(Coverage::Full)
     }
 
-    pub(super) async fn cancelled(&self) -> Result<Tried, Broken> {
-        let sent = events(1..=6 * (POLLS as u64 + 1));
+    pub(super) async fn cancellation(&self) -> Result<Coverage, Failure> {
+        let sent = events(1..=6 * (MAX_POLLS as u64 + 1));
         let mut sink = self.sink();
         let mut delivered = 0;
-        for polls in 0..=POLLS {
+        for polls in 0..=MAX_POLLS {
             let batch = &sent[delivered..delivered + 6];
             delivered += 6;
-            let dropped =
-                sink.drop_after(polls, batch).await.when("a delivery that was to be dropped")?;
-            let when = match dropped {
-                Dropped::HalfWay => {
-                    format!("a delivery was dropped after {polls} polls, and repeated")
+            let cancelled = sink
+                .cancel_after(polls, batch)
+                .await
+                .in_scenario(format!("a delivery to be cancelled after {polls} polls"))?;
+            let scenario = match cancelled {
+                Cancelled::InProgress => {
+                    format!("a delivery cancelled after {polls} polls, and repeated")
                 }
-                Dropped::Never => "a delivery that nobody heard the end of was repeated".to_owned(),
+                Cancelled::AfterReturn => {
+                    "a delivery repeated because its result was dropped".to_owned()
+                }
             };
-            // What the pipeline may do next: the same batch, its flush first, a smaller batch, or a
-            // new start.
+            let scenario = scenario.as_str();
+            // The pipeline may continue with the same batch, with a flush and the same batch, with
+            // smaller batches, or with a restart.
             match polls % 4 {
-                0 => sink.settle(batch).await.when(when.as_str())?,
+                0 => sink.deliver(batch).await.in_scenario(scenario)?,
                 1 => {
-                    sink.flush().await.when(when.as_str())?;
-                    sink.settle(batch).await.when(when.as_str())?;
+                    sink.flush().await.in_scenario(scenario)?;
+                    sink.deliver(batch).await.in_scenario(scenario)?;
                 }
                 2 => {
-                    sink.settle(&batch[..3]).await.when(when.as_str())?;
-                    sink.settle(&batch[3..]).await.when(when.as_str())?;
+                    sink.deliver(&batch[..3]).await.in_scenario(scenario)?;
+                    sink.deliver(&batch[3..]).await.in_scenario(scenario)?;
                 }
                 _ => {
-                    sink.flush().await.when(when.as_str())?;
+                    sink.flush().await.in_scenario(scenario)?;
                     let before = delivered - 6;
-                    at_least(&self.held_after(sink).await, &sent[..delivered], before)
-                        .when(when.as_str())?;
+                    at_least(&self.contents_after_crash(sink).await, &sent[..delivered], before)
+                        .in_scenario(scenario)?;
                     sink = self.sink();
-                    let position = sink.position().await.when(when.as_str())?;
+                    let position = sink.position().await.in_scenario(scenario)?;
                     let known =
                         position.map_or(0, |position| position.seq).saturating_sub(before as u64);
                     let known = usize::try_from(known).unwrap_or(usize::MAX).min(6);
                     if known < 6 {
-                        sink.settle(&batch[known..]).await.when(when.as_str())?;
+                        sink.deliver(&batch[known..]).await.in_scenario(scenario)?;
                     }
                 }
             }
             if polls % 4 == 3 {
-                sink.flush().await.when(when.as_str())?;
-                with_repeats(&self.held_after(sink).await, &sent[..delivered]).when(when)?;
+                sink.flush().await.in_scenario(scenario)?;
+                with_repeats(&self.contents_after_crash(sink).await, &sent[..delivered])
+                    .in_scenario(scenario)?;
                 sink = self.sink();
             }
         }
-        sink.flush().await.when("a flush after all batches")?;
-        with_repeats(&self.held_after(sink).await, &sent[..delivered])
-            .when("deliveries were dropped and repeated")?;
-        Ok(Tried::Whole)
+        sink.flush().await.in_scenario("a flush after all batches")?;
+        with_repeats(&self.contents_after_crash(sink).await, &sent[..delivered])
+            .in_scenario("deliveries cancelled and repeated")?;
+        Ok(Coverage::Full)
     }
 
-    pub(super) async fn repeated(&self) -> Result<Tried, Broken> {
+    pub(super) async fn redelivery(&self) -> Result<Coverage, Failure> {
         let sent = events(1..=12);
         let sink = self.sink();
-        let when = "the same batch twice";
-        sink.settle(&sent[..4]).await.when(when)?;
-        sink.settle(&sent[..4]).await.when(when)?;
-        let when = "all since the last flush once more, as after a flush that failed";
-        sink.settle(&sent[4..8]).await.when(when)?;
-        sink.settle(&sent[8..]).await.when(when)?;
-        sink.settle(&sent[4..8]).await.when(when)?;
-        sink.settle(&sent[8..]).await.when(when)?;
-        sink.flush().await.when(when)?;
-        with_repeats(&self.held_after(sink).await, &sent).when("batches were delivered twice")?;
-        Ok(Tried::Whole)
+        let scenario = "the same batch twice";
+        sink.deliver(&sent[..4]).await.in_scenario(scenario)?;
+        sink.deliver(&sent[..4]).await.in_scenario(scenario)?;
+        let scenario = "all batches since the last flush again, as after a failed flush";
+        sink.deliver(&sent[4..8]).await.in_scenario(scenario)?;
+        sink.deliver(&sent[8..]).await.in_scenario(scenario)?;
+        sink.deliver(&sent[4..8]).await.in_scenario(scenario)?;
+        sink.deliver(&sent[8..]).await.in_scenario(scenario)?;
+        sink.flush().await.in_scenario(scenario)?;
+        with_repeats(&self.contents_after_crash(sink).await, &sent)
+            .in_scenario("batches delivered twice")?;
+        Ok(Coverage::Full)
     }
 
-    pub(super) async fn sizes(&self) -> Result<Tried, Broken> {
-        let max = self.contract.max_events;
+    pub(super) async fn batch_sizes(&self) -> Result<Coverage, Failure> {
+        let max = self.max_events;
         let sent = events(1..=max as u64 + 2);
         let sink = self.sink();
         for batch in [&sent[..1], &sent[1..=max], &sent[max + 1..]] {
-            sink.settle(batch).await.when(format!("a batch of {}", batch.len()))?;
+            sink.deliver(batch).await.in_scenario(format!("a batch of {}", batch.len()))?;
         }
-        sink.flush().await.when("a flush after all batches")?;
-        exactly(&self.held_after(sink).await, &sent).when(format!("batches of 1, {max} and 1"))?;
-        Ok(Tried::Whole)
+        sink.flush().await.in_scenario("a flush after all batches")?;
+        exactly(&self.contents_after_crash(sink).await, &sent)
+            .in_scenario(format!("batches of 1, {max} and 1"))?;
+        Ok(Coverage::Full)
     }
 
-    pub(super) async fn fields(&self) -> Result<Tried, Broken> {
-        let sent = extremes(self.contract.max_event_bytes);
+    pub(super) async fn field_values(&self) -> Result<Coverage, Failure> {
+        let scenario = "events with the smallest and the largest field values";
+        let sent = extremes(self.max_event_bytes);
         let sink = self.sink();
         let (small, large) = sent.split_at(sent.len() - 1);
-        sink.settle(small).await.when("events with the smallest and the largest fields")?;
-        sink.settle(large)
+        sink.deliver(small).await.in_scenario(scenario)?;
+        sink.deliver(large)
             .await
-            .when(format!("an event of {} bytes", large[0].event.raw().len()))?;
-        sink.flush().await.when("a flush after them")?;
-        let held = self.held_after(sink).await;
-        let kept: Vec<_> =
+            .in_scenario(format!("an event of {} bytes", large[0].event.raw().len()))?;
+        sink.flush().await.in_scenario("a flush after all batches")?;
+        let contents = self.contents_after_crash(sink).await;
+        let stored: Vec<_> =
             sent.into_iter().filter(|envelope| self.destination.stores(envelope)).collect();
-        exactly(&held, &kept).when("events with the smallest and the largest fields")?;
-        Ok(Tried::Whole)
+        exactly(&contents, &stored).in_scenario(scenario)?;
+        Ok(Coverage::Full)
     }
 }

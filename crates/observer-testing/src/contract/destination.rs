@@ -1,74 +1,77 @@
-//! What the suite needs to know of a sink: how it is built, and what is behind it.
+//! Interface between the suite and the sink that it verifies.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use observer_core::{Envelope, EventSink, Submission, Uuid};
 
-/// Where the events of one sink end up: a folder, a database, a receiver. Each clause of the
-/// contract gets a new one.
+/// Destination of a sink: a folder, a database, a receiver.
 ///
-/// What a test keeps of it (a `TempDir`, a server) lives as long as this does.
+/// An implementation owns what the test needs for as long as the destination exists, such as a
+/// `TempDir` or a server. The suite creates a new destination for each clause.
 #[async_trait]
 pub trait Destination: Send + Sync {
-    /// The sink, over what is there already. Called again after each simulated crash; the sink
-    /// before is dropped by then.
+    /// Builds a sink that writes to this destination, with the contents that are already there.
+    ///
+    /// The suite calls it again after each simulated crash, once the previous sink is dropped.
     fn sink(&self) -> Arc<dyn EventSink>;
 
-    /// What is there now. Asked when no sink is.
+    /// Returns the current contents. The suite calls it only while no sink exists.
     async fn contents(&self) -> Contents;
 
-    /// Whether this event leaves anything here. All do, unless a sink has nothing to say of some,
-    /// such as of those that don't tell how long they took. It is asked of events with unusual
-    /// fields; all others of the suite have every field of an event but `usage`, `id`, `timestamp`
-    /// and `traceparent`.
+    /// Returns whether the destination stores this event; by default it stores all.
+    ///
+    /// Some sinks omit events, for example those without a duration. The suite calls it for events
+    /// with unusual fields only. All other events have every field except `usage`, `id`,
+    /// `timestamp` and `traceparent`.
     fn stores(&self, envelope: &Envelope) -> bool {
         let _ = envelope;
         true
     }
 
-    /// Make it so that the sink can't reach its far side. `Outage::Unsupported` says that a test can't
-    /// do that.
+    /// Makes the destination unavailable to the sink.
+    ///
+    /// By default it returns [`Outage::Unsupported`], and the suite skips what depends on it.
     async fn make_unavailable(&self) -> Outage {
         Outage::Unsupported
     }
 
-    /// Undo that.
+    /// Reverts [`make_unavailable`](Self::make_unavailable).
     async fn make_available(&self) {}
 }
 
-/// Whether a far side could be broken.
+/// Result of [`Destination::make_unavailable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// The sink can't reach it now.
+    /// The sink can't reach its destination now.
     Simulated,
-    /// There is no way to do that in a test; what depends on it is left out.
+    /// A test has no way to make the destination unavailable.
     Unsupported,
 }
 
-/// What a far side has.
+/// Contents of a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contents {
-    /// Each event, in the order in which it came and as often as it came.
+    /// Each stored event, in the order of arrival, repeats included.
     Events(Vec<StoredEvent>),
-    /// Of a far side that doesn't keep events: how many different ones it had.
+    /// Number of distinct events, for a destination that stores aggregates only.
     Count(u64),
 }
 
-/// One event as a far side has it.
+/// One event in a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// Its identity.
+    /// Id of the event.
     pub id: Uuid,
-    /// The producer's bytes, of a far side that keeps them.
+    /// JSON of the producer, or `None` if the destination stores events in another form.
     pub raw: Option<String>,
 }
 
 impl Contents {
-    /// Envelopes, one on each line.
+    /// Parses lines that each hold an [envelope](StoredEvent::from_json).
     ///
     /// # Panics
-    /// With the line, if one is no envelope.
+    /// If a line is not an envelope; the message shows the line.
     #[must_use]
     pub fn from_lines(text: &str) -> Self {
         Self::Events(text.lines().map(StoredEvent::from_json).collect())
@@ -76,18 +79,16 @@ impl Contents {
 }
 
 impl StoredEvent {
-    /// Read an envelope as [`Envelope::write_json`](observer_core::Envelope::write_json) makes it.
+    /// Parses an envelope that [`Envelope::write_json`](observer_core::Envelope::write_json) wrote.
     ///
     /// # Panics
-    /// If it is none.
+    /// If `json` is not an envelope.
     #[must_use]
-    pub fn from_json(line: &str) -> Self {
-        let start: String = line.chars().take(300).collect();
-        let submission = Submission::parse(line.to_owned())
-            .unwrap_or_else(|error| panic!("no envelope: {error}: {start}"));
-        let id = submission
-            .id
-            .unwrap_or_else(|| panic!("an event without the envelope around it: {start}"));
+    pub fn from_json(json: &str) -> Self {
+        let start: String = json.chars().take(300).collect();
+        let submission = Submission::parse(json.to_owned())
+            .unwrap_or_else(|error| panic!("not an envelope: {error}: {start}"));
+        let id = submission.id.unwrap_or_else(|| panic!("an event without an envelope: {start}"));
         Self { id, raw: Some(String::from_utf8_lossy(submission.event.raw()).into_owned()) }
     }
 }

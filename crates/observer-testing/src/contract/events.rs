@@ -1,34 +1,36 @@
-//! The events that the suite sends.
+//! Events that the suite sends.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use observer_core::{Envelope, Event, Timestamp, Uuid};
 
-/// Of the journal that all clauses begin with.
+/// Epoch in which all clauses begin.
 pub(crate) const EPOCH: u64 = 1;
 
-/// 2026-01-01, so that what is named by days stays together.
+/// 2026-01-01 as a Unix time. All events lie within one hour, so that a sink with one file a day
+/// writes one file.
 const START: i64 = 1_767_225_600;
 
+/// Returns ordinary events with these sequence numbers.
 pub(crate) fn events(seqs: RangeInclusive<u64>) -> Vec<Arc<Envelope>> {
     seqs.map(|seq| envelope(EPOCH, seq, plain(seq))).collect()
 }
 
-/// The same numbers mean other events in another epoch.
+/// Returns events of an epoch. The same numbers denote other events in another epoch.
 pub(crate) fn events_of(epoch: u64, seqs: RangeInclusive<u64>) -> Vec<Arc<Envelope>> {
     seqs.map(|seq| envelope(epoch, seq, plain(seq))).collect()
 }
 
 pub(crate) fn envelope(epoch: u64, seq: u64, raw: impl Into<String>) -> Arc<Envelope> {
-    let second = START + i64::try_from(seq % 3600).expect("less than an hour");
+    let second = START + i64::try_from(seq % 3600).expect("the number is less than 3600");
     Arc::new(Envelope {
         id: Uuid::from_u128(
             (0x019b_75f5 << 96) | (0x7000 << 64) | (0x8000 << 48) | u128::from(epoch << 32 | seq),
         ),
         seq,
-        received_at: Timestamp::from_second(second).expect("a time of our days"),
-        event: Event::parse(raw.into()).expect("the suite sends events that the observer takes"),
+        received_at: Timestamp::from_second(second).expect("the time is in range"),
+        event: Event::parse(raw.into()).expect("the suite sends valid events"),
     })
 }
 
@@ -43,13 +45,13 @@ fn plain(seq: u64) -> String {
     )
 }
 
-/// The smallest and the largest of each field that the observer takes in, and `largest` bytes of
-/// `extra` at the end.
-pub(crate) fn extremes(largest: usize) -> Vec<Arc<Envelope>> {
+/// Returns events with the smallest and the largest valid values of each field. The last one has
+/// about `max_bytes` of `extra`.
+pub(crate) fn extremes(max_bytes: usize) -> Vec<Arc<Envelope>> {
     let with = |rest: &str| format!(r#"{{"source":"contract","event_kind":"ok","ok":true{rest}}}"#);
     let deep = format!(r#","extra":{{"deep":{}1{}}}"#, "[".repeat(60), "]".repeat(60));
     let long = format!(r#","cycle_id":"{}""#, "long ".repeat(2_000));
-    let large = format!(r#","extra":{{"text":"{}"}}"#, "large ".repeat(largest / 6));
+    let large = format!(r#","extra":{{"text":"{}"}}"#, "large ".repeat(max_bytes / 6));
     let raws = [
         r#"{"source":"s","event_kind":"k","ok":false}"#.to_owned(),
         "{\"source\" :\t\"contract\",\r\n \"event_kind\":\n\"ok\", \"ok\":true }".to_owned(),

@@ -1,4 +1,4 @@
-//! The suite can fail: each way to be wrong is caught, under its own clause.
+//! The suite detects each fault of a sink, as a violation of the clause that it concerns.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::future::pending;
@@ -13,46 +13,46 @@ use observer_testing::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Nothing,
-    LosesOnCancel,
-    Reorders,
-    FlushLies,
-    RefusesRepeats,
-    PassesOverSomeOfManyEvents,
-    HangsOnManyEvents,
+    LosesCancelledDeliveries,
+    ReordersEvents,
+    FlushesPartially,
+    RefusesRedelivery,
+    SkipsEventsOfLargeBatches,
+    HangsOnLargeBatches,
     DropsControlCharacters,
     RoundsNumbers,
-    ChecksNothing,
-    ChecksWithoutAWord,
+    CheckAlwaysSucceeds,
+    CheckFailsWithoutReason,
     CheckHangs,
     CheckWrites,
-    PositionTooFar,
-    PositionForgetsTheEpoch,
-    WritesTwiceWhatIsPastThePosition,
+    PositionAheadOfEvents,
+    PositionIgnoresTheEpoch,
+    DuplicatesEventsBeyondThePosition,
     CloseHangs,
     CloseFails,
 }
 
-/// What outlives a crash.
+/// State that survives a crash.
 #[derive(Default)]
 struct Disk {
     events: Vec<StoredEvent>,
     position: Option<Position>,
-    breakage: bool,
+    is_unavailable: bool,
 }
 
-struct Memory {
+struct MemoryDisk {
     disk: Arc<Mutex<Disk>>,
     fault: Fault,
 }
 
-/// Without a fault it keeps its position with its data, and each event once.
+/// Sink that stores each event once, and its position with the events, unless it has a fault.
 struct MemorySink {
     disk: Arc<Mutex<Disk>>,
     fault: Fault,
     delivered: Mutex<Delivered>,
 }
 
-/// What a crash takes.
+/// State that is lost in a crash.
 struct Delivered {
     unflushed: Vec<StoredEvent>,
     position: Option<Position>,
@@ -65,8 +65,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl MemorySink {
     fn is_new(&self, epoch: u64, envelope: &Envelope) -> bool {
         let Some(known) = lock(&self.delivered).position else { return true };
-        let forgets = self.fault == Fault::PositionForgetsTheEpoch;
-        (known.epoch < epoch && !forgets) || known.seq < envelope.seq
+        let ignores_epoch = self.fault == Fault::PositionIgnoresTheEpoch;
+        (known.epoch < epoch && !ignores_epoch) || known.seq < envelope.seq
     }
 
     fn encode(&self, envelope: &Envelope) -> StoredEvent {
@@ -89,14 +89,16 @@ impl EventSink for MemorySink {
         let fresh = batch.events().iter().filter(|envelope| self.is_new(epoch, envelope));
         let mut fresh: Vec<_> = fresh.map(|envelope| self.encode(envelope)).collect();
         match self.fault {
-            Fault::LosesOnCancel => lock(&self.delivered).position = Some(batch.position()),
-            Fault::Reorders => fresh.reverse(),
-            Fault::RefusesRepeats if fresh.is_empty() => {
+            Fault::LosesCancelledDeliveries => {
+                lock(&self.delivered).position = Some(batch.position())
+            }
+            Fault::ReordersEvents => fresh.reverse(),
+            Fault::RefusesRedelivery if fresh.is_empty() => {
                 return Err(SinkError::permanent("unique key violated"));
             }
-            Fault::PassesOverSomeOfManyEvents => fresh.truncate(500),
-            Fault::HangsOnManyEvents if fresh.len() > 500 => pending().await,
-            Fault::WritesTwiceWhatIsPastThePosition => {
+            Fault::SkipsEventsOfLargeBatches => fresh.truncate(500),
+            Fault::HangsOnLargeBatches if fresh.len() > 500 => pending().await,
+            Fault::DuplicatesEventsBeyondThePosition => {
                 lock(&self.disk).events.append(&mut fresh);
             }
             _ => {}
@@ -107,7 +109,7 @@ impl EventSink for MemorySink {
         let mut delivered = lock(&self.delivered);
         delivered.unflushed.append(&mut fresh);
         delivered.position = Some(batch.position()).max(delivered.position);
-        if self.fault == Fault::PositionTooFar {
+        if self.fault == Fault::PositionAheadOfEvents {
             lock(&self.disk).position = delivered.position;
         }
         Ok(Receipt::accepted())
@@ -115,7 +117,7 @@ impl EventSink for MemorySink {
 
     async fn flush(&self) -> Result<(), SinkError> {
         let mut delivered = lock(&self.delivered);
-        if self.fault == Fault::FlushLies && delivered.unflushed.len() < 10 {
+        if self.fault == Fault::FlushesPartially && delivered.unflushed.len() < 10 {
             return Ok(());
         }
         let mut disk = lock(&self.disk);
@@ -129,11 +131,11 @@ impl EventSink for MemorySink {
     }
 
     async fn check(&self) -> Result<(), SinkError> {
-        let is_broken = lock(&self.disk).breakage;
+        let is_unavailable = lock(&self.disk).is_unavailable;
         match self.fault {
-            Fault::ChecksNothing => Ok(()),
-            Fault::ChecksWithoutAWord if is_broken => Err(SinkError::blocked("")),
-            Fault::CheckHangs if is_broken => pending().await,
+            Fault::CheckAlwaysSucceeds => Ok(()),
+            Fault::CheckFailsWithoutReason if is_unavailable => Err(SinkError::blocked("")),
+            Fault::CheckHangs if is_unavailable => pending().await,
             Fault::CheckWrites => {
                 let id = observer_core::Uuid::from_u128(1);
                 lock(&self.disk)
@@ -141,7 +143,7 @@ impl EventSink for MemorySink {
                     .push(StoredEvent { id, raw: Some(r#"{"ping":true}"#.to_owned()) });
                 Ok(())
             }
-            _ if is_broken => Err(SinkError::blocked("no such folder")),
+            _ if is_unavailable => Err(SinkError::blocked("no such folder")),
             _ => Ok(()),
         }
     }
@@ -149,14 +151,14 @@ impl EventSink for MemorySink {
     async fn close(&self) -> Result<(), SinkError> {
         match self.fault {
             Fault::CloseHangs => pending().await,
-            Fault::CloseFails => Err(SinkError::transient("the other side hung up")),
+            Fault::CloseFails => Err(SinkError::transient("connection reset")),
             _ => Ok(()),
         }
     }
 }
 
 #[async_trait]
-impl Destination for Memory {
+impl Destination for MemoryDisk {
     fn sink(&self) -> Arc<dyn EventSink> {
         let position = lock(&self.disk).position;
         let delivered = Mutex::new(Delivered { unflushed: Vec::new(), position });
@@ -168,87 +170,97 @@ impl Destination for Memory {
     }
 
     async fn make_unavailable(&self) -> Outage {
-        lock(&self.disk).breakage = true;
+        lock(&self.disk).is_unavailable = true;
         Outage::Simulated
     }
 
     async fn make_available(&self) {
-        lock(&self.disk).breakage = false;
+        lock(&self.disk).is_unavailable = false;
     }
 }
 
-async fn verify(fault: Fault) -> Result<Report, Violations> {
-    SinkContract::new(move || Memory { disk: Arc::default(), fault }).try_verify().await
+async fn try_verify(fault: Fault) -> Result<Report, Violations> {
+    SinkContract::new(move || MemoryDisk { disk: Arc::default(), fault }).try_verify().await
 }
 
-/// The clauses that a fault breaks: its own, and those that can't hold either.
-async fn caught(fault: Fault, expected: &[Clause]) {
-    let violations = verify(fault).await.expect_err("the suite did not notice");
+/// Requires that the suite reports exactly these clauses for the fault.
+async fn violates(fault: Fault, expected: &[Clause]) {
+    let violations = try_verify(fault).await.expect_err("the suite reports no violation");
     let clauses: Vec<_> = violations.0.iter().map(|violation| violation.clause).collect();
     assert_eq!(clauses, expected, "{fault:?}: {violations}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_without_a_fault_passes_and_nothing_is_left_out() {
-    assert_eq!(verify(Fault::Nothing).await, Ok(Report { skipped: vec![] }));
+async fn sink_without_a_fault_passes_every_clause() {
+    assert_eq!(try_verify(Fault::Nothing).await, Ok(Report { skipped: vec![] }));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_sink_does_to_events_is_caught() {
+async fn faults_in_delivery_violate_their_clauses() {
     use Clause::*;
-    caught(Fault::LosesOnCancel, &[Cancelled]).await;
-    caught(
-        Fault::Reorders,
-        &[Order, Durable, Cancelled, Repeated, Sizes, Fields, Check, Position, Close],
+    violates(Fault::LosesCancelledDeliveries, &[Cancellation]).await;
+    violates(
+        Fault::ReordersEvents,
+        &[
+            Order,
+            Durability,
+            Cancellation,
+            Redelivery,
+            BatchSizes,
+            FieldValues,
+            Check,
+            Position,
+            Close,
+        ],
     )
     .await;
-    caught(Fault::FlushLies, &[Order, Durable, Cancelled, Check, Close]).await;
-    caught(Fault::RefusesRepeats, &[Cancelled, Repeated]).await;
-    caught(Fault::PassesOverSomeOfManyEvents, &[Sizes]).await;
-    caught(Fault::HangsOnManyEvents, &[Sizes]).await;
-    caught(Fault::DropsControlCharacters, &[Fields]).await;
-    caught(Fault::RoundsNumbers, &[Fields]).await;
+    violates(Fault::FlushesPartially, &[Order, Durability, Cancellation, Check, Close]).await;
+    violates(Fault::RefusesRedelivery, &[Cancellation, Redelivery]).await;
+    violates(Fault::SkipsEventsOfLargeBatches, &[BatchSizes]).await;
+    violates(Fault::HangsOnLargeBatches, &[BatchSizes]).await;
+    violates(Fault::DropsControlCharacters, &[FieldValues]).await;
+    violates(Fault::RoundsNumbers, &[FieldValues]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_sink_says_of_itself_is_caught() {
+async fn faults_in_check_position_and_close_violate_their_clauses() {
     use Clause::*;
-    caught(Fault::ChecksNothing, &[Check]).await;
-    caught(Fault::ChecksWithoutAWord, &[Check]).await;
-    caught(Fault::CheckHangs, &[Check]).await;
-    caught(Fault::CheckWrites, &[Check]).await;
-    caught(Fault::PositionTooFar, &[Position]).await;
-    caught(Fault::PositionForgetsTheEpoch, &[Position]).await;
-    caught(Fault::WritesTwiceWhatIsPastThePosition, &[Position]).await;
-    caught(Fault::CloseHangs, &[Close]).await;
-    caught(Fault::CloseFails, &[Close]).await;
+    violates(Fault::CheckAlwaysSucceeds, &[Check]).await;
+    violates(Fault::CheckFailsWithoutReason, &[Check]).await;
+    violates(Fault::CheckHangs, &[Check]).await;
+    violates(Fault::CheckWrites, &[Check]).await;
+    violates(Fault::PositionAheadOfEvents, &[Position]).await;
+    violates(Fault::PositionIgnoresTheEpoch, &[Position]).await;
+    violates(Fault::DuplicatesEventsBeyondThePosition, &[Position]).await;
+    violates(Fault::CloseHangs, &[Close]).await;
+    violates(Fault::CloseFails, &[Close]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_breach_says_what_was_done_and_expected_and_found() {
+async fn violation_reports_scenario_expected_and_found() {
     let check = async |fault: Fault, expected: &str| {
-        let found = verify(fault).await.unwrap_err().to_string();
-        assert_eq!(found, format!("the sink breaks its contract in 1 of 9 clauses\n{expected}"));
+        let found = try_verify(fault).await.unwrap_err().to_string();
+        assert_eq!(found, format!("the sink violates 1 of 9 clauses of its contract\n{expected}"));
     };
-    let lost = "  cancelled: a delivery was dropped after 3 polls, and repeated
+    let lost = "  cancellation: a delivery cancelled after 3 polls, and repeated
     expected: at least events 1-18
     found:    events 1-6 16-18; missing: 7-15";
-    check(Fault::LosesOnCancel, lost).await;
-    let too_far = "  position: a crash after a batch that was not flushed; the position says 10
+    check(Fault::LosesCancelledDeliveries, lost).await;
+    let ahead = "  position: a crash after a batch that was not flushed; the position is 10
     expected: at least events 1-10
     found:    events 1-5; missing: 6-10";
-    check(Fault::PositionTooFar, too_far).await;
-    let blind = "  check: a far side that can't be reached
-    expected: `check` fails, and says why
+    check(Fault::PositionAheadOfEvents, ahead).await;
+    let silent = "  check: an unavailable destination
+    expected: `check` fails with a reason
     found:    it succeeded";
-    check(Fault::ChecksNothing, blind).await;
-    let hangs = "  close: a sink that was never used
-    expected: `close` ends within 20s
-    found:    it was still at it";
-    check(Fault::CloseHangs, hangs).await;
+    check(Fault::CheckAlwaysSucceeds, silent).await;
+    let hanging = "  close: a sink without a delivery
+    expected: `close` returns within 20s
+    found:    it did not return";
+    check(Fault::CloseHangs, hanging).await;
     let start = r#"{"source":"contract","event_kind":"ok","ok":true,"duration_ms":5e-324,"extra":{"n":[-0,0.1e-400,"#;
     let rounded = format!(
-        "  fields: events with the smallest and the largest fields
+        "  field values: events with the smallest and the largest field values
     expected: event 8 as it was sent: {start}123456789012345678901234567890,-9223372036854775808]}}}}
     found:    {start}1.2345678901234568e29,-9223372036854775808]}}}}"
     );
