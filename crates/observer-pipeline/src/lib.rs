@@ -67,6 +67,7 @@ pub use dead_letters::handle::{
 pub use dead_letters::index::Letter;
 pub use error::{Mishap, Unavailable};
 pub use ingest::identity;
+pub use ingest::reject::RejectReason;
 pub use ingest::require::{Field, MissingFields, Requirements};
 pub use ingest::window::DedupWindow;
 pub use ingest::{Ack, AckStatus, IngestError, IngestOptions};

@@ -8,6 +8,7 @@ use observer_journal::{DurationsSnapshot, JournalStatus};
 
 use crate::account::Account;
 use crate::error::Mishap;
+use crate::ingest::reject::RejectReason;
 use crate::replay::state::Replay;
 
 /// What a pipeline is doing, at one moment.
@@ -35,8 +36,8 @@ pub struct IngestStatus {
     pub duplicates: u64,
     /// Of the duplicates, those that had another body than the first one.
     pub changed: u64,
-    /// Events that were not taken, by reason.
-    pub rejected: BTreeMap<&'static str, u64>,
+    /// Rejected events by reason. A snapshot has an entry for every reason.
+    pub rejected: BTreeMap<RejectReason, u64>,
     /// How many identities are remembered.
     pub remembered: usize,
 }

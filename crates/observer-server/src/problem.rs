@@ -9,6 +9,7 @@ use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use observer_pipeline::RejectReason;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -24,7 +25,7 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 pub(crate) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
-    reason: Option<&'static str>,
+    reason: Option<RejectReason>,
     field: Option<&'static str>,
     items: Vec<BadItem>,
     connection: Connection,
@@ -116,7 +117,7 @@ impl Problem {
         Self { challenge: Some(challenge), ..self }
     }
 
-    pub(crate) fn reason(self, reason: &'static str) -> Self {
+    pub(crate) fn reason(self, reason: RejectReason) -> Self {
         Self { reason: Some(reason), ..self }
     }
 
@@ -130,7 +131,7 @@ impl Problem {
         BadItem {
             index,
             status: self.status.as_u16(),
-            reason: self.reason,
+            reason: self.reason.map(RejectReason::as_str),
             detail: self.detail,
             field: self.field,
         }
@@ -152,8 +153,8 @@ impl Problem {
     }
 
     /// The word that the refused event is counted under.
-    pub(crate) fn counted_as(&self) -> &'static str {
-        self.reason.unwrap_or("malformed")
+    pub(crate) fn counted_as(&self) -> RejectReason {
+        self.reason.unwrap_or(RejectReason::Malformed)
     }
 
     pub(crate) fn to_json(&self) -> Vec<u8> {
@@ -162,7 +163,7 @@ impl Problem {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            reason: self.reason,
+            reason: self.reason.map(RejectReason::as_str),
             field: self.field,
             errors: &self.items,
         };

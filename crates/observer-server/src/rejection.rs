@@ -2,16 +2,16 @@
 
 use axum::http::StatusCode;
 use observer_core::EventError;
-use observer_pipeline::IngestError;
+use observer_pipeline::{IngestError, RejectReason};
 
 use crate::problem::Problem;
 use crate::state::ServerState;
 
 pub(crate) fn no_event(api: &ServerState, error: &EventError) -> Problem {
     let (status, reason) = if error.is_malformed() {
-        (StatusCode::BAD_REQUEST, "malformed")
+        (StatusCode::BAD_REQUEST, RejectReason::Malformed)
     } else {
-        (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
+        (StatusCode::UNPROCESSABLE_ENTITY, RejectReason::Invalid)
     };
     api.pipeline.count_rejected(reason);
     Problem::new(status, error.to_string()).reason(reason).field(error.field())
@@ -22,16 +22,15 @@ pub(crate) fn not_taken(error: &IngestError) -> Problem {
     match error {
         IngestError::Missing(missing) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
-                .reason("missing_field")
+                .reason(RejectReason::MissingField)
                 .field(missing.fields.first().map(|field| field.name()))
         }
-        IngestError::KeyReused => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).reason("key_reused")
-        }
+        IngestError::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            .reason(RejectReason::KeyReused),
         error => {
             let detail =
                 format!("{}; the same event may be sent again later", observer_core::report(error));
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).reason("unavailable")
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).reason(RejectReason::Unavailable)
         }
     }
 }

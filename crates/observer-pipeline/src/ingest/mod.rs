@@ -2,10 +2,10 @@
 
 pub mod identity;
 mod keys;
+pub(crate) mod reject;
 pub(crate) mod require;
 pub(crate) mod window;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use crate::error::Unavailable;
 use crate::ingest::identity::{Identity, Origin};
+use crate::ingest::reject::{RejectCounters, RejectReason};
 use crate::ingest::require::{MissingFields, Requirements};
 use crate::ingest::window::{DedupWindow, Known, Window};
 use crate::journal::{Answer, Journal};
@@ -90,7 +91,7 @@ pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) changed: AtomicU64,
-    rejected: Mutex<BTreeMap<&'static str, u64>>,
+    pub(crate) rejected: RejectCounters,
 }
 
 /// Takes events in.
@@ -301,11 +302,8 @@ impl Ingest {
     }
 
     fn count(&self, result: &Result<Ack, IngestError>) {
-        match result {
-            Ok(_) => {}
-            Err(IngestError::Missing(_)) => self.counters().reject("missing_field"),
-            Err(IngestError::KeyReused) => self.counters().reject("key_reused"),
-            Err(IngestError::Unavailable(_)) => self.counters().reject("unavailable"),
+        if let Err(error) = result {
+            self.counters().rejected.increment(error.reason());
         }
     }
 
@@ -365,13 +363,15 @@ impl Shared {
     }
 }
 
-impl Counters {
-    pub(crate) fn reject(&self, reason: &'static str) {
-        *self.rejected().entry(reason).or_default() += 1;
-    }
-
-    pub(crate) fn rejected(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        lock(&self.rejected)
+impl IngestError {
+    /// Returns the reason under which the rejected event is counted.
+    #[must_use]
+    pub fn reason(&self) -> RejectReason {
+        match self {
+            Self::Missing(_) => RejectReason::MissingField,
+            Self::KeyReused => RejectReason::KeyReused,
+            Self::Unavailable(_) => RejectReason::Unavailable,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::dead_letters::store::DeadLetters;
+use crate::ingest::reject::RejectReason;
 use crate::ingest::{Ack, Ingest, IngestError};
 use crate::journal::Journal;
 use crate::lock::lock;
@@ -87,9 +88,9 @@ impl Pipeline {
         self.inner.ingest.ingest_batch(events).await
     }
 
-    /// Count an event that was refused before it came here.
-    pub fn count_rejected(&self, reason: &'static str) {
-        self.inner.ingest.counters().reject(reason);
+    /// Counts an event that was rejected before it reached the pipeline.
+    pub fn count_rejected(&self, reason: RejectReason) {
+        self.inner.ingest.counters().rejected.increment(reason);
     }
 
     /// What was found when the journal was opened.

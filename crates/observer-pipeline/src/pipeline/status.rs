@@ -24,7 +24,7 @@ impl Pipeline {
             accepted: counters.accepted.load(Ordering::Relaxed),
             duplicates: counters.duplicates.load(Ordering::Relaxed),
             changed: counters.changed.load(Ordering::Relaxed),
-            rejected: counters.rejected().clone(),
+            rejected: counters.rejected.snapshot(),
             remembered: inner.ingest.remembered(),
         };
         let mut sinks = BTreeMap::new();

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::http::StatusCode;
+use observer_pipeline::RejectReason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connection::linger::Wanted;
@@ -64,7 +65,7 @@ impl<S: AsyncWrite + Unpin> Explained<S> {
             ),
             _ => "the head of the request is not that of an HTTP/1.1 request".to_owned(),
         };
-        Problem::new(status, detail).reason("malformed")
+        Problem::new(status, detail).reason(RejectReason::Malformed)
     }
 }
 

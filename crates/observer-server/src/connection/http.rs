@@ -11,6 +11,7 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Parts;
 use hyper_util::rt::TokioIo;
+use observer_pipeline::RejectReason;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -138,7 +139,7 @@ fn slow_head(limit: Duration) -> Problem {
         "the head of the request did not arrive within {} s (`header_timeout`)",
         limit.as_secs_f64()
     );
-    Problem::new(StatusCode::REQUEST_TIMEOUT, detail).reason("timeout")
+    Problem::new(StatusCode::REQUEST_TIMEOUT, detail).reason(RejectReason::Timeout)
 }
 
 fn leaves_the_body_unread(response: &Response) -> bool {

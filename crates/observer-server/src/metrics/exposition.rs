@@ -1,24 +1,12 @@
 //! Names, help texts and samples.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use observer_pipeline::{Account, DurationsSnapshot, SinkState, SinkStatus, Status};
+use observer_pipeline::{Account, DurationsSnapshot, RejectReason, SinkState, SinkStatus, Status};
 use prometheus::core::Desc;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
-
-/// Why events are refused, by the server or by the pipeline: each is there as zero from the start.
-const REASONS: [&str; 8] = [
-    "broken_off",
-    "invalid",
-    "key_reused",
-    "malformed",
-    "missing_field",
-    "timeout",
-    "too_large",
-    "unavailable",
-];
 
 /// One metric, as it is announced.
 #[derive(Debug)]
@@ -154,7 +142,7 @@ pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
         ACCEPTED.family([ACCEPTED.value(&[], ingest.accepted as f64)]),
         DUPLICATE.family([DUPLICATE.value(&[], ingest.duplicates as f64)]),
         CHANGED.family([CHANGED.value(&[], ingest.changed as f64)]),
-        REJECTED.family(rejected(status)),
+        REJECTED.family(rejected(&ingest.rejected)),
         per_sink(&SINK_ACCEPTED, |sink| sink.accepted as f64),
         SINK_EVENTS.family(sinks.iter().flat_map(|(name, sink)| account(name, sink))),
         per_sink(&SINK_PENDING, |sink| sink.pending as f64),
@@ -176,12 +164,11 @@ pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
     ]
 }
 
-fn rejected(status: &Status) -> impl Iterator<Item = Metric> {
-    let counted = &status.ingest.rejected;
-    let others = counted.keys().copied().filter(|reason| !REASONS.contains(reason));
-    let reasons = REASONS.into_iter().chain(others);
-    reasons
-        .map(|reason| REJECTED.value(&[reason], counted.get(reason).copied().unwrap_or(0) as f64))
+fn rejected(counts: &BTreeMap<RejectReason, u64>) -> impl Iterator<Item = Metric> {
+    RejectReason::ALL.into_iter().map(|reason| {
+        let count = counts.get(&reason).copied().unwrap_or_default();
+        REJECTED.value(&[reason.as_str()], count as f64)
+    })
 }
 
 fn account(name: &str, sink: &SinkStatus) -> impl Iterator<Item = Metric> {

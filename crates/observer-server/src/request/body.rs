@@ -6,6 +6,7 @@ use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use observer_pipeline::RejectReason;
 use serde::Deserialize;
 
 use crate::problem::Problem;
@@ -50,12 +51,12 @@ pub(crate) enum BodyError {
 
 impl BodyError {
     /// The word it is counted under.
-    pub(crate) fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> RejectReason {
         match self {
-            Self::TooLarge { .. } => "too_large",
-            Self::Timeout(_) => "timeout",
-            Self::Broken => "broken_off",
-            Self::NoRoom(_) => "overloaded",
+            Self::TooLarge { .. } => RejectReason::TooLarge,
+            Self::Timeout(_) => RejectReason::Timeout,
+            Self::Broken => RejectReason::BrokenOff,
+            Self::NoRoom(_) => RejectReason::Overloaded,
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use bytes::Bytes;
+use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
@@ -34,7 +35,8 @@ impl Encoding {
             _ => {
                 let detail =
                     format!("a body can be compressed with gzip or zstd, and not with {value:?}");
-                Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason("malformed"))
+                Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+                    .reason(RejectReason::Malformed))
             }
         }
     }

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri, Version};
+use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
@@ -61,7 +62,7 @@ impl Hosts {
         let detail = format!(
             "this observer is not known by the name {host:?}; use its address, or add the name to `hosts` under [server]"
         );
-        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).reason("unknown_host"))
+        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).reason(RejectReason::UnknownHost))
     }
 
     fn knows(&self, host: &str) -> bool {
@@ -86,7 +87,7 @@ fn is_plain(authority: &Authority) -> bool {
 }
 
 fn bad(detail: &'static str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed")
+    Problem::new(StatusCode::BAD_REQUEST, detail).reason(RejectReason::Malformed)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The `Idempotency-Key` header.
 
 use axum::http::{HeaderMap, HeaderName};
+use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
@@ -13,8 +14,10 @@ const WHAT_IT_IS: &str = "the header Idempotency-Key has to be there once, with 
 /// The draft (draft-ietf-httpapi-idempotency-key-header) makes it a quoted string, and most clients
 /// send it bare; one pair of quotes around it is therefore no part of the key.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let refuse =
-        || Problem::new(axum::http::StatusCode::BAD_REQUEST, WHAT_IT_IS).reason("malformed");
+    let refuse = || {
+        Problem::new(axum::http::StatusCode::BAD_REQUEST, WHAT_IT_IS)
+            .reason(RejectReason::Malformed)
+    };
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::StatusCode;
+use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
@@ -42,7 +43,7 @@ impl InFlight {
         let detail = format!(
             "there are {max_requests} requests in flight, and no more may be (`max_requests_in_flight`); come back later"
         );
-        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).reason("overloaded"))
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).reason(RejectReason::Overloaded))
     }
 
     /// No room yet, of so much at most for all requests together.
@@ -76,7 +77,7 @@ impl From<NoRoom> for Problem {
             "the requests in flight hold as many of the {max_bytes} bytes that they may hold together (`max_bytes_in_flight`) \
              that there is no room for this one; come back later"
         );
-        Self::new(StatusCode::TOO_MANY_REQUESTS, detail).reason("overloaded").closing()
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail).reason(RejectReason::Overloaded).closing()
     }
 }
 

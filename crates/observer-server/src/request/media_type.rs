@@ -6,6 +6,7 @@
 
 use axum::http::header::{CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
+use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
@@ -25,7 +26,7 @@ pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     let detail = format!(
         "the body has to be `application/json`, or `application/x-ndjson` for lines, and its Content-Type says {text:?}; with curl, use `--json` in place of `-d`"
     );
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason("not_json"))
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason(RejectReason::NotJson))
 }
 
 fn is_json(essence: &str) -> bool {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
+use observer_pipeline::RejectReason;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -110,7 +111,7 @@ impl<'de> Visitor<'de> for Items {
 }
 
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed")
+    Problem::new(StatusCode::BAD_REQUEST, detail).reason(RejectReason::Malformed)
 }
 
 #[cfg(test)]

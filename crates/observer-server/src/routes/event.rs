@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use observer_core::Submission;
-use observer_pipeline::{Ack, AckStatus, Durability};
+use observer_pipeline::{Ack, AckStatus, Durability, RejectReason};
 use utoipa::ToSchema;
 
 use crate::metrics::requests::Route;
@@ -62,7 +62,7 @@ struct Stored {
 async fn take(api: &ServerState, request: Request) -> Result<Ack, Problem> {
     let (head, body) = request.into_parts();
     let key = not_encoded(&head.headers).and_then(|()| idempotency_key(&head.headers));
-    let key = key.inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
+    let key = key.inspect_err(|_| api.pipeline.count_rejected(RejectReason::Malformed))?;
     let (limits, max_bytes) = {
         let settings = api.settings.load();
         (settings.body, settings.max_bytes_in_flight)
@@ -86,7 +86,7 @@ fn not_encoded(headers: &HeaderMap) -> Result<(), Problem> {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "a single event can't be compressed; send it without Content-Encoding",
             )
-            .reason("malformed"))
+            .reason(RejectReason::Malformed))
         }
         _ => Ok(()),
     }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use observer_core::{EventError, Submission};
-use observer_pipeline::{AckStatus, Durability, IngestError};
+use observer_pipeline::{AckStatus, Durability, IngestError, RejectReason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -86,8 +86,8 @@ async fn take(api: &ServerState, request: Request) -> Result<Response, Problem> 
         (settings.batch, settings.max_bytes_in_flight)
     };
     let mut room = api.in_flight.room(max_bytes);
-    let encoding =
-        check_head(&head.headers).inspect_err(|_| api.pipeline.count_rejected("malformed"))?;
+    let encoding = check_head(&head.headers)
+        .inspect_err(|_| api.pipeline.count_rejected(RejectReason::Malformed))?;
     let body = collect(body, limits.body, &mut room).await.map_err(|error| {
         api.pipeline.count_rejected(error.reason());
         error.of_batch()
@@ -97,7 +97,7 @@ async fn take(api: &ServerState, request: Request) -> Result<Response, Problem> 
     } else {
         api.large_batches.run(move || parse(body, encoding, limits)).await.unwrap_or_else(|_| {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the batch could not be read")
-                .reason("malformed"))
+                .reason(RejectReason::Malformed))
         })
     };
     // Of a compressed batch, what is taken on is larger than what came.
@@ -144,7 +144,7 @@ async fn take(api: &ServerState, request: Request) -> Result<Response, Problem> 
 fn check_head(headers: &HeaderMap) -> Result<Encoding, Problem> {
     if idempotency_key(headers)?.is_some() {
         let detail = "the header Idempotency-Key names one event, and this is a batch; give each event an `id` instead";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed"));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail).reason(RejectReason::Malformed));
     }
     Encoding::of(headers)
 }
@@ -156,11 +156,11 @@ fn parse(body: Bytes, encoding: Encoding, limits: BatchLimits) -> Result<Parsed,
             let detail = format!(
                 "a batch may have {max_bytes} bytes, and this one has more after decompression; send fewer events at once, or raise `max_batch_body`"
             );
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason("too_large")
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)
         }
         InflateError::Corrupt(error) => {
             let detail = format!("the body is not what its Content-Encoding says: {error}");
-            Problem::new(StatusCode::BAD_REQUEST, detail).reason("malformed")
+            Problem::new(StatusCode::BAD_REQUEST, detail).reason(RejectReason::Malformed)
         }
     })?;
     let items = split(&body, limits.max_items, limits.max_item_bytes)?;
@@ -169,7 +169,9 @@ fn parse(body: Bytes, encoding: Encoding, limits: BatchLimits) -> Result<Parsed,
             "a batch may have {} events, and this one has more; send fewer at once, or raise `max_batch_events`",
             limits.max_items
         );
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason("too_large"));
+        return Err(
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)
+        );
     }
     let parse = |item: Bytes| {
         if item.len() > limits.max_item_bytes {
@@ -185,9 +187,9 @@ impl Refused {
         match self {
             Self::NoEvent(error) => no_event(api, &error),
             Self::TooLarge(max_bytes) => {
-                api.pipeline.count_rejected("too_large");
+                api.pipeline.count_rejected(RejectReason::TooLarge);
                 let detail = format!("an event may have {max_bytes} bytes, and this one has more");
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason("too_large")
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)
             }
         }
     }
@@ -203,7 +205,8 @@ fn answer(mut outcome: Outcome) -> Response {
                 "none of the {} items is an event that can be taken; `errors` says why",
                 outcome.rejected
             );
-            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).reason("invalid");
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+                .reason(RejectReason::Invalid);
             return problem.items(outcome.errors).into_response();
         }
         _ => StatusCode::MULTI_STATUS,

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use observer_pipeline::RejectReason;
 
 use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
@@ -38,7 +39,7 @@ pub(crate) async fn post_reload(State(api): State<Arc<ServerState>>) -> Response
         Ok(Ok(reloaded)) => Json(reloaded).into_response(),
         Ok(Err(error @ ReloadError::Invalid(_))) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
-                .reason("invalid")
+                .reason(RejectReason::Invalid)
                 .into_response()
         }
         Ok(Err(error @ ReloadError::Partial(_))) => {

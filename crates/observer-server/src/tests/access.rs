@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 
 use insta::assert_snapshot;
 use observer_core::SinkSettings;
-use observer_pipeline::Pipeline;
+use observer_pipeline::{Pipeline, RejectReason};
 
 use super::support::client::{Client, post};
 use super::support::setup::{EVENT, event, options, plain, serve, sink};
@@ -58,8 +58,8 @@ async fn each_route_takes_a_token_with_its_scope() {
         }
         assert_eq!(asked(&mut client, method, path, "guess").await, 401, "{method} {path}");
     }
-    assert_eq!(server.pipeline.status().ingest.rejected["unauthorized"], 2);
-    assert_eq!(server.pipeline.status().ingest.rejected["forbidden"], 4);
+    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Unauthorized], 2);
+    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Forbidden], 4);
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_token_can_be_used_no_faster_than_its_rate() {
     "#);
     client.say(post("/event", "other", EVENT)).await;
     assert_eq!(client.answer().await.status, 200);
-    assert_eq!(server.pipeline.status().ingest.rejected["rate_limited"], 1);
+    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::RateLimited], 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::support::client::{Answer, Client};
 use super::support::setup::{EVENT, event, options, plain, serve};
 use crate::ServerOptions;
-use observer_pipeline::Pipeline;
+use observer_pipeline::{Pipeline, RejectReason};
 
 async fn batch(client: &mut Client, headers: &str, body: &[u8]) -> Answer {
     let head = format!(
@@ -91,7 +91,14 @@ async fn bad_items_are_named_and_the_good_ones_stored() {
         "none of the 2 items is an event that can be taken; `errors` says why"
     );
     let rejected = server.pipeline.status().ingest.rejected;
-    assert_eq!((rejected["malformed"], rejected["invalid"], rejected["missing_field"]), (1, 3, 1));
+    assert_eq!(
+        (
+            rejected[&RejectReason::Malformed],
+            rejected[&RejectReason::Invalid],
+            rejected[&RejectReason::MissingField]
+        ),
+        (1, 3, 1)
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use observer_core::SinkSettings;
-use observer_pipeline::{JournalOptions, Pipeline, fs};
+use observer_pipeline::{JournalOptions, Pipeline, RejectReason, fs};
 
 use super::support::client::{Client, post};
 use super::support::setup::{EVENT, event, options, plain, serve, sink};
@@ -116,8 +116,12 @@ async fn what_is_no_event_is_refused_with_what_to_do() {
     "#);
     assert_eq!(client.post(EVENT).await.status, 200, "the connection is still good");
 
-    let rejected = server.pipeline.status().ingest.rejected;
-    assert_eq!(Vec::from_iter(rejected), [("invalid", 3), ("malformed", 3), ("missing_field", 1)]);
+    let mut rejected = server.pipeline.status().ingest.rejected;
+    rejected.retain(|_, count| *count > 0);
+    assert_eq!(
+        Vec::from_iter(rejected),
+        [(RejectReason::Invalid, 3), (RejectReason::Malformed, 3), (RejectReason::MissingField, 1)]
+    );
 }
 
 #[tokio::test]
@@ -161,7 +165,7 @@ async fn a_broken_body_is_refused_and_the_connection_closed() {
     {"type":"about:blank","title":"Bad Request","status":400,"detail":"the body broke off, or is not chunked as HTTP wants it","reason":"broken_off"}
     "#);
     client.ends().await;
-    assert_eq!(server.pipeline.status().ingest.rejected["broken_off"], 1);
+    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::BrokenOff], 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use observer_pipeline::Pipeline;
+use observer_pipeline::{Pipeline, RejectReason};
 
 use super::support::client::post;
 use super::support::setup::{EVENT, options, plain, serve};
@@ -25,7 +25,7 @@ async fn a_body_that_announces_too_much_is_refused_unread() {
     {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"an event may have 44 bytes, and this body has more; leave out a part of `extra`, or raise `max_body`","reason":"too_large"}
     "#);
     client.ends().await;
-    assert_eq!(server.pipeline.status().ingest.rejected["too_large"], 1);
+    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::TooLarge], 1);
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_body_that_trickles_is_given_up() {
     {"type":"about:blank","title":"Request Timeout","status":408,"detail":"the body did not arrive within 0.05 s of its head (`body_timeout`)","reason":"timeout"}
     "#);
     client.ends().await;
-    assert_eq!(server.pipeline.status().ingest.rejected["timeout"], 1);
+    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Timeout], 1);
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn one_request_too_many_is_told_and_probes_still_answer() {
     slow.say(EVENT).await;
     assert_eq!(slow.answer().await.status, 200);
     assert_eq!(other.post(EVENT).await.status, 200, "there is room again");
-    assert!(server.pipeline.status().ingest.rejected["overloaded"] > 0);
+    assert!(server.pipeline.status().ingest.rejected[&RejectReason::Overloaded] > 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use observer_core::{AnyOf, SinkSettings};
-use observer_pipeline::Pipeline;
+use observer_pipeline::{Pipeline, RejectReason};
 use prometheus::Registry;
 
 use super::support::client::{Client, PATIENCE};
@@ -94,16 +94,24 @@ async fn known_series_are_there_from_the_start_and_count() {
     let server = plain().await;
     let mut client = server.client().await;
     let before = samples(&mut client).await;
-    for reason in [
+    let reasons = [
         "broken_off",
+        "forbidden",
         "invalid",
         "key_reused",
         "malformed",
         "missing_field",
+        "not_json",
+        "overloaded",
+        "rate_limited",
         "timeout",
         "too_large",
+        "unauthorized",
         "unavailable",
-    ] {
+        "unknown_host",
+    ];
+    assert_eq!(RejectReason::ALL.map(RejectReason::as_str), reasons);
+    for reason in reasons {
         assert_eq!(before[&format!("observer_rejected_events_total{{reason=\"{reason}\"}}")], 0.0);
     }
     assert_eq!(before["observer_request_seconds_count{route=\"/event\"}"], 0.0);

@@ -7,7 +7,9 @@ use observer_journal::fs::{FileSystem, Memory, OpenMode};
 use tokio::time::Instant;
 
 use crate::testing::{Scripted, account, event, ingest, options, over, sink_status, until_status};
-use crate::{Account, AckStatus, AppendError, IngestError, Pipeline, SinkState, Unavailable};
+use crate::{
+    Account, AckStatus, AppendError, IngestError, Pipeline, RejectReason, SinkState, Unavailable,
+};
 
 mod dead_letters;
 mod farewell;
@@ -164,7 +166,10 @@ async fn a_batch_is_judged_event_by_event_and_committed_at_once() {
     assert_eq!(statuses, [known, new, None, new, known]);
     assert!(matches!(results[2], Err(IngestError::Missing(_))));
     let counts = pipeline.status().ingest;
-    assert_eq!((counts.accepted, counts.duplicates, counts.rejected["missing_field"]), (3, 2, 1));
+    assert_eq!(
+        (counts.accepted, counts.duplicates, counts.rejected[&RejectReason::MissingField]),
+        (3, 2, 1)
+    );
     assert_eq!(sink.until_accepted(3).await, range(1..=3));
     assert!(pipeline.ingest_batch(Vec::new()).await.is_empty());
 }
@@ -251,7 +256,7 @@ async fn a_key_stands_for_one_body_alone() {
         pipeline.ingest_with_key(event(2), "l").await.unwrap().status,
         AckStatus::Accepted
     ));
-    assert_eq!(pipeline.status().ingest.rejected["key_reused"], 1);
+    assert_eq!(pipeline.status().ingest.rejected[&RejectReason::KeyReused], 1);
 }
 
 #[tokio::test(start_paused = true)]

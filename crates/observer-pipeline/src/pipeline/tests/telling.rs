@@ -9,7 +9,7 @@ use observer_journal::fs::{Fault, Faulty};
 use observer_journal::{Options, Runner};
 
 use super::*;
-use crate::{IngestOptions, Requirements};
+use crate::{IngestOptions, RejectReason, Requirements};
 
 const HOUR: u64 = 3_600_000_000;
 
@@ -130,9 +130,9 @@ async fn the_age_of_the_oldest_event_is_that_of_the_first_one_a_sink_is_not_past
 #[tokio::test(start_paused = true)]
 async fn what_was_refused_outside_is_counted_with_the_rest() {
     let pipeline = over(&Memory::default()).start().await.unwrap();
-    pipeline.count_rejected("too_large");
-    pipeline.count_rejected("too_large");
-    assert_eq!(pipeline.status().ingest.rejected["too_large"], 2);
+    pipeline.count_rejected(RejectReason::TooLarge);
+    pipeline.count_rejected(RejectReason::TooLarge);
+    assert_eq!(pipeline.status().ingest.rejected[&RejectReason::TooLarge], 2);
 }
 
 #[tokio::test(start_paused = true)]

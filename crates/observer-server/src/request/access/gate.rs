@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
+use observer_pipeline::RejectReason;
 use subtle::Choice;
 
 use super::rate::{Charge, Limiter};
@@ -125,7 +126,11 @@ fn refusal(
     detail: impl Into<std::borrow::Cow<'static, str>>,
     challenge: &'static str,
 ) -> Problem {
-    let reason = if status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthorized" };
+    let reason = if status == StatusCode::FORBIDDEN {
+        RejectReason::Forbidden
+    } else {
+        RejectReason::Unauthorized
+    };
     Problem::new(status, detail).reason(reason).challenge(challenge)
 }
 

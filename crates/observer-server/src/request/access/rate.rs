@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
@@ -57,7 +58,7 @@ impl Limiter {
         );
         let seconds = u16::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u16::MAX);
         Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
-            .reason("rate_limited")
+            .reason(RejectReason::RateLimited)
             .retry_after(seconds.max(1)))
     }
 
@@ -66,7 +67,7 @@ impl Limiter {
             "the token `{}` may send {} events at once, and these are more; send fewer, or raise its `rate.burst`",
             self.name, self.rate.burst
         );
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason("too_large")
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)
     }
 }
 
