@@ -14,7 +14,7 @@ pub enum Unavailable {
     Journal(#[from] AppendError),
     /// The journal takes too long.
     #[error("the journal did not answer within {} ms", .0.as_millis())]
-    Slow(Duration),
+    Timeout(Duration),
     /// The pipeline is being shut down.
     #[error("the observer is shutting down")]
     ShuttingDown,
@@ -22,7 +22,7 @@ pub enum Unavailable {
 
 /// Something that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mishap {
+pub struct Failure {
     /// What the far side said, or why it could not be asked.
     pub reason: String,
     /// Since when, or when.

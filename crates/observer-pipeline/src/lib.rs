@@ -62,10 +62,11 @@ mod worker;
 
 pub use account::Account;
 pub use dead_letters::handle::{
-    BadCursor, LetterCursor, Letters, LettersError, Replayed, Selection,
+    DeadLetterCursor, DeadLetterError, DeadLetterPage, DeadLetterSelection, InvalidCursor,
+    Redelivery,
 };
-pub use dead_letters::index::Letter;
-pub use error::{Mishap, Unavailable};
+pub use dead_letters::index::DeadLetter;
+pub use error::{Failure, Unavailable};
 pub use ingest::identity;
 pub use ingest::reject::RejectReason;
 pub use ingest::require::{Field, MissingFields, Requirements};
@@ -77,7 +78,7 @@ pub use observer_journal::{
 };
 pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};
 pub use replay::handle::ReplayError;
-pub use replay::state::{PastEvents, Replay, ReplayState, is_replay};
-pub use spans::SPANS;
+pub use replay::state::{ReplaySelection, ReplayState, ReplayStatus, is_replay_reader};
+pub use spans::SPAN_TARGET;
 pub use spec::SinkSpec;
 pub use status::{IngestStatus, SinkState, SinkStatus, Status};

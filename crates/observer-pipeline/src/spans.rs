@@ -10,12 +10,12 @@ use tracing::{Span, info_span};
 use crate::account::Account;
 
 /// The target of every span.
-pub const SPANS: &str = "observer::spans";
+pub const SPAN_TARGET: &str = "observer::spans";
 
 /// From the hand-over of new events to the journal until they are as durable as it promises.
 pub(crate) fn commit(events: usize, id: Option<Uuid>) -> Span {
     info_span!(
-        target: SPANS,
+        target: SPAN_TARGET,
         "commit",
         observer.events = events as i64,
         observer.event.id = id.map(display),
@@ -27,7 +27,7 @@ pub(crate) fn commit(events: usize, id: Option<Uuid>) -> Span {
 /// A batch, until each of its events is settled.
 pub(crate) fn batch(sink: &str, batch: &Batch) -> Span {
     info_span!(
-        target: SPANS,
+        target: SPAN_TARGET,
         parent: None,
         "batch",
         otel.name = format!("batch {sink}"),
@@ -43,7 +43,7 @@ pub(crate) fn batch(sink: &str, batch: &Batch) -> Span {
 /// One call of the sink with a batch, or with a part of one.
 pub(crate) fn deliver(sink: &str, batch: &Batch, attempt: u32) -> Span {
     info_span!(
-        target: SPANS,
+        target: SPAN_TARGET,
         "deliver",
         observer.sink.name = sink,
         observer.events = batch.len() as i64,
@@ -57,7 +57,7 @@ pub(crate) fn deliver(sink: &str, batch: &Batch, attempt: u32) -> Span {
 /// if there is one.
 pub(crate) fn flush(batch: &Span, sink: &str) -> Span {
     info_span!(
-        target: SPANS,
+        target: SPAN_TARGET,
         parent: batch,
         "flush",
         observer.sink.name = sink,

@@ -7,9 +7,9 @@ use observer_core::Position;
 use observer_journal::{DurationsSnapshot, JournalStatus};
 
 use crate::account::Account;
-use crate::error::Mishap;
+use crate::error::Failure;
 use crate::ingest::reject::RejectReason;
-use crate::replay::state::Replay;
+use crate::replay::state::ReplayStatus;
 
 /// What a pipeline is doing, at one moment.
 #[derive(Debug, Clone)]
@@ -66,11 +66,11 @@ pub struct SinkStatus {
     pub retried: u64,
     /// How many dead letters it took when they were sent again, since the start. They stay among
     /// the dead of its account.
-    pub replayed: u64,
+    pub redelivered: u64,
     /// The replay of past events that it had last, or has. Its account is its own.
-    pub replay: Option<Replay>,
+    pub replay: Option<ReplayStatus>,
     /// The last thing that went wrong.
-    pub last_error: Option<Mishap>,
+    pub last_error: Option<Failure>,
     /// How long deliveries took.
     pub deliveries: DurationsSnapshot,
 }
@@ -83,9 +83,9 @@ pub enum SinkState {
     /// It takes events.
     Running,
     /// Deliveries fail, and are tried again.
-    Retrying(Mishap),
+    Retrying(Failure),
     /// Someone has to mend something; it is checked on a timer.
-    Parked(Mishap),
+    Parked(Failure),
     /// It gets nothing more.
     Stopped,
     /// It is not configured any more; its position is kept.
@@ -93,9 +93,13 @@ pub enum SinkState {
 }
 
 impl SinkState {
-    /// One word for it.
+    /// Names of all states.
+    pub const ALL: [&'static str; 6] =
+        ["starting", "running", "retrying", "parked", "stopped", "detached"];
+
+    /// Returns the name of the state, as the API and the metrics show it.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",

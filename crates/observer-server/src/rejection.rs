@@ -23,7 +23,7 @@ pub(crate) fn not_taken(error: &IngestError) -> Problem {
         IngestError::Missing(missing) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
                 .reason(RejectReason::MissingField)
-                .field(missing.fields.first().map(|field| field.name()))
+                .field(missing.fields.first().map(|field| field.as_str()))
         }
         IngestError::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             .reason(RejectReason::KeyReused),

@@ -3,7 +3,7 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
-use observer_pipeline::SPANS;
+use observer_pipeline::SPAN_TARGET;
 use tracing_subscriber::filter::{Directive, ParseError};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -83,7 +83,7 @@ pub(crate) fn init_with(
 pub(crate) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let parsed = EnvFilter::builder().parse(filter);
     let parsed = parsed.map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
-    let parsed = parsed.add_directive(off(SPANS));
+    let parsed = parsed.add_directive(off(SPAN_TARGET));
     Ok(if filter.contains(REPEATED) { parsed } else { parsed.add_directive(off(REPEATED)) })
 }
 

@@ -184,7 +184,7 @@ impl Service {
                 ending = Some(telemetry.end(shutdown_timeout).await);
             }
         };
-        pipeline.shutdown_after(shutdown_timeout, last_look).await;
+        pipeline.shutdown_with(shutdown_timeout, last_look).await;
         drop(metrics);
         tell_ended(&pipeline, begun.elapsed());
         if let Some(ending) = ending {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use observer_core::{Event, Timestamp, Uuid};
 use tokio::sync::oneshot;
 
-use crate::dead_letters::index::{ALL_FILES, Entry, Letter};
-use crate::dead_letters::store::DeadLetters;
+use crate::dead_letters::index::{ALL_FILES, DeadLetter, Entry};
+use crate::dead_letters::store::DeadLetterStore;
 use crate::lock::lock;
 use crate::pipeline::Pipeline;
 use crate::spec::is_good_name;
@@ -18,7 +18,7 @@ use crate::worker::command::{LettersOrder, Order, Outcome, Stopped};
 
 /// Which letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
+pub enum DeadLetterSelection {
     /// All that are there.
     All,
     /// Those of these events.
@@ -29,29 +29,29 @@ pub enum Selection {
 
 /// Where the next page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LetterCursor {
+pub struct DeadLetterCursor {
     seq: u64,
     id: Uuid,
 }
 
 /// Some of a sink's dead letters, those of the newest events first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Letters {
+pub struct DeadLetterPage {
     /// How many there are in all.
     pub total: usize,
     /// Those of this page.
-    pub letters: Vec<Letter>,
+    pub dead_letters: Vec<DeadLetter>,
     /// Where the next page begins, if there is one.
-    pub next: Option<LetterCursor>,
+    pub next: Option<DeadLetterCursor>,
 }
 
 /// What came of sending letters again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Replayed {
+pub struct Redelivery {
     /// How many the sink took; they are no dead letters any more.
-    pub replayed: u64,
+    pub redelivered: u64,
     /// Those that were refused again, with what the far side said. They stay.
-    pub refused: Vec<(Uuid, String)>,
+    pub rejected: Vec<(Uuid, String)>,
     /// Those that are no dead letters of this sink.
     pub missing: Vec<Uuid>,
     /// Why it ended before all were tried. What was not tried stays.
@@ -61,10 +61,10 @@ pub struct Replayed {
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LettersError {
+pub enum DeadLetterError {
     /// There is no such sink.
     #[error("there is no sink named {name:?}")]
-    NoSink {
+    UnknownSink {
         /// The name.
         name: String,
     },
@@ -78,13 +78,13 @@ pub enum LettersError {
     },
     /// The sink doesn't run: it is configured no more, or is about to end.
     #[error("the sink {name:?} doesn't run, so it can't be sent anything")]
-    NotRunning {
+    SinkNotRunning {
         /// The name.
         name: String,
     },
     /// The sink takes nothing now.
     #[error("the dead letters stay as they are: {reason}")]
-    NotNow {
+    Unavailable {
         /// Why not.
         reason: String,
     },
@@ -93,10 +93,10 @@ pub enum LettersError {
     Files(#[source] io::Error),
     /// An edited event is for one letter.
     #[error("an edited event can be sent for a single dead letter only")]
-    EditsOne,
+    EditNeedsOneId,
 }
 
-type Shelf = Arc<Mutex<DeadLetters>>;
+type Shelf = Arc<Mutex<DeadLetterStore>>;
 
 impl Pipeline {
     /// A sink's dead letters, those of the newest events first: up to `limit` of those that come
@@ -108,8 +108,8 @@ impl Pipeline {
         &self,
         sink: &str,
         limit: usize,
-        cursor: Option<LetterCursor>,
-    ) -> Result<Letters, LettersError> {
+        cursor: Option<DeadLetterCursor>,
+    ) -> Result<DeadLetterPage, DeadLetterError> {
         self.with_shelf(sink, move |shelf| {
             let entries = shelf.index()?;
             let end = cursor.map_or(entries.len(), |cursor| {
@@ -122,7 +122,7 @@ impl Pipeline {
             };
             letters.reverse();
             let next = page.first().filter(|_| end > page.len()).map(cursor_of);
-            Ok(Letters { total: entries.len(), letters, next })
+            Ok(DeadLetterPage { total: entries.len(), dead_letters: letters, next })
         })
         .await
     }
@@ -131,7 +131,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// When there is no such sink, or its files can't be read.
-    pub async fn dead_letter(&self, sink: &str, id: Uuid) -> Result<Option<Letter>, LettersError> {
+    pub async fn dead_letter(
+        &self,
+        sink: &str,
+        id: Uuid,
+    ) -> Result<Option<DeadLetter>, DeadLetterError> {
         self.with_shelf(sink, move |shelf| Ok(shelf.load(&BTreeSet::from([id]), &ALL_FILES)?.pop()))
             .await
     }
@@ -143,12 +147,12 @@ impl Pipeline {
     pub async fn purge_dead_letters(
         &self,
         sink: &str,
-        which: Selection,
-    ) -> Result<u64, LettersError> {
+        which: DeadLetterSelection,
+    ) -> Result<u64, DeadLetterError> {
         let purged = self.with_shelf(sink, move |shelf| match which {
-            Selection::All => shelf.clear(),
-            Selection::Ids(ids) => shelf.remove(&ids, &ALL_FILES),
-            Selection::Before(_) => {
+            DeadLetterSelection::All => shelf.clear(),
+            DeadLetterSelection::Ids(ids) => shelf.remove(&ids, &ALL_FILES),
+            DeadLetterSelection::Before(_) => {
                 let old: Vec<_> =
                     shelf.index()?.into_iter().filter(|entry| which.has(entry)).collect();
                 if old.is_empty() { Ok(0) } else { shelf.remove(&ids_of(&old), &files_of(&old)) }
@@ -173,23 +177,25 @@ impl Pipeline {
     ///
     /// # Errors
     /// When nothing was sent. What the far side refuses is no error.
-    pub async fn replay_dead_letters(
+    pub async fn redeliver_dead_letters(
         &self,
         sink: &str,
-        which: Selection,
+        which: DeadLetterSelection,
         mut edited: Option<Event>,
-    ) -> Result<Replayed, LettersError> {
-        if edited.is_some() && !matches!(&which, Selection::Ids(ids) if ids.len() == 1) {
-            return Err(LettersError::EditsOne);
+    ) -> Result<Redelivery, DeadLetterError> {
+        if edited.is_some() && !matches!(&which, DeadLetterSelection::Ids(ids) if ids.len() == 1) {
+            return Err(DeadLetterError::EditNeedsOneId);
         }
         let selected = which.clone();
         let index = self.with_shelf(sink, move |shelf| {
             Ok(shelf.index()?.into_iter().filter(|entry| selected.has(entry)).collect::<Vec<_>>())
         });
         let entries = index.await?;
-        let desk =
-            self.desk(sink).ok_or_else(|| LettersError::NotRunning { name: sink.to_owned() })?;
-        let mut result = Replayed { missing: which.missing_from(&entries), ..Replayed::default() };
+        let desk = self
+            .desk(sink)
+            .ok_or_else(|| DeadLetterError::SinkNotRunning { name: sink.to_owned() })?;
+        let mut result =
+            Redelivery { missing: which.missing_from(&entries), ..Redelivery::default() };
         for page in entries.chunks(desk.at_once.max(1)) {
             let (answer, answered) = oneshot::channel();
             let order = LettersOrder {
@@ -198,26 +204,26 @@ impl Pipeline {
                 edited: edited.take(),
                 answer,
             };
-            let sent = desk.orders.send(Order::Letters(order)).await.is_ok();
+            let sent = desk.orders.send(Order::Redeliver(order)).await.is_ok();
             let outcome = if sent { answered.await.ok() } else { None };
             let Some(Outcome { replayed, refused, stopped }) = outcome else {
-                if result.replayed == 0 && result.refused.is_empty() {
-                    return Err(LettersError::NotRunning { name: sink.to_owned() });
+                if result.redelivered == 0 && result.rejected.is_empty() {
+                    return Err(DeadLetterError::SinkNotRunning { name: sink.to_owned() });
                 }
                 result.stopped = Some("the sink has ended".to_owned());
                 break;
             };
-            result.replayed += replayed;
-            result.refused.extend(refused);
+            result.redelivered += replayed;
+            result.rejected.extend(refused);
             match stopped {
                 None => {}
                 Some(Stopped::Never(reason)) => {
-                    return Err(LettersError::InOrderOnly { name: sink.to_owned(), reason });
+                    return Err(DeadLetterError::InOrderOnly { name: sink.to_owned(), reason });
                 }
                 Some(Stopped::NotNow(reason))
-                    if result.replayed == 0 && result.refused.is_empty() =>
+                    if result.redelivered == 0 && result.rejected.is_empty() =>
                 {
-                    return Err(LettersError::NotNow { reason });
+                    return Err(DeadLetterError::Unavailable { reason });
                 }
                 Some(Stopped::NotNow(reason)) => {
                     result.stopped = Some(reason);
@@ -232,18 +238,18 @@ impl Pipeline {
     async fn with_shelf<T: Send + 'static>(
         &self,
         sink: &str,
-        work: impl FnOnce(&mut DeadLetters) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, LettersError> {
+        work: impl FnOnce(&mut DeadLetterStore) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, DeadLetterError> {
         if !is_good_name(sink) || !self.knows_sink(sink) {
-            return Err(LettersError::NoSink { name: sink.to_owned() });
+            return Err(DeadLetterError::UnknownSink { name: sink.to_owned() });
         }
         let shelf: Shelf = self.shelf(sink);
         let done = self.blocking().run(move || work(&mut lock(&shelf))).await;
-        done.map_err(io::Error::other).flatten().map_err(LettersError::Files)
+        done.map_err(io::Error::other).flatten().map_err(DeadLetterError::Files)
     }
 }
 
-impl Selection {
+impl DeadLetterSelection {
     fn has(&self, entry: &Entry) -> bool {
         match self {
             Self::All => true,
@@ -260,8 +266,8 @@ impl Selection {
     }
 }
 
-fn cursor_of(entry: &Entry) -> LetterCursor {
-    LetterCursor { seq: entry.seq, id: entry.id }
+fn cursor_of(entry: &Entry) -> DeadLetterCursor {
+    DeadLetterCursor { seq: entry.seq, id: entry.id }
 }
 
 fn ids_of(entries: &[Entry]) -> BTreeSet<Uuid> {
@@ -274,7 +280,7 @@ fn files_of(entries: &[Entry]) -> std::ops::RangeInclusive<u64> {
     first..=last
 }
 
-impl fmt::Display for LetterCursor {
+impl fmt::Display for DeadLetterCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.seq, self.id)
     }
@@ -283,16 +289,16 @@ impl fmt::Display for LetterCursor {
 /// It is none that was given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the cursor is none that was given out")]
-pub struct BadCursor;
+pub struct InvalidCursor;
 
-impl FromStr for LetterCursor {
-    type Err = BadCursor;
+impl FromStr for DeadLetterCursor {
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, BadCursor> {
-        let (seq, id) = text.split_once('-').ok_or(BadCursor)?;
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (seq, id) = text.split_once('-').ok_or(InvalidCursor)?;
         Ok(Self {
-            seq: seq.parse().map_err(|_| BadCursor)?,
-            id: Uuid::parse_str(id).map_err(|_| BadCursor)?,
+            seq: seq.parse().map_err(|_| InvalidCursor)?,
+            id: Uuid::parse_str(id).map_err(|_| InvalidCursor)?,
         })
     }
 }

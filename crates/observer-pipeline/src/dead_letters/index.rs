@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::store::{DeadLetters, Files, number};
+use super::store::{DeadLetterStore, Files, number};
 
 /// Where a file is written anew before it takes the place of the old one.
 const REWRITTEN: &str = "rewritten";
@@ -24,7 +24,7 @@ pub(crate) const ALL_FILES: RangeInclusive<u64> = 0..=u64::MAX;
 /// An event that a sink refused for good, as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Letter {
+pub struct DeadLetter {
     /// The event. Its id is what the letter is known by.
     pub envelope: Arc<Envelope>,
     /// What the far side said.
@@ -78,17 +78,17 @@ impl<'a> Line<'a> {
         self.dead_at.parse().unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    fn into_letter(self) -> Letter {
+    fn into_letter(self) -> DeadLetter {
         let dead_at = self.dead_at();
         let Enveloped { id, seq, received_at, event } = self.envelope;
         let received_at = received_at.parse().unwrap_or(Timestamp::UNIX_EPOCH);
         let event = Event::from_parsed(Bytes::copy_from_slice(event.get().as_bytes()));
         let envelope = Arc::new(Envelope { id, seq, received_at, event });
-        Letter { envelope, reason: self.reason.into_owned(), attempts: self.attempts, dead_at }
+        DeadLetter { envelope, reason: self.reason.into_owned(), attempts: self.attempts, dead_at }
     }
 }
 
-impl DeadLetters {
+impl DeadLetterStore {
     /// Every letter once, by the order of the events.
     pub(crate) fn index(&self) -> io::Result<Vec<Entry>> {
         let mut entries = BTreeMap::<Uuid, Entry>::new();
@@ -115,7 +115,7 @@ impl DeadLetters {
         &self,
         ids: &BTreeSet<Uuid>,
         files: &RangeInclusive<u64>,
-    ) -> io::Result<Vec<Letter>> {
+    ) -> io::Result<Vec<DeadLetter>> {
         let mut letters = BTreeMap::new();
         for file in self.numbers(files)? {
             let bytes = self.read(file)?;
@@ -230,11 +230,11 @@ mod tests {
     use super::super::store::tests::letter;
     use super::*;
 
-    fn letters(memory: &Memory) -> DeadLetters {
-        DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0))
+    fn letters(memory: &Memory) -> DeadLetterStore {
+        DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0))
     }
 
-    fn seqs(letters: &DeadLetters) -> Vec<u64> {
+    fn seqs(letters: &DeadLetterStore) -> Vec<u64> {
         letters.index().unwrap().iter().map(|entry| entry.seq).collect()
     }
 
@@ -305,7 +305,8 @@ mod tests {
             let mut tried = 0;
             loop {
                 let disk = Faulty::new(tried);
-                let open = || DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+                let open =
+                    || DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
                 let mut shelf = open();
                 shelf.put(&[letter(1), letter(2), letter(3)]).unwrap();
                 shelf.sync().unwrap();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use observer_core::{Batch, Envelope, ErrorKind, Event, SinkError, Uuid};
 
-use crate::dead_letters::index::Letter;
+use crate::dead_letters::index::DeadLetter;
 use crate::lock::lock;
 use crate::worker::Worker;
 use crate::worker::backoff::Wake;
@@ -63,7 +63,7 @@ impl Worker {
     /// Gives what the sink took. Nothing is tried twice: who asked is there to ask again.
     async fn send_again(
         &mut self,
-        letters: Vec<Letter>,
+        letters: Vec<DeadLetter>,
         edited: Option<Event>,
     ) -> Result<(BTreeSet<Uuid>, Outcome), Ended> {
         let mut events: Vec<_> = letters.into_iter().map(|letter| letter.envelope).collect();
@@ -82,7 +82,7 @@ impl Worker {
                             receipt.rejected.iter().find(|rejected| rejected.index == index);
                         match (rejected, &receipt.refused) {
                             (Some(rejected), _) => {
-                                outcome.refused.push((envelope.id, rejected.reason.clone()))
+                                outcome.refused.push((envelope.id, rejected.reason.clone()));
                             }
                             (None, Some(refused)) if count > 0 => {
                                 let reason = format!(
@@ -92,7 +92,9 @@ impl Worker {
                                 );
                                 outcome.refused.push((envelope.id, reason));
                             }
-                            _ => drop(taken.insert(envelope.id)),
+                            _ => {
+                                taken.insert(envelope.id);
+                            }
                         }
                     }
                 }

@@ -20,7 +20,7 @@ const FILES: u64 = 8;
 
 /// One event that is put aside.
 #[derive(Debug, Clone)]
-pub(crate) struct DeadLetter {
+pub(crate) struct NewDeadLetter {
     pub(crate) envelope: Arc<Envelope>,
     /// What the far side said.
     pub(crate) reason: String,
@@ -28,7 +28,7 @@ pub(crate) struct DeadLetter {
     pub(crate) attempts: u32,
 }
 
-pub(crate) struct DeadLetters {
+pub(crate) struct DeadLetterStore {
     pub(super) fs: Arc<dyn FileSystem>,
     pub(super) dir: PathBuf,
     max_bytes: u64,
@@ -51,7 +51,7 @@ pub(super) struct Files {
     unsynced: bool,
 }
 
-impl DeadLetters {
+impl DeadLetterStore {
     pub(crate) fn new(fs: Arc<dyn FileSystem>, dir: PathBuf, clock: Clock) -> Self {
         Self {
             fs,
@@ -65,7 +65,7 @@ impl DeadLetters {
     }
 
     /// Put events aside. They are durable after the next [`sync`](Self::sync).
-    pub(crate) fn put(&mut self, letters: &[DeadLetter]) -> io::Result<()> {
+    pub(crate) fn put(&mut self, letters: &[NewDeadLetter]) -> io::Result<()> {
         let now = crate::record::timestamp((self.clock)());
         let mut lines = Vec::new();
         for letter in letters.iter().filter(|letter| !self.put.contains(&letter.envelope.seq)) {
@@ -184,7 +184,7 @@ pub(super) fn number(name: &str) -> Option<u64> {
     name.strip_suffix(".ndjson")?.parse().ok()
 }
 
-fn write_line(lines: &mut Vec<u8>, letter: &DeadLetter, now: Timestamp) {
+fn write_line(lines: &mut Vec<u8>, letter: &NewDeadLetter, now: Timestamp) {
     #[derive(Serialize)]
     struct Head<'a> {
         reason: &'a str,
@@ -207,7 +207,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::dead_letters) fn letter(seq: u64) -> DeadLetter {
+    pub(in crate::dead_letters) fn letter(seq: u64) -> NewDeadLetter {
         let event =
             Event::parse(r#"{"source":"s","event_kind":"k","ok":true,"extra":{"n":1e999}}"#)
                 .unwrap();
@@ -217,7 +217,7 @@ pub(super) mod tests {
             received_at: Timestamp::UNIX_EPOCH,
             event,
         };
-        DeadLetter { envelope: Arc::new(envelope), reason: "422: \"no\"".into(), attempts: 3 }
+        NewDeadLetter { envelope: Arc::new(envelope), reason: "422: \"no\"".into(), attempts: 3 }
     }
 
     fn lines(memory: &Memory) -> Vec<String> {
@@ -236,7 +236,8 @@ pub(super) mod tests {
     #[test]
     fn letters_are_lines_with_reason_attempts_and_envelope() {
         let memory = Memory::default();
-        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
+        let mut letters =
+            DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
         letters.put(&[letter(1), letter(2)]).unwrap();
         letters.put(&[letter(2), letter(3)]).unwrap();
         letters.sync().unwrap();
@@ -256,7 +257,8 @@ pub(super) mod tests {
     #[test]
     fn letters_may_be_put_aside_out_of_order() {
         let memory = Memory::default();
-        let mut letters = DeadLetters::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
+        let mut letters =
+            DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
         letters.put(&[letter(3)]).unwrap();
         letters.put(&[letter(1), letter(3)]).unwrap();
         let lines = lines(&memory);
@@ -267,7 +269,7 @@ pub(super) mod tests {
     #[test]
     fn letters_that_were_lost_while_room_was_made_are_told_at_the_next_sync() {
         let disk = Faulty::new(1);
-        let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        let mut letters = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
         letters.max_bytes = FILES * 300;
         letters.put(&[letter(1)]).unwrap();
         disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
@@ -298,7 +300,8 @@ pub(super) mod tests {
     fn after_a_sync_that_failed_letters_begin_another_file() {
         for seed in 0..12 {
             let disk = Faulty::new(seed);
-            let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+            let mut letters =
+                DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
             letters.put(&[letter(1), letter(2)]).unwrap();
             disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
             letters.sync().unwrap_err();
@@ -316,7 +319,8 @@ pub(super) mod tests {
     fn a_write_that_fails_leaves_no_half_a_letter() {
         for seed in 0..12 {
             let disk = Faulty::new(seed);
-            let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+            let mut letters =
+                DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
             letters.put(&[letter(1)]).unwrap();
             let before = disk.files();
             disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::StorageFull));
@@ -328,7 +332,7 @@ pub(super) mod tests {
     #[test]
     fn one_that_comes_again_after_a_sync_is_another_letter() {
         let disk = Faulty::new(1);
-        let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        let mut letters = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
         for _ in 0..2 {
             letters.put(&[letter(1)]).unwrap();
             letters.sync().unwrap();
@@ -340,7 +344,8 @@ pub(super) mod tests {
     fn letters_of_earlier_times_stay() {
         let disk = Faulty::new(1);
         for seq in 1..=5 {
-            let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+            let mut letters =
+                DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
             letters.put(&[letter(seq)]).unwrap();
             letters.sync().unwrap();
         }
@@ -350,7 +355,7 @@ pub(super) mod tests {
     #[test]
     fn the_oldest_letters_make_room() {
         let disk = Faulty::new(1);
-        let mut letters = DeadLetters::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        let mut letters = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
         letters.max_bytes = 8 * 1024;
         (1..=200).for_each(|seq| letters.put(&[letter(seq)]).unwrap());
         let left = on(&disk);

@@ -289,7 +289,7 @@ impl Ingest {
         deadline: Instant,
     ) -> Result<(), Unavailable> {
         match tokio::time::timeout_at(deadline, decided).await {
-            Err(_) => Err(Unavailable::Slow(self.timeout)),
+            Err(_) => Err(Unavailable::Timeout(self.timeout)),
             Ok(decided) => decided.unwrap_or(Err(Unavailable::ShuttingDown)),
         }
     }

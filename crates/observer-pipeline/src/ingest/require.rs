@@ -24,9 +24,23 @@ pub enum Field {
 }
 
 impl Field {
-    /// As it stands in an event.
+    /// All fields that can be required.
+    pub const ALL: [Self; 10] = [
+        Self::CycleId,
+        Self::SigHash,
+        Self::StafferId,
+        Self::Turns,
+        Self::DurationMs,
+        Self::Extra,
+        Self::Id,
+        Self::Timestamp,
+        Self::Traceparent,
+        Self::Usage,
+    ];
+
+    /// Returns the name that the field has in an event.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::CycleId => "cycle_id",
             Self::SigHash => "sig_hash",
@@ -125,7 +139,8 @@ pub struct MissingFields {
 
 impl fmt::Display for MissingFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.fields.iter().map(|field| format!("`{}`", field.name())).collect();
+        let names: Vec<_> =
+            self.fields.iter().map(|field| format!("`{}`", field.as_str())).collect();
         let verb = if names.len() == 1 { "is" } else { "are" };
         write!(
             f,
@@ -155,7 +170,7 @@ mod tests {
         assert_eq!(names.len(), 10);
         for name in names {
             let field: Field = serde_json::from_value(name.as_str().into()).unwrap();
-            assert_eq!(field.name(), name);
+            assert_eq!(field.as_str(), name);
             let require = Requirements::none().with("job", [field]);
             let mut event = whole.clone();
             require.check(&Event::parse(serde_json::to_vec(&event).unwrap()).unwrap()).unwrap();

@@ -25,13 +25,13 @@ pub enum StartError {
 pub enum AddSinkError {
     /// There is one of this name.
     #[error("there is a sink named {name:?} already")]
-    Taken {
+    NameTaken {
         /// The name.
         name: String,
     },
     /// Positions and dead letters are kept under the name.
     #[error("{name:?} can't be the name of a sink: letters, digits, `-`, `_` and `.` are good")]
-    BadName {
+    InvalidName {
         /// The name.
         name: String,
     },
@@ -46,13 +46,13 @@ pub enum AddSinkError {
 pub enum ForgetSinkError {
     /// It is there.
     #[error("the sink {name:?} is there; take it out of the configuration first")]
-    Running {
+    StillRunning {
         /// The name.
         name: String,
     },
     /// There is none of this name.
     #[error("there is no sink named {name:?}")]
-    Unknown {
+    UnknownSink {
         /// The name.
         name: String,
     },

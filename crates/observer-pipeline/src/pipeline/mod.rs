@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
-use crate::dead_letters::store::DeadLetters;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::ingest::reject::RejectReason;
 use crate::ingest::{Ack, Ingest, IngestError};
 use crate::journal::Journal;
@@ -52,7 +52,7 @@ struct Inner {
     served: Mutex<BTreeMap<String, u64>>,
     /// The dead letters of each sink that there was: they have one owner, whether the sink runs or
     /// not.
-    shelves: Mutex<BTreeMap<String, Arc<Mutex<DeadLetters>>>>,
+    shelves: Mutex<BTreeMap<String, Arc<Mutex<DeadLetterStore>>>>,
     random: Mutex<fastrand::Rng>,
     recovery: Recovery,
     maintenance: Mutex<Option<JoinHandle<()>>>,
@@ -123,11 +123,15 @@ impl Pipeline {
         stored.map_err(io::Error::other).and_then(|stored| stored.map_err(io::Error::other))
     }
 
-    pub(crate) fn shelf(&self, sink: &str) -> Arc<Mutex<DeadLetters>> {
+    pub(crate) fn shelf(&self, sink: &str) -> Arc<Mutex<DeadLetterStore>> {
         let inner = &self.inner;
         let mut shelves = lock(&inner.shelves);
         let new = || {
-            DeadLetters::new(inner.options.fs(), self.dead_letters_dir(sink), inner.options.time())
+            DeadLetterStore::new(
+                inner.options.fs(),
+                self.dead_letters_dir(sink),
+                inner.options.time(),
+            )
         };
         shelves.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
     }
@@ -148,12 +152,12 @@ impl Pipeline {
     /// Take no more events, let the sinks have what is there for up to `deadline`, and end. Nothing
     /// is lost by a deadline that is too short: what is left is delivered after the next start.
     pub async fn shutdown(&self, deadline: Duration) {
-        self.shutdown_after(deadline, async {}).await;
+        self.shutdown_with(deadline, async {}).await;
     }
 
     /// The same with a `last_look`, when every sink was flushed for the last time and isn't closed
     /// yet, so that what it exports is still there.
-    pub async fn shutdown_after(&self, deadline: Duration, last_look: impl Future<Output = ()>) {
+    pub async fn shutdown_with(&self, deadline: Duration, last_look: impl Future<Output = ()>) {
         let inner = &self.inner;
         inner.ingest.close();
         let workers = std::mem::take(&mut *inner.workers());

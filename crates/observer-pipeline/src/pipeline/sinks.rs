@@ -44,7 +44,7 @@ impl Pipeline {
     pub fn add_sink(&self, spec: SinkSpec) -> Result<(), AddSinkError> {
         let inner = &self.inner;
         if !spec.has_good_name() {
-            return Err(AddSinkError::BadName { name: spec.name });
+            return Err(AddSinkError::InvalidName { name: spec.name });
         }
         let mut workers = inner.workers();
         // Looked at under the lock: the workers are taken out after this is set.
@@ -52,7 +52,7 @@ impl Pipeline {
             return Err(AddSinkError::ShuttingDown);
         }
         if workers.contains_key(&spec.name) {
-            return Err(AddSinkError::Taken { name: spec.name });
+            return Err(AddSinkError::NameTaken { name: spec.name });
         }
         let hold = if spec.settings.required { Hold::Required } else { Hold::Optional };
         inner.journal.hold(&spec.name, hold);
@@ -162,10 +162,10 @@ impl Pipeline {
         {
             let workers = self.inner.workers();
             if workers.contains_key(name) {
-                return Err(ForgetSinkError::Running { name: name.to_owned() });
+                return Err(ForgetSinkError::StillRunning { name: name.to_owned() });
             }
             if self.inner.journal.stored(name).is_none() {
-                return Err(ForgetSinkError::Unknown { name: name.to_owned() });
+                return Err(ForgetSinkError::UnknownSink { name: name.to_owned() });
             }
             self.inner.journal.forget(name);
             self.inner.journal.forget(&state::reader(name));

@@ -8,7 +8,7 @@ use observer_core::{Position, Timestamp};
 use super::Pipeline;
 use super::sinks::Running;
 use crate::account::Place;
-use crate::replay::state::{self, Kept, Replay};
+use crate::replay::state::{self, Kept, ReplayStatus};
 use crate::source::tail::Tail;
 use crate::status::{IngestStatus, SinkState, SinkStatus, Status};
 use crate::worker::progress::Told;
@@ -29,7 +29,7 @@ impl Pipeline {
         };
         let mut sinks = BTreeMap::new();
         for (name, stored) in
-            inner.journal.readers().into_iter().filter(|(name, _)| !state::is_replay(name))
+            inner.journal.readers().into_iter().filter(|(name, _)| !state::is_replay_reader(name))
         {
             let place = Place::decode(stored.seq, &stored.state);
             let replay = Kept::load(&inner.journal, &name).map(|kept| kept.shown());
@@ -68,7 +68,7 @@ impl Running {
             pending,
             oldest_pending: oldest.map(|at| Timestamp::now().duration_since(at).unsigned_abs()),
             retried: told.retried,
-            replayed: told.replayed,
+            redelivered: told.replayed,
             replay: told.replay.as_ref().map(Kept::shown),
             last_error: told.last_error,
             deliveries: self.progress.deliveries.snapshot(),
@@ -76,7 +76,7 @@ impl Running {
     }
 }
 
-fn detached(position: Position, place: Place, replay: Option<Replay>) -> SinkStatus {
+fn detached(position: Position, place: Place, replay: Option<ReplayStatus>) -> SinkStatus {
     SinkStatus {
         kind: String::new(),
         state: SinkState::Detached,
@@ -87,7 +87,7 @@ fn detached(position: Position, place: Place, replay: Option<Replay>) -> SinkSta
         pending: 0,
         oldest_pending: None,
         retried: 0,
-        replayed: 0,
+        redelivered: 0,
         replay,
         last_error: None,
         deliveries: observer_journal::Durations::default().snapshot(),

@@ -5,7 +5,7 @@ use std::io;
 use tokio::sync::oneshot;
 
 use crate::pipeline::Pipeline;
-use crate::replay::state::{Kept, PastEvents, Replay, ReplayState};
+use crate::replay::state::{Kept, ReplaySelection, ReplayState, ReplayStatus};
 use crate::spec::is_good_name;
 use crate::worker::command::{NotBegun, Order, PastOrder, Stopped};
 
@@ -15,7 +15,7 @@ use crate::worker::command::{NotBegun, Order, PastOrder, Stopped};
 pub enum ReplayError {
     /// There is no such sink.
     #[error("there is no sink named {name:?}")]
-    NoSink {
+    UnknownSink {
         /// The name.
         name: String,
     },
@@ -29,7 +29,7 @@ pub enum ReplayError {
     },
     /// The sink doesn't run: it is configured no more, or is about to end.
     #[error("the sink {name:?} doesn't run, so it can't be brought anything")]
-    NotRunning {
+    SinkNotRunning {
         /// The name.
         name: String,
     },
@@ -37,7 +37,7 @@ pub enum ReplayError {
     #[error(
         "there is a replay for the sink {name:?} already, {progress}; it can be ended, or waited for"
     )]
-    Busy {
+    AlreadyRunning {
         /// The name.
         name: String,
         /// How far that one is.
@@ -51,7 +51,7 @@ pub enum ReplayError {
     },
     /// Not at the moment.
     #[error("the replay does not begin: {reason}")]
-    NotNow {
+    Unavailable {
         /// Why not.
         reason: String,
     },
@@ -72,11 +72,15 @@ impl Pipeline {
     ///
     /// # Errors
     /// When nothing was begun.
-    pub async fn replay_past(&self, sink: &str, past: PastEvents) -> Result<Replay, ReplayError> {
+    pub async fn start_replay(
+        &self,
+        sink: &str,
+        past: ReplaySelection,
+    ) -> Result<ReplayStatus, ReplayError> {
         if !is_good_name(sink) || !self.knows_sink(sink) {
-            return Err(ReplayError::NoSink { name: sink.to_owned() });
+            return Err(ReplayError::UnknownSink { name: sink.to_owned() });
         }
-        let not_running = || ReplayError::NotRunning { name: sink.to_owned() };
+        let not_running = || ReplayError::SinkNotRunning { name: sink.to_owned() };
         let desk = self.desk(sink).ok_or_else(not_running)?;
         let (answer, answered) = oneshot::channel();
         desk.orders
@@ -84,11 +88,13 @@ impl Pipeline {
             .await
             .map_err(|_| not_running())?;
         answered.await.map_err(|_| not_running())?.map_err(|refused| match refused {
-            NotBegun::Busy(progress) => ReplayError::Busy { name: sink.to_owned(), progress },
+            NotBegun::Busy(progress) => {
+                ReplayError::AlreadyRunning { name: sink.to_owned(), progress }
+            }
             NotBegun::Stopped(Stopped::Never(reason)) => {
                 ReplayError::InOrderOnly { name: sink.to_owned(), reason }
             }
-            NotBegun::Stopped(Stopped::NotNow(reason)) => ReplayError::NotNow { reason },
+            NotBegun::Stopped(Stopped::NotNow(reason)) => ReplayError::Unavailable { reason },
         })
     }
 
@@ -96,12 +102,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// When there is none, or that can't be stored yet.
-    pub async fn end_replay(&self, sink: &str) -> Result<Replay, ReplayError> {
+    pub async fn cancel_replay(&self, sink: &str) -> Result<ReplayStatus, ReplayError> {
         if !is_good_name(sink) || !self.knows_sink(sink) {
-            return Err(ReplayError::NoSink { name: sink.to_owned() });
+            return Err(ReplayError::UnknownSink { name: sink.to_owned() });
         }
-        let progress =
-            self.progress(sink).ok_or_else(|| ReplayError::NotRunning { name: sink.to_owned() })?;
+        let progress = self
+            .progress(sink)
+            .ok_or_else(|| ReplayError::SinkNotRunning { name: sink.to_owned() })?;
         let ended = {
             let mut told = progress.lock();
             let running = told.replay.as_mut().filter(|kept| kept.is_running());

@@ -1,4 +1,4 @@
-//! Replay: a second pass of one sink over retained events of the journal.
+//! ReplayStatus: a second pass of one sink over retained events of the journal.
 //!
 //! [`state`] is what is stored and reported of a replay, [`run`] its execution by the worker of the
 //! sink, and [`handle`] the API of the pipeline.

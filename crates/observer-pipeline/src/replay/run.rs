@@ -4,8 +4,8 @@ use observer_core::{RetrySettings, SinkError, Timestamp};
 use observer_journal::Hold;
 use tokio::time::Instant;
 
-use super::state::{Kept, PastEvents, Replay, ReplayState, reader};
-use crate::error::Mishap;
+use super::state::{Kept, ReplaySelection, ReplayState, ReplayStatus, reader};
+use crate::error::Failure;
 use crate::record::timestamp;
 use crate::worker::backoff::Backoff;
 use crate::worker::command::{NotBegun, PastOrder, Stopped};
@@ -50,13 +50,13 @@ impl Worker {
         Ok(())
     }
 
-    async fn try_begin(&mut self, past: PastEvents) -> Result<Replay, NotBegun> {
+    async fn try_begin(&mut self, past: ReplaySelection) -> Result<ReplayStatus, NotBegun> {
         if let Some(reason) = self.in_order_only {
             return Err(NotBegun::Stopped(Stopped::Never(reason.to_owned())));
         }
         let before = self.progress.lock().replay.clone();
         if let Some(running) = before.as_ref().filter(|kept| kept.is_running()) {
-            let Replay { events, pending, begun_at, .. } = running.shown();
+            let ReplayStatus { events, pending, begun_at, .. } = running.shown();
             return Err(NotBegun::Busy(format!(
                 "since {begun_at}, and past {} of {events} events",
                 events - pending
@@ -86,7 +86,7 @@ impl Worker {
             return Err(NotBegun::Stopped(Stopped::NotNow(reason)));
         }
         let shown = kept.shown();
-        tracing::info!(sink = self.name, events = shown.events, since = %shown.past.since, "a replay of past events begins");
+        tracing::info!(sink = self.name, events = shown.events, since = %shown.selection.since, "a replay of past events begins");
         self.lanes.past = Some(self.past_lane(&kept));
         self.progress.lock().replay = Some(kept);
         Ok(shown)
@@ -150,13 +150,13 @@ impl Worker {
         }
         self.commit();
         self.lanes.past = None;
-        if let Some(Replay { state, trouble, account, pending, .. }) =
+        if let Some(ReplayStatus { state, failure, account, pending, .. }) =
             self.progress.lock().replay.as_ref().map(Kept::shown)
         {
             tracing::info!(
                 sink = self.name,
-                state = state.name(),
-                reason = trouble.map(|trouble| trouble.reason),
+                state = state.as_str(),
+                reason = failure.map(|failure| failure.reason),
                 delivered = account.delivered,
                 dead = account.dead,
                 expired = account.expired,
@@ -182,7 +182,7 @@ impl Worker {
         past.lane.drop_hand();
         past.is_put_off = true;
         past.not_before = Instant::now() + past.backoff.pause(error.retry_after);
-        let mishap = Mishap { reason: error.report(), at: Timestamp::now() };
+        let mishap = Failure { reason: error.report(), at: Timestamp::now() };
         let mut progress = self.progress.lock();
         progress.retried += 1;
         progress.last_error = Some(mishap.clone());

@@ -10,12 +10,12 @@ use observer_core::{Envelope, Filter, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Place};
-use crate::error::Mishap;
+use crate::error::Failure;
 use crate::journal::Journal;
 
 /// Which past events a sink is to get: those that were received in some time, and pass a filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PastEvents {
+pub struct ReplaySelection {
     /// Received at this time or later.
     pub since: Timestamp,
     /// Received before this time, if there is one.
@@ -28,13 +28,13 @@ pub struct PastEvents {
 /// How a replay is doing.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Replay {
+pub struct ReplayStatus {
     /// What it is for.
-    pub past: PastEvents,
+    pub selection: ReplaySelection,
     /// Whether it goes on.
     pub state: ReplayState,
     /// Why it has stopped, or what holds it up.
-    pub trouble: Option<Mishap>,
+    pub failure: Option<Failure>,
     /// How many events it goes through.
     pub events: u64,
     /// What became of those that it is past. What is neither in the time nor passes the filters is
@@ -67,9 +67,12 @@ pub enum ReplayState {
 }
 
 impl ReplayState {
-    /// One word for it.
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Running, Self::Done, Self::Stopped, Self::Cancelled];
+
+    /// Returns the name of the state, as the API shows it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Done => "done",
@@ -89,7 +92,7 @@ pub(crate) struct Kept {
     epoch: u64,
     /// Where it ends.
     pub(crate) last: u64,
-    pub(crate) past: PastEvents,
+    pub(crate) past: ReplaySelection,
     begun_at: Timestamp,
     gone_before: Option<Timestamp>,
     state: ReplayState,
@@ -97,12 +100,12 @@ pub(crate) struct Kept {
     /// Why it has stopped.
     reason: Option<String>,
     #[serde(skip)]
-    pub(crate) trouble: Option<Mishap>,
+    pub(crate) trouble: Option<Failure>,
 }
 
 impl Kept {
     pub(crate) fn begin(
-        past: PastEvents,
+        past: ReplaySelection,
         first: u64,
         last: u64,
         gone_before: Option<Timestamp>,
@@ -151,14 +154,14 @@ impl Kept {
         journal.set_position(&name, flushed.seq, state.into());
     }
 
-    pub(crate) fn shown(&self) -> Replay {
+    pub(crate) fn shown(&self) -> ReplayStatus {
         let pending = self.last.saturating_sub(self.place.seq);
         let stopped =
-            self.reason.clone().zip(self.ended_at).map(|(reason, at)| Mishap { reason, at });
-        Replay {
-            past: self.past.clone(),
+            self.reason.clone().zip(self.ended_at).map(|(reason, at)| Failure { reason, at });
+        ReplayStatus {
+            selection: self.past.clone(),
             state: self.state,
-            trouble: stopped.or_else(|| self.trouble.clone().filter(|_| self.is_running())),
+            failure: stopped.or_else(|| self.trouble.clone().filter(|_| self.is_running())),
             events: self.place.accepted + pending,
             account: self.place.account,
             pending,
@@ -170,7 +173,7 @@ impl Kept {
     }
 }
 
-impl PastEvents {
+impl ReplaySelection {
     pub(crate) fn has(&self, envelope: &Envelope) -> bool {
         envelope.received_at >= self.since
             && self.until.is_none_or(|until| envelope.received_at < until)
@@ -185,7 +188,7 @@ pub(crate) fn reader(sink: &str) -> String {
 
 /// Whether this reader of the journal is the replay of a sink, and no sink.
 #[must_use]
-pub fn is_replay(name: &str) -> bool {
+pub fn is_replay_reader(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
 
@@ -205,8 +208,11 @@ mod tests {
         let (answer, _) = tokio::sync::oneshot::channel();
         journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], answer));
         assert_eq!(journal.head(), 50);
-        let past =
-            PastEvents { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() };
+        let past = ReplaySelection {
+            since: Timestamp::UNIX_EPOCH,
+            until: None,
+            filter: Filter::default(),
+        };
         let kept = Kept::begin(past, 1, 100, None);
         let mut place = kept.place;
         place.advance(20, Account { delivered: 20, ..Account::default() });

@@ -7,16 +7,16 @@ use std::ops::RangeInclusive;
 use observer_core::{Event, Uuid};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::replay::state::{PastEvents, Replay};
+use crate::replay::state::{ReplaySelection, ReplayStatus};
 
 /// What a worker does between two batches.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Letters(LettersOrder),
+    Redeliver(LettersOrder),
     Past(PastOrder),
 }
 
-/// Letters that a worker is to deliver.
+/// DeadLetterPage that a worker is to deliver.
 #[derive(Debug)]
 pub(crate) struct LettersOrder {
     pub(crate) ids: BTreeSet<Uuid>,
@@ -30,9 +30,9 @@ pub(crate) struct LettersOrder {
 /// Past events that a worker is to bring its sink.
 #[derive(Debug)]
 pub(crate) struct PastOrder {
-    pub(crate) past: PastEvents,
+    pub(crate) past: ReplaySelection,
     /// The replay once it is sure to go on after a restart.
-    pub(crate) answer: oneshot::Sender<Result<Replay, NotBegun>>,
+    pub(crate) answer: oneshot::Sender<Result<ReplayStatus, NotBegun>>,
 }
 
 /// What a running sink is known by here.
@@ -80,7 +80,7 @@ impl LettersOrder {
 impl Order {
     fn end(self, stopped: Stopped) {
         match self {
-            Self::Letters(order) => order.end(stopped),
+            Self::Redeliver(order) => order.end(stopped),
             Self::Past(order) => drop(order.answer.send(Err(NotBegun::Stopped(stopped)))),
         }
     }

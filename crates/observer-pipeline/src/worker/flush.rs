@@ -8,7 +8,7 @@ use observer_core::{ErrorKind, SinkError};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
-use crate::dead_letters::store::DeadLetter;
+use crate::dead_letters::store::NewDeadLetter;
 use crate::lock::lock;
 use crate::source::Source;
 use crate::spans;
@@ -24,7 +24,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// Put events aside for good, with the reason of each.
-    pub(crate) async fn bury(&mut self, letters: Vec<DeadLetter>) -> Result<(), Ended> {
+    pub(crate) async fn bury(&mut self, letters: Vec<NewDeadLetter>) -> Result<(), Ended> {
         if letters.is_empty() {
             return Ok(());
         }

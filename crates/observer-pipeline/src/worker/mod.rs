@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Span;
 
 use crate::account::Place;
-use crate::dead_letters::store::DeadLetters;
-use crate::error::Mishap;
+use crate::dead_letters::store::DeadLetterStore;
+use crate::error::Failure;
 use crate::source::Source;
 use crate::source::head::Head;
 use crate::spec::Limits;
@@ -46,7 +46,7 @@ pub(crate) struct Setup {
     pub(crate) filter: Filter,
     pub(crate) limits: Limits,
     pub(crate) source: Source,
-    pub(crate) dead: Arc<Mutex<DeadLetters>>,
+    pub(crate) dead: Arc<Mutex<DeadLetterStore>>,
     pub(crate) progress: Arc<Progress>,
     /// Dead letters to send again, and replays to begin.
     pub(crate) orders: mpsc::Receiver<Order>,
@@ -68,7 +68,7 @@ pub(crate) struct Worker {
     pub(crate) source: Source,
     pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) dead: Arc<Mutex<DeadLetters>>,
+    pub(crate) dead: Arc<Mutex<DeadLetterStore>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) orders: mpsc::Receiver<Order>,
     /// Why the sink can't be sent past events, if it can't.
@@ -144,7 +144,7 @@ impl Worker {
             match self.ask(sink.position(), Phase::Stopping).await? {
                 Ok(position) => break position,
                 Err(error) if error.kind == ErrorKind::Blocked => {
-                    self.park(error.report(), Wake::OnTimer).await?
+                    self.park(error.report(), Wake::OnTimer).await?;
                 }
                 Err(error) => self.pause(&error).await?,
             }
@@ -258,7 +258,7 @@ impl Worker {
 
     async fn follow(&mut self, order: Order) -> Result<(), Ended> {
         match order {
-            Order::Letters(order) => self.resend(order).await,
+            Order::Redeliver(order) => self.resend(order).await,
             Order::Past(order) => self.begin_past(order).await,
         }
     }
@@ -288,7 +288,7 @@ impl Drop for PanicGuard {
             let reason =
                 "the sink's code panicked; it gets nothing more until the observer is started again".to_owned();
             tracing::error!(sink = self.1, reason, "the sink is parked");
-            self.0.lock().state = SinkState::Parked(Mishap { reason, at: Timestamp::now() });
+            self.0.lock().state = SinkState::Parked(Failure { reason, at: Timestamp::now() });
         }
     }
 }

@@ -6,7 +6,7 @@ use observer_core::Timestamp;
 use observer_journal::Durations;
 
 use crate::account::Place;
-use crate::error::Mishap;
+use crate::error::Failure;
 use crate::lock::lock;
 use crate::replay::state::Kept;
 use crate::status::SinkState;
@@ -26,7 +26,7 @@ pub(crate) struct Told {
     pub(crate) retried: u64,
     pub(crate) replayed: u64,
     pub(crate) replay: Option<Kept>,
-    pub(crate) last_error: Option<Mishap>,
+    pub(crate) last_error: Option<Failure>,
     /// When the oldest event was received that the worker has in hand.
     pub(crate) oldest_in_hand: Option<Timestamp>,
     /// The last event that was handed to the sink, or that it had already.

@@ -7,7 +7,7 @@ use observer_core::{Batch, Envelope, ErrorKind, Receipt, SinkError};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::dead_letters::store::DeadLetter;
+use crate::dead_letters::store::NewDeadLetter;
 use crate::replay::state::ReplayState;
 use crate::spans;
 use crate::worker::Worker;
@@ -115,17 +115,18 @@ impl Worker {
                             .is_some_and(|limit| since.elapsed() >= limit)
                         {
                             let reason = format!("given up: {}", error.report());
-                            let letters = piece.batch.events().iter().map(|envelope| DeadLetter {
-                                envelope: envelope.clone(),
-                                reason: reason.clone(),
-                                attempts: piece.attempts,
-                            });
+                            let letters =
+                                piece.batch.events().iter().map(|envelope| NewDeadLetter {
+                                    envelope: envelope.clone(),
+                                    reason: reason.clone(),
+                                    attempts: piece.attempts,
+                                });
                             self.bury(letters.collect()).await?;
                             since = Instant::now();
                             settled = settled.max(piece.batch.position().seq);
                         } else if piece.doubt.is_some_and(|witnesses| witnesses >= WITNESSES) {
                             self.mishap(&error.report());
-                            let letter = DeadLetter {
+                            let letter = NewDeadLetter {
                                 envelope: piece.batch.events()[0].clone(),
                                 reason: error.report(),
                                 attempts: piece.attempts,
@@ -308,7 +309,7 @@ impl Worker {
         rejected.dedup_by_key(|rejected| rejected.index);
         for rejected in rejected {
             if let Some(envelope) = events.get(rejected.index) {
-                letters.push(DeadLetter {
+                letters.push(NewDeadLetter {
                     envelope: envelope.clone(),
                     reason: rejected.reason,
                     attempts: piece.attempts,
@@ -364,7 +365,7 @@ fn take_witness(passed_over: usize, work: &mut Vec<Piece>) -> Option<Piece> {
 }
 
 impl Suspect {
-    fn into_letter(self) -> DeadLetter {
-        DeadLetter { envelope: self.envelope, reason: self.reason, attempts: self.attempts }
+    fn into_letter(self) -> NewDeadLetter {
+        NewDeadLetter { envelope: self.envelope, reason: self.reason, attempts: self.attempts }
     }
 }

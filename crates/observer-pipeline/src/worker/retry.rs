@@ -6,7 +6,7 @@ use std::time::Duration;
 use observer_core::{SinkError, Timestamp};
 use tokio::time::{sleep, timeout};
 
-use crate::error::Mishap;
+use crate::error::Failure;
 use crate::status::SinkState;
 use crate::worker::Worker;
 use crate::worker::backoff::Wake;
@@ -52,7 +52,7 @@ impl Worker {
     /// Wait until the sink says that it can be reached.
     pub(crate) async fn park(&mut self, reason: String, wake: Wake) -> Result<(), Ended> {
         let mut reason = reason;
-        self.parked(Mishap { reason: reason.clone(), at: Timestamp::now() });
+        self.parked(Failure { reason: reason.clone(), at: Timestamp::now() });
         loop {
             let pause = self.checks.interval();
             let first_look = Duration::from_secs(1).min(pause);
@@ -75,13 +75,13 @@ impl Worker {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     reason = error.report();
-                    self.parked(Mishap { reason: reason.clone(), at: Timestamp::now() });
+                    self.parked(Failure { reason: reason.clone(), at: Timestamp::now() });
                 }
             }
         }
     }
 
-    fn parked(&self, mishap: Mishap) {
+    fn parked(&self, mishap: Failure) {
         let mut progress = self.progress.lock();
         progress.last_error = Some(mishap.clone());
         if let SinkState::Parked(parked) = &mut progress.state {
@@ -108,7 +108,7 @@ impl Worker {
     }
 
     pub(crate) fn mishap(&mut self, reason: &str) {
-        let mishap = Mishap { reason: reason.to_owned(), at: Timestamp::now() };
+        let mishap = Failure { reason: reason.to_owned(), at: Timestamp::now() };
         let mut progress = self.progress.lock();
         progress.last_error = Some(mishap.clone());
         match &mut progress.state {

@@ -8,7 +8,7 @@ use observer_core::{Envelope, Filter};
 use observer_journal::GapReason;
 
 use crate::account::{Account, Place};
-use crate::replay::state::PastEvents;
+use crate::replay::state::ReplaySelection;
 use crate::source::Source;
 use crate::source::reader::{Feed, Item};
 use crate::worker::backoff::Backoff;
@@ -20,7 +20,7 @@ pub(crate) struct Wanted {
     /// The sink's own; `None` for a sink that gets everything.
     pub(crate) filter: Option<Arc<Filter>>,
     /// Those of a replay alone.
-    pub(crate) past: Option<PastEvents>,
+    pub(crate) past: Option<ReplaySelection>,
 }
 
 impl Wanted {

@@ -148,7 +148,7 @@ pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
         per_sink(&SINK_PENDING, |sink| sink.pending as f64),
         per_sink(&SINK_OLDEST, |sink| sink.oldest_pending.unwrap_or_default().as_secs_f64()),
         per_sink(&SINK_RETRIES, |sink| sink.retried as f64),
-        per_sink(&SINK_REPLAYED, |sink| sink.replayed as f64),
+        per_sink(&SINK_REPLAYED, |sink| sink.redelivered as f64),
         SINK_REPLAY.family(sinks.iter().flat_map(|(name, sink)| replay(name, sink))),
         per_sink(&SINK_PARKED, |sink| {
             f64::from(u8::from(matches!(sink.state, SinkState::Parked(_))))

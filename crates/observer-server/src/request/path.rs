@@ -3,7 +3,7 @@
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::StatusCode;
-use observer_pipeline::LettersError;
+use observer_pipeline::DeadLetterError;
 
 use crate::problem::Problem;
 use crate::state::ServerState;
@@ -18,5 +18,5 @@ pub(crate) fn known(api: &ServerState, name: Name) -> Result<String, Problem> {
     if api.pipeline.status().sinks.contains_key(&name) {
         return Ok(name);
     }
-    Err(Problem::new(StatusCode::NOT_FOUND, LettersError::NoSink { name }.to_string()))
+    Err(Problem::new(StatusCode::NOT_FOUND, DeadLetterError::UnknownSink { name }.to_string()))
 }

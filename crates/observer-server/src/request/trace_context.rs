@@ -9,7 +9,7 @@ use axum::http::header::{CONTENT_LENGTH, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, Version};
 use axum::response::Response;
 use observer_core::Traceparent;
-use observer_pipeline::SPANS;
+use observer_pipeline::SPAN_TARGET;
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use tracing::field::Empty;
@@ -43,7 +43,7 @@ pub(crate) async fn traced<F: Future<Output = Response>>(
 fn begin(request: &Request) -> Span {
     let (head, path) = (request.headers(), request.uri().path());
     info_span!(
-        target: SPANS,
+        target: SPAN_TARGET,
         parent: None,
         "request",
         otel.name = format!("POST {path}"),

@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use observer_core::{Event, Submission, Timestamp, Uuid};
-use observer_pipeline::{Letter, LetterCursor, LettersError, Replayed, Selection};
+use observer_pipeline::{DeadLetterCursor, DeadLetterError, DeadLetterSelection, Redelivery};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -152,14 +152,14 @@ pub(crate) async fn get_dead_letters(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(malformed(format!("limit is a number from 1 to {MAX_LIMIT}")));
     }
-    let cursor = cursor.map(|cursor| cursor.parse::<LetterCursor>()).transpose();
+    let cursor = cursor.map(|cursor| cursor.parse::<DeadLetterCursor>()).transpose();
     let cursor = cursor.map_err(|error| malformed(error.to_string()))?;
     let page = api
         .pipeline
         .dead_letters(&name, limit.into(), cursor)
         .await
         .map_err(|error| problem(&error))?;
-    let dead_letters = page.letters.iter().map(listed).collect();
+    let dead_letters = page.dead_letters.iter().map(listed).collect();
     let next = page.next.map(|next| next.to_string());
     Ok(Json(LetterPage { total: page.total, dead_letters, next }).into_response())
 }
@@ -191,7 +191,7 @@ pub(crate) async fn get_dead_letter(
             format!("the dead letter is damaged: {error}"),
         )
     })?;
-    let Letter { reason, attempts, dead_at, .. } = &letter;
+    let observer_pipeline::DeadLetter { reason, attempts, dead_at, .. } = &letter;
     let whole = DeadLetter {
         id: id.to_string(),
         dead_at: dead_at.to_string(),
@@ -242,9 +242,9 @@ pub(crate) async fn post_dead_letters(
     let edited = wanted.event.map(edited).transpose()?;
     let which = match (wanted.ids, wanted.all) {
         (Some(ids), false) => {
-            Selection::Ids(ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?)
+            DeadLetterSelection::Ids(ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?)
         }
-        (None, true) => Selection::All,
+        (None, true) => DeadLetterSelection::All,
         _ => {
             let detail = "say which dead letters: either `ids`, or `all` as true";
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
@@ -252,7 +252,7 @@ pub(crate) async fn post_dead_letters(
     };
     let replayed = api
         .pipeline
-        .replay_dead_letters(&name, which, edited)
+        .redeliver_dead_letters(&name, which, edited)
         .await
         .map_err(|error| problem(&error))?;
     outcome(&name, replayed)
@@ -284,10 +284,10 @@ pub(crate) async fn delete_dead_letters(
     let name = known(&api, name)?;
     let Query(query) = query.map_err(|error| malformed(error.body_text()))?;
     let which = match (query.all, query.before) {
-        (true, None) => Selection::All,
+        (true, None) => DeadLetterSelection::All,
         (false, Some(before)) => {
             let time: Result<Timestamp, _> = before.parse();
-            Selection::Before(
+            DeadLetterSelection::Before(
                 time.map_err(|_| malformed("before is a time, such as 2026-11-22T17:00:00Z"))?,
             )
         }
@@ -317,15 +317,16 @@ pub(crate) async fn delete_dead_letter(
 ) -> Result<Response, Problem> {
     let _time = api.requests.time(Route::DeadLetters);
     let (name, id) = name_and_id(path)?;
-    let purged = api.pipeline.purge_dead_letters(&name, Selection::Ids([id].into())).await;
+    let purged =
+        api.pipeline.purge_dead_letters(&name, DeadLetterSelection::Ids([id].into())).await;
     match purged.map_err(|error| problem(&error))? {
         0 => Err(no_letter(&name, id)),
         purged => Ok(Json(PurgedLetters { purged }).into_response()),
     }
 }
 
-fn listed(letter: &Letter) -> ListedLetter<'_> {
-    let Letter { envelope, reason, attempts, dead_at, .. } = letter;
+fn listed(letter: &observer_pipeline::DeadLetter) -> ListedLetter<'_> {
+    let observer_pipeline::DeadLetter { envelope, reason, attempts, dead_at, .. } = letter;
     ListedLetter {
         id: envelope.id.to_string(),
         seq: envelope.seq,
@@ -340,7 +341,7 @@ fn listed(letter: &Letter) -> ListedLetter<'_> {
 
 fn outcome(
     name: &str,
-    Replayed { replayed, refused, missing, stopped }: Replayed,
+    Redelivery { redelivered: replayed, rejected: refused, missing, stopped }: Redelivery,
 ) -> Result<Response, Problem> {
     if let ([id, ..], 0, true, None) = (missing.as_slice(), replayed, refused.is_empty(), &stopped)
     {
@@ -386,12 +387,14 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
-fn problem(error: &LettersError) -> Problem {
+fn problem(error: &DeadLetterError) -> Problem {
     let status = match error {
-        LettersError::NoSink { .. } => StatusCode::NOT_FOUND,
-        LettersError::InOrderOnly { .. } | LettersError::NotRunning { .. } => StatusCode::CONFLICT,
-        LettersError::NotNow { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        LettersError::EditsOne => StatusCode::UNPROCESSABLE_ENTITY,
+        DeadLetterError::UnknownSink { .. } => StatusCode::NOT_FOUND,
+        DeadLetterError::InOrderOnly { .. } | DeadLetterError::SinkNotRunning { .. } => {
+            StatusCode::CONFLICT
+        }
+        DeadLetterError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        DeadLetterError::EditNeedsOneId => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Problem::new(status, observer_core::report(error))

@@ -90,7 +90,7 @@ fn sinks(status: &Status) -> impl Iterator<Item = Sink<'_>> {
     let configured = status.sinks.iter().filter(|(_, sink)| sink.state != SinkState::Detached);
     configured.map(|(name, sink)| Sink {
         name,
-        state: sink.state.name(),
+        state: sink.state.as_str(),
         reason: match &sink.state {
             SinkState::Retrying(mishap) | SinkState::Parked(mishap) => Some(&mishap.reason),
             _ => None,

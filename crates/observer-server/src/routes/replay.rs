@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use observer_core::{Filter, Timestamp};
-use observer_pipeline::{PastEvents, Replay, ReplayError};
+use observer_pipeline::{ReplayError, ReplaySelection, ReplayStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -66,14 +66,14 @@ pub(crate) struct ShownReplay<'a> {
 }
 
 impl<'a> ShownReplay<'a> {
-    pub(crate) fn of(replay: &'a Replay) -> Self {
+    pub(crate) fn of(replay: &'a ReplayStatus) -> Self {
         let text = |time: Timestamp| time.to_string();
         Self {
-            state: replay.state.name(),
-            reason: replay.trouble.as_ref().map(|mishap| &*mishap.reason),
-            since: text(replay.past.since),
-            until: replay.past.until.map(text),
-            filter: &replay.past.filter,
+            state: replay.state.as_str(),
+            reason: replay.failure.as_ref().map(|failure| &*failure.reason),
+            since: text(replay.selection.since),
+            until: replay.selection.until.map(text),
+            filter: &replay.selection.filter,
             begun_at: text(replay.begun_at),
             ended_at: replay.ended_at.map(text),
             gone_before: replay.gone_before.map(text),
@@ -125,7 +125,7 @@ pub(crate) async fn post_replay(
     let body = collect(request.into_body(), limits, &mut room).await?;
     let how = r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
     let wanted: WantedPast = parse(&body, how)?;
-    let past = PastEvents {
+    let past = ReplaySelection {
         since: time("since", &wanted.since)?,
         until: wanted.until.map(|until| time("until", &until)).transpose()?,
         filter: wanted.filter,
@@ -136,7 +136,7 @@ pub(crate) async fn post_replay(
             "`until` is not later than `since`, so there is nothing between".to_owned(),
         ));
     }
-    let begun = api.pipeline.replay_past(&name, past).await.map_err(|error| problem(&error))?;
+    let begun = api.pipeline.start_replay(&name, past).await.map_err(|error| problem(&error))?;
     Ok((StatusCode::ACCEPTED, Json(ShownReplay::of(&begun))).into_response())
 }
 
@@ -160,7 +160,7 @@ pub(crate) async fn delete_replay(
 ) -> Result<Response, Problem> {
     let _time = api.requests.time(Route::Replay);
     let name = known(&api, name)?;
-    let ended = api.pipeline.end_replay(&name).await.map_err(|error| problem(&error))?;
+    let ended = api.pipeline.cancel_replay(&name).await.map_err(|error| problem(&error))?;
     Ok(Json(ShownReplay::of(&ended)).into_response())
 }
 
@@ -175,10 +175,10 @@ fn invalid(field: &'static str, detail: String) -> Problem {
 
 fn problem(error: &ReplayError) -> Problem {
     let status = match error {
-        ReplayError::NoSink { .. } | ReplayError::NoReplay { .. } => StatusCode::NOT_FOUND,
+        ReplayError::UnknownSink { .. } | ReplayError::NoReplay { .. } => StatusCode::NOT_FOUND,
         ReplayError::InOrderOnly { .. }
-        | ReplayError::NotRunning { .. }
-        | ReplayError::Busy { .. } => StatusCode::CONFLICT,
+        | ReplayError::SinkNotRunning { .. }
+        | ReplayError::AlreadyRunning { .. } => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     Problem::new(status, observer_core::report(error))

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use observer_core::Position;
-use observer_pipeline::{ForgetSinkError, Mishap, SinkState, SinkStatus};
+use observer_pipeline::{Failure, ForgetSinkError, SinkState, SinkStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -97,8 +97,8 @@ pub(crate) async fn delete_sink(
     let forgotten = api.pipeline.forget_sink(&name).await;
     forgotten.map_err(|error| {
         let status = match &error {
-            ForgetSinkError::Running { .. } => StatusCode::CONFLICT,
-            ForgetSinkError::Unknown { .. } => StatusCode::NOT_FOUND,
+            ForgetSinkError::StillRunning { .. } => StatusCode::CONFLICT,
+            ForgetSinkError::UnknownSink { .. } => StatusCode::NOT_FOUND,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Problem::new(status, observer_core::report(&error))
@@ -114,7 +114,7 @@ fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
     Sink {
         name,
         r#type: &sink.kind,
-        state: sink.state.name(),
+        state: sink.state.as_str(),
         reason: trouble.map(|mishap| &*mishap.reason),
         since: trouble.map(at),
         required: sink.required,
@@ -128,7 +128,7 @@ fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         expired: sink.account.expired,
         filtered: sink.account.filtered,
         retried: sink.retried,
-        replayed: sink.replayed,
+        replayed: sink.redelivered,
         replay: sink.replay.as_ref().map(ShownReplay::of),
         last_error: sink
             .last_error
@@ -137,6 +137,6 @@ fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
     }
 }
 
-fn at(mishap: &Mishap) -> String {
+fn at(mishap: &Failure) -> String {
     mishap.at.to_string()
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use observer_core::SinkError;
-use observer_pipeline::SPANS;
+use observer_pipeline::SPAN_TARGET;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
@@ -132,7 +132,7 @@ impl Telemetry {
                 .with_threads(false)
                 .with_target(false)
                 .with_tracked_inactivity(false)
-                .with_filter(Targets::new().with_target(SPANS, LevelFilter::INFO))
+                .with_filter(Targets::new().with_target(SPAN_TARGET, LevelFilter::INFO))
                 .boxed()
         });
         let logs = self.logs.as_ref().map(|provider| {

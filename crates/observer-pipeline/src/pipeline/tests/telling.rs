@@ -86,7 +86,7 @@ async fn a_status_says_what_a_sink_is_and_how_it_is_doing_in_one_word() {
     let (sink, gate) = gated();
     let pipeline =
         over(&Memory::default()).sink(sink.spec("sink").kind("http")).start().await.unwrap();
-    let word = || sink_status(&pipeline, "sink").state.name();
+    let word = || sink_status(&pipeline, "sink").state.as_str();
     assert_eq!((sink_status(&pipeline, "sink").kind, word()), ("http".to_owned(), "starting"));
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
     assert_eq!(word(), "running");
@@ -319,7 +319,7 @@ async fn a_sink_that_can_not_flush_is_parked_or_tried_again_as_its_error_says() 
         ingest(&pipeline, 1..=3).await;
         sink.until(|script| script.flushes == 1).await;
         until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
-        assert_eq!(sink_status(&pipeline, "sink").state.name(), word);
+        assert_eq!(sink_status(&pipeline, "sink").state.as_str(), word);
         sink.until(|script| script.flushes == 2).await;
         assert_eq!(sink.now().accepted, [range(1..=3), range(1..=3)].concat());
     }

@@ -81,7 +81,7 @@ fn in_words(dir: &Path, found: &Inspection) -> String {
 
 /// What the journal has for this sink; a replay has its own end, which is not known here.
 fn pending(reader: &ReaderPosition, head: u64) -> Option<u64> {
-    (!observer_pipeline::is_replay(&reader.name)).then(|| head.saturating_sub(reader.seq))
+    (!observer_pipeline::is_replay_reader(&reader.name)).then(|| head.saturating_sub(reader.seq))
 }
 
 fn in_json(dir: &Path, found: &Inspection) -> String {

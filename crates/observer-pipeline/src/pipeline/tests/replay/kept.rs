@@ -11,7 +11,7 @@ async fn a_replay_goes_on_after_a_restart_where_it_was() {
     let sink = Scripted::new();
     let settings = r#"{"batch":{"max_events":5}}"#;
     let pipeline = with_past(&memory, &sink, 100, settings).await;
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     sink.until_accepted(30).await;
     pipeline.shutdown(DEADLINE).await;
     let first = sink.now().accepted.clone();
@@ -53,7 +53,7 @@ async fn after_a_kill_no_more_comes_again_than_since_the_last_commit() {
     ingest(&pipeline, 1..=100).await;
     let settings = serde_json::from_str(r#"{"batch":{"max_events":1}}"#).unwrap();
     pipeline.add_sink(crate::SinkSpec::new("sink", slow).settings(settings)).unwrap();
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     let copies: Vec<_> = {
         let mut copies = vec![(0, killed(&memory))];
         while sink.now().accepted.len() < 90 {
@@ -109,7 +109,7 @@ async fn a_flush_that_fails_brings_the_past_again_since_the_one_before() {
     });
     let pipeline = with_past(&Memory::default(), &sink, 20, "{}").await;
     flushing.store(false, Ordering::SeqCst);
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     sink.until_accepted(40).await;
     assert_eq!(replay(&pipeline, "sink").state, ReplayState::Running);
     flushing.store(true, Ordering::SeqCst);
@@ -135,7 +135,7 @@ async fn the_journal_keeps_what_a_replay_needs() {
     ingest(&pipeline, 1..=300).await;
     let (sink, gate) = gated();
     pipeline.add_sink(sink.spec("sink")).unwrap();
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     now.store(7_200_000_000, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(pipeline.status().journal.oldest, 1);
@@ -156,7 +156,7 @@ async fn the_journal_keeps_what_a_replay_needs() {
     let oldest = pipeline.status().journal.oldest;
     assert!(oldest > 200, "{oldest}: it gives them back in the end");
     // And now they are gone, which the next one says.
-    let short = pipeline.replay_past("sink", all()).await.unwrap();
+    let short = pipeline.start_replay("sink", all()).await.unwrap();
     assert_eq!((short.events, short.gone_before.is_some()), (301 - oldest, true));
 }
 
@@ -171,7 +171,7 @@ async fn what_has_to_make_room_is_missing_from_a_replay_and_counted() {
     ingest(&pipeline, 1..=100).await;
     let (sink, gate) = gated();
     pipeline.add_sink(sink.spec("sink")).unwrap();
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     // Far more than fits, and than is kept in memory for those who keep up.
     let filler = "x".repeat(40_000);
     for number in 101..=400 {

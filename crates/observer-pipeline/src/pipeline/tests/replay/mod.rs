@@ -5,30 +5,30 @@ use std::sync::atomic::AtomicU64;
 use observer_core::{Filter, Timestamp};
 
 use super::*;
-use crate::{PastEvents, Replay, ReplayError, ReplayState};
+use crate::{ReplayError, ReplaySelection, ReplayState, ReplayStatus};
 
 mod kept;
 
-fn all() -> PastEvents {
-    PastEvents { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() }
+fn all() -> ReplaySelection {
+    ReplaySelection { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() }
 }
 
 /// The last replay of a sink, whose account has to close.
 #[track_caller]
-fn replay(pipeline: &Pipeline, sink: &str) -> Replay {
+fn replay(pipeline: &Pipeline, sink: &str) -> ReplayStatus {
     let replay = sink_status(pipeline, sink).replay.expect("there was one");
     assert_eq!(replay.events, replay.account.settled() + replay.pending, "{replay:?}");
     replay
 }
 
-async fn until_replay(pipeline: &Pipeline, what: impl Fn(&Replay) -> bool) -> Replay {
+async fn until_replay(pipeline: &Pipeline, what: impl Fn(&ReplayStatus) -> bool) -> ReplayStatus {
     while !what(&replay(pipeline, "sink")) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     replay(pipeline, "sink")
 }
 
-async fn until_done(pipeline: &Pipeline) -> Replay {
+async fn until_done(pipeline: &Pipeline) -> ReplayStatus {
     until_replay(pipeline, |replay| replay.state == ReplayState::Done).await
 }
 
@@ -53,7 +53,7 @@ fn above(seqs: &[u64], bound: u64) -> Vec<u64> {
 async fn a_sink_that_was_added_later_gets_the_past_in_order_and_what_is_new_beside_it() {
     let sink = Scripted::new();
     let pipeline = with_past(&Memory::default(), &sink, 100, r#"{"batch":{"max_events":7}}"#).await;
-    let begun = pipeline.replay_past("sink", all()).await.unwrap();
+    let begun = pipeline.start_replay("sink", all()).await.unwrap();
     assert_eq!((begun.state, begun.events, begun.gone_before), (ReplayState::Running, 100, None));
     sink.until_accepted(20).await;
     ingest(&pipeline, 101..=130).await;
@@ -76,7 +76,7 @@ async fn the_past_goes_on_while_a_batch_of_new_events_waits_until_it_is_full() {
     let sink = Scripted::new();
     let settings = r#"{"batch":{"max_events":2,"linger":"10s"}}"#;
     let pipeline = with_past(&Memory::default(), &sink, 60, settings).await;
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     let begun = Instant::now();
     // One more with each delivery: the sink is never idle.
     let (mut number, mut calls) = (60, 0);
@@ -95,7 +95,7 @@ async fn the_past_goes_on_while_a_batch_of_new_events_waits_until_it_is_full() {
 async fn the_past_does_not_wait_for_a_backlog_of_new_events() {
     let sink = Scripted::new();
     let pipeline = with_past(&Memory::default(), &sink, 60, r#"{"batch":{"max_events":2}}"#).await;
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     let backlog =
         pipeline.ingest_batch((61..=460).map(|number| event(number).into()).collect()).await;
     assert!(backlog.iter().all(Result::is_ok));
@@ -121,13 +121,13 @@ async fn only_what_was_asked_for_comes_and_the_sinks_own_filter_holds() {
     let time = |second| Timestamp::from_second(second).unwrap();
     let filter: Filter =
         serde_json::from_str(r#"{"cycle_id":["c11","c12","c14","c20","c29","c30"]}"#).unwrap();
-    let past = PastEvents { since: time(12), until: Some(time(30)), filter };
-    pipeline.replay_past("sink", past.clone()).await.unwrap();
+    let past = ReplaySelection { since: time(12), until: Some(time(30)), filter };
+    pipeline.start_replay("sink", past.clone()).await.unwrap();
     let done = until_done(&pipeline).await;
     // Odd numbers are successes, 11 came before and 30 at the end of the time.
     assert_eq!(sink.now().accepted, [12, 14, 20]);
     assert_eq!(done.account, Account { delivered: 3, filtered: 37, ..Account::default() });
-    assert_eq!(done.past, past);
+    assert_eq!(done.selection, past);
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,9 +144,9 @@ async fn an_old_event_that_fails_holds_up_the_replay_and_nothing_else() {
         })
     });
     let pipeline = with_past(&Memory::default(), &sink, 10, r#"{"batch":{"max_events":1}}"#).await;
-    pipeline.replay_past("sink", all()).await.unwrap();
-    let held_up = until_replay(&pipeline, |replay| replay.trouble.is_some()).await;
-    assert_eq!(held_up.trouble.unwrap().reason, "503 for five");
+    pipeline.start_replay("sink", all()).await.unwrap();
+    let held_up = until_replay(&pipeline, |replay| replay.failure.is_some()).await;
+    assert_eq!(held_up.failure.unwrap().reason, "503 for five");
     let begun = Instant::now();
     ingest(&pipeline, 11..=30).await;
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
@@ -158,7 +158,7 @@ async fn an_old_event_that_fails_holds_up_the_replay_and_nothing_else() {
     assert_eq!((replay(&pipeline, "sink").seq, replay(&pipeline, "sink").pending), (4, 6));
     mended.store(true, Ordering::SeqCst);
     let done = until_done(&pipeline).await;
-    assert_eq!((done.account.delivered, done.trouble), (10, None));
+    assert_eq!((done.account.delivered, done.failure), (10, None));
     assert_eq!(below(&sink.now().accepted, 10), range(1..=10));
 }
 
@@ -170,7 +170,7 @@ async fn what_is_refused_of_the_past_becomes_dead_letters_of_the_replays_account
         Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
     });
     let pipeline = with_past(&memory, &sink, 40, "{}").await;
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     let done = until_done(&pipeline).await;
     assert_eq!(done.account, Account { delivered: 36, dead: 4, ..Account::default() });
     let letters = dead_letters(&memory, &pipeline, "sink");
@@ -189,21 +189,22 @@ async fn when_all_of_the_past_is_refused_the_replay_stops_and_the_sink_goes_on()
         Some(if bad { Err(SinkError::permanent("422 too old")) } else { Ok(Receipt::accepted()) })
     });
     let pipeline = with_past(&memory, &sink, 500, "{}").await;
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     let stopped = until_replay(&pipeline, |replay| replay.state != ReplayState::Running).await;
     assert_eq!(
         (stopped.state, stopped.account, stopped.pending),
         (ReplayState::Stopped, Account::default(), 500)
     );
-    assert_eq!(stopped.trouble.unwrap().reason, "nothing is accepted: 422 too old");
+    assert_eq!(stopped.failure.unwrap().reason, "nothing is accepted: 422 too old");
     let calls = sink.now().calls.len();
     assert!(calls < 500, "{calls} deliveries");
     assert_eq!(dead_letters(&memory, &pipeline, "sink").len(), 0, "it may be the sink's fault");
     ingest(&pipeline, 501..=505).await;
     assert_eq!(sink.until_accepted(5).await, range(501..=505));
     // A single event has no neighbours either.
-    let one = PastEvents { filter: serde_json::from_str(r#"{"cycle_id":"c7"}"#).unwrap(), ..all() };
-    pipeline.replay_past("sink", one).await.unwrap();
+    let one =
+        ReplaySelection { filter: serde_json::from_str(r#"{"cycle_id":"c7"}"#).unwrap(), ..all() };
+    pipeline.start_replay("sink", one).await.unwrap();
     until_replay(&pipeline, |replay| replay.state == ReplayState::Stopped).await;
     assert_eq!(sink_status(&pipeline, "sink").state, SinkState::Running);
 }
@@ -215,13 +216,13 @@ async fn a_poison_event_is_found_among_the_past_even_if_many_stand_together() {
         Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
     });
     let pipeline = with_past(&Memory::default(), &sink, 40, r#"{"batch":{"max_events":5}}"#).await;
-    let from_five = PastEvents {
+    let from_five = ReplaySelection {
         filter: serde_json::from_str(r#"{"cycle_id":["c5","c6","c7","c30"]}"#).unwrap(),
         ..all()
     };
-    pipeline.replay_past("sink", from_five).await.unwrap();
+    pipeline.start_replay("sink", from_five).await.unwrap();
     assert_eq!(until_done(&pipeline).await.account.dead, 3);
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     let done = until_done(&pipeline).await;
     assert_eq!((done.account.delivered, done.account.dead), (30, 10));
 }
@@ -250,17 +251,17 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended_whatever_its_sink_doe
     ingest(&pipeline, 1..=10).await;
     let _ = sink.clone().checks(|| Ok(()));
     pipeline.add_sink(sink.spec("sink")).unwrap();
-    let none = pipeline.end_replay("sink").await;
+    let none = pipeline.cancel_replay("sink").await;
     assert!(matches!(none, Err(ReplayError::NoReplay { .. })), "{none:?}");
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     let _ = sink.clone().checks(|| Err(SinkError::blocked("401")));
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
-    let parked = pipeline.replay_past("sink", all()).await.unwrap_err();
+    let parked = pipeline.start_replay("sink", all()).await.unwrap_err();
     assert!(
-        matches!(&parked, ReplayError::NotNow { reason } if reason.contains("401")),
+        matches!(&parked, ReplayError::Unavailable { reason } if reason.contains("401")),
         "{parked}"
     );
-    assert_eq!(pipeline.end_replay("sink").await.unwrap().state, ReplayState::Cancelled);
+    assert_eq!(pipeline.cancel_replay("sink").await.unwrap().state, ReplayState::Cancelled);
     let copy = killed(&memory);
     let _ = sink.clone().checks(|| Ok(())).answers(|_| Some(Ok(Receipt::accepted())));
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
@@ -277,9 +278,9 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended_whatever_its_sink_doe
             Ok(Receipt::accepted())
         })
     });
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     sink.until(|script| script.calls.len() > calls).await;
-    let busy = pipeline.replay_past("sink", all()).await.unwrap_err().to_string();
+    let busy = pipeline.start_replay("sink", all()).await.unwrap_err().to_string();
     assert!(busy.contains("past 0 of 10 events"), "{busy}");
     hang.store(false, Ordering::SeqCst);
     assert_eq!(until_done(&pipeline).await.account.delivered, 10);
@@ -296,15 +297,15 @@ async fn sinks_that_can_not_take_the_past_say_why() {
     let memory = Memory::default();
     let sink = Scripted::new();
     let pipeline = with_past(&memory, &sink, 10, "{}").await;
-    let nobody = pipeline.replay_past("other", all()).await;
-    assert!(matches!(nobody, Err(ReplayError::NoSink { .. })), "{nobody:?}");
+    let nobody = pipeline.start_replay("other", all()).await;
+    assert!(matches!(nobody, Err(ReplayError::UnknownSink { .. })), "{nobody:?}");
     assert!(pipeline.remove_sink("sink", DEADLINE).await);
-    let gone = pipeline.replay_past("sink", all()).await;
-    assert!(matches!(gone, Err(ReplayError::NotRunning { .. })), "{gone:?}");
+    let gone = pipeline.start_replay("sink", all()).await;
+    assert!(matches!(gone, Err(ReplayError::SinkNotRunning { .. })), "{gone:?}");
     sink.now().position = Some(Position { epoch: pipeline.status().epoch, seq: 10 });
     pipeline.add_sink(sink.spec("sink")).unwrap();
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
-    let refused = pipeline.replay_past("sink", all()).await.unwrap_err();
+    let refused = pipeline.start_replay("sink", all()).await.unwrap_err();
     let reason = refused.to_string();
     assert!(
         matches!(refused, ReplayError::InOrderOnly { .. }) && reason.contains("position"),
@@ -318,7 +319,7 @@ async fn sinks_that_can_not_take_the_past_say_why() {
         .checks(|| Err(SinkError::blocked("401")));
     ingest(&pipeline, 11..=11).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
-    let refused = pipeline.replay_past("sink", all()).await.unwrap_err();
+    let refused = pipeline.start_replay("sink", all()).await.unwrap_err();
     assert!(matches!(refused, ReplayError::InOrderOnly { .. }), "{refused}");
 }
 
@@ -327,7 +328,7 @@ async fn a_replay_of_a_sink_that_keeps_its_position_by_now_stops_with_the_reason
     let memory = Memory::default();
     let sink = Scripted::new().answers(|_| Some(Err(SinkError::transient("503"))));
     let pipeline = with_past(&memory, &sink, 10, "{}").await;
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     pipeline.shutdown(Duration::ZERO).await;
     let epoch = pipeline.status().epoch;
     drop(pipeline);
@@ -335,7 +336,7 @@ async fn a_replay_of_a_sink_that_keeps_its_position_by_now_stops_with_the_reason
     sink.now().position = Some(Position { epoch, seq: 10 });
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     let stopped = until_replay(&pipeline, |replay| replay.state == ReplayState::Stopped).await;
-    assert!(stopped.trouble.unwrap().reason.contains("position"));
+    assert!(stopped.failure.unwrap().reason.contains("position"));
     assert_eq!(sink.now().calls.len(), 0);
 }
 
@@ -344,7 +345,7 @@ async fn a_sink_that_is_forgotten_takes_its_replay_along() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|_| Some(Err(SinkError::transient("503"))));
     let pipeline = with_past(&memory, &sink, 10, "{}").await;
-    pipeline.replay_past("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", all()).await.unwrap();
     assert!(pipeline.remove_sink("sink", Duration::ZERO).await);
     assert_eq!(replay(&pipeline, "sink").state, ReplayState::Running, "it would go on");
     pipeline.forget_sink("sink").await.unwrap();
