@@ -34,39 +34,33 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod cursor;
 mod durations;
 mod error;
 mod format;
 pub mod fs;
 mod journal;
-mod layout;
-mod log;
+mod offline;
 mod options;
 mod positions;
 mod reader;
 mod record;
 mod recovery;
-mod rescue;
-mod reserve;
 mod segment;
 mod shared;
-mod stopped;
 #[cfg(test)]
 mod testing;
-mod trouble;
 mod writer;
 
 pub use durations::{Durations, DurationsSnapshot};
 pub use error::{AppendError, OpenError};
 pub use journal::{Journal, JournalStatus, Sought};
+pub use offline::{
+    Action, Damage, DamageKind, Inspection, ReaderPosition, Repair, SegmentState, SegmentSummary,
+    Stopped,
+};
 pub use options::{Clock, Durability, Options, Runner};
 pub use positions::Stored;
 pub use reader::{Chunk, GapReason, Reader};
 pub use record::{Append, Group, Key, Record};
 pub use recovery::Recovery;
 pub use shared::Hold;
-pub use stopped::{
-    Action, Damage, DamageKind, Inspection, ReaderPosition, Repair, SegmentState, SegmentSummary,
-    Stopped,
-};

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::Record;
-use crate::cursor::{Cursor, Step};
 use crate::fs::OpenMode;
+use crate::segment::cursor::{Cursor, Step};
 use crate::segment::{Segment, SegmentName};
 use crate::shared::Shared;
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use crate::error::OpenError;
 use crate::format::FooterBuilder;
 use crate::fs::{File, FileSystem, OpenMode};
-use crate::layout::{Layout, set_aside};
-use crate::log::{Active, Log};
 use crate::options::Options;
+use crate::positions::reserve;
 use crate::positions::{Loaded, Positions};
-use crate::reserve;
+use crate::segment::layout::{Layout, set_aside};
 use crate::segment::{Segment, scan, written_after};
 use crate::shared::{Places, Shared};
+use crate::writer::log::{Active, Log};
 
 /// What was found when a journal was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

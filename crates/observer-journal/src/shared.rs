@@ -11,7 +11,7 @@ use crate::error::AppendError;
 use crate::fs::FileSystem;
 use crate::options::Options;
 use crate::positions::Positions;
-use crate::reserve::{self, Reserve, Space};
+use crate::positions::reserve::{self, Reserve, Space};
 use crate::segment::{Segment, SegmentName};
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::segments;
 use crate::fs::{FileSystem, OpenMode};
-use crate::reserve;
+use crate::positions::reserve;
 use crate::testing::{Switched, append, fill, numbers, open, options, record};
 use crate::{AppendError, Hold, Options};
 

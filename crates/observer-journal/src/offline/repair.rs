@@ -5,16 +5,16 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use super::look::Look;
+use super::segment_check::Look;
 use super::{DamageKind, look_at_positions};
 use crate::error::OpenError;
 use crate::format::BLOCKS;
 use crate::fs::{File, FileSystem, OpenMode};
-use crate::layout::{Layout, free_name, set_aside};
 use crate::options::Options;
 use crate::positions::{self, Found};
 use crate::recovery::{self, Recovery};
 use crate::segment::Segment;
+use crate::segment::layout::{Layout, free_name, set_aside};
 
 /// How much is copied at once.
 const CHUNK: u64 = 1 << 20;

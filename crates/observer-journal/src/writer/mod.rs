@@ -1,12 +1,15 @@
 //! The thread that commits: it takes what has gathered, writes once, syncs once, and answers all.
 
+mod failures;
+pub(crate) mod log;
+
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use crate::error::AppendError;
-use crate::log::Log;
 use crate::record::{Append, Group, OnCommit};
+use crate::writer::log::Log;
 
 /// Past this many bytes that wait, more is refused.
 const MAX_WAITING: usize = 32 << 20;

@@ -7,15 +7,15 @@ use bytes::Bytes;
 
 use crate::durations::DurationsSnapshot;
 use crate::error::{AppendError, OpenError};
-use crate::log::Log;
 use crate::options::{Durability, Options, Runner};
 use crate::positions::Stored;
+use crate::positions::reserve::{self, Space};
 use crate::reader::Reader;
 use crate::record::{Append, Group, Key, OnCommit};
 use crate::recovery::{self, Recovery};
-use crate::reserve::{self, Space};
 use crate::shared::{Hold, Shared};
 use crate::writer::Writer;
+use crate::writer::log::Log;
 
 /// A durable log of records, and how far each of its readers has come.
 ///

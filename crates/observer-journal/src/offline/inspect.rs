@@ -1,13 +1,13 @@
 //! Reads every byte of a journal, and changes none.
 
-use super::look::Look;
+use super::segment_check::Look;
 use super::{Damage, DamageKind, look_at_positions};
 use crate::error::OpenError;
 use crate::fs::OpenMode;
-use crate::layout::{Layout, Unreadable};
 use crate::options::Options;
 use crate::positions::{self, Found};
 use crate::segment::SegmentName;
+use crate::segment::layout::{Layout, Unreadable};
 
 /// What the files of a journal hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cursor::Cursor;
 use crate::format::{BLOCK_HEADER, BlockHeader, Salt, SegmentHeader, decode_block};
 use crate::fs::File;
+use crate::segment::cursor::Cursor;
 
 /// Of CRC-32C, reflected.
 const POLYNOMIAL: u32 = 0x82F6_3B78;

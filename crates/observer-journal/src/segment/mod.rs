@@ -1,15 +1,18 @@
 //! The segments of a journal: which there are, and what each holds.
 
+pub(crate) mod cursor;
+pub(crate) mod layout;
+mod rebuild;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Key;
-use crate::cursor::{Cursor, Step};
 use crate::format::{BLOCKS, Salt, SegmentHeader, TRAILER, Trailer};
 use crate::fs::{File, FileSystem, OpenMode};
-use crate::rescue;
+use crate::segment::cursor::{Cursor, Step};
 
 /// The name of a segment: its first sequence number, and which attempt it is to begin there.
 ///
@@ -70,7 +73,7 @@ impl Segment {
             .filter(|header| header.first_seq == name.first_seq);
         let header = match found {
             Some(header) => Some(header),
-            None => rescue::header(file, name.first_seq)?,
+            None => rebuild::header(file, name.first_seq)?,
         };
         Ok(header.map(|header| Self { name, header, size }))
     }

@@ -9,6 +9,8 @@
 //! The file is replaced as a whole: written beside it, synced, renamed over it, the folder synced.
 //! A second file keeps some space in reserve for that.
 
+pub(crate) mod reserve;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,8 +18,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Buf, Bytes};
 
 use crate::fs::{FileSystem, OpenMode};
-use crate::layout::set_aside;
-use crate::reserve;
+use crate::segment::layout::set_aside;
 
 const MAGIC: [u8; 8] = *b"OBSVPOS1";
 pub(crate) const FILE: &str = "positions";

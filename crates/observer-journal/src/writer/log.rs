@@ -9,11 +9,11 @@ use crate::format::{BLOCKS, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
 use crate::fs::{File, OpenMode};
 use crate::options::Durability;
 use crate::positions;
+use crate::positions::reserve::is_full;
 use crate::record::{Append, Group};
-use crate::reserve::is_full;
 use crate::segment::{Segment, SegmentName};
 use crate::shared::Shared;
-use crate::trouble::Trouble;
+use crate::writer::failures::Trouble;
 
 /// A fresh segment begins after this many records, so that the keys kept for its footer stay small.
 const MAX_RECORDS: usize = 128 * 1024;

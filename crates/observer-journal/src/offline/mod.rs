@@ -2,8 +2,8 @@
 
 mod damage;
 mod inspect;
-mod look;
 mod repair;
+mod segment_check;
 #[cfg(test)]
 mod tests;
 
@@ -18,10 +18,10 @@ pub use self::repair::{Action, Repair};
 
 use crate::error::OpenError;
 use crate::fs::OpenMode;
-use crate::layout::Layout;
 use crate::options::Options;
 use crate::positions::{Found, Positions};
 use crate::reader::Reader;
+use crate::segment::layout::Layout;
 use crate::segment::scan;
 use crate::shared::{Places, Shared};
 
