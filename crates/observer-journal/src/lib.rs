@@ -10,7 +10,7 @@
 //!   reported, and what is left is made durable before it is served. Nobody has to delete anything
 //!   by hand.
 //! - **What was changed or is missing** is told with its exact range, and all else is served.
-//!   [`Stopped`] looks at the files of a journal that isn't open without changing them, and mends
+//!   [`OfflineJournal`] looks at the files of a journal that isn't open without changing them, and mends
 //!   what opening leaves alone: broken headers and footers. What it cuts or replaces it keeps. Even
 //!   a segment whose first sector is gone is read: its header follows from its blocks.
 //! - **A failed sync** ends the use of that file, since what the page cache says can't be trusted
@@ -53,13 +53,13 @@ mod writer;
 
 pub use durations::{Durations, DurationsSnapshot};
 pub use error::{AppendError, OpenError};
-pub use journal::{Journal, JournalStatus, Sought};
+pub use journal::{Journal, JournalStatus, SeekResult};
 pub use offline::{
-    Action, Damage, DamageKind, Inspection, ReaderPosition, Repair, SegmentState, SegmentSummary,
-    Stopped,
+    Damage, DamageKind, Inspection, OfflineJournal, ReaderPosition, Repair, RepairAction,
+    SegmentState, SegmentSummary,
 };
 pub use options::{Clock, Durability, Options, Runner};
-pub use positions::Stored;
+pub use positions::StoredPosition;
 pub use reader::{Chunk, GapReason, Reader};
 pub use record::{Append, Group, Key, Record};
 pub use recovery::Recovery;

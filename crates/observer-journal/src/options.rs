@@ -125,7 +125,7 @@ impl Options {
 
     /// Who does the writing, for those who keep to the same.
     #[must_use]
-    pub fn written_by(&self) -> Runner {
+    pub fn get_runner(&self) -> Runner {
         self.runner
     }
 
@@ -137,7 +137,7 @@ impl Options {
 
     /// The clock, for those who need the same one.
     #[must_use]
-    pub fn time(&self) -> Clock {
+    pub fn get_clock(&self) -> Clock {
         self.clock.clone()
     }
 
@@ -183,7 +183,7 @@ mod tests {
             let groups = Arc::new(AtomicU64::new(0));
             let (counted, here) = (groups.clone(), thread::current().id());
             let options = Options::new("j").file_system(Memory::default()).runner(runner);
-            assert_eq!(options.written_by(), runner);
+            assert_eq!(options.get_runner(), runner);
             let on_commit = move |group: Group<mpsc::Sender<()>>| {
                 assert_eq!(thread::current().id() == here, is_caller);
                 counted.fetch_add(1, Ordering::SeqCst);

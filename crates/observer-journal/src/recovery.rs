@@ -31,7 +31,7 @@ pub struct Recovery {
     /// they are come to.
     pub lost: Vec<RangeInclusive<u64>>,
     /// Files that are no segments any more, and were given another name.
-    pub set_aside: Vec<String>,
+    pub quarantined: Vec<String>,
     /// Some reader had come further than the journal goes: a new epoch began.
     pub new_epoch: bool,
     /// There were records, but no positions of readers.
@@ -118,7 +118,7 @@ fn tidy(
         let aside =
             set_aside(fs, dir, &name.to_string()).map_err(OpenError::io("rename", &path))?;
         tracing::error!(segment = %name, renamed_to = aside, "both headers of a segment are corrupt; its records can't be read");
-        recovery.set_aside.push(aside);
+        recovery.quarantined.push(aside);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::durations::DurationsSnapshot;
 use crate::error::{AppendError, OpenError};
 use crate::options::{Durability, Options, Runner};
-use crate::positions::Stored;
+use crate::positions::StoredPosition;
 use crate::positions::reserve::{self, Space};
 use crate::reader::Reader;
 use crate::record::{Append, Group, Key, OnCommit};
@@ -50,7 +50,7 @@ pub struct JournalStatus {
 
 /// Where records of some time begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sought {
+pub struct SeekResult {
     /// Where to begin to read.
     pub first_seq: u64,
     /// There were older records that were wanted: what was received before this (microseconds) is
@@ -138,16 +138,16 @@ impl<T> Journal<T> {
     /// That is by segment, and as right as the clock was: who needs it exactly looks at each
     /// record's own time.
     #[must_use]
-    pub fn seek(&self, since: u64) -> Sought {
+    pub fn seek(&self, since: u64) -> SeekResult {
         let segments = self.shared.segments();
         // A segment's records are older than the segment after it.
         let after =
             segments.iter().skip(1).take_while(|segment| segment.header.created_at < since).count();
         let (Some(oldest), Some(found)) = (segments.front(), segments.get(after)) else {
-            return Sought { first_seq: self.head() + 1, gone_before: None };
+            return SeekResult { first_seq: self.head() + 1, gone_before: None };
         };
         let is_short = oldest.name.first_seq > 1 && since < oldest.header.created_at;
-        Sought {
+        SeekResult {
             first_seq: found.name.first_seq,
             gone_before: is_short.then_some(oldest.header.created_at),
         }
@@ -189,7 +189,7 @@ impl<T> Journal<T> {
 
     /// Where every reader stands, also those that are not there now.
     #[must_use]
-    pub fn readers(&self) -> Vec<(String, Stored)> {
+    pub fn positions(&self) -> Vec<(String, StoredPosition)> {
         let places = self.shared.places();
         places
             .positions
@@ -201,11 +201,11 @@ impl<T> Journal<T> {
 
     /// Where a reader stands, in terms of the present epoch.
     #[must_use]
-    pub fn stored(&self, name: &str) -> Option<Stored> {
+    pub fn position(&self, name: &str) -> Option<StoredPosition> {
         let places = self.shared.places();
         let stored = places.positions.readers.get(name)?;
         let seq = places.positions.resolve(stored.epoch, stored.seq)?;
-        Some(Stored { epoch: places.positions.epoch(), seq, state: stored.state.clone() })
+        Some(StoredPosition { epoch: places.positions.epoch(), seq, state: stored.state.clone() })
     }
 
     /// A position that a reader kept by itself, in terms of the present epoch; `None` where this
@@ -276,7 +276,7 @@ impl<T> Journal<T> {
     pub fn set_position(&self, name: &str, seq: u64, state: Bytes) {
         let mut places = self.shared.places();
         let epoch = places.positions.epoch();
-        places.positions.readers.insert(name.to_owned(), Stored { epoch, seq, state });
+        places.positions.readers.insert(name.to_owned(), StoredPosition { epoch, seq, state });
     }
 
     /// Make positions durable, give back what no one needs, and find out whether a failure is over.

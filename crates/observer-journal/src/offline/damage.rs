@@ -63,7 +63,7 @@ impl DamageKind {
 impl Damage {
     /// A short sentence without the file and the bytes.
     #[must_use]
-    pub fn explained(&self) -> String {
+    pub fn description(&self) -> String {
         let lost = match &self.records {
             Some(records) if records.start() == records.end() => {
                 format!("record {}", records.start())
@@ -102,6 +102,6 @@ impl fmt::Display for Damage {
         if !self.bytes.is_empty() {
             write!(f, "bytes {} to {}: ", self.bytes.start, self.bytes.end - 1)?;
         }
-        f.write_str(&self.explained())
+        f.write_str(&self.description())
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use self::damage::{Damage, DamageKind};
 pub use self::inspect::{Inspection, ReaderPosition, SegmentState, SegmentSummary};
-pub use self::repair::{Action, Repair};
+pub use self::repair::{Repair, RepairAction};
 
 use crate::error::OpenError;
 use crate::fs::OpenMode;
@@ -31,23 +31,23 @@ use crate::shared::{Places, Shared};
 /// journal.
 ///
 /// ```
-/// use observer_journal::{Append, Journal, Options, Record, Runner, Stopped, fs};
+/// use observer_journal::{Append, Journal, Options, Record, Runner, OfflineJournal, fs};
 ///
 /// let options = Options::new("journal").file_system(fs::Memory::default()).runner(Runner::Caller);
 /// let (journal, _recovery) = Journal::open(options.clone(), |_| {})?;
 /// journal.append(Append::new(vec![Record::new(1, [7; 16], "hello")], ()));
 /// drop(journal);
 ///
-/// let inspection = Stopped::open(options)?.inspect()?;
+/// let inspection = OfflineJournal::open(options)?.inspect()?;
 /// assert_eq!((inspection.head, inspection.damage.len()), (1, 0));
 /// # Ok::<(), observer_journal::OpenError>(())
 /// ```
-pub struct Stopped {
+pub struct OfflineJournal {
     options: Options,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
-impl Stopped {
+impl OfflineJournal {
     /// Take the lock of a journal that is there.
     ///
     /// # Errors
@@ -125,9 +125,9 @@ impl Stopped {
     }
 }
 
-impl std::fmt::Debug for Stopped {
+impl std::fmt::Debug for OfflineJournal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stopped").field("dir", &self.options.dir).finish_non_exhaustive()
+        f.debug_struct("OfflineJournal").field("dir", &self.options.dir).finish_non_exhaustive()
     }
 }
 

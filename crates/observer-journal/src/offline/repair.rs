@@ -24,7 +24,7 @@ const CHUNK: u64 = 1 << 20;
 #[non_exhaustive]
 pub struct Repair {
     /// What was done to which file, in order.
-    pub actions: Vec<Action>,
+    pub actions: Vec<RepairAction>,
     /// What opening found after that.
     pub recovery: Recovery,
 }
@@ -32,7 +32,7 @@ pub struct Repair {
 /// What was done to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Action {
+pub struct RepairAction {
     /// The name of the file in the journal's folder.
     pub file: String,
     /// Which bytes of it were cut or written over; all of them where it was set aside.
@@ -71,7 +71,12 @@ pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
     // It syncs the folder, too.
     let (_, _, recovery) = recovery::open(options.clone())?;
     let mut begun = |done| {
-        actions.push(Action { file: positions::FILE.to_owned(), bytes: 0..0, done, kept_in: None });
+        actions.push(RepairAction {
+            file: positions::FILE.to_owned(),
+            bytes: 0..0,
+            done,
+            kept_in: None,
+        });
     };
     if recovery.positions_lost {
         begun("begun anew");
@@ -87,7 +92,7 @@ fn mend(
     dir: &Path,
     segment: &Segment,
     next: Option<u64>,
-    actions: &mut Vec<Action>,
+    actions: &mut Vec<RepairAction>,
 ) -> io::Result<()> {
     let name = segment.name.to_string();
     let file = fs.open(&segment.name.path(dir), OpenMode::Write)?;
@@ -97,7 +102,7 @@ fn mend(
         let kept_in = Some(keep(fs, dir, &*file, &name, bytes.clone())?);
         file.write_at(&segment.header.encode(), 0)?;
         file.sync()?;
-        actions.push(Action {
+        actions.push(RepairAction {
             file: name.clone(),
             bytes,
             done: "both headers written anew",
@@ -127,14 +132,19 @@ fn mend(
         None => "cut off behind the last whole record",
     };
     file.sync()?;
-    actions.push(Action { file: name, bytes, done, kept_in });
+    actions.push(RepairAction { file: name, bytes, done, kept_in });
     Ok(())
 }
 
-fn aside(fs: &dyn FileSystem, dir: &Path, name: &str, done: &'static str) -> io::Result<Action> {
+fn aside(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    name: &str,
+    done: &'static str,
+) -> io::Result<RepairAction> {
     let size = fs.open(&dir.join(name), OpenMode::Read)?.size()?;
     let kept_in = Some(set_aside(fs, dir, name)?);
-    Ok(Action { file: name.to_owned(), bytes: 0..size, done, kept_in })
+    Ok(RepairAction { file: name.to_owned(), bytes: 0..size, done, kept_in })
 }
 
 /// A durable copy of some bytes of a file, beside it. Gives its name.

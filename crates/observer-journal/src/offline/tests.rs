@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Damage, DamageKind, SegmentState, Stopped};
+use super::{Damage, DamageKind, OfflineJournal, SegmentState};
 use crate::format::{KEY, TRAILER};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{fill, open, options, try_open};
@@ -26,8 +26,8 @@ fn journal() -> Memory {
     memory
 }
 
-fn stopped(memory: &Memory) -> Stopped {
-    Stopped::open(options(memory.clone())).unwrap()
+fn stopped(memory: &Memory) -> OfflineJournal {
+    OfflineJournal::open(options(memory.clone())).unwrap()
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn each_damage_has_a_name_and_says_what_is_lost() {
     use DamageKind::*;
     let of = |kind, bytes, records| {
         let damage = Damage { kind, file: "f".into(), bytes, records };
-        format!("{}: {}", kind.name(), damage.explained())
+        format!("{}: {}", kind.name(), damage.description())
     };
     let lines = [
         of(HeaderCopy, 0..44, None),
@@ -269,7 +269,7 @@ fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one
 fn a_repair_removes_nothing_that_retention_would() {
     let memory = journal();
     let long_after = options(memory.clone()).clock(std::sync::Arc::new(|| u64::MAX / 2));
-    let stopped = Stopped::open(long_after.clone()).unwrap();
+    let stopped = OfflineJournal::open(long_after.clone()).unwrap();
     assert_eq!(stopped.repair().unwrap().actions, []);
     assert_eq!(stopped.inspect().unwrap().oldest, 1);
     drop(stopped);
@@ -282,16 +282,19 @@ fn a_repair_removes_nothing_that_retention_would() {
 fn a_journal_that_is_open_or_not_there_is_refused() {
     let memory = journal();
     let (journal, _) = open(options(memory.clone()));
-    assert!(matches!(Stopped::open(options(memory.clone())), Err(OpenError::InUse { .. })));
+    assert!(matches!(OfflineJournal::open(options(memory.clone())), Err(OpenError::InUse { .. })));
     drop(journal);
     let looking = stopped(&memory);
     assert!(matches!(try_open(options(memory.clone())), Err(OpenError::InUse { .. })));
     drop(looking);
-    assert!(matches!(Stopped::open(options(Memory::default())), Err(OpenError::Missing { .. })));
+    assert!(matches!(
+        OfflineJournal::open(options(Memory::default())),
+        Err(OpenError::Missing { .. })
+    ));
     let dir = tempfile::tempdir().unwrap();
     let nowhere = crate::Options::new(dir.path().join("nowhere"));
-    assert!(matches!(Stopped::open(nowhere), Err(OpenError::Missing { .. })));
-    let empty = Stopped::open(crate::Options::new(dir.path()));
+    assert!(matches!(OfflineJournal::open(nowhere), Err(OpenError::Missing { .. })));
+    let empty = OfflineJournal::open(crate::Options::new(dir.path()));
     assert!(matches!(empty, Err(OpenError::Missing { .. })));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "not even a lock is left there");
 }
@@ -333,8 +336,8 @@ fn damaged(seed: u64) -> Faulty {
     disk
 }
 
-fn stopped_on(disk: &Faulty) -> Result<Stopped, OpenError> {
-    Stopped::open(options(disk.clone()))
+fn stopped_on(disk: &Faulty) -> Result<OfflineJournal, OpenError> {
+    OfflineJournal::open(options(disk.clone()))
 }
 
 #[test]

@@ -28,7 +28,7 @@ const MAX_EPOCHS: usize = 1_000;
 
 /// How far a reader has come, and what it keeps with that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredPosition {
     /// The epoch that `seq` was counted in.
     pub epoch: u64,
     /// The last record that is settled.
@@ -42,7 +42,7 @@ pub struct Stored {
 pub(crate) struct Positions {
     /// Each epoch and the first sequence number that is counted in it, oldest first.
     pub(crate) epochs: Vec<(u64, u64)>,
-    pub(crate) readers: BTreeMap<String, Stored>,
+    pub(crate) readers: BTreeMap<String, StoredPosition>,
 }
 
 /// What is where the file should be.
@@ -167,7 +167,7 @@ impl Positions {
         for _ in 0..rest.try_get_u32_le().ok()? {
             let name = String::from_utf8(chunk(&mut rest)?.to_vec()).ok()?;
             let (epoch, seq) = (rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?);
-            positions.readers.insert(name, Stored { epoch, seq, state: chunk(&mut rest)? });
+            positions.readers.insert(name, StoredPosition { epoch, seq, state: chunk(&mut rest)? });
         }
         rest.is_empty().then_some(positions)
     }
@@ -195,7 +195,7 @@ mod tests {
 
     fn positions() -> Positions {
         let mut positions = Positions { epochs: vec![(5, 1)], ..Positions::default() };
-        let stored = Stored { epoch: 5, seq: 77, state: Bytes::from_static(b"{}") };
+        let stored = StoredPosition { epoch: 5, seq: 77, state: Bytes::from_static(b"{}") };
         positions.readers.insert("archive".into(), stored);
         positions
     }

@@ -299,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_removal_that_breaks_off_anywhere_costs_no_other_letter() {
-        let other = Fault::Fails(io::ErrorKind::Other);
-        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Fails(io::ErrorKind::StorageFull)]
+        let other = Fault::Error(io::ErrorKind::Other);
+        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Error(io::ErrorKind::StorageFull)]
         {
             let mut tried = 0;
             loop {
@@ -312,7 +312,7 @@ mod tests {
                 shelf.sync().unwrap();
                 disk.fail_at(disk.operations() + tried, fault);
                 let removed = shelf.remove(&ids([2]), &ALL_FILES);
-                if disk.went_wrong() == 0 {
+                if disk.fault_count() == 0 {
                     assert_eq!(removed.unwrap(), 1);
                     break;
                 }
@@ -320,7 +320,7 @@ mod tests {
                     disk.restart();
                     shelf = open();
                 }
-                disk.call_off();
+                disk.clear_faults();
                 let left = seqs(&shelf);
                 assert!(
                     left == [1, 3] || removed.is_err() && left == [1, 2, 3],

@@ -272,7 +272,7 @@ pub(super) mod tests {
         let mut letters = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
         letters.max_bytes = FILES * 300;
         letters.put(&[letter(1)]).unwrap();
-        disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+        disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
         assert!(letters.put(&[letter(2)]).is_err(), "the file is full, and its sync fails");
         letters.put(&[letter(2)]).unwrap();
         assert!(letters.sync().is_err(), "the first one may be gone");
@@ -303,7 +303,7 @@ pub(super) mod tests {
             let mut letters =
                 DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
             letters.put(&[letter(1), letter(2)]).unwrap();
-            disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+            disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
             letters.sync().unwrap_err();
             letters.put(&[letter(1)]).unwrap();
             letters.put(&[letter(2)]).unwrap();
@@ -323,7 +323,7 @@ pub(super) mod tests {
                 DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
             letters.put(&[letter(1)]).unwrap();
             let before = disk.files();
-            disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::StorageFull));
+            disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::StorageFull));
             letters.put(&[letter(2)]).unwrap_err();
             assert!(disk.files() == before, "seed {seed}");
         }

@@ -54,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..6_000_u16).prop_map(|millis| What::Wait { millis }),
         2 => select(vec![None, Some(Fault::Kill), Some(Fault::PowerCut)]).prop_map(What::Reopen),
     ];
-    let faults = vec![Fault::PowerCut, Fault::Kill, Fault::Fails(ErrorKind::Other)];
+    let faults = vec![Fault::PowerCut, Fault::Kill, Fault::Error(ErrorKind::Other)];
     (what, proptest::option::weighted(0.15, (0..6_u8, select(faults))))
         .prop_map(|(what, fault)| Step { what, fault })
 }
@@ -114,7 +114,7 @@ impl World {
     }
 
     fn struck(&self) -> bool {
-        self.disk.went_wrong() > self.wrong
+        self.disk.fault_count() > self.wrong
     }
 
     fn try_to_open(&self) -> Option<(Arc<Journal>, Ingest)> {
@@ -145,7 +145,7 @@ impl World {
     fn open(&mut self) {
         loop {
             let opened = self.try_to_open();
-            self.disk.call_off();
+            self.disk.clear_faults();
             match opened {
                 Some(opened) if !self.disk.is_off() => break self.open = Some(opened),
                 opened => {
@@ -189,7 +189,7 @@ impl World {
     }
 
     fn step(&mut self, step: &Step) {
-        self.wrong = self.disk.went_wrong();
+        self.wrong = self.disk.fault_count();
         match &step.what {
             What::Wait { millis } => {
                 self.clock.fetch_add(u64::from(*millis) * 1_000, Ordering::Relaxed);
@@ -211,7 +211,7 @@ impl World {
             What::One(sent) => self.send(step, &[*sent], None),
             What::Batch(sent) => self.send(step, sent, None),
         }
-        self.disk.call_off();
+        self.disk.clear_faults();
         if self.disk.is_off() {
             self.open = None;
             self.disk.restart();

@@ -58,7 +58,7 @@ impl PipelineBuilder {
         let Self { journal: options, ingest, sinks, seed } = self;
         let shared = Arc::new(Shared::new(ingest.dedup));
         let (journal, committed) = (options.clone(), shared.clone());
-        let clock = options.time();
+        let clock = options.get_clock();
         let open = move || {
             let (journal, recovery) = Journal::open(journal, move |group| committed.finish(group))?;
             let journal = Arc::new(journal);
@@ -68,7 +68,7 @@ impl PipelineBuilder {
                 Ingest::open(journal.clone(), shared, ingest, clock).map_err(StartError::Keys)?;
             Ok::<_, StartError>((journal, recovery, tail, ingest))
         };
-        let blocking = Blocking::new(options.written_by());
+        let blocking = Blocking::new(options.get_runner());
         let opened = blocking.run(open).await;
         let (journal, recovery, tail, ingest) = opened.expect("opening a journal doesn't panic")?;
         let inner = Arc::new(Inner {

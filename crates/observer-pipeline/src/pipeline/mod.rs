@@ -101,7 +101,7 @@ impl Pipeline {
 
     /// Whether there is one of this name, or was.
     pub(crate) fn knows_sink(&self, name: &str) -> bool {
-        self.inner.workers().contains_key(name) || self.inner.journal.stored(name).is_some()
+        self.inner.workers().contains_key(name) || self.inner.journal.position(name).is_some()
     }
 
     pub(crate) fn blocking(&self) -> Blocking {
@@ -130,7 +130,7 @@ impl Pipeline {
             DeadLetterStore::new(
                 inner.options.fs(),
                 self.dead_letters_dir(sink),
-                inner.options.time(),
+                inner.options.get_clock(),
             )
         };
         shelves.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()

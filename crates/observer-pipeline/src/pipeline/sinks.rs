@@ -56,8 +56,10 @@ impl Pipeline {
         }
         let hold = if spec.settings.required { Hold::Required } else { Hold::Optional };
         inner.journal.hold(&spec.name, hold);
-        let stored =
-            inner.journal.stored(&spec.name).map(|stored| Place::decode(stored.seq, &stored.state));
+        let stored = inner
+            .journal
+            .position(&spec.name)
+            .map(|stored| Place::decode(stored.seq, &stored.state));
         // Without positions nobody knows what a sink has had: it gets again what is there.
         let earliest = spec.settings.start == Start::Earliest || inner.recovery.positions_lost;
         let start = if earliest { inner.journal.oldest() - 1 } else { inner.journal.head() };
@@ -164,7 +166,7 @@ impl Pipeline {
             if workers.contains_key(name) {
                 return Err(ForgetSinkError::StillRunning { name: name.to_owned() });
             }
-            if self.inner.journal.stored(name).is_none() {
+            if self.inner.journal.position(name).is_none() {
                 return Err(ForgetSinkError::UnknownSink { name: name.to_owned() });
             }
             self.inner.journal.forget(name);

@@ -29,7 +29,7 @@ impl Pipeline {
         };
         let mut sinks = BTreeMap::new();
         for (name, stored) in
-            inner.journal.readers().into_iter().filter(|(name, _)| !state::is_replay_reader(name))
+            inner.journal.positions().into_iter().filter(|(name, _)| !state::is_replay_reader(name))
         {
             let place = Place::decode(stored.seq, &stored.state);
             let replay = Kept::load(&inner.journal, &name).map(|kept| kept.shown());

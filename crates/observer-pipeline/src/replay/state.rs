@@ -126,7 +126,7 @@ impl Kept {
 
     /// The one that a sink had last, in terms of the present epoch.
     pub(crate) fn load(journal: &Journal, sink: &str) -> Option<Self> {
-        let stored = journal.stored(&reader(sink))?;
+        let stored = journal.position(&reader(sink))?;
         let mut kept: Self = serde_json::from_slice(&stored.state).ok()?;
         // What the journal has lost takes no part; what has its numbers by now is new.
         let last = journal.resolve(kept.epoch, kept.last, u64::MAX).unwrap_or(0);

@@ -175,7 +175,7 @@ impl EventSink for FarSide {
         state.tell(kind, "takes", &seqs);
         for (index, envelope) in batch.events().iter().enumerate() {
             if rejected.iter().all(|rejected| rejected.index != index) {
-                state.take(kind, self.disk.went_wrong() > 0, envelope.seq, envelope.id);
+                state.take(kind, self.disk.fault_count() > 0, envelope.seq, envelope.id);
             }
         }
         Ok(Receipt { rejected, ..Receipt::accepted() })

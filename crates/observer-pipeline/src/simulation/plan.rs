@@ -47,10 +47,10 @@ impl Plan {
         match self {
             Self::Nothing => {}
             Self::Cut(at) => disk.fail_at(at, Fault::PowerCut),
-            Self::Full(at) => disk.fail_at(at, Fault::Fails(ErrorKind::StorageFull)),
-            Self::Eio(at) => disk.fail_at(at, Fault::Fails(ErrorKind::Other)),
+            Self::Full(at) => disk.fail_at(at, Fault::Error(ErrorKind::StorageFull)),
+            Self::Eio(at) => disk.fail_at(at, Fault::Error(ErrorKind::Other)),
             Self::EioAndCut(at) => {
-                disk.fail_at(at, Fault::Fails(ErrorKind::Other));
+                disk.fail_at(at, Fault::Error(ErrorKind::Other));
                 disk.fail_at(at + 1 + at * 7 % 12, Fault::PowerCut);
             }
             Self::Kill(at) => {
@@ -58,7 +58,7 @@ impl Plan {
                 disk.fail_at(at + 15 + at * 11 % 40, Fault::PowerCut);
             }
             Self::EioAndKill(at) => {
-                disk.fail_at(at, Fault::Fails(ErrorKind::Other));
+                disk.fail_at(at, Fault::Error(ErrorKind::Other));
                 let kill = at + 1 + at % 3;
                 disk.fail_at(kill, Fault::Kill);
                 disk.fail_at(kill + 15 + at * 11 % 40, Fault::PowerCut);

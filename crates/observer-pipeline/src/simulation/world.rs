@@ -125,7 +125,7 @@ pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
     let transcript = std::mem::take(&mut *transcript.lock().unwrap());
     Outcome {
         operations,
-        faults: disk.went_wrong(),
+        faults: disk.fault_count(),
         cuts,
         expired: world.expired,
         unheard: world.unheard,
@@ -193,7 +193,7 @@ impl World<'_> {
             Ok(pipeline) => pipeline,
             Err(error) => {
                 self.light()?;
-                assert!(self.disk.went_wrong() > 0, "it doesn't open: {error}");
+                assert!(self.disk.fault_count() > 0, "it doesn't open: {error}");
                 self.tell(format!("doesn't open: {error}"));
                 let again = self.start().await;
                 self.light()?;
@@ -202,7 +202,7 @@ impl World<'_> {
         };
         self.light()?;
         let recovery = pipeline.recovery();
-        let whole = recovery.lost.is_empty() && recovery.set_aside.is_empty();
+        let whole = recovery.lost.is_empty() && recovery.quarantined.is_empty();
         assert!(whole && !recovery.new_epoch && !recovery.positions_lost, "{recovery:?}");
         for (name, side) in &self.sides {
             let position = self.position(&pipeline, name);
@@ -247,7 +247,7 @@ impl World<'_> {
                 sleep(pause).await;
                 self.light()?;
                 // A second to flush, and one to store; an archive that can't be flushed goes back.
-                if pause > Duration::from_millis(2_200) && self.disk.went_wrong() == 0 {
+                if pause > Duration::from_millis(2_200) && self.disk.fault_count() == 0 {
                     self.settled.extend(before.into_iter().filter(|(name, _)| *name != "archive"));
                 }
             }
@@ -284,7 +284,7 @@ impl World<'_> {
                     self.unacked.remove(number);
                 }
                 Err(error) => {
-                    assert!(self.disk.went_wrong() > 0, "event {number} is refused: {error}");
+                    assert!(self.disk.fault_count() > 0, "event {number} is refused: {error}");
                     self.tell(format!("{number} is refused: {error}"));
                 }
             }

@@ -14,7 +14,7 @@ pub(super) struct Disk {
     pub(super) operations: u64,
     pub(super) faults: BTreeMap<u64, Fault>,
     /// How many of them happened.
-    pub(super) went_wrong: u64,
+    pub(super) fault_count: u64,
     /// Nothing can be made longer.
     pub(super) full: bool,
     pub(super) is_off: bool,
@@ -69,7 +69,7 @@ impl Disk {
             random: fastrand::Rng::with_seed(seed),
             operations: 0,
             faults: BTreeMap::new(),
-            went_wrong: 0,
+            fault_count: 0,
             full: false,
             is_off: false,
             killed: false,
@@ -88,12 +88,12 @@ impl Disk {
         }
         let fault = self.faults.remove(&self.operations);
         self.operations += 1;
-        self.went_wrong += u64::from(fault.is_some());
+        self.fault_count += u64::from(fault.is_some());
         match fault {
             None => Verdict::Go,
             Some(Fault::PowerCut) => Verdict::LastOne(End::PowerCut),
             Some(Fault::Kill) => Verdict::LastOne(End::Kill),
-            Some(Fault::Fails(kind)) => Verdict::Fail(kind.into()),
+            Some(Fault::Error(kind)) => Verdict::Fail(kind.into()),
         }
     }
 

@@ -28,7 +28,7 @@ pub enum Fault {
     /// The operation is done, and the process is gone. Nothing works until [`Faulty::restart`].
     Kill,
     /// The operation fails with this error. Of a write, a part may have been done.
-    Fails(io::ErrorKind),
+    Error(io::ErrorKind),
 }
 
 /// Files in memory behind a disk that can fail, for tests. Clones are doors to the same disk.
@@ -80,8 +80,8 @@ impl Faulty {
 
     /// How many operations went wrong as they were told to.
     #[must_use]
-    pub fn went_wrong(&self) -> u64 {
-        self.lock_disk().went_wrong
+    pub fn fault_count(&self) -> u64 {
+        self.lock_disk().fault_count
     }
 
     /// Whether there is no space left.
@@ -106,7 +106,7 @@ impl Faulty {
     }
 
     /// Faults that are still to come don't.
-    pub fn call_off(&self) {
+    pub fn clear_faults(&self) {
         self.lock_disk().faults.clear();
     }
 

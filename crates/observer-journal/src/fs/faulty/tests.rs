@@ -76,7 +76,7 @@ fn a_sync_that_fails_loses_some_for_good_whatever_a_later_one_says() {
     for seed in 0..20 {
         let (disk, file) = on(seed);
         file.write_at(b"gone?", 0).unwrap();
-        disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+        disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
         assert!(file.sync().is_err());
         assert_eq!(content(&disk), b"gone?", "the page cache has it");
         file.sync().unwrap();
@@ -111,14 +111,14 @@ fn locks_go_with_the_power_and_so_do_files_that_were_open() {
 #[test]
 fn an_operation_that_fails_does_nothing_or_a_first_part() {
     let (disk, file) = on(3);
-    disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::StorageFull));
+    disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::StorageFull));
     let error = file.write_at(&[7; 100], 0).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     let written = content(&disk);
     assert!(written.len() <= 100 && written.iter().all(|byte| *byte == 7));
     file.write_at(b"works again", 0).unwrap();
 
-    disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+    disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
     assert!(disk.remove(Path::new(FILE)).is_err());
     assert!(content(&disk).starts_with(b"works again"));
 
@@ -169,6 +169,6 @@ fn the_same_seed_has_the_same_outcome() {
 fn faults_can_be_called_off() {
     let (disk, file) = on(1);
     disk.fail_at(disk.operations(), Fault::PowerCut);
-    disk.call_off();
+    disk.clear_faults();
     assert!(file.sync().is_ok());
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::world::{OPTIONAL, OWN, World};
-use crate::{Chunk, GapReason, Reader, Stored};
+use crate::{Chunk, GapReason, Reader, StoredPosition};
 
 pub(super) struct Consumer {
     pub(super) name: &'static str,
@@ -108,13 +108,16 @@ impl World {
         }
         let state = bytes::Bytes::from(format!("{} has {seq} at {}", consumer.name, self.now()));
         self.journal().set_position(consumer.name, seq, state.clone());
-        self.plain.said.readers.insert(consumer.name.to_owned(), Stored { epoch, seq, state });
+        self.plain
+            .said
+            .readers
+            .insert(consumer.name.to_owned(), StoredPosition { epoch, seq, state });
     }
 
     /// After opening, consumers go on from where the journal says they are.
     pub(super) fn resume(&mut self) {
         for at in 0..OWN {
-            let stored = self.journal().stored(self.consumers[at].name);
+            let stored = self.journal().position(self.consumers[at].name);
             let seq = stored.map_or(0, |stored| stored.seq);
             assert_eq!(
                 seq,

@@ -57,7 +57,7 @@ impl World {
         loop {
             self.pass(1_000);
             let result = try_open(self.options());
-            self.disk.call_off();
+            self.disk.clear_faults();
             match result {
                 Ok((journal, _)) if self.disk.is_off() => drop(journal),
                 Ok((journal, recovery)) => {
@@ -112,7 +112,7 @@ impl World {
             self.came_through(is_lossy);
         }
         self.refused.iter_mut().for_each(|refused| refused.is_old = true);
-        assert_eq!((&recovery.lost, &recovery.set_aside), (&vec![], &vec![]));
+        assert_eq!((&recovery.lost, &recovery.quarantined), (&vec![], &vec![]));
         assert!(!recovery.positions_lost);
         let may_be_torn = self.may_be_torn || self.lost_power || is_lossy;
         assert!(may_be_torn || recovery.torn_bytes == 0, "nothing was torn, and yet: {recovery:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::format::{BLOCK_HEADER, BLOCKS, KEY, TRAILER};
 use crate::positions::Positions;
-use crate::{Hold, Record, Stored};
+use crate::{Hold, Record, StoredPosition};
 
 /// A segment has at most so many bytes, if its first block hasn't more.
 pub(super) const SEGMENT: u64 = 4096;
@@ -52,7 +52,7 @@ pub(super) fn resolve(epochs: &[(u64, u64)], epoch: u64, seq: u64) -> Option<u64
 /// The positions that a journal with this head has when it is opened, and whether an epoch begins.
 pub(super) fn opened(stored: &Positions, head: u64, now: u64) -> (Positions, bool) {
     let mut positions = stored.clone();
-    let ahead = |stored: &Stored| {
+    let ahead = |stored: &StoredPosition| {
         resolve(&positions.epochs, stored.epoch, stored.seq).is_some_and(|seq| seq > head)
     };
     let lost = positions.readers.values().any(ahead);
@@ -73,7 +73,7 @@ impl Plain {
         self.segments.iter().map(|segment| segment.size).sum()
     }
 
-    pub(super) fn position(&self, stored: Option<&Stored>) -> u64 {
+    pub(super) fn position(&self, stored: Option<&StoredPosition>) -> u64 {
         stored.and_then(|stored| resolve(&self.said.epochs, stored.epoch, stored.seq)).unwrap_or(0)
     }
 

@@ -84,7 +84,7 @@ fn step(losses: u32) -> impl Strategy<Value = Step> {
     let after = prop_oneof![3 => 0..8_u8, 1 => 8..30_u8];
     let ends = || select(vec![Fault::PowerCut, Fault::Kill]);
     let fails = (select(vec![ErrorKind::StorageFull, ErrorKind::Other]), select(vec![1, 1, 2, 4]));
-    let fails = fails.prop_map(|(kind, times)| vec![Fault::Fails(kind); times]);
+    let fails = fails.prop_map(|(kind, times)| vec![Fault::Error(kind); times]);
     let faults = prop_oneof![
         4 => ends().prop_map(|ends| vec![ends]),
         3 => fails.clone(),

@@ -125,13 +125,13 @@ impl World {
 
     /// Something went wrong in this step.
     pub(super) fn struck(&self) -> bool {
-        self.disk.went_wrong() > self.wrong
+        self.disk.fault_count() > self.wrong
     }
 
     /// More than one thing went wrong in this step, so what was begun may not even have been taken
     /// back.
     pub(super) fn struck_again(&self) -> bool {
-        self.disk.went_wrong() > self.wrong + 1
+        self.disk.fault_count() > self.wrong + 1
     }
 
     pub(super) fn arm(&self, step: &Step) {
@@ -142,7 +142,7 @@ impl World {
     }
 
     pub(super) fn step(&mut self, step: &Step) {
-        self.wrong = self.disk.went_wrong();
+        self.wrong = self.disk.fault_count();
         let waits = self.consumers[OWN].waits;
         // It may come back after more was appended.
         if waits && !matches!(step.what, What::Append(_)) {
@@ -173,7 +173,7 @@ impl World {
                 self.reopen(*ending, Some((*segments, *of_255)), step)
             }
         }
-        self.disk.call_off();
+        self.disk.clear_faults();
         self.quiet &= !self.struck();
         self.may_be_torn |= self.struck_again();
         if self.disk.is_off() {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fs::{File, FileSystem, Memory, OpenMode};
 use crate::testing::{append, open, read, record};
-use crate::{Damage, DamageKind, Options, Record, Stopped};
+use crate::{Damage, DamageKind, OfflineJournal, Options, Record};
 
 /// The last record of the journal that is damaged.
 const HEAD: u64 = 70;
@@ -301,7 +301,7 @@ fn whatever_is_damaged_all_else_is_served_and_what_is_lost_is_told() {
             );
             drop(journal);
             // What is written to must not hang on one header.
-            let inspection = Stopped::open(options(&fs)).unwrap().inspect().unwrap();
+            let inspection = OfflineJournal::open(options(&fs)).unwrap().inspect().unwrap();
             let last = &inspection.segments.last().unwrap().file;
             let one_header =
                 |damage: &Damage| damage.kind == DamageKind::HeaderCopy && damage.file == *last;
@@ -323,7 +323,7 @@ fn whatever_is_damaged_an_inspection_tells_it_exactly_and_changes_nothing() {
             let damaged = harm.do_to(&files, name);
             let fs = placed(&damaged);
             let told = format!("{harm:?} of {name}, closed: {closed}");
-            let stopped = Stopped::open(options(&fs)).unwrap();
+            let stopped = OfflineJournal::open(options(&fs)).unwrap();
             let found = stopped.inspect().unwrap();
             assert_eq!(served(&fs, found.head, stopped.reader(0).unwrap()), wanted, "{told}");
             assert_eq!(found.records, wanted.len() as u64, "{told}: {found:#?}");
@@ -366,7 +366,7 @@ fn whatever_is_damaged_a_repair_loses_no_record_and_keeps_what_it_replaces() {
             let damaged = harm.do_to(&files, name);
             let fs = placed(&damaged);
             let told = format!("{harm:?} of {name}, closed: {closed}");
-            let stopped = Stopped::open(options(&fs)).unwrap();
+            let stopped = OfflineJournal::open(options(&fs)).unwrap();
             let was = stopped.inspect().unwrap();
             let repair = stopped.repair().unwrap();
             let after = all_files(&fs);

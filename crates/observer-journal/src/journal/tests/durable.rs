@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::{killed, segments, small};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{Switched, Switches, append, fill, numbers, open, options, record};
-use crate::{AppendError, Durability, Hold, SegmentState, Stopped};
+use crate::{AppendError, Durability, Hold, OfflineJournal, SegmentState};
 
 /// What a disk forgets is drawn from its seed.
 const SEEDS: std::ops::Range<u64> = 0..12;
@@ -96,12 +96,12 @@ fn whatever_fails_while_a_segment_begins_nothing_is_left_of_it() {
             assert_eq!(files.count(), journal.status().segments, "operation {failing}");
         };
         fill(&journal, 1..=1);
-        disk.fail_at(disk.operations() + 1, Fault::Fails(ErrorKind::Other));
+        disk.fail_at(disk.operations() + 1, Fault::Error(ErrorKind::Other));
         assert!(matches!(append(&journal, vec![record(2)]), Err(AppendError::Sync { .. })));
         now.fetch_add(LONG, Ordering::SeqCst);
-        disk.fail_at(disk.operations() + failing, Fault::Fails(ErrorKind::Other));
+        disk.fail_at(disk.operations() + failing, Fault::Error(ErrorKind::Other));
         let taken = append(&journal, vec![record(2)]).is_ok();
-        assert_eq!(disk.went_wrong(), 2);
+        assert_eq!(disk.fault_count(), 2);
         is_tidy();
         now.fetch_add(LONG, Ordering::SeqCst);
         fill(&journal, 3..=4);
@@ -159,7 +159,7 @@ fn where_half_a_write_or_a_probe_stays_a_fresh_segment_is_begun() {
         let (journal, _) = open(options(disk.clone()));
         fill(&journal, 1..=1);
         let fails =
-            |after| disk.fail_at(disk.operations() + after, Fault::Fails(ErrorKind::StorageFull));
+            |after| disk.fail_at(disk.operations() + after, Fault::Error(ErrorKind::StorageFull));
         fails(0);
         if !probe {
             fails(1);
@@ -189,7 +189,7 @@ fn zeros_that_there_is_no_space_for_are_done_without() {
         fill(&journal, 1..=1);
         other.operations() - before - 2
     };
-    disk.fail_at(disk.operations() + ahead, Fault::Fails(ErrorKind::StorageFull));
+    disk.fail_at(disk.operations() + ahead, Fault::Error(ErrorKind::StorageFull));
     fill(&journal, 1..=1);
     assert_eq!(size(&disk, &segments(&disk)[0]), 88 + (32 + 32 + 9));
 }
@@ -202,7 +202,7 @@ fn a_segment_that_is_sealed_before_it_is_full_ends_in_its_footer() {
     let large = crate::Record::new(4, [4; 16], vec![b'x'; 4000]);
     append(&journal, vec![large]).unwrap();
     drop(journal);
-    let found = Stopped::open(small(memory)).unwrap().inspect().unwrap();
+    let found = OfflineJournal::open(small(memory)).unwrap().inspect().unwrap();
     assert_eq!(found.damage, []);
     assert_eq!(
         found.segments.iter().map(|segment| segment.state).collect::<Vec<_>>(),
@@ -222,7 +222,7 @@ fn a_footer_that_can_not_be_written_is_done_without() {
     now.fetch_add(LONG, Ordering::SeqCst);
     fill(&journal, 55..=56);
     drop(journal);
-    let found = Stopped::open(small(fs)).unwrap().inspect().unwrap();
+    let found = OfflineJournal::open(small(fs)).unwrap().inspect().unwrap();
     assert_eq!((found.head, found.records), (56, 56));
     assert_eq!(found.damage, [], "half a footer would be damage");
 }

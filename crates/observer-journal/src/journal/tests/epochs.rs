@@ -19,8 +19,8 @@ fn a_journal_that_lost_its_end_begins_an_epoch_and_skips_nothing() {
 
     let (journal, recovery) = open(options(memory.clone()));
     assert!(recovery.new_epoch && journal.epoch() > old);
-    assert_eq!(journal.stored("ahead").unwrap().seq, 3);
-    assert_eq!(journal.stored("behind").unwrap().seq, 2);
+    assert_eq!(journal.position("ahead").unwrap().seq, 3);
+    assert_eq!(journal.position("behind").unwrap().seq, 2);
     fill(&journal, 6..=8);
     assert_eq!(journal.resolve(old, 5, 0), Some(3), "a sink's own position");
     drop(journal);
@@ -29,7 +29,7 @@ fn a_journal_that_lost_its_end_begins_an_epoch_and_skips_nothing() {
         memory.remove(&Path::new("j").join(name)).unwrap();
     }
     let (journal, _) = open(options(memory));
-    assert_eq!((journal.head(), journal.stored("behind").unwrap().seq), (0, 0), "wiped");
+    assert_eq!((journal.head(), journal.position("behind").unwrap().seq), (0, 0), "wiped");
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_sink_that_has_more_than_the_journal_begins_an_epoch_late() {
     journal.set_position("other", 4, "".into());
     assert_eq!(journal.resolve(old, 9, 0), Some(0));
     assert_ne!(journal.epoch(), old);
-    assert_eq!(journal.stored("other").unwrap().seq, 4, "who was served since stays where it is");
+    assert_eq!(journal.position("other").unwrap().seq, 4, "who was served since stays where it is");
     assert_eq!(journal.resolve(7, 1, 0), None);
 }
 

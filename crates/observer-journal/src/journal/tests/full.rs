@@ -47,7 +47,7 @@ fn positions_are_committed_from_the_reserve_again_and_again() {
     }
     drop(journal);
     let (journal, _) = open(options());
-    assert_eq!(journal.stored("archive").unwrap().seq, 60);
+    assert_eq!(journal.position("archive").unwrap().seq, 60);
 }
 
 #[test]

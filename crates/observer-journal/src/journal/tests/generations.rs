@@ -36,13 +36,13 @@ impl Tried {
     fn fails(&self, operations: &[u64]) {
         self.arm(operations);
         append(&self.journal, vec![record(99)]).unwrap_err();
-        self.disk.call_off();
+        self.disk.clear_faults();
         self.now.fetch_add(60_000_000, Ordering::Relaxed);
     }
 
     fn arm(&self, operations: &[u64]) {
         for operation in operations {
-            self.disk.fail_at(self.disk.operations() + operation, Fault::Fails(ErrorKind::Other));
+            self.disk.fail_at(self.disk.operations() + operation, Fault::Error(ErrorKind::Other));
         }
     }
 
@@ -58,7 +58,7 @@ fn one_that_could_not_be_removed_does_not_come_back_for_the_one_in_its_place() {
     // The next segment is begun with four.
     tried.arm(&[4]);
     fill(&tried.journal, 1..=500);
-    assert_eq!(tried.disk.went_wrong(), 2);
+    assert_eq!(tried.disk.fault_count(), 2);
     let oldest = tried.journal.oldest();
     assert!(oldest > 60, "the first segment has expired");
     let journal = tried.reopened();
@@ -70,7 +70,7 @@ fn one_that_could_not_be_begun_is_not_taken_for_a_later_one() {
     let tried = Tried::once();
     // The next is made, and written to; it is not made durable, and can't be removed.
     tried.fails(&[2, 3]);
-    assert_eq!(tried.disk.went_wrong(), 3);
+    assert_eq!(tried.disk.fault_count(), 3);
     fill(&tried.journal, 1..=3);
     assert_eq!(numbers(&tried.reopened()), [1, 2, 3]);
 }
@@ -87,7 +87,7 @@ fn the_last_number_is_not_forgotten_while_one_takes_the_place_of_another() {
         // fails, and can't be rolled back.
         tried.arm(&[8, 9]);
         append(&tried.journal, large(6_000)).unwrap_err();
-        assert_eq!((tried.disk.went_wrong(), tried.journal.oldest()), (2, 2));
+        assert_eq!((tried.disk.fault_count(), tried.journal.oldest()), (2, 2));
         tried.now.fetch_add(60_000_000, Ordering::Relaxed);
         tried.disk.fail_at(tried.disk.operations() + operation, Fault::Kill);
         append(&tried.journal, vec![record(2)]).unwrap_err();

@@ -53,7 +53,7 @@ fn a_file_that_was_given_up_goes_when_the_journal_is_opened() {
         .write_at(&[7; 500], 0)
         .unwrap();
     let (journal, recovery) = open(options(copied.clone()));
-    assert_eq!((recovery.head, recovery.set_aside.len()), (3, 0));
+    assert_eq!((recovery.head, recovery.quarantined.len()), (3, 0));
     assert_eq!(segments(&copied), ["00000000000000000001-1.log"]);
     assert_eq!(numbers(&journal), [1, 2, 3]);
 }
@@ -88,7 +88,7 @@ fn a_segment_that_can_not_be_removed_is_still_there() {
     journal.maintain().unwrap();
     let before = journal.status().segments;
     journal.release("sink");
-    disk.fail_at(disk.operations(), Fault::Fails(ErrorKind::PermissionDenied));
+    disk.fail_at(disk.operations(), Fault::Error(ErrorKind::PermissionDenied));
     journal.maintain().unwrap_err();
     assert_eq!((journal.oldest(), journal.status().segments), (1, before));
     assert_eq!(numbers(&journal).len(), 200);
@@ -158,7 +158,7 @@ fn a_file_under_the_name_of_another_is_not_taken_for_it() {
     let path = Path::new("j").join(&segments(&memory)[0]);
     memory.rename(&path, Path::new("j/00000000000000000005-0.log")).unwrap();
     let (journal, recovery) = open(options(memory));
-    assert_eq!((recovery.head, recovery.set_aside.len(), recovery.new_epoch), (0, 1, false));
+    assert_eq!((recovery.head, recovery.quarantined.len(), recovery.new_epoch), (0, 1, false));
     assert_eq!(numbers(&journal), [0; 0]);
 }
 
@@ -223,9 +223,9 @@ fn refusals(error: ErrorKind) -> usize {
         fill(&journal, 1..=100);
         journal.set_position("archive", 70, "".into());
         drop(journal);
-        disk.fail_at(disk.operations() + failing, Fault::Fails(error));
+        disk.fail_at(disk.operations() + failing, Fault::Error(error));
         let opened = testing::try_open(small(disk.clone()));
-        let is_over = disk.went_wrong() == 0;
+        let is_over = disk.fault_count() == 0;
         match opened {
             Err(_) => refused += 1,
             Ok((journal, recovery)) => {
@@ -234,15 +234,15 @@ fn refusals(error: ErrorKind) -> usize {
                     "operation {failing}"
                 );
                 assert_eq!(
-                    (recovery.head, recovery.set_aside.len(), recovery.lost.len()),
+                    (recovery.head, recovery.quarantined.len(), recovery.lost.len()),
                     (100, 0, 0)
                 );
-                assert_eq!(journal.stored("archive").unwrap().seq, 70);
+                assert_eq!(journal.position("archive").unwrap().seq, 70);
             }
         }
         let (journal, recovery) = open(small(disk.clone()));
         assert_eq!(
-            (recovery.head, journal.stored("archive").unwrap().seq),
+            (recovery.head, journal.position("archive").unwrap().seq),
             (100, 70),
             "operation {failing}"
         );

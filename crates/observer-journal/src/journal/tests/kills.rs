@@ -16,10 +16,10 @@ fn what_the_page_cache_alone_has_is_made_durable_before_anyone_sees_it() {
         // The block, the zeros ahead of it, and the sync; and then what would take it back.
         let fails = disk.operations() + seed % 3;
         for operation in [fails, fails + 1] {
-            disk.fail_at(operation, Fault::Fails(io::ErrorKind::Other));
+            disk.fail_at(operation, Fault::Error(io::ErrorKind::Other));
         }
         let refused = append(&journal, vec![record(4)]).is_err();
-        disk.call_off();
+        disk.clear_faults();
         disk.fail_at(disk.operations(), Fault::Kill);
         assert!(disk.list(Path::new("j")).is_err());
         drop(journal);
@@ -45,9 +45,9 @@ fn after_positions_could_not_be_stored_nothing_is_taken_for_what_the_file_holds(
         journal.set_position("sink", 0, "".into());
         fill(&journal, 1..=1);
         journal.forget("sink");
-        disk.fail_at(disk.operations() + operation, Fault::Fails(io::ErrorKind::Other));
+        disk.fail_at(disk.operations() + operation, Fault::Error(io::ErrorKind::Other));
         let failed = journal.maintain().is_err();
-        disk.call_off();
+        disk.clear_faults();
         journal.set_position("sink", 0, "".into());
         fill(&journal, 2..=2);
         disk.fail_at(disk.operations(), Fault::Kill);
@@ -57,18 +57,18 @@ fn after_positions_could_not_be_stored_nothing_is_taken_for_what_the_file_holds(
 
         let (journal, _) = open(options(disk.clone()));
         assert!(
-            journal.stored("sink").is_some(),
+            journal.position("sink").is_some(),
             "operation {operation} failed: {failed}; it would begin elsewhere"
         );
         journal.forget("sink");
         journal.maintain().unwrap();
         journal.set_position("sink", 2, "".into());
-        disk.fail_at(disk.operations() + operation, Fault::Fails(io::ErrorKind::Other));
+        disk.fail_at(disk.operations() + operation, Fault::Error(io::ErrorKind::Other));
         let _ = journal.maintain();
-        disk.call_off();
+        disk.clear_faults();
         journal.forget("sink");
         drop(journal);
         let (journal, _) = open(options(disk));
-        assert_eq!(journal.stored("sink"), None, "operation {operation}: it was forgotten");
+        assert_eq!(journal.position("sink"), None, "operation {operation}: it was forgotten");
     }
 }

@@ -15,7 +15,7 @@ use crate::testing::{
     Commit, Journal, Switched, append, append_of, fill, numbers, open, options, read, record,
     try_open,
 };
-use crate::{AppendError, Chunk, Durability, GapReason, Hold, OpenError, Options, Stored};
+use crate::{AppendError, Chunk, Durability, GapReason, Hold, OpenError, Options, StoredPosition};
 
 /// The names of the segments, oldest first.
 fn segments(fs: &impl FileSystem) -> Vec<String> {
@@ -316,9 +316,12 @@ fn positions_come_back_after_reopening() {
     let epoch = journal.epoch();
     drop(journal);
     let (journal, _) = open(options(memory));
-    assert_eq!(journal.stored("archive"), Some(Stored { epoch, seq: 3, state: "state".into() }));
+    assert_eq!(
+        journal.position("archive"),
+        Some(StoredPosition { epoch, seq: 3, state: "state".into() })
+    );
     journal.forget("archive");
-    assert_eq!((journal.stored("archive"), journal.readers().len()), (None, 0));
+    assert_eq!((journal.position("archive"), journal.positions().len()), (None, 0));
 }
 
 #[test]
@@ -329,7 +332,7 @@ fn where_a_new_reader_begins_is_durable_before_the_next_record() {
     journal.set_position("webhook", 5, "".into());
     fill(&journal, 6..=6);
     let (journal, _) = open(options(killed(&memory)));
-    assert_eq!(journal.stored("webhook").unwrap().seq, 5);
+    assert_eq!(journal.position("webhook").unwrap().seq, 5);
 }
 
 #[test]

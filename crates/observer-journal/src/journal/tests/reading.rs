@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{flip, segments, small};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{append, fill, open, options, read, record};
-use crate::{Chunk, GapReason, Record, Sought};
+use crate::{Chunk, GapReason, Record, SeekResult};
 
 #[test]
 fn a_reader_at_the_head_reads_on_as_more_comes() {
@@ -32,7 +32,7 @@ fn a_segment_that_someone_removed_is_a_gap_and_one_that_can_not_be_opened_now_is
     let (journal, _) = open(options(disk.clone()).segment_size(4096));
     fill(&journal, 1..=200);
     let mut reader = journal.reader(0);
-    disk.fail_at(disk.operations(), Fault::Fails(ErrorKind::PermissionDenied));
+    disk.fail_at(disk.operations(), Fault::Error(ErrorKind::PermissionDenied));
     assert_eq!(reader.read().unwrap_err().kind(), ErrorKind::PermissionDenied);
     assert_eq!(
         reader.read().unwrap(),
@@ -76,7 +76,7 @@ fn a_position_that_a_sink_keeps_itself_is_taken_as_it_is_where_the_journal_knows
     journal.set_position("one", 3, "".into());
     journal.set_position("other", 4, "".into());
     let readers: Vec<_> =
-        journal.readers().into_iter().map(|(name, stored)| (name, stored.seq)).collect();
+        journal.positions().into_iter().map(|(name, stored)| (name, stored.seq)).collect();
     assert_eq!(readers, [("one".to_owned(), 3), ("other".to_owned(), 4)]);
 }
 
@@ -114,7 +114,7 @@ fn what_was_received_since_some_time_is_found_and_what_is_gone_is_told() {
     let clock = Arc::new(move || clock.load(Ordering::SeqCst));
     let hour = Duration::from_secs(3600);
     let (journal, _) = open(small(Memory::default()).retain(hour).clock(clock));
-    assert_eq!(journal.seek(0), Sought { first_seq: 1, gone_before: None });
+    assert_eq!(journal.seek(0), SeekResult { first_seq: 1, gone_before: None });
     // Each is received at its number, and three at the same moment are told apart by no time.
     for number in (3..=300).step_by(3) {
         now.store(number, Ordering::SeqCst);

@@ -22,7 +22,7 @@ fn check_after(fault: Fault, durability: Durability) {
             let _ =
                 (1..=12).try_for_each(|number| append(&journal, vec![record(number)]).map(drop));
             drop(journal);
-            if disk.went_wrong() == 0 {
+            if disk.fault_count() == 0 {
                 assert!(times > 100, "{times}");
                 return;
             }
@@ -54,7 +54,7 @@ fn what_was_only_written_does_so_too() {
 /// The page cache shows it, and no sync writes it.
 #[test]
 fn what_a_failed_sync_has_left_does_so_too() {
-    check_after(Fault::Fails(ErrorKind::Other), Durability::Fsync);
+    check_after(Fault::Error(ErrorKind::Other), Durability::Fsync);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_header_does_so_too() {
         // The first segment is made, and its header is written; it is not made durable, and can't
         // be removed.
         for operation in [2, 3] {
-            disk.fail_at(disk.operations() + operation, Fault::Fails(ErrorKind::Other));
+            disk.fail_at(disk.operations() + operation, Fault::Error(ErrorKind::Other));
         }
         append(&journal, vec![record(1)]).unwrap_err();
         drop(journal);

@@ -375,11 +375,11 @@ async fn positions_that_can_not_be_stored_are_told_once_and_so_is_their_end() {
     assert_eq!(told(), [0, 0]);
     let operations = disk.operations();
     for operation in operations..operations + 1000 {
-        disk.fail_at(operation, Fault::Fails(std::io::ErrorKind::Other));
+        disk.fail_at(operation, Fault::Error(std::io::ErrorKind::Other));
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!((told(), sink.now().accepted.len()), ([1, 0], 1));
-    disk.call_off();
+    disk.clear_faults();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(told(), [1, 1]);
 }

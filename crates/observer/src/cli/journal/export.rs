@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use observer_core::{Envelope, Event, Timestamp, Uuid};
-use observer_journal::{Chunk, Damage, DamageKind, Record, Stopped};
+use observer_journal::{Chunk, Damage, DamageKind, OfflineJournal, Record};
 use serde_json::json;
 
 use super::shown::{count, damage_json, list};
@@ -47,7 +47,7 @@ pub(super) struct ExportArgs {
     json: bool,
 }
 
-pub(super) fn run(arguments: &ExportArgs, stopped: &Stopped) -> Result<ExitCode, Failed> {
+pub(super) fn run(arguments: &ExportArgs, stopped: &OfflineJournal) -> Result<ExitCode, Failed> {
     let (from, to) = (arguments.from, arguments.to.unwrap_or(u64::MAX));
     if from.is_some_and(|from| from > to) {
         return Err(Failed::usage(anyhow!("--from is larger than --to")));
@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &ExportArgs, stopped: &Stopped) -> Result<ExitCode,
 
 /// How many events were written.
 fn write<W: Write>(
-    stopped: &Stopped,
+    stopped: &OfflineJournal,
     first: u64,
     last: u64,
     mut out: W,

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use observer_journal::{OpenError, Stopped};
+use observer_journal::{OfflineJournal, OpenError};
 
 use self::export::{EXPORT_EXAMPLES, ExportArgs};
 use self::repair::REPAIR_EXAMPLES;
@@ -49,7 +49,7 @@ pub(super) fn run(
     JournalArgs { command }: &JournalArgs,
     config: &Config,
 ) -> Result<ExitCode, Failed> {
-    let stopped = Stopped::open(serve::journal(config)).map_err(explained)?;
+    let stopped = OfflineJournal::open(serve::journal(config)).map_err(explained)?;
     let (text, is_fine) = match command {
         JournalCommand::Verify(output) => verify::report(&stopped, output.json)?,
         JournalCommand::Repair(output) => repair::report(&stopped, output.json)?,

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use observer_journal::Stopped;
+use observer_journal::OfflineJournal;
 use serde_json::json;
 
 use super::shown::{bytes_json, count, damage_json, list, lost, table};
@@ -25,7 +25,7 @@ Exit codes:
   2  wrong usage or configuration, no journal there, or an observer that runs";
 
 /// What was done and what is left, and whether nothing is.
-pub(super) fn report(stopped: &Stopped, as_json: bool) -> Result<(String, bool), Failed> {
+pub(super) fn report(stopped: &OfflineJournal, as_json: bool) -> Result<(String, bool), Failed> {
     let actions = stopped.repair()?.actions;
     let left = stopped.inspect()?.damage;
     let dir = stopped.dir();

@@ -49,7 +49,7 @@ pub(super) fn damage_json(damage: &[Damage]) -> Value {
             "file": damage.file,
             "bytes": bytes_json(&damage.bytes),
             "records": damage.records.as_ref().map(records_json),
-            "explained": damage.explained(),
+            "explained": damage.description(),
         })
     };
     damage.iter().map(one).collect()

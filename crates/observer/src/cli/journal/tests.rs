@@ -2,7 +2,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use observer_journal::fs::{FileSystem, Memory, OpenMode};
-use observer_journal::{Append, Journal, Options, Record, Runner, Stopped};
+use observer_journal::{Append, Journal, OfflineJournal, Options, Record, Runner};
 
 use super::{repair, verify};
 
@@ -33,7 +33,7 @@ fn write(memory: &Memory, name: &str, offset: u64) {
 
 #[test]
 fn a_sound_journal_is_shown_by_its_segments_and_sinks() {
-    let stopped = Stopped::open(options(&journal())).unwrap();
+    let stopped = OfflineJournal::open(options(&journal())).unwrap();
     let (text, is_fine) = verify::report(&stopped, false).unwrap();
     assert!(is_fine);
     assert_snapshot!(text, @"
@@ -58,7 +58,7 @@ fn what_is_wrong_is_listed_and_what_a_repair_did_too() {
     write(&memory, "00000000000000000001-0.log", 5);
     write(&memory, "00000000000000000001-0.log", 300);
     write(&memory, "00000000000000000055-0.log", 88 + 16 * 73);
-    let stopped = Stopped::open(options(&memory)).unwrap();
+    let stopped = OfflineJournal::open(options(&memory)).unwrap();
     let (text, is_fine) = verify::report(&stopped, false).unwrap();
     assert!(!is_fine);
     assert_snapshot!(text, @"

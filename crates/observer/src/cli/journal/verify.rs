@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use bytesize::ByteSize;
-use observer_journal::{Inspection, ReaderPosition, SegmentState, Stopped};
+use observer_journal::{Inspection, OfflineJournal, ReaderPosition, SegmentState};
 use serde_json::json;
 
 use super::shown::{count, damage_json, list, lost, table};
@@ -24,7 +24,7 @@ Exit codes:
   2  wrong usage or configuration, no journal there, or an observer that runs";
 
 /// What was found, and whether that is all that should be there.
-pub(super) fn report(stopped: &Stopped, as_json: bool) -> Result<(String, bool), Failed> {
+pub(super) fn report(stopped: &OfflineJournal, as_json: bool) -> Result<(String, bool), Failed> {
     let found = stopped.inspect()?;
     let text =
         if as_json { in_json(stopped.dir(), &found) } else { in_words(stopped.dir(), &found) };
