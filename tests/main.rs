@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod cli;
+mod compatibility;
 mod dead_letters;
 mod failures;
 mod full_disk;

@@ -1,0 +1,52 @@
+//! Data folders of earlier versions: the present program opens them without loss.
+//!
+//! `tests/fixtures/README.md` says what is in them and how they are written.
+
+mod check;
+mod fixture;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fixture::{Destinations, Fixture, copy};
+
+use crate::support::OBSERVER;
+
+/// Folder to write a fixture to, instead of a temporary one.
+const WRITE: &str = "OBSERVER_WRITE_FIXTURES";
+
+fn version_0_1() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/v0.1")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_folder_of_version_0_1_opens_without_loss() {
+    check::opens_without_loss(&version_0_1()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_folder_of_the_present_version_opens_without_loss() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = std::env::var_os(WRITE).map_or(temporary.path().to_owned(), PathBuf::from);
+    write::write(&dir, &version_0_1().join(fixture::CONFIG)).await;
+    check::opens_without_loss(&dir).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configuration_of_version_0_1_is_accepted() {
+    let config = Fixture::read(&version_0_1()).config;
+    let parsed = observer::Config::parse(&config).unwrap();
+    let sinks: Vec<_> = parsed.sinks.keys().map(String::as_str).collect();
+    let expected = ["archive", "behind", "failures", "prometheus", "rejecting", "replaying"];
+    assert_eq!(sinks, expected);
+
+    let dir = tempfile::tempdir().unwrap();
+    copy(&version_0_1(), dir.path());
+    let destinations = Destinations::start();
+    let mut check = Command::new(OBSERVER);
+    check.arg("check").current_dir(dir.path()).envs(destinations.environment());
+    let output = tokio::task::spawn_blocking(move || check.output()).await.unwrap().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}{errors}", String::from_utf8_lossy(&output.stdout));
+}

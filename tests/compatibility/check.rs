@@ -1,0 +1,282 @@
+//! What holds of every data folder that is opened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::fixture::{
+    Acknowledged, DATA, Destinations, Fixture, Head, copy, files, lasting, lines, send, until,
+};
+use crate::support::{OBSERVER, Observer, eventually, parse_metrics};
+
+/// Families of metrics whose series go on after a restart.
+const COUNTERS: [&str; 12] = [
+    "observer_cached_input_tokens_total",
+    "observer_cost_usd_total",
+    "observer_cycle_duration_seconds",
+    "observer_events_total",
+    "observer_input_tokens_total",
+    "observer_label_overflow_total",
+    "observer_model_calls_total",
+    "observer_model_cycles_total",
+    "observer_output_tokens_total",
+    "observer_sink_accepted_events_total",
+    "observer_sink_events_total",
+    "observer_unpriced_events_total",
+];
+const GAUGES: [&str; 3] = [
+    "observer_last_event_timestamp_seconds",
+    "observer_sink_pending_events",
+    "observer_sink_replay_events",
+];
+
+/// How long closed files may take to be compressed.
+const COMPRESSION: Duration = Duration::from_secs(10);
+
+const NEW: [&str; 3] = [
+    r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"new-1","sig_hash":"n","turns":1}"#,
+    r#"{"source":"job","event_kind":"timeout","ok":false}"#,
+    r#"{"source":"bot","event_kind":"tests_failed","ok":false,"cycle_id":"new-2","sig_hash":"n"}"#,
+];
+
+/// Opens a copy of a fixture with the present program and compares everything with what is known.
+pub(super) async fn opens_without_loss(fixture: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    copy(fixture, dir);
+    let Fixture { config, metrics, expected } = Fixture::read(dir);
+    let data = dir.join(DATA);
+    let segments = segments(&data);
+    assert!(segments.len() > 2, "{segments:?}");
+    let acknowledged: Vec<_> = expected.events.iter().map(Acknowledged::line).collect();
+    let last = expected.events.last().unwrap().seq;
+    assert_eq!(last, u64::try_from(acknowledged.len()).unwrap(), "the numbers have no gap");
+
+    // Before anything is opened for writing.
+    let verified = run(dir, &["journal", "verify"]);
+    let text = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success() && text.ends_with("\neverything can be read\n"), "{text}");
+    let exported = String::from_utf8(run(dir, &["journal", "export"]).stdout).unwrap();
+    assert_eq!(exported.lines().collect::<Vec<_>>(), acknowledged);
+
+    // Until the destinations are up, everything is as it was when the program was stopped.
+    let destinations = Destinations::start();
+    destinations.behind.stop().await;
+    destinations.replaying.stop().await;
+    let environment = destinations.environment();
+    let environment: Vec<_> = environment.iter().map(|(name, url)| (*name, &**url)).collect();
+    let observer = Observer::start_with(dir, &config, &[], &environment);
+    let same =
+        async || sinks(&observer).await.iter().map(lasting).eq(expected.sinks.iter().cloned());
+    eventually("every sink stands where it stood", same).await;
+    assert_eq!(observer.get("/v1/sinks").await.json()["head"], expected.head);
+    let before = series(&metrics, &[&COUNTERS[..], &GAUGES].concat());
+    observer
+        .metrics_until(|now| before.iter().all(|(name, value)| now.get(name) == Some(value)))
+        .await;
+    let letters = "/v1/sinks/rejecting/dead-letters";
+    let listed = observer.get(letters).await.json();
+    assert_eq!(listed["dead_letters"], Value::from(expected.dead_letters.clone()));
+    assert_archives(&data, &acknowledged, &expected.events).await;
+
+    for event in expected.events.iter().filter(|event| event.has_identity) {
+        let answer = send(&observer, event.body(), event.key.as_deref()).await;
+        let duplicate = json!({ "id": event.id, "status": "duplicate", "durability": "fsync" });
+        assert_eq!(answer, duplicate, "{}", event.event);
+    }
+
+    destinations.behind.restart();
+    destinations.replaying.restart();
+    let mut ids = BTreeSet::new();
+    for event in NEW {
+        let answer = send(&observer, event, None).await;
+        assert_eq!(answer["status"], "accepted");
+        ids.insert(answer["id"].as_str().unwrap().to_owned());
+    }
+    let is_done = |sink: &Value| match &sink["replay"] {
+        Value::Null => sink["pending"] == 0 || sink["state"] == "detached",
+        replay => sink["pending"] == 0 && replay["state"] == "done",
+    };
+    until(&observer, is_done).await;
+    let archive = data.join("events");
+    let count = acknowledged.len() + NEW.len();
+    let is_whole = async || lines(&archive).is_ok_and(|lines| lines.len() == count);
+    eventually("the archive has every event", is_whole).await;
+    let all = lines(&archive).unwrap();
+    assert_eq!(all[..acknowledged.len()], acknowledged);
+    let new: Vec<_> = all[acknowledged.len()..].iter().map(|line| Head::of(line)).collect();
+    assert_eq!(new.iter().map(|head| head.seq).collect::<Vec<_>>(), [last + 1, last + 2, last + 3]);
+    assert_eq!(new.into_iter().map(|head| head.id).collect::<BTreeSet<_>>(), ids);
+    assert_archives(&data, &all, &expected.events).await;
+
+    // Each destination gets what it had not had, and nothing else.
+    let had = |name: &str| expected.accepted[name].iter().copied().collect::<BTreeSet<_>>();
+    let missing = |had: &BTreeSet<u64>, wanted: &dyn Fn(&Acknowledged) -> bool| {
+        let missing =
+            expected.events.iter().filter(|event| wanted(event) && !had.contains(&event.seq));
+        missing.map(Acknowledged::line).collect::<Vec<_>>()
+    };
+    let new = &all[acknowledged.len()..];
+    let pending = missing(&had("behind"), &|_| true);
+    assert!(!pending.is_empty());
+    assert_eq!(destinations.behind.accepted_items(), [&pending, new].concat());
+    let (past, live): (Vec<_>, Vec<_>) = destinations
+        .replaying
+        .accepted_items()
+        .into_iter()
+        .partition(|line| Head::of(line).seq <= last);
+    let pending = missing(&had("replaying, replay"), &|event| !event.is_failure());
+    assert!(!pending.is_empty());
+    assert_eq!((past, &*live), (pending, new));
+    assert_eq!(destinations.rejecting.accepted_items(), new);
+
+    let sinks = sinks(&observer).await;
+    assert_eq!(sinks.len(), expected.sinks.len());
+    for (now, before) in sinks.iter().zip(&expected.sinks) {
+        assert_account(now, before);
+    }
+    let replay = &sinks.iter().find(|sink| sink["name"] == "replaying").unwrap()["replay"];
+    let failures = expected.events.iter().filter(|event| event.is_failure()).count();
+    let counts = ["events", "delivered", "filtered"].map(|count| replay[count].as_u64().unwrap());
+    assert_eq!(counts, [last, last - failures as u64, failures as u64]);
+
+    // Once their destination accepts them, dead letters are gone.
+    let body = r#"{"all":true}"#;
+    let replay = observer.client().post(format!("{}{letters}/replay", observer.url)).body(body);
+    let replayed = observer.send(replay).await;
+    assert_eq!(
+        (replayed.status, &replayed.json()["replayed"]),
+        (200, &expected.dead_letters.len().into())
+    );
+    assert_eq!(observer.get(letters).await.json()["total"], 0);
+    let rejected = missing(&had("rejecting"), &|_| true);
+    assert_eq!(rejected.len(), expected.dead_letters.len());
+    assert_eq!(destinations.rejecting.accepted_items(), [new, &rejected].concat());
+
+    let before = series(&metrics, &COUNTERS);
+    let go_on = |now: &BTreeMap<String, f64>| {
+        let counted: f64 = series_of(now, &["observer_events_total"]).values().sum();
+        counted == (last + 3) as f64
+            && before.iter().all(|(name, value)| now.get(name) >= Some(value))
+    };
+    observer.metrics_until(go_on).await;
+
+    // Nothing went because it is old, neither now nor at the next start.
+    let (ended, log) = observer.terminate();
+    assert!(ended.success(), "{log:#?}");
+    assert_eq!(complaints(&log), [""; 0]);
+    let kept: BTreeSet<_> = self::segments(&data).into_iter().collect();
+    assert!(segments.iter().all(|segment| kept.contains(segment)), "{segments:?} {kept:?}");
+    assert!(run(dir, &["journal", "verify"]).status.success());
+    let exported = String::from_utf8(run(dir, &["journal", "export"]).stdout).unwrap();
+    assert_eq!(exported.lines().collect::<Vec<_>>(), all);
+    let again = Observer::start_with(dir, &config, &[], &environment);
+    eventually("every sink stands where it stood again", async || {
+        let now = self::sinks(&again).await;
+        now.iter().map(|sink| &sink["position"]).eq(sinks.iter().map(|sink| &sink["position"]))
+    })
+    .await;
+    assert_archives(&data, &all, &expected.events).await;
+}
+
+/// The archive has each of these lines once, and the archive of failures those that it is to have.
+async fn assert_archives(data: &Path, all: &[String], acknowledged: &[Acknowledged]) {
+    assert_lines(&data.join("events"), all).await;
+    let failures = acknowledged.iter().filter(|event| event.is_failure()).map(Acknowledged::line);
+    let new = all[acknowledged.len()..].iter().filter(|line| line.contains(r#""ok":false"#));
+    assert_lines(&data.join("failures"), &failures.chain(new.cloned()).collect::<Vec<_>>()).await;
+    // Closed files are compressed, and more than one each.
+    for (name, extension) in [("events", "zst"), ("failures", "gz")] {
+        let closed = files(&data.join(name))
+            .into_iter()
+            .filter(|path| path.extension().unwrap() == extension);
+        assert!(closed.count() > 1, "{name}");
+    }
+}
+
+/// Once no file is being compressed, these are the lines below a folder.
+async fn assert_lines(dir: &Path, expected: &[String]) {
+    let begun = Instant::now();
+    loop {
+        let found = lines(dir);
+        if found.as_ref().is_ok_and(|found| found == expected) {
+            return;
+        }
+        if begun.elapsed() > COMPRESSION {
+            assert_eq!(found.unwrap(), expected, "{}", dir.display());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// After a few new events, and with nothing pending any more, an account goes on from what it was.
+fn assert_account(now: &Value, before: &Value) {
+    let count = |sink: &Value, name: &str| sink[name].as_u64().unwrap();
+    let [delivered, dead, refused, expired, filtered, pending] =
+        ["delivered", "dead", "refused", "expired", "filtered", "pending"]
+            .map(|name| count(now, name));
+    let settled = delivered + dead + refused + expired + filtered;
+    if now["name"] == "retired" {
+        assert_eq!((&now["state"], &now["position"]), (&"detached".into(), &before["position"]));
+        return;
+    }
+    assert_eq!((now["accepted"].as_u64(), pending), (Some(settled), 0), "{now}");
+    assert_eq!(settled, count(before, "accepted") + NEW.len() as u64, "{now}");
+    for name in ["dead", "refused", "expired"] {
+        assert_eq!(now[name], before[name], "{now}");
+    }
+    let new_failures = NEW.iter().filter(|event| event.contains(r#""ok":false"#)).count();
+    let passed = if now["name"] == "failures" { NEW.len() - new_failures } else { 0 };
+    assert_eq!(filtered, count(before, "filtered") + passed as u64, "{now}");
+}
+
+/// Warnings and errors in a log, except those of the sinks whose destinations were down, and the
+/// summary at the end: the sink that is no longer configured has a backlog.
+fn complaints(log: &[String]) -> Vec<&str> {
+    let is_complaint = |line: &&String| {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let is_down = entry["sink"] == "behind" || entry["sink"] == "replaying";
+        let is_summary = entry["served_seconds"].is_number();
+        !is_down && !is_summary && (entry["level"] == "WARN" || entry["level"] == "ERROR")
+    };
+    log.iter().filter(is_complaint).map(String::as_str).collect()
+}
+
+async fn sinks(observer: &Observer) -> Vec<Value> {
+    observer.get("/v1/sinks").await.json()["sinks"].as_array().unwrap().clone()
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(OBSERVER).args(arguments).current_dir(dir).output().unwrap()
+}
+
+/// The names of the journal's segments.
+fn segments(data: &Path) -> Vec<String> {
+    let entries = fs::read_dir(data.join("journal")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".log")).collect()
+}
+
+/// The series of these families, each of which has some.
+fn series(text: &str, families: &[&str]) -> BTreeMap<String, f64> {
+    series_of(&parse_metrics(text), families)
+}
+
+fn series_of(all: &BTreeMap<String, f64>, families: &[&str]) -> BTreeMap<String, f64> {
+    let of = |family: &&str| {
+        let is_of = |name: &str| {
+            let rest = name.strip_prefix(family).unwrap_or("-");
+            rest.is_empty()
+                || rest.starts_with('{')
+                || ["_bucket{", "_sum{", "_count{"].iter().any(|part| rest.starts_with(part))
+        };
+        let found: Vec<_> = all.iter().filter(|(name, _)| is_of(name)).collect();
+        assert!(!found.is_empty(), "{family}");
+        found
+    };
+    families.iter().flat_map(of).map(|(name, value)| (name.clone(), *value)).collect()
+}
