@@ -1,4 +1,4 @@
-//! Whether the sink could write.
+//! Probe of a folder: whether the sink can write there.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,13 +7,13 @@ use std::path::Path;
 use crate::disk::{Disk, create_folders};
 use crate::error::FileError;
 
-/// Create the folder if it isn't there, write a file into it, and delete that again.
+/// Creates the folder if it is missing, writes a file into it and deletes that file.
 pub(crate) fn check_folder(folder: &Path, disk: &dyn Disk) -> Result<(), FileError> {
     for changed in create_folders(folder)? {
         disk.sync_folder(&changed)?;
     }
     let path = folder.join(format!(".observer-check-{}.tmp", std::process::id()));
-    // On a full disk, an empty file can be created, and a block can't.
+    // A full disk still accepts an empty file, but no block.
     let written = File::create(&path).and_then(|mut file| file.write_all(&[0; 4096]));
     let removed = fs::remove_file(&path);
     written.map_err(FileError::io("write into", folder))?;
@@ -26,7 +26,7 @@ mod tests {
     use crate::disk::RealDisk;
 
     #[test]
-    fn nothing_but_the_folder_is_left_behind() {
+    fn check_leaves_only_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("a/b");
         check_folder(&base, &RealDisk).unwrap();
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_named() {
+    fn error_names_a_file_that_blocks_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("file");
         fs::write(&base, "").unwrap();

@@ -1,4 +1,4 @@
-//! What the operator writes, and what it means.
+//! Configuration of the sink, and the checked settings that follow from it.
 
 use std::num::{NonZeroI64, NonZeroU64};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use serde::Deserialize;
 use crate::compression::Compression;
 use crate::names::template::Template;
 
-/// The configuration of a sink with `type = "file"`.
+/// Configuration of a sink with `type = "file"`.
 ///
 /// ```toml
 /// [sinks.archive]
 /// type = "file"
-/// path = "observer-data/events/{date}.jsonl"            # required; {date}: UTC day of receipt, {source}: who reported
-/// rotate = { max_size = "256MiB", every = "1h" }        # default: not rotated
-/// compression = "zstd"                                  # of closed files: none (default), gzip, zstd
-/// retain = { max_age = "30d", max_total_size = "50GiB" } # default: kept for ever
+/// path = "observer-data/events/{date}.jsonl"             # required
+/// rotate = { max_size = "256MiB", every = "1h" }         # default: files are not rotated
+/// compression = "zstd"                                   # none (default), gzip or zstd
+/// retain = { max_age = "30d", max_total_size = "50GiB" } # default: files are kept for ever
 /// max_open_files = 64
 /// ```
 ///
@@ -36,59 +36,59 @@ use crate::names::template::Template;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileConfig {
-    /// Where lines go. `{date}` is the UTC day on which the observer received the event, `{source}`
-    /// who reported it.
+    /// Template for the path of the active file. `{date}` stands for the UTC day on which the
+    /// observer received the event, `{source}` for the event's `source`.
     pub path: String,
-    /// When a file is put aside for a fresh one.
+    /// Conditions under which a file is rotated.
     #[serde(default)]
     pub rotate: Rotate,
-    /// How files are packed that are no longer written.
+    /// Compression of closed files.
     #[serde(default)]
     pub compression: Compression,
-    /// How long and how much is kept.
+    /// Limits on the age and the size of closed files.
     #[serde(default)]
     pub retain: Retain,
-    /// At most this many files are open at a time.
+    /// Maximum number of files that are open at the same time. Default: 64.
     #[serde(default = "default_max_open_files")]
     pub max_open_files: usize,
 }
 
-/// When a file is put aside for a fresh one. Whichever comes first; never, where nothing is said.
+/// Conditions under which a file is rotated: whichever is met first. By default files are not
+/// rotated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Rotate {
-    /// Before it would grow past this many bytes. A single line that is longer has a file of its
-    /// own.
+    /// Maximum size of a file in bytes. A longer line gets a file of its own.
     #[serde(deserialize_with = "units::optional_size")]
     pub max_size: Option<u64>,
-    /// With the first event that was received in a later window of this length. Windows are
-    /// multiples of it in UTC: `1h` turns on the hour, `24h` at midnight.
+    /// Length of a time window. The first event that was received in a later window starts a new
+    /// file. Windows are aligned to multiples of their length in UTC: `1h` starts on the hour,
+    /// `24h` at midnight.
     #[serde(deserialize_with = "units::optional_duration")]
     pub every: Option<Duration>,
 }
 
-/// How long and how much is kept; for ever and without end, where nothing is said. Files that are
-/// still written to are never deleted.
+/// Limits on closed files. By default files are kept for ever. Active files are never deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Retain {
-    /// A closed file goes when its last line is older than this.
+    /// Maximum age of a closed file, counted from its last line.
     #[serde(deserialize_with = "units::optional_duration")]
     pub max_age: Option<Duration>,
-    /// The oldest closed files go until all files of the sink together, compressed ones as they
-    /// are, have at most this many bytes.
+    /// Maximum size in bytes of all files of the sink together, with compressed files counted at
+    /// their compressed size. The oldest closed files are deleted first.
     #[serde(deserialize_with = "units::optional_size")]
     pub max_total_size: Option<u64>,
 }
 
-/// A checked configuration.
+/// Checked configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) template: Template,
     pub(crate) max_size: Option<NonZeroU64>,
-    /// In whole seconds.
+    /// Length of a time window in seconds.
     pub(crate) window: Option<NonZeroI64>,
     pub(crate) compression: Compression,
     pub(crate) retain: Retain,
@@ -100,7 +100,7 @@ fn default_max_open_files() -> usize {
 }
 
 impl FileConfig {
-    /// Lines go to `path`, which may hold `{date}` and `{source}`; all else as by default.
+    /// Creates a configuration with this path template and the defaults for all else.
     #[must_use]
     pub fn new(path: impl Into<String>) -> Self {
         Self {
@@ -112,46 +112,50 @@ impl FileConfig {
         }
     }
 
-    /// Put a file aside before it grows past this many bytes.
+    /// Sets the maximum size of a file in bytes.
     #[must_use]
     pub fn rotate_at_size(mut self, bytes: u64) -> Self {
         self.rotate.max_size = Some(bytes);
         self
     }
 
-    /// Put a file aside when a window of this length is over.
+    /// Sets the length of the time window after which a file is rotated.
     #[must_use]
     pub fn rotate_every(mut self, window: Duration) -> Self {
         self.rotate.every = Some(window);
         self
     }
 
-    /// Pack closed files.
+    /// Sets the compression of closed files.
     #[must_use]
     pub fn compression(self, compression: Compression) -> Self {
         Self { compression, ..self }
     }
 
-    /// Delete closed files that are older.
+    /// Sets the maximum age of closed files.
     #[must_use]
     pub fn retain_age(mut self, age: Duration) -> Self {
         self.retain.max_age = Some(age);
         self
     }
 
-    /// Delete the oldest closed files when there are more bytes in all.
+    /// Sets the maximum size in bytes of all files of the sink together.
     #[must_use]
     pub fn retain_total_size(mut self, bytes: u64) -> Self {
         self.retain.max_total_size = Some(bytes);
         self
     }
 
-    /// Have at most this many files open at a time.
+    /// Sets the maximum number of files that are open at the same time.
     #[must_use]
     pub fn max_open_files(self, max_open_files: usize) -> Self {
         Self { max_open_files, ..self }
     }
 
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// The first key whose value is invalid.
     pub(crate) fn check(&self) -> Result<Settings, BuildError> {
         let template = Template::parse(&self.path)?;
         let max_size = self.rotate.max_size.map(|size| {
@@ -162,18 +166,18 @@ impl FileConfig {
             NonZeroI64::new(i64::try_from(every.as_secs()).unwrap_or(i64::MAX))
                 .filter(|_| every.subsec_nanos() == 0)
                 .ok_or_else(|| {
-                    BuildError::new("rotate.every", "must be whole seconds, at least one")
+                    BuildError::new("rotate.every", "must be a whole number of seconds, at least 1")
                 })
         });
         let (max_size, window) = (max_size.transpose()?, window.transpose()?);
-        let closes = template.has_date() || max_size.is_some() || window.is_some();
-        let idle =
-            "does nothing for a file that is never closed; set `rotate`, or put {date} into `path`";
-        if self.compression != Compression::None && !closes {
-            return Err(BuildError::new("compression", idle));
+        let closes_files = template.has_date() || max_size.is_some() || window.is_some();
+        let no_effect =
+            "has no effect on a file that is never closed; set `rotate` or add {date} to `path`";
+        if self.compression != Compression::None && !closes_files {
+            return Err(BuildError::new("compression", no_effect));
         }
-        if self.retain != Retain::default() && !closes {
-            return Err(BuildError::new("retain", idle));
+        if self.retain != Retain::default() && !closes_files {
+            return Err(BuildError::new("retain", no_effect));
         }
         if self.max_open_files == 0 {
             return Err(BuildError::new("max_open_files", "must be at least 1"));
@@ -194,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_operator_writes_is_what_a_builder_makes() {
+    fn parsed_configuration_equals_a_built_one() {
         let written: FileConfig = serde_json::from_str(
             r#"{"path":"d/{date}.jsonl","rotate":{"max_size":"256MiB","every":"1h"},"compression":"zstd",
                 "retain":{"max_age":"30d","max_total_size":"50GiB"},"max_open_files":7}"#,
@@ -208,13 +212,13 @@ mod tests {
             .retain_total_size(50 << 30)
             .max_open_files(7);
         assert_eq!(written, built);
-        let least: FileConfig = serde_json::from_str(r#"{"path":"d/{date}.jsonl"}"#).unwrap();
-        assert_eq!(least, FileConfig::new("d/{date}.jsonl"));
-        assert_eq!(least.max_open_files, 64);
+        let minimal: FileConfig = serde_json::from_str(r#"{"path":"d/{date}.jsonl"}"#).unwrap();
+        assert_eq!(minimal, FileConfig::new("d/{date}.jsonl"));
+        assert_eq!(minimal.max_open_files, 64);
     }
 
     #[test]
-    fn a_path_is_required_and_unknown_keys_are_refused() {
+    fn path_is_required_and_unknown_keys_are_refused() {
         let refuse = |config: &str, expected: &str| {
             let error = serde_json::from_str::<FileConfig>(config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_refused_by_its_key() {
+    fn invalid_values_are_refused_by_key() {
         let refuse = |config: FileConfig, expected: &str| {
             let error = config.check().unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
@@ -236,7 +240,7 @@ mod tests {
         );
         refuse(
             FileConfig::new("{date}.jsonl").rotate_every(Duration::from_millis(1500)),
-            "`rotate.every` must be whole",
+            "`rotate.every` must be a whole number",
         );
         refuse(
             FileConfig::new("{date}.jsonl").max_open_files(0),
@@ -244,8 +248,8 @@ mod tests {
         );
         refuse(
             FileConfig::new("x.jsonl").compression(Compression::Gzip),
-            "`compression` does nothing",
+            "`compression` has no effect",
         );
-        refuse(FileConfig::new("x.jsonl").retain_total_size(1), "`retain` does nothing");
+        refuse(FileConfig::new("x.jsonl").retain_total_size(1), "`retain` has no effect");
     }
 }

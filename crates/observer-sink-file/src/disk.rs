@@ -1,5 +1,4 @@
-//! The operations on files that a test must be able to make fail, and what `std` lacks around
-//! folders.
+//! File operations that tests can make fail, and helpers for folders that `std` lacks.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -7,18 +6,21 @@ use std::path::{Path, PathBuf};
 
 use crate::error::FileError;
 
-/// What is done to an open file, and to names.
+/// Operations on open files and folders.
 pub(crate) trait Disk: Send + Sync {
+    /// Writes a prefix of `bytes` and returns its length.
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<usize>;
+    /// Truncates the file to `len` bytes.
     fn truncate(&self, file: &File, len: u64) -> io::Result<()>;
-    /// Make its bytes and its length durable.
+    /// Makes the contents and the length of the file durable.
     fn sync(&self, file: &File) -> io::Result<()>;
-    /// Also its times and rights.
+    /// Makes the contents and all metadata of the file durable.
     fn sync_all(&self, file: &File) -> io::Result<()>;
-    /// Make the names in a folder durable.
+    /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> Result<(), FileError>;
 }
 
+/// Disk of the operating system.
 #[derive(Debug)]
 pub(crate) struct RealDisk;
 
@@ -44,7 +46,7 @@ impl Disk for RealDisk {
             return Ok(());
         }
         match File::open(folder) {
-            // Who deleted the folder didn't want its names.
+            // A deleted folder has no names to make durable.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             opened => opened
                 .and_then(|folder| folder.sync_all())
@@ -53,7 +55,7 @@ impl Disk for RealDisk {
     }
 }
 
-/// Which file it is, whatever its name.
+/// Identity of a file, which does not depend on its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Identity {
     pub(crate) dev: u64,
@@ -67,14 +69,15 @@ impl Identity {
         Self { dev: metadata.dev(), ino: metadata.ino() }
     }
 
-    /// Where files have no number, a renamed file can't be told from the one that took its name.
+    /// Without inode numbers, a renamed file can't be distinguished from the file that took its
+    /// name.
     #[cfg(not(unix))]
     pub(crate) fn of(_: &Metadata) -> Self {
         Self { dev: 0, ino: 0 }
     }
 }
 
-/// Create a folder and those above it; gives the folders whose names changed.
+/// Creates a folder and its missing ancestors. Returns the folders that got a new entry.
 pub(crate) fn create_folders(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let missing: Vec<_> = folder
         .ancestors()
@@ -87,7 +90,7 @@ pub(crate) fn create_folders(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(missing.into_iter().map(|folder| parent(folder).to_owned()).collect())
 }
 
-/// The folder that a path stands in.
+/// Returns the folder that contains `path`.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -100,8 +103,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sync_asks_the_operating_system() {
-        // Which can't do it for this one.
+    fn sync_reaches_the_operating_system() {
+        // The system cannot sync this file, so an error shows that it was called.
         let null = Path::new("/dev/null");
         let file = File::options().write(true).open(null).unwrap();
         for sync in [RealDisk.sync(&file), RealDisk.sync_all(&file)] {

@@ -1,35 +1,46 @@
-//! What goes wrong with files, and who has to do something about it.
+//! Error type of the crate, and its classification for the pipeline.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use observer_core::SinkError;
 
+/// Failure of an operation on a file or of the sink's thread.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    #[error("can't {action} {}{}", path.display(), advice(source))]
+    #[error("can't {action} {}{}", path.display(), remedy(source))]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} is locked: another observer or another sink uses this state folder; each sink needs its own", path.display())]
+    #[error(
+        "{} is locked: another observer or sink uses this state folder; give each sink its own",
+        path.display()
+    )]
     StateInUse { path: PathBuf },
-    #[error("{} is written by another sink or another process; give each sink its own `path`", path.display())]
+    #[error(
+        "{} is written by another sink or process; give each sink its own `path`",
+        path.display()
+    )]
     FileInUse { path: PathBuf },
-    #[error("{} is not a plain file or folder; names made of events don't follow links, remove it", path.display())]
+    #[error(
+        "{} is not a regular file or folder; remove it, since the sink does not follow links here",
+        path.display()
+    )]
     Link { path: PathBuf },
     #[error("the sink is closed")]
     Closed,
-    #[error("the thread that writes the files has ended; its panic is in the log")]
-    Ended,
+    #[error("the thread that writes the files has panicked; see the log")]
+    Panicked,
 }
 
 impl FileError {
-    /// For `map_err`.
+    /// Returns a conversion for `map_err`; `action` and `path` complete "can't …".
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
-    fn needs_someone(&self) -> bool {
+    /// Returns whether only an operator can remove the cause.
+    fn needs_operator(&self) -> bool {
         match self {
-            Self::Io { source, .. } => !advice(source).is_empty(),
+            Self::Io { source, .. } => !remedy(source).is_empty(),
             _ => true,
         }
     }
@@ -37,12 +48,12 @@ impl FileError {
 
 impl From<FileError> for SinkError {
     fn from(error: FileError) -> Self {
-        if error.needs_someone() { Self::blocked(error) } else { Self::transient(error) }
+        if error.needs_operator() { Self::blocked(error) } else { Self::transient(error) }
     }
 }
 
-/// What someone can do; empty where it may pass by itself.
-fn advice(error: &io::Error) -> &'static str {
+/// Remedy that an operator can apply; empty if the error may be temporary.
+fn remedy(error: &io::Error) -> &'static str {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::StorageFull => "; free space on that disk, or lower `retain`",
@@ -65,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_someone_must_mend_blocks_and_says_where_and_how() {
+    fn errors_that_need_an_operator_block_the_sink_and_name_the_remedy() {
         let check = |kind: io::ErrorKind, expected: ErrorKind, text: &str| {
             let error =
                 SinkError::from(FileError::io("write", Path::new("/d/x.jsonl"))(kind.into()));

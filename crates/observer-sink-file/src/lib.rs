@@ -1,9 +1,9 @@
-//! A sink of the observer that writes events to files, one envelope of JSON on each line.
+//! A sink that writes events to files in JSON Lines: one envelope per line.
 //!
-//! What stands in a file is what [`Envelope::write_json`](observer_core::Envelope::write_json)
-//! makes, in the journal's order. `tail -F`, `jq` and log shippers read it as it grows. In the
-//! observer's configuration the sink is `type = "file"`, see [`FileConfig`]; in a program of your
-//! own:
+//! Each line is the output of [`Envelope::write_json`](observer_core::Envelope::write_json), and
+//! lines are in journal order. `tail -F`, `jq` and log shippers can read a file while it grows. In
+//! the observer's configuration the sink has `type = "file"` (see [`FileConfig`]). In a program
+//! that embeds the crate:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -36,40 +36,49 @@
 //! # }
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! A batch that was accepted is in the files, and durable after the next flush. After a crash or a
-//! power cut no line is lost, none is torn, and none stands there twice: the sink keeps its
-//! position and the sizes of its files in its state folder, finds by them what was written since,
-//! and leaves that out when it comes again. An event that is sent again on purpose (a dead letter,
-//! a replay) is written again. When the state folder is lost, the ends of the newest files are read
-//! instead, and more than the last 4 MiB of each may come twice.
+//! An accepted batch is in the files, and it is durable after the next flush. After a crash or a
+//! power cut no line is lost, torn or duplicated. The sink records its position and the sizes of
+//! its files in its state folder. At the next start it uses them to find the lines that were
+//! written later, and it skips the events of those lines when the pipeline delivers them again. An
+//! event that is sent again on purpose, such as a dead letter, is written again. If the state
+//! folder is lost, the sink reads the ends of the newest files instead. Then only the last 4 MiB
+//! of each file are protected against duplicates.
 //!
-//! # Names
+//! # File names
 //!
-//! - `{date}` is the UTC day of receipt. The file of a day is closed when an event of a later one
-//!   comes.
-//! - `{source}` is one part of one name: bytes other than letters, digits, `-`, `_` and most dots
-//!   are percent-encoded, over-long ones are cut and end in a hash. Whatever an event says, its
-//!   line stays below the folders that stand before the first placeholder, and links below them are
-//!   not followed. On file systems that don't tell `Bot` from `bot`, neither does the sink.
-//! - A rotated file keeps its name, with a number: `2026-11-22.jsonl` becomes
-//!   `2026-11-22.000001.jsonl`, then `.000002`. Sorted by name, files stand in the order in which
-//!   they were written, the active one last. The active file always has the name of the template,
-//!   as `tail -F` and log shippers expect; they know a rotated file by its inode. Nothing is ever
-//!   overwritten.
-//! - `.gz` or `.zst` is added to closed files when they are packed. The packed file keeps the time
-//!   of its last line.
-//! - With logrotate, either way works: `create` (the sink notices that its file was renamed and
-//!   opens a new one) and `copytruncate`, which may lose lines between its two steps, as it always
-//!   may.
+//! - `{date}` is the UTC day of receipt. The file of a day is closed when an event of a later day
+//!   arrives.
+//! - `{source}` is one part of one name. Bytes other than letters, digits, `-`, `_` and most dots
+//!   are percent-encoded; a long value is cut and ends in a hash. Whatever an event contains, its
+//!   line stays below the folders that precede the first placeholder, and symbolic links below
+//!   these folders are not followed. On case-insensitive file systems, `Bot` and `bot` share a
+//!   file.
+//! - A rotated file keeps its name and gets a number: `2026-11-22.jsonl` becomes
+//!   `2026-11-22.000001.jsonl`, then `.000002`. Sorted by name, files are in the order in which
+//!   they were written, with the active file last. The active file always has the name of the
+//!   template, as `tail -F` and log shippers expect; they recognise a rotated file by its inode.
+//!   The sink never overwrites a file.
+//! - A compressed file gets the suffix `.gz` or `.zst` and keeps the modification time of the
+//!   original.
+//! - Both modes of logrotate work. With `create`, the sink notices that its file was renamed and
+//!   opens a new one. `copytruncate` may lose lines between its two steps, as with any program.
 //!
-//! # What it does not do
+//! # Limitations
 //!
-//! Files are closed by events, not by a clock: the file of a source that has gone silent stays
-//! active, and is neither packed nor deleted, unless `{date}` is part of its name. Old files are
-//! looked for at the start and then with flushes, at most once an hour unless one was closed. Owner
-//! and mode of files are those of the process.
+//! Events close files; a clock does not. The file of a silent source stays active, and is neither
+//! compressed nor deleted, unless `{date}` is part of its name. The sink looks for old files at
+//! its start and then during flushes: after a file was closed, and otherwise once an hour. Files
+//! get the owner and the mode that the process gives them.
+//!
+//! # Modules
+//!
+//! - `config` parses and checks the configuration.
+//! - `sink` runs the thread that executes commands one after the other.
+//! - `writer` is the state of that thread: active files, the sidecar, recovery after a crash.
+//! - `janitor` compresses and deletes closed files on another thread.
+//! - `names` maps the path template to file names and back.
 
 mod check;
 mod compression;
@@ -79,6 +88,7 @@ mod error;
 mod janitor;
 mod names;
 mod sink;
+mod sync;
 mod writer;
 
 pub use compression::Compression;

@@ -1,4 +1,4 @@
-//! The sink: its thread and its mailbox.
+//! The sink: a thread that owns the files, and the channel to it.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,113 +19,124 @@ use crate::check::check_folder;
 use crate::config::{FileConfig, Settings};
 use crate::disk::RealDisk;
 use crate::error::FileError;
-use crate::writer::{LastAnswer, Writer};
+use crate::sync::lock;
+use crate::writer::{LastReply, Writer};
 
-/// Events as lines of JSON in files.
+/// Sink that writes events to files as lines of JSON.
 ///
-/// All work on files is done by one thread, one command after the other: a delivery whose future
-/// was dropped is brought to its end there, before the next one begins.
+/// One thread executes all commands in order. If the future of a delivery is dropped, the thread
+/// still completes that delivery before it begins the next command.
 #[derive(Debug)]
 pub struct FileSink {
-    mailbox: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Whether the caller of the last delivery was there to hear the answer.
-    heard: AtomicBool,
+    /// Whether the caller received the reply to the last delivery.
+    reply_received: AtomicBool,
 }
 
-type Answer<T> = oneshot::Sender<Result<T, FileError>>;
+type ReplyTo<T> = oneshot::Sender<Result<T, FileError>>;
 
 #[derive(Debug)]
 enum Command {
-    Deliver { batch: Batch, last_answer: LastAnswer, answer: Answer<()> },
-    Flush { answer: Answer<()> },
-    Position { answer: Answer<Option<Position>> },
-    Check { answer: Answer<()> },
-    Close { answer: Answer<()> },
+    Deliver { batch: Batch, last_reply: LastReply, reply: ReplyTo<()> },
+    Flush { reply: ReplyTo<()> },
+    Position { reply: ReplyTo<Option<Position>> },
+    Check { reply: ReplyTo<()> },
+    Close { reply: ReplyTo<()> },
 }
 
-/// The pipeline makes one call at a time; what is cancelled may still be waiting.
-const MAILBOX: usize = 4;
+/// Capacity of the command channel. The pipeline makes one call at a time, but cancelled calls may
+/// still wait in the channel.
+const CAPACITY: usize = 4;
 
 impl FileSink {
-    /// Check the configuration and start the thread. Files are first touched when they are asked
-    /// for.
+    /// Checks the configuration and starts the thread, which opens files with the first command.
     ///
     /// # Errors
-    /// What in the configuration can't be.
+    /// The key whose value is invalid, or a failure to start the thread.
     pub fn new(config: &FileConfig, context: &SinkContext) -> Result<Self, BuildError> {
         let settings = Arc::new(config.check()?);
-        let (mailbox, commands) = mpsc::channel(MAILBOX);
+        let (commands, receiver) = mpsc::channel(CAPACITY);
         let mut worker = Worker { settings, state_dir: context.state_dir.clone(), writer: None };
         let thread = std::thread::Builder::new()
             .name(format!("file-{}", context.name).replace('\0', ""))
-            .spawn(move || worker.run(commands))
+            .spawn(move || worker.run(receiver))
             .map_err(|error| {
-                BuildError::new("type", format!("needs a thread, and none can be started: {error}"))
+                BuildError::new("type", format!("needs a thread, which can't be started: {error}"))
             })?;
-        Ok(Self { mailbox, thread: Mutex::new(Some(thread)), heard: AtomicBool::new(true) })
+        Ok(Self {
+            commands,
+            thread: Mutex::new(Some(thread)),
+            reply_received: AtomicBool::new(true),
+        })
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, FileError> {
-        let (answer, answered) = oneshot::channel();
-        // The slot comes first, so that a command is either never made or surely carried out.
-        let slot = self.mailbox.reserve().await.map_err(|_| self.gone())?;
-        slot.send(command(answer));
-        answered.await.map_err(|_| self.gone())?
+    /// Sends a command to the thread and waits for the reply.
+    ///
+    /// Cancellation: a call that is dropped before it has a slot in the channel sends no command;
+    /// a later drop loses the reply only.
+    async fn call<T>(&self, command: impl FnOnce(ReplyTo<T>) -> Command) -> Result<T, FileError> {
+        let (reply, receiver) = oneshot::channel();
+        // The slot is reserved before `command` runs, so that a command that was created is always
+        // executed.
+        let slot = self.commands.reserve().await.map_err(|_| self.disconnected())?;
+        slot.send(command(reply));
+        receiver.await.map_err(|_| self.disconnected())?
     }
 
-    fn gone(&self) -> FileError {
-        let is_closed =
-            self.thread.lock().expect("no one panics while holding this lock").is_none();
-        if is_closed { FileError::Closed } else { FileError::Ended }
+    /// Returns the reason for which the thread no longer replies.
+    fn disconnected(&self) -> FileError {
+        if lock(&self.thread).is_none() { FileError::Closed } else { FileError::Panicked }
     }
 }
 
 #[async_trait]
 impl EventSink for FileSink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        let delivered = self.ask(|answer| {
-            let last_answer = if self.heard.swap(false, Ordering::Relaxed) {
-                LastAnswer::Heard
+        let delivered = self.call(|reply| {
+            let last_reply = if self.reply_received.swap(false, Ordering::Relaxed) {
+                LastReply::Received
             } else {
-                LastAnswer::Lost
+                LastReply::Lost
             };
-            Command::Deliver { batch: batch.clone(), last_answer, answer }
+            Command::Deliver { batch: batch.clone(), last_reply, reply }
         });
-        let outcome = delivered.await;
-        self.heard.store(true, Ordering::Relaxed);
-        outcome?;
+        let result = delivered.await;
+        self.reply_received.store(true, Ordering::Relaxed);
+        result?;
         Ok(Receipt::accepted())
     }
 
     async fn flush(&self) -> Result<(), SinkError> {
-        Ok(self.ask(|answer| Command::Flush { answer }).await?)
+        Ok(self.call(|reply| Command::Flush { reply }).await?)
     }
 
-    /// What it tells is durable. The first call opens the sink's files and mends them.
+    /// Flushes, and returns the durable position. The first command of a sink, which this usually
+    /// is, opens its files and repairs them after a crash.
     async fn position(&self) -> Result<Option<Position>, SinkError> {
-        Ok(self.ask(|answer| Command::Position { answer }).await?)
+        Ok(self.call(|reply| Command::Position { reply }).await?)
     }
 
     fn replay_refusal(&self) -> Option<&'static str> {
         Some(
-            "its files are in the order of the journal with each event once, and an older one would break that",
+            "its files hold each event once in journal order, and an older event would break that \
+             order",
         )
     }
 
     async fn check(&self) -> Result<(), SinkError> {
-        Ok(self.ask(|answer| Command::Check { answer }).await?)
+        Ok(self.call(|reply| Command::Check { reply }).await?)
     }
 
     async fn close(&self) -> Result<(), SinkError> {
-        let outcome = self.ask(|answer| Command::Close { answer }).await;
-        let thread = self.thread.lock().expect("no one panics while holding this lock").take();
+        let result = self.call(|reply| Command::Close { reply }).await;
+        let thread = lock(&self.thread).take();
         let Some(thread) = thread else { return Ok(()) };
         let joined = tokio::task::spawn_blocking(|| thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
-            return Err(FileError::Ended.into());
+            return Err(FileError::Panicked.into());
         }
-        Ok(outcome?)
+        Ok(result?)
     }
 }
 
@@ -146,6 +157,7 @@ impl SinkConfig for FileConfig {
     }
 }
 
+/// State of the thread.
 struct Worker {
     settings: Arc<Settings>,
     state_dir: PathBuf,
@@ -155,44 +167,46 @@ struct Worker {
 impl Worker {
     fn run(&mut self, mut commands: mpsc::Receiver<Command>) {
         while let Some(command) = commands.blocking_recv() {
-            // Whoever asked may be gone by now; the writer learns of that with the next delivery.
+            // The caller may have dropped its receiver. The next delivery reports that to the
+            // writer as `LastReply::Lost`.
             match command {
-                Command::Deliver { batch, last_answer, answer } => {
+                Command::Deliver { batch, last_reply, reply } => {
                     let is_new = self.writer.is_none();
                     let delivered = self.writer().and_then(|writer| {
-                        // A sink that was dropped before it began may have had a successor since,
-                        // which has written these.
+                        // If the sink was dropped before this thread opened its files, a successor
+                        // may already have written this batch.
                         if is_new && commands.is_closed() {
                             Ok(())
                         } else {
-                            writer.deliver(&batch, last_answer)
+                            writer.deliver(&batch, last_reply)
                         }
                     });
-                    let _ = answer.send(delivered);
+                    let _ = reply.send(delivered);
                 }
-                Command::Flush { answer } => {
-                    let _ = answer.send(self.flush());
+                Command::Flush { reply } => {
+                    let _ = reply.send(self.flush());
                 }
-                Command::Position { answer } => {
-                    let _ = answer.send(self.position());
+                Command::Position { reply } => {
+                    let _ = reply.send(self.position());
                 }
-                Command::Check { answer } => {
-                    let _ = answer.send(self.check());
+                Command::Check { reply } => {
+                    let _ = reply.send(self.check());
                 }
-                Command::Close { answer } => {
-                    let outcome = self.flush();
+                Command::Close { reply } => {
+                    let result = self.flush();
                     self.writer = None;
-                    let _ = answer.send(outcome);
+                    let _ = reply.send(result);
                     return;
                 }
             }
         }
         if let Err(error) = self.flush() {
-            tracing::warn!(%error, "the last flush failed");
+            tracing::warn!(%error, "final flush failed");
         }
     }
 
-    /// Opened when it is first needed, and tried again while that fails.
+    /// Returns the writer, which is opened on first use. A failed attempt is repeated with the next
+    /// command.
     fn writer(&mut self) -> Result<&mut Writer, FileError> {
         if self.writer.is_none() {
             let settings = Arc::clone(&self.settings);
@@ -219,7 +233,7 @@ impl Worker {
     fn check(&self) -> Result<(), FileError> {
         check_folder(self.settings.template.base(), &RealDisk)?;
         match &self.writer {
-            // It has set space aside there.
+            // An open writer has reserved space in the state folder.
             Some(writer) => writer.check(),
             None => check_folder(&self.state_dir, &RealDisk),
         }

@@ -1,4 +1,4 @@
-//! The file sink keeps the contract of sinks.
+//! Contract test of the file sink.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::fs::{self, File};
@@ -33,13 +33,13 @@ impl Destination for Folder {
     }
 
     async fn contents(&self) -> Contents {
-        // The thread of a sink that was dropped half-way ends its work first.
+        // The thread of a dropped sink completes its commands before it releases the lock.
         if let Ok(lock) = File::open(self.root.path().join("state/lock")) {
             lock.lock().unwrap();
         }
         let files =
             fs::read_dir(self.events()).into_iter().flatten().map(|entry| entry.unwrap().path());
-        // The active file has no number, and comes last.
+        // The active file has no number and is the last one.
         let mut files: Vec<_> =
             files.map(|path| (path.file_name().unwrap().len() == 16, path)).collect();
         files.sort();
@@ -66,11 +66,11 @@ async fn holds(config: fn(FileConfig) -> FileConfig) {
 }
 
 #[tokio::test]
-async fn the_file_sink_keeps_the_contract() {
+async fn file_sink_fulfils_the_contract() {
     holds(|config| config).await;
 }
 
 #[tokio::test]
-async fn so_it_does_while_files_are_rotated() {
+async fn file_sink_fulfils_the_contract_with_rotation() {
     holds(|config| config.rotate_at_size(4096)).await;
 }

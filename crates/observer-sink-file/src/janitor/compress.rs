@@ -1,10 +1,13 @@
-//! Packing one closed file.
+//! Compression of one closed file.
 //!
-//! `x.jsonl` is packed into `.x.jsonl.gz.tmp`, which is synced and takes the name `x.jsonl.gz`;
-//! once the folder is synced, too, `x.jsonl` goes. A crash leaves a temporary, which is deleted at
-//! the next start, or both files: then the packed one is read, and if it holds the same bytes,
-//! `x.jsonl` goes. If it holds others (lines of a day that was packed before), `x.jsonl` is renamed
-//! to the next number of its series and packed under that name.
+//! 1. The contents of `x.jsonl` are written to `.x.jsonl.gz.tmp`, which is synced.
+//! 2. The temporary file is renamed to `x.jsonl.gz`, and the folder is synced.
+//! 3. `x.jsonl` is deleted.
+//!
+//! A crash during step 1 leaves a temporary file, which the next start deletes. A crash before step
+//! 3 leaves both files; the next attempt compares their contents. If they are equal, `x.jsonl` is
+//! deleted. If they differ (`x.jsonl` holds late lines of a day that was already compressed),
+//! `x.jsonl` is renamed to the next number of its series and compressed under that name.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
@@ -19,12 +22,13 @@ use crate::names::series;
 
 const BLOCK: usize = 128 << 10;
 
-/// How the packing asks those who own the files.
-pub(crate) trait Owner {
-    /// Whether to stop half-way.
+/// Coordination with the writer and with shutdown.
+pub(crate) trait WriterLock {
+    /// Returns whether the compression should stop before it is complete.
     fn is_stopping(&self) -> bool;
 
-    /// Change names while nobody writes to `path`. `None` if somebody does.
+    /// Runs `change` while the writer cannot open `path`. Returns `None`, without a call of
+    /// `change`, if the writer has the file open.
     fn exclusively<T>(
         &self,
         path: &Path,
@@ -32,48 +36,48 @@ pub(crate) trait Owner {
     ) -> io::Result<Option<T>>;
 }
 
-/// What became of a file.
+/// Result of an attempt to compress a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It is packed.
-    Packed,
-    /// It stays as it was: it is written to again, or there is no time.
-    Left,
+pub(crate) enum Compressed {
+    /// Only the compressed file exists.
+    Done,
+    /// The original is unchanged: the writer uses it again, or the sink is stopping.
+    Skipped,
 }
 
-/// Pack a closed file. One that isn't there any more is packed.
-pub(crate) fn pack(
+/// Compresses a closed file. A file that no longer exists counts as compressed.
+pub(crate) fn compress(
     path: &Path,
     compression: Compression,
     extension: &str,
-    owner: &impl Owner,
+    owner: &impl WriterLock,
     disk: &dyn Disk,
-) -> io::Result<Outcome> {
-    match pack_present(path, compression, extension, owner, disk) {
+) -> io::Result<Compressed> {
+    match compress_existing(path, compression, extension, owner, disk) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {
-            Ok(Outcome::Packed)
+            Ok(Compressed::Done)
         }
         outcome => outcome,
     }
 }
 
-fn pack_present(
+fn compress_existing(
     path: &Path,
     compression: Compression,
     extension: &str,
-    owner: &impl Owner,
+    owner: &impl WriterLock,
     disk: &dyn Disk,
-) -> io::Result<Outcome> {
+) -> io::Result<Compressed> {
     let mut path = path.to_owned();
     for other in [Compression::Gzip, Compression::Zstd] {
-        let packed = with_suffix(&path, other);
-        if !packed.exists() {
+        let compressed = with_suffix(&path, other);
+        if !compressed.exists() {
             continue;
         }
         let len = fs::metadata(&path)?.len();
-        if holds_the_same(&packed, other, &path).unwrap_or(false) {
+        if has_same_contents(&compressed, other, &path).unwrap_or(false) {
             let outcome = owner.exclusively(&path, || remove_if_unchanged(&path, len))?;
-            return Ok(outcome.unwrap_or(Outcome::Left));
+            return Ok(outcome.unwrap_or(Compressed::Skipped));
         }
         let moved = owner.exclusively(&path, || {
             let free = series::rotated(&path, extension, series::next_index(&path, extension)?);
@@ -81,56 +85,56 @@ fn pack_present(
         })?;
         match moved {
             Some(free) => path = free,
-            None => return Ok(Outcome::Left),
+            None => return Ok(Compressed::Skipped),
         }
         break;
     }
-    let packed = with_suffix(&path, compression);
-    let temporary = temporary(&packed);
+    let compressed = with_suffix(&path, compression);
+    let temporary = temporary(&compressed);
     let outcome =
-        write_packed(&path, &temporary, compression, owner, disk).and_then(|len| match len {
-            None => Ok(Outcome::Left),
+        write_compressed(&path, &temporary, compression, owner, disk).and_then(|len| match len {
+            None => Ok(Compressed::Skipped),
             Some(len) => {
                 let change = || {
                     if fs::metadata(&path)?.len() != len {
-                        return Ok(Outcome::Left);
+                        return Ok(Compressed::Skipped);
                     }
-                    fs::rename(&temporary, &packed)?;
-                    disk.sync_folder(parent(&packed)).map_err(io::Error::other)?;
+                    fs::rename(&temporary, &compressed)?;
+                    disk.sync_folder(parent(&compressed)).map_err(io::Error::other)?;
                     remove_if_unchanged(&path, len)
                 };
-                Ok(owner.exclusively(&path, change)?.unwrap_or(Outcome::Left))
+                Ok(owner.exclusively(&path, change)?.unwrap_or(Compressed::Skipped))
             }
         });
-    if !matches!(outcome, Ok(Outcome::Packed)) {
-        // Where it is not there, or was renamed, there is nothing to do; elsewhere the next start
-        // tries again.
+    if !matches!(outcome, Ok(Compressed::Done)) {
+        // It may be missing or already renamed. After any other failure the next start deletes it.
         let _ = fs::remove_file(&temporary);
     }
     outcome
 }
 
-fn remove_if_unchanged(path: &Path, len: u64) -> io::Result<Outcome> {
+fn remove_if_unchanged(path: &Path, len: u64) -> io::Result<Compressed> {
     if fs::metadata(path)?.len() != len {
-        return Ok(Outcome::Left);
+        return Ok(Compressed::Skipped);
     }
     fs::remove_file(path)?;
-    Ok(Outcome::Packed)
+    Ok(Compressed::Done)
 }
 
-/// Write and sync the temporary; gives how many bytes went in, `None` if it was stopped.
-fn write_packed(
+/// Writes and syncs the temporary file. Returns the number of uncompressed bytes, or `None` if the
+/// sink is stopping.
+fn write_compressed(
     path: &Path,
     temporary: &Path,
     compression: Compression,
-    owner: &impl Owner,
+    owner: &impl WriterLock,
     disk: &dyn Disk,
 ) -> io::Result<Option<u64>> {
     let source = File::open(path)?;
     let metadata = source.metadata()?;
     let target = File::create(temporary)?;
     let (target, len) = match compression {
-        Compression::None => unreachable!("nothing is packed without compression"),
+        Compression::None => unreachable!("the janitor compresses only with a compression"),
         Compression::Gzip => {
             let mut encoder = GzEncoder::new(target, flate2::Compression::default());
             let Some(len) = copy(source, &mut encoder, owner)? else { return Ok(None) };
@@ -145,13 +149,17 @@ fn write_packed(
         }
     };
     target.set_permissions(metadata.permissions())?;
-    // Retention goes by the age of the last line.
+    // The age of a file, by which retention deletes it, is that of its last line.
     target.set_modified(metadata.modified()?)?;
     disk.sync_all(&target)?;
     Ok(Some(len))
 }
 
-fn copy(mut source: File, target: &mut impl Write, owner: &impl Owner) -> io::Result<Option<u64>> {
+fn copy(
+    mut source: File,
+    target: &mut impl Write,
+    owner: &impl WriterLock,
+) -> io::Result<Option<u64>> {
     let mut block = vec![0; BLOCK];
     let mut len = 0;
     loop {
@@ -167,17 +175,17 @@ fn copy(mut source: File, target: &mut impl Write, owner: &impl Owner) -> io::Re
     }
 }
 
-fn holds_the_same(packed: &Path, compression: Compression, path: &Path) -> io::Result<bool> {
-    let packed = BufReader::with_capacity(BLOCK, File::open(packed)?);
+fn has_same_contents(compressed: &Path, compression: Compression, path: &Path) -> io::Result<bool> {
+    let compressed = BufReader::with_capacity(BLOCK, File::open(compressed)?);
     let plain = BufReader::with_capacity(BLOCK, File::open(path)?);
     match compression {
-        Compression::None => same(packed, plain),
-        Compression::Gzip => same(MultiGzDecoder::new(packed), plain),
-        Compression::Zstd => same(zstd::stream::read::Decoder::with_buffer(packed)?, plain),
+        Compression::None => is_equal(compressed, plain),
+        Compression::Gzip => is_equal(MultiGzDecoder::new(compressed), plain),
+        Compression::Zstd => is_equal(zstd::stream::read::Decoder::with_buffer(compressed)?, plain),
     }
 }
 
-fn same(mut left: impl Read, mut right: impl Read) -> io::Result<bool> {
+fn is_equal(mut left: impl Read, mut right: impl Read) -> io::Result<bool> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     loop {
         a.clear();
@@ -196,10 +204,12 @@ fn with_suffix(path: &Path, compression: Compression) -> PathBuf {
     name.into()
 }
 
-fn temporary(packed: &Path) -> PathBuf {
-    let name =
-        packed.file_name().and_then(|name| name.to_str()).expect("the template made the name");
-    packed.with_file_name(format!(".{name}.tmp"))
+fn temporary(compressed: &Path) -> PathBuf {
+    let name = compressed
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("a name that the template rendered is UTF-8");
+    compressed.with_file_name(format!(".{name}.tmp"))
 }
 
 #[cfg(test)]
@@ -207,9 +217,10 @@ mod tests {
     use super::*;
     use crate::disk::RealDisk;
 
+    /// Lock of a writer that does not use the file.
     struct Free;
 
-    impl Owner for Free {
+    impl WriterLock for Free {
         fn is_stopping(&self) -> bool {
             false
         }
@@ -225,7 +236,7 @@ mod tests {
 
     struct Stopping;
 
-    impl Owner for Stopping {
+    impl WriterLock for Stopping {
         fn is_stopping(&self) -> bool {
             true
         }
@@ -235,14 +246,14 @@ mod tests {
             _: &Path,
             _: impl FnOnce() -> io::Result<T>,
         ) -> io::Result<Option<T>> {
-            unreachable!("nothing is renamed while stopping")
+            unreachable!("a compression that stops renames no file")
         }
     }
 
-    /// Somebody writes between the packing and the change of names.
+    /// Lock of a writer that appends a line between the compression and the change of names.
     struct Writing;
 
-    impl Owner for Writing {
+    impl WriterLock for Writing {
         fn is_stopping(&self) -> bool {
             false
         }
@@ -281,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_file_holds_every_byte_and_keeps_its_age() {
+    fn compressed_file_keeps_every_byte_and_the_modification_time() {
         for compression in [Compression::Gzip, Compression::Zstd] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("x.jsonl");
@@ -291,44 +302,44 @@ mod tests {
             File::options().append(true).open(&path).unwrap().set_modified(age).unwrap();
 
             assert_eq!(
-                pack(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(),
-                Outcome::Packed
+                compress(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(),
+                Compressed::Done
             );
-            let packed = with_suffix(&path, compression);
-            assert_eq!(names(folder.path()), [packed.file_name().unwrap().to_str().unwrap()]);
-            assert_eq!(read(&packed, compression), text);
-            assert_eq!(fs::metadata(&packed).unwrap().modified().unwrap(), age);
+            let compressed = with_suffix(&path, compression);
+            assert_eq!(names(folder.path()), [compressed.file_name().unwrap().to_str().unwrap()]);
+            assert_eq!(read(&compressed, compression), text);
+            assert_eq!(fs::metadata(&compressed).unwrap().modified().unwrap(), age);
             assert_eq!(
-                pack(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(),
-                Outcome::Packed
+                compress(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(),
+                Compressed::Done
             );
         }
     }
 
     #[test]
-    fn a_crash_before_the_original_went_doubles_nothing() {
+    fn crash_before_the_original_is_deleted_duplicates_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
-        pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap();
+        compress(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap();
         fs::write(&path, "one\n").unwrap();
-        // Also if the operator has changed the compression meanwhile.
+        // The same holds if the operator has changed the compression meanwhile.
         assert_eq!(
-            pack(&path, Compression::Zstd, ".jsonl", &Free, &RealDisk).unwrap(),
-            Outcome::Packed
+            compress(&path, Compression::Zstd, ".jsonl", &Free, &RealDisk).unwrap(),
+            Compressed::Done
         );
         assert_eq!(names(folder.path()), ["x.jsonl.gz"]);
     }
 
     #[test]
-    fn lines_that_came_after_the_packing_get_a_name_of_their_own() {
+    fn lines_written_after_the_compression_get_a_file_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         for text in ["one\n", "two\n", "three\n"] {
             fs::write(&path, text).unwrap();
             assert_eq!(
-                pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(),
-                Outcome::Packed
+                compress(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(),
+                Compressed::Done
             );
         }
         assert_eq!(names(folder.path()), ["x.000001.jsonl.gz", "x.000002.jsonl.gz", "x.jsonl.gz"]);
@@ -340,39 +351,39 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_file_that_is_damaged_is_no_reason_to_delete_the_original() {
+    fn original_is_kept_if_the_compressed_file_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
         fs::write(folder.path().join("x.jsonl.gz"), "\x1f\u{8b}damaged").unwrap();
         assert_eq!(
-            pack(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(),
-            Outcome::Packed
+            compress(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(),
+            Compressed::Done
         );
         assert_eq!(read(&folder.path().join("x.000001.jsonl.gz"), Compression::Gzip), "one\n");
     }
 
     #[test]
-    fn a_file_that_is_written_to_meanwhile_stays() {
+    fn file_that_grows_during_compression_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
         assert_eq!(
-            pack(&path, Compression::Gzip, ".jsonl", &Writing, &RealDisk).unwrap(),
-            Outcome::Left
+            compress(&path, Compression::Gzip, ".jsonl", &Writing, &RealDisk).unwrap(),
+            Compressed::Skipped
         );
         assert_eq!(names(folder.path()), ["x.jsonl"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\nlate\n");
     }
 
     #[test]
-    fn a_stop_leaves_the_file_as_it_was() {
+    fn stop_leaves_the_file_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         fs::write(&path, "one\n").unwrap();
         assert_eq!(
-            pack(&path, Compression::Zstd, ".jsonl", &Stopping, &RealDisk).unwrap(),
-            Outcome::Left
+            compress(&path, Compression::Zstd, ".jsonl", &Stopping, &RealDisk).unwrap(),
+            Compressed::Skipped
         );
         assert_eq!(names(folder.path()), ["x.jsonl"]);
     }

@@ -1,8 +1,9 @@
-//! What happens to closed files: they are packed, and in the end deleted, on a thread of its own.
+//! Maintenance of closed files on a thread of its own: compression and retention.
 //!
-//! The writer says which files it has open; these are never touched. It hands a file over when
-//! nothing more is written to it and its lines are settled. A file that the writer takes back (an
-//! event of an earlier day) is left alone, also when it is half packed.
+//! The writer acquires each file that it opens, and the janitor leaves these files alone. The
+//! writer schedules a file for compression when nothing more is written to it and the sidecar
+//! covers its lines. If the writer acquires a file again (for a late event of an earlier day), a
+//! compression that is under way is discarded.
 
 mod compress;
 mod retention;
@@ -17,22 +18,23 @@ use std::time::SystemTime;
 
 use jiff::civil::Date;
 
-use self::compress::{Outcome, Owner};
+use self::compress::{Compressed, WriterLock};
 use crate::compression::Compression;
 use crate::config::{Retain, Settings};
 use crate::disk::{Disk, parent};
 use crate::error::FileError;
 use crate::names::listing::Listing;
+use crate::sync::{lock, wait};
 
-/// What the writer knows when it asks for old files to be deleted.
+/// Request to delete old files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sweep {
-    /// The day of the newest event.
+    /// Day of the newest event.
     pub(crate) latest: Option<Date>,
     pub(crate) now: SystemTime,
 }
 
-/// The thread, and the way to talk to it.
+/// Handle of the thread. Dropping it stops the thread; unfinished work is left for the next start.
 #[derive(Debug)]
 pub(crate) struct Janitor {
     shared: Arc<Shared>,
@@ -47,11 +49,11 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the writer has open.
+    /// Files that the writer has open.
     in_use: HashSet<PathBuf>,
-    /// To be packed. Bounded by the number of files there are.
+    /// Files to compress. Bounded by the number of files on disk.
     closed: BTreeSet<PathBuf>,
-    /// Could not be packed; tried again with the next ones.
+    /// Files whose compression failed; it is repeated with the next closed files.
     failed: BTreeSet<PathBuf>,
     sweep: Option<Sweep>,
     progress: Progress,
@@ -66,12 +68,12 @@ enum Progress {
 }
 
 enum Task {
-    Pack(PathBuf),
+    Compress(PathBuf),
     Sweep(Sweep),
 }
 
 impl Janitor {
-    /// Without compression and retention there is nothing to do, and no thread.
+    /// Starts the thread, unless neither compression nor retention is configured.
     pub(crate) fn start(settings: &Arc<Settings>, disk: &Arc<dyn Disk>) -> Result<Self, FileError> {
         let shared = Arc::new(Shared::default());
         if settings.compression == Compression::None && settings.retain == Retain::default() {
@@ -87,26 +89,27 @@ impl Janitor {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Whether there is anything to do for closed files.
+    /// Returns whether compression or retention is configured.
     pub(crate) fn is_needed(&self) -> bool {
         self.thread.is_some()
     }
 
-    /// The writer is about to open this file.
-    pub(crate) fn take_back(&self, path: &Path) {
+    /// Excludes a file that the writer is about to open from compression and deletion.
+    pub(crate) fn acquire(&self, path: &Path) {
         let mut state = self.shared.lock();
         state.closed.remove(path);
         state.failed.remove(path);
         state.in_use.insert(path.to_owned());
     }
 
-    /// The writer has closed this file.
+    /// Reverses [`Janitor::acquire`] after the writer has closed the file.
     pub(crate) fn release(&self, path: &Path) {
         self.shared.lock().in_use.remove(path);
     }
 
-    /// Nothing more is written to these, and their lines are settled.
-    pub(crate) fn pack(&self, closed: impl IntoIterator<Item = PathBuf>) {
+    /// Schedules the compression of files to which nothing more is written and whose lines the
+    /// sidecar covers.
+    pub(crate) fn compress(&self, closed: impl IntoIterator<Item = PathBuf>) {
         if self.thread.is_some() {
             let mut state = self.shared.lock();
             state.closed.extend(closed);
@@ -116,6 +119,7 @@ impl Janitor {
         }
     }
 
+    /// Schedules the deletion of old files.
     pub(crate) fn sweep(&self, sweep: Sweep) {
         if self.thread.is_some() {
             self.shared.lock().sweep = Some(sweep);
@@ -123,7 +127,7 @@ impl Janitor {
         }
     }
 
-    /// Wait until there is nothing left to do.
+    /// Waits until all scheduled work is done.
     #[cfg(test)]
     pub(crate) fn wait(&self) {
         let mut state = self.shared.lock();
@@ -132,43 +136,47 @@ impl Janitor {
                 || !state.closed.is_empty()
                 || state.sweep.is_some())
         {
-            state = self.shared.changed.wait(state).expect("no one panics while holding this lock");
+            state = wait(&self.shared.changed, state);
         }
     }
 }
 
 impl Drop for Janitor {
-    /// What is half done is left for the next start.
     fn drop(&mut self) {
         self.shared.lock().progress = Progress::Stopping;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that packs files has panicked");
+            tracing::error!("the janitor thread has panicked");
         }
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no one panics while holding this lock")
+        lock(&self.state)
     }
 
     fn run(&self, settings: &Settings, disk: &dyn Disk) {
         while let Some(task) = self.next(settings) {
             match task {
-                Task::Pack(path) => self.pack(&path, settings, disk),
+                Task::Compress(path) => self.compress_file(&path, settings, disk),
                 Task::Sweep(sweep) => {
                     if let Err(error) = self.sweep(sweep, settings, disk) {
                         let base = settings.template.base();
-                        tracing::warn!(folder = %base.display(), %error, "old files could not be deleted");
+                        tracing::warn!(
+                            folder = %base.display(),
+                            %error,
+                            "deletion of old files failed; it is repeated within an hour"
+                        );
                     }
                 }
             }
         }
     }
 
+    /// Waits for the next task; `None` if the thread has to stop.
     fn next(&self, settings: &Settings) -> Option<Task> {
         let mut state = self.lock();
         loop {
@@ -179,26 +187,32 @@ impl Shared {
             if settings.compression == Compression::None {
                 state.closed.clear();
             }
-            // Packed files are smaller: only then is it known what has to go.
+            // Compression comes first, since it changes the total size that retention limits.
             if let Some(path) = state.closed.pop_first() {
-                return Some(Task::Pack(path));
+                return Some(Task::Compress(path));
             }
             if let Some(sweep) = state.sweep.take() {
                 return Some(Task::Sweep(sweep));
             }
             state.progress = Progress::Idle;
             self.changed.notify_all();
-            state = self.changed.wait(state).expect("no one panics while holding this lock");
+            state = wait(&self.changed, state);
         }
     }
 
-    fn pack(&self, path: &Path, settings: &Settings, disk: &dyn Disk) {
-        match compress::pack(path, settings.compression, settings.template.extension(), self, disk)
-        {
-            Ok(Outcome::Packed) => tracing::debug!(file = %path.display(), "packed"),
-            Ok(Outcome::Left) => tracing::debug!(file = %path.display(), "not packed for now"),
+    fn compress_file(&self, path: &Path, settings: &Settings, disk: &dyn Disk) {
+        let Settings { compression, template, .. } = settings;
+        match compress::compress(path, *compression, template.extension(), self, disk) {
+            Ok(Compressed::Done) => tracing::debug!(file = %path.display(), "compressed a file"),
+            Ok(Compressed::Skipped) => {
+                tracing::debug!(file = %path.display(), "compression of a file postponed");
+            }
             Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "could not be packed, and stays as it is until the next try");
+                tracing::warn!(
+                    file = %path.display(),
+                    %error,
+                    "compression of a file failed; it is repeated after the next flush"
+                );
                 self.lock().failed.insert(path.to_owned());
             }
         }
@@ -215,12 +229,16 @@ impl Shared {
             match fs::remove_file(&found.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {
-                    tracing::info!(file = %found.path.display(), bytes = found.len, "deleted by retention")
+                    tracing::info!(
+                        file = %found.path.display(),
+                        bytes = found.len,
+                        "retention deleted a file"
+                    );
                 }
             }
             state.closed.remove(&found.path);
             state.failed.remove(&found.path);
-            // A folder of a day or a source that has become empty goes with its last file.
+            // The folder of a day or a source is deleted with its last file.
             for folder in found.path.ancestors().skip(1).take_while(|folder| *folder != base) {
                 if state.in_use.iter().any(|path| path.starts_with(folder))
                     || fs::remove_dir(folder).is_err()
@@ -229,17 +247,16 @@ impl Shared {
                 }
             }
             drop(state);
-            // That files go is not urgent, but a folder that isn't there any more can't be synced
-            // by name.
+            // Durability of the deletion is not urgent, but the folder may be gone by the next one.
             if let Err(error) = disk.sync_folder(parent(&found.path)) {
-                tracing::warn!(%error, "a deletion may be undone by a power cut");
+                tracing::warn!(%error, "sync after a deletion failed; a power cut may restore the file");
             }
         }
         Ok(())
     }
 }
 
-impl Owner for Shared {
+impl WriterLock for Shared {
     fn is_stopping(&self) -> bool {
         self.lock().progress == Progress::Stopping
     }

@@ -1,30 +1,31 @@
-//! Which files go.
+//! Selection of the closed files that exceed the limits on age and size.
 
 use std::time::SystemTime;
 
 use jiff::civil::Date;
 
 use crate::config::Retain;
-use crate::names::listing::Found;
+use crate::names::listing::ListedFile;
 
-/// The closed files that are too old or too much, oldest first. A file is as old as its last line.
+/// Returns the closed files that exceed the limits, oldest first. The age of a file is that of its
+/// last line.
 pub(crate) fn expired(
-    mut files: Vec<Found>,
+    mut files: Vec<ListedFile>,
     retain: Retain,
     latest: Option<Date>,
     now: SystemTime,
-) -> Vec<Found> {
+) -> Vec<ListedFile> {
     files.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
     let mut total: u64 = files.iter().map(|found| found.len).sum();
     files.retain(|found| {
         let age = now.duration_since(found.modified).unwrap_or_default();
         let is_old = retain.max_age.is_some_and(|max_age| age > max_age);
-        let is_much = retain.max_total_size.is_some_and(|max_total_size| total > max_total_size);
-        let goes = found.is_closed(latest) && (is_old || is_much);
-        if goes {
+        let is_excess = retain.max_total_size.is_some_and(|max_total_size| total > max_total_size);
+        let is_expired = found.is_closed(latest) && (is_old || is_excess);
+        if is_expired {
             total -= found.len;
         }
-        goes
+        is_expired
     });
     files
 }
@@ -40,9 +41,9 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    /// Ten bytes each, the n-th last written on day n.
-    fn files() -> Vec<Found> {
-        let found = |day: i8, index| Found {
+    /// Five files of ten bytes; the n-th one was last written on day n.
+    fn files() -> Vec<ListedFile> {
+        let found = |day: i8, index| ListedFile {
             path: format!("{day}-{index:?}").into(),
             date: Some(date(2026, 11, day)),
             index,
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_closed_files_go_first() {
+    fn oldest_closed_files_expire_first() {
         let age = |days| Retain { max_age: Some(DAY * days), ..Retain::default() };
         let size = |bytes| Retain { max_total_size: Some(bytes), ..Retain::default() };
         check(Retain::default(), 5, &[]);
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn active_files_stay_whatever_their_age() {
+    fn active_files_never_expire() {
         check(
             Retain { max_age: Some(Duration::ZERO), max_total_size: Some(0) },
             2,

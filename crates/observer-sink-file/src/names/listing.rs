@@ -1,4 +1,4 @@
-//! The files of a template that are there: its placeholders read as a pattern.
+//! Files on disk that belong to a template, whose placeholders are matched as a pattern.
 
 use std::fs;
 use std::io;
@@ -12,9 +12,9 @@ use crate::names::safe_name;
 use crate::names::series::Name;
 use crate::names::template::{DATE_LENGTH, Piece, Template};
 
-/// A file of the template's own.
+/// File that matches the template.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct ListedFile {
     pub(crate) path: PathBuf,
     pub(crate) date: Option<Date>,
     pub(crate) index: Option<u64>,
@@ -23,31 +23,32 @@ pub(crate) struct Found {
     pub(crate) modified: SystemTime,
 }
 
-impl Found {
-    /// Whether nothing is written to it any more, `latest` being the day of the newest event.
+impl ListedFile {
+    /// Returns whether the file is closed, where `latest` is the day of the newest event.
     pub(crate) fn is_closed(&self, latest: Option<Date>) -> bool {
-        let is_past = self.date.is_some_and(|date| latest.is_some_and(|latest| date < latest));
-        self.index.is_some() || self.compression != Compression::None || is_past
+        let day_is_over = self.date.is_some_and(|date| latest.is_some_and(|latest| date < latest));
+        self.index.is_some() || self.compression != Compression::None || day_is_over
     }
 }
 
-/// What is found in the base: files of the template's own, and temporaries that a crash left
-/// behind.
+/// Contents of the base folder that belong to the sink.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    pub(crate) files: Vec<Found>,
+    pub(crate) files: Vec<ListedFile>,
+    /// Temporary files of a compression that a crash interrupted.
     pub(crate) temporaries: Vec<PathBuf>,
 }
 
 impl Listing {
-    /// Links are not followed, and files that go away meanwhile are left out.
+    /// Lists the files of a template. Links are not followed, and files that disappear meanwhile
+    /// are omitted.
     pub(crate) fn read(template: &Template) -> io::Result<Self> {
         let mut listing = Self::default();
-        listing.descend(template, template.base(), 0, Bound::default())?;
+        listing.descend(template, template.base(), 0, Bindings::default())?;
         Ok(listing)
     }
 
-    /// The newest day that a name tells.
+    /// Returns the newest day among the names.
     pub(crate) fn latest(&self) -> Option<Date> {
         self.files.iter().filter_map(|found| found.date).max()
     }
@@ -57,7 +58,7 @@ impl Listing {
         template: &Template,
         folder: &Path,
         level: usize,
-        bound: Bound,
+        bindings: Bindings,
     ) -> io::Result<()> {
         let pieces = &template.components()[level];
         let is_last = level + 1 == template.components().len();
@@ -70,33 +71,33 @@ impl Listing {
             let (name, kind) = (entry.file_name(), entry.file_type()?);
             let Some(name) = name.to_str() else { continue };
             if is_last && kind.is_file() {
-                self.take(template, &entry, name, &bound);
+                self.add(template, &entry, name, &bindings);
             } else if !is_last
                 && kind.is_dir()
-                && let Some(bound) = matched(pieces, name, bound.clone())
+                && let Some(bindings) = match_pieces(pieces, name, bindings.clone())
             {
-                self.descend(template, &entry.path(), level + 1, bound)?;
+                self.descend(template, &entry.path(), level + 1, bindings)?;
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, template: &Template, entry: &fs::DirEntry, name: &str, bound: &Bound) {
+    fn add(&mut self, template: &Template, entry: &fs::DirEntry, name: &str, bindings: &Bindings) {
         let path = entry.path();
         if let Some(final_name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"))
         {
-            if recognised(template, final_name, bound)
+            if match_file_name(template, final_name, bindings)
                 .is_some_and(|(name, _)| name.compression != Compression::None)
             {
                 self.temporaries.push(path);
             }
             return;
         }
-        let Some((name, bound)) = recognised(template, name, bound) else { return };
+        let Some((name, bindings)) = match_file_name(template, name, bindings) else { return };
         let Ok(metadata) = entry.metadata() else { return };
-        self.files.push(Found {
+        self.files.push(ListedFile {
             path,
-            date: bound.date,
+            date: bindings.date,
             index: name.index,
             compression: name.compression,
             len: metadata.len(),
@@ -105,44 +106,50 @@ impl Listing {
     }
 }
 
-/// What the placeholders stand for in a path so far.
+/// Values of the placeholders in the part of a path that was matched so far.
 #[derive(Debug, Clone, Default)]
-struct Bound {
+struct Bindings {
     date: Option<Date>,
     source: Option<String>,
 }
 
-fn recognised<'a>(template: &Template, name: &'a str, bound: &Bound) -> Option<(Name<'a>, Bound)> {
+fn match_file_name<'a>(
+    template: &Template,
+    name: &'a str,
+    bindings: &Bindings,
+) -> Option<(Name<'a>, Bindings)> {
     let pieces = template.components().last().expect("a template has a file name");
     let name = Name::parse(name, template.extension())?;
     let candidates = [Some(name), name.rotated()];
     candidates
         .into_iter()
         .flatten()
-        .find_map(|name| Some((name, matched(pieces, name.stem, bound.clone())?)))
+        .find_map(|name| Some((name, match_pieces(pieces, name.stem, bindings.clone())?)))
 }
 
-fn matched(pieces: &[Piece], text: &str, mut bound: Bound) -> Option<Bound> {
+fn match_pieces(pieces: &[Piece], text: &str, mut bindings: Bindings) -> Option<Bindings> {
     let Some((piece, pieces)) = pieces.split_first() else {
-        return text.is_empty().then_some(bound);
+        return text.is_empty().then_some(bindings);
     };
     match piece {
-        Piece::Literal(literal) => matched(pieces, text.strip_prefix(literal.as_str())?, bound),
+        Piece::Literal(literal) => {
+            match_pieces(pieces, text.strip_prefix(literal.as_str())?, bindings)
+        }
         Piece::Date => {
             let (written, rest) = text.split_at_checked(DATE_LENGTH)?;
             let date: Date = written.parse().ok()?;
-            if date.to_string() != written || bound.date.is_some_and(|other| other != date) {
+            if date.to_string() != written || bindings.date.is_some_and(|other| other != date) {
                 return None;
             }
-            bound.date = Some(date);
-            matched(pieces, rest, bound)
+            bindings.date = Some(date);
+            match_pieces(pieces, rest, bindings)
         }
         Piece::Source => (1..=text.len()).find_map(|end| {
             let (source, rest) = text.split_at_checked(end)?;
             let fits = safe_name::is_encoded(source)
-                && bound.source.as_deref().is_none_or(|other| other == source);
-            let bound = Bound { source: Some(source.to_owned()), ..bound.clone() };
-            fits.then(|| matched(pieces, rest, bound)).flatten()
+                && bindings.source.as_deref().is_none_or(|other| other == source);
+            let bindings = Bindings { source: Some(source.to_owned()), ..bindings.clone() };
+            fits.then(|| match_pieces(pieces, rest, bindings)).flatten()
         }),
     }
 }
@@ -174,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn only_files_of_the_template_are_found() {
+    fn listing_contains_only_files_of_the_template() {
         check(
             "{date}.jsonl",
             &[

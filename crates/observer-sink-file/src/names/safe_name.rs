@@ -1,22 +1,24 @@
-//! A producer's text as a part of a file name.
+//! Encoding of a producer's text as part of a file name.
 //!
-//! Letters, digits, `-`, `_` and `.` stay; every other byte becomes `%XX` (RFC 3986, section 2.1).
-//! A dot is written as `%2E` where it leads (hidden files, `..`) and where six digits follow (they
-//! would look like a rotated file). A name that gets too long is cut, and ends in `~` and a hash of
-//! the whole text; `~` stands nowhere else, so that different texts have different names.
+//! Letters, digits, `-`, `_` and `.` are kept; every other byte becomes `%XX` (RFC 3986, section
+//! 2.1). A dot becomes `%2E` at the start (hidden files, `..`) and before six digits (the name
+//! would look like that of a rotated file). A name that is too long is cut and ends in `~` and a
+//! hash of the whole text. `~` occurs nowhere else, so different texts have different names.
 
 use std::fmt::Write;
 
 use observer_core::Uuid;
 
-/// The longest name in bytes, so that date, number, extensions and literals around it fit into 255.
+/// Maximum length of an encoded name in bytes. It leaves space for the date, number, extensions and
+/// literals of a file name of 255 bytes.
 pub(crate) const LONGEST: usize = 120;
 
-/// The digits of a rotated file's number, at least.
+/// Minimum number of digits in the number of a rotated file.
 pub(crate) const INDEX_DIGITS: usize = 6;
 
 const HASH_DIGITS: usize = 32;
 
+/// Encodes a text of any length and content.
 pub(crate) fn encode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut name = String::with_capacity(bytes.len());
@@ -43,7 +45,7 @@ pub(crate) fn encode(text: &str) -> String {
     if name.is_empty() { "%".to_owned() } else { name }
 }
 
-/// Whether `name` can have come from [`encode`].
+/// Returns whether `name` may be a result of [`encode`].
 pub(crate) fn is_encoded(name: &str) -> bool {
     let bytes = name.as_bytes();
     !bytes.is_empty()
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_safe_stays_and_the_rest_is_percent_encoded() {
+    fn unsafe_bytes_are_percent_encoded() {
         check("bot", "bot");
         check("gpt-4.1_mini", "gpt-4.1_mini");
         check("a/b\\c", "a%2Fb%5Cc");
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn over_long_names_are_cut_and_still_differ() {
+    fn long_names_are_cut_and_remain_distinct() {
         let texts = [
             "a".repeat(LONGEST),
             "a".repeat(LONGEST + 1),
@@ -98,7 +100,7 @@ mod tests {
         let names: HashSet<_> = texts.iter().map(|text| encode(text)).collect();
         assert_eq!(names.len(), texts.len());
         assert!(names.iter().all(|name| name.len() <= LONGEST && is_encoded(name)), "{names:?}");
-        // A text that spells out a cut name is another text.
+        // A text that equals the name of another text gets a name of its own.
         let cut = encode(&texts[1]);
         assert_ne!(encode(&cut), cut);
     }

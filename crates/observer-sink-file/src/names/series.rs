@@ -1,9 +1,9 @@
-//! The names of one series: the active file, and those that were rotated away from it.
+//! File names of one series: an active file and the files that were rotated from it.
 //!
-//! `bot.jsonl` is written; `bot.000001.jsonl` is the oldest one rotated, `bot.000002.jsonl` the
-//! next. Sorted by name, they stand in the order in which they were written, the active file last.
-//! A compressed file has `.gz` or `.zst` after all that. Numbers are never reused while a file with
-//! a higher one is there, and nothing is overwritten.
+//! `bot.jsonl` is the active file, `bot.000001.jsonl` the oldest rotated file, `bot.000002.jsonl`
+//! the next one. Sorted by name, the files are in the order in which they were written, with the
+//! active file last. A compressed file has the additional suffix `.gz` or `.zst`. A number is not
+//! reused while a file with a higher number exists, and no file is overwritten.
 
 use std::fs;
 use std::io;
@@ -12,24 +12,26 @@ use std::path::{Path, PathBuf};
 use crate::compression::Compression;
 use crate::names::safe_name::INDEX_DIGITS;
 
-/// A file name taken apart.
+/// Parts of a file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Name<'a> {
-    /// What stands before the number and the extension.
+    /// Part before the number and the extension.
     pub(crate) stem: &'a str,
+    /// Number of a rotated file.
     pub(crate) index: Option<u64>,
     pub(crate) compression: Compression,
 }
 
 impl<'a> Name<'a> {
-    /// Take off the compression and the extension, and leave the number for [`Name::rotated`].
+    /// Splits off the compression suffix and the extension. A number stays in the stem until
+    /// [`Name::rotated`].
     pub(crate) fn parse(name: &'a str, extension: &str) -> Option<Self> {
         let (name, compression) = Compression::split_suffix(name);
         let stem = name.strip_suffix(extension)?;
         Some(Self { stem, index: None, compression })
     }
 
-    /// The same name read as that of a rotated file.
+    /// Splits a number off the stem; `None` if there is none.
     pub(crate) fn rotated(self) -> Option<Self> {
         let (stem, digits) = self.stem.rsplit_once('.')?;
         let is_index =
@@ -39,16 +41,16 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The name of the active file at `path` once it is rotated away as number `index`.
+/// Returns the path that the active file at `path` gets when it is rotated as number `index`.
 pub(crate) fn rotated(path: &Path, extension: &str, index: u64) -> PathBuf {
     let stem = stem_of(path, extension);
     path.with_file_name(format!("{stem}.{index:0INDEX_DIGITS$}{extension}"))
 }
 
-/// The next free number of the series at `path`.
+/// Returns the next free number of the series whose active file is at `path`.
 pub(crate) fn next_index(path: &Path, extension: &str) -> io::Result<u64> {
     let stem = stem_of(path, extension);
-    let folder = path.parent().expect("an active file stands in a folder");
+    let folder = path.parent().expect("an active file has a parent folder");
     let mut highest = 0;
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -66,7 +68,7 @@ pub(crate) fn next_index(path: &Path, extension: &str) -> io::Result<u64> {
 fn stem_of<'a>(path: &'a Path, extension: &str) -> &'a str {
     let name = path.file_name().and_then(|name| name.to_str());
     name.and_then(|name| name.strip_suffix(extension))
-        .expect("the template made the name, with its extension")
+        .expect("a name that the template rendered ends in its extension")
 }
 
 #[cfg(test)]
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_number_is_past_all_that_are_there_whatever_their_compression() {
+    fn next_number_exceeds_those_of_all_files_compressed_or_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bot.jsonl");
         assert_eq!(next_index(&path, ".jsonl").unwrap(), 1);

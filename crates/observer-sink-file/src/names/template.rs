@@ -1,8 +1,8 @@
-//! Where a line goes: a path with placeholders.
+//! Template of file paths.
 //!
-//! The *base* is the longest run of folders without a placeholder. What stands after it is made of
-//! events, and stays inside the base: a source is [encoded](crate::names::safe_name) into one part of one
-//! name.
+//! The *base* is the longest run of folders without a placeholder. Events determine the components
+//! after it, which stay inside the base: a source is [encoded](crate::names::safe_name) as part of
+//! one name.
 
 use std::path::{Component as PathComponent, Path, PathBuf};
 
@@ -11,15 +11,16 @@ use observer_core::BuildError;
 
 use crate::names::safe_name;
 
-/// A checked `path`.
+/// Parsed value of the key `path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     base: PathBuf,
-    /// Folders inside the base, then the name of the file without its extension; never empty.
+    /// Folders inside the base, then the name of the file without its extension. Never empty.
     components: Vec<Vec<Piece>>,
     extension: String,
 }
 
+/// Part of a path component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
     Literal(String),
@@ -28,25 +29,31 @@ pub(crate) enum Piece {
 }
 
 const KEY: &str = "path";
-const KNOWN: &str = "known are {date} and {source}";
-/// `{date}` as it is written: `2026-11-22`.
+const KNOWN: &str = "use {date} or {source}";
+/// Length of a rendered `{date}`, such as `2026-11-22`.
 pub(crate) const DATE_LENGTH: usize = 10;
-/// What may come to a name: `.`, a number of 20 digits, `.zst`, and the dot and `.tmp` of a
-/// temporary.
-const ROOM: usize = 30;
+/// Bytes that may be added to a rendered name: `.` and a number of 20 digits, `.zst`, and the dot
+/// and `.tmp` of a temporary file.
+const ADDED_LENGTH: usize = 30;
+/// Maximum length of a file name in common file systems, in bytes.
+const MAX_NAME_LENGTH: usize = 255;
 
 impl Template {
+    /// Parses a path template.
+    ///
+    /// # Errors
+    /// A path that names no file, has unknown placeholders, or can lead to a name that is too long.
     pub(crate) fn parse(path: &str) -> Result<Self, BuildError> {
         if path.is_empty() {
             return Err(BuildError::new(
                 KEY,
-                "must not be empty; try \"observer-data/events/{date}.jsonl\"",
+                "must not be empty; use for example \"observer-data/events/{date}.jsonl\"",
             ));
         }
         if path.contains('\0') || path.ends_with(['/', std::path::MAIN_SEPARATOR]) {
             return Err(BuildError::new(
                 KEY,
-                format!("must end in the name of a file, and {path:?} doesn't"),
+                format!("must end in the name of a file, unlike {path:?}"),
             ));
         }
         let mut base = PathBuf::new();
@@ -54,7 +61,7 @@ impl Template {
         let mut parts = Path::new(path).components().peekable();
         while let Some(part) = parts.next() {
             let is_last = parts.peek().is_none();
-            let text = part.as_os_str().to_str().expect("a part of a str is UTF-8");
+            let text = part.as_os_str().to_str().expect("a component of a str is UTF-8");
             let pieces = pieces(text)?;
             let is_fixed = pieces.iter().all(|piece| matches!(piece, Piece::Literal(_)));
             if !is_last && is_fixed && components.is_empty() {
@@ -64,7 +71,7 @@ impl Template {
             if !matches!(part, PathComponent::Normal(_)) {
                 return Err(BuildError::new(
                     KEY,
-                    format!("must not have {text:?} after a placeholder or at its end"),
+                    format!("must not contain {text:?} after a placeholder or at its end"),
                 ));
             }
             components.push(pieces);
@@ -88,7 +95,7 @@ impl Template {
         &self.components
     }
 
-    /// With its dot.
+    /// Returns the extension with its dot.
     pub(crate) fn extension(&self) -> &str {
         &self.extension
     }
@@ -101,7 +108,7 @@ impl Template {
         self.components.iter().flatten().any(|piece| *piece == Piece::Source)
     }
 
-    /// The active file for events of that day and source.
+    /// Returns the path of the active file for events of a day and a source.
     pub(crate) fn render(&self, date: Date, source: &str) -> PathBuf {
         let mut path = self.base.clone();
         for (index, pieces) in self.components.iter().enumerate() {
@@ -152,16 +159,16 @@ fn pieces(text: &str) -> Result<Vec<Piece>, BuildError> {
     Ok(pieces)
 }
 
-/// The extension tells the files of a series apart from their numbers and their compression, so
-/// there has to be one.
+/// Splits the extension off the file name. It is required, since it separates the name from the
+/// number of a rotated file and the compression suffix.
 fn take_extension(name: &mut Vec<Piece>) -> Result<String, BuildError> {
-    let wanted = || BuildError::new(KEY, "must end in an extension, such as \".jsonl\"");
-    let first = name.len() == 1;
-    let Some(Piece::Literal(text)) = name.last_mut() else { return Err(wanted()) };
+    let missing = || BuildError::new(KEY, "must end in an extension, such as \".jsonl\"");
+    let is_only_piece = name.len() == 1;
+    let Some(Piece::Literal(text)) = name.last_mut() else { return Err(missing()) };
     let dot = text
         .rfind('.')
-        .filter(|dot| text.len() > dot + 1 && !(first && *dot == 0))
-        .ok_or_else(wanted)?;
+        .filter(|dot| text.len() > dot + 1 && !(is_only_piece && *dot == 0))
+        .ok_or_else(missing)?;
     let extension = text.split_off(dot);
     if matches!(extension.as_str(), ".gz" | ".zst" | ".tmp")
         || extension[1..].bytes().all(|byte| byte.is_ascii_digit())
@@ -169,7 +176,8 @@ fn take_extension(name: &mut Vec<Piece>) -> Result<String, BuildError> {
         return Err(BuildError::new(
             KEY,
             format!(
-                "must not end in {extension:?}, which rotated and compressed files add to their names; try \".jsonl\""
+                "must not end in {extension:?}, which marks rotated and compressed files; \
+                 use \".jsonl\""
             ),
         ));
     }
@@ -185,11 +193,14 @@ fn check_length(pieces: &[Piece], extension: usize) -> Result<(), BuildError> {
         Piece::Date => DATE_LENGTH,
         Piece::Source => safe_name::LONGEST,
     };
-    let longest = pieces.iter().map(length).sum::<usize>() + extension + ROOM;
-    if longest > 255 {
+    let longest = pieces.iter().map(length).sum::<usize>() + extension + ADDED_LENGTH;
+    if longest > MAX_NAME_LENGTH {
         return Err(BuildError::new(
             KEY,
-            format!("has a name that can get {longest} bytes long; 255 is what file systems take"),
+            format!(
+                "has a name that can become {longest} bytes long; file systems allow \
+                 {MAX_NAME_LENGTH}"
+            ),
         ));
     }
     Ok(())
@@ -209,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_is_what_stands_before_the_first_placeholder() {
+    fn base_ends_before_the_first_placeholder() {
         check("data/events/{date}.jsonl", "data/events", "data/events/2026-11-22.jsonl");
         check("/var/{source}/x/{date}.log.jsonl", "/var", "/var/a%2Fb/x/2026-11-22.log.jsonl");
         check("../events.jsonl", "..", "../events.jsonl");
@@ -225,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_file_is_refused_with_what_to_do() {
-        refuse("", "`path` must not be empty; try");
+    fn invalid_templates_are_refused_with_a_remedy() {
+        refuse("", "`path` must not be empty; use");
         refuse("events/", "must end in the name of a file");
-        refuse("{day}.jsonl", "unknown placeholder {day}; known are {date} and {source}");
+        refuse("{day}.jsonl", "unknown placeholder {day}; use {date} or {source}");
         refuse("{date.jsonl", "single brace");
         refuse("date}.jsonl", "single brace");
-        refuse("{date}/../x.jsonl", "must not have \"..\" after a placeholder");
-        refuse("events/..", "must not have \"..\"");
+        refuse("{date}/../x.jsonl", "must not contain \"..\" after a placeholder");
+        refuse("events/..", "must not contain \"..\"");
         refuse("{date}", "must end in an extension");
         refuse("events/.jsonl", "must end in an extension");
         refuse("{date}.gz", "must not end in \".gz\"");

@@ -1,4 +1,4 @@
-//! The sink as the pipeline sees it.
+//! Behaviour of the sink towards the pipeline.
 
 use std::fs;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn seqs(folder: &Path) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_delivery_is_in_the_file_at_once_and_its_position_kept_when_closed() {
+async fn delivery_is_written_at_once_and_close_stores_its_position() {
     let folder = tempfile::tempdir().unwrap();
     let sink = FileSink::new(&config(folder.path()), &context(folder.path())).unwrap();
     assert_eq!(sink.position().await.unwrap(), None);
@@ -47,7 +47,7 @@ async fn a_delivery_is_in_the_file_at_once_and_its_position_kept_when_closed() {
 }
 
 #[tokio::test]
-async fn a_position_that_was_told_outlives_a_crash() {
+async fn returned_position_survives_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let sink = FileSink::new(&config(folder.path()), &context(folder.path())).unwrap();
     sink.deliver(&batch(1..=3)).await.unwrap();
@@ -57,11 +57,11 @@ async fn a_position_that_was_told_outlives_a_crash() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_is_dropped_and_repeated_is_written_once() {
+async fn dropped_and_repeated_delivery_is_written_once() {
     let folder = tempfile::tempdir().unwrap();
     let sink = FileSink::new(&config(folder.path()), &context(folder.path())).unwrap();
-    // Polled once: the command is in the mailbox, and nobody hears the answer. If the thread is
-    // faster than the poll, the answer was heard.
+    // After one poll the command is in the channel and its reply is lost, unless the thread was
+    // faster than the poll.
     let mut seq = 1;
     while sink
         .deliver(&batch(seq..=seq))
@@ -73,14 +73,14 @@ async fn a_delivery_that_is_dropped_and_repeated_is_written_once() {
     }
     sink.deliver(&batch(seq..=seq + 1)).await.unwrap();
     assert_eq!(seqs(folder.path()), (1..=seq + 1).collect::<Vec<_>>());
-    // An event whose answer was heard is sent again on purpose.
+    // An event whose reply was received is sent again on purpose.
     sink.deliver(&batch(seq..=seq)).await.unwrap();
     assert_eq!(seqs(folder.path()).last(), Some(&seq));
     sink.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn building_and_dropping_touches_no_file() {
+async fn building_and_closing_a_sink_touches_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let parts = config(folder.path()).build(&context(folder.path())).unwrap();
     assert_eq!(parts.len(), 1);
@@ -89,7 +89,7 @@ async fn building_and_dropping_touches_no_file() {
 }
 
 #[tokio::test]
-async fn a_check_leaves_empty_folders_and_says_what_is_in_the_way() {
+async fn check_leaves_empty_folders_and_names_an_obstacle() {
     let folder = tempfile::tempdir().unwrap();
     let sink = FileSink::new(&config(folder.path()), &context(folder.path())).unwrap();
     sink.check().await.unwrap();
@@ -104,7 +104,7 @@ async fn a_check_leaves_empty_folders_and_says_what_is_in_the_way() {
         "{}",
         error.report()
     );
-    // A delivery is told the same, and works as soon as it is mended.
+    // A delivery fails in the same way, and succeeds once the obstacle is removed.
     let error = sink.deliver(&batch(1..=1)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Blocked);
     fs::remove_file(&events).unwrap();
@@ -114,7 +114,7 @@ async fn a_check_leaves_empty_folders_and_says_what_is_in_the_way() {
 }
 
 #[tokio::test]
-async fn a_check_beside_a_running_sink_does_not_disturb_it() {
+async fn check_does_not_disturb_a_running_sink() {
     let folder = tempfile::tempdir().unwrap();
     let sink = FileSink::new(&config(folder.path()), &context(folder.path())).unwrap();
     sink.deliver(&batch(1..=1)).await.unwrap();
@@ -128,7 +128,7 @@ async fn a_check_beside_a_running_sink_does_not_disturb_it() {
 }
 
 #[tokio::test]
-async fn a_closed_sink_says_so_and_can_be_closed_twice() {
+async fn closed_sink_rejects_deliveries_and_can_be_closed_twice() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path()).compression(Compression::Gzip);
     let sink = FileSink::new(&config, &context(folder.path())).unwrap();
@@ -139,20 +139,20 @@ async fn a_closed_sink_says_so_and_can_be_closed_twice() {
 }
 
 #[tokio::test]
-async fn a_sink_that_was_dropped_before_its_thread_began_writes_nothing_any_more() {
+async fn sink_dropped_before_its_thread_began_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Arc::new(config(folder.path()).check().unwrap());
     let mut late = Worker { settings, state_dir: context(folder.path()).state_dir, writer: None };
-    let (mailbox, commands) = mpsc::channel(1);
-    let (answer, _) = oneshot::channel();
-    let deliver = Command::Deliver { batch: batch(1..=3), last_answer: LastAnswer::Heard, answer };
-    mailbox.try_send(deliver).unwrap();
-    drop(mailbox);
+    let (commands, receiver) = mpsc::channel(1);
+    let (reply, _) = oneshot::channel();
+    let deliver = Command::Deliver { batch: batch(1..=3), last_reply: LastReply::Received, reply };
+    commands.try_send(deliver).unwrap();
+    drop(commands);
 
-    // Its successor has come and gone when the thread begins.
+    // A successor writes the batch and closes before the thread begins.
     let successor = FileSink::new(&config(folder.path()), &context(folder.path())).unwrap();
     successor.deliver(&batch(1..=3)).await.unwrap();
     successor.close().await.unwrap();
-    tokio::task::spawn_blocking(move || late.run(commands)).await.unwrap();
+    tokio::task::spawn_blocking(move || late.run(receiver)).await.unwrap();
     assert_eq!(seqs(folder.path()), [1, 2, 3]);
 }

@@ -1,10 +1,15 @@
-//! The sink's state and what changes it, without threads or futures.
+//! State of the sink and its transitions, without threads or futures.
 //!
-//! A line must not be written twice because its batch comes again. So the writer remembers lines
-//! that are in the files although the pipeline can't know it (`ahead`): of a batch that failed in
-//! its middle, of one whose answer nobody was there to hear, and of the time before a crash. They
-//! are told by sequence number and id, so that an event that is replayed on purpose is written once
-//! more.
+//! A batch that is delivered again must not be written again. The writer therefore keeps a set of
+//! events (`ahead`) whose lines are in the files although the pipeline cannot know it: events of a
+//! batch that failed half-way, of a batch whose reply was lost, and of the time before a crash. The
+//! set holds sequence numbers and ids, so that an event that is sent again on purpose is written
+//! again.
+//!
+//! - [`active_files`] opens, rotates and syncs the files that are written to; [`open_file`] is one
+//!   of them.
+//! - [`tail`] reads lines back and repairs a torn end.
+//! - [`sidecar`] stores the position; [`recovery`] restores it after a crash.
 
 mod active_files;
 mod open_file;
@@ -27,45 +32,48 @@ use crate::disk::Disk;
 use crate::error::FileError;
 use crate::janitor::{Janitor, Sweep};
 use crate::names::listing::Listing;
-use crate::writer::active_files::{Files, Portion, PortionLine, Stuck};
+use crate::writer::active_files::{ActiveFiles, PartialWrite, Portion, PortionLine};
 use crate::writer::recovery::{Recovered, recover};
 use crate::writer::sidecar::{Recorded, StateFolder};
 
-/// What became of the answer to the last delivery.
+/// Fate of the reply to the last delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LastAnswer {
-    /// The pipeline has it.
-    Heard,
-    /// The delivery was cancelled: its batch comes again.
+pub(crate) enum LastReply {
+    /// The pipeline received it.
+    Received,
+    /// The delivery was cancelled, so its batch is delivered again.
     Lost,
 }
 
+/// The sink without its thread.
 pub(crate) struct Writer {
     settings: Arc<Settings>,
     state: StateFolder,
-    files: Files,
+    files: ActiveFiles,
     position: Option<Position>,
+    /// Events whose lines are in the files and that the pipeline may deliver again.
     ahead: HashSet<(u64, Uuid)>,
-    /// The events of the last batch that was written, until its answer is known to be heard.
+    /// Events of the last batch, until its reply is known to be received.
     last: Vec<(u64, Uuid)>,
-    /// Those of the batches before it, back to the last flush: they come again if the next one
-    /// fails.
+    /// Events of the batches before the last one, back to the last flush. They are delivered again
+    /// if the next flush fails.
     unflushed: Vec<Vec<(u64, Uuid)>>,
-    /// Whether the sidecar tells less than is known.
-    record: Record,
+    sidecar: SidecarState,
+    /// Day of the newest event.
     latest: Option<Date>,
-    /// The hour in which old files were last looked for, since 1970.
-    swept: Option<u64>,
+    /// Hour since 1970 of the last search for old files.
+    last_sweep: Option<u64>,
 }
 
+/// State of the sidecar on disk compared with the state in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Record {
+enum SidecarState {
     Current,
     Stale,
 }
 
 impl Writer {
-    /// Take the state folder and mend what a crash left behind.
+    /// Locks the state folder, and repairs what a crash left behind.
     pub(crate) fn open(
         settings: Arc<Settings>,
         state_dir: &Path,
@@ -75,26 +83,29 @@ impl Writer {
         let state = StateFolder::open(state_dir, &*disk)?;
         let listing = list(&settings)?;
         for path in &listing.temporaries {
-            std::fs::remove_file(path).map_err(FileError::io("delete the leftover", path))?;
-            tracing::info!(file = %path.display(), "deleted what a crash left of a compression");
+            std::fs::remove_file(path).map_err(FileError::io("delete the temporary file", path))?;
+            tracing::info!(
+                file = %path.display(),
+                "deleted the temporary file of an interrupted compression"
+            );
         }
         let Recovered { position, ahead } = recover(state.load()?, &listing, &*disk)?;
         let janitor = Janitor::start(&settings, &disk)?;
         let mut writer = Self {
-            files: Files::new(Arc::clone(&settings), disk, janitor),
+            files: ActiveFiles::new(Arc::clone(&settings), disk, janitor),
             settings,
             state,
             position,
-            record: if ahead.is_empty() { Record::Current } else { Record::Stale },
+            sidecar: if ahead.is_empty() { SidecarState::Current } else { SidecarState::Stale },
             ahead,
             last: Vec::new(),
             unflushed: Vec::new(),
             latest: listing.latest(),
-            swept: None,
+            last_sweep: None,
         };
-        // Once a closed file is packed, its lines can't be found by the next recovery.
+        // Recovery does not read compressed files, so the sidecar must cover their lines first.
         writer.store()?;
-        writer.tidy(&listing, now);
+        writer.schedule_maintenance(&listing, now);
         Ok(writer)
     }
 
@@ -102,26 +113,27 @@ impl Writer {
         self.position
     }
 
-    /// Whether the position could be stored.
+    /// Checks that the sidecar can be written.
     pub(crate) fn check(&self) -> Result<(), FileError> {
         self.state.check()
     }
 
-    /// Write what isn't in the files yet.
+    /// Writes the events of a batch that are not in the files yet.
     pub(crate) fn deliver(
         &mut self,
         batch: &Batch,
-        last_answer: LastAnswer,
+        last_reply: LastReply,
     ) -> Result<(), FileError> {
-        self.settle_last(last_answer);
+        self.acknowledge_last(last_reply);
         self.enter_epoch(batch)?;
-        self.turn_day(batch)?;
+        self.start_day(batch)?;
         let portions = self.encode(batch);
-        self.record = Record::Stale;
+        self.sidecar = SidecarState::Stale;
         for (index, portion) in portions.iter().enumerate() {
-            if let Err(Stuck { written, error }) = self.files.append(portion) {
-                let whole = portions[..index].iter().flat_map(|portion| &portion.lines);
-                self.ahead.extend(whole.chain(&portion.lines[..written]).map(|line| line.event));
+            if let Err(PartialWrite { written, error }) = self.files.append(portion) {
+                let complete = portions[..index].iter().flat_map(|portion| &portion.lines);
+                let lines = complete.chain(&portion.lines[..written]);
+                self.ahead.extend(lines.map(|line| line.event));
                 return Err(error);
             }
         }
@@ -130,14 +142,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Make it durable, then the position.
+    /// Makes the files durable, then the position, and schedules work for the janitor.
     pub(crate) fn flush(&mut self, now: SystemTime) -> Result<(), FileError> {
         let flushed = self.make_durable(now);
         if flushed.is_ok() {
             self.unflushed.clear();
         } else {
-            // All of it is in the files, or will be by the next sync, and comes again.
-            self.record = Record::Stale;
+            // The lines are in the files, and the pipeline delivers their events again.
+            self.sidecar = SidecarState::Stale;
             self.ahead.extend(self.unflushed.drain(..).flatten());
             self.ahead.extend(self.last.drain(..));
         }
@@ -150,23 +162,26 @@ impl Writer {
             self.files.close_before(latest);
         }
         self.store()?;
-        let is_due = self.files.take_put_aside() > 0 || self.swept != Some(hour(now));
+        let is_due = self.files.take_closed_count() > 0 || self.last_sweep != Some(hour(now));
         if is_due && self.files.janitor().is_needed() {
             match list(&self.settings) {
-                Ok(listing) => self.tidy(&listing, now),
+                Ok(listing) => self.schedule_maintenance(&listing, now),
                 Err(error) => {
-                    tracing::warn!(%error, "closed files are left as they are until the next flush");
-                    self.swept = None;
+                    tracing::warn!(
+                        %error,
+                        "listing of closed files failed; it is repeated with the next flush"
+                    );
+                    self.last_sweep = None;
                 }
             }
         }
         Ok(())
     }
 
-    /// Once the pipeline knows of the last batch, neither its events nor earlier ones come again by
-    /// themselves.
-    fn settle_last(&mut self, last_answer: LastAnswer) {
-        if last_answer == LastAnswer::Lost {
+    /// Accounts for the reply to the last batch. Once the pipeline has received it, the events of
+    /// that batch and of earlier ones are delivered again only on purpose or after a failed flush.
+    fn acknowledge_last(&mut self, last_reply: LastReply) {
+        if last_reply == LastReply::Lost {
             self.ahead.extend(self.last.drain(..));
             return;
         }
@@ -175,8 +190,8 @@ impl Writer {
         self.ahead.retain(|(seq, _)| *seq > end);
     }
 
-    /// Sequence numbers mean other events in another epoch: the old one is durable first, and the
-    /// new one is on record before its first line.
+    /// Makes the old epoch durable and records the new one before its first line is written, since
+    /// sequence numbers of different epochs denote different events.
     fn enter_epoch(&mut self, batch: &Batch) -> Result<(), FileError> {
         let epoch = batch.position().epoch;
         if self.position.is_some_and(|position| position.epoch == epoch) {
@@ -185,48 +200,49 @@ impl Writer {
         self.files.sync()?;
         let first = batch.events().first().expect("a batch holds at least one event");
         let before = self.position.replace(Position { epoch, seq: first.seq.saturating_sub(1) });
-        self.record = Record::Stale;
+        self.sidecar = SidecarState::Stale;
         self.store().inspect_err(|_| self.position = before)
     }
 
-    /// The files of a day are durable before those of the next begin.
-    fn turn_day(&mut self, batch: &Batch) -> Result<(), FileError> {
+    /// Makes the files of a day durable before the first line of a later day is written.
+    fn start_day(&mut self, batch: &Batch) -> Result<(), FileError> {
         let newest = batch.events().iter().map(|envelope| envelope.received_at).max().map(day);
         if self.settings.template.has_date() && newest > self.latest {
             self.files.sync()?;
             self.latest = newest;
-            self.swept = None;
+            self.last_sweep = None;
         }
         Ok(())
     }
 
+    /// Encodes the events of a batch that are not in the files yet, by active file.
     fn encode(&self, batch: &Batch) -> Vec<Portion> {
         let template = &self.settings.template;
         let (has_date, has_source) = (template.has_date(), template.has_source());
         let mut portions: Vec<Portion> = Vec::new();
-        let mut places = HashMap::new();
-        let mut days = Days::default();
-        let mut last: Option<(Place<'_>, usize)> = None;
+        let mut indexes = HashMap::new();
+        let mut days = DayCache::default();
+        let mut last: Option<(FileKey<'_>, usize)> = None;
         for envelope in batch {
             let event = (envelope.seq, envelope.id);
             if self.ahead.contains(&event) {
                 continue;
             }
             let date = days.of(envelope.received_at);
-            let place = (has_date.then_some(date), has_source.then(|| envelope.event.source()));
+            let key = (has_date.then_some(date), has_source.then(|| envelope.event.source()));
             let index = match last {
-                Some((same, index)) if same == place => index,
-                _ => *places.entry(place).or_insert_with(|| {
-                    let path = template.render(date, place.1.unwrap_or_default());
-                    // The first place takes all of most batches.
+                Some((same, index)) if same == key => index,
+                _ => *indexes.entry(key).or_insert_with(|| {
+                    let path = template.render(date, key.1.unwrap_or_default());
+                    // Most batches belong to one file.
                     let (bytes, lines) =
                         if portions.is_empty() { (size(batch), batch.len()) } else { (0, 0) };
                     let (bytes, lines) = (Vec::with_capacity(bytes), Vec::with_capacity(lines));
-                    portions.push(Portion { path, date: place.0, bytes, lines });
+                    portions.push(Portion { path, date: key.0, bytes, lines });
                     portions.len() - 1
                 }),
             };
-            last = Some((place, index));
+            last = Some((key, index));
             let portion = &mut portions[index];
             envelope.write_json(&mut portion.bytes);
             portion.bytes.push(b'\n');
@@ -236,35 +252,36 @@ impl Writer {
         portions
     }
 
+    /// Writes the sidecar if it is stale and there is a position.
     fn store(&mut self) -> Result<(), FileError> {
-        let Some(position) = self.position.filter(|_| self.record == Record::Stale) else {
+        let Some(position) = self.position.filter(|_| self.sidecar == SidecarState::Stale) else {
             return Ok(());
         };
-        // What is not past the position doesn't come again after a restart, and there may be much
-        // of it.
+        // Events up to the position are not delivered again after a restart. There may be many of
+        // them.
         let ahead = self.ahead.iter().filter(|(seq, _)| *seq > position.seq);
         let ahead = ahead.map(|(seq, id)| (*seq, id.to_string())).collect();
         self.state.store(&Recorded::new(position, self.files.marks(), ahead))?;
-        self.record = Record::Current;
+        self.sidecar = SidecarState::Current;
         Ok(())
     }
 
-    /// Have closed files packed and old ones deleted.
-    fn tidy(&mut self, listing: &Listing, now: SystemTime) {
+    /// Schedules the compression of closed files and the deletion of old ones.
+    fn schedule_maintenance(&mut self, listing: &Listing, now: SystemTime) {
         let closed = listing
             .files
             .iter()
             .filter(|found| found.compression == Compression::None && found.is_closed(self.latest))
             .map(|found| found.path.clone());
-        self.files.janitor().pack(closed);
+        self.files.janitor().compress(closed);
         if self.settings.retain != Retain::default() {
             self.files.janitor().sweep(Sweep { latest: self.latest, now });
         }
-        self.swept = Some(hour(now));
+        self.last_sweep = Some(hour(now));
     }
 
     #[cfg(test)]
-    pub(crate) fn files(&self) -> &Files {
+    pub(crate) fn files(&self) -> &ActiveFiles {
         &self.files
     }
 }
@@ -274,25 +291,27 @@ fn list(settings: &Settings) -> Result<Listing, FileError> {
         .map_err(FileError::io("list the files in", settings.template.base()))
 }
 
-/// What tells the files of a batch apart: a day and a source, each where the template has it.
-type Place<'a> = (Option<Date>, Option<&'a str>);
+/// Values that determine the active file of an event: its day and its source, if the template has
+/// them.
+type FileKey<'a> = (Option<Date>, Option<&'a str>);
 
-/// About how many bytes the lines of a batch have.
+/// Returns an estimate of the length of a batch's lines in bytes.
 fn size(batch: &Batch) -> usize {
     batch.events().iter().map(|envelope| envelope.event.raw().len() + 128).sum()
 }
 
+/// Returns the UTC day of a time.
 fn day(time: Timestamp) -> Date {
     Offset::UTC.to_datetime(time).date()
 }
 
-/// The day of one event after the other, most of which is the same.
+/// Conversion of times to days, with a cache of the last day.
 #[derive(Default)]
-struct Days {
+struct DayCache {
     last: Option<(i64, Date)>,
 }
 
-impl Days {
+impl DayCache {
     fn of(&mut self, time: Timestamp) -> Date {
         let number = time.as_microsecond().div_euclid(86_400_000_000);
         match self.last {
@@ -302,6 +321,7 @@ impl Days {
     }
 }
 
+/// Returns the number of full hours since 1970.
 fn hour(now: SystemTime) -> u64 {
     now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 3600
 }

@@ -1,4 +1,4 @@
-//! One file that is written to.
+//! An active file that is open for appending.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,56 +9,62 @@ use jiff::civil::Date;
 use crate::disk::{Disk, Identity};
 use crate::error::FileError;
 use crate::writer::sidecar::Mark;
-use crate::writer::tail::{self, Line, Mended};
+use crate::writer::tail::{self, Line, TailRepair};
 
-/// An active file, open to append.
+/// Active file, open for appending.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
     file: File,
     path: PathBuf,
     identity: Identity,
-    /// Its size as this process knows it: whole lines.
+    /// Size in bytes of the complete lines, as this process knows it.
     len: u64,
-    /// Up to here it is known to be durable.
+    /// Size in bytes up to which the file is known to be durable.
     synced: u64,
     end: End,
     sync: Sync,
-    /// The day in its name.
+    /// Day in the name.
     pub(crate) date: Option<Date>,
-    /// The window that its lines were received in.
+    /// Number of the newest time window in which its events were received.
     pub(crate) window: Option<i64>,
-    /// When it was last used, by the count of uses.
-    pub(crate) used: u64,
+    /// Value of the use counter at the last use.
+    pub(crate) last_use: u64,
 }
 
-/// What stands behind `len`.
+/// State of the bytes after `len`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
+    /// There are none.
     Clean,
-    /// A piece of a write that failed, which must be cut off before anything else is written.
+    /// There may be a part of a failed write, which must be removed before the next write.
     Torn,
 }
+
+/// Durability of the bytes before `len`.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sync {
     Done,
     Due,
-    /// It failed once. The system may have marked the pages as clean, so they are written again
-    /// before the next one.
+    /// The last sync failed. The system may have marked the pages as clean, so they are written
+    /// again before the next sync.
     Failed,
 }
 
-/// A file that was just opened, and what was found in it.
+/// Result of opening a file.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: OpenFile,
-    /// Its last line, if it has any.
+    /// Last line of the file, if it is an envelope.
     pub(crate) last: Option<Line>,
     pub(crate) is_new: bool,
 }
 
 impl OpenFile {
-    /// Open or create; the folder must be there.
+    /// Opens or creates a file in an existing folder, and repairs its end.
+    ///
+    /// # Errors
+    /// [`FileError::FileInUse`] if another process holds the lock on the file.
     pub(crate) fn open(path: &Path) -> Result<Opened, FileError> {
         let options = || File::options().read(true).append(true).to_owned();
         let (file, is_new) = match options().create_new(true).open(path) {
@@ -72,15 +78,15 @@ impl OpenFile {
             Err(TryLockError::WouldBlock) => {
                 return Err(FileError::FileInUse { path: path.to_owned() });
             }
-            // Not every file system has locks.
+            // Some file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let metadata = file.metadata().map_err(FileError::io("read", path))?;
         if !metadata.is_file() {
             return Err(FileError::Link { path: path.to_owned() });
         }
-        let tail = tail::mend(&file, path).map_err(FileError::io("mend", path))?;
-        let sync = if tail.mended == Mended::Nothing { Sync::Done } else { Sync::Due };
+        let tail = tail::repair(&file, path).map_err(FileError::io("repair", path))?;
+        let sync = if tail.repair == TailRepair::None { Sync::Done } else { Sync::Due };
         let file = Self {
             file,
             path: path.to_owned(),
@@ -91,7 +97,7 @@ impl OpenFile {
             sync,
             date: None,
             window: None,
-            used: 0,
+            last_use: 0,
         };
         Ok(Opened { file, last: tail.last, is_new })
     }
@@ -108,39 +114,45 @@ impl OpenFile {
         self.sync == Sync::Done && self.end == End::Clean
     }
 
-    /// To read what is in it.
+    /// Returns the file for reading.
     pub(crate) fn handle(&self) -> &File {
         &self.file
     }
 
-    /// Lines of an earlier process are in it that may not be durable.
-    pub(crate) fn sync_is_due(&mut self) {
+    /// Requires a sync because lines of an earlier process may not be durable.
+    pub(crate) fn mark_unsynced(&mut self) {
         self.sync = self.sync.due();
     }
 
+    /// Returns the entry of this file in the sidecar.
     pub(crate) fn mark(&self) -> Mark {
         Mark { path: self.path.clone(), identity: self.identity, size: self.len }
     }
 
-    /// Whether its path still names it. Someone else may have cut it or added to it; it goes on
-    /// from its end.
-    pub(crate) fn is_where_it_was(&mut self) -> Result<bool, FileError> {
+    /// Returns whether the path still refers to this file. If another program has changed its
+    /// size, writing continues at the new end.
+    pub(crate) fn is_still_at_path(&mut self) -> Result<bool, FileError> {
         let metadata = match fs::metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            metadata => metadata.map_err(FileError::io("look at", &self.path))?,
+            metadata => metadata.map_err(FileError::io("inspect", &self.path))?,
         };
-        let is_it = Identity::of(&metadata) == self.identity;
-        if is_it && self.end == End::Clean && metadata.len() != self.len {
-            tracing::info!(file = %self.path.display(), expected = self.len, found = metadata.len(), "its size was changed by someone else");
+        let is_same = Identity::of(&metadata) == self.identity;
+        if is_same && self.end == End::Clean && metadata.len() != self.len {
+            tracing::info!(
+                file = %self.path.display(),
+                expected = self.len,
+                found = metadata.len(),
+                "another program changed the size of an open file"
+            );
             self.len = metadata.len();
             self.synced = self.synced.min(self.len);
         }
-        Ok(is_it)
+        Ok(is_same)
     }
 
-    /// Write whole lines. After an error, none of them is in the file.
+    /// Appends complete lines. After an error none of them is in the file.
     pub(crate) fn append(&mut self, disk: &dyn Disk, bytes: &[u8]) -> Result<(), FileError> {
-        self.cut_torn_end(disk)?;
+        self.remove_torn_end(disk)?;
         self.sync = self.sync.due();
         let mut written = 0;
         while written < bytes.len() {
@@ -154,8 +166,12 @@ impl OpenFile {
                 Err(error) => error,
             };
             self.end = End::Torn;
-            if let Err(error) = self.cut_torn_end(disk) {
-                tracing::warn!(file = %self.path.display(), %error, "half a write is left; it is cut off before the next one");
+            if let Err(error) = self.remove_torn_end(disk) {
+                tracing::warn!(
+                    file = %self.path.display(),
+                    %error,
+                    "removal of a partial write failed; it is repeated before the next write"
+                );
             }
             return Err(FileError::io("write", &self.path)(error));
         }
@@ -163,12 +179,12 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Make all that was written durable.
+    /// Makes all lines durable.
     pub(crate) fn sync(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
-        self.cut_torn_end(disk)?;
+        self.remove_torn_end(disk)?;
         if self.sync == Sync::Failed {
             self.write_again()
-                .map_err(FileError::io("write again what could not be synced in", &self.path))?;
+                .map_err(FileError::io("repeat the writes of a failed sync in", &self.path))?;
         }
         if self.sync != Sync::Done {
             if let Err(error) = disk.sync(&self.file) {
@@ -181,25 +197,29 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Undo what a write that failed has left, where that was not possible at once.
-    pub(crate) fn cut_torn_end(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
+    /// Removes the part of a failed write that is still in the file.
+    pub(crate) fn remove_torn_end(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
         if self.end == End::Torn {
             disk.truncate(&self.file, self.len)
-                .map_err(FileError::io("cut off half a write in", &self.path))?;
+                .map_err(FileError::io("remove a partial write in", &self.path))?;
             self.end = End::Clean;
         }
         Ok(())
     }
 
+    /// Writes the bytes after `synced` again, so that the system syncs them.
     fn write_again(&self) -> io::Result<()> {
         let mut reader = &self.file;
         let mut bytes = Vec::new();
         reader.seek(SeekFrom::Start(self.synced))?;
         reader.take(self.len - self.synced).read_to_end(&mut bytes)?;
-        // A file that is open to append writes at its end alone.
+        // A file that is open for appending can only be written at its end.
         let mut writer = File::options().write(true).open(&self.path)?;
         if Identity::of(&writer.metadata()?) != self.identity {
-            tracing::warn!(file = %self.path.display(), "renamed after a failed sync; what was written last may not be durable");
+            tracing::warn!(
+                file = %self.path.display(),
+                "file was renamed after a failed sync; its last lines may not be durable"
+            );
             return Ok(());
         }
         writer.seek(SeekFrom::Start(self.synced))?;
@@ -207,8 +227,8 @@ impl OpenFile {
     }
 }
 
-/// So that two sinks don't write into each other's lines. Where locks keep readers out, too, there
-/// is none.
+/// Locks the file against other sinks. On Windows a lock would also exclude readers, so there is
+/// none.
 fn lock(file: &File) -> Result<(), TryLockError> {
     if cfg!(unix) { file.try_lock() } else { Ok(()) }
 }

@@ -1,11 +1,12 @@
-//! What a sink knows after a start: how far it came, and which lines past that are in its files
-//! already.
+//! Recovery at the start of a sink: its position, and the lines past it that are already in files.
 //!
-//! With the sidecar whole, only what was written since is read: the files it lists from their
-//! recorded sizes on (found by identity where they were renamed), and those that were written to
-//! later than it. Lines past its position are kept, made durable, and skipped when their events
-//! come again. Without it the position is unknown; the ends of the newest files are read, so that
-//! events that come again soon aren't written twice.
+//! With an intact sidecar only lines that were written after it are read: the recorded files from
+//! their recorded sizes on (a renamed file is found by its identity), and all files that were
+//! modified later than the sidecar. Lines past the position are made durable, and their events are
+//! skipped when the pipeline delivers them again.
+//!
+//! Without a sidecar the position is unknown. Recovery reads the ends of the newest files, so that
+//! events that are delivered again soon are not duplicated.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -20,52 +21,54 @@ use crate::error::FileError;
 use crate::names::listing::Listing;
 use crate::writer::open_file::OpenFile;
 use crate::writer::sidecar::{Loaded, Mark, Recorded};
-use crate::writer::tail::{self, From};
+use crate::writer::tail::{self, ScanFrom};
 
-/// The sidecar is written right after the files; clocks of file systems are coarse.
+/// Tolerance for the coarse clocks of file systems: the sidecar is written right after the files.
 const SLACK: Duration = Duration::from_secs(2);
-/// How much is read without a sidecar: of one file, and in all.
-const LAST: u64 = 4 << 20;
-const LAST_IN_ALL: u64 = 16 << 20;
+/// Bytes that are read without a sidecar, per file and in total.
+const TAIL_LENGTH: u64 = 4 << 20;
+const TAILS_LENGTH: u64 = 16 << 20;
 
+/// Result of a recovery.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
     pub(crate) position: Option<Position>,
-    /// Sequence numbers and ids of lines past the position.
+    /// Sequence numbers and ids of the lines past the position.
     pub(crate) ahead: HashSet<(u64, Uuid)>,
 }
 
+/// Restores the state of the sink, and makes the lines past its position durable.
 pub(crate) fn recover(
     loaded: Loaded,
     listing: &Listing,
     disk: &dyn Disk,
 ) -> Result<Recovered, FileError> {
-    let (places, recorded) = match loaded {
-        Loaded::Whole(recorded, written) => {
-            let mut places: Vec<_> = recorded.files.iter().filter_map(place).collect();
-            let known: HashSet<_> = places.iter().map(|(path, _)| path.clone()).collect();
+    let (scans, recorded) = match loaded {
+        Loaded::Intact(recorded, written) => {
+            let mut scans: Vec<_> = recorded.files.iter().filter_map(locate).collect();
+            let known: HashSet<_> = scans.iter().map(|(path, _)| path.clone()).collect();
             let since = written.checked_sub(SLACK).unwrap_or(SystemTime::UNIX_EPOCH);
             let later = listing.files.iter().filter(|found| {
                 found.compression == Compression::None
                     && found.modified >= since
                     && !known.contains(&found.path)
             });
-            places.extend(later.map(|found| (found.path.clone(), From::Line(0))));
-            (places, Some(recorded))
+            scans.extend(later.map(|found| (found.path.clone(), ScanFrom::Line(0))));
+            (scans, Some(recorded))
         }
-        Loaded::Missing => (newest(listing), None),
+        Loaded::Missing => (newest_files(listing), None),
         Loaded::Damaged(problem) => {
             tracing::warn!(
                 problem,
-                "the sink's position can't be read; events that were written since it was last committed may come twice"
+                "sidecar is damaged; events since the last committed position may be duplicated"
             );
-            (newest(listing), None)
+            (newest_files(listing), None)
         }
     };
     let mut recovered = recorded.map_or_else(Recovered::default, Recovered::from);
     let after = recovered.position.map_or(0, |position| position.seq);
     let mut folders = BTreeSet::new();
-    for (path, from) in places {
+    for (path, from) in scans {
         let mut file = OpenFile::open(&path)?.file;
         let mut found = 0_u64;
         let foreign = tail::scan(file.handle(), from, |line| {
@@ -76,10 +79,14 @@ pub(crate) fn recover(
         });
         let foreign = foreign.map_err(FileError::io("read", &path))?;
         if foreign > 0 {
-            tracing::warn!(file = %path.display(), lines = foreign, "some lines are no envelopes; they are left as they are");
+            tracing::warn!(
+                file = %path.display(),
+                lines = foreign,
+                "file contains lines that are not envelopes; they are left unchanged"
+            );
         }
         if found > 0 {
-            file.sync_is_due();
+            file.mark_unsynced();
         }
         file.sync(disk)?;
         folders.insert(parent(&path).to_owned());
@@ -88,13 +95,13 @@ pub(crate) fn recover(
     if !recovered.ahead.is_empty() && recovered.position.is_some() {
         tracing::info!(
             lines = recovered.ahead.len(),
-            "found lines that were written before a crash; they are not written again"
+            "found lines that were written before a crash; their events are skipped"
         );
     }
     Ok(recovered)
 }
 
-impl std::convert::From<Recorded> for Recovered {
+impl From<Recorded> for Recovered {
     fn from(recorded: Recorded) -> Self {
         let parse = |(seq, id): (u64, String)| Some((seq, Uuid::parse_str(&id).ok()?));
         Self {
@@ -104,38 +111,40 @@ impl std::convert::From<Recorded> for Recovered {
     }
 }
 
-/// Where a recorded file is now, and from where on it is to be read.
-fn place(mark: &Mark) -> Option<(PathBuf, From)> {
-    let is_it = |path: &PathBuf| {
+/// Returns the present path of a recorded file, and the offset from which to read it. A truncated
+/// file is read from its start.
+fn locate(mark: &Mark) -> Option<(PathBuf, ScanFrom)> {
+    let has_identity = |path: &PathBuf| {
         fs::symlink_metadata(path)
             .is_ok_and(|metadata| metadata.is_file() && Identity::of(&metadata) == mark.identity)
             || (*path == mark.path
                 && fs::metadata(path)
                     .is_ok_and(|metadata| Identity::of(&metadata) == mark.identity))
     };
-    let path = if is_it(&mark.path) {
+    let path = if has_identity(&mark.path) {
         mark.path.clone()
     } else {
         let siblings = fs::read_dir(parent(&mark.path)).ok()?;
-        siblings.filter_map(|entry| Some(entry.ok()?.path())).find(is_it)?
+        siblings.filter_map(|entry| Some(entry.ok()?.path())).find(has_identity)?
     };
     let len = fs::metadata(&path).ok()?.len();
-    Some((path, From::Line(if len < mark.size { 0 } else { mark.size })))
+    Some((path, ScanFrom::Line(if len < mark.size { 0 } else { mark.size })))
 }
 
-fn newest(listing: &Listing) -> Vec<(PathBuf, From)> {
+/// Returns the newest uncompressed files, of which only the ends are read.
+fn newest_files(listing: &Listing) -> Vec<(PathBuf, ScanFrom)> {
     let mut files: Vec<_> =
         listing.files.iter().filter(|found| found.compression == Compression::None).collect();
     files.sort_by_key(|found| std::cmp::Reverse(found.modified));
-    let mut left = LAST_IN_ALL;
-    let mut places = Vec::new();
+    let mut left = TAILS_LENGTH;
+    let mut scans = Vec::new();
     for found in files {
-        let bytes = found.len.min(LAST);
+        let bytes = found.len.min(TAIL_LENGTH);
         if bytes > left {
             break;
         }
         left -= bytes;
-        places.push((found.path.clone(), From::Last(LAST)));
+        scans.push((found.path.clone(), ScanFrom::LastBytes(TAIL_LENGTH)));
     }
-    places
+    scans
 }

@@ -1,13 +1,32 @@
-//! How far the sink has come, kept in its state folder.
+//! The sidecar: a file in the state folder that records how far the sink has come.
 //!
-//! `position` has two lines. The first is JSON: `format` (1), `epoch` and `seq` of the last settled
-//! event, `files` (the files that were open, each with its identity and the size up to which its
-//! lines are settled), and `ahead` (lines past `seq` that stand in the files already). The second
-//! is the CRC-32 of the first, line feed not included, as eight hexadecimal digits. What follows
-//! are line feeds.
+//! # Layout
 //!
-//! It is a [`StateFile`], so it can be replaced on a full disk. `lock` is empty; whoever writes the
-//! files holds an advisory lock on it.
+//! The file `position` has two lines of UTF-8 text:
+//!
+//! ```text
+//! {"format":1,"epoch":1,"seq":4711,"files":[{"path":"…","dev":1,"ino":2,"size":3}],"ahead":[[4712,"…"]]}
+//! 5f3c0a91
+//! ```
+//!
+//! The first line is a JSON object:
+//!
+//! - `format`: version of the layout, 1.
+//! - `epoch` and `seq`: position of the last event whose line is durable.
+//! - `files`: the files that were open, each with its path, its identity (`dev`, `ino`) and the
+//!   size in bytes up to which its lines are covered by the sidecar.
+//! - `ahead`: sequence numbers and ids of events past `seq` whose lines are already in the files.
+//!
+//! The second line is the CRC-32 (IEEE) of the first line, without its line feed, as eight
+//! hexadecimal digits. Any number of line feeds may follow.
+//!
+//! # Writing and reading
+//!
+//! The file is a [`StateFile`], so it is replaced atomically, even on a full disk. It is written
+//! after the files were synced. A file with another `format` or a wrong checksum is damaged: the
+//! position is unknown, and [recovery](super::recovery) reads the ends of the newest files instead.
+//!
+//! The file `lock` beside it is empty. The sink that writes the files holds an advisory lock on it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -23,18 +42,18 @@ use crate::error::FileError;
 const FILE: &str = "position";
 const FORMAT: u32 = 1;
 
-/// What stands in the sidecar.
+/// Contents of the sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recorded {
     format: u32,
     #[serde(flatten)]
     pub(crate) position: Position,
     pub(crate) files: Vec<Mark>,
-    /// Sequence numbers and ids.
+    /// Sequence numbers and ids of events past the position whose lines are in the files.
     pub(crate) ahead: Vec<(u64, String)>,
 }
 
-/// Up to where a file was settled.
+/// Size of a file up to which the sidecar covers its lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
     pub(crate) path: PathBuf,
@@ -49,27 +68,31 @@ impl Recorded {
     }
 }
 
-/// What was found at the start.
+/// State of the sidecar at the start.
 #[derive(Debug)]
 pub(crate) enum Loaded {
-    /// As it was written, and when that was.
-    Whole(Recorded, SystemTime),
-    /// Not there: a new sink, or someone deleted it.
+    /// Contents and time of the last write.
+    Intact(Recorded, SystemTime),
+    /// The sink is new, or the file was deleted.
     Missing,
-    /// Not as it was written, and what is wrong.
+    /// The file can't be read, for this reason.
     Damaged(String),
 }
 
-/// The state folder, held by this sink alone.
+/// The state folder, locked by this sink.
 #[derive(Debug)]
 pub(crate) struct StateFolder {
     folder: PathBuf,
     position: StateFile,
-    /// Unlocked when it is closed.
+    /// Closing the file releases the lock.
     _lock: File,
 }
 
 impl StateFolder {
+    /// Creates the folder if it is missing, and locks it.
+    ///
+    /// # Errors
+    /// [`FileError::StateInUse`] if another sink holds the lock.
     pub(crate) fn open(folder: &Path, disk: &dyn Disk) -> Result<Self, FileError> {
         for changed in create_folders(folder)? {
             disk.sync_folder(&changed)?;
@@ -100,7 +123,7 @@ impl StateFolder {
             || io::Result::Ok((fs::read_to_string(&path)?, fs::metadata(&path)?.modified()?));
         match read() {
             Ok((text, written)) => Ok(match parse(&text) {
-                Ok(recorded) => Loaded::Whole(recorded, written),
+                Ok(recorded) => Loaded::Intact(recorded, written),
                 Err(problem) => Loaded::Damaged(problem),
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Missing),
@@ -112,13 +135,12 @@ impl StateFolder {
     }
 
     pub(crate) fn store(&self, recorded: &Recorded) -> Result<(), FileError> {
-        let json =
-            serde_json::to_string(recorded).expect("numbers and strings can be written as JSON");
+        let json = serde_json::to_string(recorded).expect("numbers and strings serialize to JSON");
         let text = format!("{json}\n{:08x}\n", checksum(&json));
         self.position.replace(text.as_bytes()).map_err(FileError::io("write", &self.path()))
     }
 
-    /// Whether a position could be stored.
+    /// Checks that the sidecar can be written.
     pub(crate) fn check(&self) -> Result<(), FileError> {
         self.position.check().map_err(FileError::io("write", &self.path()))
     }
@@ -130,13 +152,13 @@ fn parse(text: &str) -> Result<Recorded, String> {
         format: u32,
     }
     let mut lines = text.split('\n');
-    let (json, sum) = lines.next().zip(lines.next()).ok_or("it is cut short")?;
+    let (json, sum) = lines.next().zip(lines.next()).ok_or("the file is truncated")?;
     if u32::from_str_radix(sum, 16) != Ok(checksum(json)) {
-        return Err("its checksum is wrong".to_owned());
+        return Err("the checksum does not match".to_owned());
     }
     let version: Version = serde_json::from_str(json).map_err(|error| error.to_string())?;
     if version.format != FORMAT {
-        return Err(format!("it has format {}, and this version knows {FORMAT}", version.format));
+        return Err(format!("unknown format {}; this version reads {FORMAT}", version.format));
     }
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
@@ -163,41 +185,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_loaded_and_every_changed_byte_is_noticed() {
+    fn sidecar_is_read_back_and_every_changed_byte_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(&folder.path().join("a/b"), &RealDisk).unwrap();
         assert!(matches!(state.load().unwrap(), Loaded::Missing));
         state.store(&recorded()).unwrap();
-        assert!(matches!(state.load().unwrap(), Loaded::Whole(loaded, _) if loaded == recorded()));
+        assert!(matches!(state.load().unwrap(), Loaded::Intact(loaded, _) if loaded == recorded()));
 
-        let whole = fs::read(state.path()).unwrap();
-        let text = whole.trim_ascii_end().len();
+        let intact = fs::read(state.path()).unwrap();
+        let text = intact.trim_ascii_end().len();
         for at in 0..text {
-            let mut bytes = whole.clone();
+            let mut bytes = intact.clone();
             bytes[at] ^= 1;
             fs::write(state.path(), &bytes).unwrap();
             assert!(matches!(state.load().unwrap(), Loaded::Damaged(_)), "byte {at}");
-            fs::write(state.path(), &whole[..at]).unwrap();
+            fs::write(state.path(), &intact[..at]).unwrap();
             assert!(matches!(state.load().unwrap(), Loaded::Damaged(_)), "cut at {at}");
         }
     }
 
     #[test]
-    fn another_format_is_named() {
+    fn unknown_format_is_named() {
         let json = r#"{"format":2}"#;
         let error = parse(&format!("{json}\n{:08x}\n", checksum(json))).unwrap_err();
-        assert_eq!(error, "it has format 2, and this version knows 1");
+        assert_eq!(error, "unknown format 2; this version reads 1");
     }
 
     #[test]
-    fn a_state_folder_has_one_user_at_a_time() {
+    fn state_folder_is_locked_by_one_sink_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let first = StateFolder::open(folder.path(), &RealDisk).unwrap();
         let second = StateFolder::open(folder.path(), &RealDisk).unwrap_err();
-        assert!(
-            second.to_string().contains("is locked: another observer or another sink"),
-            "{second}"
-        );
+        assert!(second.to_string().contains("is locked: another observer or sink"), "{second}");
         drop(first);
         StateFolder::open(folder.path(), &RealDisk).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The lines that stand in a file already, and the torn one that a crash may have left at its end.
+//! Reading of existing lines, and repair of a torn line that a crash left at the end of a file.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -8,7 +8,7 @@ use observer_core::{Timestamp, Uuid};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What a line of this sink's says about its event.
+/// Fields of an envelope that identify its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) id: Uuid,
@@ -17,7 +17,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// `None` for what isn't a whole envelope.
+    /// Parses a line; `None` if it is not a complete envelope.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Written<'a> {
@@ -37,36 +37,37 @@ impl Line {
     }
 }
 
-/// How an envelope begins.
+/// First bytes of every envelope.
 const OPENING: &[u8] = br#"{"id":""#;
 
-/// What was done to the end of a file.
+/// Repair of the end of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mended {
-    /// It was whole.
-    Nothing,
-    /// This many bytes were cut off: a piece of a line, or zeros that a power cut left.
-    Cut(u64),
-    /// The last line was whole but for its line feed.
-    Ended,
+pub(crate) enum TailRepair {
+    /// The last line was complete.
+    None,
+    /// This many bytes were removed: a part of a line, or zeros that a power cut left.
+    Truncated(u64),
+    /// The last line lacked only its line feed, which was added.
+    Terminated,
 }
 
-/// A file's end, after mending.
+/// End of a file after the repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tail {
     pub(crate) len: u64,
     pub(crate) last: Option<Line>,
-    pub(crate) mended: Mended,
+    pub(crate) repair: TailRepair,
 }
 
-/// Make the file end in a line feed, so that the next line has one of its own. What is cut can only
-/// be a piece of a line of this sink's; anything else is kept and gets its line feed. `file` must
-/// be open to read and to append.
-pub(crate) fn mend(file: &File, path: &Path) -> io::Result<Tail> {
+/// Makes the file end in a line feed, so that the next append starts a new line.
+///
+/// Only a part of a line that this sink wrote is removed; any other text is kept and gets a line
+/// feed. `file` must be open for reading and appending.
+pub(crate) fn repair(file: &File, path: &Path) -> io::Result<Tail> {
     let len = file.metadata()?.len();
     let piece = last_line(file, len)?;
     if piece.is_empty() || piece.ends_with(b"\n") {
-        return Ok(Tail { len, last: Line::parse(&piece), mended: Mended::Nothing });
+        return Ok(Tail { len, last: Line::parse(&piece), repair: TailRepair::None });
     }
     let start = len - piece.len() as u64;
     let text = &piece[..piece.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
@@ -79,17 +80,17 @@ pub(crate) fn mend(file: &File, path: &Path) -> io::Result<Tail> {
             file.set_len(end)?;
         }
         (&mut &*file).write_all(b"\n")?;
-        tracing::warn!(file = %path.display(), "the last line had no line feed and got one");
-        return Ok(Tail { len: end + 1, last: Line::parse(text), mended: Mended::Ended });
+        tracing::warn!(file = %path.display(), "added the missing line feed of the last line");
+        return Ok(Tail { len: end + 1, last: Line::parse(text), repair: TailRepair::Terminated });
     }
     file.set_len(start)?;
     let bytes = piece.len() as u64;
-    tracing::warn!(file = %path.display(), bytes, "cut off a torn line that a crash left at the end");
+    tracing::warn!(file = %path.display(), bytes, "removed a torn line at the end of a file");
     let last = Line::parse(&last_line(file, start)?);
-    Ok(Tail { len: start, last, mended: Mended::Cut(bytes) })
+    Ok(Tail { len: start, last, repair: TailRepair::Truncated(bytes) })
 }
 
-/// The last line of the first `len` bytes, with its line feed if there is one.
+/// Returns the last line of the first `len` bytes, with its line feed if it has one.
 fn last_line(mut file: &File, len: u64) -> io::Result<Vec<u8>> {
     let mut reach = 64 << 10;
     loop {
@@ -108,20 +109,20 @@ fn last_line(mut file: &File, len: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Where to begin reading.
+/// Start of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
-    /// At the start of a line.
+pub(crate) enum ScanFrom {
+    /// At this offset, which is the start of a line.
     Line(u64),
-    /// Wherever the last so many bytes begin; the line that is cut by it is left out.
-    Last(u64),
+    /// This many bytes before the end of the file; a partial first line is skipped.
+    LastBytes(u64),
 }
 
-/// Read the whole lines of a file, and count the lines that are no envelopes.
-pub(crate) fn scan(mut file: &File, from: From, mut each: impl FnMut(Line)) -> io::Result<u64> {
+/// Calls `each` for the envelopes in a file. Returns the number of lines that are not envelopes.
+pub(crate) fn scan(mut file: &File, from: ScanFrom, mut each: impl FnMut(Line)) -> io::Result<u64> {
     let (start, is_mid_line) = match from {
-        From::Line(start) => (start, false),
-        From::Last(bytes) => {
+        ScanFrom::Line(start) => (start, false),
+        ScanFrom::LastBytes(bytes) => {
             let start = file.metadata()?.len().saturating_sub(bytes);
             (start, start > 0)
         }
@@ -149,45 +150,55 @@ mod tests {
     const WHOLE: &str = r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"received_at":"2026-01-01T00:00:00.000001Z","event":{"a":1}}"#;
 
     #[track_caller]
-    fn check(content: &str, kept: &str, mended: Mended, last: Option<u64>) {
+    fn check(content: &str, kept: &str, repaired: TailRepair, last: Option<u64>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
         let handle = File::options().read(true).append(true).open(file.path()).unwrap();
-        let tail = mend(&handle, file.path()).unwrap();
+        let tail = repair(&handle, file.path()).unwrap();
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), kept);
-        assert_eq!((tail.len, tail.mended), (kept.len() as u64, mended));
+        assert_eq!((tail.len, tail.repair), (kept.len() as u64, repaired));
         assert_eq!(tail.last.map(|line| line.seq), last);
     }
 
     #[test]
-    fn a_torn_line_is_cut_and_a_whole_one_is_ended() {
+    fn torn_line_is_removed_and_a_complete_one_is_terminated() {
         let line = format!("{WHOLE}\n");
-        check("", "", Mended::Nothing, None);
-        check(&line, &line, Mended::Nothing, Some(7));
-        check(WHOLE, &line, Mended::Ended, Some(7));
+        check("", "", TailRepair::None, None);
+        check(&line, &line, TailRepair::None, Some(7));
+        check(WHOLE, &line, TailRepair::Terminated, Some(7));
         for cut in [1, 7, 20, WHOLE.len() - 1] {
-            check(&format!("{line}{}", &WHOLE[..cut]), &line, Mended::Cut(cut as u64), Some(7));
-            check(&WHOLE[..cut], "", Mended::Cut(cut as u64), None);
+            check(
+                &format!("{line}{}", &WHOLE[..cut]),
+                &line,
+                TailRepair::Truncated(cut as u64),
+                Some(7),
+            );
+            check(&WHOLE[..cut], "", TailRepair::Truncated(cut as u64), None);
         }
-        check(&format!("{line}\0\0\0"), &line, Mended::Cut(3), Some(7));
-        check(&format!("{WHOLE}\0\0"), &line, Mended::Ended, Some(7));
+        check(&format!("{line}\0\0\0"), &line, TailRepair::Truncated(3), Some(7));
+        check(&format!("{WHOLE}\0\0"), &line, TailRepair::Terminated, Some(7));
     }
 
     #[test]
-    fn what_others_wrote_is_never_cut() {
-        check("a note", "a note\n", Mended::Ended, None);
-        check(r#"{"note":1}"#, "{\"note\":1}\n", Mended::Ended, None);
-        check(r#"{"note":"#, "{\"note\":\n", Mended::Ended, None);
+    fn text_of_other_programs_is_never_removed() {
+        check("a note", "a note\n", TailRepair::Terminated, None);
+        check(r#"{"note":1}"#, "{\"note\":1}\n", TailRepair::Terminated, None);
+        check(r#"{"note":"#, "{\"note\":\n", TailRepair::Terminated, None);
     }
 
     #[test]
-    fn a_long_last_line_is_found() {
+    fn long_last_line_is_found() {
         let long = format!(r#"{{"long":"{}"}}"#, "x".repeat(300_000));
-        check(&format!("{WHOLE}\n{long}"), &format!("{WHOLE}\n{long}\n"), Mended::Ended, None);
+        check(
+            &format!("{WHOLE}\n{long}"),
+            &format!("{WHOLE}\n{long}\n"),
+            TailRepair::Terminated,
+            None,
+        );
     }
 
     #[test]
-    fn a_scan_counts_foreign_lines_and_skips_the_one_it_starts_in() {
+    fn scan_counts_foreign_lines_and_skips_a_partial_first_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("{WHOLE}\nnote\n{WHOLE}\n")).unwrap();
         let handle = File::open(file.path()).unwrap();
@@ -196,8 +207,8 @@ mod tests {
             let foreign = scan(&handle, from, |line| seqs.push(line.seq)).unwrap();
             (seqs.len(), foreign)
         };
-        assert_eq!(read(From::Line(0)), (2, 1));
-        assert_eq!(read(From::Line(WHOLE.len() as u64 + 1)), (1, 1));
-        assert_eq!(read(From::Last(WHOLE.len() as u64 + 3)), (1, 0));
+        assert_eq!(read(ScanFrom::Line(0)), (2, 1));
+        assert_eq!(read(ScanFrom::Line(WHOLE.len() as u64 + 1)), (1, 1));
+        assert_eq!(read(ScanFrom::LastBytes(WHOLE.len() as u64 + 3)), (1, 0));
     }
 }

@@ -13,16 +13,16 @@ use crate::FileConfig;
 use crate::disk::RealDisk;
 
 mod crashes;
-mod durable;
+mod durability;
 mod failures;
+mod file_names;
 mod housekeeping;
-mod placing;
 
 /// 2026-11-22T10:00:00Z.
 const TEN: i64 = 1_795_341_600;
 
-/// A base folder and a state folder, and what is opened over them.
-struct Bench {
+/// A base folder, a state folder, and a disk with faults.
+struct Fixture {
     folder: tempfile::TempDir,
     template: &'static str,
     configure: fn(FileConfig) -> FileConfig,
@@ -31,38 +31,40 @@ struct Bench {
 
 #[derive(Debug, Default)]
 struct Faults {
-    /// Bytes that can be written before the disk is full.
-    room: Option<usize>,
+    /// Bytes that can be written before the disk is full; `None` means no limit.
+    free_bytes: Option<usize>,
+    /// Truncation fails.
     truncate: bool,
+    /// The sync of a file's contents fails.
     sync: bool,
-    /// How many files were synced.
+    /// Number of files that were synced.
     synced: usize,
-    /// Which folders were.
+    /// Folders that were synced.
     folders: Vec<PathBuf>,
-    /// Files that take another's name can't be synced.
+    /// The sync of a file with its metadata fails.
     sync_all: bool,
-    /// Folders can't.
+    /// The sync of a folder fails.
     sync_folder: bool,
 }
 
-/// A disk that does as the test says.
+/// Disk that injects faults.
 struct FaultyDisk(Arc<Mutex<Faults>>);
 
 impl Disk for FaultyDisk {
     fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
         let mut faults = self.0.lock().unwrap();
-        let Some(room) = &mut faults.room else { return file.write(bytes) };
-        if *room == 0 {
+        let Some(free_bytes) = &mut faults.free_bytes else { return file.write(bytes) };
+        if *free_bytes == 0 {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let count = file.write(&bytes[..bytes.len().min(*room)])?;
-        *room -= count;
+        let count = file.write(&bytes[..bytes.len().min(*free_bytes)])?;
+        *free_bytes -= count;
         Ok(count)
     }
 
     fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
         if self.0.lock().unwrap().truncate {
-            return Err(io::Error::other("no truncation today"));
+            return Err(io::Error::other("injected failure of a truncation"));
         }
         RealDisk.truncate(file, len)
     }
@@ -70,7 +72,7 @@ impl Disk for FaultyDisk {
     fn sync(&self, file: &File) -> io::Result<()> {
         let mut faults = self.0.lock().unwrap();
         if faults.sync {
-            return Err(io::Error::other("no sync today"));
+            return Err(io::Error::other("injected failure of a sync"));
         }
         faults.synced += 1;
         RealDisk.sync(file)
@@ -78,7 +80,7 @@ impl Disk for FaultyDisk {
 
     fn sync_all(&self, file: &File) -> io::Result<()> {
         if self.0.lock().unwrap().sync_all {
-            return Err(io::Error::other("no sync today"));
+            return Err(io::Error::other("injected failure of a sync"));
         }
         RealDisk.sync_all(file)
     }
@@ -87,7 +89,7 @@ impl Disk for FaultyDisk {
         let mut faults = self.0.lock().unwrap();
         if faults.sync_folder {
             return Err(FileError::io("sync the folder", folder)(io::Error::other(
-                "no sync today",
+                "injected failure of a sync",
             )));
         }
         faults.folders.push(folder.to_owned());
@@ -95,7 +97,7 @@ impl Disk for FaultyDisk {
     }
 }
 
-impl Bench {
+impl Fixture {
     fn new(template: &'static str) -> Self {
         Self::with(template, |config| config)
     }
@@ -134,7 +136,7 @@ impl Bench {
         change(&mut self.faults.lock().unwrap());
     }
 
-    /// The files in the base and their text, unpacked.
+    /// Returns the files in the base and their text, decompressed.
     fn files(&self) -> BTreeMap<String, String> {
         let mut files = BTreeMap::new();
         let mut folders = vec![self.base()];
@@ -149,8 +151,8 @@ impl Bench {
                 let name = path.strip_prefix(self.base()).unwrap().to_str().unwrap().to_owned();
                 let mut bytes = fs::read(&path).unwrap();
                 if name.ends_with(".gz") {
-                    let packed = std::mem::take(&mut bytes);
-                    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+                    let compressed = std::mem::take(&mut bytes);
+                    flate2::read::GzDecoder::new(&compressed[..]).read_to_end(&mut bytes).unwrap();
                 } else if name.ends_with(".zst") {
                     bytes = zstd::stream::decode_all(&bytes[..]).unwrap();
                 }
@@ -164,7 +166,7 @@ impl Bench {
         self.files().into_keys().collect()
     }
 
-    /// The sequence numbers in each file, which must hold whole lines and nothing else.
+    /// Returns the sequence numbers in each file, which must hold complete lines only.
     fn seqs(&self) -> Vec<(String, Vec<u64>)> {
         let read = |text: String| {
             assert!(text.is_empty() || text.ends_with('\n'), "torn: {text:?}");
@@ -175,7 +177,7 @@ impl Bench {
         self.files().into_iter().map(|(name, text)| (name, read(text))).collect()
     }
 
-    /// The sequence numbers of the only file.
+    /// Returns the sequence numbers of the only file.
     fn seqs_of_one(&self) -> Vec<u64> {
         let mut seqs = self.seqs();
         assert_eq!(seqs.len(), 1, "{seqs:?}");
@@ -206,7 +208,7 @@ fn batch(seqs: RangeInclusive<u64>) -> Batch {
     batch_in(1, seqs)
 }
 
-/// One event, received at that second.
+/// Returns a batch of one event that was received at `second`.
 fn one(seq: u64, source: &str, second: i64) -> Batch {
     Batch::new(1, vec![envelope(seq, source, second)])
 }
@@ -216,12 +218,12 @@ fn line_length() -> u64 {
 }
 
 impl Writer {
-    /// Deliver, with the last answer heard.
-    fn take(&mut self, batch: &Batch) {
-        self.deliver(batch, LastAnswer::Heard).unwrap();
+    /// Delivers a batch after the reply to the last one was received.
+    fn write(&mut self, batch: &Batch) {
+        self.deliver(batch, LastReply::Received).unwrap();
     }
 
-    fn settle(&mut self) {
+    fn flush_now(&mut self) {
         self.flush(at(TEN)).unwrap();
     }
 }
