@@ -1,4 +1,4 @@
-//! The state as metric families.
+//! Registration of the metrics in a registry.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use prometheus::proto::MetricFamily;
 use crate::exposition::{self, METRICS};
 use crate::store::Store;
 
-/// What the registry asks for the metrics.
+/// Collector that reads the saved state of a store.
 #[derive(Clone)]
 struct EventCollector {
     store: Arc<Store>,
@@ -26,34 +26,39 @@ impl Collector for EventCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         match self.store.saved() {
             Ok(state) => exposition::families(&state.aggregate),
-            // No series are better than zeros, which would be read as a restart. The pipeline meets
-            // the same error, and says so.
+            // Missing series are better than zeros, which would look like a restart. The pipeline
+            // gets the same error and reports it.
             Err(_) => Vec::new(),
         }
     }
 }
 
-/// The collector's place in a registry, given up when dropped.
+/// Registration of the collector in a registry. Dropping it removes the collector.
 pub(crate) struct Registration {
     registry: Registry,
     collector: EventCollector,
 }
 
 impl Registration {
+    /// Registers the metrics of a store.
+    ///
+    /// # Errors
+    /// A registry that already has metrics of the same names.
     pub(crate) fn new(store: Arc<Store>, registry: &Registry) -> Result<Self, BuildError> {
         let descs = METRICS.iter().map(|metric| {
-            let labels = metric.labels.iter().map(|label| (*label).to_owned()).collect();
+            let labels = metric.labels.iter().map(|label| label.as_str().to_owned()).collect();
             Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, HashMap::new())
-                .expect("names and labels are valid, and none is there twice")
+                .expect("names and labels of METRICS are valid and unique")
         });
         let collector = EventCollector { store, descs: descs.collect() };
         registry.register(Box::new(collector.clone())).map_err(|error| {
             let problem = match error {
                 prometheus::Error::AlreadyReg => {
-                    "a second sink of type prometheus can't share the registry: both would export the same series"
+                    "allows one sink of type prometheus per registry, since two would export the \
+                     same series; remove one"
                         .to_owned()
                 }
-                error => format!("a sink of type prometheus can't share the registry: {error}"),
+                error => format!("prometheus can't be registered: {error}"),
             };
             BuildError::new("type", problem)
         })?;
@@ -63,7 +68,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // It can only fail because someone else took the collector out before.
+        // It fails only if the program has already removed the collector from its registry.
         let _ = self.registry.unregister(Box::new(self.collector.clone()));
     }
 }

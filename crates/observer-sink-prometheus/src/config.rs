@@ -1,15 +1,15 @@
-//! What an operator can say about this sink.
+//! Configuration of the sink.
 
 use observer_core::BuildError;
 use serde::Deserialize;
 
-/// The configuration of a sink of type `prometheus`. Nothing in it is required.
+/// Configuration of a sink with `type = "prometheus"`. All keys are optional.
 ///
 /// ```toml
 /// [sinks.prometheus]
 /// type = "prometheus"
 /// known = { sources = ["bot"], event_kinds = ["ok", "tests_failed"], models = ["gpt-oss:120b"] }
-/// limits = { sources = 100, event_kinds = 100, models = 100, event_series = 10_000, label_bytes = 128 }
+/// limits = { sources = 100, event_kinds = 100, models = 100, event_series = 10_000 }
 /// ```
 ///
 /// In Rust:
@@ -27,18 +27,18 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PrometheusConfig {
-    /// What is exported as zero before it first happens.
+    /// Label values that are exported as zero from the start.
     pub known: Known,
-    /// How many different label values are told apart.
+    /// Limits on the number of label values.
     pub limits: Limits,
 }
 
 /// Label values that are exported as zero from the start.
 ///
-/// A series that first appears with the value 1 was never seen to rise: `rate` and `increase` miss
-/// its first event. For known values there is a zero before it. Each known source is combined with
-/// each known event kind, and each new source with each known event kind; `ok="true"` and
-/// `ok="false"` always come together. Known values take no room from the [`Limits`].
+/// `rate` and `increase` miss the first event of a series that first appears with the value 1. The
+/// series of known values appear with the value 0 before that. Each known source is combined with
+/// each known event kind, and so is each new source; `ok="true"` and `ok="false"` always appear
+/// together. Known values do not count towards the [`Limits`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Known {
@@ -50,23 +50,23 @@ pub struct Known {
     pub models: Vec<String>,
 }
 
-/// How many different label values are told apart, beside the [`Known`] ones: the first to come.
-/// The others are counted under `other`.
+/// Limits on the number of label values, in addition to the [`Known`] ones. The first values to
+/// arrive get their own series; the others are counted under `other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Values of `source`: 100.
+    /// Maximum number of values of `source`. Default: 100.
     pub sources: usize,
-    /// Values of `event_kind`: 100.
+    /// Maximum number of values of `event_kind`. Default: 100.
     pub event_kinds: usize,
-    /// Values of `model`: 100.
+    /// Maximum number of values of `model`. Default: 100.
     pub models: usize,
-    /// Series of `observer_events_total`, where sources and event kinds multiply: 10,000, two to
-    /// each pair. When they are used up, a source's further kinds are counted under `other`, two
-    /// more series to a source.
+    /// Maximum number of series of `observer_events_total`, where each pair of a source and an
+    /// event kind has two. Default: 10,000. Beyond the limit, further event kinds of a source are
+    /// counted under `other`, which adds two series per source.
     pub event_series: usize,
-    /// Bytes of a label value: 128. A longer one is counted under `other`; cut, it could be taken
-    /// for another one.
+    /// Maximum length of a label value in bytes. Default: 128. A longer value is counted under
+    /// `other`, since a truncated value could equal another one.
     pub label_bytes: usize,
 }
 
@@ -77,13 +77,13 @@ impl Default for Limits {
 }
 
 impl PrometheusConfig {
-    /// Nothing known, and the default limits.
+    /// Creates a configuration without known values and with the default limits.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Export these sources as zero from the start.
+    /// Sets the sources that are exported as zero from the start.
     #[must_use]
     pub fn with_known_sources(
         mut self,
@@ -93,7 +93,7 @@ impl PrometheusConfig {
         self
     }
 
-    /// Export these event kinds as zero from the start, for each known source.
+    /// Sets the event kinds that are exported as zero from the start, for each source.
     #[must_use]
     pub fn with_known_event_kinds(
         mut self,
@@ -103,7 +103,7 @@ impl PrometheusConfig {
         self
     }
 
-    /// Export these models as zero from the start.
+    /// Sets the models that are exported as zero from the start.
     #[must_use]
     pub fn with_known_models(
         mut self,
@@ -113,15 +113,19 @@ impl PrometheusConfig {
         self
     }
 
-    /// Tell so many label values apart.
+    /// Sets the limits on the number of label values.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// The first key whose value is invalid.
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         if self.limits.label_bytes == 0 {
-            return Err(BuildError::new("limits.label_bytes", "must not be 0: no value would fit"));
+            return Err(BuildError::new("limits.label_bytes", "must be at least 1"));
         }
         let Known { sources, event_kinds, models } = &self.known;
         let lists = [
@@ -133,13 +137,13 @@ impl PrometheusConfig {
             if values.iter().any(String::is_empty) {
                 return Err(BuildError::new(
                     key,
-                    "holds an empty value, which Prometheus takes for no label at all",
+                    "contains an empty value, which Prometheus treats as a missing label",
                 ));
             }
             if let Some(long) = values.iter().find(|value| value.len() > self.limits.label_bytes) {
                 let (length, limit) = (long.len(), self.limits.label_bytes);
                 let problem =
-                    format!("holds a value of {length} bytes, and limits.label_bytes is {limit}");
+                    format!("contains a value of {length} bytes; limits.label_bytes is {limit}");
                 return Err(BuildError::new(key, problem));
             }
         }
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_required_and_a_typing_error_is_found() {
+    fn all_keys_are_optional_and_unknown_keys_are_refused() {
         let config: PrometheusConfig = serde_json::from_str("{}").unwrap();
         assert_eq!(config, PrometheusConfig::new());
         assert_eq!(config.check().map_err(|error| error.to_string()), Ok(()));
@@ -171,18 +175,15 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_refused_by_name() {
-        refused(
-            r#"{"limits":{"label_bytes":0}}"#,
-            "`limits.label_bytes` must not be 0: no value would fit",
-        );
+    fn invalid_values_are_refused_by_key() {
+        refused(r#"{"limits":{"label_bytes":0}}"#, "`limits.label_bytes` must be at least 1");
         refused(
             r#"{"limits":{"label_bytes":4},"known":{"models":["gpt-5"]}}"#,
-            "`known.models` holds a value of 5 bytes, and limits.label_bytes is 4",
+            "`known.models` contains a value of 5 bytes; limits.label_bytes is 4",
         );
         refused(
             r#"{"known":{"sources":["bot",""]}}"#,
-            "`known.sources` holds an empty value, which Prometheus takes for no label at all",
+            "`known.sources` contains an empty value, which Prometheus treats as a missing label",
         );
     }
 }

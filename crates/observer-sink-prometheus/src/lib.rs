@@ -1,34 +1,36 @@
-//! Event metrics for Prometheus to scrape: a sink that counts.
+//! A sink that counts events and exports the counts as Prometheus metrics.
 //!
-//! | metric | labels | |
+//! | metric | labels | type and meaning |
 //! |---|---|---|
 //! | `observer_events_total` | `source`, `event_kind`, `ok` | counter |
-//! | `observer_cycle_duration_seconds` | `source` | histogram from 1 s to 2 h, of the events with `duration_ms` |
-//! | `observer_last_event_timestamp_seconds` | `source` | gauge, by the observer's clock; not there before the first event |
-//! | `observer_model_cycles_total` | `model`, `ok` | counter, of the events with a `staffer_id` |
-//! | `observer_model_calls_total` | `model` | counter, the sum of `turns` |
-//! | `observer_input_tokens_total`, `observer_output_tokens_total` | `model` | counters; cached input is part of the input |
+//! | `observer_cycle_duration_seconds` | `source` | histogram of `duration_ms`, from 1 s to 2 h |
+//! | `observer_last_event_timestamp_seconds` | `source` | gauge, by the observer's clock; absent before the first event |
+//! | `observer_model_cycles_total` | `model`, `ok` | counter of events with a `staffer_id` |
+//! | `observer_model_calls_total` | `model` | counter: sum of `turns` |
+//! | `observer_input_tokens_total`, `observer_output_tokens_total` | `model` | counters; input includes cached input |
 //! | `observer_cached_input_tokens_total` | `model` | counter |
-//! | `observer_cost_usd_total` | `model` | counter, what producers report as `cost_usd` and nothing else |
-//! | `observer_unpriced_events_total` | | counter, events with tokens and without a cost |
-//! | `observer_label_overflow_total` | `label` | counter, events with a label value that found no room |
+//! | `observer_cost_usd_total` | `model` | counter: sum of the reported `cost_usd` |
+//! | `observer_unpriced_events_total` | | counter of events with tokens but no cost |
+//! | `observer_label_overflow_total` | `label` | counter of events with a label value beyond the limits |
 //!
-//! Calls, tokens and cost of events that name no model are counted under `model="unknown"`.
+//! Calls, tokens and cost of events without a model are counted under `model="unknown"`.
 //!
-//! **Label values come from producers**, so each label holds a limited number of them, and so does
-//! the product of sources and event kinds ([`Limits`]). What comes later is counted under `other`,
-//! and each such event in `observer_label_overflow_total`. A producer's own `other` is the same
-//! series, without being an overflow. Hashes and ids of cycles are never labels.
+//! **Bounded cardinality.** Label values come from producers. Each label therefore holds a limited
+//! number of them, and the product of sources and event kinds is limited as well ([`Limits`]).
+//! Further values are counted under `other`, and each such event in
+//! `observer_label_overflow_total`. A producer's own value `other` belongs to the same series but
+//! is not an overflow. Hashes and cycle ids are never labels.
 //!
-//! **Restarts don't reset anything.** Each flush writes the counts together with their position in
-//! the journal, atomically; the next process goes on from there, and what was delivered after the
-//! last flush is read again and counted once. A scrape sees the flushed state, so a counter never
-//! goes back, whatever is killed. A snapshot that can't be read is moved aside
-//! (`metrics.snapshot.corrupt`) with a warning, and counting starts from zero. A replay of the past
-//! changes nothing: it lies before the position.
+//! **Counters survive restarts.** Each flush writes the counts together with their position in the
+//! journal, atomically. The next process continues from there: events that were delivered after
+//! the last flush are delivered again and counted once. A scrape shows the flushed state, so a
+//! counter never decreases, even after a kill. A snapshot that can't be read is renamed to
+//! `metrics.snapshot.corrupt` with a warning, and counting starts from zero. The sink refuses
+//! replays, whose events lie before its position.
 //!
-//! **Zero first.** `rate` and `increase` see only what rises between two scrapes, so the first
-//! event of a new series is lost on them. Name in [`Known`] what will come.
+//! **Zero values.** `rate` and `increase` only see a rise between two scrapes, so they miss the
+//! first event of a new series. Series of the values in [`Known`] are exported as zero from the
+//! start.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -59,8 +61,16 @@
 //! # }
 //! ```
 //!
-//! A program that serves all of its metrics from one registry builds with
+//! A program that serves all of its metrics from one registry builds the sink with
 //! [`PrometheusConfig::build_with`].
+//!
+//! # Modules
+//!
+//! - `config` parses and checks the configuration.
+//! - `sink` implements the sink on top of a `store`.
+//! - `store` holds the state in memory and its snapshot on disk.
+//! - `aggregate` counts events; it knows no files and no metric names.
+//! - `exposition` defines the metrics; `collector` registers them.
 
 mod aggregate;
 mod collector;
@@ -68,6 +78,7 @@ mod config;
 mod exposition;
 mod sink;
 mod store;
+mod sync;
 #[cfg(test)]
 mod testing;
 

@@ -1,8 +1,8 @@
-//! The sink: a store behind the trait.
+//! The sink: an adapter between the store and the pipeline.
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,36 +16,37 @@ use crate::collector::Registration;
 use crate::config::PrometheusConfig;
 use crate::store::Store;
 use crate::store::files::FileError;
+use crate::sync::lock;
 
-/// Counts events, and exports the counts through a [`Registry`].
+/// Sink that counts events and exports the counts through a [`Registry`].
 ///
-/// A scrape sees what the last [`flush`](EventSink::flush) made durable. So a counter never goes
-/// back: not even a process that is killed has shown a count that its successor must count once
-/// more, which Prometheus would take for a reset and add twice.
+/// A scrape shows the state that the last [`flush`](EventSink::flush) made durable, so a counter
+/// never decreases. If a scrape showed later counts and the process were killed, the next process
+/// would count these events again; Prometheus would see a reset and add them twice.
 ///
-/// Dropping the sink takes its metrics out of the registry, as [`close`](EventSink::close) does. It
-/// needs a tokio runtime.
+/// Both [`close`](EventSink::close) and dropping the sink remove its metrics from the registry. The
+/// sink needs a tokio runtime.
 pub struct PrometheusSink {
     store: Arc<Store>,
     registry: Registry,
     registration: Mutex<Option<Registration>>,
-    // Held by the write itself, so that one whose caller gave up is not overtaken by the next.
+    // A write holds this lock itself, so that the next one waits even if the caller was cancelled.
     writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl PrometheusSink {
-    /// A sink with a registry of its own.
+    /// Creates a sink with its own registry.
     ///
     /// # Errors
-    /// What in the configuration can't be.
+    /// The key whose value is invalid.
     pub fn new(config: PrometheusConfig, context: &SinkContext) -> Result<Self, BuildError> {
         Self::with_registry(config, context, &Registry::new())
     }
 
-    /// A sink with its metrics in a registry that others share.
+    /// Creates a sink that registers its metrics in a shared registry.
     ///
     /// # Errors
-    /// What in the configuration can't be, and a second sink of this type on the same registry.
+    /// The key whose value is invalid, or a second sink of this type on the same registry.
     pub fn with_registry(
         config: PrometheusConfig,
         context: &SinkContext,
@@ -62,15 +63,16 @@ impl PrometheusSink {
         })
     }
 
-    /// Where the metrics are. A copy is as good: registries are handles.
+    /// Returns the registry of the metrics. It is a handle: a clone refers to the same registry.
     ///
-    /// `gather` is synchronous and takes milliseconds when there are thousands of series; a server
-    /// calls it off its async threads.
+    /// `gather` is synchronous and takes milliseconds for thousands of series, so an async server
+    /// should call it on the blocking pool.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
+    /// Runs work on the blocking pool. The work continues if the returned future is dropped.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, FileError> + Send + 'static,
@@ -85,8 +87,10 @@ impl PrometheusSink {
 
 #[async_trait]
 impl EventSink for PrometheusSink {
-    /// Count what is new in the batch. What lies at or before the position was counted and is
-    /// passed over, so that repeating a batch changes nothing.
+    /// Counts the events of a batch that are past the position; the others were counted before. A
+    /// repeated batch therefore changes nothing.
+    ///
+    /// Cancellation: a dropped delivery counts nothing.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let batch = batch.clone();
         let parsed = self.blocking(move |store| {
@@ -94,8 +98,8 @@ impl EventSink for PrometheusSink {
             store.load().map(|()| parsed)
         });
         let parsed = parsed.await?;
-        // After the last await: a delivery that was given up can't count later.
-        self.store.take(&parsed)?;
+        // There is no await after this line, so a cancelled delivery cannot count.
+        self.store.count(&parsed)?;
         Ok(Receipt::accepted())
     }
 
@@ -115,7 +119,8 @@ impl EventSink for PrometheusSink {
 
     fn replay_refusal(&self) -> Option<&'static str> {
         Some(
-            "its counts go with its position, and an event from before that could be counted twice",
+            "its counts belong to its position, and an event before that position could be counted \
+             twice",
         )
     }
 
@@ -125,8 +130,8 @@ impl EventSink for PrometheusSink {
 
     async fn close(&self) -> Result<(), SinkError> {
         let _no_write_is_under_way = self.writing.lock().await;
-        let registration = self.registration.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // It waits for a gather that is under way.
+        let registration = lock(&self.registration).take();
+        // Dropping the registration waits for a `gather` in progress.
         self.blocking(move |_| {
             drop(registration);
             Ok(())
@@ -136,20 +141,19 @@ impl EventSink for PrometheusSink {
 }
 
 impl PrometheusConfig {
-    /// Make the sink, with its metrics in a registry that others share: the way for a program that
-    /// serves all of its metrics in one place. To replace a sink at run time, close the old one
-    /// before the new one is built.
+    /// Builds the sink with its metrics in a shared registry, for programs that serve all of their
+    /// metrics in one place. To replace a sink at run time, close the old one first.
     ///
     /// # Errors
-    /// What in the configuration can't be, and a second sink of this type on the same registry.
+    /// The key whose value is invalid, or a second sink of this type on the same registry.
     pub fn build_with(
         self,
         context: &SinkContext,
         registry: &Registry,
     ) -> Result<Vec<SinkPart>, BuildError> {
         let sink = PrometheusSink::with_registry(self, context, registry)?;
-        // A scrape shows what was flushed, once a second; counting more often than this gains
-        // nothing.
+        // A scrape shows flushed counts, and flushes happen once a second, so a shorter linger
+        // gains nothing.
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(8192),
             linger: Some(Duration::from_millis(250)),
@@ -162,15 +166,15 @@ impl PrometheusConfig {
 impl SinkConfig for PrometheusConfig {
     const TYPE: &'static str = "prometheus";
 
-    /// With a registry of its own, which nobody else can gather; programs that serve metrics use
-    /// [`build_with`](PrometheusConfig::build_with).
+    /// Builds the sink with its own registry, which the program cannot gather. Programs that serve
+    /// metrics use [`build_with`](PrometheusConfig::build_with).
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         self.build_with(context, &Registry::new())
     }
 }
 
-/// A copy with all that is counted read, so that counting under the lock is short. The events
-/// themselves may stay in memory for others, who don't need what was read here.
+/// Returns a copy of the batch whose events have their usage parsed, which keeps the time under the
+/// lock short. The original events may stay in memory for other sinks, without the parsed usage.
 fn parse(batch: &Batch) -> Batch {
     let copy = |envelope: &Arc<Envelope>| {
         let event = Event::from_parsed(envelope.event.raw().clone());

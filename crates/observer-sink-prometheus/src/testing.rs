@@ -1,4 +1,4 @@
-//! What the tests of several modules need.
+//! Helpers for the tests of several modules.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::aggregate::Aggregate;
 use crate::exposition::families;
 
-/// An event received `seq` seconds after the start of 2026.
+/// Returns an event that was received `seq` seconds after the start of 2026.
 pub(crate) fn envelope(seq: u64, raw: impl Into<String>) -> Arc<Envelope> {
     Arc::new(Envelope {
         id: Uuid::from_u128(seq.into()),
@@ -20,12 +20,12 @@ pub(crate) fn envelope(seq: u64, raw: impl Into<String>) -> Arc<Envelope> {
     })
 }
 
-/// An event with nothing but what is required.
+/// Returns an event with only the required fields.
 pub(crate) fn plain(source: &str, kind: &str, ok: bool) -> String {
     serde_json::json!({"source": source, "event_kind": kind, "ok": ok}).to_string()
 }
 
-/// A batch of successes of the source `bot`, one for each number.
+/// Returns a batch of successes of the source `bot`, one for each sequence number.
 pub(crate) fn oks(epoch: u64, seqs: impl IntoIterator<Item = u64>) -> Batch {
     Batch::new(epoch, seqs.into_iter().map(|seq| envelope(seq, plain("bot", "ok", true))).collect())
 }
@@ -39,8 +39,11 @@ pub(crate) fn count(
     }
 }
 
-/// Every sample by its name and labels, such as
-/// `observer_events_total{source="bot",event_kind="ok",ok="true"}`. Panics if one is there twice.
+/// Returns all samples by name and labels, such as
+/// `observer_events_total{source="bot",event_kind="ok",ok="true"}`.
+///
+/// # Panics
+/// If two samples have the same name and labels.
 pub(crate) fn samples(families: &[MetricFamily]) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     for family in families {
@@ -54,7 +57,7 @@ pub(crate) fn samples(families: &[MetricFamily]) -> BTreeMap<String, f64> {
                 if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
             let mut insert = |suffix: &str, value: f64| {
                 let name = format!("{}{suffix}{labels}", family.name());
-                assert_eq!(samples.insert(name.clone(), value), None, "{name} is there twice");
+                assert_eq!(samples.insert(name.clone(), value), None, "two samples of {name}");
             };
             match family.get_field_type() {
                 MetricType::COUNTER => insert("", metric.get_counter().get_value()),
@@ -64,7 +67,7 @@ pub(crate) fn samples(families: &[MetricFamily]) -> BTreeMap<String, f64> {
                     insert("_count", histogram.get_sample_count() as f64);
                     insert("_sum", histogram.get_sample_sum());
                 }
-                other => panic!("no metric is of type {other:?}"),
+                other => panic!("unexpected metric type {other:?}"),
             }
         }
     }
@@ -86,7 +89,7 @@ pub(crate) fn expect(samples: &BTreeMap<String, f64>, expected: &[(&str, f64)]) 
     }
 }
 
-/// The samples whose name starts so.
+/// Returns the samples whose name starts with `start`.
 pub(crate) fn starting<'a>(samples: &'a BTreeMap<String, f64>, start: &str) -> Vec<(&'a str, f64)> {
     samples
         .iter()

@@ -1,4 +1,4 @@
-//! The Prometheus sink keeps the contract of sinks.
+//! Contract test of the Prometheus sink.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::fs;
@@ -31,7 +31,7 @@ impl Destination for Snapshot {
         Arc::new(self.build())
     }
 
-    /// What the next process shows.
+    /// Returns the count that the next process exports.
     async fn contents(&self) -> Contents {
         let next = self.build();
         next.position().await.unwrap();
@@ -55,7 +55,7 @@ impl Destination for Snapshot {
 }
 
 #[tokio::test]
-async fn the_prometheus_sink_keeps_the_contract() {
+async fn prometheus_sink_fulfils_the_contract() {
     let contract = SinkContract::new(|| Snapshot(TempDir::new().unwrap())).max_events(8192);
     assert_eq!(contract.verify().await.skipped, []);
 }

@@ -1,17 +1,18 @@
-//! How long cycles took, as a histogram.
+//! Histogram of the durations of cycles.
 
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::sum::Sum;
 
-/// The upper bounds of the buckets in seconds, from a second to two hours; what took longer is in
-/// `+Inf` alone.
+/// Upper bounds of the buckets in seconds, from one second to two hours. Longer durations are in
+/// `+Inf` only.
 pub(crate) const BOUNDS: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0];
 
-/// Durations by bucket, each counted in the smallest that holds it; the last one has no bound.
+/// Histogram of durations.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Durations {
+    /// Numbers of durations by bucket, not cumulative. The last bucket has no upper bound.
     counts: [u64; BOUNDS.len() + 1],
     seconds: Sum,
 }
@@ -23,7 +24,7 @@ impl Durations {
         self.seconds.add(seconds);
     }
 
-    /// Each bound with the number of durations up to and including it.
+    /// Returns each bound with the number of durations up to and including it.
     pub(crate) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         BOUNDS.into_iter().zip(self.counts).scan(0_u64, |total, (bound, count)| {
             *total = total.saturating_add(count);
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_own_bucket() {
+    fn bound_belongs_to_its_own_bucket() {
         let mut durations = Durations::default();
         for seconds in [0.0, 1.0, 1.001, 7200.0, 7200.5, 1e9] {
             durations.add(seconds);

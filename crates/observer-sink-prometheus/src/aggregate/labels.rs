@@ -1,19 +1,19 @@
-//! Label values that producers choose, kept apart and limited in number.
+//! Label values that producers choose, limited in number.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-/// Where a label value stands in its [`Labels`].
+/// Index of a label value in its [`Labels`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Slot(u32);
 
 impl Slot {
-    /// The place of everything that found no room, and of a producer's own `other`: in the
-    /// exposition both are the same series.
+    /// Slot of the values beyond the limit, and of a producer's own value `other`. Both are the
+    /// same series in the exposition.
     pub(crate) const OTHER: Self = Self(0);
 
-    /// Among models, the place of events that don't name one.
+    /// Slot of events that name no model. Only used among models.
     pub(crate) const UNKNOWN: Self = Self(1);
 
     pub(crate) fn index(self) -> usize {
@@ -21,8 +21,8 @@ impl Slot {
     }
 }
 
-/// The values of one label, each with its slot: the reserved ones, then the known ones, then the
-/// first to come.
+/// Values of one label and their slots: reserved values, then known values, then the first values
+/// to arrive.
 #[derive(Debug, Clone)]
 pub(crate) struct Labels {
     values: Vec<Arc<str>>,
@@ -32,8 +32,8 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Room for `limit` values of at most `max_bytes` beside the `reserved` ones, of which the
-    /// first is `other`, and the `known` ones.
+    /// Creates a set of the `reserved` values, of which the first is `other`, and the `known`
+    /// values. It accepts `limit` more values of at most `max_bytes` bytes.
     pub(crate) fn new(reserved: &[&str], known: &[String], limit: usize, max_bytes: usize) -> Self {
         let mut labels = Self {
             values: Vec::new(),
@@ -49,8 +49,9 @@ impl Labels {
         labels
     }
 
-    /// The slot of a value, which is given one if there is still room. `None` if there isn't, or if
-    /// the value is too long: cutting it could make one series of two.
+    /// Returns the slot of a value, which is added if it is new. Returns `None` if the limit is
+    /// reached or the value is too long. Long values are not truncated, since two of them could
+    /// then share a series.
     pub(crate) fn slot(&mut self, value: &str) -> Option<Slot> {
         if let Some(slot) = self.slots.get(value) {
             return Some(*slot);
@@ -69,7 +70,7 @@ impl Labels {
         &self.values[slot.index()]
     }
 
-    /// All values with their slots, in the order of the slots.
+    /// Returns all values with their slots, in the order of the slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &str)> + Clone {
         (0..).map(Slot).zip(self.values.iter().map(|value| &**value))
     }
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_known_take_no_room_from_the_others() {
+    fn known_values_do_not_count_towards_the_limit() {
         let known = ["bot".to_owned(), "other".to_owned(), "bot".to_owned()];
         let mut labels = Labels::new(&["other"], &known, 2, 8);
         assert_eq!(labels.iter().map(|(_, value)| value).collect::<Vec<_>>(), ["other", "bot"]);
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_too_long_gets_no_slot_and_is_not_cut() {
+    fn long_value_gets_no_slot_and_is_not_truncated() {
         let mut labels = Labels::new(&["other"], &[], 10, 4);
         assert_eq!(labels.slot("abcde"), None);
         assert_eq!(labels.slot("abcd"), Some(Slot(1)));
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_other_is_the_reserved_one() {
+    fn value_other_of_a_producer_has_the_reserved_slot() {
         let mut labels = Labels::new(&["other"], &[], 0, 4);
         assert_eq!(labels.slot("other"), Some(Slot::OTHER));
         assert_eq!(labels.slot("x"), None);

@@ -1,4 +1,8 @@
-//! What is counted, and how an event is counted. Knows nothing of files, locks or the exposition.
+//! Counts, and the rules by which an event changes them. No files, locks or metric names here.
+//!
+//! - [`labels`] assigns label values to slots, and limits their number.
+//! - [`pairs`] counts by source and event kind.
+//! - [`durations`] is a histogram; [`sum`] adds fractions without loss.
 
 pub(crate) mod durations;
 pub(crate) mod labels;
@@ -14,38 +18,38 @@ use self::pairs::{ByOk, Pairs};
 use self::sum::Sum;
 use crate::config::PrometheusConfig;
 
-/// The value of each label for everything that found no room.
+/// Label value under which values beyond the limits are counted.
 const OTHER: &str = "other";
 
-/// The model of events that don't name one.
+/// Label value for the model of events that name none.
 const UNKNOWN: &str = "unknown";
 
-/// All counts. A copy costs as much as its flat rows and tables: a fraction of a millisecond.
+/// All counts. A clone copies flat tables and takes a fraction of a millisecond.
 #[derive(Debug, Clone)]
 pub(crate) struct Aggregate {
     pub(crate) sources: Labels,
     pub(crate) event_kinds: Labels,
     pub(crate) models: Labels,
-    /// In the order of the slots in `sources`.
+    /// Totals in the order of the slots in `sources`.
     pub(crate) by_source: Vec<SourceTotals>,
-    /// In the order of the slots in `models`.
+    /// Totals in the order of the slots in `models`.
     pub(crate) by_model: Vec<ModelTotals>,
     pub(crate) pairs: Pairs,
     pub(crate) unpriced: u64,
     pub(crate) overflow: Overflow,
-    /// The slots of `event_kinds` up to this one are known.
+    /// Number of leading slots of `event_kinds` that are reserved or known.
     known_kinds: usize,
 }
 
-/// What is counted by source.
+/// Totals of a source.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SourceTotals {
-    /// When the last event was received, in microseconds since 1970.
+    /// Time of receipt of the last event, in microseconds since 1970.
     pub(crate) last_event: Option<i64>,
     pub(crate) durations: Durations,
 }
 
-/// What is counted by model.
+/// Totals of a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ModelTotals {
     pub(crate) cycles: ByOk,
@@ -56,7 +60,7 @@ pub(crate) struct ModelTotals {
     pub(crate) cost: Sum,
 }
 
-/// How many events had a label value that found no room.
+/// Numbers of events with a label value beyond the limits, by label.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Overflow {
     pub(crate) source: u64,
@@ -65,7 +69,7 @@ pub(crate) struct Overflow {
 }
 
 impl Aggregate {
-    /// Zeros for what is known.
+    /// Creates counts of zero, with series for the known values.
     pub(crate) fn new(config: &PrometheusConfig) -> Self {
         let (known, limits) = (&config.known, &config.limits);
         let sources = Labels::new(&[OTHER], &known.sources, limits.sources, limits.label_bytes);
@@ -89,6 +93,7 @@ impl Aggregate {
         aggregate
     }
 
+    /// Counts an event.
     pub(crate) fn apply(&mut self, envelope: &Envelope) {
         let event = &envelope.event;
         let source = self.source(event.source()).unwrap_or_else(|| {
@@ -96,7 +101,7 @@ impl Aggregate {
             Slot::OTHER
         });
         let pair = match self.event_kinds.slot(event.event_kind()) {
-            Some(kind) if self.pairs.has_room(source, kind) => (source, kind),
+            Some(kind) if self.pairs.accepts(source, kind) => (source, kind),
             _ => {
                 increase(&mut self.overflow.event_kind, 1);
                 (source, Slot::OTHER)
@@ -111,7 +116,7 @@ impl Aggregate {
         }
 
         let usage = event.usage();
-        // To Prometheus, an empty label value is no label.
+        // Prometheus treats an empty label value as a missing label.
         let model = event.staffer_id().filter(|model| !model.is_empty());
         if model.is_some() || usage.is_some() || event.turns().is_some() {
             let slot = self.model(model.unwrap_or(UNKNOWN)).unwrap_or_else(|| {
@@ -134,7 +139,7 @@ impl Aggregate {
         }
     }
 
-    /// The slot of a source, for which all rows are there.
+    /// Returns the slot of a source. A new source gets its totals and its known event kinds.
     fn source(&mut self, value: &str) -> Option<Slot> {
         let slot = self.sources.slot(value)?;
         if slot.index() == self.by_source.len() {
@@ -144,7 +149,7 @@ impl Aggregate {
         Some(slot)
     }
 
-    /// The slot of a model, for which its row is there.
+    /// Returns the slot of a model. A new model gets its totals.
     fn model(&mut self, value: &str) -> Option<Slot> {
         let slot = self.models.slot(value)?;
         if slot.index() == self.by_model.len() {
@@ -153,20 +158,20 @@ impl Aggregate {
         Some(slot)
     }
 
-    /// The row of a source that is being restored: without the zeros of its known event kinds,
-    /// which may come once everything that was counted has its room.
+    /// Returns the slot of a source that is restored from a snapshot. Its known event kinds are not
+    /// added here but by [`Aggregate::seed`], after all restored pairs.
     pub(crate) fn restore_source(&mut self, value: &str) -> Option<Slot> {
         let slot = self.sources.slot(value)?;
         self.by_source.resize(self.sources.len(), SourceTotals::default());
         Some(slot)
     }
 
-    /// The row of a model that is being restored.
+    /// Returns the slot of a model that is restored from a snapshot.
     pub(crate) fn restore_model(&mut self, value: &str) -> Option<Slot> {
         self.model(value)
     }
 
-    /// A zero for each known event kind of each source.
+    /// Adds a count of zero for each known event kind of each source.
     pub(crate) fn seed(&mut self) {
         let sources: Vec<_> = self.sources.iter().map(|(slot, _)| slot).collect();
         for source in sources {
@@ -181,7 +186,7 @@ impl Aggregate {
         for (kind, _) in
             self.event_kinds.iter().take(self.known_kinds).filter(|(kind, _)| *kind != Slot::OTHER)
         {
-            if self.pairs.has_room(source, kind) {
+            if self.pairs.accepts(source, kind) {
                 self.pairs.entry((source, kind));
             }
         }
@@ -199,7 +204,7 @@ impl ModelTotals {
     }
 }
 
-/// A counter that is full stays full; starting again at zero would be read as a restart.
+/// Adds to a counter, which stays at its maximum: a wrap to zero would look like a restart.
 fn increase(counter: &mut u64, by: u64) {
     *counter = counter.saturating_add(by);
 }

@@ -1,53 +1,52 @@
-//! Counts by source and event kind, where two labels multiply.
+//! Counts by source and event kind, limited in number.
 
 use hashbrown::HashMap;
 
 use crate::aggregate::labels::Slot;
 
-/// A count of failures and one of successes, in this order.
+/// Number of failures and number of successes, in this order.
 pub(crate) type ByOk = [u64; 2];
 
-/// A count by outcome for each pair of source and event kind that there is.
+/// Counts for each pair of source and event kind.
 #[derive(Debug, Clone)]
 pub(crate) struct Pairs {
     rows: Vec<((Slot, Slot), ByOk)>,
     index: HashMap<(Slot, Slot), usize>,
-    /// How many rows count against the capacity: those of a kind `other` don't, since there must
-    /// always be a row to fall back to.
-    taken: usize,
+    /// Number of rows that count towards the capacity. Rows of the kind `other` do not, since they
+    /// must always be available.
+    used: usize,
     capacity: usize,
 }
 
 impl Default for Pairs {
     fn default() -> Self {
-        Self { rows: Vec::new(), index: HashMap::new(), taken: 0, capacity: usize::MAX }
+        Self { rows: Vec::new(), index: HashMap::new(), used: 0, capacity: usize::MAX }
     }
 }
 
 impl Pairs {
-    /// From now on, there is room for so many more.
+    /// Limits the number of further pairs.
     pub(crate) fn limit(&mut self, more: usize) {
-        self.capacity = self.taken.saturating_add(more);
+        self.capacity = self.used.saturating_add(more);
     }
 
-    /// Whether the pair is there or may come.
-    pub(crate) fn has_room(&self, source: Slot, kind: Slot) -> bool {
-        kind == Slot::OTHER
-            || self.taken < self.capacity
-            || self.index.contains_key(&(source, kind))
+    /// Returns whether the pair exists or may be added.
+    pub(crate) fn accepts(&self, source: Slot, kind: Slot) -> bool {
+        kind == Slot::OTHER || self.used < self.capacity || self.index.contains_key(&(source, kind))
     }
 
-    /// The counts of a pair, zero where it is new. Ask [`has_room`](Self::has_room) before.
+    /// Returns the counts of a pair, which is added with zeros if it is new. Callers check
+    /// [`accepts`](Self::accepts) first.
     pub(crate) fn entry(&mut self, pair: (Slot, Slot)) -> &mut ByOk {
         let row = *self.index.entry(pair).or_insert_with(|| {
             self.rows.push((pair, ByOk::default()));
-            self.taken += usize::from(pair.1 != Slot::OTHER);
+            self.used += usize::from(pair.1 != Slot::OTHER);
             self.rows.len() - 1
         });
         &mut self.rows[row].1
     }
 
-    /// All pairs, the first to come first.
+    /// Returns all pairs in the order in which they were added.
     pub(crate) fn rows(&self) -> &[((Slot, Slot), ByOk)] {
         &self.rows
     }
@@ -59,17 +58,17 @@ mod tests {
     use crate::aggregate::labels::Labels;
 
     #[test]
-    fn what_is_there_keeps_its_row_and_other_takes_no_room() {
+    fn existing_pairs_keep_their_rows_and_other_is_not_limited() {
         let mut labels = Labels::new(&["other"], &[], 9, 9);
         let [a, b, c] = ["a", "b", "c"].map(|value| labels.slot(value).unwrap());
         let mut pairs = Pairs::default();
         pairs.entry((a, a))[1] += 1;
         pairs.limit(1);
         pairs.entry((a, Slot::OTHER))[0] += 1;
-        assert!(pairs.has_room(a, b));
+        assert!(pairs.accepts(a, b));
         pairs.entry((a, b))[0] += 1;
-        assert!(!pairs.has_room(a, c) && !pairs.has_room(b, a));
-        assert!(pairs.has_room(a, a) && pairs.has_room(a, b) && pairs.has_room(c, Slot::OTHER));
+        assert!(!pairs.accepts(a, c) && !pairs.accepts(b, a));
+        assert!(pairs.accepts(a, a) && pairs.accepts(a, b) && pairs.accepts(c, Slot::OTHER));
         pairs.entry((a, a))[1] += 1;
         assert_eq!(pairs.rows(), [((a, a), [0, 2]), ((a, Slot::OTHER), [1, 0]), ((a, b), [1, 0])]);
     }

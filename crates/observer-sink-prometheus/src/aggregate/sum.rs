@@ -1,12 +1,11 @@
-//! A sum of fractions that many small additions don't wear down.
+//! Sum of fractions that stays exact over many small additions.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A compensated sum of finite values that are not negative (Neumaier's variant of Kahan's), which
-/// never goes down.
+/// Compensated sum of finite, non-negative values (Neumaier's variant of Kahan summation). It never
+/// decreases.
 ///
-/// Past the largest finite number it stays there: a counter that became infinite could never be
-/// read again.
+/// It stays at the largest finite number, since an infinite sum could not be read from a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sum {
     sum: f64,
@@ -30,8 +29,8 @@ impl Sum {
     }
 }
 
-/// As two decimal strings: Rust prints the shortest that reads back as the same number, which JSON
-/// numbers don't promise.
+/// Two decimal strings. Rust prints the shortest text that parses to the same number; JSON numbers
+/// do not guarantee that.
 impl Serialize for Sum {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (self.sum.to_string(), self.correction.to_string()).serialize(serializer)
@@ -56,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_million_cents_are_ten_thousand_dollars() {
+    fn sum_of_a_million_cents_is_exact() {
         let mut sum = Sum::default();
         let mut plain = 0.0;
         for _ in 0..1_000_000 {
@@ -64,11 +63,11 @@ mod tests {
             plain += 0.01;
         }
         assert_eq!(sum.value(), 10_000.0);
-        assert_ne!(plain, 10_000.0, "plain addition would have done");
+        assert_ne!(plain, 10_000.0, "plain addition is exact as well");
     }
 
     #[test]
-    fn what_is_small_survives_what_is_large() {
+    fn small_values_survive_beside_a_large_one() {
         let mut sum = Sum::default();
         sum.add(0.5);
         sum.add(1e16);
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_goes_down_and_never_leaves_the_finite() {
+    fn sum_never_decreases_and_stays_finite() {
         let mut sum = Sum::default();
         let mut state = 1_u64;
         let mut before = 0.0;
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_back_to_the_bit() {
+    fn sum_survives_a_round_trip_exactly() {
         let mut sum = Sum::default();
         for n in 1..1000 {
             sum.add(1.0 / f64::from(n));

@@ -11,7 +11,7 @@ fn unlimited() -> Aggregate {
 }
 
 #[test]
-fn each_api_adds_up_to_the_same_terms() {
+fn usage_of_every_api_is_counted_in_the_same_terms() {
     let mut aggregate = unlimited();
     let event = |model: &str, ok: bool, turns: u32, usage: &str| {
         format!(
@@ -68,12 +68,12 @@ fn each_api_adds_up_to_the_same_terms() {
     assert_eq!(
         starting(&samples, "observer_input_tokens_total").len(),
         3,
-        "no other and no unknown"
+        "reserved models without counts are not exported"
     );
 }
 
 #[test]
-fn what_names_no_model_is_counted_under_unknown_and_is_no_cycle_of_it() {
+fn usage_without_a_model_is_counted_under_unknown_and_not_as_a_cycle() {
     let mut aggregate = unlimited();
     count(
         &mut aggregate,
@@ -103,7 +103,7 @@ fn what_names_no_model_is_counted_under_unknown_and_is_no_cycle_of_it() {
 }
 
 #[test]
-fn a_cost_without_tokens_and_no_tokens_at_all_are_not_unpriced() {
+fn events_with_a_cost_or_without_tokens_are_not_unpriced() {
     let mut aggregate = unlimited();
     count(
         &mut aggregate,
@@ -117,7 +117,7 @@ fn a_cost_without_tokens_and_no_tokens_at_all_are_not_unpriced() {
 }
 
 #[test]
-fn durations_and_the_last_event_are_kept_by_source() {
+fn durations_and_last_event_are_counted_by_source() {
     let mut aggregate = unlimited();
     aggregate
         .apply(&envelope(1, r#"{"source":"a","event_kind":"k","ok":true,"duration_ms":1500}"#));
@@ -138,7 +138,7 @@ fn durations_and_the_last_event_are_kept_by_source() {
 }
 
 #[test]
-fn labels_that_read_the_same_when_joined_stay_two_series() {
+fn label_values_with_equal_concatenation_are_distinct_series() {
     let mut aggregate = unlimited();
     count(&mut aggregate, [plain("ab", "c", true), plain("a", "bc", true), plain("a", "bc", true)]);
     expect(
@@ -151,7 +151,7 @@ fn labels_that_read_the_same_when_joined_stay_two_series() {
 }
 
 #[test]
-fn known_series_are_zero_from_the_start_and_a_new_source_begins_with_them() {
+fn known_series_are_zero_from_the_start_also_for_a_new_source() {
     let config = PrometheusConfig::new()
         .with_known_sources(["bot"])
         .with_known_event_kinds(["ok", "tests_failed"])
@@ -196,7 +196,7 @@ fn known_series_are_zero_from_the_start_and_a_new_source_begins_with_them() {
 }
 
 #[test]
-fn what_finds_no_room_is_counted_under_other_and_as_overflow() {
+fn values_beyond_the_limits_are_counted_under_other_and_as_overflow() {
     let mut aggregate =
         limited(Limits { sources: 1, event_kinds: 2, models: 1, ..Limits::default() });
     let event = |source: &str, kind: &str, model: &str| {
@@ -236,7 +236,7 @@ fn what_finds_no_room_is_counted_under_other_and_as_overflow() {
 }
 
 #[test]
-fn a_producers_own_other_shares_the_series_and_is_no_overflow() {
+fn value_other_of_a_producer_shares_the_series_and_is_no_overflow() {
     let mut aggregate = limited(Limits { sources: 1, ..Limits::default() });
     count(
         &mut aggregate,
@@ -253,7 +253,7 @@ fn a_producers_own_other_shares_the_series_and_is_no_overflow() {
 }
 
 #[test]
-fn values_that_are_too_long_are_never_merged_with_a_shorter_one() {
+fn long_values_are_not_merged_with_a_shorter_one() {
     let mut aggregate = limited(Limits { label_bytes: 4, ..Limits::default() });
     count(
         &mut aggregate,
@@ -270,7 +270,7 @@ fn values_that_are_too_long_are_never_merged_with_a_shorter_one() {
 }
 
 #[test]
-fn sources_times_event_kinds_are_bounded_and_known_pairs_keep_their_room() {
+fn pairs_are_limited_and_known_pairs_keep_their_series() {
     let limits = Limits { event_series: 8, ..Limits::default() };
     let config = PrometheusConfig::new()
         .with_known_sources(["bot"])
@@ -297,7 +297,7 @@ fn sources_times_event_kinds_are_bounded_and_known_pairs_keep_their_room() {
 }
 
 #[test]
-fn a_million_sources_leave_a_bounded_number_of_series() {
+fn million_sources_create_a_bounded_number_of_series() {
     let mut aggregate = unlimited();
     for n in 0..1_000_000 {
         aggregate.apply(&envelope(
@@ -327,7 +327,7 @@ fn a_million_sources_leave_a_bounded_number_of_series() {
 }
 
 #[test]
-fn a_counter_that_is_full_stays_full() {
+fn counter_stays_at_its_maximum() {
     let mut aggregate = unlimited();
     let event = format!(
         r#"{{"source":"s","event_kind":"k","ok":true,"staffer_id":"m","turns":{}}}"#,
@@ -338,7 +338,7 @@ fn a_counter_that_is_full_stays_full() {
 }
 
 #[test]
-fn real_runs_sum_up_to_what_their_lines_say() {
+fn counts_of_real_runs_equal_the_sums_of_their_fields() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/agent-runs.ndjson");
     let lines = std::fs::read_to_string(path).unwrap();
     let mut aggregate = unlimited();
@@ -354,7 +354,7 @@ fn real_runs_sum_up_to_what_their_lines_say() {
     let input = usage("input_tokens")
         + usage("cache_read_input_tokens")
         + usage("cache_creation_input_tokens");
-    // In millionths of a millionth of a dollar, where addition is exact.
+    // Costs in picodollars, as integers, whose addition is exact.
     let cost: i128 = events
         .iter()
         .map(|event| (event["extra"]["usage"]["cost_usd"].as_f64().unwrap() * 1e12).round() as i128)
@@ -362,7 +362,7 @@ fn real_runs_sum_up_to_what_their_lines_say() {
     let turns: u64 = events.iter().map(|event| event["turns"].as_u64().unwrap()).sum();
     let milliseconds: u64 = events.iter().map(|event| event["duration_ms"].as_u64().unwrap()).sum();
     let failed = events.iter().filter(|event| event["ok"] == false).count();
-    assert!(failed > 0 && input > 100_000_000, "the fixture has something to count");
+    assert!(failed > 0 && input > 100_000_000, "the fixture lacks failures or tokens");
 
     let samples = exported(&aggregate);
     expect(

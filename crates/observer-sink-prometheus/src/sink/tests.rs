@@ -26,7 +26,7 @@ fn at(epoch: u64, seq: u64) -> Option<Position> {
 }
 
 #[tokio::test]
-async fn a_restart_goes_on_exactly_where_the_last_flush_was() {
+async fn restart_continues_at_the_last_flush() {
     let folder = tempfile::tempdir().unwrap();
     let first = sink(folder.path());
     assert_eq!(first.position().await.unwrap(), None);
@@ -45,7 +45,7 @@ async fn a_restart_goes_on_exactly_where_the_last_flush_was() {
 }
 
 #[tokio::test]
-async fn what_was_delivered_and_not_flushed_when_the_process_died_is_counted_once() {
+async fn events_delivered_but_not_flushed_before_a_kill_are_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let killed = sink(folder.path());
     killed.deliver(&oks(1, 1..=10)).await.unwrap();
@@ -56,14 +56,14 @@ async fn what_was_delivered_and_not_flushed_when_the_process_died_is_counted_onc
 
     let next = sink(folder.path());
     assert_eq!(next.position().await.unwrap(), at(1, 10));
-    assert_eq!(events(&next), shown, "a counter never goes back");
+    assert_eq!(events(&next), shown, "a counter decreased after a kill");
     next.deliver(&oks(1, 6..=20)).await.unwrap();
     next.flush().await.unwrap();
     assert_eq!(events(&next), Some(20.0));
 }
 
 #[tokio::test]
-async fn a_scrape_sees_whole_batches_once_they_are_durable() {
+async fn scrape_shows_batches_once_they_are_durable() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     sink.deliver(&oks(1, 1..=3)).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_scrape_sees_whole_batches_once_they_are_durable() {
 }
 
 #[tokio::test]
-async fn the_same_batch_again_changes_nothing() {
+async fn repeated_batch_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     let batch = oks(1, [1, 2, 5]);
@@ -91,7 +91,7 @@ async fn the_same_batch_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_that_was_partly_counted_adds_its_rest() {
+async fn partly_counted_batch_adds_the_remaining_events() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     let (left, _) = oks(1, 1..=9).halves().unwrap();
@@ -102,24 +102,25 @@ async fn a_batch_that_was_partly_counted_adds_its_rest() {
 }
 
 #[test]
-fn a_delivery_that_was_given_up_counts_nothing() {
+fn cancelled_delivery_counts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     let batch = oks(1, 1..=5);
     let runtime =
         tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
-        // The only thread for blocking work is taken, so that the delivery has to wait.
+        // The only blocking thread is busy, so the delivery has to wait.
         let (release, wait) = std::sync::mpsc::channel::<()>();
-        let taken = tokio::task::spawn_blocking(move || wait.recv());
-        let mut given_up = sink.deliver(&batch);
-        let poll =
-            std::future::poll_fn(|context| std::task::Poll::Ready(given_up.as_mut().poll(context)))
-                .await;
+        let busy = tokio::task::spawn_blocking(move || wait.recv());
+        let mut cancelled = sink.deliver(&batch);
+        let poll = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(cancelled.as_mut().poll(context))
+        })
+        .await;
         assert!(poll.is_pending());
-        drop(given_up);
+        drop(cancelled);
         release.send(()).unwrap();
-        taken.await.unwrap().unwrap();
+        busy.await.unwrap().unwrap();
 
         sink.flush().await.unwrap();
         assert_eq!(events(&sink), None);
@@ -143,7 +144,7 @@ impl std::io::Write for Log {
 }
 
 #[test]
-fn what_is_wrong_with_a_snapshot_is_said_once_with_its_path() {
+fn unreadable_snapshot_is_logged_once_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let state_dir = context(folder.path()).state_dir;
     std::fs::create_dir_all(&state_dir).unwrap();
@@ -155,7 +156,7 @@ fn what_is_wrong_with_a_snapshot_is_said_once_with_its_path() {
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // Gathering reads the snapshot on this very thread, where the subscriber is.
+    // `gather` reads the snapshot on this thread, which has the subscriber.
     tracing::subscriber::with_default(subscriber, || {
         sink.registry().gather();
         sink.registry().gather();
@@ -171,7 +172,7 @@ fn what_is_wrong_with_a_snapshot_is_said_once_with_its_path() {
 }
 
 #[tokio::test]
-async fn another_epoch_counts_from_its_own_beginning() {
+async fn each_epoch_is_counted_from_its_own_start() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     sink.deliver(&oks(1, 1..=10)).await.unwrap();
@@ -180,7 +181,7 @@ async fn another_epoch_counts_from_its_own_beginning() {
     sink.flush().await.unwrap();
     assert_eq!(events(&sink), Some(13.0));
     assert_eq!(sink.position().await.unwrap(), at(2, 5));
-    // An old copy of the journal was put back.
+    // The operator restored an old copy of the journal.
     sink.deliver(&oks(1, 2..=3)).await.unwrap();
     sink.flush().await.unwrap();
     assert_eq!(events(&sink), Some(15.0));
@@ -188,7 +189,7 @@ async fn another_epoch_counts_from_its_own_beginning() {
 }
 
 #[tokio::test]
-async fn a_flush_writes_only_what_changed() {
+async fn flush_writes_only_a_changed_state() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     let snapshot = context(folder.path()).state_dir.join("metrics.snapshot");
@@ -209,12 +210,12 @@ async fn a_flush_writes_only_what_changed() {
     assert_eq!(
         std::fs::read_dir(snapshot.parent().unwrap()).unwrap().count(),
         1,
-        "nothing temporary is left"
+        "a temporary file is left"
     );
 }
 
 #[tokio::test]
-async fn a_snapshot_that_can_not_be_read_is_moved_aside_and_counting_starts_again() {
+async fn unreadable_snapshot_is_moved_aside_and_counting_starts_from_zero() {
     for contents in ["observer-prometheus 1 00000000\n{}", "observer-prometheus 9 00000000\n{}", ""]
     {
         let folder = tempfile::tempdir().unwrap();
@@ -240,7 +241,7 @@ async fn a_snapshot_that_can_not_be_read_is_moved_aside_and_counting_starts_agai
 }
 
 #[tokio::test]
-async fn a_write_that_was_cut_short_leaves_the_last_snapshot() {
+async fn interrupted_write_keeps_the_last_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let first = sink(folder.path());
     first.deliver(&oks(1, 1..=4)).await.unwrap();
@@ -256,7 +257,7 @@ async fn a_write_that_was_cut_short_leaves_the_last_snapshot() {
 }
 
 #[tokio::test]
-async fn a_place_that_takes_no_files_blocks_the_sink_by_name() {
+async fn unusable_state_folder_blocks_the_sink_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("not"), "a file where a folder should be").unwrap();
     let sink = sink(folder.path());
@@ -268,7 +269,7 @@ async fn a_place_that_takes_no_files_blocks_the_sink_by_name() {
         "{error:?}"
     );
 
-    // Without a state that could be read, nothing is shown rather than zeros.
+    // While the state can't be read, no series are exported rather than zeros.
     let error = sink.deliver(&oks(1, 1..=1)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Blocked);
     assert!(
@@ -279,14 +280,14 @@ async fn a_place_that_takes_no_files_blocks_the_sink_by_name() {
 
     std::fs::remove_file(folder.path().join("not")).unwrap();
     sink.check().await.unwrap();
-    assert_eq!(std::fs::read_dir(&state_dir).unwrap().count(), 0, "the probe is gone");
+    assert_eq!(std::fs::read_dir(&state_dir).unwrap().count(), 0, "the probe left a file");
     sink.deliver(&oks(1, 1..=1)).await.unwrap();
     sink.flush().await.unwrap();
     assert_eq!(events(&sink), Some(1.0));
 }
 
 #[tokio::test]
-async fn a_flush_that_failed_is_made_up_for_by_the_next() {
+async fn flush_after_a_failed_one_saves_all_counts() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     sink.deliver(&oks(1, 1..=2)).await.unwrap();
@@ -302,7 +303,7 @@ async fn a_flush_that_failed_is_made_up_for_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_second_sink_on_the_registry_is_refused_until_the_first_is_closed() {
+async fn second_sink_on_a_registry_is_refused_until_the_first_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::new();
     let build = || PrometheusConfig::new().build_with(&context(folder.path()), &registry);
@@ -310,7 +311,8 @@ async fn a_second_sink_on_the_registry_is_refused_until_the_first_is_closed() {
     assert_eq!(first.batch.max_events.unwrap().get(), 8192);
     assert_eq!(
         build().unwrap_err().to_string(),
-        "`type` a second sink of type prometheus can't share the registry: both would export the same series"
+        "`type` allows one sink of type prometheus per registry, since two would export the same \
+         series; remove one"
     );
     first.sink.deliver(&oks(1, 1..=3)).await.unwrap();
     first.sink.flush().await.unwrap();
@@ -321,13 +323,13 @@ async fn a_second_sink_on_the_registry_is_refused_until_the_first_is_closed() {
     let second = build().unwrap();
     assert!(text(&registry).contains(&format!("{EVENTS} 3\n")));
     drop(first);
-    assert!(text(&registry).contains(EVENTS), "the first takes out nothing that is the second's");
+    assert!(text(&registry).contains(EVENTS), "the first sink removed metrics of the second");
     drop(second);
     assert_eq!(text(&registry), "");
 }
 
 #[tokio::test]
-async fn a_configuration_is_one_sink_of_its_type() {
+async fn configuration_builds_one_sink_and_touches_no_file() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(PrometheusConfig::TYPE, "prometheus");
     let parts = PrometheusConfig::new().build(&context(folder.path())).unwrap();
@@ -338,11 +340,11 @@ async fn a_configuration_is_one_sink_of_its_type() {
         PrometheusConfig::new().with_limits(limits).build(&context(folder.path())).unwrap_err().key,
         "limits.label_bytes"
     );
-    assert!(!context(folder.path()).state_dir.exists(), "building reaches nothing");
+    assert!(!context(folder.path()).state_dir.exists(), "building created the state folder");
 }
 
 #[tokio::test]
-async fn zeros_are_there_before_the_first_event() {
+async fn known_series_are_zero_before_the_first_event() {
     let folder = tempfile::tempdir().unwrap();
     let config = PrometheusConfig::new().with_known_sources(["bot"]).with_known_event_kinds(["ok"]);
     let sink = PrometheusSink::new(config, &context(folder.path())).unwrap();
@@ -350,10 +352,10 @@ async fn zeros_are_there_before_the_first_event() {
     expect(&samples, &[(EVENTS, 0.0), (r#"observer_label_overflow_total{label="source"}"#, 0.0)]);
 }
 
-/// The names, label values and values of all samples, read by the rules of the text format.
+/// Parses the text format. Returns the names, label values and values of all samples.
 fn parse(text: &str) -> Vec<(String, Vec<String>, f64)> {
     let mut samples = Vec::new();
-    // Nothing but a line feed ends a line.
+    // Only a line feed ends a line.
     for line in text.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let name: String =
             line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
@@ -394,7 +396,7 @@ fn parse(text: &str) -> Vec<(String, Vec<String>, f64)> {
 }
 
 #[tokio::test]
-async fn hostile_label_values_come_out_as_they_went_in() {
+async fn hostile_label_values_are_escaped_and_preserved() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path());
     let hostile = [
@@ -426,7 +428,7 @@ async fn hostile_label_values_come_out_as_they_went_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gathering_while_batches_come_in_never_sees_a_part_of_one() {
+async fn concurrent_gather_never_shows_a_part_of_a_batch() {
     let folder = tempfile::tempdir().unwrap();
     let sink = Arc::new(sink(folder.path()));
     let registry = sink.registry().clone();

@@ -1,4 +1,4 @@
-//! Files that are whole or not there, and errors that name them.
+//! Durable file operations, and their error type.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use observer_core::SinkError;
 
-/// What could not be done to which file.
+/// Failure of an operation on a file.
 #[derive(Debug, thiserror::Error)]
 #[error("can't {action} {}", path.display())]
 pub(crate) struct FileError {
@@ -16,14 +16,15 @@ pub(crate) struct FileError {
 }
 
 impl FileError {
-    /// For `map_err`.
+    /// Returns a conversion for `map_err`; `action` and `path` complete "can't …".
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
     }
 }
 
 impl From<FileError> for SinkError {
-    /// Someone has to mend rights and full disks; anything else may pass.
+    /// Classifies the error: permissions and full disks need an operator, other errors may be
+    /// temporary.
     fn from(error: FileError) -> Self {
         match error.source.kind() {
             ErrorKind::PermissionDenied
@@ -38,7 +39,7 @@ impl From<FileError> for SinkError {
     }
 }
 
-/// The contents of a file, `None` if there is no such file.
+/// Reads a file; `None` if it does not exist.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -47,7 +48,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
-/// Move a file within its folder, durably.
+/// Renames a file within its folder, durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(|source| FileError {
         action: "rename",
@@ -57,7 +58,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     sync_folder(folder_of(to))
 }
 
-/// Make a folder and those above it, durably.
+/// Creates a folder and its missing ancestors, durably.
 pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
     create_folder_with(path, sync_folder)
 }
@@ -78,11 +79,11 @@ fn create_folder_with(
     path.ancestors().take(missing).try_for_each(|folder| sync(folder_of(folder)))
 }
 
-/// Whether a folder takes files with something in them.
+/// Checks that a file of one block can be written in a folder.
 pub(crate) fn probe(folder: &Path) -> Result<(), FileError> {
     let path = folder.join("writable.tmp");
     let written = fs::write(&path, [0; 4096]);
-    // Another probe may have been faster.
+    // A concurrent probe may already have deleted the file.
     let removed = fs::remove_file(&path);
     written
         .and(
@@ -110,13 +111,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sync_asks_the_operating_system() {
-        // Which can't do it for this one.
+    fn sync_reaches_the_operating_system() {
+        // The system cannot sync this file, so an error shows that it was called.
         assert!(sync_folder(Path::new("/dev/null")).is_err());
     }
 
     #[test]
-    fn each_folder_that_got_a_name_is_made_durable() {
+    fn folders_with_new_entries_are_synced() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "a/b"].map(|name| dir.path().join(name));
         let mut synced = Vec::new();

@@ -1,11 +1,15 @@
-//! The state in memory and on disk, and who sees which.
+//! The state of the sink, in memory and on disk.
+//!
+//! - [`state`] holds counts and their position.
+//! - [`snapshot`] is the format of the file.
+//! - [`files`] are the file operations.
 
 pub(crate) mod files;
 mod snapshot;
 mod state;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use observer_core::{Batch, Position, SinkContext, StateFile};
 
@@ -14,15 +18,16 @@ use self::snapshot::Restored;
 use self::state::State;
 use crate::aggregate::Aggregate;
 use crate::config::PrometheusConfig;
+use crate::sync::lock;
 
-/// The name of the snapshot in the sink's folder.
+/// Name of the snapshot in the state folder.
 const FILE: &str = "metrics.snapshot";
 
-/// The one state of one sink.
+/// Store of the state of one sink.
 ///
-/// It is read from disk when someone first needs it. After that there are two: the live one, to
-/// which batches are added, and the saved one, which is what the disk has and what a scrape sees.
-/// Every call here may block on the disk, but for [`take`](Self::take) once the state was read.
+/// The state is read from disk on first use. From then on there are two: batches are added to the
+/// live state, and the saved state equals the snapshot on disk; a scrape sees the latter. Every
+/// method may block on the disk, except [`count`](Self::count) once the state is loaded.
 #[derive(Debug)]
 pub(crate) struct Store {
     name: String,
@@ -54,35 +59,35 @@ impl Store {
         &self.name
     }
 
-    /// Read the snapshot, unless that was done before.
+    /// Reads the snapshot, unless it is loaded already.
     pub(crate) fn load(&self) -> Result<(), FileError> {
         self.loaded().map(|_| ())
     }
 
-    /// Count a batch in the live state, all of it or nothing.
-    pub(crate) fn take(&self, batch: &Batch) -> Result<(), FileError> {
-        lock(&self.loaded()?.live).take(batch);
+    /// Counts a batch in the live state.
+    pub(crate) fn count(&self, batch: &Batch) -> Result<(), FileError> {
+        lock(&self.loaded()?.live).count(batch);
         Ok(())
     }
 
-    /// What the disk has.
+    /// Returns the saved state.
     pub(crate) fn saved(&self) -> Result<Arc<State>, FileError> {
         Ok(Arc::clone(&lock(&self.loaded()?.saved)))
     }
 
-    /// Up to where the disk has everything.
+    /// Returns the position of the saved state.
     pub(crate) fn position(&self) -> Result<Option<Position>, FileError> {
         Ok(self.saved()?.position)
     }
 
-    /// Bring the live state to disk, if it changed. Calls must not overlap.
+    /// Writes the live state to disk if it has changed. Calls must not overlap.
     pub(crate) fn save(&self) -> Result<(), FileError> {
-        // A state that nobody asked for did not change.
+        // A state that was never loaded has not changed.
         let Some(loaded) = self.loaded.get() else { return Ok(()) };
         let saved = lock(&loaded.saved).position;
         let live = {
             let live = lock(&loaded.live);
-            // Every event moves the position.
+            // Every counted event changes the position.
             if live.position == saved {
                 return Ok(());
             }
@@ -95,11 +100,11 @@ impl Store {
         Ok(())
     }
 
-    /// Whether there is a place for the snapshot.
+    /// Checks that the snapshot can be written.
     pub(crate) fn check(&self) -> Result<(), FileError> {
         files::create_folder(&self.folder)?;
         match self.loaded.get() {
-            // It has set space aside there.
+            // The file has reserved space in the folder.
             Some(loaded) => {
                 loaded.file.check().map_err(FileError::io("write", &self.folder.join(FILE)))
             }
@@ -111,13 +116,13 @@ impl Store {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
-        let _one_at_a_time = lock(&self.loading);
+        let _loading = lock(&self.loading);
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
         let state = self.read()?;
-        // Space for the first snapshot is set aside before there is any; where that can't be, the
-        // first one says so.
+        // The folder lets `StateFile::open` reserve space for the first snapshot. If it cannot be
+        // created, the first write reports the error.
         let _ = files::create_folder(&self.folder);
         Ok(self.loaded.get_or_init(|| Loaded {
             file: StateFile::open(self.folder.join(FILE)),
@@ -131,32 +136,28 @@ impl Store {
         let nothing = || State { aggregate: Aggregate::new(&self.config), position: None };
         let Some(bytes) = files::read(&path)? else { return Ok(nothing()) };
         match snapshot::decode(&bytes, &self.config) {
-            Ok(Restored { state, left_out }) => {
-                if left_out > 0 {
+            Ok(Restored { state, omitted }) => {
+                if omitted > 0 {
                     tracing::warn!(
                         sink = self.name,
-                        left_out,
-                        "some series of the snapshot are left out, since the limits have no room for them"
+                        omitted,
+                        "some series of the snapshot exceed the limits and were omitted"
                     );
                 }
                 Ok(state)
             }
             Err(error) => {
-                let aside = path.with_extension("snapshot.corrupt");
-                files::rename(&path, &aside)?;
+                let corrupt = path.with_extension("snapshot.corrupt");
+                files::rename(&path, &corrupt)?;
                 tracing::warn!(
                     sink = self.name,
                     path = %path.display(),
-                    moved_to = %aside.display(),
+                    moved_to = %corrupt.display(),
                     error = observer_core::report(&error),
-                    "the snapshot can't be read and was moved aside; event metrics start from zero"
+                    "snapshot can't be read and was moved aside; event metrics start from zero"
                 );
                 Ok(nothing())
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds the state")
 }

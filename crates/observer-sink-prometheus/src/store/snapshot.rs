@@ -1,18 +1,31 @@
-//! The state as bytes.
+//! The snapshot: a file in the state folder that holds all counts and their position.
 //!
-//! A line of text, then JSON:
+//! # Layout
+//!
+//! A header line of ASCII text, a line feed, and one JSON object (the body):
 //!
 //! ```text
 //! observer-prometheus 1 5f3c0a91
 //! {"position":{"epoch":1,"seq":4711},"event_kinds":["other","ok"],"sources":[["other",{…}],["bot",{…}]],"models":[…],"pairs":[[1,1,0,17]],…}
 //! ```
 //!
-//! The line says what this is, the version of the format, and the CRC-32C of the JSON, in
-//! hexadecimal; line feeds may follow. Pairs are a source, an event kind (as places in their lists,
-//! from 0), the failures and the successes. Label values are stored and not only counted: on
-//! reading, they are given room under the configuration of the day, the known ones first, then in
-//! the order of the file. What finds no room any more is left out rather than added to `other`,
-//! where `increase` would take years of history for one burst.
+//! The header holds a magic word, the version of the format, and the CRC-32C of the body as eight
+//! hexadecimal digits. Line feeds may follow the body. The fields of the body are:
+//!
+//! - `position`: epoch and sequence number up to which events are counted, or `null`.
+//! - `event_kinds`: label values. The first one is always `other`.
+//! - `sources`, `models`: label values with their totals.
+//! - `pairs`: counts of `observer_events_total`, each as an index into `sources`, an index into
+//!   `event_kinds`, the number of failures and the number of successes.
+//! - `unpriced`, `overflow`: the remaining counters.
+//!
+//! # Reading
+//!
+//! A header with another version, a wrong checksum or unknown fields makes the snapshot unreadable;
+//! the [store](super) then moves it aside. Label values are added under the present configuration:
+//! known values first, then the others in the order of the file. Values and pairs beyond the limits
+//! are omitted. They are not added to `other`, where `increase` would see their whole history as
+//! one burst.
 
 use std::borrow::Cow;
 
@@ -28,28 +41,30 @@ use crate::store::state::State;
 const MAGIC: &str = "observer-prometheus";
 const VERSION: u32 = 1;
 
-/// Why bytes are not a state.
+/// Reason for which a snapshot can't be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub(crate) enum SnapshotError {
     #[error("not a snapshot of event metrics")]
     Foreign,
-    #[error("written in version {0} of the format, and only version {VERSION} is known")]
+    #[error("unknown version {0} of the format; this program reads version {VERSION}")]
     Version(u32),
-    #[error("the checksum doesn't match")]
+    #[error("the checksum does not match")]
     Checksum,
-    #[error("the contents don't fit the format")]
+    #[error("the contents do not match the format")]
     Contents(#[source] serde_json::Error),
-    #[error("a count refers to a label value that isn't there")]
+    #[error("a count refers to a missing label value")]
     Dangling,
 }
 
-/// A state that was read, and how many of its label values and pairs found no room any more.
+/// State that was read from a snapshot.
 #[derive(Debug)]
 pub(crate) struct Restored {
     pub(crate) state: State,
-    pub(crate) left_out: usize,
+    /// Number of label values and pairs that exceed the limits.
+    pub(crate) omitted: usize,
 }
 
+/// Body of a snapshot.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents<'a> {
@@ -63,6 +78,7 @@ struct Contents<'a> {
     overflow: Overflow,
 }
 
+/// Encodes a state.
 pub(crate) fn encode(state: &State) -> Vec<u8> {
     let aggregate = &state.aggregate;
     let row = |&((source, kind), [failed, ok]): &((Slot, Slot), ByOk)| {
@@ -77,7 +93,7 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
         unpriced: aggregate.unpriced,
         overflow: aggregate.overflow,
     };
-    let body = serde_json::to_vec(&contents).expect("strings and numbers can be written as JSON");
+    let body = serde_json::to_vec(&contents).expect("strings and numbers serialize to JSON");
     let mut bytes = format!("{MAGIC} {VERSION} {:08x}\n", crc32c::crc32c(&body)).into_bytes();
     bytes.extend_from_slice(&body);
     bytes
@@ -90,30 +106,30 @@ fn named<'a, S, T: Clone>(
     labels.zip(totals).map(|((_, value), totals)| (value.into(), Cow::Borrowed(totals))).collect()
 }
 
-/// Read a state under a configuration that may have changed since it was written.
-pub(crate) fn decode(bytes: &[u8], config: &PrometheusConfig) -> Result<Restored, Unreadable> {
-    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(Unreadable::Foreign)?;
+/// Decodes a state under a configuration that may have changed since it was written.
+pub(crate) fn decode(bytes: &[u8], config: &PrometheusConfig) -> Result<Restored, SnapshotError> {
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(SnapshotError::Foreign)?;
     let (line, body) = (&bytes[..end], bytes[end + 1..].trim_ascii_end());
-    let mut words = std::str::from_utf8(line).map_err(|_| Unreadable::Foreign)?.split(' ');
+    let mut words = std::str::from_utf8(line).map_err(|_| SnapshotError::Foreign)?.split(' ');
     if words.next() != Some(MAGIC) {
-        return Err(Unreadable::Foreign);
+        return Err(SnapshotError::Foreign);
     }
-    match words.next().and_then(|word| word.parse().ok()).ok_or(Unreadable::Foreign)? {
+    match words.next().and_then(|word| word.parse().ok()).ok_or(SnapshotError::Foreign)? {
         VERSION => {}
-        version => return Err(Unreadable::Version(version)),
+        version => return Err(SnapshotError::Version(version)),
     }
     let checksum = words.next().and_then(|word| u32::from_str_radix(word, 16).ok());
     if checksum != Some(crc32c::crc32c(body)) {
-        return Err(Unreadable::Checksum);
+        return Err(SnapshotError::Checksum);
     }
-    restore(serde_json::from_slice(body).map_err(Unreadable::Contents)?, config)
+    restore(serde_json::from_slice(body).map_err(SnapshotError::Contents)?, config)
 }
 
-fn restore(contents: Contents<'_>, config: &PrometheusConfig) -> Result<Restored, Unreadable> {
+fn restore(contents: Contents<'_>, config: &PrometheusConfig) -> Result<Restored, SnapshotError> {
     let mut aggregate = Aggregate::new(config);
     aggregate.unpriced = contents.unpriced;
     aggregate.overflow = contents.overflow;
-    let mut left_out = 0;
+    let mut omitted = 0;
 
     let kinds: Vec<_> =
         contents.event_kinds.iter().map(|value| aggregate.event_kinds.slot(value)).collect();
@@ -128,22 +144,22 @@ fn restore(contents: Contents<'_>, config: &PrometheusConfig) -> Result<Restored
     for (value, totals) in contents.models {
         match aggregate.restore_model(&value) {
             Some(slot) => aggregate.by_model[slot.index()] = totals.into_owned(),
-            None => left_out += 1,
+            None => omitted += 1,
         }
     }
-    left_out += kinds.iter().chain(&sources).filter(|slot| slot.is_none()).count();
+    omitted += kinds.iter().chain(&sources).filter(|slot| slot.is_none()).count();
     for (source, kind, failed, ok) in contents.pairs {
-        let source = sources.get(source).ok_or(Unreadable::Dangling)?;
-        let kind = kinds.get(kind).ok_or(Unreadable::Dangling)?;
+        let source = sources.get(source).ok_or(SnapshotError::Dangling)?;
+        let kind = kinds.get(kind).ok_or(SnapshotError::Dangling)?;
         match source.zip(*kind) {
-            Some((source, kind)) if aggregate.pairs.has_room(source, kind) => {
+            Some((source, kind)) if aggregate.pairs.accepts(source, kind) => {
                 *aggregate.pairs.entry((source, kind)) = [failed, ok];
             }
-            _ => left_out += 1,
+            _ => omitted += 1,
         }
     }
     aggregate.seed();
-    Ok(Restored { state: State { aggregate, position: contents.position }, left_out })
+    Ok(Restored { state: State { aggregate, position: contents.position }, omitted })
 }
 
 #[cfg(test)]

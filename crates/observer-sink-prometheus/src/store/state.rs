@@ -1,11 +1,11 @@
-//! The counts together with how far in the journal they reach.
+//! Counts together with their position in the journal.
 
 use observer_core::{Batch, Position};
 
 use crate::aggregate::Aggregate;
 
-/// Counts, and the position up to which everything is in them. They only ever change together: that
-/// is what makes a redelivery harmless.
+/// Counts, and the position up to which events are counted. Both change together, so that an event
+/// that is delivered again is not counted again.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) aggregate: Aggregate,
@@ -13,11 +13,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Count what of the batch is not counted yet.
-    pub(crate) fn take(&mut self, batch: &Batch) {
+    /// Counts the events of a batch that are past the position.
+    pub(crate) fn count(&mut self, batch: &Batch) {
         let reached = batch.position();
-        // Another epoch is another journal, also if its number is lower because someone put an old
-        // copy back: none of its events is in the counts.
+        // No event of another epoch is counted yet. Its number may be lower, if an operator
+        // restored an old copy of the journal.
         let counted = self.position.filter(|position| position.epoch == reached.epoch);
         let new = |seq: u64| counted.is_none_or(|position| seq > position.seq);
         for envelope in batch.events().iter().filter(|envelope| new(envelope.seq)) {

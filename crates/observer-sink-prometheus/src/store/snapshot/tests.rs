@@ -21,11 +21,11 @@ fn some_state(config: &PrometheusConfig) -> State {
 }
 
 #[test]
-fn a_state_reads_back_to_the_last_bit() {
+fn state_survives_a_round_trip_exactly() {
     let config = PrometheusConfig::new().with_limits(Limits { sources: 2, ..Limits::default() });
     let state = some_state(&config);
     let restored = decode(&encode(&state), &config).unwrap();
-    assert_eq!(restored.left_out, 0);
+    assert_eq!(restored.omitted, 0);
     assert_eq!(restored.state.position, state.position);
     assert_eq!(exported(&restored.state.aggregate), exported(&state.aggregate));
     assert_eq!(restored.state.aggregate.by_model, state.aggregate.by_model);
@@ -33,7 +33,7 @@ fn a_state_reads_back_to_the_last_bit() {
 }
 
 #[test]
-fn a_single_changed_or_missing_byte_is_noticed() {
+fn changed_or_missing_byte_is_detected() {
     let config = PrometheusConfig::new();
     let bytes = encode(&some_state(&config));
     for at in 0..bytes.len() {
@@ -50,7 +50,7 @@ fn refused(bytes: impl AsRef<[u8]>, expected: &str) {
 }
 
 #[test]
-fn what_is_no_snapshot_says_why() {
+fn unreadable_snapshots_are_refused_with_a_reason() {
     let with_checksum = |body: &str| {
         format!("observer-prometheus 1 {:08x}\n{body}", crc32c::crc32c(body.as_bytes()))
     };
@@ -59,16 +59,16 @@ fn what_is_no_snapshot_says_why() {
     refused("observer-prometheus one\n", "not a snapshot of event metrics");
     refused(
         "observer-prometheus 2 anything\n\0",
-        "written in version 2 of the format, and only version 1 is known",
+        "unknown version 2 of the format; this program reads version 1",
     );
-    refused("observer-prometheus 1 00000000\n{}", "the checksum doesn't match");
-    refused(with_checksum("{}"), "the contents don't fit the format");
+    refused("observer-prometheus 1 00000000\n{}", "the checksum does not match");
+    refused(with_checksum("{}"), "the contents do not match the format");
     let dangling = r#"{"position":null,"event_kinds":["other"],"sources":[],"models":[],"pairs":[[0,0,1,1]],"unpriced":0,"overflow":{"source":0,"event_kind":0,"model":0}}"#;
-    refused(with_checksum(dangling), "a count refers to a label value that isn't there");
+    refused(with_checksum(dangling), "a count refers to a missing label value");
 }
 
 #[test]
-fn lower_limits_leave_the_latest_out_without_a_burst_under_other() {
+fn values_beyond_lower_limits_are_omitted_and_not_added_to_other() {
     let mut before = Aggregate::new(&PrometheusConfig::new());
     count(
         &mut before,
@@ -86,8 +86,8 @@ fn lower_limits_leave_the_latest_out_without_a_burst_under_other() {
         .with_known_sources(["c"])
         .with_limits(Limits { sources: 1, ..limits });
     let restored = decode(&bytes, &config).unwrap();
-    // The source b, and its one pair.
-    assert_eq!(restored.left_out, 2);
+    // The source b and its one pair are omitted.
+    assert_eq!(restored.omitted, 2);
     let samples = exported(&restored.state.aggregate);
     assert_eq!(
         starting(&samples, "observer_events_total")
@@ -103,25 +103,25 @@ fn lower_limits_leave_the_latest_out_without_a_burst_under_other() {
 }
 
 #[test]
-fn newly_known_values_are_zero_beside_what_was_counted() {
+fn newly_known_values_are_zero_beside_restored_counts() {
     let mut before = Aggregate::new(&PrometheusConfig::new());
     count(&mut before, [plain("a", "x", true)]);
     let bytes = encode(&State { aggregate: before, position: None });
 
-    // Room for one pair beside the known ones: the counted one takes it before any zero does.
+    // The limit allows one pair besides the known ones; the restored pair gets it.
     let config = PrometheusConfig::new()
         .with_known_sources(["bot"])
         .with_known_event_kinds(["ok", "failed"])
         .with_known_models(["m"])
         .with_limits(Limits { event_series: 2, ..Limits::default() });
     let restored = decode(&bytes, &config).unwrap();
-    assert_eq!(restored.left_out, 0);
+    assert_eq!(restored.omitted, 0);
     let samples = exported(&restored.state.aggregate);
     assert_eq!(samples[r#"observer_events_total{source="a",event_kind="x",ok="true"}"#], 1.0);
     assert_eq!(samples[r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#], 0.0);
     assert_eq!(samples[r#"observer_model_calls_total{model="m"}"#], 0.0);
     assert_eq!(starting(&samples, "observer_events_total").len(), 2 * 2 + 2);
-    // With more room, the sources of the snapshot have the newly known kinds as well.
+    // With higher limits, the restored sources have the newly known kinds as well.
     let restored = decode(&bytes, &config.with_limits(Limits::default())).unwrap();
     let samples = exported(&restored.state.aggregate);
     assert_eq!(samples[r#"observer_events_total{source="a",event_kind="failed",ok="false"}"#], 0.0);
