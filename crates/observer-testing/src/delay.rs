@@ -1,44 +1,46 @@
-//! When an answer is given.
+//! Delay of a response.
 
 use std::future::pending;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// What an answer waits for.
+/// Condition that a response waits for.
 #[derive(Debug, Clone)]
-pub(crate) enum Wait {
-    No,
-    Some(Duration),
-    Until(watch::Receiver<bool>),
-    ForEver,
+pub(crate) enum Delay {
+    None,
+    For(Duration),
+    UntilOpen(watch::Receiver<bool>),
+    Forever,
 }
 
-impl Wait {
-    pub(crate) async fn over(self) {
+impl Delay {
+    /// Waits until the condition is met.
+    pub(crate) async fn elapsed(self) {
         match self {
-            Self::No => {}
-            Self::Some(pause) => tokio::time::sleep(pause).await,
-            Self::Until(mut opened) => {
-                // A gate that was dropped is open.
+            Self::None => {}
+            Self::For(pause) => tokio::time::sleep(pause).await,
+            Self::UntilOpen(mut opened) => {
+                // An error means that the gate was dropped, which opens it.
                 let _ = opened.wait_for(|is_open| *is_open).await;
             }
-            Self::ForEver => pending().await,
+            Self::Forever => pending().await,
         }
     }
 }
 
-/// Holds answers back until it is opened or dropped.
+/// Gate that holds responses back until it is opened or dropped.
 #[derive(Debug)]
 pub struct Gate(watch::Sender<bool>);
 
 impl Gate {
-    pub(crate) fn shut() -> (Self, Wait) {
+    /// Creates a closed gate, and the delay that ends when the gate opens.
+    pub(crate) fn closed() -> (Self, Delay) {
         let (gate, opened) = watch::channel(false);
-        (Self(gate), Wait::Until(opened))
+        (Self(gate), Delay::UntilOpen(opened))
     }
 
-    /// Let them go.
+    /// Opens the gate for all responses that it holds back.
     pub fn open(&self) {
         self.0.send_replace(true);
     }

@@ -1,4 +1,4 @@
-//! A port with a server behind it that can be taken down.
+//! Local port with a server that can be stopped and restarted.
 
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
@@ -9,12 +9,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What is done with one connection, to its end.
+/// Future that serves one connection until it is closed.
 pub(crate) type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 type Serve = dyn Fn(TcpStream) -> Connection + Send + Sync;
 
-/// A port of its own on loopback. All of its connections end with it.
+/// Port on loopback with its server. Dropping it closes all connections.
 pub(crate) struct Port {
     address: SocketAddr,
     serve: Arc<Serve>,
@@ -24,12 +24,14 @@ pub(crate) struct Port {
 
 struct Server {
     task: JoinHandle<()>,
-    /// Whoever asks for it is told when all connections have ended.
-    hang_up: mpsc::Sender<oneshot::Sender<()>>,
+    /// Requests to close all connections, each with a channel for the confirmation.
+    close_connections: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 impl Port {
-    /// Panics if there is no port, and outside a tokio runtime.
+    /// Binds a free port and starts the server.
+    ///
+    /// Panics if no port is free, and outside a tokio runtime.
     pub(crate) fn open(serve: impl Fn(TcpStream) -> Connection + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -47,7 +49,7 @@ impl Port {
         self.address
     }
 
-    /// How many there were so far.
+    /// Returns the number of connections that were accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
@@ -56,22 +58,23 @@ impl Port {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Closes all open connections. A stopped server has none.
     pub(crate) async fn close_connections(&self) {
-        let hang_up = self.server().as_ref().map(|server| server.hang_up.clone());
-        let (ended, all_ended) = oneshot::channel();
-        // A server that is down has hung up.
-        if let Some(hang_up) = hang_up
-            && hang_up.send(ended).await.is_ok()
+        let requests = self.server().as_ref().map(|server| server.close_connections.clone());
+        let (closed, all_closed) = oneshot::channel();
+        if let Some(requests) = requests
+            && requests.send(closed).await.is_ok()
         {
-            let _ = all_ended.await;
+            let _ = all_closed.await;
         }
     }
 
+    /// Closes the port and all connections.
     pub(crate) async fn stop(&self) {
         let server = self.server().take();
         if let Some(server) = server {
             server.task.abort();
-            // Its end is what matters; it was told to end in the middle of things.
+            // The task was cancelled, so its result is an error.
             let _ = server.task.await;
         }
     }
@@ -98,7 +101,7 @@ impl Server {
         listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         let listener = tokio::net::TcpListener::from_std(listener)
             .expect("a receiver starts within a tokio runtime");
-        let (hang_up, mut told) = mpsc::channel::<oneshot::Sender<()>>(1);
+        let (close_connections, mut requests) = mpsc::channel::<oneshot::Sender<()>>(1);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
@@ -107,14 +110,14 @@ impl Server {
                         let Ok((stream, _)) = accepted else { break };
                         connections.spawn(serve(stream));
                     }
-                    Some(ended) = told.recv() => {
+                    Some(closed) = requests.recv() => {
                         connections.shutdown().await;
-                        let _ = ended.send(());
+                        let _ = closed.send(());
                     }
                 }
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { task, hang_up }
+        Self { task, close_connections }
     }
 }

@@ -1,4 +1,4 @@
-//! What a receiver was told to answer, and what it was asked.
+//! Script of a receiver: the replies to come, and the requests so far.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -8,73 +8,74 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long a test waits for requests before it fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time that a test waits for requests before it fails.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The answers `A` to come and the requests `R` so far: what a receiver and its connections have in
-/// common.
+/// Replies `A` to come and requests `R` so far, shared by a receiver and its connections.
 pub(crate) struct Script<A, R> {
-    told: Mutex<Told<A, R>>,
+    state: Mutex<State<A, R>>,
+    /// Number of requests so far.
     arrived: watch::Sender<usize>,
 }
 
-struct Told<A, R> {
-    answers: VecDeque<A>,
-    otherwise: A,
+struct State<A, R> {
+    replies: VecDeque<A>,
+    default_reply: A,
     requests: Vec<R>,
 }
 
 impl<A: Clone, R: Clone + Debug> Script<A, R> {
-    pub(crate) fn new(answers: impl IntoIterator<Item = A>, otherwise: A) -> Self {
-        let told = Told { answers: answers.into_iter().collect(), otherwise, requests: Vec::new() };
-        Self { told: Mutex::new(told), arrived: watch::Sender::new(0) }
+    pub(crate) fn new(replies: impl IntoIterator<Item = A>, default_reply: A) -> Self {
+        let state =
+            State { replies: replies.into_iter().collect(), default_reply, requests: Vec::new() };
+        Self { state: Mutex::new(state), arrived: watch::Sender::new(0) }
     }
 
-    fn told(&self) -> MutexGuard<'_, Told<A, R>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State<A, R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn enqueue(&self, answer: A) {
-        self.told().answers.push_back(answer);
+    pub(crate) fn enqueue(&self, reply: A) {
+        self.state().replies.push_back(reply);
     }
 
-    pub(crate) fn set_default_reply(&self, answer: A) {
-        self.told().otherwise = answer;
+    pub(crate) fn set_default_reply(&self, reply: A) {
+        self.state().default_reply = reply;
     }
 
-    /// The answer for the request that is here now.
+    /// Takes the reply to the next request.
     pub(crate) fn next(&self) -> A {
-        let mut told = self.told();
-        told.answers.pop_front().unwrap_or_else(|| told.otherwise.clone())
+        let mut state = self.state();
+        state.replies.pop_front().unwrap_or_else(|| state.default_reply.clone())
     }
 
-    pub(crate) fn keep(&self, request: R) {
-        self.told().requests.push(request);
+    pub(crate) fn record(&self, request: R) {
+        self.state().requests.push(request);
         self.arrived.send_modify(|arrived| *arrived += 1);
     }
 
     pub(crate) fn requests(&self) -> Vec<R> {
-        self.told().requests.clone()
+        self.state().requests.clone()
     }
 
-    /// What each request has of what is looked for, in order.
+    /// Collects items of all requests, in order.
     pub(crate) fn collect<T, I: IntoIterator<Item = T>>(
         &self,
-        found: impl FnMut(&R) -> I,
+        items: impl FnMut(&R) -> I,
     ) -> Vec<T> {
-        self.told().requests.iter().flat_map(found).collect()
+        self.state().requests.iter().flat_map(items).collect()
     }
 
-    /// All requests, once there are so many.
+    /// Waits for this number of requests, and returns all.
     pub(crate) async fn wait_for_requests(&self, count: usize) -> Vec<R> {
         let mut arrived = self.arrived.subscribe();
-        let outcome = timeout(PATIENCE, arrived.wait_for(|arrived| *arrived >= count))
+        let outcome = timeout(REQUEST_TIMEOUT, arrived.wait_for(|arrived| *arrived >= count))
             .await
             .map(|seen| seen.is_ok());
         let requests = self.requests();
         assert!(
             outcome == Ok(true),
-            "{count} requests were expected, and {} came: {requests:#?}",
+            "expected {count} requests, received {}: {requests:#?}",
             requests.len()
         );
         requests

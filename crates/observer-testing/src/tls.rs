@@ -1,4 +1,6 @@
-//! Certificates that no system knows, for receivers over TLS and for those who call them.
+//! Certificates for receivers over TLS and for their clients.
+//!
+//! Each [`CertificateAuthority`] is new, so that no system trusts it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,94 +11,100 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-/// An authority of a test's own.
+/// Certificate authority of one test.
 pub struct CertificateAuthority(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate with its key.
+/// Certificate with its private key.
 #[derive(Clone)]
 pub struct Identity {
-    /// The certificate, as PEM.
+    /// Certificate as PEM.
     pub cert: String,
-    /// Its key, as PEM.
+    /// Private key as PEM.
     pub key: String,
 }
 
-/// How a receiver speaks TLS: with a certificate for `localhost` and `127.0.0.1`; if told so, with
-/// clients alone that have one, too.
+/// TLS settings of a receiver: a certificate for `localhost` and `127.0.0.1`, and the authority that
+/// client certificates must be from, if any.
 pub struct ServerTls {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    clients: Option<RootCertStore>,
+    client_roots: Option<RootCertStore>,
 }
 
 impl CertificateAuthority {
-    /// One that is called so.
+    /// Creates an authority with this common name.
     ///
     /// # Panics
-    /// If there is no randomness for its key.
+    /// If the system has no randomness.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let mut params = params(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, key()).expect("an authority can sign for itself"))
+        Self(
+            CertifiedIssuer::self_signed(params, key())
+                .expect("an authority can sign its own certificate"),
+        )
     }
 
-    /// Its own certificate as PEM: what the other side has to trust.
+    /// Returns the authority's certificate as PEM, for the trust store of a peer.
     #[must_use]
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for `localhost` and `127.0.0.1`, with its key.
+    /// Issues a certificate for `localhost` and `127.0.0.1` with this common name.
     ///
     /// # Panics
-    /// If there is no randomness for the key.
+    /// If the system has no randomness.
     #[must_use]
     pub fn issue(&self, name: &str) -> Identity {
         let key = key();
-        let cert = params(name).signed_by(&key, &self.0).expect("an authority can sign");
+        let cert =
+            params(name).signed_by(&key, &self.0).expect("an authority can sign a certificate");
         Identity { cert: cert.pem(), key: key.serialize_pem() }
     }
 }
 
 impl ServerTls {
-    /// With a certificate of this authority.
+    /// Creates settings with a server certificate from this authority.
     ///
     /// # Panics
-    /// If there is no randomness for its key.
+    /// If the system has no randomness.
     #[must_use]
     pub fn signed_by(authority: &CertificateAuthority) -> Self {
         let key = key();
-        let cert = params("receiver").signed_by(&key, &authority.0).expect("an authority can sign");
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key that was just made");
-        Self { chain: vec![cert.der().clone()], key, clients: None }
+        let cert = params("receiver")
+            .signed_by(&key, &authority.0)
+            .expect("an authority can sign a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a new key is valid");
+        Self { chain: vec![cert.der().clone()], key, client_roots: None }
     }
 
-    /// Only for clients with a certificate of this authority.
+    /// Rejects clients without a certificate from this authority.
     ///
     /// # Panics
-    /// If the authority's certificate is none.
+    /// If rustls rejects the authority's certificate.
     #[must_use]
     pub fn require_client_certificate_from(self, authority: &CertificateAuthority) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(authority.0.der().clone()).expect("an authority is one");
-        Self { clients: Some(roots), ..self }
+        roots.add(authority.0.der().clone()).expect("the certificate of an authority is valid");
+        Self { client_roots: Some(roots), ..self }
     }
 
     pub(crate) fn config(self) -> Arc<ServerConfig> {
         let provider = Arc::new(ring::default_provider());
-        let clients = match self.clients {
+        let verifier = match self.client_roots {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(roots) => {
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                     .build()
-                    .expect("there is an authority for clients")
+                    .expect("the client authority is not empty")
             }
         };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("ring has the default versions of TLS")
-            .with_client_cert_verifier(clients)
+            .expect("ring supports the default versions of TLS")
+            .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain, self.key)
             .expect("the key belongs to the certificate");
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -106,13 +114,13 @@ impl ServerTls {
 
 fn params(name: &str) -> CertificateParams {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let mut params = CertificateParams::new(names).expect("names that a certificate can have");
+    let mut params = CertificateParams::new(names).expect("the names are valid");
     params.distinguished_name.push(DnType::CommonName, name);
     params
 }
 
 fn key() -> KeyPair {
-    KeyPair::generate().expect("there is randomness")
+    KeyPair::generate().expect("the system has randomness")
 }
 
 impl fmt::Debug for CertificateAuthority {
@@ -130,7 +138,7 @@ impl fmt::Debug for Identity {
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerTls")
-            .field("asks_clients", &self.clients.is_some())
+            .field("requires_client_certificate", &self.client_roots.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@ enum Fault {
     Nothing,
     LosesCancelledDeliveries,
     ReordersEvents,
-    FlushesPartially,
+    SkipsSmallFlushes,
     RefusesRedelivery,
     SkipsEventsOfLargeBatches,
     HangsOnLargeBatches,
@@ -117,7 +117,7 @@ impl EventSink for MemorySink {
 
     async fn flush(&self) -> Result<(), SinkError> {
         let mut delivered = lock(&self.delivered);
-        if self.fault == Fault::FlushesPartially && delivered.unflushed.len() < 10 {
+        if self.fault == Fault::SkipsSmallFlushes && delivered.unflushed.len() < 10 {
             return Ok(());
         }
         let mut disk = lock(&self.disk);
@@ -214,7 +214,7 @@ async fn faults_in_delivery_violate_their_clauses() {
         ],
     )
     .await;
-    violates(Fault::FlushesPartially, &[Order, Durability, Cancellation, Check, Close]).await;
+    violates(Fault::SkipsSmallFlushes, &[Order, Durability, Cancellation, Check, Close]).await;
     violates(Fault::RefusesRedelivery, &[Cancellation, Redelivery]).await;
     violates(Fault::SkipsEventsOfLargeBatches, &[BatchSizes]).await;
     violates(Fault::HangsOnLargeBatches, &[BatchSizes]).await;

@@ -1,5 +1,4 @@
-//! The suite and a receiver together: a small sink over HTTP, with deliveries that are dropped
-//! while they are on the wire.
+//! Contract suite with a small sink over HTTP, whose deliveries are cancelled on the wire.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,9 +10,9 @@ use observer_testing::{Clause, Contents, Destination, Outage, SinkContract};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-struct Lines(SocketAddr);
+struct LineSink(SocketAddr);
 
-impl Lines {
+impl LineSink {
     async fn post(&self, body: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.0).await?;
         let head = format!(
@@ -25,22 +24,22 @@ impl Lines {
             stream.write_all(piece).await?;
             tokio::task::yield_now().await;
         }
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        Ok(response)
     }
 }
 
 #[async_trait]
-impl EventSink for Lines {
+impl EventSink for LineSink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let body: String =
             batch.events().iter().map(|envelope| envelope.to_json() + "\n").collect();
-        let answer = self.post(&body).await.map_err(SinkError::transient)?;
-        if answer.starts_with("HTTP/1.1 200 ") {
+        let response = self.post(&body).await.map_err(SinkError::transient)?;
+        if response.starts_with("HTTP/1.1 200 ") {
             Ok(Receipt::accepted())
         } else {
-            Err(SinkError::transient(answer))
+            Err(SinkError::transient(response))
         }
     }
 
@@ -58,7 +57,7 @@ struct Receiver(HttpReceiver);
 #[async_trait]
 impl Destination for Receiver {
     fn sink(&self) -> Arc<dyn EventSink> {
-        Arc::new(Lines(self.0.address()))
+        Arc::new(LineSink(self.0.address()))
     }
 
     async fn contents(&self) -> Contents {
@@ -76,7 +75,7 @@ impl Destination for Receiver {
 }
 
 #[tokio::test]
-async fn a_sink_over_http_keeps_the_contract() {
+async fn sink_over_http_fulfils_the_contract() {
     let report = SinkContract::new(|| Receiver(HttpReceiver::start())).verify().await;
     assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }

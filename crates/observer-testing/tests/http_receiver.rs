@@ -1,4 +1,4 @@
-//! Receivers do as they are told, and tell what they were sent.
+//! The HTTP receiver replies by its script, and records each request.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::io::Write;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-/// Post, and read what comes until the receiver hangs up.
+/// Sends a POST, and returns all bytes until the receiver closes the connection.
 async fn post(receiver: &HttpReceiver, headers: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(receiver.address()).await.unwrap();
     let length = body.len();
@@ -19,23 +19,23 @@ async fn post(receiver: &HttpReceiver, headers: &str, body: &[u8]) -> String {
         "POST /hook?a=1 HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // A receiver may hang up in the middle of it.
+    // The receiver may close the connection in the middle of the request.
     let _ = stream.write_all(body).await;
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8(answer).unwrap()
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    String::from_utf8(response).unwrap()
 }
 
-fn status(answer: &str) -> Option<u16> {
-    answer.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
+fn status(response: &str) -> Option<u16> {
+    response.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
 }
 
-fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    response.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 #[tokio::test]
-async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same() {
+async fn script_is_replied_in_order_and_then_the_default_reply() {
     let receiver =
         HttpReceiver::scripted([Reply::status(401).with_body("token expired"), Reply::accept()]);
     let refused = post(&receiver, "authorization: Bearer old\r\n", b"{}").await;
@@ -59,7 +59,7 @@ async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same()
 }
 
 #[tokio::test]
-async fn a_body_is_recorded_as_it_came_and_decoded() {
+async fn body_is_recorded_raw_and_decoded() {
     let receiver = HttpReceiver::start();
     let text = b"{\"n\":1}\n\n{\"n\" : 2}\n";
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -84,25 +84,25 @@ async fn a_body_is_recorded_as_it_came_and_decoded() {
 }
 
 #[tokio::test]
-async fn retry_after_comes_in_both_forms() {
+async fn retry_after_is_seconds_or_a_date() {
     let date = Timestamp::from_second(784_111_777).unwrap();
     let receiver = HttpReceiver::scripted([
         Reply::too_many_requests(Duration::from_secs(120)),
         Reply::too_many_requests_until(date),
     ]);
-    let answer = post(&receiver, "", b"{}").await;
-    assert_eq!((status(&answer), header(&answer, "retry-after")), (Some(429), Some("120")));
-    let answer = post(&receiver, "", b"{}").await;
-    // The example of RFC 9110, section 5.6.7.
+    let response = post(&receiver, "", b"{}").await;
+    assert_eq!((status(&response), header(&response, "retry-after")), (Some(429), Some("120")));
+    let response = post(&receiver, "", b"{}").await;
+    // Example of RFC 9110, section 5.6.7.
     assert_eq!(
-        (status(&answer), header(&answer, "retry-after")),
+        (status(&response), header(&response, "retry-after")),
         (Some(429), Some("Sun, 06 Nov 1994 08:49:37 GMT"))
     );
     assert!(receiver.accepted_items().is_empty());
 }
 
 #[tokio::test]
-async fn connections_are_cut_where_they_should_be() {
+async fn connections_are_closed_at_each_scripted_point() {
     let receiver = HttpReceiver::scripted([
         Reply::close_before_response(),
         Reply::close_mid_response(),
@@ -117,21 +117,21 @@ async fn connections_are_cut_where_they_should_be() {
     assert_eq!(post(&receiver, "", &[b'x'; 4 << 20]).await, "");
 
     let requests = receiver.wait_for_requests(3).await;
-    assert!(requests[2].body.len() < 4 << 20, "the receiver read on");
+    assert!(requests[2].body.len() < 4 << 20, "the receiver read the whole request");
     assert!(requests.iter().all(|request| request.status.is_none()));
     assert_eq!(receiver.accepted_items(), [r#"{"n":1}"#, r#"{"n":2}"#]);
 }
 
 #[tokio::test]
-async fn a_partial_success_names_each_bad_item() {
+async fn partial_success_lists_each_rejected_item() {
     let receiver = HttpReceiver::start();
     receiver.set_default_reply(Reply::reject_items_containing(
         "poison",
         "the field `turns` must be a whole number",
     ));
-    let answer = post(&receiver, "", b"[{\"n\":1},{\"n\":\"poison\"},{\"n\":3}]").await;
-    assert_eq!(status(&answer), Some(207));
-    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let response = post(&receiver, "", b"[{\"n\":1},{\"n\":\"poison\"},{\"n\":3}]").await;
+    assert_eq!(status(&response), Some(207));
+    let body: Value = serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!((&body["accepted"], &body["rejected"]), (&2.into(), &1.into()));
     let expected = serde_json::json!([{"index": 1, "status": 422, "detail": "the field `turns` must be a whole number"}]);
     assert_eq!(body["errors"], expected);
@@ -141,7 +141,7 @@ async fn a_partial_success_names_each_bad_item() {
 }
 
 #[tokio::test]
-async fn one_poison_event_takes_its_batch_with_it() {
+async fn poison_event_fails_the_whole_batch() {
     let receiver = HttpReceiver::start();
     receiver.set_default_reply(Reply::fail_requests_containing("poison"));
     assert_eq!(status(&post(&receiver, "", b"[{\"n\":1},{\"n\":\"poison\"}]").await), Some(500));
@@ -150,45 +150,45 @@ async fn one_poison_event_takes_its_batch_with_it() {
 }
 
 #[tokio::test]
-async fn an_answer_waits_for_its_gate_or_for_ever() {
-    let (held, gate) = Reply::accept().gated();
-    let receiver = HttpReceiver::scripted([held, Reply::hang()]);
-    let mut answer = Box::pin(post(&receiver, "", b"{}"));
+async fn gated_reply_waits_for_its_gate_and_a_hanging_one_forever() {
+    let (gated, gate) = Reply::accept().gated();
+    let receiver = HttpReceiver::scripted([gated, Reply::hang()]);
+    let mut response = Box::pin(post(&receiver, "", b"{}"));
     tokio::select! {
         biased;
-        answer = &mut answer => panic!("answered before the gate was opened: {answer}"),
+        response = &mut response => panic!("responded before the gate was opened: {response}"),
         _ = receiver.wait_for_requests(1) => {}
     }
     gate.open();
-    assert_eq!(status(&answer.await), Some(200));
+    assert_eq!(status(&response.await), Some(200));
 
     let hanging = post(&receiver, "", b"{}");
     tokio::select! {
         biased;
-        answer = hanging => panic!("answered: {answer}"),
+        response = hanging => panic!("responded: {response}"),
         requests = receiver.wait_for_requests(2) => assert_eq!(requests[1].status, None),
     }
     assert_eq!(receiver.accepted_items().len(), 1);
 }
 
 #[tokio::test]
-async fn a_slow_answer_takes_its_time() {
+async fn delayed_reply_takes_at_least_its_delay() {
     let receiver = HttpReceiver::scripted([Reply::accept().delayed_by(Duration::from_millis(80))]);
-    let begun = Instant::now();
+    let start = Instant::now();
     assert_eq!(status(&post(&receiver, "", b"{}").await), Some(200));
-    assert!(begun.elapsed() >= Duration::from_millis(80));
+    assert!(start.elapsed() >= Duration::from_millis(80));
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_down_refuses_connections_until_it_comes_back() {
+async fn stopped_receiver_refuses_connections_until_restarted() {
     let receiver = HttpReceiver::scripted([Reply::hang()]);
     let hanging = post(&receiver, "", b"{\"n\":1}");
     let down = async {
         receiver.wait_for_requests(1).await;
         receiver.stop().await;
     };
-    let (answer, ()) = tokio::join!(hanging, down);
-    assert_eq!(answer, "", "its connections end with it");
+    let (response, ()) = tokio::join!(hanging, down);
+    assert_eq!(response, "", "a stopped receiver closes its connections");
     TcpStream::connect(receiver.address()).await.unwrap_err();
     receiver.restart();
     assert_eq!(status(&post(&receiver, "", b"{\"n\":2}").await), Some(200));
@@ -196,14 +196,14 @@ async fn a_receiver_that_is_down_refuses_connections_until_it_comes_back() {
 }
 
 #[tokio::test]
-async fn a_receiver_hangs_up_and_serves_those_who_connect_anew() {
+async fn receiver_closes_connections_and_accepts_new_ones() {
     let receiver = HttpReceiver::scripted([Reply::hang()]);
-    let hang_up = async {
+    let close = async {
         receiver.wait_for_requests(1).await;
         receiver.close_connections().await;
     };
-    let both = async { tokio::join!(post(&receiver, "", b"{\"n\":1}"), hang_up) };
-    let (answer, ()) = timeout(Duration::from_secs(30), both).await.unwrap();
-    assert_eq!(answer, "");
+    let both = async { tokio::join!(post(&receiver, "", b"{\"n\":1}"), close) };
+    let (response, ()) = timeout(Duration::from_secs(30), both).await.unwrap();
+    assert_eq!(response, "");
     assert_eq!(status(&post(&receiver, "", b"{\"n\":2}").await), Some(200));
 }

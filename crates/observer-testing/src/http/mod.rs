@@ -1,4 +1,10 @@
-//! A receiver of HTTP that does as it is told.
+//! HTTP receiver that replies by a script.
+//!
+//! | module | content |
+//! |---|---|
+//! | `reply` | replies of a script, and what each accepts of a request |
+//! | `request` | requests as they are recorded |
+//! | `serve` | connections |
 
 mod reply;
 mod request;
@@ -15,30 +21,33 @@ pub use crate::delay::Gate;
 use crate::port::Port;
 use crate::script::Script;
 
-/// A server on a port of its own that answers as a script says, and keeps all that it was sent.
+/// HTTP server on a local port that replies by a script and records each request.
 ///
-/// It needs a tokio runtime, and ends when it is dropped.
+/// It needs a tokio runtime. Dropping it closes the port and all connections.
 ///
 /// ```
-/// use observer_testing::http::{Reply, HttpReceiver};
+/// use observer_testing::http::{HttpReceiver, Reply};
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
-/// # /// What a sink does.
+/// # /// Sends a request, as a sink does.
 /// # async fn post(receiver: &HttpReceiver, path: &str, body: &str) -> std::io::Result<String> {
 /// #     let mut stream = tokio::net::TcpStream::connect(receiver.address()).await?;
 /// #     let length = body.len();
-/// #     let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+/// #     let head = format!(
+/// #         "POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+/// #     );
 /// #     stream.write_all((head + body).as_bytes()).await?;
-/// #     let mut answer = String::new();
-/// #     stream.read_to_string(&mut answer).await?;
-/// #     Ok(answer)
+/// #     let mut response = String::new();
+/// #     stream.read_to_string(&mut response).await?;
+/// #     Ok(response)
 /// # }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
-/// let receiver = HttpReceiver::scripted([Reply::status(401).with_body("token expired"), Reply::accept()]);
+/// let expired = Reply::status(401).with_body("token expired");
+/// let receiver = HttpReceiver::scripted([expired, Reply::accept()]);
 /// for expected in ["401 Unauthorized", "200 OK", "200 OK"] {
-///     let answer = post(&receiver, "/hook", r#"{"n":1}"#).await?;
-///     assert!(answer.contains(expected));
+///     let response = post(&receiver, "/hook", r#"{"n":1}"#).await?;
+///     assert!(response.contains(expected));
 /// }
 /// let requests = receiver.wait_for_requests(3).await;
 /// assert_eq!((requests[0].method.as_str(), requests[0].path.as_str()), ("POST", "/hook"));
@@ -52,20 +61,20 @@ pub struct HttpReceiver {
 }
 
 impl HttpReceiver {
-    /// A receiver that accepts everything.
+    /// Starts a receiver that accepts every request.
     ///
     /// # Panics
-    /// If there is no port, and outside a tokio runtime.
+    /// If no port is free, and outside a tokio runtime.
     #[must_use]
     pub fn start() -> Self {
         Self::scripted([])
     }
 
-    /// A receiver that gives one of these answers to each request, in order, and accepts all that
-    /// come later.
+    /// Starts a receiver that gives one of these replies to each request, in order, and accepts
+    /// all later requests.
     ///
     /// # Panics
-    /// If there is no port, and outside a tokio runtime.
+    /// If no port is free, and outside a tokio runtime.
     #[must_use]
     pub fn scripted(script: impl IntoIterator<Item = Reply>) -> Self {
         let script = Arc::new(Script::new(script, Reply::accept()));
@@ -76,63 +85,64 @@ impl HttpReceiver {
         Self { port, script }
     }
 
-    /// Where it listens.
+    /// Returns the address of the listener.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    /// `http://127.0.0.1:PORT` and the path, which begins with a slash.
+    /// Returns `http://127.0.0.1:PORT` followed by `path`, which begins with a slash.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address())
     }
 
-    /// One more answer at the end of the script.
-    pub fn enqueue(&self, answer: Reply) {
-        self.script.enqueue(answer);
+    /// Appends a reply to the script.
+    pub fn enqueue(&self, reply: Reply) {
+        self.script.enqueue(reply);
     }
 
-    /// How all are answered for whom the script has nothing.
-    pub fn set_default_reply(&self, answer: Reply) {
-        self.script.set_default_reply(answer);
+    /// Sets the reply to all requests after the end of the script.
+    pub fn set_default_reply(&self, reply: Reply) {
+        self.script.set_default_reply(reply);
     }
 
-    /// All requests so far, in the order in which they were complete.
+    /// Returns all requests so far, in the order in which they were complete.
     #[must_use]
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.script.requests()
     }
 
-    /// All requests, once there are so many.
+    /// Waits until the receiver has this number of requests, and returns all.
     ///
     /// # Panics
-    /// If they don't come within 30 s, with those that came.
+    /// If they do not arrive within 30 s; the message lists the requests so far.
     pub async fn wait_for_requests(&self, count: usize) -> Vec<ReceivedRequest> {
         self.script.wait_for_requests(count).await
     }
 
-    /// The items of all requests that the receiver took, in order, repeats and all: what an
-    /// acknowledged 2xx stands for, and what was cut off just before it.
+    /// Returns the items of all requests that the receiver accepted, in order, repeats included.
+    ///
+    /// Items count as accepted even if the connection was closed before the response.
     #[must_use]
     pub fn accepted_items(&self) -> Vec<String> {
-        self.script.collect(|request| request.taken.clone())
+        self.script.collect(|request| request.accepted.clone())
     }
 
-    /// End all connections that there are; who connects anew is served.
+    /// Closes all open connections. The receiver continues to accept new ones.
     pub async fn close_connections(&self) {
         self.port.close_connections().await;
     }
 
-    /// Let go of the port and of all connections: whoever comes now is refused.
+    /// Closes the listener and all connections, so that new connections are refused.
     pub async fn stop(&self) {
         self.port.stop().await;
     }
 
-    /// Listen on the same port again.
+    /// Listens on the same port again after [`stop`](Self::stop).
     ///
     /// # Panics
-    /// If someone else has taken it, and outside a tokio runtime.
+    /// If another process has bound the port, and outside a tokio runtime.
     pub fn restart(&self) {
         self.port.restart();
     }

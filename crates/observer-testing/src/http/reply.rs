@@ -1,4 +1,4 @@
-//! What a receiver can do with a request.
+//! Replies of a receiver.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,31 +7,33 @@ use std::time::Duration;
 use observer_core::Timestamp;
 use serde_json::json;
 
-use super::ReceivedRequest;
-use crate::delay::{Gate, Wait};
+use super::request::ReceivedRequest;
+use crate::delay::{Delay, Gate};
 
-/// How a receiver answers one request.
+/// Reply to one request: a response, or a closed connection.
 #[derive(Clone)]
 pub struct Reply {
-    pub(super) act: Act,
-    pub(super) wait: Wait,
+    pub(super) action: Action,
+    pub(super) delay: Delay,
 }
 
 #[derive(Clone)]
-pub(super) enum Act {
-    Content(Content),
-    /// Read to the end, and hang up.
-    CutBeforeAnswer,
-    /// Say 200, and hang up in the middle of the body.
-    CutAnswer,
-    /// Hang up while the request is read.
-    CutRequest,
-    /// Each item is judged by itself.
-    Judged(Arc<Judge>),
+pub(super) enum Action {
+    /// Sends this response.
+    Respond(Content),
+    /// Sends a response that depends on the items of the request.
+    Evaluate(Arc<Evaluate>),
+    /// Reads the request, and closes the connection.
+    CloseBeforeResponse,
+    /// Sends a 200, and closes the connection in the middle of the body.
+    CloseMidResponse,
+    /// Closes the connection in the middle of the request.
+    CloseMidRequest,
 }
 
-type Judge = dyn Fn(&[String]) -> Judgement + Send + Sync;
+type Evaluate = dyn Fn(&[String]) -> Evaluation + Send + Sync;
 
+/// Content of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) status: u16,
@@ -39,161 +41,170 @@ pub(super) struct Content {
     pub(super) body: String,
 }
 
-/// What becomes of a request whose items are judged.
-pub(super) struct Judgement {
-    pub(super) reply: Content,
-    pub(super) taken: Vec<String>,
+/// Response to a request, and the items that are accepted.
+pub(super) struct Evaluation {
+    pub(super) content: Content,
+    pub(super) accepted: Vec<String>,
 }
 
 impl Reply {
-    /// 200 without a body.
+    /// Accepts the request: 200 without a body.
     #[must_use]
     pub fn accept() -> Self {
         Self::status(200)
     }
 
-    /// This status without a body.
+    /// Responds with this status, without a body. Only 2xx accepts the items.
     #[must_use]
     pub fn status(status: u16) -> Self {
-        Self::new(Act::Content(Content { status, headers: Vec::new(), body: String::new() }))
+        let content = Content { status, headers: Vec::new(), body: String::new() };
+        Self::new(Action::Respond(content))
     }
 
-    /// 429 with a `Retry-After` in seconds.
+    /// Responds with 429 and a `Retry-After` in seconds.
     #[must_use]
     pub fn too_many_requests(retry_after: Duration) -> Self {
         Self::status(429).with_header("retry-after", retry_after.as_secs().to_string())
     }
 
-    /// 429 with a `Retry-After` that is a date (RFC 9110, section 10.2.3).
+    /// Responds with 429 and a `Retry-After` that is a date (RFC 9110, section 10.2.3).
     #[must_use]
     pub fn too_many_requests_until(time: Timestamp) -> Self {
         Self::status(429)
             .with_header("retry-after", time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
     }
 
-    /// No answer, ever; the connection stays open.
+    /// Never responds, and keeps the connection open.
     #[must_use]
     pub fn hang() -> Self {
-        Self { wait: Wait::ForEver, ..Self::accept() }
+        Self { delay: Delay::Forever, ..Self::accept() }
     }
 
-    /// Take the request, and hang up before there is an answer.
+    /// Accepts the request, and closes the connection before the response.
     #[must_use]
     pub fn close_before_response() -> Self {
-        Self::new(Act::CutBeforeAnswer)
+        Self::new(Action::CloseBeforeResponse)
     }
 
-    /// Take the request, and hang up in the middle of a 200's body.
+    /// Accepts the request, and closes the connection in the middle of the body of a 200.
     #[must_use]
     pub fn close_mid_response() -> Self {
-        Self::new(Act::CutAnswer)
+        Self::new(Action::CloseMidResponse)
     }
 
-    /// Hang up while the request's body is read, and take nothing.
+    /// Closes the connection in the middle of the request, and accepts no item.
     #[must_use]
     pub fn close_mid_request() -> Self {
-        Self::new(Act::CutRequest)
+        Self::new(Action::CloseMidRequest)
     }
 
-    /// Judge each item by itself, as the observer's own `/v1/events` does: those that hold `marker`
-    /// are refused with the `detail`. 200, 207 with each bad item's index, 422 if all are bad.
+    /// Rejects items that contain `marker` with the `detail`, as `/v1/events` of the observer does.
+    ///
+    /// The status is 200 if all items are accepted, 422 if none is, else 207. The body lists the
+    /// index of each rejected item.
     #[must_use]
     pub fn reject_items_containing(marker: impl Into<String>, detail: impl Into<String>) -> Self {
         let (marker, detail) = (marker.into(), detail.into());
-        Self::new(Act::Judged(Arc::new(move |items| {
-            let is_bad = |item: &String| item.contains(&marker);
-            let taken: Vec<_> = items.iter().filter(|item| !is_bad(item)).cloned().collect();
-            let bad = |index: usize| json!({ "index": index, "status": 422, "detail": detail });
-            let errors = items
-                .iter()
-                .enumerate()
-                .filter(|(_, item)| is_bad(item))
-                .map(|(index, _)| bad(index));
-            let errors: Vec<_> = errors.collect();
-            let status = match (taken.len(), errors.len()) {
+        Self::new(Action::Evaluate(Arc::new(move |items| {
+            let mut accepted = Vec::new();
+            let mut errors = Vec::new();
+            for (index, item) in items.iter().enumerate() {
+                if item.contains(&marker) {
+                    errors.push(json!({ "index": index, "status": 422, "detail": detail }));
+                } else {
+                    accepted.push(item.clone());
+                }
+            }
+            let status = match (accepted.len(), errors.len()) {
                 (_, 0) => 200,
                 (0, _) => 422,
                 _ => 207,
             };
-            let (accepted, rejected) = (taken.len(), errors.len());
             let body = json!({
-                "accepted": accepted, "duplicates": 0, "rejected": rejected, "durability": "fsync", "errors": errors,
+                "accepted": accepted.len(),
+                "duplicates": 0,
+                "rejected": errors.len(),
+                "durability": "fsync",
+                "errors": errors,
             });
-            Judgement { reply: Content::json(status, &body), taken }
+            Evaluation { content: Content::json(status, &body), accepted }
         })))
     }
 
-    /// 500 for each request with `marker` in it, 200 for all others: one poison event takes its
-    /// whole batch with it.
+    /// Responds with 500 to a request that contains `marker`, and with 200 to any other.
+    ///
+    /// One poison event fails the whole batch.
     #[must_use]
     pub fn fail_requests_containing(marker: impl Into<String>) -> Self {
         let marker = marker.into();
-        Self::new(Act::Judged(Arc::new(move |items| {
+        Self::new(Action::Evaluate(Arc::new(move |items| {
             if items.iter().any(|item| item.contains(&marker)) {
                 let body = json!({ "detail": "an unexpected condition was encountered" });
-                return Judgement { reply: Content::json(500, &body), taken: Vec::new() };
+                return Evaluation { content: Content::json(500, &body), accepted: Vec::new() };
             }
-            Judgement { reply: Content::json(200, &json!({})), taken: items.to_vec() }
+            Evaluation { content: Content::json(200, &json!({})), accepted: items.to_vec() }
         })))
     }
 
-    /// With this text as the body. Of an answer that is made for each request or cut off, nothing
-    /// changes.
+    /// Sets the body.
+    ///
+    /// It has no effect on a reply that evaluates the request or closes the connection.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<String>) -> Self {
-        if let Act::Content(reply) = &mut self.act {
-            reply.body = body.into();
+        if let Action::Respond(content) = &mut self.action {
+            content.body = body.into();
         }
         self
     }
 
-    /// With one more header. Of an answer that is made for each request or cut off, nothing
-    /// changes.
+    /// Adds a header.
+    ///
+    /// It has no effect on a reply that evaluates the request or closes the connection.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        if let Act::Content(reply) = &mut self.act {
-            reply.headers.push((name, value.into()));
+        if let Action::Respond(content) = &mut self.action {
+            content.headers.push((name, value.into()));
         }
         self
     }
 
-    /// After so long: a receiver that is slow.
+    /// Delays the reply, as a slow receiver does.
     #[must_use]
     pub fn delayed_by(self, pause: Duration) -> Self {
-        Self { wait: Wait::Some(pause), ..self }
+        Self { delay: Delay::For(pause), ..self }
     }
 
-    /// When the test says so, without a clock.
+    /// Holds the reply back until the test opens the gate.
     #[must_use]
     pub fn gated(self) -> (Self, Gate) {
-        let (gate, wait) = Gate::shut();
-        (Self { wait, ..self }, gate)
+        let (gate, delay) = Gate::closed();
+        (Self { delay, ..self }, gate)
     }
 
-    fn new(act: Act) -> Self {
-        Self { act, wait: Wait::No }
+    fn new(action: Action) -> Self {
+        Self { action, delay: Delay::None }
     }
 
-    /// What becomes of a request: the status it gets, if it gets one, and the items that are taken.
-    pub(super) fn judge(&self, request: &ReceivedRequest) -> (Option<Content>, Vec<String>) {
+    /// Returns the response to a request, if it gets one, and the items that are accepted.
+    pub(super) fn evaluate(&self, request: &ReceivedRequest) -> (Option<Content>, Vec<String>) {
         let all = || request.items();
-        match (&self.act, &self.wait) {
-            (_, Wait::ForEver) | (Act::CutRequest, _) => (None, Vec::new()),
-            (Act::CutBeforeAnswer | Act::CutAnswer, _) => (None, all()),
-            (Act::Content(reply), _) => {
-                let is_taken = (200..300).contains(&reply.status);
-                (Some(reply.clone()), if is_taken { all() } else { Vec::new() })
+        match (&self.action, &self.delay) {
+            (_, Delay::Forever) | (Action::CloseMidRequest, _) => (None, Vec::new()),
+            (Action::CloseBeforeResponse | Action::CloseMidResponse, _) => (None, all()),
+            (Action::Respond(content), _) => {
+                let is_accepted = (200..300).contains(&content.status);
+                (Some(content.clone()), if is_accepted { all() } else { Vec::new() })
             }
-            (Act::Judged(judge), _) => {
-                let Judgement { reply, taken } = judge(&all());
-                (Some(reply), taken)
+            (Action::Evaluate(evaluate), _) => {
+                let Evaluation { content, accepted } = evaluate(&all());
+                (Some(content), accepted)
             }
         }
     }
 }
 
 impl Content {
-    pub(super) fn json(status: u16, body: &serde_json::Value) -> Self {
+    fn json(status: u16, body: &serde_json::Value) -> Self {
         Self {
             status,
             headers: vec![("content-type", "application/json".to_owned())],
@@ -204,15 +215,13 @@ impl Content {
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let act = match &self.act {
-            Act::Content(reply) => {
-                return f.debug_tuple("Reply").field(reply).field(&self.wait).finish();
-            }
-            Act::CutBeforeAnswer => "cut before the answer",
-            Act::CutAnswer => "cut in the answer",
-            Act::CutRequest => "cut in the request",
-            Act::Judged(_) => "judged",
+        let action: &dyn fmt::Debug = match &self.action {
+            Action::Respond(content) => content,
+            Action::Evaluate(_) => &"evaluate the request",
+            Action::CloseBeforeResponse => &"close before the response",
+            Action::CloseMidResponse => &"close mid response",
+            Action::CloseMidRequest => &"close mid request",
         };
-        f.debug_tuple("Reply").field(&act).field(&self.wait).finish()
+        f.debug_tuple("Reply").field(action).field(&self.delay).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! A request as it arrived.
+//! Requests as they are recorded.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -7,44 +7,43 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use serde_json::value::RawValue;
 
-/// One request, with what became of it.
+/// Request that a receiver recorded, with the status of its response.
 #[derive(Clone)]
 pub struct ReceivedRequest {
-    /// Such as `POST`.
+    /// Method, such as `POST`.
     pub method: String,
-    /// With the query, as it was sent.
+    /// Path and query as they were sent.
     pub path: String,
-    /// All of them.
+    /// All headers.
     pub headers: HeaderMap,
-    /// As it came over the wire.
+    /// Body as it was sent.
     pub raw_body: Bytes,
-    /// The body without its `Content-Encoding`.
+    /// Body without its `Content-Encoding`.
     pub body: Bytes,
-    /// The status that it was answered with, or will be; `None` where it was cut off or got no
-    /// answer.
+    /// Status of the response, even if it is delayed; `None` if the request gets no response.
     pub status: Option<u16>,
-    /// The items that the receiver took.
-    pub(super) taken: Vec<String>,
+    /// Items that the receiver accepted.
+    pub(super) accepted: Vec<String>,
 }
 
 impl ReceivedRequest {
-    /// A header's value as text, if it is there.
+    /// Returns the value of a header, if it is there and is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The decoded body as text.
+    /// Returns the decoded body as text.
     ///
     /// # Panics
-    /// If it isn't UTF-8.
+    /// If the body is not UTF-8.
     #[must_use]
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The items of the body: the elements of an array, else its lines, each with the bytes it was
-    /// sent with.
+    /// Returns the items of the body: the elements of a JSON array, a single JSON value, or the
+    /// lines. Each item has the bytes that were sent.
     #[must_use]
     pub fn items(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.body);
@@ -70,18 +69,16 @@ impl fmt::Debug for ReceivedRequest {
     }
 }
 
-/// Undo the encodings, the last one first.
+/// Decodes a body by its `Content-Encoding`, the last encoding first.
 pub(super) fn decode(headers: &HeaderMap, raw: &Bytes) -> io::Result<Bytes> {
-    let named = headers.get_all("content-encoding").iter().filter_map(|value| value.to_str().ok());
+    let values = headers.get_all("content-encoding").iter().filter_map(|value| value.to_str().ok());
     let encodings: Vec<_> =
-        named.flat_map(|value| value.split(',')).map(|name| name.trim().to_lowercase()).collect();
+        values.flat_map(|value| value.split(',')).map(|name| name.trim().to_lowercase()).collect();
     encodings.iter().rev().try_fold(raw.clone(), |body, encoding| match encoding.as_str() {
         "identity" | "" => Ok(body),
         "gzip" => gunzip(&body),
         "zstd" => zstd::decode_all(&*body).map(Bytes::from),
-        other => {
-            Err(io::Error::other(format!("an encoding that the receiver doesn't know: {other}")))
-        }
+        other => Err(io::Error::other(format!("unsupported content encoding {other:?}"))),
     })
 }
 

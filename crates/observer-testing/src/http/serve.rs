@@ -1,4 +1,4 @@
-//! Connections, and the answers on them.
+//! Connections of a receiver.
 
 use std::io;
 use std::pin::Pin;
@@ -14,30 +14,31 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::reply::{Act, Content, Reply};
+use super::reply::{Action, Content, Reply};
 use super::request::{ReceivedRequest, decode};
 use crate::script::Script;
 
+/// Serves HTTP/1.1 on one connection until it is closed.
 pub(super) async fn connection(stream: TcpStream, script: Arc<Script<Reply, ReceivedRequest>>) {
-    let service = service_fn(|request| answer(Arc::clone(&script), request));
-    // A connection that was cut off ends in an error, as it should.
+    let service = service_fn(|request| respond(Arc::clone(&script), request));
+    // The result is an error whenever the script closes the connection.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// The receiver hangs up.
+/// Error that makes hyper close the connection without a response.
 #[derive(Debug, thiserror::Error)]
-#[error("the receiver hangs up, as it was told")]
-struct HangUp;
+#[error("the script closes the connection")]
+struct CloseConnection;
 
-async fn answer(
+async fn respond(
     script: Arc<Script<Reply, ReceivedRequest>>,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, HangUp> {
+) -> Result<Response<ReplyBody>, CloseConnection> {
     let (head, mut body) = request.into_parts();
-    let answer = script.next();
-    let raw_body = match answer.act {
-        Act::CutRequest => first_part(&mut body).await,
-        _ => body.collect().await.map_err(|_| HangUp)?.to_bytes(),
+    let reply = script.next();
+    let raw_body = match reply.action {
+        Action::CloseMidRequest => first_chunk(&mut body).await,
+        _ => body.collect().await.map_err(|_| CloseConnection)?.to_bytes(),
     };
     let mut received = ReceivedRequest {
         method: head.method.to_string(),
@@ -46,30 +47,31 @@ async fn answer(
         raw_body,
         headers: head.headers,
         status: None,
-        taken: Vec::new(),
+        accepted: Vec::new(),
     };
-    let reply = judge(&answer, &mut received);
-    script.keep(received);
+    let content = evaluate(&reply, &mut received);
+    script.record(received);
 
-    answer.wait.over().await;
-    match (answer.act, reply) {
-        (Act::CutAnswer, _) => Ok(Response::new(AnswerBody::Cut(Step::Head))),
-        (_, None) => Err(HangUp),
-        (_, Some(reply)) => Ok(response(reply)),
+    reply.delay.elapsed().await;
+    match (reply.action, content) {
+        (Action::CloseMidResponse, _) => Ok(Response::new(ReplyBody::Partial(Step::Head))),
+        (_, None) => Err(CloseConnection),
+        (_, Some(content)) => Ok(response(content)),
     }
 }
 
-fn judge(answer: &Reply, received: &mut ReceivedRequest) -> Option<Content> {
-    let decoded = match answer.act {
-        Act::CutRequest => Ok(received.body.clone()),
+/// Decodes the body, and completes the request with the result of the reply.
+fn evaluate(reply: &Reply, received: &mut ReceivedRequest) -> Option<Content> {
+    let decoded = match reply.action {
+        Action::CloseMidRequest => Ok(received.body.clone()),
         _ => decode(&received.headers, &received.raw_body),
     };
-    let reply = match decoded {
+    let content = match decoded {
         Ok(body) => {
             received.body = body;
-            let (reply, taken) = answer.judge(received);
-            received.taken = taken;
-            reply
+            let (content, accepted) = reply.evaluate(received);
+            received.accepted = accepted;
+            content
         }
         Err(error) => Some(Content {
             status: 400,
@@ -77,44 +79,45 @@ fn judge(answer: &Reply, received: &mut ReceivedRequest) -> Option<Content> {
             body: format!("the body can't be decoded: {error}"),
         }),
     };
-    received.status = reply.as_ref().map(|reply| reply.status);
-    reply
+    received.status = content.as_ref().map(|content| content.status);
+    content
 }
 
-async fn first_part(body: &mut Incoming) -> Bytes {
+async fn first_chunk(body: &mut Incoming) -> Bytes {
     match body.frame().await {
         Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         _ => Bytes::new(),
     }
 }
 
-fn response(reply: Content) -> Response<AnswerBody> {
-    let mut response = Response::builder().status(reply.status);
-    for (name, value) in reply.headers {
+fn response(content: Content) -> Response<ReplyBody> {
+    let mut response = Response::builder().status(content.status);
+    for (name, value) in content.headers {
         response = response.header(name, value);
     }
     response
-        .body(AnswerBody::Whole(reply.body.into()))
-        .expect("a test gives statuses and headers that can be sent")
+        .body(ReplyBody::Complete(content.body.into()))
+        .expect("the status and headers of a script are valid")
 }
 
-enum AnswerBody {
-    Whole(Bytes),
-    /// Half of what was announced.
-    Cut(Step),
+enum ReplyBody {
+    Complete(Bytes),
+    /// First half of the announced body, then an error.
+    Partial(Step),
 }
 
 #[derive(Clone, Copy)]
 enum Step {
     Head,
-    /// What was written goes out before the end.
-    Half,
+    /// The half was written, and hyper must send it before the error.
+    Flush,
     End,
 }
 
+/// First half of the body that is announced.
 const HALF: &str = r#"{"status":"acc"#;
 
-impl Body for AnswerBody {
+impl Body for ReplyBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -123,29 +126,31 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match *self {
-            Self::Whole(ref mut bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(ref mut bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Cut(Step::Head) => {
-                *self = Self::Cut(Step::Half);
+            Self::Complete(ref mut bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Complete(ref mut bytes) => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
+            Self::Partial(Step::Head) => {
+                *self = Self::Partial(Step::Flush);
                 Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(HALF.as_bytes())))))
             }
-            Self::Cut(Step::Half) => {
-                *self = Self::Cut(Step::End);
+            Self::Partial(Step::Flush) => {
+                *self = Self::Partial(Step::End);
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            Self::Cut(Step::End) => Poll::Ready(Some(Err(io::Error::other(HangUp)))),
+            Self::Partial(Step::End) => Poll::Ready(Some(Err(io::Error::other(CloseConnection)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+        matches!(self, Self::Complete(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
-            Self::Whole(bytes) => bytes.len() as u64,
-            Self::Cut(_) => 2 * HALF.len() as u64,
+            Self::Complete(bytes) => bytes.len() as u64,
+            Self::Partial(_) => 2 * HALF.len() as u64,
         })
     }
 }

@@ -1,57 +1,58 @@
-//! A connection that can be cut at a byte that is known.
+//! Connection that can be closed after a known number of written bytes.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
-/// What is known of a connection, and how it is ended.
+/// Control over a connection: the number of bytes written, and a request to close it.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ConnectionControl {
     written: watch::Sender<u64>,
-    cut: Notify,
+    close: Notify,
 }
 
-impl Line {
-    /// How many bytes went out so far.
+impl ConnectionControl {
+    /// Returns the number of bytes written so far.
     pub(super) fn written(&self) -> u64 {
         *self.written.borrow()
     }
 
+    /// Waits until this number of bytes is written.
     pub(super) async fn has_written(&self, bytes: u64) {
         let mut written = self.written.subscribe();
-        written.wait_for(|written| *written >= bytes).await.expect("the line holds the sender");
+        written.wait_for(|written| *written >= bytes).await.expect("`self` owns the sender");
     }
 
-    /// Hang up, whatever else is under way.
-    pub(super) fn cut(&self) {
-        self.cut.notify_one();
+    /// Requests that the connection is closed at once.
+    pub(super) fn close(&self) {
+        self.close.notify_one();
     }
 
-    pub(super) async fn is_cut(&self) {
-        self.cut.notified().await;
+    /// Waits for [`close`](Self::close).
+    pub(super) async fn close_requested(&self) {
+        self.close.notified().await;
     }
 }
 
-/// The stream of a [`Line`].
+/// Stream that counts the bytes that it writes.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct CountingStream {
     stream: TcpStream,
-    line: Arc<Line>,
+    control: Arc<ConnectionControl>,
 }
 
-impl Wire {
-    pub(super) fn new(stream: TcpStream, line: Arc<Line>) -> Self {
-        Self { stream, line }
+impl CountingStream {
+    pub(super) fn new(stream: TcpStream, control: Arc<ConnectionControl>) -> Self {
+        Self { stream, control }
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for CountingStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,14 +62,14 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for CountingStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.line.written.send_modify(|written| *written += count as u64);
+        self.control.written.send_modify(|written| *written += count as u64);
         Poll::Ready(Ok(count))
     }
 

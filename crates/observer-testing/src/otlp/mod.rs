@@ -1,7 +1,15 @@
-//! A receiver of OTLP, over gRPC and over HTTP, that does as it is told.
+//! OTLP receiver that replies by a script, over gRPC and HTTP.
+//!
+//! | module | content |
+//! |---|---|
+//! | `reply` | replies of a script, and what each accepts of a request |
+//! | `request`, `payload` | requests as they are recorded, and their decoded messages |
+//! | `grpc`, `over_http`, `message` | encoding of both transports |
+//! | `serve`, `connection` | connections |
 
 mod connection;
 mod grpc;
+mod message;
 mod over_http;
 mod payload;
 mod reply;
@@ -26,14 +34,16 @@ use crate::port::Port;
 use crate::script::Script;
 use crate::tls::ServerTls;
 
-/// A collector on a port of its own that answers as a script says, and keeps all that it was sent:
-/// logs, traces and metrics, by gRPC and by POSTs of protobuf, plain or with gzip.
+/// OTLP server on a local port that replies by a script and records each request.
 ///
-/// It needs a tokio runtime, and ends when it is dropped. The script is for exports; a request to
-/// anywhere else is told that nothing is there.
+/// It receives logs, traces and metrics over OTLP/gRPC and OTLP/HTTP with Protobuf, uncompressed or
+/// with gzip. The script is for exports: a request to any other path gets `UNIMPLEMENTED` (404)
+/// and takes no reply from the script.
+///
+/// It needs a tokio runtime. Dropping it closes the port and all connections.
 ///
 /// ```
-/// use observer_testing::otlp::{Reply, OtlpReceiver, attribute};
+/// use observer_testing::otlp::{OtlpReceiver, Reply};
 /// use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 /// use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 /// use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
@@ -41,19 +51,22 @@ use crate::tls::ServerTls;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let receiver = OtlpReceiver::scripted([Reply::status(Code::Unavailable, "starting"), Reply::partial_success(1, "too old")]);
+/// let unavailable = Reply::status(Code::Unavailable, "starting");
+/// let receiver = OtlpReceiver::scripted([unavailable, Reply::partial_success(1, "too old")]);
 /// let mut client = LogsServiceClient::connect(receiver.url("")).await?;
-/// let log_records = ["a", "b"].map(|name| LogRecord { event_name: name.to_owned(), ..LogRecord::default() }).to_vec();
+/// let record = |name: &str| LogRecord { event_name: name.to_owned(), ..LogRecord::default() };
+/// let log_records = vec![record("a"), record("b")];
 /// let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
-/// let request = ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] };
+/// let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+/// let request = ExportLogsServiceRequest { resource_logs };
 ///
 /// let refused = client.export(request.clone()).await.unwrap_err();
 /// assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "starting"));
-/// let taken = client.export(request).await?.into_inner();
-/// assert_eq!(taken.partial_success.map(|partial| partial.rejected_log_records), Some(1));
+/// let response = client.export(request).await?.into_inner();
+/// assert_eq!(response.partial_success.map(|partial| partial.rejected_log_records), Some(1));
 ///
 /// assert_eq!(receiver.wait_for_requests(2).await[1].payload.log_records().len(), 2);
-/// assert_eq!(receiver.log_records()[..], [LogRecord { event_name: "a".to_owned(), ..LogRecord::default() }]);
+/// assert_eq!(receiver.log_records()[..], [record("a")]);
 /// # Ok(())
 /// # }
 /// ```
@@ -64,29 +77,29 @@ pub struct OtlpReceiver {
 }
 
 impl OtlpReceiver {
-    /// A receiver that accepts everything.
+    /// Starts a receiver that accepts every request.
     ///
     /// # Panics
-    /// If there is no port, and outside a tokio runtime.
+    /// If no port is free, and outside a tokio runtime.
     #[must_use]
     pub fn start() -> Self {
         Self::scripted([])
     }
 
-    /// A receiver that gives one of these answers to each export, in order, and accepts all that
-    /// come later.
+    /// Starts a receiver that gives one of these replies to each export, in order, and accepts all
+    /// later exports.
     ///
     /// # Panics
-    /// If there is no port, and outside a tokio runtime.
+    /// If no port is free, and outside a tokio runtime.
     #[must_use]
     pub fn scripted(script: impl IntoIterator<Item = Reply>) -> Self {
         Self::new(script, None)
     }
 
-    /// The same over TLS, and nothing else.
+    /// Starts a scripted receiver that accepts TLS connections only.
     ///
     /// # Panics
-    /// If there is no port, and outside a tokio runtime.
+    /// If no port is free, and outside a tokio runtime.
     #[must_use]
     pub fn over_tls(tls: ServerTls, script: impl IntoIterator<Item = Reply>) -> Self {
         Self::new(script, Some(TlsAcceptor::from(tls.config())))
@@ -102,51 +115,53 @@ impl OtlpReceiver {
         Self { port, scheme, script }
     }
 
-    /// Where it listens.
+    /// Returns the address of the listener.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    /// `http://127.0.0.1:PORT`, or `https` over TLS, and the path, which begins with a slash. gRPC
-    /// takes it without one.
+    /// Returns `http://127.0.0.1:PORT`, or `https://…` over TLS, followed by `path`.
+    ///
+    /// The path begins with a slash; for gRPC it is empty.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address())
     }
 
-    /// How many connections there were so far, those that have ended among them.
+    /// Returns the number of connections so far, open and closed.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.port.connections()
     }
 
-    /// One more answer at the end of the script.
-    pub fn enqueue(&self, answer: Reply) {
-        self.script.enqueue(answer);
+    /// Appends a reply to the script.
+    pub fn enqueue(&self, reply: Reply) {
+        self.script.enqueue(reply);
     }
 
-    /// How all are answered for whom the script has nothing.
-    pub fn set_default_reply(&self, answer: Reply) {
-        self.script.set_default_reply(answer);
+    /// Sets the reply to all exports after the end of the script.
+    pub fn set_default_reply(&self, reply: Reply) {
+        self.script.set_default_reply(reply);
     }
 
-    /// All requests so far, in the order in which they were complete.
+    /// Returns all requests so far, in the order in which they were complete.
     #[must_use]
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.script.requests()
     }
 
-    /// All requests, once there are so many.
+    /// Waits until the receiver has this number of requests, and returns all.
     ///
     /// # Panics
-    /// If they don't come within 30 s, with those that came.
+    /// If they do not arrive within 30 s; the message lists the requests so far.
     pub async fn wait_for_requests(&self, count: usize) -> Vec<ReceivedRequest> {
         self.script.wait_for_requests(count).await
     }
 
-    /// The log records that the receiver took, in order, repeats and all: what an acknowledgement
-    /// stands for, and what was cut off just before it.
+    /// Returns the log records that the receiver accepted, in order, repeats included.
+    ///
+    /// They count as accepted even if the connection was closed before the response.
     #[must_use]
     pub fn log_records(&self) -> Vec<LogRecord> {
         self.script.collect(|request| {
@@ -154,14 +169,15 @@ impl OtlpReceiver {
         })
     }
 
-    /// The spans that the receiver took, in order, repeats and all.
+    /// Returns the spans that the receiver accepted, in order, repeats included.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         self.script
             .collect(|request| request.accepted_spans().into_iter().cloned().collect::<Vec<_>>())
     }
 
-    /// The ids of the events whose log record or span the receiver took, in order, repeats and all.
+    /// Returns the event ids of the log records or spans that the receiver accepted, in order,
+    /// repeats included.
     #[must_use]
     pub fn event_ids(&self, signal: Signal) -> Vec<Uuid> {
         self.script.collect(|request| {
@@ -173,7 +189,7 @@ impl OtlpReceiver {
         })
     }
 
-    /// The same as a [`Destination`](crate::Destination) tells it.
+    /// Returns the accepted events as the contents of a [`Destination`](crate::Destination).
     #[must_use]
     pub fn contents(&self, signal: Signal) -> Contents {
         Contents::Events(
@@ -181,20 +197,20 @@ impl OtlpReceiver {
         )
     }
 
-    /// End all connections that there are; who connects anew is served.
+    /// Closes all open connections. The receiver continues to accept new ones.
     pub async fn close_connections(&self) {
         self.port.close_connections().await;
     }
 
-    /// Let go of the port and of all connections: whoever comes now is refused.
+    /// Closes the listener and all connections, so that new connections are refused.
     pub async fn stop(&self) {
         self.port.stop().await;
     }
 
-    /// Listen on the same port again.
+    /// Listens on the same port again after [`stop`](Self::stop).
     ///
     /// # Panics
-    /// If someone else has taken it, and outside a tokio runtime.
+    /// If another process has bound the port, and outside a tokio runtime.
     pub fn restart(&self) {
         self.port.restart();
     }

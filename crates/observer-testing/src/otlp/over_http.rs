@@ -1,4 +1,4 @@
-//! OTLP over HTTP: a POST of protobuf (OTLP specification, "OTLP/HTTP").
+//! OTLP/HTTP: a POST of Protobuf, as in the OTLP specification, section "OTLP/HTTP".
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -8,34 +8,29 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{StatusExt, pb};
 
-use super::grpc::plain_response;
+use super::message::{Message, ResponseBody, plain_response};
 use super::payload::Signal;
 use super::reply::{Content, Plain};
-use super::serve::{AnswerBody, Message};
 use crate::http::gunzip;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
-/// The message of a request.
+/// Reads the message of a request.
 pub(super) fn message(headers: &HeaderMap, raw: &Bytes) -> Result<Message, Content> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if headers.get(CONTENT_TYPE) != Some(&CONTENT) {
-        return Err(plain(
-            415,
-            format!("the content type {:?} is not supported", text("content-type")),
-        ));
+        let found = text("content-type").unwrap_or_default();
+        return Err(plain(415, format!("unsupported content type {found:?}")));
     }
     let wire_size = raw.len();
     match text("content-encoding") {
         None | Some("identity") => Ok(Message { bytes: raw.clone(), wire_size, compression: None }),
         Some("gzip") => {
-            let bytes =
-                gunzip(raw).map_err(|error| plain(400, format!("the body is no gzip: {error}")))?;
+            let bytes = gunzip(raw)
+                .map_err(|error| plain(400, format!("the body is not valid gzip: {error}")))?;
             Ok(Message { bytes, wire_size, compression: Some("gzip".to_owned()) })
         }
-        Some(other) => {
-            Err(plain(415, format!("bodies compressed with `{other}` are not supported")))
-        }
+        Some(other) => Err(plain(415, format!("unsupported content encoding {other:?}"))),
     }
 }
 
@@ -43,23 +38,23 @@ fn plain(status: u16, text: String) -> Content {
     Content::Plain(Plain { status, headers: Vec::new(), body: text.into() })
 }
 
-pub(super) fn response(signal: Signal, reply: Content) -> Response<AnswerBody> {
-    match reply {
-        Content::Taken { rejected, message } => {
+pub(super) fn response(signal: Signal, content: Content) -> Response<ResponseBody> {
+    match content {
+        Content::Success { rejected, message } => {
             protobuf(StatusCode::OK, signal.response(rejected, &message))
         }
-        Content::Status(status) => refused(status_code(status.code()), &status),
-        Content::TooLarge(status) => refused(StatusCode::PAYLOAD_TOO_LARGE, &status),
+        Content::Status(status) => failure(status_code(status.code()), &status),
+        Content::TooLarge(status) => failure(StatusCode::PAYLOAD_TOO_LARGE, &status),
         Content::Plain(plain) => plain_response(plain),
     }
 }
 
-fn refused(code: StatusCode, status: &Status) -> Response<AnswerBody> {
+fn failure(code: StatusCode, status: &Status) -> Response<ResponseBody> {
     let body = if status.details().is_empty() {
         let message = status.message().to_owned();
         pb::Status { code: status.code() as i32, message, details: Vec::new() }.encode_to_vec()
     } else {
-        // gRPC's details are that message already.
+        // The details of a gRPC status are an encoded `google.rpc.Status`.
         status.details().to_vec()
     };
     let mut response = protobuf(code, body);
@@ -71,15 +66,15 @@ fn refused(code: StatusCode, status: &Status) -> Response<AnswerBody> {
     response
 }
 
-fn protobuf(code: StatusCode, body: Vec<u8>) -> Response<AnswerBody> {
+fn protobuf(code: StatusCode, body: Vec<u8>) -> Response<ResponseBody> {
     let mut response = Response::new(Full::new(body.into()).boxed_unsync());
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, CONTENT);
     response
 }
 
-/// The HTTP status for a code, as the OpenTelemetry collector's receiver has it
-/// (`GetHTTPStatusCodeFromStatus`).
+/// Returns the HTTP status for a code, as `GetHTTPStatusCodeFromStatus` of the OpenTelemetry
+/// collector does.
 fn status_code(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,

@@ -1,4 +1,4 @@
-//! What an OTLP request carries.
+//! Payload of OTLP requests.
 
 use memchr::memmem;
 use observer_core::Uuid;
@@ -19,10 +19,10 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::{DecodeError, Message};
 
-/// The attribute of a log record or span that names the event.
+/// Attribute of log records and spans that holds the id of the event.
 pub const EVENT_ID: &str = "observer.event.id";
 
-/// What OTLP keeps apart: each has a service and a path of its own.
+/// Signal of OTLP; each has a gRPC service and an HTTP path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// `LogsService`, `/v1/logs`.
@@ -33,7 +33,7 @@ pub enum Signal {
     Metrics,
 }
 
-/// The message of a request.
+/// Decoded message of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Payload {
     /// Log records.
@@ -42,11 +42,24 @@ pub enum Payload {
     Traces(ExportTraceServiceRequest),
     /// Metrics.
     Metrics(ExportMetricsServiceRequest),
-    /// None that could be read, and why.
+    /// Message that can't be decoded, with the reason.
     Invalid(String),
 }
 
 impl Signal {
+    /// All signals.
+    pub const ALL: [Self; 3] = [Self::Logs, Self::Traces, Self::Metrics];
+
+    /// Returns the name of the signal, as in the paths of OTLP/HTTP.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+        }
+    }
+
     pub(super) fn of_grpc(path: &str) -> Option<Self> {
         match path {
             "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Self::Logs),
@@ -59,12 +72,8 @@ impl Signal {
     }
 
     pub(super) fn of_http(path: &str) -> Option<Self> {
-        match path {
-            "/v1/logs" => Some(Self::Logs),
-            "/v1/traces" => Some(Self::Traces),
-            "/v1/metrics" => Some(Self::Metrics),
-            _ => None,
-        }
+        let name = path.strip_prefix("/v1/")?;
+        Self::ALL.into_iter().find(|signal| signal.as_str() == name)
     }
 
     pub(super) fn decode(self, message: &[u8]) -> Result<Payload, DecodeError> {
@@ -75,9 +84,10 @@ impl Signal {
         })
     }
 
-    /// The response that says how many were rejected, and why. Without either it is full success.
+    /// Encodes a response: a partial success if items are rejected or there is a message, else a
+    /// full success.
     pub(super) fn response(self, rejected: usize, message: &str) -> Vec<u8> {
-        let rejected = i64::try_from(rejected).expect("a request has fewer items");
+        let rejected = i64::try_from(rejected).expect("a request has fewer than 2^63 items");
         let is_partial = rejected != 0 || !message.is_empty();
         let error_message = message.to_owned();
         match self {
@@ -110,7 +120,7 @@ impl Signal {
 }
 
 impl Payload {
-    /// Which signal it is of, if it could be read.
+    /// Returns the signal, if the message could be decoded.
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
         match self {
@@ -121,7 +131,7 @@ impl Payload {
         }
     }
 
-    /// The log records, in order.
+    /// Returns the log records in order.
     #[must_use]
     pub fn log_records(&self) -> Vec<&LogRecord> {
         let Self::Logs(request) = self else { return Vec::new() };
@@ -129,7 +139,7 @@ impl Payload {
         scopes.flat_map(|scope| &scope.log_records).collect()
     }
 
-    /// The spans, in order.
+    /// Returns the spans in order.
     #[must_use]
     pub fn spans(&self) -> Vec<&Span> {
         let Self::Traces(request) = self else { return Vec::new() };
@@ -137,7 +147,7 @@ impl Payload {
         scopes.flat_map(|scope| &scope.spans).collect()
     }
 
-    /// The metrics, in order.
+    /// Returns the metrics in order.
     #[must_use]
     pub fn metrics(&self) -> Vec<&Metric> {
         let Self::Metrics(request) = self else { return Vec::new() };
@@ -145,7 +155,7 @@ impl Payload {
         scopes.flat_map(|scope| &scope.metrics).collect()
     }
 
-    /// The attributes of each resource that it speaks of.
+    /// Returns the attributes of each resource.
     #[must_use]
     pub fn resources(&self) -> Vec<&[KeyValue]> {
         let resources: Vec<_> = match self {
@@ -166,7 +176,7 @@ impl Payload {
             .collect()
     }
 
-    /// The event's id of each log record or span, where there is one.
+    /// Returns the event id of each log record or span, if it has one.
     pub(super) fn event_ids(&self) -> Vec<Option<Uuid>> {
         match self {
             Self::Logs(_) => {
@@ -181,26 +191,26 @@ impl Payload {
         self.log_records().len() + self.spans().len() + self.metrics().len()
     }
 
-    /// Of each log record, span or metric, whether it holds this text.
-    pub(super) fn holding(&self, marker: &str) -> Vec<bool> {
+    /// Returns for each log record, span or metric whether it contains this text.
+    pub(super) fn contains(&self, marker: &str) -> Vec<bool> {
         let finder = memmem::Finder::new(marker);
-        let holds = |message: Vec<u8>| finder.find(&message).is_some();
+        let contains = |message: Vec<u8>| finder.find(&message).is_some();
         match self {
             Self::Logs(_) => {
-                self.log_records().iter().map(|record| holds(record.encode_to_vec())).collect()
+                self.log_records().iter().map(|record| contains(record.encode_to_vec())).collect()
             }
             Self::Traces(_) => {
-                self.spans().iter().map(|span| holds(span.encode_to_vec())).collect()
+                self.spans().iter().map(|span| contains(span.encode_to_vec())).collect()
             }
             Self::Metrics(_) => {
-                self.metrics().iter().map(|metric| holds(metric.encode_to_vec())).collect()
+                self.metrics().iter().map(|metric| contains(metric.encode_to_vec())).collect()
             }
             Self::Invalid(_) => Vec::new(),
         }
     }
 }
 
-/// The text of an attribute, if there is one of this name and it is text.
+/// Returns the value of a text attribute, if there is one with this key.
 #[must_use]
 pub fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     let value = attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?;

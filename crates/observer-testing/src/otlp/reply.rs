@@ -1,4 +1,4 @@
-//! What a receiver of OTLP can do with a request.
+//! Replies of an OTLP receiver.
 
 use std::time::Duration;
 
@@ -9,49 +9,44 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::payload::Payload;
-use super::request::Taken;
-use crate::delay::{Gate, Wait};
+use super::request::Accepted;
+use crate::delay::{Delay, Gate};
 
-/// How a receiver answers one request, whichever way it came.
+/// Reply to one request over either transport: a response, or a closed connection.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    pub(super) act: Act,
-    pub(super) wait: Wait,
+    pub(super) action: Action,
+    pub(super) delay: Delay,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Act {
-    Content(Content),
-    /// Refuse messages of more bytes.
-    LargerThan(usize),
-    /// Refuse what holds the marker, and take the rest.
-    Refusing {
-        marker: String,
-        message: String,
-    },
-    /// Refuse the whole of a request that holds the marker.
-    Poisoned {
-        marker: String,
-        status: Status,
-    },
-    /// Read to the end, and hang up.
-    CutBeforeAnswer,
-    /// Begin an answer, and hang up in the middle of it.
-    CutAnswer,
-    /// Hang up while the request is read.
-    CutRequest,
+pub(super) enum Action {
+    /// Sends this response.
+    Respond(Content),
+    /// Rejects messages of more bytes.
+    RejectLargerThan(usize),
+    /// Rejects the items that contain the marker.
+    RejectItems { marker: String, message: String },
+    /// Rejects a request that contains the marker.
+    FailRequests { marker: String, status: Status },
+    /// Reads the request, and closes the connection.
+    CloseBeforeResponse,
+    /// Begins a response, and closes the connection in the middle of it.
+    CloseMidResponse,
+    /// Closes the connection in the middle of the request.
+    CloseMidRequest,
 }
 
+/// Content of a response, before it is encoded for a transport.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
-    Taken {
-        rejected: usize,
-        message: String,
-    },
+    /// Full success, or partial success if items are rejected or there is a message.
+    Success { rejected: usize, message: String },
+    /// Failure with the HTTP status that the OpenTelemetry collector returns for the code.
     Status(Status),
-    /// A status that HTTP has one of its own for.
+    /// Failure with the HTTP status 413.
     TooLarge(Status),
-    /// Of something between that knows nothing of OTLP.
+    /// HTTP response without OTLP, over both transports.
     Plain(Plain),
 }
 
@@ -63,94 +58,97 @@ pub(super) struct Plain {
 }
 
 impl Reply {
-    /// All is taken.
+    /// Accepts the request: full success.
     #[must_use]
     pub fn accept() -> Self {
         Self::partial_success(0, "")
     }
 
-    /// All is taken, with something to say about it: a partial success of which nothing was
-    /// rejected.
+    /// Accepts the request with a warning: a partial success without rejected items.
     #[must_use]
     pub fn warning(message: impl Into<String>) -> Self {
         Self::partial_success(0, message)
     }
 
-    /// Partial success: the last so many log records, spans or metrics are rejected, and the rest
-    /// is taken.
+    /// Responds with a partial success: the last `rejected` log records, spans or metrics are
+    /// rejected.
     #[must_use]
     pub fn partial_success(rejected: usize, message: impl Into<String>) -> Self {
-        Self::new(Act::Content(Content::Taken { rejected, message: message.into() }))
+        Self::new(Action::Respond(Content::Success { rejected, message: message.into() }))
     }
 
-    /// Partial success: the log records, spans or metrics that hold `marker` are rejected, and the
-    /// rest is taken.
+    /// Responds with a partial success: log records, spans or metrics that contain `marker` are
+    /// rejected.
     #[must_use]
     pub fn reject_items_containing(marker: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Act::Refusing { marker: marker.into(), message: message.into() })
+        Self::new(Action::RejectItems { marker: marker.into(), message: message.into() })
     }
 
-    /// This status, and nothing is taken. Over HTTP it is the body, and the HTTP status is the one
-    /// that the OpenTelemetry collector gives for it.
+    /// Rejects the request with this status.
+    ///
+    /// Over HTTP the status is the body, and the HTTP status is the one that the OpenTelemetry
+    /// collector returns for the code.
     #[must_use]
     pub fn status(code: Code, message: impl Into<String>) -> Self {
-        Self::new(Act::Content(Content::Status(Status::new(code, message))))
+        Self::new(Action::Respond(Content::Status(Status::new(code, message))))
     }
 
-    /// This HTTP status and nothing of OTLP, as something between gives it. Nothing is taken.
+    /// Responds with an HTTP status without OTLP, as a proxy does. Nothing is accepted.
     #[must_use]
     pub fn http(status: u16) -> Self {
-        Self::new(Act::Content(Content::Plain(Plain {
-            status,
-            headers: Vec::new(),
-            body: Bytes::new(),
-        })))
+        let plain = Plain { status, headers: Vec::new(), body: Bytes::new() };
+        Self::new(Action::Respond(Content::Plain(plain)))
     }
 
-    /// `RESOURCE_EXHAUSTED` without `RetryInfo` (over HTTP, 413) for messages of more than so many
-    /// bytes when decompressed, as with a server's `max_recv_msg_size`; all others are taken.
+    /// Rejects messages that are larger than this number of bytes after decompression, and accepts
+    /// all others, as a server with `max_recv_msg_size` does.
+    ///
+    /// The status is `RESOURCE_EXHAUSTED` without `RetryInfo`; over HTTP it is 413.
     #[must_use]
     pub fn reject_messages_larger_than(bytes: usize) -> Self {
-        Self::new(Act::LargerThan(bytes))
+        Self::new(Action::RejectLargerThan(bytes))
     }
 
-    /// This code for each request with `marker` in it: one poison event takes its whole batch with
-    /// it. All others are taken.
+    /// Rejects requests that contain `marker` with this code, and accepts all others.
+    ///
+    /// One poison event fails the whole batch.
     #[must_use]
     pub fn fail_requests_containing(marker: impl Into<String>, code: Code) -> Self {
         let status = Status::new(code, "a value that can't be stored");
-        Self::new(Act::Poisoned { marker: marker.into(), status })
+        Self::new(Action::FailRequests { marker: marker.into(), status })
     }
 
-    /// No answer, ever; the connection stays open.
+    /// Never responds, and keeps the connection open.
     #[must_use]
     pub fn hang() -> Self {
-        Self { wait: Wait::ForEver, ..Self::accept() }
+        Self { delay: Delay::Forever, ..Self::accept() }
     }
 
-    /// Take the request, and hang up before there is an answer.
+    /// Accepts the request, and closes the connection before the response.
     #[must_use]
     pub fn close_before_response() -> Self {
-        Self::new(Act::CutBeforeAnswer)
+        Self::new(Action::CloseBeforeResponse)
     }
 
-    /// Take the request, and hang up in the middle of the answer's message.
+    /// Accepts the request, and closes the connection in the middle of the response's message.
     #[must_use]
     pub fn close_mid_response() -> Self {
-        Self::new(Act::CutAnswer)
+        Self::new(Action::CloseMidResponse)
     }
 
-    /// Hang up while the request is read, and take nothing.
+    /// Closes the connection in the middle of the request, and accepts nothing.
     #[must_use]
     pub fn close_mid_request() -> Self {
-        Self::new(Act::CutRequest)
+        Self::new(Action::CloseMidRequest)
     }
 
-    /// With a `RetryInfo` in the status; over HTTP with a `Retry-After`, too, in whole seconds.
-    /// Other answers stay as they are.
+    /// Adds a `RetryInfo` to a status, and over HTTP also a `Retry-After` in whole seconds.
+    ///
+    /// It has no effect on other replies.
     #[must_use]
     pub fn with_retry_after(mut self, pause: Duration) -> Self {
-        if let Act::Content(Content::Status(status)) | Act::Poisoned { status, .. } = &mut self.act
+        if let Action::Respond(Content::Status(status)) | Action::FailRequests { status, .. } =
+            &mut self.action
         {
             let details = ErrorDetails::with_retry_info(Some(pause));
             *status = Status::with_error_details(status.code(), status.message(), details);
@@ -158,24 +156,24 @@ impl Reply {
         self
     }
 
-    /// With this as the body of an answer by [`http`](Self::http). Other answers stay as they are.
+    /// Sets the body of a reply by [`http`](Self::http). It has no effect on other replies.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
-        if let Act::Content(Content::Plain(plain)) = &mut self.act {
+        if let Action::Respond(Content::Plain(plain)) = &mut self.action {
             plain.body = body.into();
         }
         self
     }
 
-    /// With one more header, or gRPC metadata, of a status. Other answers stay as they are.
+    /// Adds a header, or gRPC metadata, to a status. It has no effect on other replies.
     ///
     /// # Panics
-    /// If the name or the value can't be sent.
+    /// If the name or the value is not valid in a header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        match &mut self.act {
-            Act::Content(Content::Plain(plain)) => plain.headers.push((name, value.into())),
-            Act::Content(Content::Status(status)) | Act::Poisoned { status, .. } => {
+        match &mut self.action {
+            Action::Respond(Content::Plain(plain)) => plain.headers.push((name, value.into())),
+            Action::Respond(Content::Status(status)) | Action::FailRequests { status, .. } => {
                 let value =
                     MetadataValue::try_from(value.into()).expect("a header's value is ASCII");
                 status.metadata_mut().insert(AsciiMetadataKey::from_static(name), value);
@@ -185,74 +183,79 @@ impl Reply {
         self
     }
 
-    /// After so long: a receiver that is slow.
+    /// Delays the reply, as a slow receiver does.
     #[must_use]
     pub fn delayed_by(self, pause: Duration) -> Self {
-        Self { wait: Wait::Some(pause), ..self }
+        Self { delay: Delay::For(pause), ..self }
     }
 
-    /// When the test says so, without a clock.
+    /// Holds the reply back until the test opens the gate.
     #[must_use]
     pub fn gated(self) -> (Self, Gate) {
-        let (gate, wait) = Gate::shut();
-        (Self { wait, ..self }, gate)
+        let (gate, delay) = Gate::closed();
+        (Self { delay, ..self }, gate)
     }
 
-    fn new(act: Act) -> Self {
-        Self { act, wait: Wait::No }
+    fn new(action: Action) -> Self {
+        Self { action, delay: Delay::None }
     }
 
-    /// What becomes of a request: the reply, if it gets one, and what is taken of it. `message` is
-    /// the payload before it was decoded.
-    pub(super) fn judge(&self, payload: &Payload, message: &[u8]) -> (Option<Content>, Taken) {
+    /// Returns the response to a request, if it gets one, and the items that are accepted.
+    ///
+    /// `message` is the encoded payload.
+    pub(super) fn evaluate(
+        &self,
+        payload: &Payload,
+        message: &[u8],
+    ) -> (Option<Content>, Accepted) {
         let accepted =
-            || (Some(Content::Taken { rejected: 0, message: String::new() }), Taken::All);
-        match (&self.act, &self.wait) {
-            (_, Wait::ForEver) | (Act::CutRequest, _) => (None, Taken::Nothing),
-            (Act::CutBeforeAnswer | Act::CutAnswer, _) => (None, Taken::All),
-            (Act::Content(reply @ Content::Taken { rejected, .. }), _) => {
+            || (Some(Content::Success { rejected: 0, message: String::new() }), Accepted::All);
+        match (&self.action, &self.delay) {
+            (_, Delay::Forever) | (Action::CloseMidRequest, _) => (None, Accepted::Nothing),
+            (Action::CloseBeforeResponse | Action::CloseMidResponse, _) => (None, Accepted::All),
+            (Action::Respond(content @ Content::Success { rejected, .. }), _) => {
                 let count = payload.count();
-                let taken = (0..count).map(|index| index + rejected < count).collect();
-                (Some(reply.clone()), Taken::Some(taken))
+                let accepted = (0..count).map(|index| index + rejected < count).collect();
+                (Some(content.clone()), Accepted::Marked(accepted))
             }
-            (Act::Content(reply), _) => (Some(reply.clone()), Taken::Nothing),
-            (Act::LargerThan(most), _) if message.len() > *most => {
-                // What grpc-go says.
-                let text = format!(
-                    "grpc: received message larger than max ({} vs. {most})",
-                    message.len()
-                );
-                (Some(Content::TooLarge(Status::resource_exhausted(text))), Taken::Nothing)
+            (Action::Respond(content), _) => (Some(content.clone()), Accepted::Nothing),
+            (Action::RejectLargerThan(max), _) if message.len() > *max => {
+                // Message of grpc-go.
+                let text =
+                    format!("grpc: received message larger than max ({} vs. {max})", message.len());
+                (Some(Content::TooLarge(Status::resource_exhausted(text))), Accepted::Nothing)
             }
-            (Act::Refusing { marker, message }, _) => {
-                let taken: Vec<_> = payload.holding(marker).iter().map(|is_bad| !is_bad).collect();
-                let rejected = taken.iter().filter(|is_taken| !**is_taken).count();
+            (Action::RejectItems { marker, message }, _) => {
+                let accepted: Vec<_> =
+                    payload.contains(marker).iter().map(|is_marked| !is_marked).collect();
+                let rejected = accepted.iter().filter(|is_accepted| !**is_accepted).count();
                 let message = if rejected == 0 { String::new() } else { message.clone() };
-                (Some(Content::Taken { rejected, message }), Taken::Some(taken))
+                (Some(Content::Success { rejected, message }), Accepted::Marked(accepted))
             }
-            (Act::Poisoned { marker, status }, _)
+            (Action::FailRequests { marker, status }, _)
                 if memmem::find(message, marker.as_bytes()).is_some() =>
             {
-                (Some(Content::Status(status.clone())), Taken::Nothing)
+                (Some(Content::Status(status.clone())), Accepted::Nothing)
             }
-            (Act::LargerThan(_) | Act::Poisoned { .. }, _) => accepted(),
+            (Action::RejectLargerThan(_) | Action::FailRequests { .. }, _) => accepted(),
         }
     }
 }
 
 impl Content {
+    /// Returns the gRPC code, if the response is one of OTLP.
     pub(super) fn code(&self) -> Option<Code> {
         match self {
-            Self::Taken { .. } => Some(Code::Ok),
+            Self::Success { .. } => Some(Code::Ok),
             Self::Status(status) | Self::TooLarge(status) => Some(status.code()),
             Self::Plain(_) => None,
         }
     }
 
-    /// What it says, for a person.
+    /// Returns the message for a reader.
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Taken { message, .. } => message.clone(),
+            Self::Success { message, .. } => message.clone(),
             Self::Status(status) | Self::TooLarge(status) => status.message().to_owned(),
             Self::Plain(plain) => String::from_utf8_lossy(&plain.body).into_owned(),
         }

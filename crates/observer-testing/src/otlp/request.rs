@@ -1,4 +1,4 @@
-//! A request as it arrived.
+//! Requests as they are recorded.
 
 use std::fmt;
 
@@ -10,84 +10,90 @@ use tonic::Code;
 
 use super::payload::Payload;
 
-/// What carries OTLP.
+/// Transport of OTLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// gRPC, over HTTP/2.
+    /// OTLP/gRPC, over HTTP/2.
     Grpc,
-    /// A POST of protobuf.
+    /// OTLP/HTTP: a POST of Protobuf.
     Http,
 }
 
-/// One request, with what became of it.
-#[derive(Clone)]
-pub struct ReceivedRequest {
-    /// How it came.
-    pub transport: Transport,
-    /// That of the gRPC method, or of the POST.
-    pub path: String,
-    /// All of them, which gRPC calls metadata.
-    pub headers: HeaderMap,
-    /// What it carries.
-    pub payload: Payload,
-    /// The bytes of the message as it came over the wire, compressed if it was.
-    pub wire_size: usize,
-    /// How it was compressed, such as `gzip`.
-    pub compression: Option<String>,
-    /// The gRPC code that it is answered with, or that its HTTP status stands for; `None` where it
-    /// was cut off, got no answer, or one that knows nothing of OTLP.
-    pub code: Option<Code>,
-    pub(super) taken: Taken,
+impl Transport {
+    /// All transports.
+    pub const ALL: [Self; 2] = [Self::Grpc, Self::Http];
 }
 
-/// Which of a request's log records, spans or metrics the receiver has taken.
+/// Request that a receiver recorded, with the status of its response.
+#[derive(Clone)]
+pub struct ReceivedRequest {
+    /// Transport of the request.
+    pub transport: Transport,
+    /// Path of the gRPC method or of the POST.
+    pub path: String,
+    /// All headers; over gRPC the metadata.
+    pub headers: HeaderMap,
+    /// Decoded message.
+    pub payload: Payload,
+    /// Size of the message on the wire in bytes, before decompression.
+    pub wire_size: usize,
+    /// Compression of the message, such as `gzip`.
+    pub compression: Option<String>,
+    /// gRPC code of the response, or the one that its HTTP status stands for.
+    ///
+    /// It is `None` if the request gets no response, or one without OTLP.
+    pub code: Option<Code>,
+    pub(super) accepted: Accepted,
+}
+
+/// Log records, spans or metrics of a request that the receiver accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum Accepted {
     Nothing,
     All,
-    /// Those that are marked so.
-    Some(Vec<bool>),
+    /// For each item in order, whether it was accepted.
+    Marked(Vec<bool>),
 }
 
 impl ReceivedRequest {
-    /// A header's value as text, if it is there.
+    /// Returns the value of a header, if it is there and is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The ids of the events of its log records or spans, in order, taken or not.
+    /// Returns the event ids of all log records or spans in order, accepted or not.
     #[must_use]
     pub fn event_ids(&self) -> Vec<Uuid> {
         self.payload.event_ids().into_iter().flatten().collect()
     }
 
-    /// The log records that the receiver took.
+    /// Returns the log records that the receiver accepted.
     #[must_use]
     pub fn accepted_log_records(&self) -> Vec<&LogRecord> {
-        self.taken(self.payload.log_records())
+        self.accepted(self.payload.log_records())
     }
 
-    /// The spans that the receiver took.
+    /// Returns the spans that the receiver accepted.
     #[must_use]
     pub fn accepted_spans(&self) -> Vec<&Span> {
-        self.taken(self.payload.spans())
+        self.accepted(self.payload.spans())
     }
 
-    /// The ids of the events whose log record or span the receiver took.
+    /// Returns the event ids of the log records or spans that the receiver accepted.
     #[must_use]
     pub fn accepted_event_ids(&self) -> Vec<Uuid> {
-        self.taken(self.payload.event_ids()).into_iter().flatten().collect()
+        self.accepted(self.payload.event_ids()).into_iter().flatten().collect()
     }
 
-    fn taken<T>(&self, items: Vec<T>) -> Vec<T> {
-        match &self.taken {
-            Taken::Nothing => Vec::new(),
-            Taken::All => items,
-            Taken::Some(marks) => items
+    fn accepted<T>(&self, items: Vec<T>) -> Vec<T> {
+        match &self.accepted {
+            Accepted::Nothing => Vec::new(),
+            Accepted::All => items,
+            Accepted::Marked(marks) => items
                 .into_iter()
                 .zip(marks)
-                .filter_map(|(item, is_taken)| is_taken.then_some(item))
+                .filter_map(|(item, is_accepted)| is_accepted.then_some(item))
                 .collect(),
         }
     }
@@ -100,7 +106,7 @@ impl fmt::Debug for ReceivedRequest {
             .field("path", &self.path)
             .field("wire_size", &self.wire_size)
             .field("code", &self.code)
-            .field("taken", &self.taken)
+            .field("accepted", &self.accepted)
             .finish_non_exhaustive()
     }
 }

@@ -1,11 +1,10 @@
-//! Connections, and the answers on them.
+//! Connections of an OTLP receiver.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Channel};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -18,66 +17,58 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tonic::{Code, Status};
 
-use super::connection::{Line, Wire};
+use super::connection::{ConnectionControl, CountingStream};
+use super::message::{Message, ResponseBody};
 use super::payload::{Payload, Signal};
-use super::reply::{Act, Content, Reply};
-use super::request::{ReceivedRequest, Taken, Transport};
+use super::reply::{Action, Content, Reply};
+use super::request::{Accepted, ReceivedRequest, Transport};
 use super::{grpc, over_http};
 use crate::script::Script;
 
-pub(super) type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
+type SharedScript = Arc<Script<Reply, ReceivedRequest>>;
 
-/// What a request carries, before it is read.
-pub(super) struct Message {
-    pub(super) bytes: Bytes,
-    pub(super) wire_size: usize,
-    pub(super) compression: Option<String>,
-}
-
-type Told = Arc<Script<Reply, ReceivedRequest>>;
-
-/// HTTP/1.1 and HTTP/2, whichever the client begins with.
-pub(super) async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, script: Told) {
-    let line = Arc::new(Line::default());
-    let wire = Wire::new(stream, Arc::clone(&line));
+/// Serves HTTP/1.1 or HTTP/2, as the client chooses, on one connection until it is closed.
+pub(super) async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, script: SharedScript) {
+    let control = Arc::new(ConnectionControl::default());
+    let stream = CountingStream::new(stream, Arc::clone(&control));
     let serving = async {
         match tls {
-            None => serve(wire, Arc::clone(&line), script).await,
-            Some(acceptor) => match acceptor.accept(wire).into_fallible().await {
-                Ok(stream) => serve(stream, Arc::clone(&line), script).await,
-                // Invalid bytes would have the connection reset, and the alert lost.
-                Err((_, mut wire)) => {
-                    let _ = tokio::io::copy(&mut wire, &mut tokio::io::sink()).await;
+            None => serve(stream, Arc::clone(&control), script).await,
+            Some(acceptor) => match acceptor.accept(stream).into_fallible().await {
+                Ok(stream) => serve(stream, Arc::clone(&control), script).await,
+                // A close with unread bytes resets the connection, and the client loses the alert.
+                Err((_, mut stream)) => {
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
                 }
             },
         }
     };
     tokio::select! {
         () = serving => {}
-        () = line.is_cut() => {}
+        () = control.close_requested() => {}
     }
 }
 
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    line: Arc<Line>,
-    script: Told,
+    control: Arc<ConnectionControl>,
+    script: SharedScript,
 ) {
     let service = service_fn(move |request| {
-        let (line, script) = (Arc::clone(&line), Arc::clone(&script));
-        async move { Ok::<_, Infallible>(answer(line, &script, request).await) }
+        let (control, script) = (Arc::clone(&control), Arc::clone(&script));
+        async move { Ok::<_, Infallible>(respond(control, &script, request).await) }
     });
-    // Clients end connections as they like.
+    // The result is an error if the client hangs up.
     let _ = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-async fn answer(
-    line: Arc<Line>,
-    script: &Told,
+async fn respond(
+    control: Arc<ConnectionControl>,
+    script: &SharedScript,
     request: Request<Incoming>,
-) -> Response<AnswerBody> {
+) -> Response<ResponseBody> {
     let (head, mut body) = request.into_parts();
     let is_grpc = head
         .headers
@@ -89,56 +80,57 @@ async fn answer(
         false => (Transport::Http, Signal::of_http(&path)),
     };
     let Some(signal) = signal else {
-        return stray(transport, path, head.headers, script);
+        return unknown_path(transport, path, head.headers, script);
     };
-    let answer = script.next();
-    let raw = match answer.act {
-        Act::CutRequest => first_part(&mut body).await,
+    let reply = script.next();
+    let raw = match reply.action {
+        Action::CloseMidRequest => first_chunk(&mut body).await,
         _ => match body.collect().await {
             Ok(body) => body.to_bytes(),
             // The client has hung up.
             Err(_) => return Response::default(),
         },
     };
-    let (received, reply) = read(&answer, signal, transport, path, head.headers, &raw);
-    script.keep(received);
+    let (received, content) = evaluate(&reply, signal, transport, path, head.headers, &raw);
+    script.record(received);
 
-    answer.wait.over().await;
-    match (answer.act, reply) {
-        (Act::CutAnswer, _) => half_an_answer(line, transport),
-        (_, Some(reply)) => transport.response(signal, reply),
+    reply.delay.elapsed().await;
+    match (reply.action, content) {
+        (Action::CloseMidResponse, _) => partial_response(control, transport),
+        (_, Some(content)) => transport.response(signal, content),
         (_, None) => {
-            line.cut();
+            control.close();
             pending().await
         }
     }
 }
 
-fn read(
-    answer: &Reply,
+/// Decodes a request and evaluates the reply. Returns the request to record, and the response.
+fn evaluate(
+    reply: &Reply,
     signal: Signal,
     transport: Transport,
     path: String,
     headers: HeaderMap,
     raw: &Bytes,
 ) -> (ReceivedRequest, Option<Content>) {
-    let (wire_size, unread) = (raw.len(), |why: &str| Payload::Invalid(why.to_owned()));
+    let (wire_size, invalid) = (raw.len(), |reason: &str| Payload::Invalid(reason.to_owned()));
     let mut received = ReceivedRequest {
         transport,
         path,
-        payload: unread("the receiver hung up while it was read"),
+        payload: invalid("the script closed the connection in the middle of the request"),
         headers,
         wire_size,
         compression: None,
         code: None,
-        taken: Taken::Nothing,
+        accepted: Accepted::Nothing,
     };
-    if matches!(answer.act, Act::CutRequest) {
+    if matches!(reply.action, Action::CloseMidRequest) {
         return (received, None);
     }
-    let read = transport.message(&received.headers, raw).and_then(|message| {
+    let decoded = transport.message(&received.headers, raw).and_then(|message| {
         let payload = signal.decode(&message.bytes).map_err(|error| {
-            let text = format!("no OTLP: {error}");
+            let text = format!("the message is not valid OTLP: {error}");
             Content::Status(if transport == Transport::Grpc {
                 Status::internal(text)
             } else {
@@ -147,33 +139,33 @@ fn read(
         })?;
         Ok((message, payload))
     });
-    let reply = match read {
+    let content = match decoded {
         Ok((message, payload)) => {
-            let (reply, taken) = answer.judge(&payload, &message.bytes);
+            let (content, accepted) = reply.evaluate(&payload, &message.bytes);
             received.payload = payload;
-            received.taken = taken;
+            received.accepted = accepted;
             received.wire_size = message.wire_size;
             received.compression = message.compression;
-            reply
+            content
         }
-        Err(reply) => {
-            received.payload = unread(&reply.text());
-            Some(reply)
+        Err(content) => {
+            received.payload = invalid(&content.text());
+            Some(content)
         }
     };
-    received.code = reply.as_ref().and_then(Content::code);
-    (received, reply)
+    received.code = content.as_ref().and_then(Content::code);
+    (received, content)
 }
 
-/// A request to somewhere else is kept, and the script goes on with the next one.
-fn stray(
+/// Records a request to a path outside OTLP, without taking a reply from the script.
+fn unknown_path(
     transport: Transport,
     path: String,
     headers: HeaderMap,
-    script: &Told,
-) -> Response<AnswerBody> {
-    let status = Status::unimplemented(format!("nothing of OTLP is at {path}"));
-    script.keep(ReceivedRequest {
+    script: &SharedScript,
+) -> Response<ResponseBody> {
+    let status = Status::unimplemented(format!("no OTLP service at {path}"));
+    script.record(ReceivedRequest {
         transport,
         payload: Payload::Invalid(status.message().to_owned()),
         path,
@@ -181,34 +173,40 @@ fn stray(
         wire_size: 0,
         compression: None,
         code: Some(Code::Unimplemented),
-        taken: Taken::Nothing,
+        accepted: Accepted::Nothing,
     });
-    // What the signal is doesn't matter for a status.
+    // The encoding of a status is the same for all signals.
     transport.response(Signal::Logs, Content::Status(status))
 }
 
-async fn first_part(body: &mut Incoming) -> Bytes {
+async fn first_chunk(body: &mut Incoming) -> Bytes {
     match body.frame().await {
         Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         _ => Bytes::new(),
     }
 }
 
-/// So many bytes of an answer that is twice as long. They outweigh the heads around them, so that
-/// the client has part of the body when they are out.
+/// Number of bytes that are sent of a response that announces twice as many.
+///
+/// It exceeds the size of the response's head, so that the client has a part of the body once this
+/// number of bytes is written.
 const HALF: usize = 4096;
 
-fn half_an_answer(line: Arc<Line>, transport: Transport) -> Response<AnswerBody> {
-    let begun = line.written();
+/// Sends half of the announced body, then closes the connection.
+fn partial_response(
+    control: Arc<ConnectionControl>,
+    transport: Transport,
+) -> Response<ResponseBody> {
+    let start = control.written();
     let half = match transport {
-        Transport::Grpc => grpc::announced(2 * HALF, &[0; HALF]),
+        Transport::Grpc => grpc::framed(2 * HALF, &[0; HALF]),
         Transport::Http => Bytes::from_static(&[0; HALF]),
     };
     let (mut sender, body) = Channel::new(1);
     tokio::spawn(async move {
         if sender.send_data(half).await.is_ok() {
-            line.has_written(begun + HALF as u64).await;
-            line.cut();
+            control.has_written(start + HALF as u64).await;
+            control.close();
         }
     });
     let mut response = Response::new(body.boxed_unsync());
@@ -227,10 +225,10 @@ impl Transport {
         }
     }
 
-    fn response(self, signal: Signal, reply: Content) -> Response<AnswerBody> {
+    fn response(self, signal: Signal, content: Content) -> Response<ResponseBody> {
         match self {
-            Self::Grpc => grpc::response(signal, reply),
-            Self::Http => over_http::response(signal, reply),
+            Self::Grpc => grpc::response(signal, content),
+            Self::Http => over_http::response(signal, content),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a sink does: exports by both transports, and what it makes of the answer.
+//! Client for both transports, with the outcome of an export as a sink sees it.
 
 use std::io::Write;
 use std::time::Duration;
@@ -16,8 +16,6 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{StatusExt, pb};
 
-pub(crate) const BOTH: [Transport; 2] = [Transport::Grpc, Transport::Http];
-
 pub(crate) fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
@@ -27,7 +25,7 @@ pub(crate) fn attributes(id: Uuid) -> Vec<KeyValue> {
     vec![KeyValue { key: EVENT_ID.to_owned(), value, ..KeyValue::default() }]
 }
 
-/// A log record for each event: its number is its id, and the text its event name.
+/// Returns a log record for each event: the number is its id, the text its event name.
 pub(crate) fn logs(events: &[(u128, &str)]) -> ExportLogsServiceRequest {
     let record = |&(number, name): &(u128, &str)| LogRecord {
         event_name: name.to_owned(),
@@ -41,28 +39,28 @@ pub(crate) fn logs(events: &[(u128, &str)]) -> ExportLogsServiceRequest {
     }
 }
 
-/// How an export ended.
+/// Outcome of an export.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<Code>,
-    /// Over HTTP.
+    /// HTTP status; `None` over gRPC.
     pub(crate) http: Option<u16>,
     pub(crate) message: String,
     pub(crate) rejected: i64,
     pub(crate) retry_info: Option<Duration>,
-    /// In seconds.
+    /// `Retry-After` in seconds.
     pub(crate) retry_after: Option<u64>,
 }
 
 pub(crate) async fn export(
     receiver: &OtlpReceiver,
-    by: Transport,
+    transport: Transport,
     request: ExportLogsServiceRequest,
 ) -> Outcome {
-    match by {
+    match transport {
         Transport::Grpc => match export_by_grpc(receiver, request).await {
-            Ok(response) => Outcome { code: Some(Code::Ok), ..taken(response) },
-            Err(status) => refused(&status),
+            Ok(response) => Outcome { code: Some(Code::Ok), ..accepted(response) },
+            Err(status) => failed(&status),
         },
         Transport::Http => export_by_http(receiver, request).await.unwrap(),
     }
@@ -95,28 +93,28 @@ pub(crate) async fn export_by_http(
         _ if !is_otlp => {
             Outcome { message: String::from_utf8(body.to_vec()).unwrap(), ..Outcome::default() }
         }
-        Some(200) => taken(ExportLogsServiceResponse::decode(body).unwrap()),
+        Some(200) => accepted(ExportLogsServiceResponse::decode(body).unwrap()),
         _ => {
             let status = pb::Status::decode(body.clone()).unwrap();
-            refused(&Status::with_details(Code::from_i32(status.code), status.message, body))
+            failed(&Status::with_details(Code::from_i32(status.code), status.message, body))
         }
     };
     Ok(Outcome { http, retry_after, ..outcome })
 }
 
-/// Where the whole workspace is built, reqwest wants a provider before it makes anything; an error
-/// says that there is one already.
+/// Returns a client. In a build of the whole workspace reqwest needs a crypto provider first;
+/// installing a second one fails, and that is fine.
 pub(crate) fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }
 
-/// A POST of protobuf to this path.
+/// Builds a POST of Protobuf to this path.
 pub(crate) fn post(receiver: &OtlpReceiver, path: &str) -> reqwest::RequestBuilder {
     http().post(receiver.url(path)).header("content-type", "application/x-protobuf")
 }
 
-fn taken(response: ExportLogsServiceResponse) -> Outcome {
+fn accepted(response: ExportLogsServiceResponse) -> Outcome {
     let partial = response.partial_success.unwrap_or_default();
     Outcome {
         message: partial.error_message,
@@ -125,7 +123,7 @@ fn taken(response: ExportLogsServiceResponse) -> Outcome {
     }
 }
 
-fn refused(status: &Status) -> Outcome {
+fn failed(status: &Status) -> Outcome {
     Outcome {
         code: Some(status.code()),
         message: status.message().to_owned(),

@@ -1,5 +1,4 @@
-//! The suite and the receiver together: a small sink over gRPC, with deliveries that are dropped
-//! while they are on the wire.
+//! Contract suite with a small sink over gRPC, whose deliveries are cancelled on the wire.
 
 use std::sync::Arc;
 
@@ -13,13 +12,13 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::client::logs;
 
-struct Logs {
+struct LogSink {
     address: String,
     channel: Channel,
 }
 
 #[async_trait]
-impl EventSink for Logs {
+impl EventSink for LogSink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let events: Vec<_> =
             batch.events().iter().map(|envelope| (envelope.id.as_u128(), "outcome")).collect();
@@ -43,7 +42,7 @@ struct Collector(OtlpReceiver);
 impl Destination for Collector {
     fn sink(&self) -> Arc<dyn EventSink> {
         let channel = Endpoint::from_shared(self.0.url("")).unwrap().connect_lazy();
-        Arc::new(Logs { address: self.0.address().to_string(), channel })
+        Arc::new(LogSink { address: self.0.address().to_string(), channel })
     }
 
     async fn contents(&self) -> Contents {
@@ -61,7 +60,7 @@ impl Destination for Collector {
 }
 
 #[tokio::test]
-async fn a_sink_over_grpc_keeps_the_contract() {
+async fn sink_over_grpc_fulfils_the_contract() {
     let report = SinkContract::new(|| Collector(OtlpReceiver::start())).verify().await;
     assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }

@@ -1,9 +1,9 @@
-//! The receiver of OTLP does as it is told, and tells what it was sent.
+//! The OTLP receiver replies by its script, and records each request.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-mod answers;
 mod client;
 mod connections;
 mod contract;
+mod replies;
 mod requests;
 mod tls;

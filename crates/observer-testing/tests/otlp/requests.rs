@@ -1,4 +1,4 @@
-//! What arrived is on record: decoded, and how it came.
+//! Requests are recorded with their decoded payload and their transport.
 
 use observer_testing::otlp::{OtlpReceiver, Payload, Signal, Transport, attribute};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -36,7 +36,7 @@ fn metrics() -> ExportMetricsServiceRequest {
     }
 }
 
-/// All three signals are on record, as they were sent.
+/// Checks that one request of each signal is recorded as it was sent.
 fn check(
     receiver: &OtlpReceiver,
     transport: Transport,
@@ -77,7 +77,7 @@ fn authorized<T>(message: T) -> Request<T> {
 }
 
 #[tokio::test]
-async fn each_signal_arrives_by_grpc() {
+async fn each_signal_arrives_over_grpc() {
     let receiver = OtlpReceiver::start();
     let url = || receiver.url("");
     let logs = logs(&[(1, "a"), (2, "b")]);
@@ -98,7 +98,7 @@ async fn each_signal_arrives_by_grpc() {
 }
 
 #[tokio::test]
-async fn each_signal_arrives_by_grpc_with_gzip() {
+async fn each_signal_arrives_over_grpc_with_gzip() {
     let receiver = OtlpReceiver::start();
     let (url, gzip) = (|| receiver.url(""), CompressionEncoding::Gzip);
     let logs = logs(&[(1, "a"), (2, "b")]);
@@ -112,7 +112,7 @@ async fn each_signal_arrives_by_grpc_with_gzip() {
 }
 
 #[tokio::test]
-async fn each_signal_arrives_by_http() {
+async fn each_signal_arrives_over_http() {
     for compression in [None, Some("gzip")] {
         let receiver = OtlpReceiver::start();
         let logs = logs(&[(1, "a"), (2, "b")]);
@@ -133,24 +133,24 @@ async fn each_signal_arrives_by_http() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
+async fn invalid_request_is_rejected_and_recorded_with_the_reason() {
     let receiver = OtlpReceiver::start();
     let message = logs(&[(1, "a")]).encode_to_vec();
-    for (request, status, why) in [
+    for (request, status, expected) in [
         (
             post(&receiver, "/v1/logs").body("no protobuf"),
             400,
-            "no OTLP: failed to decode Protobuf message",
+            "the message is not valid OTLP: failed to decode Protobuf message",
         ),
         (
             post(&receiver, "/v1/logs").header("content-encoding", "gzip").body("no gzip"),
             400,
-            "the body is no gzip",
+            "the body is not valid gzip",
         ),
         (
             post(&receiver, "/v1/logs").header("content-encoding", "zstd").body(message.clone()),
             415,
-            "bodies compressed with `zstd` are not supported",
+            "unsupported content encoding \"zstd\"",
         ),
         (
             http()
@@ -158,48 +158,43 @@ async fn what_cannot_be_read_is_refused_and_on_record_with_the_reason() {
                 .header("content-type", "application/json")
                 .body("{}"),
             415,
-            "the content type Some(\"application/json\") is not supported",
+            "unsupported content type \"application/json\"",
         ),
-        (post(&receiver, "/v1/profiles").body(message), 404, "nothing of OTLP is at /v1/profiles"),
+        (post(&receiver, "/v1/profiles").body(message), 404, "no OTLP service at /v1/profiles"),
     ] {
         assert_eq!(request.send().await.unwrap().status(), status);
         let requests = receiver.requests();
         let Payload::Invalid(reason) = &requests.last().unwrap().payload else {
             panic!("{requests:#?}")
         };
-        assert!(reason.starts_with(why), "{reason}");
+        assert!(reason.starts_with(expected), "{reason}");
     }
 
     let url = receiver.url("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
-    for (encoding, body, code, why) in [
-        (
-            "zstd",
-            &b"\x01\0\0\0\x01x"[..],
-            "12",
-            "messages compressed with `zstd` are not supported",
-        ),
-        ("gzip", b"\x01\0\0\0\x01x", "13", "the message is no gzip"),
-        ("gzip", b"\0\0\0\0\x01x", "13", "no OTLP"),
-        ("gzip", b"\0\0\0\0\x02x", "13", "a message of 2 bytes was announced, 1 came"),
-        ("gzip", b"\0\0\0", "13", "a request without a message"),
+    for (encoding, body, code, expected) in [
+        ("zstd", &b"\x01\0\0\0\x01x"[..], "12", "unsupported compression of messages \"zstd\""),
+        ("gzip", b"\x01\0\0\0\x01x", "13", "the message is not valid gzip"),
+        ("gzip", b"\0\0\0\0\x01x", "13", "the message is not valid OTLP"),
+        ("gzip", b"\0\0\0\0\x02x", "13", "the message has 1 bytes, and its prefix says 2"),
+        ("gzip", b"\0\0\0", "13", "the request has no message"),
     ] {
         let request = http().post(&url).header("content-type", "application/grpc");
-        let answer = request.header("grpc-encoding", encoding).body(body).send().await.unwrap();
+        let response = request.header("grpc-encoding", encoding).body(body).send().await.unwrap();
         assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["grpc-status"]),
+            (response.status().as_u16(), &response.headers()["grpc-status"]),
             (200, &code.parse().unwrap())
         );
         let requests = receiver.requests();
         let Payload::Invalid(reason) = &requests.last().unwrap().payload else {
             panic!("{requests:#?}")
         };
-        assert!(reason.starts_with(why), "{reason}");
+        assert!(reason.starts_with(expected), "{reason}");
     }
     assert!(receiver.log_records().is_empty());
 }
 
 #[tokio::test]
-async fn a_stray_request_leaves_the_script_as_it_is() {
+async fn request_to_an_unknown_path_takes_no_reply_from_the_script() {
     let receiver = OtlpReceiver::scripted([observer_testing::otlp::Reply::warning("first")]);
     assert_eq!(post(&receiver, "/").send().await.unwrap().status(), 404);
     assert_eq!(export(&receiver, Transport::Grpc, logs(&[(1, "a")])).await.message, "first");

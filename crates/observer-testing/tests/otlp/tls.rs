@@ -1,4 +1,4 @@
-//! Over TLS, with certificates of authorities that no system knows.
+//! Receiver over TLS, with certificates from authorities of the test.
 
 use observer_testing::otlp::{OtlpReceiver, Signal};
 use observer_testing::tls::{CertificateAuthority, ServerTls};
@@ -14,7 +14,7 @@ async fn export(receiver: &OtlpReceiver, tls: ClientTlsConfig) -> Result<(), Err
 }
 
 #[tokio::test]
-async fn an_authority_is_trusted_by_those_who_know_it() {
+async fn client_trusts_the_configured_authority_only() {
     let authority = CertificateAuthority::new("ours");
     let receiver = OtlpReceiver::over_tls(ServerTls::signed_by(&authority), []);
     assert!(receiver.url("").starts_with("https://"));
@@ -24,7 +24,7 @@ async fn an_authority_is_trusted_by_those_who_know_it() {
     export(&receiver, trusting(&authority)).await.unwrap();
     assert_eq!(receiver.event_ids(Signal::Logs), [id(1)]);
     let error =
-        export(&receiver, trusting(&CertificateAuthority::new("someone else"))).await.unwrap_err();
+        export(&receiver, trusting(&CertificateAuthority::new("another"))).await.unwrap_err();
     assert!(
         format!("{error:?}").contains("UnknownIssuer")
             || format!("{error:?}").contains("BadSignature"),
@@ -40,7 +40,7 @@ async fn an_authority_is_trusted_by_those_who_know_it() {
 }
 
 #[tokio::test]
-async fn clients_without_a_certificate_are_turned_away() {
+async fn clients_without_a_certificate_of_the_authority_are_rejected() {
     let (authority, clients) =
         (CertificateAuthority::new("ours"), CertificateAuthority::new("clients"));
     let receiver = OtlpReceiver::over_tls(
@@ -53,8 +53,8 @@ async fn clients_without_a_certificate_are_turned_away() {
         .await
         .unwrap();
 
-    let stranger = authority.issue("stranger");
-    for tls in [trusting(), trusting().identity(Identity::from_pem(stranger.cert, stranger.key))] {
+    let other = authority.issue("other");
+    for tls in [trusting(), trusting().identity(Identity::from_pem(other.cert, other.key))] {
         let channel = Endpoint::from_shared(receiver.url(""))
             .unwrap()
             .tls_config(tls)
@@ -62,12 +62,12 @@ async fn clients_without_a_certificate_are_turned_away() {
             .connect_lazy();
         let refused = LogsServiceClient::new(channel).export(logs(&[(2, "b")])).await;
         let error = refused.unwrap_err();
-        let said = format!("{error:?}");
+        let text = format!("{error:?}");
         assert!(
-            said.contains("CertificateRequired")
-                || said.contains("UnknownCA")
-                || said.contains("DecryptError"),
-            "{said}"
+            text.contains("CertificateRequired")
+                || text.contains("UnknownCA")
+                || text.contains("DecryptError"),
+            "{text}"
         );
     }
     assert_eq!(receiver.requests().len(), 1);

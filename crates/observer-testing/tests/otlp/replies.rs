@@ -1,51 +1,53 @@
-//! Each answer, as both transports give it.
+//! Each reply over both transports.
 
 use std::time::Duration;
 
 use observer_testing::otlp::Transport::{Grpc, Http};
-use observer_testing::otlp::{OtlpReceiver, Reply, Signal};
+use observer_testing::otlp::{OtlpReceiver, Reply, Signal, Transport};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::client::{BOTH, Outcome, export, id, logs};
+use crate::client::{Outcome, export, id, logs};
 
 const EVENTS: [(u128, &str); 3] = [(1, "a"), (2, "poison"), (3, "c")];
 
-/// What comes of three events, of which the second one is `poison`.
-async fn check(answer: Reply, grpc: Outcome, http: Outcome, taken: &[u128]) {
+/// Exports three events, of which the second is `poison`, and checks the outcome for the client and
+/// the accepted events.
+async fn check(reply: Reply, grpc: Outcome, http: Outcome, accepted: &[u128]) {
     for (transport, expected) in [(Grpc, grpc), (Http, http)] {
-        let receiver = OtlpReceiver::scripted([answer.clone()]);
+        let receiver = OtlpReceiver::scripted([reply.clone()]);
         assert_eq!(
             export(&receiver, transport, logs(&EVENTS)).await,
             expected,
-            "{transport:?}: {answer:?}"
+            "{transport:?}: {reply:?}"
         );
-        let ids: Vec<_> = taken.iter().map(|number| id(*number)).collect();
-        assert_eq!(receiver.event_ids(Signal::Logs), ids, "{transport:?}: {answer:?}");
+        let ids: Vec<_> = accepted.iter().map(|number| id(*number)).collect();
+        assert_eq!(receiver.event_ids(Signal::Logs), ids, "{transport:?}: {reply:?}");
         let records = receiver.log_records();
         assert_eq!(records.len(), ids.len());
         assert_eq!(
             receiver.requests()[0].event_ids(),
             [1, 2, 3].map(id),
-            "what arrived is there, taken or not"
+            "rejected events are recorded too"
         );
     }
 }
 
-/// The same in both, but for the HTTP status.
-async fn same(answer: Reply, http: u16, outcome: impl Fn() -> Outcome, taken: &[u128]) {
-    check(answer, outcome(), Outcome { http: Some(http), ..outcome() }, taken).await;
+/// Checks a reply whose outcome differs between the transports by the HTTP status only.
+async fn same(reply: Reply, http: u16, outcome: impl Fn() -> Outcome, accepted: &[u128]) {
+    check(reply, outcome(), Outcome { http: Some(http), ..outcome() }, accepted).await;
 }
 
+/// Returns the outcomes of a success over gRPC and over HTTP.
 fn ok(rejected: i64, message: &str) -> (Outcome, Outcome) {
     let outcome = || Outcome { rejected, message: message.to_owned(), ..Outcome::default() };
     (Outcome { code: Some(Code::Ok), ..outcome() }, Outcome { http: Some(200), ..outcome() })
 }
 
 #[tokio::test]
-async fn success_is_full_or_partial_or_comes_with_a_warning() {
-    for (answer, rejected, message, taken) in [
+async fn success_is_full_partial_or_with_a_warning() {
+    for (reply, rejected, message, accepted) in [
         (Reply::accept(), 0, "", &[1, 2, 3][..]),
         (Reply::warning("`service.name` is missing"), 0, "`service.name` is missing", &[1, 2, 3]),
         (Reply::partial_success(2, "too old"), 2, "too old", &[1]),
@@ -57,19 +59,19 @@ async fn success_is_full_or_partial_or_comes_with_a_warning() {
             &[1, 3],
         ),
         (
-            Reply::reject_items_containing("nobody", "a value that can't be stored"),
+            Reply::reject_items_containing("absent", "a value that can't be stored"),
             0,
             "",
             &[1, 2, 3],
         ),
     ] {
         let (grpc, http) = ok(rejected, message);
-        check(answer, grpc, http, taken).await;
+        check(reply, grpc, http, accepted).await;
     }
 }
 
 #[tokio::test]
-async fn every_status_comes_with_its_message_and_takes_nothing() {
+async fn status_has_its_message_and_nothing_is_accepted() {
     for (code, http) in [
         (Code::Cancelled, 503),
         (Code::Unknown, 500),
@@ -94,7 +96,7 @@ async fn every_status_comes_with_its_message_and_takes_nothing() {
 }
 
 #[tokio::test]
-async fn retry_info_is_in_the_status_and_over_http_in_retry_after_too() {
+async fn retry_info_is_in_the_status_and_over_http_also_in_retry_after() {
     let pause = Duration::from_millis(1_500);
     let outcome = || Outcome {
         code: Some(Code::ResourceExhausted),
@@ -113,7 +115,7 @@ async fn retry_info_is_in_the_status_and_over_http_in_retry_after_too() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_too_large_is_refused_and_a_smaller_one_taken() {
+async fn message_above_the_limit_is_rejected_and_a_smaller_one_accepted() {
     let size = logs(&EVENTS).encoded_len();
     let message = format!("grpc: received message larger than max ({size} vs. {})", size - 1);
     let outcome = || Outcome {
@@ -127,7 +129,7 @@ async fn a_request_that_is_too_large_is_refused_and_a_smaller_one_taken() {
 }
 
 #[tokio::test]
-async fn one_poison_event_takes_its_request_with_it() {
+async fn poison_event_fails_the_whole_request() {
     let message = "a value that can't be stored";
     for (code, http) in [(Code::InvalidArgument, 400), (Code::Internal, 500)] {
         let outcome =
@@ -135,29 +137,29 @@ async fn one_poison_event_takes_its_request_with_it() {
         same(Reply::fail_requests_containing("poison", code), http, outcome, &[]).await;
     }
     let (grpc, http) = ok(0, "");
-    check(Reply::fail_requests_containing("nobody", Code::Internal), grpc, http, &[1, 2, 3]).await;
+    check(Reply::fail_requests_containing("absent", Code::Internal), grpc, http, &[1, 2, 3]).await;
 }
 
 #[tokio::test]
-async fn what_stands_between_knows_nothing_of_otlp() {
-    let answer = Reply::http(502).with_header("retry-after", "7");
-    // As gRPC's mapping of HTTP statuses has it.
+async fn http_reply_is_a_response_without_otlp() {
+    let reply = Reply::http(502).with_header("retry-after", "7");
+    // gRPC's mapping of HTTP statuses.
     let message = "grpc-status header missing, mapped from HTTP status code 502".to_owned();
     let grpc = Outcome { code: Some(Code::Unavailable), message, ..Outcome::default() };
     let http = Outcome { http: Some(502), retry_after: Some(7), ..Outcome::default() };
-    check(answer.clone(), grpc, http, &[]).await;
+    check(reply.clone(), grpc, http, &[]).await;
 
     let receiver =
-        OtlpReceiver::scripted([answer.clone().with_body("<html>"), answer.with_body("<html>")]);
+        OtlpReceiver::scripted([reply.clone().with_body("<html>"), reply.with_body("<html>")]);
     assert_eq!(export(&receiver, Http, logs(&EVENTS)).await.message, "<html>");
     let grpc = export(&receiver, Grpc, logs(&EVENTS)).await;
-    // A page where a message should be: `<` is no byte that a message begins with.
+    // The first byte of the page, `<`, is read as the compression flag.
     assert!(grpc.message.contains("invalid compression flag: 60"), "{grpc:?}");
 }
 
 #[tokio::test]
-async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same() {
-    for transport in BOTH {
+async fn script_is_replied_in_order_and_then_the_default_reply() {
+    for transport in Transport::ALL {
         let receiver =
             OtlpReceiver::scripted([Reply::status(Code::Unauthenticated, "token expired")]);
         let mut codes = Vec::new();
@@ -178,22 +180,24 @@ async fn a_script_is_gone_through_in_order_and_all_later_requests_get_the_same()
 }
 
 #[tokio::test]
-async fn an_answer_waits_for_its_gate_or_for_ever() {
-    for transport in BOTH {
-        let (held, gate) = Reply::warning("late").gated();
-        let receiver = OtlpReceiver::scripted([held, Reply::hang()]);
-        let mut answer = Box::pin(export(&receiver, transport, logs(&[(1, "a")])));
+async fn gated_reply_waits_for_its_gate_and_a_hanging_one_forever() {
+    for transport in Transport::ALL {
+        let (gated, gate) = Reply::warning("late").gated();
+        let receiver = OtlpReceiver::scripted([gated, Reply::hang()]);
+        let mut outcome = Box::pin(export(&receiver, transport, logs(&[(1, "a")])));
         tokio::select! {
             biased;
-            answer = &mut answer => panic!("answered before the gate was opened: {answer:?}"),
+            outcome = &mut outcome => panic!("responded before the gate was opened: {outcome:?}"),
             requests = receiver.wait_for_requests(1) => assert_eq!(requests[0].code, Some(Code::Ok)),
         }
         gate.open();
-        assert_eq!(answer.await.message, "late");
+        assert_eq!(outcome.await.message, "late");
 
         tokio::select! {
             biased;
-            answer = export(&receiver, transport, logs(&[(2, "b")])) => panic!("answered: {answer:?}"),
+            outcome = export(&receiver, transport, logs(&[(2, "b")])) => {
+                panic!("responded: {outcome:?}")
+            }
             requests = receiver.wait_for_requests(2) => assert_eq!(requests[1].code, None),
         }
         assert_eq!(receiver.event_ids(Signal::Logs), [id(1)]);
@@ -201,12 +205,12 @@ async fn an_answer_waits_for_its_gate_or_for_ever() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_takes_its_time() {
-    for transport in BOTH {
+async fn delayed_reply_takes_at_least_its_delay() {
+    for transport in Transport::ALL {
         let receiver =
             OtlpReceiver::scripted([Reply::accept().delayed_by(Duration::from_millis(80))]);
-        let begun = Instant::now();
+        let start = Instant::now();
         export(&receiver, transport, logs(&[(1, "a")])).await;
-        assert!(begun.elapsed() >= Duration::from_millis(80));
+        assert!(start.elapsed() >= Duration::from_millis(80));
     }
 }
