@@ -1,4 +1,4 @@
-//! Who a sink is.
+//! Credentials for the `Authorization` header.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,36 +8,39 @@ use serde::Deserialize;
 
 use crate::Secret;
 
-/// A bearer token, or a user with a password, or nobody.
+/// Credentials of a client: a bearer token, a user with a password, or none.
+///
+/// In a configuration, `auth = { bearer = "…" }` or `auth = { user = "…", password = "…" }`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Auth {
-    /// RFC 6750.
+    /// Bearer token (RFC 6750).
     pub bearer: Option<Secret>,
-    /// RFC 7617.
+    /// User of HTTP Basic authentication (RFC 7617).
     pub user: Option<String>,
-    /// Goes with `user`.
+    /// Password of `user`.
     pub password: Option<Secret>,
 }
 
 impl Auth {
-    /// A token.
+    /// Returns credentials with a bearer token.
     #[must_use]
     pub fn bearer(token: impl Into<Secret>) -> Self {
         Self { bearer: Some(token.into()), ..Self::default() }
     }
 
-    /// A user with a password.
+    /// Returns credentials with a user and a password.
     #[must_use]
     pub fn basic(user: impl Into<String>, password: impl Into<Secret>) -> Self {
         Self { user: Some(user.into()), password: Some(password.into()), ..Self::default() }
     }
 
-    /// The value of `Authorization`; `None` for nobody.
+    /// Returns the value of the `Authorization` header, or `None` without credentials.
     ///
     /// # Errors
-    /// Both of them, half of one, or what no header can have.
+    /// Returns an error if both kinds of credentials are set, if one of user and password is
+    /// missing, or if a header can't contain the text.
     pub fn header(&self) -> Result<Option<HeaderValue>, BuildError> {
         let (key, text) = match self {
             Self { bearer: None, user: None, password: None } => return Ok(None),
@@ -65,7 +68,7 @@ impl Auth {
         Ok(Some(value))
     }
 
-    /// What of it must not be repeated to anyone.
+    /// Returns the parts that no message may repeat.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.bearer.iter().chain(&self.password)
     }

@@ -1,4 +1,4 @@
-//! The client that makes the connections.
+//! The HTTP client with the settings that all destinations share.
 
 use std::time::Duration;
 
@@ -8,17 +8,25 @@ use reqwest::{Client, ClientBuilder};
 
 use crate::Tls;
 
-/// A client of the observer's, which follows no redirects. Without `tls` it can't do https.
+/// Returns the default of `connect_timeout`, the longest time to establish a connection: 10 s.
+#[must_use]
+pub fn default_connect_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// Returns the builder of a client that follows no redirects. Without `tls`, the client can't
+/// connect to https URLs.
 ///
-/// It reads the files of `tls`, so it is not for the threads of a runtime.
+/// Reads the files of `tls`: call it through [`run_blocking`] from asynchronous code.
 ///
 /// # Errors
-/// A file that can't be used.
+/// Returns [`Blocked`](observer_core::ErrorKind::Blocked) if a file of `tls` can't be read or
+/// doesn't contain what it should.
 pub fn client_builder(
     tls: Option<&Tls>,
     connect_timeout: Duration,
 ) -> Result<ClientBuilder, SinkError> {
-    // reqwest panics without a provider. An error says that there is one already, which will do.
+    // reqwest panics without a default provider. The error means that one is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder()
         .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
@@ -27,26 +35,30 @@ pub fn client_builder(
         .redirect(Policy::none());
     match tls {
         Some(tls) => tls.configure(client),
-        // A system without authorities, such as a small container's, has to be good enough.
+        // A client for plain HTTP must also work on a system without certificate authorities,
+        // such as a small container.
         None => Ok(client.tls_certs_only([])),
     }
 }
 
-/// The client, once all is said.
+/// Builds the client.
 ///
 /// # Errors
-/// A certificate and a key that don't belong together, or a system without authorities where one is
-/// needed.
+/// Returns [`Blocked`](observer_core::ErrorKind::Blocked) if the client certificate doesn't belong
+/// to its key, or if TLS is needed on a system without certificate authorities.
 pub fn build_client(client: ClientBuilder) -> Result<Client, SinkError> {
     client
         .build()
-        .map_err(|error| SinkError::blocked(format!("there can be no TLS: {}", report(&error))))
+        .map_err(|error| SinkError::blocked(format!("TLS can't be set up: {}", report(&error))))
 }
 
-/// Work that may block, on a thread for that.
+/// Runs blocking work in the runtime's blocking pool and returns its result.
+///
+/// Cancel safety: the work runs to its end even if this future is dropped.
 ///
 /// # Errors
-/// The work panicked, or the runtime ends.
+/// Returns [`Transient`](observer_core::ErrorKind::Transient) if the work panicked or the runtime
+/// shuts down.
 pub async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, SinkError> {

@@ -1,4 +1,4 @@
-//! What people see of a far side: where it is and what it says, but nothing that is secret.
+//! A destination in messages: its origin, and excerpts of its answers without secrets.
 
 use std::fmt;
 
@@ -9,55 +9,59 @@ use reqwest::header::{
 
 use crate::Secret;
 
-/// At most this much of what the far side says, in characters.
-const MAX_SAID: usize = 300;
-/// What is shorter stands in other words, too.
+/// Longest excerpt of an answer, in characters.
+const MAX_EXCERPT: usize = 300;
+/// Shortest text that is redacted, in bytes. Anything shorter occurs in ordinary words too.
 const MIN_SECRET: usize = 4;
-/// A part of a path that is at least this long may be a token, as with Slack and Discord.
-const TOKEN_IN_PATH: usize = 16;
-/// The same for a header that the operator named.
-const TOKEN_IN_HEADER: usize = 8;
+/// Shortest segment of a path that is redacted, in bytes: it may be a token, as with Slack and
+/// Discord.
+const MIN_SECRET_IN_PATH: usize = 16;
+/// Shortest value of a configured header that is redacted, in bytes.
+const MIN_SECRET_IN_HEADER: usize = 8;
 
-/// A far side as people see it.
+/// Description of a destination for error messages and logs.
+///
+/// Of the URL it shows scheme, host and port only. Some destinations repeat the request in their
+/// answers, so [`excerpt`](Self::excerpt) redacts credentials, secrets and query parameters.
 ///
 /// ```
-/// use observer_http_client::{Secret, Destination};
+/// use observer_http_client::{Destination, Secret};
 /// use reqwest::Url;
 /// use reqwest::header::HeaderMap;
 ///
 /// let url = Url::parse("https://hooks.example.com/agents?key=0123")?;
-/// let shown = Destination::new("url", &url, &HeaderMap::new(), &[Secret::from("hunter2")]);
-/// assert_eq!(shown.origin(), "https://hooks.example.com");
-/// assert_eq!(shown.excerpt("bad key: 0123\nhunter2"), "bad key: … …");
+/// let destination = Destination::new("url", &url, &HeaderMap::new(), &[Secret::from("hunter2")]);
+/// assert_eq!(destination.origin(), "https://hooks.example.com");
+/// assert_eq!(destination.excerpt("bad key: 0123\nhunter2"), "bad key: … …");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Destination {
-    /// The key of the configuration that names the far side.
     key: &'static str,
-    /// Scheme, host and port.
     origin: String,
-    /// Some far sides repeat the request in what they say.
+    /// Longest first, so that no part of a longer secret remains.
     secrets: Vec<String>,
 }
 
 impl Destination {
-    /// Who is at `url`, which the configuration has under `key`, and is sent `headers`. The
-    /// credentials of these, the secrets, the query and long parts of the path are not repeated.
+    /// Describes the destination at `url`, which the configuration holds under `key`.
+    ///
+    /// Excerpts redact `secrets`, the credentials and other values in `headers`, the query of
+    /// `url`, and long segments of its path.
     #[must_use]
     pub fn new<'a>(
         key: &'static str,
         url: &Url,
         headers: &HeaderMap,
-        also: impl IntoIterator<Item = &'a Secret>,
+        secrets: impl IntoIterator<Item = &'a Secret>,
     ) -> Self {
-        let mut secrets = Vec::new();
-        let mut hide = |text: &str, least: usize| {
-            if text.len() >= least.max(MIN_SECRET) {
-                secrets.push(text.to_owned());
+        let mut hidden = Vec::new();
+        let mut hide = |text: &str, min_length: usize| {
+            if text.len() >= min_length.max(MIN_SECRET) {
+                hidden.push(text.to_owned());
             }
         };
-        for secret in also {
+        for secret in secrets {
             hide(secret.reveal(), MIN_SECRET);
         }
         if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
@@ -65,9 +69,9 @@ impl Destination {
             hide(credentials, MIN_SECRET);
         }
         for (name, value) in headers {
-            let is_known = [ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT].contains(name);
-            if let Some(value) = value.to_str().ok().filter(|_| !is_known) {
-                hide(value, TOKEN_IN_HEADER);
+            let is_public = [ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT].contains(name);
+            if let Some(value) = value.to_str().ok().filter(|_| !is_public) {
+                hide(value, MIN_SECRET_IN_HEADER);
             }
         }
         url.query().into_iter().for_each(|query| hide(query, MIN_SECRET));
@@ -79,26 +83,26 @@ impl Destination {
         {
             hide(value.1, MIN_SECRET);
         }
-        url.path_segments().into_iter().flatten().for_each(|part| hide(part, TOKEN_IN_PATH));
-        // The longest first, so that none is left in part.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.dedup();
-        Self { key, origin: origin(url), secrets }
+        let segments = url.path_segments().into_iter().flatten();
+        segments.for_each(|segment| hide(segment, MIN_SECRET_IN_PATH));
+        hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        hidden.dedup();
+        Self { key, origin: origin(url), secrets: hidden }
     }
 
-    /// The key of the configuration that names the far side, for hints.
+    /// Returns the key of the configuration that holds the URL, for hints.
     #[must_use]
     pub fn key(&self) -> &'static str {
         self.key
     }
 
-    /// Scheme, host and port.
+    /// Returns scheme, host and port.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The beginning of what the far side says, in one line that can be printed.
+    /// Returns the first 300 characters of an answer in one printable line, without secrets.
     #[must_use]
     pub fn excerpt(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -109,19 +113,26 @@ impl Destination {
         }
         let words = text.split(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c));
         let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-        match line.char_indices().nth(MAX_SAID) {
+        match line.char_indices().nth(MAX_EXCERPT) {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
         }
     }
 }
 
-/// What turns text around, or hides in it.
+/// Returns whether a character is invisible or changes the direction of text.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+    )
 }
 
-/// Scheme, host and port: the rest of a URL may be secret.
+/// Returns scheme, host and port of a URL, whose other parts may be secret.
 #[must_use]
 pub fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
@@ -139,7 +150,7 @@ mod tests {
     use crate::Auth;
 
     #[test]
-    fn what_the_far_side_repeats_of_our_secrets_is_hidden() {
+    fn an_excerpt_redacts_secrets_of_the_request() {
         let url =
             "https://hooks.example.com:8443/services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1"
                 .parse()
@@ -149,29 +160,30 @@ mod tests {
         headers.insert(AUTHORIZATION, auth.header().unwrap().unwrap());
         headers.insert("x-api-key", "0123-4567".parse().unwrap());
         headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
-        let shown = Destination::new(
-            "url",
-            &url,
-            &headers,
-            auth.secrets().chain(&[Secret::from("whsec_bmV3")]),
+        let signing = [Secret::from("whsec_bmV3")];
+        let secrets = auth.secrets().chain(&signing);
+        let destination = Destination::new("url", &url, &headers, secrets);
+        assert_eq!(destination.origin(), "https://hooks.example.com:8443");
+        let answer = concat!(
+            "Cannot POST /services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1 with s3cr=t, ",
+            "s3cr%3Dt, correct horse, Basic bWU6Y29ycmVjdCBob3JzZQ==, 0123-4567, whsec_bmV3 ",
+            "as application/json",
         );
-        assert_eq!(shown.origin(), "https://hooks.example.com:8443");
-        let echo = "Cannot POST /services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1 with s3cr=t, s3cr%3Dt, correct horse, \
-                    Basic bWU6Y29ycmVjdCBob3JzZQ==, 0123-4567, whsec_bmV3 as application/json";
         assert_eq!(
-            shown.excerpt(echo),
+            destination.excerpt(answer),
             "Cannot POST /services/T01/…?… with …, …, …, …, …, … as application/json"
         );
     }
 
     #[test]
-    fn what_is_said_is_one_short_line() {
-        let shown = Destination::new("url", &"http://h".parse().unwrap(), &HeaderMap::new(), []);
+    fn an_excerpt_is_one_short_line() {
+        let url = "http://h".parse().unwrap();
+        let destination = Destination::new("url", &url, &HeaderMap::new(), []);
         assert_eq!(
-            shown.excerpt("  <b>\r\n\tno\u{1b}[31m\u{0}way\u{202e} </b>\n"),
+            destination.excerpt("  <b>\r\n\tno\u{1b}[31m\u{0}way\u{202e} </b>\n"),
             "<b> no [31m way </b>"
         );
-        let long = shown.excerpt(&"ü".repeat(10_000));
-        assert_eq!(long.chars().count(), MAX_SAID + 1);
+        let long = destination.excerpt(&"ü".repeat(10_000));
+        assert_eq!(long.chars().count(), MAX_EXCERPT + 1);
     }
 }

@@ -38,7 +38,7 @@ mod transport_error;
 mod url;
 
 pub use auth::Auth;
-pub use client::{build_client, client_builder, run_blocking};
+pub use client::{build_client, client_builder, default_connect_timeout, run_blocking};
 pub use destination::{Destination, origin};
 pub use retry_after::{MAX_RETRY_AFTER, retry_after};
 pub use secret::Secret;

@@ -1,15 +1,18 @@
-//! How long a far side wants to be left alone.
+//! The pause that a response asks for.
 
 use std::time::Duration;
 
 use observer_core::Timestamp;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
-/// A slip of the far side must not end the sink for years.
+/// Longest pause that [`retry_after`] returns, so that a mistake of the destination can't stop a
+/// sink for years.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// How long to wait (RFC 9110, section 10.2.3), at most [`MAX_RETRY_AFTER`]: seconds, or a date,
-/// which is taken by the far side's own clock where it tells it.
+/// Returns the pause in `Retry-After` (RFC 9110, section 10.2.3), at most [`MAX_RETRY_AFTER`].
+///
+/// The header holds seconds or a date. A date counts from the `Date` header of the response, that
+/// is by the destination's clock, and from `now` without that header. A date in the past means now.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -33,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_a_number_or_a_date_by_the_far_sides_clock() {
+    fn retry_after_holds_seconds_or_a_date_by_the_destinations_clock() {
         let now = Timestamp::from_second(1_000_000_000).unwrap();
         let check = |after: &str, date: Option<&str>, expected: Option<u64>| {
             let mut headers = HeaderMap::new();

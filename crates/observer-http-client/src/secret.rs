@@ -1,11 +1,10 @@
-//! Text that is never shown.
+//! Text that no message repeats.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// A part of the configuration that is, or may hold, a secret. It shows in no message and no
-/// `Debug`.
+/// Text of the configuration that is a secret or may contain one. `Debug` hides it.
 ///
 /// ```
 /// use observer_http_client::Secret;
@@ -17,7 +16,7 @@ use serde::Deserialize;
 pub struct Secret(String);
 
 impl Secret {
-    /// The text, for whom it is meant.
+    /// Returns the text, for use in a request.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

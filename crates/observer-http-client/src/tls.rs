@@ -1,4 +1,4 @@
-//! Whom to trust, and what to show.
+//! TLS settings of a client: certificate authorities and the client certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,48 @@ use observer_core::{BuildError, SinkError};
 use reqwest::{Certificate, ClientBuilder, Identity, Url};
 use serde::Deserialize;
 
-/// Files in PEM. They are read when they are needed, and again while the sink is parked.
+/// TLS settings of a client. All files are PEM.
+///
+/// The files are read when a client is built: before the first connection, and at each check of the
+/// sink. A parked sink therefore finds a renewed certificate.
+///
+/// ```
+/// use observer_http_client::Tls;
+///
+/// let tls = Tls::default().with_ca("ca.pem").with_client_cert("cert.pem", "key.pem");
+/// # let _ = tls;
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Tls {
-    /// Authorities to trust in addition to the system's.
+    /// Certificate authorities to trust in addition to the system's.
     pub ca: Option<PathBuf>,
-    /// A certificate to show.
+    /// Client certificate, for destinations that require one.
     pub cert: Option<PathBuf>,
-    /// Its private key, without a passphrase.
+    /// Private key of `cert`, without a passphrase.
     pub key: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Whether it makes sense for this URL, which the configuration has under `key`.
+    /// Sets the file with certificate authorities to trust in addition to the system's.
+    #[must_use]
+    pub fn with_ca(self, ca: impl Into<PathBuf>) -> Self {
+        Self { ca: Some(ca.into()), ..self }
+    }
+
+    /// Sets the files of the client certificate and its private key.
+    #[must_use]
+    pub fn with_client_cert(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { cert: Some(cert.into()), key: Some(key.into()), ..self }
+    }
+
+    /// Checks that the settings are complete and apply to `url`, which the configuration holds
+    /// under `key`.
     ///
     /// # Errors
-    /// The URL needs no TLS, or one of a certificate and its key is missing.
+    /// Returns an error if anything is set for a URL without TLS, or if only one of certificate and
+    /// private key is set.
     pub fn check(&self, key: &str, url: &Url) -> Result<(), BuildError> {
         if *self != Self::default() && url.scheme() != "https" {
             return Err(BuildError::new(
@@ -71,10 +95,11 @@ fn identity(cert: &Path, key: &Path) -> Result<Identity, SinkError> {
         pem.push(b'\n');
         pem.extend(read("tls.key", key)?);
     }
-    // The error is not repeated: it may have parts of the key in it.
+    // The parser's error may quote parts of the private key.
     Identity::from_pem(&pem).map_err(|_| {
         SinkError::blocked(format!(
-            "`tls.cert` and `tls.key`: {} and {} are no certificate with its private key, in PEM and without a passphrase",
+            "`tls.cert` and `tls.key`: {} and {} do not contain a certificate and its private \
+             key in PEM without a passphrase",
             cert.display(),
             key.display()
         ))
@@ -92,9 +117,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_go_with_https_and_a_certificate_with_its_key() {
+    fn files_require_https_and_a_certificate_requires_its_key() {
         let (https, http) = ("https://h".parse().unwrap(), "http://h".parse().unwrap());
-        let file = || Some(PathBuf::from("file.pem"));
         let check = |tls: &Tls, url: &Url, expected: &str| {
             let problem =
                 tls.check("url", url).err().map(|error| error.to_string()).unwrap_or_default();
@@ -103,14 +127,12 @@ mod tests {
                 "{problem}"
             );
         };
+        let (ca, whole) =
+            (Tls::default().with_ca("f.pem"), Tls::default().with_client_cert("f.pem", "f.pem"));
         check(&Tls::default(), &http, "");
-        check(
-            &Tls { ca: file(), ..Tls::default() },
-            &http,
-            "`tls` is for https, and `url` begins with http://",
-        );
-        check(&Tls { cert: file(), ..Tls::default() }, &https, "`tls.cert` needs its private key");
-        check(&Tls { key: file(), ..Tls::default() }, &https, "`tls.key` needs its certificate");
-        check(&Tls { ca: file(), cert: file(), key: file() }, &https, "");
+        check(&ca, &http, "`tls` is for https, and `url` begins with http://");
+        check(&Tls { key: None, ..whole.clone() }, &https, "`tls.cert` needs its private key");
+        check(&Tls { cert: None, ..whole.clone() }, &https, "`tls.key` needs its certificate");
+        check(&whole.with_ca("f.pem"), &https, "");
     }
 }

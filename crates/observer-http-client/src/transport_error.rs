@@ -1,4 +1,4 @@
-//! Why there is no answer.
+//! The error of a request that received no valid response.
 
 use std::borrow::Cow;
 use std::env;
@@ -10,8 +10,8 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::Destination;
 
-/// How resolvers say that there is no such name, and not that they can't tell at the moment: glibc
-/// (two ways), musl, macOS.
+/// Messages with which resolvers say that a host does not exist, as opposed to a temporary failure:
+/// glibc (two of them), musl, macOS.
 const NO_SUCH_HOST: [&str; 4] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -19,23 +19,26 @@ const NO_SUCH_HOST: [&str; 4] = [
     "nodename nor servname provided",
 ];
 
-/// What a request came to that was not answered. What is wrong with TLS, and a host that nobody
-/// knows, stay wrong until someone mends them; all else may work soon.
+/// Classifies the error of a request that received no valid response.
 ///
-/// It is meant for sinks whose keys are called `connect_timeout`, `tls.ca`, `tls.cert` and
-/// `tls.key`, and as [`Destination::key`] says.
+/// A TLS failure and an unknown host remain until the operator changes something, so they are
+/// [`Blocked`](observer_core::ErrorKind::Blocked). Every other error is
+/// [`Transient`](observer_core::ErrorKind::Transient).
+///
+/// The hints in the message name the keys `connect_timeout`, `tls.ca`, `tls.cert`, `tls.key` and
+/// [`Destination::key`], so the sink's configuration must have keys of these names.
 #[must_use]
-pub fn transport_error(error: &reqwest::Error, shown: &Destination) -> SinkError {
-    let (origin, key) = (shown.origin(), shown.key());
-    let no_tls = |tls: &rustls::Error| {
+pub fn transport_error(error: &reqwest::Error, destination: &Destination) -> SinkError {
+    let (origin, key) = (destination.origin(), destination.key());
+    let tls_failed = |tls: &rustls::Error| {
         SinkError::blocked(format!(
-            "no TLS with {origin}: {}{}",
-            shown.excerpt(&tls.to_string()),
-            hint(tls, key)
+            "TLS with {origin} failed: {}{}",
+            destination.excerpt(&tls.to_string()),
+            tls_hint(tls, key)
         ))
     };
     if let Some(tls) = tls_error(error) {
-        return no_tls(tls);
+        return tls_failed(tls);
     }
     if error.is_timeout() && error.is_connect() {
         return SinkError::transient(format!(
@@ -47,46 +50,50 @@ pub fn transport_error(error: &reqwest::Error, shown: &Destination) -> SinkError
         cause = deeper;
     }
     if let Some(alert) = alert_in(&cause.to_string()) {
-        return no_tls(&alert);
+        return tls_failed(&alert);
     }
     let what = if error.is_connect() { "can't be reached" } else { "gives no answer" };
-    // reqwest's own words have the whole URL in them.
+    // The message of a reqwest error contains the whole URL, which may hold secrets.
     let why =
         if error.source().is_some() { cause.to_string() } else { "the request failed".to_owned() };
-    let told = format!("{origin} {what}: {}", shown.excerpt(&why));
+    let message = format!("{origin} {what}: {}", destination.excerpt(&why));
     if error.is_connect() && NO_SUCH_HOST.iter().any(|words| why.contains(words)) {
-        return SinkError::blocked(format!("{told}; see `{key}`"));
+        return SinkError::blocked(format!("{message}; see `{key}`"));
     }
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(ErrorKind::ConnectionRefused) => {
             let proxy = proxy_variable(origin, |name| {
                 env::var_os(name).is_some_and(|value| !value.is_empty())
             });
-            let or_there =
+            let or_proxy =
                 proxy.map(|name| format!(", or at the proxy of `{name}`")).unwrap_or_default();
-            SinkError::transient(format!("{told}; nothing listens there{or_there}, see `{key}`"))
+            SinkError::transient(format!("{message}; nothing listens there{or_proxy}, see `{key}`"))
         }
-        _ => SinkError::transient(told),
+        _ => SinkError::transient(message),
     }
 }
 
-/// Whether this reason says that something came back which is not the version of HTTP that was
-/// spoken: another one, or TLS.
+/// Returns whether the message of a transport error says that the destination speaks another
+/// version of HTTP than the request, or TLS instead of plain HTTP.
 ///
 /// ```
-/// assert!(observer_http_client::is_protocol_mismatch("http://h gives no answer: invalid HTTP version parsed"));
+/// use observer_http_client::is_protocol_mismatch;
+///
+/// assert!(is_protocol_mismatch("http://h gives no answer: invalid HTTP version parsed"));
 /// ```
 #[must_use]
-pub fn is_protocol_mismatch(reason: &str) -> bool {
-    // In hyper's words, the first two, and in those of h2.
+pub fn is_protocol_mismatch(message: &str) -> bool {
+    // The first two are messages of hyper, the last one is a message of h2.
     ["invalid HTTP version", "unexpected message", "frame with invalid size"]
         .iter()
-        .any(|words| reason.contains(words))
+        .any(|words| message.contains(words))
 }
 
-/// HTTP/2 keeps of what went wrong with its connection only the words. These are the refusals of a
-/// certificate, which comes too late for the handshake in TLS 1.3.
-fn alert_in(words: &str) -> Option<rustls::Error> {
+/// Finds a TLS alert in an error message.
+///
+/// In TLS 1.3 the server rejects a client certificate after the handshake. HTTP/2 then reports the
+/// failed connection, and of the alert only the message remains.
+fn alert_in(message: &str) -> Option<rustls::Error> {
     let alerts = [
         AlertDescription::CertificateRequired,
         AlertDescription::UnknownCA,
@@ -101,11 +108,11 @@ fn alert_in(words: &str) -> Option<rustls::Error> {
     alerts
         .map(rustls::Error::AlertReceived)
         .into_iter()
-        .find(|alert| words.ends_with(&alert.to_string()))
+        .find(|alert| message.ends_with(&alert.to_string()))
 }
 
-/// The variable that may have named a proxy for this request: whether `NO_PROXY` excepts it isn't
-/// known here.
+/// Returns the environment variable that may name a proxy for this request. `NO_PROXY` is not
+/// evaluated.
 fn proxy_variable(origin: &str, is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
     let of_scheme = if origin.starts_with("https:") {
         ["HTTPS_PROXY", "https_proxy"]
@@ -115,20 +122,20 @@ fn proxy_variable(origin: &str, is_set: impl Fn(&str) -> bool) -> Option<&'stati
     of_scheme.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(|name| is_set(name))
 }
 
-fn hint(error: &rustls::Error, key: &str) -> Cow<'static, str> {
+fn tls_hint(error: &rustls::Error, key: &str) -> Cow<'static, str> {
     let hint = match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "; `tls.ca` names authorities to trust in addition to the system's"
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "; `tls.cert` and `tls.key` name a certificate to show"
+            "; `tls.cert` and `tls.key` name a client certificate"
         }
         rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
-            "; the authority that signed the certificate of `tls.cert` is not trusted there"
+            "; the destination does not trust the authority that signed `tls.cert`"
         }
         rustls::Error::InvalidMessage(_) => {
             return format!(
-                "; perhaps it speaks plain HTTP, and `{key}` has to begin with http://"
+                "; if the destination speaks plain HTTP, `{key}` must begin with http://"
             )
             .into();
         }
@@ -137,13 +144,13 @@ fn hint(error: &rustls::Error, key: &str) -> Cow<'static, str> {
     hint.into()
 }
 
-/// What went wrong with TLS, if that is why there is no answer.
+/// Returns the TLS error among an error and its causes.
 #[must_use]
 pub fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(found) = error.downcast_ref() {
         return Some(found);
     }
-    // What is inside an I/O error is not among its sources.
+    // `source` of an I/O error skips the error that it wraps.
     match error.downcast_ref().and_then(io::Error::get_ref) {
         Some(inside) => tls_error(inside),
         None => tls_error(error.source()?),
@@ -155,22 +162,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alert_is_found_in_the_words_that_are_left_of_it() {
+    fn an_alert_is_found_in_an_error_message() {
         let alert = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
         assert_eq!(alert_in(&format!("connection error: {alert}")), Some(alert));
         assert_eq!(alert_in("broken pipe"), None);
     }
 
     #[test]
-    fn who_refuses_our_certificate_is_told_apart_from_who_wants_one() {
-        let hint = |alert| hint(&rustls::Error::AlertReceived(alert), "url");
-        assert!(hint(AlertDescription::CertificateRequired).contains("name a certificate to show"));
-        assert!(hint(AlertDescription::UnknownCA).contains("is not trusted there"));
+    fn a_rejected_client_certificate_and_a_missing_one_have_different_hints() {
+        let hint = |alert| tls_hint(&rustls::Error::AlertReceived(alert), "url");
+        assert!(hint(AlertDescription::CertificateRequired).contains("name a client certificate"));
+        assert!(hint(AlertDescription::UnknownCA).contains("does not trust the authority"));
         assert_eq!(hint(AlertDescription::AccessDenied), "");
     }
 
     #[test]
-    fn a_proxy_is_named_by_its_variable() {
+    fn the_proxy_variable_follows_the_scheme() {
         let check = |origin: &str, set: &[&str], expected| {
             assert_eq!(
                 proxy_variable(origin, |name| set.contains(&name)),

@@ -1,15 +1,15 @@
-//! Where requests go.
+//! Validation of a configured URL.
 
 use observer_core::BuildError;
 use reqwest::Url;
 
 use crate::Secret;
 
-/// The URL that the configuration has under `key`. What is wrong with it is said without the text,
-/// parts of which may be secret.
+/// Parses the URL that the configuration holds under `key`.
 ///
 /// # Errors
-/// It is no URL, isn't HTTP's, or holds a password.
+/// Returns an error if `text` is no URL, has a scheme other than http and https, or contains a user
+/// or a password. The message doesn't repeat the text, parts of which may be secret.
 pub fn parse_url(key: &'static str, text: &Secret) -> Result<Url, BuildError> {
     let url = Url::parse(text.reveal())
         .map_err(|error| BuildError::new(key, format!("is no URL: {error}")))?;
@@ -17,7 +17,8 @@ pub fn parse_url(key: &'static str, text: &Secret) -> Result<Url, BuildError> {
         return Err(BuildError::new(key, "must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let problem = "must not hold a user or a password; they go into `auth = { user = \"…\", password = \"…\" }`";
+        let problem = "must not hold a user or a password; \
+                       they go into `auth = { user = \"…\", password = \"…\" }`";
         return Err(BuildError::new(key, problem));
     }
     Ok(url)
@@ -28,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_place_for_requests_is_refused_without_its_text() {
+    fn invalid_urls_are_refused_without_repeating_them() {
         for (text, expected) in [
             ("hidden/x", "`url` is no URL"),
             ("ftp://hidden", "`url` must begin with"),

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use observer_core::{BatchSettings, BuildError, SinkConfig, SinkContext, SinkPart, units};
-use observer_http_client::{Auth, Secret, Tls};
+use observer_http_client::{Auth, Secret, Tls, default_connect_timeout};
 use serde::Deserialize;
 
 use crate::HttpSink;
@@ -157,10 +156,6 @@ pub enum Check {
     Off,
 }
 
-fn default_connect_timeout() -> Duration {
-    Duration::from_secs(10)
-}
-
 impl HttpConfig {
     /// Batches of envelopes go to `url` in JSON arrays; all else as by default.
     #[must_use]
@@ -225,18 +220,10 @@ impl HttpConfig {
         Self { idempotency_key: true, ..self }
     }
 
-    /// Trust the authorities in this file as well.
+    /// Sets the TLS settings.
     #[must_use]
-    pub fn trust(mut self, ca: impl Into<PathBuf>) -> Self {
-        self.tls.ca = Some(ca.into());
-        self
-    }
-
-    /// Show this certificate.
-    #[must_use]
-    pub fn certificate(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        (self.tls.cert, self.tls.key) = (Some(cert.into()), Some(key.into()));
-        self
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
     }
 
     /// Follow this many redirects in a row.
@@ -302,8 +289,7 @@ mod tests {
             .sign_with("a")
             .sign_with("b")
             .with_idempotency_key()
-            .trust("ca.pem")
-            .certificate("c.pem", "k.pem")
+            .tls(Tls::default().with_ca("ca.pem").with_client_cert("c.pem", "k.pem"))
             .redirects(3)
             .connect_timeout(Duration::from_secs(2))
             .check(Check::Head);

@@ -199,10 +199,13 @@ mod tests {
         );
         refuse(config().header("X-A", "{source}"), "`headers.X-A` has a field of an event");
         refuse(config().sign_with("hidden"), "`signing.secrets` must each be `whsec_`");
-        refuse(HttpConfig::new("http://x").trust("ca.pem"), "`tls` is for https");
-        let mut half = config().certificate("cert.pem", "key.pem");
-        half.tls.key = None;
-        refuse(half, "`tls.cert` needs its private key");
+        refuse(
+            HttpConfig::new("http://x").tls(Tls::default().with_ca("ca.pem")),
+            "`tls` is for https",
+        );
+        let mut half = Tls::default().with_client_cert("cert.pem", "key.pem");
+        half.key = None;
+        refuse(config().tls(half), "`tls.cert` needs its private key");
         refuse(config().connect_timeout(Duration::ZERO), "`connect_timeout` must be longer");
     }
 

@@ -1,11 +1,10 @@
 //! What the operator writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use observer_core::units;
-use observer_http_client::{Auth, Secret, Tls};
+use observer_http_client::{Auth, Secret, Tls, default_connect_timeout};
 use serde::Deserialize;
 
 use crate::protocol::{Compression, Protocol};
@@ -77,10 +76,6 @@ fn all_signals() -> BTreeSet<Signal> {
     BTreeSet::from(Signal::ALL)
 }
 
-fn default_connect_timeout() -> Duration {
-    Duration::from_secs(10)
-}
-
 impl OtlpConfig {
     /// Logs and traces go to `endpoint`; all else as by default.
     #[must_use]
@@ -136,18 +131,10 @@ impl OtlpConfig {
         self
     }
 
-    /// Trust the authorities in this file as well.
+    /// Sets the TLS settings.
     #[must_use]
-    pub fn trust(mut self, ca: impl Into<PathBuf>) -> Self {
-        self.tls.ca = Some(ca.into());
-        self
-    }
-
-    /// Show this certificate.
-    #[must_use]
-    pub fn certificate(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        (self.tls.cert, self.tls.key) = (Some(cert.into()), Some(key.into()));
-        self
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
     }
 
     /// Give up a connection that takes longer to be made.
@@ -159,6 +146,8 @@ impl OtlpConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -176,8 +165,7 @@ mod tests {
             .auth(Auth::bearer("t"))
             .compression(Compression::None)
             .resource("service.name", "s")
-            .trust("ca.pem")
-            .certificate("c.pem", "k.pem")
+            .tls(Tls::default().with_ca("ca.pem").with_client_cert("c.pem", "k.pem"))
             .connect_timeout(Duration::from_secs(2));
         assert_eq!(written, built);
         let least: OtlpConfig = serde_json::from_str(r#"{"endpoint":"https://h"}"#).unwrap();

@@ -186,7 +186,7 @@ mod tests {
         refuse(config("http://h:4318/v1/logs"), "`endpoint` names a signal's own path");
         refuse(config("http://h/otlp"), "`endpoint` has a path, which gRPC doesn't");
         refuse(
-            config("http://h").trust("ca.pem"),
+            config("http://h").tls(Tls::default().with_ca("ca.pem")),
             "`tls` is for https, and `endpoint` begins with http://",
         );
         refuse(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use observer_core::{Batch, Envelope, ErrorKind, Event, EventSink, Timestamp, Uuid};
-use observer_sink_otlp::{OtlpConfig, OtlpSink, Protocol, Signal};
+use observer_sink_otlp::{OtlpConfig, OtlpSink, Protocol, Signal, Tls};
 use observer_testing::otlp::OtlpReceiver;
 use observer_testing::tls::{CertificateAuthority, ServerTls};
 
@@ -42,8 +42,8 @@ async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
             stranger.report()
         );
 
-        let friend =
-            sink(&config.clone().trust(written(dir.path(), "ca.pem", &ours.pem())), protocol);
+        let tls = Tls::default().with_ca(written(dir.path(), "ca.pem", &ours.pem()));
+        let friend = sink(&config.clone().tls(tls), protocol);
         friend.check().await.unwrap();
         friend.deliver(&batch()).await.unwrap();
     }
@@ -57,8 +57,8 @@ async fn a_certificate_is_shown_to_who_wants_one() {
         ServerTls::signed_by(&ours).require_client_certificate_from(&ours),
         [],
     );
-    let config =
-        OtlpConfig::new(receiver.url("")).trust(written(dir.path(), "ca.pem", &ours.pem()));
+    let tls = Tls::default().with_ca(written(dir.path(), "ca.pem", &ours.pem()));
+    let config = OtlpConfig::new(receiver.url("")).tls(tls.clone());
     let client = ours.issue("client");
     let cert = written(dir.path(), "cert.pem", &client.cert);
     let key = written(dir.path(), "key.pem", &client.key);
@@ -66,11 +66,12 @@ async fn a_certificate_is_shown_to_who_wants_one() {
         let nobody = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
         assert_eq!(nobody.kind, ErrorKind::Blocked, "{}", nobody.report());
         assert!(
-            nobody.report().contains("; `tls.cert` and `tls.key` name a certificate"),
+            nobody.report().contains("; `tls.cert` and `tls.key` name a client certificate"),
             "{}",
             nobody.report()
         );
-        sink(&config.clone().certificate(&cert, &key), protocol).deliver(&batch()).await.unwrap();
+        let config = config.clone().tls(tls.clone().with_client_cert(&cert, &key));
+        sink(&config, protocol).deliver(&batch()).await.unwrap();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Over https, with certificates of an authority that no system knows.
+//! Delivery over https, with certificates of an authority that no system trusts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::receiver::Receiver;
 use super::{failed, sink};
+use crate::Tls;
 use crate::config::HttpConfig;
 use crate::testing::batch;
 
@@ -35,14 +36,14 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A far side that shows a certificate of this authority and, where clients have one, wants a
-/// certificate of theirs. It takes everything.
-struct FarSide {
+/// TLS server that accepts every request. Its certificate is signed by `authority`; with `clients`,
+/// it requires a client certificate that is signed by that authority.
+struct TlsServer {
     url: String,
     serving: JoinHandle<()>,
 }
 
-impl FarSide {
+impl TlsServer {
     async fn start(authority: &Authority, clients: Option<&Authority>) -> Self {
         let key = KeyPair::generate().unwrap();
         let cert = params("server").signed_by(&key, authority).unwrap();
@@ -74,7 +75,7 @@ impl FarSide {
                 let (stream, _) = listener.accept().await.unwrap();
                 let mut stream = match acceptor.accept(stream).into_fallible().await {
                     Ok(stream) => stream,
-                    // Unread bytes would have the connection reset, and the alert lost.
+                    // Unread bytes would reset the connection and lose the alert.
                     Err((_, mut stream)) => {
                         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
                         continue;
@@ -96,7 +97,7 @@ impl FarSide {
     }
 }
 
-impl Drop for FarSide {
+impl Drop for TlsServer {
     fn drop(&mut self) {
         self.serving.abort();
     }
@@ -107,7 +108,7 @@ fn written(dir: &Path, name: &str, text: String) -> PathBuf {
     dir.join(name)
 }
 
-/// A certificate of this authority with its key.
+/// Writes a certificate that `authority` signs, and its key.
 fn certificate(dir: &TempDir, authority: &Authority) -> (PathBuf, PathBuf) {
     let key = KeyPair::generate().unwrap();
     let cert = params("client").signed_by(&key, authority).unwrap().pem();
@@ -115,43 +116,44 @@ fn certificate(dir: &TempDir, authority: &Authority) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test]
-async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
+async fn a_configured_authority_is_trusted() {
     let (dir, ours) = (tempfile::tempdir().unwrap(), authority("ours"));
-    let far_side = FarSide::start(&ours, None).await;
-    let config = HttpConfig::new(&*far_side.url);
-    let stranger = sink(&config);
+    let server = TlsServer::start(&ours, None).await;
+    let config = HttpConfig::new(&*server.url);
+    let untrusting = sink(&config);
     for error in
-        [stranger.deliver(&batch(1)).await.unwrap_err(), stranger.check().await.unwrap_err()]
+        [untrusting.deliver(&batch(1)).await.unwrap_err(), untrusting.check().await.unwrap_err()]
     {
         failed(
             &error,
             ErrorKind::Blocked,
             &format!(
-                "no TLS with {}: invalid peer certificate: UnknownIssuer; `tls.ca`",
-                far_side.url
+                "TLS with {} failed: invalid peer certificate: UnknownIssuer; `tls.ca`",
+                server.url
             ),
         );
     }
-    let other =
-        sink(&config.clone().trust(written(dir.path(), "other.pem", authority("other").pem())));
+    let other_ca = written(dir.path(), "other.pem", authority("other").pem());
+    let other = sink(&config.clone().tls(Tls::default().with_ca(other_ca)));
     failed(&other.deliver(&batch(1)).await.unwrap_err(), ErrorKind::Blocked, "UnknownIssuer");
 
-    let friend = sink(&config.trust(written(dir.path(), "ca.pem", ours.pem())));
-    friend.check().await.unwrap();
-    friend.deliver(&batch(2)).await.unwrap();
+    let ca = written(dir.path(), "ca.pem", ours.pem());
+    let trusting = sink(&config.tls(Tls::default().with_ca(ca)));
+    trusting.check().await.unwrap();
+    trusting.deliver(&batch(2)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_certificate_is_shown_to_who_wants_one_and_a_renewed_one_is_found_while_the_sink_is_parked()
- {
+async fn check_reads_a_renewed_client_certificate() {
     let (dir, ours) = (tempfile::tempdir().unwrap(), authority("ours"));
-    let far_side = FarSide::start(&ours, Some(&ours)).await;
-    let config = HttpConfig::new(&*far_side.url).trust(written(dir.path(), "ca.pem", ours.pem()));
-    let nobody = sink(&config).deliver(&batch(1)).await.unwrap_err();
-    failed(&nobody, ErrorKind::Blocked, "; `tls.cert` and `tls.key` name a certificate to show");
+    let server = TlsServer::start(&ours, Some(&ours)).await;
+    let tls = Tls::default().with_ca(written(dir.path(), "ca.pem", ours.pem()));
+    let config = HttpConfig::new(&*server.url).tls(tls.clone());
+    let error = sink(&config).deliver(&batch(1)).await.unwrap_err();
+    failed(&error, ErrorKind::Blocked, "; `tls.cert` and `tls.key` name a client certificate");
 
     let (cert, key) = certificate(&dir, &authority("other"));
-    let sink = sink(&config.certificate(cert, key));
+    let sink = sink(&config.tls(tls.with_client_cert(cert, key)));
     assert_eq!(sink.deliver(&batch(1)).await.unwrap_err().kind, ErrorKind::Blocked);
     certificate(&dir, &ours);
     sink.check().await.unwrap();
@@ -159,36 +161,38 @@ async fn a_certificate_is_shown_to_who_wants_one_and_a_renewed_one_is_found_whil
 }
 
 #[tokio::test]
-async fn files_that_can_not_be_used_are_named() {
+async fn unusable_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let config = || HttpConfig::new("https://127.0.0.1:1");
-    let check = async |config: HttpConfig, reason: &str| {
+    let check = async |tls: Tls, reason: &str| {
+        let config = HttpConfig::new("https://127.0.0.1:1").tls(tls);
         failed(&sink(&config).check().await.unwrap_err(), ErrorKind::Blocked, reason);
         failed(&sink(&config).deliver(&batch(1)).await.unwrap_err(), ErrorKind::Blocked, reason);
     };
-    check(config().trust(at("gone.pem")), "gone.pem can't be read: No such file").await;
+    let with_ca = |name| Tls::default().with_ca(at(name));
+    let with_client_cert = |cert, key| Tls::default().with_client_cert(at(cert), at(key));
+    check(with_ca("gone.pem"), "gone.pem can't be read: No such file").await;
     written(dir.path(), "empty.pem", String::new());
-    check(config().trust(at("empty.pem")), "empty.pem holds no certificate in PEM").await;
-    check(config().certificate(at("empty.pem"), at("gone.pem")), "`tls.key`: ").await;
+    check(with_ca("empty.pem"), "empty.pem holds no certificate in PEM").await;
+    check(with_client_cert("empty.pem", "gone.pem"), "`tls.key`: ").await;
     check(
-        config().certificate(at("empty.pem"), at("empty.pem")),
-        "are no certificate with its private key",
+        with_client_cert("empty.pem", "empty.pem"),
+        "do not contain a certificate and its private key",
     )
     .await;
-    let (cert, _) = certificate(&dir, &authority("ours"));
-    let other = written(dir.path(), "other-key.pem", KeyPair::generate().unwrap().serialize_pem());
-    check(config().certificate(cert, other), "there can be no TLS: ").await;
+    certificate(&dir, &authority("ours"));
+    written(dir.path(), "other-key.pem", KeyPair::generate().unwrap().serialize_pem());
+    check(with_client_cert("cert.pem", "other-key.pem"), "TLS can't be set up: ").await;
 }
 
 #[tokio::test]
-async fn plain_http_is_told_apart_from_tls() {
+async fn plain_http_on_a_tls_url_is_explained() {
     let receiver = Receiver::start();
     let url = receiver.url.replace("http://", "https://");
     let error = sink(&HttpConfig::new(url)).deliver(&batch(1)).await.unwrap_err();
     failed(
         &error,
         ErrorKind::Blocked,
-        "; perhaps it speaks plain HTTP, and `url` has to begin with http://",
+        "; if the destination speaks plain HTTP, `url` must begin with http://",
     );
 }
