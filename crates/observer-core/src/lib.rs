@@ -20,9 +20,7 @@
 mod config;
 mod envelope;
 mod event;
-mod event_error;
 mod filter;
-mod parse;
 mod position;
 mod scan;
 mod sink;
@@ -36,12 +34,11 @@ pub use config::{
     Start,
 };
 pub use envelope::{Batch, Envelope};
-pub use event::{Event, MAX_DEPTH};
-pub use event_error::EventError;
+pub use event::{Event, EventError, Field, Submission};
 pub use filter::{AnyOf, Filter};
 pub use jiff::Timestamp;
-pub use parse::Submission;
 pub use position::Position;
+pub use scan::MAX_DEPTH;
 pub use sink::{ErrorKind, EventSink, Receipt, Refused, Rejected, SinkError, report};
 pub use state_file::StateFile;
 pub use trace_context::Traceparent;

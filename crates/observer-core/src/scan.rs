@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::event::MAX_DEPTH;
+/// Deepest nesting of objects and arrays in an event, the event itself included.
+pub const MAX_DEPTH: usize = 64;
 
 /// Levels below the outermost; one bit is kept for each.
 const DEEPEST: usize = MAX_DEPTH - 1;

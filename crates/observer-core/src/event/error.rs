@@ -1,73 +1,74 @@
-//! Why bytes are not an event.
+//! Violations that the parser of events reports.
 
 use std::borrow::Cow;
 
-use crate::MAX_DEPTH;
+use crate::scan::MAX_DEPTH;
 
-/// Why bytes are not an event. Its text is meant for the person who sent them.
+/// Reason why bytes are no event. The message is meant for the producer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// Nothing but white space.
+    /// The body is empty or white space.
     #[error("the body is empty; send one JSON object")]
     Empty,
-    /// Longer than an event can be.
+    /// The event is 4 GiB or longer.
     #[error("an event of {length} bytes is too long")]
     TooLong {
-        /// In bytes.
+        /// Length in bytes.
         length: usize,
     },
-    /// JSON is UTF-8 (RFC 8259, section 8.1).
+    /// The bytes are not UTF-8, which JSON is (RFC 8259, section 8.1).
     #[error("not UTF-8: the byte at offset {offset} is not part of a character")]
     NotUtf8 {
-        /// Of the first bad byte, from 0 at the first byte that is no white space.
+        /// Offset of the first invalid byte, from 0 at the first byte that is no white space.
         offset: usize,
     },
-    /// Not JSON.
+    /// The text is not JSON.
     #[error("not valid JSON at line {line}, column {column}: {reason}")]
     Syntax {
-        /// From 1.
+        /// Line, from 1.
         line: usize,
-        /// From 1, in bytes.
+        /// Column in bytes, from 1.
         column: usize,
-        /// What the parser expected there.
+        /// Message of the JSON parser.
         reason: String,
     },
-    /// Nested more deeply than [`MAX_DEPTH`].
+    /// Objects and arrays are nested more deeply than [`MAX_DEPTH`].
     #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// A key that has a meaning here stands there twice.
+    /// A field occurs twice.
     #[error("the field `{field}` is there twice")]
     Repeated {
-        /// Its name.
+        /// Name of the field.
         field: &'static str,
     },
-    /// JSON, but no object.
+    /// The JSON value is no object.
     #[error("an event is a JSON object, and this is {found}")]
     NotAnObject {
-        /// What it is, with an article.
+        /// Type of the value, with an article.
         found: &'static str,
     },
-    /// Fields that every event has.
+    /// Fields are missing that every event has.
     #[error("missing {}; every event has `source`, `event_kind` and `ok`", quoted(.fields))]
     Missing {
-        /// Their names.
+        /// Names of the fields, at least one.
         fields: Vec<&'static str>,
     },
-    /// A known field that can't be read.
+    /// A field has a value of the wrong type or out of range.
     #[error("the field `{field}` must be {expected}, and this is {found}")]
     Invalid {
-        /// Its name.
+        /// Name of the field.
         field: &'static str,
-        /// What it has to be, with an article.
+        /// Accepted values, with an article.
         expected: &'static str,
-        /// What it is.
+        /// Excerpt of the value, or its type.
         found: Cow<'static, str>,
     },
 }
 
 impl EventError {
-    /// Whether the bytes can't be read at all (400), as opposed to JSON that is no event (422).
+    /// Returns whether the bytes are no JSON that could be an event (status 400), as opposed to
+    /// JSON whose content is invalid (status 422).
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         match self {
@@ -81,7 +82,7 @@ impl EventError {
         }
     }
 
-    /// The field that is at fault, where it is one.
+    /// Returns the field that is at fault, if there is one; the first of several.
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         match self {
@@ -92,7 +93,7 @@ impl EventError {
     }
 }
 
-/// `a`, `b` and `c`, each in backquotes.
+/// Joins names to a text like "`a`, `b` and `c`".
 fn quoted(names: &[&str]) -> String {
     let mut text = String::new();
     for (index, name) in names.iter().enumerate() {

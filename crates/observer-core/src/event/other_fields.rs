@@ -1,4 +1,4 @@
-//! The fields of an event that nobody here has a name for.
+//! The fields of an event that the observer does not read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,32 +7,34 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::keys::Key;
+use super::field::Field;
 use crate::scan;
 
-/// Each of them with its value as JSON text, in the order of the event. A key that is no Unicode
-/// text is told as far as it is.
-pub(crate) fn others(event: &str) -> Vec<(Cow<'_, str>, &str)> {
+/// Returns the fields that are not in [`Field`], each with its value as JSON text, in the order of
+/// the event. Invalid Unicode in a name is replaced by U+FFFD.
+pub(super) fn other_fields(event: &str) -> Vec<(Cow<'_, str>, &str)> {
     let mut found = Vec::new();
     let scanned = scan::members(event, |key, range| {
-        if !is_known(key.as_bytes()) {
+        if is_other(key) {
             found.push((Cow::Borrowed(key), &event[range]));
         }
     });
     if scanned.is_none() {
-        found =
-            serde_json::Deserializer::from_str(event).deserialize_map(Others).unwrap_or_default();
+        found = serde_json::Deserializer::from_str(event)
+            .deserialize_map(OtherFields)
+            .unwrap_or_default();
     }
     found
 }
 
-fn is_known(key: &[u8]) -> bool {
-    matches!(Key::of(key), Key::Known(_))
+fn is_other(name: &str) -> bool {
+    Field::from_name(name.as_bytes()).is_none()
 }
 
-struct Others;
+/// Collects the other fields of an object that [`scan`] does not accept.
+struct OtherFields;
 
-impl<'de> Visitor<'de> for Others {
+impl<'de> Visitor<'de> for OtherFields {
     type Value = Vec<(Cow<'de, str>, &'de str)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,16 +43,17 @@ impl<'de> Visitor<'de> for Others {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = Vec::new();
-        while let Some(key) = map.next_key_seed(Name)? {
+        while let Some(name) = map.next_key_seed(Name)? {
             let value = map.next_value::<&RawValue>()?.get();
-            if !is_known(key.as_bytes()) {
-                found.push((key, value));
+            if is_other(&name) {
+                found.push((name, value));
             }
         }
         Ok(found)
     }
 }
 
+/// Deserializes a key, which need not be valid Unicode.
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -84,8 +87,11 @@ mod tests {
     use crate::Event;
 
     #[test]
-    fn unknown_fields_are_told_whatever_they_are() {
-        let event = r#"{"source":"s","team":"red","event_kind":"k","ok":true,"tags":[1, 2],"extra":{"x":1},"none":null}"#;
+    fn other_fields_keep_their_json_text() {
+        let event = concat!(
+            r#"{"source":"s","team":"red","event_kind":"k","ok":true,"#,
+            r#""tags":[1, 2],"extra":{"x":1},"none":null}"#,
+        );
         let event = Event::parse(event).unwrap();
         let expected = [("team", r#""red""#), ("tags", "[1, 2]"), ("none", "null")];
         assert_eq!(
@@ -95,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn so_are_those_with_escapes_in_their_keys() {
+    fn other_fields_may_have_escapes_in_their_names() {
         let event = r#"{"source":"s","event_kind":"k","\u006fk":true,"a\"b":1,"\ud800":2}"#;
         let event = Event::parse(event).unwrap();
         let others = event.other_fields();

@@ -1,0 +1,70 @@
+//! The values of an event's fields, as ranges of its bytes and small values.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use jiff::Timestamp;
+
+use crate::Usage;
+
+/// Values of the fields of one event.
+#[derive(Default)]
+pub(super) struct Fields {
+    pub(super) source: Text,
+    pub(super) event_kind: Text,
+    pub(super) ok: bool,
+    pub(super) cycle_id: Option<Text>,
+    pub(super) sig_hash: Option<Text>,
+    pub(super) staffer_id: Option<Text>,
+    pub(super) id: Option<Text>,
+    pub(super) traceparent: Option<Text>,
+    pub(super) turns: Option<u64>,
+    pub(super) duration_ms: Option<f64>,
+    pub(super) timestamp: Option<Timestamp>,
+    pub(super) extra: Option<Span>,
+    pub(super) usage_field: Option<Span>,
+    /// Parsed from `usage_field` or `extra` on first use.
+    pub(super) usage: OnceLock<Option<Usage>>,
+}
+
+/// Range of an event's bytes. The parser refuses events of 4 GiB and more.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(super) fn new(range: Range<usize>) -> Self {
+        let narrow = |at: usize| u32::try_from(at).expect("the parser refuses events past 4 GiB");
+        Self { start: narrow(range.start), end: narrow(range.end) }
+    }
+
+    pub(super) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// String value of a field: its range, or the text itself if the JSON string has escapes.
+#[derive(Clone)]
+pub(super) enum Text {
+    InPlace(Span),
+    Unescaped(Box<str>),
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::InPlace(Span::default())
+    }
+}
+
+impl Text {
+    /// Returns the text, given the bytes that the range refers to.
+    pub(super) fn resolve(&self, raw: &[u8]) -> Cow<'_, str> {
+        match self {
+            Self::InPlace(span) => String::from_utf8_lossy(&raw[span.range()]).into_owned().into(),
+            Self::Unescaped(text) => Cow::Borrowed(text),
+        }
+    }
+}
