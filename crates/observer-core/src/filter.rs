@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Event;
+use crate::{Event, Field};
 
 /// Conditions on the fields of an event; an event passes when it meets all of them. Without
 /// conditions, every event passes.
@@ -34,6 +34,16 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The fields that a filter can have conditions on.
+    pub const FIELDS: [Field; 6] = [
+        Field::Ok,
+        Field::Source,
+        Field::EventKind,
+        Field::SigHash,
+        Field::CycleId,
+        Field::StafferId,
+    ];
+
     /// Whether every event passes.
     #[must_use]
     pub fn matches_all(&self) -> bool {

@@ -24,6 +24,7 @@ mod filter;
 mod position;
 mod scan;
 mod sink;
+pub mod sink_name;
 mod state_file;
 mod trace_context;
 pub mod units;

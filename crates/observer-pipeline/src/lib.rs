@@ -69,7 +69,7 @@ pub use dead_letters::index::DeadLetter;
 pub use error::{Failure, Unavailable};
 pub use ingest::identity;
 pub use ingest::reject::RejectReason;
-pub use ingest::require::{Field, MissingFields, Requirements};
+pub use ingest::require::{MissingFields, Requirements};
 pub use ingest::window::DedupWindow;
 pub use ingest::{Ack, AckStatus, IngestError, IngestOptions};
 pub use observer_journal::{

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::{BatchSettings, EventSink, RetrySettings, SinkPart, SinkSettings};
+use observer_core::{BatchSettings, EventSink, RetrySettings, SinkPart, SinkSettings, sink_name};
 
 /// A sink with its name and what every sink can be told.
 pub struct SinkSpec {
@@ -32,7 +32,7 @@ impl SinkSpec {
     /// as in `collector/logs`.
     pub fn from_parts(name: &str, parts: Vec<SinkPart>) -> impl Iterator<Item = Self> {
         parts.into_iter().map(move |part| {
-            let name = part.name.map_or_else(|| name.to_owned(), |own| format!("{name}/{own}"));
+            let name = sink_name::of_part(name, part.name.as_deref());
             Self::new(name, part.sink).batch(part.batch)
         })
     }
@@ -65,20 +65,6 @@ impl SinkSpec {
             retry: self.settings.retry,
         }
     }
-
-    pub(crate) fn has_good_name(&self) -> bool {
-        is_good_name(&self.name)
-    }
-}
-
-/// Names become folders.
-pub(crate) fn is_good_name(name: &str) -> bool {
-    let good = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    name.len() <= 128 && name.split('/').all(good)
 }
 
 impl fmt::Debug for SinkSpec {

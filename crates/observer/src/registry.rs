@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use observer_core::{
     BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings,
+    sink_name,
 };
 use observer_sink_file::FileConfig;
 use observer_sink_http::HttpConfig;
@@ -226,7 +227,7 @@ fn built(
     settings: &SinkSettings,
     part: SinkPart,
 ) -> BuiltSink {
-    let name = part.name.map_or_else(|| name.to_owned(), |own| format!("{name}/{own}"));
+    let name = sink_name::of_part(name, part.name.as_deref());
     let batch: BatchSettings = settings.batch.or(part.batch);
     let mut settings = settings.clone();
     settings.batch = batch;

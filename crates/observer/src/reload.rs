@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use observer_core::SinkContext;
+use observer_core::{SinkContext, sink_name};
 use observer_pipeline::Pipeline;
 use observer_server::{ReloadError, ReloadHandler, ReloadReport, SettingsHandle, TlsHandle};
 use tokio::sync::Mutex;
@@ -65,8 +65,9 @@ impl Reloader {
         started: Config,
     ) -> Self {
         let names: Vec<String> = pipeline.status().sinks.into_keys().collect();
-        let parts =
-            |table: &str| names.iter().filter(|name| is_part(name, table)).cloned().collect();
+        let parts = |table: &str| {
+            names.iter().filter(|name| sink_name::belongs_to(name, table)).cloned().collect()
+        };
         let running = started.sinks.iter().map(|(name, table)| {
             let running = Running { table: table.clone(), parts: parts(name) };
             (name.clone(), running)
@@ -208,8 +209,4 @@ impl Plan {
             running.keys().filter(|name| !config.sinks.contains_key(*name)).cloned().collect();
         plan
     }
-}
-
-fn is_part(name: &str, table: &str) -> bool {
-    name.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

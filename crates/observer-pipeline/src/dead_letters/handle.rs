@@ -6,14 +6,13 @@ use std::io;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
-use observer_core::{Event, Timestamp, Uuid};
+use observer_core::{Event, Timestamp, Uuid, sink_name};
 use tokio::sync::oneshot;
 
 use crate::dead_letters::index::{ALL_FILES, DeadLetter, Entry};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::lock::lock;
 use crate::pipeline::Pipeline;
-use crate::spec::is_good_name;
 use crate::worker::command::{LettersOrder, Order, Outcome, Stopped};
 
 /// Which letters.
@@ -240,7 +239,7 @@ impl Pipeline {
         sink: &str,
         work: impl FnOnce(&mut DeadLetterStore) -> io::Result<T> + Send + 'static,
     ) -> Result<T, DeadLetterError> {
-        if !is_good_name(sink) || !self.knows_sink(sink) {
+        if !sink_name::is_valid(sink) || !self.knows_sink(sink) {
             return Err(DeadLetterError::UnknownSink { name: sink.to_owned() });
         }
         let shelf: Shelf = self.shelf(sink);

@@ -1,77 +1,14 @@
-//! Which fields the events of a source must have.
+//! Fields that the events of a source must have.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use observer_core::Event;
-use serde::Deserialize;
+use observer_core::{Event, Field};
+use serde::de::{Deserialize, Deserializer, EnumAccess, Error, VariantAccess, Visitor};
 
-/// An optional field of an event that a source can be required to fill in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are the event's own")]
-pub enum Field {
-    CycleId,
-    SigHash,
-    StafferId,
-    Turns,
-    DurationMs,
-    Extra,
-    Id,
-    Timestamp,
-    Traceparent,
-    Usage,
-}
-
-impl Field {
-    /// All fields that can be required.
-    pub const ALL: [Self; 10] = [
-        Self::CycleId,
-        Self::SigHash,
-        Self::StafferId,
-        Self::Turns,
-        Self::DurationMs,
-        Self::Extra,
-        Self::Id,
-        Self::Timestamp,
-        Self::Traceparent,
-        Self::Usage,
-    ];
-
-    /// Returns the name that the field has in an event.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CycleId => "cycle_id",
-            Self::SigHash => "sig_hash",
-            Self::StafferId => "staffer_id",
-            Self::Turns => "turns",
-            Self::DurationMs => "duration_ms",
-            Self::Extra => "extra",
-            Self::Id => "id",
-            Self::Timestamp => "timestamp",
-            Self::Traceparent => "traceparent",
-            Self::Usage => "usage",
-        }
-    }
-
-    fn is_in(self, event: &Event) -> bool {
-        match self {
-            Self::CycleId => event.cycle_id().is_some(),
-            Self::SigHash => event.sig_hash().is_some(),
-            Self::StafferId => event.staffer_id().is_some(),
-            Self::Turns => event.turns().is_some(),
-            Self::DurationMs => event.duration_ms().is_some(),
-            Self::Extra => event.extra().is_some(),
-            Self::Id => event.id().is_some(),
-            Self::Timestamp => event.timestamp().is_some(),
-            Self::Traceparent => event.traceparent().is_some(),
-            Self::Usage => event.usage().is_some(),
-        }
-    }
-}
-
-/// The fields that each source must fill in, beyond the three that every event has.
+/// Optional fields that the events of each source must have, beyond those that every event has.
+///
+/// In a configuration, a table of lists of names: `{ bot = ["cycle_id", "sig_hash"] }`.
 ///
 /// ```
 /// use observer_core::Event;
@@ -84,25 +21,24 @@ impl Field {
 ///     "missing `sig_hash`, which is required of source \"bot\""
 /// );
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirements(BTreeMap<String, Vec<Field>>);
 
 impl Default for Requirements {
-    /// Of `bot`: `cycle_id` and `sig_hash`.
+    /// Requires `cycle_id` and `sig_hash` of source `bot`.
     fn default() -> Self {
         Self::none().with("bot", [Field::CycleId, Field::SigHash])
     }
 }
 
 impl Requirements {
-    /// Nothing beyond what every event has.
+    /// Returns requirements that every event meets.
     #[must_use]
     pub fn none() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// These fields of this source.
+    /// Sets the fields that events of `source` must have, in place of those set before.
     #[must_use]
     pub fn with(
         mut self,
@@ -113,13 +49,13 @@ impl Requirements {
         self
     }
 
-    /// Whether an event has what its source must have.
+    /// Checks that an event has the fields that its source must have.
     ///
     /// # Errors
-    /// What is missing.
+    /// Returns the missing fields.
     pub fn check(&self, event: &Event) -> Result<(), MissingFields> {
         let Some(required) = self.0.get(event.source()) else { return Ok(()) };
-        let fields: Vec<_> = required.iter().copied().filter(|field| !field.is_in(event)).collect();
+        let fields: Vec<_> = required.iter().copied().filter(|field| !event.has(*field)).collect();
         if fields.is_empty() {
             Ok(())
         } else {
@@ -128,19 +64,18 @@ impl Requirements {
     }
 }
 
-/// Fields that a source has to fill in and did not.
+/// Error of an event without fields that its source must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingFields {
-    /// Of which source.
+    /// Source of the event.
     pub source: String,
-    /// At least one.
+    /// Missing fields, at least one.
     pub fields: Vec<Field>,
 }
 
 impl fmt::Display for MissingFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> =
-            self.fields.iter().map(|field| format!("`{}`", field.as_str())).collect();
+        let names: Vec<_> = self.fields.iter().map(|field| format!("`{field}`")).collect();
         let verb = if names.len() == 1 { "is" } else { "are" };
         write!(
             f,
@@ -153,25 +88,80 @@ impl fmt::Display for MissingFields {
 
 impl std::error::Error for MissingFields {}
 
+impl From<Requirements> for BTreeMap<String, Vec<Field>> {
+    fn from(requirements: Requirements) -> Self {
+        requirements.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Requirements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = BTreeMap::<String, Vec<OptionalField>>::deserialize(deserializer)?;
+        let fields = |names: Vec<OptionalField>| names.into_iter().map(|name| name.0).collect();
+        Ok(Self(table.into_iter().map(|(source, names)| (source, fields(names))).collect()))
+    }
+}
+
+/// Field of a configuration, which must be optional: requiring one that every event has is an
+/// error.
+struct OptionalField(Field);
+
+impl OptionalField {
+    const NAMES: [&str; Field::OPTIONAL.len()] = {
+        let mut names = [""; Field::OPTIONAL.len()];
+        let mut index = 0;
+        while index < names.len() {
+            names[index] = Field::OPTIONAL[index].as_str();
+            index += 1;
+        }
+        names
+    };
+}
+
+impl<'de> Deserialize<'de> for OptionalField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl<'de> Visitor<'de> for Name {
+            type Value = OptionalField;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of an optional field")
+            }
+
+            fn visit_enum<A: EnumAccess<'de>>(self, name: A) -> Result<OptionalField, A::Error> {
+                let (name, content) = name.variant::<String>()?;
+                content.unit_variant()?;
+                Field::OPTIONAL
+                    .into_iter()
+                    .find(|field| field.as_str() == name)
+                    .map(OptionalField)
+                    .ok_or_else(|| Error::unknown_variant(&name, &OptionalField::NAMES))
+            }
+        }
+
+        deserializer.deserialize_enum("OptionalField", &Self::NAMES, Name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_field_is_known_by_the_name_it_has_in_an_event() {
+    fn each_optional_field_can_be_required_by_its_name() {
         let line = r#"{"source":"job","event_kind":"ok","ok":true,"cycle_id":"c","sig_hash":"s","staffer_id":"w","turns":1,
             "duration_ms":2,"extra":{},"id":"i","timestamp":"2026-01-01T00:00:00Z","usage":{"input_tokens":1},
             "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#;
         let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
         let names: Vec<_> = whole
             .keys()
-            .filter(|name| !["source", "event_kind", "ok"].contains(&name.as_str()))
+            .filter(|name| !Field::REQUIRED.iter().any(|field| field.as_str() == *name))
             .collect();
         assert_eq!(names.len(), 10);
         for name in names {
-            let field: Field = serde_json::from_value(name.as_str().into()).unwrap();
-            assert_eq!(field.as_str(), name);
-            let require = Requirements::none().with("job", [field]);
+            let require: Requirements =
+                serde_json::from_value(serde_json::json!({ "job": [name] })).unwrap();
             let mut event = whole.clone();
             require.check(&Event::parse(serde_json::to_vec(&event).unwrap()).unwrap()).unwrap();
             event.remove(name);
@@ -186,7 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_missing_is_named() {
+    fn a_field_that_every_event_has_can_not_be_required() {
+        for field in Field::REQUIRED {
+            let table = serde_json::json!({ "job": [field.as_str()] });
+            let error = serde_json::from_value::<Requirements>(table).unwrap_err().to_string();
+            let expected = format!("unknown variant `{field}`, expected one of `cycle_id`, ");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_missing_field_is_named() {
         let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
         let missing = Requirements::default().check(&event).unwrap_err();
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::Start;
+use observer_core::{Start, sink_name};
 use observer_journal::Hold;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -43,7 +43,7 @@ impl Pipeline {
     /// When the name is taken or can't be one.
     pub fn add_sink(&self, spec: SinkSpec) -> Result<(), AddSinkError> {
         let inner = &self.inner;
-        if !spec.has_good_name() {
+        if !sink_name::is_valid(&spec.name) {
             return Err(AddSinkError::InvalidName { name: spec.name });
         }
         let mut workers = inner.workers();

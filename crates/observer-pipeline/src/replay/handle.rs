@@ -2,11 +2,11 @@
 
 use std::io;
 
+use observer_core::sink_name;
 use tokio::sync::oneshot;
 
 use crate::pipeline::Pipeline;
 use crate::replay::state::{Kept, ReplaySelection, ReplayState, ReplayStatus};
-use crate::spec::is_good_name;
 use crate::worker::command::{NotBegun, Order, PastOrder, Stopped};
 
 /// Why a replay doesn't begin, or end.
@@ -77,7 +77,7 @@ impl Pipeline {
         sink: &str,
         past: ReplaySelection,
     ) -> Result<ReplayStatus, ReplayError> {
-        if !is_good_name(sink) || !self.knows_sink(sink) {
+        if !sink_name::is_valid(sink) || !self.knows_sink(sink) {
             return Err(ReplayError::UnknownSink { name: sink.to_owned() });
         }
         let not_running = || ReplayError::SinkNotRunning { name: sink.to_owned() };
@@ -103,7 +103,7 @@ impl Pipeline {
     /// # Errors
     /// When there is none, or that can't be stored yet.
     pub async fn cancel_replay(&self, sink: &str) -> Result<ReplayStatus, ReplayError> {
-        if !is_good_name(sink) || !self.knows_sink(sink) {
+        if !sink_name::is_valid(sink) || !self.knows_sink(sink) {
             return Err(ReplayError::UnknownSink { name: sink.to_owned() });
         }
         let progress = self

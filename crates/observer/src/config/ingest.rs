@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use observer_core::units;
-use observer_pipeline::Field;
+use observer_core::{Field, units};
+use observer_pipeline::Requirements;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
@@ -47,15 +47,15 @@ impl Default for DedupConfig {
 }
 
 fn default_requirements() -> BTreeMap<String, Vec<Field>> {
-    BTreeMap::from([("bot".to_owned(), vec![Field::CycleId, Field::SigHash])])
+    Requirements::default().into()
 }
 
-/// Those of the file over the default ones, so that a line for another source takes nothing from
-/// `bot`.
+/// Adds the requirements of the file to the default ones, which remain for sources that the file
+/// doesn't name.
 fn requirements<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, Vec<Field>>, D::Error> {
     let mut all = default_requirements();
-    all.append(&mut BTreeMap::deserialize(deserializer)?);
+    all.append(&mut Requirements::deserialize(deserializer)?.into());
     Ok(all)
 }

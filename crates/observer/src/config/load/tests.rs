@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use observer_pipeline::{Durability, Field};
+use observer_core::Field;
+use observer_pipeline::Durability;
 use observer_server::{Scope, Scopes, TokenDigest};
 use observer_sink_otlp::{Compression, Protocol};
 
