@@ -1,27 +1,11 @@
-//! The observer as its users meet it: as a process, over HTTP, by its files and by its messages.
+//! Tests of the observer from outside: its process, HTTP interface, files and messages.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
-mod cli;
-mod compatibility;
-mod dead_letters;
-mod failures;
-mod full_disk;
+mod delivery;
+mod durability;
 mod hostile;
-mod http;
-mod journal;
-mod kill;
-mod messages;
-mod otlp;
+mod interface;
 mod peers;
-mod proxies;
 mod readme;
-mod reload;
-mod replays;
-mod runs;
-mod secrets;
-mod slow_sinks;
-mod small_disks;
-mod sums;
 mod support;
 mod telemetry;
-mod tls;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::collectors::{OtelTap, TestAgent, compare, envelopes};
 use super::mapping::Signal;
 use super::prometheus::Prometheus;
-use crate::sums::Sums;
+use crate::support::sums::Sums;
 use crate::support::{Observer, PATIENCE, event_of, eventually, has_tool, real_runs};
 
 /// Every far side there is.

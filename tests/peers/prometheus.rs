@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::process::{Peer, free_ports, said};
-use crate::sums::Sums;
+use crate::support::sums::Sums;
 use crate::support::{DEFAULTS, Observer, client, eventually, has_tool, real_runs};
 
 /// Often enough that no test waits for it, and no more often than a debug build can answer on a

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::collectors::TestAgent;
 use super::protobuf_json::pairs;
-use crate::sums::Sums;
+use crate::support::sums::Sums;
 use crate::support::{DEFAULTS, Observer, eventually, has_tool, real_runs};
 
 /// All items of requests, without their resources and scopes.

@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bi
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::interface::tls::certificates;
 use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
-use crate::tls::certificates;
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 

@@ -9,8 +9,8 @@ use insta::assert_snapshot;
 use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 
+use crate::interface::tls::certificates;
 use crate::support::{DEFAULTS, OBSERVER, Observer, eventually, parse_metrics};
-use crate::tls::certificates;
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::small_disks::SmallDisks;
+use crate::support::small_disks::SmallDisks;
 use crate::support::{Observer, client, eventually, lines_of};
 
 const PRODUCERS: u64 = 4;

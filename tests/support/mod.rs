@@ -1,5 +1,8 @@
 //! An observer in a folder of its own, and ways to ask it things.
 
+pub(crate) mod small_disks;
+pub(crate) mod sums;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

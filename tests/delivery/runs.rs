@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::sums::{Model, Sums};
+use crate::support::sums::{Model, Sums};
 use crate::support::{DEFAULTS, Observer, check_with_promtool, event_of, real_runs};
 
 #[tokio::test]

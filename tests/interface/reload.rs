@@ -9,7 +9,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use observer_server::ReloadError;
 
-use crate::slow_sinks::HungConfig;
+use crate::delivery::slow_sinks::HungConfig;
 use crate::support::{DEFAULTS, Observer, archive, client, event_of, eventually, lines_of};
 
 fn event(number: usize) -> String {

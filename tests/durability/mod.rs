@@ -1,0 +1,6 @@
+//! Data on disk: kills, full disks, maintenance of the journal, and data of earlier versions.
+
+mod compatibility;
+mod full_disk;
+mod journal;
+mod kill;
