@@ -1,13 +1,13 @@
-//! The observer as a program: its command line, its configuration file and the types of sinks it
-//! knows.
+//! The program `observer`: command line, configuration file and registry of sink types.
 //!
-//! `main` only calls [`run`]. Those who embed the observer start from a [`Config`] and a
-//! [`Registry`]; those who want the whole program with a type of sink of their own call
+//! `main` only calls [`run`]. A program that embeds the observer builds a [`Service`] from a
+//! [`Config`] and a [`Registry`]. A program that adds a sink type to the command line calls
 //! [`run_with`]:
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
+//! # use observer_core::{Batch, BuildError, EventSink, Receipt};
+//! # use observer_core::{SinkConfig, SinkContext, SinkError, SinkPart};
 //! # struct Nats;
 //! # #[async_trait::async_trait]
 //! # impl EventSink for Nats {
@@ -30,10 +30,29 @@
 //!     })
 //! }
 //! ```
+//!
+//! # Modules
+//!
+//! - [`config`]: the TOML file, parsed and validated.
+//! - [`registry`]: sink types by name, and the sinks that a configuration builds.
+//! - `options`: conversion of a configuration to the options of the pipeline and the server.
+//! - `serve`: [`Service`], the running observer.
+//! - `reload`: reload of the configuration without a restart.
+//! - `telemetry`: export of spans, metrics and the log over OTLP.
+//! - [`logging`]: the log on standard error.
+//! - `cli`: the commands.
+//!
+//! # Process-wide state
+//!
+//! [`run`] and [`run_with`] install the `tracing` subscriber, the crypto provider of `rustls` and
+//! signal handlers. [`Service`] installs no subscriber and no signal handler: its log events and spans
+//! go to the subscriber of the embedding program. Sinks over HTTP install ring as the crypto provider
+//! if the process has none.
 
 mod cli;
 pub mod config;
 pub mod logging;
+mod options;
 pub mod registry;
 mod reload;
 mod serve;
@@ -48,7 +67,8 @@ pub use config::{Config, ConfigError};
 pub use registry::{BuiltSink, Registry};
 pub use serve::{ServeError, Service};
 
-/// Do what the command line says; its first argument is the program's own name.
+/// Runs the command line, whose first argument is the name of the program, with the built-in sink
+/// types.
 pub fn run<A>(arguments: impl IntoIterator<Item = A>) -> ExitCode
 where
     A: Into<OsString> + Clone,
@@ -56,14 +76,16 @@ where
     run_with(arguments, registry::with_defaults)
 }
 
-/// The same with other types of sinks. The function is given the registry that `/metrics` shows, or
-/// another one where a configuration is only tried.
+/// Runs the command line with the sink types that `sink_types` returns.
+///
+/// `sink_types` receives the metrics registry that `/metrics` exposes. To validate a configuration,
+/// it is called with a separate metrics registry.
 pub fn run_with<A>(
     arguments: impl IntoIterator<Item = A>,
-    types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+    sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
 ) -> ExitCode
 where
     A: Into<OsString> + Clone,
 {
-    cli::run(arguments, types)
+    cli::run(arguments, sink_types)
 }

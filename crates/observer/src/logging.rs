@@ -1,8 +1,9 @@
-//! The program's own log, on standard error.
+//! Log of the program, on standard error.
 
 use std::env;
 use std::io::{self, IsTerminal};
 
+use clap::builder::PossibleValue;
 use observer_pipeline::SPAN_TARGET;
 use tracing_subscriber::filter::{Directive, ParseError};
 use tracing_subscriber::fmt;
@@ -10,46 +11,71 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, registry};
 
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+/// Format of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people: coloured on a terminal, unless `NO_COLOR` is set.
+    /// Text, coloured on a terminal unless `NO_COLOR` is set.
     #[default]
     Text,
-    /// For programs: one JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Why there is no log.
+impl LogFormat {
+    /// All formats.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// Returns the name of the format on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl clap::ValueEnum for LogFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
+    }
+}
+
+/// Error type for initializing the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
-    /// The filter can't be read.
+    /// The filter is invalid.
     #[error(
-        "{filter:?} is no log level or filter; write for example \"debug\" or \"info,observer_pipeline=trace\""
+        "invalid log level or filter {filter:?}; use for example \"debug\" or \
+         \"info,observer_pipeline=trace\""
     )]
     Filter {
-        /// As it was given.
+        /// Filter as given.
         filter: String,
-        /// Why not.
+        /// Cause.
         source: ParseError,
     },
-    /// The process has a log already.
-    #[error("a log has been set up before")]
-    Taken(#[from] TryInitError),
+    /// The process has a subscriber already.
+    #[error("the log is already initialized")]
+    AlreadyInitialized(#[from] TryInitError),
 }
 
-/// It calls an error what whoever asked for a connection is told too, and may only be trying again.
-const REPEATED: &str = "rustls_platform_verifier";
+/// Target that logs certificate errors which the client of the connection reports too.
+const REDUNDANT: &str = "rustls_platform_verifier";
 
-/// Something that listens beside the log.
-pub(crate) type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+/// Layer of the subscriber in addition to the log.
+pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Write the log to standard error from now on. `filter` is a level (`info`), or levels by target
+/// Initializes the log on standard error. `filter` is a level (`info`), or levels by target
 /// (`info,observer_journal=debug`).
 ///
 /// # Errors
-/// The filter can't be read, or the process has a log already.
+/// The filter is invalid, or the process has a subscriber already.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let log = fmt().with_writer(io::stderr).with_env_filter(parse(filter)?);
     match format {
@@ -59,39 +85,43 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-/// The same, with others that listen; the log is what it is without them.
+/// Initializes the log with further layers, which don't change its output.
+///
+/// # Errors
+/// The filter is invalid, or the process has a subscriber already.
 pub(crate) fn init_with(
     format: LogFormat,
     filter: &str,
-    others: Vec<Listener>,
+    layers: Vec<BoxedLayer>,
 ) -> Result<(), LogError> {
     let log = fmt::layer().with_writer(io::stderr);
     let log = match format {
         LogFormat::Text => log.with_ansi(wants_colour()).with_filter(parse(filter)?).boxed(),
         LogFormat::Json => log.json().flatten_event(true).with_filter(parse(filter)?).boxed(),
     };
-    let mut listeners = vec![log];
-    listeners.extend(others);
-    registry().with(listeners).try_init()?;
+    let mut all = vec![log];
+    all.extend(layers);
+    registry().with(all).try_init()?;
     Ok(())
 }
 
-/// What shows of the log. Spans are for traces, so nothing of them does.
+/// Parses the filter of the log. The target of spans is switched off, since spans go to traces only.
 ///
 /// # Errors
-/// It can't be read.
+/// The filter is invalid.
 pub(crate) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let parsed = EnvFilter::builder().parse(filter);
     let parsed = parsed.map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
     let parsed = parsed.add_directive(off(SPAN_TARGET));
-    Ok(if filter.contains(REPEATED) { parsed } else { parsed.add_directive(off(REPEATED)) })
+    Ok(if filter.contains(REDUNDANT) { parsed } else { parsed.add_directive(off(REDUNDANT)) })
 }
 
 fn off(target: &str) -> Directive {
-    format!("{target}=off").parse().expect("it is a directive")
+    format!("{target}=off").parse().expect("a target with a level is a directive")
 }
 
-/// See <https://no-color.org>: any value but the empty one.
+/// Returns whether standard error is a terminal and `NO_COLOR` is unset or empty
+/// (<https://no-color.org>).
 fn wants_colour() -> bool {
     io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -101,8 +131,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_that_can_not_be_read_is_answered_with_examples() {
+    fn error_about_an_invalid_filter_has_examples() {
         let error = init(LogFormat::Text, "foo=bar=baz").unwrap_err();
-        insta::assert_snapshot!(error, @r#""foo=bar=baz" is no log level or filter; write for example "debug" or "info,observer_pipeline=trace""#);
+        insta::assert_snapshot!(error, @r#"invalid log level or filter "foo=bar=baz"; use for example "debug" or "info,observer_pipeline=trace""#);
     }
 }

@@ -1,9 +1,9 @@
-//! The program: see the library for everything it does.
+//! The program `observer`. The library holds the implementation.
 
 use std::process::ExitCode;
 
-/// Events are made on one thread and let go on others, which the system's allocator answers with
-/// locks and memory that never comes back. How it is tuned stands in `.cargo/config.toml`.
+/// Events are allocated on one thread and freed on others. With the allocator of the system this
+/// causes lock contention and fragmentation. `.cargo/config.toml` holds the tuning.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,8 +1,7 @@
-//! A configuration that takes the place of the one in effect, without a restart.
+//! Reload of the configuration without a restart.
 //!
-//! Everything that can be wrong with it is found out before anything changes. Sinks whose tables
-//! are as they were go on undisturbed; the others stop where they are, and what takes their place
-//! goes on from there.
+//! The new configuration is validated completely before anything changes. Sinks with an unchanged
+//! table continue. A changed sink stops at its position, and its replacement continues from there.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,38 +14,37 @@ use observer_server::{ReloadError, ReloadHandler, ReloadReport, SettingsHandle, 
 use tokio::sync::Mutex;
 
 use crate::config::SinkTable;
-use crate::serve::{server_options, spec};
-use crate::{Config, ConfigError, Registry};
+use crate::{Config, ConfigError, Registry, options};
 
-/// How long a sink that changes or goes may go on with what it has in hand. After that it is
-/// interrupted, and gets it again.
+/// Time for which a changed or removed sink may complete its current delivery. After that the delivery
+/// is cancelled, and its events are delivered again.
 const GRACE: Duration = Duration::from_secs(2);
 
 type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 type DryRun = Box<dyn Fn() -> Registry + Send + Sync>;
 
-/// Loads the configuration again, and has the running observer follow it.
+/// Loads the configuration and applies it to the running observer.
 pub(crate) struct Reloader {
     load: Load,
-    /// Types of sinks that can be built without consequences.
+    /// Returns a registry whose sinks are built only for validation.
     dry_run: DryRun,
     registry: Registry,
     pipeline: Pipeline,
     settings: SettingsHandle,
     tls: Option<TlsHandle>,
-    /// What the process began with, for what stays so until it ends.
+    /// Configuration at the start of the process, for settings that need a restart.
     started: Config,
     running: Mutex<BTreeMap<String, Running>>,
 }
 
-/// A sink's table, and the names of the sinks that it stands for.
+/// Table of a sink with the names of the sinks built from it.
 #[derive(Debug)]
 struct Running {
     table: SinkTable,
     parts: Vec<String>,
 }
 
-/// What is to become of the sinks.
+/// Changes to the set of sinks, by table name.
 #[derive(Debug, Default)]
 struct Plan {
     added: Vec<String>,
@@ -76,7 +74,12 @@ impl Reloader {
         Self { load, dry_run, registry, pipeline, settings, tls, started, running }
     }
 
-    async fn follow(&self, config: &Config) -> Result<ReloadReport, ReloadError> {
+    /// Validates and applies a configuration.
+    ///
+    /// # Errors
+    /// [`ReloadError::Invalid`] if nothing has changed, [`ReloadError::Partial`] if a sink could not
+    /// be added.
+    async fn apply(&self, config: &Config) -> Result<ReloadReport, ReloadError> {
         let invalid = |error: ConfigError| ReloadError::Invalid(observer_core::report(&error));
         config.validate().map_err(invalid)?;
         self.effective(config).validate().map_err(invalid)?;
@@ -85,18 +88,18 @@ impl Reloader {
 
         let mut running = self.running.lock().await;
         let plan = Plan::new(&running, config);
-        self.settings.set(&server_options(config));
+        self.settings.set(&options::server(config));
         if let (Some(running), Some(loaded)) = (&self.tls, &tls) {
             running.adopt(loaded);
         }
-        let gone: Vec<_> = plan
+        let stopped: Vec<_> = plan
             .changed
             .iter()
             .chain(&plan.removed)
             .filter_map(|name| running.remove(name))
             .collect();
-        let gone: Vec<_> = gone.into_iter().flat_map(|running| running.parts).collect();
-        self.pipeline.stop_sinks(gone.iter().map(String::as_str), GRACE).await;
+        let stopped: Vec<_> = stopped.into_iter().flat_map(|running| running.parts).collect();
+        self.pipeline.stop_sinks(stopped.iter().map(String::as_str), GRACE).await;
         let mut failed = Vec::new();
         for name in plan.changed.iter().chain(&plan.added) {
             let table = &config.sinks[name];
@@ -107,8 +110,8 @@ impl Reloader {
                 Err(error) => failed.push(error),
             }
         }
-        // Does nothing to those that are there again.
-        gone.iter().for_each(|name| self.pipeline.release_sink(name));
+        // Has no effect on sinks that were added again.
+        stopped.iter().for_each(|name| self.pipeline.release_sink(name));
         if !failed.is_empty() {
             return Err(ReloadError::Partial(failed.join("; ")));
         }
@@ -124,14 +127,17 @@ impl Reloader {
         let mut parts = Vec::with_capacity(built.len());
         for sink in built {
             let part = sink.name.clone();
-            self.pipeline.add_sink(spec(sink)).map_err(|error| format!("sinks.{name}: {error}"))?;
+            self.pipeline
+                .add_sink(options::sink(sink))
+                .map_err(|error| format!("sinks.{name}: {error}"))?;
             parts.push(part);
         }
         Ok(parts)
     }
 
-    /// With the addresses that stay: whoever can be reached by others must not take over the access
-    /// of one who can't be.
+    /// Returns the configuration with the addresses that stay in effect. Access rules are validated
+    /// against these: an observer on a public address must not adopt rules that are safe only on a
+    /// loopback address.
     fn effective(&self, config: &Config) -> Config {
         let mut effective = config.clone();
         effective.server.listen.clone_from(&self.started.server.listen);
@@ -142,25 +148,25 @@ impl Reloader {
         effective
     }
 
-    /// What is not as it was at the start, and can't be changed since.
+    /// Returns the keys that differ from the start of the process and take effect after a restart.
     fn restart_needed(&self, config: &Config) -> Vec<String> {
-        let (was, is) = (&self.started, config);
+        let (old, new) = (&self.started, config);
         let tls = |config: &Config| config.server.tls.as_ref().map(|tls| tls.listen.clone());
         let keys = [
-            ("data_dir", was.data_dir == is.data_dir),
-            ("server.listen", was.server.listen == is.server.listen),
-            ("server.tls.listen", tls(was) == tls(is)),
-            ("server.max_connections", was.server.max_connections == is.server.max_connections),
-            ("server.cors_origins", was.server.cors_origins == is.server.cors_origins),
-            ("server.header_timeout", was.server.header_timeout == is.server.header_timeout),
-            ("server.ingest_timeout", was.server.ingest_timeout == is.server.ingest_timeout),
-            ("server.shutdown_timeout", was.server.shutdown_timeout == is.server.shutdown_timeout),
-            ("ingest.dedup", was.ingest.dedup == is.ingest.dedup),
-            ("ingest.require", was.ingest.require == is.ingest.require),
-            ("journal", was.journal == is.journal),
-            ("telemetry", was.telemetry == is.telemetry),
+            ("data_dir", old.data_dir == new.data_dir),
+            ("server.listen", old.server.listen == new.server.listen),
+            ("server.tls.listen", tls(old) == tls(new)),
+            ("server.max_connections", old.server.max_connections == new.server.max_connections),
+            ("server.cors_origins", old.server.cors_origins == new.server.cors_origins),
+            ("server.header_timeout", old.server.header_timeout == new.server.header_timeout),
+            ("server.ingest_timeout", old.server.ingest_timeout == new.server.ingest_timeout),
+            ("server.shutdown_timeout", old.server.shutdown_timeout == new.server.shutdown_timeout),
+            ("ingest.dedup", old.ingest.dedup == new.ingest.dedup),
+            ("ingest.require", old.ingest.require == new.ingest.require),
+            ("journal", old.journal == new.journal),
+            ("telemetry", old.telemetry == new.telemetry),
         ];
-        keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()).collect()
+        keys.into_iter().filter(|(_, is_equal)| !is_equal).map(|(key, _)| key.to_owned()).collect()
     }
 }
 
@@ -170,7 +176,7 @@ impl ReloadHandler for Reloader {
         let loaded =
             (self.load)().map_err(|error| ReloadError::Invalid(observer_core::report(&error)));
         let reloaded = match loaded {
-            Ok(config) => self.follow(&config).await,
+            Ok(config) => self.apply(&config).await,
             Err(error) => Err(error),
         };
         match &reloaded {
@@ -179,11 +185,9 @@ impl ReloadHandler for Reloader {
                 changed = changed.join(" "),
                 removed = removed.join(" "),
                 restart_needed = restart_needed.join(" "),
-                "the configuration was read again and is in effect"
+                "the configuration was reloaded"
             ),
-            Err(error) => {
-                tracing::error!(%error, "the configuration was read again and is not in effect")
-            }
+            Err(error) => tracing::error!(%error, "the configuration could not be reloaded"),
         }
         reloaded
     }

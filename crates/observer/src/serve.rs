@@ -1,27 +1,24 @@
-//! The observer at work: a pipeline with the configured sinks, and a server in front of it.
+//! The running observer: a pipeline with the configured sinks, and a server in front of it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use observer_pipeline::{
-    DedupWindow, IngestOptions, JournalOptions, Pipeline, Requirements, SinkSpec, StartError,
-};
-use observer_server::{BindError, ReloadHandler, Scope, Server, ServerOptions};
+use observer_pipeline::{Pipeline, StartError};
+use observer_server::{BindError, ReloadHandler, Scope, Server};
 
-use crate::config::TlsConfig;
 use crate::reload::Reloader;
 use crate::telemetry::Telemetry;
-use crate::{BuiltSink, Config, ConfigError, Registry};
+use crate::{Config, ConfigError, Registry, options};
 
-/// Why the observer could not begin to serve.
+/// Error type for starting the observer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// A sink's configuration can't be.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The pipeline can't be started.
+    /// The pipeline can't start.
     #[error(transparent)]
     Start(#[from] StartError),
     /// An address can't be listened on.
@@ -29,7 +26,7 @@ pub enum ServeError {
     Bind(#[from] BindError),
 }
 
-/// The observer as a configuration describes it.
+/// Running observer.
 ///
 /// ```no_run
 /// # async fn serve() -> Result<(), observer::ServeError> {
@@ -50,47 +47,48 @@ pub struct Service {
 }
 
 impl Service {
-    /// Build the sinks, open the journal and take the addresses. `types` is given the registry that
-    /// `/metrics` shows.
+    /// Builds the sinks, opens the journal and binds the addresses. `sink_types` receives the
+    /// metrics registry that `/metrics` exposes.
     ///
-    /// `[telemetry]` is the program's, since spans and the log are of a whole process: see
-    /// [`run`](crate::run).
+    /// This function ignores `[telemetry]`, since spans and the log concern the whole process; only
+    /// [`run`](crate::run) applies it.
     ///
     /// # Errors
-    /// When it can't begin. Later, what goes wrong is logged, shown and tried again.
+    /// The configuration is invalid, the journal can't be opened, or an address can't be bound.
+    /// Failures after the start are logged, reported by `/readyz` and retried.
     pub async fn start(
         config: &Config,
-        types: impl FnOnce(&prometheus::Registry) -> Registry,
+        sink_types: impl FnOnce(&prometheus::Registry) -> Registry,
     ) -> Result<Self, ServeError> {
         config.validate()?;
         let metrics = prometheus::Registry::new();
-        Self::begin(config, &types(&metrics), metrics, None).await
+        Self::build(config, &sink_types(&metrics), metrics, None).await
     }
 
-    /// The same from a configuration that can be loaded again, by `POST /-/reload` or the
+    /// Starts an observer whose configuration can be reloaded by `POST /-/reload` or the
     /// [reloader](Self::reloader).
     ///
     /// # Errors
-    /// Those of [`start`](Self::start), and when there is no configuration.
+    /// `load` fails, or the reasons given for [`start`](Self::start) apply.
     pub async fn start_from(
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
-        types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+        sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
     ) -> Result<Self, ServeError> {
-        Self::start_loaded(load()?, load, types, None).await
+        Self::start_loaded(load()?, load, sink_types, None).await
     }
 
-    /// The same where it was loaded once already.
+    /// Starts an observer from a configuration that `load` has returned before.
     pub(crate) async fn start_loaded(
         config: Config,
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
-        types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+        sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
         telemetry: Option<Telemetry>,
     ) -> Result<Self, ServeError> {
         config.validate()?;
         let metrics = prometheus::Registry::new();
-        let registry = types(&metrics);
-        let mut service = Self::begin(&config, &registry, metrics, telemetry).await?;
-        let dry_run = move || types(&prometheus::Registry::new());
+        let registry = sink_types(&metrics);
+        let mut service = Self::build(&config, &registry, metrics, telemetry).await?;
+        let dry_run = move || sink_types(&prometheus::Registry::new());
         let reloader = Arc::new(Reloader::new(
             Box::new(load),
             Box::new(dry_run),
@@ -105,13 +103,14 @@ impl Service {
         Ok(service)
     }
 
-    async fn begin(
+    async fn build(
         config: &Config,
         registry: &Registry,
         metrics: prometheus::Registry,
         mut telemetry: Option<Telemetry>,
     ) -> Result<Self, ServeError> {
-        // The server reads them itself; but where they can't be used, nothing else is to be begun.
+        // The server loads the TLS files itself. This call reports unusable files before anything
+        // else starts.
         config.load_tls()?;
         let sinks = registry.build_all(config)?;
         let mut export = telemetry
@@ -119,31 +118,31 @@ impl Service {
             .map(|telemetry| telemetry.metrics(config, &metrics))
             .transpose()?
             .flatten();
-        // Now, before a sink is given what it had not yet had.
+        // The baseline must precede the first delivery.
         if let Some(export) = &mut export {
-            export.restored();
+            export.record_baseline();
         }
         let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
-        let specs = sinks.into_iter().map(spec);
+        let specs = sinks.into_iter().map(options::sink);
         let pipeline = Pipeline::builder()
-            .journal(journal(config))
-            .ingest(ingest(config))
+            .journal(options::journal(config))
+            .ingest(options::ingest(config))
             .sinks(specs)
             .start()
             .await?;
-        tell_recovery(&pipeline);
-        let server =
-            match Server::bind(server_options(config), pipeline.clone(), metrics.clone()).await {
-                Ok(server) => server,
-                Err(error) => {
-                    pipeline.shutdown(Duration::ZERO).await;
-                    return Err(error.into());
-                }
-            };
+        log_recovery(&pipeline);
+        let bound = Server::bind(options::server(config), pipeline.clone(), metrics.clone()).await;
+        let server = match bound {
+            Ok(server) => server,
+            Err(error) => {
+                pipeline.shutdown(Duration::ZERO).await;
+                return Err(error.into());
+            }
+        };
         if let Some(telemetry) = &mut telemetry {
-            telemetry.begin(export, &metrics);
+            telemetry.start(export, &metrics);
         }
-        tell_ready(config, &server, &names, telemetry.as_ref().and_then(Telemetry::shown));
+        log_ready(config, &server, &names, telemetry.as_ref().and_then(Telemetry::describe));
         Ok(Self {
             pipeline,
             server,
@@ -153,92 +152,50 @@ impl Service {
         })
     }
 
-    /// Where it listens for plain HTTP.
+    /// Returns the addresses of plain HTTP.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         self.server.local_addrs()
     }
 
-    /// Where it listens for TLS.
+    /// Returns the addresses of TLS.
     #[must_use]
     pub fn local_tls_addrs(&self) -> &[SocketAddr] {
         self.server.local_tls_addrs()
     }
 
-    /// Whom to ask to load the configuration again; `None` where it can't be.
+    /// Returns the handle that reloads the configuration, or `None` after [`start`](Self::start).
     #[must_use]
     pub fn reloader(&self) -> Option<Arc<dyn ReloadHandler>> {
         self.reloader.clone().map(|reloader| reloader as _)
     }
 
-    /// Serve until `shutdown` resolves; then take no more requests, let the sinks have what is
-    /// there, and end.
+    /// Serves until `shutdown` completes. Then it accepts no more requests, lets the sinks drain for
+    /// up to `server.shutdown_timeout`, and returns.
+    ///
+    /// # Cancel safety
+    /// Dropping the future skips the drain. Undelivered events are delivered after the next start.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { pipeline, server, reloader: _, telemetry, shutdown_timeout } = self;
-        let begun = Instant::now();
+        let started = Instant::now();
         let metrics = server.metrics_guard();
         server.run(shutdown, shutdown_timeout).await;
-        let mut ending = None;
-        let last_look = async {
+        let mut telemetry_shutdown = None;
+        let last_gather = async {
             if let Some(telemetry) = telemetry {
-                ending = Some(telemetry.end(shutdown_timeout).await);
+                telemetry_shutdown = Some(telemetry.shut_down(shutdown_timeout).await);
             }
         };
-        pipeline.shutdown_with(shutdown_timeout, last_look).await;
+        pipeline.shutdown_with(shutdown_timeout, last_gather).await;
         drop(metrics);
-        tell_ended(&pipeline, begun.elapsed());
-        if let Some(ending) = ending {
-            ending.finish().await;
+        log_stopped(&pipeline, started.elapsed());
+        if let Some(shutdown) = telemetry_shutdown {
+            shutdown.finish().await;
         }
     }
 }
 
-/// A sink as the pipeline wants it.
-pub(crate) fn spec(built: BuiltSink) -> SinkSpec {
-    SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings)
-}
-
-pub(crate) fn journal(config: &Config) -> JournalOptions {
-    let journal = &config.journal;
-    JournalOptions::new(&journal.path)
-        .durability(journal.durability)
-        .max_size(journal.max_size)
-        .segment_size(journal.segment_size)
-        .retain(journal.retain)
-}
-
-fn ingest(config: &Config) -> IngestOptions {
-    let dedup = &config.ingest.dedup;
-    let require = config.ingest.require.iter();
-    IngestOptions {
-        dedup: DedupWindow::new(dedup.window, dedup.max_keys),
-        require: require.fold(Requirements::none(), |all, (source, fields)| {
-            all.with(source, fields.iter().copied())
-        }),
-        timeout: config.server.ingest_timeout,
-    }
-}
-
-pub(crate) fn server_options(config: &Config) -> ServerOptions {
-    let server = &config.server;
-    ServerOptions {
-        listen: server.listen.iter().map(ToString::to_string).collect(),
-        tls: server.tls.as_ref().map(TlsConfig::resolve),
-        max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
-        max_batch_body: usize::try_from(server.max_batch_body).unwrap_or(usize::MAX),
-        max_batch_events: server.max_batch_events.get(),
-        header_timeout: server.header_timeout,
-        body_timeout: server.body_timeout,
-        max_connections: server.max_connections.get(),
-        max_requests_in_flight: server.max_requests_in_flight.get(),
-        max_bytes_in_flight: usize::try_from(server.max_bytes_in_flight).unwrap_or(usize::MAX),
-        access: config.access.resolve(),
-        hosts: server.hosts.clone(),
-        cors_origins: server.cors_origins.clone(),
-    }
-}
-
-fn tell_recovery(pipeline: &Pipeline) {
+fn log_recovery(pipeline: &Pipeline) {
     let recovery = pipeline.recovery();
     let status = pipeline.status();
     tracing::info!(
@@ -251,7 +208,7 @@ fn tell_recovery(pipeline: &Pipeline) {
     );
 }
 
-fn tell_ready(config: &Config, server: &Server, sinks: &[String], telemetry: Option<String>) {
+fn log_ready(config: &Config, server: &Server, sinks: &[String], telemetry: Option<String>) {
     let plain = server.local_addrs().iter().map(|address| format!("http://{address}"));
     let encrypted = server.local_tls_addrs().iter().map(|address| format!("https://{address}"));
     let listen: Vec<_> = plain.chain(encrypted).collect();
@@ -264,17 +221,21 @@ fn tell_ready(config: &Config, server: &Server, sinks: &[String], telemetry: Opt
         data = %config.data_dir.display(),
         sinks = sinks.join(" "),
         telemetry,
-        "the observer is ready; try: curl --json '{event}'{token} {first}/event"
+        example = format!("curl --json '{event}'{token} {first}/event"),
+        "the observer is ready"
     );
     if needs_token
         && let Some(public) =
             server.local_addrs().iter().find(|address| !address.ip().is_loopback())
     {
-        tracing::info!(address = %public, "tokens that come to this address can be read on the way, unless something else encrypts it; see [server.tls]");
+        tracing::info!(
+            address = %public,
+            "tokens sent to this address are not encrypted unless a proxy adds TLS; see [server.tls]"
+        );
     }
 }
 
-fn tell_ended(pipeline: &Pipeline, after: Duration) {
+fn log_stopped(pipeline: &Pipeline, served: Duration) {
     let status = pipeline.status();
     let pending: Vec<_> = status
         .sinks
@@ -285,14 +246,14 @@ fn tell_ended(pipeline: &Pipeline, after: Duration) {
         .collect();
     if pending.is_empty() {
         tracing::info!(
-            served_seconds = after.as_secs(),
-            "the observer has ended; every sink has everything"
+            served_seconds = served.as_secs(),
+            "the observer has stopped; every sink has every event"
         );
     } else {
         tracing::warn!(
-            served_seconds = after.as_secs(),
+            served_seconds = served.as_secs(),
             pending = pending.join(", "),
-            "the observer has ended; these sinks get the rest after the next start"
+            "the observer has stopped; pending events are delivered after the next start"
         );
     }
 }

@@ -1,28 +1,29 @@
-//! What someone may have meant by a name that isn't known.
+//! Suggestions for unknown names.
 
-/// Names may differ by a third of their letters.
-const LETTERS_PER_SLIP: usize = 3;
+/// Number of characters for which one edit is tolerated.
+const CHARS_PER_EDIT: usize = 3;
 
-/// A beginning of a name may stand for it from this many letters on.
-const SHORTEST_BEGINNING: usize = 3;
+/// Minimum length of a prefix that matches a name, in bytes.
+const MIN_PREFIX: usize = 3;
 
-/// The known name that is nearest to `name`, if one is near enough to be worth a question.
+/// Returns the known name that is nearest to `name`, if it is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let slips =
+    let edits =
         |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
-    let begins = |other: &str| name.len() >= SHORTEST_BEGINNING && other.starts_with(name);
-    let is_near = |other: &str, slips: usize| {
+    let is_prefix = |other: &str| name.len() >= MIN_PREFIX && other.starts_with(name);
+    let is_near = |other: &str, edits: usize| {
         let length = name.chars().count().max(other.chars().count());
-        slips <= (length / LETTERS_PER_SLIP).max(1) || begins(other)
+        edits <= (length / CHARS_PER_EDIT).max(1) || is_prefix(other)
     };
     let candidates = known
         .iter()
-        .map(|other| (slips(other), *other))
-        .filter(|(slips, other)| is_near(other, *slips));
-    candidates.min_by_key(|(slips, _)| *slips).map(|(_, other)| other)
+        .map(|other| (edits(other), *other))
+        .filter(|(edits, other)| is_near(other, *edits));
+    candidates.min_by_key(|(edits, _)| *edits).map(|(_, other)| other)
 }
 
-/// What to say after `unknown …`: the nearest of the known names, or all of them.
+/// Returns the text after `unknown …;`: the nearest known name, or all of them. `what` names them in
+/// the plural, such as `known keys`.
 pub(crate) fn hint(name: &str, known: &[&str], what: &str) -> String {
     match nearest(name, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
@@ -31,7 +32,7 @@ pub(crate) fn hint(name: &str, known: &[&str], what: &str) -> String {
     }
 }
 
-/// `a`, `b`, each in backquotes.
+/// Formats names as `a`, `b`.
 fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
@@ -46,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_answered_with_the_name_that_was_meant() {
+    fn misspelt_name_suggests_the_nearest_one() {
         check("listn", Some("listen"));
         check("Listen", Some("listen"));
         check("max-body", Some("max_body"));

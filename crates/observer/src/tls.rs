@@ -1,7 +1,7 @@
-//! What TLS clients need before the first one is built.
+//! TLS provider of the process.
 
-/// Use ring for all cryptography of this process, unless something else was chosen before.
+/// Installs ring as the crypto provider of the process, unless another one is installed.
 pub(crate) fn install() {
-    // The error says that there is a provider already, which will do.
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,4 +1,4 @@
-//! What can stand on the command line.
+//! Arguments of the command line.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -29,21 +29,24 @@ Examples:
   observer status
 
 Exit codes:
-  0  all went well
-  1  it failed: a sink's check, an event that was refused, a corrupt journal, an error while serving
-  2  the command line or the configuration is wrong, or there is no observer to send to";
+  0  success
+  1  the command failed: a sink check, a rejected event, a corrupt journal, an error while serving
+  2  the command line or the configuration is invalid, or the observer is unreachable";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   observer check
   observer --config new.toml check && systemctl restart observer
 
-Exit codes:
-  0  the configuration is right and every sink can be reached
-  1  a sink can't be reached, or whoever telemetry goes to
-  2  the configuration is wrong";
+The check of a sink ends after its `timeout`, or after 10 seconds if that key is absent. No event is
+sent.
 
-/// Takes in outcome events, makes them durable, and fans them out.
+Exit codes:
+  0  the configuration is valid, and every sink is reachable
+  1  a sink or the telemetry endpoint is unreachable
+  2  the configuration is invalid";
+
+/// Accepts outcome events, makes them durable, and fans them out to sinks.
 #[derive(Debug, Parser)]
 #[command(name = "observer", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(super) struct Cli {
@@ -54,7 +57,7 @@ pub(super) struct Cli {
 }
 
 impl Cli {
-    /// Read a command line; its first argument is the program's own name.
+    /// Parses a command line, whose first argument is the name of the program.
     pub(super) fn from_command_line<A: Into<OsString> + Clone>(
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self, clap::Error> {
@@ -63,8 +66,7 @@ impl Cli {
     }
 }
 
-/// An environment variable that is set to nothing, as container files like to do, is as good as
-/// unset.
+/// Treats an empty environment variable, which is common in container files, as unset.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     command
@@ -78,11 +80,11 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         .mut_subcommands(without_empty_variables)
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    /// The configuration file; without one ./observer.toml if it is there, else the defaults
+    /// Configuration file; by default ./observer.toml if it exists, else built-in defaults
     #[arg(
         long,
         value_name = "PATH",
@@ -92,7 +94,7 @@ pub(super) struct Global {
     )]
     pub(super) config: Option<PathBuf>,
 
-    /// How the log looks: `text` or `json`
+    /// Format of the log: `text` or `json`
     #[arg(
         long,
         value_name = "FORMAT",
@@ -100,12 +102,12 @@ pub(super) struct Global {
         hide_env_values = true,
         hide_possible_values = true,
         global = true,
-        default_value = "text",
+        default_value = LogFormat::Text.as_str(),
         value_enum
     )]
     pub(super) log_format: LogFormat,
 
-    /// How much is logged: a level, or levels by target such as `info,observer_pipeline=debug`
+    /// Level of the log, or levels by target such as `info,observer_pipeline=debug`
     #[arg(
         long,
         value_name = "LEVEL",
@@ -119,33 +121,33 @@ pub(super) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Take in events and deliver them to the sinks; what happens without a command
+    /// Accept events and deliver them to the sinks (the default command)
     Serve(ServeArgs),
-    /// Read the configuration, then ask each sink whether it can be reached
+    /// Validate the configuration and check that each sink is reachable
     #[command(after_help = CHECK_EXAMPLES)]
     Check,
     /// Send events to an observer: one from flags, or NDJSON from files or standard input
     Emit(Box<EmitArgs>),
-    /// Ask a running observer whether it takes events, and how its sinks are
+    /// Show whether a running observer accepts events, and the state of its sinks
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Box<RemoteArgs>),
-    /// List the sinks of a running observer, or forget one that is gone
+    /// List the sinks of a running observer, or forget a sink that was removed
     Sinks(Box<SinksArgs>),
-    /// List, show, send again or purge what a sink refused for good
+    /// List, show, replay or purge the dead letters of a sink
     DeadLetters(Box<DeadLettersArgs>),
-    /// Bring a sink the past that is still in the journal, also one that was added later
+    /// Deliver events that are still in the journal to a sink again
     Replay(Box<ReplayArgs>),
-    /// Look at, mend or export the journal of an observer that doesn't run
+    /// Verify, repair or export the journal of a stopped observer
     Journal(JournalArgs),
-    /// Make a token, and print what to write into the configuration to let it in
+    /// Generate a token, and print the configuration that admits it
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),
-    /// Print a script that completes commands in a shell
+    /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  observer completions bash > /etc/bash_completion.d/observer"
     )]
     Completions {
-        /// The shell
+        /// Name of the shell
         shell: Shell,
     },
 }
@@ -153,14 +155,14 @@ pub(super) enum Command {
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Example:\n  observer serve --listen 127.0.0.1:4800 --listen '[::1]:4800'")]
 pub(super) struct ServeArgs {
-    /// Where to listen, in place of the configuration's `server.listen`; can be given several times
+    /// Address to listen on instead of `server.listen`; repeatable
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Vec<SocketAddr>,
 }
 
 impl ServeArgs {
-    /// The configuration, with what the command line says over it.
-    pub(super) fn over(self, mut config: Config) -> Config {
+    /// Returns the configuration with these arguments applied.
+    pub(super) fn apply(self, mut config: Config) -> Config {
         if !self.listen.is_empty() {
             config.server.listen = self.listen;
         }

@@ -1,4 +1,4 @@
-//! `observer check`: what is in effect, and whether each sink can be reached.
+//! `observer check`: prints the effective settings and checks that each sink is reachable.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -11,15 +11,17 @@ use observer_server::Access;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::telemetry::{Settings, reach};
+use crate::telemetry::{Settings, probe};
 use crate::{BuiltSink, Config};
 
-/// For a sink whose `timeout` isn't set.
+/// Timeout of the check of a sink whose `timeout` is absent. It is shorter than that of a delivery:
+/// an operator waits for the result.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a check found.
+/// Result of the checks.
 pub(super) struct Report {
     pub(super) text: String,
+    /// Number of checks that failed.
     failed: usize,
 }
 
@@ -29,12 +31,12 @@ impl Report {
     }
 }
 
-/// Ask all sinks at the same time, and then where telemetry goes.
+/// Checks all sinks concurrently, then the telemetry endpoints.
 pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &Settings) -> Report {
     let mut checks = JoinSet::new();
     let mut names: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), sink.type_name)).collect();
     let mut problems = vec![Some("the check panicked".to_owned()); sinks.len()];
-    for (place, BuiltSink { sink, settings, .. }) in sinks.into_iter().enumerate() {
+    for (index, BuiltSink { sink, settings, .. }) in sinks.into_iter().enumerate() {
         let timeout = settings.timeout.unwrap_or(DEFAULT_TIMEOUT);
         checks.spawn(async move {
             let problem = match time::timeout(timeout, sink.check()).await {
@@ -44,23 +46,23 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &S
                     Some(format!("no answer within {}, see `timeout`", format_duration(timeout)))
                 }
             };
-            (place, problem)
+            (index, problem)
         });
     }
-    while let Some(ended) = checks.join_next().await {
-        if let Ok((place, problem)) = ended {
-            problems[place] = problem;
+    while let Some(joined) = checks.join_next().await {
+        if let Ok((index, problem)) = joined {
+            problems[index] = problem;
         }
     }
 
-    for (signal, problem) in reach(telemetry).await {
-        names.push((format!("telemetry: {}", signal.name()), "otlp"));
+    for (signal, problem) in probe(telemetry).await {
+        names.push((format!("telemetry: {}", signal.as_str()), "otlp"));
         problems.push(problem);
     }
 
-    let mut text = in_effect(config, telemetry);
+    let mut text = effective_settings(config, telemetry);
     if names.is_empty() {
-        text.push_str("\nno sinks: events go to the journal, and nowhere from there\n");
+        text.push_str("\nno sinks: events stay in the journal\n");
     } else {
         let longest = |heading: &str, lengths: &mut dyn Iterator<Item = usize>| {
             lengths.fold(heading.len(), usize::max)
@@ -76,20 +78,22 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &S
     Report { text, failed: problems.iter().flatten().count() }
 }
 
-fn in_effect(config: &Config, telemetry: &Settings) -> String {
+fn effective_settings(config: &Config, telemetry: &Settings) -> String {
     let Config { origin, data_dir, server, access, journal, .. } = config;
     let origin = origin
         .as_ref()
-        .map_or_else(|| "none, the defaults hold".to_owned(), |path| path.display().to_string());
+        .map_or_else(|| "none (defaults)".to_owned(), |path| path.display().to_string());
     let mut listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
     if let Some(tls) = &server.tls {
-        let how = if tls.client_ca.is_some() { "TLS with client certificates" } else { "TLS" };
-        listen.extend(tls.listen.iter().map(|address| format!("{address} ({how})")));
+        let mode = if tls.client_ca.is_some() { "TLS with client certificates" } else { "TLS" };
+        listen.extend(tls.listen.iter().map(|address| format!("{address} ({mode})")));
     }
     let mut text = format!(
-        "config   {origin}\nlisten   {listen}\naccess   {access}\ndata     {data}\njournal  {journal} ({durability}, at most {max_size}, delivered events stay {retain})\n",
+        "config   {origin}\nlisten   {listen}\naccess   {access}\ndata     {data}\n\
+         journal  {journal} ({durability}, at most {max_size}, \
+         delivered events kept for {retain})\n",
         listen = listen.join(", "),
-        access = in_words(&access.resolve()),
+        access = describe(&access.resolve()),
         data = data_dir.display(),
         journal = journal.path.display(),
         durability = match journal.durability {
@@ -102,14 +106,14 @@ fn in_effect(config: &Config, telemetry: &Settings) -> String {
     if !telemetry.targets.is_empty() {
         let _ = writeln!(text, "otlp     {telemetry}");
     }
-    for ignored in &telemetry.ignored {
-        let _ = writeln!(text, "warning  {ignored}");
+    for warning in &telemetry.warnings {
+        let _ = writeln!(text, "warning  {warning}");
     }
     text
 }
 
-/// Tokens by name, since there is nothing else to show of them.
-fn in_words(access: &Access) -> String {
+/// Describes tokens by name and scopes; the configuration holds no token itself.
+fn describe(access: &Access) -> String {
     let tokens = access.tokens.iter().map(|token| format!("{} for {}; ", token.name, token.scopes));
     format!("{}without a token for {}", tokens.collect::<String>(), access.anonymous)
         .replace('`', "")
@@ -127,7 +131,7 @@ mod tests {
     use crate::config::TelemetryConfig;
 
     enum Scripted {
-        Fine,
+        Reachable,
         Blocked,
         Hanging,
     }
@@ -144,14 +148,14 @@ mod tests {
 
         async fn check(&self) -> Result<(), SinkError> {
             match self {
-                Self::Fine => Ok(()),
+                Self::Reachable => Ok(()),
                 Self::Blocked => Err(SinkError::blocked("401 unauthorized")),
                 Self::Hanging => std::future::pending().await,
             }
         }
     }
 
-    fn off() -> Settings {
+    fn without_telemetry() -> Settings {
         Settings::resolve(&TelemetryConfig::default(), &|_| None)
     }
 
@@ -165,21 +169,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_sink_has_its_line_and_one_that_hangs_holds_up_no_other() {
+    async fn report_has_a_line_per_sink_and_a_hung_check_delays_no_other() {
         let config = Config::parse("").unwrap();
         let sinks = vec![
-            sink("archive", "file", Scripted::Fine),
+            sink("archive", "file", Scripted::Reachable),
             sink("collector/logs", "otlp", Scripted::Hanging),
             sink("hooks", "http", Scripted::Blocked),
         ];
-        let report = report(&config, sinks, &off()).await;
+        let report = report(&config, sinks, &without_telemetry()).await;
         assert_eq!(report.exit_code(), ExitCode::FAILURE);
         assert_snapshot!(report.text, @"
-        config   none, the defaults hold
+        config   none (defaults)
         listen   127.0.0.1:3800, [::1]:3800
         access   without a token for ingest, read and admin
         data     observer-data
-        journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events stay 1day)
+        journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events kept for 1day)
 
         sink            type  check
         archive         file  ok
@@ -189,14 +193,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_sinks_at_all_is_fine_and_said() {
+    async fn check_succeeds_without_sinks() {
         let config = Config::parse("sinks = {}").unwrap();
-        let report = report(&config, Vec::new(), &off()).await;
+        let report = report(&config, Vec::new(), &without_telemetry()).await;
         assert_eq!(report.exit_code(), ExitCode::SUCCESS);
         assert!(
-            report
-                .text
-                .ends_with("\n\nno sinks: events go to the journal, and nowhere from there\n"),
+            report.text.ends_with("\n\nno sinks: events stay in the journal\n"),
             "{}",
             report.text
         );

@@ -1,4 +1,4 @@
-//! `observer dead-letters`: what a sink of a running observer refused for good.
+//! `observer dead-letters`: the dead letters of a sink of a running observer.
 
 use std::fs;
 use std::io::{self, Read};
@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::journal::shown::{count, table};
-use super::remote::{Patience, Remote, RemoteArgs};
-use super::{Failed, print};
+use super::failure::Failure;
+use super::output::{count, print, table};
+use super::remote::{Remote, RemoteArgs, Timeout};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,14 +24,14 @@ Examples:
   observer dead-letters replay failures --all
   observer dead-letters purge failures --older-than 30d
 
-A dead letter is an event that a sink refused for good, with the reason, and is known by the id of
-its event. A replay goes straight to that sink and to no other; the letter is removed once the sink
-has the event.
+A dead letter is an event that a sink rejected permanently, together with the reason. Its id is that
+of the event. A replay delivers the event to that sink only, and removes the dead letter once the
+sink has accepted the event.
 
 Exit codes:
-  0  all went well
-  1  the observer said no, or some letters were refused again or are not there
-  2  wrong usage, or no observer to ask, or a token that it doesn't let in";
+  0  success
+  1  the observer rejected the request, or a dead letter was rejected again or does not exist
+  2  invalid usage, an unreachable observer, or a token without access";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
@@ -43,16 +43,17 @@ Examples:
   observer dead-letters replay failures --all
   observer dead-letters replay failures 0f8e4c1a-7f1e-5f0c-9a52-3f6f2b1f7a10 --event event.json
 
-They go in the order of the events, between what else the sink gets. Those that it refuses again
-stay. When the observer ends before a letter is removed, the sink may get its event twice, under
-one id. A sink that keeps its position with its data (file, prometheus) takes none.
+Dead letters are sent in the order of their events, interleaved with new events. Those that the sink
+rejects again stay. If the observer stops before it removes a dead letter, the sink may receive the
+event twice, with the same id. A sink that stores its position with its data (file, prometheus)
+accepts no replay.
 
 Exit codes:
-  0  the sink has them all
-  1  some stay, or the sink takes none
-  2  wrong usage, or no observer to ask, or a token that it doesn't let in";
+  0  the sink accepted every dead letter
+  1  some dead letters remain, or the sink accepts no replay
+  2  invalid usage, an unreachable observer, or a token without access";
 
-/// What of a reason fits on a screen, in characters.
+/// Limit of the reason in a table row, in characters.
 const MAX_REASON: usize = 80;
 
 #[derive(Debug, Args)]
@@ -64,28 +65,33 @@ pub(super) struct DeadLettersArgs {
 
 #[derive(Debug, Subcommand)]
 enum DeadLettersCommand {
-    /// What there is, those of the newest events first
+    /// List the dead letters, those of the newest events first
     List(ListArgs),
-    /// One of them, with its event
+    /// Show one dead letter with its event
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
-    /// Send them to their sink again
+    /// Send dead letters to their sink again
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
-    /// Remove them for good
+    /// Delete dead letters permanently
     Purge(PurgeArgs),
 }
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// The sink
+    /// Name of the sink
     sink: String,
 
-    /// How many at most
-    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Maximum number of dead letters to list
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
     limit: u16,
 
-    /// Where to go on, as the page before says
+    /// Cursor of the next page, as printed by the previous one
     #[arg(long)]
     cursor: Option<String>,
 
@@ -95,13 +101,13 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct ShowArgs {
-    /// The sink
+    /// Name of the sink
     sink: String,
 
-    /// The id of the event
+    /// Id of the event
     id: String,
 
-    /// Print the event alone, to edit it
+    /// Print only the event, for editing
     #[arg(long, conflicts_with = "json")]
     event: bool,
 
@@ -111,18 +117,18 @@ struct ShowArgs {
 
 #[derive(Debug, Args)]
 struct ReplayArgs {
-    /// The sink
+    /// Name of the sink
     sink: String,
 
-    /// The ids of the events
+    /// Ids of the events
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<String>,
 
-    /// All of them
+    /// All dead letters of the sink
     #[arg(long)]
     all: bool,
 
-    /// A file with what goes in place of the event of a single id; `-` is standard input
+    /// File with the event to send instead of the stored one (single id only); `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     event: Option<PathBuf>,
 
@@ -132,10 +138,10 @@ struct ReplayArgs {
 
 #[derive(Debug, Args)]
 struct PurgeArgs {
-    /// The sink
+    /// Name of the sink
     sink: String,
 
-    /// The ids of the events
+    /// Ids of the events
     #[arg(
         value_name = "ID",
         required_unless_present_any = ["all", "older_than"],
@@ -143,11 +149,11 @@ struct PurgeArgs {
     )]
     ids: Vec<String>,
 
-    /// All of them
+    /// All dead letters of the sink
     #[arg(long, conflicts_with = "older_than")]
     all: bool,
 
-    /// Those that were put aside longer ago, such as `30d`
+    /// Dead letters stored longer ago than this, such as `30d`
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
 
@@ -158,12 +164,12 @@ struct PurgeArgs {
 #[derive(Deserialize)]
 struct Page {
     total: u64,
-    dead_letters: Vec<Listed>,
+    dead_letters: Vec<Summary>,
     next: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct Summary {
     id: String,
     source: String,
     event_kind: String,
@@ -173,31 +179,31 @@ struct Listed {
 }
 
 #[derive(Deserialize)]
-struct Whole {
+struct DeadLetter {
     id: String,
     dead_at: String,
     attempts: u64,
     reason: String,
-    envelope: Enveloped,
+    envelope: Envelope,
 }
 
 #[derive(Deserialize)]
-struct Enveloped {
+struct Envelope {
     seq: u64,
     received_at: String,
     event: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Outcome {
+struct Replayed {
     replayed: u64,
-    refused: Vec<Refused>,
+    refused: Vec<Rejection>,
     missing: Vec<String>,
     stopped: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Refused {
+struct Rejection {
     id: String,
     reason: String,
 }
@@ -207,7 +213,7 @@ struct Purged {
     purged: u64,
 }
 
-pub(super) async fn run(DeadLettersArgs { command }: DeadLettersArgs) -> Result<ExitCode, Failed> {
+pub(super) async fn run(DeadLettersArgs { command }: DeadLettersArgs) -> Result<ExitCode, Failure> {
     match command {
         DeadLettersCommand::List(arguments) => list(arguments).await,
         DeadLettersCommand::Show(arguments) => show(arguments).await,
@@ -216,25 +222,25 @@ pub(super) async fn run(DeadLettersArgs { command }: DeadLettersArgs) -> Result<
     }
 }
 
-async fn list(ListArgs { sink, limit, cursor, remote }: ListArgs) -> Result<ExitCode, Failed> {
+async fn list(ListArgs { sink, limit, cursor, remote }: ListArgs) -> Result<ExitCode, Failure> {
     let as_json = remote.json;
     let remote = Remote::new(remote)?;
-    let mut url = letters(&remote, &sink, &[]);
+    let mut url = dead_letters_url(&remote, &sink, &[]);
     url.query_pairs_mut().append_pair("limit", &limit.to_string());
     if let Some(cursor) = cursor {
         url.query_pairs_mut().append_pair("cursor", &cursor);
     }
-    let answer = remote.get(url).await?.good()?;
-    print(&if as_json { answer.text() } else { listed(&sink, answer.read()?) })?;
+    let response = remote.get(url).await?.success()?;
+    print(&if as_json { response.text() } else { render_page(&sink, response.json()?) })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn listed(sink: &str, Page { total, dead_letters, next }: Page) -> String {
+fn render_page(sink: &str, Page { total, dead_letters, next }: Page) -> String {
     if total == 0 {
         return format!("{sink} has no dead letters\n");
     }
-    let row = |letter: &Listed| {
-        let Listed { id, source, event_kind, dead_at, attempts, reason } = letter;
+    let row = |summary: &Summary| {
+        let Summary { id, source, event_kind, dead_at, attempts, reason } = summary;
         let reason = reason
             .split_whitespace()
             .collect::<Vec<_>>()
@@ -244,7 +250,7 @@ fn listed(sink: &str, Page { total, dead_letters, next }: Page) -> String {
             .collect();
         [
             id.clone(),
-            seconds(dead_at),
+            truncate_to_seconds(dead_at),
             attempts.to_string(),
             source.clone(),
             event_kind.clone(),
@@ -255,36 +261,36 @@ fn listed(sink: &str, Page { total, dead_letters, next }: Page) -> String {
     let mut text = table(["id", "dead since", "attempts", "source", "event_kind", "reason"], &rows);
     text.push_str(&format!("\n{} of {}\n", rows.len(), count(total, "dead letter")));
     if let Some(next) = next {
-        text.push_str(&format!("more: observer dead-letters list {sink} --cursor {next}\n"));
+        text.push_str(&format!("next page: observer dead-letters list {sink} --cursor {next}\n"));
     }
     text
 }
 
-/// A time without its fractions.
-fn seconds(time: &str) -> String {
+/// Removes the fraction of a second from an RFC 3339 time in UTC.
+fn truncate_to_seconds(time: &str) -> String {
     time.split_once('.').map_or_else(|| time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
 
-async fn show(ShowArgs { sink, id, event, remote }: ShowArgs) -> Result<ExitCode, Failed> {
+async fn show(ShowArgs { sink, id, event, remote }: ShowArgs) -> Result<ExitCode, Failure> {
     let as_json = remote.json;
     let remote = Remote::new(remote)?;
-    let answer = remote.get(letters(&remote, &sink, &[&id])).await?.good()?;
+    let response = remote.get(dead_letters_url(&remote, &sink, &[&id])).await?.success()?;
     if as_json {
-        print(&answer.text())?;
+        print(&response.text())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Whole {
+    let DeadLetter {
         id,
         dead_at,
         attempts,
         reason,
-        envelope: Enveloped { seq, received_at, event: raw },
-    } = answer.read()?;
+        envelope: Envelope { seq, received_at, event: raw },
+    } = response.json()?;
     print(&if event {
         format!("{raw}\n")
     } else {
         format!(
-            "id        {id}\nreceived  {received_at}, as number {seq}\n\
+            "id        {id}\nreceived  {received_at}, sequence number {seq}\n\
              dead      {dead_at}, after {}\nreason    {reason}\n\n{raw}\n",
             count(attempts, "attempt")
         )
@@ -294,79 +300,82 @@ async fn show(ShowArgs { sink, id, event, remote }: ShowArgs) -> Result<ExitCode
 
 async fn replay(
     ReplayArgs { sink, ids, all, event, remote }: ReplayArgs,
-) -> Result<ExitCode, Failed> {
+) -> Result<ExitCode, Failure> {
     let as_json = remote.json;
     let remote = Remote::new(remote)?;
-    let event = event.as_deref().map(read_event).transpose().map_err(Failed::usage)?;
+    let event = event.as_deref().map(read_event).transpose().map_err(Failure::usage)?;
     let body = if all { json!({ "all": true }) } else { json!({ "ids": ids }) };
     let body = match event {
-        // Its bytes stay as they are.
+        // The bytes of the event are sent unchanged.
         Some(event) => format!("{{\"ids\":{},\"event\":{event}}}", Value::from(ids)),
         None => body.to_string(),
     };
-    let answer = remote.ask(
-        Method::POST,
-        letters(&remote, &sink, &["replay"]),
-        Some(body),
-        Patience::Unbounded,
-    );
-    let answer = answer.await?.good()?;
-    let outcome: Outcome = answer.read()?;
-    let all_taken =
-        outcome.refused.is_empty() && outcome.missing.is_empty() && outcome.stopped.is_none();
-    print(&if as_json { answer.text() } else { told(&sink, &outcome) })?;
-    Ok(if all_taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let url = dead_letters_url(&remote, &sink, &["replay"]);
+    let response =
+        remote.authorized(Method::POST, url, Some(body), Timeout::None).await?.success()?;
+    let result: Replayed = response.json()?;
+    let all_accepted =
+        result.refused.is_empty() && result.missing.is_empty() && result.stopped.is_none();
+    print(&if as_json { response.text() } else { render_result(&sink, &result) })?;
+    Ok(if all_accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn told(sink: &str, Outcome { replayed, refused, missing, stopped }: &Outcome) -> String {
-    let mut text = format!("{sink} has taken {}\n", count(*replayed, "dead letter"));
-    for Refused { id, reason } in refused {
-        text.push_str(&format!("refused again: {id}: {reason}\n"));
+fn render_result(
+    sink: &str,
+    Replayed { replayed, refused, missing, stopped }: &Replayed,
+) -> String {
+    let mut text = format!("{sink} accepted {}\n", count(*replayed, "dead letter"));
+    for Rejection { id, reason } in refused {
+        text.push_str(&format!("rejected again: {id}: {reason}\n"));
     }
     for id in missing {
-        text.push_str(&format!("not there: {id}\n"));
+        text.push_str(&format!("not found: {id}\n"));
     }
     if let Some(reason) = stopped {
-        text.push_str(&format!("the others were not tried: {reason}\n"));
+        text.push_str(&format!("the remaining dead letters were not sent: {reason}\n"));
     }
     text
 }
 
 async fn purge(
     PurgeArgs { sink, ids, all, older_than, remote }: PurgeArgs,
-) -> Result<ExitCode, Failed> {
+) -> Result<ExitCode, Failure> {
     let as_json = remote.json;
     let remote = Remote::new(remote)?;
-    let mut urls: Vec<_> = ids.iter().map(|id| letters(&remote, &sink, &[id])).collect();
+    let mut urls: Vec<_> = ids.iter().map(|id| dead_letters_url(&remote, &sink, &[id])).collect();
     if let Some(age) = older_than {
         let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut url = letters(&remote, &sink, &[]);
+        let mut url = dead_letters_url(&remote, &sink, &[]);
         url.query_pairs_mut()
             .append_pair("before", &humantime::format_rfc3339_seconds(before).to_string());
         urls.push(url);
     } else if all {
-        let mut url = letters(&remote, &sink, &[]);
+        let mut url = dead_letters_url(&remote, &sink, &[]);
         url.query_pairs_mut().append_pair("all", "true");
         urls.push(url);
     }
     let mut total = 0;
     for url in urls {
-        let answer = remote.ask(Method::DELETE, url, None, Patience::Question).await?.good()?;
-        total += answer.read::<Purged>()?.purged;
+        let response =
+            remote.authorized(Method::DELETE, url, None, Timeout::Default).await?.success()?;
+        total += response.json::<Purged>()?.purged;
     }
     print(&if as_json {
         format!("{}\n", json!({ "purged": total }))
     } else {
-        format!("{} of {sink} purged\n", count(total, "dead letter"))
+        format!("purged {} of {sink}\n", count(total, "dead letter"))
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn letters(remote: &Remote, sink: &str, rest: &[&str]) -> reqwest::Url {
+fn dead_letters_url(remote: &Remote, sink: &str, rest: &[&str]) -> reqwest::Url {
     remote.at(&[&["v1", "sinks", sink, "dead-letters"][..], rest].concat())
 }
 
-/// An event in a file, which has to be JSON to become part of the request.
+/// Reads an event from a file. It must be JSON, since it becomes part of the request body.
+///
+/// # Errors
+/// The file can't be read, or is not JSON.
 fn read_event(path: &Path) -> anyhow::Result<Box<RawValue>> {
     let mut text = String::new();
     if path == Path::new("-") {
@@ -375,5 +384,5 @@ fn read_event(path: &Path) -> anyhow::Result<Box<RawValue>> {
         text = fs::read_to_string(path)
             .with_context(|| format!("{} can't be read", path.display()))?;
     }
-    serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }

@@ -5,7 +5,9 @@ mod check;
 mod connect;
 mod dead_letters;
 mod emit;
+mod failure;
 mod journal;
+mod output;
 mod remote;
 mod replay;
 mod signal;
@@ -14,7 +16,7 @@ mod token;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -25,57 +27,31 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::Signal;
 
 use self::args::{Cli, Command, ServeArgs};
+use self::failure::{Failure, USAGE};
+use self::output::print;
 use crate::logging::LogFormat;
 use crate::telemetry::{Settings, Telemetry};
 use crate::{Config, ConfigError, Registry, ServeError, Service, logging, tls};
 
-/// Something the operator has to mend on the command line or in the file.
-const USAGE: u8 = 2;
-
-/// How many files and connections may be open, where the system's hard limit lets them.
+/// Wanted limit of open files and connections; the hard limit of the system caps it.
 const MAX_DESCRIPTORS: u64 = 65_536;
 
-/// A command that came to nothing.
-#[derive(Debug)]
-struct Failed {
-    status: u8,
-    error: anyhow::Error,
-}
-
-impl Failed {
-    fn usage(error: impl Into<anyhow::Error>) -> Self {
-        Self { status: USAGE, error: error.into() }
-    }
-}
-
-impl<E: Into<anyhow::Error>> From<E> for Failed {
-    fn from(error: E) -> Self {
-        let error = error.into();
-        let status = if error.is::<crate::ConfigError>() || error.is::<logging::LogError>() {
-            USAGE
-        } else {
-            1
-        };
-        Self { status, error }
-    }
-}
-
-/// Read the command line and do what it says.
+/// Parses the command line and runs its command.
 pub(crate) fn run<A: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = A>,
-    types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+    sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
 ) -> ExitCode {
     tls::install();
     let cli = match Cli::from_command_line(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to standard output, all else to standard error; there is no one to tell if
-            // that fails.
+            // Help goes to standard output, errors to standard error. If that write fails, nothing
+            // else can be reported.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
-    dispatch(cli, types).unwrap_or_else(|Failed { status, error }| {
+    dispatch(cli, sink_types).unwrap_or_else(|Failure { status, error }| {
         eprintln!("observer: {}", observer_core::report(error.as_ref()));
         ExitCode::from(status)
     })
@@ -83,12 +59,12 @@ pub(crate) fn run<A: Into<OsString> + Clone>(
 
 fn dispatch(
     cli: Cli,
-    types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
-) -> Result<ExitCode, Failed> {
+    sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+) -> Result<ExitCode, Failure> {
     let Cli { global, command } = cli;
     let command = command.unwrap_or_else(|| Command::Serve(ServeArgs::default()));
-    // Who serves begins the log once it is known who else is to listen.
-    let log = Log { format: global.log_format, filter: global.log };
+    // `serve` initializes the log later: telemetry in the configuration adds layers to it.
+    let log = LogOptions { format: global.log_format, filter: global.log };
     logging::parse(&log.filter)?;
     if !matches!(command, Command::Serve(_)) {
         logging::init(log.format, &log.filter)?;
@@ -97,12 +73,12 @@ fn dispatch(
     let load = move || Config::load(config.as_deref());
     match command {
         Command::Serve(arguments) => {
-            serve(move || Ok(arguments.clone().over(load()?)), types, &log)
+            serve(move || Ok(arguments.clone().apply(load()?)), sink_types, &log)
         }
         Command::Check => {
             let config = load()?;
             config.load_tls()?;
-            let sinks = types(&prometheus::Registry::new()).build_all(&config)?;
+            let sinks = sink_types(&prometheus::Registry::new()).build_all(&config)?;
             let telemetry = Settings::resolve(&config.telemetry, &|name| env::var_os(name));
             let report =
                 block_on(Builder::new_multi_thread(), check::report(&config, sinks, &telemetry))?;
@@ -122,7 +98,7 @@ fn dispatch(
         }
         Command::Journal(arguments) => journal::run(&arguments, &load()?),
         Command::Token(arguments) => {
-            print(&token::made(&arguments)?)?;
+            print(&token::generate(&arguments)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completions { shell } => {
@@ -134,39 +110,38 @@ fn dispatch(
     }
 }
 
-/// How the log is to look, and what is to show of it.
-struct Log {
+/// Format and filter of the log.
+struct LogOptions {
     format: LogFormat,
     filter: String,
 }
 
 fn serve(
     load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
-    types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
-    log: &Log,
-) -> Result<ExitCode, Failed> {
+    sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
+    log: &LogOptions,
+) -> Result<ExitCode, Failure> {
     block_on(Builder::new_multi_thread(), async {
-        let ended = signal::ended()?;
+        let shutdown = signal::shutdown()?;
         let hangups = signal::hangups()?;
         let config = load()?;
         config.validate()?;
         let telemetry = Telemetry::new(&config, &|name| env::var_os(name))?;
-        let others = telemetry.layers(logging::parse(&log.filter)?);
-        if others.is_empty() {
+        let layers = telemetry.layers(logging::parse(&log.filter)?);
+        if layers.is_empty() {
             logging::init(log.format, &log.filter)?;
         } else {
-            logging::init_with(log.format, &log.filter, others)?;
+            logging::init_with(log.format, &log.filter, layers)?;
         }
-        telemetry.tell_ignored();
-        // Every producer is a connection; what the system allows by default may be less than there
-        // are.
+        telemetry.log_warnings();
+        // Every producer holds a connection, and the soft limit may be lower than their number.
         if let Err(error) = rlimit::increase_nofile_limit(MAX_DESCRIPTORS) {
-            tracing::warn!(%error, "the limit of open files stays as it is");
+            tracing::warn!(%error, "the limit of open files could not be raised");
         }
-        match Service::start_loaded(config, load, types, Some(telemetry)).await {
+        match Service::start_loaded(config, load, sink_types, Some(telemetry)).await {
             Ok(service) => {
                 let reloading = tokio::spawn(reload_on(hangups, service.reloader()));
-                service.run(ended).await;
+                service.run(shutdown).await;
                 reloading.abort();
             }
             Err(ServeError::Config(error)) => return Err(error.into()),
@@ -179,27 +154,18 @@ fn serve(
 async fn reload_on(mut hangups: Signal, reloader: Option<Arc<dyn ReloadHandler>>) {
     let Some(reloader) = reloader else { return };
     while hangups.recv().await.is_some() {
-        // What came of it is in the log.
+        // The reloader logs the result.
         let _ = reloader.reload().await;
     }
 }
 
-/// Run to the end, and wait for nothing beyond it: a read of standard input, or a disk that hangs,
-/// may take forever.
+/// Runs the future to completion and waits for no other task: a blocked read of standard input or
+/// of a disk may never return.
 fn block_on<F: Future>(mut builder: Builder, future: F) -> io::Result<F::Output> {
     let runtime = builder.enable_all().build()?;
     let output = runtime.block_on(future);
     runtime.shutdown_background();
     Ok(output)
-}
-
-/// Write to standard output. A reader that has seen enough (`observer … | head`) is no failure.
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
-//! What ends the program, and what has it read its configuration again.
+//! Signals that end the program or reload its configuration.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How a shell counts a program that was ended by Ctrl-C.
+/// Exit status after a second SIGTERM or Ctrl-C: 128 plus the number of SIGINT, as shells report it.
 const INTERRUPTED: i32 = 130;
 
-/// Until SIGTERM or Ctrl-C. A second one ends the program at once.
+/// Returns a future that completes at the first SIGTERM or Ctrl-C. The second one exits the process
+/// at once.
 ///
 /// # Errors
-/// When signals can't be listened to.
-pub(super) fn ended() -> io::Result<impl Future<Output = ()>> {
+/// A signal handler can't be installed.
+pub(super) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -21,7 +22,7 @@ pub(super) fn ended() -> io::Result<impl Future<Output = ()>> {
         };
         tracing::info!(
             signal = name,
-            "the observer ends: no more requests, and the sinks get what is there; a second signal ends it now"
+            "shutting down: no new requests, sinks drain; a second signal exits at once"
         );
         tokio::spawn(async move {
             tokio::select! {
@@ -29,17 +30,18 @@ pub(super) fn ended() -> io::Result<impl Future<Output = ()>> {
                 _ = interrupt.recv() => {}
             }
             tracing::warn!(
-                "the observer ends now; what sinks had not made durable is delivered again after the next start"
+                "exiting at once; events that sinks had not flushed are delivered again after the \
+                 next start"
             );
             std::process::exit(INTERRUPTED);
         });
     })
 }
 
-/// Each SIGHUP.
+/// Returns the stream of SIGHUP signals.
 ///
 /// # Errors
-/// When signals can't be listened to.
+/// The signal handler can't be installed.
 pub(super) fn hangups() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }

@@ -1,4 +1,4 @@
-//! `observer sinks` and `observer status`: how a running observer is doing.
+//! `observer sinks` and `observer status`: the state of a running observer.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -9,9 +9,9 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::journal::shown::{count, table};
-use super::remote::{Patience, Remote, RemoteArgs};
-use super::{Failed, print};
+use super::failure::Failure;
+use super::output::{count, print, table};
+use super::remote::{Remote, RemoteArgs, Timeout};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,9 +19,9 @@ Examples:
   observer sinks forget failures
 
 Exit codes:
-  0  all went well
-  1  the observer said no
-  2  wrong usage, or no observer to ask, or a token that it doesn't let in";
+  0  success
+  1  the observer rejected the request
+  2  invalid usage, an unreachable observer, or a token without access";
 
 pub(super) const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -29,9 +29,9 @@ Examples:
   observer status --url https://observer.example.com:3843 --json
 
 Exit codes:
-  0  it takes events, and no sink is parked
-  1  it takes no events, or a sink is parked
-  2  wrong usage, or no observer to ask, or a token that it doesn't let in";
+  0  the observer accepts events, and no sink is parked
+  1  the observer accepts no events, or a sink is parked
+  2  invalid usage, an unreachable observer, or a token without access";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -42,11 +42,11 @@ pub(super) struct SinksArgs {
 
 #[derive(Debug, Subcommand)]
 enum SinksCommand {
-    /// Each sink: its state, its backlog, and what became of its events
+    /// List each sink with its state, its backlog and its event counts
     List(RemoteArgs),
-    /// Forget where a sink stands that is configured no more; should it come again, it begins anew
+    /// Discard the position of a sink that is no longer configured; if added again, it starts anew
     Forget {
-        /// The sink
+        /// Name of the sink
         sink: String,
 
         #[command(flatten)]
@@ -83,31 +83,31 @@ struct Replay {
     pending: u64,
 }
 
-pub(super) async fn run(SinksArgs { command }: SinksArgs) -> Result<ExitCode, Failed> {
+pub(super) async fn run(SinksArgs { command }: SinksArgs) -> Result<ExitCode, Failure> {
     match command {
         SinksCommand::List(remote) => {
             let as_json = remote.json;
             let remote = Remote::new(remote)?;
-            let answer = remote.get(remote.at(&["v1", "sinks"])).await?.good()?;
-            print(&if as_json { answer.text() } else { listed(&answer.read()?) })?;
+            let response = remote.get(remote.at(&["v1", "sinks"])).await?.success()?;
+            print(&if as_json { response.text() } else { sink_table(&response.json()?) })?;
         }
         SinksCommand::Forget { sink, remote } => {
             let as_json = remote.json;
             let remote = Remote::new(remote)?;
             let url = remote.at(&["v1", "sinks", &sink]);
-            remote.ask(Method::DELETE, url, None, Patience::Question).await?.good()?;
+            remote.authorized(Method::DELETE, url, None, Timeout::Default).await?.success()?;
             print(&if as_json {
                 format!("{}\n", json!({ "forgotten": sink }))
             } else {
-                format!("{sink} is forgotten\n")
+                format!("forgot sink {sink}\n")
             })?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether it takes events, and how its sinks are.
-pub(super) async fn status(remote: RemoteArgs) -> Result<ExitCode, Failed> {
+/// Prints whether the observer accepts events, and the state of its sinks.
+pub(super) async fn status(remote: RemoteArgs) -> Result<ExitCode, Failure> {
     #[derive(Deserialize)]
     struct Ready {
         status: String,
@@ -116,15 +116,15 @@ pub(super) async fn status(remote: RemoteArgs) -> Result<ExitCode, Failed> {
     let as_json = remote.json;
     let remote = Remote::new(remote)?;
     let ready = remote.get(remote.at(&["readyz"])).await?;
-    let takes_events = ready.status == StatusCode::OK;
-    let Ready { status, reason } = ready.read()?;
-    let answer = remote.get(remote.at(&["v1", "sinks"])).await?.good()?;
-    let sinks: Sinks = answer.read()?;
+    let accepts_events = ready.status == StatusCode::OK;
+    let Ready { status, reason } = ready.json()?;
+    let response = remote.get(remote.at(&["v1", "sinks"])).await?.success()?;
+    let sinks: Sinks = response.json()?;
     print(&if as_json {
-        let mut all: Value = answer.read()?;
-        all["status"] = status.into();
-        all["reason"] = reason.into();
-        format!("{all}\n")
+        let mut status_and_sinks: Value = response.json()?;
+        status_and_sinks["status"] = status.into();
+        status_and_sinks["reason"] = reason.into();
+        format!("{status_and_sinks}\n")
     } else {
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let mut text = format!(
@@ -133,22 +133,22 @@ pub(super) async fn status(remote: RemoteArgs) -> Result<ExitCode, Failed> {
             sinks.head
         );
         if !sinks.sinks.is_empty() {
-            let _ = write!(text, "\n{}", listed(&sinks));
+            let _ = write!(text, "\n{}", sink_table(&sinks));
         }
         text
     })?;
-    let is_fine = takes_events && sinks.sinks.iter().all(|sink| sink.state != "parked");
-    Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_healthy = accepts_events && sinks.sinks.iter().all(|sink| sink.state != "parked");
+    Ok(if is_healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn listed(Sinks { sinks, .. }: &Sinks) -> String {
+fn sink_table(Sinks { sinks, .. }: &Sinks) -> String {
     if sinks.is_empty() {
-        return "there are no sinks\n".to_owned();
+        return "no sinks\n".to_owned();
     }
     let row = |sink: &Sink| {
-        let waiting =
+        let oldest =
             sink.oldest_pending_seconds.and_then(|age| Duration::try_from_secs_f64(age).ok());
-        let oldest = waiting
+        let oldest = oldest
             .map(|age| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string());
         [
             sink.name.clone(),
@@ -173,20 +173,19 @@ fn listed(Sinks { sinks, .. }: &Sinks) -> String {
             && matches!(state.as_str(), "running" | "stopped")
         {
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            let past = events.saturating_sub(*pending);
+            let done = events.saturating_sub(*pending);
             let _ = write!(
                 text,
-                "\na replay to {} is {state}, past {past} of {events} events{reason}\n",
+                "\nreplay to {} is {state}, {done} of {events} events done{reason}\n",
                 sink.name
             );
         }
     }
     let dead: u64 = sinks.iter().map(|sink| sink.dead).sum();
     if dead > 0 {
-        let were = if dead == 1 { "was" } else { "were" };
         let _ = write!(
             text,
-            "\n{} {were} put aside: observer dead-letters list SINK\n",
+            "\n{}; to list those of a sink: observer dead-letters list SINK\n",
             count(dead, "dead letter")
         );
     }

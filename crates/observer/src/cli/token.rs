@@ -1,4 +1,4 @@
-//! `observer token`: a new secret, and its digest.
+//! `observer token`: generates a token and its digest.
 
 use clap::Args;
 use observer_server::{Scope, TokenDigest};
@@ -9,63 +9,71 @@ Examples:
   observer token grafana --scope read
   observer token ops --scope read --scope admin --json
 
-The token itself is shown this once. The configuration knows its SHA-256 alone, which for a token
-that was made elsewhere is `printf %s \"$TOKEN\" | sha256sum`.";
+The token is shown only once. The configuration holds only its SHA-256. For a token that was
+generated elsewhere, compute it with `printf %s \"$TOKEN\" | sha256sum`.";
 
-/// So that people, and programs that look for leaked secrets, see what it is.
+/// Prefix that identifies a token to people and to scanners for leaked secrets.
 const PREFIX: &str = "observer_";
-/// More than anyone can guess.
+/// Entropy of a token, in bytes; 192 bits can't be guessed.
 const RANDOM_BYTES: usize = 24;
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
-    /// What people are to call it
+    /// Name of the token in the configuration
     #[arg(value_name = "NAME", default_value = "client", value_parser = name)]
     name: String,
 
-    /// What its holder may do; can be given several times
-    #[arg(long = "scope", value_name = "SCOPE", default_value = "ingest", value_parser = scope, hide_possible_values = true)]
+    /// Scope to grant: `ingest`, `read` or `admin`; repeatable
+    #[arg(
+        long = "scope",
+        value_name = "SCOPE",
+        default_value = "ingest",
+        value_parser = scope,
+        hide_possible_values = true
+    )]
     scopes: Vec<Scope>,
 
-    /// Print both as JSON
+    /// Print token and digest as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// A new token with what belongs into the configuration.
-pub(super) fn made(arguments: &TokenArgs) -> anyhow::Result<String> {
+/// Generates a token and returns it with its section of the configuration.
+pub(super) fn generate(arguments: &TokenArgs) -> anyhow::Result<String> {
     let mut random = [0; RANDOM_BYTES];
     getrandom::fill(&mut random)?;
     let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(shown(&format!("{PREFIX}{random}"), arguments))
+    Ok(render(&format!("{PREFIX}{random}"), arguments))
 }
 
-fn shown(token: &str, TokenArgs { name, scopes, json }: &TokenArgs) -> String {
+fn render(token: &str, TokenArgs { name, scopes, json }: &TokenArgs) -> String {
     let sha256 = TokenDigest::of(token);
     let names: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
     if *json {
-        let made = serde_json::json!({ "name": name, "token": token, "scopes": names, "sha256": sha256.to_string() });
-        return format!("{made}\n");
+        let generated = serde_json::json!({
+            "name": name, "token": token, "scopes": names, "sha256": sha256.to_string(),
+        });
+        return format!("{generated}\n");
     }
     format!(
-        "The token, for whoever is to use it (it is not shown again):\n\n  {token}\n\n\
-         Into the configuration:\n\n  [access.tokens.{name}]\n  scopes = {names:?}\n  sha256 = \"{sha256}\"\n"
+        "Token for the client (it is not shown again):\n\n  {token}\n\n\
+         Section for the configuration:\n\n  [access.tokens.{name}]\n  scopes = {names:?}\n  sha256 = \"{sha256}\"\n"
     )
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
     let known = Scope::ALL.into_iter().find(|scope| scope.as_str() == text);
-    known.ok_or_else(|| "it is one of ingest, read and admin".to_owned())
+    known.ok_or_else(|| format!("unknown scope {text:?}; use ingest, read or admin"))
 }
 
-/// As it can stand in the configuration without quotes.
+/// Parses a name that needs no quotes in the configuration.
 fn name(text: &str) -> Result<String, String> {
     let is_plain = !text.is_empty()
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     if is_plain {
         Ok(text.to_owned())
     } else {
-        Err("a name is made of letters, digits, `_` and `-`".to_owned())
+        Err("a name consists of letters, digits, `_` and `-`".to_owned())
     }
 }
 
@@ -81,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_can_be_copied_into_the_configuration() {
-        let text = shown("swordfish", &arguments(false));
+    fn printed_section_is_a_valid_configuration() {
+        let text = render("swordfish", &arguments(false));
         assert_snapshot!(text, @r#"
-        The token, for whoever is to use it (it is not shown again):
+        Token for the client (it is not shown again):
 
           swordfish
 
-        Into the configuration:
+        Section for the configuration:
 
           [access.tokens.ci]
           scopes = ["ingest", "read"]
@@ -97,11 +105,11 @@ mod tests {
         let (_, snippet) = text.split_once("configuration:").unwrap();
         let config = Config::parse(snippet).unwrap();
         assert_eq!(config.access.tokens["ci"].sha256, [TokenDigest::of("swordfish")]);
-        assert_snapshot!(shown("swordfish", &arguments(true)), @r#"{"name":"ci","scopes":["ingest","read"],"sha256":"b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799","token":"swordfish"}"#);
+        assert_snapshot!(render("swordfish", &arguments(true)), @r#"{"name":"ci","scopes":["ingest","read"],"sha256":"b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799","token":"swordfish"}"#);
     }
 
     #[test]
-    fn no_two_tokens_are_the_same() {
-        assert_ne!(made(&arguments(false)).unwrap(), made(&arguments(false)).unwrap());
+    fn generated_tokens_differ() {
+        assert_ne!(generate(&arguments(false)).unwrap(), generate(&arguments(false)).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Section `[access]`: tokens and their scopes.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -7,54 +7,53 @@ use observer_server::{Access, Rate, Scope, Scopes, Token, TokenDigest};
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::one_or_more;
+use super::parse::one_or_more;
 
-/// A token's burst, where it has none of its own, in seconds of its rate.
+/// Default burst of a token, in seconds of its rate.
 const BURST_SECONDS: u32 = 10;
 
-/// Who may do what.
+/// Access rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessConfig {
-    /// What those may do who send no token. Without this key, everything where there are no tokens,
-    /// and else nothing.
+    /// Scopes of requests without a token. By default all scopes if no token is configured, else none.
     pub anonymous: Option<Vec<Scope>>,
-    /// The tokens, by names that people know them by.
+    /// Tokens by name.
     pub tokens: BTreeMap<String, TokenConfig>,
 }
 
-/// A token, known by its digest alone.
+/// Token, identified by its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
-    /// The token's SHA-256, or several while it is being replaced.
+    /// SHA-256 of the token; several during a rotation.
     #[serde(deserialize_with = "digests")]
     pub sha256: Vec<TokenDigest>,
-    /// What its holder may do.
+    /// Scopes of the token.
     pub scopes: Vec<Scope>,
-    /// How fast.
+    /// Rate limit; none by default.
     #[serde(default)]
     pub rate: Option<RateConfig>,
 }
 
-/// How many events a token's holder may send.
+/// Rate limit of a token, in events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateConfig {
-    /// In the long run.
+    /// Sustained events per second.
     pub per_second: NonZeroU32,
-    /// At once, after a while without any; ten seconds' worth by default.
+    /// Maximum burst in events; ten seconds of the sustained rate by default.
     #[serde(default)]
     pub burst: Option<NonZeroU32>,
 }
 
 impl AccessConfig {
-    /// Whether anyone who reaches the observer may do as they like, and nobody said so.
+    /// Returns whether every scope is open to requests without a token because of the default.
     pub(super) fn is_open_by_default(&self) -> bool {
         self.tokens.is_empty() && self.anonymous.is_none()
     }
 
-    /// As the server knows it.
+    /// Converts the rules to those of the server.
     #[must_use]
     pub fn resolve(&self) -> Access {
         let anonymous = match &self.anonymous {

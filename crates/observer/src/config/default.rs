@@ -1,4 +1,4 @@
-//! What holds where nothing is configured.
+//! Default configuration.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::{
     AccessConfig, Config, IngestConfig, JournalConfig, ServerConfig, SinkTable, TelemetryConfig,
 };
 
-/// Below the folder that the program was started in.
+/// Default data folder, relative to the working directory.
 pub(super) const DATA_DIR: &str = "observer-data";
 
 impl Default for Config {
@@ -19,7 +19,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults, with all data in one folder.
+    /// Returns the default configuration with all data in one folder.
     #[must_use]
     pub fn in_dir(data_dir: impl Into<PathBuf>) -> Self {
         let data_dir = data_dir.into();
@@ -36,7 +36,7 @@ impl Config {
     }
 }
 
-/// An archive that holds back producers rather than miss an event, and metrics.
+/// Returns the default sinks: a required archive, and metrics.
 pub(super) fn sinks(data_dir: &Path) -> BTreeMap<String, SinkTable> {
     let path = data_dir.join("events").join("{date}.jsonl").to_string_lossy().into_owned();
     let archive = [

@@ -1,56 +1,56 @@
-//! Why a configuration can't be used.
+//! Errors of a configuration.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a configuration can't be used. Its text names the file, and each key at fault.
+/// Error type for loading a configuration. Its message names the file and each faulty key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A file was named, and isn't there.
+    /// The named file does not exist.
     #[error("the configuration file {} does not exist", path.display())]
     Absent {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The file is there, but can't be read.
+    /// The file can't be read.
     #[error("the configuration file {} can't be read", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: io::Error,
     },
-    /// The file isn't TOML.
-    #[error("{}: {message}", place(origin.as_deref()))]
+    /// The file is not valid TOML.
+    #[error("{}: {message}", name(origin.as_deref()))]
     Syntax {
-        /// The file; `None` for text that came from elsewhere.
+        /// Path of the file; `None` for text from another source.
         origin: Option<PathBuf>,
-        /// Line, column, and what was expected there.
+        /// Line, column and cause.
         message: String,
     },
-    /// Values that can't be.
+    /// Keys or values are invalid.
     #[error("{}", Problems(origin.as_deref(), problems))]
     Invalid {
-        /// The file; `None` for a configuration that didn't come from one.
+        /// Path of the file; `None` for a configuration from another source.
         origin: Option<PathBuf>,
-        /// What is wrong; at least one.
+        /// Problems; at least one.
         problems: Vec<Problem>,
     },
 }
 
-/// One thing that is wrong in a configuration.
+/// Problem of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key, with its full path: `sinks.archive.rotate.max_size`.
+    /// Full path of the key, such as `sinks.archive.rotate.max_size`.
     pub key: String,
-    /// What is wrong with it.
+    /// Description of the problem.
     pub message: String,
 }
 
 impl Problem {
-    /// A key, and what is wrong with it.
+    /// Creates a problem.
     pub fn new(key: impl ToString, message: impl Into<String>) -> Self {
         Self { key: key.to_string(), message: message.into() }
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Problem {
     }
 }
 
-fn place(origin: Option<&Path>) -> String {
+fn name(origin: Option<&Path>) -> String {
     origin.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string())
 }
 
@@ -72,9 +72,9 @@ impl fmt::Display for Problems<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(origin, problems) = self;
         match problems {
-            [problem] => write!(f, "{}: {problem}", place(*origin)),
+            [problem] => write!(f, "{}: {problem}", name(*origin)),
             _ => {
-                write!(f, "{}: {} problems", place(*origin), problems.len())?;
+                write!(f, "{}: {} problems", name(*origin), problems.len())?;
                 problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }

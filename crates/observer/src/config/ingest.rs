@@ -1,4 +1,4 @@
-//! How events are taken in.
+//! Section `[ingest]`: deduplication and required fields.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use observer_pipeline::Requirements;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-/// How events are taken in.
+/// Settings of ingest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestConfig {
-    /// How long repeats are known.
+    /// Window of deduplication.
     pub dedup: DedupConfig,
-    /// The fields that a source's events must have beyond `source`, `event_kind` and `ok`.
+    /// Required fields by source, in addition to `source`, `event_kind` and `ok`.
     ///
-    /// In a file, `bot` needs `cycle_id` and `sig_hash` until `bot` is named; other sources need
-    /// nothing.
+    /// By default events of `bot` require `cycle_id` and `sig_hash`. An entry for another source
+    /// doesn't change that; an entry for `bot` replaces it.
     #[serde(deserialize_with = "requirements")]
     pub require: BTreeMap<String, Vec<Field>>,
 }
@@ -28,15 +28,14 @@ impl Default for IngestConfig {
     }
 }
 
-/// How long the identity of an event is remembered: until the window or the number of keys ends,
-/// whichever is first.
+/// Bounds of the deduplication window; the first one reached applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DedupConfig {
-    /// For this long.
+    /// Time for which the identity of an event is remembered.
     #[serde(deserialize_with = "units::duration")]
     pub window: Duration,
-    /// At most this many.
+    /// Maximum number of remembered identities.
     pub max_keys: usize,
 }
 

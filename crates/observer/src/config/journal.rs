@@ -1,4 +1,4 @@
-//! Where events are made durable.
+//! Section `[journal]`: durability, size and retention.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,49 +10,49 @@ use serde::Deserialize;
 const DEFAULT_MAX_SIZE: u64 = 10 << 30;
 const DEFAULT_SEGMENT_SIZE: u64 = 64 << 20;
 
-/// A journal is at least this many segments large: room is made by removing whole ones.
-pub(super) const LEAST_SEGMENTS: u64 = 2;
+/// Minimum size of a journal, in segments: space is freed by whole segments.
+pub(super) const MIN_SEGMENTS: u64 = 2;
 
-/// How many segments there are at the least where the operator gave a size for the journal alone.
-const SEGMENTS: u64 = 8;
+/// Minimum number of segments if `max_size` is set and `segment_size` is not.
+const DEFAULT_SEGMENTS: u64 = 8;
 
-/// Where events are made durable, and for how long they stay.
+/// Settings of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalConfig {
-    /// The journal's folder.
+    /// Folder of the journal.
     pub path: PathBuf,
-    /// What an answer to a producer promises.
+    /// Durability that a successful response guarantees.
     pub durability: Durability,
-    /// The most that all segments may take, in bytes.
+    /// Maximum total size of the segments, in bytes.
     pub max_size: u64,
-    /// How long delivered events stay, for replay and for streams that resume.
+    /// Retention of delivered events, for replay and for resumed streams.
     pub retain: Duration,
-    /// The size at which a new segment begins, in bytes.
+    /// Size at which a new segment starts, in bytes.
     pub segment_size: u64,
 }
 
 impl JournalConfig {
-    /// The defaults, in the data folder.
+    /// Returns the default settings with the journal in a data folder.
     #[must_use]
     pub fn in_dir(data_dir: &Path) -> Self {
         RawJournal::default().resolve(data_dir)
     }
 }
 
-/// How a promise stands in the file, and in an answer.
+/// Representation of [`Durability`] in the file.
 #[derive(Deserialize)]
 #[serde(remote = "Durability", rename_all = "lowercase")]
-enum Written {
+enum DurabilityName {
     Fsync,
     Write,
 }
 
-/// The section as it stands in the file: some of it depends on the rest.
+/// Section as written in the file. Some defaults depend on other keys.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawJournal {
     path: Option<PathBuf>,
-    #[serde(with = "Written")]
+    #[serde(with = "DurabilityName")]
     durability: Durability,
     #[serde(deserialize_with = "units::optional_size")]
     max_size: Option<u64>,
@@ -63,6 +63,7 @@ pub(super) struct RawJournal {
 }
 
 impl RawJournal {
+    /// Applies the defaults.
     pub(super) fn resolve(self, data_dir: &Path) -> JournalConfig {
         let max_size = self.max_size.unwrap_or(DEFAULT_MAX_SIZE);
         JournalConfig {
@@ -72,7 +73,7 @@ impl RawJournal {
             retain: self.retain.unwrap_or(Duration::from_secs(24 * 60 * 60)),
             segment_size: self
                 .segment_size
-                .unwrap_or(DEFAULT_SEGMENT_SIZE.min(max_size / SEGMENTS)),
+                .unwrap_or(DEFAULT_SEGMENT_SIZE.min(max_size / DEFAULT_SEGMENTS)),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! How producers and readers are served.
+//! Section `[server]`: addresses, limits and timeouts.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -8,49 +8,54 @@ use observer_core::units;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::{TlsConfig, one_or_more};
+use super::TlsConfig;
+use super::parse::one_or_more;
 
-/// How producers and readers are served.
+/// Port of the default addresses.
+const DEFAULT_PORT: u16 = 3800;
+
+/// Settings of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Where to listen. Both loopbacks by default, since `localhost` may mean either.
+    /// Addresses of plain HTTP. By default both loopback addresses, since `localhost` may resolve to
+    /// either.
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
-    /// TLS, where it is served too.
+    /// TLS settings; `None` for plain HTTP only.
     pub tls: Option<TlsConfig>,
-    /// The largest body of one event, in bytes.
+    /// Maximum body size of a single event, in bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_body: u64,
-    /// The largest body of a batch, in bytes, compressed as well as after decompression.
+    /// Maximum body size of a batch, in bytes, before and after decompression.
     #[serde(deserialize_with = "units::size")]
     pub max_batch_body: u64,
-    /// The most events in a batch.
+    /// Maximum number of events in a batch.
     pub max_batch_events: NonZeroUsize,
-    /// The most connections at once. Beyond, one that is idle makes room.
+    /// Maximum number of connections. A further connection replaces an idle one, or receives 503.
     pub max_connections: NonZeroUsize,
-    /// The most requests at once.
+    /// Maximum number of concurrent requests. A further request receives 429.
     pub max_requests_in_flight: NonZeroUsize,
-    /// The most bytes that the bodies of these may have together.
+    /// Maximum total body size of concurrent requests, in bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_bytes_in_flight: u64,
-    /// The host names that requests may name beside `localhost` and addresses; `*` for any.
+    /// Accepted host names in addition to `localhost` and IP addresses; `*` accepts any name.
     #[serde(deserialize_with = "names")]
     pub hosts: Vec<String>,
-    /// The origins whose pages may ask for things; `*` for any.
+    /// Origins whose pages may send requests (CORS); `*` accepts any origin.
     #[serde(deserialize_with = "origins")]
     pub cors_origins: Vec<String>,
-    /// How long a body may take to arrive.
+    /// Timeout for receiving the body of a request.
     #[serde(deserialize_with = "units::duration")]
     pub body_timeout: Duration,
-    /// How long a request's head may take to arrive.
+    /// Timeout for receiving the head of a request.
     #[serde(deserialize_with = "units::duration")]
     pub header_timeout: Duration,
-    /// How long a producer waits for the journal before it is answered with 503. The client in the
-    /// field gives up after 3 s.
+    /// Timeout for the commit of an event, after which the response is 503. Deployed clients time out
+    /// after 3 s.
     #[serde(deserialize_with = "units::duration")]
     pub ingest_timeout: Duration,
-    /// How long requests and deliveries that are under way may go on when the program ends.
+    /// Time for which requests and deliveries may continue after shutdown begins.
     #[serde(deserialize_with = "units::duration")]
     pub shutdown_timeout: Duration,
 }
@@ -58,7 +63,10 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            listen: vec![([127, 0, 0, 1], 3800).into(), ([0, 0, 0, 0, 0, 0, 0, 1], 3800).into()],
+            listen: vec![
+                (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into(),
+                (Ipv6Addr::LOCALHOST, DEFAULT_PORT).into(),
+            ],
             tls: None,
             max_body: 1 << 20,
             max_batch_body: 16 << 20,
@@ -76,21 +84,27 @@ impl Default for ServerConfig {
     }
 }
 
-/// An address with its port. The error says what is missing.
+/// Parses an IP address with a port.
+///
+/// # Errors
+/// Holds a message with the missing part.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| match text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(ip) => format!("the address {text:?} has no port; write \"{}\"", SocketAddr::new(ip, 3800)),
-        Err(_) => {
-            format!("{text:?} is not an IP address with its port, such as \"127.0.0.1:3800\" or \"[::1]:3800\"")
+        Ok(ip) => {
+            let address = SocketAddr::new(ip, DEFAULT_PORT);
+            format!("the address {text:?} has no port; write \"{address}\"")
         }
+        Err(_) => format!(
+            "{text:?} is not an IP address with a port, such as \"127.0.0.1:3800\" or \
+             \"[::1]:3800\""
+        ),
     })
 }
 
 pub(super) fn addresses<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<SocketAddr>, D::Error> {
-    const EXPECTING: &str =
-        "an address with its port, such as \"127.0.0.1:3800\", or a list of them";
+    const EXPECTING: &str = "an address with a port, such as \"127.0.0.1:3800\", or a list of them";
     let addresses: Vec<Address> = one_or_more::strings(deserializer, EXPECTING)?;
     Ok(addresses.into_iter().map(|Address(address)| address).collect())
 }

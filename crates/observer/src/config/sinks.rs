@@ -1,22 +1,22 @@
-//! The tables of sinks, before anyone knows their types.
+//! Tables `[sinks.NAME]` before their types are resolved.
 
 use std::fmt;
 
-use super::fill::Filled;
+use super::parse::substitute::Substituted;
 
-/// One sink's table: its `type`, the keys that every sink has, and its own.
+/// Table of one sink: `type`, the keys common to every sink, and the keys of its type.
 ///
-/// What was filled in from the environment may be a secret. So its `Debug` shows the keys alone,
-/// and errors about such values don't repeat them.
+/// Substituted values may be secrets. Therefore `Debug` shows only the keys, and errors don't repeat
+/// such values.
 #[derive(Clone, PartialEq)]
 pub struct SinkTable {
     pub(crate) table: toml::Table,
-    pub(crate) filled: Filled,
+    pub(crate) substituted: Substituted,
 }
 
 impl From<toml::Table> for SinkTable {
     fn from(table: toml::Table) -> Self {
-        Self { table, filled: Filled::default() }
+        Self { table, substituted: Substituted::default() }
     }
 }
 
@@ -26,15 +26,14 @@ impl fmt::Debug for SinkTable {
     }
 }
 
-/// What is wrong with a sink's name, if anything is. It becomes a folder, a metric label and a part
-/// of URLs.
+/// Returns the problem of a sink name, if any. A name becomes part of paths, metric labels and URLs.
 pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     match name.len() {
-        0 => Some("a sink's name must not be empty"),
-        65.. => Some("a sink's name must not be longer than 64 characters"),
+        0 => Some("the name of a sink must not be empty"),
+        65.. => Some("the name of a sink must have at most 64 characters"),
         _ if !is_plain => {
-            Some("a sink's name is made of the letters A to Z and a to z, digits, `_` and `-`")
+            Some("the name of a sink must consist of the letters A-Z and a-z, digits, `_` and `-`")
         }
         _ => None,
     }

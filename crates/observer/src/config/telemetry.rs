@@ -1,4 +1,4 @@
-//! Where the observer tells of itself.
+//! Section `[telemetry]`: export of the observer's own telemetry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,56 +11,55 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::Problem;
-use super::key::KeyPath;
+use super::parse::key_path::KeyPath;
 
-/// Where the observer tells of itself, by OTLP: its spans, its metrics and its log. Each key stands
-/// before the environment variable for it.
+/// Settings of the export of spans, metrics and the log over OTLP. Each key takes precedence over its
+/// environment variable.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// Where to; nowhere without it, unless `OTEL_EXPORTER_OTLP_ENDPOINT` says so. Over HTTP the
-    /// paths of the signals come after it.
+    /// Base URL of the collector. Without it and without `OTEL_EXPORTER_OTLP_ENDPOINT`, telemetry is
+    /// off. Over HTTP the path of the signal is appended.
     pub endpoint: Option<Secret>,
-    /// How. Unset, and with no variable for it, it is [`Protocol::Grpc`] at port 4317, and
-    /// [`Protocol::Http`] at any other.
+    /// Protocol. By default [`Protocol::Grpc`] at port 4317, and [`Protocol::Http`] at any other port.
     pub protocol: Option<Protocol>,
-    /// What; all of them where nothing is said.
+    /// Exported signals; all by default.
     pub signals: Option<Vec<Signal>>,
-    /// More headers.
+    /// Additional request headers.
     pub headers: Option<BTreeMap<String, Secret>>,
-    /// How requests are packed: not at all, where nothing is said.
+    /// Compression of requests; none by default.
     pub compression: Option<Compression>,
-    /// Whom to trust, and what to show.
+    /// Trusted authorities and client certificate.
     pub tls: Option<Tls>,
-    /// How often metrics go out.
+    /// Interval of the export of metrics; 60 s by default.
     #[serde(deserialize_with = "units::optional_duration")]
     pub interval: Option<Duration>,
-    /// Of the traces that begin here, the share that goes out. One that began elsewhere is followed
-    /// if it was there.
+    /// Fraction of the traces started here that is exported, from 0.0 to 1.0. For a trace started
+    /// elsewhere, the sampling decision of the parent applies.
     pub sample: Option<f64>,
-    /// What is said of the observer as a whole: attributes of its resource.
+    /// Additional resource attributes.
     pub resource: BTreeMap<String, String>,
 }
 
-/// What can be told.
+/// Telemetry signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signal {
-    /// Spans: a request until its commit, a batch until its flush.
+    /// Spans of requests until their commit, and of batches until their flush.
     Traces,
-    /// All that `/metrics` shows.
+    /// Metrics of `/metrics`.
     Metrics,
-    /// The log.
+    /// Log events.
     Logs,
 }
 
 impl Signal {
-    /// All of them.
+    /// All signals.
     pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
-    /// As it is written.
+    /// Returns the name of the signal in the configuration and in OTLP paths.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Traces => "traces",
             Self::Metrics => "metrics",
@@ -69,31 +68,31 @@ impl Signal {
     }
 }
 
-/// What can't be, whatever the environment says.
+/// Returns the problems that are independent of the environment.
 pub(super) fn problems(telemetry: &TelemetryConfig) -> Vec<Problem> {
     let TelemetryConfig { endpoint, signals, headers, tls, interval, sample, .. } = telemetry;
     let mut problems = Vec::new();
-    let mut refuse = |key: &str, message: String| {
+    let mut reject = |key: &str, message: String| {
         problems.push(Problem::new(format!("telemetry.{key}"), message))
     };
     let url = endpoint.as_ref().map(|endpoint| parse_endpoint(endpoint.reveal()));
     if let Some(Err(message)) = &url {
-        refuse("endpoint", (*message).to_owned());
+        reject("endpoint", (*message).to_owned());
     }
     if signals.as_ref().is_some_and(Vec::is_empty) {
-        refuse(
+        reject(
             "signals",
             "must name at least one signal: \"traces\", \"metrics\" or \"logs\"".to_owned(),
         );
     }
     if interval.is_some_and(|interval| interval.is_zero()) {
-        refuse("interval", "must be longer than 0s".to_owned());
+        reject("interval", "must be longer than 0s".to_owned());
     }
     if sample.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-        refuse("sample", "must be between 0.0, for no trace, and 1.0, for each".to_owned());
+        reject("sample", "must be between 0.0 (no trace) and 1.0 (every trace)".to_owned());
     }
     if let Some(tls) = tls {
-        let half = match (&tls.cert, &tls.key, &url) {
+        let incomplete = match (&tls.cert, &tls.key, &url) {
             (_, _, Some(Ok(url))) => tls.check("endpoint", url).err(),
             (Some(_), None, _) => {
                 Some(BuildError::new("tls.cert", "needs its private key in `tls.key`"))
@@ -103,34 +102,37 @@ pub(super) fn problems(telemetry: &TelemetryConfig) -> Vec<Problem> {
             }
             _ => None,
         };
-        if let Some(BuildError { key, problem }) = half {
-            refuse(&key, problem);
+        if let Some(BuildError { key, problem }) = incomplete {
+            reject(&key, problem);
         }
     }
     for (name, value) in headers.iter().flatten() {
-        let at = KeyPath::of(["telemetry", "headers", name]);
+        let path = KeyPath::of(["telemetry", "headers", name]);
         if HeaderName::try_from(name).is_err() {
-            problems.push(Problem::new(at, "is no name of a header"));
+            problems.push(Problem::new(path, "is not a valid header name"));
         } else if HeaderValue::from_str(value.reveal()).is_err() {
             problems.push(Problem::new(
-                at,
-                "holds a character that a header can't have, such as a line feed",
+                path,
+                "holds a character that is invalid in a header, such as a line feed",
             ));
         }
     }
     problems
 }
 
-/// The URL is not repeated in what is wrong with it, since parts of it may be secret.
+/// Parses the URL of a collector.
+///
+/// # Errors
+/// Holds a message that doesn't repeat the URL, parts of which may be secret.
 pub(crate) fn parse_endpoint(text: &str) -> Result<Url, &'static str> {
     match Url::parse(text) {
         Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
             Err("must begin with http:// or https://")
         }
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            Err("must not hold a user or a password; what says who you are goes into `headers`")
+            Err("must not hold a user or a password; use `headers` for credentials")
         }
         Ok(url) => Ok(url),
-        Err(_) => Err("is no URL, such as \"http://127.0.0.1:4318\""),
+        Err(_) => Err("must be a URL, such as \"http://127.0.0.1:4318\""),
     }
 }

@@ -1,4 +1,4 @@
-//! TLS: where, and with which files.
+//! Section `[server.tls]`: addresses and files of TLS.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,25 @@ use serde::Deserialize;
 use super::server::addresses;
 use super::{Config, ConfigError, Problem, ServerConfig};
 
-/// Where TLS is served, and with which files. All of them are PEM.
+/// TLS settings of the server. All files are PEM.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// Where to listen, in addition to where plain HTTP is served.
+    /// Addresses of TLS, in addition to those of plain HTTP.
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
-    /// The server's certificate, and those that lead from it to an authority.
+    /// Certificate of the server, followed by its intermediate certificates.
     pub cert: PathBuf,
-    /// The private key of the server's certificate.
+    /// Private key of the certificate.
     pub key: PathBuf,
-    /// Authorities; with them, clients have to show a certificate that one of them has signed.
+    /// Authorities for client certificates. If set, every client must present a certificate signed by
+    /// one of them.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
 }
 
 impl TlsConfig {
-    /// As the server knows it.
+    /// Converts the settings to the options of the server.
     #[must_use]
     pub fn resolve(&self) -> TlsOptions {
         TlsOptions {
@@ -40,10 +41,10 @@ impl TlsConfig {
 }
 
 impl Config {
-    /// Read the files for TLS, if it is configured.
+    /// Loads the TLS files, or returns `None` without `[server.tls]`.
     ///
     /// # Errors
-    /// Which key names a file that can't be used, and why it can't.
+    /// A file can't be used; the error names its key.
     pub fn load_tls(&self) -> Result<Option<TlsHandle>, ConfigError> {
         let tls = self.server.tls.as_ref().map(|tls| TlsHandle::load(&tls.resolve())).transpose();
         tls.map_err(|error| self.invalid(vec![file_problem(&error)]))
@@ -59,29 +60,29 @@ fn file_problem(error: &TlsError) -> Problem {
     Problem::new(key, observer_core::report(error))
 }
 
-/// What can't be, whatever is in the files.
+/// Returns the problems that are independent of the content of the files.
 pub(super) fn problems(server: &ServerConfig) -> Vec<Problem> {
     let Some(tls) = &server.tls else { return Vec::new() };
     let mut problems = Vec::new();
-    let mut refuse = |applies: bool, key: &str, message: String| {
+    let mut reject = |applies: bool, key: &str, message: String| {
         if applies {
             problems.push(Problem::new(format!("server.tls.{key}"), message));
         }
     };
-    refuse(tls.listen.is_empty(), "listen", "must name at least one address".to_owned());
+    reject(tls.listen.is_empty(), "listen", "must name at least one address".to_owned());
     if let Some(address) =
         tls.listen.iter().find(|address| address.port() != 0 && server.listen.contains(address))
     {
-        refuse(
+        reject(
             true,
             "listen",
-            format!("{address} is in server.listen too; TLS needs a port of its own"),
+            format!("{address} is in server.listen too; use a separate port for TLS"),
         );
     }
     let is_empty = |path: &Path| path.as_os_str().is_empty();
-    refuse(is_empty(&tls.cert), "cert", "must not be empty".to_owned());
-    refuse(is_empty(&tls.key), "key", "must not be empty".to_owned());
-    refuse(
+    reject(is_empty(&tls.cert), "cert", "must not be empty".to_owned());
+    reject(is_empty(&tls.key), "key", "must not be empty".to_owned());
+    reject(
         tls.client_ca.as_deref().is_some_and(is_empty),
         "client_ca",
         "must not be empty".to_owned(),

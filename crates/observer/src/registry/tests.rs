@@ -12,10 +12,10 @@ use serde::Deserialize;
 use super::{BuiltSink, Registry};
 use crate::config::{Config, ConfigError};
 
-struct Nowhere;
+struct Discard;
 
 #[async_trait]
-impl EventSink for Nowhere {
+impl EventSink for Discard {
     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> {
         Ok(Receipt::accepted())
     }
@@ -31,7 +31,7 @@ impl EventSink for Nowhere {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NowhereConfig {
+struct DiscardConfig {
     url: String,
     #[serde(default)]
     rotate: Rotate,
@@ -45,7 +45,7 @@ struct Rotate {
     max_size: u64,
 }
 
-impl SinkConfig for NowhereConfig {
+impl SinkConfig for DiscardConfig {
     const TYPE: &'static str = "nowhere";
 
     fn build(self, _: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
@@ -60,7 +60,7 @@ impl SinkConfig for NowhereConfig {
             max_bytes: Some(8),
             ..BatchSettings::default()
         };
-        let whole = || SinkPart::whole(Arc::new(Nowhere)).with_batch(batch);
+        let whole = || SinkPart::whole(Arc::new(Discard)).with_batch(batch);
         if self.signals.is_empty() {
             return Ok(vec![whole()]);
         }
@@ -74,8 +74,8 @@ impl SinkConfig for NowhereConfig {
 
 fn build(text: &str) -> Result<Vec<BuiltSink>, ConfigError> {
     let registry =
-        Registry::new().with::<NowhereConfig>().with_builder(|_: Other, _context: &SinkContext| {
-            Ok(vec![SinkPart::whole(Arc::new(Nowhere))])
+        Registry::new().with::<DiscardConfig>().with_builder(|_: Other, _context: &SinkContext| {
+            Ok(vec![SinkPart::whole(Arc::new(Discard))])
         });
     registry.build_all(&Config::parse(text)?)
 }
@@ -88,18 +88,18 @@ impl SinkConfig for Other {
     const TYPE: &'static str = "other";
 
     fn build(self, _: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        unreachable!("it is built by a closure")
+        unreachable!("the registry has a custom build function")
     }
 }
 
-fn refused(text: &str) -> String {
+fn problems(text: &str) -> String {
     let message = build(text).unwrap_err().to_string();
     assert!(!message.contains("hunter2"), "a secret shows in {message}");
     message
 }
 
 #[test]
-fn a_table_becomes_a_sink_with_its_settings() {
+fn table_becomes_a_sink_with_its_settings() {
     let sinks = build(
         r#"
         [sinks.a]
@@ -130,42 +130,42 @@ fn a_table_becomes_a_sink_with_its_settings() {
         Some(AnyOf::Many(vec!["bot".to_owned(), "scenario".to_owned()]))
     );
     assert_eq!(settings.filter.event_kind, Some(AnyOf::One("tests_failed".to_owned())));
-    assert_eq!(settings.batch.max_events, NonZeroUsize::new(3), "the operator's");
-    assert_eq!(settings.batch.max_bytes, Some(8), "the sink's own");
+    assert_eq!(settings.batch.max_events, NonZeroUsize::new(3), "the configured value");
+    assert_eq!(settings.batch.max_bytes, Some(8), "the default of the sink");
     assert_eq!(settings.batch.linger.unwrap().as_secs(), 2);
 }
 
 #[test]
-fn a_type_that_is_not_known_is_answered_with_those_that_are() {
-    assert_snapshot!(refused("sinks.x.type = 'nowere'"), @r#"configuration: sinks.x.type: unknown type "nowere"; known types: nowhere, other; did you mean `nowhere`?"#);
-    assert_snapshot!(refused("sinks.x.type = 'nats'"), @r#"configuration: sinks.x.type: unknown type "nats"; known types: nowhere, other"#);
-    assert_snapshot!(refused("sinks.x.type = 3"), @"configuration: sinks.x.type: expected one of the known types in quotes: nowhere, other");
-    assert_snapshot!(refused("sinks.x.url = 'http://x'"), @"configuration: sinks.x: the key `type` is missing; known types: nowhere, other");
-    assert_snapshot!(refused("sinks.x.type = '${NO_SUCH_VARIABLE:-hunter2}'"), @"configuration: sinks.x.type: has the wrong form (the value is not shown, since it was filled in)");
+fn unknown_type_lists_the_known_types() {
+    assert_snapshot!(problems("sinks.x.type = 'nowere'"), @r#"configuration: sinks.x.type: unknown type "nowere"; known types: nowhere, other; did you mean `nowhere`?"#);
+    assert_snapshot!(problems("sinks.x.type = 'nats'"), @r#"configuration: sinks.x.type: unknown type "nats"; known types: nowhere, other"#);
+    assert_snapshot!(problems("sinks.x.type = 3"), @"configuration: sinks.x.type: expected a string; known types: nowhere, other");
+    assert_snapshot!(problems("sinks.x.url = 'http://x'"), @"configuration: sinks.x: the key `type` is missing; known types: nowhere, other");
+    assert_snapshot!(problems("sinks.x.type = '${NO_SUCH_VARIABLE:-hunter2}'"), @"configuration: sinks.x.type: invalid value (hidden, since it was substituted)");
 }
 
 #[test]
-fn an_unknown_key_is_compared_with_the_sinks_own_and_those_of_every_sink() {
-    let refused =
-        |line: &str| refused(&format!("[sinks.x]\ntype = 'nowhere'\nurl = 'http://x'\n{line}"));
-    assert_snapshot!(refused("ulr = 1"), @"configuration: sinks.x.ulr: unknown key; did you mean `url`?");
-    assert_snapshot!(refused("time_out = 1"), @"configuration: sinks.x.time_out: unknown key; did you mean `timeout`?");
-    assert_snapshot!(refused("colour = 1"), @"configuration: sinks.x.colour: unknown key; known keys: `url`, `rotate`, `signals`, `filter`, `batch`, `retry`, `timeout`, `required`, `start`");
-    assert_snapshot!(refused("rotate.max_sice = 1"), @"configuration: sinks.x.rotate.max_sice: unknown key; did you mean `max_size`?");
-    assert_snapshot!(refused("rotate.retry = 1"), @"configuration: sinks.x.rotate.retry: unknown key; known keys: `max_size`");
-    assert_snapshot!(refused("batch.max_event = 1"), @"configuration: sinks.x.batch.max_event: unknown key; did you mean `max_events`?");
-    assert_snapshot!(refused("filter.source = 1"), @"configuration: sinks.x.filter.source: expected a string or a list of strings");
-    assert_snapshot!(refused("filter.ok = 'no'"), @r#"configuration: sinks.x.filter.ok: expected true or false, found "no""#);
+fn unknown_key_suggests_keys_of_the_sink_and_common_keys() {
+    let problems =
+        |line: &str| problems(&format!("[sinks.x]\ntype = 'nowhere'\nurl = 'http://x'\n{line}"));
+    assert_snapshot!(problems("ulr = 1"), @"configuration: sinks.x.ulr: unknown key; did you mean `url`?");
+    assert_snapshot!(problems("time_out = 1"), @"configuration: sinks.x.time_out: unknown key; did you mean `timeout`?");
+    assert_snapshot!(problems("colour = 1"), @"configuration: sinks.x.colour: unknown key; known keys: `url`, `rotate`, `signals`, `filter`, `batch`, `retry`, `timeout`, `required`, `start`");
+    assert_snapshot!(problems("rotate.max_sice = 1"), @"configuration: sinks.x.rotate.max_sice: unknown key; did you mean `max_size`?");
+    assert_snapshot!(problems("rotate.retry = 1"), @"configuration: sinks.x.rotate.retry: unknown key; known keys: `max_size`");
+    assert_snapshot!(problems("batch.max_event = 1"), @"configuration: sinks.x.batch.max_event: unknown key; did you mean `max_events`?");
+    assert_snapshot!(problems("filter.source = 1"), @"configuration: sinks.x.filter.source: expected a string or a list of strings");
+    assert_snapshot!(problems("filter.ok = 'no'"), @r#"configuration: sinks.x.filter.ok: expected true or false, found "no""#);
 }
 
 #[test]
-fn what_a_sink_can_not_be_built_of_is_told_with_its_key() {
-    assert_snapshot!(refused("sinks.x.type = 'nowhere'"), @"configuration: sinks.x: the key `url` is missing");
-    assert_snapshot!(refused("sinks.x = { type = 'nowhere', url = 'http://x', rotate.max_size = 13 }"), @"configuration: sinks.x.rotate.max_size: must not be 13");
-    assert_snapshot!(refused("sinks.x = { type = 'nowhere', url = 'x' }"), @"configuration: sinks.x.url: has no scheme: x");
-    assert_snapshot!(refused("sinks.x = { type = 'nowhere', url = '${NO_SUCH_VARIABLE:-hunter2}' }"), @"configuration: sinks.x.url: has the wrong form (the value is not shown, since it was filled in)");
-    assert_snapshot!(refused("sinks.x = { type = 'nowhere', url = 'http://x', signals = '${NO_SUCH_VARIABLE:-hunter2}' }"), @"configuration: sinks.x.signals: expected a list (the value is not shown, since it was filled in)");
-    assert_snapshot!(refused("[sinks.x]\ntype = 'nowhere'\nurl = 1\nretry = { initial = '0s' }\ntimeout = '0s'\n[sinks.y]\ntype = 'z'"), @r#"
+fn build_errors_name_the_key() {
+    assert_snapshot!(problems("sinks.x.type = 'nowhere'"), @"configuration: sinks.x: the key `url` is missing");
+    assert_snapshot!(problems("sinks.x = { type = 'nowhere', url = 'http://x', rotate.max_size = 13 }"), @"configuration: sinks.x.rotate.max_size: must not be 13");
+    assert_snapshot!(problems("sinks.x = { type = 'nowhere', url = 'x' }"), @"configuration: sinks.x.url: has no scheme: x");
+    assert_snapshot!(problems("sinks.x = { type = 'nowhere', url = '${NO_SUCH_VARIABLE:-hunter2}' }"), @"configuration: sinks.x.url: invalid value (hidden, since it was substituted)");
+    assert_snapshot!(problems("sinks.x = { type = 'nowhere', url = 'http://x', signals = '${NO_SUCH_VARIABLE:-hunter2}' }"), @"configuration: sinks.x.signals: expected a list (the value is hidden, since it was substituted)");
+    assert_snapshot!(problems("[sinks.x]\ntype = 'nowhere'\nurl = 1\nretry = { initial = '0s' }\ntimeout = '0s'\n[sinks.y]\ntype = 'z'"), @r#"
     configuration: 4 problems
       sinks.x.timeout: must be longer than 0s
       sinks.x.retry.initial: must be longer than 0s
@@ -175,7 +175,7 @@ fn what_a_sink_can_not_be_built_of_is_told_with_its_key() {
 }
 
 #[test]
-fn the_defaults_can_be_built_from_what_comes_with_the_observer() {
+fn default_sinks_are_built_from_the_built_in_types() {
     let folder = tempfile::tempdir().unwrap();
     let metrics = prometheus::Registry::new();
     let registry = super::with_defaults(&metrics);

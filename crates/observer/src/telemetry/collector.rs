@@ -1,4 +1,4 @@
-//! The account of telemetry itself, among the metrics.
+//! Metrics about the export of telemetry itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,38 +7,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::account::Account;
+use super::stats::ExportStats;
 use crate::config::Signal;
 
 const NAME: &str = "observer_telemetry_total";
-const HELP: &str = "Spans, lines of the log and exports of metrics: those that went out, those that failed, and those that there was no room for.";
+const HELP: &str = "Spans, log events and exports of metrics that were exported, failed, or were dropped because \
+     the queue was full.";
 
-pub(super) struct AccountCollector {
-    accounts: Vec<Arc<Account>>,
+pub(super) struct StatsCollector {
+    stats: Vec<Arc<ExportStats>>,
     desc: Desc,
 }
 
-impl AccountCollector {
-    pub(super) fn new(accounts: &BTreeMap<Signal, Arc<Account>>) -> Self {
+impl StatsCollector {
+    pub(super) fn new(stats: &BTreeMap<Signal, Arc<ExportStats>>) -> Self {
         let labels = ["signal", "result"].map(str::to_owned).to_vec();
         let desc = Desc::new(NAME.to_owned(), HELP.to_owned(), labels, HashMap::new());
         Self {
-            accounts: accounts.values().cloned().collect(),
-            desc: desc.expect("name and labels are valid"),
+            stats: stats.values().cloned().collect(),
+            desc: desc.expect("the name and the labels are valid"),
         }
     }
 }
 
-impl Collector for AccountCollector {
+impl Collector for StatsCollector {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let metrics = self.accounts.iter().flat_map(|account| {
-            let Account { signal, exported, failed, dropped, .. } = &**account;
+        let metrics = self.stats.iter().flat_map(|stats| {
+            let ExportStats { signal, exported, failed, dropped, .. } = &**stats;
             [("exported", exported), ("failed", failed), ("dropped", dropped)]
-                .map(|(result, count)| metric(signal.name(), result, count))
+                .map(|(result, count)| metric(signal.as_str(), result, count))
         });
         let mut family = MetricFamily::default();
         family.set_name(NAME.to_owned());

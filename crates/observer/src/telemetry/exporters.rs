@@ -1,4 +1,4 @@
-//! Exporters that account for what they do, and processors with room for so much.
+//! Exporters that record statistics, and processors with a bounded queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,29 +23,28 @@ use opentelemetry_sdk::trace::{
 };
 use tokio::runtime::Handle;
 
-use super::account::Account;
 use super::grpc::{self, Headers};
 use super::http::Http;
 use super::settings::Target;
+use super::stats::ExportStats;
 
-/// An exporter, and the account of what became of what it was given.
+/// Exporter that records the result of every export.
 #[derive(Debug)]
-pub(crate) struct Accounted<E> {
+pub(crate) struct Recorded<E> {
     exporter: E,
-    account: Arc<Account>,
+    stats: Arc<ExportStats>,
 }
 
-/// A processor that is given no more than there is room for.
+/// Processor that receives only items with a reservation, so that its queue never overflows.
 #[derive(Debug)]
 pub(super) struct Bounded<P> {
     pub(super) processor: P,
-    pub(super) account: Arc<Account>,
+    pub(super) stats: Arc<ExportStats>,
 }
 
-/// Three more tries within a second or two, and within the timeout: a collector that restarts is
-/// worth that, and one that is gone costs a thread's sleep. What is not taken then is lost, and
-/// counted.
-fn retries() -> RetryPolicy {
+/// Returns three retries within about two seconds and within the timeout. They bridge the restart of a
+/// collector. Items that are not accepted by then are lost and counted.
+fn retry_policy() -> RetryPolicy {
     RetryPolicy::recommended()
 }
 
@@ -55,7 +54,7 @@ fn over_http<B: WithExportConfig + WithHttpConfig>(builder: B, target: &Target, 
         .with_endpoint(target.url.as_str())
         .with_protocol(Otlp::HttpBinary)
         .with_timeout(target.timeout)
-        .with_retry_policy(retries())
+        .with_retry_policy(retry_policy())
 }
 
 fn over_grpc<B: WithExportConfig + WithTonicConfig>(
@@ -66,64 +65,64 @@ fn over_grpc<B: WithExportConfig + WithTonicConfig>(
         .with_channel(grpc::channel(target)?)
         .with_interceptor(Headers(target.headers.clone()))
         .with_timeout(target.timeout)
-        .with_retry_policy(retries());
+        .with_retry_policy(retry_policy());
     Ok(match target.compression {
         Compression::None => builder,
         Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
     })
 }
 
-fn cannot_be(error: ExporterBuildError) -> SinkError {
+fn build_error(error: ExporterBuildError) -> SinkError {
     SinkError::blocked(error)
 }
 
 pub(super) fn spans(
     target: &Target,
-    account: &Arc<Account>,
-) -> Result<Accounted<opentelemetry_otlp::SpanExporter>, SinkError> {
+    stats: &Arc<ExportStats>,
+) -> Result<Recorded<opentelemetry_otlp::SpanExporter>, SinkError> {
     let exporter = opentelemetry_otlp::SpanExporter::builder();
     let exporter = match target.protocol {
-        Protocol::Http => over_http(exporter.with_http(), target, client(target, account)?).build(),
+        Protocol::Http => over_http(exporter.with_http(), target, client(target, stats)?).build(),
         Protocol::Grpc => over_grpc(exporter.with_tonic(), target)?.build(),
     };
-    Ok(Accounted { exporter: exporter.map_err(cannot_be)?, account: account.clone() })
+    Ok(Recorded { exporter: exporter.map_err(build_error)?, stats: stats.clone() })
 }
 
 pub(super) fn logs(
     target: &Target,
-    account: &Arc<Account>,
-) -> Result<Accounted<LogExporter>, SinkError> {
+    stats: &Arc<ExportStats>,
+) -> Result<Recorded<LogExporter>, SinkError> {
     let exporter = match target.protocol {
         Protocol::Http => {
-            over_http(LogExporter::builder().with_http(), target, client(target, account)?).build()
+            over_http(LogExporter::builder().with_http(), target, client(target, stats)?).build()
         }
         Protocol::Grpc => over_grpc(LogExporter::builder().with_tonic(), target)?.build(),
     };
-    Ok(Accounted { exporter: exporter.map_err(cannot_be)?, account: account.clone() })
+    Ok(Recorded { exporter: exporter.map_err(build_error)?, stats: stats.clone() })
 }
 
 pub(super) fn metrics(
     target: &Target,
-    account: &Arc<Account>,
-) -> Result<Accounted<MetricExporter>, SinkError> {
+    stats: &Arc<ExportStats>,
+) -> Result<Recorded<MetricExporter>, SinkError> {
     let exporter = MetricExporter::builder().with_temporality(Temporality::Cumulative);
     let exporter = match target.protocol {
-        Protocol::Http => over_http(exporter.with_http(), target, client(target, account)?).build(),
+        Protocol::Http => over_http(exporter.with_http(), target, client(target, stats)?).build(),
         Protocol::Grpc => over_grpc(exporter.with_tonic(), target)?.build(),
     };
-    Ok(Accounted { exporter: exporter.map_err(cannot_be)?, account: account.clone() })
+    Ok(Recorded { exporter: exporter.map_err(build_error)?, stats: stats.clone() })
 }
 
-fn client(target: &Target, account: &Arc<Account>) -> Result<Http, SinkError> {
-    Http::new(target, Handle::current(), account.clone())
+fn client(target: &Target, stats: &Arc<ExportStats>) -> Result<Http, SinkError> {
+    Http::new(target, Handle::current(), stats.clone())
 }
 
-impl<E: ExportSpans> ExportSpans for Accounted<E> {
+impl<E: ExportSpans> ExportSpans for Recorded<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
-        self.account.let_out(count);
+        self.stats.release(count);
         let result = self.exporter.export(batch).await;
-        self.account.ended(count, &result);
+        self.stats.record(count, &result);
         result
     }
 
@@ -140,12 +139,12 @@ impl<E: ExportSpans> ExportSpans for Accounted<E> {
     }
 }
 
-impl<E: ExportLogs> ExportLogs for Accounted<E> {
+impl<E: ExportLogs> ExportLogs for Recorded<E> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let count = batch.iter().count();
-        self.account.let_out(count);
+        self.stats.release(count);
         let result = self.exporter.export(batch).await;
-        self.account.ended(count, &result);
+        self.stats.record(count, &result);
         result
     }
 
@@ -158,10 +157,10 @@ impl<E: ExportLogs> ExportLogs for Accounted<E> {
     }
 }
 
-impl<E: PushMetricExporter> PushMetricExporter for Accounted<E> {
+impl<E: PushMetricExporter> PushMetricExporter for Recorded<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.exporter.export(metrics).await;
-        self.account.ended(1, &result);
+        self.stats.record(1, &result);
         result
     }
 
@@ -184,7 +183,7 @@ impl SpanProcessor for Bounded<BatchSpanProcessor> {
     }
 
     fn on_end(&self, span: SpanData) {
-        if self.account.let_in() {
+        if self.stats.try_reserve() {
             self.processor.on_end(span);
         }
     }
@@ -204,7 +203,7 @@ impl SpanProcessor for Bounded<BatchSpanProcessor> {
 
 impl LogProcessor for Bounded<BatchLogProcessor> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        if self.account.let_in() {
+        if self.stats.try_reserve() {
             self.processor.emit(record, scope);
         }
     }

@@ -1,4 +1,4 @@
-//! OTLP over gRPC: a channel for the exporters.
+//! Channel for OTLP over gRPC.
 
 use std::error::Error;
 use std::fs;
@@ -18,38 +18,39 @@ use tonic::{Request, Status};
 use super::settings::Target;
 use crate::config::Signal;
 
-/// Reads the files of `tls`, and connects to nothing.
+/// Creates a channel that connects on first use. Reads the files of `tls`.
 ///
 /// # Errors
-/// A file that can't be used.
+/// A file can't be used.
 pub(super) fn channel(target: &Target) -> Result<Channel, SinkError> {
     Ok(endpoint(target)?.connect_lazy())
 }
 
-/// Send an export of nothing, to know whether that works.
-pub(super) async fn send_nothing(target: &Target) -> Result<(), SinkError> {
+/// Sends an empty export.
+///
+/// # Errors
+/// The collector is unreachable or rejects the export.
+pub(super) async fn probe(target: &Target) -> Result<(), SinkError> {
     let channel = channel(target)?;
-    let answer = match target.signal {
-        Signal::Traces => TraceServiceClient::new(channel).export(nothing(target)).await.map(drop),
-        Signal::Metrics => {
-            MetricsServiceClient::new(channel).export(nothing(target)).await.map(drop)
-        }
-        Signal::Logs => LogsServiceClient::new(channel).export(nothing(target)).await.map(drop),
+    let response = match target.signal {
+        Signal::Traces => TraceServiceClient::new(channel).export(empty(target)).await.map(drop),
+        Signal::Metrics => MetricsServiceClient::new(channel).export(empty(target)).await.map(drop),
+        Signal::Logs => LogsServiceClient::new(channel).export(empty(target)).await.map(drop),
     };
-    let shown = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
-    answer.map_err(|status| {
-        let origin = shown.origin();
+    let destination = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
+    response.map_err(|status| {
+        let origin = destination.origin();
         SinkError::blocked(match status.source() {
-            // There is no answer, and tonic's own words don't say why.
-            Some(error) => format!("{origin} gives no answer: {}", shown.excerpt(&report(error))),
+            // A transport error; the message of the status omits its cause.
+            Some(error) => format!("{origin} is unreachable: {}", destination.excerpt(&report(error))),
             None => {
-                format!("{origin} answers {:?}: {}", status.code(), shown.excerpt(status.message()))
+                format!("{origin} answered {:?}: {}", status.code(), destination.excerpt(status.message()))
             }
         })
     })
 }
 
-fn nothing<T: Default>(target: &Target) -> Request<T> {
+fn empty<T: Default>(target: &Target) -> Request<T> {
     let mut request = Request::new(T::default());
     *request.metadata_mut() = MetadataMap::from_headers(target.headers.clone());
     request
@@ -81,8 +82,8 @@ fn read(key: &str, path: &Path) -> Result<Vec<u8>, SinkError> {
     })
 }
 
-/// Puts the headers of the configuration in the place of what the exporter takes from the
-/// environment, whatever the file says.
+/// Interceptor that replaces the headers which the exporter reads from the environment by those of the
+/// settings.
 #[derive(Clone)]
 pub(super) struct Headers(pub(super) HeaderMap);
 

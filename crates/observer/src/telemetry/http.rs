@@ -1,4 +1,4 @@
-//! OTLP over HTTP, with the observer's own client.
+//! HTTP client for OTLP over HTTP.
 
 use std::fmt;
 use std::io::Write;
@@ -17,93 +17,96 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, StatusCode};
 use tokio::runtime::Handle;
 
-use super::account::Account;
 use super::settings::Target;
+use super::stats::ExportStats;
 
-/// More than this nobody says who took something.
-const MAX_ANSWER: usize = 64 << 10;
+/// Limit of the response body that is read, in bytes.
+const MAX_RESPONSE: usize = 64 << 10;
 
-/// Sends requests on the observer's runtime for exporters, which wait on threads of their own.
+/// Client that sends the requests of exporters on the runtime of the observer. The exporters block on
+/// threads of the SDK.
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
     runtime: Handle,
     headers: HeaderMap,
     compression: Compression,
-    shown: Destination,
-    account: Arc<Account>,
+    destination: Destination,
+    stats: Arc<ExportStats>,
 }
 
 impl Http {
-    /// Reads the files of `tls`, and connects to nothing.
+    /// Creates a client that connects on first use. Reads the files of `tls`.
     ///
     /// # Errors
-    /// A file that can't be used.
+    /// A file can't be used.
     pub(super) fn new(
         target: &Target,
         runtime: Handle,
-        account: Arc<Account>,
+        stats: Arc<ExportStats>,
     ) -> Result<Self, SinkError> {
         let tls = (target.url.scheme() == "https").then_some(&target.tls);
-        let client =
-            observer_http_client::client_builder(tls, target.timeout)?.timeout(target.timeout);
-        let shown = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
+        let client = observer_http_client::client_builder(tls, target.timeout)?.timeout(target.timeout);
+        let destination = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
         Ok(Self {
             client: observer_http_client::build_client(client)?,
             runtime,
             headers: target.headers.clone(),
             compression: target.compression,
-            shown,
-            account,
+            destination,
+            stats,
         })
     }
 
     async fn exchange(self, request: reqwest::Request) -> Result<Response<Bytes>, HttpError> {
         let failed = |error: &reqwest::Error| -> HttpError {
-            let why = unanswered(error, &self.shown);
-            self.account.heard(why.clone());
-            why.into()
+            let reason = describe_error(error, &self.destination);
+            self.stats.record_reason(reason.clone());
+            reason.into()
         };
-        let mut answer = self.client.execute(request).await.map_err(|error| failed(&error))?;
+        let mut received = self.client.execute(request).await.map_err(|error| failed(&error))?;
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
+        while let Some(chunk) = received.chunk().await.map_err(|error| failed(&error))? {
+            if body.len() + chunk.len() > MAX_RESPONSE {
                 break;
             }
             body.extend_from_slice(&chunk);
         }
-        self.listen(answer.status(), &body);
+        self.record(received.status(), &body);
         let mut response = Response::new(body.into());
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        *response.status_mut() = received.status();
+        *response.headers_mut() = std::mem::take(received.headers_mut());
         Ok(response)
     }
 
-    /// Take in what the exporter keeps to itself.
-    fn listen(&self, status: StatusCode, body: &[u8]) {
+    /// Records the parts of a response that the exporter ignores.
+    fn record(&self, status: StatusCode, body: &[u8]) {
         if !status.is_success() {
-            let said = self.shown.excerpt(&String::from_utf8_lossy(body));
-            self.account.heard(format!("{} answers {status}: {said}", self.shown.origin()));
+            let detail = self.destination.excerpt(&String::from_utf8_lossy(body));
+            let reason = format!("{} answered {status}: {detail}", self.destination.origin());
+            self.stats.record_reason(reason);
             return;
         }
-        // The answers of all signals are the same to the byte.
-        let partial =
-            ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
+        // The responses of all signals have the same encoding.
+        let partial = ExportTraceServiceResponse::decode(body)
+            .ok()
+            .and_then(|response| response.partial_success);
         if let Some(partial) = partial {
             let count = usize::try_from(partial.rejected_spans).unwrap_or(0);
-            self.account.refused(count, &self.shown.excerpt(&partial.error_message));
+            self.stats.record_rejected(count, &self.destination.excerpt(&partial.error_message));
         }
     }
 }
 
-/// Why there is no answer, and what to look at.
-pub(super) fn unanswered(error: &reqwest::Error, shown: &Destination) -> String {
-    let told = transport_error(error, shown).report();
-    if !is_protocol_mismatch(&told) {
-        return told;
+/// Describes a transport error, with a remedy.
+pub(super) fn describe_error(error: &reqwest::Error, destination: &Destination) -> String {
+    let report = transport_error(error, destination).report();
+    if !is_protocol_mismatch(&report) {
+        return report;
     }
     format!(
-        "{told}; perhaps it speaks gRPC, see `telemetry.protocol` (OTLP over gRPC is mostly at port 4317), or wants https://"
+        "{report}; for a gRPC endpoint (usually port 4317) set telemetry.protocol = \"grpc\", for TLS \
+         use https://"
     )
 }
 
@@ -111,15 +114,14 @@ pub(super) fn unanswered(error: &reqwest::Error, shown: &Destination) -> String 
 impl HttpClient for Http {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (mut head, mut body) = request.into_parts();
-        // Of what the exporter has put there only this: it takes headers from the environment,
-        // whatever the file says.
+        // The exporter reads further headers from the environment, and the settings take precedence.
         let content_type = head.headers.remove(CONTENT_TYPE);
         head.headers = self.headers.clone();
         head.headers.extend(content_type.map(|value| (CONTENT_TYPE, value)));
         if self.compression == Compression::Gzip {
-            let mut packed = GzEncoder::new(Vec::with_capacity(body.len() / 4), Level::fast());
-            packed.write_all(&body)?;
-            body = packed.finish()?.into();
+            let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Level::fast());
+            encoder.write_all(&body)?;
+            body = encoder.finish()?.into();
             head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let request = Request::from_parts(head, body).try_into()?;
@@ -129,6 +131,6 @@ impl HttpClient for Http {
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").field("shown", &self.shown).finish_non_exhaustive()
+        f.debug_struct("Http").field("destination", &self.destination).finish_non_exhaustive()
     }
 }

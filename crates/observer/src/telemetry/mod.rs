@@ -1,21 +1,21 @@
-//! What the observer tells of itself, by OTLP: spans, metrics and its log.
+//! Export of the observer's own spans, metrics and log over OTLP.
 //!
-//! It can't feed itself. Only requests that bring events have spans, and only what the observer's
-//! own crates log goes out, but for what is logged here: what exporters do and say makes nothing to
-//! export. What waits to be sent has a bound, and what there is no room for is counted.
+//! An export produces no telemetry of its own. Only ingest requests and deliveries have spans, and
+//! only log events of the observer's crates are exported, except those of this module. Queues are
+//! bounded, and dropped items are counted.
 //!
-//! The SDK's processors and readers wait on threads of their own, which is what of it is stable,
-//! and so that nothing of it is on the runtime's threads but requests.
+//! The processors and readers of the SDK block on their own threads, which is its stable mode. Only
+//! HTTP and gRPC requests run on the runtime of the observer.
 
-mod account;
 mod collector;
 mod exporters;
 mod grpc;
 mod http;
+mod lock;
 mod metrics;
-mod reach;
+mod probe;
 mod settings;
-mod variables;
+mod stats;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,51 +38,53 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, Targets, fil
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-use self::account::Account;
-use self::exporters::{Accounted, Bounded};
+use self::exporters::{Bounded, Recorded};
 use self::metrics::{Export, Exporting};
-pub(crate) use self::reach::reach;
+pub(crate) use self::probe::probe;
 pub(crate) use self::settings::Settings;
-use crate::config::fill::Environment;
+use self::stats::ExportStats;
+use crate::config::parse::substitute::Environment;
 use crate::config::{Config, ConfigError, Problem, Signal};
 
-/// What is logged below this says how exporting goes, and is not exported.
-const OWN: &str = "observer::telemetry";
-/// The longest that what is left may take to go out when the program ends.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// Target of the log events about exports, which are not exported themselves.
+const OWN_TARGET: &str = "observer::telemetry";
+/// Limit of the time for the last exports at shutdown.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// All that goes out, and the account of it.
+/// Exports of spans, metrics and the log, with their statistics.
 pub(crate) struct Telemetry {
     settings: Settings,
     resource: Resource,
-    accounts: BTreeMap<Signal, Arc<Account>>,
+    stats: BTreeMap<Signal, Arc<ExportStats>>,
     spans: Option<SdkTracerProvider>,
     logs: Option<SdkLoggerProvider>,
     metrics: Option<Exporting>,
 }
 
-/// Metrics that are yet to go out.
-pub(crate) type MetricsExport = Export<Accounted<MetricExporter>>;
+/// Export of metrics that has not started.
+pub(crate) type MetricsExport = Export<Recorded<MetricExporter>>;
 
 impl Telemetry {
-    /// As file and environment say. Nothing is connected yet, and it needs a runtime to be there.
+    /// Builds the exports of spans and of the log. They connect on first use.
     ///
     /// # Errors
-    /// Which key or variable names a file that can't be used.
+    /// A TLS file can't be used; the error names its key.
+    ///
+    /// # Panics
+    /// The caller is outside a tokio runtime.
     pub(crate) fn new(config: &Config, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let settings = Settings::resolve(&config.telemetry, environment);
         let attributes =
             settings.resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
         let resource = Resource::builder_empty().with_attributes(attributes).build();
         let (max_spans, max_logs) = (settings.max_spans, settings.max_logs);
-        let account = |signal: Signal, target: &settings::Target| {
-            let room = if signal == Signal::Logs { max_logs } else { max_spans };
-            (signal, Arc::new(Account::new(signal, target.shown(), room)))
+        let stats = |(signal, target): (&Signal, &settings::Target)| {
+            let capacity = if *signal == Signal::Logs { max_logs } else { max_spans };
+            (*signal, Arc::new(ExportStats::new(*signal, target.describe(), capacity)))
         };
-        let accounts =
-            settings.targets.iter().map(|(signal, target)| account(*signal, target)).collect();
+        let stats = settings.targets.iter().map(stats).collect();
         let mut telemetry =
-            Self { settings, resource, accounts, spans: None, logs: None, metrics: None };
+            Self { settings, resource, stats, spans: None, logs: None, metrics: None };
         let built = telemetry.build_spans().and_then(|()| telemetry.build_logs());
         built.map_err(|error| config.invalid(vec![problem(&error)]))?;
         Ok(telemetry)
@@ -90,37 +92,37 @@ impl Telemetry {
 
     fn build_spans(&mut self) -> Result<(), SinkError> {
         let Some(target) = self.settings.targets.get(&Signal::Traces) else { return Ok(()) };
-        let account = &self.accounts[&Signal::Traces];
+        let stats = &self.stats[&Signal::Traces];
         let batches = trace::BatchConfigBuilder::default()
             .with_max_queue_size(self.settings.max_spans)
             .build();
-        let processor = BatchSpanProcessor::builder(exporters::spans(target, account)?)
+        let processor = BatchSpanProcessor::builder(exporters::spans(target, stats)?)
             .with_batch_config(batches)
             .build();
         let provider = SdkTracerProvider::builder()
             .with_resource(self.resource.clone())
             .with_sampler(self.settings.sampler.clone())
-            .with_span_processor(Bounded { processor, account: account.clone() });
+            .with_span_processor(Bounded { processor, stats: stats.clone() });
         self.spans = Some(provider.build());
         Ok(())
     }
 
     fn build_logs(&mut self) -> Result<(), SinkError> {
         let Some(target) = self.settings.targets.get(&Signal::Logs) else { return Ok(()) };
-        let account = &self.accounts[&Signal::Logs];
+        let stats = &self.stats[&Signal::Logs];
         let batches =
             logs::BatchConfigBuilder::default().with_max_queue_size(self.settings.max_logs).build();
-        let processor = BatchLogProcessor::builder(exporters::logs(target, account)?)
+        let processor = BatchLogProcessor::builder(exporters::logs(target, stats)?)
             .with_batch_config(batches)
             .build();
         let provider = SdkLoggerProvider::builder()
             .with_resource(self.resource.clone())
-            .with_log_processor(Bounded { processor, account: account.clone() });
+            .with_log_processor(Bounded { processor, stats: stats.clone() });
         self.logs = Some(provider.build());
         Ok(())
     }
 
-    /// What listens to the process, for its one subscriber. `log` is what shows of the log.
+    /// Returns the layers of the subscriber that export spans and log events. `log` filters the latter.
     pub(crate) fn layers<S>(&self, log: EnvFilter) -> Vec<Box<dyn Layer<S> + Send + Sync>>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -143,17 +145,17 @@ impl Telemetry {
         spans.into_iter().chain(logs).collect()
     }
 
-    /// Metrics that are to go out, if they are.
+    /// Builds the export of metrics, or returns `None` if it is off.
     ///
     /// # Errors
-    /// Which key or variable names a file that can't be used.
+    /// A TLS file can't be used; the error names its key.
     pub(crate) fn metrics(
         &self,
         config: &Config,
         registry: &prometheus::Registry,
     ) -> Result<Option<MetricsExport>, ConfigError> {
         let Some(target) = self.settings.targets.get(&Signal::Metrics) else { return Ok(None) };
-        let exporter = exporters::metrics(target, &self.accounts[&Signal::Metrics]);
+        let exporter = exporters::metrics(target, &self.stats[&Signal::Metrics]);
         let exporter = exporter.map_err(|error| config.invalid(vec![problem(&error)]))?;
         Ok(Some(Export::new(
             exporter,
@@ -163,81 +165,82 @@ impl Telemetry {
         )))
     }
 
-    /// Let metrics go out from now on, beside the account of telemetry itself in `registry`.
-    pub(crate) fn begin(&mut self, export: Option<MetricsExport>, registry: &prometheus::Registry) {
-        if !self.accounts.is_empty()
+    /// Starts the export of metrics, and registers the statistics of telemetry with `registry`.
+    pub(crate) fn start(&mut self, export: Option<MetricsExport>, registry: &prometheus::Registry) {
+        if !self.stats.is_empty()
             && let Err(error) =
-                registry.register(Box::new(collector::AccountCollector::new(&self.accounts)))
+                registry.register(Box::new(collector::StatsCollector::new(&self.stats)))
         {
-            tracing::warn!(%error, "what becomes of telemetry doesn't show in the metrics");
+            tracing::warn!(%error, "the metrics about telemetry could not be registered");
         }
         let Some(mut export) = export else { return };
-        export.restored();
+        export.record_baseline();
         match export.start() {
             Ok(exporting) => self.metrics = Some(exporting),
             Err(error) => {
-                tracing::error!(%error, "metrics don't go out, since there can be no thread for it")
+                tracing::error!(%error, "metrics are not exported: their thread could not be started")
             }
         }
     }
 
-    /// Say what was read in the environment and makes no sense.
-    pub(crate) fn tell_ignored(&self) {
-        for ignored in &self.settings.ignored {
-            tracing::warn!("{ignored}");
+    /// Logs the warnings about ignored settings.
+    pub(crate) fn log_warnings(&self) {
+        for reason in &self.settings.warnings {
+            tracing::warn!(reason, "a telemetry setting is ignored");
         }
     }
 
-    /// Where what goes, in a line for people; `None` where nothing goes out.
-    pub(crate) fn shown(&self) -> Option<String> {
+    /// Describes the targets in one line, or returns `None` if telemetry is off.
+    pub(crate) fn describe(&self) -> Option<String> {
         (!self.settings.targets.is_empty()).then(|| self.settings.to_string())
     }
 
-    /// Have what is left go out, for up to `deadline` from now on. This takes a last look at the
-    /// metrics, and [`finish`](Ending::finish) sends all.
-    pub(crate) async fn end(self, deadline: Duration) -> Ending {
-        let until = Instant::now() + deadline.min(FAREWELL);
-        let Self { accounts, spans, logs, metrics, .. } = self;
-        let looked = metrics.map(|metrics| spawn_blocking(move || metrics.look()));
-        let metrics = match looked {
-            // One that hangs in an export can't look at anything, and is lost.
-            Some(looked) => timeout_at(until, looked).await.ok().and_then(Result::ok),
+    /// Gathers the metrics for the last time. [`Shutdown::finish`] then exports everything that is
+    /// queued. Both steps together take at most `timeout` and [`SHUTDOWN_LIMIT`].
+    pub(crate) async fn shut_down(self, timeout: Duration) -> Shutdown {
+        let deadline = Instant::now() + timeout.min(SHUTDOWN_LIMIT);
+        let Self { stats, spans, logs, metrics, .. } = self;
+        let gathering = metrics.map(|metrics| spawn_blocking(move || metrics.gather()));
+        let metrics = match gathering {
+            // A thread that hangs in an export can't gather, and its metrics are lost.
+            Some(gathering) => timeout_at(deadline, gathering).await.ok().and_then(Result::ok),
             None => None,
         };
-        Ending { until, accounts, spans, logs, metrics }
+        Shutdown { deadline, stats, spans, logs, metrics }
     }
 }
 
-/// What is left of telemetry.
-pub(crate) struct Ending {
-    until: Instant,
-    accounts: BTreeMap<Signal, Arc<Account>>,
+/// Telemetry that is shutting down.
+pub(crate) struct Shutdown {
+    deadline: Instant,
+    stats: BTreeMap<Signal, Arc<ExportStats>>,
     spans: Option<SdkTracerProvider>,
     logs: Option<SdkLoggerProvider>,
     metrics: Option<Exporting>,
 }
 
-impl Ending {
+impl Shutdown {
+    /// Exports the queued items until the deadline.
     pub(crate) async fn finish(self) {
-        let Self { until, accounts, spans, logs, metrics } = self;
-        let left = until.saturating_duration_since(Instant::now());
-        let mut ending = JoinSet::new();
+        let Self { deadline, stats, spans, logs, metrics } = self;
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let mut tasks = JoinSet::new();
         if let Some(metrics) = metrics {
-            ending.spawn_blocking(move || metrics.finish());
+            tasks.spawn_blocking(move || metrics.finish());
         }
         if let Some(spans) = spans {
-            ending.spawn_blocking(move || drop(spans.shutdown_with_timeout(left)));
+            tasks.spawn_blocking(move || drop(spans.shutdown_with_timeout(remaining)));
         }
         if let Some(logs) = logs {
-            ending.spawn_blocking(move || drop(logs.shutdown_with_timeout(left)));
+            tasks.spawn_blocking(move || drop(logs.shutdown_with_timeout(remaining)));
         }
-        let all = async { while ending.join_next().await.is_some() {} };
-        let is_late = timeout_at(until, all).await.is_err();
-        // Whatever still waits goes on for as long as the process does.
-        ending.detach_all();
-        let waiting: usize = accounts.values().map(|account| account.waiting()).sum();
-        if is_late || waiting > 0 {
-            tracing::warn!(waiting, "the last telemetry did not go out in time, and is lost");
+        let all = async { while tasks.join_next().await.is_some() {} };
+        let is_late = timeout_at(deadline, all).await.is_err();
+        // Blocking tasks can't be aborted; they continue until the process exits.
+        tasks.detach_all();
+        let queued: usize = stats.values().map(|stats| stats.queued()).sum();
+        if is_late || queued > 0 {
+            tracing::warn!(queued, "the last telemetry was not exported in time and is lost");
         }
     }
 }
@@ -248,15 +251,15 @@ impl fmt::Debug for Telemetry {
     }
 }
 
-/// Whether something that is logged goes out.
+/// Returns whether a log event is exported.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let is_ours =
         target == "observer" || target.starts_with("observer::") || target.starts_with("observer_");
-    metadata.is_event() && is_ours && !target.starts_with(OWN)
+    metadata.is_event() && is_ours && !target.starts_with(OWN_TARGET)
 }
 
-/// What names the file says which.
+/// Converts an error about a file, whose message names the key.
 fn problem(error: &SinkError) -> Problem {
     Problem::new("telemetry", error.report())
 }
@@ -268,13 +271,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_says_how_exporting_goes_is_not_exported() {
-        assert_eq!(module_path!(), format!("{OWN}::tests"));
+    fn log_events_about_exports_are_not_exported() {
+        assert_eq!(module_path!(), format!("{OWN_TARGET}::tests"));
         for (target, expected) in [
             ("observer", true),
             ("observer::serve", true),
             ("observer_pipeline::worker", true),
-            (OWN, false),
+            (OWN_TARGET, false),
             ("observer::telemetry::account", false),
             ("hyper_util::client::legacy", false),
             ("h2", false),
@@ -286,15 +289,15 @@ mod tests {
     }
 
     fn metadata(target: &'static str) -> Metadata<'static> {
-        struct Nowhere;
-        impl tracing::callsite::Callsite for Nowhere {
+        struct Unused;
+        impl tracing::callsite::Callsite for Unused {
             fn set_interest(&self, _: tracing::subscriber::Interest) {}
             fn metadata(&self) -> &Metadata<'_> {
-                unreachable!("nobody asks")
+                unreachable!("no subscriber uses this call site")
             }
         }
-        static NOWHERE: Nowhere = Nowhere;
-        let fields = tracing::field::FieldSet::new(&[], tracing::callsite::Identifier(&NOWHERE));
+        static CALLSITE: Unused = Unused;
+        let fields = tracing::field::FieldSet::new(&[], tracing::callsite::Identifier(&CALLSITE));
         Metadata::new("event", target, tracing::Level::INFO, None, None, None, fields, Kind::EVENT)
     }
 }

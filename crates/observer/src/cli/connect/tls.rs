@@ -1,4 +1,4 @@
-//! https: whom to trust, and who to be.
+//! TLS options of the client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,21 +12,24 @@ use rustls::{AlertDescription, CertificateError};
 
 #[derive(Debug, Default, Args)]
 pub(in crate::cli) struct TlsArgs {
-    /// Authorities to trust in addition to the system's, in PEM
-    #[arg(long, help_heading = "For https", value_name = "PATH")]
+    /// PEM file of authorities to trust in addition to those of the system
+    #[arg(long, help_heading = "TLS", value_name = "PATH")]
     pub(super) cacert: Option<PathBuf>,
 
-    /// A certificate to show to the observer, in PEM
-    #[arg(long, help_heading = "For https", value_name = "PATH", requires = "key")]
+    /// PEM file of the client certificate to present
+    #[arg(long, help_heading = "TLS", value_name = "PATH", requires = "key")]
     pub(super) cert: Option<PathBuf>,
 
-    /// Its private key, in PEM and without a passphrase
-    #[arg(long, help_heading = "For https", value_name = "PATH", requires = "cert")]
+    /// PEM file of its private key, without a passphrase
+    #[arg(long, help_heading = "TLS", value_name = "PATH", requires = "cert")]
     pub(super) key: Option<PathBuf>,
 }
 
 impl TlsArgs {
-    /// A client for this URL.
+    /// Applies these options to a client for this URL.
+    ///
+    /// # Errors
+    /// A file can't be used, or an option is given for a URL without TLS.
     pub(super) fn configure(
         &self,
         mut client: ClientBuilder,
@@ -37,10 +40,10 @@ impl TlsArgs {
             let is_given = [cacert, cert, key].into_iter().any(Option::is_some);
             ensure!(
                 !is_given,
-                "--cacert, --cert and --key are for https, and the URL begins with {}://",
+                "--cacert, --cert and --key need an https:// URL, and this one begins with {}://",
                 url.scheme()
             );
-            // A system without authorities, such as a small container's, has to be good enough.
+            // Plain HTTP must also work where the system has no authorities, as in a small container.
             return Ok(client.tls_certs_only([]));
         }
         if let Some(path) = cacert {
@@ -57,39 +60,40 @@ impl TlsArgs {
 }
 
 fn identity(cert: &Path, key: &Path) -> anyhow::Result<Identity> {
-    // What it says of files that are no good is better than what comes below.
+    // Its errors about unusable files are clearer than those of `Identity::from_pem`.
     tls::identity(cert, key)?;
     let mut pem = fs::read(cert)?;
     if cert != key {
         pem.push(b'\n');
         pem.extend(fs::read(key)?);
     }
-    Identity::from_pem(&pem)
-        .with_context(|| format!("{} and {} can't be used", cert.display(), key.display()))
+    Identity::from_pem(&pem).with_context(|| {
+        format!("{} and {} can't be used as a client identity", cert.display(), key.display())
+    })
 }
 
-/// Why there will be no TLS however often it is tried, and what to do, if it was TLS that failed.
+/// Returns the reason for a permanent TLS failure with a remedy, or `None` for any other error.
 pub(in crate::cli) fn explain(error: &reqwest::Error) -> Option<String> {
     let error = tls_error(error)?;
     let hint = match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "; --cacert gives authorities to trust in addition to the system's"
+            "; trust its authority with --cacert"
         }
-        // The type is webpki's own, and only its text is given on.
+        // The concrete type is private to webpki; only its text is available here.
         rustls::Error::InvalidCertificate(CertificateError::Other(other))
             if other.to_string().contains("CaUsedAsEndEntity") =>
         {
-            "; the observer shows the certificate of an authority (CA:TRUE) as its own; it needs one without that"
+            "; the observer presents an authority's certificate (CA:TRUE) as its own; \
+             configure one without CA:TRUE there"
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "; --cert and --key give a certificate to show to the observer"
+            "; present a client certificate with --cert and --key"
         }
         rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
-            "; the observer does not trust the authority that signed the certificate of --cert"
+            "; the observer does not trust the authority that signed --cert; add it to \
+             server.tls.client_ca there"
         }
-        rustls::Error::InvalidMessage(_) => {
-            "; perhaps it speaks plain HTTP, and the URL has to begin with http://"
-        }
+        rustls::Error::InvalidMessage(_) => "; for an observer without TLS, use an http:// URL",
         _ => "",
     };
     Some(format!("{error}{hint}"))

@@ -1,4 +1,4 @@
-//! Lines of a stream, as many at a time as go into one request.
+//! Batching of the lines of a stream into requests.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use tokio::time::{self, Instant};
 
 use super::lines::{Line, Lines};
 
-/// The most events of one request.
+/// Maximum number of events of a request.
 const MAX_EVENTS: usize = 500;
 
-/// The most bytes of one request; a longer event goes alone.
+/// Maximum size of a request body, in bytes. A larger event is sent alone.
 const MAX_BYTES: usize = 1 << 20;
 
-/// How long the first event of a batch waits for others.
+/// Time for which the first event of a batch waits for further ones.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// More than an item has around its event, in bytes.
-const FRAME: usize = 64;
+/// Upper bound of the envelope around an event, in bytes.
+const ENVELOPE: usize = 64;
 
-/// One event, and where it stood.
+/// Event with its line number.
 #[derive(Debug, PartialEq)]
 pub(super) struct Item {
-    /// The line, from 1.
+    /// Line number, from 1.
     pub(super) number: usize,
     pub(super) event: Bytes,
-    /// A name of ours, for an event by which the observer would not know a repeat for what it is.
-    /// It would be a new identity for any other.
+    /// Generated id for an event without an identity of its own, so that the observer recognizes a
+    /// repetition. For any other event it would change the identity.
     pub(super) id: Option<Uuid>,
 }
 
@@ -39,15 +39,15 @@ impl Item {
             Ok(Submission { event, id })
                 if Identity::of(&event, id, None).origin == Origin::None =>
             {
-                // Without an envelope that had no name either.
+                // Drops an envelope without an id.
                 Self { number, event: event.raw().clone(), id: Some(Uuid::now_v7()) }
             }
-            // What can't be read here is refused there, and so isn't stored twice.
+            // The observer rejects what can't be parsed here, so it can't be stored twice.
             _ => Self { number, event: line, id: None },
         }
     }
 
-    /// As one line: the event, in an envelope if it needs a name.
+    /// Writes the event as one line, in an envelope if it has a generated id.
     fn write(&self, body: &mut Vec<u8>) {
         match self.id {
             None => body.extend_from_slice(&self.event),
@@ -61,42 +61,46 @@ impl Item {
     }
 }
 
-/// The body of a request.
+/// Returns the items as the body of a request.
 pub(super) fn ndjson(items: &[Item]) -> Bytes {
-    let mut body = Vec::with_capacity(items.iter().map(|item| item.event.len() + FRAME).sum());
+    let mut body = Vec::with_capacity(items.iter().map(|item| item.event.len() + ENVELOPE).sum());
     items.iter().for_each(|item| item.write(&mut body));
     body.into()
 }
 
-/// What comes next in a stream.
+/// Next part of a stream.
 #[derive(Debug, PartialEq)]
 pub(super) enum Part {
-    /// One event at least.
+    /// At least one event.
     Batch(Vec<Item>),
-    /// The line with this number is too long to be sent.
+    /// Number of a line that is too long to send.
     TooLong(usize),
 }
 
-/// A stream as batches.
+/// Stream of batches.
 pub(super) struct Batches {
     lines: Lines,
-    /// What was read, and belongs after the batch before it.
-    held: Option<io::Result<Option<(usize, Line)>>>,
+    /// Result of a read that belongs after the batch returned before it.
+    pending: Option<io::Result<Option<(usize, Line)>>>,
 }
 
 impl Batches {
     pub(super) fn new(lines: Lines) -> Self {
-        Self { lines, held: None }
+        Self { lines, pending: None }
     }
 
-    /// A batch is what is there, and waits for more only briefly.
+    /// Returns the next part: the lines that are available, after at most [`LINGER`].
+    ///
+    /// # Errors
+    /// The stream can't be read.
     pub(super) async fn next(&mut self) -> io::Result<Option<Part>> {
-        let (mut items, mut bytes, mut due) = (Vec::new(), 0, None);
+        let (mut items, mut bytes, mut deadline) = (Vec::new(), 0, None);
         loop {
-            let line = match (self.held.take(), due) {
-                (Some(held), _) => held,
+            let line = match (self.pending.take(), deadline) {
+                (Some(pending), _) => pending,
                 (None, None) => self.lines.next().await,
-                (None, Some(due)) => match time::timeout_at(due, self.lines.next()).await {
+                (None, Some(deadline)) => match time::timeout_at(deadline, self.lines.next()).await
+                {
                     Ok(line) => line,
                     Err(_) => return Ok(Some(Part::Batch(items))),
                 },
@@ -105,14 +109,15 @@ impl Batches {
                 Ok(Some((_, Line::Blank))) => {}
                 Ok(Some((number, Line::Event(event))))
                     if items.is_empty()
-                        || items.len() < MAX_EVENTS && bytes + event.len() + FRAME <= MAX_BYTES =>
+                        || items.len() < MAX_EVENTS
+                            && bytes + event.len() + ENVELOPE <= MAX_BYTES =>
                 {
-                    bytes += event.len() + FRAME;
-                    due.get_or_insert_with(|| Instant::now() + LINGER);
+                    bytes += event.len() + ENVELOPE;
+                    deadline.get_or_insert_with(|| Instant::now() + LINGER);
                     items.push(Item::new(number, event));
                 }
                 other if !items.is_empty() => {
-                    self.held = Some(other);
+                    self.pending = Some(other);
                     return Ok(Some(Part::Batch(items)));
                 }
                 Ok(Some((number, _))) => return Ok(Some(Part::TooLong(number))),
@@ -122,7 +127,7 @@ impl Batches {
         }
     }
 
-    /// How many bytes were read.
+    /// Returns the number of bytes read.
     pub(super) fn bytes_read(&self) -> u64 {
         self.lines.bytes_read()
     }
@@ -137,7 +142,7 @@ mod tests {
     fn numbers(part: Option<Part>) -> Vec<usize> {
         match part {
             Some(Part::Batch(items)) => items.iter().map(|item| item.number).collect(),
-            other => panic!("no batch but {other:?}"),
+            other => panic!("expected a batch, found {other:?}"),
         }
     }
 
@@ -146,13 +151,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_is_full_by_number_or_by_size() {
+    async fn batch_is_bounded_by_count_and_size() {
         let mut many = batches("{}\n\n".repeat(MAX_EVENTS + 1));
         assert_eq!(numbers(many.next().await.unwrap()).len(), MAX_EVENTS);
         assert_eq!(numbers(many.next().await.unwrap()), [2 * MAX_EVENTS + 1]);
         assert_eq!(many.next().await.unwrap(), None);
 
-        let half = "x".repeat(MAX_BYTES / 2 - FRAME);
+        let half = "x".repeat(MAX_BYTES / 2 - ENVELOPE);
         let mut large =
             batches(format!("{half}\n{half}\n{half}\n{}\n{{}}\n", "x".repeat(2 * MAX_BYTES)));
         for expected in [&[1, 2][..], &[3], &[4], &[5]] {
@@ -161,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_is_too_long_keeps_its_place() {
+    async fn too_long_line_keeps_its_position() {
         let mut lines = batches(format!("1\n{}\n3\n", "x".repeat(super::super::lines::MAX_LINE)));
         assert_eq!(numbers(lines.next().await.unwrap()), [1]);
         assert_eq!(lines.next().await.unwrap(), Some(Part::TooLong(2)));
@@ -169,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_there_is_sent_when_nothing_follows() {
+    async fn partial_batch_is_returned_after_the_linger() {
         let (mut producer, consumer) = io::duplex(64);
         let mut slow = Batches::new(Lines::new(Box::new(BufReader::new(consumer))));
         producer.write_all(b"1\n2\n{\"half\":").await.unwrap();

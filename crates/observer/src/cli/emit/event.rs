@@ -1,4 +1,4 @@
-//! One event, from flags.
+//! Event from flags.
 
 use bytes::Bytes;
 use clap::Args;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "One event")]
 pub(super) struct EventArgs {
-    /// Who reports, such as `bot`
+    /// Producer of the event, such as `bot`
     #[arg(
         long,
         value_name = "NAME",
@@ -20,7 +20,7 @@ pub(super) struct EventArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
 
-    /// The outcome, such as `ok` or `tests_failed`
+    /// Kind of the outcome, such as `ok` or `tests_failed`
     #[arg(long, value_name = "NAME", requires = "source")]
     event_kind: Option<String>,
 
@@ -28,32 +28,32 @@ pub(super) struct EventArgs {
     #[serde(flatten)]
     outcome: Outcome,
 
-    /// Which cycle ended
+    /// Id of the cycle
     #[arg(long, value_name = "ID", requires = "source")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cycle_id: Option<String>,
 
-    /// The hash of the problem that was worked on
+    /// Hash of the problem that the cycle worked on
     #[arg(long, value_name = "HASH", requires = "source")]
     #[serde(skip_serializing_if = "Option::is_none")]
     sig_hash: Option<String>,
 
-    /// The model that was used
+    /// Model used by the cycle
     #[arg(long, value_name = "MODEL", requires = "source")]
     #[serde(skip_serializing_if = "Option::is_none")]
     staffer_id: Option<String>,
 
-    /// How many calls to a model the cycle made
+    /// Number of model calls of the cycle
     #[arg(long, value_name = "COUNT", requires = "source")]
     #[serde(skip_serializing_if = "Option::is_none")]
     turns: Option<u64>,
 
-    /// How long the cycle took, in milliseconds
+    /// Duration of the cycle, in milliseconds
     #[arg(long, value_name = "MS", requires = "source", value_parser = amount)]
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<Number>,
 
-    /// Anything else, as a JSON object; kept byte for byte
+    /// Further data as a JSON object, stored byte for byte
     #[arg(long, value_name = "JSON", requires = "source", value_parser = object)]
     #[serde(skip_serializing_if = "Option::is_none")]
     extra: Option<Box<RawValue>>,
@@ -73,7 +73,7 @@ struct Outcome {
 }
 
 impl EventArgs {
-    /// The event, if there is one on the command line.
+    /// Returns the event as JSON, or `None` without event flags.
     pub(super) fn into_json(self) -> Option<Bytes> {
         self.source.as_ref()?;
         Some(
@@ -88,11 +88,11 @@ fn amount(text: &str) -> Result<Number, String> {
     let number = serde_json::from_str::<Number>(text).ok();
     number
         .filter(|number| number.as_f64().is_some_and(|number| number >= 0.0))
-        .ok_or_else(|| "not a number of at least 0".into())
+        .ok_or_else(|| "expected a number of at least 0".into())
 }
 
 fn object(text: &str) -> Result<Box<RawValue>, String> {
     let value: Box<RawValue> =
-        serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
-    if value.get().starts_with('{') { Ok(value) } else { Err("not a JSON object".to_owned()) }
+        serde_json::from_str(text).map_err(|error| format!("invalid JSON: {error}"))?;
+    if value.get().starts_with('{') { Ok(value) } else { Err("expected a JSON object".to_owned()) }
 }

@@ -1,4 +1,4 @@
-//! Where events come from.
+//! Inputs of `observer emit`.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -11,10 +11,10 @@ use tokio::io::{self, BufReader};
 
 use super::lines::Lines;
 
-/// The buffer of one input, in bytes.
+/// Buffer size of an input, in bytes.
 const BUFFER: usize = 1 << 16;
 
-/// One event, or a stream of them, and what to call it.
+/// Source of events, with its name in messages.
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) source: Source,
@@ -25,7 +25,7 @@ pub(super) enum Source {
     Stream(Stream),
 }
 
-/// A stream that isn't open yet.
+/// Stream of events that isn't open yet.
 pub(super) enum Stream {
     Stdin,
     File(PathBuf),
@@ -40,21 +40,25 @@ impl Stream {
     }
 }
 
-/// The event of the command line, else the files, else standard input.
+/// Returns the event from flags, else the files, else standard input.
+///
+/// # Errors
+/// A file can't be opened, or no input is given at a terminal.
 pub(super) fn choose(event: Option<Bytes>, files: Vec<PathBuf>) -> anyhow::Result<Vec<Input>> {
     if let Some(event) = event {
         return Ok(vec![Input { name: "the event".to_owned(), source: Source::Event(event) }]);
     }
     if files.is_empty() && std::io::stdin().is_terminal() {
         bail!(
-            "there is nothing to send; give one event with --source, name files, or pipe events in (see --help)"
+            "no events to send; pass --source for one event, name files, or pipe events to standard \
+             input (see --help)"
         );
     }
     let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };
     files.into_iter().map(stream).collect()
 }
 
-/// A file that isn't there is better known before the first event is sent.
+/// Opens the file once, so that a missing file is reported before the first event is sent.
 fn stream(path: PathBuf) -> anyhow::Result<Input> {
     if path == Path::new("-") {
         return Ok(Input {
@@ -66,7 +70,7 @@ fn stream(path: PathBuf) -> anyhow::Result<Input> {
     Ok(Input { name: path.display().to_string(), source: Source::Stream(Stream::File(path)) })
 }
 
-/// How many bytes there are in all, where that can be known.
+/// Returns the total size of the inputs in bytes, or `None` if one of them has no known size.
 pub(super) fn total_size(inputs: &[Input]) -> Option<u64> {
     let size = |input: &Input| match &input.source {
         Source::Stream(Stream::File(path)) => {

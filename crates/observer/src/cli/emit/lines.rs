@@ -1,83 +1,87 @@
-//! Lines of a stream, one at a time, in bounded memory.
+//! Reader of single lines with bounded memory.
 
 use std::mem;
 
 use bytes::Bytes;
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt};
 
-/// The longest line that is sent, in bytes: far more than an observer takes, and no danger to
-/// memory.
+/// Maximum length of a line, in bytes. It is far above the limit of an observer and bounds memory.
 pub(super) const MAX_LINE: usize = 16 << 20;
 
-/// One line of a stream.
+/// Line of a stream.
 #[derive(Debug, PartialEq)]
 pub(super) enum Line {
-    /// Without the white space around it.
+    /// Line without surrounding white space.
     Event(Bytes),
-    /// Nothing but white space.
+    /// Line of white space only.
     Blank,
-    /// Longer than [`MAX_LINE`].
+    /// Line longer than [`MAX_LINE`].
     TooLong,
 }
 
-/// A stream as lines.
+/// Stream of lines.
 pub(super) struct Lines {
     reader: Box<dyn AsyncBufRead + Unpin>,
-    longest: usize,
+    max_line: usize,
     number: usize,
     bytes_read: u64,
-    /// The line that has begun: as much of it as is kept, and how long it is so far.
-    begun: (Vec<u8>, usize),
+    /// Buffered start of the current line, and its length so far.
+    partial: (Vec<u8>, usize),
 }
 
 impl Lines {
     pub(super) fn new(reader: Box<dyn AsyncBufRead + Unpin>) -> Self {
-        Self { reader, longest: MAX_LINE, number: 0, bytes_read: 0, begun: (Vec::new(), 0) }
+        Self { reader, max_line: MAX_LINE, number: 0, bytes_read: 0, partial: (Vec::new(), 0) }
     }
 
-    /// The next line, with its number from 1. Nothing is lost if the future is dropped.
+    /// Returns the next line with its number, from 1.
+    ///
+    /// # Errors
+    /// The stream can't be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no input.
     pub(super) async fn next(&mut self) -> io::Result<Option<(usize, Line)>> {
-        let (line, length) = &mut self.begun;
+        let (line, length) = &mut self.partial;
         let mut ended = false;
         while !ended {
             let chunk = self.reader.fill_buf().await?;
             if chunk.is_empty() {
                 break;
             }
-            let feed = chunk.iter().position(|byte| *byte == b'\n');
-            let taken = feed.map_or(chunk.len(), |at| at + 1);
+            let line_feed = chunk.iter().position(|byte| *byte == b'\n');
+            let taken = line_feed.map_or(chunk.len(), |at| at + 1);
             *length += taken;
-            if *length <= self.longest {
+            if *length <= self.max_line {
                 line.extend_from_slice(&chunk[..taken]);
             } else {
                 *line = Vec::new();
             }
-            ended = feed.is_some();
+            ended = line_feed.is_some();
             self.reader.consume(taken);
         }
-        let (line, length) = mem::take(&mut self.begun);
+        let (line, length) = mem::take(&mut self.partial);
         if length == 0 {
             return Ok(None);
         }
         self.number += 1;
         self.bytes_read += length as u64;
-        let line = match trimmed(&line, self.number) {
-            _ if length > self.longest => Line::TooLong,
+        let line = match trim(&line, self.number) {
+            _ if length > self.max_line => Line::TooLong,
             [] => Line::Blank,
             text => Line::Event(Bytes::copy_from_slice(text)),
         };
         Ok(Some((self.number, line)))
     }
 
-    /// How many bytes the lines so far had.
+    /// Returns the size of the lines returned so far, in bytes.
     pub(super) fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 }
 
-/// Without white space, and on the first line without a byte order mark, which some editors put
-/// there.
-fn trimmed(line: &[u8], number: usize) -> &[u8] {
+/// Removes surrounding white space and, on the first line, a byte order mark.
+fn trim(line: &[u8], number: usize) -> &[u8] {
     let line = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
     line.trim_ascii()
 }
@@ -88,7 +92,7 @@ mod tests {
 
     async fn check(input: &'static str, expected: &[(usize, Line)]) {
         let reader = io::BufReader::with_capacity(3, input.as_bytes());
-        let mut lines = Lines { longest: 8, ..Lines::new(Box::new(reader)) };
+        let mut lines = Lines { max_line: 8, ..Lines::new(Box::new(reader)) };
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
             found.push(line);
@@ -98,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_keep_their_numbers_whatever_stands_between_them() {
+    async fn blank_and_too_long_lines_count_as_lines() {
         let event = |text: &'static str| Line::Event(Bytes::from_static(text.as_bytes()));
         check("", &[]).await;
         check(

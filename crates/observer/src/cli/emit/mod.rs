@@ -1,11 +1,11 @@
-//! `observer emit`: events to an observer, in batches, one POST after the other.
+//! `observer emit`: sends events to an observer, one batch per POST request.
 
 mod batch;
 mod event;
 mod input;
 mod lines;
-mod screen;
-pub(super) mod send;
+mod progress;
+mod send;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,10 +18,11 @@ use self::batch::{Batches, Item, Part};
 use self::event::EventArgs;
 use self::input::{Input, Source};
 use self::lines::MAX_LINE;
-use self::screen::{Screen, Tally, Terminal};
-use self::send::{Answer, BatchAnswer, Refusal, Sender};
+use self::progress::{Reporter, Tally, Terminal};
+use self::send::{BatchResponse, Rejection, Response, Sender};
 use super::connect::ConnectArgs;
-use super::{Failed, USAGE, print};
+use super::failure::{Failure, USAGE};
+use super::output::print;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,28 +32,34 @@ Examples:
   jq -c '.[]' events.json | observer emit --json
   observer emit --url https://observer.example.com:3843 --cacert ca.pem events.ndjson
 
-Events go in order, and those of files and standard input in batches: up to 500 lines or 1 MiB, or
-what is there when no more comes. While the observer can't be reached or has no room (429, 502,
-503, 504), the same events are tried again; a repeat is harmless, since an event is known by its
-identity. A line that is refused is told with its place, and the others are stored.
+Events are sent in order. Those of files and standard input are sent in batches of up to 500 lines or
+1 MiB; a smaller batch is sent as soon as no further input is available. While the observer is
+unreachable or overloaded (408, 425, 429, 502, 503, 504), a request is retried. A repetition is
+harmless, since the observer recognizes an event by its identity. A rejected line is reported with
+its file and line number, and the other lines are stored.
 
 Exit codes:
   0  every event is stored
-  1  some were refused
-  2  wrong usage, an unreadable file, or no observer to send to";
+  1  some events were rejected
+  2  invalid usage, an unreadable file, or an unreachable observer";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct EmitArgs {
-    /// Files of events, one JSON object a line; `-` is standard input
+    /// Files of events, one JSON object per line; `-` for standard input
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
     #[command(flatten)]
-    to: ConnectArgs,
+    connect: ConnectArgs,
 
-    /// How long events are tried again while they can't be taken
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    /// Time for which a request is retried while the observer is unreachable or overloaded
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = humantime::parse_duration
+    )]
     retry_for: Duration,
 
     /// Print the summary as JSON
@@ -63,27 +70,27 @@ pub(super) struct EmitArgs {
     event: EventArgs,
 }
 
-/// Send everything, and say what became of it.
-pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failed> {
-    let EmitArgs { files, event, to, retry_for, json } = arguments;
-    let inputs = input::choose(event.into_json(), files).map_err(Failed::usage)?;
-    let sender = Sender::new(to, retry_for).map_err(Failed::usage)?;
-    let mut screen = Terminal::new(input::total_size(&inputs));
+/// Sends all events and prints a summary.
+pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failure> {
+    let EmitArgs { files, event, connect, retry_for, json } = arguments;
+    let inputs = input::choose(event.into_json(), files).map_err(Failure::usage)?;
+    let sender = Sender::new(connect, retry_for).map_err(Failure::usage)?;
+    let mut terminal = Terminal::new(input::total_size(&inputs));
 
-    let (tally, ended) = emit(inputs, &sender, &mut screen).await;
-    screen.finish();
-    print(&if json { tally.to_json(ended.is_ok()) } else { format!("{tally}\n") })?;
-    ended.map_err(|error| Failed { status: USAGE, error })?;
+    let (tally, result) = emit(inputs, &sender, &mut terminal).await;
+    terminal.finish();
+    print(&if json { tally.to_json(result.is_ok()) } else { format!("{tally}\n") })?;
+    result.map_err(|error| Failure { status: USAGE, error })?;
     Ok(if tally.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Send every event of every input; ends at the first one that can't be sent at all.
+/// Sends every event of every input and stops at the first error that concerns all events.
 async fn emit(
     inputs: Vec<Input>,
     sender: &Sender,
-    screen: &mut impl Screen,
+    reporter: &mut impl Reporter,
 ) -> (Tally, anyhow::Result<()>) {
-    let mut emitter = Emitter { sender, screen, tally: Tally::default(), mode: Mode::Batches };
+    let mut emitter = Emitter { sender, reporter, tally: Tally::default(), mode: Mode::Batches };
     for input in inputs {
         if let Err(error) = emitter.emit(input).await {
             return (emitter.tally, Err(error));
@@ -92,9 +99,9 @@ async fn emit(
     (emitter.tally, Ok(()))
 }
 
-struct Emitter<'a, S> {
+struct Emitter<'a, R> {
     sender: &'a Sender,
-    screen: &'a mut S,
+    reporter: &'a mut R,
     tally: Tally,
     mode: Mode,
 }
@@ -102,16 +109,16 @@ struct Emitter<'a, S> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Batches,
-    /// For an observer that doesn't know batches.
+    /// One event per request, for an observer without the batch endpoint.
     Single,
 }
 
-impl<S: Screen> Emitter<'_, S> {
+impl<R: Reporter> Emitter<'_, R> {
     async fn emit(&mut self, Input { name, source }: Input) -> anyhow::Result<()> {
         let lines = match source {
             Source::Event(event) => return self.send_one(&name, &Item::new(1, event)).await,
-            Source::Stream(open) => {
-                open.open().await.with_context(|| format!("{name} can't be read"))?
+            Source::Stream(stream) => {
+                stream.open().await.with_context(|| format!("{name} can't be read"))?
             }
         };
         let mut batches = Batches::new(lines);
@@ -123,72 +130,75 @@ impl<S: Screen> Emitter<'_, S> {
                 Part::Batch(items) => self.send(&name, &items).await?,
                 Part::TooLong(number) => {
                     self.tally.rejected += 1;
-                    self.screen.note(&format!(
-                        "{name}:{number}: not sent: longer than {} MiB",
+                    self.reporter.message(&format!(
+                        "{name}:{number}: not sent: the line is longer than {} MiB",
                         MAX_LINE >> 20
                     ));
                 }
             }
             self.tally.bytes = start + batches.bytes_read();
-            self.screen.progress(&self.tally);
+            self.reporter.progress(&self.tally);
         }
         Ok(())
     }
 
-    /// In one request, or in as many as it takes.
+    /// Sends a batch, and splits it into smaller requests if the observer rejects it as a whole.
     async fn send(&mut self, name: &str, items: &[Item]) -> anyhow::Result<()> {
-        let place = |item: &Item| format!("{name}:{}", item.number);
-        let mut left = vec![items];
-        while let Some(items) = left.pop() {
+        let location = |item: &Item| format!("{name}:{}", item.number);
+        let mut remaining = vec![items];
+        while let Some(items) = remaining.pop() {
             let Some((first, rest)) = items.split_first() else { continue };
-            // As the first line of a batch an array would be taken for the batch itself.
+            // The observer would parse an array in the first line as the batch itself.
             if self.mode == Mode::Single || first.event.starts_with(b"[") {
-                self.send_one(&place(first), first).await?;
-                self.screen.progress(&self.tally);
-                left.push(rest);
+                self.send_one(&location(first), first).await?;
+                self.reporter.progress(&self.tally);
+                remaining.push(rest);
                 continue;
             }
-            let first = place(first);
+            let first = location(first);
             match self
                 .sender
-                .send_batch(items, &first, self.screen)
+                .send_batch(items, &first, self.reporter)
                 .await
                 .with_context(|| first.clone())?
             {
-                BatchAnswer::Told { accepted, duplicate, refused } => {
+                BatchResponse::Items { accepted, duplicate, rejected } => {
                     self.tally.accepted += accepted;
                     self.tally.duplicate += duplicate;
-                    for (index, refusal) in refused {
-                        self.reject(&place(&items[index]), refusal);
+                    for (index, rejection) in rejected {
+                        self.reject(&location(&items[index]), rejection);
                     }
                 }
-                BatchAnswer::Refused(refusal) if items.len() == 1 => self.reject(&first, refusal),
-                // Too much at once, or one event that spoils it for the others.
-                BatchAnswer::Refused(_) => {
-                    let (first, second) = items.split_at(items.len() / 2);
-                    left.extend([second, first]);
+                BatchResponse::Rejected(rejection) if items.len() == 1 => {
+                    self.reject(&first, rejection)
                 }
-                BatchAnswer::Unknown => {
+                // The batch is too large, or a single event invalidates it.
+                BatchResponse::Rejected(_) => {
+                    let (first, second) = items.split_at(items.len() / 2);
+                    remaining.extend([second, first]);
+                }
+                BatchResponse::Unsupported => {
                     self.mode = Mode::Single;
-                    left.push(items);
+                    remaining.push(items);
                 }
             }
         }
         Ok(())
     }
 
-    async fn send_one(&mut self, place: &str, item: &Item) -> anyhow::Result<()> {
-        match self.sender.send(item, place, self.screen).await.with_context(|| place.to_owned())? {
-            Answer::Accepted => self.tally.accepted += 1,
-            Answer::Duplicate => self.tally.duplicate += 1,
-            Answer::Refused(refusal) => self.reject(place, refusal),
+    async fn send_one(&mut self, location: &str, item: &Item) -> anyhow::Result<()> {
+        let response = self.sender.send(item, location, self.reporter).await;
+        match response.with_context(|| location.to_owned())? {
+            Response::Accepted => self.tally.accepted += 1,
+            Response::Duplicate => self.tally.duplicate += 1,
+            Response::Rejected(rejection) => self.reject(location, rejection),
         }
         Ok(())
     }
 
-    fn reject(&mut self, place: &str, Refusal { status, detail }: Refusal) {
+    fn reject(&mut self, location: &str, Rejection { status, detail }: Rejection) {
         self.tally.rejected += 1;
-        self.screen.note(&format!("{place}: {status} {detail}"));
+        self.reporter.message(&format!("{location}: {status} {detail}"));
     }
 }
 

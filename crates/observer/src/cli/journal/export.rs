@@ -1,4 +1,4 @@
-//! `observer journal export`: the events of a journal, as the archive has them.
+//! `observer journal export`: writes the events of a journal in the format of the archive.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,8 +11,9 @@ use observer_core::{Envelope, Event, Timestamp, Uuid};
 use observer_journal::{Chunk, Damage, DamageKind, OfflineJournal, Record};
 use serde_json::json;
 
-use super::shown::{count, damage_json, list};
-use crate::cli::Failed;
+use super::damage::{damage_json, list};
+use crate::cli::failure::Failure;
+use crate::cli::output::count;
 
 pub(super) const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -20,25 +21,25 @@ Examples:
   observer journal export --from 1000 --to 1999 --output events.ndjson
   observer journal export | observer emit --url http://other.example.com:3800
 
-Each line is an envelope, {\"id\",\"seq\",\"received_at\",\"event\"}, as in the archive. What can't be read
-is skipped, and told on standard error in the end. Nothing is changed in the journal.
+Each line is an envelope, {\"id\",\"seq\",\"received_at\",\"event\"}, as in the archive. Unreadable records
+are skipped and listed on standard error at the end. The journal is not changed.
 
 Exit codes:
-  0  every event that should be there is written
-  1  some can't be read; all others are written
-  2  wrong usage or configuration, no journal there, or an observer that runs";
+  0  every event of the range is written
+  1  some events are unreadable; all others are written
+  2  invalid usage or configuration, a missing journal, or a running observer";
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// The first sequence number
+    /// First sequence number to export
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     from: Option<u64>,
 
-    /// The last sequence number
+    /// Last sequence number to export
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     to: Option<u64>,
 
-    /// The file to write, in place of one that is there; without it standard output
+    /// File to write, overwriting an existing one; by default standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -47,16 +48,16 @@ pub(super) struct ExportArgs {
     json: bool,
 }
 
-pub(super) fn run(arguments: &ExportArgs, stopped: &OfflineJournal) -> Result<ExitCode, Failed> {
+pub(super) fn run(arguments: &ExportArgs, stopped: &OfflineJournal) -> Result<ExitCode, Failure> {
     let (from, to) = (arguments.from, arguments.to.unwrap_or(u64::MAX));
     if from.is_some_and(|from| from > to) {
-        return Err(Failed::usage(anyhow!("--from is larger than --to")));
+        return Err(Failure::usage(anyhow!("--from is larger than --to; exchange them")));
     }
-    let found = stopped.inspect()?;
-    let first = from.unwrap_or(found.oldest);
+    let inspection = stopped.inspect()?;
+    let first = from.unwrap_or(inspection.oldest);
     let written = match &arguments.output {
         None => match write(stopped, first, to, BufWriter::new(io::stdout().lock())) {
-            // A reader that has seen enough is no failure.
+            // A reader that closes the pipe early is not an error.
             Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
             written => written?.0,
         },
@@ -67,16 +68,16 @@ pub(super) fn run(arguments: &ExportArgs, stopped: &OfflineJournal) -> Result<Ex
                 file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
                 anyhow::Ok(events)
             };
-            to_file().with_context(|| format!("can't export to {}", path.display()))?
+            to_file().with_context(|| format!("{} can't be written", path.display()))?
         }
     };
     let damage: Vec<_> =
-        found.damage.into_iter().filter(|damage| is_missed(damage, first, to)).collect();
-    tell(written, first, to.min(found.oldest - 1), &damage, arguments.json);
+        inspection.damage.into_iter().filter(|damage| affects(damage, first, to)).collect();
+    print_summary(written, first, to.min(inspection.oldest - 1), &damage, arguments.json);
     Ok(if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// How many events were written.
+/// Writes the events in the range, and returns their number and the writer.
 fn write<W: Write>(
     stopped: &OfflineJournal,
     first: u64,
@@ -87,7 +88,7 @@ fn write<W: Write>(
     let mut line = Vec::new();
     let mut events = 0;
     while reader.next_seq() <= last {
-        let Some(chunk) = reader.read().context("can't read the journal")? else { break };
+        let Some(chunk) = reader.read().context("the journal can't be read")? else { break };
         let Chunk::Records { first_seq, records } = chunk else { continue };
         for (seq, record) in (first_seq..=last).zip(records) {
             line.clear();
@@ -112,19 +113,20 @@ fn envelope(seq: u64, record: Record) -> Envelope {
     }
 }
 
-/// Whether events between the two may be missing because of it.
-fn is_missed(damage: &Damage, first: u64, last: u64) -> bool {
+/// Returns whether the damage may affect events in the range.
+fn affects(damage: &Damage, first: u64, last: u64) -> bool {
     match &damage.records {
         Some(records) => *records.start() <= last && first <= *records.end(),
         None => matches!(damage.kind, DamageKind::Tail | DamageKind::Header),
     }
 }
 
-/// `gone` is the last one that was asked for and is older than the journal.
-fn tell(events: u64, first: u64, gone: u64, damage: &[Damage], as_json: bool) {
-    let gone = (first <= gone).then_some((first, gone));
+/// Prints a summary on standard error. `last_expired` is the last sequence number of the range that
+/// is older than the journal.
+fn print_summary(events: u64, first: u64, last_expired: u64, damage: &[Damage], as_json: bool) {
+    let expired = (first <= last_expired).then_some((first, last_expired));
     if as_json {
-        let expired = gone.map(|(first, last)| json!({ "first_seq": first, "last_seq": last }));
+        let expired = expired.map(|(first, last)| json!({ "first_seq": first, "last_seq": last }));
         eprintln!(
             "{}",
             json!({ "events": events, "expired": expired, "damage": damage_json(damage) })
@@ -132,11 +134,11 @@ fn tell(events: u64, first: u64, gone: u64, damage: &[Damage], as_json: bool) {
         return;
     }
     eprintln!("{}", count(events, "event"));
-    if let Some((first, last)) = gone {
-        eprintln!("{first} to {last} are older than the journal");
+    if let Some((first, last)) = expired {
+        eprintln!("events {first} to {last} are older than the journal");
     }
     if !damage.is_empty() {
-        eprint!("skipped what can't be read:\n{}", list(damage));
+        eprint!("skipped unreadable data:\n{}", list(damage));
     }
 }
 

@@ -1,8 +1,8 @@
-//! `observer journal`: the journal of an observer that doesn't run, looked at, mended, and read.
+//! `observer journal`: verification, repair and export of the journal of a stopped observer.
 
+mod damage;
 mod export;
 mod repair;
-pub(super) mod shown;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -16,8 +16,9 @@ use observer_journal::{OfflineJournal, OpenError};
 use self::export::{EXPORT_EXAMPLES, ExportArgs};
 use self::repair::REPAIR_EXAMPLES;
 use self::verify::VERIFY_EXAMPLES;
-use super::{Failed, print};
-use crate::{Config, serve};
+use super::failure::Failure;
+use super::output::print;
+use crate::{Config, options};
 
 #[derive(Debug, Args)]
 pub(super) struct JournalArgs {
@@ -27,13 +28,13 @@ pub(super) struct JournalArgs {
 
 #[derive(Debug, Subcommand)]
 enum JournalCommand {
-    /// Read all of it, and tell what is there, what can't be read, and where each sink stands
+    /// Read the whole journal, and list its segments, damage and the position of each sink
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Output),
-    /// Mend what can be mended, and keep what is cut or replaced
+    /// Repair the journal, and keep a copy of every byte that is cut or replaced
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(Output),
-    /// Write its events as NDJSON, each in its envelope, as `observer emit` takes them
+    /// Write the events as NDJSON with envelopes, the input format of `observer emit`
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(ExportArgs),
 }
@@ -48,22 +49,22 @@ struct Output {
 pub(super) fn run(
     JournalArgs { command }: &JournalArgs,
     config: &Config,
-) -> Result<ExitCode, Failed> {
-    let stopped = OfflineJournal::open(serve::journal(config)).map_err(explained)?;
-    let (text, is_fine) = match command {
+) -> Result<ExitCode, Failure> {
+    let stopped = OfflineJournal::open(options::journal(config)).map_err(open_failure)?;
+    let (text, is_intact) = match command {
         JournalCommand::Verify(output) => verify::report(&stopped, output.json)?,
         JournalCommand::Repair(output) => repair::report(&stopped, output.json)?,
         JournalCommand::Export(arguments) => return export::run(arguments, &stopped),
     };
     print(&text)?;
-    Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is no statement about the journal's files isn't told as one.
-fn explained(error: OpenError) -> Failed {
+/// Distinguishes errors of usage from damaged files.
+fn open_failure(error: OpenError) -> Failure {
     match error {
-        OpenError::InUse { .. } => Failed::usage(anyhow!("{error}; stop the observer first")),
-        OpenError::Missing { .. } => Failed::usage(error),
+        OpenError::InUse { .. } => Failure::usage(anyhow!("{error}; stop the observer first")),
+        OpenError::Missing { .. } => Failure::usage(error),
         error => error.into(),
     }
 }

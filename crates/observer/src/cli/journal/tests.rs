@@ -32,10 +32,10 @@ fn write(memory: &Memory, name: &str, offset: u64) {
 }
 
 #[test]
-fn a_sound_journal_is_shown_by_its_segments_and_sinks() {
+fn intact_journal_is_reported_by_segments_and_sinks() {
     let stopped = OfflineJournal::open(options(&journal())).unwrap();
-    let (text, is_fine) = verify::report(&stopped, false).unwrap();
-    assert!(is_fine);
+    let (text, is_intact) = verify::report(&stopped, false).unwrap();
+    assert!(is_intact);
     assert_snapshot!(text, @"
     journal  journal
     records  1 to 70 (70 can be read, 6.7 KiB)
@@ -53,14 +53,14 @@ fn a_sound_journal_is_shown_by_its_segments_and_sinks() {
 }
 
 #[test]
-fn what_is_wrong_is_listed_and_what_a_repair_did_too() {
+fn damage_and_repair_actions_are_listed() {
     let memory = journal();
     write(&memory, "00000000000000000001-0.log", 5);
     write(&memory, "00000000000000000001-0.log", 300);
     write(&memory, "00000000000000000055-0.log", 88 + 16 * 73);
-    let stopped = OfflineJournal::open(options(&memory)).unwrap();
-    let (text, is_fine) = verify::report(&stopped, false).unwrap();
-    assert!(!is_fine);
+    let stopped = OfflineJournal::open(options(&memory), |_| {}).unwrap();
+    let (text, is_intact) = verify::report(&stopped, false).unwrap();
+    assert!(!is_intact);
     assert_snapshot!(text, @"
     journal  journal
     records  1 to 70 (69 can be read, 6.7 KiB)
@@ -79,8 +79,8 @@ fn what_is_wrong_is_listed_and_what_a_repair_did_too() {
       00000000000000000055-0.log: bytes 1256 to 1259: the end is no whole record: a write that was cut off, or the last records corrupt
     `observer journal repair` mends what can be mended; what is lost stays lost
     ");
-    let (text, is_fine) = repair::report(&stopped, false).unwrap();
-    assert!(!is_fine);
+    let (text, is_intact) = repair::report(&stopped, false).unwrap();
+    assert!(!is_intact);
     assert_snapshot!(text, @"
     journal  journal
 

@@ -1,4 +1,4 @@
-//! `observer journal verify`: everything is read, and nothing is changed.
+//! `observer journal verify`: reads the whole journal without changing it.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -7,39 +7,40 @@ use bytesize::ByteSize;
 use observer_journal::{Inspection, OfflineJournal, ReaderPosition, SegmentState};
 use serde_json::json;
 
-use super::shown::{count, damage_json, list, lost, table};
-use crate::cli::Failed;
+use super::damage::{damage_json, list, lost};
+use crate::cli::failure::Failure;
+use crate::cli::output::{count, table};
 
 pub(super) const VERIFY_EXAMPLES: &str = "\
 Examples:
   observer journal verify
   observer --config /etc/observer.toml journal verify --json | jq .damage
 
-It reads every segment to its end, checks each checksum, and changes nothing. The observer has to
-be stopped: its journal is locked while it runs.
+The command reads every segment to its end, verifies every checksum and changes nothing. The
+observer must be stopped, since it locks its journal while it runs.
 
 Exit codes:
-  0  everything can be read
-  1  something is corrupt or missing
-  2  wrong usage or configuration, no journal there, or an observer that runs";
+  0  every record is readable
+  1  some data is corrupt or missing
+  2  invalid usage or configuration, a missing journal, or a running observer";
 
-/// What was found, and whether that is all that should be there.
-pub(super) fn report(stopped: &OfflineJournal, as_json: bool) -> Result<(String, bool), Failed> {
-    let found = stopped.inspect()?;
-    let text =
-        if as_json { in_json(stopped.dir(), &found) } else { in_words(stopped.dir(), &found) };
-    Ok((text, found.damage.is_empty()))
+/// Inspects the journal. Returns the report, and whether there is no damage.
+pub(super) fn report(stopped: &OfflineJournal, as_json: bool) -> Result<(String, bool), Failure> {
+    let inspection = stopped.inspect()?;
+    let dir = stopped.dir();
+    let text = if as_json { to_json(dir, &inspection) } else { to_text(dir, &inspection) };
+    Ok((text, inspection.damage.is_empty()))
 }
 
-fn in_words(dir: &Path, found: &Inspection) -> String {
-    let Inspection { head, oldest, records, segments, damage, readers, .. } = found;
+fn to_text(dir: &Path, inspection: &Inspection) -> String {
+    let Inspection { head, oldest, records, segments, damage, readers, .. } = inspection;
     let mut text = format!("journal  {}\n", dir.display());
     if segments.is_empty() {
         text.push_str("records  none\n");
     } else {
         let bytes = ByteSize(segments.iter().map(|segment| segment.bytes).sum());
         let range = if oldest > head { "none".to_owned() } else { format!("{oldest} to {head}") };
-        let _ = writeln!(text, "records  {range} ({records} can be read, {bytes})\n");
+        let _ = writeln!(text, "records  {range} ({records} readable, {bytes})\n");
         let rows: Vec<_> = segments
             .iter()
             .map(|segment| {
@@ -65,7 +66,7 @@ fn in_words(dir: &Path, found: &Inspection) -> String {
         let _ = write!(text, "\n{}", table(["sink", "position", "pending"], &rows));
     }
     if damage.is_empty() {
-        text.push_str("\neverything can be read\n");
+        text.push_str("\nevery record is readable\n");
         return text;
     }
     let _ = write!(
@@ -75,17 +76,18 @@ fn in_words(dir: &Path, found: &Inspection) -> String {
         count(lost(damage), "record"),
         list(damage)
     );
-    text.push_str("`observer journal repair` mends what can be mended; what is lost stays lost\n");
+    text.push_str("run `observer journal repair` to repair the journal; lost records stay lost\n");
     text
 }
 
-/// What the journal has for this sink; a replay has its own end, which is not known here.
+/// Returns the number of records after the position of a sink. A replay has an end of its own, which
+/// is unknown here.
 fn pending(reader: &ReaderPosition, head: u64) -> Option<u64> {
     (!observer_pipeline::is_replay_reader(&reader.name)).then(|| head.saturating_sub(reader.seq))
 }
 
-fn in_json(dir: &Path, found: &Inspection) -> String {
-    let Inspection { head, oldest, records, segments, damage, readers, .. } = found;
+fn to_json(dir: &Path, inspection: &Inspection) -> String {
+    let Inspection { head, oldest, records, segments, damage, readers, .. } = inspection;
     let segments: Vec<_> = segments
         .iter()
         .map(|segment| {
@@ -101,9 +103,12 @@ fn in_json(dir: &Path, found: &Inspection) -> String {
         .collect();
     let sinks: Vec<_> = readers
         .iter()
-        .map(|reader| json!({ "name": reader.name, "position": reader.seq, "pending": pending(reader, *head) }))
+        .map(|reader| {
+            let pending = pending(reader, *head);
+            json!({ "name": reader.name, "position": reader.seq, "pending": pending })
+        })
         .collect();
-    let found = json!({
+    let report = json!({
         "journal": dir.display().to_string(),
         "oldest": oldest,
         "head": head,
@@ -113,5 +118,5 @@ fn in_json(dir: &Path, found: &Inspection) -> String {
         "sinks": sinks,
         "damage": damage_json(damage),
     });
-    format!("{found}\n")
+    format!("{report}\n")
 }

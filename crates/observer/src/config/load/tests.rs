@@ -24,14 +24,14 @@ fn read(text: &str) -> Result<Config, ConfigError> {
     from_text(text, Some("observer.toml".into()), &environment)
 }
 
-fn refused(text: &str) -> String {
+fn problems(text: &str) -> String {
     let message = read(text).unwrap_err().to_string();
     assert!(!message.contains("hunter2"), "a secret shows in {message}");
     message
 }
 
 #[test]
-fn nothing_configured_is_the_defaults() {
+fn empty_file_is_the_default_configuration() {
     let config = from_text("", None, &environment).unwrap();
     assert_eq!(config, Config::default());
     assert_eq!(config.validate().map_err(|error| error.to_string()), Ok(()));
@@ -48,7 +48,7 @@ fn nothing_configured_is_the_defaults() {
 }
 
 #[test]
-fn every_key_can_be_set() {
+fn keys_are_read() {
     let config = read(
         r#"
         data_dir = "/var/lib/observer"
@@ -102,56 +102,56 @@ fn every_key_can_be_set() {
     assert_eq!(config.ingest.require.keys().collect::<Vec<_>>(), ["bot", "scenario"]);
     assert_eq!(config.journal.path, Path::new("/var/lib/observer/journal"));
     assert_eq!(config.journal.durability, Durability::Write);
-    assert_eq!(config.journal.segment_size, 10 << 20, "an eighth of a small journal");
+    assert_eq!(config.journal.segment_size, 10 << 20, "one eighth of a small journal");
     assert_eq!(config.state_dir("hooks"), Path::new("/var/lib/observer/sinks/hooks"));
-    assert_eq!(config.sinks.len(), 1, "naming sinks replaces the default ones");
+    assert_eq!(config.sinks.len(), 1, "configured sinks replace the default ones");
     assert_eq!(config.sinks["hooks"].table["token"].as_str(), Some("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
 #[test]
-fn an_unknown_key_is_answered_with_the_nearest_one() {
-    assert_snapshot!(refused("[server]\nlistn = 1"), @"observer.toml: server.listn: unknown key; did you mean `listen`?");
-    assert_snapshot!(refused("sink.a.type = 'file'"), @"observer.toml: sink: unknown key; did you mean `sinks`?");
-    assert_snapshot!(refused("journal.colour = 1"), @"observer.toml: journal.colour: unknown key; known keys: `path`, `durability`, `max_size`, `retain`, `segment_size`");
-    assert_snapshot!(refused("ingest.dedup.windw = '1h'"), @"observer.toml: ingest.dedup.windw: unknown key; did you mean `window`?");
+fn unknown_key_suggests_the_nearest_one() {
+    assert_snapshot!(problems("[server]\nlistn = 1"), @"observer.toml: server.listn: unknown key; did you mean `listen`?");
+    assert_snapshot!(problems("sink.a.type = 'file'"), @"observer.toml: sink: unknown key; did you mean `sinks`?");
+    assert_snapshot!(problems("journal.colour = 1"), @"observer.toml: journal.colour: unknown key; known keys: `path`, `durability`, `max_size`, `retain`, `segment_size`");
+    assert_snapshot!(problems("ingest.dedup.windw = '1h'"), @"observer.toml: ingest.dedup.windw: unknown key; did you mean `window`?");
 }
 
 #[test]
-fn a_value_of_the_wrong_form_is_answered_with_the_right_one() {
-    assert_snapshot!(refused("server.body_timeout = 10"), @r#"observer.toml: server.body_timeout: expected a duration with its unit in quotes, such as "500ms", "30s" or "24h", found 10"#);
-    assert_snapshot!(refused("journal.max_size = '10 parsecs'"), @r#"observer.toml: journal.max_size: expected a size such as "64KiB", "1MiB" or "10GiB", found "10 parsecs""#);
-    assert_snapshot!(refused("server.listen = '127.0.0.1'"), @r#"observer.toml: server.listen: the address "127.0.0.1" has no port; write "127.0.0.1:3800""#);
-    assert_snapshot!(refused("server.listen = ['[::1]:1', '[::1]']"), @r#"observer.toml: server.listen[1]: the address "[::1]" has no port; write "[::1]:3800""#);
-    assert_snapshot!(refused("server.listen = 'localhost:1'"), @r#"observer.toml: server.listen: "localhost:1" is not an IP address with its port, such as "127.0.0.1:3800" or "[::1]:3800""#);
-    assert_snapshot!(refused("server.listen = 3800"), @r#"observer.toml: server.listen: expected an address with its port, such as "127.0.0.1:3800", or a list of them, found 3800"#);
-    assert_snapshot!(refused("journal.durability = 'sync'"), @r#"observer.toml: journal.durability: unknown name "sync"; did you mean `fsync`?"#);
-    assert_snapshot!(refused("journal.durability = true"), @r#"observer.toml: journal.durability: expected "fsync" or "write", found true"#);
-    assert_snapshot!(refused("ingest.require.bot = ['cycle']"), @r#"observer.toml: ingest.require.bot[0]: unknown name "cycle"; did you mean `cycle_id`?"#);
-    assert_snapshot!(refused("ingest.require.bot = ['colour']"), @r#"observer.toml: ingest.require.bot[0]: unknown name "colour"; known names: `cycle_id`, `sig_hash`, `staffer_id`, `turns`, `duration_ms`, `extra`, `id`, `timestamp`, `traceparent`, `usage`"#);
-    assert_snapshot!(refused("ingest.dedup.max_keys = -1"), @"observer.toml: ingest.dedup.max_keys: expected a whole number of at least 0, found -1");
-    assert_snapshot!(refused("server = 1"), @"observer.toml: server: expected a table, found 1");
-    assert_snapshot!(refused("sinks = 1"), @"observer.toml: sinks: expected a table of sinks, each with its name: [sinks.NAME]");
-    assert_snapshot!(refused("sinks.type = 'file'"), @"observer.toml: sinks.type: expected a table; a sink is written [sinks.NAME]");
+fn malformed_value_is_reported_with_the_expected_form() {
+    assert_snapshot!(problems("server.body_timeout = 10"), @r#"observer.toml: server.body_timeout: expected a duration with its unit in quotes, such as "500ms", "30s" or "24h", found 10"#);
+    assert_snapshot!(problems("journal.max_size = '10 parsecs'"), @r#"observer.toml: journal.max_size: expected a size such as "64KiB", "1MiB" or "10GiB", found "10 parsecs""#);
+    assert_snapshot!(problems("server.listen = '127.0.0.1'"), @r#"observer.toml: server.listen: the address "127.0.0.1" has no port; write "127.0.0.1:3800""#);
+    assert_snapshot!(problems("server.listen = ['[::1]:1', '[::1]']"), @r#"observer.toml: server.listen[1]: the address "[::1]" has no port; write "[::1]:3800""#);
+    assert_snapshot!(problems("server.listen = 'localhost:1'"), @r#"observer.toml: server.listen: "localhost:1" is not an IP address with its port, such as "127.0.0.1:3800" or "[::1]:3800""#);
+    assert_snapshot!(problems("server.listen = 3800"), @r#"observer.toml: server.listen: expected an address with its port, such as "127.0.0.1:3800", or a list of them, found 3800"#);
+    assert_snapshot!(problems("journal.durability = 'sync'"), @r#"observer.toml: journal.durability: unknown name "sync"; did you mean `fsync`?"#);
+    assert_snapshot!(problems("journal.durability = true"), @r#"observer.toml: journal.durability: expected "fsync" or "write", found true"#);
+    assert_snapshot!(problems("ingest.require.bot = ['cycle']"), @r#"observer.toml: ingest.require.bot[0]: unknown name "cycle"; did you mean `cycle_id`?"#);
+    assert_snapshot!(problems("ingest.require.bot = ['colour']"), @r#"observer.toml: ingest.require.bot[0]: unknown name "colour"; known names: `cycle_id`, `sig_hash`, `staffer_id`, `turns`, `duration_ms`, `extra`, `id`, `timestamp`, `traceparent`, `usage`"#);
+    assert_snapshot!(problems("ingest.dedup.max_keys = -1"), @"observer.toml: ingest.dedup.max_keys: expected a whole number of at least 0, found -1");
+    assert_snapshot!(problems("server = 1"), @"observer.toml: server: expected a table, found 1");
+    assert_snapshot!(problems("sinks = 1"), @"observer.toml: sinks: expected a table of sinks, each with its name: [sinks.NAME]");
+    assert_snapshot!(problems("sinks.type = 'file'"), @"observer.toml: sinks.type: expected a table; a sink is written [sinks.NAME]");
 }
 
 #[test]
-fn values_that_can_not_be_are_refused() {
-    assert_snapshot!(refused("journal = { max_size = '1MiB', segment_size = '1MiB' }"), @"observer.toml: journal.max_size: must be at least twice journal.segment_size, since room is made by removing whole segments");
-    assert_snapshot!(refused("journal.max_size = 0"), @"
+fn values_out_of_range_are_rejected() {
+    assert_snapshot!(problems("journal = { max_size = '1MiB', segment_size = '1MiB' }"), @"observer.toml: journal.max_size: must be at least twice journal.segment_size, since room is made by removing whole segments");
+    assert_snapshot!(problems("journal.max_size = 0"), @"
     observer.toml: 2 problems
       journal.max_size: must be larger than 0
       journal.segment_size: must be larger than 0
     ");
-    assert_snapshot!(refused("server.ingest_timeout = '0s'"), @"observer.toml: server.ingest_timeout: must be longer than 0s");
-    assert_snapshot!(refused("server.listen = []"), @"observer.toml: server.listen: must name at least one address");
-    assert_snapshot!(refused("[sinks.'a.b']\n"), @r#"observer.toml: sinks."a.b": a sink's name is made of the letters A to Z and a to z, digits, `_` and `-`"#);
-    assert_snapshot!(refused(&format!("[sinks.{}]\n", "a".repeat(65))).replace(&"a".repeat(65), "aa…"), @"observer.toml: sinks.aa…: a sink's name must not be longer than 64 characters");
+    assert_snapshot!(problems("server.ingest_timeout = '0s'"), @"observer.toml: server.ingest_timeout: must be longer than 0s");
+    assert_snapshot!(problems("server.listen = []"), @"observer.toml: server.listen: must name at least one address");
+    assert_snapshot!(problems("[sinks.'a.b']\n"), @r#"observer.toml: sinks."a.b": a sink's name is made of the letters A to Z and a to z, digits, `_` and `-`"#);
+    assert_snapshot!(problems(&format!("[sinks.{}]\n", "a".repeat(65))).replace(&"a".repeat(65), "aa…"), @"observer.toml: sinks.aa…: a sink's name must not be longer than 64 characters");
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once() {
-    assert_snapshot!(refused("data_dri = 'x'\nserver = { listn = 1, max_body = 'x' }\njournal.retain = 3\nsinks.a = 1"), @r#"
+fn all_problems_are_reported_at_once() {
+    assert_snapshot!(problems("data_dri = 'x'\nserver = { listn = 1, max_body = 'x' }\njournal.retain = 3\nsinks.a = 1"), @r#"
     observer.toml: 5 problems
       data_dri: unknown key; did you mean `data_dir`?
       journal.retain: expected a duration with its unit in quotes, such as "500ms", "30s" or "24h", found 3
@@ -162,18 +162,18 @@ fn everything_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn what_was_filled_in_shows_in_no_message() {
-    assert_snapshot!(refused("server.listen = '${TOKEN}'"), @"observer.toml: server.listen: has the wrong form (the value is not shown, since it was filled in)");
-    assert_snapshot!(refused("server.listen = ['127.0.0.1:1', '${TOKEN}']"), @"observer.toml: server.listen[1]: has the wrong form (the value is not shown, since it was filled in)");
-    assert_snapshot!(refused("server.max_body = '${TOKEN}'"), @r#"observer.toml: server.max_body: expected a size such as "64KiB", "1MiB" or "10GiB" (the value is not shown, since it was filled in)"#);
-    assert_snapshot!(refused("journal.durability = '${TOKEN}'"), @"observer.toml: journal.durability: has the wrong form (the value is not shown, since it was filled in)");
-    assert_snapshot!(refused("journal = '${TOKEN}'"), @"observer.toml: journal: expected a table (the value is not shown, since it was filled in)");
+fn substituted_values_appear_in_no_message() {
+    assert_snapshot!(problems("server.listen = '${TOKEN}'"), @"observer.toml: server.listen: has the wrong form (the value is not shown, since it was filled in)");
+    assert_snapshot!(problems("server.listen = ['127.0.0.1:1', '${TOKEN}']"), @"observer.toml: server.listen[1]: has the wrong form (the value is not shown, since it was filled in)");
+    assert_snapshot!(problems("server.max_body = '${TOKEN}'"), @r#"observer.toml: server.max_body: expected a size such as "64KiB", "1MiB" or "10GiB" (the value is not shown, since it was filled in)"#);
+    assert_snapshot!(problems("journal.durability = '${TOKEN}'"), @"observer.toml: journal.durability: has the wrong form (the value is not shown, since it was filled in)");
+    assert_snapshot!(problems("journal = '${TOKEN}'"), @"observer.toml: journal: expected a table (the value is not shown, since it was filled in)");
 }
 
 #[test]
-fn what_is_not_there_to_fill_in_is_named_with_its_key() {
-    assert_snapshot!(refused("sinks.collector.token = '${COLLECTOR_TOKEN}'"), @"observer.toml: sinks.collector.token: environment variable COLLECTOR_TOKEN is not set");
-    assert_snapshot!(refused("sinks.a.urls = ['x', '${file:/no/such}']\ndata_dir = '${'"), @"
+fn missing_substitution_is_reported_with_its_key() {
+    assert_snapshot!(problems("sinks.collector.token = '${COLLECTOR_TOKEN}'"), @"observer.toml: sinks.collector.token: environment variable COLLECTOR_TOKEN is not set");
+    assert_snapshot!(problems("sinks.a.urls = ['x', '${file:/no/such}']\ndata_dir = '${'"), @"
     observer.toml: 2 problems
       data_dir: there is a `${` without a `}`; a plain `$` is written `$$`
       sinks.a.urls[1]: the file /no/such can't be read: No such file or directory (os error 2)
@@ -181,42 +181,46 @@ fn what_is_not_there_to_fill_in_is_named_with_its_key() {
 }
 
 #[test]
-fn a_slip_in_the_toml_is_shown_with_its_line() {
-    assert_snapshot!(refused("[server]\nlisten = 127.0.0.1:3800\n"), @"observer.toml: line 2, column 15: invalid float, expected nothing");
-    assert_snapshot!(refused("[server]\nlisten = 'a'\nlisten = 'b'\n"), @"observer.toml: line 3, column 1: duplicate key");
-    assert_snapshot!(refused("[sinks.hook]\ntoken = 'hunter2\n"), @"observer.toml: line 2, column 17: invalid literal string, expected `'`");
+fn syntax_error_is_reported_with_its_line() {
+    assert_snapshot!(problems("[server]\nlisten = 127.0.0.1:3800\n"), @"observer.toml: line 2, column 15: invalid float, expected nothing");
+    assert_snapshot!(problems("[server]\nlisten = 'a'\nlisten = 'b'\n"), @"observer.toml: line 3, column 1: duplicate key");
+    assert_snapshot!(problems("[sinks.hook]\ntoken = 'hunter2\n"), @"observer.toml: line 2, column 17: invalid literal string, expected `'`");
 }
 
 #[test]
-fn tls_needs_an_address_of_its_own_a_certificate_and_its_key() {
+fn tls_requires_a_separate_address_a_certificate_and_its_key() {
     let tls = "[server.tls]\nlisten = '[::1]:3843'\ncert = 'cert.pem'\nkey = 'key.pem'\n";
     let config = read(tls).unwrap();
-    assert_eq!(config.server.listen.len(), 2, "plain HTTP stays for the producers on this machine");
+    assert_eq!(
+        config.server.listen.len(),
+        2,
+        "plain HTTP stays available on the loopback addresses"
+    );
     assert_eq!(config.server.tls.unwrap().resolve().listen, ["[::1]:3843"]);
     assert!(read(&format!("[server]\nlisten = []\n{tls}")).unwrap().server.listen.is_empty());
-    assert_snapshot!(refused("server.listen = []"), @"observer.toml: server.listen: must name at least one address");
-    assert_snapshot!(refused("[server.tls]"), @"observer.toml: server.tls: the key `listen` is missing");
-    assert_snapshot!(refused("[server.tls]\nlisten = []\ncert = ''\nkey = ''\nclient_ca = ''"), @"
+    assert_snapshot!(problems("server.listen = []"), @"observer.toml: server.listen: must name at least one address");
+    assert_snapshot!(problems("[server.tls]"), @"observer.toml: server.tls: the key `listen` is missing");
+    assert_snapshot!(problems("[server.tls]\nlisten = []\ncert = ''\nkey = ''\nclient_ca = ''"), @"
     observer.toml: 4 problems
       server.tls.listen: must name at least one address
       server.tls.cert: must not be empty
       server.tls.key: must not be empty
       server.tls.client_ca: must not be empty
     ");
-    assert_snapshot!(refused(&format!("{tls}client_cert = 'ca.pem'")), @"observer.toml: server.tls.client_cert: unknown key; did you mean `client_ca`?");
-    assert_snapshot!(refused(&tls.replace("3843", "3800")), @"observer.toml: server.tls.listen: [::1]:3800 is in server.listen too; TLS needs a port of its own");
+    assert_snapshot!(problems(&format!("{tls}client_cert = 'ca.pem'")), @"observer.toml: server.tls.client_cert: unknown key; did you mean `client_ca`?");
+    assert_snapshot!(problems(&tls.replace("3843", "3800")), @"observer.toml: server.tls.listen: [::1]:3800 is in server.listen too; TLS needs a port of its own");
     let public = tls.replace("[::1]", "0.0.0.0");
-    assert_snapshot!(refused(&public), @r#"observer.toml: server.tls.listen: 0.0.0.0:3843 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
+    assert_snapshot!(problems(&public), @r#"observer.toml: server.tls.listen: 0.0.0.0:3843 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
     assert!(
         read(&format!("{public}client_ca = 'clients.pem'")).is_ok(),
-        "not everyone can come then"
+        "client certificates restrict access"
     );
 }
 
 #[test]
-fn whoever_can_be_reached_by_others_says_what_these_may_do() {
+fn public_address_requires_access_rules() {
     let public = "server.listen = ['127.0.0.1:3800', '0.0.0.0:3800']\n";
-    assert_snapshot!(refused(public), @r#"observer.toml: server.listen: 0.0.0.0:3800 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
+    assert_snapshot!(problems(public), @r#"observer.toml: server.listen: 0.0.0.0:3800 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
     for access in [
         "access.anonymous = ['ingest']",
         "access.anonymous = []",
@@ -230,40 +234,40 @@ fn whoever_can_be_reached_by_others_says_what_these_may_do() {
 }
 
 #[test]
-fn a_token_that_can_not_be_is_refused_and_not_shown() {
-    assert_snapshot!(refused("access.tokens.ci = { scopes = ['ingest'], sha256 = 'hunter2' }"), @"observer.toml: access.tokens.ci.sha256: a token's SHA-256 has 64 hexadecimal digits, and this has other ones; it is not shown, in case it is the token itself");
-    assert_snapshot!(refused("access.tokens.ci = { scopes = ['ingest'], token = 'hunter2' }"), @"
+fn invalid_token_is_rejected_and_not_shown() {
+    assert_snapshot!(problems("access.tokens.ci = { scopes = ['ingest'], sha256 = 'hunter2' }"), @"observer.toml: access.tokens.ci.sha256: a token's SHA-256 has 64 hexadecimal digits, and this has other ones; it is not shown, in case it is the token itself");
+    assert_snapshot!(problems("access.tokens.ci = { scopes = ['ingest'], token = 'hunter2' }"), @"
     observer.toml: 2 problems
       access.tokens.ci.token: unknown key; known keys: `sha256`, `scopes`, `rate`
       access.tokens.ci: the key `sha256` is missing
     ");
-    assert_snapshot!(refused("access.tokens.ci = { scopes = ['write'], sha256 = [] }"), @r#"observer.toml: access.tokens.ci.scopes[0]: unknown name "write"; known names: `ingest`, `read`, `admin`"#);
+    assert_snapshot!(problems("access.tokens.ci = { scopes = ['write'], sha256 = [] }"), @r#"observer.toml: access.tokens.ci.scopes[0]: unknown name "write"; known names: `ingest`, `read`, `admin`"#);
     let digest = TokenDigest::of("swordfish");
-    assert_snapshot!(refused(&format!("access.tokens.a = {{ scopes = ['ingest'], sha256 = '{digest}' }}\naccess.tokens.b = {{ scopes = [], sha256 = '{digest}' }}")), @r#"
+    assert_snapshot!(problems(&format!("access.tokens.a = {{ scopes = ['ingest'], sha256 = '{digest}' }}\naccess.tokens.b = {{ scopes = [], sha256 = '{digest}' }}")), @r#"
     observer.toml: 2 problems
       access.tokens.b.scopes: must name at least one scope: "ingest", "read" or "admin"
       access.tokens.b.sha256: is the same token as that of "a"
     "#);
-    assert_snapshot!(refused("access.anonymus = ['ingest']"), @"observer.toml: access.anonymus: unknown key; did you mean `anonymous`?");
+    assert_snapshot!(problems("access.anonymus = ['ingest']"), @"observer.toml: access.anonymus: unknown key; did you mean `anonymous`?");
 }
 
 #[test]
-fn names_and_origins_are_written_as_browsers_write_them() {
-    assert_snapshot!(refused("server.hosts = ['a.example', 'http://a.example', 'a.example:3800']"), @r#"
+fn host_names_and_origins_have_the_form_of_browsers() {
+    assert_snapshot!(problems("server.hosts = ['a.example', 'http://a.example', 'a.example:3800']"), @r#"
     observer.toml: 2 problems
       server.hosts[1]: a host name has neither scheme nor port, such as "observer.example.com"
       server.hosts[2]: a host name has neither scheme nor port, such as "observer.example.com"
     "#);
-    assert_snapshot!(refused("server.cors_origins = ['grafana.example', 'https://grafana.example/']"), @r#"
+    assert_snapshot!(problems("server.cors_origins = ['grafana.example', 'https://grafana.example/']"), @r#"
     observer.toml: 2 problems
       server.cors_origins[0]: an origin has a scheme and a host and no path, such as "https://grafana.example.com"
       server.cors_origins[1]: an origin has a scheme and a host and no path, such as "https://grafana.example.com"
     "#);
-    assert_snapshot!(refused("server.max_bytes_in_flight = '1MiB'"), @"observer.toml: server.max_bytes_in_flight: must be at least as large as server.max_body and server.max_batch_body, or a body of that size could never be taken");
+    assert_snapshot!(problems("server.max_bytes_in_flight = '1MiB'"), @"observer.toml: server.max_bytes_in_flight: must be at least as large as server.max_body and server.max_batch_body, or a body of that size could never be taken");
 }
 
 #[test]
-fn telemetry_is_off_until_it_has_an_endpoint_and_what_can_not_be_is_refused() {
+fn telemetry_defaults_to_off_and_invalid_values_are_rejected() {
     assert_eq!(read("").unwrap().telemetry, TelemetryConfig::default());
     let written = "
         [telemetry]
@@ -284,12 +288,12 @@ fn telemetry_is_off_until_it_has_an_endpoint_and_what_can_not_be_is_refused() {
     );
     assert_eq!((telemetry.interval, telemetry.sample), (Some(Duration::from_secs(15)), Some(0.1)));
     assert!(!format!("{telemetry:?}").contains("hunter2"));
-    assert_snapshot!(refused("telemetry.endpont = 'x'"), @"observer.toml: telemetry.endpont: unknown key; did you mean `endpoint`?");
-    assert_snapshot!(refused("telemetry.protocol = 'http'"), @r#"observer.toml: telemetry.protocol: unknown name "http"; did you mean `http/protobuf`?"#);
-    assert_snapshot!(refused("telemetry.signals = ['spans']"), @r#"observer.toml: telemetry.signals[0]: unknown name "spans"; known names: `traces`, `metrics`, `logs`"#);
-    assert_snapshot!(refused("telemetry.endpoint = 'https://me:${TOKEN}@h'"), @"observer.toml: telemetry.endpoint: must not hold a user or a password; what says who you are goes into `headers`");
+    assert_snapshot!(problems("telemetry.endpont = 'x'"), @"observer.toml: telemetry.endpont: unknown key; did you mean `endpoint`?");
+    assert_snapshot!(problems("telemetry.protocol = 'http'"), @r#"observer.toml: telemetry.protocol: unknown name "http"; did you mean `http/protobuf`?"#);
+    assert_snapshot!(problems("telemetry.signals = ['spans']"), @r#"observer.toml: telemetry.signals[0]: unknown name "spans"; known names: `traces`, `metrics`, `logs`"#);
+    assert_snapshot!(problems("telemetry.endpoint = 'https://me:${TOKEN}@h'"), @"observer.toml: telemetry.endpoint: must not hold a user or a password; what says who you are goes into `headers`");
     let all = "telemetry = { endpoint = '127.0.0.1:4318', signals = [], interval = '0s', sample = 2, headers = { 'a b' = '', c = \"${TOKEN}\\n\" } }";
-    assert_snapshot!(refused(all), @r#"
+    assert_snapshot!(problems(all), @r#"
     observer.toml: 6 problems
       telemetry.endpoint: is no URL, such as "http://127.0.0.1:4318"
       telemetry.signals: must name at least one signal: "traces", "metrics" or "logs"
@@ -298,19 +302,19 @@ fn telemetry_is_off_until_it_has_an_endpoint_and_what_can_not_be_is_refused() {
       telemetry.headers."a b": is no name of a header
       telemetry.headers.c: holds a character that a header can't have, such as a line feed
     "#);
-    assert_snapshot!(refused("telemetry = { endpoint = 'http://h', tls = { ca = 'ca.pem' } }"), @"observer.toml: telemetry.tls: is for https, and `endpoint` begins with http://");
-    assert_snapshot!(refused("telemetry.tls = { cert = 'cert.pem' }"), @"observer.toml: telemetry.tls.cert: needs its private key in `tls.key`");
+    assert_snapshot!(problems("telemetry = { endpoint = 'http://h', tls = { ca = 'ca.pem' } }"), @"observer.toml: telemetry.tls: is for https, and `endpoint` begins with http://");
+    assert_snapshot!(problems("telemetry.tls = { cert = 'cert.pem' }"), @"observer.toml: telemetry.tls.cert: needs its private key in `tls.key`");
 }
 
 #[test]
-fn a_file_that_was_named_has_to_be_there() {
+fn named_file_must_exist() {
     let folder = tempfile::tempdir().unwrap();
     let error = |name: &str| {
         let path = folder.path().join(name);
         let error = Config::load(Some(&path)).unwrap_err();
         observer_core::report(&error).replace(folder.path().to_str().unwrap(), "…")
     };
-    assert_snapshot!(error("gone.toml"), @"the configuration file …/gone.toml does not exist");
+    assert_snapshot!(error("missing.toml"), @"the configuration file …/missing.toml does not exist");
     assert_snapshot!(error("."), @"the configuration file …/. can't be read: Is a directory (os error 21)");
     std::fs::write(folder.path().join("latin.toml"), b"data_dir = '\xe9'").unwrap();
     assert_snapshot!(error("latin.toml"), @"the configuration file …/latin.toml can't be read: stream did not contain valid UTF-8");

@@ -1,12 +1,12 @@
-//! From what `/metrics` shows to OpenTelemetry's instruments.
+//! Bridge from the metrics of `/metrics` to instruments of OpenTelemetry.
 //!
-//! The SDK says of every point that it counts since the process began, and what Prometheus shows
-//! are totals from before, which were restored. Sent as they are, whoever makes increases of them
-//! would count all again at each restart. So what is there at the start is where counting begins,
-//! and only what comes on top goes out; a total that drops has begun anew.
+//! The SDK exports every point with the start time of the process, but the totals of Prometheus
+//! include values restored from earlier processes. A back-end that computes increases would count
+//! these again after each restart. Therefore the restored totals are the baseline, and only the
+//! difference is exported. A total that decreases has been reset.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{
@@ -16,25 +16,27 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, Stream
 use prometheus::proto::{self, Metric, MetricFamily, MetricType};
 
 use super::spread::{Values, spread};
+use crate::telemetry::lock::lock;
 
-/// Where the SDK would begin to fold series together. Those who make them keep to limits of their
-/// own, `limits` of a sink among them.
+/// Number of series per metric above which the SDK aggregates them. The sources of the series have
+/// their own limits, such as `limits` of a sink.
 const MAX_SERIES: usize = 50_000;
 
-/// A series' labels, in the order that the registry gives them.
+/// Labels of a series, in the order of the registry.
 type Labels = Vec<KeyValue>;
 
-/// The bounds of each histogram, for the views that the SDK asks when an instrument is made.
+/// Bucket bounds by histogram, for the view that the SDK applies when an instrument is created.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bounds(Arc<Mutex<HashMap<String, Vec<f64>>>>);
 
+/// Instruments that mirror the metrics of a registry.
 pub(super) struct Bridge {
     meter: Meter,
     bounds: Bounds,
     families: HashMap<String, Family>,
 }
 
-/// A metric, with the instrument that stands for it.
+/// Metric with its instrument.
 enum Family {
     Counter {
         instrument: Observed<ObservableCounter<f64>>,
@@ -48,53 +50,54 @@ enum Family {
     },
 }
 
-/// What the SDK asks for when it collects: what isn't there any more doesn't go out any more.
+/// Observable instrument with the values that its callback reports. A series that is removed from the
+/// registry is no longer reported.
 struct Observed<I> {
-    shown: Shown,
+    values: ObservedValues,
     _instrument: I,
 }
 
 #[derive(Clone, Default)]
-struct Shown(Arc<Mutex<Vec<(Labels, f64)>>>);
+struct ObservedValues(Arc<Mutex<Vec<(Labels, f64)>>>);
 
-/// A counter's series.
+/// Series of a counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Total {
-    /// What was there when counting began.
-    origin: f64,
+    /// Total that is excluded from the export.
+    baseline: f64,
     last: f64,
-    /// What was counted before the last time that it began anew.
-    before: f64,
+    /// Increase before the last reset.
+    before_reset: f64,
 }
 
-/// A histogram's series.
+/// Series of a histogram.
 #[derive(Debug, Clone, Default)]
 struct Distribution {
     last: Vec<u64>,
     last_sum: f64,
-    /// What the sum has to come to, and what the values that were given add up to: what one round
-    /// can't bring in, the next one may.
+    /// Increase of the sum since the baseline.
     due: f64,
-    given: f64,
+    /// Sum of the recorded values. A later round compensates the difference to `due`.
+    recorded: f64,
 }
 
-/// How a series is taken that was not there before.
+/// Treatment of the total of a new series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
-    /// Its total is where counting begins.
+pub(super) enum NewSeries {
+    /// The total is the baseline.
     Restored,
-    /// All of its total is new.
-    New,
+    /// The total is exported.
+    Counted,
 }
 
 impl Bounds {
-    /// How the SDK is to keep an instrument's series.
+    /// Returns the aggregation of an instrument.
     pub(super) fn view(&self, instrument: &Instrument) -> Option<Stream> {
         let stream = Stream::builder().with_cardinality_limit(MAX_SERIES);
         let stream = match instrument.kind() {
             InstrumentKind::Histogram => {
-                let boundaries = self.lock().get(instrument.name()).cloned().unwrap_or_default();
-                // The least and the greatest value would be made up.
+                let boundaries = lock(&self.0).get(instrument.name()).cloned().unwrap_or_default();
+                // Minimum and maximum are unknown, since the recorded values are synthetic.
                 stream.with_aggregation(Aggregation::ExplicitBucketHistogram {
                     boundaries,
                     record_min_max: false,
@@ -104,10 +107,6 @@ impl Bounds {
         };
         stream.build().ok()
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<f64>>> {
-        self.0.lock().expect("nothing panics while it holds the bounds")
-    }
 }
 
 impl Bridge {
@@ -115,54 +114,54 @@ impl Bridge {
         Self { meter, bounds, families: HashMap::new() }
     }
 
-    /// Have the instruments show what the registry gave.
-    pub(super) fn take(&mut self, families: &[MetricFamily], unknown: Unknown) {
+    /// Updates the instruments with the metrics of a registry.
+    pub(super) fn update(&mut self, families: &[MetricFamily], new: NewSeries) {
         for family in self.families.values() {
             match family {
-                Family::Counter { instrument, .. } => instrument.shown.lock().clear(),
-                Family::Gauge(instrument) => instrument.shown.lock().clear(),
+                Family::Counter { instrument, .. } => lock(&instrument.values.0).clear(),
+                Family::Gauge(instrument) => lock(&instrument.values.0).clear(),
                 Family::Histogram { .. } => {}
             }
         }
         for family in families {
             if !self.families.contains_key(family.name()) {
-                let Some(made) = self.make(family) else { continue };
-                self.families.insert(family.name().to_owned(), made);
+                let Some(new_family) = self.create(family) else { continue };
+                self.families.insert(family.name().to_owned(), new_family);
             }
             if let Some(known) = self.families.get_mut(family.name()) {
-                known.take(family.get_metric(), unknown);
+                known.update(family.get_metric(), new);
             }
         }
     }
 
-    /// `None` for what nobody here exports: summaries and what has no type.
-    fn make(&self, family: &MetricFamily) -> Option<Family> {
+    /// Creates the instrument of a metric, or returns `None` for summaries and untyped metrics.
+    fn create(&self, family: &MetricFamily) -> Option<Family> {
         let (name, help, unit) =
             (family.name().to_owned(), family.help().to_owned(), unit(family.name()));
-        let shown = Shown::default();
-        let callback = shown.clone();
+        let values = ObservedValues::default();
+        let observed = values.clone();
         let observe = move |instrument: &dyn AsyncInstrument<f64>| {
-            callback.lock().iter().for_each(|(labels, value)| instrument.observe(*value, labels));
+            lock(&observed.0).iter().for_each(|(labels, value)| instrument.observe(*value, labels));
         };
         Some(match family.get_field_type() {
             MetricType::COUNTER => {
                 let builder =
                     self.meter.f64_observable_counter(name).with_description(help).with_unit(unit);
                 let instrument =
-                    Observed { shown, _instrument: builder.with_callback(observe).build() };
+                    Observed { values, _instrument: builder.with_callback(observe).build() };
                 Family::Counter { instrument, series: HashMap::new() }
             }
             MetricType::GAUGE => {
                 let builder =
                     self.meter.f64_observable_gauge(name).with_description(help).with_unit(unit);
                 Family::Gauge(Observed {
-                    shown,
+                    values,
                     _instrument: builder.with_callback(observe).build(),
                 })
             }
             MetricType::HISTOGRAM => {
                 let bounds = bounds(family.get_metric().first()?.get_histogram());
-                self.bounds.lock().insert(name.clone(), bounds.clone());
+                lock(&self.bounds.0).insert(name.clone(), bounds.clone());
                 let instrument =
                     self.meter.f64_histogram(name).with_description(help).with_unit(unit).build();
                 Family::Histogram { instrument, bounds, series: HashMap::new() }
@@ -173,31 +172,30 @@ impl Bridge {
 }
 
 impl Family {
-    fn take(&mut self, metrics: &[Metric], unknown: Unknown) {
+    fn update(&mut self, metrics: &[Metric], new: NewSeries) {
         match self {
             Self::Gauge(instrument) => {
                 let gauges =
                     metrics.iter().map(|metric| (labels(metric), metric.get_gauge().get_value()));
-                instrument.shown.lock().extend(gauges);
+                lock(&instrument.values.0).extend(gauges);
             }
             Self::Counter { instrument, series } => {
                 let counted = metrics.iter().map(|metric| {
                     let (labels, value) = (labels(metric), metric.get_counter().get_value());
-                    let total = series
-                        .entry(labels.clone())
-                        .or_insert_with(|| Total::begin(value, unknown));
-                    total.take(value);
-                    (labels, total.counted())
+                    let total =
+                        series.entry(labels.clone()).or_insert_with(|| Total::new(value, new));
+                    total.update(value);
+                    (labels, total.exported())
                 });
-                instrument.shown.lock().extend(counted);
+                lock(&instrument.values.0).extend(counted);
             }
             Self::Histogram { instrument, bounds, series } => {
                 for metric in metrics {
                     let (labels, histogram) = (labels(metric), metric.get_histogram());
                     let (counts, sum) = (counts(histogram, bounds), histogram.get_sample_sum());
-                    let known = series.contains_key(&labels);
+                    let is_known = series.contains_key(&labels);
                     let distribution = series.entry(labels.clone()).or_default();
-                    if known || unknown == Unknown::New {
+                    if is_known || new == NewSeries::Counted {
                         for Values { value, times } in distribution.take(bounds, counts, sum) {
                             (0..times).for_each(|_| instrument.record(value, &labels));
                         }
@@ -211,26 +209,26 @@ impl Family {
 }
 
 impl Total {
-    fn begin(value: f64, unknown: Unknown) -> Self {
-        let origin = if unknown == Unknown::Restored { value } else { 0.0 };
-        Self { origin, last: origin, before: 0.0 }
+    fn new(value: f64, new: NewSeries) -> Self {
+        let baseline = if new == NewSeries::Restored { value } else { 0.0 };
+        Self { baseline, last: baseline, before_reset: 0.0 }
     }
 
-    fn take(&mut self, value: f64) {
+    fn update(&mut self, value: f64) {
         if value < self.last {
-            self.before += self.last - self.origin;
-            self.origin = 0.0;
+            self.before_reset += self.last - self.baseline;
+            self.baseline = 0.0;
         }
         self.last = value;
     }
 
-    fn counted(&self) -> f64 {
-        self.before + (self.last - self.origin)
+    fn exported(&self) -> f64 {
+        self.before_reset + (self.last - self.baseline)
     }
 }
 
 impl Distribution {
-    /// The values to be recorded for what is new.
+    /// Returns the values to record for the new observations.
     fn take(&mut self, bounds: &[f64], counts: Vec<u64>, sum: f64) -> Vec<Values> {
         self.last.resize(counts.len(), 0);
         if counts.iter().zip(&self.last).any(|(now, last)| now < last) {
@@ -240,18 +238,12 @@ impl Distribution {
         let new: Vec<_> = counts.iter().zip(&self.last).map(|(now, last)| now - last).collect();
         self.due += sum - self.last_sum;
         (self.last, self.last_sum) = (counts, sum);
-        let values = spread(bounds, &new, self.due - self.given);
-        // One by one, as the SDK does, so that its rounding is known here.
+        let values = spread(bounds, &new, self.due - self.recorded);
+        // The SDK adds values one by one; the same order gives the same rounding.
         for Values { value, times } in &values {
-            (0..*times).for_each(|_| self.given += value);
+            (0..*times).for_each(|_| self.recorded += value);
         }
         values
-    }
-}
-
-impl Shown {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Labels, f64)>> {
-        self.0.lock().expect("nothing panics while it holds the values")
     }
 }
 
@@ -269,7 +261,7 @@ fn bounds(histogram: &proto::Histogram) -> Vec<f64> {
         .collect()
 }
 
-/// Of each bucket by itself, the one without an end last.
+/// Returns the count of each bucket, with the unbounded one last.
 fn counts(histogram: &proto::Histogram, bounds: &[f64]) -> Vec<u64> {
     let cumulative =
         histogram.get_bucket().iter().take(bounds.len()).map(proto::Bucket::cumulative_count);
@@ -278,7 +270,7 @@ fn counts(histogram: &proto::Histogram, bounds: &[f64]) -> Vec<u64> {
     all.map(|count| count.saturating_sub(std::mem::replace(&mut before, count))).collect()
 }
 
-/// The unit (<https://ucum.org>) that the name says, as Prometheus' names do.
+/// Returns the unit (<https://ucum.org>) that the suffix of a Prometheus name states.
 fn unit(name: &str) -> &'static str {
     let name = name.strip_suffix("_total").unwrap_or(name);
     if name.ends_with("_seconds") {
@@ -295,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unit_is_what_the_name_says() {
+    fn unit_follows_from_the_suffix_of_the_name() {
         let check = |name: &str, expected: &str| assert_eq!(unit(name), expected, "{name}");
         check("observer_request_seconds", "s");
         check("process_cpu_seconds_total", "s");
@@ -305,12 +297,12 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_that_began_anew_goes_on_from_what_it_had_counted() {
-        let mut total = Total::begin(10.0, Unknown::Restored);
+    fn reset_counter_keeps_its_earlier_increase() {
+        let mut total = Total::new(10.0, NewSeries::Restored);
         for (value, expected) in [(10.0, 0.0), (12.0, 2.0), (3.0, 5.0), (3.0, 5.0), (1.0, 6.0)] {
-            total.take(value);
-            assert_eq!(total.counted(), expected, "{value}");
+            total.update(value);
+            assert_eq!(total.exported(), expected, "{value}");
         }
-        assert_eq!(Total::begin(10.0, Unknown::New).counted(), 0.0);
+        assert_eq!(Total::new(10.0, NewSeries::Counted).exported(), 0.0);
     }
 }

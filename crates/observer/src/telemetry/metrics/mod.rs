@@ -1,4 +1,4 @@
-//! Metrics over OTLP, for those whose back-end can't scrape.
+//! Export of metrics over OTLP, for back-ends that can't scrape.
 
 mod bridge;
 mod spread;
@@ -15,33 +15,34 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 
-use self::bridge::{Bounds, Bridge, Unknown};
+use self::bridge::{Bounds, Bridge, NewSeries};
 
-/// The SDK's own clock never strikes: it would not know to gather first.
+/// Interval of the reader of the SDK, which never elapses: this module gathers the metrics first and
+/// then flushes the reader.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// Metrics that are yet to go out.
+/// Export of metrics that has not started.
 pub(crate) struct Export<E> {
     exporter: E,
     resource: Resource,
     registry: Registry,
     interval: Duration,
-    restored: Vec<Vec<MetricFamily>>,
+    baselines: Vec<Vec<MetricFamily>>,
 }
 
-/// Metrics that go out.
+/// Running export of metrics.
 #[derive(Debug)]
 pub(crate) struct Exporting {
-    orders: Sender<Order>,
+    commands: Sender<LastGather>,
     thread: JoinHandle<()>,
 }
 
-/// Look at the registry for the last time, and answer when that is done. Once nobody is there to
-/// give orders, what was seen goes out.
-type Order = SyncSender<()>;
+/// Command to gather for the last time. The thread replies when that is done, and exports once the
+/// sender of the commands is dropped.
+type LastGather = SyncSender<()>;
 
-/// What the thread has.
-struct Gathering {
+/// State of the export thread.
+struct Worker {
     registry: Registry,
     interval: Duration,
     bridge: Bridge,
@@ -55,27 +56,30 @@ impl<E: PushMetricExporter> Export<E> {
         registry: Registry,
         interval: Duration,
     ) -> Self {
-        Self { exporter, resource, registry, interval, restored: Vec::new() }
+        Self { exporter, resource, registry, interval, baselines: Vec::new() }
     }
 
-    /// What is in the registry now was there before, and is not counted, unless it has been looked
-    /// at before and has become more. To be called before what is there can become more.
-    pub(crate) fn restored(&mut self) {
-        self.restored.push(self.registry.gather());
+    /// Records the current totals as the baseline of new series: they were restored and are not
+    /// exported. Series of an earlier baseline keep it. Call this before the totals can increase.
+    pub(crate) fn record_baseline(&mut self) {
+        self.baselines.push(self.registry.gather());
     }
 
-    /// From now on, on a thread of its own: gathering takes its time.
+    /// Starts the export on a separate thread, since gathering blocks.
+    ///
+    /// # Errors
+    /// The thread can't be started.
     pub(crate) fn start(self) -> io::Result<Exporting> {
-        let (orders, ordered) = mpsc::channel();
-        let gathering = self.gathering();
+        let (commands, received) = mpsc::channel();
+        let worker = self.worker();
         let thread = thread::Builder::new()
             .name("observer-metrics".to_owned())
-            .spawn(move || gathering.run(&ordered))?;
-        Ok(Exporting { orders, thread })
+            .spawn(move || worker.run(&received))?;
+        Ok(Exporting { commands, thread })
     }
 
-    fn gathering(self) -> Gathering {
-        let Self { exporter, resource, registry, interval, restored } = self;
+    fn worker(self) -> Worker {
+        let Self { exporter, resource, registry, interval, baselines } = self;
         let bounds = Bounds::default();
         let views = bounds.clone();
         let reader = PeriodicReader::builder(exporter).with_interval(NEVER).build();
@@ -85,27 +89,27 @@ impl<E: PushMetricExporter> Export<E> {
             .with_view(move |instrument: &_| views.view(instrument))
             .build();
         let mut bridge = Bridge::new(provider.meter("observer"), bounds);
-        restored.iter().for_each(|families| bridge.take(families, Unknown::Restored));
-        Gathering { registry, interval, bridge, provider }
+        baselines.iter().for_each(|families| bridge.update(families, NewSeries::Restored));
+        Worker { registry, interval, bridge, provider }
     }
 }
 
-impl Gathering {
-    fn run(mut self, orders: &Receiver<Order>) {
+impl Worker {
+    fn run(mut self, commands: &Receiver<LastGather>) {
         let mut due = Instant::now() + self.interval;
         loop {
-            match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Err(RecvTimeoutError::Timeout) => {
                     self.gather();
-                    // A failure is in the account, and the next time brings all that is missing.
+                    // The exporter records a failure; totals make the next export complete.
                     let _ = self.provider.force_flush();
                     due = (due + self.interval).max(Instant::now());
                 }
-                Ok(looked) => {
+                Ok(gathered) => {
                     self.gather();
-                    // Whoever waited may have gone.
-                    let _ = looked.send(());
-                    let _ = orders.recv();
+                    // The receiver may have timed out.
+                    let _ = gathered.send(());
+                    let _ = commands.recv();
                     break;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -115,25 +119,25 @@ impl Gathering {
     }
 
     fn gather(&mut self) {
-        self.bridge.take(&self.registry.gather(), Unknown::New);
+        self.bridge.update(&self.registry.gather(), NewSeries::Counted);
     }
 }
 
 impl Exporting {
-    /// Take a last look at the registry. What comes to be there later doesn't count.
-    pub(crate) fn look(self) -> Self {
-        let (look, looked) = mpsc::sync_channel(1);
-        if self.orders.send(look).is_ok() {
-            // An error says that the thread has panicked, which was told.
-            let _ = looked.recv();
+    /// Gathers the metrics for the last time. Later changes are not exported.
+    pub(crate) fn gather(self) -> Self {
+        let (reply, gathered) = mpsc::sync_channel(1);
+        if self.commands.send(reply).is_ok() {
+            // An error means that the thread has panicked, which the panic hook reported.
+            let _ = gathered.recv();
         }
         self
     }
 
-    /// What was seen goes out; this waits for it.
+    /// Exports the gathered metrics and waits for the end of the export.
     pub(crate) fn finish(self) {
-        drop(self.orders);
-        // A panic was told when it happened.
+        drop(self.commands);
+        // The panic hook has reported a panic of the thread.
         let _ = self.thread.join();
     }
 }

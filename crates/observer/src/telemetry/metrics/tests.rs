@@ -14,14 +14,14 @@ use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, Opts};
 
 use super::*;
 
-/// What went out, each export as it would be on the wire; the first ones fail if they are to.
+/// Exporter that keeps the exports in wire format, and fails the first `failures` exports.
 #[derive(Debug, Clone, Default)]
-struct FarSide {
+struct Destination {
     exports: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
     failures: Arc<Mutex<usize>>,
 }
 
-impl PushMetricExporter for FarSide {
+impl PushMetricExporter for Destination {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let mut failures = self.failures.lock().unwrap();
         if *failures > 0 {
@@ -45,17 +45,17 @@ impl PushMetricExporter for FarSide {
     }
 }
 
-/// Metrics as sinks have them, and the bridge from them.
-struct World {
+/// Registry with metrics like those of sinks, and the worker that exports them.
+struct Fixture {
     registry: Registry,
     events: CounterVec,
     pending: GaugeVec,
     seconds: HistogramVec,
-    far_side: FarSide,
-    gathering: Option<Gathering>,
+    destination: Destination,
+    worker: Option<Worker>,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let registry = Registry::new();
         let events =
@@ -66,31 +66,37 @@ impl World {
         registry.register(Box::new(events.clone())).unwrap();
         registry.register(Box::new(pending.clone())).unwrap();
         registry.register(Box::new(seconds.clone())).unwrap();
-        Self { registry, events, pending, seconds, far_side: FarSide::default(), gathering: None }
+        Self {
+            registry,
+            events,
+            pending,
+            seconds,
+            destination: Destination::default(),
+            worker: None,
+        }
     }
 
     fn count(&self, source: &str, events: f64) {
         self.events.with_label_values(&[source, "true"]).inc_by(events);
     }
 
-    /// What is there was there before.
+    /// Records the current totals as the baseline and creates the worker.
     fn begin(&mut self) {
         let export = Export::new(
-            self.far_side.clone(),
+            self.destination.clone(),
             Resource::builder_empty().build(),
             self.registry.clone(),
             NEVER,
         );
-        self.gathering =
-            Some(Export { restored: vec![self.registry.gather()], ..export }.gathering());
+        self.worker = Some(Export { baselines: vec![self.registry.gather()], ..export }.worker());
     }
 
-    /// One round; what went out in it, if it did.
+    /// Gathers and exports once. Returns the exported metrics, or `None` if the export fails.
     fn round(&mut self) -> Option<Vec<Metric>> {
-        let gathering = self.gathering.as_mut().unwrap();
-        gathering.gather();
-        gathering.provider.force_flush().ok()?;
-        let exports = self.far_side.exports.lock().unwrap();
+        let worker = self.worker.as_mut().unwrap();
+        worker.gather();
+        worker.provider.force_flush().ok()?;
+        let exports = self.destination.exports.lock().unwrap();
         Some(exports.last()?.resource_metrics[0].scope_metrics[0].metrics.clone())
     }
 }
@@ -102,7 +108,7 @@ fn metric<'a>(metrics: &'a [Metric], name: &str) -> &'a Metric {
         .unwrap_or_else(|| panic!("no {name} in {metrics:#?}"))
 }
 
-/// Each series by its labels.
+/// Returns the value of each series by its labels.
 fn values(metric: &Metric) -> BTreeMap<String, f64> {
     let points = match metric.data.as_ref().unwrap() {
         Data::Sum(sum) => {
@@ -144,15 +150,15 @@ fn histogram(metric: &Metric) -> &HistogramDataPoint {
 }
 
 #[test]
-fn what_was_restored_is_where_counting_begins() {
-    let mut world = World::new();
-    world.count("bot", 1000.0);
-    world.seconds.with_label_values(&["bot"]).observe(5.0);
-    world.begin();
-    world.count("bot", 2.0);
-    world.count("new", 3.0);
-    world.seconds.with_label_values(&["bot"]).observe(0.5);
-    let metrics = world.round().unwrap();
+fn restored_totals_are_the_baseline() {
+    let mut fixture = Fixture::new();
+    fixture.count("bot", 1000.0);
+    fixture.seconds.with_label_values(&["bot"]).observe(5.0);
+    fixture.begin();
+    fixture.count("bot", 2.0);
+    fixture.count("new", 3.0);
+    fixture.seconds.with_label_values(&["bot"]).observe(0.5);
+    let metrics = fixture.round().unwrap();
     let events = metric(&metrics, "events_total");
     assert_eq!(
         values(events),
@@ -167,20 +173,20 @@ fn what_was_restored_is_where_counting_begins() {
         (&[0.1, 1.0, 10.0][..], &[0, 1, 0, 0][..])
     );
     assert_eq!((seconds.count, seconds.sum), (1, Some(0.5)));
-    assert_eq!((seconds.min, seconds.max), (None, None), "nobody knows them");
+    assert_eq!((seconds.min, seconds.max), (None, None), "minimum and maximum are unknown");
 }
 
 #[test]
-fn an_export_that_fails_repeats_nothing_and_the_next_one_has_all() {
-    let mut world = World::new();
-    world.begin();
-    *world.far_side.failures.lock().unwrap() = 2;
+fn export_after_a_failure_is_complete_without_repetition() {
+    let mut fixture = Fixture::new();
+    fixture.begin();
+    *fixture.destination.failures.lock().unwrap() = 2;
     for round in 1..=3 {
-        world.count("bot", 1.0);
-        world.seconds.with_label_values(&["bot"]).observe(f64::from(round));
-        assert_eq!(world.round().is_some(), round == 3);
+        fixture.count("bot", 1.0);
+        fixture.seconds.with_label_values(&["bot"]).observe(f64::from(round));
+        assert_eq!(fixture.round().is_some(), round == 3);
     }
-    let metrics = world.round().unwrap();
+    let metrics = fixture.round().unwrap();
     assert_eq!(values(metric(&metrics, "events_total")).into_values().collect::<Vec<_>>(), [3.0]);
     let seconds = histogram(metric(&metrics, "cycle_seconds"));
     assert_eq!((seconds.count, &*seconds.bucket_counts), (3, &[0, 1, 2, 0][..]));
@@ -188,51 +194,54 @@ fn an_export_that_fails_repeats_nothing_and_the_next_one_has_all() {
 }
 
 #[test]
-fn a_total_that_drops_has_begun_anew() {
-    let mut world = World::new();
-    world.count("bot", 100.0);
-    world.seconds.with_label_values(&["bot"]).observe(20.0);
-    world.begin();
-    world.count("bot", 5.0);
-    world.round().unwrap();
-    world.events.reset();
-    world.seconds.reset();
-    world.count("bot", 2.0);
-    world.seconds.with_label_values(&["bot"]).observe(0.05);
-    let metrics = world.round().unwrap();
+fn decreased_total_counts_as_reset() {
+    let mut fixture = Fixture::new();
+    fixture.count("bot", 100.0);
+    fixture.seconds.with_label_values(&["bot"]).observe(20.0);
+    fixture.begin();
+    fixture.count("bot", 5.0);
+    fixture.round().unwrap();
+    fixture.events.reset();
+    fixture.seconds.reset();
+    fixture.count("bot", 2.0);
+    fixture.seconds.with_label_values(&["bot"]).observe(0.05);
+    let metrics = fixture.round().unwrap();
     assert_eq!(values(metric(&metrics, "events_total"))["ok=true,source=bot"], 7.0);
     assert_eq!(histogram(metric(&metrics, "cycle_seconds")).bucket_counts, [1, 0, 0, 0]);
 }
 
 #[test]
-fn a_series_that_is_gone_goes_out_no_more_and_goes_on_where_it_was_when_it_is_back() {
-    let mut world = World::new();
-    world.begin();
-    world.pending.with_label_values(&["a"]).set(7.0);
-    world.pending.with_label_values(&["b"]).set(8.0);
-    world.count("bot", 5.0);
-    let metrics = world.round().unwrap();
+fn removed_series_is_not_exported_and_continues_after_its_return() {
+    let mut fixture = Fixture::new();
+    fixture.begin();
+    fixture.pending.with_label_values(&["a"]).set(7.0);
+    fixture.pending.with_label_values(&["b"]).set(8.0);
+    fixture.count("bot", 5.0);
+    let metrics = fixture.round().unwrap();
     let pending = metric(&metrics, "pending_bytes");
     assert_eq!((values(pending).len(), pending.unit.as_str()), (2, "By"));
-    world.pending.remove_label_values(&["a"]).unwrap();
-    world.registry.unregister(Box::new(world.events.clone())).unwrap();
-    let metrics = world.round().unwrap();
+    fixture.pending.remove_label_values(&["a"]).unwrap();
+    fixture.registry.unregister(Box::new(fixture.events.clone())).unwrap();
+    let metrics = fixture.round().unwrap();
     assert_eq!(values(metric(&metrics, "pending_bytes")), BTreeMap::from([("sink=b".into(), 8.0)]));
     assert!(metrics.iter().all(|metric| metric.name != "events_total"), "{metrics:?}");
-    world.registry.register(Box::new(world.events.clone())).unwrap();
-    world.count("bot", 1.0);
-    assert_eq!(values(metric(&world.round().unwrap(), "events_total"))["ok=true,source=bot"], 6.0);
+    fixture.registry.register(Box::new(fixture.events.clone())).unwrap();
+    fixture.count("bot", 1.0);
+    assert_eq!(
+        values(metric(&fixture.round().unwrap(), "events_total"))["ok=true,source=bot"],
+        6.0
+    );
 }
 
 #[test]
-fn many_series_are_not_folded_into_one() {
-    let mut world = World::new();
-    world.begin();
+fn many_series_are_not_aggregated() {
+    let mut fixture = Fixture::new();
+    fixture.begin();
     for source in 0..3000 {
-        world.count(&format!("source-{source}"), 1.0);
-        world.seconds.with_label_values(&[&format!("source-{source}")]).observe(1.0);
+        fixture.count(&format!("source-{source}"), 1.0);
+        fixture.seconds.with_label_values(&[&format!("source-{source}")]).observe(1.0);
     }
-    let metrics = world.round().unwrap();
+    let metrics = fixture.round().unwrap();
     assert_eq!(values(metric(&metrics, "events_total")).len(), 3000);
     let Some(Data::Histogram(seconds)) = &metric(&metrics, "cycle_seconds").data else {
         panic!("no histogram")
@@ -241,20 +250,20 @@ fn many_series_are_not_folded_into_one() {
 }
 
 #[test]
-fn what_was_there_at_the_last_look_goes_out_at_the_end() {
-    let world = World::new();
+fn metrics_of_the_last_gathering_are_exported_at_the_end() {
+    let fixture = Fixture::new();
     let export = Export::new(
-        world.far_side.clone(),
+        fixture.destination.clone(),
         Resource::builder_empty().build(),
-        world.registry.clone(),
+        fixture.registry.clone(),
         NEVER,
     );
     let exporting = export.start().unwrap();
-    world.count("bot", 4.0);
-    let exporting = exporting.look();
-    world.registry.unregister(Box::new(world.events.clone())).unwrap();
+    fixture.count("bot", 4.0);
+    let exporting = exporting.gather();
+    fixture.registry.unregister(Box::new(fixture.events.clone())).unwrap();
     exporting.finish();
-    let exports = world.far_side.exports.lock().unwrap();
+    let exports = fixture.destination.exports.lock().unwrap();
     let metrics = &exports[0].resource_metrics[0].scope_metrics[0].metrics;
     assert_eq!(
         (exports.len(), values(metric(metrics, "events_total"))["ok=true,source=bot"]),

@@ -21,7 +21,7 @@ fn urls(settings: &Settings) -> Vec<String> {
 const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/otlp/");
 
 #[test]
-fn nothing_said_is_off() {
+fn telemetry_is_off_by_default() {
     assert_eq!(resolve("", &[]).targets.len(), 0);
     assert_eq!(
         resolve("protocol = 'grpc'\nsample = 0.5", &[("OTEL_SERVICE_NAME", "x")]).targets.len(),
@@ -30,12 +30,12 @@ fn nothing_said_is_off() {
     assert_eq!(
         resolve("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).targets.len(),
         0,
-        "empty is unset"
+        "an empty variable counts as unset"
     );
 }
 
 #[test]
-fn an_endpoint_gets_the_paths_of_the_signals_over_http_alone() {
+fn signal_paths_are_appended_over_http_only() {
     let expected = ["traces", "metrics", "logs"]
         .map(|signal| format!("http://collector:4318/otlp/v1/{signal}"));
     assert_eq!(urls(&resolve("", &[ENDPOINT])), expected);
@@ -44,9 +44,16 @@ fn an_endpoint_gets_the_paths_of_the_signals_over_http_alone() {
         urls(&resolve("endpoint = 'http://h:4317'\nprotocol = 'grpc'\nsignals = ['logs']", &[])),
         ["http://h:4317/"]
     );
-    let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h/spans");
-    assert_eq!(urls(&resolve("", &[own])), ["http://h/spans"], "the others have none");
-    assert_eq!(urls(&resolve("signals = ['traces']", &[own, ENDPOINT])), ["http://h/spans"]);
+    let traces_endpoint = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h/spans");
+    assert_eq!(
+        urls(&resolve("", &[traces_endpoint])),
+        ["http://h/spans"],
+        "the other signals have no endpoint"
+    );
+    assert_eq!(
+        urls(&resolve("signals = ['traces']", &[traces_endpoint, ENDPOINT])),
+        ["http://h/spans"]
+    );
     let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     let bare = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "collector:4317");
     assert_eq!(urls(&resolve("", &[grpc, bare])), ["https://collector:4317/"]);
@@ -57,7 +64,7 @@ fn an_endpoint_gets_the_paths_of_the_signals_over_http_alone() {
 }
 
 #[test]
-fn at_grpcs_own_port_the_file_means_grpc_unless_it_says_otherwise() {
+fn grpc_port_in_the_file_implies_grpc() {
     let protocol = |telemetry: &str, variables: &[(&str, &str)]| {
         resolve(telemetry, variables).targets[&Signal::Traces].protocol
     };
@@ -70,11 +77,11 @@ fn at_grpcs_own_port_the_file_means_grpc_unless_it_says_otherwise() {
     assert_eq!(protocol("endpoint = 'http://h:4317'", &[http]), Protocol::Http);
     assert_eq!(protocol("endpoint = 'http://h'", &[]), Protocol::Http);
     let variable = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4317");
-    assert_eq!(protocol("", &[variable]), Protocol::Http, "the specification has it so");
+    assert_eq!(protocol("", &[variable]), Protocol::Http, "the default of the specification");
 }
 
 #[test]
-fn a_key_of_the_file_stands_before_its_variable_and_before_no_other() {
+fn key_overrides_only_its_own_variable() {
     let variables = [
         ENDPOINT,
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
@@ -104,7 +111,7 @@ fn a_key_of_the_file_stands_before_its_variable_and_before_no_other() {
         (settings.resource["service.name"].as_str(), settings.resource["team"].as_str()),
         ("mine", "a,b")
     );
-    assert_eq!((settings.max_spans, settings.max_logs), (10, QUEUE));
+    assert_eq!((settings.max_spans, settings.max_logs), (10, QUEUE_CAPACITY));
     assert!(!format!("{settings:?}").contains("t0p"));
 
     let file = "
@@ -120,18 +127,18 @@ fn a_key_of_the_file_stands_before_its_variable_and_before_no_other() {
     let target = &settings.targets[&Signal::Traces];
     assert_eq!((target.url.as_str(), target.protocol), ("https://other/v1/traces", Protocol::Http));
     assert_eq!(target.headers["x-team"], "b");
-    assert_eq!(target.headers.len(), 1, "headers are one key");
+    assert_eq!(target.headers.len(), 1, "the key `headers` replaces the whole variable");
     assert_eq!((target.compression, target.timeout), (Compression::None, Duration::from_secs(3)));
     assert_eq!(settings.interval, Duration::from_secs(7));
     assert_eq!(format!("{:?}", settings.sampler), "ParentBased(TraceIdRatioBased(0.25))");
     let resource = ["service.name", "deployment.environment.name", "team"]
         .map(|key| settings.resource[key].as_str());
     assert_eq!(resource, ["mine", "prod", "a,b"]);
-    assert_eq!(settings.ignored, Vec::<String>::new());
+    assert_eq!(settings.warnings, Vec::<String>::new());
 }
 
 #[test]
-fn a_signals_own_variable_stands_before_the_general_one() {
+fn variable_of_a_signal_overrides_the_general_one() {
     let settings = resolve(
         "",
         &[
@@ -155,13 +162,13 @@ fn a_signals_own_variable_stands_before_the_general_one() {
 }
 
 #[test]
-fn the_sdk_can_be_switched_off_altogether() {
+fn sdk_disabled_turns_telemetry_off() {
     assert_eq!(resolve("endpoint = 'http://h'", &[("OTEL_SDK_DISABLED", "True")]).targets.len(), 0);
     assert_eq!(resolve("endpoint = 'http://h'", &[("OTEL_SDK_DISABLED", "no")]).targets.len(), 3);
 }
 
 #[test]
-fn files_for_tls_come_from_variables_where_the_file_says_nothing() {
+fn tls_files_come_from_variables_without_a_key() {
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://h"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "ca.pem"),
@@ -176,7 +183,7 @@ fn files_for_tls_come_from_variables_where_the_file_says_nothing() {
 }
 
 #[test]
-fn a_variable_that_can_not_be_is_ignored_and_told_without_its_value() {
+fn invalid_variable_is_ignored_with_a_warning_that_hides_its_value() {
     let settings = resolve(
         "",
         &[
@@ -194,27 +201,27 @@ fn a_variable_that_can_not_be_is_ignored_and_told_without_its_value() {
     );
     assert_eq!(settings.targets.keys().collect::<Vec<_>>(), [&Signal::Logs]);
     assert_eq!(settings.targets[&Signal::Logs].timeout, TIMEOUT);
-    let told = settings.ignored.join("\n");
-    assert!(!told.contains("hidden"), "{told}");
-    assert_snapshot!(told, @r#"
-    the variable OTEL_EXPORTER_OTLP_PROTOCOL is ignored: it can be "http/protobuf" or "grpc" here
-    the variable OTEL_EXPORTER_OTLP_COMPRESSION is ignored: it can be "gzip" or "none" here
-    the variable OTEL_EXPORTER_OTLP_ENDPOINT is ignored: it must not hold a user or a password; what says who you are goes into `headers`
-    the variable OTEL_EXPORTER_OTLP_TIMEOUT is ignored: it must be a whole number of at least 1
-    the variable OTEL_EXPORTER_OTLP_HEADERS is ignored: it must be NAME=VALUE, with commas between several, and percent signs for all that is special
-    the variable OTEL_METRIC_EXPORT_INTERVAL is ignored: it must be a whole number of at least 1
-    the variable OTEL_TRACES_SAMPLER_ARG is ignored: it must be between 0.0 and 1.0
-    the variable OTEL_TRACES_SAMPLER is ignored: it can be "always_on", "always_off" or "traceidratio" here, each also after "parentbased_"
-    the variable OTEL_RESOURCE_ATTRIBUTES is ignored: it must be KEY=VALUE, with commas between several
+    let warnings = settings.warnings.join("\n");
+    assert!(!warnings.contains("hidden"), "{warnings}");
+    assert_snapshot!(warnings, @r#"
+    the environment variable OTEL_EXPORTER_OTLP_PROTOCOL is ignored: it must be "http/protobuf" or "grpc"
+    the environment variable OTEL_EXPORTER_OTLP_COMPRESSION is ignored: it must be "gzip" or "none"
+    the environment variable OTEL_EXPORTER_OTLP_ENDPOINT is ignored: it must not hold a user or a password; use `headers` for credentials
+    the environment variable OTEL_EXPORTER_OTLP_TIMEOUT is ignored: it must be a whole number of at least 1
+    the environment variable OTEL_EXPORTER_OTLP_HEADERS is ignored: it must be a comma-separated list of NAME=VALUE with percent-encoded special characters
+    the environment variable OTEL_METRIC_EXPORT_INTERVAL is ignored: it must be a whole number of at least 1
+    the environment variable OTEL_TRACES_SAMPLER_ARG is ignored: it must be between 0.0 and 1.0
+    the environment variable OTEL_TRACES_SAMPLER is ignored: it must be "always_on", "always_off" or "traceidratio", optionally with the prefix "parentbased_"
+    the environment variable OTEL_RESOURCE_ATTRIBUTES is ignored: it must be a comma-separated list of KEY=VALUE
     "#);
-    let elsewhere = resolve(
+    let without_endpoint = resolve(
         "",
         &[("OTEL_TRACES_SAMPLER", "jaeger_remote"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")],
     );
     assert_eq!(
-        elsewhere.ignored,
+        without_endpoint.warnings,
         Vec::<String>::new(),
-        "without an endpoint they are none of our business"
+        "without an endpoint other variables are not validated"
     );
-    assert_eq!(resolve("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector")]).ignored.len(), 1);
+    assert_eq!(resolve("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector")]).warnings.len(), 1);
 }

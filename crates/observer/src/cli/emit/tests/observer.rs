@@ -1,4 +1,4 @@
-//! An HTTP server that says what it was told to say.
+//! HTTP server with scripted responses.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,34 +6,41 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// What it does with one request.
+/// Reaction to one request.
 pub(super) enum Step {
-    Answer(String),
+    Respond(String),
     HangUp,
 }
 
 impl Step {
-    pub(super) fn answer(status: u16, body: &str) -> Self {
-        Self::Answer(format!("HTTP/1.1 {status} …\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    pub(super) fn respond(status: u16, body: &str) -> Self {
+        Self::Respond(format!(
+            "HTTP/1.1 {status} …\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     }
 
     pub(super) fn stored(status: &str) -> Self {
-        Self::answer(200, &format!(r#"{{"id":"x","status":"{status}","durability":"fsync"}}"#))
+        Self::respond(200, &format!(r#"{{"id":"x","status":"{status}","durability":"fsync"}}"#))
     }
 
-    /// An answer about a batch; `errors` as index, status and detail.
-    pub(super) fn told(accepted: u64, duplicates: u64, errors: &[(usize, u16, &str)]) -> Self {
+    /// Returns a response to a batch. `errors` holds index, status and detail of rejected events.
+    pub(super) fn batch(accepted: u64, duplicates: u64, errors: &[(usize, u16, &str)]) -> Self {
         let errors: Vec<_> = errors
             .iter()
             .map(|(index, status, detail)| {
-                serde_json::json!({"index": index, "status": status, "reason": "invalid", "detail": detail})
+                serde_json::json!({
+                    "index": index, "status": status, "reason": "invalid", "detail": detail,
+                })
             })
             .collect();
         let (stored, rejected) = (accepted + duplicates, errors.len());
         let (status, body) = match (stored, rejected) {
             (0, _) => (
                 422,
-                serde_json::json!({"title": "no", "status": 422, "detail": "nothing", "errors": errors}),
+                serde_json::json!({
+                    "title": "no", "status": 422, "detail": "nothing", "errors": errors,
+                }),
             ),
             _ => (
                 if rejected == 0 { 200 } else { 207 },
@@ -43,11 +50,11 @@ impl Step {
                 }),
             ),
         };
-        Self::answer(status, &body.to_string())
+        Self::respond(status, &body.to_string())
     }
 
     pub(super) fn problem(status: u16, detail: &str) -> Self {
-        Self::answer(
+        Self::respond(
             status,
             &serde_json::json!({"title": "no", "status": status, "detail": detail}).to_string(),
         )
@@ -55,17 +62,17 @@ impl Step {
 
     pub(super) fn with_header(self, header: &str) -> Self {
         match self {
-            Self::Answer(answer) => {
-                Self::Answer(answer.replacen("\r\n", &format!("\r\n{header}\r\n"), 1))
+            Self::Respond(response) => {
+                Self::Respond(response.replacen("\r\n", &format!("\r\n{header}\r\n"), 1))
             }
             Self::HangUp => Self::HangUp,
         }
     }
 }
 
-/// What it was sent.
+/// Connections and requests received so far.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Taken {
+pub(super) struct Received {
     pub(super) connections: usize,
     requests: Vec<Request>,
 }
@@ -78,12 +85,12 @@ struct Request {
     body: String,
 }
 
-impl Taken {
+impl Received {
     pub(super) fn bodies(&self) -> Vec<&str> {
         self.requests.iter().map(|request| request.body.as_str()).collect()
     }
 
-    /// Where each request went, and as what.
+    /// Returns path and content type of each request.
     pub(super) fn targets(&self) -> Vec<(&str, &str)> {
         self.requests
             .iter()
@@ -96,27 +103,27 @@ impl Taken {
     }
 }
 
-/// Ends when it is dropped.
+/// Server that stops when it is dropped.
 pub(super) struct Observer {
     pub(super) url: String,
-    taken: Arc<Mutex<Taken>>,
+    received: Arc<Mutex<Received>>,
     server: AbortHandle,
 }
 
 impl Observer {
-    /// One step for each request; after the last one nobody listens.
+    /// Starts a server with one step per request; it stops listening after the last one.
     pub(super) fn start(steps: Vec<Step>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let listener = TcpListener::from_std(listener).unwrap();
-        let taken = Arc::new(Mutex::new(Taken::default()));
-        let server = tokio::spawn(serve(listener, steps, taken.clone())).abort_handle();
-        Self { url, taken, server }
+        let received = Arc::new(Mutex::new(Received::default()));
+        let server = tokio::spawn(serve(listener, steps, received.clone())).abort_handle();
+        Self { url, received, server }
     }
 
-    pub(super) fn taken(&self) -> Taken {
-        self.taken.lock().unwrap().clone()
+    pub(super) fn received(&self) -> Received {
+        self.received.lock().unwrap().clone()
     }
 }
 
@@ -126,16 +133,18 @@ impl Drop for Observer {
     }
 }
 
-async fn serve(listener: TcpListener, steps: Vec<Step>, taken: Arc<Mutex<Taken>>) {
+async fn serve(listener: TcpListener, steps: Vec<Step>, received: Arc<Mutex<Received>>) {
     let mut steps = steps.into_iter().peekable();
     while steps.peek().is_some() {
         let (stream, _) = listener.accept().await.unwrap();
-        taken.lock().unwrap().connections += 1;
+        received.lock().unwrap().connections += 1;
         let mut stream = BufReader::new(stream);
         while let Some(request) = request(&mut stream).await {
-            taken.lock().unwrap().requests.push(request);
+            received.lock().unwrap().requests.push(request);
             match steps.next() {
-                Some(Step::Answer(answer)) => stream.write_all(answer.as_bytes()).await.unwrap(),
+                Some(Step::Respond(response)) => {
+                    stream.write_all(response.as_bytes()).await.unwrap()
+                }
                 Some(Step::HangUp) | None => break,
             }
         }

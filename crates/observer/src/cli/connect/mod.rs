@@ -1,8 +1,7 @@
-//! How to get at a running observer: where it is, who asks, and whom to trust.
+//! Connection to a running observer: URL, token and TLS.
 
+pub(super) mod error;
 pub(super) mod tls;
-
-use std::error::Error;
 
 use anyhow::Context;
 use clap::Args;
@@ -13,7 +12,7 @@ use self::tls::TlsArgs;
 
 #[derive(Debug, Args)]
 pub(super) struct ConnectArgs {
-    /// The observer
+    /// URL of the observer
     #[arg(
         long,
         env = "LH_OBSERVER_URL",
@@ -23,7 +22,7 @@ pub(super) struct ConnectArgs {
     )]
     pub(super) url: Url,
 
-    /// The token, where the observer asks for one
+    /// Token to authenticate with
     #[arg(long, env = "OBSERVER_TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,
 
@@ -32,7 +31,10 @@ pub(super) struct ConnectArgs {
 }
 
 impl ConnectArgs {
-    /// A client for this observer; the token goes with every request.
+    /// Returns a builder of a client that sends the token with every request.
+    ///
+    /// # Errors
+    /// The token can't be a header value, or a TLS file can't be used.
     pub(super) fn client(&self) -> anyhow::Result<ClientBuilder> {
         let Self { url, token, tls } = self;
         let authorization = token.as_deref().map(authorization).transpose()?;
@@ -49,7 +51,7 @@ impl ConnectArgs {
     }
 }
 
-/// Where an event goes, given the observer's address.
+/// Returns the URL of `POST /event`, given the base URL of the observer.
 pub(super) fn endpoint(base: &str) -> Result<Url, String> {
     let url: Url = format!("{}/event", base.trim_end_matches('/'))
         .parse()
@@ -61,20 +63,11 @@ pub(super) fn endpoint(base: &str) -> Result<Url, String> {
     }
 }
 
-/// The token is not repeated, since it is a secret.
+/// The error doesn't repeat the token, which is a secret.
 fn authorization(token: &str) -> anyhow::Result<HeaderValue> {
     let value = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok();
-    let mut value = value
-        .context("the token has characters that can't be sent; it is made of visible ASCII")?;
+    let mut value =
+        value.context("the token holds a character other than visible ASCII; check its source")?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// The cause of all causes: what is above it says no more.
-pub(super) fn why(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

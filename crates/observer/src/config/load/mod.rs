@@ -1,4 +1,4 @@
-//! From a file to a checked configuration.
+//! Loading of a configuration from a file.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,23 +9,24 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::fill::{Environment, Filled, fill};
 use super::journal::RawJournal;
-use super::key::KeyPath;
-use super::read::Reader;
+use super::parse::key_path::KeyPath;
+use super::parse::reader::Reader;
+use super::parse::substitute::{Environment, Substituted, substitute};
 use super::{
     AccessConfig, Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable,
     TelemetryConfig, default,
 };
 
-/// The file that is read where none is named, if it is there.
+/// File that is read if it exists and no other file is named.
 pub const DEFAULT_FILE: &str = "observer.toml";
 
 impl Config {
-    /// Read the named file; without a name [`DEFAULT_FILE`] if it is there, else take the defaults.
+    /// Loads the named file. Without a name, loads [`DEFAULT_FILE`] if it exists, else returns the
+    /// defaults.
     ///
     /// # Errors
-    /// The named file isn't there, it can't be read, or what it says can't be.
+    /// The named file does not exist, the file can't be read, or its content is invalid.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let path = named.unwrap_or(Path::new(DEFAULT_FILE));
         match fs::read_to_string(path) {
@@ -40,16 +41,16 @@ impl Config {
         }
     }
 
-    /// Read a text in the form of the file.
+    /// Parses the content of a configuration file.
     ///
     /// # Errors
-    /// What the text says can't be.
+    /// The content is invalid.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         from_text(text, None, &|name| env::var_os(name))
     }
 }
 
-/// The file without its sinks, which the registry reads later on.
+/// File without its sinks, whose tables the registry reads later.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Raw {
@@ -59,7 +60,7 @@ struct Raw {
     ingest: IngestConfig,
     journal: RawJournal,
     telemetry: TelemetryConfig,
-    /// Named here so that it is known; it was taken out before.
+    /// Makes the key known in errors. Its value was removed before.
     #[serde(rename = "sinks")]
     _sinks: Option<IgnoredAny>,
 }
@@ -88,11 +89,11 @@ pub(super) fn from_text(
         Err(error) => return Err(ConfigError::Syntax { origin, message: syntax(text, &error) }),
     };
     let invalid = |problems| ConfigError::Invalid { origin: origin.clone(), problems };
-    let filled = fill(&mut table, environment).map_err(invalid)?;
+    let substituted = substitute(&mut table, environment).map_err(invalid)?;
 
     let mut problems = Vec::new();
-    let sinks = table.remove("sinks").map(|sinks| split_sinks(sinks, &filled, &mut problems));
-    let reader = Reader { at: KeyPath::default(), filled: &filled, also_known: &[] };
+    let sinks = table.remove("sinks").map(|sinks| split_sinks(sinks, &substituted, &mut problems));
+    let reader = Reader { at: KeyPath::default(), substituted: &substituted, also_known: &[] };
     let raw = reader.read::<Raw>(table).unwrap_or_else(|more| {
         problems.splice(0..0, more);
         Raw::default()
@@ -111,7 +112,7 @@ pub(super) fn from_text(
     if problems.is_empty() { Ok(config) } else { Err(invalid(problems)) }
 }
 
-/// Where and what, without the line itself: there may be a secret in it.
+/// Describes a syntax error without the line itself, which may hold a secret.
 fn syntax(text: &str, error: &toml::de::Error) -> String {
     let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
     let line = before.matches('\n').count() + 1;
@@ -121,26 +122,26 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
 
 fn split_sinks(
     sinks: toml::Value,
-    filled: &Filled,
+    substituted: &Substituted,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, SinkTable> {
     let toml::Value::Table(sinks) = sinks else {
         problems.push(Problem::new(
             "sinks",
-            "expected a table of sinks, each with its name: [sinks.NAME]",
+            "expected a table of sinks; write each sink as [sinks.NAME]",
         ));
         return BTreeMap::new();
     };
     let mut tables = BTreeMap::new();
     for (name, value) in sinks {
-        let at = KeyPath::of(["sinks", &name]);
+        let path = KeyPath::of(["sinks", &name]);
         match value {
             toml::Value::Table(table) => {
-                tables.insert(name, SinkTable { table, filled: filled.within(&at) });
+                let substituted = substituted.within(&path);
+                tables.insert(name, SinkTable { table, substituted });
             }
-            _ => {
-                problems.push(Problem::new(at, "expected a table; a sink is written [sinks.NAME]"))
-            }
+            _ => problems
+                .push(Problem::new(path, "expected a table; write each sink as [sinks.NAME]")),
         }
     }
     tables

@@ -1,4 +1,4 @@
-//! Values that can be given alone or as a list.
+//! Values that may be written alone or as a list.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,8 +6,11 @@ use std::marker::PhantomData;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 
-/// Read a string, or a list of them; `expecting` says to people what it has to be.
-pub(super) fn strings<'de, T, D>(
+/// Deserializes a string or a list of strings. `expecting` describes the value in errors.
+///
+/// # Errors
+/// The value has another type, or an element can't be parsed.
+pub(in crate::config) fn strings<'de, T, D>(
     deserializer: D,
     expecting: &'static str,
 ) -> Result<Vec<T>, D::Error>

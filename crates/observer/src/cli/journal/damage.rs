@@ -1,39 +1,16 @@
-//! Damage and tables, for people and for programs.
+//! Descriptions of damage, as text and as JSON.
 
-use std::fmt::Write;
 use std::ops::{Range, RangeInclusive};
 
 use observer_journal::Damage;
 use serde_json::{Value, json};
 
-/// Columns as wide as what stands in them, with two blanks between them.
-pub(in crate::cli) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
-    let headings = headings.map(str::to_owned);
-    let lines = || std::iter::once(&headings).chain(rows);
-    let widths: [usize; N] =
-        std::array::from_fn(|at| lines().map(|row| row[at].chars().count()).max().unwrap_or(0));
-    let mut text = String::new();
-    for row in lines() {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
-}
-
-/// A line for each, indented.
+/// Returns one indented line per damage.
 pub(super) fn list(damage: &[Damage]) -> String {
     damage.iter().map(|damage| format!("  {damage}\n")).collect()
 }
 
-/// `1 problem`, `2 problems`.
-pub(in crate::cli) fn count(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// How many records can't be read, as far as that can be told.
+/// Returns the number of records known to be unreadable.
 pub(super) fn lost(damage: &[Damage]) -> u64 {
     damage
         .iter()

@@ -1,59 +1,63 @@
-//! Environment variables and files, filled into string values.
+//! Substitution of environment variables and files in string values.
 //!
-//! | in a string | becomes |
+//! | in a string | replacement |
 //! |---|---|
-//! | `${NAME}` | the environment variable; an error where it isn't set |
-//! | `${NAME:-default}` | the same, or `default` where it is unset or empty |
-//! | `${file:/run/secrets/token}` | the file's text, without one line feed at its end |
+//! | `${NAME}` | the environment variable; an error if it is unset |
+//! | `${NAME:-default}` | the environment variable, or `default` if it is unset or empty |
+//! | `${file:/run/secrets/token}` | the content of the file without one trailing line feed |
 //! | `$$` | `$` |
 //!
-//! This happens after the file was parsed, so that what is filled in can't change its structure,
-//! and only once: what is filled in is not searched again. Which values came to be in this way is
-//! remembered, since they may be secrets.
+//! Substitution follows TOML parsing, so that a replacement can't change the structure of the file.
+//! A replacement is not substituted again. [`Substituted`] records the changed values, since they may
+//! be secrets.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 
-use super::Problem;
-use super::key::KeyPath;
+use super::key_path::KeyPath;
+use crate::config::Problem;
 
-/// Where environment variables come from.
+/// Lookup of an environment variable by name.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Which values were filled in.
+/// Paths of the values that contain a substitution.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Filled(Vec<KeyPath>);
+pub(crate) struct Substituted(Vec<KeyPath>);
 
-impl Filled {
-    /// Whether an error about this value, or a value around it, might repeat what was filled in.
+impl Substituted {
+    /// Returns whether an error about this value could reveal a substitution: the value contains one,
+    /// or is part of one.
     pub(crate) fn touches(&self, path: &KeyPath) -> bool {
-        self.0.iter().any(|filled| filled.meets(path))
+        self.0.iter().any(|substituted| substituted.overlaps(path))
     }
 
-    /// Those within one table, as seen from it.
+    /// Returns the paths within one table, relative to it.
     pub(crate) fn within(&self, start: &KeyPath) -> Self {
-        Self(self.0.iter().filter_map(|path| path.after(start)).collect())
+        Self(self.0.iter().filter_map(|path| path.strip_prefix(start)).collect())
     }
 }
 
-/// Fill in every string value of the table.
-pub(crate) fn fill(
+/// Substitutes every string value of the table.
+///
+/// # Errors
+/// Holds a problem for each value that refers to an unset variable or an unreadable file.
+pub(crate) fn substitute(
     table: &mut toml::Table,
     environment: Environment<'_>,
-) -> Result<Filled, Vec<Problem>> {
-    let mut filler = Filler { environment, filled: Filled::default(), problems: Vec::new() };
-    filler.table(table, &KeyPath::default());
-    if filler.problems.is_empty() { Ok(filler.filled) } else { Err(filler.problems) }
+) -> Result<Substituted, Vec<Problem>> {
+    let mut pass = Pass { environment, substituted: Substituted::default(), problems: Vec::new() };
+    pass.table(table, &KeyPath::default());
+    if pass.problems.is_empty() { Ok(pass.substituted) } else { Err(pass.problems) }
 }
 
-struct Filler<'a> {
+struct Pass<'a> {
     environment: Environment<'a>,
-    filled: Filled,
+    substituted: Substituted,
     problems: Vec<Problem>,
 }
 
-impl Filler<'_> {
+impl Pass<'_> {
     fn table(&mut self, table: &mut toml::Table, path: &KeyPath) {
         for (key, value) in table.iter_mut() {
             self.value(value, path.key(key));
@@ -70,10 +74,10 @@ impl Filler<'_> {
             }
             toml::Value::String(text) if text.contains('$') => match expand(text, self.environment)
             {
-                Ok((expanded, was_filled)) => {
+                Ok((expanded, was_substituted)) => {
                     *text = expanded;
-                    if was_filled {
-                        self.filled.0.push(path);
+                    if was_substituted {
+                        self.substituted.0.push(path);
                     }
                 }
                 Err(message) => self.problems.push(Problem::new(path, message)),
@@ -83,18 +87,18 @@ impl Filler<'_> {
     }
 }
 
-/// The text with everything filled in, and whether there was anything but `$$`.
+/// Returns the expanded text, and whether it contains a reference other than `$$`.
 fn expand(text: &str, environment: Environment<'_>) -> Result<(String, bool), String> {
-    let (mut expanded, mut was_filled) = (String::with_capacity(text.len()), false);
+    let (mut expanded, mut was_substituted) = (String::with_capacity(text.len()), false);
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         expanded.push_str(before);
         if let Some(reference) = after.strip_prefix('{') {
             let (reference, after) = reference
                 .split_once('}')
-                .ok_or("there is a `${` without a `}`; a plain `$` is written `$$`")?;
+                .ok_or("`${` without a `}`; write `$$` for a plain `$`")?;
             expanded.push_str(&look_up(reference, environment)?);
-            was_filled = true;
+            was_substituted = true;
             rest = after;
         } else {
             expanded.push('$');
@@ -102,7 +106,7 @@ fn expand(text: &str, environment: Environment<'_>) -> Result<(String, bool), St
         }
     }
     expanded.push_str(rest);
-    Ok((expanded, was_filled))
+    Ok((expanded, was_substituted))
 }
 
 fn look_up(reference: &str, environment: Environment<'_>) -> Result<String, String> {
@@ -122,14 +126,14 @@ fn look_up(reference: &str, environment: Environment<'_>) -> Result<String, Stri
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !is_name {
         return Err(format!(
-            "`${{{reference}}}` is neither `${{NAME}}` nor `${{file:PATH}}`; a plain `$` is written `$$`"
+            "`${{{reference}}}` is neither `${{NAME}}` nor `${{file:PATH}}`; write `$$` for a plain `$`"
         ));
     }
     match (environment(name), default) {
         (Some(value), default) => {
             let value = value
                 .into_string()
-                .map_err(|_| format!("the value of environment variable {name} is not UTF-8"))?;
+                .map_err(|_| format!("environment variable {name} is not UTF-8"))?;
             Ok(default.filter(|_| value.is_empty()).map_or(value, str::to_owned))
         }
         (None, Some(default)) => Ok(default.to_owned()),
@@ -137,12 +141,12 @@ fn look_up(reference: &str, environment: Environment<'_>) -> Result<String, Stri
     }
 }
 
-/// A device may go on for ever, so there is an end to what is read.
+/// Reads a file of at most 1 MiB. The limit bounds reads of devices.
 fn read(path: &str) -> io::Result<String> {
-    const MOST: u64 = 1 << 20;
+    const MAX_SIZE: u64 = 1 << 20;
     let mut text = String::new();
-    if File::open(path)?.take(MOST + 1).read_to_string(&mut text)? as u64 > MOST {
-        return Err(io::Error::other("it holds more than 1 MiB"));
+    if File::open(path)?.take(MAX_SIZE + 1).read_to_string(&mut text)? as u64 > MAX_SIZE {
+        return Err(io::Error::other("the file is larger than 1 MiB"));
     }
     Ok(text)
 }
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn references_in_strings_are_filled_in() {
+    fn references_are_substituted() {
         check("Bearer ${TOKEN}!", Ok("Bearer t0p!"));
         check("${TOKEN}${TOKEN}", Ok("t0pt0p"));
         check("${TRICKY}", Ok("a\"\nb = ${TOKEN}"));
@@ -176,37 +180,37 @@ mod tests {
         check("${GONE:-http://[::1]:1}", Ok("http://[::1]:1"));
         check("5$ and $$ and $${TOKEN}", Ok("5$ and $ and ${TOKEN}"));
         check("${GONE}", Err("environment variable GONE is not set"));
-        check("${TOKEN", Err("there is a `${` without a `}`; a plain `$` is written `$$`"));
+        check("${TOKEN", Err("`${` without a `}`; write `$$` for a plain `$`"));
         check(
             "${a b}",
-            Err("`${a b}` is neither `${NAME}` nor `${file:PATH}`; a plain `$` is written `$$`"),
+            Err("`${a b}` is neither `${NAME}` nor `${file:PATH}`; write `$$` for a plain `$`"),
         );
     }
 
     #[test]
-    fn a_file_is_filled_in_without_its_last_line_feed() {
+    fn file_content_loses_one_trailing_line_feed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "one\ntwo\n\n").unwrap();
         check(&format!("<${{file:{}}}>", file.display()), Ok("<one\ntwo\n>"));
         File::options().write(true).open(&file).unwrap().set_len((1 << 20) + 1).unwrap();
         let error = expand(&format!("${{file:{}}}", file.display()), &environment).unwrap_err();
-        assert!(error.ends_with("can't be read: it holds more than 1 MiB"), "{error}");
+        assert!(error.ends_with("can't be read: the file is larger than 1 MiB"), "{error}");
         let error = expand("${file:/no/such/file}", &environment).unwrap_err();
         assert!(error.starts_with("the file /no/such/file can't be read: "), "{error}");
     }
 
     #[test]
-    fn what_was_filled_in_is_remembered_by_its_place() {
+    fn substituted_values_are_recorded_by_path() {
         let mut table: toml::Table = toml::from_str(r#"a.b = ["x", "${TOKEN}"]"#).unwrap();
-        let filled = fill(&mut table, &environment).unwrap();
+        let substituted = substitute(&mut table, &environment).unwrap();
         assert_eq!(table, toml::from_str(r#"a.b = ["x", "t0p"]"#).unwrap());
         let list = KeyPath::of(["a", "b"]);
         assert!(
-            filled.touches(&list)
-                && filled.touches(&list.index(1))
-                && !filled.touches(&list.index(0))
+            substituted.touches(&list)
+                && substituted.touches(&list.index(1))
+                && !substituted.touches(&list.index(0))
         );
-        assert!(filled.within(&KeyPath::of(["a"])).touches(&KeyPath::of(["b"])));
+        assert!(substituted.within(&KeyPath::of(["a"])).touches(&KeyPath::of(["b"])));
     }
 }

@@ -1,25 +1,28 @@
-//! What the person at the terminal sees meanwhile, and in the end.
+//! Progress and summary of `observer emit`.
 
 use std::fmt;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What became of the events so far.
+/// Number of events by result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) accepted: u64,
     pub(super) duplicate: u64,
     pub(super) rejected: u64,
-    /// Read from the inputs.
+    /// Bytes read from the inputs.
     pub(super) bytes: u64,
 }
 
 impl Tally {
-    /// One line of JSON; `complete` says whether every event was tried.
+    /// Returns one line of JSON. `complete` states that every event was sent.
     pub(super) fn to_json(&self, complete: bool) -> String {
         let Self { accepted, duplicate, rejected, bytes: _ } = self;
         let summary = serde_json::json!({
-            "accepted": accepted, "duplicate": duplicate, "rejected": rejected, "complete": complete,
+            "accepted": accepted,
+            "duplicate": duplicate,
+            "rejected": rejected,
+            "complete": complete,
         });
         format!("{summary}\n")
     }
@@ -28,26 +31,29 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { accepted, duplicate, rejected, bytes: _ } = self;
-        let all = accepted + duplicate + rejected;
-        let events = if all == 1 { "event" } else { "events" };
-        write!(f, "{all} {events}: {accepted} accepted, {duplicate} duplicate, {rejected} rejected")
+        let total = accepted + duplicate + rejected;
+        let events = if total == 1 { "event" } else { "events" };
+        write!(
+            f,
+            "{total} {events}: {accepted} accepted, {duplicate} duplicate, {rejected} rejected"
+        )
     }
 }
 
-/// Where notes and progress go.
-pub(super) trait Screen {
-    /// A line that stays.
-    fn note(&mut self, line: &str);
+/// Destination of messages and progress.
+pub(super) trait Reporter {
+    /// Prints a line.
+    fn message(&mut self, line: &str);
 
-    /// How far it has come.
+    /// Updates the progress.
     fn progress(&mut self, tally: &Tally);
 }
 
-/// Standard error, with a bar if it is a terminal.
+/// Standard error, with a progress bar if it is a terminal.
 pub(super) struct Terminal(ProgressBar);
 
 impl Terminal {
-    /// `total` in bytes, if it is known.
+    /// Creates a progress bar; `total` is the size of the inputs in bytes, if known.
     pub(super) fn new(total: Option<u64>) -> Self {
         let (bar, template) = match total {
             Some(total) => (
@@ -56,19 +62,18 @@ impl Terminal {
             ),
             None => (ProgressBar::new_spinner(), "{spinner} {msg} ({elapsed})"),
         };
-        let style =
-            ProgressStyle::with_template(template).expect("the template is one of the two above");
+        let style = ProgressStyle::with_template(template).expect("both templates above are valid");
         Self(bar.with_style(style))
     }
 
-    /// Take the bar away.
+    /// Removes the progress bar.
     pub(super) fn finish(self) {
         self.0.finish_and_clear();
     }
 }
 
-impl Screen for Terminal {
-    fn note(&mut self, line: &str) {
+impl Reporter for Terminal {
+    fn message(&mut self, line: &str) {
         self.0.suspend(|| eprintln!("{line}"));
     }
 

@@ -1,4 +1,4 @@
-//! Which types of sinks there are, and how a table becomes sinks.
+//! Registry of sink types, which builds sinks from their tables in the configuration.
 
 mod settings;
 
@@ -15,16 +15,17 @@ use observer_sink_http::HttpConfig;
 use observer_sink_otlp::OtlpConfig;
 use observer_sink_prometheus::PrometheusConfig;
 
-use crate::config::key::KeyPath;
-use crate::config::read::{NOT_SHOWN, Reader};
+use crate::config::parse::key_path::KeyPath;
+use crate::config::parse::reader::{HIDDEN, Reader};
 use crate::config::{Config, ConfigError, Problem, SinkTable};
 use crate::suggest;
 
-/// The types of sinks that a configuration can name.
+/// Sink types by name.
 ///
 /// ```
 /// # use std::sync::Arc;
-/// # use observer_core::{Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart};
+/// # use observer_core::{Batch, BuildError, EventSink, Receipt};
+/// # use observer_core::{SinkConfig, SinkContext, SinkError, SinkPart};
 /// # struct Nats;
 /// # #[async_trait::async_trait]
 /// # impl EventSink for Nats {
@@ -60,15 +61,15 @@ type Builder = Box<
         + Sync,
 >;
 
-/// A sink as it stands in the configuration, ready to be fed.
+/// Sink built from its configuration.
 pub struct BuiltSink {
-    /// Its name: the operator's, and the part's where there are several (`collector/logs`).
+    /// Name of the table, followed by that of the part if the table has several (`collector/logs`).
     pub name: String,
-    /// What `type` says.
+    /// Value of the key `type`.
     pub type_name: &'static str,
-    /// The sink.
+    /// Sink itself.
     pub sink: Arc<dyn EventSink>,
-    /// The keys that every sink has, with the sink's own batches where the operator says nothing.
+    /// Keys common to every sink. The defaults of the sink replace absent batch settings.
     pub settings: SinkSettings,
 }
 
@@ -83,28 +84,28 @@ impl fmt::Debug for BuiltSink {
     }
 }
 
-/// Why a table is no sink.
+/// Error type for building a sink from its table.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct SinkConfigError {
-    /// What is wrong; at least one.
+    /// Problems; at least one.
     pub problems: Vec<Problem>,
 }
 
 impl Registry {
-    /// No types at all.
+    /// Creates a registry without types.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Know this type of sink too.
+    /// Adds a sink type.
     #[must_use]
     pub fn with<C: SinkConfig>(self) -> Self {
         self.with_builder(C::build)
     }
 
-    /// Know this type of sink too, built by something that knows more than its configuration does.
+    /// Adds a sink type with a custom build function, which may capture state beyond the configuration.
     #[must_use]
     pub fn with_builder<C, F>(mut self, build: F) -> Self
     where
@@ -115,22 +116,22 @@ impl Registry {
             let config = reader.read::<C>(own)?;
             build(config, context).map_err(|BuildError { key, problem }| {
                 let path = KeyPath::of(key.split('.'));
-                vec![Problem::new(reader.at.join(&path), reader.unless_secret(&path, problem))]
+                vec![Problem::new(reader.at.join(&path), reader.hide_secret(&path, problem))]
             })
         });
         self.types.insert(C::TYPE, builder);
         self
     }
 
-    /// The names of the known types.
+    /// Returns the names of the types.
     pub fn types(&self) -> impl Iterator<Item = &'static str> {
         self.types.keys().copied()
     }
 
-    /// Build every sink of the configuration.
+    /// Builds every sink of a configuration.
     ///
     /// # Errors
-    /// Everything that is wrong with any of them.
+    /// Holds the problems of all sinks.
     pub fn build_all(&self, config: &Config) -> Result<Vec<BuiltSink>, ConfigError> {
         let (mut sinks, mut problems) = (Vec::new(), Vec::new());
         for (name, table) in &config.sinks {
@@ -143,10 +144,10 @@ impl Registry {
         if problems.is_empty() { Ok(sinks) } else { Err(config.invalid(problems)) }
     }
 
-    /// Build one sink, or the several that its table stands for.
+    /// Builds the sinks of one table; a table may define several parts.
     ///
     /// # Errors
-    /// Its type isn't known, or something in its table can't be.
+    /// The type is unknown, or a key or value is invalid.
     pub fn build(
         &self,
         name: &str,
@@ -154,10 +155,13 @@ impl Registry {
         context: &SinkContext,
     ) -> Result<Vec<BuiltSink>, SinkConfigError> {
         let at = KeyPath::of(["sinks", name]);
-        let SinkTable { table, filled } = table;
-        let (type_name, builder) = self.type_of(table, &at).map_err(|(key, message)| {
-            let message =
-                if filled.touches(&KeyPath::of(["type"])) { NOT_SHOWN.to_owned() } else { message };
+        let SinkTable { table, substituted } = table;
+        let (type_name, builder) = self.find_type(table, &at).map_err(|(key, message)| {
+            let message = if substituted.touches(&KeyPath::of(["type"])) {
+                HIDDEN.to_owned()
+            } else {
+                message
+            };
             SinkConfigError { problems: vec![Problem::new(key, message)] }
         })?;
         let (mut shared, mut own) = (toml::Table::new(), toml::Table::new());
@@ -168,12 +172,13 @@ impl Registry {
         }
 
         let settings =
-            Reader { at: at.clone(), filled, also_known: &[] }.read::<SinkSettings>(shared);
+            Reader { at: at.clone(), substituted, also_known: &[] }.read::<SinkSettings>(shared);
         let settings = settings.and_then(|settings| match settings::problems(&settings, &at) {
             problems if problems.is_empty() => Ok(settings),
             problems => Err(problems),
         });
-        let parts = builder(&Reader { at, filled, also_known: &SinkSettings::KEYS }, own, context);
+        let parts =
+            builder(&Reader { at, substituted, also_known: &SinkSettings::KEYS }, own, context);
         match (settings, parts) {
             (Ok(settings), Ok(parts)) => {
                 Ok(parts.into_iter().map(|part| built(name, type_name, &settings, part)).collect())
@@ -186,7 +191,11 @@ impl Registry {
         }
     }
 
-    fn type_of(
+    /// Returns the type that a table names.
+    ///
+    /// # Errors
+    /// Holds the path of the faulty key and the message.
+    fn find_type(
         &self,
         table: &toml::Table,
         at: &KeyPath,
@@ -194,10 +203,10 @@ impl Registry {
         let known: Vec<_> = self.types().collect();
         let listed = known.join(", ");
         let key = at.key("type");
-        let wanted = match table.get("type") {
-            Some(toml::Value::String(wanted)) => wanted,
+        let name = match table.get("type") {
+            Some(toml::Value::String(name)) => name,
             Some(_) => {
-                return Err((key, format!("expected one of the known types in quotes: {listed}")));
+                return Err((key, format!("expected a string; known types: {listed}")));
             }
             None => {
                 return Err((
@@ -206,17 +215,12 @@ impl Registry {
                 ));
             }
         };
-        let found = self.types.get_key_value(wanted.as_str());
+        let found = self.types.get_key_value(name.as_str());
         found.map(|(type_name, builder)| (*type_name, builder)).ok_or_else(|| {
-            let meant =
-                suggest::nearest(wanted, &known).map(|meant| format!("; did you mean `{meant}`?"));
-            (
-                key,
-                format!(
-                    "unknown type {wanted:?}; known types: {listed}{}",
-                    meant.unwrap_or_default()
-                ),
-            )
+            let suggestion = suggest::nearest(name, &known)
+                .map(|nearest| format!("; did you mean `{nearest}`?"))
+                .unwrap_or_default();
+            (key, format!("unknown type {name:?}; known types: {listed}{suggestion}"))
         })
     }
 }
@@ -240,7 +244,8 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Every type of sink that comes with the observer. Event metrics are registered with `metrics`.
+/// Returns a registry of the built-in sink types. Sinks of type `prometheus` register their metrics
+/// with `metrics`.
 #[must_use]
 pub fn with_defaults(metrics: &prometheus::Registry) -> Registry {
     let metrics = metrics.clone();

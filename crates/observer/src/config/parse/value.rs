@@ -1,8 +1,8 @@
-//! TOML values as serde sees them, with errors that keep their parts.
+//! Deserializer of TOML values with structured errors.
 //!
-//! `toml`'s own errors are text alone. Here the known keys stay a list, so that the nearest one can
-//! be offered, and the value that was found stays apart from what was expected, so that it can be
-//! left out where it may be a secret.
+//! The errors of the crate `toml` are text. [`ValueError`] keeps the known keys as a list, so that the
+//! reader can suggest the nearest one. It keeps the found value apart from the expected type, so that
+//! the reader can hide a secret.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// Why a value doesn't fit.
+/// Error type for deserializing a value.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Fault {
+pub(crate) enum ValueError {
     UnknownKey { key: String, known: &'static [&'static str] },
     MissingKey { key: &'static str },
     UnknownName { name: String, known: &'static [&'static str] },
@@ -20,7 +20,7 @@ pub(crate) enum Fault {
     Other(String),
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownKey { key, .. } => write!(f, "unknown key `{key}`"),
@@ -32,9 +32,9 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for ValueError {}
 
-impl de::Error for Fault {
+impl de::Error for ValueError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::Other(message.to_string())
     }
@@ -49,7 +49,7 @@ impl de::Error for Fault {
             Unexpected::Float(number) => number.to_string(),
             found => found.to_string(),
         };
-        let expected = in_words(&expected.to_string());
+        let expected = describe_type(&expected.to_string());
         Self::Mismatch { found, expected }
     }
 
@@ -70,10 +70,10 @@ impl de::Error for Fault {
     }
 }
 
-/// What serde expects, in the words of the file's reader rather than those of Rust.
-fn in_words(expected: &str) -> String {
+/// Translates the type that serde expects from Rust to TOML terms.
+fn describe_type(expected: &str) -> String {
     let expected = expected.strip_prefix("expected ").unwrap_or(expected);
-    let words = match expected {
+    let description = match expected {
         "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number of at least 0",
         "a nonzero usize" | "a nonzero u64" | "a nonzero u32" => "a whole number of at least 1",
         "f64" | "f32" => "a number",
@@ -84,28 +84,28 @@ fn in_words(expected: &str) -> String {
         name if name.starts_with("struct ") => "a table",
         other => other,
     };
-    words.to_owned()
+    description.to_owned()
 }
 
-/// A value to be read.
+/// Value to deserialize.
 #[derive(Clone, Copy)]
 pub(crate) struct Node<'a>(&'a toml::Value);
 
-/// A table to be read.
-pub(crate) fn table(table: &toml::Table) -> impl Deserializer<'_, Error = Fault> {
+/// Returns a deserializer of a table.
+pub(crate) fn table(table: &toml::Table) -> impl Deserializer<'_, Error = ValueError> {
     MapAccessDeserializer::new(entries(table))
 }
 
 fn entries(
     table: &toml::Table,
-) -> MapDeserializer<'_, impl Iterator<Item = (&str, Node<'_>)>, Fault> {
+) -> MapDeserializer<'_, impl Iterator<Item = (&str, Node<'_>)>, ValueError> {
     MapDeserializer::new(table.iter().map(|(key, value)| (key.as_str(), Node(value))))
 }
 
 impl<'de> Deserializer<'de> for Node<'de> {
-    type Error = Fault;
+    type Error = ValueError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.0 {
             toml::Value::String(text) => visitor.visit_borrowed_str(text),
             toml::Value::Integer(number) => visitor.visit_i64(*number),
@@ -119,7 +119,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         visitor.visit_some(self)
     }
 
@@ -127,7 +127,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ValueError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -136,25 +136,25 @@ impl<'de> Deserializer<'de> for Node<'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ValueError> {
         match self.0 {
             toml::Value::String(text) => visitor.visit_enum(text.as_str().into_deserializer()),
             toml::Value::Table(values) => MapAccessDeserializer::new(entries(values))
                 .deserialize_enum(name, variants, visitor),
-            _ => Err(match self.deserialize_any(Named(variants)) {
-                Err(fault) => fault,
+            _ => Err(match self.deserialize_any(ExpectedNames(variants)) {
+                Err(error) => error,
                 Ok(never) => match never {},
             }),
         }
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 
-impl<'de> IntoDeserializer<'de, Fault> for Node<'de> {
+impl<'de> IntoDeserializer<'de, ValueError> for Node<'de> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -162,10 +162,10 @@ impl<'de> IntoDeserializer<'de, Fault> for Node<'de> {
     }
 }
 
-/// Takes nothing, and so says what was found in place of one of these names.
-struct Named(&'static [&'static str]);
+/// Visitor that accepts no value, so that its error states the found value and the expected names.
+struct ExpectedNames(&'static [&'static str]);
 
-impl Visitor<'_> for Named {
+impl Visitor<'_> for ExpectedNames {
     type Value = std::convert::Infallible;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

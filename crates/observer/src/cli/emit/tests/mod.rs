@@ -9,36 +9,36 @@ use insta::assert_snapshot;
 
 use self::observer::{Observer, Step};
 use super::input::{self, Input, Source};
-use super::screen::{Screen, Tally};
+use super::progress::{Reporter, Tally};
 use super::send::Sender;
 use super::{EmitArgs, emit};
 use crate::cli::connect::tls::TlsArgs;
 use crate::cli::connect::{ConnectArgs, endpoint};
 
-/// Keeps the notes.
+/// Reporter that keeps the messages.
 #[derive(Default)]
-struct Notes(Vec<String>);
+struct Messages(Vec<String>);
 
-impl Screen for Notes {
-    fn note(&mut self, line: &str) {
+impl Reporter for Messages {
+    fn message(&mut self, line: &str) {
         self.0.push(line.to_owned());
     }
 
     fn progress(&mut self, _: &Tally) {}
 }
 
-/// All that someone at the terminal reads.
-async fn emitted(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
+/// Emits the inputs and returns all output.
+async fn output_of(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
     crate::tls::install();
-    let to = ConnectArgs { url: endpoint(url).unwrap(), token: None, tls: TlsArgs::default() };
-    let sender = Sender::new(to, retry_for).unwrap();
-    let mut notes = Notes::default();
-    let (tally, ended) = emit(inputs, &sender, &mut notes).await;
-    notes.0.push(tally.to_string());
-    notes.0.extend(
-        ended.err().map(|error| format!("observer: {}", observer_core::report(error.as_ref()))),
+    let connect = ConnectArgs { url: endpoint(url).unwrap(), token: None, tls: TlsArgs::default() };
+    let sender = Sender::new(connect, retry_for).unwrap();
+    let mut messages = Messages::default();
+    let (tally, result) = emit(inputs, &sender, &mut messages).await;
+    messages.0.push(tally.to_string());
+    messages.0.extend(
+        result.err().map(|error| format!("observer: {}", observer_core::report(error.as_ref()))),
     );
-    notes.0.join("\n").replace(url, "http://observer")
+    messages.0.join("\n").replace(url, "http://observer")
 }
 
 fn lines(lines: &[&str]) -> (tempfile::TempDir, Vec<Input>) {
@@ -54,17 +54,18 @@ fn event(text: &'static str) -> Vec<Input> {
     vec![Input { name: "the event".to_owned(), source: Source::Event(text.into()) }]
 }
 
-const PATIENT: Duration = Duration::from_secs(30);
+/// Retry time that no test exhausts.
+const RETRY_FOR: Duration = Duration::from_secs(30);
 
-/// An event by which a repeat can't be known.
-const NAMELESS: &str = r#"{"source":"s","event_kind":"k","ok":true}"#;
+/// Event without an identity of its own.
+const ANONYMOUS: &str = r#"{"source":"s","event_kind":"k","ok":true}"#;
 
 const BATCH: (&str, &str) = ("/v1/events", "application/x-ndjson");
 const SINGLE: (&str, &str) = ("/event", "application/json");
 
 #[tokio::test]
-async fn a_refused_line_is_told_with_its_place_and_the_others_are_stored() {
-    let observer = Observer::start(vec![Step::told(
+async fn rejected_line_is_reported_with_its_number_and_the_others_are_stored() {
+    let observer = Observer::start(vec![Step::batch(
         1,
         1,
         &[
@@ -73,22 +74,22 @@ async fn a_refused_line_is_told_with_its_place_and_the_others_are_stored() {
         ],
     )]);
     let (_folder, inputs) = lines(&["{\"n\":1}", "", "  {\"n\":2}\r", "{\"n\":3}", "{\"n\":4}"]);
-    assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
+    assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs).await, @"
     events.ndjson:3: 422 the field `ok` must be true or false, and this is a string
     events.ndjson:5: 413 too large
     4 events: 1 accepted, 1 duplicate, 2 rejected
     ");
-    let taken = observer.taken();
-    assert_eq!(taken.bodies(), ["{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n"]);
-    assert_eq!(taken.targets(), [BATCH]);
+    let received = observer.received();
+    assert_eq!(received.bodies(), ["{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n"]);
+    assert_eq!(received.targets(), [BATCH]);
 }
 
 #[tokio::test]
-async fn a_batch_of_bad_lines_is_told_line_by_line() {
+async fn rejected_lines_of_a_batch_are_reported_line_by_line() {
     let observer =
-        Observer::start(vec![Step::told(0, 0, &[(0, 400, "no JSON"), (1, 422, "no `ok`")])]);
+        Observer::start(vec![Step::batch(0, 0, &[(0, 400, "no JSON"), (1, 422, "no `ok`")])]);
     let (_folder, inputs) = lines(&["", "{", "{}"]);
-    assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
+    assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs).await, @"
     events.ndjson:2: 400 no JSON
     events.ndjson:3: 422 no `ok`
     2 events: 0 accepted, 0 duplicate, 2 rejected
@@ -96,101 +97,101 @@ async fn a_batch_of_bad_lines_is_told_line_by_line() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_refused_as_a_whole_is_halved_in_order() {
+async fn batch_rejected_as_a_whole_is_halved_in_order() {
     let observer = Observer::start(vec![
         Step::problem(413, "too many"),
-        Step::told(2, 0, &[]),
+        Step::batch(2, 0, &[]),
         Step::problem(413, "too large"),
         Step::problem(413, "too large an event"),
         Step::problem(422, "only this"),
-        Step::told(1, 0, &[]),
+        Step::batch(1, 0, &[]),
     ]);
     let (_folder, inputs) = lines(&["1", "2", "3", "4"]);
     let (_other_folder, other) = lines(&["5"]);
-    assert_snapshot!(emitted(&observer.url, PATIENT, inputs.into_iter().chain(other).collect()).await, @"
+    assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs.into_iter().chain(other).collect()).await, @"
     events.ndjson:3: 413 too large an event
     events.ndjson:4: 422 only this
     5 events: 3 accepted, 0 duplicate, 2 rejected
     ");
-    let taken = observer.taken();
-    assert_eq!(taken.bodies(), ["1\n2\n3\n4\n", "1\n2\n", "3\n4\n", "3\n", "4\n", "5\n"]);
-    assert_eq!(taken.connections, 1, "the connection is kept");
+    let received = observer.received();
+    assert_eq!(received.bodies(), ["1\n2\n3\n4\n", "1\n2\n", "3\n4\n", "3\n", "4\n", "5\n"]);
+    assert_eq!(received.connections, 1, "the connection is reused");
 }
 
 #[tokio::test]
-async fn a_line_with_an_array_is_never_taken_for_a_batch() {
+async fn array_in_the_first_line_is_not_sent_as_a_batch() {
     let observer = Observer::start(vec![
         Step::problem(400, "an array"),
         Step::problem(413, "too many"),
-        Step::told(1, 0, &[]),
+        Step::batch(1, 0, &[]),
         Step::problem(400, "an array"),
-        Step::told(1, 0, &[]),
+        Step::batch(1, 0, &[]),
     ]);
     let (_folder, inputs) = lines(&["[{}]", "2", "[{},{}]", "4"]);
-    assert_snapshot!(emitted(&observer.url, PATIENT, inputs).await, @"
+    assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs).await, @"
     events.ndjson:1: 400 an array
     events.ndjson:3: 400 an array
     4 events: 2 accepted, 0 duplicate, 2 rejected
     ");
-    let taken = observer.taken();
-    assert_eq!(taken.targets(), [SINGLE, BATCH, BATCH, SINGLE, BATCH]);
-    assert_eq!(taken.bodies(), ["[{}]", "2\n[{},{}]\n4\n", "2\n", "[{},{}]", "4\n"]);
+    let received = observer.received();
+    assert_eq!(received.targets(), [SINGLE, BATCH, BATCH, SINGLE, BATCH]);
+    assert_eq!(received.bodies(), ["[{}]", "2\n[{},{}]\n4\n", "2\n", "[{},{}]", "4\n"]);
 }
 
 #[tokio::test]
-async fn an_observer_that_does_not_know_batches_is_sent_single_events() {
+async fn observer_without_batch_endpoint_receives_single_events() {
     for status in [404, 405] {
         let observer = Observer::start(vec![
-            Step::answer(status, ""),
+            Step::respond(status, ""),
             Step::stored("accepted"),
             Step::problem(422, "no `ok`"),
             Step::stored("duplicate"),
         ]);
-        let (_folder, mut inputs) = lines(&[NAMELESS, "{}"]);
+        let (_folder, mut inputs) = lines(&[ANONYMOUS, "{}"]);
         let (_other_folder, other) = lines(&["{\"n\":3}"]);
         inputs.extend(other);
-        let notes = emitted(&observer.url, PATIENT, inputs).await;
+        let output = output_of(&observer.url, RETRY_FOR, inputs).await;
         assert_eq!(
-            notes, "events.ndjson:2: 422 no `ok`\n3 events: 1 accepted, 1 duplicate, 1 rejected",
+            output, "events.ndjson:2: 422 no `ok`\n3 events: 1 accepted, 1 duplicate, 1 rejected",
             "{status}"
         );
-        let taken = observer.taken();
-        assert_eq!(taken.targets(), [BATCH, SINGLE, SINGLE, SINGLE]);
-        assert_eq!(taken.bodies()[1..], [NAMELESS, "{}", "{\"n\":3}"]);
-        let has_key: Vec<_> = taken.keys().iter().map(Option::is_some).collect();
+        let received = observer.received();
+        assert_eq!(received.targets(), [BATCH, SINGLE, SINGLE, SINGLE]);
+        assert_eq!(received.bodies()[1..], [ANONYMOUS, "{}", "{\"n\":3}"]);
+        let has_key: Vec<_> = received.keys().iter().map(Option::is_some).collect();
         assert_eq!(has_key, [false, true, false, false]);
     }
 }
 
 #[tokio::test]
-async fn an_event_is_tried_again_until_it_is_taken() {
+async fn event_is_retried_until_it_is_accepted() {
     let observer = Observer::start(vec![
         Step::HangUp,
         Step::problem(503, "the journal is full").with_header("retry-after: 0"),
-        Step::answer(429, ""),
+        Step::respond(429, ""),
         Step::stored("accepted"),
     ]);
-    let notes = emitted(&observer.url, PATIENT, event(NAMELESS)).await;
-    let (first, rest) = notes.split_once('\n').unwrap();
-    assert!(first.starts_with("the event: no answer ("), "{first}");
-    assert!(first.ends_with("; trying again for 30s"), "{first}");
+    let output = output_of(&observer.url, RETRY_FOR, event(ANONYMOUS)).await;
+    let (first, rest) = output.split_once('\n').unwrap();
+    assert!(first.starts_with("the event: no response ("), "{first}");
+    assert!(first.ends_with("; retrying for 30s"), "{first}");
     assert_eq!(rest, "1 event: 1 accepted, 0 duplicate, 0 rejected");
-    let taken = observer.taken();
-    assert_eq!((taken.bodies(), taken.targets()), (vec![NAMELESS; 4], vec![SINGLE; 4]));
-    let keys = taken.keys();
+    let received = observer.received();
+    assert_eq!((received.bodies(), received.targets()), (vec![ANONYMOUS; 4], vec![SINGLE; 4]));
+    let keys = received.keys();
     assert!(keys[0].is_some() && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 }
 
 #[tokio::test]
-async fn a_batch_is_tried_again_with_the_same_names_for_events_that_have_none() {
+async fn retried_batch_keeps_the_generated_ids() {
     let observer = Observer::start(vec![
         Step::HangUp,
         Step::problem(503, "the journal is full").with_header("retry-after: 0"),
         Step::problem(413, "too many"),
-        Step::told(3, 0, &[]),
-        Step::told(2, 1, &[(1, 400, "no JSON")]),
+        Step::batch(3, 0, &[]),
+        Step::batch(2, 1, &[(1, 400, "no JSON")]),
     ]);
-    let named = [
+    let identified = [
         r#"{"source":"s","event_kind":"k","ok":true,"cycle_id":"c"}"#,
         r#"{"source":"s","event_kind":"k","ok":true,"id":"7"}"#,
         r#"{"id":"5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49","event":{"source":"s","event_kind":"k","ok":true}}"#,
@@ -198,20 +199,20 @@ async fn a_batch_is_tried_again_with_the_same_names_for_events_that_have_none() 
     let empty = r#"{"source":"s", "event_kind":"k","ok":true,"cycle_id":""}"#;
     let bare = r#"{"event":{"source":"s","event_kind":"k","ok":true}}"#;
     let (_folder, inputs) =
-        lines(&[NAMELESS, empty, named[0], bare, "no JSON", named[1], named[2]]);
-    let notes = emitted(&observer.url, PATIENT, inputs).await;
-    let (first, rest) = notes.split_once('\n').unwrap();
-    assert!(first.starts_with("events.ndjson:1: no answer ("), "{first}");
+        lines(&[ANONYMOUS, empty, identified[0], bare, "no JSON", identified[1], identified[2]]);
+    let output = output_of(&observer.url, RETRY_FOR, inputs).await;
+    let (first, rest) = output.split_once('\n').unwrap();
+    assert!(first.starts_with("events.ndjson:1: no response ("), "{first}");
     assert_snapshot!(rest, @"
     events.ndjson:5: 400 no JSON
     7 events: 5 accepted, 1 duplicate, 1 rejected
     ");
 
-    let taken = observer.taken();
-    assert!(taken.clone().keys().iter().all(Option::is_none));
-    let bodies = taken.bodies();
+    let received = observer.received();
+    assert!(received.clone().keys().iter().all(Option::is_none));
+    let bodies = received.bodies();
     assert_eq!(bodies[1..3], [bodies[0]; 2]);
-    assert_eq!(bodies[3..].concat(), bodies[0], "the halves keep the names");
+    assert_eq!(bodies[3..].concat(), bodies[0], "the halves keep the ids");
     let sent: Vec<_> = bodies[0].lines().collect();
     let id = |sent: &str, event: &str| {
         let id = sent
@@ -219,49 +220,52 @@ async fn a_batch_is_tried_again_with_the_same_names_for_events_that_have_none() 
             .and_then(|rest| rest.strip_suffix(&format!("\",\"event\":{event}}}")));
         observer_core::Uuid::parse_str(id.expect(sent)).unwrap()
     };
-    let ids = [id(sent[0], NAMELESS), id(sent[1], empty), id(sent[3], NAMELESS)];
+    let ids = [id(sent[0], ANONYMOUS), id(sent[1], empty), id(sent[3], ANONYMOUS)];
     assert!(ids.iter().all(|id| id.get_version_num() == 7) && ids[0] != ids[1], "{ids:?}");
-    assert_eq!([sent[2], sent[4], sent[5], sent[6]], [named[0], "no JSON", named[1], named[2]]);
+    assert_eq!(
+        [sent[2], sent[4], sent[5], sent[6]],
+        [identified[0], "no JSON", identified[1], identified[2]]
+    );
 }
 
 #[tokio::test]
-async fn an_observer_that_is_not_there_is_given_up() {
-    let gone = {
+async fn unreachable_or_unavailable_observer_ends_the_command() {
+    let unused = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())
     };
-    assert_snapshot!(emitted(&gone, Duration::ZERO, event("{}")).await, @"
+    assert_snapshot!(output_of(&unused, Duration::ZERO, event("{}")).await, @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: the event: http://observer/event can't be reached (given up after 0s): Connection refused (os error 111)
+    observer: the event: http://observer/event is unreachable (gave up after 0s): Connection refused (os error 111)
     ");
     let full = Observer::start((0..9).map(|_| Step::problem(503, "the journal is full")).collect());
     let (_folder, inputs) = lines(&["{}", "{}"]);
-    assert_snapshot!(emitted(&full.url, Duration::from_millis(150), inputs).await, @"
-    events.ndjson:1: 503 the journal is full; trying again for 150ms
+    assert_snapshot!(output_of(&full.url, Duration::from_millis(150), inputs).await, @"
+    events.ndjson:1: 503 the journal is full; retrying for 150ms
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: events.ndjson:1: http://observer/v1/events takes no events at the moment (given up after 150ms): 503 the journal is full
+    observer: events.ndjson:1: http://observer/v1/events is unavailable (gave up after 150ms): 503 the journal is full
     ");
 }
 
 #[tokio::test]
-async fn what_is_no_observer_is_sent_nothing_more() {
-    let page = Observer::start(vec![Step::answer(200, "<html>\n<h1>It works!</h1>")]);
+async fn server_that_is_not_an_observer_receives_no_further_events() {
+    let page = Observer::start(vec![Step::respond(200, "<html>\n<h1>It works!</h1>")]);
     let (_folder, inputs) = lines(&["{}", "{}"]);
-    assert_snapshot!(emitted(&page.url, PATIENT, inputs).await, @"
+    assert_snapshot!(output_of(&page.url, RETRY_FOR, inputs).await, @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: events.ndjson:1: http://observer/v1/events does not answer like an observer: <html> <h1>It works!</h1>
+    observer: events.ndjson:1: http://observer/v1/events is not an observer: unexpected response: <html> <h1>It works!</h1>
     ");
-    let other = Observer::start(vec![Step::told(1, 0, &[])]);
+    let other = Observer::start(vec![Step::batch(1, 0, &[])]);
     let (_folder, inputs) = lines(&["{}", "{}"]);
-    let notes = emitted(&other.url, PATIENT, inputs).await;
+    let output = output_of(&other.url, RETRY_FOR, inputs).await;
     assert!(
-        notes.contains("http://observer/v1/events does not answer like an observer: {"),
-        "{notes}"
+        output.contains("http://observer/v1/events is not an observer: unexpected response: {"),
+        "{output}"
     );
-    let moved = Observer::start(vec![Step::answer(301, "").with_header("location: /elsewhere")]);
-    assert_snapshot!(emitted(&moved.url, PATIENT, event("{}")).await, @"
+    let moved = Observer::start(vec![Step::respond(301, "").with_header("location: /elsewhere")]);
+    assert_snapshot!(output_of(&moved.url, RETRY_FOR, event("{}")).await, @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: the event: http://observer/event takes no events: 301 Moved Permanently
+    observer: the event: http://observer/event accepts no events: 301 Moved Permanently
     ");
 }
 
@@ -279,7 +283,7 @@ fn parse(flags: &[&str]) -> Result<EmitArgs, String> {
 }
 
 #[test]
-fn flags_make_one_event() {
+fn flags_form_one_event() {
     let json = |flags: &[&str]| {
         String::from_utf8(parse(flags).unwrap().event.into_json().unwrap().to_vec()).unwrap()
     };
@@ -302,29 +306,29 @@ fn flags_make_one_event() {
 }
 
 #[test]
-fn flags_that_make_no_event_are_refused() {
-    let refused = |flags: &[&str]| parse(flags).unwrap_err();
+fn invalid_event_flags_are_rejected() {
+    let rejected = |flags: &[&str]| parse(flags).unwrap_err();
     let event = ["--source=bot", "--event-kind=ok", "--ok"];
-    let with = |flag| refused(&[event[0], event[1], event[2], flag]);
+    let with = |flag| rejected(&[event[0], event[1], event[2], flag]);
     assert_snapshot!(with("--failed"), @"error: the argument '--ok' cannot be used with '--failed'");
     assert_snapshot!(with("--turns=-1"), @"error: invalid value '-1' for '--turns <COUNT>': invalid digit found in string");
-    assert_snapshot!(with("--duration-ms=-1"), @"error: invalid value '-1' for '--duration-ms <MS>': not a number of at least 0");
-    assert_snapshot!(with("--extra=[]"), @"error: invalid value '[]' for '--extra <JSON>': not a JSON object");
+    assert_snapshot!(with("--duration-ms=-1"), @"error: invalid value '-1' for '--duration-ms <MS>': expected a number of at least 0");
+    assert_snapshot!(with("--extra=[]"), @"error: invalid value '[]' for '--extra <JSON>': expected a JSON object");
     assert_snapshot!(with("--url=localhost:3800"), @"error: invalid value 'localhost:3800' for '--url <URL>': not a URL that starts with http:// or https://");
     assert_snapshot!(with("events.ndjson"), @"error: the argument '--source <NAME>' cannot be used with '[FILE]...'");
-    assert_snapshot!(refused(&["--source=bot", "--event-kind=ok"]), @"error: the following required arguments were not provided:");
-    assert_snapshot!(refused(&["--cycle-id=c"]), @"error: the following required arguments were not provided:");
+    assert_snapshot!(rejected(&["--source=bot", "--event-kind=ok"]), @"error: the following required arguments were not provided:");
+    assert_snapshot!(rejected(&["--cycle-id=c"]), @"error: the following required arguments were not provided:");
 }
 
 #[test]
-fn a_file_that_can_not_be_read_is_told_before_anything_is_sent() {
+fn unreadable_file_is_reported_before_anything_is_sent() {
     let error =
         input::choose(None, vec!["-".into(), "/no/such.ndjson".into()]).map(|_| ()).unwrap_err();
     assert_snapshot!(observer_core::report(error.as_ref()), @"/no/such.ndjson can't be read: No such file or directory (os error 2)");
 }
 
 #[test]
-fn the_summary_is_for_programs_too() {
+fn summary_is_available_as_json() {
     let tally = Tally { accepted: 3, duplicate: 1, rejected: 2, bytes: 99 };
     assert_eq!(
         tally.to_json(true),

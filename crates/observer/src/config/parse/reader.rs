@@ -1,0 +1,92 @@
+//! Deserialization of a table that reports every error at once.
+
+use serde::de::DeserializeOwned;
+
+use super::key_path::KeyPath;
+use super::substitute::Substituted;
+use super::value::{self, ValueError};
+use crate::config::Problem;
+use crate::suggest;
+
+/// Message that replaces one that could reveal a secret.
+pub(crate) const HIDDEN: &str = "invalid value (hidden, since it was substituted)";
+
+/// Context for deserializing one table.
+pub(crate) struct Reader<'a> {
+    /// Path of the table in the file.
+    pub(crate) at: KeyPath,
+    /// Substituted values of the table, relative to it.
+    pub(crate) substituted: &'a Substituted,
+    /// Further valid keys of the table, which are read elsewhere.
+    pub(crate) also_known: &'a [&'a str],
+}
+
+impl Reader<'_> {
+    /// Deserializes the table as a `T`.
+    ///
+    /// serde stops at the first error. This function removes the faulty value and deserializes the
+    /// rest, until no further error occurs.
+    ///
+    /// # Errors
+    /// Holds the problems of all keys.
+    pub(crate) fn read<T: DeserializeOwned>(
+        &self,
+        mut table: toml::Table,
+    ) -> Result<T, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut removed: Vec<KeyPath> = Vec::new();
+        loop {
+            let error = match serde_path_to_error::deserialize(value::table(&table)) {
+                Ok(read) if problems.is_empty() => return Ok(read),
+                Ok(_) => return Err(problems),
+                Err(error) => error,
+            };
+            let mut path = KeyPath::from(error.path());
+            let error = error.into_inner();
+            match &error {
+                ValueError::MissingKey { key }
+                    if removed.iter().any(|removed| removed.overlaps(&path.key(key))) =>
+                {
+                    return Err(problems);
+                }
+                // Inside an enum, the path ends at the parent of the key.
+                ValueError::UnknownKey { key, .. } if path.last_key() != Some(key) => {
+                    path = path.key(key)
+                }
+                _ => {}
+            }
+            problems.push(Problem::new(self.at.join(&path), self.describe(error, &path)));
+            if !path.remove_from(&mut table) {
+                return Err(problems);
+            }
+            removed.push(path);
+        }
+    }
+
+    /// Returns the message about the value at `path`, or [`HIDDEN`] if it could reveal a secret.
+    pub(crate) fn hide_secret(&self, path: &KeyPath, message: String) -> String {
+        if self.substituted.touches(path) { HIDDEN.to_owned() } else { message }
+    }
+
+    fn describe(&self, error: ValueError, path: &KeyPath) -> String {
+        match error {
+            ValueError::UnknownKey { key, known } => {
+                let is_top_level = path == &KeyPath::of([key.as_str()]);
+                let also_known = if is_top_level { self.also_known } else { &[] };
+                let known: Vec<&str> = known.iter().chain(also_known).copied().collect();
+                format!("unknown key; {}", suggest::hint(&key, &known, "known keys"))
+            }
+            ValueError::MissingKey { key } => format!("the key `{key}` is missing"),
+            ValueError::UnknownName { name, known } => {
+                let hint = suggest::hint(&name, known, "known names");
+                self.hide_secret(path, format!("unknown name {name:?}; {hint}"))
+            }
+            ValueError::Mismatch { found: _, expected } if self.substituted.touches(path) => {
+                format!("expected {expected} (the value is hidden, since it was substituted)")
+            }
+            error @ (ValueError::Mismatch { .. } | ValueError::Other(_)) => {
+                self.hide_secret(path, error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Conversion of a configuration to the options of the pipeline and the server.
+
+use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Requirements, SinkSpec};
+use observer_server::ServerOptions;
+
+use crate::config::TlsConfig;
+use crate::{BuiltSink, Config};
+
+pub(crate) fn sink(built: BuiltSink) -> SinkSpec {
+    SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings)
+}
+
+pub(crate) fn journal(config: &Config) -> JournalOptions {
+    let journal = &config.journal;
+    JournalOptions::new(&journal.path)
+        .durability(journal.durability)
+        .max_size(journal.max_size)
+        .segment_size(journal.segment_size)
+        .retain(journal.retain)
+}
+
+pub(crate) fn ingest(config: &Config) -> IngestOptions {
+    let dedup = &config.ingest.dedup;
+    let require = config.ingest.require.iter();
+    IngestOptions {
+        dedup: DedupWindow::new(dedup.window, dedup.max_keys),
+        require: require.fold(Requirements::none(), |all, (source, fields)| {
+            all.with(source, fields.iter().copied())
+        }),
+        timeout: config.server.ingest_timeout,
+    }
+}
+
+pub(crate) fn server(config: &Config) -> ServerOptions {
+    let server = &config.server;
+    ServerOptions {
+        listen: server.listen.iter().map(ToString::to_string).collect(),
+        tls: server.tls.as_ref().map(TlsConfig::resolve),
+        max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
+        max_batch_body: usize::try_from(server.max_batch_body).unwrap_or(usize::MAX),
+        max_batch_events: server.max_batch_events.get(),
+        header_timeout: server.header_timeout,
+        body_timeout: server.body_timeout,
+        max_connections: server.max_connections.get(),
+        max_requests_in_flight: server.max_requests_in_flight.get(),
+        max_bytes_in_flight: usize::try_from(server.max_bytes_in_flight).unwrap_or(usize::MAX),
+        access: config.access.resolve(),
+        hosts: server.hosts.clone(),
+        cors_origins: server.cors_origins.clone(),
+    }
+}
