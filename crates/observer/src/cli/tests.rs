@@ -18,21 +18,21 @@ fn help(command: &str) -> String {
 #[test]
 fn help_has_examples_and_exit_codes() {
     assert_snapshot!(help(""), @"
-    Takes in outcome events, makes them durable, and fans them out
+    Accepts outcome events, makes them durable, and fans them out to sinks
 
     Usage: observer [OPTIONS] [COMMAND]
 
     Commands:
-      serve         Take in events and deliver them to the sinks; what happens without a command
-      check         Read the configuration, then ask each sink whether it can be reached
+      serve         Accept events and deliver them to the sinks (the default command)
+      check         Validate the configuration and check that each sink is reachable
       emit          Send events to an observer: one from flags, or NDJSON from files or standard input
-      status        Ask a running observer whether it takes events, and how its sinks are
-      sinks         List the sinks of a running observer, or forget one that is gone
-      dead-letters  List, show, send again or purge what a sink refused for good
-      replay        Bring a sink the past that is still in the journal, also one that was added later
-      journal       Look at, mend or export the journal of an observer that doesn't run
-      token         Make a token, and print what to write into the configuration to let it in
-      completions   Print a script that completes commands in a shell
+      status        Show whether a running observer accepts events, and the state of its sinks
+      sinks         List the sinks of a running observer, or forget a sink that was removed
+      dead-letters  List, show, replay or purge the dead letters of a sink
+      replay        Deliver events that are still in the journal to a sink again
+      journal       Verify, repair or export the journal of a stopped observer
+      token         Generate a token, and print the configuration that admits it
+      completions   Print a completion script for a shell
       help          Print this message or the help of the given subcommand(s)
 
     Options:
@@ -40,11 +40,11 @@ fn help_has_examples_and_exit_codes() {
       -V, --version  Print version
 
     Global options:
-          --config <PATH>        The configuration file; without one ./observer.toml if it is there,
-                                 else the defaults [env: OBSERVER_CONFIG]
-          --log-format <FORMAT>  How the log looks: `text` or `json` [env: OBSERVER_LOG_FORMAT]
+          --config <PATH>        Configuration file; by default ./observer.toml if it exists, else
+                                 built-in defaults [env: OBSERVER_CONFIG]
+          --log-format <FORMAT>  Format of the log: `text` or `json` [env: OBSERVER_LOG_FORMAT]
                                  [default: text]
-          --log <LEVEL>          How much is logged: a level, or levels by target such as
+          --log <LEVEL>          Level of the log, or levels by target such as
                                  `info,observer_pipeline=debug` [env: OBSERVER_LOG] [default: info]
 
     Examples:
@@ -55,33 +55,32 @@ fn help_has_examples_and_exit_codes() {
       observer status
 
     Exit codes:
-      0  all went well
-      1  it failed: a sink's check, an event that was refused, a corrupt journal, an error while serving
-      2  the command line or the configuration is wrong, or there is no observer to send to
+      0  success
+      1  the command failed: a sink check, a rejected event, a corrupt journal, an error while serving
+      2  the command line or the configuration is invalid, or the observer is unreachable
     ");
-    assert_snapshot!(help("serve"), @r#"
-    Take in events and deliver them to the sinks; what happens without a command
+    assert_snapshot!(help("serve"), @"
+    Accept events and deliver them to the sinks (the default command)
 
     Usage: observer serve [OPTIONS]
 
     Options:
-          --listen <ADDR>  Where to listen, in place of the configuration's `server.listen`; can be
-                           given several times
+          --listen <ADDR>  Address to listen on instead of `server.listen`; repeatable
       -h, --help           Print help
 
     Global options:
-          --config <PATH>        The configuration file; without one ./observer.toml if it is there,
-                                 else the defaults [env: OBSERVER_CONFIG]
-          --log-format <FORMAT>  How the log looks: `text` or `json` [env: OBSERVER_LOG_FORMAT]
+          --config <PATH>        Configuration file; by default ./observer.toml if it exists, else
+                                 built-in defaults [env: OBSERVER_CONFIG]
+          --log-format <FORMAT>  Format of the log: `text` or `json` [env: OBSERVER_LOG_FORMAT]
                                  [default: text]
-          --log <LEVEL>          How much is logged: a level, or levels by target such as
+          --log <LEVEL>          Level of the log, or levels by target such as
                                  `info,observer_pipeline=debug` [env: OBSERVER_LOG] [default: info]
 
     Example:
       observer serve --listen 127.0.0.1:4800 --listen '[::1]:4800'
-    "#);
-    assert_snapshot!(help("check"), @r#"
-    Read the configuration, then ask each sink whether it can be reached
+    ");
+    assert_snapshot!(help("check"), @"
+    Validate the configuration and check that each sink is reachable
 
     Usage: observer check [OPTIONS]
 
@@ -89,61 +88,65 @@ fn help_has_examples_and_exit_codes() {
       -h, --help  Print help
 
     Global options:
-          --config <PATH>        The configuration file; without one ./observer.toml if it is there,
-                                 else the defaults [env: OBSERVER_CONFIG]
-          --log-format <FORMAT>  How the log looks: `text` or `json` [env: OBSERVER_LOG_FORMAT]
+          --config <PATH>        Configuration file; by default ./observer.toml if it exists, else
+                                 built-in defaults [env: OBSERVER_CONFIG]
+          --log-format <FORMAT>  Format of the log: `text` or `json` [env: OBSERVER_LOG_FORMAT]
                                  [default: text]
-          --log <LEVEL>          How much is logged: a level, or levels by target such as
+          --log <LEVEL>          Level of the log, or levels by target such as
                                  `info,observer_pipeline=debug` [env: OBSERVER_LOG] [default: info]
 
     Examples:
       observer check
       observer --config new.toml check && systemctl restart observer
 
+    The check of a sink ends after its `timeout`, or after 10 seconds if that key is absent. No event is
+    sent.
+
     Exit codes:
-      0  the configuration is right and every sink can be reached
-      1  a sink can't be reached, or whoever telemetry goes to
-      2  the configuration is wrong
-    "#);
+      0  the configuration is valid, and every sink is reachable
+      1  a sink or the telemetry endpoint is unreachable
+      2  the configuration is invalid
+    ");
     assert_snapshot!(help("emit"), @r#"
     Send events to an observer: one from flags, or NDJSON from files or standard input
 
     Usage: observer emit [OPTIONS] [FILE]...
 
     Arguments:
-      [FILE]...  Files of events, one JSON object a line; `-` is standard input
+      [FILE]...  Files of events, one JSON object per line; `-` for standard input
 
     Options:
-          --url <URL>             The observer [env: LH_OBSERVER_URL] [default: http://localhost:3800]
-          --token <TOKEN>         The token, where the observer asks for one [env: OBSERVER_TOKEN]
-          --retry-for <DURATION>  How long events are tried again while they can't be taken [default:
-                                  30s]
+          --url <URL>             URL of the observer [env: LH_OBSERVER_URL] [default:
+                                  http://localhost:3800]
+          --token <TOKEN>         Token to authenticate with [env: OBSERVER_TOKEN]
+          --retry-for <DURATION>  Time for which a request is retried while the observer is unreachable
+                                  or overloaded [default: 30s]
           --json                  Print the summary as JSON
       -h, --help                  Print help
 
-    For https:
-          --cacert <PATH>  Authorities to trust in addition to the system's, in PEM
-          --cert <PATH>    A certificate to show to the observer, in PEM
-          --key <PATH>     Its private key, in PEM and without a passphrase
+    TLS:
+          --cacert <PATH>  PEM file of authorities to trust in addition to those of the system
+          --cert <PATH>    PEM file of the client certificate to present
+          --key <PATH>     PEM file of its private key, without a passphrase
 
     One event:
-          --source <NAME>       Who reports, such as `bot`
-          --event-kind <NAME>   The outcome, such as `ok` or `tests_failed`
+          --source <NAME>       Producer of the event, such as `bot`
+          --event-kind <NAME>   Kind of the outcome, such as `ok` or `tests_failed`
           --ok                  The cycle succeeded
           --failed              The cycle failed
-          --cycle-id <ID>       Which cycle ended
-          --sig-hash <HASH>     The hash of the problem that was worked on
-          --staffer-id <MODEL>  The model that was used
-          --turns <COUNT>       How many calls to a model the cycle made
-          --duration-ms <MS>    How long the cycle took, in milliseconds
-          --extra <JSON>        Anything else, as a JSON object; kept byte for byte
+          --cycle-id <ID>       Id of the cycle
+          --sig-hash <HASH>     Hash of the problem that the cycle worked on
+          --staffer-id <MODEL>  Model used by the cycle
+          --turns <COUNT>       Number of model calls of the cycle
+          --duration-ms <MS>    Duration of the cycle, in milliseconds
+          --extra <JSON>        Further data as a JSON object, stored byte for byte
 
     Global options:
-          --config <PATH>        The configuration file; without one ./observer.toml if it is there,
-                                 else the defaults [env: OBSERVER_CONFIG]
-          --log-format <FORMAT>  How the log looks: `text` or `json` [env: OBSERVER_LOG_FORMAT]
+          --config <PATH>        Configuration file; by default ./observer.toml if it exists, else
+                                 built-in defaults [env: OBSERVER_CONFIG]
+          --log-format <FORMAT>  Format of the log: `text` or `json` [env: OBSERVER_LOG_FORMAT]
                                  [default: text]
-          --log <LEVEL>          How much is logged: a level, or levels by target such as
+          --log <LEVEL>          Level of the log, or levels by target such as
                                  `info,observer_pipeline=debug` [env: OBSERVER_LOG] [default: info]
 
     Examples:
@@ -153,60 +156,62 @@ fn help_has_examples_and_exit_codes() {
       jq -c '.[]' events.json | observer emit --json
       observer emit --url https://observer.example.com:3843 --cacert ca.pem events.ndjson
 
-    Events go in order, and those of files and standard input in batches: up to 500 lines or 1 MiB, or
-    what is there when no more comes. While the observer can't be reached or has no room (429, 502,
-    503, 504), the same events are tried again; a repeat is harmless, since an event is known by its
-    identity. A line that is refused is told with its place, and the others are stored.
+    Events are sent in order. Those of files and standard input are sent in batches of up to 500 lines
+    or
+    1 MiB; a smaller batch is sent as soon as no further input is available. While the observer is
+    unreachable or overloaded (408, 425, 429, 502, 503, 504), a request is retried. A repetition is
+    harmless, since the observer recognizes an event by its identity. A rejected line is reported with
+    its file and line number, and the other lines are stored.
 
     Exit codes:
       0  every event is stored
-      1  some were refused
-      2  wrong usage, an unreadable file, or no observer to send to
+      1  some events were rejected
+      2  invalid usage, an unreadable file, or an unreachable observer
     "#);
     assert_snapshot!(help("journal"), @"
-    Look at, mend or export the journal of an observer that doesn't run
+    Verify, repair or export the journal of a stopped observer
 
     Usage: observer journal [OPTIONS] <COMMAND>
 
     Commands:
-      verify  Read all of it, and tell what is there, what can't be read, and where each sink stands
-      repair  Mend what can be mended, and keep what is cut or replaced
-      export  Write its events as NDJSON, each in its envelope, as `observer emit` takes them
+      verify  Read the whole journal, and list its segments, damage and the position of each sink
+      repair  Repair the journal, and keep a copy of every byte that is cut or replaced
+      export  Write the events as NDJSON with envelopes, the input format of `observer emit`
       help    Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help  Print help
 
     Global options:
-          --config <PATH>        The configuration file; without one ./observer.toml if it is there,
-                                 else the defaults [env: OBSERVER_CONFIG]
-          --log-format <FORMAT>  How the log looks: `text` or `json` [env: OBSERVER_LOG_FORMAT]
+          --config <PATH>        Configuration file; by default ./observer.toml if it exists, else
+                                 built-in defaults [env: OBSERVER_CONFIG]
+          --log-format <FORMAT>  Format of the log: `text` or `json` [env: OBSERVER_LOG_FORMAT]
                                  [default: text]
-          --log <LEVEL>          How much is logged: a level, or levels by target such as
+          --log <LEVEL>          Level of the log, or levels by target such as
                                  `info,observer_pipeline=debug` [env: OBSERVER_LOG] [default: info]
     ");
-    assert_snapshot!(help("completions"), @r#"
-    Print a script that completes commands in a shell
+    assert_snapshot!(help("completions"), @"
+    Print a completion script for a shell
 
     Usage: observer completions [OPTIONS] <SHELL>
 
     Arguments:
-      <SHELL>  The shell [possible values: bash, elvish, fish, powershell, zsh]
+      <SHELL>  Name of the shell [possible values: bash, elvish, fish, powershell, zsh]
 
     Options:
       -h, --help  Print help
 
     Global options:
-          --config <PATH>        The configuration file; without one ./observer.toml if it is there,
-                                 else the defaults [env: OBSERVER_CONFIG]
-          --log-format <FORMAT>  How the log looks: `text` or `json` [env: OBSERVER_LOG_FORMAT]
+          --config <PATH>        Configuration file; by default ./observer.toml if it exists, else
+                                 built-in defaults [env: OBSERVER_CONFIG]
+          --log-format <FORMAT>  Format of the log: `text` or `json` [env: OBSERVER_LOG_FORMAT]
                                  [default: text]
-          --log <LEVEL>          How much is logged: a level, or levels by target such as
+          --log <LEVEL>          Level of the log, or levels by target such as
                                  `info,observer_pipeline=debug` [env: OBSERVER_LOG] [default: info]
 
     Example:
       observer completions bash > /etc/bash_completion.d/observer
-    "#);
+    ");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn intact_journal_is_reported_by_segments_and_sinks() {
     assert!(is_intact);
     assert_snapshot!(text, @"
     journal  journal
-    records  1 to 70 (70 can be read, 6.7 KiB)
+    records  1 to 70 (70 readable, 6.7 KiB)
 
     segment                     records   readable  bytes  state
     00000000000000000001-0.log  1 to 54   54        5574   sealed
@@ -48,7 +48,7 @@ fn intact_journal_is_reported_by_segments_and_sinks() {
     archive  70        0
     hooks    12        58
 
-    everything can be read
+    every record is readable
     ");
 }
 
@@ -63,7 +63,7 @@ fn damage_and_repair_actions_are_listed() {
     assert!(!is_intact);
     assert_snapshot!(text, @"
     journal  journal
-    records  1 to 70 (69 can be read, 6.7 KiB)
+    records  1 to 70 (69 readable, 6.7 KiB)
 
     segment                     records   readable  bytes  state
     00000000000000000001-0.log  1 to 54   53        5574   sealed
@@ -77,18 +77,18 @@ fn damage_and_repair_actions_are_listed() {
       00000000000000000001-0.log: bytes 0 to 43: a header is corrupt; nothing is lost
       00000000000000000001-0.log: bytes 234 to 306: record 3 can't be read
       00000000000000000055-0.log: bytes 1256 to 1259: the end is no whole record: a write that was cut off, or the last records corrupt
-    `observer journal repair` mends what can be mended; what is lost stays lost
+    run `observer journal repair` to repair the journal; lost records stay lost
     ");
     let (text, is_intact) = repair::report(&stopped, false).unwrap();
     assert!(!is_intact);
     assert_snapshot!(text, @"
     journal  journal
 
-    file                        bytes         what was done                         kept in
+    file                        bytes         action                                kept in
     00000000000000000001-0.log  0 to 87       both headers written anew             00000000000000000001-0.log.from-0.corrupt
     00000000000000000055-0.log  1256 to 1259  cut off behind the last whole record  00000000000000000055-0.log.from-1256.corrupt
 
-    1 record lost for good:
+    1 record lost permanently:
       00000000000000000001-0.log: bytes 234 to 306: record 3 can't be read
     ");
     let (text, _) = verify::report(&stopped, true).unwrap();

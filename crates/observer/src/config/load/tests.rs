@@ -123,21 +123,21 @@ fn malformed_value_is_reported_with_the_expected_form() {
     assert_snapshot!(problems("journal.max_size = '10 parsecs'"), @r#"observer.toml: journal.max_size: expected a size such as "64KiB", "1MiB" or "10GiB", found "10 parsecs""#);
     assert_snapshot!(problems("server.listen = '127.0.0.1'"), @r#"observer.toml: server.listen: the address "127.0.0.1" has no port; write "127.0.0.1:3800""#);
     assert_snapshot!(problems("server.listen = ['[::1]:1', '[::1]']"), @r#"observer.toml: server.listen[1]: the address "[::1]" has no port; write "[::1]:3800""#);
-    assert_snapshot!(problems("server.listen = 'localhost:1'"), @r#"observer.toml: server.listen: "localhost:1" is not an IP address with its port, such as "127.0.0.1:3800" or "[::1]:3800""#);
-    assert_snapshot!(problems("server.listen = 3800"), @r#"observer.toml: server.listen: expected an address with its port, such as "127.0.0.1:3800", or a list of them, found 3800"#);
+    assert_snapshot!(problems("server.listen = 'localhost:1'"), @r#"observer.toml: server.listen: "localhost:1" is not an IP address with a port, such as "127.0.0.1:3800" or "[::1]:3800""#);
+    assert_snapshot!(problems("server.listen = 3800"), @r#"observer.toml: server.listen: expected an address with a port, such as "127.0.0.1:3800", or a list of them, found 3800"#);
     assert_snapshot!(problems("journal.durability = 'sync'"), @r#"observer.toml: journal.durability: unknown name "sync"; did you mean `fsync`?"#);
     assert_snapshot!(problems("journal.durability = true"), @r#"observer.toml: journal.durability: expected "fsync" or "write", found true"#);
     assert_snapshot!(problems("ingest.require.bot = ['cycle']"), @r#"observer.toml: ingest.require.bot[0]: unknown name "cycle"; did you mean `cycle_id`?"#);
     assert_snapshot!(problems("ingest.require.bot = ['colour']"), @r#"observer.toml: ingest.require.bot[0]: unknown name "colour"; known names: `cycle_id`, `sig_hash`, `staffer_id`, `turns`, `duration_ms`, `extra`, `id`, `timestamp`, `traceparent`, `usage`"#);
     assert_snapshot!(problems("ingest.dedup.max_keys = -1"), @"observer.toml: ingest.dedup.max_keys: expected a whole number of at least 0, found -1");
     assert_snapshot!(problems("server = 1"), @"observer.toml: server: expected a table, found 1");
-    assert_snapshot!(problems("sinks = 1"), @"observer.toml: sinks: expected a table of sinks, each with its name: [sinks.NAME]");
-    assert_snapshot!(problems("sinks.type = 'file'"), @"observer.toml: sinks.type: expected a table; a sink is written [sinks.NAME]");
+    assert_snapshot!(problems("sinks = 1"), @"observer.toml: sinks: expected a table of sinks; write each sink as [sinks.NAME]");
+    assert_snapshot!(problems("sinks.type = 'file'"), @"observer.toml: sinks.type: expected a table; write each sink as [sinks.NAME]");
 }
 
 #[test]
 fn values_out_of_range_are_rejected() {
-    assert_snapshot!(problems("journal = { max_size = '1MiB', segment_size = '1MiB' }"), @"observer.toml: journal.max_size: must be at least twice journal.segment_size, since room is made by removing whole segments");
+    assert_snapshot!(problems("journal = { max_size = '1MiB', segment_size = '1MiB' }"), @"observer.toml: journal.max_size: must be at least twice journal.segment_size, since space is freed by whole segments");
     assert_snapshot!(problems("journal.max_size = 0"), @"
     observer.toml: 2 problems
       journal.max_size: must be larger than 0
@@ -145,8 +145,8 @@ fn values_out_of_range_are_rejected() {
     ");
     assert_snapshot!(problems("server.ingest_timeout = '0s'"), @"observer.toml: server.ingest_timeout: must be longer than 0s");
     assert_snapshot!(problems("server.listen = []"), @"observer.toml: server.listen: must name at least one address");
-    assert_snapshot!(problems("[sinks.'a.b']\n"), @r#"observer.toml: sinks."a.b": a sink's name is made of the letters A to Z and a to z, digits, `_` and `-`"#);
-    assert_snapshot!(problems(&format!("[sinks.{}]\n", "a".repeat(65))).replace(&"a".repeat(65), "aa…"), @"observer.toml: sinks.aa…: a sink's name must not be longer than 64 characters");
+    assert_snapshot!(problems("[sinks.'a.b']\n"), @r#"observer.toml: sinks."a.b": the name of a sink must consist of the letters A-Z and a-z, digits, `_` and `-`"#);
+    assert_snapshot!(problems(&format!("[sinks.{}]\n", "a".repeat(65))).replace(&"a".repeat(65), "aa…"), @"observer.toml: sinks.aa…: the name of a sink must have at most 64 characters");
 }
 
 #[test]
@@ -157,17 +157,17 @@ fn all_problems_are_reported_at_once() {
       journal.retain: expected a duration with its unit in quotes, such as "500ms", "30s" or "24h", found 3
       server.listn: unknown key; did you mean `listen`?
       server.max_body: expected a size such as "64KiB", "1MiB" or "10GiB", found "x"
-      sinks.a: expected a table; a sink is written [sinks.NAME]
+      sinks.a: expected a table; write each sink as [sinks.NAME]
     "#);
 }
 
 #[test]
 fn substituted_values_appear_in_no_message() {
-    assert_snapshot!(problems("server.listen = '${TOKEN}'"), @"observer.toml: server.listen: has the wrong form (the value is not shown, since it was filled in)");
-    assert_snapshot!(problems("server.listen = ['127.0.0.1:1', '${TOKEN}']"), @"observer.toml: server.listen[1]: has the wrong form (the value is not shown, since it was filled in)");
-    assert_snapshot!(problems("server.max_body = '${TOKEN}'"), @r#"observer.toml: server.max_body: expected a size such as "64KiB", "1MiB" or "10GiB" (the value is not shown, since it was filled in)"#);
-    assert_snapshot!(problems("journal.durability = '${TOKEN}'"), @"observer.toml: journal.durability: has the wrong form (the value is not shown, since it was filled in)");
-    assert_snapshot!(problems("journal = '${TOKEN}'"), @"observer.toml: journal: expected a table (the value is not shown, since it was filled in)");
+    assert_snapshot!(problems("server.listen = '${TOKEN}'"), @"observer.toml: server.listen: invalid value (hidden, since it was substituted)");
+    assert_snapshot!(problems("server.listen = ['127.0.0.1:1', '${TOKEN}']"), @"observer.toml: server.listen[1]: invalid value (hidden, since it was substituted)");
+    assert_snapshot!(problems("server.max_body = '${TOKEN}'"), @r#"observer.toml: server.max_body: expected a size such as "64KiB", "1MiB" or "10GiB" (the value is hidden, since it was substituted)"#);
+    assert_snapshot!(problems("journal.durability = '${TOKEN}'"), @"observer.toml: journal.durability: invalid value (hidden, since it was substituted)");
+    assert_snapshot!(problems("journal = '${TOKEN}'"), @"observer.toml: journal: expected a table (the value is hidden, since it was substituted)");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn missing_substitution_is_reported_with_its_key() {
     assert_snapshot!(problems("sinks.collector.token = '${COLLECTOR_TOKEN}'"), @"observer.toml: sinks.collector.token: environment variable COLLECTOR_TOKEN is not set");
     assert_snapshot!(problems("sinks.a.urls = ['x', '${file:/no/such}']\ndata_dir = '${'"), @"
     observer.toml: 2 problems
-      data_dir: there is a `${` without a `}`; a plain `$` is written `$$`
+      data_dir: `${` without a `}`; write `$$` for a plain `$`
       sinks.a.urls[1]: the file /no/such can't be read: No such file or directory (os error 2)
     ");
 }
@@ -208,9 +208,9 @@ fn tls_requires_a_separate_address_a_certificate_and_its_key() {
       server.tls.client_ca: must not be empty
     ");
     assert_snapshot!(problems(&format!("{tls}client_cert = 'ca.pem'")), @"observer.toml: server.tls.client_cert: unknown key; did you mean `client_ca`?");
-    assert_snapshot!(problems(&tls.replace("3843", "3800")), @"observer.toml: server.tls.listen: [::1]:3800 is in server.listen too; TLS needs a port of its own");
+    assert_snapshot!(problems(&tls.replace("3843", "3800")), @"observer.toml: server.tls.listen: [::1]:3800 is in server.listen too; use a separate port for TLS");
     let public = tls.replace("[::1]", "0.0.0.0");
-    assert_snapshot!(problems(&public), @r#"observer.toml: server.tls.listen: 0.0.0.0:3843 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
+    assert_snapshot!(problems(&public), @r#"observer.toml: server.tls.listen: 0.0.0.0:3843 is reachable from other machines, and no token is configured; add one from `observer token` under [access.tokens.NAME], or set `anonymous = ["ingest", "read"]` under [access] to open these scopes to every client"#);
     assert!(
         read(&format!("{public}client_ca = 'clients.pem'")).is_ok(),
         "client certificates restrict access"
@@ -220,7 +220,7 @@ fn tls_requires_a_separate_address_a_certificate_and_its_key() {
 #[test]
 fn public_address_requires_access_rules() {
     let public = "server.listen = ['127.0.0.1:3800', '0.0.0.0:3800']\n";
-    assert_snapshot!(problems(public), @r#"observer.toml: server.listen: 0.0.0.0:3800 can be reached from other machines, and there are no tokens; make one with `observer token` and put it under [access.tokens.NAME], or write `anonymous = ["ingest", "read"]` under [access] to let everyone do that"#);
+    assert_snapshot!(problems(public), @r#"observer.toml: server.listen: 0.0.0.0:3800 is reachable from other machines, and no token is configured; add one from `observer token` under [access.tokens.NAME], or set `anonymous = ["ingest", "read"]` under [access] to open these scopes to every client"#);
     for access in [
         "access.anonymous = ['ingest']",
         "access.anonymous = []",
@@ -246,7 +246,7 @@ fn invalid_token_is_rejected_and_not_shown() {
     assert_snapshot!(problems(&format!("access.tokens.a = {{ scopes = ['ingest'], sha256 = '{digest}' }}\naccess.tokens.b = {{ scopes = [], sha256 = '{digest}' }}")), @r#"
     observer.toml: 2 problems
       access.tokens.b.scopes: must name at least one scope: "ingest", "read" or "admin"
-      access.tokens.b.sha256: is the same token as that of "a"
+      access.tokens.b.sha256: is the digest of token "a" too; use a token of its own
     "#);
     assert_snapshot!(problems("access.anonymus = ['ingest']"), @"observer.toml: access.anonymus: unknown key; did you mean `anonymous`?");
 }
@@ -255,15 +255,15 @@ fn invalid_token_is_rejected_and_not_shown() {
 fn host_names_and_origins_have_the_form_of_browsers() {
     assert_snapshot!(problems("server.hosts = ['a.example', 'http://a.example', 'a.example:3800']"), @r#"
     observer.toml: 2 problems
-      server.hosts[1]: a host name has neither scheme nor port, such as "observer.example.com"
-      server.hosts[2]: a host name has neither scheme nor port, such as "observer.example.com"
+      server.hosts[1]: must be a host name without scheme and port, such as "observer.example.com"
+      server.hosts[2]: must be a host name without scheme and port, such as "observer.example.com"
     "#);
     assert_snapshot!(problems("server.cors_origins = ['grafana.example', 'https://grafana.example/']"), @r#"
     observer.toml: 2 problems
-      server.cors_origins[0]: an origin has a scheme and a host and no path, such as "https://grafana.example.com"
-      server.cors_origins[1]: an origin has a scheme and a host and no path, such as "https://grafana.example.com"
+      server.cors_origins[0]: must be a scheme and a host without a path, such as "https://grafana.example.com"
+      server.cors_origins[1]: must be a scheme and a host without a path, such as "https://grafana.example.com"
     "#);
-    assert_snapshot!(problems("server.max_bytes_in_flight = '1MiB'"), @"observer.toml: server.max_bytes_in_flight: must be at least as large as server.max_body and server.max_batch_body, or a body of that size could never be taken");
+    assert_snapshot!(problems("server.max_bytes_in_flight = '1MiB'"), @"observer.toml: server.max_bytes_in_flight: must be at least server.max_body and server.max_batch_body; a smaller limit would reject every body of that size");
 }
 
 #[test]
@@ -291,16 +291,16 @@ fn telemetry_defaults_to_off_and_invalid_values_are_rejected() {
     assert_snapshot!(problems("telemetry.endpont = 'x'"), @"observer.toml: telemetry.endpont: unknown key; did you mean `endpoint`?");
     assert_snapshot!(problems("telemetry.protocol = 'http'"), @r#"observer.toml: telemetry.protocol: unknown name "http"; did you mean `http/protobuf`?"#);
     assert_snapshot!(problems("telemetry.signals = ['spans']"), @r#"observer.toml: telemetry.signals[0]: unknown name "spans"; known names: `traces`, `metrics`, `logs`"#);
-    assert_snapshot!(problems("telemetry.endpoint = 'https://me:${TOKEN}@h'"), @"observer.toml: telemetry.endpoint: must not hold a user or a password; what says who you are goes into `headers`");
+    assert_snapshot!(problems("telemetry.endpoint = 'https://me:${TOKEN}@h'"), @"observer.toml: telemetry.endpoint: must not hold a user or a password; use `headers` for credentials");
     let all = "telemetry = { endpoint = '127.0.0.1:4318', signals = [], interval = '0s', sample = 2, headers = { 'a b' = '', c = \"${TOKEN}\\n\" } }";
     assert_snapshot!(problems(all), @r#"
     observer.toml: 6 problems
-      telemetry.endpoint: is no URL, such as "http://127.0.0.1:4318"
+      telemetry.endpoint: must be a URL, such as "http://127.0.0.1:4318"
       telemetry.signals: must name at least one signal: "traces", "metrics" or "logs"
       telemetry.interval: must be longer than 0s
-      telemetry.sample: must be between 0.0, for no trace, and 1.0, for each
-      telemetry.headers."a b": is no name of a header
-      telemetry.headers.c: holds a character that a header can't have, such as a line feed
+      telemetry.sample: must be between 0.0 (no trace) and 1.0 (every trace)
+      telemetry.headers."a b": is not a valid header name
+      telemetry.headers.c: holds a character that is invalid in a header, such as a line feed
     "#);
     assert_snapshot!(problems("telemetry = { endpoint = 'http://h', tls = { ca = 'ca.pem' } }"), @"observer.toml: telemetry.tls: is for https, and `endpoint` begins with http://");
     assert_snapshot!(problems("telemetry.tls = { cert = 'cert.pem' }"), @"observer.toml: telemetry.tls.cert: needs its private key in `tls.key`");
