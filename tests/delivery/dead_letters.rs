@@ -134,26 +134,26 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
         url,
         &["dead-letters", "replay", "picky", "--all"],
         1,
-        &["taken 0 dead letters", "refused again", first, second],
+        &["accepted 0 dead letters", "rejected again", first, second],
     );
     let edited = dir.path().join("event.json");
     std::fs::write(&edited, poison.replace("poison", "cured")).unwrap();
     let edited = edited.to_str().unwrap();
     let replay = ["dead-letters", "replay", "picky", first, "--event", edited];
-    check(url, &replay, 0, &["picky has taken 1 dead letter\n"]);
+    check(url, &replay, 0, &["picky accepted 1 dead letter\n"]);
     check(url, &replay, 1, &["404", "no dead letter", first]);
     let json = check(url, &["dead-letters", "list", "picky", "--json"], 0, &[]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["total"], &json["dead_letters"][0]["id"]), (&1.into(), &second.into()));
 
-    check(url, &["status"], 0, &["is ready", "picky", "running", "2 dead letters were put aside"]);
+    check(url, &["status"], 0, &["is ready", "picky", "running", "2 dead letters; to list"]);
     check(
         url,
         &["dead-letters", "purge", "picky", "--older-than", "1h"],
         0,
-        &["0 dead letters of picky purged"],
+        &["purged 0 dead letters of picky"],
     );
-    check(url, &["dead-letters", "purge", "picky", second], 0, &["1 dead letter of picky purged"]);
+    check(url, &["dead-letters", "purge", "picky", second], 0, &["purged 1 dead letter of picky"]);
     check(url, &["dead-letters", "list", "picky"], 0, &["picky has no dead letters"]);
 
     check(url, &["dead-letters", "list", "other"], 1, &["404", "no sink named \"other\""]);
@@ -166,7 +166,7 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
     check(url, &["dead-letters", "purge", "picky"], 2, &["required"]);
     stop.send(()).unwrap();
     serving.await.unwrap();
-    check(url, &["status"], 2, &["can't be reached", "does it run there?"]);
+    check(url, &["status"], 2, &["is unreachable", "start the observer, or correct --url"]);
 }
 
 /// As a sink would have put it aside.
@@ -201,7 +201,7 @@ async fn a_sink_that_keeps_its_position_refuses_and_one_that_is_gone_is_forgotte
     let reloaded = observer.reload().await;
     assert_eq!(reloaded.status, 200, "{}", reloaded.text);
     check(url, &["sinks", "list"], 0, &["archive", "detached"]);
-    check(url, &["sinks", "forget", "archive"], 0, &["archive is forgotten"]);
+    check(url, &["sinks", "forget", "archive"], 0, &["forgot sink archive"]);
     let left = check(url, &["sinks", "list"], 0, &["prometheus"]);
     assert!(!left.contains("archive"), "{left}");
     check(url, &["sinks", "forget", "archive"], 1, &["404"]);
@@ -241,7 +241,7 @@ async fn who_is_not_let_in_is_told_so_and_changes_nothing() {
         admin,
         &["dead-letters", "purge", "archive", "--all"],
         0,
-        &["1 dead letter of archive purged"],
+        &["purged 1 dead letter of archive"],
     );
     ask(read, &["dead-letters", "list", "archive"], 0, &["no dead letters"]);
 }

@@ -104,8 +104,8 @@ async fn what_is_corrupt_is_told_with_its_place_and_all_else_is_exported() {
     let (dir, archive) = stopped().await;
     let output = observer(dir.path(), &["journal", "verify"]);
     assert!(output.status.success(), "{}{}", out(&output), errors(&output));
-    assert!(out(&output).contains("\nrecords  1 to 40 (40 can be read, "), "{}", out(&output));
-    assert!(out(&output).ends_with("\neverything can be read\n"), "{}", out(&output));
+    assert!(out(&output).contains("\nrecords  1 to 40 (40 readable, "), "{}", out(&output));
+    assert!(out(&output).ends_with("\nevery record is readable\n"), "{}", out(&output));
 
     corrupt(dir.path(), &archive[9]);
     let before = files(dir.path());
@@ -138,7 +138,7 @@ async fn what_is_corrupt_is_told_with_its_place_and_all_else_is_exported() {
         archive.iter().enumerate().filter(|(at, _)| *at != 9).map(|(_, line)| line).collect();
     assert_eq!(out(&output).lines().collect::<Vec<_>>(), wanted);
     assert!(
-        errors(&output).starts_with("39 events\nskipped what can't be read:\n  "),
+        errors(&output).starts_with("39 events\nskipped unreadable data:\n  "),
         "{}",
         errors(&output)
     );
@@ -149,7 +149,7 @@ async fn what_is_corrupt_is_told_with_its_place_and_all_else_is_exported() {
     let output = observer(dir.path(), &["journal", "repair"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        out(&output).contains("there was nothing to mend\n\n1 record lost for good:\n"),
+        out(&output).contains("no repair needed\n\n1 record lost permanently:\n"),
         "{}",
         out(&output)
     );

@@ -131,7 +131,7 @@ async fn the_end_is_a_drain_and_the_log_tells_each_change() {
                 .to_owned()
         })
         .collect();
-    assert!(messages.last().unwrap().contains("every sink has everything"), "{messages:#?}");
+    assert!(messages.last().unwrap().contains("every sink has every event"), "{messages:#?}");
     assert!(messages.len() <= 5, "a line per change, not per event: {messages:#?}");
 }
 

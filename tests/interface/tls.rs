@@ -93,26 +93,26 @@ async fn events_are_emitted_over_https_and_whoever_can_not_is_told_what_to_do() 
     ");
     assert_snapshot!(emit("--url https://localhost:TLS -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: https://localhost:TLS/v1/events can't be reached: invalid peer certificate: UnknownIssuer; --cacert gives authorities to trust in addition to the system's
+    observer: standard input:1: TLS handshake with https://localhost:TLS/v1/events failed: invalid peer certificate: UnknownIssuer; trust its authority with --cacert
     => exit code 2
     ");
     assert_snapshot!(emit("--url https://localhost:TLS --cacert other-ca.pem -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: https://localhost:TLS/v1/events can't be reached: invalid peer certificate: UnknownIssuer; --cacert gives authorities to trust in addition to the system's
+    observer: standard input:1: TLS handshake with https://localhost:TLS/v1/events failed: invalid peer certificate: UnknownIssuer; trust its authority with --cacert
     => exit code 2
     ");
     assert_snapshot!(emit("--url http://localhost:TLS -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: http://localhost:TLS/v1/events takes no events: 421 this port speaks TLS; the URL has to begin with https:// here
+    observer: standard input:1: http://localhost:TLS/v1/events accepts no events: 421 this port speaks TLS; the URL has to begin with https:// here
     => exit code 2
     ");
     assert_snapshot!(emit("--url https://localhost:PLAIN --cacert ca.pem -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: https://localhost:PLAIN/v1/events can't be reached: received corrupt message of type InvalidContentType; perhaps it speaks plain HTTP, and the URL has to begin with http://
+    observer: standard input:1: TLS handshake with https://localhost:PLAIN/v1/events failed: received corrupt message of type InvalidContentType; for an observer without TLS, use an http:// URL
     => exit code 2
     ");
     assert_snapshot!(emit("--url http://localhost:PLAIN --cacert ca.pem -"), @"
-    observer: --cacert, --cert and --key are for https, and the URL begins with http://
+    observer: --cacert, --cert and --key need an https:// URL, and this one begins with http://
     => exit code 2
     ");
     assert_snapshot!(emit("--url https://localhost:TLS --cacert no-ca.pem -"), @"
@@ -144,12 +144,12 @@ async fn with_authorities_for_clients_a_client_needs_a_certificate_of_theirs() {
     ");
     assert_snapshot!(emit(""), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: https://observer/v1/events can't be reached: received fatal alert: CertificateRequired; --cert and --key give a certificate to show to the observer
+    observer: standard input:1: TLS handshake with https://observer/v1/events failed: received fatal alert: CertificateRequired; present a client certificate with --cert and --key
     => exit code 2
     ");
     assert_snapshot!(emit("--cert stranger.pem --key stranger-key.pem "), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: https://observer/v1/events can't be reached: received fatal alert: UnknownCA; the observer does not trust the authority that signed the certificate of --cert
+    observer: standard input:1: TLS handshake with https://observer/v1/events failed: received fatal alert: UnknownCA; the observer does not trust the authority that signed --cert; add it to server.tls.client_ca there
     => exit code 2
     ");
     assert_eq!(observer.post(EVENT).await.status, 200, "plain HTTP on the loopback stays as it is");
@@ -175,7 +175,7 @@ async fn a_certificate_that_signs_itself_is_trusted_unless_it_is_an_authority() 
     ");
     assert_snapshot!(emit(IsCa::Ca(BasicConstraints::Unconstrained)), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: https://observer/v1/events can't be reached: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity)); the observer shows the certificate of an authority (CA:TRUE) as its own; it needs one without that
+    observer: standard input:1: TLS handshake with https://observer/v1/events failed: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity)); the observer presents an authority's certificate (CA:TRUE) as its own; configure one without CA:TRUE there
     => exit code 2
     ");
 }
@@ -243,7 +243,7 @@ fn files_for_tls_are_checked_with_the_configuration_and_before_anything_begins()
     listen   127.0.0.1:0, 127.0.0.1:0 (TLS with client certificates)
     access   without a token for ingest, read and admin
     data     observer-data
-    journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events stay 1day)
+    journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events kept for 1day)
 
     sink        type        check
     archive     file        ok

@@ -86,7 +86,7 @@ async fn a_collector_that_is_not_there_is_told_once_and_costs_nobody_anything() 
         free_port()
     );
     let (log, _) = it_comes_to_rest(&config).await;
-    let fails = log.iter().filter(|line| line.contains("telemetry doesn't go out")).count();
+    let fails = log.iter().filter(|line| line.contains("the export of telemetry fails")).count();
     assert_eq!(fails, 3, "once a signal: {log:#?}");
     assert!(log.iter().any(|line| line.contains("nothing listens there")), "{log:#?}");
 }
@@ -113,7 +113,7 @@ async fn a_collector_that_hangs_holds_up_no_start_no_answer_no_reload_and_no_end
     // The SDK alone would wait for 5 s, and a request for 10 s.
     assert!(begun.elapsed() < Duration::from_millis(4500), "{:?}", begun.elapsed());
     assert!(
-        log.iter().any(|line| line.contains("the last telemetry did not go out in time")),
+        log.iter().any(|line| line.contains("the last telemetry was not exported in time")),
         "{log:#?}"
     );
 }
@@ -161,14 +161,14 @@ fn a_check_says_whether_telemetry_can_be_reached() {
     listen   127.0.0.1:3800, [::1]:3800
     access   without a token for ingest, read and admin
     data     observer-data
-    journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events stay 1day)
+    journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events kept for 1day)
     otlp     traces, logs to http://collector (http/protobuf)
 
     sink               type        check
     archive            file        ok
     prometheus         prometheus  ok
     telemetry: traces  otlp        ok
-    telemetry: logs    otlp        http://collector answers 401 Unauthorized: no token
+    telemetry: logs    otlp        http://collector answered 401 Unauthorized: no token
     ");
 }
 
@@ -190,5 +190,8 @@ fn a_check_tells_who_speaks_another_protocol() {
     let output =
         std::process::Command::new(OBSERVER).arg("check").current_dir(dir.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("; perhaps it speaks gRPC, see `telemetry.protocol`"), "{text}");
+    assert!(
+        text.contains("; for a gRPC endpoint (usually port 4317) set telemetry.protocol"),
+        "{text}"
+    );
 }

@@ -105,7 +105,7 @@ async fn a_check_over_grpc_says_what_the_collector_said() {
         check(collector.url("")).await,
         [
             "telemetry: traces   otlp        ok",
-            "telemetry: metrics  otlp        http://collector answers Unimplemented: no metrics here",
+            "telemetry: metrics  otlp        http://collector answered Unimplemented: no metrics here",
             "telemetry: logs     otlp        ok",
         ]
     );
@@ -157,8 +157,8 @@ async fn a_collector_with_a_certificate_of_its_own_is_trusted_by_its_authority()
 async fn refused(dir: &Path, config: &str, protocol: &str) {
     let mut observer = Observer::start_with(dir, config, &[], &AT_ONCE);
     observer.post(event(2)).await;
-    let told = observer
-        .log_until("telemetry doesn't go out; what is not taken within a few tries is lost");
+    let told =
+        observer.log_until("the export of telemetry fails; items are lost after a few retries");
     let reason = told["reason"].as_str().unwrap();
     assert!(reason.contains("UnknownIssuer"), "{protocol}: {reason}");
 }
@@ -172,7 +172,7 @@ async fn what_a_collector_refuses_of_a_request_is_told_and_counted() {
     let telemetry = format!("endpoint = '{}'\nsignals = ['traces']", collector.url(""));
     let mut observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &AT_ONCE);
     observer.post(event(1)).await;
-    let told = observer.log_until("telemetry was refused by the far side");
+    let told = observer.log_until("the destination rejected telemetry");
     assert_eq!(
         (&told["signal"], &told["count"], &told["reason"]),
         (&"traces".into(), &1.into(), &"too many attributes".into())

@@ -121,10 +121,10 @@ async fn a_collector_that_refuses_first_gets_all_of_it_once() {
     for number in 0..5 {
         observer.post(event(number)).await;
     }
-    let failed = observer
-        .log_until("telemetry doesn't go out; what is not taken within a few tries is lost");
+    let failed =
+        observer.log_until("the export of telemetry fails; items are lost after a few retries");
     assert!(failed["reason"].as_str().unwrap().contains("answers 400 Bad Request"), "{failed}");
-    observer.log_until("telemetry goes out again");
+    observer.log_until("the export of telemetry has recovered");
     observer.caught_up().await;
     let (status, _) = observer.terminate();
     assert!(status.success());

@@ -59,7 +59,7 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     // Before anything is opened for writing.
     let verified = run(dir, &["journal", "verify"]);
     let text = String::from_utf8_lossy(&verified.stdout);
-    assert!(verified.status.success() && text.ends_with("\neverything can be read\n"), "{text}");
+    assert!(verified.status.success() && text.ends_with("\nevery record is readable\n"), "{text}");
     let exported = String::from_utf8(run(dir, &["journal", "export"]).stdout).unwrap();
     assert_eq!(exported.lines().collect::<Vec<_>>(), acknowledged);
 

@@ -42,9 +42,15 @@ pub(super) async fn probe(target: &Target) -> Result<(), SinkError> {
         let origin = destination.origin();
         SinkError::blocked(match status.source() {
             // A transport error; the message of the status omits its cause.
-            Some(error) => format!("{origin} is unreachable: {}", destination.excerpt(&report(error))),
+            Some(error) => {
+                format!("{origin} is unreachable: {}", destination.excerpt(&report(error)))
+            }
             None => {
-                format!("{origin} answered {:?}: {}", status.code(), destination.excerpt(status.message()))
+                format!(
+                    "{origin} answered {:?}: {}",
+                    status.code(),
+                    destination.excerpt(status.message())
+                )
             }
         })
     })

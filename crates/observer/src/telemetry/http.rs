@@ -46,7 +46,8 @@ impl Http {
         stats: Arc<ExportStats>,
     ) -> Result<Self, SinkError> {
         let tls = (target.url.scheme() == "https").then_some(&target.tls);
-        let client = observer_http_client::client_builder(tls, target.timeout)?.timeout(target.timeout);
+        let client =
+            observer_http_client::client_builder(tls, target.timeout)?.timeout(target.timeout);
         let destination = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
         Ok(Self {
             client: observer_http_client::build_client(client)?,

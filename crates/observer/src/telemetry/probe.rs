@@ -33,7 +33,8 @@ async fn probe_http(target: &Target) -> Result<(), SinkError> {
     });
     let request = client.await??.post(target.url.clone()).headers(target.headers.clone());
     let response = request.header(CONTENT_TYPE, "application/x-protobuf").send().await;
-    let response = response.map_err(|error| SinkError::blocked(describe_error(&error, &destination)))?;
+    let response =
+        response.map_err(|error| SinkError::blocked(describe_error(&error, &destination)))?;
     let status = response.status();
     if status.is_success() {
         return Ok(());

@@ -58,7 +58,7 @@ fn damage_and_repair_actions_are_listed() {
     write(&memory, "00000000000000000001-0.log", 5);
     write(&memory, "00000000000000000001-0.log", 300);
     write(&memory, "00000000000000000055-0.log", 88 + 16 * 73);
-    let stopped = OfflineJournal::open(options(&memory), |_| {}).unwrap();
+    let stopped = OfflineJournal::open(options(&memory)).unwrap();
     let (text, is_intact) = verify::report(&stopped, false).unwrap();
     assert!(!is_intact);
     assert_snapshot!(text, @"
