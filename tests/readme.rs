@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Observer, event_of, has_tool};
+use crate::support::{Observer, event_of, is_installed};
 
 fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap()
@@ -50,7 +50,7 @@ fn the_code_in_the_readme_is_that_of_the_examples() {
 
 #[tokio::test]
 async fn the_first_event_in_the_readme_arrives() {
-    if !has_tool("curl") {
+    if !is_installed("curl") {
         return;
     }
     let text = readme();
@@ -62,8 +62,8 @@ async fn the_first_event_in_the_readme_arrives() {
     let command = line.replace("http://localhost:3800", &observer.url);
     assert_ne!(command, line);
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
-    let answer = String::from_utf8_lossy(&output.stdout);
-    assert!(answer.contains(r#""status":"accepted""#), "{answer}");
-    observer.caught_up().await;
+    let response = String::from_utf8_lossy(&output.stdout);
+    assert!(response.contains(r#""status":"accepted""#), "{response}");
+    observer.wait_until_caught_up().await;
     assert_eq!(observer.archive().iter().map(|line| event_of(line)).collect::<Vec<_>>(), [body]);
 }

@@ -10,7 +10,7 @@ use observer_core::{
 };
 use serde_json::Value;
 
-use crate::support::{DEFAULTS, OBSERVER, Observer, client, eventually};
+use crate::support::{DEFAULTS, OBSERVER, Observer, client, wait_until};
 
 /// Refuses what is of the kind `poison`.
 struct Picky;
@@ -68,8 +68,9 @@ fn check(url: &str, arguments: &[&str], code: i32, parts: &[&str]) -> String {
 }
 
 async fn post(url: &str, event: &str) -> String {
-    let answer = client().post(format!("{url}/event")).body(event.to_owned()).send().await.unwrap();
-    answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+    let response =
+        client().post(format!("{url}/event")).body(event.to_owned()).send().await.unwrap();
+    response.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +92,7 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
     let poison = r#"{"source":"job","event_kind":"poison","ok":false,"extra":{"n":1e999}}"#;
     post(url, r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
     let (first, second) = (&*post(url, poison).await, &*post(url, poison).await);
-    eventually("both are dead letters", async || {
+    wait_until("both are dead letters", async || {
         let sinks = client()
             .get(format!("{url}/v1/sinks"))
             .send()
@@ -197,7 +198,7 @@ async fn a_sink_that_keeps_its_position_refuses_and_one_that_is_gone_is_forgotte
     check(url, &["dead-letters", "replay", "prometheus", "--all"], 1, &["409", "counted twice"]);
     check(url, &["dead-letters", "list", "archive"], 0, &["1 of 1 dead letter"]);
 
-    observer.configure(&format!("{DEFAULTS}[sinks.prometheus]\ntype = \"prometheus\"\n"));
+    observer.write_config(&format!("{DEFAULTS}[sinks.prometheus]\ntype = \"prometheus\"\n"));
     let reloaded = observer.reload().await;
     assert_eq!(reloaded.status, 200, "{}", reloaded.text);
     check(url, &["sinks", "list"], 0, &["archive", "detached"]);

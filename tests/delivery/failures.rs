@@ -10,14 +10,14 @@ use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 
 use crate::interface::tls::certificates;
-use crate::support::{DEFAULTS, OBSERVER, Observer, eventually, parse_metrics};
+use crate::support::{DEFAULTS, OBSERVER, Observer, parse_metrics, wait_until};
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
-/// A receiver that answers everything like this.
-fn receiver(answer: Reply) -> HttpReceiver {
+/// A receiver that responses everything like this.
+fn receiver(response: Reply) -> HttpReceiver {
     let receiver = HttpReceiver::start();
-    receiver.set_default_reply(answer);
+    receiver.set_default_reply(response);
     receiver
 }
 
@@ -56,7 +56,7 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
         ("moved", Reply::status(308).with_header("location", "https://new.example.com/agents")),
         ("hanging", Reply::hang()),
     ];
-    let answering = said.map(|(name, answer)| (name, receiver(answer)));
+    let answering = said.map(|(name, response)| (name, receiver(response)));
     let mut sinks: Vec<_> = answering
         .iter()
         .map(|(name, receiver)| (*name, receiver.url("/agnets?key=s3cret"), ""))
@@ -82,7 +82,7 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
         Some("retrying") => sink["retried"].as_u64() > Some(0),
         _ => false,
     };
-    eventually("every sink has failed", async || {
+    wait_until("every sink has failed", async || {
         let status = observer.get("/v1/sinks").await.json();
         status["sinks"].as_array().unwrap().iter().all(is_settled)
     })
@@ -154,9 +154,9 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
 
 /// One event of ten thousand is bad. Its neighbours arrive, once each and in order, at the cost of
 /// this many more requests at most.
-async fn ten_thousand_with_poison(answer: Reply, more_requests: usize, reason: &str) {
+async fn ten_thousand_with_poison(response: Reply, more_requests: usize, reason: &str) {
     const EVENTS: usize = 10_000;
-    let (receiver, dir) = (receiver(answer), tempfile::tempdir().unwrap());
+    let (receiver, dir) = (receiver(response), tempfile::tempdir().unwrap());
     let config = format!(
         "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{}\"\nbody = \"ndjson\"\nstart = \"earliest\"\n\
          batch = {{ max_events = 1000, linger = \"1s\" }}\nretry = {{ initial = \"1ms\", max = \"5ms\" }}\n",
@@ -169,11 +169,11 @@ async fn ten_thousand_with_poison(answer: Reply, more_requests: usize, reason: &
         format!("{{\"source\":\"job\",\"event_kind\":\"{}\",\"ok\":true}}\n", kind(number))
     };
     let lines: String = (0..EVENTS).map(event).collect();
-    let answer = observer
+    let response = observer
         .send(observer.client().post(format!("{}/v1/events", observer.url)).body(lines))
         .await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    observer.caught_up().await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    observer.wait_until_caught_up().await;
 
     let kinds: Vec<_> = receiver
         .accepted_items()
@@ -196,7 +196,7 @@ async fn ten_thousand_with_poison(answer: Reply, more_requests: usize, reason: &
         "{sink}"
     );
     let letters =
-        crate::support::lines_of(&dir.path().join("observer-data/journal/dead-letters/hook"));
+        crate::support::read_lines(&dir.path().join("observer-data/journal/dead-letters/hook"));
     assert!(
         letters.len() == 1 && letters[0].contains(reason) && letters[0].contains("poison"),
         "{letters:?}"

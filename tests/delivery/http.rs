@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
+use crate::support::{DEFAULTS, OBSERVER, Observer, wait_until};
 
 const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{date}.jsonl\"\nstart = \"earliest\"\n";
 
@@ -51,13 +51,13 @@ async fn between_two_observers_ids_survive_the_hop_and_a_repeated_hop_is_a_dupli
     let edge = Observer::start(edge_dir.path(), &format!("{DEFAULTS}{ARCHIVE}{sinks}"));
     let mut ids = BTreeSet::new();
     for number in 0..EVENTS {
-        let answer = edge.post(event(number)).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        ids.insert(answer.json()["id"].as_str().unwrap().to_owned());
+        let response = edge.post(event(number)).await;
+        assert_eq!(response.status, 200, "{}", response.text);
+        ids.insert(response.json()["id"].as_str().unwrap().to_owned());
     }
     assert_eq!(ids.len(), EVENTS, "these have no identity of their own");
-    edge.caught_up().await;
-    central.caught_up().await;
+    edge.wait_until_caught_up().await;
+    central.wait_until_caught_up().await;
     let (sent, arrived) = (archived(&edge), archived(&central));
     assert_eq!(sent.iter().map(|(id, _)| id.clone()).collect::<BTreeSet<_>>(), ids);
     assert_eq!(arrived.len(), EVENTS, "the second hop of an event is a duplicate");
@@ -66,7 +66,7 @@ async fn between_two_observers_ids_survive_the_hop_and_a_repeated_hop_is_a_dupli
         sent.into_iter().collect::<BTreeSet<_>>()
     );
     let duplicates = |metrics: &std::collections::BTreeMap<String, f64>| metrics["observer_duplicate_events_total"];
-    central.metrics_until(|metrics| duplicates(metrics) == EVENTS as f64).await;
+    central.wait_for_metrics(|metrics| duplicates(metrics) == EVENTS as f64).await;
     for name in ["central", "again"] {
         let sink = sink(&edge, name).await;
         assert_eq!(
@@ -88,10 +88,11 @@ async fn an_observer_that_refuses_one_event_of_a_batch_gets_its_neighbours() {
     let edge = Observer::start(edge_dir.path(), &format!("{DEFAULTS}{sinks}"));
     let bad = r#"{"source":"strict","event_kind":"ok","ok":true}"#;
     let batch = [event(1), bad.to_owned(), event(2), event(3)].join("\n");
-    let answer = edge.send(edge.client().post(format!("{}/v1/events", edge.url)).body(batch)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    edge.caught_up().await;
-    central.caught_up().await;
+    let response =
+        edge.send(edge.client().post(format!("{}/v1/events", edge.url)).body(batch)).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    edge.wait_until_caught_up().await;
+    central.wait_until_caught_up().await;
     assert_eq!(
         archived(&central).into_iter().map(|(_, event)| event).collect::<Vec<_>>(),
         [1, 2, 3].map(event)
@@ -102,7 +103,7 @@ async fn an_observer_that_refuses_one_event_of_a_batch_gets_its_neighbours() {
         (Some(3), Some(1)),
         "{status}"
     );
-    let letters = crate::support::lines_of(
+    let letters = crate::support::read_lines(
         &edge_dir.path().join("observer-data/journal/dead-letters/central"),
     );
     assert_eq!(letters.len(), 1);
@@ -136,7 +137,7 @@ async fn a_typing_error_in_the_url_parks_the_sink_and_loses_nothing() {
         for number in 0..20 {
             assert_eq!(edge.post(event(number)).await.status, 200);
         }
-        eventually("the sink is parked", async || {
+        wait_until("the sink is parked", async || {
             sink(&edge, "central").await["state"] == "parked"
         })
         .await;
@@ -160,8 +161,8 @@ async fn a_typing_error_in_the_url_parks_the_sink_and_loses_nothing() {
         assert!(seen.contains("the sink is parked") && !seen.contains(SECRET), "{seen}");
     }
     let edge = Observer::start(edge_dir.path(), &config(format!("{}/v1/events", central.url)));
-    edge.caught_up().await;
-    central.caught_up().await;
+    edge.wait_until_caught_up().await;
+    central.wait_until_caught_up().await;
     assert_eq!(archived(&central).len(), 40);
     let status = sink(&edge, "central").await;
     assert_eq!(

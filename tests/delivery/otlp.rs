@@ -4,7 +4,7 @@ use observer_testing::otlp::{OtlpReceiver, Reply, Signal, attribute};
 use serde_json::Value;
 use tonic::Code;
 
-use crate::support::{DEFAULTS, Observer, eventually};
+use crate::support::{DEFAULTS, Observer, wait_until};
 
 /// A sink of this name for both signals, with short pauses.
 fn sink(name: &str, receiver: &OtlpReceiver, more: &str) -> String {
@@ -25,10 +25,10 @@ fn events(count: usize) -> String {
 }
 
 async fn post(observer: &Observer, events: String) {
-    let answer = observer
+    let response = observer
         .send(observer.client().post(format!("{}/v1/events", observer.url)).body(events))
         .await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(response.status, 200, "{}", response.text);
 }
 
 async fn status_of(observer: &Observer, name: &str) -> Value {
@@ -63,8 +63,8 @@ async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
     );
     let observer = Observer::start(dir.path(), &config);
     post(&observer, events(100)).await;
-    eventually("the logs are there", async || good.log_records().len() == 100).await;
-    eventually("the spans were tried", async || bad.requests().len() > 3).await;
+    wait_until("the logs are there", async || good.log_records().len() == 100).await;
+    wait_until("the spans were tried", async || bad.requests().len() > 3).await;
     let failing = status_of(&observer, "there/traces").await;
     assert_eq!(
         (&failing["state"], &failing["pending"]),
@@ -72,7 +72,7 @@ async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
         "{failing}"
     );
     bad.set_default_reply(Reply::accept());
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert_eq!(cycles(&good, Signal::Logs), (0..100).collect::<Vec<_>>());
     assert_eq!(cycles(&bad, Signal::Traces), (0..100).collect::<Vec<_>>());
 }
@@ -86,7 +86,7 @@ async fn what_is_too_large_for_the_collector_arrives_in_parts_and_the_size_is_ke
     for _ in 0..2 {
         post(&observer, events(1000).replace("c-", &format!("c-{}", receiver.requests().len())))
             .await;
-        observer.caught_up().await;
+        observer.wait_until_caught_up().await;
     }
     let requests = receiver.requests();
     let refused =
@@ -110,13 +110,13 @@ async fn what_a_partial_success_rejects_is_in_the_account_and_in_the_log() {
     );
     let mut observer = Observer::start(dir.path(), &config);
     post(&observer, events(10)).await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     for signal in ["logs", "traces"] {
         let status = status_of(&observer, &format!("collector/{signal}")).await;
         assert_eq!((&status["delivered"], &status["refused"]), (&9.into(), &1.into()), "{status}");
     }
     let logged =
-        observer.log_until("events were refused for good, and the far side doesn't say which");
+        observer.wait_for_log("events were refused for good, and the far side doesn't say which");
     assert!(logged["reason"].as_str().unwrap().contains("rejected 1 of 10"), "{logged}");
     assert!(logged["reason"].as_str().unwrap().ends_with("too old"), "{logged}");
     assert_eq!(receiver.log_records().len(), 9, "it is not sent again");
@@ -129,7 +129,7 @@ async fn an_event_that_a_collector_can_not_take_is_found_and_kept() {
     let config = format!("{DEFAULTS}{}", sink("collector", &receiver, ""));
     let observer = Observer::start(dir.path(), &config);
     post(&observer, events(1000)).await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let expected: Vec<_> = (0..1000).filter(|number| *number != 321).collect();
     assert_eq!(cycles(&receiver, Signal::Logs), expected);
     assert_eq!(cycles(&receiver, Signal::Traces), expected);
@@ -168,7 +168,7 @@ async fn the_standard_variables_of_the_process_never_reach_a_sink() {
     ];
     let observer = Observer::start_with(dir.path(), &config, &[], &variables);
     post(&observer, events(20)).await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert_eq!((receiver.log_records().len(), receiver.spans().len()), (20, 20));
     for request in receiver.requests() {
         let names = ["x-leak", "authorization"];

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::interface::tls::certificates;
-use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
+use crate::support::{DEFAULTS, OBSERVER, Observer, wait_until};
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
@@ -19,7 +19,7 @@ const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 struct Proxy {
     url: String,
     /// The request lines that it saw.
-    seen: Arc<Mutex<Vec<String>>>,
+    request_lines: Arc<Mutex<Vec<String>>>,
     serving: JoinHandle<()>,
 }
 
@@ -27,18 +27,18 @@ impl Proxy {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let lines = seen.clone();
+        let request_lines = Arc::new(Mutex::new(Vec::new()));
+        let lines = request_lines.clone();
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(pass_on(stream, lines.clone()));
             }
         });
-        Self { url, seen, serving }
+        Self { url, request_lines, serving }
     }
 
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+    fn request_lines(&self) -> Vec<String> {
+        self.request_lines.lock().unwrap().clone()
     }
 }
 
@@ -72,14 +72,14 @@ async fn pass_on(stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> std::io::R
         server
             .write_all(format!("{method} /{path} {version}connection: close\r\n").as_bytes())
             .await?;
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         let (mut from_client, mut to_client) = tokio::io::split(client);
         let (mut from_server, mut to_server) = server.split();
         tokio::select! {
             _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
-            _ = from_server.read_to_end(&mut answer) => {}
+            _ = from_server.read_to_end(&mut response) => {}
         }
-        to_client.write_all(&answer).await?;
+        to_client.write_all(&response).await?;
         to_client.shutdown().await?;
     }
     Ok(())
@@ -107,25 +107,25 @@ async fn http_goes_through_its_proxy_but_for_hosts_that_need_none() {
     let (proxy, receiver) = (Proxy::start().await, HttpReceiver::start());
     let config = config(&receiver.url("/hook"), "");
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
-        let (before, dir) = (proxy.seen().len(), tempfile::tempdir().unwrap());
+        let (before, dir) = (proxy.request_lines().len(), tempfile::tempdir().unwrap());
         let running = observer(
             dir.path(),
             &config,
             &[(name, &proxy.url), ("HTTPS_PROXY", "http://127.0.0.1:1")],
         );
         assert_eq!(running.post(EVENT).await.status, 200);
-        running.caught_up().await;
-        let seen = &proxy.seen()[before..];
+        running.wait_until_caught_up().await;
+        let seen = &proxy.request_lines()[before..];
         assert!(seen.contains(&format!("POST {}", receiver.url("/hook"))), "{name}: {seen:?}");
     }
     assert_eq!(receiver.accepted_items().len(), 3);
 
-    let (before, dir) = (proxy.seen().len(), tempfile::tempdir().unwrap());
+    let (before, dir) = (proxy.request_lines().len(), tempfile::tempdir().unwrap());
     let without = [("HTTP_PROXY", &*proxy.url), ("NO_PROXY", "example.com,127.0.0.1")];
     let running = observer(dir.path(), &config, &without);
     assert_eq!(running.post(EVENT).await.status, 200);
-    running.caught_up().await;
-    assert_eq!((receiver.accepted_items().len(), proxy.seen().len()), (4, before));
+    running.wait_until_caught_up().await;
+    assert_eq!((receiver.accepted_items().len(), proxy.request_lines().len()), (4, before));
 }
 
 #[tokio::test]
@@ -146,11 +146,11 @@ async fn https_goes_through_a_tunnel_and_the_proxy_sees_nothing_of_it() {
         &[("HTTPS_PROXY", &proxy.url), ("HTTP_PROXY", "http://127.0.0.1:1")],
     );
     assert_eq!(edge.post(EVENT).await.status, 200);
-    edge.caught_up().await;
-    central.caught_up().await;
+    edge.wait_until_caught_up().await;
+    central.wait_until_caught_up().await;
     assert_eq!(central.archive().len(), 1);
     let tunnel = format!("CONNECT {}", secure.trim_start_matches("https://"));
-    let seen = proxy.seen();
+    let seen = proxy.request_lines();
     assert!(!seen.is_empty() && seen.iter().all(|line| *line == tunnel), "{seen:?}");
 }
 
@@ -163,7 +163,7 @@ async fn a_proxy_that_is_not_there_or_refuses_is_told_apart_from_the_receiver() 
     let reason = async |observer: &Observer| {
         observer.post(EVENT).await;
         let mut reason = String::new();
-        eventually("the sink has failed", async || {
+        wait_until("the sink has failed", async || {
             let status = observer.get("/v1/sinks").await.json();
             reason = status["sinks"][0]["reason"].as_str().unwrap_or_default().to_owned();
             !reason.is_empty()
@@ -175,7 +175,7 @@ async fn a_proxy_that_is_not_there_or_refuses_is_told_apart_from_the_receiver() 
     assert_eq!(
         reason(&refused).await,
         "http://hook:80 answered 407 Proxy Authentication Required; the proxy wants to know who asks \
-         (asked with OPTIONS; see `check` if it answers events otherwise)"
+         (asked with OPTIONS; see `check` if it responses events otherwise)"
     );
     drop(refused);
     proxy.stop().await;

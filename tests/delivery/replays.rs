@@ -8,7 +8,7 @@ use std::time::Duration;
 use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 
-use crate::support::{DEFAULTS, OBSERVER, Observer, eventually};
+use crate::support::{DEFAULTS, OBSERVER, Observer, wait_until};
 
 /// The past, and how many events come with each batch of the sink.
 const PAST: u64 = 3_000;
@@ -28,10 +28,10 @@ fn past(numbers: &[u64]) -> Vec<u64> {
 async fn post(observer: &Observer, kind: &str, count: u64) {
     let event = format!(r#"{{"source":"job","event_kind":"{kind}","ok":true}}"#);
     let lines = vec![event; usize::try_from(count).unwrap()].join("\n");
-    let answer = observer
+    let response = observer
         .send(observer.client().post(format!("{}/v1/events", observer.url)).body(lines))
         .await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(response.status, 200, "{}", response.text);
 }
 
 fn ran(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
@@ -97,11 +97,11 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_through_kills() {
     );
     let mut observer = Observer::start(dir, &before);
     post(&observer, "past", PAST).await;
-    observer.configure(&config);
+    observer.write_config(&config);
     let reloaded = observer.reload().await;
     assert_eq!(reloaded.status, 200, "{}", reloaded.text);
     post(&observer, "new", 1).await;
-    eventually("the sink gets what is new, and nothing else", async || {
+    wait_until("the sink gets what is new, and nothing else", async || {
         sent(&receiver) == [PAST + 1]
     })
     .await;
@@ -118,15 +118,15 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_through_kills() {
     let mut resumed_at = Vec::new();
     for kill in 1..=3 {
         let had = resumed_at.last().copied().unwrap_or(0);
-        eventually("more of it is durable", async || stored(dir) > had + 50).await;
+        wait_until("more of it is durable", async || stored(dir) > had + 50).await;
         // And into what is not.
         let had = sent(&receiver).len();
         post(&observer, "new", 20).await;
-        eventually("it goes on", async || sent(&receiver).len() > had + 50).await;
+        wait_until("it goes on", async || sent(&receiver).len() > had + 50).await;
         observer.kill();
         let (kept, had) = (durable(dir), sent(&receiver).len());
         observer = Observer::start(dir, &config);
-        eventually("it goes on after the kill", async || !past(&sent(&receiver)[had..]).is_empty())
+        wait_until("it goes on after the kill", async || !past(&sent(&receiver)[had..]).is_empty())
             .await;
         let first = past(&sent(&receiver)[had..])[0];
         assert_eq!(first, kept + 1, "kill {kill}: it goes on where it durably was");
@@ -142,7 +142,7 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_through_kills() {
         done.contains(&format!("{} events: {} delivered, 0 dead", PAST + 1, PAST + 1)),
         "{done}"
     );
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
 
     let numbers = sent(&receiver);
     let (mut last, mut taken_up) = (0, Vec::new());
@@ -163,7 +163,7 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_through_kills() {
     let new: BTreeSet<_> = numbers.iter().copied().filter(|number| *number > PAST).collect();
     assert_eq!(new, (PAST + 1..=PAST + 61).collect(), "what was new came meanwhile");
 
-    let metrics = observer.metrics_until(|metrics| {
+    let metrics = observer.wait_for_metrics(|metrics| {
         metrics.get(r#"observer_sink_pending_events{sink="late"}"#) == Some(&0.0)
     });
     let metrics = metrics.await;

@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::sums::{Model, Sums};
-use crate::support::{DEFAULTS, Observer, check_with_promtool, event_of, real_runs};
+use crate::support::run_totals::{Model, RunTotals};
+use crate::support::{DEFAULTS, Observer, agent_runs, assert_promtool_accepts, event_of};
 
 #[tokio::test]
 async fn real_runs_are_archived_in_order_with_their_own_bytes_and_counted_once() {
-    let runs = real_runs();
-    let expected = Sums::of(&runs);
+    let runs = agent_runs();
+    let expected = RunTotals::of(&runs);
     assert_eq!(expected.total(), runs.len() as u64);
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     for run in &runs {
-        let answer = observer.post(run.clone()).await;
+        let response = observer.post(run.clone()).await;
         assert_eq!(
-            (answer.status, &answer.json()["status"], &answer.json()["durability"]),
+            (response.status, &response.json()["status"], &response.json()["durability"]),
             (200, &"accepted".into(), &"fsync".into()),
             "{}",
-            answer.text
+            response.text
         );
     }
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let archive = observer.archive();
     assert_eq!(archive.iter().map(|line| event_of(line)).collect::<Vec<_>>(), runs);
     for (line, seq) in archive.iter().zip(1..) {
@@ -41,16 +41,16 @@ async fn real_runs_are_archived_in_order_with_their_own_bytes_and_counted_once()
     for run in &runs {
         assert_eq!(observer.post(run.clone()).await.json()["status"], "duplicate");
     }
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert_eq!(observer.archive(), archive, "nothing was added");
     check_metrics(&observer, &expected).await;
-    let metrics = observer.metrics_until(|_| true).await;
+    let metrics = observer.wait_for_metrics(|_| true).await;
     assert_eq!(metrics["observer_duplicate_events_total"], runs.len() as f64);
 }
 
 #[tokio::test]
 async fn real_runs_arrive_in_one_batch_as_they_do_one_by_one() {
-    let runs = real_runs();
+    let runs = agent_runs();
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     let batch = || {
@@ -58,20 +58,20 @@ async fn real_runs_arrive_in_one_batch_as_they_do_one_by_one() {
         observer.send(request.header("content-type", "application/x-ndjson").body(runs.join("\n")))
     };
     for (accepted, duplicates) in [(runs.len(), 0), (0, runs.len())] {
-        let answer = batch().await;
-        let json = answer.json();
+        let response = batch().await;
+        let json = response.json();
         assert_eq!(
-            (answer.status, &json["accepted"], &json["duplicates"]),
+            (response.status, &json["accepted"], &json["duplicates"]),
             (200, &accepted.into(), &duplicates.into())
         );
     }
     assert_eq!(observer.post(runs[0].clone()).await.json()["status"], "duplicate");
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert_eq!(observer.archive().iter().map(|line| event_of(line)).collect::<Vec<_>>(), runs);
-    check_metrics(&observer, &Sums::of(&runs)).await;
+    check_metrics(&observer, &RunTotals::of(&runs)).await;
 }
 
-async fn check_metrics(observer: &Observer, expected: &Sums) {
+async fn check_metrics(observer: &Observer, expected: &RunTotals) {
     let total = expected.total() as f64;
     let sum = |metrics: &BTreeMap<String, f64>| {
         metrics
@@ -80,7 +80,7 @@ async fn check_metrics(observer: &Observer, expected: &Sums) {
             .map(|(_, value)| value)
             .sum::<f64>()
     };
-    let metrics = observer.metrics_until(|metrics| sum(metrics) >= total).await;
+    let metrics = observer.wait_for_metrics(|metrics| sum(metrics) >= total).await;
     for ((source, kind, ok), count) in &expected.events {
         let series =
             format!(r#"observer_events_total{{source="{source}",event_kind="{kind}",ok="{ok}"}}"#);
@@ -117,16 +117,16 @@ async fn check_metrics(observer: &Observer, expected: &Sums) {
 async fn the_metrics_are_what_prometheus_wants() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
-    for run in real_runs().into_iter().take(10) {
+    for run in agent_runs().into_iter().take(10) {
         observer.post(run).await;
     }
     observer
-        .metrics_until(|metrics| {
+        .wait_for_metrics(|metrics| {
             metrics.keys().any(|name| name.starts_with("observer_events_total{"))
         })
         .await;
     let text = observer.get("/metrics").await;
     assert_eq!(text.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     assert!(text.text.contains("process_resident_memory_bytes"));
-    check_with_promtool(&text.text);
+    assert_promtool_accepts(&text.text);
 }

@@ -8,7 +8,7 @@ use observer_core::{
     Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart,
 };
 
-use crate::support::{archive, client, eventually};
+use crate::support::{archive, client, wait_until};
 
 struct Hung;
 
@@ -61,14 +61,14 @@ async fn a_sink_that_hangs_for_ever_changes_no_answer_and_no_other_delivery() {
     for number in 0..200 {
         let event =
             format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
-        let answer = client.post(format!("{url}/event")).body(event).send();
-        let answer = tokio::time::timeout(Duration::from_secs(10), answer)
+        let response = client.post(format!("{url}/event")).body(event).send();
+        let response = tokio::time::timeout(Duration::from_secs(10), response)
             .await
             .expect("an answer")
             .unwrap();
-        assert_eq!(answer.status(), 200);
+        assert_eq!(response.status(), 200);
     }
-    eventually("the archive has everything", async || {
+    wait_until("the archive has everything", async || {
         dir.path().join("observer-data/events").exists() && archive(dir.path()).len() == 200
     })
     .await;

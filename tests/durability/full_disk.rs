@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::small_disks::SmallDisks;
-use crate::support::{Observer, client, eventually, lines_of};
+use crate::support::{Observer, client, read_lines, wait_until};
 
 const PRODUCERS: u64 = 4;
 
@@ -64,13 +64,13 @@ impl Load {
     /// Until this many more were acknowledged.
     async fn goes_on(&self, more: usize) {
         let wanted = self.acknowledged() + more;
-        eventually("producers get 200", async || self.acknowledged() >= wanted).await;
+        wait_until("producers get 200", async || self.acknowledged() >= wanted).await;
     }
 
     /// Until producers were refused this many times more.
     async fn is_refused(&self, more: u64) {
         let wanted = self.refused() + more;
-        eventually("producers get 503", async || self.refused() >= wanted).await;
+        wait_until("producers get 503", async || self.refused() >= wanted).await;
     }
 
     /// Have each producer end with an event that was taken. Gives the ids of all.
@@ -95,19 +95,23 @@ async fn produce(shared: Arc<Shared>) {
             let url = shared.url.lock().unwrap().clone();
             let request = client.post(format!("{url}/event")).body(event.clone()).send();
             // It was killed; the next one may be elsewhere.
-            let Ok(answer) = request.await else {
+            let Ok(response) = request.await else {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             };
-            let (status, headers) = (answer.status(), answer.headers().clone());
-            let Ok(text) = answer.text().await else { continue };
-            let answer: Value = serde_json::from_str(&text).unwrap();
+            let (status, headers) = (response.status(), response.headers().clone());
+            let Ok(text) = response.text().await else { continue };
+            let response: Value = serde_json::from_str(&text).unwrap();
             if status == 200 {
-                shared.acknowledged.lock().unwrap().push(answer["id"].as_str().unwrap().to_owned());
+                shared
+                    .acknowledged
+                    .lock()
+                    .unwrap()
+                    .push(response["id"].as_str().unwrap().to_owned());
                 break;
             }
             assert_eq!(
-                (status.as_u16(), &answer["reason"]),
+                (status.as_u16(), &response["reason"]),
                 (503, &"unavailable".into()),
                 "{text}"
             );
@@ -117,7 +121,7 @@ async fn produce(shared: Arc<Shared>) {
                 .details
                 .lock()
                 .unwrap()
-                .entry(answer["detail"].as_str().unwrap().to_owned())
+                .entry(response["detail"].as_str().unwrap().to_owned())
                 .or_default() += 1;
             shared.refused.fetch_add(1, Ordering::SeqCst);
             // Sooner than it was asked to, so that there is a crowd.
@@ -172,7 +176,7 @@ fn committed(disks: &SmallDisks, sink: &str) -> u64 {
 
 /// For each sink, what was accepted is settled or waits.
 async fn accounts_close(observer: &Observer, sinks: &[&str]) {
-    let metrics = observer.metrics_until(|_| true).await;
+    let metrics = observer.wait_for_metrics(|_| true).await;
     for sink in sinks {
         let results = ["delivered", "dead", "refused", "expired", "filtered"];
         let settled: f64 = results
@@ -209,7 +213,7 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
     let observer = disks.start(&config);
     let load = Load::start(&observer);
     load.is_refused(200).await;
-    eventually("it says why", async || {
+    wait_until("it says why", async || {
         let ready = observer.get("/readyz").await;
         ready.status == 503 && ready.text.contains("No space left on device")
     })
@@ -226,7 +230,7 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
 
     // The one that lagged can go on, while the journal can't.
     disks.remove_ballast("elsewhere");
-    eventually("what the slow sink had is committed", async || {
+    wait_until("what the slow sink had is committed", async || {
         let slow = sink(&observer, "slow").await;
         slow["pending"].as_u64().unwrap() < 100
             && committed(&disks, "slow") == seq(&slow["position"])
@@ -240,7 +244,7 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
     let observer = disks.start(&config);
     load.follow(&observer);
     load.is_refused(50).await;
-    eventually("the slow sink is back", async || {
+    wait_until("the slow sink is back", async || {
         sink(&observer, "slow").await["state"] == "running"
     })
     .await;
@@ -251,12 +255,12 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
     disks.remove_ballast("data");
     load.goes_on(400).await;
     let acknowledged = load.stop().await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert_eq!(observer.get("/readyz").await.status, 200);
     accounts_close(&observer, &["archive", "slow"]).await;
     log.extend(observer.terminate().1);
     for folder in ["data/events", "elsewhere/events"] {
-        have_all(&lines_of(&disks.path(folder)), &acknowledged);
+        have_all(&read_lines(&disks.path(folder)), &acknowledged);
     }
     // Once by each of the two.
     let refusing = "the journal takes no records: producers are told to come back, readers go on";
@@ -279,13 +283,13 @@ async fn space_that_a_slow_sink_gives_back_is_all_that_a_full_disk_needs() {
     disks.remove_ballast("elsewhere");
     load.goes_on(2000).await;
     let acknowledged = load.stop().await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     accounts_close(&observer, &["archive", "slow", "metrics"]).await;
-    let over = observer.log_until("the journal takes records again");
+    let over = observer.wait_for_log("the journal takes records again");
     assert!(over["refused"].as_u64().unwrap() >= 300, "{over}");
     observer.terminate();
     for folder in ["archive/events", "elsewhere/events"] {
-        have_all(&lines_of(&disks.path(folder)), &acknowledged);
+        have_all(&read_lines(&disks.path(folder)), &acknowledged);
     }
 }
 
@@ -299,13 +303,13 @@ async fn past_the_size_limit_an_optional_sink_misses_the_oldest_events_and_each_
     load.goes_on(3000).await;
     disks.remove_ballast("elsewhere");
     let acknowledged = load.stop().await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     accounts_close(&observer, &["archive", "slow"]).await;
     let slow = sink(&observer, "slow").await;
     let (_, log) = observer.terminate();
-    have_all(&lines_of(&disks.path("data/events")), &acknowledged);
+    have_all(&read_lines(&disks.path("data/events")), &acknowledged);
 
-    let lines = lines_of(&disks.path("elsewhere/events"));
+    let lines = read_lines(&disks.path("elsewhere/events"));
     let count = |of: &str| slow[of].as_u64().unwrap();
     assert!(count("expired") > 1000, "{slow}");
     assert_eq!(
@@ -341,7 +345,7 @@ async fn past_the_size_limit_a_required_sink_has_producers_wait_and_nothing_is_l
     let load = Load::start(&observer);
     load.is_refused(300).await;
     let reason = "the journal is full: it holds its 4194304 bytes, and `slow` still needs the oldest of them";
-    eventually("it says why", async || observer.get("/readyz").await.text.contains(reason)).await;
+    wait_until("it says why", async || observer.get("/readyz").await.text.contains(reason)).await;
     assert_eq!(observer.get("/livez").await.status, 200);
     assert!(
         load.details()
@@ -351,12 +355,12 @@ async fn past_the_size_limit_a_required_sink_has_producers_wait_and_nothing_is_l
     disks.remove_ballast("elsewhere");
     load.goes_on(2000).await;
     let acknowledged = load.stop().await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     accounts_close(&observer, &["archive", "slow"]).await;
     assert_eq!(sink(&observer, "slow").await["expired"], 0);
     observer.terminate();
     for folder in ["data/events", "elsewhere/events"] {
-        have_all(&lines_of(&disks.path(folder)), &acknowledged);
+        have_all(&read_lines(&disks.path(folder)), &acknowledged);
     }
 }
 
@@ -368,7 +372,7 @@ async fn an_archive_whose_disk_is_full_waits_and_goes_on_with_whole_lines_and_pr
     disks.add_ballast("archive", 12 << 20);
     let observer = disks.start(&config);
     let load = Load::start(&observer);
-    eventually("the archive is parked", async || {
+    wait_until("the archive is parked", async || {
         sink(&observer, "archive").await["state"] == "parked"
     })
     .await;
@@ -386,21 +390,21 @@ async fn an_archive_whose_disk_is_full_waits_and_goes_on_with_whole_lines_and_pr
     let observer = disks.start(&config);
     load.follow(&observer);
     load.goes_on(100).await;
-    eventually("the archive is parked again", async || {
+    wait_until("the archive is parked again", async || {
         sink(&observer, "archive").await["state"] == "parked"
     })
     .await;
     disks.remove_ballast("archive");
-    eventually("the archive has some more", async || {
+    wait_until("the archive has some more", async || {
         sink(&observer, "archive").await["state"] == "running"
     })
     .await;
     assert_eq!(load.refused(), 0);
     let acknowledged = load.stop().await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     accounts_close(&observer, &["archive", "slow"]).await;
     log.extend(observer.terminate().1);
-    have_all(&lines_of(&disks.path("archive/events")), &acknowledged);
+    have_all(&read_lines(&disks.path("archive/events")), &acknowledged);
     assert_eq!(
         entries(&log, "the sink is parked: its events wait until this is mended").count(),
         2,

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{DEFAULTS, OBSERVER, Observer, archive, event_of, real_runs};
+use crate::support::{DEFAULTS, OBSERVER, Observer, agent_runs, archive, event_of};
 
 fn observer(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(OBSERVER).args(arguments).current_dir(dir).stdin(Stdio::null()).output().unwrap()
@@ -24,10 +24,10 @@ fn errors(output: &Output) -> &str {
 async fn stopped() -> (tempfile::TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
-    for run in real_runs().into_iter().take(40) {
+    for run in agent_runs().into_iter().take(40) {
         assert_eq!(observer.post(run).await.status, 200);
     }
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert!(observer.terminate().0.success());
     let archive = archive(dir.path());
     assert_eq!(archive.len(), 40);
@@ -83,7 +83,7 @@ async fn an_export_is_what_the_archive_has_and_another_observer_takes_it_with_it
         let output = observer(other.path(), &["emit", "--url", &second.url, path]);
         assert!(output.status.success(), "{}", errors(&output));
     }
-    second.caught_up().await;
+    second.wait_until_caught_up().await;
     let identity = |line: &String| {
         let envelope: Value = serde_json::from_str(line).unwrap();
         (envelope["id"].as_str().unwrap().to_owned(), event_of(line).to_owned())
@@ -180,7 +180,7 @@ async fn a_torn_end_is_mended_and_kept() {
     assert!(observer(dir.path(), &["journal", "verify"]).status.success());
     let again = Observer::start(dir.path(), DEFAULTS);
     assert_eq!(again.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await.status, 200);
-    again.caught_up().await;
+    again.wait_until_caught_up().await;
     assert_eq!(again.archive()[..40], archive);
     assert_eq!(again.archive().len(), 41);
 }

@@ -25,13 +25,13 @@ async fn produce(
         let event = format!(
             r#"{{"source":"load","cycle_id":"{number}","event_kind":"ok","ok":true,"extra":{{"n":{number}}}}}"#
         );
-        let Ok(answer) = client.post(format!("{url}/event")).body(event).send().await else {
+        let Ok(response) = client.post(format!("{url}/event")).body(event).send().await else {
             return;
         };
-        assert_eq!(answer.status(), 200);
-        let Ok(text) = answer.text().await else { return };
-        let answer: Value = serde_json::from_str(&text).unwrap();
-        acknowledged.lock().unwrap().push(answer["id"].as_str().unwrap().to_owned());
+        assert_eq!(response.status(), 200);
+        let Ok(text) = response.text().await else { return };
+        let response: Value = serde_json::from_str(&text).unwrap();
+        acknowledged.lock().unwrap().push(response["id"].as_str().unwrap().to_owned());
     }
 }
 
@@ -67,7 +67,7 @@ async fn what_was_acknowledged_is_in_the_archive_once_and_in_order() {
         }
     }
     let observer = Observer::start(dir.path(), &config);
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let archive = observer.archive();
     observer.terminate();
 

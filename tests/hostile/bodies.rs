@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use insta::assert_snapshot;
 use serde_json::Value;
 
+use super::monitored::MonitoredObserver;
 use super::raw::post;
-use super::watched::Watched;
-use crate::support::{DEFAULTS, check_with_promtool};
+use crate::support::{DEFAULTS, assert_promtool_accepts};
 
 /// A known field, and values that it can't have.
 const WRONG_VALUES: [(&str, &[&str]); 13] = [
@@ -116,43 +116,43 @@ fn no_events() -> Vec<(String, u16, Vec<u8>)> {
 #[tokio::test]
 async fn what_is_no_event_is_told_why_by_itself_and_in_a_batch() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
-    let (mut lines, mut answers) = (Vec::new(), Vec::new());
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
+    let (mut lines, mut responses) = (Vec::new(), Vec::new());
     for (what, status, body) in no_events() {
-        let answer = watched.post(&body).await;
+        let response = observer.post(&body).await;
         if !body.trim_ascii().is_empty() && !body.contains(&b'\n') {
-            answers.push(answer.json());
+            responses.push(response.json());
             lines.push(body);
         }
-        watched.refused(&what, status, answer).await;
+        observer.assert_rejected(&what, status, response).await;
     }
-    assert_snapshot!(watched.told.trim_end());
+    assert_snapshot!(observer.transcript.trim_end());
 
     // Among them is one that is good.
-    let good = watched.good_event();
+    let good = observer.good_event();
     lines.insert(7, good.clone().into_bytes());
-    answers.insert(7, Value::Null);
-    let mut connection = watched.connect().await;
-    connection.say(post("/v1/events", "", lines.join(&b'\n'))).await;
-    let answer = connection.answer().await;
-    let outcome = answer.json();
-    assert_eq!((answer.status, &outcome["accepted"]), (207, &1.into()), "{}", answer.text);
-    watched.has_accepted(good);
+    responses.insert(7, Value::Null);
+    let mut connection = observer.connect().await;
+    connection.send(post("/v1/events", "", lines.join(&b'\n'))).await;
+    let response = connection.response().await;
+    let outcome = response.json();
+    assert_eq!((response.status, &outcome["accepted"]), (207, &1.into()), "{}", response.text);
+    observer.expect_in_archive(good);
     let errors = outcome["errors"].as_array().unwrap();
     assert_eq!(errors.len(), lines.len() - 1);
     for error in errors {
-        let alone = &answers[error["index"].as_u64().unwrap() as usize];
+        let alone = &responses[error["index"].as_u64().unwrap() as usize];
         for key in ["status", "detail", "reason", "field"] {
             assert_eq!(error[key], alone[key], "{}", alone["detail"]);
         }
     }
-    watched.ends().await;
+    observer.finish().await;
 }
 
 #[tokio::test]
 async fn what_is_strange_and_still_json_is_kept_byte_for_byte_and_every_sink_copes() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let strange = |rest: &str| format!(r#"{{"source":"job","event_kind":"ok","ok":true,{rest}}}"#);
     let most_nested = nested(62);
     let many_keys = (0..50_000).map(|n| format!("\"{n}\":{n}")).collect::<Vec<_>>().join(",");
@@ -181,28 +181,28 @@ async fn what_is_strange_and_still_json_is_kept_byte_for_byte_and_every_sink_cop
             .to_owned(),
         format!(r#"{{"source":"job","event_kind":"ok","ok":true,"note":"{}"}}"#, "é".repeat(500_000)),
     ] {
-        watched.keeps(&event).await;
+        observer.assert_kept(&event).await;
     }
-    let counted = events_counted(&watched).await;
-    check_with_promtool(&watched.observer.get("/metrics").await.text);
-    let watched = watched.restarted(dir.path(), DEFAULTS).await;
+    let counted = events_counted(&observer).await;
+    assert_promtool_accepts(&observer.process.get("/metrics").await.text);
+    let observer = observer.restart(dir.path(), DEFAULTS).await;
     assert_eq!(
-        events_counted(&watched).await,
+        events_counted(&observer).await,
         counted,
         "what was counted is still counted after a restart"
     );
-    watched.ends().await;
+    observer.finish().await;
 }
 
 /// What the events amount to; all of it is numbers that can be counted on.
-async fn events_counted(watched: &Watched) -> BTreeMap<String, f64> {
-    watched.observer.caught_up().await;
-    let accepted = watched.accepted() as f64;
+async fn events_counted(observer: &MonitoredObserver) -> BTreeMap<String, f64> {
+    observer.process.wait_until_caught_up().await;
+    let accepted = observer.accepted_count() as f64;
     let is_event = |name: &str| name.starts_with("observer_events_total{");
     let total = |metrics: &BTreeMap<String, f64>| {
         metrics.iter().filter(|(name, _)| is_event(name)).map(|(_, count)| count).sum::<f64>()
     };
-    let mut metrics = watched.observer.metrics_until(|metrics| total(metrics) >= accepted).await;
+    let mut metrics = observer.process.wait_for_metrics(|metrics| total(metrics) >= accepted).await;
     assert_eq!(total(&metrics), accepted);
     assert!(metrics.values().all(|value| value.is_finite()), "{metrics:#?}");
     let of_events = [

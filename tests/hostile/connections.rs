@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 
-use super::raw::{Raw, Reply, post};
-use super::watched::Watched;
-use crate::support::{DEFAULTS, eventually, parse_metrics};
+use super::monitored::MonitoredObserver;
+use super::raw::{RawConnection, Received, post};
+use crate::support::{DEFAULTS, parse_metrics, wait_until};
 
 /// Time limits that a test can wait for.
 const SHORT: &str =
@@ -15,20 +15,22 @@ const SHORT: &str =
 const LONG: &str =
     "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"5m\"\nbody_timeout = \"5m\"\n";
 
-/// Say it all at once, and then a byte a second, until there is a reply.
-async fn trickle(mut connection: Raw, at_once: Vec<u8>, then: &[u8]) -> Reply {
+/// Say it all at once, and then a byte a second, until there is a received.
+async fn trickle(mut connection: RawConnection, at_once: Vec<u8>, then: &[u8]) -> Received {
     let begun = Instant::now();
-    connection.say(at_once).await;
+    connection.send(at_once).await;
     for byte in then {
-        connection.say([*byte]).await;
-        if let Ok(reply) = tokio::time::timeout(Duration::from_secs(1), connection.reply()).await {
-            connection.ends().await;
+        connection.send([*byte]).await;
+        if let Ok(received) =
+            tokio::time::timeout(Duration::from_secs(1), connection.receive()).await
+        {
+            connection.assert_closed().await;
             assert!(
                 begun.elapsed() >= Duration::from_millis(1400),
                 "too soon: {:?}",
                 begun.elapsed()
             );
-            return reply;
+            return received;
         }
     }
     panic!("a byte a second is put up with for {:?}", begun.elapsed());
@@ -37,27 +39,27 @@ async fn trickle(mut connection: Raw, at_once: Vec<u8>, then: &[u8]) -> Reply {
 #[tokio::test]
 async fn a_byte_a_second_is_put_up_with_for_as_long_as_was_said() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), SHORT).await;
+    let mut observer = MonitoredObserver::start(dir.path(), SHORT).await;
     let event = r#"{"source":"slow","event_kind":"ok","ok":true}"#;
     let (single, batch) = (post("/event", "", event), post("/v1/events", "", event));
     let head = single.len() - event.len();
     let chunked =
         b"POST /event HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-    let connect = || watched.connect();
-    let replies = tokio::join!(
+    let connect = || observer.connect();
+    let received = tokio::join!(
         trickle(connect().await, Vec::new(), &single),
         trickle(connect().await, single[..head - 10].to_vec(), &single[head - 10..]),
         trickle(connect().await, single[..head].to_vec(), &single[head..]),
         trickle(connect().await, batch[..batch.len() - event.len()].to_vec(), event.as_bytes()),
         trickle(connect().await, chunked, b"1\r\n \r\n1\r\n \r\n"),
     );
-    watched.ended("the head", replies.0).await;
-    watched.ended("the end of the head", replies.1).await;
-    watched.ended("the body", replies.2).await;
-    watched.ended("the body of a batch", replies.3).await;
-    watched.ended("the body, in chunks", replies.4).await;
-    assert_snapshot!(watched.told.trim_end());
-    watched.ends().await;
+    observer.record("the head", received.0).await;
+    observer.record("the end of the head", received.1).await;
+    observer.record("the body", received.2).await;
+    observer.record("the body of a batch", received.3).await;
+    observer.record("the body, in chunks", received.4).await;
+    assert_snapshot!(observer.transcript.trim_end());
+    observer.finish().await;
 }
 
 #[tokio::test]
@@ -73,49 +75,49 @@ async fn ten_thousand_idle_connections_make_room_for_those_that_work() {
         );
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), LONG).await;
+    let mut observer = MonitoredObserver::start(dir.path(), LONG).await;
     let mut idle = Vec::new();
     for number in 0..wanted {
-        let mut connection = watched.connect().await;
+        let mut connection = observer.connect().await;
         // Some were of use once, some are in the midst of a head, and some never said anything. The
         // last ones may come too early for those before them to be idle.
         let said = match number % 3 {
-            0 => connection.say("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await,
-            1 => connection.say("POST /event HTTP/1.1\r\nhost: loc").await,
+            0 => connection.send("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await,
+            1 => connection.send("POST /event HTTP/1.1\r\nhost: loc").await,
             _ => true,
         };
         if said && number % 3 == 0 {
-            let reply = connection.reply().await;
+            let received = connection.receive().await;
             assert!(
-                !matches!(reply, Reply::Answer(answer) if ![200, 503].contains(&answer.status))
+                !matches!(received, Received::Response(response) if ![200, 503].contains(&response.status))
             );
         }
         idle.push(connection);
     }
-    let mut newcomer = watched.connect().await;
-    eventually("there is room for one more", async || {
-        newcomer = watched.connect().await;
-        newcomer.say("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-        matches!(newcomer.reply().await, Reply::Answer(answer) if answer.status == 200)
+    let mut newcomer = observer.connect().await;
+    wait_until("there is room for one more", async || {
+        newcomer = observer.connect().await;
+        newcomer.send("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        matches!(newcomer.receive().await, Received::Response(response) if response.status == 200)
     })
     .await;
-    newcomer.say("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-    let open = parse_metrics(&newcomer.answer().await.text)["observer_open_connections"];
+    newcomer.send("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let open = parse_metrics(&newcomer.response().await.text)["observer_open_connections"];
     assert!((2048.0..=4096.0).contains(&open) || wanted < MOST, "{open} are open");
     for _ in 0..100 {
-        watched.goes_on("thousands of idle connections").await;
+        observer.assert_healthy("thousands of idle connections").await;
     }
-    idle.swap_remove(0).ends().await;
+    idle.swap_remove(0).assert_closed().await;
     drop(idle);
-    watched.goes_on("they are gone").await;
-    watched.ends().await;
+    observer.assert_healthy("they are gone").await;
+    observer.finish().await;
 }
 
 #[tokio::test]
 async fn what_is_said_at_once_is_answered_in_order_up_to_what_is_no_http() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
-    let mut connection = watched.connect().await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
+    let mut connection = observer.connect().await;
     let (mut said, mut expected) = (Vec::new(), Vec::new());
     for number in 0..1000 {
         let event =
@@ -130,91 +132,91 @@ async fn what_is_said_at_once_is_answered_in_order_up_to_what_is_no_http() {
     }
     said.extend(post("/event", "content-length: 5\r\n", "it has two lengths"));
     said.extend(post("/event", "", r#"{"source":"late","event_kind":"ok","ok":true}"#));
-    assert!(connection.say(said).await);
+    assert!(connection.send(said).await);
     for (status, body) in expected {
-        let answer = connection.answer().await;
-        assert_eq!(answer.status, status, "{body}");
+        let response = connection.response().await;
+        assert_eq!(response.status, status, "{body}");
         if status == 200 {
-            watched.has_accepted(body);
+            observer.expect_in_archive(body);
         }
     }
-    assert_eq!(connection.answer().await.status, 400);
-    connection.ends().await;
-    watched.ends().await;
+    assert_eq!(connection.response().await.status, 400);
+    connection.assert_closed().await;
+    observer.finish().await;
 }
 
 #[tokio::test]
 async fn who_has_nothing_more_to_say_still_hears_the_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for _ in 0..100 {
-        let mut connection = watched.connect().await;
-        let event = watched.good_event();
-        connection.say(post("/event", "", &event)).await;
-        connection.hush().await;
-        assert_eq!(connection.answer().await.status, 200);
-        connection.ends().await;
-        watched.has_accepted(event);
+        let mut connection = observer.connect().await;
+        let event = observer.good_event();
+        connection.send(post("/event", "", &event)).await;
+        connection.shut_down_write().await;
+        assert_eq!(connection.response().await.status, 200);
+        connection.assert_closed().await;
+        observer.expect_in_archive(event);
     }
-    watched.ends().await;
+    observer.finish().await;
 }
 
 /// Who asks and asks and never listens is not worth memory.
 #[tokio::test]
 async fn answers_that_nobody_reads_do_not_pile_up() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), SHORT).await;
+    let mut observer = MonitoredObserver::start(dir.path(), SHORT).await;
     let mut asking = tokio::task::JoinSet::new();
     for _ in 0..20 {
-        let mut connection = watched.connect().await;
+        let mut connection = observer.connect().await;
         asking.spawn(async move {
             let questions = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400_000);
             let asked =
-                tokio::time::timeout(Duration::from_secs(2), connection.say(questions)).await;
+                tokio::time::timeout(Duration::from_secs(2), connection.send(questions)).await;
             assert!(asked.is_err(), "as long as nothing is read, not everything is taken");
             connection
         });
     }
     let deaf = asking.join_all().await;
-    watched.goes_on("8 million questions of which no answer is read").await;
+    observer.assert_healthy("8 million questions of which no response is read").await;
     drop(deaf);
-    watched.ends().await;
+    observer.finish().await;
 }
 
 #[tokio::test]
 async fn a_client_that_hangs_up_loses_nothing_and_counts_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for number in 0..30 {
         let event =
             format!(r#"{{"source":"phone","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
         let request = post("/event", "", &event);
         let head = request.len() - event.len();
         for part in [head / 2, head, head + event.len() / 2] {
-            let mut connection = watched.connect().await;
-            connection.say(&request[..part]).await;
+            let mut connection = observer.connect().await;
+            connection.send(&request[..part]).await;
         }
-        watched.goes_on("a client that hung up half-way").await;
+        observer.assert_healthy("a client that hung up half-way").await;
 
-        // The last word was said, and it is not waited for the answer.
-        let mut connection = watched.connect().await;
-        connection.say(&request).await;
+        // The last word was said, and it is not waited for the response.
+        let mut connection = observer.connect().await;
+        connection.send(&request).await;
         drop(connection);
-        watched.has_accepted(&event);
-        let wanted = watched.accepted() as u64;
-        eventually(&format!("number {number} is taken all the same"), async || {
+        observer.expect_in_archive(&event);
+        let wanted = observer.accepted_count() as u64;
+        wait_until(&format!("number {number} is taken all the same"), async || {
             let head =
-                watched.observer.get("/v1/sinks").await.json()["head"].as_str().unwrap().to_owned();
+                observer.process.get("/v1/sinks").await.json()["head"].as_str().unwrap().to_owned();
             head.split('-').next_back().unwrap().parse::<u64>().unwrap() == wanted
         })
         .await;
-        let answer = watched.post(&event).await;
+        let response = observer.post(&event).await;
         assert_eq!(
-            (answer.status, &answer.json()["status"]),
+            (response.status, &response.json()["status"]),
             (200, &"duplicate".into()),
             "{}",
-            answer.text
+            response.text
         );
     }
-    watched.ends().await;
+    observer.finish().await;
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::monitored::MonitoredObserver;
 use super::raw::post;
-use super::watched::Watched;
-use crate::support::{DEFAULTS, check_with_promtool, eventually};
+use crate::support::{DEFAULTS, assert_promtool_accepts, wait_until};
 
 fn event(source: &str, kind: &str) -> String {
     format!(r#"{{"source":{},"event_kind":{},"ok":true}}"#, Value::from(source), Value::from(kind))
@@ -36,7 +36,7 @@ async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
         "{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n\
          [sinks.sources]\ntype = \"file\"\npath = \"observer-data/sources/{{source}}.jsonl\"\nmax_open_files = 4\n"
     );
-    let mut watched = Watched::start(&dir, &config).await;
+    let mut observer = MonitoredObserver::start(&dir, &config).await;
     let long = "../".repeat(100_000);
     let longer = format!("{long}x");
     let sources = [
@@ -65,9 +65,9 @@ async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
         &longer,
     ];
     for source in sources {
-        watched.keeps(&event(source, "ok")).await;
+        observer.assert_kept(&event(source, "ok")).await;
     }
-    watched.observer.caught_up().await;
+    observer.process.wait_until_caught_up().await;
 
     let data = dir.join("observer-data");
     let (inside, outside): (BTreeSet<_>, BTreeSet<_>) = leaves(root.path())
@@ -88,7 +88,7 @@ async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
         **path != dir.join("observer.toml") && !known.iter().any(|known| path.starts_with(known))
     };
     assert_eq!(outside.iter().filter(strange).collect::<Vec<_>>(), [] as [&PathBuf; 0]);
-    watched.ends().await;
+    observer.finish().await;
 }
 
 /// As the text format writes a label's value.
@@ -99,7 +99,7 @@ fn escaped(value: &str) -> String {
 #[tokio::test]
 async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let pairs = [
         ("ab", "c"),
         ("a", "bc"),
@@ -130,10 +130,10 @@ async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
         // As often as nothing else, so that what is mixed up shows.
         for _ in 0..=index {
             let event = event(source, kind);
-            assert_eq!(watched.post(&event).await.status, 200);
-            watched.has_accepted(event);
+            assert_eq!(observer.post(&event).await.status, 200);
+            observer.expect_in_archive(event);
         }
-        watched.goes_on(source).await;
+        observer.assert_healthy(source).await;
         let name = format!(
             r#"observer_events_total{{source="{}",event_kind="{}",ok="true"}}"#,
             escaped(source),
@@ -141,15 +141,15 @@ async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
         );
         expected.insert(name, index + 1);
     }
-    watched.observer.caught_up().await;
+    observer.process.wait_until_caught_up().await;
     let mut metrics = String::new();
-    let goods = watched.accepted() - expected.values().sum::<usize>();
+    let goods = observer.accepted_count() - expected.values().sum::<usize>();
     expected.insert(
         r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#.to_owned(),
         goods,
     );
-    eventually("all is counted, each where it belongs", async || {
-        metrics = watched.observer.get("/metrics").await.text;
+    wait_until("all is counted, each where it belongs", async || {
+        metrics = observer.process.get("/metrics").await.text;
         let series: BTreeSet<_> = metrics.split('\n').collect();
         expected.iter().all(|(name, count)| series.contains(format!("{name} {count}").as_str()))
     })
@@ -158,8 +158,8 @@ async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
         .split('\n')
         .filter(|line| line.starts_with("observer_events_total{") && !line.ends_with(" 0"));
     assert_eq!(counted.count(), expected.len(), "nothing else is counted: {metrics}");
-    check_with_promtool(&metrics);
-    watched.ends().await;
+    assert_promtool_accepts(&metrics);
+    observer.finish().await;
 }
 
 /// How many sources there are; more, where `OBSERVER_TEST_SOURCES` says so.
@@ -171,27 +171,27 @@ fn many() -> usize {
 async fn a_million_sources_are_all_archived_and_make_a_hundred_series() {
     const BATCH: usize = 10_000;
     let (sources, dir) = (many(), tempfile::tempdir().unwrap());
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for first in (0..sources).step_by(BATCH) {
         let numbers = first..sources.min(first + BATCH);
         let lines: Vec<_> =
             numbers.clone().map(|number| event(&format!("source-{number}"), "ok")).collect();
-        let mut connection = watched.connect().await;
-        connection.say(post("/v1/events", "", lines.join("\n"))).await;
-        let answer = connection.answer().await;
+        let mut connection = observer.connect().await;
+        connection.send(post("/v1/events", "", lines.join("\n"))).await;
+        let response = connection.response().await;
         assert_eq!(
-            (answer.status, &answer.json()["accepted"]),
+            (response.status, &response.json()["accepted"]),
             (200, &numbers.len().into()),
             "{}",
-            answer.text
+            response.text
         );
-        lines.into_iter().for_each(|line| watched.has_accepted(line));
+        lines.into_iter().for_each(|line| observer.expect_in_archive(line));
         if first / BATCH % 10 == 9 {
-            watched.goes_on(&format!("{} sources", numbers.end)).await;
+            observer.assert_healthy(&format!("{} sources", numbers.end)).await;
         }
     }
-    watched.observer.caught_up().await;
-    let accepted = watched.accepted() as f64;
+    observer.process.wait_until_caught_up().await;
+    let accepted = observer.accepted_count() as f64;
     let counted = |metrics: &BTreeMap<String, f64>, start: &str| {
         metrics
             .iter()
@@ -199,9 +199,9 @@ async fn a_million_sources_are_all_archived_and_make_a_hundred_series() {
             .map(|(_, count)| count)
             .sum::<f64>()
     };
-    let metrics = watched
-        .observer
-        .metrics_until(|metrics| counted(metrics, "observer_events_total{") >= accepted)
+    let metrics = observer
+        .process
+        .wait_for_metrics(|metrics| counted(metrics, "observer_events_total{") >= accepted)
         .await;
     assert_eq!(counted(&metrics, "observer_events_total{"), accepted);
     // The good ones are of `bot`, which came first.
@@ -211,8 +211,8 @@ async fn a_million_sources_are_all_archived_and_make_a_hundred_series() {
         others
     );
     assert_eq!(metrics[r#"observer_label_overflow_total{label="source"}"#], others);
-    let text = watched.observer.get("/metrics").await.text;
+    let text = observer.process.get("/metrics").await.text;
     assert!(text.len() < 1 << 20, "{} bytes", text.len());
-    check_with_promtool(&text);
-    watched.ends().await;
+    assert_promtool_accepts(&text);
+    observer.finish().await;
 }

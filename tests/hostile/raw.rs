@@ -3,21 +3,21 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, Observer, PATIENCE};
+use crate::support::{Observer, Response, TIMEOUT};
 
-pub(super) struct Raw {
+pub(super) struct RawConnection {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
 /// How a request went.
-pub(super) enum Reply {
-    Answer(Answer),
+pub(super) enum Received {
+    Response(Response),
     /// The connection ended, and nothing was said.
-    Silence,
+    Closed,
 }
 
-impl Raw {
+impl RawConnection {
     pub(super) async fn connect(observer: &Observer) -> Self {
         let address = observer.url.strip_prefix("http://").unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
@@ -26,19 +26,19 @@ impl Raw {
     }
 
     /// Whether all of it could be sent: who is refused may find the connection closed.
-    pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        let sent = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await;
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let sent = tokio::time::timeout(TIMEOUT, self.stream.write_all(bytes.as_ref())).await;
         sent.expect("the observer reads, or closes").is_ok()
     }
 
     /// Nothing more is said, and all may still be heard.
-    pub(super) async fn hush(&mut self) {
+    pub(super) async fn shut_down_write(&mut self) {
         // The other side may be gone already.
         let _ = self.stream.shutdown().await;
     }
 
-    pub(super) async fn reply(&mut self) -> Reply {
-        let Some(head) = self.until_blank_line().await else { return Reply::Silence };
+    pub(super) async fn receive(&mut self) -> Received {
+        let Some(head) = self.until_blank_line().await else { return Received::Closed };
         let head = String::from_utf8(head).unwrap();
         let mut lines = head.trim_end().split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -56,18 +56,18 @@ impl Raw {
             assert!(self.read().await, "the connection ended within a body");
         }
         let text = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
-        Reply::Answer(Answer { status, headers, text })
+        Received::Response(Response { status, headers, text })
     }
 
-    pub(super) async fn answer(&mut self) -> Answer {
-        match self.reply().await {
-            Reply::Answer(answer) => answer,
-            Reply::Silence => panic!("the connection ended without an answer"),
+    pub(super) async fn response(&mut self) -> Response {
+        match self.receive().await {
+            Received::Response(response) => response,
+            Received::Closed => panic!("the connection ended without a response"),
         }
     }
 
     /// Nothing more comes, and the connection is closed.
-    pub(super) async fn ends(&mut self) {
+    pub(super) async fn assert_closed(&mut self) {
         let more = self.read().await;
         assert!(!more, "{}", String::from_utf8_lossy(&self.unread));
     }
@@ -80,7 +80,7 @@ impl Raw {
             if !self.read().await {
                 assert!(
                     self.unread.is_empty(),
-                    "half an answer: {}",
+                    "half a response: {}",
                     String::from_utf8_lossy(&self.unread)
                 );
                 return None;
@@ -90,20 +90,22 @@ impl Raw {
 
     /// Whether there was more. A reset is an end too.
     async fn read(&mut self) -> bool {
-        let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await;
+        let read = tokio::time::timeout(TIMEOUT, self.stream.read_buf(&mut self.unread)).await;
         read.expect("the observer says something, or ends").is_ok_and(|length| length > 0)
     }
 }
 
-impl Reply {
+impl Received {
     /// As someone sees it who looks at the connection.
-    pub(super) fn seen(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         match self {
-            Self::Answer(answer) if answer.headers.contains_key("content-type") => answer.seen(),
-            Self::Answer(answer) => {
-                format!("{} {}", answer.status, answer.text).trim_end().to_owned()
+            Self::Response(response) if response.headers.contains_key("content-type") => {
+                response.summary()
             }
-            Self::Silence => "(the connection is closed)".to_owned(),
+            Self::Response(response) => {
+                format!("{} {}", response.status, response.text).trim_end().to_owned()
+            }
+            Self::Closed => "(the connection is closed)".to_owned(),
         }
     }
 }

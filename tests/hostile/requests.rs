@@ -2,8 +2,8 @@
 
 use insta::assert_snapshot;
 
-use super::raw::{Reply, post};
-use super::watched::Watched;
+use super::monitored::MonitoredObserver;
+use super::raw::{Received, post};
 use crate::support::DEFAULTS;
 
 /// With the lines of the head that are wrong, and what stands where the body is.
@@ -17,7 +17,7 @@ const TLS_HELLO: &[u8] = b"\x16\x03\x01\x00\xf1\x01\x00\x00\xed\x03\x03\x12\x34\
 #[tokio::test]
 async fn what_is_no_http_gets_a_short_answer_or_none_and_the_connection_is_closed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let event = r#"{"source":"smuggled","event_kind":"ok","ok":true}"#;
     let length = event.len();
     let many_headers = (0..10_000).map(|n| format!("x-{n}: {n}\r\n")).collect::<String>();
@@ -61,22 +61,25 @@ async fn what_is_no_http_gets_a_short_answer_or_none_and_the_connection_is_close
         ("an answer", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()),
         ("NULs", vec![0; 100_000]),
     ] {
-        let mut connection = watched.connect().await;
-        connection.say(bytes).await;
-        connection.hush().await;
-        let reply = connection.reply().await;
-        connection.ends().await;
-        assert!(!matches!(&reply, Reply::Answer(answer) if answer.status < 400), "{what}");
-        watched.ended(what, reply).await;
+        let mut connection = observer.connect().await;
+        connection.send(bytes).await;
+        connection.shut_down_write().await;
+        let received = connection.receive().await;
+        connection.assert_closed().await;
+        assert!(
+            !matches!(&received, Received::Response(response) if response.status < 400),
+            "{what}"
+        );
+        observer.record(what, received).await;
     }
-    assert_snapshot!(watched.told.trim_end());
-    watched.ends().await;
+    assert_snapshot!(observer.transcript.trim_end());
+    observer.finish().await;
 }
 
 #[tokio::test]
 async fn where_a_body_ends_is_never_a_matter_of_opinion() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     // Whoever takes these bytes for a body sees one event, whoever doesn't sees another request in
     // them.
     let hidden = String::from_utf8(post(
@@ -110,15 +113,18 @@ async fn where_a_body_ends_is_never_a_matter_of_opinion() {
             ),
         ),
     ] {
-        let mut connection = watched.connect().await;
-        connection.say(bytes).await;
-        connection.hush().await;
-        let reply = connection.reply().await;
-        connection.ends().await;
-        assert!(!matches!(&reply, Reply::Answer(answer) if answer.status < 400), "{what}");
-        watched.ended(what, reply).await;
+        let mut connection = observer.connect().await;
+        connection.send(bytes).await;
+        connection.shut_down_write().await;
+        let received = connection.receive().await;
+        connection.assert_closed().await;
+        assert!(
+            !matches!(&received, Received::Response(response) if response.status < 400),
+            "{what}"
+        );
+        observer.record(what, received).await;
     }
-    assert_snapshot!(watched.told.trim_end());
+    assert_snapshot!(observer.transcript.trim_end());
     // Nothing was smuggled in: the archive has the good events alone.
-    watched.ends().await;
+    observer.finish().await;
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 
-use super::raw::{Reply, post};
-use super::watched::Watched;
+use super::monitored::MonitoredObserver;
+use super::raw::{Received, post};
 use crate::support::DEFAULTS;
 
 const GIBIBYTE: usize = 1 << 30;
@@ -22,40 +22,46 @@ fn announce(path: &str, headers: &str) -> String {
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_when_it_is_announced_or_when_it_gets_there() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for path in ["/event", "/v1/events"] {
         for (headers, what) in
             [("", "and nothing sent"), ("expect: 100-continue\r\n", "with Expect")]
         {
-            let mut connection = watched.connect().await;
-            connection.say(announce(path, &format!("{headers}content-length: {GIBIBYTE}"))).await;
-            let answer = connection.answer().await;
-            connection.ends().await;
-            watched.refused(&format!("1 GiB announced to {path}, {what}"), 413, answer).await;
+            let mut connection = observer.connect().await;
+            connection.send(announce(path, &format!("{headers}content-length: {GIBIBYTE}"))).await;
+            let response = connection.response().await;
+            connection.assert_closed().await;
+            observer
+                .assert_rejected(&format!("1 GiB announced to {path}, {what}"), 413, response)
+                .await;
         }
 
-        let mut connection = watched.connect().await;
-        connection.say(announce(path, &format!("content-length: {GIBIBYTE}"))).await;
-        connection.say(vec![b' '; MEBIBYTE]).await;
-        let answer = connection.answer().await;
-        watched
-            .refused(&format!("1 GiB announced to {path}, and a part of it sent"), 413, answer)
+        let mut connection = observer.connect().await;
+        connection.send(announce(path, &format!("content-length: {GIBIBYTE}"))).await;
+        connection.send(vec![b' '; MEBIBYTE]).await;
+        let response = connection.response().await;
+        observer
+            .assert_rejected(
+                &format!("1 GiB announced to {path}, and a part of it sent"),
+                413,
+                response,
+            )
             .await;
 
-        // Who doesn't look at answers while sending gets this one all the same.
-        let mut connection = watched.connect().await;
-        connection.say(announce(path, "transfer-encoding: chunked")).await;
+        // Who doesn't look at responses while sending gets this one all the same.
+        let mut connection = observer.connect().await;
+        connection.send(announce(path, "transfer-encoding: chunked")).await;
         let chunk = [b"100000\r\n", &vec![b' '; MEBIBYTE][..], b"\r\n"].concat();
         for _ in 0..24 {
-            if !connection.say(&chunk).await {
+            if !connection.send(&chunk).await {
                 break;
             }
         }
-        let answer = connection.answer().await;
-        watched.refused(&format!("24 MiB in chunks to {path}"), 413, answer).await;
+        let response = connection.response().await;
+        observer.assert_rejected(&format!("24 MiB in chunks to {path}"), 413, response).await;
     }
-    assert_snapshot!(watched.told.trim_end());
-    watched.ends().await;
+    assert_snapshot!(observer.transcript.trim_end());
+    observer.finish().await;
 }
 
 /// One member of zeros that has as many bytes when it is unpacked. After a flush the compressor
@@ -91,7 +97,7 @@ fn zstd_bomb(mebibytes: u32) -> Vec<u8> {
 #[tokio::test]
 async fn a_bomb_does_not_go_off() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let gzip = gzip_bomb(1024);
     // The bomb is one: its beginning unpacks to what it says.
     let start = std::io::Read::bytes(flate2::read::GzDecoder::new(&*gzip)).take(8 * MEBIBYTE);
@@ -111,22 +117,22 @@ async fn a_bomb_does_not_go_off() {
     ] {
         assert!(bomb.len() < 2 * MEBIBYTE, "{what}: {}", bomb.len());
         let begun = Instant::now();
-        let mut connection = watched.connect().await;
+        let mut connection = observer.connect().await;
         connection
-            .say(post("/v1/events", &format!("content-encoding: {encoding}\r\n"), bomb))
+            .send(post("/v1/events", &format!("content-encoding: {encoding}\r\n"), bomb))
             .await;
-        let reply = connection.reply().await;
+        let received = connection.receive().await;
         assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
-        watched.ended(what, reply).await;
+        observer.record(what, received).await;
     }
-    assert_snapshot!(watched.told.trim_end());
-    watched.ends().await;
+    assert_snapshot!(observer.transcript.trim_end());
+    observer.finish().await;
 }
 
 #[tokio::test]
 async fn a_batch_of_very_many_very_small_items_stays_small() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let full = 16 * MEBIBYTE - 2;
     for (what, body) in [
         ("an array of eight million zeros", format!("[{}0]", "0,".repeat(full / 2 - 1))),
@@ -140,13 +146,13 @@ async fn a_batch_of_very_many_very_small_items_stays_small() {
         ),
         ("ten thousand items that are none", "{\"source\":\"\\ud800\"}\n".repeat(10_000)),
     ] {
-        let mut connection = watched.connect().await;
-        connection.say(post("/v1/events", "", body)).await;
-        let reply = connection.reply().await;
-        watched.ended(what, reply).await;
+        let mut connection = observer.connect().await;
+        connection.send(post("/v1/events", "", body)).await;
+        let received = connection.receive().await;
+        observer.record(what, received).await;
     }
-    assert_snapshot!(watched.told.trim_end());
-    watched.ends().await;
+    assert_snapshot!(observer.transcript.trim_end());
+    observer.finish().await;
 }
 
 /// As many connections, each with the most that a batch may be, all but its end.
@@ -154,18 +160,20 @@ async fn a_batch_of_very_many_very_small_items_stays_small() {
 async fn many_large_bodies_at_once_do_not_add_up() {
     const CONNECTIONS: usize = 32;
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let body = vec![b' '; 15 * MEBIBYTE];
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut connection = watched.connect().await;
-        connection.say(announce("/v1/events", &format!("content-length: {}", 16 * MEBIBYTE))).await;
-        connection.say(&body).await;
+        let mut connection = observer.connect().await;
+        connection
+            .send(announce("/v1/events", &format!("content-length: {}", 16 * MEBIBYTE)))
+            .await;
+        connection.send(&body).await;
         connections.push(connection);
     }
-    watched.goes_on("480 MiB of bodies that don't end").await;
+    observer.assert_healthy("480 MiB of bodies that don't end").await;
     drop(connections);
-    watched.ends().await;
+    observer.finish().await;
 }
 
 /// What takes memory while it is worked on is worked on a little at a time, however many ask for
@@ -174,7 +182,7 @@ async fn many_large_bodies_at_once_do_not_add_up() {
 async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
     const CONNECTIONS: usize = 100;
     let dir = tempfile::tempdir().unwrap();
-    let mut watched = Watched::start(dir.path(), DEFAULTS).await;
+    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let bomb = post("/v1/events", "content-encoding: gzip\r\n", gzip_bomb(64));
     let scrape = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
     for (what, request, times, statuses) in
@@ -182,17 +190,22 @@ async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
     {
         let mut asking = tokio::task::JoinSet::new();
         for _ in 0..CONNECTIONS {
-            let (mut connection, request) = (watched.connect().await, request.clone());
+            let (mut connection, request) = (observer.connect().await, request.clone());
             asking.spawn(async move {
                 for _ in 0..times {
-                    connection.say(&request).await;
-                    let Reply::Answer(answer) = connection.reply().await else { return };
-                    assert!(statuses.contains(&answer.status), "{} {}", answer.status, answer.text);
+                    connection.send(&request).await;
+                    let Received::Response(response) = connection.receive().await else { return };
+                    assert!(
+                        statuses.contains(&response.status),
+                        "{} {}",
+                        response.status,
+                        response.text
+                    );
                 }
             });
         }
         asking.join_all().await;
-        watched.goes_on(&format!("{CONNECTIONS} connections with {what}")).await;
+        observer.assert_healthy(&format!("{CONNECTIONS} connections with {what}")).await;
     }
-    watched.ends().await;
+    observer.finish().await;
 }

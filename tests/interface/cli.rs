@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::support::{DEFAULTS, OBSERVER, Observer, event_of, real_runs};
+use crate::support::{DEFAULTS, OBSERVER, Observer, agent_runs, event_of};
 
 fn emit(observer: &Observer, arguments: &[&str], input: Option<&str>) -> Output {
     use std::io::Write;
@@ -35,7 +35,7 @@ fn text(output: &Output) -> String {
 async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
-    let runs: Vec<_> = real_runs().into_iter().take(40).collect();
+    let runs: Vec<_> = agent_runs().into_iter().take(40).collect();
     let file = dir.path().join("runs.ndjson");
     std::fs::write(&file, runs.join("\n")).unwrap();
 
@@ -76,7 +76,7 @@ async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
     let output = emit(&observer, &flags, None);
     assert!(output.status.success(), "{}", text(&output));
 
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let archive = observer.archive();
     assert_eq!(archive[..40].iter().map(|line| event_of(line)).collect::<Vec<_>>(), runs);
     assert_eq!(event_of(&archive[40]), r#"{"source":"job","event_kind":"ok","ok":true}"#);
@@ -91,9 +91,9 @@ async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
 async fn an_archive_can_be_emitted_again_and_brings_nothing_new() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
-    let runs: Vec<_> = real_runs().into_iter().take(20).collect();
+    let runs: Vec<_> = agent_runs().into_iter().take(20).collect();
     assert!(emit(&observer, &["-"], Some(&runs.join("\n"))).status.success());
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let archive = observer.archive().join("\n");
     let output = emit(&observer, &["-"], Some(&archive));
     assert!(
@@ -105,7 +105,7 @@ async fn an_archive_can_be_emitted_again_and_brings_nothing_new() {
     let elsewhere = tempfile::tempdir().unwrap();
     let second = Observer::start(elsewhere.path(), DEFAULTS);
     assert!(emit(&second, &["-"], Some(&archive)).status.success());
-    second.caught_up().await;
+    second.wait_until_caught_up().await;
     let ids = |lines: &str| lines.lines().map(|line| line[..45].to_owned()).collect::<Vec<_>>();
     assert_eq!(ids(&second.archive().join("\n")), ids(&archive), "ids survive the hop");
 }
@@ -170,7 +170,7 @@ async fn ready_tells_of_a_parked_sink_and_why() {
     let config =
         format!("{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"events/{{date}}.jsonl\"\n");
     let observer = Observer::start(dir.path(), &config);
-    crate::support::eventually("the sink is parked", async || {
+    crate::support::wait_until("the sink is parked", async || {
         observer.get("/readyz").await.text.contains("parked")
     })
     .await;
@@ -181,10 +181,10 @@ async fn ready_tells_of_a_parked_sink_and_why() {
         "{}",
         ready.text
     );
-    let answer = observer.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
-    assert_eq!(answer.status, 200);
+    let response = observer.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
+    assert_eq!(response.status, 200);
     std::fs::remove_file(dir.path().join("events")).unwrap();
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert_eq!(std::fs::read_dir(dir.path().join("events")).unwrap().count(), 1);
 }
 

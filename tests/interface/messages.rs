@@ -12,7 +12,7 @@ async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     let good = r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true}"#;
-    let mut answers = String::new();
+    let mut responses = String::new();
     for body in [
         "",
         "ok",
@@ -29,7 +29,7 @@ async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_
         r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"extra":"none"}"#,
         r#"{"id":"mine","event":{"source":"bot","event_kind":"ok","ok":true}}"#,
     ] {
-        answers += &format!("{body}\n{}\n\n", observer.post(body).await.seen());
+        responses += &format!("{body}\n{}\n\n", observer.post(body).await.summary());
     }
     let not_utf8 = b"{\"source\":\"b\xfft\"}".to_vec();
     let deep = format!(
@@ -38,16 +38,16 @@ async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_
         "]".repeat(100)
     );
     let large = format!(r#"{{"source":"job","event_kind":"{}","ok":true}}"#, "x".repeat(2 << 20));
-    for (what, answer) in [
+    for (what, response) in [
         ("a byte that is no UTF-8", observer.post(not_utf8).await),
         ("100 levels", observer.post(deep).await),
         ("2 MiB", observer.post(large).await),
         ("GET /event", observer.get("/event").await),
         ("GET /events", observer.get("/events").await),
     ] {
-        answers += &format!("({what})\n{}\n\n", answer.seen());
+        responses += &format!("({what})\n{}\n\n", response.summary());
     }
-    assert_snapshot!(answers.trim_end());
+    assert_snapshot!(responses.trim_end());
     assert_eq!(observer.post(good).await.status, 200);
 }
 
@@ -67,7 +67,7 @@ fn check(dir: &Path, config: &str) -> String {
 #[test]
 fn a_configuration_that_is_wrong_is_answered_with_the_key_and_what_was_meant() {
     let dir = tempfile::tempdir().unwrap();
-    let mut answers = String::new();
+    let mut responses = String::new();
     for config in [
         "[server]\nlistn = \"127.0.0.1:0\"",
         "[server]\nlisten = \"3800\"",
@@ -84,9 +84,9 @@ fn a_configuration_that_is_wrong_is_answered_with_the_key_and_what_was_meant() {
         "[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\nbatch = { max_events = 0 }",
         "[sinks.archive]\ntype = \"file\"\npath = \"${TOKEN}.jsonl\"",
     ] {
-        answers += &format!("{config}\n---\n{}\n\n", check(dir.path(), config));
+        responses += &format!("{config}\n---\n{}\n\n", check(dir.path(), config));
     }
-    assert_snapshot!(answers.trim_end());
+    assert_snapshot!(responses.trim_end());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 use observer_server::ReloadError;
 
 use crate::delivery::slow_sinks::HungConfig;
-use crate::support::{DEFAULTS, Observer, archive, client, event_of, eventually, lines_of};
+use crate::support::{DEFAULTS, Observer, archive, client, event_of, read_lines, wait_until};
 
 fn event(number: usize) -> String {
     format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#)
@@ -38,8 +38,8 @@ async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let number = sent.fetch_add(1, Ordering::Relaxed);
-                    let answer = client.post(&url).body(event(number)).send().await.unwrap();
-                    assert_eq!(answer.status(), 200, "event {number}");
+                    let response = client.post(&url).body(event(number)).send().await.unwrap();
+                    assert_eq!(response.status(), 200, "event {number}");
                 }
             })
         })
@@ -64,26 +64,26 @@ async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing
         ([MOVED, SECOND].concat(), r#"{"added":[],"changed":[],"removed":[],"restart_needed":[]}"#),
     ] {
         let before = sent.load(Ordering::Relaxed);
-        observer.configure(&config(&sinks));
-        let answer = observer.reload().await;
-        assert_eq!((answer.status, &*answer.text), (200, expected));
-        eventually("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
+        observer.write_config(&config(&sinks));
+        let response = observer.reload().await;
+        assert_eq!((response.status, &*response.text), (200, expected));
+        wait_until("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
     }
     let before = sent.load(Ordering::Relaxed);
-    observer.configure(&config(&[ARCHIVE, SECOND, METRICS].concat()));
-    observer.hang_up();
-    while observer.log_until("the configuration was reloaded")["added"] != "prometheus" {}
-    eventually("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
+    observer.write_config(&config(&[ARCHIVE, SECOND, METRICS].concat()));
+    observer.send_sighup();
+    while observer.wait_for_log("the configuration was reloaded")["added"] != "prometheus" {}
+    wait_until("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
     stop.store(true, Ordering::Relaxed);
     for producer in producers {
         producer.await.unwrap();
     }
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
 
     let all: BTreeSet<String> = (0..sent.load(Ordering::Relaxed)).map(event).collect();
     for (what, lines) in [
         ("archive", observer.archive()),
-        ("second", lines_of(&dir.path().join("observer-data/second"))),
+        ("second", read_lines(&dir.path().join("observer-data/second"))),
     ] {
         let events: Vec<_> = lines.iter().map(|line| event_of(line).to_owned()).collect();
         assert_eq!(events.len(), all.len(), "{what}: one line each, since no sink was interrupted");
@@ -95,11 +95,11 @@ async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing
 async fn a_bad_file_changes_nothing_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = Observer::start(dir.path(), &config(ARCHIVE));
-    observer.configure("[server\n");
-    observer.hang_up();
-    let told = observer.log_until("the configuration could not be reloaded");
+    observer.write_config("[server\n");
+    observer.send_sighup();
+    let told = observer.wait_for_log("the configuration could not be reloaded");
     assert_eq!(told["level"], "ERROR");
-    let mut answers = String::new();
+    let mut responses = String::new();
     for bad in [
         "[server\n",
         "[sinks.archive]\ntype = \"file\"\npath = \"x.jsonl\"\nrotat = {}\n",
@@ -108,18 +108,18 @@ async fn a_bad_file_changes_nothing_and_says_why() {
         "[server]\nlisten = \"0.0.0.0:0\"\n",
         "[access.tokens.ci]\nscopes = [\"ingest\"]\nsha256 = \"none\"\n",
     ] {
-        observer.configure(bad);
-        let answer = observer.reload().await;
-        assert_eq!(answer.status, 422, "{}", answer.text);
-        answers += &format!("{bad}---\n{}\n\n", answer.json()["detail"].as_str().unwrap());
+        observer.write_config(bad);
+        let response = observer.reload().await;
+        assert_eq!(response.status, 422, "{}", response.text);
+        responses += &format!("{bad}---\n{}\n\n", response.json()["detail"].as_str().unwrap());
     }
     std::fs::remove_file(dir.path().join("observer.toml")).unwrap();
     std::fs::create_dir(dir.path().join("observer.toml")).unwrap();
-    answers +=
+    responses +=
         &format!("(a folder)\n{}", observer.reload().await.json()["detail"].as_str().unwrap());
-    assert_snapshot!(answers);
+    assert_snapshot!(responses);
     assert_eq!(observer.post(event(1)).await.status, 200);
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert_eq!(observer.archive().len(), 1);
     let sinks = observer.get("/v1/sinks").await.json();
     let states: Vec<_> = sinks["sinks"]
@@ -152,7 +152,7 @@ async fn tokens_change_from_one_request_to_the_next() {
     let reload =
         || observer.client().post(format!("{}/-/reload", observer.url)).bearer_auth("ops").send();
     assert_eq!((post(1, "old").await, post(2, "new").await), (200, 401));
-    observer.configure(&config(&[&*ops, &token("ci", "new", "ingest")].concat()));
+    observer.write_config(&config(&[&*ops, &token("ci", "new", "ingest")].concat()));
     assert_eq!(reload().await.unwrap().status(), 200);
     assert_eq!((post(3, "old").await, post(4, "new").await), (401, 200));
 }
@@ -162,13 +162,16 @@ async fn an_observer_that_others_reach_does_not_open_up_since_it_is_no_longer_to
     let dir = tempfile::tempdir().unwrap();
     let public = "[server]\nlisten = \"0.0.0.0:0\"\n[access]\nanonymous = [\"admin\"]\n";
     let observer = Observer::start(dir.path(), public);
-    observer.configure(DEFAULTS);
-    let answer = observer.reload().await;
-    assert_eq!(answer.status, 422, "{}", answer.text);
+    observer.write_config(DEFAULTS);
+    let response = observer.reload().await;
+    assert_eq!(response.status, 422, "{}", response.text);
     assert!(
-        answer.json()["detail"].as_str().unwrap().contains("server.listen: 0.0.0.0:0 is reachable"),
+        response.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("server.listen: 0.0.0.0:0 is reachable"),
         "{}",
-        answer.text
+        response.text
     );
     assert_eq!(observer.post(event(1)).await.status, 401);
 }
@@ -177,11 +180,11 @@ async fn an_observer_that_others_reach_does_not_open_up_since_it_is_no_longer_to
 async fn what_takes_a_restart_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
-    observer.configure(
+    observer.write_config(
         "[server]\nlisten = \"127.0.0.1:1\"\nmax_body = \"10B\"\n[journal]\nretain = \"1h\"\n",
     );
-    let answer = observer.reload().await;
-    assert_eq!(answer.json()["restart_needed"], serde_json::json!(["server.listen", "journal"]));
+    let response = observer.reload().await;
+    assert_eq!(response.json()["restart_needed"], serde_json::json!(["server.listen", "journal"]));
     assert_eq!(observer.post(event(1)).await.status, 413, "the rest is in effect");
 }
 
@@ -210,12 +213,12 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
     let client = client();
     let post = async |numbers: std::ops::Range<usize>| {
         for number in numbers {
-            let answer = client.post(format!("{url}/event")).body(event(number)).send();
-            let answer = tokio::time::timeout(Duration::from_secs(10), answer)
+            let response = client.post(format!("{url}/event")).body(event(number)).send();
+            let response = tokio::time::timeout(Duration::from_secs(10), response)
                 .await
                 .expect("an answer")
                 .unwrap();
-            assert_eq!(answer.status(), 200);
+            assert_eq!(response.status(), 200);
         }
     };
     post(0..50).await;
@@ -224,7 +227,7 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
     *file.lock().unwrap() = text(&format!("{stuck}timeout = \"7s\"\n"));
     let changing = tokio::spawn(async move { (reloader.reload().await, reloader) });
     post(50..100).await;
-    eventually("the archive has everything", async || lines(dir.path()) == 100).await;
+    wait_until("the archive has everything", async || lines(dir.path()) == 100).await;
     let (reloaded, reloader) = changing.await.unwrap();
     assert_eq!(reloaded.unwrap().changed, ["stuck"]);
 
@@ -240,7 +243,7 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
     *file.lock().unwrap() = text("");
     assert_eq!(reloader.reload().await.unwrap().removed, ["stuck"]);
     post(100..101).await;
-    eventually("the archive has everything", async || lines(dir.path()) == 101).await;
+    wait_until("the archive has everything", async || lines(dir.path()) == 101).await;
     stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(30), serving).await.expect("it ends").unwrap();
 }

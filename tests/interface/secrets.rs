@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Answer, DEFAULTS, OBSERVER, Observer};
+use crate::support::{DEFAULTS, OBSERVER, Observer, Response};
 
 const TOKEN: &str = "correct-horse-battery-staple";
 const WRONG: &str = "incorrect-horse-battery-staple";
@@ -20,8 +20,8 @@ impl Seen {
         self.0.push((what.into(), text.into()));
     }
 
-    fn answer(&mut self, what: &str, answer: &Answer) {
-        self.add(what, format!("{:?}\n{}", answer.headers, answer.text));
+    fn response(&mut self, what: &str, response: &Response) {
+        self.add(what, format!("{:?}\n{}", response.headers, response.text));
     }
 
     /// Run the program, and say how it ended.
@@ -54,19 +54,19 @@ async fn a_secret_shows_in_no_log_no_answer_no_metric_and_no_message() {
     let (client, url) = (observer.client(), observer.url.clone());
     for secret in [TOKEN, WRONG] {
         for path in ["/metrics", "/v1/sinks", "/readyz", "/livez", "/nowhere"] {
-            let answer =
+            let response =
                 observer.send(client.get(format!("{url}{path}")).bearer_auth(secret)).await;
-            seen.answer(&format!("GET {path}"), &answer);
+            seen.response(&format!("GET {path}"), &response);
         }
         let event = || client.post(format!("{url}/event")).body(EVENT);
-        seen.answer("an event", &observer.send(event().bearer_auth(secret)).await);
-        seen.answer(
+        seen.response("an event", &observer.send(event().bearer_auth(secret)).await);
+        seen.response(
             "an event with basic authentication",
             &observer.send(event().basic_auth("x", Some(secret))).await,
         );
         let batch =
             client.post(format!("{url}/v1/events")).body(format!("{EVENT}\n{EVENT}\nno event"));
-        seen.answer("a batch", &observer.send(batch.bearer_auth(secret)).await);
+        seen.response("a batch", &observer.send(batch.bearer_auth(secret)).await);
     }
 
     // A secret that was pasted into the wrong place, and one that is filled in where it does not
@@ -89,14 +89,15 @@ async fn a_secret_shows_in_no_log_no_answer_no_metric_and_no_message() {
                 .to_owned(),
         ),
     ] {
-        observer.configure(&bad);
-        let answer = observer.send(client.post(format!("{url}/-/reload")).bearer_auth(TOKEN)).await;
-        assert_eq!(answer.status, 422, "{what}: {}", answer.text);
-        seen.answer(what, &answer);
+        observer.write_config(&bad);
+        let response =
+            observer.send(client.post(format!("{url}/-/reload")).bearer_auth(TOKEN)).await;
+        assert_eq!(response.status, 422, "{what}: {}", response.text);
+        seen.response(what, &response);
         assert_eq!(seen.run(dir.path(), &["check"]), Some(2), "{what}");
         assert_eq!(seen.run(dir.path(), &["--log", "trace"]), Some(2), "{what}");
     }
-    observer.configure(&good);
+    observer.write_config(&good);
     assert_eq!(
         observer.send(client.post(format!("{url}/-/reload")).bearer_auth(TOKEN)).await.status,
         200

@@ -123,7 +123,7 @@ async fn events_are_emitted_over_https_and_whoever_can_not_is_told_what_to_do() 
     observer: the private key in server-key.pem does not belong to the first certificate in client.pem; authorities come after the certificate that they sign
     => exit code 2
     ");
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     assert_eq!(observer.archive().len(), 2, "one for each that went through");
 }
 
@@ -205,7 +205,7 @@ async fn a_reload_brings_a_new_certificate_and_a_bad_one_changes_nothing() {
     assert!(emit("ca.pem").contains("UnknownIssuer"));
     assert!(emit("other-ca.pem").ends_with("=> exit code 0"));
 
-    observer.configure(&config(FILES).replacen(
+    observer.write_config(&config(FILES).replacen(
         "[server.tls]\nlisten = \"127.0.0.1:0\"",
         "[server.tls]\nlisten = \"[::1]:0\"",
         1,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::mapping::{EVENT_ID, Signal};
 use super::process::{Peer, free_ports, is_listening, said};
 use super::protobuf_json::{item, pairs};
-use crate::support::{Observer, client, eventually, has_tool, real_runs};
+use crate::support::{Observer, agent_runs, client, is_installed, wait_until};
 
 /// Datadog's test agent: OTLP over gRPC and HTTP, and what arrived is asked for.
 pub(super) struct TestAgent {
@@ -48,8 +48,8 @@ impl TestAgent {
     /// resource and scope; `of` is `logs`, `traces` or `metrics`.
     pub(super) async fn requests(&self, of: &str) -> Vec<Value> {
         let url = format!("http://127.0.0.1:{}/test/session/{of}", self.ports[1]);
-        let answer = self.client.get(url).send().await.unwrap();
-        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+        let response = self.client.get(url).send().await.unwrap();
+        serde_json::from_str(&response.text().await.unwrap()).unwrap()
     }
 
     /// What arrived since it started, in no order. Each request says who sent it, and by which
@@ -193,7 +193,7 @@ pub(super) fn compare(
 /// The real runs through an observer whose one sink beside the archive is this collector: each of
 /// them arrives once as a log record and once as a span.
 async fn check(dir: &Path, collector: &str, items: impl AsyncFn(Signal) -> Vec<Value>) {
-    let runs = real_runs();
+    let runs = agent_runs();
     let config = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n\
         [sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n\
@@ -203,13 +203,13 @@ async fn check(dir: &Path, collector: &str, items: impl AsyncFn(Signal) -> Vec<V
     for run in &runs {
         assert_eq!(observer.post(run.clone()).await.status, 200);
     }
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let envelopes = envelopes(&observer);
     let events: Vec<_> = envelopes.iter().map(|envelope| envelope["event"].clone()).collect();
     let sent: Vec<Value> = runs.iter().map(|run| serde_json::from_str(run).unwrap()).collect();
     assert_eq!(events, sent);
     for signal in Signal::ALL {
-        eventually("each event has arrived", async || items(signal).await.len() >= runs.len())
+        wait_until("each event has arrived", async || items(signal).await.len() >= runs.len())
             .await;
         let counts = compare(signal, &envelopes, &items(signal).await);
         assert!(counts.values().all(|count| *count == 1), "{signal:?}: {counts:?}");
@@ -218,7 +218,7 @@ async fn check(dir: &Path, collector: &str, items: impl AsyncFn(Signal) -> Vec<V
 
 #[tokio::test]
 async fn the_test_agent_gets_by_grpc_what_the_runs_say() {
-    if !has_tool(TestAgent::PROGRAM) {
+    if !is_installed(TestAgent::PROGRAM) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -228,7 +228,7 @@ async fn the_test_agent_gets_by_grpc_what_the_runs_say() {
 
 #[tokio::test]
 async fn the_test_agent_gets_by_http_what_the_runs_say() {
-    if !has_tool(TestAgent::PROGRAM) {
+    if !is_installed(TestAgent::PROGRAM) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -238,7 +238,7 @@ async fn the_test_agent_gets_by_http_what_the_runs_say() {
 
 #[tokio::test]
 async fn oteltap_gets_by_http_what_the_runs_say() {
-    if !has_tool(OtelTap::PROGRAM) {
+    if !is_installed(OtelTap::PROGRAM) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

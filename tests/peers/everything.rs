@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::collectors::{OtelTap, TestAgent, compare, envelopes};
 use super::mapping::Signal;
 use super::prometheus::Prometheus;
-use crate::support::sums::Sums;
-use crate::support::{Observer, PATIENCE, event_of, eventually, has_tool, real_runs};
+use crate::support::run_totals::RunTotals;
+use crate::support::{Observer, TIMEOUT, agent_runs, event_of, is_installed, wait_until};
 
 /// Every far side there is.
 struct FarSides {
@@ -28,7 +28,7 @@ struct FarSides {
 impl FarSides {
     /// None where a program is missing.
     async fn start(dir: &Path) -> Option<Self> {
-        let are_there = [TestAgent::PROGRAM, OtelTap::PROGRAM, "prometheus"].map(has_tool);
+        let are_there = [TestAgent::PROGRAM, OtelTap::PROGRAM, "prometheus"].map(is_installed);
         if are_there.contains(&false) {
             return None;
         }
@@ -71,7 +71,7 @@ impl FarSides {
     /// The file and Prometheus have each run exactly once; all others have each one at least so
     /// often, and no more than `most` times.
     async fn hold(&self, observer: &Observer, runs: &[String], most: usize) {
-        observer.caught_up().await;
+        observer.wait_until_caught_up().await;
         let archive = observer.archive();
         assert_eq!(archive.iter().map(|line| event_of(line)).collect::<Vec<_>>(), runs);
 
@@ -87,7 +87,7 @@ impl FarSides {
 
         let envelopes = envelopes(observer);
         for signal in Signal::ALL {
-            eventually("OtelTap has printed each event", async || {
+            wait_until("OtelTap has printed each event", async || {
                 self.tap.items(signal).len() >= runs.len()
             })
             .await;
@@ -100,10 +100,10 @@ impl FarSides {
                 assert!(wrong.is_empty(), "{name}, {signal:?}: {wrong:?}");
             }
         }
-        self.prometheus.holds(&Sums::of(runs)).await;
+        self.prometheus.holds(&RunTotals::of(runs)).await;
         self.prometheus.saw_no_reset().await;
 
-        let metrics = observer.metrics_until(|_| true).await;
+        let metrics = observer.wait_for_metrics(|_| true).await;
         for sink in [
             "archive",
             "webhook",
@@ -134,8 +134,8 @@ async fn post_all(observer: &Observer, runs: &[String]) {
 }
 
 /// Until the sinks of which the names begin so have nothing before them.
-async fn caught_up(observer: &Observer, sinks: &str) {
-    eventually("a sink has everything", async || {
+async fn sinks_caught_up(observer: &Observer, sinks: &str) {
+    wait_until("a sink has everything", async || {
         let status = observer.get("/v1/sinks").await.json();
         let of_these = |sink: &&Value| sink["name"].as_str().unwrap().starts_with(sinks);
         status["sinks"].as_array().unwrap().iter().filter(of_these).all(|sink| sink["pending"] == 0)
@@ -147,7 +147,7 @@ async fn caught_up(observer: &Observer, sinks: &str) {
 async fn the_real_runs_through_all_sinks_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let Some(far_sides) = FarSides::start(dir.path()).await else { return };
-    let runs = real_runs();
+    let runs = agent_runs();
     let observer = far_sides.observe(dir.path());
     post_all(&observer, &runs).await;
     far_sides.hold(&observer, &runs, 1).await;
@@ -158,7 +158,7 @@ async fn the_real_runs_through_all_sinks_while_each_receiver_is_restarted_and_th
 {
     let dir = tempfile::tempdir().unwrap();
     let Some(mut far_sides) = FarSides::start(dir.path()).await else { return };
-    let runs = real_runs();
+    let runs = agent_runs();
     let parts: Vec<_> = runs.chunks(runs.len().div_ceil(6)).collect();
     let observer = far_sides.observe(dir.path());
     post_all(&observer, parts[0]).await;
@@ -175,11 +175,11 @@ async fn the_real_runs_through_all_sinks_while_each_receiver_is_restarted_and_th
 
     // What a collector has taken and not told yet is lost with it, so they go when they have told
     // everything.
-    caught_up(&observer, "agent").await;
-    caught_up(&observer, "tap").await;
+    sinks_caught_up(&observer, "agent").await;
+    sinks_caught_up(&observer, "tap").await;
     let seen = parts[0].len() + parts[1].len();
     for signal in Signal::ALL {
-        eventually("OtelTap has printed each event", async || {
+        wait_until("OtelTap has printed each event", async || {
             far_sides.tap.items(signal).len() >= seen
         })
         .await;
@@ -200,21 +200,21 @@ async fn the_real_runs_through_all_sinks_while_each_receiver_is_restarted_and_th
     let (client, url) = (observer.client(), format!("{}/event", observer.url));
     let producer = async {
         for run in parts[4] {
-            let Ok(answer) = client.post(&url).body(run.clone()).send().await else { break };
-            assert_eq!(answer.status(), 200);
+            let Ok(response) = client.post(&url).body(run.clone()).send().await else { break };
+            assert_eq!(response.status(), 200);
             answered.fetch_add(1, Ordering::SeqCst);
         }
     };
     let killer = async {
         let half = parts[4].len() / 2;
-        eventually("half of them are answered", async || answered.load(Ordering::SeqCst) >= half)
+        wait_until("half of them are answered", async || answered.load(Ordering::SeqCst) >= half)
             .await;
         observer.kill();
     };
-    tokio::time::timeout(PATIENCE, async { tokio::join!(producer, killer) }).await.unwrap();
+    tokio::time::timeout(TIMEOUT, async { tokio::join!(producer, killer) }).await.unwrap();
     let observer = far_sides.observe(dir.path());
     post_all(&observer, &parts[4][answered.load(Ordering::SeqCst)..]).await;
     post_all(&observer, parts[5]).await;
-    // A batch comes again after each of: an answer that was cut off, one that hung, the kill.
+    // A batch comes again after each of: a response that was cut off, one that hung, the kill.
     far_sides.hold(&observer, &runs, 4).await;
 }

@@ -9,7 +9,7 @@ use observer_core::Timestamp;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::sums::Usage;
+use crate::support::run_totals::Usage;
 
 /// What events are sent as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::PATIENCE;
+use crate::support::TIMEOUT;
 
 /// A program that runs until it is killed or dropped.
 pub(super) struct Peer {
@@ -31,7 +31,7 @@ impl Peer {
             if self.process.try_wait().unwrap().is_some() {
                 return false;
             }
-            assert!(begun.elapsed() < PATIENCE, "it isn't ready: {}", said(&self.output));
+            assert!(begun.elapsed() < TIMEOUT, "it isn't ready: {}", said(&self.output));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         true

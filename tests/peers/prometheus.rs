@@ -7,10 +7,10 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::process::{Peer, free_ports, said};
-use crate::support::sums::Sums;
-use crate::support::{DEFAULTS, Observer, client, eventually, has_tool, real_runs};
+use crate::support::run_totals::RunTotals;
+use crate::support::{DEFAULTS, Observer, agent_runs, client, is_installed, wait_until};
 
-/// Often enough that no test waits for it, and no more often than a debug build can answer on a
+/// Often enough that no test waits for it, and no more often than a debug build can response on a
 /// machine that is busy.
 const CONFIG: &str = r#"
 global: { scrape_interval: 500ms, scrape_timeout: 500ms }
@@ -71,14 +71,14 @@ impl Prometheus {
     pub(super) async fn query(&self, expression: &str) -> BTreeMap<String, f64> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let form = reqwest::Url::parse_with_params(&url, [("query", expression)]).unwrap();
-        let answer = self.client.get(form).send().await.unwrap().text().await.unwrap();
-        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let response = self.client.get(form).send().await.unwrap().text().await.unwrap();
+        let response: Value = serde_json::from_str(&response).unwrap();
         assert_eq!(
-            (&answer["status"], &answer["data"]["resultType"]),
+            (&response["status"], &response["data"]["resultType"]),
             (&"success".into(), &"vector".into()),
-            "{answer}"
+            "{response}"
         );
-        let series = answer["data"]["result"].as_array().unwrap();
+        let series = response["data"]["result"].as_array().unwrap();
         series
             .iter()
             .map(|series| {
@@ -96,9 +96,9 @@ impl Prometheus {
 
     /// Until it has as many events as there are in these sums; then all of its series are as the
     /// sums say.
-    pub(super) async fn holds(&self, sums: &Sums) {
+    pub(super) async fn holds(&self, sums: &RunTotals) {
         let total = sums.total() as f64;
-        eventually("Prometheus has every event", async || {
+        wait_until("Prometheus has every event", async || {
             self.value("sum(observer_events_total)").await.is_some_and(|count| count >= total)
         })
         .await;
@@ -113,7 +113,7 @@ impl Prometheus {
         assert_eq!(series.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         for (name, value) in &expected {
             let off = (series[name] - value).abs();
-            // Sums of fractions depend on their order, counts don't.
+            // RunTotals of fractions depend on their order, counts don't.
             let is_fraction = name.contains("_cost_") || name.contains("_seconds_sum");
             let most = if is_fraction { value * 1e-9 } else { 0.0 };
             assert!(off <= most, "{name}: {} instead of {value}", series[name]);
@@ -141,7 +141,7 @@ async fn run(dir: &Path, port: u16) -> Option<Peer> {
     let mut peer = Peer::run(command, dir.join("output"));
     let (client, url) = (client(), format!("http://127.0.0.1:{port}/-/ready"));
     let is_ready =
-        async || client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+        async || client.get(&url).send().await.is_ok_and(|response| response.status() == 200);
     peer.is_up(is_ready).await.then_some(peer)
 }
 
@@ -161,10 +161,10 @@ fn name_of(metric: &Value) -> String {
 
 #[tokio::test]
 async fn what_prometheus_scraped_is_what_the_runs_add_up_to_through_kill_9() {
-    if !has_tool("prometheus") {
+    if !is_installed("prometheus") {
         return;
     }
-    let runs = real_runs();
+    let runs = agent_runs();
     let (first, second) = runs.split_at(runs.len() / 2);
     let dir = tempfile::tempdir().unwrap();
     let prometheus = Prometheus::start(dir.path()).await;
@@ -174,7 +174,7 @@ async fn what_prometheus_scraped_is_what_the_runs_add_up_to_through_kill_9() {
     for run in first {
         assert_eq!(observer.post(run.clone()).await.status, 200);
     }
-    prometheus.holds(&Sums::of(first)).await;
+    prometheus.holds(&RunTotals::of(first)).await;
     // More is acknowledged than the sink has saved, and than Prometheus has seen.
     let (unseen, rest) = second.split_at(second.len() / 2);
     for run in unseen {
@@ -187,7 +187,7 @@ async fn what_prometheus_scraped_is_what_the_runs_add_up_to_through_kill_9() {
     for run in rest {
         assert_eq!(observer.post(run.clone()).await.status, 200);
     }
-    prometheus.holds(&Sums::of(&runs)).await;
+    prometheus.holds(&RunTotals::of(&runs)).await;
     prometheus.saw_no_reset().await;
     let up = prometheus.value("up").await;
     assert_eq!(up, Some(1.0), "no series of another one");

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::collectors::TestAgent;
 use super::protobuf_json::pairs;
-use crate::support::sums::Sums;
-use crate::support::{DEFAULTS, Observer, eventually, has_tool, real_runs};
+use crate::support::run_totals::RunTotals;
+use crate::support::{DEFAULTS, Observer, agent_runs, is_installed, wait_until};
 
 /// All items of requests, without their resources and scopes.
 fn items(requests: &[Value], names: [&str; 3]) -> Vec<Value> {
@@ -78,10 +78,10 @@ fn labels(point: &Value, le: Option<&str>) -> String {
 }
 
 async fn check(place: impl Fn(&TestAgent) -> String) {
-    if !has_tool(TestAgent::PROGRAM) {
+    if !is_installed(TestAgent::PROGRAM) {
         return;
     }
-    let (dir, runs) = (tempfile::tempdir().unwrap(), real_runs());
+    let (dir, runs) = (tempfile::tempdir().unwrap(), agent_runs());
     let agent = TestAgent::start(dir.path()).await;
     let observer = Observer::start(
         dir.path(),
@@ -90,9 +90,9 @@ async fn check(place: impl Fn(&TestAgent) -> String) {
     for run in &runs {
         assert_eq!(observer.post(run.clone()).await.status, 200);
     }
-    let sums = Sums::of(&runs);
+    let sums = RunTotals::of(&runs);
     let mut last = Value::Null;
-    eventually("the agent has every event", async || {
+    wait_until("the agent has every event", async || {
         last = agent.requests("metrics").await.into_iter().next().unwrap_or_default();
         let events = |(name, count): (String, f64)| {
             name.starts_with("observer_events_total").then_some(count)
@@ -109,7 +109,7 @@ async fn check(place: impl Fn(&TestAgent) -> String) {
     });
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (name, value) in &expected {
-        // Sums of fractions depend on their order, counts don't.
+        // RunTotals of fractions depend on their order, counts don't.
         let is_fraction = name.contains("_cost_") || name.contains("_seconds_sum");
         let most = if is_fraction { value * 1e-9 } else { 0.0 };
         assert!((found[name] - value).abs() <= most, "{name}: {} instead of {value}", found[name]);

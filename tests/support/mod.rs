@@ -1,7 +1,7 @@
 //! An observer in a folder of its own, and ways to ask it things.
 
+pub(crate) mod run_totals;
 pub(crate) mod small_disks;
-pub(crate) mod sums;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long anything may take that is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) const OBSERVER: &str = env!("CARGO_BIN_EXE_observer");
 
@@ -33,20 +33,20 @@ pub(crate) struct Observer {
     beginning: Vec<String>,
 }
 
-/// An answer to a request.
-pub(crate) struct Answer {
+/// An response to a request.
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
     /// A problem as a producer sees it.
-    pub(crate) fn seen(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let problem = self.json();
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(problem["status"], self.status);
@@ -112,7 +112,7 @@ impl Observer {
         });
         let mut beginning = Vec::new();
         let urls: Vec<_> = loop {
-            let Ok(line) = log.recv_timeout(PATIENCE) else {
+            let Ok(line) = log.recv_timeout(TIMEOUT) else {
                 panic!("it doesn't listen: {beginning:#?}")
             };
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
@@ -128,18 +128,18 @@ impl Observer {
         self.client.clone()
     }
 
-    pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> Response {
         self.send(self.client.post(format!("{}/event", self.url)).body(body)).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.send(self.client.get(format!("{}{path}", self.url))).await
     }
 
-    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let answer = request.send().await.unwrap();
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Answer { status, headers, text: answer.text().await.unwrap() }
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Response {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Response { status, headers, text: response.text().await.unwrap() }
     }
 
     /// What it has in memory, where the system says so.
@@ -153,8 +153,8 @@ impl Observer {
     }
 
     /// Until no sink has anything pending, and what was delivered shows.
-    pub(crate) async fn caught_up(&self) {
-        eventually("every sink has everything", async || {
+    pub(crate) async fn wait_until_caught_up(&self) {
+        wait_until("every sink has everything", async || {
             let status = self.get("/v1/sinks").await.json();
             let head = status["head"].clone();
             status["sinks"]
@@ -167,7 +167,7 @@ impl Observer {
     }
 
     /// Until the metrics say so.
-    pub(crate) async fn metrics_until(
+    pub(crate) async fn wait_for_metrics(
         &self,
         what: impl Fn(&BTreeMap<String, f64>) -> bool,
     ) -> BTreeMap<String, f64> {
@@ -177,7 +177,7 @@ impl Observer {
             if what(&metrics) {
                 return metrics;
             }
-            assert!(begun.elapsed() < PATIENCE, "the metrics don't come to say so: {metrics:#?}");
+            assert!(begun.elapsed() < TIMEOUT, "the metrics don't come to say so: {metrics:#?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -188,26 +188,26 @@ impl Observer {
     }
 
     /// Have something else stand in its configuration file.
-    pub(crate) fn configure(&self, config: &str) {
+    pub(crate) fn write_config(&self, config: &str) {
         std::fs::write(self.dir.join("observer.toml"), config).unwrap();
     }
 
     /// Have it read the file again.
-    pub(crate) async fn reload(&self) -> Answer {
+    pub(crate) async fn reload(&self) -> Response {
         self.send(self.client.post(format!("{}/-/reload", self.url))).await
     }
 
     /// SIGHUP.
-    pub(crate) fn hang_up(&self) {
+    pub(crate) fn send_sighup(&self) {
         self.signal("-HUP");
     }
 
     /// The next entry of the log with this message.
-    pub(crate) fn log_until(&mut self, message: &str) -> Value {
+    pub(crate) fn wait_for_log(&mut self, message: &str) -> Value {
         loop {
             let line = self
                 .log
-                .recv_timeout(PATIENCE)
+                .recv_timeout(TIMEOUT)
                 .unwrap_or_else(|_| panic!("the log never says {message:?}"));
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             if entry["message"] == message {
@@ -259,11 +259,11 @@ pub(crate) fn client() -> reqwest::Client {
 
 /// The lines of the archive in a folder, oldest first.
 pub(crate) fn archive(dir: &Path) -> Vec<String> {
-    lines_of(&dir.join("observer-data/events"))
+    read_lines(&dir.join("observer-data/events"))
 }
 
 /// The lines of all files in a folder, in the order of their names.
-pub(crate) fn lines_of(dir: &Path) -> Vec<String> {
+pub(crate) fn read_lines(dir: &Path) -> Vec<String> {
     let mut paths: Vec<_> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -289,17 +289,17 @@ pub(crate) fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
 }
 
 /// What another process does can only be asked for, again and again.
-pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
-        assert!(begun.elapsed() < PATIENCE, "it does not come to be so that {what}");
+        assert!(begun.elapsed() < TIMEOUT, "it does not come to be so that {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 /// Outcomes of real runs, one a line: the fixture, or a larger file that `OBSERVER_TEST_RUNS`
 /// names.
-pub(crate) fn real_runs() -> Vec<String> {
+pub(crate) fn agent_runs() -> Vec<String> {
     let fixture =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-runs.ndjson");
     let path = std::env::var_os("OBSERVER_TEST_RUNS").map_or(fixture, PathBuf::from);
@@ -310,7 +310,7 @@ pub(crate) fn real_runs() -> Vec<String> {
 
 /// Whether a program that a test needs is there. Where it isn't, the test is skipped, which it says
 /// past the capture of tests' output; where `OBSERVER_TEST_TOOLS=required`, it has to be there.
-pub(crate) fn has_tool(name: &str) -> bool {
+pub(crate) fn is_installed(name: &str) -> bool {
     let found = Command::new(name)
         .arg("--version")
         .stdout(Stdio::null())
@@ -332,8 +332,8 @@ pub(crate) fn has_tool(name: &str) -> bool {
 }
 
 /// promtool, where it is installed, has nothing to say about these metrics.
-pub(crate) fn check_with_promtool(metrics: &str) {
-    if !has_tool("promtool") {
+pub(crate) fn assert_promtool_accepts(metrics: &str) {
+    if !is_installed("promtool") {
         return;
     }
     let mut promtool = Command::new("promtool")

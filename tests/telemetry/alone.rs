@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use observer_testing::http::{HttpReceiver, Reply};
 
 use super::{AT_ONCE, event};
-use crate::support::{OBSERVER, Observer, eventually, parse_metrics};
+use crate::support::{OBSERVER, Observer, parse_metrics, wait_until};
 
 /// What became of one signal so far.
 async fn told(observer: &Observer, signal: &str) -> f64 {
@@ -25,7 +25,7 @@ fn free_port() -> u16 {
 /// Until nothing more comes. Whatever fed itself would go on.
 async fn at_rest(observer: &Observer) -> f64 {
     let mut last = (0.0, 0.0);
-    eventually("nothing comes any more", async || {
+    wait_until("nothing comes any more", async || {
         let before = (told(observer, "traces").await, told(observer, "logs").await);
         // The absence of something can't be awaited: the last flush comes after a second, and a
         // batch of spans after that.
@@ -44,7 +44,7 @@ async fn it_comes_to_rest(config: &str) -> (Vec<String>, f64) {
     for number in 0..20 {
         assert_eq!(observer.post(event(number)).await.status, 200);
     }
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let spans = at_rest(&observer).await;
     let (status, log) = observer.terminate();
     assert!(status.success());
@@ -75,7 +75,7 @@ async fn exporting_to_where_events_go_comes_to_rest() {
     let observer =
         Observer::start_with(dir.path(), &config, &[], &[&AT_ONCE[..], &variables].concat());
     observer.post(event(1)).await;
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     at_rest(&observer).await;
 }
 
@@ -104,9 +104,9 @@ async fn a_collector_that_hangs_holds_up_no_start_no_answer_no_reload_and_no_end
     for number in 0..20 {
         assert_eq!(observer.post(event(number)).await.status, 200);
     }
-    observer.configure(&config.replace("20ms", "30ms"));
-    let answer = observer.reload().await;
-    assert_eq!(answer.json()["restart_needed"][0], "telemetry", "{}", answer.text);
+    observer.write_config(&config.replace("20ms", "30ms"));
+    let response = observer.reload().await;
+    assert_eq!(response.json()["restart_needed"][0], "telemetry", "{}", response.text);
     let begun = Instant::now();
     let (status, log) = observer.terminate();
     assert!(status.success());
@@ -134,7 +134,7 @@ async fn what_there_is_no_room_for_is_dropped_and_counted() {
         assert_eq!(observer.post(event(number)).await.status, 200);
     }
     let dropped = r#"observer_telemetry_total{result="dropped",signal="traces"}"#;
-    let metrics = observer.metrics_until(|metrics| metrics[dropped] >= 1.0).await;
+    let metrics = observer.wait_for_metrics(|metrics| metrics[dropped] >= 1.0).await;
     assert!(metrics[dropped] >= 20.0 * 2.0 - 20.0, "{}", metrics[dropped]);
 }
 

@@ -10,11 +10,11 @@ use observer_testing::tls::{CertificateAuthority, ServerTls};
 use tonic::Code;
 
 use super::{AT_ONCE, config, event};
-use crate::support::{OBSERVER, Observer, eventually};
+use crate::support::{OBSERVER, Observer, wait_until};
 
 /// Until spans, metrics and the log have come.
 async fn all_came(collector: &OtlpReceiver) {
-    eventually("all three signals come", async || {
+    wait_until("all three signals come", async || {
         let came: BTreeSet<_> = collector
             .requests()
             .iter()
@@ -83,9 +83,9 @@ async fn over_grpc_all_goes_out_too_with_the_headers_of_the_file() {
 async fn a_check_over_grpc_says_what_the_collector_said() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), OtlpReceiver::start());
     let page = HttpReceiver::start();
-    let answers =
+    let responses =
         [Reply::accept(), Reply::status(Code::Unimplemented, "no metrics here"), Reply::accept()];
-    answers.into_iter().for_each(|answer| collector.enqueue(answer));
+    responses.into_iter().for_each(|response| collector.enqueue(response));
     let check = async |url: String| {
         let telemetry = format!(
             "endpoint = '{url}'\nprotocol = 'grpc'\nheaders = {{ x-key = 's3cr3t-t0ken' }}"
@@ -158,7 +158,7 @@ async fn refused(dir: &Path, config: &str, protocol: &str) {
     let mut observer = Observer::start_with(dir, config, &[], &AT_ONCE);
     observer.post(event(2)).await;
     let told =
-        observer.log_until("the export of telemetry fails; items are lost after a few retries");
+        observer.wait_for_log("the export of telemetry fails; items are lost after a few retries");
     let reason = told["reason"].as_str().unwrap();
     assert!(reason.contains("UnknownIssuer"), "{protocol}: {reason}");
 }
@@ -172,13 +172,13 @@ async fn what_a_collector_refuses_of_a_request_is_told_and_counted() {
     let telemetry = format!("endpoint = '{}'\nsignals = ['traces']", collector.url(""));
     let mut observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &AT_ONCE);
     observer.post(event(1)).await;
-    let told = observer.log_until("the destination rejected telemetry");
+    let told = observer.wait_for_log("the destination rejected telemetry");
     assert_eq!(
         (&told["signal"], &told["count"], &told["reason"]),
         (&"traces".into(), &1.into(), &"too many attributes".into())
     );
     observer
-        .metrics_until(|metrics| {
+        .wait_for_metrics(|metrics| {
             metrics[r#"observer_telemetry_total{result="failed",signal="traces"}"#] == 1.0
         })
         .await;

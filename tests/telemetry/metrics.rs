@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 
 use super::wire::{attributes, metrics};
 use super::{config, event};
-use crate::support::{Observer, eventually};
+use crate::support::{Observer, wait_until};
 
 /// Counters and gauges as Prometheus writes them.
 fn series(metrics: &[Metric]) -> BTreeMap<String, f64> {
@@ -79,7 +79,7 @@ async fn all_that_prometheus_is_shown_goes_out_under_the_same_names() {
     ));
     let observer = Observer::start(dir.path(), &telemetry);
     observer.post(event(1)).await;
-    eventually("the event goes out", async || {
+    wait_until("the event goes out", async || {
         metrics(&collector).last().is_some_and(|metrics| series(metrics).get(EVENTS) == Some(&1.0))
     })
     .await;
@@ -122,10 +122,10 @@ async fn a_collector_that_refuses_first_gets_all_of_it_once() {
         observer.post(event(number)).await;
     }
     let failed =
-        observer.log_until("the export of telemetry fails; items are lost after a few retries");
+        observer.wait_for_log("the export of telemetry fails; items are lost after a few retries");
     assert!(failed["reason"].as_str().unwrap().contains("answers 400 Bad Request"), "{failed}");
-    observer.log_until("the export of telemetry has recovered");
-    observer.caught_up().await;
+    observer.wait_for_log("the export of telemetry has recovered");
+    observer.wait_until_caught_up().await;
     let (status, _) = observer.terminate();
     assert!(status.success());
     assert_eq!(series(metrics(&collector).last().unwrap())[EVENTS], 5.0);

@@ -8,14 +8,14 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 use super::wire::{attributes, hex, logs, spans, taken, text};
 use super::{AT_ONCE, config, event};
-use crate::support::{Observer, eventually};
+use crate::support::{Observer, wait_until};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
 async fn named(collector: &HttpReceiver, name: &str) -> Span {
     let find = || spans(collector).into_iter().find(|span| span.name == name);
-    eventually(&format!("there is a span {name:?}"), async || find().is_some()).await;
+    wait_until(&format!("there is a span {name:?}"), async || find().is_some()).await;
     find().unwrap()
 }
 
@@ -73,7 +73,7 @@ async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
     ] {
         assert_eq!(of_batch[name], value, "{name}");
     }
-    eventually("it was delivered and flushed", async || {
+    wait_until("it was delivered and flushed", async || {
         let all = spans(&collector);
         let mut children: Vec<_> = all
             .iter()
@@ -143,7 +143,7 @@ async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it()
 
     let message = "the sink doesn't take events; it is tried again";
     let find = || logs(&collector).into_iter().find(|record| text(record.body.as_ref()) == message);
-    eventually("the log goes out", async || find().is_some()).await;
+    wait_until("the log goes out", async || find().is_some()).await;
     let record = find().unwrap();
     assert_eq!((record.trace_id, record.severity_text.as_str()), (batch.trace_id, "WARN"));
     assert_eq!(attributes(&record.attributes)["sink"], "hook");
@@ -153,7 +153,7 @@ async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it()
             .iter()
             .all(|request| request.header("content-encoding") == Some("gzip"))
     );
-    let shown = observer.log_until(message);
+    let shown = observer.wait_for_log(message);
     let mut keys: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     assert_eq!(
@@ -180,14 +180,14 @@ async fn variables_alone_turn_it_on_and_a_sampled_parent_is_followed() {
         observer.client().post(&url).header("traceparent", format!("00-{TRACE}-{PARENT}-{sampled}"))
     };
     for (number, sampled) in [(2, "00"), (3, "01")] {
-        let answer = observer
+        let response = observer
             .send(
                 request(sampled).header("content-type", "application/x-ndjson").body(event(number)),
             )
             .await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(response.status, 200, "{}", response.text);
     }
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let (status, _) = observer.terminate();
     assert!(status.success());
     let mut names: Vec<_> = spans(&collector).into_iter().map(|span| span.name).collect();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::fixture::{
     Acknowledged, DATA, Destinations, Fixture, Head, copy, files, lasting, lines, send, until,
 };
-use crate::support::{OBSERVER, Observer, eventually, parse_metrics};
+use crate::support::{OBSERVER, Observer, parse_metrics, wait_until};
 
 /// Families of metrics whose series go on after a restart.
 const COUNTERS: [&str; 12] = [
@@ -72,11 +72,11 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     let observer = Observer::start_with(dir, &config, &[], &environment);
     let same =
         async || sinks(&observer).await.iter().map(lasting).eq(expected.sinks.iter().cloned());
-    eventually("every sink stands where it stood", same).await;
+    wait_until("every sink stands where it stood", same).await;
     assert_eq!(observer.get("/v1/sinks").await.json()["head"], expected.head);
     let before = series(&metrics, &[&COUNTERS[..], &GAUGES].concat());
     observer
-        .metrics_until(|now| before.iter().all(|(name, value)| now.get(name) == Some(value)))
+        .wait_for_metrics(|now| before.iter().all(|(name, value)| now.get(name) == Some(value)))
         .await;
     let letters = "/v1/sinks/rejecting/dead-letters";
     let listed = observer.get(letters).await.json();
@@ -84,18 +84,18 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     assert_archives(&data, &acknowledged, &expected.events).await;
 
     for event in expected.events.iter().filter(|event| event.has_identity) {
-        let answer = send(&observer, event.body(), event.key.as_deref()).await;
+        let response = send(&observer, event.body(), event.key.as_deref()).await;
         let duplicate = json!({ "id": event.id, "status": "duplicate", "durability": "fsync" });
-        assert_eq!(answer, duplicate, "{}", event.event);
+        assert_eq!(response, duplicate, "{}", event.event);
     }
 
     destinations.behind.restart();
     destinations.replaying.restart();
     let mut ids = BTreeSet::new();
     for event in NEW {
-        let answer = send(&observer, event, None).await;
-        assert_eq!(answer["status"], "accepted");
-        ids.insert(answer["id"].as_str().unwrap().to_owned());
+        let response = send(&observer, event, None).await;
+        assert_eq!(response["status"], "accepted");
+        ids.insert(response["id"].as_str().unwrap().to_owned());
     }
     let is_done = |sink: &Value| match &sink["replay"] {
         Value::Null => sink["pending"] == 0 || sink["state"] == "detached",
@@ -105,7 +105,7 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     let archive = data.join("events");
     let count = acknowledged.len() + NEW.len();
     let is_whole = async || lines(&archive).is_ok_and(|lines| lines.len() == count);
-    eventually("the archive has every event", is_whole).await;
+    wait_until("the archive has every event", is_whole).await;
     let all = lines(&archive).unwrap();
     assert_eq!(all[..acknowledged.len()], acknowledged);
     let new: Vec<_> = all[acknowledged.len()..].iter().map(|line| Head::of(line)).collect();
@@ -163,7 +163,7 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
         counted == (last + 3) as f64
             && before.iter().all(|(name, value)| now.get(name) >= Some(value))
     };
-    observer.metrics_until(go_on).await;
+    observer.wait_for_metrics(go_on).await;
 
     // Nothing went because it is old, neither now nor at the next start.
     let (ended, log) = observer.terminate();
@@ -175,7 +175,7 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     let exported = String::from_utf8(run(dir, &["journal", "export"]).stdout).unwrap();
     assert_eq!(exported.lines().collect::<Vec<_>>(), all);
     let again = Observer::start_with(dir, &config, &[], &environment);
-    eventually("every sink stands where it stood again", async || {
+    wait_until("every sink stands where it stood again", async || {
         let now = self::sinks(&again).await;
         now.iter().map(|sink| &sink["position"]).eq(sinks.iter().map(|sink| &sink["position"]))
     })

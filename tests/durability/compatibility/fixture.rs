@@ -9,7 +9,7 @@ use observer_testing::http::HttpReceiver;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::support::{Observer, eventually};
+use crate::support::{Observer, wait_until};
 
 pub(super) const CONFIG: &str = "observer.toml";
 pub(super) const METRICS: &str = "metrics.txt";
@@ -35,7 +35,7 @@ impl Fixture {
     }
 }
 
-/// What is known of a data folder from outside: from requests, answers and destinations.
+/// What is known of a data folder from outside: from requests, responses and destinations.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expected {
@@ -225,14 +225,14 @@ pub(super) async fn send(observer: &Observer, body: &str, key: Option<&str>) -> 
     if let Some(key) = key {
         request = request.header("Idempotency-Key", key);
     }
-    let answer = observer.send(request).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.json()
+    let response = observer.send(request).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    response.json()
 }
 
 /// Waits until this holds of every sink.
 pub(super) async fn until(observer: &Observer, holds: impl Fn(&Value) -> bool) {
-    eventually("the sinks are as wanted", async || {
+    wait_until("the sinks are as wanted", async || {
         let status = observer.get("/v1/sinks").await.json();
         status["sinks"].as_array().unwrap().iter().all(&holds)
     })

@@ -9,7 +9,7 @@ use observer_testing::http::Reply;
 use super::fixture::{
     Acknowledged, DATA, Destinations, Expected, Head, METRICS, lasting, send, until,
 };
-use crate::support::{OBSERVER, Observer, event_of, eventually, real_runs};
+use crate::support::{OBSERVER, Observer, agent_runs, event_of, wait_until};
 
 /// Events that differ from the real runs.
 struct Odd {
@@ -93,7 +93,7 @@ pub(super) async fn write(dir: &Path, config: &Path) {
     let before = config.replace("[sinks.replaying]", "[sinks.retired]");
     assert_ne!(before, config);
     let observer = Observer::start_with(dir, &before, &[], &environment);
-    let runs = real_runs();
+    let runs = agent_runs();
     let (singles, rest) = runs.split_at(50);
     let (batch, rest) = rest.split_at(20);
     let mut events = Vec::new();
@@ -105,21 +105,21 @@ pub(super) async fn write(dir: &Path, config: &Path) {
     }
     // Once more: none of these becomes another event.
     for event in events.iter().filter(|event| event.has_identity).take(60) {
-        let answer = send(&observer, event.body(), event.key.as_deref()).await;
+        let response = send(&observer, event.body(), event.key.as_deref()).await;
         assert_eq!(
-            (&answer["status"], &answer["id"]),
+            (&response["status"], &response["id"]),
             (&"duplicate".into(), &event.id.clone().into())
         );
     }
     let url = format!("{}/v1/events", observer.url);
-    let answer = observer.send(observer.client().post(url).body(batch.join("\n"))).await;
-    assert_eq!((answer.status, &answer.json()["accepted"]), (200, &batch.len().into()));
+    let response = observer.send(observer.client().post(url).body(batch.join("\n"))).await;
+    assert_eq!((response.status, &response.json()["accepted"]), (200, &batch.len().into()));
     events.extend(batch.iter().map(|run| acknowledged(run, None, true, "")));
-    observer.caught_up().await;
+    observer.wait_until_caught_up().await;
     let retired = destinations.replaying.accepted_items().len();
 
     destinations.behind.stop().await;
-    observer.configure(&config);
+    observer.write_config(&config);
     let reloaded = observer.reload().await;
     assert_eq!(reloaded.status, 200, "{}", reloaded.text);
     for run in rest {
@@ -146,7 +146,7 @@ pub(super) async fn write(dir: &Path, config: &Path) {
     until(&observer, |sink| sink["name"] != "replaying" || sink["replay"]["delivered"] == 15).await;
 
     // Metrics of events show what was made durable, which may be a second ago.
-    eventually("the metrics show every event", async || {
+    wait_until("the metrics show every event", async || {
         let text = observer.get("/metrics").await.text;
         let counts = text.lines().filter(|line| line.starts_with("observer_events_total{"));
         let sum: u64 =
@@ -204,9 +204,9 @@ async fn post(
     key: Option<&str>,
     has_identity: bool,
 ) -> Acknowledged {
-    let answer = send(observer, body, key).await;
-    assert_eq!(answer["status"], "accepted", "{body}");
-    acknowledged(body, key, has_identity, answer["id"].as_str().unwrap())
+    let response = send(observer, body, key).await;
+    assert_eq!(response["status"], "accepted", "{body}");
+    acknowledged(body, key, has_identity, response["id"].as_str().unwrap())
 }
 
 /// Sequence number and time are filled in later.

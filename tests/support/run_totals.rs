@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Sums over runs.
+/// RunTotals over runs.
 #[derive(Debug, Default)]
-pub(crate) struct Sums {
+pub(crate) struct RunTotals {
     /// By source, event kind and `ok`.
     pub(crate) events: BTreeMap<(String, String, bool), u64>,
     pub(crate) models: BTreeMap<String, Model>,
@@ -57,7 +57,7 @@ impl Usage {
     }
 }
 
-impl Sums {
+impl RunTotals {
     pub(crate) fn of(runs: &[String]) -> Self {
         let mut sums = Self::default();
         for run in runs {
