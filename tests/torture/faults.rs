@@ -1,174 +1,181 @@
-//! What is done to the observer, to its receivers and to its disk: drawn from the seed, one thing
-//! after the other for each of them, all at once.
+//! Faults of the observer, of its receivers and of its disk. Each target has its own sequence of
+//! faults, which follows from the seed; the sequences run concurrently.
 
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tokio::time::{sleep, sleep_until};
 
-use crate::deployment::House;
-use crate::deployment::destination::FarSide;
+use crate::deployment::Deployment;
+use crate::deployment::destination::Destination;
 use crate::deployment::disk::SmallDisk;
-use crate::receiver::Manners;
+use crate::receiver::Behaviour;
 
+/// Fault of the observer.
 #[derive(Debug)]
-enum ServerFault {
-    Kill {
-        away: Duration,
-        look: bool,
-    },
-    /// Again while it starts.
-    KillTwice {
-        after: Duration,
-    },
+enum ObserverFault {
+    /// Kill -9, and a start after the downtime.
+    Kill { downtime: Duration, verify: bool },
+    /// Kill -9, and another one while the observer starts.
+    KillTwice { after: Duration },
+    /// SIGTERM.
     Terminate,
-    /// SIGTERM, and kill -9 while it ends.
-    KillWhileEnding {
-        after: Duration,
-    },
-    Stop {
-        lasts: Duration,
-    },
+    /// SIGTERM, and kill -9 during the shutdown.
+    KillWhileEnding { after: Duration },
+    /// SIGSTOP and SIGCONT.
+    Stop { duration: Duration },
 }
 
+/// Fault of a receiver.
 #[derive(Debug)]
-enum FarFault {
-    Behaves { manners: Manners, lasts: Duration },
-    Kill { away: Duration },
-    Stop { lasts: Duration },
+enum DestinationFault {
+    Behaves { behaviour: Behaviour, duration: Duration },
+    Kill { downtime: Duration },
+    Stop { duration: Duration },
 }
 
 fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(random.u64(range))
 }
 
-impl ServerFault {
+impl ObserverFault {
     fn draw(random: &mut Rng) -> Self {
         match random.u8(..10) {
             0..5 => Self::Kill {
-                away: if random.bool() { Duration::ZERO } else { millis(random, 0..1500) },
-                look: random.bool(),
+                downtime: if random.bool() { Duration::ZERO } else { millis(random, 0..1500) },
+                verify: random.bool(),
             },
             5 => Self::KillTwice { after: millis(random, 0..60) },
             6 => Self::Terminate,
             7 => Self::KillWhileEnding { after: millis(random, 0..400) },
-            _ => Self::Stop { lasts: millis(random, 50..3000) },
+            _ => Self::Stop { duration: millis(random, 50..3000) },
         }
     }
 
-    async fn execute(&self, house: &House) -> Result<(), String> {
-        house.remember(format!("{self:?}"));
+    async fn execute(&self, deployment: &Deployment) -> Result<(), String> {
+        deployment.record(format!("{self:?}"));
         match *self {
-            Self::Kill { away, look } => {
-                house.tally.add("fault: kill -9 of the observer", 1);
-                house.kill(look).await?;
-                sleep(away).await;
-                house.start(true).await?;
+            Self::Kill { downtime, verify } => {
+                deployment.tally.add("fault: kill -9 of the observer", 1);
+                deployment.kill(verify).await?;
+                sleep(downtime).await;
+                deployment.start(true).await?;
             }
             Self::KillTwice { after } => {
-                house.tally.add("fault: kill -9 of the observer", 1);
-                house.tally.add("fault: kill -9 of the observer while it starts", 1);
-                house.kill(false).await?;
-                house.start_and_kill(after).await?;
-                house.start(true).await?;
+                deployment.tally.add("fault: kill -9 of the observer", 1);
+                deployment.tally.add("fault: kill -9 of the observer during its start", 1);
+                deployment.kill(false).await?;
+                deployment.start_and_kill(after).await?;
+                deployment.start(true).await?;
             }
             Self::Terminate => {
-                house.tally.add("fault: SIGTERM of the observer", 1);
-                house.terminate().await?;
-                house.start(false).await?;
+                deployment.tally.add("fault: SIGTERM of the observer", 1);
+                deployment.terminate().await?;
+                deployment.start(false).await?;
             }
             Self::KillWhileEnding { after } => {
-                house.tally.add("fault: kill -9 of the observer while it ends", 1);
-                house.weather.disturb();
-                house.signal("-TERM").await?;
+                deployment.tally.add("fault: kill -9 of the observer during its shutdown", 1);
+                deployment.availability.interrupt();
+                deployment.signal("-TERM").await?;
                 sleep(after).await;
-                house.kill(true).await?;
-                house.start(true).await?;
+                deployment.kill(true).await?;
+                deployment.start(true).await?;
             }
-            Self::Stop { lasts } => {
-                house.tally.add("fault: SIGSTOP of the observer", 1);
-                house.weather.disturb();
-                house.signal("-STOP").await?;
-                sleep(lasts).await;
-                house.signal("-CONT").await?;
-                house.weather.clear_up();
+            Self::Stop { duration } => {
+                deployment.tally.add("fault: SIGSTOP of the observer", 1);
+                deployment.availability.interrupt();
+                deployment.signal("-STOP").await?;
+                sleep(duration).await;
+                deployment.signal("-CONT").await?;
+                deployment.availability.set_up();
             }
         }
-        house.remember("… and it runs");
+        deployment.record("observer is available again");
         Ok(())
     }
 }
 
-impl FarFault {
+impl DestinationFault {
     fn draw(random: &mut Rng) -> Self {
         match random.u8(..12) {
-            0 | 1 => Self::Kill { away: millis(random, 0..2500) },
-            2 => Self::Stop { lasts: millis(random, 50..3000) },
+            0 | 1 => Self::Kill { downtime: millis(random, 0..2500) },
+            2 => Self::Stop { duration: millis(random, 50..3000) },
             _ => Self::Behaves {
-                manners: *random.choice(&Manners::ALL).expect("there are manners"),
-                lasts: millis(random, 50..3500),
+                behaviour: *random.choice(&Behaviour::ALL).expect("the list is not empty"),
+                duration: millis(random, 50..3500),
             },
         }
     }
 
-    async fn execute(&self, house: &House, far_side: &FarSide) -> Result<(), String> {
-        house.remember(format!("{}: {self:?}", far_side.name));
+    async fn execute(
+        &self,
+        deployment: &Deployment,
+        destination: &Destination,
+    ) -> Result<(), String> {
+        deployment.record(format!("{}: {self:?}", destination.name));
         match *self {
-            Self::Behaves { manners, lasts } => {
-                house.tally.add(format!("fault: a receiver {}", manners.told()), 1);
-                far_side.behave(manners).await;
-                sleep(lasts).await;
-                far_side.behave(Manners::Well).await;
+            Self::Behaves { behaviour, duration } => {
+                deployment.tally.add(format!("fault: a receiver {}", behaviour.description()), 1);
+                destination.behave(behaviour).await;
+                sleep(duration).await;
+                destination.behave(Behaviour::Healthy).await;
             }
-            Self::Kill { away } => {
-                house.tally.add("fault: kill -9 of a receiver", 1);
-                far_side.kill().await;
-                sleep(away).await;
-                far_side.restart().await?;
+            Self::Kill { downtime } => {
+                deployment.tally.add("fault: kill -9 of a receiver", 1);
+                destination.kill().await;
+                sleep(downtime).await;
+                destination.restart().await?;
             }
-            Self::Stop { lasts } => {
-                house.tally.add("fault: SIGSTOP of a receiver", 1);
-                far_side.signal("-STOP").await?;
-                sleep(lasts).await;
-                far_side.signal("-CONT").await?;
+            Self::Stop { duration } => {
+                deployment.tally.add("fault: SIGSTOP of a receiver", 1);
+                destination.signal("-STOP").await?;
+                sleep(duration).await;
+                destination.signal("-CONT").await?;
             }
         }
         Ok(())
     }
 }
 
-/// Faults until then. Whatever is done is undone at the end.
+/// Sequences of faults. Each fault is undone before the next one begins.
 pub(crate) struct Script {
-    server: Rng,
-    far_sides: Vec<Rng>,
+    observer: Rng,
+    destinations: Vec<Rng>,
     disk: Rng,
 }
 
 impl Script {
-    pub(crate) fn new(seed: u64, far_sides: usize) -> Self {
+    pub(crate) fn new(seed: u64, destinations: usize) -> Self {
         let mut random = Rng::with_seed(seed);
-        let far_sides = (0..far_sides).map(|_| random.fork()).collect();
-        Self { server: random.fork(), far_sides, disk: random.fork() }
+        let destinations = (0..destinations).map(|_| random.fork()).collect();
+        Self { observer: random.fork(), destinations, disk: random.fork() }
     }
 
-    /// Everything at once until then.
-    pub(crate) async fn play(&mut self, house: &House, until: Instant) -> Result<(), String> {
-        let far_sides = self.far_sides.iter_mut().zip(&house.far_sides);
-        let far_sides: Vec<_> =
-            far_sides.map(|(random, far_side)| abuse(random, house, far_side, until)).collect();
-        let (server, far, disk, looks) = tokio::join!(
-            kill(&mut self.server, house, until),
-            all(far_sides),
-            fill(&mut self.disk, house, house.small.as_ref(), until),
-            look(house, until)
+    /// Injects faults and checks the observer until `until`.
+    pub(crate) async fn play(
+        &mut self,
+        deployment: &Deployment,
+        until: Instant,
+    ) -> Result<(), String> {
+        let destinations = self.destinations.iter_mut().zip(&deployment.destinations);
+        let destinations: Vec<_> = destinations
+            .map(|(random, destination)| {
+                disturb_destination(random, deployment, destination, until)
+            })
+            .collect();
+        let (observer, destinations, disk, checks) = tokio::join!(
+            disturb_observer(&mut self.observer, deployment, until),
+            join_both(destinations),
+            fill_disk(&mut self.disk, deployment, deployment.small_disk.as_ref(), until),
+            check_repeatedly(deployment, until)
         );
-        server.and(far).and(disk).and(looks)
+        observer.and(destinations).and(disk).and(checks)
     }
 }
 
-async fn all(faults: Vec<impl Future<Output = Result<(), String>>>) -> Result<(), String> {
+async fn join_both(faults: Vec<impl Future<Output = Result<(), String>>>) -> Result<(), String> {
     let mut faults = faults.into_iter();
-    // There are two receivers.
+    // A deployment has two receivers.
     match (faults.next(), faults.next()) {
         (Some(one), Some(other)) => {
             let (one, other) = tokio::join!(one, other);
@@ -178,61 +185,71 @@ async fn all(faults: Vec<impl Future<Output = Result<(), String>>>) -> Result<()
     }
 }
 
-/// Until then, or until something was found.
-async fn pause(house: &House, pause: Duration, until: Instant) -> bool {
+/// Waits for `pause`. Returns whether the round continues.
+async fn pause(deployment: &Deployment, pause: Duration, until: Instant) -> bool {
     sleep_until((Instant::now() + pause).min(until).into()).await;
-    Instant::now() < until && !house.is_over()
+    Instant::now() < until && !deployment.has_failed()
 }
 
-async fn kill(random: &mut Rng, house: &House, until: Instant) -> Result<(), String> {
-    loop {
-        let (wait, fault) = (millis(random, 100..3500), ServerFault::draw(random));
-        if !pause(house, wait, until).await {
-            return Ok(());
-        }
-        fault.execute(house).await.inspect_err(|what| house.found(what.clone()))?;
-    }
-}
-
-async fn abuse(
+async fn disturb_observer(
     random: &mut Rng,
-    house: &House,
-    far_side: &FarSide,
+    deployment: &Deployment,
     until: Instant,
 ) -> Result<(), String> {
     loop {
-        let (wait, fault) = (millis(random, 50..2500), FarFault::draw(random));
-        if !pause(house, wait, until).await {
+        let (wait, fault) = (millis(random, 100..3500), ObserverFault::draw(random));
+        if !pause(deployment, wait, until).await {
             return Ok(());
         }
-        fault.execute(house, far_side).await.inspect_err(|what| house.found(what.clone()))?;
+        fault
+            .execute(deployment)
+            .await
+            .inspect_err(|violation| deployment.report(violation.clone()))?;
     }
 }
 
-async fn fill(
+async fn disturb_destination(
     random: &mut Rng,
-    house: &House,
+    deployment: &Deployment,
+    destination: &Destination,
+    until: Instant,
+) -> Result<(), String> {
+    loop {
+        let (wait, fault) = (millis(random, 50..2500), DestinationFault::draw(random));
+        if !pause(deployment, wait, until).await {
+            return Ok(());
+        }
+        fault
+            .execute(deployment, destination)
+            .await
+            .inspect_err(|violation| deployment.report(violation.clone()))?;
+    }
+}
+
+async fn fill_disk(
+    random: &mut Rng,
+    deployment: &Deployment,
     disk: Option<&SmallDisk>,
     until: Instant,
 ) -> Result<(), String> {
     let Some(disk) = disk else { return Ok(()) };
     loop {
-        let (wait, lasts) = (millis(random, 300..4000), millis(random, 100..4000));
-        if !pause(house, wait, until).await {
+        let (wait, duration) = (millis(random, 300..4000), millis(random, 100..4000));
+        if !pause(deployment, wait, until).await {
             return Ok(());
         }
-        house.tally.add("fault: the disk is full", 1);
-        house.remember(format!("the disk is full for {lasts:?}"));
-        let filled = disk.fill(lasts).await;
-        filled.and(disk.free()).inspect_err(|what| house.found(what.clone()))?;
-        house.remember("the disk has space again");
+        deployment.tally.add("fault: the disk is full", 1);
+        deployment.record(format!("disk is full for {duration:?}"));
+        let filled = disk.fill(duration).await;
+        filled.and(disk.free()).inspect_err(|violation| deployment.report(violation.clone()))?;
+        deployment.record("disk has space again");
     }
 }
 
-async fn look(house: &House, until: Instant) -> Result<(), String> {
-    while pause(house, Duration::from_millis(500), until).await {
-        let looked = house.look().and(house.ask_metrics().await.map(drop));
-        looked.inspect_err(|what| house.found(what.clone()))?;
+async fn check_repeatedly(deployment: &Deployment, until: Instant) -> Result<(), String> {
+    while pause(deployment, Duration::from_millis(500), until).await {
+        let checked = deployment.check_progress().and(deployment.check_metrics().await.map(drop));
+        checked.inspect_err(|violation| deployment.report(violation.clone()))?;
     }
     Ok(())
 }

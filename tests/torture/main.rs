@@ -1,15 +1,20 @@
-//! Everything that goes wrong in production, at once, to real processes; and an oracle that looks
-//! whether the observer's promises hold.
+//! Torture test: injects many kinds of faults into real processes at once, and checks that the
+//! guarantees of the observer hold.
 //!
 //! ```sh
 //! cargo run --release -p outcome-observer --example torture -- --for 1h
 //! ```
 //!
-//! There are two observers, one on the disk, one on a disk that is small and full again and again.
-//! Both have an archive, metrics and two receivers, one of which refuses some events for good.
-//! Producers send each event until it is acknowledged. Meanwhile observers and receivers are
-//! killed, stopped and ended, and receivers hang, fail and cut off their answers. The script of all
-//! that follows from the seed; when what comes of it falls together, doesn't.
+//! Two observers run: one on the disk of the machine, and one on a small disk that is full from
+//! time to time. Each has an archive, metrics and two receivers, one of which permanently rejects
+//! some events. Producers send each event until it is acknowledged. Meanwhile the observers and the
+//! receivers are killed, paused and terminated, and the receivers hang, fail and disconnect. The
+//! seed determines the sequence of faults, but not the timing of their effects.
+//!
+//! - `run` is the command line and the sequence of rounds.
+//! - `deployment` starts the processes and provides the small disk.
+//! - `producer` and `receiver` are both ends of the observer; `faults` disturbs everything.
+//! - `oracle` knows what must hold; `checks` compares it with what is observed.
 
 mod checks;
 mod deployment;
@@ -18,6 +23,7 @@ mod oracle;
 mod producer;
 mod receiver;
 mod run;
+mod sync;
 mod tally;
 
 use std::process::ExitCode;

@@ -1,8 +1,7 @@
-//! The far side of a sink: a process that takes batches over HTTP, as well or as badly as it is
-//! told to on its standard input.
+//! Receiver: a process that accepts batches over HTTP, as the destination of a sink.
 //!
-//! What it takes it writes to a file before it answers, one line for each event, `seq n`; so a kill
-//! loses nothing that it has answered for.
+//! A line on its standard input sets its behaviour. It writes each accepted event to a file before
+//! it responds, as a line `seq n`, so a kill loses no event that it has acknowledged.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,128 +11,145 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::oracle::event;
+use crate::sync::lock;
 
-/// How it behaves.
+/// Behaviour of a receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manners {
-    Well,
+pub(crate) enum Behaviour {
+    /// Accepts the batch.
+    Healthy,
+    /// Accepts the batch after a delay.
     Slow,
-    /// It reads the request and does nothing.
+    /// Reads the request and never responds.
     Hangs,
-    /// It takes the batch and never says so.
-    TakesAndHangs,
-    Fails,
-    /// 429 with `Retry-After`.
-    Later,
-    /// It takes the batch, and its answer breaks off.
-    HalfAnAnswer,
-    Cuts,
-    TakesAndCuts,
-    /// Any of these, for each request anew.
-    Moody,
+    /// Accepts the batch and never responds.
+    AcceptsAndHangs,
+    /// Responds with 500.
+    ServerError,
+    /// Responds with 429 and `Retry-After`.
+    TooManyRequests,
+    /// Accepts the batch and sends a part of the response.
+    TruncatedResponse,
+    /// Closes the connection.
+    Disconnects,
+    /// Accepts the batch and closes the connection.
+    AcceptsAndDisconnects,
+    /// Chooses another behaviour at random for each request.
+    Random,
 }
 
-impl Manners {
+impl Behaviour {
     pub(crate) const ALL: [Self; 10] = [
-        Self::Well,
+        Self::Healthy,
         Self::Slow,
         Self::Hangs,
-        Self::TakesAndHangs,
-        Self::Fails,
-        Self::Later,
-        Self::HalfAnAnswer,
-        Self::Cuts,
-        Self::TakesAndCuts,
-        Self::Moody,
+        Self::AcceptsAndHangs,
+        Self::ServerError,
+        Self::TooManyRequests,
+        Self::TruncatedResponse,
+        Self::Disconnects,
+        Self::AcceptsAndDisconnects,
+        Self::Random,
     ];
 
-    /// One word for it.
-    pub(crate) fn name(self) -> &'static str {
+    /// Returns the line on standard input that selects this behaviour.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Well => "well",
+            Self::Healthy => "healthy",
             Self::Slow => "slow",
             Self::Hangs => "hangs",
-            Self::TakesAndHangs => "takes-and-hangs",
-            Self::Fails => "500",
-            Self::Later => "429",
-            Self::HalfAnAnswer => "half-an-answer",
-            Self::Cuts => "cuts",
-            Self::TakesAndCuts => "takes-and-cuts",
-            Self::Moody => "moody",
+            Self::AcceptsAndHangs => "accepts-and-hangs",
+            Self::ServerError => "500",
+            Self::TooManyRequests => "429",
+            Self::TruncatedResponse => "truncated-response",
+            Self::Disconnects => "disconnects",
+            Self::AcceptsAndDisconnects => "accepts-and-disconnects",
+            Self::Random => "random",
         }
     }
 
-    /// What it does, as the figures say it.
-    pub(crate) fn told(self) -> &'static str {
+    /// Returns a predicate for the summary.
+    pub(crate) fn description(self) -> &'static str {
         match self {
-            Self::Well => "is well",
+            Self::Healthy => "is healthy",
             Self::Slow => "is slow",
             Self::Hangs => "hangs",
-            Self::TakesAndHangs => "takes the batch and hangs",
-            Self::Fails => "answers 500",
-            Self::Later => "answers 429",
-            Self::HalfAnAnswer => "takes the batch and answers half",
-            Self::Cuts => "cuts the connection",
-            Self::TakesAndCuts => "takes the batch and cuts the connection",
-            Self::Moody => "does any of these",
+            Self::AcceptsAndHangs => "accepts batches and hangs",
+            Self::ServerError => "responds with 500",
+            Self::TooManyRequests => "responds with 429",
+            Self::TruncatedResponse => "accepts batches and truncates responses",
+            Self::Disconnects => "disconnects",
+            Self::AcceptsAndDisconnects => "accepts batches and disconnects",
+            Self::Random => "behaves at random",
         }
     }
 
-    fn takes(self) -> bool {
+    fn accepts(self) -> bool {
         matches!(
             self,
-            Self::Well | Self::Slow | Self::TakesAndHangs | Self::HalfAnAnswer | Self::TakesAndCuts
+            Self::Healthy
+                | Self::Slow
+                | Self::AcceptsAndHangs
+                | Self::TruncatedResponse
+                | Self::AcceptsAndDisconnects
         )
     }
 }
 
 struct Receiver {
     seed: u64,
-    picky: bool,
-    taken: Mutex<File>,
-    manners: Mutex<Manners>,
+    rejects_poison: bool,
+    accepted: Mutex<File>,
+    behaviour: Mutex<Behaviour>,
     changed: Condvar,
 }
 
-/// Be a receiver: its port, the file to write to, the seed of the events, and whether it refuses
-/// those that are poison.
+/// Argument of a receiver that rejects poison events.
+pub(crate) const STRICT: &str = "strict";
+/// Argument of a receiver that accepts all events.
+pub(crate) const LENIENT: &str = "lenient";
+
+/// Runs a receiver. The arguments are its port, the file to write to, the seed of the events, and
+/// [`STRICT`] or [`LENIENT`].
 pub(crate) fn receive(arguments: &[String]) -> ExitCode {
     match begin(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("the receiver: {error}");
+            eprintln!("receiver: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn begin(arguments: &[String]) -> io::Result<()> {
-    let [port, file, seed, picky] = arguments else {
-        return Err(io::Error::other("four arguments are needed"));
+    let [port, file, seed, mode] = arguments else {
+        return Err(io::Error::other("expected four arguments"));
     };
-    // There before anyone can connect, since it is looked for then.
-    let taken = File::options().create(true).append(true).open(file)?;
+    // The file must exist once the port accepts connections, since the test program reads it then.
+    let accepted = File::options().create(true).append(true).open(file)?;
     let listener = TcpListener::bind(format!("127.0.0.1:{port}"))?;
     let receiver = Arc::new(Receiver {
         seed: seed.parse().map_err(io::Error::other)?,
-        picky: picky == "picky",
-        taken: Mutex::new(taken),
-        manners: Mutex::new(Manners::Well),
+        rejects_poison: mode == STRICT,
+        accepted: Mutex::new(accepted),
+        behaviour: Mutex::new(Behaviour::Healthy),
         changed: Condvar::new(),
     });
     let accepting = receiver.clone();
     std::thread::spawn(move || {
         for connection in listener.incoming().map_while(Result::ok) {
             let receiver = accepting.clone();
-            // An error is a connection that is gone.
+            // An error means that the client closed the connection.
             std::thread::spawn(move || while receiver.serve(&connection).is_ok_and(|more| more) {});
         }
     });
-    // It ends with the program that has started it.
+    // Standard input ends with the program that started this process.
     for line in io::stdin().lines() {
         let line = line?;
-        if let Some(manners) = Manners::ALL.into_iter().find(|manners| manners.name() == line) {
-            *receiver.manners() = manners;
+        if let Some(behaviour) =
+            Behaviour::ALL.into_iter().find(|behaviour| behaviour.as_str() == line)
+        {
+            *receiver.behaviour() = behaviour;
             receiver.changed.notify_all();
         }
     }
@@ -141,9 +157,9 @@ fn begin(arguments: &[String]) -> io::Result<()> {
 }
 
 impl Receiver {
-    /// One request; whether there may be another one.
+    /// Serves one request. Returns whether the connection stays open.
     fn serve(&self, mut connection: &TcpStream) -> io::Result<bool> {
-        // Requests come one after the other, so nothing of the next one is read ahead.
+        // Clients do not pipeline requests, so the reader buffers no part of the next one.
         let mut reader = BufReader::new(connection);
         let (mut head, mut length) = (String::new(), 0);
         loop {
@@ -165,57 +181,54 @@ impl Receiver {
             answer(connection, "200 OK", "")?;
             return Ok(true);
         }
-        let mut manners = *self.manners();
-        if manners == Manners::Moody {
-            manners = *fastrand::choice(&Manners::ALL[..Manners::ALL.len() - 1])
-                .expect("there are manners");
+        let mut behaviour = *self.behaviour();
+        if behaviour == Behaviour::Random {
+            behaviour = *fastrand::choice(&Behaviour::ALL[..Behaviour::ALL.len() - 1])
+                .expect("the list is not empty");
         }
         let body = std::str::from_utf8(&body).map_err(io::Error::other)?;
         let mut lines = String::new();
         for line in body.lines() {
             match event::read(self.seed, line) {
-                Ok(seen) if self.picky && event::is_poison(seen.n) => {
+                Ok(seen) if self.rejects_poison && event::is_poison(seen.n) => {
                     answer(connection, "422 Unprocessable Content", "")?;
                     return Ok(true);
                 }
                 Ok(seen) => lines.push_str(&format!("{} {}\n", seen.seq, seen.n)),
-                Err(why) => lines.push_str(&format!("wrong: {why}\n")),
+                Err(reason) => lines.push_str(&format!("invalid event: {reason}\n")),
             }
         }
-        if manners == Manners::Slow {
+        if behaviour == Behaviour::Slow {
             std::thread::sleep(Duration::from_millis(fastrand::u64(50..500)));
         }
-        if manners.takes() {
-            self.taken
-                .lock()
-                .expect("nothing panics while it writes")
-                .write_all(lines.as_bytes())?;
+        if behaviour.accepts() {
+            lock(&self.accepted).write_all(lines.as_bytes())?;
         }
-        match manners {
-            Manners::Well | Manners::Slow => answer(connection, "200 OK", "")?,
-            Manners::Fails => answer(connection, "500 Internal Server Error", "")?,
-            Manners::Later => answer(connection, "429 Too Many Requests", "Retry-After: 1\r\n")?,
-            Manners::HalfAnAnswer => {
+        match behaviour {
+            Behaviour::Healthy | Behaviour::Slow => answer(connection, "200 OK", "")?,
+            Behaviour::ServerError => answer(connection, "500 Internal Server Error", "")?,
+            Behaviour::TooManyRequests => {
+                answer(connection, "429 Too Many Requests", "Retry-After: 1\r\n")?
+            }
+            Behaviour::TruncatedResponse => {
                 connection
-                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\ntaken, and")?;
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\naccepted, and")?;
                 return Ok(false);
             }
-            Manners::Hangs | Manners::TakesAndHangs | Manners::Moody => {
-                let hangs = self.manners();
-                let was = *hangs;
-                let wait = self
-                    .changed
-                    .wait_timeout_while(hangs, Duration::from_secs(5), |now| *now == was);
-                drop(wait);
+            Behaviour::Hangs | Behaviour::AcceptsAndHangs | Behaviour::Random => {
+                let guard = self.behaviour();
+                let before = *guard;
+                let limit = Duration::from_secs(5);
+                drop(self.changed.wait_timeout_while(guard, limit, |now| *now == before));
                 return Ok(false);
             }
-            Manners::Cuts | Manners::TakesAndCuts => return Ok(false),
+            Behaviour::Disconnects | Behaviour::AcceptsAndDisconnects => return Ok(false),
         }
         Ok(true)
     }
 
-    fn manners(&self) -> MutexGuard<'_, Manners> {
-        self.manners.lock().expect("nothing panics while it holds these")
+    fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
+        lock(&self.behaviour)
     }
 }
 

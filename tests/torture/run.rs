@@ -1,4 +1,4 @@
-//! The program that a person starts: its command line, its rounds, and what it says.
+//! Command line of the test, the sequence of its rounds, and its output.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,28 +8,29 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::sync::{Semaphore, watch};
 
-use crate::deployment::House;
+use crate::deployment::Deployment;
 use crate::deployment::disk::{SmallDisk, enter_namespace, unmount};
 use crate::faults::Script;
 use crate::producer::{self, PRODUCERS};
 use crate::tally::grouped;
 
-/// After this long there is a pause, in which all is held against all.
+/// Length of a round. After each round, faults and producers stop, and everything is checked.
 const ROUND: Duration = Duration::from_secs(20);
+/// Size of the small disk.
 const SMALL: &str = "96m";
 
-/// Kill, stop, fill up and cut off everything around the observer, and see whether its promises
-/// hold.
+/// Inject faults into observers, receivers and a disk, and check that no event is lost
 #[derive(Debug, Clone, Parser)]
 #[command(name = "torture")]
 struct Options {
-    /// For how long
+    /// Duration of the test
     #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration)]
-    lasts: Duration,
-    /// What the script of faults follows from; without one it is drawn
+    duration: Duration,
+    /// Seed of the sequence of faults [default: random]
     #[arg(long)]
     seed: Option<u64>,
-    /// Where the data goes: a folder that isn't there, and is removed if nothing is found
+    /// Folder for the data, which must not exist; it is removed if the test passes
+    /// [default: beside the program]
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -39,8 +40,8 @@ pub(crate) fn run() -> ExitCode {
     enter_namespace();
     match begin(&options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(finding) => {
-            eprintln!("{finding}");
+        Err(violation) => {
+            eprintln!("{violation}");
             ExitCode::FAILURE
         }
     }
@@ -54,22 +55,22 @@ fn begin(options: &Options) -> Result<(), String> {
     };
     std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let dir = dir.canonicalize().map_err(|error| format!("{}: {error}", dir.display()))?;
-    println!("seed {seed}, for {}", humantime::format_duration(options.lasts));
+    println!("seed {seed}, for {}", humantime::format_duration(options.duration));
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let (finding, mut found) = watch::channel(None);
+    let (violation, mut found) = watch::channel(None);
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
-            done = torture(options, seed, &dir, &finding) => done,
-            // Whoever waits for something else needn't.
+            done = torture(options, seed, &dir, &violation) => done,
+            // After a violation, the remaining tasks get a moment to end by themselves.
             _ = async {
                 let _ = found.wait_for(Option::is_some).await;
                 tokio::time::sleep(Duration::from_secs(10)).await;
             } => Ok(()),
         }
     });
-    // The processes go with what has them, so that nothing changes any more in what is kept.
+    // Dropping the runtime kills the processes, so that the data no longer changes.
     drop(runtime);
     let found = found.borrow().clone();
     match found.map_or(result, Err) {
@@ -78,10 +79,10 @@ fn begin(options: &Options) -> Result<(), String> {
             let _ = std::fs::remove_dir_all(&dir);
             Ok(())
         }
-        Err(what) => {
-            let lasts = humantime::format_duration(options.lasts);
+        Err(violation) => {
+            let duration = humantime::format_duration(options.duration);
             Err(format!(
-                "\nFOUND: {what}\nkept: {}\nthe same script again: --seed {seed} --for {lasts}",
+                "\nFAILED: {violation}\ndata kept in {}\nrepeat with: --seed {seed} --for {duration}",
                 keep(&dir).display()
             ))
         }
@@ -94,7 +95,7 @@ fn default_dir(seed: u64) -> Result<PathBuf, String> {
     Ok(folder.join(format!("torture-{seed}-{}", std::process::id())))
 }
 
-/// What is on a small disk would be gone with this process.
+/// Copies the data of the small disk, which is unmounted with this process, and returns the folder.
 fn keep(dir: &Path) -> PathBuf {
     let copy = dir.join("small-kept");
     let _ = std::process::Command::new("cp").arg("-r").arg(dir.join("small")).arg(copy).status();
@@ -105,84 +106,85 @@ async fn torture(
     options: &Options,
     seed: u64,
     dir: &Path,
-    finding: &watch::Sender<Option<String>>,
+    violation: &watch::Sender<Option<String>>,
 ) -> Result<(), String> {
     let begun = Instant::now();
     let small = SmallDisk::mount(&dir.join("small"), SMALL)?;
-    let mut houses =
-        vec![House::build("large", &dir.join("large"), seed, None, finding.clone()).await?];
+    let mut deployments =
+        vec![Deployment::build("large", &dir.join("large"), seed, None, violation.clone()).await?];
     match small {
         Some(small) => {
-            houses.push(
-                House::build(
+            deployments.push(
+                Deployment::build(
                     "small",
                     &dir.join("small"),
                     seed.wrapping_add(1),
                     Some(small),
-                    finding.clone(),
+                    violation.clone(),
                 )
                 .await?,
             );
         }
         None if std::env::var_os("OBSERVER_TEST_TOOLS").is_some() => {
             return Err(
-                "`unshare --mount` is needed here for a disk that can be full, and is not allowed"
+                "the test of a full disk needs `unshare --mount`, which is not permitted here"
                     .to_owned(),
             );
         }
         None => println!(
-            "SKIPPED: no disk is full in this run, since `unshare --mount` is not allowed here"
+            "SKIPPED: the observer on a small disk, since `unshare --mount` is not permitted here"
         ),
     }
-    let lives: Vec<_> = houses
+    let runs: Vec<_> = deployments
         .into_iter()
         .map(Arc::new)
-        .map(|house| tokio::spawn(live(house, begun + options.lasts)))
+        .map(|deployment| tokio::spawn(run_deployment(deployment, begun + options.duration)))
         .collect();
-    for live in lives {
-        live.await.map_err(|error| error.to_string())??;
+    for run in runs {
+        run.await.map_err(|error| error.to_string())??;
     }
     Ok(())
 }
 
-/// One observer from its start to its end.
-async fn live(house: Arc<House>, end: Instant) -> Result<(), String> {
-    let lived = rounds(&house, end).await;
-    if let Err(what) = &lived {
-        house.found(what.clone());
+/// Tests one deployment and prints its summary.
+async fn run_deployment(deployment: Arc<Deployment>, end: Instant) -> Result<(), String> {
+    let result = run_rounds(&deployment, end).await;
+    if let Err(violation) = &result {
+        deployment.report(violation.clone());
     }
-    println!("\n{}:\n{}", house.name, house.tally.shown());
-    lived
+    println!("\n{}:\n{}", deployment.name, deployment.tally.summary());
+    result
 }
 
-async fn rounds(house: &Arc<House>, end: Instant) -> Result<(), String> {
-    let mut script = Script::new(house.seed, house.far_sides.len());
-    let turns = Arc::new(Semaphore::new(0));
-    house.start(false).await?;
-    producer::start(house, &turns, house.seed);
-    while Instant::now() < end && !house.is_over() {
-        turns.add_permits(PRODUCERS as usize);
-        script.play(house, (Instant::now() + ROUND).min(end)).await?;
-        let silence = turns.acquire_many(PRODUCERS).await.map_err(|error| error.to_string())?;
-        silence.forget();
-        if house.is_over() {
+async fn run_rounds(deployment: &Arc<Deployment>, end: Instant) -> Result<(), String> {
+    let mut script = Script::new(deployment.seed, deployment.destinations.len());
+    let permits = Arc::new(Semaphore::new(0));
+    deployment.start(false).await?;
+    producer::start(deployment, &permits, deployment.seed);
+    while Instant::now() < end && !deployment.has_failed() {
+        permits.add_permits(PRODUCERS as usize);
+        script.play(deployment, (Instant::now() + ROUND).min(end)).await?;
+        let all_permits =
+            permits.acquire_many(PRODUCERS).await.map_err(|error| error.to_string())?;
+        all_permits.forget();
+        if deployment.has_failed() {
             return Ok(());
         }
-        house.settle().await?;
-        let acknowledged = grouped(house.tally.get("events acknowledged"));
-        println!("{}: {acknowledged} events acknowledged, all is well", house.name);
+        deployment.check_all().await?;
+        let acknowledged = grouped(deployment.tally.get("events acknowledged"));
+        println!("{}: {acknowledged} events acknowledged, all checks passed", deployment.name);
     }
-    house.terminate().await?;
-    for far_side in &house.far_sides {
-        house.tally.add(
-            format!("repeats at the receiver {}", far_side.name),
-            house.oracle().repeats(far_side.name),
+    deployment.terminate().await?;
+    for destination in &deployment.destinations {
+        deployment.tally.add(
+            format!("events repeated at the receiver \"{}\"", destination.name),
+            deployment.oracle().repeats(destination.name),
         );
-        house.tally.add(
-            format!("dead letters of the receiver {}", far_side.name),
-            house.oracle().passed(far_side.name),
+        deployment.tally.add(
+            format!("dead letters of the sink \"{}\"", destination.name),
+            deployment.oracle().skipped(destination.name),
         );
     }
-    house.tally.add("events in the archive, each once", house.oracle().head());
-    house.read_log()
+    deployment.tally.add("events in the archive, without duplicates", deployment.oracle().head());
+    deployment.read_log()
 }

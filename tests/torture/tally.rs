@@ -1,11 +1,13 @@
-//! What happened, in figures.
+//! Counts of what happened in a run, for the final summary.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Counts by what they are of, in the order of their names.
+use crate::sync::lock;
+
+/// Counts by name, and the times of recovery.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     counts: Mutex<BTreeMap<String, u64>>,
@@ -13,31 +15,27 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Adds to a count.
     pub(crate) fn add(&self, what: impl Into<String>, count: u64) {
-        *self
-            .counts
-            .lock()
-            .expect("nothing panics while it counts")
-            .entry(what.into())
-            .or_default() += count;
+        *lock(&self.counts).entry(what.into()).or_default() += count;
     }
 
-    /// It took this long from the start after a kill to the first answer.
+    /// Records the time from a start after a kill to the first response.
     pub(crate) fn recovered(&self, after: Duration) {
-        self.recoveries.lock().expect("nothing panics while it counts").push(after);
+        lock(&self.recoveries).push(after);
     }
 
     pub(crate) fn get(&self, what: &str) -> u64 {
-        self.counts.lock().expect("nothing panics while it counts").get(what).copied().unwrap_or(0)
+        lock(&self.counts).get(what).copied().unwrap_or(0)
     }
 
-    pub(crate) fn shown(&self) -> String {
+    /// Returns the summary: one line for each count.
+    pub(crate) fn summary(&self) -> String {
         let mut text = String::new();
-        for (what, count) in &*self.counts.lock().expect("nothing panics while it counts") {
+        for (what, count) in &*lock(&self.counts) {
             let _ = writeln!(text, "  {what:<64}{:>12}", grouped(*count));
         }
-        let mut recoveries =
-            self.recoveries.lock().expect("nothing panics while it counts").clone();
+        let mut recoveries = lock(&self.recoveries).clone();
         recoveries.sort();
         if let (Some(median), Some(last)) =
             (recoveries.get(recoveries.len() / 2), recoveries.last())
@@ -46,16 +44,20 @@ impl Tally {
             let _ = writeln!(
                 text,
                 "  {:<64}{median:>12}",
-                "from start after a kill to the first answer: median"
+                "time from a start after a kill to the first response: median"
             );
             let most = format!("{} ms", last.as_millis());
-            let _ = writeln!(text, "  {:<64}{most:>12}", "… at most");
+            let _ = writeln!(
+                text,
+                "  {:<64}{most:>12}",
+                "time from a start after a kill to the first response: maximum"
+            );
         }
         text
     }
 }
 
-/// `1,234,567`.
+/// Formats a number with separators: `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,91 +1,97 @@
-//! Whether the observer can be expected to answer, and what was done to it last.
+//! Availability of the observer, and the history of the last faults.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How many of the last faults a finding is told with.
-const REMEMBERED: usize = 25;
+use crate::sync::lock;
 
+/// Number of entries in the history.
+const MAX_HISTORY: usize = 25;
+
+/// Availability of one observer, as far as the faults determine it.
 #[derive(Debug)]
-pub(crate) struct Weather {
-    now: Mutex<Now>,
+pub(crate) struct Availability {
+    state: Mutex<State>,
     begun: Instant,
 }
 
 #[derive(Debug, Default)]
-struct Now {
+struct State {
     up: bool,
-    /// How often it changed.
+    /// Number of interruptions.
     changes: u64,
-    /// When the observer was started again after a kill, until it has answered.
+    /// Time of the start after a kill, until the first response.
     started: Option<Instant>,
     history: VecDeque<String>,
 }
 
-/// The weather at the beginning of a request.
+/// Availability at the start of a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun {
+pub(crate) struct RequestStart {
     up: bool,
     changes: u64,
     pub(crate) at: Instant,
 }
 
-impl Weather {
+impl Availability {
     pub(crate) fn new() -> Self {
-        Self { now: Mutex::default(), begun: Instant::now() }
+        Self { state: Mutex::default(), begun: Instant::now() }
     }
 
-    fn now(&self) -> std::sync::MutexGuard<'_, Now> {
-        self.now.lock().expect("nothing panics while it looks at the weather")
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
-    pub(crate) fn begin(&self) -> Begun {
-        let now = self.now();
-        Begun { up: now.up, changes: now.changes, at: Instant::now() }
+    pub(crate) fn begin(&self) -> RequestStart {
+        let state = self.state();
+        RequestStart { up: state.up, changes: state.changes, at: Instant::now() }
     }
 
-    /// Whether the observer could have answered all the time.
-    pub(crate) fn was_fine(&self, since: Begun) -> bool {
-        let now = self.now();
-        since.up && now.changes == since.changes
+    /// Returns whether the observer was available during the whole request.
+    pub(crate) fn was_available(&self, since: RequestStart) -> bool {
+        let state = self.state();
+        since.up && state.changes == since.changes
     }
 
-    /// An answer came. How long that took since the start, if it is the first one after a kill.
-    pub(crate) fn answered(&self, since: Begun) -> Option<Duration> {
-        let mut now = self.now();
-        let started = now.started.filter(|started| since.at >= *started)?;
-        now.started = None;
+    /// Records a response. Returns the time since the start if it is the first one after a kill.
+    pub(crate) fn answered(&self, since: RequestStart) -> Option<Duration> {
+        let mut state = self.state();
+        let started = state.started.filter(|started| since.at >= *started)?;
+        state.started = None;
         Some(started.elapsed())
     }
 
-    /// Something is about to be done to the observer itself.
-    pub(crate) fn disturb(&self) {
-        let mut now = self.now();
-        now.changes += 1;
-        now.up = false;
-        now.started = None;
+    /// Records that the observer is about to be disturbed.
+    pub(crate) fn interrupt(&self) {
+        let mut state = self.state();
+        state.changes += 1;
+        state.up = false;
+        state.started = None;
     }
 
+    /// Records a start after a kill.
     pub(crate) fn started_after_kill(&self) {
-        self.now().started = Some(Instant::now());
+        self.state().started = Some(Instant::now());
     }
 
-    pub(crate) fn clear_up(&self) {
-        self.now().up = true;
+    /// Records that the observer is available.
+    pub(crate) fn set_up(&self) {
+        self.state().up = true;
     }
 
-    /// What is done, for those who look for the reason of a finding.
-    pub(crate) fn remember(&self, what: String) {
+    /// Adds an entry to the history.
+    pub(crate) fn record(&self, what: String) {
         let at = self.begun.elapsed().as_secs_f64();
-        let mut now = self.now();
-        if now.history.len() == REMEMBERED {
-            now.history.pop_front();
+        let mut state = self.state();
+        if state.history.len() == MAX_HISTORY {
+            state.history.pop_front();
         }
-        now.history.push_back(format!("{at:9.3} s  {what}"));
+        state.history.push_back(format!("{at:9.3} s  {what}"));
     }
 
+    /// Returns the last entries of the history, one per line.
     pub(crate) fn history(&self) -> String {
-        self.now().history.iter().map(|line| format!("  {line}\n")).collect()
+        self.state().history.iter().map(|line| format!("  {line}\n")).collect()
     }
 }

@@ -1,5 +1,5 @@
-//! A small disk that can be full: a tmpfs, in a mount namespace of this program's own, so that it
-//! is gone with it.
+//! A small disk that can be filled: a tmpfs in a mount namespace of this program, which the kernel
+//! removes when the program ends.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Set for the program that runs within the namespace.
+/// Environment variable of the program that runs within the namespace.
 const WITHIN: &str = "OBSERVER_TORTURE_NAMESPACE";
 
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub(crate) struct SmallDisk {
     full: AtomicBool,
 }
 
-/// Go on in a mount namespace where that is allowed: as an ordinary user by way of a user
-/// namespace. Comes back where it isn't.
+/// Executes this program again in a mount namespace, for an ordinary user by means of a user
+/// namespace. Returns if the program already runs in one or if that is not permitted.
 pub(crate) fn enter_namespace() {
     if std::env::var_os(WITHIN).is_some() {
         return;
@@ -41,13 +41,13 @@ pub(crate) fn enter_namespace() {
     }
 }
 
-/// So that its folder can be removed. There may be none.
+/// Unmounts the small disk, if there is one, so that its folder can be deleted.
 pub(crate) fn unmount(dir: &Path) {
     let _ = Command::new("umount").arg(dir).stderr(Stdio::null()).status();
 }
 
 impl SmallDisk {
-    /// `None` where there can't be one.
+    /// Mounts a disk; `None` outside a mount namespace.
     pub(crate) fn mount(dir: &Path, size: &str) -> Result<Option<Self>, String> {
         std::env::var_os(WITHIN).map(|_| Self::mount_within(dir, size)).transpose()
     }
@@ -72,13 +72,13 @@ impl SmallDisk {
         self.full.load(Ordering::SeqCst)
     }
 
-    /// Leave no byte free, again and again, so that what others give back is gone, too.
-    pub(crate) async fn fill(&self, lasts: Duration) -> Result<(), String> {
+    /// Fills the disk, and repeats that for `duration`, since the observer may free space.
+    pub(crate) async fn fill(&self, duration: Duration) -> Result<(), String> {
         self.full.store(true, Ordering::SeqCst);
         let begun = Instant::now();
         let fill = async {
             let mut ballast = File::create(self.ballast())?;
-            while begun.elapsed() < lasts {
+            while begun.elapsed() < duration {
                 for size in [256 << 10, 4096, 1] {
                     let bytes = vec![0; size];
                     let error = loop {
@@ -94,13 +94,13 @@ impl SmallDisk {
             }
             Ok(())
         };
-        fill.await.map_err(|error| format!("the disk can't be filled: {error}"))
+        fill.await.map_err(|error| format!("can't fill the disk: {error}"))
     }
 
-    /// Free again.
+    /// Frees the space again.
     pub(crate) fn free(&self) -> Result<(), String> {
         let freed = std::fs::remove_file(self.ballast())
-            .map_err(|error| format!("the disk can't be freed: {error}"));
+            .map_err(|error| format!("can't free the disk: {error}"));
         self.full.store(false, Ordering::SeqCst);
         freed
     }

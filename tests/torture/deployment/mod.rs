@@ -1,4 +1,8 @@
-//! One observer with its receivers, its disk, and what is known of them.
+//! Deployment under test: one observer with its receivers and its disk, and what is known of them.
+//!
+//! - [`process`] starts and ends processes; [`destination`] is a receiver process.
+//! - [`disk`] is the small disk.
+//! - [`availability`] knows when the observer can be expected to respond.
 
 pub(crate) mod availability;
 pub(crate) mod destination;
@@ -13,68 +17,72 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::deployment::availability::Weather;
-use crate::deployment::destination::{FarSide, Reading};
+use crate::deployment::availability::Availability;
+use crate::deployment::destination::{Destination, ReadPosition};
 use crate::deployment::disk::SmallDisk;
 use crate::deployment::process::{Process, free_port};
 use crate::oracle::archive::Archive;
-use crate::oracle::event::Way;
+use crate::oracle::event::SendMode;
 use crate::oracle::{BATCH, Oracle};
+use crate::receiver::{LENIENT, STRICT};
+use crate::sync::lock;
 use crate::tally::Tally;
 
-/// How long a producer waits for the journal, by the configuration.
+/// Configured maximum time for which a request waits for the journal.
 pub(crate) const INGEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// How much longer an answer may take on a machine that has other things to do.
+/// Additional time for a response on a busy machine.
 pub(crate) const SLACK: Duration = Duration::from_secs(5);
-/// How long the sinks may go on when the observer is told to end.
+/// Configured maximum time of the sinks for a shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long anything may take that is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time of any wait.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-pub(crate) struct House {
+/// An observer, its receivers and its disk.
+pub(crate) struct Deployment {
     pub(crate) name: &'static str,
     pub(crate) dir: PathBuf,
     pub(crate) seed: u64,
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
-    pub(crate) weather: Weather,
+    pub(crate) availability: Availability,
     pub(crate) tally: Tally,
     pub(crate) oracle: Mutex<Oracle>,
-    pub(crate) far_sides: Vec<FarSide>,
-    pub(crate) small: Option<SmallDisk>,
-    server: tokio::sync::Mutex<Option<Process>>,
-    readings: Mutex<Readings>,
-    /// How many events there are of each way to send one.
-    handed_out: [AtomicU64; 2],
-    finding: watch::Sender<Option<String>>,
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) small_disk: Option<SmallDisk>,
+    observer: tokio::sync::Mutex<Option<Process>>,
+    read_state: Mutex<ReadState>,
+    /// Numbers of events that producers have got, by mode.
+    sent_events: [AtomicU64; 2],
+    violation: watch::Sender<Option<String>>,
 }
 
-/// How far everything was read.
-pub(crate) struct Readings {
+/// Positions up to which files were read, and the last total of the metrics.
+pub(crate) struct ReadState {
     pub(crate) archive: Archive,
-    pub(crate) far_sides: Vec<Reading>,
+    pub(crate) destinations: Vec<ReadPosition>,
     pub(crate) events_total: f64,
 }
 
-impl House {
+impl Deployment {
+    /// Writes the configuration and starts the receivers, but not the observer.
     pub(crate) async fn build(
         name: &'static str,
         dir: &Path,
         seed: u64,
-        small: Option<SmallDisk>,
-        finding: watch::Sender<Option<String>>,
+        small_disk: Option<SmallDisk>,
+        violation: watch::Sender<Option<String>>,
     ) -> Result<Self, String> {
         let dir = dir.to_owned();
         let outside = dir.with_extension("outside");
         std::fs::create_dir_all(&dir)
             .and_then(|()| std::fs::create_dir_all(&outside))
             .map_err(|e| e.to_string())?;
-        let far_sides = vec![
-            FarSide::start("plain", false, &outside, seed).await?,
-            FarSide::start("picky", true, &outside, seed).await?,
+        let destinations = vec![
+            Destination::start(LENIENT, false, &outside, seed).await?,
+            Destination::start(STRICT, true, &outside, seed).await?,
         ];
         let port = free_port()?;
-        let config = configuration(&dir, port, &far_sides, small.is_some());
+        let config = configuration(&dir, port, &destinations, small_disk.is_some());
         std::fs::write(outside.join("observer.toml"), config).map_err(|error| error.to_string())?;
         let client =
             reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(2)).build();
@@ -83,84 +91,89 @@ impl House {
             seed,
             url: format!("http://127.0.0.1:{port}"),
             client: client.map_err(|error| error.to_string())?,
-            weather: Weather::new(),
+            availability: Availability::new(),
             tally: Tally::default(),
             oracle: Mutex::new(Oracle::new(
                 seed,
-                far_sides.iter().map(|far_side| (far_side.name, far_side.picky)),
+                destinations
+                    .iter()
+                    .map(|destination| (destination.name, destination.rejects_poison)),
             )),
-            small,
-            server: tokio::sync::Mutex::default(),
-            readings: Mutex::new(Readings {
+            small_disk,
+            observer: tokio::sync::Mutex::default(),
+            read_state: Mutex::new(ReadState {
                 archive: Archive::new(&dir.join("events")),
-                far_sides: far_sides.iter().map(|_| Reading::default()).collect(),
+                destinations: destinations.iter().map(|_| ReadPosition::default()).collect(),
                 events_total: 0.0,
             }),
-            far_sides,
-            handed_out: Default::default(),
-            finding,
+            destinations,
+            sent_events: Default::default(),
+            violation,
             dir,
         })
     }
 
-    /// The next event that nobody has sent yet.
-    pub(crate) fn hand_out(&self, way: Way) -> u64 {
-        way.number(self.handed_out[way as usize].fetch_add(1, Ordering::SeqCst))
+    /// Returns the number of an event that no producer has sent yet.
+    pub(crate) fn next_event(&self, mode: SendMode) -> u64 {
+        mode.number(self.sent_events[mode as usize].fetch_add(1, Ordering::SeqCst))
     }
 
+    /// Returns whether a producer has got this event from [`Deployment::next_event`].
     pub(crate) fn was_sent(&self, n: u64) -> bool {
-        let way = if n.is_multiple_of(2) { Way::Batch } else { Way::Single };
-        n / 2 < self.handed_out[way as usize].load(Ordering::SeqCst)
+        let mode = if n.is_multiple_of(2) { SendMode::Batch } else { SendMode::Single };
+        n / 2 < self.sent_events[mode as usize].load(Ordering::SeqCst)
     }
 
-    /// What must not be is so. The first one of all counts.
-    pub(crate) fn found(&self, what: String) {
-        self.finding.send_if_modified(|finding| {
-            let is_first = finding.is_none();
-            finding.get_or_insert_with(|| {
-                let history = self.weather.history();
-                format!("{}: {what}\n\nwhat was done to {} last:\n{history}", self.name, self.name)
+    /// Reports a violation, which ends the test. Only the first one is kept.
+    pub(crate) fn report(&self, what: String) {
+        self.violation.send_if_modified(|violation| {
+            let is_first = violation.is_none();
+            violation.get_or_insert_with(|| {
+                let history = self.availability.history();
+                format!("{name}: {what}\n\nlast faults of {name}:\n{history}", name = self.name)
             });
             is_first
         });
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.finding.borrow().is_some()
+    /// Returns whether a violation was reported.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.violation.borrow().is_some()
     }
 
-    /// Files beside the disk that may be full.
+    /// Returns the folder of the files that are not on the disk under test.
     pub(crate) fn outside(&self) -> PathBuf {
         self.dir.with_extension("outside")
     }
 
-    pub(crate) fn remember(&self, what: impl Into<String>) {
-        self.weather.remember(what.into());
+    /// Adds an entry to the history of faults.
+    pub(crate) fn record(&self, what: impl Into<String>) {
+        self.availability.record(what.into());
     }
 
-    /// Start the observer, and wait until it can be reached. Ends that a full disk explains are
-    /// tried again, as a supervisor would.
+    /// Starts the observer and waits until it responds. While the disk is full, a failed start is
+    /// repeated, as by a supervisor.
     pub(crate) async fn start(&self, after_kill: bool) -> Result<(), String> {
         let config = self.outside().join("observer.toml");
         let arguments = ["observe", "--log-format", "json", "--config", &config.to_string_lossy()];
         let begun = Instant::now();
-        let mut server = self.server.lock().await;
+        let mut observer = self.observer.lock().await;
         'again: loop {
-            *server = None;
+            *observer = None;
             let process =
-                server.insert(Process::start(&arguments, &self.outside().join("observer.log"))?);
+                observer.insert(Process::start(&arguments, &self.outside().join("observer.log"))?);
             if after_kill {
-                self.weather.started_after_kill();
+                self.availability.started_after_kill();
             }
             loop {
                 if let Some(status) = process.ended() {
-                    if self.small.as_ref().is_some_and(SmallDisk::is_full) {
+                    if self.small_disk.as_ref().is_some_and(SmallDisk::is_full) {
                         self.tally.add("starts that failed while the disk was full", 1);
                         tokio::time::sleep(Duration::from_millis(200)).await;
                         continue 'again;
                     }
                     return Err(format!(
-                        "the observer does not start, but ends with {status}; see its log"
+                        "the observer ended with {status} during its start; see its log"
                     ));
                 }
                 let live = self
@@ -170,13 +183,13 @@ impl House {
                     .send()
                     .await;
                 if live.is_ok_and(|answer| answer.status() == 200) {
-                    self.weather.clear_up();
+                    self.availability.set_up();
                     return Ok(());
                 }
-                if begun.elapsed() > PATIENCE {
+                if begun.elapsed() > DEADLINE {
                     return Err(format!(
-                        "the observer can't be reached {} s after its start",
-                        PATIENCE.as_secs()
+                        "the observer did not respond within {} s of its start",
+                        DEADLINE.as_secs()
                     ));
                 }
                 tokio::time::sleep(Duration::from_millis(3)).await;
@@ -184,32 +197,32 @@ impl House {
         }
     }
 
-    /// kill -9. What the observer has made durable is looked at before anything else happens to it.
-    pub(crate) async fn kill(&self, look: bool) -> Result<(), String> {
-        self.weather.disturb();
-        if let Some(process) = &mut *self.server.lock().await {
+    /// Kills the observer (kill -9). With `verify`, checks the journal before the next start.
+    pub(crate) async fn kill(&self, verify: bool) -> Result<(), String> {
+        self.availability.interrupt();
+        if let Some(process) = &mut *self.observer.lock().await {
             process.kill();
         }
-        self.after_end(look).await
+        self.after_end(verify).await
     }
 
-    /// Start it, and kill it before long.
+    /// Starts the observer and kills it after this time.
     pub(crate) async fn start_and_kill(&self, after: Duration) -> Result<(), String> {
         let config = self.outside().join("observer.toml");
         let arguments = ["observe", "--log-format", "json", "--config", &config.to_string_lossy()];
         let process = Process::start(&arguments, &self.outside().join("observer.log"))?;
-        *self.server.lock().await = Some(process);
+        *self.observer.lock().await = Some(process);
         tokio::time::sleep(after).await;
         self.kill(false).await
     }
 
-    /// SIGTERM: it ends by itself, with success.
+    /// Sends SIGTERM and checks that the observer ends successfully.
     pub(crate) async fn terminate(&self) -> Result<(), String> {
-        self.weather.disturb();
-        if let Some(process) = &mut *self.server.lock().await {
+        self.availability.interrupt();
+        if let Some(process) = &mut *self.observer.lock().await {
             process.signal("-TERM")?;
-            // One shutdown timeout for requests, one for sinks, and time for each to flush and
-            // close.
+            // The shutdown timeout applies to requests and then to sinks; the rest is for flushes
+            // and for closing.
             let within = SHUTDOWN_TIMEOUT * 2 + Duration::from_secs(12) + SLACK;
             match process.end(within).await {
                 None => {
@@ -219,7 +232,7 @@ impl House {
                     ));
                 }
                 Some(status) if !status.success() => {
-                    return Err(format!("after SIGTERM it ended with {status}"));
+                    return Err(format!("the observer ended with {status} after SIGTERM"));
                 }
                 Some(_) => {}
             }
@@ -227,30 +240,32 @@ impl House {
         self.after_end(true).await
     }
 
-    /// To the observer's process.
+    /// Sends a signal to the observer.
     pub(crate) async fn signal(&self, signal: &str) -> Result<(), String> {
-        match &*self.server.lock().await {
+        match &*self.observer.lock().await {
             Some(process) => process.signal(signal),
             None => Ok(()),
         }
     }
 
-    async fn after_end(&self, look: bool) -> Result<(), String> {
-        self.read_far_sides()?;
-        let positions = if look { self.verify().await? } else { HashMap::new() };
-        self.oracle().restarts(&positions)
+    /// Reads what the receivers got, and records the positions of the sinks.
+    async fn after_end(&self, verify: bool) -> Result<(), String> {
+        self.read_destinations()?;
+        let positions = if verify { self.verify_journal().await? } else { HashMap::new() };
+        self.oracle().record_restart(&positions)
     }
 
     pub(crate) fn oracle(&self) -> std::sync::MutexGuard<'_, Oracle> {
-        self.oracle.lock().expect("nothing panics while it holds the oracle")
+        lock(&self.oracle)
     }
 
-    pub(crate) fn readings(&self) -> std::sync::MutexGuard<'_, Readings> {
-        self.readings.lock().expect("nothing panics while it reads")
+    pub(crate) fn read_state(&self) -> std::sync::MutexGuard<'_, ReadState> {
+        lock(&self.read_state)
     }
 }
 
-fn configuration(dir: &Path, port: u16, far_sides: &[FarSide], is_small: bool) -> String {
+/// Returns the configuration of the observer.
+fn configuration(dir: &Path, port: u16, destinations: &[Destination], is_small: bool) -> String {
     let (max_size, retain) = if is_small { ("40MiB", "20s") } else { ("1GiB", "60s") };
     let data = dir.display();
     let mut text = format!(
@@ -263,12 +278,12 @@ fn configuration(dir: &Path, port: u16, far_sides: &[FarSide], is_small: bool) -
         INGEST_TIMEOUT.as_millis(),
         SHUTDOWN_TIMEOUT.as_secs(),
     );
-    for far_side in far_sides {
+    for destination in destinations {
         text.push_str(&format!(
             "[sinks.{}]\ntype = \"http\"\nurl = \"http://127.0.0.1:{}/\"\nbody = \"ndjson\"\nrequired = true\nstart = \"earliest\"\n\
              batch = {{ max_events = {BATCH}, linger = \"20ms\" }}\nretry = {{ initial = \"50ms\", max = \"1s\" }}\n\
              timeout = \"1s\"\n",
-            far_side.name, far_side.port
+            destination.name, destination.port
         ));
     }
     text

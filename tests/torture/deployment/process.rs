@@ -1,4 +1,4 @@
-//! Processes of this program's own: it runs itself again, as an observer or as a receiver.
+//! Child processes: this program runs itself again as an observer or as a receiver.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -7,14 +7,13 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// A process that is killed when this is dropped, and that ends by itself when this program is
-/// gone.
+/// Child process. It is killed when this handle is dropped, and ends when this program ends.
 pub(crate) struct Process {
     child: Child,
 }
 
 impl Process {
-    /// This program with these arguments; what it says on standard error is appended to `log`.
+    /// Starts this program with these arguments. Its standard error is appended to `log`.
     pub(crate) fn start(arguments: &[&str], log: &Path) -> Result<Self, String> {
         let start = || {
             let log = File::options().create(true).append(true).open(log)?;
@@ -29,12 +28,13 @@ impl Process {
         };
         start()
             .map(|child| Self { child })
-            .map_err(|error| format!("{} can't be started: {error}", arguments[0]))
+            .map_err(|error| format!("can't start the process \"{}\": {error}", arguments[0]))
     }
 
-    /// A line on its standard input. If it is gone, so is what it would have done.
-    pub(crate) fn tell(&mut self, line: &str) {
+    /// Writes a line to its standard input.
+    pub(crate) fn write_line(&mut self, line: &str) {
         if let Some(input) = &mut self.child.stdin {
+            // The process may have ended.
             let _ = writeln!(input, "{line}");
         }
     }
@@ -48,18 +48,19 @@ impl Process {
         }
     }
 
-    /// kill -9, until it is gone.
+    /// Kills the process (kill -9) and waits for its end.
     pub(crate) fn kill(&mut self) {
-        // It may have ended by itself.
+        // The process may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
+    /// Returns the exit status if the process has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Until it has ended; `None` if that takes longer than it may.
+    /// Waits for the end of the process; `None` if it takes longer than `within`.
     pub(crate) async fn end(&mut self, within: Duration) -> Option<ExitStatus> {
         let begun = Instant::now();
         loop {
@@ -80,7 +81,7 @@ impl Drop for Process {
     }
 }
 
-/// End with the program that has started this one.
+/// Ends this process when the program that started it ends.
 pub(crate) fn end_with_parent() {
     std::thread::spawn(|| {
         let _ = io::stdin().read_to_end(&mut Vec::new());
@@ -88,7 +89,7 @@ pub(crate) fn end_with_parent() {
     });
 }
 
-/// A free port below those that the system gives to clients, so that it is still free after a kill.
+/// Returns a free port below the ephemeral ports, so that it remains free after a kill.
 pub(crate) fn free_port() -> Result<u16, String> {
     for _ in 0..1000 {
         let port = fastrand::u16(10_000..32_000);
@@ -96,5 +97,5 @@ pub(crate) fn free_port() -> Result<u16, String> {
             return Ok(port);
         }
     }
-    Err("there is no free port".to_owned())
+    Err("found no free port".to_owned())
 }

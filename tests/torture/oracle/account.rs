@@ -1,27 +1,29 @@
-//! What the observer says about itself in `/metrics`, and its dead letters.
+//! Counts of the sinks in `/metrics`, and the dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// What became of a sink's events.
+/// Counts of one sink's events.
 #[derive(Debug, Default)]
 pub(crate) struct SinkAccount {
     pub(crate) accepted: u64,
     pub(crate) pending: u64,
     pub(crate) delivered: u64,
     pub(crate) dead: u64,
-    /// Refused, expired or filtered: nothing here may be.
+    /// Events with any other result, such as expired or filtered. There must be none.
     others: u64,
 }
 
+/// Counts read from `/metrics`.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     pub(crate) sinks: BTreeMap<String, SinkAccount>,
-    /// The sum of `observer_events_total`.
+    /// Sum of `observer_events_total`.
     pub(crate) events_total: f64,
 }
 
 impl Account {
+    /// Reads the text format.
     pub(crate) fn read(metrics: &str) -> Self {
         let mut account = Self::default();
         for line in metrics.lines() {
@@ -45,10 +47,11 @@ impl Account {
         account
     }
 
-    pub(crate) fn closes(&self) -> Result<(), String> {
+    /// Checks that each sink accounts for all of its events and has lost none.
+    pub(crate) fn check_balance(&self) -> Result<(), String> {
         for (name, sink) in &self.sinks {
             if sink.accepted != sink.delivered + sink.dead + sink.others + sink.pending {
-                return Err(format!("the account of {name} does not close: {sink:?}"));
+                return Err(format!("the counts of {name} do not add up: {sink:?}"));
             }
             if sink.others > 0 {
                 return Err(format!("{name} has lost events: {sink:?}"));
@@ -58,33 +61,35 @@ impl Account {
     }
 }
 
+/// Returns the value of a label of a series.
 fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
     let at = series.find(&format!("{name}=\""))? + name.len() + 2;
     series[at..].split('"').next()
 }
 
-/// A sink's dead letters take up at most 64 MiB; the oldest file of eight goes past that.
+/// Size in bytes above which the oldest dead letters may be gone: a store holds at most 64 MiB, in
+/// eight files.
 const MAX_DEAD_LETTERS: usize = 48 << 20;
 
-/// Those in this folder are `expected`, by their sequence numbers.
+/// Checks that the dead letters in a folder have the `expected` sequence numbers.
 pub(crate) fn check_dead_letters(dir: &Path, expected: &BTreeSet<u64>) -> Result<(), String> {
-    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.display());
+    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.display());
     let (mut letters, mut bytes) = (BTreeSet::new(), 0);
     let files = match std::fs::read_dir(dir) {
         Ok(files) => files.collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(wrong(&error)),
+        Err(error) => return Err(fail(&error)),
     };
     for file in files {
         let text = file
             .and_then(|file| std::fs::read_to_string(file.path()))
-            .map_err(|error| wrong(&error))?;
+            .map_err(|error| fail(&error))?;
         bytes += text.len();
         for line in text.lines() {
             let letter: serde_json::Value =
-                serde_json::from_str(line).map_err(|error| wrong(&error))?;
+                serde_json::from_str(line).map_err(|error| fail(&error))?;
             let seq = letter["envelope"]["seq"].as_u64();
-            letters.insert(seq.ok_or_else(|| wrong(&format!("this is no dead letter: {line}")))?);
+            letters.insert(seq.ok_or_else(|| fail(&format!("not a dead letter: {line}")))?);
         }
     }
     let since = if bytes < MAX_DEAD_LETTERS { 0 } else { letters.first().copied().unwrap_or(0) };
@@ -92,9 +97,9 @@ pub(crate) fn check_dead_letters(dir: &Path, expected: &BTreeSet<u64>) -> Result
     let odd = letters.difference(expected).next();
     match (missing, odd) {
         (None, None) => Ok(()),
-        (Some(seq), _) => Err(wrong(&format!(
-            "seq {seq} was refused for good, and is not among the dead letters"
-        ))),
-        (_, Some(seq)) => Err(wrong(&format!("seq {seq} is a dead letter, and was never refused"))),
+        (Some(seq), _) => {
+            Err(fail(&format!("seq {seq} was rejected permanently but is not a dead letter")))
+        }
+        (_, Some(seq)) => Err(fail(&format!("seq {seq} is a dead letter but was never rejected"))),
     }
 }

@@ -1,5 +1,4 @@
-//! The files of the archive, read as they are closed, and the one that is written to when all is
-//! calm.
+//! Reader of the archive: closed files at any time, the active file while nothing is written.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -7,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
-/// How far the archive was read.
+/// Archive, and the position up to which it was read.
 #[derive(Debug)]
 pub(crate) struct Archive {
     dir: PathBuf,
-    /// The number that the file has, or will have once it is closed.
+    /// Number that the next file to read has, or gets when it is rotated.
     number: u64,
+    /// Bytes of that file that were read.
     offset: usize,
 }
 
@@ -21,7 +21,7 @@ impl Archive {
         Self { dir: dir.to_owned(), number: 1, offset: 0 }
     }
 
-    /// The new lines of files that are closed.
+    /// Reads the new lines of closed files.
     pub(crate) fn closed(&mut self) -> Result<String, String> {
         let mut text = String::new();
         while let Some(bytes) =
@@ -33,8 +33,8 @@ impl Archive {
         Ok(text)
     }
 
-    /// All new lines; nothing may be written meanwhile. What was read before is deleted, but for
-    /// the last number, from which the sink counts on.
+    /// Reads all new lines, while nothing is written. Deletes the files that were read, except the
+    /// last one, from whose number the sink continues.
     pub(crate) fn all(&mut self) -> Result<String, String> {
         let mut text = self.closed()?;
         for number in (1..self.number.saturating_sub(1)).rev() {
@@ -53,14 +53,14 @@ impl Archive {
     }
 
     fn add(&mut self, text: &mut String, bytes: &[u8]) -> Result<(), String> {
-        let place = || format!("file {} of the archive", self.number);
+        let name = || format!("file {} of the archive", self.number);
         let new = bytes.get(self.offset..);
-        let new = new
-            .ok_or_else(|| format!("{} has become shorter than {} bytes", place(), self.offset))?;
+        let new =
+            new.ok_or_else(|| format!("{} became shorter than {} bytes", name(), self.offset))?;
         if new.last().is_some_and(|last| *last != b'\n') {
-            return Err(format!("{} ends in the middle of a line", place()));
+            return Err(format!("{} ends in the middle of a line", name()));
         }
-        text.push_str(std::str::from_utf8(new).map_err(|error| format!("{}: {error}", place()))?);
+        text.push_str(std::str::from_utf8(new).map_err(|error| format!("{}: {error}", name()))?);
         self.offset = bytes.len();
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Archive {
         ["", ".gz"].map(|packed| self.dir.join(format!("archive.{number:06}.jsonl{packed}")))
     }
 
-    /// The file may be packed while it is looked for.
+    /// Reads the next closed file, which may be compressed meanwhile.
     fn closed_file(&self) -> io::Result<Option<Vec<u8>>> {
         let [plain, packed] = self.names(self.number);
         for path in [&plain, &packed, &plain] {

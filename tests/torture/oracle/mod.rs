@@ -1,4 +1,8 @@
-//! What must be true, whatever happens.
+//! Oracle: the guarantees of the observer, checked against everything that was seen.
+//!
+//! - [`event`] generates events and recognises them.
+//! - [`archive`] reads the files of the archive.
+//! - [`account`] reads the counts of sinks and the dead letters.
 
 pub(crate) mod account;
 pub(crate) mod archive;
@@ -6,55 +10,56 @@ pub(crate) mod event;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use self::event::Seen;
+use self::event::ObservedEvent;
 
-/// The batches of a receiver have at most this many events.
+/// Configured maximum number of events in a delivery.
 pub(crate) const BATCH: u64 = 200;
-/// Of this many events at least it is remembered which number has which sequence number.
+/// Minimum number of recent events whose sequence numbers are remembered.
 const REMEMBERED: usize = 500_000;
 
-/// Everything that was seen, and what follows from it.
+/// Everything that was seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     seed: u64,
     acknowledged: Bits,
     archived: Bits,
-    /// How many events the archive has, and so the last sequence number in it.
+    /// Number of events in the archive, which equals the last sequence number in it.
     head: u64,
-    numbers: Numbers,
-    receivers: HashMap<&'static str, Received>,
+    numbers: SequenceMap,
+    receivers: HashMap<&'static str, DestinationState>,
 }
 
-/// What one receiver has had.
+/// Events that one receiver has accepted.
 #[derive(Debug, Default)]
-struct Received {
-    picky: bool,
+struct DestinationState {
+    rejects_poison: bool,
     last: u64,
-    /// The highest sequence number.
+    /// Highest sequence number.
     furthest: u64,
-    /// Here the sink stood durably once; nothing up to there may come again.
+    /// Highest durable position of the sink. Events up to it must not be delivered again.
     floor: u64,
-    /// How often the observer was started since a delivery went further back than a batch.
+    /// Number of starts that may still cause deliveries to go back further than a batch.
     starts: u64,
-    /// What was passed over: poison, as far as that is known.
-    passed: BTreeSet<u64>,
+    /// Sequence numbers that were not delivered. They must belong to poison events.
+    skipped: BTreeSet<u64>,
     repeats: u64,
 }
 
-/// Which event has which sequence number, as far as anyone has said.
+/// Events by sequence number, as far as the archive or a receiver has shown them.
 #[derive(Debug, Default)]
-struct Numbers {
+struct SequenceMap {
     forgotten: u64,
     known: VecDeque<Option<u64>>,
 }
 
+/// Set of event numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Bits(Vec<u64>);
 
 impl Bits {
-    /// Whether it was not set before.
+    /// Adds a number. Returns whether it is new.
     pub(crate) fn set(&mut self, n: u64) -> bool {
-        let word = usize::try_from(n / 64).expect("there are fewer events than that");
+        let word = usize::try_from(n / 64).expect("the number of events fits into memory");
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
         }
@@ -63,7 +68,7 @@ impl Bits {
         self.0[word] != was
     }
 
-    /// Those that are set here, and not there.
+    /// Returns the numbers that are in this set but not in the other.
     fn without(&self, other: &Self) -> impl Iterator<Item = u64> {
         let words = self.0.iter().zip(other.0.iter().chain(std::iter::repeat(&0)));
         (0..).zip(words).flat_map(|(at, (here, there))| {
@@ -73,9 +78,12 @@ impl Bits {
     }
 }
 
-impl Numbers {
-    /// Somebody says that event `n` has this sequence number; everyone has to say the same.
-    fn learn(&mut self, Seen { seq, n }: Seen) -> Result<(), String> {
+impl SequenceMap {
+    /// Records the sequence number of an event.
+    ///
+    /// # Errors
+    /// Another event was seen with the same sequence number.
+    fn record(&mut self, ObservedEvent { seq, n }: ObservedEvent) -> Result<(), String> {
         let Some(at) = seq.checked_sub(self.forgotten + 1).and_then(|at| usize::try_from(at).ok())
         else {
             return Ok(());
@@ -85,7 +93,7 @@ impl Numbers {
         }
         match self.known[at].replace(n) {
             Some(other) if other != n => {
-                Err(format!("seq {seq} is event {n} here, and event {other} elsewhere"))
+                Err(format!("seq {seq} is event {n} here but event {other} elsewhere"))
             }
             _ => Ok(()),
         }
@@ -96,6 +104,7 @@ impl Numbers {
         self.known.get(at).copied().flatten()
     }
 
+    /// Forgets all but the most recent events.
     fn forget(&mut self) {
         let old = self.known.len().saturating_sub(REMEMBERED);
         self.known.drain(..old);
@@ -108,40 +117,45 @@ impl Oracle {
         seed: u64,
         receivers: impl IntoIterator<Item = (&'static str, bool)>,
     ) -> Self {
-        let receivers = receivers
-            .into_iter()
-            .map(|(name, picky)| (name, Received { picky, ..Received::default() }));
+        let receivers = receivers.into_iter().map(|(name, rejects_poison)| {
+            (name, DestinationState { rejects_poison, ..DestinationState::default() })
+        });
         Self { seed, receivers: receivers.collect(), ..Self::default() }
     }
 
-    /// How many events the archive has.
+    /// Returns the number of events in the archive.
     pub(crate) fn head(&self) -> u64 {
         self.head
     }
 
+    /// Returns the number of events that a receiver has accepted more than once.
     pub(crate) fn repeats(&self, receiver: &str) -> u64 {
         self.receivers[receiver].repeats
     }
 
-    /// What a receiver was not to take.
-    pub(crate) fn passed(&self, receiver: &str) -> u64 {
-        self.receivers[receiver].passed.len() as u64
+    /// Returns the number of events that a receiver has not accepted.
+    pub(crate) fn skipped(&self, receiver: &str) -> u64 {
+        self.receivers[receiver].skipped.len() as u64
     }
 
+    /// Records events as acknowledged.
     pub(crate) fn acknowledge(&mut self, numbers: impl IntoIterator<Item = u64>) {
         for n in numbers {
             self.acknowledged.set(n);
         }
     }
 
-    /// The observer is started again. Here its sinks stood durably, where that is known.
-    pub(crate) fn restarts(&mut self, positions: &HashMap<String, u64>) -> Result<(), String> {
+    /// Records a restart of the observer, with the durable positions of its sinks if known.
+    pub(crate) fn record_restart(
+        &mut self,
+        positions: &HashMap<String, u64>,
+    ) -> Result<(), String> {
         for (name, received) in &mut self.receivers {
             received.starts += 1;
             let Some(&position) = positions.get(*name) else { continue };
             if position < received.floor {
                 return Err(format!(
-                    "the position of {name} went back from {} to {position}",
+                    "the position of {name} decreased from {} to {position}",
                     received.floor
                 ));
             }
@@ -150,91 +164,86 @@ impl Oracle {
         Ok(())
     }
 
-    /// New lines of the archive: each event once, without a gap. `sent` says whether an event ever
-    /// was.
+    /// Checks new lines of the archive: it contains each event once, without a gap. `sent` returns
+    /// whether a producer has sent an event.
     pub(crate) fn archive(
         &mut self,
         lines: &str,
         sent: impl Fn(u64) -> bool,
     ) -> Result<(), String> {
-        let wrong = |error: String| format!("the archive: {error}");
+        let fail = |error: String| format!("archive: {error}");
         for line in lines.lines() {
-            let seen = event::read(self.seed, line).map_err(wrong)?;
-            let Seen { seq, n } = seen;
+            let seen = event::read(self.seed, line).map_err(fail)?;
+            let ObservedEvent { seq, n } = seen;
             if !sent(n) {
-                return Err(wrong(format!("event {n} (seq {seq}) was never sent")));
+                return Err(fail(format!("event {n} (seq {seq}) was never sent")));
             }
             if seq != self.head + 1 {
-                return Err(wrong(format!(
-                    "event {n} with seq {seq} follows after seq {}",
-                    self.head
-                )));
+                return Err(fail(format!("event {n} with seq {seq} follows seq {}", self.head)));
             }
             if !self.archived.set(n) {
-                return Err(wrong(format!(
-                    "event {n} is there twice, the second time with seq {seq}"
-                )));
+                return Err(fail(format!("event {n} is duplicated with seq {seq}")));
             }
-            self.numbers.learn(seen).map_err(wrong)?;
+            self.numbers.record(seen).map_err(fail)?;
             self.head = seq;
         }
         Ok(())
     }
 
-    /// New lines of what a receiver has taken: in order, with repeats that go back no further than
-    /// they may.
+    /// Checks new lines of a receiver: events are in order, and repetitions go back no further than
+    /// the guarantees allow. Returns the number of lines.
     pub(crate) fn receive(
         &mut self,
         name: &str,
         lines: &str,
         sent: impl Fn(u64) -> bool,
     ) -> Result<u64, String> {
-        let received = self.receivers.get_mut(name).expect("it is one of those that there are");
+        let received = self.receivers.get_mut(name).expect("the oracle knows all receivers");
         let mut count = 0;
         for line in lines.lines() {
             let seen = (|| {
                 let (seq, n) = line.split_once(' ')?;
-                Some(Seen { seq: seq.parse().ok()?, n: n.parse().ok()? })
+                Some(ObservedEvent { seq: seq.parse().ok()?, n: n.parse().ok()? })
             })();
-            let seen = seen.ok_or_else(|| format!("{name} has received something {line}"))?;
+            let seen = seen.ok_or_else(|| format!("{name} received an {line}"))?;
             if !sent(seen.n) {
                 return Err(format!(
-                    "{name} has received event {} (seq {}), which was never sent",
+                    "{name} received event {} (seq {}), which was never sent",
                     seen.n, seen.seq
                 ));
             }
-            self.numbers.learn(seen).map_err(|error| format!("{name}: {error}"))?;
-            received.take(seen).map_err(|error| format!("{name}: {error}"))?;
+            self.numbers.record(seen).map_err(|error| format!("{name}: {error}"))?;
+            received.accept(seen).map_err(|error| format!("{name}: {error}"))?;
             count += 1;
         }
         Ok(count)
     }
 
-    /// Everything has arrived that is going to.
+    /// Checks that nothing is missing, after all sinks have delivered all events.
     pub(crate) fn complete(&mut self) -> Result<(), String> {
         let mut missing = self.acknowledged.without(&self.archived);
         if let Some(n) = missing.next() {
             let id = event::event(self.seed, n).id;
             let more = missing.count();
             return Err(format!(
-                "event {n} ({id}) was acknowledged and is not in the archive, and {more} more are not"
+                "event {n} ({id}) and {more} more were acknowledged but are not in the archive"
             ));
         }
         for (name, received) in &self.receivers {
             if received.furthest + 1 < self.head
-                || (received.furthest < self.head && !received.picky)
+                || (received.furthest < self.head && !received.rejects_poison)
             {
                 let furthest = received.furthest;
                 return Err(format!(
-                    "{name} has events up to seq {furthest} alone, the archive up to {}",
+                    "{name} has events up to seq {furthest}, but the archive up to {}",
                     self.head
                 ));
             }
-            for seq in &received.passed {
+            for seq in &received.skipped {
                 let n = self.numbers.get(*seq);
                 if n.is_some_and(|n| !event::is_poison(n)) {
                     return Err(format!(
-                        "{name} never received seq {seq}, which is event {n:?} and no poison"
+                        "{name} did not receive seq {seq}, which is event {n:?} and not poison"
                     ));
                 }
             }
@@ -243,48 +252,48 @@ impl Oracle {
         Ok(())
     }
 
-    /// Which poison a picky receiver has passed over, by the sequence numbers.
-    pub(crate) fn dead(&self, receiver: &str) -> &BTreeSet<u64> {
-        &self.receivers[receiver].passed
+    /// Returns the sequence numbers of the events that a receiver has rejected.
+    pub(crate) fn rejected(&self, receiver: &str) -> &BTreeSet<u64> {
+        &self.receivers[receiver].skipped
     }
 }
 
-impl Received {
-    fn take(&mut self, Seen { seq, n }: Seen) -> Result<(), String> {
-        if self.picky && event::is_poison(n) {
-            return Err(format!("event {n} (seq {seq}) was taken, which is refused here"));
+impl DestinationState {
+    /// Checks one accepted event.
+    fn accept(&mut self, ObservedEvent { seq, n }: ObservedEvent) -> Result<(), String> {
+        if self.rejects_poison && event::is_poison(n) {
+            return Err(format!("event {n} (seq {seq}) was accepted although it is poison"));
         }
         if seq > self.furthest {
-            // What is passed over may be poison, which is known once the archive has it.
-            let passed = self.furthest + 1..seq;
-            if !self.picky && !passed.is_empty() {
+            // Skipped events must be poison. That is checked once the archive has them.
+            let skipped = self.furthest + 1..seq;
+            if !self.rejects_poison && !skipped.is_empty() {
                 return Err(format!(
-                    "event {n} with seq {seq} comes after seq {}, too early",
+                    "event {n} with seq {seq} was delivered too early, after seq {}",
                     self.furthest
                 ));
             }
-            self.passed.extend(passed);
+            self.skipped.extend(skipped);
             self.furthest = seq;
         } else {
             self.repeats += 1;
-            if self.passed.contains(&seq) {
+            if self.skipped.contains(&seq) {
                 return Err(format!(
-                    "event {n} with seq {seq} comes too late, after seq {}",
+                    "event {n} with seq {seq} was delivered too late, after seq {}",
                     self.furthest
                 ));
             }
             if seq <= self.floor {
                 let floor = self.floor;
                 return Err(format!(
-                    "event {n} with seq {seq} comes again, though the sink stood durably at {floor}"
+                    "event {n} with seq {seq} was repeated after the committed position {floor}"
                 ));
             }
-            // One that is picky gets batches in pieces, out of which later ones may have been
-            // taken.
-            if !self.picky && seq + BATCH <= self.last {
+            // A strict receiver gets parts of batches, and may have accepted later parts before.
+            if !self.rejects_poison && seq + BATCH <= self.last {
                 if self.starts == 0 {
                     return Err(format!(
-                        "seq {seq} comes again after seq {}, and the observer did not restart",
+                        "seq {seq} was repeated after seq {} without a restart of the observer",
                         self.last
                     ));
                 }
