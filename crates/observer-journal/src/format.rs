@@ -1,36 +1,139 @@
-//! The bytes of a segment. All integers are little-endian; each checksum is a CRC-32C that starts
-//! from the segment's salt, so that no payload can pass for a block.
+//! On-disk format of the journal: segments, positions, and the names of the files.
+//!
+//! A journal is one folder:
+//!
+//! | file                           | content                                                      |
+//! |--------------------------------|--------------------------------------------------------------|
+//! | `{first_seq:020}-{n}.log`      | segment whose first record has the sequence number           |
+//! |                                | `first_seq`, in its generation `n` (0 for the first one)     |
+//! | `positions`                    | epochs, and the position of each reader                      |
+//! | `positions.new`                | the next `positions`, until it is renamed                    |
+//! | `positions.reserve`            | 64 KiB of zeros, released for `positions` on a full disk     |
+//! | `lock`                         | empty; the process that has the journal open holds its lock  |
+//! | `{name}.corrupt[.{n}]`,        | bytes that could not be read, or that a repair replaced; the |
+//! | `{name}.from-{offset}.corrupt` | journal never reads them                                     |
+//!
+//! All integers are unsigned and little-endian. Times are microseconds since 1970-01-01 UTC.
+//! Sequence numbers start at 1 and are consecutive.
+//!
+//! # Segment
 //!
 //! ```text
-//! segment  = header header block* [footer trailer]      the header stands there twice, against a bad sector
-//! header   = "OBSVLOG1" epoch:u64 first_seq:u64 created_at:u64 salt:u64 crc:u32                       (44 bytes)
-//! block    = 0xB10C_0B5E:u32 epoch:u64 first_seq:u64 count:u32 length:u32 crc:u32 record{count}        (32 bytes and `length`)
-//! record   = received_at:u64 id:[u8;16] checksum:u32 length:u32 payload                                (32 bytes and `length`)
-//! footer   = key{count}                                    key = received_at:u64 id:[u8;16] checksum:u32  (28 bytes each)
-//! trailer  = first_seq:u64 count:u64 footer_crc:u32 crc:u32 "OBSVEND1"                                 (32 bytes)
+//! segment = header header block* [footer trailer] zero*
 //! ```
 //!
-//! While a segment is written to, zeros may stand behind its last block. Times are microseconds
-//! since 1970. One block is one commit: it is there as a whole or not at all. A record's `checksum`
-//! is the CRC-32C of its payload without salt, so that two payloads can be compared by their keys.
+//! The header is stored twice, because a bad sector may destroy one copy. If both are corrupt, the
+//! header is rebuilt from the first valid block. A segment that is open
+//! for writing has no footer; zeros may follow its last block, since space is allocated ahead of
+//! the blocks. A sealed segment ends with its footer and trailer, and is never written again.
+//!
+//! If several files have the same `first_seq`, the one with the highest generation counts. A later
+//! generation is created when a sync of the earlier one failed.
+//!
+//! ## Header, 44 bytes, at offsets 0 and 44
+//!
+//! | offset | size | field                                                                  |
+//! |-------:|-----:|------------------------------------------------------------------------|
+//! |      0 |    8 | magic `OBSVLOG1`; its last byte is the version                         |
+//! |      8 |    8 | `epoch` in which the records were committed                            |
+//! |     16 |    8 | `first_seq`, sequence number of the first record                       |
+//! |     24 |    8 | `created_at`, time at which the segment was created                    |
+//! |     32 |    8 | `salt`, random                                                         |
+//! |     40 |    4 | CRC-32C of bytes 0 to 39, not salted                                   |
+//!
+//! ## Block, 32 bytes and `length`, from offset 88 on
+//!
+//! One block is one commit: all of its records are valid, or none.
+//!
+//! | offset |     size | field                                                              |
+//! |-------:|---------:|--------------------------------------------------------------------|
+//! |      0 |        4 | magic `0xB10C_0B5E` (bytes `5E 0B 0C B1`)                          |
+//! |      4 |        8 | `epoch`, the same as in the header of the segment                  |
+//! |     12 |        8 | `first_seq`, sequence number of the first record                   |
+//! |     20 |        4 | `count` of records, at least 1                                     |
+//! |     24 |        4 | `length` of all records in bytes                                   |
+//! |     28 |        4 | salted CRC-32C of bytes 4 to 27 and the records                    |
+//! |     32 | `length` | records, without padding                                           |
+//!
+//! A valid block is ignored if its `first_seq` is not above the records before it, or if its epoch
+//! is not the one of the header: such a block was left over from earlier use of the space.
+//!
+//! ## Record, 32 bytes and `length`
+//!
+//! | offset |     size | field                                                              |
+//! |-------:|---------:|--------------------------------------------------------------------|
+//! |      0 |        8 | `received_at`, time                                                |
+//! |      8 |       16 | `id`                                                               |
+//! |     24 |        4 | `checksum`, CRC-32C of the payload, not salted                     |
+//! |     28 |        4 | `length` of the payload in bytes                                   |
+//! |     32 | `length` | payload                                                            |
+//!
+//! `checksum` has no salt, so that two payloads can be compared by their keys.
+//!
+//! ## Footer, 28 bytes for each record of the segment
+//!
+//! | offset | size | field                                                                  |
+//! |-------:|-----:|------------------------------------------------------------------------|
+//! |      0 |    8 | `received_at`                                                          |
+//! |      8 |   16 | `id`                                                                   |
+//! |     24 |    4 | `checksum`                                                             |
+//!
+//! ## Trailer, the last 32 bytes of a sealed segment
+//!
+//! | offset | size | field                                                                  |
+//! |-------:|-----:|------------------------------------------------------------------------|
+//! |      0 |    8 | `first_seq`, sequence number of the first record                       |
+//! |      8 |    8 | `count` of keys in the footer                                          |
+//! |     16 |    4 | salted CRC-32C of the footer                                           |
+//! |     20 |    4 | salted CRC-32C of bytes 0 to 19 and 24 to 31                           |
+//! |     24 |    8 | magic `OBSVEND1`; its last byte is the version                         |
+//!
+//! ## Salted checksums
+//!
+//! A salted checksum continues the CRC-32C of the 8 bytes of the segment's `salt` over the covered
+//! bytes. Without the salt, a payload could contain bytes that pass for a block.
+//!
+//! # Positions
+//!
+//! ```text
+//! positions = magic epochs:u32 epoch{epochs} readers:u32 reader{readers} crc:u32
+//! epoch     = epoch:u64 first_seq:u64                                           16 bytes
+//! reader    = length:u32 name epoch:u64 seq:u64 length:u32 state                24 bytes and both lengths
+//! ```
+//!
+//! The magic is `OBSVPOS1`, 8 bytes, whose last byte is the version. `crc` is the CRC-32C of all
+//! bytes before it, not salted. The file has 20 bytes without epochs and readers.
+//!
+//! - An epoch has a number and the first sequence number that is counted in it. Epochs are stored
+//!   oldest first, at most 1,000 of them.
+//! - A reader has a name (UTF-8), and the position up to which it is done: the epoch and the
+//!   sequence number. `state` is opaque to the journal. Readers are sorted by name.
+//!
+//! The file is never changed in place. The next version is written to `positions.new`, synced,
+//! renamed to `positions`, and the folder is synced.
+//!
+//! # Versions
+//!
+//! The last byte of each magic except the block's is the version, `1` in all of them. Another
+//! version is not decoded and counts as corrupt.
 
 use bytes::Bytes;
 
 use crate::{Key, Record};
 
-pub(crate) const HEADER: usize = 44;
-/// Where the first block stands.
-pub(crate) const BLOCKS: u64 = 2 * HEADER as u64;
-pub(crate) const BLOCK_HEADER: usize = 32;
-const RECORD_HEADER: usize = 32;
-pub(crate) const KEY: usize = 28;
-pub(crate) const TRAILER: usize = 32;
+pub(crate) const HEADER_SIZE: usize = 44;
+/// Offset of the first block of a segment, in bytes.
+pub(crate) const BLOCKS_OFFSET: u64 = 2 * HEADER_SIZE as u64;
+pub(crate) const BLOCK_HEADER_SIZE: usize = 32;
+const RECORD_HEADER_SIZE: usize = 32;
+pub(crate) const KEY_SIZE: usize = 28;
+pub(crate) const TRAILER_SIZE: usize = 32;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"OBSVLOG1";
 const END_MAGIC: [u8; 8] = *b"OBSVEND1";
 pub(crate) const BLOCK_MAGIC: [u8; 4] = 0xB10C_0B5E_u32.to_le_bytes();
 
-/// Reads integers off the front of a slice that is known to be long enough.
+/// Reads fields from the front of a slice, whose length the caller has checked.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -49,7 +152,7 @@ impl Fields<'_> {
     }
 }
 
-/// What stands at the start of a segment.
+/// Header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) epoch: u64,
@@ -59,9 +162,9 @@ pub(crate) struct SegmentHeader {
 }
 
 impl SegmentHeader {
-    /// Both copies.
+    /// Returns both copies of the encoded header.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(2 * HEADER);
+        let mut bytes = Vec::with_capacity(2 * HEADER_SIZE);
         bytes.extend(SEGMENT_MAGIC);
         for field in [self.epoch, self.first_seq, self.created_at, self.salt] {
             bytes.extend(field.to_le_bytes());
@@ -71,10 +174,10 @@ impl SegmentHeader {
         bytes
     }
 
-    /// From the first good copy in the first bytes of a file.
+    /// Decodes the first valid copy in the first bytes of a file.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        bytes.chunks_exact(HEADER).take(2).find_map(|copy| {
-            let (covered, crc) = copy.split_at(HEADER - 4);
+        bytes.chunks_exact(HEADER_SIZE).take(2).find_map(|copy| {
+            let (covered, crc) = copy.split_at(HEADER_SIZE - 4);
             if crc32c::crc32c(covered).to_le_bytes() != crc || !covered.starts_with(&SEGMENT_MAGIC)
             {
                 return None;
@@ -90,7 +193,7 @@ impl SegmentHeader {
     }
 }
 
-/// Where a segment's checksums start from.
+/// Initial value of the salted checksums of a segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Salt(u32);
 
@@ -106,21 +209,22 @@ impl Salt {
     }
 }
 
-/// What stands at the start of a block.
+/// Header of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BlockHeader {
     pub(crate) epoch: u64,
     pub(crate) first_seq: u64,
     pub(crate) count: u32,
-    /// Of the records, in bytes.
+    /// Size of the records, in bytes.
     pub(crate) length: u32,
     pub(crate) crc: u32,
 }
 
 impl BlockHeader {
-    /// From the first bytes of a block; `None` where there is none.
+    /// Decodes the first bytes of a block; `None` if they are no block header. The checksum is not
+    /// verified.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() < BLOCK_HEADER || !bytes.starts_with(&BLOCK_MAGIC) {
+        if bytes.len() < BLOCK_HEADER_SIZE || !bytes.starts_with(&BLOCK_MAGIC) {
             return None;
         }
         let mut fields = Fields(&bytes[BLOCK_MAGIC.len()..]);
@@ -133,16 +237,16 @@ impl BlockHeader {
         self.first_seq + u64::from(self.count) - 1
     }
 
-    /// Header and records, in bytes.
+    /// Returns the size of header and records, in bytes.
     pub(crate) fn size(&self) -> u64 {
-        BLOCK_HEADER as u64 + u64::from(self.length)
+        BLOCK_HEADER_SIZE as u64 + u64::from(self.length)
     }
 }
 
-/// How much memory is kept from one block to the next.
-const KEPT: usize = 8 << 20;
+/// Capacity in bytes up to which a block's buffer is reused.
+const MAX_KEPT_CAPACITY: usize = 8 << 20;
 
-/// A block on its way to a segment.
+/// Encoder of one block.
 #[derive(Debug, Default)]
 pub(crate) struct BlockBuilder {
     bytes: Vec<u8>,
@@ -152,7 +256,7 @@ pub(crate) struct BlockBuilder {
 impl BlockBuilder {
     pub(crate) fn push(&mut self, record: &Record) {
         if self.bytes.is_empty() {
-            self.bytes.resize(BLOCK_HEADER, 0);
+            self.bytes.resize(BLOCK_HEADER_SIZE, 0);
         }
         let length =
             u32::try_from(record.payload.len()).expect("ingest limits a payload far below 4 GiB");
@@ -164,16 +268,16 @@ impl BlockBuilder {
         self.count += 1;
     }
 
-    /// How many bytes the block has so far.
+    /// Returns the size of the block so far, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The whole block, with its header filled in.
+    /// Fills in the header and returns the encoded block.
     pub(crate) fn finish(&mut self, salt: Salt, epoch: u64, first_seq: u64) -> &[u8] {
-        let length = u32::try_from(self.bytes.len() - BLOCK_HEADER)
+        let length = u32::try_from(self.bytes.len() - BLOCK_HEADER_SIZE)
             .expect("a group is limited far below 4 GiB");
-        let (header, records) = self.bytes.split_at_mut(BLOCK_HEADER);
+        let (header, records) = self.bytes.split_at_mut(BLOCK_HEADER_SIZE);
         header[..4].copy_from_slice(&BLOCK_MAGIC);
         header[4..12].copy_from_slice(&epoch.to_le_bytes());
         header[12..20].copy_from_slice(&first_seq.to_le_bytes());
@@ -184,9 +288,9 @@ impl BlockBuilder {
         &self.bytes
     }
 
-    /// Empty again. The memory of a block out of the ordinary is given back.
+    /// Removes all records, and frees the memory of an unusually large block.
     pub(crate) fn clear(&mut self) {
-        if self.bytes.capacity() > KEPT {
+        if self.bytes.capacity() > MAX_KEPT_CAPACITY {
             self.bytes = Vec::new();
         }
         self.bytes.clear();
@@ -194,24 +298,23 @@ impl BlockBuilder {
     }
 }
 
-/// The records of a block, whose payloads are parts of `block`; `None` where the block isn't what
-/// it should be.
+/// Decodes a block, whose payloads share the memory of `block`; `None` if the block is corrupt.
 pub(crate) fn decode_block(salt: Salt, block: &Bytes) -> Option<(BlockHeader, Vec<Record>)> {
     let header = BlockHeader::decode(block)?;
     let size = usize::try_from(header.size()).ok().filter(|size| *size == block.len())?;
-    if header.count == 0 || salt.crc([&block[4..28], &block[BLOCK_HEADER..]]) != header.crc {
+    if header.count == 0 || salt.crc([&block[4..28], &block[BLOCK_HEADER_SIZE..]]) != header.crc {
         return None;
     }
     let mut records = Vec::with_capacity(header.count as usize);
-    let mut at = BLOCK_HEADER;
+    let mut at = BLOCK_HEADER_SIZE;
     for _ in 0..header.count {
-        if size - at < RECORD_HEADER {
+        if size - at < RECORD_HEADER_SIZE {
             return None;
         }
         let mut fields = Fields(&block[at..]);
         let (received_at, id, checksum, length) =
             (fields.u64(), fields.take(), fields.u32(), fields.u32() as usize);
-        at += RECORD_HEADER;
+        at += RECORD_HEADER_SIZE;
         if size - at < length {
             return None;
         }
@@ -221,7 +324,7 @@ pub(crate) fn decode_block(salt: Salt, block: &Bytes) -> Option<(BlockHeader, Ve
     (at == size).then_some((header, records))
 }
 
-/// The footer of a segment that is still written to: its keys as they will stand there.
+/// Encoder of the footer of a segment, to which a key is added with each record.
 #[derive(Debug, Default)]
 pub(crate) struct FooterBuilder {
     bytes: Vec<u8>,
@@ -234,12 +337,12 @@ impl FooterBuilder {
         self.bytes.extend(key.checksum.to_le_bytes());
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub(crate) fn count(&self) -> usize {
-        self.bytes.len() / KEY
+        self.bytes.len() / KEY_SIZE
     }
 
-    /// Footer and trailer of a segment that begins at `first_seq`.
+    /// Returns the encoded footer and trailer of a segment that begins at `first_seq`.
     pub(crate) fn finish(self, salt: Salt, first_seq: u64) -> Vec<u8> {
         let count = self.count() as u64;
         let mut bytes = self.bytes;
@@ -255,7 +358,7 @@ impl FooterBuilder {
     }
 }
 
-/// The last bytes of a sealed segment.
+/// Trailer of a sealed segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trailer {
     pub(crate) first_seq: u64,
@@ -264,24 +367,24 @@ pub(crate) struct Trailer {
 }
 
 impl Trailer {
-    pub(crate) fn decode(salt: Salt, bytes: &[u8; TRAILER]) -> Option<Self> {
+    pub(crate) fn decode(salt: Salt, bytes: &[u8; TRAILER_SIZE]) -> Option<Self> {
         let mut fields = Fields(bytes);
         let (first_seq, count, footer_crc, crc) =
             (fields.u64(), fields.u64(), fields.u32(), fields.u32());
-        let good = bytes.ends_with(&END_MAGIC) && salt.crc([&bytes[..20], &END_MAGIC]) == crc;
-        good.then_some(Self { first_seq, count, footer_crc })
+        let is_valid = bytes.ends_with(&END_MAGIC) && salt.crc([&bytes[..20], &END_MAGIC]) == crc;
+        is_valid.then_some(Self { first_seq, count, footer_crc })
     }
 
-    /// Of the footer before it, in bytes; `None` where no file could hold that.
+    /// Returns the size of the footer in bytes; `None` if it overflows.
     pub(crate) fn footer_size(&self) -> Option<u64> {
-        self.count.checked_mul(KEY as u64)
+        self.count.checked_mul(KEY_SIZE as u64)
     }
 
     pub(crate) fn decode_footer(&self, salt: Salt, footer: &[u8]) -> Option<Vec<Key>> {
         if salt.crc([footer, &[]]) != self.footer_crc {
             return None;
         }
-        let keys = footer.chunks_exact(KEY).map(|key| {
+        let keys = footer.chunks_exact(KEY_SIZE).map(|key| {
             let mut fields = Fields(key);
             Key { received_at: fields.u64(), id: fields.take(), checksum: fields.u32() }
         });
@@ -301,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_comes_back_as_it_was() {
+    fn block_round_trips() {
         let salt = Salt::from(99);
         let (header, records) = decode_block(salt, &block(salt)).unwrap();
         assert_eq!((header.epoch, header.first_seq, header.last_seq()), (3, 10, 11));
@@ -312,10 +415,13 @@ mod tests {
     }
 
     #[test]
-    fn no_bit_of_a_block_can_change_unseen() {
+    fn any_changed_bit_of_a_block_is_detected() {
         let salt = Salt::from(99);
         let good = block(salt);
-        assert!(decode_block(Salt::from(98), &good).is_none(), "another segment's block passed");
+        assert!(
+            decode_block(Salt::from(98), &good).is_none(),
+            "a block with another salt is accepted"
+        );
         for at in 0..good.len() {
             for bit in 0..8 {
                 let mut bad = good.to_vec();
@@ -326,9 +432,9 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_no_records_is_none() {
+    fn block_without_records_is_invalid() {
         let salt = Salt::from(99);
-        let mut empty = block(salt)[..BLOCK_HEADER].to_vec();
+        let mut empty = block(salt)[..BLOCK_HEADER_SIZE].to_vec();
         empty[20..28].fill(0);
         let crc = salt.crc([&empty[4..28], &[]]);
         empty[28..].copy_from_slice(&crc.to_le_bytes());
@@ -336,23 +442,23 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_header_is_not_missed() {
+    fn header_decodes_if_one_copy_is_valid() {
         let header = SegmentHeader { epoch: 1, first_seq: 2, created_at: 3, salt: 4 };
-        for at in 0..2 * HEADER {
+        for at in 0..2 * HEADER_SIZE {
             let mut bytes = header.encode();
             bytes[at] ^= 0x40;
             assert_eq!(SegmentHeader::decode(&bytes), Some(header), "byte {at}");
         }
-        assert_eq!(SegmentHeader::decode(&[0; 2 * HEADER]), None);
+        assert_eq!(SegmentHeader::decode(&[0; 2 * HEADER_SIZE]), None);
         let mut next_version = header.encode();
         next_version[7] = b'2';
-        let crc = crc32c::crc32c(&next_version[..HEADER - 4]);
-        next_version[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&next_version[..HEADER]), None);
+        let crc = crc32c::crc32c(&next_version[..HEADER_SIZE - 4]);
+        next_version[HEADER_SIZE - 4..HEADER_SIZE].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&next_version[..HEADER_SIZE]), None);
     }
 
     #[test]
-    fn a_footer_comes_back_as_it_was_and_not_with_a_bit_changed() {
+    fn footer_round_trips_and_detects_a_changed_bit() {
         let salt = Salt::from(5);
         let keys = [
             Key { received_at: 1, id: [1; 16], checksum: 2 },
@@ -361,7 +467,7 @@ mod tests {
         let mut builder = FooterBuilder::default();
         keys.iter().for_each(|key| builder.push(key));
         let bytes = builder.finish(salt, 10);
-        let (footer, trailer) = bytes.split_last_chunk::<TRAILER>().unwrap();
+        let (footer, trailer) = bytes.split_last_chunk::<TRAILER_SIZE>().unwrap();
         let read = Trailer::decode(salt, trailer).unwrap();
         assert_eq!(
             (read.first_seq, read.count, read.footer_size()),
@@ -371,7 +477,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
-            let (footer, trailer) = bad.split_last_chunk::<TRAILER>().unwrap();
+            let (footer, trailer) = bad.split_last_chunk::<TRAILER_SIZE>().unwrap();
             assert!(
                 Trailer::decode(salt, trailer)
                     .and_then(|trailer| trailer.decode_footer(salt, footer))

@@ -39,6 +39,7 @@ mod error;
 mod format;
 pub mod fs;
 mod journal;
+mod lock;
 mod offline;
 mod options;
 mod positions;

@@ -121,8 +121,8 @@ impl Reader {
                     self.next = header.last_seq() + 1;
                     return Ok(Some(Chunk::Records { first_seq, records }));
                 }
-                Step::Bad if cursor.find_good()? => {}
-                Step::Bad | Step::End => {
+                Step::Corrupt if cursor.seek_valid()? => {}
+                Step::Corrupt | Step::End => {
                     self.open = None;
                     return Ok(Some(self.gap(last, GapReason::Corrupt)));
                 }

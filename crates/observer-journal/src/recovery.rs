@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::error::OpenError;
 use crate::format::FooterBuilder;
-use crate::fs::{File, FileSystem, OpenMode};
+use crate::fs::{File, FileSystem, OpenMode, quarantine};
 use crate::options::Options;
 use crate::positions::reserve;
 use crate::positions::{Loaded, Positions};
-use crate::segment::layout::{Layout, set_aside};
+use crate::segment::layout::Layout;
 use crate::segment::{Segment, scan, written_after};
 use crate::shared::{Places, Shared};
 use crate::writer::log::{Active, Log};
@@ -105,18 +105,18 @@ fn tidy(
     layout: &Layout,
     recovery: &mut Recovery,
 ) -> Result<(), OpenError> {
-    for name in &layout.given_up {
+    for name in &layout.superseded {
         fs.remove(&name.path(dir)).map_err(OpenError::io("remove", name.path(dir)))?;
     }
     for unreadable in &layout.unreadable {
         let name = unreadable.name;
         let path = name.path(dir);
-        if unreadable.was_only_begun() {
+        if unreadable.is_unfinished() {
             fs.remove(&path).map_err(OpenError::io("remove", &path))?;
             continue;
         }
         let aside =
-            set_aside(fs, dir, &name.to_string()).map_err(OpenError::io("rename", &path))?;
+            quarantine(fs, dir, &name.to_string()).map_err(OpenError::io("rename", &path))?;
         tracing::error!(segment = %name, renamed_to = aside, "both headers of a segment are corrupt; its records can't be read");
         recovery.quarantined.push(aside);
     }

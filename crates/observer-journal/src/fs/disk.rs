@@ -1,3 +1,5 @@
+//! Files of the operating system.
+
 use std::any::Any;
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 
 use super::{File, FileSystem, OpenMode};
 
-/// The operating system's files.
+/// File system of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
 
@@ -17,7 +19,7 @@ impl FileSystem for Disk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        // A name that is no Unicode is none of ours.
+        // The journal's own names are Unicode.
         fs::read_dir(dir)?
             .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
             .collect()
@@ -100,8 +102,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sync_asks_the_operating_system() {
-        // Which can't do it for this one.
+    fn sync_calls_the_operating_system() {
+        // The operating system can't sync this file.
         let null = Path::new("/dev/null");
         let file = Disk.open(null, OpenMode::Write).unwrap();
         assert_eq!(file.sync().unwrap_err().kind(), io::ErrorKind::InvalidInput);

@@ -1,13 +1,16 @@
+//! Files in memory.
+
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use super::{File, FileSystem, OpenMode};
+use crate::lock::lock;
 
-/// Files in memory, for tests and for those who embed a pipeline without a disk. Clones are doors
-/// to the same files.
+/// File system in memory, for tests and for programs that embed a pipeline without a disk. Clones
+/// share the same files.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     files: Arc<Mutex<BTreeMap<PathBuf, Arc<MemoryFile>>>>,
@@ -16,10 +19,6 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct MemoryFile(Mutex<Vec<u8>>);
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds a file in memory")
-}
 
 fn not_found(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("no file {} in memory", path.display()))
@@ -31,13 +30,13 @@ impl FileSystem for Memory {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let files = locked(&self.files);
+        let files = lock(&self.files);
         let inside = files.keys().filter(|path| path.parent() == Some(dir));
         Ok(inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let mut files = locked(&self.files);
+        let mut files = lock(&self.files);
         if mode == OpenMode::Create {
             files.insert(path.to_owned(), Arc::default());
         }
@@ -45,14 +44,14 @@ impl FileSystem for Memory {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut files = locked(&self.files);
+        let mut files = lock(&self.files);
         let file = files.remove(from).ok_or_else(|| not_found(from))?;
         files.insert(to.to_owned(), file);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        locked(&self.files).remove(path).map(drop).ok_or_else(|| not_found(path))
+        lock(&self.files).remove(path).map(drop).ok_or_else(|| not_found(path))
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
@@ -60,7 +59,7 @@ impl FileSystem for Memory {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
-        if !locked(&self.locks).insert(path.to_owned()) {
+        if !lock(&self.locks).insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(Lock { path: path.to_owned(), locks: self.locks.clone() }))
@@ -74,13 +73,13 @@ struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        locked(&self.locks).remove(&self.path);
+        lock(&self.locks).remove(&self.path);
     }
 }
 
 impl File for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let bytes = locked(&self.0);
+        let bytes = lock(&self.0);
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let count = buffer.len().min(bytes.len() - start);
         buffer[..count].copy_from_slice(&bytes[start..start + count]);
@@ -88,7 +87,7 @@ impl File for MemoryFile {
     }
 
     fn write_at(&self, written: &[u8], offset: u64) -> io::Result<()> {
-        let mut bytes = locked(&self.0);
+        let mut bytes = lock(&self.0);
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let end = start + written.len();
         if bytes.len() < end {
@@ -99,11 +98,11 @@ impl File for MemoryFile {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(locked(&self.0).len() as u64)
+        Ok(lock(&self.0).len() as u64)
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {
-        locked(&self.0).resize(usize::try_from(size).map_err(io::Error::other)?, 0);
+        lock(&self.0).resize(usize::try_from(size).map_err(io::Error::other)?, 0);
         Ok(())
     }
 

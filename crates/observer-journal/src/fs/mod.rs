@@ -1,7 +1,7 @@
-//! The one door to files: a small trait with two homes, the disk and memory.
+//! File operations behind one small trait, implemented on the disk and in memory.
 //!
-//! Whatever the journal does to files goes through [`FileSystem`], so that a test can take a
-//! [`Faulty`] one and fail, tear or forget any single operation.
+//! The journal changes files through [`FileSystem`] only. A test can therefore use a [`Faulty`]
+//! one, in which any single operation fails, is torn, or is lost in a power cut.
 
 use std::any::Any;
 use std::fmt;
@@ -12,98 +12,101 @@ use std::sync::Arc;
 mod disk;
 mod faulty;
 mod memory;
+mod quarantine;
 
 pub use disk::Disk;
 pub use faulty::{Fault, Faulty};
 pub use memory::Memory;
+pub(crate) use quarantine::{free_name, quarantine};
 
-/// Folders and names.
+/// Operations on folders and on the names of files.
 pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
-    /// Make a folder and those above it.
+    /// Creates a folder and all of its parents.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
-    /// The names of the files in a folder, in no order.
+    /// Returns the names of the files in a folder, in no particular order.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Open a file.
+    /// Opens a file.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
-    /// Give a file another name, in place of one that has it.
+    /// Renames a file. A file that already has the new name is replaced.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Remove a file.
+    /// Removes a file.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Make the names in a folder durable.
+    /// Makes the names in a folder durable.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Keep others out as long as the returned guard lives.
+    /// Acquires an exclusive lock, which is released when the returned guard is dropped.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when another holds the lock.
+    /// Returns [`io::ErrorKind::WouldBlock`] if the lock is held already.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
 }
 
-/// How a file is opened.
+/// Mode in which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
-    /// For reading, if it is there.
+    /// An existing file, for reading.
     Read,
-    /// For reading and writing, if it is there.
+    /// An existing file, for reading and writing.
     Write,
-    /// For reading and writing, empty: new, or in place of what was there.
+    /// An empty file, for reading and writing: a new one, or an existing one that is truncated.
     Create,
 }
 
-/// The bytes of one file.
+/// Content of one file.
 pub trait File: fmt::Debug + Send + Sync {
-    /// Fill as much of `buffer` as there is at `offset`; less only at the end of the file.
+    /// Reads bytes at `offset` into `buffer` and returns their number, which is smaller than the
+    /// buffer only at the end of the file.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Write all of `bytes` at `offset`. After an error any part of them may have been written.
+    /// Writes all of `bytes` at `offset`. After an error, any part of them may have been written.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// How long it is.
+    /// Returns the size in bytes.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn size(&self) -> io::Result<u64>;
 
-    /// Cut it to `size` bytes.
+    /// Truncates or extends the file to `size` bytes.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     fn truncate(&self, size: u64) -> io::Result<()>;
 
-    /// Make its bytes and its length durable (`fdatasync`).
+    /// Makes the content and the size durable (`fdatasync`).
     ///
     /// # Errors
-    /// As the operating system says. What was written since the last sync may be lost, whatever a
-    /// later sync says.
+    /// Returns the error of the operating system. After an error, bytes written since the last
+    /// successful sync may be lost even if a later sync succeeds.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -112,10 +115,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_the_same_on_the_disk_in_memory_and_on_a_faulty_disk() {
+    fn file_systems_behave_the_same_on_disk_in_memory_and_with_faults() {
         let folder = tempfile::tempdir().unwrap();
-        let homes: [&dyn FileSystem; 3] = [&Disk, &Memory::default(), &Faulty::new(1)];
-        for fs in homes {
+        let file_systems: [&dyn FileSystem; 3] = [&Disk, &Memory::default(), &Faulty::new(1)];
+        for fs in file_systems {
             let dir = folder.path().join("a/b");
             fs.create_dir_all(&dir).unwrap();
             let [one, two] = ["one", "two"].map(|name| dir.join(name));

@@ -8,13 +8,13 @@ use std::path::Path;
 use super::segment_check::Look;
 use super::{DamageKind, look_at_positions};
 use crate::error::OpenError;
-use crate::format::BLOCKS;
-use crate::fs::{File, FileSystem, OpenMode};
+use crate::format::BLOCKS_OFFSET;
+use crate::fs::{File, FileSystem, OpenMode, free_name, quarantine};
 use crate::options::Options;
 use crate::positions::{self, Found};
 use crate::recovery::{self, Recovery};
 use crate::segment::Segment;
-use crate::segment::layout::{Layout, free_name, set_aside};
+use crate::segment::layout::Layout;
 
 /// How much is copied at once.
 const CHUNK: u64 = 1 << 20;
@@ -47,7 +47,7 @@ pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
     let (fs, dir) = (&*options.fs, &options.dir);
     let mut layout = Layout::read(fs, dir)?;
     let mut actions = Vec::new();
-    let given_up = std::mem::take(&mut layout.given_up);
+    let given_up = std::mem::take(&mut layout.superseded);
     let unreadable =
         layout.unreadable.iter().map(|file| (file.name, "set aside: it has no header"));
     let given_up =
@@ -98,7 +98,7 @@ fn mend(
     let file = fs.open(&segment.name.path(dir), OpenMode::Write)?;
     let Look { damage, end, has_trailer, footer, .. } = Look::at(segment, next, file.clone())?;
     if damage.iter().any(|damage| damage.kind == DamageKind::HeaderCopy) {
-        let bytes = 0..BLOCKS.min(file.size()?);
+        let bytes = 0..BLOCKS_OFFSET.min(file.size()?);
         let kept_in = Some(keep(fs, dir, &*file, &name, bytes.clone())?);
         file.write_at(&segment.header.encode(), 0)?;
         file.sync()?;
@@ -143,7 +143,7 @@ fn aside(
     done: &'static str,
 ) -> io::Result<RepairAction> {
     let size = fs.open(&dir.join(name), OpenMode::Read)?.size()?;
-    let kept_in = Some(set_aside(fs, dir, name)?);
+    let kept_in = Some(quarantine(fs, dir, name)?);
     Ok(RepairAction { file: name.to_owned(), bytes: 0..size, done, kept_in })
 }
 

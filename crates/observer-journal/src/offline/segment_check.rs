@@ -5,7 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use super::{Damage, DamageKind, SegmentState, SegmentSummary};
-use crate::format::{BLOCKS, FooterBuilder, HEADER, KEY, TRAILER};
+use crate::format::{BLOCKS_OFFSET, FooterBuilder, HEADER_SIZE, KEY_SIZE, TRAILER_SIZE};
 use crate::fs::File;
 use crate::segment::{Segment, scan, written_after};
 
@@ -34,7 +34,8 @@ impl Look {
 
         // After a failed sync the next segment may begin before this one ends.
         let limit = next.map_or(u64::MAX, |next| next - 1);
-        let (mut head, mut good_until, mut records) = (segment.name.first_seq - 1, BLOCKS, 0);
+        let (mut head, mut good_until, mut records) =
+            (segment.name.first_seq - 1, BLOCKS_OFFSET, 0);
         let mut keys = FooterBuilder::default();
         let end = scan(segment, file.clone(), |block| {
             let first_seq = block.first_seq.min(limit.saturating_add(1));
@@ -61,7 +62,7 @@ impl Look {
             if head < last_seq {
                 noted.lost(end..at, head + 1..=last_seq);
             }
-            let found = read(&*file, at, size - TRAILER as u64)?;
+            let found = read(&*file, at, size - TRAILER_SIZE as u64)?;
             if trailer.decode_footer(segment.salt(), &found).is_some() {
                 state = SegmentState::Sealed;
             } else {
@@ -94,8 +95,8 @@ impl Look {
 /// Whether what stands at `end` begins or ends as the footer that belongs there.
 fn is_footer(file: &dyn File, end: u64, footer: &[u8]) -> io::Result<bool> {
     let found = read(file, end, end + footer.len() as u64)?;
-    Ok(found.starts_with(&footer[..KEY.min(footer.len())])
-        || found.ends_with(&footer[footer.len() - TRAILER..]))
+    Ok(found.starts_with(&footer[..KEY_SIZE.min(footer.len())])
+        || found.ends_with(&footer[footer.len() - TRAILER_SIZE..]))
 }
 
 fn read(file: &dyn File, from: u64, to: u64) -> io::Result<Vec<u8>> {
@@ -113,9 +114,9 @@ struct Notes<'a> {
 
 impl Notes<'_> {
     fn headers(&mut self, file: &dyn File) -> io::Result<()> {
-        let (wanted, found) = (self.segment.header.encode(), read(file, 0, BLOCKS)?);
-        for (at, wanted) in (0..).step_by(HEADER).zip(wanted.chunks_exact(HEADER)) {
-            let copy = &found[found.len().min(at)..found.len().min(at + HEADER)];
+        let (wanted, found) = (self.segment.header.encode(), read(file, 0, BLOCKS_OFFSET)?);
+        for (at, wanted) in (0..).step_by(HEADER_SIZE).zip(wanted.chunks_exact(HEADER_SIZE)) {
+            let copy = &found[found.len().min(at)..found.len().min(at + HEADER_SIZE)];
             if copy != wanted {
                 self.found(DamageKind::HeaderCopy, at as u64..(at + copy.len()) as u64);
             }

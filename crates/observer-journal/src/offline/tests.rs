@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::{Damage, DamageKind, OfflineJournal, SegmentState};
-use crate::format::{KEY, TRAILER};
+use crate::format::{KEY_SIZE, TRAILER_SIZE};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{fill, open, options, try_open};
 use crate::{Chunk, OpenError};
@@ -239,7 +239,8 @@ fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one
         stopped(memory).inspect().unwrap().damage.iter().map(|found| found.kind).collect::<Vec<_>>()
     };
     // All of it, with a segment after it, and half of it where it is the last one.
-    for (at, bytes, is_last) in [(0, 54 * KEY + TRAILER, false), (2, TRAILER, true)] {
+    for (at, bytes, is_last) in [(0, 54 * KEY_SIZE + TRAILER_SIZE, false), (2, TRAILER_SIZE, true)]
+    {
         let memory = journal();
         let names = names(&memory);
         memory.remove(Path::new("j/positions")).unwrap();
@@ -255,7 +256,7 @@ fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one
     memory.remove(Path::new("j/positions")).unwrap();
     memory.remove(&Path::new("j").join(&names(&memory)[3])).unwrap();
     let end = size(&memory, last);
-    write(&memory, last, b"????", end - (53 * KEY + TRAILER) as u64);
+    write(&memory, last, b"????", end - (53 * KEY_SIZE + TRAILER_SIZE) as u64);
     write(&memory, last, b"????", end);
     assert_eq!(kinds(&memory), [DamageKind::Footer, DamageKind::MissingPositions]);
     // And no list at all.

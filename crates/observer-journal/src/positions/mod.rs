@@ -17,8 +17,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes};
 
-use crate::fs::{FileSystem, OpenMode};
-use crate::segment::layout::set_aside;
+use crate::fs::{FileSystem, OpenMode, quarantine};
 
 const MAGIC: [u8; 8] = *b"OBSVPOS1";
 pub(crate) const FILE: &str = "positions";
@@ -108,7 +107,7 @@ impl Positions {
             Found::Missing => Loaded::Missing,
             Found::Good(positions) => Loaded::Good(positions),
             Found::Corrupt { .. } => {
-                let aside = set_aside(fs, dir, FILE)?;
+                let aside = quarantine(fs, dir, FILE)?;
                 Loaded::Corrupt { moved_to: dir.join(aside) }
             }
         })

@@ -1,4 +1,4 @@
-//! Walks the blocks of one segment.
+//! Cursor over the blocks of one segment.
 
 use std::io;
 use std::sync::Arc;
@@ -6,21 +6,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::Record;
-use crate::format::{BLOCK_HEADER, BLOCK_MAGIC, BLOCKS, BlockHeader, Salt, decode_block};
+use crate::format::{
+    BLOCK_HEADER_SIZE, BLOCK_MAGIC, BLOCKS_OFFSET, BlockHeader, Salt, decode_block,
+};
 use crate::fs::File;
 
-/// How much is read at once.
+/// Number of bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Cursor {
     file: Arc<dyn File>,
     salt: Salt,
-    /// Of the next block.
+    /// Offset of the next block in the file.
     offset: u64,
-    /// What was read last, and where it stands in the file.
+    /// Bytes that were read last.
     chunk: Bytes,
-    chunk_at: u64,
+    /// Offset of `chunk` in the file.
+    chunk_offset: u64,
 }
 
 #[derive(Debug)]
@@ -29,62 +32,66 @@ pub(crate) enum Step {
         header: BlockHeader,
         records: Vec<Record>,
     },
-    /// What stands there is no block.
-    Bad,
+    /// The bytes at the cursor are no valid block.
+    Corrupt,
     End,
 }
 
 impl Cursor {
     pub(crate) fn new(file: Arc<dyn File>, salt: Salt) -> Self {
-        Self { file, salt, offset: BLOCKS, chunk: Bytes::new(), chunk_at: 0 }
+        Self { file, salt, offset: BLOCKS_OFFSET, chunk: Bytes::new(), chunk_offset: 0 }
     }
 
-    /// Where the next block begins.
+    /// Returns the offset of the next block in the file.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next block, and past it.
+    /// Reads the next block and advances past it. The cursor does not move if the block is corrupt.
     pub(crate) fn step(&mut self) -> io::Result<Step> {
-        match self.look()? {
-            // What was read ahead may have been half written at that moment.
-            Step::Bad => {
+        match self.peek()? {
+            // Bytes that were read ahead may have been incomplete then; read them again.
+            Step::Corrupt => {
                 self.chunk = Bytes::new();
-                let again = self.look()?;
-                self.pass(&again);
+                let again = self.peek()?;
+                self.advance(&again);
                 Ok(again)
             }
             step => {
-                self.pass(&step);
+                self.advance(&step);
                 Ok(step)
             }
         }
     }
 
-    /// After a bad place: to the next good block, if there is one. The search looks at every byte,
-    /// since a bad header tells no length.
-    pub(crate) fn find_good(&mut self) -> io::Result<bool> {
+    /// Moves from a corrupt block to the next valid one, and returns whether there is one. The
+    /// search covers every byte, since a corrupt header does not contain a usable length.
+    pub(crate) fn seek_valid(&mut self) -> io::Result<bool> {
         let start = self.offset;
         loop {
             self.offset += 1;
-            if !self.find_magic()? {
+            if !self.seek_magic()? {
                 self.offset = start;
                 return Ok(false);
             }
-            if matches!(self.look()?, Step::Block { .. }) {
+            if matches!(self.peek()?, Step::Block { .. }) {
                 return Ok(true);
             }
         }
     }
 
-    /// Show every place that may be a block by its length, until one is what was looked for.
-    pub(crate) fn find(&mut self, mut is_it: impl FnMut(&Bytes) -> bool) -> io::Result<()> {
-        while self.find_magic()? {
-            let header = BlockHeader::decode(&self.view(BLOCK_HEADER)?);
+    /// Passes each candidate for a block to `is_match` until it returns true. A candidate begins
+    /// with the magic and has a length that fits into the file; its checksum is not verified.
+    pub(crate) fn find_candidate(
+        &mut self,
+        mut is_match: impl FnMut(&Bytes) -> bool,
+    ) -> io::Result<()> {
+        while self.seek_magic()? {
+            let header = BlockHeader::decode(&self.view(BLOCK_HEADER_SIZE)?);
             let size = self.file.size()?;
             if let Some(header) = header.filter(|header| self.offset + header.size() <= size) {
                 let block = self.view(usize::try_from(header.size()).map_err(io::Error::other)?)?;
-                if is_it(&block) {
+                if is_match(&block) {
                     return Ok(());
                 }
             }
@@ -93,9 +100,8 @@ impl Cursor {
         Ok(())
     }
 
-    /// To the next place that begins as a block does, this one included; `false` when there is
-    /// none.
-    fn find_magic(&mut self) -> io::Result<bool> {
+    /// Moves to the next magic of a block, at or after the cursor, and returns whether there is one.
+    fn seek_magic(&mut self) -> io::Result<bool> {
         loop {
             let window = self.view(CHUNK)?;
             if let Some(at) =
@@ -107,39 +113,39 @@ impl Cursor {
             if window.len() < CHUNK {
                 return Ok(false);
             }
-            // One may begin in the window and end behind it.
+            // A magic may begin in the window and end after it.
             self.offset += (window.len() + 1 - BLOCK_MAGIC.len()) as u64;
         }
     }
 
-    fn pass(&mut self, step: &Step) {
+    fn advance(&mut self, step: &Step) {
         if let Step::Block { header, .. } = step {
             self.offset += header.size();
         }
     }
 
-    fn look(&mut self) -> io::Result<Step> {
-        let head = self.view(BLOCK_HEADER)?;
-        if head.is_empty() {
+    fn peek(&mut self) -> io::Result<Step> {
+        let header = self.view(BLOCK_HEADER_SIZE)?;
+        if header.is_empty() {
             return Ok(Step::End);
         }
-        let Some(header) = BlockHeader::decode(&head) else { return Ok(Step::Bad) };
-        // A length that is no length must not become memory.
+        let Some(header) = BlockHeader::decode(&header) else { return Ok(Step::Corrupt) };
+        // Memory must not be allocated for a corrupt length.
         if header.size() > (CHUNK as u64) && self.offset + header.size() > self.file.size()? {
-            return Ok(Step::Bad);
+            return Ok(Step::Corrupt);
         }
-        let Ok(size) = usize::try_from(header.size()) else { return Ok(Step::Bad) };
+        let Ok(size) = usize::try_from(header.size()) else { return Ok(Step::Corrupt) };
         let block = self.view(size)?;
         Ok(match decode_block(self.salt, &block) {
             Some((header, records)) => Step::Block { header, records },
-            None => Step::Bad,
+            None => Step::Corrupt,
         })
     }
 
-    /// Up to `length` bytes from `offset`; less only at the end of the file.
+    /// Returns `length` bytes at the cursor, or fewer at the end of the file.
     fn view(&mut self, length: usize) -> io::Result<Bytes> {
         let ahead =
-            self.offset.checked_sub(self.chunk_at).and_then(|skip| usize::try_from(skip).ok());
+            self.offset.checked_sub(self.chunk_offset).and_then(|skip| usize::try_from(skip).ok());
         if let Some(skip) = ahead.filter(|skip| skip + length <= self.chunk.len()) {
             return Ok(self.chunk.slice(skip..skip + length));
         }
@@ -147,7 +153,7 @@ impl Cursor {
         let count = self.file.read_at(&mut bytes, self.offset)?;
         bytes.truncate(count);
         self.chunk = bytes.into();
-        self.chunk_at = self.offset;
+        self.chunk_offset = self.offset;
         Ok(self.chunk.slice(..length.min(count)))
     }
 }
@@ -168,60 +174,63 @@ mod tests {
         builder.finish(SALT.into(), 3, 1).to_vec()
     }
 
-    /// A cursor over a file whose blocks begin with this.
-    fn over(bytes: &[u8]) -> Cursor {
+    /// Cursor over a file in which `bytes` are in place of the blocks.
+    fn cursor_over(bytes: &[u8]) -> Cursor {
         let file = Memory::default().open(Path::new("file"), OpenMode::Create).unwrap();
-        file.write_at(bytes, BLOCKS).unwrap();
+        file.write_at(bytes, BLOCKS_OFFSET).unwrap();
         Cursor::new(file, SALT.into())
     }
 
     #[test]
-    fn a_block_is_found_wherever_the_search_has_to_read_on() {
+    fn search_finds_a_block_at_the_edges_of_the_read_window() {
         let magic = BLOCK_MAGIC.len();
         for chunks in [0, 1, 3] {
             for before in
                 (chunks * CHUNK).saturating_sub(magic * 2).max(1)..=chunks * CHUNK + magic * 2
             {
                 let bytes = [vec![b'.'; before], block()].concat();
-                let place = BLOCKS + before as u64;
-                let mut cursor = over(&bytes);
-                assert!(matches!(cursor.step().unwrap(), Step::Bad));
-                assert!(cursor.find_good().unwrap(), "behind {before} bytes");
-                assert_eq!(cursor.offset(), place);
+                let offset = BLOCKS_OFFSET + before as u64;
+                let mut cursor = cursor_over(&bytes);
+                assert!(matches!(cursor.step().unwrap(), Step::Corrupt));
+                assert!(cursor.seek_valid().unwrap(), "after {before} bytes");
+                assert_eq!(cursor.offset(), offset);
                 assert!(matches!(cursor.step().unwrap(), Step::Block { .. }));
 
-                let (mut cursor, mut shown) = (over(&bytes), Vec::new());
+                let (mut cursor, mut shown) = (cursor_over(&bytes), Vec::new());
                 cursor
-                    .find(|bytes| std::mem::replace(&mut shown, bytes.to_vec()) != *bytes)
+                    .find_candidate(|bytes| std::mem::replace(&mut shown, bytes.to_vec()) != *bytes)
                     .unwrap();
-                assert_eq!((cursor.offset(), shown), (place, block()), "behind {before} bytes");
+                assert_eq!((cursor.offset(), shown), (offset, block()), "after {before} bytes");
             }
         }
     }
 
     #[test]
-    fn a_search_ends_where_it_began_when_there_is_nothing() {
+    fn search_without_a_match_leaves_the_cursor_in_place() {
         for length in [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 2] {
-            // What begins as a block does, and is none.
+            // A magic without a valid block after it.
             let mut bytes = [BLOCK_MAGIC.to_vec(), vec![b'.'; length], block()].concat();
             bytes.truncate(bytes.len() - 1);
-            let mut cursor = over(&bytes);
-            assert!(!cursor.find_good().unwrap(), "{length}");
-            assert_eq!(cursor.offset(), BLOCKS);
-            cursor.find(|_| panic!("there is no whole one")).unwrap();
+            let mut cursor = cursor_over(&bytes);
+            assert!(!cursor.seek_valid().unwrap(), "{length}");
+            assert_eq!(cursor.offset(), BLOCKS_OFFSET);
+            cursor.find_candidate(|_| panic!("there is no complete block")).unwrap();
         }
     }
 
     #[test]
-    fn all_that_may_be_blocks_are_shown_until_one_is_it() {
+    fn candidates_are_passed_until_one_matches() {
         let bytes = [block(), block(), vec![b'.'; 7], block(), block()].concat();
-        let (mut cursor, mut places) = (over(&bytes), 0);
+        let (mut cursor, mut candidates) = (cursor_over(&bytes), 0);
         cursor
-            .find(|_| {
-                places += 1;
-                places == 3
+            .find_candidate(|_| {
+                candidates += 1;
+                candidates == 3
             })
             .unwrap();
-        assert_eq!((places, cursor.offset()), (3, BLOCKS + 2 * block().len() as u64 + 7));
+        assert_eq!(
+            (candidates, cursor.offset()),
+            (3, BLOCKS_OFFSET + 2 * block().len() as u64 + 7)
+        );
     }
 }

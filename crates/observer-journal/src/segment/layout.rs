@@ -1,38 +1,37 @@
-//! The files of a journal, by their names and headers.
+//! List of the segment files in the folder of a journal, by their names and headers.
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::Path;
 
 use crate::error::OpenError;
-use crate::format::BLOCKS;
+use crate::format::BLOCKS_OFFSET;
 use crate::fs::{FileSystem, OpenMode};
 use crate::segment::{Segment, SegmentName};
 
-/// What segments there are. Nothing is changed by looking.
+/// Segment files in the folder of a journal. Reading it changes no file.
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
-    /// Those with a header, oldest first.
+    /// Segments whose header is valid or was rebuilt, oldest first.
     pub(crate) segments: VecDeque<Segment>,
-    /// Those without one, oldest first.
+    /// Files without a usable header, oldest first.
     pub(crate) unreadable: Vec<Unreadable>,
-    /// A later generation took the place of these, oldest first.
-    pub(crate) given_up: Vec<SegmentName>,
+    /// Files that a later generation replaces, oldest first.
+    pub(crate) superseded: Vec<SegmentName>,
 }
 
-/// A file that is a segment by its name alone.
+/// File that has the name of a segment, but no usable header.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unreadable {
     pub(crate) name: SegmentName,
-    /// In bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
 }
 
 impl Unreadable {
-    /// Cut off before its header was durable: nothing was ever acknowledged in it, and it took no
-    /// other's place.
-    pub(crate) fn was_only_begun(&self) -> bool {
-        self.size <= BLOCKS
+    /// Returns whether the creation of the file was interrupted before its header was durable. Such
+    /// a file has no acknowledged record and replaces no other file.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.size <= BLOCKS_OFFSET
     }
 }
 
@@ -42,10 +41,10 @@ impl Layout {
         let mut names: Vec<_> = listed.iter().filter_map(|name| SegmentName::parse(name)).collect();
         names.sort_unstable();
         let mut layout = Self::default();
-        let mut taken = None;
+        let mut newest_first_seq = None;
         for name in names.into_iter().rev() {
-            if taken == Some(name.first_seq) {
-                layout.given_up.push(name);
+            if newest_first_seq == Some(name.first_seq) {
+                layout.superseded.push(name);
                 continue;
             }
             let path = name.path(dir);
@@ -56,19 +55,19 @@ impl Layout {
                     let unreadable =
                         Unreadable { name, size: size.map_err(OpenError::io("read", &path))? };
                     layout.unreadable.push(unreadable);
-                    if unreadable.was_only_begun() {
+                    if unreadable.is_unfinished() {
                         continue;
                     }
                 }
             }
-            taken = Some(name.first_seq);
+            newest_first_seq = Some(name.first_seq);
         }
         layout.unreadable.reverse();
-        layout.given_up.reverse();
+        layout.superseded.reverse();
         Ok(layout)
     }
 
-    /// The first record of the segment after `segments[at]`, with a header or without.
+    /// Returns the first sequence number of the segment after `segments[at]`, readable or not.
     pub(crate) fn next_after(&self, at: usize) -> Option<u64> {
         let name = self.segments[at].name;
         let readable = self.segments.get(at + 1).map(|next| next.name);
@@ -81,21 +80,6 @@ impl Layout {
     }
 }
 
-/// Give a file a name that says what it is, and that no other file has. Gives the name.
-pub(crate) fn set_aside(fs: &dyn FileSystem, dir: &Path, name: &str) -> io::Result<String> {
-    let aside = free_name(fs, dir, &format!("{name}.corrupt"))?;
-    fs.rename(&dir.join(name), &dir.join(&aside))?;
-    Ok(aside)
-}
-
-/// `name`, or where that is taken the first free one of `name.2`, `name.3`, …
-pub(crate) fn free_name(fs: &dyn FileSystem, dir: &Path, name: &str) -> io::Result<String> {
-    let listed = fs.list(dir)?;
-    let numbered = (2..).map(|number: u32| format!("{name}.{number}"));
-    let mut names = std::iter::once(name.to_owned()).chain(numbered);
-    Ok(names.find(|name| !listed.contains(name)).expect("there are more numbers than files"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +87,7 @@ mod tests {
     use crate::testing::{fill, open, options};
 
     #[test]
-    fn a_segment_ends_where_the_next_one_begins_with_a_header_or_without() {
+    fn segment_ends_where_the_next_file_begins_readable_or_not() {
         let memory = Memory::default();
         let (journal, _) = open(options(memory.clone()).segment_size(4096));
         fill(&journal, 1..=200);
@@ -115,9 +99,9 @@ mod tests {
         let path = layout().segments[2].name.path(Path::new("j"));
         let file = memory.open(&path, OpenMode::Write).unwrap();
         file.write_at(&vec![0; usize::try_from(file.size().unwrap()).unwrap()], 0).unwrap();
-        // One that was only begun in the place of another.
-        let begun = SegmentName { first_seq: first[0], generation: 1 }.path(Path::new("j"));
-        memory.open(&begun, OpenMode::Create).unwrap();
+        // A later generation of the first segment, whose creation was interrupted.
+        let unfinished = SegmentName { first_seq: first[0], generation: 1 }.path(Path::new("j"));
+        memory.open(&unfinished, OpenMode::Create).unwrap();
         let layout = layout();
         assert_eq!((layout.segments.len(), layout.unreadable.len()), (3, 2));
         let next: Vec<_> = (0..3).map(|at| layout.next_after(at)).collect();

@@ -1,4 +1,4 @@
-//! The segments of a journal: which there are, and what each holds.
+//! Segments of a journal: names, headers, keys, and the scan of all blocks.
 
 pub(crate) mod cursor;
 pub(crate) mod layout;
@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Key;
-use crate::format::{BLOCKS, Salt, SegmentHeader, TRAILER, Trailer};
+use crate::format::{BLOCKS_OFFSET, Salt, SegmentHeader, TRAILER_SIZE, Trailer};
 use crate::fs::{File, FileSystem, OpenMode};
 use crate::segment::cursor::{Cursor, Step};
 
-/// The name of a segment: its first sequence number, and which attempt it is to begin there.
+/// Name of a segment: its first sequence number and its generation.
 ///
-/// After a failed sync the file is given up and a fresh one begins with the first sequence number
-/// that was not committed. That may be the first of the file given up, too; the later generation
-/// counts.
+/// After a failed sync the segment is abandoned, and a new one is created for the first sequence
+/// number that is not committed. If the abandoned segment has no committed record, both have the
+/// same first sequence number; the later generation replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SegmentName {
     pub(crate) first_seq: u64,
@@ -44,12 +44,12 @@ impl fmt::Display for SegmentName {
     }
 }
 
-/// A segment as the list knows it. Where it ends, the next one says by its first sequence number.
+/// Entry of the list of segments. The records of a segment end where the next segment begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Segment {
     pub(crate) name: SegmentName,
     pub(crate) header: SegmentHeader,
-    /// In bytes.
+    /// Size of the file in bytes.
     pub(crate) size: u64,
 }
 
@@ -58,15 +58,15 @@ impl Segment {
         self.header.salt.into()
     }
 
-    /// Read the head of a file, or find out what it was. `Ok(None)` where there is no whole block
-    /// either.
+    /// Reads the header of a segment, or rebuilds it from a block. Returns `Ok(None)` if the file
+    /// has no valid block either.
     pub(crate) fn read(
         fs: &dyn FileSystem,
         dir: &Path,
         name: SegmentName,
     ) -> io::Result<Option<Self>> {
         let file = fs.open(&name.path(dir), OpenMode::Read)?;
-        let mut start = [0; BLOCKS as usize];
+        let mut start = [0; BLOCKS_OFFSET as usize];
         let count = file.read_at(&mut start, 0)?;
         let size = file.size()?;
         let found = SegmentHeader::decode(&start[..count])
@@ -78,31 +78,34 @@ impl Segment {
         Ok(header.map(|header| Self { name, header, size }))
     }
 
+    /// Returns whether both copies of the header are valid.
     pub(crate) fn has_both_headers(&self, file: &dyn File) -> io::Result<bool> {
-        let mut start = [0; BLOCKS as usize];
+        let mut start = [0; BLOCKS_OFFSET as usize];
         Ok(file.read_at(&mut start, 0)? == start.len() && start == *self.header.encode())
     }
 
-    /// The last sequence number, where the segment was sealed.
+    /// Returns the last sequence number of a sealed segment; `None` if it is not sealed.
     pub(crate) fn sealed_last(&self, file: &dyn File) -> io::Result<Option<u64>> {
         Ok(self.trailer(file)?.map(|(trailer, _)| trailer.first_seq + trailer.count - 1))
     }
 
-    /// The trailer of a sealed segment, and where its footer begins.
+    /// Returns the trailer of a sealed segment and the offset of its footer.
     pub(crate) fn trailer(&self, file: &dyn File) -> io::Result<Option<(Trailer, u64)>> {
-        let Some(at) = file.size()?.checked_sub(TRAILER as u64) else { return Ok(None) };
-        let mut bytes = [0; TRAILER];
-        if file.read_at(&mut bytes, at)? < TRAILER {
+        let Some(at) = file.size()?.checked_sub(TRAILER_SIZE as u64) else { return Ok(None) };
+        let mut bytes = [0; TRAILER_SIZE];
+        if file.read_at(&mut bytes, at)? < TRAILER_SIZE {
             return Ok(None);
         }
         let Some(trailer) = Trailer::decode(self.salt(), &bytes) else { return Ok(None) };
-        let footer_at =
-            trailer.footer_size().and_then(|size| at.checked_sub(size)).filter(|at| *at >= BLOCKS);
+        let footer_at = trailer
+            .footer_size()
+            .and_then(|size| at.checked_sub(size))
+            .filter(|at| *at >= BLOCKS_OFFSET);
         Ok(footer_at.map(|at| (trailer, at)))
     }
 
-    /// The keys of its records with their sequence numbers, up to and including `last`: from the
-    /// footer, or where that is missing from the blocks.
+    /// Returns the keys of the records up to and including `last`, with their sequence numbers. They
+    /// are read from the footer, or from the blocks if there is no valid footer.
     pub(crate) fn keys(
         &self,
         fs: &dyn FileSystem,
@@ -132,19 +135,19 @@ impl Segment {
     }
 }
 
-/// A good block that a scan came to.
+/// Valid block that a scan found.
 pub(crate) struct ScannedBlock {
-    /// Where it begins in the file.
+    /// Offset in the file.
     pub(crate) offset: u64,
-    /// Where it ends.
+    /// Offset of its end in the file.
     pub(crate) end: u64,
     pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
     pub(crate) keys: Vec<(u64, Key)>,
 }
 
-/// Walk all good blocks of a segment, past bad places. Gives the offset where the last good block
-/// ends.
+/// Passes all valid blocks of a segment to `found` and skips corrupt bytes. Returns the offset of
+/// the end of the last valid block.
 pub(crate) fn scan(
     segment: &Segment,
     file: Arc<dyn File>,
@@ -155,7 +158,8 @@ pub(crate) fn scan(
     let mut last_seq = segment.name.first_seq - 1;
     loop {
         match cursor.step()? {
-            // A block that goes back is a leftover, however good it looks.
+            // A valid block with earlier sequence numbers or another epoch is left over from
+            // earlier use of the space.
             Step::Block { header, records }
                 if header.first_seq > last_seq && header.epoch == segment.header.epoch =>
             {
@@ -167,8 +171,8 @@ pub(crate) fn scan(
                 found(ScannedBlock { offset, end, first_seq: header.first_seq, last_seq, keys });
             }
             Step::Block { .. } => {}
-            Step::Bad => {
-                if !cursor.find_good()? {
+            Step::Corrupt => {
+                if !cursor.seek_valid()? {
                     return Ok(end);
                 }
             }
@@ -177,7 +181,8 @@ pub(crate) fn scan(
     }
 }
 
-/// How many bytes stand behind `end`, but for the zeros that are written ahead of blocks.
+/// Returns the number of bytes after `end`, without the trailing zeros that are written ahead of
+/// blocks.
 pub(crate) fn written_after(file: &dyn File, end: u64) -> io::Result<u64> {
     let mut chunk = vec![0; 256 * 1024];
     let (mut at, mut last) = (end, end);
@@ -201,7 +206,7 @@ mod tests {
     use crate::fs::Memory;
 
     #[test]
-    fn a_block_that_goes_back_or_is_of_another_epoch_is_a_leftover() {
+    fn scan_ignores_blocks_of_earlier_records_or_of_another_epoch() {
         let header = SegmentHeader { epoch: 3, first_seq: 1, created_at: 0, salt: 99 };
         let block = |epoch, first_seq| {
             let mut builder = BlockBuilder::default();
@@ -221,13 +226,13 @@ mod tests {
         let end =
             scan(&segment, file, |block| found.push((block.first_seq, block.offset))).unwrap();
         let length = block(3, 1).len() as u64;
-        let good =
-            [(1, 0), (3, 4), (5, 5)].map(|(first_seq, at)| (first_seq, BLOCKS + at * length));
-        assert_eq!((&found[..], end), (&good[..], bytes.len() as u64));
+        let valid = [(1, 0), (3, 4), (5, 5)]
+            .map(|(first_seq, at)| (first_seq, BLOCKS_OFFSET + at * length));
+        assert_eq!((&found[..], end), (&valid[..], bytes.len() as u64));
     }
 
     #[test]
-    fn only_its_own_names_are_segments() {
+    fn only_exact_names_of_segments_are_parsed() {
         let name = SegmentName { first_seq: 42, generation: 1 };
         assert_eq!(name.to_string(), "00000000000000000042-1.log");
         assert_eq!(SegmentName::parse(&name.to_string()), Some(name));

@@ -1,27 +1,28 @@
-//! A segment whose headers are both gone, as when its first sector is: everything in them follows
-//! from a block.
+//! Header of a segment whose header copies are both corrupt, rebuilt from a block.
 //!
-//! The salt does, too, since a CRC can be run backwards: from a block's checksum over its bytes to
-//! where it started. That the block is one, its records say then, whose checksums have no salt. A
-//! payload may hold what passes for a block here, so the first one in the file counts.
+//! A block contains all fields of the header but the salt. The salt follows from the checksum of
+//! the block, because a CRC can be computed backwards from its result over the covered bytes to its
+//! initial value. The checksums of the records, which are not salted, verify that the bytes are a
+//! block. A payload may contain bytes that pass for a block here; a block of the segment precedes
+//! it, so the first match in the file is used.
 
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::format::{BLOCK_HEADER, BlockHeader, Salt, SegmentHeader, decode_block};
+use crate::format::{BLOCK_HEADER_SIZE, BlockHeader, Salt, SegmentHeader, decode_block};
 use crate::fs::File;
 use crate::segment::cursor::Cursor;
 
-/// Of CRC-32C, reflected.
+/// Polynomial of CRC-32C, reflected.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 
-/// The header that a segment must have had; `None` where no block of it is whole.
+/// Rebuilds the header of a segment; `None` if none of its blocks is valid.
 pub(crate) fn header(file: Arc<dyn File>, first_seq: u64) -> io::Result<Option<SegmentHeader>> {
     let mut found = None;
-    // With no salt there is no block, so each place that looks like one is shown.
-    Cursor::new(file, Salt::from(0)).find(|block| {
+    // The candidates don't depend on the salt, which is not known yet.
+    Cursor::new(file, Salt::from(0)).find_candidate(|block| {
         found = header_of(block, first_seq);
         found.is_some()
     })?;
@@ -30,19 +31,19 @@ pub(crate) fn header(file: Arc<dyn File>, first_seq: u64) -> io::Result<Option<S
 
 fn header_of(block: &Bytes, first_seq: u64) -> Option<SegmentHeader> {
     let header = BlockHeader::decode(block).filter(|header| header.first_seq >= first_seq)?;
-    let start = before(before(header.crc, &block[BLOCK_HEADER..]), &block[4..28]);
-    let salt = salt_for(start);
+    let initial = crc_before(crc_before(header.crc, &block[BLOCK_HEADER_SIZE..]), &block[4..28]);
+    let salt = salt_for(initial);
     let (_, records) = decode_block(salt.into(), block)?;
-    let is_sound = records.iter().all(|record| crc32c::crc32c(&record.payload) == record.checksum);
-    let created_at = records.first().filter(|_| is_sound)?.received_at;
+    let is_valid = records.iter().all(|record| crc32c::crc32c(&record.payload) == record.checksum);
+    let created_at = records.first().filter(|_| is_valid)?.received_at;
     Some(SegmentHeader { epoch: header.epoch, first_seq, created_at, salt })
 }
 
-/// The checksum that was continued over `bytes` to become `crc`.
-fn before(crc: u32, bytes: &[u8]) -> u32 {
+/// Returns the checksum whose continuation over `bytes` is `crc`.
+fn crc_before(crc: u32, bytes: &[u8]) -> u32 {
     let state = bytes.iter().rev().fold(!crc, |state, byte| {
         let shifted = (0..8).fold(state, |state, _| {
-            // The polynomial has the highest bit, so that bit tells whether it was added.
+            // The polynomial has its highest bit set, so this bit shows whether it was applied.
             if state >> 31 == 1 { ((state ^ POLYNOMIAL) << 1) | 1 } else { state << 1 }
         });
         shifted ^ u32::from(*byte)
@@ -50,10 +51,10 @@ fn before(crc: u32, bytes: &[u8]) -> u32 {
     !state
 }
 
-/// A salt whose checksums start there. The segment may have had another one, which makes no
-/// difference.
-fn salt_for(start: u32) -> u64 {
-    let half = !crc32c::crc32c(&[0; 4]) ^ !before(start, &[0; 4]);
+/// Returns a salt whose checksums have the given initial value. It may differ from the original
+/// salt, with the same checksums.
+fn salt_for(initial: u32) -> u64 {
+    let half = !crc32c::crc32c(&[0; 4]) ^ !crc_before(initial, &[0; 4]);
     u64::from(half) << 32
 }
 
@@ -71,22 +72,23 @@ mod tests {
     }
 
     #[test]
-    fn a_header_follows_from_a_block_that_is_whole_and_may_be_its() {
+    fn header_is_rebuilt_from_a_valid_block_of_the_segment() {
         let header = header_of(&block(99, 10), 10).unwrap();
         assert_eq!((header.epoch, header.first_seq, header.created_at), (3, 10, 7));
         assert!(
             decode_block(header.salt.into(), &block(99, 12)).is_some(),
-            "other blocks are good with its salt"
+            "the rebuilt salt verifies the other blocks"
         );
-        assert!(header_of(&block(99, 10), 11).is_none(), "it belongs into an earlier segment");
+        assert!(header_of(&block(99, 10), 11).is_none(), "the block belongs to an earlier segment");
         let mut bad = block(99, 10).to_vec();
-        for at in [BLOCK_HEADER + 32, BLOCK_HEADER + 24] {
+        for at in [BLOCK_HEADER_SIZE + 32, BLOCK_HEADER_SIZE + 24] {
             bad[at] ^= 1;
             assert!(header_of(&Bytes::from(bad.clone()), 10).is_none(), "byte {at}");
             bad[at] ^= 1;
         }
-        // More records than there are, and one that is longer than the block.
-        for (at, value) in [(20, 3), (20, 200), (BLOCK_HEADER + 30, 1), (BLOCK_HEADER + 63 + 3, 1)]
+        // A count above the number of records, and a record that is longer than the block.
+        for (at, value) in
+            [(20, 3), (20, 200), (BLOCK_HEADER_SIZE + 30, 1), (BLOCK_HEADER_SIZE + 63 + 3, 1)]
         {
             let mut bad = block(99, 10).to_vec();
             bad[at] = value;
@@ -95,11 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_runs_backwards() {
+    fn checksum_is_computed_backwards() {
         let whole = crc32c::crc32c(b"hello, world");
-        assert_eq!(before(whole, b", world"), crc32c::crc32c(b"hello"));
-        for start in [0, 1, 0xFFFF_FFFF, 0x1234_5678] {
-            assert_eq!(crc32c::crc32c(&salt_for(start).to_le_bytes()), start);
+        assert_eq!(crc_before(whole, b", world"), crc32c::crc32c(b"hello"));
+        for initial in [0, 1, 0xFFFF_FFFF, 0x1234_5678] {
+            assert_eq!(crc32c::crc32c(&salt_for(initial).to_le_bytes()), initial);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::AppendError;
-use crate::format::{BLOCKS, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
+use crate::format::{BLOCKS_OFFSET, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
 use crate::fs::{File, OpenMode};
 use crate::options::Durability;
 use crate::positions;
@@ -160,7 +160,7 @@ impl Log {
         if let Some(active) = &self.active {
             let full = active.end + self.block.size() as u64 > self.shared.options.segment_limit()
                 || active.footer.count() >= MAX_RECORDS;
-            if !full || active.end == BLOCKS {
+            if !full || active.end == BLOCKS_OFFSET {
                 return Ok(());
             }
             self.seal()?;
@@ -345,14 +345,14 @@ fn create(
         let _ = shared.fs.remove(&path);
         return Err(error);
     }
-    let segment = Segment { name, header, size: BLOCKS };
+    let segment = Segment { name, header, size: BLOCKS_OFFSET };
     let active = Active {
         name,
         file,
         salt: header.salt.into(),
         epoch,
-        end: BLOCKS,
-        filled: BLOCKS,
+        end: BLOCKS_OFFSET,
+        filled: BLOCKS_OFFSET,
         footer: FooterBuilder::default(),
         unsynced: false,
     };

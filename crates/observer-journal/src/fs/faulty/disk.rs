@@ -1,4 +1,4 @@
-//! What stands on the disk, and what only seems to.
+//! State of the simulated disk: durable content, and changes that are not synced yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -6,35 +6,35 @@ use std::path::{Path, PathBuf};
 
 use super::Fault;
 
-/// What a disk writes at once.
+/// Number of bytes that the disk writes atomically.
 const SECTOR: usize = 512;
 
 pub(super) struct Disk {
     pub(super) random: fastrand::Rng,
     pub(super) operations: u64,
     pub(super) faults: BTreeMap<u64, Fault>,
-    /// How many of them happened.
+    /// Number of faults that occurred.
     pub(super) fault_count: u64,
-    /// Nothing can be made longer.
-    pub(super) full: bool,
+    /// Files can't grow.
+    pub(super) is_full: bool,
     pub(super) is_off: bool,
-    /// It is off for the process alone.
-    pub(super) killed: bool,
-    /// Which power-on this is; files that were opened in an earlier one are gone.
+    /// The process is killed, but the power is not cut.
+    pub(super) is_killed: bool,
+    /// Number of restarts. Handles and locks of an earlier run are invalid.
     pub(super) run: u64,
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) inodes: Vec<Inode>,
     pub(super) names: BTreeMap<PathBuf, usize>,
     pub(super) durable_names: BTreeMap<PathBuf, usize>,
-    /// Not yet durable, in order.
-    renamings: Vec<Renaming>,
+    /// Unsynced changes to names, in order.
+    name_changes: Vec<NameChange>,
 }
 
 #[derive(Default)]
 pub(super) struct Inode {
     pub(super) bytes: Vec<u8>,
     pub(super) durable: Vec<u8>,
-    /// Not yet durable, in order.
+    /// Unsynced changes to the content, in order.
     pub(super) changes: Vec<Change>,
 }
 
@@ -43,20 +43,20 @@ pub(super) enum Change {
     Resize(usize),
 }
 
-pub(super) enum Renaming {
-    Make(PathBuf, usize),
+pub(super) enum NameChange {
+    Create(PathBuf, usize),
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
 }
 
-/// What an operation has to do.
-pub(super) enum Verdict {
-    Go,
-    /// Do it, and then all ends.
-    LastOne(End),
+/// Instruction for one operation, which follows from the injected faults.
+pub(super) enum Directive {
+    Proceed,
+    ProceedThenEnd(End),
     Fail(io::Error),
 }
 
+/// End of a run.
 #[derive(Clone, Copy)]
 pub(super) enum End {
     PowerCut,
@@ -70,30 +70,31 @@ impl Disk {
             operations: 0,
             faults: BTreeMap::new(),
             fault_count: 0,
-            full: false,
+            is_full: false,
             is_off: false,
-            killed: false,
+            is_killed: false,
             run: 0,
             locks: BTreeSet::new(),
             inodes: Vec::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
-            renamings: Vec::new(),
+            name_changes: Vec::new(),
         }
     }
 
-    pub(super) fn judge(&mut self) -> Verdict {
+    /// Counts an operation and returns what it has to do.
+    pub(super) fn next_directive(&mut self) -> Directive {
         if self.is_off {
-            return Verdict::Fail(gone());
+            return Directive::Fail(powered_off());
         }
         let fault = self.faults.remove(&self.operations);
         self.operations += 1;
         self.fault_count += u64::from(fault.is_some());
         match fault {
-            None => Verdict::Go,
-            Some(Fault::PowerCut) => Verdict::LastOne(End::PowerCut),
-            Some(Fault::Kill) => Verdict::LastOne(End::Kill),
-            Some(Fault::Error(kind)) => Verdict::Fail(kind.into()),
+            None => Directive::Proceed,
+            Some(Fault::PowerCut) => Directive::ProceedThenEnd(End::PowerCut),
+            Some(Fault::Kill) => Directive::ProceedThenEnd(End::Kill),
+            Some(Fault::Error(kind)) => Directive::Fail(kind.into()),
         }
     }
 
@@ -105,7 +106,7 @@ impl Disk {
     }
 
     pub(super) fn kill(&mut self) {
-        self.killed = true;
+        self.is_killed = true;
         self.is_off = true;
         self.run += 1;
         self.locks.clear();
@@ -118,40 +119,40 @@ impl Disk {
         self.is_off = true;
         self.run += 1;
         self.locks.clear();
-        // Of each folder's changes, a first part.
+        // A prefix of the changes to each folder survives.
         let folders: BTreeSet<PathBuf> =
-            self.renamings.iter().map(|renaming| folder(renaming.path()).to_owned()).collect();
+            self.name_changes.iter().map(|change| folder(change.path()).to_owned()).collect();
         for folder_of in folders {
-            let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.renamings)
+            let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.name_changes)
                 .into_iter()
-                .partition(|renaming| folder(renaming.path()) == folder_of);
-            self.renamings = others;
+                .partition(|change| folder(change.path()) == folder_of);
+            self.name_changes = others;
             let kept = self.random.usize(..=ours.len());
-            for renaming in ours.into_iter().take(kept) {
-                renaming.apply(&mut self.durable_names);
+            for change in ours.into_iter().take(kept) {
+                change.apply(&mut self.durable_names);
             }
         }
         self.names.clone_from(&self.durable_names);
         for inode in &mut self.inodes {
-            inode.forget(&mut self.random);
+            inode.lose_unsynced(&mut self.random);
         }
     }
 
     pub(super) fn sync_folder(&mut self, dir: &Path) {
-        let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.renamings)
+        let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.name_changes)
             .into_iter()
-            .partition(|renaming| folder(renaming.path()) == dir);
-        self.renamings = others;
-        ours.into_iter().for_each(|renaming| renaming.apply(&mut self.durable_names));
+            .partition(|change| folder(change.path()) == dir);
+        self.name_changes = others;
+        ours.into_iter().for_each(|change| change.apply(&mut self.durable_names));
     }
 
-    pub(super) fn rename(&mut self, renaming: Renaming) {
-        renaming.apply(&mut self.names);
-        self.renamings.push(renaming);
+    pub(super) fn change_name(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.name_changes.push(change);
     }
 
-    /// A first part of a write that fails.
-    pub(super) fn write_some(&mut self, inode: usize, change: Change) {
+    /// Applies a prefix of a write that fails.
+    pub(super) fn write_prefix(&mut self, inode: usize, change: Change) {
         if let Change::Write { offset, mut bytes } = change {
             bytes.truncate(self.random.usize(..=bytes.len()));
             self.inodes[inode].change(Change::Write { offset, bytes });
@@ -163,16 +164,16 @@ fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-impl Renaming {
+impl NameChange {
     fn path(&self) -> &Path {
         match self {
-            Self::Make(path, _) | Self::Rename(_, path) | Self::Remove(path) => path,
+            Self::Create(path, _) | Self::Rename(_, path) | Self::Remove(path) => path,
         }
     }
 
     fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
         match self {
-            Self::Make(path, inode) => {
+            Self::Create(path, inode) => {
                 names.insert(path.clone(), *inode);
             }
             Self::Rename(from, to) => {
@@ -198,8 +199,8 @@ impl Inode {
         changes.into_iter().for_each(|change| change.apply(&mut self.durable, || true));
     }
 
-    /// Only some of what was not synced has come to the disk.
-    fn forget(&mut self, random: &mut fastrand::Rng) {
+    /// Makes a part of the unsynced changes durable, and drops the others.
+    fn lose_unsynced(&mut self, random: &mut fastrand::Rng) {
         for change in self.changes.drain(..) {
             match random.u8(..3) {
                 0 => {}
@@ -212,11 +213,11 @@ impl Inode {
 }
 
 impl Change {
-    /// Apply it, of a write only those sectors that are chosen.
-    pub(super) fn apply(&self, bytes: &mut Vec<u8>, mut choose: impl FnMut() -> bool) {
+    /// Applies the change to `bytes`: a write sector by sector, where `is_applied` returns true.
+    pub(super) fn apply(&self, bytes: &mut Vec<u8>, mut is_applied: impl FnMut() -> bool) {
         match self {
             Self::Resize(size) => {
-                if choose() {
+                if is_applied() {
                     bytes.resize(*size, 0);
                 }
             }
@@ -225,7 +226,7 @@ impl Change {
                 while !rest.is_empty() {
                     let (sector, others) = rest.split_at(rest.len().min(SECTOR - start % SECTOR));
                     let end = start + sector.len();
-                    if choose() {
+                    if is_applied() {
                         if bytes.len() < end {
                             bytes.resize(end, 0);
                         }
@@ -238,8 +239,8 @@ impl Change {
     }
 }
 
-pub(super) fn gone() -> io::Error {
-    io::Error::other("the power is gone")
+pub(super) fn powered_off() -> io::Error {
+    io::Error::other("the disk is powered off")
 }
 
 pub(super) fn not_found(path: &Path) -> io::Error {

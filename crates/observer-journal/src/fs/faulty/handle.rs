@@ -1,12 +1,12 @@
-//! An open file of a disk that fails.
+//! Open file of the simulated disk.
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Change, Disk, End, Inode, Verdict, gone};
-use super::locked;
+use super::disk::{Change, Directive, Disk, End, Inode, powered_off};
 use crate::fs::File;
+use crate::lock::lock;
 
 #[derive(Clone)]
 pub(super) struct Handle {
@@ -16,45 +16,53 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// The disk with the verdict on this operation.
-    fn begin(&self) -> (MutexGuard<'_, Disk>, Verdict) {
-        let mut disk = locked(&self.disk);
-        let verdict = if disk.run == self.run { disk.judge() } else { Verdict::Fail(gone()) };
-        (disk, verdict)
+    /// Locks the disk and returns what the operation has to do.
+    fn begin(&self) -> (MutexGuard<'_, Disk>, Directive) {
+        let mut disk = lock(&self.disk);
+        let directive = if disk.run == self.run {
+            disk.next_directive()
+        } else {
+            Directive::Fail(powered_off())
+        };
+        (disk, directive)
     }
 
     fn read<T>(&self, work: impl FnOnce(&Inode) -> T) -> io::Result<T> {
-        let (mut disk, verdict) = self.begin();
-        match verdict {
-            Verdict::Go => Ok(work(&disk.inodes[self.inode])),
-            Verdict::LastOne(end) => {
+        let (mut disk, directive) = self.begin();
+        match directive {
+            Directive::Proceed => Ok(work(&disk.inodes[self.inode])),
+            Directive::ProceedThenEnd(end) => {
                 disk.end(end);
-                Err(gone())
+                Err(powered_off())
             }
-            Verdict::Fail(error) => Err(error),
+            Directive::Fail(error) => Err(error),
         }
     }
 
     fn change(&self, change: Change) -> io::Result<()> {
-        let (mut disk, verdict) = self.begin();
-        let grows = matches!(&change, Change::Write { offset, bytes } if offset + bytes.len() > disk.inodes[self.inode].bytes.len());
-        match verdict {
-            Verdict::Go if disk.full && grows => {
-                disk.write_some(self.inode, change);
+        let (mut disk, directive) = self.begin();
+        let size = disk.inodes[self.inode].bytes.len();
+        let grows = matches!(
+            &change,
+            Change::Write { offset, bytes } if offset + bytes.len() > size
+        );
+        match directive {
+            Directive::Proceed if disk.is_full && grows => {
+                disk.write_prefix(self.inode, change);
                 Err(io::ErrorKind::StorageFull.into())
             }
-            Verdict::Go => {
+            Directive::Proceed => {
                 disk.inodes[self.inode].change(change);
                 Ok(())
             }
-            Verdict::LastOne(end) => {
+            Directive::ProceedThenEnd(end) => {
                 disk.inodes[self.inode].change(change);
                 disk.end(end);
-                Err(gone())
+                Err(powered_off())
             }
-            Verdict::Fail(error) => {
+            Directive::Fail(error) => {
                 if disk.run == self.run && !disk.is_off {
-                    disk.write_some(self.inode, change);
+                    disk.write_prefix(self.inode, change);
                 }
                 Err(error)
             }
@@ -86,23 +94,23 @@ impl File for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let (mut disk, verdict) = self.begin();
+        let (mut disk, directive) = self.begin();
         let disk = &mut *disk;
-        match verdict {
-            Verdict::Go => {
+        match directive {
+            Directive::Proceed => {
                 disk.inodes[self.inode].sync();
                 Ok(())
             }
-            Verdict::LastOne(End::PowerCut) => {
+            Directive::ProceedThenEnd(End::PowerCut) => {
                 disk.cut_power();
-                Err(gone())
+                Err(powered_off())
             }
-            Verdict::LastOne(End::Kill) => {
+            Directive::ProceedThenEnd(End::Kill) => {
                 disk.inodes[self.inode].sync();
                 disk.kill();
-                Err(gone())
+                Err(powered_off())
             }
-            Verdict::Fail(error) => {
+            Directive::Fail(error) => {
                 if disk.run == self.run && !disk.is_off {
                     let random = &mut disk.random;
                     disk.inodes[self.inode].changes.retain(|_| random.bool());

@@ -1,10 +1,15 @@
-//! A disk that loses power and fails on demand, as disks do: for tests.
+//! Simulated disk that fails and loses power on demand, for tests.
 //!
-//! What was written and not synced may be there after a power cut, or not, or in part: each write
-//! by itself, each sector of a write by itself, and so in any order. Names (files made, renamed,
-//! removed) are durable once their folder was synced; of later changes to one folder a first part
-//! may be there, in order, as file systems with a journal have it. A sync that fails forgets some
-//! of what it should have written for good, although it can still be read until the power goes.
+//! A power cut affects the two kinds of unsynced changes differently:
+//!
+//! - Content: each unsynced write survives completely, in part, or not at all. The parts are
+//!   sectors of 512 bytes. Writes are independent of each other, so a later one can survive an
+//!   earlier one.
+//! - Names (files created, renamed, removed): changes are durable once their folder is synced. Of
+//!   the unsynced changes to a folder, a prefix survives, as in journaling file systems.
+//!
+//! A failed sync drops some of the unsynced writes permanently, although they can still be read
+//! until the power is cut.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -13,27 +18,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use self::disk::{Change, Disk, End, Inode, Renaming, Verdict, gone, not_found};
+use self::disk::{Change, Directive, Disk, End, Inode, NameChange, not_found, powered_off};
 use self::handle::Handle;
 use super::{File, FileSystem, OpenMode};
+use crate::lock::lock;
 
 mod disk;
 mod handle;
 
-/// What goes wrong.
+/// Fault to inject into one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The power goes during the operation. Nothing works until [`Faulty::restart`].
+    /// The power is cut during the operation. All operations fail until [`Faulty::restart`].
     PowerCut,
-    /// The operation is done, and the process is gone. Nothing works until [`Faulty::restart`].
+    /// The operation succeeds and the process is killed right after it. All operations fail until
+    /// [`Faulty::restart`].
     Kill,
-    /// The operation fails with this error. Of a write, a part may have been done.
+    /// The operation fails with this error. A part of a write may have been done.
     Error(io::ErrorKind),
 }
 
-/// Files in memory behind a disk that can fail, for tests. Clones are doors to the same disk.
+/// File system on a simulated disk that can fail, for tests. Clones share the same disk.
 ///
-/// The same seed and the same operations make the same faults.
+/// The same seed and the same operations have the same result.
 ///
 /// ```
 /// use std::path::Path;
@@ -44,10 +51,10 @@ pub enum Fault {
 /// let path = Path::new("folder/file");
 /// disk.fail_at(disk.operations() + 1, Fault::PowerCut);
 /// assert!(disk.open(path, OpenMode::Create).is_ok());
-/// assert!(disk.sync_dir(Path::new("folder")).is_err(), "the power goes");
+/// assert!(disk.sync_dir(Path::new("folder")).is_err(), "the power is cut");
 /// disk.restart();
-/// let is_there = disk.open(path, OpenMode::Read).is_ok(); // or not
-/// # let _ = is_there;
+/// let survived = disk.open(path, OpenMode::Read).is_ok(); // depends on the seed
+/// # let _ = survived;
 /// ```
 #[derive(Clone)]
 pub struct Faulty {
@@ -61,71 +68,73 @@ struct Lock {
 }
 
 impl Faulty {
-    /// An empty disk, whose faults are drawn from this seed.
+    /// Creates an empty disk. The seed determines which unsynced changes survive.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { disk: Arc::new(Mutex::new(Disk::new(seed))) }
     }
 
-    /// How many operations there were.
+    /// Returns the number of operations so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.lock_disk().operations
     }
 
-    /// Have the operation of this number go wrong; the first one is 0.
+    /// Injects a fault into the operation of this number; the first operation has the number 0.
     pub fn fail_at(&self, operation: u64, fault: Fault) {
         self.lock_disk().faults.insert(operation, fault);
     }
 
-    /// How many operations went wrong as they were told to.
+    /// Returns the number of faults that occurred.
     #[must_use]
     pub fn fault_count(&self) -> u64 {
         self.lock_disk().fault_count
     }
 
-    /// Whether there is no space left.
-    pub fn set_full(&self, full: bool) {
-        self.lock_disk().full = full;
+    /// Sets whether the disk is full: files can't grow then, and no file can be created.
+    pub fn set_full(&self, is_full: bool) {
+        self.lock_disk().is_full = is_full;
     }
 
-    /// Whether the power has gone, or the process.
+    /// Returns whether the power is cut or the process is killed.
     #[must_use]
     pub fn is_off(&self) -> bool {
         self.lock_disk().is_off
     }
 
-    /// Cut the power now.
+    /// Cuts the power now.
     pub fn cut_power(&self) {
         self.lock_disk().cut_power();
     }
 
-    /// End the process now, as with [`Fault::Kill`].
+    /// Kills the process now, as [`Fault::Kill`] does.
     pub fn kill(&self) {
         self.lock_disk().kill();
     }
 
-    /// Faults that are still to come don't.
+    /// Removes all faults that have not occurred yet.
     pub fn clear_faults(&self) {
         self.lock_disk().faults.clear();
     }
 
-    /// After a kill: all is there, also what is not durable yet, and faults that are still to come
-    /// will come. Else power on again, with what the disk has kept, and faults that are still to
-    /// come are called off.
+    /// Starts the process again.
+    ///
+    /// After a kill, unsynced changes are still there and pending faults stay. After a power cut,
+    /// or if the disk is running, the disk has what survived a power cut, and pending faults are
+    /// removed.
     pub fn restart(&self) {
         let mut disk = self.lock_disk();
-        if std::mem::take(&mut disk.killed) {
+        if std::mem::take(&mut disk.is_killed) {
             disk.is_off = false;
             return;
         }
         disk.cut_power();
         disk.is_off = false;
-        disk.full = false;
+        disk.is_full = false;
         disk.faults.clear();
     }
 
-    /// The files as they are now.
+    /// Returns the content of all files, synced or not.
     #[must_use]
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let disk = self.lock_disk();
@@ -135,7 +144,7 @@ impl Faulty {
             .collect()
     }
 
-    /// Put these bytes into a file behind everyone's back; `None` removes it.
+    /// Sets the durable content of a file without counting an operation; `None` removes the file.
     pub fn put(&self, path: &Path, bytes: Option<Vec<u8>>) {
         let mut disk = self.lock_disk();
         let Some(bytes) = bytes else {
@@ -150,45 +159,41 @@ impl Faulty {
     }
 
     fn lock_disk(&self) -> MutexGuard<'_, Disk> {
-        locked(&self.disk)
+        lock(&self.disk)
     }
 
-    /// Count an operation on names, and do it unless it is to fail.
-    fn names<T>(&self, work: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
+    /// Counts an operation on names, and runs it unless a fault makes it fail.
+    fn operate<T>(&self, work: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
         let mut disk = self.lock_disk();
-        match disk.judge() {
-            Verdict::Go => work(&mut disk),
-            Verdict::LastOne(end) => {
+        match disk.next_directive() {
+            Directive::Proceed => work(&mut disk),
+            Directive::ProceedThenEnd(end) => {
                 let done = work(&mut disk);
                 disk.end(end);
-                // A lock that was taken needs the disk to let go.
+                // The guard of a file lock locks the disk when it is dropped.
                 drop(disk);
                 drop(done);
-                Err(gone())
+                Err(powered_off())
             }
-            Verdict::Fail(error) => Err(error),
+            Directive::Fail(error) => Err(error),
         }
     }
 }
 
-fn locked(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
-    disk.lock().expect("nothing panics while it holds the disk")
-}
-
 impl FileSystem for Faulty {
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
-        self.names(|_| Ok(()))
+        self.operate(|_| Ok(()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.names(|disk| {
+        self.operate(|disk| {
             let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
             Ok(inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
         })
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        self.names(|disk| {
+        self.operate(|disk| {
             let known = disk.names.get(path).copied();
             let inode = match (known, mode) {
                 (Some(inode), OpenMode::Create) => {
@@ -196,13 +201,13 @@ impl FileSystem for Faulty {
                     inode
                 }
                 (Some(inode), _) => inode,
-                (None, OpenMode::Create) if disk.full => {
+                (None, OpenMode::Create) if disk.is_full => {
                     return Err(io::ErrorKind::StorageFull.into());
                 }
                 (None, OpenMode::Create) => {
                     let inode = disk.inodes.len();
                     disk.inodes.push(Inode::default());
-                    disk.rename(Renaming::Make(path.to_owned(), inode));
+                    disk.change_name(NameChange::Create(path.to_owned(), inode));
                     inode
                 }
                 (None, _) => return Err(not_found(path)),
@@ -212,48 +217,48 @@ impl FileSystem for Faulty {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.names(|disk| {
+        self.operate(|disk| {
             if !disk.names.contains_key(from) {
                 return Err(not_found(from));
             }
-            disk.rename(Renaming::Rename(from.to_owned(), to.to_owned()));
+            disk.change_name(NameChange::Rename(from.to_owned(), to.to_owned()));
             Ok(())
         })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.names(|disk| {
+        self.operate(|disk| {
             if !disk.names.contains_key(path) {
                 return Err(not_found(path));
             }
-            disk.rename(Renaming::Remove(path.to_owned()));
+            disk.change_name(NameChange::Remove(path.to_owned()));
             Ok(())
         })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.lock_disk();
-        match disk.judge() {
-            Verdict::Go => {
+        match disk.next_directive() {
+            Directive::Proceed => {
                 disk.sync_folder(dir);
                 Ok(())
             }
-            // How far it came is up to the power cut.
-            Verdict::LastOne(End::PowerCut) => {
+            // The power cut determines which of the names are durable.
+            Directive::ProceedThenEnd(End::PowerCut) => {
                 disk.cut_power();
-                Err(gone())
+                Err(powered_off())
             }
-            Verdict::LastOne(End::Kill) => {
+            Directive::ProceedThenEnd(End::Kill) => {
                 disk.sync_folder(dir);
                 disk.kill();
-                Err(gone())
+                Err(powered_off())
             }
-            Verdict::Fail(error) => Err(error),
+            Directive::Fail(error) => Err(error),
         }
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
-        self.names(|disk| {
+        self.operate(|disk| {
             if !disk.locks.insert(path.to_owned()) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -265,7 +270,7 @@ impl FileSystem for Faulty {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let mut disk = locked(&self.disk);
+        let mut disk = lock(&self.disk);
         if disk.run == self.run {
             disk.locks.remove(&self.path);
         }

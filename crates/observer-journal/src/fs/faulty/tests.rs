@@ -2,7 +2,8 @@ use super::*;
 
 const FILE: &str = "d/file";
 
-fn on(seed: u64) -> (Faulty, Arc<dyn File>) {
+/// A synced, empty file on a disk with this seed.
+fn disk_with_file(seed: u64) -> (Faulty, Arc<dyn File>) {
     let disk = Faulty::new(seed);
     let file = disk.open(Path::new(FILE), OpenMode::Create).unwrap();
     disk.sync_dir(Path::new("d")).unwrap();
@@ -14,14 +15,14 @@ fn content(disk: &Faulty) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_synced_is_there_after_a_power_cut_and_the_rest_whole_or_torn_by_sectors_or_not() {
+fn power_cut_keeps_synced_bytes_and_loses_or_tears_unsynced_writes_by_sectors() {
     let (mut lost, mut whole, mut torn) = (0, 0, 0);
     for seed in 0..200 {
-        let (disk, file) = on(seed);
+        let (disk, file) = disk_with_file(seed);
         file.write_at(&[1; 100], 0).unwrap();
         file.sync().unwrap();
         file.write_at(&[2; 2000], 100).unwrap();
-        assert_eq!(content(&disk).len(), 2100, "without a power cut all of it can be read");
+        assert_eq!(content(&disk).len(), 2100, "unsynced bytes can be read until the power is cut");
         disk.cut_power();
         disk.restart();
         let kept = content(&disk);
@@ -31,7 +32,7 @@ fn what_was_synced_is_there_after_a_power_cut_and_the_rest_whole_or_torn_by_sect
             0 => lost += 1,
             2000 => whole += 1,
             count => {
-                // The first sector of the write begins at 100, and its last one ends at 2100.
+                // The write covers bytes 100 to 2099, so its first and last sectors are incomplete.
                 assert!([0, 52, 412, 464].contains(&(count % 512)), "{count}");
                 torn += 1;
             }
@@ -41,10 +42,10 @@ fn what_was_synced_is_there_after_a_power_cut_and_the_rest_whole_or_torn_by_sect
 }
 
 #[test]
-fn names_are_durable_after_their_folder_was_synced_and_before_that_in_order() {
+fn names_are_durable_once_their_folder_is_synced_and_survive_in_order_before() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..50 {
-        let (disk, _) = on(seed);
+        let (disk, _) = disk_with_file(seed);
         disk.open(Path::new("d/new"), OpenMode::Create).unwrap();
         disk.rename(Path::new("d/new"), Path::new(FILE)).unwrap();
         disk.remove(Path::new(FILE)).unwrap();
@@ -62,7 +63,7 @@ fn names_are_durable_after_their_folder_was_synced_and_before_that_in_order() {
         [names(&[]), names(&["file"]), names(&["file", "new"])]
     );
 
-    let (disk, _) = on(1);
+    let (disk, _) = disk_with_file(1);
     disk.remove(Path::new(FILE)).unwrap();
     disk.sync_dir(Path::new("d")).unwrap();
     disk.cut_power();
@@ -71,14 +72,14 @@ fn names_are_durable_after_their_folder_was_synced_and_before_that_in_order() {
 }
 
 #[test]
-fn a_sync_that_fails_loses_some_for_good_whatever_a_later_one_says() {
+fn failed_sync_loses_writes_permanently_even_if_a_later_sync_succeeds() {
     let mut lost = 0;
     for seed in 0..20 {
-        let (disk, file) = on(seed);
+        let (disk, file) = disk_with_file(seed);
         file.write_at(b"gone?", 0).unwrap();
         disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
         assert!(file.sync().is_err());
-        assert_eq!(content(&disk), b"gone?", "the page cache has it");
+        assert_eq!(content(&disk), b"gone?", "the page cache still has the bytes");
         file.sync().unwrap();
         disk.cut_power();
         disk.restart();
@@ -88,8 +89,8 @@ fn a_sync_that_fails_loses_some_for_good_whatever_a_later_one_says() {
 }
 
 #[test]
-fn locks_go_with_the_power_and_so_do_files_that_were_open() {
-    let (disk, file) = on(1);
+fn power_cut_invalidates_locks_and_open_files() {
+    let (disk, file) = disk_with_file(1);
     let path = Path::new("d/lock");
     let lock = disk.lock(path).unwrap();
     assert_eq!(disk.lock(path).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
@@ -98,7 +99,10 @@ fn locks_go_with_the_power_and_so_do_files_that_were_open() {
     disk.restart();
     let again = disk.lock(path).unwrap();
     drop(lock);
-    assert!(disk.lock(path).is_err(), "a guard of an earlier run lets nobody in");
+    assert!(
+        disk.lock(path).is_err(),
+        "dropping the guard of an earlier run does not release the lock"
+    );
     drop(again);
     assert!(disk.lock(path).is_ok());
     disk.fail_at(disk.operations(), Fault::PowerCut);
@@ -109,8 +113,8 @@ fn locks_go_with_the_power_and_so_do_files_that_were_open() {
 }
 
 #[test]
-fn an_operation_that_fails_does_nothing_or_a_first_part() {
-    let (disk, file) = on(3);
+fn failed_operation_does_nothing_or_writes_a_prefix() {
+    let (disk, file) = disk_with_file(3);
     disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::StorageFull));
     let error = file.write_at(&[7; 100], 0).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
@@ -129,20 +133,23 @@ fn an_operation_that_fails_does_nothing_or_a_first_part() {
 }
 
 #[test]
-fn a_kill_leaves_everything_and_makes_nothing_durable() {
+fn kill_keeps_all_writes_and_makes_none_durable() {
     let after_power_cut = |seed| {
-        let (disk, file) = on(seed);
+        let (disk, file) = disk_with_file(seed);
         let lock = disk.lock(Path::new("d/lock")).unwrap();
         disk.fail_at(disk.operations(), Fault::Kill);
         disk.fail_at(disk.operations() + 3, Fault::PowerCut);
         assert!(file.write_at(&[7; 2000], 0).is_err() && disk.is_off());
         disk.restart();
         drop(lock);
-        assert!(file.size().is_err(), "it was opened by a process that is gone");
+        assert!(file.size().is_err(), "a killed process opened this handle");
         assert!(content(&disk) == [7; 2000]);
         assert!(disk.lock(Path::new("d/lock")).is_ok());
         assert!(disk.open(Path::new(FILE), OpenMode::Write).is_ok());
-        assert!(disk.sync_dir(Path::new("d")).is_err() && disk.is_off(), "faults still come");
+        assert!(
+            disk.sync_dir(Path::new("d")).is_err() && disk.is_off(),
+            "pending faults stay after a kill"
+        );
         disk.restart();
         content(&disk)
     };
@@ -150,9 +157,9 @@ fn a_kill_leaves_everything_and_makes_nothing_durable() {
 }
 
 #[test]
-fn the_same_seed_has_the_same_outcome() {
+fn same_seed_has_the_same_result() {
     let run = |seed| {
-        let (disk, file) = on(seed);
+        let (disk, file) = disk_with_file(seed);
         for at in 0..20 {
             file.write_at(&[at; 700], usize::from(at) as u64 * 600).unwrap();
         }
@@ -166,8 +173,8 @@ fn the_same_seed_has_the_same_outcome() {
 }
 
 #[test]
-fn faults_can_be_called_off() {
-    let (disk, file) = on(1);
+fn cleared_faults_do_not_occur() {
+    let (disk, file) = disk_with_file(1);
     disk.fail_at(disk.operations(), Fault::PowerCut);
     disk.clear_faults();
     assert!(file.sync().is_ok());

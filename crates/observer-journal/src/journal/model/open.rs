@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::plain::{Segment, block_size, opened};
 use super::steps::{Ending, Step};
 use super::world::{Refused, World};
-use crate::format::{BLOCKS, HEADER, TRAILER, Trailer};
+use crate::format::{BLOCKS_OFFSET, HEADER_SIZE, TRAILER_SIZE, Trailer};
 use crate::fs::FileSystem;
 use crate::segment::SegmentName;
 use crate::testing::try_open;
@@ -192,7 +192,7 @@ impl World {
         self.plain.is_open = self.logs().last().is_some_and(|(_, _, bytes)| {
             let salt = self.journal().shared.segments().back().expect("it has a file").salt();
             bytes
-                .last_chunk::<TRAILER>()
+                .last_chunk::<TRAILER_SIZE>()
                 .is_none_or(|trailer| Trailer::decode(salt, trailer).is_none())
         });
     }
@@ -230,7 +230,7 @@ impl World {
             let size = bytes.len() as u64;
             self.disk.put(&path, Some(bytes));
             // Without a header it is no segment, and where none is left all begins anew.
-            if size >= HEADER as u64 || !logs.is_empty() {
+            if size >= HEADER_SIZE as u64 || !logs.is_empty() {
                 head = self.whole_blocks(name.first_seq..bound, size);
             }
         }
@@ -241,7 +241,7 @@ impl World {
 
     /// The last record of a segment of so many bytes.
     fn whole_blocks(&self, segment: Range<u64>, size: u64) -> u64 {
-        let mut end = BLOCKS;
+        let mut end = BLOCKS_OFFSET;
         let fits = |(first, last): &(&u64, &u64)| {
             end += block_size(
                 self.records.range(**first..=**last).map(|(_, record): (_, &Record)| record),

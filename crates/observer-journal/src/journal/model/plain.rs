@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::format::{BLOCK_HEADER, BLOCKS, KEY, TRAILER};
+use crate::format::{BLOCK_HEADER_SIZE, BLOCKS_OFFSET, KEY_SIZE, TRAILER_SIZE};
 use crate::positions::Positions;
 use crate::{Hold, Record, StoredPosition};
 
@@ -39,7 +39,7 @@ pub(super) struct Plain {
 /// A group as one block, in bytes.
 pub(super) fn block_size<'a>(records: impl IntoIterator<Item = &'a Record>) -> u64 {
     let record = |record: &Record| 8 + 16 + 4 + 4 + record.payload.len() as u64;
-    BLOCK_HEADER as u64 + records.into_iter().map(record).sum::<u64>()
+    BLOCK_HEADER_SIZE as u64 + records.into_iter().map(record).sum::<u64>()
 }
 
 /// A position in terms of the present epoch.
@@ -118,12 +118,16 @@ impl Plain {
     /// A segment that is full for so many bytes more is sealed, and the next one begun.
     fn roll(&mut self, wanted: u64, now: u64) {
         if let Some(last) = self.segments.last_mut().filter(|_| self.is_open) {
-            if last.size + wanted <= SEGMENT || last.size == BLOCKS {
+            if last.size + wanted <= SEGMENT || last.size == BLOCKS_OFFSET {
                 return;
             }
-            last.size += (self.head + 1 - last.first_seq) * KEY as u64 + TRAILER as u64;
+            last.size += (self.head + 1 - last.first_seq) * KEY_SIZE as u64 + TRAILER_SIZE as u64;
         }
-        self.segments.push(Segment { first_seq: self.head + 1, size: BLOCKS, created_at: now });
+        self.segments.push(Segment {
+            first_seq: self.head + 1,
+            size: BLOCKS_OFFSET,
+            created_at: now,
+        });
         self.is_open = true;
         self.undead.clear();
     }
