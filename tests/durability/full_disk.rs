@@ -328,7 +328,7 @@ async fn past_the_size_limit_an_optional_sink_misses_the_oldest_events_and_each_
     assert_eq!(told, count("expired"));
     let at_once: Vec<_> = entries(
         &log,
-        "the journal is at its size limit: events go now before the sink has had them",
+        "the journal is at its size limit; events are removed before the sink has received them",
     )
     .collect();
     assert_eq!(at_once.len(), 1, "{at_once:?}");
@@ -344,7 +344,8 @@ async fn past_the_size_limit_a_required_sink_has_producers_wait_and_nothing_is_l
     let observer = disks.start(&config);
     let load = Load::start(&observer);
     load.is_refused(300).await;
-    let reason = "the journal is full: it holds its 4194304 bytes, and `slow` still needs the oldest of them";
+    let reason = "the journal is full: it has reached its limit of 4194304 bytes, and `slow` still \
+                  needs the oldest records";
     wait_until("it says why", async || observer.get("/readyz").await.text.contains(reason)).await;
     assert_eq!(observer.get("/livez").await.status, 200);
     assert!(

@@ -1,35 +1,34 @@
-//! How long something took, as a distribution.
+//! Histogram of durations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The upper bounds of the buckets, in microseconds.
+/// Upper bounds of the buckets, in microseconds.
 const BOUNDS: [u64; 15] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
     2_500_000, 10_000_000, 30_000_000,
 ];
 
-/// A histogram that many threads may add to, from 100 µs to 30 s.
+/// Histogram of durations from 100 µs to 30 s, to which several threads can add.
 #[derive(Debug, Default)]
 pub struct Durations {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     micros: AtomicU64,
 }
 
-/// What a [`Durations`] held at one moment.
+/// State of a [`Durations`] at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DurationsSnapshot {
-    /// The upper bound of each bucket in seconds, and how many durations were at most as long:
-    /// cumulative.
+    /// Upper bound of each bucket in seconds, with the cumulative number of durations up to it.
     pub buckets: Vec<(f64, u64)>,
-    /// How many durations there were.
+    /// Number of durations.
     pub count: u64,
-    /// How long they were together, in seconds.
+    /// Sum of all durations, in seconds.
     pub sum: f64,
 }
 
 impl Durations {
-    /// Add one.
+    /// Adds a duration.
     pub fn record(&self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.partition_point(|bound| *bound < micros);
@@ -37,7 +36,7 @@ impl Durations {
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// What there is by now.
+    /// Returns the current state.
     #[must_use]
     pub fn snapshot(&self) -> DurationsSnapshot {
         let mut count = 0;
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_in_the_first_bucket_that_it_fits() {
+    fn duration_counts_in_the_first_bucket_that_holds_it() {
         let durations = Durations::default();
         for micros in [100, 101, 40_000_000] {
             durations.record(Duration::from_micros(micros));

@@ -1,33 +1,33 @@
-//! What can go wrong, and what it means for the caller.
+//! Errors of opening a journal and of appending to it.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why a journal could not be opened.
+/// Error of opening a journal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process (or another journal in this one) has it.
+    /// Another process, or another instance in this process, has the journal open.
     #[error("the journal at {} is in use by another process", .dir.display())]
     InUse {
-        /// Where the journal is.
+        /// Folder of the journal.
         dir: PathBuf,
     },
-    /// There is none, and none was to be begun.
+    /// The folder contains no journal.
     #[error("there is no journal at {}", .dir.display())]
     Missing {
-        /// Where it was looked for.
+        /// Folder in which the journal was expected.
         dir: PathBuf,
     },
-    /// The files can't be reached.
+    /// A file operation failed.
     #[error("can't {action} {}", .path.display())]
     Io {
-        /// What was tried.
+        /// Operation that failed, as a verb phrase.
         action: &'static str,
-        /// With which file or folder.
+        /// File or folder of the operation.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
 }
@@ -42,49 +42,50 @@ impl OpenError {
     }
 }
 
-/// Why records were not taken. None of them was; the same ones may be offered again later.
+/// Error of an append. None of its records is committed, and the append can be repeated later.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The size limit is reached, and someone who must have everything is not done with the oldest
-    /// segment.
+    /// The size limit is reached, and a required reader is not done with the oldest segment.
     #[error(
-        "the journal is full: it holds its {max_size} bytes, and `{holder}` still needs the oldest of them"
+        "the journal is full: it has reached its limit of {max_size} bytes, and `{holder}` still needs \
+         the oldest records"
     )]
     Full {
-        /// The limit, in bytes.
+        /// Size limit in bytes.
         max_size: u64,
-        /// Who is not done.
+        /// Name of the reader that is not done.
         holder: String,
-        /// How many bytes there was no room for.
+        /// Size in bytes of the block that did not fit.
         wanted: u64,
     },
-    /// A write failed and was rolled back. The next one may succeed.
+    /// A write failed and was rolled back. The next write may succeed.
     #[error("the journal can't write to {}{}", .path.display(), advice(.source))]
     Write {
-        /// To which file.
+        /// File of the write.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: Arc<io::Error>,
     },
-    /// A sync failed, so that the file can't be trusted any more; a fresh one is tried from time to
-    /// time.
+    /// A sync failed, so that the content of the file is unknown. The journal tries a new file, with
+    /// pauses.
     #[error("the journal can't make {} durable", .path.display())]
     Sync {
-        /// Which file.
+        /// File of the sync.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: Arc<io::Error>,
     },
-    /// Too much is waiting to be written already.
-    #[error("too much is waiting to be written to the journal")]
+    /// The queue of appends is full.
+    #[error("the queue of the journal is full")]
     Busy,
-    /// The journal was closed.
+    /// The journal is closed.
     #[error("the journal is closed")]
     Closed,
 }
 
-/// What someone can do; empty where it may pass by itself.
+/// Returns what the operator can do, as the end of an error message; empty if the error may be
+/// transient.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "; free space on that disk",
@@ -98,18 +99,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_that_failed_says_what_can_be_done() {
-        let told = |kind: io::ErrorKind| {
+    fn write_error_says_what_the_operator_can_do() {
+        let message = |kind: io::ErrorKind| {
             AppendError::Write { path: "j/1.log".into(), source: Arc::new(kind.into()) }.to_string()
         };
         assert_eq!(
-            told(io::ErrorKind::StorageFull),
+            message(io::ErrorKind::StorageFull),
             "the journal can't write to j/1.log; free space on that disk"
         );
         assert_eq!(
-            told(io::ErrorKind::QuotaExceeded),
+            message(io::ErrorKind::QuotaExceeded),
             "the journal can't write to j/1.log; raise the quota"
         );
-        assert_eq!(told(io::ErrorKind::Other), "the journal can't write to j/1.log");
+        assert_eq!(message(io::ErrorKind::Other), "the journal can't write to j/1.log");
     }
 }

@@ -61,7 +61,7 @@ pub use offline::{
 };
 pub use options::{Clock, Durability, Options, Runner};
 pub use positions::StoredPosition;
+pub use positions::readers::Hold;
 pub use reader::{Chunk, GapReason, Reader};
 pub use record::{Append, Group, Key, Record};
 pub use recovery::Recovery;
-pub use shared::Hold;

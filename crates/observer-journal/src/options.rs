@@ -1,4 +1,4 @@
-//! How a journal is opened.
+//! Options of a journal.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,32 +7,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::fs::{Disk, FileSystem};
 
-/// Microseconds since 1970.
+/// Clock that returns microseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// What an answer to an append promises.
+/// Durability of records at the time when their commit is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// The records are on disk (`fdatasync`).
     #[default]
     Fsync,
-    /// The records are with the operating system: they survive the end of the process, not a power
-    /// cut.
+    /// The operating system has the records: they survive the end of the process, but not a power cut.
     Write,
 }
 
-/// Who does the writing.
+/// Thread that commits appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Runner {
-    /// A thread of its own, which commits what has gathered as one group.
+    /// A thread of the journal, which commits all appends in its queue as one group.
     #[default]
     Thread,
-    /// The caller of `append`, before it returns: for memory, and for tests in which one thing
-    /// follows another.
+    /// The thread that calls `append`, before the call returns: for journals in memory, and for
+    /// deterministic tests.
     Caller,
 }
 
-/// Where a journal is and how it behaves.
+/// Folder, limits, and behavior of a journal.
 #[derive(Clone)]
 pub struct Options {
     pub(crate) dir: PathBuf,
@@ -47,8 +46,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// A journal in the folder `dir`: `fsync`, at most 10 GiB in segments of 64 MiB, kept for 24
-    /// hours.
+    /// Creates the default options for a journal in the folder `dir`: on disk, with
+    /// [`Durability::Fsync`], at most 10 GiB in segments of 64 MiB, and a retention time of 24 hours.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let clock = || {
@@ -68,85 +67,87 @@ impl Options {
         }
     }
 
-    /// On another file system than the disk.
+    /// Sets the file system; the default is the disk.
     #[must_use]
     pub fn file_system(self, fs: impl FileSystem) -> Self {
         Self { fs: Arc::new(fs), ..self }
     }
 
-    /// What an answer promises.
+    /// Sets the durability.
     #[must_use]
     pub fn durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
     }
 
-    /// Who does the writing.
+    /// Sets the thread that commits appends.
     #[must_use]
     pub fn runner(self, runner: Runner) -> Self {
         Self { runner, ..self }
     }
 
-    /// At most this many bytes; the oldest segments make room for new ones.
+    /// Sets the size limit in bytes. At the limit, the oldest segments are removed.
     #[must_use]
     pub fn max_size(self, max_size: u64) -> Self {
         Self { max_size, ..self }
     }
 
-    /// A fresh segment begins when one has this many bytes. Never more than an eighth of the size
-    /// limit.
+    /// Sets the size in bytes at which a new segment begins. At most an eighth of the size limit is
+    /// used.
     #[must_use]
     pub fn segment_size(self, segment_size: u64) -> Self {
         Self { segment_size, ..self }
     }
 
-    /// Records are kept at least this long, even when everyone is done with them.
+    /// Sets the retention time: records are kept at least this long, even if all readers are done with
+    /// them, unless the size limit is reached.
     #[must_use]
     pub fn retain(self, retain: Duration) -> Self {
         Self { retain, ..self }
     }
 
-    /// Another clock than the system's.
+    /// Sets the clock; the default is the system clock.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Draw salts from this seed, so that the same calls make the same bytes.
+    /// Derives the salts of segments from a seed, so that the same calls write the same bytes.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
     }
 
-    /// The folder.
+    /// Returns the folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Who does the writing, for those who keep to the same.
+    /// Returns the thread that commits appends.
     #[must_use]
     pub fn get_runner(&self) -> Runner {
         self.runner
     }
 
-    /// The file system, for those who keep something beside the journal.
+    /// Returns the file system, for components that store files beside the journal.
     #[must_use]
     pub fn fs(&self) -> Arc<dyn FileSystem> {
         self.fs.clone()
     }
 
-    /// The clock, for those who need the same one.
+    /// Returns the clock.
     #[must_use]
     pub fn get_clock(&self) -> Clock {
         self.clock.clone()
     }
 
-    /// The limit of a segment, small enough that removing the oldest gives back a part and not
-    /// half.
+    /// Returns the size limit of a segment in bytes. It is a small part of the limit of the journal,
+    /// so that removing the oldest segment frees only a small part of the records.
     pub(crate) fn segment_limit(&self) -> u64 {
         self.segment_size.min(self.max_size / 8).max(4096)
     }
 
+    /// Returns the salt of the segment that begins at `first_seq`.
     pub(crate) fn salt(&self, first_seq: u64) -> u64 {
         use std::hash::{BuildHasher, RandomState};
         self.seed.map_or_else(
@@ -178,7 +179,7 @@ mod tests {
     use crate::{Append, Group, Journal};
 
     #[test]
-    fn a_caller_that_writes_by_itself_has_no_thread_do_it() {
+    fn appends_are_committed_on_the_thread_of_the_runner() {
         for (runner, is_caller) in [(Runner::Caller, true), (Runner::Thread, false)] {
             let groups = Arc::new(AtomicU64::new(0));
             let (counted, here) = (groups.clone(), thread::current().id());
@@ -198,12 +199,12 @@ mod tests {
                 committed.recv().unwrap();
             }
             drop(journal);
-            assert_eq!(groups.load(Ordering::SeqCst), 2, "once after each commit");
+            assert_eq!(groups.load(Ordering::SeqCst), 2, "one call for each commit");
         }
     }
 
     #[test]
-    fn a_segment_is_a_small_part_of_the_whole() {
+    fn segment_limit_is_a_small_part_of_the_size_limit() {
         let limit = |max_size, segment_size| {
             Options::new("j").max_size(max_size).segment_size(segment_size).segment_limit()
         };
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_segments_have_one_salt() {
+    fn segments_have_different_salts() {
         for seed in [None, Some(4), Some(7)] {
             let mut options = Options::new("j");
             options.seed = seed;

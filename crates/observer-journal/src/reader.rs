@@ -1,4 +1,4 @@
-//! The reading end: records in order, from any place on.
+//! Reader of committed records, in order and from any sequence number on.
 
 use std::io;
 use std::sync::Arc;
@@ -17,33 +17,33 @@ pub struct Reader {
     open: Option<(SegmentName, Cursor)>,
 }
 
-/// What a reader came to.
+/// Result of one read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Chunk {
     /// Records of consecutive sequence numbers.
     Records {
-        /// Of the first record.
+        /// Sequence number of the first record.
         first_seq: u64,
-        /// At least one.
+        /// Records, at least one.
         records: Vec<Record>,
     },
-    /// Records that are not there any more.
+    /// Records that are no longer available.
     Gap {
-        /// The first of them.
+        /// First missing record.
         first_seq: u64,
-        /// The last of them.
+        /// Last missing record.
         last_seq: u64,
-        /// Why not.
+        /// Reason for the gap.
         reason: GapReason,
     },
 }
 
-/// Why records are not there any more.
+/// Reason why records are no longer available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GapReason {
-    /// Their segment was removed to make room.
+    /// Their segment was removed, because of its age or the size limit.
     Expired,
-    /// They can't be read: their file was changed, or is missing.
+    /// Their file is corrupt or missing.
     Corrupt,
 }
 
@@ -52,16 +52,17 @@ impl Reader {
         Self { shared, next: after + 1, open: None }
     }
 
-    /// The sequence number of the record that is read next.
+    /// Returns the sequence number of the record that is read next.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.next
     }
 
-    /// The next records, those of one commit at most; `None` at the head. This blocks on files.
+    /// Reads the next records, at most those of one commit. Returns `None` at the head. Blocks on file
+    /// operations.
     ///
     /// # Errors
-    /// As the operating system says. Nothing is skipped: the same call may be made again.
+    /// Returns the error of the operating system. No record is skipped, and the call can be repeated.
     pub fn read(&mut self) -> io::Result<Option<Chunk>> {
         loop {
             let head = self.shared.head();
@@ -69,11 +70,11 @@ impl Reader {
                 return Ok(None);
             }
             let (segment, last) = match self.locate(head) {
-                Place::In(segment, last) => (segment, last),
-                Place::Before(first_seq) => {
+                Location::Segment(segment, last) => (segment, last),
+                Location::Before(first_seq) => {
                     return Ok(Some(self.gap(first_seq - 1, GapReason::Expired)));
                 }
-                Place::Nowhere => return Ok(Some(self.gap(head, GapReason::Corrupt))),
+                Location::Missing => return Ok(Some(self.gap(head, GapReason::Corrupt))),
             };
             let cursor = match &mut self.open {
                 Some((name, cursor)) if *name == segment.name => cursor,
@@ -85,7 +86,7 @@ impl Reader {
                     {
                         Ok(file) => file,
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                            // Retention may have come first; then the list knows it no more.
+                            // Retention may have removed it meanwhile, from the list first.
                             if self
                                 .shared
                                 .segments()
@@ -110,7 +111,7 @@ impl Reader {
                         return Ok(Some(self.gap(last, GapReason::Corrupt)));
                     }
                     if header.first_seq > self.next {
-                        // The block is read again after the gap.
+                        // The next call reads the block again.
                         self.open = None;
                         return Ok(Some(self.gap(header.first_seq - 1, GapReason::Corrupt)));
                     }
@@ -130,19 +131,20 @@ impl Reader {
         }
     }
 
-    /// The segment that should hold the next record, and the last record that it can hold.
-    fn locate(&self, head: u64) -> Place {
+    /// Returns the segment that contains the next record.
+    fn locate(&self, head: u64) -> Location {
         let segments = self.shared.segments();
         let after = segments.partition_point(|segment| segment.name.first_seq <= self.next);
         let last = segments.get(after).map_or(head, |next| next.name.first_seq - 1);
         match after.checked_sub(1).and_then(|at| segments.get(at)) {
-            Some(segment) => Place::In(*segment, last),
+            Some(segment) => Location::Segment(*segment, last),
             None => segments
                 .front()
-                .map_or(Place::Nowhere, |oldest| Place::Before(oldest.name.first_seq)),
+                .map_or(Location::Missing, |oldest| Location::Before(oldest.name.first_seq)),
         }
     }
 
+    /// Advances past `last_seq` and returns the gap.
     fn gap(&mut self, last_seq: u64, reason: GapReason) -> Chunk {
         let first_seq = self.next;
         self.next = last_seq + 1;
@@ -150,9 +152,12 @@ impl Reader {
     }
 }
 
-enum Place {
-    In(Segment, u64),
-    /// The oldest segment begins later.
+/// Location of the next record.
+enum Location {
+    /// Segment, and the last record that it can contain.
+    Segment(Segment, u64),
+    /// The oldest segment begins later, with this record.
     Before(u64),
-    Nowhere,
+    /// There is no segment.
+    Missing,
 }

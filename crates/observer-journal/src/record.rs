@@ -9,37 +9,37 @@ use crate::error::AppendError;
 /// One opaque record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// When it was received, in microseconds since 1970.
+    /// Time at which the record was received, in microseconds since 1970.
     pub received_at: u64,
-    /// Its identity.
+    /// Identity of the record.
     pub id: [u8; 16],
     /// CRC-32C of the payload.
     pub checksum: u32,
-    /// Anything.
+    /// Content, which is opaque to the journal.
     pub payload: Bytes,
 }
 
 impl Record {
-    /// A record with its checksum.
+    /// Creates a record and computes its checksum.
     #[must_use]
     pub fn new(received_at: u64, id: [u8; 16], payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
         Self { received_at, id, checksum: crc32c::crc32c(&payload), payload }
     }
 
-    /// What is remembered of it for longer.
+    /// Returns the key of the record.
     #[must_use]
     pub fn key(&self) -> Key {
         Key { received_at: self.received_at, id: self.id, checksum: self.checksum }
     }
 }
 
-/// What tells a record from others.
+/// Identity of a record and checksum of its payload, by which duplicates are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// When it was received, in microseconds since 1970.
+    /// Time at which the record was received, in microseconds since 1970.
     pub received_at: u64,
-    /// Its identity.
+    /// Identity of the record.
     pub id: [u8; 16],
     /// CRC-32C of the payload.
     pub checksum: u32,
@@ -47,8 +47,8 @@ pub struct Key {
 
 /// Records that are committed together or not at all, with a token of the caller.
 ///
-/// The journal doesn't use the token: it comes back in the [`Group`], where it tells the appends
-/// apart. A channel on which the producer waits is a token, for example.
+/// The journal returns the token with the [`Group`] in which the append is committed. The token is
+/// opaque to the journal; it can be a channel on which the producer waits, for example.
 #[derive(Debug)]
 pub struct Append<T = ()> {
     pub(crate) records: Vec<Record>,
@@ -70,6 +70,7 @@ impl<T> Append<T> {
         (self.records, self.token)
     }
 
+    /// Returns the approximate memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.records.iter().map(|record| record.payload.len() + 64).sum()
     }

@@ -1,4 +1,4 @@
-//! Opening a journal: what is there, what was torn, and where to go on.
+//! Recovery at opening: finds the last record, removes a torn write, and checks the epoch.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,83 +10,85 @@ use crate::error::OpenError;
 use crate::format::FooterBuilder;
 use crate::fs::{File, FileSystem, OpenMode, quarantine};
 use crate::options::Options;
+use crate::positions::readers::Readers;
 use crate::positions::reserve;
 use crate::positions::{Loaded, Positions};
 use crate::segment::layout::Layout;
 use crate::segment::{Segment, scan, written_after};
-use crate::shared::{Places, Shared};
+use crate::shared::Shared;
 use crate::writer::log::{Active, Log};
 
-/// What was found when a journal was opened.
+/// Report of opening a journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// There was no journal; one was begun.
+    /// Whether the journal was created.
     pub created: bool,
-    /// The last record.
+    /// Last record; 0 if there is none.
     pub head: u64,
-    /// How many bytes at the end were a block half written, and were cut.
+    /// Size in bytes of an incomplete last block, which was removed.
     pub torn_bytes: u64,
-    /// Records that should be there and can't be read, in the last segment. Others are told when
-    /// they are come to.
+    /// Records of the last segment that are corrupt. Corrupt records of other segments are found when
+    /// they are read.
     pub lost: Vec<RangeInclusive<u64>>,
-    /// Files that are no segments any more, and were given another name.
+    /// New names of segment files that could not be read and were renamed.
     pub quarantined: Vec<String>,
-    /// Some reader had come further than the journal goes: a new epoch began.
+    /// Whether a new epoch began because the position of a reader was after the last record.
     pub new_epoch: bool,
-    /// There were records, but no positions of readers.
+    /// Whether there were records, but no usable file of positions.
     pub positions_lost: bool,
 }
 
+/// Opens the files of a journal, whose lock the caller holds.
 pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), OpenError> {
     let (fs, dir) = (options.fs.clone(), options.dir.clone());
     let mut recovery = Recovery::default();
 
     let layout = Layout::read(&*fs, &dir)?;
-    tidy(&*fs, &dir, &layout, &mut recovery)?;
+    clean_up(&*fs, &dir, &layout, &mut recovery)?;
     let mut segments = layout.segments;
     let loaded =
         Positions::load(&*fs, &dir).map_err(OpenError::io("read the positions in", &dir))?;
-    let mut known = None;
+    let mut found = None;
     let mut positions = match loaded {
-        Loaded::Good(positions) => known.insert(positions).clone(),
+        Loaded::Valid(positions) => found.insert(positions).clone(),
         Loaded::Missing => {
             recovery.created = segments.is_empty();
             recovery.positions_lost = !segments.is_empty();
             Positions::default()
         }
-        Loaded::Corrupt { moved_to } => {
-            tracing::error!(moved_to = %moved_to.display(), "the file of positions was corrupt; sinks get again what the journal still has");
+        Loaded::Corrupt { renamed_to } => {
+            tracing::error!(renamed_to = %renamed_to.display(), "the file of positions is corrupt; sinks receive all events in the journal again");
             recovery.positions_lost = true;
             Positions::default()
         }
     };
-    let (head, active) = recover_last(&*fs, &options, &mut segments, &mut recovery)?;
+    let (head, active) = recover_last_segment(&*fs, &options, &mut segments, &mut recovery)?;
     recovery.head = head;
-    settle_epoch(&mut positions, &segments, head, &options, &mut recovery);
+    check_epoch(&mut positions, &segments, head, &options, &mut recovery);
 
-    // Positions first: segments without them look like a loss. All names in the folder become
-    // durable with them.
-    store(&*fs, &dir, &positions, known.as_ref())
+    // The positions are stored before the first segment, since segments without positions count as
+    // a loss. This makes all names in the folder durable, too.
+    store(&*fs, &dir, &positions, found.as_ref())
         .map_err(OpenError::io("write the positions in", &dir))?;
-    if let Err(error) = reserve::keep(&*fs, &dir) {
-        tracing::warn!(%error, "no space can be set aside for positions");
+    if let Err(error) = reserve::refill(&*fs, &dir) {
+        tracing::warn!(%error, "can't reserve space for positions");
     }
-    let places = Places { durable: positions.clone(), positions, ..Places::default() };
-    let shared = Arc::new(Shared::new(options, fs, segments, head, places));
+    let readers = Readers { durable: positions.clone(), positions, ..Readers::default() };
+    let shared = Arc::new(Shared::new(options, fs, segments, head, readers));
     let log = Log::new(shared.clone(), active);
     Ok((shared, log, recovery))
 }
 
-/// Have positions in the file, where they may be what was found there.
+/// Makes the positions durable. `found` is the content of the file.
 fn store(
     fs: &dyn FileSystem,
     dir: &Path,
     positions: &Positions,
-    known: Option<&Positions>,
+    found: Option<&Positions>,
 ) -> io::Result<()> {
-    if known == Some(positions) {
-        // Its bytes are durable since before it got its name, and that is now.
+    if found == Some(positions) {
+        // The content was synced before the file was renamed, but the new name perhaps was not.
         return fs.sync_dir(dir);
     }
     match positions.store(fs, dir) {
@@ -97,9 +99,8 @@ fn store(
     }
 }
 
-/// Away with what was given up and with what was only begun; what has no header any more gets
-/// another name.
-fn tidy(
+/// Removes superseded and unfinished files, and quarantines files without a usable header.
+fn clean_up(
     fs: &dyn FileSystem,
     dir: &Path,
     layout: &Layout,
@@ -115,16 +116,17 @@ fn tidy(
             fs.remove(&path).map_err(OpenError::io("remove", &path))?;
             continue;
         }
-        let aside =
+        let quarantined =
             quarantine(fs, dir, &name.to_string()).map_err(OpenError::io("rename", &path))?;
-        tracing::error!(segment = %name, renamed_to = aside, "both headers of a segment are corrupt; its records can't be read");
-        recovery.quarantined.push(aside);
+        tracing::error!(segment = %name, renamed_to = quarantined, "a segment has no usable header; its records can't be read");
+        recovery.quarantined.push(quarantined);
     }
     Ok(())
 }
 
-/// Find the last record, cut what was torn behind it, and make durable what is served from now on.
-fn recover_last(
+/// Finds the last record, removes incomplete bytes after it, and makes the segment durable before it
+/// is read.
+fn recover_last_segment(
     fs: &dyn FileSystem,
     options: &Options,
     segments: &mut VecDeque<Segment>,
@@ -134,7 +136,7 @@ fn recover_last(
     let path = last.name.path(&options.dir);
     let file = fs.open(&path, OpenMode::Write).map_err(OpenError::io("open", &path))?;
     if let Some(head) = last.sealed_last(&*file).map_err(OpenError::io("read", &path))? {
-        // Whoever sealed it may have ended before it was durable.
+        // The process may have ended before the sealed segment was synced.
         file.sync().map_err(OpenError::io("sync", &path))?;
         return Ok((head, None));
     }
@@ -154,31 +156,31 @@ fn recover_last(
     .map_err(OpenError::io("read", &path))?;
 
     let torn = written_after(&*file, end).map_err(OpenError::io("read", &path))?;
-    let mended: io::Result<()> = (|| {
+    let repaired: io::Result<()> = (|| {
         if last.size > end {
             file.truncate(end)?;
         }
-        // The next bad sector may hit the other one.
+        // Another bad sector could destroy the only valid copy.
         if !last.has_both_headers(&*file)? {
             file.write_at(&last.header.encode(), 0)?;
         }
-        write_again(&*file, &last.header.encode(), last_block)?;
+        rewrite_last_block(&*file, &last.header.encode(), last_block)?;
         file.sync()
     })();
-    mended.map_err(OpenError::io("sync", &path))?;
+    repaired.map_err(OpenError::io("sync", &path))?;
     last.size = end;
     recovery.torn_bytes = torn;
     if torn > 0 {
-        tracing::warn!(segment = %last.name, offset = end, bytes = torn, "the last write was torn and is cut off");
+        tracing::warn!(segment = %last.name, offset = end, bytes = torn, "an incomplete last write is removed");
     }
     for range in &lost {
         tracing::error!(segment = %last.name, first = range.start(), last = range.end(), "records are corrupt and can't be read");
     }
-    let complete = lost.is_empty();
+    let is_complete = lost.is_empty();
     recovery.lost = lost;
-    // A footer counts its records from the first one on, so a segment with a hole is not gone on
-    // with.
-    let active = complete.then(|| Active {
+    // The footer numbers its keys from the first record on, so that no footer can be written for a
+    // segment with a gap. The next commit creates a new segment.
+    let active = is_complete.then(|| Active {
         name: last.name,
         file,
         salt: last.salt(),
@@ -191,11 +193,12 @@ fn recover_last(
     Ok((head, active))
 }
 
-/// A sync may have failed just before another process was killed. What can be read is with the page
-/// cache alone then, and the next sync says that all is well, unless it is written again. It can be
-/// no more than the last block, or the headers before the first: after a failed sync nothing
-/// follows.
-fn write_again(file: &dyn File, headers: &[u8], last_block: Range<u64>) -> io::Result<()> {
+/// Writes the last block again, or the headers if there is no block.
+///
+/// If a sync failed just before the process was killed, these bytes can be read from the page cache,
+/// but are not on the disk, and the next sync succeeds without writing them. No other bytes are
+/// affected, since nothing is written to a segment after a failed sync.
+fn rewrite_last_block(file: &dyn File, headers: &[u8], last_block: Range<u64>) -> io::Result<()> {
     let (bytes, offset) = if last_block.is_empty() {
         (headers.to_vec(), 0)
     } else {
@@ -206,13 +209,14 @@ fn write_again(file: &dyn File, headers: &[u8], last_block: Range<u64>) -> io::R
         (block, last_block.start)
     };
     match file.write_at(&bytes, offset) {
-        // Some file systems want new space for what is written over.
+        // Some file systems allocate new space for bytes that are overwritten.
         Err(error) if reserve::is_full(&error) => Ok(()),
         written => written,
     }
 }
 
-fn settle_epoch(
+/// Begins a new epoch if the position of a reader is after the head.
+fn check_epoch(
     positions: &mut Positions,
     segments: &VecDeque<Segment>,
     head: u64,
@@ -222,7 +226,7 @@ fn settle_epoch(
     let now = (options.clock)();
     if positions.epochs.is_empty() {
         match segments.front() {
-            // The epochs before are forgotten with the positions; this one covers what is left.
+            // Earlier epochs were lost with the file; this one covers all records that are left.
             Some(oldest) => {
                 let epoch =
                     segments.iter().map(|segment| segment.header.epoch).max().unwrap_or_default();
@@ -240,7 +244,7 @@ fn settle_epoch(
             sink = name,
             position = stored.seq,
             head,
-            "the journal ends before what a sink already has; a new epoch begins"
+            "the journal ends before the position of a sink; a new epoch begins"
         );
         positions.begin_epoch(now, head);
         recovery.new_epoch = true;

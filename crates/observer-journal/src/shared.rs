@@ -1,6 +1,6 @@
-//! What the writer, the readers and the keeper of positions look at together.
+//! State that the writer, the readers, and the maintenance of a journal share.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::durations::Durations;
 use crate::error::AppendError;
 use crate::fs::FileSystem;
+use crate::lock::lock;
 use crate::options::Options;
-use crate::positions::Positions;
+use crate::positions::readers::Readers;
 use crate::positions::reserve::{self, Reserve, Space};
 use crate::segment::{Segment, SegmentName};
 
@@ -19,42 +20,18 @@ pub(crate) struct Shared {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
-    /// The last record that readers may see.
+    /// Last committed record; readers read no further.
     head: AtomicU64,
-    /// The head when the journal was opened.
+    /// Head at the time when the journal was opened.
     pub(crate) opened_head: u64,
-    /// Oldest first; the last one is written to.
+    /// Segments, oldest first. Only the last one is written to.
     segments: Mutex<VecDeque<Segment>>,
-    places: Mutex<Places>,
-    /// One at a time: the file of positions is replaced as a whole.
+    readers: Mutex<Readers>,
+    /// Held while the file of positions is replaced, which happens as a whole.
     storing: Mutex<Reserve>,
-    /// Why the last commit failed, until one succeeds.
+    /// Error of the last commit; `None` if it succeeded.
     failure: Mutex<Option<AppendError>>,
     pub(crate) syncs: Durations,
-}
-
-/// Where readers stand, as said and as made durable.
-#[derive(Debug, Default)]
-pub(crate) struct Places {
-    pub(crate) positions: Positions,
-    /// As they stand in the file.
-    pub(crate) durable: Positions,
-    /// The file may be another than that, since it could not be replaced, or only almost.
-    pub(crate) is_unsure: bool,
-    /// Whom segments are kept for.
-    pub(crate) held: BTreeMap<String, Hold>,
-    /// Of these, the ones that records went before; they learn of it when they come there, which
-    /// may be much later.
-    pub(crate) overtaken: BTreeSet<String>,
-}
-
-/// Whether records may be expired that a reader has not had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
-    /// Under pressure, the oldest records go.
-    Optional,
-    /// Rather refuse new records.
-    Required,
 }
 
 impl Shared {
@@ -63,7 +40,7 @@ impl Shared {
         fs: Arc<dyn FileSystem>,
         segments: VecDeque<Segment>,
         head: u64,
-        places: Places,
+        readers: Readers,
     ) -> Self {
         Self {
             dir: options.dir.clone(),
@@ -72,7 +49,7 @@ impl Shared {
             head: AtomicU64::new(head),
             opened_head: head,
             segments: Mutex::new(segments),
-            places: Mutex::new(places),
+            readers: Mutex::new(readers),
             storing: Mutex::default(),
             failure: Mutex::default(),
             syncs: Durations::default(),
@@ -88,45 +65,45 @@ impl Shared {
     }
 
     pub(crate) fn segments(&self) -> MutexGuard<'_, VecDeque<Segment>> {
-        self.segments.lock().expect("nothing panics while it holds the list of segments")
+        lock(&self.segments)
     }
 
-    pub(crate) fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().expect("nothing panics while it holds the positions")
+    pub(crate) fn readers(&self) -> MutexGuard<'_, Readers> {
+        lock(&self.readers)
     }
 
     pub(crate) fn failure(&self) -> MutexGuard<'_, Option<AppendError>> {
-        self.failure.lock().expect("nothing panics while it holds the failure")
+        lock(&self.failure)
     }
 
-    /// Make positions durable.
+    /// Stores the positions if they have changed, and refills the reserve.
     pub(crate) fn store_positions(&self, space: Space) -> io::Result<()> {
-        let mut reserve = self.storing.lock().expect("nothing panics while it stores positions");
-        let places = self.places();
-        let changed = (places.is_unsure || places.positions != places.durable)
-            .then(|| places.positions.clone());
-        drop(places);
+        let mut reserve = lock(&self.storing);
+        let readers = self.readers();
+        let changed = (readers.is_file_unknown || readers.positions != readers.durable)
+            .then(|| readers.positions.clone());
+        drop(readers);
         if let Some(positions) = changed {
             let stored = match space {
                 Space::Free => positions.store(&*self.fs, &self.dir),
                 Space::Reserve => {
-                    *reserve = Reserve::Short;
+                    *reserve = Reserve::Incomplete;
                     positions.store_from_reserve(&*self.fs, &self.dir)
                 }
             };
-            self.places().were_stored(positions, stored.is_ok());
+            self.readers().stored(positions, stored.is_ok());
             stored?;
         }
-        if *reserve == Reserve::Short && reserve::keep(&*self.fs, &self.dir).is_ok() {
-            *reserve = Reserve::Whole;
+        if *reserve == Reserve::Incomplete && reserve::refill(&*self.fs, &self.dir).is_ok() {
+            *reserve = Reserve::Complete;
         }
         Ok(())
     }
 
-    /// Where a new reader begins is made durable before the next record is: it would begin
-    /// elsewhere after a crash, and never know of that record.
-    pub(crate) fn admit_readers(&self) -> io::Result<()> {
-        if !self.places().has_newcomers() {
+    /// Stores the positions if there is a new reader. This happens before the next record is
+    /// committed: after a crash the reader would begin after that record and never read it.
+    pub(crate) fn store_new_readers(&self) -> io::Result<()> {
+        if !self.readers().has_new_reader() {
             return Ok(());
         }
         match self.store_positions(Space::Free) {
@@ -135,20 +112,20 @@ impl Shared {
         }
     }
 
-    /// The size of all segments, in bytes.
+    /// Returns the size of all segments in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.segments().iter().map(|segment| segment.size).sum()
     }
 
-    /// Remove segments that are older than they have to be kept, and that no one waits for.
-    pub(crate) fn retire(&self) -> io::Result<()> {
+    /// Removes segments that are older than the retention time, and that no reader holds.
+    pub(crate) fn remove_expired(&self) -> io::Result<()> {
         let now = (self.options.clock)();
         let retain = u64::try_from(self.options.retain.as_micros()).unwrap_or(u64::MAX);
-        let floor = self.places().floor().unwrap_or(u64::MAX);
+        let floor = self.readers().floor().unwrap_or(u64::MAX);
         loop {
             let segments = self.segments();
             let Some((oldest, next)) = segments.front().zip(segments.get(1)) else { return Ok(()) };
-            // A segment's records are older than the segment after it.
+            // The records of a segment are older than the next segment.
             let expired = next.header.created_at.saturating_add(retain) < now;
             if !expired || next.name.first_seq > floor.saturating_add(1) {
                 return Ok(());
@@ -159,8 +136,8 @@ impl Shared {
         }
     }
 
-    /// Remove the oldest segments until `wanted` more bytes fit.
-    pub(crate) fn make_room(&self, wanted: u64) -> Result<(), AppendError> {
+    /// Removes the oldest segments until `wanted` more bytes fit into the size limit.
+    pub(crate) fn free_up(&self, wanted: u64) -> Result<(), AppendError> {
         let max_size = self.options.max_size;
         loop {
             if self.bytes().saturating_add(wanted) <= max_size {
@@ -170,29 +147,27 @@ impl Shared {
             let oldest =
                 segments.front().copied().zip(segments.get(1).map(|next| next.name.first_seq - 1));
             drop(segments);
-            // The segment that is written to is never removed; a single one that is too large goes
-            // past the limit.
+            // The segment that is written to is never removed, even if it exceeds the limit alone.
             let Some((oldest, last_seq)) = oldest else { return Ok(()) };
-            if let Some(holder) = self.places().required_before(last_seq) {
+            if let Some(holder) = self.readers().required_before(last_seq) {
                 return Err(AppendError::Full { max_size, holder, wanted });
             }
             self.remove(&oldest).map_err(|source| AppendError::Write {
                 path: oldest.name.path(&self.dir),
                 source: Arc::new(source),
             })?;
-            for sink in self.places().overtake(last_seq) {
+            for sink in self.readers().mark_lagging(last_seq) {
                 tracing::error!(
                     sink,
                     max_size,
-                    "the journal is at its size limit: events go now before the sink has had them"
+                    "the journal is at its size limit; events are removed before the sink has received them"
                 );
             }
         }
     }
 
     fn remove(&self, oldest: &Segment) -> io::Result<()> {
-        // Out of the list first: a reader that comes now sees a gap rather than a file that isn't
-        // there.
+        // The segment leaves the list first, so that a reader finds a gap and not a missing file.
         self.segments().retain(|segment| segment.name != oldest.name);
         let removed = self.remove_files(oldest.name);
         if removed.is_err() {
@@ -201,8 +176,8 @@ impl Shared {
         removed
     }
 
-    /// With all that was given up in its place, and that first: what is left when this fails
-    /// halfway must not be taken for it.
+    /// Removes the files of a segment, earlier generations first: a file that is left after an error
+    /// must not be used in place of the segment.
     fn remove_files(&self, name: SegmentName) -> io::Result<()> {
         for generation in 0..=name.generation {
             match self.fs.remove(&SegmentName { generation, ..name }.path(&self.dir)) {
@@ -211,50 +186,5 @@ impl Shared {
             }
         }
         Ok(())
-    }
-}
-
-impl Places {
-    /// The last record that everyone who is waited for has settled durably; `None` when no one is
-    /// waited for.
-    fn floor(&self) -> Option<u64> {
-        self.held.keys().map(|name| self.durable_seq(name)).min()
-    }
-
-    /// A required reader that has not settled `seq` durably.
-    fn required_before(&self, seq: u64) -> Option<String> {
-        let required = self.held.iter().filter(|(_, hold)| **hold == Hold::Required);
-        required.map(|(name, _)| name).find(|name| self.durable_seq(name) < seq).cloned()
-    }
-
-    /// Records up to `seq` are gone. Names whom that costs some, once until they have caught up.
-    fn overtake(&mut self, seq: u64) -> Vec<String> {
-        let (behind, caught_up): (Vec<_>, Vec<_>) =
-            self.held.keys().cloned().partition(|name| self.durable_seq(name) < seq);
-        caught_up.iter().for_each(|name| {
-            self.overtaken.remove(name);
-        });
-        behind.into_iter().filter(|name| self.overtaken.insert(name.clone())).collect()
-    }
-
-    /// These were to be made durable. If that failed, only who is in both is sure to be in the
-    /// file.
-    fn were_stored(&mut self, positions: Positions, is_durable: bool) {
-        if is_durable {
-            self.durable = positions;
-        } else {
-            self.durable.readers.retain(|name, _| positions.readers.contains_key(name));
-        }
-        self.is_unsure = !is_durable;
-    }
-
-    fn has_newcomers(&self) -> bool {
-        self.positions.readers.keys().any(|name| !self.durable.readers.contains_key(name))
-    }
-
-    fn durable_seq(&self, name: &str) -> u64 {
-        let stored = self.durable.readers.get(name);
-        // In terms of the present epoch, in case it began since.
-        stored.map_or(0, |stored| self.positions.resolve(stored.epoch, stored.seq).unwrap_or(0))
     }
 }

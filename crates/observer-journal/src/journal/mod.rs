@@ -9,11 +9,12 @@ use crate::durations::DurationsSnapshot;
 use crate::error::{AppendError, OpenError};
 use crate::options::{Durability, Options, Runner};
 use crate::positions::StoredPosition;
+use crate::positions::readers::Hold;
 use crate::positions::reserve::{self, Space};
 use crate::reader::Reader;
 use crate::record::{Append, Group, Key, OnCommit};
 use crate::recovery::{self, Recovery};
-use crate::shared::{Hold, Shared};
+use crate::shared::Shared;
 use crate::writer::Writer;
 use crate::writer::log::Log;
 
@@ -129,7 +130,7 @@ impl<T> Journal<T> {
     /// The epoch in which positions are counted now.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.shared.places().positions.epoch()
+        self.shared.readers().positions.epoch()
     }
 
     /// Where to read from for the records that were received at `since` (microseconds) or later: no
@@ -190,8 +191,8 @@ impl<T> Journal<T> {
     /// Where every reader stands, also those that are not there now.
     #[must_use]
     pub fn positions(&self) -> Vec<(String, StoredPosition)> {
-        let places = self.shared.places();
-        places
+        let readers = self.shared.readers();
+        readers
             .positions
             .readers
             .iter()
@@ -202,10 +203,10 @@ impl<T> Journal<T> {
     /// Where a reader stands, in terms of the present epoch.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<StoredPosition> {
-        let places = self.shared.places();
-        let stored = places.positions.readers.get(name)?;
-        let seq = places.positions.resolve(stored.epoch, stored.seq)?;
-        Some(StoredPosition { epoch: places.positions.epoch(), seq, state: stored.state.clone() })
+        let readers = self.shared.readers();
+        let stored = readers.positions.readers.get(name)?;
+        let seq = readers.positions.resolve(stored.epoch, stored.seq)?;
+        Some(StoredPosition { epoch: readers.positions.epoch(), seq, state: stored.state.clone() })
     }
 
     /// A position that a reader kept by itself, in terms of the present epoch; `None` where this
@@ -216,8 +217,8 @@ impl<T> Journal<T> {
     /// there, and is made durable.
     #[must_use]
     pub fn resolve(&self, epoch: u64, seq: u64, delivered: u64) -> Option<u64> {
-        let mut places = self.shared.places();
-        let resolved = places.positions.resolve(epoch, seq)?;
+        let mut readers = self.shared.readers();
+        let resolved = readers.positions.resolve(epoch, seq)?;
         let known = self.shared.opened_head.max(delivered);
         if resolved <= known {
             return Some(resolved);
@@ -230,22 +231,22 @@ impl<T> Journal<T> {
         );
         let now = (self.shared.options.clock)();
         // Those that were served since are right about where they stand.
-        let before: Vec<_> = places.positions.readers.keys().cloned().collect();
+        let before: Vec<_> = readers.positions.readers.keys().cloned().collect();
         let standing: Vec<_> = before
             .into_iter()
             .filter_map(|name| {
-                let stored = places.positions.readers.get(&name)?;
-                Some((name.clone(), places.positions.resolve(stored.epoch, stored.seq)?))
+                let stored = readers.positions.readers.get(&name)?;
+                Some((name.clone(), readers.positions.resolve(stored.epoch, stored.seq)?))
             })
             .collect();
-        places.positions.begin_epoch(now, head);
-        let epoch = places.positions.epoch();
+        readers.positions.begin_epoch(now, head);
+        let epoch = readers.positions.epoch();
         for (name, seq) in standing {
-            if let Some(stored) = places.positions.readers.get_mut(&name) {
+            if let Some(stored) = readers.positions.readers.get_mut(&name) {
                 (stored.epoch, stored.seq) = (epoch, seq);
             }
         }
-        drop(places);
+        drop(readers);
         // If it were forgotten, the reader's position would come to mean the records that take
         // those numbers now.
         if let Err(error) = self.store() {
@@ -256,27 +257,27 @@ impl<T> Journal<T> {
 
     /// Keep segments for this reader from now on.
     pub fn hold(&self, name: &str, hold: Hold) {
-        self.shared.places().held.insert(name.to_owned(), hold);
+        self.shared.readers().held.insert(name.to_owned(), hold);
     }
 
     /// Keep no segments for this reader any more. Its position stays.
     pub fn release(&self, name: &str) {
-        self.shared.places().held.remove(name);
+        self.shared.readers().held.remove(name);
     }
 
     /// Forget where a reader stands.
     pub fn forget(&self, name: &str) {
-        let mut places = self.shared.places();
-        places.held.remove(name);
-        places.positions.readers.remove(name);
+        let mut readers = self.shared.readers();
+        readers.held.remove(name);
+        readers.positions.readers.remove(name);
     }
 
     /// Set where a reader stands, with bytes of its own. Durable after the next
     /// [`maintain`](Self::maintain); for a reader that is new here, before the next record is.
     pub fn set_position(&self, name: &str, seq: u64, state: Bytes) {
-        let mut places = self.shared.places();
-        let epoch = places.positions.epoch();
-        places.positions.readers.insert(name.to_owned(), StoredPosition { epoch, seq, state });
+        let mut readers = self.shared.readers();
+        let epoch = readers.positions.epoch();
+        readers.positions.readers.insert(name.to_owned(), StoredPosition { epoch, seq, state });
     }
 
     /// Make positions durable, give back what no one needs, and find out whether a failure is over.
@@ -294,7 +295,7 @@ impl<T> Journal<T> {
         }
         self.log().probe();
         self.store().map_err(failed)?;
-        self.shared.retire().map_err(failed)
+        self.shared.remove_expired().map_err(failed)
     }
 
     /// Make positions durable, if they have changed.

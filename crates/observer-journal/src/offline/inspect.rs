@@ -1,7 +1,7 @@
 //! Reads every byte of a journal, and changes none.
 
 use super::segment_check::Look;
-use super::{Damage, DamageKind, look_at_positions};
+use super::{Damage, DamageKind, read_positions};
 use crate::error::OpenError;
 use crate::fs::OpenMode;
 use crate::options::Options;
@@ -106,11 +106,11 @@ pub(super) fn inspect(options: &Options) -> Result<Inspection, OpenError> {
 fn readers(options: &Options, layout: &Layout, found: &mut Inspection) -> Result<(), OpenError> {
     let damage =
         |kind, bytes, records| Damage { kind, file: positions::FILE.to_owned(), bytes, records };
-    match look_at_positions(options)? {
+    match read_positions(options)? {
         Found::Missing if layout.segments.is_empty() => {}
         Found::Missing => found.damage.push(damage(DamageKind::MissingPositions, 0..0, None)),
         Found::Corrupt { size } => found.damage.push(damage(DamageKind::Positions, 0..size, None)),
-        Found::Good(positions) => {
+        Found::Valid(positions) => {
             let resolved = positions.readers.iter().map(|(name, stored)| ReaderPosition {
                 name: name.clone(),
                 seq: positions.resolve(stored.epoch, stored.seq).unwrap_or(0),

@@ -19,11 +19,12 @@ pub use self::repair::{Repair, RepairAction};
 use crate::error::OpenError;
 use crate::fs::OpenMode;
 use crate::options::Options;
+use crate::positions::readers::Readers;
 use crate::positions::{Found, Positions};
 use crate::reader::Reader;
 use crate::segment::layout::Layout;
 use crate::segment::scan;
-use crate::shared::{Places, Shared};
+use crate::shared::Shared;
 
 /// The files of a journal that is not open anywhere; its lock is held as long as this lives.
 ///
@@ -107,7 +108,7 @@ impl OfflineJournal {
         let layout = Layout::read(&*options.fs, &options.dir)?;
         let head = self.head(&layout)?;
         let fs = options.fs.clone();
-        let shared = Shared::new(options, fs, layout.segments, head, Places::default());
+        let shared = Shared::new(options, fs, layout.segments, head, Readers::default());
         Ok(Reader::new(Arc::new(shared), after))
     }
 
@@ -131,7 +132,7 @@ impl std::fmt::Debug for OfflineJournal {
     }
 }
 
-fn look_at_positions(options: &Options) -> Result<Found, OpenError> {
+fn read_positions(options: &Options) -> Result<Found, OpenError> {
     let dir = &options.dir;
-    Positions::look(&*options.fs, dir).map_err(OpenError::io("read the positions in", dir))
+    Positions::read(&*options.fs, dir).map_err(OpenError::io("read the positions in", dir))
 }

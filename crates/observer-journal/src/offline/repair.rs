@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::segment_check::Look;
-use super::{DamageKind, look_at_positions};
+use super::{DamageKind, read_positions};
 use crate::error::OpenError;
 use crate::format::BLOCKS_OFFSET;
 use crate::fs::{File, FileSystem, OpenMode, free_name, quarantine};
@@ -61,7 +61,7 @@ pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
         let mended = mend(fs, dir, segment, layout.next_after(at), &mut actions);
         mended.map_err(OpenError::io("mend", &path))?;
     }
-    if let Found::Corrupt { .. } = look_at_positions(options)? {
+    if let Found::Corrupt { .. } = read_positions(options)? {
         let done = "set aside: it is corrupt; sinks get again what the journal still has";
         let path = dir.join(positions::FILE);
         actions

@@ -1,14 +1,9 @@
-//! How far each reader of the journal has come, in one small file.
+//! Position of each reader of the journal, in one small file.
 //!
-//! ```text
-//! file   = "OBSVPOS1" epochs:u32 epoch{epochs} readers:u32 reader{readers} crc:u32      (CRC-32C of all before it)
-//! epoch  = epoch:u64 first_seq:u64
-//! reader = name_length:u32 name epoch:u64 seq:u64 state_length:u32 state
-//! ```
-//!
-//! The file is replaced as a whole: written beside it, synced, renamed over it, the folder synced.
-//! A second file keeps some space in reserve for that.
+//! The file is replaced as a whole, see [`format`](crate::format). A second file reserves space for
+//! that on a full disk.
 
+pub(crate) mod readers;
 pub(crate) mod reserve;
 
 use std::collections::BTreeMap;
@@ -22,57 +17,57 @@ use crate::fs::{FileSystem, OpenMode, quarantine};
 const MAGIC: [u8; 8] = *b"OBSVPOS1";
 pub(crate) const FILE: &str = "positions";
 const TEMPORARY: &str = "positions.new";
-/// A journal that is restored from old copies again and again must not make the file grow.
+/// Limit for the size of the file, even if the journal is restored from old copies repeatedly.
 const MAX_EPOCHS: usize = 1_000;
 
-/// How far a reader has come, and what it keeps with that.
+/// Position of a reader, with state of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPosition {
-    /// The epoch that `seq` was counted in.
+    /// Epoch to which `seq` belongs.
     pub epoch: u64,
-    /// The last record that is settled.
+    /// Last record that the reader is done with.
     pub seq: u64,
-    /// The reader's own bytes, made durable together with the position.
+    /// State of the reader, which is opaque to the journal and durable together with the position.
     pub state: Bytes,
 }
 
-/// The history of epochs, and where every reader stands.
+/// Content of the file: the history of epochs, and the position of every reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Positions {
-    /// Each epoch and the first sequence number that is counted in it, oldest first.
+    /// Each epoch with the first sequence number that belongs to it, oldest first.
     pub(crate) epochs: Vec<(u64, u64)>,
     pub(crate) readers: BTreeMap<String, StoredPosition>,
 }
 
-/// What is where the file should be.
+/// Result of reading the file.
 #[derive(Debug)]
 pub(crate) enum Found {
     Missing,
-    /// Not what was written.
     Corrupt {
-        /// In bytes.
+        /// Size of the file in bytes.
         size: u64,
     },
-    Good(Positions),
+    Valid(Positions),
 }
 
-/// What was found where the file should be.
+/// Result of loading the file.
 #[derive(Debug)]
 pub(crate) enum Loaded {
     Missing,
-    /// Not what was written; moved out of the way.
+    /// The file was corrupt and is renamed.
     Corrupt {
-        moved_to: PathBuf,
+        renamed_to: PathBuf,
     },
-    Good(Positions),
+    Valid(Positions),
 }
 
 impl Positions {
+    /// Returns the current epoch; 0 before the first one.
     pub(crate) fn epoch(&self) -> u64 {
         self.epochs.last().map_or(0, |(epoch, _)| *epoch)
     }
 
-    /// Begin an epoch with the record after `head`.
+    /// Begins an epoch with the record after `head`.
     pub(crate) fn begin_epoch(&mut self, now: u64, head: u64) {
         let epoch = now.max(self.epoch() + 1);
         self.epochs.push((epoch, head + 1));
@@ -81,16 +76,16 @@ impl Positions {
         }
     }
 
-    /// A position in terms of the present epoch: what came after it was lost before a later epoch
-    /// began is not there any more. `None` for an epoch that this journal never had.
+    /// Converts a position to the current epoch: records that were lost before a later epoch began
+    /// no longer count. Returns `None` for an epoch that this journal never had.
     pub(crate) fn resolve(&self, epoch: u64, seq: u64) -> Option<u64> {
         let at = self.epochs.iter().position(|(known, _)| *known == epoch)?;
         let bound = self.epochs[at + 1..].iter().map(|(_, first_seq)| first_seq - 1).min();
         Some(bound.map_or(seq, |bound| seq.min(bound)))
     }
 
-    /// What is there, and nothing is changed.
-    pub(crate) fn look(fs: &dyn FileSystem, dir: &Path) -> io::Result<Found> {
+    /// Reads the file without changing anything.
+    pub(crate) fn read(fs: &dyn FileSystem, dir: &Path) -> io::Result<Found> {
         let file = match fs.open(&dir.join(FILE), OpenMode::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
             file => file?,
@@ -99,30 +94,31 @@ impl Positions {
         let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
         let count = file.read_at(&mut bytes, 0)?;
         bytes.truncate(count);
-        Ok(Self::decode(bytes.into()).map_or(Found::Corrupt { size }, Found::Good))
+        Ok(Self::decode(bytes.into()).map_or(Found::Corrupt { size }, Found::Valid))
     }
 
+    /// Reads the file, and renames it if it is corrupt.
     pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> io::Result<Loaded> {
-        Ok(match Self::look(fs, dir)? {
+        Ok(match Self::read(fs, dir)? {
             Found::Missing => Loaded::Missing,
-            Found::Good(positions) => Loaded::Good(positions),
+            Found::Valid(positions) => Loaded::Valid(positions),
             Found::Corrupt { .. } => {
-                let aside = quarantine(fs, dir, FILE)?;
-                Loaded::Corrupt { moved_to: dir.join(aside) }
+                let quarantined = quarantine(fs, dir, FILE)?;
+                Loaded::Corrupt { renamed_to: dir.join(quarantined) }
             }
         })
     }
 
-    /// Replace the file.
+    /// Replaces the file.
     pub(crate) fn store(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
         replace(fs, dir, &self.encode())
     }
 
-    /// Replace the file on a full disk.
+    /// Replaces the file on a full disk, in space that is released from the reserve.
     pub(crate) fn store_from_reserve(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
         let bytes = self.encode();
         loop {
-            reserve::give_up(fs, dir, bytes.len() as u64)?;
+            reserve::release(fs, dir, bytes.len() as u64)?;
             match replace(fs, dir, &bytes) {
                 Err(error) if reserve::is_full(&error) => {}
                 result => return result,
@@ -132,7 +128,7 @@ impl Positions {
 
     fn encode(&self) -> Vec<u8> {
         let length = |length: usize| {
-            u32::try_from(length).expect("names and states are small").to_le_bytes()
+            u32::try_from(length).expect("names and states are far below 4 GiB").to_le_bytes()
         };
         let mut bytes = MAGIC.to_vec();
         bytes.extend(length(self.epochs.len()));
@@ -172,7 +168,7 @@ impl Positions {
     }
 }
 
-/// Bytes that stand after their own length.
+/// Takes bytes that are preceded by their length.
 fn chunk(rest: &mut Bytes) -> Option<Bytes> {
     let length = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
     (length <= rest.len()).then(|| rest.split_to(length))
@@ -200,28 +196,28 @@ mod tests {
     }
 
     #[test]
-    fn positions_come_back_as_they_were_and_not_with_a_bit_changed() {
-        let good = positions().encode();
-        assert_eq!(Positions::decode(good.clone().into()), Some(positions()));
-        for at in 0..good.len() {
-            let mut bad = good.clone();
+    fn positions_round_trip_and_a_changed_or_missing_byte_is_detected() {
+        let valid = positions().encode();
+        assert_eq!(Positions::decode(valid.clone().into()), Some(positions()));
+        for at in 0..valid.len() {
+            let mut bad = valid.clone();
             bad[at] ^= 4;
             assert_eq!(Positions::decode(bad.into()), None, "byte {at}");
-            assert_eq!(Positions::decode(good[..at].to_vec().into()), None, "cut at {at}");
+            assert_eq!(Positions::decode(valid[..at].to_vec().into()), None, "cut at {at}");
         }
-        let mut next_version = good[..good.len() - 4].to_vec();
+        let mut next_version = valid[..valid.len() - 4].to_vec();
         next_version[7] = b'2';
         next_version.extend(crc32c::crc32c(&next_version).to_le_bytes());
         assert_eq!(Positions::decode(next_version.into()), None);
     }
 
     #[test]
-    fn a_corrupt_file_is_moved_away() {
+    fn corrupt_file_is_renamed() {
         let (fs, dir) = (Memory::default(), Path::new("j"));
         assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Missing));
         positions().store(&fs, dir).unwrap();
         assert!(
-            matches!(Positions::load(&fs, dir).unwrap(), Loaded::Good(good) if good == positions())
+            matches!(Positions::load(&fs, dir).unwrap(), Loaded::Valid(loaded) if loaded == positions())
         );
         fs.open(&dir.join(FILE), OpenMode::Write).unwrap().truncate(20).unwrap();
         assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Corrupt { .. }));
@@ -229,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_past_the_end_of_its_epoch_is_brought_back() {
+    fn position_after_the_end_of_its_epoch_moves_back_to_it() {
         let mut positions = positions();
         positions.begin_epoch(4, 50);
         assert_eq!(positions.epochs, [(5, 1), (6, 51)]);

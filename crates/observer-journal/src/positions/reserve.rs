@@ -1,8 +1,8 @@
-//! Space that is kept for positions, so that they can be committed, and the journal can give space
-//! back, while the disk is full.
+//! Reserved space on the disk, in which positions are stored while the disk is full.
 //!
-//! Only as much of it is given up as is needed, and it is taken back at once: others write to the
-//! same disk, and what they take of it is gone until there is space again.
+//! Without new positions, no segment could be removed, and the disk would stay full. Only as much of
+//! the reserve is released as is needed, and it is refilled at once: other programs write to the
+//! same disk, and space that they take is not available until the disk has free space again.
 
 use std::io;
 use std::path::Path;
@@ -11,33 +11,33 @@ use crate::fs::{FileSystem, OpenMode};
 
 pub(crate) const FILE: &str = "positions.reserve";
 const SIZE: usize = 64 * 1024;
-/// What file systems give and take at once.
+/// Number of bytes in which file systems allocate space.
 const PAGE: u64 = 4096;
 
-/// How much of the reserve there is.
+/// State of the reserve.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Reserve {
-    Whole,
-    /// Or nobody has looked yet.
+    Complete,
+    /// Some of it is missing, or its size is not known yet.
     #[default]
-    Short,
+    Incomplete,
 }
 
-/// Where positions find space.
+/// Space in which positions are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Space {
     Free,
-    /// In what is given up of the reserve; nobody may append meanwhile.
+    /// Space that the reserve releases. The caller prevents appends meanwhile.
     Reserve,
 }
 
-/// Whether an operation failed since there is no space.
+/// Returns whether an operation failed because the disk or the quota is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Set aside what is missing of it, or as much of that as there is.
-pub(crate) fn keep(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+/// Refills the reserve, as far as there is space.
+pub(crate) fn refill(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
     let path = dir.join(FILE);
     let file = match fs.open(&path, OpenMode::Write) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -54,11 +54,11 @@ pub(crate) fn keep(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
     written
 }
 
-/// Give up enough of it for `bytes` more bytes, or what is left.
+/// Releases enough space for `bytes` bytes, or all that is left.
 ///
 /// # Errors
-/// When nothing is left.
-pub(crate) fn give_up(fs: &dyn FileSystem, dir: &Path, bytes: u64) -> io::Result<()> {
+/// Returns [`io::ErrorKind::StorageFull`] if nothing is left.
+pub(crate) fn release(fs: &dyn FileSystem, dir: &Path, bytes: u64) -> io::Result<()> {
     let file = fs.open(&dir.join(FILE), OpenMode::Write)?;
     let size = file.size()?;
     if size == 0 {
@@ -75,18 +75,18 @@ mod tests {
     use crate::fs::Disk;
 
     #[test]
-    fn the_reserve_takes_space_on_the_disk() {
+    fn reserve_occupies_space_on_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         for left in [0, 4096, 10_000, 64 * 1024] {
-            keep(&Disk, dir.path()).unwrap();
+            refill(&Disk, dir.path()).unwrap();
             let file = dir.path().join(FILE);
             assert!(
                 std::fs::metadata(&file).unwrap().blocks() * 512 >= SIZE as u64,
-                "no hole, which takes none"
+                "the file has no holes, which would occupy no space"
             );
             Disk.open(&file, OpenMode::Write).unwrap().truncate(left).unwrap();
         }
-        give_up(&Disk, dir.path(), 5000).unwrap();
+        release(&Disk, dir.path(), 5000).unwrap();
         assert_eq!(std::fs::metadata(dir.path().join(FILE)).unwrap().len(), 56 * 1024);
     }
 }

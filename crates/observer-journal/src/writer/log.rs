@@ -102,7 +102,7 @@ impl Log {
         let first_seq = self.shared.head() + 1;
         let count = group.iter().map(|append| append.records.len() as u64).sum::<u64>();
         self.prepare()?;
-        self.shared.make_room(self.block.size() as u64)?;
+        self.shared.free_up(self.block.size() as u64)?;
         let active = self.active.as_mut().expect("prepare() leaves a segment to write to");
         let name = active.name;
         let path = || name.path(&self.shared.dir);
@@ -153,7 +153,7 @@ impl Log {
     /// See to it that new readers will know of the block, and that there is a segment with room for
     /// it.
     fn prepare(&mut self) -> Result<(), AppendError> {
-        self.shared.admit_readers().map_err(|source| AppendError::Write {
+        self.shared.store_new_readers().map_err(|source| AppendError::Write {
             path: self.shared.dir.join(positions::FILE),
             source: Arc::new(source),
         })?;
@@ -186,7 +186,7 @@ impl Log {
         let name =
             SegmentName { first_seq, generation: last.map_or(0, |name| name.generation + 1) };
         self.begun = Some(name);
-        let epoch = self.shared.places().positions.epoch();
+        let epoch = self.shared.readers().positions.epoch();
         match create(&self.shared, name, epoch, now) {
             Ok((segment, active)) => {
                 let mut segments = self.shared.segments();
@@ -289,7 +289,7 @@ impl Log {
             Some(_) => SIZE as u64,
         };
         self.block.clear();
-        let works = self.prepare().and_then(|()| self.shared.make_room(wanted)).is_ok();
+        let works = self.prepare().and_then(|()| self.shared.free_up(wanted)).is_ok();
         let Some(active) = self.active.as_mut().filter(|_| works) else { return };
         // Behind what is there, since what lies ahead has its space already.
         let written = active.file.write_at(&[0; SIZE], active.end.max(active.filled));

@@ -183,12 +183,12 @@ async fn a_full_journal_is_503_with_the_reason_and_not_ready() {
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
-    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the journal is full: it holds its 65536 bytes, and `archive` still needs the oldest of them; the same event may be sent again later","reason":"unavailable"}
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the journal is full: it has reached its limit of 65536 bytes, and `archive` still needs the oldest records; the same event may be sent again later","reason":"unavailable"}
     "#);
     assert_snapshot!(client.get("/readyz").await, @r#"
     HTTP/1.1 503 Service Unavailable
     content-type: application/json
-    {"status":"not ready","reason":"the journal is full: it holds its 65536 bytes, and `archive` still needs the oldest of them","sinks":[{"name":"archive","state":"running"}]}
+    {"status":"not ready","reason":"the journal is full: it has reached its limit of 65536 bytes, and `archive` still needs the oldest records","sinks":[{"name":"archive","state":"running"}]}
     "#);
     let metrics = client.get("/metrics").await.body;
     assert!(metrics.contains("\nobserver_journal_failing 1\n"), "{metrics}");

@@ -180,7 +180,7 @@ impl World {
             Some(AppendError::Full { wanted, .. }) => Some(wanted),
             _ => None,
         };
-        let durable = self.journal().shared.places().durable.clone();
+        let durable = self.journal().shared.readers().durable.clone();
         assert!(self.may_be_durable(&durable) || durable == before.durable);
         self.plain.durable = durable;
     }

@@ -12,10 +12,10 @@ impl World {
             plain.said.epochs.last().expect("one began when it was first opened").0
         );
         assert_eq!(self.segments(), plain.segments);
-        let places = journal.shared.places();
-        let (said, durable) = (places.positions.clone(), places.durable.clone());
+        let readers = journal.shared.readers();
+        let (said, durable) = (readers.positions.clone(), readers.durable.clone());
         // A lock that a failure leaves behind would hide it.
-        drop(places);
+        drop(readers);
         assert_eq!((&said, &durable), (&plain.said, &plain.durable));
         assert!(self.may_be_durable(&plain.durable));
 

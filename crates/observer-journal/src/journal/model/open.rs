@@ -117,7 +117,7 @@ impl World {
         let may_be_torn = self.may_be_torn || self.lost_power || is_lossy;
         assert!(may_be_torn || recovery.torn_bytes == 0, "nothing was torn, and yet: {recovery:?}");
 
-        let positions = self.journal().shared.places().positions.clone();
+        let positions = self.journal().shared.readers().positions.clone();
         let found = (positions.clone(), recovery.new_epoch);
         let expected: Vec<_> =
             self.candidates.iter().map(|stored| opened(stored, head, self.now())).collect();

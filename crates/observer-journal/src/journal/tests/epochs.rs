@@ -60,7 +60,7 @@ fn an_epoch_that_begins_late_is_not_forgotten() {
     assert_eq!(
         journal.resolve(old, 3, 0),
         Some(0),
-        "nor does it have those that came in their places"
+        "nor does it have those that came in their readers"
     );
 }
 

@@ -182,7 +182,7 @@ fn a_disk_that_fails_in_another_way_costs_no_reserve() {
 fn a_reserve_that_can_not_be_synced_is_not_there_yet() {
     let fs = Switched::default();
     fs.switches.set(|switches| &switches.no_sync, true);
-    assert!(reserve::keep(&fs, Path::new("j")).is_err());
+    assert!(reserve::refill(&fs, Path::new("j")).is_err());
 }
 
 #[test]
