@@ -263,7 +263,7 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
         have_all(&read_lines(&disks.path(folder)), &acknowledged);
     }
     // Once by each of the two.
-    let refusing = "the journal takes no records: producers are told to come back, readers go on";
+    let refusing = "the journal accepts no records; producers have to retry, readers continue";
     assert_eq!(entries(&log, refusing).count(), 2, "{log:#?}");
     assert!(log.len() < 40, "{} lines: {log:#?}", log.len());
 }
@@ -285,7 +285,7 @@ async fn space_that_a_slow_sink_gives_back_is_all_that_a_full_disk_needs() {
     let acknowledged = load.stop().await;
     observer.wait_until_caught_up().await;
     accounts_close(&observer, &["archive", "slow", "metrics"]).await;
-    let over = observer.wait_for_log("the journal takes records again");
+    let over = observer.wait_for_log("the journal accepts records again");
     assert!(over["refused"].as_u64().unwrap() >= 300, "{over}");
     observer.terminate();
     for folder in ["archive/events", "elsewhere/events"] {

@@ -1,60 +1,60 @@
-//! What the log is told of commits that fail: that it began, what else it became, and that it is
-//! over.
+//! Log messages about failed commits: the first failure, each change of the error, and the end.
 
 use std::error::Error;
 use std::mem::discriminant;
 
 use crate::error::AppendError;
 
-/// It is over when nothing failed for this long, in microseconds: on a disk that is almost full,
-/// small commits work between those that don't.
-const CALM: u64 = 5_000_000;
+/// Time without a failure after which a series of failures is over, in microseconds. On a disk that
+/// is almost full, small commits succeed between larger ones that fail.
+const QUIET_TIME: u64 = 5_000_000;
 
-/// From the first commit that failed to a calm time.
+/// Current series of failed commits.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble(Option<Since>);
+pub(crate) struct FailureLog(Option<Series>);
 
 #[derive(Debug)]
-struct Since {
-    what: AppendError,
+struct Series {
+    error: AppendError,
+    /// Time of the first failure.
     began: u64,
-    /// When a commit failed last.
+    /// Time of the last failure.
     last: u64,
-    /// Records that were not taken; one that comes again counts again.
+    /// Number of refused records; a record that is sent again counts again.
     refused: u64,
 }
 
-impl Trouble {
-    /// A commit of so many records failed.
-    pub(crate) fn failed(&mut self, error: &AppendError, records: u64, now: u64) {
-        let since = self.0.get_or_insert_with(|| {
-            tell(error);
-            Since { what: error.clone(), began: now, last: now, refused: 0 }
+impl FailureLog {
+    /// Reports a failed commit of `records` records.
+    pub(crate) fn commit_failed(&mut self, error: &AppendError, records: u64, now: u64) {
+        let series = self.0.get_or_insert_with(|| {
+            log(error);
+            Series { error: error.clone(), began: now, last: now, refused: 0 }
         });
-        since.last = now;
-        since.refused += records;
-        if discriminant(&since.what) != discriminant(error) {
-            tell(error);
-            since.what = error.clone();
+        series.last = now;
+        series.refused += records;
+        if discriminant(&series.error) != discriminant(error) {
+            log(error);
+            series.error = error.clone();
         }
     }
 
-    /// Nothing is wrong at the moment.
-    pub(crate) fn none(&mut self, now: u64) {
-        if let Some(Since { began, refused, .. }) =
-            self.0.take_if(|since| now.saturating_sub(since.last) >= CALM)
+    /// Reports that commits work at this time.
+    pub(crate) fn commits_work(&mut self, now: u64) {
+        if let Some(Series { began, refused, .. }) =
+            self.0.take_if(|series| now.saturating_sub(series.last) >= QUIET_TIME)
         {
             let seconds = now.saturating_sub(began) / 1_000_000;
-            tracing::info!(refused, seconds, "the journal takes records again");
+            tracing::info!(refused, seconds, "the journal accepts records again");
         }
     }
 }
 
-fn tell(error: &AppendError) {
+fn log(error: &AppendError) {
     let reason =
         error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
     tracing::error!(
         reason,
-        "the journal takes no records: producers are told to come back, readers go on"
+        "the journal accepts no records; producers have to retry, readers continue"
     );
 }

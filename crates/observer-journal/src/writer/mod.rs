@@ -1,4 +1,5 @@
-//! The thread that commits: it takes what has gathered, writes once, syncs once, and answers all.
+//! Writer thread with its queue: commits all queued appends as one group, with one write and one
+//! sync.
 
 mod failures;
 pub(crate) mod log;
@@ -8,38 +9,42 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use crate::error::AppendError;
+use crate::lock::{lock, not_poisoned};
 use crate::record::{Append, Group, OnCommit};
 use crate::writer::log::Log;
 
-/// Past this many bytes that wait, more is refused.
-const MAX_WAITING: usize = 32 << 20;
-/// A group takes in no more after this many bytes, so that no single sync takes long.
+/// Size of the queue in bytes above which further appends are refused.
+const MAX_QUEUED: usize = 32 << 20;
+/// Size of a group in bytes at which no further append is added, which limits the time of a sync.
 const MAX_GROUP: usize = 4 << 20;
 
+/// Handle of the writer thread.
 pub(crate) struct Writer<T> {
     queue: Arc<Queue<T>>,
     thread: JoinHandle<()>,
 }
 
 struct Queue<T> {
-    waiting: Mutex<Waiting<T>>,
-    arrived: Condvar,
+    state: Mutex<QueueState<T>>,
+    /// Notified of the first append in an empty queue, and of closing.
+    changed: Condvar,
 }
 
-struct Waiting<T> {
+struct QueueState<T> {
     appends: Vec<Append<T>>,
+    /// Memory use of `appends`.
     bytes: usize,
-    closed: bool,
+    is_closed: bool,
 }
 
 impl<T> Queue<T> {
     fn new() -> Self {
-        let waiting = Waiting { appends: Vec::new(), bytes: 0, closed: false };
-        Self { waiting: Mutex::new(waiting), arrived: Condvar::new() }
+        let state = QueueState { appends: Vec::new(), bytes: 0, is_closed: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
-        self.waiting.lock().expect("nothing panics while it holds the queue")
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
+        lock(&self.state)
     }
 }
 
@@ -58,60 +63,59 @@ impl<T> Writer<T> {
 
     /// Queues an append, or returns it with the reason why it is refused.
     pub(crate) fn append(&self, append: Append<T>) -> Result<(), (Append<T>, AppendError)> {
-        let mut waiting = self.queue.waiting();
-        let refused = if waiting.closed {
+        let mut queue = self.queue.state();
+        let refused = if queue.is_closed {
             AppendError::Closed
-        } else if waiting.bytes > MAX_WAITING {
+        } else if queue.bytes > MAX_QUEUED {
             AppendError::Busy
         } else {
-            waiting.bytes += append.bytes();
-            waiting.appends.push(append);
-            // The thread only ever waits for the first one.
-            if waiting.appends.len() == 1 {
-                drop(waiting);
-                self.queue.arrived.notify_one();
+            queue.bytes += append.bytes();
+            queue.appends.push(append);
+            // The writer thread waits only while the queue is empty.
+            if queue.appends.len() == 1 {
+                drop(queue);
+                self.queue.changed.notify_one();
             }
             return Ok(());
         };
         Err((append, refused))
     }
 
-    /// Commit what waits, and end.
+    /// Commits all queued appends and ends the thread.
     pub(crate) fn stop(self) {
-        self.queue.waiting().closed = true;
-        self.queue.arrived.notify_one();
+        self.queue.state().is_closed = true;
+        self.queue.changed.notify_one();
         if self.thread.join().is_err() {
-            tracing::error!("the journal's thread panicked");
+            tracing::error!("the writer thread of the journal panicked");
         }
     }
 }
 
 fn run<T>(queue: &Queue<T>, log: &Mutex<Log>, on_commit: &dyn Fn(Group<T>)) {
-    while let Some(group) = gather(queue) {
-        log.lock().expect("nothing panics while it writes to the journal").commit(group, on_commit);
+    while let Some(group) = take_group(queue) {
+        lock(log).commit(group, on_commit);
     }
 }
 
-/// What has gathered while the last group was committed; `None` at the end. To wait for more than
-/// that was measured, and gained nothing.
-fn gather<T>(queue: &Queue<T>) -> Option<Vec<Append<T>>> {
-    let waiting = queue.waiting();
-    let waiting =
-        queue.arrived.wait_while(waiting, |waiting| waiting.appends.is_empty() && !waiting.closed);
-    let mut waiting = waiting.expect("nothing panics while it holds the queue");
-    if waiting.appends.is_empty() {
+/// Returns the appends that were queued while the last group was committed, and waits for one if
+/// there is none. Returns `None` when the queue is closed and empty. Waiting longer for more appends
+/// did not improve throughput.
+fn take_group<T>(queue: &Queue<T>) -> Option<Vec<Append<T>>> {
+    let is_idle = |queue: &mut QueueState<T>| queue.appends.is_empty() && !queue.is_closed;
+    let mut queue = not_poisoned(queue.changed.wait_while(queue.state(), is_idle));
+    if queue.appends.is_empty() {
         return None;
     }
     let (mut count, mut bytes) = (0, 0);
-    while count < waiting.appends.len() && (count == 0 || bytes < MAX_GROUP) {
-        bytes += waiting.appends[count].bytes();
+    while count < queue.appends.len() && (count == 0 || bytes < MAX_GROUP) {
+        bytes += queue.appends[count].bytes();
         count += 1;
     }
-    waiting.bytes -= bytes;
-    if count == waiting.appends.len() {
-        return Some(std::mem::take(&mut waiting.appends));
+    queue.bytes -= bytes;
+    if count == queue.appends.len() {
+        return Some(std::mem::take(&mut queue.appends));
     }
-    Some(waiting.appends.drain(..count).collect())
+    Some(queue.appends.drain(..count).collect())
 }
 
 #[cfg(test)]
@@ -120,28 +124,29 @@ mod tests {
     use crate::Record;
 
     #[test]
-    fn a_group_takes_all_that_waits_up_to_its_bound_and_at_least_one() {
+    fn group_takes_queued_appends_up_to_its_limit_and_at_least_one() {
         let append = |bytes| Append::new(vec![Record::new(1, [0; 16], vec![0; bytes])], ());
         let queue = Queue::new();
         for bytes in [10, 10, MAX_GROUP - 1000, 10, MAX_GROUP * 2, 10, 10] {
             let append = append(bytes);
-            let mut waiting = queue.waiting();
-            waiting.bytes += append.bytes();
-            waiting.appends.push(append);
+            let mut state = queue.state();
+            state.bytes += append.bytes();
+            state.appends.push(append);
         }
-        queue.waiting().closed = true;
-        let groups: Vec<_> =
-            std::iter::from_fn(|| gather(&queue).map(|group| (group.len(), queue.waiting().bytes)))
-                .collect();
-        // What is left then: a record of 10 bytes counts 74.
+        queue.state().is_closed = true;
+        let groups: Vec<_> = std::iter::from_fn(|| {
+            take_group(&queue).map(|group| (group.len(), queue.state().bytes))
+        })
+        .collect();
+        // Bytes left in the queue: a record of 10 bytes counts 74.
         assert_eq!(groups, [(5, 2 * 74), (2, 0)]);
 
         let queue = Queue::new();
         for bytes in [MAX_GROUP * 2, 10, MAX_GROUP, 10] {
-            queue.waiting().bytes += append(bytes).bytes();
-            queue.waiting().appends.push(append(bytes));
+            queue.state().bytes += append(bytes).bytes();
+            queue.state().appends.push(append(bytes));
         }
-        let groups: Vec<_> = (0..3).map(|_| gather(&queue).unwrap().len()).collect();
-        assert_eq!((groups, queue.waiting().bytes), (vec![1, 2, 1], 0));
+        let groups: Vec<_> = (0..3).map(|_| take_group(&queue).unwrap().len()).collect();
+        assert_eq!((groups, queue.state().bytes), (vec![1, 2, 1], 0));
     }
 }
