@@ -1,22 +1,33 @@
-//! A durable log of opaque records.
+//! Durable log of opaque records.
 //!
-//! Records are appended in groups, each made durable by one write and one sync, and read in order
-//! by any number of readers, whose positions the journal keeps. It knows nothing of what the
-//! records mean.
+//! Records are appended in groups and committed with one write and one sync for each group. Any
+//! number of readers read them in order, and the journal stores the position of each. The content of
+//! records is opaque to the journal.
 //!
-//! - **On disk**: a folder of segments (see the format in `format.rs`), one small file of
-//!   positions, and a lock. On memory: the same, by [`fs::Memory`].
-//! - **After a crash** the last segment is read through: a block that was half written is cut and
-//!   reported, and what is left is made durable before it is served. Nobody has to delete anything
-//!   by hand.
-//! - **What was changed or is missing** is told with its exact range, and all else is served.
-//!   [`OfflineJournal`] looks at the files of a journal that isn't open without changing them, and mends
-//!   what opening leaves alone: broken headers and footers. What it cuts or replaces it keeps. Even
-//!   a segment whose first sector is gone is read: its header follows from its blocks.
-//! - **A failed sync** ends the use of that file, since what the page cache says can't be trusted
-//!   after it. Appends are refused until a fresh segment works.
-//! - **Space**: at most [`Options::max_size`] bytes. The oldest segments make room, unless a
-//!   [`Hold::Required`] reader isn't done with them.
+//! - **Storage**: a folder with segments, one small file of positions, and a lock file. [`fs`] has
+//!   an implementation on disk and one in memory.
+//! - **Recovery**: after a crash, the last segment is scanned. An incomplete last block is removed
+//!   and reported, and all other records are made durable before they are read. No file has to be
+//!   deleted by hand.
+//! - **Corruption**: corrupt and missing records are reported as a [gap](Chunk::Gap) with the exact
+//!   range, and all others can be read. A segment whose header is destroyed can be read, too: its
+//!   header is rebuilt from a block.
+//! - **Repair**: [`OfflineJournal`] inspects a journal that is not open without changing it, and
+//!   repairs headers and footers. It keeps all bytes that it removes or replaces.
+//! - **Failed syncs**: the segment is abandoned, since its content in the page cache may differ from
+//!   the disk. Appends are refused until a new segment works.
+//! - **Size**: at most [`Options::max_size`] bytes. At the limit the oldest segments are removed,
+//!   unless a [`Hold::Required`] reader still needs them; then appends are refused.
+//!
+//! # Modules
+//!
+//! - `journal`: public interface, [`Journal`].
+//! - `writer`: queue and thread that commit groups; the log that writes blocks and segments.
+//! - `reader`, `recovery`, `offline`: reading, opening, and repairing.
+//! - `shared`: state that these have in common.
+//! - `positions`: positions and holds of readers, and reserved space to store them on a full disk.
+//! - `segment`, `format`: segments, and the format of all files.
+//! - [`fs`]: file operations, with implementations for tests.
 //!
 //! ```
 //! use observer_journal::{Append, Chunk, Group, Journal, Options, Record, Runner, fs};
@@ -29,7 +40,7 @@
 //! };
 //! let (journal, _recovery) = Journal::open(options, on_commit)?;
 //! journal.append(Append::new(vec![Record::new(1, [7; 16], "hello")], "greeting"));
-//! let Some(Chunk::Records { records, .. }) = journal.reader(0).read()? else { panic!("one record is there") };
+//! let Some(Chunk::Records { records, .. }) = journal.reader(0).read()? else { panic!("there is a record") };
 //! assert_eq!(records[0].payload, "hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

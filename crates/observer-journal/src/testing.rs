@@ -1,4 +1,5 @@
-//! A file system whose operations fail on demand, and short ways to say what tests say often.
+//! Test helpers: a file system whose operations fail on demand, and shorthands for journals and
+//! records.
 
 use std::any::Any;
 use std::io;
@@ -9,10 +10,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use crate::fs::{File, FileSystem, Memory, OpenMode};
 use crate::{Append, AppendError, Chunk, Group, OpenError, Options, Record, Recovery, Runner};
 
-/// What the disk gives and takes at once.
+/// Number of bytes in which the disk allocates space.
 const PAGE: u64 = 4096;
 
-/// Memory with switches.
+/// File system in memory with switches for failures.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Switched {
     pub(crate) memory: Memory,
@@ -21,33 +22,33 @@ pub(crate) struct Switched {
 
 #[derive(Debug, Default)]
 pub(crate) struct Switches {
-    /// Syncs fail.
+    /// Makes syncs fail.
     pub(crate) no_sync: AtomicBool,
-    /// Writes put down half of their bytes and fail for want of space.
+    /// Makes writes fail on a full disk, after half of their bytes.
     pub(crate) no_space: AtomicBool,
-    /// No file can be created.
+    /// Makes the creation of files fail.
     pub(crate) no_create: AtomicBool,
-    /// How many pages of 4 KiB there are on the disk; 0 for as many as are wanted.
+    /// Size of the disk in pages of 4 KiB; 0 for no limit.
     pub(crate) pages: AtomicU64,
-    /// Whatever is free after a file was renamed is taken by someone else.
-    pub(crate) greed: AtomicBool,
-    /// What was done, in order.
-    pub(crate) done: Mutex<Vec<&'static str>>,
-    /// Told of the next removal, which then waits.
+    /// Makes another program take all free space after a file is renamed.
+    pub(crate) takes_free_space: AtomicBool,
+    /// Operations so far, in order.
+    pub(crate) operations: Mutex<Vec<&'static str>>,
+    /// Channels to report the next removal, and to wait after it.
     removed: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
 }
 
 impl Switches {
-    fn note(&self, what: &'static str) {
-        self.done.lock().unwrap().push(what);
+    fn record(&self, operation: &'static str) {
+        self.operations.lock().unwrap().push(operation);
     }
 
-    /// Have whoever removes the next file stop after that: the first end tells of it, and dropping
-    /// the second lets it go on.
+    /// Blocks the thread that removes the next file after the removal. The receiver reports the
+    /// removal, and dropping the sender unblocks the thread.
     pub(crate) fn stop_after_remove(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
-        let ((removed, told), (go_on, waiting)) = (mpsc::channel(), mpsc::channel());
-        *self.removed.lock().unwrap() = Some((removed, waiting));
-        (told, go_on)
+        let ((removed, is_removed), (unblock, blocked)) = (mpsc::channel(), mpsc::channel());
+        *self.removed.lock().unwrap() = Some((removed, blocked));
+        (is_removed, unblock)
     }
 
     pub(crate) fn set(&self, switch: impl Fn(&Self) -> &AtomicBool, on: bool) {
@@ -59,7 +60,7 @@ impl Switches {
 struct SwitchedFile(Arc<dyn File>, Switched);
 
 impl Switched {
-    /// How many pages the files take.
+    /// Returns the number of pages that the files occupy.
     pub(crate) fn pages(&self) -> u64 {
         let size = |name: String| {
             self.memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap()
@@ -72,7 +73,7 @@ impl Switched {
             .sum()
     }
 
-    /// From now on there is no more space than the files have.
+    /// Leaves no free space on the disk.
     pub(crate) fn fill_up(&self) {
         self.switches.pages.store(self.pages(), Ordering::SeqCst);
     }
@@ -95,9 +96,9 @@ impl FileSystem for Switched {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.switches.note("rename");
+        self.switches.record("rename");
         self.memory.rename(from, to)?;
-        if self.switches.greed.load(Ordering::SeqCst) {
+        if self.switches.takes_free_space.load(Ordering::SeqCst) {
             self.fill_up();
         }
         Ok(())
@@ -105,16 +106,16 @@ impl FileSystem for Switched {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.memory.remove(path)?;
-        let stop = self.switches.removed.lock().unwrap().take();
-        if let Some((removed, waiting)) = stop {
+        let channels = self.switches.removed.lock().unwrap().take();
+        if let Some((removed, blocked)) = channels {
             removed.send(()).unwrap();
-            let _ = waiting.recv();
+            let _ = blocked.recv();
         }
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.switches.note("sync_dir");
+        self.switches.record("sync_dir");
         self.memory.sync_dir(dir)
     }
 
@@ -130,7 +131,7 @@ impl File for SwitchedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let Self(file, Switched { switches, .. }) = self;
-        switches.note("write");
+        switches.record("write");
         if switches.no_space.load(Ordering::SeqCst) {
             file.write_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(io::ErrorKind::StorageFull.into());
@@ -156,9 +157,9 @@ impl File for SwitchedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.1.switches.note("sync");
+        self.1.switches.record("sync");
         if self.1.switches.no_sync.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk says no"));
+            return Err(io::Error::other("the sync failed"));
         }
         self.0.sync()
     }
@@ -168,12 +169,12 @@ pub(crate) fn options(fs: impl FileSystem) -> Options {
     Options::new("j").file_system(fs).runner(Runner::Caller).seed(1).clock(Arc::new(|| 1_000_000))
 }
 
-/// A journal whose appends carry a callback of their own as token.
+/// Journal whose appends have a callback as their token.
 pub(crate) type Journal = crate::Journal<Done>;
 
 type Done = Box<dyn FnOnce(Result<Commit, AppendError>) + Send>;
 
-/// Records as they were committed.
+/// Committed records of one append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commit {
     /// Sequence number of the first record; the others follow it.
@@ -205,7 +206,7 @@ pub(crate) fn append_of(
     Append::new(records, Box::new(done))
 }
 
-/// A record whose identity and payload tell its number.
+/// A record with this number as its time, identity, and payload.
 pub(crate) fn record(number: u64) -> Record {
     Record::new(number, u128::from(number).to_le_bytes(), format!("payload {number}"))
 }
@@ -216,14 +217,14 @@ pub(crate) fn append(journal: &Journal, records: Vec<Record>) -> Result<Commit, 
     receiver.recv().unwrap()
 }
 
-/// Append records of these numbers, one by one.
+/// Appends records of these numbers one by one.
 pub(crate) fn fill(journal: &Journal, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         append(journal, vec![record(number)]).unwrap();
     }
 }
 
-/// Everything after `after`: each record by its sequence number, and gaps.
+/// Returns everything after `after`: the records with their sequence numbers, and the gaps.
 pub(crate) fn read(journal: &Journal, after: u64) -> (Vec<(u64, Record)>, Vec<Chunk>) {
     let mut reader = journal.reader(after);
     let (mut found, mut gaps) = (Vec::new(), Vec::new());
@@ -236,6 +237,7 @@ pub(crate) fn read(journal: &Journal, after: u64) -> (Vec<(u64, Record)>, Vec<Ch
     (found, gaps)
 }
 
+/// Returns the numbers of all records, and asserts that there is no gap.
 pub(crate) fn numbers(journal: &Journal) -> Vec<u64> {
     let (records, gaps) = read(journal, 0);
     assert_eq!(gaps, []);

@@ -1,4 +1,4 @@
-//! The journal as others see it.
+//! Public interface of the journal.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::durations::DurationsSnapshot;
 use crate::error::{AppendError, OpenError};
+use crate::lock::lock;
 use crate::options::{Durability, Options, Runner};
 use crate::positions::StoredPosition;
 use crate::positions::readers::Hold;
@@ -18,11 +19,10 @@ use crate::shared::Shared;
 use crate::writer::Writer;
 use crate::writer::log::Log;
 
-/// A durable log of records, and how far each of its readers has come.
+/// Durable log of records, with the position of each reader.
 ///
-/// Its methods block on files, but for [`append`](Self::append) where a thread does the writing.
-///
-/// `T` is the token of an [`Append`], which comes back when the append is committed.
+/// All methods block on file operations, except [`append`](Self::append) with
+/// [`Runner::Thread`]. `T` is the type of the tokens of appends, see [`Append`].
 pub struct Journal<T = ()> {
     shared: Arc<Shared>,
     log: Arc<Mutex<Log>>,
@@ -31,31 +31,31 @@ pub struct Journal<T = ()> {
     _lock: Box<dyn std::any::Any + Send + Sync>,
 }
 
-/// What a journal holds at one moment.
+/// Status of a journal at one time.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct JournalStatus {
-    /// The last committed record; 0 before the first.
+    /// Last committed record; 0 before the first.
     pub head: u64,
-    /// The oldest record that is still there; one past the head when there is none.
+    /// Oldest record in the journal; `head + 1` if there is none.
     pub oldest: u64,
-    /// The size of all segments.
+    /// Size of all segments in bytes.
     pub bytes: u64,
-    /// How many segments there are.
+    /// Number of segments.
     pub segments: usize,
-    /// Why the last commit failed, if it did.
+    /// Error of the last commit; `None` if it succeeded or the next one would succeed.
     pub failure: Option<AppendError>,
-    /// How long it took to make commits durable.
+    /// Durations of the syncs of commits.
     pub syncs: DurationsSnapshot,
 }
 
-/// Where records of some time begin.
+/// Position of the records that were received from some time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeekResult {
-    /// Where to begin to read.
+    /// Sequence number from which to read.
     pub first_seq: u64,
-    /// There were older records that were wanted: what was received before this (microseconds) is
-    /// gone.
+    /// Time before which matching records were removed already, in microseconds since 1970; `None` if
+    /// all matching records are there.
     pub gone_before: Option<u64>,
 }
 
@@ -63,13 +63,13 @@ impl<T> Journal<T> {
     /// Opens the journal, or creates one if the folder holds none.
     ///
     /// `on_commit` is called once for each group of appends, in the order of sequence numbers and
-    /// before the next group is written. It is also called with an append that is refused because
-    /// the queue is full or the journal is closed; only that call may run at the same time as
-    /// another one. It must not block.
+    /// before the next group is written. It is also called for an append that is refused because
+    /// the queue is full or the journal is closed; only such a call can run concurrently with
+    /// others. The callback must not block, and must not call the journal.
     ///
     /// # Errors
-    /// When another process has it, or its files can't be reached. Corrupt files are no error: what
-    /// can be read is served, and what can't is told.
+    /// Returns an error if the journal is open elsewhere, or if a file operation fails. Corrupt files
+    /// are no error: [`Recovery`] and gaps between records report them.
     pub fn open(
         options: Options,
         on_commit: impl Fn(Group<T>) + Send + Sync + 'static,
@@ -108,63 +108,62 @@ impl<T> Journal<T> {
         }
     }
 
-    /// What an answer to an append promises.
+    /// Returns the durability of committed records.
     #[must_use]
     pub fn durability(&self) -> Durability {
         self.shared.options.durability
     }
 
-    /// The last committed record; 0 before the first.
+    /// Returns the last committed record; 0 before the first.
     #[must_use]
     pub fn head(&self) -> u64 {
         self.shared.head()
     }
 
-    /// The oldest record that is still there; one past the head when there is none.
+    /// Returns the oldest record in the journal; `head + 1` if there is none.
     #[must_use]
     pub fn oldest(&self) -> u64 {
         let oldest = self.shared.segments().front().map(|segment| segment.name.first_seq);
         oldest.unwrap_or_else(|| self.head() + 1)
     }
 
-    /// The epoch in which positions are counted now.
+    /// Returns the current epoch.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.shared.readers().positions.epoch()
     }
 
-    /// Where to read from for the records that were received at `since` (microseconds) or later: no
-    /// later than the first of them.
+    /// Finds the records that were received at `since` (microseconds since 1970) or later.
     ///
-    /// That is by segment, and as right as the clock was: who needs it exactly looks at each
-    /// record's own time.
+    /// The result is at or before the first of them: it is the start of a segment and depends on
+    /// the accuracy of the clock. For an exact result, compare the time of each record.
     #[must_use]
     pub fn seek(&self, since: u64) -> SeekResult {
         let segments = self.shared.segments();
-        // A segment's records are older than the segment after it.
+        // The records of a segment are older than the next segment.
         let after =
             segments.iter().skip(1).take_while(|segment| segment.header.created_at < since).count();
         let (Some(oldest), Some(found)) = (segments.front(), segments.get(after)) else {
             return SeekResult { first_seq: self.head() + 1, gone_before: None };
         };
-        let is_short = oldest.name.first_seq > 1 && since < oldest.header.created_at;
+        let is_incomplete = oldest.name.first_seq > 1 && since < oldest.header.created_at;
         SeekResult {
             first_seq: found.name.first_seq,
-            gone_before: is_short.then_some(oldest.header.created_at),
+            gone_before: is_incomplete.then_some(oldest.header.created_at),
         }
     }
 
-    /// Read the records after `after`.
+    /// Returns a reader of the records after `after`.
     #[must_use]
     pub fn reader(&self, after: u64) -> Reader {
         Reader::new(self.shared.clone(), after)
     }
 
-    /// The keys of the last records: at most `max`, none received before `since` (microseconds);
-    /// oldest first.
+    /// Returns the keys of the last records, oldest first: at most `max` of them, and none that was
+    /// received before `since` (microseconds since 1970).
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Returns the error of the operating system.
     pub fn recent_keys(
         &self,
         max: usize,
@@ -177,18 +176,18 @@ impl<T> Journal<T> {
         for segment in segments.iter().rev() {
             let mut keys = segment.keys(&*self.shared.fs, &self.shared.dir, last)?;
             last = segment.name.first_seq - 1;
-            let reached = keys.first().is_some_and(|(_, key)| key.received_at < since);
+            let is_reached = keys.first().is_some_and(|(_, key)| key.received_at < since);
             keys.retain(|(_, key)| key.received_at >= since);
             count += keys.len();
             groups.push(keys);
-            if count >= max || reached {
+            if count >= max || is_reached {
                 break;
             }
         }
         Ok(groups.into_iter().rev().flatten().skip(count.saturating_sub(max)))
     }
 
-    /// Where every reader stands, also those that are not there now.
+    /// Returns the name and position of every reader, with or without a hold.
     #[must_use]
     pub fn positions(&self) -> Vec<(String, StoredPosition)> {
         let readers = self.shared.readers();
@@ -200,7 +199,8 @@ impl<T> Journal<T> {
             .collect()
     }
 
-    /// Where a reader stands, in terms of the present epoch.
+    /// Returns the position of a reader, converted to the current epoch; `None` if it has none or if
+    /// its epoch is unknown.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<StoredPosition> {
         let readers = self.shared.readers();
@@ -209,12 +209,12 @@ impl<T> Journal<T> {
         Some(StoredPosition { epoch: readers.positions.epoch(), seq, state: stored.state.clone() })
     }
 
-    /// A position that a reader kept by itself, in terms of the present epoch; `None` where this
-    /// journal never had its epoch.
+    /// Converts a position that a reader stores itself to the current epoch; `None` if this journal
+    /// never had its epoch.
     ///
-    /// `delivered` is how far the reader has been served since the journal was opened. A position
-    /// past that and past the head at opening speaks of records that were lost: a new epoch begins
-    /// there, and is made durable.
+    /// `delivered` is the last record that the reader has received since the journal was opened. A
+    /// position after it and after the head at opening refers to records that were lost: a new
+    /// epoch begins, and is made durable.
     #[must_use]
     pub fn resolve(&self, epoch: u64, seq: u64, delivered: u64) -> Option<u64> {
         let mut readers = self.shared.readers();
@@ -227,12 +227,12 @@ impl<T> Journal<T> {
         tracing::error!(
             position = seq,
             head,
-            "a sink has more than the journal had when it was opened; a new epoch begins"
+            "the position of a sink is after the end of the journal; a new epoch begins"
         );
         let now = (self.shared.options.clock)();
-        // Those that were served since are right about where they stand.
-        let before: Vec<_> = readers.positions.readers.keys().cloned().collect();
-        let standing: Vec<_> = before
+        // The positions of the other readers stay valid in the new epoch.
+        let names: Vec<_> = readers.positions.readers.keys().cloned().collect();
+        let resolved_positions: Vec<_> = names
             .into_iter()
             .filter_map(|name| {
                 let stored = readers.positions.readers.get(&name)?;
@@ -241,50 +241,50 @@ impl<T> Journal<T> {
             .collect();
         readers.positions.begin_epoch(now, head);
         let epoch = readers.positions.epoch();
-        for (name, seq) in standing {
+        for (name, seq) in resolved_positions {
             if let Some(stored) = readers.positions.readers.get_mut(&name) {
                 (stored.epoch, stored.seq) = (epoch, seq);
             }
         }
         drop(readers);
-        // If it were forgotten, the reader's position would come to mean the records that take
-        // those numbers now.
+        // If the epoch were lost, the reader's position would refer to new records, which now get
+        // those sequence numbers.
         if let Err(error) = self.store() {
-            tracing::warn!(%error, "the new epoch is not durable yet");
+            tracing::warn!(%error, "the new epoch could not be stored yet");
         }
         Some(head)
     }
 
-    /// Keep segments for this reader from now on.
+    /// Holds segments for a reader from now on.
     pub fn hold(&self, name: &str, hold: Hold) {
         self.shared.readers().held.insert(name.to_owned(), hold);
     }
 
-    /// Keep no segments for this reader any more. Its position stays.
+    /// Ends the hold of a reader. Its position stays.
     pub fn release(&self, name: &str) {
         self.shared.readers().held.remove(name);
     }
 
-    /// Forget where a reader stands.
+    /// Removes the position and the hold of a reader.
     pub fn forget(&self, name: &str) {
         let mut readers = self.shared.readers();
         readers.held.remove(name);
         readers.positions.readers.remove(name);
     }
 
-    /// Set where a reader stands, with bytes of its own. Durable after the next
-    /// [`maintain`](Self::maintain); for a reader that is new here, before the next record is.
+    /// Sets the position of a reader, with state of its own. The position is durable after the next
+    /// [`maintain`](Self::maintain), and that of a new reader before the next record is.
     pub fn set_position(&self, name: &str, seq: u64, state: Bytes) {
         let mut readers = self.shared.readers();
         let epoch = readers.positions.epoch();
         readers.positions.readers.insert(name.to_owned(), StoredPosition { epoch, seq, state });
     }
 
-    /// Make positions durable, give back what no one needs, and find out whether a failure is over.
-    /// Meant to be called once a second, and last.
+    /// Makes positions durable, removes expired segments, and tests whether a failure is over. Call it
+    /// once a second.
     ///
     /// # Errors
-    /// What could not be done. The next call tries again.
+    /// Returns the first operation that failed. The next call repeats it.
     pub fn maintain(&self) -> Result<(), AppendError> {
         let failed = |source: io::Error| AppendError::Write {
             path: self.shared.dir.clone(),
@@ -298,11 +298,11 @@ impl<T> Journal<T> {
         self.shared.remove_expired().map_err(failed)
     }
 
-    /// Make positions durable, if they have changed.
+    /// Makes positions durable if they have changed.
     fn store(&self) -> io::Result<()> {
         match self.shared.store_positions(Space::Free) {
             Err(error) if reserve::is_full(&error) => {
-                // Those who append would take what is given up before it can be taken back.
+                // An append could take the released space before the reserve is refilled.
                 let _log = self.log();
                 self.shared.store_positions(Space::Reserve)
             }
@@ -310,7 +310,7 @@ impl<T> Journal<T> {
         }
     }
 
-    /// What the journal holds now.
+    /// Returns the current status.
     #[must_use]
     pub fn status(&self) -> JournalStatus {
         let (bytes, segments) = (self.shared.bytes(), self.shared.segments().len());
@@ -325,7 +325,7 @@ impl<T> Journal<T> {
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, Log> {
-        self.log.lock().expect("nothing panics while it writes to the journal")
+        lock(&self.log)
     }
 }
 
@@ -339,14 +339,14 @@ impl<T> std::fmt::Debug for Journal<T> {
 }
 
 impl<T> Drop for Journal<T> {
-    /// What was appended is committed, what was set is stored.
+    /// Commits all queued appends and stores the positions.
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
             writer.stop();
         }
         self.log().close();
         if let Err(error) = self.maintain() {
-            tracing::warn!(%error, "the last positions are not durable; some records will be read again");
+            tracing::warn!(%error, "the last positions could not be stored; some records will be read again");
         }
     }
 }

@@ -55,7 +55,7 @@ fn a_reserve_that_others_take_from_lasts_for_a_while_and_comes_back() {
     let (fs, _, options) = full();
     let (journal, _) = open(options());
     fs.fill_up();
-    fs.switches.set(|switches| &switches.greed, true);
+    fs.switches.set(|switches| &switches.takes_free_space, true);
     let mut commits = 0;
     loop {
         journal.set_position("archive", commits + 2, "".into());
@@ -65,7 +65,7 @@ fn a_reserve_that_others_take_from_lasts_for_a_while_and_comes_back() {
         commits += 1;
     }
     assert!((10..20).contains(&commits), "{commits}");
-    fs.switches.set(|switches| &switches.greed, false);
+    fs.switches.set(|switches| &switches.takes_free_space, false);
     give_space(&fs);
     journal.maintain().unwrap();
     let reserve = fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap();
@@ -195,11 +195,11 @@ fn a_reserve_that_was_whole_is_taken_back_after_it_was_used() {
     journal.set_position("archive", 2, "".into());
     journal.maintain().unwrap();
     fs.fill_up();
-    fs.switches.set(|switches| &switches.greed, true);
+    fs.switches.set(|switches| &switches.takes_free_space, true);
     journal.set_position("archive", 3, "".into());
     journal.maintain().unwrap();
     assert!(reserve() < 64 * 1024);
-    fs.switches.set(|switches| &switches.greed, false);
+    fs.switches.set(|switches| &switches.takes_free_space, false);
     give_space(&fs);
     journal.maintain().unwrap();
     assert_eq!(reserve(), 64 * 1024);

@@ -281,18 +281,21 @@ fn an_answer_comes_after_the_write_and_its_sync() {
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()));
     fill(&journal, 1..=1);
-    fs.switches.done.lock().unwrap().clear();
+    fs.switches.operations.lock().unwrap().clear();
     let switches = fs.switches.clone();
     journal.append(append_of(vec![record(2)], move |_| {
-        assert_eq!(*switches.done.lock().unwrap(), ["write", "sync"]);
+        assert_eq!(*switches.operations.lock().unwrap(), ["write", "sync"]);
     }));
-    fs.switches.done.lock().unwrap().clear();
+    fs.switches.operations.lock().unwrap().clear();
     journal.set_position("archive", 2, "state".into());
     journal.maintain().unwrap();
-    assert_eq!(*fs.switches.done.lock().unwrap(), ["write", "sync", "rename", "sync_dir"]);
-    fs.switches.done.lock().unwrap().clear();
+    assert_eq!(*fs.switches.operations.lock().unwrap(), ["write", "sync", "rename", "sync_dir"]);
+    fs.switches.operations.lock().unwrap().clear();
     journal.maintain().unwrap();
-    assert!(fs.switches.done.lock().unwrap().is_empty(), "nothing changed, so nothing is written");
+    assert!(
+        fs.switches.operations.lock().unwrap().is_empty(),
+        "nothing changed, so nothing is written"
+    );
 }
 
 #[test]
@@ -300,11 +303,11 @@ fn what_is_only_written_is_synced_by_maintenance() {
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()).durability(Durability::Write));
     fill(&journal, 1..=1);
-    fs.switches.done.lock().unwrap().clear();
+    fs.switches.operations.lock().unwrap().clear();
     fill(&journal, 2..=3);
-    assert_eq!(*fs.switches.done.lock().unwrap(), ["write", "write"]);
+    assert_eq!(*fs.switches.operations.lock().unwrap(), ["write", "write"]);
     journal.maintain().unwrap();
-    assert_eq!(fs.switches.done.lock().unwrap()[2], "sync");
+    assert_eq!(fs.switches.operations.lock().unwrap()[2], "sync");
 }
 
 #[test]
