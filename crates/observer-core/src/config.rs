@@ -1,4 +1,4 @@
-//! How a sink is configured: what each type brings, and what every sink has.
+//! Configuration of sinks: the keys of each type, and the keys that every sink has.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -11,11 +11,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{EventSink, Filter, units};
 
-/// The configuration of one type of sink: what stands in the operator's file, and how sinks come of
-/// it.
+/// Configuration of one type of sink.
 ///
-/// The keys that every sink has ([`SinkSettings`]) are taken out before; a config names its own
-/// alone and should deny unknown fields, so that a typing error is found.
+/// It is deserialized from the sink's table in the operator's file, without `type` and the keys of
+/// [`SinkSettings`]. It should deny unknown fields, so that a typing error is reported.
 ///
 /// ```
 /// use std::path::PathBuf;
@@ -26,7 +25,9 @@ use crate::{EventSink, Filter, units};
 /// # struct Nats;
 /// # #[async_trait::async_trait]
 /// # impl EventSink for Nats {
-/// #     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> { Ok(Receipt::accepted()) }
+/// #     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> {
+/// #         Ok(Receipt::accepted())
+/// #     }
 /// #     async fn flush(&self) -> Result<(), SinkError> { Ok(()) }
 /// #     async fn check(&self) -> Result<(), SinkError> { Ok(()) }
 /// # }
@@ -42,54 +43,54 @@ use crate::{EventSink, Filter, units};
 ///
 ///     fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
 ///         if self.subject.contains(' ') {
-///             return Err(BuildError::new("subject", "holds a space"));
+///             return Err(BuildError::new("subject", "must not contain a space"));
 ///         }
 ///         Ok(vec![SinkPart::whole(Arc::new(Nats))])
 ///     }
 /// }
 /// ```
 pub trait SinkConfig: DeserializeOwned + Send + 'static {
-    /// What `type` in the configuration says.
+    /// Value of `type` in the configuration.
     const TYPE: &'static str;
 
-    /// Make the sink, or several where one configuration stands for parts that must not hold each
-    /// other up.
+    /// Builds the sink, or several that must not delay each other, such as one for each signal.
     ///
-    /// Building reaches nothing outside the process; that is what [`EventSink::check`] is for.
+    /// Building connects to nothing; [`EventSink::check`] verifies that the destination is
+    /// reachable.
     ///
     /// # Errors
-    /// What in the configuration can't be.
+    /// Returns an error if a value is invalid.
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError>;
 }
 
-/// What a sink is told about its surroundings when it is built.
+/// Surroundings of a sink that is being built.
 #[derive(Debug, Clone)]
 pub struct SinkContext {
-    /// The operator's name for the sink.
+    /// Name that the operator gave the sink.
     pub name: String,
-    /// A folder of this sink's own for what it keeps beside its data; it may not exist yet.
+    /// Folder for the sink's own state. No other sink uses it. It may not exist yet.
     pub state_dir: PathBuf,
 }
 
-/// One sink that a configuration stands for.
+/// One of the sinks that a configuration builds.
 pub struct SinkPart {
-    /// What tells it from its siblings: `logs` makes `collector/logs` of a sink named `collector`.
-    /// `None` for a sink that is whole.
+    /// Name among the parts of the configuration: the part `logs` of `collector` is
+    /// `collector/logs`, see [`sink_name`](crate::sink_name). `None` for the only sink.
     pub name: Option<Cow<'static, str>>,
     /// The sink.
     pub sink: Arc<dyn EventSink>,
-    /// The batches that suit it where the operator says nothing.
+    /// Default batch settings of the sink.
     pub batch: BatchSettings,
 }
 
 impl SinkPart {
-    /// The only sink of its configuration.
+    /// Creates the only part of a configuration.
     #[must_use]
     pub fn whole(sink: Arc<dyn EventSink>) -> Self {
         Self { name: None, sink, batch: BatchSettings::default() }
     }
 
-    /// The batches that suit it where the operator says nothing.
+    /// Sets the default batch settings.
     #[must_use]
     pub fn with_batch(self, batch: BatchSettings) -> Self {
         Self { batch, ..self }
@@ -105,87 +106,87 @@ impl std::fmt::Debug for SinkPart {
     }
 }
 
-/// What in a sink's configuration can't be.
+/// Error of an invalid value in a sink's configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("`{key}` {problem}")]
 pub struct BuildError {
-    /// The key at fault, as it stands in the file.
+    /// Key within the sink's table, such as `auth.bearer`.
     pub key: Cow<'static, str>,
-    /// What is wrong with it, as it follows the key: `must not be empty`.
+    /// Problem, worded to follow the key: `must not be empty`.
     pub problem: String,
 }
 
 impl BuildError {
-    /// A `key` and what is wrong with it.
+    /// Creates an error from a key and its problem.
     pub fn new(key: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
         Self { key: key.into(), problem: problem.into() }
     }
 }
 
-/// The keys that every sink has, whatever its type.
+/// Settings that every sink has, whatever its type.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SinkSettings {
-    /// Which events the sink gets. Applies from the sink's position on.
+    /// Events that the sink receives. A changed filter applies behind the sink's position.
     pub filter: Filter,
-    /// How events are gathered for one delivery.
+    /// Size of a batch.
     pub batch: BatchSettings,
-    /// What happens after a failed delivery.
+    /// Back-off after a failed delivery.
     pub retry: RetrySettings,
-    /// How long one delivery, flush or check may take. 30 s where nothing is said.
+    /// Longest time for one delivery, flush or check; 30 s by default.
     #[serde(deserialize_with = "units::optional_duration")]
     pub timeout: Option<Duration>,
-    /// Answer producers with 503 rather than expire what this sink has not had.
+    /// Makes ingest answer 503 rather than let events expire before this sink received them.
     pub required: bool,
-    /// Where a sink begins that has no position yet.
+    /// First event for a sink without a position.
     pub start: Start,
 }
 
 impl SinkSettings {
-    /// The names of the keys, for those who take them out of a larger table.
+    /// Names of the keys, for a caller that separates them from the keys of the sink's type.
     pub const KEYS: [&str; 6] = ["filter", "batch", "retry", "timeout", "required", "start"];
 }
 
-/// How events are gathered for one delivery. What is not set is left to the sink's type.
+/// Size of a batch. The type of the sink has defaults for settings that are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchSettings {
-    /// At most this many events.
+    /// Largest number of events.
     pub max_events: Option<NonZeroUsize>,
-    /// At most this many bytes of events; one event that is larger goes alone.
+    /// Largest total size of events in bytes. A larger event is delivered alone.
     #[serde(deserialize_with = "units::optional_size")]
     pub max_bytes: Option<u64>,
-    /// How long a batch that isn't full may wait for more.
+    /// Longest time that a batch waits until it is full.
     #[serde(deserialize_with = "units::optional_duration")]
     pub linger: Option<Duration>,
 }
 
 impl BatchSettings {
-    /// These settings, with `others` where nothing is said.
+    /// Returns these settings, with `defaults` for absent ones.
     #[must_use]
-    pub fn or(self, others: Self) -> Self {
+    pub fn or(self, defaults: Self) -> Self {
         Self {
-            max_events: self.max_events.or(others.max_events),
-            max_bytes: self.max_bytes.or(others.max_bytes),
-            linger: self.linger.or(others.linger),
+            max_events: self.max_events.or(defaults.max_events),
+            max_bytes: self.max_bytes.or(defaults.max_bytes),
+            linger: self.linger.or(defaults.linger),
         }
     }
 }
 
-/// What happens after a failed delivery: a pause drawn evenly from nothing to a bound that doubles
-/// each time (full jitter).
+/// Back-off after a failed delivery: exponential with full jitter.
+///
+/// The pause is random between zero and a bound, which doubles with each failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySettings {
-    /// The bound of the first pause.
+    /// Bound of the first pause.
     #[serde(deserialize_with = "units::duration")]
     pub initial: Duration,
-    /// The bound that pauses never pass, but for a far side that asks for more.
+    /// Largest bound. A destination that asks for a longer pause gets it.
     #[serde(deserialize_with = "units::duration")]
     pub max: Duration,
-    /// Put a batch aside as dead letters when it was tried for this long. Never, where nothing is
-    /// said.
+    /// Time after which the events of a failing batch become dead letters; never by default.
     #[serde(deserialize_with = "units::optional_duration")]
     pub give_up_after: Option<Duration>,
 }
@@ -200,13 +201,13 @@ impl Default for RetrySettings {
     }
 }
 
-/// Where a sink begins that has no position yet.
+/// First event for a sink without a position.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
-    /// With the next event that comes in.
+    /// The next event that is accepted.
     #[default]
     Latest,
-    /// With the oldest event that the journal still has.
+    /// The oldest event in the journal.
     Earliest,
 }

@@ -1,4 +1,4 @@
-//! An event with what the observer knows about it, and a run of them on their way to a sink.
+//! Accepted events with their identity and sequence number, and batches of them.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use uuid::Uuid;
 
 use crate::{Event, Position};
 
-/// An event as the observer hands it out.
+/// Accepted event with its identity, sequence number and time of receipt.
 #[derive(Debug, PartialEq)]
 pub struct Envelope {
-    /// The event's identity. A redelivery has the same one, so that a repeat can be seen on the far
-    /// side.
+    /// Identity of the event. Every delivery of the event has the same one, so a destination can
+    /// recognize repeats.
     pub id: Uuid,
-    /// Its place in the journal, from 1.
+    /// Sequence number in the journal, from 1.
     pub seq: u64,
-    /// When the observer took it in, in whole microseconds.
+    /// Time of receipt by the observer's clock, in whole microseconds.
     pub received_at: Timestamp,
-    /// What the producer sent.
+    /// Event as the producer sent it.
     pub event: Event,
 }
 
 impl Envelope {
-    /// Append `{"id":…,"seq":…,"received_at":…,"event":…}` in one line, without a line feed at its
-    /// end.
+    /// Appends the envelope as one line of JSON without a line feed:
+    /// `{"id":…,"seq":…,"received_at":…,"event":…}`.
     ///
-    /// The event is the producer's own bytes. Line breaks in them can only be white space between
-    /// tokens (RFC 8259, section 7); they become spaces, so that an envelope is always one line.
+    /// The event consists of the producer's bytes. Line breaks in them are replaced by spaces: in
+    /// valid JSON they can only be white space between tokens (RFC 8259, section 7).
     pub fn write_json(&self, line: &mut Vec<u8>) {
         let raw = self.event.raw();
         line.reserve(raw.len() + 128);
@@ -40,14 +40,14 @@ impl Envelope {
         line.extend_from_slice(br#"","event":"#);
         let start = line.len();
         line.extend_from_slice(raw);
-        // Without a branch, so that it goes many bytes at a time.
+        // Without a branch, so that the compiler vectorizes the loop.
         for byte in &mut line[start..] {
             *byte = if matches!(*byte, b'\n' | b'\r') { b' ' } else { *byte };
         }
         line.push(b'}');
     }
 
-    /// The line of [`write_json`](Self::write_json) as a string.
+    /// Returns the line of [`write_json`](Self::write_json).
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut line = Vec::new();
@@ -70,8 +70,8 @@ fn write_number(line: &mut Vec<u8>, mut number: u64) {
     line.extend_from_slice(&digits[start..]);
 }
 
-/// RFC 3339 with six digits of the second, as `{:.6}` writes it: by hand, since this is done for
-/// each line of each file.
+/// Appends a time in RFC 3339 with microseconds, as `{:.6}` formats it. Written by hand, since it
+/// runs for every line that a sink writes.
 fn write_time(line: &mut Vec<u8>, time: Timestamp) {
     let civil = Offset::UTC.to_datetime(time);
     let Ok(year) = u32::try_from(civil.year()) else {
@@ -100,9 +100,10 @@ fn write_time(line: &mut Vec<u8>, time: Timestamp) {
     }
 }
 
-/// Events on their way to one sink: in the order of the journal, at least one of them.
+/// One or more events for one sink, in the order of the journal.
 ///
-/// Sequence numbers rise, but not always by one: what the sink's filter held back is missing.
+/// Sequence numbers rise, but not always by one: events that the sink's filter rejects are missing.
+/// A clone shares the events.
 #[derive(Debug, Clone)]
 pub struct Batch {
     epoch: u64,
@@ -110,37 +111,38 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of the journal's `epoch`.
+    /// Creates a batch of events of the journal's `epoch`.
     ///
     /// # Panics
-    /// If there are no events: an empty batch would have no position.
+    /// Panics if `events` is empty: an empty batch has no position.
     #[must_use]
     pub fn new(epoch: u64, events: Vec<Arc<Envelope>>) -> Self {
         assert!(!events.is_empty(), "a batch holds at least one event");
         Self { epoch, events }
     }
 
-    /// The events, oldest first.
+    /// Returns the events, oldest first.
     #[must_use]
     pub fn events(&self) -> &[Arc<Envelope>] {
         &self.events
     }
 
-    /// How many there are; never 0.
+    /// Returns the number of events; never 0.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// The position of the last event: where a sink stands that took the whole batch.
+    /// Returns the position of the last event, that is of a sink that accepted the whole batch.
     #[must_use]
     pub fn position(&self) -> Position {
         let last = self.events.last().expect("a batch holds at least one event");
         Position { epoch: self.epoch, seq: last.seq }
     }
 
-    /// The same events as two batches, the first one not the smaller; `None` for a batch of one.
+    /// Splits the batch into two halves, of which the first may be larger by one event. Returns
+    /// `None` for a single event.
     #[must_use]
     pub fn halves(&self) -> Option<(Self, Self)> {
         if self.events.len() < 2 {
@@ -175,18 +177,22 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_is_one_line_around_the_producers_own_bytes() {
+    fn an_envelope_is_one_line_around_the_producers_bytes() {
         let envelope = envelope(7, "{\"source\":\"bot\",\r\n \"event_kind\":\"ok\",\"ok\":true}\n");
         assert_eq!(
             envelope.to_json(),
-            r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"received_at":"2026-01-01T00:00:00.000001Z","event":{"source":"bot",   "event_kind":"ok","ok":true}}"#
+            concat!(
+                r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"#,
+                r#""received_at":"2026-01-01T00:00:00.000001Z","#,
+                r#""event":{"source":"bot",   "event_kind":"ok","ok":true}}"#,
+            )
         );
         let again = Submission::parse(envelope.to_json()).unwrap();
         assert_eq!(again.id, Some(envelope.id));
     }
 
     #[test]
-    fn numbers_and_times_are_written_as_others_write_them() {
+    fn numbers_and_times_are_formatted_as_the_libraries_do() {
         let micros = [
             0,
             1,
@@ -209,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_halves_until_one_is_left() {
+    fn a_batch_can_be_halved_down_to_one_event() {
         let events = (1..=3)
             .map(|seq| Arc::new(envelope(seq, r#"{"source":"s","event_kind":"k","ok":true}"#)));
         let batch = Batch::new(9, events.collect());

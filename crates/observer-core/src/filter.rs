@@ -1,34 +1,34 @@
-//! Which events someone wants.
+//! Selection of events by their fields.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, Field};
 
-/// Conditions on the fields of an event; an event passes when it meets all of them. Without
-/// conditions, every event passes.
+/// Conditions on the fields of an event. An event matches if it meets all of them; without
+/// conditions, every event matches. A condition is never met by an event without the field.
 ///
-/// In a configuration, a field takes one value or a list of those that will do:
+/// In a configuration, a condition is one value or a list of accepted values:
 /// `filter = { ok = false, source = ["bot", "scenario"] }`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Filter {
-    /// The outcome was a success, or was not.
+    /// Required value of `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ok: Option<bool>,
-    /// Who reported.
+    /// Accepted values of `source`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<AnyOf>,
-    /// Which outcome.
+    /// Accepted values of `event_kind`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_kind: Option<AnyOf>,
-    /// Which problem.
+    /// Accepted values of `sig_hash`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sig_hash: Option<AnyOf>,
-    /// Which cycle.
+    /// Accepted values of `cycle_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cycle_id: Option<AnyOf>,
-    /// Which model.
+    /// Accepted values of `staffer_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staffer_id: Option<AnyOf>,
 }
@@ -44,17 +44,17 @@ impl Filter {
         Field::StafferId,
     ];
 
-    /// Whether every event passes.
+    /// Returns whether the filter has no conditions.
     #[must_use]
     pub fn matches_all(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether this event passes.
+    /// Returns whether an event meets all conditions.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        let meets = |wanted: &Option<AnyOf>, found: Option<&str>| {
-            wanted.as_ref().is_none_or(|any| any.has(found))
+        let meets = |accepted: &Option<AnyOf>, value: Option<&str>| {
+            accepted.as_ref().is_none_or(|accepted| accepted.contains(value))
         };
         self.ok.is_none_or(|ok| ok == event.ok())
             && meets(&self.source, Some(event.source()))
@@ -65,22 +65,22 @@ impl Filter {
     }
 }
 
-/// One value, or several of which any will do.
+/// Accepted values of a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
 pub enum AnyOf {
-    /// Just this one.
+    /// One value.
     One(String),
-    /// Any of these.
+    /// Any of several values; with an empty list, no event matches.
     Many(Vec<String>),
 }
 
 impl AnyOf {
-    fn has(&self, found: Option<&str>) -> bool {
-        let Some(found) = found else { return false };
+    fn contains(&self, value: Option<&str>) -> bool {
+        let Some(value) = value else { return false };
         match self {
-            Self::One(wanted) => wanted == found,
-            Self::Many(wanted) => wanted.iter().any(|wanted| wanted == found),
+            Self::One(accepted) => accepted == value,
+            Self::Many(accepted) => accepted.iter().any(|accepted| accepted == value),
         }
     }
 }
@@ -88,6 +88,16 @@ impl AnyOf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_lists_every_condition() {
+        for field in Field::ALL {
+            let value = if field == Field::Ok { "true" } else { "\"x\"" };
+            let filter = format!(r#"{{"{field}":{value}}}"#);
+            let is_condition = serde_json::from_str::<Filter>(&filter).is_ok();
+            assert_eq!(is_condition, Filter::FIELDS.contains(&field), "{field}");
+        }
+    }
 
     #[track_caller]
     fn check(filter: &str, expected: bool) {
@@ -98,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_written_as_it_is_read() {
+    fn a_filter_serializes_to_the_text_it_was_parsed_from() {
         let text = r#"{"ok":false,"source":["scenario","bot"],"cycle_id":"c"}"#;
         let filter: Filter = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&filter).unwrap(), text);
     }
 
     #[test]
-    fn an_event_passes_that_meets_every_condition() {
+    fn an_event_matches_if_it_meets_every_condition() {
         check("{}", true);
         check(r#"{"ok":false}"#, true);
         check(r#"{"ok":true}"#, false);

@@ -1,21 +1,35 @@
-//! The vocabulary of the observer: events, sinks, and what they say to each other.
+//! Types that every part of the observer shares: events, and the contract of sinks.
 //!
-//! A cycle of an agent, a bot or a job ends in an [`Event`]. The observer makes it durable, puts it
-//! into an [`Envelope`] with its identity, and hands [`Batch`]es of them to every [`EventSink`].
-//! This crate knows no runtime, no HTTP and no file format: it is all that a sink crate needs.
+//! A cycle of an agent, a bot or a job ends in an [`Event`]. The observer gives it an identity,
+//! makes it durable, and delivers it to every [`EventSink`] in a [`Batch`] of [`Envelope`]s. This
+//! crate knows no runtime, no HTTP and no file format. It is all that the crate of a sink needs.
 //!
 //! ```
-//! use observer_core::{Filter, Submission};
+//! use observer_core::Event;
 //!
-//! let submission = Submission::parse(
-//!     r#"{"source":"bot","cycle_id":"c-17","sig_hash":"9f2c","event_kind":"tests_failed","ok":false,
-//!         "staffer_id":"gpt-oss:120b","extra":{"usage":{"prompt_eval_count":1200,"eval_count":300}}}"#,
+//! let event = Event::parse(
+//!     r#"{
+//!         "source": "bot", "cycle_id": "c-17", "sig_hash": "9f2c",
+//!         "event_kind": "tests_failed", "ok": false, "staffer_id": "gpt-oss:120b",
+//!         "extra": { "usage": { "prompt_eval_count": 1200, "eval_count": 300 } }
+//!     }"#,
 //! )?;
-//! let event = submission.event;
 //! assert_eq!(event.event_kind(), "tests_failed");
 //! assert_eq!(event.usage().map(|usage| usage.input), Some(1200));
 //! # Ok::<(), observer_core::EventError>(())
 //! ```
+//!
+//! | module | content |
+//! |---|---|
+//! | `event` | [`Event`] and its parser; [`Field`], the table of fields |
+//! | `usage`, `trace_context` | the parts of an event that have a structure of their own |
+//! | `filter` | selection of events |
+//! | `envelope`, `position` | accepted events, and positions in the journal |
+//! | `sink` | [`EventSink`], the contract of sinks; start here to write one |
+//! | `config`, `units` | [`SinkConfig`], the configuration of a type of sink |
+//! | [`sink_name`] | names of sinks and their parts |
+//! | `state_file` | a small durable file for the state of a sink |
+//! | `scan` | a fast scanner for JSON objects |
 
 mod config;
 mod envelope;

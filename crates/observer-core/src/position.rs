@@ -1,20 +1,20 @@
-//! How far a sink has come.
+//! Positions in the journal.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The last event that is settled for a sink: everything up to and including it is done.
+/// Position of a sink: every event up to and including this one is resolved.
 ///
-/// The epoch tells apart two journals, or one journal before and after it lost its end: a sequence
-/// number alone could mean another event by then.
+/// Sequence numbers are counted per epoch. A journal has a new epoch after it lost events at its
+/// end, and another journal has another epoch, so a position never refers to the wrong event.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub struct Position {
-    /// Of the journal that counted `seq`.
+    /// Epoch of the journal in which `seq` counts.
     pub epoch: u64,
-    /// Of the last settled event; 0 before the first.
+    /// Sequence number of the last resolved event; 0 before the first one.
     pub seq: u64,
 }
 

@@ -1,94 +1,99 @@
-//! Finds the members of a JSON object without building anything: the quick way for what nearly
-//! every event looks like.
+//! Fast scanner for the members of a JSON object. It allocates nothing.
 //!
-//! What it accepts, `serde_json` accepts with the same members; whatever else there is, such as an
-//! escaped key or deep nesting, is left to `serde_json`, which also says what is wrong with it.
+//! The scanner accepts a subset of JSON that covers nearly every event, and finds the same members
+//! as `serde_json` there. It returns `None` for everything else, such as an escaped key, deep
+//! nesting or invalid JSON. Callers then use `serde_json`, which also reports errors.
 
 use std::ops::Range;
 
 /// Deepest nesting of objects and arrays in an event, the event itself included.
 pub const MAX_DEPTH: usize = 64;
 
-/// Levels below the outermost; one bit is kept for each.
-const DEEPEST: usize = MAX_DEPTH - 1;
+/// Levels below the outermost object. The scanner keeps one bit of a `u64` for each.
+const MAX_INNER_DEPTH: usize = MAX_DEPTH - 1;
 
-/// Hand out each member of the object that is all of `json`, which is then nested no deeper than
-/// [`MAX_DEPTH`]; `None` where this is not for the quick way.
+/// Calls `found` with the key and the range of the value of each member of the object `json`, which
+/// must have no white space around it.
+///
+/// Returns `None` if the scanner does not accept `json`, possibly after some calls. After `Some`,
+/// the object is known to be nested no deeper than [`MAX_DEPTH`].
 pub(crate) fn members<'a>(
     json: &'a str,
     mut found: impl FnMut(&'a str, Range<usize>),
 ) -> Option<()> {
     let bytes = json.as_bytes();
-    let mut at = past_white(bytes, expect(bytes, 0, b'{')?);
+    let mut at = skip_white(bytes, expect(bytes, 0, b'{')?);
     if bytes.get(at) == Some(&b'}') {
         return (at + 1 == bytes.len()).then_some(());
     }
     loop {
         let start = expect(bytes, at, b'"')?;
-        at = past_string(bytes, start)?;
+        at = skip_string(bytes, start)?;
         let key = &json[start..at - 1];
         if key.contains('\\') {
             return None;
         }
-        at = past_white(bytes, expect(bytes, past_white(bytes, at), b':')?);
-        let end = past_value(bytes, at)?;
+        at = skip_white(bytes, expect(bytes, skip_white(bytes, at), b':')?);
+        let end = skip_value(bytes, at)?;
         found(key, at..end);
-        at = past_white(bytes, end);
+        at = skip_white(bytes, end);
         match bytes.get(at)? {
-            b',' => at = past_white(bytes, at + 1),
+            b',' => at = skip_white(bytes, at + 1),
             b'}' => return (at + 1 == bytes.len()).then_some(()),
             _ => return None,
         }
     }
 }
 
+/// Returns the index behind `byte`, if it stands at `at`.
 fn expect(bytes: &[u8], at: usize, byte: u8) -> Option<usize> {
     (*bytes.get(at)? == byte).then_some(at + 1)
 }
 
-fn past_white(bytes: &[u8], mut at: usize) -> usize {
+fn skip_white(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
         at += 1;
     }
     at
 }
 
-fn past_value(bytes: &[u8], mut at: usize) -> Option<usize> {
-    // Which of the levels above are objects, the innermost in the lowest bit.
+/// Returns the index behind the value that begins at `at`.
+fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
+    // One bit for each open level, set for an object; the innermost level is the lowest bit.
     let (mut objects, mut depth) = (0_u64, 0);
     loop {
         match *bytes.get(at)? {
-            b'"' => at = past_string(bytes, at + 1)?,
+            b'"' => at = skip_string(bytes, at + 1)?,
             open @ (b'{' | b'[') => {
-                if depth == DEEPEST {
+                if depth == MAX_INNER_DEPTH {
                     return None;
                 }
                 let is_object = open == b'{';
-                at = past_white(bytes, at + 1);
-                // Two more than `[` and `{` are `]` and `}`.
+                at = skip_white(bytes, at + 1);
+                // In ASCII, a closing bracket comes two after its opening one.
                 if bytes.get(at) == Some(&(open + 2)) {
                     at += 1;
                 } else {
                     (objects, depth) = (objects << 1 | u64::from(is_object), depth + 1);
                     if is_object {
-                        at = past_key(bytes, at)?;
+                        at = skip_key(bytes, at)?;
                     }
                     continue;
                 }
             }
-            b't' => at = past_word(bytes, at, b"true")?,
-            b'f' => at = past_word(bytes, at, b"false")?,
-            b'n' => at = past_word(bytes, at, b"null")?,
-            _ => at = past_number(bytes, at)?,
+            b't' => at = skip_literal(bytes, at, b"true")?,
+            b'f' => at = skip_literal(bytes, at, b"false")?,
+            b'n' => at = skip_literal(bytes, at, b"null")?,
+            _ => at = skip_number(bytes, at)?,
         }
         while depth > 0 {
-            at = past_white(bytes, at);
+            at = skip_white(bytes, at);
             let is_object = objects & 1 == 1;
             match *bytes.get(at)? {
                 b',' => {
-                    at = past_white(bytes, at + 1);
+                    at = skip_white(bytes, at + 1);
                     if is_object {
-                        at = past_key(bytes, at)?;
+                        at = skip_key(bytes, at)?;
                     }
                     break;
                 }
@@ -108,17 +113,18 @@ fn past_value(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-fn past_key(bytes: &[u8], at: usize) -> Option<usize> {
-    let end = past_string(bytes, expect(bytes, at, b'"')?)?;
-    Some(past_white(bytes, expect(bytes, past_white(bytes, end), b':')?))
+/// Returns the index of the value behind a key and its colon.
+fn skip_key(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = skip_string(bytes, expect(bytes, at, b'"')?)?;
+    Some(skip_white(bytes, expect(bytes, skip_white(bytes, end), b':')?))
 }
 
-fn past_word(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {
+fn skip_literal(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {
     bytes[at..].starts_with(word).then_some(at + word.len())
 }
 
-/// From behind the opening quote to behind the closing one.
-fn past_string(bytes: &[u8], mut at: usize) -> Option<usize> {
+/// Returns the index behind the closing quote, for the index behind the opening one.
+fn skip_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at = next_special(bytes, at)?;
         match bytes[at] {
@@ -139,8 +145,8 @@ fn past_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The next quote, backslash or control character: eight bytes at a time ("Bit Twiddling Hacks",
-/// determine if a word has a byte less than n).
+/// Returns the index of the next quote, backslash or control character. Tests eight bytes at a time
+/// ("Bit Twiddling Hacks", determine if a word has a byte less than n).
 fn next_special(bytes: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -159,7 +165,7 @@ fn next_special(bytes: &[u8], mut at: usize) -> Option<usize> {
     Some(at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?)
 }
 
-fn past_number(bytes: &[u8], mut at: usize) -> Option<usize> {
+fn skip_number(bytes: &[u8], mut at: usize) -> Option<usize> {
     let digits = |mut at: usize| {
         let start = at;
         while bytes.get(at).is_some_and(u8::is_ascii_digit) {
@@ -189,38 +195,46 @@ mod tests {
 
     use super::*;
 
-    fn quickly(json: &str) -> Option<Vec<(&str, &str)>> {
+    fn scanned(json: &str) -> Option<Vec<(&str, &str)>> {
         let mut all = Vec::new();
         members(json, |key, range| all.push((key, &json[range]))).map(|()| all)
     }
 
-    /// What is found must be what `serde_json` finds. Of a key that is there twice, it keeps the
-    /// last.
-    fn agrees(json: &str) -> bool {
-        let Some(quick) = quickly(json) else { return true };
-        let slow: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(json).ok();
-        let quick: BTreeMap<_, _> =
-            quick.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        slow.map(|slow| slow.into_iter().map(|(key, value)| (key, value.get())).collect())
-            == Some(quick)
+    /// Returns whether the scanner rejects `json` or finds what `serde_json` finds, which keeps the
+    /// last value of a repeated key.
+    fn agrees_with_serde(json: &str) -> bool {
+        let Some(members) = scanned(json) else { return true };
+        let members: BTreeMap<_, _> =
+            members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let expected: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(json).ok();
+        expected.map(|all| all.into_iter().map(|(key, value)| (key, value.get())).collect())
+            == Some(members)
     }
 
     #[test]
-    fn members_are_found_with_their_text() {
+    fn members_have_the_text_of_their_values() {
         assert_eq!(
-            quickly(r#"{ "a" : "x\"\u00e4" ,"b":[{},[1,-0.5e+3,{"c":null}]],"d":true}"#).unwrap(),
+            scanned(r#"{ "a" : "x\"\u00e4" ,"b":[{},[1,-0.5e+3,{"c":null}]],"d":true}"#).unwrap(),
             [("a", r#""x\"\u00e4""#), ("b", r#"[{},[1,-0.5e+3,{"c":null}]]"#), ("d", "true")]
         );
-        assert_eq!(quickly("{}").unwrap(), []);
+        assert_eq!(scanned("{}").unwrap(), []);
         assert!(
-            quickly(&format!(r#"{{"a":{}1{}}}"#, "[".repeat(DEEPEST), "]".repeat(DEEPEST)))
-                .is_some()
+            scanned(&format!(
+                r#"{{"a":{}1{}}}"#,
+                "[".repeat(MAX_INNER_DEPTH),
+                "]".repeat(MAX_INNER_DEPTH)
+            ))
+            .is_some()
         );
     }
 
     #[test]
-    fn what_is_not_plain_is_left_to_the_other_way() {
-        let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(DEEPEST + 1), "]".repeat(DEEPEST + 1));
+    fn everything_but_plain_json_is_rejected() {
+        let deep = format!(
+            r#"{{"a":{}1{}}}"#,
+            "[".repeat(MAX_INNER_DEPTH + 1),
+            "]".repeat(MAX_INNER_DEPTH + 1)
+        );
         for json in [
             "",
             "{",
@@ -246,25 +260,36 @@ mod tests {
             r#"{"a":1 "b":2}"#,
             &deep,
         ] {
-            assert_eq!(quickly(json), None, "{json}");
+            assert_eq!(scanned(json), None, "{json}");
         }
     }
+
+    /// Regular expression for JSON objects, most of them slightly malformed.
+    const OBJECT: &str = concat!(
+        r#"\{("[a-z\\"u0]{0,9}":"#,
+        r#"(["0-9a-z\\.eE+\-\[\]\{\},: \n]{0,24}|"[^\\"]{0,20}"|\{"a":[0-9]{1,3}\}),?){0,4}\}"#,
+    );
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn it_agrees_with_the_other_way(json in r#"\{("[a-z\\"u0]{0,9}":(["0-9a-z\\.eE+\-\[\]\{\},: \n]{0,24}|"[^\\"]{0,20}"|\{"a":[0-9]{1,3}\}),?){0,4}\}"#) {
-            prop_assert!(agrees(&json), "{json}");
+        fn scanner_agrees_with_serde_on_generated_objects(json in OBJECT) {
+            prop_assert!(agrees_with_serde(&json), "{json}");
         }
 
         #[test]
-        fn one_changed_byte_makes_no_difference(at in 0_usize..300, byte in 0_u8..128) {
-            let mut bytes = br#"{"source":"bot","ok":true,"n":-12.5e-3,"extra":{"a":[1,{"b":"\u00e9\n"},[],{}],"c":"some longer text, past eight bytes"},"z":null}"#.to_vec();
+        fn scanner_agrees_with_serde_after_one_changed_byte(at in 0_usize..300, byte in 0_u8..128) {
+            let object = concat!(
+                r#"{"source":"bot","ok":true,"n":-12.5e-3,"#,
+                r#""extra":{"a":[1,{"b":"\u00e9\n"},[],{}],"#,
+                r#""c":"some longer text, past eight bytes"},"z":null}"#,
+            );
+            let mut bytes = object.as_bytes().to_vec();
             let at = at % bytes.len();
             bytes[at] = byte;
             let json = String::from_utf8(bytes).unwrap();
-            prop_assert!(agrees(&json), "{json}");
+            prop_assert!(agrees_with_serde(&json), "{json}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a sink is, and what it says about a delivery.
+//! The contract between the pipeline and a sink.
 
 use std::error::Error;
 use std::fmt;
@@ -8,13 +8,45 @@ use async_trait::async_trait;
 
 use crate::{Batch, Position};
 
-/// A place that events go to.
+/// Destination of events.
 ///
-/// A sink only encodes and sends. Queues, retries, timers, batching, dead letters and dropping are
-/// the pipeline's: it makes one call at a time, in the journal's order, and calls
-/// [`deliver`](Self::deliver) again until the batch is settled. The future of a delivery may be
-/// dropped half-way (a timeout, a shutdown), and the batch comes again; so a sink that blocks does
-/// its work on one thread of its own, in order.
+/// A sink encodes events and sends them. Everything else belongs to the pipeline: queues, batching,
+/// timeouts, retries, pacing, dead letters, and the decision to drop an event.
+///
+/// # Order
+///
+/// The pipeline makes one call at a time, and delivers batches in the order of the journal. A retry
+/// repeats a batch as a whole or in parts. A replay delivers past events again, between live
+/// batches and therefore out of order, unless [`replay_refusal`](Self::replay_refusal) returns a
+/// reason.
+///
+/// # Durability
+///
+/// An event that [`deliver`](Self::deliver) accepted must be durable at the destination once the
+/// next [`flush`](Self::flush) returned `Ok`. Only then does the pipeline commit the sink's
+/// position; after a crash, delivery resumes behind the committed position. A sink whose
+/// destination acknowledges durably has nothing to do in `flush`.
+///
+/// # Delivery is at least once
+///
+/// The same event may be delivered again: after an error, a timeout, a cancelled call, or a restart
+/// before the position was committed. A repeat has the same [`Envelope::id`](crate::Envelope::id),
+/// so a destination can be made idempotent by it. A sink that stores a
+/// [`position`](Self::position) with its data skips what it already holds.
+///
+/// # Cancel safety
+///
+/// The pipeline drops the future of a call that exceeds the sink's `timeout`, and at shutdown. It
+/// then delivers the batch again. Cancellation must leave the sink usable, and must not let work of
+/// the cancelled call overtake the next call. A sink that blocks should therefore run its work on
+/// one thread of its own, in order.
+///
+/// # Errors
+///
+/// [`SinkError::kind`] tells the pipeline what to do next. An error means that no event of the
+/// batch counts as accepted, although the destination may hold some of them.
+///
+/// # Example
 ///
 /// ```
 /// use std::io::Write;
@@ -23,22 +55,24 @@ use crate::{Batch, Position};
 /// use async_trait::async_trait;
 /// use observer_core::{Batch, EventSink, Receipt, SinkError};
 ///
-/// /// Writes each failure as a line to standard error.
+/// /// Writes a line to standard error for each failed cycle.
 /// struct Failures(Mutex<std::io::Stderr>);
 ///
 /// #[async_trait]
 /// impl EventSink for Failures {
 ///     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-///         let mut out = self.0.lock().expect("no one panics while writing");
+///         let mut out = self.0.lock().expect("no call panics while it holds the lock");
 ///         for envelope in batch.events().iter().filter(|envelope| !envelope.event.ok()) {
 ///             let event = &envelope.event;
-///             writeln!(out, "{} {}", event.source(), event.event_kind()).map_err(SinkError::transient)?;
+///             writeln!(out, "{} {}", event.source(), event.event_kind())
+///                 .map_err(SinkError::transient)?;
 ///         }
 ///         Ok(Receipt::accepted())
 ///     }
 ///
 ///     async fn flush(&self) -> Result<(), SinkError> {
-///         self.0.lock().expect("no one panics while writing").flush().map_err(SinkError::transient)
+///         let mut out = self.0.lock().expect("no call panics while it holds the lock");
+///         out.flush().map_err(SinkError::transient)
 ///     }
 ///
 ///     async fn check(&self) -> Result<(), SinkError> {
@@ -49,142 +83,170 @@ use crate::{Batch, Position};
 /// ```
 #[async_trait]
 pub trait EventSink: Send + Sync + 'static {
-    /// Take one batch, in order. What `Ok` accepted is durable on the far side after the next
+    /// Delivers one batch in order.
+    ///
+    /// Returns `Ok` when the destination answered for every event: each one was accepted, or is in
+    /// the [`Receipt`] as rejected for good. Accepted events are durable after the next
     /// [`flush`](Self::flush).
     ///
     /// # Errors
-    /// Nothing of the batch may be taken as settled; [`SinkError::kind`] says what has to happen
-    /// next.
+    /// Returns an error if the fate of any event is open. The pipeline delivers the batch again,
+    /// whole or in parts, as [`SinkError::kind`] demands.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any await point; the batch is then delivered again.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError>;
 
-    /// Make what was delivered durable. Called at most once a second; positions are committed after
-    /// it.
+    /// Makes everything delivered so far durable at the destination.
+    ///
+    /// Called at most once a second, and before the sink is closed. The sink's position is
+    /// committed after it succeeded.
     ///
     /// # Errors
-    /// What was delivered since the last flush is not known to be durable.
+    /// Returns an error if events that were delivered since the last flush may not be durable. The
+    /// position is then not committed, and those events are delivered again.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any await point, and counts as failed then.
     async fn flush(&self) -> Result<(), SinkError>;
 
-    /// How far this sink knows itself to have come, if it keeps that with its data. Asked before
-    /// the first delivery, and delivery resumes at the later of this and the committed position.
+    /// Returns the durable position that the sink stores together with its data, if it does.
+    ///
+    /// Called before the first delivery, which starts behind the later one of this position and the
+    /// committed one. Storing position and data in one transaction makes delivery exactly once.
     ///
     /// # Errors
-    /// The sink can't be asked at the moment.
+    /// Returns an error if the position can't be read at the moment. The call is repeated.
     async fn position(&self) -> Result<Option<Position>, SinkError> {
         Ok(None)
     }
 
-    /// Why past events can't be delivered to it again, out of the journal's order, for a sink that
-    /// can't take them rightly: one that keeps its [`position`](Self::position) with its data would
-    /// take them for events it has already, and one that counts would count them twice.
+    /// Returns the reason why past events can't be delivered again out of order, for a sink that
+    /// can't handle that.
+    ///
+    /// A sink with a [`position`](Self::position) would skip replayed events as already held, and a
+    /// sink that counts would count them twice. The reason is shown to the operator who requests a
+    /// replay.
     fn replay_refusal(&self) -> Option<&'static str> {
         None
     }
 
-    /// Can this sink be reached as configured? Asked at start, by `observer check`, and while the
-    /// sink is parked.
+    /// Verifies that the destination is reachable as configured, without delivering an event.
+    ///
+    /// Called at start, by `observer check`, and periodically while the sink is parked. After
+    /// `Ok`, a parked sink receives one event as a probe before it receives the others.
     ///
     /// # Errors
-    /// Why not.
+    /// Returns the reason why delivery would fail.
     async fn check(&self) -> Result<(), SinkError>;
 
-    /// Let go of files and connections. Called once, after the last flush.
+    /// Releases files and connections. Called once, after the last flush.
     ///
     /// # Errors
-    /// What could not be ended properly.
+    /// Returns an error if a resource could not be released properly. The error is logged.
     async fn close(&self) -> Result<(), SinkError> {
         Ok(())
     }
 }
 
+/// Keeps [`EventSink`] usable as a trait object.
 const _: fn(&dyn EventSink) = |_| {};
 
-/// What became of a batch that was settled.
+/// Answer of a destination to a batch: every event was accepted, except those listed here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// The events that the far side refused for good, by name; all others were accepted.
+    /// Events that the destination rejected for good. They become dead letters.
     pub rejected: Vec<Rejected>,
-    /// How many more the far side refused without saying which (an OTLP partial success), with its
-    /// reason.
+    /// Further events that the destination rejected for good without identifying them, such as an
+    /// OTLP partial success. They are only counted.
     pub refused: Option<Refused>,
 }
 
-/// One event that the far side refused for good.
+/// Event that a destination rejected for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its place in the batch, from 0.
+    /// Index of the event in the batch.
     pub index: usize,
-    /// What the far side said.
+    /// Reason that the destination gave, for the operator.
     pub reason: String,
 }
 
-/// A number of events that the far side refused for good without naming them.
+/// Number of events that a destination rejected for good without identifying them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// How many.
+    /// Number of events.
     pub count: u64,
-    /// What the far side said.
+    /// Reason that the destination gave, for the operator.
     pub reason: String,
 }
 
 impl Receipt {
-    /// The whole batch was accepted.
+    /// Returns the receipt of a batch that was accepted as a whole.
     #[must_use]
     pub fn accepted() -> Self {
         Self::default()
     }
 }
 
-/// Why a delivery failed, and what has to happen next.
+/// Error of a sink: the class of the failure, and its cause.
 ///
-/// Its `Display` says only the kind; the cause is the [`source`](Error::source), and
-/// [`report`](Self::report) has both in one line.
+/// `Display` names the kind alone and the cause is the [`source`](Error::source), as usual for
+/// error chains. [`report`](Self::report) returns the causes in one line.
 #[derive(Debug)]
 pub struct SinkError {
-    /// What has to happen next.
+    /// Class of the failure, which decides what the pipeline does next.
     pub kind: ErrorKind,
-    /// How long the far side asked to be left alone.
+    /// Pause that the destination asked for. It overrides a shorter back-off.
     pub retry_after: Option<Duration>,
-    /// What happened.
+    /// Cause of the failure.
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// What a failed delivery calls for.
+/// Class of a failure, by what the pipeline does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// It may work soon: the same batch is delivered again after a pause. After some failures it
-    /// comes in halves; an event that goes on failing alone while those after it are accepted is
-    /// given up.
+    /// The destination may accept the batch soon: an overload, a timeout, a broken connection.
+    ///
+    /// The pipeline delivers the batch again after a pause, and in halves after some failures. An
+    /// event that keeps failing alone while the destination accepts later ones becomes a dead
+    /// letter.
     Transient,
-    /// This batch will never be accepted as it is: it is halved until the bad event stands alone.
+    /// The destination will never accept this batch as it is: an invalid event, a request that is
+    /// too large.
+    ///
+    /// The pipeline halves the batch until the event at fault is alone.
     Permanent,
-    /// Nothing will be accepted until someone mends something (a credential, a URL, a full disk):
-    /// the sink is parked and checked on a timer.
+    /// The destination will accept nothing until the operator changes something: a credential, a
+    /// URL, a full disk.
+    ///
+    /// The pipeline parks the sink and calls [`EventSink::check`] periodically. No event becomes a
+    /// dead letter.
     Blocked,
 }
 
 impl SinkError {
-    /// It may work soon.
+    /// Returns an error of kind [`Transient`](ErrorKind::Transient).
     pub fn transient(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: ErrorKind::Transient, retry_after: None, source: source.into() }
     }
 
-    /// This batch will never be accepted as it is.
+    /// Returns an error of kind [`Permanent`](ErrorKind::Permanent).
     pub fn permanent(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: ErrorKind::Permanent, retry_after: None, source: source.into() }
     }
 
-    /// Nothing will be accepted until someone mends something.
+    /// Returns an error of kind [`Blocked`](ErrorKind::Blocked).
     pub fn blocked(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: ErrorKind::Blocked, retry_after: None, source: source.into() }
     }
 
-    /// The far side asked to be left alone for this long.
+    /// Sets the pause that the destination asked for.
     #[must_use]
     pub fn with_retry_after(self, pause: Duration) -> Self {
         Self { retry_after: Some(pause), ..self }
     }
 
-    /// The cause with all of its own causes in one line, for people.
+    /// Returns the cause and its own causes in one line, for the operator.
     #[must_use]
     pub fn report(&self) -> String {
         report(&*self.source)
@@ -207,7 +269,7 @@ impl Error for SinkError {
     }
 }
 
-/// An error and its causes in one line, `what: why: why`.
+/// Returns an error and its causes in one line, separated by colons.
 #[must_use]
 pub fn report(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -1,18 +1,26 @@
-//! A small file that is replaced as a whole, in space that it keeps.
+//! A small file that is replaced atomically, in disk space that it keeps reserved.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// The files are as long as a multiple of this.
+/// Length of the files is a multiple of this, in bytes.
 const LENGTH: usize = 16 * 1024;
 
-/// A small file in the state folder of a sink, which can be replaced while the disk is full.
+/// Small file in the state folder of a sink that can be replaced even while the disk is full.
 ///
-/// There is a second one, the spare, into which the new contents are written. Once they are durable
-/// the two change names, so that after a crash there are the old contents or the new ones, and the
-/// blocks of the old ones are written over the next time. Contents are filled up with line feeds.
+/// Three names belong to it:
+/// - `NAME`: the current contents, padded with line feeds to a multiple of 16 KiB.
+/// - `NAME.spare`: reserved space of at least 16 KiB.
+/// - `NAME.last`: the previous contents while [`replace`](Self::replace) swaps names. Before the
+///   first `replace` it is reserved space.
+///
+/// `replace` writes the new contents into the spare, syncs it, and swaps the names of the two.
+/// After a crash there are the old contents or the new ones. The blocks of the old contents become
+/// the next spare, so that no replacement needs new space.
+///
+/// Only one process may write the file at a time.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -21,15 +29,13 @@ const LENGTH: usize = 16 * 1024;
 /// assert_eq!(std::fs::read(folder.path().join("position"))?.trim_ascii_end(), b"4711");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-///
-/// Nothing else may write it at the same time.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
     syncs: Syncs,
 }
 
-/// How bytes, and the names in a folder, become durable.
+/// Operations that make the bytes of a file and the names in a folder durable.
 #[derive(Debug, Clone, Copy)]
 struct Syncs {
     file: fn(&File) -> io::Result<()>,
@@ -37,8 +43,9 @@ struct Syncs {
 }
 
 impl StateFile {
-    /// Put right what a crash left half done, and set space aside. The folder must be there; where
-    /// it isn't, or where there is no space, the first [`replace`](Self::replace) says so.
+    /// Completes what a crash interrupted, and reserves space.
+    ///
+    /// The folder must exist. Failures are reported by the first [`replace`](Self::replace).
     pub fn open(path: impl Into<PathBuf>) -> Self {
         Self::open_with(path.into(), Syncs { file: File::sync_all, folder: sync_folder })
     }
@@ -48,29 +55,29 @@ impl StateFile {
         if !file.spare().exists() {
             let _ = fs::rename(file.last(), file.spare());
         }
-        let is_there = file.path.exists();
+        let exists = file.path.exists();
         if is_same(&file.path, &file.spare()) || file.sync_folder().is_err() {
             file.drop_spare();
         }
-        file.set_aside(&file.spare());
-        if is_there {
-            // A second name of the file, if anything.
+        file.reserve(&file.spare());
+        if exists {
+            // If it exists, it is a second name of the file itself.
             let _ = fs::remove_file(file.last());
         } else {
-            file.set_aside(&file.last());
+            file.reserve(&file.last());
         }
         file
     }
 
-    /// Have these contents in the file, durably.
+    /// Replaces the contents atomically and durably.
     ///
     /// # Errors
-    /// As the operating system says. The old contents are there then, or the new ones.
+    /// Returns an I/O error. The file then has the old contents or the new ones.
     pub fn replace(&self, contents: &[u8]) -> io::Result<()> {
         (self.syncs.file)(&write_over(&self.spare(), contents)?)?;
         if self.path.try_exists()? {
             let _ = fs::remove_file(self.last());
-            // Where a file can have one name only, there is no spare afterwards.
+            // A file system without hard links leaves no spare afterwards.
             let _ = fs::hard_link(&self.path, self.last());
         }
         fs::rename(self.spare(), &self.path)?;
@@ -78,14 +85,15 @@ impl StateFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // While a power cut may bring the old names back, the spare is the file.
+        // Until the folder is synced, a power cut may restore the old names, under which the spare
+        // is the current file.
         self.sync_folder().inspect_err(|_| self.drop_spare())
     }
 
-    /// Whether it could be replaced.
+    /// Checks that the file can be replaced.
     ///
     /// # Errors
-    /// Why not.
+    /// Returns an I/O error if the spare can't be written.
     pub fn check(&self) -> io::Result<()> {
         write_over(&self.spare(), b"").map(drop)
     }
@@ -94,7 +102,7 @@ impl StateFile {
         self.beside("spare")
     }
 
-    /// The old contents while names change. Before the first ones, the space for them.
+    /// Returns the name of the previous contents during a swap, or of space for the first contents.
     fn last(&self) -> PathBuf {
         self.beside("last")
     }
@@ -110,10 +118,10 @@ impl StateFile {
         let _ = fs::remove_file(self.spare());
     }
 
-    /// Have a file there with space in it, if there is any.
-    fn set_aside(&self, path: &Path) {
+    /// Creates a file that occupies space, unless it exists. Failures are ignored.
+    fn reserve(&self, path: &Path) {
         if fs::metadata(path).map_or(true, |metadata| metadata.len() < LENGTH as u64) {
-            // Some file systems look for space only now.
+            // Some file systems allocate space at the sync.
             let _ = write_over(path, b"").and_then(|file| (self.syncs.file)(&file));
         }
     }
@@ -124,7 +132,7 @@ impl StateFile {
     }
 }
 
-/// Write from the beginning of a file, whose blocks stay.
+/// Overwrites a file from its beginning, so that its blocks are kept.
 fn write_over(path: &Path, contents: &[u8]) -> io::Result<File> {
     let mut bytes = contents.to_vec();
     bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
@@ -135,7 +143,7 @@ fn write_over(path: &Path, contents: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether these are two names of one file. Where that can't be told, they may be.
+/// Returns whether two paths are names of one file; `true` where the system can't tell.
 fn is_same(path: &Path, other: &Path) -> bool {
     let (Ok(one), Ok(other)) = (fs::metadata(path), fs::metadata(other)) else { return false };
     #[cfg(unix)]
@@ -170,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_no_new_space_to_be_replaced() {
+    fn replace_takes_no_new_space() {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::open(folder.path().join("file"));
         let inodes = || {
@@ -192,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_were_changed_by_half_are_put_right() {
+    fn open_completes_an_interrupted_swap() {
         let check = |cut: fn(&StateFile)| {
             let folder = tempfile::tempdir().unwrap();
             let file = StateFile::open(folder.path().join("file"));
@@ -202,7 +210,7 @@ mod tests {
             let file = StateFile::open(folder.path().join("file"));
             assert_eq!(contents(&file), b"now");
             file.check().unwrap();
-            assert_eq!(contents(&file), b"now", "it was its own spare");
+            assert_eq!(contents(&file), b"now", "the spare is another name of the file");
             file.replace(b"later").unwrap();
             assert_eq!(contents(&file), b"later");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -211,7 +219,7 @@ mod tests {
         check(|file| fs::hard_link(&file.path, file.last()).unwrap());
         check(|file| fs::rename(file.spare(), file.last()).unwrap());
         check(StateFile::drop_spare);
-        // As no file system should leave them.
+        // States that no crash should leave.
         check(|file| {
             file.drop_spare();
             fs::hard_link(&file.path, file.spare()).unwrap();
@@ -221,30 +229,31 @@ mod tests {
             fs::hard_link(&file.path, file.last()).unwrap();
         });
     }
+
     thread_local! {
-        /// What was made durable on this thread, and the first one that is not.
-        static SYNCED: RefCell<(Vec<String>, Option<usize>)> = const { RefCell::new((Vec::new(), None)) };
+        /// Syncs of this thread, and the number of the sync that fails, from 1.
+        static SYNCED: RefCell<(Vec<String>, Option<usize>)> =
+            const { RefCell::new((Vec::new(), None)) };
     }
 
-    fn note(what: String) -> io::Result<()> {
+    fn record(what: String) -> io::Result<()> {
         SYNCED.with_borrow_mut(|(synced, fails)| {
             synced.push(what);
             if *fails == Some(synced.len()) {
-                Err(io::Error::other("the disk says no"))
+                Err(io::Error::other("injected failure"))
             } else {
                 Ok(())
             }
         })
     }
 
-    /// Tells what is in the file when it is made durable, and what has which name when the folder
-    /// is.
-    const TOLD: Syncs = Syncs {
+    /// Records the contents of each file that is synced, and the names and contents of each folder.
+    const RECORDED: Syncs = Syncs {
         file: |file| {
             use std::os::unix::fs::FileExt;
             let mut bytes = vec![0; LENGTH];
             file.read_exact_at(&mut bytes, 0)?;
-            note(format!("bytes: {}", String::from_utf8(bytes).unwrap().trim_end()))
+            record(format!("bytes: {}", String::from_utf8(bytes).unwrap().trim_end()))
         },
         folder: |folder| {
             let mut names: Vec<_> = fs::read_dir(folder)?
@@ -258,7 +267,7 @@ mod tests {
                 })
                 .collect();
             names.sort();
-            note(format!("names: {}", names.join(" ")))
+            record(format!("names: {}", names.join(" ")))
         },
     };
 
@@ -269,10 +278,10 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_durable_before_they_get_the_name_and_the_name_before_it_is_said() {
+    fn replace_syncs_the_bytes_before_the_swap_and_the_names_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let open = || StateFile::open_with(path.clone(), TOLD);
+        let open = || StateFile::open_with(path.clone(), RECORDED);
         assert_eq!(synced(|| drop(open()), None), ["names: ", "bytes: ", "bytes: "]);
         let file = open();
         let replace = |contents: &str| file.replace(contents.as_bytes()).unwrap();
@@ -285,25 +294,25 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_fails_is_told_and_leaves_what_a_power_cut_may_leave() {
+    fn a_failed_sync_is_reported_and_drops_the_spare() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let file = StateFile::open_with(path.clone(), TOLD);
+        let file = StateFile::open_with(path.clone(), RECORDED);
         file.replace(b"one").unwrap();
         let fails = |at| synced(|| assert!(file.replace(b"two").is_err()), Some(at)).len();
         assert_eq!((fails(1), contents(&file)), (1, b"one".to_vec()));
-        // The name may be that of the old bytes again, which must not be written over then.
+        // A power cut may give the name back to the old bytes, so they must not be overwritten.
         assert_eq!((fails(2), contents(&file), file.spare().exists()), (2, b"two".to_vec(), false));
         assert_eq!(
-            synced(|| drop(StateFile::open_with(path, TOLD)), Some(1)),
+            synced(|| drop(StateFile::open_with(path, RECORDED)), Some(1)),
             ["names: file=two", "bytes: "]
         );
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_sync_asks_the_operating_system() {
-        // Which can't do it for this one.
+    fn sync_folder_calls_the_operating_system() {
+        // It can't sync this file.
         assert_eq!(
             sync_folder(Path::new("/dev/null")).unwrap_err().kind(),
             io::ErrorKind::InvalidInput

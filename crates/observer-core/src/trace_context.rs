@@ -1,28 +1,30 @@
-//! Which trace something belongs to.
+//! W3C trace context.
 
-/// The `traceparent` of W3C trace context
+/// Position in a distributed trace: the `traceparent` of W3C trace context
 /// (<https://www.w3.org/TR/trace-context/#traceparent-header>).
 ///
 /// ```
 /// use observer_core::Traceparent;
 ///
-/// let parent = Traceparent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+/// let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+/// let parent = Traceparent::parse(text).unwrap();
 /// assert_eq!(parent.parent_id, [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]);
 /// assert!(Traceparent::parse("00-0af7651916cd43dd-b7ad6b7169203331-01").is_none());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traceparent {
-    /// The trace; never all zeros.
+    /// Identifier of the trace; never all zeros.
     pub trace_id: [u8; 16],
-    /// The span in it that this belongs under; never all zeros.
+    /// Identifier of the parent span; never all zeros.
     pub parent_id: [u8; 8],
-    /// As they were sent. The lowest bit says that the trace is kept.
+    /// Trace flags as they were sent. The lowest bit says that the trace is sampled.
     pub flags: u8,
 }
 
 impl Traceparent {
-    /// `None` where it is not as the standard wants it: it is to be ignored then, as the standard
-    /// says. Of a later version, what comes after the known fields is ignored.
+    /// Parses a `traceparent`. Returns `None` for an invalid one, which the standard wants ignored.
+    ///
+    /// In a version later than 00, further fields may follow the known ones and are ignored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (head, later) = text.split_at_checked(55)?;
@@ -30,16 +32,14 @@ impl Traceparent {
         let mut next = || parts.next();
         let [version] = hex::<1>(next()?)?;
         let (trace_id, parent_id, [flags]) = (hex(next()?)?, hex(next()?)?, hex(next()?)?);
-        let is_as_long_as_its_version = later.is_empty() || (version > 0 && later.starts_with('-'));
-        let is_valid = version != 0xff
-            && is_as_long_as_its_version
-            && trace_id != [0; 16]
-            && parent_id != [0; 8];
+        let has_valid_length = later.is_empty() || (version > 0 && later.starts_with('-'));
+        let is_valid =
+            version != 0xff && has_valid_length && trace_id != [0; 16] && parent_id != [0; 8];
         is_valid.then_some(Self { trace_id, parent_id, flags })
     }
 }
 
-/// Of lower-case digits, as the standard has them.
+/// Decodes lower-case hexadecimal digits, the only ones that the standard allows.
 fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -65,7 +65,7 @@ mod tests {
     const PARENT: &str = "b7ad6b7169203331";
 
     #[test]
-    fn what_the_standard_allows_is_read() {
+    fn valid_traceparents_are_parsed() {
         for (text, flags) in [
             (format!("00-{TRACE}-{PARENT}-00"), 0),
             (format!("00-{TRACE}-{PARENT}-ff"), 0xff),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_is_ignored() {
+    fn invalid_traceparents_are_ignored() {
         for text in [
             format!("00-{TRACE}-{PARENT}-01-more"),
             format!("cc-{TRACE}-{PARENT}-01more"),

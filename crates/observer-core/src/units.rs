@@ -1,5 +1,5 @@
-//! Durations (`"1h 30m"`) and sizes (`"10GiB"`) as people write them, for
-//! `#[serde(deserialize_with = …)]`.
+//! Deserialization of durations (`"1h 30m"`) and sizes (`"10GiB"`) with their units, for
+//! `#[serde(deserialize_with = "…")]`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,43 +7,44 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Visitor};
 
-/// A duration such as `"500ms"` or `"24h"`.
+/// Deserializes a duration such as `"500ms"` or `"24h"`.
 ///
 /// # Errors
-/// What the value is instead.
+/// Returns an error if the value is no string with a number and a unit.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_any(Written::<Duration>(PhantomData))
+    deserializer.deserialize_any(Quantity::<Duration>(PhantomData))
 }
 
-/// A [`duration`] that need not be there.
+/// Deserializes a [`duration`] that may be absent.
 ///
 /// # Errors
-/// What the value is instead.
+/// Returns an error if a value is present and no duration.
 pub fn optional_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
-/// A size in bytes such as `"10GiB"`, `"1MB"` or `4096`.
+/// Deserializes a size in bytes such as `"10GiB"`, `"1MB"` or `4096`.
 ///
 /// # Errors
-/// What the value is instead.
+/// Returns an error if the value is neither a whole number nor a string with a number and a unit.
 pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    deserializer.deserialize_any(Written::<u64>(PhantomData))
+    deserializer.deserialize_any(Quantity::<u64>(PhantomData))
 }
 
-/// A [`size`] that need not be there.
+/// Deserializes a [`size`] that may be absent.
 ///
 /// # Errors
-/// What the value is instead.
+/// Returns an error if a value is present and no size.
 pub fn optional_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     size(deserializer).map(Some)
 }
 
-struct Written<T>(PhantomData<T>);
+/// Visitor for a quantity with its unit.
+struct Quantity<T>(PhantomData<T>);
 
-impl Visitor<'_> for Written<Duration> {
+impl Visitor<'_> for Quantity<Duration> {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,7 +57,7 @@ impl Visitor<'_> for Written<Duration> {
     }
 }
 
-impl Visitor<'_> for Written<u64> {
+impl Visitor<'_> for Quantity<u64> {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +85,7 @@ mod tests {
     use crate::{BatchSettings, RetrySettings};
 
     #[test]
-    fn people_write_units() {
+    fn durations_and_sizes_have_units() {
         let batch: BatchSettings =
             serde_json::from_str(r#"{"max_bytes":"1MiB","linger":"1s"}"#).unwrap();
         assert_eq!(batch.max_bytes, Some(1 << 20));
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_unit_is_answered_with_an_example() {
+    fn an_invalid_quantity_is_answered_with_an_example() {
         let error = serde_json::from_str::<RetrySettings>(r#"{"initial":"5 parsecs"}"#)
             .unwrap_err()
             .to_string();

@@ -1,48 +1,55 @@
-//! Tokens and cost, in one shape whatever API they came from.
+//! Tokens and cost of a cycle, in one shape for every model API.
 
 use serde_json::Value;
 
 use crate::scan;
 
-/// What a cycle used up, in the same terms for each model's API.
+/// Tokens and cost of a cycle, normalized over the model APIs.
 ///
-/// | API | names that are understood |
-/// |---|---|
-/// | OpenAI | `prompt_tokens`, `completion_tokens`; cached ones are inside the prompt's (`prompt_tokens_details.cached_tokens`), and the Responses API's `input_tokens` with `input_tokens_details.cached_tokens` |
-/// | Anthropic | `input_tokens`, `output_tokens`; `cache_read_input_tokens` and `cache_creation_input_tokens` come on top |
-/// | Ollama | `prompt_eval_count`, `eval_count` |
+/// | API | input | output | cached input |
+/// |---|---|---|---|
+/// | OpenAI Chat | `prompt_tokens` | `completion_tokens` | `prompt_tokens_details.cached_tokens` |
+/// | OpenAI Responses | `input_tokens` | `output_tokens` | `input_tokens_details.cached_tokens` |
+/// | Anthropic | `input_tokens` | `output_tokens` | `cache_read_input_tokens` |
+/// | Ollama | `prompt_eval_count` | `eval_count` | |
+///
+/// OpenAI counts cached tokens as part of the input. Anthropic counts them, and
+/// `cache_creation_input_tokens`, in addition to it; here they are part of the input always.
 ///
 /// ```
 /// use observer_core::Usage;
 ///
-/// let anthropic = Usage::parse(r#"{"input_tokens":10,"cache_read_input_tokens":90,"output_tokens":5}"#).unwrap();
+/// let anthropic = Usage::parse(
+///     r#"{"input_tokens":10,"cache_read_input_tokens":90,"output_tokens":5}"#,
+/// ).unwrap();
 /// assert_eq!((anthropic.input, anthropic.cached_input), (100, 90));
 ///
-/// let openai = Usage::parse(
-///     r#"{"prompt_tokens":100,"prompt_tokens_details":{"cached_tokens":90},"completion_tokens":5}"#,
-/// ).unwrap();
+/// let openai = Usage::parse(concat!(
+///     r#"{"prompt_tokens":100,"completion_tokens":5,"#,
+///     r#""prompt_tokens_details":{"cached_tokens":90}}"#,
+/// )).unwrap();
 /// assert_eq!((openai.input, openai.cached_input), (100, 90));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Tokens read by the model, cached ones included.
+    /// Tokens that the model read, cached ones included.
     pub input: u64,
-    /// The part of `input` that was read from a cache.
+    /// Part of `input` that was read from a cache.
     pub cached_input: u64,
-    /// The part of `input` that was written to a cache.
+    /// Part of `input` that was written to a cache.
     pub cache_creation_input: u64,
-    /// Tokens written by the model.
+    /// Tokens that the model wrote.
     pub output: u64,
-    /// Cost in US dollars, where the producer knew it.
+    /// Cost in US dollars, if the producer reported it.
     pub cost_usd: Option<f64>,
 }
 
 impl Usage {
-    /// Read a usage object; `None` where it holds nothing that is known.
+    /// Parses a usage object. Returns `None` if it holds no known key.
     ///
-    /// Lenient: what is of the wrong type is passed over, since `extra` may hold anything. Of a key
-    /// that is there twice the last counts.
+    /// Values of the wrong type are ignored, since `extra` may hold anything. The last value of a
+    /// repeated key counts.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         let mut found = [None; COUNTS.len()];
@@ -80,10 +87,9 @@ impl Usage {
         )
     }
 
-    /// Read the `usage` inside an `extra` object.
+    /// Parses the `usage` inside an `extra` object.
     pub(crate) fn parse_within_extra(extra: &str) -> Option<Self> {
-        // Most events without usage end here, and the others are parsed without building a tree of
-        // the rest.
+        // A cheap check: most events have no usage.
         if !extra.contains("usage") {
             return None;
         }
@@ -93,7 +99,7 @@ impl Usage {
     fn from_value(usage: &Value) -> Option<Self> {
         let detail = |name: &str| usage.get(name).and_then(cached_tokens);
         Self::from_parts(
-            |name| usage.get(name).and_then(whole),
+            |name| usage.get(name).and_then(whole_value),
             detail("prompt_tokens_details"),
             detail("input_tokens_details"),
             usage.get("cost_usd").and_then(Value::as_f64),
@@ -134,7 +140,7 @@ impl Usage {
         let input = input.unwrap_or(0);
         Some(Self {
             input,
-            // A part can't be more than the whole, whatever a producer says.
+            // A producer may report more cached tokens than input tokens.
             cached_input: cached_input.unwrap_or(0).min(input),
             cache_creation_input: cache_creation_input.unwrap_or(0),
             output: output.unwrap_or(0),
@@ -143,7 +149,7 @@ impl Usage {
     }
 }
 
-/// The names of whole numbers.
+/// Names of the token counts.
 const COUNTS: [&str; 8] = [
     "prompt_tokens",
     "completion_tokens",
@@ -156,14 +162,14 @@ const COUNTS: [&str; 8] = [
 ];
 
 fn cached_tokens(details: &Value) -> Option<u64> {
-    details.get("cached_tokens").and_then(whole)
+    details.get("cached_tokens").and_then(whole_value)
 }
 
-fn whole(value: &Value) -> Option<u64> {
+fn whole_value(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_f64().and_then(whole_number))
 }
 
-/// Of JSON text.
+/// Parses a whole number from JSON text.
 fn whole_text(text: &str) -> Option<u64> {
     text.parse().ok().or_else(|| text.parse().ok().and_then(whole_number))
 }
@@ -172,7 +178,7 @@ fn whole_number(number: f64) -> Option<u64> {
     (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64)
 }
 
-/// The last `usage` of an object with keys of any kind.
+/// Returns the last `usage` of an object.
 fn last_usage(object: &str) -> Option<&str> {
     let mut last = None;
     let scanned = scan::members(object, |key, range| {
@@ -180,11 +186,11 @@ fn last_usage(object: &str) -> Option<&str> {
             last = Some(&object[range]);
         }
     });
-    if scanned.is_none() { last_usage_slowly(object) } else { last }
+    if scanned.is_none() { last_usage_by_serde(object) } else { last }
 }
 
-/// With what the quick way is not for.
-fn last_usage_slowly(object: &str) -> Option<&str> {
+/// The same by `serde_json`, for objects that [`scan`] does not accept.
+fn last_usage_by_serde(object: &str) -> Option<&str> {
     use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
     use serde_json::value::RawValue;
 
@@ -241,15 +247,15 @@ mod tests {
         let found = Usage::parse(json)
             .map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
         assert_eq!(found, expected, "{json}");
-        // An escaped key takes the slow way, which must come to the same.
-        let slow = json.replacen('{', r#"{"\u0061":0,"#, 1).replace(",}", "}");
-        let found = Usage::parse(&slow)
+        // An escaped key makes `serde_json` parse the object, with the same result.
+        let escaped = json.replacen('{', r#"{"\u0061":0,"#, 1).replace(",}", "}");
+        let found = Usage::parse(&escaped)
             .map(|usage| (usage.input, usage.cached_input, usage.output, usage.cost_usd));
-        assert_eq!(found, expected, "{slow}");
+        assert_eq!(found, expected, "{escaped}");
     }
 
     #[test]
-    fn each_api_is_read_in_the_same_terms() {
+    fn the_names_of_every_api_are_known() {
         check(
             r#"{"prompt_tokens":7,"completion_tokens":3,"cost_usd":0.5}"#,
             Some((7, 0, 3, Some(0.5))),
@@ -260,7 +266,10 @@ mod tests {
             Some((7, 5, 1, None)),
         );
         check(
-            r#"{"input_tokens":7,"cache_read_input_tokens":5,"cache_creation_input_tokens":2,"output_tokens":1}"#,
+            concat!(
+                r#"{"input_tokens":7,"cache_read_input_tokens":5,"#,
+                r#""cache_creation_input_tokens":2,"output_tokens":1}"#,
+            ),
             Some((14, 5, 1, None)),
         );
         check(r#"{"prompt_eval_count":7,"eval_count":9}"#, Some((7, 0, 9, None)));
@@ -268,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_passed_over() {
+    fn invalid_values_are_ignored() {
         check("{}", None);
         check("[]", None);
         check(r#"{"prompt_tokens":"many"}"#, None);
@@ -281,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_usages_counts_and_a_strange_key_does_no_harm() {
+    fn the_last_usage_counts_and_a_lone_surrogate_is_no_error() {
         let extra =
             r#"{"\ud800":1,"usage":{"prompt_tokens":1},"x":[],"usage":{"prompt_tokens":2}}"#;
         assert_eq!(Usage::parse_within_extra(extra).map(|usage| usage.input), Some(2));

@@ -4,7 +4,9 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use observer_http_client::{Auth, Destination, Secret, Tls, build_client, client_builder, parse_url};
+//! use observer_http_client::{
+//!     Auth, Destination, Secret, Tls, build_client, client_builder, parse_url,
+//! };
 //! use reqwest::header::{AUTHORIZATION, HeaderMap};
 //!
 //! let url = parse_url("url", &Secret::from("https://hooks.example.com/agents"))?;
@@ -18,13 +20,13 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `auth`, `secret` | the `Authorization` header, and text that no message repeats |
+//! | `auth`, `secret` | credentials, and text that no message repeats |
 //! | `tls` | certificate authorities and the client certificate |
 //! | `url` | validation of a configured URL |
-//! | `client` | the `reqwest` client with the settings that all destinations share |
-//! | `destination` | a destination in messages: its origin, and excerpts of its answers without secrets |
-//! | `transport_error` | the [`SinkError`](observer_core::SinkError) of a request without a response |
-//! | `retry_after` | the pause that a response asks for |
+//! | `client` | `reqwest` client with the settings that all destinations share |
+//! | `destination` | origin of a destination, excerpts of its answers |
+//! | `transport_error` | classification of failed requests |
+//! | `retry_after` | pause that a response asks for |
 //!
 //! The crate knows neither the body of a request nor the meaning of a response.
 

@@ -1,8 +1,8 @@
 //! From bytes to the [`Fields`] of an event, in one pass and without a tree.
 //!
-//! [`scan::members`] finds the members of the outermost object. What it does not accept, such as an
-//! escaped key or invalid JSON, is read again by `serde_json`, which also reports errors. Values of
-//! known fields are kept as ranges and then parsed one by one; all others are checked for syntax
+//! [`scan::members`] finds the members of the outermost object. Objects that it rejects, such as an
+//! escaped key or invalid JSON, are read again by `serde_json`, which also reports errors. Values
+//! of known fields are kept as ranges and then parsed one by one; all others are checked for syntax
 //! only. Keys are read as bytes, so that a lone surrogate in an unknown key (RFC 8259, section 8.2)
 //! is no error.
 

@@ -1,4 +1,4 @@
-//! What a producer sends: an event, or an envelope around one.
+//! Submissions of producers: an event, or an envelope around one.
 
 use bytes::Bytes;
 use uuid::Uuid;

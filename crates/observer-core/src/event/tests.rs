@@ -21,8 +21,10 @@ fn refused(json: impl Into<Bytes>, expected: &str, malformed: bool) {
 #[test]
 fn every_field_is_parsed() {
     let event = Event::parse(
-        r#" {"turns":83,"source":"b\u006ft","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"staffer_id":"gpt-5",
-        "duration_ms":1.5e3,"id":"mine","timestamp":"2026-01-31T12:00:00+01:00","traceparent":"00-x","extra":{"a":1,"a":2},"new":[1e999]} "#,
+        r#" {"turns":83,"source":"b\u006ft","cycle_id":"c","sig_hash":"s","event_kind":"ok",
+        "ok":true,"staffer_id":"gpt-5","duration_ms":1.5e3,"id":"mine",
+        "timestamp":"2026-01-31T12:00:00+01:00","traceparent":"00-x","extra":{"a":1,"a":2},
+        "new":[1e999]} "#,
     )
     .unwrap();
     assert_eq!((event.source(), event.event_kind(), event.ok()), ("bot", "ok", true));
@@ -82,7 +84,8 @@ fn invalid_json_is_malformed() {
     refused(with("\"ok\":true"), "the field `ok` is there twice", true);
     refused(
         with("\"extra\":\"a\u{0}b\""),
-        "not valid JSON at line 1, column 54: control character (\\u0000-\\u001F) found while parsing a string",
+        "not valid JSON at line 1, column 54: control character (\\u0000-\\u001F) found while \
+         parsing a string",
         true,
     );
 }
@@ -133,17 +136,20 @@ fn an_invalid_field_is_named_with_what_it_must_be() {
     );
     refused(
         with(r#""turns":"3""#),
-        "the field `turns` must be a whole number of at least 0 and below 2^64, and this is a string",
+        "the field `turns` must be a whole number of at least 0 and below 2^64, \
+         and this is a string",
         false,
     );
     refused(
         with(r#""duration_ms":-0.1"#),
-        "the field `duration_ms` must be a number of at least 0 and below 1.8e308, and this is -0.1",
+        "the field `duration_ms` must be a number of at least 0 and below 1.8e308, \
+         and this is -0.1",
         false,
     );
     refused(
         with(r#""duration_ms":1e999"#),
-        "the field `duration_ms` must be a number of at least 0 and below 1.8e308, and this is 1e999",
+        "the field `duration_ms` must be a number of at least 0 and below 1.8e308, \
+         and this is 1e999",
         false,
     );
     for field in ["turns", "duration_ms"] {
@@ -159,12 +165,14 @@ fn an_invalid_field_is_named_with_what_it_must_be() {
     );
     refused(
         with(r#""cycle_id":"\ud800""#),
-        "the field `cycle_id` must be a string of Unicode characters, and this is a string with a lone surrogate",
+        "the field `cycle_id` must be a string of Unicode characters, \
+         and this is a string with a lone surrogate",
         false,
     );
     refused(
         with(r#""timestamp":"yesterday""#),
-        "the field `timestamp` must be an RFC 3339 time such as \"2026-01-31T12:00:00Z\", and this is \"yesterday\"",
+        "the field `timestamp` must be an RFC 3339 time such as \"2026-01-31T12:00:00Z\", \
+         and this is \"yesterday\"",
         false,
     );
 }
