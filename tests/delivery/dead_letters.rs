@@ -1,7 +1,7 @@
-//! What a sink refused for good, from the command line.
+//! Dead letters, from the command line.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,9 +10,9 @@ use observer_core::{
 };
 use serde_json::Value;
 
-use crate::support::{DEFAULTS, OBSERVER, Observer, client, wait_until};
+use crate::support::{DEFAULTS, OBSERVER, Observer, client, run_command, wait_until};
 
-/// Refuses what is of the kind `poison`.
+/// Sink that rejects events of the kind `poison`.
 struct Picky;
 
 #[async_trait]
@@ -47,26 +47,18 @@ impl SinkConfig for PickyConfig {
     }
 }
 
-/// How a command ended, and all that it said.
-fn ran(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr } =
-        Command::new(OBSERVER).args(arguments).env("LH_OBSERVER_URL", url).output().unwrap();
-    (
-        status.code(),
-        format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)),
-    )
-}
-
+/// Runs a command, and asserts its exit code and that its output contains each of the parts.
 #[track_caller]
 fn check(url: &str, arguments: &[&str], code: i32, parts: &[&str]) -> String {
-    let (ended, text) = ran(url, arguments);
-    assert_eq!(ended, Some(code), "{arguments:?}: {text}");
+    let (exit_code, text) = run_command(url, arguments);
+    assert_eq!(exit_code, Some(code), "{arguments:?}: {text}");
     for part in parts {
         assert!(text.contains(part), "{arguments:?}: {text}");
     }
     text
 }
 
+/// Posts an event and returns its id.
 async fn post(url: &str, event: &str) -> String {
     let response =
         client().post(format!("{url}/event")).body(event.to_owned()).send().await.unwrap();
@@ -74,7 +66,7 @@ async fn post(url: &str, event: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_letters_are_listed_shown_sent_again_and_purged() {
+async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("observer-data");
     let text = format!(
@@ -92,7 +84,7 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
     let poison = r#"{"source":"job","event_kind":"poison","ok":false,"extra":{"n":1e999}}"#;
     post(url, r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
     let (first, second) = (&*post(url, poison).await, &*post(url, poison).await);
-    wait_until("both are dead letters", async || {
+    wait_until("both events are dead letters", async || {
         let sinks = client()
             .get(format!("{url}/v1/sinks"))
             .send()
@@ -111,7 +103,7 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
         0,
         &[first, "422: it is poison", "2 of 2 dead letters"],
     );
-    assert!(list.find(second) < list.find(first), "the newest is first: {list}");
+    assert!(list.find(second) < list.find(first), "the newest dead letter is first: {list}");
     let page = check(
         url,
         &["dead-letters", "list", "picky", "--limit", "1"],
@@ -170,22 +162,22 @@ async fn dead_letters_are_listed_shown_sent_again_and_purged() {
     check(url, &["status"], 2, &["is unreachable", "start the observer, or correct --url"]);
 }
 
-/// As a sink would have put it aside.
-fn put_letter(dir: &Path, sink: &str) {
+/// Writes a dead letter as the pipeline does.
+fn put_dead_letter(dir: &Path, sink: &str) {
     let dir = dir.join("observer-data/journal/dead-letters").join(sink);
     std::fs::create_dir_all(&dir).unwrap();
     let envelope = r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"received_at":"2026-01-01T00:00:00Z","event":{"source":"s","event_kind":"k","ok":true}}"#;
-    let letter = format!(
+    let dead_letter = format!(
         r#"{{"reason":"no","attempts":1,"dead_at":"2026-01-01T00:00:01Z","envelope":{envelope}}}"#
     );
-    std::fs::write(dir.join("00000001.ndjson"), format!("{letter}\n")).unwrap();
+    std::fs::write(dir.join("00000001.ndjson"), format!("{dead_letter}\n")).unwrap();
 }
 
 #[tokio::test]
-async fn a_sink_that_keeps_its_position_refuses_and_one_that_is_gone_is_forgotten() {
+async fn sink_with_its_own_position_refuses_a_replay_and_a_removed_sink_can_be_forgotten() {
     let dir = tempfile::tempdir().unwrap();
-    put_letter(dir.path(), "archive");
-    put_letter(dir.path(), "prometheus");
+    put_dead_letter(dir.path(), "archive");
+    put_dead_letter(dir.path(), "prometheus");
     let observer = Observer::start(dir.path(), DEFAULTS);
     let url = &*observer.url;
     check(url, &["dead-letters", "list", "archive"], 0, &["00000000-0000-0000-0000-000000000007"]);
@@ -203,46 +195,46 @@ async fn a_sink_that_keeps_its_position_refuses_and_one_that_is_gone_is_forgotte
     assert_eq!(reloaded.status, 200, "{}", reloaded.text);
     check(url, &["sinks", "list"], 0, &["archive", "detached"]);
     check(url, &["sinks", "forget", "archive"], 0, &["forgot sink archive"]);
-    let left = check(url, &["sinks", "list"], 0, &["prometheus"]);
-    assert!(!left.contains("archive"), "{left}");
+    let remaining = check(url, &["sinks", "list"], 0, &["prometheus"]);
+    assert!(!remaining.contains("archive"), "{remaining}");
     check(url, &["sinks", "forget", "archive"], 1, &["404"]);
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_so_and_changes_nothing() {
-    let made = |scope: &str| {
+async fn request_without_the_scope_of_its_command_is_rejected_and_changes_nothing() {
+    let create_token = |scope: &str| {
         let output = Command::new(OBSERVER)
             .args(["token", scope, "--scope", scope, "--json"])
             .output()
             .unwrap();
         serde_json::from_slice::<Value>(&output.stdout).unwrap()
     };
-    let [read, admin] = ["read", "admin"].map(made);
+    let [read, admin] = ["read", "admin"].map(create_token);
     let entry = |token: &Value| {
         let (name, sha256) = (token["name"].as_str().unwrap(), token["sha256"].as_str().unwrap());
         format!("[access.tokens.{name}]\nscopes = [{name:?}]\nsha256 = {sha256:?}\n")
     };
     let dir = tempfile::tempdir().unwrap();
-    put_letter(dir.path(), "archive");
+    put_dead_letter(dir.path(), "archive");
     let observer =
         Observer::start(dir.path(), &format!("{DEFAULTS}{}{}", entry(&read), entry(&admin)));
     let url = &*observer.url;
-    let ask = |token: &str, command: &[&str], code: i32, parts: &[&str]| {
+    let check_as = |token: &str, command: &[&str], code: i32, parts: &[&str]| {
         check(url, &[command, &["--token", token][..]].concat(), code, parts);
     };
     let (read, admin) = (read["token"].as_str().unwrap(), admin["token"].as_str().unwrap());
     check(url, &["sinks", "list"], 2, &["401", "token"]);
-    ask("nonsense", &["status"], 2, &["401"]);
-    ask(read, &["status"], 0, &["archive"]);
-    ask(read, &["dead-letters", "purge", "archive", "--all"], 2, &["403", "admin"]);
-    ask(read, &["replay", "--sink", "archive", "--since", "1h"], 2, &["403", "admin"]);
-    ask(read, &["dead-letters", "list", "archive"], 0, &["1 of 1 dead letter"]);
-    ask(admin, &["dead-letters", "list", "archive"], 2, &["403", "read"]);
-    ask(
+    check_as("nonsense", &["status"], 2, &["401"]);
+    check_as(read, &["status"], 0, &["archive"]);
+    check_as(read, &["dead-letters", "purge", "archive", "--all"], 2, &["403", "admin"]);
+    check_as(read, &["replay", "--sink", "archive", "--since", "1h"], 2, &["403", "admin"]);
+    check_as(read, &["dead-letters", "list", "archive"], 0, &["1 of 1 dead letter"]);
+    check_as(admin, &["dead-letters", "list", "archive"], 2, &["403", "read"]);
+    check_as(
         admin,
         &["dead-letters", "purge", "archive", "--all"],
         0,
         &["purged 1 dead letter of archive"],
     );
-    ask(read, &["dead-letters", "list", "archive"], 0, &["no dead letters"]);
+    check_as(read, &["dead-letters", "list", "archive"], 0, &["no dead letters"]);
 }

@@ -1,5 +1,4 @@
-//! What a user meets when a receiver fails: in `observer check`, on `/readyz` and `/v1/sinks`, in
-//! the metrics, and in the log.
+//! Failing destinations, as `observer check`, `/readyz`, `/v1/sinks`, metrics and log show them.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -14,10 +13,10 @@ use crate::support::{DEFAULTS, OBSERVER, Observer, parse_metrics, wait_until};
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
-/// A receiver that responses everything like this.
-fn receiver(response: Reply) -> HttpReceiver {
+/// Starts a receiver that answers every request with the same reply.
+fn receiver(reply: Reply) -> HttpReceiver {
     let receiver = HttpReceiver::start();
-    receiver.set_default_reply(response);
+    receiver.set_default_reply(reply);
     receiver
 }
 
@@ -29,7 +28,7 @@ fn sink(name: &str, url: &str, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
+async fn failure_names_the_sink_the_destinations_reply_and_a_remedy() {
     let secure_dir = tempfile::tempdir().unwrap();
     certificates(secure_dir.path());
     let files = "cert = \"server.pem\"\nkey = \"server-key.pem\"\n";
@@ -37,9 +36,9 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
         secure_dir.path(),
         &format!("[server]\nlisten = []\n[server.tls]\nlisten = \"127.0.0.1:0\"\n{files}"),
     );
-    let nobody = receiver(Reply::accept());
-    nobody.stop().await;
-    let said = [
+    let stopped = receiver(Reply::accept());
+    stopped.stop().await;
+    let replies = [
         (
             "busy",
             Reply::too_many_requests(Duration::from_secs(300))
@@ -56,15 +55,15 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
         ("moved", Reply::status(308).with_header("location", "https://new.example.com/agents")),
         ("hanging", Reply::hang()),
     ];
-    let answering = said.map(|(name, response)| (name, receiver(response)));
-    let mut sinks: Vec<_> = answering
+    let receivers = replies.map(|(name, reply)| (name, receiver(reply)));
+    let mut sinks: Vec<_> = receivers
         .iter()
         .map(|(name, receiver)| (*name, receiver.url("/agnets?key=s3cret"), ""))
         .collect();
     sinks.push(("no-such-host", "http://hooks.example.invalid/agents".to_owned(), ""));
-    sinks.push(("refused", nobody.url("/agents"), ""));
+    sinks.push(("refused", stopped.url("/agents"), ""));
     sinks.push(("strange-certificate", secure.url.clone(), ""));
-    sinks.push(("no-tls", answering[0].1.url("/").replace("http:", "https:"), ""));
+    sinks.push(("no-tls", receivers[0].1.url("/").replace("http:", "https:"), ""));
     sinks
         .iter_mut()
         .filter(|sink| sink.0 == "hanging")
@@ -76,20 +75,20 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
     for _ in 0..3 {
         assert_eq!(observer.post(EVENT).await.status, 200);
     }
-    // Those that are tried again say what a delivery came to, and no longer what the check did.
-    let is_settled = |sink: &Value| match sink["state"].as_str() {
+    // A retried sink shows the failure of a delivery, and no longer that of the check.
+    let has_failed = |sink: &Value| match sink["state"].as_str() {
         Some("parked") => true,
         Some("retrying") => sink["retried"].as_u64() > Some(0),
         _ => false,
     };
     wait_until("every sink has failed", async || {
         let status = observer.get("/v1/sinks").await.json();
-        status["sinks"].as_array().unwrap().iter().all(is_settled)
+        status["sinks"].as_array().unwrap().iter().all(has_failed)
     })
     .await;
     let status = observer.get("/v1/sinks").await.json();
     let ready = observer.get("/readyz").await;
-    assert_eq!(ready.status, 200, "producers are served all the same: {}", ready.text);
+    assert_eq!(ready.status, 200, "producers are not affected: {}", ready.text);
     let ready = ready.json();
     let metrics = parse_metrics(&observer.get("/metrics").await.text);
     let mut check = Command::new(OBSERVER);
@@ -100,7 +99,7 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
     let log: Vec<Value> =
         observer.kill().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
 
-    let mut told = String::new();
+    let mut report = String::new();
     for (name, ..) in &sinks {
         let named = |list: &Value| {
             list.as_array().unwrap().iter().find(|sink| sink["name"] == *name).unwrap().clone()
@@ -134,7 +133,7 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
             log.iter().find(|entry| entry["sink"] == *name && !entry["reason"].is_null()).unwrap();
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         let _ = write!(
-            told,
+            report,
             "{name}\n  check: {checked}\n  now:   {}: {}\n  log:   {} {}: {}\n",
             text(&shown["state"]),
             text(&shown["reason"]),
@@ -143,20 +142,20 @@ async fn each_failure_says_which_sink_what_the_far_side_said_and_what_to_do() {
             text(&logged["reason"]),
         );
     }
-    assert!(!told.contains("s3cret"), "{told}");
-    for (name, receiver) in &answering {
-        told = told.replace(&receiver.address().to_string(), &format!("{name}:80"));
+    assert!(!report.contains("s3cret"), "{report}");
+    for (name, receiver) in &receivers {
+        report = report.replace(&receiver.address().to_string(), &format!("{name}:80"));
     }
-    told = told.replace(&nobody.address().to_string(), "refused:80");
+    report = report.replace(&stopped.address().to_string(), "refused:80");
     let secure = secure.url.trim_start_matches("https://").to_owned();
-    assert_snapshot!(told.replace(&secure, "secure:443"));
+    assert_snapshot!(report.replace(&secure, "secure:443"));
 }
 
-/// One event of ten thousand is bad. Its neighbours arrive, once each and in order, at the cost of
-/// this many more requests at most.
-async fn ten_thousand_with_poison(response: Reply, more_requests: usize, reason: &str) {
+/// Posts ten thousand events with one poison event. Asserts that all others are delivered once and
+/// in order, and that isolating the poison event takes at most `more_requests` additional requests.
+async fn assert_poison_event_is_isolated(reply: Reply, more_requests: usize, reason: &str) {
     const EVENTS: usize = 10_000;
-    let (receiver, dir) = (receiver(response), tempfile::tempdir().unwrap());
+    let (receiver, dir) = (receiver(reply), tempfile::tempdir().unwrap());
     let config = format!(
         "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{}\"\nbody = \"ndjson\"\nstart = \"earliest\"\n\
          batch = {{ max_events = 1000, linger = \"1s\" }}\nretry = {{ initial = \"1ms\", max = \"5ms\" }}\n",
@@ -195,17 +194,19 @@ async fn ten_thousand_with_poison(response: Reply, more_requests: usize, reason:
         (Some(9_999), Some(1)),
         "{sink}"
     );
-    let letters =
+    let dead_letters =
         crate::support::read_lines(&dir.path().join("observer-data/journal/dead-letters/hook"));
     assert!(
-        letters.len() == 1 && letters[0].contains(reason) && letters[0].contains("poison"),
-        "{letters:?}"
+        dead_letters.len() == 1
+            && dead_letters[0].contains(reason)
+            && dead_letters[0].contains("poison"),
+        "{dead_letters:?}"
     );
 }
 
 #[tokio::test]
-async fn an_event_that_is_refused_by_its_index_costs_no_request() {
-    ten_thousand_with_poison(
+async fn event_rejected_by_its_index_needs_no_further_request() {
+    assert_poison_event_is_isolated(
         Reply::reject_items_containing("poison", "`usage` is missing"),
         0,
         "`usage` is missing",
@@ -213,12 +214,12 @@ async fn an_event_that_is_refused_by_its_index_costs_no_request() {
     .await;
 }
 
-/// A thousand can be halved ten times, each size is tried four times, and the event alone sixteen
-/// times and between its neighbours.
+/// A batch of a thousand is halved ten times with up to five requests each. The poison event alone
+/// is tried sixteen times, and deliveries between its neighbours take the rest.
 #[tokio::test]
-async fn an_event_that_breaks_its_receiver_is_found_among_ten_thousand() {
+async fn event_that_breaks_its_receiver_is_isolated_among_ten_thousand() {
     let most = 10 * 5 + 10 + 16 + 2 * 3;
-    ten_thousand_with_poison(
+    assert_poison_event_is_isolated(
         Reply::fail_requests_containing("poison"),
         most,
         "an unexpected condition was encountered",

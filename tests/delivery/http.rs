@@ -1,4 +1,4 @@
-//! Events that go on by HTTP: from one observer to another, and to where they are not wanted.
+//! Sinks of type `http`: delivery from one observer to another, and a wrong URL.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::support::{DEFAULTS, OBSERVER, Observer, wait_until};
 
 const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{date}.jsonl\"\nstart = \"earliest\"\n";
 
-/// The second observer is asked often, so that the tests need not wait.
-fn hop(name: &str, url: &str, more: &str) -> String {
+/// Returns a sink that forwards to another observer, with short pauses.
+fn forwarding_sink(name: &str, url: &str, more: &str) -> String {
     format!(
         "[sinks.{name}]\ntype = \"http\"\nurl = \"{url}\"\nbody = \"ndjson\"\nstart = \"earliest\"\n\
          batch = {{ max_events = 10, linger = \"20ms\" }}\nretry = {{ initial = \"50ms\", max = \"100ms\" }}\n{more}\n"
@@ -27,7 +27,7 @@ async fn sink(observer: &Observer, name: &str) -> Value {
     status["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == name).unwrap().clone()
 }
 
-/// The identity and the producer's own bytes of each event in the archive.
+/// Returns the id and the producer's bytes of each event in the archive.
 fn archived(observer: &Observer) -> Vec<(String, String)> {
     let id = |line: &str| {
         serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned()
@@ -37,15 +37,15 @@ fn archived(observer: &Observer) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn between_two_observers_ids_survive_the_hop_and_a_repeated_hop_is_a_duplicate() {
+async fn forwarded_event_keeps_its_id_and_a_repeated_delivery_is_a_duplicate() {
     const EVENTS: usize = 95;
     let (edge_dir, central_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let central = Observer::start(central_dir.path(), DEFAULTS);
     let url = format!("{}/v1/events", central.url);
-    // Two sinks to the same place: each event makes the hop twice.
+    // Two sinks with the same destination: each event is forwarded twice.
     let sinks = [
-        hop("central", &url, "compression = \"gzip\""),
-        hop("again", &url, "compression = \"zstd\""),
+        forwarding_sink("central", &url, "compression = \"gzip\""),
+        forwarding_sink("again", &url, "compression = \"zstd\""),
     ]
     .concat();
     let edge = Observer::start(edge_dir.path(), &format!("{DEFAULTS}{ARCHIVE}{sinks}"));
@@ -55,12 +55,12 @@ async fn between_two_observers_ids_survive_the_hop_and_a_repeated_hop_is_a_dupli
         assert_eq!(response.status, 200, "{}", response.text);
         ids.insert(response.json()["id"].as_str().unwrap().to_owned());
     }
-    assert_eq!(ids.len(), EVENTS, "these have no identity of their own");
+    assert_eq!(ids.len(), EVENTS, "each event without an identity is a new event");
     edge.wait_until_caught_up().await;
     central.wait_until_caught_up().await;
     let (sent, arrived) = (archived(&edge), archived(&central));
     assert_eq!(sent.iter().map(|(id, _)| id.clone()).collect::<BTreeSet<_>>(), ids);
-    assert_eq!(arrived.len(), EVENTS, "the second hop of an event is a duplicate");
+    assert_eq!(arrived.len(), EVENTS, "the second delivery of an event is a duplicate");
     assert_eq!(
         arrived.into_iter().collect::<BTreeSet<_>>(),
         sent.into_iter().collect::<BTreeSet<_>>()
@@ -78,13 +78,13 @@ async fn between_two_observers_ids_survive_the_hop_and_a_repeated_hop_is_a_dupli
 }
 
 #[tokio::test]
-async fn an_observer_that_refuses_one_event_of_a_batch_gets_its_neighbours() {
+async fn observer_that_rejects_one_event_of_a_batch_receives_the_others() {
     let (edge_dir, central_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let central = Observer::start(
         central_dir.path(),
         &format!("{DEFAULTS}[ingest.require]\nstrict = [\"cycle_id\"]\n"),
     );
-    let sinks = hop("central", &format!("{}/v1/events", central.url), "");
+    let sinks = forwarding_sink("central", &format!("{}/v1/events", central.url), "");
     let edge = Observer::start(edge_dir.path(), &format!("{DEFAULTS}{sinks}"));
     let bad = r#"{"source":"strict","event_kind":"ok","ok":true}"#;
     let batch = [event(1), bad.to_owned(), event(2), event(3)].join("\n");
@@ -103,17 +103,18 @@ async fn an_observer_that_refuses_one_event_of_a_batch_gets_its_neighbours() {
         (Some(3), Some(1)),
         "{status}"
     );
-    let letters = crate::support::read_lines(
+    let dead_letters = crate::support::read_lines(
         &edge_dir.path().join("observer-data/journal/dead-letters/central"),
     );
-    assert_eq!(letters.len(), 1);
+    assert_eq!(dead_letters.len(), 1);
     assert!(
-        letters[0].contains(" answered 422 for this event: ") && letters[0].contains("cycle_id"),
-        "{letters:?}"
+        dead_letters[0].contains(" answered 422 for this event: ")
+            && dead_letters[0].contains("cycle_id"),
+        "{dead_letters:?}"
     );
 }
 
-/// What `observer check` says, and how it ends.
+/// Runs `observer check`. Returns its output and exit code.
 fn check(dir: &Path) -> (String, Option<i32>) {
     let output = Command::new(OBSERVER).arg("check").current_dir(dir).output().unwrap();
     (
@@ -123,14 +124,14 @@ fn check(dir: &Path) -> (String, Option<i32>) {
 }
 
 #[tokio::test]
-async fn a_typing_error_in_the_url_parks_the_sink_and_loses_nothing() {
+async fn typing_error_in_the_url_parks_the_sink_and_loses_nothing() {
     const SECRET: &str = "correct-horse-battery-staple";
     let (edge_dir, central_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let central = Observer::start(central_dir.path(), DEFAULTS);
     let auth = format!("auth = {{ bearer = \"{SECRET}\" }}");
-    let config = |url: String| format!("{DEFAULTS}{}", hop("central", &url, &auth));
-    // The check finds the first one; with the second one it has nothing to say, and the first event
-    // finds out.
+    let config = |url: String| format!("{DEFAULTS}{}", forwarding_sink("central", &url, &auth));
+    // The check finds the error in the first round. In the second round the check is off, and the
+    // first delivery finds it.
     for check_key in ["", "check = \"off\"\n"] {
         let typo = config(format!("{}/v1/evnts?key={SECRET}", central.url)) + check_key;
         let edge = Observer::start_with(edge_dir.path(), &typo, &["--log", "trace"], &[]);
@@ -151,14 +152,14 @@ async fn a_typing_error_in_the_url_parks_the_sink_and_loses_nothing() {
         );
         let ready = edge.get("/readyz").await;
         assert!(ready.text.contains(&reason), "{}", ready.text);
-        let (told, code) = check(edge_dir.path());
+        let (checked, code) = check(edge_dir.path());
         if check_key.is_empty() {
-            assert_eq!(code, Some(1), "{told}");
-            assert!(told.contains(&reason) && told.contains("; see `url`"), "{told}");
+            assert_eq!(code, Some(1), "{checked}");
+            assert!(checked.contains(&reason) && checked.contains("; see `url`"), "{checked}");
         }
         let (_, log) = edge.terminate();
-        let seen = [log.join("\n"), told, ready.text, status.to_string()].concat();
-        assert!(seen.contains("the sink is parked") && !seen.contains(SECRET), "{seen}");
+        let output = [log.join("\n"), checked, ready.text, status.to_string()].concat();
+        assert!(output.contains("the sink is parked") && !output.contains(SECRET), "{output}");
     }
     let edge = Observer::start(edge_dir.path(), &config(format!("{}/v1/events", central.url)));
     edge.wait_until_caught_up().await;

@@ -2,9 +2,9 @@
 
 mod dead_letters;
 mod failures;
+pub(crate) mod hanging_sinks;
 mod http;
 mod otlp;
 mod proxies;
 mod replays;
 mod runs;
-pub(crate) mod slow_sinks;

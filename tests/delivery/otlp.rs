@@ -1,4 +1,4 @@
-//! An OTLP sink as an operator has it: what becomes of events whatever the collector does.
+//! Sinks of type `otlp` before collectors that fail, reject or limit requests.
 
 use observer_testing::otlp::{OtlpReceiver, Reply, Signal, attribute};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::support::{DEFAULTS, Observer, wait_until};
 
-/// A sink of this name for both signals, with short pauses.
+/// Returns a sink for both signals with short pauses.
 fn sink(name: &str, receiver: &OtlpReceiver, more: &str) -> String {
     format!(
         "[sinks.{name}]\ntype = \"otlp\"\nendpoint = \"{}\"\nstart = \"earliest\"\n\
@@ -36,7 +36,7 @@ async fn status_of(observer: &Observer, name: &str) -> Value {
     status["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == name).unwrap().clone()
 }
 
-/// The numbers of the cycles that the receiver took as log records, or as spans.
+/// Returns the numbers of the cycles that the receiver accepted as log records or as spans.
 fn cycles(receiver: &OtlpReceiver, signal: Signal) -> Vec<usize> {
     let records = receiver.log_records();
     let spans = receiver.spans();
@@ -52,7 +52,7 @@ fn cycles(receiver: &OtlpReceiver, signal: Signal) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
+async fn failing_signal_neither_delays_nor_repeats_the_other() {
     let (good, bad, dir) =
         (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
     bad.set_default_reply(Reply::status(Code::Unavailable, "full"));
@@ -63,8 +63,8 @@ async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
     );
     let observer = Observer::start(dir.path(), &config);
     post(&observer, events(100)).await;
-    wait_until("the logs are there", async || good.log_records().len() == 100).await;
-    wait_until("the spans were tried", async || bad.requests().len() > 3).await;
+    wait_until("the log records are delivered", async || good.log_records().len() == 100).await;
+    wait_until("the spans were retried", async || bad.requests().len() > 3).await;
     let failing = status_of(&observer, "there/traces").await;
     assert_eq!(
         (&failing["state"], &failing["pending"]),
@@ -78,7 +78,7 @@ async fn a_signal_that_fails_holds_up_no_other_and_repeats_nothing_on_it() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_for_the_collector_arrives_in_parts_and_the_size_is_kept() {
+async fn batch_too_large_for_the_collector_is_split_and_the_limit_is_remembered() {
     let (receiver, dir) = (OtlpReceiver::start(), tempfile::tempdir().unwrap());
     receiver.set_default_reply(Reply::reject_messages_larger_than(40_000));
     let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "signals = [\"logs\"]"));
@@ -91,7 +91,7 @@ async fn what_is_too_large_for_the_collector_arrives_in_parts_and_the_size_is_ke
     let requests = receiver.requests();
     let refused =
         requests.iter().filter(|request| request.code == Some(Code::ResourceExhausted)).count();
-    assert!(refused <= 4, "{refused} requests were too large: it was not learnt");
+    assert!(refused <= 4, "{refused} requests were too large: the limit was forgotten");
     assert_eq!(receiver.log_records().len(), 2000);
     let status = status_of(&observer, "collector/logs").await;
     assert_eq!(
@@ -101,7 +101,7 @@ async fn what_is_too_large_for_the_collector_arrives_in_parts_and_the_size_is_ke
 }
 
 #[tokio::test]
-async fn what_a_partial_success_rejects_is_in_the_account_and_in_the_log() {
+async fn partial_success_is_counted_and_logged() {
     let (receiver, dir) = (OtlpReceiver::scripted([]), tempfile::tempdir().unwrap());
     receiver.set_default_reply(Reply::reject_items_containing("c-7", "too old"));
     let config = format!(
@@ -119,11 +119,11 @@ async fn what_a_partial_success_rejects_is_in_the_account_and_in_the_log() {
         observer.wait_for_log("events were refused for good, and the far side doesn't say which");
     assert!(logged["reason"].as_str().unwrap().contains("rejected 1 of 10"), "{logged}");
     assert!(logged["reason"].as_str().unwrap().ends_with("too old"), "{logged}");
-    assert_eq!(receiver.log_records().len(), 9, "it is not sent again");
+    assert_eq!(receiver.log_records().len(), 9, "a rejected record is not sent again");
 }
 
 #[tokio::test]
-async fn an_event_that_a_collector_can_not_take_is_found_and_kept() {
+async fn event_that_breaks_a_collector_becomes_a_dead_letter() {
     let (receiver, dir) = (OtlpReceiver::start(), tempfile::tempdir().unwrap());
     receiver.set_default_reply(Reply::fail_requests_containing("c-321", Code::InvalidArgument));
     let config = format!("{DEFAULTS}{}", sink("collector", &receiver, ""));
@@ -135,29 +135,29 @@ async fn an_event_that_a_collector_can_not_take_is_found_and_kept() {
     assert_eq!(cycles(&receiver, Signal::Traces), expected);
     for signal in ["logs", "traces"] {
         let folder = format!("/v1/sinks/collector%2F{signal}/dead-letters");
-        let letters = observer.get(&folder).await.json();
-        assert_eq!(letters["total"], 1);
-        let id = letters["dead_letters"][0]["id"].as_str().unwrap();
-        let letter = observer.get(&format!("{folder}/{id}")).await.json();
-        assert_eq!(letter["envelope"]["event"]["cycle_id"], "c-321", "{letter}");
+        let dead_letters = observer.get(&folder).await.json();
+        assert_eq!(dead_letters["total"], 1);
+        let id = dead_letters["dead_letters"][0]["id"].as_str().unwrap();
+        let dead_letter = observer.get(&format!("{folder}/{id}")).await.json();
+        assert_eq!(dead_letter["envelope"]["event"]["cycle_id"], "c-321", "{dead_letter}");
         assert!(
-            letter["reason"].as_str().unwrap().contains("a value that can't be stored"),
-            "{letter}"
+            dead_letter["reason"].as_str().unwrap().contains("a value that can't be stored"),
+            "{dead_letter}"
         );
     }
 }
 
-/// What they say is meant for a program's own telemetry.
+/// The standard variables configure the telemetry of the program, not its sinks.
 #[tokio::test]
-async fn the_standard_variables_of_the_process_never_reach_a_sink() {
+async fn otel_environment_variables_do_not_configure_a_sink() {
     let (receiver, other, dir) =
         (OtlpReceiver::start(), OtlpReceiver::start(), tempfile::tempdir().unwrap());
     let config = format!("{DEFAULTS}{}", sink("collector", &receiver, "compression = \"none\""));
-    let there = other.url("");
+    let other_url = other.url("");
     let variables = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", there.as_str()),
-        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", there.as_str()),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", there.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", other_url.as_str()),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", other_url.as_str()),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", other_url.as_str()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-leak=1,authorization=Bearer%20leaked"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),

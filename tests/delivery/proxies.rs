@@ -1,4 +1,4 @@
-//! Requests of a sink go through the proxies that the environment names.
+//! Requests of sinks through the proxies that the environment names.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,11 +14,11 @@ use crate::support::{DEFAULTS, OBSERVER, Observer, wait_until};
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
-/// A proxy, as small as one can be: `CONNECT host:port`, and requests with whole URLs (RFC 9110,
-/// section 7.6; RFC 9112, section 3.2.2).
+/// Minimal proxy: `CONNECT host:port`, and requests in absolute form (RFC 9110, section 7.6;
+/// RFC 9112, section 3.2.2).
 struct Proxy {
     url: String,
-    /// The request lines that it saw.
+    /// Method and target of each request.
     request_lines: Arc<Mutex<Vec<String>>>,
     serving: JoinHandle<()>,
 }
@@ -31,7 +31,7 @@ impl Proxy {
         let lines = request_lines.clone();
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(pass_on(stream, lines.clone()));
+                tokio::spawn(forward(stream, lines.clone()));
             }
         });
         Self { url, request_lines, serving }
@@ -48,14 +48,14 @@ impl Drop for Proxy {
     }
 }
 
-/// One connection, which goes to one place. Whoever is cut off will come again.
-async fn pass_on(stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> std::io::Result<()> {
+/// Forwards one connection to one server. An error ends the connection, and the client retries.
+async fn forward(stream: TcpStream, request_lines: Arc<Mutex<Vec<String>>>) -> std::io::Result<()> {
     let mut client = BufReader::new(stream);
     let mut line = String::new();
     client.read_line(&mut line).await?;
     let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
     let [method, target, version] = words.as_slice() else { return Ok(()) };
-    seen.lock().unwrap().push(format!("{method} {target}"));
+    request_lines.lock().unwrap().push(format!("{method} {target}"));
     if method == "CONNECT" {
         while line.trim_end() != "" {
             line.clear();
@@ -68,7 +68,7 @@ async fn pass_on(stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> std::io::R
         let (host, path) =
             target.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap();
         let mut server = TcpStream::connect(host).await?;
-        // The next request on this connection would have to be looked at, too.
+        // A next request on this connection would need its own forwarding.
         server
             .write_all(format!("{method} /{path} {version}connection: close\r\n").as_bytes())
             .await?;
@@ -92,7 +92,7 @@ fn config(url: &str, more: &str) -> String {
     )
 }
 
-/// An observer with these proxies, and without those that this test itself may have.
+/// Starts an observer with proxies in its environment, without those that the test inherited.
 fn observer(dir: &Path, config: &str, environment: &[(&str, &str)]) -> Observer {
     let mut command = Command::new(OBSERVER);
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
@@ -103,7 +103,7 @@ fn observer(dir: &Path, config: &str, environment: &[(&str, &str)]) -> Observer 
 }
 
 #[tokio::test]
-async fn http_goes_through_its_proxy_but_for_hosts_that_need_none() {
+async fn http_request_uses_its_proxy_except_for_excluded_hosts() {
     let (proxy, receiver) = (Proxy::start().await, HttpReceiver::start());
     let config = config(&receiver.url("/hook"), "");
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
@@ -115,8 +115,8 @@ async fn http_goes_through_its_proxy_but_for_hosts_that_need_none() {
         );
         assert_eq!(running.post(EVENT).await.status, 200);
         running.wait_until_caught_up().await;
-        let seen = &proxy.request_lines()[before..];
-        assert!(seen.contains(&format!("POST {}", receiver.url("/hook"))), "{name}: {seen:?}");
+        let lines = &proxy.request_lines()[before..];
+        assert!(lines.contains(&format!("POST {}", receiver.url("/hook"))), "{name}: {lines:?}");
     }
     assert_eq!(receiver.accepted_items().len(), 3);
 
@@ -129,7 +129,7 @@ async fn http_goes_through_its_proxy_but_for_hosts_that_need_none() {
 }
 
 #[tokio::test]
-async fn https_goes_through_a_tunnel_and_the_proxy_sees_nothing_of_it() {
+async fn https_request_uses_a_tunnel_through_the_proxy() {
     let (proxy, central_dir, edge_dir) =
         (Proxy::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     certificates(central_dir.path());
@@ -150,12 +150,12 @@ async fn https_goes_through_a_tunnel_and_the_proxy_sees_nothing_of_it() {
     central.wait_until_caught_up().await;
     assert_eq!(central.archive().len(), 1);
     let tunnel = format!("CONNECT {}", secure.trim_start_matches("https://"));
-    let seen = proxy.request_lines();
-    assert!(!seen.is_empty() && seen.iter().all(|line| *line == tunnel), "{seen:?}");
+    let lines = proxy.request_lines();
+    assert!(!lines.is_empty() && lines.iter().all(|line| *line == tunnel), "{lines:?}");
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_or_refuses_is_told_apart_from_the_receiver() {
+async fn failure_of_the_proxy_is_distinguished_from_that_of_the_receiver() {
     let (receiver, proxy, dir) =
         (HttpReceiver::start(), HttpReceiver::start(), tempfile::tempdir().unwrap());
     let config = config(&receiver.url("/hook"), "");
@@ -171,17 +171,17 @@ async fn a_proxy_that_is_not_there_or_refuses_is_told_apart_from_the_receiver() 
         .await;
         reason.replace(&receiver.address().to_string(), "hook:80")
     };
-    let refused = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
+    let rejected = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
     assert_eq!(
-        reason(&refused).await,
+        reason(&rejected).await,
         "http://hook:80 answered 407 Proxy Authentication Required; the proxy wants to know who asks \
          (asked with OPTIONS; see `check` if it responses events otherwise)"
     );
-    drop(refused);
+    drop(rejected);
     proxy.stop().await;
-    let gone = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
+    let unreachable = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
     assert_eq!(
-        reason(&gone).await,
+        reason(&unreachable).await,
         "http://hook:80 can't be reached: Connection refused (os error 111); nothing listens there, or at the proxy of \
          `HTTP_PROXY`, see `url`"
     );

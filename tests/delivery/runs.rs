@@ -1,4 +1,4 @@
-//! Outcomes of real agent runs, from the producer to the archive and the metrics.
+//! Outcomes of real agent runs, from a producer to the archive and the metrics.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::support::run_totals::{Model, RunTotals};
 use crate::support::{DEFAULTS, Observer, agent_runs, assert_promtool_accepts, event_of};
 
 #[tokio::test]
-async fn real_runs_are_archived_in_order_with_their_own_bytes_and_counted_once() {
+async fn run_is_archived_in_order_byte_for_byte_and_counted_once() {
     let runs = agent_runs();
     let expected = RunTotals::of(&runs);
     assert_eq!(expected.total(), runs.len() as u64);
@@ -42,14 +42,14 @@ async fn real_runs_are_archived_in_order_with_their_own_bytes_and_counted_once()
         assert_eq!(observer.post(run.clone()).await.json()["status"], "duplicate");
     }
     observer.wait_until_caught_up().await;
-    assert_eq!(observer.archive(), archive, "nothing was added");
+    assert_eq!(observer.archive(), archive, "a duplicate adds nothing to the archive");
     check_metrics(&observer, &expected).await;
     let metrics = observer.wait_for_metrics(|_| true).await;
     assert_eq!(metrics["observer_duplicate_events_total"], runs.len() as f64);
 }
 
 #[tokio::test]
-async fn real_runs_arrive_in_one_batch_as_they_do_one_by_one() {
+async fn batch_of_runs_is_archived_like_single_runs() {
     let runs = agent_runs();
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
@@ -101,20 +101,20 @@ async fn check_metrics(observer: &Observer, expected: &RunTotals) {
     for sink in ["archive", "prometheus"] {
         let value = |name: &str| metrics[&format!(r#"observer_sink_{name}"#)];
         let results = ["delivered", "dead", "refused", "expired", "filtered"];
-        let settled: f64 = results
+        let resolved: f64 = results
             .iter()
             .map(|result| value(&format!(r#"events_total{{sink="{sink}",result="{result}"}}"#)))
             .sum();
         assert_eq!(
             value(&format!(r#"accepted_events_total{{sink="{sink}"}}"#)),
-            settled + value(&format!(r#"pending_events{{sink="{sink}"}}"#))
+            resolved + value(&format!(r#"pending_events{{sink="{sink}"}}"#))
         );
-        assert_eq!(settled, total, "{sink}");
+        assert_eq!(resolved, total, "{sink}");
     }
 }
 
 #[tokio::test]
-async fn the_metrics_are_what_prometheus_wants() {
+async fn metrics_are_valid_for_prometheus() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     for run in agent_runs().into_iter().take(10) {

@@ -1,4 +1,4 @@
-//! Disks without space left: what producers, probes and sinks meet, and how it goes on.
+//! Full disks: responses to producers, readiness, progress of sinks, and recovery.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,20 +12,21 @@ use crate::support::{Observer, client, read_lines, wait_until};
 
 const PRODUCERS: u64 = 4;
 
-/// Producers that send each event until it is taken.
+/// Producers that send each event until it is acknowledged.
 struct Load {
     shared: Arc<Shared>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 struct Shared {
-    /// Where the observer listens now.
+    /// URL of the observer, which changes with a restart.
     url: Mutex<String>,
     numbers: AtomicU64,
     stopping: AtomicBool,
+    /// Ids of the acknowledged events.
     acknowledged: Mutex<Vec<String>>,
-    refused: AtomicU64,
-    /// What was said to those that were refused.
+    rejected: AtomicU64,
+    /// Details of the 503 responses, each with its count.
     details: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -36,15 +37,15 @@ impl Load {
             numbers: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             acknowledged: Mutex::default(),
-            refused: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
             details: Mutex::default(),
         });
         let tasks = (0..PRODUCERS).map(|_| tokio::spawn(produce(shared.clone()))).collect();
         Self { shared, tasks }
     }
 
-    /// The observer listens somewhere else now.
-    fn follow(&self, observer: &Observer) {
+    /// Directs the producers to a restarted observer.
+    fn redirect(&self, observer: &Observer) {
         self.shared.url.lock().unwrap().clone_from(&observer.url);
     }
 
@@ -52,28 +53,29 @@ impl Load {
         self.shared.acknowledged.lock().unwrap().len()
     }
 
-    fn refused(&self) -> u64 {
-        self.shared.refused.load(Ordering::SeqCst)
+    fn rejected(&self) -> u64 {
+        self.shared.rejected.load(Ordering::SeqCst)
     }
 
-    /// What was said to those that were refused.
+    /// Returns the distinct details of the 503 responses.
     fn details(&self) -> Vec<String> {
         self.shared.details.lock().unwrap().keys().cloned().collect()
     }
 
-    /// Until this many more were acknowledged.
-    async fn goes_on(&self, more: usize) {
+    /// Waits until this many more events are acknowledged.
+    async fn wait_for_acknowledgements(&self, more: usize) {
         let wanted = self.acknowledged() + more;
         wait_until("producers get 200", async || self.acknowledged() >= wanted).await;
     }
 
-    /// Until producers were refused this many times more.
-    async fn is_refused(&self, more: u64) {
-        let wanted = self.refused() + more;
-        wait_until("producers get 503", async || self.refused() >= wanted).await;
+    /// Waits until this many more requests are rejected with 503.
+    async fn wait_for_rejections(&self, more: u64) {
+        let wanted = self.rejected() + more;
+        wait_until("producers get 503", async || self.rejected() >= wanted).await;
     }
 
-    /// Have each producer end with an event that was taken. Gives the ids of all.
+    /// Stops each producer after its current event is acknowledged. Returns the ids of all
+    /// acknowledged events.
     async fn stop(self) -> Vec<String> {
         self.shared.stopping.store(true, Ordering::SeqCst);
         for task in self.tasks {
@@ -94,7 +96,7 @@ async fn produce(shared: Arc<Shared>) {
         loop {
             let url = shared.url.lock().unwrap().clone();
             let request = client.post(format!("{url}/event")).body(event.clone()).send();
-            // It was killed; the next one may be elsewhere.
+            // The observer was killed. Its successor may have another URL.
             let Ok(response) = request.await else {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
@@ -123,40 +125,40 @@ async fn produce(shared: Arc<Shared>) {
                 .unwrap()
                 .entry(response["detail"].as_str().unwrap().to_owned())
                 .or_default() += 1;
-            shared.refused.fetch_add(1, Ordering::SeqCst);
-            // Sooner than it was asked to, so that there is a crowd.
+            shared.rejected.fetch_add(1, Ordering::SeqCst);
+            // Earlier than `Retry-After`, so that many requests meet the full disk.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// Each line is whole, in order, and there once; all that was acknowledged is among them.
-fn have_all(lines: &[String], acknowledged: &[String]) {
+/// Asserts that lines are complete, in order and unique, and include every acknowledged event.
+fn assert_complete(lines: &[String], acknowledged: &[String]) {
     let mut ids = HashSet::new();
     for (line, seq) in lines.iter().zip(1..) {
         let envelope: Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert!(ids.insert(envelope["id"].as_str().unwrap().to_owned()), "twice: {line:.200}");
+        assert!(ids.insert(envelope["id"].as_str().unwrap().to_owned()), "repeated: {line:.200}");
         assert_eq!(envelope["seq"], seq, "{line:.200}");
     }
     let missing = acknowledged.iter().filter(|id| !ids.contains(*id)).count();
     assert_eq!(
         missing,
         0,
-        "of {} that were acknowledged, with {} lines",
+        "missing of {} acknowledged events; {} lines are there",
         acknowledged.len(),
         lines.len()
     );
     assert!(acknowledged.len() > 1000);
 }
 
-/// The entries of the log with this message.
+/// Returns the log entries with a message.
 fn entries(log: &[String], message: &str) -> impl Iterator<Item = Value> {
     let entries = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     entries.filter(move |entry| entry["message"] == message)
 }
 
-/// The sequence number of a position as it is shown.
+/// Returns the sequence number of a position in its text form.
 fn seq(position: &Value) -> u64 {
     position.as_str().unwrap().split_once('-').unwrap().1.parse().unwrap()
 }
@@ -166,7 +168,7 @@ async fn sink(observer: &Observer, name: &str) -> Value {
     sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == name).unwrap().clone()
 }
 
-/// The position that a sink has on disk.
+/// Returns the committed position of a sink, as the file has it.
 fn committed(disks: &SmallDisks, sink: &str) -> u64 {
     let positions = std::fs::read(disks.path("data/observer-data/journal/positions")).unwrap();
     let name = positions.windows(sink.len()).position(|window| window == sink.as_bytes()).unwrap();
@@ -174,12 +176,12 @@ fn committed(disks: &SmallDisks, sink: &str) -> u64 {
     u64::from_le_bytes(positions[seq..seq + 8].try_into().unwrap())
 }
 
-/// For each sink, what was accepted is settled or waits.
-async fn accounts_close(observer: &Observer, sinks: &[&str]) {
+/// Asserts for each sink that every accepted event is resolved or pending.
+async fn assert_accounts_balance(observer: &Observer, sinks: &[&str]) {
     let metrics = observer.wait_for_metrics(|_| true).await;
     for sink in sinks {
         let results = ["delivered", "dead", "refused", "expired", "filtered"];
-        let settled: f64 = results
+        let resolved: f64 = results
             .iter()
             .map(|result| {
                 metrics
@@ -188,11 +190,11 @@ async fn accounts_close(observer: &Observer, sinks: &[&str]) {
             .sum();
         let pending = metrics[&format!(r#"observer_sink_pending_events{{sink="{sink}"}}"#)];
         let accepted = metrics[&format!(r#"observer_sink_accepted_events_total{{sink="{sink}"}}"#)];
-        assert_eq!(accepted, settled + pending, "{sink}");
+        assert_eq!(accepted, resolved + pending, "{sink}");
     }
 }
 
-/// An archive, and a sink that is slow for as long as its disk is full.
+/// Returns a configuration with an archive and the sink `slow`, which waits while its disk is full.
 fn config(archive: &str, journal: &str, slow: &str) -> String {
     format!(
         "data_dir = \"data/observer-data\"\n[server]\nlisten = \"127.0.0.1:0\"\n[journal]\n{journal}\n\
@@ -204,22 +206,21 @@ fn config(archive: &str, journal: &str, slow: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_returns_with_the_space()
- {
+async fn full_journal_disk_stops_producers_but_not_sinks_until_space_is_free() {
     let Some(disks) = SmallDisks::mount(&[("data", 24), ("elsewhere", 64)]) else { return };
     let config = config("data", "segment_size = \"1MiB\"", "");
     disks.add_ballast("data", 8 << 20);
     disks.fill("elsewhere");
     let observer = disks.start(&config);
     let load = Load::start(&observer);
-    load.is_refused(200).await;
-    wait_until("it says why", async || {
+    load.wait_for_rejections(200).await;
+    wait_until("readiness reports the reason", async || {
         let ready = observer.get("/readyz").await;
         ready.status == 503 && ready.text.contains("No space left on device")
     })
     .await;
     assert_eq!(observer.get("/livez").await.status, 200);
-    accounts_close(&observer, &["archive", "slow"]).await;
+    assert_accounts_balance(&observer, &["archive", "slow"]).await;
     for detail in load.details() {
         assert!(detail.contains("No space left on device"), "{detail}");
         assert!(
@@ -228,48 +229,48 @@ async fn a_disk_filled_by_events_takes_no_more_and_sinks_drain_on_and_service_re
         );
     }
 
-    // The one that lagged can go on, while the journal can't.
+    // The lagging sink makes progress while the journal is still full.
     disks.remove_ballast("elsewhere");
-    wait_until("what the slow sink had is committed", async || {
+    wait_until("the position of the slow sink is committed", async || {
         let slow = sink(&observer, "slow").await;
         slow["pending"].as_u64().unwrap() < 100
             && committed(&disks, "slow") == seq(&slow["position"])
     })
     .await;
-    load.is_refused(50).await;
+    load.wait_for_rejections(50).await;
     assert_eq!(observer.get("/livez").await.status, 200);
 
-    let had = committed(&disks, "slow");
+    let before = committed(&disks, "slow");
     let mut log = observer.kill();
     let observer = disks.start(&config);
-    load.follow(&observer);
-    load.is_refused(50).await;
-    wait_until("the slow sink is back", async || {
+    load.redirect(&observer);
+    load.wait_for_rejections(50).await;
+    wait_until("the slow sink runs again", async || {
         sink(&observer, "slow").await["state"] == "running"
     })
     .await;
     let slow = sink(&observer, "slow").await;
-    assert!(seq(&slow["position"]) >= had, "{had} were committed: {slow}");
+    assert!(seq(&slow["position"]) >= before, "{before} was committed: {slow}");
     assert_eq!(slow["delivered"], seq(&slow["position"]));
 
     disks.remove_ballast("data");
-    load.goes_on(400).await;
+    load.wait_for_acknowledgements(400).await;
     let acknowledged = load.stop().await;
     observer.wait_until_caught_up().await;
     assert_eq!(observer.get("/readyz").await.status, 200);
-    accounts_close(&observer, &["archive", "slow"]).await;
+    assert_accounts_balance(&observer, &["archive", "slow"]).await;
     log.extend(observer.terminate().1);
     for folder in ["data/events", "elsewhere/events"] {
-        have_all(&read_lines(&disks.path(folder)), &acknowledged);
+        assert_complete(&read_lines(&disks.path(folder)), &acknowledged);
     }
-    // Once by each of the two.
+    // One entry from each of the two processes.
     let refusing = "the journal accepts no records; producers have to retry, readers continue";
     assert_eq!(entries(&log, refusing).count(), 2, "{log:#?}");
     assert!(log.len() < 40, "{} lines: {log:#?}", log.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn space_that_a_slow_sink_gives_back_is_all_that_a_full_disk_needs() {
+async fn full_disk_recovers_by_the_segments_that_a_slow_sink_releases() {
     let Some(disks) = SmallDisks::mount(&[("data", 16), ("elsewhere", 64), ("archive", 64)]) else {
         return;
     };
@@ -279,35 +280,35 @@ async fn space_that_a_slow_sink_gives_back_is_all_that_a_full_disk_needs() {
     disks.fill("elsewhere");
     let mut observer = disks.start(&config);
     let load = Load::start(&observer);
-    load.is_refused(300).await;
+    load.wait_for_rejections(300).await;
     disks.remove_ballast("elsewhere");
-    load.goes_on(2000).await;
+    load.wait_for_acknowledgements(2000).await;
     let acknowledged = load.stop().await;
     observer.wait_until_caught_up().await;
-    accounts_close(&observer, &["archive", "slow", "metrics"]).await;
-    let over = observer.wait_for_log("the journal accepts records again");
-    assert!(over["refused"].as_u64().unwrap() >= 300, "{over}");
+    assert_accounts_balance(&observer, &["archive", "slow", "metrics"]).await;
+    let recovered = observer.wait_for_log("the journal accepts records again");
+    assert!(recovered["refused"].as_u64().unwrap() >= 300, "{recovered}");
     observer.terminate();
     for folder in ["archive/events", "elsewhere/events"] {
-        have_all(&read_lines(&disks.path(folder)), &acknowledged);
+        assert_complete(&read_lines(&disks.path(folder)), &acknowledged);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn past_the_size_limit_an_optional_sink_misses_the_oldest_events_and_each_is_counted() {
+async fn size_limit_expires_the_oldest_events_of_an_optional_sink_and_counts_them() {
     let Some(disks) = SmallDisks::mount(&[("elsewhere", 64)]) else { return };
     let config = config("data", "segment_size = \"256KiB\"\nmax_size = \"4MiB\"", "");
     disks.fill("elsewhere");
     let observer = disks.start(&config);
     let load = Load::start(&observer);
-    load.goes_on(3000).await;
+    load.wait_for_acknowledgements(3000).await;
     disks.remove_ballast("elsewhere");
     let acknowledged = load.stop().await;
     observer.wait_until_caught_up().await;
-    accounts_close(&observer, &["archive", "slow"]).await;
+    assert_accounts_balance(&observer, &["archive", "slow"]).await;
     let slow = sink(&observer, "slow").await;
     let (_, log) = observer.terminate();
-    have_all(&read_lines(&disks.path("data/events")), &acknowledged);
+    assert_complete(&read_lines(&disks.path("data/events")), &acknowledged);
 
     let lines = read_lines(&disks.path("elsewhere/events"));
     let count = |of: &str| slow[of].as_u64().unwrap();
@@ -318,35 +319,37 @@ async fn past_the_size_limit_an_optional_sink_misses_the_oldest_events_and_each_
         "{slow}"
     );
     assert_eq!(count("expired"), count("accepted") - count("delivered"), "{slow}");
-    let told: u64 =
+    let logged: u64 =
         entries(&log, "events expired before the sink had them: the journal is at its size limit")
             .map(|entry| {
                 assert_eq!(entry["sink"], "slow");
                 entry["last_seq"].as_u64().unwrap() + 1 - entry["first_seq"].as_u64().unwrap()
             })
             .sum();
-    assert_eq!(told, count("expired"));
-    let at_once: Vec<_> = entries(
+    assert_eq!(logged, count("expired"));
+    let first: Vec<_> = entries(
         &log,
         "the journal is at its size limit; events are removed before the sink has received them",
     )
     .collect();
-    assert_eq!(at_once.len(), 1, "{at_once:?}");
-    assert_eq!(at_once[0]["sink"], "slow");
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(first[0]["sink"], "slow");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn past_the_size_limit_a_required_sink_has_producers_wait_and_nothing_is_lost() {
+async fn size_limit_with_a_required_sink_stops_producers_and_loses_nothing() {
     let Some(disks) = SmallDisks::mount(&[("elsewhere", 64)]) else { return };
     let config =
         config("data", "segment_size = \"256KiB\"\nmax_size = \"4MiB\"", "required = true");
     disks.fill("elsewhere");
     let observer = disks.start(&config);
     let load = Load::start(&observer);
-    load.is_refused(300).await;
-    let reason = "the journal is full: it has reached its limit of 4194304 bytes, and `slow` still \
-                  needs the oldest records";
-    wait_until("it says why", async || observer.get("/readyz").await.text.contains(reason)).await;
+    load.wait_for_rejections(300).await;
+    let reason = "the journal is full: it holds its 4194304 bytes, and `slow` still needs the oldest of them";
+    wait_until("readiness reports the reason", async || {
+        observer.get("/readyz").await.text.contains(reason)
+    })
+    .await;
     assert_eq!(observer.get("/livez").await.status, 200);
     assert!(
         load.details()
@@ -354,20 +357,19 @@ async fn past_the_size_limit_a_required_sink_has_producers_wait_and_nothing_is_l
             .any(|detail| detail == &format!("{reason}; the same event may be sent again later"))
     );
     disks.remove_ballast("elsewhere");
-    load.goes_on(2000).await;
+    load.wait_for_acknowledgements(2000).await;
     let acknowledged = load.stop().await;
     observer.wait_until_caught_up().await;
-    accounts_close(&observer, &["archive", "slow"]).await;
+    assert_accounts_balance(&observer, &["archive", "slow"]).await;
     assert_eq!(sink(&observer, "slow").await["expired"], 0);
     observer.terminate();
     for folder in ["data/events", "elsewhere/events"] {
-        have_all(&read_lines(&disks.path(folder)), &acknowledged);
+        assert_complete(&read_lines(&disks.path(folder)), &acknowledged);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_archive_whose_disk_is_full_waits_and_goes_on_with_whole_lines_and_producers_do_not_notice()
- {
+async fn archive_on_a_full_disk_parks_and_resumes_without_affecting_producers() {
     let Some(disks) = SmallDisks::mount(&[("archive", 16)]) else { return };
     let config = config("archive", "segment_size = \"1MiB\"", "");
     disks.add_ballast("archive", 12 << 20);
@@ -377,7 +379,7 @@ async fn an_archive_whose_disk_is_full_waits_and_goes_on_with_whole_lines_and_pr
         sink(&observer, "archive").await["state"] == "parked"
     })
     .await;
-    load.goes_on(100).await;
+    load.wait_for_acknowledgements(100).await;
     let ready = observer.get("/readyz").await;
     assert_eq!(
         (ready.status, &ready.json()["sinks"][0]["state"]),
@@ -389,23 +391,23 @@ async fn an_archive_whose_disk_is_full_waits_and_goes_on_with_whole_lines_and_pr
 
     let mut log = observer.kill();
     let observer = disks.start(&config);
-    load.follow(&observer);
-    load.goes_on(100).await;
+    load.redirect(&observer);
+    load.wait_for_acknowledgements(100).await;
     wait_until("the archive is parked again", async || {
         sink(&observer, "archive").await["state"] == "parked"
     })
     .await;
     disks.remove_ballast("archive");
-    wait_until("the archive has some more", async || {
+    wait_until("the archive runs again", async || {
         sink(&observer, "archive").await["state"] == "running"
     })
     .await;
-    assert_eq!(load.refused(), 0);
+    assert_eq!(load.rejected(), 0);
     let acknowledged = load.stop().await;
     observer.wait_until_caught_up().await;
-    accounts_close(&observer, &["archive", "slow"]).await;
+    assert_accounts_balance(&observer, &["archive", "slow"]).await;
     log.extend(observer.terminate().1);
-    have_all(&read_lines(&disks.path("archive/events")), &acknowledged);
+    assert_complete(&read_lines(&disks.path("archive/events")), &acknowledged);
     assert_eq!(
         entries(&log, "the sink is parked: its events wait until this is mended").count(),
         2,

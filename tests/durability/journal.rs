@@ -1,4 +1,4 @@
-//! The journal of an observer that was stopped, looked at, mended and exported.
+//! The `journal` commands, which verify, repair and export the journal of a stopped observer.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn errors(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-/// An observer that had 40 events, one in each block, and was stopped.
+/// Returns the folder of a stopped observer with 40 events, one in each block, and its archive.
 async fn stopped() -> (tempfile::TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
@@ -38,7 +38,7 @@ fn segment(dir: &Path) -> PathBuf {
     dir.join("observer-data/journal/00000000000000000001-0.log")
 }
 
-/// Change a byte in the middle of this event.
+/// Changes a byte in the middle of an event.
 fn corrupt(dir: &Path, envelope: &str) {
     let mut bytes = std::fs::read(segment(dir)).unwrap();
     let event = event_of(envelope).as_bytes();
@@ -47,6 +47,7 @@ fn corrupt(dir: &Path, envelope: &str) {
     std::fs::write(segment(dir), bytes).unwrap();
 }
 
+/// Returns the contents of every file of the journal.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let paths = std::fs::read_dir(dir.join("observer-data/journal"))
         .unwrap()
@@ -58,7 +59,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[tokio::test]
-async fn an_export_is_what_the_archive_has_and_another_observer_takes_it_with_its_ids() {
+async fn export_equals_the_archive_and_keeps_its_ids_in_another_observer() {
     let (dir, archive) = stopped().await;
     let output = observer(dir.path(), &["journal", "export"]);
     assert!(output.status.success(), "{}", errors(&output));
@@ -88,19 +89,19 @@ async fn an_export_is_what_the_archive_has_and_another_observer_takes_it_with_it
         let envelope: Value = serde_json::from_str(line).unwrap();
         (envelope["id"].as_str().unwrap().to_owned(), event_of(line).to_owned())
     };
-    let (mut had, mut has): (Vec<_>, Vec<_>) =
+    let (mut exported, mut received): (Vec<_>, Vec<_>) =
         (archive.iter().map(identity).collect(), second.archive().iter().map(identity).collect());
-    // The part came first, and was a duplicate then.
-    had[..7].rotate_left(4);
-    has.truncate(40);
-    assert_eq!(has[..3], had[..3]);
-    had.sort();
-    has.sort();
-    assert_eq!(has, had);
+    // The part was emitted first. Its events are duplicates in the complete export.
+    exported[..7].rotate_left(4);
+    received.truncate(40);
+    assert_eq!(received[..3], exported[..3]);
+    exported.sort();
+    received.sort();
+    assert_eq!(received, exported);
 }
 
 #[tokio::test]
-async fn what_is_corrupt_is_told_with_its_place_and_all_else_is_exported() {
+async fn corrupt_record_is_reported_with_its_location_and_the_others_are_exported() {
     let (dir, archive) = stopped().await;
     let output = observer(dir.path(), &["journal", "verify"]);
     assert!(output.status.success(), "{}{}", out(&output), errors(&output));
@@ -143,8 +144,8 @@ async fn what_is_corrupt_is_told_with_its_place_and_all_else_is_exported() {
         errors(&output)
     );
     let output = observer(dir.path(), &["journal", "export", "--from", "11"]);
-    assert!(output.status.success(), "what is asked for is all there: {}", errors(&output));
-    assert_eq!(files(dir.path()), before, "none of that changes anything");
+    assert!(output.status.success(), "the requested range is intact: {}", errors(&output));
+    assert_eq!(files(dir.path()), before, "verify and export change nothing");
 
     let output = observer(dir.path(), &["journal", "repair"]);
     assert_eq!(output.status.code(), Some(1));
@@ -156,10 +157,10 @@ async fn what_is_corrupt_is_told_with_its_place_and_all_else_is_exported() {
 }
 
 #[tokio::test]
-async fn a_torn_end_is_mended_and_kept() {
+async fn torn_end_is_repaired_and_its_bytes_are_kept() {
     let (dir, archive) = stopped().await;
     let mut bytes = std::fs::read(segment(dir.path())).unwrap();
-    // Zeros may stand behind the last block.
+    // Zeros may follow the last block.
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     bytes.truncate(end);
     bytes.extend(b"half a block");
@@ -186,7 +187,7 @@ async fn a_torn_end_is_mended_and_kept() {
 }
 
 #[tokio::test]
-async fn a_journal_that_is_in_use_or_not_there_is_left_alone() {
+async fn journal_in_use_or_absent_is_left_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let running = Observer::start(dir.path(), DEFAULTS);
     for command in ["verify", "repair", "export"] {

@@ -1,4 +1,4 @@
-//! kill -9 under load, again and again.
+//! Repeated SIGKILL under load.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +12,8 @@ use crate::support::{DEFAULTS, Observer, event_of};
 const ROUNDS: usize = 8;
 const PRODUCERS: u64 = 8;
 
-/// Post events one after the other until the observer is gone; the ids that were acknowledged, in
-/// order.
+/// Posts events one after the other until the observer is killed, and collects the ids of those
+/// that were acknowledged.
 async fn produce(
     client: reqwest::Client,
     url: String,
@@ -36,9 +36,9 @@ async fn produce(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_is_in_the_archive_once_and_in_order() {
+async fn acknowledged_event_is_archived_once_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    // Small files and segments, so that kills meet rotation, compression and sealing too.
+    // Small files and segments, so that kills also interrupt rotation, compression and sealing.
     let config = format!(
         "{DEFAULTS}[journal]\nsegment_size = \"64KiB\"\n[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\nrequired = true\nstart = \"earliest\"\nrotate = {{ max_size = \"200KiB\" }}\n"
     );
@@ -56,7 +56,7 @@ async fn what_was_acknowledged_is_in_the_archive_once_and_in_order() {
                 ))
             })
             .collect();
-        // Under load, and at another moment each time; the sinks flush once a second.
+        // A different moment in each round, since the sinks flush once a second.
         let wanted = acknowledged.lock().unwrap().len() + 400 + 350 * round;
         while acknowledged.lock().unwrap().len() < wanted {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -84,7 +84,12 @@ async fn what_was_acknowledged_is_in_the_archive_once_and_in_order() {
     }
     let acknowledged = acknowledged.lock().unwrap();
     let missing: Vec<_> = acknowledged.iter().filter(|id| !ids.contains(*id)).collect();
-    assert!(missing.is_empty(), "{} of {} are missing", missing.len(), acknowledged.len());
+    assert!(
+        missing.is_empty(),
+        "{} of {} acknowledged events are missing",
+        missing.len(),
+        acknowledged.len()
+    );
     eprintln!(
         "{ROUNDS} kills, {} acknowledged, {} in the archive",
         acknowledged.len(),

@@ -1,14 +1,14 @@
-//! What the observer says to someone who made a mistake.
+//! Messages about mistakes in events and in the configuration.
 
 use std::path::Path;
 use std::process::Command;
 
 use insta::assert_snapshot;
 
-use crate::support::{DEFAULTS, OBSERVER, Observer};
+use crate::support::{DEFAULTS, OBSERVER, Observer, text_of};
 
 #[tokio::test]
-async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_is_taken() {
+async fn invalid_event_is_rejected_with_a_reason_and_the_next_one_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     let good = r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true}"#;
@@ -39,7 +39,7 @@ async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_
     );
     let large = format!(r#"{{"source":"job","event_kind":"{}","ok":true}}"#, "x".repeat(2 << 20));
     for (what, response) in [
-        ("a byte that is no UTF-8", observer.post(not_utf8).await),
+        ("invalid UTF-8", observer.post(not_utf8).await),
         ("100 levels", observer.post(deep).await),
         ("2 MiB", observer.post(large).await),
         ("GET /event", observer.get("/event").await),
@@ -51,21 +51,16 @@ async fn an_event_that_is_wrong_is_answered_with_what_is_wrong_and_the_next_one_
     assert_eq!(observer.post(good).await.status, 200);
 }
 
-/// What `observer check` says of a configuration, and how it ends.
+/// Runs `observer check` on a configuration. Returns its output and exit code.
 fn check(dir: &Path, config: &str) -> String {
     std::fs::write(dir.join("observer.toml"), config).unwrap();
     let output =
         Command::new(OBSERVER).arg("check").env_remove("TOKEN").current_dir(dir).output().unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    format!("{}\n=> exit code {}", text.trim_end(), output.status.code().unwrap())
+    format!("{}\n=> exit code {}", text_of(&output).trim_end(), output.status.code().unwrap())
 }
 
 #[test]
-fn a_configuration_that_is_wrong_is_answered_with_the_key_and_what_was_meant() {
+fn invalid_configuration_is_reported_with_its_key_and_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let mut responses = String::new();
     for config in [
@@ -90,7 +85,7 @@ fn a_configuration_that_is_wrong_is_answered_with_the_key_and_what_was_meant() {
 }
 
 #[test]
-fn a_configuration_that_is_right_is_shown_with_each_sink() {
+fn check_of_a_valid_configuration_lists_each_sink() {
     let dir = tempfile::tempdir().unwrap();
     assert_snapshot!(check(dir.path(), DEFAULTS));
 }

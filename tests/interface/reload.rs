@@ -9,7 +9,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use observer_server::ReloadError;
 
-use crate::delivery::slow_sinks::HungConfig;
+use crate::delivery::hanging_sinks::HangingConfig;
 use crate::support::{DEFAULTS, Observer, archive, client, event_of, read_lines, wait_until};
 
 fn event(number: usize) -> String {
@@ -198,12 +198,12 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
             "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n{archive}{stuck}"
         )
     };
-    let stuck = "[sinks.stuck]\ntype = \"hung\"\nstart = \"earliest\"\n";
+    let stuck = "[sinks.stuck]\ntype = \"hanging\"\nstart = \"earliest\"\n";
     let file = Arc::new(Mutex::new(text(stuck)));
     let loaded = file.clone();
     let service = observer::Service::start_from(
         move || observer::Config::parse(&loaded.lock().unwrap()),
-        |metrics| observer::registry::with_defaults(metrics).with::<HungConfig>(),
+        |metrics| observer::registry::with_defaults(metrics).with::<HangingConfig>(),
     );
     let service = service.await.unwrap();
     let (url, reloader) =

@@ -1,4 +1,4 @@
-//! What is secret shows nowhere.
+//! Secrets appear in no output.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,77 +7,80 @@ use crate::support::{DEFAULTS, OBSERVER, Observer, Response};
 
 const TOKEN: &str = "correct-horse-battery-staple";
 const WRONG: &str = "incorrect-horse-battery-staple";
-/// In the environment, and from there in the configuration.
-const FILLED: &str = "filled-horse-battery-staple";
+/// Secret of an environment variable that the configuration refers to.
+const FROM_ENVIRONMENT: &str = "filled-horse-battery-staple";
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
-/// All that is written or answered, to be searched at the end.
+/// Collected output, each with a description, which is searched at the end.
 #[derive(Default)]
-struct Seen(Vec<(String, String)>);
+struct Outputs(Vec<(String, String)>);
 
-impl Seen {
+impl Outputs {
     fn add(&mut self, what: impl Into<String>, text: impl Into<String>) {
         self.0.push((what.into(), text.into()));
     }
 
-    fn response(&mut self, what: &str, response: &Response) {
+    fn add_response(&mut self, what: &str, response: &Response) {
         self.add(what, format!("{:?}\n{}", response.headers, response.text));
     }
 
-    /// Run the program, and say how it ended.
+    /// Runs the program, adds its output, and returns its exit code.
     fn run(&mut self, dir: &Path, arguments: &[&str]) -> Option<i32> {
         let output = Command::new(OBSERVER)
             .args(arguments)
             .current_dir(dir)
-            .env("SECRET", FILLED)
+            .env("SECRET", FROM_ENVIRONMENT)
             .output()
             .unwrap();
         let text =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        assert!(!text.is_empty(), "{arguments:?} says nothing");
+        assert!(!text.is_empty(), "{arguments:?} prints nothing");
         self.add(format!("{arguments:?}"), text);
         output.status.code()
     }
 }
 
 #[tokio::test]
-async fn a_secret_shows_in_no_log_no_answer_no_metric_and_no_message() {
+async fn secret_appears_in_no_log_response_metric_or_message() {
     let digest = observer_server::TokenDigest::of(TOKEN);
     let good = format!(
         "{DEFAULTS}[access.tokens.ci]\nscopes = [\"ingest\", \"read\", \"admin\"]\nsha256 = \"{digest}\"\n\
          [sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n[sinks.prometheus]\ntype = \"prometheus\"\n"
     );
-    let mut seen = Seen::default();
+    let mut outputs = Outputs::default();
     let dir = tempfile::tempdir().unwrap();
-    let observer =
-        Observer::start_with(dir.path(), &good, &["--log", "trace"], &[("SECRET", FILLED)]);
+    let observer = Observer::start_with(
+        dir.path(),
+        &good,
+        &["--log", "trace"],
+        &[("SECRET", FROM_ENVIRONMENT)],
+    );
     let (client, url) = (observer.client(), observer.url.clone());
     for secret in [TOKEN, WRONG] {
         for path in ["/metrics", "/v1/sinks", "/readyz", "/livez", "/nowhere"] {
             let response =
                 observer.send(client.get(format!("{url}{path}")).bearer_auth(secret)).await;
-            seen.response(&format!("GET {path}"), &response);
+            outputs.add_response(&format!("GET {path}"), &response);
         }
         let event = || client.post(format!("{url}/event")).body(EVENT);
-        seen.response("an event", &observer.send(event().bearer_auth(secret)).await);
-        seen.response(
+        outputs.add_response("an event", &observer.send(event().bearer_auth(secret)).await);
+        outputs.add_response(
             "an event with basic authentication",
             &observer.send(event().basic_auth("x", Some(secret))).await,
         );
         let batch =
             client.post(format!("{url}/v1/events")).body(format!("{EVENT}\n{EVENT}\nno event"));
-        seen.response("a batch", &observer.send(batch.bearer_auth(secret)).await);
+        outputs.add_response("a batch", &observer.send(batch.bearer_auth(secret)).await);
     }
 
-    // A secret that was pasted into the wrong place, and one that is filled in where it does not
-    // belong.
+    // A secret in the wrong key, and a variable with a secret where none belongs.
     for (what, bad) in [
         ("sha256", format!("[access.tokens.ci]\nscopes = [\"ingest\"]\nsha256 = \"{TOKEN}\"\n")),
         (
             "an unknown key",
             format!("[access.tokens.ci]\nscopes = [\"ingest\"]\ntoken = \"{TOKEN}\"\n"),
         ),
-        ("a slip", format!("[sinks.archive]\ntoken = \"{TOKEN}\n")),
+        ("a syntax error", format!("[sinks.archive]\ntoken = \"{TOKEN}\n")),
         ("a type", "[sinks.archive]\ntype = \"${SECRET}\"\n".to_owned()),
         ("a size", "[server]\nmax_body = \"${SECRET}\"\n".to_owned()),
         ("a host", "[server]\nhosts = \"http://${SECRET}\"\n".to_owned()),
@@ -93,16 +96,16 @@ async fn a_secret_shows_in_no_log_no_answer_no_metric_and_no_message() {
         let response =
             observer.send(client.post(format!("{url}/-/reload")).bearer_auth(TOKEN)).await;
         assert_eq!(response.status, 422, "{what}: {}", response.text);
-        seen.response(what, &response);
-        assert_eq!(seen.run(dir.path(), &["check"]), Some(2), "{what}");
-        assert_eq!(seen.run(dir.path(), &["--log", "trace"]), Some(2), "{what}");
+        outputs.add_response(what, &response);
+        assert_eq!(outputs.run(dir.path(), &["check"]), Some(2), "{what}");
+        assert_eq!(outputs.run(dir.path(), &["--log", "trace"]), Some(2), "{what}");
     }
     observer.write_config(&good);
     assert_eq!(
         observer.send(client.post(format!("{url}/-/reload")).bearer_auth(TOKEN)).await.status,
         200
     );
-    assert_eq!(seen.run(dir.path(), &["check"]), Some(0));
+    assert_eq!(outputs.run(dir.path(), &["check"]), Some(0));
 
     std::fs::write(dir.path().join("events.ndjson"), EVENT).unwrap();
     let (with_line_feed, with_delete) = (format!("{TOKEN}\n"), format!("{TOKEN}\u{7f}{TOKEN}"));
@@ -120,21 +123,21 @@ async fn a_secret_shows_in_no_log_no_answer_no_metric_and_no_message() {
             "events.ndjson",
         ]
     };
-    assert_eq!(seen.run(dir.path(), &emit(TOKEN, &url)), Some(0));
-    assert_eq!(seen.run(dir.path(), &emit(WRONG, &url)), Some(2));
-    assert_eq!(seen.run(dir.path(), &emit(TOKEN, "http://127.0.0.1:1")), Some(2));
+    assert_eq!(outputs.run(dir.path(), &emit(TOKEN, &url)), Some(0));
+    assert_eq!(outputs.run(dir.path(), &emit(WRONG, &url)), Some(2));
+    assert_eq!(outputs.run(dir.path(), &emit(TOKEN, "http://127.0.0.1:1")), Some(2));
     assert_eq!(
-        seen.run(dir.path(), &emit(&with_line_feed, &url)),
+        outputs.run(dir.path(), &emit(&with_line_feed, &url)),
         Some(0),
-        "a line feed at the end is no part of it"
+        "a line feed at the end is not part of the token"
     );
-    assert_eq!(seen.run(dir.path(), &emit(&with_delete, &url)), Some(2));
+    assert_eq!(outputs.run(dir.path(), &emit(&with_delete, &url)), Some(2));
 
     let (_, log) = observer.terminate();
     assert!(log.iter().any(|line| line.contains("the observer is ready")), "{log:#?}");
-    seen.add("the log", log.join("\n"));
-    for (what, text) in seen.0 {
-        for secret in [TOKEN, WRONG, FILLED] {
+    outputs.add("the log", log.join("\n"));
+    for (what, text) in outputs.0 {
+        for secret in [TOKEN, WRONG, FROM_ENVIRONMENT] {
             assert!(!text.contains(secret), "{what} shows a secret:\n{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! An observer in a folder of its own, and ways to ask it things.
+//! An observer process in its own folder, and helpers that query it.
 
 pub(crate) mod run_totals;
 pub(crate) mod small_disks;
@@ -6,34 +6,36 @@ pub(crate) mod small_disks;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long anything may take that is waited for.
+/// Time limit for every condition that a test waits for.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Path of the program under test.
 pub(crate) const OBSERVER: &str = env!("CARGO_BIN_EXE_observer");
 
-/// A configuration without sinks: archive and metrics.
+/// Configuration that names no sinks, so that the default archive and metrics apply.
 pub(crate) const DEFAULTS: &str = "[server]\nlisten = \"127.0.0.1:0\"\n";
 
-/// A running observer; killed when it is dropped.
+/// Running observer, which is killed on drop.
 pub(crate) struct Observer {
     process: Child,
+    /// URL of the first listener.
     pub(crate) url: String,
-    /// All that it listens on, as URLs.
+    /// URLs of all listeners.
     pub(crate) urls: Vec<String>,
     dir: PathBuf,
     client: reqwest::Client,
     log: mpsc::Receiver<String>,
-    /// What it had logged when it began to listen.
-    beginning: Vec<String>,
+    /// Lines that were logged until the observer listened.
+    startup_log: Vec<String>,
 }
 
-/// An response to a request.
+/// Response to a request, with its complete body.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: reqwest::header::HeaderMap,
@@ -45,7 +47,7 @@ impl Response {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// A problem as a producer sees it.
+    /// Returns the status, title and detail of a problem document.
     pub(crate) fn summary(&self) -> String {
         let problem = self.json();
         assert_eq!(self.headers["content-type"], "application/problem+json");
@@ -59,21 +61,21 @@ impl Response {
     }
 }
 
-/// What a process has in memory, in bytes.
+/// Resident memory of a process, in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) now: u64,
-    /// The most that it ever had.
+
     pub(crate) peak: u64,
 }
 
 impl Observer {
-    /// Start in this folder, with this configuration, and wait until it listens.
+    /// Starts an observer in a folder with a configuration, and waits until it listens.
     pub(crate) fn start(dir: &Path, config: &str) -> Self {
         Self::start_with(dir, config, &[], &[])
     }
 
-    /// The same with more arguments and environment variables.
+    /// Starts an observer with additional arguments and environment variables.
     pub(crate) fn start_with(
         dir: &Path,
         config: &str,
@@ -85,7 +87,7 @@ impl Observer {
         Self::launch(dir, config, command, arguments)
     }
 
-    /// Start by a command that wants the observer's arguments, in this folder.
+    /// Starts an observer by a command that takes the observer's arguments.
     pub(crate) fn launch(
         dir: &Path,
         config: &str,
@@ -106,22 +108,22 @@ impl Observer {
         let errors = BufReader::new(process.stderr.take().unwrap());
         std::thread::spawn(move || {
             for line in errors.lines().map_while(Result::ok) {
-                // No one may be interested any more.
+                // The test may have dropped the receiver.
                 let _ = sender.send(line);
             }
         });
-        let mut beginning = Vec::new();
+        let mut startup_log = Vec::new();
         let urls: Vec<_> = loop {
             let Ok(line) = log.recv_timeout(TIMEOUT) else {
-                panic!("it doesn't listen: {beginning:#?}")
+                panic!("the observer doesn't listen: {startup_log:#?}")
             };
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            beginning.push(line);
+            startup_log.push(line);
             if let Some(listen) = entry["listen"].as_str() {
                 break listen.split(' ').map(str::to_owned).collect();
             }
         };
-        Self { process, url: urls[0].clone(), urls, dir: dir.to_owned(), client, log, beginning }
+        Self { process, url: urls[0].clone(), urls, dir: dir.to_owned(), client, log, startup_log }
     }
 
     pub(crate) fn client(&self) -> reqwest::Client {
@@ -142,7 +144,7 @@ impl Observer {
         Response { status, headers, text: response.text().await.unwrap() }
     }
 
-    /// What it has in memory, where the system says so.
+    /// Returns the memory of the process, or `None` on systems without `/proc`.
     pub(crate) fn memory(&self) -> Option<Memory> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
         let of = |name: &str| {
@@ -152,9 +154,9 @@ impl Observer {
         Some(Memory { now: of("VmRSS:"), peak: of("VmHWM:") })
     }
 
-    /// Until no sink has anything pending, and what was delivered shows.
+    /// Waits until no sink has pending events and every position is the head of the journal.
     pub(crate) async fn wait_until_caught_up(&self) {
-        wait_until("every sink has everything", async || {
+        wait_until("every sink has caught up", async || {
             let status = self.get("/v1/sinks").await.json();
             let head = status["head"].clone();
             status["sinks"]
@@ -166,49 +168,49 @@ impl Observer {
         .await;
     }
 
-    /// Until the metrics say so.
+    /// Waits until `/metrics` meets a condition, and returns the series.
     pub(crate) async fn wait_for_metrics(
         &self,
-        what: impl Fn(&BTreeMap<String, f64>) -> bool,
+        condition: impl Fn(&BTreeMap<String, f64>) -> bool,
     ) -> BTreeMap<String, f64> {
         let begun = Instant::now();
         loop {
             let metrics = parse_metrics(&self.get("/metrics").await.text);
-            if what(&metrics) {
+            if condition(&metrics) {
                 return metrics;
             }
-            assert!(begun.elapsed() < TIMEOUT, "the metrics don't come to say so: {metrics:#?}");
+            assert!(begun.elapsed() < TIMEOUT, "timed out waiting for metrics: {metrics:#?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// The lines of the archive, oldest first.
+    /// Returns the lines of the archive, oldest first.
     pub(crate) fn archive(&self) -> Vec<String> {
         archive(&self.dir)
     }
 
-    /// Have something else stand in its configuration file.
+    /// Replaces the contents of the configuration file.
     pub(crate) fn write_config(&self, config: &str) {
         std::fs::write(self.dir.join("observer.toml"), config).unwrap();
     }
 
-    /// Have it read the file again.
+    /// Requests a reload of the configuration.
     pub(crate) async fn reload(&self) -> Response {
         self.send(self.client.post(format!("{}/-/reload", self.url))).await
     }
 
-    /// SIGHUP.
+    /// Sends SIGHUP.
     pub(crate) fn send_sighup(&self) {
         self.signal("-HUP");
     }
 
-    /// The next entry of the log with this message.
+    /// Waits for the next log entry with a message.
     pub(crate) fn wait_for_log(&mut self, message: &str) -> Value {
         loop {
             let line = self
                 .log
                 .recv_timeout(TIMEOUT)
-                .unwrap_or_else(|_| panic!("the log never says {message:?}"));
+                .unwrap_or_else(|_| panic!("the log has no entry {message:?}"));
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             if entry["message"] == message {
                 return entry;
@@ -222,14 +224,15 @@ impl Observer {
         assert!(sent.success());
     }
 
-    /// kill -9. Gives all of its log that nobody has looked at.
+    /// Kills the process with SIGKILL. Returns the log, except entries that were waited for.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         self.rest_of_log()
     }
 
-    /// SIGTERM, and how it ended, with all of its log that nobody has looked at.
+    /// Sends SIGTERM and waits for the exit. Returns the exit status and the log, except entries
+    /// that were waited for.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Vec<String>) {
         self.signal("-TERM");
         let status = self.process.wait().unwrap();
@@ -237,7 +240,7 @@ impl Observer {
     }
 
     fn rest_of_log(&mut self) -> Vec<String> {
-        let mut log = std::mem::take(&mut self.beginning);
+        let mut log = std::mem::take(&mut self.startup_log);
         log.extend(self.log.iter());
         log
     }
@@ -250,19 +253,33 @@ impl Drop for Observer {
     }
 }
 
-/// A client; the crypto provider that its TLS needs is this process's choice.
+/// Runs a command of the program against an observer. Returns the exit code, and standard output
+/// followed by standard error.
+pub(crate) fn run_command(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let output =
+        Command::new(OBSERVER).args(arguments).env("LH_OBSERVER_URL", url).output().unwrap();
+    (output.status.code(), text_of(&output))
+}
+
+/// Returns standard output followed by standard error.
+pub(crate) fn text_of(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes);
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+/// Returns an HTTP client. Its TLS needs a crypto provider for the whole process.
 pub(crate) fn client() -> reqwest::Client {
-    // Another test may have been first.
+    // Another test of the same process may have installed one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }
 
-/// The lines of the archive in a folder, oldest first.
+/// Returns the lines of the archive in a folder, oldest first.
 pub(crate) fn archive(dir: &Path) -> Vec<String> {
     read_lines(&dir.join("observer-data/events"))
 }
 
-/// The lines of all files in a folder, in the order of their names.
+/// Returns the lines of all files in a folder, in the order of the file names.
 pub(crate) fn read_lines(dir: &Path) -> Vec<String> {
     let mut paths: Vec<_> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -273,13 +290,13 @@ pub(crate) fn read_lines(dir: &Path) -> Vec<String> {
     paths.iter().flat_map(read).collect()
 }
 
-/// The producer's own bytes inside an envelope.
+/// Returns the event inside an envelope, byte for byte as the producer sent it.
 pub(crate) fn event_of(envelope: &str) -> &str {
     let at = envelope.find(r#","event":"#).unwrap() + r#","event":"#.len();
     &envelope[at..envelope.len() - 1]
 }
 
-/// Each series with its value.
+/// Returns each series of a text exposition with its value.
 pub(crate) fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
     let series = text.lines().filter(|line| !line.starts_with('#'));
     series
@@ -288,17 +305,17 @@ pub(crate) fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// What another process does can only be asked for, again and again.
-pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+/// Polls a condition until it holds. The description is a clause: "every sink has caught up".
+pub(crate) async fn wait_until(description: &str, mut condition: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < TIMEOUT, "it does not come to be so that {what}");
+    while !condition().await {
+        assert!(begun.elapsed() < TIMEOUT, "timed out waiting until {description}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Outcomes of real runs, one a line: the fixture, or a larger file that `OBSERVER_TEST_RUNS`
-/// names.
+/// Returns the outcomes of real agent runs, one event a line: the fixture, or the larger file that
+/// `OBSERVER_TEST_RUNS` names.
 pub(crate) fn agent_runs() -> Vec<String> {
     let fixture =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/agent-runs.ndjson");
@@ -308,8 +325,14 @@ pub(crate) fn agent_runs() -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Whether a program that a test needs is there. Where it isn't, the test is skipped, which it says
-/// past the capture of tests' output; where `OBSERVER_TEST_TOOLS=required`, it has to be there.
+/// Returns whether a program that a test needs is installed.
+///
+/// If it is not, this reports the test as skipped on standard error, which the test harness doesn't
+/// capture there.
+///
+/// # Panics
+///
+/// If the program is missing and `OBSERVER_TEST_TOOLS` is set.
 pub(crate) fn is_installed(name: &str) -> bool {
     let found = Command::new(name)
         .arg("--version")
@@ -320,18 +343,18 @@ pub(crate) fn is_installed(name: &str) -> bool {
     if !found {
         assert!(
             std::env::var_os("OBSERVER_TEST_TOOLS").is_none(),
-            "{name} is needed here and is not installed"
+            "{name} is required here and is not installed"
         );
         let test = std::thread::current();
         let test = test.name().unwrap_or("a test");
-        // In one piece, since other tests say so at the same time.
-        let line = format!("SKIPPED: {test}: {name} is not installed; .ci/run says how it is\n");
+        // One write, so that lines of concurrent tests don't mix.
+        let line = format!("SKIPPED: {test}: {name} is not installed; see .ci/run\n");
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
     found
 }
 
-/// promtool, where it is installed, has nothing to say about these metrics.
+/// Asserts that promtool, where it is installed, accepts the metrics without a warning.
 pub(crate) fn assert_promtool_accepts(metrics: &str) {
     if !is_installed("promtool") {
         return;

@@ -1,19 +1,20 @@
-//! What outcomes of runs amount to, from their own JSON alone.
+//! Expected totals of agent runs, computed from their JSON alone.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// RunTotals over runs.
+/// Totals over a list of runs.
 #[derive(Debug, Default)]
 pub(crate) struct RunTotals {
-    /// By source, event kind and `ok`.
+    /// Number of events by source, event kind and `ok`.
     pub(crate) events: BTreeMap<(String, String, bool), u64>,
     pub(crate) models: BTreeMap<String, Model>,
-    /// How long each cycle took, by source.
+    /// Duration of each cycle in seconds, by source.
     pub(crate) seconds: BTreeMap<String, Vec<f64>>,
 }
 
+/// Totals of one model.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) ok: u64,
@@ -22,7 +23,7 @@ pub(crate) struct Model {
     pub(crate) usage: Usage,
 }
 
-/// Tokens and cost; cached tokens are a part of the input.
+/// Tokens and cost. Cached tokens are part of the input.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) input: u64,
@@ -38,7 +39,7 @@ impl Usage {
         let count = |name: &str| usage[name].as_u64().unwrap_or(0);
         let (cache_read, cache_creation) =
             (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
-        // One of the two dialects is there, never both.
+        // A run has the keys of one dialect only, so the sum is right for both.
         Self {
             input: count("prompt_tokens") + count("input_tokens") + cache_read + cache_creation,
             cache_read,
@@ -59,30 +60,30 @@ impl Usage {
 
 impl RunTotals {
     pub(crate) fn of(runs: &[String]) -> Self {
-        let mut sums = Self::default();
+        let mut totals = Self::default();
         for run in runs {
             let run: Value = serde_json::from_str(run).unwrap();
             let text = |name: &str| run[name].as_str().unwrap().to_owned();
             let ok = run["ok"].as_bool().unwrap();
-            *sums.events.entry((text("source"), text("event_kind"), ok)).or_default() += 1;
-            sums.seconds
+            *totals.events.entry((text("source"), text("event_kind"), ok)).or_default() += 1;
+            totals
+                .seconds
                 .entry(text("source"))
                 .or_default()
                 .push(run["duration_ms"].as_f64().unwrap() / 1000.0);
-            let model = sums.models.entry(text("staffer_id")).or_default();
+            let model = totals.models.entry(text("staffer_id")).or_default();
             *(if ok { &mut model.ok } else { &mut model.not_ok }) += 1;
             model.calls += run["turns"].as_u64().unwrap();
             model.usage.add(&Usage::of(&run));
         }
-        sums
+        totals
     }
 
     pub(crate) fn total(&self) -> u64 {
         self.events.values().sum()
     }
 
-    /// As the series of `/metrics` have it, those that are not zero; of the histogram the buckets
-    /// with these bounds.
+    /// Returns the series of `/metrics` that are not zero. Bounds select the histogram's buckets.
     pub(crate) fn series(&self, bounds: &[&str]) -> BTreeMap<String, f64> {
         let mut series = BTreeMap::new();
         let mut add = |name: &str, labels: String, value: f64| {

@@ -1,8 +1,8 @@
 //! Disks that are small enough to be filled.
 //!
-//! Each is a tmpfs in a mount namespace of its own, which goes away with the process that holds it.
-//! A user namespace around it makes that a matter of no rights; root does without where there are
-//! none.
+//! Each one is a tmpfs in a separate mount namespace, which ends with the process that holds it.
+//! A user namespace around it makes privileges unnecessary. Where user namespaces are not
+//! available, root mounts without one.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -11,51 +11,57 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::{OBSERVER, Observer};
 
-/// How to begin the namespaces, and how to enter them.
-const WAYS: [(&[&str], &[&str]); 2] = [
+/// Arguments of `unshare` that create the namespaces, and of `nsenter` that enter them.
+const NAMESPACES: [(&[&str], &[&str]); 2] = [
     (&["--user", "--map-root-user", "--mount"], &["--user", "--preserve-credentials", "--mount"]),
     (&["--mount"], &["--mount"]),
 ];
-/// `$0` is a size, what follows are folders: `0 folder size folder size …`.
+/// Script that mounts a tmpfs for each pair of arguments, a folder and its size, then reports by an
+/// empty line and waits.
 const MOUNT: &str = r#"while [ $# -gt 0 ]; do mkdir -p "$1" && mount -t tmpfs -o size="$2" tmpfs "$1" || exit; shift 2; done; echo; exec cat"#;
 const BALLAST: &str = "ballast";
 
-/// A folder with a small disk in each of some folders below it.
+/// Folder in which some subfolders are small disks.
 pub(crate) struct SmallDisks {
-    /// Ends when its standard input does, so with this process at the latest.
+    /// Process that holds the namespace. It ends with its standard input, thus with the test.
     holder: Child,
     enter: &'static [&'static str],
     dir: tempfile::TempDir,
-    seen: PathBuf,
+    /// Path of the folder from outside the namespace.
+    outside: PathBuf,
 }
 
 impl SmallDisks {
-    /// Folders and how large their disks are, in MiB. `None` where the system lets no one have
-    /// them; with `OBSERVER_TEST_TOOLS=required` it has to.
+    /// Mounts a disk for each folder, with its size in MiB. Returns `None` if the system doesn't
+    /// permit it.
+    ///
+    /// # Panics
+    ///
+    /// If the system doesn't permit it and `OBSERVER_TEST_TOOLS` is set.
     pub(crate) fn mount(disks: &[(&str, u32)]) -> Option<Self> {
-        let mut why = String::new();
-        for (begin, enter) in WAYS {
-            match Self::mount_by(begin, enter, disks) {
+        let mut reason = String::new();
+        for (create, enter) in NAMESPACES {
+            match Self::mount_in(create, enter, disks) {
                 Ok(disks) => return Some(disks),
-                Err(error) => why = error.to_string(),
+                Err(error) => reason = error.to_string(),
             }
         }
         assert!(
             std::env::var_os("OBSERVER_TEST_TOOLS").is_none(),
-            "small disks are needed here: {why}"
+            "small disks are required here: {reason}"
         );
-        eprintln!("SKIPPED: no small disk can be had: {why}");
+        eprintln!("SKIPPED: small disks can't be mounted: {reason}");
         None
     }
 
-    fn mount_by(
-        begin: &[&str],
+    fn mount_in(
+        create: &[&str],
         enter: &'static [&'static str],
         disks: &[(&str, u32)],
     ) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut command = Command::new("unshare");
-        command.args(begin).args(["sh", "-c", MOUNT, "sh"]).current_dir(&dir);
+        command.args(create).args(["sh", "-c", MOUNT, "sh"]).current_dir(&dir);
         for (name, size) in disks {
             command.args([(*name).to_owned(), format!("{size}m")]);
         }
@@ -68,17 +74,17 @@ impl SmallDisks {
             return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
         let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
-        let seen = root.join(dir.path().strip_prefix("/").map_err(io::Error::other)?);
-        fs::read_dir(&seen)?;
-        Ok(Self { holder, enter, dir, seen })
+        let outside = root.join(dir.path().strip_prefix("/").map_err(io::Error::other)?);
+        fs::read_dir(&outside)?;
+        Ok(Self { holder, enter, dir, outside })
     }
 
-    /// Where something below the folder is for this process.
+    /// Returns the path of something below the folder, as this process reaches it.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.seen.join(path)
+        self.outside.join(path)
     }
 
-    /// The observer, in the folder.
+    /// Starts an observer in the folder.
     pub(crate) fn start(&self, config: &str) -> Observer {
         Observer::launch(self.dir.path(), config, self.command(), &[])
     }
@@ -86,22 +92,22 @@ impl SmallDisks {
     fn command(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.holder.id().to_string()]).args(self.enter);
-        // The working folder is another one inside.
+        // `nsenter` keeps the working folder of the outer namespace.
         command.args(["sh", "-c", r#"cd "$0" && exec "$@""#]).arg(self.dir.path()).arg(OBSERVER);
         command
     }
 
-    /// Put something large onto a disk.
+    /// Writes a ballast file to a disk.
     pub(crate) fn add_ballast(&self, disk: &str, bytes: usize) {
         fs::write(self.path(disk).join(BALLAST), vec![1; bytes]).unwrap();
     }
 
-    /// Leave no space at all on a disk.
+    /// Extends the ballast file of a disk until no space is left.
     pub(crate) fn fill(&self, disk: &str) {
         fill(&self.path(disk)).unwrap();
     }
 
-    /// Away with what was put there to fill it.
+    /// Removes the ballast file of a disk.
     pub(crate) fn remove_ballast(&self, disk: &str) {
         fs::remove_file(self.path(disk).join(BALLAST)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! A sink that hangs for ever, beside one that works, behind the real server.
+//! A sink that never completes a delivery, beside one that works, behind the real server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use observer_core::{
 
 use crate::support::{archive, client, wait_until};
 
-struct Hung;
+struct Hanging;
 
 #[async_trait]
-impl EventSink for Hung {
+impl EventSink for Hanging {
     async fn deliver(&self, _batch: &Batch) -> Result<Receipt, SinkError> {
         std::future::pending().await
     }
@@ -27,31 +27,31 @@ impl EventSink for Hung {
     }
 }
 
-/// A type of sink that is not of this tree.
+/// Configuration of the sink type `hanging`, which only the tests register.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct HungConfig {}
+pub(crate) struct HangingConfig {}
 
-impl SinkConfig for HungConfig {
-    const TYPE: &'static str = "hung";
+impl SinkConfig for HangingConfig {
+    const TYPE: &'static str = "hanging";
 
     fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        Ok(vec![SinkPart::whole(Arc::new(Hung))])
+        Ok(vec![SinkPart::whole(Arc::new(Hanging))])
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sink_that_hangs_for_ever_changes_no_answer_and_no_other_delivery() {
+async fn hanging_sink_delays_neither_producers_nor_other_sinks() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("observer-data");
     let text = format!(
         "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
-         [sinks.archive]\ntype = \"file\"\npath = \"{}/events/{{date}}.jsonl\"\n[sinks.stuck]\ntype = \"hung\"\n",
+         [sinks.archive]\ntype = \"file\"\npath = \"{}/events/{{date}}.jsonl\"\n[sinks.stuck]\ntype = \"hanging\"\n",
         data.display()
     );
     let config = observer::Config::parse(&text).unwrap();
     let types = |metrics: &prometheus::Registry| {
-        observer::registry::with_defaults(metrics).with::<HungConfig>()
+        observer::registry::with_defaults(metrics).with::<HangingConfig>()
     };
     let service = observer::Service::start(&config, types).await.unwrap();
     let url = format!("http://{}", service.local_addrs()[0]);
@@ -64,11 +64,11 @@ async fn a_sink_that_hangs_for_ever_changes_no_answer_and_no_other_delivery() {
         let response = client.post(format!("{url}/event")).body(event).send();
         let response = tokio::time::timeout(Duration::from_secs(10), response)
             .await
-            .expect("an answer")
+            .expect("the producer gets a response")
             .unwrap();
         assert_eq!(response.status(), 200);
     }
-    wait_until("the archive has everything", async || {
+    wait_until("the archive has every event", async || {
         dir.path().join("observer-data/events").exists() && archive(dir.path()).len() == 200
     })
     .await;
@@ -78,5 +78,8 @@ async fn a_sink_that_hangs_for_ever_changes_no_answer_and_no_other_delivery() {
         sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "stuck").unwrap();
     assert_eq!((stuck["pending"].as_u64(), stuck["delivered"].as_u64()), (Some(200), Some(0)));
     stop.send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(30), serving).await.expect("it ends").unwrap();
+    tokio::time::timeout(Duration::from_secs(30), serving)
+        .await
+        .expect("the service stops")
+        .unwrap();
 }
