@@ -8,8 +8,10 @@ use insta::assert_snapshot;
 use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 
-use crate::interface::tls::certificates;
-use crate::support::{DEFAULTS, OBSERVER, Observer, parse_metrics, wait_until};
+use crate::support::certificates::certificates;
+use crate::support::{
+    DEFAULTS, OBSERVER, Observer, event_of, parse_metrics, read_lines, wait_until,
+};
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
@@ -174,11 +176,8 @@ async fn assert_poison_event_is_isolated(reply: Reply, more_requests: usize, rea
     assert_eq!(response.status, 200, "{}", response.text);
     observer.wait_until_caught_up().await;
 
-    let kinds: Vec<_> = receiver
-        .accepted_items()
-        .iter()
-        .map(|line| crate::support::event_of(line).to_owned())
-        .collect();
+    let kinds: Vec<_> =
+        receiver.accepted_items().iter().map(|line| event_of(line).to_owned()).collect();
     let expected: Vec<_> = (0..EVENTS)
         .filter(|number| *number != 4_321)
         .map(|number| event(number).trim().to_owned())
@@ -194,8 +193,7 @@ async fn assert_poison_event_is_isolated(reply: Reply, more_requests: usize, rea
         (Some(9_999), Some(1)),
         "{sink}"
     );
-    let dead_letters =
-        crate::support::read_lines(&dir.path().join("observer-data/journal/dead-letters/hook"));
+    let dead_letters = read_lines(&dir.path().join("observer-data/journal/dead-letters/hook"));
     assert!(
         dead_letters.len() == 1
             && dead_letters[0].contains(reason)

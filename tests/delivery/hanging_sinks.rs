@@ -1,44 +1,9 @@
 //! A sink that never completes a delivery, beside one that works, behind the real server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use observer_core::{
-    Batch, BuildError, EventSink, Receipt, SinkConfig, SinkContext, SinkError, SinkPart,
-};
-
+use crate::support::hanging_sink::HangingConfig;
 use crate::support::{archive, client, wait_until};
-
-struct Hanging;
-
-#[async_trait]
-impl EventSink for Hanging {
-    async fn deliver(&self, _batch: &Batch) -> Result<Receipt, SinkError> {
-        std::future::pending().await
-    }
-
-    async fn flush(&self) -> Result<(), SinkError> {
-        std::future::pending().await
-    }
-
-    async fn check(&self) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
-/// Configuration of the sink type `hanging`, which only the tests register.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HangingConfig {}
-
-impl SinkConfig for HangingConfig {
-    const TYPE: &'static str = "hanging";
-
-    fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        Ok(vec![SinkPart::whole(Arc::new(Hanging))])
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hanging_sink_delays_neither_producers_nor_other_sinks() {

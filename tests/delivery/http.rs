@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{DEFAULTS, OBSERVER, Observer, wait_until};
+use crate::support::{DEFAULTS, OBSERVER, Observer, event_of, read_lines, wait_until};
 
 const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{date}.jsonl\"\nstart = \"earliest\"\n";
 
@@ -33,7 +33,7 @@ fn archived(observer: &Observer) -> Vec<(String, String)> {
         serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned()
     };
     let archive = observer.archive();
-    archive.iter().map(|line| (id(line), crate::support::event_of(line).to_owned())).collect()
+    archive.iter().map(|line| (id(line), event_of(line).to_owned())).collect()
 }
 
 #[tokio::test]
@@ -103,9 +103,8 @@ async fn observer_that_rejects_one_event_of_a_batch_receives_the_others() {
         (Some(3), Some(1)),
         "{status}"
     );
-    let dead_letters = crate::support::read_lines(
-        &edge_dir.path().join("observer-data/journal/dead-letters/central"),
-    );
+    let dead_letters =
+        read_lines(&edge_dir.path().join("observer-data/journal/dead-letters/central"));
     assert_eq!(dead_letters.len(), 1);
     assert!(
         dead_letters[0].contains(" answered 422 for this event: ")

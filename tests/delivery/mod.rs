@@ -2,7 +2,7 @@
 
 mod dead_letters;
 mod failures;
-pub(crate) mod hanging_sinks;
+mod hanging_sinks;
 mod http;
 mod otlp;
 mod proxies;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bi
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::interface::tls::certificates;
+use crate::support::certificates::certificates;
 use crate::support::{DEFAULTS, OBSERVER, Observer, wait_until};
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;

@@ -264,8 +264,8 @@ async fn full_journal_disk_stops_producers_but_not_sinks_until_space_is_free() {
         assert_complete(&read_lines(&disks.path(folder)), &acknowledged);
     }
     // One entry from each of the two processes.
-    let refusing = "the journal accepts no records; producers have to retry, readers continue";
-    assert_eq!(entries(&log, refusing).count(), 2, "{log:#?}");
+    let message = "the journal accepts no records; producers have to retry, readers continue";
+    assert_eq!(entries(&log, message).count(), 2, "{log:#?}");
     assert!(log.len() < 40, "{} lines: {log:#?}", log.len());
 }
 
@@ -345,7 +345,8 @@ async fn size_limit_with_a_required_sink_stops_producers_and_loses_nothing() {
     let observer = disks.start(&config);
     let load = Load::start(&observer);
     load.wait_for_rejections(300).await;
-    let reason = "the journal is full: it holds its 4194304 bytes, and `slow` still needs the oldest of them";
+    let reason = "the journal is full: it has reached its limit of 4194304 bytes, and `slow` still \
+                  needs the oldest records";
     wait_until("readiness reports the reason", async || {
         observer.get("/readyz").await.text.contains(reason)
     })

@@ -1,8 +1,10 @@
-//! The program from the command line.
+//! The commands `emit` and `serve`, and readiness.
 
 use std::process::{Command, Output, Stdio};
 
-use crate::support::{DEFAULTS, OBSERVER, Observer, agent_runs, event_of};
+use crate::support::{
+    DEFAULTS, OBSERVER, Observer, agent_runs, archive, event_of, text_of, wait_until,
+};
 
 fn emit(observer: &Observer, arguments: &[&str], input: Option<&str>) -> Output {
     use std::io::Write;
@@ -23,16 +25,8 @@ fn emit(observer: &Observer, arguments: &[&str], input: Option<&str>) -> Output 
     process.wait_with_output().unwrap()
 }
 
-fn text(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
 #[tokio::test]
-async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
+async fn emit_reads_files_standard_input_and_flags() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     let runs: Vec<_> = agent_runs().into_iter().take(40).collect();
@@ -40,11 +34,11 @@ async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
     std::fs::write(&file, runs.join("\n")).unwrap();
 
     let output = emit(&observer, &[file.to_str().unwrap()], None);
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", text_of(&output));
     assert!(
-        text(&output).contains("40 events: 40 accepted, 0 duplicate, 0 rejected"),
+        text_of(&output).contains("40 events: 40 accepted, 0 duplicate, 0 rejected"),
         "{}",
-        text(&output)
+        text_of(&output)
     );
 
     let mixed = format!(
@@ -52,13 +46,13 @@ async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
         runs[0]
     );
     let output = emit(&observer, &["-"], Some(&mixed));
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", text_of(&output));
     assert!(
-        text(&output).contains("3 events: 1 accepted, 1 duplicate, 1 rejected"),
+        text_of(&output).contains("3 events: 1 accepted, 1 duplicate, 1 rejected"),
         "{}",
-        text(&output)
+        text_of(&output)
     );
-    assert!(text(&output).contains(":2: 422"), "{}", text(&output));
+    assert!(text_of(&output).contains(":2: 422"), "{}", text_of(&output));
 
     let flags = [
         "--source",
@@ -74,7 +68,7 @@ async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
         "3",
     ];
     let output = emit(&observer, &flags, None);
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", text_of(&output));
 
     observer.wait_until_caught_up().await;
     let archive = observer.archive();
@@ -88,7 +82,7 @@ async fn events_are_emitted_from_files_from_standard_input_and_from_flags() {
 }
 
 #[tokio::test]
-async fn an_archive_can_be_emitted_again_and_brings_nothing_new() {
+async fn emitting_an_archive_again_yields_duplicates_alone() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     let runs: Vec<_> = agent_runs().into_iter().take(20).collect();
@@ -97,9 +91,9 @@ async fn an_archive_can_be_emitted_again_and_brings_nothing_new() {
     let archive = observer.archive().join("\n");
     let output = emit(&observer, &["-"], Some(&archive));
     assert!(
-        text(&output).contains("20 events: 0 accepted, 20 duplicate, 0 rejected"),
+        text_of(&output).contains("20 events: 0 accepted, 20 duplicate, 0 rejected"),
         "{}",
-        text(&output)
+        text_of(&output)
     );
 
     let elsewhere = tempfile::tempdir().unwrap();
@@ -107,11 +101,11 @@ async fn an_archive_can_be_emitted_again_and_brings_nothing_new() {
     assert!(emit(&second, &["-"], Some(&archive)).status.success());
     second.wait_until_caught_up().await;
     let ids = |lines: &str| lines.lines().map(|line| line[..45].to_owned()).collect::<Vec<_>>();
-    assert_eq!(ids(&second.archive().join("\n")), ids(&archive), "ids survive the hop");
+    assert_eq!(ids(&second.archive().join("\n")), ids(&archive), "another observer keeps the ids");
 }
 
 #[tokio::test]
-async fn the_end_is_a_drain_and_the_log_tells_each_change() {
+async fn shutdown_drains_the_sinks_and_the_log_has_an_entry_per_change() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     for number in 0..100 {
@@ -121,7 +115,7 @@ async fn the_end_is_a_drain_and_the_log_tells_each_change() {
     }
     let (status, log) = observer.terminate();
     assert_eq!(status.code(), Some(0));
-    assert_eq!(crate::support::archive(dir.path()).len(), 100);
+    assert_eq!(archive(dir.path()).len(), 100);
     let messages: Vec<_> = log
         .iter()
         .map(|line| {
@@ -136,7 +130,7 @@ async fn the_end_is_a_drain_and_the_log_tells_each_change() {
 }
 
 #[tokio::test]
-async fn a_second_observer_on_the_same_data_or_address_is_told_so() {
+async fn second_observer_on_the_same_data_or_address_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     let second = Command::new(OBSERVER).current_dir(dir.path()).output().unwrap();
@@ -163,14 +157,14 @@ async fn a_second_observer_on_the_same_data_or_address_is_told_so() {
 }
 
 #[tokio::test]
-async fn ready_tells_of_a_parked_sink_and_why() {
+async fn readiness_reports_a_parked_sink_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     // A file where the folder should be.
     std::fs::write(dir.path().join("events"), "").unwrap();
     let config =
         format!("{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"events/{{date}}.jsonl\"\n");
     let observer = Observer::start(dir.path(), &config);
-    crate::support::wait_until("the sink is parked", async || {
+    wait_until("the sink is parked", async || {
         observer.get("/readyz").await.text.contains("parked")
     })
     .await;
@@ -189,7 +183,7 @@ async fn ready_tells_of_a_parked_sink_and_why() {
 }
 
 #[tokio::test]
-async fn both_loopbacks_answer_by_default() {
+async fn both_loopback_addresses_are_listened_on_by_default() {
     let dir = tempfile::tempdir().unwrap();
     let config = "[server]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\n";
     let observer = Observer::start(dir.path(), config);

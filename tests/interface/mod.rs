@@ -4,4 +4,4 @@ mod cli;
 mod messages;
 mod reload;
 mod secrets;
-pub(crate) mod tls;
+mod tls;

@@ -1,4 +1,4 @@
-//! A configuration that changes while the observer is at work.
+//! Reloads of the configuration while the observer runs.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use observer_server::ReloadError;
 
-use crate::delivery::hanging_sinks::HangingConfig;
+use crate::support::hanging_sink::HangingConfig;
 use crate::support::{DEFAULTS, Observer, archive, client, event_of, read_lines, wait_until};
 
 fn event(number: usize) -> String {
@@ -27,7 +27,7 @@ const METRICS: &str = "[sinks.prometheus]\ntype = \"prometheus\"\n";
 const CAPPED: &str = "[sinks.prometheus]\ntype = \"prometheus\"\nlimits = { sources = 5 }\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing() {
+async fn reload_under_load_loses_no_event_and_no_response() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = Observer::start(dir.path(), &config(&[ARCHIVE, METRICS].concat()));
     let (sent, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -67,13 +67,17 @@ async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing
         observer.write_config(&config(&sinks));
         let response = observer.reload().await;
         assert_eq!((response.status, &*response.text), (200, expected));
-        wait_until("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
+        wait_until("producers send more events", async || {
+            sent.load(Ordering::Relaxed) > before + 50
+        })
+        .await;
     }
     let before = sent.load(Ordering::Relaxed);
     observer.write_config(&config(&[ARCHIVE, SECOND, METRICS].concat()));
     observer.send_sighup();
     while observer.wait_for_log("the configuration was reloaded")["added"] != "prometheus" {}
-    wait_until("more is sent", async || sent.load(Ordering::Relaxed) > before + 50).await;
+    wait_until("producers send more events", async || sent.load(Ordering::Relaxed) > before + 50)
+        .await;
     stop.store(true, Ordering::Relaxed);
     for producer in producers {
         producer.await.unwrap();
@@ -86,19 +90,23 @@ async fn sinks_come_change_and_go_under_load_without_a_loss_or_an_answer_missing
         ("second", read_lines(&dir.path().join("observer-data/second"))),
     ] {
         let events: Vec<_> = lines.iter().map(|line| event_of(line).to_owned()).collect();
-        assert_eq!(events.len(), all.len(), "{what}: one line each, since no sink was interrupted");
+        assert_eq!(
+            events.len(),
+            all.len(),
+            "{what}: one line per event, since no sink was interrupted"
+        );
         assert_eq!(events.into_iter().collect::<BTreeSet<_>>(), all, "{what}");
     }
 }
 
 #[tokio::test]
-async fn a_bad_file_changes_nothing_and_says_why() {
+async fn invalid_configuration_changes_nothing_and_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = Observer::start(dir.path(), &config(ARCHIVE));
     observer.write_config("[server\n");
     observer.send_sighup();
-    let told = observer.wait_for_log("the configuration could not be reloaded");
-    assert_eq!(told["level"], "ERROR");
+    let entry = observer.wait_for_log("the configuration could not be reloaded");
+    assert_eq!(entry["level"], "ERROR");
     let mut responses = String::new();
     for bad in [
         "[server\n",
@@ -132,7 +140,7 @@ async fn a_bad_file_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
-async fn tokens_change_from_one_request_to_the_next() {
+async fn reload_replaces_tokens_for_the_next_request() {
     let token = |name: &str, secret: &str, scope: &str| {
         let digest = observer_server::TokenDigest::of(secret);
         format!("[access.tokens.{name}]\nscopes = [{scope:?}]\nsha256 = \"{digest}\"\n")
@@ -158,7 +166,7 @@ async fn tokens_change_from_one_request_to_the_next() {
 }
 
 #[tokio::test]
-async fn an_observer_that_others_reach_does_not_open_up_since_it_is_no_longer_to_be_reached() {
+async fn reload_never_opens_access_on_a_public_listener() {
     let dir = tempfile::tempdir().unwrap();
     let public = "[server]\nlisten = \"0.0.0.0:0\"\n[access]\nanonymous = [\"admin\"]\n";
     let observer = Observer::start(dir.path(), public);
@@ -177,7 +185,7 @@ async fn an_observer_that_others_reach_does_not_open_up_since_it_is_no_longer_to
 }
 
 #[tokio::test]
-async fn what_takes_a_restart_is_told() {
+async fn reload_reports_the_keys_that_need_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     observer.write_config(
@@ -185,11 +193,11 @@ async fn what_takes_a_restart_is_told() {
     );
     let response = observer.reload().await;
     assert_eq!(response.json()["restart_needed"], serde_json::json!(["server.listen", "journal"]));
-    assert_eq!(observer.post(event(1)).await.status, 413, "the rest is in effect");
+    assert_eq!(observer.post(event(1)).await.status, 413, "the other keys are in effect");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
+async fn reload_of_a_hanging_sink_does_not_delay_other_sinks() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("observer-data");
     let text = |stuck: &str| {
@@ -216,22 +224,22 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
             let response = client.post(format!("{url}/event")).body(event(number)).send();
             let response = tokio::time::timeout(Duration::from_secs(10), response)
                 .await
-                .expect("an answer")
+                .expect("the producer gets a response")
                 .unwrap();
             assert_eq!(response.status(), 200);
         }
     };
     post(0..50).await;
 
-    // The hung one is changed: everyone else goes on meanwhile, and it is there again in the end.
+    // While the hanging sink is replaced, producers and other sinks continue.
     *file.lock().unwrap() = text(&format!("{stuck}timeout = \"7s\"\n"));
     let changing = tokio::spawn(async move { (reloader.reload().await, reloader) });
     post(50..100).await;
-    wait_until("the archive has everything", async || lines(dir.path()) == 100).await;
+    wait_until("the archive has every event", async || lines(dir.path()) == 100).await;
     let (reloaded, reloader) = changing.await.unwrap();
     assert_eq!(reloaded.unwrap().changed, ["stuck"]);
 
-    // What it has not had is kept for it.
+    // Its undelivered events are kept for its successor.
     let sinks: serde_json::Value =
         client.get(format!("{url}/v1/sinks")).send().await.unwrap().json().await.unwrap();
     let sink =
@@ -243,11 +251,15 @@ async fn a_sink_that_hangs_stands_in_the_way_of_no_other() {
     *file.lock().unwrap() = text("");
     assert_eq!(reloader.reload().await.unwrap().removed, ["stuck"]);
     post(100..101).await;
-    wait_until("the archive has everything", async || lines(dir.path()) == 101).await;
+    wait_until("the archive has every event", async || lines(dir.path()) == 101).await;
     stop.send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(30), serving).await.expect("it ends").unwrap();
+    tokio::time::timeout(Duration::from_secs(30), serving)
+        .await
+        .expect("the service stops")
+        .unwrap();
 }
 
+/// Returns the number of archived events.
 fn lines(dir: &Path) -> usize {
     if dir.join("observer-data/events").exists() { archive(dir).len() } else { 0 }
 }

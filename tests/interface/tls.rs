@@ -1,49 +1,15 @@
-//! Over https, with certificates of an authority that no system knows.
+//! Events over https, with certificates of an authority that the system doesn't trust.
 
 use std::path::Path;
 use std::process::Command;
 
 use insta::assert_snapshot;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, IsCa, KeyPair};
 
-use crate::support::{OBSERVER, Observer};
+use crate::support::certificates::{certificates, params};
+use crate::support::{DEFAULTS, OBSERVER, Observer, text_of};
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
-
-fn params(name: &str) -> CertificateParams {
-    let mut params =
-        CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
-/// An authority of this name, in `NAME.pem`.
-fn authority(dir: &Path, name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = params(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(dir.join(name).with_extension("pem"), authority.pem()).unwrap();
-    authority
-}
-
-/// A certificate in `NAME.pem` and its key in `NAME-key.pem`.
-fn sign(dir: &Path, authority: &CertifiedIssuer<'static, KeyPair>, name: &str) {
-    let key = KeyPair::generate().unwrap();
-    std::fs::write(
-        dir.join(format!("{name}.pem")),
-        params(name).signed_by(&key, authority).unwrap().pem(),
-    )
-    .unwrap();
-    std::fs::write(dir.join(format!("{name}-key.pem")), key.serialize_pem()).unwrap();
-}
-
-/// An authority with a server and a client, and a client of another one.
-pub(crate) fn certificates(dir: &Path) {
-    let ca = authority(dir, "ca");
-    sign(dir, &ca, "server");
-    sign(dir, &ca, "client");
-    sign(dir, &authority(dir, "other-ca"), "stranger");
-}
 
 fn config(tls: &str) -> String {
     format!("[server]\nlisten = \"127.0.0.1:0\"\n[server.tls]\nlisten = \"127.0.0.1:0\"\n{tls}")
@@ -51,8 +17,8 @@ fn config(tls: &str) -> String {
 
 const FILES: &str = "cert = \"server.pem\"\nkey = \"server-key.pem\"\n";
 
-/// What the observer says in this folder, with one event on standard input, and how it ends.
-fn said(dir: &Path, arguments: &str) -> String {
+/// Runs the program in a folder with one event on standard input. Returns its output and exit code.
+fn run(dir: &Path, arguments: &str) -> String {
     std::fs::write(dir.join("event.ndjson"), EVENT).unwrap();
     let output = Command::new(OBSERVER)
         .args(arguments.split(' '))
@@ -60,16 +26,11 @@ fn said(dir: &Path, arguments: &str) -> String {
         .stdin(std::fs::File::open(dir.join("event.ndjson")).unwrap())
         .output()
         .unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    format!("{}\n=> exit code {}", text.trim_end(), output.status.code().unwrap())
+    format!("{}\n=> exit code {}", text_of(&output).trim_end(), output.status.code().unwrap())
 }
 
 #[tokio::test]
-async fn events_are_emitted_over_https_and_whoever_can_not_is_told_what_to_do() {
+async fn emit_works_over_https_and_a_failure_names_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path());
     let observer = Observer::start(dir.path(), &config(FILES));
@@ -79,7 +40,7 @@ async fn events_are_emitted_over_https_and_whoever_can_not_is_told_what_to_do() 
     assert_eq!(tls, format!("https://127.0.0.1:{tls_port}"));
     let emit = |arguments: &str| {
         let arguments = arguments.replace("TLS", &tls_port).replace("PLAIN", &plain_port);
-        said(dir.path(), &format!("emit {arguments}"))
+        run(dir.path(), &format!("emit {arguments}"))
             .replace(&tls_port, "TLS")
             .replace(&plain_port, "PLAIN")
     };
@@ -124,18 +85,18 @@ async fn events_are_emitted_over_https_and_whoever_can_not_is_told_what_to_do() 
     => exit code 2
     ");
     observer.wait_until_caught_up().await;
-    assert_eq!(observer.archive().len(), 2, "one for each that went through");
+    assert_eq!(observer.archive().len(), 2, "one event for each successful command");
 }
 
 #[tokio::test]
-async fn with_authorities_for_clients_a_client_needs_a_certificate_of_theirs() {
+async fn client_needs_a_certificate_of_a_configured_authority() {
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path());
     let observer =
         Observer::start(dir.path(), &config(&format!("{FILES}client_ca = \"ca.pem\"\n")));
     let url = &observer.urls[1];
     let emit = |arguments: &str| {
-        said(dir.path(), &format!("emit --url {url} --cacert ca.pem {arguments}-"))
+        run(dir.path(), &format!("emit --url {url} --cacert ca.pem {arguments}-"))
             .replace(url, "https://observer")
     };
     assert_snapshot!(emit("--cert client.pem --key client-key.pem "), @"
@@ -152,11 +113,11 @@ async fn with_authorities_for_clients_a_client_needs_a_certificate_of_theirs() {
     observer: standard input:1: TLS handshake with https://observer/v1/events failed: received fatal alert: UnknownCA; the observer does not trust the authority that signed --cert; add it to server.tls.client_ca there
     => exit code 2
     ");
-    assert_eq!(observer.post(EVENT).await.status, 200, "plain HTTP on the loopback stays as it is");
+    assert_eq!(observer.post(EVENT).await.status, 200, "the plain listener needs no certificate");
 }
 
 #[tokio::test]
-async fn a_certificate_that_signs_itself_is_trusted_unless_it_is_an_authority() {
+async fn self_signed_certificate_is_trusted_unless_it_is_an_authority() {
     let dir = tempfile::tempdir().unwrap();
     let emit = |is_ca: IsCa| {
         let (mut params, key) = (params("self"), KeyPair::generate().unwrap());
@@ -166,7 +127,7 @@ async fn a_certificate_that_signs_itself_is_trusted_unless_it_is_an_authority() 
         std::fs::write(dir.path().join("server-key.pem"), key.serialize_pem()).unwrap();
         let observer = Observer::start(dir.path(), &config(FILES));
         let url = &observer.urls[1];
-        said(dir.path(), &format!("emit --url {url} --cacert server.pem -"))
+        run(dir.path(), &format!("emit --url {url} --cacert server.pem -"))
             .replace(url, "https://observer")
     };
     assert_snapshot!(emit(IsCa::ExplicitNoCa), @"
@@ -181,15 +142,15 @@ async fn a_certificate_that_signs_itself_is_trusted_unless_it_is_an_authority() 
 }
 
 #[tokio::test]
-async fn a_reload_brings_a_new_certificate_and_a_bad_one_changes_nothing() {
+async fn reload_replaces_a_certificate_and_an_invalid_one_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path());
     let observer = Observer::start(dir.path(), &config(FILES));
     let url = &observer.urls[1];
-    let emit = |ca: &str| said(dir.path(), &format!("emit --url {url} --cacert {ca} -"));
+    let emit = |ca: &str| run(dir.path(), &format!("emit --url {url} --cacert {ca} -"));
     assert!(emit("ca.pem").ends_with("=> exit code 0"));
 
-    // In place, as tools that renew certificates do it; one of the two files is not there yet.
+    // Renewal in place, as by the usual tools: the certificate is new and its key is not yet.
     std::fs::copy(dir.path().join("stranger.pem"), dir.path().join("server.pem")).unwrap();
     let refused = observer.reload().await;
     assert_eq!(refused.status, 422);
@@ -217,9 +178,9 @@ async fn a_reload_brings_a_new_certificate_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
-fn emit_over_plain_http_needs_no_authorities_of_the_system() {
+fn emit_over_plain_http_needs_no_system_authorities() {
     let dir = tempfile::tempdir().unwrap();
-    let observer = Observer::start(dir.path(), crate::support::DEFAULTS);
+    let observer = Observer::start(dir.path(), DEFAULTS);
     std::fs::write(dir.path().join("none.pem"), "").unwrap();
     let output = Command::new(OBSERVER)
         .args(["emit", "--source", "job", "--event-kind", "ok", "--ok", "--url", &observer.url])
@@ -231,12 +192,12 @@ fn emit_over_plain_http_needs_no_authorities_of_the_system() {
 }
 
 #[test]
-fn files_for_tls_are_checked_with_the_configuration_and_before_anything_begins() {
+fn tls_files_are_checked_with_the_configuration_before_the_journal_opens() {
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path());
     let check = |command: &str, tls: &str| {
         std::fs::write(dir.path().join("observer.toml"), config(tls)).unwrap();
-        said(dir.path(), command)
+        run(dir.path(), command)
     };
     assert_snapshot!(check("check", &format!("{FILES}client_ca = \"ca.pem\"\n")), @"
     config   observer.toml

@@ -1,5 +1,7 @@
 //! An observer process in its own folder, and helpers that query it.
 
+pub(crate) mod certificates;
+pub(crate) mod hanging_sink;
 pub(crate) mod run_totals;
 pub(crate) mod small_disks;
 
