@@ -1,5 +1,4 @@
-//! What a backlog costs: memory while it grows and while it stands, and how soon an observer takes
-//! events that was killed with it.
+//! Cost of a backlog: resident memory, and the time until a killed observer responds again.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +9,10 @@ use crate::client::{Load, get, pending, rate, sinks};
 use crate::server::{Server, mebibytes};
 use crate::{Arguments, folder};
 
-/// A sink that can never write anything, beside one that is well.
+/// A sink that can never write, and a healthy one.
 const CONFIG: &str = "[journal]\nmax_size = \"200GiB\"\n[sinks.dead]\ntype = \"file\"\npath = \"/dev/null/{date}.jsonl\"\n\
                       start = \"earliest\"\n[sinks.prometheus]\ntype = \"prometheus\"\nstart = \"earliest\"\n";
-/// Long enough for what is only cached to go.
+/// Time in which the observer releases its caches.
 const REST: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -24,7 +23,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let enough = || size(&journal) >= gb * 1_000_000_000;
     let (events, time) = LOAD.send(&observer.address, || !enough())?;
     println!(
-        "\n{:.1} GB, {events} events, written in {:.0} s ({:.0} events/s): {:.0} MiB resident at most",
+        "\nwrote {:.1} GB, {events} events, in {:.0} s ({:.0} events/s): {:.0} MiB resident at most",
         size(&journal) as f64 / 1e9,
         time.as_secs_f64(),
         rate(events, time),
@@ -35,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     std::thread::sleep(REST);
     println!(
-        "once the other sink has had all of it: {:.0} MiB resident",
+        "after the healthy sink has caught up: {:.0} MiB resident",
         mebibytes(observer.resident()?)
     );
     drop(observer);
@@ -48,7 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let until = Instant::now() + REST;
     one.send(&observer.address, || Instant::now() < until)?;
     println!(
-        "killed and started again: answers after {:.2} s; {:.0} MiB resident, {:.0} MiB at most",
+        "after a kill and a start: first response after {:.2} s; {:.0} MiB resident, \
+         {:.0} MiB at most",
         opened.as_secs_f64(),
         mebibytes(observer.resident()?),
         mebibytes(observer.peak()?),
@@ -57,11 +57,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .into_iter()
         .find(|sink| sink["name"] == "dead")
         .unwrap_or_default();
-    ensure!(pending(&dead) >= events, "the backlog is not what it should be: {dead}");
+    ensure!(pending(&dead) >= events, "the backlog is smaller than {events} events: {dead}");
     Ok(())
 }
 
-/// Of the files in a folder, in bytes. One that goes meanwhile counts nothing.
+/// Returns the size of the files in a folder in bytes. Files that disappear meanwhile are ignored.
 fn size(folder: &std::path::Path) -> u64 {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()

@@ -1,5 +1,5 @@
-//! Batches of events over HTTP: how many a second are acknowledged, and how many reach the archive
-//! and the metrics, beside a no-op handler that is sent the same batches.
+//! Batches of events over HTTP: rates of acknowledgement and of delivery to the archive and the
+//! metrics, compared with a no-op handler.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::server::{Server, mebibytes};
 use crate::{Arguments, folder};
 
 pub(crate) const BATCH: u64 = 1_000;
-/// With so many connections the disk has a large group to sync while the next one is read.
+/// With 16 connections, the next group commit is large while the disk syncs the present one.
 pub(crate) const LOAD: Load =
     Load { connections: 16, batch: BATCH, every: Duration::ZERO, first: 0 };
 
@@ -24,25 +24,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let until = Instant::now() + length;
         LOAD.send(address, || Instant::now() < until)
     };
-    let nothing = Server::nothing()?;
-    let (events, time) = burst(&nothing.address)?;
-    let no_op = rate(events, time);
+    let no_op = Server::no_op()?;
+    let (events, time) = burst(&no_op.address)?;
+    let no_op_rate = rate(events, time);
     println!(
-        "{:<38} {no_op:>9.0} events/s, {:.2} µs of CPU each",
+        "{:<38} {no_op_rate:>9.0} events/s, {:.2} µs of CPU per event",
         "no-op handler",
-        nothing.cpu_per(events)?
+        no_op.cpu_per(events)?
     );
-    drop(nothing);
+    drop(no_op);
 
     let folder = folder()?;
     let observer = Server::observer(folder.path(), "")?;
     let begun = Instant::now();
     let (events, time) = burst(&observer.address)?;
     println!(
-        "{:<38} {:>9.0} events/s, {:.2} of the no-op, {:.2} µs of CPU each",
+        "{:<38} {:>9.0} events/s, {:.2} of no-op, {:.2} µs of CPU per event",
         format!("acknowledged (fsync), {:.1} s", time.as_secs_f64()),
         rate(events, time),
-        rate(events, time) / no_op,
+        rate(events, time) / no_op_rate,
         observer.cpu_per(events)?,
     );
     while sinks(&observer.address)?.iter().any(|sink| pending(sink) > 0) {
@@ -50,12 +50,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let caught_up = begun.elapsed();
     println!(
-        "{:<38} {:>9.0} events/s, {:.2} µs of CPU each",
-        format!("archive and metrics too, {:.1} s", caught_up.as_secs_f64()),
+        "{:<38} {:>9.0} events/s, {:.2} µs of CPU per event",
+        format!("delivered to both sinks, {:.1} s", caught_up.as_secs_f64()),
         rate(events, caught_up),
         observer.cpu_per(events)?,
     );
     let (now, peak) = (mebibytes(observer.resident()?), mebibytes(observer.peak()?));
-    println!("resident: {now:.0} MiB at the end, {peak:.0} MiB at most");
+    println!("resident memory: {now:.0} MiB at the end, {peak:.0} MiB at most");
     Ok(())
 }

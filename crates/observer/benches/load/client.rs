@@ -1,5 +1,5 @@
-//! Producers that cost little: bodies are made once, and only the numbers that make each event
-//! unique are written into them.
+//! Producers with little overhead: a body is built once, and each request changes only the numbers
+//! that make its events unique.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -8,26 +8,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-/// What stands in an event where its number goes.
+/// Text in [`EVENT`] that ends in the digits of its number.
 const PLACE: &str = "cycle-0000000000";
 const DIGITS: usize = 10;
-/// An event as agents send it.
+/// Typical event of an agent.
 pub(crate) const EVENT: &str = r#"{"source":"bench","cycle_id":"cycle-0000000000","sig_hash":"03f203cc93b17365","event_kind":"tests_failed","ok":false,"staffer_id":"gpt-oss:120b","turns":83,"duration_ms":49081.172,"extra":{"repo":"example/repository","usage":{"prompt_tokens":3975829,"completion_tokens":1478,"cost_usd":2.99},"patch_tokens":15984}}"#;
 
-/// How events are sent.
+/// Load of several producers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) connections: u64,
-    /// How many events a request has; one goes to `/event`.
+    /// Number of events in a request. A single event is sent to `/event`.
     pub(crate) batch: u64,
-    /// Each connection begins a request this often; at once after the answer, where it is zero.
+    /// Interval between the requests of a connection. Zero means right after the response.
     pub(crate) every: Duration,
-    /// The first number.
+    /// Number of the first event.
     pub(crate) first: u64,
 }
 
 impl Load {
-    /// Send until then. Says how many events were acknowledged, and in what time.
+    /// Sends events while `more` returns true. Returns the number of acknowledged events and the
+    /// time they took.
     pub(crate) fn send(
         self,
         address: &str,
@@ -41,7 +42,7 @@ impl Load {
                 .collect();
             producers
                 .into_iter()
-                .try_for_each(|producer| producer.join().expect("a producer doesn't panic"))
+                .try_for_each(|producer| producer.join().expect("producers do not panic"))
         })?;
         Ok((acknowledged.into_inner(), begun.elapsed()))
     }
@@ -65,8 +66,7 @@ impl Load {
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        let place =
-            EVENT.find(PLACE).context("the event has a place for its number")? + PLACE.len();
+        let place = EVENT.find(PLACE).context("the event has no number")? + PLACE.len();
         let mut request = [head.as_bytes(), body.as_bytes()].concat();
         while more() {
             let begun = Instant::now();
@@ -79,7 +79,7 @@ impl Load {
             stream.write_all(&request)?;
             let answer = read_answer(&mut answers)?;
             if !answer.contains(&accepted) {
-                bail!("it was not accepted: {answer}");
+                bail!("a request was not accepted: {answer}");
             }
             acknowledged.fetch_add(self.batch, Ordering::Relaxed);
             std::thread::sleep(self.every.saturating_sub(begun.elapsed()));
@@ -88,6 +88,7 @@ impl Load {
     }
 }
 
+/// Returns the number of events per second.
 pub(crate) fn rate(events: u64, time: Duration) -> f64 {
     events as f64 / time.as_secs_f64()
 }
@@ -105,13 +106,13 @@ pub(crate) fn get(address: &str, path: &str) -> anyhow::Result<String> {
     read_answer(&mut BufReader::new(stream))
 }
 
-/// The observer's sinks, as `/v1/sinks` shows them.
+/// Returns the sinks of the observer as in `/v1/sinks`.
 pub(crate) fn sinks(address: &str) -> anyhow::Result<Vec<serde_json::Value>> {
     let status: serde_json::Value = serde_json::from_str(&get(address, "/v1/sinks")?)?;
-    Ok(status["sinks"].as_array().context("there are sinks")?.clone())
+    Ok(status["sinks"].as_array().context("the response has no sinks")?.clone())
 }
 
-/// How many events of the sink are pending.
+/// Returns the number of pending events of a sink.
 pub(crate) fn pending(sink: &serde_json::Value) -> u64 {
     sink["pending"].as_u64().unwrap_or(u64::MAX)
 }
@@ -121,7 +122,7 @@ fn read_answer(answers: &mut impl BufRead) -> anyhow::Result<String> {
     loop {
         let mut line = String::new();
         if answers.read_line(&mut line)? == 0 {
-            bail!("the connection ended before the answer");
+            bail!("the connection was closed before the response");
         }
         let line = line.trim().to_ascii_lowercase();
         if let Some(value) = line.strip_prefix("content-length:") {

@@ -1,9 +1,9 @@
-//! What one sick sink does to producers and to the other sinks.
+//! Effect of a faulty sink on producers and on the other sinks.
 //!
-//! Beside an archive and metrics stands a sink that takes each batch within a millisecond, or hangs
-//! for ever, or fails each time, or takes a hundred times as long. Rounds of the four alternate,
-//! each against a fresh process; `wrk` sends unique events. What is compared is how long producers
-//! wait, and how far the healthy sinks are behind when the load ends.
+//! Besides an archive and metrics there is a third sink, which accepts each batch within a
+//! millisecond, hangs for ever, fails each time, or takes a hundred times as long. Rounds of the
+//! four alternate, each with a new process; `wrk` sends unique events. The benchmark compares the
+//! latency of requests, and the backlog of the other sinks when the load ends.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,25 +20,26 @@ use crate::server::Server;
 use crate::wrk::{self, wrk};
 use crate::{Arguments, folder, median};
 
-/// The argument that makes this program an observer with the sink that is measured.
-pub(crate) const SERVE: &str = "serve-patient";
+/// Argument with which this program runs an observer with the third sink.
+pub(crate) const SERVE: &str = "serve-isolation";
 const CONNECTIONS: usize = 64;
-const HEALTHS: [Health; 4] = [Health::Well, Health::Hung, Health::Failing, Health::Slow];
 
-/// How the third sink is.
+/// State of the third sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Health {
-    Well,
+    Healthy,
     Hung,
     Failing,
     Slow,
 }
 
 impl Health {
-    fn name(self) -> &'static str {
+    const ALL: [Self; 4] = [Self::Healthy, Self::Hung, Self::Failing, Self::Slow];
+
+    fn as_str(self) -> &'static str {
         match self {
-            Self::Well => "well",
+            Self::Healthy => "healthy",
             Self::Hung => "hung",
             Self::Failing => "failing",
             Self::Slow => "slow",
@@ -48,30 +49,30 @@ impl Health {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PatientConfig {
+struct ThirdSinkConfig {
     health: Health,
 }
 
-impl SinkConfig for PatientConfig {
-    const TYPE: &'static str = "patient";
+impl SinkConfig for ThirdSinkConfig {
+    const TYPE: &'static str = "third";
 
     fn build(self, _: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        Ok(vec![SinkPart::whole(Arc::new(Patient(self.health)))])
+        Ok(vec![SinkPart::whole(Arc::new(ThirdSink(self.health)))])
     }
 }
 
-struct Patient(Health);
+struct ThirdSink(Health);
 
 #[async_trait]
-impl EventSink for Patient {
+impl EventSink for ThirdSink {
     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> {
-        let takes = match self.0 {
-            Health::Well => Duration::from_millis(1),
+        let delay = match self.0 {
+            Health::Healthy => Duration::from_millis(1),
             Health::Slow => Duration::from_millis(100),
             Health::Failing => return Err(SinkError::transient("503 Service Unavailable")),
             Health::Hung => std::future::pending().await,
         };
-        tokio::time::sleep(takes).await;
+        tokio::time::sleep(delay).await;
         Ok(Receipt::accepted())
     }
 
@@ -84,25 +85,28 @@ impl EventSink for Patient {
     }
 }
 
-/// One round with one kind of sick sink.
+/// Result of one round.
 struct Measured {
+    /// Requests per second.
     rate: f64,
+    /// In milliseconds.
     p50: f64,
+    /// In milliseconds.
     p99: f64,
-    /// Of the healthy sink that is furthest behind, in events.
+    /// Backlog in events of the other sink that is furthest behind.
     lag: f64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (seconds, rounds) = (arguments.number("--seconds", 5)?, arguments.number("--rounds", 5)?);
-    wrk::need()?;
+    wrk::check_installed()?;
     let folder = folder()?;
-    let mut measured = HEALTHS.map(|_| Vec::new());
+    let mut measured = Health::ALL.map(|_| Vec::new());
     for round in 0..rounds {
-        for (health, measured) in HEALTHS.iter().zip(&mut measured) {
-            let data = folder.path().join(format!("{}-{round}", health.name()));
+        for (health, measured) in Health::ALL.iter().zip(&mut measured) {
+            let data = folder.path().join(format!("{}-{round}", health.as_str()));
             let server =
-                Server::of_this_program(&[SERVE, health.name(), &data.display().to_string()])?;
+                Server::of_this_program(&[SERVE, health.as_str(), &data.display().to_string()])?;
             let run = wrk(&server, CONNECTIONS, seconds, &round.to_string())?;
             let lag = lag(&server.address)?;
             drop(server);
@@ -116,23 +120,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     println!(
-        "\n{rounds} alternating rounds of {seconds} s, {CONNECTIONS} connections, fsync; medians, and beside them the ratio to a healthy third sink\n"
+        "\n{rounds} alternating rounds of {seconds} s, {CONNECTIONS} connections, fsync; \
+         medians, with the ratio to a healthy third sink in parentheses\n"
     );
     println!(
         "{:>10} {:>16} {:>16} {:>16} {:>22}",
-        "third sink", "events/s", "p50, ms", "p99, ms", "others behind, events"
+        "third sink", "events/s", "p50, ms", "p99, ms", "others' lag, events"
     );
-    let of = |measured: &[Measured], what: fn(&Measured) -> f64| {
-        median(measured.iter().map(what).collect())
+    let of = |measured: &[Measured], field: fn(&Measured) -> f64| {
+        median(measured.iter().map(field).collect())
     };
-    for (health, these) in HEALTHS.iter().zip(&measured) {
-        let column = |what: fn(&Measured) -> f64, digits: usize| {
-            let (value, well) = (of(these, what), of(&measured[0], what));
-            format!("{value:>9.digits$} ({:.2})", value / well)
+    for (health, these) in Health::ALL.iter().zip(&measured) {
+        let column = |field: fn(&Measured) -> f64, digits: usize| {
+            let (value, healthy) = (of(these, field), of(&measured[0], field));
+            format!("{value:>9.digits$} ({:.2})", value / healthy)
         };
         println!(
             "{:>10} {:>16} {:>16} {:>16} {:>22}",
-            health.name(),
+            health.as_str(),
             column(|measured| measured.rate, 0),
             column(|measured| measured.p50, 3),
             column(|measured| measured.p99, 3),
@@ -142,24 +147,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far the archive or the metrics are behind, whichever is further.
+/// Returns the backlog of the archive or of the metrics, whichever is larger.
 fn lag(address: &str) -> anyhow::Result<f64> {
     let sinks = sinks(address)?;
-    let healthy = sinks.iter().filter(|sink| sink["name"] != "patient");
+    let healthy = sinks.iter().filter(|sink| sink["name"] != "third");
     Ok(healthy.map(pending).max().unwrap_or(0) as f64)
 }
 
+/// Runs an observer with the third sink in this state.
 pub(crate) fn serve(health: &str, data: &Path) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let text = format!(
         "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\n\
          [sinks.archive]\ntype = \"file\"\npath = \"{}/events/{{date}}.jsonl\"\n[sinks.prometheus]\ntype = \"prometheus\"\n\
-         [sinks.patient]\ntype = \"patient\"\nhealth = {health:?}\n",
+         [sinks.third]\ntype = \"third\"\nhealth = {health:?}\n",
         data.display()
     );
     let config = observer::Config::parse(&text)?;
     let types = |metrics: &prometheus::Registry| {
-        observer::registry::with_defaults(metrics).with::<PatientConfig>()
+        observer::registry::with_defaults(metrics).with::<ThirdSinkConfig>()
     };
     tokio::runtime::Runtime::new()?.block_on(async {
         let service = observer::Service::start(&config, types).await?;

@@ -1,16 +1,15 @@
-//! What the observer costs, and what it gives:
-//! `cargo bench -p outcome-observer --bench load [-- WHAT] [--seconds N] [--rounds N]`.
+//! Load benchmarks of the observer as a process:
+//! `cargo bench -p outcome-observer --bench load [-- SCENARIO] [--seconds N] [--rounds N]`.
 //!
-//! | what | |
-//! |---|---|
-//! | `singles` | single events at 64 and 256 connections, with `fsync` and `write`, beside a no-op handler |
-//! | `batches` | batches of 1,000 events, beside a no-op handler |
-//! | `isolation` | what a third sink that hangs, fails or is slow does to producers and to the other sinks |
-//! | `backlog` | memory and opening times with `--gb N` of events that one sink has not had |
-//! | `soak` | memory and descriptors during `--minutes N` of mixed load |
+//! - `singles`: single events at 64 and 256 connections, with the durabilities `fsync` and `write`,
+//!   compared with a no-op handler.
+//! - `batches`: batches of 1,000 events, compared with a no-op handler.
+//! - `isolation`: effect of a sink that hangs, fails or is slow on producers and on other sinks.
+//! - `backlog`: memory and start-up time with a backlog of `--gb N` gigabytes.
+//! - `soak`: memory, descriptors and threads during `--minutes N` of mixed load.
 //!
-//! Without WHAT it is the first three. The driver and all it starts share the machine, so what
-//! counts are the ratios within one run.
+//! Without SCENARIO the first three run. The load generator and the observer share the machine, so
+//! only the ratios within one run are meaningful.
 
 mod backlog;
 mod batches;
@@ -25,15 +24,16 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// As in the observer itself.
+/// The allocator of the observer itself.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What stands behind the name of the program.
+/// Command-line arguments after the name of the program.
 #[derive(Debug)]
 struct Arguments(Vec<String>);
 
 impl Arguments {
+    /// Returns the number after an option, or a default.
     fn number(&self, name: &str, default: u64) -> anyhow::Result<u64> {
         match self.0.iter().position(|argument| argument == name) {
             None => Ok(default),
@@ -49,15 +49,15 @@ fn main() -> anyhow::Result<()> {
         Arguments(std::env::args().skip(1).filter(|argument| argument != "--bench").collect());
     let words: Vec<_> = arguments.0.iter().map(String::as_str).collect();
     match words[..] {
-        [server::NOTHING] => server::serve_nothing(),
+        [server::NO_OP] => server::serve_no_op(),
         [isolation::SERVE, health, folder] => isolation::serve(health, Path::new(folder)),
         ["singles", ..] => singles::run(&arguments),
         ["batches", ..] => batches::run(&arguments),
         ["isolation", ..] => isolation::run(&arguments),
         ["backlog", ..] => backlog::run(&arguments),
         ["soak", ..] => soak::run(&arguments),
-        [what, ..] if !what.starts_with("--") => {
-            bail!("{what:?} is none of singles, batches, isolation, backlog and soak")
+        [scenario, ..] if !scenario.starts_with("--") => {
+            bail!("unknown scenario {scenario:?}; use singles, batches, isolation, backlog or soak")
         }
         _ => {
             singles::run(&arguments)?;
@@ -72,7 +72,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// Beside the binaries, so on the disk that is built on.
+/// Creates a temporary folder in the target directory, on the disk of the build.
 fn folder() -> anyhow::Result<tempfile::TempDir> {
     Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
 }

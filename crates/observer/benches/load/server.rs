@@ -1,4 +1,4 @@
-//! The processes that are measured.
+//! Server processes under measurement.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,10 +8,10 @@ use anyhow::Context;
 
 use crate::batches::BATCH;
 
-/// The argument that makes this program a server that does nothing.
-pub(crate) const NOTHING: &str = "serve-nothing";
+/// Argument with which this program runs the no-op handler.
+pub(crate) const NO_OP: &str = "serve-no-op";
 
-/// A process that listens, and goes when this does.
+/// Server process, which is killed when this handle is dropped.
 pub(crate) struct Server {
     process: Child,
     /// Host and port.
@@ -19,18 +19,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A handler that reads bodies and does nothing with them.
-    pub(crate) fn nothing() -> anyhow::Result<Self> {
-        Self::of_this_program(&[NOTHING])
+    /// Starts the no-op handler.
+    pub(crate) fn no_op() -> anyhow::Result<Self> {
+        Self::of_this_program(&[NO_OP])
     }
 
-    /// This program again, to serve what its arguments say.
+    /// Starts this program again with these arguments.
     pub(crate) fn of_this_program(arguments: &[&str]) -> anyhow::Result<Self> {
         Self::start(Command::new(std::env::current_exe()?).args(arguments))
     }
 
-    /// The observer, with its data in this folder and this configuration; it listens on a port of
-    /// its own.
+    /// Starts the observer with its data in this folder and this additional configuration, on a
+    /// free port.
     pub(crate) fn observer(folder: &Path, more: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let config = folder.join("observer.toml");
@@ -46,7 +46,7 @@ impl Server {
         )
     }
 
-    /// The first line of its output that names an address.
+    /// Starts a server and reads its address from its standard error.
     fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut process = command.stderr(Stdio::piped()).spawn()?;
         let mut lines =
@@ -59,27 +59,27 @@ impl Server {
                 break rest[..end.unwrap_or(rest.len())].to_owned();
             }
         };
-        // Keep the pipe from filling up.
+        // A full pipe would block the server.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { process, address })
     }
 
-    /// Microseconds of CPU that the process has used, by number of events. The system counts them
-    /// in hundredths of a second.
+    /// Returns the CPU time of the process per event in microseconds. The system counts in
+    /// hundredths of a second.
     pub(crate) fn cpu_per(&self, events: u64) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let (_, fields) = stat.rsplit_once(") ").context("the name stands in parentheses")?;
+        let (_, fields) = stat.rsplit_once(") ").context("the name is not in parentheses")?;
         let fields: Vec<&str> = fields.split(' ').collect();
         let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
         Ok(ticks as f64 * 1e4 / events as f64)
     }
 
-    /// Resident memory now, in bytes.
+    /// Returns the present resident memory in bytes.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
         self.status("VmRSS:")
     }
 
-    /// The most resident memory that there was, in bytes.
+    /// Returns the peak of the resident memory in bytes.
     pub(crate) fn peak(&self) -> anyhow::Result<u64> {
         self.status("VmHWM:")
     }
@@ -96,7 +96,10 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line =
             status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
-        Ok(line.context("the system tells no resident memory")?.parse::<u64>()? << 10)
+        Ok(line
+            .with_context(|| format!("the process status has no field {field}"))?
+            .parse::<u64>()?
+            << 10)
     }
 }
 
@@ -107,8 +110,8 @@ impl Drop for Server {
     }
 }
 
-/// A handler that reads bodies and does nothing with them.
-pub(crate) fn serve_nothing() -> anyhow::Result<()> {
+/// Runs a handler that reads bodies and ignores them.
+pub(crate) fn serve_no_op() -> anyhow::Result<()> {
     use axum::http::header::CONTENT_TYPE;
     use axum::routing::post;
 

@@ -1,5 +1,5 @@
-//! Whether anything grows: mixed load for as long as one likes, with memory, descriptors and
-//! threads looked at every second.
+//! Detection of leaks: mixed load for a long time, with a sample of memory, descriptors and threads
+//! each second.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,8 +10,8 @@ use crate::client::{Load, get, pending, sinks};
 use crate::server::{Server, mebibytes};
 use crate::{Arguments, folder, median};
 
-/// Segments and archives come and go; one sink is dead, so that its events expire, and one filters
-/// everything.
+/// Segments and archives are deleted during the run. One sink can never write, so that its events
+/// expire, and one filters all events.
 const CONFIG: &str = r#"
 [journal]
 max_size = "256MiB"
@@ -34,9 +34,9 @@ type = "prometheus"
 const SINGLES: Load = Load { connections: 16, batch: 1, every: Duration::from_millis(5), first: 0 };
 const BATCHES: Load =
     Load { connections: 4, batch: 200, every: Duration::from_millis(80), first: 5_000_000_000 };
-/// What is printed: the run in so many parts.
+/// Number of parts of the run in the output.
 const PARTS: usize = 6;
-/// Requests that are refused or break off.
+/// Requests that are invalid or incomplete.
 const BAD: [&str; 5] = [
     "POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\nconnection: close\r\n\r\n{\"source\"",
     "POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 90000000\r\nconnection: close\r\n\r\n",
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let observer = Server::observer(folder.path(), &config)?;
     let until = Instant::now() + Duration::from_secs(minutes * 60);
     let more = || Instant::now() < until;
-    let (bad, asked) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (bad, queries) = (AtomicU64::new(0), AtomicU64::new(0));
     let address = observer.address.as_str();
 
     let (singles, batches, samples) = std::thread::scope(|scope| {
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let batches = scope.spawn(|| BATCHES.send(address, more));
         scope.spawn(|| {
             while more() {
-                break_off(address, BAD[bad.fetch_add(1, Ordering::Relaxed) as usize % BAD.len()]);
+                send_bad(address, BAD[bad.fetch_add(1, Ordering::Relaxed) as usize % BAD.len()]);
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         while more() {
             for path in ["/metrics", "/v1/sinks", "/readyz"] {
                 get(address, path)?;
-                asked.fetch_add(1, Ordering::Relaxed);
+                queries.fetch_add(1, Ordering::Relaxed);
             }
             let (resident, descriptors) = (observer.resident()?, observer.descriptors()?);
             samples.push(Sample { resident, descriptors, threads: observer.threads()? });
@@ -85,22 +85,23 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let sent = |producers: std::thread::ScopedJoinHandle<
             '_,
             anyhow::Result<(u64, Duration)>,
-        >| { producers.join().expect("producers don't panic") };
+        >| { producers.join().expect("producers do not panic") };
         anyhow::Ok((sent(singles)?.0, sent(batches)?.0, samples))
     })?;
     println!(
-        "\n{minutes} min: {singles} single events, {batches} in batches, {} bad requests, {} questions\n",
+        "\n{minutes} min: {singles} single events, {batches} events in batches, {} bad requests, \
+         {} queries\n",
         bad.into_inner(),
-        asked.into_inner()
+        queries.into_inner()
     );
     println!(
         "{:>10} {:>24} {:>20} {:>10}",
-        "", "resident, MiB (at most)", "descriptors", "threads"
+        "", "resident, MiB (max)", "descriptors (max)", "threads"
     );
     for (part, these) in samples.chunks(samples.len().div_ceil(PARTS)).enumerate() {
-        let of = |what: fn(&Sample) -> u64| {
-            let most = these.iter().map(what).max().unwrap_or(0);
-            (median(these.iter().map(|sample| what(sample) as f64).collect()), most)
+        let of = |field: fn(&Sample) -> u64| {
+            let most = these.iter().map(field).max().unwrap_or(0);
+            (median(these.iter().map(|sample| field(sample) as f64).collect()), most)
         };
         let ((resident, most), (descriptors, most_open)) =
             (of(|at| at.resident), of(|at| at.descriptors));
@@ -114,7 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     println!();
     for sink in sinks(address)? {
-        let count = |what: &str| sink[what].as_u64().unwrap_or(0);
+        let count = |field: &str| sink[field].as_u64().unwrap_or(0);
         let (delivered, expired, filtered) =
             (count("delivered"), count("expired"), count("filtered"));
         println!(
@@ -126,8 +127,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ask, and take whatever comes.
-fn break_off(address: &str, request: &str) {
+/// Sends a request and ignores the response.
+fn send_bad(address: &str, request: &str) {
     let Ok(mut stream) = TcpStream::connect(address) else { return };
     let _ = stream.write_all(request.as_bytes());
     let _ = stream.read_to_end(&mut Vec::new());

@@ -1,5 +1,4 @@
-//! Single events by `wrk`, which makes more of them on a part of one core than anything of ours
-//! would.
+//! Single events sent by `wrk`, a load generator that uses little CPU time.
 
 use std::io::Write;
 use std::process::Command;
@@ -22,7 +21,7 @@ function request()
 end
 "#;
 
-/// What `wrk` saw.
+/// Result of a run of `wrk`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) requests_per_second: f64,
@@ -32,15 +31,18 @@ pub(crate) struct Run {
     pub(crate) p99: f64,
 }
 
-/// Stop where the program that makes the load is missing.
-pub(crate) fn need() -> anyhow::Result<()> {
+/// Checks that `wrk` is installed.
+pub(crate) fn check_installed() -> anyhow::Result<()> {
     match Command::new("wrk").arg("-v").output() {
         Ok(_) => Ok(()),
-        Err(_) => bail!("this benchmark needs `wrk`: apt install wrk"),
+        Err(_) => bail!("this benchmark needs `wrk`; install it with `apt install wrk`"),
     }
 }
 
-/// Unique events from that many connections. Anything but 200 is an error.
+/// Sends unique events over this many connections.
+///
+/// # Errors
+/// Any response other than 2xx, and any socket error.
 pub(crate) fn wrk(
     server: &Server,
     connections: usize,
@@ -69,7 +71,7 @@ pub(crate) fn wrk(
     })
 }
 
-/// As `wrk` writes it: `85.00us`, `1.20ms`, `1.03s`.
+/// Parses a time as `wrk` prints it (`85.00us`, `1.20ms`, `1.03s`) into milliseconds.
 fn milliseconds(text: &str) -> anyhow::Result<f64> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let number: f64 = text[..text.len() - unit.len()].parse()?;
@@ -77,7 +79,7 @@ fn milliseconds(text: &str) -> anyhow::Result<f64> {
         "us" => Duration::from_secs_f64(number / 1e6),
         "ms" => Duration::from_secs_f64(number / 1e3),
         "s" => Duration::from_secs_f64(number),
-        _ => bail!("{text:?} is no time"),
+        _ => bail!("{text:?} is not a time"),
     }
     .as_secs_f64()
         * 1e3)
