@@ -24,7 +24,12 @@ const SMALL: &str = "96m";
 #[command(name = "torture")]
 struct Options {
     /// Duration of the test
-    #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration)]
+    #[arg(
+        long = "for",
+        value_name = "TIME",
+        default_value = "20s",
+        value_parser = humantime::parse_duration
+    )]
     duration: Duration,
     /// Seed of the sequence of faults [default: random]
     #[arg(long)]
@@ -82,7 +87,8 @@ fn begin(options: &Options) -> Result<(), String> {
         Err(violation) => {
             let duration = humantime::format_duration(options.duration);
             Err(format!(
-                "\nFAILED: {violation}\ndata kept in {}\nrepeat with: --seed {seed} --for {duration}",
+                "\nFAILED: {violation}\ndata kept in {}\n\
+                 repeat with: --seed {seed} --for {duration}",
                 keep(&dir).display()
             ))
         }

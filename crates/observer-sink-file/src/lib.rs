@@ -18,7 +18,8 @@
 //! let config = FileConfig::new(format!("{folder}/events/{{date}}.jsonl"))
 //!     .rotate_at_size(256 << 20)
 //!     .compression(Compression::Zstd);
-//! let context = SinkContext { name: "archive".to_owned(), state_dir: format!("{folder}/state").into() };
+//! let state_dir = format!("{folder}/state").into();
+//! let context = SinkContext { name: "archive".to_owned(), state_dir };
 //! let sink = FileSink::new(&config, &context)?;
 //!
 //! let envelope = Envelope {

@@ -1,17 +1,16 @@
 //! A sink that counts events and exports the counts as Prometheus metrics.
 //!
-//! | metric | labels | type and meaning |
-//! |---|---|---|
-//! | `observer_events_total` | `source`, `event_kind`, `ok` | counter |
-//! | `observer_cycle_duration_seconds` | `source` | histogram of `duration_ms`, from 1 s to 2 h |
-//! | `observer_last_event_timestamp_seconds` | `source` | gauge, by the observer's clock; absent before the first event |
-//! | `observer_model_cycles_total` | `model`, `ok` | counter of events with a `staffer_id` |
-//! | `observer_model_calls_total` | `model` | counter: sum of `turns` |
-//! | `observer_input_tokens_total`, `observer_output_tokens_total` | `model` | counters; input includes cached input |
-//! | `observer_cached_input_tokens_total` | `model` | counter |
-//! | `observer_cost_usd_total` | `model` | counter: sum of the reported `cost_usd` |
-//! | `observer_unpriced_events_total` | | counter of events with tokens but no cost |
-//! | `observer_label_overflow_total` | `label` | counter of events with a label value beyond the limits |
+//! - `observer_events_total{source, event_kind, ok}`: counter of events.
+//! - `observer_cycle_duration_seconds{source}`: histogram of `duration_ms`, from 1 s to 2 h.
+//! - `observer_last_event_timestamp_seconds{source}`: gauge, by the observer's clock; absent before
+//!   the first event.
+//! - `observer_model_cycles_total{model, ok}`: counter of events with a `staffer_id`.
+//! - `observer_model_calls_total{model}`: counter, the sum of `turns`.
+//! - `observer_input_tokens_total{model}`: counter; cached input is included.
+//! - `observer_cached_input_tokens_total{model}`, `observer_output_tokens_total{model}`: counters.
+//! - `observer_cost_usd_total{model}`: counter, the sum of the reported `cost_usd`.
+//! - `observer_unpriced_events_total`: counter of events with tokens but no cost.
+//! - `observer_label_overflow_total{label}`: counter of events with a label value beyond the limits.
 //!
 //! Calls, tokens and cost of events without a model are counted under `model="unknown"`.
 //!
@@ -44,19 +43,28 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = folder.path().join("sinks/metrics");
 //! let context = SinkContext { name: "metrics".to_owned(), state_dir: folder };
-//! let config = PrometheusConfig::new().with_known_sources(["bot"]).with_known_event_kinds(["ok", "tests_failed"]);
+//! let config = PrometheusConfig::new()
+//!     .with_known_sources(["bot"])
+//!     .with_known_event_kinds(["ok", "tests_failed"]);
 //! let sink = PrometheusSink::new(config, &context)?;
 //!
-//! let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true,"staffer_id":"gpt-5","turns":3}"#)?;
+//! let event = Event::parse(
+//!     r#"{"source":"bot","event_kind":"ok","ok":true,"staffer_id":"gpt-5","turns":3}"#,
+//! )?;
 //! let envelope = Envelope { id: Uuid::nil(), seq: 1, received_at: Timestamp::now(), event };
 //! sink.deliver(&Batch::new(1, vec![Arc::new(envelope)])).await?;
 //! sink.flush().await?;
 //!
 //! let registry = sink.registry().clone();
-//! let text = tokio::task::spawn_blocking(move || TextEncoder::new().encode_to_string(&registry.gather())).await??;
-//! assert!(text.contains(r#"observer_events_total{source="bot",event_kind="ok",ok="true"} 1"#));
-//! assert!(text.contains(r#"observer_events_total{source="bot",event_kind="tests_failed",ok="false"} 0"#));
-//! assert!(text.contains(r#"observer_model_calls_total{model="gpt-5"} 3"#));
+//! let gather = move || TextEncoder::new().encode_to_string(&registry.gather());
+//! let text = tokio::task::spawn_blocking(gather).await??;
+//! for sample in [
+//!     r#"observer_events_total{source="bot",event_kind="ok",ok="true"} 1"#,
+//!     r#"observer_events_total{source="bot",event_kind="tests_failed",ok="false"} 0"#,
+//!     r#"observer_model_calls_total{model="gpt-5"} 3"#,
+//! ] {
+//!     assert!(text.contains(sample));
+//! }
 //! # Ok(())
 //! # }
 //! ```

@@ -11,8 +11,8 @@ pub(crate) mod process;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -255,11 +255,11 @@ impl Deployment {
         self.oracle().record_restart(&positions)
     }
 
-    pub(crate) fn oracle(&self) -> std::sync::MutexGuard<'_, Oracle> {
+    pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
         lock(&self.oracle)
     }
 
-    pub(crate) fn read_state(&self) -> std::sync::MutexGuard<'_, ReadState> {
+    pub(crate) fn read_state(&self) -> MutexGuard<'_, ReadState> {
         lock(&self.read_state)
     }
 }
@@ -269,20 +269,44 @@ fn configuration(dir: &Path, port: u16, destinations: &[Destination], is_small: 
     let (max_size, retain) = if is_small { ("40MiB", "20s") } else { ("1GiB", "60s") };
     let data = dir.display();
     let mut text = format!(
-        "data_dir = \"{data}\"\n\
-         [server]\nlisten = \"127.0.0.1:{port}\"\ningest_timeout = \"{}ms\"\nshutdown_timeout = \"{}s\"\n\
-         [journal]\nsegment_size = \"1MiB\"\nmax_size = \"{max_size}\"\nretain = \"{retain}\"\n\
-         [sinks.archive]\ntype = \"file\"\npath = \"{data}/events/archive.jsonl\"\nrotate = {{ max_size = \"512KiB\" }}\n\
-         compression = \"gzip\"\nrequired = true\nstart = \"earliest\"\nretry = {{ max = \"1s\" }}\n\
-         [sinks.prometheus]\ntype = \"prometheus\"\nrequired = true\nstart = \"earliest\"\nretry = {{ max = \"1s\" }}\n",
+        r#"data_dir = "{data}"
+[server]
+listen = "127.0.0.1:{port}"
+ingest_timeout = "{}ms"
+shutdown_timeout = "{}s"
+[journal]
+segment_size = "1MiB"
+max_size = "{max_size}"
+retain = "{retain}"
+[sinks.archive]
+type = "file"
+path = "{data}/events/archive.jsonl"
+rotate = {{ max_size = "512KiB" }}
+compression = "gzip"
+required = true
+start = "earliest"
+retry = {{ max = "1s" }}
+[sinks.prometheus]
+type = "prometheus"
+required = true
+start = "earliest"
+retry = {{ max = "1s" }}
+"#,
         INGEST_TIMEOUT.as_millis(),
         SHUTDOWN_TIMEOUT.as_secs(),
     );
     for destination in destinations {
         text.push_str(&format!(
-            "[sinks.{}]\ntype = \"http\"\nurl = \"http://127.0.0.1:{}/\"\nbody = \"ndjson\"\nrequired = true\nstart = \"earliest\"\n\
-             batch = {{ max_events = {BATCH}, linger = \"20ms\" }}\nretry = {{ initial = \"50ms\", max = \"1s\" }}\n\
-             timeout = \"1s\"\n",
+            r#"[sinks.{}]
+type = "http"
+url = "http://127.0.0.1:{}/"
+body = "ndjson"
+required = true
+start = "earliest"
+batch = {{ max_events = {BATCH}, linger = "20ms" }}
+retry = {{ initial = "50ms", max = "1s" }}
+timeout = "1s"
+"#,
             destination.name, destination.port
         ));
     }

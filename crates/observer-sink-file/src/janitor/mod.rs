@@ -249,7 +249,10 @@ impl Shared {
             drop(state);
             // Durability of the deletion is not urgent, but the folder may be gone by the next one.
             if let Err(error) = disk.sync_folder(parent(&found.path)) {
-                tracing::warn!(%error, "sync after a deletion failed; a power cut may restore the file");
+                tracing::warn!(
+                    %error,
+                    "sync after a deletion failed; a power cut may restore the file"
+                );
             }
         }
         Ok(())

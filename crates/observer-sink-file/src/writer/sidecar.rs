@@ -5,7 +5,7 @@
 //! The file `position` has two lines of UTF-8 text:
 //!
 //! ```text
-//! {"format":1,"epoch":1,"seq":4711,"files":[{"path":"…","dev":1,"ino":2,"size":3}],"ahead":[[4712,"…"]]}
+//! {"format":1,"epoch":1,"seq":7,"files":[{"path":"…","dev":1,"ino":2,"size":3}],"ahead":[[8,"…"]]}
 //! 5f3c0a91
 //! ```
 //!

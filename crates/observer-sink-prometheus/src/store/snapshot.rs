@@ -2,11 +2,13 @@
 //!
 //! # Layout
 //!
-//! A header line of ASCII text, a line feed, and one JSON object (the body):
+//! A header line of ASCII text, a line feed, and one JSON object (the body), which has no line
+//! breaks in the file:
 //!
 //! ```text
 //! observer-prometheus 1 5f3c0a91
-//! {"position":{"epoch":1,"seq":4711},"event_kinds":["other","ok"],"sources":[["other",{…}],["bot",{…}]],"models":[…],"pairs":[[1,1,0,17]],…}
+//! {"position":{"epoch":1,"seq":4711},"event_kinds":["other","ok"],
+//!  "sources":[["other",{…}],["bot",{…}]],"models":[…],"pairs":[[1,1,0,17]],…}
 //! ```
 //!
 //! The header holds a magic word, the version of the format, and the CRC-32C of the body as eight

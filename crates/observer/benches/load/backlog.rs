@@ -10,8 +10,17 @@ use crate::server::{Server, mebibytes};
 use crate::{Arguments, folder};
 
 /// A sink that can never write, and a healthy one.
-const CONFIG: &str = "[journal]\nmax_size = \"200GiB\"\n[sinks.dead]\ntype = \"file\"\npath = \"/dev/null/{date}.jsonl\"\n\
-                      start = \"earliest\"\n[sinks.prometheus]\ntype = \"prometheus\"\nstart = \"earliest\"\n";
+const CONFIG: &str = r#"
+[journal]
+max_size = "200GiB"
+[sinks.dead]
+type = "file"
+path = "/dev/null/{date}.jsonl"
+start = "earliest"
+[sinks.prometheus]
+type = "prometheus"
+start = "earliest"
+"#;
 /// Time in which the observer releases its caches.
 const REST: Duration = Duration::from_secs(3);
 

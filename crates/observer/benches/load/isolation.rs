@@ -158,9 +158,18 @@ fn lag(address: &str) -> anyhow::Result<f64> {
 pub(crate) fn serve(health: &str, data: &Path) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let text = format!(
-        "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\n\
-         [sinks.archive]\ntype = \"file\"\npath = \"{}/events/{{date}}.jsonl\"\n[sinks.prometheus]\ntype = \"prometheus\"\n\
-         [sinks.third]\ntype = \"third\"\nhealth = {health:?}\n",
+        r#"data_dir = {data:?}
+[server]
+listen = "127.0.0.1:0"
+[sinks.archive]
+type = "file"
+path = "{}/events/{{date}}.jsonl"
+[sinks.prometheus]
+type = "prometheus"
+[sinks.third]
+type = "third"
+health = {health:?}
+"#,
         data.display()
     );
     let config = observer::Config::parse(&text)?;

@@ -38,11 +38,15 @@ const BATCHES: Load =
 const PARTS: usize = 6;
 /// Requests that are invalid or incomplete.
 const BAD: [&str; 5] = [
-    "POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\nconnection: close\r\n\r\n{\"source\"",
-    "POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 90000000\r\nconnection: close\r\n\r\n",
-    "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 4\r\nconnection: close\r\n\r\n[1,2",
+    "POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+     content-length: 9\r\nconnection: close\r\n\r\n{\"source\"",
+    "POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+     content-length: 90000000\r\nconnection: close\r\n\r\n",
+    "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+     content-length: 4\r\nconnection: close\r\n\r\n[1,2",
     "GET /nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-    "POST /event HTTP/1.1\r\nhost: elsewhere.example\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    "POST /event HTTP/1.1\r\nhost: elsewhere.example\r\ncontent-length: 0\r\n\
+     connection: close\r\n\r\n",
 ];
 
 #[derive(Debug, Clone, Copy)]
