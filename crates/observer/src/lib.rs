@@ -11,7 +11,9 @@
 //! # struct Nats;
 //! # #[async_trait::async_trait]
 //! # impl EventSink for Nats {
-//! #     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> { Ok(Receipt::accepted()) }
+//! #     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> {
+//! #         Ok(Receipt::accepted())
+//! #     }
 //! #     async fn flush(&self) -> Result<(), SinkError> { Ok(()) }
 //! #     async fn check(&self) -> Result<(), SinkError> { Ok(()) }
 //! # }
@@ -45,9 +47,9 @@
 //! # Process-wide state
 //!
 //! [`run`] and [`run_with`] install the `tracing` subscriber, the crypto provider of `rustls` and
-//! signal handlers. [`Service`] installs no subscriber and no signal handler: its log events and spans
-//! go to the subscriber of the embedding program. Sinks over HTTP install ring as the crypto provider
-//! if the process has none.
+//! signal handlers. [`Service`] installs no subscriber and no signal handler: its log events and
+//! spans go to the subscriber of the embedding program. Sinks over HTTP install ring as the crypto
+//! provider if the process has none.
 
 mod cli;
 pub mod config;

@@ -105,7 +105,8 @@ pub(crate) fn init_with(
     Ok(())
 }
 
-/// Parses the filter of the log. The target of spans is switched off, since spans go to traces only.
+/// Parses the filter of the log. The target of spans is switched off, since spans go to traces
+/// only.
 ///
 /// # Errors
 /// The filter is invalid.

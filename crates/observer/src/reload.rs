@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use crate::config::SinkTable;
 use crate::{Config, ConfigError, Registry, options};
 
-/// Time for which a changed or removed sink may complete its current delivery. After that the delivery
-/// is cancelled, and its events are delivered again.
+/// Time for which a changed or removed sink may complete its current delivery. After that the
+/// delivery is cancelled, and its events are delivered again.
 const GRACE: Duration = Duration::from_secs(2);
 
 type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -77,8 +77,8 @@ impl Reloader {
     /// Validates and applies a configuration.
     ///
     /// # Errors
-    /// [`ReloadError::Invalid`] if nothing has changed, [`ReloadError::Partial`] if a sink could not
-    /// be added.
+    /// [`ReloadError::Invalid`] if nothing has changed, [`ReloadError::Partial`] if a sink could
+    /// not be added.
     async fn apply(&self, config: &Config) -> Result<ReloadReport, ReloadError> {
         let invalid = |error: ConfigError| ReloadError::Invalid(observer_core::report(&error));
         config.validate().map_err(invalid)?;

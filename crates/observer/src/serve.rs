@@ -170,8 +170,8 @@ impl Service {
         self.reloader.clone().map(|reloader| reloader as _)
     }
 
-    /// Serves until `shutdown` completes. Then it accepts no more requests, lets the sinks drain for
-    /// up to `server.shutdown_timeout`, and returns.
+    /// Serves until `shutdown` completes. Then it accepts no more requests, lets the sinks drain
+    /// for up to `server.shutdown_timeout`, and returns.
     ///
     /// # Cancel safety
     /// Dropping the future skips the drain. Undelivered events are delivered after the next start.
@@ -230,7 +230,8 @@ fn log_ready(config: &Config, server: &Server, sinks: &[String], telemetry: Opti
     {
         tracing::info!(
             address = %public,
-            "tokens sent to this address are not encrypted unless a proxy adds TLS; see [server.tls]"
+            "tokens sent to this address are not encrypted unless a proxy adds TLS; \
+             see [server.tls]"
         );
     }
 }

@@ -22,8 +22,8 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     candidates.min_by_key(|(edits, _)| *edits).map(|(_, other)| other)
 }
 
-/// Returns the text after `unknown …;`: the nearest known name, or all of them. `what` names them in
-/// the plural, such as `known keys`.
+/// Returns the text after `unknown …;`: the nearest known name, or all of them. `what` names them
+/// in the plural, such as `known keys`.
 pub(crate) fn hint(name: &str, known: &[&str], what: &str) -> String {
     match nearest(name, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),

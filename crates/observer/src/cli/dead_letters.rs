@@ -128,7 +128,8 @@ struct ReplayArgs {
     #[arg(long)]
     all: bool,
 
-    /// File with the event to send instead of the stored one (single id only); `-` for standard input
+    /// File with the event to send instead of the stored one, for a single id; `-` for standard
+    /// input
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     event: Option<PathBuf>,
 

@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Exit status after a second SIGTERM or Ctrl-C: 128 plus the number of SIGINT, as shells report it.
+/// Exit status after a second SIGTERM or Ctrl-C: 128 plus the number of SIGINT, as shells report
+/// it.
 const INTERRUPTED: i32 = 130;
 
 /// Returns a future that completes at the first SIGTERM or Ctrl-C. The second one exits the process

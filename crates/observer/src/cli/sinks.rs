@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use observer_pipeline::ReplayState;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -170,7 +171,9 @@ fn sink_table(Sinks { sinks, .. }: &Sinks) -> String {
             let _ = write!(text, "\n{} is {}: {reason}\n", sink.name, sink.state);
         }
         if let Some(Replay { state, reason, events, pending }) = &sink.replay
-            && matches!(state.as_str(), "running" | "stopped")
+            && [ReplayState::Running, ReplayState::Stopped]
+                .map(ReplayState::as_str)
+                .contains(&&**state)
         {
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let done = events.saturating_sub(*pending);

@@ -16,7 +16,8 @@ const BURST_SECONDS: u32 = 10;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessConfig {
-    /// Scopes of requests without a token. By default all scopes if no token is configured, else none.
+    /// Scopes of requests without a token. By default all scopes if no token is configured, else
+    /// none.
     pub anonymous: Option<Vec<Scope>>,
     /// Tokens by name.
     pub tokens: BTreeMap<String, TokenConfig>,

@@ -104,8 +104,9 @@ fn access_problems(server: &ServerConfig, access: &AccessConfig) -> Vec<Problem>
     if let Some((key, public)) = public.filter(|_| access.is_open_by_default()) {
         let problem = format!(
             "{public} is reachable from other machines, and no token is configured; add one from \
-             `observer token` under [access.tokens.NAME], or set `anonymous = [\"ingest\", \"read\"]` \
-             under [access] to open these scopes to every client"
+             `observer token` under [access.tokens.NAME], or set \
+             `anonymous = [\"ingest\", \"read\"]` under [access] to open these scopes to \
+             every client"
         );
         problems.push(Problem::new(key, problem));
     }

@@ -61,9 +61,9 @@
 //! start = "earliest"
 //! ```
 //!
-//! Every key is optional. Relative paths start at the working directory. Without `[sinks]`, an archive
-//! and metrics are configured. In strings, `${NAME}`, `${NAME:-default}` and `${file:PATH}` are
-//! substituted.
+//! Every key is optional. Relative paths start at the working directory. Without `[sinks]`, an
+//! archive and metrics are configured. In strings, `${NAME}`, `${NAME:-default}` and `${file:PATH}`
+//! are substituted.
 
 mod access;
 mod check;

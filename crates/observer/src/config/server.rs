@@ -18,8 +18,8 @@ const DEFAULT_PORT: u16 = 3800;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Addresses of plain HTTP. By default both loopback addresses, since `localhost` may resolve to
-    /// either.
+    /// Addresses of plain HTTP. By default both loopback addresses, since `localhost` may resolve
+    /// to either.
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
     /// TLS settings; `None` for plain HTTP only.
@@ -51,8 +51,8 @@ pub struct ServerConfig {
     /// Timeout for receiving the head of a request.
     #[serde(deserialize_with = "units::duration")]
     pub header_timeout: Duration,
-    /// Timeout for the commit of an event, after which the response is 503. Deployed clients time out
-    /// after 3 s.
+    /// Timeout for the commit of an event, after which the response is 503. Deployed clients time
+    /// out after 3 s.
     #[serde(deserialize_with = "units::duration")]
     pub ingest_timeout: Duration,
     /// Time for which requests and deliveries may continue after shutdown begins.

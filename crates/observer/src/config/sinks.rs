@@ -6,8 +6,8 @@ use super::parse::substitute::Substituted;
 
 /// Table of one sink: `type`, the keys common to every sink, and the keys of its type.
 ///
-/// Substituted values may be secrets. Therefore `Debug` shows only the keys, and errors don't repeat
-/// such values.
+/// Substituted values may be secrets. Therefore `Debug` shows only the keys, and errors don't
+/// repeat such values.
 #[derive(Clone, PartialEq)]
 pub struct SinkTable {
     pub(crate) table: toml::Table,
@@ -26,7 +26,8 @@ impl fmt::Debug for SinkTable {
     }
 }
 
-/// Returns the problem of a sink name, if any. A name becomes part of paths, metric labels and URLs.
+/// Returns the problem of a sink name, if any. A name becomes part of paths, metric labels and
+/// URLs.
 pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     match name.len() {

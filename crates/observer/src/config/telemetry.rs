@@ -13,15 +13,16 @@ use serde::Deserialize;
 use super::Problem;
 use super::parse::key_path::KeyPath;
 
-/// Settings of the export of spans, metrics and the log over OTLP. Each key takes precedence over its
-/// environment variable.
+/// Settings of the export of spans, metrics and the log over OTLP. Each key takes precedence over
+/// its environment variable.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// Base URL of the collector. Without it and without `OTEL_EXPORTER_OTLP_ENDPOINT`, telemetry is
-    /// off. Over HTTP the path of the signal is appended.
+    /// Base URL of the collector. Without it and without `OTEL_EXPORTER_OTLP_ENDPOINT`, telemetry
+    /// is off. Over HTTP the path of the signal is appended.
     pub endpoint: Option<Secret>,
-    /// Protocol. By default [`Protocol::Grpc`] at port 4317, and [`Protocol::Http`] at any other port.
+    /// Protocol. By default [`Protocol::Grpc`] at port 4317, and [`Protocol::Http`] at any other
+    /// port.
     pub protocol: Option<Protocol>,
     /// Exported signals; all by default.
     pub signals: Option<Vec<Signal>>,

@@ -21,8 +21,8 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// Private key of the certificate.
     pub key: PathBuf,
-    /// Authorities for client certificates. If set, every client must present a certificate signed by
-    /// one of them.
+    /// Authorities for client certificates. If set, every client must present a certificate signed
+    /// by one of them.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
 }

@@ -29,7 +29,9 @@ use crate::suggest;
 /// # struct Nats;
 /// # #[async_trait::async_trait]
 /// # impl EventSink for Nats {
-/// #     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> { Ok(Receipt::accepted()) }
+/// #     async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> {
+/// #         Ok(Receipt::accepted())
+/// #     }
 /// #     async fn flush(&self) -> Result<(), SinkError> { Ok(()) }
 /// #     async fn check(&self) -> Result<(), SinkError> { Ok(()) }
 /// # }
@@ -105,7 +107,8 @@ impl Registry {
         self.with_builder(C::build)
     }
 
-    /// Adds a sink type with a custom build function, which may capture state beyond the configuration.
+    /// Adds a sink type with a custom build function, which may capture state beyond the
+    /// configuration.
     #[must_use]
     pub fn with_builder<C, F>(mut self, build: F) -> Self
     where

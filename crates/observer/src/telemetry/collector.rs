@@ -11,8 +11,8 @@ use super::stats::ExportStats;
 use crate::config::Signal;
 
 const NAME: &str = "observer_telemetry_total";
-const HELP: &str = "Spans, log events and exports of metrics that were exported, failed, or were dropped because \
-     the queue was full.";
+const HELP: &str = "Spans, log events and exports of metrics that were exported, failed, \
+     or were dropped because the queue was full.";
 
 pub(super) struct StatsCollector {
     stats: Vec<Arc<ExportStats>>,

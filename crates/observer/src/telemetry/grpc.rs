@@ -88,8 +88,8 @@ fn read(key: &str, path: &Path) -> Result<Vec<u8>, SinkError> {
     })
 }
 
-/// Interceptor that replaces the headers which the exporter reads from the environment by those of the
-/// settings.
+/// Interceptor that replaces the headers which the exporter reads from the environment by those of
+/// the settings.
 #[derive(Clone)]
 pub(super) struct Headers(pub(super) HeaderMap);
 

@@ -23,8 +23,8 @@ use super::stats::ExportStats;
 /// Limit of the response body that is read, in bytes.
 const MAX_RESPONSE: usize = 64 << 10;
 
-/// Client that sends the requests of exporters on the runtime of the observer. The exporters block on
-/// threads of the SDK.
+/// Client that sends the requests of exporters on the runtime of the observer. The exporters block
+/// on threads of the SDK.
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
@@ -106,8 +106,8 @@ pub(super) fn describe_error(error: &reqwest::Error, destination: &Destination) 
         return report;
     }
     format!(
-        "{report}; for a gRPC endpoint (usually port 4317) set telemetry.protocol = \"grpc\", for TLS \
-         use https://"
+        "{report}; for a gRPC endpoint (usually port 4317) set telemetry.protocol = \"grpc\", \
+         for TLS use https://"
     )
 }
 
@@ -115,7 +115,8 @@ pub(super) fn describe_error(error: &reqwest::Error, destination: &Destination) 
 impl HttpClient for Http {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (mut head, mut body) = request.into_parts();
-        // The exporter reads further headers from the environment, and the settings take precedence.
+        // The exporter reads further headers from the environment, and the settings take
+        // precedence.
         let content_type = head.headers.remove(CONTENT_TYPE);
         head.headers = self.headers.clone();
         head.headers.extend(content_type.map(|value| (CONTENT_TYPE, value)));

@@ -122,7 +122,8 @@ impl Telemetry {
         Ok(())
     }
 
-    /// Returns the layers of the subscriber that export spans and log events. `log` filters the latter.
+    /// Returns the layers of the subscriber that export spans and log events. `log` filters the
+    /// latter.
     pub(crate) fn layers<S>(&self, log: EnvFilter) -> Vec<Box<dyn Layer<S> + Send + Sync>>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -178,7 +179,7 @@ impl Telemetry {
         match export.start() {
             Ok(exporting) => self.metrics = Some(exporting),
             Err(error) => {
-                tracing::error!(%error, "metrics are not exported: their thread could not be started")
+                tracing::error!(%error, "the thread that exports metrics could not be started")
             }
         }
     }

@@ -56,8 +56,8 @@ impl ExportStats {
         }
     }
 
-    /// Reserves a place in the queue, or counts a dropped item and returns `false`. The queue of the
-    /// SDK has the same capacity, so it accepts every item with a reservation.
+    /// Reserves a place in the queue, or counts a dropped item and returns `false`. The queue of
+    /// the SDK has the same capacity, so it accepts every item with a reservation.
     pub(super) fn try_reserve(&self) -> bool {
         if self.queued.fetch_add(1, Ordering::Relaxed) < self.capacity {
             return true;

@@ -43,7 +43,8 @@ impl TlsArgs {
                 "--cacert, --cert and --key need an https:// URL, and this one begins with {}://",
                 url.scheme()
             );
-            // Plain HTTP must also work where the system has no authorities, as in a small container.
+            // Plain HTTP must also work where the system has no authorities, as in a small
+            // container.
             return Ok(client.tls_certs_only([]));
         }
         if let Some(path) = cacert {

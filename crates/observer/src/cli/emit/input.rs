@@ -50,8 +50,8 @@ pub(super) fn choose(event: Option<Bytes>, files: Vec<PathBuf>) -> anyhow::Resul
     }
     if files.is_empty() && std::io::stdin().is_terminal() {
         bail!(
-            "no events to send; pass --source for one event, name files, or pipe events to standard \
-             input (see --help)"
+            "no events to send; pass --source for one event, name files, or pipe events to \
+             standard input (see --help)"
         );
     }
     let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };

@@ -304,8 +304,8 @@ impl BatchSummary {
     }
 }
 
-/// Returns the delay of Retry-After in seconds (RFC 9110, section 10.2.3). A date is ignored, and the
-/// back-off applies.
+/// Returns the delay of Retry-After in seconds (RFC 9110, section 10.2.3). A date is ignored, and
+/// the back-off applies.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

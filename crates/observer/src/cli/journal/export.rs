@@ -21,8 +21,8 @@ Examples:
   observer journal export --from 1000 --to 1999 --output events.ndjson
   observer journal export | observer emit --url http://other.example.com:3800
 
-Each line is an envelope, {\"id\",\"seq\",\"received_at\",\"event\"}, as in the archive. Unreadable records
-are skipped and listed on standard error at the end. The journal is not changed.
+Each line is an envelope, {\"id\",\"seq\",\"received_at\",\"event\"}, as in the archive. Unreadable
+records are skipped and listed on standard error at the end. The journal is not changed.
 
 Exit codes:
   0  every event of the range is written

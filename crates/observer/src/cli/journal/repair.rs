@@ -15,9 +15,9 @@ Examples:
   cp -a observer-data/journal /backup/ && observer journal repair
 
 A repair truncates a torn write at the end, rewrites headers and key lists, and sets unreadable
-files aside. It removes no readable record. Every byte that is cut or replaced is kept in a file with
-the suffix `.corrupt` in the same folder; such files may be deleted. At startup the observer makes
-the necessary repairs itself, but keeps no copy of a torn write.
+files aside. It removes no readable record. Every byte that is cut or replaced is kept in a file
+with the suffix `.corrupt` in the same folder; such files may be deleted. At startup the observer
+makes the necessary repairs itself, but keeps no copy of a torn write.
 
 Exit codes:
   0  every record is readable

@@ -80,8 +80,8 @@ fn to_text(dir: &Path, inspection: &Inspection) -> String {
     text
 }
 
-/// Returns the number of records after the position of a sink. A replay has an end of its own, which
-/// is unknown here.
+/// Returns the number of records after the position of a sink. A replay has an end of its own,
+/// which is unknown here.
 fn pending(reader: &ReaderPosition, head: u64) -> Option<u64> {
     (!observer_pipeline::is_replay_reader(&reader.name)).then(|| head.saturating_sub(reader.seq))
 }

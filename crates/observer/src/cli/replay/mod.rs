@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressStyle};
+use observer_pipeline::ReplayState;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
@@ -44,7 +45,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_OUTAGE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, group = ArgGroup::new("action").args(["since", "follow", "cancel"]).required(true))]
+#[command(
+    after_help = EXAMPLES,
+    group = ArgGroup::new("action").args(["since", "follow", "cancel"]).required(true)
+)]
 pub(super) struct ReplayArgs {
     /// Name of the sink
     #[arg(long, value_name = "NAME")]
@@ -105,6 +109,20 @@ struct Replay {
     filtered: u64,
 }
 
+/// Error type for requesting the status of a replay.
+enum PollError {
+    /// There is no response; a later request may succeed.
+    Unreachable(anyhow::Error),
+    /// The response is an error.
+    Response(Failure),
+}
+
+impl From<Failure> for PollError {
+    fn from(failure: Failure) -> Self {
+        Self::Response(failure)
+    }
+}
+
 /// Replay with the JSON that describes it.
 struct Status {
     replay: Replay,
@@ -132,7 +150,7 @@ pub(super) async fn run(arguments: ReplayArgs) -> Result<ExitCode, Failure> {
     let status = if wait { follow(&remote, &sink, status).await? } else { status };
     print(&status.text(&sink, as_json))?;
     let is_success =
-        if wait { status.replay.is_complete() } else { status.replay.state != "stopped" };
+        if wait { status.replay.is_complete() } else { !status.replay.is(ReplayState::Stopped) };
     Ok(if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -150,19 +168,22 @@ async fn follow(remote: &Remote, sink: &str, started: Status) -> Result<Status, 
     bar.set_style(style.expect("the template above is valid"));
     let mut status = started;
     let mut outage_start = None;
-    while status.replay.state == "running" {
+    while status.replay.is(ReplayState::Running) {
         bar.set_position(status.replay.events - status.replay.pending);
         bar.set_message(status.replay.reason.clone().unwrap_or_default());
         sleep(POLL_INTERVAL).await;
         match poll(remote, sink).await {
             Ok(polled) => {
-                status = polled.map_err(|Failure { status, error }| Failure {
-                    status,
-                    error: error.context("the replay continues, but its progress is unavailable"),
-                })?;
+                status = polled;
                 outage_start = None;
             }
-            Err(error) if outage_start.get_or_insert_with(Instant::now).elapsed() >= MAX_OUTAGE => {
+            Err(PollError::Response(Failure { status, error })) => {
+                let error = error.context("the replay continues, but its progress is unavailable");
+                return Err(Failure { status, error });
+            }
+            Err(PollError::Unreachable(error))
+                if outage_start.get_or_insert_with(Instant::now).elapsed() >= MAX_OUTAGE =>
+            {
                 bar.finish_and_clear();
                 let hint = format!(
                     "the replay continues once the observer is reachable; to wait for its end: \
@@ -170,7 +191,7 @@ async fn follow(remote: &Remote, sink: &str, started: Status) -> Result<Status, 
                 );
                 return Err(Failure::usage(error.context(hint)));
             }
-            Err(error) => bar.set_message(format!("{error:#}")),
+            Err(PollError::Unreachable(error)) => bar.set_message(format!("{error:#}")),
         }
     }
     bar.finish_and_clear();
@@ -178,26 +199,24 @@ async fn follow(remote: &Remote, sink: &str, started: Status) -> Result<Status, 
 }
 
 async fn current(remote: &Remote, sink: &str) -> Result<Status, Failure> {
-    poll(remote, sink).await.map_err(Failure::usage)?
+    poll(remote, sink).await.map_err(|error| match error {
+        PollError::Unreachable(error) => Failure::usage(error),
+        PollError::Response(failure) => failure,
+    })
 }
 
-/// Requests the status of the replay. The outer error means that there is no response, the inner one
-/// that the response is an error.
-async fn poll(remote: &Remote, sink: &str) -> anyhow::Result<Result<Status, Failure>> {
+/// Requests the status of the replay of a sink.
+async fn poll(remote: &Remote, sink: &str) -> Result<Status, PollError> {
     let url = remote.at(&["v1", "sinks"]);
-    let response = remote.send(Method::GET, url, None, Timeout::Default).await?;
-    let status = || {
-        let sinks: Sinks = response.authorized()?.success()?.json()?;
-        let found = sinks.sinks.into_iter().find(|found| found.name == sink);
-        let found = found.ok_or_else(|| anyhow!("unknown sink {sink:?}"))?;
-        Status::new(
-            found
-                .replay
-                .filter(|replay| !replay.is_null())
-                .ok_or_else(|| anyhow!("sink {sink:?} has no replay; start one with --since"))?,
-        )
-    };
-    Ok(status())
+    let response = remote.send(Method::GET, url, None, Timeout::Default).await;
+    let response = response.map_err(PollError::Unreachable)?;
+    let Sinks { sinks } = response.authorized()?.success()?.json()?;
+    let found = sinks.into_iter().find(|found| found.name == sink);
+    let found = found.ok_or_else(|| Failure::from(anyhow!("unknown sink {sink:?}")))?;
+    let replay = found.replay.filter(|replay| !replay.is_null()).ok_or_else(|| {
+        Failure::from(anyhow!("sink {sink:?} has no replay; start one with --since"))
+    })?;
+    Ok(Status::new(replay)?)
 }
 
 impl Status {
@@ -214,8 +233,12 @@ impl Status {
 }
 
 impl Replay {
+    fn is(&self, state: ReplayState) -> bool {
+        self.state == state.as_str()
+    }
+
     fn is_complete(&self) -> bool {
-        self.state == "done" && self.dead + self.refused + self.expired == 0
+        self.is(ReplayState::Done) && self.dead + self.refused + self.expired == 0
     }
 
     fn text(&self, sink: &str) -> String {
@@ -249,7 +272,7 @@ impl Replay {
         if *dead > 0 {
             text.push_str(&format!("to list dead letters: observer dead-letters list {sink}\n"));
         }
-        if state == "running" {
+        if self.is(ReplayState::Running) {
             text.push_str(&format!(
                 "to wait for its end: observer replay --sink {sink} --follow\n"
             ));

@@ -4,35 +4,12 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use anyhow::ensure;
-use observer_core::Timestamp;
+use observer_core::{Field, Timestamp};
 use serde_json::{Map, Value, json};
 
-/// Field of an event that a condition can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Ok,
-    Source,
-    EventKind,
-    SigHash,
-    CycleId,
-    StafferId,
-}
-
-impl Field {
-    const ALL: [Self; 6] =
-        [Self::Ok, Self::Source, Self::EventKind, Self::SigHash, Self::CycleId, Self::StafferId];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Source => "source",
-            Self::EventKind => "event_kind",
-            Self::SigHash => "sig_hash",
-            Self::CycleId => "cycle_id",
-            Self::StafferId => "staffer_id",
-        }
-    }
-}
+/// Fields that a condition can name.
+const FIELDS: [Field; 6] =
+    [Field::Ok, Field::Source, Field::EventKind, Field::SigHash, Field::CycleId, Field::StafferId];
 
 /// Field with a value that it must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,12 +23,11 @@ impl FromStr for Condition {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = || {
-            let fields = Field::ALL.map(Field::as_str).join(", ");
+            let fields = FIELDS.map(Field::as_str).join(", ");
             format!("expected FIELD=VALUE, where FIELD is one of {fields}")
         };
         let (name, value) = text.split_once('=').ok_or_else(expected)?;
-        let field =
-            Field::ALL.into_iter().find(|field| field.as_str() == name).ok_or_else(expected)?;
+        let field = FIELDS.into_iter().find(|field| field.as_str() == name).ok_or_else(expected)?;
         let value = match (field, value) {
             (Field::Ok, "true") => true.into(),
             (Field::Ok, "false") => false.into(),

@@ -8,8 +8,8 @@
 //! | `$$` | `$` |
 //!
 //! Substitution follows TOML parsing, so that a replacement can't change the structure of the file.
-//! A replacement is not substituted again. [`Substituted`] records the changed values, since they may
-//! be secrets.
+//! A replacement is not substituted again. [`Substituted`] records the changed values, since they
+//! may be secrets.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,8 +26,8 @@ pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 pub(crate) struct Substituted(Vec<KeyPath>);
 
 impl Substituted {
-    /// Returns whether an error about this value could reveal a substitution: the value contains one,
-    /// or is part of one.
+    /// Returns whether an error about this value could reveal a substitution: the value contains
+    /// one, or is part of one.
     pub(crate) fn touches(&self, path: &KeyPath) -> bool {
         self.0.iter().any(|substituted| substituted.overlaps(path))
     }
@@ -126,7 +126,8 @@ fn look_up(reference: &str, environment: Environment<'_>) -> Result<String, Stri
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !is_name {
         return Err(format!(
-            "`${{{reference}}}` is neither `${{NAME}}` nor `${{file:PATH}}`; write `$$` for a plain `$`"
+            "`${{{reference}}}` is neither `${{NAME}}` nor `${{file:PATH}}`; \
+             write `$$` for a plain `$`"
         ));
     }
     match (environment(name), default) {

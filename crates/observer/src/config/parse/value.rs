@@ -1,8 +1,8 @@
 //! Deserializer of TOML values with structured errors.
 //!
-//! The errors of the crate `toml` are text. [`ValueError`] keeps the known keys as a list, so that the
-//! reader can suggest the nearest one. It keeps the found value apart from the expected type, so that
-//! the reader can hide a secret.
+//! The errors of the crate `toml` are text. [`ValueError`] keeps the known keys as a list, so that
+//! the reader can suggest the nearest one. It keeps the found value apart from the expected type,
+//! so that the reader can hide a secret.
 
 use std::fmt;
 

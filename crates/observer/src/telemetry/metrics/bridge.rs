@@ -50,8 +50,8 @@ enum Family {
     },
 }
 
-/// Observable instrument with the values that its callback reports. A series that is removed from the
-/// registry is no longer reported.
+/// Observable instrument with the values that its callback reports. A series that is removed from
+/// the registry is no longer reported.
 struct Observed<I> {
     values: ObservedValues,
     _instrument: I,

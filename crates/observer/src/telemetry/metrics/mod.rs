@@ -17,8 +17,8 @@ use prometheus::proto::MetricFamily;
 
 use self::bridge::{Bounds, Bridge, NewSeries};
 
-/// Interval of the reader of the SDK, which never elapses: this module gathers the metrics first and
-/// then flushes the reader.
+/// Interval of the reader of the SDK, which never elapses: this module gathers the metrics first
+/// and then flushes the reader.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Export of metrics that has not started.

@@ -1,8 +1,8 @@
 //! Synthetic observations that reproduce a histogram.
 //!
-//! The SDK records single values, but a Prometheus histogram holds only bucket counts and a sum. For n
-//! new observations in a bucket, one value of that bucket is recorded n times. The values are chosen
-//! so that they add up to the sum.
+//! The SDK records single values, but a Prometheus histogram holds only bucket counts and a sum.
+//! For n new observations in a bucket, one value of that bucket is recorded n times. The values are
+//! chosen so that they add up to the sum.
 
 /// Value with the number of its observations.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,11 +11,11 @@ pub(super) struct Values {
     pub(super) times: u64,
 }
 
-/// Returns values for `counts` new observations that add up to `sum` as far as the buckets permit. The
-/// last count is that of the unbounded bucket above the last of `bounds`.
+/// Returns values for `counts` new observations that add up to `sum` as far as the buckets permit.
+/// The last count is that of the unbounded bucket above the last of `bounds`.
 ///
-/// A bucket excludes its lower bound and includes its upper bound. The value lies at the same fraction
-/// of each bucket, and the unbounded bucket takes the remainder.
+/// A bucket excludes its lower bound and includes its upper bound. The value lies at the same
+/// fraction of each bucket, and the unbounded bucket takes the remainder.
 pub(super) fn spread(bounds: &[f64], counts: &[u64], sum: f64) -> Vec<Values> {
     let buckets: Vec<_> = bounds
         .iter()

@@ -1,10 +1,10 @@
 //! Settings of telemetry, from the configuration and the environment.
 //!
-//! A key of `[telemetry]` takes precedence over its environment variable, and the variable of a signal
-//! over the general one (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>). All settings
-//! are resolved here and passed to the exporters explicitly, since the OpenTelemetry crates read the
-//! same variables themselves. An invalid variable is ignored with a warning, because it may be meant
-//! for another program.
+//! A key of `[telemetry]` takes precedence over its environment variable, and the variable of a
+//! signal over the general one (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>). All
+//! settings are resolved here and passed to the exporters explicitly, since the OpenTelemetry
+//! crates read the same variables themselves. An invalid variable is ignored with a warning,
+//! because it may be meant for another program.
 
 mod variables;
 
@@ -181,14 +181,11 @@ fn default_protocol(endpoint: Option<&Secret>) -> Protocol {
 
 fn protocol(signal: Signal, variables: &mut Variables<'_>) -> Option<Protocol> {
     let (name, value) = variables.of_signal(signal, "PROTOCOL")?;
-    match value.as_str() {
-        "grpc" => Some(Protocol::Grpc),
-        "http/protobuf" => Some(Protocol::Http),
-        _ => {
-            variables.ignore(&name, "must be \"http/protobuf\" or \"grpc\"");
-            None
-        }
+    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == value);
+    if protocol.is_none() {
+        variables.ignore(&name, "must be \"http/protobuf\" or \"grpc\"");
     }
+    protocol
 }
 
 fn compression(
@@ -197,14 +194,12 @@ fn compression(
     configured: Option<Compression>,
     variables: &mut Variables<'_>,
 ) -> Compression {
-    let (name, from_variable) = match variables.of_signal(signal, "COMPRESSION") {
-        None => return configured.unwrap_or(Compression::None),
-        Some((name, value)) if value.eq_ignore_ascii_case("gzip") => (name, Compression::Gzip),
-        Some((name, value)) if value.eq_ignore_ascii_case("none") => (name, Compression::None),
-        Some((name, _)) => {
-            variables.ignore(&name, "must be \"gzip\" or \"none\"");
-            return configured.unwrap_or(Compression::None);
-        }
+    let default = configured.unwrap_or(Compression::None);
+    let Some((name, value)) = variables.of_signal(signal, "COMPRESSION") else { return default };
+    let mut known = Compression::ALL.into_iter();
+    let Some(from_variable) = known.find(|known| value.eq_ignore_ascii_case(known.as_str())) else {
+        variables.ignore(&name, "must be \"gzip\" or \"none\"");
+        return default;
     };
     if (configured, from_variable, protocol)
         == (Some(Compression::None), Compression::Gzip, Protocol::Grpc)
@@ -261,7 +256,8 @@ fn headers(signal: Signal, variables: &mut Variables<'_>) -> HeaderMap {
             Some((name, value)) => drop(headers.insert(name, value)),
             None => variables.ignore(
                 &variable,
-                "must be a comma-separated list of NAME=VALUE with percent-encoded special characters",
+                "must be a comma-separated list of NAME=VALUE with percent-encoded special \
+                 characters",
             ),
         }
     }
@@ -297,8 +293,8 @@ fn sampler(configured: Option<f64>, variables: &mut Variables<'_>) -> Sampler {
         Some(_) => {
             variables.ignore(
                 "OTEL_TRACES_SAMPLER",
-                "must be \"always_on\", \"always_off\" or \"traceidratio\", optionally with the prefix \
-                 \"parentbased_\"",
+                "must be \"always_on\", \"always_off\" or \"traceidratio\", optionally with the \
+                 prefix \"parentbased_\"",
             );
             parent_based(Sampler::AlwaysOn)
         }
