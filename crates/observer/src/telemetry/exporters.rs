@@ -42,8 +42,8 @@ pub(super) struct Bounded<P> {
     pub(super) stats: Arc<ExportStats>,
 }
 
-/// Returns three retries within about two seconds and within the timeout. They bridge the restart
-/// of a collector. Items that are not accepted by then are lost and counted.
+/// Returns a policy of three retries within about two seconds. They bridge the restart of a
+/// collector. Items that are not accepted by then are lost and counted.
 fn retry_policy() -> RetryPolicy {
     RetryPolicy::recommended()
 }

@@ -81,7 +81,7 @@ impl Fixture {
     }
 
     /// Records the current totals as the baseline and creates the worker.
-    fn begin(&mut self) {
+    fn start(&mut self) {
         let export = Export::new(
             self.destination.clone(),
             Resource::builder_empty().build(),
@@ -154,7 +154,7 @@ fn restored_totals_are_the_baseline() {
     let mut fixture = Fixture::new();
     fixture.count("bot", 1000.0);
     fixture.seconds.with_label_values(&["bot"]).observe(5.0);
-    fixture.begin();
+    fixture.start();
     fixture.count("bot", 2.0);
     fixture.count("new", 3.0);
     fixture.seconds.with_label_values(&["bot"]).observe(0.5);
@@ -179,7 +179,7 @@ fn restored_totals_are_the_baseline() {
 #[test]
 fn export_after_a_failure_is_complete_without_repetition() {
     let mut fixture = Fixture::new();
-    fixture.begin();
+    fixture.start();
     *fixture.destination.failures.lock().unwrap() = 2;
     for round in 1..=3 {
         fixture.count("bot", 1.0);
@@ -198,7 +198,7 @@ fn decreased_total_counts_as_reset() {
     let mut fixture = Fixture::new();
     fixture.count("bot", 100.0);
     fixture.seconds.with_label_values(&["bot"]).observe(20.0);
-    fixture.begin();
+    fixture.start();
     fixture.count("bot", 5.0);
     fixture.round().unwrap();
     fixture.events.reset();
@@ -213,7 +213,7 @@ fn decreased_total_counts_as_reset() {
 #[test]
 fn removed_series_is_not_exported_and_continues_after_its_return() {
     let mut fixture = Fixture::new();
-    fixture.begin();
+    fixture.start();
     fixture.pending.with_label_values(&["a"]).set(7.0);
     fixture.pending.with_label_values(&["b"]).set(8.0);
     fixture.count("bot", 5.0);
@@ -236,7 +236,7 @@ fn removed_series_is_not_exported_and_continues_after_its_return() {
 #[test]
 fn many_series_are_not_aggregated() {
     let mut fixture = Fixture::new();
-    fixture.begin();
+    fixture.start();
     for source in 0..3000 {
         fixture.count(&format!("source-{source}"), 1.0);
         fixture.seconds.with_label_values(&[&format!("source-{source}")]).observe(1.0);
