@@ -116,7 +116,7 @@ async fn a_check_over_grpc_says_what_the_collector_said() {
     let lines = check(page.url("")).await;
     assert!(
         lines.len() == 3
-            && lines.iter().all(|line| line.contains("http://collector gives no answer: ")),
+            && lines.iter().all(|line| line.contains("http://collector is unreachable: ")),
         "{lines:#?}"
     );
 }

@@ -123,7 +123,7 @@ async fn a_collector_that_refuses_first_gets_all_of_it_once() {
     }
     let failed =
         observer.wait_for_log("the export of telemetry fails; items are lost after a few retries");
-    assert!(failed["reason"].as_str().unwrap().contains("answers 400 Bad Request"), "{failed}");
+    assert!(failed["reason"].as_str().unwrap().contains("answered 400 Bad Request"), "{failed}");
     observer.wait_for_log("the export of telemetry has recovered");
     observer.wait_until_caught_up().await;
     let (status, _) = observer.terminate();

@@ -4,11 +4,11 @@ use insta::assert_snapshot;
 use super::args::Cli;
 
 #[test]
-fn the_command_line_is_sound() {
+fn command_line_definition_is_valid() {
     Cli::command().debug_assert();
 }
 
-/// As on a terminal of 100 columns.
+/// Returns the help of a command on a terminal of 100 columns.
 fn help(command: &str) -> String {
     let arguments =
         ["observer", command, "--help"].into_iter().filter(|argument| !argument.is_empty());
@@ -214,7 +214,7 @@ fn help_has_examples_and_exit_codes() {
 }
 
 #[test]
-fn help_of_what_asks_a_running_observer_has_examples_and_exit_codes() {
+fn help_of_remote_commands_has_examples_and_exit_codes() {
     for command in ["status", "sinks", "dead-letters", "dead-letters replay", "replay"] {
         let arguments = ["observer"].into_iter().chain(command.split(' ')).chain(["--help"]);
         let help =

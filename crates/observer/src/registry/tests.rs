@@ -98,6 +98,11 @@ fn problems(text: &str) -> String {
     message
 }
 
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    assert_eq!(problems(text), format!("configuration: {expected}"));
+}
+
 #[test]
 fn table_becomes_a_sink_with_its_settings() {
     let sinks = build(
@@ -137,35 +142,76 @@ fn table_becomes_a_sink_with_its_settings() {
 
 #[test]
 fn unknown_type_lists_the_known_types() {
-    assert_snapshot!(problems("sinks.x.type = 'nowere'"), @r#"configuration: sinks.x.type: unknown type "nowere"; known types: nowhere, other; did you mean `nowhere`?"#);
-    assert_snapshot!(problems("sinks.x.type = 'nats'"), @r#"configuration: sinks.x.type: unknown type "nats"; known types: nowhere, other"#);
-    assert_snapshot!(problems("sinks.x.type = 3"), @"configuration: sinks.x.type: expected a string; known types: nowhere, other");
-    assert_snapshot!(problems("sinks.x.url = 'http://x'"), @"configuration: sinks.x: the key `type` is missing; known types: nowhere, other");
-    assert_snapshot!(problems("sinks.x.type = '${NO_SUCH_VARIABLE:-hunter2}'"), @"configuration: sinks.x.type: invalid value (hidden, since it was substituted)");
+    check(
+        "sinks.x.type = 'nowere'",
+        "sinks.x.type: unknown type \"nowere\"; known types: nowhere, other; did you mean \
+         `nowhere`?",
+    );
+    check(
+        "sinks.x.type = 'nats'",
+        r#"sinks.x.type: unknown type "nats"; known types: nowhere, other"#,
+    );
+    check("sinks.x.type = 3", "sinks.x.type: expected a string; known types: nowhere, other");
+    check(
+        "sinks.x.url = 'http://x'",
+        "sinks.x: the key `type` is missing; known types: nowhere, other",
+    );
+    check(
+        "sinks.x.type = '${NO_SUCH_VARIABLE:-hunter2}'",
+        "sinks.x.type: invalid value (hidden, since it was substituted)",
+    );
 }
 
 #[test]
 fn unknown_key_suggests_keys_of_the_sink_and_common_keys() {
-    let problems =
-        |line: &str| problems(&format!("[sinks.x]\ntype = 'nowhere'\nurl = 'http://x'\n{line}"));
-    assert_snapshot!(problems("ulr = 1"), @"configuration: sinks.x.ulr: unknown key; did you mean `url`?");
-    assert_snapshot!(problems("time_out = 1"), @"configuration: sinks.x.time_out: unknown key; did you mean `timeout`?");
-    assert_snapshot!(problems("colour = 1"), @"configuration: sinks.x.colour: unknown key; known keys: `url`, `rotate`, `signals`, `filter`, `batch`, `retry`, `timeout`, `required`, `start`");
-    assert_snapshot!(problems("rotate.max_sice = 1"), @"configuration: sinks.x.rotate.max_sice: unknown key; did you mean `max_size`?");
-    assert_snapshot!(problems("rotate.retry = 1"), @"configuration: sinks.x.rotate.retry: unknown key; known keys: `max_size`");
-    assert_snapshot!(problems("batch.max_event = 1"), @"configuration: sinks.x.batch.max_event: unknown key; did you mean `max_events`?");
-    assert_snapshot!(problems("filter.source = 1"), @"configuration: sinks.x.filter.source: expected a string or a list of strings");
-    assert_snapshot!(problems("filter.ok = 'no'"), @r#"configuration: sinks.x.filter.ok: expected true or false, found "no""#);
+    let check = |line: &str, expected: &str| {
+        let common = "[sinks.x]\ntype = 'nowhere'\nurl = 'http://x'";
+        check(&format!("{common}\n{line}"), expected);
+    };
+    check("ulr = 1", "sinks.x.ulr: unknown key; did you mean `url`?");
+    check("time_out = 1", "sinks.x.time_out: unknown key; did you mean `timeout`?");
+    check(
+        "colour = 1",
+        "sinks.x.colour: unknown key; known keys: `url`, `rotate`, `signals`, `filter`, `batch`, \
+         `retry`, `timeout`, `required`, `start`",
+    );
+    check("rotate.max_sice = 1", "sinks.x.rotate.max_sice: unknown key; did you mean `max_size`?");
+    check("rotate.retry = 1", "sinks.x.rotate.retry: unknown key; known keys: `max_size`");
+    check(
+        "batch.max_event = 1",
+        "sinks.x.batch.max_event: unknown key; did you mean `max_events`?",
+    );
+    check("filter.source = 1", "sinks.x.filter.source: expected a string or a list of strings");
+    check("filter.ok = 'no'", r#"sinks.x.filter.ok: expected true or false, found "no""#);
 }
 
 #[test]
 fn build_errors_name_the_key() {
-    assert_snapshot!(problems("sinks.x.type = 'nowhere'"), @"configuration: sinks.x: the key `url` is missing");
-    assert_snapshot!(problems("sinks.x = { type = 'nowhere', url = 'http://x', rotate.max_size = 13 }"), @"configuration: sinks.x.rotate.max_size: must not be 13");
-    assert_snapshot!(problems("sinks.x = { type = 'nowhere', url = 'x' }"), @"configuration: sinks.x.url: has no scheme: x");
-    assert_snapshot!(problems("sinks.x = { type = 'nowhere', url = '${NO_SUCH_VARIABLE:-hunter2}' }"), @"configuration: sinks.x.url: invalid value (hidden, since it was substituted)");
-    assert_snapshot!(problems("sinks.x = { type = 'nowhere', url = 'http://x', signals = '${NO_SUCH_VARIABLE:-hunter2}' }"), @"configuration: sinks.x.signals: expected a list (the value is hidden, since it was substituted)");
-    assert_snapshot!(problems("[sinks.x]\ntype = 'nowhere'\nurl = 1\nretry = { initial = '0s' }\ntimeout = '0s'\n[sinks.y]\ntype = 'z'"), @r#"
+    check("sinks.x.type = 'nowhere'", "sinks.x: the key `url` is missing");
+    check(
+        "sinks.x = { type = 'nowhere', url = 'http://x', rotate.max_size = 13 }",
+        "sinks.x.rotate.max_size: must not be 13",
+    );
+    check("sinks.x = { type = 'nowhere', url = 'x' }", "sinks.x.url: has no scheme: x");
+    check(
+        "sinks.x = { type = 'nowhere', url = '${NO_SUCH_VARIABLE:-hunter2}' }",
+        "sinks.x.url: invalid value (hidden, since it was substituted)",
+    );
+    check(
+        "[sinks.x]\ntype = 'nowhere'\nurl = 'http://x'\n\
+         signals = '${NO_SUCH_VARIABLE:-hunter2}'",
+        "sinks.x.signals: expected a list (the value is hidden, since it was substituted)",
+    );
+    let text = "
+        [sinks.x]
+        type = 'nowhere'
+        url = 1
+        retry = { initial = '0s' }
+        timeout = '0s'
+        [sinks.y]
+        type = 'z'
+    ";
+    assert_snapshot!(problems(text), @r#"
     configuration: 4 problems
       sinks.x.timeout: must be longer than 0s
       sinks.x.retry.initial: must be longer than 0s

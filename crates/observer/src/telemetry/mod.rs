@@ -197,7 +197,7 @@ impl Telemetry {
     }
 
     /// Gathers the metrics for the last time. [`Shutdown::finish`] then exports everything that is
-    /// queued. Both steps together take at most `timeout` and [`SHUTDOWN_LIMIT`].
+    /// queued. Both steps together take at most `timeout`, and at most [`SHUTDOWN_LIMIT`].
     pub(crate) async fn shut_down(self, timeout: Duration) -> Shutdown {
         let deadline = Instant::now() + timeout.min(SHUTDOWN_LIMIT);
         let Self { stats, spans, logs, metrics, .. } = self;

@@ -108,7 +108,8 @@ async fn batch_rejected_as_a_whole_is_halved_in_order() {
     ]);
     let (_folder, inputs) = lines(&["1", "2", "3", "4"]);
     let (_other_folder, other) = lines(&["5"]);
-    assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs.into_iter().chain(other).collect()).await, @"
+    let inputs = inputs.into_iter().chain(other).collect();
+    assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs).await, @"
     events.ndjson:3: 413 too large an event
     events.ndjson:4: 422 only this
     5 events: 3 accepted, 0 duplicate, 2 rejected
@@ -307,17 +308,29 @@ fn flags_form_one_event() {
 
 #[test]
 fn invalid_event_flags_are_rejected() {
-    let rejected = |flags: &[&str]| parse(flags).unwrap_err();
     let event = ["--source=bot", "--event-kind=ok", "--ok"];
-    let with = |flag| rejected(&[event[0], event[1], event[2], flag]);
-    assert_snapshot!(with("--failed"), @"error: the argument '--ok' cannot be used with '--failed'");
-    assert_snapshot!(with("--turns=-1"), @"error: invalid value '-1' for '--turns <COUNT>': invalid digit found in string");
-    assert_snapshot!(with("--duration-ms=-1"), @"error: invalid value '-1' for '--duration-ms <MS>': expected a number of at least 0");
-    assert_snapshot!(with("--extra=[]"), @"error: invalid value '[]' for '--extra <JSON>': expected a JSON object");
-    assert_snapshot!(with("--url=localhost:3800"), @"error: invalid value 'localhost:3800' for '--url <URL>': not a URL that starts with http:// or https://");
-    assert_snapshot!(with("events.ndjson"), @"error: the argument '--source <NAME>' cannot be used with '[FILE]...'");
-    assert_snapshot!(rejected(&["--source=bot", "--event-kind=ok"]), @"error: the following required arguments were not provided:");
-    assert_snapshot!(rejected(&["--cycle-id=c"]), @"error: the following required arguments were not provided:");
+    for (flag, expected) in [
+        ("--failed", "the argument '--ok' cannot be used with '--failed'"),
+        ("--turns=-1", "invalid value '-1' for '--turns <COUNT>': invalid digit found in string"),
+        (
+            "--duration-ms=-1",
+            "invalid value '-1' for '--duration-ms <MS>': expected a number of at least 0",
+        ),
+        ("--extra=[]", "invalid value '[]' for '--extra <JSON>': expected a JSON object"),
+        (
+            "--url=localhost:3800",
+            "invalid value 'localhost:3800' for '--url <URL>': not a URL that starts with http:// \
+             or https://",
+        ),
+        ("events.ndjson", "the argument '--source <NAME>' cannot be used with '[FILE]...'"),
+    ] {
+        let error = parse(&[event[0], event[1], event[2], flag]).unwrap_err();
+        assert_eq!(error, format!("error: {expected}"), "{flag}");
+    }
+    for incomplete in [&event[..2], &["--cycle-id=c"]] {
+        let error = parse(incomplete).unwrap_err();
+        assert_eq!(error, "error: the following required arguments were not provided:");
+    }
 }
 
 #[test]
