@@ -198,14 +198,14 @@ async fn refused_replay_says_why() {
     check(
         replay("archive", since),
         1,
-        &["409", "\"archive\" can't be brought the past: its files are in the order"],
+        &["409", "\"archive\" can't be brought the past", "in journal order"],
     );
     check(replay("prometheus", since), 1, &["409", "counted twice"]);
     check(replay("other", since), 1, &["404", "there is no sink named \"other\""]);
-    check(replay("archive", &["--follow"]), 1, &["archive had no replay"]);
+    check(replay("archive", &["--follow"]), 1, &["sink \"archive\" has no replay"]);
     check(replay("archive", &["--cancel"]), 1, &["404", "no replay"]);
     check(replay("archive", &[]), 2, &["--since"]);
-    check(replay("archive", &["--since", "yesterday"]), 2, &["or how long ago"]);
+    check(replay("archive", &["--since", "yesterday"]), 2, &["or an age"]);
     check(replay("archive", &["--since", "1h", "--filter", "model=x"]), 2, &["staffer_id"]);
     check(
         run_command("http://127.0.0.1:1", &["replay", "--sink", "a", "--since", "1h"]),

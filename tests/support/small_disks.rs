@@ -120,7 +120,7 @@ fn fill(disk: &Path) -> io::Result<()> {
         match file.write(&chunk) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                chunk.truncate(chunk.len() / 2)
+                chunk.truncate(chunk.len() / 2);
             }
             Err(error) => return Err(error),
         }

@@ -74,7 +74,7 @@ pub(super) fn problems(telemetry: &TelemetryConfig) -> Vec<Problem> {
     let TelemetryConfig { endpoint, signals, headers, tls, interval, sample, .. } = telemetry;
     let mut problems = Vec::new();
     let mut reject = |key: &str, message: String| {
-        problems.push(Problem::new(format!("telemetry.{key}"), message))
+        problems.push(Problem::new(format!("telemetry.{key}"), message));
     };
     let url = endpoint.as_ref().map(|endpoint| parse_endpoint(endpoint.reveal()));
     if let Some(Err(message)) = &url {

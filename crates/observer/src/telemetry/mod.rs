@@ -179,7 +179,7 @@ impl Telemetry {
         match export.start() {
             Ok(exporting) => self.metrics = Some(exporting),
             Err(error) => {
-                tracing::error!(%error, "the thread that exports metrics could not be started")
+                tracing::error!(%error, "the thread that exports metrics could not be started");
             }
         }
     }

@@ -170,7 +170,7 @@ impl<R: Reporter> Emitter<'_, R> {
                     }
                 }
                 BatchResponse::Rejected(rejection) if items.len() == 1 => {
-                    self.reject(&first, rejection)
+                    self.reject(&first, rejection);
                 }
                 // The batch is too large, or a single event invalidates it.
                 BatchResponse::Rejected(_) => {

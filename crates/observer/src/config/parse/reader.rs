@@ -51,7 +51,7 @@ impl Reader<'_> {
                 }
                 // Inside an enum, the path ends at the parent of the key.
                 ValueError::UnknownKey { key, .. } if path.last_key() != Some(key) => {
-                    path = path.key(key)
+                    path = path.key(key);
                 }
                 _ => {}
             }

@@ -143,7 +143,7 @@ async fn serve(listener: TcpListener, steps: Vec<Step>, received: Arc<Mutex<Rece
             received.lock().unwrap().requests.push(request);
             match steps.next() {
                 Some(Step::Respond(response)) => {
-                    stream.write_all(response.as_bytes()).await.unwrap()
+                    stream.write_all(response.as_bytes()).await.unwrap();
                 }
                 Some(Step::HangUp) | None => break,
             }
