@@ -1,4 +1,4 @@
-//! Connections that are used as no client in its right mind uses them.
+//! Misused connections: slow, idle, pipelined, closed early and never read.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,14 @@ use super::monitored::MonitoredObserver;
 use super::raw::{RawConnection, Received, post};
 use crate::support::{DEFAULTS, parse_metrics, wait_until};
 
-/// Time limits that a test can wait for.
-const SHORT: &str =
+/// Configuration with timeouts that a test can wait for.
+const SHORT_TIMEOUTS: &str =
     "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"1500ms\"\nbody_timeout = \"1500ms\"\n";
-/// Whoever is idle may stay.
-const LONG: &str =
+/// Configuration with timeouts that no idle connection reaches.
+const LONG_TIMEOUTS: &str =
     "[server]\nlisten = \"127.0.0.1:0\"\nheader_timeout = \"5m\"\nbody_timeout = \"5m\"\n";
 
-/// Say it all at once, and then a byte a second, until there is a received.
+/// Sends a part at once and the rest at a byte a second, until there is a response.
 async fn trickle(mut connection: RawConnection, at_once: Vec<u8>, then: &[u8]) -> Received {
     let begun = Instant::now();
     connection.send(at_once).await;
@@ -33,13 +33,13 @@ async fn trickle(mut connection: RawConnection, at_once: Vec<u8>, then: &[u8]) -
             return received;
         }
     }
-    panic!("a byte a second is put up with for {:?}", begun.elapsed());
+    panic!("no timeout ended the request within {:?}", begun.elapsed());
 }
 
 #[tokio::test]
-async fn a_byte_a_second_is_put_up_with_for_as_long_as_was_said() {
+async fn slow_request_ends_after_the_configured_timeout() {
     let dir = tempfile::tempdir().unwrap();
-    let mut observer = MonitoredObserver::start(dir.path(), SHORT).await;
+    let mut observer = MonitoredObserver::start(dir.path(), SHORT_TIMEOUTS).await;
     let event = r#"{"source":"slow","event_kind":"ok","ok":true}"#;
     let (single, batch) = (post("/event", "", event), post("/v1/events", "", event));
     let head = single.len() - event.len();
@@ -57,36 +57,34 @@ async fn a_byte_a_second_is_put_up_with_for_as_long_as_was_said() {
     observer.record("the end of the head", received.1).await;
     observer.record("the body", received.2).await;
     observer.record("the body of a batch", received.3).await;
-    observer.record("the body, in chunks", received.4).await;
+    observer.record("the chunked body", received.4).await;
     assert_snapshot!(observer.transcript.trim_end());
     observer.finish().await;
 }
 
 #[tokio::test]
-async fn ten_thousand_idle_connections_make_room_for_those_that_work() {
+async fn ten_thousand_idle_connections_give_way_to_active_ones() {
     const MOST: u64 = 10_000;
-    /// What else a process opens, and other tests in this one.
+    /// File descriptors for everything else, other tests included.
     const OTHERS: u64 = 500;
     let limit = rlimit::increase_nofile_limit(2 * MOST).unwrap();
     let wanted = MOST.min(limit.saturating_sub(OTHERS));
     if wanted < MOST {
-        eprintln!(
-            "a process may have {limit} files open here, so that there are {wanted} connections only"
-        );
+        eprintln!("the limit of {limit} open files allows {wanted} connections only");
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut observer = MonitoredObserver::start(dir.path(), LONG).await;
+    let mut observer = MonitoredObserver::start(dir.path(), LONG_TIMEOUTS).await;
     let mut idle = Vec::new();
     for number in 0..wanted {
         let mut connection = observer.connect().await;
-        // Some were of use once, some are in the midst of a head, and some never said anything. The
-        // last ones may come too early for those before them to be idle.
-        let said = match number % 3 {
+        // Some connections completed a request, some sent part of a head, and some sent nothing.
+        // The last ones may arrive before earlier ones count as idle.
+        let sent = match number % 3 {
             0 => connection.send("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await,
             1 => connection.send("POST /event HTTP/1.1\r\nhost: loc").await,
             _ => true,
         };
-        if said && number % 3 == 0 {
+        if sent && number % 3 == 0 {
             let received = connection.receive().await;
             assert!(
                 !matches!(received, Received::Response(response) if ![200, 503].contains(&response.status))
@@ -95,7 +93,7 @@ async fn ten_thousand_idle_connections_make_room_for_those_that_work() {
         idle.push(connection);
     }
     let mut newcomer = observer.connect().await;
-    wait_until("there is room for one more", async || {
+    wait_until("a new connection is served", async || {
         newcomer = observer.connect().await;
         newcomer.send("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         matches!(newcomer.receive().await, Received::Response(response) if response.status == 200)
@@ -109,16 +107,16 @@ async fn ten_thousand_idle_connections_make_room_for_those_that_work() {
     }
     idle.swap_remove(0).assert_closed().await;
     drop(idle);
-    observer.assert_healthy("they are gone").await;
+    observer.assert_healthy("the idle connections closed").await;
     observer.finish().await;
 }
 
 #[tokio::test]
-async fn what_is_said_at_once_is_answered_in_order_up_to_what_is_no_http() {
+async fn pipelined_requests_are_answered_in_order_up_to_a_malformed_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let mut connection = observer.connect().await;
-    let (mut said, mut expected) = (Vec::new(), Vec::new());
+    let (mut requests, mut expected) = (Vec::new(), Vec::new());
     for number in 0..1000 {
         let event =
             format!(r#"{{"source":"pipe","cycle_id":"{number}","event_kind":"ok","ok":true}}"#);
@@ -127,12 +125,12 @@ async fn what_is_said_at_once_is_answered_in_order_up_to_what_is_no_http() {
             6 => (event.replace("true", "tru"), 400),
             _ => (event, 200),
         };
-        said.extend(post("/event", "", &body));
+        requests.extend(post("/event", "", &body));
         expected.push((status, body));
     }
-    said.extend(post("/event", "content-length: 5\r\n", "it has two lengths"));
-    said.extend(post("/event", "", r#"{"source":"late","event_kind":"ok","ok":true}"#));
-    assert!(connection.send(said).await);
+    requests.extend(post("/event", "content-length: 5\r\n", "it has two lengths"));
+    requests.extend(post("/event", "", r#"{"source":"late","event_kind":"ok","ok":true}"#));
+    assert!(connection.send(requests).await);
     for (status, body) in expected {
         let response = connection.response().await;
         assert_eq!(response.status, status, "{body}");
@@ -146,7 +144,7 @@ async fn what_is_said_at_once_is_answered_in_order_up_to_what_is_no_http() {
 }
 
 #[tokio::test]
-async fn who_has_nothing_more_to_say_still_hears_the_answer() {
+async fn client_that_shut_down_its_write_half_receives_the_response() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for _ in 0..100 {
@@ -161,30 +159,30 @@ async fn who_has_nothing_more_to_say_still_hears_the_answer() {
     observer.finish().await;
 }
 
-/// Who asks and asks and never listens is not worth memory.
+/// A client that never reads must not make the observer buffer responses.
 #[tokio::test]
-async fn answers_that_nobody_reads_do_not_pile_up() {
+async fn unread_responses_do_not_accumulate() {
     let dir = tempfile::tempdir().unwrap();
-    let mut observer = MonitoredObserver::start(dir.path(), SHORT).await;
-    let mut asking = tokio::task::JoinSet::new();
+    let mut observer = MonitoredObserver::start(dir.path(), SHORT_TIMEOUTS).await;
+    let mut clients = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let mut connection = observer.connect().await;
-        asking.spawn(async move {
-            let questions = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400_000);
-            let asked =
-                tokio::time::timeout(Duration::from_secs(2), connection.send(questions)).await;
-            assert!(asked.is_err(), "as long as nothing is read, not everything is taken");
+        clients.spawn(async move {
+            let requests = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400_000);
+            let sent =
+                tokio::time::timeout(Duration::from_secs(2), connection.send(requests)).await;
+            assert!(sent.is_err(), "the observer stops reading while no response is read");
             connection
         });
     }
-    let deaf = asking.join_all().await;
-    observer.assert_healthy("8 million questions of which no response is read").await;
-    drop(deaf);
+    let unread = clients.join_all().await;
+    observer.assert_healthy("8 million requests without a response read").await;
+    drop(unread);
     observer.finish().await;
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_loses_nothing_and_counts_once() {
+async fn event_of_a_client_that_hangs_up_is_accepted_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for number in 0..30 {
@@ -196,15 +194,15 @@ async fn a_client_that_hangs_up_loses_nothing_and_counts_once() {
             let mut connection = observer.connect().await;
             connection.send(&request[..part]).await;
         }
-        observer.assert_healthy("a client that hung up half-way").await;
+        observer.assert_healthy("a client that hung up within a request").await;
 
-        // The last word was said, and it is not waited for the response.
+        // The request is complete, and the client doesn't wait for the response.
         let mut connection = observer.connect().await;
         connection.send(&request).await;
         drop(connection);
         observer.expect_in_archive(&event);
         let wanted = observer.accepted_count() as u64;
-        wait_until(&format!("number {number} is taken all the same"), async || {
+        wait_until(&format!("event {number} is accepted nevertheless"), async || {
             let head =
                 observer.process.get("/v1/sinks").await.json()["head"].as_str().unwrap().to_owned();
             head.split('-').next_back().unwrap().parse::<u64>().unwrap() == wanted

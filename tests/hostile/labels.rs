@@ -1,4 +1,4 @@
-//! Names that a producer makes up: paths, labels that look like others, and very many of them.
+//! Crafted names: sources that look like paths, labels that look like others, and very many labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn event(source: &str, kind: &str) -> String {
     format!(r#"{{"source":{},"event_kind":{},"ok":true}}"#, Value::from(source), Value::from(kind))
 }
 
-/// Every file and every folder that has nothing in it.
+/// Returns every file and every empty folder.
 fn leaves(dir: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -28,7 +28,7 @@ fn leaves(dir: &Path) -> BTreeSet<PathBuf> {
 }
 
 #[tokio::test]
-async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
+async fn source_that_looks_like_a_path_stays_inside_the_folder_of_its_sink() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("a/b/c");
     std::fs::create_dir_all(&dir).unwrap();
@@ -73,7 +73,7 @@ async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
     let (inside, outside): (BTreeSet<_>, BTreeSet<_>) = leaves(root.path())
         .into_iter()
         .partition(|path| path.parent() == Some(&data.join("sources")));
-    // Those of the sources, and of `bot`.
+    // One file for each source, and one for `bot`.
     assert_eq!(inside.len(), sources.len() + 1, "{inside:#?}");
     let mut archived = BTreeMap::new();
     for path in &inside {
@@ -84,20 +84,20 @@ async fn a_source_that_looks_like_a_path_stays_in_the_folder_of_its_sink() {
     }
     assert!(sources.iter().all(|source| archived[*source] == 1), "{archived:#?}");
     let known = ["journal", "events", "sinks", "dead-letters"].map(|name| data.join(name));
-    let strange = |path: &&PathBuf| {
+    let is_unexpected = |path: &&PathBuf| {
         **path != dir.join("observer.toml") && !known.iter().any(|known| path.starts_with(known))
     };
-    assert_eq!(outside.iter().filter(strange).collect::<Vec<_>>(), [] as [&PathBuf; 0]);
+    assert_eq!(outside.iter().filter(is_unexpected).collect::<Vec<_>>(), [] as [&PathBuf; 0]);
     observer.finish().await;
 }
 
-/// As the text format writes a label's value.
+/// Returns a label value as the text format escapes it.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[tokio::test]
-async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
+async fn crafted_labels_neither_collide_nor_break_the_exposition() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let pairs = [
@@ -127,7 +127,7 @@ async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
     ];
     let mut expected = BTreeMap::new();
     for (index, (source, kind)) in pairs.into_iter().enumerate() {
-        // As often as nothing else, so that what is mixed up shows.
+        // A different count for each pair, so that a mix-up shows.
         for _ in 0..=index {
             let event = event(source, kind);
             assert_eq!(observer.post(&event).await.status, 200);
@@ -143,12 +143,12 @@ async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
     }
     observer.process.wait_until_caught_up().await;
     let mut metrics = String::new();
-    let goods = observer.accepted_count() - expected.values().sum::<usize>();
+    let valid = observer.accepted_count() - expected.values().sum::<usize>();
     expected.insert(
         r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#.to_owned(),
-        goods,
+        valid,
     );
-    wait_until("all is counted, each where it belongs", async || {
+    wait_until("every event is counted in its own series", async || {
         metrics = observer.process.get("/metrics").await.text;
         let series: BTreeSet<_> = metrics.split('\n').collect();
         expected.iter().all(|(name, count)| series.contains(format!("{name} {count}").as_str()))
@@ -157,20 +157,20 @@ async fn labels_that_are_made_to_collide_or_to_break_out_are_told_apart() {
     let counted = metrics
         .split('\n')
         .filter(|line| line.starts_with("observer_events_total{") && !line.ends_with(" 0"));
-    assert_eq!(counted.count(), expected.len(), "nothing else is counted: {metrics}");
+    assert_eq!(counted.count(), expected.len(), "no other series exists: {metrics}");
     assert_promtool_accepts(&metrics);
     observer.finish().await;
 }
 
-/// How many sources there are; more, where `OBSERVER_TEST_SOURCES` says so.
-fn many() -> usize {
+/// Returns the number of sources, which `OBSERVER_TEST_SOURCES` overrides.
+fn source_count() -> usize {
     std::env::var("OBSERVER_TEST_SOURCES").map_or(1_000_000, |text| text.parse().unwrap())
 }
 
 #[tokio::test]
-async fn a_million_sources_are_all_archived_and_make_a_hundred_series() {
+async fn million_sources_are_archived_and_make_a_hundred_series() {
     const BATCH: usize = 10_000;
-    let (sources, dir) = (many(), tempfile::tempdir().unwrap());
+    let (sources, dir) = (source_count(), tempfile::tempdir().unwrap());
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for first in (0..sources).step_by(BATCH) {
         let numbers = first..sources.min(first + BATCH);
@@ -204,7 +204,7 @@ async fn a_million_sources_are_all_archived_and_make_a_hundred_series() {
         .wait_for_metrics(|metrics| counted(metrics, "observer_events_total{") >= accepted)
         .await;
     assert_eq!(counted(&metrics, "observer_events_total{"), accepted);
-    // The good ones are of `bot`, which came first.
+    // `bot`, the source of the health checks, was first and has one of the hundred series.
     let others = sources as f64 - 99.0;
     assert_eq!(
         metrics[r#"observer_events_total{source="other",event_kind="ok",ok="true"}"#],

@@ -1,6 +1,7 @@
-//! What should never be sent, sent all the same: each time the response says what was wrong, the next
-//! good event is taken, memory stays within bounds, and in the end the archive has what was
-//! accepted, once.
+//! Hostile clients: invalid bodies and requests, oversized input, misused connections, crafted names.
+//!
+//! After each attack the response names the mistake, the next valid event is accepted, and memory
+//! stays within its limit. At the end the archive has every accepted event once.
 
 mod bodies;
 mod connections;

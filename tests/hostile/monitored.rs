@@ -1,4 +1,4 @@
-//! An observer that is observer while something is done to it.
+//! Observer whose responses, memory and archive are checked throughout a test.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -6,16 +6,17 @@ use std::path::Path;
 use super::raw::{RawConnection, Received, post};
 use crate::support::{Observer, Response, event_of, wait_until};
 
-/// What it may have in memory at any time, in bytes.
-const MOST_MEMORY: u64 = 100 << 20;
+/// Limit of the resident memory, in bytes.
+const MAX_MEMORY: u64 = 100 << 20;
 
+/// Observer, and everything that the test expects of it.
 pub(super) struct MonitoredObserver {
     pub(super) process: Observer,
-    /// What was accepted, in order.
+    /// Accepted events, in order.
     accepted: Vec<String>,
-    /// What was done, and what was said to it.
+    /// Description and result of each attack.
     pub(super) transcript: String,
-    /// When memory was past its bounds.
+    /// Measurements beyond the memory limit.
     memory_violations: Vec<String>,
 }
 
@@ -35,28 +36,28 @@ impl MonitoredObserver {
         RawConnection::connect(&self.process).await
     }
 
-    /// One body to `/event`, on a connection of its own.
+    /// Posts one body to `/event` on a new connection.
     pub(super) async fn post(&self, body: impl AsRef<[u8]>) -> Response {
         let mut connection = self.connect().await;
         connection.send(post("/event", "", body)).await;
         connection.response().await
     }
 
-    /// It was refused with this status, which was transcript in words; and the next event is taken.
+    /// Asserts that a request was rejected with a status, and records the response.
     pub(super) async fn assert_rejected(&mut self, what: &str, status: u16, response: Response) {
         assert_eq!(response.status, status, "{what}: {}", response.text);
         self.record(what, Received::Response(response)).await;
     }
 
-    /// This is how it ended; and the next event is taken.
+    /// Adds the result of an attack to the transcript, and asserts that the observer is healthy.
     pub(super) async fn record(&mut self, what: &str, received: Received) {
-        let seen = received.summary();
-        assert!(seen.len() < 400, "{what}: who is to read {} bytes?", seen.len());
-        writeln!(self.transcript, "({what})\n{seen}\n").unwrap();
+        let summary = received.summary();
+        assert!(summary.len() < 400, "{what}: a response of {} bytes is too long", summary.len());
+        writeln!(self.transcript, "({what})\n{summary}\n").unwrap();
         self.assert_healthy(what).await;
     }
 
-    /// An event that is strange, and still an event.
+    /// Asserts that an unusual but valid event is accepted.
     pub(super) async fn assert_kept(&mut self, event: &str) {
         let response = self.post(event).await;
         assert_eq!(response.status, 200, "{event:.200}: {}", response.text);
@@ -64,17 +65,17 @@ impl MonitoredObserver {
         self.assert_healthy(&format!("{event:.100}")).await;
     }
 
-    /// It is going to be in the archive.
+    /// Expects an event in the archive.
     pub(super) fn expect_in_archive(&mut self, event: impl Into<String>) {
         self.accepted.push(event.into());
     }
 
-    /// How many events were accepted.
+    /// Returns the number of accepted events.
     pub(super) fn accepted_count(&self) -> usize {
         self.accepted.len()
     }
 
-    /// The same, ended in good order and started again.
+    /// Terminates the process gracefully and starts it again.
     pub(super) async fn restart(self, dir: &Path, config: &str) -> Self {
         let Self { process, accepted, transcript, memory_violations } = self;
         let (status, log) = process.terminate();
@@ -82,12 +83,13 @@ impl MonitoredObserver {
         Self { process: Observer::start(dir, config), accepted, transcript, memory_violations }
     }
 
-    /// The next event is taken, and memory is within its bounds.
+    /// Asserts that the next valid event is accepted, and measures memory.
     pub(super) async fn assert_healthy(&mut self, after: &str) {
         let mut connection = self.connect().await;
         self.assert_healthy_on(&mut connection, after).await;
     }
 
+    /// Asserts the same on an existing connection.
     pub(super) async fn assert_healthy_on(&mut self, connection: &mut RawConnection, after: &str) {
         let event = self.good_event();
         connection.send(post("/event", "", &event)).await;
@@ -105,27 +107,27 @@ impl MonitoredObserver {
         )
     }
 
-    /// Note what it has in memory, to be judged in the end.
+    /// Measures memory. [`finish`](Self::finish) fails if it exceeded the limit.
     fn record_memory(&mut self, after: &str) {
         let Some(memory) = self.process.memory() else { return };
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let seen = format!(
+        let measurement = format!(
             "{:.1} MiB, at most {:.1} MiB, after {after}",
             mebibytes(memory.now),
             mebibytes(memory.peak)
         );
-        eprintln!("{seen}");
-        if memory.peak > MOST_MEMORY {
-            self.memory_violations.push(seen);
+        eprintln!("{measurement}");
+        if memory.peak > MAX_MEMORY {
+            self.memory_violations.push(measurement);
         }
     }
 
-    /// In the end, every sink has settled everything, and the archive has what was accepted: once,
-    /// in order, and nothing else.
+    /// Asserts the final state: every sink is running and has caught up, the archive has the
+    /// accepted events once, in order and nothing else, and memory stayed within its limit.
     pub(super) async fn finish(mut self) {
         self.process.wait_until_caught_up().await;
-        // One that has everything may not have begun yet.
-        wait_until("every sink has begun", async || {
+        // A sink that has caught up may still be starting.
+        wait_until("every sink has started", async || {
             let status = self.process.get("/v1/sinks").await.json();
             status["sinks"].as_array().unwrap().iter().all(|sink| sink["state"] != "starting")
         })

@@ -1,4 +1,4 @@
-//! A connection on which anything may be said.
+//! Raw TCP connection, on which a test sends arbitrary bytes.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,10 +10,10 @@ pub(super) struct RawConnection {
     unread: Vec<u8>,
 }
 
-/// How a request went.
+/// Result of waiting for a response.
 pub(super) enum Received {
     Response(Response),
-    /// The connection ended, and nothing was said.
+    /// The connection was closed without a response.
     Closed,
 }
 
@@ -25,18 +25,20 @@ impl RawConnection {
         Self { stream, unread: Vec::new() }
     }
 
-    /// Whether all of it could be sent: who is refused may find the connection closed.
+    /// Sends bytes. Returns whether all of them were sent: the observer may close the connection
+    /// after it rejected a request.
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let sent = tokio::time::timeout(TIMEOUT, self.stream.write_all(bytes.as_ref())).await;
-        sent.expect("the observer reads, or closes").is_ok()
+        sent.expect("the observer reads or closes").is_ok()
     }
 
-    /// Nothing more is said, and all may still be heard.
+    /// Shuts down the write half. The read half stays open.
     pub(super) async fn shut_down_write(&mut self) {
-        // The other side may be gone already.
+        // The observer may have closed the connection.
         let _ = self.stream.shutdown().await;
     }
 
+    /// Receives the next response, or the end of the connection.
     pub(super) async fn receive(&mut self) -> Received {
         let Some(head) = self.until_blank_line().await else { return Received::Closed };
         let head = String::from_utf8(head).unwrap();
@@ -59,6 +61,11 @@ impl RawConnection {
         Received::Response(Response { status, headers, text })
     }
 
+    /// Receives the next response.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is closed without one.
     pub(super) async fn response(&mut self) -> Response {
         match self.receive().await {
             Received::Response(response) => response,
@@ -66,7 +73,7 @@ impl RawConnection {
         }
     }
 
-    /// Nothing more comes, and the connection is closed.
+    /// Asserts that the connection is closed without further bytes.
     pub(super) async fn assert_closed(&mut self) {
         let more = self.read().await;
         assert!(!more, "{}", String::from_utf8_lossy(&self.unread));
@@ -88,15 +95,15 @@ impl RawConnection {
         }
     }
 
-    /// Whether there was more. A reset is an end too.
+    /// Reads more bytes. Returns false at the end of the connection, which may be a reset.
     async fn read(&mut self) -> bool {
         let read = tokio::time::timeout(TIMEOUT, self.stream.read_buf(&mut self.unread)).await;
-        read.expect("the observer says something, or ends").is_ok_and(|length| length > 0)
+        read.expect("the observer responds or closes").is_ok_and(|length| length > 0)
     }
 }
 
 impl Received {
-    /// As someone sees it who looks at the connection.
+    /// Returns the response, or the end of the connection, as text for a transcript.
     pub(super) fn summary(&self) -> String {
         match self {
             Self::Response(response) if response.headers.contains_key("content-type") => {
@@ -110,7 +117,7 @@ impl Received {
     }
 }
 
-/// A request whose body is as long as it says.
+/// Returns a POST request with a matching `Content-Length`.
 pub(super) fn post(path: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let head = format!(

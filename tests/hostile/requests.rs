@@ -1,4 +1,4 @@
-//! Requests that are no good HTTP, or none at all.
+//! Malformed HTTP requests, and bytes of other protocols.
 
 use insta::assert_snapshot;
 
@@ -6,7 +6,7 @@ use super::monitored::MonitoredObserver;
 use super::raw::{Received, post};
 use crate::support::DEFAULTS;
 
-/// With the lines of the head that are wrong, and what stands where the body is.
+/// Returns a POST request with additional header lines and the bytes after the head.
 fn request(lines: &str, rest: &str) -> Vec<u8> {
     format!("POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{lines}\r\n{rest}").into()
 }
@@ -15,7 +15,7 @@ fn request(lines: &str, rest: &str) -> Vec<u8> {
 const TLS_HELLO: &[u8] = b"\x16\x03\x01\x00\xf1\x01\x00\x00\xed\x03\x03\x12\x34\x56\x78\x9a\xbc\xde\xf0\x00\x08\x13\x02\x13\x03\x13\x01\x00\xff\x01\x00\x00\x9c";
 
 #[tokio::test]
-async fn what_is_no_http_gets_a_short_answer_or_none_and_the_connection_is_closed() {
+async fn malformed_request_is_rejected_and_the_connection_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let event = r#"{"source":"smuggled","event_kind":"ok","ok":true}"#;
@@ -25,14 +25,14 @@ async fn what_is_no_http_gets_a_short_answer_or_none_and_the_connection_is_close
     let long_path = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(1 << 20));
     for (what, bytes) in [
         ("a head of 1 MiB", request(&long_header, "")),
-        ("a head of 1 MiB without an end", vec![b'x'; 1 << 20]),
+        ("an unterminated head of 1 MiB", vec![b'x'; 1 << 20]),
         ("10,000 headers", request(&many_headers, "")),
         ("101 headers", request(&"x: x\r\n".repeat(101), "")),
         ("a path of 1 MiB", long_path.into_bytes()),
-        ("a length below zero", request("content-length: -1\r\n", event)),
+        ("a negative length", request("content-length: -1\r\n", event)),
         ("a length with a sign", request(&format!("content-length: +{length}\r\n"), event)),
         ("a length in hexadecimal", request("content-length: 0x10\r\n", event)),
-        ("a length past 64 bits", request("content-length: 18446744073709551616\r\n", event)),
+        ("a length beyond 64 bits", request("content-length: 18446744073709551616\r\n", event)),
         (
             "a length of 1,000 digits",
             request(&format!("content-length: {}\r\n", "9".repeat(1000)), event),
@@ -43,21 +43,21 @@ async fn what_is_no_http_gets_a_short_answer_or_none_and_the_connection_is_close
             request(&format!("content-length: {length}\r\ncontent-length: 4\r\n"), event),
         ),
         ("two lengths in one line", request(&format!("content-length: {length}, 4\r\n"), event)),
-        ("chunked, and then not", request("transfer-encoding: chunked, identity\r\n", event)),
+        ("identity after chunked", request("transfer-encoding: chunked, identity\r\n", event)),
         ("gzip as transfer encoding", request("transfer-encoding: gzip\r\n", event)),
         (
             "chunked in HTTP/1.0",
             b"POST /event HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
         ),
         ("a space before a colon", request("content-length : 4\r\n", event)),
-        ("a header that is folded", request("x: a\r\n b\r\n", event)),
+        ("a folded header", request("x: a\r\n b\r\n", event)),
         ("a NUL in a header", request("x: a\0b\r\n", event)),
-        ("a line that is no header", request("nothing\r\n", event)),
+        ("a header without a colon", request("nothing\r\n", event)),
         ("HTTP/0.9", b"GET /metrics\r\n\r\n".to_vec()),
         ("HTTP/3.0", b"GET /metrics HTTP/3.0\r\nhost: localhost\r\n\r\n".to_vec()),
         ("an event without HTTP", format!("{event}\r\n\r\n").into_bytes()),
-        ("a preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec()),
-        ("a hello of TLS", TLS_HELLO.to_vec()),
+        ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec()),
+        ("a TLS ClientHello", TLS_HELLO.to_vec()),
         ("an answer", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()),
         ("NULs", vec![0; 100_000]),
     ] {
@@ -77,11 +77,10 @@ async fn what_is_no_http_gets_a_short_answer_or_none_and_the_connection_is_close
 }
 
 #[tokio::test]
-async fn where_a_body_ends_is_never_a_matter_of_opinion() {
+async fn ambiguous_body_length_smuggles_no_request() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
-    // Whoever takes these bytes for a body sees one event, whoever doesn't sees another request in
-    // them.
+    // A request that one parser takes for a body, and another one for a second request.
     let hidden = String::from_utf8(post(
         "/event",
         "",
@@ -95,16 +94,16 @@ async fn where_a_body_ends_is_never_a_matter_of_opinion() {
         request("transfer-encoding: chunked\r\n", &format!("{size}\r\n{hidden}\r\n0\r\n\r\n"))
     };
     for (what, bytes) in [
-        ("a length, and chunked", request(&both, &format!("0\r\n\r\n{hidden}"))),
-        ("chunked, and a length", request(&reversed, &format!("0\r\n\r\n{hidden}"))),
-        ("a chunk of no size", chunk("")),
-        ("a chunk of a size that is none", chunk("size")),
-        ("a chunk of a size below zero", chunk("-1")),
-        ("a chunk of a size in 0x", chunk("0x10")),
-        ("a chunk of a size past 64 bits", chunk("10000000000000000")),
+        ("a length before chunked", request(&both, &format!("0\r\n\r\n{hidden}"))),
+        ("chunked before a length", request(&reversed, &format!("0\r\n\r\n{hidden}"))),
+        ("a chunk without a size", chunk("")),
+        ("a chunk with a word as its size", chunk("size")),
+        ("a chunk of negative size", chunk("-1")),
+        ("a chunk with a size in 0x notation", chunk("0x10")),
+        ("a chunk with a size beyond 64 bits", chunk("10000000000000000")),
         ("a chunk of the largest size", chunk("ffffffffffffffff")),
         ("a chunk with 1 MiB of extensions", chunk(&format!("1;{}", "x".repeat(1 << 20)))),
-        ("a chunk longer than it says", chunk("1")),
+        ("a chunk longer than its size", chunk("1")),
         (
             "a trailer of 1 MiB",
             request(
@@ -125,6 +124,6 @@ async fn where_a_body_ends_is_never_a_matter_of_opinion() {
         observer.record(what, received).await;
     }
     assert_snapshot!(observer.transcript.trim_end());
-    // Nothing was smuggled in: the archive has the good events alone.
+    // The archive has the valid events alone, so no request was smuggled.
     observer.finish().await;
 }

@@ -1,4 +1,4 @@
-//! Too much: announced, sent, or unpacked from little.
+//! Oversized input: announced, sent, or decompressed from a small body.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::support::DEFAULTS;
 const GIBIBYTE: usize = 1 << 30;
 const MEBIBYTE: usize = 1 << 20;
 
-/// The head of a request with a body that is spoken of and may never come.
+/// Returns the head of a request that announces a body.
 fn announce(path: &str, headers: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}\r\n\r\n"
@@ -20,13 +20,11 @@ fn announce(path: &str, headers: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused_when_it_is_announced_or_when_it_gets_there() {
+async fn oversized_body_is_rejected_when_announced_or_received() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for path in ["/event", "/v1/events"] {
-        for (headers, what) in
-            [("", "and nothing sent"), ("expect: 100-continue\r\n", "with Expect")]
-        {
+        for (headers, what) in [("", "no body sent"), ("expect: 100-continue\r\n", "with Expect")] {
             let mut connection = observer.connect().await;
             connection.send(announce(path, &format!("{headers}content-length: {GIBIBYTE}"))).await;
             let response = connection.response().await;
@@ -41,14 +39,10 @@ async fn a_body_that_is_too_large_is_refused_when_it_is_announced_or_when_it_get
         connection.send(vec![b' '; MEBIBYTE]).await;
         let response = connection.response().await;
         observer
-            .assert_rejected(
-                &format!("1 GiB announced to {path}, and a part of it sent"),
-                413,
-                response,
-            )
+            .assert_rejected(&format!("1 GiB announced to {path}, 1 MiB sent"), 413, response)
             .await;
 
-        // Who doesn't look at responses while sending gets this one all the same.
+        // A client that doesn't read while it sends still receives the response.
         let mut connection = observer.connect().await;
         connection.send(announce(path, "transfer-encoding: chunked")).await;
         let chunk = [b"100000\r\n", &vec![b' '; MEBIBYTE][..], b"\r\n"].concat();
@@ -64,8 +58,8 @@ async fn a_body_that_is_too_large_is_refused_when_it_is_announced_or_when_it_get
     observer.finish().await;
 }
 
-/// One member of zeros that has as many bytes when it is unpacked. After a flush the compressor
-/// repeats itself, so that it has to run for a moment only.
+/// Returns one gzip member that decompresses to zeros. After a flush the compressor's output
+/// repeats, so its third block is copied instead of compressing all of them.
 fn gzip_bomb(mebibytes: usize) -> Vec<u8> {
     let zeros = vec![0; MEBIBYTE];
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -80,10 +74,10 @@ fn gzip_bomb(mebibytes: usize) -> Vec<u8> {
     [start, &again.repeat(mebibytes - 2)].concat()
 }
 
-/// One frame of as many zeros (RFC 8878, section 3.1.1): blocks that say "this byte, 128 Ki times".
+/// Returns one zstd frame of zeros (RFC 8878, section 3.1.1), built of RLE blocks of 128 KiB.
 fn zstd_bomb(mebibytes: u32) -> Vec<u8> {
     const BLOCK: u32 = 128 << 10;
-    // Magic; a descriptor without checksum, dictionary or content size; a window of 128 KiB.
+    // Magic, a descriptor without checksum, dictionary or content size, a window of 128 KiB.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 7 << 3];
     let blocks = (mebibytes << 20) / BLOCK;
     for block in 1..=blocks {
@@ -95,18 +89,18 @@ fn zstd_bomb(mebibytes: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_bomb_does_not_go_off() {
+async fn decompression_bomb_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let gzip = gzip_bomb(1024);
-    // The bomb is one: its beginning unpacks to what it says.
+    // The bomb is valid: its beginning decompresses to zeros.
     let start = std::io::Read::bytes(flate2::read::GzDecoder::new(&*gzip)).take(8 * MEBIBYTE);
     assert_eq!(start.filter(|byte| matches!(byte, Ok(0))).count(), 8 * MEBIBYTE);
     let members = gzip_bomb(2).repeat(512);
     let zstd = zstd_bomb(1024);
     for (what, encoding, bomb) in [
         ("1 GiB in one gzip member", "gzip", gzip),
-        ("1 GiB in gzip, cut off, 512 times", "gzip", members),
+        ("1 GiB in 512 truncated gzip members", "gzip", members),
         ("1 GiB in one zstd frame", "zstd", zstd.clone()),
         ("1 GiB in many zstd frames", "zstd", zstd_bomb(4).repeat(256)),
         (
@@ -130,7 +124,7 @@ async fn a_bomb_does_not_go_off() {
 }
 
 #[tokio::test]
-async fn a_batch_of_very_many_very_small_items_stays_small() {
+async fn batch_of_millions_of_tiny_items_stays_within_memory() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let full = 16 * MEBIBYTE - 2;
@@ -139,12 +133,12 @@ async fn a_batch_of_very_many_very_small_items_stays_small() {
         ("an array of five million objects", format!("[{}{{}}]", "{},".repeat(full / 3 - 1))),
         ("eight million lines", "0\n".repeat(full / 2)),
         ("sixteen million blank lines", "\n".repeat(full)),
-        ("an array that is not closed", format!("[{}", "0,".repeat(full / 2))),
+        ("an unclosed array", format!("[{}", "0,".repeat(full / 2))),
         (
-            "eight million levels in an array",
+            "eight million nested arrays",
             format!("{}{}", "[".repeat(full / 2), "]".repeat(full / 2)),
         ),
-        ("ten thousand items that are none", "{\"source\":\"\\ud800\"}\n".repeat(10_000)),
+        ("ten thousand invalid items", "{\"source\":\"\\ud800\"}\n".repeat(10_000)),
     ] {
         let mut connection = observer.connect().await;
         connection.send(post("/v1/events", "", body)).await;
@@ -155,9 +149,9 @@ async fn a_batch_of_very_many_very_small_items_stays_small() {
     observer.finish().await;
 }
 
-/// As many connections, each with the most that a batch may be, all but its end.
+/// Each connection sends almost all of a batch of the maximum size.
 #[tokio::test]
-async fn many_large_bodies_at_once_do_not_add_up() {
+async fn concurrent_large_bodies_stay_within_memory() {
     const CONNECTIONS: usize = 32;
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
@@ -171,15 +165,14 @@ async fn many_large_bodies_at_once_do_not_add_up() {
         connection.send(&body).await;
         connections.push(connection);
     }
-    observer.assert_healthy("480 MiB of bodies that don't end").await;
+    observer.assert_healthy("480 MiB of incomplete bodies").await;
     drop(connections);
     observer.finish().await;
 }
 
-/// What takes memory while it is worked on is worked on a little at a time, however many ask for
-/// it.
+/// Work that takes memory is limited in concurrency, whatever the number of connections.
 #[tokio::test]
-async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
+async fn concurrent_bombs_and_scrapes_stay_within_memory() {
     const CONNECTIONS: usize = 100;
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
@@ -188,10 +181,10 @@ async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
     for (what, request, times, statuses) in
         [("bombs", bomb, 1, &[413, 429][..]), ("scrapes", scrape, 4, &[200])]
     {
-        let mut asking = tokio::task::JoinSet::new();
+        let mut clients = tokio::task::JoinSet::new();
         for _ in 0..CONNECTIONS {
             let (mut connection, request) = (observer.connect().await, request.clone());
-            asking.spawn(async move {
+            clients.spawn(async move {
                 for _ in 0..times {
                     connection.send(&request).await;
                     let Received::Response(response) = connection.receive().await else { return };
@@ -204,7 +197,7 @@ async fn many_bombs_and_many_scrapes_at_once_do_not_add_up() {
                 }
             });
         }
-        asking.join_all().await;
+        clients.join_all().await;
         observer.assert_healthy(&format!("{CONNECTIONS} connections with {what}")).await;
     }
     observer.finish().await;
