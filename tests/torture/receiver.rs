@@ -208,7 +208,7 @@ impl Receiver {
             Behaviour::Healthy | Behaviour::Slow => answer(connection, "200 OK", "")?,
             Behaviour::ServerError => answer(connection, "500 Internal Server Error", "")?,
             Behaviour::TooManyRequests => {
-                answer(connection, "429 Too Many Requests", "Retry-After: 1\r\n")?
+                answer(connection, "429 Too Many Requests", "Retry-After: 1\r\n")?;
             }
             Behaviour::TruncatedResponse => {
                 connection

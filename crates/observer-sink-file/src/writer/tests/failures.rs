@@ -34,7 +34,7 @@ fn remainder_of_a_partial_write_is_removed_before_the_next_one() {
     let fixture = Fixture::new("{date}.jsonl");
     let mut writer = fixture.open();
     fixture.faults(|faults| {
-        (faults.free_bytes, faults.truncate) = (space_for_a_line_and_a_part(), true)
+        (faults.free_bytes, faults.truncate) = (space_for_a_line_and_a_part(), true);
     });
     writer.deliver(&batch(1..=3), LastReply::Received).unwrap_err();
     fixture.faults(|faults| faults.free_bytes = None);
