@@ -1,4 +1,4 @@
-//! Collectors of other kinds: gRPC, TLS, and those that don't take all.
+//! Collectors over gRPC and TLS, and collectors that reject items.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,19 +9,19 @@ use observer_testing::otlp::{OtlpReceiver, Reply, Signal, Transport};
 use observer_testing::tls::{CertificateAuthority, ServerTls};
 use tonic::Code;
 
-use super::{AT_ONCE, config, event};
+use super::{WITHOUT_DELAY, config, event};
 use crate::support::{OBSERVER, Observer, wait_until};
 
-/// Until spans, metrics and the log have come.
-async fn all_came(collector: &OtlpReceiver) {
-    wait_until("all three signals come", async || {
-        let came: BTreeSet<_> = collector
+/// Waits until the collector has received every signal.
+async fn wait_for_all_signals(collector: &OtlpReceiver) {
+    wait_until("the collector has all three signals", async || {
+        let signals: BTreeSet<_> = collector
             .requests()
             .iter()
             .filter_map(|request| request.payload.signal())
             .map(name)
             .collect();
-        came.len() == 3
+        signals.len() == 3
     })
     .await;
 }
@@ -31,17 +31,17 @@ fn name(signal: Signal) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_grpc_all_goes_out_too_with_the_headers_of_the_file() {
+async fn grpc_exports_every_signal_with_the_configured_headers() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), OtlpReceiver::start());
     let telemetry = format!(
         "endpoint = '{}'\nprotocol = 'grpc'\ncompression = 'gzip'\ninterval = '20ms'\nheaders = {{ x-team = 'a' }}",
         collector.url("")
     );
     let variables =
-        [&AT_ONCE[..], &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]].concat();
+        [&WITHOUT_DELAY[..], &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]].concat();
     let observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &variables);
     observer.post(event(1)).await;
-    all_came(&collector).await;
+    wait_for_all_signals(&collector).await;
     for request in collector.requests() {
         assert_eq!(
             (request.transport, request.compression.as_deref()),
@@ -80,7 +80,7 @@ async fn over_grpc_all_goes_out_too_with_the_headers_of_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_check_over_grpc_says_what_the_collector_said() {
+async fn check_over_grpc_reports_the_status_of_the_collector() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), OtlpReceiver::start());
     let page = HttpReceiver::start();
     let responses =
@@ -122,7 +122,7 @@ async fn a_check_over_grpc_says_what_the_collector_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_with_a_certificate_of_its_own_is_trusted_by_its_authority() {
+async fn collector_certificate_is_trusted_by_a_configured_authority() {
     let ours = CertificateAuthority::new("ours");
     for protocol in ["grpc", "http/protobuf"] {
         let dir = tempfile::tempdir().unwrap();
@@ -144,37 +144,37 @@ async fn a_collector_with_a_certificate_of_its_own_is_trusted_by_its_authority()
             dir.path(),
             &config(&format!("{telemetry}{files}")),
             &[],
-            &AT_ONCE,
+            &WITHOUT_DELAY,
         );
         observer.post(event(1)).await;
-        all_came(&collector).await;
+        wait_for_all_signals(&collector).await;
         observer.kill();
-        refused(dir.path(), &config(&telemetry), protocol).await;
+        assert_untrusted(dir.path(), &config(&telemetry), protocol).await;
     }
 }
 
-/// Without its authority, the log says what is missing.
-async fn refused(dir: &Path, config: &str, protocol: &str) {
-    let mut observer = Observer::start_with(dir, config, &[], &AT_ONCE);
+/// Asserts that the log names the missing authority when none is configured.
+async fn assert_untrusted(dir: &Path, config: &str, protocol: &str) {
+    let mut observer = Observer::start_with(dir, config, &[], &WITHOUT_DELAY);
     observer.post(event(2)).await;
-    let told =
+    let entry =
         observer.wait_for_log("the export of telemetry fails; items are lost after a few retries");
-    let reason = told["reason"].as_str().unwrap();
+    let reason = entry["reason"].as_str().unwrap();
     assert!(reason.contains("UnknownIssuer"), "{protocol}: {reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_collector_refuses_of_a_request_is_told_and_counted() {
+async fn partial_success_of_a_collector_is_logged_and_counted() {
     let (dir, collector) = (
         tempfile::tempdir().unwrap(),
         OtlpReceiver::scripted([Reply::partial_success(1, "too many attributes")]),
     );
     let telemetry = format!("endpoint = '{}'\nsignals = ['traces']", collector.url(""));
-    let mut observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &AT_ONCE);
+    let mut observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &WITHOUT_DELAY);
     observer.post(event(1)).await;
-    let told = observer.wait_for_log("the destination rejected telemetry");
+    let entry = observer.wait_for_log("the destination rejected telemetry");
     assert_eq!(
-        (&told["signal"], &told["count"], &told["reason"]),
+        (&entry["signal"], &entry["count"], &entry["reason"]),
         (&"traces".into(), &1.into(), &"too many attributes".into())
     );
     observer
@@ -185,7 +185,7 @@ async fn what_a_collector_refuses_of_a_request_is_told_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_for_tls_that_is_not_there_is_told_before_anything_begins() {
+async fn missing_tls_file_is_reported_before_the_journal_opens() {
     let dir = tempfile::tempdir().unwrap();
     let text = config("endpoint = 'https://127.0.0.1:1'\ntls = { ca = 'gone.pem' }");
     std::fs::write(dir.path().join("observer.toml"), text).unwrap();

@@ -1,4 +1,4 @@
-//! Metrics, through restarts and a collector that isn't well.
+//! Exported metrics, through restarts and failures of the collector.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::wire::{attributes, metrics};
 use super::{config, event};
 use crate::support::{Observer, wait_until};
 
-/// Counters and gauges as Prometheus writes them.
+/// Returns counters and gauges in the notation of Prometheus.
 fn series(metrics: &[Metric]) -> BTreeMap<String, f64> {
     let mut series = BTreeMap::new();
     for metric in metrics {
@@ -35,7 +35,7 @@ const EVENTS: &str = r#"observer_events_total{event_kind="ok",ok="true",source="
 const DELIVERED: &str = r#"observer_sink_events_total{result="delivered",sink="archive"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_counts_nothing_again_and_a_graceful_end_loses_nothing() {
+async fn restart_repeats_no_count_and_graceful_shutdown_loses_none() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     let telemetry = config(&format!(
         "endpoint = '{}'\nsignals = ['metrics']\ninterval = '1h'",
@@ -49,7 +49,7 @@ async fn a_restart_counts_nothing_again_and_a_graceful_end_loses_nothing() {
         let (status, log) = observer.terminate();
         assert!(status.success(), "{log:?}");
         let exports = metrics(&collector);
-        assert_eq!(exports.len(), run + 1, "one at the end of each run");
+        assert_eq!(exports.len(), run + 1, "one export at the end of each run");
         let series = series(&exports[run]);
         assert_eq!(
             (series[EVENTS], series[DELIVERED]),
@@ -71,7 +71,7 @@ async fn a_restart_counts_nothing_again_and_a_graceful_end_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_that_prometheus_is_shown_goes_out_under_the_same_names() {
+async fn exported_metrics_have_the_names_and_types_of_prometheus() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     let telemetry = config(&format!(
         "endpoint = '{}'\nsignals = ['metrics']\ninterval = '20ms'",
@@ -79,7 +79,7 @@ async fn all_that_prometheus_is_shown_goes_out_under_the_same_names() {
     ));
     let observer = Observer::start(dir.path(), &telemetry);
     observer.post(event(1)).await;
-    wait_until("the event goes out", async || {
+    wait_until("the event is exported", async || {
         metrics(&collector).last().is_some_and(|metrics| series(metrics).get(EVENTS) == Some(&1.0))
     })
     .await;
@@ -108,7 +108,7 @@ async fn all_that_prometheus_is_shown_goes_out_under_the_same_names() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_refuses_first_gets_all_of_it_once() {
+async fn collector_that_fails_first_receives_every_count_once() {
     let (dir, collector) = (
         tempfile::tempdir().unwrap(),
         HttpReceiver::scripted([Reply::status(400), Reply::status(503)]),

@@ -1,15 +1,15 @@
-//! What the observer tells of itself, as a collector gets it.
+//! The observer's own telemetry, as a collector receives it.
 
-mod alone;
 mod collectors;
+mod isolation;
 mod metrics;
 mod traces;
 mod wire;
 
 use crate::support::DEFAULTS;
 
-/// So that nobody has to wait.
-const AT_ONCE: [(&str, &str); 2] =
+/// Environment variables that make the exporters send without a delay.
+const WITHOUT_DELAY: [(&str, &str); 2] =
     [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_BLRP_SCHEDULE_DELAY", "20")];
 
 fn config(telemetry: &str) -> String {

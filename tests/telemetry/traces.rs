@@ -1,4 +1,4 @@
-//! Spans, and the log that belongs to them.
+//! Spans, and the log entries within them.
 
 use observer_testing::http::{HttpReceiver, Reply};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -6,41 +6,43 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
-use super::wire::{attributes, hex, logs, spans, taken, text};
-use super::{AT_ONCE, config, event};
+use super::wire::{accepted, attributes, hex, logs, spans, text};
+use super::{WITHOUT_DELAY, config, event};
 use crate::support::{Observer, wait_until};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-async fn named(collector: &HttpReceiver, name: &str) -> Span {
+/// Waits for a span with a name.
+async fn wait_for_span(collector: &HttpReceiver, name: &str) -> Span {
     let find = || spans(collector).into_iter().find(|span| span.name == name);
-    wait_until(&format!("there is a span {name:?}"), async || find().is_some()).await;
+    wait_until(&format!("the span {name:?} is exported"), async || find().is_some()).await;
     find().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
+async fn request_and_commit_belong_to_the_trace_of_the_producer() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     let telemetry = format!(
         "endpoint = '{}'\nresource = {{ team = 'agents' }}\nheaders = {{ x-team = 'a' }}",
         collector.url("")
     );
     let variables =
-        [AT_ONCE.as_slice(), &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]].concat();
+        [WITHOUT_DELAY.as_slice(), &[("OTEL_EXPORTER_OTLP_HEADERS", "x-team=b,x-other=c")]]
+            .concat();
     let observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &variables);
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let url = format!("{}/event", observer.url);
     let request = observer.client().post(url).body(event(1)).header("traceparent", traceparent);
     let id = observer.send(request).await.json()["id"].as_str().unwrap().to_owned();
 
-    let request = named(&collector, "POST /event").await;
+    let request = wait_for_span(&collector, "POST /event").await;
     assert_eq!(
         (hex(&request.trace_id), hex(&request.parent_span_id)),
         (TRACE.to_owned(), PARENT.to_owned())
     );
     assert_eq!(request.kind(), SpanKind::Server);
-    let of_request = attributes(&request.attributes);
+    let request_attributes = attributes(&request.attributes);
     for (name, value) in [
         ("http.request.method", "POST"),
         ("http.route", "/event"),
@@ -48,32 +50,32 @@ async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
         ("network.protocol.version", "1.1"),
     ] {
         assert_eq!(
-            of_request.get(name).map(String::as_str),
+            request_attributes.get(name).map(String::as_str),
             Some(value),
-            "{name} of {of_request:?}"
+            "{name} of {request_attributes:?}"
         );
     }
     assert_eq!(request.status.unwrap_or_default().code(), StatusCode::Unset);
-    let commit = named(&collector, "commit").await;
+    let commit = wait_for_span(&collector, "commit").await;
     assert_eq!((commit.trace_id, commit.parent_span_id), (request.trace_id, request.span_id));
-    let of_commit = attributes(&commit.attributes);
+    let commit_attributes = attributes(&commit.attributes);
     assert_eq!(
-        (of_commit["observer.events"].as_str(), &of_commit["observer.event.id"]),
+        (commit_attributes["observer.events"].as_str(), &commit_attributes["observer.event.id"]),
         ("1", &id)
     );
 
-    let batch = named(&collector, "batch archive").await;
+    let batch = wait_for_span(&collector, "batch archive").await;
     assert_eq!(batch.parent_span_id.len(), 0, "a batch has events of many requests");
     assert_ne!(hex(&batch.trace_id), TRACE);
-    let of_batch = attributes(&batch.attributes);
+    let batch_attributes = attributes(&batch.attributes);
     for (name, value) in [
         ("observer.sink.name", "archive"),
         ("observer.events", "1"),
         ("observer.outcome", "delivered"),
     ] {
-        assert_eq!(of_batch[name], value, "{name}");
+        assert_eq!(batch_attributes[name], value, "{name}");
     }
-    wait_until("it was delivered and flushed", async || {
+    wait_until("spans of delivery and flush are exported", async || {
         let all = spans(&collector);
         let mut children: Vec<_> = all
             .iter()
@@ -85,7 +87,7 @@ async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
     })
     .await;
 
-    let resource = taken::<ExportTraceServiceRequest>(&collector, "traces")
+    let resource = accepted::<ExportTraceServiceRequest>(&collector, "traces")
         .remove(0)
         .resource_spans
         .remove(0)
@@ -100,13 +102,13 @@ async fn a_request_goes_on_in_the_trace_that_it_came_with_until_its_commit() {
     assert_eq!(
         (sent.header("x-team"), sent.header("x-other")),
         (Some("a"), None),
-        "the file stands before the variable"
+        "the configuration takes precedence over the variable"
     );
     assert!(sent.header("user-agent").unwrap().starts_with("observer/"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it() {
+async fn retried_batch_has_a_span_per_attempt_and_its_log_entry() {
     let (dir, collector, hook) = (
         tempfile::tempdir().unwrap(),
         HttpReceiver::start(),
@@ -118,9 +120,9 @@ async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it()
     );
     let telemetry = config(&format!("endpoint = '{}'\ncompression = 'gzip'", collector.url("")));
     let mut observer =
-        Observer::start_with(dir.path(), &format!("{telemetry}{sink}"), &[], &AT_ONCE);
+        Observer::start_with(dir.path(), &format!("{telemetry}{sink}"), &[], &WITHOUT_DELAY);
     observer.post(event(1)).await;
-    let batch = named(&collector, "batch hook").await;
+    let batch = wait_for_span(&collector, "batch hook").await;
     let all = spans(&collector);
     let mut attempts: Vec<_> = all
         .iter()
@@ -143,7 +145,7 @@ async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it()
 
     let message = "the sink doesn't take events; it is tried again";
     let find = || logs(&collector).into_iter().find(|record| text(record.body.as_ref()) == message);
-    wait_until("the log goes out", async || find().is_some()).await;
+    wait_until("the log entry is exported", async || find().is_some()).await;
     let record = find().unwrap();
     assert_eq!((record.trace_id, record.severity_text.as_str()), (batch.trace_id, "WARN"));
     assert_eq!(attributes(&record.attributes)["sink"], "hook");
@@ -159,12 +161,12 @@ async fn a_batch_that_fails_first_shows_each_attempt_and_what_was_logged_in_it()
     assert_eq!(
         keys,
         ["level", "message", "reason", "sink", "target", "timestamp"],
-        "spans are for traces alone"
+        "log entries on standard error have no span fields"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn variables_alone_turn_it_on_and_a_sampled_parent_is_followed() {
+async fn environment_variables_alone_enable_traces_and_a_sampled_parent_is_followed() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     let own = collector.url("/v1/traces");
     let variables = [
@@ -172,8 +174,12 @@ async fn variables_alone_turn_it_on_and_a_sampled_parent_is_followed() {
         ("OTEL_SERVICE_NAME", "mine"),
         ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
     ];
-    let observer =
-        Observer::start_with(dir.path(), &config(""), &[], &[&AT_ONCE[..], &variables].concat());
+    let observer = Observer::start_with(
+        dir.path(),
+        &config(""),
+        &[],
+        &[&WITHOUT_DELAY[..], &variables].concat(),
+    );
     observer.post(event(1)).await;
     let url = format!("{}/v1/events", observer.url);
     let request = |sampled: &str| {
@@ -195,9 +201,9 @@ async fn variables_alone_turn_it_on_and_a_sampled_parent_is_followed() {
     assert_eq!(
         names,
         ["POST /v1/events", "commit"],
-        "of three requests one was sampled, and of the batches none"
+        "one of three requests is sampled, and no batch"
     );
-    let resource = taken::<ExportTraceServiceRequest>(&collector, "traces")
+    let resource = accepted::<ExportTraceServiceRequest>(&collector, "traces")
         .remove(0)
         .resource_spans
         .remove(0)
@@ -207,20 +213,20 @@ async fn variables_alone_turn_it_on_and_a_sampled_parent_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_trace_context_begins_a_trace() {
+async fn invalid_traceparent_starts_a_new_trace() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     let telemetry = format!("endpoint = '{}'\nsignals = ['traces']", collector.url(""));
-    let observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &AT_ONCE);
+    let observer = Observer::start_with(dir.path(), &config(&telemetry), &[], &WITHOUT_DELAY);
     let url = format!("{}/event", observer.url);
     let request = observer.client().post(url).body("no JSON").header("traceparent", "00-nonsense");
     assert_eq!(observer.send(request).await.status, 400);
-    let request = named(&collector, "POST /event").await;
+    let request = wait_for_span(&collector, "POST /event").await;
     assert_eq!((request.parent_span_id.len(), request.trace_id.len()), (0, 16));
-    let of_request = attributes(&request.attributes);
-    assert_eq!(of_request["http.response.status_code"], "400");
+    let request_attributes = attributes(&request.attributes);
+    assert_eq!(request_attributes["http.response.status_code"], "400");
     assert_eq!(
         request.status.unwrap_or_default().code(),
         StatusCode::Unset,
-        "it is the client's mistake"
+        "a client error leaves the status unset"
     );
 }

@@ -1,4 +1,4 @@
-//! What is in the requests that a collector got.
+//! Decoded contents of the requests that a collector received.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,17 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
-/// All requests that the collector took, of one signal.
-pub(super) fn taken<M: Message + Default>(collector: &HttpReceiver, signal: &str) -> Vec<M> {
+/// Returns the requests of one signal that the collector accepted.
+pub(super) fn accepted<M: Message + Default>(collector: &HttpReceiver, signal: &str) -> Vec<M> {
     let path = format!("/v1/{signal}");
-    let is_taken = |request: &ReceivedRequest| request.path == path && request.status == Some(200);
-    let taken = collector.requests().into_iter().filter(is_taken);
-    taken.map(|request| M::decode(request.body).unwrap()).collect()
+    let is_accepted =
+        |request: &ReceivedRequest| request.path == path && request.status == Some(200);
+    let accepted = collector.requests().into_iter().filter(is_accepted);
+    accepted.map(|request| M::decode(request.body).unwrap()).collect()
 }
 
 pub(super) fn spans(collector: &HttpReceiver) -> Vec<Span> {
-    let requests = taken::<ExportTraceServiceRequest>(collector, "traces").into_iter();
+    let requests = accepted::<ExportTraceServiceRequest>(collector, "traces").into_iter();
     let scopes = requests
         .flat_map(|request| request.resource_spans)
         .flat_map(|resource| resource.scope_spans);
@@ -30,27 +31,28 @@ pub(super) fn spans(collector: &HttpReceiver) -> Vec<Span> {
 }
 
 pub(super) fn logs(collector: &HttpReceiver) -> Vec<LogRecord> {
-    let requests = taken::<ExportLogsServiceRequest>(collector, "logs").into_iter();
+    let requests = accepted::<ExportLogsServiceRequest>(collector, "logs").into_iter();
     let scopes =
         requests.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
     scopes.flat_map(|scope| scope.log_records).collect()
 }
 
-/// Those of each export.
+/// Returns the metrics of each export.
 pub(super) fn metrics(collector: &HttpReceiver) -> Vec<Vec<Metric>> {
     let metrics = |request: ExportMetricsServiceRequest| {
         let scopes =
             request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
         scopes.flat_map(|scope| scope.metrics).collect()
     };
-    taken(collector, "metrics").into_iter().map(metrics).collect()
+    accepted(collector, "metrics").into_iter().map(metrics).collect()
 }
 
-/// As text, whatever they are.
+/// Returns attributes with their values as text.
 pub(super) fn attributes(attributes: &[KeyValue]) -> BTreeMap<&str, String> {
     attributes.iter().map(|pair| (pair.key.as_str(), text(pair.value.as_ref()))).collect()
 }
 
+/// Returns a value as text, whatever its type.
 pub(super) fn text(value: Option<&AnyValue>) -> String {
     match value.and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),

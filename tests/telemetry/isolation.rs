@@ -1,4 +1,4 @@
-//! It can't feed itself, and whatever its collector does concerns nobody else.
+//! Telemetry never feeds itself, and a failing collector affects neither producers nor sinks.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use observer_testing::http::{HttpReceiver, Reply};
 
-use super::{AT_ONCE, event};
+use super::{WITHOUT_DELAY, event};
 use crate::support::{OBSERVER, Observer, parse_metrics, wait_until};
 
-/// What became of one signal so far.
-async fn told(observer: &Observer, signal: &str) -> f64 {
+/// Returns the number of items of a signal that were exported or lost so far.
+async fn processed(observer: &Observer, signal: &str) -> f64 {
     let metrics = parse_metrics(&observer.get("/metrics").await.text);
     let count = |result: &str| {
         metrics[&format!(r#"observer_telemetry_total{{result="{result}",signal="{signal}"}}"#)]
@@ -22,47 +22,49 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Until nothing more comes. Whatever fed itself would go on.
-async fn at_rest(observer: &Observer) -> f64 {
+/// Waits until no more items are exported, and returns the number of spans. Telemetry that feeds
+/// itself would never get there.
+async fn wait_until_idle(observer: &Observer) -> f64 {
     let mut last = (0.0, 0.0);
-    wait_until("nothing comes any more", async || {
-        let before = (told(observer, "traces").await, told(observer, "logs").await);
-        // The absence of something can't be awaited: the last flush comes after a second, and a
-        // batch of spans after that.
+    wait_until("no more telemetry is exported", async || {
+        let before = (processed(observer, "traces").await, processed(observer, "logs").await);
+        // Absence can't be awaited: the last flush comes after a second, and a batch of spans
+        // after that.
         tokio::time::sleep(Duration::from_millis(1500)).await;
-        last = (told(observer, "traces").await, told(observer, "logs").await);
+        last = (processed(observer, "traces").await, processed(observer, "logs").await);
         last == before
     })
     .await;
     last.0
 }
 
-/// Events make spans and lines of the log; what becomes of these makes none.
-async fn it_comes_to_rest(config: &str) -> (Vec<String>, f64) {
+/// Posts events, which create spans and log entries, and waits until telemetry is idle. Returns the
+/// log and the number of spans.
+async fn post_until_idle(config: &str) -> (Vec<String>, f64) {
     let dir = tempfile::tempdir().unwrap();
-    let observer = Observer::start_with(dir.path(), config, &["--log", "trace"], &AT_ONCE);
+    let observer = Observer::start_with(dir.path(), config, &["--log", "trace"], &WITHOUT_DELAY);
     for number in 0..20 {
         assert_eq!(observer.post(event(number)).await.status, 200);
     }
     observer.wait_until_caught_up().await;
-    let spans = at_rest(&observer).await;
+    let spans = wait_until_idle(&observer).await;
     let (status, log) = observer.terminate();
     assert!(status.success());
     (log, spans)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exporting_to_itself_comes_to_rest() {
+async fn export_to_the_observer_itself_becomes_idle() {
     let port = free_port();
     let config = format!(
         "[server]\nlisten = '127.0.0.1:{port}'\n[telemetry]\nendpoint = 'http://127.0.0.1:{port}'\ninterval = '20ms'\n"
     );
-    let (_, spans) = it_comes_to_rest(&config).await;
+    let (_, spans) = post_until_idle(&config).await;
     assert!(spans >= 40.0, "a request and a commit for each event, at least: {spans}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exporting_to_where_events_go_comes_to_rest() {
+async fn export_to_the_event_endpoint_becomes_idle() {
     let port = free_port();
     let config = format!("[server]\nlisten = '127.0.0.1:{port}'\n[telemetry]\ninterval = '20ms'\n");
     let dir = tempfile::tempdir().unwrap();
@@ -73,33 +75,33 @@ async fn exporting_to_where_events_go_comes_to_rest() {
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", own.as_str()),
     ];
     let observer =
-        Observer::start_with(dir.path(), &config, &[], &[&AT_ONCE[..], &variables].concat());
+        Observer::start_with(dir.path(), &config, &[], &[&WITHOUT_DELAY[..], &variables].concat());
     observer.post(event(1)).await;
     observer.wait_until_caught_up().await;
-    at_rest(&observer).await;
+    wait_until_idle(&observer).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_is_not_there_is_told_once_and_costs_nobody_anything() {
+async fn unreachable_collector_is_logged_once_per_signal() {
     let config = format!(
         "[server]\nlisten = '127.0.0.1:0'\n[telemetry]\nendpoint = 'http://127.0.0.1:{}'\ninterval = '20ms'\n",
         free_port()
     );
-    let (log, _) = it_comes_to_rest(&config).await;
-    let fails = log.iter().filter(|line| line.contains("the export of telemetry fails")).count();
-    assert_eq!(fails, 3, "once a signal: {log:#?}");
+    let (log, _) = post_until_idle(&config).await;
+    let failures = log.iter().filter(|line| line.contains("the export of telemetry fails")).count();
+    assert_eq!(failures, 3, "one entry per signal: {log:#?}");
     assert!(log.iter().any(|line| line.contains("nothing listens there")), "{log:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_hangs_holds_up_no_start_no_answer_no_reload_and_no_end() {
+async fn hanging_collector_delays_neither_start_nor_responses_nor_reload_nor_shutdown() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     collector.set_default_reply(Reply::hang());
     let config = format!(
         "[server]\nlisten = '127.0.0.1:0'\nshutdown_timeout = '1s'\n[telemetry]\nendpoint = '{}'\ninterval = '20ms'\n",
         collector.url("")
     );
-    let observer = Observer::start_with(dir.path(), &config, &[], &AT_ONCE);
+    let observer = Observer::start_with(dir.path(), &config, &[], &WITHOUT_DELAY);
     collector.wait_for_requests(2).await;
     for number in 0..20 {
         assert_eq!(observer.post(event(number)).await.status, 200);
@@ -119,7 +121,7 @@ async fn a_collector_that_hangs_holds_up_no_start_no_answer_no_reload_and_no_end
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_there_is_no_room_for_is_dropped_and_counted() {
+async fn span_beyond_the_queue_is_dropped_and_counted() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     collector.set_default_reply(Reply::hang());
     let config = format!(
@@ -139,7 +141,7 @@ async fn what_there_is_no_room_for_is_dropped_and_counted() {
 }
 
 #[test]
-fn a_check_says_whether_telemetry_can_be_reached() {
+fn check_reports_the_state_of_each_signal() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _guard = runtime.enter();
@@ -173,8 +175,8 @@ fn a_check_says_whether_telemetry_can_be_reached() {
 }
 
 #[test]
-fn a_check_tells_who_speaks_another_protocol() {
-    // The settings with which a server of HTTP/2 begins.
+fn check_recognizes_another_protocol() {
+    // A server that sends the SETTINGS frame of HTTP/2.
     let collector = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = collector.local_addr().unwrap();
     std::thread::spawn(move || {
