@@ -1,4 +1,4 @@
-//! Collectors that others wrote, and what they say that they got.
+//! Third-party collectors, and the items that they report.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::mapping::{EVENT_ID, Signal};
-use super::process::{Peer, free_ports, is_listening, said};
+use super::process::{Peer, free_ports, is_listening, read_output};
 use super::protobuf_json::{item, pairs};
 use crate::support::{Observer, agent_runs, client, is_installed, wait_until};
 
-/// Datadog's test agent: OTLP over gRPC and HTTP, and what arrived is asked for.
+/// Datadog's test agent, which receives OTLP over gRPC and HTTP and returns it on request.
 pub(super) struct TestAgent {
     peer: Peer,
     ports: [u16; 3],
@@ -31,37 +31,37 @@ impl TestAgent {
                 return Self { peer, ports, dir, client: client() };
             }
         }
-        panic!("it doesn't start: {}", said(&dir.join("output")));
+        panic!("the program doesn't start: {}", read_output(&dir.join("output")));
     }
 
-    /// By gRPC.
+    /// Returns the settings of a sink that sends over gRPC.
     pub(super) fn grpc(&self) -> String {
         format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"grpc\"", self.ports[2])
     }
 
-    /// By HTTP.
+    /// Returns the settings of a sink that sends over HTTP.
     pub(super) fn http(&self) -> String {
         format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"", self.ports[1])
     }
 
-    /// The requests that arrived since it started, the newest first, each one's items beneath its
-    /// resource and scope; `of` is `logs`, `traces` or `metrics`.
-    pub(super) async fn requests(&self, of: &str) -> Vec<Value> {
-        let url = format!("http://127.0.0.1:{}/test/session/{of}", self.ports[1]);
+    /// Returns the requests since the start, the newest first, with their resources and scopes.
+    /// `kind` is `logs`, `traces` or `metrics`.
+    pub(super) async fn requests(&self, kind: &str) -> Vec<Value> {
+        let url = format!("http://127.0.0.1:{}/test/session/{kind}", self.ports[1]);
         let response = self.client.get(url).send().await.unwrap();
         serde_json::from_str(&response.text().await.unwrap()).unwrap()
     }
 
-    /// What arrived since it started, in no order. Each request says who sent it, and by which
-    /// conventions.
+    /// Returns the items since the start, in no particular order. Asserts resource, schema URL and
+    /// scope of each request.
     pub(super) async fn items(&self, signal: Signal) -> Vec<Value> {
-        let (of, [resources, scopes, items]) = match signal {
+        let (kind, [resources, scopes, items]) = match signal {
             Signal::Logs => ("logs", ["resource_logs", "scope_logs", "log_records"]),
             Signal::Spans => ("traces", ["resource_spans", "scope_spans", "spans"]),
         };
         let mut all = Vec::new();
-        for request in self.requests(of).await {
-            // `check` sends a request with nothing in it.
+        for request in self.requests(kind).await {
+            // The sink's `check` sends an empty request.
             for resource in request[resources].as_array().into_iter().flatten() {
                 let attributes = pairs(&resource["resource"]["attributes"]);
                 let version = env!("CARGO_PKG_VERSION");
@@ -79,16 +79,16 @@ impl TestAgent {
         all
     }
 
-    /// kill -9. All that it had is lost.
+    /// Kills the agent with SIGKILL, which loses all items.
     pub(super) fn kill(&mut self) {
         self.peer.kill();
     }
 
-    /// Again, on the same ports.
-    pub(super) async fn come_back(&mut self) {
+    /// Starts the agent again on the same ports.
+    pub(super) async fn restart(&mut self) {
         self.peer = run_agent(&self.dir, self.ports)
             .await
-            .unwrap_or_else(|| panic!("{}", said(&self.peer.output)));
+            .unwrap_or_else(|| panic!("{}", read_output(&self.peer.output)));
     }
 }
 
@@ -99,12 +99,12 @@ async fn run_agent(dir: &Path, [port, http, grpc]: [u16; 3]) -> Option<Peer> {
     {
         command.arg(option).arg(port.to_string());
     }
-    let mut peer = Peer::run(command, dir.join("output"));
+    let mut peer = Peer::start(command, dir.join("output"));
     let is_ready = async || is_listening(http).await && is_listening(grpc).await;
-    peer.is_up(is_ready).await.then_some(peer)
+    peer.wait_until_ready(is_ready).await.then_some(peer)
 }
 
-/// OtelTap: OTLP over HTTP, and what arrived is printed. It doesn't know gzip.
+/// OtelTap, which receives OTLP over HTTP and prints it. It doesn't support gzip.
 pub(super) struct OtelTap {
     peer: Peer,
     port: u16,
@@ -121,9 +121,10 @@ impl OtelTap {
                 return Self { peer, port };
             }
         }
-        panic!("it doesn't start: {}", said(&output));
+        panic!("the program doesn't start: {}", read_output(&output));
     }
 
+    /// Returns the settings of a sink that sends over HTTP.
     pub(super) fn http(&self) -> String {
         format!(
             "endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"\ncompression = \"none\"",
@@ -131,10 +132,10 @@ impl OtelTap {
         )
     }
 
-    /// What arrived, in order, also before it was killed.
+    /// Returns the items in order, including those from before a restart.
     pub(super) fn items(&self, signal: Signal) -> Vec<Value> {
-        let output = said(&self.peer.output);
-        // The last line may not be whole yet.
+        let output = read_output(&self.peer.output);
+        // The last line may be incomplete.
         let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let items = whole
             .lines()
@@ -146,40 +147,41 @@ impl OtelTap {
             .collect()
     }
 
-    /// kill -9.
+    /// Kills OtelTap with SIGKILL.
     pub(super) fn kill(&mut self) {
         self.peer.kill();
     }
 
-    /// Again, on the same port.
-    pub(super) async fn come_back(&mut self) {
+    /// Starts OtelTap again on the same port.
+    pub(super) async fn restart(&mut self) {
         let output = self.peer.output.clone();
         self.peer =
-            run_tap(&output, self.port).await.unwrap_or_else(|| panic!("{}", said(&output)));
+            run_tap(&output, self.port).await.unwrap_or_else(|| panic!("{}", read_output(&output)));
     }
 }
 
 async fn run_tap(output: &Path, port: u16) -> Option<Peer> {
     let mut command = Command::new(OtelTap::PROGRAM);
     command.arg("--port").arg(port.to_string());
-    let mut peer = Peer::run(command, output.to_owned());
-    peer.is_up(async || is_listening(port).await).await.then_some(peer)
+    let mut peer = Peer::start(command, output.to_owned());
+    peer.wait_until_ready(async || is_listening(port).await).await.then_some(peer)
 }
 
-/// The envelopes of an archive.
+/// Returns the envelopes of an archive.
 pub(super) fn envelopes(observer: &Observer) -> Vec<Value> {
     observer.archive().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Each event by its id, and how often its item is there; each time it is what the event comes to.
-pub(super) fn compare(
+/// Asserts that each item is the one expected for its event. Returns the number of items for each
+/// event id.
+pub(super) fn count_items(
     signal: Signal,
     envelopes: &[Value],
     items: &[Value],
 ) -> BTreeMap<String, usize> {
     let id_of = |envelope: &Value| envelope["id"].as_str().unwrap().to_owned();
     let expected: BTreeMap<_, _> =
-        envelopes.iter().map(|envelope| (id_of(envelope), signal.of(envelope))).collect();
+        envelopes.iter().map(|envelope| (id_of(envelope), signal.item(envelope))).collect();
     assert_eq!(expected.len(), envelopes.len());
     let mut counts: BTreeMap<_, _> = expected.keys().map(|id| (id.clone(), 0)).collect();
     for item in items {
@@ -190,9 +192,13 @@ pub(super) fn compare(
     counts
 }
 
-/// The real runs through an observer whose one sink beside the archive is this collector: each of
-/// them arrives once as a log record and once as a span.
-async fn check(dir: &Path, collector: &str, items: impl AsyncFn(Signal) -> Vec<Value>) {
+/// Posts the agent runs to an observer with one collector, and asserts that each run arrives once
+/// as a log record and once as a span.
+async fn assert_each_run_arrives_once(
+    dir: &Path,
+    collector: &str,
+    items: impl AsyncFn(Signal) -> Vec<Value>,
+) {
     let runs = agent_runs();
     let config = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n\
@@ -209,39 +215,47 @@ async fn check(dir: &Path, collector: &str, items: impl AsyncFn(Signal) -> Vec<V
     let sent: Vec<Value> = runs.iter().map(|run| serde_json::from_str(run).unwrap()).collect();
     assert_eq!(events, sent);
     for signal in Signal::ALL {
-        wait_until("each event has arrived", async || items(signal).await.len() >= runs.len())
-            .await;
-        let counts = compare(signal, &envelopes, &items(signal).await);
+        wait_until("the collector has every event", async || {
+            items(signal).await.len() >= runs.len()
+        })
+        .await;
+        let counts = count_items(signal, &envelopes, &items(signal).await);
         assert!(counts.values().all(|count| *count == 1), "{signal:?}: {counts:?}");
     }
 }
 
 #[tokio::test]
-async fn the_test_agent_gets_by_grpc_what_the_runs_say() {
+async fn test_agent_receives_each_run_once_over_grpc() {
     if !is_installed(TestAgent::PROGRAM) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let agent = TestAgent::start(dir.path()).await;
-    check(dir.path(), &agent.grpc(), async |signal| agent.items(signal).await).await;
+    assert_each_run_arrives_once(dir.path(), &agent.grpc(), async |signal| {
+        agent.items(signal).await
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn the_test_agent_gets_by_http_what_the_runs_say() {
+async fn test_agent_receives_each_run_once_over_http() {
     if !is_installed(TestAgent::PROGRAM) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let agent = TestAgent::start(dir.path()).await;
-    check(dir.path(), &agent.http(), async |signal| agent.items(signal).await).await;
+    assert_each_run_arrives_once(dir.path(), &agent.http(), async |signal| {
+        agent.items(signal).await
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn oteltap_gets_by_http_what_the_runs_say() {
+async fn oteltap_receives_each_run_once_over_http() {
     if !is_installed(OtelTap::PROGRAM) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let tap = OtelTap::start(dir.path()).await;
-    check(dir.path(), &tap.http(), async |signal| tap.items(signal)).await;
+    assert_each_run_arrives_once(dir.path(), &tap.http(), async |signal| tap.items(signal)).await;
 }

@@ -1,9 +1,9 @@
-//! What an event has to be in OTLP: from its envelope in the archive and the mapping's
-//! documentation, and nothing of the sink.
+//! Expected OTLP items, derived from the archive and the documentation of the mapping, without code
+//! of the sink.
 //!
 //! Items are compared as plain JSON: ids in hexadecimal, times in nanoseconds, enums as numbers,
 //! attributes and structured bodies as objects, an int as a whole number and a double as one with a
-//! fraction. A field that has its default is not there.
+//! fraction. A field with its default value is absent.
 
 use observer_core::Timestamp;
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::support::run_totals::Usage;
 
-/// What events are sent as.
+/// Kind of item that an event is sent as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
     Logs,
@@ -21,8 +21,8 @@ pub(super) enum Signal {
 impl Signal {
     pub(super) const ALL: [Self; 2] = [Self::Logs, Self::Spans];
 
-    /// The item that an envelope comes to. The runs say how long they took, so each one is a span.
-    pub(super) fn of(self, envelope: &Value) -> Value {
+    /// Returns the item for an envelope. Every run has a duration, so each one is a span.
+    pub(super) fn item(self, envelope: &Value) -> Value {
         match self {
             Self::Logs => log_record(envelope),
             Self::Spans => span(envelope),
@@ -30,7 +30,7 @@ impl Signal {
     }
 }
 
-/// The attribute that names the event.
+/// Attribute with the id of the event.
 pub(super) const EVENT_ID: &str = "observer.event.id";
 
 fn log_record(envelope: &Value) -> Value {
@@ -70,7 +70,7 @@ fn span(envelope: &Value) -> Value {
         "end_time_unix_nano": end,
         "trace_id": trace_id(event),
         "span_id": span_id(envelope),
-        // Sampled, and it is known that no parent is remote.
+        // Sampled, and the parent is known not to be remote.
         "flags": 0x101,
     });
     if event["ok"] == false {
@@ -81,7 +81,7 @@ fn span(envelope: &Value) -> Value {
     span
 }
 
-/// What is on both.
+/// Returns the attributes that log records and spans have in common.
 fn common(envelope: &Value) -> Map<String, Value> {
     let event = &envelope["event"];
     let usage = Usage::of(event);
@@ -107,7 +107,7 @@ fn common(envelope: &Value) -> Map<String, Value> {
     attributes
 }
 
-/// The runs don't say when they happened, so it is when they were received.
+/// Returns the time of an item, in nanoseconds: that of receipt, since the runs have no timestamp.
 fn received(envelope: &Value) -> u64 {
     let time: Timestamp = envelope["received_at"].as_str().unwrap().parse().unwrap();
     time.as_nanosecond().try_into().unwrap()

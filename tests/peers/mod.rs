@@ -1,7 +1,7 @@
-//! Receivers that others wrote: what they have in the end is what the runs say.
+//! Third-party receivers, whose final contents are compared with the agent runs.
 //!
-//! Each test needs programs that may not be there; `.ci/run` installs them, and there a test that
-//! lacks one fails.
+//! The tests need programs that `.ci/run` installs. A test whose program is missing is skipped, or
+//! fails if `OBSERVER_TEST_TOOLS` is set.
 
 mod collectors;
 mod everything;

@@ -1,4 +1,4 @@
-//! Programs of others, each on ports of its own.
+//! Processes of third-party programs, each on free ports.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -8,36 +8,43 @@ use std::time::{Duration, Instant};
 
 use crate::support::TIMEOUT;
 
-/// A program that runs until it is killed or dropped.
+/// Running program, which is killed on drop.
 pub(super) struct Peer {
     process: Child,
-    /// What it said.
+    /// File with standard output and error.
     pub(super) output: PathBuf,
 }
 
 impl Peer {
-    /// Run it, with what it says in a file of this name.
-    pub(super) fn run(mut command: Command, output: PathBuf) -> Self {
+    /// Starts a program, and appends its output to a file.
+    pub(super) fn start(mut command: Command, output: PathBuf) -> Self {
         let file = File::options().create(true).append(true).open(&output).unwrap();
         let errors = file.try_clone().unwrap();
         let process = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn().unwrap();
         Self { process, output }
     }
 
-    /// Until it is ready; false if it ended instead.
-    pub(super) async fn is_up(&mut self, mut is_ready: impl AsyncFnMut() -> bool) -> bool {
+    /// Waits until the program is ready. Returns false if it exits instead.
+    pub(super) async fn wait_until_ready(
+        &mut self,
+        mut is_ready: impl AsyncFnMut() -> bool,
+    ) -> bool {
         let begun = Instant::now();
         while !is_ready().await {
             if self.process.try_wait().unwrap().is_some() {
                 return false;
             }
-            assert!(begun.elapsed() < TIMEOUT, "it isn't ready: {}", said(&self.output));
+            assert!(
+                begun.elapsed() < TIMEOUT,
+                "the program isn't ready: {}",
+                read_output(&self.output)
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         true
     }
 
-    /// kill -9.
+    /// Kills the process with SIGKILL.
     pub(super) fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -50,12 +57,13 @@ impl Drop for Peer {
     }
 }
 
-pub(super) fn said(output: &Path) -> String {
+/// Returns the output of a program so far.
+pub(super) fn read_output(output: &Path) -> String {
     std::fs::read_to_string(output).unwrap_or_default()
 }
 
-/// Ports that nobody has at the moment. Programs that can't be told to choose one may find it taken
-/// after all, and are tried again with others.
+/// Returns ports that are free at the moment. A program that can't choose a port itself may find it
+/// in use by then, so callers try several times.
 pub(super) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())

@@ -1,4 +1,4 @@
-//! Prometheus scrapes the observer, and is asked what it has.
+//! Prometheus, which scrapes the observer and is queried for its series.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::process::{Peer, free_ports, said};
+use super::process::{Peer, free_ports, read_output};
 use crate::support::run_totals::RunTotals;
 use crate::support::{DEFAULTS, Observer, agent_runs, client, is_installed, wait_until};
 
-/// Often enough that no test waits for it, and no more often than a debug build can response on a
-/// machine that is busy.
+/// Scrapes often enough that tests don't wait for long, and seldom enough for a debug build on a
+/// busy machine.
 const CONFIG: &str = r#"
 global: { scrape_interval: 500ms, scrape_timeout: 500ms }
 scrape_configs:
@@ -20,10 +20,10 @@ scrape_configs:
   relabel_configs: [{ target_label: instance, replacement: observer }]
 "#;
 
-/// All that is made of events.
+/// Selector of every series that counts events.
 const EVENT_METRICS: &str = r#"{__name__=~"observer_events_total|observer_model_.+|observer_.*tokens_total|observer_cost_usd_total|observer_unpriced_events_total|observer_cycle_duration_seconds_.+"}"#;
 
-/// A Prometheus with its data in a folder of its own.
+/// Prometheus server with its data in a separate folder.
 pub(super) struct Prometheus {
     peer: Peer,
     port: u16,
@@ -43,31 +43,30 @@ impl Prometheus {
                 return Self { peer, port, dir, client: client() };
             }
         }
-        panic!("it doesn't start: {}", said(&dir.join("output")));
+        panic!("the program doesn't start: {}", read_output(&dir.join("output")));
     }
 
-    /// Scrape this observer from now on; the series stay the same ones.
-    pub(super) fn watch(&self, observer: &Observer) {
+    /// Makes an observer the target. The series continue those of an earlier target.
+    pub(super) fn scrape(&self, observer: &Observer) {
         let target = observer.url.strip_prefix("http://").unwrap();
         let next = self.dir.join("targets.next");
         std::fs::write(&next, format!(r#"[{{"targets":["{target}"]}}]"#)).unwrap();
         std::fs::rename(next, self.dir.join("targets.json")).unwrap();
     }
 
-    /// kill -9.
+    /// Kills Prometheus with SIGKILL.
     pub(super) fn kill(&mut self) {
         self.peer.kill();
     }
 
-    /// Again, on the same port and with the same data.
-    pub(super) async fn come_back(&mut self) {
+    /// Starts Prometheus again on the same port and with the same data.
+    pub(super) async fn restart(&mut self) {
         self.peer = run(&self.dir, self.port)
             .await
-            .unwrap_or_else(|| panic!("{}", said(&self.dir.join("output"))));
+            .unwrap_or_else(|| panic!("{}", read_output(&self.dir.join("output"))));
     }
 
-    /// Each series that the expression gives now, as the text form writes it, with its labels in
-    /// order.
+    /// Evaluates an expression. Returns the series in the text format with sorted labels.
     pub(super) async fn query(&self, expression: &str) -> BTreeMap<String, f64> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let form = reqwest::Url::parse_with_params(&url, [("query", expression)]).unwrap();
@@ -87,17 +86,17 @@ impl Prometheus {
             .collect()
     }
 
-    /// The one value of an expression; none where nothing is there.
+    /// Evaluates an expression that has at most one series.
     pub(super) async fn value(&self, expression: &str) -> Option<f64> {
         let series = self.query(expression).await;
         assert!(series.len() < 2, "{series:?}");
         series.into_values().next()
     }
 
-    /// Until it has as many events as there are in these sums; then all of its series are as the
-    /// sums say.
-    pub(super) async fn holds(&self, sums: &RunTotals) {
-        let total = sums.total() as f64;
+    /// Waits until Prometheus has every event, and asserts that all series have the expected
+    /// totals.
+    pub(super) async fn assert_totals(&self, totals: &RunTotals) {
+        let total = totals.total() as f64;
         wait_until("Prometheus has every event", async || {
             self.value("sum(observer_events_total)").await.is_some_and(|count| count >= total)
         })
@@ -109,19 +108,19 @@ impl Prometheus {
         for bound in ["1", "60", "7200", "+Inf"] {
             assert!(bounds.contains(&bound), "{bound} of {bounds:?}");
         }
-        let expected = sums.series(&bounds);
+        let expected = totals.series(&bounds);
         assert_eq!(series.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         for (name, value) in &expected {
-            let off = (series[name] - value).abs();
-            // RunTotals of fractions depend on their order, counts don't.
+            let difference = (series[name] - value).abs();
+            // Sums of fractions depend on the order of addition, counts don't.
             let is_fraction = name.contains("_cost_") || name.contains("_seconds_sum");
-            let most = if is_fraction { value * 1e-9 } else { 0.0 };
-            assert!(off <= most, "{name}: {} instead of {value}", series[name]);
+            let tolerance = if is_fraction { value * 1e-9 } else { 0.0 };
+            assert!(difference <= tolerance, "{name}: {} instead of {value}", series[name]);
         }
     }
 
-    /// No counter of events ever went back, however often the observer was killed.
-    pub(super) async fn saw_no_reset(&self) {
+    /// Asserts that no counter of events ever decreased.
+    pub(super) async fn assert_no_counter_reset(&self) {
         for name in self.query(&format!("count by (__name__) ({EVENT_METRICS})")).await.keys() {
             let name = name.strip_suffix("{}").unwrap();
             let resets = self.query(&format!("resets({name}[1h]) > 0")).await;
@@ -138,14 +137,14 @@ async fn run(dir: &Path, port: u16) -> Option<Peer> {
         "--log.level=warn",
     ]);
     command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    let mut peer = Peer::run(command, dir.join("output"));
+    let mut peer = Peer::start(command, dir.join("output"));
     let (client, url) = (client(), format!("http://127.0.0.1:{port}/-/ready"));
     let is_ready =
         async || client.get(&url).send().await.is_ok_and(|response| response.status() == 200);
-    peer.is_up(is_ready).await.then_some(peer)
+    peer.wait_until_ready(is_ready).await.then_some(peer)
 }
 
-/// `name{label="value",…}`, without what Prometheus adds.
+/// Returns `name{label="value",…}` without the labels that Prometheus adds.
 fn name_of(metric: &Value) -> String {
     let labels = metric
         .as_object()
@@ -160,7 +159,7 @@ fn name_of(metric: &Value) -> String {
 }
 
 #[tokio::test]
-async fn what_prometheus_scraped_is_what_the_runs_add_up_to_through_kill_9() {
+async fn prometheus_has_the_totals_of_the_runs_through_a_kill() {
     if !is_installed("prometheus") {
         return;
     }
@@ -170,12 +169,12 @@ async fn what_prometheus_scraped_is_what_the_runs_add_up_to_through_kill_9() {
     let prometheus = Prometheus::start(dir.path()).await;
 
     let observer = Observer::start(dir.path(), DEFAULTS);
-    prometheus.watch(&observer);
+    prometheus.scrape(&observer);
     for run in first {
         assert_eq!(observer.post(run.clone()).await.status, 200);
     }
-    prometheus.holds(&RunTotals::of(first)).await;
-    // More is acknowledged than the sink has saved, and than Prometheus has seen.
+    prometheus.assert_totals(&RunTotals::of(first)).await;
+    // More events are acknowledged than the sink has saved and Prometheus has scraped.
     let (unseen, rest) = second.split_at(second.len() / 2);
     for run in unseen {
         assert_eq!(observer.post(run.clone()).await.status, 200);
@@ -183,12 +182,12 @@ async fn what_prometheus_scraped_is_what_the_runs_add_up_to_through_kill_9() {
     observer.kill();
 
     let observer = Observer::start(dir.path(), DEFAULTS);
-    prometheus.watch(&observer);
+    prometheus.scrape(&observer);
     for run in rest {
         assert_eq!(observer.post(run.clone()).await.status, 200);
     }
-    prometheus.holds(&RunTotals::of(&runs)).await;
-    prometheus.saw_no_reset().await;
+    prometheus.assert_totals(&RunTotals::of(&runs)).await;
+    prometheus.assert_no_counter_reset().await;
     let up = prometheus.value("up").await;
-    assert_eq!(up, Some(1.0), "no series of another one");
+    assert_eq!(up, Some(1.0), "there is one series, since both observers are the same instance");
 }

@@ -1,5 +1,7 @@
-//! Protobuf's JSON, as two programs write it: names in either case, ids in base64 or hexadecimal,
-//! enums by name or number, defaults there or not.
+//! Protobuf JSON as the two collectors write it, in one normal form.
+//!
+//! Names are in either case, ids in base64 or hexadecimal, enums names or numbers, and default
+//! values present or absent.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::mapping::hex;
 
-/// A log record or a span as [`mapping`](super::mapping) has it.
+/// Returns a log record or a span in the form of [`mapping`](super::mapping).
 pub(super) fn item(json: &Value) -> Value {
     let fields = json.as_object().unwrap().iter().map(|(name, value)| (snake_case(name), value));
     let mut item = Map::new();
@@ -26,13 +28,14 @@ pub(super) fn item(json: &Value) -> Value {
     item.into()
 }
 
-/// Attributes, or the members of a structured value; none is there twice.
+/// Returns attributes, or the members of a structured value, as an object. Asserts that no key is
+/// repeated.
 pub(super) fn pairs(list: &Value) -> Value {
     let mut members = Map::new();
     for pair in list.as_array().unwrap() {
         let known =
             members.insert(pair["key"].as_str().unwrap().to_owned(), any_value(&pair["value"]));
-        assert!(known.is_none(), "twice: {pair}");
+        assert!(known.is_none(), "repeated: {pair}");
     }
     members.into()
 }
@@ -41,7 +44,7 @@ fn any_value(value: &Value) -> Value {
     let Some((kind, inner)) = value.as_object().and_then(|kinds| kinds.iter().next()) else {
         return Value::Null;
     };
-    // An empty list isn't written.
+    // An empty list is omitted.
     let none = Value::Array(Vec::new());
     let values = inner.get("values").unwrap_or(&none);
     match &*snake_case(kind) {
@@ -54,7 +57,7 @@ fn any_value(value: &Value) -> Value {
     }
 }
 
-/// 64 bits are written as text, by some.
+/// Parses a 64-bit integer, which may be written as a string.
 fn whole(number: &Value) -> i64 {
     number
         .as_i64()
@@ -75,7 +78,7 @@ fn id(text: &str) -> Value {
     if is_hex { text.into() } else { hex(&STANDARD.decode(text).unwrap()).into() }
 }
 
-/// A number may be written as text, an enum by its name.
+/// Returns a scalar: a number may be written as a string, an enum by its name.
 fn plain(value: &Value) -> Value {
     let Some(text) = value.as_str() else { return value.clone() };
     match text {

@@ -1,4 +1,4 @@
-//! Metrics over OTLP, and the observer's own spans and log, at a collector that others wrote.
+//! The observer's own metrics, spans and log at a third-party collector.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,19 @@ use super::protobuf_json::pairs;
 use crate::support::run_totals::RunTotals;
 use crate::support::{DEFAULTS, Observer, agent_runs, is_installed, wait_until};
 
-/// All items of requests, without their resources and scopes.
+/// Returns the items of requests, without their resources and scopes.
 fn items(requests: &[Value], names: [&str; 3]) -> Vec<Value> {
-    let within = |above: Vec<Value>, name: &str| -> Vec<Value> {
-        above.iter().flat_map(|above| above[name].as_array().cloned().unwrap_or_default()).collect()
+    let within = |parents: Vec<Value>, name: &str| -> Vec<Value> {
+        parents
+            .iter()
+            .flat_map(|parents| parents[name].as_array().cloned().unwrap_or_default())
+            .collect()
     };
     names.into_iter().fold(requests.to_vec(), within)
 }
 
-/// What an export of metrics says, as the series of `/metrics`, those that are not zero; and the
-/// bounds of the histogram of cycles.
+/// Returns the series of an export that are not zero, in the notation of `/metrics`, and the bounds
+/// of the cycle histogram.
 fn series(export: &Value) -> (BTreeMap<String, f64>, Vec<String>) {
     let (mut series, mut bounds) = (BTreeMap::new(), Vec::new());
     for metric in
@@ -77,7 +80,8 @@ fn labels(point: &Value, le: Option<&str>) -> String {
     labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(",")
 }
 
-async fn check(place: impl Fn(&TestAgent) -> String) {
+/// Posts the agent runs and asserts the metrics, spans and log at the test agent.
+async fn assert_exports(settings: impl Fn(&TestAgent) -> String) {
     if !is_installed(TestAgent::PROGRAM) {
         return;
     }
@@ -85,34 +89,38 @@ async fn check(place: impl Fn(&TestAgent) -> String) {
     let agent = TestAgent::start(dir.path()).await;
     let observer = Observer::start(
         dir.path(),
-        &format!("{DEFAULTS}[telemetry]\n{}\ninterval = \"200ms\"\n", place(&agent)),
+        &format!("{DEFAULTS}[telemetry]\n{}\ninterval = \"200ms\"\n", settings(&agent)),
     );
     for run in &runs {
         assert_eq!(observer.post(run.clone()).await.status, 200);
     }
-    let sums = RunTotals::of(&runs);
+    let totals = RunTotals::of(&runs);
     let mut last = Value::Null;
     wait_until("the agent has every event", async || {
         last = agent.requests("metrics").await.into_iter().next().unwrap_or_default();
         let events = |(name, count): (String, f64)| {
             name.starts_with("observer_events_total").then_some(count)
         };
-        series(&last).0.into_iter().filter_map(events).sum::<f64>() >= sums.total() as f64
+        series(&last).0.into_iter().filter_map(events).sum::<f64>() >= totals.total() as f64
     })
     .await;
     let (mut found, bounds) = series(&last);
     let bounds: Vec<_> = bounds.iter().map(String::as_str).collect();
-    let expected = sums.series(&bounds);
+    let expected = totals.series(&bounds);
     assert!(expected.len() > bounds.len());
     found.retain(|name, _| {
         expected.keys().any(|known| known.split('{').next() == name.split('{').next())
     });
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (name, value) in &expected {
-        // RunTotals of fractions depend on their order, counts don't.
+        // Sums of fractions depend on the order of addition, counts don't.
         let is_fraction = name.contains("_cost_") || name.contains("_seconds_sum");
-        let most = if is_fraction { value * 1e-9 } else { 0.0 };
-        assert!((found[name] - value).abs() <= most, "{name}: {} instead of {value}", found[name]);
+        let tolerance = if is_fraction { value * 1e-9 } else { 0.0 };
+        assert!(
+            (found[name] - value).abs() <= tolerance,
+            "{name}: {} instead of {value}",
+            found[name]
+        );
     }
     let (status, _) = observer.terminate();
     assert!(status.success());
@@ -122,20 +130,20 @@ async fn check(place: impl Fn(&TestAgent) -> String) {
     assert!(named("batch archive") > 0 && named("deliver") > 0 && named("flush") > 0);
     let records =
         items(&agent.requests("logs").await, ["resource_logs", "scope_logs", "log_records"]);
-    let said = |text: &str| {
+    let logged = |text: &str| {
         records.iter().any(|record| {
             record["body"]["string_value"].as_str().is_some_and(|body| body.starts_with(text))
         })
     };
-    assert!(said("the observer is ready"), "{records:#?}");
+    assert!(logged("the observer is ready"), "{records:#?}");
 }
 
 #[tokio::test]
-async fn the_test_agent_gets_the_metrics_of_the_runs_by_grpc() {
-    check(TestAgent::grpc).await;
+async fn test_agent_receives_the_metrics_of_the_runs_over_grpc() {
+    assert_exports(TestAgent::grpc).await;
 }
 
 #[tokio::test]
-async fn the_test_agent_gets_the_metrics_of_the_runs_by_http() {
-    check(TestAgent::http).await;
+async fn test_agent_receives_the_metrics_of_the_runs_over_http() {
+    assert_exports(TestAgent::http).await;
 }

@@ -1,4 +1,4 @@
-//! What holds of every data folder that is opened.
+//! Assertions on a data folder that the current program opens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::fixture::{
-    Acknowledged, DATA, Destinations, Fixture, Head, copy, files, lasting, lines, send, until,
+    Acknowledged, DATA, Destinations, Fixture, Head, copy, files, lasting, lines, send,
+    wait_for_sinks,
 };
 use crate::support::{OBSERVER, Observer, parse_metrics, wait_until};
 
-/// Families of metrics whose series go on after a restart.
+/// Metric families whose series continue after a restart.
 const COUNTERS: [&str; 12] = [
     "observer_cached_input_tokens_total",
     "observer_cost_usd_total",
@@ -34,7 +35,7 @@ const GAUGES: [&str; 3] = [
     "observer_sink_replay_events",
 ];
 
-/// How long closed files may take to be compressed.
+/// Time limit for the compression of closed files.
 const COMPRESSION: Duration = Duration::from_secs(10);
 
 const NEW: [&str; 3] = [
@@ -43,7 +44,7 @@ const NEW: [&str; 3] = [
     r#"{"source":"bot","event_kind":"tests_failed","ok":false,"cycle_id":"new-2","sig_hash":"n"}"#,
 ];
 
-/// Opens a copy of a fixture with the present program and compares everything with what is known.
+/// Opens a copy of a fixture with the current program, and compares it with the expected contents.
 pub(super) async fn opens_without_loss(fixture: &Path) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
@@ -56,14 +57,14 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     let last = expected.events.last().unwrap().seq;
     assert_eq!(last, u64::try_from(acknowledged.len()).unwrap(), "the numbers have no gap");
 
-    // Before anything is opened for writing.
+    // The journal as it is before a program opens it for writing.
     let verified = run(dir, &["journal", "verify"]);
     let text = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.success() && text.ends_with("\nevery record is readable\n"), "{text}");
     let exported = String::from_utf8(run(dir, &["journal", "export"]).stdout).unwrap();
     assert_eq!(exported.lines().collect::<Vec<_>>(), acknowledged);
 
-    // Until the destinations are up, everything is as it was when the program was stopped.
+    // While the destinations are down, the state is that of the stopped program.
     let destinations = Destinations::start();
     destinations.behind.stop().await;
     destinations.replaying.stop().await;
@@ -72,14 +73,14 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     let observer = Observer::start_with(dir, &config, &[], &environment);
     let same =
         async || sinks(&observer).await.iter().map(lasting).eq(expected.sinks.iter().cloned());
-    wait_until("every sink stands where it stood", same).await;
+    wait_until("every sink has the state of the stopped program", same).await;
     assert_eq!(observer.get("/v1/sinks").await.json()["head"], expected.head);
     let before = series(&metrics, &[&COUNTERS[..], &GAUGES].concat());
     observer
         .wait_for_metrics(|now| before.iter().all(|(name, value)| now.get(name) == Some(value)))
         .await;
-    let letters = "/v1/sinks/rejecting/dead-letters";
-    let listed = observer.get(letters).await.json();
+    let dead_letters = "/v1/sinks/rejecting/dead-letters";
+    let listed = observer.get(dead_letters).await.json();
     assert_eq!(listed["dead_letters"], Value::from(expected.dead_letters.clone()));
     assert_archives(&data, &acknowledged, &expected.events).await;
 
@@ -101,7 +102,7 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
         Value::Null => sink["pending"] == 0 || sink["state"] == "detached",
         replay => sink["pending"] == 0 && replay["state"] == "done",
     };
-    until(&observer, is_done).await;
+    wait_for_sinks(&observer, is_done).await;
     let archive = data.join("events");
     let count = acknowledged.len() + NEW.len();
     let is_whole = async || lines(&archive).is_ok_and(|lines| lines.len() == count);
@@ -113,25 +114,25 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     assert_eq!(new.into_iter().map(|head| head.id).collect::<BTreeSet<_>>(), ids);
     assert_archives(&data, &all, &expected.events).await;
 
-    // Each destination gets what it had not had, and nothing else.
-    let had = |name: &str| expected.accepted[name].iter().copied().collect::<BTreeSet<_>>();
-    let missing = |had: &BTreeSet<u64>, wanted: &dyn Fn(&Acknowledged) -> bool| {
+    // Each destination receives the events that it had not accepted, and no others.
+    let accepted = |name: &str| expected.accepted[name].iter().copied().collect::<BTreeSet<_>>();
+    let missing = |accepted: &BTreeSet<u64>, wanted: &dyn Fn(&Acknowledged) -> bool| {
         let missing =
-            expected.events.iter().filter(|event| wanted(event) && !had.contains(&event.seq));
+            expected.events.iter().filter(|event| wanted(event) && !accepted.contains(&event.seq));
         missing.map(Acknowledged::line).collect::<Vec<_>>()
     };
     let new = &all[acknowledged.len()..];
-    let pending = missing(&had("behind"), &|_| true);
+    let pending = missing(&accepted("behind"), &|_| true);
     assert!(!pending.is_empty());
     assert_eq!(destinations.behind.accepted_items(), [&pending, new].concat());
-    let (past, live): (Vec<_>, Vec<_>) = destinations
+    let (replayed, live): (Vec<_>, Vec<_>) = destinations
         .replaying
         .accepted_items()
         .into_iter()
         .partition(|line| Head::of(line).seq <= last);
-    let pending = missing(&had("replaying, replay"), &|event| !event.is_failure());
+    let pending = missing(&accepted("replaying, replay"), &|event| !event.is_failure());
     assert!(!pending.is_empty());
-    assert_eq!((past, &*live), (pending, new));
+    assert_eq!((replayed, &*live), (pending, new));
     assert_eq!(destinations.rejecting.accepted_items(), new);
 
     let sinks = sinks(&observer).await;
@@ -144,38 +145,39 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     let counts = ["events", "delivered", "filtered"].map(|count| replay[count].as_u64().unwrap());
     assert_eq!(counts, [last, last - failures as u64, failures as u64]);
 
-    // Once their destination accepts them, dead letters are gone.
+    // Dead letters are removed once their destination accepts them.
     let body = r#"{"all":true}"#;
-    let replay = observer.client().post(format!("{}{letters}/replay", observer.url)).body(body);
-    let replayed = observer.send(replay).await;
+    let replay =
+        observer.client().post(format!("{}{dead_letters}/replay", observer.url)).body(body);
+    let response = observer.send(replay).await;
     assert_eq!(
-        (replayed.status, &replayed.json()["replayed"]),
+        (response.status, &response.json()["replayed"]),
         (200, &expected.dead_letters.len().into())
     );
-    assert_eq!(observer.get(letters).await.json()["total"], 0);
-    let rejected = missing(&had("rejecting"), &|_| true);
+    assert_eq!(observer.get(dead_letters).await.json()["total"], 0);
+    let rejected = missing(&accepted("rejecting"), &|_| true);
     assert_eq!(rejected.len(), expected.dead_letters.len());
     assert_eq!(destinations.rejecting.accepted_items(), [new, &rejected].concat());
 
     let before = series(&metrics, &COUNTERS);
-    let go_on = |now: &BTreeMap<String, f64>| {
+    let continue_counting = |now: &BTreeMap<String, f64>| {
         let counted: f64 = series_of(now, &["observer_events_total"]).values().sum();
         counted == (last + 3) as f64
             && before.iter().all(|(name, value)| now.get(name) >= Some(value))
     };
-    observer.wait_for_metrics(go_on).await;
+    observer.wait_for_metrics(continue_counting).await;
 
-    // Nothing went because it is old, neither now nor at the next start.
-    let (ended, log) = observer.terminate();
-    assert!(ended.success(), "{log:#?}");
-    assert_eq!(complaints(&log), [""; 0]);
+    // Nothing expires by age, neither during this run nor at the next start.
+    let (status, log) = observer.terminate();
+    assert!(status.success(), "{log:#?}");
+    assert_eq!(problems(&log), [""; 0]);
     let kept: BTreeSet<_> = self::segments(&data).into_iter().collect();
     assert!(segments.iter().all(|segment| kept.contains(segment)), "{segments:?} {kept:?}");
     assert!(run(dir, &["journal", "verify"]).status.success());
     let exported = String::from_utf8(run(dir, &["journal", "export"]).stdout).unwrap();
     assert_eq!(exported.lines().collect::<Vec<_>>(), all);
     let again = Observer::start_with(dir, &config, &[], &environment);
-    wait_until("every sink stands where it stood again", async || {
+    wait_until("every sink has its position after another start", async || {
         let now = self::sinks(&again).await;
         now.iter().map(|sink| &sink["position"]).eq(sinks.iter().map(|sink| &sink["position"]))
     })
@@ -183,13 +185,13 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
     assert_archives(&data, &all, &expected.events).await;
 }
 
-/// The archive has each of these lines once, and the archive of failures those that it is to have.
+/// Asserts that the archive has each line once, and the archive of failures the failed events.
 async fn assert_archives(data: &Path, all: &[String], acknowledged: &[Acknowledged]) {
     assert_lines(&data.join("events"), all).await;
     let failures = acknowledged.iter().filter(|event| event.is_failure()).map(Acknowledged::line);
     let new = all[acknowledged.len()..].iter().filter(|line| line.contains(r#""ok":false"#));
     assert_lines(&data.join("failures"), &failures.chain(new.cloned()).collect::<Vec<_>>()).await;
-    // Closed files are compressed, and more than one each.
+    // Each archive has several closed files, which are compressed.
     for (name, extension) in [("events", "zst"), ("failures", "gz")] {
         let closed = files(&data.join(name))
             .into_iter()
@@ -198,7 +200,7 @@ async fn assert_archives(data: &Path, all: &[String], acknowledged: &[Acknowledg
     }
 }
 
-/// Once no file is being compressed, these are the lines below a folder.
+/// Asserts the lines below a folder, once no file is being compressed.
 async fn assert_lines(dir: &Path, expected: &[String]) {
     let begun = Instant::now();
     loop {
@@ -213,19 +215,19 @@ async fn assert_lines(dir: &Path, expected: &[String]) {
     }
 }
 
-/// After a few new events, and with nothing pending any more, an account goes on from what it was.
+/// Asserts that the counts of a sink continue from those before, with the new events resolved.
 fn assert_account(now: &Value, before: &Value) {
     let count = |sink: &Value, name: &str| sink[name].as_u64().unwrap();
     let [delivered, dead, refused, expired, filtered, pending] =
         ["delivered", "dead", "refused", "expired", "filtered", "pending"]
             .map(|name| count(now, name));
-    let settled = delivered + dead + refused + expired + filtered;
+    let resolved = delivered + dead + refused + expired + filtered;
     if now["name"] == "retired" {
         assert_eq!((&now["state"], &now["position"]), (&"detached".into(), &before["position"]));
         return;
     }
-    assert_eq!((now["accepted"].as_u64(), pending), (Some(settled), 0), "{now}");
-    assert_eq!(settled, count(before, "accepted") + NEW.len() as u64, "{now}");
+    assert_eq!((now["accepted"].as_u64(), pending), (Some(resolved), 0), "{now}");
+    assert_eq!(resolved, count(before, "accepted") + NEW.len() as u64, "{now}");
     for name in ["dead", "refused", "expired"] {
         assert_eq!(now[name], before[name], "{now}");
     }
@@ -234,16 +236,16 @@ fn assert_account(now: &Value, before: &Value) {
     assert_eq!(filtered, count(before, "filtered") + passed as u64, "{now}");
 }
 
-/// Warnings and errors in a log, except those of the sinks whose destinations were down, and the
-/// summary at the end: the sink that is no longer configured has a backlog.
-fn complaints(log: &[String]) -> Vec<&str> {
-    let is_complaint = |line: &&String| {
+/// Returns the warnings and errors of a log, except those of sinks whose destinations were down, and
+/// the summary at the end, which reports the backlog of the removed sink.
+fn problems(log: &[String]) -> Vec<&str> {
+    let is_problem = |line: &&String| {
         let entry: Value = serde_json::from_str(line).unwrap();
         let is_down = entry["sink"] == "behind" || entry["sink"] == "replaying";
         let is_summary = entry["served_seconds"].is_number();
         !is_down && !is_summary && (entry["level"] == "WARN" || entry["level"] == "ERROR")
     };
-    log.iter().filter(is_complaint).map(String::as_str).collect()
+    log.iter().filter(is_problem).map(String::as_str).collect()
 }
 
 async fn sinks(observer: &Observer) -> Vec<Value> {
@@ -254,14 +256,14 @@ fn run(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(OBSERVER).args(arguments).current_dir(dir).output().unwrap()
 }
 
-/// The names of the journal's segments.
+/// Returns the file names of the journal's segments.
 fn segments(data: &Path) -> Vec<String> {
     let entries = fs::read_dir(data.join("journal")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.ends_with(".log")).collect()
 }
 
-/// The series of these families, each of which has some.
+/// Returns the series of metric families. Asserts that each family has some.
 fn series(text: &str, families: &[&str]) -> BTreeMap<String, f64> {
     series_of(&parse_metrics(text), families)
 }

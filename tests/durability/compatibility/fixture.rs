@@ -1,4 +1,4 @@
-//! What a fixture consists of.
+//! Files of a fixture, and helpers for its writer and its check.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +17,10 @@ const EXPECTED: &str = "expected.json";
 const EVENTS: &str = "events.ndjson";
 pub(super) const DATA: &str = "observer-data";
 
-/// The files beside the data folder, parsed.
+/// Files beside the data folder, parsed.
 pub(super) struct Fixture {
     pub(super) config: String,
-    /// The text of `/metrics` before the program was stopped.
+    /// Text of `/metrics` before the program was stopped.
     pub(super) metrics: String,
     pub(super) expected: Expected,
 }
@@ -35,19 +35,19 @@ impl Fixture {
     }
 }
 
-/// What is known of a data folder from outside: from requests, responses and destinations.
+/// Expected contents of a data folder, from requests, responses and destinations.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expected {
     /// Position of the last event, as `/v1/sinks` shows it.
     pub(super) head: String,
-    /// Each sink as `/v1/sinks` showed it, without what depends on time.
+    /// Each sink as `/v1/sinks` showed it, without values that depend on time.
     pub(super) sinks: Vec<Value>,
     /// Sequence numbers of the events that each HTTP destination accepted, in order.
     pub(super) accepted: BTreeMap<String, Vec<u64>>,
-    /// Of the sink `rejecting`, as the program listed them.
+    /// Dead letters of the sink `rejecting`, as the program listed them.
     pub(super) dead_letters: Vec<Value>,
-    /// Every event that was acknowledged, in order: in a file of their own.
+    /// Every acknowledged event, in order. They are in a separate file.
     #[serde(skip)]
     pub(super) events: Vec<Acknowledged>,
 }
@@ -61,40 +61,40 @@ impl Expected {
     }
 }
 
-/// An event that was answered with `accepted`.
+/// Event whose response was `accepted`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Acknowledged {
     pub(super) seq: u64,
     pub(super) id: String,
     pub(super) received_at: String,
-    /// The producer's bytes.
+    /// Event as the producer sent it.
     pub(super) event: String,
-    /// What was posted, where it is an envelope around the event.
+    /// Posted envelope, if the event was posted in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) envelope: Option<String>,
-    /// The `Idempotency-Key` of the request.
+    /// `Idempotency-Key` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<String>,
-    /// Whether the event is recognised when it is posted again.
+    /// Whether the event is a duplicate when it is posted again.
     pub(super) has_identity: bool,
 }
 
 impl Acknowledged {
-    /// The envelope in which the event is handed out.
+    /// Returns the envelope in which the event is delivered.
     pub(super) fn line(&self) -> String {
         let Self { seq, id, received_at, event, .. } = self;
         let head = format!(r#"{{"id":"{id}","seq":{seq},"received_at":"{received_at}""#);
         format!(r#"{head},"event":{event}}}"#)
     }
 
-    /// The body of the request that brought the event.
+    /// Returns the body of the request that posted the event.
     pub(super) fn body(&self) -> &str {
         self.envelope.as_ref().unwrap_or(&self.event)
     }
 
     pub(super) fn is_failure(&self) -> bool {
-        /// The rest of an event may be more than a [`Value`] holds.
+        /// Only `ok`, since other fields of an event may not fit into a [`Value`].
         #[derive(Deserialize)]
         struct Outcome {
             ok: bool,
@@ -103,7 +103,7 @@ impl Acknowledged {
     }
 }
 
-/// The destinations of the sinks of type `http`.
+/// Destinations of the sinks of type `http`.
 pub(super) struct Destinations {
     pub(super) rejecting: HttpReceiver,
     pub(super) behind: HttpReceiver,
@@ -111,13 +111,13 @@ pub(super) struct Destinations {
 }
 
 impl Destinations {
-    /// Destinations that are up and accept everything.
+    /// Starts destinations that accept every event.
     pub(super) fn start() -> Self {
         let start = HttpReceiver::start;
         Self { rejecting: start(), behind: start(), replaying: start() }
     }
 
-    /// The variables that the configuration takes their URLs from.
+    /// Returns the environment variables with the URLs for the configuration.
     pub(super) fn environment(&self) -> [(&'static str, String); 3] {
         [
             ("REJECTING_URL", self.rejecting.url("/events")),
@@ -127,7 +127,7 @@ impl Destinations {
     }
 }
 
-/// The part of a sink in `/v1/sinks` that a restart doesn't change.
+/// Returns the part of a sink in `/v1/sinks` that a restart doesn't change.
 pub(super) fn lasting(sink: &Value) -> Value {
     let mut lasting = serde_json::Map::new();
     for key in [
@@ -146,14 +146,14 @@ pub(super) fn lasting(sink: &Value) -> Value {
         lasting.insert(key.to_owned(), sink[key].clone());
     }
     let Value::Object(replay) = &sink["replay"] else { return lasting.into() };
-    // A failed attempt since then would show here.
+    // The reason may be that of an attempt after the restart.
     let replay = replay.iter().filter(|(key, _)| *key != "reason");
     lasting
         .insert("replay".into(), replay.map(|(key, value)| (key.clone(), value.clone())).collect());
     lasting.into()
 }
 
-/// Copies a folder with all that is below it.
+/// Copies a folder recursively.
 pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -166,7 +166,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// All files below a folder, by name.
+/// Returns all files below a folder, sorted by path.
 pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
@@ -180,8 +180,8 @@ pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The lines of all files below a folder, decompressed, by sequence number. A file that is being
-/// compressed may be there twice, or an error.
+/// Returns the decompressed lines of all files below a folder, sorted by sequence number. While a
+/// file is being compressed, its lines may be repeated, or reading may fail.
 pub(super) fn lines(dir: &Path) -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     for path in files(dir) {
@@ -204,7 +204,7 @@ pub(super) fn lines(dir: &Path) -> io::Result<Vec<String>> {
     Ok(lines.into_iter().map(|(_, line)| line).collect())
 }
 
-/// What an envelope says of its event.
+/// Fields that an envelope adds to its event.
 #[derive(Deserialize)]
 pub(super) struct Head {
     pub(super) id: String,
@@ -218,7 +218,7 @@ impl Head {
     }
 }
 
-/// Posts one event, which is answered with 200.
+/// Posts one event, and asserts the status 200.
 pub(super) async fn send(observer: &Observer, body: &str, key: Option<&str>) -> Value {
     let mut request =
         observer.client().post(format!("{}/event", observer.url)).body(body.to_owned());
@@ -230,11 +230,11 @@ pub(super) async fn send(observer: &Observer, body: &str, key: Option<&str>) -> 
     response.json()
 }
 
-/// Waits until this holds of every sink.
-pub(super) async fn until(observer: &Observer, holds: impl Fn(&Value) -> bool) {
-    wait_until("the sinks are as wanted", async || {
+/// Waits until every sink meets a condition.
+pub(super) async fn wait_for_sinks(observer: &Observer, condition: impl Fn(&Value) -> bool) {
+    wait_until("every sink meets the condition", async || {
         let status = observer.get("/v1/sinks").await.json();
-        status["sinks"].as_array().unwrap().iter().all(&holds)
+        status["sinks"].as_array().unwrap().iter().all(&condition)
     })
     .await;
 }

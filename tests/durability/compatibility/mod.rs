@@ -1,6 +1,6 @@
-//! Data folders of earlier versions: the present program opens them without loss.
+//! Data folders of earlier versions, which the current program opens without loss.
 //!
-//! `tests/fixtures/README.md` says what is in them and how they are written.
+//! `tests/fixtures/README.md` describes their contents and how they are written.
 
 mod check;
 mod fixture;
@@ -26,7 +26,7 @@ async fn data_folder_of_version_0_1_opens_without_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn data_folder_of_the_present_version_opens_without_loss() {
+async fn data_folder_of_the_current_version_opens_without_loss() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = std::env::var_os(WRITE).map_or(temporary.path().to_owned(), PathBuf::from);
     write::write(&dir, &version_0_1().join(fixture::CONFIG)).await;

@@ -1,4 +1,4 @@
-//! Writes a fixture with the present program.
+//! Writer of a fixture, which runs the current program.
 
 use std::fs;
 use std::path::Path;
@@ -7,34 +7,34 @@ use std::process::Command;
 use observer_testing::http::Reply;
 
 use super::fixture::{
-    Acknowledged, DATA, Destinations, Expected, Head, METRICS, lasting, send, until,
+    Acknowledged, DATA, Destinations, Expected, Head, METRICS, lasting, send, wait_for_sinks,
 };
 use crate::support::{OBSERVER, Observer, agent_runs, event_of, wait_until};
 
-/// Events that differ from the real runs.
-struct Odd {
+/// Event that differs from the agent runs.
+struct Unusual {
     body: &'static str,
     key: Option<&'static str>,
     has_identity: bool,
 }
 
-const fn odd(body: &'static str, has_identity: bool) -> Odd {
-    Odd { body, key: None, has_identity }
+const fn unusual(body: &'static str, has_identity: bool) -> Unusual {
+    Unusual { body, key: None, has_identity }
 }
 
-const ODD: [Odd; 9] = [
-    // Fields that the observer doesn't know, and numbers that no type holds.
-    odd(
+const UNUSUAL: [Unusual; 9] = [
+    // An unknown field, and a number that no type can represent.
+    unusual(
         r#"{"source":"job","event_kind":"ok","ok":true,"zone":"eu","extra":{"n":[1.50,1e999]}}"#,
         false,
     ),
-    // An id that is a UUID, one that isn't, and one of an envelope.
-    odd(
+    // An id that is a UUID, one that is not, and one of an envelope.
+    unusual(
         r#"{"source":"job","event_kind":"ok","ok":true,"id":"01890a5d-ac96-774b-bcce-b302099a8057"}"#,
         true,
     ),
-    odd(r#"{"source":"job","event_kind":"ok","ok":true,"id":"nightly/17"}"#, true),
-    odd(
+    unusual(r#"{"source":"job","event_kind":"ok","ok":true,"id":"nightly/17"}"#, true),
+    unusual(
         concat!(
             r#"{"id":"6f1f4f0c-5a0e-5b7e-9d5d-0f6f0a4a9a11","seq":7,"#,
             r#""received_at":"2026-01-01T00:00:00Z","#,
@@ -42,22 +42,22 @@ const ODD: [Odd; 9] = [
         ),
         true,
     ),
-    Odd {
+    Unusual {
         body: r#"{"source":"job","event_kind":"timeout","ok":false,"duration_ms":0.25}"#,
         key: Some("retry-of-17"),
         has_identity: true,
     },
-    // Letters beyond ASCII, escaped or not, also in what becomes the name of a file.
-    odd(
+    // Characters beyond ASCII, escaped or not, also in a source, which becomes a file name.
+    unusual(
         concat!(
             r#"{"source":"bücher/β \u00fc","event_kind":"geprüft ✓","ok":true,"cycle_id":"日本","#,
             r#""extra":{"😀":"\ud83d\ude00"}}"#,
         ),
         true,
     ),
-    // White space is kept.
-    odd(r#"{ "source" : "job", "event_kind":"late", "ok": false , "sig_hash":null }"#, false),
-    odd(
+    // White space, which is preserved.
+    unusual(r#"{ "source" : "job", "event_kind":"late", "ok": false , "sig_hash":null }"#, false),
+    unusual(
         concat!(
             r#"{"source":"job","event_kind":"ok","ok":true,"cycle_id":"c-1","#,
             r#""timestamp":"2026-01-01T01:00:00+01:00","#,
@@ -65,7 +65,7 @@ const ODD: [Odd; 9] = [
         ),
         true,
     ),
-    odd(
+    unusual(
         concat!(
             r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c-2","sig_hash":"","#,
             r#""staffer_id":"gpt-oss:120b","turns":2,"#,
@@ -75,10 +75,10 @@ const ODD: [Odd; 9] = [
     ),
 ];
 
-/// What the destination of the sink `rejecting` doesn't accept.
+/// Part of the events that the destination of the sink `rejecting` rejects.
 const REJECTED: &str = r#""repo":"psf/requests""#;
 
-/// Writes a data folder and what is known of it to `dir`, with this configuration.
+/// Writes a data folder with its expected contents to `dir`.
 pub(super) async fn write(dir: &Path, config: &Path) {
     let config = fs::read_to_string(config).unwrap();
     fs::create_dir_all(dir).unwrap();
@@ -89,7 +89,7 @@ pub(super) async fn write(dir: &Path, config: &Path) {
     let environment = destinations.environment();
     let environment: Vec<_> = environment.iter().map(|(name, url)| (*name, &**url)).collect();
 
-    // A sink that is in the configuration no more leaves its position behind.
+    // A sink that is removed from the configuration leaves its position behind.
     let before = config.replace("[sinks.replaying]", "[sinks.retired]");
     assert_ne!(before, config);
     let observer = Observer::start_with(dir, &before, &[], &environment);
@@ -100,10 +100,10 @@ pub(super) async fn write(dir: &Path, config: &Path) {
     for run in singles {
         events.push(post(&observer, run, None, true).await);
     }
-    for odd in &ODD {
-        events.push(post(&observer, odd.body, odd.key, odd.has_identity).await);
+    for event in &UNUSUAL {
+        events.push(post(&observer, event.body, event.key, event.has_identity).await);
     }
-    // Once more: none of these becomes another event.
+    // Events with an identity are posted again, and are duplicates.
     for event in events.iter().filter(|event| event.has_identity).take(60) {
         let response = send(&observer, event.body(), event.key.as_deref()).await;
         assert_eq!(
@@ -126,7 +126,7 @@ pub(super) async fn write(dir: &Path, config: &Path) {
         events.push(post(&observer, run, None, true).await);
     }
     let last = u64::try_from(events.len()).unwrap();
-    let accepted = until(&observer, |sink| match sink["name"].as_str().unwrap() {
+    let accepted = wait_for_sinks(&observer, |sink| match sink["name"].as_str().unwrap() {
         "behind" => sink["pending"] == rest.len(),
         "retired" => true,
         _ => sink["pending"] == 0,
@@ -134,7 +134,7 @@ pub(super) async fn write(dir: &Path, config: &Path) {
     accepted.await;
     let live = destinations.replaying.accepted_items().len();
 
-    // The destination of a replay that has begun breaks down.
+    // The destination fails after the first batches of the replay.
     for _ in 0..3 {
         destinations.replaying.enqueue(Reply::accept());
     }
@@ -143,9 +143,12 @@ pub(super) async fn write(dir: &Path, config: &Path) {
     let replay = r#"{"since":"2026-01-01T00:00:00Z","filter":{"ok":true}}"#;
     let begun = observer.send(observer.client().post(url).body(replay)).await;
     assert_eq!(begun.status, 202, "{}", begun.text);
-    until(&observer, |sink| sink["name"] != "replaying" || sink["replay"]["delivered"] == 15).await;
+    wait_for_sinks(&observer, |sink| {
+        sink["name"] != "replaying" || sink["replay"]["delivered"] == 15
+    })
+    .await;
 
-    // Metrics of events show what was made durable, which may be a second ago.
+    // Metrics of events count what the sink has saved, which happens once a second.
     wait_until("the metrics show every event", async || {
         let text = observer.get("/metrics").await.text;
         let counts = text.lines().filter(|line| line.starts_with("observer_events_total{"));
@@ -156,9 +159,9 @@ pub(super) async fn write(dir: &Path, config: &Path) {
     .await;
     let metrics = observer.get("/metrics").await.text;
     let status = observer.get("/v1/sinks").await.json();
-    let letters = observer.get("/v1/sinks/rejecting/dead-letters").await.json();
-    let (ended, log) = observer.terminate();
-    assert!(ended.success(), "{log:#?}");
+    let dead_letters = observer.get("/v1/sinks/rejecting/dead-letters").await.json();
+    let (exit_status, log) = observer.terminate();
+    assert!(exit_status.success(), "{log:#?}");
 
     let output =
         Command::new(OBSERVER).args(["journal", "export"]).current_dir(dir).output().unwrap();
@@ -185,15 +188,15 @@ pub(super) async fn write(dir: &Path, config: &Path) {
         head: status["head"].as_str().unwrap().to_owned(),
         sinks: status["sinks"].as_array().unwrap().iter().map(lasting).collect(),
         accepted,
-        dead_letters: letters["dead_letters"].as_array().unwrap().clone(),
+        dead_letters: dead_letters["dead_letters"].as_array().unwrap().clone(),
         events,
     };
     expected.write(dir);
-    fs::write(dir.join(METRICS), of_events(&metrics)).unwrap();
+    fs::write(dir.join(METRICS), without_process_metrics(&metrics)).unwrap();
 }
 
-/// Metrics without those of the process, which say something of the machine.
-fn of_events(metrics: &str) -> String {
+/// Returns metrics without those of the process, which depend on the machine.
+fn without_process_metrics(metrics: &str) -> String {
     let is_kept = |line: &&str| !line.trim_start_matches(['#', ' ']).contains("process_");
     metrics.lines().filter(is_kept).map(|line| format!("{line}\n")).collect()
 }
@@ -209,7 +212,7 @@ async fn post(
     acknowledged(body, key, has_identity, response["id"].as_str().unwrap())
 }
 
-/// Sequence number and time are filled in later.
+/// Returns an acknowledged event without its sequence number and time, which are set later.
 fn acknowledged(body: &str, key: Option<&str>, has_identity: bool, id: &str) -> Acknowledged {
     let envelope = body.starts_with(r#"{"id":"#).then(|| body.to_owned());
     Acknowledged {
