@@ -174,8 +174,8 @@ async fn failure_of_the_proxy_is_distinguished_from_that_of_the_receiver() {
     let rejected = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
     assert_eq!(
         reason(&rejected).await,
-        "http://hook:80 answered 407 Proxy Authentication Required; the proxy wants to know who asks \
-         (asked with OPTIONS; see `check` if it responses events otherwise)"
+        "http://hook:80 answered 407 Proxy Authentication Required; the proxy requires credentials \
+         (checked with OPTIONS; see `check` if events are answered otherwise)"
     );
     drop(rejected);
     proxy.stop().await;

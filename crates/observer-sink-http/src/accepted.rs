@@ -1,46 +1,46 @@
-//! What the far side has of a batch that is not settled yet.
+//! Events of an unresolved batch that the destination has accepted already.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use observer_core::{Batch, Envelope};
 
-/// The events that were accepted in deliveries that failed, or were cancelled, after them. The
-/// pipeline repeats those deliveries as a whole or in parts, and what is known here isn't sent
-/// again.
+/// Events that the destination accepted before their delivery failed or was cancelled.
 ///
-/// Events are told by the allocation they stand in, which a repeat shares. One that comes again on
-/// purpose (a replay, or after a restart) has another.
+/// The pipeline repeats such a delivery as a whole or in parts, and the sink leaves these events
+/// out. They are identified by their allocation, which a repeat shares. A deliberate second
+/// delivery, such as a replay, has another allocation and is sent again.
 #[derive(Debug, Default)]
-pub(crate) struct Accepted(HashMap<usize, Arc<Envelope>>);
+pub(crate) struct AcceptedEvents(HashMap<usize, Arc<Envelope>>);
 
-impl Accepted {
-    /// Those of the batch that are still to be sent, with their places in it. What isn't about this
-    /// batch is forgotten.
-    pub(crate) fn left_of<'a>(&mut self, batch: &'a Batch) -> Vec<(usize, &'a Arc<Envelope>)> {
-        if !batch.events().iter().any(|envelope| self.has(envelope)) {
+impl AcceptedEvents {
+    /// Returns the events of a batch that remain to be sent, with their indexes. Forgets everything
+    /// if the batch has no accepted event.
+    pub(crate) fn remaining<'a>(&mut self, batch: &'a Batch) -> Vec<(usize, &'a Arc<Envelope>)> {
+        if !batch.events().iter().any(|envelope| self.contains(envelope)) {
             self.0.clear();
         }
-        batch.events().iter().enumerate().filter(|(_, envelope)| !self.has(envelope)).collect()
+        let events = batch.events().iter().enumerate();
+        events.filter(|(_, envelope)| !self.contains(envelope)).collect()
     }
 
     pub(crate) fn add(&mut self, envelope: &Arc<Envelope>) {
         self.0.insert(key(envelope), envelope.clone());
     }
 
-    /// The batch is settled.
+    /// Forgets the events of a resolved batch.
     pub(crate) fn forget(&mut self, batch: &Batch) {
         for envelope in batch {
             self.0.remove(&key(envelope));
         }
     }
 
-    fn has(&self, envelope: &Arc<Envelope>) -> bool {
+    fn contains(&self, envelope: &Arc<Envelope>) -> bool {
         self.0.contains_key(&key(envelope))
     }
 }
 
-/// Nothing else can stand there while the event is held.
+/// Returns the address of an event, which is unique while the map holds the event.
 fn key(envelope: &Arc<Envelope>) -> usize {
     Arc::as_ptr(envelope).addr()
 }
@@ -50,37 +50,37 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn places(accepted: &mut Accepted, batch: &Batch) -> Vec<usize> {
-        accepted.left_of(batch).into_iter().map(|(place, _)| place).collect()
+    fn indexes(accepted: &mut AcceptedEvents, batch: &Batch) -> Vec<usize> {
+        accepted.remaining(batch).into_iter().map(|(index, _)| index).collect()
     }
 
     #[test]
-    fn a_repeat_leaves_out_what_is_known_and_its_parts_do_too() {
-        let (batch, mut accepted) = (testing::batch(4), Accepted::default());
-        assert_eq!(places(&mut accepted, &batch), [0, 1, 2, 3]);
+    fn a_repeat_and_its_halves_leave_out_accepted_events() {
+        let (batch, mut accepted) = (testing::batch(4), AcceptedEvents::default());
+        assert_eq!(indexes(&mut accepted, &batch), [0, 1, 2, 3]);
         accepted.add(&batch.events()[0]);
         accepted.add(&batch.events()[3]);
-        assert_eq!(places(&mut accepted, &batch), [1, 2]);
+        assert_eq!(indexes(&mut accepted, &batch), [1, 2]);
         let (left, right) = batch.halves().unwrap();
-        assert_eq!(places(&mut accepted, &left), [1]);
+        assert_eq!(indexes(&mut accepted, &left), [1]);
         accepted.forget(&left);
-        assert_eq!(places(&mut accepted, &right), [0]);
+        assert_eq!(indexes(&mut accepted, &right), [0]);
         accepted.forget(&right);
         assert_eq!(
-            places(&mut accepted, &batch),
+            indexes(&mut accepted, &batch),
             [0, 1, 2, 3],
-            "what is settled and comes again is sent again"
+            "a resolved batch is sent again as a whole"
         );
     }
 
     #[test]
-    fn another_batch_is_sent_whole_and_nothing_piles_up() {
-        let (batch, mut accepted) = (testing::batch(2), Accepted::default());
+    fn another_batch_is_sent_whole_and_clears_the_memory() {
+        let (batch, mut accepted) = (testing::batch(2), AcceptedEvents::default());
         accepted.add(&batch.events()[0]);
         assert_eq!(
-            places(&mut accepted, &testing::batch(2)),
+            indexes(&mut accepted, &testing::batch(2)),
             [0, 1],
-            "the same ids, but not the same delivery"
+            "the ids are the same, but the delivery is another one"
         );
         assert!(accepted.0.is_empty());
     }

@@ -1,4 +1,4 @@
-//! What an answer means.
+//! Answers of the destination, and their meaning.
 
 use std::time::Duration;
 
@@ -8,34 +8,34 @@ use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
-/// What is read of an answer that people see.
+/// Largest part of a body that is read for an error message, in bytes.
 const MAX_BODY: usize = 8 << 10;
-/// What is read of an answer that says what became of each event.
+/// Largest body of a 207, which has a status for each event, in bytes.
 const MAX_ITEMS_BODY: usize = 16 << 20;
-/// How long the rest of an answer is waited for whose meaning is clear without it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest time to read a body that does not change the meaning of the status.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A status, as far as it decides what becomes of the events.
+/// Class of a status code, by its meaning for the events of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum StatusClass {
     Accepted,
-    /// 207: each event has its own.
+    /// 207: each event has its own status.
     PerItem,
     Failed(ErrorKind),
 }
 
-pub(crate) fn judge(status: u16) -> Verdict {
+pub(crate) fn classify(status: u16) -> StatusClass {
     match status {
-        207 => Verdict::PerItem,
-        200..=299 => Verdict::Accepted,
-        408 | 425 | 429 | 500.. => Verdict::Failed(ErrorKind::Transient),
-        // 413 among them: half of a batch may be small enough.
-        400 | 413 | 422 => Verdict::Failed(ErrorKind::Permanent),
-        _ => Verdict::Failed(ErrorKind::Blocked),
+        207 => StatusClass::PerItem,
+        200..=299 => StatusClass::Accepted,
+        408 | 425 | 429 | 500.. => StatusClass::Failed(ErrorKind::Transient),
+        // After a 413, half of the batch may be small enough.
+        400 | 413 | 422 => StatusClass::Failed(ErrorKind::Permanent),
+        _ => StatusClass::Failed(ErrorKind::Blocked),
     }
 }
 
-/// An answer as far as it was read.
+/// Answer of the destination. The body may be truncated.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
@@ -44,60 +44,62 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Reads the body of a response.
+    ///
     /// # Errors
-    /// The answer breaks off before its meaning is clear.
+    /// Returns an error if the body of a 207 is incomplete. Other bodies serve messages only.
     pub(crate) async fn read(mut response: Response) -> Result<Self, reqwest::Error> {
         let (status, headers, url) =
             (response.status(), response.headers().clone(), response.url().clone());
         let mut body = Vec::new();
-        if judge(status.as_u16()) == Verdict::PerItem {
+        if classify(status.as_u16()) == StatusClass::PerItem {
             read(&mut response, &mut body, MAX_ITEMS_BODY).await?;
         } else {
-            // A success is one, and a refusal too, however it goes on. It is read so that the
-            // connection can be used again.
-            let _ = tokio::time::timeout(PATIENCE, read(&mut response, &mut body, MAX_BODY)).await;
+            // The status alone decides. Reading the body lets the connection be reused.
+            let _ =
+                tokio::time::timeout(BODY_TIMEOUT, read(&mut response, &mut body, MAX_BODY)).await;
         }
         Ok(Self { status, headers, url, body })
     }
 
-    /// The error that an answer stands for which is no success.
-    pub(crate) fn error(&self, kind: ErrorKind, shown: &Destination) -> SinkError {
-        self.error_of(kind, self.told(shown))
+    /// Returns the error of an answer that is no success.
+    pub(crate) fn error(&self, kind: ErrorKind, destination: &Destination) -> SinkError {
+        self.error_with(kind, self.describe(destination))
     }
 
-    /// The same for another reason than its status.
-    pub(crate) fn error_of(&self, kind: ErrorKind, reason: String) -> SinkError {
+    /// Returns an error with another reason than the status.
+    pub(crate) fn error_with(&self, kind: ErrorKind, reason: String) -> SinkError {
         let retry_after =
             retry_after(&self.headers, Timestamp::now()).filter(|_| kind == ErrorKind::Transient);
         SinkError { kind, retry_after, source: reason.into() }
     }
 
-    /// For people: who answered what, and what to do.
-    pub(crate) fn told(&self, shown: &Destination) -> String {
+    /// Returns the status, an excerpt of the body, and a hint for the operator.
+    pub(crate) fn describe(&self, destination: &Destination) -> String {
         let code = self.status.as_u16();
         let name =
             self.status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
-        let said = shown.excerpt(&words(&self.body));
-        let said = if said.is_empty() { said } else { format!(": {said}") };
+        let excerpt = destination.excerpt(&problem_text(&self.body));
+        let excerpt = if excerpt.is_empty() { excerpt } else { format!(": {excerpt}") };
         let hint = match code {
-            300..=399 => self.redirect_hint(shown),
+            300..=399 => self.redirect_hint(destination),
             401 | 403 => "; see `auth`".to_owned(),
             404 | 410 => "; see `url`".to_owned(),
             405 => "; see `method` and `url`".to_owned(),
-            407 => "; the proxy wants to know who asks".to_owned(),
+            407 => "; the proxy requires credentials".to_owned(),
             413 => "; see `batch`".to_owned(),
             415 => "; see `body` and `compression`".to_owned(),
-            429 => "; with larger batches it is asked less often, see `batch`".to_owned(),
+            429 => "; larger batches mean fewer requests, see `batch`".to_owned(),
             500.. => "; its own log may say more".to_owned(),
             _ => String::new(),
         };
-        format!("{} answered {code}{name}{said}{hint}", shown.origin())
+        format!("{} answered {code}{name}{excerpt}{hint}", destination.origin())
     }
 
-    fn redirect_hint(&self, shown: &Destination) -> String {
+    fn redirect_hint(&self, destination: &Destination) -> String {
         let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         match location.and_then(|location| self.url.join(location).ok()).map(|to| origin(&to)) {
-            Some(to) if to != shown.origin() => format!("; it has moved to {to}, see `url`"),
+            Some(to) if to != destination.origin() => format!("; it has moved to {to}, see `url`"),
             _ => "; it has moved, see `url` and `redirects`".to_owned(),
         }
     }
@@ -106,19 +108,19 @@ impl Answer {
 async fn read(
     response: &mut Response,
     body: &mut Vec<u8>,
-    most: usize,
+    max_length: usize,
 ) -> Result<(), reqwest::Error> {
     while let Some(chunk) = response.chunk().await? {
-        let room = most - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == most {
+        let rest = max_length - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(rest)]);
+        if body.len() == max_length {
             break;
         }
     }
     Ok(())
 }
 
-/// Where APIs say to people what is wrong: RFC 9457 first, then what others do.
+/// Members of a JSON body that describe an error: those of RFC 9457, and `message` of other APIs.
 #[derive(Default, Deserialize)]
 struct Problem {
     detail: Option<String>,
@@ -126,7 +128,7 @@ struct Problem {
     title: Option<String>,
 }
 
-fn words(body: &[u8]) -> String {
+fn problem_text(body: &[u8]) -> String {
     let Problem { detail, message, title } = serde_json::from_slice(body).unwrap_or_default();
     detail.or(message).or(title).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
 }
@@ -136,23 +138,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_status_has_its_meaning() {
+    fn every_status_has_a_class() {
         use ErrorKind::{Blocked, Permanent, Transient};
         let expected = |status| match status {
-            207 => Verdict::PerItem,
-            200..300 => Verdict::Accepted,
-            408 | 425 | 429 => Verdict::Failed(Transient),
-            400 | 413 | 422 => Verdict::Failed(Permanent),
-            500..600 => Verdict::Failed(Transient),
-            _ => Verdict::Failed(Blocked),
+            207 => StatusClass::PerItem,
+            200..300 => StatusClass::Accepted,
+            408 | 425 | 429 => StatusClass::Failed(Transient),
+            400 | 413 | 422 => StatusClass::Failed(Permanent),
+            500..600 => StatusClass::Failed(Transient),
+            _ => StatusClass::Failed(Blocked),
         };
         for status in 200..600 {
-            assert_eq!(judge(status), expected(status), "{status}");
+            assert_eq!(classify(status), expected(status), "{status}");
         }
     }
 
     #[test]
-    fn the_words_of_an_answer_are_found() {
+    fn the_description_of_an_error_is_found_in_the_body() {
         for (body, expected) in [
             (r#"{"type":"about:blank","title":"Bad","detail":"no `ok`"}"#, "no `ok`"),
             (r#"{"message":"Not Found"}"#, "Not Found"),
@@ -160,7 +162,7 @@ mod tests {
             (r#"{"error":7}"#, r#"{"error":7}"#),
             ("plain", "plain"),
         ] {
-            assert_eq!(words(body.as_bytes()), expected);
+            assert_eq!(problem_text(body.as_bytes()), expected);
         }
     }
 }

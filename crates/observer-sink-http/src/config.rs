@@ -1,4 +1,4 @@
-//! What the operator writes.
+//! Configuration of the sink.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -11,24 +11,27 @@ use serde::Deserialize;
 
 use crate::HttpSink;
 
-/// The configuration of a sink with `type = "http"`.
+/// Configuration of a sink with `type = "http"`.
 ///
 /// ```toml
 /// [sinks.failures]
 /// type = "http"
-/// url = "https://hooks.example.com/agents"   # required
-/// method = "POST"                            # POST (default), PUT, PATCH
-/// body = "array"                             # array (default), ndjson: batches of envelopes; envelope, event: one event a request
-/// headers = { "X-Team" = "agents" }          # with body = "envelope" or "event" also fields: "X-Source" = "{source}"
-/// auth = { bearer = "${HOOK_TOKEN}" }        # or { user = "…", password = "…" }
-/// compression = "none"                       # none (default), gzip, zstd
-/// signing = { secrets = ["${HOOK_SECRET}"] } # whsec_…, as Standard Webhooks has it; two of them during a rotation
-/// idempotency_key = false                    # send the header Idempotency-Key, too
-/// tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }  # each where it is needed
-/// redirects = 0                              # how many to follow: 307 and 308, on the same host
+/// url = "https://hooks.example.com/agents"     # required
+/// method = "POST"                              # POST (default), PUT, PATCH
+/// body = "array"                               # array (default), ndjson, envelope, event
+/// headers = { "X-Team" = "agents" }
+/// auth = { bearer = "${HOOK_TOKEN}" }          # or { user = "…", password = "…" }
+/// compression = "none"                         # none (default), gzip, zstd
+/// signing = { secrets = ["${HOOK_SECRET}"] }   # whsec_…, of Standard Webhooks; two in a rotation
+/// idempotency_key = false                      # also send the header Idempotency-Key
+/// tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }   # each where it is needed
+/// redirects = 0                                # most to follow: 307 and 308, on the same host
 /// connect_timeout = "10s"
-/// check = "options"                          # how to ask whether it is there: options (default), head, get, off
+/// check = "options"                            # options (default), head, get, off
 /// ```
+///
+/// With `body = "envelope"` or `"event"`, a header can contain fields of the event:
+/// `"X-Source" = "{source}"`.
 ///
 /// In Rust:
 ///
@@ -45,53 +48,52 @@ use crate::HttpSink;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HttpConfig {
-    /// Where requests go. Parts of it are secrets with some receivers, so it isn't shown.
+    /// URL of the destination. Some destinations have secrets in it, so no message repeats it.
     pub url: Secret,
-    /// Their method.
+    /// Method of the requests.
     #[serde(default)]
     pub method: Method,
-    /// What a request carries.
+    /// Body of a request.
     #[serde(default)]
     pub body: Body,
-    /// More headers. Where a request carries one event, values may have its fields in them: `{id}`,
+    /// Further headers. If a request carries one event, values may contain placeholders: `{id}`,
     /// `{seq}`, `{received_at}`, `{source}`, `{event_kind}`, `{ok}`, `{cycle_id}`, `{sig_hash}`,
-    /// `{staffer_id}`. Plain braces are written `{{` and `}}`.
+    /// `{staffer_id}`. `{{` and `}}` are literal braces.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// Who the sink is.
+    /// Credentials of the sink.
     #[serde(default)]
     pub auth: Auth,
-    /// How bodies are packed. Every server knows gzip, few know zstd.
+    /// Compression of bodies. Every server supports gzip, few support zstd.
     #[serde(default)]
     pub compression: Compression,
-    /// Signatures as Standard Webhooks has them, of the body as it is sent; none, where nothing is
-    /// said.
+    /// Signatures of Standard Webhooks over the body as it is sent; none by default.
     #[serde(default)]
     pub signing: Signing,
-    /// Whether `Idempotency-Key` goes with each request. It has the value of `webhook-id`, which
-    /// always does.
+    /// Adds the header `Idempotency-Key` to each request, with the value of `webhook-id`, which
+    /// every request has.
     #[serde(default)]
     pub idempotency_key: bool,
-    /// Whom to trust, and what to show.
+    /// Certificate authorities and client certificate.
     #[serde(default)]
     pub tls: Tls,
-    /// How many redirects are followed in a row: those that keep method and body (307 and 308), on
-    /// the same host.
+    /// Largest number of redirects that one request follows. Only 307 and 308 on the same host are
+    /// followed, which keep method and body.
     #[serde(default)]
     pub redirects: usize,
-    /// How long a connection may take to be made. What a delivery may take in all is every sink's
-    /// `timeout`.
+    /// Longest time to establish a connection. The `timeout` of every sink bounds the delivery as a
+    /// whole.
     #[serde(default = "default_connect_timeout", deserialize_with = "units::duration")]
     pub connect_timeout: Duration,
-    /// How to ask whether the far side is there.
+    /// Request that checks whether the destination is reachable.
     #[serde(default)]
     pub check: Check,
 }
 
-/// The method of a request that carries events.
+/// Method of a request that carries events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[expect(missing_docs, reason = "they are what they are called")]
+#[expect(missing_docs, reason = "the names are those of the methods")]
 pub enum Method {
     #[default]
     Post,
@@ -99,65 +101,65 @@ pub enum Method {
     Patch,
 }
 
-/// What a request carries.
+/// Body of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
-    /// One event as its producer sent it.
+    /// One event, as its producer sent it.
     Event,
     /// One envelope: `{"id":…,"seq":…,"received_at":…,"event":{…}}`.
     Envelope,
-    /// Envelopes in a JSON array.
+    /// A JSON array of envelopes.
     #[default]
     Array,
-    /// Envelopes, one a line.
+    /// One envelope on each line.
     Ndjson,
 }
 
-/// How bodies are packed.
+/// Compression of bodies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// They go as they are.
+    /// No compression.
     #[default]
     None,
-    /// RFC 1952.
+    /// Gzip (RFC 1952).
     Gzip,
-    /// RFC 8878.
+    /// Zstandard (RFC 8878).
     Zstd,
 }
 
-/// The secrets that requests are signed with.
+/// Secrets that sign requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Signing {
-    /// Each makes a signature of its own. All that are in use during a rotation; none where nothing
-    /// is signed.
+    /// Each secret adds a signature: all secrets that are in use during a rotation. Without
+    /// secrets, requests are not signed.
     pub secrets: Vec<Secret>,
 }
 
-/// How to ask whether the far side is there, without an event.
+/// Request without events that checks whether the destination is reachable.
 ///
-/// Any answer says that it is, but for those that would be the same for an event: 401 (unless
-/// requests are signed, which this one is not), 404, 407, 410, 429, a redirect, and 5xx but for
-/// 501. A receiver that answers so to everything but events wants another method, or `off`.
+/// The check fails on statuses that a request with events would get too: 401, 404, 407, 410, 429,
+/// redirects, and 5xx except 501. With `signing`, a 401 passes, since the check is not signed. A
+/// destination that answers events only needs another method, or `off`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
-    /// `OPTIONS`, which asks what can be done there.
+    /// `OPTIONS`, which changes nothing at the destination.
     #[default]
     Options,
     /// `HEAD`.
     Head,
     /// `GET`.
     Get,
-    /// Not at all: the next event shows it.
+    /// No check: the next event shows whether the destination is reachable.
     Off,
 }
 
 impl HttpConfig {
-    /// Batches of envelopes go to `url` in JSON arrays; all else as by default.
+    /// Creates a configuration that posts JSON arrays of envelopes to `url`, with defaults otherwise.
     #[must_use]
     pub fn new(url: impl Into<Secret>) -> Self {
         Self {
@@ -176,45 +178,45 @@ impl HttpConfig {
         }
     }
 
-    /// Use this method.
+    /// Sets the method of requests.
     #[must_use]
     pub fn method(self, method: Method) -> Self {
         Self { method, ..self }
     }
 
-    /// Have requests carry this.
+    /// Sets the body of requests.
     #[must_use]
     pub fn body(self, body: Body) -> Self {
         Self { body, ..self }
     }
 
-    /// Send this header, too.
+    /// Adds a header, or replaces the one of the same name.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
     }
 
-    /// Be someone.
+    /// Sets the credentials.
     #[must_use]
     pub fn auth(self, auth: Auth) -> Self {
         Self { auth, ..self }
     }
 
-    /// Pack bodies.
+    /// Sets the compression of bodies.
     #[must_use]
     pub fn compression(self, compression: Compression) -> Self {
         Self { compression, ..self }
     }
 
-    /// Sign with this secret, beside those that were named before.
+    /// Adds a secret to sign requests with.
     #[must_use]
     pub fn sign_with(mut self, secret: impl Into<Secret>) -> Self {
         self.signing.secrets.push(secret.into());
         self
     }
 
-    /// Send `Idempotency-Key`.
+    /// Adds `Idempotency-Key` to each request.
     #[must_use]
     pub fn with_idempotency_key(self) -> Self {
         Self { idempotency_key: true, ..self }
@@ -226,19 +228,19 @@ impl HttpConfig {
         Self { tls, ..self }
     }
 
-    /// Follow this many redirects in a row.
+    /// Sets the largest number of redirects that one request follows.
     #[must_use]
     pub fn redirects(self, redirects: usize) -> Self {
         Self { redirects, ..self }
     }
 
-    /// Give up a connection that takes longer to be made.
+    /// Sets the longest time to establish a connection.
     #[must_use]
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
     }
 
-    /// Ask in this way whether the far side is there.
+    /// Sets the request that checks whether the destination is reachable.
     #[must_use]
     pub fn check(self, check: Check) -> Self {
         Self { check, ..self }
@@ -246,7 +248,7 @@ impl HttpConfig {
 }
 
 impl Body {
-    /// Whether a request carries one event and no more.
+    /// Returns whether a request carries exactly one event.
     pub(crate) fn is_single(self) -> bool {
         matches!(self, Self::Event | Self::Envelope)
     }
@@ -256,8 +258,8 @@ impl SinkConfig for HttpConfig {
     const TYPE: &'static str = "http";
 
     fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
-        // One event a request is one event a batch, or a request that fails would hold back what
-        // its neighbours came to.
+        // With one event in a request, a larger batch would delay the receipt of accepted events
+        // until the last request.
         let max_events = if self.body.is_single() { 1 } else { 1000 };
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(max_events),
@@ -273,11 +275,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_operator_writes_is_what_a_builder_makes() {
-        let written: HttpConfig = serde_json::from_str(
-            r#"{"url":"https://h/x","method":"PUT","body":"event","headers":{"X-Source":"{source}"},
-                "auth":{"bearer":"t"},"compression":"zstd","signing":{"secrets":["a","b"]},"idempotency_key":true,
-                "tls":{"ca":"ca.pem","cert":"c.pem","key":"k.pem"},"redirects":3,"connect_timeout":"2s","check":"head"}"#,
+    fn a_file_and_the_builder_make_the_same_configuration() {
+        let from_file: HttpConfig = serde_json::from_str(
+            r#"{"url":"https://h/x","method":"PUT","body":"event",
+                "headers":{"X-Source":"{source}"},"auth":{"bearer":"t"},"compression":"zstd",
+                "signing":{"secrets":["a","b"]},"idempotency_key":true,
+                "tls":{"ca":"ca.pem","cert":"c.pem","key":"k.pem"},
+                "redirects":3,"connect_timeout":"2s","check":"head"}"#,
         )
         .unwrap();
         let built = HttpConfig::new("https://h/x")
@@ -293,10 +297,10 @@ mod tests {
             .redirects(3)
             .connect_timeout(Duration::from_secs(2))
             .check(Check::Head);
-        assert_eq!(written, built);
-        let least: HttpConfig = serde_json::from_str(r#"{"url":"https://h/x"}"#).unwrap();
-        assert_eq!(least, HttpConfig::new("https://h/x"));
-        assert_eq!(least.body, Body::Array);
+        assert_eq!(from_file, built);
+        let minimal: HttpConfig = serde_json::from_str(r#"{"url":"https://h/x"}"#).unwrap();
+        assert_eq!(minimal, HttpConfig::new("https://h/x"));
+        assert_eq!(minimal.body, Body::Array);
     }
 
     #[test]
@@ -312,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_it_that_is_secret_is_shown() {
+    fn debug_output_hides_secrets() {
         let config = HttpConfig::new("https://hidden@h/hidden?hidden")
             .header("X-Key", "hidden")
             .auth(Auth::basic("me", "hidden"))

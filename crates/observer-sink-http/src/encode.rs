@@ -1,4 +1,4 @@
-//! Events as the body of a request.
+//! Encoding of events as the body of a request.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Body, Compression};
 
-/// The body, before compression. One event for the bodies that hold one.
+/// Returns the uncompressed body. [`Body::Event`] and [`Body::Envelope`] take a single event.
 pub(crate) fn encode(body: Body, events: &[&Arc<Envelope>]) -> Vec<u8> {
     let mut bytes =
         Vec::with_capacity(events.iter().map(|envelope| envelope.event.raw().len() + 128).sum());
@@ -48,8 +48,8 @@ pub(crate) fn compress(compression: Compression, bytes: Vec<u8>) -> io::Result<V
     }
 }
 
-/// What a request is called, so that a repeat can be told: the event's id, or a hash of the ids in
-/// their order.
+/// Returns the identifier of a request, by which a destination can recognize a repeat: the event's
+/// id, or a hash of the ids of several events in their order.
 pub(crate) fn message_id(events: &[&Arc<Envelope>]) -> String {
     if let [envelope] = events {
         return envelope.id.to_string();
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn each_body_is_what_it_says() {
+    fn each_body_has_its_form() {
         assert_eq!(encoded(Body::Event, 1), r#"{"source":"bot","event_kind":"e1","ok":true}"#);
         assert_eq!(encoded(Body::Envelope, 1), line(1));
         assert_eq!(encoded(Body::Array, 1), format!("[{}]", line(1)));
@@ -92,19 +92,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_can_be_read_again() {
+    fn compressed_bodies_can_be_decompressed() {
         let bytes = encoded(Body::Ndjson, 100).into_bytes();
         let gzip = compress(Compression::Gzip, bytes.clone()).unwrap();
-        let mut again = Vec::new();
-        flate2::read::GzDecoder::new(&*gzip).read_to_end(&mut again).unwrap();
-        assert_eq!(again, bytes);
+        let mut decompressed = Vec::new();
+        flate2::read::GzDecoder::new(&*gzip).read_to_end(&mut decompressed).unwrap();
+        assert_eq!(decompressed, bytes);
         let zstd = compress(Compression::Zstd, bytes.clone()).unwrap();
         assert_eq!(zstd::stream::decode_all(&*zstd).unwrap(), bytes);
         assert!(gzip.len() < bytes.len() / 4 && zstd.len() < bytes.len() / 4);
     }
 
     #[test]
-    fn a_request_is_named_by_its_events_and_their_order() {
+    fn message_id_depends_on_the_events_and_their_order() {
         let batch = batch(3);
         let events: Vec<_> = batch.events().iter().collect();
         assert_eq!(message_id(&events[..1]), "00000000-0000-0000-0000-000000000001");

@@ -1,48 +1,50 @@
-//! What a 207 says of each event, in the form of an observer's own `/v1/events`.
+//! The body of a 207, which has a status for each event, as in the answers of an observer's
+//! `/v1/events`.
 
 use observer_core::ErrorKind;
 use serde::Deserialize;
 
-use crate::answer::{Verdict, judge};
+use crate::answer::{StatusClass, classify};
 
-/// An event that was not accepted.
+/// Event that was not accepted.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadItem {
-    /// Its place in the request.
+pub(crate) struct FailedItem {
+    /// Index of the event in the request.
     pub(crate) index: usize,
     pub(crate) status: u16,
-    pub(crate) said: String,
+    /// Reason that the destination gave.
+    pub(crate) detail: String,
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct MultiStatus {
     accepted: Option<u64>,
     duplicates: Option<u64>,
-    errors: Vec<ToldItem>,
+    errors: Vec<ItemStatus>,
 }
 
 #[derive(Deserialize)]
-struct ToldItem {
+struct ItemStatus {
     index: usize,
     status: u16,
     #[serde(default)]
     detail: String,
 }
 
-/// Those of `count` events that were not accepted.
+/// Parses the answer to a request with `count` events. Returns the events that were not accepted.
 ///
 /// # Errors
-/// What is wrong with the answer: then nothing is known of any event.
-pub(crate) fn read(body: &[u8], count: usize) -> Result<Vec<BadItem>, String> {
-    let Told { accepted, duplicates, errors } = serde_json::from_slice(body)
-        .map_err(|_| "it is no JSON of the form {\"errors\":[{\"index\":…,\"status\":…}]}")?;
+/// Returns a description of an inconsistent answer, which says nothing about any event.
+pub(crate) fn parse(body: &[u8], count: usize) -> Result<Vec<FailedItem>, String> {
+    let MultiStatus { accepted, duplicates, errors } = serde_json::from_slice(body)
+        .map_err(|_| "it is not JSON of the form {\"errors\":[{\"index\":…,\"status\":…}]}")?;
     let mut seen = vec![false; count];
     for item in &errors {
         match seen.get_mut(item.index) {
             Some(seen) if !*seen => *seen = true,
             _ => {
                 return Err(format!(
-                    "it names an event {} of {count}, or names it twice",
+                    "it lists an event {} of {count}, or lists it twice",
                     item.index
                 ));
             }
@@ -52,19 +54,22 @@ pub(crate) fn read(body: &[u8], count: usize) -> Result<Vec<BadItem>, String> {
         accepted.zip(duplicates).map(|(accepted, duplicates)| accepted.saturating_add(duplicates));
     if let Some(good) = good.filter(|good| good.saturating_add(errors.len() as u64) != count as u64)
     {
-        return Err(format!("it counts {good} good and {} bad events of {count}", errors.len()));
+        return Err(format!(
+            "it counts {good} accepted and {} failed events of {count}",
+            errors.len()
+        ));
     }
-    let bad = errors.into_iter().filter(|item| !(200..300).contains(&item.status));
-    Ok(bad
-        .map(|ToldItem { index, status, detail }| BadItem { index, status, said: detail })
+    let failed = errors.into_iter().filter(|item| !(200..300).contains(&item.status));
+    Ok(failed
+        .map(|ItemStatus { index, status, detail }| FailedItem { index, status, detail })
         .collect())
 }
 
-impl BadItem {
-    /// Whether it may be accepted later. Any other refusal is the event's own: the request was good
-    /// enough for others.
-    pub(crate) fn may_work_later(&self) -> bool {
-        judge(self.status) == Verdict::Failed(ErrorKind::Transient)
+impl FailedItem {
+    /// Returns whether the destination may accept the event later. Any other status rejects the
+    /// event itself, since the destination accepted the request.
+    pub(crate) fn is_transient(&self) -> bool {
+        classify(self.status) == StatusClass::Failed(ErrorKind::Transient)
     }
 }
 
@@ -73,31 +78,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_observers_answer_names_the_bad_ones() {
+    fn failed_events_are_listed_with_their_status() {
         let body = br#"{"accepted":1,"duplicates":1,"rejected":2,"durability":"fsync","errors":[
-            {"index":1,"status":422,"reason":"invalid","detail":"missing `ok`","field":"ok"},{"index":3,"status":503}]}"#;
-        let bad = read(body, 4).unwrap();
-        assert_eq!(bad[0], BadItem { index: 1, status: 422, said: "missing `ok`".to_owned() });
-        assert_eq!(bad.iter().map(BadItem::may_work_later).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(read(br#"{"errors":[{"index":0,"status":201}]}"#, 1).unwrap(), []);
+            {"index":1,"status":422,"reason":"invalid","detail":"missing `ok`","field":"ok"},
+            {"index":3,"status":503}]}"#;
+        let failed = parse(body, 4).unwrap();
+        assert_eq!(
+            failed[0],
+            FailedItem { index: 1, status: 422, detail: "missing `ok`".to_owned() }
+        );
+        assert_eq!(failed.iter().map(FailedItem::is_transient).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(parse(br#"{"errors":[{"index":0,"status":201}]}"#, 1).unwrap(), []);
     }
 
     #[test]
-    fn an_answer_about_something_else_says_nothing() {
+    fn an_inconsistent_answer_is_refused() {
         let check = |body: &str, expected: &str| {
-            let error = read(body.as_bytes(), 2).unwrap_err();
+            let error = parse(body.as_bytes(), 2).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         };
-        check("<multistatus/>", "it is no JSON");
-        check(r#"{"accepted":2,"duplicates":0}"#, "it is no JSON");
-        check(r#"{"errors":[{"index":2,"status":422}]}"#, "it names an event 2 of 2");
+        check("<multistatus/>", "it is not JSON");
+        check(r#"{"accepted":2,"duplicates":0}"#, "it is not JSON");
+        check(r#"{"errors":[{"index":2,"status":422}]}"#, "it lists an event 2 of 2");
         check(
             r#"{"errors":[{"index":1,"status":422},{"index":1,"status":422}]}"#,
-            "it names an event 1 of 2",
+            "it lists an event 1 of 2",
         );
         check(
             r#"{"accepted":2,"duplicates":0,"errors":[{"index":1,"status":422}]}"#,
-            "it counts 2 good and 1 bad",
+            "it counts 2 accepted and 1 failed",
         );
     }
 }

@@ -1,7 +1,7 @@
-//! A sink of the observer that sends events in HTTP requests: webhooks, batches, another observer.
+//! Sink that sends events in HTTP requests: to webhooks, batch endpoints, or another observer.
 //!
-//! In the observer's configuration the sink is `type = "http"`, see [`HttpConfig`]; in a program of
-//! your own:
+//! In the observer's configuration the sink has `type = "http"`, see [`HttpConfig`]. A program can
+//! use it directly:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -10,7 +10,9 @@
 //! use observer_sink_http::{Auth, Body, HttpConfig, HttpSink};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = HttpConfig::new("https://hooks.example.com/agents").body(Body::Ndjson).auth(Auth::bearer("t0ken"));
+//! let config = HttpConfig::new("https://hooks.example.com/agents")
+//!     .body(Body::Ndjson)
+//!     .auth(Auth::bearer("t0ken"));
 //! let sink = HttpSink::new(&config)?;
 //!
 //! let envelope = Envelope {
@@ -25,51 +27,56 @@
 //! # }
 //! ```
 //!
-//! # What is sent
+//! # Requests
 //!
-//! | `body` | | `Content-Type` |
+//! | `body` | content | `Content-Type` |
 //! |---|---|---|
-//! | `array` | envelopes in a JSON array | `application/json` |
-//! | `ndjson` | envelopes, one a line: what an observer takes at `/v1/events` | `application/x-ndjson` |
-//! | `envelope` | one envelope a request | `application/json` |
-//! | `event` | one event a request, as its producer sent it | `application/json` |
+//! | `array` | a JSON array of envelopes | `application/json` |
+//! | `ndjson` | one envelope on each line, as an observer's `/v1/events` accepts | `application/x-ndjson` |
+//! | `envelope` | one envelope | `application/json` |
+//! | `event` | one event, as its producer sent it | `application/json` |
 //!
-//! Each request has a `webhook-id`: the event's id, or where there are several a hash of their ids.
-//! A repeat of a request has the same one, so that a far side can tell. `Idempotency-Key`, which
-//! not all far sides want, has the same value. With `signing` there are also `webhook-timestamp`
-//! and `webhook-signature`.
+//! Each request has a `webhook-id`: the event's id, or a hash of the ids of several events. A repeat
+//! of a request has the same one, so a destination can recognize it. `idempotency_key = true` adds
+//! `Idempotency-Key` with the same value. `signing` adds `webhook-timestamp` and
+//! `webhook-signature`.
 //!
-//! The signature is that of the body as it is sent. Standard Webhooks speaks of the payload, and
-//! not of `Content-Encoding`: with `compression`, the compressed bytes are signed, so that the far
-//! side can check them before it unpacks them. A framework that hands over nothing but the unpacked
-//! body can't check such a signature, and wants `compression = "none"`.
+//! A signature covers the body as it is sent, so with `compression` the compressed bytes. The
+//! destination can therefore verify it before decompressing anything. Standard Webhooks does not
+//! define this case: a framework that hands over the decompressed body only can't verify such a
+//! signature, and needs `compression = "none"`.
 //!
-//! # What answers mean
+//! # Answers
 //!
-//! | | |
+//! | answer | meaning |
 //! |---|---|
-//! | 2xx | accepted |
-//! | 207 | each event of a batch has its own status, as in the answers of an observer's `/v1/events`: the bad ones are rejected, with what is said of them |
-//! | 408, 425, 429, 5xx, no answer | the same again, after `Retry-After` where there is one |
-//! | 413 | half of the batch again |
-//! | 400, 422 | refused for good: the batch is halved until the bad event stands alone |
-//! | all else, redirects that are not followed, TLS that can't be, and a host that nobody knows | the sink is parked, and no event is given up |
+//! | 2xx | All events are accepted. |
+//! | 207 | Each event has its own status; see below. |
+//! | 408, 425, 429, 5xx, transport error | The request is repeated, after `Retry-After` if present. |
+//! | 413 | The batch is delivered in halves. |
+//! | 400, 422 | The batch is halved until the event at fault is alone; it becomes a dead letter. |
+//! | any other, TLS failure, unknown host | The sink is parked. No event becomes a dead letter. |
 //!
-//! The first 300 characters of what the far side says are part of the reason that people see. Of
-//! the URL they see scheme, host and port; tokens, passwords, header values, the query and long
-//! parts of the path are taken out where the far side repeats them.
+//! A 207 has the form of the answers of an observer's `/v1/events`. Events with a status of failure
+//! are rejected, with the reason that the destination gives; those that may be accepted later are
+//! sent again.
 //!
-//! # Order, and repeats
+//! Error messages contain the first 300 characters of the destination's answer. Of the URL they
+//! contain scheme, host and port. Tokens, passwords, header values, the query and long segments of
+//! the path are redacted where the destination repeats them.
 //!
-//! One request is under way at a time. Where a delivery fails after some of its events were
-//! accepted (one event a request, or a 207), the sink knows which, and the next try leaves them
-//! out; a restart in between repeats them.
+//! # Order and repeats
 //!
-//! # What it does not do
+//! One request is in flight at a time. If a delivery fails after the destination accepted some of
+//! its events, the sink remembers those events and the next attempt leaves them out. A restart in
+//! between repeats them.
 //!
-//! It speaks HTTP/1.1 and, where the program links it in, HTTP/2. There is no timeout for a single
-//! request but `connect_timeout`: the pipeline bounds the delivery, by every sink's `timeout`.
-//! Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//! # Limits
+//!
+//! - HTTP/1.1, and HTTP/2 if the program links it in.
+//! - No timeout for a single request except `connect_timeout`: the pipeline bounds a delivery by the
+//!   sink's `timeout`.
+//! - Proxies come from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` only.
 
 mod accepted;
 mod answer;

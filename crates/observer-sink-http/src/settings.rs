@@ -1,4 +1,4 @@
-//! A configuration that was checked.
+//! Validated configuration.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::config::{Body, Check, Compression, HttpConfig};
 use crate::sign::Key;
 use crate::template::Template;
 
-/// Headers that the sink or HTTP itself has to decide about.
+/// Headers that the sink or the HTTP client sets.
 const RESERVED: [&str; 10] = [
     "connection",
     "content-encoding",
@@ -27,26 +27,27 @@ const RESERVED: [&str; 10] = [
     "webhook-timestamp",
 ];
 
+/// Validated configuration of a sink.
 pub(crate) struct Settings {
     pub(crate) url: Url,
     pub(crate) method: Method,
     pub(crate) body: Body,
-    /// What is the same in each request.
+    /// Headers with constant values.
     pub(crate) headers: HeaderMap,
-    /// What depends on the event.
+    /// Headers whose values depend on the event.
     pub(crate) templates: Vec<(HeaderName, Template)>,
     pub(crate) compression: Compression,
-    pub(crate) keys: Vec<Key>,
+    pub(crate) signing_keys: Vec<Key>,
     pub(crate) has_idempotency_key: bool,
     pub(crate) tls: Tls,
     pub(crate) redirects: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) check: Check,
-    pub(crate) shown: Destination,
+    pub(crate) destination: Destination,
 }
 
 impl Settings {
-    pub(crate) fn of(config: &HttpConfig) -> Result<Self, BuildError> {
+    pub(crate) fn new(config: &HttpConfig) -> Result<Self, BuildError> {
         let url = parse_url("url", &config.url)?;
         let mut headers = HeaderMap::new();
         let content_type =
@@ -65,13 +66,13 @@ impl Settings {
             headers.insert(AUTHORIZATION, value);
         }
         let templates = templates(config, &mut headers)?;
-        let keys = keys(config)?;
+        let signing_keys = signing_keys(config)?;
         config.tls.check("url", &url)?;
         if config.connect_timeout.is_zero() {
             return Err(BuildError::new("connect_timeout", "must be longer than 0s"));
         }
         Ok(Self {
-            shown: Destination::new(
+            destination: Destination::new(
                 "url",
                 &url,
                 &headers,
@@ -87,7 +88,7 @@ impl Settings {
             headers,
             templates,
             compression: config.compression,
-            keys,
+            signing_keys,
             has_idempotency_key: config.idempotency_key,
             tls: config.tls.clone(),
             redirects: config.redirects,
@@ -101,7 +102,7 @@ impl Settings {
     }
 }
 
-/// Adds the headers that are always the same, and gives those that aren't.
+/// Adds the configured headers with constant values, and returns the others.
 fn templates(
     config: &HttpConfig,
     headers: &mut HeaderMap,
@@ -133,7 +134,8 @@ fn templates(
                 templates.push((header, template));
             }
             None => {
-                let problem = "has a field of an event, and a request carries many; set body = \"envelope\" or \"event\"";
+                let problem = "has a placeholder for a field of one event, but a request carries \
+                               many; set body = \"envelope\" or \"event\"";
                 return Err(refused(problem.to_owned()));
             }
         }
@@ -141,7 +143,7 @@ fn templates(
     Ok(templates)
 }
 
-fn keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
+fn signing_keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
     let keys = config
         .signing
         .secrets
@@ -149,7 +151,7 @@ fn keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
         .map(|secret| Key::parse(secret.reveal()))
         .collect::<Option<Vec<_>>>();
     keys.ok_or_else(|| {
-        BuildError::new("signing.secrets", "must each be `whsec_` with base64 after it")
+        BuildError::new("signing.secrets", "must each be `whsec_` followed by base64")
     })
 }
 
@@ -160,7 +162,7 @@ mod tests {
 
     #[track_caller]
     fn refuse(config: HttpConfig, expected: &str) {
-        let error = Settings::of(&config).err().expect("it is refused").to_string();
+        let error = Settings::new(&config).err().expect("it is refused").to_string();
         assert!(error.starts_with(expected), "{error}");
         assert!(!error.contains("hidden"), "{error}");
     }
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_refused_by_its_key() {
+    fn an_invalid_value_is_refused_with_its_key() {
         refuse(
             HttpConfig::new("hooks.example.com/hidden"),
             "`url` is no URL: relative URL without a base",
@@ -193,11 +195,11 @@ mod tests {
         );
         refuse(config().header("X-A", "1").header("x-a", "2"), "`headers.x-a` is there twice");
         refuse(config().header("X-A", "hidden\r\nX-B: 1"), "`headers.X-A` holds a character");
+        refuse(config().header("X-A", "{hidden}"), "`headers.X-A` has an unknown placeholder");
         refuse(
-            config().header("X-A", "{hidden}"),
-            "`headers.X-A` has a placeholder that isn't known",
+            config().header("X-A", "{source}"),
+            "`headers.X-A` has a placeholder for a field of one event",
         );
-        refuse(config().header("X-A", "{source}"), "`headers.X-A` has a field of an event");
         refuse(config().sign_with("hidden"), "`signing.secrets` must each be `whsec_`");
         refuse(
             HttpConfig::new("http://x").tls(Tls::default().with_ca("ca.pem")),
@@ -210,9 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_the_operators_stands_in_for_the_sinks_own() {
+    fn a_configured_content_type_replaces_the_default() {
         let settings =
-            Settings::of(&config().header("Content-Type", "application/cloudevents+json")).unwrap();
+            Settings::new(&config().header("Content-Type", "application/cloudevents+json"))
+                .unwrap();
         assert_eq!(settings.headers[CONTENT_TYPE], "application/cloudevents+json");
         assert_eq!(settings.headers.len(), 1);
     }

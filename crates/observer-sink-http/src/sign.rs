@@ -1,4 +1,4 @@
-//! Signatures as Standard Webhooks has them
+//! Signatures of Standard Webhooks
 //! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 
 use base64::Engine;
@@ -6,18 +6,18 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// A symmetric key, out of a secret such as `whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`.
+/// Symmetric key, parsed from a secret such as `whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`.
 #[derive(Clone)]
 pub(crate) struct Key(Hmac<Sha256>);
 
 impl Key {
-    /// `None` if it is no `whsec_` with base64 after it.
+    /// Parses a secret. Returns `None` unless it consists of `whsec_` and base64.
     pub(crate) fn parse(secret: &str) -> Option<Self> {
         let bytes = STANDARD
             .decode(secret.strip_prefix("whsec_")?)
             .ok()
             .filter(|bytes| !bytes.is_empty())?;
-        Some(Self(Hmac::new_from_slice(&bytes).expect("HMAC takes a key of any size")))
+        Some(Self(Hmac::new_from_slice(&bytes).expect("HMAC accepts a key of any size")))
     }
 
     fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
@@ -28,8 +28,8 @@ impl Key {
     }
 }
 
-/// What goes into `webhook-signature`: one signature for each key, so that the far side may know
-/// either during a rotation.
+/// Returns the value of `webhook-signature`: one signature for each key, so that during a rotation
+/// the destination may know either.
 pub(crate) fn signatures(keys: &[Key], id: &str, timestamp: i64, body: &[u8]) -> String {
     keys.iter().map(|key| key.sign(id, timestamp, body)).collect::<Vec<_>>().join(" ")
 }
@@ -40,9 +40,9 @@ mod tests {
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-    /// The vector that the libraries of the specification are tested with.
+    /// Test vector of the reference libraries.
     #[test]
-    fn a_signature_is_the_one_of_the_specification() {
+    fn a_signature_matches_the_test_vector() {
         let key = Key::parse(SECRET).unwrap();
         let body = br#"{"test": 2432232314}"#;
         assert_eq!(
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn during_a_rotation_each_key_signs() {
+    fn each_key_signs_during_a_rotation() {
         let (old, new) = (Key::parse(SECRET).unwrap(), Key::parse("whsec_bmV3").unwrap());
         let both = signatures(&[old.clone(), new.clone()], "id", 7, b"body");
         let each = [signatures(&[old], "id", 7, b"body"), signatures(&[new], "id", 7, b"body")];
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_no_key() {
+    fn an_invalid_secret_is_no_key() {
         for secret in ["", "whsec_", "whsec_*", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
             assert!(Key::parse(secret).is_none(), "{secret}");
         }

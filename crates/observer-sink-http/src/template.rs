@@ -1,24 +1,24 @@
-//! Header values with fields of the event in them.
+//! Header values with placeholders for fields of the event.
 
-use observer_core::Envelope;
+use observer_core::{Envelope, Field};
 use reqwest::header::HeaderValue;
 
-/// A value goes no further than this many bytes of a field: servers refuse requests with very long
-/// headers, and then no event would get there.
+/// Largest part of a field in a value, in bytes. Servers refuse requests with very long headers.
 const MAX_FIELD: usize = 256;
 
-/// A header value such as `agents/{source}`; `{{` and `}}` are braces.
+/// Header value with placeholders, such as `agents/{source}`. `{{` and `}}` are literal braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Field(Field),
+    Placeholder(Placeholder),
 }
 
+/// Member of an envelope, or field of its event, that a value can contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+enum Placeholder {
     Id,
     Seq,
     ReceivedAt,
@@ -30,22 +30,24 @@ enum Field {
     StafferId,
 }
 
-const FIELDS: [(&str, Field); 9] = [
-    ("id", Field::Id),
-    ("seq", Field::Seq),
-    ("received_at", Field::ReceivedAt),
-    ("source", Field::Source),
-    ("event_kind", Field::EventKind),
-    ("ok", Field::Ok),
-    ("cycle_id", Field::CycleId),
-    ("sig_hash", Field::SigHash),
-    ("staffer_id", Field::StafferId),
+const PLACEHOLDERS: [(&str, Placeholder); 9] = [
+    ("id", Placeholder::Id),
+    ("seq", Placeholder::Seq),
+    ("received_at", Placeholder::ReceivedAt),
+    (Field::Source.as_str(), Placeholder::Source),
+    (Field::EventKind.as_str(), Placeholder::EventKind),
+    (Field::Ok.as_str(), Placeholder::Ok),
+    (Field::CycleId.as_str(), Placeholder::CycleId),
+    (Field::SigHash.as_str(), Placeholder::SigHash),
+    (Field::StafferId.as_str(), Placeholder::StafferId),
 ];
 
 impl Template {
+    /// Parses a value.
+    ///
     /// # Errors
-    /// What is wrong with it, as it follows the header's name; the text itself isn't repeated,
-    /// since it may be a secret.
+    /// Returns the problem, worded to follow the header's name. It doesn't repeat the text, which
+    /// may be a secret.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (mut parts, mut literal) = (Vec::new(), String::new());
         let mut rest = text;
@@ -59,17 +61,15 @@ impl Template {
                 continue;
             }
             let end = rest.find('}').filter(|_| brace == "{");
-            let end = end.ok_or(
-                "has a brace without its other one; a plain brace is written `{{` or `}}`",
-            )?;
-            let field =
-                FIELDS.iter().find(|(name, _)| **name == rest[..end]).map(|(_, field)| *field);
-            let field = field.ok_or_else(|| {
-                let known: Vec<_> = FIELDS.iter().map(|(name, _)| format!("{{{name}}}")).collect();
-                format!("has a placeholder that isn't known; known are {}", known.join(", "))
+            let end = end.ok_or("has an unpaired brace; write `{{` or `}}` for a literal brace")?;
+            let known = PLACEHOLDERS.iter().find(|(name, _)| **name == rest[..end]);
+            let (_, placeholder) = known.ok_or_else(|| {
+                let names: Vec<_> =
+                    PLACEHOLDERS.iter().map(|(name, _)| format!("{{{name}}}")).collect();
+                format!("has an unknown placeholder; known placeholders: {}", names.join(", "))
             })?;
             parts.push(Part::Text(std::mem::take(&mut literal)));
-            parts.push(Part::Field(field));
+            parts.push(Part::Placeholder(*placeholder));
             rest = &rest[end + 1..];
         }
         literal.push_str(rest);
@@ -77,12 +77,12 @@ impl Template {
         parts.retain(|part| *part != Part::Text(String::new()));
         let is_value = |text: &str| text.is_ascii() && HeaderValue::from_str(text).is_ok();
         if parts.iter().any(|part| matches!(part, Part::Text(text) if !is_value(text))) {
-            return Err("holds a character that a header value can't have".to_owned());
+            return Err("holds a character that a header can't have".to_owned());
         }
         Ok(Self(parts))
     }
 
-    /// The value, if it is the same for all events.
+    /// Returns the value, if it has no placeholder.
     pub(crate) fn constant(&self) -> Option<&str> {
         match self.0.as_slice() {
             [] => Some(""),
@@ -91,20 +91,21 @@ impl Template {
         }
     }
 
-    /// The value for one event. Whatever stands in the event, it is one value on one line.
+    /// Returns the value for one event. Fields are escaped, so that no event can add a header or a
+    /// second value.
     pub(crate) fn render(&self, envelope: &Envelope) -> HeaderValue {
         let mut value = String::new();
         for part in &self.0 {
             match part {
                 Part::Text(text) => value.push_str(text),
-                Part::Field(field) => field.render(envelope, &mut value),
+                Part::Placeholder(placeholder) => placeholder.render(envelope, &mut value),
             }
         }
-        HeaderValue::from_str(&value).expect("texts were checked, and fields become visible ASCII")
+        HeaderValue::from_str(&value).expect("texts were validated, and fields are escaped")
     }
 }
 
-impl Field {
+impl Placeholder {
     fn render(self, envelope: &Envelope, value: &mut String) {
         let event = &envelope.event;
         let optional = match self {
@@ -122,7 +123,7 @@ impl Field {
     }
 }
 
-/// Percent-encodes what could end the value, begin another one, or get lost on the way.
+/// Percent-encodes characters that could end the value, begin another one, or be altered on the way.
 fn escape(text: &str, value: &mut String) {
     let end = value.len() + MAX_FIELD;
     for character in text.chars() {
@@ -151,18 +152,22 @@ mod tests {
     }
 
     #[test]
-    fn fields_stand_where_their_placeholders_are() {
-        let event = r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c","sig_hash":"h","staffer_id":"m:1"}"#;
-        let template = "{{{source}}} {event_kind} {ok} {cycle_id}/{sig_hash}/{staffer_id} {seq} {id} {received_at}";
+    fn placeholders_are_replaced_by_fields() {
+        let event = concat!(
+            r#"{"source":"bot","event_kind":"ok","ok":true,"#,
+            r#""cycle_id":"c","sig_hash":"h","staffer_id":"m:1"}"#,
+        );
+        let fields = "{{{source}}} {event_kind} {ok} {cycle_id}/{sig_hash}/{staffer_id}";
+        assert_eq!(render(fields, event), "{bot} ok true c/h/m:1");
         assert_eq!(
-            render(template, event),
-            "{bot} ok true c/h/m:1 1 00000000-0000-0000-0000-000000000001 2026-01-01T00:00:00.000001Z"
+            render("{seq} {id} {received_at}", event),
+            "1 00000000-0000-0000-0000-000000000001 2026-01-01T00:00:00.000001Z"
         );
         assert_eq!(render("[{cycle_id}]", r#"{"source":"s","event_kind":"k","ok":false}"#), "[]");
     }
 
     #[test]
-    fn an_event_can_not_write_headers() {
+    fn an_event_cannot_add_headers() {
         let event = |source: &str| format!(r#"{{"source":"{source}","event_kind":"k","ok":true}}"#);
         assert_eq!(render("{source}", &event(r"a\r\nX-Admin: yes")), "a%0D%0AX-Admin:%20yes");
         assert_eq!(
@@ -170,15 +175,15 @@ mod tests {
             "%C3%BC%25%2C%20%22b%22%3B%20%00%7F"
         );
         let long = render("<{source}>", &event(&"ü".repeat(1000)));
-        assert_eq!(long, format!("<{}>", "%C3%BC".repeat(42)), "cut between two characters");
+        assert_eq!(long, format!("<{}>", "%C3%BC".repeat(42)), "truncated between two characters");
     }
 
     #[test]
-    fn a_template_that_can_not_be_is_refused() {
+    fn an_invalid_template_is_refused() {
         for (template, expected) in [
-            ("{", "has a brace without"),
-            ("a}b", "has a brace without"),
-            ("{nope}", "has a placeholder that isn't known; known are {id}, {seq},"),
+            ("{", "has an unpaired brace"),
+            ("a}b", "has an unpaired brace"),
+            ("{nope}", "has an unknown placeholder; known placeholders: {id}, {seq},"),
             ("a\r\nb", "holds a character"),
             ("ü", "holds a character"),
         ] {

@@ -1,4 +1,4 @@
-//! Events to send.
+//! Events for tests.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub(crate) fn envelope(seq: u64, event: &str) -> Arc<Envelope> {
     })
 }
 
-/// Events 1 to `count`.
+/// Returns a batch of the events 1 to `count`.
 pub(crate) fn batch(count: u64) -> Batch {
     let event =
         |seq| envelope(seq, &format!(r#"{{"source":"bot","event_kind":"e{seq}","ok":true}}"#));

@@ -1,4 +1,4 @@
-//! The HTTP sink keeps the contract of sinks, whatever its requests carry.
+//! The HTTP sink meets the contract of sinks with every form of request.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::sync::Arc;
@@ -35,7 +35,8 @@ impl Destination for Receiver {
     }
 }
 
-/// Bare events, which the tests send with `X-What`, have their identity in a header.
+/// Returns the events of a request. Bare events, which the tests send with the header `X-What`, have
+/// their identity in a header.
 fn events(request: &ReceivedRequest) -> Vec<StoredEvent> {
     match request.header("x-what") {
         None => request.items().iter().map(|item| StoredEvent::from_json(item)).collect(),
@@ -46,7 +47,7 @@ fn events(request: &ReceivedRequest) -> Vec<StoredEvent> {
     }
 }
 
-async fn holds(config: fn(HttpConfig) -> HttpConfig) {
+async fn verify(config: fn(HttpConfig) -> HttpConfig) {
     let report = SinkContract::new(move || Receiver { receiver: HttpReceiver::start(), config })
         .verify()
         .await;
@@ -54,26 +55,26 @@ async fn holds(config: fn(HttpConfig) -> HttpConfig) {
 }
 
 #[tokio::test]
-async fn the_http_sink_keeps_the_contract() {
-    holds(|config| config).await;
+async fn arrays_meet_the_contract() {
+    verify(|config| config).await;
 }
 
 #[tokio::test]
-async fn so_it_does_with_packed_and_signed_lines() {
-    holds(|config| {
+async fn compressed_and_signed_ndjson_meets_the_contract() {
+    verify(|config| {
         config.body(Body::Ndjson).compression(Compression::Zstd).sign_with("whsec_bmV3")
     })
     .await;
 }
 
 #[tokio::test]
-async fn so_it_does_with_an_envelope_a_request() {
-    holds(|config| config.body(Body::Envelope).compression(Compression::Gzip)).await;
+async fn single_envelopes_meet_the_contract() {
+    verify(|config| config.body(Body::Envelope).compression(Compression::Gzip)).await;
 }
 
 #[tokio::test]
-async fn so_it_does_with_an_event_a_request_and_its_fields_in_headers() {
-    holds(|config| {
+async fn single_events_with_fields_in_headers_meet_the_contract() {
+    verify(|config| {
         config.body(Body::Event).header("X-What", "{source}/{cycle_id}/{sig_hash}/{staffer_id}")
     })
     .await;

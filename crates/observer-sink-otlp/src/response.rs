@@ -99,7 +99,7 @@ impl Refusal {
                 404 | 405 | 410 => {
                     "; see `endpoint`, to which the path of the signal is added, and `protocol`"
                 }
-                407 => "; the proxy wants to know who asks",
+                407 => "; the proxy requires credentials",
                 413 => "; see `batch`",
                 415 => "; see `compression` and `protocol`",
                 500.. => "; its own log may say more",
@@ -217,7 +217,7 @@ mod tests {
         let http = |status| {
             Refusal::of_http(StatusCode::from_u16(status).unwrap(), String::new(), None).hint
         };
-        assert_eq!(http(407), "; the proxy wants to know who asks");
+        assert_eq!(http(407), "; the proxy requires credentials");
         assert_eq!(http(413), "; see `batch`");
         assert_eq!(http(415), "; see `compression` and `protocol`");
         assert_eq!(http(429), "");

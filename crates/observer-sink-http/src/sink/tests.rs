@@ -1,9 +1,9 @@
 mod answers;
+mod one_by_one;
 mod receiver;
 mod requests;
-mod singly;
 mod tls;
-mod unanswered;
+mod transport_errors;
 
 use observer_core::{ErrorKind, SinkError};
 
@@ -14,7 +14,7 @@ fn sink(config: &HttpConfig) -> HttpSink {
 }
 
 #[track_caller]
-fn failed(error: &SinkError, kind: ErrorKind, reason: &str) {
+fn assert_error(error: &SinkError, kind: ErrorKind, reason: &str) {
     let report = error.report();
     assert_eq!(error.kind, kind, "{report}");
     assert!(report.contains(reason), "{report}");

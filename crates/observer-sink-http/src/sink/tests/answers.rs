@@ -1,4 +1,4 @@
-//! What answers come to.
+//! Resolution of answers.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use insta::assert_snapshot;
 use observer_core::{ErrorKind, EventSink, Receipt, Rejected};
 
 use super::receiver::Receiver;
-use super::{failed, sink};
+use super::{assert_error, sink};
 use crate::Auth;
 use crate::config::{Body, Check, HttpConfig};
 use crate::testing::batch;
 
 #[tokio::test]
-async fn an_answer_is_judged_by_its_status() {
+async fn the_status_decides_the_kind_of_error() {
     use ErrorKind::{Blocked, Permanent, Transient};
     let receiver = Receiver::start();
     for body in [Body::Ndjson, Body::Envelope] {
@@ -36,14 +36,14 @@ async fn an_answer_is_judged_by_its_status() {
             for status in statuses {
                 receiver.answer(*status, &[], "");
                 let error = sink.deliver(&batch(2)).await.unwrap_err();
-                failed(&error, kind, &format!("{} answered {status}", receiver.url));
+                assert_error(&error, kind, &format!("{} answered {status}", receiver.url));
             }
         }
     }
 }
 
 #[tokio::test]
-async fn who_says_when_to_come_again_is_heard() {
+async fn retry_after_applies_to_transient_errors() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url));
     let mut pauses = Vec::new();
@@ -57,7 +57,7 @@ async fn who_says_when_to_come_again_is_heard() {
             ],
         ),
         (503, vec![]),
-        // Parked is parked, for however long.
+        // A parked sink is checked on a timer.
         (403, vec![("retry-after", "9")]),
     ] {
         receiver.answer(status, &headers, "");
@@ -67,7 +67,7 @@ async fn who_says_when_to_come_again_is_heard() {
 }
 
 #[tokio::test]
-async fn the_reason_is_what_the_far_side_says_without_our_secrets() {
+async fn a_reason_contains_the_answer_without_secrets() {
     let receiver = Receiver::start();
     let config =
         HttpConfig::new(format!("{}/services/xoxb-0123456789abcdef?key=s3cret", receiver.url))
@@ -109,65 +109,67 @@ async fn the_reason_is_what_the_far_side_says_without_our_secrets() {
 }
 
 #[tokio::test]
-async fn a_207_rejects_the_bad_ones_alone() {
+async fn a_207_rejects_failed_events_alone() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Ndjson));
     receiver.answer(
         207,
         &[],
-        r#"{"accepted":1,"duplicates":1,"rejected":1,"durability":"fsync","errors":[{"index":1,"status":422,"detail":"no `cycle_id`"}]}"#,
+        r#"{"accepted":1,"duplicates":1,"rejected":1,"durability":"fsync",
+            "errors":[{"index":1,"status":422,"detail":"no `cycle_id`"}]}"#,
     );
     let receipt = sink.deliver(&batch(3)).await.unwrap();
     let reason = format!("{} answered 422 for this event: no `cycle_id`", receiver.url);
     assert_eq!(receipt, Receipt { rejected: vec![Rejected { index: 1, reason }], refused: None });
-    receiver.seen();
+    receiver.requests();
     sink.deliver(&batch(3)).await.unwrap();
     assert_eq!(
-        receiver.seen()[0].text().lines().count(),
+        receiver.requests()[0].text().lines().count(),
         3,
-        "nothing is remembered of what is settled"
+        "a resolved batch is sent again as a whole"
     );
 }
 
 #[tokio::test]
-async fn what_a_207_puts_off_comes_again_alone() {
+async fn transient_items_of_a_207_are_sent_again_alone() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Ndjson));
     let batch = batch(4);
-    let errors = r#"{"errors":[{"index":0,"status":422,"detail":"bad"},{"index":2,"status":503,"detail":"busy"}]}"#;
+    let errors = r#"{"errors":[{"index":0,"status":422,"detail":"bad"},
+        {"index":2,"status":503,"detail":"busy"}]}"#;
     receiver.answer(207, &[("retry-after", "3")], errors);
     let error = sink.deliver(&batch).await.unwrap_err();
-    failed(&error, ErrorKind::Transient, "answered 503 for this event: busy");
+    assert_error(&error, ErrorKind::Transient, "answered 503 for this event: busy");
     assert_eq!(error.retry_after, Some(Duration::from_secs(3)));
     receiver.answer(207, &[], r#"{"errors":[{"index":0,"status":422,"detail":"bad"}]}"#);
     let receipt = sink.deliver(&batch).await.unwrap();
     assert_eq!(receipt.rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [0]);
-    let again: Vec<_> =
-        [0, 2].map(|place: usize| batch.events()[place].to_json() + "\n").concat().into_bytes();
-    assert_eq!(receiver.seen()[1].body, again);
+    let expected: Vec<_> =
+        [0, 2].map(|index: usize| batch.events()[index].to_json() + "\n").concat().into_bytes();
+    assert_eq!(receiver.requests()[1].body, expected);
 }
 
 #[tokio::test]
-async fn a_207_that_refuses_all_or_says_nothing_settles_nothing() {
+async fn a_207_without_accepted_events_fails_the_batch() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url));
     let all = r#"{"errors":[{"index":0,"status":422,"detail":"first"},{"index":1,"status":422}]}"#;
     receiver.answer(207, &[], all);
-    failed(
+    assert_error(
         &sink.deliver(&batch(2)).await.unwrap_err(),
         ErrorKind::Permanent,
         "422 for this event: first",
     );
     receiver.answer(207, &[], "<multistatus/>");
-    failed(
+    assert_error(
         &sink.deliver(&batch(2)).await.unwrap_err(),
         ErrorKind::Blocked,
-        "can't be understood: it is no JSON",
+        "can't be understood: it is not JSON",
     );
 }
 
 #[tokio::test]
-async fn a_check_asks_without_an_event_and_believes_what_an_event_would_be_told() {
+async fn a_check_fails_on_statuses_that_events_would_get_too() {
     let receiver = Receiver::start();
     let config = HttpConfig::new(&*receiver.url).auth(Auth::bearer("t0ken"));
     let options = sink(&config);
@@ -175,32 +177,32 @@ async fn a_check_asks_without_an_event_and_believes_what_an_event_would_be_told(
         receiver.answer(status, &[], "");
         options.check().await.unwrap_or_else(|error| panic!("{status}: {}", error.report()));
     }
-    for seen in receiver.seen() {
+    for request in receiver.requests() {
         assert_eq!(
-            (&*seen.line, seen.header("authorization"), seen.body.len()),
+            (&*request.line, request.header("authorization"), request.body.len()),
             ("OPTIONS /", "Bearer t0ken", 0)
         );
-        assert_eq!((seen.header("webhook-id"), seen.header("content-type")), ("", ""));
+        assert_eq!((request.header("webhook-id"), request.header("content-type")), ("", ""));
     }
     let blocked = [308, 401, 404, 407, 410].map(|status| (status, ErrorKind::Blocked));
     let transient = [429, 500, 502, 503, 504].map(|status| (status, ErrorKind::Transient));
     for (status, kind) in blocked.into_iter().chain(transient) {
         receiver.answer(status, &[], "why");
-        failed(&options.check().await.unwrap_err(), kind, &format!("answered {status}"));
+        assert_error(&options.check().await.unwrap_err(), kind, &format!("answered {status}"));
     }
-    receiver.seen();
+    receiver.requests();
 
     receiver.answer(401, &[], "");
     sink(&config.clone().sign_with("whsec_bmV3")).check().await.unwrap();
     sink(&config.clone().check(Check::Head)).check().await.unwrap();
     sink(&config.clone().check(Check::Get)).check().await.unwrap();
     sink(&config.check(Check::Off)).check().await.unwrap();
-    let lines: Vec<_> = receiver.seen().into_iter().map(|seen| seen.line).collect();
+    let lines: Vec<_> = receiver.requests().into_iter().map(|request| request.line).collect();
     assert_eq!(lines, ["OPTIONS /", "HEAD /", "GET /"]);
 }
 
 #[tokio::test]
-async fn redirects_are_followed_where_they_are_allowed_and_lose_nothing() {
+async fn allowed_redirects_are_followed_with_method_and_body() {
     let receiver = Receiver::start();
     let elsewhere = receiver.url.replace("127.0.0.1", "localhost");
     let config = HttpConfig::new(format!("{}/old", receiver.url));
@@ -208,25 +210,25 @@ async fn redirects_are_followed_where_they_are_allowed_and_lose_nothing() {
         (0, 308, "/new".to_owned(), vec!["POST /old"]),
         (1, 308, "/new".to_owned(), vec!["POST /old", "POST /new"]),
         (1, 307, "/new".to_owned(), vec!["POST /old", "POST /new"]),
-        // These turn it into a GET without a body.
+        // These turn a POST into a GET without a body.
         (1, 301, "/new".to_owned(), vec!["POST /old"]),
         (1, 303, "/new".to_owned(), vec!["POST /old"]),
         (1, 308, format!("{elsewhere}/new"), vec!["POST /old"]),
     ] {
         receiver.answer(status, &[("location", &*location)], "");
         let delivered = sink(&config.clone().redirects(redirects)).deliver(&batch(1)).await;
-        let seen = receiver.seen();
+        let requests = receiver.requests();
         assert_eq!(
-            seen.iter().map(|seen| &*seen.line).collect::<Vec<_>>(),
+            requests.iter().map(|request| &*request.line).collect::<Vec<_>>(),
             lines,
             "{status} to {location}"
         );
-        assert_eq!(seen.last().unwrap().body, seen[0].body);
+        assert_eq!(requests.last().unwrap().body, requests[0].body);
         match delivered {
             Ok(_) => assert_eq!(lines.len(), 2),
             Err(error) => {
                 assert_eq!(lines.len(), 1);
-                failed(&error, ErrorKind::Blocked, "it has moved");
+                assert_error(&error, ErrorKind::Blocked, "it has moved");
             }
         }
     }
@@ -234,5 +236,5 @@ async fn redirects_are_followed_where_they_are_allowed_and_lose_nothing() {
         receiver.answer(307, &[("location", "/again")], "");
     }
     sink(&config.redirects(2)).deliver(&batch(1)).await.unwrap_err();
-    assert_eq!(receiver.seen().len(), 3);
+    assert_eq!(receiver.requests().len(), 3);
 }

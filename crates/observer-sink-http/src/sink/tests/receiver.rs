@@ -1,4 +1,4 @@
-//! The far side, with what the tests ask of it.
+//! A destination with scripted answers, which records requests.
 
 use std::sync::Mutex;
 
@@ -6,15 +6,16 @@ use observer_testing::http::{HttpReceiver, ReceivedRequest, Reply};
 use reqwest::header::HeaderMap;
 
 pub(super) struct Receiver {
-    /// Without a slash at its end.
+    /// URL without a slash at its end.
     pub(super) url: String,
-    far_side: HttpReceiver,
-    seen: Mutex<usize>,
+    inner: HttpReceiver,
+    /// Number of requests that were returned before.
+    returned: Mutex<usize>,
 }
 
-/// A request.
+/// Request that was received.
 #[derive(Clone)]
-pub(super) struct Seen {
+pub(super) struct Request {
     pub(super) line: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
@@ -22,11 +23,11 @@ pub(super) struct Seen {
 
 impl Receiver {
     pub(super) fn start() -> Self {
-        let far_side = HttpReceiver::start();
-        Self { url: far_side.url(""), far_side, seen: Mutex::default() }
+        let inner = HttpReceiver::start();
+        Self { url: inner.url(""), inner, returned: Mutex::default() }
     }
 
-    /// The answer to the next request that has none; 200 without one.
+    /// Adds an answer for the next request without one. The default answer is 200.
     pub(super) fn answer(
         &self,
         status: u16,
@@ -36,24 +37,24 @@ impl Receiver {
         let answer = Reply::status(status).with_body(body);
         let answer =
             headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, *value));
-        self.far_side.enqueue(answer);
+        self.inner.enqueue(answer);
     }
 
-    /// What came since it was asked last.
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        let requests = self.far_side.requests();
-        let seen = std::mem::replace(&mut *self.seen.lock().unwrap(), requests.len());
-        requests.into_iter().skip(seen).map(Seen::from).collect()
+    /// Returns the requests since the last call.
+    pub(super) fn requests(&self) -> Vec<Request> {
+        let requests = self.inner.requests();
+        let returned = std::mem::replace(&mut *self.returned.lock().unwrap(), requests.len());
+        requests.into_iter().skip(returned).map(Request::from).collect()
     }
 }
 
-impl From<ReceivedRequest> for Seen {
+impl From<ReceivedRequest> for Request {
     fn from(ReceivedRequest { method, path, headers, raw_body, .. }: ReceivedRequest) -> Self {
         Self { line: format!("{method} {path}"), headers, body: raw_body.to_vec() }
     }
 }
 
-impl Seen {
+impl Request {
     pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -62,8 +63,8 @@ impl Seen {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// All of it but for the address, which is another one each time.
-    pub(super) fn shown(&self) -> String {
+    /// Returns the request as text, without the header `Host`, which is another one in each run.
+    pub(super) fn to_text(&self) -> String {
         let mut headers: Vec<_> = self.headers.keys().filter(|name| *name != "host").collect();
         headers.sort_by_key(|name| name.as_str());
         let headers =

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::receiver::Receiver;
-use super::{failed, sink};
+use super::{assert_error, sink};
 use crate::Tls;
 use crate::config::HttpConfig;
 use crate::testing::batch;
@@ -124,7 +124,7 @@ async fn a_configured_authority_is_trusted() {
     for error in
         [untrusting.deliver(&batch(1)).await.unwrap_err(), untrusting.check().await.unwrap_err()]
     {
-        failed(
+        assert_error(
             &error,
             ErrorKind::Blocked,
             &format!(
@@ -135,7 +135,7 @@ async fn a_configured_authority_is_trusted() {
     }
     let other_ca = written(dir.path(), "other.pem", authority("other").pem());
     let other = sink(&config.clone().tls(Tls::default().with_ca(other_ca)));
-    failed(&other.deliver(&batch(1)).await.unwrap_err(), ErrorKind::Blocked, "UnknownIssuer");
+    assert_error(&other.deliver(&batch(1)).await.unwrap_err(), ErrorKind::Blocked, "UnknownIssuer");
 
     let ca = written(dir.path(), "ca.pem", ours.pem());
     let trusting = sink(&config.tls(Tls::default().with_ca(ca)));
@@ -150,7 +150,11 @@ async fn check_reads_a_renewed_client_certificate() {
     let tls = Tls::default().with_ca(written(dir.path(), "ca.pem", ours.pem()));
     let config = HttpConfig::new(&*server.url).tls(tls.clone());
     let error = sink(&config).deliver(&batch(1)).await.unwrap_err();
-    failed(&error, ErrorKind::Blocked, "; `tls.cert` and `tls.key` name a client certificate");
+    assert_error(
+        &error,
+        ErrorKind::Blocked,
+        "; `tls.cert` and `tls.key` name a client certificate",
+    );
 
     let (cert, key) = certificate(&dir, &authority("other"));
     let sink = sink(&config.tls(tls.with_client_cert(cert, key)));
@@ -166,8 +170,12 @@ async fn unusable_files_are_named() {
     let at = |name: &str| dir.path().join(name);
     let check = async |tls: Tls, reason: &str| {
         let config = HttpConfig::new("https://127.0.0.1:1").tls(tls);
-        failed(&sink(&config).check().await.unwrap_err(), ErrorKind::Blocked, reason);
-        failed(&sink(&config).deliver(&batch(1)).await.unwrap_err(), ErrorKind::Blocked, reason);
+        assert_error(&sink(&config).check().await.unwrap_err(), ErrorKind::Blocked, reason);
+        assert_error(
+            &sink(&config).deliver(&batch(1)).await.unwrap_err(),
+            ErrorKind::Blocked,
+            reason,
+        );
     };
     let with_ca = |name| Tls::default().with_ca(at(name));
     let with_client_cert = |cert, key| Tls::default().with_client_cert(at(cert), at(key));
@@ -190,7 +198,7 @@ async fn plain_http_on_a_tls_url_is_explained() {
     let receiver = Receiver::start();
     let url = receiver.url.replace("http://", "https://");
     let error = sink(&HttpConfig::new(url)).deliver(&batch(1)).await.unwrap_err();
-    failed(
+    assert_error(
         &error,
         ErrorKind::Blocked,
         "; if the destination speaks plain HTTP, `url` must begin with http://",

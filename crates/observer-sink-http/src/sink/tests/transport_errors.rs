@@ -1,4 +1,4 @@
-//! Far sides that don't answer, or not to the end.
+//! Destinations without a valid or complete answer.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{failed, sink};
+use super::{assert_error, sink};
 use crate::config::{Body, HttpConfig};
 use crate::testing::batch;
 
-/// Reads one request, writes this, and hangs up.
-async fn far_side(answer: &'static [u8]) -> (String, JoinHandle<()>) {
+/// Starts a server that reads one request, writes `answer` and closes the connection.
+async fn serve_once(answer: &'static [u8]) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move {
@@ -22,20 +22,20 @@ async fn far_side(answer: &'static [u8]) -> (String, JoinHandle<()>) {
             assert!(stream.read_buf(&mut request).await.unwrap() > 0);
         }
         stream.write_all(answer).await.unwrap();
-        // The client may have hung up on what it has read.
+        // The client may have closed the connection already.
         let _ = stream.shutdown().await;
     });
     (url, serving)
 }
 
 #[tokio::test]
-async fn who_is_not_there_may_come_back() {
+async fn a_refused_connection_is_transient() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let sink = sink(&HttpConfig::new(format!("{url}/hook?key=s3cret")));
     for error in [sink.deliver(&batch(1)).await.unwrap_err(), sink.check().await.unwrap_err()] {
-        failed(
+        assert_error(
             &error,
             ErrorKind::Transient,
             &format!("{url} can't be reached: Connection refused"),
@@ -50,54 +50,54 @@ async fn who_is_not_there_may_come_back() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_known_says_so() {
+async fn an_unknown_host_blocks_the_sink() {
     let config =
         HttpConfig::new("http://no-such-host.invalid/").connect_timeout(Duration::from_secs(1));
     let error = sink(&config).deliver(&batch(1)).await.unwrap_err();
-    failed(&error, ErrorKind::Blocked, "http://no-such-host.invalid can't be reached: ");
+    assert_error(&error, ErrorKind::Blocked, "http://no-such-host.invalid can't be reached: ");
     assert!(error.report().ends_with("; see `url`"), "{}", error.report());
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_before_the_answer_says_nothing_of_the_events() {
+async fn an_incomplete_answer_is_transient() {
     for answer in [
         &b""[..],
         b"HTTP/1.1 20",
         b"HTTP/1.1 207 Multi-Status\r\ncontent-length: 50\r\n\r\n{\"errors\":[",
     ] {
-        let (url, serving) = far_side(answer).await;
+        let (url, serving) = serve_once(answer).await;
         let error = sink(&HttpConfig::new(&*url)).deliver(&batch(2)).await.unwrap_err();
-        failed(&error, ErrorKind::Transient, &format!("{url} gives no answer: "));
+        assert_error(&error, ErrorKind::Transient, &format!("{url} gives no answer: "));
         serving.await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_success_is_one_also_when_its_body_is_cut_off() {
+async fn a_success_with_a_truncated_body_is_a_success() {
     let (url, serving) =
-        far_side(b"HTTP/1.1 202 Accepted\r\ncontent-length: 50\r\n\r\nthank y").await;
+        serve_once(b"HTTP/1.1 202 Accepted\r\ncontent-length: 50\r\n\r\nthank y").await;
     let receipt = sink(&HttpConfig::new(url)).deliver(&batch(2)).await.unwrap();
     assert_eq!(receipt, Receipt::accepted());
     serving.await.unwrap();
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_no_answer() {
-    let (url, serving) = far_side(b"220 mail.example.com ESMTP\r\n").await;
+async fn an_answer_that_is_not_http_is_transient() {
+    let (url, serving) = serve_once(b"220 mail.example.com ESMTP\r\n").await;
     let error = sink(&HttpConfig::new(&*url)).deliver(&batch(1)).await.unwrap_err();
-    failed(&error, ErrorKind::Transient, &format!("{url} gives no answer: "));
+    assert_error(&error, ErrorKind::Transient, &format!("{url} gives no answer: "));
     serving.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_connection_that_is_never_made_is_given_up() {
-    // Connections are taken, and nobody ever says a word of TLS.
+async fn a_tls_handshake_that_hangs_times_out() {
+    // The listener accepts connections and never answers the TLS handshake.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let config =
         HttpConfig::new(&*url).body(Body::Ndjson).connect_timeout(Duration::from_millis(50));
     let error = sink(&config).deliver(&batch(1)).await.unwrap_err();
-    failed(
+    assert_error(
         &error,
         ErrorKind::Transient,
         &format!("{url} can't be reached: no connection within `connect_timeout`"),

@@ -1,4 +1,4 @@
-//! Batches of many where a request carries one event.
+//! Batches of several events, each in its own request.
 
 use std::sync::Arc;
 
@@ -6,23 +6,23 @@ use observer_core::{Batch, ErrorKind, EventSink, Receipt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::receiver::Receiver;
-use super::{failed, sink};
+use super::receiver::{Receiver, Request};
+use super::{assert_error, sink};
 use crate::config::{Body, HttpConfig};
 use crate::testing::batch;
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// The ids of the requests that came, as numbers.
+/// Returns the ids of the requests since the last call, as numbers.
 fn ids(receiver: &Receiver) -> Vec<u64> {
-    let id = |seen: &super::receiver::Seen| {
-        seen.header("webhook-id").rsplit('-').next().unwrap().parse().unwrap()
+    let id = |request: &Request| {
+        request.header("webhook-id").rsplit('-').next().unwrap().parse().unwrap()
     };
-    receiver.seen().iter().map(id).collect()
+    receiver.requests().iter().map(id).collect()
 }
 
 #[tokio::test]
-async fn events_go_one_after_the_other_and_a_bad_one_is_rejected_alone() {
+async fn an_invalid_event_is_rejected_alone() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
     receiver.answer(200, &[], "");
@@ -36,30 +36,30 @@ async fn events_go_one_after_the_other_and_a_bad_one_is_rejected_alone() {
 }
 
 #[tokio::test]
-async fn before_one_is_accepted_a_refusal_may_be_anyones_fault() {
+async fn a_first_refusal_fails_the_batch() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
     receiver.answer(422, &[], "");
-    failed(&sink.deliver(&batch(100)).await.unwrap_err(), ErrorKind::Permanent, "422");
+    assert_error(&sink.deliver(&batch(100)).await.unwrap_err(), ErrorKind::Permanent, "422");
     assert_eq!(
         ids(&receiver),
         [1],
-        "the other 99 are not tried against a far side that may refuse everything"
+        "the other 99 are not sent to a destination that may refuse everything"
     );
 }
 
 #[tokio::test]
-async fn what_was_accepted_before_an_error_is_not_sent_again() {
+async fn events_accepted_before_an_error_are_not_sent_again() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
     let batch = batch(4);
     receiver.answer(200, &[], "");
     receiver.answer(200, &[], "");
     receiver.answer(503, &[], "");
-    failed(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Transient, "503");
+    assert_error(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Transient, "503");
     receiver.answer(401, &[], "");
-    failed(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Blocked, "401");
-    // Now one event goes first, which the far side has already.
+    assert_error(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Blocked, "401");
+    // The pipeline probes a parked sink with one event, which the destination holds already.
     let (first, _) = batch.halves().unwrap().0.halves().unwrap();
     assert_eq!(sink.deliver(&first).await.unwrap(), Receipt::accepted());
     let rest = Batch::new(1, batch.events()[1..].to_vec());
@@ -68,23 +68,23 @@ async fn what_was_accepted_before_an_error_is_not_sent_again() {
     assert_eq!(receipt.rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [1]);
     assert_eq!(ids(&receiver), [1, 2, 3, 3, 3, 4]);
     assert_eq!(sink.deliver(&batch).await.unwrap(), Receipt::accepted());
-    assert_eq!(ids(&receiver), [1, 2, 3, 4], "what is settled and comes again comes on purpose");
+    assert_eq!(ids(&receiver), [1, 2, 3, 4], "a resolved batch is sent again as a whole");
 }
 
-/// A delivery that is dropped half-way: the pipeline does that when it takes too long.
+/// The pipeline cancels a delivery that exceeds its timeout.
 #[tokio::test]
-async fn what_was_accepted_before_a_delivery_was_dropped_is_not_sent_again() {
+async fn events_accepted_before_a_cancellation_are_not_sent_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (hangs, hung) = tokio::sync::oneshot::channel();
-    // Answers one request, and never the second one.
-    let far_side = tokio::spawn(async move {
+    let (hanging, hung) = tokio::sync::oneshot::channel();
+    // Answers the first request, lets the second one hang, and answers the third.
+    let destination = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;
         stream.write_all(ACCEPTED).await.unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;
-        hangs.send(stream).unwrap();
+        hanging.send(stream).unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
         let request = read_request(&mut stream).await;
         stream.write_all(ACCEPTED).await.unwrap();
@@ -100,11 +100,11 @@ async fn what_was_accepted_before_a_delivery_was_dropped_is_not_sent_again() {
     delivery.abort();
     assert!(delivery.await.unwrap_err().is_cancelled());
     assert_eq!(sink.deliver(&batch).await.unwrap(), Receipt::accepted());
-    let request = far_side.await.unwrap();
+    let request = destination.await.unwrap();
     assert!(request.contains("webhook-id: 00000000-0000-0000-0000-000000000002\r\n"), "{request}");
 }
 
-/// A request whose body is in one piece with its head.
+/// Reads a request that ends in a JSON object.
 async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
     let mut request = Vec::new();
     while !request.ends_with(b"}") {
