@@ -159,7 +159,7 @@ pub enum Check {
 }
 
 impl HttpConfig {
-    /// Creates a configuration that posts JSON arrays of envelopes to `url`, with defaults otherwise.
+    /// Creates a configuration that posts JSON arrays of envelopes to `url`.
     #[must_use]
     pub fn new(url: impl Into<Secret>) -> Self {
         Self {

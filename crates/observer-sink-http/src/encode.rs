@@ -15,7 +15,7 @@ pub(crate) fn encode(body: Body, events: &[&Arc<Envelope>]) -> Vec<u8> {
         Vec::with_capacity(events.iter().map(|envelope| envelope.event.raw().len() + 128).sum());
     match body {
         Body::Event => {
-            events.iter().for_each(|envelope| bytes.extend_from_slice(envelope.event.raw()))
+            events.iter().for_each(|envelope| bytes.extend_from_slice(envelope.event.raw()));
         }
         Body::Envelope => events.iter().for_each(|envelope| envelope.write_json(&mut bytes)),
         Body::Array => {

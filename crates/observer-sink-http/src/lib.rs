@@ -32,14 +32,16 @@
 //! | `body` | content | `Content-Type` |
 //! |---|---|---|
 //! | `array` | a JSON array of envelopes | `application/json` |
-//! | `ndjson` | one envelope on each line, as an observer's `/v1/events` accepts | `application/x-ndjson` |
+//! | `ndjson` | envelopes, one on each line | `application/x-ndjson` |
 //! | `envelope` | one envelope | `application/json` |
 //! | `event` | one event, as its producer sent it | `application/json` |
 //!
-//! Each request has a `webhook-id`: the event's id, or a hash of the ids of several events. A repeat
-//! of a request has the same one, so a destination can recognize it. `idempotency_key = true` adds
-//! `Idempotency-Key` with the same value. `signing` adds `webhook-timestamp` and
-//! `webhook-signature`.
+//! An observer accepts `ndjson` at `/v1/events`.
+//!
+//! Each request has a `webhook-id`: the event's id, or a hash of the ids of several events. A
+//! repeat of a request has the same one, so a destination can recognize it.
+//! `idempotency_key = true` adds `Idempotency-Key` with the same value. `signing` adds
+//! `webhook-timestamp` and `webhook-signature`.
 //!
 //! A signature covers the body as it is sent, so with `compression` the compressed bytes. The
 //! destination can therefore verify it before decompressing anything. Standard Webhooks does not
@@ -52,7 +54,7 @@
 //! |---|---|
 //! | 2xx | All events are accepted. |
 //! | 207 | Each event has its own status; see below. |
-//! | 408, 425, 429, 5xx, transport error | The request is repeated, after `Retry-After` if present. |
+//! | 408, 425, 429, 5xx, transport error | The delivery is repeated, not before `Retry-After`. |
 //! | 413 | The batch is delivered in halves. |
 //! | 400, 422 | The batch is halved until the event at fault is alone; it becomes a dead letter. |
 //! | any other, TLS failure, unknown host | The sink is parked. No event becomes a dead letter. |
@@ -74,8 +76,8 @@
 //! # Limits
 //!
 //! - HTTP/1.1, and HTTP/2 if the program links it in.
-//! - No timeout for a single request except `connect_timeout`: the pipeline bounds a delivery by the
-//!   sink's `timeout`.
+//! - No timeout for a single request except `connect_timeout`: the pipeline bounds a delivery by
+//!   the sink's `timeout`.
 //! - Proxies come from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` only.
 
 mod accepted;

@@ -53,14 +53,13 @@ impl Settings {
         let content_type =
             if config.body == Body::Ndjson { "application/x-ndjson" } else { "application/json" };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        match config.compression {
-            Compression::None => {}
-            Compression::Gzip => {
-                drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip")))
-            }
-            Compression::Zstd => {
-                drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd")))
-            }
+        let encoding = match config.compression {
+            Compression::None => None,
+            Compression::Gzip => Some("gzip"),
+            Compression::Zstd => Some("zstd"),
+        };
+        if let Some(encoding) = encoding {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         if let Some(value) = config.auth.header()? {
             headers.insert(AUTHORIZATION, value);

@@ -123,7 +123,8 @@ impl Placeholder {
     }
 }
 
-/// Percent-encodes characters that could end the value, begin another one, or be altered on the way.
+/// Percent-encodes characters that could end the value, begin another one, or be altered in
+/// transit.
 fn escape(text: &str, value: &mut String) {
     let end = value.len() + MAX_FIELD;
     for character in text.chars() {

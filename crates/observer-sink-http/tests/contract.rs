@@ -35,8 +35,8 @@ impl Destination for Receiver {
     }
 }
 
-/// Returns the events of a request. Bare events, which the tests send with the header `X-What`, have
-/// their identity in a header.
+/// Returns the events of a request. Bare events, which the tests send with the header `X-What`,
+/// have their identity in a header.
 fn events(request: &ReceivedRequest) -> Vec<StoredEvent> {
     match request.header("x-what") {
         None => request.items().iter().map(|item| StoredEvent::from_json(item)).collect(),
