@@ -173,7 +173,7 @@ async fn torn_end_is_repaired_and_its_bytes_are_kept() {
     let action = &report["actions"][0];
     assert_eq!(
         (&action["done"], &action["bytes"]["length"]),
-        (&"cut off behind the last whole record".into(), &12.into())
+        (&"truncated after the last complete record".into(), &12.into())
     );
     let kept = dir.path().join(action["kept_in"].as_str().unwrap());
     assert_eq!(std::fs::read(kept).unwrap(), b"half a block");

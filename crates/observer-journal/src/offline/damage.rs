@@ -1,49 +1,50 @@
-//! What is wrong with a file, in words that say what was lost by it.
+//! Damage to a file of a journal, with a description of the loss.
 
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
-/// Something in the files of a journal that is not as it was written.
+/// Damage to a file of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// What it is.
+    /// Kind of the damage.
     pub kind: DamageKind,
-    /// The name of the file in the journal's folder.
+    /// Name of the file in the folder of the journal.
     pub file: String,
-    /// Which bytes of it; none where bytes are missing.
+    /// Damaged bytes of the file; empty if bytes are missing.
     pub bytes: Range<u64>,
-    /// The records that can't be read because of it, where they can be told.
+    /// Records that can't be read because of the damage; `None` if there are none, or if they are
+    /// unknown.
     pub records: Option<RangeInclusive<u64>>,
 }
 
-/// What is wrong.
+/// Kind of damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DamageKind {
-    /// One of the two headers of a segment. Nothing is lost: it follows from the other one, or from
-    /// the records.
+    /// One copy of the header of a segment is corrupt. Nothing is lost: the header follows from the
+    /// other copy, or from a block.
     HeaderCopy,
-    /// Both headers of a segment, and there is no whole block that they would follow from.
+    /// Both copies of the header of a segment are corrupt, and no block is valid.
     Header,
-    /// Blocks of records.
+    /// Blocks are corrupt or missing.
     Blocks,
-    /// The list of keys under a segment. Nothing is lost, the records have them too.
+    /// The footer of a segment is corrupt. Nothing is lost: the blocks contain the keys, too.
     Footer,
-    /// What stands behind the last good block of all: a write that was cut off and never
-    /// acknowledged, or records that were.
+    /// There are bytes after the last valid block of the journal: an interrupted write that was never
+    /// acknowledged, or acknowledged records that are corrupt.
     Tail,
-    /// A segment is not there.
+    /// A segment is missing.
     MissingSegment,
-    /// The file of positions can't be read.
+    /// The file of positions is corrupt.
     Positions,
-    /// The file of positions is not there.
+    /// The file of positions is missing.
     MissingPositions,
-    /// Some reader has had records that the journal does not have.
+    /// The position of a reader is after the last record.
     End,
 }
 
 impl DamageKind {
-    /// A name for programs.
+    /// Returns the name for machine-readable output.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,7 +62,7 @@ impl DamageKind {
 }
 
 impl Damage {
-    /// A short sentence without the file and the bytes.
+    /// Returns a short description without the file and the bytes.
     #[must_use]
     pub fn description(&self) -> String {
         let lost = match &self.records {
@@ -74,24 +75,26 @@ impl Damage {
         match self.kind {
             DamageKind::HeaderCopy => "a header is corrupt; nothing is lost".to_owned(),
             DamageKind::Header if self.records.is_none() => {
-                "no header; what it held is not known".to_owned()
+                "no header; its records are unknown".to_owned()
             }
-            DamageKind::Header => format!("no header and no whole block; {lost} can't be read"),
+            DamageKind::Header => format!("no header and no valid block; {lost} can't be read"),
             DamageKind::Blocks if self.bytes.is_empty() => {
-                format!("the file is cut short; {lost} can't be read")
+                format!("the file is truncated; {lost} can't be read")
             }
             DamageKind::Blocks => format!("{lost} can't be read"),
-            DamageKind::Footer => "the list of keys is corrupt; nothing is lost".to_owned(),
+            DamageKind::Footer => "the footer is corrupt; nothing is lost".to_owned(),
             DamageKind::Tail => {
-                "the end is no whole record: a write that was cut off, or the last records corrupt"
+                "incomplete bytes at the end: an interrupted write, or corrupt last records"
                     .to_owned()
             }
             DamageKind::MissingSegment => format!("the file is missing; {lost} can't be read"),
-            DamageKind::Positions => "corrupt; where the sinks stand is lost".to_owned(),
+            DamageKind::Positions => "corrupt; the positions of the sinks are lost".to_owned(),
             DamageKind::MissingPositions => {
-                "the file is missing; where the sinks stand is lost".to_owned()
+                "the file is missing; the positions of the sinks are lost".to_owned()
             }
-            DamageKind::End => format!("the journal has lost its end: a sink has had {lost} of it"),
+            DamageKind::End => {
+                format!("the end of the journal is lost: a sink has already received {lost}")
+            }
         }
     }
 }

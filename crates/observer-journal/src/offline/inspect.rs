@@ -1,6 +1,6 @@
-//! Reads every byte of a journal, and changes none.
+//! Inspection of a journal: reads all of its bytes and changes none.
 
-use super::segment_check::Look;
+use super::segment_check::SegmentCheck;
 use super::{Damage, DamageKind, read_positions};
 use crate::error::OpenError;
 use crate::fs::OpenMode;
@@ -9,57 +9,57 @@ use crate::positions::{self, Found};
 use crate::segment::SegmentName;
 use crate::segment::layout::{Layout, Unreadable};
 
-/// What the files of a journal hold.
+/// Report about the files of a journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// The last record; 0 before the first.
+    /// Last record; 0 before the first.
     pub head: u64,
-    /// The oldest record that should be there; one past the head when there is none.
+    /// Oldest record that should be there; `head + 1` if there is none.
     pub oldest: u64,
-    /// How many records can be read.
+    /// Number of readable records.
     pub records: u64,
-    /// Those with a header, oldest first.
+    /// Segments with a usable header, oldest first.
     pub segments: Vec<SegmentSummary>,
-    /// Everything that is not as it was written, in the order of the journal.
+    /// All damage, in the order of the records.
     pub damage: Vec<Damage>,
-    /// Where every reader stands, also those that are not there now.
+    /// Position of every reader.
     pub readers: Vec<ReaderPosition>,
 }
 
-/// A segment whose header can be read.
+/// Summary of a segment with a usable header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SegmentSummary {
-    /// The name of the file in the journal's folder.
+    /// Name of the file in the folder of the journal.
     pub file: String,
-    /// The record that it begins with.
+    /// First record.
     pub first_seq: u64,
-    /// The last record that it should hold; one before `first_seq` when there is none.
+    /// Last record that it should contain; `first_seq - 1` if there is none.
     pub last_seq: u64,
-    /// How many of them can be read.
+    /// Number of readable records.
     pub records: u64,
-    /// The size of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// How it ends.
+    /// State of the segment.
     pub state: SegmentState,
 }
 
-/// How a segment ends.
+/// State of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentState {
-    /// With the list of its keys: nothing is written to it any more.
+    /// The segment ends with a valid footer and is complete.
     Sealed,
-    /// With its last block, or in what should be the list of keys.
+    /// The segment has no valid footer.
     Open,
 }
 
-/// How far a reader has come.
+/// Position of a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReaderPosition {
-    /// Its name.
+    /// Name of the reader.
     pub name: String,
-    /// The last record that it has settled, in terms of the present epoch.
+    /// Last record that the reader is done with, converted to the current epoch.
     pub seq: u64,
 }
 
@@ -67,38 +67,39 @@ pub(super) fn inspect(options: &Options) -> Result<Inspection, OpenError> {
     let (fs, dir) = (&*options.fs, &options.dir);
     let layout = Layout::read(fs, dir)?;
     let mut found = Inspection::default();
-    // One past the last record that is accounted for; `None` before the first segment.
+    // First record after the segments so far; `None` before the first segment.
     let mut next_seq = None;
-    let mut nameless = layout.unreadable.iter().peekable();
+    let mut unreadable = layout.unreadable.iter().peekable();
     for (at, segment) in layout.segments.iter().enumerate() {
         let first_seq = segment.name.first_seq;
-        while let Some(file) = nameless.next_if(|file| file.name < segment.name) {
+        while let Some(file) = unreadable.next_if(|file| file.name < segment.name) {
             let following =
-                nameless.peek().map_or(first_seq, |next| next.name.first_seq.min(first_seq));
-            missing_between(&mut next_seq, file.name.first_seq, &mut found.damage);
+                unreadable.peek().map_or(first_seq, |next| next.name.first_seq.min(first_seq));
+            report_missing(&mut next_seq, file.name.first_seq, &mut found.damage);
             found.damage.push(header_lost(file, Some(following)));
             next_seq = Some(following);
         }
-        missing_between(&mut next_seq, first_seq, &mut found.damage);
+        report_missing(&mut next_seq, first_seq, &mut found.damage);
         let next = layout.next_after(at);
         let path = segment.name.path(dir);
-        let looked = fs.open(&path, OpenMode::Read).and_then(|file| Look::at(segment, next, file));
-        let Look { summary, damage, .. } = looked.map_err(OpenError::io("read", &path))?;
+        let checked =
+            fs.open(&path, OpenMode::Read).and_then(|file| SegmentCheck::run(segment, next, file));
+        let SegmentCheck { summary, damage, .. } = checked.map_err(OpenError::io("read", &path))?;
         next_seq = Some(summary.last_seq + 1);
         found.head = summary.last_seq;
         found.records += summary.records;
         found.segments.push(summary);
         found.damage.extend(damage);
     }
-    while let Some(file) = nameless.next() {
-        missing_between(&mut next_seq, file.name.first_seq, &mut found.damage);
-        let following = nameless.peek().map(|next| next.name.first_seq);
+    while let Some(file) = unreadable.next() {
+        report_missing(&mut next_seq, file.name.first_seq, &mut found.damage);
+        let following = unreadable.peek().map(|next| next.name.first_seq);
         found.damage.push(header_lost(file, following));
         next_seq = following;
     }
     let oldest = layout.segments.front().map(|segment| segment.name.first_seq);
-    let unreadable = layout.unreadable.first().map(|file| file.name.first_seq);
-    found.oldest = oldest.into_iter().chain(unreadable).min().unwrap_or(found.head + 1);
+    let oldest_unreadable = layout.unreadable.first().map(|file| file.name.first_seq);
+    found.oldest = oldest.into_iter().chain(oldest_unreadable).min().unwrap_or(found.head + 1);
     readers(options, &layout, &mut found)?;
     Ok(found)
 }
@@ -126,7 +127,7 @@ fn readers(options: &Options, layout: &Layout, found: &mut Inspection) -> Result
     Ok(())
 }
 
-/// Where the end of the journal should be.
+/// Returns the name of the file in which the last records should be.
 fn last_file(layout: &Layout) -> String {
     layout
         .segments
@@ -134,14 +135,15 @@ fn last_file(layout: &Layout) -> String {
         .map_or_else(|| positions::FILE.to_owned(), |segment| segment.name.to_string())
 }
 
+/// Returns the damage of a file without a usable header. `following` is the next known record.
 fn header_lost(file: &Unreadable, following: Option<u64>) -> Damage {
     let first_seq = file.name.first_seq;
     let records = following.filter(|next| *next > first_seq).map(|next| first_seq..=next - 1);
     Damage { kind: DamageKind::Header, file: file.name.to_string(), bytes: 0..file.size, records }
 }
 
-/// What no segment accounts for before the one that begins at `first_seq`.
-fn missing_between(next_seq: &mut Option<u64>, first_seq: u64, damage: &mut Vec<Damage>) {
+/// Reports the records between the segments so far and the one that begins at `first_seq`.
+fn report_missing(next_seq: &mut Option<u64>, first_seq: u64, damage: &mut Vec<Damage>) {
     if let Some(next) = next_seq.filter(|next| *next < first_seq) {
         let file = SegmentName { first_seq: next, generation: 0 }.to_string();
         let records = Some(next..=first_seq - 1);

@@ -1,4 +1,4 @@
-//! A journal that no one writes to: look at it, mend it, read it.
+//! Inspection, repair and reading of a journal that is not open.
 
 mod damage;
 mod inspect;
@@ -26,10 +26,10 @@ use crate::segment::layout::Layout;
 use crate::segment::scan;
 use crate::shared::Shared;
 
-/// The files of a journal that is not open anywhere; its lock is held as long as this lives.
+/// Journal that is not open, for inspection and repair. Its lock is held until this is dropped.
 ///
-/// [`inspect`](Self::inspect) and [`reader`](Self::reader) change nothing, unlike opening a
-/// journal.
+/// Unlike opening the journal, [`inspect`](Self::inspect) and [`reader`](Self::reader) change no
+/// file.
 ///
 /// ```
 /// use observer_journal::{Append, Journal, Options, Record, Runner, OfflineJournal, fs};
@@ -49,10 +49,10 @@ pub struct OfflineJournal {
 }
 
 impl OfflineJournal {
-    /// Take the lock of a journal that is there.
+    /// Acquires the lock of an existing journal.
     ///
     /// # Errors
-    /// When there is none, a process has it open, or its files can't be reached.
+    /// Returns an error if there is no journal, if it is open, or if a file operation fails.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let (fs, dir) = (options.fs.clone(), options.dir.clone());
         let missing = || OpenError::Missing { dir: dir.clone() };
@@ -74,35 +74,35 @@ impl OfflineJournal {
         Ok(Self { options, _lock: lock })
     }
 
-    /// The folder.
+    /// Returns the folder of the journal.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.options.dir
     }
 
-    /// Read everything, and say what is there and what is wrong with it.
+    /// Reads all files and reports their content and damage.
     ///
     /// # Errors
-    /// When the files can't be reached. What was changed or is missing is no error.
+    /// Returns an error if a file operation fails. Damage is no error.
     pub fn inspect(&self) -> Result<Inspection, OpenError> {
         inspect::inspect(&self.options)
     }
 
-    /// Do what opening would do, and what it leaves alone: write what can be known from the rest,
-    /// and keep each byte that is cut or written over.
+    /// Repairs what opening the journal would repair, and also rewrites corrupt headers and footers.
+    /// All bytes that are removed or overwritten are kept in another file.
     ///
-    /// No record that can be read is removed, expired or not.
+    /// No readable record is removed, expired or not.
     ///
     /// # Errors
-    /// When the files can't be reached. What was mended until then is.
+    /// Returns an error if a file operation fails. Repairs before the error stay.
     pub fn repair(&self) -> Result<Repair, OpenError> {
         repair::repair(&self.options)
     }
 
-    /// Read the records after `after` as they are now; what can't be read is a gap.
+    /// Returns a reader of the records after `after`. Unreadable records are gaps.
     ///
     /// # Errors
-    /// When the files can't be reached.
+    /// Returns an error if a file operation fails.
     pub fn reader(&self, after: u64) -> Result<Reader, OpenError> {
         let options = self.options.clone();
         let layout = Layout::read(&*options.fs, &options.dir)?;

@@ -1,11 +1,10 @@
-//! Mends what can be mended. Every byte that is cut or written over is kept in a file of its own
-//! first.
+//! Repair of a journal. All bytes that are removed or overwritten are first copied to another file.
 
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use super::segment_check::Look;
+use super::segment_check::SegmentCheck;
 use super::{DamageKind, read_positions};
 use crate::error::OpenError;
 use crate::format::BLOCKS_OFFSET;
@@ -16,30 +15,30 @@ use crate::recovery::{self, Recovery};
 use crate::segment::Segment;
 use crate::segment::layout::Layout;
 
-/// How much is copied at once.
+/// Number of bytes that are copied at once.
 const CHUNK: u64 = 1 << 20;
 
-/// What was done to mend a journal.
+/// Report of a repair.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Repair {
-    /// What was done to which file, in order.
+    /// Actions, in order.
     pub actions: Vec<RepairAction>,
-    /// What opening found after that.
+    /// Report of opening the journal after these actions.
     pub recovery: Recovery,
 }
 
-/// What was done to one file.
+/// Change to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairAction {
-    /// The name of the file in the journal's folder.
+    /// Name of the file in the folder of the journal.
     pub file: String,
-    /// Which bytes of it were cut or written over; all of them where it was set aside.
+    /// Bytes of the file that were removed or overwritten; all of them if it was renamed.
     pub bytes: Range<u64>,
-    /// What was done.
+    /// Description of the change, as a participle: `footer rewritten`.
     pub done: &'static str,
-    /// The name of the file in the journal's folder that has those bytes now.
+    /// Name of the file in the folder of the journal that contains these bytes now.
     pub kept_in: Option<String>,
 }
 
@@ -47,30 +46,31 @@ pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
     let (fs, dir) = (&*options.fs, &options.dir);
     let mut layout = Layout::read(fs, dir)?;
     let mut actions = Vec::new();
-    let given_up = std::mem::take(&mut layout.superseded);
-    let unreadable =
-        layout.unreadable.iter().map(|file| (file.name, "set aside: it has no header"));
-    let given_up =
-        given_up.into_iter().map(|name| (name, "set aside: a later file took its place"));
-    for (name, done) in given_up.chain(unreadable) {
+    let superseded = std::mem::take(&mut layout.superseded);
+    let unreadable = layout.unreadable.iter().map(|file| (file.name, "renamed: it has no header"));
+    let superseded = superseded.into_iter().map(|name| (name, "renamed: a later file replaces it"));
+    for (name, done) in superseded.chain(unreadable) {
         let file = name.to_string();
-        actions.push(aside(fs, dir, &file, done).map_err(OpenError::io("rename", name.path(dir)))?);
+        actions.push(
+            set_aside(fs, dir, &file, done).map_err(OpenError::io("rename", name.path(dir)))?,
+        );
     }
     for (at, segment) in layout.segments.iter().enumerate() {
         let path = segment.name.path(dir);
-        let mended = mend(fs, dir, segment, layout.next_after(at), &mut actions);
-        mended.map_err(OpenError::io("mend", &path))?;
+        let repaired = repair_segment(fs, dir, segment, layout.next_after(at), &mut actions);
+        repaired.map_err(OpenError::io("repair", &path))?;
     }
     if let Found::Corrupt { .. } = read_positions(options)? {
-        let done = "set aside: it is corrupt; sinks get again what the journal still has";
+        let done = "renamed: it is corrupt; sinks receive all events in the journal again";
         let path = dir.join(positions::FILE);
-        actions
-            .push(aside(fs, dir, positions::FILE, done).map_err(OpenError::io("rename", &path))?);
+        actions.push(
+            set_aside(fs, dir, positions::FILE, done).map_err(OpenError::io("rename", &path))?,
+        );
     }
 
-    // It syncs the folder, too.
+    // This syncs the folder, too.
     let (_, _, recovery) = recovery::open(options.clone())?;
-    let mut begun = |done| {
+    let mut created = |done| {
         actions.push(RepairAction {
             file: positions::FILE.to_owned(),
             bytes: 0..0,
@@ -79,15 +79,15 @@ pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
         });
     };
     if recovery.positions_lost {
-        begun("begun anew");
+        created("created again");
     }
     if recovery.new_epoch {
-        begun("a new epoch was begun: a sink had more than the journal has");
+        created("a new epoch began: the position of a sink was after the end of the journal");
     }
     Ok(Repair { actions, recovery })
 }
 
-fn mend(
+fn repair_segment(
     fs: &dyn FileSystem,
     dir: &Path,
     segment: &Segment,
@@ -96,47 +96,49 @@ fn mend(
 ) -> io::Result<()> {
     let name = segment.name.to_string();
     let file = fs.open(&segment.name.path(dir), OpenMode::Write)?;
-    let Look { damage, end, has_trailer, footer, .. } = Look::at(segment, next, file.clone())?;
+    let SegmentCheck { damage, end, has_trailer, footer, .. } =
+        SegmentCheck::run(segment, next, file.clone())?;
     if damage.iter().any(|damage| damage.kind == DamageKind::HeaderCopy) {
         let bytes = 0..BLOCKS_OFFSET.min(file.size()?);
-        let kept_in = Some(keep(fs, dir, &*file, &name, bytes.clone())?);
+        let kept_in = Some(copy_bytes(fs, dir, &*file, &name, bytes.clone())?);
         file.write_at(&segment.header.encode(), 0)?;
         file.sync()?;
         actions.push(RepairAction {
             file: name.clone(),
             bytes,
-            done: "both headers written anew",
+            done: "both headers rewritten",
             kept_in,
         });
     }
-    let broken =
+    let damaged =
         |kind| damage.iter().find(|damage| damage.kind == kind).map(|damage| damage.bytes.clone());
-    let rewritten = broken(DamageKind::Footer).zip(footer);
-    // Opening would cut that, too, and keep nothing. Where there is a trailer, it is what tells the
-    // last record.
-    let tail = broken(DamageKind::Tail)
-        .or_else(|| broken(DamageKind::Footer).filter(|_| next.is_none() && !has_trailer));
+    let rewritten = damaged(DamageKind::Footer).zip(footer);
+    // Opening would remove these bytes, too, without a copy. A valid trailer is kept, since it
+    // contains the number of records.
+    let tail = damaged(DamageKind::Tail)
+        .or_else(|| damaged(DamageKind::Footer).filter(|_| next.is_none() && !has_trailer));
     let (bytes, footer) = match (rewritten, tail) {
         (Some((bytes, footer)), _) => (bytes, Some(footer)),
         (None, Some(bytes)) => (bytes, None),
         (None, None) => return Ok(()),
     };
-    let kept_in = Some(keep(fs, dir, &*file, &name, bytes.clone())?);
-    // Half of a footer would be damage again, and nothing behind the blocks is none.
+    let kept_in = Some(copy_bytes(fs, dir, &*file, &name, bytes.clone())?);
+    // An interruption after this leaves no footer, which is no damage; half a footer would be.
     file.truncate(end)?;
     let done = match footer {
         Some(footer) => {
             file.write_at(&footer, end)?;
-            "the list of keys written anew"
+            "footer rewritten"
         }
-        None => "cut off behind the last whole record",
+        None => "truncated after the last complete record",
     };
     file.sync()?;
     actions.push(RepairAction { file: name, bytes, done, kept_in });
     Ok(())
 }
 
-fn aside(
+/// Renames a file that the journal no longer reads.
+fn set_aside(
     fs: &dyn FileSystem,
     dir: &Path,
     name: &str,
@@ -147,8 +149,8 @@ fn aside(
     Ok(RepairAction { file: name.to_owned(), bytes: 0..size, done, kept_in })
 }
 
-/// A durable copy of some bytes of a file, beside it. Gives its name.
-fn keep(
+/// Copies bytes of a file to a new, durable file beside it. Returns its name.
+fn copy_bytes(
     fs: &dyn FileSystem,
     dir: &Path,
     file: &dyn File,

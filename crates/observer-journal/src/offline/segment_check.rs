@@ -1,4 +1,4 @@
-//! Reads one segment to its end.
+//! Check of one segment: reads it to its end.
 
 use std::io;
 use std::ops::{Range, RangeInclusive};
@@ -9,46 +9,46 @@ use crate::format::{BLOCKS_OFFSET, FooterBuilder, HEADER_SIZE, KEY_SIZE, TRAILER
 use crate::fs::File;
 use crate::segment::{Segment, scan, written_after};
 
-/// A segment that was read to its end.
-pub(super) struct Look {
+/// Result of checking one segment.
+pub(super) struct SegmentCheck {
     pub(super) summary: SegmentSummary,
     pub(super) damage: Vec<Damage>,
-    /// Where the last good block ends.
+    /// Offset of the end of the last valid block.
     pub(super) end: u64,
-    /// How many records there should be stands at the end of the file.
+    /// Whether the file ends with a valid trailer, which contains the number of records.
     pub(super) has_trailer: bool,
-    /// What should stand behind the last block, where every record can be read.
+    /// Footer and trailer that belong after the last block; `None` if a record can't be read.
     pub(super) footer: Option<Vec<u8>>,
 }
 
-impl Look {
-    /// `next` is the first record of the segment after it.
-    pub(super) fn at(
+impl SegmentCheck {
+    /// Checks a segment. `next` is the first record of the next segment.
+    pub(super) fn run(
         segment: &Segment,
         next: Option<u64>,
         file: Arc<dyn File>,
     ) -> io::Result<Self> {
         let size = file.size()?;
-        let mut noted = Notes { segment, damage: Vec::new() };
-        noted.headers(&*file)?;
+        let mut report = DamageReport { segment, damage: Vec::new() };
+        report.headers(&*file)?;
 
-        // After a failed sync the next segment may begin before this one ends.
+        // After a failed sync, the next segment may begin before the last block of this one ends.
         let limit = next.map_or(u64::MAX, |next| next - 1);
-        let (mut head, mut good_until, mut records) =
+        let (mut head, mut valid_until, mut records) =
             (segment.name.first_seq - 1, BLOCKS_OFFSET, 0);
         let mut keys = FooterBuilder::default();
         let end = scan(segment, file.clone(), |block| {
             let first_seq = block.first_seq.min(limit.saturating_add(1));
             if first_seq > head + 1 {
-                noted.lost(good_until..block.offset, head + 1..=first_seq - 1);
+                report.lost(valid_until..block.offset, head + 1..=first_seq - 1);
             }
             let last_seq = block.last_seq.min(limit);
             records += (last_seq + 1).saturating_sub(block.first_seq);
             head = head.max(last_seq);
-            good_until = block.end;
+            valid_until = block.end;
             block.keys.iter().for_each(|(_, key)| keys.push(key));
         })?;
-        let whole = records > 0
+        let is_complete = records > 0
             && records == keys.count() as u64
             && records == head + 1 - segment.name.first_seq;
         let footer = keys.finish(segment.salt(), segment.name.first_seq);
@@ -60,23 +60,23 @@ impl Look {
         if let Some((trailer, at)) = trailer {
             last_seq = (trailer.first_seq + trailer.count - 1).min(limit);
             if head < last_seq {
-                noted.lost(end..at, head + 1..=last_seq);
+                report.lost(end..at, head + 1..=last_seq);
             }
             let found = read(&*file, at, size - TRAILER_SIZE as u64)?;
             if trailer.decode_footer(segment.salt(), &found).is_some() {
                 state = SegmentState::Sealed;
             } else {
-                noted.found(DamageKind::Footer, at..size);
+                report.found(DamageKind::Footer, at..size);
             }
         } else if head < last_seq {
-            noted.lost(end..size, head + 1..=last_seq);
+            report.lost(end..size, head + 1..=last_seq);
         } else {
             let after = end..end + written_after(&*file, end)?;
             let is_footer =
                 || Ok::<_, io::Error>(next.is_some() || is_footer(&*file, end, &footer)?);
             if !after.is_empty() {
                 let kind = if is_footer()? { DamageKind::Footer } else { DamageKind::Tail };
-                noted.found(kind, after);
+                report.found(kind, after);
             }
         }
         let summary = SegmentSummary {
@@ -87,12 +87,12 @@ impl Look {
             bytes: size,
             state,
         };
-        let footer = (whole && head == last_seq).then_some(footer);
-        Ok(Self { summary, damage: noted.damage, end, has_trailer, footer })
+        let footer = (is_complete && head == last_seq).then_some(footer);
+        Ok(Self { summary, damage: report.damage, end, has_trailer, footer })
     }
 }
 
-/// Whether what stands at `end` begins or ends as the footer that belongs there.
+/// Returns whether the bytes at `end` begin or end like the footer that belongs there.
 fn is_footer(file: &dyn File, end: u64, footer: &[u8]) -> io::Result<bool> {
     let found = read(file, end, end + footer.len() as u64)?;
     Ok(found.starts_with(&footer[..KEY_SIZE.min(footer.len())])
@@ -106,31 +106,33 @@ fn read(file: &dyn File, from: u64, to: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What is wrong with a segment, so far.
-struct Notes<'a> {
+/// Damage of a segment so far.
+struct DamageReport<'a> {
     segment: &'a Segment,
     damage: Vec<Damage>,
 }
 
-impl Notes<'_> {
+impl DamageReport<'_> {
+    /// Reports the corrupt copies of the header.
     fn headers(&mut self, file: &dyn File) -> io::Result<()> {
-        let (wanted, found) = (self.segment.header.encode(), read(file, 0, BLOCKS_OFFSET)?);
-        for (at, wanted) in (0..).step_by(HEADER_SIZE).zip(wanted.chunks_exact(HEADER_SIZE)) {
+        let (expected, found) = (self.segment.header.encode(), read(file, 0, BLOCKS_OFFSET)?);
+        for (at, expected) in (0..).step_by(HEADER_SIZE).zip(expected.chunks_exact(HEADER_SIZE)) {
             let copy = &found[found.len().min(at)..found.len().min(at + HEADER_SIZE)];
-            if copy != wanted {
+            if copy != expected {
                 self.found(DamageKind::HeaderCopy, at as u64..(at + copy.len()) as u64);
             }
         }
         Ok(())
     }
 
-    /// Where the file ends before the bytes would begin, there are none.
+    /// Reports corrupt or missing blocks. `bytes` is empty if the file ends before them.
     fn lost(&mut self, bytes: Range<u64>, records: RangeInclusive<u64>) {
         let bytes = bytes.start.min(bytes.end)..bytes.end;
         let file = self.segment.name.to_string();
         self.damage.push(Damage { kind: DamageKind::Blocks, file, bytes, records: Some(records) });
     }
 
+    /// Reports damage by which no record is lost.
     fn found(&mut self, kind: DamageKind, bytes: Range<u64>) {
         self.damage.push(Damage {
             kind,

@@ -26,14 +26,14 @@ fn journal() -> Memory {
     memory
 }
 
-fn stopped(memory: &Memory) -> OfflineJournal {
+fn offline(memory: &Memory) -> OfflineJournal {
     OfflineJournal::open(options(memory.clone())).unwrap()
 }
 
 #[test]
-fn a_sound_journal_is_shown_as_it_is() {
+fn inspection_of_an_undamaged_journal_reports_its_segments_and_readers() {
     let memory = journal();
-    let found = stopped(&memory).inspect().unwrap();
+    let found = offline(&memory).inspect().unwrap();
     assert_eq!(
         (found.oldest, found.head, found.records, &found.damage[..]),
         (1, 200, 200, &[][..])
@@ -59,7 +59,7 @@ fn a_sound_journal_is_shown_as_it_is() {
 }
 
 #[test]
-fn what_is_damaged_is_told_in_words() {
+fn inspection_describes_damage_in_words() {
     let memory = journal();
     let files = names(&memory);
     write(&memory, &files[0], b"?", 88 + 73 + 40);
@@ -68,23 +68,23 @@ fn what_is_damaged_is_told_in_words() {
     memory.open(&Path::new("j").join(&files[2]), OpenMode::Write).unwrap().truncate(30).unwrap();
     write(&memory, &files[3], b"half a block", 88 + 39 * 75);
     memory.remove(Path::new("j/positions")).unwrap();
-    let found = stopped(&memory).inspect().unwrap();
-    let told: Vec<_> = found.damage.iter().map(ToString::to_string).collect();
+    let found = offline(&memory).inspect().unwrap();
+    let descriptions: Vec<_> = found.damage.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        descriptions,
         [
             "00000000000000000001-0.log: bytes 0 to 43: a header is corrupt; nothing is lost",
             "00000000000000000001-0.log: bytes 161 to 233: record 2 can't be read",
             "00000000000000000055-0.log: the file is missing; records 55 to 108 can't be read",
-            "00000000000000000109-0.log: bytes 0 to 29: no header and no whole block; records 109 to 161 can't be read",
-            "00000000000000000162-0.log: bytes 3013 to 3024: the end is no whole record: a write that was cut off, or the last records corrupt",
-            "positions: the file is missing; where the sinks stand is lost",
+            "00000000000000000109-0.log: bytes 0 to 29: no header and no valid block; records 109 to 161 can't be read",
+            "00000000000000000162-0.log: bytes 3013 to 3024: incomplete bytes at the end: an interrupted write, or corrupt last records",
+            "positions: the file is missing; the positions of the sinks are lost",
         ]
     );
 }
 
 #[test]
-fn each_damage_has_a_name_and_says_what_is_lost() {
+fn each_kind_of_damage_has_a_name_and_describes_the_loss() {
     use DamageKind::*;
     let of = |kind, bytes, records| {
         let damage = Damage { kind, file: "f".into(), bytes, records };
@@ -107,28 +107,28 @@ fn each_damage_has_a_name_and_says_what_is_lost() {
         lines,
         [
             "header_copy: a header is corrupt; nothing is lost",
-            "header: no header; what it held is not known",
-            "header: no header and no whole block; record 3 can't be read",
+            "header: no header; its records are unknown",
+            "header: no header and no valid block; record 3 can't be read",
             "blocks: records 3 to 4 can't be read",
-            "blocks: the file is cut short; records 3 to 4 can't be read",
-            "footer: the list of keys is corrupt; nothing is lost",
-            "tail: the end is no whole record: a write that was cut off, or the last records corrupt",
+            "blocks: the file is truncated; records 3 to 4 can't be read",
+            "footer: the footer is corrupt; nothing is lost",
+            "tail: incomplete bytes at the end: an interrupted write, or corrupt last records",
             "missing_segment: the file is missing; records 3 to 4 can't be read",
-            "positions: corrupt; where the sinks stand is lost",
-            "missing_positions: the file is missing; where the sinks stand is lost",
-            "end: the journal has lost its end: a sink has had record 3 of it",
+            "positions: corrupt; the positions of the sinks are lost",
+            "missing_positions: the file is missing; the positions of the sinks are lost",
+            "end: the end of the journal is lost: a sink has already received record 3",
         ]
     );
 }
 
 #[test]
-fn an_end_that_is_lost_is_told_of_the_file_that_it_was_in() {
+fn lost_end_is_reported_with_the_file_that_contained_it() {
     let memory = journal();
     let names = names(&memory);
     memory.remove(&Path::new("j").join(&names[3])).unwrap();
     memory.remove(&Path::new("j").join(&names[2])).unwrap();
-    let told = || {
-        stopped(&memory)
+    let descriptions = || {
+        offline(&memory)
             .inspect()
             .unwrap()
             .damage
@@ -137,24 +137,24 @@ fn an_end_that_is_lost_is_told_of_the_file_that_it_was_in() {
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        told(),
+        descriptions(),
         [format!(
-            "{}: the journal has lost its end: a sink has had records 109 to 150 of it",
+            "{}: the end of the journal is lost: a sink has already received records 109 to 150",
             names[1]
         )]
     );
     memory.remove(&Path::new("j").join(&names[1])).unwrap();
     memory.remove(&Path::new("j").join(&names[0])).unwrap();
     assert_eq!(
-        told(),
-        ["positions: the journal has lost its end: a sink has had records 1 to 150 of it"]
+        descriptions(),
+        ["positions: the end of the journal is lost: a sink has already received records 1 to 150"]
     );
-    let found = stopped(&memory).inspect().unwrap();
+    let found = offline(&memory).inspect().unwrap();
     assert_eq!((found.oldest, found.head, found.records), (1, 0, 0));
 }
 
 #[test]
-fn files_that_were_only_begun_hold_nothing_that_could_be_named() {
+fn unfinished_files_are_reported_without_records() {
     let memory = journal();
     let begun = ["00000000000000000201-0.log", "00000000000000000201-1.log"];
     for name in begun {
@@ -164,18 +164,18 @@ fn files_that_were_only_begun_hold_nothing_that_could_be_named() {
             .write_at(b"OBSJ", 0)
             .unwrap();
     }
-    let told: Vec<_> =
-        stopped(&memory).inspect().unwrap().damage.iter().map(ToString::to_string).collect();
+    let descriptions: Vec<_> =
+        offline(&memory).inspect().unwrap().damage.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
-        begun.map(|name| format!("{name}: bytes 0 to 3: no header; what it held is not known"))
+        descriptions,
+        begun.map(|name| format!("{name}: bytes 0 to 3: no header; its records are unknown"))
     );
 }
 
 #[test]
-fn what_the_next_segment_has_as_well_is_counted_once() {
+fn records_that_two_segments_contain_are_counted_once() {
     let memory = journal();
-    // Written further than the next segment's beginning, as before a sync that failed.
+    // The first segment continues after the beginning of the next one, as after a failed sync.
     let longer = Memory::default();
     let (journal, _) = open(options(longer.clone()).segment_size(8192));
     fill(&journal, 1..=60);
@@ -184,7 +184,7 @@ fn what_the_next_segment_has_as_well_is_counted_once() {
     let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
     file.read_at(&mut bytes, 0).unwrap();
     memory.open(&Path::new("j").join(name), OpenMode::Create).unwrap().write_at(&bytes, 0).unwrap();
-    let found = stopped(&memory).inspect().unwrap();
+    let found = offline(&memory).inspect().unwrap();
     let ends: Vec<_> =
         found.segments.iter().map(|segment| (segment.last_seq, segment.records)).collect();
     assert_eq!(ends, [(54, 54), (108, 54), (161, 53), (200, 39)]);
@@ -192,53 +192,50 @@ fn what_the_next_segment_has_as_well_is_counted_once() {
 }
 
 #[test]
-fn a_broken_footer_is_written_anew_and_the_old_one_kept() {
+fn repair_rewrites_a_corrupt_footer_and_keeps_the_old_bytes() {
     let memory = journal();
     let name = &names(&memory)[1];
     let size = memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
     write(&memory, name, b"????", size - 40);
-    let stopped = stopped(&memory);
-    assert_eq!(stopped.inspect().unwrap().damage[0].kind, DamageKind::Footer);
-    let repair = stopped.repair().unwrap();
+    let offline = offline(&memory);
+    assert_eq!(offline.inspect().unwrap().damage[0].kind, DamageKind::Footer);
+    let repair = offline.repair().unwrap();
     let action = &repair.actions[0];
-    assert_eq!(
-        (&action.file, action.done, action.bytes.end),
-        (name, "the list of keys written anew", size)
-    );
+    assert_eq!((&action.file, action.done, action.bytes.end), (name, "footer rewritten", size));
     assert!(
         names(&memory).len() == 4
             && memory.list(Path::new("j")).unwrap().contains(action.kept_in.as_ref().unwrap())
     );
-    let found = stopped.inspect().unwrap();
+    let found = offline.inspect().unwrap();
     assert_eq!((found.damage.len(), found.segments[1].state), (0, SegmentState::Sealed));
 }
 
 #[test]
-fn a_list_of_keys_is_written_anew_only_where_every_record_can_be_read() {
+fn repair_rewrites_a_footer_only_if_every_record_is_readable() {
     let memory = journal();
     let name = &names(&memory)[0];
     let size = memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
     write(&memory, name, b"?", 88 + 73 + 40);
     write(&memory, name, b"????", size - 40);
-    let stopped = stopped(&memory);
+    let offline = offline(&memory);
     let kinds =
-        || stopped.inspect().unwrap().damage.iter().map(|damage| damage.kind).collect::<Vec<_>>();
+        || offline.inspect().unwrap().damage.iter().map(|damage| damage.kind).collect::<Vec<_>>();
     let before = kinds();
     assert_eq!(before, [DamageKind::Blocks, DamageKind::Footer]);
-    assert_eq!(stopped.repair().unwrap().actions, []);
+    assert_eq!(offline.repair().unwrap().actions, []);
     assert_eq!(kinds(), before);
-    assert_eq!(stopped.inspect().unwrap().segments[0].last_seq, 54);
+    assert_eq!(offline.inspect().unwrap().segments[0].last_seq, 54);
 }
 
 #[test]
-fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one() {
+fn bytes_after_the_last_block_are_a_footer_if_one_is_expected_there() {
     let size = |memory: &Memory, name: &str| {
         memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap()
     };
     let kinds = |memory: &Memory| {
-        stopped(memory).inspect().unwrap().damage.iter().map(|found| found.kind).collect::<Vec<_>>()
+        offline(memory).inspect().unwrap().damage.iter().map(|found| found.kind).collect::<Vec<_>>()
     };
-    // All of it, with a segment after it, and half of it where it is the last one.
+    // The whole footer, before another segment; and half of it, in the last segment.
     for (at, bytes, is_last) in [(0, 54 * KEY_SIZE + TRAILER_SIZE, false), (2, TRAILER_SIZE, true)]
     {
         let memory = journal();
@@ -250,7 +247,7 @@ fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one
         write(&memory, &names[at], &vec![b'?'; bytes], size(&memory, &names[at]) - bytes as u64);
         assert_eq!(kinds(&memory), [DamageKind::Footer, DamageKind::MissingPositions], "{is_last}");
     }
-    // Its first half, with something behind it.
+    // The first half of a footer, with other bytes after it.
     let memory = journal();
     let last = &names(&memory)[2];
     memory.remove(Path::new("j/positions")).unwrap();
@@ -259,7 +256,7 @@ fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one
     write(&memory, last, b"????", end - (53 * KEY_SIZE + TRAILER_SIZE) as u64);
     write(&memory, last, b"????", end);
     assert_eq!(kinds(&memory), [DamageKind::Footer, DamageKind::MissingPositions]);
-    // And no list at all.
+    // No footer at all.
     let memory = journal();
     let last = &names(&memory)[3];
     write(&memory, last, b"????", size(&memory, last));
@@ -267,44 +264,44 @@ fn what_stands_behind_the_last_block_is_a_list_of_keys_where_there_has_to_be_one
 }
 
 #[test]
-fn a_repair_removes_nothing_that_retention_would() {
+fn repair_removes_no_expired_segment() {
     let memory = journal();
     let long_after = options(memory.clone()).clock(std::sync::Arc::new(|| u64::MAX / 2));
-    let stopped = OfflineJournal::open(long_after.clone()).unwrap();
-    assert_eq!(stopped.repair().unwrap().actions, []);
-    assert_eq!(stopped.inspect().unwrap().oldest, 1);
-    drop(stopped);
-    // Which this clock and no holder would do.
+    let offline = OfflineJournal::open(long_after.clone()).unwrap();
+    assert_eq!(offline.repair().unwrap().actions, []);
+    assert_eq!(offline.inspect().unwrap().oldest, 1);
+    drop(offline);
+    // Opening the journal with this clock and no hold does.
     drop(try_open(long_after).unwrap());
-    assert_eq!(self::stopped(&memory).inspect().unwrap().oldest, 162);
+    assert_eq!(self::offline(&memory).inspect().unwrap().oldest, 162);
 }
 
 #[test]
-fn a_journal_that_is_open_or_not_there_is_refused() {
+fn open_or_missing_journal_is_refused() {
     let memory = journal();
     let (journal, _) = open(options(memory.clone()));
     assert!(matches!(OfflineJournal::open(options(memory.clone())), Err(OpenError::InUse { .. })));
     drop(journal);
-    let looking = stopped(&memory);
+    let offline = offline(&memory);
     assert!(matches!(try_open(options(memory.clone())), Err(OpenError::InUse { .. })));
-    drop(looking);
+    drop(offline);
     assert!(matches!(
         OfflineJournal::open(options(Memory::default())),
         Err(OpenError::Missing { .. })
     ));
     let dir = tempfile::tempdir().unwrap();
-    let nowhere = crate::Options::new(dir.path().join("nowhere"));
-    assert!(matches!(OfflineJournal::open(nowhere), Err(OpenError::Missing { .. })));
+    let missing = crate::Options::new(dir.path().join("missing"));
+    assert!(matches!(OfflineJournal::open(missing), Err(OpenError::Missing { .. })));
     let empty = OfflineJournal::open(crate::Options::new(dir.path()));
     assert!(matches!(empty, Err(OpenError::Missing { .. })));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "not even a lock is left there");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no lock file is left behind");
 }
 
 #[test]
-fn reading_goes_past_what_is_damaged() {
+fn reader_skips_damaged_records() {
     let memory = journal();
     write(&memory, &names(&memory)[0], b"?", 88 + 73 + 40);
-    let mut reader = stopped(&memory).reader(0).unwrap();
+    let mut reader = offline(&memory).reader(0).unwrap();
     let mut seen = 0;
     while let Some(chunk) = reader.read().unwrap() {
         match chunk {
@@ -315,7 +312,7 @@ fn reading_goes_past_what_is_damaged() {
     assert_eq!(seen, 199);
 }
 
-/// A journal with something wrong in each of its files, as it lies on a disk.
+/// A journal with damage in each of its files, on a faulty disk.
 fn damaged(seed: u64) -> Faulty {
     let memory = journal();
     let files = names(&memory);
@@ -337,57 +334,57 @@ fn damaged(seed: u64) -> Faulty {
     disk
 }
 
-fn stopped_on(disk: &Faulty) -> Result<OfflineJournal, OpenError> {
+fn offline_on(disk: &Faulty) -> Result<OfflineJournal, OpenError> {
     OfflineJournal::open(options(disk.clone()))
 }
 
 #[test]
-fn what_was_mended_is_durable() {
+fn repairs_are_durable() {
     for seed in 0..12 {
         let disk = damaged(seed);
-        let stopped = stopped_on(&disk).unwrap();
-        let repair = stopped.repair().unwrap();
+        let offline = offline_on(&disk).unwrap();
+        let repair = offline.repair().unwrap();
         assert!(repair.actions.len() >= 5, "{repair:?}");
-        let mended = disk.files();
+        let repaired = disk.files();
         disk.cut_power();
-        drop(stopped);
+        drop(offline);
         disk.restart();
-        assert!(disk.files() == mended, "seed {seed}");
+        assert!(disk.files() == repaired, "seed {seed}");
     }
 }
 
 #[test]
-fn whenever_the_power_goes_during_a_repair_no_byte_is_lost() {
+fn power_cut_during_a_repair_loses_no_byte() {
     for seed in 0..4 {
-        let found = stopped_on(&damaged(seed)).unwrap().inspect().unwrap();
-        let was = damaged(seed).files();
+        let found = offline_on(&damaged(seed)).unwrap().inspect().unwrap();
+        let before = damaged(seed).files();
         for cut in 0.. {
             let disk = damaged(seed);
             disk.fail_at(cut, Fault::PowerCut);
-            let repaired = stopped_on(&disk).and_then(|stopped| stopped.repair());
+            let repaired = offline_on(&disk).and_then(|offline| offline.repair());
             disk.restart();
             let files = disk.files();
             for damage in &found.damage {
                 let path = Path::new("j").join(&damage.file);
-                let Some(was) = was.get(&path) else { continue };
+                let Some(before) = before.get(&path) else { continue };
                 let bytes = damage.bytes.start as usize..damage.bytes.end as usize;
                 let is_there = files
                     .get(&path)
-                    .is_some_and(|is| is.get(bytes.clone()) == Some(&was[bytes.clone()]));
+                    .is_some_and(|is| is.get(bytes.clone()) == Some(&before[bytes.clone()]));
                 let kept =
                     files.iter().filter(|(path, _)| path.to_string_lossy().contains(".corrupt"));
                 let is_kept = |(_, kept): (_, &Vec<u8>)| {
-                    kept.windows(bytes.len()).any(|kept| kept == &was[bytes.clone()])
+                    kept.windows(bytes.len()).any(|kept| kept == &before[bytes.clone()])
                 };
                 assert!(
                     is_there || kept.into_iter().any(is_kept),
                     "seed {seed}, operation {cut}: {damage}"
                 );
             }
-            stopped_on(&disk).unwrap().repair().unwrap();
-            let mended = stopped_on(&disk).unwrap().inspect().unwrap();
+            offline_on(&disk).unwrap().repair().unwrap();
+            let inspection = offline_on(&disk).unwrap().inspect().unwrap();
             assert_eq!(
-                (mended.head, mended.records),
+                (inspection.head, inspection.records),
                 (found.head, found.records),
                 "seed {seed}, operation {cut}"
             );

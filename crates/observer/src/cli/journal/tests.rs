@@ -76,7 +76,7 @@ fn damage_and_repair_actions_are_listed() {
     3 problems, 1 record lost:
       00000000000000000001-0.log: bytes 0 to 43: a header is corrupt; nothing is lost
       00000000000000000001-0.log: bytes 234 to 306: record 3 can't be read
-      00000000000000000055-0.log: bytes 1256 to 1259: the end is no whole record: a write that was cut off, or the last records corrupt
+      00000000000000000055-0.log: bytes 1256 to 1259: incomplete bytes at the end: an interrupted write, or corrupt last records
     run `observer journal repair` to repair the journal; lost records stay lost
     ");
     let (text, is_intact) = repair::report(&stopped, false).unwrap();
@@ -84,9 +84,9 @@ fn damage_and_repair_actions_are_listed() {
     assert_snapshot!(text, @"
     journal  journal
 
-    file                        bytes         action                                kept in
-    00000000000000000001-0.log  0 to 87       both headers written anew             00000000000000000001-0.log.from-0.corrupt
-    00000000000000000055-0.log  1256 to 1259  cut off behind the last whole record  00000000000000000055-0.log.from-1256.corrupt
+    file                        bytes         action                                    kept in
+    00000000000000000001-0.log  0 to 87       both headers rewritten                    00000000000000000001-0.log.from-0.corrupt
+    00000000000000000055-0.log  1256 to 1259  truncated after the last complete record  00000000000000000055-0.log.from-1256.corrupt
 
     1 record lost permanently:
       00000000000000000001-0.log: bytes 234 to 306: record 3 can't be read
