@@ -45,7 +45,7 @@ impl Switches {
 
     /// Blocks the thread that removes the next file after the removal. The receiver reports the
     /// removal, and dropping the sender unblocks the thread.
-    pub(crate) fn stop_after_remove(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    pub(crate) fn block_after_remove(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let ((removed, is_removed), (unblock, blocked)) = (mpsc::channel(), mpsc::channel());
         *self.removed.lock().unwrap() = Some((removed, blocked));
         (is_removed, unblock)

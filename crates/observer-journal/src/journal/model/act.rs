@@ -1,14 +1,14 @@
-//! What is done to the journal and to the plain model of it, and how they compare.
+//! Steps of the journal and of the reference model, and their comparison.
 
 use std::sync::mpsc;
 
-use super::plain::{Plain, Segment, block_size};
+use super::reference::{Reference, Segment, block_size};
 use super::world::{Refused, World};
 use crate::positions::Positions;
 use crate::testing::{Commit, append_of};
 use crate::{AppendError, Record};
 
-/// The longest time for which no fresh segment is tried after a failure, in microseconds.
+/// Longest pause before a new segment after a failure, in microseconds.
 const LONGEST_PAUSE: u64 = 30_000_000;
 
 impl World {
@@ -23,46 +23,46 @@ impl World {
             sizes.iter().map(|sizes| sizes.iter().map(&mut record).collect()).collect();
         let records = appends.concat();
         let (count, size) = (records.len() as u64, block_size(&records));
-        let first_seq = self.plain.head + 1;
-        let mut then = self.plain.clone();
+        let first_seq = self.reference.head + 1;
+        let mut then = self.reference.clone();
         let expected = then.append(count, size, now);
 
-        self.try_to_store();
+        self.add_candidate();
         match self.commit(appends) {
             Ok(()) => {
                 assert!(
-                    !self.certain() || expected.is_ok(),
-                    "taken, although {expected:?} is not done with the oldest"
+                    !self.must_match() || expected.is_ok(),
+                    "accepted, although the model expects {expected:?}"
                 );
-                self.keep(first_seq, records);
-                then.head = self.plain.head;
+                self.add_acknowledged(first_seq, records);
+                then.head = self.reference.head;
                 self.change(then);
                 if !self.disk.is_off() {
-                    (self.sure, self.plain.is_open, self.failed_at) = (true, true, None);
+                    (self.is_certain, self.reference.is_open, self.failed_at) = (true, true, None);
                 }
             }
             Err(AppendError::Full { holder, wanted, .. }) => {
                 assert_eq!((wanted, holder.as_str()), (size, "required"));
                 assert!(
-                    !self.certain() || expected == Err(holder),
-                    "full, where there should be room"
+                    !self.must_match() || expected == Err(holder),
+                    "full, although the model expects space"
                 );
-                then.head = self.plain.head;
+                then.head = self.reference.head;
                 self.change(then);
                 self.tally.full += 1;
             }
             Err(error) => {
                 let paused = self.failed_at.is_some_and(|at| now < at + LONGEST_PAUSE);
-                assert!(self.struck() || paused, "nothing went wrong, and yet: {error}");
-                then.head = self.plain.head;
+                assert!(self.has_fault() || paused, "error without a fault: {error}");
+                then.head = self.reference.head;
                 self.change(then);
-                self.sure = false;
+                self.is_certain = false;
                 self.tally.refused += 1;
-                if self.struck() {
+                if self.has_fault() {
                     self.failed_at = Some(now);
                     let is_undone = matches!(error, AppendError::Write { .. })
                         && !self.disk.is_off()
-                        && !self.struck_again();
+                        && !self.has_several_faults();
                     self.may_be_torn |= !is_undone;
                     self.refused.push(Refused { first_seq, records, is_old: false, is_undone });
                 }
@@ -70,22 +70,26 @@ impl World {
         }
     }
 
-    /// All in one group: each is told what became of it, and all the same.
+    /// Commits appends as one group, and checks that all have the same result.
     fn commit(&mut self, appends: Vec<Vec<Record>>) -> Result<(), AppendError> {
         let (sender, receiver) = mpsc::channel();
-        let told = |records: &Vec<Record>| {
+        let append = |records: &Vec<Record>| {
             let sender = sender.clone();
             append_of(records.clone(), move |result| sender.send(result).unwrap())
         };
-        let group = appends.iter().map(told).collect();
+        let group = appends.iter().map(append).collect();
         let journal = self.journal();
         journal.log().commit(group, &*journal.on_commit);
         let results: Vec<_> = receiver.try_iter().collect();
         assert_eq!(results.len(), appends.len());
-        let mut first_seq = self.plain.head + 1;
+        let mut first_seq = self.reference.head + 1;
         let outcome = results[0].clone().map(drop);
         for (records, result) in appends.into_iter().zip(results) {
-            assert_eq!(result.is_ok(), outcome.is_ok(), "all or none");
+            assert_eq!(
+                result.is_ok(),
+                outcome.is_ok(),
+                "the appends of a group have the same result"
+            );
             let count = records.len() as u64;
             assert!(result.is_err() || result.unwrap() == Commit { first_seq, records });
             first_seq += count;
@@ -93,45 +97,45 @@ impl World {
         outcome
     }
 
-    /// It is there from now on.
-    pub(super) fn keep(&mut self, first_seq: u64, records: Vec<Record>) {
+    /// Adds acknowledged records to the reference.
+    pub(super) fn add_acknowledged(&mut self, first_seq: u64, records: Vec<Record>) {
         self.tally.acknowledged += 1;
-        self.plain.head = first_seq + records.len() as u64 - 1;
-        self.blocks.insert(first_seq, self.plain.head);
+        self.reference.head = first_seq + records.len() as u64 - 1;
+        self.blocks.insert(first_seq, self.reference.head);
         self.records.extend((first_seq..).zip(records));
     }
 
     pub(super) fn maintain(&mut self) {
-        let mut then = self.plain.clone();
+        let mut then = self.reference.clone();
         then.maintain(self.now());
-        self.try_to_store();
+        self.add_candidate();
         let failed_before = self.journal().status().failure.is_some();
         let result = self.journal().maintain();
-        assert!(result.is_ok() || self.struck(), "nothing went wrong, and yet: {result:?}");
+        assert!(result.is_ok() || self.has_fault(), "error without a fault: {result:?}");
         if self.disk.is_off() {
             return self.change(then);
         }
         if result.is_ok() {
-            self.candidates = vec![self.plain.said.clone()];
+            self.candidates = vec![self.reference.current.clone()];
         }
-        if self.struck() && failed_before {
-            self.sure = false;
+        if self.has_fault() && failed_before {
+            self.is_certain = false;
             self.failed_at = self.failed_at.map(|_| self.now());
         }
         self.change(then);
-        if !self.sure && self.journal().status().failure.is_none() {
-            (self.sure, self.plain.is_open, self.failed_at) = (true, true, None);
+        if !self.is_certain && self.journal().status().failure.is_none() {
+            (self.is_certain, self.reference.is_open, self.failed_at) = (true, true, None);
         }
     }
 
-    /// The positions as they are said to be may come into the file now.
-    pub(super) fn try_to_store(&mut self) {
-        if !self.candidates.contains(&self.plain.said) {
-            self.candidates.push(self.plain.said.clone());
+    /// Adds the current positions to the possible contents of the file.
+    pub(super) fn add_candidate(&mut self) {
+        if !self.candidates.contains(&self.reference.current) {
+            self.candidates.push(self.reference.current.clone());
         }
     }
 
-    /// This is in the file, or as much of it as is in there whichever of them the file is.
+    /// Returns whether the readers in `durable` are in one of the possible contents of the file.
     pub(super) fn may_be_durable(&self, durable: &Positions) -> bool {
         let is_part = |candidate: &Positions| {
             let readers = &candidate.readers;
@@ -141,47 +145,48 @@ impl World {
         self.candidates.iter().any(is_part)
     }
 
-    /// The journal does just what the plain model says.
-    pub(super) fn certain(&self) -> bool {
-        self.sure && !self.struck()
+    /// Returns whether the journal must behave exactly as the reference model.
+    pub(super) fn must_match(&self) -> bool {
+        self.is_certain && !self.has_fault()
     }
 
-    /// Here the plain model ends up if nothing goes wrong.
-    fn change(&mut self, then: Plain) {
-        let before = std::mem::replace(&mut self.plain, then);
+    /// Replaces the reference model by `then`, its state without faults, and adapts it to the faults
+    /// that occurred.
+    fn change(&mut self, then: Reference) {
+        let before = std::mem::replace(&mut self.reference, then);
         if self.disk.is_off() {
-            // How far it came isn't known.
-            self.plain.undead.extend(before.undead);
-            self.plain.undead.extend(before.segments);
+            // The operation at which the process ended is unknown.
+            self.reference.unsynced_removals.extend(before.unsynced_removals);
+            self.reference.unsynced_removals.extend(before.segments);
             return;
         }
-        if self.certain() {
+        if self.must_match() {
             return;
         }
         let found = self.segments();
-        let gone = |segment: &&Segment| {
+        let removed = |segment: &&Segment| {
             found.first().is_none_or(|oldest| segment.first_seq < oldest.first_seq)
         };
-        let gone: Vec<_> = before.segments.iter().filter(gone).copied().collect();
-        if self.sure {
-            let oldest = found.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
+        let removed: Vec<_> = before.segments.iter().filter(removed).copied().collect();
+        if self.is_certain {
+            let oldest = found.first().map_or(self.reference.head + 1, |segment| segment.first_seq);
             assert!(
-                oldest <= self.plain.oldest(),
-                "more is gone than had to go: {before:#?}, and then {found:#?}"
+                oldest <= self.reference.oldest(),
+                "too many segments were removed: {before:#?}, and then {found:#?}"
             );
         }
-        self.plain.undead = before.undead;
-        self.plain.undead.extend(gone);
-        // What was begun is open, also where something went wrong after that.
+        self.reference.unsynced_removals = before.unsynced_removals;
+        self.reference.unsynced_removals.extend(removed);
+        // A new segment is open, even if a fault occurred after its creation.
         let last = |segments: &[Segment]| segments.last().map(|segment| segment.first_seq);
-        self.plain.is_open = before.is_open || last(&found) != last(&before.segments);
-        self.plain.segments = found;
-        self.plain.wanted = match self.journal().status().failure {
+        self.reference.is_open = before.is_open || last(&found) != last(&before.segments);
+        self.reference.segments = found;
+        self.reference.wanted = match self.journal().status().failure {
             Some(AppendError::Full { wanted, .. }) => Some(wanted),
             _ => None,
         };
         let durable = self.journal().shared.readers().durable.clone();
         assert!(self.may_be_durable(&durable) || durable == before.durable);
-        self.plain.durable = durable;
+        self.reference.durable = durable;
     }
 }

@@ -1,53 +1,53 @@
-//! What has to hold after every step.
+//! Invariants that hold after every step.
 
 use super::world::World;
 use crate::{Hold, Key};
 
 impl World {
     pub(super) fn check(&self) {
-        let (journal, plain) = (self.journal(), &self.plain);
-        assert_eq!((journal.head(), journal.oldest()), (plain.head, plain.oldest()));
+        let (journal, reference) = (self.journal(), &self.reference);
+        assert_eq!((journal.head(), journal.oldest()), (reference.head, reference.oldest()));
         assert_eq!(
             journal.epoch(),
-            plain.said.epochs.last().expect("one began when it was first opened").0
+            reference.current.epochs.last().expect("the first opening begins an epoch").0
         );
-        assert_eq!(self.segments(), plain.segments);
+        assert_eq!(self.segments(), reference.segments);
         let readers = journal.shared.readers();
-        let (said, durable) = (readers.positions.clone(), readers.durable.clone());
-        // A lock that a failure leaves behind would hide it.
+        let (current, durable) = (readers.positions.clone(), readers.durable.clone());
+        // A failed assertion must not poison the lock.
         drop(readers);
-        assert_eq!((&said, &durable), (&plain.said, &plain.durable));
-        assert!(self.may_be_durable(&plain.durable));
+        assert_eq!((&current, &durable), (&reference.current, &reference.durable));
+        assert!(self.may_be_durable(&reference.durable));
 
         let status = journal.status();
-        assert_eq!((status.bytes, status.segments), (plain.bytes(), plain.segments.len()));
+        assert_eq!((status.bytes, status.segments), (reference.bytes(), reference.segments.len()));
         assert!(
-            !self.sure || status.failure.is_some() == plain.wanted.is_some(),
+            !self.is_certain || status.failure.is_some() == reference.wanted.is_some(),
             "{:?}",
             status.failure
         );
-        if plain.held["required"] == Hold::Required {
-            let settled = plain.position(plain.durable.readers.get("required"));
+        if reference.held["required"] == Hold::Required {
+            let committed = reference.position(reference.durable.readers.get("required"));
             assert!(
-                plain.oldest() <= settled + 1,
-                "the required consumer has only come to {settled}"
+                reference.oldest() <= committed + 1,
+                "the required consumer is only done with {committed}"
             );
         }
         self.check_consumers();
     }
 
-    /// Everything that is there is read, and nothing else.
+    /// Checks that readers and recent keys return exactly the records of the reference.
     pub(super) fn check_records(&mut self) {
         let mut reader = self.journal().reader(0);
         let mut next = 1;
         while let Some(chunk) = reader.read().unwrap() {
             next = self.check_chunk(next, &chunk);
         }
-        assert_eq!(next, self.plain.head + 1, "it ends too early");
+        assert_eq!(next, self.reference.head + 1, "the reader ends too early");
 
         let keys: Vec<(u64, Key)> = self
             .records
-            .range(self.plain.oldest()..)
+            .range(self.reference.oldest()..)
             .map(|(seq, record)| (*seq, record.key()))
             .collect();
         let recent =

@@ -1,10 +1,10 @@
-//! How it ends, and what is there when it is opened again.
+//! End of the journal, and its state after it is opened again.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::plain::{Segment, block_size, opened};
+use super::reference::{Segment, block_size, opened};
 use super::steps::{Ending, Step};
 use super::world::{Refused, World};
 use crate::format::{BLOCKS_OFFSET, HEADER_SIZE, TRAILER_SIZE, Trailer};
@@ -44,7 +44,7 @@ impl World {
             }
         }
         if let Some((segments, of_255)) = lost {
-            // So that nothing comes back later than that.
+            // A later power cut must not bring these files back.
             self.disk.sync_dir(Path::new("j")).unwrap();
             self.lose(segments, of_255);
             self.arm(step);
@@ -52,7 +52,7 @@ impl World {
         self.open(lost.is_some(), step);
     }
 
-    /// Open it, again if something goes wrong meanwhile. The end of it may be lost.
+    /// Opens the journal, repeatedly if a fault occurs. `is_lossy` if its end was removed.
     pub(super) fn open(&mut self, is_lossy: bool, step: &Step) {
         loop {
             self.pass(1_000);
@@ -65,9 +65,9 @@ impl World {
                     self.tally.opened += 1;
                     return self.opened(&recovery, is_lossy);
                 }
-                Err(error) => assert!(self.struck(), "nothing went wrong, and yet: {error}"),
+                Err(error) => assert!(self.has_fault(), "error without a fault: {error}"),
             }
-            // An epoch that it would have begun may be stored already.
+            // The failed opening may have begun and stored an epoch.
             let may_be = self.candidates.clone();
             let heads = self.possible_heads(is_lossy);
             let begun = may_be
@@ -75,7 +75,7 @@ impl World {
                 .flat_map(|stored| heads.iter().map(|head| opened(stored, *head, self.now()).0));
             let begun: Vec<_> = begun.filter(|positions| !may_be.contains(positions)).collect();
             self.candidates.extend(begun);
-            self.quiet = false;
+            self.is_fault_free = false;
             if self.disk.is_off() {
                 self.ended_by(step);
                 self.disk.restart();
@@ -83,8 +83,8 @@ impl World {
         }
     }
 
-    fn may_come_through(&self, is_lossy: bool) -> impl Iterator<Item = &Refused> {
-        let first_seq = self.plain.head + 1;
+    fn possibly_committed(&self, is_lossy: bool) -> impl Iterator<Item = &Refused> {
+        let first_seq = self.reference.head + 1;
         let may =
             move |refused: &&Refused| !refused.is_old && (self.lost_power || !refused.is_undone);
         self.refused
@@ -92,11 +92,11 @@ impl World {
             .filter(move |refused| refused.first_seq == first_seq && (is_lossy || may(refused)))
     }
 
-    /// With one of the groups that were refused, or without.
+    /// Returns the possible heads: without or with one of the refused groups.
     fn possible_heads(&self, is_lossy: bool) -> Vec<u64> {
-        let head = self.plain.head;
+        let head = self.reference.head;
         let refused =
-            self.may_come_through(is_lossy).map(|refused| head + refused.records.len() as u64);
+            self.possibly_committed(is_lossy).map(|refused| head + refused.records.len() as u64);
         std::iter::once(head).chain(refused).collect()
     }
 
@@ -105,99 +105,116 @@ impl World {
         assert_eq!(recovery.head, head);
         assert!(
             self.possible_heads(is_lossy).contains(&head),
-            "{head} records, and not {}",
-            self.plain.head
+            "the head is {head} instead of {}",
+            self.reference.head
         );
-        if head > self.plain.head {
-            self.came_through(is_lossy);
+        if head > self.reference.head {
+            self.committed_though_refused(is_lossy);
         }
         self.refused.iter_mut().for_each(|refused| refused.is_old = true);
         assert_eq!((&recovery.lost, &recovery.quarantined), (&vec![], &vec![]));
         assert!(!recovery.positions_lost);
         let may_be_torn = self.may_be_torn || self.lost_power || is_lossy;
-        assert!(may_be_torn || recovery.torn_bytes == 0, "nothing was torn, and yet: {recovery:?}");
+        assert!(
+            may_be_torn || recovery.torn_bytes == 0,
+            "torn bytes without a fault: {recovery:?}"
+        );
 
         let positions = self.journal().shared.readers().positions.clone();
         let found = (positions.clone(), recovery.new_epoch);
         let expected: Vec<_> =
             self.candidates.iter().map(|stored| opened(stored, head, self.now())).collect();
-        assert!(expected.contains(&found), "{found:#?} is none of {expected:#?}");
-        assert!(is_lossy || !recovery.new_epoch, "nothing was lost");
+        assert!(expected.contains(&found), "{found:#?} is not one of {expected:#?}");
+        assert!(is_lossy || !recovery.new_epoch, "a new epoch began without a loss");
         self.tally.epochs += u64::from(recovery.new_epoch);
-        (self.plain.said, self.plain.durable) = (positions.clone(), positions.clone());
+        (self.reference.current, self.reference.durable) = (positions.clone(), positions.clone());
         self.candidates = vec![positions];
 
         self.opened_segments(is_lossy);
         self.hold();
         self.resume();
-        (self.sure, self.quiet, self.lost_power, self.may_be_torn) = (true, true, false, false);
-        (self.failed_at, self.plain.wanted) = (None, None);
+        (self.is_certain, self.is_fault_free, self.lost_power, self.may_be_torn) =
+            (true, true, false, false);
+        (self.failed_at, self.reference.wanted) = (None, None);
         self.check_records();
     }
 
-    /// Which group it was that came through, although it was refused.
-    fn came_through(&mut self, is_lossy: bool) {
-        let first_seq = self.plain.head + 1;
+    /// Checks and adds the group that was committed although it was refused.
+    fn committed_though_refused(&mut self, is_lossy: bool) {
+        let first_seq = self.reference.head + 1;
         let Some(Chunk::Records { records, .. }) =
-            self.journal().reader(self.plain.head).read().unwrap()
+            self.journal().reader(self.reference.head).read().unwrap()
         else {
-            panic!("a group comes through as a whole")
+            panic!("a group is committed completely or not at all")
         };
-        let is_it = self.may_come_through(is_lossy).any(|refused| refused.records == records);
-        assert!(is_it, "no one has appended {records:?}");
-        self.keep(first_seq, records);
-        self.tally.came_through += 1;
+        let is_it = self.possibly_committed(is_lossy).any(|refused| refused.records == records);
+        assert!(is_it, "{records:?} were never appended");
+        self.add_acknowledged(first_seq, records);
+        self.tally.committed_though_refused += 1;
     }
 
     fn opened_segments(&mut self, is_lossy: bool) {
         let found = self.segments();
-        let quiet = self.sure && self.quiet && !self.struck() && !is_lossy;
-        let known =
-            self.plain.undead.iter().chain(&self.plain.segments).map(|segment| segment.first_seq);
+        let is_fault_free = self.is_certain && self.is_fault_free && !self.has_fault() && !is_lossy;
+        let known = self
+            .reference
+            .unsynced_removals
+            .iter()
+            .chain(&self.reference.segments)
+            .map(|segment| segment.first_seq);
         let known: BTreeSet<_> = known.collect();
-        // Where something went wrong, one was begun for the group that was refused.
+        // After a fault, a segment may have been created for the refused group.
         let last =
-            [Some(self.plain.head + 1), self.blocks.last_key_value().map(|(first, _)| *first)];
+            [Some(self.reference.head + 1), self.blocks.last_key_value().map(|(first, _)| *first)];
         for Segment { first_seq, .. } in &found {
             let is_known =
-                known.contains(first_seq) || (!quiet && last.contains(&Some(*first_seq)));
-            assert!(is_known, "there was never a segment from {first_seq} on");
+                known.contains(first_seq) || (!is_fault_free && last.contains(&Some(*first_seq)));
+            assert!(is_known, "there was never a segment that begins at {first_seq}");
         }
-        let bound =
-            self.plain.segments.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
-        let oldest = found.first().map_or(self.plain.head + 1, |segment| segment.first_seq);
+        let bound = self
+            .reference
+            .segments
+            .first()
+            .map_or(self.reference.head + 1, |segment| segment.first_seq);
+        let oldest = found.first().map_or(self.reference.head + 1, |segment| segment.first_seq);
         assert!(
-            is_lossy || !self.sure || oldest <= bound,
-            "{oldest} is the oldest, where {bound} should be there"
+            is_lossy || !self.is_certain || oldest <= bound,
+            "the oldest record is {oldest}, but {bound} should be there"
         );
-        self.tally.came_back += u64::from(oldest < bound);
-        if self.plain.undead.is_empty() && quiet {
-            // What was cut off and not synced is there again after a power cut.
+        self.tally.reappeared += u64::from(oldest < bound);
+        if self.reference.unsynced_removals.is_empty() && is_fault_free {
+            // A power cut may undo an unsynced truncation.
             let as_seen = |segment: &Segment| Segment {
                 size: if self.lost_power { 0 } else { segment.size },
                 ..*segment
             };
             let [found, expected] =
-                [&found, &self.plain.segments].map(|segments| segments.iter().map(as_seen));
+                [&found, &self.reference.segments].map(|segments| segments.iter().map(as_seen));
             assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
         let on_disk: Vec<_> = self.logs().into_iter().map(|(name, ..)| name.first_seq).collect();
         assert_eq!(
             on_disk,
             found.iter().map(|segment| segment.first_seq).collect::<Vec<_>>(),
-            "no file is left over"
+            "there is a file that belongs to no segment"
         );
-        self.plain.segments = found;
-        self.plain.undead.clear();
-        self.plain.is_open = self.logs().last().is_some_and(|(_, _, bytes)| {
-            let salt = self.journal().shared.segments().back().expect("it has a file").salt();
+        self.reference.segments = found;
+        self.reference.unsynced_removals.clear();
+        self.reference.is_open = self.logs().last().is_some_and(|(_, _, bytes)| {
+            let salt = self
+                .journal()
+                .shared
+                .segments()
+                .back()
+                .expect("the last segment has a file")
+                .salt();
             bytes
                 .last_chunk::<TRAILER_SIZE>()
                 .is_none_or(|trailer| Trailer::decode(salt, trailer).is_none())
         });
     }
 
-    /// The files of segments, oldest first.
+    /// Returns the files of the segments, oldest first.
     fn logs(&self) -> Vec<(SegmentName, PathBuf, Vec<u8>)> {
         let named = |(path, bytes): (PathBuf, _)| {
             Some((SegmentName::parse(path.file_name()?.to_str()?)?, path, bytes))
@@ -207,10 +224,10 @@ impl World {
         logs
     }
 
-    /// Segments are lost at the end, and a part of the last one before them.
+    /// Removes segments at the end, and truncates the one before them.
     fn lose(&mut self, segments: u8, of_255: u8) {
         let mut logs = self.logs();
-        // What was given up at the same place is lost, too.
+        // Earlier generations are lost, too.
         for pair in logs.windows(2).filter(|pair| pair[0].0.first_seq == pair[1].0.first_seq) {
             self.disk.put(&pair[0].1, None);
         }
@@ -229,17 +246,17 @@ impl World {
             bytes.truncate(bytes.len() * usize::from(of_255) / 255);
             let size = bytes.len() as u64;
             self.disk.put(&path, Some(bytes));
-            // Without a header it is no segment, and where none is left all begins anew.
+            // A file without a header is no segment. If none is left, the journal is empty.
             if size >= HEADER_SIZE as u64 || !logs.is_empty() {
                 head = self.whole_blocks(name.first_seq..bound, size);
             }
         }
-        self.plain.head = self.plain.head.min(head);
-        self.records.split_off(&(self.plain.head + 1));
-        self.blocks.split_off(&(self.plain.head + 1));
+        self.reference.head = self.reference.head.min(head);
+        self.records.split_off(&(self.reference.head + 1));
+        self.blocks.split_off(&(self.reference.head + 1));
     }
 
-    /// The last record of a segment of so many bytes.
+    /// Returns the last record of the complete blocks in the first `size` bytes of a segment.
     fn whole_blocks(&self, segment: Range<u64>, size: u64) -> u64 {
         let mut end = BLOCKS_OFFSET;
         let fits = |(first, last): &(&u64, &u64)| {

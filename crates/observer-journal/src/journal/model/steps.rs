@@ -1,4 +1,4 @@
-//! What a case is made of.
+//! Strategies for cases and their steps.
 
 use std::io::ErrorKind;
 
@@ -10,49 +10,49 @@ use crate::fs::Fault;
 
 #[derive(Debug, Clone)]
 pub(super) struct Case {
-    /// Of the disk and of the salts.
+    /// Seed of the disk and of the salts.
     pub(super) seed: u64,
     pub(super) max_size: u64,
-    /// How the second consumer is held.
+    /// Hold of the second consumer.
     pub(super) required: Hold,
     pub(super) steps: Vec<Step>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    pub(super) what: What,
-    /// After so many operations in this step, this goes wrong with the next ones.
+    pub(super) operation: Operation,
+    /// Number of operations in this step before the faults, and the faults of the next operations.
     pub(super) faults: Option<(u8, Vec<Fault>)>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum What {
-    /// One group of appends, each of records of so many bytes.
+pub(super) enum Operation {
+    /// Append one group; the sizes of the records of each append, in bytes.
     Append(Vec<Vec<u16>>),
     Read {
         consumer: usize,
         chunks: u8,
     },
-    /// The optional consumer goes back, to so many 255ths of where it stands.
-    GoBack {
+    /// Move the optional consumer back, to this fraction of its position in 255ths.
+    MoveBack {
         of_255: u8,
     },
-    /// What a consumer has read is settled.
-    Settle {
+    /// Commit the position of a consumer.
+    Commit {
         consumer: usize,
     },
     Maintain,
     Wait {
         seconds: u8,
     },
-    /// No segments are kept for the optional consumer any more.
+    /// End the hold of the optional consumer.
     Release,
-    /// It is as if it had never been there.
+    /// Remove the position and the hold of the optional consumer.
     Forget,
     Reopen(Ending),
-    /// While the journal is closed, so many segments at its end are lost, and of the one before
-    /// them what comes after so many 255ths.
-    LoseTheEnd {
+    /// While the journal is closed, remove segments at its end, and truncate the one before them to
+    /// this fraction in 255ths.
+    LoseEnd {
         ending: Ending,
         segments: u8,
         of_255: u8,
@@ -69,7 +69,7 @@ pub(super) enum Ending {
 pub(super) fn case() -> impl Strategy<Value = Case> {
     let sizes = select(vec![10 << 10, 16 << 10, 64 << 10]);
     let holds = select(vec![Hold::Required, Hold::Optional]);
-    // Most cases lose nothing, and some again and again.
+    // Most cases lose no segments, and some lose them repeatedly.
     let steps = |losses| proptest::collection::vec(step(losses), 1..60);
     let steps = prop_oneof![2 => steps(0), 1 => steps(1), 1 => steps(10)];
     (any::<u64>(), sizes, holds, steps).prop_map(|(seed, max_size, required, steps)| Case {
@@ -90,25 +90,25 @@ fn step(losses: u32) -> impl Strategy<Value = Step> {
         3 => fails.clone(),
         1 => (fails, ends()).prop_map(|(fails, ends)| [fails, vec![ends]].concat()),
     ];
-    (what(losses), proptest::option::weighted(0.2, (after, faults)))
-        .prop_map(|(what, faults)| Step { what, faults })
+    (operation(losses), proptest::option::weighted(0.2, (after, faults)))
+        .prop_map(|(operation, faults)| Step { operation, faults })
 }
 
-fn what(losses: u32) -> impl Strategy<Value = What> {
+fn operation(losses: u32) -> impl Strategy<Value = Operation> {
     let size = prop_oneof![8 => 0..700_u16, 1 => 700..6_000_u16];
     let records = proptest::collection::vec(size, 1..5);
     let chunks = select(vec![1, 3, 50, 50]);
     let ending = || select(vec![Ending::Closed, Ending::Killed, Ending::PowerCut]);
     prop_oneof![
-        16 => proptest::collection::vec(records, 1..4).prop_map(What::Append),
-        12 => (0..3_usize, chunks).prop_map(|(consumer, chunks)| What::Read { consumer, chunks }),
-        10 => (0..3_usize).prop_map(|consumer| What::Settle { consumer }),
-        1 => any::<u8>().prop_map(|of_255| What::GoBack { of_255 }),
-        8 => Just(What::Maintain),
-        4 => (1..200_u8).prop_map(|seconds| What::Wait { seconds }),
-        1 => select(vec![What::Release, What::Forget]),
-        2 => ending().prop_map(What::Reopen),
+        16 => proptest::collection::vec(records, 1..4).prop_map(Operation::Append),
+        12 => (0..3_usize, chunks).prop_map(|(consumer, chunks)| Operation::Read { consumer, chunks }),
+        10 => (0..3_usize).prop_map(|consumer| Operation::Commit { consumer }),
+        1 => any::<u8>().prop_map(|of_255| Operation::MoveBack { of_255 }),
+        8 => Just(Operation::Maintain),
+        4 => (1..200_u8).prop_map(|seconds| Operation::Wait { seconds }),
+        1 => select(vec![Operation::Release, Operation::Forget]),
+        2 => ending().prop_map(Operation::Reopen),
         losses => (ending(), 0..3_u8, any::<u8>())
-            .prop_map(|(ending, segments, of_255)| What::LoseTheEnd { ending, segments, of_255 }),
+            .prop_map(|(ending, segments, of_255)| Operation::LoseEnd { ending, segments, of_255 }),
     ]
 }

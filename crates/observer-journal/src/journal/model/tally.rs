@@ -1,43 +1,59 @@
-//! Whether the cases try what they should.
+//! Coverage of the cases.
 
-/// How often each thing happened.
+/// Number of occurrences of each kind of event.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) acknowledged: u64,
     pub(super) refused: u64,
     pub(super) full: u64,
-    pub(super) made_room: u64,
-    pub(super) retired: u64,
+    pub(super) removed_for_space: u64,
+    pub(super) removed_expired: u64,
     pub(super) gaps: u64,
     pub(super) opened: u64,
     pub(super) power_cuts: u64,
     pub(super) kills: u64,
     pub(super) errors: u64,
-    pub(super) came_through: u64,
-    pub(super) came_back: u64,
+    pub(super) committed_though_refused: u64,
+    pub(super) reappeared: u64,
     pub(super) epochs: u64,
     pub(super) late_epochs: u64,
 }
 
 impl Tally {
     fn all(&mut self) -> [&mut u64; 14] {
-        let Self { acknowledged, refused, full, made_room, retired, gaps, opened, .. } = self;
         let Self {
-            power_cuts, kills, errors, came_through, came_back, epochs, late_epochs, ..
+            acknowledged,
+            refused,
+            full,
+            removed_for_space,
+            removed_expired,
+            gaps,
+            opened,
+            ..
+        } = self;
+        let Self {
+            power_cuts,
+            kills,
+            errors,
+            committed_though_refused,
+            reappeared,
+            epochs,
+            late_epochs,
+            ..
         } = self;
         [
             acknowledged,
             refused,
             full,
-            made_room,
-            retired,
+            removed_for_space,
+            removed_expired,
             gaps,
             opened,
             power_cuts,
             kills,
             errors,
-            came_through,
-            came_back,
+            committed_though_refused,
+            reappeared,
             epochs,
             late_epochs,
         ]

@@ -1,80 +1,74 @@
-//! A journal on a disk that fails, beside what it should hold.
+//! The journal on a faulty disk, with its reference model.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::consumer::Consumer;
-use super::plain::{Plain, RETAIN, SEGMENT, Segment};
-use super::steps::{Case, Ending, Step, What};
+use super::consumer::{Consumer, OPTIONAL, OWN, REQUIRED};
+use super::reference::{RETAIN, Reference, SEGMENT, Segment};
+use super::steps::{Case, Ending, Operation, Step};
 use super::tally::Tally;
 use crate::fs::{Fault, Faulty};
 use crate::positions::Positions;
 use crate::testing::{Journal, options};
 use crate::{Hold, Options, Record};
 
-pub(super) const OPTIONAL: usize = 0;
-pub(super) const REQUIRED: usize = 1;
-/// Keeps its position itself, and no segments are kept for it.
-pub(super) const OWN: usize = 2;
-
 pub(super) struct World {
     pub(super) disk: Faulty,
     clock: Arc<AtomicU64>,
     seed: u64,
-    /// How the consumer of that name is held.
+    /// Hold of the second consumer.
     required: Hold,
     pub(super) journal: Option<Journal>,
-    pub(super) plain: Plain,
-    /// Nothing went wrong that leaves the plain model in doubt about the segments.
-    pub(super) sure: bool,
-    /// When something went wrong with an append that may be to blame for the next ones.
+    pub(super) reference: Reference,
+    /// Whether the reference model knows the segments exactly, because no fault affected them.
+    pub(super) is_certain: bool,
+    /// Time of a failed append, which may make the next ones fail.
     pub(super) failed_at: Option<u64>,
-    /// Nothing went wrong since the journal was opened.
-    pub(super) quiet: bool,
-    /// The power was cut since the journal was opened.
+    /// Whether no fault occurred since the journal was opened.
+    pub(super) is_fault_free: bool,
+    /// Whether the power was cut since the journal was opened.
     pub(super) lost_power: bool,
-    /// Something is being written as the journal ends, or was when a sync failed.
+    /// Whether a write was interrupted, or was in progress at a failed sync.
     pub(super) may_be_torn: bool,
-    /// All that may stand in the file of positions.
+    /// All possible contents of the file of positions.
     pub(super) candidates: Vec<Positions>,
-    /// All records that were acknowledged or served, by their sequence numbers, also those that
-    /// have expired since.
+    /// All records that were acknowledged or read, by sequence number, including expired ones.
     pub(super) records: BTreeMap<u64, Record>,
-    /// The last record of each block by its first one.
+    /// Last record of each block, by its first record.
     pub(super) blocks: BTreeMap<u64, u64>,
     pub(super) refused: Vec<Refused>,
     pub(super) consumers: [Consumer; 3],
-    /// Operations that had gone wrong before this step.
-    wrong: u64,
-    /// How many records there were, of all that were appended.
+    /// Number of faults before this step.
+    faults_before: u64,
+    /// Number of records that were appended, acknowledged or not.
     pub(super) numbers: u64,
     pub(super) tally: Tally,
 }
 
-/// A group that was not acknowledged, and may have been written all the same.
+/// Group that was not acknowledged, but may have been written.
 pub(super) struct Refused {
     pub(super) first_seq: u64,
     pub(super) records: Vec<Record>,
-    /// The journal was opened without it since.
+    /// Whether the journal was opened without the group since.
     pub(super) is_old: bool,
-    /// It was taken back, but that may be undone by a power cut.
+    /// Whether the group was rolled back. A power cut may undo the rollback.
     pub(super) is_undone: bool,
 }
 
 impl World {
     pub(super) fn new(case: &Case) -> Self {
-        let plain = Plain {
+        let reference = Reference {
             max_size: case.max_size,
             head: 0,
             segments: Vec::new(),
-            undead: Vec::new(),
+            unsynced_removals: Vec::new(),
             is_open: false,
             wanted: None,
-            said: Positions::default(),
+            current: Positions::default(),
             durable: Positions::default(),
             held: BTreeMap::new(),
-            gone: (0, 0),
+            removed: (0, 0),
         };
         let mut world = Self {
             disk: Faulty::new(case.seed),
@@ -82,10 +76,10 @@ impl World {
             seed: case.seed,
             required: case.required,
             journal: None,
-            plain,
-            sure: true,
+            reference,
+            is_certain: true,
             failed_at: None,
-            quiet: true,
+            is_fault_free: true,
             lost_power: false,
             may_be_torn: false,
             candidates: vec![Positions::default()],
@@ -93,11 +87,11 @@ impl World {
             blocks: BTreeMap::new(),
             refused: Vec::new(),
             consumers: ["optional", "required", "own"].map(Consumer::new),
-            wrong: 0,
+            faults_before: 0,
             numbers: 0,
             tally: Tally::default(),
         };
-        world.open(false, &Step { what: What::Maintain, faults: None });
+        world.open(false, &Step { operation: Operation::Maintain, faults: None });
         world
     }
 
@@ -106,13 +100,13 @@ impl World {
         options(self.disk.clone())
             .seed(self.seed.wrapping_add(self.tally.opened))
             .clock(Arc::new(move || clock.load(Ordering::Relaxed)))
-            .max_size(self.plain.max_size)
+            .max_size(self.reference.max_size)
             .segment_size(SEGMENT)
             .retain(RETAIN)
     }
 
     pub(super) fn journal(&self) -> &Journal {
-        self.journal.as_ref().expect("it is open between two steps")
+        self.journal.as_ref().expect("the journal is open between two steps")
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -123,15 +117,14 @@ impl World {
         self.clock.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Something went wrong in this step.
-    pub(super) fn struck(&self) -> bool {
-        self.disk.fault_count() > self.wrong
+    /// Returns whether a fault occurred in this step.
+    pub(super) fn has_fault(&self) -> bool {
+        self.disk.fault_count() > self.faults_before
     }
 
-    /// More than one thing went wrong in this step, so what was begun may not even have been taken
-    /// back.
-    pub(super) fn struck_again(&self) -> bool {
-        self.disk.fault_count() > self.wrong + 1
+    /// Returns whether several faults occurred in this step, so that a rollback may have failed, too.
+    pub(super) fn has_several_faults(&self) -> bool {
+        self.disk.fault_count() > self.faults_before + 1
     }
 
     pub(super) fn arm(&self, step: &Step) {
@@ -142,92 +135,92 @@ impl World {
     }
 
     pub(super) fn step(&mut self, step: &Step) {
-        self.wrong = self.disk.fault_count();
-        let waits = self.consumers[OWN].waits;
-        // It may come back after more was appended.
-        if waits && !matches!(step.what, What::Append(_)) {
-            self.come_back();
+        self.faults_before = self.disk.fault_count();
+        let is_absent = self.consumers[OWN].is_absent;
+        // During an append, the consumer resumes afterwards.
+        if is_absent && !matches!(step.operation, Operation::Append(_)) {
+            self.resume_own();
         }
-        match step.what {
-            What::Reopen(_) | What::LoseTheEnd { .. } => {}
+        match step.operation {
+            Operation::Reopen(_) | Operation::LoseEnd { .. } => {}
             _ => self.arm(step),
         }
-        match &step.what {
-            What::Append(sizes) => self.append(sizes),
-            What::Read { consumer, chunks } => self.read(*consumer, *chunks),
-            What::GoBack { of_255 } => self.go_back(*of_255),
-            What::Settle { consumer } => self.settle(*consumer),
-            What::Maintain => self.maintain(),
-            What::Wait { seconds } => self.pass(u64::from(*seconds) * 1_000_000),
-            What::Release => {
+        match &step.operation {
+            Operation::Append(sizes) => self.append(sizes),
+            Operation::Read { consumer, chunks } => self.read(*consumer, *chunks),
+            Operation::MoveBack { of_255 } => self.move_back(*of_255),
+            Operation::Commit { consumer } => self.commit_position(*consumer),
+            Operation::Maintain => self.maintain(),
+            Operation::Wait { seconds } => self.pass(u64::from(*seconds) * 1_000_000),
+            Operation::Release => {
                 self.journal().release("optional");
-                self.plain.held.remove("optional");
+                self.reference.held.remove("optional");
             }
-            What::Forget => {
+            Operation::Forget => {
                 self.journal().forget("optional");
-                self.plain.held.remove("optional");
-                self.plain.said.readers.remove("optional");
+                self.reference.held.remove("optional");
+                self.reference.current.readers.remove("optional");
             }
-            What::Reopen(ending) => self.reopen(*ending, None, step),
-            What::LoseTheEnd { ending, segments, of_255 } => {
+            Operation::Reopen(ending) => self.reopen(*ending, None, step),
+            Operation::LoseEnd { ending, segments, of_255 } => {
                 self.reopen(*ending, Some((*segments, *of_255)), step)
             }
         }
         self.disk.clear_faults();
-        self.quiet &= !self.struck();
-        self.may_be_torn |= self.struck_again();
+        self.is_fault_free &= !self.has_fault();
+        self.may_be_torn |= self.has_several_faults();
         if self.disk.is_off() {
             self.journal = None;
             self.ended_by(step);
             self.disk.restart();
             self.open(false, step);
         } else {
-            self.tally.errors += u64::from(self.struck());
+            self.tally.errors += u64::from(self.has_fault());
         }
-        if waits && self.consumers[OWN].waits {
-            self.come_back();
+        if is_absent && self.consumers[OWN].is_absent {
+            self.resume_own();
         }
         self.check();
     }
 
-    /// What went wrong in this step has ended it.
+    /// Records that a fault in this step ended the process.
     pub(super) fn ended_by(&mut self, step: &Step) {
         self.lost_power |=
             step.faults.as_ref().is_some_and(|(_, faults)| faults.contains(&Fault::PowerCut));
         self.may_be_torn = true;
     }
 
-    /// At the end of a case.
+    /// Ends the case.
     pub(super) fn finish(&mut self) {
         self.check_records();
-        self.step(&Step { what: What::Reopen(Ending::Closed), faults: None });
-        (self.tally.made_room, self.tally.retired) = self.plain.gone;
+        self.step(&Step { operation: Operation::Reopen(Ending::Closed), faults: None });
+        (self.tally.removed_for_space, self.tally.removed_expired) = self.reference.removed;
     }
 
-    /// As the journal lists them.
+    /// Returns the journal's list of segments.
     pub(super) fn segments(&self) -> Vec<Segment> {
         let listed = self.journal().shared.segments();
-        let plain = |segment: &crate::segment::Segment| Segment {
+        let reference = |segment: &crate::segment::Segment| Segment {
             first_seq: segment.name.first_seq,
             size: segment.size,
             created_at: segment.header.created_at,
         };
-        listed.iter().map(plain).collect()
+        listed.iter().map(reference).collect()
     }
 
-    /// In good order, if nothing goes wrong.
+    /// Closes the journal.
     pub(super) fn close(&mut self) {
-        let mut then = self.plain.clone();
+        let mut then = self.reference.clone();
         then.maintain(self.now());
-        self.try_to_store();
-        let before = std::mem::replace(&mut self.plain, then);
+        self.add_candidate();
+        let before = std::mem::replace(&mut self.reference, then);
         self.journal = None;
-        if !self.struck() {
-            self.candidates = vec![self.plain.said.clone()];
+        if !self.has_fault() {
+            self.candidates = vec![self.reference.current.clone()];
         }
-        if !self.certain() {
-            self.plain.undead.extend(before.undead);
-            self.plain.undead.extend(before.segments);
+        if !self.must_match() {
+            self.reference.unsynced_removals.extend(before.unsynced_removals);
+            self.reference.unsynced_removals.extend(before.segments);
         }
     }
 
@@ -235,7 +228,7 @@ impl World {
         for (consumer, hold) in [(OPTIONAL, Hold::Optional), (REQUIRED, self.required)] {
             let name = self.consumers[consumer].name;
             self.journal().hold(name, hold);
-            self.plain.held.insert(name.to_owned(), hold);
+            self.reference.held.insert(name.to_owned(), hold);
         }
     }
 }

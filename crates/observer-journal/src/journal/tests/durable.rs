@@ -1,17 +1,16 @@
-//! What has to be on the disk, and when: over a disk that forgets what was not synced, and over one
-//! that fails.
+//! Durability on a disk that loses unsynced writes, and on one that fails.
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::{killed, segments, small};
+use super::{segments, small, snapshot};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{Switched, Switches, append, fill, numbers, open, options, record};
 use crate::{AppendError, Durability, Hold, OfflineJournal, SegmentState};
 
-/// What a disk forgets is drawn from its seed.
+/// Seeds of the disks, which determine the unsynced writes that are lost.
 const SEEDS: std::ops::Range<u64> = 0..12;
 
 fn size(fs: &impl FileSystem, name: &str) -> u64 {
@@ -19,7 +18,7 @@ fn size(fs: &impl FileSystem, name: &str) -> u64 {
 }
 
 #[test]
-fn what_was_only_written_is_durable_after_maintenance_also_in_sealed_segments() {
+fn maintenance_makes_unsynced_records_of_all_segments_durable() {
     for seed in SEEDS {
         let disk = Faulty::new(seed);
         let options = || small(disk.clone()).durability(Durability::Write);
@@ -37,7 +36,7 @@ fn what_was_only_written_is_durable_after_maintenance_also_in_sealed_segments() 
 }
 
 #[test]
-fn a_segment_that_can_not_be_synced_when_it_is_full_is_no_small_matter_for_what_was_only_written() {
+fn failed_sync_of_a_full_segment_with_unsynced_records_is_an_error() {
     let fs = Switched::default();
     let (journal, _) = open(small(fs.clone()).durability(Durability::Write));
     fill(&journal, 1..=54);
@@ -46,13 +45,13 @@ fn a_segment_that_can_not_be_synced_when_it_is_full_is_no_small_matter_for_what_
 }
 
 #[test]
-fn what_is_recovered_is_durable_before_it_is_served() {
+fn recovered_records_are_durable_before_they_are_read() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=5);
-    let files = killed(&memory);
+    let files = snapshot(&memory);
     for seed in SEEDS {
-        // All of it is with the operating system still, and nothing is on the disk.
+        // All bytes are in the page cache, and none on the disk.
         let disk = Faulty::new(seed);
         for name in files.list(Path::new("j")).unwrap() {
             let mut bytes = vec![0; usize::try_from(size(&files, &name)).unwrap()];
@@ -71,24 +70,24 @@ fn what_is_recovered_is_durable_before_it_is_served() {
     }
 }
 
-/// A clock that stands still until it is told.
+/// Returns a clock and the time that it shows.
 fn clock() -> (Arc<AtomicU64>, crate::Clock) {
     let now = Arc::new(AtomicU64::new(1_000_000));
     let clock = now.clone();
     (now, Arc::new(move || clock.load(Ordering::SeqCst)))
 }
 
-/// Past any pause after a failed sync.
+/// Time in microseconds that is longer than any pause after a failed sync.
 const LONG: u64 = 60_000_000;
 
 #[test]
-fn whatever_fails_while_a_segment_begins_nothing_is_left_of_it() {
+fn failed_creation_of_a_segment_leaves_no_file() {
     for failing in 0..7 {
         let (now, clock) = clock();
         let disk = Faulty::new(1);
         let options = || options(disk.clone()).clock(clock.clone());
         let (journal, _) = open(options());
-        let is_tidy = || {
+        let assert_no_leftovers = || {
             let files = disk
                 .files()
                 .into_keys()
@@ -100,16 +99,16 @@ fn whatever_fails_while_a_segment_begins_nothing_is_left_of_it() {
         assert!(matches!(append(&journal, vec![record(2)]), Err(AppendError::Sync { .. })));
         now.fetch_add(LONG, Ordering::SeqCst);
         disk.fail_at(disk.operations() + failing, Fault::Error(ErrorKind::Other));
-        let taken = append(&journal, vec![record(2)]).is_ok();
+        let is_accepted = append(&journal, vec![record(2)]).is_ok();
         assert_eq!(disk.fault_count(), 2);
-        is_tidy();
+        assert_no_leftovers();
         now.fetch_add(LONG, Ordering::SeqCst);
         fill(&journal, 3..=4);
-        is_tidy();
-        // Its own sync is what failed last: it is not written to again under that name.
+        assert_no_leftovers();
+        // The sync of this file failed last, so the next segment has another name.
         let name = Path::new("j/00000000000000000002-0.log");
         assert!(failing != 6 || !disk.files().contains_key(name));
-        let wanted: &[u64] = if taken { &[1, 2, 3, 4] } else { &[1, 3, 4] };
+        let wanted: &[u64] = if is_accepted { &[1, 2, 3, 4] } else { &[1, 3, 4] };
         assert_eq!(numbers(&journal), wanted, "operation {failing}");
         disk.cut_power();
         drop(journal);
@@ -119,7 +118,7 @@ fn whatever_fails_while_a_segment_begins_nothing_is_left_of_it() {
 }
 
 #[test]
-fn after_maintenance_that_could_not_sync_a_fresh_segment_is_begun() {
+fn failed_sync_in_maintenance_ends_the_use_of_the_segment() {
     let (now, clock) = clock();
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()).durability(Durability::Write).clock(clock));
@@ -134,7 +133,7 @@ fn after_maintenance_that_could_not_sync_a_fresh_segment_is_begun() {
 }
 
 #[test]
-fn a_write_that_fails_leaves_the_file_as_long_as_its_blocks() {
+fn failed_write_leaves_the_file_with_its_complete_blocks_only() {
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()));
     fill(&journal, 1..=1);
@@ -142,8 +141,8 @@ fn a_write_that_fails_leaves_the_file_as_long_as_its_blocks() {
     fs.switches.set(|switches| &switches.no_space, true);
     append(&journal, vec![record(2)]).unwrap_err();
     let blocks = 88 + (32 + 32 + 9);
-    assert_eq!(size(&fs, name), blocks, "what was written of it is gone, and so are the zeros");
-    // Whether there is space again is found out without leaving anything either.
+    assert_eq!(size(&fs, name), blocks, "the partial write and the zeros are removed");
+    // The probe for free space leaves no bytes, either.
     journal.maintain().unwrap();
     assert_eq!(size(&fs, name), blocks);
     fs.switches.set(|switches| &switches.no_space, false);
@@ -153,7 +152,7 @@ fn a_write_that_fails_leaves_the_file_as_long_as_its_blocks() {
 }
 
 #[test]
-fn where_half_a_write_or_a_probe_stays_a_fresh_segment_is_begun() {
+fn failed_rollback_of_a_write_or_probe_ends_the_use_of_the_segment() {
     for probe in [false, true] {
         let disk = Faulty::new(2);
         let (journal, _) = open(options(disk.clone()));
@@ -166,7 +165,7 @@ fn where_half_a_write_or_a_probe_stays_a_fresh_segment_is_begun() {
         }
         append(&journal, vec![record(2)]).unwrap_err();
         if probe {
-            // It is written, and can't be cut off again.
+            // The probe is written, but its rollback fails.
             fails(1);
             journal.maintain().unwrap();
             assert!(journal.status().failure.is_some());
@@ -178,10 +177,10 @@ fn where_half_a_write_or_a_probe_stays_a_fresh_segment_is_begun() {
 }
 
 #[test]
-fn zeros_that_there_is_no_space_for_are_done_without() {
+fn commit_succeeds_without_space_for_zeros() {
     let disk = Faulty::new(3);
     let (journal, _) = open(options(disk.clone()));
-    // Behind the header and the block.
+    // The zeros are written after the header and the block.
     let ahead = {
         let other = Faulty::new(3);
         let (journal, _) = open(options(other.clone()));
@@ -195,7 +194,7 @@ fn zeros_that_there_is_no_space_for_are_done_without() {
 }
 
 #[test]
-fn a_segment_that_is_sealed_before_it_is_full_ends_in_its_footer() {
+fn segment_sealed_before_it_is_full_ends_with_its_footer() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()));
     fill(&journal, 1..=3);
@@ -211,7 +210,7 @@ fn a_segment_that_is_sealed_before_it_is_full_ends_in_its_footer() {
 }
 
 #[test]
-fn a_footer_that_can_not_be_written_is_done_without() {
+fn commit_succeeds_if_the_footer_can_not_be_written() {
     let (now, clock) = clock();
     let fs = Switched::default();
     let (journal, _) = open(small(fs.clone()).clock(clock));
@@ -224,11 +223,11 @@ fn a_footer_that_can_not_be_written_is_done_without() {
     drop(journal);
     let found = OfflineJournal::open(small(fs)).unwrap().inspect().unwrap();
     assert_eq!((found.head, found.records), (56, 56));
-    assert_eq!(found.damage, [], "half a footer would be damage");
+    assert_eq!(found.damage, [], "a partial footer is removed");
 }
 
 #[test]
-fn a_position_that_could_not_be_stored_gives_no_segment_away() {
+fn position_that_could_not_be_stored_releases_no_segment() {
     let fs = Switched::default();
     let (journal, _) = open(small(fs.clone()).max_size(32 * 1024));
     journal.hold("archive", Hold::Required);
@@ -245,7 +244,7 @@ fn a_position_that_could_not_be_stored_gives_no_segment_away() {
 }
 
 #[test]
-fn each_sync_that_fails_doubles_the_pause_before_the_next_try_and_a_full_disk_does_not() {
+fn pause_doubles_with_each_failed_sync_but_not_on_a_full_disk() {
     let doubled = (0..9).map(|time| 100_000 << time).chain([30_000_000; 2]).collect();
     type Switch = fn(&Switches) -> &AtomicBool;
     let failing: [(Switch, Vec<u64>); 2] = [
@@ -257,24 +256,24 @@ fn each_sync_that_fails_doubles_the_pause_before_the_next_try_and_a_full_disk_do
         let fs = Switched::default();
         let (journal, _) = open(options(fs.clone()).clock(clock));
         let mut last = None;
-        let mut tries = || {
+        let mut attempts = || {
             let error = match append(&journal, vec![record(2)]).unwrap_err() {
                 AppendError::Write { source, .. } | AppendError::Sync { source, .. } => source,
                 error => panic!("{error}"),
             };
-            // In a pause it is the last error that is told again.
+            // During a pause, the last error is returned again.
             !last.replace(error.clone()).is_some_and(|last| Arc::ptr_eq(&last, &error))
         };
         fill(&journal, 1..=1);
         fs.switches.set(|switches| &switches.no_sync, true);
-        assert!(tries());
+        assert!(attempts());
         fs.switches.set(|switches| &switches.no_sync, false);
         fs.switches.set(failing, true);
         for pause in pauses {
             now.fetch_add(pause - 1, Ordering::SeqCst);
-            assert!(!tries(), "sooner than after {pause} µs");
+            assert!(!attempts(), "attempted before {pause} µs");
             now.fetch_add(1, Ordering::SeqCst);
-            assert!(tries(), "not after {pause} µs");
+            assert!(attempts(), "not attempted after {pause} µs");
         }
         fs.switches.set(failing, false);
         now.fetch_add(30_000_000, Ordering::SeqCst);
@@ -288,8 +287,8 @@ fn each_sync_that_fails_doubles_the_pause_before_the_next_try_and_a_full_disk_do
 }
 
 #[test]
-fn there_are_always_zeros_ahead_of_small_blocks() {
-    const AHEAD: u64 = 2 << 20;
+fn small_blocks_always_have_zeros_ahead() {
+    const FILL_SIZE: u64 = 2 << 20;
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     let mut end = 88;
@@ -297,12 +296,12 @@ fn there_are_always_zeros_ahead_of_small_blocks() {
         append(&journal, vec![crate::Record::new(number, [0; 16], vec![b'x'; 50_000])]).unwrap();
         end += 32 + 32 + 50_000;
         let size = size(&memory, &segments(&memory)[0]);
-        assert!(end < size && size <= end + AHEAD, "{size} bytes with {end} in use");
+        assert!(end < size && size <= end + FILL_SIZE, "{size} bytes with {end} in use");
     }
 }
 
 #[test]
-fn a_segment_has_only_so_many_records_however_small() {
+fn number_of_records_in_a_segment_is_limited() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     for _ in 0..33 {
@@ -313,12 +312,12 @@ fn a_segment_has_only_so_many_records_however_small() {
     assert_eq!(
         names,
         ["00000000000000000001-0.log", "00000000000000131073-0.log"],
-        "32 groups each"
+        "each full segment has 32 groups"
     );
 }
 
 #[test]
-fn the_keys_of_what_was_refused_are_not_recent() {
+fn keys_of_refused_records_are_not_recent() {
     let (now, clock) = clock();
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()).clock(clock));
@@ -328,7 +327,7 @@ fn the_keys_of_what_was_refused_are_not_recent() {
     fs.switches.set(|switches| &switches.no_sync, false);
     now.fetch_add(LONG, Ordering::SeqCst);
     fill(&journal, 4..=4);
-    // Their block stands in the first segment, whole.
+    // The complete block of the refused records is in the first segment.
     let keys = journal.recent_keys(usize::MAX, 0).unwrap().collect::<Vec<_>>();
     assert_eq!(keys, [(1, record(1).key()), (2, record(4).key())]);
 }

@@ -1,4 +1,4 @@
-//! What positions mean after the journal has lost its end.
+//! Positions after the journal has lost its end.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::fs::{Faulty, FileSystem, Memory};
 use crate::testing::{fill, open, options};
 
 #[test]
-fn a_journal_that_lost_its_end_begins_an_epoch_and_skips_nothing() {
+fn journal_with_a_lost_end_begins_an_epoch_and_skips_no_record() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=5);
@@ -22,18 +22,22 @@ fn a_journal_that_lost_its_end_begins_an_epoch_and_skips_nothing() {
     assert_eq!(journal.position("ahead").unwrap().seq, 3);
     assert_eq!(journal.position("behind").unwrap().seq, 2);
     fill(&journal, 6..=8);
-    assert_eq!(journal.resolve(old, 5, 0), Some(3), "a sink's own position");
+    assert_eq!(journal.resolve(old, 5, 0), Some(3), "the position that a sink stores itself");
     drop(journal);
 
     for name in segments(&memory) {
         memory.remove(&Path::new("j").join(name)).unwrap();
     }
     let (journal, _) = open(options(memory));
-    assert_eq!((journal.head(), journal.position("behind").unwrap().seq), (0, 0), "wiped");
+    assert_eq!(
+        (journal.head(), journal.position("behind").unwrap().seq),
+        (0, 0),
+        "all segments were removed"
+    );
 }
 
 #[test]
-fn a_sink_that_has_more_than_the_journal_begins_an_epoch_late() {
+fn resolving_a_position_after_the_head_begins_an_epoch() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory));
     let old = journal.epoch();
@@ -41,17 +45,21 @@ fn a_sink_that_has_more_than_the_journal_begins_an_epoch_late() {
     journal.set_position("other", 4, "".into());
     assert_eq!(journal.resolve(old, 9, 0), Some(0));
     assert_ne!(journal.epoch(), old);
-    assert_eq!(journal.position("other").unwrap().seq, 4, "who was served since stays where it is");
+    assert_eq!(
+        journal.position("other").unwrap().seq,
+        4,
+        "a reader of the new records keeps its position"
+    );
     assert_eq!(journal.resolve(7, 1, 0), None);
 }
 
 #[test]
-fn an_epoch_that_begins_late_is_not_forgotten() {
+fn epoch_that_begins_after_opening_is_durable() {
     let disk = Faulty::new(1);
     let (journal, _) = open(options(disk.clone()));
     let old = journal.epoch();
     fill(&journal, 1..=4);
-    assert_eq!(journal.resolve(old, 3, 0), Some(0), "it has three that the journal lost");
+    assert_eq!(journal.resolve(old, 3, 0), Some(0), "the journal lost three records of the sink");
     disk.cut_power();
     drop(journal);
     disk.restart();
@@ -60,28 +68,32 @@ fn an_epoch_that_begins_late_is_not_forgotten() {
     assert_eq!(
         journal.resolve(old, 3, 0),
         Some(0),
-        "nor does it have those that came in their readers"
+        "the sink has not received the records that replaced them"
     );
 }
 
 #[test]
-fn a_journal_that_loses_its_end_twice_skips_nothing_for_a_sink_of_the_first_epoch() {
+fn sink_of_the_first_epoch_skips_no_record_after_two_losses() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     let first = journal.epoch();
     fill(&journal, 1..=2);
     drop(journal);
     let (journal, _) = open(options(memory.clone()));
-    assert_eq!(journal.resolve(first, 4, 0), Some(2), "two of four were lost");
+    assert_eq!(journal.resolve(first, 4, 0), Some(2), "two of four records were lost");
     drop(journal);
 
     for name in segments(&memory) {
         memory.remove(&Path::new("j").join(name)).unwrap();
     }
     let (journal, _) = open(options(memory.clone()));
-    assert_eq!(journal.resolve(first, 4, 0), Some(0), "and now all of them");
+    assert_eq!(journal.resolve(first, 4, 0), Some(0), "all records were lost");
     fill(&journal, 5..=9);
     drop(journal);
     let (journal, _) = open(options(memory));
-    assert_eq!(journal.resolve(first, 4, 0), Some(0), "it has none of the new ones");
+    assert_eq!(
+        journal.resolve(first, 4, 0),
+        Some(0),
+        "the sink has received none of the new records"
+    );
 }

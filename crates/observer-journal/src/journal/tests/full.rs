@@ -1,4 +1,4 @@
-//! A disk without space.
+//! Behavior on a full disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use crate::positions::reserve;
 use crate::testing::{Switched, append, fill, numbers, open, options, record};
 use crate::{AppendError, Hold, Options};
 
-/// A time that goes on when it is told to, and a journal on a disk that is full.
-fn full() -> (Switched, Arc<AtomicU64>, impl Fn() -> Options) {
+/// Returns a file system with a closed journal, its clock, and its options. The disk is not full
+/// until [`Switched::fill_up`] is called.
+fn journal_on_small_disk() -> (Switched, Arc<AtomicU64>, impl Fn() -> Options) {
     let (fs, now) = (Switched::default(), Arc::new(AtomicU64::new(1_000_000)));
     let (files, clock) = (fs.clone(), now.clone());
     let options = move || {
@@ -30,19 +31,19 @@ fn full() -> (Switched, Arc<AtomicU64>, impl Fn() -> Options) {
     (fs, now, options)
 }
 
-fn give_space(fs: &Switched) {
+fn free_space(fs: &Switched) {
     fs.switches.pages.store(0, Ordering::SeqCst);
 }
 
 #[test]
-fn positions_are_committed_from_the_reserve_again_and_again() {
-    let (fs, _, options) = full();
+fn positions_are_stored_from_the_reserve_repeatedly() {
+    let (fs, _, options) = journal_on_small_disk();
     let (journal, _) = open(options());
     fs.fill_up();
     for seq in 2..=60 {
         journal.set_position("archive", seq, "state".into());
         journal.maintain().unwrap();
-        // Whoever appends gets none of it.
+        // Appends can't use the reserve.
         while append(&journal, vec![record(200)]).is_ok() {}
     }
     drop(journal);
@@ -51,8 +52,8 @@ fn positions_are_committed_from_the_reserve_again_and_again() {
 }
 
 #[test]
-fn a_reserve_that_others_take_from_lasts_for_a_while_and_comes_back() {
-    let (fs, _, options) = full();
+fn reserve_shrinks_while_other_programs_take_space_and_is_refilled_later() {
+    let (fs, _, options) = journal_on_small_disk();
     let (journal, _) = open(options());
     fs.fill_up();
     fs.switches.set(|switches| &switches.takes_free_space, true);
@@ -66,15 +67,15 @@ fn a_reserve_that_others_take_from_lasts_for_a_while_and_comes_back() {
     }
     assert!((10..20).contains(&commits), "{commits}");
     fs.switches.set(|switches| &switches.takes_free_space, false);
-    give_space(&fs);
+    free_space(&fs);
     journal.maintain().unwrap();
     let reserve = fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap();
     assert_eq!(reserve.size().unwrap(), 64 * 1024);
 }
 
 #[test]
-fn a_journal_opens_on_a_full_disk_whatever_is_left_of_the_reserve() {
-    let (fs, _, options) = full();
+fn journal_opens_on_a_full_disk_with_any_size_of_the_reserve() {
+    let (fs, _, options) = journal_on_small_disk();
     for reserve in [Some(64 * 1024), Some(4096), Some(0), None] {
         let path = Path::new("j/positions.reserve");
         match reserve {
@@ -85,21 +86,21 @@ fn a_journal_opens_on_a_full_disk_whatever_is_left_of_the_reserve() {
         let (journal, recovery) = open(options());
         assert_eq!((recovery.positions_lost, numbers(&journal).len()), (false, 400), "{reserve:?}");
         drop(journal);
-        give_space(&fs);
+        free_space(&fs);
     }
 }
 
 #[test]
-fn a_journal_opens_where_even_writing_over_takes_space() {
-    let (fs, _, options) = full();
+fn journal_opens_if_overwriting_needs_space() {
+    let (fs, _, options) = journal_on_small_disk();
     fs.switches.set(|switches| &switches.no_space, true);
     let (journal, _) = open(options());
     assert_eq!(numbers(&journal).len(), 400);
 }
 
 #[test]
-fn space_that_readers_give_back_is_used_without_anyone_asking() {
-    let (fs, now, options) = full();
+fn maintenance_uses_space_of_expired_segments_without_an_append() {
+    let (fs, now, options) = journal_on_small_disk();
     let options = || options().retain(std::time::Duration::ZERO);
     let (journal, _) = open(options());
     journal.hold("archive", Hold::Required);
@@ -118,11 +119,11 @@ fn space_that_readers_give_back_is_used_without_anyone_asking() {
 }
 
 #[test]
-fn a_disk_that_was_full_for_long_is_used_as_soon_as_it_is_not() {
-    let (fs, now, options) = full();
+fn maintenance_finds_free_space_at_once_after_a_long_time() {
+    let (fs, now, options) = journal_on_small_disk();
     let (journal, _) = open(options());
     fs.fill_up();
-    // Until the last segment is full, too, so that one has to be created.
+    // The active segment fills up, too, so that a new one has to be created.
     let large = || crate::Record::new(1, [1; 16], vec![7; 9000]);
     for _ in 0..600 {
         let error = append(&journal, vec![large()]).unwrap_err();
@@ -130,25 +131,25 @@ fn a_disk_that_was_full_for_long_is_used_as_soon_as_it_is_not() {
         journal.maintain().unwrap();
         now.fetch_add(1_000_000, Ordering::SeqCst);
     }
-    give_space(&fs);
+    free_space(&fs);
     journal.maintain().unwrap();
     assert!(journal.status().failure.is_none(), "{:?}", journal.status().failure);
     append(&journal, vec![large()]).unwrap();
 }
 
 #[test]
-fn a_new_reader_is_admitted_from_the_reserve_where_there_are_zeros_left_to_write_to() {
-    let (fs, _, options) = full();
+fn position_of_a_new_reader_is_stored_from_the_reserve() {
+    let (fs, _, options) = journal_on_small_disk();
     let (journal, _) = open(options());
     fill(&journal, 401..=402);
     fs.fill_up();
-    journal.set_position("newcomer", 402, "".into());
+    journal.set_position("new", 402, "".into());
     append(&journal, vec![record(403)]).unwrap();
 }
 
 #[test]
-fn positions_that_are_lost_are_begun_anew_from_the_reserve() {
-    let (fs, _, options) = full();
+fn lost_positions_are_created_again_from_the_reserve() {
+    let (fs, _, options) = journal_on_small_disk();
     fs.memory.open(Path::new("j/positions"), OpenMode::Write).unwrap().write_at(b"?", 10).unwrap();
     fs.fill_up();
     let (journal, recovery) = open(options());
@@ -157,9 +158,9 @@ fn positions_that_are_lost_are_begun_anew_from_the_reserve() {
 }
 
 #[test]
-fn a_disk_that_fails_in_another_way_costs_no_reserve() {
+fn other_errors_than_a_full_disk_use_no_reserve() {
     for is_full in [false, true] {
-        let (fs, _, options) = full();
+        let (fs, _, options) = journal_on_small_disk();
         let (journal, _) = open(options());
         if is_full {
             fs.fill_up();
@@ -173,21 +174,21 @@ fn a_disk_that_fails_in_another_way_costs_no_reserve() {
             .unwrap()
             .size()
             .unwrap();
-        // What was given up to try it is lost, as long as there is no space to take it back.
+        // Released space is not available again as long as the disk is full.
         assert!(reserve >= if is_full { 48 } else { 64 } * 1024, "{reserve}");
     }
 }
 
 #[test]
-fn a_reserve_that_can_not_be_synced_is_not_there_yet() {
+fn refilling_fails_if_the_reserve_can_not_be_synced() {
     let fs = Switched::default();
     fs.switches.set(|switches| &switches.no_sync, true);
     assert!(reserve::refill(&fs, Path::new("j")).is_err());
 }
 
 #[test]
-fn a_reserve_that_was_whole_is_taken_back_after_it_was_used() {
-    let (fs, _, options) = full();
+fn complete_reserve_is_refilled_after_its_use() {
+    let (fs, _, options) = journal_on_small_disk();
     let (journal, _) = open(options());
     let reserve = || {
         fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap().size().unwrap()
@@ -200,7 +201,7 @@ fn a_reserve_that_was_whole_is_taken_back_after_it_was_used() {
     journal.maintain().unwrap();
     assert!(reserve() < 64 * 1024);
     fs.switches.set(|switches| &switches.takes_free_space, false);
-    give_space(&fs);
+    free_space(&fs);
     journal.maintain().unwrap();
     assert_eq!(reserve(), 64 * 1024);
 }

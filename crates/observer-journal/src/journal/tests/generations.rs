@@ -1,4 +1,4 @@
-//! Segments that were given up before anything was committed in them.
+//! Segments that were abandoned before their first commit.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use crate::fs::{Fault, Faulty};
 use crate::testing::{Journal, append, fill, numbers, open, options, record};
 use crate::{Options, Record};
 
-struct Tried {
+/// Journal on a faulty disk.
+struct Attempt {
     disk: Faulty,
     now: Arc<AtomicU64>,
     journal: Journal,
 }
 
-impl Tried {
-    /// A journal whose first block was written, and could not be made durable.
-    fn once() -> Self {
+impl Attempt {
+    /// Returns a journal whose first block is written, but could not be synced.
+    fn with_failed_sync() -> Self {
         let (disk, now) = (Faulty::new(1), Arc::new(AtomicU64::new(1_000_000)));
         let (journal, _) = open(Self::options(&disk, &now));
-        let tried = Self { disk, now, journal };
-        // Four operations begin the segment; then come the block, the zeros behind it, and the
-        // sync.
-        tried.fails(&[6]);
-        tried
+        let attempt = Self { disk, now, journal };
+        // Four operations create the segment. The block, the zeros after it, and the sync follow.
+        attempt.fail_append(&[6]);
+        attempt
     }
 
     fn options(disk: &Faulty, now: &Arc<AtomicU64>) -> Options {
@@ -32,15 +32,16 @@ impl Tried {
         options(disk.clone()).segment_size(4096).max_size(16 * 1024).clock(clock)
     }
 
-    /// An append fails with these operations, and some time goes by.
-    fn fails(&self, operations: &[u64]) {
-        self.arm(operations);
+    /// Runs an append in which these operations fail, and advances the clock.
+    fn fail_append(&self, operations: &[u64]) {
+        self.fail_at(operations);
         append(&self.journal, vec![record(99)]).unwrap_err();
         self.disk.clear_faults();
         self.now.fetch_add(60_000_000, Ordering::Relaxed);
     }
 
-    fn arm(&self, operations: &[u64]) {
+    /// Makes these of the next operations fail.
+    fn fail_at(&self, operations: &[u64]) {
         for operation in operations {
             self.disk.fail_at(self.disk.operations() + operation, Fault::Error(ErrorKind::Other));
         }
@@ -53,46 +54,46 @@ impl Tried {
 }
 
 #[test]
-fn one_that_could_not_be_removed_does_not_come_back_for_the_one_in_its_place() {
-    let tried = Tried::once();
-    // The next segment is begun with four.
-    tried.arm(&[4]);
-    fill(&tried.journal, 1..=500);
-    assert_eq!(tried.disk.fault_count(), 2);
-    let oldest = tried.journal.oldest();
-    assert!(oldest > 60, "the first segment has expired");
-    let journal = tried.reopened();
+fn abandoned_file_that_could_not_be_removed_does_not_replace_its_successor() {
+    let attempt = Attempt::with_failed_sync();
+    // Four operations create the next segment; the removal of the abandoned one fails.
+    attempt.fail_at(&[4]);
+    fill(&attempt.journal, 1..=500);
+    assert_eq!(attempt.disk.fault_count(), 2);
+    let oldest = attempt.journal.oldest();
+    assert!(oldest > 60, "the first segment must have expired");
+    let journal = attempt.reopened();
     assert_eq!(journal.oldest(), oldest);
 }
 
 #[test]
-fn one_that_could_not_be_begun_is_not_taken_for_a_later_one() {
-    let tried = Tried::once();
-    // The next is made, and written to; it is not made durable, and can't be removed.
-    tried.fails(&[2, 3]);
-    assert_eq!(tried.disk.fault_count(), 3);
-    fill(&tried.journal, 1..=3);
-    assert_eq!(numbers(&tried.reopened()), [1, 2, 3]);
+fn file_whose_creation_failed_does_not_replace_a_later_one() {
+    let attempt = Attempt::with_failed_sync();
+    // The next segment is created and written. Its sync fails, and so does its removal.
+    attempt.fail_append(&[2, 3]);
+    assert_eq!(attempt.disk.fault_count(), 3);
+    fill(&attempt.journal, 1..=3);
+    assert_eq!(numbers(&attempt.reopened()), [1, 2, 3]);
 }
 
 #[test]
-fn the_last_number_is_not_forgotten_while_one_takes_the_place_of_another() {
+fn last_sequence_number_survives_a_kill_while_an_abandoned_segment_is_replaced() {
     for operation in 0..7 {
         let (disk, now) = (Faulty::new(1), Arc::new(AtomicU64::new(1_000_000)));
-        let (journal, _) = open(Tried::options(&disk, &now));
-        let tried = Tried { disk, now, journal };
+        let (journal, _) = open(Attempt::options(&disk, &now));
+        let attempt = Attempt { disk, now, journal };
         let large = |size| vec![Record::new(1, [0; 16], vec![7; size])];
-        append(&tried.journal, large(12_000)).unwrap();
-        // Three operations seal that segment, four begin the next, and one makes room. The write
-        // fails, and can't be rolled back.
-        tried.arm(&[8, 9]);
-        append(&tried.journal, large(6_000)).unwrap_err();
-        assert_eq!((tried.disk.fault_count(), tried.journal.oldest()), (2, 2));
-        tried.now.fetch_add(60_000_000, Ordering::Relaxed);
-        tried.disk.fail_at(tried.disk.operations() + operation, Fault::Kill);
-        append(&tried.journal, vec![record(2)]).unwrap_err();
-        tried.disk.restart();
-        let journal = tried.reopened();
-        assert!(journal.head() >= 1, "killed at {operation}, the first record of all is forgotten");
+        append(&attempt.journal, large(12_000)).unwrap();
+        // Three operations seal the segment, four create the next one, and one removes the first.
+        // The write fails, and so does its rollback.
+        attempt.fail_at(&[8, 9]);
+        append(&attempt.journal, large(6_000)).unwrap_err();
+        assert_eq!((attempt.disk.fault_count(), attempt.journal.oldest()), (2, 2));
+        attempt.now.fetch_add(60_000_000, Ordering::Relaxed);
+        attempt.disk.fail_at(attempt.disk.operations() + operation, Fault::Kill);
+        append(&attempt.journal, vec![record(2)]).unwrap_err();
+        attempt.disk.restart();
+        let journal = attempt.reopened();
+        assert!(journal.head() >= 1, "killed at {operation}: the sequence numbers begin again");
     }
 }

@@ -1,16 +1,16 @@
-//! What is removed and when, and what is left over.
+//! Removal of segments and files, and their leftovers.
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
-use super::{flip, killed, segments, small, truncate_by};
+use super::{flip, segments, small, snapshot, truncate_by};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{self, Switched, append, append_of, fill, numbers, open, options, record};
 use crate::{Chunk, Durability, GapReason, Hold, Runner};
 
 #[test]
-fn what_was_appended_is_committed_before_the_journal_is_gone() {
+fn dropping_the_journal_commits_all_queued_appends() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()).runner(Runner::Thread));
     let (sender, receiver) = mpsc::channel();
@@ -26,7 +26,7 @@ fn what_was_appended_is_committed_before_the_journal_is_gone() {
 }
 
 #[test]
-fn a_torn_tail_is_gone_once_it_was_recovered() {
+fn incomplete_last_block_is_reported_only_once() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=3);
@@ -34,18 +34,18 @@ fn a_torn_tail_is_gone_once_it_was_recovered() {
     truncate_by(&memory, &segments(&memory)[0], 5);
     let (_journal, recovery) = open(options(memory.clone()));
     assert!(recovery.torn_bytes > 0);
-    let (_, recovery) = open(options(killed(&memory)));
+    let (_, recovery) = open(options(snapshot(&memory)));
     assert_eq!((recovery.head, recovery.torn_bytes), (2, 0));
 }
 
 #[test]
-fn a_file_that_was_given_up_goes_when_the_journal_is_opened() {
+fn opening_removes_superseded_files() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=3);
     drop(journal);
-    let [name] = &segments(&memory)[..] else { panic!("it fits into one") };
-    let copied = killed(&memory);
+    let [name] = &segments(&memory)[..] else { panic!("there is more than one segment") };
+    let copied = snapshot(&memory);
     copied.rename(&Path::new("j").join(name), Path::new("j/00000000000000000001-1.log")).unwrap();
     copied
         .open(&Path::new("j").join(name), OpenMode::Create)
@@ -59,7 +59,7 @@ fn a_file_that_was_given_up_goes_when_the_journal_is_opened() {
 }
 
 #[test]
-fn a_segment_with_a_hole_is_not_gone_on_with() {
+fn segment_with_a_gap_is_not_appended_to() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()));
     fill(&journal, 1..=5);
@@ -71,13 +71,13 @@ fn a_segment_with_a_hole_is_not_gone_on_with() {
     let (journal, recovery) = open(small(memory));
     assert_eq!((recovery.head, recovery.lost.len()), (200, 0));
     let keys = journal.recent_keys(usize::MAX, 0).unwrap().collect::<Vec<_>>();
-    // Its footer would count from the first record on.
+    // A footer would number its keys from the first record on.
     assert!(keys.iter().all(|(seq, key)| *key == record(*seq).key()));
     assert_eq!(keys.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (2..=200).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_segment_that_can_not_be_removed_is_still_there() {
+fn segment_whose_removal_fails_stays_readable() {
     let disk = Faulty::new(1);
     let late = Arc::new(|| u64::MAX / 2);
     let (journal, _) = open(small(disk.clone()));
@@ -97,19 +97,19 @@ fn a_segment_that_can_not_be_removed_is_still_there() {
 }
 
 #[test]
-fn a_reader_that_comes_while_a_segment_is_removed_is_told_that_it_expired() {
+fn reader_finds_an_expired_gap_while_a_segment_is_being_removed() {
     let fs = Switched::default();
     let late = Arc::new(|| u64::MAX / 2);
     let (journal, _) = open(small(fs.clone()));
     fill(&journal, 1..=200);
     drop(journal);
     let (journal, _) = open(small(fs.clone()).clock(late));
-    let (removed, go_on) = fs.switches.stop_after_remove();
+    let (removed, unblock) = fs.switches.block_after_remove();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             journal.maintain().unwrap();
-            // If nothing was removed, nobody has to wait for that.
-            fs.switches.stop_after_remove()
+            // If nothing was removed, this ends the wait for it.
+            fs.switches.block_after_remove()
         });
         removed.recv().unwrap();
         let first = journal.reader(0).read().unwrap();
@@ -117,22 +117,22 @@ fn a_reader_that_comes_while_a_segment_is_removed_is_told_that_it_expired() {
             matches!(first, Some(Chunk::Gap { first_seq: 1, reason: GapReason::Expired, .. })),
             "{first:?}"
         );
-        drop(go_on);
+        drop(unblock);
     });
     assert_eq!(journal.status().segments, 1);
 }
 
 #[test]
-fn more_than_can_wait_is_refused_until_there_is_room_again() {
+fn full_queue_refuses_appends_until_it_has_space() {
     let (journal, _) = open(options(Memory::default()).runner(Runner::Thread).max_size(1 << 30));
     let large = || crate::Record::new(1, [0; 16], vec![7; 8 << 20]);
-    let (go_on, waiting) = mpsc::channel::<()>();
-    let (begun, has_begun) = mpsc::channel();
+    let (unblock, blocked) = mpsc::channel::<()>();
+    let (started, has_started) = mpsc::channel();
     journal.append(append_of(vec![record(1)], move |_| {
-        begun.send(()).unwrap();
-        let _ = waiting.recv();
+        started.send(()).unwrap();
+        let _ = blocked.recv();
     }));
-    has_begun.recv().unwrap();
+    has_started.recv().unwrap();
     let (sender, receiver) = mpsc::channel();
     let append = || {
         let sender = sender.clone();
@@ -140,17 +140,17 @@ fn more_than_can_wait_is_refused_until_there_is_room_again() {
             .append(append_of(vec![large()], move |result| sender.send(result.map(drop)).unwrap()));
     };
     (0..4).for_each(|_| append());
-    assert!(receiver.try_recv().is_err(), "32 MiB may wait, and what comes then");
+    assert!(receiver.try_recv().is_err(), "the queue accepts 32 MiB and one more append");
     append();
     assert!(matches!(receiver.try_recv(), Ok(Err(crate::AppendError::Busy))));
-    drop(go_on);
+    drop(unblock);
     (0..4).for_each(|_| assert!(receiver.recv().unwrap().is_ok()));
     append();
     assert!(receiver.recv().unwrap().is_ok());
 }
 
 #[test]
-fn a_file_under_the_name_of_another_is_not_taken_for_it() {
+fn renamed_segment_is_not_read_under_its_new_name() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=3);
@@ -162,8 +162,8 @@ fn a_file_under_the_name_of_another_is_not_taken_for_it() {
     assert_eq!(numbers(&journal), [0; 0]);
 }
 
-/// A journal of several segments at its limit, the records of the oldest of them, and the last
-/// record of all.
+/// Returns a journal of several segments at its size limit, with its files, the last record of its
+/// oldest segment, and its last record.
 fn at_its_limit() -> (Memory, testing::Journal, u64, u64) {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()).max_size(32 * 1024));
@@ -175,14 +175,14 @@ fn at_its_limit() -> (Memory, testing::Journal, u64, u64) {
 }
 
 #[test]
-fn room_is_made_as_soon_as_a_required_reader_has_all_of_the_oldest_segment_and_not_before() {
+fn oldest_segment_is_removed_once_the_required_reader_is_done_with_it() {
     let (_, journal, last, head) = at_its_limit();
-    for (position, is_taken) in [(last - 1, false), (last, true)] {
+    for (position, is_accepted) in [(last - 1, false), (last, true)] {
         journal.set_position("archive", position, "".into());
         journal.maintain().unwrap();
         assert_eq!(
             append(&journal, vec![record(head + 1)]).is_ok(),
-            is_taken,
+            is_accepted,
             "{position} of {last}"
         );
     }
@@ -190,7 +190,7 @@ fn room_is_made_as_soon_as_a_required_reader_has_all_of_the_oldest_segment_and_n
 }
 
 #[test]
-fn a_segment_is_retired_as_soon_as_its_last_record_is_settled_and_not_before() {
+fn expired_segment_is_removed_once_the_reader_is_done_with_it() {
     let (memory, journal, last, _) = at_its_limit();
     journal.set_position("archive", 0, "".into());
     journal.maintain().unwrap();
@@ -205,7 +205,7 @@ fn a_segment_is_retired_as_soon_as_its_last_record_is_settled_and_not_before() {
 }
 
 #[test]
-fn a_segment_that_someone_removed_is_no_reason_to_stop() {
+fn missing_file_does_not_prevent_the_removal_of_its_segment() {
     let (memory, journal, last, head) = at_its_limit();
     memory.remove(&Path::new("j").join(&segments(&memory)[0])).unwrap();
     journal.set_position("archive", head, "".into());
@@ -214,8 +214,8 @@ fn a_segment_that_someone_removed_is_no_reason_to_stop() {
     assert_eq!(journal.oldest(), last + 1);
 }
 
-/// How many single operations keep a journal from being opened when they fail like this.
-fn refusals(error: ErrorKind) -> usize {
+/// Returns the number of file operations whose failure with this error prevents opening a journal.
+fn failed_openings(error: ErrorKind) -> usize {
     let mut refused = 0;
     for failing in 0.. {
         let disk = Faulty::new(1);
@@ -254,18 +254,19 @@ fn refusals(error: ErrorKind) -> usize {
 }
 
 #[test]
-fn whatever_fails_while_a_journal_is_opened_nothing_is_taken_for_lost() {
-    let (failed, full) = (refusals(ErrorKind::Other), refusals(ErrorKind::StorageFull));
+fn failure_during_opening_is_not_reported_as_a_loss() {
+    let (failed, full) =
+        (failed_openings(ErrorKind::Other), failed_openings(ErrorKind::StorageFull));
     assert!(full > 5);
     assert_eq!(
         failed,
         full + 1,
-        "on a full disk it is enough to sync what is there, without writing it again"
+        "on a full disk, the last block is synced without writing it again"
     );
 }
 
 #[test]
-fn an_empty_journal_begins_with_its_first_record() {
+fn empty_journal_begins_at_sequence_number_1() {
     for durability in [Durability::Fsync, Durability::Write] {
         let (journal, _) = open(options(Memory::default()).durability(durability));
         assert_eq!((journal.head(), journal.oldest(), journal.durability()), (0, 1, durability));
@@ -273,7 +274,7 @@ fn an_empty_journal_begins_with_its_first_record() {
 }
 
 #[test]
-fn a_segment_that_was_sealed_last_is_whole() {
+fn sealed_last_segment_is_recovered_without_a_torn_block() {
     let fs = Switched::default();
     let (journal, _) = open(small(fs.clone()));
     fill(&journal, 1..=54);
@@ -289,7 +290,7 @@ fn a_segment_that_was_sealed_last_is_whole() {
 }
 
 #[test]
-fn a_torn_tail_is_told_to_its_last_byte_however_long() {
+fn incomplete_last_block_of_any_length_is_reported_with_its_exact_size() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     append(&journal, vec![crate::Record::new(1, [1; 16], vec![7; 700_000])]).unwrap();

@@ -1,4 +1,4 @@
-//! A process that is killed right after a sync failed, and its successor.
+//! Kills of the process after a failed operation, and the next start.
 
 use std::io;
 use std::path::Path;
@@ -7,13 +7,13 @@ use crate::fs::{Fault, Faulty, FileSystem};
 use crate::testing::{append, fill, numbers, open, options, record};
 
 #[test]
-fn what_the_page_cache_alone_has_is_made_durable_before_anyone_sees_it() {
-    let mut shown_though_refused = 0;
+fn recovery_makes_bytes_in_the_page_cache_durable_before_they_are_read() {
+    let mut readable_but_refused = 0;
     for seed in 0..40 {
         let disk = Faulty::new(seed);
         let (journal, _) = open(options(disk.clone()));
         fill(&journal, 1..=3);
-        // The block, the zeros ahead of it, and the sync; and then what would take it back.
+        // Either the block, the zeros after it, or the sync fails, and then the rollback.
         let fails = disk.operations() + seed % 3;
         for operation in [fails, fails + 1] {
             disk.fail_at(operation, Fault::Error(io::ErrorKind::Other));
@@ -26,19 +26,19 @@ fn what_the_page_cache_alone_has_is_made_durable_before_anyone_sees_it() {
         disk.restart();
 
         let (journal, _) = open(options(disk.clone()));
-        let shown = numbers(&journal);
-        shown_though_refused += usize::from(refused && shown.len() == 4);
+        let readable = numbers(&journal);
+        readable_but_refused += usize::from(refused && readable.len() == 4);
         disk.cut_power();
         drop(journal);
         disk.restart();
         let (journal, recovery) = open(options(disk));
-        assert_eq!((numbers(&journal), recovery.lost), (shown, vec![]), "seed {seed}");
+        assert_eq!((numbers(&journal), recovery.lost), (readable, vec![]), "seed {seed}");
     }
-    assert!(shown_though_refused > 0);
+    assert!(readable_but_refused > 0);
 }
 
 #[test]
-fn after_positions_could_not_be_stored_nothing_is_taken_for_what_the_file_holds() {
+fn file_of_positions_counts_as_unknown_after_a_failed_store() {
     for operation in 0..6 {
         let disk = Faulty::new(operation);
         let (journal, _) = open(options(disk.clone()));
@@ -58,7 +58,7 @@ fn after_positions_could_not_be_stored_nothing_is_taken_for_what_the_file_holds(
         let (journal, _) = open(options(disk.clone()));
         assert!(
             journal.position("sink").is_some(),
-            "operation {operation} failed: {failed}; it would begin elsewhere"
+            "operation {operation}, failed: {failed}: the new reader has no position"
         );
         journal.forget("sink");
         journal.maintain().unwrap();
@@ -69,6 +69,10 @@ fn after_positions_could_not_be_stored_nothing_is_taken_for_what_the_file_holds(
         journal.forget("sink");
         drop(journal);
         let (journal, _) = open(options(disk));
-        assert_eq!(journal.position("sink"), None, "operation {operation}: it was forgotten");
+        assert_eq!(
+            journal.position("sink"),
+            None,
+            "operation {operation}: the forgotten reader has a position"
+        );
     }
 }

@@ -1,3 +1,5 @@
+//! Tests of the journal through its public interface.
+
 mod corruption;
 mod durable;
 mod epochs;
@@ -17,7 +19,7 @@ use crate::testing::{
 };
 use crate::{AppendError, Chunk, Durability, GapReason, Hold, OpenError, Options, StoredPosition};
 
-/// The names of the segments, oldest first.
+/// Returns the names of the segments, oldest first.
 fn segments(fs: &impl FileSystem) -> Vec<String> {
     let mut names = fs.list(Path::new("j")).unwrap();
     names.retain(|name| name.ends_with(".log"));
@@ -37,13 +39,13 @@ fn flip(fs: &impl FileSystem, name: &str, offset: u64) {
     file.write_at(&[byte[0] ^ 0x10], offset).unwrap();
 }
 
-/// Segments of about 4 KiB.
+/// Options with segments of about 4 KiB.
 fn small(fs: impl FileSystem) -> Options {
     options(fs).segment_size(4096)
 }
 
 #[test]
-fn what_was_appended_is_there_after_reopening_and_goes_on() {
+fn records_persist_after_reopening_and_appends_continue() {
     let dir = tempfile::tempdir().unwrap();
     let options = || Options::new(dir.path().join("j")).segment_size(4096);
     let (journal, recovery) = open(options());
@@ -62,7 +64,7 @@ fn what_was_appended_is_there_after_reopening_and_goes_on() {
 }
 
 #[test]
-fn many_threads_are_answered_in_the_order_of_sequence_numbers() {
+fn commits_of_many_threads_are_reported_in_sequence_order() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(Options::new(dir.path()));
     let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -88,11 +90,11 @@ fn many_threads_are_answered_in_the_order_of_sequence_numbers() {
         order.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(),
         (1..=400).collect::<Vec<_>>()
     );
-    assert!(read(&journal, 0).0 == *order, "each was told the number of its own record");
+    assert!(read(&journal, 0).0 == *order, "each append has the sequence number of its own record");
 }
 
 #[test]
-fn a_second_journal_in_the_same_folder_is_refused() {
+fn second_instance_in_the_same_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let first = try_open(Options::new(dir.path())).unwrap();
     assert!(matches!(try_open(Options::new(dir.path())), Err(OpenError::InUse { .. })));
@@ -102,7 +104,7 @@ fn a_second_journal_in_the_same_folder_is_refused() {
 }
 
 #[test]
-fn a_torn_tail_is_cut_and_reported() {
+fn incomplete_last_block_is_removed_and_reported() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=3);
@@ -116,8 +118,8 @@ fn a_torn_tail_is_cut_and_reported() {
     assert_eq!(numbers(&journal), [1, 2, 4]);
 }
 
-/// The files as they are at this moment, as after kill -9.
-fn killed(fs: &Memory) -> Memory {
+/// Copies the files as they are, as `kill -9` would leave them.
+fn snapshot(fs: &Memory) -> Memory {
     let (copy, dir) = (Memory::default(), Path::new("j"));
     for name in fs.list(dir).unwrap() {
         let file = fs.open(&dir.join(&name), OpenMode::Read).unwrap();
@@ -129,19 +131,19 @@ fn killed(fs: &Memory) -> Memory {
 }
 
 #[test]
-fn the_zeros_ahead_of_blocks_are_no_torn_tail() {
+fn zeros_ahead_of_blocks_are_not_reported_as_torn() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=3);
-    let after_kill = killed(&memory);
-    let name = &segments(&after_kill)[0];
+    let killed = snapshot(&memory);
+    let name = &segments(&killed)[0];
     let size =
         |fs: &Memory| fs.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
-    assert!(size(&after_kill) > 1 << 20, "a sync has no new length to write");
+    assert!(size(&killed) > 1 << 20, "syncs don't change the size of the file");
     drop(journal);
-    assert!(size(&memory) < 1000, "a clean end leaves none");
+    assert!(size(&memory) < 1000, "closing removes the zeros");
 
-    let half_written = killed(&after_kill);
+    let half_written = snapshot(&killed);
     let end = 88 + 3 * (32 + 32 + 9);
     half_written
         .open(&Path::new("j").join(name), OpenMode::Write)
@@ -151,20 +153,20 @@ fn the_zeros_ahead_of_blocks_are_no_torn_tail() {
     let (journal, recovery) = open(options(half_written));
     assert_eq!((recovery.head, recovery.torn_bytes), (3, 12));
     drop(journal);
-    let (journal, recovery) = open(options(after_kill));
+    let (journal, recovery) = open(options(killed));
     assert_eq!((recovery.head, recovery.torn_bytes), (3, 0));
     fill(&journal, 4..=4);
     assert_eq!(numbers(&journal), [1, 2, 3, 4]);
 }
 
 #[test]
-fn a_bad_block_in_the_middle_costs_that_block_alone() {
+fn corrupt_block_in_the_middle_loses_only_its_records() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()));
     fill(&journal, 1..=200);
     drop(journal);
     let block = 32 + 32 + "payload 1".len() as u64;
-    // In the first segment, which is sealed: the second record, in its payload.
+    // The payload of the second record, in a sealed segment.
     flip(&memory, &segments(&memory)[0], 88 + block + 70);
 
     let (journal, recovery) = open(small(memory));
@@ -176,7 +178,7 @@ fn a_bad_block_in_the_middle_costs_that_block_alone() {
 }
 
 #[test]
-fn a_bad_block_in_the_last_segment_is_told_from_a_torn_tail() {
+fn corrupt_block_in_the_last_segment_is_not_reported_as_torn() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=5);
@@ -192,7 +194,7 @@ fn a_bad_block_in_the_last_segment_is_told_from_a_torn_tail() {
 }
 
 #[test]
-fn a_missing_segment_is_a_gap() {
+fn missing_segment_is_a_gap() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()));
     fill(&journal, 1..=200);
@@ -209,7 +211,7 @@ fn a_missing_segment_is_a_gap() {
 }
 
 #[test]
-fn a_write_that_fails_is_rolled_back_and_the_next_one_works() {
+fn failed_write_is_rolled_back_and_the_next_one_succeeds() {
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()));
     fill(&journal, 1..=1);
@@ -229,7 +231,7 @@ fn a_write_that_fails_is_rolled_back_and_the_next_one_works() {
 }
 
 #[test]
-fn a_failed_sync_ends_the_use_of_that_file() {
+fn failed_sync_ends_the_use_of_the_segment() {
     let fs = Switched::default();
     let now = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_000_000));
     let clock = now.clone();
@@ -245,9 +247,9 @@ fn a_failed_sync_ends_the_use_of_that_file() {
     fs.switches.set(|switches| &switches.no_sync, false);
     assert!(
         matches!(append(&journal, vec![record(3)]), Err(AppendError::Sync { .. })),
-        "no pause before the next try"
+        "the next segment is tried without a pause"
     );
-    assert_eq!(numbers(&journal), [1], "readers go on");
+    assert_eq!(numbers(&journal), [1], "readers continue");
     now.fetch_add(100_000, std::sync::atomic::Ordering::SeqCst);
     fill(&journal, 4..=5);
     assert_eq!(segments(&fs).len(), 2);
@@ -257,12 +259,12 @@ fn a_failed_sync_ends_the_use_of_that_file() {
     assert_eq!(
         (recovery.head, numbers(&journal)),
         (3, vec![1, 4, 5]),
-        "what was refused stays away"
+        "refused records must not be read"
     );
 }
 
 #[test]
-fn a_fresh_segment_that_fails_at_once_is_no_stumbling_block() {
+fn failed_creation_of_a_segment_does_not_prevent_later_appends() {
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()));
     fs.switches.set(|switches| &switches.no_create, true);
@@ -277,7 +279,7 @@ fn a_fresh_segment_that_fails_at_once_is_no_stumbling_block() {
 }
 
 #[test]
-fn an_answer_comes_after_the_write_and_its_sync() {
+fn commit_is_reported_after_the_write_and_its_sync() {
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()));
     fill(&journal, 1..=1);
@@ -294,12 +296,12 @@ fn an_answer_comes_after_the_write_and_its_sync() {
     journal.maintain().unwrap();
     assert!(
         fs.switches.operations.lock().unwrap().is_empty(),
-        "nothing changed, so nothing is written"
+        "unchanged positions are not written"
     );
 }
 
 #[test]
-fn what_is_only_written_is_synced_by_maintenance() {
+fn maintenance_syncs_records_that_are_only_written() {
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()).durability(Durability::Write));
     fill(&journal, 1..=1);
@@ -311,7 +313,7 @@ fn what_is_only_written_is_synced_by_maintenance() {
 }
 
 #[test]
-fn positions_come_back_after_reopening() {
+fn positions_persist_after_reopening() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=5);
@@ -328,18 +330,18 @@ fn positions_come_back_after_reopening() {
 }
 
 #[test]
-fn where_a_new_reader_begins_is_durable_before_the_next_record() {
+fn position_of_a_new_reader_is_durable_before_the_next_record() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=5);
     journal.set_position("webhook", 5, "".into());
     fill(&journal, 6..=6);
-    let (journal, _) = open(options(killed(&memory)));
+    let (journal, _) = open(options(snapshot(&memory)));
     assert_eq!(journal.position("webhook").unwrap().seq, 5);
 }
 
 #[test]
-fn lost_positions_are_told() {
+fn lost_positions_are_reported() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=5);
@@ -352,7 +354,7 @@ fn lost_positions_are_told() {
 }
 
 #[test]
-fn the_oldest_segments_make_room_and_readers_are_told() {
+fn oldest_segments_are_removed_at_the_size_limit_and_readers_find_a_gap() {
     let memory = Memory::default();
     let options = || small(memory.clone()).max_size(32 * 1024);
     let (journal, _) = open(options());
@@ -371,7 +373,7 @@ fn the_oldest_segments_make_room_and_readers_are_told() {
 }
 
 #[test]
-fn a_required_reader_stops_new_records_rather_than_lose_old_ones() {
+fn required_reader_makes_a_full_journal_refuse_new_records() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory).max_size(32 * 1024));
     journal.hold("archive", Hold::Required);
@@ -381,20 +383,23 @@ fn a_required_reader_stops_new_records_rather_than_lose_old_ones() {
     });
     let (number, error) = full.unwrap();
     assert!(matches!(&error, AppendError::Full { holder, .. } if holder == "archive"), "{error}");
-    assert_eq!(numbers(&journal).len() as u64, number - 1, "everything is still there");
+    assert_eq!(numbers(&journal).len() as u64, number - 1, "no record is removed");
     journal.maintain().unwrap();
-    assert!(journal.status().failure.is_some(), "still full");
+    assert!(journal.status().failure.is_some(), "the journal is still full");
 
     journal.set_position("archive", number - 1, "".into());
     assert!(append(&journal, vec![record(number)]).is_err(), "the position is not durable yet");
     journal.maintain().unwrap();
     journal.maintain().unwrap();
-    assert!(journal.status().failure.is_none(), "found out without a producer trying");
+    assert!(
+        journal.status().failure.is_none(),
+        "maintenance finds the free space without an append"
+    );
     append(&journal, vec![record(number)]).unwrap();
 }
 
 #[test]
-fn a_journal_that_is_full_for_a_large_record_does_not_seem_to_be_well() {
+fn journal_without_space_for_a_large_record_keeps_reporting_the_failure() {
     let (journal, _) = open(small(Memory::default()).max_size(32 * 1024));
     journal.hold("archive", Hold::Required);
     let large = |number| crate::Record::new(number, [0; 16], vec![7; 20_000]);
@@ -405,14 +410,14 @@ fn a_journal_that_is_full_for_a_large_record_does_not_seem_to_be_well() {
     journal.maintain().unwrap();
     assert!(
         journal.status().failure.is_some(),
-        "there is room for a small record, and not for that one"
+        "there is space for a small record, but not for a large one"
     );
     fill(&journal, 3..=3);
     assert!(journal.status().failure.is_none());
 }
 
 #[test]
-fn segments_are_kept_for_their_time_and_for_those_who_need_them() {
+fn segments_are_kept_for_the_retention_time_and_for_held_readers() {
     let memory = Memory::default();
     let now = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_000_000));
     let clock = now.clone();
@@ -423,14 +428,14 @@ fn segments_are_kept_for_their_time_and_for_those_who_need_them() {
     fill(&journal, 1..=500);
     journal.set_position("slow", 500, "".into());
     journal.maintain().unwrap();
-    assert_eq!(journal.oldest(), 1, "not an hour old");
+    assert_eq!(journal.oldest(), 1, "segments are not an hour old yet");
     now.fetch_add(3_600_000_001, std::sync::atomic::Ordering::SeqCst);
     journal.set_position("slow", 100, "".into());
     journal.maintain().unwrap();
     let oldest = journal.oldest();
     assert!(
         (2..=101).contains(&oldest),
-        "{oldest}: what `slow` has had is gone, what it has not had is there"
+        "{oldest}: only segments that `slow` is done with are removed"
     );
     journal.release("slow");
     journal.maintain().unwrap();
@@ -442,7 +447,7 @@ fn recent(journal: &Journal, max: usize, since: u64) -> Vec<(u64, crate::Key)> {
 }
 
 #[test]
-fn recent_keys_come_from_footers_and_from_blocks() {
+fn recent_keys_are_read_from_footers_and_from_blocks() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()));
     fill(&journal, 1..=300);
@@ -455,9 +460,9 @@ fn recent_keys_come_from_footers_and_from_blocks() {
     );
     assert_eq!(recent(&journal, 7, 0), all[293..]);
     assert_eq!(recent(&journal, usize::MAX, 250), all[249..]);
-    assert_eq!(recent(&journal, 60, 250), all[249..], "both limits hold, each by itself");
+    assert_eq!(recent(&journal, 60, 250), all[249..], "both limits apply");
     drop(journal);
-    // A footer that can't be trusted is replaced by the blocks themselves.
+    // Without a valid footer, the keys are read from the blocks.
     let name = &segments(&memory)[0];
     truncate_by(&memory, name, 1);
     let (journal, _) = open(small(memory));
@@ -466,7 +471,7 @@ fn recent_keys_come_from_footers_and_from_blocks() {
 
 proptest::proptest! {
     #[test]
-    fn no_flipped_byte_makes_opening_fail_or_other_blocks_unreadable(at in 0_u64..6000) {
+    fn flipped_byte_neither_prevents_opening_nor_affects_other_blocks(at in 0_u64..6000) {
         let memory = Memory::default();
         let (journal, _) = open(small(memory.clone()));
         fill(&journal, 1..=120);
@@ -483,7 +488,7 @@ proptest::proptest! {
         let (journal, recovery) = open(small(memory));
         let (records, _) = read(&journal, 0);
         proptest::prop_assert!(records.iter().all(|(seq, found)| *found == record(*seq)));
-        // A flip in the last block looks like a torn one.
+        // The last block counts as torn if a byte of it is flipped.
         proptest::prop_assert!(records.len() >= 119, "{} records, {recovery:?}", records.len());
     }
 }

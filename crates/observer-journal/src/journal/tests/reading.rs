@@ -1,4 +1,4 @@
-//! Readers that go along while more is written, and what they come to.
+//! Readers, recent keys, and seeking by time, while records are appended and removed.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::testing::{append, fill, open, options, read, record};
 use crate::{Chunk, GapReason, Record, SeekResult};
 
 #[test]
-fn a_reader_at_the_head_reads_on_as_more_comes() {
+fn reader_at_the_head_reads_each_new_record() {
     let (journal, _) = open(options(Memory::default()).segment_size(4096));
     let mut reader = journal.reader(0);
     for number in 1..=200 {
@@ -27,7 +27,7 @@ fn a_reader_at_the_head_reads_on_as_more_comes() {
 }
 
 #[test]
-fn a_segment_that_someone_removed_is_a_gap_and_one_that_can_not_be_opened_now_is_none() {
+fn removed_segment_is_a_gap_and_one_that_fails_to_open_is_an_error() {
     let disk = Faulty::new(1);
     let (journal, _) = open(options(disk.clone()).segment_size(4096));
     fill(&journal, 1..=200);
@@ -47,10 +47,10 @@ fn a_segment_that_someone_removed_is_a_gap_and_one_that_can_not_be_opened_now_is
 }
 
 #[test]
-fn recent_keys_are_the_last_of_those_that_are_young_enough() {
+fn recent_keys_are_limited_by_number_and_time() {
     let (journal, _) = open(options(Memory::default()).segment_size(4096));
     fill(&journal, 1..=300);
-    // Records were received at their number.
+    // The time of a record is its number.
     for (max, since, first) in
         [(7, 0, 294), (20, 290, 290), (11, 290, 290), (10, 290, 291), (1000, 100, 100), (0, 0, 301)]
     {
@@ -61,7 +61,7 @@ fn recent_keys_are_the_last_of_those_that_are_young_enough() {
 }
 
 #[test]
-fn a_position_that_a_sink_keeps_itself_is_taken_as_it_is_where_the_journal_knows_of_it() {
+fn known_position_of_a_sink_resolves_to_itself() {
     let memory = Memory::default();
     let (journal, _) = open(options(memory.clone()));
     fill(&journal, 1..=5);
@@ -81,9 +81,8 @@ fn a_position_that_a_sink_keeps_itself_is_taken_as_it_is_where_the_journal_knows
 }
 
 #[test]
-fn a_block_is_found_behind_a_large_one_that_is_bad_wherever_it_stands() {
-    // Some of these have the next block begin where one piece of a search ends and the next one
-    // begins.
+fn block_after_a_large_corrupt_one_is_found_at_any_offset() {
+    // With some of these lengths, the next block begins at the edge of a window of the search.
     let around = (-6..=6).map(|by| 256 * 1024 - 63 + by);
     for length in around.chain([700_000, 900_001]) {
         let memory = Memory::default();
@@ -95,8 +94,8 @@ fn a_block_is_found_behind_a_large_one_that_is_bad_wherever_it_stands() {
         drop(journal);
         let name = &segments(&memory)[0];
         flip(&memory, name, 88 + 64 + 10);
-        for headers_are_lost in [false, true] {
-            if headers_are_lost {
+        for has_no_header in [false, true] {
+            if has_no_header {
                 let file = memory.open(&Path::new("j").join(name), OpenMode::Write).unwrap();
                 file.write_at(&[0; 88], 0).unwrap();
             }
@@ -108,14 +107,14 @@ fn a_block_is_found_behind_a_large_one_that_is_bad_wherever_it_stands() {
 }
 
 #[test]
-fn what_was_received_since_some_time_is_found_and_what_is_gone_is_told() {
+fn seek_finds_records_by_time_and_reports_removed_ones() {
     let now = Arc::new(AtomicU64::new(0));
     let clock = now.clone();
     let clock = Arc::new(move || clock.load(Ordering::SeqCst));
     let hour = Duration::from_secs(3600);
     let (journal, _) = open(small(Memory::default()).retain(hour).clock(clock));
     assert_eq!(journal.seek(0), SeekResult { first_seq: 1, gone_before: None });
-    // Each is received at its number, and three at the same moment are told apart by no time.
+    // The time of a record is its number; three records at a time have the same one.
     for number in (3..=300).step_by(3) {
         now.store(number, Ordering::SeqCst);
         append(&journal, vec![record(number); 3]).unwrap();

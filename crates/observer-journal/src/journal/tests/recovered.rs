@@ -1,4 +1,4 @@
-//! What is found when a journal is opened is durable before it is served.
+//! Recovered records are durable before they can be read.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn small(disk: &Faulty, durability: Durability) -> Options {
 }
 
 fn check_after(fault: Fault, durability: Durability) {
-    let mut times = 0;
+    let mut cases = 0;
     for at in 0_u64.. {
         for seed in 0..8 {
             let disk = Faulty::new(seed);
@@ -23,47 +23,46 @@ fn check_after(fault: Fault, durability: Durability) {
                 (1..=12).try_for_each(|number| append(&journal, vec![record(number)]).map(drop));
             drop(journal);
             if disk.fault_count() == 0 {
-                assert!(times > 100, "{times}");
+                assert!(cases > 100, "{cases}");
                 return;
             }
-            times += 1;
+            cases += 1;
             if disk.is_off() {
                 disk.restart();
             }
             let (journal, _) = open(small(&disk, durability));
-            let served = read(&journal, 0);
+            let records = read(&journal, 0);
             disk.cut_power();
             drop(journal);
             disk.restart();
             let (journal, _) = open(small(&disk, durability));
-            assert_eq!(read(&journal, 0), served, "{fault:?} at {at}, seed {seed}");
+            assert_eq!(read(&journal, 0), records, "{fault:?} at {at}, seed {seed}");
         }
     }
 }
 
 #[test]
-fn what_is_served_after_a_kill_survives_a_power_cut() {
+fn records_read_after_a_kill_survive_a_power_cut() {
     check_after(Fault::Kill, Durability::Fsync);
 }
 
 #[test]
-fn what_was_only_written_does_so_too() {
+fn unsynced_records_read_after_a_kill_survive_a_power_cut() {
     check_after(Fault::Kill, Durability::Write);
 }
 
-/// The page cache shows it, and no sync writes it.
+/// The bytes are in the page cache, but a later sync does not write them.
 #[test]
-fn what_a_failed_sync_has_left_does_so_too() {
+fn records_read_after_a_failed_sync_survive_a_power_cut() {
     check_after(Fault::Error(ErrorKind::Other), Durability::Fsync);
 }
 
 #[test]
-fn the_header_does_so_too() {
+fn header_of_a_reopened_segment_survives_a_power_cut() {
     for seed in 0..20 {
         let disk = Faulty::new(seed);
         let (journal, _) = open(small(&disk, Durability::Fsync));
-        // The first segment is made, and its header is written; it is not made durable, and can't
-        // be removed.
+        // The sync of the first segment fails after its header is written, and so does its removal.
         for operation in [2, 3] {
             disk.fail_at(disk.operations() + operation, Fault::Error(ErrorKind::Other));
         }

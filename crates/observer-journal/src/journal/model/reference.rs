@@ -1,4 +1,4 @@
-//! What a journal holds, and what each thing done to it changes, when nothing goes wrong.
+//! Reference model: content of the journal, and the effect of each step without faults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::format::{BLOCK_HEADER_SIZE, BLOCKS_OFFSET, KEY_SIZE, TRAILER_SIZE};
 use crate::positions::Positions;
 use crate::{Hold, Record, StoredPosition};
 
-/// A segment has at most so many bytes, if its first block hasn't more.
+/// Size limit of a segment in bytes; a single larger block is allowed.
 pub(super) const SEGMENT: u64 = 4096;
 pub(super) const RETAIN: Duration = Duration::from_secs(60);
 
@@ -19,37 +19,38 @@ pub(super) struct Segment {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Plain {
+pub(super) struct Reference {
     pub(super) max_size: u64,
     pub(super) head: u64,
     pub(super) segments: Vec<Segment>,
-    /// Removed since their folder was synced last, so they may come back.
-    pub(super) undead: Vec<Segment>,
-    /// The last segment is written to.
+    /// Segments removed since the last sync of the folder, which a power cut may bring back.
+    pub(super) unsynced_removals: Vec<Segment>,
+    /// Whether the last segment is open for writing.
     pub(super) is_open: bool,
-    /// There was no room for so many bytes.
+    /// Size in bytes of the last group that did not fit.
     pub(super) wanted: Option<u64>,
-    pub(super) said: Positions,
+    /// Positions as set by the consumers.
+    pub(super) current: Positions,
     pub(super) durable: Positions,
     pub(super) held: BTreeMap<String, Hold>,
-    /// How many segments went to make room, and how many of age.
-    pub(super) gone: (u64, u64),
+    /// Number of segments removed at the size limit, and number of expired segments removed.
+    pub(super) removed: (u64, u64),
 }
 
-/// A group as one block, in bytes.
+/// Returns the size of a block of these records, in bytes.
 pub(super) fn block_size<'a>(records: impl IntoIterator<Item = &'a Record>) -> u64 {
     let record = |record: &Record| 8 + 16 + 4 + 4 + record.payload.len() as u64;
     BLOCK_HEADER_SIZE as u64 + records.into_iter().map(record).sum::<u64>()
 }
 
-/// A position in terms of the present epoch.
+/// Converts a position to the current epoch.
 pub(super) fn resolve(epochs: &[(u64, u64)], epoch: u64, seq: u64) -> Option<u64> {
     epochs.iter().find(|(known, _)| *known == epoch)?;
     let later = epochs.iter().skip_while(|(known, _)| *known != epoch).skip(1);
     Some(later.fold(seq, |seq, (_, first_seq)| seq.min(first_seq - 1)))
 }
 
-/// The positions that a journal with this head has when it is opened, and whether an epoch begins.
+/// Returns the positions after opening a journal with this head, and whether an epoch begins.
 pub(super) fn opened(stored: &Positions, head: u64, now: u64) -> (Positions, bool) {
     let mut positions = stored.clone();
     let ahead = |stored: &StoredPosition| {
@@ -64,7 +65,7 @@ pub(super) fn opened(stored: &Positions, head: u64, now: u64) -> (Positions, boo
     (positions, lost)
 }
 
-impl Plain {
+impl Reference {
     pub(super) fn oldest(&self) -> u64 {
         self.segments.first().map_or(self.head + 1, |segment| segment.first_seq)
     }
@@ -74,48 +75,50 @@ impl Plain {
     }
 
     pub(super) fn position(&self, stored: Option<&StoredPosition>) -> u64 {
-        stored.and_then(|stored| resolve(&self.said.epochs, stored.epoch, stored.seq)).unwrap_or(0)
+        stored
+            .and_then(|stored| resolve(&self.current.epochs, stored.epoch, stored.seq))
+            .unwrap_or(0)
     }
 
-    /// A block of so many records in so many bytes. Who keeps it out, if someone does.
+    /// Appends a block of `count` records and `size` bytes, or returns the reader that prevents it.
     pub(super) fn append(&mut self, count: u64, size: u64, now: u64) -> Result<(), String> {
-        self.admit();
+        self.store_new_readers();
         self.roll(size, now);
-        if let Err(holder) = self.make_room(size) {
+        if let Err(holder) = self.free_up(size) {
             self.wanted = Some(size);
             return Err(holder);
         }
         self.wanted = None;
         self.head += count;
-        self.segments.last_mut().expect("there is one after rolling").size += size;
+        self.segments.last_mut().expect("rolling ensures a segment").size += size;
         Ok(())
     }
 
     pub(super) fn maintain(&mut self, now: u64) {
         if let Some(wanted) = self.wanted {
-            self.admit();
+            self.store_new_readers();
             self.roll(0, now);
-            self.wanted = self.make_room(wanted).is_err().then_some(wanted);
+            self.wanted = self.free_up(wanted).is_err().then_some(wanted);
         }
         self.store();
-        self.retire(now);
+        self.remove_expired(now);
     }
 
     /// Where a new consumer begins is durable before the next record is.
-    fn admit(&mut self) {
-        if self.said.readers.keys().any(|name| !self.durable.readers.contains_key(name)) {
+    fn store_new_readers(&mut self) {
+        if self.current.readers.keys().any(|name| !self.durable.readers.contains_key(name)) {
             self.store();
         }
     }
 
     fn store(&mut self) {
-        if self.said != self.durable {
-            self.durable = self.said.clone();
-            self.undead.clear();
+        if self.current != self.durable {
+            self.durable = self.current.clone();
+            self.unsynced_removals.clear();
         }
     }
 
-    /// A segment that is full for so many bytes more is sealed, and the next one begun.
+    /// Seals the last segment if `wanted` more bytes don't fit, and begins the next one.
     fn roll(&mut self, wanted: u64, now: u64) {
         if let Some(last) = self.segments.last_mut().filter(|_| self.is_open) {
             if last.size + wanted <= SEGMENT || last.size == BLOCKS_OFFSET {
@@ -129,12 +132,12 @@ impl Plain {
             created_at: now,
         });
         self.is_open = true;
-        self.undead.clear();
+        self.unsynced_removals.clear();
     }
 
-    /// As few of the oldest segments go as give enough room; never the last one, and none that a
-    /// required consumer has not settled.
-    fn make_room(&mut self, wanted: u64) -> Result<(), String> {
+    /// Removes as few of the oldest segments as are needed for `wanted` bytes; never the last one, and
+    /// none that the required consumer is not done with.
+    fn free_up(&mut self, wanted: u64) -> Result<(), String> {
         while self.bytes() + wanted > self.max_size && self.segments.len() > 1 {
             let last_seq = self.segments[1].first_seq - 1;
             let needs = |name: &str| self.position(self.durable.readers.get(name)) < last_seq;
@@ -142,46 +145,46 @@ impl Plain {
             if let Some((holder, _)) = required.into_iter().find(|(name, _)| needs(name)) {
                 return Err(holder.clone());
             }
-            self.undead.push(self.segments.remove(0));
-            self.gone.0 += 1;
+            self.unsynced_removals.push(self.segments.remove(0));
+            self.removed.0 += 1;
         }
         Ok(())
     }
 
-    /// What everyone has settled goes when it is old enough. A segment is as old as the next one's
-    /// beginning.
-    fn retire(&mut self, now: u64) {
-        let settled = |name: &String| self.position(self.durable.readers.get(name));
-        let settled = self.held.keys().map(settled).min().unwrap_or(u64::MAX);
+    /// Removes expired segments that all consumers are done with. The age of a segment is that of the
+    /// beginning of the next one.
+    fn remove_expired(&mut self, now: u64) {
+        let committed = |name: &String| self.position(self.durable.readers.get(name));
+        let committed = self.held.keys().map(committed).min().unwrap_or(u64::MAX);
         let retain = u64::try_from(RETAIN.as_micros()).unwrap();
         let goes =
-            |next: &&Segment| next.created_at + retain < now && next.first_seq - 1 <= settled;
+            |next: &&Segment| next.created_at + retain < now && next.first_seq - 1 <= committed;
         let count = self.segments.iter().skip(1).take_while(goes).count();
-        self.undead.extend(self.segments.drain(..count));
-        self.gone.1 += count as u64;
+        self.unsynced_removals.extend(self.segments.drain(..count));
+        self.removed.1 += count as u64;
     }
 
-    /// A consumer that keeps its position itself comes back with it. Where it goes on from.
-    pub(super) fn comes_back(
+    /// Resolves a position that a consumer stores itself. Returns the position at which it resumes.
+    pub(super) fn resolve_own(
         &mut self,
         epoch: u64,
         seq: u64,
         opened_head: u64,
         now: u64,
     ) -> Option<u64> {
-        let resolved = resolve(&self.said.epochs, epoch, seq)?;
-        let (present, _) = *self.said.epochs.last()?;
+        let resolved = resolve(&self.current.epochs, epoch, seq)?;
+        let (present, _) = *self.current.epochs.last()?;
         if resolved <= opened_head {
             return Some(resolved);
         }
-        // It has more than the journal had. The others have read what is there now.
+        // The position is after the end of the journal. The other positions stay valid.
         let fresh = now.max(present + 1);
-        for stored in self.said.readers.values_mut() {
-            if let Some(seq) = resolve(&self.said.epochs, stored.epoch, stored.seq) {
+        for stored in self.current.readers.values_mut() {
+            if let Some(seq) = resolve(&self.current.epochs, stored.epoch, stored.seq) {
                 (stored.epoch, stored.seq) = (fresh, seq);
             }
         }
-        self.said.epochs.push((fresh, opened_head + 1));
+        self.current.epochs.push((fresh, opened_head + 1));
         self.store();
         Some(opened_head)
     }
