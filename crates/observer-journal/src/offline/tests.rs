@@ -156,8 +156,8 @@ fn lost_end_is_reported_with_the_file_that_contained_it() {
 #[test]
 fn unfinished_files_are_reported_without_records() {
     let memory = journal();
-    let begun = ["00000000000000000201-0.log", "00000000000000000201-1.log"];
-    for name in begun {
+    let unfinished = ["00000000000000000201-0.log", "00000000000000000201-1.log"];
+    for name in unfinished {
         memory
             .open(&Path::new("j").join(name), OpenMode::Create)
             .unwrap()
@@ -168,7 +168,7 @@ fn unfinished_files_are_reported_without_records() {
         offline(&memory).inspect().unwrap().damage.iter().map(ToString::to_string).collect();
     assert_eq!(
         descriptions,
-        begun.map(|name| format!("{name}: bytes 0 to 3: no header; its records are unknown"))
+        unfinished.map(|name| format!("{name}: bytes 0 to 3: no header; its records are unknown"))
     );
 }
 

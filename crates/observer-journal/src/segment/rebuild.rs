@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn checksum_is_computed_backwards() {
-        let whole = crc32c::crc32c(b"hello, world");
-        assert_eq!(crc_before(whole, b", world"), crc32c::crc32c(b"hello"));
+        let checksum = crc32c::crc32c(b"hello, world");
+        assert_eq!(crc_before(checksum, b", world"), crc32c::crc32c(b"hello"));
         for initial in [0, 1, 0xFFFF_FFFF, 0x1234_5678] {
             assert_eq!(crc32c::crc32c(&salt_for(initial).to_le_bytes()), initial);
         }

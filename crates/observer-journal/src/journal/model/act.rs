@@ -36,7 +36,7 @@ impl World {
                 );
                 self.add_acknowledged(first_seq, records);
                 then.head = self.reference.head;
-                self.change(then);
+                self.apply(then);
                 if !self.disk.is_off() {
                     (self.is_certain, self.reference.is_open, self.failed_at) = (true, true, None);
                 }
@@ -48,14 +48,14 @@ impl World {
                     "full, although the model expects space"
                 );
                 then.head = self.reference.head;
-                self.change(then);
+                self.apply(then);
                 self.tally.full += 1;
             }
             Err(error) => {
                 let paused = self.failed_at.is_some_and(|at| now < at + LONGEST_PAUSE);
                 assert!(self.has_fault() || paused, "error without a fault: {error}");
                 then.head = self.reference.head;
-                self.change(then);
+                self.apply(then);
                 self.is_certain = false;
                 self.tally.refused += 1;
                 if self.has_fault() {
@@ -113,7 +113,7 @@ impl World {
         let result = self.journal().maintain();
         assert!(result.is_ok() || self.has_fault(), "error without a fault: {result:?}");
         if self.disk.is_off() {
-            return self.change(then);
+            return self.apply(then);
         }
         if result.is_ok() {
             self.candidates = vec![self.reference.current.clone()];
@@ -122,7 +122,7 @@ impl World {
             self.is_certain = false;
             self.failed_at = self.failed_at.map(|_| self.now());
         }
-        self.change(then);
+        self.apply(then);
         if !self.is_certain && self.journal().status().failure.is_none() {
             (self.is_certain, self.reference.is_open, self.failed_at) = (true, true, None);
         }
@@ -152,7 +152,7 @@ impl World {
 
     /// Replaces the reference model by `then`, its state without faults, and adapts it to the faults
     /// that occurred.
-    fn change(&mut self, then: Reference) {
+    fn apply(&mut self, then: Reference) {
         let before = std::mem::replace(&mut self.reference, then);
         if self.disk.is_off() {
             // The operation at which the process ended is unknown.

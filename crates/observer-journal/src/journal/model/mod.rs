@@ -1,23 +1,21 @@
-//! The journal against a plain model of it: what it should hold and answer after each step,
-//! whatever goes wrong meanwhile.
+//! Model test: compares the journal with a reference model after each step.
 //!
-//! A case is a list of steps: groups are appended, consumers read and settle, time passes, the
-//! journal is closed, killed, loses power or loses its end, and is opened again. During a step one
-//! file operation may go wrong: the power goes, the process is killed, there is no space, an I/O
-//! error. `plain.rs` says what each step does when nothing goes wrong; the journal has to do
-//! exactly that, down to the sizes of its segments. When something went wrong:
+//! A case is a list of steps: groups are appended, consumers read and commit positions, time passes,
+//! the journal is closed, killed, loses power or loses its end, and is opened again. During a step,
+//! file operations may fail: the power is cut, the process is killed, the disk is full, or an I/O
+//! error occurs. `reference.rs` describes the effect of each step without faults, down to the sizes
+//! of the segments, and the journal must behave exactly like that. After a fault:
 //!
-//! - what was acknowledged is there, in order, byte for byte, in the blocks it came in; of a group
-//!   that was refused, all or nothing;
-//! - positions are, all of them together, those that were stored last, or those that were being
-//!   stored;
-//! - segments that were removed may be there again, if no sync of their folder came after that;
-//!   only what had to go is gone;
-//! - no consumer ever stands behind a record that it has not seen, also when the journal has lost
-//!   its end and its numbers came again.
+//! - Acknowledged records can be read, in order, byte for byte, and in their original blocks. A
+//!   refused group is committed completely or not at all.
+//! - The positions of all consumers are those stored last, or those being stored.
+//! - Removed segments may reappear if their folder was not synced since. No other segment than those
+//!   that had to be removed is missing.
+//! - No consumer is past a record that it has not read, even if the journal has lost its end and
+//!   used the sequence numbers again.
 //!
-//! `PROPTEST_CASES=20000 cargo test -p observer-journal model` tries more. A failure shows the
-//! shortest case that fails, and the seed that finds it again.
+//! `PROPTEST_CASES=20000 cargo test -p observer-journal model` runs more cases. A failure prints the
+//! shortest failing case, and the seed that reproduces it.
 
 mod act;
 mod check;
@@ -36,7 +34,7 @@ use self::tally::Tally;
 use self::world::World;
 
 fn config() -> Config {
-    // With a seed that is known, no file has to be kept in the repository to find a failure again.
+    // A known seed reproduces a failure without a regression file in the repository.
     let rng_seed = RngSeed::Fixed(fastrand::u64(..));
     contextualize_config(Config {
         cases: 768,
@@ -48,10 +46,12 @@ fn config() -> Config {
 }
 
 #[test]
-fn the_journal_does_as_the_model() {
+fn journal_behaves_as_the_reference_model() {
     let config = config();
     let cases = config.cases;
-    let RngSeed::Fixed(seed) = config.rng_seed else { unreachable!("it is never left to chance") };
+    let RngSeed::Fixed(seed) = config.rng_seed else {
+        unreachable!("the configuration has a seed")
+    };
     let tally = std::cell::RefCell::new(Tally::default());
     let result = TestRunner::new(config).run(&case(), |case| {
         let mut world = World::new(&case);
@@ -67,12 +67,12 @@ fn the_journal_does_as_the_model() {
         Err(TestError::Abort(reason)) => panic!("{reason}"),
         Err(TestError::Fail(reason, case)) => {
             let steps: String = case.steps.iter().map(|step| format!("  {step:?}\n")).collect();
-            let again = format!("PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases} finds it again");
+            let again = format!("PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases} reproduces it");
             let of = (case.seed, case.max_size, case.required);
-            panic!("{reason}\n{again}; the shortest case is, of {of:?}:\n{steps}");
+            panic!("{reason}\n{again}; the shortest case, of {of:?}:\n{steps}");
         }
     }
     let mut tally = tally.into_inner();
     println!("{cases} cases: {tally:?}");
-    assert!(cases < 768 || tally.has_all(), "something was never tried: {tally:?}");
+    assert!(cases < 768 || tally.has_all(), "an event never occurred: {tally:?}");
 }

@@ -70,11 +70,12 @@ impl World {
             // The failed opening may have begun and stored an epoch.
             let may_be = self.candidates.clone();
             let heads = self.possible_heads(is_lossy);
-            let begun = may_be
+            let with_epoch = may_be
                 .iter()
                 .flat_map(|stored| heads.iter().map(|head| opened(stored, *head, self.now()).0));
-            let begun: Vec<_> = begun.filter(|positions| !may_be.contains(positions)).collect();
-            self.candidates.extend(begun);
+            let with_epoch: Vec<_> =
+                with_epoch.filter(|positions| !may_be.contains(positions)).collect();
+            self.candidates.extend(with_epoch);
             self.is_fault_free = false;
             if self.disk.is_off() {
                 self.ended_by(step);
@@ -147,8 +148,9 @@ impl World {
         else {
             panic!("a group is committed completely or not at all")
         };
-        let is_it = self.possibly_committed(is_lossy).any(|refused| refused.records == records);
-        assert!(is_it, "{records:?} were never appended");
+        let is_refused =
+            self.possibly_committed(is_lossy).any(|refused| refused.records == records);
+        assert!(is_refused, "{records:?} were never appended");
         self.add_acknowledged(first_seq, records);
         self.tally.committed_though_refused += 1;
     }

@@ -104,7 +104,7 @@ impl Reference {
         self.remove_expired(now);
     }
 
-    /// Where a new consumer begins is durable before the next record is.
+    /// Stores the positions if there is a new consumer, before the next record.
     fn store_new_readers(&mut self) {
         if self.current.readers.keys().any(|name| !self.durable.readers.contains_key(name)) {
             self.store();
@@ -157,9 +157,9 @@ impl Reference {
         let committed = |name: &String| self.position(self.durable.readers.get(name));
         let committed = self.held.keys().map(committed).min().unwrap_or(u64::MAX);
         let retain = u64::try_from(RETAIN.as_micros()).unwrap();
-        let goes =
+        let is_removed =
             |next: &&Segment| next.created_at + retain < now && next.first_seq - 1 <= committed;
-        let count = self.segments.iter().skip(1).take_while(goes).count();
+        let count = self.segments.iter().skip(1).take_while(is_removed).count();
         self.unsynced_removals.extend(self.segments.drain(..count));
         self.removed.1 += count as u64;
     }
@@ -178,13 +178,13 @@ impl Reference {
             return Some(resolved);
         }
         // The position is after the end of the journal. The other positions stay valid.
-        let fresh = now.max(present + 1);
+        let new_epoch = now.max(present + 1);
         for stored in self.current.readers.values_mut() {
             if let Some(seq) = resolve(&self.current.epochs, stored.epoch, stored.seq) {
-                (stored.epoch, stored.seq) = (fresh, seq);
+                (stored.epoch, stored.seq) = (new_epoch, seq);
             }
         }
-        self.current.epochs.push((fresh, opened_head + 1));
+        self.current.epochs.push((new_epoch, opened_head + 1));
         self.store();
         Some(opened_head)
     }

@@ -1,7 +1,7 @@
-//! Every file of a journal, damaged in every way at every place; one damage at a time.
+//! Corruption tests: each file of a journal with one damage of each kind at each offset.
 //!
-//! Every 29th case is tried, beginning with another one for each kind of damage; with
-//! `OBSERVER_TEST_CORRUPTION=all`, all of them are.
+//! By default, every 29th case runs, with a different start for each kind of damage. With
+//! `OBSERVER_TEST_CORRUPTION=all`, all cases run.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,13 +15,13 @@ use crate::fs::{File, FileSystem, Memory, OpenMode};
 use crate::testing::{append, open, read, record};
 use crate::{Damage, DamageKind, OfflineJournal, Options, Record};
 
-/// The last record of the journal that is damaged.
+/// Last record of the journal before the damage.
 const HEAD: u64 = 70;
 const SECTOR: usize = 512;
-/// More reads than any journal of that size takes.
-const MANY: u64 = 1_000;
+/// Limit for the number of reads, which no journal of this size needs.
+const MAX_READS: u64 = 1_000;
 
-/// Memory that counts reads, and panics when there are too many.
+/// File system in memory that counts reads, and panics after too many.
 #[derive(Debug, Clone, Default)]
 struct Counted(Memory, Arc<AtomicU64>);
 
@@ -60,7 +60,7 @@ impl FileSystem for Counted {
 
 impl File for CountedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        assert!(self.1.fetch_add(1, Ordering::Relaxed) < MANY, "it reads and reads");
+        assert!(self.1.fetch_add(1, Ordering::Relaxed) < MAX_READS, "too many reads");
         self.0.read_at(buffer, offset)
     }
 
@@ -97,7 +97,8 @@ fn all_files(fs: &impl FileSystem) -> Files {
         .collect()
 }
 
-fn placed(files: &Files) -> Counted {
+/// Creates a file system with these files.
+fn file_system(files: &Files) -> Counted {
     let fs = Counted::default();
     for (name, bytes) in files {
         fs.0.open(&Path::new("j").join(name), OpenMode::Create)
@@ -112,17 +113,17 @@ fn options(fs: &Counted) -> Options {
     crate::testing::options(fs.clone()).segment_size(4096)
 }
 
-/// A record of some length.
+/// Returns a record of 11 possible lengths.
 fn long(number: u64) -> Record {
     let text = format!("payload {number} ").repeat(4 + (number % 11) as usize);
     Record::new(number, u128::from(number).to_le_bytes(), text)
 }
 
-/// Where the records stand: the file, the bytes of the block, and its records.
+/// Location of each block: the file, its bytes, and its records.
 type Blocks = Vec<(String, Range<usize>, RangeInclusive<u64>)>;
 
-/// A journal of three segments in blocks of one to four records, whose sink has had all. Closed, or
-/// as `kill -9` leaves it.
+/// Returns a journal of three segments in blocks of one to four records, whose sink is done with all
+/// of them. The journal is closed, or as `kill -9` leaves it.
 fn journal(closed: bool) -> (Files, Blocks) {
     let fs = Counted::default();
     let (journal, _) = open(options(&fs));
@@ -147,21 +148,21 @@ fn journal(closed: bool) -> (Files, Blocks) {
     (files, blocks)
 }
 
-/// What was done to one file.
+/// Damage to inject into one file.
 #[derive(Debug, Clone, Copy)]
-enum Harm {
+enum Fault {
     Flip {
         at: usize,
         mask: u8,
     },
     Truncate(usize),
-    /// A sector that comes back as zeros.
+    /// Fills a sector with zeros.
     Zero(usize),
     Append(usize),
     Remove,
 }
 
-impl Harm {
+impl Fault {
     fn all(size: usize) -> Vec<Vec<Self>> {
         let flips = |mask| (0..size).map(|at| Self::Flip { at, mask }).collect();
         vec![
@@ -175,7 +176,7 @@ impl Harm {
         ]
     }
 
-    fn do_to(self, files: &Files, name: &str) -> Files {
+    fn apply(self, files: &Files, name: &str) -> Files {
         let mut files = files.clone();
         let bytes = files.get_mut(name).unwrap();
         match self {
@@ -191,6 +192,7 @@ impl Harm {
         files
     }
 
+    /// Returns whether the damage affects these bytes.
     fn hits(self, bytes: &Range<usize>) -> bool {
         match self {
             Self::Flip { at, .. } => bytes.contains(&at),
@@ -202,37 +204,38 @@ impl Harm {
     }
 }
 
-/// Every case in turn, or every 29th.
-fn for_each_harm(files: &Files, mut check: impl FnMut(&str, Harm)) {
+/// Runs a check for all cases, or for every 29th.
+fn for_each_fault(files: &Files, mut check: impl FnMut(&str, Fault)) {
     let step = if std::env::var("OBSERVER_TEST_CORRUPTION").is_ok_and(|which| which == "all") {
         1
     } else {
         29
     };
-    let mut tried = 0;
+    let mut count = 0;
     for (nth, (name, bytes)) in
         files.iter().filter(|(name, _)| *name != "positions.reserve").enumerate()
     {
-        for (kind, harms) in Harm::all(bytes.len()).into_iter().enumerate() {
-            let step = if harms.len() > 20 { step } else { 1 };
-            for harm in harms.into_iter().skip((nth * 11 + kind * 5) % step).step_by(step) {
-                check(name, harm);
-                tried += 1;
+        for (kind, faults) in Fault::all(bytes.len()).into_iter().enumerate() {
+            let step = if faults.len() > 20 { step } else { 1 };
+            for fault in faults.into_iter().skip((nth * 11 + kind * 5) % step).step_by(step) {
+                check(name, fault);
+                count += 1;
             }
         }
     }
-    println!("{tried} cases");
-    assert!(tried > 500);
+    println!("{count} cases");
+    assert!(count > 500);
 }
 
-fn surviving(blocks: &Blocks, name: &str, harm: Harm) -> BTreeSet<u64> {
-    let good = blocks.iter().filter(|(file, bytes, _)| file != name || !harm.hits(bytes));
-    good.flat_map(|(.., records)| records.clone()).collect()
+/// Returns the records that the damage does not affect.
+fn surviving(blocks: &Blocks, name: &str, fault: Fault) -> BTreeSet<u64> {
+    let intact = blocks.iter().filter(|(file, bytes, _)| file != name || !fault.hits(bytes));
+    intact.flat_map(|(.., records)| records.clone()).collect()
 }
 
-/// The records, which are those that were appended, and the gaps; together they are everything up
-/// to the head.
-fn served(fs: &Counted, head: u64, mut reader: crate::Reader) -> BTreeSet<u64> {
+/// Reads all records and returns their sequence numbers. Checks their content, and that records and
+/// gaps together cover everything up to the head.
+fn read_all(fs: &Counted, head: u64, mut reader: crate::Reader) -> BTreeSet<u64> {
     let (mut found, mut next) = (BTreeSet::new(), 1);
     while let Some(chunk) = reader.read().unwrap() {
         match chunk {
@@ -261,51 +264,51 @@ fn served(fs: &Counted, head: u64, mut reader: crate::Reader) -> BTreeSet<u64> {
 }
 
 #[test]
-fn whatever_is_damaged_all_else_is_served_and_what_is_lost_is_told() {
+fn opening_serves_all_intact_records_and_reports_the_loss() {
     for closed in [true, false] {
         let (files, blocks) = journal(closed);
-        for_each_harm(&files, |name, harm| {
-            let wanted = surviving(&blocks, name, harm);
-            let fs = placed(&harm.do_to(&files, name));
-            let told = format!("{harm:?} of {name}, closed: {closed}");
+        for_each_fault(&files, |name, fault| {
+            let wanted = surviving(&blocks, name, fault);
+            let fs = file_system(&fault.apply(&files, name));
+            let case = format!("{fault:?} of {name}, closed: {closed}");
             let (journal, recovery) = open(options(&fs));
             let head = journal.head();
-            let found = served(&fs, head, journal.reader(0));
-            assert_eq!(found, wanted, "{told}");
+            let found = read_all(&fs, head, journal.reader(0));
+            assert_eq!(found, wanted, "{case}");
             assert_eq!(recovery.head, head);
-            assert_eq!(recovery.new_epoch, head < HEAD, "{told}");
-            assert_eq!(recovery.positions_lost, name == "positions", "{told}");
-            assert!(head == HEAD || head == wanted.last().copied().unwrap_or(0), "{told}");
+            assert_eq!(recovery.new_epoch, head < HEAD, "{case}");
+            assert_eq!(recovery.positions_lost, name == "positions", "{case}");
+            assert!(head == HEAD || head == wanted.last().copied().unwrap_or(0), "{case}");
             let in_last = super::segments(&fs).pop().map_or(1, |name| name[..20].parse().unwrap());
-            let told_at_once: Vec<_> = recovery.lost.iter().cloned().flatten().collect();
+            let reported: Vec<_> = recovery.lost.iter().cloned().flatten().collect();
             assert_eq!(
-                told_at_once,
+                reported,
                 (in_last..=head).filter(|seq| !found.contains(seq)).collect::<Vec<u64>>(),
-                "{told}"
+                "{case}"
             );
 
             journal.recent_keys(1000, 0).unwrap().for_each(drop);
-            assert_eq!(append(&journal, vec![record(1000)]).unwrap().first_seq, head + 1, "{told}");
+            assert_eq!(append(&journal, vec![record(1000)]).unwrap().first_seq, head + 1, "{case}");
             drop(journal);
             let (journal, recovery) = open(options(&fs));
             assert_eq!(
                 (recovery.torn_bytes, recovery.new_epoch, recovery.head),
                 (0, false, head + 1),
-                "{told}"
+                "{case}"
             );
-            let again = served(&fs, head + 1, journal.reader(0));
+            let again = read_all(&fs, head + 1, journal.reader(0));
             assert_eq!(
                 again.into_iter().filter(|seq| *seq != head + 1).collect::<BTreeSet<_>>(),
                 found,
-                "{told}"
+                "{case}"
             );
             drop(journal);
-            // What is written to must not hang on one header.
+            // A segment that is written to must have two valid headers.
             let inspection = OfflineJournal::open(options(&fs)).unwrap().inspect().unwrap();
             let last = &inspection.segments.last().unwrap().file;
             let one_header =
                 |damage: &Damage| damage.kind == DamageKind::HeaderCopy && damage.file == *last;
-            assert!(!inspection.damage.iter().any(one_header), "{told}: {inspection:#?}");
+            assert!(!inspection.damage.iter().any(one_header), "{case}: {inspection:#?}");
         });
     }
 }
@@ -315,113 +318,120 @@ fn lost(damage: &[Damage]) -> BTreeSet<u64> {
 }
 
 #[test]
-fn whatever_is_damaged_an_inspection_tells_it_exactly_and_changes_nothing() {
+fn inspection_reports_damage_exactly_and_changes_nothing() {
     for closed in [true, false] {
         let (files, blocks) = journal(closed);
-        for_each_harm(&files, |name, harm| {
-            let wanted = surviving(&blocks, name, harm);
-            let damaged = harm.do_to(&files, name);
-            let fs = placed(&damaged);
-            let told = format!("{harm:?} of {name}, closed: {closed}");
-            let stopped = OfflineJournal::open(options(&fs)).unwrap();
-            let found = stopped.inspect().unwrap();
-            assert_eq!(served(&fs, found.head, stopped.reader(0).unwrap()), wanted, "{told}");
-            assert_eq!(found.records, wanted.len() as u64, "{told}: {found:#?}");
+        for_each_fault(&files, |name, fault| {
+            let wanted = surviving(&blocks, name, fault);
+            let damaged = fault.apply(&files, name);
+            let fs = file_system(&damaged);
+            let case = format!("{fault:?} of {name}, closed: {closed}");
+            let offline = OfflineJournal::open(options(&fs)).unwrap();
+            let found = offline.inspect().unwrap();
+            assert_eq!(read_all(&fs, found.head, offline.reader(0).unwrap()), wanted, "{case}");
+            assert_eq!(found.records, wanted.len() as u64, "{case}: {found:#?}");
 
             let mut missing = lost(&found.damage);
             assert!(
                 missing.iter().all(|seq| (found.oldest..=HEAD).contains(seq)),
-                "{told}: {found:#?}"
+                "{case}: {found:#?}"
             );
             missing.extend(1..found.oldest);
             assert_eq!(
                 missing,
                 (1..=HEAD).filter(|seq| !wanted.contains(seq)).collect(),
-                "{told}: {found:#?}"
+                "{case}: {found:#?}"
             );
             for damage in &found.damage {
                 let size = damaged.get(&damage.file).map_or(0, Vec::len) as u64;
                 assert!(
                     damage.bytes.start <= damage.bytes.end && damage.bytes.end <= size,
-                    "{told}: {damage:?}"
+                    "{case}: {damage:?}"
                 );
             }
-            if let Harm::Flip { at, .. } = harm {
+            if let Fault::Flip { at, .. } = fault {
                 let hit =
                     |damage: &Damage| damage.file == name && damage.bytes.contains(&(at as u64));
-                assert_eq!(found.damage.iter().any(hit), name != "lock", "{told}: {found:#?}");
+                assert_eq!(found.damage.iter().any(hit), name != "lock", "{case}: {found:#?}");
             }
-            drop(stopped);
-            assert_eq!(all_files(&fs), damaged, "{told}");
+            drop(offline);
+            assert_eq!(all_files(&fs), damaged, "{case}");
         });
     }
 }
 
 #[test]
-fn whatever_is_damaged_a_repair_loses_no_record_and_keeps_what_it_replaces() {
+fn repair_loses_no_record_and_keeps_replaced_bytes() {
     for closed in [true, false] {
         let (files, blocks) = journal(closed);
-        for_each_harm(&files, |name, harm| {
-            let wanted = surviving(&blocks, name, harm);
-            let damaged = harm.do_to(&files, name);
-            let fs = placed(&damaged);
-            let told = format!("{harm:?} of {name}, closed: {closed}");
-            let stopped = OfflineJournal::open(options(&fs)).unwrap();
-            let was = stopped.inspect().unwrap();
-            let repair = stopped.repair().unwrap();
+        for_each_fault(&files, |name, fault| {
+            let wanted = surviving(&blocks, name, fault);
+            let damaged = fault.apply(&files, name);
+            let fs = file_system(&damaged);
+            let case = format!("{fault:?} of {name}, closed: {closed}");
+            let offline = OfflineJournal::open(options(&fs)).unwrap();
+            let before = offline.inspect().unwrap();
+            let repair = offline.repair().unwrap();
             let after = all_files(&fs);
             for action in &repair.actions {
                 let Some(kept) = &action.kept_in else { continue };
                 let bytes = action.bytes.start as usize..action.bytes.end as usize;
-                assert_eq!(after[kept], damaged[&action.file][bytes], "{told}: {action:?}");
+                assert_eq!(after[kept], damaged[&action.file][bytes], "{case}: {action:?}");
             }
             fs.1.store(0, Ordering::Relaxed);
-            let is = stopped.inspect().unwrap();
-            assert_eq!(is.head, was.head, "{told}");
-            // What is lost stays lost, and is told as long as the journal should have it.
-            let stays = |damage: &Damage| match damage.kind {
+            let after_repair = offline.inspect().unwrap();
+            assert_eq!(after_repair.head, before.head, "{case}");
+            // Lost records stay lost, and are reported as long as the journal should contain them.
+            let is_permanent = |damage: &Damage| match damage.kind {
                 DamageKind::Blocks | DamageKind::MissingSegment => true,
-                // The keys of lost records are lost, too.
-                DamageKind::Footer => !lost(&is.damage).is_empty(),
+                // Without the keys of lost records, the footer can't be rewritten.
+                DamageKind::Footer => !lost(&after_repair.damage).is_empty(),
                 _ => false,
             };
-            assert!(is.damage.iter().all(stays), "{told}: {is:#?}");
-            assert!(!repair.actions.is_empty() || was.damage == is.damage, "{told}: {was:#?}");
-            assert_eq!(
-                stopped.repair().unwrap().actions,
-                [],
-                "{told}: a second repair finds nothing to do"
+            assert!(after_repair.damage.iter().all(is_permanent), "{case}: {after_repair:#?}");
+            assert!(
+                !repair.actions.is_empty() || before.damage == after_repair.damage,
+                "{case}: {before:#?}"
             );
-            assert_eq!(served(&fs, is.head, stopped.reader(0).unwrap()), wanted, "{told}");
-            drop(stopped);
+            assert_eq!(
+                offline.repair().unwrap().actions,
+                [],
+                "{case}: a second repair has actions"
+            );
+            assert_eq!(
+                read_all(&fs, after_repair.head, offline.reader(0).unwrap()),
+                wanted,
+                "{case}"
+            );
+            drop(offline);
 
             let (journal, recovery) = open(options(&fs));
-            assert_eq!((recovery.torn_bytes, recovery.positions_lost), (0, false), "{told}");
+            assert_eq!((recovery.torn_bytes, recovery.positions_lost), (0, false), "{case}");
             assert_eq!(
                 append(&journal, vec![record(1000)]).unwrap().first_seq,
-                is.head + 1,
-                "{told}"
+                after_repair.head + 1,
+                "{case}"
             );
-            let again = served(&fs, is.head + 1, journal.reader(0));
+            let again = read_all(&fs, after_repair.head + 1, journal.reader(0));
             assert_eq!(
-                again.into_iter().filter(|seq| *seq <= is.head).collect::<BTreeSet<_>>(),
+                again.into_iter().filter(|seq| *seq <= after_repair.head).collect::<BTreeSet<_>>(),
                 wanted,
-                "{told}"
+                "{case}"
             );
         });
     }
 }
 
 #[test]
-fn what_was_set_aside_before_is_not_replaced() {
+fn quarantined_file_is_not_replaced_by_a_later_one() {
     let (files, _) = journal(true);
-    let fs = placed(&files);
+    let fs = file_system(&files);
     for number in 1..=3 {
         fs.open(Path::new("j/positions"), OpenMode::Write).unwrap().truncate(number).unwrap();
         drop(open(options(&fs)));
     }
-    let aside = ["positions.corrupt", "positions.corrupt.2", "positions.corrupt.3"];
+    let names = ["positions.corrupt", "positions.corrupt.2", "positions.corrupt.3"];
     let sizes = all_files(&fs);
-    assert_eq!(aside.map(|name| sizes[name].len()), [1, 2, 3]);
+    assert_eq!(names.map(|name| sizes[name].len()), [1, 2, 3]);
     assert_eq!(read(&open(options(&fs)).0, 0).0.len() as u64, HEAD);
 }
