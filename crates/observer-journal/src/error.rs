@@ -48,8 +48,8 @@ impl OpenError {
 pub enum AppendError {
     /// The size limit is reached, and a required reader is not done with the oldest segment.
     #[error(
-        "the journal is full: it has reached its limit of {max_size} bytes, and `{holder}` still needs \
-         the oldest records"
+        "the journal is full: it has reached its limit of {max_size} bytes, and `{holder}` still \
+         needs the oldest records"
     )]
     Full {
         /// Size limit in bytes.
@@ -67,8 +67,8 @@ pub enum AppendError {
         /// Error of the operating system.
         source: Arc<io::Error>,
     },
-    /// A sync failed, so that the content of the file is unknown. The journal tries a new file, with
-    /// pauses.
+    /// A sync failed, so that the content of the file is unknown. The journal tries a new file,
+    /// with pauses.
     #[error("the journal can't make {} durable", .path.display())]
     Sync {
         /// File of the sync.

@@ -2,16 +2,14 @@
 //!
 //! A journal is one folder:
 //!
-//! | file                           | content                                                      |
-//! |--------------------------------|--------------------------------------------------------------|
-//! | `{first_seq:020}-{n}.log`      | segment whose first record has the sequence number           |
-//! |                                | `first_seq`, in its generation `n` (0 for the first one)     |
-//! | `positions`                    | epochs, and the position of each reader                      |
-//! | `positions.new`                | the next `positions`, until it is renamed                    |
-//! | `positions.reserve`            | 64 KiB of zeros, released for `positions` on a full disk     |
-//! | `lock`                         | empty; the process that has the journal open holds its lock  |
-//! | `{name}.corrupt[.{n}]`,        | bytes that could not be read, or that a repair replaced; the |
-//! | `{name}.from-{offset}.corrupt` | journal never reads them                                     |
+//! - `{first_seq:020}-{n}.log`: segment whose first record has the sequence number `first_seq`, in
+//!   its generation `n` (0 for the first one).
+//! - `positions`: epochs, and the position of each reader.
+//! - `positions.new`: the next version of `positions`, until it is renamed.
+//! - `positions.reserve`: 64 KiB of zeros, which are released for `positions` on a full disk.
+//! - `lock`: empty file. The process that has the journal open holds its lock.
+//! - `{name}.corrupt`, `{name}.from-{offset}.corrupt`, and both with `.{n}`: bytes that could not
+//!   be read, or that a repair replaced. The journal never reads them.
 //!
 //! All integers are unsigned and little-endian. Times are microseconds since 1970-01-01 UTC.
 //! Sequence numbers start at 1 and are consecutive.
@@ -97,8 +95,8 @@
 //!
 //! ```text
 //! positions = magic epochs:u32 epoch{epochs} readers:u32 reader{readers} crc:u32
-//! epoch     = epoch:u64 first_seq:u64                                           16 bytes
-//! reader    = length:u32 name epoch:u64 seq:u64 length:u32 state                24 bytes and both lengths
+//! epoch     = epoch:u64 first_seq:u64                               16 bytes
+//! reader    = length:u32 name epoch:u64 seq:u64 length:u32 state    24 bytes and both lengths
 //! ```
 //!
 //! The magic is `OBSVPOS1`, 8 bytes, whose last byte is the version. `crc` is the CRC-32C of all

@@ -1,8 +1,8 @@
 //! Durable log of opaque records.
 //!
 //! Records are appended in groups and committed with one write and one sync for each group. Any
-//! number of readers read them in order, and the journal stores the position of each. The content of
-//! records is opaque to the journal.
+//! number of readers read them in order, and the journal stores the position of each. The content
+//! of records is opaque to the journal.
 //!
 //! - **Storage**: a folder with segments, one small file of positions, and a lock file. [`fs`] has
 //!   an implementation on disk and one in memory.
@@ -14,8 +14,8 @@
 //!   header is rebuilt from a block.
 //! - **Repair**: [`OfflineJournal`] inspects a journal that is not open without changing it, and
 //!   repairs headers and footers. It keeps all bytes that it removes or replaces.
-//! - **Failed syncs**: the segment is abandoned, since its content in the page cache may differ from
-//!   the disk. Appends are refused until a new segment works.
+//! - **Failed syncs**: the segment is abandoned, since its content in the page cache may differ
+//!   from the disk. Appends are refused until a new segment works.
 //! - **Size**: at most [`Options::max_size`] bytes. At the limit the oldest segments are removed,
 //!   unless a [`Hold::Required`] reader still needs them; then appends are refused.
 //!
@@ -35,12 +35,16 @@
 //! let options = Options::new("journal").file_system(fs::Memory::default()).runner(Runner::Caller);
 //! let on_commit = |group: Group<&str>| {
 //!     assert_eq!(group.result.expect("memory doesn't fail"), 1);
-//!     let tokens: Vec<_> = group.appends.into_iter().map(|append| append.into_parts().1).collect();
-//!     assert_eq!(tokens, ["greeting"]);
+//!     for append in group.appends {
+//!         let (_records, token) = append.into_parts();
+//!         assert_eq!(token, "greeting");
+//!     }
 //! };
 //! let (journal, _recovery) = Journal::open(options, on_commit)?;
 //! journal.append(Append::new(vec![Record::new(1, [7; 16], "hello")], "greeting"));
-//! let Some(Chunk::Records { records, .. }) = journal.reader(0).read()? else { panic!("there is a record") };
+//! let Some(Chunk::Records { records, .. }) = journal.reader(0).read()? else {
+//!     panic!("there is a record")
+//! };
 //! assert_eq!(records[0].payload, "hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

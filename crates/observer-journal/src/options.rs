@@ -16,7 +16,8 @@ pub enum Durability {
     /// The records are on disk (`fdatasync`).
     #[default]
     Fsync,
-    /// The operating system has the records: they survive the end of the process, but not a power cut.
+    /// The operating system has the records: they survive the end of the process, but not a power
+    /// cut.
     Write,
 }
 
@@ -47,7 +48,8 @@ pub struct Options {
 
 impl Options {
     /// Creates the default options for a journal in the folder `dir`: on disk, with
-    /// [`Durability::Fsync`], at most 10 GiB in segments of 64 MiB, and a retention time of 24 hours.
+    /// [`Durability::Fsync`], at most 10 GiB in segments of 64 MiB, and a retention time of 24
+    /// hours.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let clock = || {
@@ -98,8 +100,8 @@ impl Options {
         Self { segment_size, ..self }
     }
 
-    /// Sets the retention time: records are kept at least this long, even if all readers are done with
-    /// them, unless the size limit is reached.
+    /// Sets the retention time: records are kept at least this long, even if all readers are done
+    /// with them, unless the size limit is reached.
     #[must_use]
     pub fn retain(self, retain: Duration) -> Self {
         Self { retain, ..self }
@@ -141,8 +143,8 @@ impl Options {
         self.clock.clone()
     }
 
-    /// Returns the size limit of a segment in bytes. It is a small part of the limit of the journal,
-    /// so that removing the oldest segment frees only a small part of the records.
+    /// Returns the size limit of a segment in bytes. It is a small part of the limit of the
+    /// journal, so that removing the oldest segment frees only a small part of the records.
     pub(crate) fn segment_limit(&self) -> u64 {
         self.segment_size.min(self.max_size / 8).max(4096)
     }

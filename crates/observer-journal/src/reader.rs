@@ -58,11 +58,12 @@ impl Reader {
         self.next
     }
 
-    /// Reads the next records, at most those of one commit. Returns `None` at the head. Blocks on file
-    /// operations.
+    /// Reads the next records, at most those of one commit. Returns `None` at the head. Blocks on
+    /// file operations.
     ///
     /// # Errors
-    /// Returns the error of the operating system. No record is skipped, and the call can be repeated.
+    /// Returns the error of the operating system. No record is skipped, and the call can be
+    /// repeated.
     pub fn read(&mut self) -> io::Result<Option<Chunk>> {
         loop {
             let head = self.shared.head();

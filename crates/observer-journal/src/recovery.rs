@@ -28,8 +28,8 @@ pub struct Recovery {
     pub head: u64,
     /// Size in bytes of an incomplete last block, which was removed.
     pub torn_bytes: u64,
-    /// Records of the last segment that are corrupt. Corrupt records of other segments are found when
-    /// they are read.
+    /// Records of the last segment that are corrupt. Corrupt records of other segments are found
+    /// when they are read.
     pub lost: Vec<RangeInclusive<u64>>,
     /// New names of segment files that could not be read and were renamed.
     pub quarantined: Vec<String>,
@@ -58,7 +58,10 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
             Positions::default()
         }
         Loaded::Corrupt { renamed_to } => {
-            tracing::error!(renamed_to = %renamed_to.display(), "the file of positions is corrupt; sinks receive all events in the journal again");
+            tracing::error!(
+                renamed_to = %renamed_to.display(),
+                "the file of positions is corrupt; sinks receive all events in the journal again"
+            );
             recovery.positions_lost = true;
             Positions::default()
         }
@@ -118,14 +121,18 @@ fn clean_up(
         }
         let quarantined =
             quarantine(fs, dir, &name.to_string()).map_err(OpenError::io("rename", &path))?;
-        tracing::error!(segment = %name, renamed_to = quarantined, "a segment has no usable header; its records can't be read");
+        tracing::error!(
+            segment = %name,
+            renamed_to = quarantined,
+            "a segment has no usable header; its records can't be read"
+        );
         recovery.quarantined.push(quarantined);
     }
     Ok(())
 }
 
-/// Finds the last record, removes incomplete bytes after it, and makes the segment durable before it
-/// is read.
+/// Finds the last record, removes incomplete bytes after it, and makes the segment durable before
+/// it is read.
 fn recover_last_segment(
     fs: &dyn FileSystem,
     options: &Options,
@@ -171,10 +178,20 @@ fn recover_last_segment(
     last.size = end;
     recovery.torn_bytes = torn;
     if torn > 0 {
-        tracing::warn!(segment = %last.name, offset = end, bytes = torn, "an incomplete last write is removed");
+        tracing::warn!(
+            segment = %last.name,
+            offset = end,
+            bytes = torn,
+            "an incomplete last write is removed"
+        );
     }
     for range in &lost {
-        tracing::error!(segment = %last.name, first = range.start(), last = range.end(), "records are corrupt and can't be read");
+        tracing::error!(
+            segment = %last.name,
+            first = range.start(),
+            last = range.end(),
+            "records are corrupt and can't be read"
+        );
     }
     let is_complete = lost.is_empty();
     recovery.lost = lost;
@@ -195,9 +212,9 @@ fn recover_last_segment(
 
 /// Writes the last block again, or the headers if there is no block.
 ///
-/// If a sync failed just before the process was killed, these bytes can be read from the page cache,
-/// but are not on the disk, and the next sync succeeds without writing them. No other bytes are
-/// affected, since nothing is written to a segment after a failed sync.
+/// If a sync failed just before the process was killed, these bytes can be read from the page
+/// cache, but are not on the disk, and the next sync succeeds without writing them. No other bytes
+/// are affected, since nothing is written to a segment after a failed sync.
 fn rewrite_last_block(file: &dyn File, headers: &[u8], last_block: Range<u64>) -> io::Result<()> {
     let (bytes, offset) = if last_block.is_empty() {
         (headers.to_vec(), 0)

@@ -160,7 +160,8 @@ impl Shared {
                 tracing::error!(
                     sink,
                     max_size,
-                    "the journal is at its size limit; events are removed before the sink has received them"
+                    "the journal is at its size limit; events are removed before the sink has \
+                     received them"
                 );
             }
         }
@@ -176,8 +177,8 @@ impl Shared {
         removed
     }
 
-    /// Removes the files of a segment, earlier generations first: a file that is left after an error
-    /// must not be used in place of the segment.
+    /// Removes the files of a segment, earlier generations first: a file that is left after an
+    /// error must not be used in place of the segment.
     fn remove_files(&self, name: SegmentName) -> io::Result<()> {
         for generation in 0..=name.generation {
             match self.fs.remove(&SegmentName { generation, ..name }.path(&self.dir)) {

@@ -54,8 +54,8 @@ pub struct JournalStatus {
 pub struct SeekResult {
     /// Sequence number from which to read.
     pub first_seq: u64,
-    /// Time before which matching records were removed already, in microseconds since 1970; `None` if
-    /// all matching records are there.
+    /// Time before which matching records were removed already, in microseconds since 1970; `None`
+    /// if all matching records are there.
     pub gone_before: Option<u64>,
 }
 
@@ -68,8 +68,8 @@ impl<T> Journal<T> {
     /// others. The callback must not block, and must not call the journal.
     ///
     /// # Errors
-    /// Returns an error if the journal is open elsewhere, or if a file operation fails. Corrupt files
-    /// are no error: [`Recovery`] and gaps between records report them.
+    /// Returns an error if the journal is open elsewhere, or if a file operation fails. Corrupt
+    /// files are no error: [`Recovery`] and gaps between records report them.
     pub fn open(
         options: Options,
         on_commit: impl Fn(Group<T>) + Send + Sync + 'static,
@@ -199,8 +199,8 @@ impl<T> Journal<T> {
             .collect()
     }
 
-    /// Returns the position of a reader, converted to the current epoch; `None` if it has none or if
-    /// its epoch is unknown.
+    /// Returns the position of a reader, converted to the current epoch; `None` if it has none or
+    /// if its epoch is unknown.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<StoredPosition> {
         let readers = self.shared.readers();
@@ -280,8 +280,8 @@ impl<T> Journal<T> {
         readers.positions.readers.insert(name.to_owned(), StoredPosition { epoch, seq, state });
     }
 
-    /// Makes positions durable, removes expired segments, and tests whether a failure is over. Call it
-    /// once a second.
+    /// Makes positions durable, removes expired segments, and tests whether a failure is over. Call
+    /// it once a second.
     ///
     /// # Errors
     /// Returns the first operation that failed. The next call repeats it.
@@ -346,7 +346,10 @@ impl<T> Drop for Journal<T> {
         }
         self.log().close();
         if let Err(error) = self.maintain() {
-            tracing::warn!(%error, "the last positions could not be stored; some records will be read again");
+            tracing::warn!(
+                %error,
+                "the last positions could not be stored; some records will be read again"
+            );
         }
     }
 }

@@ -30,8 +30,8 @@ pub enum DamageKind {
     Blocks,
     /// The footer of a segment is corrupt. Nothing is lost: the blocks contain the keys, too.
     Footer,
-    /// There are bytes after the last valid block of the journal: an interrupted write that was never
-    /// acknowledged, or acknowledged records that are corrupt.
+    /// There are bytes after the last valid block of the journal: an interrupted write that was
+    /// never acknowledged, or acknowledged records that are corrupt.
     Tail,
     /// A segment is missing.
     MissingSegment,

@@ -88,8 +88,8 @@ impl OfflineJournal {
         inspect::inspect(&self.options)
     }
 
-    /// Repairs what opening the journal would repair, and also rewrites corrupt headers and footers.
-    /// All bytes that are removed or overwritten are kept in another file.
+    /// Repairs what opening the journal would repair, and also rewrites corrupt headers and
+    /// footers. All bytes that are removed or overwritten are kept in another file.
     ///
     /// No readable record is removed, expired or not.
     ///

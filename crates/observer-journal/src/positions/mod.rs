@@ -216,9 +216,8 @@ mod tests {
         let (fs, dir) = (Memory::default(), Path::new("j"));
         assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Missing));
         positions().store(&fs, dir).unwrap();
-        assert!(
-            matches!(Positions::load(&fs, dir).unwrap(), Loaded::Valid(loaded) if loaded == positions())
-        );
+        let loaded = Positions::load(&fs, dir).unwrap();
+        assert!(matches!(loaded, Loaded::Valid(loaded) if loaded == positions()));
         fs.open(&dir.join(FILE), OpenMode::Write).unwrap().truncate(20).unwrap();
         assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Corrupt { .. }));
         assert!(matches!(Positions::load(&fs, dir).unwrap(), Loaded::Missing));

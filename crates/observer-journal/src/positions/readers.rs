@@ -1,5 +1,5 @@
-//! Readers of the journal: their positions in memory and on disk, and the segments that are held for
-//! them.
+//! Readers of the journal: their positions in memory and on disk, and the segments that are held
+//! for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! Reserved space on the disk, in which positions are stored while the disk is full.
 //!
-//! Without new positions, no segment could be removed, and the disk would stay full. Only as much of
-//! the reserve is released as is needed, and it is refilled at once: other programs write to the
+//! Without new positions, no segment could be removed, and the disk would stay full. Only as much
+//! of the reserve is released as is needed, and it is refilled at once: other programs write to the
 //! same disk, and space that they take is not available until the disk has free space again.
 
 use std::io;

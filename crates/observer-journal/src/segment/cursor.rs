@@ -100,7 +100,8 @@ impl Cursor {
         Ok(())
     }
 
-    /// Moves to the next magic of a block, at or after the cursor, and returns whether there is one.
+    /// Moves to the next magic of a block, at or after the cursor, and returns whether there is
+    /// one.
     fn seek_magic(&mut self) -> io::Result<bool> {
         loop {
             let window = self.view(CHUNK)?;

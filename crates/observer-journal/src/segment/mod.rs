@@ -104,8 +104,8 @@ impl Segment {
         Ok(footer_at.map(|at| (trailer, at)))
     }
 
-    /// Returns the keys of the records up to and including `last`, with their sequence numbers. They
-    /// are read from the footer, or from the blocks if there is no valid footer.
+    /// Returns the keys of the records up to and including `last`, with their sequence numbers.
+    /// They are read from the footer, or from the blocks if there is no valid footer.
     pub(crate) fn keys(
         &self,
         fs: &dyn FileSystem,

@@ -18,8 +18,8 @@ use crate::writer::failures::FailureLog;
 /// Number of records after which a new segment begins. It limits the memory for the keys of the
 /// footer.
 const MAX_RECORDS: usize = 128 * 1024;
-/// Number of zeros that are written ahead of the blocks. A sync within them does not change the size
-/// of the file, which saves a third of its time.
+/// Number of zeros that are written ahead of the blocks. A sync within them does not change the
+/// size of the file, which saves a third of its time.
 const FILL_SIZE: usize = 2 << 20;
 /// Size of a block in bytes up to which zeros are written ahead.
 const SMALL_BLOCK: usize = 64 << 10;
@@ -116,7 +116,12 @@ impl Log {
         if let Err(source) = active.file.write_at(block, active.end) {
             let error = AppendError::Write { path: path(), source: Arc::new(source) };
             if let Err(error) = active.truncate() {
-                tracing::error!(segment = %active.name, %error, "a partial write could not be rolled back; the next commit creates a new segment");
+                tracing::error!(
+                    segment = %active.name,
+                    %error,
+                    "a partial write could not be rolled back; the next commit creates a new \
+                     segment"
+                );
                 self.active = None;
             }
             return Err(error);
@@ -245,7 +250,11 @@ impl Log {
                 return Err(AppendError::Sync { path, source: Arc::new(source) });
             }
             Err(error) => {
-                tracing::warn!(segment = %active.name, %error, "the footer of the segment could not be written");
+                tracing::warn!(
+                    segment = %active.name,
+                    %error,
+                    "the footer of the segment could not be written"
+                );
                 let _ = active.truncate();
             }
         }
@@ -299,7 +308,11 @@ impl Log {
         // After the zeros: they have their space already, so writing over them proves nothing.
         let written = active.file.write_at(&[0; SIZE], active.end.max(active.filled));
         if let Err(error) = active.truncate() {
-            tracing::error!(segment = %active.name, %error, "a probe could not be rolled back; the next commit creates a new segment");
+            tracing::error!(
+                segment = %active.name,
+                %error,
+                "a probe could not be rolled back; the next commit creates a new segment"
+            );
             self.active = None;
         } else if written.is_ok() {
             *self.shared.failure() = None;

@@ -98,8 +98,8 @@ fn run<T>(queue: &Queue<T>, log: &Mutex<Log>, on_commit: &dyn Fn(Group<T>)) {
 }
 
 /// Returns the appends that were queued while the last group was committed, and waits for one if
-/// there is none. Returns `None` when the queue is closed and empty. Waiting longer for more appends
-/// did not improve throughput.
+/// there is none. Returns `None` when the queue is closed and empty. Waiting longer for more
+/// appends did not improve throughput.
 fn take_group<T>(queue: &Queue<T>) -> Option<Vec<Append<T>>> {
     let is_idle = |queue: &mut QueueState<T>| queue.appends.is_empty() && !queue.is_closed;
     let mut queue = not_poisoned(queue.changed.wait_while(queue.state(), is_idle));

@@ -150,8 +150,8 @@ impl World {
         self.is_certain && !self.has_fault()
     }
 
-    /// Replaces the reference model by `then`, its state without faults, and adapts it to the faults
-    /// that occurred.
+    /// Replaces the reference model by `then`, its state without faults, and adapts it to the
+    /// faults that occurred.
     fn apply(&mut self, then: Reference) {
         let before = std::mem::replace(&mut self.reference, then);
         if self.disk.is_off() {

@@ -1,21 +1,21 @@
 //! Model test: compares the journal with a reference model after each step.
 //!
-//! A case is a list of steps: groups are appended, consumers read and commit positions, time passes,
-//! the journal is closed, killed, loses power or loses its end, and is opened again. During a step,
-//! file operations may fail: the power is cut, the process is killed, the disk is full, or an I/O
-//! error occurs. `reference.rs` describes the effect of each step without faults, down to the sizes
-//! of the segments, and the journal must behave exactly like that. After a fault:
+//! A case is a list of steps: groups are appended, consumers read and commit positions, time
+//! passes, the journal is closed, killed, loses power or loses its end, and is opened again. During
+//! a step, file operations may fail: the power is cut, the process is killed, the disk is full, or
+//! an I/O error occurs. `reference.rs` describes the effect of each step without faults, down to
+//! the sizes of the segments, and the journal must behave exactly like that. After a fault:
 //!
 //! - Acknowledged records can be read, in order, byte for byte, and in their original blocks. A
 //!   refused group is committed completely or not at all.
 //! - The positions of all consumers are those stored last, or those being stored.
-//! - Removed segments may reappear if their folder was not synced since. No other segment than those
-//!   that had to be removed is missing.
+//! - Removed segments may reappear if their folder was not synced since. No other segment than
+//!   those that had to be removed is missing.
 //! - No consumer is past a record that it has not read, even if the journal has lost its end and
 //!   used the sequence numbers again.
 //!
-//! `PROPTEST_CASES=20000 cargo test -p observer-journal model` runs more cases. A failure prints the
-//! shortest failing case, and the seed that reproduces it.
+//! `PROPTEST_CASES=20000 cargo test -p observer-journal model` runs more cases. A failure prints
+//! the shortest failing case, and the seed that reproduces it.
 
 mod act;
 mod check;

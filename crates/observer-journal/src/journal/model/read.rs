@@ -1,4 +1,5 @@
-//! Steps of the consumers: reading, going back, committing, and resuming after the journal is opened.
+//! Steps of the consumers: reading, going back, committing, and resuming after the journal is
+//! opened.
 
 use super::consumer::{OPTIONAL, OWN};
 use super::world::World;

@@ -135,8 +135,8 @@ impl Reference {
         self.unsynced_removals.clear();
     }
 
-    /// Removes as few of the oldest segments as are needed for `wanted` bytes; never the last one, and
-    /// none that the required consumer is not done with.
+    /// Removes as few of the oldest segments as are needed for `wanted` bytes; never the last one,
+    /// and none that the required consumer is not done with.
     fn free_up(&mut self, wanted: u64) -> Result<(), String> {
         while self.bytes() + wanted > self.max_size && self.segments.len() > 1 {
             let last_seq = self.segments[1].first_seq - 1;
@@ -151,8 +151,8 @@ impl Reference {
         Ok(())
     }
 
-    /// Removes expired segments that all consumers are done with. The age of a segment is that of the
-    /// beginning of the next one.
+    /// Removes expired segments that all consumers are done with. The age of a segment is that of
+    /// the beginning of the next one.
     fn remove_expired(&mut self, now: u64) {
         let committed = |name: &String| self.position(self.durable.readers.get(name));
         let committed = self.held.keys().map(committed).min().unwrap_or(u64::MAX);

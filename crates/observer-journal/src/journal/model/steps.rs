@@ -101,7 +101,8 @@ fn operation(losses: u32) -> impl Strategy<Value = Operation> {
     let ending = || select(vec![Ending::Closed, Ending::Killed, Ending::PowerCut]);
     prop_oneof![
         16 => proptest::collection::vec(records, 1..4).prop_map(Operation::Append),
-        12 => (0..3_usize, chunks).prop_map(|(consumer, chunks)| Operation::Read { consumer, chunks }),
+        12 => (0..3_usize, chunks)
+            .prop_map(|(consumer, chunks)| Operation::Read { consumer, chunks }),
         10 => (0..3_usize).prop_map(|consumer| Operation::Commit { consumer }),
         1 => any::<u8>().prop_map(|of_255| Operation::MoveBack { of_255 }),
         8 => Just(Operation::Maintain),

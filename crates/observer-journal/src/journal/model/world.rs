@@ -122,7 +122,8 @@ impl World {
         self.disk.fault_count() > self.faults_before
     }
 
-    /// Returns whether several faults occurred in this step, so that a rollback may have failed, too.
+    /// Returns whether several faults occurred in this step, so that a rollback may have failed,
+    /// too.
     pub(super) fn has_several_faults(&self) -> bool {
         self.disk.fault_count() > self.faults_before + 1
     }

@@ -122,8 +122,8 @@ fn long(number: u64) -> Record {
 /// Location of each block: the file, its bytes, and its records.
 type Blocks = Vec<(String, Range<usize>, RangeInclusive<u64>)>;
 
-/// Returns a journal of three segments in blocks of one to four records, whose sink is done with all
-/// of them. The journal is closed, or as `kill -9` leaves it.
+/// Returns a journal of three segments in blocks of one to four records, whose sink is done with
+/// all of them. The journal is closed, or as `kill -9` leaves it.
 fn journal(closed: bool) -> (Files, Blocks) {
     let fs = Counted::default();
     let (journal, _) = open(options(&fs));

@@ -217,9 +217,8 @@ fn failed_write_is_rolled_back_and_the_next_one_succeeds() {
     fill(&journal, 1..=1);
     fs.switches.set(|switches| &switches.no_space, true);
     let error = append(&journal, vec![record(2)]).unwrap_err();
-    assert!(
-        matches!(&error, AppendError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
-    );
+    let AppendError::Write { source, .. } = &error else { panic!("{error}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
     assert!(journal.status().failure.is_some());
     fs.switches.set(|switches| &switches.no_space, false);
     fill(&journal, 3..=3);
@@ -404,9 +403,8 @@ fn journal_without_space_for_a_large_record_keeps_reporting_the_failure() {
     journal.hold("archive", Hold::Required);
     let large = |number| crate::Record::new(number, [0; 16], vec![7; 20_000]);
     append(&journal, vec![large(1)]).unwrap();
-    assert!(
-        matches!(append(&journal, vec![large(2)]), Err(AppendError::Full { wanted, .. }) if wanted > 20_000)
-    );
+    let error = append(&journal, vec![large(2)]).unwrap_err();
+    assert!(matches!(error, AppendError::Full { wanted, .. } if wanted > 20_000), "{error}");
     journal.maintain().unwrap();
     assert!(
         journal.status().failure.is_some(),
@@ -478,7 +476,8 @@ proptest::proptest! {
         drop(journal);
         let mut offset = at;
         for name in segments(&memory) {
-            let size = memory.open(&Path::new("j").join(&name), OpenMode::Read).unwrap().size().unwrap();
+            let file = memory.open(&Path::new("j").join(&name), OpenMode::Read).unwrap();
+            let size = file.size().unwrap();
             if offset < size {
                 flip(&memory, &name, offset);
                 break;
