@@ -76,8 +76,8 @@ fn inspection_describes_damage_in_words() {
             "00000000000000000001-0.log: bytes 0 to 43: a header is corrupt; nothing is lost",
             "00000000000000000001-0.log: bytes 161 to 233: record 2 can't be read",
             "00000000000000000055-0.log: the file is missing; records 55 to 108 can't be read",
-            "00000000000000000109-0.log: bytes 0 to 29: no header and no valid block; records 109 to \
-             161 can't be read",
+            "00000000000000000109-0.log: bytes 0 to 29: no header and no valid block; records 109 \
+             to 161 can't be read",
             "00000000000000000162-0.log: bytes 3013 to 3024: incomplete bytes at the end: an \
              interrupted write, or corrupt last records",
             "positions: the file is missing; the positions of the sinks are lost",

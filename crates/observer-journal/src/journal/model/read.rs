@@ -26,7 +26,7 @@ impl World {
                         next > self.reference.head,
                         "record {next} of {} is not read",
                         self.reference.head
-                    )
+                    );
                 }
                 Ok(Some(chunk)) => {
                     let after = self.check_chunk(next, &chunk);

@@ -164,7 +164,7 @@ impl World {
             }
             Operation::Reopen(ending) => self.reopen(*ending, None, step),
             Operation::LoseEnd { ending, segments, of_255 } => {
-                self.reopen(*ending, Some((*segments, *of_255)), step)
+                self.reopen(*ending, Some((*segments, *of_255)), step);
             }
         }
         self.disk.clear_faults();

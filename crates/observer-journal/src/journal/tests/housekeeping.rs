@@ -17,7 +17,7 @@ fn dropping_the_journal_commits_all_queued_appends() {
     for number in 1..=5_000 {
         let sender = sender.clone();
         journal.append(append_of(vec![record(number)], move |result| {
-            sender.send(result.is_ok()).unwrap()
+            sender.send(result.is_ok()).unwrap();
         }));
     }
     drop(journal);
