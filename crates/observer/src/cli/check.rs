@@ -43,7 +43,7 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &S
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.report()),
                 Err(_) => {
-                    Some(format!("no answer within {}, see `timeout`", format_duration(timeout)))
+                    Some(format!("no response within {}; see `timeout`", format_duration(timeout)))
                 }
             };
             (index, problem)
@@ -187,7 +187,7 @@ mod tests {
 
         sink            type  check
         archive         file  ok
-        collector/logs  otlp  no answer within 10s, see `timeout`
+        collector/logs  otlp  no response within 10s; see `timeout`
         hooks           http  401 unauthorized
         ");
     }

@@ -34,6 +34,9 @@ Exit codes:
   1  the observer accepts no events, or a sink is parked
   2  invalid usage, an unreachable observer, or a token without access";
 
+/// States of a replay that the list of sinks mentions.
+const LISTED_REPLAYS: [ReplayState; 2] = [ReplayState::Running, ReplayState::Stopped];
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct SinksArgs {
@@ -149,14 +152,15 @@ fn sink_table(Sinks { sinks, .. }: &Sinks) -> String {
     let row = |sink: &Sink| {
         let oldest =
             sink.oldest_pending_seconds.and_then(|age| Duration::try_from_secs_f64(age).ok());
-        let oldest = oldest
-            .map(|age| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string());
+        let whole_seconds = oldest.map(|age| Duration::from_secs(age.as_secs()));
         [
             sink.name.clone(),
             sink.r#type.clone(),
             sink.state.clone(),
             sink.pending.to_string(),
-            oldest.unwrap_or_default(),
+            whole_seconds
+                .map(|age| humantime::format_duration(age).to_string())
+                .unwrap_or_default(),
             sink.delivered.to_string(),
             sink.dead.to_string(),
             sink.refused.to_string(),
@@ -171,9 +175,7 @@ fn sink_table(Sinks { sinks, .. }: &Sinks) -> String {
             let _ = write!(text, "\n{} is {}: {reason}\n", sink.name, sink.state);
         }
         if let Some(Replay { state, reason, events, pending }) = &sink.replay
-            && [ReplayState::Running, ReplayState::Stopped]
-                .map(ReplayState::as_str)
-                .contains(&&**state)
+            && LISTED_REPLAYS.iter().any(|listed| listed.as_str() == state)
         {
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let done = events.saturating_sub(*pending);

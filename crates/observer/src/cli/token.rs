@@ -57,8 +57,8 @@ fn render(token: &str, TokenArgs { name, scopes, json }: &TokenArgs) -> String {
     }
     format!(
         "Token for the client (it is not shown again):\n\n  {token}\n\n\
-         Section for the configuration:\n\n\
-         \x20 [access.tokens.{name}]\n  scopes = {names:?}\n  sha256 = \"{sha256}\"\n"
+         Section for the configuration:\n\n  \
+         [access.tokens.{name}]\n  scopes = {names:?}\n  sha256 = \"{sha256}\"\n"
     )
 }
 
