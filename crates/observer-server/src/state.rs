@@ -9,7 +9,7 @@ use prometheus::Registry;
 use tower_http::cors::CorsLayer;
 
 use crate::metrics::Registration;
-use crate::metrics::requests::Requests;
+use crate::metrics::requests::RequestMetrics;
 use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
 use crate::request::blocking::Aside;
@@ -21,7 +21,7 @@ use crate::settings::{Settings, SettingsHandle};
 pub(crate) struct ServerState {
     pub(crate) pipeline: Pipeline,
     pub(crate) registry: Registry,
-    pub(crate) requests: Requests,
+    pub(crate) requests: RequestMetrics,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
     pub(crate) large_batches: Aside,
@@ -39,7 +39,7 @@ impl ServerState {
         registry: Registry,
         openapi: Bytes,
     ) -> Result<Arc<Self>, prometheus::Error> {
-        let requests = Requests::new();
+        let requests = RequestMetrics::new();
         let registration = Registration::new(&registry, pipeline.clone(), requests.clone())?;
         Ok(Arc::new(Self {
             pipeline,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::slots::Places;
-use crate::metrics::requests::Requests;
+use crate::metrics::requests::RequestMetrics;
 use crate::options::ServerOptions;
 use crate::routes::routes;
 use crate::state::ServerState;
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) http: http1::Builder,
     pub(crate) header_timeout: Duration,
-    pub(crate) requests: Requests,
+    pub(crate) requests: RequestMetrics,
     pub(crate) room: Arc<Semaphore>,
     pub(crate) places: Arc<Places>,
     pub(crate) max_connections: usize,

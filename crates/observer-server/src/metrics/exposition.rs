@@ -1,6 +1,6 @@
-//! Names, help texts and samples.
+//! Metrics that are read from the pipeline's status: definitions and samples.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use observer_pipeline::{Account, DurationsSnapshot, RejectReason, SinkState, SinkStatus, Status};
 use prometheus::core::Desc;
@@ -8,208 +8,229 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-/// One metric, as it is announced.
-#[derive(Debug)]
+/// Definition of one metric, from which both its description and its family are made.
 pub(crate) struct Definition {
     name: &'static str,
-    help: &'static str,
     labels: &'static [&'static str],
+    help: &'static str,
     kind: MetricType,
+    samples: fn(&Self, &Snapshot<'_>) -> Vec<Metric>,
 }
+
+/// Status of the pipeline at the time of a scrape.
+struct Snapshot<'a> {
+    status: &'a Status,
+    /// The configured sinks. A removed sink would stay in the metrics as a flat line.
+    sinks: Vec<(&'a str, &'a SinkStatus)>,
+}
+
+type Samples = fn(&Definition, &Snapshot<'_>) -> Vec<Metric>;
 
 const fn counter(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
+    samples: Samples,
 ) -> Definition {
-    Definition { name, help, labels, kind: MetricType::COUNTER }
+    Definition { name, labels, help, kind: MetricType::COUNTER, samples }
 }
 
 const fn gauge(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
+    samples: Samples,
 ) -> Definition {
-    Definition { name, help, labels, kind: MetricType::GAUGE }
+    Definition { name, labels, help, kind: MetricType::GAUGE, samples }
 }
 
 const fn histogram(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
+    samples: Samples,
 ) -> Definition {
-    Definition { name, help, labels, kind: MetricType::HISTOGRAM }
+    Definition { name, labels, help, kind: MetricType::HISTOGRAM, samples }
 }
 
-const ACCEPTED: Definition =
-    counter("observer_accepted_events_total", &[], "Events that were new and are in the journal.");
-const DUPLICATE: Definition = counter(
-    "observer_duplicate_events_total",
-    &[],
-    "Events that were known already, and were not stored again.",
-);
-const CHANGED: Definition = counter(
-    "observer_changed_events_total",
-    &[],
-    "Of the duplicates, those with another body than the first one; the first one is kept.",
-);
-const REJECTED: Definition = counter(
-    "observer_rejected_events_total",
-    &["reason"],
-    "Events that were not taken, by reason.",
-);
-const SINK_ACCEPTED: Definition = counter(
-    "observer_sink_accepted_events_total",
-    &["sink"],
-    "Events that a sink was to get: the sum of its observer_sink_events_total and observer_sink_pending_events.",
-);
-const SINK_EVENTS: Definition = counter(
-    "observer_sink_events_total",
-    &["sink", "result"],
-    "Events that a sink is past, by what became of them.",
-);
-const SINK_PENDING: Definition =
-    gauge("observer_sink_pending_events", &["sink"], "Events that a sink is not past yet.");
-const SINK_OLDEST: Definition = gauge(
-    "observer_sink_oldest_pending_seconds",
-    &["sink"],
-    "How long the oldest event has waited that a sink is not past yet.",
-);
-const SINK_RETRIES: Definition = counter(
-    "observer_sink_retries_total",
-    &["sink"],
-    "Deliveries that failed and were tried again.",
-);
-const SINK_REPLAYED: Definition = counter(
-    "observer_sink_replayed_events_total",
-    &["sink"],
-    "Dead letters that a sink took when they were sent again.",
-);
-const SINK_REPLAY: Definition = gauge(
-    "observer_sink_replay_events",
-    &["sink", "result"],
-    "Events of the last replay to a sink, by what became of them, pending ones too; their sum is what it goes through.",
-);
-const SINK_PARKED: Definition = gauge(
-    "observer_sink_parked",
-    &["sink"],
-    "1 while a sink waits for someone to mend something, else 0.",
-);
-const SINK_DELIVERY: Definition = histogram(
-    "observer_sink_delivery_seconds",
-    &["sink"],
-    "How long deliveries of batches to a sink took.",
-);
-const JOURNAL_BYTES: Definition = gauge("observer_journal_bytes", &[], "The size of the journal.");
-const JOURNAL_SYNC: Definition =
-    histogram("observer_journal_sync_seconds", &[], "How long it took to make commits durable.");
-const JOURNAL_FAILING: Definition =
-    gauge("observer_journal_failing", &[], "1 while the journal can't take events, else 0.");
-const BUILD_INFO: Definition =
-    gauge("observer_build_info", &["version"], "1, labelled with the version that runs.");
-
-/// All that is read from the pipeline.
-pub(crate) const METRICS: [&Definition; 17] = [
-    &ACCEPTED,
-    &DUPLICATE,
-    &CHANGED,
-    &REJECTED,
-    &SINK_ACCEPTED,
-    &SINK_EVENTS,
-    &SINK_PENDING,
-    &SINK_OLDEST,
-    &SINK_RETRIES,
-    &SINK_REPLAYED,
-    &SINK_REPLAY,
-    &SINK_PARKED,
-    &SINK_DELIVERY,
-    &JOURNAL_BYTES,
-    &JOURNAL_SYNC,
-    &JOURNAL_FAILING,
-    &BUILD_INFO,
+/// All metrics that are read from the pipeline.
+pub(crate) const DEFINITIONS: [Definition; 17] = [
+    counter(
+        "observer_accepted_events_total",
+        &[],
+        "New events that were written to the journal.",
+        |metric, at| vec![metric.value(&[], at.status.ingest.accepted as f64)],
+    ),
+    counter(
+        "observer_duplicate_events_total",
+        &[],
+        "Events that were received before and not stored again.",
+        |metric, at| vec![metric.value(&[], at.status.ingest.duplicates as f64)],
+    ),
+    counter(
+        "observer_changed_events_total",
+        &[],
+        "Duplicates whose body differs from that of the first event; the first one is kept.",
+        |metric, at| vec![metric.value(&[], at.status.ingest.changed as f64)],
+    ),
+    counter(
+        "observer_rejected_events_total",
+        &["reason"],
+        "Events that were rejected, by reason.",
+        |metric, at| {
+            let count = |reason| at.status.ingest.rejected.get(&reason).copied().unwrap_or(0);
+            let sample =
+                |reason: RejectReason| metric.value(&[reason.as_str()], count(reason) as f64);
+            RejectReason::ALL.into_iter().map(sample).collect()
+        },
+    ),
+    counter(
+        "observer_sink_accepted_events_total",
+        &["sink"],
+        "Accepted events that are due to a sink: the sum of its observer_sink_events_total and \
+         observer_sink_pending_events.",
+        |metric, at| metric.per_sink(at, |sink| sink.accepted as f64),
+    ),
+    counter(
+        "observer_sink_events_total",
+        &["sink", "result"],
+        "Events that a sink has finished with, by result.",
+        |metric, at| {
+            let samples = |&(name, sink): &(&str, &SinkStatus)| {
+                results(sink.account)
+                    .map(|(result, count)| metric.value(&[name, result], count as f64))
+            };
+            at.sinks.iter().flat_map(samples).collect()
+        },
+    ),
+    gauge(
+        "observer_sink_pending_events",
+        &["sink"],
+        "Events that a sink has not finished with.",
+        |metric, at| metric.per_sink(at, |sink| sink.pending as f64),
+    ),
+    gauge(
+        "observer_sink_oldest_pending_seconds",
+        &["sink"],
+        "Age of the oldest event that a sink has not finished with.",
+        |metric, at| {
+            metric.per_sink(at, |sink| sink.oldest_pending.unwrap_or_default().as_secs_f64())
+        },
+    ),
+    counter(
+        "observer_sink_retries_total",
+        &["sink"],
+        "Deliveries that failed and were retried.",
+        |metric, at| metric.per_sink(at, |sink| sink.retried as f64),
+    ),
+    counter(
+        "observer_sink_replayed_events_total",
+        &["sink"],
+        "Dead letters that were sent again and accepted by their sink.",
+        |metric, at| metric.per_sink(at, |sink| sink.replayed as f64),
+    ),
+    gauge(
+        "observer_sink_replay_events",
+        &["sink", "result"],
+        "Events of the last replay to a sink, by result or pending; the sum is the size of the \
+         replay.",
+        |metric, at| {
+            let samples = |&(name, sink): &(&str, &SinkStatus)| {
+                let (account, pending) = sink
+                    .replay
+                    .as_ref()
+                    .map_or_else(Default::default, |replay| (replay.account, replay.pending));
+                results(account)
+                    .into_iter()
+                    .chain([("pending", pending)])
+                    .map(|(result, count)| metric.value(&[name, result], count as f64))
+                    .collect::<Vec<_>>()
+            };
+            at.sinks.iter().flat_map(samples).collect()
+        },
+    ),
+    gauge(
+        "observer_sink_parked",
+        &["sink"],
+        "1 while a sink is parked and needs an operator, else 0.",
+        |metric, at| {
+            metric.per_sink(at, |sink| {
+                f64::from(u8::from(matches!(sink.state, SinkState::Parked(_))))
+            })
+        },
+    ),
+    histogram(
+        "observer_sink_delivery_seconds",
+        &["sink"],
+        "Duration of the deliveries of batches to a sink.",
+        |metric, at| {
+            let samples =
+                |&(name, sink): &(&str, &SinkStatus)| metric.durations(&[name], &sink.deliveries);
+            at.sinks.iter().map(samples).collect()
+        },
+    ),
+    gauge("observer_journal_bytes", &[], "Size of the journal.", |metric, at| {
+        vec![metric.value(&[], at.status.journal.bytes as f64)]
+    }),
+    histogram(
+        "observer_journal_sync_seconds",
+        &[],
+        "Duration of the syncs that make commits durable.",
+        |metric, at| vec![metric.durations(&[], &at.status.journal.syncs)],
+    ),
+    gauge(
+        "observer_journal_failing",
+        &[],
+        "1 while the journal rejects events, else 0.",
+        |metric, at| {
+            let failing = at.status.journal.failure.is_some();
+            vec![metric.value(&[], f64::from(u8::from(failing)))]
+        },
+    ),
+    gauge(
+        "observer_build_info",
+        &["version"],
+        "1, with the running version as a label.",
+        |metric, _| vec![metric.value(&[env!("CARGO_PKG_VERSION")], 1.0)],
+    ),
 ];
 
-/// One status as metrics, so that the account of each sink adds up within a scrape.
+/// Returns all metrics of one status, so that the account of each sink adds up within a scrape.
 pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
-    let (ingest, journal) = (&status.ingest, &status.journal);
-    // A sink that is configured no more would stay as a flat line.
-    let sinks: Vec<_> =
-        status.sinks.iter().filter(|(_, sink)| sink.state != SinkState::Detached).collect();
-    let per_sink = |definition: &Definition, value: fn(&SinkStatus) -> f64| {
-        definition.family(sinks.iter().map(|(name, sink)| definition.value(&[name], value(sink))))
-    };
-    vec![
-        ACCEPTED.family([ACCEPTED.value(&[], ingest.accepted as f64)]),
-        DUPLICATE.family([DUPLICATE.value(&[], ingest.duplicates as f64)]),
-        CHANGED.family([CHANGED.value(&[], ingest.changed as f64)]),
-        REJECTED.family(rejected(&ingest.rejected)),
-        per_sink(&SINK_ACCEPTED, |sink| sink.accepted as f64),
-        SINK_EVENTS.family(sinks.iter().flat_map(|(name, sink)| account(name, sink))),
-        per_sink(&SINK_PENDING, |sink| sink.pending as f64),
-        per_sink(&SINK_OLDEST, |sink| sink.oldest_pending.unwrap_or_default().as_secs_f64()),
-        per_sink(&SINK_RETRIES, |sink| sink.retried as f64),
-        per_sink(&SINK_REPLAYED, |sink| sink.redelivered as f64),
-        SINK_REPLAY.family(sinks.iter().flat_map(|(name, sink)| replay(name, sink))),
-        per_sink(&SINK_PARKED, |sink| {
-            f64::from(u8::from(matches!(sink.state, SinkState::Parked(_))))
-        }),
-        SINK_DELIVERY.family(
-            sinks.iter().map(|(name, sink)| SINK_DELIVERY.durations(&[name], &sink.deliveries)),
-        ),
-        JOURNAL_BYTES.family([JOURNAL_BYTES.value(&[], journal.bytes as f64)]),
-        JOURNAL_SYNC.family([JOURNAL_SYNC.durations(&[], &journal.syncs)]),
-        JOURNAL_FAILING
-            .family([JOURNAL_FAILING.value(&[], f64::from(u8::from(journal.failure.is_some())))]),
-        BUILD_INFO.family([BUILD_INFO.value(&[env!("CARGO_PKG_VERSION")], 1.0)]),
-    ]
+    let configured = status.sinks.iter().filter(|(_, sink)| sink.state != SinkState::Detached);
+    let sinks = configured.map(|(name, sink)| (name.as_str(), sink)).collect();
+    let snapshot = Snapshot { status, sinks };
+    DEFINITIONS.iter().map(|definition| definition.family(&snapshot)).collect()
 }
 
-fn rejected(counts: &BTreeMap<RejectReason, u64>) -> impl Iterator<Item = Metric> {
-    RejectReason::ALL.into_iter().map(|reason| {
-        let count = counts.get(&reason).copied().unwrap_or_default();
-        REJECTED.value(&[reason.as_str()], count as f64)
-    })
-}
-
-fn account(name: &str, sink: &SinkStatus) -> impl Iterator<Item = Metric> {
-    results(sink.account)
-        .map(move |(result, count)| SINK_EVENTS.value(&[name, result], count as f64))
-}
-
-fn replay(name: &str, sink: &SinkStatus) -> impl Iterator<Item = Metric> {
-    let (account, pending) = sink
-        .replay
-        .as_ref()
-        .map_or_else(Default::default, |replay| (replay.account, replay.pending));
-    let results = results(account).chain([("pending", pending)]);
-    results.map(move |(result, count)| SINK_REPLAY.value(&[name, result], count as f64))
-}
-
-fn results(account: Account) -> impl Iterator<Item = (&'static str, u64)> {
-    let results = [
+fn results(account: Account) -> [(&'static str, u64); 5] {
+    [
         ("delivered", account.delivered),
         ("dead", account.dead),
         ("refused", account.refused),
         ("expired", account.expired),
         ("filtered", account.filtered),
-    ];
-    results.into_iter()
+    ]
 }
 
 impl Definition {
     pub(crate) fn desc(&self) -> Desc {
         let labels = self.labels.iter().map(|label| (*label).to_owned()).collect();
         Desc::new(self.name.to_owned(), self.help.to_owned(), labels, HashMap::new())
-            .expect("names and labels are valid, and none is there twice")
+            .expect("names and labels are valid and unique")
     }
 
-    fn family(&self, metrics: impl IntoIterator<Item = Metric>) -> MetricFamily {
+    fn family(&self, snapshot: &Snapshot<'_>) -> MetricFamily {
         let mut family = MetricFamily::default();
         family.set_name(self.name.to_owned());
         family.set_help(self.help.to_owned());
         family.set_field_type(self.kind);
-        family.set_metric(metrics.into_iter().collect());
+        family.set_metric((self.samples)(self, snapshot));
         family
+    }
+
+    fn per_sink(&self, snapshot: &Snapshot<'_>, value: fn(&SinkStatus) -> f64) -> Vec<Metric> {
+        snapshot.sinks.iter().map(|(name, sink)| self.value(&[name], value(sink))).collect()
     }
 
     fn metric(&self, values: &[&str]) -> Metric {
@@ -223,7 +244,7 @@ impl Definition {
         Metric::from_label(self.labels.iter().zip(values).map(pair).collect())
     }
 
-    /// A counter or a gauge.
+    /// Returns a sample of a counter or a gauge.
     fn value(&self, values: &[&str], value: f64) -> Metric {
         let mut metric = self.metric(values);
         if self.kind == MetricType::COUNTER {
@@ -238,6 +259,7 @@ impl Definition {
         metric
     }
 
+    /// Returns a sample of a histogram.
     fn durations(&self, values: &[&str], durations: &DurationsSnapshot) -> Metric {
         let bucket = |&(bound, count): &(f64, u64)| {
             let mut bucket = Bucket::default();

@@ -1,4 +1,9 @@
-//! Metrics of the observer itself.
+//! The observer's own metrics.
+//!
+//! One collector in the caller's registry serves them all: [`exposition`] reads the status of the
+//! pipeline at each scrape, so that the numbers of a scrape belong together; [`requests`] counts
+//! requests and connections as they occur. The registry also gets the metrics of the process, where
+//! the operating system has them.
 
 pub(crate) mod exposition;
 pub(crate) mod requests;
@@ -8,18 +13,18 @@ use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-use self::exposition::METRICS;
-use self::requests::Requests;
+use self::exposition::DEFINITIONS;
+use self::requests::RequestMetrics;
 
-/// What the registry asks for the observer's own metrics.
+/// Collector of the observer's own metrics.
 #[derive(Clone)]
-struct OwnCollector {
+struct ObserverCollector {
     pipeline: Pipeline,
-    requests: Requests,
+    requests: RequestMetrics,
     descs: Vec<Desc>,
 }
 
-impl Collector for OwnCollector {
+impl Collector for ObserverCollector {
     fn desc(&self) -> Vec<&Desc> {
         self.descs.iter().collect()
     }
@@ -31,34 +36,38 @@ impl Collector for OwnCollector {
     }
 }
 
-/// The collector's place in a registry, given up when dropped.
+/// Registration of the collectors in a registry, which ends when this is dropped.
 pub(crate) struct Registration {
     registry: Registry,
-    collector: OwnCollector,
-    process: Process,
+    collector: ObserverCollector,
+    process: ProcessMetrics,
 }
 
-/// Who has the metrics of the process in the registry.
+/// Owner of the metrics of the process in the registry.
 #[derive(PartialEq, Eq)]
-enum Process {
-    Ours,
-    /// Someone else has put them there, or they can't be had on this system.
-    NotOurs,
+enum ProcessMetrics {
+    Registered,
+    /// The embedding program has registered them, or this operating system has none.
+    Absent,
 }
 
 impl Registration {
+    /// Registers the collectors.
+    ///
+    /// # Errors
+    /// When the registry has the metrics of another server.
     pub(crate) fn new(
         registry: &Registry,
         pipeline: Pipeline,
-        requests: Requests,
+        requests: RequestMetrics,
     ) -> Result<Self, prometheus::Error> {
         let mut descs = requests.descs();
-        descs.extend(METRICS.iter().map(|metric| metric.desc()));
-        let collector = OwnCollector { pipeline, requests, descs };
+        descs.extend(DEFINITIONS.iter().map(|metric| metric.desc()));
+        let collector = ObserverCollector { pipeline, requests, descs };
         registry.register(Box::new(collector.clone()))?;
         let process = match process_collector().map(|process| registry.register(process)) {
-            Some(Ok(())) => Process::Ours,
-            Some(Err(_)) | None => Process::NotOurs,
+            Some(Ok(())) => ProcessMetrics::Registered,
+            Some(Err(_)) | None => ProcessMetrics::Absent,
         };
         Ok(Self { registry: registry.clone(), collector, process })
     }
@@ -66,9 +75,9 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // These can only fail because someone else took the collectors out before.
+        // Fails only if the embedding program has unregistered the collectors itself.
         let _ = self.registry.unregister(Box::new(self.collector.clone()));
-        if self.process == Process::Ours
+        if self.process == ProcessMetrics::Registered
             && let Some(process) = process_collector()
         {
             let _ = self.registry.unregister(process);
