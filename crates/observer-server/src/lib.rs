@@ -1,26 +1,31 @@
-//! The observer's HTTP interface: events in, and how it is doing.
+//! The observer's HTTP interface: ingest, metrics, health, and administration of sinks.
 //!
-//! A [`Server`] is HTTP/1.1 around a [`Pipeline`](observer_pipeline::Pipeline). It knows no sink;
-//! what sinks export is in the [`Registry`](prometheus::Registry) that it is handed, and it adds
-//! the observer's own metrics to it.
+//! A [`Server`] serves HTTP/1.1 in front of a [`Pipeline`](observer_pipeline::Pipeline). It knows
+//! no concrete sink: it reads their status from the pipeline, and exports the metrics that they put
+//! into the [`Registry`](prometheus::Registry) of its caller, together with its own.
 //!
-//! | | |
+//! | Route | Purpose |
 //! |---|---|
-//! | `POST /event` | one event, or an envelope around one: 200 `{"id","status","durability"}`. `Idempotency-Key` names it |
-//! | `POST /v1/events` | lines or an array of events, also in gzip or zstd: 200, 207 with each bad item's index and reason, 422 if all are bad |
-//! | `GET /v1/sinks` | each sink: its state, position, backlog, and what became of its events |
-//! | `DELETE /v1/sinks/{name}` | forget where a sink stands that is configured no more |
-//! | `GET /v1/sinks/{name}/dead-letters` | what a sink refused for good, by pages; with `/{id}`, one letter whole |
-//! | `POST /v1/sinks/{name}/dead-letters/replay` | send letters again, to that sink alone: `{"ids":[…]}`, with one id an edited `event` too, or `{"all":true}` |
-//! | `DELETE /v1/sinks/{name}/dead-letters` | purge: `?all=true` or `?before=TIME`; with `/{id}`, one |
-//! | `GET /metrics` | Prometheus text |
-//! | `GET /livez` | 200 while the process answers |
-//! | `GET /readyz` | 200 while events are taken, else 503; and, for readers, which sink is parked, and why |
-//! | `GET /openapi.json` | all of this as an OpenAPI document |
-//! | `POST /-/reload` | have the configuration read again: 200 with what has changed, 422 with what is wrong with it |
+//! | `POST /event` | one event, with or without an envelope |
+//! | `POST /v1/events` | a batch, as JSON lines or an array |
+//! | `GET /v1/sinks` | status of the sinks |
+//! | `DELETE /v1/sinks/{name}` | remove the position of a detached sink |
+//! | `GET /v1/sinks/{name}/dead-letters` | list dead letters |
+//! | `GET /v1/sinks/{name}/dead-letters/{id}` | show one with its event |
+//! | `POST /v1/sinks/{name}/dead-letters/replay` | send dead letters again |
+//! | `DELETE /v1/sinks/{name}/dead-letters` | purge dead letters |
+//! | `DELETE /v1/sinks/{name}/dead-letters/{id}` | purge one |
+//! | `POST /v1/sinks/{name}/replay` | replay past events to a sink |
+//! | `DELETE /v1/sinks/{name}/replay` | cancel the replay |
+//! | `GET /metrics` | metrics in the Prometheus text format |
+//! | `GET /livez`, `GET /readyz` | health probes |
+//! | `GET /openapi.json` | OpenAPI document of all routes |
+//! | `POST /-/reload` | reload the configuration |
 //!
-//! Errors are problem details (RFC 9457) with a `detail` for people, and the `reason` that the
-//! metrics count them under.
+//! Errors are problem details (RFC 9457): `detail` has an explanation and a remedy, and `reason` is
+//! the label under which the metrics count a rejected event.
+//!
+//! # Example
 //!
 //! ```
 //! use std::time::Duration;
@@ -54,19 +59,29 @@
 //! # }
 //! ```
 //!
-//! Who may do what is said by [`Access`]: sending events takes the scope `ingest`, asking takes
-//! `read`, and all else that changes something takes `admin`. The header `Host` has to name an
-//! address, `localhost` or a name that is known, and a body has to say that it is JSON, so that no
-//! page in a browser can act in the name of the machine that it is shown on.
+//! # Access
 //!
-//! TLS, with or without certificates of clients, has addresses of its own ([`TlsOptions`]); its
-//! files can be read again at any time ([`TlsHandle`]).
+//! [`Access`] defines tokens and their scopes: `ingest` for sending events, `read` for safe
+//! methods, and `admin` for all other changes. Against DNS rebinding, the header `Host` must name
+//! an address, `localhost` or a configured host. Against cross-site requests, a body must declare
+//! JSON.
 //!
-//! What a server does to stay up: handshakes, heads and bodies have a time limit, and bodies and
-//! buffers a size limit ([`ServerOptions`]). One connection more than there may be is answered with
-//! 503 at once, rather than left waiting. When the operating system has no more sockets, accepting
-//! pauses and goes on. A request that is refused before it was read is read on for a moment, so
-//! that the answer arrives.
+//! TLS, with or without client certificates, has addresses of its own ([`TlsOptions`]). Its files
+//! can be reloaded at run time ([`TlsHandle`]), as can most other settings ([`SettingsHandle`]).
+//!
+//! # Overload
+//!
+//! Handshakes, heads and bodies have timeouts, and bodies and buffers have size limits
+//! ([`ServerOptions`]). Connections beyond the limit are answered with 503 at once. When the
+//! operating system has no more sockets, the server retries until accepting works again. After it
+//! rejects an unread request, the server discards input for a moment, so that the answer arrives.
+//!
+//! # Modules
+//!
+//! `connection` accepts connections and serves HTTP on them, `request` checks and reads requests,
+//! `routes` has the route table and the handlers, and `metrics` the observer's own metrics. `state`
+//! is what the handlers share. Dependencies point from `server` through `connection` and `routes`
+//! to `state`, `request` and `problem`, and never back.
 
 mod connection;
 mod metrics;

@@ -1,11 +1,11 @@
-//! What a server can be told.
+//! Options of a server.
 
 use std::time::Duration;
 
 use crate::connection::tls::TlsOptions;
 use crate::request::access::Access;
 
-/// What a server can be told.
+/// Options of a server.
 ///
 /// ```
 /// use observer_server::ServerOptions;
@@ -14,43 +14,42 @@ use crate::request::access::Access;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// Where to listen, as `host:port`; port 0 takes any that is free. Of a host name, every
-    /// address.
+    /// Addresses to listen on, as `host:port`. Port 0 selects a free port; a host name stands for
+    /// all of its addresses.
     pub listen: Vec<String>,
-    /// Where to listen for TLS too; then `listen` may be empty.
+    /// Addresses and files of TLS, if any. `listen` may then be empty.
     pub tls: Option<TlsOptions>,
-    /// How many bytes the body of `POST /event` may have.
+    /// Limit of the body of `POST /event`, in bytes.
     pub max_body: usize,
-    /// How many bytes the body of `POST /v1/events` may have, compressed as well as after
-    /// decompression.
+    /// Limit of the body of `POST /v1/events` in bytes, compressed as well as decompressed.
     pub max_batch_body: usize,
-    /// How many events it may have.
+    /// Limit of the events in the body of `POST /v1/events`.
     pub max_batch_events: usize,
-    /// How long the head of a request may take, and before it a TLS handshake; and how long a
-    /// connection may be idle between two requests.
+    /// Time for a TLS handshake, for the head of a request, and for which a connection may be idle
+    /// between two requests.
     pub header_timeout: Duration,
-    /// How long a body may take, from its first byte to its last.
+    /// Time for the body of a request.
     pub body_timeout: Duration,
-    /// How many connections there may be at once. One more is answered with 503 and closed; on a
-    /// TLS address it is just closed.
+    /// Limit of open connections. Further ones are answered with 503 and closed; on a TLS address
+    /// they are closed without an answer.
     pub max_connections: usize,
-    /// How many requests may be worked on at once. One more is answered with 429.
+    /// Limit of requests in flight. Further ones are answered with 429.
     pub max_requests_in_flight: usize,
-    /// How many bytes the bodies of these may have together, as they came and decompressed. What
-    /// has no room is answered with 429.
+    /// Limit of the bytes that the bodies of the requests in flight hold together, received and
+    /// decompressed. Further ones are answered with 429.
     pub max_bytes_in_flight: usize,
-    /// Who may do what.
+    /// Access control.
     pub access: Access,
-    /// The host names that requests may name, beside `localhost` and addresses; `*` for any.
+    /// Host names that requests may name in addition to `localhost` and addresses; `*` accepts any.
     pub hosts: Vec<String>,
-    /// The origins whose pages may ask for things (CORS), such as `https://grafana.example.com`.
+    /// Origins that may send cross-origin requests (CORS), such as `https://grafana.example.com`.
     pub cors_origins: Vec<String>,
 }
 
 impl Default for ServerOptions {
-    /// Port 3800 on both loopbacks, events of 1 MiB, batches of 16 MiB and 10,000 events, 10 s, 10
-    /// s, 4,096 connections and requests with 32 MiB in flight, for everyone who comes to this
-    /// address, and no pages of other sites.
+    /// Returns the defaults: port 3800 on both loopback addresses without TLS, events of 1 MiB,
+    /// batches of 16 MiB and 10,000 events, timeouts of 10 s, 4,096 connections, 4,096 requests and
+    /// 32 MiB in flight, all scopes for every client, and no cross-origin requests.
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:3800".into(), "[::1]:3800".into()],

@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 problem details.
 //!
-//! `type` is `about:blank`, so the title is the status; what a program may look at is `reason`, the
-//! word under which `observer_rejected_events_total` counts the event, and `field`.
+//! `type` is `about:blank`, so that `title` is the text of the status. Programs can evaluate
+//! `reason`, under which `observer_rejected_events_total` counts the event, and `field`.
 
 use std::borrow::Cow;
 
@@ -13,14 +13,15 @@ use observer_pipeline::RejectReason;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// When producers may come back after a 429 or 503 that says nothing else, in seconds.
-pub(crate) const COME_BACK_AFTER: u16 = 1;
-/// A body up to this size is read for good after an answer that did not ask for it, so that the
-/// connection can be used again.
-const WORTH_READING: u64 = 64 << 10;
+/// Default value of `Retry-After` with 429 and 503, in seconds.
+pub(crate) const DEFAULT_RETRY_AFTER: u16 = 1;
+/// Size up to which an unread body is read and discarded after the answer, so that the connection
+/// can be used again.
+const MAX_DISCARDED: u64 = 64 << 10;
+/// Media type of problem details.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What went wrong, for whoever sent the request.
+/// Error answer to a request.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -33,12 +34,12 @@ pub(crate) struct Problem {
     challenge: Option<&'static str>,
 }
 
-/// One bad item of several.
+/// Rejected item of a batch.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BadItem {
-    /// From 0, among the items of the request.
+    /// Index among the items of the request, from 0.
     index: usize,
-    /// What it would have been answered with alone.
+    /// Status that the item would have on its own.
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -49,34 +50,34 @@ pub(crate) struct BadItem {
     field: Option<&'static str>,
 }
 
-/// What becomes of the connection.
+/// State of the connection after the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connection {
     Keep,
-    /// There may be more of the request that no one is going to read.
+    /// Closed, since a part of the request is not read.
     Close,
 }
 
-/// A problem (RFC 9457).
+/// Problem details (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ProblemDetails<'a> {
-    /// Nothing more than the status.
+    /// Always `about:blank`: the status has no further semantics.
     #[schema(example = "about:blank")]
     r#type: &'static str,
     title: &'static str,
     status: u16,
-    /// What a person can do something about.
+    /// Explanation for people, with a remedy.
     detail: &'a str,
-    /// The word under which the observer counts what it refused.
+    /// Reason under which the observer counts the rejected event.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<&'static str>,
-    /// The field of the event that is at fault.
+    /// Field of the event that caused the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'static str>,
-    /// What is wrong with each item of a batch.
+    /// Rejected items of a batch.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     errors: &'a [BadItem],
@@ -107,12 +108,12 @@ impl Problem {
         self.status
     }
 
-    /// When to come back, in seconds.
+    /// Sets the header `Retry-After`, in seconds.
     pub(crate) fn retry_after(self, seconds: u16) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// How to show who one is (RFC 9110, section 11.6.1).
+    /// Sets the header `WWW-Authenticate` (RFC 9110, section 11.6.1).
     pub(crate) fn challenge(self, challenge: &'static str) -> Self {
         Self { challenge: Some(challenge), ..self }
     }
@@ -121,13 +122,13 @@ impl Problem {
         Self { reason: Some(reason), ..self }
     }
 
-    /// What is wrong with each item.
+    /// Sets the rejected items.
     pub(crate) fn items(self, items: Vec<BadItem>) -> Self {
         Self { items, ..self }
     }
 
-    /// The same, said of one item of several.
-    pub(crate) fn of_item(self, index: usize) -> BadItem {
+    /// Converts the problem into that of one item of a batch.
+    pub(crate) fn into_item(self, index: usize) -> BadItem {
         BadItem {
             index,
             status: self.status.as_u16(),
@@ -141,19 +142,19 @@ impl Problem {
         Self { field, ..self }
     }
 
-    /// The rest of the request is not read.
+    /// Closes the connection after the answer, since the rest of the request is not read.
     pub(crate) fn closing(self) -> Self {
         Self { connection: Connection::Close, ..self }
     }
 
-    /// The request's body is not read, which ends the connection if there is much of it.
+    /// Closes the connection after the answer if the unread body is large.
     pub(crate) fn closing_after(self, body: &HttpBody) -> Self {
-        let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_READING);
+        let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_DISCARDED);
         if is_small { self } else { self.closing() }
     }
 
-    /// The word that the refused event is counted under.
-    pub(crate) fn counted_as(&self) -> RejectReason {
+    /// Returns the reason under which the rejected event is counted.
+    pub(crate) fn reject_reason(&self) -> RejectReason {
         self.reason.unwrap_or(RejectReason::Malformed)
     }
 
@@ -167,7 +168,7 @@ impl Problem {
             field: self.field,
             errors: &self.items,
         };
-        serde_json::to_vec(&body).expect("strings and numbers are JSON")
+        serde_json::to_vec(&body).expect("strings and numbers serialize to JSON")
     }
 }
 
@@ -178,7 +179,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(RETRY_AFTER, self.retry_after.unwrap_or(COME_BACK_AFTER).into());
+            headers.insert(RETRY_AFTER, self.retry_after.unwrap_or(DEFAULT_RETRY_AFTER).into());
         }
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

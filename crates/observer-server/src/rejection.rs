@@ -1,4 +1,4 @@
-//! Problems for events that are not taken.
+//! Problem details for rejected events.
 
 use axum::http::StatusCode;
 use observer_core::EventError;
@@ -7,30 +7,32 @@ use observer_pipeline::{IngestError, RejectReason};
 use crate::problem::Problem;
 use crate::state::ServerState;
 
-pub(crate) fn no_event(api: &ServerState, error: &EventError) -> Problem {
+/// Counts an event that can't be parsed or is invalid, and returns its problem.
+pub(crate) fn invalid_event(state: &ServerState, error: &EventError) -> Problem {
     let (status, reason) = if error.is_malformed() {
         (StatusCode::BAD_REQUEST, RejectReason::Malformed)
     } else {
         (StatusCode::UNPROCESSABLE_ENTITY, RejectReason::Invalid)
     };
-    api.pipeline.count_rejected(reason);
+    state.pipeline.count_rejected(reason);
     Problem::new(status, error.to_string()).reason(reason).field(error.field())
 }
 
-/// The pipeline has counted it already.
-pub(crate) fn not_taken(error: &IngestError) -> Problem {
+/// Returns the problem of an event that the pipeline has rejected and counted.
+pub(crate) fn ingest_problem(error: &IngestError) -> Problem {
     match error {
         IngestError::Missing(missing) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
-                .reason(RejectReason::MissingField)
-                .field(missing.fields.first().map(|field| field.as_str()))
+                .reason(error.reason())
+                .field(missing.fields.first().map(|field| field.name()))
         }
-        IngestError::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
-            .reason(RejectReason::KeyReused),
+        IngestError::KeyReused => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).reason(error.reason())
+        }
         error => {
             let detail =
-                format!("{}; the same event may be sent again later", observer_core::report(error));
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).reason(RejectReason::Unavailable)
+                format!("{}; send the same event again later", observer_core::report(error));
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).reason(error.reason())
         }
     }
 }

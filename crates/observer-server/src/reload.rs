@@ -1,39 +1,40 @@
-//! Reading the configuration again.
+//! Interface between the reload route and the program that owns the configuration.
 
 use async_trait::async_trait;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Reads the configuration again and does as it says now.
+/// Handler of `POST /-/reload`, which reloads the configuration and applies it.
 #[async_trait]
 pub trait ReloadHandler: Send + Sync + 'static {
-    /// Called again only after it has ended.
+    /// Reloads the configuration and applies it. Calls may overlap; the server does not serialize
+    /// them, and runs each to its end even if its client disconnects.
     ///
     /// # Errors
-    /// When it is not in effect.
+    /// When the configuration is not, or only in part, in effect.
     async fn reload(&self) -> Result<ReloadReport, ReloadError>;
 }
 
-/// What came of reading the configuration again.
+/// Changes of a reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReloadReport {
-    /// Sinks that are new.
+    /// Added sinks.
     pub added: Vec<String>,
-    /// Sinks that have another configuration.
+    /// Sinks whose configuration changed.
     pub changed: Vec<String>,
-    /// Sinks that are not there any more; their positions stay.
+    /// Removed sinks. Their positions are kept.
     pub removed: Vec<String>,
-    /// Keys with values that take effect only after a restart.
+    /// Keys whose new values take effect only after a restart.
     pub restart_needed: Vec<String>,
 }
 
-/// Why the configuration is not in effect.
+/// Error type for [`ReloadHandler::reload`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadError {
-    /// There is something wrong with it.
+    /// The configuration is invalid.
     #[error("nothing has changed: {0}")]
     Invalid(String),
-    /// Something went wrong on the way.
+    /// A step failed after others had taken effect.
     #[error("the configuration is in effect only in part: {0}")]
     Partial(String),
 }

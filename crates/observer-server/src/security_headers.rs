@@ -1,4 +1,4 @@
-//! Headers for browsers.
+//! Security headers of all answers.
 
 use axum::http::HeaderMap;
 use axum::http::header::{
@@ -6,9 +6,9 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
-/// For answers that are no pages, to browsers
+/// Headers that keep browsers from rendering, framing or storing an answer
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html>).
-pub(crate) const HEADERS: [(HeaderName, HeaderValue); 5] = [
+pub(crate) const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (
@@ -19,9 +19,9 @@ pub(crate) const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
-/// Where an answer says nothing else.
-pub(crate) fn harden(headers: &mut HeaderMap) {
-    for (name, value) in HEADERS {
+/// Adds the security headers that the answer does not set itself.
+pub(crate) fn add_security_headers(headers: &mut HeaderMap) {
+    for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(value);
     }
 }

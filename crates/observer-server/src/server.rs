@@ -1,4 +1,4 @@
-//! The server as others see it.
+//! The server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use tokio::net::TcpListener;
 
 use crate::connection::Connections;
 use crate::connection::bind::{BindError, bind};
-use crate::connection::listener::Door;
+use crate::connection::listener::Listener;
 use crate::connection::tls::TlsHandle;
 use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
-use crate::routes::document;
+use crate::routes::openapi_json;
 use crate::settings::SettingsHandle;
 use crate::state::ServerState;
 
-/// Listens, and serves once it is [run](Self::run).
+/// HTTP server that is bound to its addresses and serves while it [runs](Self::run).
 ///
-/// Until it is dropped or has run, its metrics are in the registry. Several servers in one process
+/// Its metrics are in the registry until it is dropped or has run. Several servers in one process
 /// need a registry each.
 #[must_use]
 pub struct Server {
@@ -29,20 +29,22 @@ pub struct Server {
     tls_listeners: Vec<TcpListener>,
     local_tls_addrs: Vec<SocketAddr>,
     tls: Option<TlsHandle>,
-    api: Arc<ServerState>,
+    state: Arc<ServerState>,
     options: ServerOptions,
 }
 
-/// A server's metrics, for as long as this is there.
+/// Keeps a server's metrics in the registry until it is dropped.
 #[must_use]
-pub struct MetricsGuard(#[expect(dead_code, reason = "it is there to be held")] Arc<ServerState>);
+pub struct MetricsGuard(
+    #[expect(dead_code, reason = "held for its registration")] Arc<ServerState>,
+);
 
 impl Server {
-    /// Take the addresses. Connections that come before [`run`](Self::run) wait.
+    /// Binds the addresses. Connections wait in the backlog until [`run`](Self::run).
     ///
     /// # Errors
-    /// When an address can't be had, a file for TLS can't be used, or the registry has the metrics
-    /// of another server. A missing IPv6 loopback is a warning as long as there is another address.
+    /// When an address can't be bound, a TLS file can't be used, or the registry has the metrics of
+    /// another server. A missing IPv6 loopback is only a warning if another address can be bound.
     pub async fn bind(
         options: ServerOptions,
         pipeline: Pipeline,
@@ -59,54 +61,55 @@ impl Server {
         };
         let (local_addrs, local_tls_addrs) =
             (local_addrs(&listeners)?, local_addrs(&tls_listeners)?);
-        let api = ServerState::new(&options, pipeline, registry, document())?;
-        Ok(Self { listeners, local_addrs, tls_listeners, local_tls_addrs, tls, api, options })
+        let state = ServerState::new(&options, pipeline, registry, openapi_json())?;
+        Ok(Self { listeners, local_addrs, tls_listeners, local_tls_addrs, tls, state, options })
     }
 
-    /// Where it listens for plain HTTP, with the ports that were taken for port 0.
+    /// Returns the addresses of plain HTTP, with the selected ports in place of port 0.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
     }
 
-    /// What can be changed while it runs.
+    /// Returns the handle to the settings that can change while the server runs.
     #[must_use]
     pub fn settings(&self) -> SettingsHandle {
-        SettingsHandle(self.api.settings.clone())
+        SettingsHandle(self.state.settings.clone())
     }
 
-    /// Whom to ask on `POST /-/reload`. Only the first one counts.
+    /// Sets the handler of `POST /-/reload`. Later calls have no effect.
     pub fn set_reload_handler(&self, reload: Arc<dyn ReloadHandler>) {
-        let _ = self.api.reload.set(reload);
+        let _ = self.state.reload.set(reload);
     }
 
-    /// Where it listens for TLS, with the ports that were taken for port 0.
+    /// Returns the addresses of TLS, with the selected ports in place of port 0.
     #[must_use]
     pub fn local_tls_addrs(&self) -> &[SocketAddr] {
         &self.local_tls_addrs
     }
 
-    /// What TLS connections are begun with, where TLS is listened for: it can be reloaded while the
-    /// server runs.
+    /// Returns the handle to the TLS configuration, if TLS is configured. It can be reloaded while
+    /// the server runs.
     #[must_use]
     pub fn tls(&self) -> Option<TlsHandle> {
         self.tls.clone()
     }
 
-    /// Keeps its metrics in the registry for as long as this is there, also after it has run.
+    /// Keeps the metrics in the registry until the guard is dropped, also after the server has run.
     pub fn metrics_guard(&self) -> MetricsGuard {
-        MetricsGuard(self.api.clone())
+        MetricsGuard(self.state.clone())
     }
 
-    /// Serve until `shutdown` resolves. Then nothing is accepted any more, idle connections are
-    /// closed, and requests in flight are answered, for up to `deadline`. The pipeline runs on: it
-    /// is to be shut down after this.
+    /// Serves until `shutdown` resolves.
+    ///
+    /// Then the server stops accepting, closes idle connections, and answers the requests in flight
+    /// for up to `deadline`, after which it closes all connections. The pipeline keeps running;
+    /// shut it down afterwards. Dropping the future closes all connections at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>, deadline: Duration) {
-        let Self { listeners, tls_listeners, tls, api, options, .. } = self;
-        let plain = listeners.into_iter().map(|listener| Door { listener, tls: None });
-        let encrypted =
-            tls_listeners.into_iter().map(|listener| Door { listener, tls: tls.clone() });
-        let connections = Connections::serve(plain.chain(encrypted), api, &options);
+        let Self { listeners, tls_listeners, tls, state, options, .. } = self;
+        let plain = listeners.into_iter().map(|tcp| Listener { tcp, tls: None });
+        let encrypted = tls_listeners.into_iter().map(|tcp| Listener { tcp, tls: tls.clone() });
+        let connections = Connections::serve(plain.chain(encrypted), state, &options);
         shutdown.await;
         connections.drain(deadline).await;
     }

@@ -1,4 +1,4 @@
-//! What can be told anew while the server runs.
+//! Settings that can change while the server runs.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::request::access::Gate;
 use crate::request::body::{BatchLimits, BodyLimits};
 use crate::request::host::Hosts;
 
-/// What each request is held against.
+/// Settings that apply to each request.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) gate: Gate,
@@ -20,10 +20,10 @@ pub(crate) struct Settings {
     pub(crate) max_bytes_in_flight: usize,
 }
 
-/// The settings of a running server, as they can be changed.
+/// Handle to the settings of a running server. Clones share them.
 ///
-/// Access, host names, limits of bodies and of requests in flight follow; addresses, CORS, the time
-/// for heads and the number of connections stay as they were when the server began.
+/// Access, hosts, and the limits of bodies and of requests in flight can change. Addresses, CORS,
+/// the timeout of heads and the limit of connections stay.
 #[derive(Debug, Clone)]
 pub struct SettingsHandle(pub(crate) Arc<ArcSwap<Settings>>);
 
@@ -52,7 +52,7 @@ impl SettingsHandle {
         Self(Arc::new(ArcSwap::from_pointee(Settings::new(options))))
     }
 
-    /// From the next request on. What tokens have used up of their rates is forgotten.
+    /// Applies the options from the next request on. The rate limits of tokens start anew.
     pub fn set(&self, options: &ServerOptions) {
         self.0.store(Arc::new(Settings::new(options)));
     }

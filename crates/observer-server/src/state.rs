@@ -12,20 +12,23 @@ use crate::metrics::Registration;
 use crate::metrics::requests::RequestMetrics;
 use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
-use crate::request::blocking::Aside;
+use crate::request::blocking::BlockingPool;
 use crate::request::cors;
 use crate::request::in_flight::InFlight;
 use crate::settings::{Settings, SettingsHandle};
 
-/// What the routes share.
+/// State that the routes share.
 pub(crate) struct ServerState {
     pub(crate) pipeline: Pipeline,
     pub(crate) registry: Registry,
     pub(crate) requests: RequestMetrics,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
-    pub(crate) large_batches: Aside,
-    pub(crate) scrapes: Aside,
+    /// Pool that decompresses and parses large batches.
+    pub(crate) large_batches: BlockingPool,
+    /// Pool that gathers and encodes metrics.
+    pub(crate) scrapes: BlockingPool,
+    /// OpenAPI document, as JSON.
     pub(crate) openapi: Bytes,
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) reload: OnceLock<Arc<dyn ReloadHandler>>,
@@ -33,6 +36,10 @@ pub(crate) struct ServerState {
 }
 
 impl ServerState {
+    /// Creates the state and registers the server's metrics.
+    ///
+    /// # Errors
+    /// When the registry has the metrics of another server.
     pub(crate) fn new(
         options: &ServerOptions,
         pipeline: Pipeline,
@@ -47,8 +54,8 @@ impl ServerState {
             requests,
             settings: SettingsHandle::new(options).0,
             in_flight: InFlight::default(),
-            large_batches: Aside::default(),
-            scrapes: Aside::default(),
+            large_batches: BlockingPool::default(),
+            scrapes: BlockingPool::default(),
             openapi,
             cors: cors::layer(&options.cors_origins),
             reload: OnceLock::new(),

@@ -1,58 +1,56 @@
-//! Taking the addresses to listen on.
+//! Binding of listeners to addresses.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-use crate::connection::tls::TlsError;
+use super::tls::TlsError;
 
-/// Why a server could not be set up.
+/// Error type for [`Server::bind`](crate::Server::bind).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// No address was given.
-    #[error("there is no address to listen on; give at least one, such as `127.0.0.1:3800`")]
+    #[error("no address to listen on; configure at least one, such as `127.0.0.1:3800`")]
     NoAddress,
-    /// Not `host:port`, or the host has no address.
-    #[error(
-        "can't find out what to listen on for `{address}`; it has to be `host:port`, such as `127.0.0.1:3800`"
-    )]
+    /// The text is not `host:port`, or the host has no address.
+    #[error("can't resolve the address `{address}`; use `host:port`, such as `127.0.0.1:3800`")]
     Resolve {
-        /// As it was given.
+        /// Address as configured.
         address: String,
-        /// What the resolver said.
+        /// Error of the resolver.
         source: io::Error,
     },
-    /// Another program has it.
+    /// Another program listens on the address.
     #[error(
-        "can't listen on {address}, which is in use: end the program that has it (an observer that is still running?), \
-         or listen on another port"
+        "can't listen on {address}: the address is in use; stop the program that uses it, perhaps another \
+         observer, or configure another port"
     )]
     InUse {
-        /// The one that is taken.
+        /// Address in use.
         address: SocketAddr,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("can't listen on {address}")]
     Listen {
-        /// Where.
+        /// Address to listen on.
         address: SocketAddr,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The files for TLS can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The metrics have no place in the registry.
-    #[error(
-        "can't add the server's metrics to the registry; each server needs a registry of its own"
-    )]
+    /// The registry has the metrics of another server.
+    #[error("can't register the server's metrics; each server needs a registry of its own")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Listen on each address. On a machine without IPv6, its loopback may be missing as long as there
-/// is another address.
+/// Binds a listener to each address.
+///
+/// On a machine without IPv6 the IPv6 loopback is skipped with a warning, as long as another
+/// address can be bound.
 pub(crate) async fn bind(addresses: &[String]) -> Result<Vec<TcpListener>, BindError> {
     bind_with(addresses, TcpListener::bind).await
 }
@@ -82,7 +80,7 @@ async fn bind_with<L>(
         Some(error) => {
             tracing::warn!(
                 error = observer_core::report(&error),
-                "IPv6 seems to be missing here; only the other addresses are served"
+                "IPv6 is not available; serving the other addresses only"
             );
             Ok(listeners)
         }
@@ -100,8 +98,8 @@ async fn resolve(text: &str) -> Result<Vec<SocketAddr>, BindError> {
     if addresses.is_empty() { Err(failed(io::ErrorKind::NotFound.into())) } else { Ok(addresses) }
 }
 
-/// Without IPv6 the loopback gives EADDRNOTAVAIL or EAFNOSUPPORT; the latter has no stable name in
-/// the standard library.
+/// Returns whether the error may mean that the machine has no IPv6: EADDRNOTAVAIL or EAFNOSUPPORT.
+/// The latter has no stable name in the standard library.
 fn may_be_missing(address: SocketAddr, error: &io::Error) -> bool {
     address.is_ipv6()
         && address.ip().is_loopback()
@@ -121,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_ipv6_loopback_may_be_missing_next_to_another_address() {
+    async fn ipv6_loopback_may_be_missing_beside_another_address() {
         let bound =
             bind_with(&addresses(&["127.0.0.1:3800", "[::1]:3800"]), without_ipv6).await.unwrap();
         assert_eq!(bound, ["127.0.0.1:3800".parse().unwrap()]);
@@ -142,19 +140,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_in_use_is_named_with_what_to_do() {
+    async fn address_in_use_is_named_with_a_remedy() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let error = bind(std::slice::from_ref(&address)).await.unwrap_err();
         assert_eq!(
             error.to_string().replace(&address, "ADDRESS"),
-            "can't listen on ADDRESS, which is in use: end the program that has it (an observer that is still running?), \
-             or listen on another port"
+            "can't listen on ADDRESS: the address is in use; stop the program that uses it, perhaps another \
+             observer, or configure another port"
         );
     }
 
     #[tokio::test]
-    async fn what_is_no_address_is_refused() {
+    async fn invalid_address_is_an_error() {
         let error = bind(&addresses(&["3800"])).await.unwrap_err();
         assert!(error.to_string().contains("`3800`"), "{error}");
         assert!(matches!(bind(&[]).await, Err(BindError::NoAddress)));

@@ -1,6 +1,6 @@
-//! Reasons for answers that have none.
+//! Bodies for hyper's own error answers.
 //!
-//! hyper itself answers a request whose head can't be read, and says nothing but the status.
+//! hyper answers a request whose head can't be parsed by itself, with a status and no body.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,31 +10,32 @@ use axum::http::StatusCode;
 use observer_pipeline::RejectReason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connection::linger::Wanted;
-use crate::connection::refuse;
+use super::linger::LingerFlag;
+use super::refuse;
 use crate::problem::Problem;
 
-/// How many fields a head may have: what hyper has room for.
+/// Number of header fields that hyper accepts.
 const MAX_FIELDS: usize = 100;
 
-/// A connection on which hyper's own answers get a body.
+/// Stream that replaces hyper's own error answers by problem details.
 #[derive(Debug)]
-pub(crate) struct Explained<S> {
+pub(crate) struct ErrorBodyStream<S> {
     stream: S,
-    linger: Wanted,
+    linger: LingerFlag,
     max_head: usize,
-    /// What is sent in place of what hyper wants to send, and how much of it is.
+    /// Answer that replaces hyper's, and the number of its bytes that were sent.
     answer: Option<(Vec<u8>, usize)>,
 }
 
-impl<S: AsyncWrite + Unpin> Explained<S> {
-    /// `max_head` is how many bytes hyper reads of a head.
-    pub(crate) fn new(stream: S, linger: Wanted, max_head: usize) -> Self {
+impl<S: AsyncWrite + Unpin> ErrorBodyStream<S> {
+    /// Wraps a stream. `max_head` is the limit of a head in bytes, as hyper is configured.
+    pub(crate) fn new(stream: S, linger: LingerFlag, max_head: usize) -> Self {
         Self { stream, linger, max_head, answer: None }
     }
 
-    /// Begin or go on to send something else, if this is an answer of hyper's own.
-    fn poll_explain(
+    /// Sends the replacement if `bytes` are an error answer of hyper's own. Returns `None` if they
+    /// are to be sent unchanged.
+    fn poll_replace(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
@@ -42,7 +43,7 @@ impl<S: AsyncWrite + Unpin> Explained<S> {
         if self.answer.is_none() {
             let Some(status) = own_answer(bytes) else { return Poll::Ready(None) };
             self.linger.set();
-            self.answer = Some((refuse::answer(self.problem(status)), 0));
+            self.answer = Some((refuse::response_bytes(self.problem(status)), 0));
         }
         while let Some((answer, sent)) = &mut self.answer {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, &answer[*sent..])) {
@@ -60,17 +61,18 @@ impl<S: AsyncWrite + Unpin> Explained<S> {
     fn problem(&self, status: StatusCode) -> Problem {
         let detail = match status {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => format!(
-                "the head of a request may have {} bytes and {MAX_FIELDS} fields, and this one has more; that is no setting",
+                "the head of the request exceeds the fixed limit of {} bytes or {MAX_FIELDS} \
+                 fields",
                 self.max_head
             ),
-            _ => "the head of the request is not that of an HTTP/1.1 request".to_owned(),
+            _ => "the head of the request is not valid HTTP/1.1".to_owned(),
         };
         Problem::new(status, detail).reason(RejectReason::Malformed)
     }
 }
 
-/// The status, if these bytes are the head of an answer that says no and has no body. None of ours
-/// are.
+/// Returns the status if the bytes are the head of a 4xx answer without a body. The routes send
+/// none.
 fn own_answer(bytes: &[u8]) -> Option<StatusCode> {
     let status =
         bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
@@ -80,7 +82,7 @@ fn own_answer(bytes: &[u8]) -> Option<StatusCode> {
     if status[0] == b'4' && is_empty() { StatusCode::from_bytes(status).ok() } else { None }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ErrorBodyStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -90,13 +92,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ErrorBodyStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match ready!(self.poll_explain(cx, bytes)) {
+        match ready!(self.poll_replace(cx, bytes)) {
             Some(written) => Poll::Ready(written),
             None => Pin::new(&mut self.stream).poll_write(cx, bytes),
         }
@@ -108,7 +110,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = slices.first().map_or(&[][..], |slice| slice);
-        match ready!(self.poll_explain(cx, first)) {
+        match ready!(self.poll_replace(cx, first)) {
             Some(written) => Poll::Ready(written),
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
         }

@@ -1,4 +1,4 @@
-//! From a connection to an encrypted one.
+//! TLS handshakes.
 
 use std::io;
 use std::time::Duration;
@@ -9,55 +9,56 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
 
-use crate::connection::linger::{Lingering, Wanted};
-use crate::connection::refuse::answer_unread;
-use crate::connection::tls::TlsHandle;
+use super::linger::{LingerFlag, LingeringStream};
+use super::refuse::answer_unread;
+use super::tls::TlsHandle;
 use crate::problem::Problem;
 
-/// Why there is no encrypted connection.
+/// Reason for which a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
-    /// As those do that only look whether someone listens.
-    #[error("the client was gone before it said anything")]
-    Gone,
-    #[error("the client took too long")]
+    /// As port scanners and TCP health checks do.
+    #[error("the client closed the connection before it sent anything")]
+    Closed,
+    #[error("the client did not complete the handshake in time")]
     TimedOut,
-    #[error("the client spoke plain HTTP")]
+    #[error("the client sent plain HTTP")]
     PlainHttp,
     #[error(transparent)]
     Failed(io::Error),
 }
 
-/// Agree with the client on keys, and on who it is where that matters.
+/// Performs the server side of a TLS handshake, including the check of the client's certificate
+/// where one is required.
 ///
-/// The handshake ends below whatever lingers, so that what a client sent too much is thrown away
-/// without being decrypted.
-pub(crate) async fn shake_hands(
+/// TLS runs on top of the lingering stream, so that unread input is discarded without being
+/// decrypted.
+pub(crate) async fn handshake(
     stream: TcpStream,
-    wanted: Wanted,
+    linger: LingerFlag,
     tls: &TlsHandle,
     timeout: Duration,
-) -> Result<TlsStream<Lingering>, HandshakeError> {
+) -> Result<TlsStream<LingeringStream>, HandshakeError> {
     let deadline = Instant::now() + timeout;
     let mut first = [0];
     match timeout_at(deadline, stream.peek(&mut first)).await {
         Err(_) => return Err(HandshakeError::TimedOut),
-        Ok(Ok(0)) => return Err(HandshakeError::Gone),
+        Ok(Ok(0)) => return Err(HandshakeError::Closed),
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(HandshakeError::Failed(error)),
     }
-    // Methods are in capitals. Whatever else it is gets an alert.
+    // Methods of HTTP are upper case. Other bytes are answered with an alert.
     if first[0].is_ascii_uppercase() {
         answer_unread(stream, plain_http()).await;
         return Err(HandshakeError::PlainHttp);
     }
-    let stream = Lingering::new(stream, wanted.clone());
+    let stream = LingeringStream::new(stream, linger.clone());
     match timeout_at(deadline, tls.acceptor().accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, mut stream))) => {
-            // With TLS 1.3 a client sends its request together with its certificate. The alert that
-            // says what is wrong with that one would be lost in a reset.
-            wanted.set();
+            // With TLS 1.3 a client sends its request together with its certificate. A reset would
+            // overtake the alert about the certificate.
+            linger.set();
             let _ = stream.shutdown().await;
             Err(HandshakeError::Failed(error))
         }
@@ -65,11 +66,10 @@ pub(crate) async fn shake_hands(
     }
 }
 
-/// Not 400, which producers take to be about the event that they sent; see RFC 9110, section
-/// 15.5.20.
+/// Returns 421 (RFC 9110, section 15.5.20), since producers take 400 to be about their event.
 fn plain_http() -> Problem {
     Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
-        "this port speaks TLS; the URL has to begin with https:// here",
+        "this port requires TLS; use a URL that begins with https://",
     )
 }

@@ -1,4 +1,4 @@
-//! Closing a connection so that the last answer arrives.
+//! Lingering close: the last answer arrives although its request was not read to its end.
 
 use std::io;
 use std::pin::Pin;
@@ -11,36 +11,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// How much of a request that was refused is thrown away at its end, and for how long.
+/// Limit of the bytes that are discarded after an unread request.
 const MAX_BYTES: usize = 16 << 20;
+/// Limit of the time for which they are discarded.
 const MAX_TIME: Duration = Duration::from_secs(2);
 
-/// A connection that, when told to, reads on for a moment after it was shut down.
+/// Stream that discards input for a moment after its shutdown, if its [`LingerFlag`] is set.
 ///
-/// When a socket is closed with bytes in it that nobody read, the kernel resets the connection, and
-/// the reset may overtake the answer that said what was wrong with those bytes: the client then
-/// sees a broken connection instead of a 413.
+/// When a socket is closed while it holds unread bytes, the kernel resets the connection. The reset
+/// may overtake the answer that rejects those bytes: the client then sees a broken connection
+/// instead of a 413.
 #[derive(Debug)]
-pub(crate) struct Lingering {
+pub(crate) struct LingeringStream {
     stream: TcpStream,
-    wanted: Wanted,
+    linger: LingerFlag,
     left: usize,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// Set where a request was answered before it was read to its end.
+/// Flag of a connection whose request was answered before it was read to its end. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted(Arc<AtomicBool>);
+pub(crate) struct LingerFlag(Arc<AtomicBool>);
 
-impl Wanted {
+impl LingerFlag {
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-impl Lingering {
-    pub(crate) fn new(stream: TcpStream, wanted: Wanted) -> Self {
-        Self { stream, wanted, left: MAX_BYTES, deadline: None }
+impl LingeringStream {
+    pub(crate) fn new(stream: TcpStream, linger: LingerFlag) -> Self {
+        Self { stream, linger, left: MAX_BYTES, deadline: None }
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -61,7 +62,7 @@ impl Lingering {
     }
 }
 
-impl AsyncRead for Lingering {
+impl AsyncRead for LingeringStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -71,7 +72,7 @@ impl AsyncRead for Lingering {
     }
 }
 
-impl AsyncWrite for Lingering {
+impl AsyncWrite for LingeringStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -97,9 +98,9 @@ impl AsyncWrite for Lingering {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // May come again after it was done: a socket that is shut down twice is no error.
+        // Called again after `poll_discard` was pending; a second shutdown of a socket is no error.
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        if self.wanted.0.load(Ordering::Relaxed) {
+        if self.linger.0.load(Ordering::Relaxed) {
             ready!(self.poll_discard(cx));
         }
         Poll::Ready(Ok(()))

@@ -1,4 +1,4 @@
-//! Accepting connections.
+//! Accept loop of a listener.
 
 use std::io;
 use std::sync::Arc;
@@ -8,34 +8,35 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::http::{encrypted, plain};
+use super::http::{serve_plain, serve_tls};
 use super::refuse::too_many_connections;
 use super::shared::Shared;
 use super::tls::TlsHandle;
 
-/// How long an idle connection may take to make room.
-const ROOM_WITHIN: Duration = Duration::from_millis(50);
+/// Time within which an idle connection has to close for a new one.
+const RECLAIM_TIMEOUT: Duration = Duration::from_millis(50);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
-/// How often the same warning is given.
-const WARN_EVERY: Duration = Duration::from_secs(10);
+/// Interval between two warnings about the limit of connections.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where clients come in.
-pub(crate) struct Door {
-    pub(crate) listener: TcpListener,
-    /// None for plain HTTP.
+/// Listener for plain HTTP or for TLS.
+pub(crate) struct Listener {
+    pub(crate) tcp: TcpListener,
+    /// `None` for plain HTTP.
     pub(crate) tls: Option<TlsHandle>,
 }
 
-pub(crate) async fn accept(Door { listener, tls }: Door, shared: Arc<Shared>) {
+/// Accepts connections and spawns a task for each. Never returns.
+pub(crate) async fn accept(Listener { tcp, tls }: Listener, shared: Arc<Shared>) {
     let mut failures = 0_u64;
-    let mut crowded = Warnings::default();
+    let mut limit_warnings = RateLimitedWarning::default();
     loop {
-        let stream = match listener.accept().await {
+        let stream = match tcp.accept().await {
             Ok((stream, _)) => stream,
-            Err(error) if is_of_the_connection(&error) => continue,
+            Err(error) if is_client_failure(&error) => continue,
             Err(error) => {
                 if failures == 0 {
-                    tracing::error!(%error, "connections can't be accepted; this is tried again until it works");
+                    tracing::error!(%error, "accepting connections failed; retrying");
                 }
                 failures += 1;
                 tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
@@ -43,24 +44,24 @@ pub(crate) async fn accept(Door { listener, tls }: Door, shared: Arc<Shared>) {
             }
         };
         if failures > 0 {
-            tracing::info!(failures, "connections are accepted again");
+            tracing::info!(failures, "accepting connections works again");
             failures = 0;
         }
-        if let Some(permit) = room(&shared).await {
+        if let Some(permit) = acquire_permit(&shared).await {
             match tls.clone() {
-                None => shared.tasks.spawn(plain(stream, shared.clone(), permit)),
-                Some(tls) => shared.tasks.spawn(encrypted(stream, tls, shared.clone(), permit)),
+                None => shared.tasks.spawn(serve_plain(stream, shared.clone(), permit)),
+                Some(tls) => shared.tasks.spawn(serve_tls(stream, tls, shared.clone(), permit)),
             };
         } else {
             shared.requests.refused_connections.inc();
-            if crowded.is_due() {
+            if limit_warnings.is_due() {
                 tracing::warn!(
                     max_connections = shared.max_connections,
-                    "there are as many connections as there may be; more are refused"
+                    "the limit of connections is reached; refusing more"
                 );
             }
-            // Whom there is no room to tell is just closed, and so is who would have to agree on
-            // keys first.
+            // A TLS client would need a handshake before it can read an answer, so its connection
+            // is closed without one, as are those beyond the limit of refusals.
             if tls.is_none()
                 && let Ok(permit) = shared.refusals.clone().try_acquire_owned()
             {
@@ -70,20 +71,20 @@ pub(crate) async fn accept(Door { listener, tls }: Door, shared: Arc<Shared>) {
     }
 }
 
-/// A place for one more connection, if need be that of one that is idle.
-async fn room(shared: &Shared) -> Option<OwnedSemaphorePermit> {
-    let room = || shared.room.clone();
-    match room().try_acquire_owned() {
+/// Returns a permit for one more connection, if need be that of an idle connection.
+async fn acquire_permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    let permits = || shared.permits.clone();
+    match permits().try_acquire_owned() {
         Ok(permit) => Some(permit),
-        Err(_) if shared.places.make_room() => {
-            timeout(ROOM_WITHIN, room().acquire_owned()).await.ok()?.ok()
+        Err(_) if shared.slots.reclaim_idle() => {
+            timeout(RECLAIM_TIMEOUT, permits().acquire_owned()).await.ok()?.ok()
         }
         Err(_) => None,
     }
 }
 
-/// The client was gone again before it was its turn.
-fn is_of_the_connection(error: &io::Error) -> bool {
+/// Returns whether accepting failed because the client had closed the connection already.
+fn is_client_failure(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
@@ -95,15 +96,15 @@ async fn refuse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphoreP
     }
 }
 
-/// Not every time.
+/// Limits how often a warning is logged.
 #[derive(Default)]
-struct Warnings {
+struct RateLimitedWarning {
     last: Option<Instant>,
 }
 
-impl Warnings {
+impl RateLimitedWarning {
     fn is_due(&mut self) -> bool {
-        let due = self.last.is_none_or(|last| last.elapsed() >= WARN_EVERY);
+        let due = self.last.is_none_or(|last| last.elapsed() >= WARN_INTERVAL);
         if due {
             self.last = Some(Instant::now());
         }

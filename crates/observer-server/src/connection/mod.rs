@@ -1,4 +1,13 @@
 //! Connections, from their acceptance to their end.
+//!
+//! [`listener`] accepts a TCP connection and reserves a slot for it; [`slots`] finds an idle
+//! connection to close when all are taken, and [`refuse`] answers 503 when none is idle. On a TLS
+//! address a [`handshake`] follows. [`http`] then serves requests until the connection ends:
+//! [`linger`] and [`error_body`] wrap its stream so that clients receive answers to requests that
+//! were not read to their end, and a body with every error.
+//!
+//! Shutdown has two stages: after `drain` no further request begins; after `cut` connections are
+//! closed whatever they are doing.
 
 pub(crate) mod bind;
 mod error_body;
@@ -17,12 +26,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::listener::{Door, accept};
+use self::listener::{Listener, accept};
 use self::shared::Shared;
 use crate::options::ServerOptions;
 use crate::state::ServerState;
 
-/// Serves connections from those listeners until it is dropped or drained.
+/// Serves the connections of some listeners until it is dropped or drained.
 pub(crate) struct Connections {
     accepting: JoinSet<()>,
     shared: Arc<Shared>,
@@ -30,20 +39,20 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn serve(
-        doors: impl Iterator<Item = Door>,
-        api: Arc<ServerState>,
+        listeners: impl Iterator<Item = Listener>,
+        state: Arc<ServerState>,
         options: &ServerOptions,
     ) -> Self {
-        let shared = Shared::new(api, options);
+        let shared = Shared::new(state, options);
         let mut accepting = JoinSet::new();
-        for door in doors {
-            accepting.spawn(accept(door, shared.clone()));
+        for listener in listeners {
+            accepting.spawn(accept(listener, shared.clone()));
         }
         Self { accepting, shared }
     }
 
-    /// Accept nothing more, let requests in flight be answered, and close what is idle; after the
-    /// deadline, close everything.
+    /// Stops accepting, closes idle connections, and waits until requests in flight are answered.
+    /// After the deadline it closes all connections.
     pub(crate) async fn drain(mut self, deadline: Duration) {
         self.accepting.shutdown().await;
         let tasks = &self.shared.tasks;
@@ -52,7 +61,7 @@ impl Connections {
         if timeout(deadline, tasks.wait()).await.is_err() {
             tracing::warn!(
                 connections = tasks.len(),
-                "requests took too long to end; their connections are cut"
+                "requests exceeded the shutdown deadline; closing their connections"
             );
             self.shared.cut.cancel();
             tasks.wait().await;

@@ -1,4 +1,4 @@
-//! State that the connections share.
+//! State that the connections of a server share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,53 +10,54 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::slots::Places;
+use super::slots::Slots;
 use crate::metrics::requests::RequestMetrics;
 use crate::options::ServerOptions;
-use crate::routes::routes;
+use crate::routes;
 use crate::state::ServerState;
 
-/// What a connection may hold in buffers; so a head of a request is smaller.
+/// Size of a connection's read buffer in bytes, and so the limit of a request's head.
 pub(crate) const MAX_BUFFER: usize = 64 << 10;
-/// How many connections may be told at once that there are too many.
+/// Number of connections beyond the limit that are answered with 503 at the same time.
 const MAX_REFUSALS: usize = 64;
 
+/// State that the connections of a server share.
 pub(crate) struct Shared {
-    pub(crate) api: Arc<ServerState>,
+    pub(crate) state: Arc<ServerState>,
     pub(crate) router: Router,
     pub(crate) http: http1::Builder,
     pub(crate) header_timeout: Duration,
     pub(crate) requests: RequestMetrics,
-    pub(crate) room: Arc<Semaphore>,
-    pub(crate) places: Arc<Places>,
+    /// One permit per connection.
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) slots: Arc<Slots>,
     pub(crate) max_connections: usize,
     pub(crate) refusals: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
-    /// No more requests.
+    /// Cancelled when no further request may begin.
     pub(crate) drain: CancellationToken,
-    /// Not a moment longer. What is being served looks at this one only once it drains.
+    /// Cancelled when connections must close at once. Connections observe it only while draining.
     pub(crate) cut: CancellationToken,
 }
 
 impl Shared {
-    pub(crate) fn new(api: Arc<ServerState>, options: &ServerOptions) -> Arc<Self> {
+    pub(crate) fn new(state: Arc<ServerState>, options: &ServerOptions) -> Arc<Self> {
         let max_connections = options.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let mut http = http1::Builder::new();
-        // Between two requests the time for the next head is running too.
+        // The timeout of a head also runs between two requests.
         http.timer(TokioTimer::new())
             .header_read_timeout(options.header_timeout)
             .max_buf_size(MAX_BUFFER);
-        // A request that came whole is served, also when its sender has nothing more to say, or is
-        // gone.
+        // A complete request is served even if its client has closed its sending side.
         http.half_close(true);
         Arc::new(Self {
-            router: routes(api.clone()),
-            requests: api.requests.clone(),
-            api,
+            router: routes::with_state(state.clone()),
+            requests: state.requests.clone(),
+            state,
             http,
             header_timeout: options.header_timeout,
-            room: Arc::new(Semaphore::new(max_connections)),
-            places: Places::new(),
+            permits: Arc::new(Semaphore::new(max_connections)),
+            slots: Slots::new(),
             max_connections,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             tasks: TaskTracker::new(),

@@ -1,5 +1,4 @@
-//! Which connections are idle, so that one of them can make room for someone who has something to
-//! say.
+//! Slots of connections: which connections are idle, so that a new one can take the slot of one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,129 +8,134 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// A connection that was of use less than this long ago is likely to be of use again.
+/// Time without a request after which a connection counts as idle. A connection that was used more
+/// recently is likely to be used again.
 const IDLE: Duration = Duration::from_secs(1);
-/// How many make room at once, so that not all have to be looked at for each newcomer.
-const AT_ONCE: usize = 16;
+/// Number of slots that are reclaimed at once, so that not every new connection has to search all
+/// slots.
+const RECLAIMED_AT_ONCE: usize = 16;
 
-const BUSY: u64 = 0;
-const LEAVING: u64 = u64::MAX;
+const ACTIVE: u64 = 0;
+const CLOSING: u64 = u64::MAX;
 
-/// The connections there are.
+/// Slots of all open connections.
 #[derive(Debug)]
-pub(crate) struct Places {
-    begun: Instant,
+pub(crate) struct Slots {
+    started: Instant,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     next: u64,
-    places: HashMap<u64, Arc<State>>,
+    slots: HashMap<u64, Arc<SlotState>>,
 }
 
 #[derive(Debug)]
-struct State {
-    /// [`BUSY`], [`LEAVING`], or since when it is idle, in milliseconds.
-    since: AtomicU64,
-    leave: Notify,
+struct SlotState {
+    /// [`ACTIVE`], [`CLOSING`], or the time since which the connection is idle, in milliseconds
+    /// after [`Slots::started`].
+    idle_since: AtomicU64,
+    close: Notify,
 }
 
-/// A connection's place, which is free again when this is dropped.
+/// Slot of a connection, which is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
     number: u64,
-    state: Arc<State>,
+    state: Arc<SlotState>,
 }
 
-/// A request that is worked on.
+/// Request in progress on a connection. The connection is idle again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Working {
-    place: Arc<Place>,
+pub(crate) struct ActiveRequest {
+    slot: Arc<Slot>,
 }
 
-impl Places {
+impl Slots {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { begun: Instant::now(), taken: Mutex::default() })
+        Arc::new(Self { started: Instant::now(), taken: Mutex::default() })
     }
 
-    /// For a connection that has not said anything yet.
-    pub(crate) fn take(self: &Arc<Self>) -> Arc<Place> {
-        let state = Arc::new(State { since: self.now().into(), leave: Notify::new() });
+    /// Takes the slot of a new connection, which is idle until its first request.
+    pub(crate) fn take(self: &Arc<Self>) -> Arc<Slot> {
+        let state = Arc::new(SlotState { idle_since: self.now().into(), close: Notify::new() });
         let mut taken = self.taken();
         let number = taken.next;
         taken.next += 1;
-        taken.places.insert(number, state.clone());
+        taken.slots.insert(number, state.clone());
         drop(taken);
-        Arc::new(Place { places: self.clone(), number, state })
+        Arc::new(Slot { slots: self.clone(), number, state })
     }
 
-    /// Ask those that were idle for longest to leave. Whether there are any.
-    pub(crate) fn make_room(&self) -> bool {
+    /// Makes the connections that have been idle for longest close. Returns whether there are any.
+    pub(crate) fn reclaim_idle(&self) -> bool {
         let latest = self.now().saturating_sub(IDLE.as_millis() as u64);
         let mut idle: Vec<_> = {
             let taken = self.taken();
-            let since = |state: &Arc<State>| (state.since.load(Ordering::Relaxed), state.clone());
+            let since =
+                |state: &Arc<SlotState>| (state.idle_since.load(Ordering::Relaxed), state.clone());
             taken
-                .places
+                .slots
                 .values()
                 .map(since)
-                .filter(|(since, _)| *since != BUSY && *since <= latest)
+                .filter(|(since, _)| *since != ACTIVE && *since <= latest)
                 .collect()
         };
-        if idle.len() > AT_ONCE {
-            idle.select_nth_unstable_by_key(AT_ONCE, |(since, _)| *since);
-            idle.truncate(AT_ONCE);
+        if idle.len() > RECLAIMED_AT_ONCE {
+            idle.select_nth_unstable_by_key(RECLAIMED_AT_ONCE, |(since, _)| *since);
+            idle.truncate(RECLAIMED_AT_ONCE);
         }
-        let asked = idle
+        let closing = idle
             .iter()
-            .filter(|(since, state)| state.exchange(*since, LEAVING))
-            .map(|(_, state)| state.leave.notify_one());
-        asked.count() > 0
+            .filter(|(since, state)| state.exchange(*since, CLOSING))
+            .map(|(_, state)| state.close.notify_one());
+        closing.count() > 0
     }
 
-    /// Never [`BUSY`].
+    /// Returns the time in milliseconds, which is never [`ACTIVE`].
     fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX / 2) + 1
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2) + 1
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().expect("nothing panics while it holds the places")
+        self.taken.lock().expect("no thread panics while it holds this lock")
     }
 }
 
-impl State {
+impl SlotState {
     fn exchange(&self, from: u64, to: u64) -> bool {
-        self.since.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.idle_since.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
-impl Place {
-    /// Until someone else needs it.
-    pub(crate) async fn needed(&self) {
-        self.state.leave.notified().await;
+impl Slot {
+    /// Waits until the connection has to close for another one.
+    pub(crate) async fn reclaimed(&self) {
+        self.state.close.notified().await;
     }
 
-    /// It is not idle any more; for a connection that is being given up, this takes for ever.
-    pub(crate) async fn work(self: &Arc<Self>) -> Working {
-        let since = self.state.since.load(Ordering::Relaxed);
-        if since == LEAVING || !self.state.exchange(since, BUSY) {
+    /// Marks the connection as active. On a connection that is closing this never returns, so that
+    /// its request does not begin.
+    pub(crate) async fn begin_request(self: &Arc<Self>) -> ActiveRequest {
+        let since = self.state.idle_since.load(Ordering::Relaxed);
+        if since == CLOSING || !self.state.exchange(since, ACTIVE) {
             std::future::pending::<()>().await;
         }
-        Working { place: self.clone() }
+        ActiveRequest { slot: self.clone() }
     }
 }
 
-impl Drop for Working {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.place.state.since.store(self.place.places.now(), Ordering::Release);
+        self.slot.state.idle_since.store(self.slot.slots.now(), Ordering::Release);
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.places.taken().places.remove(&self.number);
+        self.slots.taken().slots.remove(&self.number);
     }
 }
 
@@ -139,42 +143,43 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    async fn leaves(place: &Place) -> bool {
-        tokio::time::timeout(Duration::from_millis(1), place.needed()).await.is_ok()
+    async fn closes(slot: &Slot) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), slot.reclaimed()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_that_were_idle_for_longest_make_room() {
-        let places = Places::new();
-        assert!(!places.make_room(), "there is no one");
-        let busy = places.take();
-        let working = busy.work().await;
+    async fn connections_that_are_idle_for_longest_are_reclaimed() {
+        let slots = Slots::new();
+        assert!(!slots.reclaim_idle(), "there is no connection");
+        let active = slots.take();
+        let request = active.begin_request().await;
         let mut old = Vec::new();
-        for _ in 0..2 * AT_ONCE {
-            old.push(places.take());
+        for _ in 0..2 * RECLAIMED_AT_ONCE {
+            old.push(slots.take());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(IDLE).await;
-        let new = places.take();
-        drop(old[0].work().await);
-        assert!(places.make_room());
-        assert!(!leaves(&old[0]).await, "it was of use just now");
-        for place in &old[1..=AT_ONCE] {
-            assert!(leaves(place).await);
+        let new = slots.take();
+        drop(old[0].begin_request().await);
+        assert!(slots.reclaim_idle());
+        assert!(!closes(&old[0]).await, "the connection was used just now");
+        for slot in &old[1..=RECLAIMED_AT_ONCE] {
+            assert!(closes(slot).await);
         }
-        assert!(!leaves(&old[AT_ONCE + 1]).await && !leaves(&busy).await && !leaves(&new).await);
+        let next = &old[RECLAIMED_AT_ONCE + 1];
+        assert!(!closes(next).await && !closes(&active).await && !closes(&new).await);
         drop(old);
-        assert!(!places.make_room(), "who is busy or new stays");
-        drop(working);
-        assert_eq!(places.taken().places.len(), 2);
+        assert!(!slots.reclaim_idle(), "active and new connections stay");
+        drop(request);
+        assert_eq!(slots.taken().slots.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_while_it_leaves_is_not_begun() {
-        let places = Places::new();
-        let place = places.take();
+    async fn request_on_a_closing_connection_does_not_begin() {
+        let slots = Slots::new();
+        let slot = slots.take();
         tokio::time::sleep(IDLE).await;
-        assert!(places.make_room());
-        assert!(tokio::time::timeout(IDLE, place.work()).await.is_err());
+        assert!(slots.reclaim_idle());
+        assert!(tokio::time::timeout(IDLE, slot.begin_request()).await.is_err());
     }
 }

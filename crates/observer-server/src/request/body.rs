@@ -1,4 +1,4 @@
-//! Reading the body of a request, within limits.
+//! Reading and parsing of request bodies within limits.
 
 use std::time::Duration;
 
@@ -10,62 +10,64 @@ use observer_pipeline::RejectReason;
 use serde::Deserialize;
 
 use crate::problem::Problem;
-use crate::request::in_flight::{NoRoom, Room};
+use crate::request::in_flight::{BudgetExceeded, Reservation};
 
-/// Room for this much is made at once for who announces it, and for more as it comes.
-const AT_ONCE: usize = 1 << 20;
+/// Limit of the memory that is allocated for an announced length, before the body arrives.
+const MAX_PREALLOCATED: usize = 1 << 20;
 
-/// What a body has to keep to.
+/// Limits of a body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
     pub(crate) max_bytes: usize,
-    /// From the first byte to the last, so that a byte now and then doesn't hold a connection for
-    /// ever.
+    /// Time for the whole body, so that a client that sends a byte now and then can't hold a
+    /// connection.
     pub(crate) timeout: Duration,
 }
 
-/// What a batch may be.
+/// Limits of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchLimits {
-    /// Of the whole batch, compressed as well as after decompression.
+    /// Limits of the body, compressed as well as decompressed.
     pub(crate) body: BodyLimits,
     pub(crate) max_items: usize,
-    /// Of one event.
+    /// Size limit of one event.
     pub(crate) max_item_bytes: usize,
 }
 
-/// Why a body was not read to its end.
+/// Reason for which a body was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error(
-        "an event may have {max_bytes} bytes, and this body has more; leave out a part of `extra`, or raise `max_body`"
+        "the body exceeds the limit of {max_bytes} bytes for an event; shorten `extra`, or raise \
+         `max_body`"
     )]
     TooLarge { max_bytes: usize },
-    #[error("the body did not arrive within {} s of its head (`body_timeout`)", .0.as_secs_f64())]
+    #[error("the body did not arrive within {} s (`body_timeout`)", .0.as_secs_f64())]
     Timeout(Duration),
-    #[error("the body broke off, or is not chunked as HTTP wants it")]
+    #[error("the body ended early, or its chunked encoding is malformed")]
     Broken,
-    #[error("the requests in flight leave no room for the body")]
-    NoRoom(NoRoom),
+    #[error("the requests in flight leave no memory for the body")]
+    Overloaded(BudgetExceeded),
 }
 
 impl BodyError {
-    /// The word it is counted under.
+    /// Returns the reason under which the event is counted.
     pub(crate) fn reason(&self) -> RejectReason {
         match self {
             Self::TooLarge { .. } => RejectReason::TooLarge,
             Self::Timeout(_) => RejectReason::Timeout,
             Self::Broken => RejectReason::BrokenOff,
-            Self::NoRoom(_) => RejectReason::Overloaded,
+            Self::Overloaded(_) => RejectReason::Overloaded,
         }
     }
 
-    /// As it is said of a batch.
-    pub(crate) fn of_batch(self) -> Problem {
+    /// Converts the error of a batch, whose limit has another key.
+    pub(crate) fn into_batch_problem(self) -> Problem {
         match self {
             Self::TooLarge { max_bytes } => {
                 let detail = format!(
-                    "a batch may have {max_bytes} bytes, and this body has more; send fewer events at once, or raise `max_batch_body`"
+                    "the body exceeds the limit of {max_bytes} bytes for a batch; send fewer \
+                     events at once, or raise `max_batch_body`"
                 );
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(self.reason()).closing()
             }
@@ -80,40 +82,51 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             BodyError::Broken => StatusCode::BAD_REQUEST,
-            BodyError::NoRoom(no_room) => return no_room.into(),
+            BodyError::Overloaded(exceeded) => return exceeded.into(),
         };
         Self::new(status, error.to_string()).reason(error.reason()).closing()
     }
 }
 
-/// The whole body in an allocation of its own: an event stays in memory for a while, and must not
-/// keep the connection's buffer there.
+/// Reads the whole body into an allocation of its own. An event stays in memory for a while, and
+/// must not keep the connection's buffer alive.
+///
+/// # Errors
+/// When the body exceeds a limit or ends early.
 pub(crate) async fn collect(
     body: Body,
     limits: BodyLimits,
-    room: &mut Room<'_>,
+    reservation: &mut Reservation<'_>,
 ) -> Result<Bytes, BodyError> {
-    // The lower bound is the announced length, where there is one.
+    // The lower bound is the content length, if there is one.
     if body.size_hint().lower() > limits.max_bytes as u64 {
         return Err(BodyError::TooLarge { max_bytes: limits.max_bytes });
     }
-    let read = tokio::time::timeout(limits.timeout, read(body, limits.max_bytes, room)).await;
+    let read =
+        tokio::time::timeout(limits.timeout, read(body, limits.max_bytes, reservation)).await;
     read.map_err(|_| BodyError::Timeout(limits.timeout))?
 }
 
-/// What an operator asks for, in JSON; `how` says what that looks like.
-pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], how: &str) -> Result<T, Problem> {
+/// Parses the JSON body of an administrative request. `usage` describes it in the error.
+///
+/// # Errors
+/// 400 for invalid JSON, 422 for valid JSON of another shape.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], usage: &str) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let status = if error.is_data() {
             StatusCode::UNPROCESSABLE_ENTITY
         } else {
             StatusCode::BAD_REQUEST
         };
-        Problem::new(status, format!("{how}: {error}"))
+        Problem::new(status, format!("{usage}: {error}"))
     })
 }
 
-async fn read(mut body: Body, max_bytes: usize, room: &mut Room<'_>) -> Result<Bytes, BodyError> {
+async fn read(
+    mut body: Body,
+    max_bytes: usize,
+    reservation: &mut Reservation<'_>,
+) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -121,13 +134,13 @@ async fn read(mut body: Body, max_bytes: usize, room: &mut Room<'_>) -> Result<B
         if data.len() > max_bytes - whole.len() {
             return Err(BodyError::TooLarge { max_bytes });
         }
-        // As it comes: what was only announced takes no room.
-        room.grow_to(whole.len() + data.len()).map_err(BodyError::NoRoom)?;
+        // Only bytes that have arrived count, not those that are announced.
+        reservation.grow_to(whole.len() + data.len()).map_err(BodyError::Overloaded)?;
         if whole.is_empty() && body.is_end_stream() {
             return Ok(Bytes::copy_from_slice(&data));
         }
         if whole.is_empty() {
-            whole.reserve_exact(announced.min(AT_ONCE).max(data.len()));
+            whole.reserve_exact(announced.min(MAX_PREALLOCATED).max(data.len()));
         }
         whole.extend_from_slice(&data);
     }

@@ -1,12 +1,11 @@
-//! Which pages of other sites may ask for things
-//! (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+//! Cross-origin requests from browsers (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
 
 use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// `None` where no page may; `*` stands for all. An origin that can't be one in a header is
-/// nobody's.
+/// Returns the layer that allows these origins, or `None` if there are none. `*` allows all.
+/// Origins that can't occur in a header are ignored.
 pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! Bodies that come compressed.
+//! Compressed bodies.
 
 use std::io::{self, Read};
 
@@ -9,10 +9,10 @@ use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
-/// What is said to someone who sends another encoding (RFC 9110, section 12.5.3).
-pub(crate) const ACCEPTED: (HeaderName, &str) = (ACCEPT_ENCODING, "gzip, zstd");
+/// Header of an answer that rejects an encoding (RFC 9110, section 12.5.3).
+pub(crate) const SUPPORTED: (HeaderName, &str) = (ACCEPT_ENCODING, "gzip, zstd");
 
-/// How a body is encoded.
+/// Content encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Identity,
@@ -21,11 +21,15 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
+    /// Returns the encoding that the headers name.
+    ///
+    /// # Errors
+    /// 415 for another encoding.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let value = match (values.next(), values.next()) {
             (None, _) => return Ok(Self::Identity),
-            (Some(value), None) => value.to_str().unwrap_or("something strange"),
+            (Some(value), None) => value.to_str().unwrap_or("a value that is not ASCII"),
             (Some(_), Some(_)) => "several encodings",
         };
         match value.trim().to_ascii_lowercase().as_str() {
@@ -33,51 +37,55 @@ impl Encoding {
             "gzip" | "x-gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
             _ => {
-                let detail =
-                    format!("a body can be compressed with gzip or zstd, and not with {value:?}");
+                let detail = format!("unsupported Content-Encoding {value:?}; use gzip or zstd");
                 Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
                     .reason(RejectReason::Malformed))
             }
         }
     }
 
-    /// The bytes that were compressed; no more of them are made than the limit and one.
-    pub(crate) fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, InflateError> {
+    /// Decodes the body, of which it produces at most `max_bytes` and one.
+    ///
+    /// # Errors
+    /// When the body is corrupt or decodes to more than `max_bytes`.
+    pub(crate) fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, DecodeError> {
         let limit = max_bytes.saturating_add(1);
         let read = match self {
             Self::Identity => return Ok(body),
             Self::Gzip => read(flate2::read::MultiGzDecoder::new(&*body), body.len(), limit),
             Self::Zstd => zstd::Decoder::with_buffer(&*body).and_then(|mut decoder| {
-                // What a frame may ask for as its window, so that a small body can't take much
-                // memory (RFC 8878, section 3.1.1.1.2: 8 MiB).
+                // Limits the window of a frame to 8 MiB (RFC 8878, section 3.1.1.1.2), so that a
+                // small body can't allocate much memory.
                 decoder.window_log_max(23)?;
                 read(decoder, body.len(), limit)
             }),
         };
-        let plain = read.map_err(InflateError::Corrupt)?;
-        if plain.len() > max_bytes { Err(InflateError::TooLarge) } else { Ok(plain.into()) }
+        let plain = read.map_err(DecodeError::Corrupt)?;
+        if plain.len() > max_bytes { Err(DecodeError::TooLarge) } else { Ok(plain.into()) }
     }
 }
 
-/// At most `limit` bytes. Their memory grows in two steps, of which the second copies little:
-/// doubled again and again, a bomb would take half as much again.
-fn read(mut unpacked: impl Read, packed: usize, limit: usize) -> io::Result<Vec<u8>> {
-    /// Events are seldom packed to less than this part.
+/// Reads at most `limit` bytes.
+///
+/// The buffer grows in two steps. Doubling it again and again would take half as much memory again
+/// for a decompression bomb.
+fn read(mut decoder: impl Read, encoded: usize, limit: usize) -> io::Result<Vec<u8>> {
+    /// Ratio that events seldom exceed.
     const RATIO: usize = 16;
     let mut plain = Vec::new();
-    for step in [packed.saturating_mul(RATIO).min(limit), limit] {
+    for step in [encoded.saturating_mul(RATIO).min(limit), limit] {
         let more = step - plain.len();
         plain.reserve_exact(more);
-        if unpacked.by_ref().take(more as u64).read_to_end(&mut plain)? < more {
+        if decoder.by_ref().take(more as u64).read_to_end(&mut plain)? < more {
             break;
         }
     }
     Ok(plain)
 }
 
-/// Why a compressed body can't be read.
+/// Reason for which a body can't be decoded.
 #[derive(Debug)]
-pub(crate) enum InflateError {
+pub(crate) enum DecodeError {
     Corrupt(io::Error),
     TooLarge,
 }
@@ -97,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoding_is_known_or_refused() {
+    fn encoding_is_supported_or_rejected() {
         let of = |values: &[&[u8]]| {
             let values = values
                 .iter()
@@ -123,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compressed_comes_back() {
+    fn decoding_restores_the_body() {
         assert_eq!(Encoding::Gzip.decode(gzip(b"plain"), 5).unwrap(), "plain");
         assert_eq!(
             Encoding::Zstd.decode(zstd::encode_all(&b"plain"[..], 3).unwrap().into(), 5).unwrap(),
@@ -133,29 +141,29 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_noticed_at_the_limit() {
+    fn decompression_bomb_is_stopped_at_the_limit() {
         let zeros = vec![0; 64 << 20];
         let (small, limit) = (1 << 20, 1 << 20);
         let bomb = gzip(&zeros);
         assert!(bomb.len() < small);
-        assert!(matches!(Encoding::Gzip.decode(bomb, limit), Err(InflateError::TooLarge)));
+        assert!(matches!(Encoding::Gzip.decode(bomb, limit), Err(DecodeError::TooLarge)));
         let bomb: Bytes = zstd::encode_all(&*zeros, 3).unwrap().into();
         assert!(bomb.len() < small);
-        assert!(matches!(Encoding::Zstd.decode(bomb, limit), Err(InflateError::TooLarge)));
+        assert!(matches!(Encoding::Zstd.decode(bomb, limit), Err(DecodeError::TooLarge)));
     }
 
     #[test]
-    fn what_is_not_compressed_is_corrupt() {
+    fn body_that_is_not_compressed_is_corrupt() {
         for encoding in [Encoding::Gzip, Encoding::Zstd] {
             assert!(
-                matches!(encoding.decode("{}".into(), 100), Err(InflateError::Corrupt(_))),
+                matches!(encoding.decode("{}".into(), 100), Err(DecodeError::Corrupt(_))),
                 "{encoding:?}"
             );
         }
         let cut = gzip(b"plain text, and then more of it");
         assert!(matches!(
             Encoding::Gzip.decode(cut.slice(..cut.len() - 3), 100),
-            Err(InflateError::Corrupt(_))
+            Err(DecodeError::Corrupt(_))
         ));
     }
 }

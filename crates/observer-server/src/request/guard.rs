@@ -1,4 +1,4 @@
-//! What every request passes, and every answer.
+//! Guard that every request passes before its handler, and every answer after it.
 
 use std::sync::Arc;
 
@@ -9,78 +9,78 @@ use axum::response::{IntoResponse, Response};
 
 use crate::problem::Problem;
 use crate::request::access::{Charge, Scope};
-use crate::request::in_flight::Admitted;
+use crate::request::in_flight::RequestPermit;
 use crate::request::media_type;
 use crate::request::trace_context::traced;
-use crate::security_headers::harden;
+use crate::security_headers::add_security_headers;
 use crate::state::ServerState;
 
-/// As a layer around the routes.
+/// Middleware form of [`guarded`].
 pub(crate) async fn layer(
-    State(api): State<Arc<ServerState>>,
+    State(state): State<Arc<ServerState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    guarded(&api, request, |request| next.run(request)).await
+    guarded(&state, request, |request| next.run(request)).await
 }
 
-/// Answer the request if it may be made, and say why where it may not.
+/// Passes the request to its handler, or answers with the reason for which it is rejected.
 pub(crate) async fn guarded<F: Future<Output = Response>>(
-    api: &ServerState,
+    state: &ServerState,
     mut request: Request,
-    answer: impl FnOnce(Request) -> F,
+    handler: impl FnOnce(Request) -> F,
 ) -> Response {
-    let scope = scope_of(request.method(), request.uri().path());
-    let mut response = match admit(api, &request, scope) {
-        Ok((_admitted, charge)) => {
+    let scope = required_scope(request.method(), request.uri().path());
+    let mut response = match admit(state, &request, scope) {
+        Ok((_permit, charge)) => {
             request.extensions_mut().insert(charge);
             if scope == Some(Scope::Ingest) {
-                traced(request, answer).await
+                traced(request, handler).await
             } else {
-                answer(request).await
+                handler(request).await
             }
         }
         Err(problem) => {
             if scope == Some(Scope::Ingest) {
-                api.pipeline.count_rejected(problem.counted_as());
+                state.pipeline.count_rejected(problem.reject_reason());
             }
             problem.closing_after(request.body()).into_response()
         }
     };
-    harden(response.headers_mut());
+    add_security_headers(response.headers_mut());
     response
 }
 
 fn admit<'a>(
-    api: &'a ServerState,
+    state: &'a ServerState,
     request: &Request,
     scope: Option<Scope>,
-) -> Result<(Option<Admitted<'a>>, Charge), Problem> {
-    let settings = api.settings.load();
+) -> Result<(Option<RequestPermit<'a>>, Charge), Problem> {
+    let settings = state.settings.load();
     settings.hosts.check(request.version(), request.uri(), request.headers())?;
     let Some(scope) = scope else { return Ok((None, Charge::default())) };
-    let charge = settings.gate.admit(request.headers(), scope)?;
-    if changes_something(request.method()) {
+    let charge = settings.gate.authorize(request.headers(), scope)?;
+    if changes_state(request.method()) {
         media_type::check(request.headers())?;
     }
     charge.take_request()?;
-    let admitted = api.in_flight.admit(settings.max_requests_in_flight)?;
-    Ok((Some(admitted), charge))
+    let permit = state.in_flight.admit(settings.max_requests_in_flight)?;
+    Ok((Some(permit), charge))
 }
 
-/// What one has to be allowed to do for this request; nothing for probes, which have to work when
-/// all else fails.
+/// Returns the scope that a request requires, or `None` for health probes, which are exempt from
+/// authorization and limits.
 ///
-/// A new route is for readers if it can't change anything, and else for administrators.
-fn scope_of(method: &Method, path: &str) -> Option<Scope> {
+/// Any other route requires `read` if its method is safe, else `admin`.
+fn required_scope(method: &Method, path: &str) -> Option<Scope> {
     match path {
         "/livez" | "/readyz" => None,
         "/event" | "/v1/events" if method == Method::POST => Some(Scope::Ingest),
-        _ if changes_something(method) => Some(Scope::Admin),
+        _ if changes_state(method) => Some(Scope::Admin),
         _ => Some(Scope::Read),
     }
 }
 
-fn changes_something(method: &Method) -> bool {
+fn changes_state(method: &Method) -> bool {
     !method.is_safe()
 }

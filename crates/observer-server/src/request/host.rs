@@ -1,8 +1,8 @@
-//! Which names a request may call this server by.
+//! Check of the host that a request names, against DNS rebinding.
 //!
-//! A page in a browser may send requests to any server that its machine reaches, once its own host
-//! name is made to point there (DNS rebinding). Such a request still names the page's host. So a
-//! name has to be known here; addresses can't be rebound, and are fine.
+//! A page in a browser can send requests to any server that its machine reaches, once the page's
+//! own host name resolves to that server. Such a request still names the page's host. Therefore a
+//! name has to be configured; addresses can't be rebound and are always accepted.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -13,14 +13,14 @@ use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
-/// The names beside addresses and `localhost`.
+/// Configured host names, accepted in addition to addresses and `localhost`.
 #[derive(Debug)]
 pub(crate) struct Hosts {
     names: Vec<String>,
 }
 
 impl Hosts {
-    /// Names without port; `*` is any.
+    /// Creates the set from names without a port; `*` accepts any name.
     pub(crate) fn new(names: &[String]) -> Self {
         Self {
             names: names
@@ -30,8 +30,10 @@ impl Hosts {
         }
     }
 
+    /// Checks the host of a request.
+    ///
     /// # Errors
-    /// 400 without a host (RFC 9112, section 3.2), 421 with a strange one (RFC 9110, section
+    /// 400 without a valid host (RFC 9112, section 3.2), 421 with an unknown one (RFC 9110, section
     /// 15.5.20).
     pub(crate) fn check(
         &self,
@@ -41,31 +43,30 @@ impl Hosts {
     ) -> Result<(), Problem> {
         let mut values = headers.get_all(HOST).iter();
         let host = match (uri.authority(), values.next(), values.next()) {
-            (_, _, Some(_)) => return Err(bad("the header Host is there more than once")),
+            (_, _, Some(_)) => return Err(malformed("the header Host occurs more than once")),
             (Some(authority), _, None) => authority.host().to_owned(),
             (None, Some(value), None) => value
                 .to_str()
                 .ok()
                 .and_then(|value| value.parse::<Authority>().ok())
-                .filter(is_plain)
-                .ok_or_else(|| bad("the header Host is not a host with or without a port"))?
+                .filter(is_host_and_port)
+                .ok_or_else(|| malformed("the header Host is not a host with an optional port"))?
                 .host()
                 .to_owned(),
             (None, None, None) if version == Version::HTTP_11 => {
-                return Err(bad("the header Host is missing"));
+                return Err(malformed("the header Host is missing"));
             }
             (None, None, None) => return Ok(()),
         };
-        if self.knows(&host) {
+        if self.accepts(&host) {
             return Ok(());
         }
-        let detail = format!(
-            "this observer is not known by the name {host:?}; use its address, or add the name to `hosts` under [server]"
-        );
+        let detail =
+            format!("unknown host {host:?}; use the address, or add the name to `server.hosts`");
         Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).reason(RejectReason::UnknownHost))
     }
 
-    fn knows(&self, host: &str) -> bool {
+    fn accepts(&self, host: &str) -> bool {
         if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             return address.parse::<Ipv6Addr>().is_ok();
         }
@@ -73,20 +74,20 @@ impl Hosts {
             return true;
         }
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        // RFC 6761, section 6.3: names under localhost are this machine everywhere.
+        // Names under localhost resolve to the loopback address (RFC 6761, section 6.3).
         name == "localhost"
             || name.ends_with(".localhost")
             || self.names.iter().any(|known| known == "*" || *known == name)
     }
 }
 
-/// A host, and perhaps a port, with nothing before or between them.
-fn is_plain(authority: &Authority) -> bool {
+/// Returns whether the authority is a host with an optional port, without user information.
+fn is_host_and_port(authority: &Authority) -> bool {
     let rest = authority.as_str().strip_prefix(authority.host());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
-fn bad(detail: &'static str) -> Problem {
+fn malformed(detail: &'static str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail).reason(RejectReason::Malformed)
 }
 
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_localhost_are_always_known() {
+    fn addresses_and_localhost_are_always_accepted() {
         for host in [
             "127.0.0.1",
             "10.0.0.7:3800",
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_have_to_be_named() {
+    fn other_names_must_be_configured() {
         for host in [
             "evil.example",
             "localhost.evil.example",
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_has_to_be_there_once() {
+    fn host_must_occur_once() {
         check(&[], "/event", &[], 400);
         check(&[], "/event", &["localhost", "localhost"], 400);
         check(&[], "/event", &[""], 400);
@@ -151,11 +152,11 @@ mod tests {
         check(&[], "/event", &["local\u{e9}"], 400);
         let old =
             Hosts::new(&[]).check(Version::HTTP_10, &Uri::from_static("/event"), &HeaderMap::new());
-        assert!(old.is_ok(), "HTTP/1.0 knows no hosts");
+        assert!(old.is_ok(), "HTTP/1.0 has no Host header");
     }
 
     #[test]
-    fn a_whole_address_in_the_first_line_counts_more_than_the_header() {
+    fn absolute_request_target_overrides_the_header() {
         check(&[], "http://evil.example/event", &["localhost"], 421);
         check(&[], "http://localhost/event", &["evil.example"], 200);
     }

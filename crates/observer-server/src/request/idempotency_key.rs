@@ -7,27 +7,30 @@ use crate::problem::Problem;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_LENGTH: usize = 255;
-const WHAT_IT_IS: &str = "the header Idempotency-Key has to be there once, with 1 to 255 visible ASCII characters, without spaces and quotes between them";
+const INVALID: &str = "invalid header Idempotency-Key; send it once, with 1 to 255 visible ASCII \
+                       characters without quotes";
 
-/// The producer's key, if it sent one.
+/// Returns the idempotency key of a request, if it has one.
 ///
-/// The draft (draft-ietf-httpapi-idempotency-key-header) makes it a quoted string, and most clients
-/// send it bare; one pair of quotes around it is therefore no part of the key.
+/// The key is a quoted string in draft-ietf-httpapi-idempotency-key-header, but most clients send
+/// it without quotes. One pair of quotes around it is therefore not part of the key.
+///
+/// # Errors
+/// 400 for an invalid or repeated key.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let refuse = || {
-        Problem::new(axum::http::StatusCode::BAD_REQUEST, WHAT_IT_IS)
-            .reason(RejectReason::Malformed)
+    let invalid = || {
+        Problem::new(axum::http::StatusCode::BAD_REQUEST, INVALID).reason(RejectReason::Malformed)
     };
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(refuse());
+        return Err(invalid());
     }
-    let value = value.to_str().map_err(|_| refuse())?;
+    let value = value.to_str().map_err(|_| invalid())?;
     let key = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
     let good = (1..=MAX_LENGTH).contains(&key.len())
         && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-    if good { Ok(Some(key)) } else { Err(refuse()) }
+    if good { Ok(Some(key)) } else { Err(invalid()) }
 }
 
 #[cfg(test)]
@@ -45,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_taken_bare_or_quoted() {
+    fn key_may_be_bare_or_quoted() {
         check(&[], Ok(None));
         check(&["8e03978e-40d5"], Ok(Some("8e03978e-40d5")));
         check(&[r#""8e03978e-40d5""#], Ok(Some("8e03978e-40d5")));
@@ -53,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_key_is_refused() {
+    fn invalid_keys_are_rejected() {
         check(&[""], Err(()));
         check(&[r#"""#], Err(()));
         check(&[r#""""#], Err(()));

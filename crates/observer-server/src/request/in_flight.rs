@@ -1,4 +1,4 @@
-//! What is being worked on at this moment, so that it is never too much.
+//! Limits of the requests in flight: their number, and the bytes of their bodies.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,57 +7,60 @@ use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
-/// Counts requests and the bytes of their bodies.
+/// Counts of the requests in flight and of the bytes of their bodies.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     requests: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-/// A request, while it is worked on.
+/// Permit of a request in flight, which ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Admitted<'a>(&'a InFlight);
+pub(crate) struct RequestPermit<'a>(&'a InFlight);
 
-/// Room for bytes, while they are held.
+/// Memory budget that a request has reserved, which is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Room<'a> {
+pub(crate) struct Reservation<'a> {
     in_flight: &'a InFlight,
     bytes: usize,
     max_bytes: usize,
 }
 
-/// There is no room at this moment.
+/// Error for a reservation that exceeds the memory budget of all requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoRoom {
+pub(crate) struct BudgetExceeded {
     max_bytes: usize,
 }
 
 impl InFlight {
+    /// Admits a request.
+    ///
     /// # Errors
-    /// 429 when there are as many as there may be.
-    pub(crate) fn admit(&self, max_requests: usize) -> Result<Admitted<'_>, Problem> {
+    /// 429 at the limit of requests.
+    pub(crate) fn admit(&self, max_requests: usize) -> Result<RequestPermit<'_>, Problem> {
         if self.requests.fetch_add(1, Ordering::Relaxed) < max_requests {
-            return Ok(Admitted(self));
+            return Ok(RequestPermit(self));
         }
         self.requests.fetch_sub(1, Ordering::Relaxed);
         let detail = format!(
-            "there are {max_requests} requests in flight, and no more may be (`max_requests_in_flight`); come back later"
+            "the limit of {max_requests} requests in flight (`max_requests_in_flight`) is reached; \
+             try again later"
         );
         Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).reason(RejectReason::Overloaded))
     }
 
-    /// No room yet, of so much at most for all requests together.
-    pub(crate) fn room(&self, max_bytes: usize) -> Room<'_> {
-        Room { in_flight: self, bytes: 0, max_bytes }
+    /// Returns an empty reservation from a budget of `max_bytes` for all requests together.
+    pub(crate) fn reservation(&self, max_bytes: usize) -> Reservation<'_> {
+        Reservation { in_flight: self, bytes: 0, max_bytes }
     }
 }
 
-impl Room<'_> {
-    /// Make room for this many bytes in all; there is never less than before.
+impl Reservation<'_> {
+    /// Grows the reservation to this many bytes. It never shrinks.
     ///
     /// # Errors
-    /// When all requests together would hold more than they may.
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
+    /// When all reservations together would exceed the budget. This one is then unchanged.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
         let more = bytes.saturating_sub(self.bytes);
         let in_use = &self.in_flight.bytes;
         let within = |held: usize| held.checked_add(more).filter(|bytes| *bytes <= self.max_bytes);
@@ -66,28 +69,28 @@ impl Room<'_> {
                 self.bytes += more;
                 Ok(())
             }
-            Err(_) => Err(NoRoom { max_bytes: self.max_bytes }),
+            Err(_) => Err(BudgetExceeded { max_bytes: self.max_bytes }),
         }
     }
 }
 
-impl From<NoRoom> for Problem {
-    fn from(NoRoom { max_bytes }: NoRoom) -> Self {
+impl From<BudgetExceeded> for Problem {
+    fn from(BudgetExceeded { max_bytes }: BudgetExceeded) -> Self {
         let detail = format!(
-            "the requests in flight hold as many of the {max_bytes} bytes that they may hold together (`max_bytes_in_flight`) \
-             that there is no room for this one; come back later"
+            "the bodies of the requests in flight would exceed {max_bytes} bytes \
+             (`max_bytes_in_flight`); try again later"
         );
         Self::new(StatusCode::TOO_MANY_REQUESTS, detail).reason(RejectReason::Overloaded).closing()
     }
 }
 
-impl Drop for Admitted<'_> {
+impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.in_flight.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_again_when_a_request_has_ended() {
+    fn permit_is_free_again_when_its_request_ends() {
         let in_flight = InFlight::default();
         let one = in_flight.admit(2).unwrap();
         let _two = in_flight.admit(2).unwrap();
@@ -108,17 +111,17 @@ mod tests {
     }
 
     #[test]
-    fn all_bodies_together_keep_to_their_limit() {
+    fn reservations_together_stay_within_the_budget() {
         let in_flight = InFlight::default();
-        let mut one = in_flight.room(100);
+        let mut one = in_flight.reservation(100);
         one.grow_to(60).unwrap();
         one.grow_to(50).unwrap();
-        let mut two = in_flight.room(100);
-        assert_eq!(two.grow_to(41), Err(NoRoom { max_bytes: 100 }));
+        let mut two = in_flight.reservation(100);
+        assert_eq!(two.grow_to(41), Err(BudgetExceeded { max_bytes: 100 }));
         two.grow_to(40).unwrap();
         drop(one);
         two.grow_to(100).unwrap();
-        assert_eq!(two.grow_to(usize::MAX), Err(NoRoom { max_bytes: 100 }));
+        assert_eq!(two.grow_to(usize::MAX), Err(BudgetExceeded { max_bytes: 100 }));
         drop(two);
         assert_eq!(in_flight.bytes.load(Ordering::Relaxed), 0);
     }

@@ -1,8 +1,8 @@
-//! What changes something has to be JSON by its own account.
+//! Check that requests that change state declare JSON, against cross-site request forgery.
 //!
-//! A page of another site may have a browser send forms and plain text here without asking first;
-//! for JSON the browser asks (a CORS preflight), and is told no. A body without a type can come
-//! from a page only together with the header `Origin`.
+//! Browsers send forms and plain text to other sites without a CORS preflight request. For JSON
+//! they send one, which is rejected. A page can send a body without a type only together with the
+//! header `Origin`.
 
 use axum::http::header::{CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
@@ -10,21 +10,24 @@ use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
+/// Checks the content type of a request.
+///
 /// # Errors
 /// 415 for anything but JSON.
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let text = match (values.next(), values.next()) {
         (None, _) if !headers.contains_key(ORIGIN) => return Ok(()),
-        (None, _) => "nothing in particular",
-        (Some(value), None) => value.to_str().unwrap_or("something strange"),
-        (Some(_), Some(_)) => "several things",
+        (None, _) => "(missing)",
+        (Some(value), None) => value.to_str().unwrap_or("(not ASCII)"),
+        (Some(_), Some(_)) => "(several values)",
     };
     if is_json(text.split(';').next().unwrap_or_default().trim()) {
         return Ok(());
     }
     let detail = format!(
-        "the body has to be `application/json`, or `application/x-ndjson` for lines, and its Content-Type says {text:?}; with curl, use `--json` in place of `-d`"
+        "unsupported Content-Type {text:?}; send `application/json`, or `application/x-ndjson` for \
+         lines; with curl, use `--json` instead of `-d`"
     );
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).reason(RejectReason::NotJson))
 }
@@ -47,18 +50,18 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(headers: &[(HeaderName, &'static str)], good: bool) {
+    fn check(headers: &[(HeaderName, &'static str)], accepted: bool) {
         let headers =
             headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
         let headers: HeaderMap = headers.fold(HeaderMap::new(), |mut all, (name, value)| {
             all.append(name, value);
             all
         });
-        assert_eq!(super::check(&headers).is_ok(), good, "{headers:?}");
+        assert_eq!(super::check(&headers).is_ok(), accepted, "{headers:?}");
     }
 
     #[test]
-    fn json_and_lines_of_it_are_taken() {
+    fn json_and_json_lines_are_accepted() {
         check(&[(CONTENT_TYPE, "application/json")], true);
         check(&[(CONTENT_TYPE, "Application/JSON; charset=utf-8")], true);
         check(&[(CONTENT_TYPE, "application/x-ndjson")], true);
@@ -66,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_could_send_unasked_is_not() {
+    fn types_without_a_preflight_are_rejected() {
         check(&[(CONTENT_TYPE, "text/plain;charset=UTF-8")], false);
         check(&[(CONTENT_TYPE, "application/x-www-form-urlencoded")], false);
         check(&[(CONTENT_TYPE, "multipart/form-data; boundary=application/json")], false);

@@ -1,4 +1,11 @@
-//! From a request's head and body to what the routes work with.
+//! Processing of a request before and around its handler.
+//!
+//! The [`guard`] runs for every request: it checks the [`host`], authorizes it
+//! ([`access`]), checks its [`media_type`], charges its rate limit, counts it as [`in_flight`], and
+//! opens a span for requests that carry events ([`trace_context`]). Handlers then use the rest:
+//! [`body`] reads the body within limits, [`decompress`] and [`split`] take batches apart,
+//! [`idempotency_key`] and [`path`] read parameters, and [`blocking`] runs work that takes long.
+//! [`cors`] is a layer outside of the guard.
 
 pub(crate) mod access;
 pub(crate) mod blocking;

@@ -1,4 +1,4 @@
-//! Names of sinks in paths.
+//! Path parameters.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -8,14 +8,18 @@ use observer_pipeline::DeadLetterError;
 use crate::problem::Problem;
 use crate::state::ServerState;
 
-/// A sink as a path names it.
-pub(crate) type Name = Result<Path<String>, PathRejection>;
+/// Name of a sink in a path, or the reason for which it can't be decoded.
+pub(crate) type SinkName = Result<Path<String>, PathRejection>;
 
-/// The name of a sink that is there, or was: what else is wrong with a request says less.
-pub(crate) fn known(api: &ServerState, name: Name) -> Result<String, Problem> {
+/// Returns the name of a sink that is configured or detached. Called before the rest of a request
+/// is checked, since an unknown sink is the more helpful error.
+///
+/// # Errors
+/// 400 for a path that can't be decoded, 404 for an unknown sink.
+pub(crate) fn known_sink(state: &ServerState, name: SinkName) -> Result<String, Problem> {
     let Path(name) =
         name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    if api.pipeline.status().sinks.contains_key(&name) {
+    if state.pipeline.status().sinks.contains_key(&name) {
         return Ok(name);
     }
     Err(Problem::new(StatusCode::NOT_FOUND, DeadLetterError::UnknownSink { name }.to_string()))

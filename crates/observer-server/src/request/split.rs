@@ -1,4 +1,4 @@
-//! A body of many events, item by item: lines of JSON, or one array.
+//! Splitting of a batch into its items, which are lines of JSON or the elements of one array.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,16 +11,20 @@ use serde_json::value::RawValue;
 
 use crate::problem::Problem;
 
-/// Items that stand beside each other are copied together up to this many bytes, so that there is
-/// one allocation for many of them.
-const SHARED: usize = 8 << 10;
+/// Size up to which neighbouring items are copied together, so that many items need one allocation.
+const MAX_SHARED: usize = 8 << 10;
 
-/// The items, copied out of the body: an event stays in memory for a while and must not keep all of
-/// it there. It keeps its neighbours, up to 8 KiB.
+/// Splits a body into its items.
 ///
-/// Of lines, the blank ones are passed over and not counted. At most `max_items` are made, and one
-/// more to show that there were too many. One that is larger than `max_item_bytes`, and so will be
-/// refused, is not copied.
+/// Items are copied out of the body: an event stays in memory for a while and must not keep the
+/// whole body alive. It keeps at most 8 KiB of neighbours. An item that is larger than
+/// `max_item_bytes` will be rejected and is not copied.
+///
+/// Blank lines are skipped and not counted. The result has at most `max_items` and one more, which
+/// shows that the batch exceeds the limit.
+///
+/// # Errors
+/// 400 for an empty body, or an array that is not valid JSON.
 pub(crate) fn split(
     body: &Bytes,
     max_items: usize,
@@ -28,7 +32,7 @@ pub(crate) fn split(
 ) -> Result<Vec<Bytes>, Problem> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     match body.iter().find(|byte| !blank(byte)) {
-        None => Err(malformed("the body is empty; send events as lines of JSON, or as an array")),
+        None => Err(malformed("the body is empty; send events as lines of JSON or as an array")),
         Some(b'[') => {
             let text = simdutf8::compat::from_utf8(body).map_err(|error| {
                 malformed(format!(
@@ -41,24 +45,24 @@ pub(crate) fn split(
             let items = items.and_then(|items| json.end().map(|()| items)).map_err(|error| {
                 malformed(format!("the array of events is not valid JSON: {error}"))
             })?;
-            let place = |item: &RawValue| {
+            let range = |item: &RawValue| {
                 let start = item.get().as_ptr() as usize - body.as_ptr() as usize;
                 start..start + item.get().len()
             };
-            Ok(copied(body, max_item_bytes, items.into_iter().map(place)))
+            Ok(copy_items(body, max_item_bytes, items.into_iter().map(range)))
         }
         Some(_) => {
             let mut start = 0;
             let ends = memchr::memchr_iter(b'\n', body).chain(std::iter::once(body.len()));
             let lines = ends.map(|end| std::mem::replace(&mut start, end + 1)..end);
             let lines = lines.filter(|line| !body[line.clone()].iter().all(blank));
-            Ok(copied(body, max_item_bytes, lines.take(max_items + 1)))
+            Ok(copy_items(body, max_item_bytes, lines.take(max_items + 1)))
         }
     }
 }
 
-/// Parts of the body, in its order.
-fn copied(
+/// Copies items out of the body, in order.
+fn copy_items(
     body: &Bytes,
     max_item_bytes: usize,
     mut items: impl Iterator<Item = Range<usize>>,
@@ -73,7 +77,7 @@ fn copied(
         }
         let start = first.start;
         together.push(first);
-        while let Some(item) = next.take_if(|item| item.end - start <= SHARED) {
+        while let Some(item) = next.take_if(|item| item.end - start <= MAX_SHARED) {
             together.push(item);
             next = items.next();
         }
@@ -86,8 +90,8 @@ fn copied(
     copies
 }
 
-/// The items of an array. Past the limit they are only read for syntax: millions of small ones
-/// would take many times the memory of the body.
+/// Visitor for the elements of an array. Elements beyond the limit are only checked for syntax,
+/// since millions of small ones would take many times the memory of the body.
 struct Items {
     max_items: usize,
 }
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_arrays_are_the_same_items() {
+    fn lines_and_arrays_have_the_same_items() {
         check("{\"a\":1}\n\n  \r\n{\"b\":2}\r\n", &["{\"a\":1}", "{\"b\":2}\r"]);
         check("{\"a\":1}", &["{\"a\":1}"]);
         check(" [ {\"a\":1} , {\"b\":[1,2]} ]\n", &["{\"a\":1}", "{\"b\":[1,2]}"]);
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_items_are_made_than_the_limit_and_one() {
+    fn split_returns_at_most_one_item_beyond_the_limit() {
         let lines = Bytes::from("{}\n".repeat(1000));
         assert_eq!(split(&lines, 10, 1000).unwrap().len(), 11);
         let array = Bytes::from(format!("[{}{{}}]", "{},".repeat(1000)));
@@ -141,21 +145,21 @@ mod tests {
     }
 
     #[test]
-    fn an_item_keeps_no_more_than_its_neighbours() {
+    fn item_keeps_only_its_neighbours_alive() {
         let line = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
         let body = Bytes::from([line.as_str(); 100].join("\n\n"));
         let mut items = split(&body, 1000, 1 << 20).unwrap();
         assert!(items.len() == 100 && items.iter().all(|item| *item == line));
-        // Memory that nobody shares can be had back, and tells its size.
+        // A unique owner can take the allocation back, which reveals its size.
         let first = items.swap_remove(0);
         drop(items);
-        assert!(first.try_into_mut().unwrap().capacity() <= SHARED);
-        let large = Bytes::from([&*"y".repeat(SHARED + 1), "z"].join("\n"));
-        assert_eq!(split(&large, 10, 1 << 20).unwrap(), [&large[..=SHARED], b"z"]);
+        assert!(first.try_into_mut().unwrap().capacity() <= MAX_SHARED);
+        let large = Bytes::from([&*"y".repeat(MAX_SHARED + 1), "z"].join("\n"));
+        assert_eq!(split(&large, 10, 1 << 20).unwrap(), [&large[..=MAX_SHARED], b"z"]);
     }
 
     #[test]
-    fn an_array_that_is_none_is_told() {
+    fn empty_bodies_and_invalid_arrays_are_errors() {
         for body in ["", " \n ", "[{}", "[{}] {}", "[\"\u{0}\"]"] {
             assert!(split(&Bytes::copy_from_slice(body.as_bytes()), 10, 1000).is_err(), "{body:?}");
         }

@@ -1,7 +1,8 @@
-//! What a trace shows of a request that brings events.
+//! Spans of requests that carry events, within the trace of the client (W3C Trace Context,
+//! <https://www.w3.org/TR/trace-context/>).
 //!
-//! Those alone: exporting the trace to the very observer that it is of must not make another one.
-//! The names are those of the semantic conventions for HTTP
+//! Other requests have no span: an observer that exports its traces to itself must not cause a
+//! trace for each export. The attributes follow the semantic conventions for HTTP
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
 
 use axum::extract::Request;
@@ -16,21 +17,21 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Answer the request in a span, where someone asks for spans. It belongs to the trace that the
-/// client sends.
+/// Runs the handler in a span, if spans are collected. The parent is the client's span, if the
+/// request names one.
 pub(crate) async fn traced<F: Future<Output = Response>>(
     request: Request,
-    answer: impl FnOnce(Request) -> F,
+    handler: impl FnOnce(Request) -> F,
 ) -> Response {
-    let span = begin(&request);
+    let span = start_span(&request);
     if span.is_disabled() {
-        return answer(request).await;
+        return handler(request).await;
     }
     if let Some(parent) = parent_of(request.headers()) {
-        // The error says that the span isn't for a trace, but for something else that asked for it.
+        // Fails if a subscriber other than OpenTelemetry has enabled the span.
         let _ = span.set_parent(parent);
     }
-    let response = answer(request).instrument(span.clone()).await;
+    let response = handler(request).instrument(span.clone()).await;
     let status = response.status();
     span.record("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
@@ -40,7 +41,7 @@ pub(crate) async fn traced<F: Future<Output = Response>>(
     response
 }
 
-fn begin(request: &Request) -> Span {
+fn start_span(request: &Request) -> Span {
     let (head, path) = (request.headers(), request.uri().path());
     info_span!(
         target: SPAN_TARGET,
@@ -71,7 +72,8 @@ fn text(head: &HeaderMap, name: HeaderName) -> Option<&str> {
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The client's span; `None` where it sends none, or something else, which is to be ignored.
+/// Returns the client's span as a context. A missing or malformed header is ignored, as the
+/// specification requires.
 fn parent_of(headers: &HeaderMap) -> Option<Context> {
     let mut all = headers.get_all(TRACEPARENT).iter();
     let (Some(value), None) = (all.next(), all.next()) else { return None };
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_continued_if_it_is_one() {
+    fn valid_trace_context_is_continued() {
         check(&format!("00-{TRACE}-{SPAN}-01"), Some(true));
         check(&format!("00-{TRACE}-{SPAN}-00"), Some(false));
         check(&format!("00-{TRACE}-{SPAN}-ff"), Some(true));
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn two_traces_are_none_and_the_states_of_one_are_all_kept() {
+    fn repeated_traceparent_is_ignored_and_trace_states_are_joined() {
         let parent = HeaderValue::from_str(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         let mut headers = HeaderMap::from_iter([(TRACEPARENT, parent.clone())]);
         headers.append(TRACESTATE, HeaderValue::from_static("a=1"));

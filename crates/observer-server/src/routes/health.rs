@@ -1,4 +1,4 @@
-//! `GET /livez` and `GET /readyz`.
+//! `GET /livez` and `GET /readyz`: health probes.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::request::access::Scope;
 use crate::routes::openapi::AnyProbe;
 use crate::state::ServerState;
 
-/// Whether events are taken, and how the sinks are. A sink that is parked doesn't concern
-/// producers: it is told, and no more.
+/// Readiness of the observer. It accepts events even if a sink is parked, so the state of the sinks
+/// is only informative.
 #[derive(Debug, Serialize, ToSchema)]
 struct Readiness<'a> {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,
-    /// For readers alone.
+    /// State of the sinks, for clients with the scope `read`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sinks: Option<Vec<Sink<'a>>>,
@@ -39,36 +39,38 @@ struct Sink<'a> {
     reason: Option<&'a str>,
 }
 
-/// Whether the process answers.
+/// Returns 200 while the process answers requests.
 #[utoipa::path(
     get,
     path = "/livez",
-    responses((status = 200, description = "It does", body = String, content_type = "text/plain"), AnyProbe)
+    responses((status = 200, description = "The process answers requests", body = String, content_type = "text/plain"), AnyProbe)
 )]
-pub(crate) async fn livez(State(api): State<Arc<ServerState>>) -> impl IntoResponse {
-    let _time = api.requests.time(Route::Livez);
+pub(crate) async fn livez(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
+    let _time = state.requests.time(Route::Livez);
     "ok"
 }
 
-/// Whether events are taken; and, for readers, how the sinks are.
+/// Returns whether events are accepted and, for clients with the scope `read`, the state of the
+/// sinks.
 #[utoipa::path(
     get,
     path = "/readyz",
     responses(
-        (status = 200, description = "They are", body = Readiness),
-        (status = 503, description = "They are not, and why", body = Readiness),
+        (status = 200, description = "Events are accepted", body = Readiness),
+        (status = 503, description = "Events are not accepted; `reason` has the cause",
+            body = Readiness),
         AnyProbe
     )
 )]
 pub(crate) async fn readyz(
-    State(api): State<Arc<ServerState>>,
+    State(state): State<Arc<ServerState>>,
     headers: HeaderMap,
 ) -> impl IntoResponse {
-    let _time = api.requests.time(Route::Readyz);
-    let status = api.pipeline.status();
-    let reason = why_not(&status);
-    // A probe can't be given a token; what sinks say of the far side is not for everyone.
-    let may_read = api.settings.load().gate.admit(&headers, Scope::Read).is_ok();
+    let _time = state.requests.time(Route::Readyz);
+    let status = state.pipeline.status();
+    let reason = not_ready_reason(&status);
+    // Probes send no token, but failures may reveal details of destinations.
+    let may_read = state.settings.load().gate.authorize(&headers, Scope::Read).is_ok();
     let code = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let readiness = Readiness {
         status: if reason.is_some() { "not ready" } else { "ready" },
@@ -78,8 +80,8 @@ pub(crate) async fn readyz(
     (code, Json(readiness)).into_response()
 }
 
-/// Why no events are taken now.
-fn why_not(status: &Status) -> Option<String> {
+/// Returns the reason for which no events are accepted, if any.
+fn not_ready_reason(status: &Status) -> Option<String> {
     if status.closed {
         return Some("the observer is shutting down".to_owned());
     }

@@ -1,4 +1,4 @@
-//! `GET /metrics`.
+//! `GET /metrics`: metrics in the Prometheus text format.
 
 use std::sync::Arc;
 
@@ -15,28 +15,29 @@ use crate::state::ServerState;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The metrics of events and of the observer itself, in Prometheus' text format.
+/// Returns the metrics of events and of the observer itself in the Prometheus text format.
 #[utoipa::path(
     get,
     path = "/metrics",
     responses(
         (status = 200, description = "The metrics", body = String, content_type = TEXT),
-        (status = 500, description = "They can't be gathered", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 500, description = "The metrics can't be gathered",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
         AnyRequest
     )
 )]
-pub(crate) async fn get_metrics(State(api): State<Arc<ServerState>>) -> Response {
-    let _time = api.requests.time(Route::Metrics);
-    let registry = api.registry.clone();
-    // Gathering may block.
+pub(crate) async fn get_metrics(State(state): State<Arc<ServerState>>) -> Response {
+    let _time = state.requests.time(Route::Metrics);
+    let registry = state.registry.clone();
+    // A collector may block, for example on the files of a sink.
     let text =
-        api.scrapes.run(move || TextEncoder::new().encode_to_string(&registry.gather())).await;
-    let why = match text {
+        state.scrapes.run(move || TextEncoder::new().encode_to_string(&registry.gather())).await;
+    let error = match text {
         Ok(Ok(text)) => return ([(CONTENT_TYPE, TEXT)], text).into_response(),
         Ok(Err(error)) => observer_core::report(&error),
         Err(error) => observer_core::report(&error),
     };
-    tracing::error!(error = why, "the metrics can't be gathered");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics can't be gathered: {why}"))
+    tracing::error!(error, "gathering metrics failed");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("gathering metrics failed: {error}"))
         .into_response()
 }

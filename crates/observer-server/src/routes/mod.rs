@@ -1,4 +1,7 @@
-//! The routes.
+//! Route table, and a module of handlers for each group of routes.
+//!
+//! A handler's `#[utoipa::path]` attribute is both its route and its entry in the OpenAPI document.
+//! All requests pass the [guard](crate::request::guard) before they reach a handler.
 
 mod dead_letters;
 mod event;
@@ -19,6 +22,7 @@ use axum::middleware;
 use bytes::Bytes;
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -30,11 +34,11 @@ use crate::state::ServerState;
 
 pub(crate) use event::post_event;
 
-/// The routes alone, for those who serve them in an axum application of their own.
+/// Returns the routes alone, for embedding in another axum application.
 ///
-/// The server's metrics are in the registry for as long as a clone of the router lives. Of the
-/// options, those that concern bodies apply; time limits for heads and a limit on connections are
-/// then up to whoever serves.
+/// The server's metrics stay in the registry as long as a clone of the router lives. Of the
+/// options, those about bodies, access and hosts apply; time limits of heads and the limit of
+/// connections are up to the embedding application.
 ///
 /// # Errors
 /// When the registry has the metrics of a server already.
@@ -43,30 +47,35 @@ pub fn router(
     pipeline: Pipeline,
     registry: Registry,
 ) -> Result<Router, prometheus::Error> {
-    Ok(routes(ServerState::new(options, pipeline, registry, document())?))
+    Ok(with_state(ServerState::new(options, pipeline, registry, openapi_json())?))
 }
 
-pub(crate) fn routes(api: Arc<ServerState>) -> Router {
-    let (routes, _) = described().split_for_parts();
+/// Returns the router over this state.
+pub(crate) fn with_state(state: Arc<ServerState>) -> Router {
+    let (routes, document) = table().split_for_parts();
+    let known = operations(&document).join(", ");
+    let not_found = |State(state): State<Arc<ServerState>>, uri: Uri| async move {
+        not_found(&state, &uri, &known)
+    };
     let routes = routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(api.clone(), guard::layer))
-        .with_state(api.clone());
-    match &api.cors {
-        // Outside of the guard: a browser asks whether it may ask before it sends a token.
+        .layer(middleware::from_fn_with_state(state.clone(), guard::layer))
+        .with_state(state.clone());
+    match &state.cors {
+        // Outside of the guard: browsers send a preflight request without a token.
         Some(cors) => routes.layer(cors.clone()),
         None => routes,
     }
 }
 
-/// The OpenAPI document, as it is sent.
-pub(crate) fn document() -> Bytes {
-    openapi::rendered(described().get_openapi())
+/// Returns the OpenAPI document of the routes, as JSON.
+pub(crate) fn openapi_json() -> Bytes {
+    serde_json::to_vec(table().get_openapi()).expect("an OpenAPI document is JSON").into()
 }
 
-/// The routes, each at the path that its description names.
-fn described() -> OpenApiRouter<Arc<ServerState>> {
+/// Returns the routes, each at the path of its description.
+fn table() -> OpenApiRouter<Arc<ServerState>> {
     OpenApiRouter::with_openapi(openapi::document())
         .routes(routes!(event::post_event))
         .routes(routes!(events::post_events))
@@ -83,22 +92,36 @@ fn described() -> OpenApiRouter<Arc<ServerState>> {
         .routes(routes!(openapi::get_openapi))
 }
 
-async fn not_found(State(api): State<Arc<ServerState>>) -> Problem {
-    let _time = api.requests.time(Route::Other);
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez, /readyz and /openapi.json, which lists all",
-    )
+/// Returns each operation of the document, such as `POST /event`.
+fn operations(document: &OpenApi) -> Vec<String> {
+    let of_path = |(path, item): (&String, &utoipa::openapi::PathItem)| {
+        let methods = [
+            (Method::GET, item.get.is_some()),
+            (Method::POST, item.post.is_some()),
+            (Method::PUT, item.put.is_some()),
+            (Method::PATCH, item.patch.is_some()),
+            (Method::DELETE, item.delete.is_some()),
+        ];
+        let methods = methods.into_iter().filter(|(_, is_served)| *is_served);
+        methods.map(|(method, _)| format!("{method} {path}")).collect::<Vec<_>>()
+    };
+    document.paths.paths.iter().flat_map(of_path).collect()
+}
+
+fn not_found(state: &ServerState, uri: &Uri, known: &str) -> Problem {
+    let _time = state.requests.time(Route::Other);
+    let detail = format!("unknown path {:?}; the routes are {known}", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
 async fn method_not_allowed(
-    State(api): State<Arc<ServerState>>,
+    State(state): State<Arc<ServerState>>,
     method: Method,
     uri: Uri,
 ) -> Problem {
-    let _time = api.requests.time(Route::Other);
+    let _time = state.requests.time(Route::Other);
     let detail = format!(
-        "{} can't be asked for with {method}; the header Allow says how it can",
+        "{} does not support the method {method}; use one that the header Allow lists",
         uri.path()
     );
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
@@ -113,14 +136,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_routes_serve_within_another_application() {
+    async fn routes_serve_within_another_application() {
         let pipeline = Pipeline::builder().start().await.unwrap();
         let registry = Registry::new();
         let options = ServerOptions { max_body: 10, ..ServerOptions::default() };
         let routes = router(&options, pipeline.clone(), registry.clone()).unwrap();
         assert!(
             router(&options, pipeline, registry.clone()).is_err(),
-            "the metrics are there already"
+            "the registry has the metrics already"
         );
         let app = Router::new().nest("/observer", routes);
         let request = |uri, body: &'static str| {
@@ -137,6 +160,22 @@ mod tests {
         assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
         let metrics = app.oneshot(request("/observer/metrics", "")).await.unwrap();
         assert_eq!(metrics.status(), StatusCode::OK);
-        assert!(registry.gather().is_empty(), "the last clone of the router is gone");
+        assert!(registry.gather().is_empty(), "the last clone of the router is dropped");
+    }
+
+    #[test]
+    fn operations_are_those_of_the_openapi_document() {
+        let document: serde_json::Value = serde_json::from_slice(&openapi_json()).unwrap();
+        let mut expected = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for method in item.as_object().unwrap().keys() {
+                expected.push(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        let mut listed = operations(table().get_openapi());
+        expected.sort();
+        listed.sort();
+        assert_eq!(listed, expected);
+        assert!(listed.len() >= 16, "{listed:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /-/reload`: read the configuration again.
+//! `POST /-/reload`: reload of the configuration.
 
 use std::sync::Arc;
 
@@ -14,26 +14,32 @@ use crate::reload::{ReloadError, ReloadReport};
 use crate::routes::openapi::AnyRequest;
 use crate::state::ServerState;
 
-/// Read the configuration again, and follow it.
+/// Reloads the configuration and applies it.
 #[utoipa::path(
     post,
     path = "/-/reload",
     responses(
-        (status = 200, description = "What has changed", body = ReloadReport),
-        (status = 404, description = "There is no configuration that could be read again", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 415, description = "The request says that it is no JSON", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 422, description = "There is something wrong with it; nothing has changed", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 500, description = "It is in effect only in part", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 200, description = "The configuration is applied; the body lists the changes",
+            body = ReloadReport),
+        (status = 404, description = "The observer was started without a configuration to reload",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 415, description = "The request has a content type other than JSON",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 422, description = "The configuration is invalid; nothing has changed",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 500, description = "The configuration is applied only in part",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
         AnyRequest
     )
 )]
-pub(crate) async fn post_reload(State(api): State<Arc<ServerState>>) -> Response {
-    let _time = api.requests.time(Route::Reload);
-    let Some(reload) = api.reload.get().cloned() else {
-        let detail = "this observer was started by a program that reads no configuration again";
+pub(crate) async fn post_reload(State(state): State<Arc<ServerState>>) -> Response {
+    let _time = state.requests.time(Route::Reload);
+    let Some(reload) = state.reload.get().cloned() else {
+        let detail =
+            "the program that runs this observer does not support reloading the configuration";
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     };
-    // Runs on when the client hangs up.
+    // Spawned, so that the reload continues when the client disconnects.
     let ended = tokio::spawn(async move { reload.reload().await }).await;
     match ended {
         Ok(Ok(reloaded)) => Json(reloaded).into_response(),
@@ -46,7 +52,7 @@ pub(crate) async fn post_reload(State(api): State<Arc<ServerState>>) -> Response
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
         }
         Err(error) => {
-            let detail = format!("reading the configuration broke off: {error}");
+            let detail = format!("reloading the configuration failed: {error}");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
         }
     }

@@ -1,5 +1,5 @@
-//! `/v1/sinks/{name}/replay`: bringing a sink the past, and ending that early. How far it is stands
-//! in `/v1/sinks`.
+//! `/v1/sinks/{name}/replay`: starting and cancelling a replay of past events. Its progress is part
+//! of `/v1/sinks`.
 
 use std::sync::Arc;
 
@@ -15,33 +15,34 @@ use utoipa::ToSchema;
 use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::body::{collect, parse};
-use crate::request::path::{Name, known};
+use crate::request::path::{SinkName, known_sink};
 use crate::routes::openapi::{self, AnyBody, AnyRequest};
 use crate::state::ServerState;
 
-/// Which past events: those that the observer received in some time, and that pass a filter.
+/// Selection of past events: those that were received in a period and pass a filter.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct WantedPast {
-    /// Received at this time or later (RFC 3339).
+struct ReplayRequest {
+    /// Start of the period in which the events were received, inclusive (RFC 3339).
     #[schema(format = DateTime)]
     since: String,
-    /// Received before this time.
+    /// End of the period, exclusive.
     #[schema(format = DateTime, required = false, nullable = false)]
     until: Option<String>,
-    /// Of these, the ones that pass it, as in the configuration of a sink. The sink's own filter
-    /// holds, too.
+    /// Filter of the events, as in the configuration of a sink. It applies in addition to the
+    /// sink's own filter.
     #[serde(default)]
     #[schema(value_type = Option<openapi::Filter>, required = false, nullable = false)]
     filter: Filter,
 }
 
-/// A replay of past events: events = delivered + dead + refused + expired + filtered + pending.
+/// Status of a replay. Its account adds up: events = delivered + dead + refused + expired +
+/// filtered + pending.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ShownReplay<'a> {
-    /// `running`, `done`, `stopped` since it can't go on, or `cancelled`.
+pub(crate) struct ReplayStatus<'a> {
+    /// `running`, `done`, `stopped` by a failure, or `cancelled`.
     state: &'static str,
-    /// Why it has stopped, or what holds it up.
+    /// Reason for which the replay has stopped or is delayed.
     reason: Option<&'a str>,
     since: String,
     until: Option<String>,
@@ -49,24 +50,24 @@ pub(crate) struct ShownReplay<'a> {
     filter: &'a Filter,
     begun_at: String,
     ended_at: Option<String>,
-    /// It was to reach further back than the journal does: what was received before this is gone.
+    /// Set if the period begins before the oldest event of the journal: the time of that event.
     gone_before: Option<String>,
-    /// How many events of the journal it goes through.
+    /// Number of events in the period.
     events: u64,
-    /// Those that it is not past yet.
+    /// Events that are not processed yet.
     pending: u64,
     delivered: u64,
-    /// Refused, and dead letters now.
+    /// Events that were rejected by the sink and became dead letters.
     dead: u64,
     refused: u64,
-    /// Gone from the journal before the replay came to them.
+    /// Events that the journal removed before the replay reached them.
     expired: u64,
-    /// Those that were not asked for.
+    /// Events that do not pass the filters.
     filtered: u64,
 }
 
-impl<'a> ShownReplay<'a> {
-    pub(crate) fn of(replay: &'a ReplayStatus) -> Self {
+impl<'a> ReplayStatus<'a> {
+    pub(crate) fn of(replay: &'a Replay) -> Self {
         let text = |time: Timestamp| time.to_string();
         Self {
             state: replay.state.as_str(),
@@ -88,85 +89,95 @@ impl<'a> ShownReplay<'a> {
     }
 }
 
-/// Bring a sink past events that are still in the journal, also to one that was added later.
+/// Starts a replay of past events that are still in the journal to a sink, which may have been
+/// added after them.
 ///
-/// It goes up to where the sink stands at that moment; what comes after that the sink gets anyhow.
-/// Past and new events take turns, batch by batch, each in the journal's order. The replay goes on
-/// until it ends, also after a restart; what was delivered in the last second or two before a crash
-/// is delivered again, under the same ids. Until then the journal keeps what it needs, unless it is
-/// at its size limit. How far it is stands in `/v1/sinks`. What the sink refuses becomes dead
-/// letters. A sink that keeps its position with its data refuses.
+/// The replay ends at the sink's current position; the sink receives later events as usual. Batches
+/// of past and of new events alternate, each in the order of the journal. The replay continues
+/// after a restart; after a crash, events of the last second or two are delivered again with the
+/// same ids. Until the end of the replay the journal keeps its events, unless it reaches its size
+/// limit. `/v1/sinks` has the progress. Events that the sink rejects become dead letters. Sinks
+/// that store their position with their data do not support replay.
 #[utoipa::path(
     post,
     path = "/v1/sinks/{name}/replay",
-    params(("name" = String, Path, description = "The sink")),
-    request_body(content = WantedPast, content_type = "application/json"),
+    params(("name" = String, Path, description = "Name of the sink")),
+    request_body(content = ReplayRequest, content_type = "application/json"),
     responses(
-        (status = 202, description = "It has begun, and will go on", body = ShownReplay),
-        (status = 404, description = "There is no such sink", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 409, description = "The sink can't take past events, or has a replay already, or doesn't run", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 422, description = "It doesn't say which events, or says it wrongly", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 503, description = "The sink takes nothing now, or the replay can't be stored", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 202, description = "The replay has started", body = ReplayStatus),
+        (status = 404, description = "The sink is unknown",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 409, description = "The sink does not support replay, has a running replay, or \
+                                      is not running",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 422, description = "The selection of events is missing or invalid",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 503, description = "The sink is unavailable, or the replay can't be stored at \
+                                      the moment",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
         AnyBody
     )
 )]
 pub(crate) async fn post_replay(
-    State(api): State<Arc<ServerState>>,
-    name: Name,
+    State(state): State<Arc<ServerState>>,
+    name: SinkName,
     request: Request,
 ) -> Result<Response, Problem> {
-    let _time = api.requests.time(Route::Replay);
-    let name = known(&api, name).map_err(|problem| problem.closing_after(request.body()))?;
+    let _time = state.requests.time(Route::Replay);
+    let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
     let (limits, max_bytes) = {
-        let settings = api.settings.load();
+        let settings = state.settings.load();
         (settings.body, settings.max_bytes_in_flight)
     };
-    let mut room = api.in_flight.room(max_bytes);
-    let body = collect(request.into_body(), limits, &mut room).await?;
-    let how = r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
-    let wanted: WantedPast = parse(&body, how)?;
-    let past = ReplaySelection {
-        since: time("since", &wanted.since)?,
-        until: wanted.until.map(|until| time("until", &until)).transpose()?,
-        filter: wanted.filter,
+    let mut reservation = state.in_flight.reservation(max_bytes);
+    let body = collect(request.into_body(), limits, &mut reservation).await?;
+    let usage =
+        r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
+    let selection: ReplayRequest = parse(&body, usage)?;
+    let past = PastEvents {
+        since: time("since", &selection.since)?,
+        until: selection.until.map(|until| time("until", &until)).transpose()?,
+        filter: selection.filter,
     };
     if past.until.is_some_and(|until| until <= past.since) {
-        return Err(invalid(
-            "until",
-            "`until` is not later than `since`, so there is nothing between".to_owned(),
-        ));
+        return Err(invalid("until", "`until` must be later than `since`".to_owned()));
     }
-    let begun = api.pipeline.start_replay(&name, past).await.map_err(|error| problem(&error))?;
-    Ok((StatusCode::ACCEPTED, Json(ShownReplay::of(&begun))).into_response())
+    let started = state.pipeline.replay_past(&name, past).await.map_err(|error| problem(&error))?;
+    Ok((StatusCode::ACCEPTED, Json(ReplayStatus::of(&started))).into_response())
 }
 
-/// End a sink's replay where it is.
+/// Cancels the replay of a sink.
 #[utoipa::path(
     delete,
     path = "/v1/sinks/{name}/replay",
-    params(("name" = String, Path, description = "The sink")),
+    params(("name" = String, Path, description = "Name of the sink")),
     responses(
-        (status = 200, description = "It has ended", body = ShownReplay),
-        (status = 404, description = "There is no such sink, or no replay that could end", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 409, description = "The sink doesn't run", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 415, description = "The request says that it is no JSON", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 503, description = "That can't be stored now", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 200, description = "The replay is cancelled", body = ReplayStatus),
+        (status = 404, description = "The sink is unknown, or has no running replay",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 409, description = "The sink is not running",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 415, description = "The request has a content type other than JSON",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 503, description = "The change can't be stored at the moment",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
         AnyRequest
     )
 )]
 pub(crate) async fn delete_replay(
-    State(api): State<Arc<ServerState>>,
-    name: Name,
+    State(state): State<Arc<ServerState>>,
+    name: SinkName,
 ) -> Result<Response, Problem> {
-    let _time = api.requests.time(Route::Replay);
-    let name = known(&api, name)?;
-    let ended = api.pipeline.cancel_replay(&name).await.map_err(|error| problem(&error))?;
-    Ok(Json(ShownReplay::of(&ended)).into_response())
+    let _time = state.requests.time(Route::Replay);
+    let name = known_sink(&state, name)?;
+    let cancelled = state.pipeline.end_replay(&name).await.map_err(|error| problem(&error))?;
+    Ok(Json(ReplayStatus::of(&cancelled)).into_response())
 }
 
 fn time(field: &'static str, text: &str) -> Result<Timestamp, Problem> {
-    text.parse()
-        .map_err(|_| invalid(field, format!("`{field}` is a time, such as 2026-11-22T17:00:00Z")))
+    text.parse().map_err(|_| {
+        invalid(field, format!("`{field}` must be a time such as 2026-11-22T17:00:00Z"))
+    })
 }
 
 fn invalid(field: &'static str, detail: String) -> Problem {

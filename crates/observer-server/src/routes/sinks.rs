@@ -1,4 +1,4 @@
-//! `/v1/sinks`: how the sinks are, and forgetting one that is gone.
+//! `/v1/sinks`: status of the sinks, and removal of a detached one.
 
 use std::sync::Arc;
 
@@ -13,21 +13,22 @@ use utoipa::ToSchema;
 
 use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
-use crate::request::path::Name;
+use crate::request::path::SinkName;
 use crate::routes::openapi::AnyRequest;
-use crate::routes::replay::ShownReplay;
+use crate::routes::replay::ReplayStatus;
 use crate::state::ServerState;
 
-/// How the sinks are.
+/// Status of the sinks.
 #[derive(Debug, Serialize, ToSchema)]
 struct Sinks<'a> {
-    /// The last event that was taken in, to compare positions with.
+    /// Position of the newest event, for comparison with those of the sinks.
     head: String,
     sinks: Vec<Sink<'a>>,
 }
 
-/// A sink, and what became of its events: accepted = delivered + dead + refused + expired +
-/// filtered + pending.
+/// Status of a sink. Its account adds up: accepted = delivered + dead + refused + expired +
+/// filtered
+/// + pending.
 #[derive(Debug, Serialize, ToSchema)]
 struct Sink<'a> {
     name: &'a str,
@@ -46,10 +47,10 @@ struct Sink<'a> {
     expired: u64,
     filtered: u64,
     retried: u64,
-    /// Of the dead, those that it took when they were sent again, since the start.
+    /// Dead letters that were sent again and accepted by the sink, since the start.
     replayed: u64,
-    /// Of past events: the last one that it had, or has. It has an account of its own.
-    replay: Option<ShownReplay<'a>>,
+    /// Last replay of past events, running or ended. It has an account of its own.
+    replay: Option<ReplayStatus<'a>>,
     last_error: Option<LastError<'a>>,
 }
 
@@ -59,43 +60,48 @@ struct LastError<'a> {
     reason: &'a str,
 }
 
-/// Each sink: its state, its position, its backlog, and what became of its events.
+/// Returns the state, position, backlog and account of each sink.
 #[utoipa::path(
     get,
     path = "/v1/sinks",
     responses((status = 200, description = "The sinks", body = Sinks), AnyRequest)
 )]
-pub(crate) async fn get_sinks(State(api): State<Arc<ServerState>>) -> impl IntoResponse {
-    let _time = api.requests.time(Route::Sinks);
-    let status = api.pipeline.status();
+pub(crate) async fn get_sinks(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
+    let _time = state.requests.time(Route::Sinks);
+    let status = state.pipeline.status();
     let head = Position { epoch: status.epoch, seq: status.journal.head };
-    let sinks = status.sinks.iter().map(|(name, sink)| shown(name, sink)).collect();
+    let sinks = status.sinks.iter().map(|(name, sink)| sink_status(name, sink)).collect();
     Json(Sinks { head: head.to_string(), sinks }).into_response()
 }
 
-/// Forget where a sink stands that is configured no more. Its dead letters stay in their folder.
+/// Removes the position of a sink that is no longer configured. Its dead letters stay in their
+/// folder.
 #[utoipa::path(
     delete,
     path = "/v1/sinks/{name}",
-    params(("name" = String, Path, description = "The sink")),
+    params(("name" = String, Path, description = "Name of the sink")),
     responses(
-        (status = 204, description = "It is forgotten"),
-        (status = 404, description = "There is no such sink", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 409, description = "It is configured", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 415, description = "The request says that it is no JSON", body = ProblemDetails, content_type = PROBLEM_JSON),
-        (status = 503, description = "That can't be stored now", body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 204, description = "The position is removed"),
+        (status = 404, description = "The sink is unknown",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 409, description = "The sink is configured",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 415, description = "The request has a content type other than JSON",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
+        (status = 503, description = "The change can't be stored at the moment",
+            body = ProblemDetails, content_type = PROBLEM_JSON),
         AnyRequest
     )
 )]
 pub(crate) async fn delete_sink(
-    State(api): State<Arc<ServerState>>,
-    name: Name,
+    State(state): State<Arc<ServerState>>,
+    name: SinkName,
 ) -> Result<Response, Problem> {
-    let _time = api.requests.time(Route::Sinks);
+    let _time = state.requests.time(Route::Sinks);
     let Path(name) =
         name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let forgotten = api.pipeline.forget_sink(&name).await;
-    forgotten.map_err(|error| {
+    let removed = state.pipeline.forget_sink(&name).await;
+    removed.map_err(|error| {
         let status = match &error {
             ForgetSinkError::StillRunning { .. } => StatusCode::CONFLICT,
             ForgetSinkError::UnknownSink { .. } => StatusCode::NOT_FOUND,
@@ -106,17 +112,17 @@ pub(crate) async fn delete_sink(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
-    let trouble = match &sink.state {
+fn sink_status<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
+    let failure = match &sink.state {
         SinkState::Retrying(mishap) | SinkState::Parked(mishap) => Some(mishap),
         _ => None,
     };
     Sink {
         name,
         r#type: &sink.kind,
-        state: sink.state.as_str(),
-        reason: trouble.map(|mishap| &*mishap.reason),
-        since: trouble.map(at),
+        state: sink.state.name(),
+        reason: failure.map(|mishap| &*mishap.reason),
+        since: failure.map(at),
         required: sink.required,
         position: sink.position.to_string(),
         pending: sink.pending,
@@ -128,8 +134,8 @@ fn shown<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         expired: sink.account.expired,
         filtered: sink.account.filtered,
         retried: sink.retried,
-        replayed: sink.redelivered,
-        replay: sink.replay.as_ref().map(ShownReplay::of),
+        replayed: sink.replayed,
+        replay: sink.replay.as_ref().map(ReplayStatus::of),
         last_error: sink
             .last_error
             .as_ref()

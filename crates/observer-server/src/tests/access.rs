@@ -5,7 +5,7 @@ use observer_core::SinkSettings;
 use observer_pipeline::{Pipeline, RejectReason};
 
 use super::support::client::{Client, post};
-use super::support::setup::{EVENT, event, options, plain, serve, sink};
+use super::support::setup::{EVENT, event, options, serve, serve_plain, sink};
 use crate::{Access, Rate, Scope, Scopes, ServerOptions, Token, TokenDigest};
 
 fn token(name: &str, scopes: &[Scope], rate: Option<Rate>) -> Token {
@@ -22,17 +22,17 @@ fn rate(per_second: u32, burst: u32) -> Option<Rate> {
     Some(Rate { per_second: number(per_second), burst: number(burst) })
 }
 
-async fn asked(client: &mut Client, method: &str, path: &str, token: &str) -> u16 {
+async fn status_with_token(client: &mut Client, method: &str, path: &str, token: &str) -> u16 {
     let body = if method == "POST" { EVENT } else { "" };
     let length = body.len();
     let head =
         format!("{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n");
-    client.say(format!("{head}content-length: {length}\r\n\r\n{body}")).await;
+    client.send(format!("{head}content-length: {length}\r\n\r\n{body}")).await;
     client.answer().await.status
 }
 
 #[tokio::test]
-async fn each_route_takes_a_token_with_its_scope() {
+async fn each_route_requires_its_scope() {
     let tokens = Scope::ALL.map(|scope| token(scope.as_str(), &[scope], None));
     let server = serve(guarded(tokens.into()), Pipeline::builder().start().await.unwrap()).await;
     let mut client = server.client().await;
@@ -53,17 +53,22 @@ async fn each_route_takes_a_token_with_its_scope() {
     ] {
         for holder in Scope::ALL.map(Scope::as_str) {
             let expected = if holder == scope { status } else { 403 };
-            let found = asked(&mut client, method, path, &format!("secret-of-{holder}")).await;
+            let found =
+                status_with_token(&mut client, method, path, &format!("secret-of-{holder}")).await;
             assert_eq!(found, expected, "{method} {path} by {holder}");
         }
-        assert_eq!(asked(&mut client, method, path, "guess").await, 401, "{method} {path}");
+        assert_eq!(
+            status_with_token(&mut client, method, path, "guess").await,
+            401,
+            "{method} {path}"
+        );
     }
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Unauthorized], 2);
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Forbidden], 4);
 }
 
 #[tokio::test]
-async fn who_may_not_is_told_why() {
+async fn rejected_tokens_get_a_challenge_and_the_reason() {
     let server = serve(
         guarded(vec![token("ci", &[Scope::Ingest], None)]),
         Pipeline::builder().start().await.unwrap(),
@@ -74,30 +79,30 @@ async fn who_may_not_is_told_why() {
     HTTP/1.1 401 Unauthorized
     content-type: application/problem+json
     www-authenticate: Bearer realm="observer"
-    {"type":"about:blank","title":"Unauthorized","status":401,"detail":"this needs a token with the scope `ingest`; send it in the header `Authorization: Bearer TOKEN`","reason":"unauthorized"}
+    {"type":"about:blank","title":"Unauthorized","status":401,"detail":"the request needs a token with the scope `ingest`; send it in the header `Authorization: Bearer TOKEN`","reason":"unauthorized"}
     "#);
-    client.say(post("authorization: Bearer guess\r\n", EVENT)).await;
+    client.send(post("authorization: Bearer guess\r\n", EVENT)).await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 401 Unauthorized
     content-type: application/problem+json
     www-authenticate: Bearer realm="observer", error="invalid_token"
-    {"type":"about:blank","title":"Unauthorized","status":401,"detail":"the token is not one that is known here","reason":"unauthorized"}
+    {"type":"about:blank","title":"Unauthorized","status":401,"detail":"unknown token","reason":"unauthorized"}
     "#);
     client
-        .say("GET /metrics HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ci\r\n\r\n")
+        .send("GET /metrics HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ci\r\n\r\n")
         .await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 403 Forbidden
     content-type: application/problem+json
     www-authenticate: Bearer realm="observer", error="insufficient_scope"
-    {"type":"about:blank","title":"Forbidden","status":403,"detail":"the token `ci` is for `ingest`, and this needs the scope `read`","reason":"forbidden"}
+    {"type":"about:blank","title":"Forbidden","status":403,"detail":"the token `ci` has the scope `ingest`, and the request needs the scope `read`","reason":"forbidden"}
     "#);
-    client.say(post("authorization: Bearer secret-of-ci\r\n", EVENT)).await;
+    client.send(post("authorization: Bearer secret-of-ci\r\n", EVENT)).await;
     assert_eq!(client.answer().await.status, 200);
 }
 
 #[tokio::test]
-async fn probes_need_no_token_and_tell_strangers_nothing_of_sinks() {
+async fn probes_need_no_token_and_show_sinks_only_to_readers() {
     let sink = sink("archive", SinkSettings::default());
     let pipeline = Pipeline::builder().sink(sink).start().await.unwrap();
     let server = serve(guarded(vec![token("ops", &[Scope::Read], None)]), pipeline).await;
@@ -105,13 +110,13 @@ async fn probes_need_no_token_and_tell_strangers_nothing_of_sinks() {
     assert_eq!(client.get("/livez").await.status, 200);
     assert_eq!(client.get("/readyz").await.body, r#"{"status":"ready"}"#);
     client
-        .say("GET /readyz HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ops\r\n\r\n")
+        .send("GET /readyz HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ops\r\n\r\n")
         .await;
     assert_eq!(client.answer().await.json()["sinks"][0]["name"], "archive");
 }
 
 #[tokio::test]
-async fn a_token_can_be_used_no_faster_than_its_rate() {
+async fn token_is_limited_to_its_rate() {
     let slow = token("slow", &[Scope::Ingest], rate(1, 3));
     let other = token("other", &[Scope::Ingest], None);
     let server =
@@ -124,33 +129,33 @@ async fn a_token_can_be_used_no_faster_than_its_rate() {
             "POST {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-{holder}\r\ncontent-length: {length}\r\n\r\n{body}"
         )
     };
-    client.say(post("/v1/events", "slow", &batch(4))).await;
+    client.send(post("/v1/events", "slow", &batch(4))).await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 413 Payload Too Large
     content-type: application/problem+json
-    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the token `slow` may send 3 events at once, and these are more; send fewer, or raise its `rate.burst`","reason":"too_large"}
+    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the request exceeds the limit of 3 events at once for the token `slow`; send fewer, or raise its `rate.burst`","reason":"too_large"}
     "#);
-    // The request that was refused has used up one.
-    client.say(post("/v1/events", "slow", &batch(2))).await;
+    // The rejected request was charged as one event.
+    client.send(post("/v1/events", "slow", &batch(2))).await;
     assert_eq!(client.answer().await.status, 200);
-    client.say(post("/event", "slow", EVENT)).await;
+    client.send(post("/event", "slow", EVENT)).await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 429 Too Many Requests
     content-type: application/problem+json
     retry-after: 1
-    {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"the token `slow` may send 1 events a second and 3 at once (its `rate`), and has used that up; come back later","reason":"rate_limited"}
+    {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"the token `slow` exceeds its `rate` of 1 events a second and 3 at once; try again later","reason":"rate_limited"}
     "#);
-    client.say(post("/event", "other", EVENT)).await;
+    client.send(post("/event", "other", EVENT)).await;
     assert_eq!(client.answer().await.status, 200);
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::RateLimited], 1);
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_can_do_nothing_in_the_name_of_this_machine() {
-    let server = plain().await;
+async fn pages_of_other_sites_are_rejected() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     client
-        .say(format!(
+        .send(format!(
             "POST /event HTTP/1.1\r\nhost: rebound.example\r\ncontent-length: {}\r\n\r\n{EVENT}",
             EVENT.len()
         ))
@@ -158,13 +163,13 @@ async fn a_page_of_another_site_can_do_nothing_in_the_name_of_this_machine() {
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 421 Misdirected Request
     content-type: application/problem+json
-    {"type":"about:blank","title":"Misdirected Request","status":421,"detail":"this observer is not known by the name \"rebound.example\"; use its address, or add the name to `hosts` under [server]","reason":"unknown_host"}
+    {"type":"about:blank","title":"Misdirected Request","status":421,"detail":"unknown host \"rebound.example\"; use the address, or add the name to `server.hosts`","reason":"unknown_host"}
     "#);
     for headers in ["content-type: text/plain\r\n", "origin: http://evil.example\r\n"] {
-        client.say(post(headers, EVENT)).await;
+        client.send(post(headers, EVENT)).await;
         assert_eq!(client.answer().await.status, 415, "{headers}");
     }
-    client.say("OPTIONS /event HTTP/1.1\r\nhost: test\r\norigin: http://evil.example\r\naccess-control-request-method: POST\r\n\r\n").await;
+    client.send("OPTIONS /event HTTP/1.1\r\nhost: test\r\norigin: http://evil.example\r\naccess-control-request-method: POST\r\n\r\n").await;
     let preflight = client.answer().await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (405, None));
     assert_eq!(client.post(&event("ok")).await.status, 200);
@@ -172,7 +177,7 @@ async fn a_page_of_another_site_can_do_nothing_in_the_name_of_this_machine() {
 }
 
 #[tokio::test]
-async fn pages_of_named_sites_may_ask() {
+async fn configured_origins_are_allowed_by_cors() {
     let options = ServerOptions {
         cors_origins: vec!["https://grafana.example".into()],
         access: Access {
@@ -187,13 +192,13 @@ async fn pages_of_named_sites_may_ask() {
         ("https://grafana.example", Some("https://grafana.example")),
         ("https://evil.example", None),
     ] {
-        client.say(format!("OPTIONS /v1/sinks HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\naccess-control-request-method: GET\r\naccess-control-request-headers: authorization\r\n\r\n")).await;
+        client.send(format!("OPTIONS /v1/sinks HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\naccess-control-request-method: GET\r\naccess-control-request-headers: authorization\r\n\r\n")).await;
         assert_eq!(
             client.answer().await.header("access-control-allow-origin"),
             allowed,
             "{origin}"
         );
-        client.say(format!("GET /v1/sinks HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\nauthorization: Bearer secret-of-ops\r\n\r\n")).await;
+        client.send(format!("GET /v1/sinks HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\nauthorization: Bearer secret-of-ops\r\n\r\n")).await;
         assert_eq!(
             client.answer().await.header("access-control-allow-origin"),
             allowed,
@@ -203,8 +208,8 @@ async fn pages_of_named_sites_may_ask() {
 }
 
 #[tokio::test]
-async fn every_answer_tells_browsers_to_do_nothing_with_it() {
-    let server = plain().await;
+async fn every_answer_has_the_security_headers() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     for answer in
         [client.post(EVENT).await, client.get("/metrics").await, client.get("/nowhere").await]
@@ -222,17 +227,17 @@ async fn every_answer_tells_browsers_to_do_nothing_with_it() {
 }
 
 #[tokio::test]
-async fn settings_change_from_one_request_to_the_next() {
+async fn settings_apply_from_the_next_request() {
     let pipeline = Pipeline::builder().start().await.unwrap();
     let server =
         crate::Server::bind(options(), pipeline, prometheus::Registry::new()).await.unwrap();
     let (address, settings) = (server.local_addrs()[0], server.settings());
     let running =
-        tokio::spawn(server.run(std::future::pending(), super::support::client::PATIENCE));
+        tokio::spawn(server.run(std::future::pending(), super::support::client::TEST_TIMEOUT));
     let mut client = Client::connect(address).await;
     assert_eq!(client.post(EVENT).await.status, 200);
     settings.set(&guarded(vec![token("ci", &[Scope::Ingest], None)]));
     assert_eq!(client.post(EVENT).await.status, 401);
-    assert_eq!(asked(&mut client, "POST", "/event", "secret-of-ci").await, 200);
+    assert_eq!(status_with_token(&mut client, "POST", "/event", "secret-of-ci").await, 200);
     running.abort();
 }

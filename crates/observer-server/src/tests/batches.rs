@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::client::{Answer, Client};
-use super::support::setup::{EVENT, event, options, plain, serve};
+use super::support::setup::{EVENT, event, options, serve, serve_plain};
 use crate::ServerOptions;
 use observer_pipeline::{Pipeline, RejectReason};
 
@@ -13,7 +13,7 @@ async fn batch(client: &mut Client, headers: &str, body: &[u8]) -> Answer {
         "POST /v1/events HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n",
         body.len()
     );
-    client.say([head.as_bytes(), body].concat()).await;
+    client.send([head.as_bytes(), body].concat()).await;
     client.answer().await
 }
 
@@ -21,7 +21,7 @@ fn value(answer: &Answer) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-/// Events of these cycles, one a line.
+/// Returns an event for each cycle, one per line.
 fn cycles(numbers: std::ops::Range<u32>) -> String {
     numbers
         .map(|n| {
@@ -33,8 +33,8 @@ fn cycles(numbers: std::ops::Range<u32>) -> String {
 }
 
 #[tokio::test]
-async fn lines_and_arrays_are_taken_and_known_when_they_come_again() {
-    let server = plain().await;
+async fn lines_and_arrays_are_accepted_and_deduplicated() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     let lines = cycles(0..3);
     let first =
@@ -54,8 +54,8 @@ async fn lines_and_arrays_are_taken_and_known_when_they_come_again() {
 }
 
 #[tokio::test]
-async fn a_batch_may_be_compressed() {
-    let server = plain().await;
+async fn compressed_batch_is_accepted() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(cycles(0..100).as_bytes()).unwrap();
@@ -70,8 +70,8 @@ async fn a_batch_may_be_compressed() {
 }
 
 #[tokio::test]
-async fn bad_items_are_named_and_the_good_ones_stored() {
-    let server = plain().await;
+async fn invalid_items_are_reported_and_the_others_stored() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     let lines = format!(
         "{}\n\nnot json\n{{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":1}}\n{{\"source\":\"bot\",\"event_kind\":\"ok\",\"ok\":true}}\n{}\n",
@@ -86,10 +86,7 @@ async fn bad_items_are_named_and_the_good_ones_stored() {
     let answer = batch(&mut client, "", b"{}\n[]\n").await;
     let body = value(&answer);
     assert_eq!((answer.status, body["errors"].as_array().unwrap().len()), (422, 2));
-    assert_eq!(
-        body["detail"],
-        "none of the 2 items is an event that can be taken; `errors` says why"
-    );
+    assert_eq!(body["detail"], "all 2 items are rejected; `errors` has the reason for each");
     let rejected = server.pipeline.status().ingest.rejected;
     assert_eq!(
         (
@@ -102,10 +99,10 @@ async fn bad_items_are_named_and_the_good_ones_stored() {
 }
 
 #[tokio::test]
-async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_taken() {
-    let server = plain().await;
+async fn unreadable_batch_is_rejected_as_a_whole() {
+    let server = serve_plain().await;
     for (headers, body, status, detail) in [
-        ("", &b""[..], 400, "the body is empty; send events as lines of JSON, or as an array"),
+        ("", &b""[..], 400, "the body is empty; send events as lines of JSON or as an array"),
         (
             "",
             b"[{},",
@@ -117,19 +114,21 @@ async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_tak
             "content-type: text/plain\r\n",
             b"{}",
             415,
-            "the body has to be `application/json`, or `application/x-ndjson` for lines, and its Content-Type says \"text/plain\"; with curl, use `--json` in place of `-d`",
+            "unsupported Content-Type \"text/plain\"; send `application/json`, or \
+             `application/x-ndjson` for lines; with curl, use `--json` instead of `-d`",
         ),
         (
             "content-encoding: br\r\n",
             b"{}",
             415,
-            "a body can be compressed with gzip or zstd, and not with \"br\"",
+            "unsupported Content-Encoding \"br\"; use gzip or zstd",
         ),
         (
             "idempotency-key: k\r\n",
             b"{}",
             400,
-            "the header Idempotency-Key names one event, and this is a batch; give each event an `id` instead",
+            "the header Idempotency-Key is not supported for a batch; give each event an `id` \
+             instead",
         ),
     ] {
         let mut client = server.client().await;
@@ -139,7 +138,7 @@ async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_tak
     let mut client = server.client().await;
     let answer = batch(&mut client, "content-encoding: gzip\r\n", b"{}").await;
     assert!(
-        answer.status == 400 && answer.body.contains("not what its Content-Encoding says"),
+        answer.status == 400 && answer.body.contains("can't be decoded as its Content-Encoding"),
         "{}",
         answer.body
     );
@@ -147,7 +146,7 @@ async fn a_batch_that_can_not_be_read_is_refused_as_a_whole_and_the_next_one_tak
 }
 
 #[tokio::test]
-async fn limits_of_a_batch_are_told_with_their_values() {
+async fn limits_of_a_batch_are_named_with_their_values() {
     let limited =
         ServerOptions { max_batch_body: 10_000, max_batch_events: 100, max_body: 200, ..options() };
     let server = serve(limited, Pipeline::builder().start().await.unwrap()).await;
@@ -160,7 +159,7 @@ async fn limits_of_a_batch_are_told_with_their_values() {
     assert!(
         bomb.status == 413
             && bomb.body.contains("10000 bytes")
-            && bomb.body.contains("decompression"),
+            && bomb.body.contains("decompressed"),
         "{}",
         bomb.body
     );
@@ -169,12 +168,16 @@ async fn limits_of_a_batch_are_told_with_their_values() {
         "x".repeat(300)
     );
     let one = batch(&mut server.client().await, "", one.as_bytes()).await;
-    assert!(one.status == 207 && one.body.contains("an event may have 200 bytes"), "{}", one.body);
+    assert!(
+        one.status == 207 && one.body.contains("the event exceeds the limit of 200 bytes"),
+        "{}",
+        one.body
+    );
 }
 
 #[tokio::test]
-async fn a_batch_after_the_end_is_to_come_again() {
-    let server = plain().await;
+async fn batch_during_shutdown_is_unavailable() {
+    let server = serve_plain().await;
     server.pipeline.shutdown(Duration::ZERO).await;
     let answer = batch(&mut server.client().await, "", cycles(0..2).as_bytes()).await;
     assert_eq!((answer.status, answer.body.contains("shutting down")), (503, true));

@@ -1,11 +1,11 @@
 use insta::assert_snapshot;
 use observer_pipeline::Pipeline;
 
-use super::support::setup::{EVENT, options, plain, serve};
+use super::support::setup::{EVENT, options, serve, serve_plain};
 use crate::{Server, ServerOptions};
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_so() {
+async fn connection_beyond_the_limit_is_answered_with_503() {
     let pipeline = Pipeline::builder().start().await.unwrap();
     let server = serve(ServerOptions { max_connections: 1, ..options() }, pipeline).await;
     let mut first = server.client().await;
@@ -17,9 +17,9 @@ async fn one_connection_too_many_is_told_so() {
     content-type: application/problem+json
     retry-after: 1
     connection: close
-    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"there are 1 connections, and no more may be (`max_connections`); come back later, or use fewer of them"}
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the limit of 1 connections (`max_connections`) is reached; try again later, or use fewer connections"}
     "#);
-    second.ends().await;
+    second.expect_close().await;
     let metrics = first.get("/metrics").await.body;
     assert!(metrics.contains("\nobserver_refused_connections_total 1\n"), "{metrics}");
     assert!(metrics.contains("\nobserver_open_connections 1\n"), "{metrics}");
@@ -31,36 +31,36 @@ async fn one_connection_too_many_is_told_so() {
             break status;
         }
     };
-    assert_eq!(status, 200, "there is room again");
+    assert_eq!(status, 200, "the slot is free again");
 }
 
 #[tokio::test]
-async fn an_idle_connection_makes_room_for_another_and_a_busy_one_does_not() {
+async fn idle_connection_is_closed_for_a_new_one_and_an_active_one_is_not() {
     let pipeline = Pipeline::builder().start().await.unwrap();
     let server = serve(ServerOptions { max_connections: 2, ..options() }, pipeline).await;
     let mut idle = server.client().await;
     assert_eq!(idle.post(EVENT).await.status, 200);
     let mut busy = server.client().await;
     let (start, end) = EVENT.split_at(10);
-    busy.say(format!(
+    busy.send(format!(
         "POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{start}",
         EVENT.len()
     ))
     .await;
-    let mut newcomer = loop {
+    let mut new = loop {
         let mut client = server.client().await;
         if client.post(EVENT).await.status == 200 {
             break client;
         }
     };
-    idle.ends().await;
-    busy.say(end).await;
+    idle.expect_close().await;
+    busy.send(end).await;
     assert_eq!(busy.answer().await.status, 200);
-    assert_eq!(newcomer.post(EVENT).await.status, 200);
+    assert_eq!(new.post(EVENT).await.status, 200);
 }
 
 #[tokio::test]
-async fn several_addresses_are_served() {
+async fn server_serves_several_addresses() {
     let listen = vec!["127.0.0.1:0".into(), "127.0.0.1:0".into()];
     let pipeline = Pipeline::builder().start().await.unwrap();
     let server =
@@ -70,7 +70,7 @@ async fn several_addresses_are_served() {
     let addresses = server.local_addrs().to_vec();
     assert_ne!(addresses[0], addresses[1]);
     let running =
-        tokio::spawn(server.run(std::future::pending(), super::support::client::PATIENCE));
+        tokio::spawn(server.run(std::future::pending(), super::support::client::TEST_TIMEOUT));
     for address in addresses {
         assert_eq!(
             super::support::client::Client::connect(address).await.post(EVENT).await.status,
@@ -81,20 +81,20 @@ async fn several_addresses_are_served() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_told_what_there_is() {
-    let server = plain().await;
+async fn unknown_paths_and_methods_are_answered_with_the_known_ones() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     assert_snapshot!(client.get("/events").await, @r#"
     HTTP/1.1 404 Not Found
     content-type: application/problem+json
-    {"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this path; there is POST /event, /v1/events and /-/reload, and GET /v1/sinks, /metrics, /livez, /readyz and /openapi.json, which lists all"}
+    {"type":"about:blank","title":"Not Found","status":404,"detail":"unknown path \"/events\"; the routes are POST /-/reload, POST /event, GET /livez, GET /metrics, GET /openapi.json, GET /readyz, POST /v1/events, GET /v1/sinks, DELETE /v1/sinks/{name}, GET /v1/sinks/{name}/dead-letters, DELETE /v1/sinks/{name}/dead-letters, POST /v1/sinks/{name}/dead-letters/replay, GET /v1/sinks/{name}/dead-letters/{id}, DELETE /v1/sinks/{name}/dead-letters/{id}, POST /v1/sinks/{name}/replay, DELETE /v1/sinks/{name}/replay"}
     "#);
     assert_snapshot!(client.get("/event").await, @r#"
     HTTP/1.1 405 Method Not Allowed
     content-type: application/problem+json
     allow: POST
-    {"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"/event can't be asked for with GET; the header Allow says how it can"}
+    {"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"/event does not support the method GET; use one that the header Allow lists"}
     "#);
-    client.say("DELETE /metrics HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    client.send("DELETE /metrics HTTP/1.1\r\nhost: test\r\n\r\n").await;
     assert_eq!(client.answer().await.header("allow"), Some("GET,HEAD"));
 }

@@ -4,36 +4,36 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::{Pipeline, SinkSpec};
 
-use super::support::client::{Answer, Client, PATIENCE};
-use super::support::setup::{Ledger, Running, event, options, serve, sink};
+use super::support::client::{Answer, Client, TEST_TIMEOUT};
+use super::support::setup::{LedgerSink, Running, event, options, serve, sink};
 
-const LETTERS: &str = "/v1/sinks/archive/dead-letters";
+const DEAD_LETTERS: &str = "/v1/sinks/archive/dead-letters";
 
-/// Three events, of which the second and the third are dead letters, with their ids.
-async fn with_letters(spec: SinkSpec) -> (Running, Client, Vec<String>) {
+/// Sends three events, of which the second and third become dead letters. Returns their ids.
+async fn with_dead_letters(spec: SinkSpec) -> (Running, Client, Vec<String>) {
     let server = serve(options(), Pipeline::builder().sink(spec).start().await.unwrap()).await;
     let mut client = server.client().await;
     let mut ids = Vec::new();
     for kind in ["ok", "dead", "dead"] {
         ids.push(client.post(&event(kind)).await.text("id"));
     }
-    let settled = async {
+    let processed = async {
         while server.pipeline.status().sinks["archive"].pending > 0 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, settled).await.expect("the sink settles them");
+    tokio::time::timeout(TEST_TIMEOUT, processed).await.expect("the sink processes the events");
     (server, client, ids)
 }
 
 async fn scripted() -> (Running, Client, Vec<String>) {
-    with_letters(sink("archive", SinkSettings::default())).await
+    with_dead_letters(sink("archive", SinkSettings::default())).await
 }
 
-async fn ask(client: &mut Client, method: &str, path: &str, body: &str) -> Answer {
+async fn request(client: &mut Client, method: &str, path: &str, body: &str) -> Answer {
     let length = body.len();
     client
-        .say(format!(
+        .send(format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}"
         ))
         .await;
@@ -41,19 +41,19 @@ async fn ask(client: &mut Client, method: &str, path: &str, body: &str) -> Answe
 }
 
 async fn replay(client: &mut Client, body: &str) -> Answer {
-    ask(client, "POST", &format!("{LETTERS}/replay"), body).await
+    request(client, "POST", &format!("{DEAD_LETTERS}/replay"), body).await
 }
 
 #[tokio::test]
-async fn letters_are_listed_by_pages_and_shown_byte_for_byte() {
+async fn dead_letters_are_listed_by_page_and_shown_byte_for_byte() {
     let (_server, mut client, ids) = scripted().await;
-    let page = client.get(&format!("{LETTERS}?limit=1")).await.json();
+    let page = client.get(&format!("{DEAD_LETTERS}?limit=1")).await.json();
     assert_eq!(
         (&page["total"], &page["dead_letters"][0]["id"]),
         (&2.into(), &ids[2].as_str().into())
     );
     let cursor = page["next"].as_str().unwrap();
-    let page = client.get(&format!("{LETTERS}?limit=1&cursor={cursor}")).await.json();
+    let page = client.get(&format!("{DEAD_LETTERS}?limit=1&cursor={cursor}")).await.json();
     assert!(page["next"].is_null());
     let mut letter = page["dead_letters"][0].clone();
     assert_eq!(letter["id"], ids[1]);
@@ -64,13 +64,13 @@ async fn letters_are_listed_by_pages_and_shown_byte_for_byte() {
     letter["id"] = "ID".into();
     assert_snapshot!(letter, @r#"{"attempts":1,"dead_at":"TIME","event_kind":"dead","id":"ID","reason":"too strange","received_at":"TIME","seq":2,"source":"job"}"#);
 
-    let whole = client.get(&format!("{LETTERS}/{}", ids[1])).await;
+    let whole = client.get(&format!("{DEAD_LETTERS}/{}", ids[1])).await;
     assert_eq!((whole.status, whole.text("reason")), (200, "too strange".to_owned()));
     assert!(whole.body.ends_with(&format!(r#""event":{}}}}}"#, event("dead"))), "{}", whole.body);
 }
 
 #[tokio::test]
-async fn a_letter_is_sent_again_edited_and_gone_then() {
+async fn dead_letter_is_replayed_with_an_edited_event_and_removed() {
     let (server, mut client, ids) = scripted().await;
     let (id, edited) = (&ids[1], event("ok"));
     let answer = replay(&mut client, &format!(r#"{{"ids":["{id}"],"event":{edited}}}"#)).await;
@@ -79,8 +79,8 @@ async fn a_letter_is_sent_again_edited_and_gone_then() {
     content-type: application/json
     {"replayed":1,"refused":[],"missing":[],"stopped":null}
     "#);
-    assert_eq!(client.get(&format!("{LETTERS}/{id}")).await.status, 404);
-    assert_eq!(client.get(LETTERS).await.json()["total"], 1);
+    assert_eq!(client.get(&format!("{DEAD_LETTERS}/{id}")).await.status, 404);
+    assert_eq!(client.get(DEAD_LETTERS).await.json()["total"], 1);
     let sink = client.get("/v1/sinks").await.json()["sinks"][0].clone();
     assert_eq!(
         (&sink["dead"], &sink["replayed"], &sink["accepted"]),
@@ -91,9 +91,9 @@ async fn a_letter_is_sent_again_edited_and_gone_then() {
         metrics.contains("\nobserver_sink_replayed_events_total{sink=\"archive\"} 1\n"),
         "{metrics}"
     );
-    let purged = ask(&mut client, "DELETE", &format!("{LETTERS}?all=true"), "").await;
+    let purged = request(&mut client, "DELETE", &format!("{DEAD_LETTERS}?all=true"), "").await;
     assert_eq!(purged.body, r#"{"purged":1}"#);
-    // What became of letters changes nothing: the account closes as before.
+    // Replay and purge do not change the account.
     let metrics = client.get("/metrics").await.body;
     for (result, count) in
         [("delivered", 1), ("dead", 2), ("refused", 0), ("expired", 0), ("filtered", 0)]
@@ -113,10 +113,10 @@ async fn a_letter_is_sent_again_edited_and_gone_then() {
 }
 
 #[tokio::test]
-async fn what_is_refused_again_or_not_there_is_told_and_the_rest_goes() {
+async fn replay_reports_rejected_and_missing_dead_letters() {
     let (_server, mut client, ids) = scripted().await;
-    let (id, nobody) = (&ids[1], "00000000-0000-0000-0000-000000000007");
-    let answer = replay(&mut client, &format!(r#"{{"ids":["{id}","{nobody}"]}}"#)).await;
+    let (id, unknown) = (&ids[1], "00000000-0000-0000-0000-000000000007");
+    let answer = replay(&mut client, &format!(r#"{{"ids":["{id}","{unknown}"]}}"#)).await;
     assert_snapshot!(answer.to_string().replace(id, "ID"), @r#"
     HTTP/1.1 207 Multi-Status
     content-type: application/json
@@ -124,13 +124,14 @@ async fn what_is_refused_again_or_not_there_is_told_and_the_rest_goes() {
     "#);
     let answer = replay(&mut client, r#"{"all":true}"#).await;
     assert_eq!((answer.status, answer.json()["refused"].as_array().unwrap().len()), (207, 2));
-    assert_eq!(replay(&mut client, &format!(r#"{{"ids":["{nobody}"]}}"#)).await.status, 404);
-    assert_eq!(client.get(LETTERS).await.json()["total"], 2, "they stay");
+    assert_eq!(replay(&mut client, &format!(r#"{{"ids":["{unknown}"]}}"#)).await.status, 404);
+    assert_eq!(client.get(DEAD_LETTERS).await.json()["total"], 2, "the dead letters stay");
 }
 
 #[tokio::test]
-async fn a_sink_that_can_not_be_sent_its_letters_says_why() {
-    let (server, mut client, _) = with_letters(SinkSpec::new("archive", Arc::new(Ledger))).await;
+async fn sink_without_replay_gives_the_reason_for_its_dead_letters() {
+    let (server, mut client, _) =
+        with_dead_letters(SinkSpec::new("archive", Arc::new(LedgerSink))).await;
     assert_snapshot!(replay(&mut client, r#"{"all":true}"#).await, @r#"
     HTTP/1.1 409 Conflict
     content-type: application/problem+json
@@ -140,20 +141,20 @@ async fn a_sink_that_can_not_be_sent_its_letters_says_why() {
 }
 
 #[tokio::test]
-async fn letters_are_purged_one_by_one_by_age_or_all() {
+async fn dead_letters_are_purged_by_id_by_age_or_all() {
     let (_server, mut client, ids) = scripted().await;
-    let one = format!("{LETTERS}/{}", ids[1]);
-    assert_eq!(ask(&mut client, "DELETE", &one, "").await.body, r#"{"purged":1}"#);
-    assert_eq!(ask(&mut client, "DELETE", &one, "").await.status, 404);
-    let old = format!("{LETTERS}?before=2000-01-01T00:00:00Z");
-    assert_eq!(ask(&mut client, "DELETE", &old, "").await.body, r#"{"purged":0}"#);
-    let all = format!("{LETTERS}?all=true");
-    assert_eq!(ask(&mut client, "DELETE", &all, "").await.body, r#"{"purged":1}"#);
-    assert_eq!(client.get(LETTERS).await.body, r#"{"total":0,"dead_letters":[],"next":null}"#);
+    let one = format!("{DEAD_LETTERS}/{}", ids[1]);
+    assert_eq!(request(&mut client, "DELETE", &one, "").await.body, r#"{"purged":1}"#);
+    assert_eq!(request(&mut client, "DELETE", &one, "").await.status, 404);
+    let old = format!("{DEAD_LETTERS}?before=2000-01-01T00:00:00Z");
+    assert_eq!(request(&mut client, "DELETE", &old, "").await.body, r#"{"purged":0}"#);
+    let all = format!("{DEAD_LETTERS}?all=true");
+    assert_eq!(request(&mut client, "DELETE", &all, "").await.body, r#"{"purged":1}"#);
+    assert_eq!(client.get(DEAD_LETTERS).await.body, r#"{"total":0,"dead_letters":[],"next":null}"#);
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_changes_nothing() {
+async fn invalid_requests_change_no_dead_letters() {
     let (_server, mut client, ids) = scripted().await;
     let id = &ids[1];
     for (body, status, detail) in [
@@ -164,24 +165,24 @@ async fn what_makes_no_sense_changes_nothing() {
         (r#"{"ids":["seven"]}"#, 400, "UUID"),
         (&format!(r#"{{"all":true,"ids":["{id}"]}}"#), 422, "either `ids`, or `all`"),
         (&format!(r#"{{"all":true,"event":{}}}"#, event("ok")), 422, "single"),
-        (&format!(r#"{{"ids":["{id}"],"event":{{"source":"x"}}}}"#), 422, "`event` is none"),
+        (&format!(r#"{{"ids":["{id}"],"event":{{"source":"x"}}}}"#), 422, "`event` is invalid"),
     ] {
         let answer = replay(&mut client, body).await;
         assert_eq!(answer.status, status, "{body}: {answer}");
         assert!(answer.text("detail").contains(detail), "{body}: {answer}");
     }
     for (method, path, status) in [
-        ("DELETE", LETTERS.to_owned(), 400),
-        ("DELETE", format!("{LETTERS}?all=true&before=2000-01-01T00:00:00Z"), 400),
-        ("DELETE", format!("{LETTERS}?before=yesterday"), 400),
-        ("DELETE", format!("{LETTERS}/seven"), 400),
-        ("GET", format!("{LETTERS}?limit=0"), 400),
-        ("GET", format!("{LETTERS}?limit=many"), 400),
-        ("GET", format!("{LETTERS}?cursor=x"), 400),
+        ("DELETE", DEAD_LETTERS.to_owned(), 400),
+        ("DELETE", format!("{DEAD_LETTERS}?all=true&before=2000-01-01T00:00:00Z"), 400),
+        ("DELETE", format!("{DEAD_LETTERS}?before=yesterday"), 400),
+        ("DELETE", format!("{DEAD_LETTERS}/seven"), 400),
+        ("GET", format!("{DEAD_LETTERS}?limit=0"), 400),
+        ("GET", format!("{DEAD_LETTERS}?limit=many"), 400),
+        ("GET", format!("{DEAD_LETTERS}?cursor=x"), 400),
         ("GET", "/v1/sinks/other/dead-letters".to_owned(), 404),
         ("GET", "/v1/sinks/..%2f..%2fj/dead-letters".to_owned(), 404),
     ] {
-        let answer = ask(&mut client, method, &path, "").await;
+        let answer = request(&mut client, method, &path, "").await;
         assert_eq!(answer.status, status, "{method} {path}: {answer}");
         assert_eq!(
             answer.header("content-type"),
@@ -189,22 +190,22 @@ async fn what_makes_no_sense_changes_nothing() {
             "{method} {path}"
         );
     }
-    assert_eq!(client.get(LETTERS).await.json()["total"], 2);
+    assert_eq!(client.get(DEAD_LETTERS).await.json()["total"], 2);
 }
 
 #[tokio::test]
-async fn a_sink_is_forgotten_once_it_is_gone() {
+async fn only_a_detached_sink_can_be_deleted() {
     let (server, mut client, _) = scripted().await;
-    assert_snapshot!(ask(&mut client, "DELETE", "/v1/sinks/archive", "").await, @r#"
+    assert_snapshot!(request(&mut client, "DELETE", "/v1/sinks/archive", "").await, @r#"
     HTTP/1.1 409 Conflict
     content-type: application/problem+json
     {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"archive\" is there; take it out of the configuration first"}
     "#);
-    assert!(server.pipeline.remove_sink("archive", PATIENCE).await);
+    assert!(server.pipeline.remove_sink("archive", TEST_TIMEOUT).await);
     assert_eq!(client.get("/v1/sinks").await.json()["sinks"][0]["state"], "detached");
     let answer = replay(&mut client, r#"{"all":true}"#).await;
     assert_eq!(answer.status, 409, "{answer}");
-    assert_eq!(ask(&mut client, "DELETE", "/v1/sinks/archive", "").await.status, 204);
+    assert_eq!(request(&mut client, "DELETE", "/v1/sinks/archive", "").await.status, 204);
     assert!(client.get("/v1/sinks").await.json()["sinks"].as_array().unwrap().is_empty());
-    assert_eq!(ask(&mut client, "DELETE", "/v1/sinks/archive", "").await.status, 404);
+    assert_eq!(request(&mut client, "DELETE", "/v1/sinks/archive", "").await.status, 404);
 }

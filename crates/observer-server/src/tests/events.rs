@@ -5,14 +5,14 @@ use observer_core::SinkSettings;
 use observer_pipeline::{JournalOptions, Pipeline, RejectReason, fs};
 
 use super::support::client::{Client, post};
-use super::support::setup::{EVENT, event, options, plain, serve, sink};
+use super::support::setup::{EVENT, event, options, serve, serve_plain, sink};
 
 const CYCLE: &str =
     r#"{"source":"bot","cycle_id":"c","sig_hash":"9f","event_kind":"ok","ok":true}"#;
 
 #[tokio::test]
-async fn an_event_is_accepted_and_then_a_duplicate() {
-    let server = plain().await;
+async fn event_is_accepted_and_its_repetition_is_a_duplicate() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     let first = client.post(CYCLE).await;
     let id = first.text("id");
@@ -27,8 +27,8 @@ async fn an_event_is_accepted_and_then_a_duplicate() {
 }
 
 #[tokio::test]
-async fn an_envelope_keeps_its_id() {
-    let server = plain().await;
+async fn envelope_keeps_its_id() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     let envelope = format!(r#"{{"id":"6f1c34a4-55c4-4a3e-9a42-1f1fd2b3c4d5","event":{EVENT}}}"#);
     let answer = client.post(&envelope).await;
@@ -39,45 +39,45 @@ async fn an_envelope_keeps_its_id() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_names_an_event_with_and_without_quotes() {
-    let server = plain().await;
+async fn idempotency_key_identifies_an_event_with_and_without_quotes() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
-    client.say(post("idempotency-key: k-1\r\n", EVENT)).await;
+    client.send(post("idempotency-key: k-1\r\n", EVENT)).await;
     let first = client.answer().await;
-    client.say(post("idempotency-key: \"k-1\"\r\n", EVENT)).await;
+    client.send(post("idempotency-key: \"k-1\"\r\n", EVENT)).await;
     assert_eq!(client.answer().await.body, first.body.replace("accepted", "duplicate"));
 
-    client.say(post("idempotency-key: k-1\r\n", &event("other"))).await;
+    client.send(post("idempotency-key: k-1\r\n", &event("other"))).await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 422 Unprocessable Entity
     content-type: application/problem+json
     {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"this idempotency key came with another body before; a key stands for one event alone","reason":"key_reused"}
     "#);
-    client.say(post("idempotency-key: a b\r\n", EVENT)).await;
+    client.send(post("idempotency-key: a b\r\n", EVENT)).await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 400 Bad Request
     content-type: application/problem+json
-    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the header Idempotency-Key has to be there once, with 1 to 255 visible ASCII characters, without spaces and quotes between them","reason":"malformed"}
+    {"type":"about:blank","title":"Bad Request","status":400,"detail":"invalid header Idempotency-Key; send it once, with 1 to 255 visible ASCII characters without quotes","reason":"malformed"}
     "#);
 }
 
 #[tokio::test]
-async fn a_compressed_event_is_refused() {
-    let server = plain().await;
+async fn compressed_event_is_rejected() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
-    client.say(post("content-encoding: identity\r\n", EVENT)).await;
+    client.send(post("content-encoding: identity\r\n", EVENT)).await;
     assert_eq!(client.answer().await.status, 200);
-    client.say(post("content-encoding: gzip\r\n", "?")).await;
+    client.send(post("content-encoding: gzip\r\n", "?")).await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 415 Unsupported Media Type
     content-type: application/problem+json
-    {"type":"about:blank","title":"Unsupported Media Type","status":415,"detail":"a single event can't be compressed; send it without Content-Encoding","reason":"malformed"}
+    {"type":"about:blank","title":"Unsupported Media Type","status":415,"detail":"a single event can't be compressed; send it without Content-Encoding, or as a batch to /v1/events","reason":"malformed"}
     "#);
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_refused_with_what_to_do() {
-    let server = plain().await;
+async fn invalid_events_are_rejected_with_a_remedy() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     assert_snapshot!(client.post("").await, @r#"
     HTTP/1.1 400 Bad Request
@@ -114,7 +114,7 @@ async fn what_is_no_event_is_refused_with_what_to_do() {
     content-type: application/problem+json
     {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"missing `sig_hash`, which is required of source \"bot\"","reason":"missing_field","field":"sig_hash"}
     "#);
-    assert_eq!(client.post(EVENT).await.status, 200, "the connection is still good");
+    assert_eq!(client.post(EVENT).await.status, 200, "the connection stays usable");
 
     let mut rejected = server.pipeline.status().ingest.rejected;
     rejected.retain(|_, count| *count > 0);
@@ -126,10 +126,10 @@ async fn what_is_no_event_is_refused_with_what_to_do() {
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
-    let server = plain().await;
+    let server = serve_plain().await;
     let mut client = server.client().await;
     let requests = [post("", EVENT), post("", "[]"), post("", CYCLE), post("", CYCLE)];
-    client.say(requests.concat()).await;
+    client.send(requests.concat()).await;
     let mut answers = Vec::new();
     for _ in requests {
         let answer = client.answer().await;
@@ -141,35 +141,35 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_half_way_leaves_nothing_behind() {
-    let server = plain().await;
+async fn client_that_hangs_up_within_a_body_stores_nothing() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
-    // The server asks for the body, so it waits for the rest of it.
-    client.say("POST /event HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n").await;
+    // The answer 100 shows that the server is waiting for the body.
+    client.send("POST /event HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n").await;
     assert_eq!(client.head().await.status, 100);
-    client.say(&EVENT[..20]).await;
+    client.send(&EVENT[..20]).await;
     drop(client);
     assert_eq!(server.client().await.post(EVENT).await.status, 200);
     assert_eq!(server.pipeline.status().ingest.accepted, 1);
 }
 
 #[tokio::test]
-async fn a_broken_body_is_refused_and_the_connection_closed() {
-    let server = plain().await;
+async fn malformed_body_is_rejected_and_the_connection_closed() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
-    client.say("POST /event HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n").await;
+    client.send("POST /event HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n").await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 400 Bad Request
     content-type: application/problem+json
     connection: close
-    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the body broke off, or is not chunked as HTTP wants it","reason":"broken_off"}
+    {"type":"about:blank","title":"Bad Request","status":400,"detail":"the body ended early, or its chunked encoding is malformed","reason":"broken_off"}
     "#);
-    client.ends().await;
+    client.expect_close().await;
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::BrokenOff], 1);
 }
 
 #[tokio::test]
-async fn a_full_journal_is_503_with_the_reason_and_not_ready() {
+async fn full_journal_answers_503_and_is_not_ready() {
     let mut required = SinkSettings::default();
     required.required = true;
     let journal =
@@ -183,7 +183,7 @@ async fn a_full_journal_is_503_with_the_reason_and_not_ready() {
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
-    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the journal is full: it has reached its limit of 65536 bytes, and `archive` still needs the oldest records; the same event may be sent again later","reason":"unavailable"}
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the journal is full: it holds its 65536 bytes, and `archive` still needs the oldest of them; send the same event again later","reason":"unavailable"}
     "#);
     assert_snapshot!(client.get("/readyz").await, @r#"
     HTTP/1.1 503 Service Unavailable
@@ -209,11 +209,11 @@ async fn fill(client: &mut Client) -> super::support::client::Answer {
             return answer;
         }
     }
-    panic!("the journal never got full");
+    panic!("the journal did not become full");
 }
 
 #[tokio::test]
-async fn a_sink_that_hangs_changes_no_answer() {
+async fn hanging_sink_does_not_affect_answers() {
     let pipeline =
         Pipeline::builder().sink(sink("stuck", SinkSettings::default())).start().await.unwrap();
     let server = serve(options(), pipeline).await;
@@ -225,6 +225,6 @@ async fn a_sink_that_hangs_changes_no_answer() {
     assert_eq!(client.get("/v1/sinks").await.json()["sinks"][0]["pending"], 100);
     tokio::time::timeout(Duration::from_secs(5), server.stop())
         .await
-        .expect("the server doesn't wait for sinks")
+        .expect("the shutdown does not wait for sinks")
         .unwrap();
 }

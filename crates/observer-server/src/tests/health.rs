@@ -2,11 +2,11 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::Pipeline;
 
-use super::support::client::{Answer, Client, PATIENCE};
-use super::support::setup::{event, options, plain, serve, sink};
+use super::support::client::{Answer, Client, TEST_TIMEOUT};
+use super::support::setup::{event, options, serve, serve_plain, sink};
 
 #[tokio::test]
-async fn a_parked_sink_is_told_with_its_reason_and_the_observer_is_ready() {
+async fn parked_sink_is_shown_with_its_reason_while_the_observer_is_ready() {
     let mut failures = SinkSettings::default();
     failures.filter.ok = Some(false);
     let builder = Pipeline::builder()
@@ -15,7 +15,7 @@ async fn a_parked_sink_is_told_with_its_reason_and_the_observer_is_ready() {
     let server = serve(options(), builder.start().await.unwrap()).await;
     let mut client = server.client().await;
     assert_eq!(client.post(&event("ok")).await.status, 200);
-    // The archive gets it too, so both are parked.
+    // Both sinks receive this event and are parked.
     assert_eq!(client.post(&event("blocked")).await.status, 200);
 
     let ready =
@@ -48,7 +48,7 @@ async fn a_parked_sink_is_told_with_its_reason_and_the_observer_is_ready() {
 }
 
 async fn until(client: &mut Client, path: &str, holds: impl Fn(&Answer) -> bool) -> Answer {
-    let asked = async {
+    let repeated = async {
         loop {
             let answer = client.get(path).await;
             if holds(&answer) {
@@ -56,19 +56,19 @@ async fn until(client: &mut Client, path: &str, holds: impl Fn(&Answer) -> bool)
             }
         }
     };
-    tokio::time::timeout(PATIENCE, asked).await.expect("it comes to hold")
+    tokio::time::timeout(TEST_TIMEOUT, repeated).await.expect("the condition holds in time")
 }
 
 #[tokio::test]
-async fn an_observer_that_is_shutting_down_is_alive_and_not_ready() {
-    let server = plain().await;
+async fn observer_in_shutdown_is_alive_and_not_ready() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     assert_snapshot!(client.get("/readyz").await, @r#"
     HTTP/1.1 200 OK
     content-type: application/json
     {"status":"ready","sinks":[]}
     "#);
-    server.pipeline.shutdown(PATIENCE).await;
+    server.pipeline.shutdown(TEST_TIMEOUT).await;
     assert_snapshot!(client.get("/readyz").await, @r#"
     HTTP/1.1 503 Service Unavailable
     content-type: application/json
@@ -83,19 +83,19 @@ async fn an_observer_that_is_shutting_down_is_alive_and_not_ready() {
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
-    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the observer is shutting down; the same event may be sent again later","reason":"unavailable"}
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the observer is shutting down; send the same event again later","reason":"unavailable"}
     "#);
 }
 
 #[tokio::test]
-async fn head_works_where_get_does() {
-    let server = plain().await;
+async fn head_is_supported_where_get_is() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     for path in ["/livez", "/readyz", "/metrics", "/v1/sinks"] {
-        client.say(format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+        client.send(format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
         let head = client.head().await;
         assert_eq!(head.status, 200, "{path}");
         assert_ne!(head.header("content-length"), Some("0"), "{path}");
     }
-    assert_eq!(client.get("/livez").await.body, "ok", "no body came before");
+    assert_eq!(client.get("/livez").await.body, "ok", "the answers to HEAD have no body");
 }

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use observer_pipeline::{Pipeline, RejectReason};
 
 use super::support::client::post;
-use super::support::setup::{EVENT, options, plain, serve};
+use super::support::setup::{EVENT, options, serve, serve_plain};
 use crate::ServerOptions;
 
 async fn small() -> super::support::setup::Running {
@@ -13,47 +13,47 @@ async fn small() -> super::support::setup::Running {
 }
 
 #[tokio::test]
-async fn a_body_that_announces_too_much_is_refused_unread() {
+async fn body_with_a_large_content_length_is_rejected_unread() {
     let server = small().await;
     let mut client = server.client().await;
-    assert_eq!(client.post(EVENT).await.status, 200, "just at the limit");
-    client.say("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 45\r\n\r\n").await;
+    assert_eq!(client.post(EVENT).await.status, 200, "exactly at the limit");
+    client.send("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 45\r\n\r\n").await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 413 Payload Too Large
     content-type: application/problem+json
     connection: close
-    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"an event may have 44 bytes, and this body has more; leave out a part of `extra`, or raise `max_body`","reason":"too_large"}
+    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the body exceeds the limit of 44 bytes for an event; shorten `extra`, or raise `max_body`","reason":"too_large"}
     "#);
-    client.ends().await;
+    client.expect_close().await;
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::TooLarge], 1);
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_refused_where_it_gets_too_large() {
+async fn chunked_body_is_rejected_where_it_exceeds_the_limit() {
     let server = small().await;
     let mut client = server.client().await;
     let head = "POST /event HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n";
     let (one, two) = EVENT.split_at(20);
-    client.say(format!("{head}14\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", two.len())).await;
-    assert_eq!(client.answer().await.status, 200, "just at the limit");
-    client.say(format!("{head}14\r\n{one}\r\n{:x}\r\n{two} \r\n", two.len() + 1)).await;
+    client.send(format!("{head}14\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", two.len())).await;
+    assert_eq!(client.answer().await.status, 200, "exactly at the limit");
+    client.send(format!("{head}14\r\n{one}\r\n{:x}\r\n{two} \r\n", two.len() + 1)).await;
     assert_eq!(client.answer().await.status, 413);
-    client.ends().await;
+    client.expect_close().await;
 }
 
 #[tokio::test]
-async fn a_client_that_sends_on_regardless_still_gets_its_413() {
-    let server = plain().await;
+async fn client_that_keeps_sending_receives_its_413() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
-    // More than the buffers of both sockets hold, so that the server has to read on for the answer
-    // to be seen.
-    client.say(post("", &" ".repeat(12 << 20))).await;
+    // More than the buffers of both sockets hold, so that the server has to discard input for the
+    // answer to arrive.
+    client.send(post("", &" ".repeat(12 << 20))).await;
     assert_eq!(client.answer().await.status, 413);
-    client.ends().await;
+    client.expect_close().await;
 }
 
 #[tokio::test]
-async fn a_body_that_trickles_is_given_up() {
+async fn slow_body_times_out() {
     let body_timeout = Duration::from_millis(50);
     let server = serve(
         ServerOptions { body_timeout, ..options() },
@@ -61,19 +61,19 @@ async fn a_body_that_trickles_is_given_up() {
     )
     .await;
     let mut client = server.client().await;
-    client.say("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 45\r\n\r\n{").await;
+    client.send("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 45\r\n\r\n{").await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 408 Request Timeout
     content-type: application/problem+json
     connection: close
-    {"type":"about:blank","title":"Request Timeout","status":408,"detail":"the body did not arrive within 0.05 s of its head (`body_timeout`)","reason":"timeout"}
+    {"type":"about:blank","title":"Request Timeout","status":408,"detail":"the body did not arrive within 0.05 s (`body_timeout`)","reason":"timeout"}
     "#);
-    client.ends().await;
+    client.expect_close().await;
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Timeout], 1);
 }
 
 #[tokio::test]
-async fn a_head_that_trickles_and_an_idle_connection_are_closed() {
+async fn slow_head_and_idle_connection_time_out() {
     let header_timeout = Duration::from_millis(50);
     let server = serve(
         ServerOptions { header_timeout, ..options() },
@@ -81,35 +81,35 @@ async fn a_head_that_trickles_and_an_idle_connection_are_closed() {
     )
     .await;
     let mut slow = server.client().await;
-    slow.say("POST /event HTTP/1.1\r\nhost:").await;
+    slow.send("POST /event HTTP/1.1\r\nhost:").await;
     assert_snapshot!(slow.answer().await, @r#"
     HTTP/1.1 408 Request Timeout
     content-type: application/problem+json
     connection: close
     {"type":"about:blank","title":"Request Timeout","status":408,"detail":"the head of the request did not arrive within 0.05 s (`header_timeout`)","reason":"timeout"}
     "#);
-    slow.ends().await;
+    slow.expect_close().await;
 
     let mut silent = server.client().await;
-    silent.ends().await;
+    silent.expect_close().await;
 
     let mut idle = server.client().await;
     assert_eq!(idle.post(EVENT).await.status, 200);
-    idle.ends().await;
+    idle.expect_close().await;
 }
 
 #[tokio::test]
-async fn one_request_too_many_is_told_and_probes_still_answer() {
+async fn request_beyond_the_limit_is_answered_with_429_and_probes_still_work() {
     let options = ServerOptions { max_requests_in_flight: 1, ..options() };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut slow = server.client().await;
-    slow.say(format!(
+    slow.send(format!(
         "POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
         EVENT.len()
     ))
     .await;
     let mut other = server.client().await;
-    // Until the slow one has begun, there is room.
+    // Accepted until the server has read the head of the slow request.
     let refused = loop {
         let answer = other.post(EVENT).await;
         if answer.status != 200 {
@@ -120,24 +120,24 @@ async fn one_request_too_many_is_told_and_probes_still_answer() {
     HTTP/1.1 429 Too Many Requests
     content-type: application/problem+json
     retry-after: 1
-    {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"there are 1 requests in flight, and no more may be (`max_requests_in_flight`); come back later","reason":"overloaded"}
+    {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"the limit of 1 requests in flight (`max_requests_in_flight`) is reached; try again later","reason":"overloaded"}
     "#);
     assert_eq!(other.get("/metrics").await.status, 429);
     assert_eq!(other.get("/livez").await.status, 200);
     assert_eq!(other.get("/readyz").await.status, 200);
-    slow.say(EVENT).await;
+    slow.send(EVENT).await;
     assert_eq!(slow.answer().await.status, 200);
-    assert_eq!(other.post(EVENT).await.status, 200, "there is room again");
+    assert_eq!(other.post(EVENT).await.status, 200, "the permit is free again");
     assert!(server.pipeline.status().ingest.rejected[&RejectReason::Overloaded] > 0);
 }
 
 #[tokio::test]
-async fn bodies_hold_no_more_than_they_may_together() {
+async fn bodies_in_flight_stay_within_their_budget() {
     let options = ServerOptions { max_bytes_in_flight: 100, ..options() };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut slow = server.client().await;
     let half = &" ".repeat(90);
-    slow.say(format!(
+    slow.send(format!(
         "POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{half}",
         90 + EVENT.len()
     ))
@@ -154,7 +154,7 @@ async fn bodies_hold_no_more_than_they_may_together() {
     content-type: application/problem+json
     retry-after: 1
     connection: close
-    {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"the requests in flight hold as many of the 100 bytes that they may hold together (`max_bytes_in_flight`) that there is no room for this one; come back later","reason":"overloaded"}
+    {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"the bodies of the requests in flight would exceed 100 bytes (`max_bytes_in_flight`); try again later","reason":"overloaded"}
     "#);
     drop(slow);
     loop {
@@ -165,21 +165,21 @@ async fn bodies_hold_no_more_than_they_may_together() {
 }
 
 #[tokio::test]
-async fn a_head_that_can_not_be_read_is_told_why() {
-    let server = plain().await;
+async fn unreadable_head_is_answered_with_the_reason() {
+    let server = serve_plain().await;
     let many = format!("GET /livez HTTP/1.1\r\nhost: test\r\n{}\r\n", "x: y\r\n".repeat(200));
     let large = format!("GET /livez HTTP/1.1\r\nhost: test\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let long = format!("GET /{} HTTP/1.1\r\nhost: test\r\n\r\n", "y".repeat(70_000));
     for head in [&*many, &large, &long] {
         let mut client = server.client().await;
-        client.say(head).await;
+        client.send(head).await;
         let answer = client.answer().await;
         assert!([431, 414].contains(&answer.status), "{answer}");
         assert_eq!(
             answer.text("detail"),
-            "the head of a request may have 65536 bytes and 100 fields, and this one has more; that is no setting"
+            "the head of the request exceeds the fixed limit of 65536 bytes or 100 fields"
         );
-        client.ends().await;
+        client.expect_close().await;
     }
     for head in [
         "hello\r\n\r\n",
@@ -188,19 +188,19 @@ async fn a_head_that_can_not_be_read_is_told_why() {
         "POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: -1\r\n\r\n",
     ] {
         let mut client = server.client().await;
-        client.say(head).await;
+        client.send(head).await;
         let answer = client.answer().await;
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(
             (answer.status, &*answer.text("detail")),
-            (400, "the head of the request is not that of an HTTP/1.1 request")
+            (400, "the head of the request is not valid HTTP/1.1")
         );
-        client.ends().await;
+        client.expect_close().await;
     }
 }
 
 #[tokio::test]
-async fn a_batch_holds_as_much_as_it_is_unpacked() {
+async fn batch_reserves_its_decompressed_size() {
     use std::io::Write;
 
     let options = ServerOptions { max_bytes_in_flight: 10_000, ..options() };
@@ -210,10 +210,10 @@ async fn a_batch_holds_as_much_as_it_is_unpacked() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         gzip.write_all([EVENT, "\n"].concat().repeat(events).as_bytes()).unwrap();
         let body = gzip.finish().unwrap();
-        assert!(body.len() < 1_000, "it comes small");
+        assert!(body.len() < 1_000, "the compressed body is small");
         let head = "POST /v1/events HTTP/1.1\r\nhost: test\r\ncontent-encoding: gzip\r\n";
-        client.say(format!("{head}content-length: {}\r\n\r\n", body.len())).await;
-        client.say(&body).await;
+        client.send(format!("{head}content-length: {}\r\n\r\n", body.len())).await;
+        client.send(&body).await;
         assert_eq!(client.answer().await.status, status, "{events} events");
     }
     assert_eq!(server.pipeline.status().ingest.accepted, 100);

@@ -4,11 +4,11 @@ use observer_core::{AnyOf, SinkSettings};
 use observer_pipeline::{Pipeline, RejectReason};
 use prometheus::Registry;
 
-use super::support::client::{Client, PATIENCE};
-use super::support::setup::{EVENT, event, options, plain, serve, sink};
+use super::support::client::{Client, TEST_TIMEOUT};
+use super::support::setup::{EVENT, event, options, serve, serve_plain, sink};
 use crate::{BindError, Server};
 
-/// Every sample by its name and labels; a line that is no sample and no comment fails.
+/// Returns the samples by name and labels. Panics at a line that is neither sample nor comment.
 async fn samples(client: &mut Client) -> BTreeMap<String, f64> {
     let answer = client.get("/metrics").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -21,7 +21,7 @@ async fn samples(client: &mut Client) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test]
-async fn the_account_of_each_sink_adds_up() {
+async fn account_of_each_sink_adds_up() {
     let mut all = SinkSettings::default();
     all.filter.event_kind = Some(AnyOf::Many(["ok", "dead", "failed"].map(str::to_owned).into()));
     let mut successes = SinkSettings::default();
@@ -36,7 +36,7 @@ async fn the_account_of_each_sink_adds_up() {
     for kind in ["hang", "ok", "dead", "failed", "ok"] {
         assert_eq!(client.post(&event(kind)).await.status, 200);
     }
-    let settled = async {
+    let processed = async {
         loop {
             let accounts = accounts(&mut client).await;
             for (name, account) in &accounts {
@@ -52,7 +52,8 @@ async fn the_account_of_each_sink_adds_up() {
             }
         }
     };
-    let accounts = tokio::time::timeout(PATIENCE, settled).await.expect("two of the sinks settle");
+    let accounts =
+        tokio::time::timeout(TEST_TIMEOUT, processed).await.expect("two sinks process all events");
     let counts = |name: &str| accounts[name].results.values().copied().collect::<Vec<_>>();
     assert_eq!(counts("all"), [1.0, 3.0, 0.0, 1.0, 0.0]);
     assert_eq!(counts("successes"), [0.0, 2.0, 0.0, 3.0, 0.0]);
@@ -70,7 +71,7 @@ struct Account {
     pending: f64,
 }
 
-/// As one scrape shows them.
+/// Returns the accounts of one scrape.
 async fn accounts(client: &mut Client) -> BTreeMap<&'static str, Account> {
     let samples = samples(client).await;
     let account = |sink| {
@@ -90,8 +91,8 @@ async fn accounts(client: &mut Client) -> BTreeMap<&'static str, Account> {
 }
 
 #[tokio::test]
-async fn known_series_are_there_from_the_start_and_count() {
-    let server = plain().await;
+async fn known_series_start_at_zero_and_count() {
+    let server = serve_plain().await;
     let mut client = server.client().await;
     let before = samples(&mut client).await;
     let reasons = [
@@ -140,8 +141,8 @@ async fn known_series_are_there_from_the_start_and_count() {
 }
 
 #[tokio::test]
-async fn two_servers_run_in_one_process_and_a_registry_is_given_back() {
-    let (one, two) = (plain().await, plain().await);
+async fn two_servers_run_in_one_process_and_unregister_their_metrics() {
+    let (one, two) = (serve_plain().await, serve_plain().await);
     one.client().await.post(EVENT).await;
     assert_eq!(samples(&mut one.client().await).await["observer_accepted_events_total"], 1.0);
     assert_eq!(samples(&mut two.client().await).await["observer_accepted_events_total"], 0.0);

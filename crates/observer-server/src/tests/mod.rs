@@ -1,4 +1,4 @@
-//! Over real sockets, with a pipeline in memory.
+//! Tests over real sockets, with a pipeline in memory.
 
 mod access;
 mod batches;

@@ -4,14 +4,14 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::{Pipeline, SinkSpec};
 
-use super::support::client::{Answer, Client, PATIENCE};
-use super::support::setup::{Ledger, Running, event, options, serve, sink};
+use super::support::client::{Answer, Client, TEST_TIMEOUT};
+use super::support::setup::{LedgerSink, Running, event, options, serve, sink};
 
 const REPLAY: &str = "/v1/sinks/late/replay";
 const ALL: &str = r#"{"since":"1970-01-01T00:00:00Z"}"#;
 
-/// Events of these kinds, and a sink that was added after them.
-async fn with_past(kinds: &[&str]) -> (Running, Client) {
+/// Sends events of these kinds, and then adds a sink.
+async fn with_past_events(kinds: &[&str]) -> (Running, Client) {
     let server = serve(options(), Pipeline::builder().start().await.unwrap()).await;
     let mut client = server.client().await;
     for kind in kinds {
@@ -21,17 +21,17 @@ async fn with_past(kinds: &[&str]) -> (Running, Client) {
     (server, client)
 }
 
-async fn ask(client: &mut Client, method: &str, path: &str, body: &str) -> Answer {
+async fn request(client: &mut Client, method: &str, path: &str, body: &str) -> Answer {
     let length = body.len();
     client
-        .say(format!(
+        .send(format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}"
         ))
         .await;
     client.answer().await
 }
 
-/// The last replay of the sink, once it is so.
+/// Waits until the replay is in this state, and returns it.
 async fn until(client: &mut Client, state: &str) -> serde_json::Value {
     let becomes = async {
         loop {
@@ -42,10 +42,10 @@ async fn until(client: &mut Client, state: &str) -> serde_json::Value {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, becomes).await.expect("it comes to that")
+    tokio::time::timeout(TEST_TIMEOUT, becomes).await.expect("the replay reaches the state")
 }
 
-/// With the times that are there replaced.
+/// Formats the replay with placeholders for times.
 fn shown(mut replay: serde_json::Value) -> String {
     for time in ["begun_at", "ended_at"] {
         if replay[time].as_str().is_some_and(|time| time.ends_with('Z')) {
@@ -56,11 +56,11 @@ fn shown(mut replay: serde_json::Value) -> String {
 }
 
 #[tokio::test]
-async fn a_sink_that_was_added_later_is_brought_the_past_and_tells_how_far_it_is() {
-    let (server, mut client) = with_past(&["ok", "failed", "dead", "ok"]).await;
+async fn replay_to_a_sink_that_was_added_later_reports_its_progress() {
+    let (server, mut client) = with_past_events(&["ok", "failed", "dead", "ok"]).await;
     let sinks = client.get("/v1/sinks").await.json();
     assert!(sinks["sinks"][0]["replay"].is_null());
-    let answer = ask(&mut client, "POST", REPLAY, ALL).await;
+    let answer = request(&mut client, "POST", REPLAY, ALL).await;
     assert_eq!(answer.status, 202, "{answer}");
     assert_snapshot!(shown(answer.json()), @r#"{"begun_at":"TIME","dead":0,"delivered":0,"ended_at":null,"events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"pending":4,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"running","until":null}"#);
     let done = until(&mut client, "done").await;
@@ -81,16 +81,16 @@ async fn a_sink_that_was_added_later_is_brought_the_past_and_tells_how_far_it_is
     }
     assert!(
         metrics.contains("\nobserver_sink_accepted_events_total{sink=\"late\"} 0\n"),
-        "its own account is of what is new"
+        "the account of the sink has new events only"
     );
     drop(server);
 }
 
 #[tokio::test]
-async fn only_some_of_the_past_can_be_asked_for() {
-    let (_server, mut client) = with_past(&["ok", "failed", "broken", "ok"]).await;
+async fn replay_selects_events_by_period_and_filter() {
+    let (_server, mut client) = with_past_events(&["ok", "failed", "broken", "ok"]).await;
     let body = r#"{"since":"2020-01-01T00:00:00+01:00","until":"2999-01-01T00:00:00Z","filter":{"ok":false,"event_kind":["failed","other"]}}"#;
-    assert_eq!(ask(&mut client, "POST", REPLAY, body).await.status, 202);
+    assert_eq!(request(&mut client, "POST", REPLAY, body).await.status, 202);
     let done = until(&mut client, "done").await;
     assert_eq!((&done["delivered"], &done["filtered"]), (&1.into(), &3.into()));
     assert_eq!(done["filter"].to_string(), r#"{"event_kind":["failed","other"],"ok":false}"#);
@@ -101,27 +101,27 @@ async fn only_some_of_the_past_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn there_is_one_replay_at_a_time_and_it_can_be_ended() {
-    let (_server, mut client) = with_past(&["ok", "blocked"]).await;
-    assert_snapshot!(ask(&mut client, "DELETE", REPLAY, "").await, @r#"
+async fn sink_has_one_replay_at_a_time_which_can_be_cancelled() {
+    let (_server, mut client) = with_past_events(&["ok", "blocked"]).await;
+    assert_snapshot!(request(&mut client, "DELETE", REPLAY, "").await, @r#"
     HTTP/1.1 404 Not Found
     content-type: application/problem+json
     {"type":"about:blank","title":"Not Found","status":404,"detail":"there is no replay for the sink \"late\" that could end"}
     "#);
-    assert_eq!(ask(&mut client, "POST", REPLAY, ALL).await.status, 202);
+    assert_eq!(request(&mut client, "POST", REPLAY, ALL).await.status, 202);
     let parked =
         async { while client.get("/v1/sinks").await.json()["sinks"][0]["state"] != "parked" {} };
-    tokio::time::timeout(PATIENCE, parked).await.expect("the sink is parked");
-    let answer = ask(&mut client, "POST", REPLAY, ALL).await;
+    tokio::time::timeout(TEST_TIMEOUT, parked).await.expect("the sink is parked");
+    let answer = request(&mut client, "POST", REPLAY, ALL).await;
     assert_snapshot!(answer, @r#"
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
     {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the replay does not begin: the sink takes nothing at the moment: 401 Unauthorized: the token has expired"}
     "#);
-    let answer = ask(&mut client, "DELETE", REPLAY, "").await;
+    let answer = request(&mut client, "DELETE", REPLAY, "").await;
     assert_eq!((answer.status, answer.text("state")), (200, "cancelled".to_owned()));
-    assert_eq!(ask(&mut client, "DELETE", REPLAY, "").await.status, 404);
+    assert_eq!(request(&mut client, "DELETE", REPLAY, "").await.status, 404);
     let cancelled = until(&mut client, "cancelled").await;
     assert!(
         cancelled["ended_at"].is_string() && cancelled["pending"].as_u64() > Some(0),
@@ -130,34 +130,34 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended() {
 }
 
 #[tokio::test]
-async fn a_sink_that_can_not_take_the_past_says_why() {
-    let (server, mut client) = with_past(&["ok"]).await;
-    server.pipeline.add_sink(SinkSpec::new("pages", Arc::new(Ledger))).unwrap();
-    assert_snapshot!(ask(&mut client, "POST", "/v1/sinks/pages/replay", ALL).await, @r#"
+async fn sink_without_replay_gives_the_reason() {
+    let (server, mut client) = with_past_events(&["ok"]).await;
+    server.pipeline.add_sink(SinkSpec::new("pages", Arc::new(LedgerSink))).unwrap();
+    assert_snapshot!(request(&mut client, "POST", "/v1/sinks/pages/replay", ALL).await, @r#"
     HTTP/1.1 409 Conflict
     content-type: application/problem+json
     {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"pages\" can't be brought the past: its pages are numbered"}
     "#);
-    assert!(server.pipeline.remove_sink("late", PATIENCE).await);
-    let answer = ask(&mut client, "POST", REPLAY, ALL).await;
+    assert!(server.pipeline.remove_sink("late", TEST_TIMEOUT).await);
+    let answer = request(&mut client, "POST", REPLAY, ALL).await;
     assert_eq!(answer.status, 409, "{answer}");
     assert!(answer.text("detail").contains("doesn't run"), "{answer}");
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_begins_nothing() {
-    let (_server, mut client) = with_past(&["ok"]).await;
+async fn invalid_requests_start_no_replay() {
+    let (_server, mut client) = with_past_events(&["ok"]).await;
     for (body, status, detail) in [
         ("", 400, "the body is"),
         ("[]", 422, "the body is"),
         ("{}", 422, "missing field `since`"),
-        (r#"{"since":"yesterday"}"#, 422, "`since` is a time"),
+        (r#"{"since":"yesterday"}"#, 422, "`since` must be a time"),
         (r#"{"since":7}"#, 422, "the body is"),
-        (r#"{"since":"2026-01-01T00:00:00Z","until":"soon"}"#, 422, "`until` is a time"),
+        (r#"{"since":"2026-01-01T00:00:00Z","until":"soon"}"#, 422, "`until` must be a time"),
         (
             r#"{"since":"2026-01-01T00:00:00Z","until":"2026-01-01T00:00:00Z"}"#,
             422,
-            "not later than `since`",
+            "must be later than `since`",
         ),
         (
             r#"{"since":"2026-01-01T00:00:00Z","filter":{"model":"x"}}"#,
@@ -166,12 +166,12 @@ async fn what_makes_no_sense_begins_nothing() {
         ),
         (r#"{"since":"2026-01-01T00:00:00Z","all":true}"#, 422, "unknown field `all`"),
     ] {
-        let answer = ask(&mut client, "POST", REPLAY, body).await;
+        let answer = request(&mut client, "POST", REPLAY, body).await;
         assert_eq!(answer.status, status, "{body}: {answer}");
         assert!(answer.text("detail").contains(detail), "{body}: {answer}");
     }
-    assert_eq!(ask(&mut client, "POST", "/v1/sinks/other/replay", ALL).await.status, 404);
-    assert_eq!(ask(&mut client, "DELETE", "/v1/sinks/..%2fj/replay", "").await.status, 404);
+    assert_eq!(request(&mut client, "POST", "/v1/sinks/other/replay", ALL).await.status, 404);
+    assert_eq!(request(&mut client, "DELETE", "/v1/sinks/..%2fj/replay", "").await.status, 404);
     assert_eq!(client.get(REPLAY).await.status, 405);
     assert!(client.get("/v1/sinks").await.json()["sinks"][0]["replay"].is_null());
 }

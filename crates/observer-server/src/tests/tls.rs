@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::support::certificates::{Authority, Files, Identity};
-use super::support::client::{Client, PATIENCE, post};
+use super::support::client::{Client, TEST_TIMEOUT, post};
 use super::support::setup::{EVENT, Running, options, serve, serve_until};
 use crate::{Server, ServerOptions, TlsOptions};
 
@@ -24,7 +24,7 @@ async fn serve_tls(tls: TlsOptions) -> Running {
         .await
 }
 
-fn client_of(
+fn client_config(
     authority: &Authority,
     identity: Option<&Identity>,
     versions: &[&'static SupportedProtocolVersion],
@@ -56,7 +56,7 @@ async fn dial(
 ) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     let dialled = TlsConnector::from(config.into()).connect(ServerName::from(address.ip()), stream);
-    tokio::time::timeout(PATIENCE, dialled).await.expect("the server says something, or ends")
+    tokio::time::timeout(TEST_TIMEOUT, dialled).await.expect("the server answers or closes in time")
 }
 
 impl Running {
@@ -76,15 +76,15 @@ impl Running {
         sample.unwrap().parse().unwrap()
     }
 
-    /// A failure counts once the connection has ended, which may be after the client has seen it.
-    async fn fails(&self, times: u64) {
+    /// Waits until this many failures are counted, which may be after the client has seen them.
+    async fn expect_failures(&self, times: u64) {
         let counted = async { while self.failures().await < times {} };
-        tokio::time::timeout(PATIENCE, counted).await.expect("the failure is counted");
+        tokio::time::timeout(TEST_TIMEOUT, counted).await.expect("the failure is counted");
         assert_eq!(self.failures().await, times);
     }
 }
 
-/// What a client that goes on regardless is told at the end.
+/// Sends a request whether or not the handshake succeeds, and returns the error of the client.
 async fn refusal(server: &Running, config: ClientConfig) -> String {
     let mut stream = match server.dial(config).await {
         Ok(stream) => stream,
@@ -92,17 +92,17 @@ async fn refusal(server: &Running, config: ClientConfig) -> String {
     };
     // More than the buffers of both sockets hold.
     stream.write_all(post("", &" ".repeat(12 << 20)).as_bytes()).await.unwrap();
-    let read = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
-    read.expect("the server says something, or ends").unwrap_err().to_string()
+    let read = tokio::time::timeout(TEST_TIMEOUT, stream.read_u8()).await;
+    read.expect("the server answers or closes in time").unwrap_err().to_string()
 }
 
 #[tokio::test]
-async fn events_are_taken_over_both_versions_of_tls_and_next_to_plain_http() {
+async fn events_are_accepted_over_both_versions_of_tls_and_plain_http() {
     let authority = Authority::new("one");
     let files = Files::of(&authority.sign("server"));
     let server = serve_tls(files.options()).await;
     for version in [&version::TLS12, &version::TLS13] {
-        let mut config = client_of(&authority, None, &[version]);
+        let mut config = client_config(&authority, None, &[version]);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let stream = server.dial(config).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -117,7 +117,7 @@ async fn events_are_taken_over_both_versions_of_tls_and_next_to_plain_http() {
 }
 
 #[tokio::test]
-async fn tls_alone_is_enough_to_listen_on() {
+async fn server_can_listen_for_tls_only() {
     let authority = Authority::new("one");
     let files = Files::of(&authority.sign("server"));
     let pipeline = Pipeline::builder().start().await.unwrap();
@@ -125,33 +125,34 @@ async fn tls_alone_is_enough_to_listen_on() {
     let server = Server::bind(options, pipeline, prometheus::Registry::new()).await.unwrap();
     assert!(server.local_addrs().is_empty());
     let address = server.local_tls_addrs()[0];
-    let running = tokio::spawn(server.run(std::future::pending(), PATIENCE));
-    let stream = dial(address, client_of(&authority, None, rustls::ALL_VERSIONS)).await.unwrap();
+    let running = tokio::spawn(server.run(std::future::pending(), TEST_TIMEOUT));
+    let stream =
+        dial(address, client_config(&authority, None, rustls::ALL_VERSIONS)).await.unwrap();
     assert_eq!(Client::over(stream).post(EVENT).await.status, 200);
     running.abort();
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_trust_the_server_goes_away_and_the_next_one_is_served() {
+async fn untrusting_client_disconnects_and_the_next_one_is_served() {
     let (authority, other) = (Authority::new("one"), Authority::new("two"));
     let files = Files::of(&authority.sign("server"));
     let server = serve_tls(files.options()).await;
-    let refused = server.dial(client_of(&other, None, rustls::ALL_VERSIONS)).await.unwrap_err();
+    let refused = server.dial(client_config(&other, None, rustls::ALL_VERSIONS)).await.unwrap_err();
     assert_eq!(refused.to_string(), "invalid peer certificate: UnknownIssuer");
-    server.fails(1).await;
-    let mut client = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
+    server.expect_failures(1).await;
+    let mut client = server.tls_client(client_config(&authority, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(client.post(EVENT).await.status, 200);
 }
 
 #[tokio::test]
-async fn with_authorities_for_clients_only_their_clients_are_let_in_and_the_others_learn_why() {
+async fn mutual_tls_accepts_signed_clients_and_alerts_the_others() {
     let (authority, clients, other) =
         (Authority::new("one"), Authority::new("clients"), Authority::new("other"));
     let files = Files::of(&authority.sign("server"));
-    let server = serve_tls(files.mutual(&clients)).await;
+    let server = serve_tls(files.mutual_tls(&clients)).await;
     let (known, strange) = (clients.sign("client"), other.sign("client"));
     for version in [&version::TLS12, &version::TLS13] {
-        let config = |identity| client_of(&authority, identity, &[version]);
+        let config = |identity| client_config(&authority, identity, &[version]);
         let mut client = server.tls_client(config(Some(&known))).await;
         assert_eq!(client.post(EVENT).await.status, 200);
 
@@ -164,51 +165,55 @@ async fn with_authorities_for_clients_only_their_clients_are_let_in_and_the_othe
             "received fatal alert: UnknownCA"
         );
     }
-    server.fails(4).await;
-    assert_eq!(server.pipeline.status().ingest.accepted, 2, "nothing that was refused came in");
+    server.expect_failures(4).await;
+    assert_eq!(
+        server.pipeline.status().ingest.accepted,
+        2,
+        "no event of a rejected client was accepted"
+    );
 }
 
 #[tokio::test]
-async fn a_reload_is_for_later_connections_and_the_earlier_ones_go_on() {
+async fn tls_reload_applies_to_new_connections_only() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let files = Files::of(&old.sign("server"));
     let server = serve_tls(files.options()).await;
-    let mut earlier = server.tls_client(client_of(&old, None, rustls::ALL_VERSIONS)).await;
+    let mut earlier = server.tls_client(client_config(&old, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(earlier.post(EVENT).await.status, 200);
 
-    files.hold(&new.sign("server"));
+    files.write_identity(&new.sign("server"));
     server.tls.as_ref().unwrap().reload(&files.options()).unwrap();
-    let mut later = server.tls_client(client_of(&new, None, rustls::ALL_VERSIONS)).await;
+    let mut later = server.tls_client(client_config(&new, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(later.post(EVENT).await.status, 200);
     assert!(
-        server.dial(client_of(&old, None, rustls::ALL_VERSIONS)).await.is_err(),
-        "the old certificate is gone"
+        server.dial(client_config(&old, None, rustls::ALL_VERSIONS)).await.is_err(),
+        "the old certificate is replaced"
     );
     assert_eq!(earlier.post(EVENT).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_session_from_before_a_reload_does_not_get_around_the_new_authorities() {
+async fn session_from_before_a_reload_does_not_bypass_the_new_authorities() {
     let (authority, clients, others) =
         (Authority::new("one"), Authority::new("clients"), Authority::new("others"));
     let files = Files::of(&authority.sign("server"));
-    let server = serve_tls(files.mutual(&clients)).await;
+    let server = serve_tls(files.mutual_tls(&clients)).await;
     for version in [&version::TLS12, &version::TLS13] {
-        server.tls.as_ref().unwrap().reload(&files.mutual(&clients)).unwrap();
-        let config = Arc::new(client_of(&authority, Some(&clients.sign("client")), &[version]));
+        server.tls.as_ref().unwrap().reload(&files.mutual_tls(&clients)).unwrap();
+        let config = Arc::new(client_config(&authority, Some(&clients.sign("client")), &[version]));
         for resumed in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
             let mut stream = server.dial(config.clone()).await.unwrap();
             stream.write_all(post("", EVENT).as_bytes()).await.unwrap();
             stream.read_u8().await.unwrap();
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(resumed));
         }
-        server.tls.as_ref().unwrap().reload(&files.mutual(&others)).unwrap();
+        server.tls.as_ref().unwrap().reload(&files.mutual_tls(&others)).unwrap();
         assert_eq!(refusal(&server, (*config).clone()).await, "received fatal alert: UnknownCA");
     }
 }
 
 #[tokio::test]
-async fn a_reload_of_bad_files_changes_nothing_and_says_why() {
+async fn tls_reload_of_invalid_files_changes_nothing() {
     let authority = Authority::new("one");
     let files = Files::of(&authority.sign("server"));
     let server = serve_tls(files.options()).await;
@@ -218,12 +223,12 @@ async fn a_reload_of_bad_files_changes_nothing_and_says_why() {
         error.to_string().contains("key.pem does not belong to the first certificate in"),
         "{error}"
     );
-    let mut client = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
+    let mut client = server.tls_client(client_config(&authority, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(client.post(EVENT).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_handshake_that_stalls_is_cut_off() {
+async fn stalled_handshake_times_out() {
     let files = Files::of(&Authority::new("one").sign("server"));
     let options = ServerOptions {
         header_timeout: Duration::from_millis(50),
@@ -232,61 +237,61 @@ async fn a_handshake_that_stalls_is_cut_off() {
     };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut silent = Client::connect(server.tls_address.unwrap()).await;
-    silent.ends().await;
-    server.fails(1).await;
+    silent.expect_close().await;
+    server.expect_failures(1).await;
     let mut stalled = Client::connect(server.tls_address.unwrap()).await;
-    // The head of a record, and of what was to come in it nothing.
-    stalled.say([0x16, 3, 1, 2, 0]).await;
-    stalled.ends().await;
-    server.fails(2).await;
+    // The header of a record without its contents.
+    stalled.send([0x16, 3, 1, 2, 0]).await;
+    stalled.expect_close().await;
+    server.expect_failures(2).await;
 }
 
 #[tokio::test]
-async fn whoever_only_looks_whether_someone_listens_is_no_failure() {
+async fn connection_without_input_is_no_handshake_failure() {
     let files = Files::of(&Authority::new("one").sign("server"));
     let server = serve_tls(files.options()).await;
     let mut stream = TcpStream::connect(server.tls_address.unwrap()).await.unwrap();
     stream.shutdown().await.unwrap();
-    Client::over(stream).ends().await;
+    Client::over(stream).expect_close().await;
     assert_eq!(server.failures().await, 0);
 }
 
 #[tokio::test]
-async fn plain_http_to_the_port_of_tls_is_told_so() {
+async fn plain_http_on_a_tls_port_is_answered_with_421() {
     let files = Files::of(&Authority::new("one").sign("server"));
     let server = serve_tls(files.options()).await;
     let mut client = Client::connect(server.tls_address.unwrap()).await;
-    client.say(post("", &" ".repeat(12 << 20))).await;
+    client.send(post("", &" ".repeat(12 << 20))).await;
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 421 Misdirected Request
     content-type: application/problem+json
     connection: close
-    {"type":"about:blank","title":"Misdirected Request","status":421,"detail":"this port speaks TLS; the URL has to begin with https:// here"}
+    {"type":"about:blank","title":"Misdirected Request","status":421,"detail":"this port requires TLS; use a URL that begins with https://"}
     "#);
-    client.ends().await;
+    client.expect_close().await;
     drop(client);
-    server.fails(1).await;
+    server.expect_failures(1).await;
 
     let mut other = Client::connect(server.tls_address.unwrap()).await;
-    other.say("\r\n\r\n\r\n").await;
-    other.ends_with_an_alert().await;
+    other.send("\r\n\r\n\r\n").await;
+    other.expect_alert().await;
     drop(other);
-    server.fails(2).await;
+    server.expect_failures(2).await;
 }
 
 #[tokio::test]
-async fn a_client_that_sends_on_regardless_still_gets_its_413_and_a_proper_end() {
+async fn client_that_keeps_sending_over_tls_receives_its_413_and_an_orderly_close() {
     let authority = Authority::new("one");
     let files = Files::of(&authority.sign("server"));
     let server = serve_tls(files.options()).await;
-    let mut client = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
-    client.say(post("", &" ".repeat(12 << 20))).await;
+    let mut client = server.tls_client(client_config(&authority, None, rustls::ALL_VERSIONS)).await;
+    client.send(post("", &" ".repeat(12 << 20))).await;
     assert_eq!(client.answer().await.status, 413);
-    client.ends().await;
+    client.expect_close().await;
 }
 
 #[tokio::test]
-async fn handshakes_count_among_the_connections_and_one_too_many_is_just_closed() {
+async fn handshakes_count_as_connections_and_those_beyond_the_limit_are_closed() {
     let files = Files::of(&Authority::new("one").sign("server"));
     let options = ServerOptions { max_connections: 2, tls: Some(files.options()), ..options() };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
@@ -296,27 +301,27 @@ async fn handshakes_count_among_the_connections_and_one_too_many_is_just_closed(
     let open = async {
         while !first.get("/metrics").await.body.contains("\nobserver_open_connections 2\n") {}
     };
-    tokio::time::timeout(PATIENCE, open).await.expect("the handshake is counted");
+    tokio::time::timeout(TEST_TIMEOUT, open).await.expect("the handshake is counted");
 
-    Client::connect(server.tls_address.unwrap()).await.ends().await;
+    Client::connect(server.tls_address.unwrap()).await.expect_close().await;
     let metrics = first.get("/metrics").await.body;
     assert!(metrics.contains("\nobserver_refused_connections_total 1\n"), "{metrics}");
 }
 
 #[tokio::test]
-async fn at_the_end_idle_connections_are_closed_and_handshakes_are_not_waited_for() {
+async fn shutdown_closes_idle_connections_and_pending_handshakes() {
     let authority = Authority::new("one");
     let files = Files::of(&authority.sign("server"));
     let options =
-        ServerOptions { header_timeout: PATIENCE * 3, tls: Some(files.options()), ..options() };
+        ServerOptions { header_timeout: TEST_TIMEOUT * 3, tls: Some(files.options()), ..options() };
     let server =
-        serve_until(options, Pipeline::builder().start().await.unwrap(), PATIENCE * 2).await;
-    let mut idle = server.tls_client(client_of(&authority, None, rustls::ALL_VERSIONS)).await;
+        serve_until(options, Pipeline::builder().start().await.unwrap(), TEST_TIMEOUT * 2).await;
+    let mut idle = server.tls_client(client_config(&authority, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(idle.post(EVENT).await.status, 200);
     let mut stalled = Client::connect(server.tls_address.unwrap()).await;
-    stalled.say([0x16]).await;
+    stalled.send([0x16]).await;
     let ended = server.stop();
-    idle.ends().await;
-    stalled.ends().await;
-    tokio::time::timeout(PATIENCE, ended).await.expect("the server ends").unwrap();
+    idle.expect_close().await;
+    stalled.expect_close().await;
+    tokio::time::timeout(TEST_TIMEOUT, ended).await.expect("the server stops in time").unwrap();
 }

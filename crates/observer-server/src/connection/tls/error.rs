@@ -1,97 +1,98 @@
-//! Why TLS can't be served or spoken with some files.
+//! Errors of the files of TLS.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Which file an error is about.
+/// File that an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsFile {
-    /// The one with the certificate of this side.
+    /// File with the certificates of this side.
     Certificate,
-    /// The one with its private key.
+    /// File with the private key.
     Key,
-    /// The one with those that sign the certificates of the other side.
+    /// File with the authorities that sign the certificates of the other side.
     Authority,
 }
 
-/// Why the files can't be used. Its text names the file at fault.
+/// Error type for the files of TLS. The message names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The operating system doesn't give it.
+    /// The file can't be read.
     #[error("{} can't be read", path.display())]
     Unreadable {
-        /// Which one.
+        /// Purpose of the file.
         file: TlsFile,
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// It begins as PEM, and then isn't.
+    /// The file is not valid PEM.
     #[error("{} is not PEM: {reason}", path.display())]
     NotPem {
-        /// Which one.
+        /// Purpose of the file.
         file: TlsFile,
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the defect.
         reason: &'static str,
     },
-    /// Nothing in it is a certificate.
-    #[error("{} has no certificate in it, which in PEM begins with -----BEGIN CERTIFICATE-----", path.display())]
+    /// The file has no certificate.
+    #[error("{} has no certificate; in PEM it begins with -----BEGIN CERTIFICATE-----", path.display())]
     NoCertificate {
-        /// Which one.
+        /// Purpose of the file.
         file: TlsFile,
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// It has a certificate that can't be taken apart.
-    #[error("{} has a certificate in it that is damaged, or that is not X.509 version 3", path.display())]
+    /// A certificate in the file can't be parsed.
+    #[error("{} has a certificate that is damaged or not X.509 version 3", path.display())]
     BadCertificate {
-        /// Which one.
+        /// Purpose of the file.
         file: TlsFile,
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// Nothing in it is a private key.
-    #[error("{} has no private key in it, which in PEM begins with -----BEGIN PRIVATE KEY-----", path.display())]
+    /// The file has no private key.
+    #[error("{} has no private key; in PEM it begins with -----BEGIN PRIVATE KEY-----", path.display())]
     NoKey {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// There is no one to ask for the passphrase.
+    /// The private key has a passphrase.
     #[error(
-        "the private key in {0} is encrypted, and nobody is there to give the passphrase; \
-         `openssl pkey -in {0}` prints it without",
+        "the private key in {0} is encrypted; remove the passphrase with `openssl pkey -in {0}`",
         path.display()
     )]
     EncryptedKey {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// A private key of an unknown kind, or none at all.
-    #[error("the private key in {} is damaged, or of another kind than RSA, ECDSA on P-256 or P-384, and Ed25519", path.display())]
+    /// The private key can't be parsed, or its algorithm is not supported.
+    #[error("the private key in {} is damaged or not supported; use RSA, ECDSA on P-256 or P-384, \
+             or Ed25519", path.display())]
     BadKey {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The key is another certificate's.
+    /// The private key belongs to another certificate.
     #[error(
-        "the private key in {} does not belong to the first certificate in {}; authorities come after the certificate that they sign",
+        "the private key in {} does not belong to the first certificate in {}; \
+         list authorities after the certificate that they sign",
         key.display(),
         cert.display()
     )]
     Mismatch {
-        /// Where the certificates are.
+        /// Path of the certificates.
         cert: PathBuf,
-        /// Where the key is.
+        /// Path of the key.
         key: PathBuf,
     },
 }
 
 impl TlsError {
-    /// The file at fault.
+    /// Returns the purpose of the file that the error is about.
     #[must_use]
     pub fn file(&self) -> TlsFile {
         match self {

@@ -1,6 +1,6 @@
-//! TLS: where it is served, with which files, and how these are exchanged while connections go on.
+//! TLS: addresses, files, and their replacement at run time.
 //!
-//! Certificates and keys are PEM. TLS 1.2 and 1.3 are spoken, with rustls and ring.
+//! Certificates and keys are in PEM files. Versions 1.2 and 1.3 are supported, by rustls with ring.
 
 mod error;
 mod pem;
@@ -19,49 +19,48 @@ use tokio_rustls::TlsAcceptor;
 
 pub use error::{TlsError, TlsFile};
 
-/// Where and how TLS is served.
+/// Addresses and files of TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Where to listen, as in [`ServerOptions::listen`](crate::ServerOptions::listen) and in
-    /// addition to it.
+    /// Addresses to listen on, in the format of
+    /// [`ServerOptions::listen`](crate::ServerOptions::listen) and in addition to it.
     pub listen: Vec<String>,
-    /// The server's certificate in PEM, and after it those that lead to an authority that clients
-    /// trust.
+    /// File with the server's certificate in PEM, followed by the intermediate certificates up to
+    /// an authority that clients trust.
     pub cert: PathBuf,
-    /// The private key of the first certificate, in PEM and without a passphrase.
+    /// File with the private key of the first certificate, in PEM and without a passphrase.
     pub key: PathBuf,
-    /// Authorities in PEM. With them a client has to show a certificate that one of them has signed
-    /// (mutual TLS).
+    /// File with certificate authorities in PEM. If set, clients must present a certificate that
+    /// one of them has signed (mutual TLS).
     pub client_ca: Option<PathBuf>,
 }
 
-/// What TLS connections are begun with at the moment. Clones change together.
+/// Handle to the TLS configuration of new connections. Clones share it.
 #[derive(Clone)]
 pub struct TlsHandle {
     current: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl TlsHandle {
-    /// Read the files.
+    /// Reads the files.
     ///
     /// # Errors
-    /// Which of them can't be used, and why.
+    /// When a file can't be used. The error names the file.
     pub fn load(options: &TlsOptions) -> Result<Self, TlsError> {
         Ok(Self { current: Arc::new(ArcSwap::new(read(options)?)) })
     }
 
-    /// Read the files again. Connections that begin from now on have to do with what is in them;
-    /// the others go on as they are. Where TLS is listened on stays as it was.
+    /// Reads the files again, for new connections. Open connections and the addresses stay.
     ///
     /// # Errors
-    /// Which of them can't be used, and why; then nothing has changed.
+    /// When a file can't be used. The error names the file, and the configuration stays.
     pub fn reload(&self, options: &TlsOptions) -> Result<(), TlsError> {
         self.current.store(read(options)?);
         Ok(())
     }
 
-    /// Take over what was loaded by itself: a reload in two steps, for when something else may fail
-    /// in between.
+    /// Replaces the configuration by a loaded one: a reload in two steps, for callers that do
+    /// something fallible in between.
     pub fn adopt(&self, loaded: &Self) {
         self.current.store(loaded.current.load_full());
     }
@@ -77,20 +76,20 @@ impl std::fmt::Debug for TlsHandle {
     }
 }
 
-/// All certificates in a file, of which there is at least one, and each of them can be trusted.
+/// Reads the certificate authorities in a file, at least one.
 ///
 /// # Errors
-/// Why the file can't be used.
+/// When the file can't be read, or has no certificate or an invalid one.
 pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = pem::certificates(TlsFile::Authority, path)?;
     roots(path, &certificates)?;
     Ok(certificates)
 }
 
-/// A chain of certificates, and the private key of the first one.
+/// Reads a chain of certificates and the private key of the first one.
 ///
 /// # Errors
-/// Which of the files can't be used and why, or that they don't belong together.
+/// When a file can't be used, or the key belongs to another certificate.
 pub fn identity(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let chain = pem::certificates(TlsFile::Certificate, cert)?;
     CertifiedKey::from_der(chain, pem::private_key(key)?, &ring::default_provider()).map_err(
@@ -117,27 +116,26 @@ fn roots(path: &Path, certificates: &[CertificateDer<'static>]) -> Result<RootCe
 
 fn read(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
     let identity = identity(&options.cert, &options.key)?;
-    // Given here rather than installed for the process, which may be someone else's.
+    // Passed here rather than installed, since the process may belong to an embedding program.
     let provider = Arc::new(ring::default_provider());
     let clients = match &options.client_ca {
-        Some(path) => verified_by(path, provider.clone())?,
+        Some(path) => client_verifier(path, provider.clone())?,
         None => WebPkiClientVerifier::no_client_auth(),
     };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .expect("ring knows TLS 1.2 and 1.3")
+        .expect("ring supports TLS 1.2 and 1.3")
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-fn verified_by(
+fn client_verifier(
     path: &Path,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let roots = roots(path, &pem::certificates(TlsFile::Authority, path)?)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    Ok(verifier
-        .expect("there is an authority, and no list of revoked certificates that could be wrong"))
+    Ok(verifier.expect("there is an authority, and no revocation list to parse"))
 }

@@ -8,11 +8,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::{TlsError, TlsFile};
 
-/// What a key with a passphrase has in it: in PKCS #8 (RFC 5958), and in the older form (RFC 1421,
+/// Markers of a key with a passphrase: in PKCS #8 (RFC 5958), and in the older format (RFC 1421,
 /// section 4.6.1.1).
 const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
 
-/// Every certificate in the file; at least one.
+/// Reads the certificates in the file, at least one.
 pub(super) fn certificates(
     file: TlsFile,
     path: &Path,
@@ -26,7 +26,7 @@ pub(super) fn certificates(
     Ok(certificates)
 }
 
-/// The first private key in the file.
+/// Reads the first private key in the file.
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read(TlsFile::Key, path)?;
     if ENCRYPTED.iter().any(|mark| text.windows(mark.len()).any(|window| window == *mark)) {
@@ -42,15 +42,15 @@ fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Unreadable { file, path: path.to_owned(), source })
 }
 
-/// The texts of the errors themselves may have parts of a key in them.
+/// Converts an error without its text, which may contain a part of a key.
 fn not_pem(file: TlsFile, path: &Path, error: &pem::Error) -> TlsError {
     let reason = match error {
-        pem::Error::MissingSectionEnd { .. } => "a BEGIN line is without its END line",
-        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is broken",
+        pem::Error::MissingSectionEnd { .. } => "a BEGIN line has no END line",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is malformed",
         pem::Error::Base64Decode(_) => {
-            "what stands between a BEGIN line and its END line is not base64"
+            "the text between a BEGIN line and its END line is not base64"
         }
-        _ => "it can't be taken apart",
+        _ => "it can't be parsed",
     };
     TlsError::NotPem { file, path: path.to_owned(), reason }
 }

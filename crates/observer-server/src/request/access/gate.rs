@@ -1,4 +1,4 @@
-//! Asked for each request.
+//! Authorization of requests.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use super::scope::{Scope, Scopes};
 use super::token::{Token, TokenDigest};
 use crate::problem::Problem;
 
-/// Who may do what.
+/// Access control of a server.
 ///
-/// By default everyone may do everything, as befits a server that only its own machine can reach.
+/// By default every client has all scopes, which suits a server on a loopback address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// The known tokens.
+    /// Accepted tokens.
     pub tokens: Vec<Token>,
-    /// What those may do who send no token.
+    /// Scopes of requests without a token.
     pub anonymous: Scopes,
 }
 
-/// Knows the tokens, and how much of its rate each has used up.
+/// Tokens with their rate limiters.
 #[derive(Debug)]
 pub(crate) struct Gate {
     tokens: Vec<(Token, Option<Arc<Limiter>>)>,
@@ -44,13 +44,12 @@ impl Gate {
         Self { tokens: access.tokens.iter().map(limited).collect(), anonymous: access.anonymous }
     }
 
-    /// Whether whoever sent this may do that, and what it is charged to.
+    /// Checks that the request has the scope, and returns the limiter that it is charged to.
     ///
     /// # Errors
-    /// 401 without a known token, 403 with one that is for other things (RFC 6750, section 3.1).
-    pub(crate) fn admit(&self, headers: &HeaderMap, scope: Scope) -> Result<Charge, Problem> {
-        // Where there are no tokens, one that is sent is meant for someone else, such as a proxy on
-        // the way.
+    /// 401 without a known token, 403 with one that lacks the scope (RFC 6750, section 3.1).
+    pub(crate) fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<Charge, Problem> {
+        // Without configured tokens the header is meant for another receiver, such as a proxy.
         if self.anonymous.contains(scope)
             && (self.tokens.is_empty() || !headers.contains_key(AUTHORIZATION))
         {
@@ -58,24 +57,21 @@ impl Gate {
         }
         let Some(secret) = bearer(headers)? else {
             let detail = format!(
-                "this needs a token with the scope `{}`; send it in the header `Authorization: Bearer TOKEN`",
+                "the request needs a token with the scope `{}`; send it in the header \
+                 `Authorization: Bearer TOKEN`",
                 scope.as_str()
             );
             return Err(refusal(StatusCode::UNAUTHORIZED, detail, "Bearer realm=\"observer\""));
         };
         let Some((token, limiter)) = self.find(&TokenDigest::of(secret)) else {
             let challenge = "Bearer realm=\"observer\", error=\"invalid_token\"";
-            return Err(refusal(
-                StatusCode::UNAUTHORIZED,
-                "the token is not one that is known here",
-                challenge,
-            ));
+            return Err(refusal(StatusCode::UNAUTHORIZED, "unknown token", challenge));
         };
         if token.scopes.contains(scope) || self.anonymous.contains(scope) {
             return Ok(Charge::to(limiter.clone()));
         }
         let detail = format!(
-            "the token `{}` is for {}, and this needs the scope `{}`",
+            "the token `{}` has the scope {}, and the request needs the scope `{}`",
             token.name,
             token.scopes,
             scope.as_str()
@@ -87,7 +83,8 @@ impl Gate {
         ))
     }
 
-    /// All are compared, so that the time tells nothing about which one it was.
+    /// Finds a token by its digest. All are compared, so that the time does not depend on which one
+    /// matches.
     fn find(&self, digest: &TokenDigest) -> Option<&(Token, Option<Arc<Limiter>>)> {
         self.tokens.iter().fold(None, |found, token| {
             let matches = token
@@ -114,7 +111,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
             Ok(Some(token.trim()))
         }
         _ => {
-            let detail = "the header Authorization has to be there once, with `Bearer` and a token";
+            let detail = "malformed header Authorization; send it once, as `Bearer TOKEN`";
             let challenge = "Bearer realm=\"observer\", error=\"invalid_request\"";
             Err(refusal(StatusCode::UNAUTHORIZED, detail, challenge))
         }
@@ -162,13 +159,14 @@ mod tests {
         for value in authorization {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let status =
-            gate.admit(&headers, scope).map_or_else(|problem| problem.status().as_u16(), |_| 200);
+        let status = gate
+            .authorize(&headers, scope)
+            .map_or_else(|problem| problem.status().as_u16(), |_| 200);
         assert_eq!(status, expected, "{authorization:?} {scope:?}");
     }
 
     #[test]
-    fn a_token_opens_what_it_is_for_and_nothing_else() {
+    fn token_permits_only_its_scopes() {
         let gate = gate(&[]);
         for scope in Scope::ALL {
             check(&gate, &[], scope, 401);
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_everyone_may_do_needs_no_token_but_a_wrong_one_is_told() {
+    fn anonymous_scopes_need_no_token_but_reject_an_unknown_one() {
         let gate = gate(&[Scope::Ingest]);
         check(&gate, &[], Scope::Ingest, 200);
         check(&gate, &[], Scope::Read, 401);
@@ -200,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_a_header_for_someone_else_does_not_matter() {
+    fn authorization_header_is_ignored_without_configured_tokens() {
         check(&Gate::new(&Access::default()), &["Basic Y2k6"], Scope::Admin, 200);
     }
 }

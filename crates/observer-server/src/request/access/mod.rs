@@ -1,8 +1,11 @@
-//! Who may do what: tokens, and the scopes that they have.
+//! Access control: tokens, their scopes, and their rate limits.
 //!
-//! A token is a secret of high entropy that its holder sends as `Authorization: Bearer TOKEN` (RFC
-//! 6750). The server knows the SHA-256 of it alone. A digest without salt and work factor is enough
-//! for a secret that can't be guessed, and is computed for each request.
+//! A token is a secret of high entropy that a client sends as `Authorization: Bearer TOKEN` (RFC
+//! 6750). The server stores only its SHA-256. A digest without salt and work factor suffices for a
+//! secret that can't be guessed, and is cheap enough to compute for each request.
+//!
+//! [`scope`] and [`token`] define the configuration, the [`gate`] authorizes requests by it, and
+//! [`rate`] limits how many events a token may send.
 
 mod gate;
 mod rate;

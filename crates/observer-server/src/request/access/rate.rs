@@ -1,4 +1,4 @@
-//! How fast the holder of a token may be.
+//! Rate limits of tokens.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
-/// How many events a token's holder may send. A request without events counts as one.
+/// Limit of the events that a token may send. A request without events counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// In the long run.
+    /// Events per second in the long run.
     pub per_second: NonZeroU32,
-    /// At once, after a while without any.
+    /// Events at once, after a period without any.
     pub burst: NonZeroU32,
 }
 
-/// A token's rate, and how much of it is used up.
+/// Rate limiter of a token.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     name: String,
@@ -28,7 +28,7 @@ pub(crate) struct Limiter {
     clock: DefaultClock,
 }
 
-/// What a request's events are charged to; nothing for those without a limit.
+/// Rate limiter that the events of a request are charged to, or none for unlimited clients.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Charge(Option<Arc<Limiter>>);
 
@@ -48,12 +48,13 @@ impl Limiter {
         let until = match self.limiter.check_n(events) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(until)) => until,
-            Err(_) => return Err(self.too_many_at_once()),
+            Err(_) => return Err(self.exceeds_burst()),
         };
         let wait = until.wait_time_from(self.clock.now());
         let Rate { per_second, burst } = self.rate;
         let detail = format!(
-            "the token `{}` may send {per_second} events a second and {burst} at once (its `rate`), and has used that up; come back later",
+            "the token `{}` exceeds its `rate` of {per_second} events a second and {burst} at \
+             once; try again later",
             self.name
         );
         let seconds = u16::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u16::MAX);
@@ -62,10 +63,11 @@ impl Limiter {
             .retry_after(seconds.max(1)))
     }
 
-    fn too_many_at_once(&self) -> Problem {
+    fn exceeds_burst(&self) -> Problem {
         let detail = format!(
-            "the token `{}` may send {} events at once, and these are more; send fewer, or raise its `rate.burst`",
-            self.name, self.rate.burst
+            "the request exceeds the limit of {} events at once for the token `{}`; send fewer, or \
+             raise its `rate.burst`",
+            self.rate.burst, self.name
         );
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)
     }
@@ -76,23 +78,23 @@ impl Charge {
         Self(limiter)
     }
 
-    /// A request uses up as much as one event.
+    /// Charges a request, which costs as much as one event.
     ///
     /// # Errors
-    /// When it comes too early.
+    /// 429 when the rate is exceeded.
     pub(crate) fn take_request(&self) -> Result<(), Problem> {
         self.0.as_ref().map_or(Ok(()), |limiter| limiter.take(NonZeroU32::MIN))
     }
 
-    /// What the events of a batch use up beside the request that they came with.
+    /// Charges the events of a batch, except for the first, which its request has paid for.
     ///
     /// # Errors
-    /// When they come too early, or could never come at once.
-    pub(crate) fn take_rest(&self, events: usize) -> Result<(), Problem> {
+    /// 429 when the rate is exceeded, 413 when the batch is larger than the burst.
+    pub(crate) fn take_batch(&self, events: usize) -> Result<(), Problem> {
         let Some(limiter) = &self.0 else { return Ok(()) };
         let events = u32::try_from(events).unwrap_or(u32::MAX);
         if events > limiter.rate.burst.get() {
-            return Err(limiter.too_many_at_once());
+            return Err(limiter.exceeds_burst());
         }
         NonZeroU32::new(events.saturating_sub(1)).map_or(Ok(()), |rest| limiter.take(rest))
     }

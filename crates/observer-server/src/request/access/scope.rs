@@ -1,18 +1,18 @@
-//! Scopes of requests.
+//! Scopes of tokens and requests.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a request is allowed to be about.
+/// Kind of requests that a token permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Send events.
+    /// Sending events.
     Ingest,
-    /// Ask for events, metrics, and how sinks are.
+    /// Reading events, metrics, and the status of sinks.
     Read,
-    /// Change how the observer works.
+    /// Changing the state of the observer.
     Admin,
 }
 
@@ -29,10 +29,10 @@ pub enum Scope {
 pub struct Scopes(u8);
 
 impl Scope {
-    /// Each of them.
+    /// All scopes.
     pub const ALL: [Self; 3] = [Self::Ingest, Self::Read, Self::Admin];
 
-    /// As it is written in configurations and answers.
+    /// Returns the scope as configurations and answers spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,18 +44,18 @@ impl Scope {
 }
 
 impl Scopes {
-    /// Nothing.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// Everything.
+    /// The set of all scopes.
     pub const ALL: Self = Self(0b111);
 
-    /// Whether the scope is one of them.
+    /// Returns whether the set has the scope.
     #[must_use]
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & 1 << scope as u8 != 0
     }
 
-    /// Whether there are none.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::NONE

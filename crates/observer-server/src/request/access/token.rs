@@ -10,20 +10,20 @@ use subtle::{Choice, ConstantTimeEq};
 use super::rate::Rate;
 use super::scope::Scopes;
 
-/// What the holder of a token may do.
+/// Token of a client, with its permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// What people call it; it shows in answers and logs, and is no secret.
+    /// Name of the token. It appears in answers and logs, and is no secret.
     pub name: String,
-    /// The token's digest, or several while it is being replaced.
+    /// Digest of the token, or several while it is being replaced.
     pub digests: Vec<TokenDigest>,
-    /// What its holder may do.
+    /// Scopes of the token.
     pub scopes: Scopes,
-    /// How fast.
+    /// Limit of the events that it may send, if any.
     pub rate: Option<Rate>,
 }
 
-/// The SHA-256 of a token, in 64 hexadecimal digits.
+/// SHA-256 of a token, written as 64 hexadecimal digits.
 ///
 /// ```
 /// use observer_server::TokenDigest;
@@ -35,21 +35,22 @@ pub struct Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenDigest([u8; 32]);
 
-/// Not the digest of a token. The text is not shown, since it may be the token itself.
+/// Error for a text that is no digest. It does not show the text, which may be the token itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a token's SHA-256 has 64 hexadecimal digits, and this has other ones; it is not shown, in case it is the token itself"
+    "not the SHA-256 of a token, which has 64 hexadecimal digits; \
+     the value is not shown in case it is the token itself"
 )]
 pub struct InvalidDigest;
 
 impl TokenDigest {
-    /// The digest of this token.
+    /// Computes the digest of a token.
     #[must_use]
     pub fn of(token: &str) -> Self {
         Self(Sha256::digest(token).into())
     }
 
-    /// In a time that says nothing about where they differ.
+    /// Compares two digests in constant time.
     pub(crate) fn matches(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }

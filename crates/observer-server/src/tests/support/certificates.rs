@@ -1,4 +1,4 @@
-//! Authorities, what they sign, and the files that it is in.
+//! Certificate authorities, the identities that they sign, and files with these.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::TlsOptions;
 
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// In PEM.
+/// Certificate and private key, in PEM.
 pub(crate) struct Identity {
     pub(crate) cert: String,
     pub(crate) key: String,
@@ -23,7 +23,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// For a server on this machine as well as for a client.
+    /// Signs an identity for a server on this machine or for a client.
     pub(crate) fn sign(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity {
@@ -48,17 +48,17 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-/// The files of a server.
+/// TLS files of a server.
 pub(crate) struct Files(TempDir);
 
 impl Files {
     pub(crate) fn of(identity: &Identity) -> Self {
         let files = Self(tempfile::tempdir().unwrap());
-        files.hold(identity);
+        files.write_identity(identity);
         files
     }
 
-    pub(crate) fn hold(&self, Identity { cert, key }: &Identity) {
+    pub(crate) fn write_identity(&self, Identity { cert, key }: &Identity) {
         self.write("cert.pem", cert);
         self.write("key.pem", key);
     }
@@ -81,8 +81,8 @@ impl Files {
         }
     }
 
-    /// Who doesn't show a certificate of this authority is refused.
-    pub(crate) fn mutual(&self, authority: &Authority) -> TlsOptions {
+    /// Returns options that require client certificates of this authority.
+    pub(crate) fn mutual_tls(&self, authority: &Authority) -> TlsOptions {
         TlsOptions {
             client_ca: Some(self.write("clients.pem", &authority.pem())),
             ..self.options()

@@ -1,4 +1,4 @@
-//! A client that says exactly what it is told to say.
+//! Client that sends raw bytes and parses answers.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A test that waits longer than this has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Time after which a waiting test fails.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Client {
     stream: Box<dyn Duplex>,
@@ -36,39 +36,39 @@ impl Client {
         Self { stream: Box::new(stream), unread: Vec::new() }
     }
 
-    pub(crate) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
     pub(crate) async fn post(&mut self, body: &str) -> Answer {
-        self.say(post("", body)).await;
+        self.send(post("", body)).await;
         self.answer().await
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
-        self.say(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
         self.answer().await
     }
 
-    /// The next answer.
+    /// Reads the next answer.
     pub(crate) async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
         let length: usize =
             answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         while self.unread.len() < length {
-            assert!(self.read().await > 0, "the connection ended within a body");
+            assert!(self.read().await > 0, "the connection was closed within a body");
         }
         answer.body = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
         answer
     }
 
-    /// The next head, whatever body it speaks of.
+    /// Reads the head of the next answer.
     pub(crate) async fn head(&mut self) -> Answer {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at;
             }
-            assert!(self.read().await > 0, "the connection ended without an answer");
+            assert!(self.read().await > 0, "the connection was closed without an answer");
         };
         let head = String::from_utf8(self.unread.drain(..end + 4).collect()).unwrap();
         let mut lines = head.trim_end().split("\r\n");
@@ -85,21 +85,22 @@ impl Client {
         }
     }
 
-    /// Nothing more comes.
-    pub(crate) async fn ends(&mut self) {
+    /// Asserts that the server closes the connection without sending anything more.
+    pub(crate) async fn expect_close(&mut self) {
         let read = self.read().await;
         assert_eq!(read, 0, "{}", String::from_utf8_lossy(&self.unread));
     }
 
-    /// The other side speaks TLS: the type of its only record is alert (RFC 8446, section 5.1).
-    pub(crate) async fn ends_with_an_alert(&mut self) {
+    /// Asserts that the server closes the connection after a TLS record of the type alert (RFC
+    /// 8446, section 5.1).
+    pub(crate) async fn expect_alert(&mut self) {
         while self.read().await > 0 {}
         assert_eq!(self.unread.first(), Some(&0x15), "{:?}", self.unread);
     }
 
     async fn read(&mut self) -> usize {
-        let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread));
-        read.await.expect("the server says something, or ends").unwrap()
+        let read = tokio::time::timeout(TEST_TIMEOUT, self.stream.read_buf(&mut self.unread));
+        read.await.expect("the server answers or closes in time").unwrap()
     }
 }
 
@@ -112,14 +113,14 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    /// The value of a string in it.
+    /// Returns a string field of the JSON body.
     pub(crate) fn text(&self, field: &str) -> String {
         self.json()[field].as_str().unwrap_or_else(|| panic!("no {field}: {self}")).to_owned()
     }
 }
 
-/// What is different each time, or the same for all answers.
-const NOT_SHOWN: [&str; 7] = [
+/// Headers that differ each time, or are the same for all answers.
+const HIDDEN: [&str; 7] = [
     "date",
     "content-length",
     "x-content-type-options",
@@ -129,18 +130,18 @@ const NOT_SHOWN: [&str; 7] = [
     "cache-control",
 ];
 
-/// As it came, without what is different each time or the same for all.
+/// Formats the answer without the [`HIDDEN`] headers.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.status_line)?;
-        for (name, value) in self.headers.iter().filter(|(name, _)| !NOT_SHOWN.contains(&&**name)) {
+        for (name, value) in self.headers.iter().filter(|(name, _)| !HIDDEN.contains(&&**name)) {
             writeln!(f, "{name}: {value}")?;
         }
         f.write_str(&self.body)
     }
 }
 
-/// A request with an event; the headers each end in `\r\n`.
+/// Returns a `POST /event` request. Each of the headers ends in `\r\n`.
 pub(crate) fn post(headers: &str, body: &str) -> String {
     format!(
         "POST /event HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n{body}",

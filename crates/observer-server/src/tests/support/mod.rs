@@ -1,4 +1,4 @@
-//! Servers, clients, sinks and certificates to test with.
+//! Servers, clients, sinks and certificates for tests.
 
 pub(crate) mod certificates;
 pub(crate) mod client;

@@ -1,4 +1,4 @@
-//! Servers and sinks to test with.
+//! Servers and sinks for tests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use prometheus::Registry;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::client::{Client, PATIENCE};
+use super::client::{Client, TEST_TIMEOUT};
 use crate::{Server, ServerOptions, TlsHandle};
 
 pub(crate) const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    /// Of TLS, if it is served.
+    /// Address of TLS, if it is configured.
     pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) tls: Option<TlsHandle>,
     pub(crate) pipeline: Pipeline,
@@ -35,7 +35,7 @@ pub(crate) fn options() -> ServerOptions {
 }
 
 pub(crate) async fn serve(options: ServerOptions, pipeline: Pipeline) -> Running {
-    serve_until(options, pipeline, PATIENCE).await
+    serve_until(options, pipeline, TEST_TIMEOUT).await
 }
 
 pub(crate) async fn serve_until(
@@ -51,8 +51,8 @@ pub(crate) async fn serve_until(
     Running { address, tls_address, tls, pipeline, stop, task }
 }
 
-/// With a pipeline without sinks.
-pub(crate) async fn plain() -> Running {
+/// Serves a pipeline without sinks.
+pub(crate) async fn serve_plain() -> Running {
     serve(options(), Pipeline::builder().start().await.unwrap()).await
 }
 
@@ -61,20 +61,20 @@ impl Running {
         Client::connect(self.address).await
     }
 
-    /// Begin to end.
+    /// Starts the shutdown, which ends with the returned task.
     pub(crate) fn stop(self) -> JoinHandle<()> {
         self.stop.send(()).expect("the server runs");
         self.task
     }
 }
 
-/// Keeps its position with its data, as it says.
-pub(crate) struct Ledger;
+/// Sink that refuses replay.
+pub(crate) struct LedgerSink;
 
 #[async_trait]
-impl EventSink for Ledger {
+impl EventSink for LedgerSink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        Scripted.deliver(batch).await
+        ScriptedSink.deliver(batch).await
     }
 
     async fn flush(&self) -> Result<(), SinkError> {
@@ -90,12 +90,12 @@ impl EventSink for Ledger {
     }
 }
 
-/// Does as the kind of the event says: `dead` ones are refused for good, `blocked` ones block it,
-/// and on `hang` it hangs.
-struct Scripted;
+/// Sink that behaves as the kind of an event says: it rejects `dead` events, is blocked by
+/// `blocked` ones, and hangs on `hang`.
+struct ScriptedSink;
 
 #[async_trait]
-impl EventSink for Scripted {
+impl EventSink for ScriptedSink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let mut receipt = Receipt::accepted();
         for (index, envelope) in batch.events().iter().enumerate() {
@@ -122,7 +122,7 @@ impl EventSink for Scripted {
 
 pub(crate) fn sink(name: &str, settings: SinkSettings) -> SinkSpec {
     let batch = BatchSettings { linger: Some(Duration::ZERO), ..BatchSettings::default() };
-    SinkSpec::new(name, Arc::new(Scripted)).kind("scripted").batch(batch).settings(settings)
+    SinkSpec::new(name, Arc::new(ScriptedSink)).kind("scripted").batch(batch).settings(settings)
 }
 
 pub(crate) fn event(kind: &str) -> String {
