@@ -224,7 +224,7 @@ async fn full_journal_disk_stops_producers_but_not_sinks_until_space_is_free() {
     for detail in load.details() {
         assert!(detail.contains("No space left on device"), "{detail}");
         assert!(
-            detail.contains("free space on that disk") && detail.contains("sent again later"),
+            detail.contains("free space on that disk") && detail.contains("send the same event again later"),
             "{detail}"
         );
     }
@@ -355,7 +355,7 @@ async fn size_limit_with_a_required_sink_stops_producers_and_loses_nothing() {
     assert!(
         load.details()
             .iter()
-            .any(|detail| detail == &format!("{reason}; the same event may be sent again later"))
+            .any(|detail| detail == &format!("{reason}; send the same event again later"))
     );
     disks.remove_ballast("elsewhere");
     load.wait_for_acknowledgements(2000).await;

@@ -64,7 +64,7 @@ async fn emit_works_over_https_and_a_failure_names_a_remedy() {
     ");
     assert_snapshot!(emit("--url http://localhost:TLS -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: http://localhost:TLS/v1/events accepts no events: 421 this port speaks TLS; the URL has to begin with https:// here
+    observer: standard input:1: http://localhost:TLS/v1/events takes no events: 421 this port requires TLS; use a URL that begins with https://
     => exit code 2
     ");
     assert_snapshot!(emit("--url https://localhost:PLAIN --cacert ca.pem -"), @"
@@ -81,7 +81,7 @@ async fn emit_works_over_https_and_a_failure_names_a_remedy() {
     => exit code 2
     ");
     assert_snapshot!(emit("--url https://localhost:TLS --cert client.pem --key server-key.pem -"), @"
-    observer: the private key in server-key.pem does not belong to the first certificate in client.pem; authorities come after the certificate that they sign
+    observer: the private key in server-key.pem does not belong to the first certificate in client.pem; list authorities after the certificate that they sign
     => exit code 2
     ");
     observer.wait_until_caught_up().await;
@@ -154,7 +154,7 @@ async fn reload_replaces_a_certificate_and_an_invalid_one_changes_nothing() {
     std::fs::copy(dir.path().join("stranger.pem"), dir.path().join("server.pem")).unwrap();
     let refused = observer.reload().await;
     assert_eq!(refused.status, 422);
-    assert_snapshot!(refused.json()["detail"].as_str().unwrap(), @"nothing has changed: observer.toml: server.tls.key: the private key in server-key.pem does not belong to the first certificate in server.pem; authorities come after the certificate that they sign");
+    assert_snapshot!(refused.json()["detail"].as_str().unwrap(), @"nothing has changed: observer.toml: server.tls.key: the private key in server-key.pem does not belong to the first certificate in server.pem; list authorities after the certificate that they sign");
     assert!(emit("ca.pem").ends_with("=> exit code 0"));
 
     std::fs::copy(dir.path().join("stranger-key.pem"), dir.path().join("server-key.pem")).unwrap();
@@ -212,11 +212,11 @@ fn tls_files_are_checked_with_the_configuration_before_the_journal_opens() {
     => exit code 0
     ");
     assert_snapshot!(check("check", "cert = \"server.pem\"\nkey = \"client-key.pem\"\n"), @"
-    observer: observer.toml: server.tls.key: the private key in client-key.pem does not belong to the first certificate in server.pem; authorities come after the certificate that they sign
+    observer: observer.toml: server.tls.key: the private key in client-key.pem does not belong to the first certificate in server.pem; list authorities after the certificate that they sign
     => exit code 2
     ");
     assert_snapshot!(check("check", "cert = \"server-key.pem\"\nkey = \"server-key.pem\"\n"), @"
-    observer: observer.toml: server.tls.cert: server-key.pem has no certificate in it, which in PEM begins with -----BEGIN CERTIFICATE-----
+    observer: observer.toml: server.tls.cert: server-key.pem has no certificate; in PEM it begins with -----BEGIN CERTIFICATE-----
     => exit code 2
     ");
     assert_snapshot!(check("check", &format!("{FILES}client_ca = \"no-ca.pem\"\n")), @"
@@ -224,7 +224,7 @@ fn tls_files_are_checked_with_the_configuration_before_the_journal_opens() {
     => exit code 2
     ");
     assert_snapshot!(check("serve", "cert = \"server.pem\"\nkey = \"server.pem\"\n"), @"
-    observer: observer.toml: server.tls.key: server.pem has no private key in it, which in PEM begins with -----BEGIN PRIVATE KEY-----
+    observer: observer.toml: server.tls.key: server.pem has no private key; in PEM it begins with -----BEGIN PRIVATE KEY-----
     => exit code 2
     ");
     assert!(!dir.path().join("observer-data/journal").exists());
