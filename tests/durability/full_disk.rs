@@ -224,7 +224,8 @@ async fn full_journal_disk_stops_producers_but_not_sinks_until_space_is_free() {
     for detail in load.details() {
         assert!(detail.contains("No space left on device"), "{detail}");
         assert!(
-            detail.contains("free space on that disk") && detail.contains("send the same event again later"),
+            detail.contains("free space on that disk")
+                && detail.contains("send the same event again later"),
             "{detail}"
         );
     }

@@ -24,7 +24,7 @@ pub(crate) fn ingest_problem(error: &IngestError) -> Problem {
         IngestError::Missing(missing) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
                 .reason(error.reason())
-                .field(missing.fields.first().map(|field| field.name()))
+                .field(missing.fields.first().map(|field| field.as_str()))
         }
         IngestError::KeyReused => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).reason(error.reason())

@@ -127,7 +127,7 @@ pub(crate) const DEFINITIONS: [Definition; 17] = [
         "observer_sink_replayed_events_total",
         &["sink"],
         "Dead letters that were sent again and accepted by their sink.",
-        |metric, at| metric.per_sink(at, |sink| sink.replayed as f64),
+        |metric, at| metric.per_sink(at, |sink| sink.redelivered as f64),
     ),
     gauge(
         "observer_sink_replay_events",

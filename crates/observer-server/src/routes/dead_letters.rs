@@ -8,7 +8,9 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use observer_core::{Event, Submission, Timestamp, Uuid};
-use observer_pipeline::{DeadLetterCursor, DeadLetterError, DeadLetterSelection, Redelivery};
+use observer_pipeline::{
+    DeadLetter, DeadLetterCursor, DeadLetterError, DeadLetterSelection, Redelivery,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -54,7 +56,7 @@ struct DeadLetterSummary<'a> {
 
 /// Dead letter with its event.
 #[derive(Debug, Serialize, ToSchema)]
-struct DeadLetter<'a> {
+struct DeadLetterDetails<'a> {
     #[schema(format = "uuid")]
     id: String,
     dead_at: String,
@@ -67,7 +69,7 @@ struct DeadLetter<'a> {
 /// Selection of dead letters to replay: either `ids` or `all`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct DeadLetterSelection<'a> {
+struct RedeliveryRequest<'a> {
     /// Ids of the events.
     #[schema(value_type = Option<Vec<openapi::Id>>, required = false, nullable = false)]
     ids: Option<Vec<String>>,
@@ -164,7 +166,7 @@ pub(crate) async fn get_dead_letters(
         .dead_letters(&name, limit.into(), cursor)
         .await
         .map_err(|error| problem(&error))?;
-    let dead_letters = page.letters.iter().map(summary).collect();
+    let dead_letters = page.dead_letters.iter().map(summary).collect();
     let next = page.next.map(|next| next.to_string());
     Ok(Json(DeadLetterPage { total: page.total, dead_letters, next }).into_response())
 }
@@ -178,7 +180,7 @@ pub(crate) async fn get_dead_letters(
         ("id" = String, Path, description = "Id of the event", format = "uuid")
     ),
     responses(
-        (status = 200, description = "The dead letter", body = DeadLetter),
+        (status = 200, description = "The dead letter", body = DeadLetterDetails),
         (status = 404, description = "The sink or the dead letter is unknown",
             body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 500, description = "The dead letter can't be read",
@@ -201,15 +203,15 @@ pub(crate) async fn get_dead_letter(
             format!("the dead letter of the event {id} is damaged: {error}"),
         )
     })?;
-    let observer_pipeline::DeadLetter { reason, attempts, dead_at, .. } = &letter;
-    let whole = DeadLetter {
+    let DeadLetter { reason, attempts, dead_at, .. } = &letter;
+    let details = DeadLetterDetails {
         id: id.to_string(),
         dead_at: dead_at.to_string(),
         attempts: *attempts,
         reason,
         envelope,
     };
-    Ok(Json(whole).into_response())
+    Ok(Json(details).into_response())
 }
 
 /// Sends dead letters to their sink again, and to no other sink.
@@ -222,7 +224,7 @@ pub(crate) async fn get_dead_letter(
     post,
     path = "/v1/sinks/{name}/dead-letters/replay",
     params(("name" = String, Path, description = "Name of the sink")),
-    request_body(content = DeadLetterSelection, content_type = "application/json"),
+    request_body(content = RedeliveryRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "The sink accepted all events", body = ReplayOutcome),
         (status = 207, description = "Some dead letters stay; the body has the reasons",
@@ -256,7 +258,7 @@ pub(crate) async fn post_dead_letters(
         .await
         .map_err(BodyError::into_batch_problem)?;
     let usage = r#"the body is {"ids":[…]}, {"ids":["…"],"event":{…}} or {"all":true}"#;
-    let selection: DeadLetterSelection<'_> = parse(&body, usage)?;
+    let selection: RedeliveryRequest<'_> = parse(&body, usage)?;
     let edited = selection.event.map(edited).transpose()?;
     let selected = match (selection.ids, selection.all) {
         (Some(ids), false) => {
@@ -270,7 +272,7 @@ pub(crate) async fn post_dead_letters(
     };
     let replayed = state
         .pipeline
-        .replay_dead_letters(&name, selected, edited)
+        .redeliver_dead_letters(&name, selected, edited)
         .await
         .map_err(|error| problem(&error))?;
     outcome(&name, replayed)
@@ -309,10 +311,10 @@ pub(crate) async fn delete_dead_letters(
     let Query(query) = query.map_err(|error| malformed(error.body_text()))?;
     let selected =
         match (query.all, query.before) {
-            (true, None) => Selection::All,
+            (true, None) => DeadLetterSelection::All,
             (false, Some(before)) => {
                 let time: Result<Timestamp, _> = before.parse();
-                Selection::Before(time.map_err(|_| {
+                DeadLetterSelection::Before(time.map_err(|_| {
                     malformed("`before` must be a time such as 2026-11-22T17:00:00Z")
                 })?)
             }
@@ -355,15 +357,16 @@ pub(crate) async fn delete_dead_letter(
 ) -> Result<Response, Problem> {
     let _time = state.requests.time(Route::DeadLetters);
     let (name, id) = name_and_id(path)?;
-    let purged = state.pipeline.purge_dead_letters(&name, Selection::Ids([id].into())).await;
+    let purged =
+        state.pipeline.purge_dead_letters(&name, DeadLetterSelection::Ids([id].into())).await;
     match purged.map_err(|error| problem(&error))? {
         0 => Err(unknown_dead_letter(&name, id)),
         purged => Ok(Json(PurgeOutcome { purged }).into_response()),
     }
 }
 
-fn summary(letter: &Letter) -> DeadLetterSummary<'_> {
-    let Letter { envelope, reason, attempts, dead_at, .. } = letter;
+fn summary(letter: &DeadLetter) -> DeadLetterSummary<'_> {
+    let DeadLetter { envelope, reason, attempts, dead_at, .. } = letter;
     DeadLetterSummary {
         id: envelope.id.to_string(),
         seq: envelope.seq,

@@ -94,7 +94,7 @@ fn sinks(status: &Status) -> impl Iterator<Item = Sink<'_>> {
         name,
         state: sink.state.as_str(),
         reason: match &sink.state {
-            SinkState::Retrying(mishap) | SinkState::Parked(mishap) => Some(&mishap.reason),
+            SinkState::Retrying(failure) | SinkState::Parked(failure) => Some(&failure.reason),
             _ => None,
         },
     })

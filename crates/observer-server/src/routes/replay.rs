@@ -39,7 +39,7 @@ struct ReplayRequest {
 /// Status of a replay. Its account adds up: events = delivered + dead + refused + expired +
 /// filtered + pending.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ReplayStatus<'a> {
+pub(crate) struct ReplayProgress<'a> {
     /// `running`, `done`, `stopped` by a failure, or `cancelled`.
     state: &'static str,
     /// Reason for which the replay has stopped or is delayed.
@@ -66,8 +66,8 @@ pub(crate) struct ReplayStatus<'a> {
     filtered: u64,
 }
 
-impl<'a> ReplayStatus<'a> {
-    pub(crate) fn of(replay: &'a Replay) -> Self {
+impl<'a> ReplayProgress<'a> {
+    pub(crate) fn of(replay: &'a ReplayStatus) -> Self {
         let text = |time: Timestamp| time.to_string();
         Self {
             state: replay.state.as_str(),
@@ -104,7 +104,7 @@ impl<'a> ReplayStatus<'a> {
     params(("name" = String, Path, description = "Name of the sink")),
     request_body(content = ReplayRequest, content_type = "application/json"),
     responses(
-        (status = 202, description = "The replay has started", body = ReplayStatus),
+        (status = 202, description = "The replay has started", body = ReplayProgress),
         (status = 404, description = "The sink is unknown",
             body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 409, description = "The sink does not support replay, has a running replay, or \
@@ -134,7 +134,7 @@ pub(crate) async fn post_replay(
     let usage =
         r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
     let selection: ReplayRequest = parse(&body, usage)?;
-    let past = PastEvents {
+    let past = ReplaySelection {
         since: time("since", &selection.since)?,
         until: selection.until.map(|until| time("until", &until)).transpose()?,
         filter: selection.filter,
@@ -142,8 +142,9 @@ pub(crate) async fn post_replay(
     if past.until.is_some_and(|until| until <= past.since) {
         return Err(invalid("until", "`until` must be later than `since`".to_owned()));
     }
-    let started = state.pipeline.replay_past(&name, past).await.map_err(|error| problem(&error))?;
-    Ok((StatusCode::ACCEPTED, Json(ReplayStatus::of(&started))).into_response())
+    let started =
+        state.pipeline.start_replay(&name, past).await.map_err(|error| problem(&error))?;
+    Ok((StatusCode::ACCEPTED, Json(ReplayProgress::of(&started))).into_response())
 }
 
 /// Cancels the replay of a sink.
@@ -152,7 +153,7 @@ pub(crate) async fn post_replay(
     path = "/v1/sinks/{name}/replay",
     params(("name" = String, Path, description = "Name of the sink")),
     responses(
-        (status = 200, description = "The replay is cancelled", body = ReplayStatus),
+        (status = 200, description = "The replay is cancelled", body = ReplayProgress),
         (status = 404, description = "The sink is unknown, or has no running replay",
             body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 409, description = "The sink is not running",
@@ -170,8 +171,8 @@ pub(crate) async fn delete_replay(
 ) -> Result<Response, Problem> {
     let _time = state.requests.time(Route::Replay);
     let name = known_sink(&state, name)?;
-    let cancelled = state.pipeline.end_replay(&name).await.map_err(|error| problem(&error))?;
-    Ok(Json(ReplayStatus::of(&cancelled)).into_response())
+    let cancelled = state.pipeline.cancel_replay(&name).await.map_err(|error| problem(&error))?;
+    Ok(Json(ReplayProgress::of(&cancelled)).into_response())
 }
 
 fn time(field: &'static str, text: &str) -> Result<Timestamp, Problem> {

@@ -15,7 +15,7 @@ use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::path::SinkName;
 use crate::routes::openapi::AnyRequest;
-use crate::routes::replay::ReplayStatus;
+use crate::routes::replay::ReplayProgress;
 use crate::state::ServerState;
 
 /// Status of the sinks.
@@ -50,7 +50,7 @@ struct Sink<'a> {
     /// Dead letters that were sent again and accepted by the sink, since the start.
     replayed: u64,
     /// Last replay of past events, running or ended. It has an account of its own.
-    replay: Option<ReplayStatus<'a>>,
+    replay: Option<ReplayProgress<'a>>,
     last_error: Option<LastError<'a>>,
 }
 
@@ -114,14 +114,14 @@ pub(crate) async fn delete_sink(
 
 fn sink_status<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
     let failure = match &sink.state {
-        SinkState::Retrying(mishap) | SinkState::Parked(mishap) => Some(mishap),
+        SinkState::Retrying(failure) | SinkState::Parked(failure) => Some(failure),
         _ => None,
     };
     Sink {
         name,
         r#type: &sink.kind,
-        state: sink.state.name(),
-        reason: failure.map(|mishap| &*mishap.reason),
+        state: sink.state.as_str(),
+        reason: failure.map(|failure| &*failure.reason),
         since: failure.map(at),
         required: sink.required,
         position: sink.position.to_string(),
@@ -134,15 +134,15 @@ fn sink_status<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         expired: sink.account.expired,
         filtered: sink.account.filtered,
         retried: sink.retried,
-        replayed: sink.replayed,
-        replay: sink.replay.as_ref().map(ReplayStatus::of),
+        replayed: sink.redelivered,
+        replay: sink.replay.as_ref().map(ReplayProgress::of),
         last_error: sink
             .last_error
             .as_ref()
-            .map(|mishap| LastError { at: at(mishap), reason: &mishap.reason }),
+            .map(|failure| LastError { at: at(failure), reason: &failure.reason }),
     }
 }
 
-fn at(mishap: &Failure) -> String {
-    mishap.at.to_string()
+fn at(failure: &Failure) -> String {
+    failure.at.to_string()
 }

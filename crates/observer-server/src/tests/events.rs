@@ -183,7 +183,7 @@ async fn full_journal_answers_503_and_is_not_ready() {
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
-    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the journal is full: it holds its 65536 bytes, and `archive` still needs the oldest of them; send the same event again later","reason":"unavailable"}
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the journal is full: it has reached its limit of 65536 bytes, and `archive` still needs the oldest records; send the same event again later","reason":"unavailable"}
     "#);
     assert_snapshot!(client.get("/readyz").await, @r#"
     HTTP/1.1 503 Service Unavailable
