@@ -1,8 +1,6 @@
-//! What it costs to make OTLP of events, for each event:
-//! `cargo bench -p observer-sink-otlp [RUNS.ndjson]`.
+//! Cost of encoding an event as OTLP: `cargo bench -p observer-sink-otlp [RUNS.ndjson]`.
 //!
-//! Beside it stands what it costs to copy the same bytes, so that the figure can be compared
-//! between machines.
+//! The cost of copying the same bytes is reported too, for comparison between machines.
 #![expect(clippy::unwrap_used, reason = "in a benchmark, a panic is the message")]
 
 use std::hint::black_box;
@@ -16,7 +14,7 @@ use flate2::write::GzEncoder;
 use observer_core::{Batch, Envelope, Event, Timestamp, Uuid};
 use observer_sink_otlp::{Encoder, Signal};
 
-/// As in the observer itself.
+/// Allocator of the program.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -50,18 +48,18 @@ fn main() {
     for signal in [Signal::Logs, Signal::Traces] {
         let encoded = best(|| encoder.encode(signal, &batch(&lines)).bytes.len());
         report(
-            &format!("read and encode as {}", signal.as_str()),
+            &format!("parse and encode as {signal}"),
             encoded,
             copied,
             Some(encoder.encode(signal, &batch(&lines)).bytes.len()),
         );
         let message = encoder.encode(signal, &batch(&lines)).bytes;
-        let packed = best(|| gzip(&message));
-        report(&format!("gzip {}", signal.as_str()), packed, copied, Some(gzip(&message)));
+        let compressed = best(|| gzip(&message));
+        report(&format!("gzip {signal}"), compressed, copied, Some(gzip(&message)));
     }
 }
 
-/// Events as they come out of the journal, in which nothing has been read yet.
+/// Returns events as the journal returns them, without parsed fields.
 fn batch(lines: &[&str]) -> Batch {
     let envelope = |(seq, line): (u64, &&str)| {
         Arc::new(Envelope {
@@ -80,7 +78,7 @@ fn gzip(message: &[u8]) -> usize {
     gzip.finish().unwrap().len()
 }
 
-/// The least of several rounds, for each of a thousand events.
+/// Returns the shortest time of several rounds for one batch.
 fn best(mut work: impl FnMut() -> usize) -> Duration {
     let round = |_| {
         let start = Instant::now();

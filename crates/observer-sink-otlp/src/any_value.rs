@@ -1,16 +1,20 @@
-//! JSON as OTLP's `AnyValue`.
+//! Conversion of JSON to `AnyValue` of OTLP.
 //!
 //! | JSON | OTLP |
 //! |---|---|
-//! | object, array | key-value list, array; of a key that is there twice the last one |
-//! | string, true, false | the same |
-//! | whole number | int, or a string of its digits where it is past 64 bits with a sign and within those without |
+//! | object | key-value list; the last value of a repeated key |
+//! | array | array |
+//! | string, `true`, `false` | string, bool |
+//! | integer in the range of `i64` | int |
+//! | larger integer in the range of `u64` | string of its digits |
 //! | any other number | double |
-//! | null | an empty value |
+//! | `null` | empty value |
 //!
-//! What lies deeper than [`MAX_DEPTH`] is sent as its JSON text: each level is three of Protobuf's,
-//! and many receivers read no more than a hundred of these. So is all of a value that has a number
-//! past any double, or half of a surrogate pair.
+//! Some JSON is sent as a string of its text:
+//!
+//! - Objects and arrays below [`MAX_DEPTH`] levels. Each level takes three levels of Protobuf, and
+//!   many receivers limit these to 100.
+//! - A whole value that contains a number beyond the range of a double, or an unpaired surrogate.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,32 +25,32 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Levels of objects and arrays that are sent as such.
+/// Number of levels of objects and arrays that are converted.
 const MAX_DEPTH: usize = 24;
-/// With so many keys, the next one is looked for one by one.
-const FEW: usize = 16;
+/// Number of keys that are searched linearly; a map has the positions of all further keys.
+const LINEAR_KEYS: usize = 16;
 
-pub(crate) fn of_json(json: &str) -> AnyValue {
-    let depth = Seed { above: 0 };
-    depth
+/// Converts a JSON text.
+pub(crate) fn from_json(json: &str) -> AnyValue {
+    Seed { depth: 0 }
         .deserialize(&mut serde_json::Deserializer::from_str(json))
         .unwrap_or_else(|_| Value::text(json))
 }
 
-/// An attribute.
+/// Returns an attribute.
 pub(crate) fn pair(key: impl Into<String>, value: impl Into<AnyValue>) -> KeyValue {
     KeyValue { key: key.into(), value: Some(value.into()), ..KeyValue::default() }
 }
 
-/// Short for what is made often.
-pub(crate) trait Make {
+/// Constructors of values.
+pub(crate) trait NewValue {
     fn text(text: impl Into<String>) -> AnyValue;
     fn int(number: i64) -> AnyValue;
-    fn bool(is: bool) -> AnyValue;
+    fn bool(value: bool) -> AnyValue;
     fn double(number: f64) -> AnyValue;
 }
 
-impl Make for Value {
+impl NewValue for Value {
     fn text(text: impl Into<String>) -> AnyValue {
         AnyValue { value: Some(Self::StringValue(text.into())) }
     }
@@ -55,8 +59,8 @@ impl Make for Value {
         AnyValue { value: Some(Self::IntValue(number)) }
     }
 
-    fn bool(is: bool) -> AnyValue {
-        AnyValue { value: Some(Self::BoolValue(is)) }
+    fn bool(value: bool) -> AnyValue {
+        AnyValue { value: Some(Self::BoolValue(value)) }
     }
 
     fn double(number: f64) -> AnyValue {
@@ -64,22 +68,22 @@ impl Make for Value {
     }
 }
 
-/// What a count becomes: an int, or its digits.
+/// Converts a count to an int, or to a string of its digits if it exceeds `i64`.
 pub(crate) fn count(number: u64) -> AnyValue {
     i64::try_from(number).map_or_else(|_| Value::text(number.to_string()), Value::int)
 }
 
 #[derive(Clone, Copy)]
 struct Seed {
-    /// How many levels this value lies in.
-    above: usize,
+    /// Number of objects and arrays around this value.
+    depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed {
     type Value = AnyValue;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<AnyValue, D::Error> {
-        if self.above < MAX_DEPTH {
+        if self.depth < MAX_DEPTH {
             return deserializer.deserialize_any(self);
         }
         let text = <&RawValue>::deserialize(deserializer)?.get();
@@ -102,8 +106,8 @@ impl<'de> Visitor<'de> for Seed {
         Ok(AnyValue::default())
     }
 
-    fn visit_bool<E>(self, is: bool) -> Result<AnyValue, E> {
-        Ok(Value::bool(is))
+    fn visit_bool<E>(self, value: bool) -> Result<AnyValue, E> {
+        Ok(Value::bool(value))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<AnyValue, E> {
@@ -124,7 +128,7 @@ impl<'de> Visitor<'de> for Seed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<AnyValue, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = seq.next_element_seed(Self { above: self.above + 1 })? {
+        while let Some(value) = seq.next_element_seed(Self { depth: self.depth + 1 })? {
             values.push(value);
         }
         Ok(AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) })
@@ -133,37 +137,37 @@ impl<'de> Visitor<'de> for Seed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnyValue, A::Error> {
         let mut list = List::default();
         while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value_seed(Self { above: self.above + 1 })?;
+            let value = map.next_value_seed(Self { depth: self.depth + 1 })?;
             list.set(key, value);
         }
         Ok(AnyValue { value: Some(Value::KvlistValue(KeyValueList { values: list.pairs })) })
     }
 }
 
-/// Pairs with each key once, as OTLP wants them.
+/// Key-value list with unique keys, as OTLP requires.
 #[derive(Default)]
 struct List {
     pairs: Vec<KeyValue>,
-    /// Where each key is, once there are many.
-    places: HashMap<String, usize>,
+    /// Positions of the keys after the first [`LINEAR_KEYS`].
+    positions: HashMap<String, usize>,
 }
 
 impl List {
     fn set(&mut self, key: String, value: AnyValue) {
-        match self.place(&key) {
-            Some(place) => self.pairs[place].value = Some(value),
+        match self.position(&key) {
+            Some(position) => self.pairs[position].value = Some(value),
             None => {
-                if self.pairs.len() >= FEW {
-                    self.places.insert(key.clone(), self.pairs.len());
+                if self.pairs.len() >= LINEAR_KEYS {
+                    self.positions.insert(key.clone(), self.pairs.len());
                 }
                 self.pairs.push(pair(key, value));
             }
         }
     }
 
-    fn place(&self, key: &str) -> Option<usize> {
-        let first = &self.pairs[..self.pairs.len().min(FEW)];
-        first.iter().position(|pair| pair.key == key).or_else(|| self.places.get(key).copied())
+    fn position(&self, key: &str) -> Option<usize> {
+        let first = &self.pairs[..self.pairs.len().min(LINEAR_KEYS)];
+        first.iter().position(|pair| pair.key == key).or_else(|| self.positions.get(key).copied())
     }
 }
 
@@ -171,34 +175,34 @@ impl List {
 mod tests {
     use super::*;
 
-    /// Back to JSON, in which a string that was made of something else stands between `<` and `>`.
-    fn shown(value: &AnyValue) -> String {
+    /// Formats a value as JSON with strings between `<` and `>` and keys without quotes.
+    fn format_value(value: &AnyValue) -> String {
         match &value.value {
             None => "null".to_owned(),
             Some(Value::StringValue(text)) => format!("<{text}>"),
-            Some(Value::BoolValue(is)) => is.to_string(),
+            Some(Value::BoolValue(value)) => value.to_string(),
             Some(Value::IntValue(number)) => number.to_string(),
             Some(Value::DoubleValue(number)) => format!("{number:e}"),
             Some(Value::ArrayValue(array)) => {
-                format!("[{}]", array.values.iter().map(shown).collect::<Vec<_>>().join(","))
+                format!("[{}]", array.values.iter().map(format_value).collect::<Vec<_>>().join(","))
             }
             Some(Value::KvlistValue(list)) => {
                 let pair = |pair: &KeyValue| {
-                    format!("{}:{}", pair.key, shown(pair.value.as_ref().unwrap()))
+                    format!("{}:{}", pair.key, format_value(pair.value.as_ref().unwrap()))
                 };
                 format!("{{{}}}", list.values.iter().map(pair).collect::<Vec<_>>().join(","))
             }
-            Some(other) => panic!("JSON is no {other:?}"),
+            Some(other) => panic!("JSON has no {other:?}"),
         }
     }
 
     #[track_caller]
     fn check(json: &str, expected: &str) {
-        assert_eq!(shown(&of_json(json)), expected, "{json}");
+        assert_eq!(format_value(&from_json(json)), expected, "{json}");
     }
 
     #[test]
-    fn each_kind_of_value_is_what_it_is() {
+    fn each_json_type_has_its_otlp_type() {
         check(
             r#" {"a":[1,-2,0.5],"b":"x\n","c":null,"d":true,"e":{}} "#,
             "{a:[1,-2,5e-1],b:<x\n>,c:null,d:true,e:{}}",
@@ -210,21 +214,21 @@ mod tests {
     }
 
     #[test]
-    fn what_otlp_has_no_form_for_is_sent_as_its_text() {
+    fn value_without_an_otlp_form_is_sent_as_text() {
         check(r#"{"a":1e999}"#, r#"<{"a":1e999}>"#);
         check(r#"["\ud800"]"#, r#"<["\ud800"]>"#);
     }
 
     #[test]
-    fn of_a_key_that_is_there_twice_the_last_counts() {
+    fn last_value_of_a_repeated_key_is_sent() {
         check(r#"{"a":1,"b":2,"a":3}"#, "{a:3,b:2}");
         let many = (0..100).map(|key| format!("\"k{key}\":0")).collect::<Vec<_>>().join(",");
-        let twice = format!("{{{many},{}}}", many.replace(":0", ":1"));
-        check(&twice, &format!("{{{}}}", many.replace('"', "").replace(":0", ":1")));
+        let repeated = format!("{{{many},{}}}", many.replace(":0", ":1"));
+        check(&repeated, &format!("{{{}}}", many.replace('"', "").replace(":0", ":1")));
     }
 
     #[test]
-    fn what_lies_too_deep_for_others_to_read_is_sent_as_its_text() {
+    fn values_below_the_maximum_depth_are_sent_as_text() {
         let nested = |levels: usize, inner: &str| {
             format!("{}{inner}{}", "[".repeat(levels), "]".repeat(levels))
         };

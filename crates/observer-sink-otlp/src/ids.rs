@@ -1,17 +1,22 @@
-//! Which trace and which span an event is.
+//! Trace and span ids of an event.
 //!
-//! | | |
+//! | id | derivation |
 //! |---|---|
-//! | trace | the one of the event's `traceparent`; else the first 16 bytes of SHA-256 over `source` and `cycle_id`, each as a netstring (`3:bot,6:c-0001,`); without a cycle over the event's id |
-//! | span | the first 8 bytes of SHA-256 over the event's id as it is written (`0192…-…`) |
-//! | parent | the one of the event's `traceparent`, or none |
+//! | trace | trace id of `traceparent`; else a hash of the cycle; else a hash of the event's id |
+//! | span | hash of the event's id |
+//! | parent | parent id of `traceparent`, or none |
 //!
-//! So an event that is sent again is the same span again.
+//! Each hash is a prefix of SHA-256, of 16 bytes for a trace and of 8 bytes for a span. Its input is:
+//!
+//! - for a cycle, `source` and `cycle_id` as netstrings: `3:bot,6:c-0001,`,
+//! - for an event, its id in hyphenated lower case.
+//!
+//! So an event that is sent again has the same ids, and producers can compute the ids themselves.
 
 use observer_core::{Envelope, Event, Traceparent, Uuid};
 use sha2::{Digest, Sha256};
 
-/// The flag of W3C trace context that says that others keep this trace, too.
+/// Flag `sampled` of W3C Trace Context.
 const SAMPLED: u8 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +24,12 @@ pub(crate) struct Ids {
     pub(crate) trace: [u8; 16],
     pub(crate) span: [u8; 8],
     pub(crate) parent: Option<[u8; 8]>,
-    /// Of W3C trace context.
+    /// Flags of W3C Trace Context.
     pub(crate) flags: u8,
 }
 
 impl Ids {
-    pub(crate) fn of(envelope: &Envelope) -> Self {
+    pub(crate) fn new(envelope: &Envelope) -> Self {
         let event = &envelope.event;
         let span = first(&Sha256::digest(text(envelope.id, &mut [0; 36])));
         match event.traceparent().and_then(Traceparent::parse) {
@@ -32,13 +37,13 @@ impl Ids {
                 Self { trace: trace_id, span, parent: Some(parent_id), flags }
             }
             None => {
-                Self { trace: trace_of(event, envelope.id), span, parent: None, flags: SAMPLED }
+                Self { trace: trace_id(event, envelope.id), span, parent: None, flags: SAMPLED }
             }
         }
     }
 }
 
-fn trace_of(event: &Event, id: Uuid) -> [u8; 16] {
+fn trace_id(event: &Event, id: Uuid) -> [u8; 16] {
     let Some(cycle_id) = event.cycle_id().filter(|cycle_id| !cycle_id.is_empty()) else {
         return first(&Sha256::digest(text(id, &mut [0; 36])));
     };
@@ -57,7 +62,7 @@ fn text(id: Uuid, buffer: &mut [u8; 36]) -> &[u8] {
 }
 
 fn first<const N: usize>(hash: &[u8]) -> [u8; N] {
-    hash[..N].try_into().expect("SHA-256 has 32 bytes")
+    hash[..N].try_into().expect("SHA-256 has 32 bytes, and N is at most 16")
 }
 
 #[cfg(test)]
@@ -65,33 +70,33 @@ mod tests {
     use super::*;
     use crate::testing::envelope;
 
-    fn written(bytes: &[u8]) -> String {
+    fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     #[test]
-    fn ids_follow_from_the_event_so_that_anyone_can_find_them() {
+    fn ids_are_hashes_that_a_shell_can_compute() {
         let cycle = envelope(
             7,
             r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c-0001","sig_hash":"s"}"#,
         );
-        let ids = Ids::of(&cycle);
+        let ids = Ids::new(&cycle);
         // printf '3:bot,6:c-0001,' | sha256sum
-        assert_eq!(written(&ids.trace), "9db4b79fa08dc2f386585396bacd027f");
+        assert_eq!(hex(&ids.trace), "9db4b79fa08dc2f386585396bacd027f");
         // printf 00000000-0000-0000-0000-000000000007 | sha256sum
-        assert_eq!(written(&ids.span), "0d25a51a47b7f482");
+        assert_eq!(hex(&ids.span), "0d25a51a47b7f482");
         assert_eq!((ids.parent, ids.flags), (None, 1));
         for none in ["", r#""cycle_id":"","#] {
             let alone =
                 envelope(7, &format!(r#"{{"source":"s",{none}"event_kind":"ok","ok":true}}"#));
-            assert_eq!(written(&Ids::of(&alone).trace)[..16], written(&ids.span));
+            assert_eq!(hex(&Ids::new(&alone).trace)[..16], hex(&ids.span));
         }
     }
 
     #[test]
-    fn a_traceparent_is_honoured_if_it_is_one() {
+    fn valid_traceparent_sets_trace_parent_and_flags() {
         let ids = |traceparent: &str| {
-            Ids::of(&envelope(
+            Ids::new(&envelope(
                 1,
                 &format!(
                     r#"{{"source":"s","event_kind":"k","ok":true,"traceparent":"{traceparent}"}}"#
@@ -103,13 +108,13 @@ mod tests {
         for good in [format!("00-{trace}-{parent}-00"), format!("cc-{trace}-{parent}-00-more")] {
             let ids = ids(&good);
             assert_eq!(
-                (written(&ids.trace), ids.parent.map(|id| written(&id))),
+                (hex(&ids.trace), ids.parent.map(|id| hex(&id))),
                 (trace.to_owned(), Some(parent.to_owned()))
             );
             assert_eq!(
                 (ids.span, ids.flags),
                 (own.span, 0),
-                "the event's own span, and the flags as sent"
+                "the span is the event's, the flags are the producer's"
             );
         }
         assert_eq!(ids(&format!("00-{trace}-{}-01", "0".repeat(16))), own);

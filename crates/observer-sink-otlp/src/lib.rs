@@ -1,8 +1,6 @@
-//! A sink of the observer that sends events to whoever takes OTLP: as log records and as spans,
-//! over gRPC or HTTP.
+//! OTLP sink of the observer: exports events as log records and spans, over gRPC or HTTP.
 //!
-//! In the observer's configuration the sink is `type = "otlp"`, see [`OtlpConfig`]; in a program of
-//! your own:
+//! In the observer's configuration the sink is `type = "otlp"`, see [`OtlpConfig`]. In a program:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -26,43 +24,83 @@
 //! # }
 //! ```
 //!
-//! # What is sent
+//! # Mapping
 //!
-//! Names are in [`semconv`], ids as follows: the trace is that of the event's `traceparent`, else
-//! SHA-256 of `source` and `cycle_id` as netstrings (`3:bot,6:c-0001,`), else of the event's id;
-//! the span is SHA-256 of the event's id as it is written. As many bytes of each hash are taken as
-//! are needed. So the log record and the span of an event belong together, and an event that is
-//! sent again is the same span again.
+//! Each event is one log record. Each event with a duration is also one span. Names follow the
+//! OpenTelemetry semantic conventions 1.41.0; [`semconv`] lists them.
 //!
-//! | | log record, one for each event | span, for each event with a duration |
+//! | | log record | span |
 //! |---|---|---|
-//! | name | event name `observer.cycle.outcome` | `invoke_agent bot` for source `bot`, else `cycle {source}`; kind INTERNAL |
-//! | time | `timestamp`, or when it was received; observed when it was received | ends at that time, and began `duration_ms` before |
-//! | outcome | INFO (9) if `ok`, else WARN (13) | status Error and `error.type` if not `ok`, else unset |
-//! | attributes | `observer.event.id`, `observer.source`, `observer.event_kind`, `observer.ok`, `observer.cycle.id`, `observer.sig_hash`, `observer.staffer_id`, `observer.turns`, `observer.duration_ms`, `observer.id`, and `observer.fields.…` for fields of any other name | `observer.event.id`, `observer.source`, `observer.event_kind`, `observer.cycle.id`, `observer.sig_hash`, `observer.turns`; `gen_ai.request.model`; for source `bot` `gen_ai.operation.name` and `gen_ai.agent.name` |
-//! | usage | `gen_ai.usage.*`, `observer.cost_usd` | the same |
-//! | body | `extra`, structured | |
+//! | name | event name `observer.cycle.outcome` | `cycle {source}`, kind INTERNAL |
+//! | time | `timestamp`, else the time of receipt | end as for the log record |
+//! | other time | observed: the time of receipt | start: `duration_ms` before the end |
+//! | `ok` | severity INFO (9) | status Unset |
+//! | not `ok` | severity WARN (13) | status Error, `error.type` is `event_kind` |
+//! | `extra` | body, structured | – |
 //!
-//! # What answers mean
+//! The source `bot` is an agent: its spans are named `invoke_agent bot` and have
+//! `gen_ai.operation.name` and `gen_ai.agent.name`.
 //!
-//! | gRPC | HTTP | |
+//! | field | attribute of the log record | attribute of the span |
 //! |---|---|---|
-//! | OK | 2xx | accepted; what a partial success rejects is counted as refused, and not sent again, as OTLP wants it |
-//! | UNAVAILABLE, CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, DATA_LOSS, RESOURCE_EXHAUSTED with `RetryInfo`, no answer | 429, 502, 503, 504, 408, 425, no answer | the same again, after `RetryInfo` or `Retry-After` where there is one |
-//! | RESOURCE_EXHAUSTED | 413 | too large: half of the batch again; the size is kept, and later batches are halved before they are sent |
-//! | INVALID_ARGUMENT | 400, 422 | refused for good: the batch is halved until the bad event stands alone |
-//! | all else | all else, 500 among it, and redirects | the sink is parked, and no event is given up |
+//! | id of the event | `observer.event.id` | `observer.event.id` |
+//! | `source` | `observer.source` | `observer.source` |
+//! | `event_kind` | `observer.event_kind` | `observer.event_kind` |
+//! | `ok` | `observer.ok` | – |
+//! | `cycle_id` | `observer.cycle.id` | `observer.cycle.id` |
+//! | `sig_hash` | `observer.sig_hash` | `observer.sig_hash` |
+//! | `staffer_id` | `observer.staffer_id` | `gen_ai.request.model` |
+//! | `turns` | `observer.turns` | `observer.turns` |
+//! | `duration_ms` | `observer.duration_ms` | – |
+//! | `id` of the producer | `observer.id` | – |
+//! | usage | `gen_ai.usage.*`, `observer.cost_usd` | `gen_ai.usage.*`, `observer.cost_usd` |
+//! | any other field | `observer.fields.{name}` | – |
 //!
-//! A `check` is a request with nothing in it.
+//! Values of `extra` and of other fields are converted from JSON to `AnyValue`. Integers beyond 64
+//! bits become doubles, and structures of more than 24 levels become strings of their JSON text.
 //!
-//! # What it does not do
+//! # Trace and span ids
 //!
-//! It reads none of the `OTEL_*` variables: what they say is meant for a program's own telemetry.
-//! There is no timeout for a single request but `connect_timeout`: the pipeline bounds the
-//! delivery, by every sink's `timeout`. Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`,
-//! `ALL_PROXY` and `NO_PROXY`.
+//! The log record and the span of an event have the same trace and span id:
+//!
+//! - The trace id is that of `traceparent`. Without one, it is a prefix of SHA-256 of `source` and
+//!   `cycle_id` as netstrings (`3:bot,6:c-0001,`); without a cycle, of the event's id.
+//! - The span id is a prefix of SHA-256 of the event's id in hyphenated lower case.
+//! - The parent is that of `traceparent`.
+//!
+//! So an event that is sent again has the same ids.
+//!
+//! # Responses
+//!
+//! | result | gRPC | HTTP |
+//! |---|---|---|
+//! | accepted | OK | 2xx |
+//! | transient | see below | 408, 425, 429, 502, 503, 504 |
+//! | too large | RESOURCE_EXHAUSTED without `RetryInfo` | 413 |
+//! | permanent | INVALID_ARGUMENT | 400, 422 |
+//! | blocked | all other codes | all other statuses, 500 and redirects among them |
+//!
+//! - Accepted: items that a partial success rejects are counted as refused. They are not sent
+//!   again, as OTLP requires.
+//! - Transient: the batch is sent again, after `RetryInfo` or `Retry-After` if there is one. The
+//!   gRPC codes are UNAVAILABLE, CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, DATA_LOSS, and
+//!   RESOURCE_EXHAUSTED with `RetryInfo`. A transport error counts as transient, too.
+//! - Too large: the batch is sent in halves. The sink remembers the size, so that later batches of
+//!   this size are halved before they are sent.
+//! - Permanent: the batch is halved until the event at fault stands alone.
+//! - Blocked: the sink is parked, and no event is lost.
+//!
+//! `check` exports a request without items.
+//!
+//! # Limits
+//!
+//! - The sink reads none of the `OTEL_*` variables: they configure a program's own telemetry.
+//! - A request has no timeout except `connect_timeout`. The pipeline limits each delivery by the
+//!   `timeout` of the sink.
+//! - Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
 mod any_value;
+mod body;
 mod config;
 mod encode;
 mod exporter;
@@ -75,6 +113,7 @@ mod settings;
 mod signal;
 mod sink;
 mod size_limit;
+mod status;
 #[cfg(test)]
 mod testing;
 

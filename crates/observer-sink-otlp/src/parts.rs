@@ -17,7 +17,7 @@ impl SinkConfig for OtlpConfig {
     /// Builds one sink for each signal, so that a failing one does not hold up the other.
     fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         if self.signals.is_empty() {
-            return Err(BuildError::new("signals", "names none: logs, traces"));
+            return Err(BuildError::new("signals", "is empty; name logs, traces or both"));
         }
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(1000),
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_signal_is_a_sink_of_its_own() {
+    fn each_signal_has_its_own_sink() {
         let context = SinkContext { name: "collector".to_owned(), state_dir: PathBuf::new() };
         let parts = OtlpConfig::new("http://h").build(&context).unwrap();
         assert_eq!(
@@ -47,6 +47,6 @@ mod tests {
             [Some("logs"), Some("traces")]
         );
         let none = OtlpConfig::new("http://h").signals([]).build(&context).unwrap_err();
-        assert_eq!(none.to_string(), "`signals` names none: logs, traces");
+        assert_eq!(none.to_string(), "`signals` is empty; name logs, traces or both");
     }
 }

@@ -1,52 +1,55 @@
-//! What an answer means, over gRPC and over HTTP.
+//! Responses of the destination, decoded from gRPC and HTTP.
 
 use std::time::Duration;
 
-use observer_core::{ErrorKind, SinkError};
-use observer_http_client::Destination;
+use observer_core::{ErrorKind, SinkError, Timestamp};
+use observer_http_client::{Destination, retry_after};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::{DecodeError, Message};
 use reqwest::StatusCode;
-use tonic::{Code, Status};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use serde::Deserialize;
+use tonic::Status;
 use tonic_types::StatusExt;
 
 use crate::signal::Signal;
+use crate::status::{
+    RefusalKind, hint_for_code, hint_for_status, kind_of_code, kind_of_status, name_of_code,
+};
 
-/// What was accepted, but for what the far side says of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Accepted {
-    /// How many log records or spans were not.
-    pub(crate) rejected: u64,
-    /// Why, or a warning where there are none.
-    pub(crate) said: String,
+/// Response to an export.
+pub(crate) enum ExportResponse {
+    Accepted(Accepted),
+    Refused(Refusal),
 }
 
-/// What was not accepted.
+/// Full or partial success.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Number of log records or spans that were rejected.
+    pub(crate) rejected: u64,
+    /// Reason for the rejections, or a warning if there are none.
+    pub(crate) message: String,
+}
+
+/// Refusal of a whole request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    pub(crate) verdict: Verdict,
-    /// The name of the answer, such as `503 Service Unavailable` or `UNAVAILABLE`.
+    pub(crate) kind: RefusalKind,
+    /// Name of the status, such as `503 Service Unavailable` or `UNAVAILABLE`.
     pub(crate) name: String,
-    pub(crate) said: String,
+    /// Reason that the destination gives.
+    pub(crate) message: String,
     pub(crate) retry_after: Option<Duration>,
-    /// What to look at.
+    /// Settings or places to look at.
     pub(crate) hint: &'static str,
 }
 
-/// What has to happen next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Transient,
-    TooLarge,
-    Permanent,
-    Blocked,
-}
-
 impl Accepted {
-    /// From the message of an answer.
+    /// Decodes the `Export…ServiceResponse` of a success.
     pub(crate) fn decode(signal: Signal, message: &[u8]) -> Result<Self, DecodeError> {
-        let (rejected, said) = match signal {
+        let (rejected, message) = match signal {
             Signal::Logs => {
                 let partial =
                     ExportLogsServiceResponse::decode(message)?.partial_success.unwrap_or_default();
@@ -59,181 +62,154 @@ impl Accepted {
                 (partial.rejected_spans, partial.error_message)
             }
         };
-        Ok(Self { rejected: u64::try_from(rejected).unwrap_or(0), said })
+        Ok(Self { rejected: u64::try_from(rejected).unwrap_or(0), message })
+    }
+
+    /// Decodes the JSON form, which some receivers return to requests in Protobuf. 64-bit numbers
+    /// are strings in it. Other JSON counts as a full success.
+    pub(crate) fn decode_json(body: &[u8]) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Body {
+            partial_success: Partial,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Partial {
+            #[serde(alias = "rejectedSpans")]
+            rejected_log_records: serde_json::Value,
+            error_message: String,
+        }
+
+        let Partial { rejected_log_records: rejected, error_message: message } =
+            serde_json::from_slice::<Body>(body).unwrap_or_default().partial_success;
+        let rejected = rejected.as_u64().or_else(|| rejected.as_str()?.parse().ok()).unwrap_or(0);
+        Self { rejected, message }
     }
 }
 
 impl Refusal {
-    /// By the status of gRPC (OTLP 1.9, "OTLP/gRPC Response"); `None` for a success.
-    pub(crate) fn of_grpc(status: &Status) -> Option<Self> {
+    /// Returns the refusal that a gRPC status stands for, or `None` for a success.
+    pub(crate) fn from_grpc(status: &Status) -> Option<Self> {
         let retry_info = status.get_details_retry_info();
-        let verdict = verdict_of_code(status.code(), retry_info.is_some())?;
+        let kind = kind_of_code(status.code(), retry_info.is_some())?;
         Some(Self {
-            verdict,
-            name: name_of(status.code()),
-            said: status.message().to_owned(),
+            kind,
+            name: name_of_code(status.code()),
+            message: status.message().to_owned(),
             retry_after: retry_info.and_then(|info| info.retry_delay),
-            hint: match status.code() {
-                Code::Unauthenticated | Code::PermissionDenied => "; see `auth` and `headers`",
-                Code::Unimplemented | Code::NotFound => {
-                    "; see `endpoint`, `protocol` and `signals`"
-                }
-                Code::ResourceExhausted if verdict == Verdict::TooLarge => "; see `batch`",
-                Code::Internal | Code::Unknown => "; its own log may say more",
-                _ => "",
-            },
+            hint: hint_for_code(status.code(), kind),
         })
     }
 
-    /// By the status of HTTP (OTLP 1.9, "OTLP/HTTP Response"), which is no success.
-    pub(crate) fn of_http(status: StatusCode, said: String, retry_after: Option<Duration>) -> Self {
-        let name = status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
+    /// Returns the refusal that an HTTP response other than 2xx stands for.
+    pub(crate) fn from_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let reason = status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
         Self {
-            verdict: verdict_of_status(status.as_u16()),
-            name: format!("{}{name}", status.as_u16()),
-            said,
-            retry_after,
-            hint: match status.as_u16() {
-                300..=399 => "; it has moved, see `endpoint`",
-                401 | 403 => "; see `auth` and `headers`",
-                404 | 405 | 410 => {
-                    "; see `endpoint`, to which the path of the signal is added, and `protocol`"
-                }
-                407 => "; the proxy requires credentials",
-                413 => "; see `batch`",
-                415 => "; see `compression` and `protocol`",
-                500.. => "; its own log may say more",
-                _ => "",
-            },
+            kind: kind_of_status(status.as_u16()),
+            name: format!("{}{reason}", status.as_u16()),
+            message: reason_in_body(headers, body),
+            retry_after: retry_after(headers, Timestamp::now()),
+            hint: hint_for_status(status.as_u16()),
         }
     }
 
-    /// For the pipeline, and for people.
-    pub(crate) fn error(self, shown: &Destination) -> SinkError {
-        let kind = match self.verdict {
-            Verdict::Transient => ErrorKind::Transient,
-            Verdict::TooLarge | Verdict::Permanent => ErrorKind::Permanent,
-            Verdict::Blocked => ErrorKind::Blocked,
-        };
+    pub(crate) fn into_error(self, destination: &Destination) -> SinkError {
+        let kind = self.kind.error_kind();
         let retry_after = self.retry_after.filter(|_| kind == ErrorKind::Transient);
-        SinkError { kind, retry_after, source: self.told(shown).into() }
-    }
-
-    fn told(&self, shown: &Destination) -> String {
-        let said = shown.excerpt(&self.said);
-        let said = if said.is_empty() { said } else { format!(": {said}") };
-        format!("{} answered {}{said}{}", shown.origin(), self.name, self.hint)
+        let message = after_colon(destination.excerpt(&self.message));
+        let source =
+            format!("{} answered {}{message}{}", destination.origin(), self.name, self.hint);
+        SinkError { kind, retry_after, source: source.into() }
     }
 }
 
-/// As in gRPC's own list of codes.
-fn name_of(code: Code) -> String {
-    let mut name = String::new();
-    for c in format!("{code:?}").chars() {
-        if c.is_uppercase() && !name.is_empty() {
-            name.push('_');
+/// Returns `: {message}`, or nothing for an empty message.
+pub(crate) fn after_colon(message: String) -> String {
+    if message.is_empty() { message } else { format!(": {message}") }
+}
+
+/// Returns the media type of a response without its parameters.
+pub(crate) fn content_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// Returns the reason that the body of a refusal gives: the message of a `google.rpc.Status`, which
+/// OTLP requires, a member of a JSON object, or the text.
+fn reason_in_body(headers: &HeaderMap, body: &[u8]) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Problem {
+        message: Option<String>,
+        detail: Option<String>,
+        error: Option<String>,
+    }
+
+    let text = || String::from_utf8_lossy(body).into_owned();
+    match content_type(headers) {
+        "application/x-protobuf" => {
+            tonic_types::pb::Status::decode(body).map(|status| status.message).unwrap_or_default()
         }
-        name.push(c.to_ascii_uppercase());
-    }
-    name
-}
-
-fn verdict_of_code(code: Code, has_retry_info: bool) -> Option<Verdict> {
-    Some(match code {
-        Code::Ok => return None,
-        Code::Unavailable
-        | Code::Cancelled
-        | Code::DeadlineExceeded
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::DataLoss => Verdict::Transient,
-        Code::ResourceExhausted if has_retry_info => Verdict::Transient,
-        // Servers answer so when a message is larger than they take.
-        Code::ResourceExhausted => Verdict::TooLarge,
-        Code::InvalidArgument => Verdict::Permanent,
-        // Not to be sent again, says OTLP, and nothing in them speaks of the events.
-        _ => Verdict::Blocked,
-    })
-}
-
-fn verdict_of_status(status: u16) -> Verdict {
-    match status {
-        408 | 425 | 429 | 502 | 503 | 504 => Verdict::Transient,
-        413 => Verdict::TooLarge,
-        400 | 422 => Verdict::Permanent,
-        // 500 among them: not to be sent again, says OTLP.
-        _ => Verdict::Blocked,
+        "application/json" | "application/problem+json" => {
+            let Problem { message, detail, error } =
+                serde_json::from_slice(body).unwrap_or_default();
+            message.or(detail).or(error).unwrap_or_else(text)
+        }
+        _ => text(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+    use tonic::Code;
     use tonic_types::ErrorDetails;
 
     use super::*;
 
     #[test]
-    fn each_code_has_its_meaning() {
-        let of = |code: i32, has_retry_info| verdict_of_code(Code::from(code), has_retry_info);
-        use Verdict::{Blocked, Permanent, TooLarge, Transient};
-        let expected = [
-            None,
-            Some(Transient), // CANCELLED
-            Some(Blocked),   // UNKNOWN
-            Some(Permanent), // INVALID_ARGUMENT
-            Some(Transient), // DEADLINE_EXCEEDED
-            Some(Blocked),   // NOT_FOUND
-            Some(Blocked),   // ALREADY_EXISTS
-            Some(Blocked),   // PERMISSION_DENIED
-            Some(TooLarge),  // RESOURCE_EXHAUSTED
-            Some(Blocked),   // FAILED_PRECONDITION
-            Some(Transient), // ABORTED
-            Some(Transient), // OUT_OF_RANGE
-            Some(Blocked),   // UNIMPLEMENTED
-            Some(Blocked),   // INTERNAL
-            Some(Transient), // UNAVAILABLE
-            Some(Transient), // DATA_LOSS
-            Some(Blocked),   // UNAUTHENTICATED
-        ];
-        for (code, expected) in (0..).zip(expected) {
-            assert_eq!(of(code, false), expected, "{:?}", Code::from(code));
-        }
-        assert_eq!(of(8, true), Some(Transient));
-        assert_eq!(name_of(Code::DeadlineExceeded), "DEADLINE_EXCEEDED");
-    }
-
-    #[test]
-    fn there_is_a_hint_where_there_is_something_to_look_at() {
-        let grpc = |code| Refusal::of_grpc(&Status::new(code, "")).unwrap().hint;
+    fn quota_with_retry_info_is_transient_and_has_no_hint() {
         let quota = Status::with_error_details(
             Code::ResourceExhausted,
             "",
             ErrorDetails::with_retry_info(None),
         );
-        assert_eq!(Refusal::of_grpc(&quota).unwrap().hint, "");
-        assert_eq!(grpc(Code::ResourceExhausted), "; see `batch`");
-        assert_eq!(grpc(Code::Internal), "; its own log may say more");
-        assert_eq!(grpc(Code::Unavailable), "");
-        let http = |status| {
-            Refusal::of_http(StatusCode::from_u16(status).unwrap(), String::new(), None).hint
-        };
-        assert_eq!(http(407), "; the proxy requires credentials");
-        assert_eq!(http(413), "; see `batch`");
-        assert_eq!(http(415), "; see `compression` and `protocol`");
-        assert_eq!(http(429), "");
-        assert_eq!(http(502), "; its own log may say more");
+        let refusal = Refusal::from_grpc(&quota).unwrap();
+        assert_eq!((refusal.kind, refusal.hint), (RefusalKind::Transient, ""));
     }
 
     #[test]
-    fn each_status_has_its_meaning() {
-        for status in 300..600 {
-            let expected = match status {
-                408 | 425 | 429 | 502 | 503 | 504 => Verdict::Transient,
-                400 | 422 => Verdict::Permanent,
-                413 => Verdict::TooLarge,
-                _ => Verdict::Blocked,
-            };
-            assert_eq!(verdict_of_status(status), expected, "{status}");
-        }
+    fn reason_of_a_refusal_is_found_in_protobuf_json_and_text() {
+        let reason = |content_type: &'static str, body: &[u8]| {
+            let headers =
+                HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            Refusal::from_http(StatusCode::BAD_REQUEST, &headers, body).message
+        };
+        let status =
+            tonic_types::pb::Status { message: "too old".to_owned(), ..Default::default() }
+                .encode_to_vec();
+        assert_eq!(reason("application/x-protobuf", &status), "too old");
+        assert_eq!(
+            reason("application/json; charset=utf-8", br#"{"code":3,"message":"too old"}"#),
+            "too old"
+        );
+        assert_eq!(
+            reason("application/problem+json", br#"{"title":"Bad","detail":"too old"}"#),
+            "too old"
+        );
+        assert_eq!(reason("application/json", b"[7]"), "[7]");
+        assert_eq!(reason("text/plain", b"too old"), "too old");
+    }
+
+    #[test]
+    fn partial_success_is_decoded_from_json() {
+        let accepted = |rejected, message: &str| Accepted { rejected, message: message.to_owned() };
+        assert_eq!(Accepted::decode_json(b"{}"), accepted(0, ""));
+        assert_eq!(Accepted::decode_json(b"ok"), accepted(0, ""));
+        let partial = br#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}"#;
+        assert_eq!(Accepted::decode_json(partial), accepted(3, "too old"));
+        let partial = br#"{"partialSuccess":{"rejectedSpans":2}}"#;
+        assert_eq!(Accepted::decode_json(partial), accepted(2, ""));
     }
 }

@@ -1,65 +1,65 @@
-//! The names of what is sent, in one place.
+//! Names of attributes, events and scopes.
 //!
-//! `gen_ai.*` and `error.type` are those of the OpenTelemetry semantic conventions in [`VERSION`];
-//! `observer.*` are the observer's own.
+//! `service.*`, `gen_ai.*` and `error.type` are names of the OpenTelemetry semantic conventions in
+//! [`VERSION`]; `observer.*` are names of the observer.
 
-/// Of the semantic conventions.
+/// Version of the semantic conventions.
 pub const VERSION: &str = "1.41.0";
-/// Which says the same to the far side.
+/// Schema URL of that version, which each resource and scope carries.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.0";
 
-/// The name of the instrumentation scope.
+/// Name of the instrumentation scope.
 pub const SCOPE: &str = "observer";
-/// The event name of a log record.
+/// Event name of a log record.
 pub const EVENT_NAME: &str = "observer.cycle.outcome";
-/// The source that is an agent: its cycles are invocations.
+/// Source whose cycles are invocations of an agent.
 pub const AGENT: &str = "bot";
 
-/// Resource: who sends.
+/// Resource attribute: name of the service that sends.
 pub const SERVICE_NAME: &str = "service.name";
-/// The same, in which version.
+/// Resource attribute: version of that service.
 pub const SERVICE_VERSION: &str = "service.version";
 
-/// What is done: [`INVOKE_AGENT`].
+/// Operation of an agent: [`INVOKE_AGENT`].
 pub const OPERATION_NAME: &str = "gen_ai.operation.name";
 /// Value of [`OPERATION_NAME`], and the first word of the span's name.
 pub const INVOKE_AGENT: &str = "invoke_agent";
-/// Which agent.
+/// Name of the agent.
 pub const AGENT_NAME: &str = "gen_ai.agent.name";
-/// Which model: `staffer_id`.
+/// Name of the model: `staffer_id`.
 pub const REQUEST_MODEL: &str = "gen_ai.request.model";
-/// Tokens that the model read, cached ones among them.
+/// Number of input tokens, including cached ones.
 pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
-/// Those of them that came from a cache.
+/// Number of input tokens that were read from a cache.
 pub const CACHE_READ_INPUT_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
-/// Those of them that went into one.
+/// Number of input tokens that were written to a cache.
 pub const CACHE_CREATION_INPUT_TOKENS: &str = "gen_ai.usage.cache_creation.input_tokens";
-/// Tokens that the model wrote.
+/// Number of output tokens.
 pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
-/// What went wrong: `event_kind`, unless `ok`.
+/// Class of the error: `event_kind` of an event that is not `ok`.
 pub const ERROR_TYPE: &str = "error.type";
 
-/// The event's id, by which a repeat is known.
+/// Id of the event, by which a receiver recognises a repeat.
 pub const EVENT_ID: &str = "observer.event.id";
-/// `cycle_id`.
+/// Field `cycle_id`.
 pub const CYCLE_ID: &str = "observer.cycle.id";
-/// `sig_hash`.
+/// Field `sig_hash`.
 pub const SIG_HASH: &str = "observer.sig_hash";
-/// `source`.
+/// Field `source`.
 pub const EVENT_SOURCE: &str = "observer.source";
-/// `event_kind`.
+/// Field `event_kind`.
 pub const EVENT_KIND: &str = "observer.event_kind";
-/// `ok`.
+/// Field `ok`.
 pub const OK: &str = "observer.ok";
-/// `staffer_id`.
+/// Field `staffer_id`.
 pub const STAFFER_ID: &str = "observer.staffer_id";
-/// `turns`.
+/// Field `turns`.
 pub const TURNS: &str = "observer.turns";
-/// `duration_ms`.
+/// Field `duration_ms`.
 pub const DURATION_MS: &str = "observer.duration_ms";
-/// `id`, as the producer sent it.
+/// Field `id` as the producer sent it.
 pub const PRODUCERS_ID: &str = "observer.id";
-/// The cost, in US dollars.
+/// Cost in US dollars.
 pub const COST_USD: &str = "observer.cost_usd";
-/// Before the name of a field that no one knows.
+/// Prefix of the names of all other fields.
 pub const OTHER_FIELD: &str = "observer.fields.";

@@ -1,4 +1,4 @@
-//! A configuration that was checked.
+//! Validated settings of one sink.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::config::OtlpConfig;
 use crate::protocol::{Compression, Protocol};
 use crate::signal::Signal;
 
-/// Where OTLP over HTTP is at home.
+/// Default port of OTLP/HTTP.
 const HTTP_PORT: u16 = 4318;
-/// Headers that the sink or HTTP itself has to decide about.
+/// Headers that the sink or the HTTP client sets.
 const RESERVED: [&str; 10] = [
     "connection",
     "content-encoding",
@@ -29,35 +29,39 @@ const RESERVED: [&str; 10] = [
     "transfer-encoding",
 ];
 
+/// Settings for one signal, from a valid configuration.
 pub(crate) struct Settings {
+    /// URL of the requests, with the path of the signal.
     pub(crate) url: Url,
     pub(crate) protocol: Protocol,
-    /// Of each request.
+    /// Headers of each request.
     pub(crate) headers: HeaderMap,
     pub(crate) compression: Compression,
     pub(crate) tls: Tls,
     pub(crate) connect_timeout: Duration,
-    pub(crate) shown: Destination,
+    /// Description of the destination for messages, without secrets.
+    pub(crate) destination: Destination,
 }
 
 impl Settings {
-    pub(crate) fn of(config: &OtlpConfig, signal: Signal) -> Result<Self, BuildError> {
+    pub(crate) fn new(config: &OtlpConfig, signal: Signal) -> Result<Self, BuildError> {
         let mut url = parse_url("endpoint", &config.endpoint)?;
-        let at_home = if url.port() == Some(HTTP_PORT) { Protocol::Http } else { Protocol::Grpc };
-        let protocol = config.protocol.unwrap_or(at_home);
+        let default_protocol =
+            if url.port() == Some(HTTP_PORT) { Protocol::Http } else { Protocol::Grpc };
+        let protocol = config.protocol.unwrap_or(default_protocol);
         let path = path(&url, protocol, signal)?;
         url.set_path(&path);
         config.tls.check("endpoint", &url)?;
         if config.connect_timeout.is_zero() {
             return Err(BuildError::new("connect_timeout", "must be longer than 0s"));
         }
-        let mut headers = own_headers(protocol, config.compression);
+        let mut headers = protocol_headers(protocol, config.compression);
         if let Some(value) = config.auth.header()? {
             headers.insert(AUTHORIZATION, value);
         }
         add_headers(config, &mut headers)?;
         Ok(Self {
-            shown: Destination::new("endpoint", &url, &headers, config.auth.secrets()),
+            destination: Destination::new("endpoint", &url, &headers, config.auth.secrets()),
             url,
             protocol,
             headers,
@@ -76,12 +80,14 @@ fn path(endpoint: &Url, protocol: Protocol, signal: Signal) -> Result<String, Bu
     let base = endpoint.path().trim_end_matches('/');
     match protocol {
         Protocol::Http if base.ends_with("/v1/logs") || base.ends_with("/v1/traces") => {
-            let problem = "names a signal's own path; it ends before that, and /v1/logs and /v1/traces are added to it";
+            let problem = "ends with the path of a signal; remove it, \
+                           the sink adds /v1/logs and /v1/traces";
             Err(BuildError::new("endpoint", problem))
         }
         Protocol::Http => Ok(format!("{base}/v1/{}", signal.as_str())),
         Protocol::Grpc if !base.is_empty() => {
-            let problem = "has a path, which gRPC doesn't; with OTLP over HTTP set protocol = \"http/protobuf\"";
+            let problem = "has a path, which gRPC does not support; \
+                           for OTLP over HTTP set protocol = \"http/protobuf\"";
             Err(BuildError::new("endpoint", problem))
         }
         Protocol::Grpc => Ok(match signal {
@@ -93,7 +99,7 @@ fn path(endpoint: &Url, protocol: Protocol, signal: Signal) -> Result<String, Bu
     }
 }
 
-fn own_headers(protocol: Protocol, compression: Compression) -> HeaderMap {
+fn protocol_headers(protocol: Protocol, compression: Compression) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut set =
         |name: HeaderName, value| drop(headers.insert(name, HeaderValue::from_static(value)));
@@ -119,17 +125,17 @@ fn add_headers(config: &OtlpConfig, headers: &mut HeaderMap) -> Result<(), Build
     for (name, value) in &config.headers {
         let refused = |problem| Err(BuildError::new(format!("headers.{name}"), problem));
         let Ok(header) = HeaderName::try_from(name) else {
-            return refused("is no name of a header");
+            return refused("is not a valid header name");
         };
         let has_auth = header == AUTHORIZATION && config.auth != Default::default();
         if RESERVED.contains(&header.as_str()) || has_auth {
             return refused("is set by the sink itself");
         }
         if seen.contains(&header) {
-            return refused("is there twice");
+            return refused("is set twice");
         }
         let Ok(mut value) = HeaderValue::from_str(value.reveal()) else {
-            return refused("holds a character that a header can't have, such as a line feed");
+            return refused("contains a character that a header can't have, such as a line feed");
         };
         value.set_sensitive(true);
         headers.insert(header.clone(), value);
@@ -144,14 +150,10 @@ mod tests {
 
     use super::*;
 
-    fn of(config: &OtlpConfig) -> Result<Settings, BuildError> {
-        Settings::of(config, Signal::Logs)
-    }
-
     #[test]
-    fn where_requests_go_follows_from_endpoint_protocol_and_signal() {
+    fn url_follows_from_endpoint_protocol_and_signal() {
         let check = |config: OtlpConfig, logs: &str, traces: &str| {
-            let url = |signal| Settings::of(&config, signal).unwrap().url.to_string();
+            let url = |signal| Settings::new(&config, signal).unwrap().url.to_string();
             assert_eq!((url(Signal::Logs).as_str(), url(Signal::Traces).as_str()), (logs, traces));
         };
         let config = OtlpConfig::new;
@@ -173,9 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_refused_by_its_key() {
+    fn invalid_value_is_refused_with_its_key() {
         let refuse = |config: OtlpConfig, expected: &str| {
-            let error = of(&config).err().expect("it is refused").to_string();
+            let error = Settings::new(&config, Signal::Logs).err().expect("an error").to_string();
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("hidden"), "{error}");
         };
@@ -183,8 +185,8 @@ mod tests {
         refuse(config("127.0.0.1:4317"), "`endpoint` is no URL: relative URL without a base");
         refuse(config("localhost:4317"), "`endpoint` must begin with http:// or https://");
         refuse(config("https://me:hidden@h"), "`endpoint` must not hold a user");
-        refuse(config("http://h:4318/v1/logs"), "`endpoint` names a signal's own path");
-        refuse(config("http://h/otlp"), "`endpoint` has a path, which gRPC doesn't");
+        refuse(config("http://h:4318/v1/logs"), "`endpoint` ends with the path of a signal");
+        refuse(config("http://h/otlp"), "`endpoint` has a path, which gRPC does not support");
         refuse(
             config("http://h").tls(Tls::default().with_ca("ca.pem")),
             "`tls` is for https, and `endpoint` begins with http://",
@@ -193,13 +195,13 @@ mod tests {
             config("http://h").connect_timeout(Duration::ZERO),
             "`connect_timeout` must be longer",
         );
-        refuse(config("http://h").header("x y", "1"), "`headers.x y` is no name of a header");
+        refuse(config("http://h").header("x y", "1"), "`headers.x y` is not a valid header name");
         refuse(config("http://h").header("TE", "1"), "`headers.TE` is set by the sink itself");
         refuse(
             config("http://h").header("X-A", "1").header("x-a", "2"),
-            "`headers.x-a` is there twice",
+            "`headers.x-a` is set twice",
         );
-        refuse(config("http://h").header("x-a", "hidden\n"), "`headers.x-a` holds a character");
+        refuse(config("http://h").header("x-a", "hidden\n"), "`headers.x-a` contains a character");
         let both = config("http://h").header("authorization", "hidden").auth(Auth::bearer("t"));
         refuse(both, "`headers.authorization` is set by the sink itself");
         refuse(

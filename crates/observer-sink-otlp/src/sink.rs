@@ -1,4 +1,4 @@
-//! The sink: batches as requests, and what their answers come to.
+//! Sink for one signal: batches become requests, and responses become receipts or errors.
 
 use std::fmt;
 use std::io;
@@ -9,179 +9,187 @@ use bytes::Bytes;
 use observer_core::{Batch, BuildError, EventSink, Receipt, Refused, SinkError};
 use observer_http_client::run_blocking;
 
+use crate::body::encode_body;
 use crate::config::OtlpConfig;
 use crate::encode::Encoder;
-use crate::exporter::{Answer, Exporter, pack};
+use crate::exporter::Exporter;
 use crate::protocol::{Compression, Protocol};
-use crate::response::{Accepted, Verdict};
+use crate::response::{Accepted, ExportResponse, after_colon};
 use crate::settings::Settings;
 use crate::signal::Signal;
-use crate::size_limit::Sizes;
+use crate::size_limit::SizeLimit;
+use crate::status::RefusalKind;
 
-/// To encode and pack what is larger takes milliseconds, which the threads of a runtime have no
-/// time for.
-const PACKED_IN_PLACE: usize = 16 << 10;
+/// Size of the events up to which a batch is encoded on the calling thread, in bytes.
+///
+/// Encoding and compressing larger batches takes milliseconds, and moves to the blocking pool.
+const MAX_INLINE_BYTES: usize = 16 << 10;
 
-/// Events as one signal of OTLP.
+/// Sink that exports events as one signal of OTLP.
 pub struct OtlpSink {
     signal: Signal,
     encoder: Encoder,
     exporter: Exporter,
-    sizes: Sizes,
-    /// What the far side last said of what it accepted.
-    warned: Mutex<String>,
+    size_limit: SizeLimit,
+    /// Last warning that came with a success.
+    last_warning: Mutex<String>,
 }
 
-/// A batch that is ready to go.
-struct Packed {
+/// Request for one batch.
+struct Request {
     body: Bytes,
-    /// Log records or spans.
+    /// Number of log records or spans.
     items: usize,
-    /// Before it was packed: what far sides have limits for.
+    /// Size before compression, to which the limits of destinations apply.
     bytes: usize,
 }
 
 impl OtlpSink {
-    /// Check the configuration. Files are first read, and the first connection is made, when they
-    /// are needed.
+    /// Creates a sink from a configuration.
+    ///
+    /// The sink reads files and connects on the first call that needs it, not here.
     ///
     /// # Errors
-    /// What in the configuration can't be.
+    /// The key of the configuration that has an invalid value.
     pub fn new(config: &OtlpConfig, signal: Signal) -> Result<Self, BuildError> {
         let resource = config.resource.iter().map(|(key, text)| (key.as_str(), text.as_str()));
         Ok(Self {
             signal,
             encoder: Encoder::new(resource),
-            exporter: Exporter::new(Settings::of(config, signal)?, signal),
-            sizes: Sizes::default(),
-            warned: Mutex::default(),
+            exporter: Exporter::new(Settings::new(config, signal)?, signal),
+            size_limit: SizeLimit::default(),
+            last_warning: Mutex::default(),
         })
     }
 
-    async fn pack(&self, batch: &Batch) -> Result<Packed, SinkError> {
+    async fn request(&self, batch: &Batch) -> Result<Request, SinkError> {
         let Settings { protocol, compression, .. } = *self.exporter.settings();
         let raw: usize = batch.events().iter().map(|envelope| envelope.event.raw().len()).sum();
-        let packed = if raw <= PACKED_IN_PLACE {
-            packed(&self.encoder, self.signal, batch, protocol, compression)
+        let request = if raw <= MAX_INLINE_BYTES {
+            encode_request(&self.encoder, self.signal, batch, protocol, compression)
         } else {
             let (encoder, signal, batch) = (self.encoder.clone(), self.signal, batch.clone());
-            run_blocking(move || packed(&encoder, signal, &batch, protocol, compression)).await?
+            run_blocking(move || encode_request(&encoder, signal, &batch, protocol, compression))
+                .await?
         };
-        packed.map_err(SinkError::transient)
+        request.map_err(SinkError::transient)
     }
 
     fn receipt(&self, accepted: Accepted, items: usize) -> Receipt {
-        let Accepted { rejected, said } = accepted;
-        let shown = &self.exporter.settings().shown;
-        let said = shown.excerpt(&said);
+        let Accepted { rejected, message } = accepted;
+        let destination = &self.exporter.settings().destination;
+        let message = destination.excerpt(&message);
         if rejected == 0 {
-            if self.is_news(&said) {
-                let (origin, signal) = (shown.origin(), self.signal.as_str());
+            if self.is_new_warning(&message) {
                 tracing::warn!(
-                    origin,
-                    signal,
-                    said,
-                    "the far side accepted everything, and has something to say"
+                    origin = destination.origin(),
+                    signal = self.signal.as_str(),
+                    warning = message,
+                    "the destination accepted a request with a warning"
                 );
             }
             return Receipt::accepted();
         }
-        let what = match self.signal {
+        let kind = match self.signal {
             Signal::Logs => "log records",
             Signal::Traces => "spans",
         };
-        let said = if said.is_empty() { said } else { format!(": {said}") };
-        let reason = format!("{} rejected {rejected} of {items} {what}{said}", shown.origin());
+        let reason = format!(
+            "{} rejected {rejected} of {items} {kind}{}",
+            destination.origin(),
+            after_colon(message)
+        );
         Receipt {
             rejected: Vec::new(),
             refused: Some(Refused { count: rejected.min(items as u64), reason }),
         }
     }
 
-    /// What comes with a success is advice, which need not be repeated.
-    fn is_news(&self, said: &str) -> bool {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = !said.is_empty() && *warned != said;
-        if is_news {
-            said.clone_into(&mut warned);
+    /// Returns whether a warning differs from the last one, so that each is logged once.
+    fn is_new_warning(&self, warning: &str) -> bool {
+        let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !warning.is_empty() && *last != warning;
+        if is_new {
+            warning.clone_into(&mut last);
         }
-        is_news
+        is_new
     }
 }
 
 #[async_trait]
 impl EventSink for OtlpSink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        let Packed { body, items, bytes } = self.pack(batch).await?;
+        let Request { body, items, bytes } = self.request(batch).await?;
         if items == 0 {
             return Ok(Receipt::accepted());
         }
-        let shown = &self.exporter.settings().shown;
-        if self.sizes.is_too_large(bytes) {
-            let origin = shown.origin();
+        let destination = &self.exporter.settings().destination;
+        if self.size_limit.is_exceeded(bytes) {
             return Err(SinkError::permanent(format!(
-                "{bytes} bytes are more than {origin} takes; see `batch`"
+                "a request of {bytes} bytes is larger than {} accepts; see `batch`",
+                destination.origin()
             )));
         }
         match self.exporter.export(body).await? {
-            Answer::Accepted(accepted) => {
-                self.sizes.accepted(bytes);
+            ExportResponse::Accepted(accepted) => {
+                self.size_limit.accepted(bytes);
                 Ok(self.receipt(accepted, items))
             }
-            Answer::Refused(refusal) => {
-                if refusal.verdict == Verdict::TooLarge {
-                    self.sizes.refused(bytes);
+            ExportResponse::Refused(refusal) => {
+                if refusal.kind == RefusalKind::TooLarge {
+                    self.size_limit.refused(bytes);
                 }
-                Err(refusal.error(shown))
+                Err(refusal.into_error(destination))
             }
         }
     }
 
-    /// What the far side answered is all there is to know.
+    /// Does nothing: the response to an export is the only acknowledgement of OTLP.
     async fn flush(&self) -> Result<(), SinkError> {
         Ok(())
     }
 
-    /// Sends a request with nothing in it.
+    /// Exports a request without items over a new connection.
     async fn check(&self) -> Result<(), SinkError> {
         self.exporter.renew().await?;
-        let Settings { protocol, compression, shown, .. } = self.exporter.settings();
-        let nothing = pack(*protocol, *compression, &[]).map_err(SinkError::transient)?;
-        match self.exporter.export(nothing.into()).await? {
-            Answer::Refused(refusal)
-                if matches!(refusal.verdict, Verdict::Transient | Verdict::Blocked) =>
+        let Settings { protocol, compression, destination, .. } = self.exporter.settings();
+        let body = encode_body(*protocol, *compression, &[]).map_err(SinkError::transient)?;
+        match self.exporter.export(body.into()).await? {
+            ExportResponse::Refused(refusal)
+                if matches!(refusal.kind, RefusalKind::Transient | RefusalKind::Blocked) =>
             {
-                Err(refusal.error(shown))
+                Err(refusal.into_error(destination))
             }
-            // One that wants more than nothing is there, too.
-            Answer::Accepted(_) | Answer::Refused(_) => {
-                self.sizes.reset();
+            // A destination that refuses an empty request is reachable, too.
+            ExportResponse::Accepted(_) | ExportResponse::Refused(_) => {
+                self.size_limit.reset();
                 Ok(())
             }
         }
     }
 
+    /// Closes the connections.
     async fn close(&self) -> Result<(), SinkError> {
         self.exporter.close();
         Ok(())
     }
 }
 
-fn packed(
+fn encode_request(
     encoder: &Encoder,
     signal: Signal,
     batch: &Batch,
     protocol: Protocol,
     compression: Compression,
-) -> io::Result<Packed> {
+) -> io::Result<Request> {
     let encoded = encoder.encode(signal, batch);
-    let body = pack(protocol, compression, &encoded.bytes)?.into();
-    Ok(Packed { body, items: encoded.items, bytes: encoded.bytes.len() })
+    let body = encode_body(protocol, compression, &encoded.bytes)?.into();
+    Ok(Request { body, items: encoded.items, bytes: encoded.bytes.len() })
 }
 
 impl fmt::Debug for OtlpSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = self.exporter.settings().shown.origin();
+        let origin = self.exporter.settings().destination.origin();
         f.debug_struct("OtlpSink")
             .field("signal", &self.signal)
             .field("origin", &origin)
@@ -194,9 +202,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_is_told_once() {
+    fn repeated_warning_is_not_new() {
         let sink = OtlpSink::new(&OtlpConfig::new("http://h"), Signal::Logs).unwrap();
-        let news = ["", "a", "a", "", "b", "a"].map(|said| sink.is_news(said));
-        assert_eq!(news, [false, true, false, false, true, true]);
+        let is_new = ["", "a", "a", "", "b", "a"].map(|warning| sink.is_new_warning(warning));
+        assert_eq!(is_new, [false, true, false, false, true, true]);
     }
 }

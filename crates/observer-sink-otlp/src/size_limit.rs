@@ -1,47 +1,51 @@
-//! How much the far side takes in one request, as far as it has shown.
+//! Size limit of the destination, learnt from its responses.
 
 use std::sync::{Mutex, PoisonError};
 
-/// A far side doesn't say how much it takes, so it is learnt: what was refused as too large while
-/// something smaller was accepted next is too large from then on.
+/// Size from which on requests are too large for the destination.
 ///
-/// The proof is needed because over gRPC the same answer means that a quota is used up. A
-/// [`reset`](Self::reset) forgets it all, since the far side may be another one by then.
+/// A destination does not announce its limit. A size counts as too large once it was refused and
+/// the next accepted request was smaller. The second condition is needed because over gRPC the
+/// status for a message that is too large also means an exhausted quota.
+///
+/// [`reset`](Self::reset) forgets the limit, because the destination may have changed.
 #[derive(Debug, Default)]
-pub(crate) struct Sizes(Mutex<Known>);
+pub(crate) struct SizeLimit(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Known {
-    /// The smallest that is known to be too large.
+struct State {
+    /// Smallest size that is known to be too large.
     too_large: Option<usize>,
-    /// The smallest that was refused, without a proof yet.
+    /// Smallest size that was refused since the last accepted request.
     refused: Option<usize>,
 }
 
-impl Sizes {
-    pub(crate) fn is_too_large(&self, bytes: usize) -> bool {
-        self.known(|known| known.too_large.is_some_and(|too_large| bytes >= too_large))
+impl SizeLimit {
+    pub(crate) fn is_exceeded(&self, bytes: usize) -> bool {
+        self.with(|state| state.too_large.is_some_and(|too_large| bytes >= too_large))
     }
 
+    /// Records that a request of this size was refused as too large.
     pub(crate) fn refused(&self, bytes: usize) {
-        self.known(|known| {
-            known.refused = Some(known.refused.map_or(bytes, |refused| refused.min(bytes)))
+        self.with(|state| {
+            state.refused = Some(state.refused.map_or(bytes, |refused| refused.min(bytes)));
         });
     }
 
+    /// Records that a request of this size was accepted.
     pub(crate) fn accepted(&self, bytes: usize) {
-        self.known(|known| {
-            let proven = known.refused.take().filter(|refused| bytes < *refused);
-            known.too_large = known.too_large.into_iter().chain(proven).min();
+        self.with(|state| {
+            let proven = state.refused.take().filter(|refused| bytes < *refused);
+            state.too_large = state.too_large.into_iter().chain(proven).min();
         });
     }
 
     pub(crate) fn reset(&self) {
-        self.known(|known| *known = Known::default());
+        self.with(|state| *state = State::default());
     }
 
-    fn known<T>(&self, then: impl FnOnce(&mut Known) -> T) -> T {
-        then(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -50,29 +54,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_size_is_too_large_once_a_smaller_one_was_accepted() {
-        let sizes = Sizes::default();
-        sizes.refused(1000);
-        assert!(!sizes.is_too_large(1000), "it may have been a quota");
-        sizes.refused(500);
-        sizes.accepted(250);
-        assert!(sizes.is_too_large(500) && !sizes.is_too_large(499));
-        sizes.refused(400);
-        sizes.accepted(100);
-        assert!(sizes.is_too_large(400) && !sizes.is_too_large(399));
-        sizes.reset();
-        assert!(!sizes.is_too_large(1000));
+    fn refused_size_is_too_large_once_a_smaller_one_was_accepted() {
+        let limit = SizeLimit::default();
+        limit.refused(1000);
+        assert!(!limit.is_exceeded(1000), "the refusal may have been a quota");
+        limit.refused(500);
+        limit.accepted(250);
+        assert!(limit.is_exceeded(500) && !limit.is_exceeded(499));
+        limit.refused(400);
+        limit.accepted(100);
+        assert!(limit.is_exceeded(400) && !limit.is_exceeded(399));
+        limit.reset();
+        assert!(!limit.is_exceeded(1000));
     }
 
     #[test]
-    fn what_larger_requests_show_proves_nothing() {
-        let sizes = Sizes::default();
-        sizes.refused(100);
-        sizes.accepted(100);
-        assert!(!sizes.is_too_large(100), "the same size was taken");
-        sizes.refused(100);
-        sizes.accepted(1000);
-        sizes.accepted(50);
-        assert!(!sizes.is_too_large(100), "it was something else that was wrong");
+    fn larger_accepted_request_proves_no_limit() {
+        let limit = SizeLimit::default();
+        limit.refused(100);
+        limit.accepted(100);
+        assert!(!limit.is_exceeded(100), "the same size was accepted");
+        limit.refused(100);
+        limit.accepted(1000);
+        limit.accepted(50);
+        assert!(!limit.is_exceeded(100), "the refusal had another reason");
     }
 }

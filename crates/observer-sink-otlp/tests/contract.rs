@@ -1,4 +1,4 @@
-//! The OTLP sink keeps the contract of sinks, for each signal over each protocol.
+//! The OTLP sink fulfils the contract of sinks, for each signal over each protocol.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Destination for Collector {
         })
     }
 
-    /// An event without a duration is no span.
+    /// Returns false for an event without a duration, which has no span.
     fn stores(&self, envelope: &Envelope) -> bool {
         self.signal == Signal::Logs || envelope.event.duration_ms().is_some()
     }
@@ -47,28 +47,28 @@ impl Destination for Collector {
     }
 }
 
-async fn holds(protocol: Protocol, signal: Signal) {
+async fn verify(protocol: Protocol, signal: Signal) {
     let contract =
         SinkContract::new(move || Collector { receiver: OtlpReceiver::start(), protocol, signal });
     assert_eq!(contract.verify().await.skipped, [(Clause::Position, "the sink keeps no position")]);
 }
 
 #[tokio::test]
-async fn the_otlp_sink_keeps_the_contract_with_logs_over_grpc() {
-    holds(Protocol::Grpc, Signal::Logs).await;
+async fn logs_over_grpc_fulfil_the_contract() {
+    verify(Protocol::Grpc, Signal::Logs).await;
 }
 
 #[tokio::test]
-async fn with_logs_over_http() {
-    holds(Protocol::Http, Signal::Logs).await;
+async fn logs_over_http_fulfil_the_contract() {
+    verify(Protocol::Http, Signal::Logs).await;
 }
 
 #[tokio::test]
-async fn with_traces_over_grpc() {
-    holds(Protocol::Grpc, Signal::Traces).await;
+async fn traces_over_grpc_fulfil_the_contract() {
+    verify(Protocol::Grpc, Signal::Traces).await;
 }
 
 #[tokio::test]
-async fn with_traces_over_http() {
-    holds(Protocol::Http, Signal::Traces).await;
+async fn traces_over_http_fulfil_the_contract() {
+    verify(Protocol::Http, Signal::Traces).await;
 }

@@ -1,4 +1,4 @@
-//! What answers come to, over both protocols.
+//! Receipts and errors for each response, over both protocols.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::sync::Arc;
@@ -14,9 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tonic::Code;
 
-const BOTH: [Protocol; 2] = [Protocol::Grpc, Protocol::Http];
-
-/// Events 1 to `count`, each with a duration.
+/// Returns events 1 to `count`, each with a duration.
 fn batch(count: u64) -> Batch {
     let envelope = |seq: u64| {
         let event =
@@ -36,21 +34,21 @@ fn sink(receiver: &OtlpReceiver, protocol: Protocol, signal: Signal) -> OtlpSink
 }
 
 #[track_caller]
-fn failed(error: &SinkError, kind: ErrorKind, reason: &str) {
+fn assert_error(error: &SinkError, kind: ErrorKind, reason: &str) {
     let report = error.report();
     assert_eq!(error.kind, kind, "{report}");
     assert!(report.contains(reason), "{report}");
 }
 
-/// The error of a delivery that is answered so.
-async fn refused(protocol: Protocol, answer: Reply) -> SinkError {
-    let receiver = OtlpReceiver::scripted([answer]);
+/// Returns the error of a delivery that gets this reply.
+async fn delivery_error(protocol: Protocol, reply: Reply) -> SinkError {
+    let receiver = OtlpReceiver::scripted([reply]);
     sink(&receiver, protocol, Signal::Logs).deliver(&batch(2)).await.unwrap_err()
 }
 
 #[tokio::test]
-async fn a_request_has_the_headers_and_the_resource_of_the_configuration() {
-    for protocol in BOTH {
+async fn request_has_the_configured_headers_and_resource() {
+    for protocol in Protocol::ALL {
         let receiver = OtlpReceiver::start();
         let config = OtlpConfig::new(receiver.url(""))
             .protocol(protocol)
@@ -82,8 +80,8 @@ async fn a_request_has_the_headers_and_the_resource_of_the_configuration() {
 }
 
 #[tokio::test]
-async fn what_is_not_to_be_packed_is_not() {
-    for protocol in BOTH {
+async fn request_is_uncompressed_if_configured() {
+    for protocol in Protocol::ALL {
         let receiver = OtlpReceiver::start();
         let config =
             OtlpConfig::new(receiver.url("")).protocol(protocol).compression(Compression::None);
@@ -93,64 +91,65 @@ async fn what_is_not_to_be_packed_is_not() {
 }
 
 #[tokio::test]
-async fn what_may_work_later_is_transient_and_waits_as_long_as_the_far_side_wants() {
-    for protocol in BOTH {
+async fn transient_refusal_has_the_retry_time_of_the_destination() {
+    for protocol in Protocol::ALL {
         let unavailable =
             Reply::status(Code::Unavailable, "starting").with_retry_after(Duration::from_secs(7));
-        let error = refused(protocol, unavailable).await;
-        failed(&error, ErrorKind::Transient, ": starting");
+        let error = delivery_error(protocol, unavailable).await;
+        assert_error(&error, ErrorKind::Transient, ": starting");
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)), "{protocol:?}");
         let quota = Reply::status(Code::ResourceExhausted, "slow down")
             .with_retry_after(Duration::from_secs(3));
-        let error = refused(protocol, quota).await;
-        failed(&error, ErrorKind::Transient, ": slow down");
+        let error = delivery_error(protocol, quota).await;
+        assert_error(&error, ErrorKind::Transient, ": slow down");
         assert_eq!(error.retry_after, Some(Duration::from_secs(3)), "{protocol:?}");
     }
-    failed(
-        &refused(Protocol::Grpc, Reply::status(Code::Aborted, "")).await,
+    assert_error(
+        &delivery_error(Protocol::Grpc, Reply::status(Code::Aborted, "")).await,
         ErrorKind::Transient,
         "answered ABORTED",
     );
     let proxy = Reply::http(503).with_header("retry-after", "30").with_body("no upstream");
-    for protocol in BOTH {
-        let error = refused(protocol, proxy.clone()).await;
-        failed(&error, ErrorKind::Transient, "answered 503 Service Unavailable: no upstream");
+    for protocol in Protocol::ALL {
+        let error = delivery_error(protocol, proxy.clone()).await;
+        assert_error(&error, ErrorKind::Transient, "answered 503 Service Unavailable: no upstream");
         assert_eq!(error.retry_after, Some(Duration::from_secs(30)));
     }
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_events_is_permanent_and_with_the_sink_blocks() {
-    for protocol in BOTH {
-        let error = refused(protocol, Reply::status(Code::InvalidArgument, "bad time")).await;
-        failed(&error, ErrorKind::Permanent, ": bad time");
-        let error = refused(protocol, Reply::status(Code::Unauthenticated, "who?")).await;
-        failed(&error, ErrorKind::Blocked, ": who?; see `auth` and `headers`");
-        let error = refused(protocol, Reply::http(404)).await;
-        failed(&error, ErrorKind::Blocked, "answered 404 Not Found; see `endpoint`");
-        let error = refused(protocol, Reply::http(301)).await;
-        failed(&error, ErrorKind::Blocked, "; it has moved");
-        let error = refused(protocol, Reply::http(500).with_body("oops")).await;
-        failed(
+async fn refusal_is_permanent_for_events_and_blocked_for_the_sink() {
+    for protocol in Protocol::ALL {
+        let error =
+            delivery_error(protocol, Reply::status(Code::InvalidArgument, "bad time")).await;
+        assert_error(&error, ErrorKind::Permanent, ": bad time");
+        let error = delivery_error(protocol, Reply::status(Code::Unauthenticated, "who?")).await;
+        assert_error(&error, ErrorKind::Blocked, ": who?; see `auth` and `headers`");
+        let error = delivery_error(protocol, Reply::http(404)).await;
+        assert_error(&error, ErrorKind::Blocked, "answered 404 Not Found; see `endpoint`");
+        let error = delivery_error(protocol, Reply::http(301)).await;
+        assert_error(&error, ErrorKind::Blocked, "; the destination has moved, see `endpoint`");
+        let error = delivery_error(protocol, Reply::http(500).with_body("oops")).await;
+        assert_error(
             &error,
             ErrorKind::Blocked,
-            "answered 500 Internal Server Error: oops; its own log may say more",
+            "answered 500 Internal Server Error: oops; see the log of the destination",
         );
     }
     let error =
-        refused(Protocol::Grpc, Reply::status(Code::Unimplemented, "unknown service")).await;
-    failed(
+        delivery_error(Protocol::Grpc, Reply::status(Code::Unimplemented, "unknown service")).await;
+    assert_error(
         &error,
         ErrorKind::Blocked,
         "UNIMPLEMENTED: unknown service; see `endpoint`, `protocol` and `signals`",
     );
-    let error = refused(Protocol::Grpc, Reply::status(Code::Internal, "a bug")).await;
-    failed(&error, ErrorKind::Blocked, "answered INTERNAL: a bug");
+    let error = delivery_error(Protocol::Grpc, Reply::status(Code::Internal, "a bug")).await;
+    assert_error(&error, ErrorKind::Blocked, "answered INTERNAL: a bug");
 }
 
 #[tokio::test]
-async fn a_partial_success_is_counted_and_not_sent_again() {
-    for (protocol, signal, what) in [
+async fn partial_success_is_counted_as_refused() {
+    for (protocol, signal, kind) in [
         (Protocol::Grpc, Signal::Logs, "log records"),
         (Protocol::Http, Signal::Traces, "spans"),
         (Protocol::Http, Signal::Logs, "log records"),
@@ -162,55 +161,67 @@ async fn a_partial_success_is_counted_and_not_sent_again() {
         ]);
         let sink = sink(&receiver, protocol, signal);
         let refused = sink.deliver(&batch(5)).await.unwrap().refused.unwrap();
-        let reason = format!("{} rejected 2 of 5 {what}: too old", receiver.url(""));
+        let reason = format!("{} rejected 2 of 5 {kind}: too old", receiver.url(""));
         assert_eq!((refused.count, refused.reason), (2, reason));
         assert_eq!(
             sink.deliver(&batch(5)).await.unwrap(),
             Receipt::accepted(),
-            "a warning takes nothing away"
+            "a warning refuses nothing"
         );
     }
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_halved_and_the_size_is_kept() {
-    for protocol in BOTH {
+async fn refused_size_is_remembered_until_a_check() {
+    for protocol in Protocol::ALL {
         let receiver = OtlpReceiver::start();
         receiver.set_default_reply(Reply::reject_messages_larger_than(4_000));
         let sink = sink(&receiver, protocol, Signal::Logs);
         let large = batch(20);
-        failed(&sink.deliver(&large).await.unwrap_err(), ErrorKind::Permanent, "; see `batch`");
+        assert_error(
+            &sink.deliver(&large).await.unwrap_err(),
+            ErrorKind::Permanent,
+            "; see `batch`",
+        );
         let (small, _) = large.halves().unwrap();
         assert_eq!(sink.deliver(&small).await.unwrap(), Receipt::accepted());
 
-        failed(
+        assert_error(
             &sink.deliver(&large).await.unwrap_err(),
             ErrorKind::Permanent,
-            "takes; see `batch`",
+            " accepts; see `batch`",
         );
-        assert_eq!(receiver.requests().len(), 2, "it was not asked what is known");
+        assert_eq!(
+            receiver.requests().len(),
+            2,
+            "a size that is known to be too large is not sent"
+        );
         sink.check().await.unwrap();
         sink.deliver(&large).await.unwrap_err();
-        assert_eq!(receiver.requests().len(), 4, "after a check it may be another far side");
+        assert_eq!(receiver.requests().len(), 4, "a check forgets the size limit");
     }
 }
 
 #[tokio::test]
-async fn who_gives_no_answer_says_nothing_of_the_events() {
-    for protocol in BOTH {
-        for answer in [
+async fn transport_error_is_transient() {
+    for protocol in Protocol::ALL {
+        for reply in [
             Reply::close_before_response(),
             Reply::close_mid_response(),
             Reply::close_mid_request(),
         ] {
-            failed(&refused(protocol, answer).await, ErrorKind::Transient, " gives no answer: ");
+            assert_error(
+                &delivery_error(protocol, reply).await,
+                ErrorKind::Transient,
+                " gives no answer: ",
+            );
         }
         let receiver = OtlpReceiver::start();
         let sink = sink(&receiver, protocol, Signal::Traces);
         sink.deliver(&batch(1)).await.unwrap();
         receiver.stop().await;
-        failed(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Transient, "");
-        failed(
+        assert_error(&sink.deliver(&batch(2)).await.unwrap_err(), ErrorKind::Transient, "");
+        assert_error(
             &sink.deliver(&batch(2)).await.unwrap_err(),
             ErrorKind::Transient,
             "; nothing listens there",
@@ -221,7 +232,7 @@ async fn who_gives_no_answer_says_nothing_of_the_events() {
 }
 
 #[tokio::test]
-async fn events_without_a_duration_need_no_request_for_traces() {
+async fn batch_without_durations_sends_no_request_for_traces() {
     let receiver = OtlpReceiver::start();
     let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
     let first = batch(1).events()[0].clone();
@@ -234,8 +245,8 @@ async fn events_without_a_duration_need_no_request_for_traces() {
 }
 
 #[tokio::test]
-async fn a_check_is_a_request_with_nothing_in_it() {
-    for protocol in BOTH {
+async fn check_sends_a_request_without_items() {
+    for protocol in Protocol::ALL {
         let receiver = OtlpReceiver::scripted([
             Reply::accept(),
             Reply::status(Code::InvalidArgument, "empty"),
@@ -245,15 +256,19 @@ async fn a_check_is_a_request_with_nothing_in_it() {
         let sink = sink(&receiver, protocol, Signal::Logs);
         sink.check().await.unwrap();
         sink.check().await.unwrap();
-        failed(&sink.check().await.unwrap_err(), ErrorKind::Blocked, ": not yours; see `auth`");
-        failed(&sink.check().await.unwrap_err(), ErrorKind::Transient, "answered 503");
+        assert_error(
+            &sink.check().await.unwrap_err(),
+            ErrorKind::Blocked,
+            ": not yours; see `auth`",
+        );
+        assert_error(&sink.check().await.unwrap_err(), ErrorKind::Transient, "answered 503");
         assert!(receiver.requests().iter().all(|request| request.payload.log_records().is_empty()));
         assert!(receiver.log_records().is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_page_is_no_success() {
+async fn html_page_is_not_a_success() {
     let page = HttpReceiver::start();
     page.set_default_reply(
         http::Reply::accept()
@@ -262,15 +277,15 @@ async fn a_page_is_no_success() {
     );
     let config = OtlpConfig::new(page.url("")).protocol(Protocol::Http);
     let error = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
-    failed(
+    assert_error(
         &error,
         ErrorKind::Blocked,
-        "answered 200 with a page, as a proxy or another server does; see `endpoint`",
+        "answered 200 with an HTML page, as a proxy or another server does; see `endpoint`",
     );
 }
 
 #[tokio::test]
-async fn who_answers_in_json_is_understood() {
+async fn response_in_json_is_decoded() {
     let receiver = HttpReceiver::start();
     let partial = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#;
     receiver.set_default_reply(
@@ -282,8 +297,8 @@ async fn who_answers_in_json_is_understood() {
 }
 
 #[tokio::test]
-async fn one_connection_serves_many_requests_until_the_sink_is_closed() {
-    for protocol in BOTH {
+async fn connection_is_reused_until_the_sink_is_closed() {
+    for protocol in Protocol::ALL {
         let receiver = OtlpReceiver::start();
         let sink = sink(&receiver, protocol, Signal::Logs);
         for _ in 0..3 {
@@ -296,15 +311,15 @@ async fn one_connection_serves_many_requests_until_the_sink_is_closed() {
     }
 }
 
-/// Says this to whoever connects, once it has said something itself.
-async fn says(words: &'static [u8]) -> String {
+/// Starts a server that sends these bytes after the first bytes of each client. Returns its URL.
+async fn server_that_sends(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut heard = [0; 4096];
-            if stream.read(&mut heard).await.is_ok() {
-                let _ = stream.write_all(words).await;
+            let mut buffer = [0; 4096];
+            if stream.read(&mut buffer).await.is_ok() {
+                let _ = stream.write_all(bytes).await;
                 let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
             }
         }
@@ -313,23 +328,25 @@ async fn says(words: &'static [u8]) -> String {
 }
 
 #[tokio::test]
-async fn the_wrong_protocol_is_told() {
-    let http =
-        says(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+async fn protocol_mismatch_is_reported() {
+    let http = server_that_sends(
+        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    )
+    .await;
     let config = OtlpConfig::new(http).protocol(Protocol::Grpc);
     let error = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
-    failed(&error, ErrorKind::Blocked, "; perhaps it doesn't speak gRPC, see `protocol`");
+    assert_error(&error, ErrorKind::Blocked, "; perhaps it doesn't speak gRPC, see `protocol`");
 
-    // The settings with which a server of HTTP/2 begins.
-    let grpc = says(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64").await;
+    // SETTINGS frame with which an HTTP/2 server begins.
+    let grpc = server_that_sends(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64").await;
     let config = OtlpConfig::new(grpc).protocol(Protocol::Http);
     let error = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
-    failed(&error, ErrorKind::Blocked, "; perhaps it speaks gRPC, see `protocol`");
+    assert_error(&error, ErrorKind::Blocked, "; perhaps it speaks gRPC, see `protocol`");
 }
 
 #[tokio::test]
-async fn a_far_side_that_repeats_a_token_does_not_show_it() {
-    for protocol in BOTH {
+async fn secret_in_a_response_is_redacted() {
+    for protocol in Protocol::ALL {
         let receiver = OtlpReceiver::scripted([Reply::status(
             Code::Unauthenticated,
             "bad token s3cr3t-t0ken",
@@ -338,6 +355,6 @@ async fn a_far_side_that_repeats_a_token_does_not_show_it() {
             OtlpConfig::new(receiver.url("")).protocol(protocol).header("x-key", "s3cr3t-t0ken");
         let error =
             OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
-        failed(&error, ErrorKind::Blocked, ": bad token …;");
+        assert_error(&error, ErrorKind::Blocked, ": bad token …;");
     }
 }

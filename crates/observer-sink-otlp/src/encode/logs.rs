@@ -1,27 +1,28 @@
-//! Events as log records.
+//! Mapping of events to log records.
 
 use observer_core::{Envelope, Event};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 
-use super::{add_text, add_usage, nanos, time};
-use crate::any_value::{self, Make, pair};
+use super::{add_text, add_usage, event_time, unix_nanos};
+use crate::any_value::{self, NewValue, pair};
 use crate::ids::Ids;
 use crate::semconv;
 
+/// Returns the log record of an event.
 pub(super) fn record(envelope: &Envelope) -> LogRecord {
     let Envelope { received_at, event, .. } = envelope;
-    let ids = Ids::of(envelope);
+    let ids = Ids::new(envelope);
     let (severity, severity_text) =
         if event.ok() { (SeverityNumber::Info, "INFO") } else { (SeverityNumber::Warn, "WARN") };
     LogRecord {
-        time_unix_nano: time(event, *received_at),
-        observed_time_unix_nano: nanos(*received_at),
+        time_unix_nano: event_time(event, *received_at),
+        observed_time_unix_nano: unix_nanos(*received_at),
         severity_number: severity.into(),
         severity_text: severity_text.to_owned(),
         event_name: semconv::EVENT_NAME.to_owned(),
-        body: event.extra().map(any_value::of_json),
+        body: event.extra().map(any_value::from_json),
         attributes: attributes(envelope, event),
         trace_id: ids.trace.to_vec(),
         span_id: ids.span.to_vec(),
@@ -46,7 +47,7 @@ fn attributes(envelope: &Envelope, event: &Event) -> Vec<KeyValue> {
     add_text(&mut attributes, semconv::PRODUCERS_ID, event.id());
     add_usage(&mut attributes, event);
     for (key, json) in event.other_fields() {
-        attributes.push(pair(format!("{}{key}", semconv::OTHER_FIELD), any_value::of_json(json)));
+        attributes.push(pair(format!("{}{key}", semconv::OTHER_FIELD), any_value::from_json(json)));
     }
     attributes
 }

@@ -1,4 +1,6 @@
-//! Events as OTLP: pure functions from batches to the bytes of requests.
+//! Mapping of events to OTLP: pure functions from batches to encoded requests.
+//!
+//! The [crate's documentation](crate#mapping) shows the mapping as a table.
 
 mod logs;
 mod spans;
@@ -10,11 +12,11 @@ use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
-use crate::any_value::{self, Make, pair};
+use crate::any_value::{self, NewValue, pair};
 use crate::semconv;
 use crate::signal::Signal;
 
-/// The part of a request that is the same in each one, and how events get into it.
+/// Encoder of batches with the attributes of one resource.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -38,35 +40,39 @@ use crate::signal::Signal;
 /// let record = &logs.resource_logs[0].scope_logs[0].log_records[0];
 /// assert_eq!(record.event_name, "observer.cycle.outcome");
 ///
-/// assert_eq!(encoder.encode(Signal::Traces, &batch).items, 0, "an event without a duration is no span");
+/// // An event without a duration has no span.
+/// assert_eq!(encoder.encode(Signal::Traces, &batch).items, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    /// A `ResourceLogs` without scopes, which is a `ResourceSpans` as well: their fields have the
-    /// same numbers.
+    /// Encoded `ResourceLogs` without scopes. It is also a `ResourceSpans`, because the fields have
+    /// the same numbers.
     resource: Vec<u8>,
-    /// A `ScopeLogs` without log records, which is a `ScopeSpans` as well.
+    /// Encoded `ScopeLogs` without log records. It is also a `ScopeSpans`.
     scope: Vec<u8>,
 }
 
-/// Of `resource_logs` in a request, and of `resource_spans`: field 1, delimited by its length.
-const RESOURCE: u8 = 1 << 3 | 2;
-/// Of `scope_logs` in a resource, of `log_records` in a scope, and of their like: field 2.
-const WITHIN: u8 = 2 << 3 | 2;
+/// Key of `resource_logs` and `resource_spans` in a request: field 1, length-delimited.
+const RESOURCE_KEY: u8 = 1 << 3 | 2;
+/// Key of the scopes in a resource, and of the log records or spans in a scope: field 2,
+/// length-delimited.
+const ITEM_KEY: u8 = 2 << 3 | 2;
 
-/// A request.
+/// Encoded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// An `Export…ServiceRequest` in Protobuf.
+    /// `Export…ServiceRequest` in Protobuf; empty if it has no items.
     pub bytes: Vec<u8>,
-    /// How many log records or spans are in it.
+    /// Number of log records or spans.
     pub items: usize,
 }
 
 impl Encoder {
-    /// With these attributes of the resource; `service.name` is `observer` where it isn't among
-    /// them.
+    /// Creates an encoder with these attributes of the resource.
+    ///
+    /// Without `service.name` among them, `service.name` is `observer` and `service.version` the
+    /// version of this crate.
     pub fn new<'a>(resource: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut attributes: Vec<_> =
             resource.into_iter().map(|(key, text)| pair(key, Value::text(text))).collect();
@@ -92,7 +98,9 @@ impl Encoder {
         Self { resource: resource.encode_to_vec(), scope: scope.encode_to_vec() }
     }
 
-    /// A request with what the events of the batch are in this signal.
+    /// Encodes the events of a batch as items of this signal, in order.
+    ///
+    /// For [`Signal::Traces`], events without a duration have no item.
     #[must_use]
     pub fn encode(&self, signal: Signal, batch: &Batch) -> Encoded {
         match signal {
@@ -103,48 +111,48 @@ impl Encoder {
         }
     }
 
-    /// Each item is written as soon as it is made: a whole batch of them would take many times the
-    /// memory. Fields may come in any order, so what is always the same goes first.
-    fn request(&self, made: impl Iterator<Item = impl Message>) -> Encoded {
-        let (mut scope, mut items) = (self.scope.clone(), 0);
-        for item in made {
-            scope.push(WITHIN);
-            item.encode_length_delimited(&mut scope).expect("a vector grows");
-            items += 1;
+    /// Encodes each item as soon as it is made, because a whole batch of decoded items takes many
+    /// times the memory. Protobuf allows fields in any order, so the constant ones come first.
+    fn request(&self, items: impl Iterator<Item = impl Message>) -> Encoded {
+        let (mut scope, mut count) = (self.scope.clone(), 0);
+        for item in items {
+            scope.push(ITEM_KEY);
+            item.encode_length_delimited(&mut scope).expect("a vector has no limit");
+            count += 1;
         }
-        if items == 0 {
-            return Encoded { bytes: Vec::new(), items };
+        if count == 0 {
+            return Encoded { bytes: Vec::new(), items: count };
         }
         let mut resource = self.resource.clone();
-        add(&mut resource, WITHIN, &scope);
+        add_field(&mut resource, ITEM_KEY, &scope);
         let mut bytes = Vec::with_capacity(resource.len() + 16);
-        add(&mut bytes, RESOURCE, &resource);
-        Encoded { bytes, items }
+        add_field(&mut bytes, RESOURCE_KEY, &resource);
+        Encoded { bytes, items: count }
     }
 }
 
-fn add(message: &mut Vec<u8>, key: u8, field: &[u8]) {
+fn add_field(message: &mut Vec<u8>, key: u8, field: &[u8]) {
     message.push(key);
-    prost::encode_length_delimiter(field.len(), message).expect("a vector grows");
+    prost::encode_length_delimiter(field.len(), message).expect("a vector has no limit");
     message.extend_from_slice(field);
 }
 
-/// Nanoseconds since 1970, within what OTLP can say: up to the year 2554.
-fn nanos(time: Timestamp) -> u64 {
+/// Returns nanoseconds since 1970, clamped to the range of OTLP, which ends in the year 2554.
+fn unix_nanos(time: Timestamp) -> u64 {
     u64::try_from(time.as_nanosecond().max(0)).unwrap_or(u64::MAX)
 }
 
-/// When it happened.
-fn time(event: &Event, received_at: Timestamp) -> u64 {
-    nanos(event.timestamp().unwrap_or(received_at))
+/// Returns the time of an event: `timestamp`, or the time at which it was received.
+fn event_time(event: &Event, received_at: Timestamp) -> u64 {
+    unix_nanos(event.timestamp().unwrap_or(received_at))
 }
 
-/// Adds text where there is some.
+/// Adds a text attribute, if there is a text.
 fn add_text(attributes: &mut Vec<KeyValue>, key: &str, text: Option<&str>) {
     attributes.extend(text.map(|text| pair(key, Value::text(text))));
 }
 
-/// What the model used up.
+/// Adds the usage of the model. Counts of cached tokens are added only if they are not 0.
 fn add_usage(attributes: &mut Vec<KeyValue>, event: &Event) {
     let Some(usage) = event.usage() else { return };
     let counts = [
@@ -153,11 +161,11 @@ fn add_usage(attributes: &mut Vec<KeyValue>, event: &Event) {
         (semconv::CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
         (semconv::OUTPUT_TOKENS, usage.output),
     ];
-    let is_told = |key: &str, number: u64| {
+    let is_sent = |key: &str, number: u64| {
         number > 0 || [semconv::INPUT_TOKENS, semconv::OUTPUT_TOKENS].contains(&key)
     };
-    let told = counts.into_iter().filter(|(key, number)| is_told(key, *number));
-    attributes.extend(told.map(|(key, number)| pair(key, any_value::count(number))));
+    let sent = counts.into_iter().filter(|(key, number)| is_sent(key, *number));
+    attributes.extend(sent.map(|(key, number)| pair(key, any_value::count(number))));
     attributes.extend(usage.cost_usd.map(|cost| pair(semconv::COST_USD, Value::double(cost))));
 }
 

@@ -1,4 +1,4 @@
-//! Events as spans.
+//! Mapping of events to spans.
 
 use observer_core::Envelope;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -7,18 +7,18 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 
-use super::{add_text, add_usage, time};
-use crate::any_value::{self, Make, pair};
+use super::{add_text, add_usage, event_time};
+use crate::any_value::{self, NewValue, pair};
 use crate::ids::Ids;
 use crate::semconv;
 
-/// `None` for an event that doesn't say how long it took.
+/// Returns the span of an event, or `None` for an event without a duration.
 pub(super) fn span(envelope: &Envelope) -> Option<Span> {
     let event = &envelope.event;
-    // A cast stops at what the type can hold.
+    // The cast saturates.
     let duration = (event.duration_ms()? * 1e6).round() as u64;
-    let ids = Ids::of(envelope);
-    let end = time(event, envelope.received_at);
+    let ids = Ids::new(envelope);
+    let end = event_time(event, envelope.received_at);
     let is_agent = event.source() == semconv::AGENT;
     let name = if is_agent { semconv::INVOKE_AGENT } else { "cycle" };
     let is_remote = if ids.parent.is_some() { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };

@@ -1,4 +1,4 @@
-//! Golden messages: what the mapping comes to, in full.
+//! Snapshots of complete requests.
 
 use std::fmt::Write;
 
@@ -10,12 +10,13 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use super::*;
 use crate::testing::envelope;
 
-/// As `encode` makes it, decoded again.
+/// Encodes an event as a log record, and decodes the request.
 fn logs(event: &str) -> ExportLogsServiceRequest {
     let encoded = Encoder::new([("service.name", "agents")]).encode(Signal::Logs, &batch(event));
     ExportLogsServiceRequest::decode(&*encoded.bytes).unwrap()
 }
 
+/// Encodes an event as a span, and decodes the request.
 fn spans(event: &str) -> ExportTraceServiceRequest {
     let encoded = Encoder::new([("service.name", "agents")]).encode(Signal::Traces, &batch(event));
     ExportTraceServiceRequest::decode(&*encoded.bytes).unwrap()
@@ -29,7 +30,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn shown(value: Option<&AnyValue>) -> String {
+fn format_value(value: Option<&AnyValue>) -> String {
     match value.and_then(|value| value.value.as_ref()) {
         None => "empty".to_owned(),
         Some(Value::StringValue(text)) => format!("{text:?}"),
@@ -37,25 +38,27 @@ fn shown(value: Option<&AnyValue>) -> String {
         Some(Value::DoubleValue(number)) => format!("double {number}"),
         Some(Value::BoolValue(is)) => is.to_string(),
         Some(Value::ArrayValue(array)) => {
-            let values: Vec<_> = array.values.iter().map(|value| shown(Some(value))).collect();
+            let values: Vec<_> =
+                array.values.iter().map(|value| format_value(Some(value))).collect();
             format!("[{}]", values.join(", "))
         }
         Some(Value::KvlistValue(list)) => {
-            let pair = |pair: &KeyValue| format!("{}: {}", pair.key, shown(pair.value.as_ref()));
+            let pair =
+                |pair: &KeyValue| format!("{}: {}", pair.key, format_value(pair.value.as_ref()));
             format!("{{{}}}", list.values.iter().map(pair).collect::<Vec<_>>().join(", "))
         }
-        Some(other) => panic!("the observer sends no {other:?}"),
+        Some(other) => panic!("the encoder makes no {other:?}"),
     }
 }
 
-fn listed(attributes: &[KeyValue]) -> String {
+fn format_attributes(attributes: &[KeyValue]) -> String {
     attributes.iter().fold(String::new(), |mut text, pair| {
-        let _ = write!(text, "\n  {} = {}", pair.key, shown(pair.value.as_ref()));
+        let _ = write!(text, "\n  {} = {}", pair.key, format_value(pair.value.as_ref()));
         text
     })
 }
 
-fn shown_log(event: &str) -> String {
+fn format_log(event: &str) -> String {
     let request = logs(event);
     let resource = &request.resource_logs[0];
     let scope = &resource.scope_logs[0];
@@ -63,7 +66,7 @@ fn shown_log(event: &str) -> String {
     format!(
         "resource {} {}\nscope {:?} {}\n{} {} {} {}\ntime {}\nobserved {}\ntrace {} span {} flags {}\nbody {}\nattributes{}",
         resource.schema_url,
-        listed(&resource.resource.as_ref().unwrap().attributes),
+        format_attributes(&resource.resource.as_ref().unwrap().attributes),
         scope.scope.as_ref().map(|scope| (&*scope.name, !scope.version.is_empty())).unwrap(),
         scope.schema_url,
         request.resource_logs.len(),
@@ -75,12 +78,12 @@ fn shown_log(event: &str) -> String {
         hex(&record.trace_id),
         hex(&record.span_id),
         record.flags,
-        shown(record.body.as_ref()),
-        listed(&record.attributes)
+        format_value(record.body.as_ref()),
+        format_attributes(&record.attributes)
     )
 }
 
-fn shown_span(event: &str) -> String {
+fn format_span(event: &str) -> String {
     let request = spans(event);
     let resource = &request.resource_spans[0];
     let scope = &resource.scope_spans[0];
@@ -88,7 +91,7 @@ fn shown_span(event: &str) -> String {
     format!(
         "resource {} {}\nscope {:?} {}\n{:?} kind {} status {:?}\nfrom {} to {}\ntrace {} span {} parent {:?} flags {:#x}\nattributes{}",
         resource.schema_url,
-        listed(&resource.resource.as_ref().unwrap().attributes),
+        format_attributes(&resource.resource.as_ref().unwrap().attributes),
         scope.scope.as_ref().map(|scope| (&*scope.name, !scope.version.is_empty())).unwrap(),
         scope.schema_url,
         span.name,
@@ -100,7 +103,7 @@ fn shown_span(event: &str) -> String {
         hex(&span.span_id),
         hex(&span.parent_span_id),
         span.flags,
-        listed(&span.attributes)
+        format_attributes(&span.attributes)
     )
 }
 
@@ -110,27 +113,27 @@ const FAILED: &str = r#"{"source":"bot","cycle_id":"c-0001","sig_hash":"9f2c","e
         "note":null,"deep":{"x":1.5}}}"#;
 
 #[test]
-fn a_failed_cycle_of_the_agent() {
-    insta::assert_snapshot!("failed_log", shown_log(FAILED));
-    insta::assert_snapshot!("failed_span", shown_span(FAILED));
+fn failed_cycle_of_the_agent_has_all_attributes() {
+    insta::assert_snapshot!("failed_log", format_log(FAILED));
+    insta::assert_snapshot!("failed_span", format_span(FAILED));
 }
 
 #[test]
-fn the_least_there_is() {
-    let least = r#"{"source":"autotune","event_kind":"ok","ok":true,"duration_ms":0}"#;
-    insta::assert_snapshot!("least_log", shown_log(least));
-    insta::assert_snapshot!("least_span", shown_span(least));
+fn minimal_event_has_required_attributes_only() {
+    let minimal = r#"{"source":"autotune","event_kind":"ok","ok":true,"duration_ms":0}"#;
+    insta::assert_snapshot!("minimal_log", format_log(minimal));
+    insta::assert_snapshot!("minimal_span", format_span(minimal));
 }
 
 #[test]
-fn a_cycle_that_continues_a_trace() {
+fn cycle_continues_the_trace_of_its_traceparent() {
     let event = r#"{"source":"scenario","event_kind":"ok","ok":true,"duration_ms":2,
         "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}"#;
-    insta::assert_snapshot!("continued_span", shown_span(event));
+    insta::assert_snapshot!("continued_span", format_span(event));
 }
 
 #[test]
-fn an_event_without_a_duration_is_no_span() {
+fn event_without_a_duration_has_no_span() {
     let event = r#"{"source":"s","event_kind":"ok","ok":true}"#;
     assert_eq!(
         Encoder::new([]).encode(Signal::Traces, &batch(event)),
@@ -139,25 +142,24 @@ fn an_event_without_a_duration_is_no_span() {
 }
 
 #[test]
-fn caches_that_were_not_used_are_not_told_of() {
+fn unused_caches_have_no_attributes() {
     let event = r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,"usage":{"prompt_tokens":0,"completion_tokens":3}}"#;
-    let shown = shown_span(event);
-    let usage: Vec<_> =
-        shown.lines().filter(|line| line.contains("usage")).map(str::trim).collect();
+    let span = format_span(event);
+    let usage: Vec<_> = span.lines().filter(|line| line.contains("usage")).map(str::trim).collect();
     assert_eq!(usage, ["gen_ai.usage.input_tokens = int 0", "gen_ai.usage.output_tokens = int 3"]);
 }
 
 #[test]
-fn the_observer_is_the_service_unless_told_otherwise() {
+fn service_name_is_observer_by_default() {
     let resource = ResourceLogs::decode(&*Encoder::new([("team", "red")]).resource).unwrap();
     let attributes = resource.resource.unwrap().attributes;
     let keys: Vec<_> = attributes.iter().map(|pair| &*pair.key).collect();
     assert_eq!(keys, ["service.name", "service.version", "team"]);
-    assert_eq!(shown(attributes[0].value.as_ref()), "\"observer\"");
+    assert_eq!(format_value(attributes[0].value.as_ref()), "\"observer\"");
 }
 
 #[test]
-fn times_stay_within_what_can_be_said() {
+fn times_are_clamped_to_the_range_of_otlp() {
     let span = |timestamp: &str, duration: &str| {
         let event = format!(
             r#"{{"source":"s","event_kind":"k","ok":true,"timestamp":"{timestamp}","duration_ms":{duration}}}"#
@@ -172,7 +174,7 @@ fn times_stay_within_what_can_be_said() {
 }
 
 #[test]
-fn the_same_event_is_the_same_bytes() {
+fn encoding_is_deterministic() {
     let encoder = Encoder::new([("b", "2"), ("a", "1")]);
     for signal in [Signal::Logs, Signal::Traces] {
         assert_eq!(encoder.encode(signal, &batch(FAILED)), encoder.encode(signal, &batch(FAILED)));
