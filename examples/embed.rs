@@ -1,7 +1,7 @@
-//! The observer without its server: a program that keeps its own outcomes, in a file and as
-//! metrics.
+//! Pipeline without the server, in a program that records its own outcomes: one sink writes them to
+//! a file, another one counts them as metrics.
 //!
-//! `cargo run -p examples --example embed`
+//! Run it with `cargo run -p examples --example embed`.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use observer_sink_prometheus::PrometheusConfig;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let metrics = prometheus::Registry::new(); // gather it where your program serves /metrics
+    // The program gathers this registry where it serves /metrics.
+    let metrics = prometheus::Registry::new();
     let context = |name: &str| SinkContext {
         name: name.into(),
         state_dir: format!("observer-data/{name}").into(),

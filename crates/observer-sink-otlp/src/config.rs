@@ -1,4 +1,4 @@
-//! What the operator writes.
+//! Configuration of the sink.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,19 +10,26 @@ use serde::Deserialize;
 use crate::protocol::{Compression, Protocol};
 use crate::signal::Signal;
 
-/// The configuration of a sink with `type = "otlp"`.
+/// Configuration of a sink with `type = "otlp"`.
 ///
 /// ```toml
 /// [sinks.collector]
 /// type = "otlp"
-/// endpoint = "http://127.0.0.1:4317"         # required; over HTTP, /v1/logs and /v1/traces are added to it
-/// protocol = "grpc"                          # grpc (default), http/protobuf (default if the endpoint's port is 4318)
-/// signals = ["logs", "traces"]               # the default; each goes its own way, as collector/logs and collector/traces
+/// # Required. Over HTTP, /v1/logs and /v1/traces are added to it.
+/// endpoint = "http://127.0.0.1:4317"
+/// # grpc (default) or http/protobuf (default if the port is 4318)
+/// protocol = "grpc"
+/// # Default: both. Each signal is a sink: collector/logs and collector/traces.
+/// signals = ["logs", "traces"]
 /// headers = { "x-team" = "${TEAM_TOKEN}" }
-/// auth = { bearer = "${COLLECTOR_TOKEN}" }   # or { user = "…", password = "…" }
-/// compression = "gzip"                       # gzip (default), none
-/// resource = { "service.name" = "agents" }   # attributes of the resource; service.name is observer by default
-/// tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }  # each where it is needed
+/// # Or { user = "…", password = "…" }.
+/// auth = { bearer = "${COLLECTOR_TOKEN}" }
+/// # gzip (default) or none
+/// compression = "gzip"
+/// # Attributes of the resource; service.name is observer by default.
+/// resource = { "service.name" = "agents" }
+/// # Certificate authorities to trust, and a client certificate; all optional.
+/// tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }
 /// connect_timeout = "10s"
 /// ```
 ///
@@ -42,32 +49,31 @@ use crate::signal::Signal;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct OtlpConfig {
-    /// Where the far side is: scheme, host and port, and over HTTP a path where it has one.
+    /// URL of the destination: scheme, host and port; over HTTP also a path, if it has one.
     pub endpoint: Secret,
-    /// How it is spoken to. Unset, it is [`Protocol::Http`] at port 4318, and [`Protocol::Grpc`] at
-    /// any other.
+    /// Protocol of requests. The default is [`Protocol::Http`] for port 4318, else
+    /// [`Protocol::Grpc`].
     #[serde(default)]
     pub protocol: Option<Protocol>,
-    /// What events are sent as.
+    /// Signals that events are sent as. The default is all.
     #[serde(default = "all_signals")]
     pub signals: BTreeSet<Signal>,
-    /// Headers of each request; over gRPC its metadata.
+    /// Headers of each request; over gRPC the metadata.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// Who the sink is.
+    /// Credentials for the destination.
     #[serde(default)]
     pub auth: Auth,
-    /// How requests are packed.
+    /// Compression of requests.
     #[serde(default)]
     pub compression: Compression,
-    /// Attributes of the resource that all events are from.
+    /// Attributes of the resource of all events.
     #[serde(default)]
     pub resource: BTreeMap<String, String>,
-    /// Whom to trust, and what to show.
+    /// Certificate authorities to trust, and the client certificate.
     #[serde(default)]
     pub tls: Tls,
-    /// How long a connection may take to be made. What a delivery may take in all is every sink's
-    /// `timeout`.
+    /// Longest time to establish a connection. The `timeout` of the sink limits a whole delivery.
     #[serde(default = "default_connect_timeout", deserialize_with = "units::duration")]
     pub connect_timeout: Duration,
 }
@@ -77,7 +83,7 @@ fn all_signals() -> BTreeSet<Signal> {
 }
 
 impl OtlpConfig {
-    /// Logs and traces go to `endpoint`; all else as by default.
+    /// Creates a configuration for this endpoint, with defaults for all other keys.
     #[must_use]
     pub fn new(endpoint: impl Into<Secret>) -> Self {
         Self {
@@ -93,38 +99,38 @@ impl OtlpConfig {
         }
     }
 
-    /// Speak this, whatever the port.
+    /// Sets the protocol, which then does not depend on the port.
     #[must_use]
     pub fn protocol(self, protocol: Protocol) -> Self {
         Self { protocol: Some(protocol), ..self }
     }
 
-    /// Send these and no others.
+    /// Sets the signals that events are sent as.
     #[must_use]
     pub fn signals(self, signals: impl IntoIterator<Item = Signal>) -> Self {
         Self { signals: signals.into_iter().collect(), ..self }
     }
 
-    /// Send this header, too.
+    /// Adds a header to each request.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
     }
 
-    /// Be someone.
+    /// Sets the credentials.
     #[must_use]
     pub fn auth(self, auth: Auth) -> Self {
         Self { auth, ..self }
     }
 
-    /// Pack requests in this way.
+    /// Sets the compression.
     #[must_use]
     pub fn compression(self, compression: Compression) -> Self {
         Self { compression, ..self }
     }
 
-    /// Say this of the resource that all events are from.
+    /// Adds an attribute of the resource.
     #[must_use]
     pub fn resource(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.resource.insert(key.into(), value.into());
@@ -137,7 +143,7 @@ impl OtlpConfig {
         Self { tls, ..self }
     }
 
-    /// Give up a connection that takes longer to be made.
+    /// Sets the longest time to establish a connection.
     #[must_use]
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
@@ -149,10 +155,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_operator_writes_is_what_a_builder_makes() {
+    fn builder_makes_what_a_file_contains() {
         let written: OtlpConfig = serde_json::from_str(
-            r#"{"endpoint":"https://h","protocol":"http/protobuf","signals":["traces"],"headers":{"x-a":"1"},
-                "auth":{"bearer":"t"},"compression":"none","resource":{"service.name":"s"},
+            r#"{"endpoint":"https://h","protocol":"http/protobuf","signals":["traces"],
+                "headers":{"x-a":"1"},"auth":{"bearer":"t"},"compression":"none",
+                "resource":{"service.name":"s"},
                 "tls":{"ca":"ca.pem","cert":"c.pem","key":"k.pem"},"connect_timeout":"2s"}"#,
         )
         .unwrap();
@@ -166,19 +173,19 @@ mod tests {
             .tls(Tls::default().with_ca("ca.pem").with_client_cert("c.pem", "k.pem"))
             .connect_timeout(Duration::from_secs(2));
         assert_eq!(written, built);
-        let least: OtlpConfig = serde_json::from_str(r#"{"endpoint":"https://h"}"#).unwrap();
-        assert_eq!(least, OtlpConfig::new("https://h"));
+        let minimal: OtlpConfig = serde_json::from_str(r#"{"endpoint":"https://h"}"#).unwrap();
+        assert_eq!(minimal, OtlpConfig::new("https://h"));
     }
 
     #[test]
-    fn signals_are_called_as_in_otlp() {
+    fn signals_have_the_names_of_otlp() {
         let config: OtlpConfig =
             serde_json::from_str(r#"{"endpoint":"http://h","signals":["traces","logs"]}"#).unwrap();
         assert_eq!(config.signals, all_signals());
     }
 
     #[test]
-    fn what_is_not_known_is_refused() {
+    fn unknown_keys_and_values_are_refused() {
         let refuse = |config: &str, expected: &str| {
             let error = serde_json::from_str::<OtlpConfig>(config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -197,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_it_that_is_secret_is_shown() {
+    fn debug_output_shows_no_secret() {
         let config = OtlpConfig::new("https://hidden@h/hidden")
             .header("x-key", "hidden")
             .auth(Auth::basic("me", "hidden"));

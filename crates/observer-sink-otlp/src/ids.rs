@@ -6,7 +6,7 @@
 //! | span | hash of the event's id |
 //! | parent | parent id of `traceparent`, or none |
 //!
-//! Each hash is a prefix of SHA-256, of 16 bytes for a trace and of 8 bytes for a span. Its input is:
+//! Each hash is a prefix of SHA-256: 16 bytes for a trace, 8 bytes for a span. Its input is:
 //!
 //! - for a cycle, `source` and `cycle_id` as netstrings: `3:bot,6:c-0001,`,
 //! - for an event, its id in hyphenated lower case.

@@ -83,8 +83,8 @@
 //! - Accepted: items that a partial success rejects are counted as refused. They are not sent
 //!   again, as OTLP requires.
 //! - Transient: the batch is sent again, after `RetryInfo` or `Retry-After` if there is one. The
-//!   gRPC codes are UNAVAILABLE, CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, DATA_LOSS, and
-//!   RESOURCE_EXHAUSTED with `RetryInfo`. A transport error counts as transient, too.
+//!   gRPC codes are UNAVAILABLE, CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, DATA_LOSS,
+//!   and RESOURCE_EXHAUSTED with `RetryInfo`. A transport error counts as transient, too.
 //! - Too large: the batch is sent in halves. The sink remembers the size, so that later batches of
 //!   this size are halved before they are sent.
 //! - Permanent: the batch is halved until the event at fault stands alone.

@@ -1,4 +1,4 @@
-//! Over TLS, with certificates of an authority that no system knows.
+//! Exports over TLS, with certificates from an authority of the test.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::path::{Path, PathBuf};
@@ -23,52 +23,52 @@ fn sink(config: &OtlpConfig, protocol: Protocol) -> OtlpSink {
     OtlpSink::new(&config.clone().protocol(protocol), Signal::Logs).unwrap()
 }
 
-fn written(dir: &Path, name: &str, text: &str) -> PathBuf {
+fn write_file(dir: &Path, name: &str, text: &str) -> PathBuf {
     std::fs::write(dir.join(name), text).unwrap();
     dir.join(name)
 }
 
 #[tokio::test]
-async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
+async fn configured_authority_is_trusted() {
     let (dir, ours) = (tempfile::tempdir().unwrap(), CertificateAuthority::new("ours"));
     let receiver = OtlpReceiver::over_tls(ServerTls::signed_by(&ours), []);
     let config = OtlpConfig::new(receiver.url(""));
-    for protocol in [Protocol::Grpc, Protocol::Http] {
-        let stranger = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
-        assert_eq!(stranger.kind, ErrorKind::Blocked, "{}", stranger.report());
+    for protocol in Protocol::ALL {
+        let error = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Blocked, "{}", error.report());
         assert!(
-            stranger.report().contains("UnknownIssuer; `tls.ca` names authorities"),
+            error.report().contains("UnknownIssuer; `tls.ca` names authorities"),
             "{}",
-            stranger.report()
+            error.report()
         );
 
-        let tls = Tls::default().with_ca(written(dir.path(), "ca.pem", &ours.pem()));
-        let friend = sink(&config.clone().tls(tls), protocol);
-        friend.check().await.unwrap();
-        friend.deliver(&batch()).await.unwrap();
+        let tls = Tls::default().with_ca(write_file(dir.path(), "ca.pem", &ours.pem()));
+        let trusting = sink(&config.clone().tls(tls), protocol);
+        trusting.check().await.unwrap();
+        trusting.deliver(&batch()).await.unwrap();
     }
     assert_eq!(receiver.log_records().len(), 2);
 }
 
 #[tokio::test]
-async fn a_certificate_is_shown_to_who_wants_one() {
+async fn client_certificate_is_sent_if_configured() {
     let (dir, ours) = (tempfile::tempdir().unwrap(), CertificateAuthority::new("ours"));
     let receiver = OtlpReceiver::over_tls(
         ServerTls::signed_by(&ours).require_client_certificate_from(&ours),
         [],
     );
-    let tls = Tls::default().with_ca(written(dir.path(), "ca.pem", &ours.pem()));
+    let tls = Tls::default().with_ca(write_file(dir.path(), "ca.pem", &ours.pem()));
     let config = OtlpConfig::new(receiver.url("")).tls(tls.clone());
     let client = ours.issue("client");
-    let cert = written(dir.path(), "cert.pem", &client.cert);
-    let key = written(dir.path(), "key.pem", &client.key);
-    for protocol in [Protocol::Grpc, Protocol::Http] {
-        let nobody = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
-        assert_eq!(nobody.kind, ErrorKind::Blocked, "{}", nobody.report());
+    let cert = write_file(dir.path(), "cert.pem", &client.cert);
+    let key = write_file(dir.path(), "key.pem", &client.key);
+    for protocol in Protocol::ALL {
+        let error = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Blocked, "{}", error.report());
         assert!(
-            nobody.report().contains("; `tls.cert` and `tls.key` name a client certificate"),
+            error.report().contains("; `tls.cert` and `tls.key` name a client certificate"),
             "{}",
-            nobody.report()
+            error.report()
         );
         let config = config.clone().tls(tls.clone().with_client_cert(&cert, &key));
         sink(&config, protocol).deliver(&batch()).await.unwrap();
@@ -76,13 +76,13 @@ async fn a_certificate_is_shown_to_who_wants_one() {
 }
 
 #[tokio::test]
-async fn who_wants_tls_is_not_spoken_to_without() {
+async fn plain_http_to_a_tls_port_is_blocked() {
     let receiver =
         OtlpReceiver::over_tls(ServerTls::signed_by(&CertificateAuthority::new("ours")), []);
     let config = OtlpConfig::new(receiver.url("").replace("https:", "http:"));
-    for protocol in [Protocol::Grpc, Protocol::Http] {
+    for protocol in Protocol::ALL {
         let error = sink(&config, protocol).deliver(&batch()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Blocked, "{}", error.report());
-        assert!(error.report().ends_with(", or wants https://"), "{}", error.report());
+        assert!(error.report().ends_with(", or requires https://"), "{}", error.report());
     }
 }

@@ -65,17 +65,19 @@
 //!
 //! # Clauses
 //!
-//! | clause | scenarios | requirement |
+//! | clause | scenario | requirement |
 //! |---|---|---|
-//! | [order](Clause::Order) | batches of different sizes, with gaps between sequence numbers | each event once, in order |
-//! | [durability](Clause::Durability) | deliver, flush, crash; several times | each event once, in order |
-//! | [cancellation](Clause::Cancellation) | a delivery cancelled after 0 to 24 polls, then the same batch, its halves, a flush or a crash | no event missing, first appearances in order |
-//! | [redelivery](Clause::Redelivery) | the same batch twice; all batches since the last flush again | no event missing, first appearances in order |
-//! | [batch sizes](Clause::BatchSizes) | batches of one event and of [`max_events`](SinkContract::max_events) | each event once, in order |
-//! | [field values](Clause::FieldValues) | the smallest and the largest valid values: control characters, numbers beyond every type, [`max_event_bytes`](SinkContract::max_event_bytes) of `extra` | each event unchanged |
-//! | [check](Clause::Check) | destination available, unavailable, and available again | succeeds, fails in time with a reason, succeeds; stores no event |
-//! | [position](Clause::Position) | a sink that keeps a position, crashes, a new epoch | never ahead of the stored events; no duplicates beyond it |
-//! | [close](Clause::Close) | without a delivery, after a flush, after a cancelled delivery | returns in time |
+//! | order | batches of many sizes, with gaps | each event once, in order |
+//! | durability | deliver, flush, crash | each event once, in order |
+//! | cancellation | cancelled deliveries | no event missing; first appearances in order |
+//! | redelivery | batches delivered again | no event missing; first appearances in order |
+//! | batch sizes | one event, the largest batch | each event once, in order |
+//! | field values | extreme values | each event unchanged |
+//! | check | available, unavailable, available | succeeds, fails, succeeds; stores no event |
+//! | position | crashes, a new epoch | never ahead of the stored events; no duplicates |
+//! | close | unused, flushed, cancelled | returns in time |
+//!
+//! [`Clause`] describes each clause.
 //!
 //! # How to add a destination
 //!

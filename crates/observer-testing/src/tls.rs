@@ -23,8 +23,8 @@ pub struct Identity {
     pub key: String,
 }
 
-/// TLS settings of a receiver: a certificate for `localhost` and `127.0.0.1`, and the authority that
-/// client certificates must be from, if any.
+/// TLS settings of a receiver: a certificate for `localhost` and `127.0.0.1`, and the authority of
+/// client certificates if they are required.
 pub struct ServerTls {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,

@@ -16,7 +16,8 @@ async fn post(receiver: &HttpReceiver, headers: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(receiver.address()).await.unwrap();
     let length = body.len();
     let head = format!(
-        "POST /hook?a=1 HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+        "POST /hook?a=1 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+         content-length: {length}\r\n{headers}\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     // The receiver may close the connection in the middle of the request.
@@ -133,7 +134,8 @@ async fn partial_success_lists_each_rejected_item() {
     assert_eq!(status(&response), Some(207));
     let body: Value = serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!((&body["accepted"], &body["rejected"]), (&2.into(), &1.into()));
-    let expected = serde_json::json!([{"index": 1, "status": 422, "detail": "the field `turns` must be a whole number"}]);
+    let detail = "the field `turns` must be a whole number";
+    let expected = serde_json::json!([{"index": 1, "status": 422, "detail": detail}]);
     assert_eq!(body["errors"], expected);
     assert_eq!(status(&post(&receiver, "", b"{\"n\":4}").await), Some(200));
     assert_eq!(status(&post(&receiver, "", b"\"poison\"\n\"poison\"").await), Some(422));

@@ -64,7 +64,8 @@ fn format_log(event: &str) -> String {
     let scope = &resource.scope_logs[0];
     let record = &scope.log_records[0];
     format!(
-        "resource {} {}\nscope {:?} {}\n{} {} {} {}\ntime {}\nobserved {}\ntrace {} span {} flags {}\nbody {}\nattributes{}",
+        "resource {} {}\nscope {:?} {}\n{} {} {} {}\ntime {}\nobserved {}\n\
+         trace {} span {} flags {}\nbody {}\nattributes{}",
         resource.schema_url,
         format_attributes(&resource.resource.as_ref().unwrap().attributes),
         scope.scope.as_ref().map(|scope| (&*scope.name, !scope.version.is_empty())).unwrap(),
@@ -89,7 +90,8 @@ fn format_span(event: &str) -> String {
     let scope = &resource.scope_spans[0];
     let span = &scope.spans[0];
     format!(
-        "resource {} {}\nscope {:?} {}\n{:?} kind {} status {:?}\nfrom {} to {}\ntrace {} span {} parent {:?} flags {:#x}\nattributes{}",
+        "resource {} {}\nscope {:?} {}\n{:?} kind {} status {:?}\nfrom {} to {}\n\
+         trace {} span {} parent {:?} flags {:#x}\nattributes{}",
         resource.schema_url,
         format_attributes(&resource.resource.as_ref().unwrap().attributes),
         scope.scope.as_ref().map(|scope| (&*scope.name, !scope.version.is_empty())).unwrap(),
@@ -107,9 +109,11 @@ fn format_span(event: &str) -> String {
     )
 }
 
-const FAILED: &str = r#"{"source":"bot","cycle_id":"c-0001","sig_hash":"9f2c","event_kind":"tests_failed","ok":false,
-    "staffer_id":"gpt-oss:120b","turns":7,"duration_ms":1500.25,"timestamp":"2026-01-01T00:00:10.5Z","id":"mine","team":["red",2],
-    "extra":{"usage":{"input_tokens":10,"cache_read_input_tokens":90,"cache_creation_input_tokens":5,"output_tokens":3,"cost_usd":0.25},
+const FAILED: &str = r#"{"source":"bot","cycle_id":"c-0001","sig_hash":"9f2c",
+    "event_kind":"tests_failed","ok":false,"staffer_id":"gpt-oss:120b","turns":7,
+    "duration_ms":1500.25,"timestamp":"2026-01-01T00:00:10.5Z","id":"mine","team":["red",2],
+    "extra":{"usage":{"input_tokens":10,"cache_read_input_tokens":90,
+        "cache_creation_input_tokens":5,"output_tokens":3,"cost_usd":0.25},
         "note":null,"deep":{"x":1.5}}}"#;
 
 #[test]
@@ -143,7 +147,8 @@ fn event_without_a_duration_has_no_span() {
 
 #[test]
 fn unused_caches_have_no_attributes() {
-    let event = r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,"usage":{"prompt_tokens":0,"completion_tokens":3}}"#;
+    let event = r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,
+        "usage":{"prompt_tokens":0,"completion_tokens":3}}"#;
     let span = format_span(event);
     let usage: Vec<_> = span.lines().filter(|line| line.contains("usage")).map(str::trim).collect();
     assert_eq!(usage, ["gen_ai.usage.input_tokens = int 0", "gen_ai.usage.output_tokens = int 3"]);
@@ -162,7 +167,8 @@ fn service_name_is_observer_by_default() {
 fn times_are_clamped_to_the_range_of_otlp() {
     let span = |timestamp: &str, duration: &str| {
         let event = format!(
-            r#"{{"source":"s","event_kind":"k","ok":true,"timestamp":"{timestamp}","duration_ms":{duration}}}"#
+            r#"{{"source":"s","event_kind":"k","ok":true,
+                "timestamp":"{timestamp}","duration_ms":{duration}}}"#
         );
         let span = spans(&event).resource_spans.remove(0).scope_spans.remove(0).spans.remove(0);
         (span.start_time_unix_nano, span.end_time_unix_nano)

@@ -3,8 +3,6 @@
 use std::fmt;
 
 /// One requirement on every sink.
-///
-/// The [crate's documentation](crate#clauses) describes how each clause is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Clause {
     /// Each event is stored once, in the order of delivery, for any sizes of batches and with gaps
@@ -14,20 +12,37 @@ pub enum Clause {
     Durability,
     /// A delivery that was cancelled and repeated loses nothing, and the first appearances of its
     /// events are in order.
+    ///
+    /// Deliveries are cancelled after 0 to 24 polls. Then follows the same batch, a flush and the
+    /// same batch, its halves, or a crash.
     Cancellation,
     /// A batch that is delivered again is accepted, and stores no event but its own.
+    ///
+    /// One batch is delivered twice in a row; others again after further batches, as after a failed
+    /// flush.
     Redelivery,
     /// A batch of one event and the largest batch are accepted.
+    ///
+    /// The largest batch has [`max_events`](crate::SinkContract::max_events).
     BatchSizes,
     /// The smallest and the largest values of each field are stored unchanged.
+    ///
+    /// They include control characters, numbers beyond the range of every type, and about
+    /// [`max_event_bytes`](crate::SinkContract::max_event_bytes) of `extra`.
     FieldValues,
-    /// `check` succeeds if the destination is available, fails with a reason if it is not, and
-    /// stores no event.
+    /// `check` succeeds if the destination is available, fails in time with a reason if it is not,
+    /// and stores no event.
+    ///
+    /// The error must be transient or blocked, because a permanent one concerns a batch. Once the
+    /// destination is available again, `check` and deliveries succeed.
     Check,
     /// The position of a sink that keeps one is never ahead of the stored events, and events
     /// beyond it are not duplicated.
+    ///
+    /// This includes crashes after batches that were not flushed or were cancelled, and a new epoch
+    /// with smaller sequence numbers.
     Position,
-    /// `close` returns in time.
+    /// `close` returns in time: without a delivery, after a flush, after a cancelled delivery.
     Close,
 }
 

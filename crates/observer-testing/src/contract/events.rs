@@ -38,10 +38,17 @@ fn plain(seq: u64) -> String {
     let ok = !seq.is_multiple_of(3);
     let kind = if ok { "ok" } else { "tests_failed" };
     format!(
-        r#"{{"source":"contract","event_kind":"{kind}","ok":{ok},"cycle_id":"c-{seq}","sig_hash":"h-{}","staffer_id":"model","turns":{},"duration_ms":{},"extra":{{"n":{seq}}}}}"#,
+        concat!(
+            r#"{{"source":"contract","event_kind":"{}","ok":{},"cycle_id":"c-{}","#,
+            r#""sig_hash":"h-{}","staffer_id":"model","turns":{},"duration_ms":{},"extra":{{"n":{}}}}}"#,
+        ),
+        kind,
+        ok,
+        seq,
         seq % 7,
         seq % 5,
         seq * 10,
+        seq,
     )
 }
 
@@ -56,23 +63,27 @@ pub(crate) fn extremes(max_bytes: usize) -> Vec<Arc<Envelope>> {
         r#"{"source":"s","event_kind":"k","ok":false}"#.to_owned(),
         "{\"source\" :\t\"contract\",\r\n \"event_kind\":\n\"ok\", \"ok\":true }".to_owned(),
         with(r#","cycle_id":"Grüße 你好 🦀 \ud83e\udd80 e\u0301 שלום","staffer_id":"模型/😀""#),
-        with(
-            r#","cycle_id":"\u0000\u0001\b\f\n\r\t\u001f\u007f\"\\\/ \u2028\u2029","sig_hash":"a,b;c='d'<e>&{f}%00""#,
-        ),
+        with(concat!(
+            r#","cycle_id":"\u0000\u0001\b\f\n\r\t\u001f\u007f\"\\\/ \u2028\u2029""#,
+            r#","sig_hash":"a,b;c='d'<e>&{f}%00""#,
+        )),
         with("\u{2c}\"cycle_id\":\"\u{7f}\u{85}\u{a0}\u{2028}\u{2029}\u{feff}\u{fffd}\u{10ffff}\""),
         with(r#","turns":0,"duration_ms":0"#),
         with(r#","turns":18446744073709551615,"duration_ms":1.7976931348623157e308"#),
-        with(
-            r#","duration_ms":5e-324,"extra":{"n":[-0,0.1e-400,123456789012345678901234567890,-9223372036854775808]}"#,
-        ),
+        with(concat!(
+            r#","duration_ms":5e-324,"extra":{"n":[-0,0.1e-400,"#,
+            "123456789012345678901234567890,-9223372036854775808]}",
+        )),
         with(r#","usage":{"prompt_tokens":0,"completion_tokens":0,"cost_usd":0.000001}"#),
-        with(
-            r#","timestamp":"1970-01-01T00:00:00Z","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01""#,
-        ),
+        with(concat!(
+            r#","timestamp":"1970-01-01T00:00:00Z","#,
+            r#""traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01""#,
+        )),
         with(r#","timestamp":"9999-12-30T22:00:00.999999999Z""#),
-        with(
-            r#","cycle_id":null,"turns":null,"extra":{},"unknown":[{"a":null},1.0,"x"],"Zwölf":{"é":"\u00e9"}"#,
-        ),
+        with(concat!(
+            r#","cycle_id":null,"turns":null,"extra":{},"#,
+            r#""unknown":[{"a":null},1.0,"x"],"Zwölf":{"é":"\u00e9"}"#,
+        )),
         with(r#","extra":{"a":1,"a":2,"":"","z":1,"b":true}"#),
         with(&deep),
         with(&long),

@@ -88,7 +88,7 @@ impl SinkContract {
                 Ok(Coverage::Full) => {}
                 Ok(Coverage::Skipped(reason)) => skipped.push((clause, reason)),
                 Err(Failure { scenario, expected, found }) => {
-                    violations.push(Violation { clause, scenario, expected, found })
+                    violations.push(Violation { clause, scenario, expected, found });
                 }
             }
         }

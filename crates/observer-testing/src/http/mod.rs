@@ -33,7 +33,8 @@ use crate::script::Script;
 /// #     let mut stream = tokio::net::TcpStream::connect(receiver.address()).await?;
 /// #     let length = body.len();
 /// #     let head = format!(
-/// #         "POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+/// #         "POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\
+/// #          content-length: {length}\r\n\r\n"
 /// #     );
 /// #     stream.write_all((head + body).as_bytes()).await?;
 /// #     let mut response = String::new();

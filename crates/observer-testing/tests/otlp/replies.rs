@@ -188,7 +188,9 @@ async fn gated_reply_waits_for_its_gate_and_a_hanging_one_forever() {
         tokio::select! {
             biased;
             outcome = &mut outcome => panic!("responded before the gate was opened: {outcome:?}"),
-            requests = receiver.wait_for_requests(1) => assert_eq!(requests[0].code, Some(Code::Ok)),
+            requests = receiver.wait_for_requests(1) => {
+                assert_eq!(requests[0].code, Some(Code::Ok));
+            }
         }
         gate.open();
         assert_eq!(outcome.await.message, "late");
