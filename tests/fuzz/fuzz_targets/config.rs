@@ -1,5 +1,5 @@
-//! A configuration is read or refused: at once, in words, and without giving away what was filled
-//! in.
+//! Target `config`: a configuration file is accepted or rejected promptly, with a message, and
+//! without the values of environment variables.
 
 #![no_main]
 
@@ -7,13 +7,13 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use observer::{Config, ConfigError};
 
 fuzz_target!(|text: &str| -> Corpus {
-    // A terminal or a pipe that is named in a configuration is waited for, as it should be.
+    // Reading a terminal or a pipe blocks, as intended, so the fuzzer must not name one.
     if text.contains("file:") && text.contains("/dev/") {
         return Corpus::Reject;
     }
     match Config::parse(text) {
         Ok(config) => {
-            config.validate().expect("what was read is valid");
+            config.validate().expect("an accepted configuration is valid");
             let metrics = prometheus::Registry::new();
             match observer::registry::with_defaults(&metrics).build_all(&config) {
                 Ok(sinks) => {
@@ -32,15 +32,15 @@ fuzz_target!(|text: &str| -> Corpus {
     Corpus::Keep
 });
 
-/// It says something, and not what stands in the environment. `PATH` is there for everyone, and
-/// long enough to be recognised.
+/// Asserts that an error has a message without values of environment variables. `PATH` is always
+/// set, and long enough to be recognised.
 fn check(text: &str, error: &ConfigError) {
-    let told = error.to_string();
-    assert!(!told.is_empty());
+    let message = error.to_string();
+    assert!(!message.is_empty());
     if let ConfigError::Invalid { problems, .. } = error {
         assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.message.is_empty()));
     }
-    let secret = std::env::var("PATH").expect("there is a PATH");
+    let secret = std::env::var("PATH").expect("PATH is set");
     let start = &secret[..secret.len().min(16)];
-    assert!(text.contains(start) || !told.contains(start), "{told}");
+    assert!(text.contains(start) || !message.contains(start), "{message}");
 }

@@ -1,4 +1,4 @@
-//! An event is what a plain reading with serde_json says it is, and it comes back as it went in.
+//! Target `event`: parsing agrees with serde_json, and an event survives a round trip unchanged.
 
 #![no_main]
 
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     }
     match model(trim(data)) {
         Model::NotJson => {
-            let error = parsed.expect_err("not JSON, and yet an event");
+            let error = parsed.expect_err("an event that is not JSON");
             assert!(error.is_malformed(), "{error}");
         }
         Model::NotAnObject => {
@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The outermost object as serde_json reads it: each key with the text of its value.
+/// Outermost object as serde_json reads it: each key with the text of its value.
 enum Model<'a> {
     NotJson,
     NotAnObject,
@@ -60,7 +60,7 @@ fn model(data: &[u8]) -> Model<'_> {
         return Model::NotAnObject;
     }
     let fields = serde_json::Deserializer::from_str(text).deserialize_map(Fields);
-    Model::Object(fields.expect("it was read before"))
+    Model::Object(fields.expect("the same text was parsed before"))
 }
 
 fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventError>) {
@@ -84,7 +84,7 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
         Err(EventError::Invalid { field, .. }) => {
             return assert!(!valid(field, value(field).unwrap()));
         }
-        Err(error) => panic!("JSON, and yet: {error}"),
+        Err(error) => panic!("valid JSON is rejected as malformed: {error}"),
     };
     assert!(!deep && !repeated && !missing);
     for name in KNOWN {
@@ -116,7 +116,7 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
     }
 }
 
-/// Whether a field may have this value.
+/// Returns whether a value is valid for a field.
 fn valid(name: &str, value: &str) -> bool {
     match name {
         "ok" => matches!(value, "true" | "false"),
@@ -138,7 +138,7 @@ fn valid(name: &str, value: &str) -> bool {
     }
 }
 
-/// Handed out and taken in again, it is the same event with the same id.
+/// Asserts that a delivered envelope parses to the same event with the same id.
 fn check_submission(submission: &Submission) {
     let parse =
         |bytes: &[u8]| Submission::parse(bytes.to_vec()).expect("an envelope around an event");
@@ -158,7 +158,7 @@ fn check_submission(submission: &Submission) {
     assert_eq!(envelope(again.event).to_json(), line);
 }
 
-/// An envelope with nothing but an event.
+/// Returns an envelope that has an event alone.
 fn raw_submission(event: &[u8]) -> Vec<u8> {
     [b"{\"event\":", event, b"}"].concat()
 }
@@ -170,7 +170,7 @@ fn trim(data: &[u8]) -> &[u8] {
     &data[start..end]
 }
 
-/// How deeply valid JSON is nested.
+/// Returns the nesting depth of valid JSON.
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut bytes) = (0, 0, json.iter());
     while let Some(byte) = bytes.next() {
@@ -209,7 +209,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// As bytes, since a key may be no string of Unicode characters.
+/// Key as bytes, since it may have lone surrogates.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {

@@ -1,4 +1,5 @@
-//! `POST /v1/events` answers for each item, whatever the body is and however it is packed.
+//! Target `events`: `POST /v1/events` reports the outcome of each item of any body, compressed or
+//! not.
 
 #![no_main]
 
@@ -31,7 +32,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .expect("a runtime")
 });
 
-/// One for all runs; it forgets soon, so that it stays small.
+/// Router for all runs. A short deduplication window keeps it small.
 static ROUTER: LazyLock<Router> = LazyLock::new(|| {
     let journal = JournalOptions::new("journal").file_system(fs::Memory::default());
     let ingest = IngestOptions {
@@ -53,75 +54,75 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
         .expect("a registry of its own")
 });
 
-/// How the body is sent. The first byte says which.
+/// Encoding of the body, selected by the first byte of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+enum Encoding {
     Plain,
     Gzipped,
     Zstandard,
-    /// What claims to be compressed, and most likely isn't.
-    Claimed(&'static str),
+    /// Body that is declared as compressed and probably is not.
+    Declared(&'static str),
 }
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((first, body)) = data.split_first() else { return Corpus::Reject };
-    let sent = match first {
-        b'g' => Sent::Gzipped,
-        b'z' => Sent::Zstandard,
-        b'G' => Sent::Claimed("gzip"),
-        b'Z' => Sent::Claimed("zstd"),
-        _ => Sent::Plain,
+    let encoding = match first {
+        b'g' => Encoding::Gzipped,
+        b'z' => Encoding::Zstandard,
+        b'G' => Encoding::Declared("gzip"),
+        b'Z' => Encoding::Declared("zstd"),
+        _ => Encoding::Plain,
     };
     let mut request = Request::post("/v1/events")
         .header("host", "localhost")
         .header("content-type", "application/json");
-    let (encoding, bytes) = match sent {
-        Sent::Plain => (None, body.to_vec()),
-        Sent::Gzipped => (Some("gzip"), gzip(body)),
-        Sent::Zstandard => {
+    let (header, bytes) = match encoding {
+        Encoding::Plain => (None, body.to_vec()),
+        Encoding::Gzipped => (Some("gzip"), gzip(body)),
+        Encoding::Zstandard => {
             (Some("zstd"), zstd::encode_all(body, 1).expect("a Vec takes everything"))
         }
-        Sent::Claimed(encoding) => (Some(encoding), body.to_vec()),
+        Encoding::Declared(encoding) => (Some(encoding), body.to_vec()),
     };
-    if let Some(encoding) = encoding {
-        request = request.header("content-encoding", encoding);
+    if let Some(header) = header {
+        request = request.header("content-encoding", header);
     }
-    let packed = bytes.len();
+    let sent = bytes.len();
     let request = request.body(Body::from(bytes)).expect("a request");
     let router = ROUTER.clone();
-    let (status, answer) = RUNTIME.block_on(async {
-        let response = router.oneshot(request).await.expect("an answer");
+    let (status, response) = RUNTIME.block_on(async {
+        let response = router.oneshot(request).await.expect("a response");
         let status = response.status();
-        (status, response.into_body().collect().await.expect("a whole answer").to_bytes())
+        (status, response.into_body().collect().await.expect("a complete response").to_bytes())
     });
-    let answer: Value = serde_json::from_slice(&answer).expect("the answer is JSON");
-    if let Sent::Claimed(encoding) = sent {
-        return match unpacked(encoding, body) {
-            Some(plain) => judge(&plain, packed, status, &answer),
+    let response: Value = serde_json::from_slice(&response).expect("the response is JSON");
+    if let Encoding::Declared(encoding) = encoding {
+        return match decompress(encoding, body) {
+            Some(plain) => check(&plain, sent, status, &response),
             None => {
                 assert!(
                     matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE),
-                    "{status} {answer}"
+                    "{status} {response}"
                 );
                 Corpus::Keep
             }
         };
     }
-    judge(body, packed, status, &answer)
+    check(body, sent, status, &response)
 });
 
-/// Whether the answer is the one that the items ask for.
-fn judge(body: &[u8], packed: usize, status: StatusCode, answer: &Value) -> Corpus {
-    if packed > MAX_BATCH_BODY || body.len() > MAX_BATCH_BODY {
-        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{answer}");
+/// Asserts that the response is the one expected for the items of a body.
+fn check(body: &[u8], sent: usize, status: StatusCode, response: &Value) -> Corpus {
+    if sent > MAX_BATCH_BODY || body.len() > MAX_BATCH_BODY {
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{response}");
         return Corpus::Keep;
     }
     let Some(items) = items(body) else {
-        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{response}");
         return Corpus::Keep;
     };
     if items.len() > MAX_EVENTS {
-        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{answer}");
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{response}");
         return Corpus::Keep;
     }
     let is_good = |item: &&[u8]| {
@@ -143,30 +144,30 @@ fn judge(body: &[u8], packed: usize, status: StatusCode, answer: &Value) -> Corp
         (0, _) => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::MULTI_STATUS,
     };
-    assert_eq!(status, expected, "{answer}");
+    assert_eq!(status, expected, "{response}");
     if status != StatusCode::UNPROCESSABLE_ENTITY {
-        let count = |name: &str| answer[name].as_u64().expect("a count") as usize;
+        let count = |name: &str| response[name].as_u64().expect("a count") as usize;
         assert_eq!(
             (count("accepted") + count("duplicates"), count("rejected")),
             (good, bad.len()),
-            "{answer}"
+            "{response}"
         );
     }
     let none = Vec::new();
-    let errors = answer["errors"].as_array().unwrap_or(&none);
+    let errors = response["errors"].as_array().unwrap_or(&none);
     assert!(
         errors.iter().map(|error| error["index"].as_u64().expect("an index") as usize).eq(bad),
-        "{answer}"
+        "{response}"
     );
     for error in errors {
-        let detail = error["detail"].as_str().expect("words");
+        let detail = error["detail"].as_str().expect("a detail");
         assert!(!detail.is_empty() && detail.len() < 500, "{detail}");
         assert!(matches!(error["status"].as_u64(), Some(400 | 413 | 422)), "{error}");
     }
     Corpus::Keep
 }
 
-/// The items of a body; `None` where it can't be read as a whole.
+/// Returns the items of a body, or `None` if the body as a whole is invalid.
 fn items(body: &[u8]) -> Option<Vec<&[u8]>> {
     let is_blank =
         |line: &[u8]| line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
@@ -185,7 +186,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.write_all(body).and_then(|()| encoder.finish()).expect("a Vec takes everything")
 }
 
-fn unpacked(encoding: &str, body: &[u8]) -> Option<Vec<u8>> {
+fn decompress(encoding: &str, body: &[u8]) -> Option<Vec<u8>> {
     let (mut plain, limit) = (Vec::new(), MAX_BATCH_BODY as u64 + 1);
     let read = match encoding {
         "gzip" => flate2::read::MultiGzDecoder::new(body).take(limit).read_to_end(&mut plain),
