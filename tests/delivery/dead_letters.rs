@@ -70,7 +70,8 @@ async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("observer-data");
     let text = format!(
-        "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n[sinks.picky]\ntype = \"picky\"\n"
+        "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
+         [sinks.picky]\ntype = \"picky\"\n"
     );
     let config = observer::Config::parse(&text).unwrap();
     let types = |metrics: &prometheus::Registry| {
@@ -166,7 +167,11 @@ async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
 fn put_dead_letter(dir: &Path, sink: &str) {
     let dir = dir.join("observer-data/journal/dead-letters").join(sink);
     std::fs::create_dir_all(&dir).unwrap();
-    let envelope = r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"received_at":"2026-01-01T00:00:00Z","event":{"source":"s","event_kind":"k","ok":true}}"#;
+    let envelope = concat!(
+        r#"{"id":"00000000-0000-0000-0000-000000000007","seq":7,"#,
+        r#""received_at":"2026-01-01T00:00:00Z","#,
+        r#""event":{"source":"s","event_kind":"k","ok":true}}"#
+    );
     let dead_letter = format!(
         r#"{{"reason":"no","attempts":1,"dead_at":"2026-01-01T00:00:01Z","envelope":{envelope}}}"#
     );

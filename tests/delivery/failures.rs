@@ -24,7 +24,8 @@ fn receiver(reply: Reply) -> HttpReceiver {
 
 fn sink(name: &str, url: &str, more: &str) -> String {
     format!(
-        "[sinks.{name}]\ntype = \"http\"\nurl = \"{url}\"\nstart = \"earliest\"\nbatch = {{ linger = \"1ms\" }}\n\
+        "[sinks.{name}]\ntype = \"http\"\nurl = \"{url}\"\nstart = \"earliest\"\n\
+         batch = {{ linger = \"1ms\" }}\n\
          retry = {{ initial = \"50ms\", max = \"50ms\" }}\n{more}\n"
     )
 }
@@ -159,8 +160,10 @@ async fn assert_poison_event_is_isolated(reply: Reply, more_requests: usize, rea
     const EVENTS: usize = 10_000;
     let (receiver, dir) = (receiver(reply), tempfile::tempdir().unwrap());
     let config = format!(
-        "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{}\"\nbody = \"ndjson\"\nstart = \"earliest\"\n\
-         batch = {{ max_events = 1000, linger = \"1s\" }}\nretry = {{ initial = \"1ms\", max = \"5ms\" }}\n",
+        "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{}\"\nbody = \"ndjson\"\n\
+         start = \"earliest\"\n\
+         batch = {{ max_events = 1000, linger = \"1s\" }}\n\
+         retry = {{ initial = \"1ms\", max = \"5ms\" }}\n",
         receiver.url("/hook")
     );
     let observer = Observer::start(dir.path(), &config);

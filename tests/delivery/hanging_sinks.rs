@@ -11,7 +11,8 @@ async fn hanging_sink_delays_neither_producers_nor_other_sinks() {
     let data = dir.path().join("observer-data");
     let text = format!(
         "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
-         [sinks.archive]\ntype = \"file\"\npath = \"{}/events/{{date}}.jsonl\"\n[sinks.stuck]\ntype = \"hanging\"\n",
+         [sinks.archive]\ntype = \"file\"\npath = \"{}/events/{{date}}.jsonl\"\n[sinks.stuck]\n\
+         type = \"hanging\"\n",
         data.display()
     );
     let config = observer::Config::parse(&text).unwrap();

@@ -8,13 +8,17 @@ use serde_json::Value;
 
 use crate::support::{DEFAULTS, OBSERVER, Observer, event_of, read_lines, wait_until};
 
-const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{date}.jsonl\"\nstart = \"earliest\"\n";
+const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\n\
+                       path = \"observer-data/events/{date}.jsonl\"\nstart = \"earliest\"\n";
 
 /// Returns a sink that forwards to another observer, with short pauses.
 fn forwarding_sink(name: &str, url: &str, more: &str) -> String {
     format!(
-        "[sinks.{name}]\ntype = \"http\"\nurl = \"{url}\"\nbody = \"ndjson\"\nstart = \"earliest\"\n\
-         batch = {{ max_events = 10, linger = \"20ms\" }}\nretry = {{ initial = \"50ms\", max = \"100ms\" }}\n{more}\n"
+        "[sinks.{name}]\ntype = \"http\"\nurl = \"{url}\"\nbody = \"ndjson\"\n\
+         start = \"earliest\"\n\
+         batch = {{ max_events = 10, linger = \"20ms\" }}\n\
+         retry = {{ initial = \"50ms\", max = \"100ms\" }}\n\
+         {more}\n"
     )
 }
 
@@ -65,8 +69,8 @@ async fn forwarded_event_keeps_its_id_and_a_repeated_delivery_is_a_duplicate() {
         arrived.into_iter().collect::<BTreeSet<_>>(),
         sent.into_iter().collect::<BTreeSet<_>>()
     );
-    let duplicates = |metrics: &std::collections::BTreeMap<String, f64>| metrics["observer_duplicate_events_total"];
-    central.wait_for_metrics(|metrics| duplicates(metrics) == EVENTS as f64).await;
+    let duplicates = "observer_duplicate_events_total";
+    central.wait_for_metrics(|metrics| metrics[duplicates] == EVENTS as f64).await;
     for name in ["central", "again"] {
         let sink = sink(&edge, name).await;
         assert_eq!(

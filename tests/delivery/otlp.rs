@@ -18,7 +18,8 @@ fn sink(name: &str, receiver: &OtlpReceiver, more: &str) -> String {
 fn events(count: usize) -> String {
     let event = |number| {
         format!(
-            "{{\"source\":\"bot\",\"cycle_id\":\"c-{number}\",\"sig_hash\":\"s\",\"event_kind\":\"ok\",\"ok\":true,\"duration_ms\":5}}\n"
+            "{{\"source\":\"bot\",\"cycle_id\":\"c-{number}\",\"sig_hash\":\"s\",\
+             \"event_kind\":\"ok\",\"ok\":true,\"duration_ms\":5}}\n"
         )
     };
     (0..count).map(event).collect()

@@ -87,8 +87,10 @@ async fn forward(stream: TcpStream, request_lines: Arc<Mutex<Vec<String>>>) -> s
 
 fn config(url: &str, more: &str) -> String {
     format!(
-        "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{url}\"\nbody = \"ndjson\"\nstart = \"earliest\"\n\
-         batch = {{ linger = \"1ms\" }}\nretry = {{ initial = \"50ms\", max = \"100ms\" }}\n{more}\n"
+        "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{url}\"\nbody = \"ndjson\"\n\
+         start = \"earliest\"\n\
+         batch = {{ linger = \"1ms\" }}\nretry = {{ initial = \"50ms\", max = \"100ms\" }}\n\
+         {more}\n"
     )
 }
 
@@ -174,16 +176,16 @@ async fn failure_of_the_proxy_is_distinguished_from_that_of_the_receiver() {
     let rejected = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
     assert_eq!(
         reason(&rejected).await,
-        "http://hook:80 answered 407 Proxy Authentication Required; the proxy requires credentials \
-         (checked with OPTIONS; see `check` if events are answered otherwise)"
+        "http://hook:80 answered 407 Proxy Authentication Required; the proxy requires \
+         credentials (checked with OPTIONS; see `check` if events are answered otherwise)"
     );
     drop(rejected);
     proxy.stop().await;
     let unreachable = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
     assert_eq!(
         reason(&unreachable).await,
-        "http://hook:80 can't be reached: Connection refused (os error 111); nothing listens there, or at the proxy of \
-         `HTTP_PROXY`, see `url`"
+        "http://hook:80 can't be reached: Connection refused (os error 111); nothing listens \
+         there, or at the proxy of `HTTP_PROXY`, see `url`"
     );
     assert!(receiver.requests().is_empty());
 }

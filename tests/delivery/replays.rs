@@ -79,7 +79,8 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let before = format!(
-        "{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n"
+        "{DEFAULTS}[sinks.archive]\ntype = \"file\"\n\
+         path = \"observer-data/events/{{date}}.jsonl\"\n"
     );
     let receiver = HttpReceiver::start();
     // Slow enough that each kill interrupts the replay.

@@ -90,8 +90,10 @@ async fn produce(shared: Arc<Shared>) {
     while !shared.stopping.load(Ordering::SeqCst) {
         let number = shared.numbers.fetch_add(1, Ordering::SeqCst);
         let filling = "x".repeat(2000 + usize::try_from(number % 7).unwrap() * 600);
+        let extra = format!(r#"{{"filling":"{filling}"}}"#);
         let event = format!(
-            r#"{{"source":"load","cycle_id":"{number}","event_kind":"ok","ok":true,"extra":{{"filling":"{filling}"}}}}"#
+            "{{\"source\":\"load\",\"cycle_id\":\"{number}\",\"event_kind\":\"ok\",\"ok\":true,\
+             \"extra\":{extra}}}"
         );
         loop {
             let url = shared.url.lock().unwrap().clone();
@@ -197,10 +199,13 @@ async fn assert_accounts_balance(observer: &Observer, sinks: &[&str]) {
 /// Returns a configuration with an archive and the sink `slow`, which waits while its disk is full.
 fn config(archive: &str, journal: &str, slow: &str) -> String {
     format!(
-        "data_dir = \"data/observer-data\"\n[server]\nlisten = \"127.0.0.1:0\"\n[journal]\n{journal}\n\
-         [sinks.archive]\ntype = \"file\"\npath = \"{archive}/events/{{date}}.jsonl\"\nrequired = true\n\
+        "data_dir = \"data/observer-data\"\n[server]\nlisten = \"127.0.0.1:0\"\n[journal]\n\
+         {journal}\n\
+         [sinks.archive]\ntype = \"file\"\npath = \"{archive}/events/{{date}}.jsonl\"\n\
+         required = true\n\
          start = \"earliest\"\nretry = {{ max = \"1s\" }}\n\
-         [sinks.slow]\ntype = \"file\"\npath = \"elsewhere/events/{{date}}.jsonl\"\nstart = \"earliest\"\n\
+         [sinks.slow]\ntype = \"file\"\npath = \"elsewhere/events/{{date}}.jsonl\"\n\
+         start = \"earliest\"\n\
          retry = {{ max = \"1s\" }}\n{slow}\n"
     )
 }

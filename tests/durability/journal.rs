@@ -193,7 +193,8 @@ async fn journal_in_use_or_absent_is_left_unchanged() {
     for command in ["verify", "repair", "export"] {
         let output = observer(dir.path(), &["journal", command]);
         assert_eq!(output.status.code(), Some(2));
-        let expected = "observer: the journal at observer-data/journal is in use by another process; stop the observer first\n";
+        let expected = "observer: the journal at observer-data/journal is in use by another \
+                        process; stop the observer first\n";
         assert_eq!(errors(&output), expected);
     }
     assert_eq!(running.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await.status, 200);

@@ -23,7 +23,8 @@ async fn produce(
     loop {
         let number = numbers.fetch_add(1, Ordering::SeqCst);
         let event = format!(
-            r#"{{"source":"load","cycle_id":"{number}","event_kind":"ok","ok":true,"extra":{{"n":{number}}}}}"#
+            "{{\"source\":\"load\",\"cycle_id\":\"{number}\",\"event_kind\":\"ok\",\"ok\":true,\
+             \"extra\":{{\"n\":{number}}}}}"
         );
         let Ok(response) = client.post(format!("{url}/event")).body(event).send().await else {
             return;
@@ -40,7 +41,9 @@ async fn acknowledged_event_is_archived_once_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
     // Small files and segments, so that kills also interrupt rotation, compression and sealing.
     let config = format!(
-        "{DEFAULTS}[journal]\nsegment_size = \"64KiB\"\n[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\nrequired = true\nstart = \"earliest\"\nrotate = {{ max_size = \"200KiB\" }}\n"
+        "{DEFAULTS}[journal]\nsegment_size = \"64KiB\"\n[sinks.archive]\ntype = \"file\"\n\
+         path = \"observer-data/events/{{date}}.jsonl\"\nrequired = true\nstart = \"earliest\"\n\
+         rotate = {{ max_size = \"200KiB\" }}\n"
     );
     let numbers = Arc::new(AtomicU64::new(0));
     let acknowledged = Arc::new(Mutex::new(Vec::new()));

@@ -60,8 +60,16 @@ fn invalid_events() -> Vec<(String, u16, Vec<u8>)> {
         ("two events", 400, br#"{"source":"job","event_kind":"ok","ok":true} {}"#),
         ("a trailing comma", 400, br#"{"source":"job","event_kind":"ok","ok":true,}"#),
         ("NaN", 400, br#"{"source":"job","event_kind":"ok","ok":true,"turns":NaN}"#),
-        ("a repeated field", 400, br#"{"source":"job","source":"bot","event_kind":"ok","ok":true}"#),
-        ("a repeated field, escaped", 400, br#"{"source":"job","so\u0075rce":"bot","event_kind":"ok","ok":true}"#),
+        (
+            "a repeated field",
+            400,
+            br#"{"source":"job","source":"bot","event_kind":"ok","ok":true}"#,
+        ),
+        (
+            "a repeated field, escaped",
+            400,
+            br#"{"source":"job","so\u0075rce":"bot","event_kind":"ok","ok":true}"#,
+        ),
         (
             "invalid UTF-8 in a known field",
             400,
@@ -70,26 +78,44 @@ fn invalid_events() -> Vec<(String, u16, Vec<u8>)> {
         (
             "invalid UTF-8 in `extra`",
             400,
-            b"{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true,\"extra\":{\"a\":\"\xc3\x28\"}}",
+            b"{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true,\
+              \"extra\":{\"a\":\"\xc3\x28\"}}",
         ),
         (
             "a surrogate encoded in UTF-8",
             400,
-            b"{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true,\"extra\":{\"a\":\"\xed\xa0\x80\"}}",
+            b"{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true,\
+              \"extra\":{\"a\":\"\xed\xa0\x80\"}}",
         ),
         ("a NUL in a string", 400, b"{\"source\":\"j\0b\",\"event_kind\":\"ok\",\"ok\":true}"),
         ("a NUL at the end", 400, b"{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}\0"),
-        ("a NUL in a key", 400, b"{\"a\0\":1,\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}"),
+        (
+            "a NUL in a key",
+            400,
+            b"{\"a\0\":1,\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}",
+        ),
         ("only NULs", 400, &[0; 1000]),
-        ("a byte order mark", 400, b"\xef\xbb\xbf{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}"),
+        (
+            "a byte order mark",
+            400,
+            b"\xef\xbb\xbf{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}",
+        ),
         ("an array", 422, br#"[{"source":"job","event_kind":"ok","ok":true}]"#),
         ("a string", 422, br#""{}""#),
         ("null", 422, b"null"),
         ("an empty object", 422, b"{}"),
         ("all null", 422, br#"{"source":null,"event_kind":null,"ok":null}"#),
         ("an envelope around an empty object", 422, br#"{"event":{}}"#),
-        ("an envelope in an envelope", 422, br#"{"event":{"event":{"source":"job","event_kind":"ok","ok":true}}}"#),
-        ("an envelope whose id is not a UUID", 422, br#"{"id":"mine","event":{"source":"job","event_kind":"ok","ok":true}}"#),
+        (
+            "an envelope in an envelope",
+            422,
+            br#"{"event":{"event":{"source":"job","event_kind":"ok","ok":true}}}"#,
+        ),
+        (
+            "an envelope whose id is not a UUID",
+            422,
+            br#"{"id":"mine","event":{"source":"job","event_kind":"ok","ok":true}}"#,
+        ),
     ]
     .into_iter()
     .map(|(what, status, body)| (what.to_owned(), status, body.to_vec()))
@@ -157,6 +183,9 @@ async fn unusual_event_is_kept_byte_for_byte_and_delivered_to_every_sink() {
         |rest: &str| format!(r#"{{"source":"job","event_kind":"ok","ok":true,{rest}}}"#);
     let most_nested = nested(62);
     let many_keys = (0..50_000).map(|n| format!("\"{n}\":{n}")).collect::<Vec<_>>().join(",");
+    let most = r#""staffer_id":"m","turns":18446744073709551615,"duration_ms":1.7e308"#;
+    let most_usage =
+        r#""staffer_id":"m","usage":{"prompt_tokens":18446744073709551615,"cost_usd":1.7e308}"#;
     for event in [
         with_fields(r#""extra":{"a":"\ud800","\udfff":1,"b":["\udc00\ud800"]}"#),
         with_fields(r#""\ud800":"\ud800""#),
@@ -166,21 +195,31 @@ async fn unusual_event_is_kept_byte_for_byte_and_delivered_to_every_sink() {
         with_fields(r#""extra":{"nul":"\u0000","del":"\u007f","line":"\u2028"}"#),
         with_fields(&format!(r#""extra":{{"a":{most_nested}}}"#)),
         with_fields(&format!(r#""extra":{{{many_keys}}}"#)),
-        with_fields(r#""staffer_id":"m","usage":{"prompt_tokens":1e999,"completion_tokens":-1,"cost_usd":1e999}"#),
-        with_fields(r#""staffer_id":"m","extra":{"usage":{"prompt_tokens":"\ud800","cost_usd":[]}}"#),
+        with_fields(concat!(
+            r#""staffer_id":"m","#,
+            r#""usage":{"prompt_tokens":1e999,"completion_tokens":-1,"cost_usd":1e999}"#
+        )),
+        with_fields(
+            r#""staffer_id":"m","extra":{"usage":{"prompt_tokens":"\ud800","cost_usd":[]}}"#,
+        ),
         with_fields(r#""staffer_id":"m","extra":{"usage":{"\ud800":1,"prompt_tokens":3}}"#),
-        with_fields(r#""staffer_id":"m","usage":{"prompt_tokens":18446744073709551615,"cost_usd":1.7e308}"#),
-        with_fields(r#""staffer_id":"m","usage":{"prompt_tokens":18446744073709551615,"cost_usd":1.7e308}"#),
-        with_fields(r#""staffer_id":"m","turns":18446744073709551615,"duration_ms":1.7e308"#),
-        with_fields(r#""staffer_id":"m","turns":18446744073709551615,"duration_ms":1.7e308"#),
+        // Twice, so that the totals overflow.
+        with_fields(most_usage),
+        with_fields(most_usage),
+        with_fields(most),
+        with_fields(most),
         with_fields(r#""staffer_id":"","traceparent":"","id":"","cycle_id":"","sig_hash":"""#),
         with_fields(r#""timestamp":"0000-01-01T00:00:00Z""#),
         with_fields(r#""id":"\u0000","cycle_id":"\u0000","sig_hash":"\u0000""#),
-        r#"{"source":"a\u0000b","event_kind":"\u0000","ok":false,"staffer_id":"\u0000\n\"\\"}"#.to_owned(),
-        r#"{"source":"other","event_kind":"other","ok":false,"staffer_id":"unknown"}"#.to_owned(),
-        r#"{"event":{"source":"inner","event_kind":"ok","ok":true},"source":"outer","event_kind":"ok","ok":true}"#
+        r#"{"source":"a\u0000b","event_kind":"\u0000","ok":false,"staffer_id":"\u0000\n\"\\"}"#
             .to_owned(),
-        format!(r#"{{"source":"job","event_kind":"ok","ok":true,"note":"{}"}}"#, "é".repeat(500_000)),
+        r#"{"source":"other","event_kind":"other","ok":false,"staffer_id":"unknown"}"#.to_owned(),
+        concat!(
+            r#"{"event":{"source":"inner","event_kind":"ok","ok":true},"#,
+            r#""source":"outer","event_kind":"ok","ok":true}"#
+        )
+        .to_owned(),
+        with_fields(&format!(r#""note":"{}""#, "é".repeat(500_000))),
     ] {
         observer.assert_kept(&event).await;
     }

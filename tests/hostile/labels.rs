@@ -33,8 +33,10 @@ async fn source_that_looks_like_a_path_stays_inside_the_folder_of_its_sink() {
     let dir = root.path().join("a/b/c");
     std::fs::create_dir_all(&dir).unwrap();
     let config = format!(
-        "{DEFAULTS}[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n\
-         [sinks.sources]\ntype = \"file\"\npath = \"observer-data/sources/{{source}}.jsonl\"\nmax_open_files = 4\n"
+        "{DEFAULTS}[sinks.archive]\ntype = \"file\"\n\
+         path = \"observer-data/events/{{date}}.jsonl\"\n\
+         [sinks.sources]\ntype = \"file\"\npath = \"observer-data/sources/{{source}}.jsonl\"\n\
+         max_open_files = 4\n"
     );
     let mut observer = MonitoredObserver::start(&dir, &config).await;
     let long = "../".repeat(100_000);

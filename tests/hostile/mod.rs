@@ -1,4 +1,4 @@
-//! Hostile clients: invalid bodies and requests, oversized input, misused connections, crafted names.
+//! Hostile clients: invalid requests, oversized input, misused connections, and crafted names.
 //!
 //! After each attack the response names the mistake, the next valid event is accepted, and memory
 //! stays within its limit. At the end the archive has every accepted event once.

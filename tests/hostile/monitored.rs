@@ -103,7 +103,8 @@ impl MonitoredObserver {
     pub(super) fn good_event(&self) -> String {
         let number = self.accepted.len();
         format!(
-            r#"{{"source":"bot","cycle_id":"good-{number}","sig_hash":"s","event_kind":"ok","ok":true}}"#
+            "{{\"source\":\"bot\",\"cycle_id\":\"good-{number}\",\"sig_hash\":\"s\",\
+             \"event_kind\":\"ok\",\"ok\":true}}"
         )
     }
 

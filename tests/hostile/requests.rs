@@ -8,11 +8,16 @@ use crate::support::DEFAULTS;
 
 /// Returns a POST request with additional header lines and the bytes after the head.
 fn request(lines: &str, rest: &str) -> Vec<u8> {
-    format!("POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{lines}\r\n{rest}").into()
+    format!(
+        "POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             {lines}\r\n{rest}"
+    )
+    .into()
 }
 
 /// The first bytes of a TLS handshake (RFC 8446, section 4.1.2).
-const TLS_HELLO: &[u8] = b"\x16\x03\x01\x00\xf1\x01\x00\x00\xed\x03\x03\x12\x34\x56\x78\x9a\xbc\xde\xf0\x00\x08\x13\x02\x13\x03\x13\x01\x00\xff\x01\x00\x00\x9c";
+const TLS_HELLO: &[u8] = b"\x16\x03\x01\x00\xf1\x01\x00\x00\xed\x03\x03\
+    \x12\x34\x56\x78\x9a\xbc\xde\xf0\x00\x08\x13\x02\x13\x03\x13\x01\x00\xff\x01\x00\x00\x9c";
 
 #[tokio::test]
 async fn malformed_request_is_rejected_and_the_connection_is_closed() {

@@ -15,7 +15,8 @@ const MEBIBYTE: usize = 1 << 20;
 /// Returns the head of a request that announces a body.
 fn announce(path: &str, headers: &str) -> String {
     format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         {headers}\r\n\r\n"
     )
 }
 

@@ -24,9 +24,18 @@ async fn invalid_event_is_rejected_with_a_reason_and_the_next_one_is_accepted() 
         r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":"yes"}"#,
         r#"{"source":"bot","cycle_id":7,"sig_hash":"s","event_kind":"ok","ok":true}"#,
         r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"turns":-3}"#,
-        r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"duration_ms":"12 s"}"#,
-        r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"timestamp":"yesterday"}"#,
-        r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"extra":"none"}"#,
+        concat!(
+            r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"#,
+            r#""duration_ms":"12 s"}"#
+        ),
+        concat!(
+            r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"#,
+            r#""timestamp":"yesterday"}"#
+        ),
+        concat!(
+            r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true,"#,
+            r#""extra":"none"}"#
+        ),
         r#"{"id":"mine","event":{"source":"bot","event_kind":"ok","ok":true}}"#,
     ] {
         responses += &format!("{body}\n{}\n\n", observer.post(body).await.summary());
@@ -74,7 +83,8 @@ fn invalid_configuration_is_reported_with_its_key_and_a_remedy() {
         "[sinks.archive]\ntype = \"fiel\"\npath = \"events.jsonl\"",
         "[sinks.archive]\ntype = \"file\"",
         "[sinks.archive]\ntype = \"file\"\npath = \"{day}.jsonl\"",
-        "[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\nrotate = { max_sice = \"1MiB\" }",
+        "[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n\
+         rotate = { max_sice = \"1MiB\" }",
         "[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\nrequird = true",
         "[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\nbatch = { max_events = 0 }",
         "[sinks.archive]\ntype = \"file\"\npath = \"${TOKEN}.jsonl\"",

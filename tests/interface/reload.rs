@@ -20,9 +20,12 @@ fn config(sinks: &str) -> String {
     format!("{DEFAULTS}{sinks}")
 }
 
-const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/a.jsonl\"\nstart = \"earliest\"\n";
-const MOVED: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/b.jsonl\"\nstart = \"earliest\"\n";
-const SECOND: &str = "[sinks.second]\ntype = \"file\"\npath = \"observer-data/second/{date}.jsonl\"\nstart = \"earliest\"\n";
+const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/a.jsonl\"\n\
+                       start = \"earliest\"\n";
+const MOVED: &str = "[sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/b.jsonl\"\n\
+                     start = \"earliest\"\n";
+const SECOND: &str = "[sinks.second]\ntype = \"file\"\n\
+                      path = \"observer-data/second/{date}.jsonl\"\nstart = \"earliest\"\n";
 const METRICS: &str = "[sinks.prometheus]\ntype = \"prometheus\"\n";
 const CAPPED: &str = "[sinks.prometheus]\ntype = \"prometheus\"\nlimits = { sources = 5 }\n";
 
@@ -112,7 +115,8 @@ async fn invalid_configuration_changes_nothing_and_is_reported() {
         "[server\n",
         "[sinks.archive]\ntype = \"file\"\npath = \"x.jsonl\"\nrotat = {}\n",
         "[sinks.archive]\ntype = \"fiel\"\n",
-        "[sinks.new]\ntype = \"file\"\npath = \"{day}.jsonl\"\n[sinks.prometheus]\ntype = \"prometheus\"\n",
+        "[sinks.new]\ntype = \"file\"\npath = \"{day}.jsonl\"\n[sinks.prometheus]\n\
+         type = \"prometheus\"\n",
         "[server]\nlisten = \"0.0.0.0:0\"\n",
         "[access.tokens.ci]\nscopes = [\"ingest\"]\nsha256 = \"none\"\n",
     ] {
@@ -203,7 +207,8 @@ async fn reload_of_a_hanging_sink_does_not_delay_other_sinks() {
     let text = |stuck: &str| {
         let archive = ARCHIVE.replace("observer-data", data.to_str().unwrap());
         format!(
-            "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n{archive}{stuck}"
+            "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
+             {archive}{stuck}"
         )
     };
     let stuck = "[sinks.stuck]\ntype = \"hanging\"\nstart = \"earliest\"\n";

@@ -44,8 +44,10 @@ impl Outputs {
 async fn secret_appears_in_no_log_response_metric_or_message() {
     let digest = observer_server::TokenDigest::of(TOKEN);
     let good = format!(
-        "{DEFAULTS}[access.tokens.ci]\nscopes = [\"ingest\", \"read\", \"admin\"]\nsha256 = \"{digest}\"\n\
-         [sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n[sinks.prometheus]\ntype = \"prometheus\"\n"
+        "{DEFAULTS}[access.tokens.ci]\nscopes = [\"ingest\", \"read\", \"admin\"]\n\
+         sha256 = \"{digest}\"\n\
+         [sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n\
+         [sinks.prometheus]\ntype = \"prometheus\"\n"
     );
     let mut outputs = Outputs::default();
     let dir = tempfile::tempdir().unwrap();

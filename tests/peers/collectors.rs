@@ -127,7 +127,8 @@ impl OtelTap {
     /// Returns the settings of a sink that sends over HTTP.
     pub(super) fn http(&self) -> String {
         format!(
-            "endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"\ncompression = \"none\"",
+            "endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http/protobuf\"\n\
+             compression = \"none\"",
             self.port
         )
     }

@@ -43,10 +43,12 @@ impl Destinations {
     }
 
     fn config(&self) -> String {
-        let pauses = "batch = { max_events = 20, linger = \"50ms\" }\nretry = { initial = \"50ms\", max = \"500ms\" }";
+        let pauses = "batch = { max_events = 20, linger = \"50ms\" }\n\
+                      retry = { initial = \"50ms\", max = \"500ms\" }";
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n\
-            [sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\nrequired = true\n\
+            [sinks.archive]\ntype = \"file\"\npath = \"observer-data/events/{{date}}.jsonl\"\n\
+            required = true\n\
             [sinks.webhook]\ntype = \"http\"\nurl = \"{}\"\n{pauses}\n\
             [sinks.agent]\ntype = \"otlp\"\n{}\n{pauses}\n\
             [sinks.tap]\ntype = \"otlp\"\n{}\n{pauses}\n\

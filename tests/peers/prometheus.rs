@@ -21,7 +21,11 @@ scrape_configs:
 "#;
 
 /// Selector of every series that counts events.
-const EVENT_METRICS: &str = r#"{__name__=~"observer_events_total|observer_model_.+|observer_.*tokens_total|observer_cost_usd_total|observer_unpriced_events_total|observer_cycle_duration_seconds_.+"}"#;
+const EVENT_METRICS: &str = concat!(
+    r#"{__name__=~"observer_events_total|observer_model_.+|observer_.*tokens_total|"#,
+    r#"observer_cost_usd_total|observer_unpriced_events_total|"#,
+    r#"observer_cycle_duration_seconds_.+"}"#
+);
 
 /// Prometheus server with its data in a separate folder.
 pub(super) struct Prometheus {

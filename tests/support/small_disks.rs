@@ -18,7 +18,14 @@ const NAMESPACES: [(&[&str], &[&str]); 2] = [
 ];
 /// Script that mounts a tmpfs for each pair of arguments, a folder and its size, then reports by an
 /// empty line and waits.
-const MOUNT: &str = r#"while [ $# -gt 0 ]; do mkdir -p "$1" && mount -t tmpfs -o size="$2" tmpfs "$1" || exit; shift 2; done; echo; exec cat"#;
+const MOUNT: &str = r#"
+while [ $# -gt 0 ]; do
+    mkdir -p "$1" && mount -t tmpfs -o size="$2" tmpfs "$1" || exit
+    shift 2
+done
+echo
+exec cat
+"#;
 const BALLAST: &str = "ballast";
 
 /// Folder in which some subfolders are small disks.

@@ -34,7 +34,8 @@ fn name(signal: Signal) -> String {
 async fn grpc_exports_every_signal_with_the_configured_headers() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), OtlpReceiver::start());
     let telemetry = format!(
-        "endpoint = '{}'\nprotocol = 'grpc'\ncompression = 'gzip'\ninterval = '20ms'\nheaders = {{ x-team = 'a' }}",
+        "endpoint = '{}'\nprotocol = 'grpc'\ncompression = 'gzip'\ninterval = '20ms'\n\
+         headers = {{ x-team = 'a' }}",
         collector.url("")
     );
     let variables =
@@ -105,7 +106,8 @@ async fn check_over_grpc_reports_the_status_of_the_collector() {
         check(collector.url("")).await,
         [
             "telemetry: traces   otlp        ok",
-            "telemetry: metrics  otlp        http://collector answered Unimplemented: no metrics here",
+            "telemetry: metrics  otlp        http://collector answered Unimplemented: no metrics \
+             here",
             "telemetry: logs     otlp        ok",
         ]
     );
@@ -194,6 +196,9 @@ async fn missing_tls_file_is_reported_before_the_journal_opens() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"observer: observer.toml: telemetry: `tls.ca`: gone.pem can't be read: No such file or directory (os error 2)");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let expected = "observer: observer.toml: telemetry: `tls.ca`: gone.pem can't be read: \
+                    No such file or directory (os error 2)\n";
+    assert_eq!(errors, expected);
     assert!(!dir.path().join("observer-data").exists());
 }

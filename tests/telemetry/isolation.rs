@@ -57,7 +57,8 @@ async fn post_until_idle(config: &str) -> (Vec<String>, f64) {
 async fn export_to_the_observer_itself_becomes_idle() {
     let port = free_port();
     let config = format!(
-        "[server]\nlisten = '127.0.0.1:{port}'\n[telemetry]\nendpoint = 'http://127.0.0.1:{port}'\ninterval = '20ms'\n"
+        "[server]\nlisten = '127.0.0.1:{port}'\n[telemetry]\nendpoint = 'http://127.0.0.1:{port}'\n\
+         interval = '20ms'\n"
     );
     let (_, spans) = post_until_idle(&config).await;
     assert!(spans >= 40.0, "a request and a commit for each event, at least: {spans}");
@@ -84,7 +85,8 @@ async fn export_to_the_event_endpoint_becomes_idle() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unreachable_collector_is_logged_once_per_signal() {
     let config = format!(
-        "[server]\nlisten = '127.0.0.1:0'\n[telemetry]\nendpoint = 'http://127.0.0.1:{}'\ninterval = '20ms'\n",
+        "[server]\nlisten = '127.0.0.1:0'\n[telemetry]\nendpoint = 'http://127.0.0.1:{}'\n\
+         interval = '20ms'\n",
         free_port()
     );
     let (log, _) = post_until_idle(&config).await;
@@ -98,7 +100,8 @@ async fn hanging_collector_delays_neither_start_nor_responses_nor_reload_nor_shu
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     collector.set_default_reply(Reply::hang());
     let config = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nshutdown_timeout = '1s'\n[telemetry]\nendpoint = '{}'\ninterval = '20ms'\n",
+        "[server]\nlisten = '127.0.0.1:0'\nshutdown_timeout = '1s'\n[telemetry]\nendpoint = '{}'\n\
+         interval = '20ms'\n",
         collector.url("")
     );
     let observer = Observer::start_with(dir.path(), &config, &[], &WITHOUT_DELAY);
@@ -125,7 +128,8 @@ async fn span_beyond_the_queue_is_dropped_and_counted() {
     let (dir, collector) = (tempfile::tempdir().unwrap(), HttpReceiver::start());
     collector.set_default_reply(Reply::hang());
     let config = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nshutdown_timeout = '0s'\n[telemetry]\nendpoint = '{}'\nsignals = ['traces']\n",
+        "[server]\nlisten = '127.0.0.1:0'\nshutdown_timeout = '0s'\n[telemetry]\nendpoint = '{}'\n\
+         signals = ['traces']\n",
         collector.url("")
     );
     let variables = [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_BSP_MAX_QUEUE_SIZE", "10")];

@@ -236,8 +236,8 @@ fn assert_account(now: &Value, before: &Value) {
     assert_eq!(filtered, count(before, "filtered") + passed as u64, "{now}");
 }
 
-/// Returns the warnings and errors of a log, except those of sinks whose destinations were down, and
-/// the summary at the end, which reports the backlog of the removed sink.
+/// Returns the warnings and errors of a log, except those of sinks whose destinations were down and
+/// the final summary, which reports the backlog of the removed sink.
 fn problems(log: &[String]) -> Vec<&str> {
     let is_problem = |line: &&String| {
         let entry: Value = serde_json::from_str(line).unwrap();

@@ -30,7 +30,10 @@ const UNUSUAL: [Unusual; 9] = [
     ),
     // An id that is a UUID, one that is not, and one of an envelope.
     unusual(
-        r#"{"source":"job","event_kind":"ok","ok":true,"id":"01890a5d-ac96-774b-bcce-b302099a8057"}"#,
+        concat!(
+            r#"{"source":"job","event_kind":"ok","ok":true,"#,
+            r#""id":"01890a5d-ac96-774b-bcce-b302099a8057"}"#
+        ),
         true,
     ),
     unusual(r#"{"source":"job","event_kind":"ok","ok":true,"id":"nightly/17"}"#, true),
