@@ -1,30 +1,30 @@
-//! What became of each event, for one sink.
+//! Account of a sink: the number of events per outcome of their delivery.
 
 use serde::{Deserialize, Serialize};
 
-/// What became of the events that a sink was to get, from its start on.
+/// Numbers of a sink's events, by what became of them, since the sink's start.
 ///
-/// Each event that the sink is past is in exactly one of the counts; so with what is pending,
-/// `accepted = delivered + dead + refused + expired + filtered + pending`.
+/// Each event up to the sink's position is in exactly one of the counts. So with the pending
+/// events, `accepted = delivered + dead + refused + expired + filtered + pending`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
-    /// Taken by the sink.
+    /// Events that the sink accepted.
     pub delivered: u64,
-    /// Put aside as dead letters.
+    /// Events that became dead letters.
     pub dead: u64,
-    /// Refused by the far side, which did not say which.
+    /// Events that the destination rejected without naming them.
     pub refused: u64,
-    /// Gone from the journal before the sink could have them.
+    /// Events that the journal lost or expired before they were delivered.
     pub expired: u64,
-    /// Not wanted by the sink's filter.
+    /// Events that the sink's filter excludes.
     pub filtered: u64,
 }
 
 impl Account {
-    /// How many events the sink is past.
+    /// Returns the number of events up to the sink's position: the sum of all counts.
     #[must_use]
-    pub fn settled(&self) -> u64 {
+    pub fn resolved(&self) -> u64 {
         self.delivered + self.dead + self.refused + self.expired + self.filtered
     }
 }
@@ -39,23 +39,23 @@ impl std::ops::AddAssign for Account {
     }
 }
 
-/// How far a sink has come, and what became of all before: made durable together.
+/// Position of a sink with the account of all events up to it. Both are made durable together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct Checkpoint {
     #[serde(skip)]
     pub(crate) seq: u64,
     #[serde(flatten)]
     pub(crate) account: Account,
-    /// How many events the sink was to get up to here; the account adds up to it.
+    /// Number of events between the start and `seq`: the sum of the account.
     pub(crate) accepted: u64,
 }
 
-impl Place {
+impl Checkpoint {
     pub(crate) fn start(seq: u64) -> Self {
         Self { seq, ..Self::default() }
     }
 
-    /// From what was stored with the position; an account that can't be read begins anew.
+    /// Decodes the state that is stored with a position. An unreadable account starts at zero.
     pub(crate) fn decode(seq: u64, state: &[u8]) -> Self {
         Self { seq, ..serde_json::from_slice(state).unwrap_or_default() }
     }
@@ -64,17 +64,17 @@ impl Place {
         serde_json::to_vec(self).expect("an account is plain numbers")
     }
 
-    /// Past `seq`, with what became of the events up to it.
-    pub(crate) fn advance(&mut self, seq: u64, became: Account) {
+    /// Moves the position to `seq`, and adds the counts of the events up to it.
+    pub(crate) fn advance(&mut self, seq: u64, counts: Account) {
         debug_assert_eq!(
-            became.settled(),
+            counts.resolved(),
             seq - self.seq,
-            "each event is in one count: {became:?} from {} to {seq}",
+            "each event is in one count: {counts:?} from {} to {seq}",
             self.seq
         );
         self.accepted += seq - self.seq;
         self.seq = seq;
-        self.account += became;
+        self.account += counts;
     }
 }
 
@@ -83,11 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_is_stored_and_read_back() {
-        let mut place = Place::start(10);
-        place.advance(13, Account { delivered: 1, filtered: 2, ..Account::default() });
-        assert_eq!(Place::decode(13, &place.encode()), place);
-        assert_eq!(place.accepted, place.account.settled());
-        assert_eq!(Place::decode(5, b"?"), Place::start(5));
+    fn checkpoint_survives_encoding_and_decoding() {
+        let mut checkpoint = Checkpoint::start(10);
+        checkpoint.advance(13, Account { delivered: 1, filtered: 2, ..Account::default() });
+        assert_eq!(Checkpoint::decode(13, &checkpoint.encode()), checkpoint);
+        assert_eq!(checkpoint.accepted, checkpoint.account.resolved());
+        assert_eq!(Checkpoint::decode(5, b"?"), Checkpoint::start(5));
     }
 }

@@ -1,9 +1,10 @@
-//! Work with files, off the async threads.
+//! File operations, off the threads of the async runtime.
 
 use observer_journal::Runner;
 use tokio::task::JoinError;
 
-/// Where work with files is done: where the journal writes its own.
+/// Executor of file operations: the blocking pool, or the caller's thread with
+/// [`Runner::Caller`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Blocking(Runner);
 
@@ -12,11 +13,11 @@ impl Blocking {
         Self(runner)
     }
 
-    /// Do it. With [`Runner::Caller`] it is done when this is polled first, so that the same calls
-    /// work in the same order.
+    /// Runs a blocking operation. With [`Runner::Caller`] it runs at the first poll, so that a
+    /// simulation performs all operations in a deterministic order.
     ///
     /// # Errors
-    /// When the work panics on its thread, or the runtime ends.
+    /// When the operation panics on its thread, or the runtime shuts down.
     pub(crate) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,

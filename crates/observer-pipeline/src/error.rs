@@ -5,14 +5,14 @@ use std::time::Duration;
 use observer_core::Timestamp;
 use observer_journal::AppendError;
 
-/// Why no event can be taken at the moment.
+/// Reason for which no event can be accepted at the moment.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
-    /// The journal can't.
+    /// The journal rejects the append.
     #[error(transparent)]
     Journal(#[from] AppendError),
-    /// The journal takes too long.
+    /// The journal did not commit in time.
     #[error("the journal did not answer within {} ms", .0.as_millis())]
     Timeout(Duration),
     /// The pipeline is being shut down.
@@ -20,11 +20,11 @@ pub enum Unavailable {
     ShuttingDown,
 }
 
-/// Something that went wrong.
+/// Failure of a sink or of a replay, as a status reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What the far side said, or why it could not be asked.
+    /// Answer of the destination, or the transport error.
     pub reason: String,
-    /// Since when, or when.
+    /// Time of the failure; in a state that lasts, the time at which the state began.
     pub at: Timestamp,
 }

@@ -1,10 +1,20 @@
-//! From an event to every sink: identity, the journal, and one worker per sink.
+//! Event pipeline: ingest into a durable journal, and one worker per sink.
 //!
-//! A [`Pipeline`] takes events in, gives each its [identity], makes it durable in the journal, and
-//! answers. A worker per sink reads the journal from that sink's position on: it filters, gathers
-//! batches, has them delivered, retries, parks, puts dead letters aside, flushes, and commits the
-//! position. No sink is in the path of an answer, and none waits for another. It needs a tokio
-//! runtime and no server:
+//! A [`Pipeline`] gives each event its [identity], makes it durable in the journal, and then
+//! acknowledges it. One worker per sink reads the journal from that sink's position on. It filters,
+//! collects batches, delivers them, retries, parks the sink, writes dead letters, flushes, and
+//! commits the position. An acknowledgement never waits for a sink, nor does one sink for another.
+//!
+//! The modules, in the order in which an event passes them:
+//!
+//! - `ingest`: requirements, identity, deduplication, and the append to the journal.
+//! - `source`: the tail cache, and reading of events from it or from the journal.
+//! - `worker`: batches, deliveries, retries, flushes and commits of one sink.
+//! - `dead_letters`: the store of rejected events, and their redelivery.
+//! - `replay`: delivery of retained events once more.
+//! - `pipeline`: the handle over all of these, and the status.
+//!
+//! A pipeline needs a tokio runtime, and no server:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -34,7 +44,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pipeline = Pipeline::builder().sink(SinkSpec::new("print", Arc::new(Print))).start().await?;
 //! let ack = pipeline.ingest(Event::parse(r#"{"source":"job","event_kind":"ok","ok":true}"#)?).await?;
-//! println!("{} is kept", ack.id);
+//! println!("{} is durable", ack.id);
 //! pipeline.shutdown(Duration::from_secs(10)).await;
 //! # Ok(())
 //! # }

@@ -1,9 +1,9 @@
-//! Records of the journal as events.
+//! Conversion of journal records to events.
 
 use observer_core::{Envelope, Event, Timestamp, Uuid};
 use observer_journal::Record;
 
-/// An event as it was committed.
+/// Returns the envelope of a committed event.
 pub(crate) fn envelope(seq: u64, record: Record) -> Envelope {
     let received_at = timestamp(record.received_at);
     Envelope {
@@ -14,7 +14,7 @@ pub(crate) fn envelope(seq: u64, record: Record) -> Envelope {
     }
 }
 
-/// A moment by the journal's clock.
+/// Converts a time of the journal's clock, in microseconds since the Unix epoch.
 pub(crate) fn timestamp(micros: u64) -> Timestamp {
     Timestamp::from_microsecond(i64::try_from(micros).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX)
 }

@@ -1,7 +1,8 @@
-//! What a trace shows of the pipeline.
+//! Spans of the pipeline for traces.
 //!
-//! The spans have a target of their own, so that a log can leave them out as a whole, and cost next
-//! to nothing where nobody asks for them. Their fields are named as OpenTelemetry wants them.
+//! All spans have the target [`SPAN_TARGET`], so that a log can exclude them as a whole. A span
+//! costs next to nothing while no subscriber is interested in it. Field names follow the
+//! conventions of OpenTelemetry.
 
 use observer_core::{Batch, ErrorKind, SinkError, Uuid};
 use tracing::field::Empty;
@@ -9,10 +10,11 @@ use tracing::{Span, info_span};
 
 use crate::account::Account;
 
-/// The target of every span.
+/// Target of every span.
 pub const SPAN_TARGET: &str = "observer::spans";
 
-/// From the hand-over of new events to the journal until they are as durable as it promises.
+/// Returns the span of a commit: from the append of new events until they are as durable as the
+/// journal promises.
 pub(crate) fn commit(events: usize, id: Option<Uuid>) -> Span {
     info_span!(
         target: SPAN_TARGET,
@@ -24,7 +26,7 @@ pub(crate) fn commit(events: usize, id: Option<Uuid>) -> Span {
     )
 }
 
-/// A batch, until each of its events is settled.
+/// Returns the span of a batch, which ends when each of its events is resolved.
 pub(crate) fn batch(sink: &str, batch: &Batch) -> Span {
     info_span!(
         target: SPAN_TARGET,
@@ -40,7 +42,7 @@ pub(crate) fn batch(sink: &str, batch: &Batch) -> Span {
     )
 }
 
-/// One call of the sink with a batch, or with a part of one.
+/// Returns the span of one delivery: a batch, or a part of one.
 pub(crate) fn deliver(sink: &str, batch: &Batch, attempt: u32) -> Span {
     info_span!(
         target: SPAN_TARGET,
@@ -53,8 +55,7 @@ pub(crate) fn deliver(sink: &str, batch: &Batch, attempt: u32) -> Span {
     )
 }
 
-/// What was delivered is made durable on the far side. It belongs to the batch that it came after,
-/// if there is one.
+/// Returns the span of a flush. Its parent is the span of the batch before it, if there is one.
 pub(crate) fn flush(batch: &Span, sink: &str) -> Span {
     info_span!(
         target: SPAN_TARGET,
@@ -66,27 +67,28 @@ pub(crate) fn flush(batch: &Span, sink: &str) -> Span {
     )
 }
 
-/// What became of a batch: the account of its sink before and after, or that the worker had to end.
-pub(crate) fn settled(span: &Span, before: Account, after: Option<Account>) {
+/// Records the outcome of a batch from the account of its stream before and after it. `after` is
+/// `None` when the worker had to end before the batch was resolved.
+pub(crate) fn record_outcome(span: &Span, before: Account, after: Option<Account>) {
     let Some(after) = after else {
         span.record("observer.outcome", "interrupted");
         return;
     };
-    let refused = (after.dead - before.dead) + (after.refused - before.refused);
-    let outcome = match (after.delivered - before.delivered, refused) {
+    let rejected = (after.dead - before.dead) + (after.refused - before.refused);
+    let outcome = match (after.delivered - before.delivered, rejected) {
         (0, 0) => "put off",
         (_, 0) => "delivered",
         (0, _) => "refused",
         _ => "partly refused",
     };
     span.record("observer.outcome", outcome);
-    if refused > 0 {
+    if rejected > 0 {
         span.record("otel.status_code", "ERROR");
     }
 }
 
-/// It failed, and why.
-pub(crate) fn refused(span: &Span, error: &SinkError) {
+/// Records the error of a sink.
+pub(crate) fn record_error(span: &Span, error: &SinkError) {
     if span.is_disabled() {
         return;
     }
@@ -95,11 +97,11 @@ pub(crate) fn refused(span: &Span, error: &SinkError) {
         ErrorKind::Permanent => "permanent",
         ErrorKind::Blocked => "blocked",
     };
-    failed(span, kind, &error.report());
+    record_failure(span, kind, &error.report());
 }
 
-/// It failed; `kind` is one of few words.
-pub(crate) fn failed(span: &Span, kind: &'static str, why: &str) {
+/// Records a failure. `kind` is one of a small set of words, as metrics need it.
+pub(crate) fn record_failure(span: &Span, kind: &'static str, reason: &str) {
     span.record("error.type", kind);
-    span.record("otel.status_description", why);
+    span.record("otel.status_description", reason);
 }

@@ -1,4 +1,4 @@
-//! A sink as it is handed to a pipeline.
+//! Specification of a sink: its name, its settings and the sink itself.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use observer_core::{BatchSettings, EventSink, RetrySettings, SinkPart, SinkSettings, sink_name};
 
-/// A sink with its name and what every sink can be told.
+/// Sink with its name and the settings that every sink has.
 pub struct SinkSpec {
     pub(crate) name: String,
     pub(crate) kind: String,
@@ -16,7 +16,10 @@ pub struct SinkSpec {
 }
 
 impl SinkSpec {
-    /// A sink and the name that its position is kept under: letters, digits, `-`, `_`, `.` and `/`.
+    /// Creates the specification of a sink with default settings.
+    ///
+    /// The sink's position and dead letters are stored under `name`: letters, digits, `-`, `_`, `.`
+    /// and `/`.
     #[must_use]
     pub fn new(name: impl Into<String>, sink: Arc<dyn EventSink>) -> Self {
         Self {
@@ -28,8 +31,8 @@ impl SinkSpec {
         }
     }
 
-    /// What a configuration was built into: one sink, or several whose own names follow the sink's,
-    /// as in `collector/logs`.
+    /// Returns the specifications of the sinks that one configuration was built into. The name of a
+    /// part follows the name of the whole, as in `collector/logs`.
     pub fn from_parts(name: &str, parts: Vec<SinkPart>) -> impl Iterator<Item = Self> {
         parts.into_iter().map(move |part| {
             let name = sink_name::of_part(name, part.name.as_deref());
@@ -37,19 +40,19 @@ impl SinkSpec {
         })
     }
 
-    /// The type that its status shows.
+    /// Sets the type that the status shows.
     #[must_use]
     pub fn kind(self, kind: impl Into<String>) -> Self {
         Self { kind: kind.into(), ..self }
     }
 
-    /// What the operator says.
+    /// Sets the operator's settings.
     #[must_use]
     pub fn settings(self, settings: SinkSettings) -> Self {
         Self { settings, ..self }
     }
 
-    /// The batches that suit the sink where the operator says nothing.
+    /// Sets the batch limits of this kind of sink. The operator's settings take precedence.
     #[must_use]
     pub fn batch(self, batch: BatchSettings) -> Self {
         Self { batch, ..self }
@@ -65,6 +68,20 @@ impl SinkSpec {
             retry: self.settings.retry,
         }
     }
+
+    pub(crate) fn has_valid_name(&self) -> bool {
+        is_valid_name(&self.name)
+    }
+}
+
+/// Returns whether a name can be that of a sink: it becomes a folder.
+pub(crate) fn is_valid_name(name: &str) -> bool {
+    let is_valid = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    name.len() <= 128 && name.split('/').all(is_valid)
 }
 
 impl fmt::Debug for SinkSpec {
@@ -76,7 +93,7 @@ impl fmt::Debug for SinkSpec {
     }
 }
 
-/// What a worker keeps to.
+/// Limits of a worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) max_events: usize,
@@ -92,7 +109,7 @@ mod tests {
     use crate::testing::Scripted;
 
     #[test]
-    fn parts_have_the_name_of_the_whole_before_their_own() {
+    fn name_of_a_part_follows_the_name_of_the_whole() {
         let part = |name: Option<&'static str>| SinkPart {
             name: name.map(Into::into),
             ..SinkPart::whole(Scripted::new())

@@ -1,4 +1,4 @@
-//! What a pipeline is doing, at one moment.
+//! Status of a pipeline and of its sinks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,84 +11,85 @@ use crate::error::Failure;
 use crate::ingest::reject::RejectReason;
 use crate::replay::state::ReplayStatus;
 
-/// What a pipeline is doing, at one moment.
+/// Snapshot of a pipeline.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// The journal that events are kept in.
+    /// Status of the journal.
     pub journal: JournalStatus,
-    /// The epoch that positions are counted in.
+    /// Epoch of the positions.
     pub epoch: u64,
-    /// What came in since the start.
+    /// Counts of ingested events since the start.
     pub ingest: IngestStatus,
-    /// Each sink by its name, also those that are configured no more and have a position.
+    /// Status of each sink by its name, including detached sinks that still have a position.
     pub sinks: BTreeMap<String, SinkStatus>,
-    /// It takes no events any more.
+    /// True once the pipeline has stopped accepting events.
     pub closed: bool,
 }
 
-/// What came in since the start.
+/// Counts of ingested events since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IngestStatus {
-    /// Events that were new.
+    /// New events.
     pub accepted: u64,
-    /// Events that were known already.
+    /// Duplicates.
     pub duplicates: u64,
-    /// Of the duplicates, those that had another body than the first one.
+    /// Duplicates whose body differs from that of the first event.
     pub changed: u64,
     /// Rejected events by reason. A snapshot has an entry for every reason.
     pub rejected: BTreeMap<RejectReason, u64>,
-    /// How many identities are remembered.
+    /// Number of identities in the deduplication window.
     pub remembered: usize,
 }
 
-/// How one sink is doing.
+/// Status of one sink.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SinkStatus {
-    /// Its type, such as `file`.
+    /// Type of the sink, such as `file`.
     pub kind: String,
-    /// Whether it works.
+    /// State of the sink.
     pub state: SinkState,
-    /// Whether producers are refused rather than that it misses events.
+    /// True if events are rejected while the journal is full, rather than expired before this sink
+    /// has them.
     pub required: bool,
-    /// The last event that it is past.
+    /// Position of the last resolved event.
     pub position: Position,
-    /// What became of the events up to there.
+    /// Account of the events up to the position.
     pub account: Account,
-    /// How many events it was to get, from its start on.
+    /// Number of events since the sink's start, including pending ones.
     pub accepted: u64,
-    /// How many it is not past yet.
+    /// Number of events after the position.
     pub pending: u64,
-    /// How long the oldest of those has waited.
+    /// Age of the oldest pending event.
     pub oldest_pending: Option<Duration>,
-    /// How many deliveries failed and were tried again.
+    /// Number of deliveries that failed and were retried.
     pub retried: u64,
-    /// How many dead letters it took when they were sent again, since the start. They stay among
-    /// the dead of its account.
+    /// Number of dead letters that were redelivered since the start. The account still counts them
+    /// as dead.
     pub redelivered: u64,
-    /// The replay of past events that it had last, or has. Its account is its own.
+    /// Current or last replay, which has its own account.
     pub replay: Option<ReplayStatus>,
-    /// The last thing that went wrong.
+    /// Last failure.
     pub last_error: Option<Failure>,
-    /// How long deliveries took.
+    /// Durations of deliveries.
     pub deliveries: DurationsSnapshot,
 }
 
-/// Whether a sink works.
+/// State of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkState {
-    /// It is asked how far it has come.
+    /// The worker asks the sink for its position.
     Starting,
-    /// It takes events.
+    /// The sink accepts events.
     Running,
-    /// Deliveries fail, and are tried again.
+    /// Deliveries fail and are retried.
     Retrying(Failure),
-    /// Someone has to mend something; it is checked on a timer.
+    /// An operator has to act. The sink is checked on a timer.
     Parked(Failure),
-    /// It gets nothing more.
+    /// The worker has ended.
     Stopped,
-    /// It is not configured any more; its position is kept.
+    /// The sink is no longer configured; its position is kept.
     Detached,
 }
 
@@ -108,5 +109,24 @@ impl SinkState {
             Self::Stopped => "stopped",
             Self::Detached => "detached",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lists_the_name_of_each_state_once() {
+        let failure = Failure { reason: String::new(), at: observer_core::Timestamp::UNIX_EPOCH };
+        let states = [
+            SinkState::Starting,
+            SinkState::Running,
+            SinkState::Retrying(failure.clone()),
+            SinkState::Parked(failure),
+            SinkState::Stopped,
+            SinkState::Detached,
+        ];
+        assert_eq!(states.each_ref().map(SinkState::as_str), SinkState::ALL);
     }
 }

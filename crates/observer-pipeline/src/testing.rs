@@ -1,4 +1,4 @@
-//! A sink that does as it is told, and short ways to say what tests say often.
+//! Scripted sink, and helpers that many tests use.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,32 +11,32 @@ use tokio::sync::watch;
 
 use crate::{Account, Ack, Pipeline, PipelineBuilder, SinkSpec, SinkStatus};
 
-type Answer = Box<dyn FnMut(&Batch) -> Option<Result<Receipt, SinkError>> + Send>;
-type Says = Box<dyn FnMut() -> Result<(), SinkError> + Send>;
+type DeliverScript = Box<dyn FnMut(&Batch) -> Option<Result<Receipt, SinkError>> + Send>;
+type CallScript = Box<dyn FnMut() -> Result<(), SinkError> + Send>;
 
-/// A sink whose answers a test decides, and which remembers what it was asked.
+/// Sink whose results a test sets, and which records its calls.
 pub(crate) struct Scripted {
     script: Mutex<Script>,
     changed: watch::Sender<()>,
 }
 
 pub(crate) struct Script {
-    /// The sequence numbers of each delivery.
+    /// Sequence numbers of each delivery.
     pub(crate) calls: Vec<Vec<u64>>,
-    /// Those that were accepted, in order.
+    /// Sequence numbers of accepted events, in order.
     pub(crate) accepted: Vec<u64>,
     pub(crate) flushes: usize,
     pub(crate) checks: usize,
     pub(crate) closed: bool,
     pub(crate) position: Option<Position>,
-    answer: Answer,
-    flush: Says,
-    check: Says,
-    says_position: Says,
+    deliver_result: DeliverScript,
+    flush_result: CallScript,
+    check_result: CallScript,
+    position_result: CallScript,
 }
 
 impl Scripted {
-    /// Takes everything.
+    /// Creates a sink that accepts everything.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             script: Mutex::new(Script {
@@ -46,46 +46,48 @@ impl Scripted {
                 checks: 0,
                 closed: false,
                 position: None,
-                answer: Box::new(|_| Some(Ok(Receipt::accepted()))),
-                flush: Box::new(|| Ok(())),
-                check: Box::new(|| Ok(())),
-                says_position: Box::new(|| Ok(())),
+                deliver_result: Box::new(|_| Some(Ok(Receipt::accepted()))),
+                flush_result: Box::new(|| Ok(())),
+                check_result: Box::new(|| Ok(())),
+                position_result: Box::new(|| Ok(())),
             }),
             changed: watch::Sender::new(()),
         })
     }
 
-    /// Answer deliveries like this; `None` is no answer, ever.
+    /// Sets the result of deliveries; `None` never returns.
     pub(crate) fn answers(
         self: Arc<Self>,
-        answer: impl FnMut(&Batch) -> Option<Result<Receipt, SinkError>> + Send + 'static,
+        result: impl FnMut(&Batch) -> Option<Result<Receipt, SinkError>> + Send + 'static,
     ) -> Arc<Self> {
-        self.now().answer = Box::new(answer);
+        self.now().deliver_result = Box::new(result);
         self
     }
 
+    /// Sets the result of flushes.
     pub(crate) fn flushes(
         self: Arc<Self>,
         flush: impl FnMut() -> Result<(), SinkError> + Send + 'static,
     ) -> Arc<Self> {
-        self.now().flush = Box::new(flush);
+        self.now().flush_result = Box::new(flush);
         self
     }
 
+    /// Sets the result of checks.
     pub(crate) fn checks(
         self: Arc<Self>,
         check: impl FnMut() -> Result<(), SinkError> + Send + 'static,
     ) -> Arc<Self> {
-        self.now().check = Box::new(check);
+        self.now().check_result = Box::new(check);
         self
     }
 
-    /// Whether it can say its position.
-    pub(crate) fn knows_its_position(
+    /// Sets the result of calls for the position; after `Ok`, `Script::position` is returned.
+    pub(crate) fn positions(
         self: Arc<Self>,
-        knows: impl FnMut() -> Result<(), SinkError> + Send + 'static,
+        position: impl FnMut() -> Result<(), SinkError> + Send + 'static,
     ) -> Arc<Self> {
-        self.now().says_position = Box::new(knows);
+        self.now().position_result = Box::new(position);
         self
     }
 
@@ -93,13 +95,13 @@ impl Scripted {
         self.script.lock().unwrap()
     }
 
-    /// Until something is so.
-    pub(crate) async fn until(&self, what: impl Fn(&Script) -> bool) {
+    /// Waits until the script fulfils a condition.
+    pub(crate) async fn until(&self, condition: impl Fn(&Script) -> bool) {
         let mut changed = self.changed.subscribe();
         changed.mark_changed();
         loop {
             changed.changed().await.unwrap();
-            if what(&self.now()) {
+            if condition(&self.now()) {
                 return;
             }
         }
@@ -114,7 +116,7 @@ impl Scripted {
         SinkSpec::new(name, self.clone())
     }
 
-    /// As a sink with settings, in the notation of a configuration.
+    /// Returns the specification with settings, in the notation of the configuration (as JSON).
     pub(crate) fn spec_with(self: &Arc<Self>, name: &str, settings: &str) -> SinkSpec {
         self.spec(name).settings(serde_json::from_str::<SinkSettings>(settings).unwrap())
     }
@@ -124,21 +126,21 @@ impl Scripted {
 impl EventSink for Scripted {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let seqs: Vec<_> = batch.events().iter().map(|envelope| envelope.seq).collect();
-        let answer = {
+        let result = {
             let mut script = self.now();
             script.calls.push(seqs.clone());
-            let answer = (script.answer)(batch);
-            if let Some(Ok(receipt)) = &answer {
+            let result = (script.deliver_result)(batch);
+            if let Some(Ok(receipt)) = &result {
                 let rejected = |at| receipt.rejected.iter().any(|rejected| rejected.index == at);
-                let taken =
+                let accepted =
                     seqs.iter().enumerate().filter(|(at, _)| !rejected(*at)).map(|(_, seq)| *seq);
-                script.accepted.extend(taken);
+                script.accepted.extend(accepted);
             }
-            answer
+            result
         };
         self.changed.send_replace(());
-        match answer {
-            Some(answer) => answer,
+        match result {
+            Some(result) => result,
             None => std::future::pending().await,
         }
     }
@@ -147,7 +149,7 @@ impl EventSink for Scripted {
         let result = {
             let mut script = self.now();
             script.flushes += 1;
-            (script.flush)()
+            (script.flush_result)()
         };
         self.changed.send_replace(());
         result
@@ -155,7 +157,7 @@ impl EventSink for Scripted {
 
     async fn position(&self) -> Result<Option<Position>, SinkError> {
         let mut script = self.now();
-        (script.says_position)()?;
+        (script.position_result)()?;
         Ok(script.position)
     }
 
@@ -163,7 +165,7 @@ impl EventSink for Scripted {
         let result = {
             let mut script = self.now();
             script.checks += 1;
-            (script.check)()
+            (script.check_result)()
         };
         self.changed.send_replace(());
         result
@@ -175,7 +177,7 @@ impl EventSink for Scripted {
     }
 }
 
-/// A pipeline over these files, in which an ingest is committed when it returns.
+/// Returns the builder of a pipeline over these files. Each ingest is committed synchronously.
 pub(crate) fn over(memory: &Memory) -> PipelineBuilder {
     Pipeline::builder().journal(options(memory)).seed(1)
 }
@@ -184,7 +186,7 @@ pub(crate) fn options(memory: &Memory) -> Options {
     Options::new("j").file_system(memory.clone()).runner(Runner::Caller)
 }
 
-/// An event of cycle `number`.
+/// Returns an event of cycle `number`. Odd numbers are successes.
 pub(crate) fn event(number: u64) -> Event {
     let ok = !number.is_multiple_of(2);
     Event::parse(format!(r#"{{"source":"job","cycle_id":"c{number}","event_kind":"k","ok":{ok}}}"#))
@@ -206,22 +208,22 @@ pub(crate) fn sink_status(pipeline: &Pipeline, name: &str) -> SinkStatus {
     pipeline.status().sinks[name].clone()
 }
 
-/// The account of a sink, which has to close.
+/// Returns the account and the pending events of a sink, after a check of their sum.
 #[track_caller]
 pub(crate) fn account(pipeline: &Pipeline, name: &str) -> (Account, u64) {
     let status = sink_status(pipeline, name);
-    assert_eq!(status.accepted, status.account.settled() + status.pending, "{status:?}");
+    assert_eq!(status.accepted, status.account.resolved() + status.pending, "{status:?}");
     (status.account, status.pending)
 }
 
-/// Until the status of a sink is so.
+/// Waits until the status of a sink fulfils a condition.
 pub(crate) async fn until_status(
     pipeline: &Pipeline,
     name: &str,
-    what: impl Fn(&SinkStatus) -> bool,
+    condition: impl Fn(&SinkStatus) -> bool,
 ) {
-    // The clock of these tests is paused: it jumps to the next thing that is to happen.
-    while !what(&sink_status(pipeline, name)) {
+    // The clock is paused: it jumps to the next timer.
+    while !condition(&sink_status(pipeline, name)) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

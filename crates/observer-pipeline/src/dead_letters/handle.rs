@@ -1,10 +1,9 @@
-//! Dead letters as others see them: listed, shown, sent again, purged.
+//! API of the pipeline for dead letters: listing, showing, redelivering and purging.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
 
 use observer_core::{Event, Timestamp, Uuid, sink_name};
 use tokio::sync::oneshot;
@@ -13,93 +12,92 @@ use crate::dead_letters::index::{ALL_FILES, DeadLetter, Entry};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::lock::lock;
 use crate::pipeline::Pipeline;
-use crate::worker::command::{LettersOrder, Order, Outcome, Stopped};
+use crate::spec::is_valid_name;
+use crate::worker::command::{Command, RedeliverCommand, RedeliverReport, Refusal};
 
-/// Which letters.
+/// Selection of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeadLetterSelection {
-    /// All that are there.
+    /// All dead letters of the sink.
     All,
-    /// Those of these events.
+    /// Dead letters of the events with these ids.
     Ids(BTreeSet<Uuid>),
-    /// Those that were put aside before this.
+    /// Dead letters with a `dead_at` before this time.
     Before(Timestamp),
 }
 
-/// Where the next page begins.
+/// Position of a page in the list of dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeadLetterCursor {
     seq: u64,
     id: Uuid,
 }
 
-/// Some of a sink's dead letters, those of the newest events first.
+/// Page of a sink's dead letters, newest events first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetterPage {
-    /// How many there are in all.
+    /// Number of all dead letters of the sink.
     pub total: usize,
-    /// Those of this page.
+    /// Dead letters of this page.
     pub dead_letters: Vec<DeadLetter>,
-    /// Where the next page begins, if there is one.
+    /// Cursor of the next page; `None` on the last page.
     pub next: Option<DeadLetterCursor>,
 }
 
-/// What came of sending letters again.
+/// Result of a redelivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redelivery {
-    /// How many the sink took; they are no dead letters any more.
+    /// Number of dead letters that were delivered and removed.
     pub redelivered: u64,
-    /// Those that were refused again, with what the far side said. They stay.
+    /// Events that were rejected again, with the destination's answer. Their dead letters stay.
     pub rejected: Vec<(Uuid, String)>,
-    /// Those that are no dead letters of this sink.
+    /// Selected ids for which the sink has no dead letter.
     pub missing: Vec<Uuid>,
-    /// Why it ended before all were tried. What was not tried stays.
+    /// Reason for which the redelivery ended early. The dead letters that were not tried stay.
     pub stopped: Option<String>,
 }
 
-/// Why nothing came of it.
+/// Error type for operations on dead letters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeadLetterError {
-    /// There is no such sink.
+    /// There is no sink of this name.
     #[error("there is no sink named {name:?}")]
     UnknownSink {
-        /// The name.
+        /// Requested name.
         name: String,
     },
-    /// The sink can't take past events rightly, ever.
-    #[error("the sink {name:?} can't be sent its dead letters: {reason}")]
-    InOrderOnly {
-        /// The name.
+    /// The sink never takes past events.
+    #[error("the sink {name:?} can't take dead letters again: {reason}")]
+    ReplayUnsupported {
+        /// Name of the sink.
         name: String,
-        /// Why not.
+        /// Reason that the sink states.
         reason: String,
     },
-    /// The sink doesn't run: it is configured no more, or is about to end.
-    #[error("the sink {name:?} doesn't run, so it can't be sent anything")]
+    /// The sink is no longer configured, or is being stopped.
+    #[error("the sink {name:?} is not running; add it to the configuration first")]
     SinkNotRunning {
-        /// The name.
+        /// Name of the sink.
         name: String,
     },
-    /// The sink takes nothing now.
-    #[error("the dead letters stay as they are: {reason}")]
+    /// The sink is unavailable at the moment. All dead letters stay.
+    #[error("no dead letter was redelivered: {reason}")]
     Unavailable {
-        /// Why not.
+        /// Failure of the sink.
         reason: String,
     },
     /// The files can't be read or written.
     #[error("the dead letters can't be read or written")]
     Files(#[source] io::Error),
-    /// An edited event is for one letter.
-    #[error("an edited event can be sent for a single dead letter only")]
+    /// An edited event was given with a selection other than a single id.
+    #[error("an edited event needs exactly one id; select a single dead letter")]
     EditNeedsOneId,
 }
 
-type Shelf = Arc<Mutex<DeadLetterStore>>;
-
 impl Pipeline {
-    /// A sink's dead letters, those of the newest events first: up to `limit` of those that come
-    /// after the cursor.
+    /// Returns a page of a sink's dead letters, newest events first: up to `limit` of those after
+    /// the cursor.
     ///
     /// # Errors
     /// When there is no such sink, or its files can't be read.
@@ -109,24 +107,24 @@ impl Pipeline {
         limit: usize,
         cursor: Option<DeadLetterCursor>,
     ) -> Result<DeadLetterPage, DeadLetterError> {
-        self.with_shelf(sink, move |shelf| {
-            let entries = shelf.index()?;
+        self.with_store(sink, move |store| {
+            let entries = store.index()?;
             let end = cursor.map_or(entries.len(), |cursor| {
                 entries.partition_point(|entry| cursor_of(entry) < cursor)
             });
             let page = &entries[end.saturating_sub(limit)..end];
-            let mut letters = match (page.first(), ids_of(page)) {
+            let mut dead_letters = match (page.first(), ids_of(page)) {
                 (None, _) => Vec::new(),
-                (Some(_), ids) => shelf.load(&ids, &files_of(page))?,
+                (Some(_), ids) => store.load(&ids, &files_of(page))?,
             };
-            letters.reverse();
+            dead_letters.reverse();
             let next = page.first().filter(|_| end > page.len()).map(cursor_of);
-            Ok(DeadLetterPage { total: entries.len(), dead_letters: letters, next })
+            Ok(DeadLetterPage { total: entries.len(), dead_letters, next })
         })
         .await
     }
 
-    /// The dead letter of this event, if there is one.
+    /// Returns the dead letter of an event, if there is one.
     ///
     /// # Errors
     /// When there is no such sink, or its files can't be read.
@@ -135,26 +133,26 @@ impl Pipeline {
         sink: &str,
         id: Uuid,
     ) -> Result<Option<DeadLetter>, DeadLetterError> {
-        self.with_shelf(sink, move |shelf| Ok(shelf.load(&BTreeSet::from([id]), &ALL_FILES)?.pop()))
+        self.with_store(sink, move |store| Ok(store.load(&BTreeSet::from([id]), &ALL_FILES)?.pop()))
             .await
     }
 
-    /// Remove letters for good. Says how many.
+    /// Removes dead letters permanently. Returns how many there were.
     ///
     /// # Errors
-    /// When there is no such sink, or its files can't be written. Some may be gone then.
+    /// When there is no such sink, or its files can't be written. Some may be removed then.
     pub async fn purge_dead_letters(
         &self,
         sink: &str,
-        which: DeadLetterSelection,
+        selection: DeadLetterSelection,
     ) -> Result<u64, DeadLetterError> {
-        let purged = self.with_shelf(sink, move |shelf| match which {
-            DeadLetterSelection::All => shelf.clear(),
-            DeadLetterSelection::Ids(ids) => shelf.remove(&ids, &ALL_FILES),
+        let purged = self.with_store(sink, move |store| match selection {
+            DeadLetterSelection::All => store.clear(),
+            DeadLetterSelection::Ids(ids) => store.remove(&ids, &ALL_FILES),
             DeadLetterSelection::Before(_) => {
                 let old: Vec<_> =
-                    shelf.index()?.into_iter().filter(|entry| which.has(entry)).collect();
-                if old.is_empty() { Ok(0) } else { shelf.remove(&ids_of(&old), &files_of(&old)) }
+                    store.index()?.into_iter().filter(|entry| selection.has(entry)).collect();
+                if old.is_empty() { Ok(0) } else { store.remove(&ids_of(&old), &files_of(&old)) }
             }
         });
         let purged = purged.await?;
@@ -164,67 +162,73 @@ impl Pipeline {
         Ok(purged)
     }
 
-    /// Send letters again, straight to their sink and to no other, in the order of the events, and
-    /// between its other batches. A letter goes away once the sink has made its event durable;
-    /// should the observer end before that, it stays, and the sink may get the event twice, under
-    /// one id.
+    /// Delivers dead letters to their sink again, and to no other, in the order of the events.
     ///
-    /// With `edited`, that goes in place of the one event that is selected; identity and time of
-    /// receipt stay.
+    /// The sink's worker does it between its other batches. A dead letter is removed once its event
+    /// is durable at the destination. If the observer ends before that, the dead letter stays, and
+    /// the sink may get the event twice, under the same id.
     ///
-    /// When this is dropped, what is on its way is delivered, and the rest stays.
+    /// `edited` replaces the event of a single dead letter; identity and time of receipt stay.
+    ///
+    /// When the future is dropped, the current batch is still delivered, and the other dead letters
+    /// stay.
     ///
     /// # Errors
-    /// When nothing was sent. What the far side refuses is no error.
+    /// When nothing was delivered. A rejection by the destination is not an error.
     pub async fn redeliver_dead_letters(
         &self,
         sink: &str,
-        which: DeadLetterSelection,
+        selection: DeadLetterSelection,
         mut edited: Option<Event>,
     ) -> Result<Redelivery, DeadLetterError> {
-        if edited.is_some() && !matches!(&which, DeadLetterSelection::Ids(ids) if ids.len() == 1) {
+        if edited.is_some()
+            && !matches!(&selection, DeadLetterSelection::Ids(ids) if ids.len() == 1)
+        {
             return Err(DeadLetterError::EditNeedsOneId);
         }
-        let selected = which.clone();
-        let index = self.with_shelf(sink, move |shelf| {
-            Ok(shelf.index()?.into_iter().filter(|entry| selected.has(entry)).collect::<Vec<_>>())
+        let selected = selection.clone();
+        let index = self.with_store(sink, move |store| {
+            Ok(store.index()?.into_iter().filter(|entry| selected.has(entry)).collect::<Vec<_>>())
         });
         let entries = index.await?;
-        let desk = self
-            .desk(sink)
+        let worker = self
+            .worker_handle(sink)
             .ok_or_else(|| DeadLetterError::SinkNotRunning { name: sink.to_owned() })?;
         let mut result =
-            Redelivery { missing: which.missing_from(&entries), ..Redelivery::default() };
-        for page in entries.chunks(desk.at_once.max(1)) {
-            let (answer, answered) = oneshot::channel();
-            let order = LettersOrder {
+            Redelivery { missing: selection.missing_from(&entries), ..Redelivery::default() };
+        for page in entries.chunks(worker.batch_size.max(1)) {
+            let (reply, report) = oneshot::channel();
+            let command = RedeliverCommand {
                 ids: ids_of(page),
                 files: files_of(page),
                 edited: edited.take(),
-                answer,
+                reply,
             };
-            let sent = desk.orders.send(Order::Redeliver(order)).await.is_ok();
-            let outcome = if sent { answered.await.ok() } else { None };
-            let Some(Outcome { replayed, refused, stopped }) = outcome else {
+            let sent = worker.commands.send(Command::Redeliver(command)).await.is_ok();
+            let report = if sent { report.await.ok() } else { None };
+            let Some(RedeliverReport { redelivered, rejected, stopped }) = report else {
                 if result.redelivered == 0 && result.rejected.is_empty() {
                     return Err(DeadLetterError::SinkNotRunning { name: sink.to_owned() });
                 }
-                result.stopped = Some("the sink has ended".to_owned());
+                result.stopped = Some("the sink was stopped".to_owned());
                 break;
             };
-            result.redelivered += replayed;
-            result.rejected.extend(refused);
+            result.redelivered += redelivered;
+            result.rejected.extend(rejected);
             match stopped {
                 None => {}
-                Some(Stopped::Never(reason)) => {
-                    return Err(DeadLetterError::InOrderOnly { name: sink.to_owned(), reason });
+                Some(Refusal::Permanent(reason)) => {
+                    return Err(DeadLetterError::ReplayUnsupported {
+                        name: sink.to_owned(),
+                        reason,
+                    });
                 }
-                Some(Stopped::NotNow(reason))
+                Some(Refusal::Temporary(reason))
                     if result.redelivered == 0 && result.rejected.is_empty() =>
                 {
                     return Err(DeadLetterError::Unavailable { reason });
                 }
-                Some(Stopped::NotNow(reason)) => {
+                Some(Refusal::Temporary(reason)) => {
                     result.stopped = Some(reason);
                     break;
                 }
@@ -233,17 +237,17 @@ impl Pipeline {
         Ok(result)
     }
 
-    /// Do something with a sink's letters, where blocking work is done.
-    async fn with_shelf<T: Send + 'static>(
+    /// Runs an operation on a sink's store, on the blocking pool.
+    async fn with_store<T: Send + 'static>(
         &self,
         sink: &str,
         work: impl FnOnce(&mut DeadLetterStore) -> io::Result<T> + Send + 'static,
     ) -> Result<T, DeadLetterError> {
-        if !sink_name::is_valid(sink) || !self.knows_sink(sink) {
+        if !is_valid_name(sink) || !self.has_sink(sink) {
             return Err(DeadLetterError::UnknownSink { name: sink.to_owned() });
         }
-        let shelf: Shelf = self.shelf(sink);
-        let done = self.blocking().run(move || work(&mut lock(&shelf))).await;
+        let store = self.dead_letter_store(sink);
+        let done = self.blocking().run(move || work(&mut lock(&store))).await;
         done.map_err(io::Error::other).flatten().map_err(DeadLetterError::Files)
     }
 }
@@ -285,9 +289,9 @@ impl fmt::Display for DeadLetterCursor {
     }
 }
 
-/// It is none that was given out.
+/// Error type for text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor is none that was given out")]
+#[error("the cursor is invalid; use the cursor of the previous page")]
 pub struct InvalidCursor;
 
 impl FromStr for DeadLetterCursor {

@@ -1,4 +1,4 @@
-//! Dead letters that are there: found, read, and taken away.
+//! Index of the store: finding, loading and removing dead letters.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,33 +15,33 @@ use serde_json::value::RawValue;
 
 use super::store::{DeadLetterStore, Files, number};
 
-/// Where a file is written anew before it takes the place of the old one.
+/// Name of the temporary file that replaces another one.
 const REWRITTEN: &str = "rewritten";
 
-/// All files.
+/// Range of all file numbers.
 pub(crate) const ALL_FILES: RangeInclusive<u64> = 0..=u64::MAX;
 
-/// An event that a sink refused for good, as it is kept.
+/// Event that a sink rejected for good.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// The event. Its id is what the letter is known by.
+    /// Event with its envelope. Its id is also the id of the dead letter.
     pub envelope: Arc<Envelope>,
-    /// What the far side said.
+    /// Answer of the destination.
     pub reason: String,
-    /// How many deliveries it was part of.
+    /// Number of deliveries that the event was part of.
     pub attempts: u32,
-    /// When it was put aside.
+    /// Time at which the event became a dead letter.
     pub dead_at: Timestamp,
 }
 
-/// What is known of a letter without having it in memory.
+/// Entry of the index: a dead letter without its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) id: Uuid,
     pub(crate) seq: u64,
     pub(crate) dead_at: Timestamp,
-    /// The first and the last file with it: after a crash the same one may have been put aside
+    /// First and last file with the dead letter: after a crash, the same one may have been written
     /// again.
     pub(crate) files: RangeInclusive<u64>,
 }
@@ -69,7 +69,7 @@ struct Enveloped<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// `None` for a line that was torn by a crash.
+    /// Parses a line. Returns `None` if a crash has torn it.
     fn parse(line: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }
@@ -78,7 +78,7 @@ impl<'a> Line<'a> {
         self.dead_at.parse().unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    fn into_letter(self) -> DeadLetter {
+    fn into_dead_letter(self) -> DeadLetter {
         let dead_at = self.dead_at();
         let Enveloped { id, seq, received_at, event } = self.envelope;
         let received_at = received_at.parse().unwrap_or(Timestamp::UNIX_EPOCH);
@@ -89,7 +89,7 @@ impl<'a> Line<'a> {
 }
 
 impl DeadLetterStore {
-    /// Every letter once, by the order of the events.
+    /// Returns an entry per dead letter, in the order of the events.
     pub(crate) fn index(&self) -> io::Result<Vec<Entry>> {
         let mut entries = BTreeMap::<Uuid, Entry>::new();
         for file in self.numbers(&ALL_FILES)? {
@@ -110,34 +110,35 @@ impl DeadLetterStore {
         Ok(entries)
     }
 
-    /// Those of these letters that are in these files, by the order of the events.
+    /// Loads dead letters from a range of files, in the order of the events. Unknown ids are
+    /// skipped.
     pub(crate) fn load(
         &self,
         ids: &BTreeSet<Uuid>,
         files: &RangeInclusive<u64>,
     ) -> io::Result<Vec<DeadLetter>> {
-        let mut letters = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for file in self.numbers(files)? {
             let bytes = self.read(file)?;
             let wanted = lines(&bytes)
                 .filter_map(Line::parse)
                 .filter(|line| ids.contains(&line.envelope.id));
-            letters.extend(wanted.map(|line| (line.envelope.id, line.into_letter())));
+            found.extend(wanted.map(|line| (line.envelope.id, line.into_dead_letter())));
         }
-        let mut letters: Vec<_> = letters.into_values().collect();
-        letters.sort_by_key(|letter| (letter.envelope.seq, letter.envelope.id));
-        Ok(letters)
+        let mut dead_letters: Vec<_> = found.into_values().collect();
+        dead_letters.sort_by_key(|found| (found.envelope.seq, found.envelope.id));
+        Ok(dead_letters)
     }
 
-    /// Take these letters out of these files, for good. Says how many there were.
+    /// Removes dead letters from a range of files. Returns how many there were.
     ///
-    /// Each file is replaced as a whole, so a crash leaves a letter where it was or takes it away.
+    /// Each file is replaced atomically, so after a crash a dead letter is either there or removed.
     pub(crate) fn remove(
         &mut self,
         ids: &BTreeSet<Uuid>,
         files: &RangeInclusive<u64>,
     ) -> io::Result<u64> {
-        // What is copied has to be durable before its file goes.
+        // A dead letter that is copied has to be durable before its old file is replaced.
         self.sync_active()?;
         let mut removed = BTreeSet::new();
         for file in self.numbers(files)? {
@@ -146,8 +147,8 @@ impl DeadLetterStore {
             let before = removed.len();
             for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                 match Line::parse(line) {
-                    Some(letter) if ids.contains(&letter.envelope.id) => {
-                        removed.insert(letter.envelope.id);
+                    Some(line) if ids.contains(&line.envelope.id) => {
+                        removed.insert(line.envelope.id);
                     }
                     _ => left.extend_from_slice(line),
                 }
@@ -159,7 +160,7 @@ impl DeadLetterStore {
         Ok(removed.len() as u64)
     }
 
-    /// Take all letters away, and what a crash has torn with them. Says how many there were.
+    /// Removes all dead letters, and torn lines, too. Returns how many dead letters there were.
     pub(crate) fn clear(&mut self) -> io::Result<u64> {
         let count = self.index()?.len() as u64;
         self.sync_active()?;
@@ -183,7 +184,7 @@ impl DeadLetterStore {
         let is_active =
             |files: &Files| files.sizes.back().is_none_or(|(number, _)| *number == file);
         if self.files.as_ref().is_some_and(is_active) {
-            // It is another file now; what comes next goes into a fresh one.
+            // The open file was replaced, so the next dead letter begins a new file.
             self.files = None;
         } else if let Some(files) = &mut self.files {
             files.sizes.retain(|(number, _)| *number != file || !bytes.is_empty());
@@ -194,14 +195,17 @@ impl DeadLetterStore {
         self.fs.sync_dir(&self.dir)
     }
 
-    /// The files of this range that are there, oldest first.
+    /// Returns the numbers of the existing files within a range, oldest first.
     fn numbers(&self, range: &RangeInclusive<u64>) -> io::Result<Vec<u64>> {
         let names = match self.fs.list(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             names => names?,
         };
-        let mut numbers: Vec<_> =
-            names.iter().filter_map(|name| number(name)).filter(|at| range.contains(at)).collect();
+        let mut numbers: Vec<_> = names
+            .iter()
+            .filter_map(|name| number(name))
+            .filter(|number| range.contains(number))
+            .collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -227,15 +231,15 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use observer_journal::fs::{Fault, Faulty, FileSystem, Memory};
 
-    use super::super::store::tests::letter;
+    use super::super::store::tests::dead_letter;
     use super::*;
 
-    fn letters(memory: &Memory) -> DeadLetterStore {
+    fn open(memory: &Memory) -> DeadLetterStore {
         DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0))
     }
 
-    fn seqs(letters: &DeadLetterStore) -> Vec<u64> {
-        letters.index().unwrap().iter().map(|entry| entry.seq).collect()
+    fn seqs(store: &DeadLetterStore) -> Vec<u64> {
+        store.index().unwrap().iter().map(|entry| entry.seq).collect()
     }
 
     fn ids(seqs: impl IntoIterator<Item = u64>) -> BTreeSet<Uuid> {
@@ -243,95 +247,99 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_aside_is_read_back_byte_for_byte() {
-        let mut shelf = letters(&Memory::default());
-        assert_eq!(shelf.index().unwrap(), []);
-        shelf.put(&[letter(2), letter(1)]).unwrap();
-        assert_eq!(seqs(&shelf), [1, 2]);
-        let read = shelf.load(&ids([2]), &ALL_FILES).unwrap();
-        let put = letter(2);
+    fn dead_letter_is_loaded_byte_for_byte() {
+        let mut store = open(&Memory::default());
+        assert_eq!(store.index().unwrap(), []);
+        store.put(&[dead_letter(2), dead_letter(1)]).unwrap();
+        assert_eq!(seqs(&store), [1, 2]);
+        let read = store.load(&ids([2]), &ALL_FILES).unwrap();
+        let put = dead_letter(2);
         assert_eq!(read.len(), 1);
         assert_eq!((&read[0].reason, read[0].attempts), (&put.reason, put.attempts));
         assert_eq!(read[0].envelope.to_json(), put.envelope.to_json());
     }
 
     #[test]
-    fn letters_go_one_by_one_and_others_can_be_put_aside_after_that() {
+    fn removed_dead_letters_leave_the_others_and_new_ones_intact() {
         let memory = Memory::default();
-        let mut shelf = letters(&memory);
-        shelf.put(&[letter(1), letter(2), letter(3)]).unwrap();
-        assert_eq!(shelf.remove(&ids([2, 9]), &ALL_FILES).unwrap(), 1);
-        shelf.put(&[letter(4)]).unwrap();
-        shelf.sync().unwrap();
-        assert_eq!(seqs(&shelf), [1, 3, 4]);
-        assert_eq!(shelf.remove(&ids([1, 3]), &ALL_FILES).unwrap(), 2);
-        assert_eq!(seqs(&letters(&memory)), [4]);
-        assert_eq!(shelf.clear().unwrap(), 1);
+        let mut store = open(&memory);
+        store.put(&[dead_letter(1), dead_letter(2), dead_letter(3)]).unwrap();
+        assert_eq!(store.remove(&ids([2, 9]), &ALL_FILES).unwrap(), 1);
+        store.put(&[dead_letter(4)]).unwrap();
+        store.sync().unwrap();
+        assert_eq!(seqs(&store), [1, 3, 4]);
+        assert_eq!(store.remove(&ids([1, 3]), &ALL_FILES).unwrap(), 2);
+        assert_eq!(seqs(&open(&memory)), [4]);
+        assert_eq!(store.clear().unwrap(), 1);
         assert!(memory.list("d".as_ref()).unwrap().is_empty());
     }
 
     #[test]
-    fn one_that_is_there_twice_is_one_and_goes_as_one() {
+    fn dead_letter_in_two_files_is_one_entry_and_removed_from_both() {
         let memory = Memory::default();
-        letters(&memory).put(&[letter(1), letter(2)]).unwrap();
-        let mut shelf = letters(&memory);
-        shelf.put(&[letter(2)]).unwrap();
-        assert_eq!(seqs(&shelf), [1, 2]);
-        assert_eq!(shelf.index().unwrap()[1].files, 1..=2);
-        assert_eq!(shelf.remove(&ids([2]), &(1..=2)).unwrap(), 1);
-        assert_eq!(seqs(&shelf), [1]);
+        open(&memory).put(&[dead_letter(1), dead_letter(2)]).unwrap();
+        let mut store = open(&memory);
+        store.put(&[dead_letter(2)]).unwrap();
+        assert_eq!(seqs(&store), [1, 2]);
+        assert_eq!(store.index().unwrap()[1].files, 1..=2);
+        assert_eq!(store.remove(&ids([2]), &(1..=2)).unwrap(), 1);
+        assert_eq!(seqs(&store), [1]);
     }
 
     #[test]
-    fn a_torn_line_is_no_letter_and_stays_until_all_go() {
+    fn torn_line_is_ignored_and_kept_until_all_are_removed() {
         let memory = Memory::default();
-        letters(&memory).put(&[letter(1), letter(2)]).unwrap();
+        open(&memory).put(&[dead_letter(1), dead_letter(2)]).unwrap();
         let file = memory.open("d/00000001.ndjson".as_ref(), OpenMode::Write).unwrap();
         file.truncate(file.size().unwrap() - 5).unwrap();
-        let mut shelf = letters(&memory);
-        shelf.put(&[letter(3)]).unwrap();
-        assert_eq!(seqs(&shelf), [1, 3]);
-        shelf.remove(&ids([1, 3]), &ALL_FILES).unwrap();
-        assert_eq!(memory.list("d".as_ref()).unwrap().len(), 1, "a person may want to see it");
-        shelf.clear().unwrap();
+        let mut store = open(&memory);
+        store.put(&[dead_letter(3)]).unwrap();
+        assert_eq!(seqs(&store), [1, 3]);
+        store.remove(&ids([1, 3]), &ALL_FILES).unwrap();
+        assert_eq!(
+            memory.list("d".as_ref()).unwrap().len(),
+            1,
+            "an operator may want to see the torn line"
+        );
+        store.clear().unwrap();
         assert!(memory.list("d".as_ref()).unwrap().is_empty());
     }
 
     #[test]
-    fn a_removal_that_breaks_off_anywhere_costs_no_other_letter() {
-        let other = Fault::Error(io::ErrorKind::Other);
-        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Error(io::ErrorKind::StorageFull)]
+    fn interrupted_removal_loses_no_other_dead_letter() {
+        let other = Fault::Fails(io::ErrorKind::Other);
+        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Fails(io::ErrorKind::StorageFull)]
         {
             let mut tried = 0;
             loop {
                 let disk = Faulty::new(tried);
-                let open =
+                let reopen =
                     || DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
-                let mut shelf = open();
-                shelf.put(&[letter(1), letter(2), letter(3)]).unwrap();
-                shelf.sync().unwrap();
+                let mut store = reopen();
+                store.put(&[dead_letter(1), dead_letter(2), dead_letter(3)]).unwrap();
+                store.sync().unwrap();
                 disk.fail_at(disk.operations() + tried, fault);
-                let removed = shelf.remove(&ids([2]), &ALL_FILES);
-                if disk.fault_count() == 0 {
+                let removed = store.remove(&ids([2]), &ALL_FILES);
+                if disk.went_wrong() == 0 {
                     assert_eq!(removed.unwrap(), 1);
                     break;
                 }
                 if disk.is_off() {
                     disk.restart();
-                    shelf = open();
+                    store = reopen();
                 }
-                disk.clear_faults();
-                let left = seqs(&shelf);
+                disk.call_off();
+                let left = seqs(&store);
                 assert!(
                     left == [1, 3] || removed.is_err() && left == [1, 2, 3],
                     "{fault:?} {tried}: {left:?}"
                 );
-                shelf.remove(&ids([2]), &ALL_FILES).unwrap();
-                shelf.put(&[letter(4)]).unwrap();
-                shelf.sync().unwrap();
+                store.remove(&ids([2]), &ALL_FILES).unwrap();
+                store.put(&[dead_letter(4)]).unwrap();
+                store.sync().unwrap();
                 disk.cut_power();
                 disk.restart();
-                assert_eq!(seqs(&open()), [1, 3, 4], "{fault:?} {tried}");
+                assert_eq!(seqs(&reopen()), [1, 3, 4], "{fault:?} {tried}");
                 tried += 1;
             }
             assert!(tried >= 5, "{fault:?}: {tried} operations");

@@ -1,9 +1,9 @@
-//! Dead letters on their way to their sink once more.
+//! Redelivery: dead letters are sent to their sink again.
 //!
-//! A worker does it between two batches, so that the sink has one call at a time. A letter goes
-//! away only after the sink has made the event durable; a crash before that leaves it, and the next
-//! replay delivers the event again under the same id. Positions and accounts know nothing of it:
-//! the event stays among the dead of its account, where it was settled.
+//! The worker of the sink does this between two batches, so the sink has one call at a time. A dead
+//! letter is removed only after its event is durable at the destination. After a crash in between,
+//! the dead letter is still there, and the next redelivery sends the event again, under the same
+//! id. Position and account of the sink don't change: the event stays counted as dead.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -15,64 +15,66 @@ use crate::dead_letters::index::DeadLetter;
 use crate::lock::lock;
 use crate::worker::Worker;
 use crate::worker::backoff::Wake;
-use crate::worker::command::{LettersOrder, Outcome, Stopped};
+use crate::worker::command::{RedeliverCommand, RedeliverReport, Refusal};
 use crate::worker::phase::Ended;
-use crate::worker::resolve::SUSPECTS;
+use crate::worker::resolve::MAX_SUSPECTS;
 
 impl Worker {
-    /// Deliver letters, and take those away that the sink has.
-    pub(crate) async fn resend(&mut self, order: LettersOrder) -> Result<(), Ended> {
-        if let Some(reason) = self.in_order_only {
-            order.end(Stopped::Never(reason.to_owned()));
+    /// Delivers dead letters, and removes the ones that are durable at the destination.
+    pub(crate) async fn redeliver(&mut self, command: RedeliverCommand) -> Result<(), Ended> {
+        if let Some(reason) = self.replay_refusal {
+            command.refuse(Refusal::Permanent(reason.to_owned()));
             return Ok(());
         }
-        let LettersOrder { ids, files, edited, answer } = order;
-        let (dead, place) = (self.dead.clone(), files.clone());
-        let letters = match self.on_files(move || lock(&dead).load(&ids, &place)).await {
-            Ok(letters) => letters,
+        let RedeliverCommand { ids, files, edited, reply } = command;
+        let (store, range) = (self.dead_letters.clone(), files.clone());
+        let dead_letters = match self.run_blocking(move || lock(&store).load(&ids, &range)).await {
+            Ok(dead_letters) => dead_letters,
             Err(error) => {
                 let stopped =
-                    Some(Stopped::NotNow(format!("the dead letters can't be read: {error}")));
-                let _ = answer.send(Outcome { stopped, ..Outcome::default() });
+                    Some(Refusal::Temporary(format!("the dead letters can't be read: {error}")));
+                let _ = reply.send(RedeliverReport { stopped, ..RedeliverReport::default() });
                 return Ok(());
             }
         };
-        let (taken, mut outcome) = self.send_again(letters, edited).await?;
-        let mut trouble = None;
-        if !taken.is_empty() {
-            trouble = self.flush_all().await?.err();
-            match &trouble {
+        let (accepted, mut report) = self.redeliver_events(dead_letters, edited).await?;
+        let mut flush_error = None;
+        if !accepted.is_empty() {
+            flush_error = self.flush_all().await?.err();
+            match &flush_error {
                 Some(error) => {
-                    let reason =
-                        format!("the sink could not make them durable: {}", error.report());
-                    outcome.stopped = Some(Stopped::NotNow(reason));
+                    let reason = format!("the sink failed to flush them: {}", error.report());
+                    report.stopped = Some(Refusal::Temporary(reason));
                 }
-                None => self.take_away(taken, files, &mut outcome).await,
+                None => self.remove_delivered(accepted, files, &mut report).await,
             }
         }
-        let _ = answer.send(outcome);
-        match trouble {
+        let _ = reply.send(report);
+        match flush_error {
             Some(error) if error.kind == ErrorKind::Blocked => {
                 self.park(error.report(), Wake::OnTimer).await
             }
-            Some(error) => self.pause(&error).await,
+            Some(error) => self.back_off(&error).await,
             None => Ok(()),
         }
     }
 
-    /// Gives what the sink took. Nothing is tried twice: who asked is there to ask again.
-    async fn send_again(
+    /// Delivers the events of dead letters. Returns the ids of the accepted ones.
+    ///
+    /// A failed delivery is not retried: the caller can send the command again.
+    async fn redeliver_events(
         &mut self,
-        letters: Vec<DeadLetter>,
+        dead_letters: Vec<DeadLetter>,
         edited: Option<Event>,
-    ) -> Result<(BTreeSet<Uuid>, Outcome), Ended> {
-        let mut events: Vec<_> = letters.into_iter().map(|letter| letter.envelope).collect();
+    ) -> Result<(BTreeSet<Uuid>, RedeliverReport), Ended> {
+        let mut events: Vec<_> =
+            dead_letters.into_iter().map(|dead_letter| dead_letter.envelope).collect();
         if let (Some(event), [envelope]) = (edited, events.as_mut_slice()) {
             let Envelope { id, seq, received_at, .. } = **envelope;
             *envelope = Arc::new(Envelope { id, seq, received_at, event });
         }
-        let mut work = self.pieces(events);
-        let (mut taken, mut outcome) = (BTreeSet::new(), Outcome::default());
+        let mut work = self.split_into_batches(events);
+        let (mut accepted, mut report) = (BTreeSet::new(), RedeliverReport::default());
         while let Some(batch) = work.pop() {
             match self.deliver(&batch, 1).await? {
                 Ok(receipt) => {
@@ -82,46 +84,48 @@ impl Worker {
                             receipt.rejected.iter().find(|rejected| rejected.index == index);
                         match (rejected, &receipt.refused) {
                             (Some(rejected), _) => {
-                                outcome.refused.push((envelope.id, rejected.reason.clone()));
+                                report.rejected.push((envelope.id, rejected.reason.clone()));
                             }
                             (None, Some(refused)) if count > 0 => {
                                 let reason = format!(
-                                    "{count} of {} were refused: {}",
+                                    "{count} of {} were rejected: {}",
                                     batch.len(),
                                     refused.reason
                                 );
-                                outcome.refused.push((envelope.id, reason));
+                                report.rejected.push((envelope.id, reason));
                             }
                             _ => {
-                                taken.insert(envelope.id);
+                                accepted.insert(envelope.id);
                             }
                         }
                     }
                 }
                 Err(error) if error.kind == ErrorKind::Permanent => match batch.halves() {
                     Some((left, right)) => work.extend([right, left]),
-                    None => outcome.refused.push((batch.events()[0].id, error.report())),
+                    None => report.rejected.push((batch.events()[0].id, error.report())),
                 },
                 Err(error) => {
-                    outcome.stopped = Some(Stopped::NotNow(not_now(&error)));
+                    report.stopped = Some(Refusal::Temporary(failed_delivery(&error)));
                     break;
                 }
             }
-            if taken.is_empty() && outcome.refused.len() >= SUSPECTS.1 && !work.is_empty() {
+            if accepted.is_empty() && report.rejected.len() >= MAX_SUSPECTS && !work.is_empty() {
                 let reason =
-                    outcome.refused.last().map(|(_, reason)| &**reason).unwrap_or_default();
-                outcome.stopped = Some(Stopped::NotNow(format!("nothing is accepted: {reason}")));
+                    report.rejected.last().map(|(_, reason)| &**reason).unwrap_or_default();
+                let reason = format!("nothing is accepted: {reason}");
+                report.stopped = Some(Refusal::Temporary(reason));
                 break;
             }
         }
-        if !taken.is_empty() {
-            self.works();
+        if !accepted.is_empty() {
+            self.mark_running();
         }
-        Ok((taken, outcome))
+        Ok((accepted, report))
     }
 
-    /// Batches within the sink's limits, the first on top; sequence numbers rise within each.
-    fn pieces(&self, events: Vec<Arc<Envelope>>) -> Vec<Batch> {
+    /// Splits events into batches within the sink's limits, the first batch last. Sequence numbers
+    /// rise within each batch.
+    fn split_into_batches(&self, events: Vec<Arc<Envelope>>) -> Vec<Batch> {
         let mut pieces = Vec::<Vec<Arc<Envelope>>>::new();
         let mut bytes = 0;
         for envelope in events {
@@ -146,39 +150,37 @@ impl Worker {
         pieces.into_iter().rev().map(|piece| Batch::new(epoch, piece)).collect()
     }
 
-    async fn take_away(
+    /// Removes the dead letters of delivered events, and counts them.
+    async fn remove_delivered(
         &mut self,
-        taken: BTreeSet<Uuid>,
+        delivered: BTreeSet<Uuid>,
         files: RangeInclusive<u64>,
-        outcome: &mut Outcome,
+        report: &mut RedeliverReport,
     ) {
-        let count = taken.len() as u64;
-        let dead = self.dead.clone();
-        match self.on_files(move || lock(&dead).remove(&taken, &files)).await {
+        let count = delivered.len() as u64;
+        let store = self.dead_letters.clone();
+        match self.run_blocking(move || lock(&store).remove(&delivered, &files)).await {
             Ok(_) => {
-                outcome.replayed = count;
-                self.progress.lock().replayed += count;
-                tracing::info!(
-                    sink = self.name,
-                    count,
-                    "dead letters were delivered after all, and are removed"
-                );
+                report.redelivered = count;
+                self.progress.lock().redelivered += count;
+                tracing::info!(sink = self.name, count, "dead letters were redelivered");
             }
             Err(error) => {
                 let reason = format!(
-                    "the sink took {count} of them, and they can't be removed from the dead letters: {error}"
+                    "the sink accepted {count} of them, but they can't be removed from the dead \
+                     letters: {error}"
                 );
-                outcome.stopped = Some(Stopped::NotNow(reason));
+                report.stopped = Some(Refusal::Temporary(reason));
             }
         }
     }
 }
 
-fn not_now(error: &SinkError) -> String {
-    let what = if error.kind == ErrorKind::Blocked {
+fn failed_delivery(error: &SinkError) -> String {
+    let problem = if error.kind == ErrorKind::Blocked {
         "the sink is blocked"
     } else {
-        "the sink could not take them"
+        "the delivery failed"
     };
-    format!("{what}: {}", error.report())
+    format!("{problem}: {}", error.report())
 }

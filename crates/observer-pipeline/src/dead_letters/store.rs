@@ -1,8 +1,4 @@
-//! Events that a sink refused for good, kept as lines for a person to look at.
-//!
-//! One folder a sink, with numbered files of JSON Lines:
-//! `{"reason":…,"attempts":…,"dead_at":…,"envelope":{…}}`. When they grow past their limit the
-//! oldest file goes, and how many letters were in it is logged.
+//! Store of the dead letters of one sink: writes, syncs, and rotation of the files.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -14,39 +10,41 @@ use observer_journal::Clock;
 use observer_journal::fs::{File, FileSystem, OpenMode};
 use serde::Serialize;
 
-/// At most this many bytes a sink, in this many files.
+/// Size limit of a sink's dead letters, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
+/// Number of files that the size limit is divided into.
 const FILES: u64 = 8;
 
-/// One event that is put aside.
+/// Dead letter that is about to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct NewDeadLetter {
     pub(crate) envelope: Arc<Envelope>,
-    /// What the far side said.
+    /// Answer of the destination.
     pub(crate) reason: String,
-    /// How many deliveries it was part of.
+    /// Number of deliveries that the event was part of.
     pub(crate) attempts: u32,
 }
 
+/// Dead letters of one sink.
 pub(crate) struct DeadLetterStore {
     pub(super) fs: Arc<dyn FileSystem>,
     pub(super) dir: PathBuf,
     max_bytes: u64,
     clock: Clock,
     pub(super) files: Option<Files>,
-    /// The events that were put aside since the last sync: after a rewind the same ones come again.
-    /// They are in no order, since one that is named in a receipt is put aside at once, and one
-    /// that stood alone when its neighbours were tried.
-    put: BTreeSet<u64>,
-    /// Some of them are gone, and have to come again.
+    /// Events that were written since the last sync. After a rewind the worker writes the same ones
+    /// again. They come in any order: an event that a receipt names is written at once, a suspect
+    /// only after the events around it were tried.
+    unsynced: BTreeSet<u64>,
+    /// Some of the unsynced dead letters may be lost and have to be written again.
     lost: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Files {
-    /// The number and size of each file, oldest first.
+    /// Number and size of each file, oldest first.
     pub(super) sizes: VecDeque<(u64, u64)>,
-    /// The last of them.
+    /// Last file, which is written to.
     active: Arc<dyn File>,
     unsynced: bool,
 }
@@ -59,56 +57,58 @@ impl DeadLetterStore {
             max_bytes: MAX_BYTES,
             clock,
             files: None,
-            put: BTreeSet::new(),
+            unsynced: BTreeSet::new(),
             lost: false,
         }
     }
 
-    /// Put events aside. They are durable after the next [`sync`](Self::sync).
-    pub(crate) fn put(&mut self, letters: &[NewDeadLetter]) -> io::Result<()> {
+    /// Writes dead letters, which are durable after the next [`sync`](Self::sync).
+    pub(crate) fn put(&mut self, dead_letters: &[NewDeadLetter]) -> io::Result<()> {
         let now = crate::record::timestamp((self.clock)());
         let mut lines = Vec::new();
-        for letter in letters.iter().filter(|letter| !self.put.contains(&letter.envelope.seq)) {
-            write_line(&mut lines, letter, now);
+        for dead_letter in dead_letters {
+            if !self.unsynced.contains(&dead_letter.envelope.seq) {
+                write_line(&mut lines, dead_letter, now);
+            }
         }
         if lines.is_empty() {
             return Ok(());
         }
-        self.make_room(lines.len() as u64)?;
+        self.rotate(lines.len() as u64)?;
         let files = self.open()?;
-        let (_, size) = files.sizes.back_mut().expect("open() leaves a file to write to");
+        let (_, size) = files.sizes.back_mut().expect("open() creates a file to write to");
         if let Err(error) = files.active.write_at(&lines, *size) {
             let _ = files.active.truncate(*size);
             return Err(error);
         }
         *size += lines.len() as u64;
         files.unsynced = true;
-        self.put.extend(letters.iter().map(|letter| letter.envelope.seq));
+        self.unsynced.extend(dead_letters.iter().map(|dead_letter| dead_letter.envelope.seq));
         Ok(())
     }
 
-    /// Make durable what was put aside since this worked last.
+    /// Makes all dead letters durable that were written since the last successful sync.
     ///
     /// # Errors
-    /// When some of that may be gone. All of it has to be put aside again.
+    /// When some of them may be lost. All of them have to be written again.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let synced = self.sync_active();
         if std::mem::take(&mut self.lost) {
             return synced.and(Err(io::Error::other(
-                "some were lost when a file was full and could not be synced",
+                "some may be lost, since a full file could not be synced",
             )));
         }
-        self.put.clear();
+        self.unsynced.clear();
         synced
     }
 
     pub(super) fn sync_active(&mut self) -> io::Result<()> {
         let Some(files) = self.files.as_mut().filter(|files| files.unsynced) else { return Ok(()) };
         if let Err(error) = files.active.sync() {
-            // What the page cache says can't be trusted now: the letters are written again, to
-            // another file.
+            // The page cache can't be trusted after a failed sync: the dead letters have to be
+            // written again, to another file.
             self.files = None;
-            self.put.clear();
+            self.unsynced.clear();
             self.lost = true;
             return Err(error);
         }
@@ -124,7 +124,7 @@ impl DeadLetterStore {
         if self.files.is_none() {
             self.files = Some(self.recover()?);
         }
-        Ok(self.files.as_mut().expect("it was opened just now"))
+        Ok(self.files.as_mut().expect("the files were opened above"))
     }
 
     fn recover(&self) -> io::Result<Files> {
@@ -136,7 +136,7 @@ impl DeadLetterStore {
         for number in numbers {
             sizes.push_back((number, self.fs.open(&self.path(number), OpenMode::Read)?.size()?));
         }
-        // Always a fresh file: what was torn in the last one stays there, with its line.
+        // Always a new file, since the last line of the previous one may be torn.
         let number = sizes.back().map_or(1, |(number, _)| number + 1);
         let active = self.create(number)?;
         sizes.push_back((number, 0));
@@ -149,12 +149,12 @@ impl DeadLetterStore {
         Ok(file)
     }
 
-    /// Begin another file where the present one is full, and remove the oldest where all of them
-    /// are.
-    fn make_room(&mut self, wanted: u64) -> io::Result<()> {
+    /// Begins another file if the last one has no space for `added` bytes, and removes the oldest
+    /// files while the size limit would be exceeded.
+    fn rotate(&mut self, added: u64) -> io::Result<()> {
         let file_limit = self.max_bytes / FILES;
-        let (number, size) = *self.open()?.sizes.back().expect("open() leaves a file to write to");
-        if size > 0 && size + wanted > file_limit {
+        let (number, size) = *self.open()?.sizes.back().expect("open() creates a file to write to");
+        if size > 0 && size + added > file_limit {
             self.sync_active()?;
             let active = self.create(number + 1)?;
             let files = self.open()?;
@@ -165,38 +165,48 @@ impl DeadLetterStore {
         loop {
             let files = self.open()?;
             let total: u64 = files.sizes.iter().map(|(_, size)| size).sum();
-            if files.sizes.len() == 1 || total + wanted <= max_bytes {
+            if files.sizes.len() == 1 || total + added <= max_bytes {
                 return Ok(());
             }
             let (oldest, size) = files.sizes.pop_front().expect("there is more than one file");
             let path = self.path(oldest);
             let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
             let count = self.fs.open(&path, OpenMode::Read)?.read_at(&mut bytes, 0)?;
-            let letters = bytes[..count].iter().filter(|byte| **byte == b'\n').count();
+            let dead_letters = bytes[..count].iter().filter(|byte| **byte == b'\n').count();
             self.fs.remove(&path)?;
-            tracing::error!(file = %path.display(), letters, limit = self.max_bytes, "the oldest dead letters were removed to make room");
+            tracing::error!(
+                file = %path.display(),
+                dead_letters,
+                limit = self.max_bytes,
+                "the oldest dead letters were removed: their files reached the size limit"
+            );
         }
     }
 }
 
-/// The number of a file with letters.
+/// Returns the number of a file with dead letters, by its name.
 pub(super) fn number(name: &str) -> Option<u64> {
     name.strip_suffix(".ndjson")?.parse().ok()
 }
 
-fn write_line(lines: &mut Vec<u8>, letter: &NewDeadLetter, now: Timestamp) {
+fn write_line(lines: &mut Vec<u8>, dead_letter: &NewDeadLetter, now: Timestamp) {
     #[derive(Serialize)]
     struct Head<'a> {
         reason: &'a str,
         attempts: u32,
         dead_at: String,
     }
-    let head = Head { reason: &letter.reason, attempts: letter.attempts, dead_at: now.to_string() };
-    serde_json::to_writer(&mut *lines, &head).expect("plain strings and numbers, into memory");
-    // In place of the closing brace: the envelope, with the producer's own bytes.
+    let head = Head {
+        reason: &dead_letter.reason,
+        attempts: dead_letter.attempts,
+        dead_at: now.to_string(),
+    };
+    serde_json::to_writer(&mut *lines, &head)
+        .expect("strings and numbers can be written to memory");
+    // The envelope replaces the closing brace, and has the raw bytes of the producer.
     lines.pop();
     lines.extend(b",\"envelope\":");
-    letter.envelope.write_json(lines);
+    dead_letter.envelope.write_json(lines);
     lines.extend(b"}\n");
 }
 
@@ -207,7 +217,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::dead_letters) fn letter(seq: u64) -> NewDeadLetter {
+    pub(in crate::dead_letters) fn dead_letter(seq: u64) -> NewDeadLetter {
         let event =
             Event::parse(r#"{"source":"s","event_kind":"k","ok":true,"extra":{"n":1e999}}"#)
                 .unwrap();
@@ -234,15 +244,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn letters_are_lines_with_reason_attempts_and_envelope() {
+    fn dead_letter_is_a_line_with_reason_attempts_and_envelope() {
         let memory = Memory::default();
-        let mut letters =
-            DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
-        letters.put(&[letter(1), letter(2)]).unwrap();
-        letters.put(&[letter(2), letter(3)]).unwrap();
-        letters.sync().unwrap();
+        let mut store = DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
+        store.put(&[dead_letter(1), dead_letter(2)]).unwrap();
+        store.put(&[dead_letter(2), dead_letter(3)]).unwrap();
+        store.sync().unwrap();
         let lines = lines(&memory);
-        assert_eq!(lines.len(), 3, "one that comes again is not put aside twice");
+        assert_eq!(lines.len(), 3, "an event is written once between two syncs");
         let head = r#"{"reason":"422: \"no\"","attempts":3,"dead_at":""#;
         assert!(lines[0].starts_with(head), "{}", lines[0]);
         assert!(
@@ -255,29 +264,28 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn letters_may_be_put_aside_out_of_order() {
+    fn dead_letters_can_be_written_out_of_order() {
         let memory = Memory::default();
-        let mut letters =
-            DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
-        letters.put(&[letter(3)]).unwrap();
-        letters.put(&[letter(1), letter(3)]).unwrap();
+        let mut store = DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
+        store.put(&[dead_letter(3)]).unwrap();
+        store.put(&[dead_letter(1), dead_letter(3)]).unwrap();
         let lines = lines(&memory);
         assert_eq!(lines.len(), 2);
         assert!(lines[1].contains("\"seq\":1,"), "{}", lines[1]);
     }
 
     #[test]
-    fn letters_that_were_lost_while_room_was_made_are_told_at_the_next_sync() {
+    fn sync_fails_after_dead_letters_were_lost_in_a_rotation() {
         let disk = Faulty::new(1);
-        let mut letters = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
-        letters.max_bytes = FILES * 300;
-        letters.put(&[letter(1)]).unwrap();
-        disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
-        assert!(letters.put(&[letter(2)]).is_err(), "the file is full, and its sync fails");
-        letters.put(&[letter(2)]).unwrap();
-        assert!(letters.sync().is_err(), "the first one may be gone");
-        letters.put(&[letter(1), letter(2)]).unwrap();
-        letters.sync().unwrap();
+        let mut store = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        store.max_bytes = FILES * 300;
+        store.put(&[dead_letter(1)]).unwrap();
+        disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+        assert!(store.put(&[dead_letter(2)]).is_err(), "the sync of the full file fails");
+        store.put(&[dead_letter(2)]).unwrap();
+        assert!(store.sync().is_err(), "the first dead letter may be lost");
+        store.put(&[dead_letter(1), dead_letter(2)]).unwrap();
+        store.sync().unwrap();
         disk.cut_power();
         disk.restart();
         let durable: Vec<u8> = disk.files().into_values().flatten().collect();
@@ -285,8 +293,8 @@ pub(super) mod tests {
         assert!(durable.contains("\"seq\":1,") && durable.contains("\"seq\":2,"), "{durable}");
     }
 
-    /// The sequence numbers of all whole lines.
-    fn on(disk: &Faulty) -> Vec<u64> {
+    /// Returns the sequence numbers of all complete lines.
+    fn seqs_on(disk: &Faulty) -> Vec<u64> {
         let seq = |line: &str| {
             let (_, rest) =
                 line.strip_prefix(r#"{"reason":"#)?.strip_suffix("}}")?.split_once(r#""seq":"#)?;
@@ -297,73 +305,73 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn after_a_sync_that_failed_letters_begin_another_file() {
+    fn dead_letters_go_to_another_file_after_a_failed_sync() {
         for seed in 0..12 {
             let disk = Faulty::new(seed);
-            let mut letters =
+            let mut store =
                 DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
-            letters.put(&[letter(1), letter(2)]).unwrap();
-            disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
-            letters.sync().unwrap_err();
-            letters.put(&[letter(1)]).unwrap();
-            letters.put(&[letter(2)]).unwrap();
-            letters.sync().unwrap();
+            store.put(&[dead_letter(1), dead_letter(2)]).unwrap();
+            disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+            store.sync().unwrap_err();
+            store.put(&[dead_letter(1)]).unwrap();
+            store.put(&[dead_letter(2)]).unwrap();
+            store.sync().unwrap();
             disk.cut_power();
             disk.restart();
-            let durable = on(&disk);
+            let durable = seqs_on(&disk);
             assert!(durable.contains(&1) && durable.contains(&2), "seed {seed}: {durable:?}");
         }
     }
 
     #[test]
-    fn a_write_that_fails_leaves_no_half_a_letter() {
+    fn failed_write_leaves_no_partial_line() {
         for seed in 0..12 {
             let disk = Faulty::new(seed);
-            let mut letters =
+            let mut store =
                 DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
-            letters.put(&[letter(1)]).unwrap();
+            store.put(&[dead_letter(1)]).unwrap();
             let before = disk.files();
-            disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::StorageFull));
-            letters.put(&[letter(2)]).unwrap_err();
+            disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::StorageFull));
+            store.put(&[dead_letter(2)]).unwrap_err();
             assert!(disk.files() == before, "seed {seed}");
         }
     }
 
     #[test]
-    fn one_that_comes_again_after_a_sync_is_another_letter() {
+    fn event_written_again_after_a_sync_has_two_lines() {
         let disk = Faulty::new(1);
-        let mut letters = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        let mut store = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
         for _ in 0..2 {
-            letters.put(&[letter(1)]).unwrap();
-            letters.sync().unwrap();
+            store.put(&[dead_letter(1)]).unwrap();
+            store.sync().unwrap();
         }
-        assert_eq!(on(&disk), [1, 1]);
+        assert_eq!(seqs_on(&disk), [1, 1]);
     }
 
     #[test]
-    fn letters_of_earlier_times_stay() {
+    fn dead_letters_of_earlier_processes_stay() {
         let disk = Faulty::new(1);
         for seq in 1..=5 {
-            let mut letters =
+            let mut store =
                 DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
-            letters.put(&[letter(seq)]).unwrap();
-            letters.sync().unwrap();
+            store.put(&[dead_letter(seq)]).unwrap();
+            store.sync().unwrap();
         }
-        assert_eq!(on(&disk), [1, 2, 3, 4, 5]);
+        assert_eq!(seqs_on(&disk), [1, 2, 3, 4, 5]);
     }
 
     #[test]
-    fn the_oldest_letters_make_room() {
+    fn oldest_dead_letters_are_removed_at_the_size_limit() {
         let disk = Faulty::new(1);
-        let mut letters = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
-        letters.max_bytes = 8 * 1024;
-        (1..=200).for_each(|seq| letters.put(&[letter(seq)]).unwrap());
-        let left = on(&disk);
+        let mut store = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        store.max_bytes = 8 * 1024;
+        (1..=200).for_each(|seq| store.put(&[dead_letter(seq)]).unwrap());
+        let left = seqs_on(&disk);
         assert!((20..40).contains(&left.len()), "{}", left.len());
         assert_eq!(
             left,
             (201 - left.len() as u64..=200).collect::<Vec<_>>(),
-            "the last ones, each once"
+            "the last dead letters remain, each once"
         );
         let sizes: Vec<_> = disk.files().into_values().map(|bytes| bytes.len()).collect();
         assert!(

@@ -1,48 +1,49 @@
-//! Which event is the same as which.
+//! Identity of events: two events with the same identity are duplicates.
 //!
-//! | what the producer gives | identity | the event's id |
+//! | the producer sends | identity | id of the event |
 //! |---|---|---|
 //! | an idempotency key | the key | UUIDv5 of `3:key,` and the key |
 //! | an envelope's id, or an `id` that is a UUID | that UUID | the same UUID |
 //! | any other `id` that is not empty | `source` and `id` | UUIDv5 of `2:id,`, `source` and `id` |
 //! | a `cycle_id` that is not empty | `source`, `cycle_id`, `sig_hash` and `event_kind` | UUIDv5 of `5:cycle,` and these four |
-//! | none of these | none: each event is a new one | UUIDv7 |
+//! | none of these | none: each event is new | UUIDv7 |
 //!
 //! Before hashing, each part is written as a netstring (`3:bot,` for `bot`, the length in bytes),
-//! and a part that isn't there as `-,`; so no two lists of parts are written the same. The UUIDv5
-//! (RFC 9562, section 5.5) is made in the [`NAMESPACE`].
+//! and a missing part as `-,`. So different lists of parts have different encodings. The UUIDv5
+//! (RFC 9562, section 5.5) is computed in the [`NAMESPACE`].
 
 use observer_core::{Event, Uuid};
 use sha1::{Digest, Sha1};
 use uuid::Builder;
 
-/// The namespace of the ids that are derived from what a producer gives.
+/// Namespace of the ids that are derived from what a producer sends.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x6f62_7365_7276_4572_8a5d_1f0c_93b7_41e2);
 
-/// How an event is recognised when it comes again.
+/// Identity by which a repeated event is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The event's id.
+    /// Id of the event.
     pub id: Uuid,
-    /// What it was made of.
+    /// Origin of the identity.
     pub origin: Origin,
 }
 
-/// What an identity was made of.
+/// Origin of an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// An idempotency key: the same one with another body is a mistake.
+    /// An idempotency key. The same key with another body is an error.
     Key,
-    /// An id that came with the event.
+    /// An id in the event or its envelope.
     Id,
     /// The cycle and its outcome.
     Cycle,
-    /// Nothing: no other event can be the same.
+    /// None: each event is new.
     None,
 }
 
 impl Identity {
-    /// Of an event that came with this idempotency key or in an envelope with this id.
+    /// Returns the identity of an event, which may have an idempotency key, or an envelope with an
+    /// id.
     #[must_use]
     pub fn of(event: &Event, envelope_id: Option<Uuid>, key: Option<&str>) -> Self {
         if let Some(key) = key {
@@ -67,8 +68,8 @@ impl Identity {
     }
 }
 
-/// As `Uuid::new_v5` makes it, with a SHA-1 that uses the processor's instructions for it: this is
-/// done for each event.
+/// Computes a UUIDv5 like `Uuid::new_v5`. This runs for each event, so it uses a SHA-1 with hardware
+/// support.
 fn hashed(kind: &str, parts: &[Option<&str>]) -> Uuid {
     let mut name = Vec::with_capacity(160);
     name.extend_from_slice(NAMESPACE.as_bytes());
@@ -96,9 +97,10 @@ mod tests {
         Identity::of(&Event::parse(json.to_owned()).unwrap(), None, None)
     }
 
-    /// Made by another program, in another language: what a client checks itself against.
+    /// The vectors were computed by a program in another language. Clients test themselves against
+    /// them.
     #[test]
-    fn the_golden_vectors_hold() {
+    fn identities_match_the_golden_vectors() {
         let text = include_str!("../../../../tests/fixtures/identity-vectors.json");
         let fixture: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(fixture["namespace"], NAMESPACE.to_string());
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cycle_and_its_outcome_are_an_identity() {
+    fn cycle_and_outcome_form_an_identity() {
         let base =
             of(r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"ok","ok":true}"#);
         assert_eq!(base.origin, Origin::Cycle);
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_taken_as_it_is_or_scoped_by_source() {
+    fn uuid_is_used_as_is_and_other_ids_are_scoped_by_source() {
         let uuid = "5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49";
         let own = of(&format!(r#"{{"source":"a","event_kind":"ok","ok":true,"id":"{uuid}"}}"#));
         assert_eq!(own.id.to_string(), uuid);
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_first_and_without_anything_each_event_is_new() {
+    fn idempotency_key_takes_precedence_and_events_without_identity_are_new() {
         let event =
             Event::parse(r#"{"source":"a","event_kind":"ok","ok":true,"id":"7","cycle_id":"c"}"#)
                 .unwrap();

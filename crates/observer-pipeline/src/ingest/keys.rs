@@ -1,33 +1,34 @@
-//! Keys in the order they came, in little memory.
+//! Compact queue of the keys of committed events, in the order of their commits.
 
 use std::collections::VecDeque;
 
 use observer_journal::Key;
 
-/// How many keys are kept in one piece. There is no larger one to be copied when they grow more,
-/// and it is given back when they grow fewer.
-const PIECE: usize = 1024;
+/// Number of keys per chunk. Growing never copies more than a chunk, and memory is returned chunk
+/// by chunk.
+const CHUNK: usize = 1024;
 
-/// Keys, the oldest first.
+/// Queue of keys, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    /// All but the last are full, and all but the first begin at their start.
-    pieces: VecDeque<Vec<Packed>>,
-    /// How many of the first piece are gone.
-    gone: usize,
+    /// All chunks but the last are full.
+    chunks: VecDeque<Vec<Packed>>,
+    /// Number of keys at the start of the first chunk that were removed.
+    removed: usize,
     len: usize,
-    /// From which key on times count from which one, by the number of keys that came before it.
+    /// Base times, each with the number of keys that were pushed before the first key it applies
+    /// to.
     bases: VecDeque<(u64, u64)>,
-    /// How many keys came and went.
+    /// Number of keys that were removed so far.
     popped: u64,
 }
 
-/// 24 bytes, where a key has 32.
+/// Key in 24 bytes instead of 32.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) id: [u8; 16],
     pub(crate) checksum: u32,
-    /// Microseconds since the base.
+    /// Microseconds since the base time.
     micros: u32,
 }
 
@@ -36,17 +37,17 @@ impl Keys {
         self.len
     }
 
-    /// The key with so many older ones before it.
+    /// Returns the key at an index, counted from the oldest key.
     ///
     /// # Panics
-    /// When there are not so many.
-    pub(crate) fn at(&self, place: u32) -> &Packed {
-        let place = self.gone + place as usize;
-        &self.pieces[place / PIECE][place % PIECE]
+    /// When the index is out of bounds.
+    pub(crate) fn at(&self, index: u32) -> &Packed {
+        let index = self.removed + index as usize;
+        &self.chunks[index / CHUNK][index % CHUNK]
     }
 
     pub(crate) fn oldest(&self) -> Option<Key> {
-        let packed = self.pieces.front()?.get(self.gone)?;
+        let packed = self.chunks.front()?.get(self.removed)?;
         let (_, base) = self.bases.front()?;
         Some(Key {
             received_at: base + u64::from(packed.micros),
@@ -62,24 +63,24 @@ impl Keys {
             self.bases.push_back((self.popped + self.len as u64, key.received_at));
             0
         });
-        if self.pieces.back().is_none_or(|piece| piece.len() == PIECE) {
-            self.pieces.push_back(Vec::with_capacity(PIECE));
+        if self.chunks.back().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push_back(Vec::with_capacity(CHUNK));
         }
-        if let Some(piece) = self.pieces.back_mut() {
-            piece.push(Packed { id: key.id, checksum: key.checksum, micros });
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.push(Packed { id: key.id, checksum: key.checksum, micros });
         }
         self.len += 1;
     }
 
-    /// Without the oldest.
+    /// Removes the oldest key.
     pub(crate) fn pop(&mut self) {
         if self.len == 0 {
             return;
         }
-        (self.len, self.gone, self.popped) = (self.len - 1, self.gone + 1, self.popped + 1);
-        if self.gone == PIECE {
-            self.pieces.pop_front();
-            self.gone = 0;
+        (self.len, self.removed, self.popped) = (self.len - 1, self.removed + 1, self.popped + 1);
+        if self.removed == CHUNK {
+            self.chunks.pop_front();
+            self.removed = 0;
         }
         if self.len == 0 {
             self.bases.clear();
@@ -98,9 +99,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_out_as_they_went_in() {
+    fn keys_leave_the_queue_in_order_and_unchanged() {
         let mut keys = Keys::default();
-        // Times that lie hours apart, and some that go back.
+        // Times are hours apart, and some go backwards.
         let time = |number: u64| {
             1_700_000_000_000_000 + number * 3_000_000_000 - (number % 7) * 20_000_000_000
         };

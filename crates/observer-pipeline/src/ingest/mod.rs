@@ -1,4 +1,8 @@
-//! The way in: from a submission to an answer that is true.
+//! Ingest: from a submission to its acknowledgement.
+//!
+//! A submission is checked against the [requirements](require), gets an [identity], and is looked
+//! up in the deduplication [`window`]. A new event is appended to the journal. The acknowledgement
+//! is sent after the group commit, so it says truly how durable the event is.
 
 pub mod identity;
 mod keys;
@@ -20,27 +24,27 @@ use crate::error::Unavailable;
 use crate::ingest::identity::{Identity, Origin};
 use crate::ingest::reject::{RejectCounters, RejectReason};
 use crate::ingest::require::{MissingFields, Requirements};
-use crate::ingest::window::{DedupWindow, Known, Window};
+use crate::ingest::window::{DedupWindow, Registration, Window};
 use crate::journal::{Answer, Journal};
 use crate::lock::lock;
 use crate::record::envelope;
 use crate::source::tail::Tail;
 use crate::spans;
 
-/// How events are taken in.
+/// Options of ingest.
 #[derive(Debug, Clone)]
 pub struct IngestOptions {
-    /// How long an event that comes again is known.
+    /// Deduplication window.
     pub dedup: DedupWindow,
-    /// Which fields a source must have.
+    /// Required fields per source.
     pub require: Requirements,
-    /// How long an ingest waits for the journal before it is told to come back. The event may be
-    /// committed all the same; then its retry is a duplicate.
+    /// Time for which an ingest waits for the journal before it fails with
+    /// [`Unavailable::Timeout`]. The event may still be committed; then its retry is a duplicate.
     pub timeout: Duration,
 }
 
 impl Default for IngestOptions {
-    /// A timeout of 2.5 s: below the 3 s after which a producer may give up.
+    /// Returns options with a timeout of 2.5 s, below the 3 s after which a producer may give up.
     fn default() -> Self {
         Self {
             dedup: DedupWindow::default(),
@@ -50,42 +54,42 @@ impl Default for IngestOptions {
     }
 }
 
-/// An event is taken care of.
+/// Acknowledgement of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ack {
-    /// The event's id; of a duplicate, the first one's.
+    /// Id of the event; for a duplicate, the id of the first event.
     pub id: Uuid,
-    /// Whether it was new.
+    /// Status of the event: new or a duplicate.
     pub status: AckStatus,
-    /// What that promises.
+    /// Durability of the event.
     pub durability: Durability,
 }
 
-/// Whether an event was new.
+/// Status of an acknowledged event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckStatus {
-    /// It is in the journal now.
+    /// The event was new, and is in the journal now.
     Accepted,
-    /// It was there before.
+    /// The event was in the journal before.
     Duplicate,
 }
 
-/// Why an event was not taken.
+/// Error type for events that are not accepted.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum IngestError {
-    /// Its source has to say more.
+    /// A required field is missing.
     #[error(transparent)]
     Missing(#[from] MissingFields),
-    /// The idempotency key was used for another body.
-    #[error("this idempotency key came with another body before; a key stands for one event alone")]
+    /// The idempotency key was used for another event before.
+    #[error("this idempotency key was used for another body before; use a new key for each event")]
     KeyReused,
-    /// Not now. The same event may be offered again.
+    /// No event can be accepted at the moment. The same event may be sent again later.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
-/// What came in since the start.
+/// Counts of ingested events since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
@@ -94,7 +98,7 @@ pub(crate) struct Counters {
     pub(crate) rejected: RejectCounters,
 }
 
-/// Takes events in.
+/// Ingest of a pipeline.
 pub(crate) struct Ingest {
     journal: Arc<Journal>,
     shared: Arc<Shared>,
@@ -104,17 +108,19 @@ pub(crate) struct Ingest {
     closed: AtomicBool,
 }
 
-/// An event that may come in. Of the event itself only its bytes go on: what sinks ask of it is
-/// read again where they do, which costs less than to carry it along.
-struct Judged {
+/// Event that passed the requirements, as a record with its identity.
+///
+/// The record has only the raw bytes of the event. To decode fields again for the sinks that need
+/// them costs less than to keep the decoded event.
+struct Candidate {
     identity: Identity,
     record: Record,
 }
 
-/// An event that was looked up: its identity, its checksum, and what is known of it.
-type Claimed = (Identity, u32, Known);
+/// Identity of an event, its checksum, and its registration in the window.
+type Registered = (Identity, u32, Registration);
 
-/// What a commit looks at, after its producer may have hung up.
+/// State that commits update, also after the request was cancelled.
 pub(crate) struct Shared {
     pub(crate) tail: Arc<Tail>,
     window: Mutex<Window>,
@@ -122,7 +128,10 @@ pub(crate) struct Shared {
 }
 
 impl Ingest {
-    /// Remember what the journal knows of the window.
+    /// Opens ingest with a window that is loaded from the journal.
+    ///
+    /// # Errors
+    /// When the keys of recent events can't be read.
     pub(crate) fn open(
         journal: Arc<Journal>,
         shared: Arc<Shared>,
@@ -155,7 +164,7 @@ impl Ingest {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Take nothing more.
+    /// Rejects all further events.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
@@ -165,95 +174,101 @@ impl Ingest {
         submission: Submission,
         key: Option<&str>,
     ) -> Result<Ack, IngestError> {
-        let result = self.decide(submission, key).await;
-        self.count(&result);
+        let result = self.ingest_one(submission, key).await;
+        self.count_rejection(&result);
         result
     }
 
-    /// Each event is judged by itself; those that are new are committed together, all or none. The
-    /// results are in the order of the events.
+    /// Ingests a batch. Each event is checked by itself; the new ones are committed together, all or
+    /// none. Results are in the order of the events.
     pub(crate) async fn ingest_batch(
         &self,
         submissions: Vec<Submission>,
     ) -> Vec<Result<Ack, IngestError>> {
         let deadline = Instant::now() + self.timeout;
-        let (records, items) = self.claim(submissions);
+        let (records, items) = self.register_all(submissions);
         let committed =
             if records.is_empty() { Ok(()) } else { self.commit(records, None, deadline).await };
         let mut results = Vec::with_capacity(items.len());
         for item in items {
             let result = match item {
                 Err(error) => Err(error),
-                Ok((identity, _, Known::New)) => committed
+                Ok((identity, _, Registration::New)) => committed
                     .clone()
                     .map(|()| self.ack(identity, AckStatus::Accepted))
                     .map_err(IngestError::from),
-                Ok((identity, checksum, Known::Committed { checksum: first })) => {
+                Ok((identity, checksum, Registration::Committed { checksum: first })) => {
                     self.duplicate(identity, first == checksum)
                 }
-                Ok((identity, checksum, Known::Pending { checksum: first, decided })) => {
-                    match self.wait(decided, deadline).await {
+                Ok((identity, checksum, Registration::Pending { checksum: first, result })) => {
+                    match self.wait(result, deadline).await {
                         Ok(()) => self.duplicate(identity, first == checksum),
                         Err(error) => Err(error.into()),
                     }
                 }
             };
-            self.count(&result);
+            self.count_rejection(&result);
             results.push(result);
         }
         results
     }
 
-    /// Judge events and look up the identities of all of them at once; those that are new are to be
-    /// committed.
-    fn claim(
+    /// Checks events and registers all of them in the window at once. Returns the records of the
+    /// new events, which have to be committed.
+    fn register_all(
         &self,
         submissions: Vec<Submission>,
-    ) -> (Vec<Record>, Vec<Result<Claimed, IngestError>>) {
+    ) -> (Vec<Record>, Vec<Result<Registered, IngestError>>) {
         let now = (self.clock)();
-        let judged: Vec<_> =
-            submissions.into_iter().map(|submission| self.judge(submission, None, now)).collect();
-        let mut records = Vec::with_capacity(judged.len());
+        let candidates: Vec<_> =
+            submissions.into_iter().map(|submission| self.admit(submission, None, now)).collect();
+        let mut records = Vec::with_capacity(candidates.len());
         let mut window = self.shared.window();
-        let claim = |judged: Result<Judged, IngestError>| {
-            let Judged { identity, record } = judged?;
+        let register = |candidate: Result<Candidate, IngestError>| {
+            let Candidate { identity, record } = candidate?;
             let checksum = record.checksum;
-            let known = window.claim(record.id, checksum, now);
-            if matches!(known, Known::New) {
+            let registration = window.register(record.id, checksum, now);
+            if matches!(registration, Registration::New) {
                 records.push(record);
             }
-            Ok((identity, checksum, known))
+            Ok((identity, checksum, registration))
         };
-        let items = judged.into_iter().map(claim).collect();
+        let items = candidates.into_iter().map(register).collect();
         drop(window);
         (records, items)
     }
 
-    async fn decide(&self, submission: Submission, key: Option<&str>) -> Result<Ack, IngestError> {
+    async fn ingest_one(
+        &self,
+        submission: Submission,
+        key: Option<&str>,
+    ) -> Result<Ack, IngestError> {
         let deadline = Instant::now() + self.timeout;
-        let Judged { identity, record } = self.judge(submission, key, (self.clock)())?;
+        let Candidate { identity, record } = self.admit(submission, key, (self.clock)())?;
         let checksum = record.checksum;
-        let known = self.shared.window().claim(record.id, checksum, record.received_at);
-        match known {
-            Known::New => {
+        let registration = self.shared.window().register(record.id, checksum, record.received_at);
+        match registration {
+            Registration::New => {
                 self.commit(vec![record], Some(identity.id), deadline).await?;
                 Ok(self.ack(identity, AckStatus::Accepted))
             }
-            Known::Pending { checksum: first, decided } => {
-                self.wait(decided, deadline).await?;
+            Registration::Pending { checksum: first, result } => {
+                self.wait(result, deadline).await?;
                 self.duplicate(identity, first == checksum)
             }
-            Known::Committed { checksum: first } => self.duplicate(identity, first == checksum),
+            Registration::Committed { checksum: first } => {
+                self.duplicate(identity, first == checksum)
+            }
         }
     }
 
-    /// Whether an event may come in, and what it is known by.
-    fn judge(
+    /// Checks whether an event can be accepted, and returns its record and identity.
+    fn admit(
         &self,
         submission: Submission,
         key: Option<&str>,
         now: u64,
-    ) -> Result<Judged, IngestError> {
+    ) -> Result<Candidate, IngestError> {
         let Submission { event, id } = submission;
         self.require.check(&event)?;
         if self.is_closed() {
@@ -261,10 +276,12 @@ impl Ingest {
         }
         let identity = Identity::of(&event, id, key);
         let record = Record::new(now, identity.id.into_bytes(), event.into_raw());
-        Ok(Judged { identity, record })
+        Ok(Candidate { identity, record })
     }
 
-    /// Commit events together, and wait for it.
+    /// Commits events together, and waits until they are durable.
+    ///
+    /// Cancel safe: the commit continues.
     async fn commit(
         &self,
         records: Vec<Record>,
@@ -278,41 +295,42 @@ impl Ingest {
         }
         let committed = committed.instrument(span.clone()).await;
         if let Err(error) = &committed {
-            spans::failed(&span, "unavailable", &observer_core::report(error));
+            spans::record_failure(&span, "unavailable", &observer_core::report(error));
         }
         committed
     }
 
     async fn wait(
         &self,
-        decided: oneshot::Receiver<Result<(), Unavailable>>,
+        result: oneshot::Receiver<Result<(), Unavailable>>,
         deadline: Instant,
     ) -> Result<(), Unavailable> {
-        match tokio::time::timeout_at(deadline, decided).await {
+        match tokio::time::timeout_at(deadline, result).await {
             Err(_) => Err(Unavailable::Timeout(self.timeout)),
-            Ok(decided) => decided.unwrap_or(Err(Unavailable::ShuttingDown)),
+            Ok(result) => result.unwrap_or(Err(Unavailable::ShuttingDown)),
         }
     }
 
-    /// Commit events together. What happens then doesn't depend on anyone waiting for it.
+    /// Appends events to the journal. They are committed whether or not the receiver is awaited.
     fn append(&self, records: Vec<Record>) -> oneshot::Receiver<Result<(), Unavailable>> {
-        let (answer, decided) = oneshot::channel();
+        let (answer, result) = oneshot::channel();
         self.journal.append(Append::new(records, answer));
-        decided
+        result
     }
 
-    fn count(&self, result: &Result<Ack, IngestError>) {
+    fn count_rejection(&self, result: &Result<Ack, IngestError>) {
         if let Err(error) = result {
             self.counters().rejected.increment(error.reason());
         }
     }
 
-    fn duplicate(&self, identity: Identity, same: bool) -> Result<Ack, IngestError> {
-        if !same && identity.origin == Origin::Key {
+    /// Acknowledges a duplicate, unless its idempotency key was used for another body.
+    fn duplicate(&self, identity: Identity, is_same: bool) -> Result<Ack, IngestError> {
+        if !is_same && identity.origin == Origin::Key {
             return Err(IngestError::KeyReused);
         }
         self.counters().duplicates.fetch_add(1, Ordering::Relaxed);
-        if !same {
+        if !is_same {
             self.counters().changed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(self.ack(identity, AckStatus::Duplicate))
@@ -332,8 +350,8 @@ impl Shared {
         }
     }
 
-    /// Applies the result of a group: to the tail if it is committed, then to the window, and last
-    /// to the requests that wait. So the event is where it belongs when its producer has an answer.
+    /// Applies the result of a group commit to the tail cache, to the window, and then to the
+    /// waiting requests. So an acknowledged event can be read and is known as a duplicate.
     pub(crate) fn finish(&self, group: Group<Answer>) {
         let count = group.record_count();
         let (records, answers): (Vec<_>, Vec<_>) =
@@ -349,11 +367,11 @@ impl Shared {
         });
         let mut window = self.window();
         for key in keys {
-            window.decide(key, &result);
+            window.complete(key, &result);
         }
         drop(window);
         for answer in answers {
-            // A producer that hung up gets its answer when it asks again.
+            // The request may have been cancelled. A retry of its producer is a duplicate.
             let _ = answer.send(result.clone());
         }
     }

@@ -1,7 +1,7 @@
-//! Which event is the same as which, against a plain list of all that were committed: every answer,
-//! and what the journal holds, while it is closed, killed, cut off, and opened again.
+//! Model test of deduplication: every acknowledgement and the content of the journal are compared
+//! with a plain list of the committed events, across restarts, kills and power cuts.
 //!
-//! `PROPTEST_CASES=20000 cargo test -p observer-pipeline ingest::model` tries more.
+//! `PROPTEST_CASES=20000 cargo test -p observer-pipeline ingest::model` runs more cases.
 
 use std::io::ErrorKind;
 use std::sync::atomic::AtomicU64;
@@ -17,19 +17,19 @@ use super::*;
 
 const WINDOW: Duration = Duration::from_secs(10);
 const MAX_KEYS: usize = 12;
-/// The longest time for which no fresh segment is tried after a failure.
+/// Longest time after a failure for which the journal rejects appends.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 struct Step {
-    what: What,
-    /// This goes wrong with the operation on files that comes after so many others in this step.
+    action: Action,
+    /// Fault, with the number of file operations in this step before it.
     fault: Option<(u8, Fault)>,
 }
 
 #[derive(Debug, Clone)]
-enum What {
-    /// An event by an idempotency key.
+enum Action {
+    /// Event with an idempotency key.
     Keyed(Sent),
     One(Sent),
     Batch(Vec<Sent>),
@@ -47,19 +47,19 @@ struct Sent {
 
 fn step() -> impl Strategy<Value = Step> {
     let sent = || (0..24_u8, 0..2_u8).prop_map(|(number, body)| Sent { number, body });
-    let what = prop_oneof![
-        3 => sent().prop_map(What::Keyed),
-        3 => sent().prop_map(What::One),
-        4 => proptest::collection::vec(sent(), 1..7).prop_map(What::Batch),
-        4 => (1..6_000_u16).prop_map(|millis| What::Wait { millis }),
-        2 => select(vec![None, Some(Fault::Kill), Some(Fault::PowerCut)]).prop_map(What::Reopen),
+    let action = prop_oneof![
+        3 => sent().prop_map(Action::Keyed),
+        3 => sent().prop_map(Action::One),
+        4 => proptest::collection::vec(sent(), 1..7).prop_map(Action::Batch),
+        4 => (1..6_000_u16).prop_map(|millis| Action::Wait { millis }),
+        2 => select(vec![None, Some(Fault::Kill), Some(Fault::PowerCut)]).prop_map(Action::Reopen),
     ];
-    let faults = vec![Fault::PowerCut, Fault::Kill, Fault::Error(ErrorKind::Other)];
-    (what, proptest::option::weighted(0.15, (0..6_u8, select(faults))))
-        .prop_map(|(what, fault)| Step { what, fault })
+    let faults = vec![Fault::PowerCut, Fault::Kill, Fault::Fails(ErrorKind::Other)];
+    (action, proptest::option::weighted(0.15, (0..6_u8, select(faults))))
+        .prop_map(|(action, fault)| Step { action, fault })
 }
 
-/// A committed event: its id, what it was sent with, and when it was received.
+/// Committed event.
 #[derive(Debug, Clone, PartialEq)]
 struct Committed {
     id: Uuid,
@@ -68,12 +68,11 @@ struct Committed {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Said {
+enum Reply {
     Accepted(Uuid),
     Duplicate(Uuid),
-    Reused,
-    /// Not now.
-    Refused,
+    KeyReused,
+    Unavailable,
 }
 
 struct World {
@@ -82,11 +81,11 @@ struct World {
     clock: Arc<AtomicU64>,
     open: Option<(Arc<Journal>, Ingest)>,
     committed: Vec<Committed>,
-    /// Not acknowledged, and in the journal all the same, or not: each as a whole, in place of the
-    /// others.
-    refused: Vec<Vec<Committed>>,
+    /// Appends without an acknowledgement. After a restart, one of them may be in the journal, as a
+    /// whole.
+    unacknowledged: Vec<Vec<Committed>>,
     failed_at: Option<u64>,
-    wrong: u64,
+    faults_before: u64,
 }
 
 impl World {
@@ -101,9 +100,9 @@ impl World {
             clock: Arc::new(AtomicU64::new(1_000_000_000)),
             open: None,
             committed: Vec::new(),
-            refused: Vec::new(),
+            unacknowledged: Vec::new(),
             failed_at: None,
-            wrong: 0,
+            faults_before: 0,
         };
         world.open();
         world
@@ -113,11 +112,12 @@ impl World {
         self.clock.load(Ordering::Relaxed)
     }
 
-    fn struck(&self) -> bool {
-        self.disk.fault_count() > self.wrong
+    /// Returns whether a fault occurred in the current step.
+    fn had_fault(&self) -> bool {
+        self.disk.went_wrong() > self.faults_before
     }
 
-    fn try_to_open(&self) -> Option<(Arc<Journal>, Ingest)> {
+    fn try_open(&self) -> Option<(Arc<Journal>, Ingest)> {
         let clock: Clock = Arc::new({
             let clock = self.clock.clone();
             move || clock.load(Ordering::Relaxed)
@@ -144,12 +144,12 @@ impl World {
 
     fn open(&mut self) {
         loop {
-            let opened = self.try_to_open();
-            self.disk.clear_faults();
+            let opened = self.try_open();
+            self.disk.call_off();
             match opened {
                 Some(opened) if !self.disk.is_off() => break self.open = Some(opened),
                 opened => {
-                    assert!(self.struck(), "nothing went wrong, and yet it doesn't open");
+                    assert!(self.had_fault(), "the journal does not open, without a fault");
                     drop(opened);
                     self.disk.restart();
                 }
@@ -157,17 +157,17 @@ impl World {
         }
         self.failed_at = None;
         let found = self.records();
-        let (known, new) = found.split_at(self.committed.len().min(found.len()));
-        assert_eq!(known, self.committed, "what was acknowledged is there");
+        let (acknowledged, new) = found.split_at(self.committed.len().min(found.len()));
+        assert_eq!(acknowledged, self.committed, "acknowledged events are in the journal");
         assert!(
-            new.is_empty() || self.refused.iter().any(|refused| refused == new),
-            "no one has sent {new:?}"
+            new.is_empty() || self.unacknowledged.iter().any(|append| append == new),
+            "no append has the events {new:?}"
         );
         self.committed = found;
-        self.refused.clear();
+        self.unacknowledged.clear();
     }
 
-    /// All that is in the journal.
+    /// Returns all events in the journal.
     fn records(&self) -> Vec<Committed> {
         let (journal, _) = self.open.as_ref().unwrap();
         let (mut reader, mut found) = (journal.reader(0), Vec::new());
@@ -182,34 +182,35 @@ impl World {
         found
     }
 
-    fn arm(&self, step: &Step) {
+    /// Schedules the fault of a step.
+    fn schedule_fault(&self, step: &Step) {
         if let Some((after, fault)) = step.fault {
             self.disk.fail_at(self.disk.operations() + u64::from(after), fault);
         }
     }
 
     fn step(&mut self, step: &Step) {
-        self.wrong = self.disk.fault_count();
-        match &step.what {
-            What::Wait { millis } => {
+        self.faults_before = self.disk.went_wrong();
+        match &step.action {
+            Action::Wait { millis } => {
                 self.clock.fetch_add(u64::from(*millis) * 1_000, Ordering::Relaxed);
             }
-            What::Reopen(how) => {
-                match how {
+            Action::Reopen(fault) => {
+                match fault {
                     None => {}
                     Some(Fault::Kill) => self.disk.kill(),
                     Some(_) => self.disk.cut_power(),
                 }
                 self.open = None;
-                if how.is_some() {
+                if fault.is_some() {
                     self.disk.restart();
                 }
-                self.arm(step);
+                self.schedule_fault(step);
                 self.open();
             }
-            What::Keyed(sent) => self.send(step, &[*sent], Some(&format!("key {}", sent.number))),
-            What::One(sent) => self.send(step, &[*sent], None),
-            What::Batch(sent) => self.send(step, sent, None),
+            Action::Keyed(sent) => self.send(step, &[*sent], Some(&format!("key {}", sent.number))),
+            Action::One(sent) => self.send(step, &[*sent], None),
+            Action::Batch(sent) => self.send(step, sent, None),
         }
         self.disk.clear_faults();
         if self.disk.is_off() {
@@ -232,7 +233,7 @@ impl World {
             submissions.iter().map(|sent| Identity::of(&sent.event, None, key).id).collect();
         let (expected, new) = self.expected(&ids, &lines, key.is_some());
 
-        self.arm(step);
+        self.schedule_fault(step);
         let (_, ingest) = self.open.as_ref().unwrap();
         let results = match key {
             Some(_) => vec![
@@ -240,39 +241,39 @@ impl World {
             ],
             None => self.runtime.block_on(ingest.ingest_batch(submissions)),
         };
-        let said: Vec<_> = results.iter().map(said).collect();
-        if said == expected {
+        let replies: Vec<_> = results.iter().map(reply).collect();
+        if replies == expected {
             if !new.is_empty() {
                 self.committed.extend(new);
-                self.refused.clear();
+                self.unacknowledged.clear();
                 self.failed_at = None;
             }
             return;
         }
-        let refused = expected.into_iter().zip(&ids).map(|(expected, id)| match expected {
-            // Those that wait for one that is refused are refused, too.
-            Said::Accepted(_) | Said::Duplicate(_) if new.iter().any(|new| new.id == *id) => {
-                Said::Refused
+        let unavailable = expected.into_iter().zip(&ids).map(|(expected, id)| match expected {
+            // Duplicates of a pending event fail with it.
+            Reply::Accepted(_) | Reply::Duplicate(_) if new.iter().any(|new| new.id == *id) => {
+                Reply::Unavailable
             }
             expected => expected,
         });
-        assert_eq!(said, refused.collect::<Vec<_>>());
+        assert_eq!(replies, unavailable.collect::<Vec<_>>());
         let pause = u64::try_from(LONGEST_PAUSE.as_micros()).unwrap();
         let paused = self.failed_at.is_some_and(|at| self.now() < at + pause);
-        assert!(self.struck() || paused, "nothing went wrong, and yet: {results:?}");
-        if self.struck() {
+        assert!(self.had_fault() || paused, "events are rejected without a fault: {results:?}");
+        if self.had_fault() {
             self.failed_at = Some(self.now());
-            self.refused.push(new);
+            self.unacknowledged.push(new);
         }
     }
 
-    /// What should be said, and which events are new.
+    /// Returns the expected replies, and the new events.
     fn expected(
         &self,
         ids: &[Uuid],
         lines: &[String],
         is_keyed: bool,
-    ) -> (Vec<Said>, Vec<Committed>) {
+    ) -> (Vec<Reply>, Vec<Committed>) {
         let oldest = self.now() - u64::try_from(WINDOW.as_micros()).unwrap();
         let recent =
             self.committed.iter().rev().take(MAX_KEYS).filter(|known| known.received_at >= oldest);
@@ -282,9 +283,9 @@ impl World {
         for (id, line) in ids.iter().zip(lines) {
             let known = recent.iter().copied().chain(&new).find(|known| known.id == *id);
             expected.push(match known {
-                Some(known) if is_keyed && known.line != *line => Said::Reused,
-                Some(_) => Said::Duplicate(*id),
-                None => Said::Accepted(*id),
+                Some(known) if is_keyed && known.line != *line => Reply::KeyReused,
+                Some(_) => Reply::Duplicate(*id),
+                None => Reply::Accepted(*id),
             });
             if known.is_none() {
                 new.push(Committed { id: *id, line: line.clone(), received_at: self.now() });
@@ -294,12 +295,12 @@ impl World {
     }
 }
 
-fn said(result: &Result<Ack, IngestError>) -> Said {
+fn reply(result: &Result<Ack, IngestError>) -> Reply {
     match result {
-        Ok(Ack { id, status: AckStatus::Accepted, .. }) => Said::Accepted(*id),
-        Ok(Ack { id, status: AckStatus::Duplicate, .. }) => Said::Duplicate(*id),
-        Err(IngestError::KeyReused) => Said::Reused,
-        Err(IngestError::Unavailable(Unavailable::Journal(_))) => Said::Refused,
+        Ok(Ack { id, status: AckStatus::Accepted, .. }) => Reply::Accepted(*id),
+        Ok(Ack { id, status: AckStatus::Duplicate, .. }) => Reply::Duplicate(*id),
+        Err(IngestError::KeyReused) => Reply::KeyReused,
+        Err(IngestError::Unavailable(Unavailable::Journal(_))) => Reply::Unavailable,
         Err(error) => panic!("{error}"),
     }
 }
@@ -308,11 +309,11 @@ proptest! {
     #![proptest_config(Config { failure_persistence: None, rng_seed: RngSeed::Fixed(fastrand::u64(..)), ..Config::default() })]
 
     #[test]
-    fn an_event_is_new_once_within_the_window(seed in any::<u64>(), steps in proptest::collection::vec(step(), 1..60)) {
+    fn event_is_new_once_within_the_window(seed in any::<u64>(), steps in proptest::collection::vec(step(), 1..60)) {
         let mut world = World::new(seed);
         for step in &steps {
             world.step(step);
         }
-        world.step(&Step { what: What::Reopen(None), fault: None });
+        world.step(&Step { action: Action::Reopen(None), fault: None });
     }
 }

@@ -5,52 +5,56 @@ use observer_journal::AppendError;
 
 use super::*;
 
-/// Does this when it is woken, before whoever woke it goes on.
-struct AtOnce<F>(F);
+/// Waker that runs a function synchronously when it is woken.
+struct CallOnWake<F>(F);
 
-impl<F: Fn() + Send + Sync + 'static> Wake for AtOnce<F> {
+impl<F: Fn() + Send + Sync + 'static> Wake for CallOnWake<F> {
     fn wake(self: Arc<Self>) {
         (self.0)();
     }
 }
 
-/// What an answer finds that comes to someone who looks at once: the head, and what is known of the
-/// event.
-fn found_by_an_answer(answered: impl FnOnce(&Shared, Record, Answer)) -> (u64, Known) {
+/// Returns the head and the registration of an event, as they are when its request is woken.
+fn state_at_wake_up(send_answer: impl FnOnce(&Shared, Record, Answer)) -> (u64, Registration) {
     let shared = Arc::new(Shared::new(DedupWindow::default()));
     let record = Record::new(1, [7; 16], r#"{"source":"s","event_kind":"k","ok":true}"#);
     let checksum = record.checksum;
-    assert!(matches!(shared.window().claim([7; 16], checksum, 1), Known::New));
-    let (answer, mut decided) = oneshot::channel();
+    assert!(matches!(shared.window().register([7; 16], checksum, 1), Registration::New));
+    let (answer, mut result) = oneshot::channel();
     let (sender, found) = std::sync::mpsc::channel();
-    let asked = shared.clone();
-    let waker = Waker::from(Arc::new(AtOnce(move || {
-        sender.send((asked.tail.head().get(), asked.window().claim([7; 16], checksum, 1))).unwrap();
+    let observed = shared.clone();
+    let waker = Waker::from(Arc::new(CallOnWake(move || {
+        sender
+            .send((observed.tail.head().get(), observed.window().register([7; 16], checksum, 1)))
+            .unwrap();
     })));
-    assert!(matches!(Pin::new(&mut decided).poll(&mut Context::from_waker(&waker)), Poll::Pending));
-    answered(&shared, record, answer);
+    assert!(matches!(Pin::new(&mut result).poll(&mut Context::from_waker(&waker)), Poll::Pending));
+    send_answer(&shared, record, answer);
     found.try_recv().unwrap()
 }
 
 #[test]
-fn whoever_is_answered_finds_the_event_where_it_belongs() {
-    let (head, known) = found_by_an_answer(|shared, record, answer| {
+fn acknowledged_event_is_in_the_tail_and_the_window() {
+    let (head, registration) = state_at_wake_up(|shared, record, answer| {
         shared.finish(Group { appends: vec![Append::new(vec![record], answer)], result: Ok(1) });
     });
-    assert!(head == 1 && matches!(known, Known::Committed { .. }), "{head}, {known:?}");
+    assert!(
+        head == 1 && matches!(registration, Registration::Committed { .. }),
+        "{head}, {registration:?}"
+    );
 }
 
 #[test]
-fn whoever_is_refused_may_try_again_at_once() {
-    let (head, known) = found_by_an_answer(|shared, record, answer| {
+fn rejected_event_is_new_again_at_once() {
+    let (head, registration) = state_at_wake_up(|shared, record, answer| {
         let appends = vec![Append::new(vec![record], answer)];
         shared.finish(Group { appends, result: Err(AppendError::Closed) });
     });
-    assert!(head == 0 && matches!(known, Known::New), "{head}, {known:?}");
+    assert!(head == 0 && matches!(registration, Registration::New), "{head}, {registration:?}");
 }
 
 #[tokio::test]
-async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
+async fn duplicate_of_a_pending_event_gets_its_result() {
     let line = r#"{"source":"job","cycle_id":"c1","event_kind":"ok","ok":true}"#;
     let submission = || Submission::parse(line).unwrap();
     for (is_committed, in_batch) in [(true, false), (true, true), (false, false), (false, true)] {
@@ -68,7 +72,7 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
         .unwrap();
         let id = Identity::of(&submission().event, None, None).id.into_bytes();
         let record = Record::new(1, id, line);
-        assert!(matches!(shared.window().claim(id, record.checksum, 1), Known::New));
+        assert!(matches!(shared.window().register(id, record.checksum, 1), Registration::New));
         let second = async {
             if in_batch {
                 ingest.ingest_batch(vec![submission()]).await.remove(0)
@@ -77,7 +81,7 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
             }
         };
         let first = async {
-            let (answer, _decided) = oneshot::channel();
+            let (answer, _result) = oneshot::channel();
             let result = if is_committed { Ok(1) } else { Err(AppendError::Closed) };
             shared.finish(Group { appends: vec![Append::new(vec![record], answer)], result });
         };
@@ -90,7 +94,7 @@ async fn a_duplicate_of_an_event_that_is_being_committed_hears_how_that_went() {
                     counters.duplicates.load(Ordering::Relaxed),
                     counters.changed.load(Ordering::Relaxed),
                 );
-                assert_eq!(counts, (1, 0), "it is the same event");
+                assert_eq!(counts, (1, 0), "the duplicate counts once, as unchanged");
             }
             Err(error) => assert!(!is_committed && matches!(error, IngestError::Unavailable(_))),
         }

@@ -1,4 +1,4 @@
-//! The identities of the last while, so that an event that comes again is known.
+//! Deduplication window: the identities of recent events.
 
 use std::hash::BuildHasher;
 
@@ -9,17 +9,18 @@ use tokio::sync::oneshot;
 use crate::error::Unavailable;
 use crate::ingest::keys::Keys;
 
-/// How many identities are remembered, and for how long.
+/// Limits of the deduplication window: an age and a number of identities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DedupWindow {
-    /// Identities that are older are forgotten, in microseconds.
+    /// Age of the oldest identity, in microseconds.
     pub(crate) micros: u64,
-    /// The oldest ones beyond this many are forgotten.
+    /// Number of identities. When it is exceeded, the oldest ones are forgotten.
     pub(crate) max_keys: usize,
 }
 
 impl DedupWindow {
-    /// Whichever ends first.
+    /// Creates a window that remembers each identity for the time `window`, and at most `max_keys`
+    /// (up to 2^30) of them.
     #[must_use]
     pub fn new(window: std::time::Duration, max_keys: usize) -> Self {
         Self {
@@ -29,35 +30,36 @@ impl DedupWindow {
     }
 }
 
-/// Indices are 32 bits wide.
+/// Bound of `max_keys`, since indices have 32 bits.
 const MAX_KEYS: usize = 1 << 30;
 
 impl Default for DedupWindow {
-    /// 24 hours or 500,000 identities.
+    /// Returns a window of 24 hours and 500,000 identities.
     fn default() -> Self {
         Self::new(std::time::Duration::from_secs(24 * 60 * 60), 500_000)
     }
 }
 
-/// What is known of an identity.
+/// Result of the registration of an identity.
 #[derive(Debug)]
-pub(crate) enum Known {
-    /// It was not there, and is pending now.
+pub(crate) enum Registration {
+    /// The identity is new, and pending from now on.
     New,
-    /// It is committed.
+    /// The identity belongs to a committed event.
     Committed { checksum: u32 },
-    /// It is being committed; the receiver tells how that went.
-    Pending { checksum: u32, decided: oneshot::Receiver<Result<(), Unavailable>> },
+    /// The identity belongs to an event that is being committed. The receiver gets the result.
+    Pending { checksum: u32, result: oneshot::Receiver<Result<(), Unavailable>> },
 }
 
+/// Identities of committed and pending events.
 #[derive(Debug)]
 pub(crate) struct Window {
     limits: DedupWindow,
     hasher: DefaultHashBuilder,
     keys: Keys,
-    /// How many were forgotten so far: an index counts from the first one ever, modulo 2^32.
+    /// Number of forgotten keys: an index counts from the first key ever, modulo 2^32.
     forgotten: u32,
-    /// The index of each key, by its identity.
+    /// Index of each key, by its identity.
     table: HashTable<u32>,
     pending: HashMap<[u8; 16], Pending>,
 }
@@ -80,30 +82,31 @@ impl Window {
         }
     }
 
-    /// Look an identity up, and mark it as pending where it is new.
-    pub(crate) fn claim(&mut self, id: [u8; 16], checksum: u32, now: u64) -> Known {
+    /// Looks an identity up, and marks it as pending if it is new.
+    pub(crate) fn register(&mut self, id: [u8; 16], checksum: u32, now: u64) -> Registration {
         self.forget(now);
         if let Some(checksum) = self.find(id) {
-            return Known::Committed { checksum };
+            return Registration::Committed { checksum };
         }
         match self.pending.get_mut(&id) {
             Some(pending) => {
-                let (sender, decided) = oneshot::channel();
+                let (sender, result) = oneshot::channel();
                 pending.waiting.push(sender);
-                Known::Pending { checksum: pending.checksum, decided }
+                Registration::Pending { checksum: pending.checksum, result }
             }
             None => {
                 self.pending.insert(id, Pending { checksum, waiting: Vec::new() });
-                Known::New
+                Registration::New
             }
         }
     }
 
-    /// A pending identity is committed, or is not; those who wait for it learn that.
-    pub(crate) fn decide(&mut self, key: Key, result: &Result<(), Unavailable>) {
+    /// Completes a pending identity with the result of its commit, and sends that to all requests
+    /// that wait for it.
+    pub(crate) fn complete(&mut self, key: Key, result: &Result<(), Unavailable>) {
         if let Some(pending) = self.pending.remove(&key.id) {
             for waiting in pending.waiting {
-                // One that waits no more has hung up.
+                // The request may have been cancelled.
                 let _ = waiting.send(result.clone());
             }
         }
@@ -112,7 +115,7 @@ impl Window {
         }
     }
 
-    /// A committed identity, newer than all before.
+    /// Adds the key of a committed event, which is newer than all before.
     pub(crate) fn remember(&mut self, key: Key) {
         if self.limits.max_keys == 0 {
             return;
@@ -133,7 +136,7 @@ impl Window {
         self.keys.len()
     }
 
-    /// The checksum of a committed identity.
+    /// Returns the checksum of a committed event.
     fn find(&self, id: [u8; 16]) -> Option<u32> {
         let at = |index: &u32| self.keys.at(index.wrapping_sub(self.forgotten));
         self.table
@@ -170,43 +173,43 @@ mod tests {
         Key { received_at: number, id: u128::from(number).to_le_bytes(), checksum: 1 }
     }
 
-    fn known(window: &mut Window, number: u64, now: u64) -> bool {
-        matches!(window.claim(key(number).id, 1, now), Known::Committed { .. })
+    fn is_committed(window: &mut Window, number: u64, now: u64) -> bool {
+        matches!(window.register(key(number).id, 1, now), Registration::Committed { .. })
     }
 
     #[test]
-    fn the_oldest_are_forgotten_by_number() {
+    fn oldest_identities_beyond_the_maximum_are_forgotten() {
         let mut window = Window::new(DedupWindow::new(Duration::from_secs(60), 100));
         window.forgotten = u32::MAX - 150;
         (1..=1000).for_each(|number| window.remember(key(number)));
         assert_eq!((window.len(), window.table.len()), (100, 100));
-        assert!((901..=1000).all(|number| known(&mut window, number, 1000)));
-        assert!(!known(&mut window, 900, 1000));
+        assert!((901..=1000).all(|number| is_committed(&mut window, number, 1000)));
+        assert!(!is_committed(&mut window, 900, 1000));
     }
 
     #[test]
-    fn the_oldest_are_forgotten_by_age() {
+    fn identities_older_than_the_window_are_forgotten() {
         let mut window = Window::new(DedupWindow::new(Duration::from_micros(10), 100));
         (1..=20).for_each(|number| window.remember(key(number)));
-        assert!(known(&mut window, 20, 20));
-        assert!(known(&mut window, 10, 20));
-        assert!(!known(&mut window, 9, 20));
+        assert!(is_committed(&mut window, 20, 20));
+        assert!(is_committed(&mut window, 10, 20));
+        assert!(!is_committed(&mut window, 9, 20));
     }
 
     #[test]
-    fn those_who_wait_for_a_pending_one_learn_how_it_went() {
+    fn pending_identity_sends_its_result_to_waiting_duplicates() {
         let mut window = Window::new(DedupWindow::default());
-        assert!(matches!(window.claim(key(1).id, 1, 1), Known::New));
-        let Known::Pending { mut decided, .. } = window.claim(key(1).id, 1, 1) else {
-            panic!("it is pending")
+        assert!(matches!(window.register(key(1).id, 1, 1), Registration::New));
+        let Registration::Pending { mut result, .. } = window.register(key(1).id, 1, 1) else {
+            panic!("the identity is pending")
         };
-        window.decide(key(1), &Err(Unavailable::ShuttingDown));
-        assert!(decided.try_recv().unwrap().is_err());
+        window.complete(key(1), &Err(Unavailable::ShuttingDown));
+        assert!(result.try_recv().unwrap().is_err());
         assert!(
-            matches!(window.claim(key(1).id, 1, 1), Known::New),
-            "what failed may be tried again"
+            matches!(window.register(key(1).id, 1, 1), Registration::New),
+            "an identity whose commit failed is new again"
         );
-        window.decide(key(1), &Ok(()));
-        assert!(known(&mut window, 1, 1));
+        window.complete(key(1), &Ok(()));
+        assert!(is_committed(&mut window, 1, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! How a pipeline is put together.
+//! Builder of a pipeline.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::ingest::{Ingest, IngestOptions, Shared};
 use crate::journal::Journal;
 use crate::spec::SinkSpec;
 
-/// How a pipeline is put together.
+/// Builder of a [`Pipeline`].
 #[derive(Debug)]
 #[must_use]
 pub struct PipelineBuilder {
@@ -22,38 +22,41 @@ pub struct PipelineBuilder {
 }
 
 impl PipelineBuilder {
-    /// Where and how events are made durable.
+    /// Sets the options of the journal.
     pub fn journal(self, journal: Options) -> Self {
         Self { journal, ..self }
     }
 
-    /// How events are taken in.
+    /// Sets the options of ingest.
     pub fn ingest(self, ingest: IngestOptions) -> Self {
         Self { ingest, ..self }
     }
 
-    /// A sink that gets the events.
+    /// Adds a sink.
     pub fn sink(mut self, sink: SinkSpec) -> Self {
         self.sinks.push(sink);
         self
     }
 
-    /// Sinks that get the events.
+    /// Adds sinks.
     pub fn sinks(mut self, sinks: impl IntoIterator<Item = SinkSpec>) -> Self {
         self.sinks.extend(sinks);
         self
     }
 
-    /// Draw pauses from this seed, so that the same calls make the same pauses.
+    /// Seeds the jitter of back-off, so that the same calls have the same pauses.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
     }
 
-    /// Open the journal, and start a worker for each sink. Has to be called within a tokio runtime.
+    /// Opens the journal, and starts a worker for each sink.
     ///
     /// # Errors
-    /// When the journal can't be opened, or a sink can't be added. A sink that can't be reached is
-    /// no error: its events wait.
+    /// When the journal can't be opened, or a sink can't be added. An unreachable destination is
+    /// not an error: its events wait.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub async fn start(self) -> Result<Pipeline, StartError> {
         let Self { journal: options, ingest, sinks, seed } = self;
         let shared = Arc::new(Shared::new(ingest.dedup));
@@ -79,7 +82,7 @@ impl PipelineBuilder {
             ingest,
             workers: Mutex::default(),
             served: Mutex::default(),
-            shelves: Mutex::default(),
+            dead_letter_stores: Mutex::default(),
             random: Mutex::new(seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
             recovery,
             maintenance: Mutex::default(),
@@ -98,7 +101,7 @@ impl PipelineBuilder {
 }
 
 impl Pipeline {
-    /// A pipeline in memory, without sinks, until it is told otherwise.
+    /// Returns a builder whose defaults are a journal in memory (256 MiB) and no sinks.
     pub fn builder() -> PipelineBuilder {
         let memory = Options::new("journal")
             .file_system(observer_journal::fs::Memory::default())

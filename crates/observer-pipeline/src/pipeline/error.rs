@@ -1,62 +1,62 @@
-//! Why a pipeline, or a sink of it, is not as one wanted it.
+//! Error types of the pipeline and of operations on its sinks.
 
 use std::io;
 
 use observer_journal::OpenError;
 
-/// Why a pipeline could not be started.
+/// Error type for starting a pipeline.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The journal can't be opened.
     #[error(transparent)]
     Journal(#[from] OpenError),
-    /// The journal can't be read.
-    #[error("can't read the identities of past events from the journal")]
+    /// The keys of recent events can't be read.
+    #[error("can't read the identities of recent events from the journal")]
     Keys(#[source] io::Error),
     /// A sink can't be added.
     #[error(transparent)]
     Sink(#[from] AddSinkError),
 }
 
-/// Why a sink could not be added.
+/// Error type for adding a sink.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddSinkError {
-    /// There is one of this name.
-    #[error("there is a sink named {name:?} already")]
+    /// A sink of this name is running.
+    #[error("there is a sink named {name:?} already; use another name")]
     NameTaken {
-        /// The name.
+        /// Name of the sink.
         name: String,
     },
-    /// Positions and dead letters are kept under the name.
-    #[error("{name:?} can't be the name of a sink: letters, digits, `-`, `_` and `.` are good")]
+    /// The name has characters that the name of a folder can't have.
+    #[error("{name:?} can't be the name of a sink; use letters, digits, `-`, `_` and `.`")]
     InvalidName {
-        /// The name.
+        /// Name of the sink.
         name: String,
     },
-    /// The pipeline is shut down, or about to be.
-    #[error("there is no place for a sink any more, since the pipeline is shutting down")]
+    /// The pipeline is shut down, or shutting down.
+    #[error("no sink can be added, since the pipeline is shutting down")]
     ShuttingDown,
 }
 
-/// Why the position of a sink is not forgotten.
+/// Error type for forgetting the position of a sink.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForgetSinkError {
-    /// It is there.
-    #[error("the sink {name:?} is there; take it out of the configuration first")]
+    /// The sink is running.
+    #[error("the sink {name:?} is running; remove it from the configuration first")]
     StillRunning {
-        /// The name.
+        /// Name of the sink.
         name: String,
     },
-    /// There is none of this name.
+    /// There is no sink of this name.
     #[error("there is no sink named {name:?}")]
     UnknownSink {
-        /// The name.
+        /// Name of the sink.
         name: String,
     },
-    /// It is forgotten, and a restart may bring it back.
-    #[error("the positions can't be stored now; this is tried again every second")]
+    /// The change can't be stored yet. After a restart the position may still be there.
+    #[error("the positions can't be stored now; this is retried every second")]
     Store(#[source] io::Error),
 }

@@ -1,4 +1,4 @@
-//! What is done once a second.
+//! Maintenance of the journal, once a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::blocking::Blocking;
 use crate::journal::Journal;
 
-/// How often positions are made durable, and space is given back.
+/// Interval at which positions are stored and space is freed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 
-/// Store positions and give space back, once a second, for as long as the pipeline runs.
+/// Stores positions and frees space once a second, until the task is aborted.
 pub(super) async fn maintain(blocking: Blocking, journal: Arc<Journal>) {
     let mut failing = false;
     let mut ticks = tokio::time::interval(MAINTAIN_EVERY);
@@ -23,7 +23,7 @@ pub(super) async fn maintain(blocking: Blocking, journal: Arc<Journal>) {
                 failing = true;
                 tracing::error!(
                     error = observer_core::report(&error),
-                    "positions can't be stored; this is tried again every second"
+                    "positions can't be stored; retrying every second"
                 );
             }
             Ok(()) if failing => {

@@ -1,4 +1,7 @@
-//! The pipeline as others see it.
+//! Pipeline: ingest, the journal, and one worker per sink behind one handle.
+//!
+//! [`builder`] assembles a pipeline, [`sinks`] adds and removes sinks while it runs, [`status`]
+//! composes its status, and [`maintenance`] stores positions and frees space once a second.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +21,7 @@ use crate::ingest::{Ack, Ingest, IngestError};
 use crate::journal::Journal;
 use crate::lock::lock;
 use crate::source::tail::Tail;
-use crate::worker::command::Desk;
+use crate::worker::command::WorkerHandle;
 use crate::worker::progress::Progress;
 
 mod builder;
@@ -32,10 +35,10 @@ pub use error::{AddSinkError, ForgetSinkError, StartError};
 
 use self::sinks::{Running, close, drain};
 
-/// Takes events in, makes them durable, and has every sink get them.
+/// Handle of a pipeline, which makes events durable and delivers them to every sink.
 ///
-/// A handle: clones are the same pipeline. It ends with [`shutdown`](Self::shutdown); without that,
-/// what sinks had not flushed is delivered again next time.
+/// Clones share one pipeline. [`shutdown`](Self::shutdown) ends it. Without a shutdown, events that
+/// were not flushed are delivered again after the next start.
 #[derive(Clone)]
 pub struct Pipeline {
     inner: Arc<Inner>,
@@ -48,32 +51,32 @@ struct Inner {
     tail: Arc<Tail>,
     ingest: Ingest,
     workers: Mutex<BTreeMap<String, Running>>,
-    /// How far sinks were served that are not there any more.
+    /// Last event that was handed to each removed sink.
     served: Mutex<BTreeMap<String, u64>>,
-    /// The dead letters of each sink that there was: they have one owner, whether the sink runs or
-    /// not.
-    shelves: Mutex<BTreeMap<String, Arc<Mutex<DeadLetterStore>>>>,
+    /// Dead-letter store of each sink, running or not, so that each folder has one owner.
+    dead_letter_stores: Mutex<BTreeMap<String, Arc<Mutex<DeadLetterStore>>>>,
     random: Mutex<fastrand::Rng>,
     recovery: Recovery,
     maintenance: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Pipeline {
-    /// Take an event in. The answer comes when it is as durable as the journal promises; sinks have
-    /// no part in that.
+    /// Ingests an event. Returns when the event is as durable as the journal is configured to make
+    /// it; no sink is involved.
     ///
-    /// The future may be dropped: the commit runs on, and the same event is a duplicate then.
+    /// Cancel safe: the commit continues, and a retry of the event is a duplicate.
     ///
     /// # Errors
-    /// When the event isn't taken; it is nowhere then, or it will be a duplicate.
+    /// When the event isn't accepted. After [`Unavailable::Timeout`](crate::Unavailable::Timeout)
+    /// it may still be committed; then a retry is a duplicate.
     pub async fn ingest(&self, event: impl Into<Submission>) -> Result<Ack, IngestError> {
         self.inner.ingest.ingest(event.into(), None).await
     }
 
-    /// Take an event in whose identity is this key.
+    /// Ingests an event whose identity is an idempotency key.
     ///
     /// # Errors
-    /// Those of [`ingest`](Self::ingest), and when the key came with another event before.
+    /// Those of [`ingest`](Self::ingest), and when the key was used for another event before.
     pub async fn ingest_with_key(
         &self,
         event: impl Into<Submission>,
@@ -82,8 +85,8 @@ impl Pipeline {
         self.inner.ingest.ingest(event.into(), Some(key)).await
     }
 
-    /// Take events in, each judged by itself: those that are new are committed together, all or
-    /// none. The results are in the order of the events.
+    /// Ingests a batch. Each event is checked by itself; the new ones are committed together, all or
+    /// none. Results are in the order of the events.
     pub async fn ingest_batch(&self, events: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
         self.inner.ingest.ingest_batch(events).await
     }
@@ -93,15 +96,15 @@ impl Pipeline {
         self.inner.ingest.counters().rejected.increment(reason);
     }
 
-    /// What was found when the journal was opened.
+    /// Returns the recovery report of the journal.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.inner.recovery
     }
 
-    /// Whether there is one of this name, or was.
-    pub(crate) fn knows_sink(&self, name: &str) -> bool {
-        self.inner.workers().contains_key(name) || self.inner.journal.position(name).is_some()
+    /// Returns whether a sink of this name is running, or has a stored position.
+    pub(crate) fn has_sink(&self, name: &str) -> bool {
+        self.inner.workers().contains_key(name) || self.inner.journal.stored(name).is_some()
     }
 
     pub(crate) fn blocking(&self) -> Blocking {
@@ -116,16 +119,16 @@ impl Pipeline {
         self.inner.workers().get(sink).map(|running| running.progress.clone())
     }
 
-    /// Make positions durable now.
+    /// Makes positions durable now.
     pub(crate) async fn store_positions(&self) -> io::Result<()> {
         let journal = self.inner.journal.clone();
         let stored = self.inner.blocking.run(move || journal.maintain()).await;
         stored.map_err(io::Error::other).and_then(|stored| stored.map_err(io::Error::other))
     }
 
-    pub(crate) fn shelf(&self, sink: &str) -> Arc<Mutex<DeadLetterStore>> {
+    pub(crate) fn dead_letter_store(&self, sink: &str) -> Arc<Mutex<DeadLetterStore>> {
         let inner = &self.inner;
-        let mut shelves = lock(&inner.shelves);
+        let mut stores = lock(&inner.dead_letter_stores);
         let new = || {
             DeadLetterStore::new(
                 inner.options.fs(),
@@ -133,37 +136,38 @@ impl Pipeline {
                 inner.options.get_clock(),
             )
         };
-        shelves.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
+        stores.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
     }
 
-    /// Where a running sink is handed what it is to send again.
-    pub(crate) fn desk(&self, sink: &str) -> Option<Desk> {
+    /// Returns the handle of a running sink's worker.
+    pub(crate) fn worker_handle(&self, sink: &str) -> Option<WorkerHandle> {
         let workers = self.inner.workers();
         let running = workers.get(sink)?;
-        Some(Desk { orders: running.orders.clone(), at_once: running.max_events })
+        Some(WorkerHandle { commands: running.commands.clone(), batch_size: running.max_events })
     }
 
-    /// Where a sink's dead letters are.
+    /// Returns the folder of a sink's dead letters.
     #[must_use]
     pub fn dead_letters_dir(&self, sink: &str) -> PathBuf {
         self.inner.options.dir().join("dead-letters").join(sink)
     }
 
-    /// Take no more events, let the sinks have what is there for up to `deadline`, and end. Nothing
-    /// is lost by a deadline that is too short: what is left is delivered after the next start.
+    /// Stops ingest, delivers pending events for up to `deadline`, and ends the pipeline.
+    ///
+    /// A short deadline loses nothing: the remaining events are delivered after the next start.
     pub async fn shutdown(&self, deadline: Duration) {
         self.shutdown_with(deadline, async {}).await;
     }
 
-    /// The same with a `last_look`, when every sink was flushed for the last time and isn't closed
-    /// yet, so that what it exports is still there.
-    pub async fn shutdown_with(&self, deadline: Duration, last_look: impl Future<Output = ()>) {
+    /// Like [`shutdown`](Self::shutdown), and awaits `before_close` after the last flush of all
+    /// sinks, before they are closed. Their metrics are final then, and still exported.
+    pub async fn shutdown_with(&self, deadline: Duration, before_close: impl Future<Output = ()>) {
         let inner = &self.inner;
         inner.ingest.close();
         let workers = std::mem::take(&mut *inner.workers());
         let flushed = drain(workers.into_iter().collect(), Instant::now() + deadline).await;
         inner.workers().extend(flushed);
-        last_look.await;
+        before_close.await;
         let workers = std::mem::take(&mut *inner.workers());
         close(workers.into_iter().collect()).await;
         let maintenance = inner.maintenance().take();

@@ -1,4 +1,4 @@
-//! The sinks of a pipeline: they come, stop, go and are forgotten while it runs.
+//! Sinks of a running pipeline: adding, stopping, removing and forgetting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,44 +10,43 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{AddSinkError, ForgetSinkError, Pipeline};
-use crate::account::Place;
-use crate::replay::state::{self, Kept};
+use crate::account::Checkpoint;
+use crate::replay::state::{ReplayRecord, reader_name};
 use crate::source::Source;
 use crate::spec::SinkSpec;
-use crate::worker::command::Order;
+use crate::worker::command::Command;
 use crate::worker::phase::Phase;
 use crate::worker::progress::Progress;
 use crate::worker::{Setup, Worker};
 
-/// How long workers may take to flush after they were told to do it now, and then to close.
-const LAST_MOMENTS: Duration = Duration::from_secs(12);
+/// Timeout of the last flush of all workers after the deadline, and of closing them.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// A worker and what it is known by.
+/// Running sink: its worker with the channels to it.
 pub(super) struct Running {
     pub(super) kind: String,
     pub(super) required: bool,
     pub(super) progress: Arc<Progress>,
     pub(super) phase: watch::Sender<Phase>,
-    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) commands: mpsc::Sender<Command>,
     pub(super) max_events: usize,
-    /// Resolves when it was flushed for the last time. The worker waits then, and closes the sink
-    /// when it is told to.
+    /// Completed after the last flush. The worker then waits for [`Phase::Closing`].
     pub(super) flushed: oneshot::Receiver<()>,
     pub(super) task: JoinHandle<()>,
 }
 
 impl Pipeline {
-    /// Let one more sink have the events, from its position on.
+    /// Adds a sink, which gets the events from its position on.
     ///
     /// # Errors
-    /// When the name is taken or can't be one.
+    /// When the name is taken or invalid, or the pipeline is shutting down.
     pub fn add_sink(&self, spec: SinkSpec) -> Result<(), AddSinkError> {
         let inner = &self.inner;
-        if !sink_name::is_valid(&spec.name) {
+        if !spec.has_valid_name() {
             return Err(AddSinkError::InvalidName { name: spec.name });
         }
         let mut workers = inner.workers();
-        // Looked at under the lock: the workers are taken out after this is set.
+        // Checked under the lock, since a shutdown first closes ingest and then takes the workers.
         if inner.ingest.is_closed() {
             return Err(AddSinkError::ShuttingDown);
         }
@@ -58,21 +57,21 @@ impl Pipeline {
         inner.journal.hold(&spec.name, hold);
         let stored = inner
             .journal
-            .position(&spec.name)
-            .map(|stored| Place::decode(stored.seq, &stored.state));
-        // Without positions nobody knows what a sink has had: it gets again what is there.
+            .stored(&spec.name)
+            .map(|stored| Checkpoint::decode(stored.seq, &stored.state));
+        // When the positions are lost, every sink gets all retained events again.
         let earliest = spec.settings.start == Start::Earliest || inner.recovery.positions_lost;
         let start = if earliest { inner.journal.oldest() - 1 } else { inner.journal.head() };
-        let place = stored.unwrap_or(Place::start(start));
-        inner.journal.set_position(&spec.name, place.seq, place.encode().into());
-        let replay = Kept::load(&inner.journal, &spec.name);
-        if replay.as_ref().is_some_and(Kept::is_running) {
-            inner.journal.hold(&state::reader(&spec.name), Hold::Optional);
+        let checkpoint = stored.unwrap_or(Checkpoint::start(start));
+        inner.journal.set_position(&spec.name, checkpoint.seq, checkpoint.encode().into());
+        let replay = ReplayRecord::load(&inner.journal, &spec.name);
+        if replay.as_ref().is_some_and(ReplayRecord::is_running) {
+            inner.journal.hold(&reader_name(&spec.name), Hold::Optional);
         }
-        let progress = Arc::new(Progress::new(place, replay));
+        let progress = Arc::new(Progress::new(checkpoint, replay));
         let served = inner.served().get(&spec.name).copied().unwrap_or(0);
         let (phase, phases) = watch::channel(Phase::Running);
-        let (orders, to_replay) = mpsc::channel(1);
+        let (commands, received) = mpsc::channel(1);
         let (last_flush, flushed) = oneshot::channel();
         let max_events = spec.limits().max_events;
         let worker = Worker::new(
@@ -86,9 +85,9 @@ impl Pipeline {
                     journal: inner.journal.clone(),
                     tail: inner.tail.clone(),
                 },
-                dead: self.shelf(&spec.name),
+                dead_letters: self.dead_letter_store(&spec.name),
                 progress: progress.clone(),
-                orders: to_replay,
+                commands: received,
                 stored,
                 start,
                 served,
@@ -104,7 +103,7 @@ impl Pipeline {
             required,
             progress,
             phase,
-            orders,
+            commands,
             max_events,
             flushed,
             task,
@@ -113,19 +112,20 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Let a sink have what is there, for up to `deadline`, and then no more. Its position stays.
-    /// `false` when there is none of this name.
+    /// Removes a sink after it got its pending events, for which it has up to `deadline`. Its
+    /// position stays. Returns `false` when there is no sink of this name.
     pub async fn remove_sink(&self, name: &str, deadline: Duration) -> bool {
-        let was_there = self.stop_sinks([name], deadline).await > 0;
-        if was_there {
+        let existed = self.stop_sinks([name], deadline).await > 0;
+        if existed {
             self.release_sink(name);
         }
-        was_there
+        existed
     }
 
-    /// Let sinks have what is there, for up to `deadline`, and then no more. What they have not had
-    /// is kept for them until they are added again or [released](Self::release_sink). Says how many
-    /// there were of these names.
+    /// Stops sinks after they got their pending events, for which they have up to `deadline`.
+    ///
+    /// The journal holds the remaining events until the sinks are added again or
+    /// [released](Self::release_sink). Returns the number of sinks that were stopped.
     pub async fn stop_sinks<'a>(
         &self,
         names: impl IntoIterator<Item = &'a str>,
@@ -147,19 +147,19 @@ impl Pipeline {
         stopped
     }
 
-    /// Keep nothing more for a sink that was stopped, as if it had been removed.
+    /// Releases the events that the journal holds for a stopped sink, as if it had been removed.
     pub fn release_sink(&self, name: &str) {
         if !self.inner.workers().contains_key(name) {
             self.inner.journal.release(name);
-            self.inner.journal.release(&state::reader(name));
+            self.inner.journal.release(&reader_name(name));
         }
     }
 
-    /// Forget where a sink stands that is not there any more. Should one of its name come again, it
-    /// begins as a new one. Its dead letters stay in their folder.
+    /// Forgets the position of a removed sink. A later sink of this name starts as a new one. The
+    /// dead letters stay in their folder.
     ///
     /// # Errors
-    /// When it is there, or there never was one, or that can't be stored yet.
+    /// When the sink is running or unknown, or the change can't be stored yet.
     pub async fn forget_sink(&self, name: &str) -> Result<(), ForgetSinkError> {
         {
             let workers = self.inner.workers();
@@ -170,15 +170,15 @@ impl Pipeline {
                 return Err(ForgetSinkError::UnknownSink { name: name.to_owned() });
             }
             self.inner.journal.forget(name);
-            self.inner.journal.forget(&state::reader(name));
+            self.inner.journal.forget(&reader_name(name));
         }
-        tracing::info!(sink = name, "the position of the sink is forgotten");
+        tracing::info!(sink = name, "the position of the sink was forgotten");
         self.store_positions().await.map_err(ForgetSinkError::Store)
     }
 }
 
-/// Let workers deliver and flush: at their leisure until `deadline`, and then now. Gives those that
-/// did.
+/// Drains workers until `deadline`, and then stops them. Returns those that ended their last
+/// flush.
 pub(super) async fn drain(
     workers: Vec<(String, Running)>,
     deadline: Instant,
@@ -186,18 +186,18 @@ pub(super) async fn drain(
     for (_, running) in &workers {
         running.phase.send_replace(Phase::Draining);
     }
-    let (mut flushed, mut left) = (Vec::with_capacity(workers.len()), Vec::new());
+    let (mut flushed, mut unfinished) = (Vec::with_capacity(workers.len()), Vec::new());
     for (name, mut running) in workers {
         match tokio::time::timeout_at(deadline, &mut running.flushed).await {
             Ok(_) => flushed.push((name, running)),
             Err(_) => {
                 running.phase.send_replace(Phase::Stopping);
-                left.push((name, running));
+                unfinished.push((name, running));
             }
         }
     }
-    let last = Instant::now() + LAST_MOMENTS;
-    for (name, mut running) in left {
+    let last = Instant::now() + FINISH_TIMEOUT;
+    for (name, mut running) in unfinished {
         match tokio::time::timeout_at(last, &mut running.flushed).await {
             Ok(_) => flushed.push((name, running)),
             Err(_) => abandon(&name, &running),
@@ -206,12 +206,12 @@ pub(super) async fn drain(
     flushed
 }
 
-/// Have the sinks of workers closed that have flushed them.
+/// Closes the sinks of workers that have flushed.
 pub(super) async fn close(workers: Vec<(String, Running)>) {
     for (_, running) in &workers {
         running.phase.send_replace(Phase::Closing);
     }
-    let last = Instant::now() + LAST_MOMENTS;
+    let last = Instant::now() + FINISH_TIMEOUT;
     for (name, mut running) in workers {
         if tokio::time::timeout_at(last, &mut running.task).await.is_err() {
             abandon(&name, &running);
@@ -220,6 +220,6 @@ pub(super) async fn close(workers: Vec<(String, Running)>) {
 }
 
 fn abandon(name: &str, running: &Running) {
-    tracing::error!(sink = name, "the sink did not end; it is abandoned");
+    tracing::error!(sink = name, "the sink did not end; its worker is aborted");
     running.task.abort();
 }

@@ -1,4 +1,4 @@
-//! What a pipeline is doing, put together from its parts.
+//! Composition of the status from the parts of a pipeline.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -7,14 +7,14 @@ use observer_core::{Position, Timestamp};
 
 use super::Pipeline;
 use super::sinks::Running;
-use crate::account::Place;
-use crate::replay::state::{self, Kept, ReplayStatus};
+use crate::account::Checkpoint;
+use crate::replay::state::{ReplayRecord, ReplayStatus, is_replay_reader};
 use crate::source::tail::Tail;
 use crate::status::{IngestStatus, SinkState, SinkStatus, Status};
-use crate::worker::progress::Told;
+use crate::worker::progress::Snapshot;
 
 impl Pipeline {
-    /// What the pipeline is doing.
+    /// Returns a snapshot of the pipeline, the journal and all sinks.
     #[must_use]
     pub fn status(&self) -> Status {
         let inner = &self.inner;
@@ -29,61 +29,69 @@ impl Pipeline {
         };
         let mut sinks = BTreeMap::new();
         for (name, stored) in
-            inner.journal.positions().into_iter().filter(|(name, _)| !state::is_replay_reader(name))
+            inner.journal.readers().into_iter().filter(|(name, _)| !is_replay_reader(name))
         {
-            let place = Place::decode(stored.seq, &stored.state);
-            let replay = Kept::load(&inner.journal, &name).map(|kept| kept.shown());
+            let checkpoint = Checkpoint::decode(stored.seq, &stored.state);
+            let replay = ReplayRecord::load(&inner.journal, &name).map(|record| record.status());
             sinks.insert(
                 name,
-                detached(Position { epoch: stored.epoch, seq: stored.seq }, place, replay),
+                detached_status(
+                    Position { epoch: stored.epoch, seq: stored.seq },
+                    checkpoint,
+                    replay,
+                ),
             );
         }
         let workers = inner.workers();
-        let told: Vec<_> = workers
+        let snapshots: Vec<_> = workers
             .iter()
             .map(|(name, running)| (name, running, running.progress.lock().clone()))
             .collect();
-        // Later than where sinks stand, so that none is shown past it.
+        // Read after the positions of the sinks, so that none is shown past the head.
         let journal = inner.journal.status();
-        for (name, running, told) in told {
-            sinks.insert(name.clone(), running.status(told, &inner.tail, epoch, journal.head));
+        for (name, running, snapshot) in snapshots {
+            sinks.insert(name.clone(), running.status(snapshot, &inner.tail, epoch, journal.head));
         }
         Status { journal, epoch, ingest, sinks, closed: inner.ingest.is_closed() }
     }
 }
 
 impl Running {
-    fn status(&self, told: Told, tail: &Tail, epoch: u64, head: u64) -> SinkStatus {
-        let pending = head.saturating_sub(told.place.seq);
+    fn status(&self, snapshot: Snapshot, tail: &Tail, epoch: u64, head: u64) -> SinkStatus {
+        let pending = head.saturating_sub(snapshot.checkpoint.seq);
         let oldest = (pending > 0)
-            .then(|| tail.received_at(told.place.seq + 1).or(told.oldest_in_hand))
+            .then(|| tail.received_at(snapshot.checkpoint.seq + 1).or(snapshot.oldest_in_batch))
             .flatten();
         SinkStatus {
             kind: self.kind.clone(),
-            state: told.state,
+            state: snapshot.state,
             required: self.required,
-            position: Position { epoch, seq: told.place.seq },
-            account: told.place.account,
-            accepted: told.place.accepted + pending,
+            position: Position { epoch, seq: snapshot.checkpoint.seq },
+            account: snapshot.checkpoint.account,
+            accepted: snapshot.checkpoint.accepted + pending,
             pending,
             oldest_pending: oldest.map(|at| Timestamp::now().duration_since(at).unsigned_abs()),
-            retried: told.retried,
-            redelivered: told.replayed,
-            replay: told.replay.as_ref().map(Kept::shown),
-            last_error: told.last_error,
+            retried: snapshot.retried,
+            redelivered: snapshot.redelivered,
+            replay: snapshot.replay.as_ref().map(ReplayRecord::status),
+            last_error: snapshot.last_error,
             deliveries: self.progress.deliveries.snapshot(),
         }
     }
 }
 
-fn detached(position: Position, place: Place, replay: Option<ReplayStatus>) -> SinkStatus {
+fn detached_status(
+    position: Position,
+    checkpoint: Checkpoint,
+    replay: Option<ReplayStatus>,
+) -> SinkStatus {
     SinkStatus {
         kind: String::new(),
         state: SinkState::Detached,
         required: false,
         position,
-        account: place.account,
-        accepted: place.accepted,
+        account: checkpoint.account,
+        accepted: checkpoint.accepted,
         pending: 0,
         oldest_pending: None,
         retried: 0,

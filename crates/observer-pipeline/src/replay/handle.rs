@@ -1,4 +1,4 @@
-//! Replays as others see them: begun, and ended early.
+//! API of the pipeline for replays: starting and cancelling.
 
 use std::io;
 
@@ -6,121 +6,125 @@ use observer_core::sink_name;
 use tokio::sync::oneshot;
 
 use crate::pipeline::Pipeline;
-use crate::replay::state::{Kept, ReplaySelection, ReplayState, ReplayStatus};
-use crate::worker::command::{NotBegun, Order, PastOrder, Stopped};
+use crate::replay::state::{ReplaySelection, ReplayState, ReplayStatus};
+use crate::spec::is_valid_name;
+use crate::worker::command::{Command, NotStarted, Refusal, ReplayCommand};
 
-/// Why a replay doesn't begin, or end.
+/// Error type for starting and cancelling replays.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
-    /// There is no such sink.
+    /// There is no sink of this name.
     #[error("there is no sink named {name:?}")]
     UnknownSink {
-        /// The name.
+        /// Requested name.
         name: String,
     },
-    /// The sink can't take past events rightly, ever.
-    #[error("the sink {name:?} can't be brought the past: {reason}")]
-    InOrderOnly {
-        /// The name.
+    /// The sink never takes past events.
+    #[error("the sink {name:?} can't take past events: {reason}")]
+    ReplayUnsupported {
+        /// Name of the sink.
         name: String,
-        /// Why not.
+        /// Reason that the sink states.
         reason: String,
     },
-    /// The sink doesn't run: it is configured no more, or is about to end.
-    #[error("the sink {name:?} doesn't run, so it can't be brought anything")]
+    /// The sink is no longer configured, or is being stopped.
+    #[error("the sink {name:?} is not running; add it to the configuration first")]
     SinkNotRunning {
-        /// The name.
+        /// Name of the sink.
         name: String,
     },
-    /// One replay at a time.
+    /// Another replay of the sink is running.
     #[error(
-        "there is a replay for the sink {name:?} already, {progress}; it can be ended, or waited for"
+        "the sink {name:?} has a running replay {progress}; cancel it, or wait until it has ended"
     )]
     AlreadyRunning {
-        /// The name.
+        /// Name of the sink.
         name: String,
-        /// How far that one is.
+        /// Start and progress of the running replay.
         progress: String,
     },
-    /// There is none that could end.
-    #[error("there is no replay for the sink {name:?} that could end")]
+    /// The sink has no replay that could be cancelled.
+    #[error("the sink {name:?} has no running replay")]
     NoReplay {
-        /// The name.
+        /// Name of the sink.
         name: String,
     },
-    /// Not at the moment.
-    #[error("the replay does not begin: {reason}")]
+    /// The sink is unavailable at the moment, or the replay can't be stored.
+    #[error("the replay was not started: {reason}")]
     Unavailable {
-        /// Why not.
+        /// Failure of the sink, or of the journal.
         reason: String,
     },
-    /// A restart may bring it back.
-    #[error("the end of the replay can't be stored now; this is tried again every second")]
+    /// The end of the replay can't be stored yet. After a restart the replay may continue.
+    #[error("the end of the replay can't be stored now; this is retried every second")]
     Store(#[source] io::Error),
 }
 
 impl Pipeline {
-    /// Bring a sink past events that are still in the journal, up to where it stands: what comes
-    /// after that it gets anyhow. When this returns, the replay is sure to go on until it ends,
-    /// also after a restart; [`status`](Self::status) tells how far it is.
+    /// Starts a replay: retained events are delivered to a sink, up to its current position. Later
+    /// events reach the sink anyway.
     ///
-    /// The past goes in the journal's order, and takes turns with what is new, batch by batch.
-    /// After a crash, what was delivered since the last commit (a second or two) is delivered
-    /// again, under the same ids. Position and account of the sink don't change; what it refuses
-    /// becomes dead letters.
+    /// When this returns, the replay is stored durably and continues until it ends, also after a
+    /// restart. [`status`](Self::status) shows its progress.
+    ///
+    /// Events are delivered in the order of the journal, and batches take turns with live ones.
+    /// After a crash, events since the last commit (a second or two) are delivered again, under the
+    /// same ids. Position and account of the sink don't change. Rejected events become dead
+    /// letters.
     ///
     /// # Errors
-    /// When nothing was begun.
+    /// When the replay is not started.
     pub async fn start_replay(
         &self,
         sink: &str,
-        past: ReplaySelection,
+        selection: ReplaySelection,
     ) -> Result<ReplayStatus, ReplayError> {
-        if !sink_name::is_valid(sink) || !self.knows_sink(sink) {
+        if !is_valid_name(sink) || !self.has_sink(sink) {
             return Err(ReplayError::UnknownSink { name: sink.to_owned() });
         }
         let not_running = || ReplayError::SinkNotRunning { name: sink.to_owned() };
-        let desk = self.desk(sink).ok_or_else(not_running)?;
-        let (answer, answered) = oneshot::channel();
-        desk.orders
-            .send(Order::Past(PastOrder { past, answer }))
+        let worker = self.worker_handle(sink).ok_or_else(not_running)?;
+        let (reply, started) = oneshot::channel();
+        worker
+            .commands
+            .send(Command::StartReplay(ReplayCommand { selection, reply }))
             .await
             .map_err(|_| not_running())?;
-        answered.await.map_err(|_| not_running())?.map_err(|refused| match refused {
-            NotBegun::Busy(progress) => {
+        started.await.map_err(|_| not_running())?.map_err(|error| match error {
+            NotStarted::AlreadyRunning(progress) => {
                 ReplayError::AlreadyRunning { name: sink.to_owned(), progress }
             }
-            NotBegun::Stopped(Stopped::Never(reason)) => {
-                ReplayError::InOrderOnly { name: sink.to_owned(), reason }
+            NotStarted::Refused(Refusal::Permanent(reason)) => {
+                ReplayError::ReplayUnsupported { name: sink.to_owned(), reason }
             }
-            NotBegun::Stopped(Stopped::NotNow(reason)) => ReplayError::Unavailable { reason },
+            NotStarted::Refused(Refusal::Temporary(reason)) => ReplayError::Unavailable { reason },
         })
     }
 
-    /// End a sink's replay where it is. What is on its way is delivered.
+    /// Cancels a sink's running replay. The current batch is still delivered.
     ///
     /// # Errors
-    /// When there is none, or that can't be stored yet.
+    /// When there is no running replay, or its end can't be stored yet.
     pub async fn cancel_replay(&self, sink: &str) -> Result<ReplayStatus, ReplayError> {
-        if !sink_name::is_valid(sink) || !self.knows_sink(sink) {
+        if !is_valid_name(sink) || !self.has_sink(sink) {
             return Err(ReplayError::UnknownSink { name: sink.to_owned() });
         }
         let progress = self
             .progress(sink)
             .ok_or_else(|| ReplayError::SinkNotRunning { name: sink.to_owned() })?;
-        let ended = {
-            let mut told = progress.lock();
-            let running = told.replay.as_mut().filter(|kept| kept.is_running());
-            running.map(|kept| {
-                kept.end(ReplayState::Cancelled, None);
-                // At once, since its worker may wait for its sink for long.
-                kept.keep(self.journal(), sink, kept.place);
-                Kept::shown(kept)
+        let cancelled = {
+            let mut snapshot = progress.lock();
+            let running = snapshot.replay.as_mut().filter(|record| record.is_running());
+            running.map(|record| {
+                record.end(ReplayState::Cancelled, None);
+                // Stored here, since the worker may wait for its sink for a long time.
+                record.store(self.journal(), sink, record.checkpoint);
+                record.status()
             })
         };
-        let ended = ended.ok_or_else(|| ReplayError::NoReplay { name: sink.to_owned() })?;
+        let cancelled = cancelled.ok_or_else(|| ReplayError::NoReplay { name: sink.to_owned() })?;
         self.store_positions().await.map_err(ReplayError::Store)?;
-        Ok(ended)
+        Ok(cancelled)
     }
 }

@@ -1,157 +1,167 @@
-//! A replay as the sink's worker runs it, between batches of what is new.
+//! Execution of a replay by the sink's worker, between batches of live events.
 
 use observer_core::{RetrySettings, SinkError, Timestamp};
 use observer_journal::Hold;
 use tokio::time::Instant;
 
-use super::state::{Kept, ReplaySelection, ReplayState, ReplayStatus, reader};
 use crate::error::Failure;
 use crate::record::timestamp;
+use crate::replay::state::{ReplayRecord, ReplaySelection, ReplayState, ReplayStatus, reader_name};
 use crate::worker::backoff::Backoff;
-use crate::worker::command::{NotBegun, PastOrder, Stopped};
+use crate::worker::command::{NotStarted, Refusal, ReplayCommand};
 use crate::worker::phase::Ended;
-use crate::worker::stream::{Lane, Wanted};
-use crate::worker::stream::{PastLane, Turn};
+use crate::worker::stream::{EventSelector, ReplayStream, Stream, StreamKind};
 use crate::worker::{FLUSH_EVERY, Worker};
 
 impl Worker {
-    /// Whether a replay can go on now.
-    pub(crate) fn has_past(&self) -> bool {
-        self.past_is_due().is_some_and(|due| due <= Instant::now())
+    /// Returns whether there is a replay that can continue now.
+    pub(crate) fn replay_is_due(&self) -> bool {
+        self.replay_due_at().is_some_and(|due| due <= Instant::now())
     }
 
-    /// When a replay can go on, if there is one.
-    pub(crate) fn past_is_due(&self) -> Option<Instant> {
-        self.lanes.past.as_ref().map(|past| past.not_before)
+    /// Returns the time at which the replay can continue, if there is one.
+    pub(crate) fn replay_due_at(&self) -> Option<Instant> {
+        self.streams.replay.as_ref().map(|replay| replay.not_before)
     }
 
-    /// Go on with the replay that was there before.
-    pub(crate) fn resume_past(&mut self) {
-        let kept = self.progress.lock().replay.clone();
-        let Some(kept) = kept.filter(Kept::is_running) else { return };
-        match self.in_order_only {
-            None => self.lanes.past = Some(self.past_lane(&kept)),
+    /// Continues the replay that an earlier worker of the sink has left running.
+    pub(crate) fn resume_replay(&mut self) {
+        let record = self.progress.lock().replay.clone();
+        let Some(record) = record.filter(ReplayRecord::is_running) else { return };
+        match self.replay_refusal {
+            None => self.streams.replay = Some(self.replay_stream(&record)),
             Some(reason) => {
-                self.end_past(ReplayState::Stopped, Some(reason.to_owned()));
-                if let Some(kept) = &self.progress.lock().replay {
-                    kept.keep(&self.source.journal, &self.name, kept.place);
+                self.end_replay(ReplayState::Stopped, Some(reason.to_owned()));
+                if let Some(record) = &self.progress.lock().replay {
+                    record.store(&self.source.journal, &self.name, record.checkpoint);
                 }
             }
         }
     }
 
-    pub(crate) async fn begin_past(
+    pub(crate) async fn start_replay(
         &mut self,
-        PastOrder { past, answer }: PastOrder,
+        ReplayCommand { selection, reply }: ReplayCommand,
     ) -> Result<(), Ended> {
-        let begun = self.try_begin(past).await;
-        // Whoever asked may have gone.
-        let _ = answer.send(begun);
+        let started = self.try_start_replay(selection).await;
+        // The caller may have been cancelled.
+        let _ = reply.send(started);
         Ok(())
     }
 
-    async fn try_begin(&mut self, past: ReplaySelection) -> Result<ReplayStatus, NotBegun> {
-        if let Some(reason) = self.in_order_only {
-            return Err(NotBegun::Stopped(Stopped::Never(reason.to_owned())));
+    async fn try_start_replay(
+        &mut self,
+        selection: ReplaySelection,
+    ) -> Result<ReplayStatus, NotStarted> {
+        if let Some(reason) = self.replay_refusal {
+            return Err(NotStarted::Refused(Refusal::Permanent(reason.to_owned())));
         }
-        let before = self.progress.lock().replay.clone();
-        if let Some(running) = before.as_ref().filter(|kept| kept.is_running()) {
-            let ReplayStatus { events, pending, begun_at, .. } = running.shown();
-            return Err(NotBegun::Busy(format!(
-                "since {begun_at}, and past {} of {events} events",
+        let previous = self.progress.lock().replay.clone();
+        if let Some(running) = previous.as_ref().filter(|record| record.is_running()) {
+            let ReplayStatus { events, pending, begun_at, .. } = running.status();
+            return Err(NotStarted::AlreadyRunning(format!(
+                "since {begun_at}, with {} of {events} events done",
                 events - pending
             )));
         }
         let journal = self.source.journal.clone();
-        let reader = reader(&self.name);
-        // Before the look, so that nothing goes in between.
+        let reader = reader_name(&self.name);
+        // Held before the lookup, so that no event expires in between.
         journal.hold(&reader, Hold::Optional);
-        let place = journal.seek(u64::try_from(past.since.as_microsecond()).unwrap_or(0));
-        // What comes after that is on its way already.
-        let last = self.lanes.present.place.seq;
-        let kept = Kept::begin(past, place.first_seq, last, place.gone_before.map(timestamp));
-        kept.keep(&journal, &self.name, kept.place);
+        let start = journal.seek(u64::try_from(selection.since.as_microsecond()).unwrap_or(0));
+        // Later events reach the sink by the live stream.
+        let last = self.streams.live.checkpoint.seq;
+        let gone_before = start.gone_before.map(timestamp);
+        let record = ReplayRecord::new(selection, start.first_seq, last, gone_before);
+        record.store(&journal, &self.name, record.checkpoint);
         let stored = self.source.blocking.run(move || journal.maintain()).await;
         if let Err(error) = stored
             .map_err(std::io::Error::other)
             .and_then(|stored| stored.map_err(std::io::Error::other))
         {
             let journal = &self.source.journal;
-            match before {
-                Some(before) => before.keep(journal, &self.name, before.place),
+            match previous {
+                Some(previous) => previous.store(journal, &self.name, previous.checkpoint),
                 None => journal.forget(&reader),
             }
             journal.release(&reader);
             let reason = format!("it can't be stored: {}", observer_core::report(&error));
-            return Err(NotBegun::Stopped(Stopped::NotNow(reason)));
+            return Err(NotStarted::Refused(Refusal::Temporary(reason)));
         }
-        let shown = kept.shown();
-        tracing::info!(sink = self.name, events = shown.events, since = %shown.selection.since, "a replay of past events begins");
-        self.lanes.past = Some(self.past_lane(&kept));
-        self.progress.lock().replay = Some(kept);
-        Ok(shown)
+        let status = record.status();
+        tracing::info!(
+            sink = self.name,
+            events = status.events,
+            since = %status.selection.since,
+            "a replay was started"
+        );
+        self.streams.replay = Some(self.replay_stream(&record));
+        self.progress.lock().replay = Some(record);
+        Ok(status)
     }
 
-    fn past_lane(&mut self, kept: &Kept) -> PastLane {
-        let wanted = Wanted {
-            filter: self.lanes.present.wanted.filter.clone(),
-            past: Some(kept.past.clone()),
+    fn replay_stream(&mut self, record: &ReplayRecord) -> ReplayStream {
+        let selector = EventSelector {
+            filter: self.streams.live.selector.filter.clone(),
+            replay: Some(record.selection.clone()),
         };
         let retry = RetrySettings { give_up_after: None, ..self.limits.retry };
-        PastLane {
-            lane: Lane::new(self.source.clone(), wanted, kept.place, kept.last),
+        ReplayStream {
+            stream: Stream::new(self.source.clone(), selector, record.checkpoint, record.last),
             backoff: Backoff::new(retry, self.random.fork()),
-            is_put_off: false,
+            postponed: false,
             not_before: Instant::now(),
         }
     }
 
-    /// One batch of the past, and the end when there is no more.
-    pub(crate) async fn past_turn(&mut self) -> Result<(), Ended> {
-        let Some(past) = &mut self.lanes.past else { return Ok(()) };
-        past.is_put_off = false;
-        if self.is_past_running() {
-            self.lanes.turn = Turn::Past;
-            let ended = self.batch().await;
-            self.lanes.turn = Turn::Present;
-            ended?;
+    /// Processes one batch of the replay, and concludes it when there are no more.
+    pub(crate) async fn replay_turn(&mut self) -> Result<(), Ended> {
+        let Some(replay) = &mut self.streams.replay else { return Ok(()) };
+        replay.postponed = false;
+        if self.is_replay_running() {
+            self.streams.active = StreamKind::Replay;
+            let result = self.process_batch().await;
+            self.streams.active = StreamKind::Live;
+            result?;
         }
-        let Some(past) = &mut self.lanes.past else { return Ok(()) };
-        if !past.is_put_off {
-            past.backoff.reset();
-            if let Some(kept) = &mut self.progress.lock().replay {
-                kept.trouble = None;
+        let Some(replay) = &mut self.streams.replay else { return Ok(()) };
+        if !replay.postponed {
+            replay.backoff.reset();
+            if let Some(record) = &mut self.progress.lock().replay {
+                record.failure = None;
             }
         }
-        let is_over = past.lane.is_over() || !self.is_past_running();
+        let is_over = replay.stream.is_finished() || !self.is_replay_running();
         if is_over || self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush().await?;
         }
-        self.conclude_past();
-        // A sink that never has to wait would keep all others waiting.
+        self.conclude_replay();
+        // A sink that never waits would starve the other tasks.
         tokio::task::yield_now().await;
         Ok(())
     }
 
-    pub(crate) fn is_past_running(&self) -> bool {
-        self.lanes.past.is_some()
-            && self.progress.lock().replay.as_ref().is_some_and(Kept::is_running)
+    pub(crate) fn is_replay_running(&self) -> bool {
+        self.streams.replay.is_some()
+            && self.progress.lock().replay.as_ref().is_some_and(ReplayRecord::is_running)
     }
 
-    /// When nothing is left of it that the sink has and isn't sure of.
-    fn conclude_past(&mut self) {
-        let Some(lane) = self.lanes.past.as_ref().map(|past| &past.lane) else { return };
-        let is_running = self.is_past_running();
-        if !lane.is_flushed() || (is_running && !lane.is_over()) {
+    /// Concludes the replay if it has ended and all its deliveries are flushed.
+    fn conclude_replay(&mut self) {
+        let Some(stream) = self.streams.replay.as_ref().map(|replay| &replay.stream) else {
+            return;
+        };
+        let is_running = self.is_replay_running();
+        if !stream.is_flushed() || (is_running && !stream.is_finished()) {
             return;
         }
         if is_running {
-            self.end_past(ReplayState::Done, None);
+            self.end_replay(ReplayState::Done, None);
         }
         self.commit();
-        self.lanes.past = None;
+        self.streams.replay = None;
         if let Some(ReplayStatus { state, failure, account, pending, .. }) =
-            self.progress.lock().replay.as_ref().map(Kept::shown)
+            self.progress.lock().replay.as_ref().map(ReplayRecord::status)
         {
             tracing::info!(
                 sink = self.name,
@@ -166,37 +176,39 @@ impl Worker {
         }
     }
 
-    /// It ends here; what is in hand is not settled.
-    pub(crate) fn end_past(&mut self, state: ReplayState, reason: Option<String>) {
-        if let Some(past) = &mut self.lanes.past {
-            past.lane.drop_hand();
+    /// Ends the replay at its checkpoint. Unresolved events stay pending.
+    pub(crate) fn end_replay(&mut self, state: ReplayState, reason: Option<String>) {
+        if let Some(replay) = &mut self.streams.replay {
+            replay.stream.discard_unresolved();
         }
-        if let Some(kept) = self.progress.lock().replay.as_mut().filter(|kept| kept.is_running()) {
-            kept.end(state, reason);
+        let mut progress = self.progress.lock();
+        if let Some(record) = progress.replay.as_mut().filter(|record| record.is_running()) {
+            record.end(state, reason);
         }
     }
 
-    /// Try again later. What is new has its turn meanwhile, since it may be the old event's fault.
-    pub(crate) fn postpone_past(&mut self, error: &SinkError) {
-        let Some(past) = &mut self.lanes.past else { return };
-        past.lane.drop_hand();
-        past.is_put_off = true;
-        past.not_before = Instant::now() + past.backoff.pause(error.retry_after);
-        let mishap = Failure { reason: error.report(), at: Timestamp::now() };
+    /// Postpones the replay after a transient failure. Live events are delivered meanwhile, since
+    /// an event of the replay may be at fault.
+    pub(crate) fn postpone_replay(&mut self, error: &SinkError) {
+        let Some(replay) = &mut self.streams.replay else { return };
+        replay.stream.discard_unresolved();
+        replay.postponed = true;
+        replay.not_before = Instant::now() + replay.backoff.pause(error.retry_after);
+        let failure = Failure { reason: error.report(), at: Timestamp::now() };
         let mut progress = self.progress.lock();
         progress.retried += 1;
-        progress.last_error = Some(mishap.clone());
-        let Some(kept) = &mut progress.replay else { return };
-        match &mut kept.trouble {
-            Some(since) => since.reason = mishap.reason,
+        progress.last_error = Some(failure.clone());
+        let Some(record) = &mut progress.replay else { return };
+        match &mut record.failure {
+            Some(since) => since.reason = failure.reason,
             None => {
-                let reason = &mishap.reason;
+                let reason = &failure.reason;
                 tracing::warn!(
                     sink = self.name,
                     reason,
-                    "the sink doesn't take past events; they are tried again"
+                    "the sink is unavailable for the replay; retrying"
                 );
-                kept.trouble = Some(mishap);
+                record.failure = Some(failure);
             }
         }
     }

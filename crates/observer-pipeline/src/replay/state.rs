@@ -1,68 +1,65 @@
-//! A replay: what a sink gets again of the retained past, or gets although it was added later.
-//!
-//! It is a second way through the journal, up to where the sink stood when the replay began; what
-//! comes after that the sink gets anyhow. The two take turns, batch by batch, each in the journal's
-//! order. How far a replay has come is kept as the position of a reader of its own, so the journal
-//! keeps what it still needs, and it goes on after a restart. Position and account of the sink know
-//! nothing of it: a replay has its own account.
+//! State of a replay, as it is reported and as it is stored with its position.
 
 use observer_core::{Envelope, Filter, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, Place};
+use crate::account::{Account, Checkpoint};
 use crate::error::Failure;
 use crate::journal::Journal;
 
-/// Which past events a sink is to get: those that were received in some time, and pass a filter.
+/// Suffix of the names of readers that belong to replays. No name of a sink has it.
+const SUFFIX: &str = ":replay";
+
+/// Selection of the events of a replay: a range of receipt times, and a filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReplaySelection {
-    /// Received at this time or later.
+    /// Start of the range, inclusive.
     pub since: Timestamp,
-    /// Received before this time, if there is one.
+    /// End of the range, exclusive; `None` for no end.
     pub until: Option<Timestamp>,
-    /// Of these, the ones that pass it. The sink's own filter holds, too.
+    /// Filter of the replay, which applies in addition to the sink's own.
     #[serde(default)]
     pub filter: Filter,
 }
 
-/// How a replay is doing.
+/// Status of a replay.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ReplayStatus {
-    /// What it is for.
+    /// Selected events.
     pub selection: ReplaySelection,
-    /// Whether it goes on.
+    /// State of the replay.
     pub state: ReplayState,
-    /// Why it has stopped, or what holds it up.
+    /// Reason for which the replay has stopped, or current failure of a running one.
     pub failure: Option<Failure>,
-    /// How many events it goes through.
+    /// Number of events of the journal that the replay reads.
     pub events: u64,
-    /// What became of those that it is past. What is neither in the time nor passes the filters is
-    /// `filtered`.
+    /// Account of the resolved events. Events outside the selection count as `filtered`.
     pub account: Account,
-    /// How many it is not past yet.
+    /// Number of events that are not resolved yet.
     pub pending: u64,
-    /// The last event that it is past.
+    /// Sequence number of the last resolved event.
     pub seq: u64,
-    /// When it was asked for.
+    /// Time at which the replay was started.
     pub begun_at: Timestamp,
-    /// When it ended.
+    /// Time at which the replay ended.
     pub ended_at: Option<Timestamp>,
-    /// It was to reach further back than the journal does: what was received before this is gone.
+    /// Set if the journal no longer has the start of the selection: the time before which events
+    /// have expired.
     pub gone_before: Option<Timestamp>,
 }
 
-/// Whether a replay goes on.
+/// State of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplayState {
-    /// It goes on, or will when its sink is there again.
+    /// The replay runs, or continues when its sink runs again.
     Running,
-    /// It has come to its end.
+    /// All events are resolved.
     Done,
-    /// It can't go on.
+    /// The replay can't continue.
     Stopped,
-    /// Someone ended it.
+    /// The replay was cancelled by a caller.
     Cancelled,
 }
 
@@ -82,57 +79,61 @@ impl ReplayState {
     }
 }
 
-/// A replay as it is kept with its position.
+/// Record of a replay, which is stored as JSON with its position in the journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Kept {
-    /// What is settled of it. Durably, it is what was flushed.
+pub(crate) struct ReplayRecord {
+    /// Last resolved event. The stored record has the last flushed one.
     #[serde(flatten)]
-    pub(crate) place: Place,
-    /// Of `last`.
+    pub(crate) checkpoint: Checkpoint,
+    /// Epoch of `last`.
     epoch: u64,
-    /// Where it ends.
+    /// Last sequence number of the replay.
     pub(crate) last: u64,
-    pub(crate) past: ReplaySelection,
+    #[serde(rename = "past")]
+    pub(crate) selection: ReplaySelection,
     begun_at: Timestamp,
     gone_before: Option<Timestamp>,
     state: ReplayState,
     ended_at: Option<Timestamp>,
-    /// Why it has stopped.
+    /// Reason for which the replay has stopped.
     reason: Option<String>,
+    /// Current failure while the replay is running.
     #[serde(skip)]
-    pub(crate) trouble: Option<Failure>,
+    pub(crate) failure: Option<Failure>,
 }
 
-impl Kept {
-    pub(crate) fn begin(
-        past: ReplaySelection,
+impl ReplayRecord {
+    /// Creates the record of a replay that starts now, of the events from `first` to `last`.
+    pub(crate) fn new(
+        selection: ReplaySelection,
         first: u64,
         last: u64,
         gone_before: Option<Timestamp>,
     ) -> Self {
         Self {
-            place: Place::start((first - 1).min(last)),
+            checkpoint: Checkpoint::start((first - 1).min(last)),
             epoch: 0,
             last,
-            past,
+            selection,
             begun_at: Timestamp::now(),
             gone_before,
             state: ReplayState::Running,
             ended_at: None,
             reason: None,
-            trouble: None,
+            failure: None,
         }
     }
 
-    /// The one that a sink had last, in terms of the present epoch.
+    /// Loads the record of a sink's last replay, in terms of the current epoch.
     pub(crate) fn load(journal: &Journal, sink: &str) -> Option<Self> {
-        let stored = journal.position(&reader(sink))?;
-        let mut kept: Self = serde_json::from_slice(&stored.state).ok()?;
-        // What the journal has lost takes no part; what has its numbers by now is new.
-        let last = journal.resolve(kept.epoch, kept.last, u64::MAX).unwrap_or(0);
-        kept.last = last.min(journal.head()).max(stored.seq);
-        kept.place.seq = stored.seq;
-        Some(kept)
+        let stored = journal.stored(&reader_name(sink))?;
+        let mut record: Self = serde_json::from_slice(&stored.state).ok()?;
+        // Events that the journal has lost are not part of the replay. Their sequence numbers
+        // belong to new events by now.
+        let last = journal.resolve(record.epoch, record.last, u64::MAX).unwrap_or(0);
+        record.last = last.min(journal.head()).max(stored.seq);
+        record.checkpoint.seq = stored.seq;
+        Some(record)
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -143,29 +144,30 @@ impl Kept {
         (self.state, self.ended_at, self.reason) = (state, Some(Timestamp::now()), reason);
     }
 
-    /// Keep it with what is durable of it; once it has ended, no events are held for it.
-    pub(crate) fn keep(&self, journal: &Journal, sink: &str, flushed: Place) {
-        let name = reader(sink);
-        let kept = Self { place: flushed, epoch: journal.epoch(), ..self.clone() };
-        let state = serde_json::to_vec(&kept).expect("times, numbers and a filter can be JSON");
+    /// Passes the record to the journal with the checkpoint that is durable. Once the replay has
+    /// ended, the journal holds no more events for it.
+    pub(crate) fn store(&self, journal: &Journal, sink: &str, flushed: Checkpoint) {
+        let name = reader_name(sink);
+        let record = Self { checkpoint: flushed, epoch: journal.epoch(), ..self.clone() };
+        let state = serde_json::to_vec(&record).expect("times, numbers and a filter can be JSON");
         if !self.is_running() {
             journal.release(&name);
         }
         journal.set_position(&name, flushed.seq, state.into());
     }
 
-    pub(crate) fn shown(&self) -> ReplayStatus {
-        let pending = self.last.saturating_sub(self.place.seq);
+    pub(crate) fn status(&self) -> ReplayStatus {
+        let pending = self.last.saturating_sub(self.checkpoint.seq);
         let stopped =
             self.reason.clone().zip(self.ended_at).map(|(reason, at)| Failure { reason, at });
         ReplayStatus {
-            selection: self.past.clone(),
+            selection: self.selection.clone(),
             state: self.state,
-            failure: stopped.or_else(|| self.trouble.clone().filter(|_| self.is_running())),
-            events: self.place.accepted + pending,
-            account: self.place.account,
+            failure: stopped.or_else(|| self.failure.clone().filter(|_| self.is_running())),
+            events: self.checkpoint.accepted + pending,
+            account: self.checkpoint.account,
             pending,
-            seq: self.place.seq,
+            seq: self.checkpoint.seq,
             begun_at: self.begun_at,
             ended_at: self.ended_at,
             gone_before: self.gone_before,
@@ -174,25 +176,23 @@ impl Kept {
 }
 
 impl ReplaySelection {
-    pub(crate) fn has(&self, envelope: &Envelope) -> bool {
+    pub(crate) fn matches(&self, envelope: &Envelope) -> bool {
         envelope.received_at >= self.since
             && self.until.is_none_or(|until| envelope.received_at < until)
             && self.filter.matches(&envelope.event)
     }
 }
 
-/// The reader of a sink's replay, which can't be the name of a sink.
-pub(crate) fn reader(sink: &str) -> String {
+/// Returns the name of the reader that belongs to a sink's replay.
+pub(crate) fn reader_name(sink: &str) -> String {
     format!("{sink}{SUFFIX}")
 }
 
-/// Whether this reader of the journal is the replay of a sink, and no sink.
+/// Returns whether a reader of the journal belongs to the replay of a sink, and not to a sink.
 #[must_use]
 pub fn is_replay_reader(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
-
-const SUFFIX: &str = ":replay";
 
 #[cfg(test)]
 mod tests {
@@ -202,24 +202,49 @@ mod tests {
     use super::*;
     use crate::testing::options;
 
+    fn everything() -> ReplaySelection {
+        ReplaySelection { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() }
+    }
+
     #[test]
-    fn a_replay_ends_where_the_journal_does_when_that_has_lost_its_end() {
+    fn replay_ends_at_the_head_of_a_journal_that_lost_its_end() {
         let (journal, _) = Journal::open(options(&Memory::default()), |_| {}).unwrap();
         let (answer, _) = tokio::sync::oneshot::channel();
         journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], answer));
         assert_eq!(journal.head(), 50);
-        let past = ReplaySelection {
-            since: Timestamp::UNIX_EPOCH,
-            until: None,
-            filter: Filter::default(),
-        };
-        let kept = Kept::begin(past, 1, 100, None);
-        let mut place = kept.place;
-        place.advance(20, Account { delivered: 20, ..Account::default() });
-        kept.keep(&journal, "sink", place);
-        let loaded = Kept::load(&journal, "sink").unwrap();
-        assert_eq!((loaded.place, loaded.last), (place, 50));
-        assert_eq!((loaded.shown().events, loaded.shown().pending), (50, 30));
-        assert!(Kept::load(&journal, "other").is_none());
+        let record = ReplayRecord::new(everything(), 1, 100, None);
+        let mut checkpoint = record.checkpoint;
+        checkpoint.advance(20, Account { delivered: 20, ..Account::default() });
+        record.store(&journal, "sink", checkpoint);
+        let loaded = ReplayRecord::load(&journal, "sink").unwrap();
+        assert_eq!((loaded.checkpoint, loaded.last), (checkpoint, 50));
+        assert_eq!((loaded.status().events, loaded.status().pending), (50, 30));
+        assert!(ReplayRecord::load(&journal, "other").is_none());
+    }
+
+    #[test]
+    fn stored_record_has_the_member_names_of_the_format() {
+        let record = ReplayRecord::new(everything(), 1, 9, None);
+        let json = serde_json::to_value(&record).unwrap();
+        let mut names: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let expected = [
+            "accepted",
+            "begun_at",
+            "dead",
+            "delivered",
+            "ended_at",
+            "epoch",
+            "expired",
+            "filtered",
+            "gone_before",
+            "last",
+            "past",
+            "reason",
+            "refused",
+            "state",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(json["state"], ReplayState::Running.as_str());
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong in a run.
+//! Faults of a run.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -6,25 +6,26 @@ use std::str::FromStr;
 
 use observer_journal::fs::{Fault, Faulty};
 
-/// Each by the number of the operation.
+/// Plan of the faults of a run, each with the number of the file operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plan {
     Nothing,
-    /// The power goes.
+    /// Power cut.
     Cut(u64),
-    /// There is no space.
+    /// Full disk.
     Full(u64),
-    /// It fails for no good reason.
+    /// I/O error.
     Eio(u64),
-    /// It fails, and a few operations later the power goes.
+    /// I/O error, and a power cut a few operations later.
     EioAndCut(u64),
-    /// The process is killed, and a while later the power goes.
+    /// Kill of the process, and a later power cut.
     Kill(u64),
-    /// It fails, the process is killed at once or soon, and a while later the power goes.
+    /// I/O error, a kill of the process soon after, and a later power cut.
     EioAndKill(u64),
 }
 
 impl Plan {
+    /// Returns every plan for one operation.
     pub(super) fn all_at(at: u64) -> Vec<Self> {
         vec![
             Self::Cut(at),
@@ -36,14 +37,14 @@ impl Plan {
         ]
     }
 
-    /// A power cut, a kill, and one of the others in turn.
+    /// Returns three plans for one operation: a power cut, a kill, and one of the others in turn.
     pub(super) fn some_at(at: u64) -> Vec<Self> {
         let others = [Self::Eio(at), Self::EioAndCut(at), Self::Full(at)];
         let kill = if at.is_multiple_of(4) { Self::Kill(at) } else { Self::EioAndKill(at) };
         vec![Self::Cut(at), kill, others[usize::try_from(at % 3).unwrap()]]
     }
 
-    pub(super) fn arrange(self, disk: &Faulty) {
+    pub(super) fn schedule(self, disk: &Faulty) {
         match self {
             Self::Nothing => {}
             Self::Cut(at) => disk.fail_at(at, Fault::PowerCut),
@@ -88,9 +89,9 @@ impl FromStr for Plan {
         if text == "none" {
             return Ok(Self::Nothing);
         }
-        let (what, at) = text.split_once('@').ok_or(())?;
+        let (fault, at) = text.split_once('@').ok_or(())?;
         let at = at.parse().map_err(|_| ())?;
-        match what {
+        match fault {
             "cut" => Ok(Self::Cut(at)),
             "full" => Ok(Self::Full(at)),
             "eio" => Ok(Self::Eio(at)),

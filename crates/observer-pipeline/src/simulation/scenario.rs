@@ -1,4 +1,4 @@
-//! What producers do, drawn from a seed.
+//! Scenario: the steps of the producers, drawn from a seed.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use observer_core::{Event, Uuid};
 
 use crate::ingest::identity::Identity;
 
-/// Numbers from here on are for the events at the end, which have to arrive.
+/// First number of the final events, which must arrive.
 pub(super) const LAST: u64 = 1_000;
 
-/// One thing after the other.
+/// Step of a scenario.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// One event.
+    /// Sends one event.
     Single(u64),
     Batch(Vec<u64>),
-    /// Everything that was not acknowledged is sent again.
+    /// Sends all unacknowledged events again.
     Retry,
     Wait(Duration),
 }
@@ -27,7 +27,7 @@ pub(super) struct Scenario {
     pub(super) segment_size: u64,
     pub(super) max_size: u64,
     pub(super) retain: Duration,
-    /// One of the sinks is away for so long that events expire.
+    /// Outage of the webhook, long enough that events expire.
     pub(super) outage: Duration,
 }
 
@@ -44,7 +44,7 @@ impl Scenario {
                 }
                 4..6 => {
                     let count = random.u64(2..6);
-                    // One of them was there before, and one comes twice.
+                    // One number repeats an earlier one, or one of the batch.
                     let mut numbers: Vec<_> = (sent + 1..=sent + count).collect();
                     numbers.push(random.u64(1..=sent + count));
                     sent += count;
@@ -67,18 +67,18 @@ impl Scenario {
         }
     }
 
-    /// Whether events may expire before a sink had them.
+    /// Returns whether events may expire before they are delivered.
     pub(super) fn expires(&self) -> bool {
         !self.outage.is_zero()
     }
 
-    /// Whether an event that comes again late may be a new one.
-    pub(super) fn forgets(&self) -> bool {
+    /// Returns whether a late retry of an event may be accepted as a new event.
+    pub(super) fn may_duplicate(&self) -> bool {
         self.expires() || self.retain < Duration::from_secs(60)
     }
 }
 
-/// The event of this number: always the same.
+/// Returns the event of a number, which is always the same.
 pub(super) fn event(number: u64) -> Event {
     let padding = "x".repeat(usize::try_from(number * 389 % 1_200).unwrap());
     let ok = !number.is_multiple_of(3);
@@ -96,18 +96,18 @@ pub(super) fn number_of(event: &Event) -> u64 {
     event.cycle_id().unwrap()[1..].parse().unwrap()
 }
 
-/// Whether its producer never comes back after an answer that was not 200, or none. The event may
-/// be there, or not.
+/// Returns whether the producer never retries this event, so that it may be present or missing
+/// without an acknowledgement.
 pub(super) fn is_sent_once(number: u64) -> bool {
     number % 4 == 1 && number < LAST
 }
 
-/// How an event is bad, for the sink that is picky.
+/// Way in which the strict sink rejects an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Poison {
-    /// A batch with it is refused as a whole.
+    /// A batch with the event is rejected as a whole.
     Batch,
-    /// It is named in the receipt.
+    /// The receipt names the event.
     Named,
 }
 

@@ -1,5 +1,5 @@
-//! One run: producers, the pipeline over its disk, and the far sides, through as many lives as
-//! there are power cuts.
+//! World of one run: producers, the pipeline over its disk, and the destinations, with a new
+//! runtime after each crash.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +12,12 @@ use observer_journal::{Clock, Options, Runner};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, sleep};
 
-use super::far_side::{FarSide, Kind};
+use super::destination::{Destination, Kind};
 use super::plan::Plan;
 use super::scenario::{LAST, Scenario, Step, event, id, is_sent_once};
 use crate::{Ack, IngestError, Pipeline, SinkSpec, StartError};
 
-/// Each sink with its settings. From the first life on they are there, so it is all the same where
-/// they start.
+/// Sinks with their settings. All exist from the beginning, so `start` makes no difference.
 pub(super) const SINKS: [(&str, Kind, &str); 3] = [
     ("archive", Kind::Archive, r#"{"start":"earliest","batch":{"max_events":8}}"#),
     (
@@ -26,58 +25,61 @@ pub(super) const SINKS: [(&str, Kind, &str); 3] = [
         Kind::Webhook,
         r#"{"start":"latest","batch":{"max_events":3},"filter":{"ok":true}}"#,
     ),
-    ("picky", Kind::Picky, r#"{"start":"earliest","batch":{"max_events":8}}"#),
+    ("strict", Kind::Strict, r#"{"start":"earliest","batch":{"max_events":8}}"#),
 ];
-/// Whatever went wrong is over by then.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Time by which the effects of a fault are over.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
-pub(super) struct Outcome {
+pub(super) struct RunReport {
     pub(super) operations: u64,
-    /// How many operations went wrong.
+    /// Number of operations that failed.
     pub(super) faults: u64,
+    /// Number of power cuts and kills.
     pub(super) cuts: u64,
-    /// How many events expired before a sink had them.
+    /// Number of events that expired before they were delivered.
     pub(super) expired: u64,
-    /// How many events are there, and how many are not, of those whose producers never heard that
-    /// they were taken.
-    pub(super) unheard: (u64, u64),
-    /// What producers and sinks saw, in order.
+    /// Numbers of present and of missing events among the unacknowledged ones.
+    pub(super) unacknowledged: (u64, u64),
+    /// Observations of producers and sinks, in order.
     pub(super) transcript: Vec<String>,
 }
 
 pub(super) struct World<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) disk: Faulty,
-    pub(super) sides: BTreeMap<&'static str, Arc<FarSide>>,
+    pub(super) destinations: BTreeMap<&'static str, Arc<Destination>>,
     pub(super) acked: BTreeSet<u64>,
     pub(super) sent: BTreeMap<Uuid, u64>,
     unacked: BTreeSet<u64>,
-    /// Where each sink was sure to stand durably.
-    settled: BTreeMap<&'static str, u64>,
+    /// Position of each sink that must be durable.
+    durable: BTreeMap<&'static str, u64>,
     transcript: Arc<Mutex<Vec<String>>>,
-    time: Arc<Time>,
+    clock: Arc<WallClock>,
     next: u64,
     expired: u64,
-    unheard: (u64, u64),
+    unacknowledged: (u64, u64),
 }
 
-/// The clock on the wall, which goes on from one life to the next.
+/// Wall clock, which continues across crashes.
 #[derive(Default)]
-struct Time {
+struct WallClock {
     now: AtomicU64,
-    life: Mutex<Option<(Instant, u64)>>,
+    /// Start of the current runtime, and the time of the clock at it.
+    runtime: Mutex<Option<(Instant, u64)>>,
 }
 
-impl Time {
+impl WallClock {
     fn begin(&self) {
-        *self.life.lock().unwrap() = Some((Instant::now(), self.now.load(Ordering::Relaxed)));
+        *self.runtime.lock().unwrap() = Some((Instant::now(), self.now.load(Ordering::Relaxed)));
     }
 
     fn now(&self) -> u64 {
-        // Files are closed after the runtime has ended.
-        if let (Some((begun, base)), Ok(_)) = (*self.life.lock().unwrap(), Handle::try_current()) {
+        // Files are closed after the runtime has ended; the clock stands still then.
+        if let (Some((started, base)), Ok(_)) =
+            (*self.runtime.lock().unwrap(), Handle::try_current())
+        {
             self.now.store(
-                base + u64::try_from(begun.elapsed().as_micros()).unwrap(),
+                base + u64::try_from(started.elapsed().as_micros()).unwrap(),
                 Ordering::Relaxed,
             );
         }
@@ -85,61 +87,64 @@ impl Time {
     }
 }
 
-/// The power went, or the process.
-struct Dark;
+/// Error of an operation that a power cut or a kill has interrupted.
+struct Crashed;
 
-pub(super) fn run(scenario: &Scenario, plan: Plan) -> Outcome {
+pub(super) fn run(scenario: &Scenario, plan: Plan) -> RunReport {
     let disk = Faulty::new(scenario.seed);
-    plan.arrange(&disk);
+    plan.schedule(&disk);
     let transcript = Arc::<Mutex<Vec<String>>>::default();
-    let side =
-        |(name, kind, _)| (name, FarSide::new(kind, &disk, scenario.seed, transcript.clone()));
+    let destination =
+        |(name, kind, _)| (name, Destination::new(kind, &disk, scenario.seed, transcript.clone()));
     let mut world = World {
         scenario,
-        sides: SINKS.map(side).into(),
+        destinations: SINKS.map(destination).into(),
         disk: disk.clone(),
         acked: BTreeSet::new(),
         sent: BTreeMap::new(),
         unacked: BTreeSet::new(),
-        settled: BTreeMap::new(),
+        durable: BTreeMap::new(),
         transcript: transcript.clone(),
-        time: Arc::new(Time { now: AtomicU64::new(1_700_000_000_000_000), life: Mutex::default() }),
+        clock: Arc::new(WallClock {
+            now: AtomicU64::new(1_700_000_000_000_000),
+            runtime: Mutex::default(),
+        }),
         next: LAST,
         expired: 0,
-        unheard: (0, 0),
+        unacknowledged: (0, 0),
     };
     let mut steps = VecDeque::from(scenario.steps.clone());
     let mut cuts = 0;
     loop {
-        let lived = in_life(world.live(&mut steps));
-        if lived.is_ok() {
+        let completed = in_runtime(world.run_until_crash(&mut steps));
+        if completed.is_ok() {
             break;
         }
         cuts += 1;
         disk.restart();
-        transcript.lock().unwrap().push("all was dark".into());
-        world.sides.values().for_each(|side| side.crash());
+        transcript.lock().unwrap().push("crash".into());
+        world.destinations.values().for_each(|destination| destination.crash());
     }
     let operations = disk.operations();
-    in_life(world.come_back());
+    in_runtime(world.restart_cleanly());
     let transcript = std::mem::take(&mut *transcript.lock().unwrap());
-    Outcome {
+    RunReport {
         operations,
         faults: disk.fault_count(),
         cuts,
         expired: world.expired,
-        unheard: world.unheard,
+        unacknowledged: world.unacknowledged,
         transcript,
     }
 }
 
-/// In a runtime of its own, whose end is the end of all that runs in it.
-fn in_life<T>(life: impl Future<Output = T>) -> T {
-    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(life)
+/// Runs a future in a new runtime. All tasks end with the runtime.
+fn in_runtime<T>(future: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
 }
 
 impl World<'_> {
-    async fn live(&mut self, steps: &mut VecDeque<Step>) -> Result<(), Dark> {
+    async fn run_until_crash(&mut self, steps: &mut VecDeque<Step>) -> Result<(), Crashed> {
         let pipeline = self.open().await?;
         while let Some(step) = steps.pop_front() {
             self.perform(&pipeline, step).await?;
@@ -147,76 +152,81 @@ impl World<'_> {
         self.drain(&pipeline).await?;
         let status = pipeline.status();
         pipeline.shutdown(Duration::from_secs(60)).await;
-        self.light()?;
-        let there = self.check(&status);
-        let unheard = self.sent.values().copied().filter(|number| !self.acked.contains(number));
-        let (there, gone): (Vec<u64>, Vec<u64>) =
-            unheard.partition(|number| there.contains(number));
-        self.unheard = (there.len() as u64, gone.len() as u64);
+        self.check_crash()?;
+        let events = self.check(&status);
+        let unacknowledged =
+            self.sent.values().copied().filter(|number| !self.acked.contains(number));
+        let (present, missing): (Vec<u64>, Vec<u64>) =
+            unacknowledged.partition(|number| events.contains(number));
+        self.unacknowledged = (present.len() as u64, missing.len() as u64);
         self.expired = status.sinks.values().map(|sink| sink.account.expired).sum();
         Ok(())
     }
 
-    /// After a clean end there is nothing to come again.
-    async fn come_back(&mut self) {
+    /// Checks that nothing is delivered again after a clean shutdown.
+    async fn restart_cleanly(&mut self) {
         if self.disk.is_off() {
-            // Killed at the very end.
+            // The crash was in the last operation.
             self.disk.restart();
         }
         self.disk.restart();
-        let Ok(pipeline) = self.open().await else { panic!("there are no more faults") };
+        let Ok(pipeline) = self.open().await else { panic!("the pipeline starts without faults") };
         let count = |world: &Self| {
-            world.sides.values().map(|side| side.lock().kept.len()).collect::<Vec<_>>()
+            world
+                .destinations
+                .values()
+                .map(|destination| destination.lock().kept.len())
+                .collect::<Vec<_>>()
         };
         let before = count(self);
         let head = pipeline.status().journal.head;
-        let stand: Vec<_> = SINKS.map(|(name, ..)| self.position(&pipeline, name)).into();
+        let positions: Vec<_> = SINKS.map(|(name, ..)| self.position(&pipeline, name)).into();
         sleep(Duration::from_secs(5)).await;
-        if stand.iter().all(|seq| *seq == head) {
-            assert_eq!(before, count(self), "a sink gets something again that has everything");
+        if positions.iter().all(|seq| *seq == head) {
+            assert_eq!(before, count(self), "a sink at the head gets events again");
         }
         pipeline.shutdown(Duration::from_secs(60)).await;
     }
 
-    fn light(&self) -> Result<(), Dark> {
-        if self.disk.is_off() { Err(Dark) } else { Ok(()) }
+    fn check_crash(&self) -> Result<(), Crashed> {
+        if self.disk.is_off() { Err(Crashed) } else { Ok(()) }
     }
 
-    fn tell(&self, what: String) {
-        self.transcript.lock().unwrap().push(what);
+    fn record(&self, line: String) {
+        self.transcript.lock().unwrap().push(line);
     }
 
-    /// A fault may keep it from opening, but not twice.
-    async fn open(&mut self) -> Result<Pipeline, Dark> {
-        self.time.begin();
+    /// Starts the pipeline. A fault may make the first start fail, but not the second.
+    async fn open(&mut self) -> Result<Pipeline, Crashed> {
+        self.clock.begin();
         let pipeline = match self.start().await {
             Ok(pipeline) => pipeline,
             Err(error) => {
-                self.light()?;
-                assert!(self.disk.fault_count() > 0, "it doesn't open: {error}");
-                self.tell(format!("doesn't open: {error}"));
+                self.check_crash()?;
+                assert!(self.disk.went_wrong() > 0, "the pipeline does not start: {error}");
+                self.record(format!("start failed: {error}"));
                 let again = self.start().await;
-                self.light()?;
-                again.unwrap_or_else(|error| panic!("it doesn't open again: {error}"))
+                self.check_crash()?;
+                again.unwrap_or_else(|error| panic!("the pipeline does not start again: {error}"))
             }
         };
-        self.light()?;
+        self.check_crash()?;
         let recovery = pipeline.recovery();
-        let whole = recovery.lost.is_empty() && recovery.quarantined.is_empty();
-        assert!(whole && !recovery.new_epoch && !recovery.positions_lost, "{recovery:?}");
-        for (name, side) in &self.sides {
+        let is_complete = recovery.lost.is_empty() && recovery.set_aside.is_empty();
+        assert!(is_complete && !recovery.new_epoch && !recovery.positions_lost, "{recovery:?}");
+        for (name, destination) in &self.destinations {
             let position = self.position(&pipeline, name);
-            let settled = self.settled.get(name).copied().unwrap_or(0);
-            assert!(position >= settled, "{name} is at {position}, and was at {settled} for long");
-            side.begin(position, self.scenario.outage);
+            let durable = self.durable.get(name).copied().unwrap_or(0);
+            assert!(position >= durable, "{name} is at {position}, but {durable} must be durable");
+            destination.begin(position, self.scenario.outage);
         }
         Ok(pipeline)
     }
 
     async fn start(&self) -> Result<Pipeline, StartError> {
         let scenario = self.scenario;
-        let time = self.time.clone();
-        let clock: Clock = Arc::new(move || time.now());
+        let wall_clock = self.clock.clone();
+        let clock: Clock = Arc::new(move || wall_clock.now());
         let journal = Options::new("j")
             .file_system(self.disk.clone())
             .runner(Runner::Caller)
@@ -227,7 +237,7 @@ impl World<'_> {
             .retain(scenario.retain);
         let sinks = SINKS.map(|(name, _, settings)| {
             let settings = serde_json::from_str::<SinkSettings>(settings).unwrap();
-            SinkSpec::new(name, self.sides[name].clone()).settings(settings)
+            SinkSpec::new(name, self.destinations[name].clone()).settings(settings)
         });
         Pipeline::builder().journal(journal).seed(scenario.seed).sinks(sinks).start().await
     }
@@ -236,7 +246,7 @@ impl World<'_> {
         pipeline.status().sinks[name].position.seq
     }
 
-    async fn perform(&mut self, pipeline: &Pipeline, step: Step) -> Result<(), Dark> {
+    async fn perform(&mut self, pipeline: &Pipeline, step: Step) -> Result<(), Crashed> {
         match step {
             Step::Single(number) => self.send(pipeline, &[number]).await?,
             Step::Batch(numbers) => self.send(pipeline, &numbers).await?,
@@ -245,22 +255,23 @@ impl World<'_> {
                 let before: Vec<_> =
                     SINKS.map(|(name, ..)| (name, self.position(pipeline, name))).into();
                 sleep(pause).await;
-                self.light()?;
-                // A second to flush, and one to store; an archive that can't be flushed goes back.
-                if pause > Duration::from_millis(2_200) && self.disk.fault_count() == 0 {
-                    self.settled.extend(before.into_iter().filter(|(name, _)| *name != "archive"));
+                self.check_crash()?;
+                // A flush takes up to a second, and so does storing. An archive may go back to its
+                // last flush.
+                if pause > Duration::from_millis(2_200) && self.disk.went_wrong() == 0 {
+                    self.durable.extend(before.into_iter().filter(|(name, _)| *name != "archive"));
                 }
             }
         }
         Ok(())
     }
 
-    async fn retry(&mut self, pipeline: &Pipeline) -> Result<(), Dark> {
+    async fn retry(&mut self, pipeline: &Pipeline) -> Result<(), Crashed> {
         let numbers: Vec<_> = self.unacked.iter().copied().collect();
         if numbers.is_empty() { Ok(()) } else { self.send(pipeline, &numbers).await }
     }
 
-    async fn send(&mut self, pipeline: &Pipeline, numbers: &[u64]) -> Result<(), Dark> {
+    async fn send(&mut self, pipeline: &Pipeline, numbers: &[u64]) -> Result<(), Crashed> {
         self.sent.extend(numbers.iter().map(|number| (id(*number), *number)));
         let retried =
             numbers.iter().filter(|number| !self.acked.contains(number) && !is_sent_once(**number));
@@ -273,56 +284,56 @@ impl World<'_> {
                     .await
             }
         };
-        // Nobody hears an answer that comes after that.
-        self.light()?;
+        // A crash loses the acknowledgement.
+        self.check_crash()?;
         for (number, result) in numbers.iter().zip(results) {
             match result {
                 Ok(ack) => {
                     assert_eq!(ack.id, id(*number), "event {number} has another id");
-                    self.tell(format!("{number} is {:?}", ack.status));
+                    self.record(format!("{number} is {:?}", ack.status));
                     self.acked.insert(*number);
                     self.unacked.remove(number);
                 }
                 Err(error) => {
-                    assert!(self.disk.fault_count() > 0, "event {number} is refused: {error}");
-                    self.tell(format!("{number} is refused: {error}"));
+                    assert!(self.disk.went_wrong() > 0, "event {number} is rejected: {error}");
+                    self.record(format!("{number} is rejected: {error}"));
                 }
             }
         }
         Ok(())
     }
 
-    /// Until everything is taken, and every sink has had it.
-    async fn drain(&mut self, pipeline: &Pipeline) -> Result<(), Dark> {
-        let patience = Instant::now() + PATIENCE;
-        self.retry_all(pipeline, patience).await?;
-        // Good ones, so that a bad one doesn't stand alone.
+    /// Sends the final events, and waits until every sink has every event.
+    async fn drain(&mut self, pipeline: &Pipeline) -> Result<(), Crashed> {
+        let deadline = Instant::now() + TIMEOUT;
+        self.retry_all(pipeline, deadline).await?;
+        // No poison events, so that an earlier one has a neighbour that is accepted.
         let last: Vec<_> = (self.next..)
             .filter(|number| super::scenario::poison(*number).is_none())
             .take(3)
             .collect();
         self.next = last[2] + 1;
         self.send(pipeline, &last).await?;
-        self.retry_all(pipeline, patience).await?;
+        self.retry_all(pipeline, deadline).await?;
         loop {
             let status = pipeline.status();
             if status.sinks.values().all(|sink| sink.pending == 0)
-                && self.sides.values().all(|side| side.is_flushed())
+                && self.destinations.values().all(|destination| destination.is_flushed())
             {
                 return Ok(());
             }
-            assert!(Instant::now() < patience, "{:#?}", status.sinks);
+            assert!(Instant::now() < deadline, "{:#?}", status.sinks);
             sleep(Duration::from_millis(500)).await;
-            self.light()?;
+            self.check_crash()?;
         }
     }
 
-    async fn retry_all(&mut self, pipeline: &Pipeline, patience: Instant) -> Result<(), Dark> {
+    async fn retry_all(&mut self, pipeline: &Pipeline, deadline: Instant) -> Result<(), Crashed> {
         while !self.unacked.is_empty() {
             self.retry(pipeline).await?;
-            assert!(Instant::now() < patience, "{:?} are still refused", self.unacked);
+            assert!(Instant::now() < deadline, "{:?} are still rejected", self.unacked);
             sleep(Duration::from_secs(1)).await;
-            self.light()?;
+            self.check_crash()?;
         }
         Ok(())
     }

@@ -1,12 +1,14 @@
-//! The last committed event, and those who wait for the next one.
+//! Head of the journal: the sequence number of the last committed event.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Wakes those who wait in the order they came, where a `watch` channel has them wait in several
-/// lists by chance.
+/// Head that workers can wait on.
+///
+/// Waiting tasks wake in the order in which they began to wait. A `watch` channel would distribute
+/// them over several lists at random, and a simulation could not be repeated.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     seq: AtomicU64,
@@ -23,11 +25,13 @@ impl Head {
         self.moved.notify_waiters();
     }
 
-    /// Until the event of this sequence number is committed.
+    /// Waits until the event of this sequence number is committed.
+    ///
+    /// Cancel safe.
     pub(crate) async fn reaches(&self, seq: u64) {
         loop {
             let mut moved = pin!(self.moved.notified());
-            // Before the look, so that nothing comes in between.
+            // Registered before the comparison, so that no change is missed.
             moved.as_mut().enable();
             if self.get() >= seq {
                 return;

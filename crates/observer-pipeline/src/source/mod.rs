@@ -1,4 +1,7 @@
-//! Source of a worker's events: the tail cache for recent ones, the journal for older ones.
+//! Source of a worker's events.
+//!
+//! [`tail`] caches the last committed events for all workers, [`head`] wakes them when a new one is
+//! committed, and [`reader`] reads from the cache, or from the journal while its worker is lagging.
 
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ pub(crate) mod head;
 pub(crate) mod reader;
 pub(crate) mod tail;
 
-/// Where events are read.
+/// Journal and tail cache that events are read from.
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) blocking: Blocking,

@@ -1,4 +1,4 @@
-//! What a worker reads: the last events from memory, older ones from the journal.
+//! Event reader: recent events from the tail cache, older ones from the journal.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use observer_journal::{Chunk, GapReason, Reader};
 
 use crate::record::envelope;
 use crate::source::Source;
-use crate::source::tail::Look;
+use crate::source::tail::Lookup;
 
-/// How many bytes of older events are read at once.
+/// Bytes of older events that are read at once.
 const READ_AHEAD: usize = 1 << 20;
-/// How many events are taken from memory at once.
+/// Number of events that are taken from the tail cache at once.
 const TAKE: usize = 1024;
 
-/// What comes next.
+/// Next item of a reader.
 #[derive(Debug)]
 pub(crate) enum Item {
     Event(Arc<Envelope>),
-    /// Events that are not there any more.
+    /// Events that the journal no longer has.
     Gap {
         last_seq: u64,
         count: u64,
@@ -42,7 +42,7 @@ impl Item {
         }
     }
 
-    /// What of it comes no later than `last`.
+    /// Returns the part of the item up to `last`, if any.
     fn up_to(self, last: u64) -> Option<Self> {
         let first_seq = self.first_seq();
         match self {
@@ -54,24 +54,27 @@ impl Item {
     }
 }
 
-pub(crate) struct Feed {
+/// Reader of the events in a range of sequence numbers, in order.
+pub(crate) struct EventReader {
     source: Source,
-    /// Where it ends.
+    /// Last sequence number of the range.
     last: u64,
-    /// The sequence number after the last one in `ready`.
+    /// Sequence number after the last item in `ready`.
     next: u64,
     ready: VecDeque<Item>,
-    reader: Option<Reader>,
+    /// Reader of the journal while this reader is lagging.
+    journal_reader: Option<Reader>,
 }
 
-impl Feed {
-    /// What comes after `after`, up to `last`.
+impl EventReader {
+    /// Creates a reader of the events after `after`, up to `last`.
     pub(crate) fn new(source: Source, after: u64, last: u64) -> Self {
-        Self { source, last, next: after + 1, ready: VecDeque::new(), reader: None }
+        Self { source, last, next: after + 1, ready: VecDeque::new(), journal_reader: None }
     }
 
-    /// Look at the next item; `None` at the head and at the end. Nothing is lost when this is
-    /// dropped half-way.
+    /// Returns the next item without consuming it; `None` at the head and at the end of the range.
+    ///
+    /// Cancel safe: no item is lost.
     pub(crate) async fn peek(&mut self) -> std::io::Result<Option<&Item>> {
         if self.ready.is_empty() {
             self.fill().await?;
@@ -79,14 +82,15 @@ impl Feed {
         Ok(self.ready.front())
     }
 
-    /// The item that was looked at.
+    /// Consumes the item that [`peek`](Self::peek) returned.
     pub(crate) fn take(&mut self) -> Option<Item> {
         self.ready.pop_front()
     }
 
-    /// Whether what was read last came from the journal, being too old to be in memory.
+    /// Returns whether the reader is lagging: the last items came from the journal, since they were
+    /// too old for the tail cache.
     pub(crate) fn lags(&self) -> bool {
-        self.reader.is_some()
+        self.journal_reader.is_some()
     }
 
     async fn fill(&mut self) -> std::io::Result<()> {
@@ -94,18 +98,18 @@ impl Feed {
             return Ok(());
         }
         match self.source.tail.from(self.next, TAKE) {
-            Look::Found(events) => {
-                self.reader = None;
+            Lookup::Found(events) => {
+                self.journal_reader = None;
                 self.add(events.into_iter().map(Item::Event).collect());
                 return Ok(());
             }
-            Look::NotYet => return Ok(()),
-            Look::Gone => {}
+            Lookup::NotYet => return Ok(()),
+            Lookup::Evicted => {}
         }
-        let reader = self.reader.take().filter(|reader| reader.next_seq() == self.next);
+        let reader = self.journal_reader.take().filter(|reader| reader.next_seq() == self.next);
         let reader = reader.unwrap_or_else(|| self.source.journal.reader(self.next - 1));
         let (reader, items) = self.source.blocking.run(move || read_ahead(reader)).await??;
-        self.reader = Some(reader);
+        self.journal_reader = Some(reader);
         self.add(items);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The last events, decoded once and shared by all workers that keep up.
+//! Tail cache: the last committed events, decoded once and shared by all workers that keep up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,48 +8,49 @@ use observer_core::{Envelope, Timestamp};
 use crate::lock::lock;
 use crate::source::head::Head;
 
-/// How many bytes of events are kept.
+/// Size of the cache, in bytes.
 const MAX_BYTES: usize = 8 << 20;
-/// What an event costs beside its own bytes. Where a filter or a sink asks for its fields, they
-/// come on top, with about twice as much.
+/// Memory of an event beside its raw bytes. Decoded fields, where a filter or a sink needs them,
+/// are not counted; they take about twice as much.
 const OVERHEAD: usize = 160;
 
+/// Tail cache, and the head of the journal that belongs to it.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     recent: Mutex<Recent>,
     head: Arc<Head>,
 }
 
-/// What is there of the events from some place on.
+/// Result of a lookup in the cache.
 #[derive(Debug)]
-pub(crate) enum Look {
-    /// At least one.
+pub(crate) enum Lookup {
+    /// At least one event.
     Found(Vec<Arc<Envelope>>),
-    /// Only the journal has them.
-    Gone,
-    /// They are not committed, or their commit is just being told.
+    /// The reader is lagging: only the journal has the events.
+    Evicted,
+    /// The events are not committed, or not yet published.
     NotYet,
 }
 
 #[derive(Debug, Default)]
 struct Recent {
-    /// Consecutive, oldest first.
+    /// Events with consecutive sequence numbers, oldest first.
     events: VecDeque<Arc<Envelope>>,
     bytes: usize,
 }
 
 impl Tail {
-    /// Events up to here were committed before this was there.
+    /// Sets the head at which the cache begins: events up to it are in the journal only.
     pub(crate) fn begin_after(&self, head: u64) {
         self.head.set(head);
     }
 
-    /// The last committed event, as it changes.
+    /// Returns the head of the journal.
     pub(crate) fn head(&self) -> Arc<Head> {
         self.head.clone()
     }
 
-    /// Events that were committed after all others here, in order.
+    /// Appends newly committed events, in order, and moves the head.
     pub(crate) fn extend(&self, envelopes: Vec<Arc<Envelope>>) {
         let Some(seq) = envelopes.last().map(|last| last.seq) else { return };
         let mut recent = self.recent();
@@ -66,24 +67,24 @@ impl Tail {
         self.head.set(seq);
     }
 
-    /// Up to `max` events from `seq` on.
-    pub(crate) fn from(&self, seq: u64, max: usize) -> Look {
+    /// Looks up at most `max` events, from `seq` on.
+    pub(crate) fn from(&self, seq: u64, max: usize) -> Lookup {
         let recent = self.recent();
         let first = recent.events.front().map_or(self.head.get() + 1, |oldest| oldest.seq);
-        let Some(at) = seq.checked_sub(first) else { return Look::Gone };
+        let Some(at) = seq.checked_sub(first) else { return Lookup::Evicted };
         match usize::try_from(at) {
             Ok(at) if at < recent.events.len() => {
-                Look::Found(recent.events.range(at..).take(max).cloned().collect())
+                Lookup::Found(recent.events.range(at..).take(max).cloned().collect())
             }
-            _ => Look::NotYet,
+            _ => Lookup::NotYet,
         }
     }
 
-    /// When the event of this sequence number was received, if it is still here.
+    /// Returns the time at which an event was received, if the cache has the event.
     pub(crate) fn received_at(&self, seq: u64) -> Option<Timestamp> {
         match self.from(seq, 1) {
-            Look::Found(events) => events.first().map(|first| first.received_at),
-            Look::Gone | Look::NotYet => None,
+            Lookup::Found(events) => events.first().map(|first| first.received_at),
+            Lookup::Evicted | Lookup::NotYet => None,
         }
     }
 
@@ -103,10 +104,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_keeps_the_last_ones_within_its_bound() {
+    fn tail_keeps_the_last_events_within_its_size_limit() {
         let tail = Tail::default();
         tail.begin_after(4);
-        assert!(matches!(tail.from(4, 1), Look::Gone) && matches!(tail.from(5, 1), Look::NotYet));
+        assert!(
+            matches!(tail.from(4, 1), Lookup::Evicted) && matches!(tail.from(5, 1), Lookup::NotYet)
+        );
         let raw = format!(
             r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#,
             "x".repeat(1 << 20)
@@ -117,9 +120,9 @@ mod tests {
             tail.extend(vec![Arc::new(Envelope { id: Uuid::nil(), seq, received_at, event })]);
         }
         assert_eq!(tail.head().get(), 29);
-        assert!(matches!(tail.from(5, 1), Look::Gone));
-        assert!(matches!(tail.from(30, 1), Look::NotYet));
-        let Look::Found(last) = tail.from(28, 10) else { panic!("these are the last ones") };
+        assert!(matches!(tail.from(5, 1), Lookup::Evicted));
+        assert!(matches!(tail.from(30, 1), Lookup::NotYet));
+        let Lookup::Found(last) = tail.from(28, 10) else { panic!("the last events are cached") };
         assert_eq!(last.iter().map(|envelope| envelope.seq).collect::<Vec<_>>(), [28, 29]);
         assert_eq!(tail.received_at(28), Timestamp::from_second(28).ok());
         assert_eq!((tail.received_at(5), tail.received_at(30)), (None, None));

@@ -1,56 +1,58 @@
-//! Pauses between tries.
+//! Back-off between attempts.
 
 use std::time::Duration;
 
 use observer_core::RetrySettings;
 
-/// Full jitter: each pause is drawn evenly from nothing to a bound that doubles with each try.
+/// Exponential back-off with full jitter: each pause is drawn uniformly from zero to a bound, which
+/// doubles with each attempt.
 ///
 /// See "Exponential Backoff And Jitter", Marc Brooker, AWS Architecture Blog, 2015.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     settings: RetrySettings,
-    tries: u32,
+    attempts: u32,
     random: fastrand::Rng,
 }
 
 impl Backoff {
     pub(crate) fn new(settings: RetrySettings, random: fastrand::Rng) -> Self {
-        Self { settings, tries: 0, random }
+        Self { settings, attempts: 0, random }
     }
 
-    /// The next pause; never shorter than what the far side asked for.
+    /// Returns the next pause, which is never shorter than the destination's `retry_after`.
     pub(crate) fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
         let bound = self.bound();
-        self.tries = self.tries.saturating_add(1);
-        // Timers are no finer than that, and where they round up is not the same in every runtime.
+        self.attempts = self.attempts.saturating_add(1);
+        // Timers have a resolution of 1 ms; rounding here makes pauses the same in every runtime.
         let jittered = Duration::from_millis(bound.mul_f64(self.random.f64()).as_millis() as u64);
         jittered.max(retry_after.unwrap_or_default())
     }
 
-    /// The next pause without jitter, for what is asked on a timer.
+    /// Returns the next pause without jitter, for checks on a timer.
     pub(crate) fn interval(&mut self) -> Duration {
         let bound = self.bound();
-        self.tries = self.tries.saturating_add(1);
+        self.attempts = self.attempts.saturating_add(1);
         bound
     }
 
     pub(crate) fn reset(&mut self) {
-        self.tries = 0;
+        self.attempts = 0;
     }
 
     fn bound(&self) -> Duration {
-        let factor = 2_u32.checked_pow(self.tries).unwrap_or(u32::MAX);
+        let factor = 2_u32.checked_pow(self.attempts).unwrap_or(u32::MAX);
         self.settings.initial.saturating_mul(factor).min(self.settings.max)
     }
 }
 
-/// When a parked sink is looked at.
+/// Event upon which a parked sink is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
     OnTimer,
-    /// Also when more events come, one of which may show that it was the others' fault.
-    OnMore,
+    /// The timer, or new events. The acceptance of one of them may show that the refused events
+    /// are at fault.
+    OnNewEvents,
 }
 
 #[cfg(test)]
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_their_bound_and_honour_the_far_side() {
+    fn pauses_grow_to_their_bound_and_respect_retry_after() {
         let settings = RetrySettings {
             initial: Duration::from_secs(1),
             max: Duration::from_secs(10),
@@ -73,15 +75,15 @@ mod tests {
         assert_eq!(backoff.pause(Some(Duration::from_secs(60))), Duration::from_secs(60));
         backoff.reset();
         assert_eq!(backoff.interval(), Duration::from_secs(1));
-        let many: Vec<_> = (0..200)
+        let pauses: Vec<_> = (0..200)
             .map(|_| {
                 backoff.reset();
                 backoff.pause(None).as_millis()
             })
             .collect();
         assert!(
-            many.iter().any(|pause| *pause < 100) && many.iter().any(|pause| *pause > 900),
-            "evenly spread"
+            pauses.iter().any(|pause| *pause < 100) && pauses.iter().any(|pause| *pause > 900),
+            "pauses are spread evenly: {pauses:?}"
         );
     }
 }

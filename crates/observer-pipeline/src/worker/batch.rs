@@ -1,4 +1,4 @@
-//! From single events to batches.
+//! Collection of events into batches.
 
 use std::time::Duration;
 
@@ -8,89 +8,93 @@ use tokio::time::{Instant, sleep};
 use crate::account::Account;
 use crate::source::reader::Item;
 use crate::worker::Worker;
-use crate::worker::phase::reached;
-use crate::worker::phase::{Ended, Phase};
-use crate::worker::stream::Turn;
+use crate::worker::phase::{Ended, Phase, phase_reached};
+use crate::worker::stream::StreamKind;
 
-/// While a batch gathers, it is looked at this often whether it is full.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// A worker lets others have their turn after this many events that its sink doesn't get.
+/// Interval at which a lingering worker checks whether the batch is full.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+/// Number of filtered or lost events after which a batch ends, so that other work is done.
 const MAX_SKIPPED: usize = 10_000;
 
 impl Worker {
-    /// Give a batch that isn't full some time to fill up.
+    /// Waits until there are enough live events for a full batch, for at most `batch.linger`.
     pub(crate) async fn linger(&mut self) -> Result<(), Ended> {
         let until = Instant::now() + self.limits.linger;
         loop {
-            let pending = self.source.journal.head() - self.lanes.present.place.seq;
+            let pending = self.source.journal.head() - self.streams.live.checkpoint.seq;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || pending >= self.limits.max_events as u64 {
                 return Ok(());
             }
-            if self.has_past() && *self.phase.borrow() == Phase::Running {
-                self.past_turn().await?;
+            if self.replay_is_due() && *self.phase.borrow() == Phase::Running {
+                self.replay_turn().await?;
                 continue;
             }
             tokio::select! {
                 biased;
-                () = reached(&mut self.phase, Phase::Draining) => return Ok(()),
-                () = sleep(left.min(LOOK_EVERY)) => {}
+                () = phase_reached(&mut self.phase, Phase::Draining) => return Ok(()),
+                () = sleep(left.min(POLL_INTERVAL)) => {}
             }
         }
     }
 
-    /// The next batch, after the events of `before`, and the last event that was looked at for it.
-    pub(crate) async fn gather(
+    /// Collects the next batch of the active stream, within the sink's limits.
+    ///
+    /// With `before`, the batch consists of the events of `before` and the ones that follow it.
+    /// Returns `None` if no event is to be delivered, and the sequence number of the last event
+    /// that was read.
+    pub(crate) async fn next_batch(
         &mut self,
         before: Option<&Batch>,
     ) -> Result<(Option<Batch>, u64), Ended> {
         let mut events = before.map(|batch| batch.events().to_vec()).unwrap_or_default();
-        let had = events.len();
+        let len_before = events.len();
         let mut bytes = 0;
-        let mut through = events.last().map_or(self.lanes.current().place.seq, |last| last.seq);
+        let checkpoint = self.streams.active_stream().checkpoint;
+        let mut through = events.last().map_or(checkpoint.seq, |last| last.seq);
         let mut skipped = 0;
-        while events.len() - had < self.limits.max_events && skipped < MAX_SKIPPED {
-            let lane = self.lanes.current();
-            let item = match lane.feed.peek().await {
+        while events.len() - len_before < self.limits.max_events && skipped < MAX_SKIPPED {
+            let stream = self.streams.active_stream();
+            let item = match stream.reader.peek().await {
                 Ok(item) => item,
                 Err(error) => {
-                    self.pause(&SinkError::transient(error)).await?;
+                    self.back_off(&SinkError::transient(error)).await?;
                     continue;
                 }
             };
-            let became = match item {
+            let counts = match item {
                 None => break,
                 Some(Item::Gap { count, .. }) => {
                     Some(Account { expired: *count, ..Account::default() })
                 }
-                Some(Item::Event(envelope)) if !lane.wanted.has(envelope) => {
+                Some(Item::Event(envelope)) if !stream.selector.matches(envelope) => {
                     Some(Account { filtered: 1, ..Account::default() })
                 }
-                Some(Item::Event(envelope)) if envelope.seq <= self.owned => {
+                Some(Item::Event(envelope)) if envelope.seq <= self.sink_position => {
                     Some(Account { delivered: 1, ..Account::default() })
                 }
                 Some(Item::Event(envelope)) => {
                     let size = envelope.event.raw().len() as u64;
-                    if events.len() > had && bytes + size > self.limits.max_bytes {
+                    if events.len() > len_before && bytes + size > self.limits.max_bytes {
                         break;
                     }
                     bytes += size;
                     None
                 }
             };
-            let Some(item) = lane.feed.take() else { break };
+            let Some(item) = stream.reader.take() else { break };
             through = item.last_seq();
-            match (became, item) {
-                (Some(became), item) => {
+            match (counts, item) {
+                (Some(counts), item) => {
                     skipped += 1;
-                    lane.skip(&self.name, &item, became);
+                    stream.skip(&self.name, &item, counts);
                 }
                 (None, Item::Event(envelope)) => events.push(envelope),
-                (None, Item::Gap { .. }) => unreachable!("a gap became expired above"),
+                (None, Item::Gap { .. }) => unreachable!("the counts of a gap are set above"),
             }
         }
-        if self.lanes.turn == Turn::Present {
-            self.progress.lock().oldest_in_hand = events.first().map(|first| first.received_at);
+        if self.streams.active == StreamKind::Live {
+            self.progress.lock().oldest_in_batch = events.first().map(|first| first.received_at);
         }
         let batch = (!events.is_empty()).then(|| Batch::new(self.source.journal.epoch(), events));
         Ok((batch, through))

@@ -1,4 +1,4 @@
-//! What a worker is asked to do beside its events.
+//! Commands that a worker executes between two batches.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -9,94 +9,96 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::replay::state::{ReplaySelection, ReplayStatus};
 
-/// What a worker does between two batches.
+/// Command for a worker.
 #[derive(Debug)]
-pub(crate) enum Order {
-    Redeliver(LettersOrder),
-    Past(PastOrder),
+pub(crate) enum Command {
+    Redeliver(RedeliverCommand),
+    StartReplay(ReplayCommand),
 }
 
-/// DeadLetterPage that a worker is to deliver.
+/// Command to deliver dead letters again.
 #[derive(Debug)]
-pub(crate) struct LettersOrder {
+pub(crate) struct RedeliverCommand {
     pub(crate) ids: BTreeSet<Uuid>,
-    /// Where they are.
+    /// Numbers of the files that hold the dead letters.
     pub(crate) files: RangeInclusive<u64>,
-    /// What goes in place of the event, for a single letter.
+    /// Event that replaces the original one, for a single dead letter.
     pub(crate) edited: Option<Event>,
-    pub(crate) answer: oneshot::Sender<Outcome>,
+    pub(crate) reply: oneshot::Sender<RedeliverReport>,
 }
 
-/// Past events that a worker is to bring its sink.
+/// Command to start a replay.
 #[derive(Debug)]
-pub(crate) struct PastOrder {
-    pub(crate) past: ReplaySelection,
-    /// The replay once it is sure to go on after a restart.
-    pub(crate) answer: oneshot::Sender<Result<ReplayStatus, NotBegun>>,
+pub(crate) struct ReplayCommand {
+    pub(crate) selection: ReplaySelection,
+    /// Receives the status once the replay is stored durably, so that it continues after a restart.
+    pub(crate) reply: oneshot::Sender<Result<ReplayStatus, NotStarted>>,
 }
 
-/// What a running sink is known by here.
-pub(crate) struct Desk {
-    pub(crate) orders: mpsc::Sender<Order>,
-    /// How many letters go at once, so that new events have their turn between.
-    pub(crate) at_once: usize,
+/// Handle through which the pipeline sends commands to a running worker.
+pub(crate) struct WorkerHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// Number of dead letters per command, so that new events are delivered in between.
+    pub(crate) batch_size: usize,
 }
 
-/// What became of an order.
+/// Result of a [`RedeliverCommand`].
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    /// Taken by the sink, durable there, and no letters any more.
-    pub(crate) replayed: u64,
-    /// Refused again, each with what the far side said. They stay.
-    pub(crate) refused: Vec<(Uuid, String)>,
-    /// Why the others stay.
-    pub(crate) stopped: Option<Stopped>,
+pub(crate) struct RedeliverReport {
+    /// Number of dead letters that are durable at the destination, and removed from the store.
+    pub(crate) redelivered: u64,
+    /// Events that were rejected again, each with the reason. Their dead letters stay.
+    pub(crate) rejected: Vec<(Uuid, String)>,
+    /// Reason for which the remaining dead letters were not delivered.
+    pub(crate) stopped: Option<Refusal>,
 }
 
-/// Why past events are not delivered.
+/// Reason for which a worker does not deliver past events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Stopped {
-    /// The sink can't take them rightly.
-    Never(String),
-    /// It may work later.
-    NotNow(String),
+pub(crate) enum Refusal {
+    /// The sink can't take past events at all.
+    Permanent(String),
+    /// The sink can't take them now.
+    Temporary(String),
 }
 
-/// Why there is no replay.
+/// Reason for which a replay was not started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NotBegun {
-    Stopped(Stopped),
-    /// There is one, which has come so far.
-    Busy(String),
+pub(crate) enum NotStarted {
+    Refused(Refusal),
+    /// Another replay is running; the text says how far it is.
+    AlreadyRunning(String),
 }
 
-impl LettersOrder {
-    pub(crate) fn end(self, stopped: Stopped) {
-        // Whoever asked may have gone.
-        let _ = self.answer.send(Outcome { stopped: Some(stopped), ..Outcome::default() });
+impl RedeliverCommand {
+    pub(crate) fn refuse(self, refusal: Refusal) {
+        // The caller may have been cancelled.
+        let _ = self.reply.send(RedeliverReport { stopped: Some(refusal), ..Default::default() });
     }
 }
 
-impl Order {
-    fn end(self, stopped: Stopped) {
+impl Command {
+    fn refuse(self, refusal: Refusal) {
         match self {
-            Self::Redeliver(order) => order.end(stopped),
-            Self::Past(order) => drop(order.answer.send(Err(NotBegun::Stopped(stopped)))),
+            Self::Redeliver(command) => command.refuse(refusal),
+            Self::StartReplay(command) => {
+                drop(command.reply.send(Err(NotStarted::Refused(refusal))));
+            }
         }
     }
 }
 
-/// Tell everyone who wants something that the sink takes nothing at the moment, or never takes the
-/// past.
-pub(crate) async fn turn_away(
-    orders: &mut mpsc::Receiver<Order>,
-    in_order_only: Option<&'static str>,
+/// Refuses all commands until it is cancelled, while the sink is unavailable: with `replay_refusal`
+/// if the sink never takes past events, and with `reason` otherwise.
+pub(crate) async fn refuse_commands(
+    commands: &mut mpsc::Receiver<Command>,
+    replay_refusal: Option<&'static str>,
     reason: &str,
 ) -> Infallible {
-    while let Some(order) = orders.recv().await {
-        order.end(match in_order_only {
-            Some(never) => Stopped::Never(never.to_owned()),
-            None => Stopped::NotNow(format!("the sink takes nothing at the moment: {reason}")),
+    while let Some(command) = commands.recv().await {
+        command.refuse(match replay_refusal {
+            Some(permanent) => Refusal::Permanent(permanent.to_owned()),
+            None => Refusal::Temporary(format!("the sink is unavailable at the moment: {reason}")),
         });
     }
     std::future::pending().await

@@ -1,4 +1,4 @@
-//! What is made durable: dead letters, what a sink was given, and how far that is.
+//! Durability: dead letters, flushes of the sink, and commits of positions.
 
 use std::io;
 use std::sync::Arc;
@@ -15,47 +15,50 @@ use crate::spans;
 use crate::status::SinkState;
 use crate::worker::Worker;
 use crate::worker::backoff::Wake;
-use crate::worker::phase::reached;
-use crate::worker::phase::{Ended, Phase};
-use crate::worker::stream::Lane;
+use crate::worker::phase::{Ended, Phase, phase_reached};
+use crate::worker::stream::Stream;
 
-/// How long the last flush and `close` may take when the worker has to end.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// Timeout of the last flush, and of `close`.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// Put events aside for good, with the reason of each.
-    pub(crate) async fn bury(&mut self, letters: Vec<NewDeadLetter>) -> Result<(), Ended> {
-        if letters.is_empty() {
+    /// Writes events to the dead-letter store, and counts them as dead.
+    pub(crate) async fn write_dead_letters(
+        &mut self,
+        dead_letters: Vec<NewDeadLetter>,
+    ) -> Result<(), Ended> {
+        if dead_letters.is_empty() {
             return Ok(());
         }
-        let count = letters.len() as u64;
+        let count = dead_letters.len() as u64;
         tracing::warn!(
             sink = self.name,
             count,
-            first_seq = letters[0].envelope.seq,
-            reason = letters[0].reason,
-            "events were refused for good and are dead letters now"
+            first_seq = dead_letters[0].envelope.seq,
+            reason = dead_letters[0].reason,
+            "events were rejected for good and became dead letters"
         );
-        let letters = Arc::new(letters);
+        let dead_letters = Arc::new(dead_letters);
         loop {
-            let (dead, put) = (self.dead.clone(), letters.clone());
-            match self.on_files(move || lock(&dead).put(&put)).await {
+            let (store, new) = (self.dead_letters.clone(), dead_letters.clone());
+            match self.run_blocking(move || lock(&store).put(&new)).await {
                 Ok(()) => break,
                 Err(error) => {
                     let error =
                         SinkError::transient(format!("the dead letters can't be written: {error}"));
-                    self.pause(&error).await?;
+                    self.back_off(&error).await?;
                 }
             }
         }
-        self.lanes.current().open.dead += count;
+        self.streams.active_stream().ahead.dead += count;
         Ok(())
     }
 
-    /// Have the sink make durable what it has, and commit how far that is.
+    /// Flushes the sink if there are unflushed deliveries, and commits the positions. Backs off or
+    /// parks when the flush fails.
     pub(crate) async fn flush(&mut self) -> Result<(), Ended> {
         self.last_flush = Instant::now();
-        if self.lanes.are_flushed() {
+        if self.streams.are_flushed() {
             return Ok(());
         }
         match self.flush_all().await? {
@@ -63,95 +66,100 @@ impl Worker {
             Err(error) if error.kind == ErrorKind::Blocked => {
                 self.park(error.report(), Wake::OnTimer).await
             }
-            Err(error) => self.pause(&error).await,
+            Err(error) => self.back_off(&error).await,
         }
     }
 
-    /// The same whether anything was delivered or not, and go back to the last flush that worked
-    /// where this one doesn't.
+    /// Flushes the sink and the dead-letter store, also without unflushed deliveries, and commits
+    /// the positions. When the flush fails, all streams go back to the last one that succeeded.
     pub(crate) async fn flush_all(&mut self) -> Result<Result<(), SinkError>, Ended> {
         self.last_flush = Instant::now();
         let sink = self.sink.clone();
-        let dead = self.dead.clone();
-        let span = spans::flush(&self.settled, &self.name);
-        let flushed = match self.ask(sink.flush().instrument(span.clone()), Phase::Stopping).await?
-        {
-            Ok(()) => self.on_files(move || lock(&dead).sync()).await.map_err(|error| {
+        let store = self.dead_letters.clone();
+        let span = spans::flush(&self.last_batch, &self.name);
+        let flush = sink.flush().instrument(span.clone());
+        let flushed = match self.call(flush, Phase::Stopping).await? {
+            Ok(()) => self.run_blocking(move || lock(&store).sync()).await.map_err(|error| {
                 SinkError::transient(format!("the dead letters can't be made durable: {error}"))
             }),
             Err(error) => Err(error),
         };
-        self.settled = Span::none();
+        self.last_batch = Span::none();
         let Err(error) = flushed else {
-            self.flushed();
+            self.mark_flushed();
             return Ok(Ok(()));
         };
-        spans::refused(&span, &error);
-        self.lanes.each().for_each(Lane::rewind);
+        spans::record_error(&span, &error);
+        self.streams.iter_mut().for_each(Stream::rewind);
         let mut progress = self.progress.lock();
-        progress.place = self.lanes.present.place;
-        if let (Some(past), Some(replay)) = (&self.lanes.past, &mut progress.replay) {
-            replay.place = past.lane.place;
+        progress.checkpoint = self.streams.live.checkpoint;
+        if let (Some(replay), Some(record)) = (&self.streams.replay, &mut progress.replay) {
+            record.checkpoint = replay.stream.checkpoint;
         }
         drop(progress);
         Ok(Err(error))
     }
 
-    fn flushed(&mut self) {
-        self.lanes.each().for_each(|lane| lane.flushed = lane.place);
+    fn mark_flushed(&mut self) {
+        self.streams.iter_mut().for_each(|stream| stream.flushed = stream.checkpoint);
         self.commit();
     }
 
+    /// Passes the flushed positions to the journal, which stores them.
     pub(crate) fn commit(&self) {
         let Source { journal, .. } = &self.source;
-        let flushed = self.lanes.present.flushed;
+        let flushed = self.streams.live.flushed;
         journal.set_position(&self.name, flushed.seq, flushed.encode().into());
-        // Under the lock, since others may end a replay.
-        if let (Some(past), Some(replay)) = (&self.lanes.past, &self.progress.lock().replay) {
-            replay.keep(journal, &self.name, past.lane.flushed);
+        // Under the lock, since the pipeline may cancel the replay.
+        if let (Some(replay), Some(record)) = (&self.streams.replay, &self.progress.lock().replay) {
+            record.store(journal, &self.name, replay.stream.flushed);
         }
     }
 
-    pub(crate) async fn on_files<T: Send + 'static>(
+    pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         self.source.blocking.run(work).await?
     }
 
+    /// Flushes for the last time, waits until the pipeline wants the sink closed, and closes it.
     pub(crate) async fn finish(&mut self) {
         let sink = self.sink.clone();
-        if !self.lanes.are_flushed() {
-            let dead = self.dead.clone();
-            let span = spans::flush(&self.settled, &self.name);
-            match timeout(FAREWELL, sink.flush().instrument(span)).await {
-                Ok(Ok(())) => match self.on_files(move || lock(&dead).sync()).await {
-                    Ok(()) => self.flushed(),
-                    Err(error) => {
-                        tracing::warn!(sink = self.name, %error, "the last dead letters are not durable; their events will be delivered again");
-                    }
+        if !self.streams.are_flushed() {
+            let store = self.dead_letters.clone();
+            let span = spans::flush(&self.last_batch, &self.name);
+            match timeout(SHUTDOWN_TIMEOUT, sink.flush().instrument(span)).await {
+                Ok(Ok(())) => match self.run_blocking(move || lock(&store).sync()).await {
+                    Ok(()) => self.mark_flushed(),
+                    Err(error) => tracing::warn!(
+                        sink = self.name,
+                        %error,
+                        "the last dead letters are not durable; their events will be delivered \
+                         again"
+                    ),
                 },
                 Ok(Err(error)) => tracing::warn!(
                     sink = self.name,
                     reason = error.report(),
-                    "the last flush failed; what was delivered since the one before will be delivered again"
+                    "the last flush failed; events since the one before will be delivered again"
                 ),
                 Err(_) => tracing::warn!(
                     sink = self.name,
-                    "the last flush did not end; what was delivered since the one before will be delivered again"
+                    "the last flush timed out; events since the one before will be delivered again"
                 ),
             }
         }
-        // Nobody is there to be told, or to tell, where a pipeline is just dropped.
-        let _ = self.last_flush_ended.take().map(|ended| ended.send(()));
-        reached(&mut self.phase, Phase::Closing).await;
-        match timeout(FAREWELL, sink.close()).await {
+        // The receiver is gone when the pipeline was dropped without a shutdown.
+        let _ = self.last_flush_done.take().map(|done| done.send(()));
+        phase_reached(&mut self.phase, Phase::Closing).await;
+        match timeout(SHUTDOWN_TIMEOUT, sink.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(
                     sink = self.name,
                     reason = error.report(),
-                    "the sink did not close properly"
+                    "the sink failed to close"
                 );
             }
             Err(_) => tracing::warn!(sink = self.name, "the sink did not close in time"),

@@ -1,14 +1,10 @@
-//! One sink's worker: reads, filters, gathers batches, has them delivered, flushes and commits.
-
-pub(crate) mod backoff;
-mod batch;
-pub(crate) mod command;
-mod flush;
-pub(crate) mod phase;
-pub(crate) mod progress;
-pub(crate) mod resolve;
-pub(crate) mod retry;
-pub(crate) mod stream;
+//! Worker of one sink.
+//!
+//! A worker reads the journal from the sink's position on. It filters, collects a [`batch`],
+//! delivers it until each of its events is resolved ([`resolve`]), and after each second makes the
+//! deliveries durable and commits the position ([`flush`]). While the sink is unavailable it backs
+//! off or parks ([`retry`]). Between two batches it executes a [`command`], or processes a batch of
+//! a replay, which is a second [`stream`].
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,46 +14,55 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Span;
 
-use crate::account::Place;
+use crate::account::Checkpoint;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::error::Failure;
 use crate::source::Source;
 use crate::source::head::Head;
 use crate::spec::Limits;
 use crate::status::SinkState;
-use crate::worker::backoff::Backoff;
-use crate::worker::backoff::Wake;
-use crate::worker::command::Order;
-use crate::worker::phase::{Ended, Phase, reached};
+use crate::worker::backoff::{Backoff, Wake};
+use crate::worker::command::Command;
+use crate::worker::phase::{Ended, Phase, phase_reached};
 use crate::worker::progress::Progress;
-use crate::worker::stream::{Lane, Wanted};
-use crate::worker::stream::{Lanes, Turn};
+use crate::worker::stream::{EventSelector, Stream, StreamKind, Streams};
 
-/// Positions are committed this often.
+pub(crate) mod backoff;
+mod batch;
+pub(crate) mod command;
+mod flush;
+pub(crate) mod phase;
+pub(crate) mod progress;
+pub(crate) mod resolve;
+mod retry;
+pub(crate) mod stream;
+
+/// Interval of flushes, after which positions are committed.
 pub(crate) const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// A worker that lags rests for as long as a batch took, up to this, while events come in:
-/// producers wait for an answer, and a backlog is only a number.
+/// Longest pause between two batches of a lagging worker.
+///
+/// While events come in, the worker pauses for as long as its last batch took, up to this: the
+/// latency of ingest matters more than the size of a backlog.
 const MAX_REST: Duration = Duration::from_millis(2);
 
-/// What a worker is made of.
+/// Parts that a worker is made of.
 pub(crate) struct Setup {
     pub(crate) name: String,
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) filter: Filter,
     pub(crate) limits: Limits,
     pub(crate) source: Source,
-    pub(crate) dead: Arc<Mutex<DeadLetterStore>>,
+    pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
     pub(crate) progress: Arc<Progress>,
-    /// Dead letters to send again, and replays to begin.
-    pub(crate) orders: mpsc::Receiver<Order>,
-    /// Where the sink stands by the journal; `None` for a sink that is new here.
-    pub(crate) stored: Option<Place>,
-    /// Where it begins if it doesn't know better itself.
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// Checkpoint in the journal; `None` for a new sink.
+    pub(crate) stored: Option<Checkpoint>,
+    /// Position at which a new sink starts, unless it keeps its own.
     pub(crate) start: u64,
-    /// How far it was served before, since the journal was opened.
+    /// Last event that an earlier worker handed to the sink, since the journal was opened.
     pub(crate) served: u64,
     pub(crate) random: fastrand::Rng,
-    /// Told after the last flush.
+    /// Completed after the last flush.
     pub(crate) flushed: oneshot::Sender<()>,
 }
 
@@ -68,66 +73,67 @@ pub(crate) struct Worker {
     pub(crate) source: Source,
     pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) dead: Arc<Mutex<DeadLetterStore>>,
+    pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) orders: mpsc::Receiver<Order>,
-    /// Why the sink can't be sent past events, if it can't.
-    pub(crate) in_order_only: Option<&'static str>,
-    stored: Option<Place>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// Reason for which the sink never takes past events; `None` if it does.
+    pub(crate) replay_refusal: Option<&'static str>,
+    stored: Option<Checkpoint>,
     start: u64,
     pub(crate) backoff: Backoff,
-    pub(crate) checks: Backoff,
+    /// Intervals of the checks of a parked sink.
+    pub(crate) check_backoff: Backoff,
     pub(crate) random: fastrand::Rng,
-    pub(crate) lanes: Lanes,
+    pub(crate) streams: Streams,
     pub(crate) last_flush: Instant,
-    /// Events up to here the sink has already, by its own account.
-    pub(crate) owned: u64,
-    /// The last batch that was settled since the sink was flushed, for traces: the flush is a part
-    /// of what it took.
-    pub(crate) settled: Span,
-    /// Told after the last flush.
-    pub(crate) last_flush_ended: Option<oneshot::Sender<()>>,
+    /// Position that the sink keeps itself: it has all events up to there.
+    pub(crate) sink_position: u64,
+    /// Span of the last batch since the last flush, which becomes the parent of the next flush.
+    pub(crate) last_batch: Span,
+    /// Completed after the last flush.
+    pub(crate) last_flush_done: Option<oneshot::Sender<()>>,
 }
 
 impl Worker {
     pub(crate) fn new(setup: Setup, phase: watch::Receiver<Phase>) -> Self {
-        let place = setup.stored.unwrap_or(Place::start(setup.start));
+        let checkpoint = setup.stored.unwrap_or(Checkpoint::start(setup.start));
         let mut random = setup.random;
-        let checks = observer_core::RetrySettings {
+        let check_retry = observer_core::RetrySettings {
             initial: Duration::from_secs(1),
             max: setup.limits.retry.max.max(Duration::from_secs(1)),
             give_up_after: None,
         };
         setup.progress.lock().served = setup.served;
-        let wanted = Wanted {
+        let selector = EventSelector {
             filter: Some(setup.filter).filter(|filter| !filter.matches_all()).map(Arc::new),
-            past: None,
+            replay: None,
         };
+        let live = Stream::new(setup.source.clone(), selector, checkpoint, u64::MAX);
         Self {
             head: setup.source.tail.head(),
-            lanes: Lanes::new(Lane::new(setup.source.clone(), wanted, place, u64::MAX)),
+            streams: Streams::new(live),
             backoff: Backoff::new(setup.limits.retry, random.fork()),
-            checks: Backoff::new(checks, random.fork()),
+            check_backoff: Backoff::new(check_retry, random.fork()),
             random,
-            in_order_only: setup.sink.replay_refusal(),
-            orders: setup.orders,
+            replay_refusal: setup.sink.replay_refusal(),
+            commands: setup.commands,
             name: setup.name,
             sink: setup.sink,
             limits: setup.limits,
             source: setup.source,
             phase,
-            dead: setup.dead,
+            dead_letters: setup.dead_letters,
             progress: setup.progress,
             stored: setup.stored,
             start: setup.start,
             last_flush: Instant::now(),
-            owned: 0,
-            settled: Span::none(),
-            last_flush_ended: Some(setup.flushed),
+            sink_position: 0,
+            last_batch: Span::none(),
+            last_flush_done: Some(setup.flushed),
         }
     }
 
-    /// Until it has to end.
+    /// Runs until the phase of the worker ends it.
     pub(crate) async fn run(mut self) {
         let guard = PanicGuard(self.progress.clone(), self.name.clone());
         if self.resume().await.is_ok() {
@@ -137,25 +143,25 @@ impl Worker {
         drop(guard);
     }
 
-    /// Find out where to go on: at the later of what was committed and what the sink knows itself.
+    /// Determines the position to continue at: the later one of the journal's and the sink's own.
     async fn resume(&mut self) -> Result<(), Ended> {
-        let owned = loop {
+        let own = loop {
             let sink = self.sink.clone();
-            match self.ask(sink.position(), Phase::Stopping).await? {
+            match self.call(sink.position(), Phase::Stopping).await? {
                 Ok(position) => break position,
                 Err(error) if error.kind == ErrorKind::Blocked => {
                     self.park(error.report(), Wake::OnTimer).await?;
                 }
-                Err(error) => self.pause(&error).await?,
+                Err(error) => self.back_off(&error).await?,
             }
         };
-        if owned.is_some() {
-            self.in_order_only.get_or_insert(
+        if own.is_some() {
+            self.replay_refusal.get_or_insert(
                 "it keeps its position with its data, and takes no event from before that",
             );
         }
         let served = self.progress.lock().served;
-        let owned = match owned {
+        let own = match own {
             Some(own) => {
                 let journal = self.source.journal.clone();
                 let resolved =
@@ -164,28 +170,28 @@ impl Worker {
             }
             None => None,
         };
-        // A sink that is new here and knows where it stands begins there. Where nothing is settled
-        // yet, it may never have been asked.
-        let begin = match (self.stored, owned) {
-            (Some(place), Some(owned)) if place.accepted == 0 && owned < place.seq => {
-                Place::start(owned)
+        // A new sink that keeps its own position starts there. Its checkpoint may have been stored
+        // before the sink could be asked; then no event is resolved yet.
+        let checkpoint = match (self.stored, own) {
+            (Some(stored), Some(own)) if stored.accepted == 0 && own < stored.seq => {
+                Checkpoint::start(own)
             }
-            (Some(place), _) => place,
-            (None, Some(owned)) => Place::start(owned),
-            (None, None) => Place::start(self.start),
+            (Some(stored), _) => stored,
+            (None, Some(own)) => Checkpoint::start(own),
+            (None, None) => Checkpoint::start(self.start),
         };
-        self.owned = owned.unwrap_or(0);
-        self.lanes.present.begin(begin);
-        self.progress.lock().place = begin;
-        self.resume_past();
+        self.sink_position = own.unwrap_or(0);
+        self.streams.live.restart_at(checkpoint);
+        self.progress.lock().checkpoint = checkpoint;
+        self.resume_replay();
         self.commit();
         let sink = self.sink.clone();
-        match self.ask(sink.check(), Phase::Stopping).await? {
+        match self.call(sink.check(), Phase::Stopping).await? {
             Err(error) if error.kind == ErrorKind::Blocked => {
                 self.park(error.report(), Wake::OnTimer).await
             }
             Err(error) => {
-                self.mishap(&error.report());
+                self.mark_retrying(&error.report());
                 Ok(())
             }
             Ok(()) => {
@@ -195,33 +201,33 @@ impl Worker {
         }
     }
 
-    /// One batch of what is new, and one of the past.
+    /// Processes one batch of live events, one of the replay, and one command.
     async fn cycle(&mut self) -> Result<(), Ended> {
-        self.wait().await?;
+        self.wait_for_work().await?;
         self.linger().await?;
-        let (begun, head) = (Instant::now(), self.source.journal.head());
-        self.batch().await?;
+        let (started, head) = (Instant::now(), self.source.journal.head());
+        self.process_batch().await?;
         let is_running = *self.phase.borrow() == Phase::Running;
-        if self.lanes.present.feed.lags() && self.source.journal.head() > head && is_running {
-            sleep(begun.elapsed().min(MAX_REST)).await;
+        if self.streams.live.reader.lags() && self.source.journal.head() > head && is_running {
+            sleep(started.elapsed().min(MAX_REST)).await;
         }
-        if self.has_past() && is_running {
-            self.past_turn().await?;
+        if self.replay_is_due() && is_running {
+            self.replay_turn().await?;
         }
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush().await?;
         }
-        if let Ok(order) = self.orders.try_recv() {
-            self.follow(order).await?;
+        if let Ok(command) = self.commands.try_recv() {
+            self.execute(command).await?;
         }
         Ok(())
     }
 
-    /// The next batch of the lane whose turn it is.
-    pub(crate) async fn batch(&mut self) -> Result<(), Ended> {
-        let (batch, through) = self.gather(None).await?;
+    /// Processes the next batch of the active stream.
+    pub(crate) async fn process_batch(&mut self) -> Result<(), Ended> {
+        let (batch, through) = self.next_batch(None).await?;
         match batch {
-            Some(batch) => self.settle(batch, through).await,
+            Some(batch) => self.resolve(batch, through).await,
             None => {
                 self.advance(through);
                 Ok(())
@@ -229,64 +235,66 @@ impl Worker {
         }
     }
 
-    /// Until there is something new to do. The past has its turns meanwhile.
-    async fn wait(&mut self) -> Result<(), Ended> {
+    /// Waits for a live event. Meanwhile it flushes, executes commands and processes the replay.
+    async fn wait_for_work(&mut self) -> Result<(), Ended> {
         loop {
-            match self.lanes.present.feed.peek().await {
+            match self.streams.live.reader.peek().await {
                 Ok(Some(_)) => return Ok(()),
                 Ok(None) => {}
                 Err(error) => {
-                    self.pause(&SinkError::transient(error)).await?;
+                    self.back_off(&SinkError::transient(error)).await?;
                     continue;
                 }
             }
-            let next = self.lanes.present.place.seq + 1;
-            let unflushed = !self.lanes.are_flushed();
-            let due = self.last_flush + FLUSH_EVERY;
-            let past = self.past_is_due();
+            let next = self.streams.live.checkpoint.seq + 1;
+            let unflushed = !self.streams.are_flushed();
+            let flush_at = self.last_flush + FLUSH_EVERY;
+            let replay_at = self.replay_due_at();
             tokio::select! {
                 biased;
-                // First of all what is there, since a drain delivers it.
+                // New events come first, since draining delivers them.
                 () = self.head.reaches(next) => {}
-                () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
-                () = sleep_until(due), if unflushed => self.flush().await?,
-                Some(order) = self.orders.recv() => self.follow(order).await?,
-                () = sleep_until(past.unwrap_or(due)), if past.is_some() => self.past_turn().await?,
+                () = phase_reached(&mut self.phase, Phase::Draining) => return Err(Ended),
+                () = sleep_until(flush_at), if unflushed => self.flush().await?,
+                Some(command) = self.commands.recv() => self.execute(command).await?,
+                () = sleep_until(replay_at.unwrap_or(flush_at)), if replay_at.is_some() => {
+                    self.replay_turn().await?;
+                }
             }
         }
     }
 
-    async fn follow(&mut self, order: Order) -> Result<(), Ended> {
-        match order {
-            Order::Redeliver(order) => self.resend(order).await,
-            Order::Past(order) => self.begin_past(order).await,
+    async fn execute(&mut self, command: Command) -> Result<(), Ended> {
+        match command {
+            Command::Redeliver(command) => self.redeliver(command).await,
+            Command::StartReplay(command) => self.start_replay(command).await,
         }
     }
 
-    /// Everything up to `seq` is settled, in the lane whose turn it is.
+    /// Moves the checkpoint of the active stream to `seq`: all events up to it are resolved.
     pub(crate) fn advance(&mut self, seq: u64) {
-        let lane = self.lanes.current();
-        lane.advance(seq);
-        let place = lane.place;
+        let stream = self.streams.active_stream();
+        stream.advance(seq);
+        let checkpoint = stream.checkpoint;
         let mut progress = self.progress.lock();
-        match (self.lanes.turn, &mut progress.replay) {
-            (Turn::Past, Some(replay)) => replay.place = place,
+        match (self.streams.active, &mut progress.replay) {
+            (StreamKind::Replay, Some(replay)) => replay.checkpoint = checkpoint,
             _ => {
-                progress.place = place;
+                progress.checkpoint = checkpoint;
                 progress.served = progress.served.max(seq);
             }
         }
     }
 }
 
-/// Tells when a sink's code panicked, since its worker is gone then.
+/// Reports the sink as parked when its code panics, since that ends the worker.
 struct PanicGuard(Arc<Progress>, String);
 
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let reason =
-                "the sink's code panicked; it gets nothing more until the observer is started again".to_owned();
+                "the sink panicked; it gets no events until the observer is restarted".to_owned();
             tracing::error!(sink = self.1, reason, "the sink is parked");
             self.0.lock().state = SinkState::Parked(Failure { reason, at: Timestamp::now() });
         }

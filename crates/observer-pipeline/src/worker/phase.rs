@@ -1,24 +1,26 @@
-//! How urgently a worker is to end.
+//! Phases in the life of a worker.
 
 use tokio::sync::watch;
 
-/// How urgently a worker is to end.
+/// Phase of a worker. The pipeline sets it; phases only move forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Running,
-    /// Deliver what is there, without waiting for more.
+    /// The worker delivers all committed events and then ends, without waiting for new ones.
     Draining,
-    /// Now.
+    /// The worker interrupts its delivery, flushes and ends.
     Stopping,
-    /// What is flushed is to be closed.
+    /// The worker closes its sink, after the last flush.
     Closing,
 }
 
-/// The worker has to end.
+/// Error of an operation that was interrupted since the worker has to end.
 #[derive(Debug)]
 pub(crate) struct Ended;
 
-/// Until the worker has to end that urgently, or its pipeline is gone.
-pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
+/// Waits until the phase is `wanted` or a later one, or the pipeline has been dropped.
+///
+/// Cancel safe.
+pub(crate) async fn phase_reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     let _ = phase.wait_for(|phase| *phase >= wanted).await;
 }

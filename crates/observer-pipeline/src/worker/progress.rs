@@ -1,54 +1,54 @@
-//! What a worker reports while it works.
+//! Progress of a worker, for the status of its sink.
 
 use std::sync::{Mutex, MutexGuard};
 
 use observer_core::Timestamp;
 use observer_journal::Durations;
 
-use crate::account::Place;
+use crate::account::Checkpoint;
 use crate::error::Failure;
 use crate::lock::lock;
-use crate::replay::state::Kept;
+use crate::replay::state::ReplayRecord;
 use crate::status::SinkState;
 
-/// What a worker tells about itself while it works.
+/// State that a worker shares with its pipeline.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    told: Mutex<Told>,
+    snapshot: Mutex<Snapshot>,
     pub(crate) deliveries: Durations,
 }
 
-/// How a worker was doing when it was asked.
+/// Progress of a worker at one moment.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
-    pub(crate) place: Place,
+pub(crate) struct Snapshot {
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) state: SinkState,
     pub(crate) retried: u64,
-    pub(crate) replayed: u64,
-    pub(crate) replay: Option<Kept>,
+    pub(crate) redelivered: u64,
+    pub(crate) replay: Option<ReplayRecord>,
     pub(crate) last_error: Option<Failure>,
-    /// When the oldest event was received that the worker has in hand.
-    pub(crate) oldest_in_hand: Option<Timestamp>,
-    /// The last event that was handed to the sink, or that it had already.
+    /// Time at which the oldest event of the current batch was received.
+    pub(crate) oldest_in_batch: Option<Timestamp>,
+    /// Last event that was handed to the sink, or that the sink had before.
     pub(crate) served: u64,
 }
 
 impl Progress {
-    pub(crate) fn new(place: Place, replay: Option<Kept>) -> Self {
-        let told = Told {
-            place,
+    pub(crate) fn new(checkpoint: Checkpoint, replay: Option<ReplayRecord>) -> Self {
+        let snapshot = Snapshot {
+            checkpoint,
             state: SinkState::Starting,
             retried: 0,
-            replayed: 0,
+            redelivered: 0,
             replay,
             last_error: None,
-            oldest_in_hand: None,
+            oldest_in_batch: None,
             served: 0,
         };
-        Self { told: Mutex::new(told), deliveries: Durations::default() }
+        Self { snapshot: Mutex::new(snapshot), deliveries: Durations::default() }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Told> {
-        lock(&self.told)
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        lock(&self.snapshot)
     }
 }

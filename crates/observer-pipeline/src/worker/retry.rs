@@ -1,5 +1,4 @@
-//! What a worker does while its sink doesn't take events: try again later, or park it until someone
-//! mends something.
+//! Retry state of a sink: back-off after transient errors, and parking.
 
 use std::time::Duration;
 
@@ -10,117 +9,121 @@ use crate::error::Failure;
 use crate::status::SinkState;
 use crate::worker::Worker;
 use crate::worker::backoff::Wake;
-use crate::worker::command::turn_away;
-use crate::worker::phase::reached;
-use crate::worker::phase::{Ended, Phase};
+use crate::worker::command::refuse_commands;
+use crate::worker::phase::{Ended, Phase, phase_reached};
 
 impl Worker {
-    /// Await the sink, for as long as its timeout and until `phase`.
-    pub(crate) async fn ask<T>(
+    /// Awaits a call of the sink, within the sink's timeout and until `phase` is reached.
+    pub(crate) async fn call<T>(
         &mut self,
-        answer: impl Future<Output = Result<T, SinkError>>,
+        call: impl Future<Output = Result<T, SinkError>>,
         phase: Phase,
     ) -> Result<Result<T, SinkError>, Ended> {
         let limit = self.limits.timeout;
         tokio::select! {
             biased;
-            () = reached(&mut self.phase, phase) => Err(Ended),
-            answer = timeout(limit, answer) => Ok(answer.unwrap_or_else(|_| {
-                Err(SinkError::transient(format!("no answer within {} s, see `timeout`", limit.as_secs_f64())))
+            () = phase_reached(&mut self.phase, phase) => Err(Ended),
+            result = timeout(limit, call) => Ok(result.unwrap_or_else(|_| {
+                let seconds = limit.as_secs_f64();
+                Err(SinkError::transient(format!("no answer within {seconds} s, see `timeout`")))
             })),
         }
     }
 
-    /// After something that may work soon. While the pipeline drains there is one more try at once,
-    /// and then no other.
-    pub(crate) async fn pause(&mut self, error: &SinkError) -> Result<(), Ended> {
+    /// Waits before the next attempt. A draining worker makes one more attempt at once, and ends
+    /// when that fails, too.
+    pub(crate) async fn back_off(&mut self, error: &SinkError) -> Result<(), Ended> {
         let reason = error.report();
-        self.mishap(&reason);
+        self.mark_retrying(&reason);
         let pause = self.backoff.pause(error.retry_after);
         if *self.phase.borrow() >= Phase::Draining {
             return Err(Ended);
         }
         tokio::select! {
             biased;
-            () = reached(&mut self.phase, Phase::Draining) => {}
+            () = phase_reached(&mut self.phase, Phase::Draining) => {}
             () = sleep(pause) => {}
-            never = turn_away(&mut self.orders, self.in_order_only, &reason) => match never {},
+            never = refuse_commands(&mut self.commands, self.replay_refusal, &reason) => {
+                match never {}
+            }
         }
         Ok(())
     }
 
-    /// Wait until the sink says that it can be reached.
+    /// Parks the sink until its check succeeds.
     pub(crate) async fn park(&mut self, reason: String, wake: Wake) -> Result<(), Ended> {
         let mut reason = reason;
-        self.parked(Failure { reason: reason.clone(), at: Timestamp::now() });
+        self.mark_parked(Failure { reason: reason.clone(), at: Timestamp::now() });
         loop {
-            let pause = self.checks.interval();
-            let first_look = Duration::from_secs(1).min(pause);
-            let seen = self.head.get();
+            let interval = self.check_backoff.interval();
+            let shortest = Duration::from_secs(1).min(interval);
+            let head = self.head.get();
             tokio::select! {
                 biased;
-                () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
-                () = sleep(first_look) => {}
-                never = turn_away(&mut self.orders, self.in_order_only, &reason) => match never {},
+                () = phase_reached(&mut self.phase, Phase::Draining) => return Err(Ended),
+                () = sleep(shortest) => {}
+                never = refuse_commands(&mut self.commands, self.replay_refusal, &reason) => {
+                    match never {}
+                }
             }
             tokio::select! {
                 biased;
-                () = reached(&mut self.phase, Phase::Draining) => return Err(Ended),
-                () = self.head.reaches(seen + 1), if wake == Wake::OnMore => {}
-                () = sleep(pause - first_look) => {}
-                never = turn_away(&mut self.orders, self.in_order_only, &reason) => match never {},
+                () = phase_reached(&mut self.phase, Phase::Draining) => return Err(Ended),
+                () = self.head.reaches(head + 1), if wake == Wake::OnNewEvents => {}
+                () = sleep(interval - shortest) => {}
+                never = refuse_commands(&mut self.commands, self.replay_refusal, &reason) => {
+                    match never {}
+                }
             }
             let sink = self.sink.clone();
-            match self.ask(sink.check(), Phase::Draining).await? {
+            match self.call(sink.check(), Phase::Draining).await? {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     reason = error.report();
-                    self.parked(Failure { reason: reason.clone(), at: Timestamp::now() });
+                    self.mark_parked(Failure { reason: reason.clone(), at: Timestamp::now() });
                 }
             }
         }
     }
 
-    fn parked(&self, mishap: Failure) {
+    /// Reports the sink as parked. The time of the first failure stays.
+    fn mark_parked(&self, failure: Failure) {
         let mut progress = self.progress.lock();
-        progress.last_error = Some(mishap.clone());
+        progress.last_error = Some(failure.clone());
         if let SinkState::Parked(parked) = &mut progress.state {
-            parked.reason = mishap.reason;
+            parked.reason = failure.reason;
         } else {
             tracing::error!(
                 sink = self.name,
-                reason = mishap.reason,
-                "the sink is parked: its events wait until this is mended"
+                reason = failure.reason,
+                "the sink is parked: its events wait until the cause is removed"
             );
-            progress.state = SinkState::Parked(mishap);
+            progress.state = SinkState::Parked(failure);
         }
     }
 
-    /// The sink took something.
-    pub(crate) fn works(&mut self) {
+    /// Reports the sink as running, after it accepted an event, and resets both back-offs.
+    pub(crate) fn mark_running(&mut self) {
         self.backoff.reset();
-        self.checks.reset();
+        self.check_backoff.reset();
         let mut progress = self.progress.lock();
         if progress.state != SinkState::Running {
-            tracing::info!(sink = self.name, "the sink takes events again");
+            tracing::info!(sink = self.name, "the sink accepts events again");
             progress.state = SinkState::Running;
         }
     }
 
-    pub(crate) fn mishap(&mut self, reason: &str) {
-        let mishap = Failure { reason: reason.to_owned(), at: Timestamp::now() };
+    /// Reports the sink as retrying, unless it is parked. The time of the first failure stays.
+    pub(crate) fn mark_retrying(&mut self, reason: &str) {
+        let failure = Failure { reason: reason.to_owned(), at: Timestamp::now() };
         let mut progress = self.progress.lock();
-        progress.last_error = Some(mishap.clone());
+        progress.last_error = Some(failure.clone());
         match &mut progress.state {
             SinkState::Parked(_) => {}
-            SinkState::Retrying(since) => since.reason = mishap.reason,
+            SinkState::Retrying(since) => since.reason = failure.reason,
             _ => {
-                tracing::warn!(
-                    sink = self.name,
-                    reason,
-                    "the sink doesn't take events; it is tried again"
-                );
-                progress.state = SinkState::Retrying(mishap);
+                tracing::warn!(sink = self.name, reason, "the sink is unavailable; retrying");
+                progress.state = SinkState::Retrying(failure);
             }
         }
     }

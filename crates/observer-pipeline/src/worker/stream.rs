@@ -1,77 +1,86 @@
-//! One way through the journal to a sink: what is read next, what of it is settled, and what became
-//! of that.
+//! Streams: the passes of a worker over the journal.
+//!
+//! The live stream delivers new events. While a replay runs, a second stream delivers retained
+//! ones. Each has a reader, a checkpoint and an account of its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use observer_core::{Envelope, Filter};
 use observer_journal::GapReason;
-
-use crate::account::{Account, Place};
-use crate::replay::state::ReplaySelection;
-use crate::source::Source;
-use crate::source::reader::{Feed, Item};
-use crate::worker::backoff::Backoff;
 use tokio::time::Instant;
 
-/// Which events the sink gets.
+use crate::account::{Account, Checkpoint};
+use crate::replay::state::ReplaySelection;
+use crate::source::Source;
+use crate::source::reader::{EventReader, Item};
+use crate::worker::backoff::Backoff;
+
+/// Selection of the events that a stream delivers.
 #[derive(Clone, Default)]
-pub(crate) struct Wanted {
-    /// The sink's own; `None` for a sink that gets everything.
+pub(crate) struct EventSelector {
+    /// Filter of the sink; `None` for a sink without one.
     pub(crate) filter: Option<Arc<Filter>>,
-    /// Those of a replay alone.
-    pub(crate) past: Option<ReplaySelection>,
+    /// Selection of the replay, for the stream of one.
+    pub(crate) replay: Option<ReplaySelection>,
 }
 
-impl Wanted {
-    pub(crate) fn has(&self, envelope: &Envelope) -> bool {
+impl EventSelector {
+    pub(crate) fn matches(&self, envelope: &Envelope) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.matches(&envelope.event))
-            && self.past.as_ref().is_none_or(|past| past.has(envelope))
+            && self.replay.as_ref().is_none_or(|replay| replay.matches(envelope))
     }
 }
 
-pub(crate) struct Lane {
+/// One pass over a range of the journal: its reader, its checkpoint, and the counts of events that
+/// are not part of the checkpoint yet.
+pub(crate) struct Stream {
     source: Source,
-    pub(crate) wanted: Wanted,
-    /// Where it ends.
+    pub(crate) selector: EventSelector,
+    /// Last sequence number of the range.
     last: u64,
-    pub(crate) feed: Feed,
-    /// What is settled.
-    pub(crate) place: Place,
-    /// What was settled when the sink was flushed last: where it goes on after a flush that fails.
-    pub(crate) flushed: Place,
-    /// What became of events in hand that can't be settled yet, since one before them is open.
-    pub(crate) open: Account,
-    /// Runs of events that the sink doesn't get, by the last of each.
+    pub(crate) reader: EventReader,
+    /// Last resolved event, with the account up to it.
+    pub(crate) checkpoint: Checkpoint,
+    /// Checkpoint at the last flush: the stream continues there after a flush that fails.
+    pub(crate) flushed: Checkpoint,
+    /// Counts of resolved events that have an unresolved one before them.
+    pub(crate) ahead: Account,
+    /// Runs of events that are not delivered, each by its last sequence number.
     skipped: VecDeque<(u64, Account)>,
 }
 
-impl Lane {
-    pub(crate) fn new(source: Source, wanted: Wanted, place: Place, last: u64) -> Self {
+impl Stream {
+    pub(crate) fn new(
+        source: Source,
+        selector: EventSelector,
+        checkpoint: Checkpoint,
+        last: u64,
+    ) -> Self {
         Self {
-            feed: Feed::new(source.clone(), place.seq, last),
+            reader: EventReader::new(source.clone(), checkpoint.seq, last),
             source,
-            wanted,
+            selector,
             last,
-            place,
-            flushed: place,
-            open: Account::default(),
+            checkpoint,
+            flushed: checkpoint,
+            ahead: Account::default(),
             skipped: VecDeque::new(),
         }
     }
 
-    /// Whether all that is settled is flushed.
+    /// Returns whether all resolved events are flushed.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.place == self.flushed
+        self.checkpoint == self.flushed
     }
 
-    /// Whether nothing is left of it.
-    pub(crate) fn is_over(&self) -> bool {
-        self.place.seq >= self.last
+    /// Returns whether all events of the range are resolved.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.checkpoint.seq >= self.last
     }
 
-    /// Take note of what the sink doesn't get.
-    pub(crate) fn skip(&mut self, sink: &str, item: &Item, became: Account) {
+    /// Counts an item that is not delivered.
+    pub(crate) fn skip(&mut self, sink: &str, item: &Item, counts: Account) {
         let last_seq = item.last_seq();
         if let Item::Gap { reason, .. } = item {
             let first_seq = item.first_seq();
@@ -80,7 +89,7 @@ impl Lane {
                     sink,
                     first_seq,
                     last_seq,
-                    "events expired before the sink had them: the journal is at its size limit"
+                    "events expired before they were delivered: the journal is at its size limit"
                 ),
                 GapReason::Corrupt => {
                     tracing::error!(
@@ -93,89 +102,92 @@ impl Lane {
             }
         }
         match self.skipped.back_mut() {
-            Some((last, account)) if *last + became.settled() == last_seq => {
+            Some((last, account)) if *last + counts.resolved() == last_seq => {
                 *last = last_seq;
-                *account += became;
+                *account += counts;
             }
-            _ => self.skipped.push_back((last_seq, became)),
+            _ => self.skipped.push_back((last_seq, counts)),
         }
     }
 
-    /// Everything up to `seq` is settled.
+    /// Moves the checkpoint to `seq`: all events up to it are resolved.
     pub(crate) fn advance(&mut self, seq: u64) {
-        let mut became = std::mem::take(&mut self.open);
+        let mut counts = std::mem::take(&mut self.ahead);
         while let Some((last, account)) =
             self.skipped.front().copied().filter(|(last, _)| *last <= seq)
         {
             debug_assert!(last <= seq);
-            became += account;
+            counts += account;
             self.skipped.pop_front();
         }
-        self.place.advance(seq, became);
+        self.checkpoint.advance(seq, counts);
     }
 
-    /// Begin somewhere else, with nothing settled since.
-    pub(crate) fn begin(&mut self, place: Place) {
-        self.place = place;
-        self.flushed = place;
-        self.drop_hand();
+    /// Moves the stream to another checkpoint, which is flushed.
+    pub(crate) fn restart_at(&mut self, checkpoint: Checkpoint) {
+        self.checkpoint = checkpoint;
+        self.flushed = checkpoint;
+        self.discard_unresolved();
     }
 
-    /// What was delivered since the last flush may be gone: go on there.
+    /// Moves the stream back to the last flush, since later deliveries may be lost.
     pub(crate) fn rewind(&mut self) {
-        self.begin(self.flushed);
+        self.restart_at(self.flushed);
     }
 
-    /// Read again what is not settled.
-    pub(crate) fn drop_hand(&mut self) {
-        self.open = Account::default();
+    /// Discards everything after the checkpoint, so that it is read again.
+    pub(crate) fn discard_unresolved(&mut self) {
+        self.ahead = Account::default();
         self.skipped.clear();
-        self.feed = Feed::new(self.source.clone(), self.place.seq, self.last);
+        self.reader = EventReader::new(self.source.clone(), self.checkpoint.seq, self.last);
     }
 }
 
-pub(crate) struct Lanes {
-    pub(crate) present: Lane,
-    pub(crate) past: Option<PastLane>,
-    pub(crate) turn: Turn,
+/// Streams of a worker.
+pub(crate) struct Streams {
+    pub(crate) live: Stream,
+    pub(crate) replay: Option<ReplayStream>,
+    /// Stream that the worker processes at the moment.
+    pub(crate) active: StreamKind,
 }
 
-/// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Present,
-    Past,
+pub(crate) enum StreamKind {
+    Live,
+    Replay,
 }
 
-/// A replay while it runs.
-pub(crate) struct PastLane {
-    pub(crate) lane: Lane,
-    /// Its own: what is new has to have its turn while an old event fails.
+/// Stream of a running replay.
+pub(crate) struct ReplayStream {
+    pub(crate) stream: Stream,
+    /// Back-off of this stream alone, so that live events are delivered while a replayed one fails.
     pub(crate) backoff: Backoff,
-    /// Its last batch failed, and comes again.
-    pub(crate) is_put_off: bool,
+    /// The last batch failed and has to be delivered again.
+    pub(crate) postponed: bool,
+    /// Time before which the stream is not processed.
     pub(crate) not_before: Instant,
 }
 
-impl Lanes {
-    pub(crate) fn new(present: Lane) -> Self {
-        Self { present, past: None, turn: Turn::Present }
+impl Streams {
+    pub(crate) fn new(live: Stream) -> Self {
+        Self { live, replay: None, active: StreamKind::Live }
     }
 
-    /// The one whose turn it is.
-    pub(crate) fn current(&mut self) -> &mut Lane {
-        match (self.turn, &mut self.past) {
-            (Turn::Past, Some(past)) => &mut past.lane,
-            _ => &mut self.present,
+    /// Returns the stream that the worker processes at the moment.
+    pub(crate) fn active_stream(&mut self) -> &mut Stream {
+        match (self.active, &mut self.replay) {
+            (StreamKind::Replay, Some(replay)) => &mut replay.stream,
+            _ => &mut self.live,
         }
     }
 
     pub(crate) fn are_flushed(&self) -> bool {
-        self.present.is_flushed() && self.past.as_ref().is_none_or(|past| past.lane.is_flushed())
+        self.live.is_flushed()
+            && self.replay.as_ref().is_none_or(|replay| replay.stream.is_flushed())
     }
 
-    pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut Lane> {
-        [Some(&mut self.present), self.past.as_mut().map(|past| &mut past.lane)]
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        [Some(&mut self.live), self.replay.as_mut().map(|replay| &mut replay.stream)]
             .into_iter()
             .flatten()
     }

@@ -11,13 +11,13 @@ use crate::{
     Account, AckStatus, AppendError, IngestError, Pipeline, RejectReason, SinkState, Unavailable,
 };
 
+mod batching;
 mod dead_letters;
-mod farewell;
-mod gathering;
 mod outage;
-mod refusals;
+mod rejections;
 mod replay;
-mod telling;
+mod reporting;
+mod shutdown;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -29,22 +29,22 @@ fn dead_letters(memory: &Memory, pipeline: &Pipeline, sink: &str) -> Vec<serde_j
     let dir = pipeline.dead_letters_dir(sink);
     let mut names = memory.list(&dir).unwrap();
     names.sort();
-    let mut letters = Vec::new();
+    let mut dead_letters = Vec::new();
     for name in names {
         let file = memory.open(&dir.join(name), OpenMode::Read).unwrap();
         let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
         file.read_at(&mut bytes, 0).unwrap();
-        letters.extend(
+        dead_letters.extend(
             bytes
                 .split(|byte| *byte == b'\n')
                 .filter(|line| !line.is_empty())
                 .map(|line| serde_json::from_slice(line).unwrap()),
         );
     }
-    letters
+    dead_letters
 }
 
-/// A sink that takes nothing until its gate is open.
+/// Returns a sink that fails until its gate is open.
 fn gated() -> (Arc<Scripted>, Arc<AtomicBool>) {
     let gate = Arc::new(AtomicBool::new(false));
     let opened = gate.clone();
@@ -56,7 +56,7 @@ fn gated() -> (Arc<Scripted>, Arc<AtomicBool>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_sink_gets_every_event_in_order_and_its_filter_is_counted() {
+async fn every_sink_gets_its_events_in_order() {
     let (all, failures) = (Scripted::new(), Scripted::new());
     let pipeline = over(&Memory::default())
         .sink(all.spec_with("all", r#"{"batch":{"max_events":7}}"#))
@@ -73,19 +73,19 @@ async fn every_sink_gets_every_event_in_order_and_its_filter_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_waits_for_events_delivers_the_last_one_before_it_ends() {
+async fn waiting_worker_delivers_the_last_event_before_it_ends() {
     let sink = Scripted::new();
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // The commit and the end come to the worker at the same moment.
+    // The worker is woken for the commit and for the shutdown at the same time.
     ingest(&pipeline, 1..=1).await;
     pipeline.shutdown(DEADLINE).await;
     assert_eq!(sink.now().accepted, [1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_hangs_changes_nothing_for_producers_and_other_sinks() {
+async fn hanging_sink_affects_neither_producers_nor_other_sinks() {
     let (hung, healthy) = (Scripted::new().answers(|_| None), Scripted::new());
     let pipeline = over(&Memory::default())
         .sink(hung.spec("hung"))
@@ -99,13 +99,13 @@ async fn a_sink_that_hangs_changes_nothing_for_producers_and_other_sinks() {
     assert_eq!(healthy.until_accepted(50).await, range(1..=50));
     hung.until(|script| !script.calls.is_empty()).await;
     assert_eq!(account(&pipeline, "hung"), (Account::default(), 50));
-    let begun = Instant::now();
+    let started = Instant::now();
     pipeline.shutdown(DEADLINE).await;
-    assert!(begun.elapsed() < DEADLINE + Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < DEADLINE + Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_comes_again_is_a_duplicate_also_after_a_restart() {
+async fn repeated_event_is_a_duplicate_even_after_a_restart() {
     let memory = Memory::default();
     let pipeline = over(&memory).start().await.unwrap();
     let first = pipeline.ingest(event(1)).await.unwrap();
@@ -135,7 +135,7 @@ async fn an_event_that_comes_again_is_a_duplicate_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn two_at_the_same_moment_are_one_and_a_duplicate() {
+async fn concurrent_repeats_are_one_event_and_one_duplicate() {
     let dir = tempfile::tempdir().unwrap();
     let pipeline =
         Pipeline::builder().journal(crate::JournalOptions::new(dir.path())).start().await.unwrap();
@@ -151,7 +151,7 @@ async fn two_at_the_same_moment_are_one_and_a_duplicate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_judged_event_by_event_and_committed_at_once() {
+async fn batch_is_checked_by_event_and_committed_as_a_whole() {
     let memory = Memory::default();
     let sink = Scripted::new();
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
@@ -175,7 +175,7 @@ async fn a_batch_is_judged_event_by_event_and_committed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_the_journal_refuses_is_nowhere_and_may_come_again() {
+async fn batch_that_the_journal_rejects_can_be_retried() {
     let memory = Memory::default();
     let (sink, gate) = gated();
     let pipeline = crate::Pipeline::builder()
@@ -197,32 +197,32 @@ async fn a_batch_that_the_journal_refuses_is_nowhere_and_may_come_again() {
     };
     assert!(
         refused.iter().all(|result| matches!(result, Err(IngestError::Unavailable(_)))),
-        "all or none"
+        "the batch is rejected as a whole"
     );
     let head = pipeline.status().journal.head;
     assert_eq!(head, from);
     let (a, b) =
         tokio::join!(pipeline.ingest_batch(batch(from)), pipeline.ingest_batch(batch(from)));
-    assert!(a.iter().chain(&b).all(Result::is_err), "of two at the same moment neither is taken");
+    assert!(a.iter().chain(&b).all(Result::is_err), "both of two concurrent batches are rejected");
     gate.store(true, Ordering::SeqCst);
     let mut tries = 0;
     while pipeline.ingest_batch(batch(from)).await.iter().any(Result::is_err) {
         tries += 1;
-        assert!(tries < 100, "service does not return");
+        assert!(tries < 100, "ingest does not recover");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(pipeline.status().journal.head, from + 50);
 }
 
 #[tokio::test]
-async fn a_producer_that_hangs_up_changes_nothing() {
+async fn event_of_a_cancelled_request_is_delivered() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Scripted::new();
     let journal = crate::JournalOptions::new(dir.path());
     let pipeline =
         Pipeline::builder().journal(journal).sink(sink.spec("sink")).start().await.unwrap();
-    // One that is still being committed after it was first looked at: the journal's thread may be
-    // fast.
+    // Repeated until a request is pending after its first poll, since the writer thread may be
+    // faster.
     let mut last = 0;
     loop {
         last += 1;
@@ -237,8 +237,7 @@ async fn a_producer_that_hangs_up_changes_nothing() {
     pipeline.shutdown(DEADLINE).await;
 }
 
-/// Poll a future once; whether it is still pending.
-/// Whether a future isn't ready when it is polled once.
+/// Polls a future once, and returns whether it is pending.
 async fn is_pending<F: Future + Unpin>(mut future: F) -> bool {
     std::future::poll_fn(|context| {
         std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(context).is_pending())
@@ -247,7 +246,7 @@ async fn is_pending<F: Future + Unpin>(mut future: F) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_stands_for_one_body_alone() {
+async fn idempotency_key_is_valid_for_one_body() {
     let pipeline = over(&Memory::default()).start().await.unwrap();
     let first = pipeline.ingest_with_key(event(1), "k").await.unwrap();
     assert_eq!(pipeline.ingest_with_key(event(1), "k").await.unwrap().id, first.id);
@@ -260,7 +259,7 @@ async fn a_key_stands_for_one_body_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_clean_end_nothing_comes_again() {
+async fn nothing_is_delivered_again_after_a_clean_shutdown() {
     let memory = Memory::default();
     let first = Scripted::new();
     let pipeline = over(&memory).sink(first.spec("sink")).start().await.unwrap();
@@ -278,7 +277,7 @@ async fn after_a_clean_end_nothing_comes_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_flushed_comes_again_and_what_was_does_not() {
+async fn only_unflushed_events_are_delivered_again() {
     let memory = Memory::default();
     let flushing = Arc::new(AtomicBool::new(true));
     let sink = Scripted::new().flushes({
@@ -287,7 +286,7 @@ async fn what_was_not_flushed_comes_again_and_what_was_does_not() {
             if flushing.load(Ordering::SeqCst) {
                 Ok(())
             } else {
-                Err(SinkError::transient("not now"))
+                Err(SinkError::transient("flush failed"))
             }
         }
     });
@@ -308,11 +307,11 @@ async fn what_was_not_flushed_comes_again_and_what_was_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_that_fails_has_everything_since_the_last_one_delivered_again() {
+async fn failed_flush_repeats_all_deliveries_since_the_last_one() {
     let mut fail = 2;
     let sink = Scripted::new().flushes(move || {
         fail -= 1;
-        if fail == 0 { Err(SinkError::transient("the disk says no")) } else { Ok(()) }
+        if fail == 0 { Err(SinkError::transient("disk error")) } else { Ok(()) }
     });
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=2).await;
@@ -324,21 +323,21 @@ async fn a_flush_that_fails_has_everything_since_the_last_one_delivered_again() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn flushes_come_at_most_once_a_second() {
+async fn sink_is_flushed_at_most_once_a_second() {
     let sink = Scripted::new();
     let spec = sink.spec_with("sink", r#"{"batch":{"linger":"0s"}}"#);
     let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     for number in 0..100 {
         pipeline.ingest(event(number)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let flushes = sink.now().flushes;
-    assert!((8..=11).contains(&flushes), "{flushes} in {:?}", begun.elapsed());
+    assert!((8..=11).contains(&flushes), "{flushes} in {:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_sink_knows_to_have_is_counted_and_not_sent_again() {
+async fn events_before_the_sinks_own_position_count_as_delivered() {
     let memory = Memory::default();
     let pipeline = over(&memory).start().await.unwrap();
     ingest(&pipeline, 1..=10).await;
@@ -353,10 +352,9 @@ async fn what_a_sink_knows_to_have_is_counted_and_not_sent_again() {
         .await
         .unwrap();
     sink.until_accepted(10).await;
-    // The position is stored, but the sink gets further by itself: as after a kill between its
-    // flush and the commit.
+    // The sink's own position is ahead of the stored one, as after a kill between flush and commit.
     pipeline.shutdown(DEADLINE).await;
-    ingest_all_refused(&pipeline).await;
+    assert_ingest_is_closed(&pipeline).await;
     drop(pipeline);
 
     let pipeline = over(&memory).start().await.unwrap();
@@ -376,13 +374,13 @@ async fn what_a_sink_knows_to_have_is_counted_and_not_sent_again() {
     assert_eq!(account(&pipeline, "sink").0, expected);
 }
 
-async fn ingest_all_refused(pipeline: &Pipeline) {
+async fn assert_ingest_is_closed(pipeline: &Pipeline) {
     let error = pipeline.ingest(event(99)).await.unwrap_err();
     assert!(matches!(error, IngestError::Unavailable(Unavailable::ShuttingDown)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn sinks_come_and_go_while_events_come_in() {
+async fn sinks_can_be_added_and_removed_during_ingest() {
     let memory = Memory::default();
     let pipeline = over(&memory).start().await.unwrap();
     ingest(&pipeline, 1..=5).await;
@@ -416,11 +414,11 @@ async fn a_sink_that_lags_reads_from_the_segments() {
     }
     gate.store(true, Ordering::SeqCst);
     assert_eq!(sink.until_accepted(200).await, range(1..=200));
-    assert!(sink.now().calls.iter().all(|call| call.len() <= 42), "4 MiB a batch");
+    assert!(sink.now().calls.iter().all(|call| call.len() <= 42), "a batch has at most 4 MiB");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_expires_before_an_optional_sink_has_it_is_counted() {
+async fn events_that_expire_before_an_optional_sink_has_them_are_counted() {
     let memory = Memory::default();
     let gate = Arc::new(AtomicBool::new(false));
     let sink = Scripted::new().answers({
@@ -435,7 +433,7 @@ async fn what_expires_before_an_optional_sink_has_it_is_counted() {
         .unwrap();
     ingest(&pipeline, 1..=1).await;
     sink.until(|script| !script.calls.is_empty()).await;
-    // Far more than fits, and than is kept in memory for those who keep up.
+    // Far more than fits into the journal and into the tail cache.
     let filler = "x".repeat(40_000);
     for number in 2..=400 {
         let json = format!(
@@ -452,7 +450,7 @@ async fn what_expires_before_an_optional_sink_has_it_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_required_sink_has_producers_refused_rather_than_miss_something() {
+async fn events_are_rejected_rather_than_lost_for_a_required_sink() {
     let memory = Memory::default();
     let (sink, gate) = gated();
     let pipeline = crate::Pipeline::builder()
@@ -477,14 +475,14 @@ async fn a_required_sink_has_producers_refused_rather_than_miss_something() {
     let mut tries = 0;
     while pipeline.ingest(event(number)).await.is_err() {
         tries += 1;
-        assert!(tries < 100, "service does not return");
+        assert!(tries < 100, "ingest does not recover");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(account(&pipeline, "archive").0.expired, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_panics_is_parked_and_stops_no_one() {
+async fn panicking_sink_is_parked_and_others_continue() {
     let (broken, healthy) = (Scripted::new().answers(|_| panic!("on purpose")), Scripted::new());
     let pipeline = over(&Memory::default())
         .sink(broken.spec("broken"))
@@ -497,14 +495,14 @@ async fn a_sink_that_panics_is_parked_and_stops_no_one() {
     until_status(
         &pipeline,
         "broken",
-        |status| matches!(&status.state, SinkState::Parked(mishap) if mishap.reason.contains("panicked")),
+        |status| matches!(&status.state, SinkState::Parked(failure) if failure.reason.contains("panicked")),
     )
     .await;
     pipeline.shutdown(DEADLINE).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_draining_a_failing_sink_gets_one_more_try() {
+async fn draining_worker_tries_a_failing_sink_once_more() {
     let tries = Arc::new(AtomicUsize::new(0));
     let sink = Scripted::new().answers({
         let tries = tries.clone();
@@ -516,8 +514,8 @@ async fn while_draining_a_failing_sink_gets_one_more_try() {
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Retrying(_))).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     pipeline.shutdown(DEADLINE).await;
     assert_eq!(tries.load(Ordering::SeqCst), 2);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }

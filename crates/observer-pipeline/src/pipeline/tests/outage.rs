@@ -1,25 +1,24 @@
-//! A far side that is away for an hour, under load; and one event of ten thousand that it can't
-//! bear.
+//! Outages of a destination under load, and poison events that make a destination fail.
 
 use super::*;
 
-/// Events of a second.
+/// Events per second.
 const LOAD: u64 = 10;
 const HOUR: u64 = 3600;
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_without_a_receiver_loses_nothing_and_slows_nobody() {
+async fn outage_of_an_hour_loses_no_event_and_delays_nothing_else() {
     let memory = Memory::default();
-    let is_there = Arc::new(AtomicBool::new(true));
+    let is_up = Arc::new(AtomicBool::new(true));
     let away = Scripted::new().answers({
-        let is_there = is_there.clone();
+        let is_up = is_up.clone();
         move |_| {
-            let refused =
-                || SinkError::transient("http://far:80 can't be reached: Connection refused");
-            Some(if is_there.load(Ordering::SeqCst) {
+            let unreachable =
+                || SinkError::transient("http://away:80 can't be reached: Connection refused");
+            Some(if is_up.load(Ordering::SeqCst) {
                 Ok(Receipt::accepted())
             } else {
-                Err(refused())
+                Err(unreachable())
             })
         }
     });
@@ -27,41 +26,41 @@ async fn an_hour_without_a_receiver_loses_nothing_and_slows_nobody() {
     let pipeline =
         over(&memory).sink(away.spec("away")).sink(healthy.spec("healthy")).start().await.unwrap();
     let second = async |number: u64| {
-        let begun = Instant::now();
+        let started = Instant::now();
         ingest(&pipeline, number * LOAD + 1..=(number + 1) * LOAD).await;
-        assert_eq!(begun.elapsed(), Duration::ZERO, "producers in second {number}");
-        tokio::time::sleep_until(begun + Duration::from_secs(1)).await;
+        assert_eq!(started.elapsed(), Duration::ZERO, "ingest took time in second {number}");
+        tokio::time::sleep_until(started + Duration::from_secs(1)).await;
         let behind = sink_status(&pipeline, "healthy").pending;
-        assert!(behind <= LOAD, "the sink beside it is {behind} behind in second {number}");
+        assert!(behind <= LOAD, "the healthy sink is {behind} events behind in second {number}");
     };
     for number in 0..60 {
         second(number).await;
     }
-    is_there.store(false, Ordering::SeqCst);
+    is_up.store(false, Ordering::SeqCst);
     let before = away.now().calls.len();
     for number in 60..60 + HOUR {
         second(number).await;
     }
-    let tries = away.now().calls.len() - before;
+    let attempts = away.now().calls.len() - before;
     assert!(
-        (120..500).contains(&tries),
-        "{tries} requests in an hour to a far side that is not there"
+        (120..500).contains(&attempts),
+        "{attempts} requests in an hour to an unreachable destination"
     );
     let status = sink_status(&pipeline, "away");
     assert!(matches!(&status.state, SinkState::Retrying(_)), "{:?}", status.state);
     assert!(status.pending >= HOUR * LOAD && status.account.dead == 0, "{status:?}");
 
-    is_there.store(true, Ordering::SeqCst);
-    let begun = Instant::now();
+    is_up.store(true, Ordering::SeqCst);
+    let started = Instant::now();
     for number in 60 + HOUR..120 + HOUR {
         second(number).await;
     }
     let all = range(1..=(120 + HOUR) * LOAD);
     assert_eq!(away.until_accepted(all.len()).await, all);
     assert!(
-        begun.elapsed() <= Duration::from_secs(61),
-        "{:?} until it has all of it",
-        begun.elapsed()
+        started.elapsed() <= Duration::from_secs(61),
+        "{:?} until the backlog is delivered",
+        started.elapsed()
     );
     assert_eq!(healthy.until_accepted(all.len()).await, all);
     for name in ["away", "healthy"] {
@@ -74,8 +73,8 @@ async fn an_hour_without_a_receiver_loses_nothing_and_slows_nobody() {
     assert!(memory.list(&pipeline.dead_letters_dir("away")).unwrap().is_empty());
 }
 
-/// One event of ten thousand, which wait in batches of a thousand, is answered with this. Gives how
-/// many deliveries there were.
+/// Delivers a backlog of ten thousand events, one of which fails with `error`. Returns the number of
+/// deliveries.
 async fn deliveries_with_poison(poison: u64, error: fn() -> SinkError, settings: &str) -> usize {
     let memory = Memory::default();
     let is_open = Arc::new(AtomicBool::new(false));
@@ -90,56 +89,56 @@ async fn deliveries_with_poison(poison: u64, error: fn() -> SinkError, settings:
     });
     let pipeline = over(&memory).sink(sink.spec_with("sink", settings)).start().await.unwrap();
     ingest(&pipeline, 1..=10_000).await;
-    // The one that is under way ends in a timeout, and the backlog is there.
+    // The pending delivery times out, with the whole backlog behind it.
     is_open.store(true, Ordering::SeqCst);
     let mut accepted = sink.until_accepted(9_999).await;
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
     let expected: Vec<_> = (1..=10_000).filter(|seq| *seq != poison).collect();
-    assert_eq!(accepted, expected, "each neighbour once, and in order");
+    assert_eq!(accepted, expected, "the other events are delivered once, in order");
     accepted.clear();
     assert_eq!(
         account(&pipeline, "sink").0,
         Account { delivered: 9_999, dead: 1, ..Account::default() }
     );
-    let letters = dead_letters(&memory, &pipeline, "sink");
-    assert_eq!((letters.len(), &letters[0]["envelope"]["seq"]), (1, &poison.into()));
-    assert_eq!(letters[0]["reason"], error().report());
+    let dead = dead_letters(&memory, &pipeline, "sink");
+    assert_eq!((dead.len(), &dead[0]["envelope"]["seq"]), (1, &poison.into()));
+    assert_eq!(dead[0]["reason"], error().report());
     sink.now().calls.len()
 }
 
 const BATCHES: usize = 10;
-/// How often a batch of a thousand can be halved.
+/// Number of halvings from a thousand events to one.
 const HALVINGS: usize = 10;
 
 #[tokio::test(start_paused = true)]
-async fn poison_among_ten_thousand_costs_two_requests_for_each_halving() {
+async fn poison_event_costs_two_requests_per_halving() {
     for poison in [1, 2, 4_321, 9_000, 9_999, 10_000] {
         let refused = || SinkError::permanent("400 Bad Request: no such field");
         let deliveries =
             deliveries_with_poison(poison, refused, r#"{"batch":{"max_events":1000}}"#).await;
         assert!(
             deliveries <= BATCHES + 1 + 2 * HALVINGS,
-            "{deliveries} deliveries because of event {poison}"
+            "{deliveries} deliveries with poison event {poison}"
         );
     }
 }
 
-/// Nothing tells such a failure from an outage but that the others are accepted.
+/// Only the acceptance of other events tells such a failure from an outage.
 #[tokio::test(start_paused = true)]
-async fn poison_that_has_the_far_side_fail_is_found_too() {
+async fn poison_event_that_makes_the_destination_fail_is_found() {
     for poison in [1, 2, 4_321, 9_000, 9_001, 9_997] {
         let failed = || SinkError::transient("500 Internal Server Error: index out of bounds");
         let deliveries =
             deliveries_with_poison(poison, failed, r#"{"batch":{"max_events":1000}}"#).await;
-        // Each size is tried four times, the event alone sixteen times; then three neighbours go
-        // before it.
+        // Each size is tried four times, the event alone sixteen times; then there are three
+        // probes.
         let most = BATCHES + 1 + 5 * HALVINGS + 16 + 2 * 3 + HALVINGS;
-        assert!(deliveries <= most, "{deliveries} deliveries because of event {poison}");
+        assert!(deliveries <= most, "{deliveries} deliveries with poison event {poison}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_no_fault_of_an_event_before_three_others_were_accepted() {
+async fn failing_event_is_poison_only_after_three_accepted_probes() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|batch| {
         let bad = batch.events().iter().any(|envelope| envelope.seq == 1);
@@ -157,7 +156,7 @@ async fn a_failure_is_no_fault_of_an_event_before_three_others_were_accepted() {
         assert_eq!(
             account(&pipeline, "sink"),
             (Account::default(), count),
-            "its place is kept for it"
+            "the position does not pass the failing event"
         );
     }
     ingest(&pipeline, 4..=4).await;
@@ -171,11 +170,11 @@ async fn a_failure_is_no_fault_of_an_event_before_three_others_were_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_that_ends_makes_nothing_poison_and_changes_no_order() {
+async fn outage_makes_no_event_poison_and_keeps_the_order() {
     for minutes in [1, 5, 20, 60] {
         let memory = Memory::default();
-        let begun = Instant::now();
-        let end = begun + Duration::from_secs(60 * minutes);
+        let started = Instant::now();
+        let end = started + Duration::from_secs(60 * minutes);
         let sink = Scripted::new().answers(move |_| {
             let failed = || SinkError::transient("500 Internal Server Error");
             Some(if Instant::now() < end { Err(failed()) } else { Ok(Receipt::accepted()) })
@@ -190,7 +189,7 @@ async fn an_outage_that_ends_makes_nothing_poison_and_changes_no_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn some_that_have_the_far_side_fail_may_stand_side_by_side() {
+async fn consecutive_poison_events_are_all_found() {
     for poison in [1..=2, 4..=7, 10..=12] {
         let memory = Memory::default();
         let bad = poison.clone();
@@ -220,7 +219,7 @@ async fn some_that_have_the_far_side_fail_may_stand_side_by_side() {
         assert_eq!(
             accepted,
             (1..=30).filter(|seq| !poison.contains(seq)).collect::<Vec<_>>(),
-            "once each"
+            "each other event is delivered once"
         );
         assert_eq!(dead_letters(&memory, &pipeline, "sink").len() as u64, dead);
     }

@@ -1,4 +1,4 @@
-//! Replays: the past comes to a sink, in order, and nothing else suffers.
+//! Replays: order, selection, failures and cancellation.
 
 use std::sync::atomic::AtomicU64;
 
@@ -7,22 +7,25 @@ use observer_core::{Filter, Timestamp};
 use super::*;
 use crate::{ReplayError, ReplaySelection, ReplayState, ReplayStatus};
 
-mod kept;
+mod durability;
 
-fn all() -> ReplaySelection {
+fn everything() -> ReplaySelection {
     ReplaySelection { since: Timestamp::UNIX_EPOCH, until: None, filter: Filter::default() }
 }
 
-/// The last replay of a sink, whose account has to close.
+/// Returns the last replay of a sink, after a check of the sum of its account.
 #[track_caller]
 fn replay(pipeline: &Pipeline, sink: &str) -> ReplayStatus {
-    let replay = sink_status(pipeline, sink).replay.expect("there was one");
-    assert_eq!(replay.events, replay.account.settled() + replay.pending, "{replay:?}");
+    let replay = sink_status(pipeline, sink).replay.expect("the sink has a replay");
+    assert_eq!(replay.events, replay.account.resolved() + replay.pending, "{replay:?}");
     replay
 }
 
-async fn until_replay(pipeline: &Pipeline, what: impl Fn(&ReplayStatus) -> bool) -> ReplayStatus {
-    while !what(&replay(pipeline, "sink")) {
+async fn until_replay(
+    pipeline: &Pipeline,
+    condition: impl Fn(&ReplayStatus) -> bool,
+) -> ReplayStatus {
+    while !condition(&replay(pipeline, "sink")) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     replay(pipeline, "sink")
@@ -32,8 +35,13 @@ async fn until_done(pipeline: &Pipeline) -> ReplayStatus {
     until_replay(pipeline, |replay| replay.state == ReplayState::Done).await
 }
 
-/// A pipeline with events from 1 on, and a sink that was added after them.
-async fn with_past(memory: &Memory, sink: &Arc<Scripted>, last: u64, settings: &str) -> Pipeline {
+/// Returns a pipeline with the events from 1 to `last`, and a sink that was added after them.
+async fn with_late_sink(
+    memory: &Memory,
+    sink: &Arc<Scripted>,
+    last: u64,
+    settings: &str,
+) -> Pipeline {
     let pipeline = over(memory).start().await.unwrap();
     ingest(&pipeline, 1..=last).await;
     pipeline.add_sink(sink.spec_with("sink", settings)).unwrap();
@@ -50,11 +58,15 @@ fn above(seqs: &[u64], bound: u64) -> Vec<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_was_added_later_gets_the_past_in_order_and_what_is_new_beside_it() {
+async fn late_sink_gets_replayed_and_live_events_each_in_order() {
     let sink = Scripted::new();
-    let pipeline = with_past(&Memory::default(), &sink, 100, r#"{"batch":{"max_events":7}}"#).await;
-    let begun = pipeline.start_replay("sink", all()).await.unwrap();
-    assert_eq!((begun.state, begun.events, begun.gone_before), (ReplayState::Running, 100, None));
+    let pipeline =
+        with_late_sink(&Memory::default(), &sink, 100, r#"{"batch":{"max_events":7}}"#).await;
+    let started = pipeline.start_replay("sink", everything()).await.unwrap();
+    assert_eq!(
+        (started.state, started.events, started.gone_before),
+        (ReplayState::Running, 100, None)
+    );
     sink.until_accepted(20).await;
     ingest(&pipeline, 101..=130).await;
     let done = until_done(&pipeline).await;
@@ -64,7 +76,7 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_and_what_is_new_besi
     assert_eq!(below(&accepted, 100), range(1..=100));
     assert_eq!(above(&accepted, 100), range(101..=130));
     let at = |seq| accepted.iter().position(|accepted| *accepted == seq).unwrap();
-    assert!(at(101) < at(100), "what is new does not wait for the past: {accepted:?}");
+    assert!(at(101) < at(100), "live events do not wait for the replay: {accepted:?}");
     let calls = sink.now().calls.clone();
     assert!(calls.iter().all(|call| call.len() <= 7 && call.is_sorted()), "{calls:?}");
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
@@ -72,13 +84,13 @@ async fn a_sink_that_was_added_later_gets_the_past_in_order_and_what_is_new_besi
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_past_goes_on_while_a_batch_of_new_events_waits_until_it_is_full() {
+async fn replay_continues_while_a_live_batch_lingers() {
     let sink = Scripted::new();
     let settings = r#"{"batch":{"max_events":2,"linger":"10s"}}"#;
-    let pipeline = with_past(&Memory::default(), &sink, 60, settings).await;
-    pipeline.start_replay("sink", all()).await.unwrap();
-    let begun = Instant::now();
-    // One more with each delivery: the sink is never idle.
+    let pipeline = with_late_sink(&Memory::default(), &sink, 60, settings).await;
+    pipeline.start_replay("sink", everything()).await.unwrap();
+    let started = Instant::now();
+    // Each delivery is followed by a new event, so the sink is never idle.
     let (mut number, mut calls) = (60, 0);
     while replay(&pipeline, "sink").pending > 0 {
         number += 1;
@@ -88,14 +100,15 @@ async fn the_past_goes_on_while_a_batch_of_new_events_waits_until_it_is_full() {
         assert!(calls < 200, "{:?}", replay(&pipeline, "sink"));
     }
     assert_eq!(below(&sink.now().accepted, 60), range(1..=60));
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_past_does_not_wait_for_a_backlog_of_new_events() {
+async fn replay_does_not_wait_for_a_live_backlog() {
     let sink = Scripted::new();
-    let pipeline = with_past(&Memory::default(), &sink, 60, r#"{"batch":{"max_events":2}}"#).await;
-    pipeline.start_replay("sink", all()).await.unwrap();
+    let pipeline =
+        with_late_sink(&Memory::default(), &sink, 60, r#"{"batch":{"max_events":2}}"#).await;
+    pipeline.start_replay("sink", everything()).await.unwrap();
     let backlog =
         pipeline.ingest_batch((61..=460).map(|number| event(number).into()).collect()).await;
     assert!(backlog.iter().all(Result::is_ok));
@@ -106,7 +119,7 @@ async fn the_past_does_not_wait_for_a_backlog_of_new_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_was_asked_for_comes_and_the_sinks_own_filter_holds() {
+async fn replay_delivers_the_selection_within_the_sinks_filter() {
     let memory = Memory::default();
     let now = Arc::new(AtomicU64::new(0));
     let clock = now.clone();
@@ -121,75 +134,76 @@ async fn only_what_was_asked_for_comes_and_the_sinks_own_filter_holds() {
     let time = |second| Timestamp::from_second(second).unwrap();
     let filter: Filter =
         serde_json::from_str(r#"{"cycle_id":["c11","c12","c14","c20","c29","c30"]}"#).unwrap();
-    let past = ReplaySelection { since: time(12), until: Some(time(30)), filter };
-    pipeline.start_replay("sink", past.clone()).await.unwrap();
+    let selection = ReplaySelection { since: time(12), until: Some(time(30)), filter };
+    pipeline.start_replay("sink", selection.clone()).await.unwrap();
     let done = until_done(&pipeline).await;
-    // Odd numbers are successes, 11 came before and 30 at the end of the time.
+    // Odd numbers are successes; 11 is before the range, and 30 at its exclusive end.
     assert_eq!(sink.now().accepted, [12, 14, 20]);
     assert_eq!(done.account, Account { delivered: 3, filtered: 37, ..Account::default() });
-    assert_eq!(done.selection, past);
+    assert_eq!(done.selection, selection);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_event_that_fails_holds_up_the_replay_and_nothing_else() {
-    let mended = Arc::new(AtomicBool::new(false));
-    let works = mended.clone();
+async fn failing_event_holds_up_only_the_replay() {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let is_repaired = repaired.clone();
     let sink = Scripted::new().answers(move |batch| {
         let fails = batch.events().iter().any(|envelope| envelope.seq == 5)
-            && !works.load(Ordering::SeqCst);
+            && !is_repaired.load(Ordering::SeqCst);
         Some(if fails {
             Err(SinkError::transient("503 for five"))
         } else {
             Ok(Receipt::accepted())
         })
     });
-    let pipeline = with_past(&Memory::default(), &sink, 10, r#"{"batch":{"max_events":1}}"#).await;
-    pipeline.start_replay("sink", all()).await.unwrap();
-    let held_up = until_replay(&pipeline, |replay| replay.failure.is_some()).await;
-    assert_eq!(held_up.failure.unwrap().reason, "503 for five");
-    let begun = Instant::now();
+    let pipeline =
+        with_late_sink(&Memory::default(), &sink, 10, r#"{"batch":{"max_events":1}}"#).await;
+    pipeline.start_replay("sink", everything()).await.unwrap();
+    let failing = until_replay(&pipeline, |replay| replay.failure.is_some()).await;
+    assert_eq!(failing.failure.unwrap().reason, "503 for five");
+    let started = Instant::now();
     ingest(&pipeline, 11..=30).await;
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     tokio::time::sleep(Duration::from_secs(600)).await;
     let status = sink_status(&pipeline, "sink");
     assert_eq!(status.state, SinkState::Running);
-    assert!((10..100).contains(&status.retried), "with pauses that grow: {}", status.retried);
+    assert!((10..100).contains(&status.retried), "pauses grow: {} retries", status.retried);
     assert_eq!((replay(&pipeline, "sink").seq, replay(&pipeline, "sink").pending), (4, 6));
-    mended.store(true, Ordering::SeqCst);
+    repaired.store(true, Ordering::SeqCst);
     let done = until_done(&pipeline).await;
     assert_eq!((done.account.delivered, done.failure), (10, None));
     assert_eq!(below(&sink.now().accepted, 10), range(1..=10));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_of_the_past_becomes_dead_letters_of_the_replays_account() {
+async fn rejected_events_count_as_dead_in_the_account_of_the_replay() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|batch| {
         let bad = batch.events().iter().any(|envelope| envelope.seq % 10 == 3);
         Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
     });
-    let pipeline = with_past(&memory, &sink, 40, "{}").await;
-    pipeline.start_replay("sink", all()).await.unwrap();
+    let pipeline = with_late_sink(&memory, &sink, 40, "{}").await;
+    pipeline.start_replay("sink", everything()).await.unwrap();
     let done = until_done(&pipeline).await;
     assert_eq!(done.account, Account { delivered: 36, dead: 4, ..Account::default() });
-    let letters = dead_letters(&memory, &pipeline, "sink");
+    let dead = dead_letters(&memory, &pipeline, "sink");
     assert_eq!(
-        letters.iter().map(|letter| &letter["envelope"]["seq"]).collect::<Vec<_>>(),
+        dead.iter().map(|line| &line["envelope"]["seq"]).collect::<Vec<_>>(),
         [3, 13, 23, 33]
     );
     assert_eq!(account(&pipeline, "sink"), (Account::default(), 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_of_the_past_is_refused_the_replay_stops_and_the_sink_goes_on() {
+async fn replay_stops_when_everything_is_rejected_and_the_sink_continues() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|batch| {
         let bad = batch.events().iter().any(|envelope| envelope.seq <= 500);
         Some(if bad { Err(SinkError::permanent("422 too old")) } else { Ok(Receipt::accepted()) })
     });
-    let pipeline = with_past(&memory, &sink, 500, "{}").await;
-    pipeline.start_replay("sink", all()).await.unwrap();
+    let pipeline = with_late_sink(&memory, &sink, 500, "{}").await;
+    pipeline.start_replay("sink", everything()).await.unwrap();
     let stopped = until_replay(&pipeline, |replay| replay.state != ReplayState::Running).await;
     assert_eq!(
         (stopped.state, stopped.account, stopped.pending),
@@ -198,37 +212,44 @@ async fn when_all_of_the_past_is_refused_the_replay_stops_and_the_sink_goes_on()
     assert_eq!(stopped.failure.unwrap().reason, "nothing is accepted: 422 too old");
     let calls = sink.now().calls.len();
     assert!(calls < 500, "{calls} deliveries");
-    assert_eq!(dead_letters(&memory, &pipeline, "sink").len(), 0, "it may be the sink's fault");
+    assert_eq!(
+        dead_letters(&memory, &pipeline, "sink").len(),
+        0,
+        "the destination may be at fault"
+    );
     ingest(&pipeline, 501..=505).await;
     assert_eq!(sink.until_accepted(5).await, range(501..=505));
-    // A single event has no neighbours either.
-    let one =
-        ReplaySelection { filter: serde_json::from_str(r#"{"cycle_id":"c7"}"#).unwrap(), ..all() };
+    // A single event has no neighbour that could be accepted.
+    let one = ReplaySelection {
+        filter: serde_json::from_str(r#"{"cycle_id":"c7"}"#).unwrap(),
+        ..everything()
+    };
     pipeline.start_replay("sink", one).await.unwrap();
     until_replay(&pipeline, |replay| replay.state == ReplayState::Stopped).await;
     assert_eq!(sink_status(&pipeline, "sink").state, SinkState::Running);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poison_event_is_found_among_the_past_even_if_many_stand_together() {
+async fn consecutive_poison_events_are_found_in_a_replay() {
     let sink = Scripted::new().answers(|batch| {
         let bad = batch.events().iter().any(|envelope| (5..=14).contains(&envelope.seq));
         Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
     });
-    let pipeline = with_past(&Memory::default(), &sink, 40, r#"{"batch":{"max_events":5}}"#).await;
+    let pipeline =
+        with_late_sink(&Memory::default(), &sink, 40, r#"{"batch":{"max_events":5}}"#).await;
     let from_five = ReplaySelection {
         filter: serde_json::from_str(r#"{"cycle_id":["c5","c6","c7","c30"]}"#).unwrap(),
-        ..all()
+        ..everything()
     };
     pipeline.start_replay("sink", from_five).await.unwrap();
     assert_eq!(until_done(&pipeline).await.account.dead, 3);
-    pipeline.start_replay("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", everything()).await.unwrap();
     let done = until_done(&pipeline).await;
     assert_eq!((done.account.delivered, done.account.dead), (30, 10));
 }
 
-/// The files as they are, for a process that finds them after this one was killed.
-fn killed(memory: &Memory) -> Memory {
+/// Returns a copy of the files, as a process finds them after a kill.
+fn after_kill(memory: &Memory) -> Memory {
     let copy = Memory::default();
     for dir in ["j", "j/dead-letters/sink"] {
         for name in memory.list(dir.as_ref()).unwrap() {
@@ -243,7 +264,7 @@ fn killed(memory: &Memory) -> Memory {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_one_replay_at_a_time_and_it_can_be_ended_whatever_its_sink_does() {
+async fn one_replay_runs_at_a_time_and_can_be_cancelled_while_the_sink_is_parked() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|_| Some(Err(SinkError::blocked("401"))));
     let _ = sink.clone().checks(|| Err(SinkError::blocked("401")));
@@ -253,82 +274,82 @@ async fn there_is_one_replay_at_a_time_and_it_can_be_ended_whatever_its_sink_doe
     pipeline.add_sink(sink.spec("sink")).unwrap();
     let none = pipeline.cancel_replay("sink").await;
     assert!(matches!(none, Err(ReplayError::NoReplay { .. })), "{none:?}");
-    pipeline.start_replay("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", everything()).await.unwrap();
     let _ = sink.clone().checks(|| Err(SinkError::blocked("401")));
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
-    let parked = pipeline.start_replay("sink", all()).await.unwrap_err();
+    let parked = pipeline.start_replay("sink", everything()).await.unwrap_err();
     assert!(
         matches!(&parked, ReplayError::Unavailable { reason } if reason.contains("401")),
         "{parked}"
     );
     assert_eq!(pipeline.cancel_replay("sink").await.unwrap().state, ReplayState::Cancelled);
-    let copy = killed(&memory);
+    let copy = after_kill(&memory);
     let _ = sink.clone().checks(|| Ok(())).answers(|_| Some(Ok(Receipt::accepted())));
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(sink.now().accepted.len(), 0);
     assert_eq!(replay(&pipeline, "sink").state, ReplayState::Cancelled);
-    // The next one can begin, and no other beside it.
-    let (hang, calls) = (Arc::new(AtomicBool::new(true)), sink.now().calls.len());
-    let hangs = hang.clone();
+    // The next replay can start, but no second one beside it.
+    let (failing, calls) = (Arc::new(AtomicBool::new(true)), sink.now().calls.len());
+    let is_failing = failing.clone();
     let _ = sink.clone().answers(move |_| {
-        Some(if hangs.load(Ordering::SeqCst) {
+        Some(if is_failing.load(Ordering::SeqCst) {
             Err(SinkError::transient("503"))
         } else {
             Ok(Receipt::accepted())
         })
     });
-    pipeline.start_replay("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", everything()).await.unwrap();
     sink.until(|script| script.calls.len() > calls).await;
-    let busy = pipeline.start_replay("sink", all()).await.unwrap_err().to_string();
-    assert!(busy.contains("past 0 of 10 events"), "{busy}");
-    hang.store(false, Ordering::SeqCst);
+    let busy = pipeline.start_replay("sink", everything()).await.unwrap_err().to_string();
+    assert!(busy.contains("0 of 10 events done"), "{busy}");
+    failing.store(false, Ordering::SeqCst);
     assert_eq!(until_done(&pipeline).await.account.delivered, 10);
 
     let again = Scripted::new();
     let pipeline = over(&copy).sink(again.spec("sink")).start().await.unwrap();
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
-    assert_eq!(again.now().accepted.len(), 0, "it stays ended");
+    assert_eq!(again.now().accepted.len(), 0, "the replay stays cancelled");
 }
 
 #[tokio::test(start_paused = true)]
-async fn sinks_that_can_not_take_the_past_say_why() {
+async fn replay_to_a_sink_with_its_own_position_fails_with_the_reason() {
     let memory = Memory::default();
     let sink = Scripted::new();
-    let pipeline = with_past(&memory, &sink, 10, "{}").await;
-    let nobody = pipeline.start_replay("other", all()).await;
-    assert!(matches!(nobody, Err(ReplayError::UnknownSink { .. })), "{nobody:?}");
+    let pipeline = with_late_sink(&memory, &sink, 10, "{}").await;
+    let unknown = pipeline.start_replay("other", everything()).await;
+    assert!(matches!(unknown, Err(ReplayError::UnknownSink { .. })), "{unknown:?}");
     assert!(pipeline.remove_sink("sink", DEADLINE).await);
-    let gone = pipeline.start_replay("sink", all()).await;
-    assert!(matches!(gone, Err(ReplayError::SinkNotRunning { .. })), "{gone:?}");
+    let removed = pipeline.start_replay("sink", everything()).await;
+    assert!(matches!(removed, Err(ReplayError::SinkNotRunning { .. })), "{removed:?}");
     sink.now().position = Some(Position { epoch: pipeline.status().epoch, seq: 10 });
     pipeline.add_sink(sink.spec("sink")).unwrap();
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
-    let refused = pipeline.start_replay("sink", all()).await.unwrap_err();
-    let reason = refused.to_string();
+    let error = pipeline.start_replay("sink", everything()).await.unwrap_err();
+    let reason = error.to_string();
     assert!(
-        matches!(refused, ReplayError::InOrderOnly { .. }) && reason.contains("position"),
+        matches!(error, ReplayError::ReplayUnsupported { .. }) && reason.contains("position"),
         "{reason}"
     );
     assert_eq!(sink_status(&pipeline, "sink").replay, None);
-    // The same while it is parked: to come back later would be no use.
+    // The same holds while the sink is parked, since a later attempt would fail, too.
     let _ = sink
         .clone()
         .answers(|_| Some(Err(SinkError::blocked("401"))))
         .checks(|| Err(SinkError::blocked("401")));
     ingest(&pipeline, 11..=11).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
-    let refused = pipeline.start_replay("sink", all()).await.unwrap_err();
-    assert!(matches!(refused, ReplayError::InOrderOnly { .. }), "{refused}");
+    let error = pipeline.start_replay("sink", everything()).await.unwrap_err();
+    assert!(matches!(error, ReplayError::ReplayUnsupported { .. }), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_of_a_sink_that_keeps_its_position_by_now_stops_with_the_reason() {
+async fn replay_stops_when_its_sink_keeps_its_own_position_after_a_restart() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|_| Some(Err(SinkError::transient("503"))));
-    let pipeline = with_past(&memory, &sink, 10, "{}").await;
-    pipeline.start_replay("sink", all()).await.unwrap();
+    let pipeline = with_late_sink(&memory, &sink, 10, "{}").await;
+    pipeline.start_replay("sink", everything()).await.unwrap();
     pipeline.shutdown(Duration::ZERO).await;
     let epoch = pipeline.status().epoch;
     drop(pipeline);
@@ -341,13 +362,17 @@ async fn a_replay_of_a_sink_that_keeps_its_position_by_now_stops_with_the_reason
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_is_forgotten_takes_its_replay_along() {
+async fn forgetting_a_sink_forgets_its_replay() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|_| Some(Err(SinkError::transient("503"))));
-    let pipeline = with_past(&memory, &sink, 10, "{}").await;
-    pipeline.start_replay("sink", all()).await.unwrap();
+    let pipeline = with_late_sink(&memory, &sink, 10, "{}").await;
+    pipeline.start_replay("sink", everything()).await.unwrap();
     assert!(pipeline.remove_sink("sink", Duration::ZERO).await);
-    assert_eq!(replay(&pipeline, "sink").state, ReplayState::Running, "it would go on");
+    assert_eq!(
+        replay(&pipeline, "sink").state,
+        ReplayState::Running,
+        "the replay of a removed sink stays running"
+    );
     pipeline.forget_sink("sink").await.unwrap();
     assert!(pipeline.status().sinks.is_empty());
     let again = Scripted::new();

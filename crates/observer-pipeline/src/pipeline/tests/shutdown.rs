@@ -1,4 +1,4 @@
-//! What is durable when a pipeline has ended, and what comes again.
+//! Shutdown: durability of deliveries and positions, and what is delivered again.
 
 use observer_journal::fs::Faulty;
 use observer_journal::{Options, Runner};
@@ -6,11 +6,12 @@ use observer_journal::{Options, Runner};
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn what_was_delivered_last_is_flushed_before_its_position_counts() {
+async fn last_deliveries_are_flushed_before_their_position_is_committed() {
     for failing in [false, true] {
         let memory = Memory::default();
-        let sink = Scripted::new()
-            .flushes(move || if failing { Err(SinkError::transient("no")) } else { Ok(()) });
+        let sink = Scripted::new().flushes(move || {
+            if failing { Err(SinkError::transient("flush failed")) } else { Ok(()) }
+        });
         let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
         ingest(&pipeline, 1..=3).await;
         sink.until_accepted(3).await;
@@ -27,7 +28,7 @@ async fn what_was_delivered_last_is_flushed_before_its_position_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_is_new_here_and_takes_nothing_gets_all_of_it_after_a_restart() {
+async fn new_sink_without_deliveries_gets_all_events_after_a_restart() {
     for position in [None, Some(1)] {
         let memory = Memory::default();
         let pipeline = over(&memory).start().await.unwrap();
@@ -53,12 +54,12 @@ async fn a_sink_that_is_new_here_and_takes_nothing_gets_all_of_it_after_a_restar
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_is_new_here_and_was_never_asked_begins_where_it_knows_itself_to_be() {
+async fn new_sink_starts_at_its_own_position_after_a_restart() {
     let memory = Memory::default();
     let pipeline = over(&memory).start().await.unwrap();
     ingest(&pipeline, 1..=5).await;
     let epoch = pipeline.status().epoch;
-    let sink = Scripted::new().knows_its_position(|| Err(SinkError::transient("away")));
+    let sink = Scripted::new().positions(|| Err(SinkError::transient("unavailable")));
     pipeline.add_sink(sink.spec("sink")).unwrap();
     until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
     pipeline.shutdown(Duration::ZERO).await;
@@ -72,8 +73,8 @@ async fn a_sink_that_is_new_here_and_was_never_asked_begins_where_it_knows_itsel
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_goes_on_at_the_later_of_what_was_committed_and_what_it_says() {
-    for (says, expected) in [(3, range(6..=8)), (7, range(8..=8))] {
+async fn sink_continues_at_the_later_of_both_positions() {
+    for (own, expected) in [(3, range(6..=8)), (7, range(8..=8))] {
         let memory = Memory::default();
         let sink = Scripted::new();
         let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
@@ -87,22 +88,22 @@ async fn a_sink_goes_on_at_the_later_of_what_was_committed_and_what_it_says() {
         drop(pipeline);
 
         let sink = Scripted::new();
-        sink.now().position = Some(Position { epoch, seq: says });
+        sink.now().position = Some(Position { epoch, seq: own });
         let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
         until_status(&pipeline, "sink", |status| status.pending == 0).await;
-        assert_eq!(sink.now().accepted, expected, "it says {says}");
+        assert_eq!(sink.now().accepted, expected, "own position {own}");
         assert_eq!(account(&pipeline, "sink").0, Account { delivered: 8, ..Account::default() });
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn dead_letters_are_durable_before_a_position_goes_past_their_events() {
+async fn dead_letters_are_durable_before_the_position_passes_their_events() {
     for seed in 0..12 {
         let disk = Faulty::new(seed);
         let options = Options::new("j").file_system(disk.clone()).runner(Runner::Caller);
         let sink = Scripted::new().answers(|_| {
             Some(Ok(Receipt {
-                rejected: vec![Rejected { index: 0, reason: "no".into() }],
+                rejected: vec![Rejected { index: 0, reason: "rejected".into() }],
                 refused: None,
             }))
         });
@@ -120,11 +121,12 @@ async fn dead_letters_are_durable_before_a_position_goes_past_their_events() {
         drop(pipeline);
         disk.restart();
         let files = disk.files();
-        let letters = files.iter().filter(|(path, _)| path.starts_with("j/dead-letters/sink"));
-        let durable: Vec<u8> = letters.flat_map(|(_, bytes)| bytes.clone()).collect();
+        let dead_letters = files.iter().filter(|(path, _)| path.starts_with("j/dead-letters/sink"));
+        let durable: Vec<u8> = dead_letters.flat_map(|(_, bytes)| bytes.clone()).collect();
         assert!(String::from_utf8_lossy(&durable).contains("\"seq\":1,"), "seed {seed}");
 
-        // The pipeline was still held when the power went: its end alone has stored the position.
+        // The shutdown alone has stored the position, since the pipeline was not dropped before the
+        // power cut.
         let options = Options::new("j").file_system(disk).runner(Runner::Caller);
         let sink = Scripted::new();
         let pipeline = Pipeline::builder()

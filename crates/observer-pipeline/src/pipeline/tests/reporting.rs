@@ -1,4 +1,4 @@
-//! What people are told about a pipeline: its status, its log, and what is done at its end.
+//! Status and log of a pipeline, and the end of its sinks.
 
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
@@ -14,7 +14,7 @@ use crate::{IngestOptions, RejectReason, Requirements};
 const HOUR: u64 = 3_600_000_000;
 
 thread_local! {
-    /// What was logged on this thread, where the whole pipeline of a test runs, if someone listens.
+    /// Log of this thread, on which the whole pipeline of a test runs; `None` if it is not captured.
     static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
@@ -30,9 +30,9 @@ impl std::io::Write for Writer {
     }
 }
 
-/// Keep the log of this thread from now on. The subscriber is everyone's: whether there is one is
-/// asked once for each line of code, and not by thread.
-fn listen() {
+/// Captures the log of this thread from now on. The subscriber is global, since `tracing` caches the
+/// interest in a call site for all threads.
+fn capture_log() {
     LOG.set(Some(Vec::new()));
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Writer).finish();
     let _ = tracing::subscriber::set_global_default(subscriber);
@@ -47,7 +47,7 @@ fn lines_with(text: &str) -> usize {
     })
 }
 
-/// Takes its time to take a batch, and to flush.
+/// Sink whose deliveries and flushes take some time.
 struct Slow {
     sink: Arc<Scripted>,
     delivery: Duration,
@@ -82,26 +82,26 @@ fn slow(sink: &Arc<Scripted>, delivery: u64, flush: u64) -> crate::SinkSpec {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_says_what_a_sink_is_and_how_it_is_doing_in_one_word() {
+async fn status_has_the_type_and_the_state_of_a_sink() {
     let (sink, gate) = gated();
     let pipeline =
         over(&Memory::default()).sink(sink.spec("sink").kind("http")).start().await.unwrap();
-    let word = || sink_status(&pipeline, "sink").state.as_str();
-    assert_eq!((sink_status(&pipeline, "sink").kind, word()), ("http".to_owned(), "starting"));
+    let state = || sink_status(&pipeline, "sink").state.as_str();
+    assert_eq!((sink_status(&pipeline, "sink").kind, state()), ("http".to_owned(), "starting"));
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
-    assert_eq!(word(), "running");
+    assert_eq!(state(), "running");
     ingest(&pipeline, 1..=1).await;
     sink.until(|script| !script.calls.is_empty()).await;
     until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
-    assert_eq!(word(), "retrying");
+    assert_eq!(state(), "retrying");
     gate.store(true, Ordering::SeqCst);
     sink.until_accepted(1).await;
     pipeline.stop_sinks(["sink"], DEADLINE).await;
-    assert_eq!(word(), "detached");
+    assert_eq!(state(), "detached");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_age_of_the_oldest_event_is_that_of_the_first_one_a_sink_is_not_past() {
+async fn oldest_pending_is_the_age_of_the_first_event_after_the_position() {
     let received_at = Arc::new(AtomicU64::new(0));
     let clock = received_at.clone();
     let now = || u64::try_from(observer_core::Timestamp::now().as_microsecond()).unwrap();
@@ -128,7 +128,7 @@ async fn the_age_of_the_oldest_event_is_that_of_the_first_one_a_sink_is_not_past
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_refused_outside_is_counted_with_the_rest() {
+async fn rejections_before_the_pipeline_are_counted() {
     let pipeline = over(&Memory::default()).start().await.unwrap();
     pipeline.count_rejected(RejectReason::TooLarge);
     pipeline.count_rejected(RejectReason::TooLarge);
@@ -136,7 +136,7 @@ async fn what_was_refused_outside_is_counted_with_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pipeline_says_what_its_journal_had_to_get_over() {
+async fn recovery_reports_lost_positions() {
     let memory = Memory::default();
     let pipeline = over(&memory).start().await.unwrap();
     assert!(!pipeline.recovery().positions_lost);
@@ -149,7 +149,7 @@ async fn a_pipeline_says_what_its_journal_had_to_get_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_events_are_taken_in_is_as_the_builder_was_told() {
+async fn builder_sets_the_options_of_ingest() {
     let bot = || Submission::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
     let pipeline = over(&Memory::default()).start().await.unwrap();
     pipeline.ingest(bot()).await.unwrap_err();
@@ -159,18 +159,18 @@ async fn how_events_are_taken_in_is_as_the_builder_was_told() {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_is_told_nothing_has_room_for_many_events() {
+async fn default_journal_retains_many_events() {
     let pipeline = Pipeline::builder().start().await.unwrap();
     ingest(&pipeline, 1..=200).await;
     assert_eq!(pipeline.status().journal.oldest, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_are_as_suits_the_sink_unless_the_operator_says_otherwise() {
+async fn operator_settings_override_the_batch_limits_of_the_sink() {
     for (settings, expected) in [("{}", 2), (r#"{"batch":{"max_events":3}}"#, 3)] {
         let sink = Scripted::new();
-        let suits = serde_json::from_str(r#"{"max_events":2,"linger":"1s"}"#).unwrap();
-        let spec = sink.spec_with("sink", settings).batch(suits);
+        let limits = serde_json::from_str(r#"{"max_events":2,"linger":"1s"}"#).unwrap();
+        let spec = sink.spec_with("sink", settings).batch(limits);
         let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
         ingest(&pipeline, 1..=6).await;
         sink.until_accepted(6).await;
@@ -179,7 +179,7 @@ async fn batches_are_as_suits_the_sink_unless_the_operator_says_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_is_stopped_may_take_its_time_until_the_deadline() {
+async fn stopped_sink_can_finish_its_delivery_until_the_deadline() {
     let sink = Scripted::new();
     let pipeline = over(&Memory::default()).sink(slow(&sink, 3, 0)).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
@@ -189,24 +189,24 @@ async fn a_sink_that_is_stopped_may_take_its_time_until_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_may_flush_and_close_after_the_deadline_but_not_for_ever() {
+async fn flush_after_the_deadline_is_limited_in_time() {
     for (flush, flushes) in [(3, 1), (60, 0)] {
         let sink = Scripted::new();
         let pipeline = over(&Memory::default()).sink(slow(&sink, 0, flush)).start().await.unwrap();
         ingest(&pipeline, 1..=1).await;
         sink.until_accepted(1).await;
-        let begun = Instant::now();
+        let started = Instant::now();
         pipeline.shutdown(Duration::ZERO).await;
         let script = sink.now();
         assert_eq!((script.flushes, script.closed), (flushes, true), "{flush} s");
-        assert!(begun.elapsed() <= Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(started.elapsed() <= Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_sink_that_is_gone_is_released() {
+async fn only_a_stopped_sink_is_released() {
     let (sink, _) = gated();
-    listen();
+    capture_log();
     let pipeline = Pipeline::builder()
         .journal(options(&Memory::default()).max_size(64 * 1024))
         .sink(sink.spec_with("archive", r#"{"required":true}"#))
@@ -218,7 +218,7 @@ async fn only_a_sink_that_is_gone_is_released() {
     let full = loop {
         number += 1;
         match pipeline.ingest(event(number)).await {
-            Ok(_) => assert!(number < 10_000, "the journal takes more than there is room for"),
+            Ok(_) => assert!(number < 10_000, "the journal exceeds its size limit"),
             Err(error) => break error,
         }
     };
@@ -231,7 +231,7 @@ async fn only_a_sink_that_is_gone_is_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_fails_for_long_says_since_when_and_what_was_wrong_last() {
+async fn retrying_sink_reports_the_first_time_and_the_last_reason() {
     let mut failures = 0;
     let sink = Scripted::new().answers(move |_| {
         failures += 1;
@@ -241,26 +241,26 @@ async fn a_sink_that_fails_for_long_says_since_when_and_what_was_wrong_last() {
             Ok(Receipt::accepted())
         })
     });
-    listen();
+    capture_log();
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
     let mut since = None;
     for failure in 1..4 {
         let reason = format!("no {failure}");
-        let is_so = |status: &crate::SinkStatus| matches!(&status.state, SinkState::Retrying(now) if now.reason == reason);
-        until_status(&pipeline, "sink", is_so).await;
+        let has_reason = |status: &crate::SinkStatus| matches!(&status.state, SinkState::Retrying(now) if now.reason == reason);
+        until_status(&pipeline, "sink", has_reason).await;
         let SinkState::Retrying(now) = sink_status(&pipeline, "sink").state else {
-            panic!("it fails")
+            panic!("the sink is retrying")
         };
         assert_eq!(*since.get_or_insert(now.at), now.at);
     }
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
-    assert_eq!(lines_with("WARN"), 1, "once, and not at every try");
-    assert_eq!(lines_with("the sink takes events again"), 1);
+    assert_eq!(lines_with("WARN"), 1, "the failure is logged once");
+    assert_eq!(lines_with("the sink accepts events again"), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_sink_stays_parked_until_it_has_taken_something() {
+async fn parked_sink_stays_parked_until_it_accepts_an_event() {
     let sink = Scripted::new().answers({
         let mut calls = 0;
         move |_| {
@@ -284,12 +284,12 @@ async fn a_parked_sink_stays_parked_until_it_has_taken_something() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_was_refused_by_name_is_no_sign_that_the_others_are_good() {
+async fn rejection_in_a_receipt_is_no_acceptance() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|batch| {
-        let refused_alone = batch.len() == 1 && batch.events()[0].seq == 1;
+        let is_alone = batch.len() == 1 && batch.events()[0].seq == 1;
         let rejected = vec![Rejected { index: 0, reason: "400".into() }];
-        Some(if refused_alone {
+        Some(if is_alone {
             Ok(Receipt { rejected, refused: None })
         } else {
             Err(SinkError::permanent("404"))
@@ -298,35 +298,33 @@ async fn an_event_that_was_refused_by_name_is_no_sign_that_the_others_are_good()
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=2).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
-    let letters = dead_letters(&memory, &pipeline, "sink");
+    let dead = dead_letters(&memory, &pipeline, "sink");
     assert_eq!(
-        letters
-            .iter()
-            .map(|letter| letter["envelope"]["seq"].as_u64().unwrap())
-            .collect::<Vec<_>>(),
+        dead.iter().map(|line| line["envelope"]["seq"].as_u64().unwrap()).collect::<Vec<_>>(),
         [1]
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_can_not_flush_is_parked_or_tried_again_as_its_error_says() {
-    for (error, word) in
-        [(SinkError::blocked("disk full"), "parked"), (SinkError::transient("later"), "retrying")]
-    {
+async fn failed_flush_parks_or_retries_by_the_kind_of_error() {
+    for (error, state) in [
+        (SinkError::blocked("disk full"), "parked"),
+        (SinkError::transient("temporary failure"), "retrying"),
+    ] {
         let mut errors = Some(error);
         let sink = Scripted::new().flushes(move || errors.take().map_or(Ok(()), Err));
         let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
         ingest(&pipeline, 1..=3).await;
         sink.until(|script| script.flushes == 1).await;
         until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
-        assert_eq!(sink_status(&pipeline, "sink").state.as_str(), word);
+        assert_eq!(sink_status(&pipeline, "sink").state.as_str(), state);
         sink.until(|script| script.flushes == 2).await;
         assert_eq!(sink.now().accepted, [range(1..=3), range(1..=3)].concat());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_refused_an_event_has_not_taken_one() {
+async fn parked_sink_stays_parked_after_a_rejection() {
     let sink = Scripted::new().answers({
         let mut calls = 0;
         move |_| {
@@ -347,7 +345,7 @@ async fn a_sink_that_refused_an_event_has_not_taken_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_waits_for_a_full_batch_wherever_it_stands() {
+async fn linger_counts_pending_events_after_the_position() {
     let sink = Scripted::new();
     let spec = sink.spec_with("sink", r#"{"batch":{"linger":"10s","max_events":10}}"#);
     let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
@@ -362,24 +360,24 @@ async fn a_sink_waits_for_a_full_batch_wherever_it_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn positions_that_can_not_be_stored_are_told_once_and_so_is_their_end() {
+async fn failure_to_store_positions_and_its_end_are_logged_once() {
     let disk = Faulty::new(1);
     let options = Options::new("j").file_system(disk.clone()).runner(Runner::Caller);
-    listen();
+    capture_log();
     let sink = Scripted::new();
     let pipeline =
         Pipeline::builder().journal(options).seed(1).sink(sink.spec("sink")).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     ingest(&pipeline, 1..=1).await;
-    let told = || ["positions can't be stored", "positions are stored again"].map(lines_with);
-    assert_eq!(told(), [0, 0]);
+    let counts = || ["positions can't be stored", "positions are stored again"].map(lines_with);
+    assert_eq!(counts(), [0, 0]);
     let operations = disk.operations();
     for operation in operations..operations + 1000 {
         disk.fail_at(operation, Fault::Error(std::io::ErrorKind::Other));
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!((told(), sink.now().accepted.len()), ([1, 0], 1));
-    disk.clear_faults();
+    assert_eq!((counts(), sink.now().accepted.len()), ([1, 0], 1));
+    disk.call_off();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(told(), [1, 1]);
+    assert_eq!(counts(), [1, 1]);
 }

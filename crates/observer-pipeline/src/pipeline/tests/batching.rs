@@ -1,4 +1,4 @@
-//! How events become batches, and what is counted on the way in.
+//! Batching, and the counts of ingest.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn changed(number: u64) -> Submission {
 }
 
 #[tokio::test(start_paused = true)]
-async fn duplicates_that_are_not_the_same_are_counted() {
+async fn duplicates_with_another_body_are_counted() {
     let pipeline = over(&Memory::default()).start().await.unwrap();
     ingest(&pipeline, 1..=2).await;
     let counts = || {
@@ -23,7 +23,7 @@ async fn duplicates_that_are_not_the_same_are_counted() {
     assert_eq!(counts(), (3, 1, 2));
     pipeline.ingest_batch(vec![event(1).into(), event(2).into(), changed(2)]).await;
     assert_eq!(counts(), (6, 2, 2));
-    // The first of them is being committed when the others are looked at.
+    // The first one is pending when the others are looked up.
     pipeline
         .ingest_batch(vec![event(3).into(), event(3).into(), event(3).into(), changed(3)])
         .await;
@@ -31,7 +31,7 @@ async fn duplicates_that_are_not_the_same_are_counted() {
 }
 
 #[tokio::test]
-async fn a_batch_waits_for_a_journal_that_takes_its_time() {
+async fn batches_are_accepted_by_a_journal_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let pipeline =
         Pipeline::builder().journal(crate::JournalOptions::new(dir.path())).start().await.unwrap();
@@ -46,45 +46,45 @@ async fn a_batch_waits_for_a_journal_that_takes_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_is_not_full_waits_a_while_for_more() {
+async fn partial_batch_lingers_for_more_events() {
     let sink = Scripted::new();
     let spec = sink.spec_with("sink", r#"{"batch":{"linger":"10s","max_events":5}}"#);
     let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     ingest(&pipeline, 1..=2).await;
     tokio::time::sleep(Duration::from_secs(9)).await;
     ingest(&pipeline, 3..=4).await;
     assert_eq!(sink.until_accepted(4).await, range(1..=4));
-    assert_eq!((sink.now().calls.len(), begun.elapsed().as_secs()), (1, 10));
-    let begun = Instant::now();
+    assert_eq!((sink.now().calls.len(), started.elapsed().as_secs()), (1, 10));
+    let started = Instant::now();
     ingest(&pipeline, 5..=9).await;
     sink.until_accepted(9).await;
     assert!(
-        begun.elapsed() < Duration::from_secs(1),
-        "a full one does not wait: {:?}",
-        begun.elapsed()
+        started.elapsed() < Duration::from_secs(1),
+        "a full batch does not linger: {:?}",
+        started.elapsed()
     );
-    let begun = Instant::now();
+    let started = Instant::now();
     ingest(&pipeline, 10..=11).await;
     pipeline.shutdown(DEADLINE).await;
     assert_eq!(sink.now().accepted, range(1..=11));
     assert!(
-        begun.elapsed() < Duration::from_secs(1),
-        "nor does one when the pipeline ends: {:?}",
-        begun.elapsed()
+        started.elapsed() < Duration::from_secs(1),
+        "a batch does not linger during shutdown: {:?}",
+        started.elapsed()
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_has_only_so_many_bytes_and_at_least_one_event() {
+async fn batch_has_at_most_max_bytes_and_at_least_one_event() {
     let length = event(1).raw().len();
     for (max_bytes, expected) in [(length * 3 + 1, 3), (length * 2, 2), (1, 1)] {
         let sink = Scripted::new();
         let settings = format!(r#"{{"batch":{{"linger":"1s","max_bytes":"{max_bytes}B"}}}}"#);
         let pipeline =
             over(&Memory::default()).sink(sink.spec_with("sink", &settings)).start().await.unwrap();
-        // Lines of one length.
+        // Odd numbers have lines of equal length.
         for number in [1, 3, 5, 7, 9] {
             pipeline.ingest(event(number)).await.unwrap();
         }
@@ -95,7 +95,7 @@ async fn a_batch_has_only_so_many_bytes_and_at_least_one_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_says_when_it_was_received() {
+async fn event_has_its_time_of_receipt() {
     let received = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = received.clone();
     let sink = Scripted::new().answers(move |batch| {

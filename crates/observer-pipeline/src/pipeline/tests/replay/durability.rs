@@ -1,4 +1,4 @@
-//! Replays through restarts, kills and flushes that fail, and what the journal keeps for them.
+//! Replays across restarts, kills and failed flushes, and the retention of their events.
 
 use observer_core::EventSink;
 
@@ -6,18 +6,18 @@ use super::*;
 use crate::JournalOptions;
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_goes_on_after_a_restart_where_it_was() {
+async fn replay_continues_after_a_restart() {
     let memory = Memory::default();
     let sink = Scripted::new();
     let settings = r#"{"batch":{"max_events":5}}"#;
-    let pipeline = with_past(&memory, &sink, 100, settings).await;
-    pipeline.start_replay("sink", all()).await.unwrap();
+    let pipeline = with_late_sink(&memory, &sink, 100, settings).await;
+    pipeline.start_replay("sink", everything()).await.unwrap();
     sink.until_accepted(30).await;
     pipeline.shutdown(DEADLINE).await;
     let first = sink.now().accepted.clone();
     drop(pipeline);
     assert!((30..100).contains(&first.len()), "{first:?}");
-    // It is no sink, and the sink is not there yet.
+    // The replay's reader is not listed as a sink, also while its sink is not running.
     let pipeline = over(&memory).start().await.unwrap();
     let sinks = pipeline.status().sinks;
     assert_eq!(sinks.keys().collect::<Vec<_>>(), ["sink"]);
@@ -31,7 +31,7 @@ async fn a_replay_goes_on_after_a_restart_where_it_was() {
     assert_eq!(
         [first, below(&second, 100)].concat(),
         range(1..=100),
-        "none is missing, and none comes twice"
+        "each event is delivered exactly once"
     );
     assert_eq!(above(&second, 100), range(101..=110));
     pipeline.shutdown(DEADLINE).await;
@@ -39,26 +39,26 @@ async fn a_replay_goes_on_after_a_restart_where_it_was() {
     let third = Scripted::new();
     let pipeline = over(&memory).sink(third.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 111..=111).await;
-    assert_eq!(third.until_accepted(1).await, [111], "what is done is not done again");
+    assert_eq!(third.until_accepted(1).await, [111], "a finished replay does not run again");
     assert_eq!(replay(&pipeline, "sink").state, ReplayState::Done);
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_kill_no_more_comes_again_than_since_the_last_commit() {
+async fn replay_repeats_only_events_since_the_last_commit_after_a_kill() {
     let memory = Memory::default();
-    // One event each 100 ms of the paused clock.
+    // One event per 100 ms of the paused clock.
     let sink = Scripted::new();
     let slow = Arc::new(Slow(sink.clone()));
     let pipeline = over(&memory).start().await.unwrap();
     ingest(&pipeline, 1..=100).await;
     let settings = serde_json::from_str(r#"{"batch":{"max_events":1}}"#).unwrap();
     pipeline.add_sink(crate::SinkSpec::new("sink", slow).settings(settings)).unwrap();
-    pipeline.start_replay("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", everything()).await.unwrap();
     let copies: Vec<_> = {
-        let mut copies = vec![(0, killed(&memory))];
+        let mut copies = vec![(0, after_kill(&memory))];
         while sink.now().accepted.len() < 90 {
             tokio::time::sleep(Duration::from_millis(730)).await;
-            copies.push((sink.now().accepted.len() as u64, killed(&memory)));
+            copies.push((sink.now().accepted.len() as u64, after_kill(&memory)));
         }
         copies
     };
@@ -72,12 +72,12 @@ async fn after_a_kill_no_more_comes_again_than_since_the_last_commit() {
         assert_eq!(again.now().accepted, range(first..=100));
         assert!(
             first <= had + 1 && first + 25 > had,
-            "it had {had} and gets those from {first} on"
+            "the sink had {had} events, and gets them from {first} on"
         );
     }
 }
 
-/// Takes its time.
+/// Sink whose deliveries take 100 ms.
 struct Slow(Arc<Scripted>);
 
 #[async_trait::async_trait]
@@ -97,29 +97,29 @@ impl EventSink for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_that_fails_brings_the_past_again_since_the_one_before() {
+async fn failed_flush_repeats_the_replay_since_the_last_one() {
     let flushing = Arc::new(AtomicBool::new(true));
-    let works = flushing.clone();
+    let flushes = flushing.clone();
     let sink = Scripted::new().flushes(move || {
-        if works.load(Ordering::SeqCst) {
+        if flushes.load(Ordering::SeqCst) {
             Ok(())
         } else {
-            Err(SinkError::transient("the disk says no"))
+            Err(SinkError::transient("disk error"))
         }
     });
-    let pipeline = with_past(&Memory::default(), &sink, 20, "{}").await;
+    let pipeline = with_late_sink(&Memory::default(), &sink, 20, "{}").await;
     flushing.store(false, Ordering::SeqCst);
-    pipeline.start_replay("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", everything()).await.unwrap();
     sink.until_accepted(40).await;
     assert_eq!(replay(&pipeline, "sink").state, ReplayState::Running);
     flushing.store(true, Ordering::SeqCst);
     let done = until_done(&pipeline).await;
-    assert_eq!(done.account.delivered, 20, "each counts once");
-    assert!(sink.now().accepted.len() >= 40, "twice rather than never");
+    assert_eq!(done.account.delivered, 20, "each event counts once");
+    assert!(sink.now().accepted.len() >= 40, "events are delivered twice rather than lost");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_journal_keeps_what_a_replay_needs() {
+async fn journal_retains_the_events_of_a_running_replay() {
     let memory = Memory::default();
     let now = Arc::new(AtomicU64::new(1_000_000));
     let clock = now.clone();
@@ -135,11 +135,11 @@ async fn the_journal_keeps_what_a_replay_needs() {
     ingest(&pipeline, 1..=300).await;
     let (sink, gate) = gated();
     pipeline.add_sink(sink.spec("sink")).unwrap();
-    pipeline.start_replay("sink", all()).await.unwrap();
+    pipeline.start_replay("sink", everything()).await.unwrap();
     now.store(7_200_000_000, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(pipeline.status().journal.oldest, 1);
-    // Also while there is nobody to go on with it.
+    // The events are retained while the pipeline is down, too.
     pipeline.shutdown(Duration::ZERO).await;
     drop(pipeline);
     let pipeline = crate::Pipeline::builder()
@@ -154,14 +154,14 @@ async fn the_journal_keeps_what_a_replay_needs() {
     assert_eq!(until_done(&pipeline).await.account.delivered, 300);
     tokio::time::sleep(Duration::from_secs(5)).await;
     let oldest = pipeline.status().journal.oldest;
-    assert!(oldest > 200, "{oldest}: it gives them back in the end");
-    // And now they are gone, which the next one says.
-    let short = pipeline.start_replay("sink", all()).await.unwrap();
+    assert!(oldest > 200, "the journal frees the events after the replay; the oldest is {oldest}");
+    // The next replay reports that they have expired.
+    let short = pipeline.start_replay("sink", everything()).await.unwrap();
     assert_eq!((short.events, short.gone_before.is_some()), (301 - oldest, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_to_make_room_is_missing_from_a_replay_and_counted() {
+async fn replay_counts_events_that_expired_at_the_size_limit() {
     let memory = Memory::default();
     let pipeline = crate::Pipeline::builder()
         .journal(options(&memory).max_size(64 * 1024))
@@ -171,8 +171,8 @@ async fn what_has_to_make_room_is_missing_from_a_replay_and_counted() {
     ingest(&pipeline, 1..=100).await;
     let (sink, gate) = gated();
     pipeline.add_sink(sink.spec("sink")).unwrap();
-    pipeline.start_replay("sink", all()).await.unwrap();
-    // Far more than fits, and than is kept in memory for those who keep up.
+    pipeline.start_replay("sink", everything()).await.unwrap();
+    // Far more than fits into the journal and into the tail cache.
     let filler = "x".repeat(40_000);
     for number in 101..=400 {
         let json = format!(
@@ -182,5 +182,5 @@ async fn what_has_to_make_room_is_missing_from_a_replay_and_counted() {
     }
     gate.store(true, Ordering::SeqCst);
     let done = until_done(&pipeline).await;
-    assert!(done.account.expired > 0 && done.account.settled() == 100, "{:?}", done.account);
+    assert!(done.account.expired > 0 && done.account.resolved() == 100, "{:?}", done.account);
 }

@@ -1,4 +1,4 @@
-//! Sinks whose far sides live on when the observer doesn't.
+//! Destinations of the simulation, which outlive crashes of the observer.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,15 +13,15 @@ use super::scenario::{Poison, event, number_of, poison};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Takes everything; what was not flushed goes with the power. A flush fails now and then.
+    /// Accepts everything. A crash loses what was not flushed, and a flush fails now and then.
     Archive,
-    /// Fails now and then, also after it took a batch; away for a while in some scenarios.
+    /// Fails now and then, also after it accepted a batch. In some scenarios it has an outage.
     Webhook,
-    /// Refuses some events for good.
-    Picky,
+    /// Rejects some events permanently.
+    Strict,
 }
 
-pub(super) struct FarSide {
+pub(super) struct Destination {
     kind: Kind,
     disk: Faulty,
     state: Mutex<State>,
@@ -29,20 +29,20 @@ pub(super) struct FarSide {
 
 pub(super) struct State {
     random: fastrand::Rng,
-    /// What is there for good, in the order it came.
+    /// Durable events, in the order of their arrival.
     pub(super) kept: Vec<(u64, Uuid)>,
-    /// What goes with the power.
+    /// Events that a crash loses.
     buffered: Vec<(u64, Uuid)>,
-    /// The last event of this life that was taken with an answer.
+    /// Last event that was accepted since the last start of the observer.
     last: u64,
-    /// That of the last flush, and of the one before.
+    /// Last event of the second to last flush, and of the last one.
     flushed: [u64; 2],
     pub(super) repeats: usize,
-    away_until: Option<Instant>,
+    outage_until: Option<Instant>,
     transcript: Arc<Mutex<Vec<String>>>,
 }
 
-impl FarSide {
+impl Destination {
     pub(super) fn new(
         kind: Kind,
         disk: &Faulty,
@@ -56,7 +56,7 @@ impl FarSide {
             last: 0,
             flushed: [0; 2],
             repeats: 0,
-            away_until: None,
+            outage_until: None,
             transcript,
         };
         Arc::new(Self { kind, disk: disk.clone(), state: Mutex::new(state) })
@@ -66,12 +66,12 @@ impl FarSide {
         self.state.lock().unwrap()
     }
 
-    /// The observer is there again, and goes on after `position`.
+    /// Resets the state for an observer that continues after `position`.
     pub(super) fn begin(&self, position: u64, outage: Duration) {
         let mut state = self.lock();
         state.last = position;
         state.flushed = [position; 2];
-        state.away_until =
+        state.outage_until =
             (self.kind == Kind::Webhook && !outage.is_zero()).then(|| Instant::now() + outage);
     }
 
@@ -79,37 +79,36 @@ impl FarSide {
         self.lock().buffered.is_empty()
     }
 
-    /// The power is gone.
+    /// Simulates a power cut: an arbitrary part of the buffered events becomes durable.
     pub(super) fn crash(&self) {
         let mut state = self.lock();
-        let most = state.buffered.len();
-        // As much as happened to be written.
-        let count = state.random.usize(..=most);
+        let buffered = state.buffered.len();
+        let count = state.random.usize(..=buffered);
         let written: Vec<_> = state.buffered.drain(..).take(count).collect();
         state.kept.extend(written);
     }
 }
 
 impl State {
-    fn tell(&self, kind: Kind, what: &str, seqs: &[u64]) {
-        self.transcript.lock().unwrap().push(format!("{kind:?} {what} {seqs:?}"));
+    fn record(&self, kind: Kind, action: &str, seqs: &[u64]) {
+        self.transcript.lock().unwrap().push(format!("{kind:?} {action} {seqs:?}"));
     }
 
-    fn take(&mut self, kind: Kind, had_fault: bool, seq: u64, id: Uuid) {
-        // Dead letters that can't be made durable take the worker back to the last flush, which the
-        // sink doesn't see.
-        let goes_back = kind == Kind::Picky && had_fault && seq > self.flushed[0];
+    fn accept(&mut self, kind: Kind, had_fault: bool, seq: u64, id: Uuid) {
+        // When dead letters can't be made durable, the worker goes back to the last flush, without
+        // a call of the sink.
+        let is_rewind = kind == Kind::Strict && had_fault && seq > self.flushed[0];
         assert!(
-            seq > self.last || goes_back,
-            "{kind:?} gets {seq} again, after {} and flush {:?}",
+            seq > self.last || is_rewind,
+            "{kind:?} gets {seq} again, after {} and the flushes {:?}",
             self.last,
             self.flushed
         );
         self.last = seq;
-        self.keep(kind, seq, id);
+        self.store(kind, seq, id);
     }
 
-    fn keep(&mut self, kind: Kind, seq: u64, id: Uuid) {
+    fn store(&mut self, kind: Kind, seq: u64, id: Uuid) {
         let known = (seq, id);
         self.repeats +=
             usize::from(self.kept.iter().chain(&self.buffered).any(|kept| *kept == known));
@@ -118,7 +117,7 @@ impl State {
 }
 
 #[async_trait]
-impl EventSink for FarSide {
+impl EventSink for Destination {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         if self.disk.is_off() {
             return std::future::pending().await;
@@ -142,40 +141,41 @@ impl EventSink for FarSide {
         match kind {
             Kind::Archive => {}
             Kind::Webhook => {
-                if state.away_until.is_some_and(|until| Instant::now() < until) {
-                    state.tell(kind, "is away for", &seqs);
-                    return Err(SinkError::transient("away"));
+                if state.outage_until.is_some_and(|until| Instant::now() < until) {
+                    state.record(kind, "has an outage for", &seqs);
+                    return Err(SinkError::transient("outage"));
                 }
                 match state.random.u8(..6) {
                     0 => {
-                        state.tell(kind, "refuses for now", &seqs);
-                        return Err(SinkError::transient("later"));
+                        state.record(kind, "fails for", &seqs);
+                        return Err(SinkError::transient("temporary failure"));
                     }
                     1 => {
-                        state.tell(kind, "takes, and doesn't say so,", &seqs);
+                        state.record(kind, "accepts without an answer", &seqs);
                         batch
                             .events()
                             .iter()
-                            .for_each(|envelope| state.keep(kind, envelope.seq, envelope.id));
-                        return Err(SinkError::transient("who knows"));
+                            .for_each(|envelope| state.store(kind, envelope.seq, envelope.id));
+                        return Err(SinkError::transient("no answer"));
                     }
                     _ => {}
                 }
             }
-            Kind::Picky => {
+            Kind::Strict => {
                 if poisons.contains(&Some(Poison::Batch)) {
-                    state.tell(kind, "refuses for good", &seqs);
-                    return Err(SinkError::permanent("one of them is bad"));
+                    state.record(kind, "rejects", &seqs);
+                    return Err(SinkError::permanent("a poison event"));
                 }
                 let named = poisons.iter().enumerate().filter(|(_, poison)| poison.is_some());
-                rejected
-                    .extend(named.map(|(index, _)| Rejected { index, reason: "this one".into() }));
+                rejected.extend(
+                    named.map(|(index, _)| Rejected { index, reason: "a poison event".into() }),
+                );
             }
         }
-        state.tell(kind, "takes", &seqs);
+        state.record(kind, "accepts", &seqs);
         for (index, envelope) in batch.events().iter().enumerate() {
             if rejected.iter().all(|rejected| rejected.index != index) {
-                state.take(kind, self.disk.fault_count() > 0, envelope.seq, envelope.id);
+                state.accept(kind, self.disk.went_wrong() > 0, envelope.seq, envelope.id);
             }
         }
         Ok(Receipt { rejected, ..Receipt::accepted() })
@@ -183,7 +183,7 @@ impl EventSink for FarSide {
 
     async fn flush(&self) -> Result<(), SinkError> {
         if self.kind == Kind::Archive {
-            // Long enough that positions are stored meanwhile.
+            // Longer than half the interval of maintenance, so that positions are stored meanwhile.
             tokio::time::sleep(Duration::from_millis(700)).await;
         }
         if self.disk.is_off() {
@@ -192,15 +192,15 @@ impl EventSink for FarSide {
         let mut state = self.lock();
         if self.kind == Kind::Archive {
             if state.random.u8(..5) == 0 {
-                state.tell(self.kind, "can't flush", &[]);
+                state.record(self.kind, "fails to flush", &[]);
                 state.buffered.clear();
                 state.last = state.flushed[1];
-                return Err(SinkError::transient(io::Error::other("no")));
+                return Err(SinkError::transient(io::Error::other("flush failed")));
             }
             let flushed = std::mem::take(&mut state.buffered);
             state.kept.extend(flushed);
         }
-        state.tell(self.kind, "flushes", &[]);
+        state.record(self.kind, "flushes", &[]);
         state.flushed = [state.flushed[1], state.last];
         Ok(())
     }

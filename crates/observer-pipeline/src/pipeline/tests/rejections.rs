@@ -1,9 +1,9 @@
-//! What a worker does when its far side says no, later, or nothing.
+//! Reactions of a worker to rejections, transient errors and timeouts.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_transient_failure_is_tried_again_in_order_and_retry_after_is_honoured() {
+async fn transient_failure_is_retried_in_order_after_retry_after() {
     let mut failures = 2;
     let sink = Scripted::new().answers(move |_| {
         failures -= 1;
@@ -13,24 +13,24 @@ async fn a_transient_failure_is_tried_again_in_order_and_retry_after_is_honoured
         Some(if failures >= 0 { Err(busy()) } else { Ok(Receipt::accepted()) })
     });
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     ingest(&pipeline, 1..=3).await;
     sink.until(|script| !script.calls.is_empty()).await;
     until_status(
         &pipeline,
         "sink",
-        |status| matches!(&status.state, SinkState::Retrying(mishap) if mishap.reason == "429 Too Many Requests"),
+        |status| matches!(&status.state, SinkState::Retrying(failure) if failure.reason == "429 Too Many Requests"),
     )
     .await;
     ingest(&pipeline, 4..=6).await;
     assert_eq!(sink.until_accepted(6).await, range(1..=6));
-    assert!(begun.elapsed() >= Duration::from_secs(180), "{:?}", begun.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(180), "{:?}", started.elapsed());
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
     assert_eq!(sink_status(&pipeline, "sink").retried, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_without_an_answer_is_asked_again_after_its_timeout() {
+async fn delivery_is_retried_after_a_timeout() {
     let mut first = true;
     let sink = Scripted::new()
         .answers(move |_| (!std::mem::take(&mut first)).then(|| Ok(Receipt::accepted())));
@@ -44,8 +44,8 @@ async fn a_sink_without_an_answer_is_asked_again_after_its_timeout() {
     );
 }
 
-/// Refuses every batch that holds one of these events.
-fn refuses(poison: &'static [u64]) -> Arc<Scripted> {
+/// Returns a sink that rejects every batch with one of these events.
+fn rejects(poison: &'static [u64]) -> Arc<Scripted> {
     Scripted::new().answers(move |batch| {
         let bad = batch.events().iter().any(|envelope| poison.contains(&envelope.seq));
         Some(if bad {
@@ -57,9 +57,9 @@ fn refuses(poison: &'static [u64]) -> Arc<Scripted> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn poison_is_found_by_halving_and_costs_its_neighbours_nothing() {
+async fn poison_events_are_found_by_halving_the_batch() {
     let memory = Memory::default();
-    let sink = refuses(&[37, 38]);
+    let sink = rejects(&[37, 38]);
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=100).await;
     let accepted = sink.until_accepted(98).await;
@@ -70,21 +70,21 @@ async fn poison_is_found_by_halving_and_costs_its_neighbours_nothing() {
         account(&pipeline, "sink").0,
         Account { delivered: 98, dead: 2, ..Account::default() }
     );
-    let letters = dead_letters(&memory, &pipeline, "sink");
-    assert_eq!(letters.len(), 2);
-    assert_eq!(letters[0]["reason"], "400 Bad Request: no such field");
-    assert_eq!(letters[0]["envelope"]["seq"], 37);
-    assert!(letters[0]["attempts"].as_u64().unwrap() > 3);
+    let dead = dead_letters(&memory, &pipeline, "sink");
+    assert_eq!(dead.len(), 2);
+    assert_eq!(dead[0]["reason"], "400 Bad Request: no such field");
+    assert_eq!(dead[0]["envelope"]["seq"], 37);
+    assert!(dead[0]["attempts"].as_u64().unwrap() > 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_refuses_everything_is_parked_and_loses_nothing() {
+async fn sink_that_rejects_everything_is_parked_and_loses_no_event() {
     let memory = Memory::default();
-    let mended = Arc::new(AtomicBool::new(false));
+    let repaired = Arc::new(AtomicBool::new(false));
     let sink = Scripted::new().answers({
-        let mended = mended.clone();
+        let repaired = repaired.clone();
         move |_| {
-            Some(if mended.load(Ordering::SeqCst) {
+            Some(if repaired.load(Ordering::SeqCst) {
                 Ok(Receipt::accepted())
             } else {
                 Err(SinkError::permanent("404 page of another site"))
@@ -99,17 +99,17 @@ async fn a_sink_that_refuses_everything_is_parked_and_loses_nothing() {
     ingest(&pipeline, 1..=500).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
     let deliveries = sink.now().calls.len();
-    assert!(deliveries < 20, "{deliveries} deliveries before it was parked");
+    assert!(deliveries < 20, "{deliveries} deliveries before the sink was parked");
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let status = sink_status(&pipeline, "sink");
     assert!(
-        matches!(&status.state, SinkState::Parked(mishap) if mishap.reason == "nothing is accepted: 404 page of another site"),
+        matches!(&status.state, SinkState::Parked(failure) if failure.reason == "nothing is accepted: 404 page of another site"),
         "{status:?}"
     );
     assert_eq!(account(&pipeline, "sink"), (Account::default(), 500));
     let deliveries = sink.now().calls.len();
     assert!(deliveries < 40_000, "{deliveries} deliveries in an hour");
-    mended.store(true, Ordering::SeqCst);
+    repaired.store(true, Ordering::SeqCst);
     assert_eq!(sink.until_accepted(500).await, range(1..=500));
     until_status(&pipeline, "sink", |status| {
         status.pending == 0 && status.state == SinkState::Running
@@ -119,9 +119,9 @@ async fn a_sink_that_refuses_everything_is_parked_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poison_event_alone_waits_for_a_neighbour() {
+async fn single_poison_event_waits_for_another_event() {
     let memory = Memory::default();
-    let sink = refuses(&[1]);
+    let sink = rejects(&[1]);
     let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
@@ -138,10 +138,10 @@ async fn a_poison_event_alone_waits_for_a_neighbour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_run_of_poison_is_got_past_at_last() {
+async fn long_run_of_poison_events_is_passed() {
     let memory = Memory::default();
     let poison: &'static [u64] = Vec::from_iter(1..=50).leak();
-    let sink = refuses(poison);
+    let sink = rejects(poison);
     let pipeline = over(&memory)
         .sink(sink.spec_with("sink", r#"{"batch":{"max_events":16}}"#))
         .start()
@@ -157,7 +157,7 @@ async fn a_long_run_of_poison_is_got_past_at_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blocked_sink_is_parked_checked_and_probed_with_one_event() {
+async fn blocked_sink_is_parked_checked_and_probed_with_one_event() {
     let open = Arc::new(AtomicBool::new(true));
     let denied = || SinkError::blocked("401 Unauthorized: token expired");
     let sink = Scripted::new()
@@ -182,11 +182,11 @@ async fn a_blocked_sink_is_parked_checked_and_probed_with_one_event() {
     until_status(
         &pipeline,
         "sink",
-        |status| matches!(&status.state, SinkState::Parked(mishap) if mishap.reason.contains("token expired")),
+        |status| matches!(&status.state, SinkState::Parked(failure) if failure.reason.contains("token expired")),
     )
     .await;
     tokio::time::sleep(Duration::from_secs(300)).await;
-    assert_eq!(sink.now().calls.len(), 1, "a parked sink is checked, not tried");
+    assert_eq!(sink.now().calls.len(), 1, "a parked sink is checked and gets no delivery");
     assert!(sink.now().checks > 5);
     open.store(true, Ordering::SeqCst);
     assert_eq!(sink.until_accepted(20).await, range(1..=20));
@@ -194,19 +194,19 @@ async fn a_blocked_sink_is_parked_checked_and_probed_with_one_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_is_blocked_from_the_start_shows_it_before_the_first_event() {
+async fn sink_blocked_at_the_start_is_parked_before_the_first_event() {
     let sink = Scripted::new().checks(|| Err(SinkError::blocked("no such host")));
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     until_status(
         &pipeline,
         "sink",
-        |status| matches!(&status.state, SinkState::Parked(mishap) if mishap.reason == "no such host"),
+        |status| matches!(&status.state, SinkState::Parked(failure) if failure.reason == "no such host"),
     )
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn giving_up_is_only_done_when_told() {
+async fn events_are_given_up_after_the_configured_time() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|batch| {
         let is_early = batch.events()[0].seq <= 2;
@@ -215,10 +215,10 @@ async fn giving_up_is_only_done_when_told() {
     let spec =
         sink.spec_with("sink", r#"{"batch":{"max_events":2},"retry":{"give_up_after":"60s"}}"#);
     let pipeline = over(&memory).sink(spec).start().await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     ingest(&pipeline, 1..=4).await;
     assert_eq!(sink.until_accepted(2).await, [3, 4]);
-    assert!(begun.elapsed() >= Duration::from_secs(60));
+    assert!(started.elapsed() >= Duration::from_secs(60));
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
     assert_eq!(
         account(&pipeline, "sink").0,
@@ -228,7 +228,7 @@ async fn giving_up_is_only_done_when_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_names_or_counts_what_was_refused() {
+async fn receipt_names_or_counts_rejected_events() {
     let memory = Memory::default();
     let sink = Scripted::new().answers(|batch| {
         let rejected = vec![Rejected { index: 1, reason: "too old".into() }];
@@ -246,7 +246,7 @@ async fn a_receipt_names_or_counts_what_was_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_is_no_poison_where_all_others_are_refused_as_well() {
+async fn event_is_not_poison_while_all_others_are_rejected() {
     let named = || Receipt {
         rejected: vec![Rejected { index: 0, reason: "too old".into() }],
         refused: None,
@@ -272,14 +272,16 @@ async fn an_event_is_no_poison_where_all_others_are_refused_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_can_not_say_where_it_stands_is_asked_until_it_can() {
+async fn call_for_the_position_is_repeated_until_it_succeeds() {
     for (error, is_parked) in
         [(SinkError::transient as fn(&'static str) -> SinkError, false), (SinkError::blocked, true)]
     {
-        let able = Arc::new(AtomicBool::new(false));
-        let sink = Scripted::new().knows_its_position({
-            let able = able.clone();
-            move || if able.load(Ordering::SeqCst) { Ok(()) } else { Err(error("not now")) }
+        let available = Arc::new(AtomicBool::new(false));
+        let sink = Scripted::new().positions({
+            let available = available.clone();
+            move || {
+                if available.load(Ordering::SeqCst) { Ok(()) } else { Err(error("unavailable")) }
+            }
         });
         let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
         ingest(&pipeline, 1..=2).await;
@@ -287,13 +289,13 @@ async fn a_sink_that_can_not_say_where_it_stands_is_asked_until_it_can() {
         let state = sink_status(&pipeline, "sink").state;
         assert_eq!(matches!(state, SinkState::Parked(_)), is_parked, "{state:?}");
         assert_eq!(sink.now().calls.len(), 0);
-        able.store(true, Ordering::SeqCst);
+        available.store(true, Ordering::SeqCst);
         assert_eq!(sink.until_accepted(2).await, [1, 2]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_that_fails_for_a_moment_parks_nothing() {
+async fn transient_check_failure_does_not_park_the_sink() {
     let sink = Scripted::new().checks(|| Err(SinkError::transient("503")));
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     until_status(&pipeline, "sink", |status| status.last_error.is_some()).await;
