@@ -68,20 +68,6 @@ impl SinkSpec {
             retry: self.settings.retry,
         }
     }
-
-    pub(crate) fn has_valid_name(&self) -> bool {
-        is_valid_name(&self.name)
-    }
-}
-
-/// Returns whether a name can be that of a sink: it becomes a folder.
-pub(crate) fn is_valid_name(name: &str) -> bool {
-    let is_valid = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    name.len() <= 128 && name.split('/').all(is_valid)
 }
 
 impl fmt::Debug for SinkSpec {

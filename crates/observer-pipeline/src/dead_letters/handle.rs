@@ -12,7 +12,6 @@ use crate::dead_letters::index::{ALL_FILES, DeadLetter, Entry};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::lock::lock;
 use crate::pipeline::Pipeline;
-use crate::spec::is_valid_name;
 use crate::worker::command::{Command, RedeliverCommand, RedeliverReport, Refusal};
 
 /// Selection of dead letters.
@@ -243,7 +242,7 @@ impl Pipeline {
         sink: &str,
         work: impl FnOnce(&mut DeadLetterStore) -> io::Result<T> + Send + 'static,
     ) -> Result<T, DeadLetterError> {
-        if !is_valid_name(sink) || !self.has_sink(sink) {
+        if !sink_name::is_valid(sink) || !self.has_sink(sink) {
             return Err(DeadLetterError::UnknownSink { name: sink.to_owned() });
         }
         let store = self.dead_letter_store(sink);

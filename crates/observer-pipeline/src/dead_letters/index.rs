@@ -307,8 +307,8 @@ mod tests {
 
     #[test]
     fn interrupted_removal_loses_no_other_dead_letter() {
-        let other = Fault::Fails(io::ErrorKind::Other);
-        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Fails(io::ErrorKind::StorageFull)]
+        let other = Fault::Error(io::ErrorKind::Other);
+        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Error(io::ErrorKind::StorageFull)]
         {
             let mut tried = 0;
             loop {
@@ -320,7 +320,7 @@ mod tests {
                 store.sync().unwrap();
                 disk.fail_at(disk.operations() + tried, fault);
                 let removed = store.remove(&ids([2]), &ALL_FILES);
-                if disk.went_wrong() == 0 {
+                if disk.fault_count() == 0 {
                     assert_eq!(removed.unwrap(), 1);
                     break;
                 }
@@ -328,7 +328,7 @@ mod tests {
                     disk.restart();
                     store = reopen();
                 }
-                disk.call_off();
+                disk.clear_faults();
                 let left = seqs(&store);
                 assert!(
                     left == [1, 3] || removed.is_err() && left == [1, 2, 3],

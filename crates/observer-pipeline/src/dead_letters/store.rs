@@ -280,7 +280,7 @@ pub(super) mod tests {
         let mut store = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
         store.max_bytes = FILES * 300;
         store.put(&[dead_letter(1)]).unwrap();
-        disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+        disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
         assert!(store.put(&[dead_letter(2)]).is_err(), "the sync of the full file fails");
         store.put(&[dead_letter(2)]).unwrap();
         assert!(store.sync().is_err(), "the first dead letter may be lost");
@@ -311,7 +311,7 @@ pub(super) mod tests {
             let mut store =
                 DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
             store.put(&[dead_letter(1), dead_letter(2)]).unwrap();
-            disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::Other));
+            disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::Other));
             store.sync().unwrap_err();
             store.put(&[dead_letter(1)]).unwrap();
             store.put(&[dead_letter(2)]).unwrap();
@@ -331,7 +331,7 @@ pub(super) mod tests {
                 DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
             store.put(&[dead_letter(1)]).unwrap();
             let before = disk.files();
-            disk.fail_at(disk.operations(), Fault::Fails(io::ErrorKind::StorageFull));
+            disk.fail_at(disk.operations(), Fault::Error(io::ErrorKind::StorageFull));
             store.put(&[dead_letter(2)]).unwrap_err();
             assert!(disk.files() == before, "seed {seed}");
         }

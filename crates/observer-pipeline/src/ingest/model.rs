@@ -54,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..6_000_u16).prop_map(|millis| Action::Wait { millis }),
         2 => select(vec![None, Some(Fault::Kill), Some(Fault::PowerCut)]).prop_map(Action::Reopen),
     ];
-    let faults = vec![Fault::PowerCut, Fault::Kill, Fault::Fails(ErrorKind::Other)];
+    let faults = vec![Fault::PowerCut, Fault::Kill, Fault::Error(ErrorKind::Other)];
     (action, proptest::option::weighted(0.15, (0..6_u8, select(faults))))
         .prop_map(|(action, fault)| Step { action, fault })
 }
@@ -114,7 +114,7 @@ impl World {
 
     /// Returns whether a fault occurred in the current step.
     fn had_fault(&self) -> bool {
-        self.disk.went_wrong() > self.faults_before
+        self.disk.fault_count() > self.faults_before
     }
 
     fn try_open(&self) -> Option<(Arc<Journal>, Ingest)> {
@@ -145,7 +145,7 @@ impl World {
     fn open(&mut self) {
         loop {
             let opened = self.try_open();
-            self.disk.call_off();
+            self.disk.clear_faults();
             match opened {
                 Some(opened) if !self.disk.is_off() => break self.open = Some(opened),
                 opened => {
@@ -190,7 +190,7 @@ impl World {
     }
 
     fn step(&mut self, step: &Step) {
-        self.faults_before = self.disk.went_wrong();
+        self.faults_before = self.disk.fault_count();
         match &step.action {
             Action::Wait { millis } => {
                 self.clock.fetch_add(u64::from(*millis) * 1_000, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Required fields per source.
+//! Fields that the events of a source must have.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,72 +6,9 @@ use std::fmt;
 use observer_core::{Event, Field};
 use serde::de::{Deserialize, Deserializer, EnumAccess, Error, VariantAccess, Visitor};
 
-/// Optional field of an event that can be required of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are the event's own")]
-pub enum Field {
-    CycleId,
-    SigHash,
-    StafferId,
-    Turns,
-    DurationMs,
-    Extra,
-    Id,
-    Timestamp,
-    Traceparent,
-    Usage,
-}
-
-impl Field {
-    /// All fields that can be required.
-    pub const ALL: [Self; 10] = [
-        Self::CycleId,
-        Self::SigHash,
-        Self::StafferId,
-        Self::Turns,
-        Self::DurationMs,
-        Self::Extra,
-        Self::Id,
-        Self::Timestamp,
-        Self::Traceparent,
-        Self::Usage,
-    ];
-
-    /// Returns the name that the field has in an event.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CycleId => "cycle_id",
-            Self::SigHash => "sig_hash",
-            Self::StafferId => "staffer_id",
-            Self::Turns => "turns",
-            Self::DurationMs => "duration_ms",
-            Self::Extra => "extra",
-            Self::Id => "id",
-            Self::Timestamp => "timestamp",
-            Self::Traceparent => "traceparent",
-            Self::Usage => "usage",
-        }
-    }
-
-    fn is_in(self, event: &Event) -> bool {
-        match self {
-            Self::CycleId => event.cycle_id().is_some(),
-            Self::SigHash => event.sig_hash().is_some(),
-            Self::StafferId => event.staffer_id().is_some(),
-            Self::Turns => event.turns().is_some(),
-            Self::DurationMs => event.duration_ms().is_some(),
-            Self::Extra => event.extra().is_some(),
-            Self::Id => event.id().is_some(),
-            Self::Timestamp => event.timestamp().is_some(),
-            Self::Traceparent => event.traceparent().is_some(),
-            Self::Usage => event.usage().is_some(),
-        }
-    }
-}
-
-/// Fields that are required of each source, beyond the three that every event has.
+/// Optional fields that the events of each source must have, beyond those that every event has.
+///
+/// In a configuration, a table of lists of names: `{ bot = ["cycle_id", "sig_hash"] }`.
 ///
 /// ```
 /// use observer_core::Event;
@@ -88,20 +25,20 @@ impl Field {
 pub struct Requirements(BTreeMap<String, Vec<Field>>);
 
 impl Default for Requirements {
-    /// Returns the default requirements: `cycle_id` and `sig_hash` of the source `bot`.
+    /// Requires `cycle_id` and `sig_hash` of source `bot`.
     fn default() -> Self {
         Self::none().with("bot", [Field::CycleId, Field::SigHash])
     }
 }
 
 impl Requirements {
-    /// Returns requirements without any field.
+    /// Returns requirements that every event meets.
     #[must_use]
     pub fn none() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// Requires fields of a source, in place of those that were required before.
+    /// Sets the fields that events of `source` must have, in place of those set before.
     #[must_use]
     pub fn with(
         mut self,
@@ -112,10 +49,10 @@ impl Requirements {
         self
     }
 
-    /// Checks that an event has the required fields of its source.
+    /// Checks that an event has the fields that its source must have.
     ///
     /// # Errors
-    /// With all missing fields.
+    /// Returns the missing fields.
     pub fn check(&self, event: &Event) -> Result<(), MissingFields> {
         let Some(required) = self.0.get(event.source()) else { return Ok(()) };
         let fields: Vec<_> = required.iter().copied().filter(|field| !event.has(*field)).collect();
@@ -127,7 +64,7 @@ impl Requirements {
     }
 }
 
-/// Error type for events without fields that are required of their source.
+/// Error of an event without fields that its source must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingFields {
     /// Source of the event.
@@ -212,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn field_name_in_requirements_is_the_one_in_events() {
+    fn each_optional_field_can_be_required_by_its_name() {
         let line = r#"{"source":"job","event_kind":"ok","ok":true,"cycle_id":"c","sig_hash":"s","staffer_id":"w","turns":1,
             "duration_ms":2,"extra":{},"id":"i","timestamp":"2026-01-01T00:00:00Z","usage":{"input_tokens":1},
             "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#;
@@ -221,7 +158,7 @@ mod tests {
             .keys()
             .filter(|name| !Field::REQUIRED.iter().any(|field| field.as_str() == *name))
             .collect();
-        assert_eq!(names.len(), Field::ALL.len());
+        assert_eq!(names.len(), 10);
         for name in names {
             let require: Requirements =
                 serde_json::from_value(serde_json::json!({ "job": [name] })).unwrap();
@@ -239,7 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn error_names_all_missing_fields() {
+    fn a_field_that_every_event_has_can_not_be_required() {
+        for field in Field::REQUIRED {
+            let table = serde_json::json!({ "job": [field.as_str()] });
+            let error = serde_json::from_value::<Requirements>(table).unwrap_err().to_string();
+            let expected = format!("unknown variant `{field}`, expected one of `cycle_id`, ");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_missing_field_is_named() {
         let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true}"#).unwrap();
         let missing = Requirements::default().check(&event).unwrap_err();
         assert_eq!(

@@ -104,7 +104,7 @@ impl Pipeline {
 
     /// Returns whether a sink of this name is running, or has a stored position.
     pub(crate) fn has_sink(&self, name: &str) -> bool {
-        self.inner.workers().contains_key(name) || self.inner.journal.stored(name).is_some()
+        self.inner.workers().contains_key(name) || self.inner.journal.position(name).is_some()
     }
 
     pub(crate) fn blocking(&self) -> Blocking {

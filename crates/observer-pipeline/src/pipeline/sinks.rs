@@ -42,7 +42,7 @@ impl Pipeline {
     /// When the name is taken or invalid, or the pipeline is shutting down.
     pub fn add_sink(&self, spec: SinkSpec) -> Result<(), AddSinkError> {
         let inner = &self.inner;
-        if !spec.has_valid_name() {
+        if !sink_name::is_valid(&spec.name) {
             return Err(AddSinkError::InvalidName { name: spec.name });
         }
         let mut workers = inner.workers();
@@ -57,7 +57,7 @@ impl Pipeline {
         inner.journal.hold(&spec.name, hold);
         let stored = inner
             .journal
-            .stored(&spec.name)
+            .position(&spec.name)
             .map(|stored| Checkpoint::decode(stored.seq, &stored.state));
         // When the positions are lost, every sink gets all retained events again.
         let earliest = spec.settings.start == Start::Earliest || inner.recovery.positions_lost;

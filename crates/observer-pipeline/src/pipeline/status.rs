@@ -29,7 +29,7 @@ impl Pipeline {
         };
         let mut sinks = BTreeMap::new();
         for (name, stored) in
-            inner.journal.readers().into_iter().filter(|(name, _)| !is_replay_reader(name))
+            inner.journal.positions().into_iter().filter(|(name, _)| !is_replay_reader(name))
         {
             let checkpoint = Checkpoint::decode(stored.seq, &stored.state);
             let replay = ReplayRecord::load(&inner.journal, &name).map(|record| record.status());

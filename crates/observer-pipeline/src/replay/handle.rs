@@ -7,7 +7,6 @@ use tokio::sync::oneshot;
 
 use crate::pipeline::Pipeline;
 use crate::replay::state::{ReplaySelection, ReplayState, ReplayStatus};
-use crate::spec::is_valid_name;
 use crate::worker::command::{Command, NotStarted, Refusal, ReplayCommand};
 
 /// Error type for starting and cancelling replays.
@@ -80,7 +79,7 @@ impl Pipeline {
         sink: &str,
         selection: ReplaySelection,
     ) -> Result<ReplayStatus, ReplayError> {
-        if !is_valid_name(sink) || !self.has_sink(sink) {
+        if !sink_name::is_valid(sink) || !self.has_sink(sink) {
             return Err(ReplayError::UnknownSink { name: sink.to_owned() });
         }
         let not_running = || ReplayError::SinkNotRunning { name: sink.to_owned() };
@@ -107,7 +106,7 @@ impl Pipeline {
     /// # Errors
     /// When there is no running replay, or its end can't be stored yet.
     pub async fn cancel_replay(&self, sink: &str) -> Result<ReplayStatus, ReplayError> {
-        if !is_valid_name(sink) || !self.has_sink(sink) {
+        if !sink_name::is_valid(sink) || !self.has_sink(sink) {
             return Err(ReplayError::UnknownSink { name: sink.to_owned() });
         }
         let progress = self

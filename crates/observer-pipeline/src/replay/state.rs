@@ -126,7 +126,7 @@ impl ReplayRecord {
 
     /// Loads the record of a sink's last replay, in terms of the current epoch.
     pub(crate) fn load(journal: &Journal, sink: &str) -> Option<Self> {
-        let stored = journal.stored(&reader_name(sink))?;
+        let stored = journal.position(&reader_name(sink))?;
         let mut record: Self = serde_json::from_slice(&stored.state).ok()?;
         // Events that the journal has lost are not part of the replay. Their sequence numbers
         // belong to new events by now.

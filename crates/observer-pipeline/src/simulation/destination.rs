@@ -175,7 +175,7 @@ impl EventSink for Destination {
         state.record(kind, "accepts", &seqs);
         for (index, envelope) in batch.events().iter().enumerate() {
             if rejected.iter().all(|rejected| rejected.index != index) {
-                state.accept(kind, self.disk.went_wrong() > 0, envelope.seq, envelope.id);
+                state.accept(kind, self.disk.fault_count() > 0, envelope.seq, envelope.id);
             }
         }
         Ok(Receipt { rejected, ..Receipt::accepted() })

@@ -203,7 +203,7 @@ impl World<'_> {
             Ok(pipeline) => pipeline,
             Err(error) => {
                 self.check_crash()?;
-                assert!(self.disk.went_wrong() > 0, "the pipeline does not start: {error}");
+                assert!(self.disk.fault_count() > 0, "the pipeline does not start: {error}");
                 self.record(format!("start failed: {error}"));
                 let again = self.start().await;
                 self.check_crash()?;
@@ -212,7 +212,7 @@ impl World<'_> {
         };
         self.check_crash()?;
         let recovery = pipeline.recovery();
-        let is_complete = recovery.lost.is_empty() && recovery.set_aside.is_empty();
+        let is_complete = recovery.lost.is_empty() && recovery.quarantined.is_empty();
         assert!(is_complete && !recovery.new_epoch && !recovery.positions_lost, "{recovery:?}");
         for (name, destination) in &self.destinations {
             let position = self.position(&pipeline, name);
@@ -258,7 +258,7 @@ impl World<'_> {
                 self.check_crash()?;
                 // A flush takes up to a second, and so does storing. An archive may go back to its
                 // last flush.
-                if pause > Duration::from_millis(2_200) && self.disk.went_wrong() == 0 {
+                if pause > Duration::from_millis(2_200) && self.disk.fault_count() == 0 {
                     self.durable.extend(before.into_iter().filter(|(name, _)| *name != "archive"));
                 }
             }
@@ -295,7 +295,7 @@ impl World<'_> {
                     self.unacked.remove(number);
                 }
                 Err(error) => {
-                    assert!(self.disk.went_wrong() > 0, "event {number} is rejected: {error}");
+                    assert!(self.disk.fault_count() > 0, "event {number} is rejected: {error}");
                     self.record(format!("{number} is rejected: {error}"));
                 }
             }

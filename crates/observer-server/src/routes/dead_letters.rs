@@ -430,7 +430,7 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
 fn problem(error: &DeadLetterError) -> Problem {
     let status = match error {
         DeadLetterError::UnknownSink { .. } => StatusCode::NOT_FOUND,
-        DeadLetterError::InOrderOnly { .. } | DeadLetterError::SinkNotRunning { .. } => {
+        DeadLetterError::ReplayUnsupported { .. } | DeadLetterError::SinkNotRunning { .. } => {
             StatusCode::CONFLICT
         }
         DeadLetterError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,

@@ -188,7 +188,7 @@ fn invalid(field: &'static str, detail: String) -> Problem {
 fn problem(error: &ReplayError) -> Problem {
     let status = match error {
         ReplayError::UnknownSink { .. } | ReplayError::NoReplay { .. } => StatusCode::NOT_FOUND,
-        ReplayError::InOrderOnly { .. }
+        ReplayError::ReplayUnsupported { .. }
         | ReplayError::SinkNotRunning { .. }
         | ReplayError::AlreadyRunning { .. } => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,

@@ -377,7 +377,7 @@ async fn failure_to_store_positions_and_its_end_are_logged_once() {
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!((counts(), sink.now().accepted.len()), ([1, 0], 1));
-    disk.call_off();
+    disk.clear_faults();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(counts(), [1, 1]);
 }
