@@ -326,7 +326,7 @@ async fn size_limit_expires_the_oldest_events_of_an_optional_sink_and_counts_the
     );
     assert_eq!(count("expired"), count("accepted") - count("delivered"), "{slow}");
     let logged: u64 =
-        entries(&log, "events expired before the sink had them: the journal is at its size limit")
+        entries(&log, "events expired before they were delivered: the journal is at its size limit")
             .map(|entry| {
                 assert_eq!(entry["sink"], "slow");
                 entry["last_seq"].as_u64().unwrap() + 1 - entry["first_seq"].as_u64().unwrap()
@@ -416,9 +416,9 @@ async fn archive_on_a_full_disk_parks_and_resumes_without_affecting_producers() 
     log.extend(observer.terminate().1);
     assert_complete(&read_lines(&disks.path("archive/events")), &acknowledged);
     assert_eq!(
-        entries(&log, "the sink is parked: its events wait until this is mended").count(),
+        entries(&log, "the sink is parked: its events wait until the cause is removed").count(),
         2,
         "{log:#?}"
     );
-    assert_eq!(entries(&log, "the sink takes events again").count(), 1, "{log:#?}");
+    assert_eq!(entries(&log, "the sink accepts events again").count(), 1, "{log:#?}");
 }

@@ -143,7 +143,7 @@ async fn retried_batch_has_a_span_per_attempt_and_its_log_entry() {
     assert_eq!((error.code(), fine.code()), (StatusCode::Error, StatusCode::Unset));
     assert!(error.message.contains("503"), "{error:?}");
 
-    let message = "the sink doesn't take events; it is tried again";
+    let message = "the sink is unavailable; retrying";
     let find = || logs(&collector).into_iter().find(|record| text(record.body.as_ref()) == message);
     wait_until("the log entry is exported", async || find().is_some()).await;
     let record = find().unwrap();

@@ -135,7 +135,7 @@ async fn sink_without_replay_gives_the_reason_for_its_dead_letters() {
     assert_snapshot!(replay(&mut client, r#"{"all":true}"#).await, @r#"
     HTTP/1.1 409 Conflict
     content-type: application/problem+json
-    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"archive\" can't be sent its dead letters: its pages are numbered"}
+    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"archive\" can't take dead letters again: its pages are numbered"}
     "#);
     drop(server);
 }
@@ -199,7 +199,7 @@ async fn only_a_detached_sink_can_be_deleted() {
     assert_snapshot!(request(&mut client, "DELETE", "/v1/sinks/archive", "").await, @r#"
     HTTP/1.1 409 Conflict
     content-type: application/problem+json
-    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"archive\" is there; take it out of the configuration first"}
+    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"archive\" is running; remove it from the configuration first"}
     "#);
     assert!(server.pipeline.remove_sink("archive", TEST_TIMEOUT).await);
     assert_eq!(client.get("/v1/sinks").await.json()["sinks"][0]["state"], "detached");

@@ -51,7 +51,7 @@ async fn idempotency_key_identifies_an_event_with_and_without_quotes() {
     assert_snapshot!(client.answer().await, @r#"
     HTTP/1.1 422 Unprocessable Entity
     content-type: application/problem+json
-    {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"this idempotency key came with another body before; a key stands for one event alone","reason":"key_reused"}
+    {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"this idempotency key was used for another body before; use a new key for each event","reason":"key_reused"}
     "#);
     client.send(post("idempotency-key: a b\r\n", EVENT)).await;
     assert_snapshot!(client.answer().await, @r#"

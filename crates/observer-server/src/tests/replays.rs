@@ -106,7 +106,7 @@ async fn sink_has_one_replay_at_a_time_which_can_be_cancelled() {
     assert_snapshot!(request(&mut client, "DELETE", REPLAY, "").await, @r#"
     HTTP/1.1 404 Not Found
     content-type: application/problem+json
-    {"type":"about:blank","title":"Not Found","status":404,"detail":"there is no replay for the sink \"late\" that could end"}
+    {"type":"about:blank","title":"Not Found","status":404,"detail":"the sink \"late\" has no running replay"}
     "#);
     assert_eq!(request(&mut client, "POST", REPLAY, ALL).await.status, 202);
     let parked =
@@ -117,7 +117,7 @@ async fn sink_has_one_replay_at_a_time_which_can_be_cancelled() {
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
-    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the replay does not begin: the sink takes nothing at the moment: 401 Unauthorized: the token has expired"}
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the replay was not started: the sink is unavailable at the moment: 401 Unauthorized: the token has expired"}
     "#);
     let answer = request(&mut client, "DELETE", REPLAY, "").await;
     assert_eq!((answer.status, answer.text("state")), (200, "cancelled".to_owned()));
@@ -136,12 +136,12 @@ async fn sink_without_replay_gives_the_reason() {
     assert_snapshot!(request(&mut client, "POST", "/v1/sinks/pages/replay", ALL).await, @r#"
     HTTP/1.1 409 Conflict
     content-type: application/problem+json
-    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"pages\" can't be brought the past: its pages are numbered"}
+    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"pages\" can't take past events: its pages are numbered"}
     "#);
     assert!(server.pipeline.remove_sink("late", TEST_TIMEOUT).await);
     let answer = request(&mut client, "POST", REPLAY, ALL).await;
     assert_eq!(answer.status, 409, "{answer}");
-    assert!(answer.text("detail").contains("doesn't run"), "{answer}");
+    assert!(answer.text("detail").contains("is not running"), "{answer}");
 }
 
 #[tokio::test]
