@@ -56,8 +56,9 @@
 //! | usage | `gen_ai.usage.*`, `observer.cost_usd` | `gen_ai.usage.*`, `observer.cost_usd` |
 //! | any other field | `observer.fields.{name}` | – |
 //!
-//! Values of `extra` and of other fields are converted from JSON to `AnyValue`. Integers beyond 64
-//! bits become doubles, and structures of more than 24 levels become strings of their JSON text.
+//! Values of `extra` and of other fields are converted from JSON to `AnyValue`. An integer beyond
+//! `i64` becomes a string of its digits, and one beyond `u64` a double. Structures below 24 levels
+//! become strings of their JSON text, as does a value with a number beyond the range of a double.
 //!
 //! # Trace and span ids
 //!
