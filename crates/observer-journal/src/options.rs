@@ -21,6 +21,17 @@ pub enum Durability {
     Write,
 }
 
+impl Durability {
+    /// Returns the durability as configurations and answers spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Write => "write",
+        }
+    }
+}
+
 /// Thread that commits appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Runner {

@@ -41,7 +41,8 @@
 //! let server = Server::bind(options, pipeline.clone(), prometheus::Registry::new()).await?;
 //! let address = server.local_addrs()[0];
 //! let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-//! let running = tokio::spawn(server.run(async { stopped.await.unwrap_or_default() }, Duration::from_secs(10)));
+//! let shutdown = async { stopped.await.unwrap_or_default() };
+//! let running = tokio::spawn(server.run(shutdown, Duration::from_secs(10)));
 //!
 //! let event = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 //! let mut client = tokio::net::TcpStream::connect(address).await?;

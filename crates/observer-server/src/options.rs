@@ -10,7 +10,11 @@ use crate::request::access::Access;
 /// ```
 /// use observer_server::ServerOptions;
 ///
-/// let options = ServerOptions { listen: vec!["127.0.0.1:0".into()], max_body: 64 << 10, ..ServerOptions::default() };
+/// let options = ServerOptions {
+///     listen: vec!["127.0.0.1:0".into()],
+///     max_body: 64 << 10,
+///     ..ServerOptions::default()
+/// };
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerOptions {

@@ -74,6 +74,17 @@ pub enum AckStatus {
     Duplicate,
 }
 
+impl AckStatus {
+    /// Returns the status as answers spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
 /// Error type for events that are not accepted.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

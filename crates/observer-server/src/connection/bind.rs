@@ -24,8 +24,8 @@ pub enum BindError {
     },
     /// Another program listens on the address.
     #[error(
-        "can't listen on {address}: the address is in use; stop the program that uses it, perhaps another \
-         observer, or configure another port"
+        "can't listen on {address}: the address is in use; stop the program that uses it, \
+         perhaps another observer, or configure another port"
     )]
     InUse {
         /// Address in use.
@@ -146,8 +146,8 @@ mod tests {
         let error = bind(std::slice::from_ref(&address)).await.unwrap_err();
         assert_eq!(
             error.to_string().replace(&address, "ADDRESS"),
-            "can't listen on ADDRESS: the address is in use; stop the program that uses it, perhaps another \
-             observer, or configure another port"
+            "can't listen on ADDRESS: the address is in use; stop the program that uses it, \
+             perhaps another observer, or configure another port"
         );
     }
 

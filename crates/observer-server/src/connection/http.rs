@@ -236,7 +236,8 @@ mod tests {
 
     /// Bodies with explicit ids, since two pipelines assign different ones.
     const BODIES: [&str; 5] = [
-        r#"{"id":"6f1c34a4-55c4-4a3e-9a42-1f1fd2b3c4d5","event":{"source":"job","event_kind":"ok","ok":true}}"#,
+        "{\"id\":\"6f1c34a4-55c4-4a3e-9a42-1f1fd2b3c4d5\",\
+          \"event\":{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}}",
         r#"{"source":"bot","event_kind":"ok","ok":true}"#,
         "not json",
         "",

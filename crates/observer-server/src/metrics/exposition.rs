@@ -54,7 +54,7 @@ const fn histogram(
 }
 
 /// All metrics that are read from the pipeline.
-pub(crate) const DEFINITIONS: [Definition; 17] = [
+pub(crate) static DEFINITIONS: [Definition; 17] = [
     counter(
         "observer_accepted_events_total",
         &[],

@@ -13,7 +13,7 @@ use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-use self::exposition::DEFINITIONS;
+use self::exposition::{DEFINITIONS, Definition};
 use self::requests::RequestMetrics;
 
 /// Collector of the observer's own metrics.
@@ -62,7 +62,7 @@ impl Registration {
         requests: RequestMetrics,
     ) -> Result<Self, prometheus::Error> {
         let mut descs = requests.descs();
-        descs.extend(DEFINITIONS.iter().map(|metric| metric.desc()));
+        descs.extend(DEFINITIONS.iter().map(Definition::desc));
         let collector = ObserverCollector { pipeline, requests, descs };
         registry.register(Box::new(collector.clone()))?;
         let process = match process_collector().map(|process| registry.register(process)) {

@@ -1,6 +1,6 @@
 //! Processing of a request before and around its handler.
 //!
-//! The [`guard`] runs for every request: it checks the [`host`], authorizes it
+//! The [`guard`] runs for every request: it checks the [`host`], authorizes the request
 //! ([`access`]), checks its [`media_type`], charges its rate limit, counts it as [`in_flight`], and
 //! opens a span for requests that carry events ([`trace_context`]). Handlers then use the rest:
 //! [`body`] reads the body within limits, [`decompress`] and [`split`] take batches apart,

@@ -54,7 +54,7 @@ fn start_span(request: &Request) -> Span {
         url.path = path,
         network.protocol.version = version(request.version()),
         user_agent.original = text(head, USER_AGENT),
-        http.request.body.size = text(head, CONTENT_LENGTH).and_then(|length| length.parse::<i64>().ok()),
+        http.request.body.size = content_length(head),
         http.response.status_code = Empty,
         "error.type" = Empty,
         otel.status_code = Empty,
@@ -63,6 +63,10 @@ fn start_span(request: &Request) -> Span {
 
 fn version(version: Version) -> &'static str {
     if version == Version::HTTP_10 { "1.0" } else { "1.1" }
+}
+
+fn content_length(head: &HeaderMap) -> Option<i64> {
+    text(head, CONTENT_LENGTH)?.parse().ok()
 }
 
 fn text(head: &HeaderMap, name: HeaderName) -> Option<&str> {

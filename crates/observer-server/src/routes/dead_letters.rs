@@ -194,16 +194,17 @@ pub(crate) async fn get_dead_letter(
 ) -> Result<Response, Problem> {
     let _time = state.requests.time(Route::DeadLetters);
     let (name, id) = name_and_id(path)?;
-    let letter = state.pipeline.dead_letter(&name, id).await.map_err(|error| problem(&error))?;
-    let letter = letter.ok_or_else(|| unknown_dead_letter(&name, id))?;
-    let envelope = RawValue::from_string(letter.envelope.to_json());
+    let dead_letter =
+        state.pipeline.dead_letter(&name, id).await.map_err(|error| problem(&error))?;
+    let dead_letter = dead_letter.ok_or_else(|| unknown_dead_letter(&name, id))?;
+    let envelope = RawValue::from_string(dead_letter.envelope.to_json());
     let envelope = envelope.map_err(|error| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("the dead letter of the event {id} is damaged: {error}"),
         )
     })?;
-    let DeadLetter { reason, attempts, dead_at, .. } = &letter;
+    let DeadLetter { reason, attempts, dead_at, .. } = &dead_letter;
     let details = DeadLetterDetails {
         id: id.to_string(),
         dead_at: dead_at.to_string(),
@@ -365,8 +366,8 @@ pub(crate) async fn delete_dead_letter(
     }
 }
 
-fn summary(letter: &DeadLetter) -> DeadLetterSummary<'_> {
-    let DeadLetter { envelope, reason, attempts, dead_at, .. } = letter;
+fn summary(dead_letter: &DeadLetter) -> DeadLetterSummary<'_> {
+    let DeadLetter { envelope, reason, attempts, dead_at, .. } = dead_letter;
     DeadLetterSummary {
         id: envelope.id.to_string(),
         seq: envelope.seq,

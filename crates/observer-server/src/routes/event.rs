@@ -104,14 +104,7 @@ fn reject_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 fn answer(ack: &Ack) -> Response {
     let mut id = [0; 36];
     let id = &*ack.id.hyphenated().encode_lower(&mut id);
-    let status = match ack.status {
-        AckStatus::Accepted => "accepted",
-        AckStatus::Duplicate => "duplicate",
-    };
-    let durability = match ack.durability {
-        Durability::Fsync => "fsync",
-        Durability::Write => "write",
-    };
+    let (status, durability) = (ack.status.as_str(), ack.durability.as_str());
     let body =
         [r#"{"id":""#, id, r#"","status":""#, status, r#"","durability":""#, durability, r#""}"#]
             .concat();

@@ -59,7 +59,10 @@ enum RejectedItem {
             description = "`gzip`, `zstd` or `identity`",
             pattern = "^(identity)?$", nullable = false)
     ),
-    request_body(content((Vec<openapi::Submission> = "application/json"), (String = "application/x-ndjson"))),
+    request_body(content(
+        (Vec<openapi::Submission> = "application/json"),
+        (String = "application/x-ndjson")
+    )),
     responses(
         (status = 200, description = "All events are stored", body = Outcome),
         (status = 207, description = "Some events are stored; `errors` has the reason for each of \
@@ -129,11 +132,11 @@ async fn ingest(state: &ServerState, request: Request) -> Result<Response, Probl
                 submissions.push(submission);
                 indices.push(index);
             }
-            Err(refused) => errors.push(refused.into_problem(state).into_item(index)),
+            Err(rejected) => errors.push(rejected.into_problem(state).into_item(index)),
         }
     }
-    let mut outcome =
-        Outcome { accepted: 0, duplicates: 0, rejected: 0, durability: "fsync", errors };
+    let durability = Durability::Fsync.as_str();
+    let mut outcome = Outcome { accepted: 0, duplicates: 0, rejected: 0, durability, errors };
     for (index, result) in indices.into_iter().zip(state.pipeline.ingest_batch(submissions).await) {
         match result {
             Ok(ack) => {
@@ -141,10 +144,7 @@ async fn ingest(state: &ServerState, request: Request) -> Result<Response, Probl
                     AckStatus::Accepted => outcome.accepted += 1,
                     AckStatus::Duplicate => outcome.duplicates += 1,
                 }
-                outcome.durability = match ack.durability {
-                    Durability::Fsync => "fsync",
-                    Durability::Write => "write",
-                };
+                outcome.durability = ack.durability.as_str();
             }
             // New events are stored all or none, so the client has to send the whole batch again.
             Err(error @ IngestError::Unavailable(_)) => return Err(ingest_problem(&error)),
@@ -228,8 +228,9 @@ fn answer(mut outcome: Outcome) -> Response {
         }
         _ => StatusCode::MULTI_STATUS,
     };
-    let mut response =
-        Response::new(serde_json::to_vec(&outcome).expect("strings and numbers are JSON").into());
+    let mut response = Response::new(
+        serde_json::to_vec(&outcome).expect("strings and numbers serialize to JSON").into(),
+    );
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -43,7 +43,11 @@ struct Sink<'a> {
 #[utoipa::path(
     get,
     path = "/livez",
-    responses((status = 200, description = "The process answers requests", body = String, content_type = "text/plain"), AnyProbe)
+    responses(
+        (status = 200, description = "The process answers requests",
+            body = String, content_type = "text/plain"),
+        AnyProbe
+    )
 )]
 pub(crate) async fn livez(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
     let _time = state.requests.time(Route::Livez);

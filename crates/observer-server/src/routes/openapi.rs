@@ -20,7 +20,8 @@ use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, ProblemDetails};
 use crate::state::ServerState;
 
-const DESCRIPTION: &str = "Accepts outcome events, makes them durable, and fans them out to sinks.\n\n\
+const DESCRIPTION: &str = "\
+    Accepts outcome events, makes them durable, and fans them out to sinks.\n\n\
     If tokens are configured, sending events requires the scope `ingest`, reading requires `read`, \
     and other changes require `admin`. Errors are problem details (RFC 9457).";
 
@@ -79,7 +80,7 @@ pub(crate) struct Event {
     /// Kind of the outcome.
     #[schema(example = "tests_failed", min_length = 1)]
     event_kind: String,
-    /// Whether the cycle succeeded.
+    /// True if the cycle succeeded.
     ok: bool,
     /// Cycle that the event is the outcome of. Required of the source `bot` by default.
     cycle_id: Option<String>,

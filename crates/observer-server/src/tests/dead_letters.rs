@@ -55,14 +55,14 @@ async fn dead_letters_are_listed_by_page_and_shown_byte_for_byte() {
     let cursor = page["next"].as_str().unwrap();
     let page = client.get(&format!("{DEAD_LETTERS}?limit=1&cursor={cursor}")).await.json();
     assert!(page["next"].is_null());
-    let mut letter = page["dead_letters"][0].clone();
-    assert_eq!(letter["id"], ids[1]);
+    let mut dead_letter = page["dead_letters"][0].clone();
+    assert_eq!(dead_letter["id"], ids[1]);
     for time in ["dead_at", "received_at"] {
-        assert!(letter[time].as_str().unwrap().ends_with('Z'));
-        letter[time] = "TIME".into();
+        assert!(dead_letter[time].as_str().unwrap().ends_with('Z'));
+        dead_letter[time] = "TIME".into();
     }
-    letter["id"] = "ID".into();
-    assert_snapshot!(letter, @r#"{"attempts":1,"dead_at":"TIME","event_kind":"dead","id":"ID","reason":"too strange","received_at":"TIME","seq":2,"source":"job"}"#);
+    dead_letter["id"] = "ID".into();
+    assert_snapshot!(dead_letter, @r#"{"attempts":1,"dead_at":"TIME","event_kind":"dead","id":"ID","reason":"too strange","received_at":"TIME","seq":2,"source":"job"}"#);
 
     let whole = client.get(&format!("{DEAD_LETTERS}/{}", ids[1])).await;
     assert_eq!((whole.status, whole.text("reason")), (200, "too strange".to_owned()));

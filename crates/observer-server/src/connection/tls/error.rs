@@ -39,7 +39,10 @@ pub enum TlsError {
         reason: &'static str,
     },
     /// The file has no certificate.
-    #[error("{} has no certificate; in PEM it begins with -----BEGIN CERTIFICATE-----", path.display())]
+    #[error(
+        "{} has no certificate; in PEM it begins with -----BEGIN CERTIFICATE-----",
+        path.display()
+    )]
     NoCertificate {
         /// Purpose of the file.
         file: TlsFile,
@@ -55,7 +58,10 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// The file has no private key.
-    #[error("{} has no private key; in PEM it begins with -----BEGIN PRIVATE KEY-----", path.display())]
+    #[error(
+        "{} has no private key; in PEM it begins with -----BEGIN PRIVATE KEY-----",
+        path.display()
+    )]
     NoKey {
         /// Path of the file.
         path: PathBuf,
@@ -70,8 +76,11 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// The private key can't be parsed, or its algorithm is not supported.
-    #[error("the private key in {} is damaged or not supported; use RSA, ECDSA on P-256 or P-384, \
-             or Ed25519", path.display())]
+    #[error(
+        "the private key in {} is damaged or not supported; \
+         use RSA, ECDSA on P-256 or P-384, or Ed25519",
+        path.display()
+    )]
     BadKey {
         /// Path of the file.
         path: PathBuf,

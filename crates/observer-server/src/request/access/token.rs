@@ -29,8 +29,9 @@ pub struct Token {
 /// use observer_server::TokenDigest;
 ///
 /// let digest = TokenDigest::of("swordfish");
-/// assert_eq!(digest.to_string(), "b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799");
-/// assert_eq!(digest.to_string().parse(), Ok(digest));
+/// let text = "b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799";
+/// assert_eq!(digest.to_string(), text);
+/// assert_eq!(text.parse(), Ok(digest));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenDigest([u8; 32]);
