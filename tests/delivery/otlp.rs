@@ -116,8 +116,8 @@ async fn partial_success_is_counted_and_logged() {
         let status = status_of(&observer, &format!("collector/{signal}")).await;
         assert_eq!((&status["delivered"], &status["refused"]), (&9.into(), &1.into()), "{status}");
     }
-    let logged =
-        observer.wait_for_log("the destination rejected some events of a batch without naming them");
+    let logged = observer
+        .wait_for_log("the destination rejected some events of a batch without naming them");
     assert!(logged["reason"].as_str().unwrap().contains("rejected 1 of 10"), "{logged}");
     assert!(logged["reason"].as_str().unwrap().ends_with("too old"), "{logged}");
     assert_eq!(receiver.log_records().len(), 9, "a rejected record is not sent again");

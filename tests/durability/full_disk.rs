@@ -325,13 +325,15 @@ async fn size_limit_expires_the_oldest_events_of_an_optional_sink_and_counts_the
         "{slow}"
     );
     assert_eq!(count("expired"), count("accepted") - count("delivered"), "{slow}");
-    let logged: u64 =
-        entries(&log, "events expired before they were delivered: the journal is at its size limit")
-            .map(|entry| {
-                assert_eq!(entry["sink"], "slow");
-                entry["last_seq"].as_u64().unwrap() + 1 - entry["first_seq"].as_u64().unwrap()
-            })
-            .sum();
+    let logged: u64 = entries(
+        &log,
+        "events expired before they were delivered: the journal is at its size limit",
+    )
+    .map(|entry| {
+        assert_eq!(entry["sink"], "slow");
+        entry["last_seq"].as_u64().unwrap() + 1 - entry["first_seq"].as_u64().unwrap()
+    })
+    .sum();
     assert_eq!(logged, count("expired"));
     let first: Vec<_> = entries(
         &log,

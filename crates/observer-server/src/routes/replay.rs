@@ -36,8 +36,8 @@ struct ReplayRequest {
     filter: Filter,
 }
 
-/// Status of a replay. Its account adds up: events = delivered + dead + refused + expired +
-/// filtered + pending.
+/// Status of a replay. Its account adds up: `events` is the sum of `delivered`, `dead`, `refused`,
+/// `expired`, `filtered` and `pending`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReplayProgress<'a> {
     /// `running`, `done`, `stopped` by a failure, or `cancelled`.

@@ -26,9 +26,8 @@ struct Sinks<'a> {
     sinks: Vec<Sink<'a>>,
 }
 
-/// Status of a sink. Its account adds up: accepted = delivered + dead + refused + expired +
-/// filtered
-/// + pending.
+/// Status of a sink. Its account adds up: `accepted` is the sum of `delivered`, `dead`, `refused`,
+/// `expired`, `filtered` and `pending`.
 #[derive(Debug, Serialize, ToSchema)]
 struct Sink<'a> {
     name: &'a str,

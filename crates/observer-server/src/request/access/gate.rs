@@ -61,11 +61,15 @@ impl Gate {
                  `Authorization: Bearer TOKEN`",
                 scope.as_str()
             );
-            return Err(refusal(StatusCode::UNAUTHORIZED, detail, "Bearer realm=\"observer\""));
+            return Err(unauthorized(
+                StatusCode::UNAUTHORIZED,
+                detail,
+                "Bearer realm=\"observer\"",
+            ));
         };
         let Some((token, limiter)) = self.find(&TokenDigest::of(secret)) else {
             let challenge = "Bearer realm=\"observer\", error=\"invalid_token\"";
-            return Err(refusal(StatusCode::UNAUTHORIZED, "unknown token", challenge));
+            return Err(unauthorized(StatusCode::UNAUTHORIZED, "unknown token", challenge));
         };
         if token.scopes.contains(scope) || self.anonymous.contains(scope) {
             return Ok(Charge::to(limiter.clone()));
@@ -76,7 +80,7 @@ impl Gate {
             token.scopes,
             scope.as_str()
         );
-        Err(refusal(
+        Err(unauthorized(
             StatusCode::FORBIDDEN,
             detail,
             "Bearer realm=\"observer\", error=\"insufficient_scope\"",
@@ -113,12 +117,12 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         _ => {
             let detail = "malformed header Authorization; send it once, as `Bearer TOKEN`";
             let challenge = "Bearer realm=\"observer\", error=\"invalid_request\"";
-            Err(refusal(StatusCode::UNAUTHORIZED, detail, challenge))
+            Err(unauthorized(StatusCode::UNAUTHORIZED, detail, challenge))
         }
     }
 }
 
-fn refusal(
+fn unauthorized(
     status: StatusCode,
     detail: impl Into<std::borrow::Cow<'static, str>>,
     challenge: &'static str,
