@@ -204,3 +204,27 @@ fn problems(responses: &[(u16, &str)]) -> BTreeMap<String, RefOr<utoipa::openapi
     };
     responses.iter().map(response).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use observer_core::Field;
+
+    use super::*;
+
+    fn properties<T: PartialSchema>() -> BTreeSet<String> {
+        let schema = serde_json::to_value(T::schema()).unwrap();
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn names(fields: &[Field]) -> BTreeSet<String> {
+        fields.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn schemas_list_the_fields_of_events_and_filters() {
+        assert_eq!(properties::<Event>(), names(&Field::ALL));
+        assert_eq!(properties::<Filter>(), names(&observer_core::Filter::FIELDS));
+    }
+}

@@ -4,12 +4,8 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use anyhow::ensure;
-use observer_core::{Field, Timestamp};
+use observer_core::{Field, Filter, Timestamp};
 use serde_json::{Map, Value, json};
-
-/// Fields that a condition can name.
-const FIELDS: [Field; 6] =
-    [Field::Ok, Field::Source, Field::EventKind, Field::SigHash, Field::CycleId, Field::StafferId];
 
 /// Field with a value that it must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +19,12 @@ impl FromStr for Condition {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = || {
-            let fields = FIELDS.map(Field::as_str).join(", ");
+            let fields = Filter::FIELDS.map(Field::as_str).join(", ");
             format!("expected FIELD=VALUE, where FIELD is one of {fields}")
         };
         let (name, value) = text.split_once('=').ok_or_else(expected)?;
-        let field = FIELDS.into_iter().find(|field| field.as_str() == name).ok_or_else(expected)?;
+        let field =
+            Filter::FIELDS.into_iter().find(|field| field.as_str() == name).ok_or_else(expected)?;
         let value = match (field, value) {
             (Field::Ok, "true") => true.into(),
             (Field::Ok, "false") => false.into(),
