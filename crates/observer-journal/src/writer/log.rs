@@ -183,8 +183,8 @@ impl Log {
             return Err(error.clone());
         }
         let first_seq = self.shared.head() + 1;
-        // A segment that was abandoned before its first commit is empty. It is removed once its
-        // successor exists, since its name determines the generation of the successor.
+        // A segment that was abandoned before its first commit is empty. It is removed only once its
+        // successor exists, since the name of the last segment preserves the sequence number.
         let abandoned = self
             .shared
             .segments()
