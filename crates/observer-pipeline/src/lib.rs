@@ -43,7 +43,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pipeline = Pipeline::builder().sink(SinkSpec::new("print", Arc::new(Print))).start().await?;
-//! let ack = pipeline.ingest(Event::parse(r#"{"source":"job","event_kind":"ok","ok":true}"#)?).await?;
+//! let event = Event::parse(r#"{"source":"job","event_kind":"ok","ok":true}"#)?;
+//! let ack = pipeline.ingest(event).await?;
 //! println!("{} is durable", ack.id);
 //! pipeline.shutdown(Duration::from_secs(10)).await;
 //! # Ok(())

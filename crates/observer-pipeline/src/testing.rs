@@ -9,7 +9,7 @@ use observer_journal::fs::Memory;
 use observer_journal::{Options, Runner};
 use tokio::sync::watch;
 
-use crate::{Account, Ack, Pipeline, PipelineBuilder, SinkSpec, SinkStatus};
+use crate::{Account, Ack, Pipeline, PipelineBuilder, SinkSpec, SinkState, SinkStatus};
 
 type DeliverScript = Box<dyn FnMut(&Batch) -> Option<Result<Receipt, SinkError>> + Send>;
 type CallScript = Box<dyn FnMut() -> Result<(), SinkError> + Send>;
@@ -193,6 +193,13 @@ pub(crate) fn event(number: u64) -> Event {
         .unwrap()
 }
 
+/// Returns an event of cycle `number` with text of this length in `extra`.
+pub(crate) fn large_event(number: u64, length: usize) -> Event {
+    let text = "x".repeat(length);
+    let head = r#""source":"job","event_kind":"k","ok":true"#;
+    Event::parse(format!(r#"{{{head},"cycle_id":"{number}","extra":{{"f":"{text}"}}}}"#)).unwrap()
+}
+
 pub(crate) async fn ingest(
     pipeline: &Pipeline,
     numbers: std::ops::RangeInclusive<u64>,
@@ -206,6 +213,22 @@ pub(crate) async fn ingest(
 
 pub(crate) fn sink_status(pipeline: &Pipeline, name: &str) -> SinkStatus {
     pipeline.status().sinks[name].clone()
+}
+
+/// Returns the reason for which a sink is parked.
+pub(crate) fn parked_reason(status: &SinkStatus) -> Option<&str> {
+    match &status.state {
+        SinkState::Parked(failure) => Some(&failure.reason),
+        _ => None,
+    }
+}
+
+/// Returns the reason for which a sink is retrying.
+pub(crate) fn retrying_reason(status: &SinkStatus) -> Option<&str> {
+    match &status.state {
+        SinkState::Retrying(failure) => Some(&failure.reason),
+        _ => None,
+    }
 }
 
 /// Returns the account and the pending events of a sink, after a check of their sum.

@@ -5,8 +5,10 @@
 //! | an idempotency key | the key | UUIDv5 of `3:key,` and the key |
 //! | an envelope's id, or an `id` that is a UUID | that UUID | the same UUID |
 //! | any other `id` that is not empty | `source` and `id` | UUIDv5 of `2:id,`, `source` and `id` |
-//! | a `cycle_id` that is not empty | `source`, `cycle_id`, `sig_hash` and `event_kind` | UUIDv5 of `5:cycle,` and these four |
+//! | a `cycle_id` that is not empty | the cycle and its outcome | UUIDv5 of `5:cycle,` and four parts |
 //! | none of these | none: each event is new | UUIDv7 |
+//!
+//! The four parts of the last one are `source`, `cycle_id`, `sig_hash` and `event_kind`.
 //!
 //! Before hashing, each part is written as a netstring (`3:bot,` for `bot`, the length in bytes),
 //! and a missing part as `-,`. So different lists of parts have different encodings. The UUIDv5
@@ -68,8 +70,8 @@ impl Identity {
     }
 }
 
-/// Computes a UUIDv5 like `Uuid::new_v5`. This runs for each event, so it uses a SHA-1 with hardware
-/// support.
+/// Computes a UUIDv5 like `Uuid::new_v5`. This runs for each event, so it uses a SHA-1 with
+/// hardware support.
 fn hashed(kind: &str, parts: &[Option<&str>]) -> Uuid {
     let mut name = Vec::with_capacity(160);
     name.extend_from_slice(NAMESPACE.as_bytes());
@@ -123,9 +125,10 @@ mod tests {
         assert_eq!(base.id, Uuid::new_v5(&NAMESPACE, b"5:cycle,3:bot,1:c,1:s,2:ok,"));
         assert_eq!(
             base,
-            of(
-                r#"{"ok":true,"sig_hash":"s","turns":3,"source":"bot","cycle_id":"c","event_kind":"ok"}"#
-            )
+            of(concat!(
+                r#"{"ok":true,"sig_hash":"s","turns":3,"#,
+                r#""source":"bot","cycle_id":"c","event_kind":"ok"}"#
+            ))
         );
         for other in [
             r#"{"source":"bot","cycle_id":"c","sig_hash":"t","event_kind":"ok","ok":true}"#,

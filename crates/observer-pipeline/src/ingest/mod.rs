@@ -190,8 +190,8 @@ impl Ingest {
         result
     }
 
-    /// Ingests a batch. Each event is checked by itself; the new ones are committed together, all or
-    /// none. Results are in the order of the events.
+    /// Ingests a batch. Each event is checked by itself; the new ones are committed together, all
+    /// or none. Results are in the order of the events.
     pub(crate) async fn ingest_batch(
         &self,
         submissions: Vec<Submission>,

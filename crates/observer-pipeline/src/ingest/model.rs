@@ -222,9 +222,8 @@ impl World {
 
     fn send(&mut self, step: &Step, sent: &[Sent], key: Option<&str>) {
         let line = |Sent { number, body }: &Sent| {
-            format!(
-                r#"{{"source":"s","event_kind":"k","ok":true,"id":"{number}","extra":{{"body":{body}}}}}"#
-            )
+            let head = r#""source":"s","event_kind":"k","ok":true"#;
+            format!(r#"{{{head},"id":"{number}","extra":{{"body":{body}}}}}"#)
         };
         let lines: Vec<_> = sent.iter().map(line).collect();
         let submissions: Vec<_> =
@@ -306,10 +305,17 @@ fn reply(result: &Result<Ack, IngestError>) -> Reply {
 }
 
 proptest! {
-    #![proptest_config(Config { failure_persistence: None, rng_seed: RngSeed::Fixed(fastrand::u64(..)), ..Config::default() })]
+    #![proptest_config(Config {
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(fastrand::u64(..)),
+        ..Config::default()
+    })]
 
     #[test]
-    fn event_is_new_once_within_the_window(seed in any::<u64>(), steps in proptest::collection::vec(step(), 1..60)) {
+    fn event_is_new_once_within_the_window(
+        seed in any::<u64>(),
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
         let mut world = World::new(seed);
         for step in &steps {
             world.step(step);

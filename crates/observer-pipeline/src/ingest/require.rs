@@ -15,7 +15,8 @@ use serde::de::{Deserialize, Deserializer, EnumAccess, Error, VariantAccess, Vis
 /// use observer_pipeline::Requirements;
 ///
 /// let require = Requirements::default();
-/// let event = Event::parse(r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c"}"#).unwrap();
+/// let line = r#"{"source":"bot","event_kind":"ok","ok":true,"cycle_id":"c"}"#;
+/// let event = Event::parse(line).unwrap();
 /// assert_eq!(
 ///     require.check(&event).unwrap_err().to_string(),
 ///     "missing `sig_hash`, which is required of source \"bot\""
@@ -150,8 +151,9 @@ mod tests {
 
     #[test]
     fn each_optional_field_can_be_required_by_its_name() {
-        let line = r#"{"source":"job","event_kind":"ok","ok":true,"cycle_id":"c","sig_hash":"s","staffer_id":"w","turns":1,
-            "duration_ms":2,"extra":{},"id":"i","timestamp":"2026-01-01T00:00:00Z","usage":{"input_tokens":1},
+        let line = r#"{"source":"job","event_kind":"ok","ok":true,"cycle_id":"c","sig_hash":"s",
+            "staffer_id":"w","turns":1,"duration_ms":2,"extra":{},"id":"i",
+            "timestamp":"2026-01-01T00:00:00Z","usage":{"input_tokens":1},
             "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#;
         let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
         let names: Vec<_> = whole

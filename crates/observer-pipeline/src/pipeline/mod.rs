@@ -85,8 +85,8 @@ impl Pipeline {
         self.inner.ingest.ingest(event.into(), Some(key)).await
     }
 
-    /// Ingests a batch. Each event is checked by itself; the new ones are committed together, all or
-    /// none. Results are in the order of the events.
+    /// Ingests a batch. Each event is checked by itself; the new ones are committed together, all
+    /// or none. Results are in the order of the events.
     pub async fn ingest_batch(&self, events: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
         self.inner.ingest.ingest_batch(events).await
     }

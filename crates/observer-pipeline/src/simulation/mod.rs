@@ -33,7 +33,8 @@ impl Drop for Repeat {
         if std::thread::panicking() {
             let Self(seed, plan) = self;
             eprintln!(
-                "repeat the run with: OBSERVER_SIM_SEED={seed} OBSERVER_SIM_FAULT={plan} cargo test -p observer-pipeline simulation"
+                "repeat the run with: OBSERVER_SIM_SEED={seed} OBSERVER_SIM_FAULT={plan} \
+                 cargo test -p observer-pipeline simulation"
             );
         }
     }
@@ -93,7 +94,8 @@ fn acknowledged_events_reach_every_sink_despite_any_fault() {
     let (cuts, expired) = (cuts.into_inner(), expired.into_inner());
     let (present, missing) = (present.into_inner(), missing.into_inner());
     println!(
-        "{operations} operations, {} runs with a fault, {cuts} power cuts and kills, {expired} expired events; \
+        "{operations} operations, {} runs with a fault, {cuts} power cuts and kills, \
+         {expired} expired events; \
          of the unacknowledged events, {present} are present and {missing} are missing",
         runs.len()
     );

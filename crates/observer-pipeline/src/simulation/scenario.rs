@@ -82,10 +82,9 @@ impl Scenario {
 pub(super) fn event(number: u64) -> Event {
     let padding = "x".repeat(usize::try_from(number * 389 % 1_200).unwrap());
     let ok = !number.is_multiple_of(3);
-    let line = format!(
-        r#"{{"source":"job","cycle_id":"c{number}","event_kind":"k","ok":{ok},"extra":{{"n":{number},"x":"{padding}"}}}}"#
-    );
-    Event::parse(line).unwrap()
+    let head = format!(r#""source":"job","cycle_id":"c{number}","event_kind":"k","ok":{ok}"#);
+    let extra = format!(r#"{{"n":{number},"x":"{padding}"}}"#);
+    Event::parse(format!(r#"{{{head},"extra":{extra}}}"#)).unwrap()
 }
 
 pub(super) fn id(number: u64) -> Uuid {

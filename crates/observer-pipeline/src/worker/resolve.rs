@@ -61,7 +61,8 @@ struct Suspect {
 }
 
 impl Worker {
-    /// Delivers a batch until each of its events is resolved, and moves the checkpoint to `through`.
+    /// Delivers a batch until each of its events is resolved, and moves the checkpoint to
+    /// `through`.
     ///
     /// Pieces are delivered in the order of their events.
     pub(crate) async fn resolve(&mut self, batch: Batch, through: u64) -> Result<(), Ended> {
@@ -228,9 +229,9 @@ impl Worker {
         let mut read = 0;
         piece.failures += 1;
         if let Some(probed) = work.pop_if(|before| before.probes.is_some()) {
-            // The failed piece was a probe, so either may be at fault, or the destination. The event
-            // before it is tried again; its next probe is the event after this one, in case both
-            // are poison events.
+            // The failed piece was a probe, so either may be at fault, or the destination. The
+            // event before it is tried again; its next probe is the event after this one, in case
+            // both are poison events.
             let skip = (probed.skip + 1) % INITIAL_SUSPECTS;
             work.extend([piece, Piece { skip, ..Piece::new(probed.batch, probed.attempts) }]);
             work.sort_by_key(|piece| Reverse(piece.batch.events()[0].seq));
@@ -304,8 +305,8 @@ impl Worker {
         Ok(result)
     }
 
-    /// Applies a receipt to the account, and writes the rejected events to the dead letters. Returns
-    /// the number of accepted events.
+    /// Applies a receipt to the account, and writes the rejected events to the dead letters.
+    /// Returns the number of accepted events.
     async fn accept(&mut self, piece: &Piece, receipt: Receipt) -> Result<u64, Ended> {
         let events = piece.batch.events();
         let mut dead_letters = Vec::new();

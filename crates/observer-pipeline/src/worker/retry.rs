@@ -24,8 +24,7 @@ impl Worker {
             biased;
             () = phase_reached(&mut self.phase, phase) => Err(Ended),
             result = timeout(limit, call) => Ok(result.unwrap_or_else(|_| {
-                let seconds = limit.as_secs_f64();
-                Err(SinkError::transient(format!("no answer within {seconds} s, see `timeout`")))
+                Err(SinkError::transient(format!("no response within {limit:?}; see `timeout`")))
             })),
         }
     }

@@ -6,7 +6,10 @@ use observer_core::{Position, Receipt, Refused, Rejected, SinkError, Submission}
 use observer_journal::fs::{FileSystem, Memory, OpenMode};
 use tokio::time::Instant;
 
-use crate::testing::{Scripted, account, event, ingest, options, over, sink_status, until_status};
+use crate::testing::{
+    Scripted, account, event, ingest, large_event, options, over, parked_reason, retrying_reason,
+    sink_status, until_status,
+};
 use crate::{
     Account, AckStatus, AppendError, IngestError, Pipeline, RejectReason, SinkState, Unavailable,
 };
@@ -405,12 +408,8 @@ async fn sinks_can_be_added_and_removed_during_ingest() {
 async fn a_sink_that_lags_reads_from_the_segments() {
     let (sink, gate) = gated();
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
-    let filler = "x".repeat(100_000);
     for number in 0..200 {
-        let json = format!(
-            r#"{{"source":"job","cycle_id":"{number}","event_kind":"k","ok":true,"extra":{{"f":"{filler}"}}}}"#
-        );
-        pipeline.ingest(Submission::parse(json).unwrap()).await.unwrap();
+        pipeline.ingest(large_event(number, 100_000)).await.unwrap();
     }
     gate.store(true, Ordering::SeqCst);
     assert_eq!(sink.until_accepted(200).await, range(1..=200));
@@ -434,12 +433,8 @@ async fn events_that_expire_before_an_optional_sink_has_them_are_counted() {
     ingest(&pipeline, 1..=1).await;
     sink.until(|script| !script.calls.is_empty()).await;
     // Far more than fits into the journal and into the tail cache.
-    let filler = "x".repeat(40_000);
     for number in 2..=400 {
-        let json = format!(
-            r#"{{"source":"job","cycle_id":"{number}","event_kind":"k","ok":true,"extra":{{"f":"{filler}"}}}}"#
-        );
-        pipeline.ingest(Submission::parse(json).unwrap()).await.unwrap();
+        pipeline.ingest(large_event(number, 40_000)).await.unwrap();
     }
     gate.store(true, Ordering::SeqCst);
     until_status(&pipeline, "sink", |status| status.pending == 0).await;
@@ -466,10 +461,11 @@ async fn events_are_rejected_rather_than_lost_for_a_required_sink() {
             break error;
         }
     };
-    assert!(
-        matches!(&error, IngestError::Unavailable(Unavailable::Journal(AppendError::Full { holder, .. })) if holder == "archive"),
-        "{error}"
-    );
+    let IngestError::Unavailable(Unavailable::Journal(AppendError::Full { holder, .. })) = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(holder, "archive");
     gate.store(true, Ordering::SeqCst);
     sink.until_accepted(usize::try_from(number).unwrap() - 1).await;
     let mut tries = 0;
@@ -492,11 +488,9 @@ async fn panicking_sink_is_parked_and_others_continue() {
         .unwrap();
     ingest(&pipeline, 1..=3).await;
     assert_eq!(healthy.until_accepted(3).await, range(1..=3));
-    until_status(
-        &pipeline,
-        "broken",
-        |status| matches!(&status.state, SinkState::Parked(failure) if failure.reason.contains("panicked")),
-    )
+    until_status(&pipeline, "broken", |status| {
+        parked_reason(status).is_some_and(|reason| reason.contains("panicked"))
+    })
     .await;
     pipeline.shutdown(DEADLINE).await;
 }

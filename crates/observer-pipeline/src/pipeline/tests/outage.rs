@@ -73,8 +73,8 @@ async fn outage_of_an_hour_loses_no_event_and_delays_nothing_else() {
     assert!(memory.list(&pipeline.dead_letters_dir("away")).unwrap().is_empty());
 }
 
-/// Delivers a backlog of ten thousand events, one of which fails with `error`. Returns the number of
-/// deliveries.
+/// Delivers a backlog of ten thousand events, one of which fails with `error`. Returns the number
+/// of deliveries.
 async fn deliveries_with_poison(poison: u64, error: fn() -> SinkError, settings: &str) -> usize {
     let memory = Memory::default();
     let is_open = Arc::new(AtomicBool::new(false));

@@ -14,7 +14,8 @@ use crate::{IngestOptions, RejectReason, Requirements};
 const HOUR: u64 = 3_600_000_000;
 
 thread_local! {
-    /// Log of this thread, on which the whole pipeline of a test runs; `None` if it is not captured.
+    /// Log of this thread, on which the whole pipeline of a test runs; `None` if it is not
+    /// captured.
     static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
@@ -30,8 +31,8 @@ impl std::io::Write for Writer {
     }
 }
 
-/// Captures the log of this thread from now on. The subscriber is global, since `tracing` caches the
-/// interest in a call site for all threads.
+/// Captures the log of this thread from now on. The subscriber is global, since `tracing` caches
+/// the interest in a call site for all threads.
 fn capture_log() {
     LOG.set(Some(Vec::new()));
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Writer).finish();
@@ -247,7 +248,8 @@ async fn retrying_sink_reports_the_first_time_and_the_last_reason() {
     let mut since = None;
     for failure in 1..4 {
         let reason = format!("no {failure}");
-        let has_reason = |status: &crate::SinkStatus| matches!(&status.state, SinkState::Retrying(now) if now.reason == reason);
+        let has_reason =
+            |status: &crate::SinkStatus| retrying_reason(status) == Some(reason.as_str());
         until_status(&pipeline, "sink", has_reason).await;
         let SinkState::Retrying(now) = sink_status(&pipeline, "sink").state else {
             panic!("the sink is retrying")

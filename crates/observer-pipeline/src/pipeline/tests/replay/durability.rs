@@ -173,12 +173,8 @@ async fn replay_counts_events_that_expired_at_the_size_limit() {
     pipeline.add_sink(sink.spec("sink")).unwrap();
     pipeline.start_replay("sink", everything()).await.unwrap();
     // Far more than fits into the journal and into the tail cache.
-    let filler = "x".repeat(40_000);
     for number in 101..=400 {
-        let json = format!(
-            r#"{{"source":"job","cycle_id":"{number}","event_kind":"k","ok":true,"extra":{{"f":"{filler}"}}}}"#
-        );
-        pipeline.ingest(Submission::parse(json).unwrap()).await.unwrap();
+        pipeline.ingest(large_event(number, 40_000)).await.unwrap();
     }
     gate.store(true, Ordering::SeqCst);
     let done = until_done(&pipeline).await;
