@@ -8,7 +8,7 @@
 //! | a `cycle_id` that is not empty | the cycle and its outcome | UUIDv5 of `5:cycle,` and four parts |
 //! | none of these | none: each event is new | UUIDv7 |
 //!
-//! The four parts of the last one are `source`, `cycle_id`, `sig_hash` and `event_kind`.
+//! The four parts of the identity of a cycle are `source`, `cycle_id`, `sig_hash` and `event_kind`.
 //!
 //! Before hashing, each part is written as a netstring (`3:bot,` for `bot`, the length in bytes),
 //! and a missing part as `-,`. So different lists of parts have different encodings. The UUIDv5

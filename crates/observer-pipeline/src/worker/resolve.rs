@@ -71,11 +71,11 @@ impl Worker {
             return self.resolve_events(batch, through).await;
         }
         let before = self.streams.active_stream().checkpoint.account;
-        let ended = self.resolve_events(batch, through).instrument(span.clone()).await;
-        let after = ended.is_ok().then(|| self.streams.active_stream().checkpoint.account);
+        let result = self.resolve_events(batch, through).instrument(span.clone()).await;
+        let after = result.is_ok().then(|| self.streams.active_stream().checkpoint.account);
         spans::record_outcome(&span, before, after);
         self.last_batch = span;
-        ended
+        result
     }
 
     async fn resolve_events(&mut self, batch: Batch, mut through: u64) -> Result<(), Ended> {
