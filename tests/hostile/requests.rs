@@ -63,7 +63,7 @@ async fn malformed_request_is_rejected_and_the_connection_is_closed() {
         ("an event without HTTP", format!("{event}\r\n\r\n").into_bytes()),
         ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec()),
         ("a TLS ClientHello", TLS_HELLO.to_vec()),
-        ("an answer", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()),
+        ("a response", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()),
         ("NULs", vec![0; 100_000]),
     ] {
         let mut connection = observer.connect().await;

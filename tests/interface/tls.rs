@@ -29,6 +29,26 @@ fn run(dir: &Path, arguments: &str) -> String {
     format!("{}\n=> exit code {}", text_of(&output).trim_end(), output.status.code().unwrap())
 }
 
+/// Breaks long lines, so that snapshots of messages stay readable.
+fn wrap(text: &str) -> String {
+    const WIDTH: usize = 88;
+    let mut wrapped = String::new();
+    for line in text.lines() {
+        let mut width = 0;
+        for word in line.split_inclusive(' ') {
+            if width + word.trim_end().len() > WIDTH {
+                wrapped.truncate(wrapped.trim_end().len());
+                wrapped.push_str("\n    ");
+                width = 4;
+            }
+            wrapped.push_str(word);
+            width += word.len();
+        }
+        wrapped.push('\n');
+    }
+    wrapped
+}
+
 #[tokio::test]
 async fn emit_works_over_https_and_a_failure_names_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
@@ -40,48 +60,56 @@ async fn emit_works_over_https_and_a_failure_names_a_remedy() {
     assert_eq!(tls, format!("https://127.0.0.1:{tls_port}"));
     let emit = |arguments: &str| {
         let arguments = arguments.replace("TLS", &tls_port).replace("PLAIN", &plain_port);
-        run(dir.path(), &format!("emit {arguments}"))
-            .replace(&tls_port, "TLS")
-            .replace(&plain_port, "PLAIN")
+        let output = run(dir.path(), &format!("emit {arguments}"));
+        wrap(&output.replace(&tls_port, "TLS").replace(&plain_port, "PLAIN"))
     };
     assert_snapshot!(emit("--url https://localhost:TLS --cacert ca.pem -"), @"
     1 event: 1 accepted, 0 duplicate, 0 rejected
     => exit code 0
     ");
-    assert_snapshot!(emit("--url https://127.0.0.1:TLS --cacert ca.pem --cert client.pem --key client-key.pem -"), @"
+    let client = "--cert client.pem --key client-key.pem";
+    assert_snapshot!(emit(&format!("--url https://127.0.0.1:TLS --cacert ca.pem {client} -")), @"
     1 event: 1 accepted, 0 duplicate, 0 rejected
     => exit code 0
     ");
     assert_snapshot!(emit("--url https://localhost:TLS -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: TLS handshake with https://localhost:TLS/v1/events failed: invalid peer certificate: UnknownIssuer; trust its authority with --cacert
+    observer: standard input:1: TLS handshake with https://localhost:TLS/v1/events failed:
+        invalid peer certificate: UnknownIssuer; trust its authority with --cacert
     => exit code 2
     ");
     assert_snapshot!(emit("--url https://localhost:TLS --cacert other-ca.pem -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: TLS handshake with https://localhost:TLS/v1/events failed: invalid peer certificate: UnknownIssuer; trust its authority with --cacert
+    observer: standard input:1: TLS handshake with https://localhost:TLS/v1/events failed:
+        invalid peer certificate: UnknownIssuer; trust its authority with --cacert
     => exit code 2
     ");
     assert_snapshot!(emit("--url http://localhost:TLS -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: http://localhost:TLS/v1/events takes no events: 421 this port requires TLS; use a URL that begins with https://
+    observer: standard input:1: http://localhost:TLS/v1/events accepts no events: 421 this
+        port requires TLS; use a URL that begins with https://
     => exit code 2
     ");
     assert_snapshot!(emit("--url https://localhost:PLAIN --cacert ca.pem -"), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: TLS handshake with https://localhost:PLAIN/v1/events failed: received corrupt message of type InvalidContentType; for an observer without TLS, use an http:// URL
+    observer: standard input:1: TLS handshake with https://localhost:PLAIN/v1/events failed:
+        received corrupt message of type InvalidContentType; for an observer without TLS,
+        use an http:// URL
     => exit code 2
     ");
     assert_snapshot!(emit("--url http://localhost:PLAIN --cacert ca.pem -"), @"
-    observer: --cacert, --cert and --key need an https:// URL, and this one begins with http://
+    observer: --cacert, --cert and --key need an https:// URL, and this one begins with
+        http://
     => exit code 2
     ");
     assert_snapshot!(emit("--url https://localhost:TLS --cacert no-ca.pem -"), @"
     observer: no-ca.pem can't be read: No such file or directory (os error 2)
     => exit code 2
     ");
-    assert_snapshot!(emit("--url https://localhost:TLS --cert client.pem --key server-key.pem -"), @"
-    observer: the private key in server-key.pem does not belong to the first certificate in client.pem; list authorities after the certificate that they sign
+    let mixed = "--cert client.pem --key server-key.pem";
+    assert_snapshot!(emit(&format!("--url https://localhost:TLS {mixed} -")), @"
+    observer: the private key in server-key.pem does not belong to the first certificate in
+        client.pem; list authorities after the certificate that they sign
     => exit code 2
     ");
     observer.wait_until_caught_up().await;
@@ -96,8 +124,8 @@ async fn client_needs_a_certificate_of_a_configured_authority() {
         Observer::start(dir.path(), &config(&format!("{FILES}client_ca = \"ca.pem\"\n")));
     let url = &observer.urls[1];
     let emit = |arguments: &str| {
-        run(dir.path(), &format!("emit --url {url} --cacert ca.pem {arguments}-"))
-            .replace(url, "https://observer")
+        let output = run(dir.path(), &format!("emit --url {url} --cacert ca.pem {arguments}-"));
+        wrap(&output.replace(url, "https://observer"))
     };
     assert_snapshot!(emit("--cert client.pem --key client-key.pem "), @"
     1 event: 1 accepted, 0 duplicate, 0 rejected
@@ -105,12 +133,16 @@ async fn client_needs_a_certificate_of_a_configured_authority() {
     ");
     assert_snapshot!(emit(""), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: TLS handshake with https://observer/v1/events failed: received fatal alert: CertificateRequired; present a client certificate with --cert and --key
+    observer: standard input:1: TLS handshake with https://observer/v1/events failed:
+        received fatal alert: CertificateRequired; present a client certificate with --cert
+        and --key
     => exit code 2
     ");
     assert_snapshot!(emit("--cert stranger.pem --key stranger-key.pem "), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: TLS handshake with https://observer/v1/events failed: received fatal alert: UnknownCA; the observer does not trust the authority that signed --cert; add it to server.tls.client_ca there
+    observer: standard input:1: TLS handshake with https://observer/v1/events failed:
+        received fatal alert: UnknownCA; the observer does not trust the authority that
+        signed --cert; add it to server.tls.client_ca there
     => exit code 2
     ");
     assert_eq!(observer.post(EVENT).await.status, 200, "the plain listener needs no certificate");
@@ -127,8 +159,8 @@ async fn self_signed_certificate_is_trusted_unless_it_is_an_authority() {
         std::fs::write(dir.path().join("server-key.pem"), key.serialize_pem()).unwrap();
         let observer = Observer::start(dir.path(), &config(FILES));
         let url = &observer.urls[1];
-        run(dir.path(), &format!("emit --url {url} --cacert server.pem -"))
-            .replace(url, "https://observer")
+        let output = run(dir.path(), &format!("emit --url {url} --cacert server.pem -"));
+        wrap(&output.replace(url, "https://observer"))
     };
     assert_snapshot!(emit(IsCa::ExplicitNoCa), @"
     1 event: 1 accepted, 0 duplicate, 0 rejected
@@ -136,7 +168,10 @@ async fn self_signed_certificate_is_trusted_unless_it_is_an_authority() {
     ");
     assert_snapshot!(emit(IsCa::Ca(BasicConstraints::Unconstrained)), @"
     0 events: 0 accepted, 0 duplicate, 0 rejected
-    observer: standard input:1: TLS handshake with https://observer/v1/events failed: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity)); the observer presents an authority's certificate (CA:TRUE) as its own; configure one without CA:TRUE there
+    observer: standard input:1: TLS handshake with https://observer/v1/events failed:
+        invalid peer certificate: Other(OtherError(CaUsedAsEndEntity)); the observer
+        presents an authority's certificate (CA:TRUE) as its own; configure one without
+        CA:TRUE there
     => exit code 2
     ");
 }
@@ -154,7 +189,11 @@ async fn reload_replaces_a_certificate_and_an_invalid_one_changes_nothing() {
     std::fs::copy(dir.path().join("stranger.pem"), dir.path().join("server.pem")).unwrap();
     let refused = observer.reload().await;
     assert_eq!(refused.status, 422);
-    assert_snapshot!(refused.json()["detail"].as_str().unwrap(), @"nothing has changed: observer.toml: server.tls.key: the private key in server-key.pem does not belong to the first certificate in server.pem; list authorities after the certificate that they sign");
+    assert_snapshot!(wrap(refused.json()["detail"].as_str().unwrap()), @"
+    nothing has changed: observer.toml: server.tls.key: the private key in server-key.pem
+        does not belong to the first certificate in server.pem; list authorities after the
+        certificate that they sign
+    ");
     assert!(emit("ca.pem").ends_with("=> exit code 0"));
 
     std::fs::copy(dir.path().join("stranger-key.pem"), dir.path().join("server-key.pem")).unwrap();
@@ -197,7 +236,7 @@ fn tls_files_are_checked_with_the_configuration_before_the_journal_opens() {
     certificates(dir.path());
     let check = |command: &str, tls: &str| {
         std::fs::write(dir.path().join("observer.toml"), config(tls)).unwrap();
-        run(dir.path(), command)
+        wrap(&run(dir.path(), command))
     };
     assert_snapshot!(check("check", &format!("{FILES}client_ca = \"ca.pem\"\n")), @"
     config   observer.toml
@@ -212,19 +251,24 @@ fn tls_files_are_checked_with_the_configuration_before_the_journal_opens() {
     => exit code 0
     ");
     assert_snapshot!(check("check", "cert = \"server.pem\"\nkey = \"client-key.pem\"\n"), @"
-    observer: observer.toml: server.tls.key: the private key in client-key.pem does not belong to the first certificate in server.pem; list authorities after the certificate that they sign
+    observer: observer.toml: server.tls.key: the private key in client-key.pem does not
+        belong to the first certificate in server.pem; list authorities after the
+        certificate that they sign
     => exit code 2
     ");
     assert_snapshot!(check("check", "cert = \"server-key.pem\"\nkey = \"server-key.pem\"\n"), @"
-    observer: observer.toml: server.tls.cert: server-key.pem has no certificate; in PEM it begins with -----BEGIN CERTIFICATE-----
+    observer: observer.toml: server.tls.cert: server-key.pem has no certificate; in PEM it
+        begins with -----BEGIN CERTIFICATE-----
     => exit code 2
     ");
     assert_snapshot!(check("check", &format!("{FILES}client_ca = \"no-ca.pem\"\n")), @"
-    observer: observer.toml: server.tls.client_ca: no-ca.pem can't be read: No such file or directory (os error 2)
+    observer: observer.toml: server.tls.client_ca: no-ca.pem can't be read: No such file or
+        directory (os error 2)
     => exit code 2
     ");
     assert_snapshot!(check("serve", "cert = \"server.pem\"\nkey = \"server.pem\"\n"), @"
-    observer: observer.toml: server.tls.key: server.pem has no private key; in PEM it begins with -----BEGIN PRIVATE KEY-----
+    observer: observer.toml: server.tls.key: server.pem has no private key; in PEM it begins
+        with -----BEGIN PRIVATE KEY-----
     => exit code 2
     ");
     assert!(!dir.path().join("observer-data/journal").exists());
