@@ -50,7 +50,8 @@ pub(crate) struct ReplayProgress<'a> {
     filter: &'a Filter,
     begun_at: String,
     ended_at: Option<String>,
-    /// Set if the period begins before the oldest event of the journal: the time of that event.
+    /// Set if the journal no longer has the start of the period: the time before which events have
+    /// expired.
     gone_before: Option<String>,
     /// Number of events in the period.
     events: u64,

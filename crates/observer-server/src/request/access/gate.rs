@@ -61,7 +61,7 @@ impl Gate {
                  `Authorization: Bearer TOKEN`",
                 scope.as_str()
             );
-            return Err(unauthorized(
+            return Err(access_problem(
                 StatusCode::UNAUTHORIZED,
                 detail,
                 "Bearer realm=\"observer\"",
@@ -69,7 +69,7 @@ impl Gate {
         };
         let Some((token, limiter)) = self.find(&TokenDigest::of(secret)) else {
             let challenge = "Bearer realm=\"observer\", error=\"invalid_token\"";
-            return Err(unauthorized(StatusCode::UNAUTHORIZED, "unknown token", challenge));
+            return Err(access_problem(StatusCode::UNAUTHORIZED, "unknown token", challenge));
         };
         if token.scopes.contains(scope) || self.anonymous.contains(scope) {
             return Ok(Charge::to(limiter.clone()));
@@ -80,7 +80,7 @@ impl Gate {
             token.scopes,
             scope.as_str()
         );
-        Err(unauthorized(
+        Err(access_problem(
             StatusCode::FORBIDDEN,
             detail,
             "Bearer realm=\"observer\", error=\"insufficient_scope\"",
@@ -117,12 +117,12 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         _ => {
             let detail = "malformed header Authorization; send it once, as `Bearer TOKEN`";
             let challenge = "Bearer realm=\"observer\", error=\"invalid_request\"";
-            Err(unauthorized(StatusCode::UNAUTHORIZED, detail, challenge))
+            Err(access_problem(StatusCode::UNAUTHORIZED, detail, challenge))
         }
     }
 }
 
-fn unauthorized(
+fn access_problem(
     status: StatusCode,
     detail: impl Into<std::borrow::Cow<'static, str>>,
     challenge: &'static str,
