@@ -155,7 +155,7 @@ async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
         url,
         &["sinks", "forget", "picky"],
         1,
-        &["409", "take it out of the configuration first"],
+        &["409", "remove it from the configuration first"],
     );
     check(url, &["dead-letters", "purge", "picky"], 2, &["required"]);
     stop.send(()).unwrap();

@@ -109,7 +109,7 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
     check(
         run_command(&observer.url, &start),
         1,
-        &["409", "there is a replay for the sink \"late\" already"],
+        &["409", "the sink \"late\" has a running replay since"],
     );
     let mut resumed_at = Vec::new();
     for kill in 1..=3 {
@@ -204,7 +204,7 @@ async fn refused_replay_says_why() {
     check(replay("prometheus", since), 1, &["409", "counted twice"]);
     check(replay("other", since), 1, &["404", "there is no sink named \"other\""]);
     check(replay("archive", &["--follow"]), 1, &["sink \"archive\" has no replay"]);
-    check(replay("archive", &["--cancel"]), 1, &["404", "no replay"]);
+    check(replay("archive", &["--cancel"]), 1, &["404", "no running replay"]);
     check(replay("archive", &[]), 2, &["--since"]);
     check(replay("archive", &["--since", "yesterday"]), 2, &["or an age"]);
     check(replay("archive", &["--since", "1h", "--filter", "model=x"]), 2, &["staffer_id"]);
