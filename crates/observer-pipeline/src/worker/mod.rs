@@ -157,7 +157,7 @@ impl Worker {
         };
         if own.is_some() {
             self.replay_refusal.get_or_insert(
-                "it keeps its position with its data, and takes no event from before that",
+                "it keeps its position with its data, and can't accept earlier events",
             );
         }
         let served = self.progress.lock().served;

@@ -401,11 +401,11 @@ async fn sinks_can_be_added_and_removed_during_ingest() {
     ingest(&pipeline, 11..=12).await;
     let again = Scripted::new();
     pipeline.add_sink(again.spec("late")).unwrap();
-    assert_eq!(again.until_accepted(2).await, [11, 12], "it goes on where it was");
+    assert_eq!(again.until_accepted(2).await, [11, 12], "the sink continues at its position");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_lags_reads_from_the_segments() {
+async fn lagging_worker_reads_from_the_journal() {
     let (sink, gate) = gated();
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     for number in 0..200 {
