@@ -155,15 +155,15 @@ async fn invalid_event_is_rejected_with_the_same_reason_alone_and_in_a_batch() {
     assert_snapshot!(observer.transcript.trim_end());
 
     // One event of the batch is valid.
-    let good = observer.good_event();
-    lines.insert(7, good.clone().into_bytes());
+    let valid = observer.valid_event();
+    lines.insert(7, valid.clone().into_bytes());
     responses.insert(7, Value::Null);
     let mut connection = observer.connect().await;
     connection.send(post("/v1/events", "", lines.join(&b'\n'))).await;
     let response = connection.response().await;
     let outcome = response.json();
     assert_eq!((response.status, &outcome["accepted"]), (207, &1.into()), "{}", response.text);
-    observer.expect_in_archive(good);
+    observer.expect_in_archive(valid);
     let errors = outcome["errors"].as_array().unwrap();
     assert_eq!(errors.len(), lines.len() - 1);
     for error in errors {

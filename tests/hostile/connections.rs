@@ -149,7 +149,7 @@ async fn client_that_shut_down_its_write_half_receives_the_response() {
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     for _ in 0..100 {
         let mut connection = observer.connect().await;
-        let event = observer.good_event();
+        let event = observer.valid_event();
         connection.send(post("/event", "", &event)).await;
         connection.shut_down_write().await;
         assert_eq!(connection.response().await.status, 200);

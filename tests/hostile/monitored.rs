@@ -91,7 +91,7 @@ impl MonitoredObserver {
 
     /// Asserts the same on an existing connection.
     pub(super) async fn assert_healthy_on(&mut self, connection: &mut RawConnection, after: &str) {
-        let event = self.good_event();
+        let event = self.valid_event();
         connection.send(post("/event", "", &event)).await;
         let response = connection.response().await;
         assert_eq!(response.status, 200, "after {after}: {}", response.text);
@@ -100,7 +100,7 @@ impl MonitoredObserver {
         self.record_memory(after);
     }
 
-    pub(super) fn good_event(&self) -> String {
+    pub(super) fn valid_event(&self) -> String {
         let number = self.accepted.len();
         format!(
             "{{\"source\":\"bot\",\"cycle_id\":\"good-{number}\",\"sig_hash\":\"s\",\

@@ -76,7 +76,7 @@ pub(super) struct Acknowledged {
     /// `Idempotency-Key` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<String>,
-    /// Whether the event is a duplicate when it is posted again.
+    /// True if the event is a duplicate when it is posted again.
     pub(super) has_identity: bool,
 }
 

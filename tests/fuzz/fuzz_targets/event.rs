@@ -140,8 +140,9 @@ fn valid(name: &str, value: &str) -> bool {
 
 /// Asserts that a delivered envelope parses to the same event with the same id.
 fn check_submission(submission: &Submission) {
-    let parse =
-        |bytes: &[u8]| Submission::parse(bytes.to_vec()).expect("an envelope around an event");
+    let parse = |bytes: &[u8]| {
+        Submission::parse(bytes.to_vec()).expect("an envelope around an event is valid")
+    };
     let id = submission.id.unwrap_or(Uuid::from_u128(7));
     let received_at = Timestamp::from_microsecond(1_767_225_600_000_001).unwrap();
     let envelope = |event| Envelope { id, seq: 7, received_at, event };

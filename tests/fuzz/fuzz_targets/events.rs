@@ -29,7 +29,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .worker_threads(1)
         .enable_all()
         .build()
-        .expect("a runtime")
+        .expect("the runtime starts")
 });
 
 /// Router for all runs. A short deduplication window keeps it small.
@@ -43,7 +43,7 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
     let builder = Pipeline::builder()
         .journal(journal.max_size(1 << 20).segment_size(128 << 10))
         .ingest(ingest);
-    let pipeline = RUNTIME.block_on(builder.start()).expect("a pipeline in memory");
+    let pipeline = RUNTIME.block_on(builder.start()).expect("a pipeline in memory starts");
     let options = ServerOptions {
         max_body: MAX_BODY,
         max_batch_body: MAX_BATCH_BODY,
@@ -51,7 +51,7 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
         ..ServerOptions::default()
     };
     observer_server::router(&options, pipeline, prometheus::Registry::new())
-        .expect("a registry of its own")
+        .expect("the registry has no other metrics")
 });
 
 /// Encoding of the body, selected by the first byte of the input.
@@ -88,12 +88,12 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         request = request.header("content-encoding", header);
     }
     let sent = bytes.len();
-    let request = request.body(Body::from(bytes)).expect("a request");
+    let request = request.body(Body::from(bytes)).expect("the request is valid");
     let router = ROUTER.clone();
     let (status, response) = RUNTIME.block_on(async {
-        let response = router.oneshot(request).await.expect("a response");
+        let response = router.oneshot(request).await.expect("the router responds");
         let status = response.status();
-        (status, response.into_body().collect().await.expect("a complete response").to_bytes())
+        (status, response.into_body().collect().await.expect("the response is complete").to_bytes())
     });
     let response: Value = serde_json::from_slice(&response).expect("the response is JSON");
     if let Encoding::Declared(encoding) = encoding {
@@ -146,7 +146,7 @@ fn check(body: &[u8], sent: usize, status: StatusCode, response: &Value) -> Corp
     };
     assert_eq!(status, expected, "{response}");
     if status != StatusCode::UNPROCESSABLE_ENTITY {
-        let count = |name: &str| response[name].as_u64().expect("a count") as usize;
+        let count = |name: &str| response[name].as_u64().expect("the response has counts") as usize;
         assert_eq!(
             (count("accepted") + count("duplicates"), count("rejected")),
             (good, bad.len()),
@@ -156,11 +156,14 @@ fn check(body: &[u8], sent: usize, status: StatusCode, response: &Value) -> Corp
     let none = Vec::new();
     let errors = response["errors"].as_array().unwrap_or(&none);
     assert!(
-        errors.iter().map(|error| error["index"].as_u64().expect("an index") as usize).eq(bad),
+        errors
+            .iter()
+            .map(|error| error["index"].as_u64().expect("an error has an index") as usize)
+            .eq(bad),
         "{response}"
     );
     for error in errors {
-        let detail = error["detail"].as_str().expect("a detail");
+        let detail = error["detail"].as_str().expect("an error has a detail");
         assert!(!detail.is_empty() && detail.len() < 500, "{detail}");
         assert!(matches!(error["status"].as_u64(), Some(400 | 413 | 422)), "{error}");
     }
