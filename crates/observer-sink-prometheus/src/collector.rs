@@ -1,6 +1,5 @@
 //! Registration of the metrics in a registry.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use observer_core::BuildError;
@@ -45,11 +44,7 @@ impl Registration {
     /// # Errors
     /// A registry that already has metrics of the same names.
     pub(crate) fn new(store: Arc<Store>, registry: &Registry) -> Result<Self, BuildError> {
-        let descs = METRICS.iter().map(|metric| {
-            let labels = metric.labels.iter().map(|label| label.as_str().to_owned()).collect();
-            Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, HashMap::new())
-                .expect("names and labels of METRICS are valid and unique")
-        });
+        let descs = METRICS.iter().map(|metric| metric.definition.desc());
         let collector = EventCollector { store, descs: descs.collect() };
         registry.register(Box::new(collector.clone())).map_err(|error| {
             let problem = match error {

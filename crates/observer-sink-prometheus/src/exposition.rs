@@ -1,234 +1,173 @@
 //! Metric families of an [`Aggregate`].
 //!
-//! [`METRICS`] is the only list of the exported metrics. A [`Definition`] holds the name, help
-//! text, type and labels of a metric, and the function that reads its samples.
+//! [`METRICS`] is the only list of the exported metrics: the [`Definition`] of each, and the
+//! function that reads its samples.
 
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use observer_metrics::Definition;
+use prometheus::proto::{Metric, MetricFamily};
 
-use crate::aggregate::durations::Durations;
 use crate::aggregate::labels::{Labels, Slot};
 use crate::aggregate::pairs::ByOk;
 use crate::aggregate::{Aggregate, ModelTotals, SourceTotals};
 
-/// Name of a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Label {
-    Source,
-    EventKind,
-    Ok,
-    Model,
-    /// Label whose values are names of labels that have overflowed.
-    Overflowed,
-}
+const SOURCE: &str = "source";
+const EVENT_KIND: &str = "event_kind";
+const OK: &str = "ok";
+const MODEL: &str = "model";
 
-impl Label {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::EventKind => "event_kind",
-            Self::Ok => "ok",
-            Self::Model => "model",
-            Self::Overflowed => "label",
-        }
-    }
-}
-
-/// An exported metric.
-pub(crate) struct Definition {
-    pub(crate) name: &'static str,
-    pub(crate) help: &'static str,
-    pub(crate) labels: &'static [Label],
-    kind: MetricType,
+/// Metric that is read from an [`Aggregate`].
+pub(crate) struct AggregateMetric {
+    pub(crate) definition: Definition,
     samples: fn(&Definition, &Aggregate) -> Vec<Metric>,
 }
 
 /// All metrics of this sink.
-pub(crate) const METRICS: [Definition; 11] = [
-    Definition {
-        name: "observer_events_total",
-        help: "Outcome events by source, event kind and success of the cycle.",
-        labels: &[Label::Source, Label::EventKind, Label::Ok],
-        kind: MetricType::COUNTER,
+pub(crate) const METRICS: [AggregateMetric; 11] = [
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_events_total",
+            &[SOURCE, EVENT_KIND, OK],
+            "Outcome events by source, event kind and success of the cycle.",
+        ),
         samples: events,
     },
-    Definition {
-        name: "observer_cycle_duration_seconds",
-        help: "Duration of cycles, from the events that report one.",
-        labels: &[Label::Source],
-        kind: MetricType::HISTOGRAM,
+    AggregateMetric {
+        definition: Definition::histogram(
+            "observer_cycle_duration_seconds",
+            &[SOURCE],
+            "Duration of cycles, from the events that report one.",
+        ),
         samples: durations,
     },
-    Definition {
-        name: "observer_last_event_timestamp_seconds",
-        help: "Time of receipt of the last event of a source, in seconds since 1970.",
-        labels: &[Label::Source],
-        kind: MetricType::GAUGE,
+    AggregateMetric {
+        definition: Definition::gauge(
+            "observer_last_event_timestamp_seconds",
+            &[SOURCE],
+            "Time of receipt of the last event of a source, in seconds since 1970.",
+        ),
         samples: last_events,
     },
-    Definition {
-        name: "observer_model_cycles_total",
-        help: "Cycles by model and success.",
-        labels: &[Label::Model, Label::Ok],
-        kind: MetricType::COUNTER,
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_model_cycles_total",
+            &[MODEL, OK],
+            "Cycles by model and success.",
+        ),
         samples: model_cycles,
     },
-    Definition {
-        name: "observer_model_calls_total",
-        help: "Calls of a model: the sum of the turns of its cycles.",
-        labels: &[Label::Model],
-        kind: MetricType::COUNTER,
-        samples: |metric, aggregate| metric.by_model(aggregate, |totals| totals.calls as f64),
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_model_calls_total",
+            &[MODEL],
+            "Calls of a model: the sum of the turns of its cycles.",
+        ),
+        samples: |metric, aggregate| by_model(metric, aggregate, |totals| totals.calls as f64),
     },
-    Definition {
-        name: "observer_input_tokens_total",
-        help: "Input tokens of a model, including tokens read from and written to a cache.",
-        labels: &[Label::Model],
-        kind: MetricType::COUNTER,
-        samples: |metric, aggregate| metric.by_model(aggregate, |totals| totals.input as f64),
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_input_tokens_total",
+            &[MODEL],
+            "Input tokens of a model, including tokens read from and written to a cache.",
+        ),
+        samples: |metric, aggregate| by_model(metric, aggregate, |totals| totals.input as f64),
     },
-    Definition {
-        name: "observer_cached_input_tokens_total",
-        help: "Input tokens of a model that were read from a cache.",
-        labels: &[Label::Model],
-        kind: MetricType::COUNTER,
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_cached_input_tokens_total",
+            &[MODEL],
+            "Input tokens of a model that were read from a cache.",
+        ),
         samples: |metric, aggregate| {
-            metric.by_model(aggregate, |totals| totals.cached_input as f64)
+            by_model(metric, aggregate, |totals| totals.cached_input as f64)
         },
     },
-    Definition {
-        name: "observer_output_tokens_total",
-        help: "Output tokens of a model.",
-        labels: &[Label::Model],
-        kind: MetricType::COUNTER,
-        samples: |metric, aggregate| metric.by_model(aggregate, |totals| totals.output as f64),
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_output_tokens_total",
+            &[MODEL],
+            "Output tokens of a model.",
+        ),
+        samples: |metric, aggregate| by_model(metric, aggregate, |totals| totals.output as f64),
     },
-    Definition {
-        name: "observer_cost_usd_total",
-        help: "Cost in US dollars that producers reported; see observer_unpriced_events_total.",
-        labels: &[Label::Model],
-        kind: MetricType::COUNTER,
-        samples: |metric, aggregate| metric.by_model(aggregate, |totals| totals.cost.value()),
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_cost_usd_total",
+            &[MODEL],
+            "Cost in US dollars that producers reported; see observer_unpriced_events_total.",
+        ),
+        samples: |metric, aggregate| by_model(metric, aggregate, |totals| totals.cost.value()),
     },
-    Definition {
-        name: "observer_unpriced_events_total",
-        help: "Events that report tokens but no cost, so that observer_cost_usd_total lacks them.",
-        labels: &[],
-        kind: MetricType::COUNTER,
-        samples: |metric, aggregate| vec![metric.counter(&[], aggregate.unpriced as f64)],
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_unpriced_events_total",
+            &[],
+            "Events that report tokens but no cost, so that observer_cost_usd_total lacks them.",
+        ),
+        samples: |metric, aggregate| vec![metric.sample(&[], aggregate.unpriced as f64)],
     },
-    Definition {
-        name: "observer_label_overflow_total",
-        help: "Events counted under 'other' because a label had too many values or a long one.",
-        labels: &[Label::Overflowed],
-        kind: MetricType::COUNTER,
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_label_overflow_total",
+            &["label"],
+            "Events counted under 'other' because a label had too many values or a long one.",
+        ),
         samples: overflows,
     },
 ];
 
 /// Returns all families in the order of [`METRICS`].
 pub(crate) fn families(aggregate: &Aggregate) -> Vec<MetricFamily> {
-    METRICS.iter().map(|metric| metric.family(aggregate)).collect()
+    let family = |AggregateMetric { definition, samples }: &AggregateMetric| {
+        definition.family(samples(definition, aggregate))
+    };
+    METRICS.iter().map(family).collect()
 }
 
-impl Definition {
-    fn family(&self, aggregate: &Aggregate) -> MetricFamily {
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(self.kind);
-        family.set_metric((self.samples)(self, aggregate));
-        family
-    }
-
-    /// Returns a sample with these label values and no value yet.
-    fn sample(&self, values: &[&str]) -> Metric {
-        debug_assert_eq!(self.labels.len(), values.len(), "{}", self.name);
-        let pair = |(label, value): (&Label, &&str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name(label.as_str().to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        };
-        Metric::from_label(self.labels.iter().zip(values).map(pair).collect())
-    }
-
-    fn counter(&self, values: &[&str], count: f64) -> Metric {
-        let mut counter = Counter::default();
-        counter.set_value(count);
-        let mut metric = self.sample(values);
-        metric.set_counter(counter);
-        metric
-    }
-
-    fn gauge(&self, values: &[&str], value: f64) -> Metric {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        let mut metric = self.sample(values);
-        metric.set_gauge(gauge);
-        metric
-    }
-
-    fn histogram(&self, values: &[&str], durations: &Durations) -> Metric {
-        let bucket = |(bound, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(count);
-            bucket
-        };
-        let mut histogram = Histogram::default();
-        histogram.set_bucket(durations.cumulative().map(bucket).collect());
-        histogram.set_sample_count(durations.count());
-        histogram.set_sample_sum(durations.seconds());
-        let mut metric = self.sample(values);
-        metric.set_histogram(histogram);
-        metric
-    }
-
-    fn by_model(&self, aggregate: &Aggregate, count: fn(&ModelTotals) -> f64) -> Vec<Metric> {
-        models(aggregate).map(|(_, model, totals)| self.counter(&[model], count(totals))).collect()
-    }
+fn by_model(
+    metric: &Definition,
+    aggregate: &Aggregate,
+    count: fn(&ModelTotals) -> f64,
+) -> Vec<Metric> {
+    models(aggregate).map(|(_, model, totals)| metric.sample(&[model], count(totals))).collect()
 }
 
 fn events(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
     let rows = aggregate.pairs.rows().iter().flat_map(|&((source, kind), counts)| {
         let (source, kind) = (aggregate.sources.value(source), aggregate.event_kinds.value(kind));
-        by_ok(counts).map(|(ok, count)| metric.counter(&[source, kind, ok], count))
+        by_ok(counts).map(|(ok, count)| metric.sample(&[source, kind, ok], count))
     });
     rows.collect()
 }
 
 fn durations(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
-    sources(aggregate)
-        .map(|(source, totals)| metric.histogram(&[source], &totals.durations))
-        .collect()
+    let sample = |(source, SourceTotals { durations, .. }): (&str, &SourceTotals)| {
+        let (count, sum) = (durations.count(), durations.seconds());
+        metric.histogram_sample(&[source], durations.cumulative(), count, sum)
+    };
+    sources(aggregate).map(sample).collect()
 }
 
 fn last_events(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
-    let gauge = |(source, totals): (&str, &SourceTotals)| {
-        Some(metric.gauge(&[source], totals.last_event? as f64 / 1e6))
+    let sample = |(source, totals): (&str, &SourceTotals)| {
+        Some(metric.sample(&[source], totals.last_event? as f64 / 1e6))
     };
-    sources(aggregate).filter_map(gauge).collect()
+    sources(aggregate).filter_map(sample).collect()
 }
 
 fn model_cycles(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
     models(aggregate)
         .filter(|(slot, _, totals)| !is_reserved_model(*slot) || totals.cycles != [0, 0])
         .flat_map(|(_, model, totals)| {
-            by_ok(totals.cycles).map(|(ok, count)| metric.counter(&[model, ok], count))
+            by_ok(totals.cycles).map(|(ok, count)| metric.sample(&[model, ok], count))
         })
         .collect()
 }
 
 fn overflows(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
     let overflow = &aggregate.overflow;
-    let counts = [
-        (Label::Source, overflow.source),
-        (Label::EventKind, overflow.event_kind),
-        (Label::Model, overflow.model),
-    ];
-    counts.map(|(label, count)| metric.counter(&[label.as_str()], count as f64)).into()
+    let counts =
+        [(SOURCE, overflow.source), (EVENT_KIND, overflow.event_kind), (MODEL, overflow.model)];
+    counts.map(|(label, count)| metric.sample(&[label], count as f64)).into()
 }
 
 /// Returns the sources to export: all but `other` while it has no events.

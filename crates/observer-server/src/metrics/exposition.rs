@@ -1,20 +1,13 @@
 //! Metrics that are read from the pipeline's status: definitions and samples.
 
-use std::collections::HashMap;
-
+use observer_metrics::Definition;
 use observer_pipeline::{Account, DurationsSnapshot, RejectReason, SinkState, SinkStatus, Status};
-use prometheus::core::Desc;
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use prometheus::proto::{Metric, MetricFamily};
 
-/// Definition of one metric, from which both its description and its family are made.
-pub(crate) struct Definition {
-    name: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-    kind: MetricType,
-    samples: fn(&Self, &Snapshot<'_>) -> Vec<Metric>,
+/// Metric that is read from the status of the pipeline.
+pub(crate) struct StatusMetric {
+    pub(crate) definition: Definition,
+    samples: Samples,
 }
 
 /// Status of the pipeline at the time of a scrape.
@@ -31,8 +24,8 @@ const fn counter(
     labels: &'static [&'static str],
     help: &'static str,
     samples: Samples,
-) -> Definition {
-    Definition { name, labels, help, kind: MetricType::COUNTER, samples }
+) -> StatusMetric {
+    StatusMetric { definition: Definition::counter(name, labels, help), samples }
 }
 
 const fn gauge(
@@ -40,8 +33,8 @@ const fn gauge(
     labels: &'static [&'static str],
     help: &'static str,
     samples: Samples,
-) -> Definition {
-    Definition { name, labels, help, kind: MetricType::GAUGE, samples }
+) -> StatusMetric {
+    StatusMetric { definition: Definition::gauge(name, labels, help), samples }
 }
 
 const fn histogram(
@@ -49,29 +42,29 @@ const fn histogram(
     labels: &'static [&'static str],
     help: &'static str,
     samples: Samples,
-) -> Definition {
-    Definition { name, labels, help, kind: MetricType::HISTOGRAM, samples }
+) -> StatusMetric {
+    StatusMetric { definition: Definition::histogram(name, labels, help), samples }
 }
 
 /// All metrics that are read from the pipeline.
-pub(crate) static DEFINITIONS: [Definition; 17] = [
+pub(crate) static METRICS: [StatusMetric; 17] = [
     counter(
         "observer_accepted_events_total",
         &[],
         "New events that were written to the journal.",
-        |metric, at| vec![metric.value(&[], at.status.ingest.accepted as f64)],
+        |metric, at| vec![metric.sample(&[], at.status.ingest.accepted as f64)],
     ),
     counter(
         "observer_duplicate_events_total",
         &[],
         "Events that were received before and not stored again.",
-        |metric, at| vec![metric.value(&[], at.status.ingest.duplicates as f64)],
+        |metric, at| vec![metric.sample(&[], at.status.ingest.duplicates as f64)],
     ),
     counter(
         "observer_changed_events_total",
         &[],
         "Duplicates whose body differs from that of the first event; the first one is kept.",
-        |metric, at| vec![metric.value(&[], at.status.ingest.changed as f64)],
+        |metric, at| vec![metric.sample(&[], at.status.ingest.changed as f64)],
     ),
     counter(
         "observer_rejected_events_total",
@@ -80,7 +73,7 @@ pub(crate) static DEFINITIONS: [Definition; 17] = [
         |metric, at| {
             let count = |reason| at.status.ingest.rejected.get(&reason).copied().unwrap_or(0);
             let sample =
-                |reason: RejectReason| metric.value(&[reason.as_str()], count(reason) as f64);
+                |reason: RejectReason| metric.sample(&[reason.as_str()], count(reason) as f64);
             RejectReason::ALL.into_iter().map(sample).collect()
         },
     ),
@@ -89,7 +82,7 @@ pub(crate) static DEFINITIONS: [Definition; 17] = [
         &["sink"],
         "Accepted events that are due to a sink: the sum of its observer_sink_events_total and \
          observer_sink_pending_events.",
-        |metric, at| metric.per_sink(at, |sink| sink.accepted as f64),
+        |metric, at| per_sink(metric, at, |sink| sink.accepted as f64),
     ),
     counter(
         "observer_sink_events_total",
@@ -98,7 +91,7 @@ pub(crate) static DEFINITIONS: [Definition; 17] = [
         |metric, at| {
             let samples = |&(name, sink): &(&str, &SinkStatus)| {
                 results(sink.account)
-                    .map(|(result, count)| metric.value(&[name, result], count as f64))
+                    .map(|(result, count)| metric.sample(&[name, result], count as f64))
             };
             at.sinks.iter().flat_map(samples).collect()
         },
@@ -107,27 +100,27 @@ pub(crate) static DEFINITIONS: [Definition; 17] = [
         "observer_sink_pending_events",
         &["sink"],
         "Events that a sink has not finished with.",
-        |metric, at| metric.per_sink(at, |sink| sink.pending as f64),
+        |metric, at| per_sink(metric, at, |sink| sink.pending as f64),
     ),
     gauge(
         "observer_sink_oldest_pending_seconds",
         &["sink"],
         "Age of the oldest event that a sink has not finished with.",
         |metric, at| {
-            metric.per_sink(at, |sink| sink.oldest_pending.unwrap_or_default().as_secs_f64())
+            per_sink(metric, at, |sink| sink.oldest_pending.unwrap_or_default().as_secs_f64())
         },
     ),
     counter(
         "observer_sink_retries_total",
         &["sink"],
         "Deliveries that failed and were retried.",
-        |metric, at| metric.per_sink(at, |sink| sink.retried as f64),
+        |metric, at| per_sink(metric, at, |sink| sink.retried as f64),
     ),
     counter(
         "observer_sink_replayed_events_total",
         &["sink"],
         "Dead letters that were sent again and accepted by their sink.",
-        |metric, at| metric.per_sink(at, |sink| sink.redelivered as f64),
+        |metric, at| per_sink(metric, at, |sink| sink.redelivered as f64),
     ),
     gauge(
         "observer_sink_replay_events",
@@ -143,7 +136,7 @@ pub(crate) static DEFINITIONS: [Definition; 17] = [
                 results(account)
                     .into_iter()
                     .chain([("pending", pending)])
-                    .map(|(result, count)| metric.value(&[name, result], count as f64))
+                    .map(|(result, count)| metric.sample(&[name, result], count as f64))
                     .collect::<Vec<_>>()
             };
             at.sinks.iter().flat_map(samples).collect()
@@ -154,7 +147,7 @@ pub(crate) static DEFINITIONS: [Definition; 17] = [
         &["sink"],
         "1 while a sink is parked and needs an operator, else 0.",
         |metric, at| {
-            metric.per_sink(at, |sink| {
+            per_sink(metric, at, |sink| {
                 f64::from(u8::from(matches!(sink.state, SinkState::Parked(_))))
             })
         },
@@ -165,18 +158,18 @@ pub(crate) static DEFINITIONS: [Definition; 17] = [
         "Duration of the deliveries of batches to a sink.",
         |metric, at| {
             let samples =
-                |&(name, sink): &(&str, &SinkStatus)| metric.durations(&[name], &sink.deliveries);
+                |&(name, sink): &(&str, &SinkStatus)| durations(metric, &[name], &sink.deliveries);
             at.sinks.iter().map(samples).collect()
         },
     ),
     gauge("observer_journal_bytes", &[], "Size of the journal.", |metric, at| {
-        vec![metric.value(&[], at.status.journal.bytes as f64)]
+        vec![metric.sample(&[], at.status.journal.bytes as f64)]
     }),
     histogram(
         "observer_journal_sync_seconds",
         &[],
         "Duration of the syncs that make commits durable.",
-        |metric, at| vec![metric.durations(&[], &at.status.journal.syncs)],
+        |metric, at| vec![durations(metric, &[], &at.status.journal.syncs)],
     ),
     gauge(
         "observer_journal_failing",
@@ -184,14 +177,14 @@ pub(crate) static DEFINITIONS: [Definition; 17] = [
         "1 while the journal rejects events, else 0.",
         |metric, at| {
             let failing = at.status.journal.failure.is_some();
-            vec![metric.value(&[], f64::from(u8::from(failing)))]
+            vec![metric.sample(&[], f64::from(u8::from(failing)))]
         },
     ),
     gauge(
         "observer_build_info",
         &["version"],
         "1, with the running version as a label.",
-        |metric, _| vec![metric.value(&[env!("CARGO_PKG_VERSION")], 1.0)],
+        |metric, _| vec![metric.sample(&[env!("CARGO_PKG_VERSION")], 1.0)],
     ),
 ];
 
@@ -200,7 +193,10 @@ pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
     let configured = status.sinks.iter().filter(|(_, sink)| sink.state != SinkState::Detached);
     let sinks = configured.map(|(name, sink)| (name.as_str(), sink)).collect();
     let snapshot = Snapshot { status, sinks };
-    DEFINITIONS.iter().map(|definition| definition.family(&snapshot)).collect()
+    let family = |StatusMetric { definition, samples }: &StatusMetric| {
+        definition.family(samples(definition, &snapshot))
+    };
+    METRICS.iter().map(family).collect()
 }
 
 fn results(account: Account) -> [(&'static str, u64); 5] {
@@ -213,66 +209,15 @@ fn results(account: Account) -> [(&'static str, u64); 5] {
     ]
 }
 
-impl Definition {
-    pub(crate) fn desc(&self) -> Desc {
-        let labels = self.labels.iter().map(|label| (*label).to_owned()).collect();
-        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, HashMap::new())
-            .expect("names and labels are valid and unique")
-    }
+fn per_sink(
+    metric: &Definition,
+    snapshot: &Snapshot<'_>,
+    value: fn(&SinkStatus) -> f64,
+) -> Vec<Metric> {
+    snapshot.sinks.iter().map(|(name, sink)| metric.sample(&[name], value(sink))).collect()
+}
 
-    fn family(&self, snapshot: &Snapshot<'_>) -> MetricFamily {
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(self.kind);
-        family.set_metric((self.samples)(self, snapshot));
-        family
-    }
-
-    fn per_sink(&self, snapshot: &Snapshot<'_>, value: fn(&SinkStatus) -> f64) -> Vec<Metric> {
-        snapshot.sinks.iter().map(|(name, sink)| self.value(&[name], value(sink))).collect()
-    }
-
-    fn metric(&self, values: &[&str]) -> Metric {
-        debug_assert_eq!(self.labels.len(), values.len(), "{}", self.name);
-        let pair = |(name, value): (&&str, &&str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        };
-        Metric::from_label(self.labels.iter().zip(values).map(pair).collect())
-    }
-
-    /// Returns a sample of a counter or a gauge.
-    fn value(&self, values: &[&str], value: f64) -> Metric {
-        let mut metric = self.metric(values);
-        if self.kind == MetricType::COUNTER {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
-        metric
-    }
-
-    /// Returns a sample of a histogram.
-    fn durations(&self, values: &[&str], durations: &DurationsSnapshot) -> Metric {
-        let bucket = |&(bound, count): &(f64, u64)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(count);
-            bucket
-        };
-        let mut histogram = Histogram::default();
-        histogram.set_bucket(durations.buckets.iter().map(bucket).collect());
-        histogram.set_sample_count(durations.count);
-        histogram.set_sample_sum(durations.sum);
-        let mut metric = self.metric(values);
-        metric.set_histogram(histogram);
-        metric
-    }
+fn durations(metric: &Definition, labels: &[&str], durations: &DurationsSnapshot) -> Metric {
+    let buckets = durations.buckets.iter().copied();
+    metric.histogram_sample(labels, buckets, durations.count, durations.sum)
 }

@@ -13,7 +13,7 @@ use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-use self::exposition::{DEFINITIONS, Definition};
+use self::exposition::METRICS;
 use self::requests::RequestMetrics;
 
 /// Collector of the observer's own metrics.
@@ -55,14 +55,14 @@ impl Registration {
     /// Registers the collectors.
     ///
     /// # Errors
-    /// When the registry has the metrics of another server.
+    /// If the registry has the metrics of another server.
     pub(crate) fn new(
         registry: &Registry,
         pipeline: Pipeline,
         requests: RequestMetrics,
     ) -> Result<Self, prometheus::Error> {
         let mut descs = requests.descs();
-        descs.extend(DEFINITIONS.iter().map(Definition::desc));
+        descs.extend(METRICS.iter().map(|metric| metric.definition.desc()));
         let collector = ObserverCollector { pipeline, requests, descs };
         registry.register(Box::new(collector.clone()))?;
         let process = match process_collector().map(|process| registry.register(process)) {
