@@ -22,7 +22,7 @@ use crate::writer::log::{Active, Log};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// Whether the journal was created.
+    /// True if the journal was created.
     pub created: bool,
     /// Last record; 0 if there is none.
     pub head: u64,
@@ -33,9 +33,9 @@ pub struct Recovery {
     pub lost: Vec<RangeInclusive<u64>>,
     /// New names of segment files that could not be read and were renamed.
     pub quarantined: Vec<String>,
-    /// Whether a new epoch began because the position of a reader was after the last record.
+    /// True if a new epoch began because the position of a reader was after the last record.
     pub new_epoch: bool,
-    /// Whether there were records, but no usable file of positions.
+    /// True if there were records, but no usable file of positions.
     pub positions_lost: bool,
 }
 

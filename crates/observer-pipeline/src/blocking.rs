@@ -17,7 +17,7 @@ impl Blocking {
     /// simulation performs all operations in a deterministic order.
     ///
     /// # Errors
-    /// When the operation panics on its thread, or the runtime shuts down.
+    /// If the operation panics on its thread, or the runtime shuts down.
     pub(crate) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,

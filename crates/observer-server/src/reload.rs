@@ -11,7 +11,7 @@ pub trait ReloadHandler: Send + Sync + 'static {
     /// them, and runs each to its end even if its client disconnects.
     ///
     /// # Errors
-    /// When the configuration is not, or only in part, in effect.
+    /// If the configuration is not, or only in part, in effect.
     async fn reload(&self) -> Result<ReloadReport, ReloadError>;
 }
 

@@ -43,7 +43,7 @@ impl Server {
     /// Binds the addresses. Connections wait in the backlog until [`run`](Self::run).
     ///
     /// # Errors
-    /// When an address can't be bound, a TLS file can't be used, or the registry has the metrics of
+    /// If an address can't be bound, a TLS file can't be used, or the registry has the metrics of
     /// another server. A missing IPv6 loopback is only a warning if another address can be bound.
     pub async fn bind(
         options: ServerOptions,

@@ -39,7 +39,7 @@ impl ServerState {
     /// Creates the state and registers the server's metrics.
     ///
     /// # Errors
-    /// When the registry has the metrics of another server.
+    /// If the registry has the metrics of another server.
     pub(crate) fn new(
         options: &ServerOptions,
         pipeline: Pipeline,

@@ -30,7 +30,7 @@ use crate::writer::{LastReply, Writer};
 pub struct FileSink {
     commands: mpsc::Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Whether the caller received the reply to the last delivery.
+    /// True if the caller received the reply to the last delivery.
     reply_received: AtomicBool,
 }
 

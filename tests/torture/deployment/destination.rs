@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Destination {
     pub(crate) name: &'static str,
-    /// Whether it rejects poison events.
+    /// True if it rejects poison events.
     pub(crate) rejects_poison: bool,
     pub(crate) port: u16,
     dir: PathBuf,

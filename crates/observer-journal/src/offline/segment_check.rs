@@ -15,7 +15,7 @@ pub(super) struct SegmentCheck {
     pub(super) damage: Vec<Damage>,
     /// Offset of the end of the last valid block.
     pub(super) end: u64,
-    /// Whether the file ends with a valid trailer, which contains the number of records.
+    /// True if the file ends with a valid trailer, which contains the number of records.
     pub(super) has_trailer: bool,
     /// Footer and trailer that belong after the last block; `None` if a record can't be read.
     pub(super) footer: Option<Vec<u8>>,

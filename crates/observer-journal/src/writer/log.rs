@@ -51,7 +51,7 @@ pub(crate) struct Active {
     /// Offset of the end of the zeros that were written ahead.
     pub(crate) filled: u64,
     pub(crate) footer: FooterBuilder,
-    /// Whether there were writes since the last sync.
+    /// True if there were writes since the last sync.
     pub(crate) unsynced: bool,
 }
 

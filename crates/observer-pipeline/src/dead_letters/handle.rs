@@ -99,7 +99,7 @@ impl Pipeline {
     /// the cursor.
     ///
     /// # Errors
-    /// When there is no such sink, or its files can't be read.
+    /// If there is no such sink, or its files can't be read.
     pub async fn dead_letters(
         &self,
         sink: &str,
@@ -126,7 +126,7 @@ impl Pipeline {
     /// Returns the dead letter of an event, if there is one.
     ///
     /// # Errors
-    /// When there is no such sink, or its files can't be read.
+    /// If there is no such sink, or its files can't be read.
     pub async fn dead_letter(
         &self,
         sink: &str,
@@ -139,7 +139,7 @@ impl Pipeline {
     /// Removes dead letters permanently. Returns how many there were.
     ///
     /// # Errors
-    /// When there is no such sink, or its files can't be written. Some may be removed then.
+    /// If there is no such sink, or its files can't be written. Some may be removed then.
     pub async fn purge_dead_letters(
         &self,
         sink: &str,
@@ -173,7 +173,7 @@ impl Pipeline {
     /// stay.
     ///
     /// # Errors
-    /// When nothing was delivered. A rejection by the destination is not an error.
+    /// If nothing was delivered. A rejection by the destination is not an error.
     pub async fn redeliver_dead_letters(
         &self,
         sink: &str,

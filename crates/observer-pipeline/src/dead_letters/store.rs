@@ -90,7 +90,7 @@ impl DeadLetterStore {
     /// Makes all dead letters durable that were written since the last successful sync.
     ///
     /// # Errors
-    /// When some of them may be lost. All of them have to be written again.
+    /// If some of them may be lost. All of them have to be written again.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let synced = self.sync_active();
         if std::mem::take(&mut self.lost) {

@@ -40,7 +40,7 @@ impl Keys {
     /// Returns the key at an index, counted from the oldest key.
     ///
     /// # Panics
-    /// When the index is out of bounds.
+    /// If the index is out of bounds.
     pub(crate) fn at(&self, index: u32) -> &Packed {
         let index = self.removed + index as usize;
         &self.chunks[index / CHUNK][index % CHUNK]

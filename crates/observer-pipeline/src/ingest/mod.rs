@@ -142,7 +142,7 @@ impl Ingest {
     /// Opens ingest with a window that is loaded from the journal.
     ///
     /// # Errors
-    /// When the keys of recent events can't be read.
+    /// If the keys of recent events can't be read.
     pub(crate) fn open(
         journal: Arc<Journal>,
         shared: Arc<Shared>,

@@ -52,7 +52,7 @@ impl PipelineBuilder {
     /// Opens the journal, and starts a worker for each sink.
     ///
     /// # Errors
-    /// When the journal can't be opened, or a sink can't be added. An unreachable destination is
+    /// If the journal can't be opened, or a sink can't be added. An unreachable destination is
     /// not an error: its events wait.
     ///
     /// # Panics

@@ -67,7 +67,7 @@ impl Pipeline {
     /// Cancel safe: the commit continues, and a retry of the event is a duplicate.
     ///
     /// # Errors
-    /// When the event isn't accepted. After [`Unavailable::Timeout`](crate::Unavailable::Timeout)
+    /// If the event isn't accepted. After [`Unavailable::Timeout`](crate::Unavailable::Timeout)
     /// it may still be committed; then a retry is a duplicate.
     pub async fn ingest(&self, event: impl Into<Submission>) -> Result<Ack, IngestError> {
         self.inner.ingest.ingest(event.into(), None).await

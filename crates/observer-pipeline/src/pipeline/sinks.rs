@@ -39,7 +39,7 @@ impl Pipeline {
     /// Adds a sink, which gets the events from its position on.
     ///
     /// # Errors
-    /// When the name is taken or invalid, or the pipeline is shutting down.
+    /// If the name is taken or invalid, or the pipeline is shutting down.
     pub fn add_sink(&self, spec: SinkSpec) -> Result<(), AddSinkError> {
         let inner = &self.inner;
         if !sink_name::is_valid(&spec.name) {
@@ -159,7 +159,7 @@ impl Pipeline {
     /// dead letters stay in their folder.
     ///
     /// # Errors
-    /// When the sink is running or unknown, or the change can't be stored yet.
+    /// If the sink is running or unknown, or the change can't be stored yet.
     pub async fn forget_sink(&self, name: &str) -> Result<(), ForgetSinkError> {
         {
             let workers = self.inner.workers();

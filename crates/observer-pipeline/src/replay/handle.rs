@@ -73,7 +73,7 @@ impl Pipeline {
     /// letters.
     ///
     /// # Errors
-    /// When the replay is not started.
+    /// If the replay is not started.
     pub async fn start_replay(
         &self,
         sink: &str,
@@ -104,7 +104,7 @@ impl Pipeline {
     /// Cancels a sink's running replay. The current batch is still delivered.
     ///
     /// # Errors
-    /// When there is no running replay, or its end can't be stored yet.
+    /// If there is no running replay, or its end can't be stored yet.
     pub async fn cancel_replay(&self, sink: &str) -> Result<ReplayStatus, ReplayError> {
         if !sink_name::is_valid(sink) || !self.has_sink(sink) {
             return Err(ReplayError::UnknownSink { name: sink.to_owned() });

@@ -29,7 +29,7 @@ impl BlockingPool {
     /// and occupies its thread until it ends.
     ///
     /// # Errors
-    /// When the work panics.
+    /// If the work panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

@@ -92,7 +92,7 @@ impl From<BodyError> for Problem {
 /// must not keep the connection's buffer alive.
 ///
 /// # Errors
-/// When the body exceeds a limit or ends early.
+/// If the body exceeds a limit or ends early.
 pub(crate) async fn collect(
     body: Body,
     limits: BodyLimits,

@@ -47,7 +47,7 @@ impl Encoding {
     /// Decodes the body, of which it produces at most `max_bytes` and one.
     ///
     /// # Errors
-    /// When the body is corrupt or decodes to more than `max_bytes`.
+    /// If the body is corrupt or decodes to more than `max_bytes`.
     pub(crate) fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, DecodeError> {
         let limit = max_bytes.saturating_add(1);
         let read = match self {

@@ -59,7 +59,7 @@ impl Reservation<'_> {
     /// Grows the reservation to this many bytes. It never shrinks.
     ///
     /// # Errors
-    /// When all reservations together would exceed the budget. This one is then unchanged.
+    /// If all reservations together would exceed the budget. This one is then unchanged.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
         let more = bytes.saturating_sub(self.bytes);
         let in_use = &self.in_flight.bytes;

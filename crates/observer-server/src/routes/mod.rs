@@ -41,7 +41,7 @@ pub(crate) use event::post_event;
 /// connections are up to the embedding application.
 ///
 /// # Errors
-/// When the registry has the metrics of a server already.
+/// If the registry has the metrics of a server already.
 pub fn router(
     options: &ServerOptions,
     pipeline: Pipeline,

@@ -20,7 +20,7 @@ pub(super) struct Consumer {
     pub(super) seen: BTreeMap<u64, u64>,
     /// Epoch and sequence number that the consumer stores itself.
     pub(super) own: Option<(u64, u64)>,
-    /// Whether the consumer has not resumed since the journal was opened.
+    /// True if the consumer has not resumed since the journal was opened.
     pub(super) is_absent: bool,
 }
 

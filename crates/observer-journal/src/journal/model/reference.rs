@@ -25,7 +25,7 @@ pub(super) struct Reference {
     pub(super) segments: Vec<Segment>,
     /// Segments removed since the last sync of the folder, which a power cut may bring back.
     pub(super) unsynced_removals: Vec<Segment>,
-    /// Whether the last segment is open for writing.
+    /// True if the last segment is open for writing.
     pub(super) is_open: bool,
     /// Size in bytes of the last group that did not fit.
     pub(super) wanted: Option<u64>,

@@ -21,15 +21,15 @@ pub(super) struct World {
     required: Hold,
     pub(super) journal: Option<Journal>,
     pub(super) reference: Reference,
-    /// Whether the reference model knows the segments exactly, because no fault affected them.
+    /// True if the reference model knows the segments exactly, because no fault affected them.
     pub(super) is_certain: bool,
     /// Time of a failed append, which may make the next ones fail.
     pub(super) failed_at: Option<u64>,
-    /// Whether no fault occurred since the journal was opened.
+    /// True if no fault occurred since the journal was opened.
     pub(super) is_fault_free: bool,
-    /// Whether the power was cut since the journal was opened.
+    /// True if the power was cut since the journal was opened.
     pub(super) lost_power: bool,
-    /// Whether a write was interrupted, or was in progress at a failed sync.
+    /// True if a write was interrupted, or was in progress at a failed sync.
     pub(super) may_be_torn: bool,
     /// All possible contents of the file of positions.
     pub(super) candidates: Vec<Positions>,
@@ -50,9 +50,9 @@ pub(super) struct World {
 pub(super) struct Refused {
     pub(super) first_seq: u64,
     pub(super) records: Vec<Record>,
-    /// Whether the journal was opened without the group since.
+    /// True if the journal was opened without the group since.
     pub(super) is_old: bool,
-    /// Whether the group was rolled back. A power cut may undo the rollback.
+    /// True if the group was rolled back. A power cut may undo the rollback.
     pub(super) is_undone: bool,
 }
 

@@ -45,7 +45,7 @@ impl TlsHandle {
     /// Reads the files.
     ///
     /// # Errors
-    /// When a file can't be used. The error names the file.
+    /// If a file can't be used. The error names the file.
     pub fn load(options: &TlsOptions) -> Result<Self, TlsError> {
         Ok(Self { current: Arc::new(ArcSwap::new(read(options)?)) })
     }
@@ -53,7 +53,7 @@ impl TlsHandle {
     /// Reads the files again, for new connections. Open connections and the addresses stay.
     ///
     /// # Errors
-    /// When a file can't be used. The error names the file, and the configuration stays.
+    /// If a file can't be used. The error names the file, and the configuration stays.
     pub fn reload(&self, options: &TlsOptions) -> Result<(), TlsError> {
         self.current.store(read(options)?);
         Ok(())
@@ -79,7 +79,7 @@ impl std::fmt::Debug for TlsHandle {
 /// Reads the certificate authorities in a file, at least one.
 ///
 /// # Errors
-/// When the file can't be read, or has no certificate or an invalid one.
+/// If the file can't be read, or has no certificate or an invalid one.
 pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = pem::certificates(TlsFile::Authority, path)?;
     roots(path, &certificates)?;
@@ -89,7 +89,7 @@ pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError
 /// Reads a chain of certificates and the private key of the first one.
 ///
 /// # Errors
-/// When a file can't be used, or the key belongs to another certificate.
+/// If a file can't be used, or the key belongs to another certificate.
 pub fn identity(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let chain = pem::certificates(TlsFile::Certificate, cert)?;
     CertifiedKey::from_der(chain, pem::private_key(key)?, &ring::default_provider()).map_err(
