@@ -17,7 +17,7 @@ use crate::{Batch, Position};
 ///
 /// The pipeline makes one call at a time, and delivers batches in the order of the journal. A retry
 /// repeats a batch as a whole or in parts. A replay delivers past events again, between live
-/// batches and therefore out of order, unless [`replay_refusal`](Self::replay_refusal) returns a
+/// batches and therefore out of order, unless [`replay_rejection`](Self::replay_rejection) returns a
 /// reason.
 ///
 /// # Durability
@@ -127,7 +127,7 @@ pub trait EventSink: Send + Sync + 'static {
     /// A sink with a [`position`](Self::position) would skip replayed events as already held, and a
     /// sink that counts would count them twice. The reason is shown to the operator who requests a
     /// replay.
-    fn replay_refusal(&self) -> Option<&'static str> {
+    fn replay_rejection(&self) -> Option<&'static str> {
         None
     }
 

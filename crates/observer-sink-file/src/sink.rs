@@ -117,7 +117,7 @@ impl EventSink for FileSink {
         Ok(self.call(|reply| Command::Position { reply }).await?)
     }
 
-    fn replay_refusal(&self) -> Option<&'static str> {
+    fn replay_rejection(&self) -> Option<&'static str> {
         Some(
             "its files hold each event once in journal order, and an older event would break that \
              order",

@@ -117,7 +117,7 @@ impl EventSink for PrometheusSink {
         self.blocking(Store::position).await
     }
 
-    fn replay_refusal(&self) -> Option<&'static str> {
+    fn replay_rejection(&self) -> Option<&'static str> {
         Some(
             "its counts belong to its position, and an event before that position could be counted \
              twice",

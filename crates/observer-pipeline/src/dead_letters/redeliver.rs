@@ -22,7 +22,7 @@ use crate::worker::resolve::MAX_SUSPECTS;
 impl Worker {
     /// Delivers dead letters, and removes the ones that are durable at the destination.
     pub(crate) async fn redeliver(&mut self, command: RedeliverCommand) -> Result<(), Ended> {
-        if let Some(reason) = self.replay_refusal {
+        if let Some(reason) = self.replay_rejection {
             command.refuse(Refusal::Permanent(reason.to_owned()));
             return Ok(());
         }

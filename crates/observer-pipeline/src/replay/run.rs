@@ -28,7 +28,7 @@ impl Worker {
     pub(crate) fn resume_replay(&mut self) {
         let record = self.progress.lock().replay.clone();
         let Some(record) = record.filter(ReplayRecord::is_running) else { return };
-        match self.replay_refusal {
+        match self.replay_rejection {
             None => self.streams.replay = Some(self.replay_stream(&record)),
             Some(reason) => {
                 self.end_replay(ReplayState::Stopped, Some(reason.to_owned()));
@@ -53,7 +53,7 @@ impl Worker {
         &mut self,
         selection: ReplaySelection,
     ) -> Result<ReplayStatus, NotStarted> {
-        if let Some(reason) = self.replay_refusal {
+        if let Some(reason) = self.replay_rejection {
             return Err(NotStarted::Refused(Refusal::Permanent(reason.to_owned())));
         }
         let previous = self.progress.lock().replay.clone();

@@ -88,15 +88,15 @@ impl Command {
     }
 }
 
-/// Refuses all commands until it is cancelled, while the sink is unavailable: with `replay_refusal`
+/// Refuses all commands until it is cancelled, while the sink is unavailable: with `replay_rejection`
 /// if the sink never takes past events, and with `reason` otherwise.
 pub(crate) async fn refuse_commands(
     commands: &mut mpsc::Receiver<Command>,
-    replay_refusal: Option<&'static str>,
+    replay_rejection: Option<&'static str>,
     reason: &str,
 ) -> Infallible {
     while let Some(command) = commands.recv().await {
-        command.refuse(match replay_refusal {
+        command.refuse(match replay_rejection {
             Some(permanent) => Refusal::Permanent(permanent.to_owned()),
             None => Refusal::Temporary(format!("the sink is unavailable at the moment: {reason}")),
         });

@@ -77,7 +77,7 @@ pub(crate) struct Worker {
     pub(crate) progress: Arc<Progress>,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Reason for which the sink never takes past events; `None` if it does.
-    pub(crate) replay_refusal: Option<&'static str>,
+    pub(crate) replay_rejection: Option<&'static str>,
     stored: Option<Checkpoint>,
     start: u64,
     pub(crate) backoff: Backoff,
@@ -115,7 +115,7 @@ impl Worker {
             backoff: Backoff::new(setup.limits.retry, random.fork()),
             check_backoff: Backoff::new(check_retry, random.fork()),
             random,
-            replay_refusal: setup.sink.replay_refusal(),
+            replay_rejection: setup.sink.replay_rejection(),
             commands: setup.commands,
             name: setup.name,
             sink: setup.sink,
@@ -156,7 +156,7 @@ impl Worker {
             }
         };
         if own.is_some() {
-            self.replay_refusal.get_or_insert(
+            self.replay_rejection.get_or_insert(
                 "it keeps its position with its data, and can't accept earlier events",
             );
         }

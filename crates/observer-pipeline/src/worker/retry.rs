@@ -42,7 +42,7 @@ impl Worker {
             biased;
             () = phase_reached(&mut self.phase, Phase::Draining) => {}
             () = sleep(pause) => {}
-            never = refuse_commands(&mut self.commands, self.replay_refusal, &reason) => {
+            never = refuse_commands(&mut self.commands, self.replay_rejection, &reason) => {
                 match never {}
             }
         }
@@ -61,7 +61,7 @@ impl Worker {
                 biased;
                 () = phase_reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep(shortest) => {}
-                never = refuse_commands(&mut self.commands, self.replay_refusal, &reason) => {
+                never = refuse_commands(&mut self.commands, self.replay_rejection, &reason) => {
                     match never {}
                 }
             }
@@ -70,7 +70,7 @@ impl Worker {
                 () = phase_reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = self.head.reaches(head + 1), if wake == Wake::OnNewEvents => {}
                 () = sleep(interval - shortest) => {}
-                never = refuse_commands(&mut self.commands, self.replay_refusal, &reason) => {
+                never = refuse_commands(&mut self.commands, self.replay_rejection, &reason) => {
                     match never {}
                 }
             }

@@ -81,7 +81,7 @@ impl EventSink for LedgerSink {
         Ok(())
     }
 
-    fn replay_refusal(&self) -> Option<&'static str> {
+    fn replay_rejection(&self) -> Option<&'static str> {
         Some("its pages are numbered")
     }
 
