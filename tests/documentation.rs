@@ -216,6 +216,21 @@ async fn every_route_is_documented() {
 }
 
 #[tokio::test]
+async fn every_reject_reason_is_documented() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    let metrics = observer.get("/metrics").await.text;
+    let series = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("observer_rejected_events_total{reason=\""));
+    let exported: BTreeSet<_> =
+        series.map(|rest| rest.split('"').next().unwrap().to_owned()).collect();
+    let text = document("crates/observer/docs/http-api.md").text;
+    let documented = first_column(text.split("Values of `reason`:").nth(1).unwrap());
+    assert_eq!(documented, exported);
+}
+
+#[tokio::test]
 async fn every_metric_is_documented() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
