@@ -15,18 +15,31 @@
 //! - **Repair**: [`OfflineJournal`] inspects a journal that is not open without changing it, and
 //!   repairs headers and footers. It keeps all bytes that it removes or replaces.
 //! - **Failed syncs**: the segment is abandoned, since its content in the page cache may differ
-//!   from the disk. Appends are refused until a new segment works.
+//!   from the disk. Appends are rejected until a new segment works.
 //! - **Size**: at most [`Options::max_size`] bytes. At the limit the oldest segments are removed,
-//!   unless a [`Hold::Required`] reader still needs them; then appends are refused.
+//!   unless a [`Hold::Required`] reader still needs them; then appends are rejected.
+//!
+//! # Files
+//!
+//! A journal is one folder. The modules that write the files describe their formats.
+//!
+//! - `{first_seq:020}-{n}.log`: segment whose first record has the sequence number `first_seq`, in
+//!   its generation `n` (0 for the first one).
+//! - `positions`: epochs, and the position of each reader.
+//! - `positions.new`: the next version of `positions`, until it is renamed.
+//! - `positions.reserve`: 64 KiB of zeros, which are released for `positions` on a full disk.
+//! - `lock`: empty file. The process that has the journal open holds its lock.
+//! - `{name}.corrupt`, `{name}.from-{offset}.corrupt`, and both with `.{n}`: bytes that could not
+//!   be read, or that a repair replaced. The journal never reads them.
 //!
 //! # Modules
 //!
-//! - `journal`: public interface, [`Journal`].
+//! - `journal`: public interface, [`Journal`], and recovery at opening.
 //! - `writer`: queue and thread that commit groups; the log that writes blocks and segments.
-//! - `reader`, `recovery`, `offline`: reading, opening, and repairing.
-//! - `shared`: state that these have in common.
+//! - `reader`, `offline`: reading, inspecting and repairing.
+//! - `state`: state that these have in common.
 //! - `positions`: positions and holds of readers, and reserved space to store them on a full disk.
-//! - `segment`, `format`: segments, and the format of all files.
+//! - `segment`: format, scan and keys of segments.
 //! - [`fs`]: file operations, with implementations for tests.
 //!
 //! ```
@@ -51,7 +64,6 @@
 
 mod durations;
 mod error;
-mod format;
 pub mod fs;
 mod journal;
 mod lock;
@@ -60,15 +72,15 @@ mod options;
 mod positions;
 mod reader;
 mod record;
-mod recovery;
 mod segment;
-mod shared;
+mod state;
 #[cfg(test)]
 mod testing;
 mod writer;
 
 pub use durations::{Durations, DurationsSnapshot};
 pub use error::{AppendError, OpenError};
+pub use journal::recovery::Recovery;
 pub use journal::{Journal, JournalStatus, SeekResult};
 pub use offline::{
     Damage, DamageKind, Inspection, OfflineJournal, ReaderPosition, Repair, RepairAction,
@@ -79,4 +91,3 @@ pub use positions::StoredPosition;
 pub use positions::readers::Hold;
 pub use reader::{Chunk, GapReason, Reader};
 pub use record::{Append, Group, Key, Record};
-pub use recovery::Recovery;

@@ -7,12 +7,12 @@ use crate::Record;
 use crate::fs::OpenMode;
 use crate::segment::cursor::{Cursor, Step};
 use crate::segment::{Segment, SegmentName};
-use crate::shared::Shared;
+use crate::state::JournalState;
 
 /// Reads committed records in order.
 #[derive(Debug)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    state: Arc<JournalState>,
     next: u64,
     open: Option<(SegmentName, Cursor)>,
 }
@@ -48,8 +48,8 @@ pub enum GapReason {
 }
 
 impl Reader {
-    pub(crate) fn new(shared: Arc<Shared>, after: u64) -> Self {
-        Self { shared, next: after + 1, open: None }
+    pub(crate) fn new(state: Arc<JournalState>, after: u64) -> Self {
+        Self { state, next: after + 1, open: None }
     }
 
     /// Returns the sequence number of the record that is read next.
@@ -66,7 +66,7 @@ impl Reader {
     /// repeated.
     pub fn read(&mut self) -> io::Result<Option<Chunk>> {
         loop {
-            let head = self.shared.head();
+            let head = self.state.head();
             if self.next > head {
                 return Ok(None);
             }
@@ -81,15 +81,15 @@ impl Reader {
                 Some((name, cursor)) if *name == segment.name => cursor,
                 open => {
                     let file = match self
-                        .shared
+                        .state
                         .fs
-                        .open(&segment.name.path(&self.shared.dir), OpenMode::Read)
+                        .open(&segment.name.path(&self.state.dir), OpenMode::Read)
                     {
                         Ok(file) => file,
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {
                             // Retention may have removed it meanwhile, from the list first.
                             if self
-                                .shared
+                                .state
                                 .segments()
                                 .iter()
                                 .any(|listed| listed.name == segment.name)
@@ -134,7 +134,7 @@ impl Reader {
 
     /// Returns the segment that contains the next record.
     fn locate(&self, head: u64) -> Location {
-        let segments = self.shared.segments();
+        let segments = self.state.segments();
         let after = segments.partition_point(|segment| segment.name.first_seq <= self.next);
         let last = segments.get(after).map_or(head, |next| next.name.first_seq - 1);
         match after.checked_sub(1).and_then(|at| segments.get(at)) {

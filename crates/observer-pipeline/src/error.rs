@@ -23,7 +23,7 @@ pub enum Unavailable {
 /// Failure of a sink or of a replay, as a status reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Answer of the destination, or the transport error.
+    /// ReplyTo of the destination, or the transport error.
     pub reason: String,
     /// Time of the failure; in a state that lasts, the time at which the state began.
     pub at: Timestamp,

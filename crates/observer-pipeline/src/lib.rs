@@ -8,7 +8,7 @@
 //! The modules, in the order in which an event passes them:
 //!
 //! - `ingest`: requirements, identity, deduplication, and the append to the journal.
-//! - `source`: the tail cache, and reading of events from it or from the journal.
+//! - `event_log`: the journal as a log of events, the tail cache, and reading from either.
 //! - `worker`: batches, deliveries, retries, flushes and commits of one sink.
 //! - `dead_letters`: the store of rejected events, and their redelivery.
 //! - `replay`: delivery of retained events once more.
@@ -55,15 +55,11 @@ mod account;
 mod blocking;
 mod dead_letters;
 mod error;
+mod event_log;
 mod ingest;
-mod journal;
 mod lock;
 mod pipeline;
-mod record;
 mod replay;
-#[cfg(test)]
-mod simulation;
-mod source;
 mod spans;
 mod spec;
 mod status;

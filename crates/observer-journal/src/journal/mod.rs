@@ -1,4 +1,6 @@
-//! Public interface of the journal.
+//! Public interface of the journal, and the [`recovery`] when it is opened.
+
+pub(crate) mod recovery;
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -7,6 +9,7 @@ use bytes::Bytes;
 
 use crate::durations::DurationsSnapshot;
 use crate::error::{AppendError, OpenError};
+use crate::journal::recovery::Recovery;
 use crate::lock::lock;
 use crate::options::{Durability, Options, Runner};
 use crate::positions::StoredPosition;
@@ -14,8 +17,7 @@ use crate::positions::readers::Hold;
 use crate::positions::reserve::{self, Space};
 use crate::reader::Reader;
 use crate::record::{Append, Group, Key, OnCommit};
-use crate::recovery::{self, Recovery};
-use crate::shared::Shared;
+use crate::state::JournalState;
 use crate::writer::Writer;
 use crate::writer::log::Log;
 
@@ -24,7 +26,7 @@ use crate::writer::log::Log;
 /// All methods block on file operations, except [`append`](Self::append) with
 /// [`Runner::Thread`]. `T` is the type of the tokens of appends, see [`Append`].
 pub struct Journal<T = ()> {
-    shared: Arc<Shared>,
+    state: Arc<JournalState>,
     log: Arc<Mutex<Log>>,
     on_commit: OnCommit<T>,
     writer: Option<Writer<T>>,
@@ -84,7 +86,7 @@ impl<T> Journal<T> {
             io::ErrorKind::WouldBlock => OpenError::InUse { dir },
             _ => OpenError::io("lock", &path)(error),
         })?;
-        let (shared, log, recovery) = recovery::open(options)?;
+        let (state, log, recovery) = recovery::open(options)?;
         let log = Arc::new(Mutex::new(log));
         let on_commit: OnCommit<T> = Arc::new(on_commit);
         let writer = match runner {
@@ -94,7 +96,7 @@ impl<T> Journal<T> {
                     .map_err(OpenError::io("start a thread for", &path))?,
             ),
         };
-        Ok((Self { shared, log, on_commit, writer, _lock: lock }, recovery))
+        Ok((Self { state, log, on_commit, writer, _lock: lock }, recovery))
     }
 
     /// Appends records: all of them are committed, or none. The callback given to
@@ -111,26 +113,26 @@ impl<T> Journal<T> {
     /// Returns the durability of committed records.
     #[must_use]
     pub fn durability(&self) -> Durability {
-        self.shared.options.durability
+        self.state.options.durability
     }
 
     /// Returns the last committed record; 0 before the first.
     #[must_use]
     pub fn head(&self) -> u64 {
-        self.shared.head()
+        self.state.head()
     }
 
     /// Returns the oldest record in the journal; `head + 1` if there is none.
     #[must_use]
     pub fn oldest(&self) -> u64 {
-        let oldest = self.shared.segments().front().map(|segment| segment.name.first_seq);
+        let oldest = self.state.segments().front().map(|segment| segment.name.first_seq);
         oldest.unwrap_or_else(|| self.head() + 1)
     }
 
     /// Returns the current epoch.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.shared.readers().positions.epoch()
+        self.state.readers().positions.epoch()
     }
 
     /// Finds the records that were received at `since` (microseconds since 1970) or later.
@@ -139,7 +141,7 @@ impl<T> Journal<T> {
     /// the accuracy of the clock. For an exact result, compare the time of each record.
     #[must_use]
     pub fn seek(&self, since: u64) -> SeekResult {
-        let segments = self.shared.segments();
+        let segments = self.state.segments();
         // The records of a segment are older than the next segment.
         let after =
             segments.iter().skip(1).take_while(|segment| segment.header.created_at < since).count();
@@ -156,7 +158,7 @@ impl<T> Journal<T> {
     /// Returns a reader of the records after `after`.
     #[must_use]
     pub fn reader(&self, after: u64) -> Reader {
-        Reader::new(self.shared.clone(), after)
+        Reader::new(self.state.clone(), after)
     }
 
     /// Returns the keys of the last records, oldest first: at most `max` of them, and none that was
@@ -169,12 +171,12 @@ impl<T> Journal<T> {
         max: usize,
         since: u64,
     ) -> io::Result<impl Iterator<Item = (u64, Key)> + use<T>> {
-        let segments: Vec<_> = self.shared.segments().iter().copied().collect();
+        let segments: Vec<_> = self.state.segments().iter().copied().collect();
         let mut last = self.head();
         let mut groups = Vec::new();
         let mut count = 0;
         for segment in segments.iter().rev() {
-            let mut keys = segment.keys(&*self.shared.fs, &self.shared.dir, last)?;
+            let mut keys = segment.keys(&*self.state.fs, &self.state.dir, last)?;
             last = segment.name.first_seq - 1;
             let is_reached = keys.first().is_some_and(|(_, key)| key.received_at < since);
             keys.retain(|(_, key)| key.received_at >= since);
@@ -190,7 +192,7 @@ impl<T> Journal<T> {
     /// Returns the name and position of every reader, with or without a hold.
     #[must_use]
     pub fn positions(&self) -> Vec<(String, StoredPosition)> {
-        let readers = self.shared.readers();
+        let readers = self.state.readers();
         readers
             .positions
             .readers
@@ -203,9 +205,9 @@ impl<T> Journal<T> {
     /// if its epoch is unknown.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<StoredPosition> {
-        let readers = self.shared.readers();
+        let readers = self.state.readers();
         let stored = readers.positions.readers.get(name)?;
-        let seq = readers.positions.resolve(stored.epoch, stored.seq)?;
+        let seq = readers.positions.translate(stored.epoch, stored.seq)?;
         Some(StoredPosition { epoch: readers.positions.epoch(), seq, state: stored.state.clone() })
     }
 
@@ -216,27 +218,27 @@ impl<T> Journal<T> {
     /// position after it and after the head at opening refers to records that were lost: a new
     /// epoch begins, and is made durable.
     #[must_use]
-    pub fn resolve(&self, epoch: u64, seq: u64, delivered: u64) -> Option<u64> {
-        let mut readers = self.shared.readers();
-        let resolved = readers.positions.resolve(epoch, seq)?;
-        let known = self.shared.opened_head.max(delivered);
+    pub fn translate(&self, epoch: u64, seq: u64, delivered: u64) -> Option<u64> {
+        let mut readers = self.state.readers();
+        let resolved = readers.positions.translate(epoch, seq)?;
+        let known = self.state.opened_head.max(delivered);
         if resolved <= known {
             return Some(resolved);
         }
-        let head = self.shared.opened_head;
+        let head = self.state.opened_head;
         tracing::error!(
             position = seq,
             head,
             "the position of a sink is after the end of the journal; a new epoch begins"
         );
-        let now = (self.shared.options.clock)();
+        let now = (self.state.options.clock)();
         // The positions of the other readers stay valid in the new epoch.
         let names: Vec<_> = readers.positions.readers.keys().cloned().collect();
         let resolved_positions: Vec<_> = names
             .into_iter()
             .filter_map(|name| {
                 let stored = readers.positions.readers.get(&name)?;
-                Some((name.clone(), readers.positions.resolve(stored.epoch, stored.seq)?))
+                Some((name.clone(), readers.positions.translate(stored.epoch, stored.seq)?))
             })
             .collect();
         readers.positions.begin_epoch(now, head);
@@ -257,17 +259,17 @@ impl<T> Journal<T> {
 
     /// Holds segments for a reader from now on.
     pub fn hold(&self, name: &str, hold: Hold) {
-        self.shared.readers().held.insert(name.to_owned(), hold);
+        self.state.readers().held.insert(name.to_owned(), hold);
     }
 
     /// Ends the hold of a reader. Its position stays.
     pub fn release(&self, name: &str) {
-        self.shared.readers().held.remove(name);
+        self.state.readers().held.remove(name);
     }
 
     /// Removes the position and the hold of a reader.
     pub fn forget(&self, name: &str) {
-        let mut readers = self.shared.readers();
+        let mut readers = self.state.readers();
         readers.held.remove(name);
         readers.positions.readers.remove(name);
     }
@@ -275,7 +277,7 @@ impl<T> Journal<T> {
     /// Sets the position of a reader, with state of its own. The position is durable after the next
     /// [`maintain`](Self::maintain), and that of a new reader before the next record is.
     pub fn set_position(&self, name: &str, seq: u64, state: Bytes) {
-        let mut readers = self.shared.readers();
+        let mut readers = self.state.readers();
         let epoch = readers.positions.epoch();
         readers.positions.readers.insert(name.to_owned(), StoredPosition { epoch, seq, state });
     }
@@ -287,24 +289,24 @@ impl<T> Journal<T> {
     /// Returns the first operation that failed. The next call repeats it.
     pub fn maintain(&self) -> Result<(), AppendError> {
         let failed = |source: io::Error| AppendError::Write {
-            path: self.shared.dir.clone(),
+            path: self.state.dir.clone(),
             source: Arc::new(source),
         };
-        if self.shared.options.durability == Durability::Write {
+        if self.state.options.durability == Durability::Write {
             self.log().sync()?;
         }
         self.log().probe();
         self.store().map_err(failed)?;
-        self.shared.remove_expired().map_err(failed)
+        self.state.remove_expired().map_err(failed)
     }
 
     /// Makes positions durable if they have changed.
     fn store(&self) -> io::Result<()> {
-        match self.shared.store_positions(Space::Free) {
+        match self.state.store_positions(Space::Free) {
             Err(error) if reserve::is_full(&error) => {
                 // An append could take the released space before the reserve is refilled.
                 let _log = self.log();
-                self.shared.store_positions(Space::Reserve)
+                self.state.store_positions(Space::Reserve)
             }
             stored => stored,
         }
@@ -313,14 +315,14 @@ impl<T> Journal<T> {
     /// Returns the current status.
     #[must_use]
     pub fn status(&self) -> JournalStatus {
-        let (bytes, segments) = (self.shared.bytes(), self.shared.segments().len());
+        let (bytes, segments) = (self.state.bytes(), self.state.segments().len());
         JournalStatus {
             head: self.head(),
             oldest: self.oldest(),
             bytes,
             segments,
-            failure: self.shared.failure().clone(),
-            syncs: self.shared.syncs.snapshot(),
+            failure: self.state.failure().clone(),
+            syncs: self.state.syncs.snapshot(),
         }
     }
 
@@ -332,7 +334,7 @@ impl<T> Journal<T> {
 impl<T> std::fmt::Debug for Journal<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journal")
-            .field("dir", &self.shared.dir)
+            .field("dir", &self.state.dir)
             .field("head", &self.head())
             .finish_non_exhaustive()
     }

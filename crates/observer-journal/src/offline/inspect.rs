@@ -114,7 +114,7 @@ fn readers(options: &Options, layout: &Layout, found: &mut Inspection) -> Result
         Found::Valid(positions) => {
             let resolved = positions.readers.iter().map(|(name, stored)| ReaderPosition {
                 name: name.clone(),
-                seq: positions.resolve(stored.epoch, stored.seq).unwrap_or(0),
+                seq: positions.translate(stored.epoch, stored.seq).unwrap_or(0),
             });
             found.readers = resolved.collect();
             let furthest = found.readers.iter().map(|reader| reader.seq).max().unwrap_or(0);

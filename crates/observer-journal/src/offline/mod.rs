@@ -24,7 +24,7 @@ use crate::positions::{Found, Positions};
 use crate::reader::Reader;
 use crate::segment::layout::Layout;
 use crate::segment::scan;
-use crate::shared::Shared;
+use crate::state::JournalState;
 
 /// Journal that is not open, for inspection and repair. Its lock is held until this is dropped.
 ///
@@ -108,8 +108,8 @@ impl OfflineJournal {
         let layout = Layout::read(&*options.fs, &options.dir)?;
         let head = self.head(&layout)?;
         let fs = options.fs.clone();
-        let shared = Shared::new(options, fs, layout.segments, head, Readers::default());
-        Ok(Reader::new(Arc::new(shared), after))
+        let state = JournalState::new(options, fs, layout.segments, head, Readers::default());
+        Ok(Reader::new(Arc::new(state), after))
     }
 
     fn head(&self, layout: &Layout) -> Result<u64, OpenError> {

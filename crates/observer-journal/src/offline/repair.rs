@@ -7,12 +7,12 @@ use std::path::Path;
 use super::segment_check::SegmentCheck;
 use super::{DamageKind, read_positions};
 use crate::error::OpenError;
-use crate::format::BLOCKS_OFFSET;
 use crate::fs::{File, FileSystem, OpenMode, free_name, quarantine};
+use crate::journal::recovery::{self, Recovery};
 use crate::options::Options;
 use crate::positions::{self, Found};
-use crate::recovery::{self, Recovery};
 use crate::segment::Segment;
+use crate::segment::format::BLOCKS_OFFSET;
 use crate::segment::layout::Layout;
 
 /// Number of bytes that are copied at once.

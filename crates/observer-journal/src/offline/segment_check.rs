@@ -5,8 +5,8 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use super::{Damage, DamageKind, SegmentState, SegmentSummary};
-use crate::format::{BLOCKS_OFFSET, FooterBuilder, HEADER_SIZE, KEY_SIZE, TRAILER_SIZE};
 use crate::fs::File;
+use crate::segment::format::{BLOCKS_OFFSET, FooterBuilder, HEADER_SIZE, KEY_SIZE, TRAILER_SIZE};
 use crate::segment::{Segment, scan, written_after};
 
 /// Result of checking one segment.

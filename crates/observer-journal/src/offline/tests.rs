@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use super::{Damage, DamageKind, OfflineJournal, SegmentState};
-use crate::format::{KEY_SIZE, TRAILER_SIZE};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
+use crate::segment::format::{KEY_SIZE, TRAILER_SIZE};
 use crate::testing::{fill, open, options, try_open};
 use crate::{Chunk, OpenError};
 

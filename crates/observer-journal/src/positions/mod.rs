@@ -1,7 +1,29 @@
 //! Position of each reader of the journal, in one small file.
 //!
-//! The file is replaced as a whole, see [`format`](crate::format). A second file reserves space for
-//! that on a full disk.
+//! A second file [reserves](reserve) space for the next version of it on a full disk.
+//!
+//! # Format
+//!
+//! All integers are unsigned and little-endian.
+//!
+//! ```text
+//! positions = magic epochs:u32 epoch{epochs} readers:u32 reader{readers} crc:u32
+//! epoch     = epoch:u64 first_seq:u64                               16 bytes
+//! reader    = length:u32 name epoch:u64 seq:u64 length:u32 state    24 bytes and both lengths
+//! ```
+//!
+//! The magic is `OBSVPOS1`, 8 bytes, whose last byte is the version. `crc` is the CRC-32C of all
+//! bytes before it, not salted. The file has 20 bytes without epochs and readers.
+//!
+//! - An epoch has a number and the first sequence number that is counted in it. Epochs are stored
+//!   oldest first, at most 1,000 of them.
+//! - A reader has a name (UTF-8), and the position up to which it is done: the epoch and the
+//!   sequence number. `state` is opaque to the journal. Readers are sorted by name.
+//!
+//! The file is never changed in place. The next version is written to `positions.new`, synced,
+//! renamed to `positions`, and the folder is synced.
+//!
+//! A file of another version is not decoded and counts as corrupt.
 
 pub(crate) mod readers;
 pub(crate) mod reserve;
@@ -78,7 +100,7 @@ impl Positions {
 
     /// Converts a position to the current epoch: records that were lost before a later epoch began
     /// no longer count. Returns `None` for an epoch that this journal never had.
-    pub(crate) fn resolve(&self, epoch: u64, seq: u64) -> Option<u64> {
+    pub(crate) fn translate(&self, epoch: u64, seq: u64) -> Option<u64> {
         let at = self.epochs.iter().position(|(known, _)| *known == epoch)?;
         let bound = self.epochs[at + 1..].iter().map(|(_, first_seq)| first_seq - 1).min();
         Some(bound.map_or(seq, |bound| seq.min(bound)))
@@ -228,11 +250,11 @@ mod tests {
         let mut positions = positions();
         positions.begin_epoch(4, 50);
         assert_eq!(positions.epochs, [(5, 1), (6, 51)]);
-        assert_eq!(positions.resolve(5, 77), Some(50));
-        assert_eq!(positions.resolve(5, 20), Some(20));
-        assert_eq!(positions.resolve(6, 77), Some(77));
-        assert_eq!(positions.resolve(9, 1), None);
+        assert_eq!(positions.translate(5, 77), Some(50));
+        assert_eq!(positions.translate(5, 20), Some(20));
+        assert_eq!(positions.translate(6, 77), Some(77));
+        assert_eq!(positions.translate(9, 1), None);
         positions.begin_epoch(9, 30);
-        assert_eq!(positions.resolve(5, 77), Some(30));
+        assert_eq!(positions.translate(5, 77), Some(30));
     }
 }

@@ -72,6 +72,6 @@ impl Readers {
     fn durable_seq(&self, name: &str) -> u64 {
         let stored = self.durable.readers.get(name);
         // The current epoch may have begun after the position was stored.
-        stored.map_or(0, |stored| self.positions.resolve(stored.epoch, stored.seq).unwrap_or(0))
+        stored.map_or(0, |stored| self.positions.translate(stored.epoch, stored.seq).unwrap_or(0))
     }
 }

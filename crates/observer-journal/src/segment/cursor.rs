@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::Record;
-use crate::format::{
+use crate::fs::File;
+use crate::segment::format::{
     BLOCK_HEADER_SIZE, BLOCK_MAGIC, BLOCKS_OFFSET, BlockHeader, Salt, decode_block,
 };
-use crate::fs::File;
 
 /// Number of bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
@@ -164,8 +164,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::format::BlockBuilder;
     use crate::fs::{FileSystem, Memory, OpenMode};
+    use crate::segment::format::BlockBuilder;
 
     const SALT: u64 = 5;
 

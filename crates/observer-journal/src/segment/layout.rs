@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use crate::error::OpenError;
-use crate::format::BLOCKS_OFFSET;
 use crate::fs::{FileSystem, OpenMode};
+use crate::segment::format::BLOCKS_OFFSET;
 use crate::segment::{Segment, SegmentName};
 
 /// Segment files in the folder of a journal. Reading it changes no file.

@@ -1,6 +1,7 @@
-//! Segments of a journal: names, headers, keys, and the scan of all blocks.
+//! Segments of a journal: [`format`], names, headers, keys, and the scan of all blocks.
 
 pub(crate) mod cursor;
+pub(crate) mod format;
 pub(crate) mod layout;
 mod rebuild;
 
@@ -10,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Key;
-use crate::format::{BLOCKS_OFFSET, Salt, SegmentHeader, TRAILER_SIZE, Trailer};
 use crate::fs::{File, FileSystem, OpenMode};
 use crate::segment::cursor::{Cursor, Step};
+use crate::segment::format::{BLOCKS_OFFSET, Salt, SegmentHeader, TRAILER_SIZE, Trailer};
 
 /// Name of a segment: its first sequence number and its generation.
 ///
@@ -202,8 +203,8 @@ pub(crate) fn written_after(file: &dyn File, end: u64) -> io::Result<u64> {
 mod tests {
     use super::*;
     use crate::Record;
-    use crate::format::BlockBuilder;
     use crate::fs::Memory;
+    use crate::segment::format::BlockBuilder;
 
     #[test]
     fn scan_ignores_blocks_of_earlier_records_or_of_another_epoch() {

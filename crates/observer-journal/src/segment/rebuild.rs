@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::format::{BLOCK_HEADER_SIZE, BlockHeader, Salt, SegmentHeader, decode_block};
 use crate::fs::File;
 use crate::segment::cursor::Cursor;
+use crate::segment::format::{BLOCK_HEADER_SIZE, BlockHeader, Salt, SegmentHeader, decode_block};
 
 /// Polynomial of CRC-32C, reflected.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
@@ -62,7 +62,7 @@ fn salt_for(initial: u32) -> u64 {
 mod tests {
     use super::*;
     use crate::Record;
-    use crate::format::BlockBuilder;
+    use crate::segment::format::BlockBuilder;
 
     fn block(salt: u64, first_seq: u64) -> Bytes {
         let mut builder = BlockBuilder::default();

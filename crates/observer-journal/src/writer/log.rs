@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::AppendError;
-use crate::format::{BLOCKS_OFFSET, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
 use crate::fs::{File, OpenMode};
 use crate::options::Durability;
 use crate::positions;
 use crate::positions::reserve::is_full;
 use crate::record::{Append, Group};
+use crate::segment::format::{BLOCKS_OFFSET, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
 use crate::segment::{Segment, SegmentName};
-use crate::shared::Shared;
+use crate::state::JournalState;
 use crate::writer::failures::FailureLog;
 
 /// Number of records after which a new segment begins. It limits the memory for the keys of the
@@ -29,7 +29,7 @@ const PAUSE: (u64, u64) = (100_000, 30_000_000);
 /// Writing end of the journal.
 #[derive(Debug)]
 pub(crate) struct Log {
-    shared: Arc<Shared>,
+    state: Arc<JournalState>,
     active: Option<Active>,
     block: BlockBuilder,
     /// Last segment that was created, or whose creation failed.
@@ -80,9 +80,9 @@ impl Active {
 }
 
 impl Log {
-    pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>) -> Self {
+    pub(crate) fn new(state: Arc<JournalState>, active: Option<Active>) -> Self {
         let (block, failures) = (BlockBuilder::default(), FailureLog::default());
-        Self { shared, active, block, last_created: None, pause: None, failures }
+        Self { state, active, block, last_created: None, pause: None, failures }
     }
 
     /// Writes a group as one block, makes it durable, and passes it to `on_commit` with the result.
@@ -91,12 +91,12 @@ impl Log {
         let records = || appends.iter().flat_map(|append| &append.records);
         records().for_each(|record| self.block.push(record));
         let result = self.write(&appends);
-        *self.shared.failure() = result.as_ref().err().cloned();
+        *self.state.failure() = result.as_ref().err().cloned();
         if let Err(error) = &result {
             self.failures.commit_failed(
                 error,
                 records().count() as u64,
-                (self.shared.options.clock)(),
+                (self.state.options.clock)(),
             );
         }
         on_commit(Group { appends, result });
@@ -104,13 +104,13 @@ impl Log {
 
     /// Writes the block and makes it durable. Returns the first sequence number of the group.
     fn write<T>(&mut self, group: &[Append<T>]) -> Result<u64, AppendError> {
-        let first_seq = self.shared.head() + 1;
+        let first_seq = self.state.head() + 1;
         let count = group.iter().map(|append| append.records.len() as u64).sum::<u64>();
         self.prepare()?;
-        self.shared.free_up(self.block.size() as u64)?;
+        self.state.free_up(self.block.size() as u64)?;
         let active = self.active.as_mut().expect("prepare() ensures an active segment");
         let name = active.name;
-        let path = || name.path(&self.shared.dir);
+        let path = || name.path(&self.state.dir);
 
         let block = self.block.finish(active.salt, active.epoch, first_seq);
         if let Err(source) = active.file.write_at(block, active.end) {
@@ -126,19 +126,19 @@ impl Log {
             }
             return Err(error);
         }
-        match self.shared.options.durability {
+        match self.state.options.durability {
             Durability::Write => active.unsynced = true,
             Durability::Fsync => {
                 // Large blocks gain little, and the zeros would double the bytes written.
                 if block.len() < SMALL_BLOCK {
                     active.fill_ahead(
                         active.end + block.len() as u64,
-                        self.shared.options.segment_limit(),
+                        self.state.options.segment_limit(),
                     );
                 }
                 let started = Instant::now();
                 let synced = active.file.sync();
-                self.shared.syncs.record(started.elapsed());
+                self.state.syncs.record(started.elapsed());
                 if let Err(source) = synced {
                     let error = AppendError::Sync { path: path(), source: Arc::new(source) };
                     self.abandon_segment();
@@ -152,41 +152,41 @@ impl Log {
             .iter()
             .flat_map(|append| &append.records)
             .for_each(|record| active.footer.push(&record.key()));
-        if let Some(segment) = self.shared.segments().back_mut() {
+        if let Some(segment) = self.state.segments().back_mut() {
             segment.size = end;
         }
         self.pause = None;
-        self.shared.advance(first_seq + count - 1);
+        self.state.advance(first_seq + count - 1);
         Ok(first_seq)
     }
 
     /// Stores the positions of new readers, and ensures an active segment with space for the block.
     fn prepare(&mut self) -> Result<(), AppendError> {
-        self.shared.store_new_readers().map_err(|source| AppendError::Write {
-            path: self.shared.dir.join(positions::FILE),
+        self.state.store_new_readers().map_err(|source| AppendError::Write {
+            path: self.state.dir.join(positions::FILE),
             source: Arc::new(source),
         })?;
         if let Some(active) = &self.active {
             let is_full = active.end + self.block.size() as u64
-                > self.shared.options.segment_limit()
+                > self.state.options.segment_limit()
                 || active.footer.count() >= MAX_RECORDS;
             if !is_full || active.end == BLOCKS_OFFSET {
                 return Ok(());
             }
             self.seal()?;
         }
-        let now = (self.shared.options.clock)();
+        let now = (self.state.options.clock)();
         if let Some((until, _)) = self.pause
             && now < until
-            && let Some(error) = &*self.shared.failure()
+            && let Some(error) = &*self.state.failure()
         {
             return Err(error.clone());
         }
-        let first_seq = self.shared.head() + 1;
+        let first_seq = self.state.head() + 1;
         // A segment that was abandoned before its first commit is empty. It is removed only once its
         // successor exists, since the name of the last segment preserves the sequence number.
         let abandoned = self
-            .shared
+            .state
             .segments()
             .back()
             .map(|last| last.name)
@@ -196,17 +196,17 @@ impl Log {
         let name =
             SegmentName { first_seq, generation: last.map_or(0, |name| name.generation + 1) };
         self.last_created = Some(name);
-        let epoch = self.shared.readers().positions.epoch();
-        match create(&self.shared, name, epoch, now) {
+        let epoch = self.state.readers().positions.epoch();
+        match create(&self.state, name, epoch, now) {
             Ok((segment, active)) => {
-                let mut segments = self.shared.segments();
+                let mut segments = self.state.segments();
                 if abandoned.is_some() {
                     segments.pop_back();
                 }
                 segments.push_back(segment);
                 drop(segments);
                 if let Some(name) = abandoned {
-                    let _ = self.shared.fs.remove(&name.path(&self.shared.dir));
+                    let _ = self.state.fs.remove(&name.path(&self.state.dir));
                 }
                 self.active = Some(active);
                 Ok(())
@@ -219,7 +219,7 @@ impl Log {
                     self.start_pause(now);
                 }
                 Err(AppendError::Write {
-                    path: name.path(&self.shared.dir),
+                    path: name.path(&self.state.dir),
                     source: Arc::new(source),
                 })
             }
@@ -239,14 +239,14 @@ impl Log {
         let result = write();
         match result {
             Ok(()) => {
-                if let Some(segment) = self.shared.segments().back_mut() {
+                if let Some(segment) = self.state.segments().back_mut() {
                     segment.size = end;
                 }
             }
             // A missing footer is tolerated, since the blocks can be read instead; unsynced blocks
             // are not.
             Err(source) if active.unsynced => {
-                let path = active.name.path(&self.shared.dir);
+                let path = active.name.path(&self.state.dir);
                 return Err(AppendError::Sync { path, source: Arc::new(source) });
             }
             Err(error) => {
@@ -276,14 +276,14 @@ impl Log {
         };
         let started = Instant::now();
         let synced = active.file.sync();
-        self.shared.syncs.record(started.elapsed());
+        self.state.syncs.record(started.elapsed());
         match synced {
             Ok(()) => {
                 active.unsynced = false;
                 Ok(())
             }
             Err(source) => {
-                let path = active.name.path(&self.shared.dir);
+                let path = active.name.path(&self.state.dir);
                 self.abandon_segment();
                 Err(AppendError::Sync { path, source: Arc::new(source) })
             }
@@ -294,16 +294,16 @@ impl Log {
     /// reports no failure any more, and producers can retry.
     pub(crate) fn probe(&mut self) {
         const SIZE: usize = 4096;
-        let wanted = match &*self.shared.failure() {
+        let wanted = match &*self.state.failure() {
             None => {
-                self.failures.commits_work((self.shared.options.clock)());
+                self.failures.commits_work((self.state.options.clock)());
                 return;
             }
             Some(AppendError::Full { wanted, .. }) => *wanted,
             Some(_) => SIZE as u64,
         };
         self.block.clear();
-        let is_ready = self.prepare().and_then(|()| self.shared.free_up(wanted)).is_ok();
+        let is_ready = self.prepare().and_then(|()| self.state.free_up(wanted)).is_ok();
         let Some(active) = self.active.as_mut().filter(|_| is_ready) else { return };
         // After the zeros: they have their space already, so writing over them proves nothing.
         let written = active.file.write_at(&[0; SIZE], active.end.max(active.filled));
@@ -315,7 +315,7 @@ impl Log {
             );
             self.active = None;
         } else if written.is_ok() {
-            *self.shared.failure() = None;
+            *self.state.failure() = None;
         }
     }
 
@@ -327,7 +327,7 @@ impl Log {
             let _ = active.truncate();
         }
         self.active = None;
-        self.start_pause((self.shared.options.clock)());
+        self.start_pause((self.state.options.clock)());
     }
 
     fn start_pause(&mut self, now: u64) {
@@ -338,7 +338,7 @@ impl Log {
 
 /// Creates a segment and makes its header and its name durable.
 fn create(
-    shared: &Shared,
+    state: &JournalState,
     name: SegmentName,
     epoch: u64,
     now: u64,
@@ -347,16 +347,16 @@ fn create(
         epoch,
         first_seq: name.first_seq,
         created_at: now,
-        salt: shared.options.salt(name.first_seq),
+        salt: state.options.salt(name.first_seq),
     };
-    let path = name.path(&shared.dir);
-    let file = shared.fs.open(&path, OpenMode::Create)?;
+    let path = name.path(&state.dir);
+    let file = state.fs.open(&path, OpenMode::Create)?;
     let written = file
         .write_at(&header.encode(), 0)
         .and_then(|()| file.sync())
-        .and_then(|()| shared.fs.sync_dir(&shared.dir));
+        .and_then(|()| state.fs.sync_dir(&state.dir));
     if let Err(error) = written {
-        let _ = shared.fs.remove(&path);
+        let _ = state.fs.remove(&path);
         return Err(error);
     }
     let segment = Segment { name, header, size: BLOCKS_OFFSET };

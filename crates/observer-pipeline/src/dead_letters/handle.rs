@@ -12,7 +12,7 @@ use crate::dead_letters::index::{ALL_FILES, DeadLetter, Entry};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::lock::lock;
 use crate::pipeline::Pipeline;
-use crate::worker::command::{Command, RedeliverCommand, RedeliverReport, Refusal};
+use crate::worker::command::{Command, RedeliverCommand, RedeliverReport, Rejection};
 
 /// Selection of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,18 +216,18 @@ impl Pipeline {
             result.rejected.extend(rejected);
             match stopped {
                 None => {}
-                Some(Refusal::Permanent(reason)) => {
+                Some(Rejection::Permanent(reason)) => {
                     return Err(DeadLetterError::ReplayUnsupported {
                         name: sink.to_owned(),
                         reason,
                     });
                 }
-                Some(Refusal::Temporary(reason))
+                Some(Rejection::Temporary(reason))
                     if result.redelivered == 0 && result.rejected.is_empty() =>
                 {
                     return Err(DeadLetterError::Unavailable { reason });
                 }
-                Some(Refusal::Temporary(reason)) => {
+                Some(Rejection::Temporary(reason)) => {
                     result.stopped = Some(reason);
                     break;
                 }

@@ -27,7 +27,7 @@ pub(crate) const ALL_FILES: RangeInclusive<u64> = 0..=u64::MAX;
 pub struct DeadLetter {
     /// Event with its envelope. Its id is also the id of the dead letter.
     pub envelope: Arc<Envelope>,
-    /// Answer of the destination.
+    /// ReplyTo of the destination.
     pub reason: String,
     /// Number of deliveries that the event was part of.
     pub attempts: u32,

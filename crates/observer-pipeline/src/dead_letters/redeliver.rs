@@ -14,16 +14,16 @@ use observer_core::{Batch, Envelope, ErrorKind, Event, SinkError, Uuid};
 use crate::dead_letters::index::DeadLetter;
 use crate::lock::lock;
 use crate::worker::Worker;
-use crate::worker::backoff::Wake;
-use crate::worker::command::{RedeliverCommand, RedeliverReport, Refusal};
+use crate::worker::command::{RedeliverCommand, RedeliverReport, Rejection};
 use crate::worker::phase::Ended;
-use crate::worker::resolve::MAX_SUSPECTS;
+use crate::worker::resolve::MAX_UNCONFIRMED;
+use crate::worker::retry::Wake;
 
 impl Worker {
     /// Delivers dead letters, and removes the ones that are durable at the destination.
     pub(crate) async fn redeliver(&mut self, command: RedeliverCommand) -> Result<(), Ended> {
         if let Some(reason) = self.replay_rejection {
-            command.refuse(Refusal::Permanent(reason.to_owned()));
+            command.reject(Rejection::Permanent(reason.to_owned()));
             return Ok(());
         }
         let RedeliverCommand { ids, files, edited, reply } = command;
@@ -32,7 +32,7 @@ impl Worker {
             Ok(dead_letters) => dead_letters,
             Err(error) => {
                 let stopped =
-                    Some(Refusal::Temporary(format!("the dead letters can't be read: {error}")));
+                    Some(Rejection::Temporary(format!("the dead letters can't be read: {error}")));
                 let _ = reply.send(RedeliverReport { stopped, ..RedeliverReport::default() });
                 return Ok(());
             }
@@ -44,7 +44,7 @@ impl Worker {
             match &flush_error {
                 Some(error) => {
                     let reason = format!("the sink failed to flush them: {}", error.report());
-                    report.stopped = Some(Refusal::Temporary(reason));
+                    report.stopped = Some(Rejection::Temporary(reason));
                 }
                 None => self.remove_delivered(accepted, files, &mut report).await,
             }
@@ -105,15 +105,15 @@ impl Worker {
                     None => report.rejected.push((batch.events()[0].id, error.report())),
                 },
                 Err(error) => {
-                    report.stopped = Some(Refusal::Temporary(failed_delivery(&error)));
+                    report.stopped = Some(Rejection::Temporary(failed_delivery(&error)));
                     break;
                 }
             }
-            if accepted.is_empty() && report.rejected.len() >= MAX_SUSPECTS && !work.is_empty() {
+            if accepted.is_empty() && report.rejected.len() >= MAX_UNCONFIRMED && !work.is_empty() {
                 let reason =
                     report.rejected.last().map(|(_, reason)| &**reason).unwrap_or_default();
                 let reason = format!("nothing is accepted: {reason}");
-                report.stopped = Some(Refusal::Temporary(reason));
+                report.stopped = Some(Rejection::Temporary(reason));
                 break;
             }
         }
@@ -126,28 +126,28 @@ impl Worker {
     /// Splits events into batches within the sink's limits, the first batch last. Sequence numbers
     /// rise within each batch.
     fn split_into_batches(&self, events: Vec<Arc<Envelope>>) -> Vec<Batch> {
-        let mut pieces = Vec::<Vec<Arc<Envelope>>>::new();
+        let mut sub_batches = Vec::<Vec<Arc<Envelope>>>::new();
         let mut bytes = 0;
         for envelope in events {
             let size = envelope.event.raw().len() as u64;
-            let fits = |piece: &&mut Vec<Arc<Envelope>>| {
-                piece.len() < self.limits.max_events
+            let fits = |sub_batch: &&mut Vec<Arc<Envelope>>| {
+                sub_batch.len() < self.limits.max_events
                     && bytes + size <= self.limits.max_bytes
-                    && piece.last().is_none_or(|last| last.seq < envelope.seq)
+                    && sub_batch.last().is_none_or(|last| last.seq < envelope.seq)
             };
-            match pieces.last_mut().filter(fits) {
-                Some(piece) => {
+            match sub_batches.last_mut().filter(fits) {
+                Some(sub_batch) => {
                     bytes += size;
-                    piece.push(envelope);
+                    sub_batch.push(envelope);
                 }
                 None => {
                     bytes = size;
-                    pieces.push(vec![envelope]);
+                    sub_batches.push(vec![envelope]);
                 }
             }
         }
-        let epoch = self.source.journal.epoch();
-        pieces.into_iter().rev().map(|piece| Batch::new(epoch, piece)).collect()
+        let epoch = self.event_log.journal.epoch();
+        sub_batches.into_iter().rev().map(|sub_batch| Batch::new(epoch, sub_batch)).collect()
     }
 
     /// Removes the dead letters of delivered events, and counts them.
@@ -170,7 +170,7 @@ impl Worker {
                     "the sink accepted {count} of them, but they can't be removed from the dead \
                      letters: {error}"
                 );
-                report.stopped = Some(Refusal::Temporary(reason));
+                report.stopped = Some(Rejection::Temporary(reason));
             }
         }
     }

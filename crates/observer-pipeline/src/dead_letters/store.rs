@@ -19,7 +19,7 @@ const FILES: u64 = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct NewDeadLetter {
     pub(crate) envelope: Arc<Envelope>,
-    /// Answer of the destination.
+    /// ReplyTo of the destination.
     pub(crate) reason: String,
     /// Number of deliveries that the event was part of.
     pub(crate) attempts: u32,
@@ -64,7 +64,7 @@ impl DeadLetterStore {
 
     /// Writes dead letters, which are durable after the next [`sync`](Self::sync).
     pub(crate) fn put(&mut self, dead_letters: &[NewDeadLetter]) -> io::Result<()> {
-        let now = crate::record::timestamp((self.clock)());
+        let now = crate::event_log::record::timestamp((self.clock)());
         let mut lines = Vec::new();
         for dead_letter in dead_letters {
             if !self.unsynced.contains(&dead_letter.envelope.seq) {

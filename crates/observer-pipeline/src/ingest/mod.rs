@@ -21,14 +21,14 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::error::Unavailable;
+use crate::event_log::record::envelope;
+use crate::event_log::tail::Tail;
+use crate::event_log::{Journal, ReplyTo};
 use crate::ingest::identity::{Identity, Origin};
 use crate::ingest::reject::{RejectCounters, RejectReason};
 use crate::ingest::require::{MissingFields, Requirements};
 use crate::ingest::window::{DedupWindow, Registration, Window};
-use crate::journal::{Answer, Journal};
 use crate::lock::lock;
-use crate::record::envelope;
-use crate::source::tail::Tail;
 use crate::spans;
 
 /// Options of ingest.
@@ -112,7 +112,7 @@ pub(crate) struct Counters {
 /// Ingest of a pipeline.
 pub(crate) struct Ingest {
     journal: Arc<Journal>,
-    shared: Arc<Shared>,
+    commit_state: Arc<CommitState>,
     require: Requirements,
     timeout: Duration,
     clock: Clock,
@@ -132,7 +132,7 @@ struct Candidate {
 type Registered = (Identity, u32, Registration);
 
 /// State that commits update, also after the request was cancelled.
-pub(crate) struct Shared {
+pub(crate) struct CommitState {
     pub(crate) tail: Arc<Tail>,
     window: Mutex<Window>,
     counters: Counters,
@@ -145,17 +145,17 @@ impl Ingest {
     /// If the keys of recent events can't be read.
     pub(crate) fn open(
         journal: Arc<Journal>,
-        shared: Arc<Shared>,
+        commit_state: Arc<CommitState>,
         options: IngestOptions,
         clock: Clock,
     ) -> std::io::Result<Self> {
         let since = clock().saturating_sub(options.dedup.micros);
         for (_, key) in journal.recent_keys(options.dedup.max_keys, since)? {
-            shared.window().remember(key);
+            commit_state.window().remember(key);
         }
         Ok(Self {
             journal,
-            shared,
+            commit_state,
             require: options.require,
             timeout: options.timeout,
             clock,
@@ -164,11 +164,11 @@ impl Ingest {
     }
 
     pub(crate) fn counters(&self) -> &Counters {
-        &self.shared.counters
+        &self.commit_state.counters
     }
 
     pub(crate) fn remembered(&self) -> usize {
-        self.shared.window().len()
+        self.commit_state.window().len()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -232,9 +232,9 @@ impl Ingest {
     ) -> (Vec<Record>, Vec<Result<Registered, IngestError>>) {
         let now = (self.clock)();
         let candidates: Vec<_> =
-            submissions.into_iter().map(|submission| self.admit(submission, None, now)).collect();
+            submissions.into_iter().map(|submission| self.prepare(submission, None, now)).collect();
         let mut records = Vec::with_capacity(candidates.len());
-        let mut window = self.shared.window();
+        let mut window = self.commit_state.window();
         let register = |candidate: Result<Candidate, IngestError>| {
             let Candidate { identity, record } = candidate?;
             let checksum = record.checksum;
@@ -255,9 +255,10 @@ impl Ingest {
         key: Option<&str>,
     ) -> Result<Ack, IngestError> {
         let deadline = Instant::now() + self.timeout;
-        let Candidate { identity, record } = self.admit(submission, key, (self.clock)())?;
+        let Candidate { identity, record } = self.prepare(submission, key, (self.clock)())?;
         let checksum = record.checksum;
-        let registration = self.shared.window().register(record.id, checksum, record.received_at);
+        let registration =
+            self.commit_state.window().register(record.id, checksum, record.received_at);
         match registration {
             Registration::New => {
                 self.commit(vec![record], Some(identity.id), deadline).await?;
@@ -274,7 +275,7 @@ impl Ingest {
     }
 
     /// Checks whether an event can be accepted, and returns its record and identity.
-    fn admit(
+    fn prepare(
         &self,
         submission: Submission,
         key: Option<&str>,
@@ -352,7 +353,7 @@ impl Ingest {
     }
 }
 
-impl Shared {
+impl CommitState {
     pub(crate) fn new(dedup: DedupWindow) -> Self {
         Self {
             tail: Arc::default(),
@@ -363,7 +364,7 @@ impl Shared {
 
     /// Applies the result of a group commit to the tail cache, to the window, and then to the
     /// waiting requests. So an acknowledged event can be read and is known as a duplicate.
-    pub(crate) fn finish(&self, group: Group<Answer>) {
+    pub(crate) fn on_commit(&self, group: Group<ReplyTo>) {
         let count = group.record_count();
         let (records, answers): (Vec<_>, Vec<_>) =
             group.appends.into_iter().map(Append::into_parts).unzip();

@@ -123,19 +123,19 @@ impl World {
             move || clock.load(Ordering::Relaxed)
         });
         let dedup = DedupWindow::new(WINDOW, MAX_KEYS);
-        let shared = Arc::new(Shared::new(dedup));
-        let committed = shared.clone();
+        let commit_state = Arc::new(CommitState::new(dedup));
+        let committed = commit_state.clone();
         let options = Options::new("j")
             .file_system(self.disk.clone())
             .runner(Runner::Caller)
             .segment_size(4096)
             .seed(1);
         let options = options.clock(clock.clone());
-        let opened = Journal::open(options, move |group| committed.finish(group));
+        let opened = Journal::open(options, move |group| committed.on_commit(group));
         let journal = Arc::new(opened.ok()?.0);
         let ingest = Ingest::open(
             journal.clone(),
-            shared,
+            commit_state,
             IngestOptions { dedup, ..Default::default() },
             clock,
         );

@@ -15,28 +15,31 @@ impl<F: Fn() + Send + Sync + 'static> Wake for CallOnWake<F> {
 }
 
 /// Returns the head and the registration of an event, as they are when its request is woken.
-fn state_at_wake_up(send_answer: impl FnOnce(&Shared, Record, Answer)) -> (u64, Registration) {
-    let shared = Arc::new(Shared::new(DedupWindow::default()));
+fn state_at_wake_up(
+    send_answer: impl FnOnce(&CommitState, Record, ReplyTo),
+) -> (u64, Registration) {
+    let commit_state = Arc::new(CommitState::new(DedupWindow::default()));
     let record = Record::new(1, [7; 16], r#"{"source":"s","event_kind":"k","ok":true}"#);
     let checksum = record.checksum;
-    assert!(matches!(shared.window().register([7; 16], checksum, 1), Registration::New));
+    assert!(matches!(commit_state.window().register([7; 16], checksum, 1), Registration::New));
     let (answer, mut result) = oneshot::channel();
     let (sender, found) = std::sync::mpsc::channel();
-    let observed = shared.clone();
+    let observed = commit_state.clone();
     let waker = Waker::from(Arc::new(CallOnWake(move || {
         sender
             .send((observed.tail.head().get(), observed.window().register([7; 16], checksum, 1)))
             .unwrap();
     })));
     assert!(matches!(Pin::new(&mut result).poll(&mut Context::from_waker(&waker)), Poll::Pending));
-    send_answer(&shared, record, answer);
+    send_answer(&commit_state, record, answer);
     found.try_recv().unwrap()
 }
 
 #[test]
 fn acknowledged_event_is_in_the_tail_and_the_window() {
-    let (head, registration) = state_at_wake_up(|shared, record, answer| {
-        shared.finish(Group { appends: vec![Append::new(vec![record], answer)], result: Ok(1) });
+    let (head, registration) = state_at_wake_up(|commit_state, record, answer| {
+        commit_state
+            .on_commit(Group { appends: vec![Append::new(vec![record], answer)], result: Ok(1) });
     });
     assert!(
         head == 1 && matches!(registration, Registration::Committed { .. }),
@@ -46,9 +49,9 @@ fn acknowledged_event_is_in_the_tail_and_the_window() {
 
 #[test]
 fn rejected_event_is_new_again_at_once() {
-    let (head, registration) = state_at_wake_up(|shared, record, answer| {
+    let (head, registration) = state_at_wake_up(|commit_state, record, answer| {
         let appends = vec![Append::new(vec![record], answer)];
-        shared.finish(Group { appends, result: Err(AppendError::Closed) });
+        commit_state.on_commit(Group { appends, result: Err(AppendError::Closed) });
     });
     assert!(head == 0 && matches!(registration, Registration::New), "{head}, {registration:?}");
 }
@@ -58,21 +61,24 @@ async fn duplicate_of_a_pending_event_gets_its_result() {
     let line = r#"{"source":"job","cycle_id":"c1","event_kind":"ok","ok":true}"#;
     let submission = || Submission::parse(line).unwrap();
     for (is_committed, in_batch) in [(true, false), (true, true), (false, false), (false, true)] {
-        let shared = Arc::new(Shared::new(DedupWindow::default()));
+        let commit_state = Arc::new(CommitState::new(DedupWindow::default()));
         let memory = observer_journal::fs::Memory::default();
         let options = observer_journal::Options::new("j").file_system(memory);
         let options = options.runner(observer_journal::Runner::Caller);
         let (journal, _) = Journal::open(options, |_| {}).unwrap();
         let ingest = Ingest::open(
             Arc::new(journal),
-            shared.clone(),
+            commit_state.clone(),
             IngestOptions::default(),
             Arc::new(|| 1),
         )
         .unwrap();
         let id = Identity::of(&submission().event, None, None).id.into_bytes();
         let record = Record::new(1, id, line);
-        assert!(matches!(shared.window().register(id, record.checksum, 1), Registration::New));
+        assert!(matches!(
+            commit_state.window().register(id, record.checksum, 1),
+            Registration::New
+        ));
         let second = async {
             if in_batch {
                 ingest.ingest_batch(vec![submission()]).await.remove(0)
@@ -83,7 +89,8 @@ async fn duplicate_of_a_pending_event_gets_its_result() {
         let first = async {
             let (answer, _result) = oneshot::channel();
             let result = if is_committed { Ok(1) } else { Err(AppendError::Closed) };
-            shared.finish(Group { appends: vec![Append::new(vec![record], answer)], result });
+            commit_state
+                .on_commit(Group { appends: vec![Append::new(vec![record], answer)], result });
         };
         let (second, ()) = tokio::join!(second, first);
         match second {

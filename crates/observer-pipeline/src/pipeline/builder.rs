@@ -7,8 +7,8 @@ use observer_journal::Options;
 
 use super::{Inner, Pipeline, StartError, maintenance};
 use crate::blocking::Blocking;
-use crate::ingest::{Ingest, IngestOptions, Shared};
-use crate::journal::Journal;
+use crate::event_log::Journal;
+use crate::ingest::{CommitState, Ingest, IngestOptions};
 use crate::spec::SinkSpec;
 
 /// Builder of a [`Pipeline`].
@@ -59,16 +59,16 @@ impl PipelineBuilder {
     /// Outside a tokio runtime.
     pub async fn start(self) -> Result<Pipeline, StartError> {
         let Self { journal: options, ingest, sinks, seed } = self;
-        let shared = Arc::new(Shared::new(ingest.dedup));
-        let (journal, committed) = (options.clone(), shared.clone());
+        let commit_state = Arc::new(CommitState::new(ingest.dedup));
+        let (journal, committed) = (options.clone(), commit_state.clone());
         let clock = options.get_clock();
         let open = move || {
-            let (journal, recovery) = Journal::open(journal, move |group| committed.finish(group))?;
+            let (journal, recovery) = Journal::open(journal, move |group| committed.on_commit(group))?;
             let journal = Arc::new(journal);
-            let tail = shared.tail.clone();
+            let tail = commit_state.tail.clone();
             tail.begin_after(journal.head());
-            let ingest =
-                Ingest::open(journal.clone(), shared, ingest, clock).map_err(StartError::Keys)?;
+            let ingest = Ingest::open(journal.clone(), commit_state, ingest, clock)
+                .map_err(StartError::Keys)?;
             Ok::<_, StartError>((journal, recovery, tail, ingest))
         };
         let blocking = Blocking::new(options.get_runner());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blocking::Blocking;
-use crate::journal::Journal;
+use crate::event_log::Journal;
 
 /// Interval at which positions are stored and space is freed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);

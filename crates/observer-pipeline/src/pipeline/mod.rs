@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::event_log::Journal;
+use crate::event_log::tail::Tail;
 use crate::ingest::reject::RejectReason;
 use crate::ingest::{Ack, Ingest, IngestError};
-use crate::journal::Journal;
 use crate::lock::lock;
-use crate::source::tail::Tail;
 use crate::worker::command::WorkerHandle;
 use crate::worker::progress::Progress;
 

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::{AddSinkError, ForgetSinkError, Pipeline};
 use crate::account::Checkpoint;
+use crate::event_log::EventLog;
 use crate::replay::state::{ReplayRecord, reader_name};
-use crate::source::Source;
 use crate::spec::SinkSpec;
 use crate::worker::command::Command;
 use crate::worker::phase::Phase;
@@ -80,7 +80,7 @@ impl Pipeline {
                 name: spec.name.clone(),
                 sink: spec.sink,
                 filter: spec.settings.filter,
-                source: Source {
+                event_log: EventLog {
                     blocking: inner.blocking,
                     journal: inner.journal.clone(),
                     tail: inner.tail.clone(),

@@ -8,8 +8,8 @@ use observer_core::{Position, Timestamp};
 use super::Pipeline;
 use super::sinks::Running;
 use crate::account::Checkpoint;
+use crate::event_log::tail::Tail;
 use crate::replay::state::{ReplayRecord, ReplayStatus, is_replay_reader};
-use crate::source::tail::Tail;
 use crate::status::{IngestStatus, SinkState, SinkStatus, Status};
 use crate::worker::progress::Snapshot;
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::pipeline::Pipeline;
 use crate::replay::state::{ReplaySelection, ReplayState, ReplayStatus};
-use crate::worker::command::{Command, NotStarted, Refusal, ReplayCommand};
+use crate::worker::command::{Command, NotStarted, Rejection, ReplayCommand};
 
 /// Error type for starting and cancelling replays.
 #[derive(Debug, thiserror::Error)]
@@ -94,10 +94,12 @@ impl Pipeline {
             NotStarted::AlreadyRunning(progress) => {
                 ReplayError::AlreadyRunning { name: sink.to_owned(), progress }
             }
-            NotStarted::Refused(Refusal::Permanent(reason)) => {
+            NotStarted::Rejected(Rejection::Permanent(reason)) => {
                 ReplayError::ReplayUnsupported { name: sink.to_owned(), reason }
             }
-            NotStarted::Refused(Refusal::Temporary(reason)) => ReplayError::Unavailable { reason },
+            NotStarted::Rejected(Rejection::Temporary(reason)) => {
+                ReplayError::Unavailable { reason }
+            }
         })
     }
 

@@ -5,10 +5,10 @@ use observer_journal::Hold;
 use tokio::time::Instant;
 
 use crate::error::Failure;
-use crate::record::timestamp;
+use crate::event_log::record::timestamp;
 use crate::replay::state::{ReplayRecord, ReplaySelection, ReplayState, ReplayStatus, reader_name};
 use crate::worker::backoff::Backoff;
-use crate::worker::command::{NotStarted, Refusal, ReplayCommand};
+use crate::worker::command::{NotStarted, Rejection, ReplayCommand};
 use crate::worker::phase::Ended;
 use crate::worker::stream::{EventSelector, ReplayStream, Stream, StreamKind};
 use crate::worker::{FLUSH_EVERY, Worker};
@@ -33,7 +33,7 @@ impl Worker {
             Some(reason) => {
                 self.end_replay(ReplayState::Stopped, Some(reason.to_owned()));
                 if let Some(record) = &self.progress.lock().replay {
-                    record.store(&self.source.journal, &self.name, record.checkpoint);
+                    record.store(&self.event_log.journal, &self.name, record.checkpoint);
                 }
             }
         }
@@ -54,7 +54,7 @@ impl Worker {
         selection: ReplaySelection,
     ) -> Result<ReplayStatus, NotStarted> {
         if let Some(reason) = self.replay_rejection {
-            return Err(NotStarted::Refused(Refusal::Permanent(reason.to_owned())));
+            return Err(NotStarted::Rejected(Rejection::Permanent(reason.to_owned())));
         }
         let previous = self.progress.lock().replay.clone();
         if let Some(running) = previous.as_ref().filter(|record| record.is_running()) {
@@ -64,7 +64,7 @@ impl Worker {
                 events - pending
             )));
         }
-        let journal = self.source.journal.clone();
+        let journal = self.event_log.journal.clone();
         let reader = reader_name(&self.name);
         // Held before the lookup, so that no event expires in between.
         journal.hold(&reader, Hold::Optional);
@@ -74,19 +74,19 @@ impl Worker {
         let gone_before = start.gone_before.map(timestamp);
         let record = ReplayRecord::new(selection, start.first_seq, last, gone_before);
         record.store(&journal, &self.name, record.checkpoint);
-        let stored = self.source.blocking.run(move || journal.maintain()).await;
+        let stored = self.event_log.blocking.run(move || journal.maintain()).await;
         if let Err(error) = stored
             .map_err(std::io::Error::other)
             .and_then(|stored| stored.map_err(std::io::Error::other))
         {
-            let journal = &self.source.journal;
+            let journal = &self.event_log.journal;
             match previous {
                 Some(previous) => previous.store(journal, &self.name, previous.checkpoint),
                 None => journal.forget(&reader),
             }
             journal.release(&reader);
             let reason = format!("it can't be stored: {}", observer_core::report(&error));
-            return Err(NotStarted::Refused(Refusal::Temporary(reason)));
+            return Err(NotStarted::Rejected(Rejection::Temporary(reason)));
         }
         let status = record.status();
         tracing::info!(
@@ -107,7 +107,7 @@ impl Worker {
         };
         let retry = RetrySettings { give_up_after: None, ..self.limits.retry };
         ReplayStream {
-            stream: Stream::new(self.source.clone(), selector, record.checkpoint, record.last),
+            stream: Stream::new(self.event_log.clone(), selector, record.checkpoint, record.last),
             backoff: Backoff::new(retry, self.random.fork()),
             postponed: false,
             not_before: Instant::now(),
@@ -158,7 +158,7 @@ impl Worker {
         if is_running {
             self.end_replay(ReplayState::Done, None);
         }
-        self.commit();
+        self.set_positions();
         self.streams.replay = None;
         if let Some(ReplayStatus { state, failure, account, pending, .. }) =
             self.progress.lock().replay.as_ref().map(ReplayRecord::status)

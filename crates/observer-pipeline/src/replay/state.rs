@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Checkpoint};
 use crate::error::Failure;
-use crate::journal::Journal;
+use crate::event_log::Journal;
 
 /// Suffix of the names of readers that belong to replays. No name of a sink has it.
 const SUFFIX: &str = ":replay";
@@ -130,7 +130,7 @@ impl ReplayRecord {
         let mut record: Self = serde_json::from_slice(&stored.state).ok()?;
         // Events that the journal has lost are not part of the replay. Their sequence numbers
         // belong to new events by now.
-        let last = journal.resolve(record.epoch, record.last, u64::MAX).unwrap_or(0);
+        let last = journal.translate(record.epoch, record.last, u64::MAX).unwrap_or(0);
         record.last = last.min(journal.head()).max(stored.seq);
         record.checkpoint.seq = stored.seq;
         Some(record)

@@ -46,15 +46,6 @@ impl Backoff {
     }
 }
 
-/// Event upon which a parked sink is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wake {
-    OnTimer,
-    /// The timer, or new events. The acceptance of one of them may show that the refused events
-    /// are at fault.
-    OnNewEvents,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use observer_core::{Batch, SinkError};
 use tokio::time::{Instant, sleep};
 
 use crate::account::Account;
-use crate::source::reader::Item;
+use crate::event_log::reader::Item;
 use crate::worker::Worker;
 use crate::worker::phase::{Ended, Phase, phase_reached};
 use crate::worker::stream::StreamKind;
@@ -21,7 +21,7 @@ impl Worker {
     pub(crate) async fn linger(&mut self) -> Result<(), Ended> {
         let until = Instant::now() + self.limits.linger;
         loop {
-            let pending = self.source.journal.head() - self.streams.live.checkpoint.seq;
+            let pending = self.event_log.journal.head() - self.streams.live.checkpoint.seq;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || pending >= self.limits.max_events as u64 {
                 return Ok(());
@@ -96,7 +96,8 @@ impl Worker {
         if self.streams.active == StreamKind::Live {
             self.progress.lock().oldest_in_batch = events.first().map(|first| first.received_at);
         }
-        let batch = (!events.is_empty()).then(|| Batch::new(self.source.journal.epoch(), events));
+        let batch =
+            (!events.is_empty()).then(|| Batch::new(self.event_log.journal.epoch(), events));
         Ok((batch, through))
     }
 }

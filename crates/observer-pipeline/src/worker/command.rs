@@ -50,12 +50,12 @@ pub(crate) struct RedeliverReport {
     /// Events that were rejected again, each with the reason. Their dead letters stay.
     pub(crate) rejected: Vec<(Uuid, String)>,
     /// Reason for which the remaining dead letters were not delivered.
-    pub(crate) stopped: Option<Refusal>,
+    pub(crate) stopped: Option<Rejection>,
 }
 
 /// Reason for which a worker does not deliver past events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Rejection {
     /// The sink can't take past events at all.
     Permanent(String),
     /// The sink can't take them now.
@@ -65,40 +65,42 @@ pub(crate) enum Refusal {
 /// Reason for which a replay was not started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotStarted {
-    Refused(Refusal),
+    Rejected(Rejection),
     /// Another replay is running; the text says how far it is.
     AlreadyRunning(String),
 }
 
 impl RedeliverCommand {
-    pub(crate) fn refuse(self, refusal: Refusal) {
+    pub(crate) fn reject(self, rejection: Rejection) {
         // The caller may have been cancelled.
-        let _ = self.reply.send(RedeliverReport { stopped: Some(refusal), ..Default::default() });
+        let _ = self.reply.send(RedeliverReport { stopped: Some(rejection), ..Default::default() });
     }
 }
 
 impl Command {
-    fn refuse(self, refusal: Refusal) {
+    fn reject(self, rejection: Rejection) {
         match self {
-            Self::Redeliver(command) => command.refuse(refusal),
+            Self::Redeliver(command) => command.reject(rejection),
             Self::StartReplay(command) => {
-                drop(command.reply.send(Err(NotStarted::Refused(refusal))));
+                drop(command.reply.send(Err(NotStarted::Rejected(rejection))));
             }
         }
     }
 }
 
-/// Refuses all commands until it is cancelled, while the sink is unavailable: with `replay_rejection`
+/// Rejects all commands until it is cancelled, while the sink is unavailable: with `replay_rejection`
 /// if the sink never takes past events, and with `reason` otherwise.
-pub(crate) async fn refuse_commands(
+pub(crate) async fn reject_commands(
     commands: &mut mpsc::Receiver<Command>,
     replay_rejection: Option<&'static str>,
     reason: &str,
 ) -> Infallible {
     while let Some(command) = commands.recv().await {
-        command.refuse(match replay_rejection {
-            Some(permanent) => Refusal::Permanent(permanent.to_owned()),
-            None => Refusal::Temporary(format!("the sink is unavailable at the moment: {reason}")),
+        command.reject(match replay_rejection {
+            Some(permanent) => Rejection::Permanent(permanent.to_owned()),
+            None => {
+                Rejection::Temporary(format!("the sink is unavailable at the moment: {reason}"))
+            }
         });
     }
     std::future::pending().await

@@ -9,13 +9,13 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::dead_letters::store::NewDeadLetter;
+use crate::event_log::EventLog;
 use crate::lock::lock;
-use crate::source::Source;
 use crate::spans;
 use crate::status::SinkState;
 use crate::worker::Worker;
-use crate::worker::backoff::Wake;
 use crate::worker::phase::{Ended, Phase, phase_reached};
+use crate::worker::retry::Wake;
 use crate::worker::stream::Stream;
 
 /// Timeout of the last flush, and of `close`.
@@ -102,12 +102,12 @@ impl Worker {
 
     fn mark_flushed(&mut self) {
         self.streams.iter_mut().for_each(|stream| stream.flushed = stream.checkpoint);
-        self.commit();
+        self.set_positions();
     }
 
     /// Passes the flushed positions to the journal, which stores them.
-    pub(crate) fn commit(&self) {
-        let Source { journal, .. } = &self.source;
+    pub(crate) fn set_positions(&self) {
+        let EventLog { journal, .. } = &self.event_log;
         let flushed = self.streams.live.flushed;
         journal.set_position(&self.name, flushed.seq, flushed.encode().into());
         // Under the lock, since the pipeline may cancel the replay.
@@ -120,7 +120,7 @@ impl Worker {
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        self.source.blocking.run(work).await?
+        self.event_log.blocking.run(work).await?
     }
 
     /// Flushes for the last time, waits until the pipeline wants the sink closed, and closes it.

@@ -17,14 +17,15 @@ use tracing::Span;
 use crate::account::Checkpoint;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::error::Failure;
-use crate::source::Source;
-use crate::source::head::Head;
+use crate::event_log::EventLog;
+use crate::event_log::head::Head;
 use crate::spec::Limits;
 use crate::status::SinkState;
-use crate::worker::backoff::{Backoff, Wake};
+use crate::worker::backoff::Backoff;
 use crate::worker::command::Command;
 use crate::worker::phase::{Ended, Phase, phase_reached};
 use crate::worker::progress::Progress;
+use crate::worker::retry::Wake;
 use crate::worker::stream::{EventSelector, Stream, StreamKind, Streams};
 
 pub(crate) mod backoff;
@@ -34,7 +35,7 @@ mod flush;
 pub(crate) mod phase;
 pub(crate) mod progress;
 pub(crate) mod resolve;
-mod retry;
+pub(crate) mod retry;
 pub(crate) mod stream;
 
 /// Interval of flushes, after which positions are committed.
@@ -51,7 +52,7 @@ pub(crate) struct Setup {
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) filter: Filter,
     pub(crate) limits: Limits,
-    pub(crate) source: Source,
+    pub(crate) event_log: EventLog,
     pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -70,7 +71,7 @@ pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) limits: Limits,
-    pub(crate) source: Source,
+    pub(crate) event_log: EventLog,
     pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
@@ -108,9 +109,9 @@ impl Worker {
             filter: Some(setup.filter).filter(|filter| !filter.matches_all()).map(Arc::new),
             replay: None,
         };
-        let live = Stream::new(setup.source.clone(), selector, checkpoint, u64::MAX);
+        let live = Stream::new(setup.event_log.clone(), selector, checkpoint, u64::MAX);
         Self {
-            head: setup.source.tail.head(),
+            head: setup.event_log.tail.head(),
             streams: Streams::new(live),
             backoff: Backoff::new(setup.limits.retry, random.fork()),
             check_backoff: Backoff::new(check_retry, random.fork()),
@@ -120,7 +121,7 @@ impl Worker {
             name: setup.name,
             sink: setup.sink,
             limits: setup.limits,
-            source: setup.source,
+            event_log: setup.event_log,
             phase,
             dead_letters: setup.dead_letters,
             progress: setup.progress,
@@ -137,7 +138,7 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         let guard = PanicGuard(self.progress.clone(), self.name.clone());
         if self.resume().await.is_ok() {
-            while self.cycle().await.is_ok() {}
+            while self.run_once().await.is_ok() {}
         }
         self.finish().await;
         drop(guard);
@@ -163,9 +164,11 @@ impl Worker {
         let served = self.progress.lock().served;
         let own = match own {
             Some(own) => {
-                let journal = self.source.journal.clone();
-                let resolved =
-                    self.source.blocking.run(move || journal.resolve(own.epoch, own.seq, served));
+                let journal = self.event_log.journal.clone();
+                let resolved = self
+                    .event_log
+                    .blocking
+                    .run(move || journal.translate(own.epoch, own.seq, served));
                 resolved.await.map_err(|_| Ended)?
             }
             None => None,
@@ -184,7 +187,7 @@ impl Worker {
         self.streams.live.restart_at(checkpoint);
         self.progress.lock().checkpoint = checkpoint;
         self.resume_replay();
-        self.commit();
+        self.set_positions();
         let sink = self.sink.clone();
         match self.call(sink.check(), Phase::Stopping).await? {
             Err(error) if error.kind == ErrorKind::Blocked => {
@@ -202,13 +205,13 @@ impl Worker {
     }
 
     /// Processes one batch of live events, one of the replay, and one command.
-    async fn cycle(&mut self) -> Result<(), Ended> {
+    async fn run_once(&mut self) -> Result<(), Ended> {
         self.wait_for_work().await?;
         self.linger().await?;
-        let (started, head) = (Instant::now(), self.source.journal.head());
+        let (started, head) = (Instant::now(), self.event_log.journal.head());
         self.process_batch().await?;
         let is_running = *self.phase.borrow() == Phase::Running;
-        if self.streams.live.reader.lags() && self.source.journal.head() > head && is_running {
+        if self.streams.live.reader.lags() && self.event_log.journal.head() > head && is_running {
             sleep(started.elapsed().min(MAX_REST)).await;
         }
         if self.replay_is_due() && is_running {

@@ -14,16 +14,16 @@ use crate::dead_letters::store::NewDeadLetter;
 use crate::replay::state::ReplayState;
 use crate::spans;
 use crate::worker::Worker;
-use crate::worker::backoff::Wake;
 use crate::worker::phase::{Ended, Phase};
+use crate::worker::retry::Wake;
 use crate::worker::stream::StreamKind;
 
 /// Number of events that may be refused one by one before the destination is considered to refuse
 /// everything.
-const INITIAL_SUSPECTS: usize = 4;
+const INITIAL_UNCONFIRMED: usize = 4;
 /// Bound of that number, which doubles each time the sink was parked: the events may be at fault
 /// after all.
-pub(crate) const MAX_SUSPECTS: usize = 64;
+pub(crate) const MAX_UNCONFIRMED: usize = 64;
 /// Factor by which a batch that is refused as a whole grows at most, by the events after it.
 const MAX_GROWTH: usize = 16;
 
@@ -38,11 +38,11 @@ const PROBES: u32 = 3;
 
 /// Part of a batch that has to be delivered.
 #[derive(Debug)]
-struct Piece {
+struct SubBatch {
     batch: Batch,
     /// Number of deliveries that the events were part of.
     attempts: u32,
-    /// Number of consecutive transient failures of this piece.
+    /// Number of consecutive transient failures of this sub_batch.
     failures: u32,
     /// Number of probes that were accepted between the failures of this event; `None` until there
     /// is a probe.
@@ -54,7 +54,7 @@ struct Piece {
 /// Event that was refused while it stood alone. It is a poison event if the destination accepts
 /// another event of the batch.
 #[derive(Debug)]
-struct Suspect {
+struct Unconfirmed {
     envelope: Arc<Envelope>,
     reason: String,
     attempts: u32,
@@ -64,7 +64,7 @@ impl Worker {
     /// Delivers a batch until each of its events is resolved, and moves the checkpoint to
     /// `through`.
     ///
-    /// Pieces are delivered in the order of their events.
+    /// Sub-batches are delivered in the order of their events.
     pub(crate) async fn resolve(&mut self, batch: Batch, through: u64) -> Result<(), Ended> {
         let span = spans::batch(&self.name, &batch);
         if span.is_disabled() {
@@ -81,28 +81,28 @@ impl Worker {
     async fn resolve_events(&mut self, batch: Batch, mut through: u64) -> Result<(), Ended> {
         let epoch = batch.position().epoch;
         let first_size = batch.len();
-        let mut work = vec![Piece::new(batch, 0)];
-        let mut suspects = Vec::<Suspect>::new();
+        let mut work = vec![SubBatch::new(batch, 0)];
+        let mut unconfirmed = Vec::<Unconfirmed>::new();
         let mut neighbour_accepted = false;
-        let mut max_suspects = INITIAL_SUSPECTS;
+        let mut max_unconfirmed = INITIAL_UNCONFIRMED;
         let mut since = Instant::now();
-        // Last resolved event. A suspect or an event with a probe may be left before it.
+        // Last resolved event. A unconfirmed or an event with a probe may be left before it.
         let mut resolved = 0;
 
-        while let Some(mut piece) = work.pop() {
-            piece.attempts += 1;
-            match self.deliver(&piece.batch, piece.attempts).await? {
+        while let Some(mut sub_batch) = work.pop() {
+            sub_batch.attempts += 1;
+            match self.deliver(&sub_batch.batch, sub_batch.attempts).await? {
                 Ok(receipt) => {
                     since = Instant::now();
-                    let accepted = self.accept(&piece, receipt).await?;
+                    let accepted = self.accept(&sub_batch, receipt).await?;
                     neighbour_accepted |= accepted > 0;
                     if accepted > 0 {
                         self.mark_running();
-                        if let Some(Piece { probes: Some(probes), .. }) = work.last_mut() {
+                        if let Some(SubBatch { probes: Some(probes), .. }) = work.last_mut() {
                             *probes += 1;
                         }
                     }
-                    resolved = resolved.max(piece.batch.position().seq);
+                    resolved = resolved.max(sub_batch.batch.position().seq);
                 }
                 Err(error) => match error.kind {
                     ErrorKind::Transient if self.streams.active == StreamKind::Replay => {
@@ -119,35 +119,38 @@ impl Worker {
                         {
                             let reason = format!("given up: {}", error.report());
                             let given_up =
-                                piece.batch.events().iter().map(|envelope| NewDeadLetter {
+                                sub_batch.batch.events().iter().map(|envelope| NewDeadLetter {
                                     envelope: envelope.clone(),
                                     reason: reason.clone(),
-                                    attempts: piece.attempts,
+                                    attempts: sub_batch.attempts,
                                 });
                             self.write_dead_letters(given_up.collect()).await?;
                             since = Instant::now();
-                            resolved = resolved.max(piece.batch.position().seq);
-                        } else if piece.probes.is_some_and(|probes| probes >= PROBES) {
+                            resolved = resolved.max(sub_batch.batch.position().seq);
+                        } else if sub_batch.probes.is_some_and(|probes| probes >= PROBES) {
                             self.mark_retrying(&error.report());
                             let dead_letter = NewDeadLetter {
-                                envelope: piece.batch.events()[0].clone(),
+                                envelope: sub_batch.batch.events()[0].clone(),
                                 reason: error.report(),
-                                attempts: piece.attempts,
+                                attempts: sub_batch.attempts,
                             };
                             self.write_dead_letters(vec![dead_letter]).await?;
-                            resolved = resolved.max(piece.batch.position().seq);
+                            resolved = resolved.max(sub_batch.batch.position().seq);
                         } else {
-                            through = through.max(self.reschedule(piece, &error, &mut work).await?);
+                            through =
+                                through.max(self.reschedule(sub_batch, &error, &mut work).await?);
                         }
                     }
-                    ErrorKind::Permanent => match piece.batch.halves() {
+                    ErrorKind::Permanent => match sub_batch.batch.halves() {
                         Some((left, right)) => {
-                            work.extend([right, left].map(|half| Piece::new(half, piece.attempts)));
+                            work.extend(
+                                [right, left].map(|half| SubBatch::new(half, sub_batch.attempts)),
+                            );
                         }
-                        None => suspects.push(Suspect {
-                            envelope: piece.batch.events()[0].clone(),
+                        None => unconfirmed.push(Unconfirmed {
+                            envelope: sub_batch.batch.events()[0].clone(),
                             reason: error.report(),
-                            attempts: piece.attempts,
+                            attempts: sub_batch.attempts,
                         }),
                     },
                     ErrorKind::Blocked => {
@@ -159,48 +162,59 @@ impl Worker {
                             return Ok(());
                         }
                         // The first event alone is the probe.
-                        let (first, rest) = piece.batch.events().split_at(1);
+                        let (first, rest) = sub_batch.batch.events().split_at(1);
                         if !rest.is_empty() {
-                            work.push(Piece::new(Batch::new(epoch, rest.to_vec()), piece.attempts));
+                            work.push(SubBatch::new(
+                                Batch::new(epoch, rest.to_vec()),
+                                sub_batch.attempts,
+                            ));
                         }
-                        work.push(Piece { batch: Batch::new(epoch, first.to_vec()), ..piece });
+                        work.push(SubBatch {
+                            batch: Batch::new(epoch, first.to_vec()),
+                            ..sub_batch
+                        });
                     }
                 },
             }
-            if suspects.is_empty()
+            if unconfirmed.is_empty()
                 && resolved > 0
-                && work.iter().all(|piece| resolved < piece.batch.events()[0].seq)
+                && work.iter().all(|sub_batch| resolved < sub_batch.batch.events()[0].seq)
             {
                 self.advance(resolved);
             }
             if neighbour_accepted {
-                if work.is_empty() && !suspects.is_empty() {
+                if work.is_empty() && !unconfirmed.is_empty() {
                     self.write_dead_letters(
-                        suspects.drain(..).map(Suspect::into_dead_letter).collect(),
+                        unconfirmed.drain(..).map(Unconfirmed::into_dead_letter).collect(),
                     )
                     .await?;
                 }
-            } else if !suspects.is_empty() && (work.is_empty() || suspects.len() >= max_suspects) {
+            } else if !unconfirmed.is_empty()
+                && (work.is_empty() || unconfirmed.len() >= max_unconfirmed)
+            {
                 // Every event was refused, so the destination may be at fault.
-                let reason =
-                    suspects.first().map(|suspect| suspect.reason.clone()).unwrap_or_default();
+                let reason = unconfirmed
+                    .first()
+                    .map(|unconfirmed| unconfirmed.reason.clone())
+                    .unwrap_or_default();
                 let reason = format!("nothing is accepted: {reason}");
                 if self.streams.active == StreamKind::Replay {
                     // Live events must not wait for a replay.
                     let is_last = work.is_empty()
                         && matches!(self.streams.active_stream().reader.peek().await, Ok(None));
-                    if is_last || max_suspects == MAX_SUSPECTS {
+                    if is_last || max_unconfirmed == MAX_UNCONFIRMED {
                         self.end_replay(ReplayState::Stopped, Some(reason));
                         return Ok(());
                     }
                 } else {
                     self.park(reason, Wake::OnNewEvents).await?;
                 }
-                max_suspects = MAX_SUSPECTS.min(max_suspects * 2);
-                let attempts = suspects.iter().map(|suspect| suspect.attempts).max().unwrap_or(0);
-                let refused = suspects.drain(..).map(|suspect| suspect.envelope);
+                max_unconfirmed = MAX_UNCONFIRMED.min(max_unconfirmed * 2);
+                let attempts =
+                    unconfirmed.iter().map(|unconfirmed| unconfirmed.attempts).max().unwrap_or(0);
+                let refused = unconfirmed.drain(..).map(|unconfirmed| unconfirmed.envelope);
                 let remaining =
-                    work.drain(..).rev().flat_map(|piece| piece.batch.events().to_vec());
+                    work.drain(..).rev().flat_map(|sub_batch| sub_batch.batch.events().to_vec());
                 let mut events: Vec<_> = refused.chain(remaining).collect();
                 events.sort_by_key(|envelope| envelope.seq);
                 let batch = Batch::new(epoch, events);
@@ -218,37 +232,40 @@ impl Worker {
         Ok(())
     }
 
-    /// Schedules the next attempt of a piece after a transient failure, and backs off. Returns the
+    /// Schedules the next attempt of a sub_batch after a transient failure, and backs off. Returns the
     /// last event that was read for a probe, or 0.
     async fn reschedule(
         &mut self,
-        mut piece: Piece,
+        mut sub_batch: SubBatch,
         error: &SinkError,
-        work: &mut Vec<Piece>,
+        work: &mut Vec<SubBatch>,
     ) -> Result<u64, Ended> {
         let mut read = 0;
-        piece.failures += 1;
+        sub_batch.failures += 1;
         if let Some(probed) = work.pop_if(|before| before.probes.is_some()) {
-            // The failed piece was a probe, so either may be at fault, or the destination. The
+            // The failed sub_batch was a probe, so either may be at fault, or the destination. The
             // event before it is tried again; its next probe is the event after this one, in case
             // both are poison events.
-            let skip = (probed.skip + 1) % INITIAL_SUSPECTS;
-            work.extend([piece, Piece { skip, ..Piece::new(probed.batch, probed.attempts) }]);
-            work.sort_by_key(|piece| Reverse(piece.batch.events()[0].seq));
-        } else if piece.failures < SPLIT_AFTER {
-            work.push(piece);
-        } else if let Some((left, right)) = piece.batch.halves() {
-            work.extend([right, left].map(|half| Piece::new(half, piece.attempts)));
-        } else if piece.failures < PROBE_AFTER {
-            work.push(piece);
+            let skip = (probed.skip + 1) % INITIAL_UNCONFIRMED;
+            work.extend([
+                sub_batch,
+                SubBatch { skip, ..SubBatch::new(probed.batch, probed.attempts) },
+            ]);
+            work.sort_by_key(|sub_batch| Reverse(sub_batch.batch.events()[0].seq));
+        } else if sub_batch.failures < SPLIT_AFTER {
+            work.push(sub_batch);
+        } else if let Some((left, right)) = sub_batch.batch.halves() {
+            work.extend([right, left].map(|half| SubBatch::new(half, sub_batch.attempts)));
+        } else if sub_batch.failures < PROBE_AFTER {
+            work.push(sub_batch);
         } else {
-            read = self.ensure_followers(piece.skip, &piece, work).await?;
-            let probe = take_probe(piece.skip, work);
-            let is_first = probe.is_some() && piece.probes.is_none();
+            read = self.ensure_followers(sub_batch.skip, &sub_batch, work).await?;
+            let probe = take_probe(sub_batch.skip, work);
+            let is_first = probe.is_some() && sub_batch.probes.is_none();
             if is_first {
-                piece.probes = Some(0);
+                sub_batch.probes = Some(0);
             }
-            work.push(piece);
+            work.push(sub_batch);
             work.extend(probe);
             if is_first {
                 // Without a pause: if the destination recovered during it, the order would change
@@ -261,30 +278,32 @@ impl Worker {
         Ok(read)
     }
 
-    /// Reads ahead until more than `count` events follow a piece, as far as there are more. Returns
+    /// Reads ahead until more than `count` events follow a sub_batch, as far as there are more. Returns
     /// the last event that was read, or 0.
     async fn ensure_followers(
         &mut self,
         count: usize,
-        piece: &Piece,
-        work: &mut Vec<Piece>,
+        sub_batch: &SubBatch,
+        work: &mut Vec<SubBatch>,
     ) -> Result<u64, Ended> {
-        if work.iter().map(|piece| piece.batch.len()).sum::<usize>() > count {
+        if work.iter().map(|sub_batch| sub_batch.batch.len()).sum::<usize>() > count {
             return Ok(0);
         }
-        let last = work.first().map_or(&piece.batch, |last| &last.batch).clone();
+        let last = work.first().map_or(&sub_batch.batch, |last| &last.batch).clone();
         let (grown, read) = self.next_batch(Some(&last)).await?;
         let events = grown.map(|grown| grown.events()[last.len()..].to_vec()).unwrap_or_default();
         if !events.is_empty() {
-            work.insert(0, Piece::new(Batch::new(last.position().epoch, events), 0));
+            work.insert(0, SubBatch::new(Batch::new(last.position().epoch, events), 0));
         }
         Ok(read)
     }
 
-    /// Splits a batch into pieces within the sink's limit, and pushes them with the first on top.
-    fn split(&self, batch: &Batch, epoch: u64, attempts: u32, work: &mut Vec<Piece>) {
-        let pieces = batch.events().chunks(self.limits.max_events).rev();
-        work.extend(pieces.map(|events| Piece::new(Batch::new(epoch, events.to_vec()), attempts)));
+    /// Splits a batch into sub_batches within the sink's limit, and pushes them with the first on top.
+    fn split(&self, batch: &Batch, epoch: u64, attempts: u32, work: &mut Vec<SubBatch>) {
+        let sub_batches = batch.events().chunks(self.limits.max_events).rev();
+        work.extend(
+            sub_batches.map(|events| SubBatch::new(Batch::new(epoch, events.to_vec()), attempts)),
+        );
     }
 
     /// Performs one delivery, within the sink's timeout.
@@ -307,8 +326,8 @@ impl Worker {
 
     /// Applies a receipt to the account, and writes the rejected events to the dead letters.
     /// Returns the number of accepted events.
-    async fn accept(&mut self, piece: &Piece, receipt: Receipt) -> Result<u64, Ended> {
-        let events = piece.batch.events();
+    async fn accept(&mut self, sub_batch: &SubBatch, receipt: Receipt) -> Result<u64, Ended> {
+        let events = sub_batch.batch.events();
         let mut dead_letters = Vec::new();
         let mut rejected = receipt.rejected;
         rejected.sort_by_key(|rejected| rejected.index);
@@ -318,7 +337,7 @@ impl Worker {
                 dead_letters.push(NewDeadLetter {
                     envelope: envelope.clone(),
                     reason: rejected.reason,
-                    attempts: piece.attempts,
+                    attempts: sub_batch.attempts,
                 });
             }
         }
@@ -341,14 +360,14 @@ impl Worker {
     }
 }
 
-impl Piece {
+impl SubBatch {
     fn new(batch: Batch, attempts: u32) -> Self {
         Self { batch, attempts, failures: 0, probes: None, skip: 0 }
     }
 }
 
-/// Takes the event after `skip` others out of the work, or the last event, as a piece of its own.
-fn take_probe(skip: usize, work: &mut Vec<Piece>) -> Option<Piece> {
+/// Takes the event after `skip` others out of the work, or the last event, as a sub_batch of its own.
+fn take_probe(skip: usize, work: &mut Vec<SubBatch>) -> Option<SubBatch> {
     let (mut before, mut index) = (Vec::new(), skip);
     while let Some(next) = work.pop() {
         let (epoch, events) = (next.batch.position().epoch, next.batch.events());
@@ -361,15 +380,15 @@ fn take_probe(skip: usize, work: &mut Vec<Piece>) -> Option<Piece> {
         let (probe, rest) = rest.split_at(1);
         let parts = [rest, first].into_iter().filter(|events| !events.is_empty());
         work.extend(
-            parts.map(|events| Piece::new(Batch::new(epoch, events.to_vec()), next.attempts)),
+            parts.map(|events| SubBatch::new(Batch::new(epoch, events.to_vec()), next.attempts)),
         );
         work.extend(before.into_iter().rev());
-        return Some(Piece::new(Batch::new(epoch, probe.to_vec()), next.attempts));
+        return Some(SubBatch::new(Batch::new(epoch, probe.to_vec()), next.attempts));
     }
     None
 }
 
-impl Suspect {
+impl Unconfirmed {
     fn into_dead_letter(self) -> NewDeadLetter {
         NewDeadLetter { envelope: self.envelope, reason: self.reason, attempts: self.attempts }
     }

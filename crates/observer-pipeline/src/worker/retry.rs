@@ -8,9 +8,17 @@ use tokio::time::{sleep, timeout};
 use crate::error::Failure;
 use crate::status::SinkState;
 use crate::worker::Worker;
-use crate::worker::backoff::Wake;
-use crate::worker::command::refuse_commands;
+use crate::worker::command::reject_commands;
 use crate::worker::phase::{Ended, Phase, phase_reached};
+
+/// Event upon which a parked sink is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wake {
+    OnTimer,
+    /// The timer, or new events. The acceptance of one of them may show that the rejected events
+    /// are at fault.
+    OnNewEvents,
+}
 
 impl Worker {
     /// Awaits a call of the sink, within the sink's timeout and until `phase` is reached.
@@ -42,7 +50,7 @@ impl Worker {
             biased;
             () = phase_reached(&mut self.phase, Phase::Draining) => {}
             () = sleep(pause) => {}
-            never = refuse_commands(&mut self.commands, self.replay_rejection, &reason) => {
+            never = reject_commands(&mut self.commands, self.replay_rejection, &reason) => {
                 match never {}
             }
         }
@@ -61,7 +69,7 @@ impl Worker {
                 biased;
                 () = phase_reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = sleep(shortest) => {}
-                never = refuse_commands(&mut self.commands, self.replay_rejection, &reason) => {
+                never = reject_commands(&mut self.commands, self.replay_rejection, &reason) => {
                     match never {}
                 }
             }
@@ -70,7 +78,7 @@ impl Worker {
                 () = phase_reached(&mut self.phase, Phase::Draining) => return Err(Ended),
                 () = self.head.reaches(head + 1), if wake == Wake::OnNewEvents => {}
                 () = sleep(interval - shortest) => {}
-                never = refuse_commands(&mut self.commands, self.replay_rejection, &reason) => {
+                never = reject_commands(&mut self.commands, self.replay_rejection, &reason) => {
                     match never {}
                 }
             }

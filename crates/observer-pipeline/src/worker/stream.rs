@@ -11,9 +11,9 @@ use observer_journal::GapReason;
 use tokio::time::Instant;
 
 use crate::account::{Account, Checkpoint};
+use crate::event_log::EventLog;
+use crate::event_log::reader::{EventReader, Item};
 use crate::replay::state::ReplaySelection;
-use crate::source::Source;
-use crate::source::reader::{EventReader, Item};
 use crate::worker::backoff::Backoff;
 
 /// Selection of the events that a stream delivers.
@@ -35,7 +35,7 @@ impl EventSelector {
 /// One pass over a range of the journal: its reader, its checkpoint, and the counts of events that
 /// are not part of the checkpoint yet.
 pub(crate) struct Stream {
-    source: Source,
+    event_log: EventLog,
     pub(crate) selector: EventSelector,
     /// Last sequence number of the range.
     last: u64,
@@ -52,14 +52,14 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(
-        source: Source,
+        event_log: EventLog,
         selector: EventSelector,
         checkpoint: Checkpoint,
         last: u64,
     ) -> Self {
         Self {
-            reader: EventReader::new(source.clone(), checkpoint.seq, last),
-            source,
+            reader: EventReader::new(event_log.clone(), checkpoint.seq, last),
+            event_log,
             selector,
             last,
             checkpoint,
@@ -139,7 +139,7 @@ impl Stream {
     pub(crate) fn discard_unresolved(&mut self) {
         self.ahead = Account::default();
         self.skipped.clear();
-        self.reader = EventReader::new(self.source.clone(), self.checkpoint.seq, self.last);
+        self.reader = EventReader::new(self.event_log.clone(), self.checkpoint.seq, self.last);
     }
 }
 

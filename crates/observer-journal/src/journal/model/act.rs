@@ -185,7 +185,7 @@ impl World {
             Some(AppendError::Full { wanted, .. }) => Some(wanted),
             _ => None,
         };
-        let durable = self.journal().shared.readers().durable.clone();
+        let durable = self.journal().state.readers().durable.clone();
         assert!(self.may_be_durable(&durable) || durable == before.durable);
         self.reference.durable = durable;
     }

@@ -12,7 +12,7 @@ impl World {
             reference.current.epochs.last().expect("the first opening begins an epoch").0
         );
         assert_eq!(self.segments(), reference.segments);
-        let readers = journal.shared.readers();
+        let readers = journal.state.readers();
         let (current, durable) = (readers.positions.clone(), readers.durable.clone());
         // A failed assertion must not poison the lock.
         drop(readers);

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::reference::{Segment, block_size, opened};
 use super::steps::{Ending, Step};
 use super::world::{Refused, World};
-use crate::format::{BLOCKS_OFFSET, HEADER_SIZE, TRAILER_SIZE, Trailer};
 use crate::fs::FileSystem;
 use crate::segment::SegmentName;
+use crate::segment::format::{BLOCKS_OFFSET, HEADER_SIZE, TRAILER_SIZE, Trailer};
 use crate::testing::try_open;
 use crate::{Chunk, Record, Recovery};
 
@@ -121,7 +121,7 @@ impl World {
             "torn bytes without a fault: {recovery:?}"
         );
 
-        let positions = self.journal().shared.readers().positions.clone();
+        let positions = self.journal().state.readers().positions.clone();
         let found = (positions.clone(), recovery.new_epoch);
         let expected: Vec<_> =
             self.candidates.iter().map(|stored| opened(stored, head, self.now())).collect();
@@ -203,13 +203,8 @@ impl World {
         self.reference.segments = found;
         self.reference.unsynced_removals.clear();
         self.reference.is_open = self.logs().last().is_some_and(|(_, _, bytes)| {
-            let salt = self
-                .journal()
-                .shared
-                .segments()
-                .back()
-                .expect("the last segment has a file")
-                .salt();
+            let salt =
+                self.journal().state.segments().back().expect("the last segment has a file").salt();
             bytes
                 .last_chunk::<TRAILER_SIZE>()
                 .is_none_or(|trailer| Trailer::decode(salt, trailer).is_none())

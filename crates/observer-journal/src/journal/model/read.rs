@@ -111,9 +111,9 @@ impl World {
     pub(super) fn resume_own(&mut self) {
         let epochs = self.reference.current.epochs.len();
         let own = self.consumers[OWN].own;
-        let found = own.and_then(|(epoch, seq)| self.journal().resolve(epoch, seq, 0));
+        let found = own.and_then(|(epoch, seq)| self.journal().translate(epoch, seq, 0));
         let now = self.now();
-        let head = self.journal().shared.opened_head;
+        let head = self.journal().state.opened_head;
         let expected =
             own.and_then(|(epoch, seq)| self.reference.resolve_own(epoch, seq, head, now));
         assert_eq!(found, expected);

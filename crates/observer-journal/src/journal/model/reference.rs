@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::format::{BLOCK_HEADER_SIZE, BLOCKS_OFFSET, KEY_SIZE, TRAILER_SIZE};
 use crate::positions::Positions;
+use crate::segment::format::{BLOCK_HEADER_SIZE, BLOCKS_OFFSET, KEY_SIZE, TRAILER_SIZE};
 use crate::{Hold, Record, StoredPosition};
 
 /// Size limit of a segment in bytes; a single larger block is allowed.
@@ -44,7 +44,7 @@ pub(super) fn block_size<'a>(records: impl IntoIterator<Item = &'a Record>) -> u
 }
 
 /// Converts a position to the current epoch.
-pub(super) fn resolve(epochs: &[(u64, u64)], epoch: u64, seq: u64) -> Option<u64> {
+pub(super) fn translate(epochs: &[(u64, u64)], epoch: u64, seq: u64) -> Option<u64> {
     epochs.iter().find(|(known, _)| *known == epoch)?;
     let later = epochs.iter().skip_while(|(known, _)| *known != epoch).skip(1);
     Some(later.fold(seq, |seq, (_, first_seq)| seq.min(first_seq - 1)))
@@ -54,7 +54,7 @@ pub(super) fn resolve(epochs: &[(u64, u64)], epoch: u64, seq: u64) -> Option<u64
 pub(super) fn opened(stored: &Positions, head: u64, now: u64) -> (Positions, bool) {
     let mut positions = stored.clone();
     let ahead = |stored: &StoredPosition| {
-        resolve(&positions.epochs, stored.epoch, stored.seq).is_some_and(|seq| seq > head)
+        translate(&positions.epochs, stored.epoch, stored.seq).is_some_and(|seq| seq > head)
     };
     let lost = positions.readers.values().any(ahead);
     match positions.epochs.last() {
@@ -76,7 +76,7 @@ impl Reference {
 
     pub(super) fn position(&self, stored: Option<&StoredPosition>) -> u64 {
         stored
-            .and_then(|stored| resolve(&self.current.epochs, stored.epoch, stored.seq))
+            .and_then(|stored| translate(&self.current.epochs, stored.epoch, stored.seq))
             .unwrap_or(0)
     }
 
@@ -172,7 +172,7 @@ impl Reference {
         opened_head: u64,
         now: u64,
     ) -> Option<u64> {
-        let resolved = resolve(&self.current.epochs, epoch, seq)?;
+        let resolved = translate(&self.current.epochs, epoch, seq)?;
         let (present, _) = *self.current.epochs.last()?;
         if resolved <= opened_head {
             return Some(resolved);
@@ -180,7 +180,7 @@ impl Reference {
         // The position is after the end of the journal. The other positions stay valid.
         let new_epoch = now.max(present + 1);
         for stored in self.current.readers.values_mut() {
-            if let Some(seq) = resolve(&self.current.epochs, stored.epoch, stored.seq) {
+            if let Some(seq) = translate(&self.current.epochs, stored.epoch, stored.seq) {
                 (stored.epoch, stored.seq) = (new_epoch, seq);
             }
         }

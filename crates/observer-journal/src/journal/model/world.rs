@@ -200,7 +200,7 @@ impl World {
 
     /// Returns the journal's list of segments.
     pub(super) fn segments(&self) -> Vec<Segment> {
-        let listed = self.journal().shared.segments();
+        let listed = self.journal().state.segments();
         let reference = |segment: &crate::segment::Segment| Segment {
             first_seq: segment.name.first_seq,
             size: segment.size,

@@ -22,7 +22,7 @@ fn journal_with_a_lost_end_begins_an_epoch_and_skips_no_record() {
     assert_eq!(journal.position("ahead").unwrap().seq, 3);
     assert_eq!(journal.position("behind").unwrap().seq, 2);
     fill(&journal, 6..=8);
-    assert_eq!(journal.resolve(old, 5, 0), Some(3), "the position that a sink stores itself");
+    assert_eq!(journal.translate(old, 5, 0), Some(3), "the position that a sink stores itself");
     drop(journal);
 
     for name in segments(&memory) {
@@ -43,14 +43,14 @@ fn resolving_a_position_after_the_head_begins_an_epoch() {
     let old = journal.epoch();
     fill(&journal, 1..=4);
     journal.set_position("other", 4, "".into());
-    assert_eq!(journal.resolve(old, 9, 0), Some(0));
+    assert_eq!(journal.translate(old, 9, 0), Some(0));
     assert_ne!(journal.epoch(), old);
     assert_eq!(
         journal.position("other").unwrap().seq,
         4,
         "a reader of the new records keeps its position"
     );
-    assert_eq!(journal.resolve(7, 1, 0), None);
+    assert_eq!(journal.translate(7, 1, 0), None);
 }
 
 #[test]
@@ -59,14 +59,14 @@ fn epoch_that_begins_after_opening_is_durable() {
     let (journal, _) = open(options(disk.clone()));
     let old = journal.epoch();
     fill(&journal, 1..=4);
-    assert_eq!(journal.resolve(old, 3, 0), Some(0), "the journal lost three records of the sink");
+    assert_eq!(journal.translate(old, 3, 0), Some(0), "the journal lost three records of the sink");
     disk.cut_power();
     drop(journal);
     disk.restart();
     let (journal, _) = open(options(disk));
     assert_ne!(journal.epoch(), old);
     assert_eq!(
-        journal.resolve(old, 3, 0),
+        journal.translate(old, 3, 0),
         Some(0),
         "the sink has not received the records that replaced them"
     );
@@ -80,19 +80,19 @@ fn sink_of_the_first_epoch_skips_no_record_after_two_losses() {
     fill(&journal, 1..=2);
     drop(journal);
     let (journal, _) = open(options(memory.clone()));
-    assert_eq!(journal.resolve(first, 4, 0), Some(2), "two of four records were lost");
+    assert_eq!(journal.translate(first, 4, 0), Some(2), "two of four records were lost");
     drop(journal);
 
     for name in segments(&memory) {
         memory.remove(&Path::new("j").join(name)).unwrap();
     }
     let (journal, _) = open(options(memory.clone()));
-    assert_eq!(journal.resolve(first, 4, 0), Some(0), "all records were lost");
+    assert_eq!(journal.translate(first, 4, 0), Some(0), "all records were lost");
     fill(&journal, 5..=9);
     drop(journal);
     let (journal, _) = open(options(memory));
     assert_eq!(
-        journal.resolve(first, 4, 0),
+        journal.translate(first, 4, 0),
         Some(0),
         "the sink has received none of the new records"
     );

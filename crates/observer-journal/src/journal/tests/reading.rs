@@ -70,7 +70,7 @@ fn known_position_of_a_sink_resolves_to_itself() {
     let epoch = journal.epoch();
     fill(&journal, 6..=8);
     for (seq, delivered) in [(3, 0), (5, 0), (7, 7), (7, 8)] {
-        assert_eq!(journal.resolve(epoch, seq, delivered), Some(seq));
+        assert_eq!(journal.translate(epoch, seq, delivered), Some(seq));
     }
     assert_eq!(journal.epoch(), epoch);
     journal.set_position("one", 3, "".into());

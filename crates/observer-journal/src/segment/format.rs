@@ -1,34 +1,21 @@
-//! On-disk format of the journal: segments, positions, and the names of the files.
-//!
-//! A journal is one folder:
-//!
-//! - `{first_seq:020}-{n}.log`: segment whose first record has the sequence number `first_seq`, in
-//!   its generation `n` (0 for the first one).
-//! - `positions`: epochs, and the position of each reader.
-//! - `positions.new`: the next version of `positions`, until it is renamed.
-//! - `positions.reserve`: 64 KiB of zeros, which are released for `positions` on a full disk.
-//! - `lock`: empty file. The process that has the journal open holds its lock.
-//! - `{name}.corrupt`, `{name}.from-{offset}.corrupt`, and both with `.{n}`: bytes that could not
-//!   be read, or that a repair replaced. The journal never reads them.
+//! On-disk format of a segment.
 //!
 //! All integers are unsigned and little-endian. Times are microseconds since 1970-01-01 UTC.
 //! Sequence numbers start at 1 and are consecutive.
-//!
-//! # Segment
 //!
 //! ```text
 //! segment = header header block* [footer trailer] zero*
 //! ```
 //!
 //! The header is stored twice, because a bad sector may destroy one copy. If both are corrupt, the
-//! header is rebuilt from the first valid block. A segment that is open
-//! for writing has no footer; zeros may follow its last block, since space is allocated ahead of
-//! the blocks. A sealed segment ends with its footer and trailer, and is never written again.
+//! header is rebuilt from the first valid block. A segment that is open for writing has no footer;
+//! zeros may follow its last block, since space is allocated ahead of the blocks. A sealed segment
+//! ends with its footer and trailer, and is never written again.
 //!
 //! If several files have the same `first_seq`, the one with the highest generation counts. A later
 //! generation is created when a sync of the earlier one failed.
 //!
-//! ## Header, 44 bytes, at offsets 0 and 44
+//! # Header, 44 bytes, at offsets 0 and 44
 //!
 //! | offset | size | field                                                                  |
 //! |-------:|-----:|------------------------------------------------------------------------|
@@ -39,7 +26,7 @@
 //! |     32 |    8 | `salt`, random                                                         |
 //! |     40 |    4 | CRC-32C of bytes 0 to 39, not salted                                   |
 //!
-//! ## Block, 32 bytes and `length`, from offset 88 on
+//! # Block, 32 bytes and `length`, from offset 88 on
 //!
 //! One block is one commit: all of its records are valid, or none.
 //!
@@ -56,7 +43,7 @@
 //! A valid block is ignored if its `first_seq` is not above the records before it, or if its epoch
 //! is not the one of the header: such a block was left over from earlier use of the space.
 //!
-//! ## Record, 32 bytes and `length`
+//! # Record, 32 bytes and `length`
 //!
 //! | offset |     size | field                                                              |
 //! |-------:|---------:|--------------------------------------------------------------------|
@@ -68,7 +55,7 @@
 //!
 //! `checksum` has no salt, so that two payloads can be compared by their keys.
 //!
-//! ## Footer, 28 bytes for each record of the segment
+//! # Footer, 28 bytes for each record of the segment
 //!
 //! | offset | size | field                                                                  |
 //! |-------:|-----:|------------------------------------------------------------------------|
@@ -76,7 +63,7 @@
 //! |      8 |   16 | `id`                                                                   |
 //! |     24 |    4 | `checksum`                                                             |
 //!
-//! ## Trailer, the last 32 bytes of a sealed segment
+//! # Trailer, the last 32 bytes of a sealed segment
 //!
 //! | offset | size | field                                                                  |
 //! |-------:|-----:|------------------------------------------------------------------------|
@@ -86,29 +73,10 @@
 //! |     20 |    4 | salted CRC-32C of bytes 0 to 19 and 24 to 31                           |
 //! |     24 |    8 | magic `OBSVEND1`; its last byte is the version                         |
 //!
-//! ## Salted checksums
+//! # Salted checksums
 //!
 //! A salted checksum continues the CRC-32C of the 8 bytes of the segment's `salt` over the covered
 //! bytes. Without the salt, a payload could contain bytes that pass for a block.
-//!
-//! # Positions
-//!
-//! ```text
-//! positions = magic epochs:u32 epoch{epochs} readers:u32 reader{readers} crc:u32
-//! epoch     = epoch:u64 first_seq:u64                               16 bytes
-//! reader    = length:u32 name epoch:u64 seq:u64 length:u32 state    24 bytes and both lengths
-//! ```
-//!
-//! The magic is `OBSVPOS1`, 8 bytes, whose last byte is the version. `crc` is the CRC-32C of all
-//! bytes before it, not salted. The file has 20 bytes without epochs and readers.
-//!
-//! - An epoch has a number and the first sequence number that is counted in it. Epochs are stored
-//!   oldest first, at most 1,000 of them.
-//! - A reader has a name (UTF-8), and the position up to which it is done: the epoch and the
-//!   sequence number. `state` is opaque to the journal. Readers are sorted by name.
-//!
-//! The file is never changed in place. The next version is written to `positions.new`, synced,
-//! renamed to `positions`, and the folder is synced.
 //!
 //! # Versions
 //!

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use observer_core::Envelope;
 use observer_journal::{Chunk, GapReason, Reader};
 
-use crate::record::envelope;
-use crate::source::Source;
-use crate::source::tail::Lookup;
+use crate::event_log::EventLog;
+use crate::event_log::record::envelope;
+use crate::event_log::tail::Lookup;
 
 /// Bytes of older events that are read at once.
 const READ_AHEAD: usize = 1 << 20;
@@ -56,7 +56,7 @@ impl Item {
 
 /// Reader of the events in a range of sequence numbers, in order.
 pub(crate) struct EventReader {
-    source: Source,
+    event_log: EventLog,
     /// Last sequence number of the range.
     last: u64,
     /// Sequence number after the last item in `ready`.
@@ -68,8 +68,8 @@ pub(crate) struct EventReader {
 
 impl EventReader {
     /// Creates a reader of the events after `after`, up to `last`.
-    pub(crate) fn new(source: Source, after: u64, last: u64) -> Self {
-        Self { source, last, next: after + 1, ready: VecDeque::new(), journal_reader: None }
+    pub(crate) fn new(event_log: EventLog, after: u64, last: u64) -> Self {
+        Self { event_log, last, next: after + 1, ready: VecDeque::new(), journal_reader: None }
     }
 
     /// Returns the next item without consuming it; `None` at the head and at the end of the range.
@@ -97,7 +97,7 @@ impl EventReader {
         if self.next > self.last {
             return Ok(());
         }
-        match self.source.tail.from(self.next, TAKE) {
+        match self.event_log.tail.read_from(self.next, TAKE) {
             Lookup::Found(events) => {
                 self.journal_reader = None;
                 self.add(events.into_iter().map(Item::Event).collect());
@@ -107,8 +107,8 @@ impl EventReader {
             Lookup::Evicted => {}
         }
         let reader = self.journal_reader.take().filter(|reader| reader.next_seq() == self.next);
-        let reader = reader.unwrap_or_else(|| self.source.journal.reader(self.next - 1));
-        let (reader, items) = self.source.blocking.run(move || read_ahead(reader)).await??;
+        let reader = reader.unwrap_or_else(|| self.event_log.journal.reader(self.next - 1));
+        let (reader, items) = self.event_log.blocking.run(move || read_ahead(reader)).await??;
         self.journal_reader = Some(reader);
         self.add(items);
         Ok(())

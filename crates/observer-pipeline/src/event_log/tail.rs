@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use observer_core::{Envelope, Timestamp};
 
+use crate::event_log::head::Head;
 use crate::lock::lock;
-use crate::source::head::Head;
 
 /// Size of the cache, in bytes.
 const MAX_BYTES: usize = 8 << 20;
@@ -68,7 +68,7 @@ impl Tail {
     }
 
     /// Looks up at most `max` events, from `seq` on.
-    pub(crate) fn from(&self, seq: u64, max: usize) -> Lookup {
+    pub(crate) fn read_from(&self, seq: u64, max: usize) -> Lookup {
         let recent = self.recent();
         let first = recent.events.front().map_or(self.head.get() + 1, |oldest| oldest.seq);
         let Some(at) = seq.checked_sub(first) else { return Lookup::Evicted };
@@ -82,7 +82,7 @@ impl Tail {
 
     /// Returns the time at which an event was received, if the cache has the event.
     pub(crate) fn received_at(&self, seq: u64) -> Option<Timestamp> {
-        match self.from(seq, 1) {
+        match self.read_from(seq, 1) {
             Lookup::Found(events) => events.first().map(|first| first.received_at),
             Lookup::Evicted | Lookup::NotYet => None,
         }
@@ -108,7 +108,8 @@ mod tests {
         let tail = Tail::default();
         tail.begin_after(4);
         assert!(
-            matches!(tail.from(4, 1), Lookup::Evicted) && matches!(tail.from(5, 1), Lookup::NotYet)
+            matches!(tail.read_from(4, 1), Lookup::Evicted)
+                && matches!(tail.read_from(5, 1), Lookup::NotYet)
         );
         let raw = format!(
             r#"{{"source":"s","event_kind":"k","ok":true,"extra":{{"x":"{}"}}}}"#,
@@ -120,9 +121,11 @@ mod tests {
             tail.extend(vec![Arc::new(Envelope { id: Uuid::nil(), seq, received_at, event })]);
         }
         assert_eq!(tail.head().get(), 29);
-        assert!(matches!(tail.from(5, 1), Lookup::Evicted));
-        assert!(matches!(tail.from(30, 1), Lookup::NotYet));
-        let Lookup::Found(last) = tail.from(28, 10) else { panic!("the last events are cached") };
+        assert!(matches!(tail.read_from(5, 1), Lookup::Evicted));
+        assert!(matches!(tail.read_from(30, 1), Lookup::NotYet));
+        let Lookup::Found(last) = tail.read_from(28, 10) else {
+            panic!("the last events are cached")
+        };
         assert_eq!(last.iter().map(|envelope| envelope.seq).collect::<Vec<_>>(), [28, 29]);
         assert_eq!(tail.received_at(28), Timestamp::from_second(28).ok());
         assert_eq!((tail.received_at(5), tail.received_at(30)), (None, None));

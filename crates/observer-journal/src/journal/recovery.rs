@@ -7,15 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::OpenError;
-use crate::format::FooterBuilder;
 use crate::fs::{File, FileSystem, OpenMode, quarantine};
 use crate::options::Options;
 use crate::positions::readers::Readers;
 use crate::positions::reserve;
 use crate::positions::{Loaded, Positions};
+use crate::segment::format::FooterBuilder;
 use crate::segment::layout::Layout;
 use crate::segment::{Segment, scan, written_after};
-use crate::shared::Shared;
+use crate::state::JournalState;
 use crate::writer::log::{Active, Log};
 
 /// Report of opening a journal.
@@ -40,7 +40,7 @@ pub struct Recovery {
 }
 
 /// Opens the files of a journal, whose lock the caller holds.
-pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), OpenError> {
+pub(crate) fn open(options: Options) -> Result<(Arc<JournalState>, Log, Recovery), OpenError> {
     let (fs, dir) = (options.fs.clone(), options.dir.clone());
     let mut recovery = Recovery::default();
 
@@ -78,9 +78,9 @@ pub(crate) fn open(options: Options) -> Result<(Arc<Shared>, Log, Recovery), Ope
         tracing::warn!(%error, "can't reserve space for positions");
     }
     let readers = Readers { durable: positions.clone(), positions, ..Readers::default() };
-    let shared = Arc::new(Shared::new(options, fs, segments, head, readers));
-    let log = Log::new(shared.clone(), active);
-    Ok((shared, log, recovery))
+    let state = Arc::new(JournalState::new(options, fs, segments, head, readers));
+    let log = Log::new(state.clone(), active);
+    Ok((state, log, recovery))
 }
 
 /// Makes the positions durable. `found` is the content of the file.
@@ -254,7 +254,7 @@ fn check_epoch(
         return;
     }
     let ahead = positions.readers.iter().find(|(_, stored)| {
-        positions.resolve(stored.epoch, stored.seq).is_some_and(|seq| seq > head)
+        positions.translate(stored.epoch, stored.seq).is_some_and(|seq| seq > head)
     });
     if let Some((name, stored)) = ahead {
         tracing::error!(

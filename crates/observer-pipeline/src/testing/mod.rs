@@ -1,4 +1,6 @@
-//! Scripted sink, and helpers that many tests use.
+//! Scripted sink and helpers that many tests use, and the [`simulation`] of crashes.
+
+mod simulation;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

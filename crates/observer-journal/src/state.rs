@@ -16,7 +16,7 @@ use crate::positions::reserve::{self, Reserve, Space};
 use crate::segment::{Segment, SegmentName};
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct JournalState {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) syncs: Durations,
 }
 
-impl Shared {
+impl JournalState {
     pub(crate) fn new(
         options: Options,
         fs: Arc<dyn FileSystem>,
