@@ -1,4 +1,4 @@
-//! The example sink fulfils the contract of sinks, and the program runs with it.
+//! The example sink meets the contract of sinks, and the program runs with it.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 #[expect(dead_code, reason = "`main` belongs to the example")]
@@ -62,7 +62,7 @@ fn spooled(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn spool_sink_fulfils_the_contract() {
+async fn spool_sink_meets_the_contract() {
     let report = SinkContract::new(|| Folder(TempDir::new().unwrap())).verify().await;
     assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }

@@ -111,7 +111,7 @@ async fn observer_that_rejects_one_event_of_a_batch_receives_the_others() {
         read_lines(&edge_dir.path().join("observer-data/journal/dead-letters/central"));
     assert_eq!(dead_letters.len(), 1);
     assert!(
-        dead_letters[0].contains(" answered 422 for this event: ")
+        dead_letters[0].contains(" responded with 422 for this event: ")
             && dead_letters[0].contains("cycle_id"),
         "{dead_letters:?}"
     );
@@ -145,7 +145,7 @@ async fn typing_error_in_the_url_parks_the_sink_and_loses_nothing() {
             sink(&edge, "central").await["state"] == "parked"
         })
         .await;
-        let reason = format!("{} answered 404 Not Found: ", central.url);
+        let reason = format!("{} responded with 404 Not Found: ", central.url);
         let status = sink(&edge, "central").await;
         assert!(status["reason"].as_str().unwrap().starts_with(&reason), "{status}");
         assert_eq!(

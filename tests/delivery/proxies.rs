@@ -176,8 +176,8 @@ async fn failure_of_the_proxy_is_distinguished_from_that_of_the_receiver() {
     let rejected = observer(dir.path(), &config, &[("HTTP_PROXY", &proxy.url(""))]);
     assert_eq!(
         reason(&rejected).await,
-        "http://hook:80 answered 407 Proxy Authentication Required; the proxy requires \
-         credentials (checked with OPTIONS; see `check` if events are answered otherwise)"
+        "http://hook:80 responded with 407 Proxy Authentication Required; the proxy requires \
+         credentials (checked with OPTIONS; see `check` if events receive another response)"
     );
     drop(rejected);
     proxy.stop().await;

@@ -106,7 +106,7 @@ async fn check_over_grpc_reports_the_status_of_the_collector() {
         check(collector.url("")).await,
         [
             "telemetry: traces   otlp        ok",
-            "telemetry: metrics  otlp        http://collector answered Unimplemented: no metrics \
+            "telemetry: metrics  otlp        http://collector responded with Unimplemented: no metrics \
              here",
             "telemetry: logs     otlp        ok",
         ]

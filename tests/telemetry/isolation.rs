@@ -65,7 +65,7 @@ async fn export_to_the_observer_itself_becomes_idle() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn export_to_the_event_endpoint_becomes_idle() {
+async fn telemetry_sent_to_the_event_endpoint_causes_no_loop() {
     let port = free_port();
     let config = format!("[server]\nlisten = '127.0.0.1:{port}'\n[telemetry]\ninterval = '20ms'\n");
     let dir = tempfile::tempdir().unwrap();
@@ -174,12 +174,12 @@ fn check_reports_the_state_of_each_signal() {
     archive            file        ok
     prometheus         prometheus  ok
     telemetry: traces  otlp        ok
-    telemetry: logs    otlp        http://collector answered 401 Unauthorized: no token
+    telemetry: logs    otlp        http://collector responded with 401 Unauthorized: no token
     ");
 }
 
 #[test]
-fn check_recognizes_another_protocol() {
+fn check_recognises_another_protocol() {
     // A server that sends the SETTINGS frame of HTTP/2.
     let collector = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = collector.local_addr().unwrap();

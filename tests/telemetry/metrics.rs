@@ -123,7 +123,10 @@ async fn collector_that_fails_first_receives_every_count_once() {
     }
     let failed =
         observer.wait_for_log("the export of telemetry fails; items are lost after a few retries");
-    assert!(failed["reason"].as_str().unwrap().contains("answered 400 Bad Request"), "{failed}");
+    assert!(
+        failed["reason"].as_str().unwrap().contains("responded with 400 Bad Request"),
+        "{failed}"
+    );
     observer.wait_for_log("the export of telemetry has recovered");
     observer.wait_until_caught_up().await;
     let (status, _) = observer.terminate();

@@ -14,7 +14,7 @@
 //! - `run` is the command line and the sequence of rounds.
 //! - `deployment` starts the processes and provides the small disk.
 //! - `producer` and `receiver` are both ends of the observer; `faults` disturbs everything.
-//! - `oracle` knows what must hold; `checks` compares it with what is observed.
+//! - `oracle` defines what must hold; `checks` compares it with what is observed.
 
 mod checks;
 mod deployment;

@@ -63,7 +63,7 @@ pub trait SinkConfig: DeserializeOwned + Send + 'static {
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError>;
 }
 
-/// Surroundings of a sink that is being built.
+/// Context in which a sink is built.
 #[derive(Debug, Clone)]
 pub struct SinkContext {
     /// Name that the operator gave the sink.
@@ -128,7 +128,7 @@ impl BuildError {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SinkSettings {
-    /// Events that the sink receives. A changed filter applies behind the sink's position.
+    /// Events that the sink receives. A changed filter applies after the sink's position.
     pub filter: Filter,
     /// Size of a batch.
     pub batch: BatchSettings,
@@ -137,7 +137,7 @@ pub struct SinkSettings {
     /// Longest time for one delivery, flush or check; 30 s by default.
     #[serde(deserialize_with = "units::optional_duration")]
     pub timeout: Option<Duration>,
-    /// Makes ingest answer 503 rather than let events expire before this sink received them.
+    /// Whether ingest responds 503 instead of expiring events that this sink has not received.
     pub required: bool,
     /// First event for a sink without a position.
     pub start: Start,
@@ -183,7 +183,7 @@ pub struct RetrySettings {
     /// Bound of the first pause.
     #[serde(deserialize_with = "units::duration")]
     pub initial: Duration,
-    /// Largest bound. A destination that asks for a longer pause gets it.
+    /// Largest bound. A longer `Retry-After` overrides it.
     #[serde(deserialize_with = "units::duration")]
     pub max: Duration,
     /// Time after which the events of a failing batch become dead letters; never by default.

@@ -12,7 +12,7 @@ use crate::{Event, Position};
 #[derive(Debug, PartialEq)]
 pub struct Envelope {
     /// Identity of the event. Every delivery of the event has the same one, so a destination can
-    /// recognize repeats.
+    /// recognise repeats.
     pub id: Uuid,
     /// Sequence number in the journal, from 1.
     pub seq: u64,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_is_one_line_around_the_producers_bytes() {
+    fn envelope_is_one_line_around_the_producers_bytes() {
         let envelope = envelope(7, "{\"source\":\"bot\",\r\n \"event_kind\":\"ok\",\"ok\":true}\n");
         assert_eq!(
             envelope.to_json(),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_can_be_halved_down_to_one_event() {
+    fn batch_can_be_halved_down_to_one_event() {
         let events = (1..=3)
             .map(|seq| Arc::new(envelope(seq, r#"{"source":"s","event_kind":"k","ok":true}"#)));
         let batch = Batch::new(9, events.collect());

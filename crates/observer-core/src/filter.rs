@@ -108,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_serializes_to_the_text_it_was_parsed_from() {
+    fn filter_serializes_to_the_text_it_was_parsed_from() {
         let text = r#"{"ok":false,"source":["scenario","bot"],"cycle_id":"c"}"#;
         let filter: Filter = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&filter).unwrap(), text);
     }
 
     #[test]
-    fn an_event_matches_if_it_meets_every_condition() {
+    fn event_matches_if_it_meets_every_condition() {
         check("{}", true);
         check(r#"{"ok":false}"#, true);
         check(r#"{"ok":true}"#, false);

@@ -2,7 +2,8 @@
 //!
 //! A cycle of an agent, a bot or a job ends in an [`Event`]. The observer gives it an identity,
 //! makes it durable, and delivers it to every [`EventSink`] in a [`Batch`] of [`Envelope`]s. This
-//! crate knows no runtime, no HTTP and no file format. It is all that the crate of a sink needs.
+//! crate does not depend on a runtime, on HTTP or on a file format. It is all that the crate of a
+//! sink needs.
 //!
 //! ```
 //! use observer_core::Event;

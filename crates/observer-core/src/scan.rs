@@ -45,7 +45,7 @@ pub(crate) fn members<'a>(
     }
 }
 
-/// Returns the index behind `byte`, if it stands at `at`.
+/// Returns the index after `byte` if it is at `at`.
 fn expect(bytes: &[u8], at: usize, byte: u8) -> Option<usize> {
     (*bytes.get(at)? == byte).then_some(at + 1)
 }
@@ -57,7 +57,7 @@ fn skip_white(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Returns the index behind the value that begins at `at`.
+/// Returns the index after the value that begins at `at`.
 fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
     // One bit for each open level, set for an object; the innermost level is the lowest bit.
     let (mut objects, mut depth) = (0_u64, 0);
@@ -70,7 +70,7 @@ fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
                 }
                 let is_object = open == b'{';
                 at = skip_white(bytes, at + 1);
-                // In ASCII, a closing bracket comes two after its opening one.
+                // The code of a closing bracket is that of the opening one plus two.
                 if bytes.get(at) == Some(&(open + 2)) {
                     at += 1;
                 } else {
@@ -113,7 +113,7 @@ fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Returns the index of the value behind a key and its colon.
+/// Returns the index of the value after a key and its colon.
 fn skip_key(bytes: &[u8], at: usize) -> Option<usize> {
     let end = skip_string(bytes, expect(bytes, at, b'"')?)?;
     Some(skip_white(bytes, expect(bytes, skip_white(bytes, end), b':')?))
@@ -123,7 +123,7 @@ fn skip_literal(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {
     bytes[at..].starts_with(word).then_some(at + word.len())
 }
 
-/// Returns the index behind the closing quote, for the index behind the opening one.
+/// Returns the index after the closing quote, for the index after the opening one.
 fn skip_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at = next_special(bytes, at)?;

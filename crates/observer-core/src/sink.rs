@@ -24,7 +24,7 @@ use crate::{Batch, Position};
 ///
 /// An event that [`deliver`](Self::deliver) accepted must be durable at the destination once the
 /// next [`flush`](Self::flush) returned `Ok`. Only then does the pipeline commit the sink's
-/// position; after a crash, delivery resumes behind the committed position. A sink whose
+/// position; after a crash, delivery resumes after the committed position. A sink whose
 /// destination acknowledges durably has nothing to do in `flush`.
 ///
 /// # Delivery is at least once
@@ -85,13 +85,13 @@ use crate::{Batch, Position};
 pub trait EventSink: Send + Sync + 'static {
     /// Delivers one batch in order.
     ///
-    /// Returns `Ok` when the destination answered for every event: each one was accepted, or is in
-    /// the [`Receipt`] as rejected for good. Accepted events are durable after the next
+    /// Returns `Ok` if the result for every event is known: each one was accepted, or is in
+    /// the [`Receipt`] as rejected permanently. Accepted events are durable after the next
     /// [`flush`](Self::flush).
     ///
     /// # Errors
-    /// Returns an error if the fate of any event is open. The pipeline delivers the batch again,
-    /// whole or in parts, as [`SinkError::kind`] demands.
+    /// If the result for any event is unknown. The pipeline delivers the batch again, whole or in
+    /// parts, depending on [`SinkError::kind`].
     ///
     /// # Cancel safety
     /// May be dropped at any await point; the batch is then delivered again.
@@ -112,7 +112,7 @@ pub trait EventSink: Send + Sync + 'static {
 
     /// Returns the durable position that the sink stores together with its data, if it does.
     ///
-    /// Called before the first delivery, which starts behind the later one of this position and the
+    /// Called before the first delivery, which starts after the later one of this position and the
     /// committed one. Storing position and data in one transaction makes delivery exactly once.
     ///
     /// # Errors
@@ -152,17 +152,17 @@ pub trait EventSink: Send + Sync + 'static {
 /// Keeps [`EventSink`] usable as a trait object.
 const _: fn(&dyn EventSink) = |_| {};
 
-/// Answer of a destination to a batch: every event was accepted, except those listed here.
+/// Result of an accepted batch: every event was accepted, except those listed here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// Events that the destination rejected for good. They become dead letters.
+    /// Events that the destination rejected permanently. They become dead letters.
     pub rejected: Vec<Rejected>,
-    /// Further events that the destination rejected for good without identifying them, such as an
+    /// Further events that the destination permanently rejected without identifying them, such as an
     /// OTLP partial success. They are only counted.
     pub refused: Option<Refused>,
 }
 
-/// Event that a destination rejected for good.
+/// Event that a destination rejected permanently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     /// Index of the event in the batch.
@@ -171,7 +171,7 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// Number of events that a destination rejected for good without identifying them.
+/// Number of events that a destination permanently rejected without identifying them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// Number of events.
@@ -196,7 +196,7 @@ impl Receipt {
 pub struct SinkError {
     /// Class of the failure, which decides what the pipeline does next.
     pub kind: ErrorKind,
-    /// Pause that the destination asked for. It overrides a shorter back-off.
+    /// Delay that the destination requested. It overrides a shorter back-off.
     pub retry_after: Option<Duration>,
     /// Cause of the failure.
     pub source: Box<dyn Error + Send + Sync>,
@@ -240,10 +240,10 @@ impl SinkError {
         Self { kind: ErrorKind::Blocked, retry_after: None, source: source.into() }
     }
 
-    /// Sets the pause that the destination asked for.
+    /// Sets the delay that the destination requested.
     #[must_use]
-    pub fn with_retry_after(self, pause: Duration) -> Self {
-        Self { retry_after: Some(pause), ..self }
+    pub fn with_retry_after(self, delay: Duration) -> Self {
+        Self { retry_after: Some(delay), ..self }
     }
 
     /// Returns the cause and its own causes in one line, for the operator.
@@ -257,7 +257,7 @@ impl fmt::Display for SinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             ErrorKind::Transient => "not accepted for now",
-            ErrorKind::Permanent => "refused",
+            ErrorKind::Permanent => "rejected",
             ErrorKind::Blocked => "blocked",
         })
     }
@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_names_each_cause_once() {
+    fn report_names_each_cause_once() {
         let disk = std::io::Error::new(std::io::ErrorKind::StorageFull, "no space left on device");
         let error = SinkError::blocked(disk).with_retry_after(Duration::from_secs(3));
         assert_eq!(report(&error), "blocked: no space left on device");

@@ -1,7 +1,7 @@
 //! Names of sinks: `NAME`, or `NAME/PART` for one of several sinks of one configuration.
 //!
 //! The operator names a sink. If its configuration builds several sinks ([`SinkPart`]), each part
-//! has a name too, and the pipeline knows the part by both: the parts `logs` and `traces` of
+//! has a name too, and the pipeline uses both: the parts `logs` and `traces` of
 //! `collector` are `collector/logs` and `collector/traces`. A sink of one part has the operator's
 //! name alone. Positions, dead letters, metrics and URLs use the whole name.
 //!
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_belongs_to_its_sink_alone() {
+    fn part_belongs_to_its_sink_alone() {
         let logs = of_part("collector", Some("logs"));
         assert_eq!(logs, "collector/logs");
         assert_eq!(of_part("collector", None), "collector");
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_can_be_a_folder() {
+    fn valid_names_are_safe_path_components() {
         for name in ["archive", "collector/logs", "a-b_c.d/1"] {
             assert!(is_valid(name), "{name}");
         }

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_sync_is_reported_and_drops_the_spare() {
+    fn failed_sync_is_reported_and_drops_the_spare() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let file = StateFile::open_with(path.clone(), RECORDED);

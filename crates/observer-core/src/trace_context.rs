@@ -22,7 +22,7 @@ pub struct Traceparent {
 }
 
 impl Traceparent {
-    /// Parses a `traceparent`. Returns `None` for an invalid one, which the standard wants ignored.
+    /// Parses a `traceparent`. Returns `None` for an invalid one, which must be ignored.
     ///
     /// In a version later than 00, further fields may follow the known ones and are ignored.
     #[must_use]

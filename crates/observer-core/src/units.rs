@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, Visitor};
 /// Deserializes a duration such as `"500ms"` or `"24h"`.
 ///
 /// # Errors
-/// Returns an error if the value is no string with a number and a unit.
+/// Returns an error if the value is not a string with a number and a unit.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     deserializer.deserialize_any(Quantity::<Duration>(PhantomData))
 }
@@ -18,7 +18,7 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 /// Deserializes a [`duration`] that may be absent.
 ///
 /// # Errors
-/// Returns an error if a value is present and no duration.
+/// Returns an error if a value is present and not a duration.
 pub fn optional_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
@@ -36,7 +36,7 @@ pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error>
 /// Deserializes a [`size`] that may be absent.
 ///
 /// # Errors
-/// Returns an error if a value is present and no size.
+/// Returns an error if a value is present and not a size.
 pub fn optional_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     size(deserializer).map(Some)
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_quantity_is_answered_with_an_example() {
+    fn error_for_an_invalid_quantity_contains_an_example() {
         let error = serde_json::from_str::<RetrySettings>(r#"{"initial":"5 parsecs"}"#)
             .unwrap_err()
             .to_string();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::scan;
 
-/// Tokens and cost of a cycle, normalized over the model APIs.
+/// Tokens and cost of a cycle, normalised over the model APIs.
 ///
 /// | API | input | output | cached input |
 /// |---|---|---|---|
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_every_api_are_known() {
+    fn names_of_every_api_are_recognised() {
         check(
             r#"{"prompt_tokens":7,"completion_tokens":3,"cost_usd":0.5}"#,
             Some((7, 0, 3, Some(0.5))),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_usage_counts_and_a_lone_surrogate_is_no_error() {
+    fn last_usage_counts_and_a_lone_surrogate_is_accepted() {
         let extra =
             r#"{"\ud800":1,"usage":{"prompt_tokens":1},"x":[],"usage":{"prompt_tokens":2}}"#;
         assert_eq!(Usage::parse_within_extra(extra).map(|usage| usage.input), Some(2));

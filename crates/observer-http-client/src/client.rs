@@ -20,8 +20,8 @@ pub fn default_connect_timeout() -> Duration {
 /// Reads the files of `tls`: call it through [`run_blocking`] from asynchronous code.
 ///
 /// # Errors
-/// Returns [`Blocked`](observer_core::ErrorKind::Blocked) if a file of `tls` can't be read or
-/// doesn't contain what it should.
+/// If a file of `tls` can't be read or doesn't contain what it should: of kind
+/// [`Blocked`](observer_core::ErrorKind::Blocked).
 pub fn client_builder(
     tls: Option<&Tls>,
     connect_timeout: Duration,
@@ -44,8 +44,8 @@ pub fn client_builder(
 /// Builds the client.
 ///
 /// # Errors
-/// Returns [`Blocked`](observer_core::ErrorKind::Blocked) if the client certificate doesn't belong
-/// to its key, or if TLS is needed on a system without certificate authorities.
+/// If the client certificate doesn't belong to its key, or TLS is needed on a system without
+/// certificate authorities: of kind [`Blocked`](observer_core::ErrorKind::Blocked).
 pub fn build_client(client: ClientBuilder) -> Result<Client, SinkError> {
     client
         .build()
@@ -54,11 +54,12 @@ pub fn build_client(client: ClientBuilder) -> Result<Client, SinkError> {
 
 /// Runs blocking work in the runtime's blocking pool and returns its result.
 ///
-/// Cancel safety: the work runs to its end even if this future is dropped.
-///
 /// # Errors
-/// Returns [`Transient`](observer_core::ErrorKind::Transient) if the work panicked or the runtime
-/// shuts down.
+/// If the work panicked or the runtime shuts down: of kind
+/// [`Transient`](observer_core::ErrorKind::Transient).
+///
+/// # Cancel safety
+/// The work runs to its end even if this future is dropped.
 pub async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, SinkError> {

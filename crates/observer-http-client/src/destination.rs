@@ -1,4 +1,4 @@
-//! A destination in messages: its origin, and excerpts of its answers without secrets.
+//! A destination in messages: its origin, and excerpts of its responses without secrets.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use reqwest::header::{
 
 use crate::Secret;
 
-/// Longest excerpt of an answer, in characters.
+/// Longest excerpt of a response, in characters.
 const MAX_EXCERPT: usize = 300;
 /// Shortest text that is redacted, in bytes. Anything shorter occurs in ordinary words too.
 const MIN_SECRET: usize = 4;
@@ -102,7 +102,7 @@ impl Destination {
         &self.origin
     }
 
-    /// Returns the first 300 characters of an answer in one printable line, without secrets.
+    /// Returns the first 300 characters of a response in one printable line, without secrets.
     #[must_use]
     pub fn excerpt(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -150,7 +150,7 @@ mod tests {
     use crate::Auth;
 
     #[test]
-    fn an_excerpt_redacts_secrets_of_the_request() {
+    fn excerpt_redacts_secrets_of_the_request() {
         let url =
             "https://hooks.example.com:8443/services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1"
                 .parse()
@@ -164,19 +164,19 @@ mod tests {
         let secrets = auth.secrets().chain(&signing);
         let destination = Destination::new("url", &url, &headers, secrets);
         assert_eq!(destination.origin(), "https://hooks.example.com:8443");
-        let answer = concat!(
+        let response = concat!(
             "Cannot POST /services/T01/xoxb-0123456789abcdef?key=s3cr%3Dt&v=1 with s3cr=t, ",
             "s3cr%3Dt, correct horse, Basic bWU6Y29ycmVjdCBob3JzZQ==, 0123-4567, whsec_bmV3 ",
             "as application/json",
         );
         assert_eq!(
-            destination.excerpt(answer),
+            destination.excerpt(response),
             "Cannot POST /services/T01/…?… with …, …, …, …, …, … as application/json"
         );
     }
 
     #[test]
-    fn an_excerpt_is_one_short_line() {
+    fn excerpt_is_one_short_line() {
         let url = "http://h".parse().unwrap();
         let destination = Destination::new("url", &url, &HeaderMap::new(), []);
         assert_eq!(

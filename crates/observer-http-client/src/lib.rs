@@ -20,15 +20,15 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `auth`, `secret` | credentials, and text that no message repeats |
+//! | `auth`, `secret` | credentials, and secrets that messages redact |
 //! | `tls` | certificate authorities and the client certificate |
 //! | `url` | validation of a configured URL |
 //! | `client` | `reqwest` client with the settings that all destinations share |
-//! | `destination` | origin of a destination, excerpts of its answers |
+//! | `destination` | origin of a destination, excerpts of its responses |
 //! | `transport_error` | classification of failed requests |
-//! | `retry_after` | pause that a response asks for |
+//! | `retry_after` | delay requested by a response |
 //!
-//! The crate knows neither the body of a request nor the meaning of a response.
+//! The crate does not depend on the body of a request or the meaning of a response.
 
 mod auth;
 mod client;

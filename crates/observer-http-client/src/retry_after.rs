@@ -1,22 +1,22 @@
-//! The pause that a response asks for.
+//! Delay requested by a response.
 
 use std::time::Duration;
 
 use observer_core::Timestamp;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
-/// Longest pause that [`retry_after`] returns, so that a mistake of the destination can't stop a
+/// Longest delay that [`retry_after`] returns, so that a mistake of the destination can't stop a
 /// sink for years.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Returns the pause in `Retry-After` (RFC 9110, section 10.2.3), at most [`MAX_RETRY_AFTER`].
+/// Returns the delay in `Retry-After` (RFC 9110, section 10.2.3), at most [`MAX_RETRY_AFTER`].
 ///
 /// The header holds seconds or a date. A date counts from the `Date` header of the response, that
 /// is by the destination's clock, and from `now` without that header. A date in the past means now.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match value.parse() {
+    let delay = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let now = headers.get(DATE).and_then(date).unwrap_or(now);
@@ -24,7 +24,7 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             Duration::try_from(until.duration_since(now)).unwrap_or_default()
         }
     };
-    Some(pause.min(MAX_RETRY_AFTER))
+    Some(delay.min(MAX_RETRY_AFTER))
 }
 
 fn date(value: &HeaderValue) -> Option<Timestamp> {

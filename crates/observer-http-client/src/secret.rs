@@ -1,4 +1,4 @@
-//! Text that no message repeats.
+//! Secrets, redacted in messages.
 
 use std::fmt;
 

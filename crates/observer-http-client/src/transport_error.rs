@@ -1,4 +1,4 @@
-//! The error of a request that received no valid response.
+//! Classification of failed requests.
 
 use std::borrow::Cow;
 use std::env;
@@ -52,7 +52,7 @@ pub fn transport_error(error: &reqwest::Error, destination: &Destination) -> Sin
     if let Some(alert) = alert_in(&cause.to_string()) {
         return tls_failed(&alert);
     }
-    let what = if error.is_connect() { "can't be reached" } else { "gives no answer" };
+    let what = if error.is_connect() { "can't be reached" } else { "sent no valid response" };
     // The message of a reqwest error contains the whole URL, which may hold secrets.
     let why =
         if error.source().is_some() { cause.to_string() } else { "the request failed".to_owned() };
@@ -79,7 +79,7 @@ pub fn transport_error(error: &reqwest::Error, destination: &Destination) -> Sin
 /// ```
 /// use observer_http_client::is_protocol_mismatch;
 ///
-/// assert!(is_protocol_mismatch("http://h gives no answer: invalid HTTP version parsed"));
+/// assert!(is_protocol_mismatch("http://h sent no valid response: invalid HTTP version parsed"));
 /// ```
 #[must_use]
 pub fn is_protocol_mismatch(message: &str) -> bool {
@@ -162,14 +162,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alert_is_found_in_an_error_message() {
+    fn alert_is_found_in_an_error_message() {
         let alert = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
         assert_eq!(alert_in(&format!("connection error: {alert}")), Some(alert));
         assert_eq!(alert_in("broken pipe"), None);
     }
 
     #[test]
-    fn a_rejected_client_certificate_and_a_missing_one_have_different_hints() {
+    fn rejected_and_missing_client_certificates_have_different_hints() {
         let hint = |alert| tls_hint(&rustls::Error::AlertReceived(alert), "url");
         assert!(hint(AlertDescription::CertificateRequired).contains("name a client certificate"));
         assert!(hint(AlertDescription::UnknownCA).contains("does not trust the authority"));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proxy_variable_follows_the_scheme() {
+    fn proxy_variable_follows_the_scheme() {
         let check = |origin: &str, set: &[&str], expected| {
             assert_eq!(
                 proxy_variable(origin, |name| set.contains(&name)),

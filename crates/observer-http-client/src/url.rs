@@ -8,11 +8,11 @@ use crate::Secret;
 /// Parses the URL that the configuration holds under `key`.
 ///
 /// # Errors
-/// Returns an error if `text` is no URL, has a scheme other than http and https, or contains a user
+/// Returns an error if `text` is not a URL, has a scheme other than http and https, or contains a user
 /// or a password. The message doesn't repeat the text, parts of which may be secret.
 pub fn parse_url(key: &'static str, text: &Secret) -> Result<Url, BuildError> {
     let url = Url::parse(text.reveal())
-        .map_err(|error| BuildError::new(key, format!("is no URL: {error}")))?;
+        .map_err(|error| BuildError::new(key, format!("is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(BuildError::new(key, "must begin with http:// or https://"));
     }
@@ -29,9 +29,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invalid_urls_are_refused_without_repeating_them() {
+    fn invalid_urls_are_rejected_without_repeating_them() {
         for (text, expected) in [
-            ("hidden/x", "`url` is no URL"),
+            ("hidden/x", "`url` is not a URL"),
             ("ftp://hidden", "`url` must begin with"),
             ("https://hidden@h", "`url` must not hold a user"),
             ("https://:hidden@h", "`url` must not hold a user"),

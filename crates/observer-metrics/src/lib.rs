@@ -1,7 +1,7 @@
 //! Definitions of metrics, and their samples, for collectors that keep their own counts.
 //!
 //! The `*Vec` types of `prometheus` identify a child by a hash of its concatenated label values, so
-//! `("ab", "c")` and `("a", "bc")` are one series, and they cannot restore a histogram after a
+//! `("ab", "c")` and `("a", "bc")` are one series, and they can't restore a histogram after a
 //! restart. A collector over its own counts has neither problem. It announces each metric with
 //! [`Definition::desc`] and exports it with [`Definition::family`], so name, help and labels are
 //! written once:
@@ -88,7 +88,7 @@ impl Definition {
     /// Returns the description under which a collector registers the metric.
     ///
     /// # Panics
-    /// If the name or a label is not valid in Prometheus, or a label stands twice.
+    /// If the name or a label is not valid in Prometheus, or a label is repeated.
     #[must_use]
     pub fn desc(&self) -> Desc {
         let labels = self.labels.iter().map(|label| (*label).to_owned()).collect();

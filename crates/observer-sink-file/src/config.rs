@@ -17,7 +17,7 @@ use crate::names::template::Template;
 /// path = "observer-data/events/{date}.jsonl"             # required
 /// rotate = { max_size = "256MiB", every = "1h" }         # default: files are not rotated
 /// compression = "zstd"                                   # none (default), gzip or zstd
-/// retain = { max_age = "30d", max_total_size = "50GiB" } # default: files are kept for ever
+/// retain = { max_age = "30d", max_total_size = "50GiB" } # default: files are kept forever
 /// max_open_files = 64
 /// ```
 ///
@@ -69,7 +69,7 @@ pub struct Rotate {
     pub every: Option<Duration>,
 }
 
-/// Limits on closed files. By default files are kept for ever. Active files are never deleted.
+/// Limits on closed files. By default files are kept forever. Active files are never deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -218,38 +218,38 @@ mod tests {
     }
 
     #[test]
-    fn path_is_required_and_unknown_keys_are_refused() {
-        let refuse = |config: &str, expected: &str| {
+    fn path_is_required_and_unknown_keys_are_rejected() {
+        let rejects = |config: &str, expected: &str| {
             let error = serde_json::from_str::<FileConfig>(config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        refuse("{}", "missing field `path`");
-        refuse(r#"{"path":"x.jsonl","compress":"gzip"}"#, "unknown field `compress`");
-        refuse(r#"{"path":"x.jsonl","rotate":{"size":"1MiB"}}"#, "unknown field `size`");
+        rejects("{}", "missing field `path`");
+        rejects(r#"{"path":"x.jsonl","compress":"gzip"}"#, "unknown field `compress`");
+        rejects(r#"{"path":"x.jsonl","rotate":{"size":"1MiB"}}"#, "unknown field `size`");
     }
 
     #[test]
-    fn invalid_values_are_refused_by_key() {
-        let refuse = |config: FileConfig, expected: &str| {
+    fn invalid_values_are_rejected_by_key() {
+        let rejects = |config: FileConfig, expected: &str| {
             let error = config.check().unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         };
-        refuse(
+        rejects(
             FileConfig::new("{date}.jsonl").rotate_at_size(0),
             "`rotate.max_size` must be more than 0",
         );
-        refuse(
+        rejects(
             FileConfig::new("{date}.jsonl").rotate_every(Duration::from_millis(1500)),
             "`rotate.every` must be a whole number",
         );
-        refuse(
+        rejects(
             FileConfig::new("{date}.jsonl").max_open_files(0),
             "`max_open_files` must be at least 1",
         );
-        refuse(
+        rejects(
             FileConfig::new("x.jsonl").compression(Compression::Gzip),
             "`compression` has no effect",
         );
-        refuse(FileConfig::new("x.jsonl").retain_total_size(1), "`retain` has no effect");
+        rejects(FileConfig::new("x.jsonl").retain_total_size(1), "`retain` has no effect");
     }
 }

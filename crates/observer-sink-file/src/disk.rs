@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn sync_reaches_the_operating_system() {
-        // The system cannot sync this file, so an error shows that it was called.
+        // The system can't sync this file, so an error shows that it was called.
         let null = Path::new("/dev/null");
         let file = File::options().write(true).open(null).unwrap();
         for sync in [RealDisk.sync(&file), RealDisk.sync_all(&file)] {

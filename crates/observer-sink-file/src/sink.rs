@@ -73,8 +73,9 @@ impl FileSink {
 
     /// Sends a command to the thread and waits for the reply.
     ///
-    /// Cancellation: a call that is dropped before it has a slot in the channel sends no command;
-    /// a later drop loses the reply only.
+    /// # Cancel safety
+    /// A call that is dropped before it has a slot in the channel sends no command. A later drop
+    /// loses the reply only.
     async fn call<T>(&self, command: impl FnOnce(ReplyTo<T>) -> Command) -> Result<T, FileError> {
         let (reply, receiver) = oneshot::channel();
         // The slot is reserved before `command` runs, so that a command that was created is always
@@ -145,7 +146,7 @@ impl SinkConfig for FileConfig {
 
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         // Short enough for an operator who posts an event and looks at the file. One write for each
-        // commit of a busy journal would take processor time from the threads that answer
+        // commit of a busy journal would take processor time from the threads that respond to
         // producers.
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(4096),

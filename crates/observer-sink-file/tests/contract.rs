@@ -66,11 +66,11 @@ async fn holds(config: fn(FileConfig) -> FileConfig) {
 }
 
 #[tokio::test]
-async fn file_sink_fulfils_the_contract() {
+async fn file_sink_meets_the_contract() {
     holds(|config| config).await;
 }
 
 #[tokio::test]
-async fn file_sink_fulfils_the_contract_with_rotation() {
+async fn file_sink_meets_the_contract_with_rotation() {
     holds(|config| config.rotate_at_size(4096)).await;
 }

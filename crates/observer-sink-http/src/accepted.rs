@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_and_its_halves_leave_out_accepted_events() {
+    fn repeat_and_its_halves_leave_out_accepted_events() {
         let (batch, mut accepted) = (testing::batch(4), AcceptedEvents::default());
         assert_eq!(indexes(&mut accepted, &batch), [0, 1, 2, 3]);
         accepted.add(&batch.events()[0]);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn another_batch_is_sent_whole_and_clears_the_memory() {
+    fn new_batch_is_sent_in_full_and_clears_accepted_events() {
         let (batch, mut accepted) = (testing::batch(2), AcceptedEvents::default());
         accepted.add(&batch.events()[0]);
         assert_eq!(

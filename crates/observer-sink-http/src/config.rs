@@ -143,7 +143,7 @@ pub struct Signing {
 ///
 /// The check fails on statuses that a request with events would get too: 401, 404, 407, 410, 429,
 /// redirects, and 5xx except 501. With `signing`, a 401 passes, since the check is not signed. A
-/// destination that answers events only needs another method, or `off`.
+/// destination that responds to events only needs another method, or `off`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_and_the_builder_make_the_same_configuration() {
+    fn file_and_builder_make_the_same_configuration() {
         let from_file: HttpConfig = serde_json::from_str(
             r#"{"url":"https://h/x","method":"PUT","body":"event",
                 "headers":{"X-Source":"{source}"},"auth":{"bearer":"t"},"compression":"zstd",
@@ -304,15 +304,15 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_required_and_unknown_keys_are_refused() {
-        let refuse = |config: &str, expected: &str| {
+    fn url_is_required_and_unknown_keys_are_rejected() {
+        let rejects = |config: &str, expected: &str| {
             let error = serde_json::from_str::<HttpConfig>(config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        refuse("{}", "missing field `url`");
-        refuse(r#"{"url":"x","uri":"x"}"#, "unknown field `uri`");
-        refuse(r#"{"url":"x","auth":{"token":"x"}}"#, "unknown field `token`");
-        refuse(r#"{"url":"x","method":"GET"}"#, "unknown variant `GET`");
+        rejects("{}", "missing field `url`");
+        rejects(r#"{"url":"x","uri":"x"}"#, "unknown field `uri`");
+        rejects(r#"{"url":"x","auth":{"token":"x"}}"#, "unknown field `token`");
+        rejects(r#"{"url":"x","method":"GET"}"#, "unknown variant `GET`");
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) fn compress(compression: Compression, bytes: Vec<u8>) -> io::Result<V
     }
 }
 
-/// Returns the identifier of a request, by which a destination can recognize a repeat: the event's
+/// Returns the identifier of a request, by which a destination can recognise a repeat: the event's
 /// id, or a hash of the ids of several events in their order.
 pub(crate) fn message_id(events: &[&Arc<Envelope>]) -> String {
     if let [envelope] = events {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn each_body_has_its_form() {
+    fn each_body_type_is_encoded_in_its_format() {
         assert_eq!(encoded(Body::Event, 1), r#"{"source":"bot","event_kind":"e1","ok":true}"#);
         assert_eq!(encoded(Body::Envelope, 1), line(1));
         assert_eq!(encoded(Body::Array, 1), format!("[{}]", line(1)));

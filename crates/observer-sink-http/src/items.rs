@@ -1,10 +1,10 @@
-//! The body of a 207, which has a status for each event, as in the answers of an observer's
+//! The body of a 207, which has a status for each event, as in the responses of an observer's
 //! `/v1/events`.
 
 use observer_core::ErrorKind;
 use serde::Deserialize;
 
-use crate::answer::{StatusClass, classify};
+use crate::response::{StatusClass, classify};
 
 /// Event that was not accepted.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,10 +31,10 @@ struct ItemStatus {
     detail: String,
 }
 
-/// Parses the answer to a request with `count` events. Returns the events that were not accepted.
+/// Parses the response to a request with `count` events. Returns the events that were not accepted.
 ///
 /// # Errors
-/// Returns a description of an inconsistent answer, which says nothing about any event.
+/// Returns a description of an inconsistent response, which says nothing about any event.
 pub(crate) fn parse(body: &[u8], count: usize) -> Result<Vec<FailedItem>, String> {
     let MultiStatus { accepted, duplicates, errors } = serde_json::from_slice(body)
         .map_err(|_| "it is not JSON of the form {\"errors\":[{\"index\":…,\"status\":…}]}")?;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inconsistent_answer_is_refused() {
+    fn inconsistent_response_is_rejected() {
         let check = |body: &str, expected: &str| {
             let error = parse(body.as_bytes(), 2).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

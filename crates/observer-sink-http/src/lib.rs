@@ -39,7 +39,7 @@
 //! An observer accepts `ndjson` at `/v1/events`.
 //!
 //! Each request has a `webhook-id`: the event's id, or a hash of the ids of several events. A
-//! repeat of a request has the same one, so a destination can recognize it.
+//! repeat of a request has the same one, so a destination can recognise it.
 //! `idempotency_key = true` adds `Idempotency-Key` with the same value. `signing` adds
 //! `webhook-timestamp` and `webhook-signature`.
 //!
@@ -48,9 +48,9 @@
 //! define this case: a framework that hands over the decompressed body only can't verify such a
 //! signature, and needs `compression = "none"`.
 //!
-//! # Answers
+//! # Responses
 //!
-//! | answer | meaning |
+//! | response | meaning |
 //! |---|---|
 //! | 2xx | All events are accepted. |
 //! | 207 | Each event has its own status; see below. |
@@ -59,11 +59,11 @@
 //! | 400, 422 | The batch is halved until the event at fault is alone; it becomes a dead letter. |
 //! | any other, TLS failure, unknown host | The sink is parked. No event becomes a dead letter. |
 //!
-//! A 207 has the form of the answers of an observer's `/v1/events`. Events with a status of failure
+//! A 207 has the form of the responses of an observer's `/v1/events`. Events with a status of failure
 //! are rejected, with the reason that the destination gives; those that may be accepted later are
 //! sent again.
 //!
-//! Error messages contain the first 300 characters of the destination's answer. Of the URL they
+//! Error messages contain the first 300 characters of the destination's response. Of the URL they
 //! contain scheme, host and port. Tokens, passwords, header values, the query and long segments of
 //! the path are redacted where the destination repeats them.
 //!
@@ -81,11 +81,11 @@
 //! - Proxies come from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` only.
 
 mod accepted;
-mod answer;
 mod client;
 mod config;
 mod encode;
 mod items;
+mod response;
 mod settings;
 mod sign;
 mod sink;

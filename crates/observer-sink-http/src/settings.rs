@@ -108,20 +108,20 @@ fn templates(
 ) -> Result<Vec<(HeaderName, Template)>, BuildError> {
     let (mut templates, mut seen) = (Vec::new(), Vec::new());
     for (name, value) in &config.headers {
-        let refused = |problem: String| BuildError::new(format!("headers.{name}"), problem);
-        let header =
-            HeaderName::try_from(name).map_err(|_| refused("is no name of a header".to_owned()))?;
+        let invalid = |problem: String| BuildError::new(format!("headers.{name}"), problem);
+        let header = HeaderName::try_from(name)
+            .map_err(|_| invalid("is not a valid header name".to_owned()))?;
         let is_taken = RESERVED.contains(&header.as_str())
             || (header == AUTHORIZATION && headers.contains_key(AUTHORIZATION))
             || (header == "idempotency-key" && config.idempotency_key);
         if is_taken {
-            return Err(refused("is set by the sink itself".to_owned()));
+            return Err(invalid("is set by the sink itself".to_owned()));
         }
         if seen.contains(&header) {
-            return Err(refused("is there twice".to_owned()));
+            return Err(invalid("is there twice".to_owned()));
         }
         seen.push(header.clone());
-        let template = Template::parse(value.reveal()).map_err(refused)?;
+        let template = Template::parse(value.reveal()).map_err(invalid)?;
         match template.constant() {
             Some(text) => {
                 let mut value = HeaderValue::from_str(text).expect("the template was checked");
@@ -135,7 +135,7 @@ fn templates(
             None => {
                 let problem = "has a placeholder for a field of one event, but a request carries \
                                many; set body = \"envelope\" or \"event\"";
-                return Err(refused(problem.to_owned()));
+                return Err(invalid(problem.to_owned()));
             }
         }
     }
@@ -160,8 +160,9 @@ mod tests {
     use crate::Auth;
 
     #[track_caller]
-    fn refuse(config: HttpConfig, expected: &str) {
-        let error = Settings::new(&config).err().expect("it is refused").to_string();
+    fn rejects(config: HttpConfig, expected: &str) {
+        let error =
+            Settings::new(&config).err().expect("the configuration is rejected").to_string();
         assert!(error.starts_with(expected), "{error}");
         assert!(!error.contains("hidden"), "{error}");
     }
@@ -171,47 +172,47 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_value_is_refused_with_its_key() {
-        refuse(
+    fn invalid_value_is_rejected_with_its_key() {
+        rejects(
             HttpConfig::new("hooks.example.com/hidden"),
-            "`url` is no URL: relative URL without a base",
+            "`url` is not a URL: relative URL without a base",
         );
-        refuse(HttpConfig::new("ftp://x/hidden"), "`url` must begin with http://");
-        refuse(HttpConfig::new("https://me:hidden@x"), "`url` must not hold a user");
-        refuse(config().auth(Auth::bearer("hidden\n")), "`auth.bearer` holds a character");
-        refuse(config().auth(Auth::basic("a:b", "hidden")), "`auth.user` must not hold a colon");
+        rejects(HttpConfig::new("ftp://x/hidden"), "`url` must begin with http://");
+        rejects(HttpConfig::new("https://me:hidden@x"), "`url` must not hold a user");
+        rejects(config().auth(Auth::bearer("hidden\n")), "`auth.bearer` holds a character");
+        rejects(config().auth(Auth::basic("a:b", "hidden")), "`auth.user` must not hold a colon");
         let mut both = Auth::basic("a", "hidden");
         both.bearer = Some("hidden".into());
-        refuse(config().auth(both), "`auth` is either `bearer`");
-        refuse(config().header("X Y", "1"), "`headers.X Y` is no name of a header");
-        refuse(
+        rejects(config().auth(both), "`auth` is either `bearer`");
+        rejects(config().header("X Y", "1"), "`headers.X Y` is not a valid header name");
+        rejects(
             config().header("Webhook-Id", "1"),
             "`headers.Webhook-Id` is set by the sink itself",
         );
-        refuse(
+        rejects(
             config().header("Authorization", "1").auth(Auth::bearer("t")),
             "`headers.Authorization` is set by",
         );
-        refuse(config().header("X-A", "1").header("x-a", "2"), "`headers.x-a` is there twice");
-        refuse(config().header("X-A", "hidden\r\nX-B: 1"), "`headers.X-A` holds a character");
-        refuse(config().header("X-A", "{hidden}"), "`headers.X-A` has an unknown placeholder");
-        refuse(
+        rejects(config().header("X-A", "1").header("x-a", "2"), "`headers.x-a` is there twice");
+        rejects(config().header("X-A", "hidden\r\nX-B: 1"), "`headers.X-A` holds a character");
+        rejects(config().header("X-A", "{hidden}"), "`headers.X-A` has an unknown placeholder");
+        rejects(
             config().header("X-A", "{source}"),
             "`headers.X-A` has a placeholder for a field of one event",
         );
-        refuse(config().sign_with("hidden"), "`signing.secrets` must each be `whsec_`");
-        refuse(
+        rejects(config().sign_with("hidden"), "`signing.secrets` must each be `whsec_`");
+        rejects(
             HttpConfig::new("http://x").tls(Tls::default().with_ca("ca.pem")),
             "`tls` is for https",
         );
         let mut half = Tls::default().with_client_cert("cert.pem", "key.pem");
         half.key = None;
-        refuse(config().tls(half), "`tls.cert` needs its private key");
-        refuse(config().connect_timeout(Duration::ZERO), "`connect_timeout` must be longer");
+        rejects(config().tls(half), "`tls.cert` needs its private key");
+        rejects(config().connect_timeout(Duration::ZERO), "`connect_timeout` must be longer");
     }
 
     #[test]
-    fn a_configured_content_type_replaces_the_default() {
+    fn configured_content_type_replaces_the_default() {
         let settings =
             Settings::new(&config().header("Content-Type", "application/cloudevents+json"))
                 .unwrap();

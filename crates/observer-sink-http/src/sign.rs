@@ -29,7 +29,7 @@ impl Key {
 }
 
 /// Returns the value of `webhook-signature`: one signature for each key, so that during a rotation
-/// the destination may know either.
+/// the destination may hold either key.
 pub(crate) fn signatures(keys: &[Key], id: &str, timestamp: i64, body: &[u8]) -> String {
     keys.iter().map(|key| key.sign(id, timestamp, body)).collect::<Vec<_>>().join(" ")
 }
@@ -42,7 +42,7 @@ mod tests {
 
     /// Test vector of the reference libraries.
     #[test]
-    fn a_signature_matches_the_test_vector() {
+    fn signature_matches_the_test_vector() {
         let key = Key::parse(SECRET).unwrap();
         let body = br#"{"test": 2432232314}"#;
         assert_eq!(
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_secret_is_no_key() {
+    fn invalid_secret_is_rejected() {
         for secret in ["", "whsec_", "whsec_*", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
             assert!(Key::parse(secret).is_none(), "{secret}");
         }

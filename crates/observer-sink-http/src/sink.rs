@@ -1,4 +1,4 @@
-//! The sink: requests, and the resolution of their answers.
+//! The sink: requests, and the resolution of their responses.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,9 +13,9 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder};
 
 use crate::accepted::AcceptedEvents;
-use crate::answer::{Answer, StatusClass, classify};
 use crate::config::{Check, Compression, HttpConfig};
 use crate::items::{self, FailedItem};
+use crate::response::{Response, StatusClass, classify};
 use crate::settings::Settings;
 use crate::{client, encode, sign};
 
@@ -94,9 +94,9 @@ impl HttpSink {
         Ok(request.header("webhook-id", id).body(Bytes::from(body)))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Answer, SinkError> {
+    async fn send(&self, request: RequestBuilder) -> Result<Response, SinkError> {
         let failed = |error: reqwest::Error| transport_error(&error, &self.settings.destination);
-        Answer::read(request.send().await.map_err(failed)?).await.map_err(failed)
+        Response::read(request.send().await.map_err(failed)?).await.map_err(failed)
     }
 
     /// Sends the events in one request.
@@ -106,16 +106,16 @@ impl HttpSink {
         remaining: &[IndexedEvent<'_>],
     ) -> Result<Receipt, SinkError> {
         let events: Vec<_> = remaining.iter().map(|(_, envelope)| *envelope).collect();
-        let answer = self.send(self.request(&events).await?).await?;
+        let response = self.send(self.request(&events).await?).await?;
         let destination = &self.settings.destination;
-        let failed = match classify(answer.status.as_u16()) {
+        let failed = match classify(response.status.as_u16()) {
             StatusClass::Accepted => return Ok(Receipt::accepted()),
-            StatusClass::Failed(kind) => return Err(answer.error(kind, destination)),
+            StatusClass::Failed(kind) => return Err(response.error(kind, destination)),
             StatusClass::PerItem => {
-                items::parse(&answer.body, remaining.len()).map_err(|problem| {
+                items::parse(&response.body, remaining.len()).map_err(|problem| {
                     SinkError::blocked(format!(
                         "{}, which can't be understood: {problem}",
-                        answer.describe(destination)
+                        response.describe(destination)
                     ))
                 })?
             }
@@ -131,7 +131,7 @@ impl HttpSink {
                 .for_each(|((_, envelope), _)| accepted.add(envelope));
         }
         if let Some(item) = failed.iter().find(|item| item.is_transient()) {
-            return Err(answer.error_with(ErrorKind::Transient, self.reason(item)));
+            return Err(response.error_with(ErrorKind::Transient, self.reason(item)));
         }
         if failed.len() == batch.len() {
             // Without an accepted event, the fault may be the request's rather than the events'.
@@ -147,7 +147,7 @@ impl HttpSink {
         let destination = &self.settings.destination;
         let excerpt = destination.excerpt(&item.detail);
         let excerpt = if excerpt.is_empty() { excerpt } else { format!(": {excerpt}") };
-        format!("{} answered {} for this event{excerpt}", destination.origin(), item.status)
+        format!("{} responded with {} for this event{excerpt}", destination.origin(), item.status)
     }
 
     /// Sends each event in its own request, one after the other.
@@ -159,12 +159,12 @@ impl HttpSink {
         let mut any_accepted = remaining.len() < batch.len();
         let mut rejected = Vec::new();
         for (index, envelope) in remaining {
-            let answer = self.send(self.request(&[*envelope]).await?).await?;
-            let error = match classify(answer.status.as_u16()) {
+            let response = self.send(self.request(&[*envelope]).await?).await?;
+            let error = match classify(response.status.as_u16()) {
                 StatusClass::Accepted => None,
-                StatusClass::Failed(kind) => Some(answer.error(kind, &self.settings.destination)),
+                StatusClass::Failed(kind) => Some(response.error(kind, &self.settings.destination)),
                 // A 207 is a success unless its body says otherwise.
-                StatusClass::PerItem => items::parse(&answer.body, 1)
+                StatusClass::PerItem => items::parse(&response.body, 1)
                     .ok()
                     .and_then(|failed| failed.into_iter().next())
                     .map(|item| {
@@ -173,7 +173,7 @@ impl HttpSink {
                         } else {
                             ErrorKind::Permanent
                         };
-                        answer.error_with(kind, self.reason(&item))
+                        response.error_with(kind, self.reason(&item))
                     }),
             };
             match error {
@@ -207,7 +207,7 @@ impl EventSink for HttpSink {
         Ok(receipt)
     }
 
-    /// Does nothing: events are durable when the destination has answered.
+    /// Does nothing: events are durable when the destination has responded.
     async fn flush(&self) -> Result<(), SinkError> {
         Ok(())
     }
@@ -224,9 +224,9 @@ impl EventSink for HttpSink {
         let mut headers = headers.clone();
         headers.remove(CONTENT_TYPE);
         headers.remove(CONTENT_ENCODING);
-        let answer =
+        let response =
             self.send(client.request(method.clone(), url.clone()).headers(headers)).await?;
-        let kind = match answer.status.as_u16() {
+        let kind = match response.status.as_u16() {
             401 if !signing_keys.is_empty() => return Ok(()),
             300..=399 | 401 | 404 | 407 | 410 => ErrorKind::Blocked,
             // The destination does not implement the method.
@@ -234,11 +234,11 @@ impl EventSink for HttpSink {
             429 | 500.. => ErrorKind::Transient,
             _ => return Ok(()),
         };
-        let description = answer.describe(destination);
+        let description = response.describe(destination);
         let reason = format!(
-            "{description} (checked with {method}; see `check` if events are answered otherwise)"
+            "{description} (checked with {method}; see `check` if events receive another response)"
         );
-        Err(answer.error_with(kind, reason))
+        Err(response.error_with(kind, reason))
     }
 
     async fn close(&self) -> Result<(), SinkError> {

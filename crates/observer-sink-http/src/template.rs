@@ -3,7 +3,7 @@
 use observer_core::{Envelope, Field};
 use reqwest::header::HeaderValue;
 
-/// Largest part of a field in a value, in bytes. Servers refuse requests with very long headers.
+/// Largest part of a field in a value, in bytes. Servers reject requests with very long headers.
 const MAX_FIELD: usize = 256;
 
 /// Header value with placeholders, such as `agents/{source}`. `{{` and `}}` are literal braces.
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_cannot_add_headers() {
+    fn event_cannot_add_headers() {
         let event = |source: &str| format!(r#"{{"source":"{source}","event_kind":"k","ok":true}}"#);
         assert_eq!(render("{source}", &event(r"a\r\nX-Admin: yes")), "a%0D%0AX-Admin:%20yes");
         assert_eq!(
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_template_is_refused() {
+    fn invalid_template_is_rejected() {
         for (template, expected) in [
             ("{", "has an unpaired brace"),
             ("a}b", "has an unpaired brace"),

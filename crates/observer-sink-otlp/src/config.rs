@@ -185,19 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_values_are_refused() {
-        let refuse = |config: &str, expected: &str| {
+    fn unknown_keys_and_values_are_rejected() {
+        let rejects = |config: &str, expected: &str| {
             let error = serde_json::from_str::<OtlpConfig>(config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        refuse("{}", "missing field `endpoint`");
-        refuse(r#"{"endpoint":"x","url":"x"}"#, "unknown field `url`");
-        refuse(r#"{"endpoint":"x","protocol":"http/json"}"#, "unknown variant `http/json`");
-        refuse(
+        rejects("{}", "missing field `endpoint`");
+        rejects(r#"{"endpoint":"x","url":"x"}"#, "unknown field `url`");
+        rejects(r#"{"endpoint":"x","protocol":"http/json"}"#, "unknown variant `http/json`");
+        rejects(
             r#"{"endpoint":"x","signals":["profiles"]}"#,
             "expected logs or traces, found \"profiles\"",
         );
-        refuse(
+        rejects(
             r#"{"endpoint":"x","signals":["metrics"]}"#,
             "metrics are not made of single events; `[telemetry]` exports all metrics of /metrics",
         );

@@ -15,7 +15,7 @@ use tonic::Status;
 
 use crate::body::GRPC_PREFIX;
 use crate::protocol::Protocol;
-use crate::response::{Accepted, ExportResponse, Refusal, content_type};
+use crate::response::{Accepted, ExportResponse, Failure, content_type};
 use crate::settings::Settings;
 use crate::signal::Signal;
 
@@ -85,8 +85,8 @@ impl Exporter {
             return self.grpc_status(&status, &body.to_bytes());
         }
         if status != StatusCode::OK {
-            let refusal = Refusal::from_http(status, &headers, &body.to_bytes());
-            return Ok(ExportResponse::Refused(refusal));
+            let failure = Failure::from_http(status, &headers, &body.to_bytes());
+            return Ok(ExportResponse::Failed(failure));
         }
         let origin = self.settings.destination.origin();
         Err(match content_type(&headers) {
@@ -94,15 +94,15 @@ impl Exporter {
                 SinkError::transient(format!("the response of {origin} has no gRPC status"))
             }
             other => SinkError::blocked(format!(
-                "{origin} answered with the content type {other:?}, which is not gRPC; \
+                "{origin} responded with the content type {other:?}, which is not gRPC; \
                  see `endpoint` and `protocol`"
             )),
         })
     }
 
     fn grpc_status(&self, status: &Status, body: &[u8]) -> Result<ExportResponse, SinkError> {
-        if let Some(refusal) = Refusal::from_grpc(status) {
-            return Ok(ExportResponse::Refused(refusal));
+        if let Some(failure) = Failure::from_grpc(status) {
+            return Ok(ExportResponse::Failed(failure));
         }
         self.accepted(body.get(GRPC_PREFIX..).unwrap_or_default())
     }
@@ -110,9 +110,9 @@ impl Exporter {
     async fn http_response(&self, response: Response) -> Result<ExportResponse, SinkError> {
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
-            // The status alone is a refusal, even if the body can't be read.
+            // The status alone is a failure, even if the body can't be read.
             let body = self.read(response).await.map(Collected::to_bytes).unwrap_or_default();
-            return Ok(ExportResponse::Refused(Refusal::from_http(status, &headers, &body)));
+            return Ok(ExportResponse::Failed(Failure::from_http(status, &headers, &body)));
         }
         let body = self.read(response).await?.to_bytes();
         match content_type(&headers) {
@@ -120,7 +120,7 @@ impl Exporter {
             "text/html" => {
                 let origin = self.settings.destination.origin();
                 Err(SinkError::blocked(format!(
-                    "{origin} answered {} with an HTML page, as a proxy or another server does; \
+                    "{origin} responded with {} with an HTML page, as a proxy or another server does; \
                      see `endpoint`",
                     status.as_u16()
                 )))

@@ -14,7 +14,7 @@ use crate::sink::OtlpSink;
 impl SinkConfig for OtlpConfig {
     const TYPE: &'static str = "otlp";
 
-    /// Builds one sink for each signal, so that a failing one does not hold up the other.
+    /// Builds one sink for each signal, so that a failing one does not delay the other.
     fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         if self.signals.is_empty() {
             return Err(BuildError::new("signals", "is empty; name logs, traces or both"));

@@ -15,13 +15,13 @@ use tonic_types::StatusExt;
 
 use crate::signal::Signal;
 use crate::status::{
-    RefusalKind, hint_for_code, hint_for_status, kind_of_code, kind_of_status, name_of_code,
+    FailureKind, hint_for_code, hint_for_status, kind_of_code, kind_of_status, name_of_code,
 };
 
 /// Response to an export.
 pub(crate) enum ExportResponse {
     Accepted(Accepted),
-    Refused(Refusal),
+    Failed(Failure),
 }
 
 /// Full or partial success.
@@ -33,10 +33,10 @@ pub(crate) struct Accepted {
     pub(crate) message: String,
 }
 
-/// Refusal of a whole request.
+/// Failure of a whole request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) kind: RefusalKind,
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
     /// Name of the status, such as `503 Service Unavailable` or `UNAVAILABLE`.
     pub(crate) name: String,
     /// Reason that the destination gives.
@@ -88,8 +88,8 @@ impl Accepted {
     }
 }
 
-impl Refusal {
-    /// Returns the refusal that a gRPC status stands for, or `None` for a success.
+impl Failure {
+    /// Returns the failure that a gRPC status stands for, or `None` for a success.
     pub(crate) fn from_grpc(status: &Status) -> Option<Self> {
         let retry_info = status.get_details_retry_info();
         let kind = kind_of_code(status.code(), retry_info.is_some())?;
@@ -102,7 +102,7 @@ impl Refusal {
         })
     }
 
-    /// Returns the refusal that an HTTP response other than 2xx stands for.
+    /// Returns the failure that an HTTP response other than 2xx stands for.
     pub(crate) fn from_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let reason = status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
         Self {
@@ -119,7 +119,7 @@ impl Refusal {
         let retry_after = self.retry_after.filter(|_| kind == ErrorKind::Transient);
         let message = after_colon(destination.excerpt(&self.message));
         let source =
-            format!("{} answered {}{message}{}", destination.origin(), self.name, self.hint);
+            format!("{} responded with {}{message}{}", destination.origin(), self.name, self.hint);
         SinkError { kind, retry_after, source: source.into() }
     }
 }
@@ -135,7 +135,7 @@ pub(crate) fn content_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-/// Returns the reason that the body of a refusal gives: the message of a `google.rpc.Status`, which
+/// Returns the reason that the body of a failure gives: the message of a `google.rpc.Status`, which
 /// OTLP requires, a member of a JSON object, or the text.
 fn reason_in_body(headers: &HeaderMap, body: &[u8]) -> String {
     #[derive(Default, Deserialize)]
@@ -175,16 +175,16 @@ mod tests {
             "",
             ErrorDetails::with_retry_info(None),
         );
-        let refusal = Refusal::from_grpc(&quota).unwrap();
-        assert_eq!((refusal.kind, refusal.hint), (RefusalKind::Transient, ""));
+        let failure = Failure::from_grpc(&quota).unwrap();
+        assert_eq!((failure.kind, failure.hint), (FailureKind::Transient, ""));
     }
 
     #[test]
-    fn reason_of_a_refusal_is_found_in_protobuf_json_and_text() {
+    fn reason_of_a_failure_is_found_in_protobuf_json_and_text() {
         let reason = |content_type: &'static str, body: &[u8]| {
             let headers =
                 HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-            Refusal::from_http(StatusCode::BAD_REQUEST, &headers, body).message
+            Failure::from_http(StatusCode::BAD_REQUEST, &headers, body).message
         };
         let status =
             tonic_types::pb::Status { message: "too old".to_owned(), ..Default::default() }

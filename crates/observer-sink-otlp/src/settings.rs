@@ -123,19 +123,19 @@ fn protocol_headers(protocol: Protocol, compression: Compression) -> HeaderMap {
 fn add_headers(config: &OtlpConfig, headers: &mut HeaderMap) -> Result<(), BuildError> {
     let mut seen = Vec::new();
     for (name, value) in &config.headers {
-        let refused = |problem| Err(BuildError::new(format!("headers.{name}"), problem));
+        let invalid = |problem| Err(BuildError::new(format!("headers.{name}"), problem));
         let Ok(header) = HeaderName::try_from(name) else {
-            return refused("is not a valid header name");
+            return invalid("is not a valid header name");
         };
         let has_auth = header == AUTHORIZATION && config.auth != Default::default();
         if RESERVED.contains(&header.as_str()) || has_auth {
-            return refused("is set by the sink itself");
+            return invalid("is set by the sink itself");
         }
         if seen.contains(&header) {
-            return refused("is set twice");
+            return invalid("is set twice");
         }
         let Ok(mut value) = HeaderValue::from_str(value.reveal()) else {
-            return refused("contains a character that a header can't have, such as a line feed");
+            return invalid("contains a character that a header can't have, such as a line feed");
         };
         value.set_sensitive(true);
         headers.insert(header.clone(), value);
@@ -175,36 +175,36 @@ mod tests {
     }
 
     #[test]
-    fn invalid_value_is_refused_with_its_key() {
-        let refuse = |config: OtlpConfig, expected: &str| {
+    fn invalid_value_is_rejected_with_its_key() {
+        let rejects = |config: OtlpConfig, expected: &str| {
             let error = Settings::new(&config, Signal::Logs).err().expect("an error").to_string();
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("hidden"), "{error}");
         };
         let config = OtlpConfig::new;
-        refuse(config("127.0.0.1:4317"), "`endpoint` is no URL: relative URL without a base");
-        refuse(config("localhost:4317"), "`endpoint` must begin with http:// or https://");
-        refuse(config("https://me:hidden@h"), "`endpoint` must not hold a user");
-        refuse(config("http://h:4318/v1/logs"), "`endpoint` ends with the path of a signal");
-        refuse(config("http://h/otlp"), "`endpoint` has a path, which gRPC does not support");
-        refuse(
+        rejects(config("127.0.0.1:4317"), "`endpoint` is not a URL: relative URL without a base");
+        rejects(config("localhost:4317"), "`endpoint` must begin with http:// or https://");
+        rejects(config("https://me:hidden@h"), "`endpoint` must not hold a user");
+        rejects(config("http://h:4318/v1/logs"), "`endpoint` ends with the path of a signal");
+        rejects(config("http://h/otlp"), "`endpoint` has a path, which gRPC does not support");
+        rejects(
             config("http://h").tls(Tls::default().with_ca("ca.pem")),
             "`tls` is for https, and `endpoint` begins with http://",
         );
-        refuse(
+        rejects(
             config("http://h").connect_timeout(Duration::ZERO),
             "`connect_timeout` must be longer",
         );
-        refuse(config("http://h").header("x y", "1"), "`headers.x y` is not a valid header name");
-        refuse(config("http://h").header("TE", "1"), "`headers.TE` is set by the sink itself");
-        refuse(
+        rejects(config("http://h").header("x y", "1"), "`headers.x y` is not a valid header name");
+        rejects(config("http://h").header("TE", "1"), "`headers.TE` is set by the sink itself");
+        rejects(
             config("http://h").header("X-A", "1").header("x-a", "2"),
             "`headers.x-a` is set twice",
         );
-        refuse(config("http://h").header("x-a", "hidden\n"), "`headers.x-a` contains a character");
+        rejects(config("http://h").header("x-a", "hidden\n"), "`headers.x-a` contains a character");
         let both = config("http://h").header("authorization", "hidden").auth(Auth::bearer("t"));
-        refuse(both, "`headers.authorization` is set by the sink itself");
-        refuse(
+        rejects(both, "`headers.authorization` is set by the sink itself");
+        rejects(
             config("http://h").auth(Auth::bearer("hidden\n")),
             "`auth.bearer` holds a character",
         );

@@ -18,7 +18,7 @@ use crate::response::{Accepted, ExportResponse, after_colon};
 use crate::settings::Settings;
 use crate::signal::Signal;
 use crate::size_limit::SizeLimit;
-use crate::status::RefusalKind;
+use crate::status::FailureKind;
 
 /// Size of the events up to which a batch is encoded on the calling thread, in bytes.
 ///
@@ -135,11 +135,11 @@ impl EventSink for OtlpSink {
                 self.size_limit.accepted(bytes);
                 Ok(self.receipt(accepted, items))
             }
-            ExportResponse::Refused(refusal) => {
-                if refusal.kind == RefusalKind::TooLarge {
-                    self.size_limit.refused(bytes);
+            ExportResponse::Failed(failure) => {
+                if failure.kind == FailureKind::TooLarge {
+                    self.size_limit.add_too_large(bytes);
                 }
-                Err(refusal.into_error(destination))
+                Err(failure.into_error(destination))
             }
         }
     }
@@ -155,13 +155,13 @@ impl EventSink for OtlpSink {
         let Settings { protocol, compression, destination, .. } = self.exporter.settings();
         let body = encode_body(*protocol, *compression, &[]).map_err(SinkError::transient)?;
         match self.exporter.export(body.into()).await? {
-            ExportResponse::Refused(refusal)
-                if matches!(refusal.kind, RefusalKind::Transient | RefusalKind::Blocked) =>
+            ExportResponse::Failed(failure)
+                if matches!(failure.kind, FailureKind::Transient | FailureKind::Blocked) =>
             {
-                Err(refusal.into_error(destination))
+                Err(failure.into_error(destination))
             }
-            // A destination that refuses an empty request is reachable, too.
-            ExportResponse::Accepted(_) | ExportResponse::Refused(_) => {
+            // A destination that rejects an empty request is reachable, too.
+            ExportResponse::Accepted(_) | ExportResponse::Failed(_) => {
                 self.size_limit.reset();
                 Ok(())
             }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Size from which on requests are too large for the destination.
 ///
-/// A destination does not announce its limit. A size counts as too large once it was refused and
+/// A destination does not announce its limit. A size counts as too large once it was rejected and
 /// the next accepted request was smaller. The second condition is needed because over gRPC the
 /// status for a message that is too large also means an exhausted quota.
 ///
@@ -16,8 +16,8 @@ pub(crate) struct SizeLimit(Mutex<State>);
 struct State {
     /// Smallest size that is known to be too large.
     too_large: Option<usize>,
-    /// Smallest size that was refused since the last accepted request.
-    refused: Option<usize>,
+    /// Smallest size that was rejected since the last accepted request.
+    rejected: Option<usize>,
 }
 
 impl SizeLimit {
@@ -25,17 +25,17 @@ impl SizeLimit {
         self.with(|state| state.too_large.is_some_and(|too_large| bytes >= too_large))
     }
 
-    /// Records that a request of this size was refused as too large.
-    pub(crate) fn refused(&self, bytes: usize) {
+    /// Records that a request of this size was rejected as too large.
+    pub(crate) fn add_too_large(&self, bytes: usize) {
         self.with(|state| {
-            state.refused = Some(state.refused.map_or(bytes, |refused| refused.min(bytes)));
+            state.rejected = Some(state.rejected.map_or(bytes, |rejected| rejected.min(bytes)));
         });
     }
 
     /// Records that a request of this size was accepted.
     pub(crate) fn accepted(&self, bytes: usize) {
         self.with(|state| {
-            let proven = state.refused.take().filter(|refused| bytes < *refused);
+            let proven = state.rejected.take().filter(|rejected| bytes < *rejected);
             state.too_large = state.too_large.into_iter().chain(proven).min();
         });
     }
@@ -54,14 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refused_size_is_too_large_once_a_smaller_one_was_accepted() {
+    fn rejected_size_is_too_large_once_a_smaller_one_was_accepted() {
         let limit = SizeLimit::default();
-        limit.refused(1000);
-        assert!(!limit.is_exceeded(1000), "the refusal may have been a quota");
-        limit.refused(500);
+        limit.add_too_large(1000);
+        assert!(!limit.is_exceeded(1000), "the rejection may have been a quota");
+        limit.add_too_large(500);
         limit.accepted(250);
         assert!(limit.is_exceeded(500) && !limit.is_exceeded(499));
-        limit.refused(400);
+        limit.add_too_large(400);
         limit.accepted(100);
         assert!(limit.is_exceeded(400) && !limit.is_exceeded(399));
         limit.reset();
@@ -71,12 +71,12 @@ mod tests {
     #[test]
     fn larger_accepted_request_proves_no_limit() {
         let limit = SizeLimit::default();
-        limit.refused(100);
+        limit.add_too_large(100);
         limit.accepted(100);
         assert!(!limit.is_exceeded(100), "the same size was accepted");
-        limit.refused(100);
+        limit.add_too_large(100);
         limit.accepted(1000);
         limit.accepted(50);
-        assert!(!limit.is_exceeded(100), "the refusal had another reason");
+        assert!(!limit.is_exceeded(100), "the rejection had another reason");
     }
 }

@@ -6,20 +6,20 @@
 use observer_core::ErrorKind;
 use tonic::Code;
 
-/// Kind of a refusal, which determines what the pipeline does next.
+/// Kind of a failure, which determines what the pipeline does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RefusalKind {
+pub(crate) enum FailureKind {
     /// The same request may be accepted later.
     Transient,
     /// The request exceeds a size limit.
     TooLarge,
     /// An event of the request is not acceptable.
     Permanent,
-    /// The operator must act: the refusal does not concern the events.
+    /// The operator must act: the failure does not concern the events.
     Blocked,
 }
 
-impl RefusalKind {
+impl FailureKind {
     pub(crate) fn error_kind(self) -> ErrorKind {
         match self {
             Self::Transient => ErrorKind::Transient,
@@ -29,8 +29,8 @@ impl RefusalKind {
     }
 }
 
-/// Returns the kind of refusal that a gRPC code stands for, or `None` for a success.
-pub(crate) fn kind_of_code(code: Code, has_retry_info: bool) -> Option<RefusalKind> {
+/// Returns the kind of failure that a gRPC code stands for, or `None` for a success.
+pub(crate) fn kind_of_code(code: Code, has_retry_info: bool) -> Option<FailureKind> {
     Some(match code {
         Code::Ok => return None,
         Code::Unavailable
@@ -38,33 +38,33 @@ pub(crate) fn kind_of_code(code: Code, has_retry_info: bool) -> Option<RefusalKi
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::OutOfRange
-        | Code::DataLoss => RefusalKind::Transient,
-        Code::ResourceExhausted if has_retry_info => RefusalKind::Transient,
+        | Code::DataLoss => FailureKind::Transient,
+        Code::ResourceExhausted if has_retry_info => FailureKind::Transient,
         // Without RetryInfo, servers mean a message above their size limit.
-        Code::ResourceExhausted => RefusalKind::TooLarge,
-        Code::InvalidArgument => RefusalKind::Permanent,
+        Code::ResourceExhausted => FailureKind::TooLarge,
+        Code::InvalidArgument => FailureKind::Permanent,
         // OTLP forbids a retry, and the code does not concern the events.
-        _ => RefusalKind::Blocked,
+        _ => FailureKind::Blocked,
     })
 }
 
-/// Returns the kind of refusal that an HTTP status other than 2xx stands for.
-pub(crate) fn kind_of_status(status: u16) -> RefusalKind {
+/// Returns the kind of failure that an HTTP status other than 2xx stands for.
+pub(crate) fn kind_of_status(status: u16) -> FailureKind {
     match status {
-        408 | 425 | 429 | 502 | 503 | 504 => RefusalKind::Transient,
-        413 => RefusalKind::TooLarge,
-        400 | 422 => RefusalKind::Permanent,
+        408 | 425 | 429 | 502 | 503 | 504 => FailureKind::Transient,
+        413 => FailureKind::TooLarge,
+        400 | 422 => FailureKind::Permanent,
         // This includes 500, for which OTLP forbids a retry.
-        _ => RefusalKind::Blocked,
+        _ => FailureKind::Blocked,
     }
 }
 
 /// Returns the settings or places to look at after this code, to append to an error message.
-pub(crate) fn hint_for_code(code: Code, kind: RefusalKind) -> &'static str {
+pub(crate) fn hint_for_code(code: Code, kind: FailureKind) -> &'static str {
     match code {
         Code::Unauthenticated | Code::PermissionDenied => "; see `auth` and `headers`",
         Code::Unimplemented | Code::NotFound => "; see `endpoint`, `protocol` and `signals`",
-        Code::ResourceExhausted if kind == RefusalKind::TooLarge => "; see `batch`",
+        Code::ResourceExhausted if kind == FailureKind::TooLarge => "; see `batch`",
         Code::Internal | Code::Unknown => "; see the log of the destination",
         _ => "",
     }
@@ -100,7 +100,7 @@ pub(crate) fn name_of_code(code: Code) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::RefusalKind::{Blocked, Permanent, TooLarge, Transient};
+    use super::FailureKind::{Blocked, Permanent, TooLarge, Transient};
     use super::*;
 
     #[test]

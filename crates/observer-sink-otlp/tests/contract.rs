@@ -1,4 +1,4 @@
-//! The OTLP sink fulfils the contract of sinks, for each signal over each protocol.
+//! The OTLP sink meets the contract of sinks, for each signal over each protocol.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 use std::sync::Arc;
@@ -54,21 +54,21 @@ async fn verify(protocol: Protocol, signal: Signal) {
 }
 
 #[tokio::test]
-async fn logs_over_grpc_fulfil_the_contract() {
+async fn logs_over_grpc_meet_the_contract() {
     verify(Protocol::Grpc, Signal::Logs).await;
 }
 
 #[tokio::test]
-async fn logs_over_http_fulfil_the_contract() {
+async fn logs_over_http_meet_the_contract() {
     verify(Protocol::Http, Signal::Logs).await;
 }
 
 #[tokio::test]
-async fn traces_over_grpc_fulfil_the_contract() {
+async fn traces_over_grpc_meet_the_contract() {
     verify(Protocol::Grpc, Signal::Traces).await;
 }
 
 #[tokio::test]
-async fn traces_over_http_fulfil_the_contract() {
+async fn traces_over_http_meet_the_contract() {
     verify(Protocol::Http, Signal::Traces).await;
 }

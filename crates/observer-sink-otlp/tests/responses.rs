@@ -107,18 +107,22 @@ async fn transient_refusal_has_the_retry_time_of_the_destination() {
     assert_error(
         &delivery_error(Protocol::Grpc, Reply::status(Code::Aborted, "")).await,
         ErrorKind::Transient,
-        "answered ABORTED",
+        "responded with ABORTED",
     );
     let proxy = Reply::http(503).with_header("retry-after", "30").with_body("no upstream");
     for protocol in Protocol::ALL {
         let error = delivery_error(protocol, proxy.clone()).await;
-        assert_error(&error, ErrorKind::Transient, "answered 503 Service Unavailable: no upstream");
+        assert_error(
+            &error,
+            ErrorKind::Transient,
+            "responded with 503 Service Unavailable: no upstream",
+        );
         assert_eq!(error.retry_after, Some(Duration::from_secs(30)));
     }
 }
 
 #[tokio::test]
-async fn refusal_is_permanent_for_events_and_blocked_for_the_sink() {
+async fn failure_is_permanent_for_events_and_blocked_for_the_sink() {
     for protocol in Protocol::ALL {
         let error =
             delivery_error(protocol, Reply::status(Code::InvalidArgument, "bad time")).await;
@@ -126,14 +130,14 @@ async fn refusal_is_permanent_for_events_and_blocked_for_the_sink() {
         let error = delivery_error(protocol, Reply::status(Code::Unauthenticated, "who?")).await;
         assert_error(&error, ErrorKind::Blocked, ": who?; see `auth` and `headers`");
         let error = delivery_error(protocol, Reply::http(404)).await;
-        assert_error(&error, ErrorKind::Blocked, "answered 404 Not Found; see `endpoint`");
+        assert_error(&error, ErrorKind::Blocked, "responded with 404 Not Found; see `endpoint`");
         let error = delivery_error(protocol, Reply::http(301)).await;
         assert_error(&error, ErrorKind::Blocked, "; the destination has moved, see `endpoint`");
         let error = delivery_error(protocol, Reply::http(500).with_body("oops")).await;
         assert_error(
             &error,
             ErrorKind::Blocked,
-            "answered 500 Internal Server Error: oops; see the log of the destination",
+            "responded with 500 Internal Server Error: oops; see the log of the destination",
         );
     }
     let error =
@@ -144,7 +148,7 @@ async fn refusal_is_permanent_for_events_and_blocked_for_the_sink() {
         "UNIMPLEMENTED: unknown service; see `endpoint`, `protocol` and `signals`",
     );
     let error = delivery_error(Protocol::Grpc, Reply::status(Code::Internal, "a bug")).await;
-    assert_error(&error, ErrorKind::Blocked, "answered INTERNAL: a bug");
+    assert_error(&error, ErrorKind::Blocked, "responded with INTERNAL: a bug");
 }
 
 #[tokio::test]
@@ -166,13 +170,13 @@ async fn partial_success_is_counted_as_refused() {
         assert_eq!(
             sink.deliver(&batch(5)).await.unwrap(),
             Receipt::accepted(),
-            "a warning refuses nothing"
+            "a warning rejects nothing"
         );
     }
 }
 
 #[tokio::test]
-async fn refused_size_is_remembered_until_a_check() {
+async fn rejected_size_is_remembered_until_a_check() {
     for protocol in Protocol::ALL {
         let receiver = OtlpReceiver::start();
         receiver.set_default_reply(Reply::reject_messages_larger_than(4_000));
@@ -213,7 +217,7 @@ async fn transport_error_is_transient() {
             assert_error(
                 &delivery_error(protocol, reply).await,
                 ErrorKind::Transient,
-                " gives no answer: ",
+                " sent no valid response: ",
             );
         }
         let receiver = OtlpReceiver::start();
@@ -261,7 +265,7 @@ async fn check_sends_a_request_without_items() {
             ErrorKind::Blocked,
             ": not yours; see `auth`",
         );
-        assert_error(&sink.check().await.unwrap_err(), ErrorKind::Transient, "answered 503");
+        assert_error(&sink.check().await.unwrap_err(), ErrorKind::Transient, "responded with 503");
         assert!(receiver.requests().iter().all(|request| request.payload.log_records().is_empty()));
         assert!(receiver.log_records().is_empty());
     }
@@ -280,7 +284,7 @@ async fn html_page_is_not_a_success() {
     assert_error(
         &error,
         ErrorKind::Blocked,
-        "answered 200 with an HTML page, as a proxy or another server does; see `endpoint`",
+        "responded with 200 with an HTML page, as a proxy or another server does; see `endpoint`",
     );
 }
 

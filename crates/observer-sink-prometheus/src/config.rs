@@ -156,13 +156,13 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(json: &str, expected: &str) {
+    fn rejected(json: &str, expected: &str) {
         let config: PrometheusConfig = serde_json::from_str(json).unwrap();
         assert_eq!(config.check().unwrap_err().to_string(), expected);
     }
 
     #[test]
-    fn all_keys_are_optional_and_unknown_keys_are_refused() {
+    fn all_keys_are_optional_and_unknown_keys_are_rejected() {
         let config: PrometheusConfig = serde_json::from_str("{}").unwrap();
         assert_eq!(config, PrometheusConfig::new());
         assert_eq!(config.check().map_err(|error| error.to_string()), Ok(()));
@@ -175,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn invalid_values_are_refused_by_key() {
-        refused(r#"{"limits":{"label_bytes":0}}"#, "`limits.label_bytes` must be at least 1");
-        refused(
+    fn invalid_values_are_rejected_by_key() {
+        rejected(r#"{"limits":{"label_bytes":0}}"#, "`limits.label_bytes` must be at least 1");
+        rejected(
             r#"{"limits":{"label_bytes":4},"known":{"models":["gpt-5"]}}"#,
             "`known.models` contains a value of 5 bytes; limits.label_bytes is 4",
         );
-        refused(
+        rejected(
             r#"{"known":{"sources":["bot",""]}}"#,
             "`known.sources` contains an empty value, which Prometheus treats as a missing label",
         );

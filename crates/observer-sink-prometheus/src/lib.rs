@@ -24,7 +24,7 @@
 //! journal, atomically. The next process continues from there: events that were delivered after
 //! the last flush are delivered again and counted once. A scrape shows the flushed state, so a
 //! counter never decreases, even after a kill. A snapshot that can't be read is renamed to
-//! `metrics.snapshot.corrupt` with a warning, and counting starts from zero. The sink refuses
+//! `metrics.snapshot.corrupt` with a warning, and counting starts from zero. The sink rejects
 //! replays, whose events lie before its position.
 //!
 //! **Zero values.** `rate` and `increase` only see a rise between two scrapes, so they miss the
@@ -77,7 +77,7 @@
 //! - `config` parses and checks the configuration.
 //! - `sink` implements the sink on top of a `store`.
 //! - `store` holds the state in memory and its snapshot on disk.
-//! - `aggregate` counts events; it knows no files and no metric names.
+//! - `aggregate` counts events; it does not depend on files or metric names.
 //! - `exposition` defines the metrics; `collector` registers them.
 
 mod aggregate;

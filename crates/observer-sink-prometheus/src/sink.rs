@@ -90,7 +90,8 @@ impl EventSink for PrometheusSink {
     /// Counts the events of a batch that are past the position; the others were counted before. A
     /// repeated batch therefore changes nothing.
     ///
-    /// Cancellation: a dropped delivery counts nothing.
+    /// # Cancel safety
+    /// A dropped delivery counts nothing.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let batch = batch.clone();
         let parsed = self.blocking(move |store| {
@@ -98,7 +99,7 @@ impl EventSink for PrometheusSink {
             store.load().map(|()| parsed)
         });
         let parsed = parsed.await?;
-        // There is no await after this line, so a cancelled delivery cannot count.
+        // There is no await after this line, so a cancelled delivery can't count.
         self.store.count(&parsed)?;
         Ok(Receipt::accepted())
     }
@@ -166,7 +167,7 @@ impl PrometheusConfig {
 impl SinkConfig for PrometheusConfig {
     const TYPE: &'static str = "prometheus";
 
-    /// Builds the sink with its own registry, which the program cannot gather. Programs that serve
+    /// Builds the sink with its own registry, which the program can't gather. Programs that serve
     /// metrics use [`build_with`](PrometheusConfig::build_with).
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         self.build_with(context, &Registry::new())

@@ -55,7 +55,7 @@ impl Destination for Snapshot {
 }
 
 #[tokio::test]
-async fn prometheus_sink_fulfils_the_contract() {
+async fn prometheus_sink_meets_the_contract() {
     let contract = SinkContract::new(|| Snapshot(TempDir::new().unwrap())).max_events(8192);
     assert_eq!(contract.verify().await.skipped, []);
 }

@@ -16,7 +16,7 @@ enum Fault {
     LosesCancelledDeliveries,
     ReordersEvents,
     SkipsSmallFlushes,
-    RefusesRedelivery,
+    RejectsRedelivery,
     SkipsEventsOfLargeBatches,
     HangsOnLargeBatches,
     DropsControlCharacters,
@@ -93,7 +93,7 @@ impl EventSink for MemorySink {
                 lock(&self.delivered).position = Some(batch.position());
             }
             Fault::ReordersEvents => fresh.reverse(),
-            Fault::RefusesRedelivery if fresh.is_empty() => {
+            Fault::RejectsRedelivery if fresh.is_empty() => {
                 return Err(SinkError::permanent("unique key violated"));
             }
             Fault::SkipsEventsOfLargeBatches => fresh.truncate(500),
@@ -215,7 +215,7 @@ async fn faults_in_delivery_violate_their_clauses() {
     )
     .await;
     violates(Fault::SkipsSmallFlushes, &[Order, Durability, Cancellation, Check, Close]).await;
-    violates(Fault::RefusesRedelivery, &[Cancellation, Redelivery]).await;
+    violates(Fault::RejectsRedelivery, &[Cancellation, Redelivery]).await;
     violates(Fault::SkipsEventsOfLargeBatches, &[BatchSizes]).await;
     violates(Fault::HangsOnLargeBatches, &[BatchSizes]).await;
     violates(Fault::DropsControlCharacters, &[FieldValues]).await;

@@ -75,7 +75,7 @@ impl Destination for Receiver {
 }
 
 #[tokio::test]
-async fn sink_over_http_fulfils_the_contract() {
+async fn sink_over_http_meets_the_contract() {
     let report = SinkContract::new(|| Receiver(HttpReceiver::start())).verify().await;
     assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }

@@ -45,7 +45,7 @@ impl clap::ValueEnum for LogFormat {
     }
 }
 
-/// Error type for initializing the log.
+/// Error type for initialising the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
@@ -61,7 +61,7 @@ pub enum LogError {
         source: ParseError,
     },
     /// The process has a subscriber already.
-    #[error("the log is already initialized")]
+    #[error("the log is already initialised")]
     AlreadyInitialized(#[from] TryInitError),
 }
 
@@ -71,7 +71,7 @@ const REDUNDANT: &str = "rustls_platform_verifier";
 /// Layer of the subscriber in addition to the log.
 pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Initializes the log on standard error. `filter` is a level (`info`), or levels by target
+/// Initialises the log on standard error. `filter` is a level (`info`), or levels by target
 /// (`info,observer_journal=debug`).
 ///
 /// # Errors
@@ -85,7 +85,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Initializes the log with further layers, which don't change its output.
+/// Initialises the log with further layers, which don't change its output.
 ///
 /// # Errors
 /// The filter is invalid, or the process has a subscriber already.

@@ -1,8 +1,8 @@
-//! Deployment under test: one observer with its receivers and its disk, and what is known of them.
+//! Deployment under test: one observer with its receivers and its disk, and the recorded state of each.
 //!
 //! - [`process`] starts and ends processes; [`destination`] is a receiver process.
 //! - [`disk`] is the small disk.
-//! - [`availability`] knows when the observer can be expected to respond.
+//! - [`availability`] computes when the observer can be expected to respond.
 
 pub(crate) mod availability;
 pub(crate) mod destination;

@@ -198,7 +198,7 @@ impl Oracle {
         lines: &str,
         sent: impl Fn(u64) -> bool,
     ) -> Result<u64, String> {
-        let received = self.receivers.get_mut(name).expect("the oracle knows all receivers");
+        let received = self.receivers.get_mut(name).expect("every receiver is in the oracle");
         let mut count = 0;
         for line in lines.lines() {
             let seen = (|| {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::scan::MAX_DEPTH;
 
-/// Reason why bytes are no event. The message is meant for the producer.
+/// Reason why bytes are not an event. The message is meant for the producer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
@@ -20,7 +20,7 @@ pub enum EventError {
     /// The bytes are not UTF-8, which JSON is (RFC 8259, section 8.1).
     #[error("not UTF-8: the byte at offset {offset} is not part of a character")]
     NotUtf8 {
-        /// Offset of the first invalid byte, from 0 at the first byte that is no white space.
+        /// Offset of the first invalid byte, from 0 at the first byte that is not white space.
         offset: usize,
     },
     /// The text is not JSON.
@@ -42,7 +42,7 @@ pub enum EventError {
         /// Name of the field.
         field: &'static str,
     },
-    /// The JSON value is no object.
+    /// The JSON value is not an object.
     #[error("an event is a JSON object, and this is {found}")]
     NotAnObject {
         /// Type of the value, with an article.
@@ -67,7 +67,7 @@ pub enum EventError {
 }
 
 impl EventError {
-    /// Returns whether the bytes are no JSON that could be an event (status 400), as opposed to
+    /// Returns whether the bytes are not JSON that could be an event (status 400), as opposed to
     /// JSON whose content is invalid (status 422).
     #[must_use]
     pub fn is_malformed(&self) -> bool {

@@ -4,7 +4,8 @@ use std::fmt;
 
 /// Field of an event that the observer reads. Every other field is kept and passed on unread.
 ///
-/// The one table of their names: everything else that lists fields takes them from here.
+/// Table of the fields and their names. The filter, the OpenAPI document, the CLI and the sinks list
+/// the fields that they use separately.
 ///
 /// ```
 /// use observer_core::Field;
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_either_required_or_optional() {
+    fn field_is_either_required_or_optional() {
         assert_eq!([&Field::REQUIRED[..], &Field::OPTIONAL].concat(), Field::ALL);
     }
 }

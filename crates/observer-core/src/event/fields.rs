@@ -28,7 +28,7 @@ pub(super) struct Fields {
     pub(super) usage: OnceLock<Option<Usage>>,
 }
 
-/// Range of an event's bytes. The parser refuses events of 4 GiB and more.
+/// Range of an event's bytes. The parser rejects events of 4 GiB and more.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Span {
     start: u32,
@@ -37,7 +37,7 @@ pub(super) struct Span {
 
 impl Span {
     pub(super) fn new(range: Range<usize>) -> Self {
-        let narrow = |at: usize| u32::try_from(at).expect("the parser refuses events past 4 GiB");
+        let narrow = |at: usize| u32::try_from(at).expect("the parser rejects events of 4 GiB");
         Self { start: narrow(range.start), end: narrow(range.end) }
     }
 

@@ -26,7 +26,7 @@ impl Key {
     }
 }
 
-/// Deserializes a key as bytes, so that a lone surrogate in an unknown key is no error.
+/// Deserializes a key as bytes, so that a lone surrogate in an unknown key is not an error.
 pub(super) struct KeySeed;
 
 impl<'de> DeserializeSeed<'de> for KeySeed {

@@ -162,14 +162,14 @@ impl<'a> Members<'a> {
         self.values[field as usize].map_or(0..0, Span::range)
     }
 
-    pub(super) fn refuse_repeated_event(&self) -> Result<(), EventError> {
+    pub(super) fn reject_repeated_event(&self) -> Result<(), EventError> {
         if self.is_event_repeated {
             return Err(EventError::Repeated { field: "event" });
         }
         Ok(())
     }
 
-    pub(super) fn refuse_repeated_fields(&self) -> Result<(), EventError> {
+    pub(super) fn reject_repeated_fields(&self) -> Result<(), EventError> {
         self.repeated_field
             .map_or(Ok(()), |field| Err(EventError::Repeated { field: field.as_str() }))
     }
@@ -178,7 +178,7 @@ impl<'a> Members<'a> {
         if self.depth == Depth::Unknown && nested_deeper_than(MAX_DEPTH, raw) {
             return Err(EventError::TooDeep);
         }
-        self.refuse_repeated_fields()?;
+        self.reject_repeated_fields()?;
         let missing: Vec<_> = Field::REQUIRED
             .into_iter()
             .filter(|field| self.get(*field).is_none())
@@ -187,7 +187,7 @@ impl<'a> Members<'a> {
         if !missing.is_empty() {
             return Err(EventError::Missing { fields: missing });
         }
-        let absent = "missing fields were refused above";
+        let absent = "missing fields were rejected above";
         Ok(Fields {
             source: self.nonempty_text(Field::Source)?.expect(absent),
             event_kind: self.nonempty_text(Field::EventKind)?.expect(absent),

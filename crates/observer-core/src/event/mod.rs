@@ -77,7 +77,7 @@ impl Event {
     /// of accepted events.
     ///
     /// The bytes are not validated again, and parsed only when a field is first read. A component
-    /// that only passes them on therefore pays nothing. If the bytes are no event after all, the
+    /// that only passes them on therefore pays nothing. If the bytes are not an event after all, the
     /// required strings are empty and the other fields are absent.
     ///
     /// ```
@@ -214,7 +214,7 @@ impl Event {
     }
 
     /// Returns whether a field is present. `null` is absent, and so is usage in which
-    /// [`Usage`] finds nothing it knows.
+    /// [`Usage`] recognises nothing.
     #[must_use]
     pub fn has(&self, field: Field) -> bool {
         match field {

@@ -47,8 +47,8 @@ impl Submission {
             let fields = members.into_fields(&raw)?;
             return Ok(Self { event: Event::new(raw, fields), id: None });
         };
-        members.refuse_repeated_event()?;
-        members.refuse_repeated_fields()?;
+        members.reject_repeated_event()?;
+        members.reject_repeated_fields()?;
         let id = match members.text(Field::Id)? {
             None => None,
             Some(text) => {

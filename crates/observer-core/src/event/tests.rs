@@ -12,7 +12,7 @@ fn with(more: &str) -> String {
 }
 
 #[track_caller]
-fn refused(json: impl Into<Bytes>, expected: &str, malformed: bool) {
+fn rejected(json: impl Into<Bytes>, expected: &str, malformed: bool) {
     let error = Submission::parse(json).unwrap_err();
     assert_eq!(error.to_string(), expected);
     assert_eq!(error.is_malformed(), malformed, "{error}");
@@ -40,11 +40,11 @@ fn every_field_is_parsed() {
 }
 
 #[test]
-fn a_null_field_is_absent() {
+fn null_field_is_absent() {
     let nulls: Vec<_> = Field::OPTIONAL.iter().map(|field| format!(r#""{field}":null"#)).collect();
     let event = Event::parse(with(&nulls.join(","))).unwrap();
     assert!(event.cycle_id().is_none() && event.turns().is_none() && event.extra().is_none());
-    refused(
+    rejected(
         r#"{"source":null,"event_kind":"ok","ok":true}"#,
         "missing `source`; every event has `source`, `event_kind` and `ok`",
         false,
@@ -66,23 +66,27 @@ fn whole_numbers_have_several_spellings() {
 
 #[test]
 fn invalid_json_is_malformed() {
-    refused("", "the body is empty; send one JSON object", true);
-    refused(" \n", "the body is empty; send one JSON object", true);
-    refused(
+    rejected("", "the body is empty; send one JSON object", true);
+    rejected(" \n", "the body is empty; send one JSON object", true);
+    rejected(
         &b"{\"source\":\"\xff\"}"[..],
         "not UTF-8: the byte at offset 11 is not part of a character",
         true,
     );
-    refused("{\"source\":", "not valid JSON at line 1, column 10: EOF while parsing a value", true);
-    refused("ok", "not valid JSON at line 1, column 1: expected value", true);
-    refused("{'source':1}", "not valid JSON at line 1, column 2: key must be a string", true);
-    refused(
+    rejected(
+        "{\"source\":",
+        "not valid JSON at line 1, column 10: EOF while parsing a value",
+        true,
+    );
+    rejected("ok", "not valid JSON at line 1, column 1: expected value", true);
+    rejected("{'source':1}", "not valid JSON at line 1, column 2: key must be a string", true);
+    rejected(
         format!("{MINIMAL}\n{MINIMAL}"),
         "not valid JSON at line 2, column 1: trailing characters",
         true,
     );
-    refused(with("\"ok\":true"), "the field `ok` is there twice", true);
-    refused(
+    rejected(with("\"ok\":true"), "the field `ok` is there twice", true);
+    rejected(
         with("\"extra\":\"a\u{0}b\""),
         "not valid JSON at line 1, column 54: control character (\\u0000-\\u001F) found while \
          parsing a string",
@@ -101,52 +105,52 @@ fn keys_follow_the_rules_of_strings() {
 }
 
 #[test]
-fn an_invalid_field_is_named_with_what_it_must_be() {
-    refused("[1]", "an event is a JSON object, and this is an array", false);
-    refused("null", "an event is a JSON object, and this is null", false);
-    refused(
+fn invalid_field_is_named_with_what_it_must_be() {
+    rejected("[1]", "an event is a JSON object, and this is an array", false);
+    rejected("null", "an event is a JSON object, and this is null", false);
+    rejected(
         r#"{"ok":true}"#,
         "missing `source` and `event_kind`; every event has `source`, `event_kind` and `ok`",
         false,
     );
-    refused(
+    rejected(
         r#"{"source":"","event_kind":"ok","ok":true}"#,
         "the field `source` must be a string that is not empty, and this is \"\"",
         false,
     );
-    refused(
+    rejected(
         r#"{"source":1,"event_kind":"ok","ok":true}"#,
         "the field `source` must be a string, and this is a number",
         false,
     );
-    refused(
+    rejected(
         r#"{"source":"bot","event_kind":"ok","ok":"true"}"#,
         "the field `ok` must be true or false, and this is a string",
         false,
     );
-    refused(
+    rejected(
         with(r#""turns":-1"#),
         "the field `turns` must be a whole number of at least 0 and below 2^64, and this is -1",
         false,
     );
-    refused(
+    rejected(
         with(r#""turns":1.5"#),
         "the field `turns` must be a whole number of at least 0 and below 2^64, and this is 1.5",
         false,
     );
-    refused(
+    rejected(
         with(r#""turns":"3""#),
         "the field `turns` must be a whole number of at least 0 and below 2^64, \
          and this is a string",
         false,
     );
-    refused(
+    rejected(
         with(r#""duration_ms":-0.1"#),
         "the field `duration_ms` must be a number of at least 0 and below 1.8e308, \
          and this is -0.1",
         false,
     );
-    refused(
+    rejected(
         with(r#""duration_ms":1e999"#),
         "the field `duration_ms` must be a number of at least 0 and below 1.8e308, \
          and this is 1e999",
@@ -158,18 +162,18 @@ fn an_invalid_field_is_named_with_what_it_must_be() {
             .to_string();
         assert!(error.len() < 200 && error.ends_with("999…"), "{error}");
     }
-    refused(
+    rejected(
         with(r#""extra":[]"#),
         "the field `extra` must be an object, and this is an array",
         false,
     );
-    refused(
+    rejected(
         with(r#""cycle_id":"\ud800""#),
         "the field `cycle_id` must be a string of Unicode characters, \
          and this is a string with a lone surrogate",
         false,
     );
-    refused(
+    rejected(
         with(r#""timestamp":"yesterday""#),
         "the field `timestamp` must be an RFC 3339 time such as \"2026-01-31T12:00:00Z\", \
          and this is \"yesterday\"",
@@ -195,8 +199,8 @@ fn nesting_is_limited_and_brackets_in_strings_do_not_count() {
         with(&format!(r#""extra":{{"a":{}{}}}"#, "[".repeat(depth - 2), "]".repeat(depth - 2)))
     };
     assert!(Event::parse(nested(MAX_DEPTH)).is_ok());
-    refused(nested(MAX_DEPTH + 1), "nested deeper than 64 levels", true);
-    refused(nested(100_000), "nested deeper than 64 levels", true);
+    rejected(nested(MAX_DEPTH + 1), "nested deeper than 64 levels", true);
+    rejected(nested(100_000), "nested deeper than 64 levels", true);
     assert!(Event::parse(with(&format!(r#""extra":{{"a":"\"{}"}}"#, "[{".repeat(100)))).is_ok());
     assert!(
         Event::parse(with(&format!(r#""extra":{{"a":[{}]}}"#, vec!["[]"; 100].join(",")))).is_ok()
@@ -204,7 +208,7 @@ fn nesting_is_limited_and_brackets_in_strings_do_not_count() {
 }
 
 #[test]
-fn an_envelope_gives_the_event_its_id() {
+fn envelope_gives_the_event_its_id() {
     let id = "5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49";
     let submission = Submission::parse(format!(
         r#"{{"id":"{id}","seq":3,"received_at":"x","event": {MINIMAL} }}"#
@@ -213,17 +217,17 @@ fn an_envelope_gives_the_event_its_id() {
     assert_eq!(submission.id.unwrap().to_string(), id);
     assert_eq!(submission.event.raw(), MINIMAL.as_bytes());
     assert_eq!(Submission::parse(format!(r#"{{"event":{MINIMAL}}}"#)).unwrap().id, None);
-    refused(
+    rejected(
         format!(r#"{{"id":"mine","event":{MINIMAL}}}"#),
         "the field `id` must be a UUID in an envelope, and this is \"mine\"",
         false,
     );
-    refused(
+    rejected(
         format!(r#"{{"event":{MINIMAL},"event":{MINIMAL}}}"#),
         "the field `event` is there twice",
         true,
     );
-    refused(
+    rejected(
         format!(r#"{{"event":{{"event":{MINIMAL}}}}}"#),
         "missing `source`, `event_kind` and `ok`; every event has `source`, `event_kind` and `ok`",
         false,
@@ -237,7 +241,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_event_is_never_accepted(cut in 1..MINIMAL.len()) {
+    fn truncated_event_is_never_accepted(cut in 1..MINIMAL.len()) {
         prop_assert!(Submission::parse(&MINIMAL[..cut]).is_err());
     }
 }

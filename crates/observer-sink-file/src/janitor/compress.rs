@@ -27,7 +27,7 @@ pub(crate) trait WriterLock {
     /// Returns whether the compression should stop before it is complete.
     fn is_stopping(&self) -> bool;
 
-    /// Runs `change` while the writer cannot open `path`. Returns `None`, without a call of
+    /// Runs `change` while the writer can't open `path`. Returns `None`, without a call of
     /// `change`, if the writer has the file open.
     fn exclusively<T>(
         &self,

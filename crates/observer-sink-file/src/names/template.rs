@@ -230,24 +230,24 @@ mod tests {
     }
 
     #[track_caller]
-    fn refuse(path: &str, expected: &str) {
+    fn rejects(path: &str, expected: &str) {
         let error = Template::parse(path).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 
     #[test]
-    fn invalid_templates_are_refused_with_a_remedy() {
-        refuse("", "`path` must not be empty; use");
-        refuse("events/", "must end in the name of a file");
-        refuse("{day}.jsonl", "unknown placeholder {day}; use {date} or {source}");
-        refuse("{date.jsonl", "single brace");
-        refuse("date}.jsonl", "single brace");
-        refuse("{date}/../x.jsonl", "must not contain \"..\" after a placeholder");
-        refuse("events/..", "must not contain \"..\"");
-        refuse("{date}", "must end in an extension");
-        refuse("events/.jsonl", "must end in an extension");
-        refuse("{date}.gz", "must not end in \".gz\"");
-        refuse("x.000001", "must not end in \".000001\"");
-        refuse("{source}{source}.jsonl", "bytes long");
+    fn invalid_templates_are_rejected_with_a_remedy() {
+        rejects("", "`path` must not be empty; use");
+        rejects("events/", "must end in the name of a file");
+        rejects("{day}.jsonl", "unknown placeholder {day}; use {date} or {source}");
+        rejects("{date.jsonl", "single brace");
+        rejects("date}.jsonl", "single brace");
+        rejects("{date}/../x.jsonl", "must not contain \"..\" after a placeholder");
+        rejects("events/..", "must not contain \"..\"");
+        rejects("{date}", "must end in an extension");
+        rejects("events/.jsonl", "must end in an extension");
+        rejects("{date}.gz", "must not end in \".gz\"");
+        rejects("x.000001", "must not end in \".000001\"");
+        rejects("{source}{source}.jsonl", "bytes long");
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct OpenFile {
     file: File,
     path: PathBuf,
     identity: Identity,
-    /// Size in bytes of the complete lines, as this process knows it.
+    /// Size in bytes of the complete lines that this process wrote or read.
     len: u64,
     /// Size in bytes up to which the file is known to be durable.
     synced: u64,

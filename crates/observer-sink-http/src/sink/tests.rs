@@ -1,7 +1,7 @@
-mod answers;
 mod one_by_one;
 mod receiver;
 mod requests;
+mod responses;
 mod tls;
 mod transport_errors;
 

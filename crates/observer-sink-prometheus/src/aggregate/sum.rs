@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn small_values_survive_beside_a_large_one() {
+    fn small_values_are_not_lost_in_a_large_sum() {
         let mut sum = Sum::default();
         sum.add(0.5);
         sum.add(1e16);

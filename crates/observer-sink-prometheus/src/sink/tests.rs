@@ -303,7 +303,7 @@ async fn flush_after_a_failed_one_saves_all_counts() {
 }
 
 #[tokio::test]
-async fn second_sink_on_a_registry_is_refused_until_the_first_is_closed() {
+async fn second_sink_on_a_registry_is_rejected_until_the_first_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::new();
     let build = || PrometheusConfig::new().build_with(&context(folder.path()), &registry);

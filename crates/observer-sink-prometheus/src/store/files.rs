@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn sync_reaches_the_operating_system() {
-        // The system cannot sync this file, so an error shows that it was called.
+        // The system can't sync this file, so an error shows that it was called.
         assert!(sync_folder(Path::new("/dev/null")).is_err());
     }
 

@@ -121,7 +121,7 @@ impl Store {
             return Ok(loaded);
         }
         let state = self.read()?;
-        // The folder lets `StateFile::open` reserve space for the first snapshot. If it cannot be
+        // The folder lets `StateFile::open` reserve space for the first snapshot. If it can't be
         // created, the first write reports the error.
         let _ = files::create_folder(&self.folder);
         Ok(self.loaded.get_or_init(|| Loaded {

@@ -60,7 +60,7 @@ impl Destination for Collector {
 }
 
 #[tokio::test]
-async fn sink_over_grpc_fulfils_the_contract() {
+async fn sink_over_grpc_meets_the_contract() {
     let report = SinkContract::new(|| Collector(OtlpReceiver::start())).verify().await;
     assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
 }

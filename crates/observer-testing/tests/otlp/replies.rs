@@ -46,7 +46,7 @@ fn ok(rejected: i64, message: &str) -> (Outcome, Outcome) {
 }
 
 #[tokio::test]
-async fn success_is_full_partial_or_with_a_warning() {
+async fn each_success_reply_is_decoded() {
     for (reply, rejected, message, accepted) in [
         (Reply::accept(), 0, "", &[1, 2, 3][..]),
         (Reply::warning("`service.name` is missing"), 0, "`service.name` is missing", &[1, 2, 3]),

@@ -1,7 +1,7 @@
 //! Effect of a faulty sink on producers and on the other sinks.
 //!
 //! Besides an archive and metrics there is a third sink, which accepts each batch within a
-//! millisecond, hangs for ever, fails each time, or takes a hundred times as long. Rounds of the
+//! millisecond, hangs forever, fails each time, or takes a hundred times as long. Rounds of the
 //! four alternate, each with a new process; `wrk` sends unique events. The benchmark compares the
 //! latency of requests, and the backlog of the other sinks when the load ends.
 

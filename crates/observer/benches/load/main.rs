@@ -72,7 +72,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// Creates a temporary folder in the target directory, on the disk of the build.
+/// Creates a temporary folder in the target folder, on the disk of the build.
 fn folder() -> anyhow::Result<tempfile::TempDir> {
     Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
 }

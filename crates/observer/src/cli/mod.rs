@@ -63,7 +63,7 @@ fn dispatch(
 ) -> Result<ExitCode, Failure> {
     let Cli { global, command } = cli;
     let command = command.unwrap_or_else(|| Command::Serve(ServeArgs::default()));
-    // `serve` initializes the log later: telemetry in the configuration adds layers to it.
+    // `serve` initialises the log later: telemetry in the configuration adds layers to it.
     let log = LogOptions { format: global.log_format, filter: global.log };
     logging::parse(&log.filter)?;
     if !matches!(command, Command::Serve(_)) {

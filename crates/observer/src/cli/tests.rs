@@ -159,7 +159,7 @@ fn help_has_examples_and_exit_codes() {
     Events are sent in order. Those of files and standard input are sent in batches of up to 500 lines
     or 1 MiB; a smaller batch is sent as soon as no further input is available. While the observer is
     unreachable or overloaded (408, 425, 429, 502, 503, 504), a request is retried. A repetition is
-    harmless, since the observer recognizes an event by its identity. A rejected line is reported with
+    harmless, since the observer recognises an event by its identity. A rejected line is reported with
     its file and line number, and the other lines are stored.
 
     Exit codes:

@@ -1,18 +1,22 @@
 //! Metrics about the export of telemetry itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
+use observer_metrics::Definition;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 
 use super::stats::ExportStats;
 use crate::config::Signal;
 
-const NAME: &str = "observer_telemetry_total";
-const HELP: &str = "Spans, log events and exports of metrics that were exported, failed, \
-     or were dropped because the queue was full.";
+const EXPORTS: Definition = Definition::counter(
+    "observer_telemetry_total",
+    &["result", "signal"],
+    "Spans, log events and exports of metrics that were exported, failed, \
+     or were dropped because the queue was full.",
+);
 
 pub(super) struct StatsCollector {
     stats: Vec<Arc<ExportStats>>,
@@ -21,12 +25,7 @@ pub(super) struct StatsCollector {
 
 impl StatsCollector {
     pub(super) fn new(stats: &BTreeMap<Signal, Arc<ExportStats>>) -> Self {
-        let labels = ["signal", "result"].map(str::to_owned).to_vec();
-        let desc = Desc::new(NAME.to_owned(), HELP.to_owned(), labels, HashMap::new());
-        Self {
-            stats: stats.values().cloned().collect(),
-            desc: desc.expect("the name and the labels are valid"),
-        }
+        Self { stats: stats.values().cloned().collect(), desc: EXPORTS.desc() }
     }
 }
 
@@ -36,31 +35,15 @@ impl Collector for StatsCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let metrics = self.stats.iter().flat_map(|stats| {
+        let samples = self.stats.iter().flat_map(|stats| {
             let ExportStats { signal, exported, failed, dropped, .. } = &**stats;
-            [("exported", exported), ("failed", failed), ("dropped", dropped)]
-                .map(|(result, count)| metric(signal.as_str(), result, count))
+            [("exported", exported), ("failed", failed), ("dropped", dropped)].map(
+                |(result, count)| {
+                    let labels = [result, signal.as_str()];
+                    EXPORTS.sample(&labels, count.load(Ordering::Relaxed) as f64)
+                },
+            )
         });
-        let mut family = MetricFamily::default();
-        family.set_name(NAME.to_owned());
-        family.set_help(HELP.to_owned());
-        family.set_field_type(MetricType::COUNTER);
-        family.set_metric(metrics.collect());
-        vec![family]
+        vec![EXPORTS.family(samples)]
     }
-}
-
-fn metric(signal: &str, result: &str, count: &AtomicU64) -> Metric {
-    let label = |(name, value): (&str, &str)| {
-        let mut label = LabelPair::default();
-        label.set_name(name.to_owned());
-        label.set_value(value.to_owned());
-        label
-    };
-    let mut counter = Counter::default();
-    counter.set_value(count.load(Ordering::Relaxed) as f64);
-    let mut metric =
-        Metric::from_label([("result", result), ("signal", signal)].map(label).to_vec());
-    metric.set_counter(counter);
-    metric
 }

@@ -42,7 +42,7 @@ pub(super) struct Bounded<P> {
     pub(super) stats: Arc<ExportStats>,
 }
 
-/// Returns a policy of three retries within about two seconds. They bridge the restart of a
+/// Returns a policy of three retries within about two seconds. They cover the restart of a
 /// collector. Items that are not accepted by then are lost and counted.
 fn retry_policy() -> RetryPolicy {
     RetryPolicy::recommended()

@@ -47,7 +47,7 @@ pub(super) async fn probe(target: &Target) -> Result<(), SinkError> {
             }
             None => {
                 format!(
-                    "{origin} answered {:?}: {}",
+                    "{origin} responded with {:?}: {}",
                     status.code(),
                     destination.excerpt(status.message())
                 )

@@ -84,7 +84,7 @@ impl Http {
     fn record(&self, status: StatusCode, body: &[u8]) {
         if !status.is_success() {
             let detail = self.destination.excerpt(&String::from_utf8_lossy(body));
-            let reason = format!("{} answered {status}: {detail}", self.destination.origin());
+            let reason = format!("{} responded with {status}: {detail}", self.destination.origin());
             self.stats.record_reason(reason);
             return;
         }

@@ -40,5 +40,5 @@ async fn probe_http(target: &Target) -> Result<(), SinkError> {
         return Ok(());
     }
     let detail = destination.excerpt(&response.text().await.unwrap_or_default());
-    Err(SinkError::blocked(format!("{} answered {status}: {detail}", destination.origin())))
+    Err(SinkError::blocked(format!("{} responded with {status}: {detail}", destination.origin())))
 }

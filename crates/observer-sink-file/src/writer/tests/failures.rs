@@ -134,7 +134,7 @@ fn new_epoch_does_not_begin_before_the_old_one_is_durable() {
 }
 
 #[test]
-fn second_sink_with_the_same_state_folder_is_refused() {
+fn second_sink_with_the_same_state_folder_is_rejected() {
     let fixture = Fixture::new("all.jsonl");
     let first = fixture.open();
     let error = SinkError::from(fixture.try_open().map(drop).unwrap_err());
@@ -145,7 +145,7 @@ fn second_sink_with_the_same_state_folder_is_refused() {
 }
 
 #[test]
-fn second_sink_with_the_same_path_is_refused() {
+fn second_sink_with_the_same_path_is_rejected() {
     let fixture = Fixture::new("all.jsonl");
     let open = |state: &str| {
         Writer::open(

@@ -22,29 +22,29 @@ fn ids(receiver: &Receiver) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn an_invalid_event_is_rejected_alone() {
+async fn invalid_event_is_rejected_alone() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
-    receiver.answer(200, &[], "");
-    receiver.answer(422, &[], "not this one");
+    receiver.respond(200, &[], "");
+    receiver.respond(422, &[], "not this one");
     let receipt = sink.deliver(&batch(4)).await.unwrap();
     assert_eq!(ids(&receiver), [1, 2, 3, 4]);
     let rejected: Vec<_> =
         receipt.rejected.iter().map(|rejected| (rejected.index, &*rejected.reason)).collect();
-    let reason = format!("{} answered 422 Unprocessable Entity: not this one", receiver.url);
+    let reason = format!("{} responded with 422 Unprocessable Entity: not this one", receiver.url);
     assert_eq!(rejected, [(1, &*reason)]);
 }
 
 #[tokio::test]
-async fn a_first_refusal_fails_the_batch() {
+async fn rejection_of_the_first_event_fails_the_batch() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
-    receiver.answer(422, &[], "");
+    receiver.respond(422, &[], "");
     assert_error(&sink.deliver(&batch(100)).await.unwrap_err(), ErrorKind::Permanent, "422");
     assert_eq!(
         ids(&receiver),
         [1],
-        "the other 99 are not sent to a destination that may refuse everything"
+        "the other 99 are not sent to a destination that may reject everything"
     );
 }
 
@@ -53,17 +53,17 @@ async fn events_accepted_before_an_error_are_not_sent_again() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Event));
     let batch = batch(4);
-    receiver.answer(200, &[], "");
-    receiver.answer(200, &[], "");
-    receiver.answer(503, &[], "");
+    receiver.respond(200, &[], "");
+    receiver.respond(200, &[], "");
+    receiver.respond(503, &[], "");
     assert_error(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Transient, "503");
-    receiver.answer(401, &[], "");
+    receiver.respond(401, &[], "");
     assert_error(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Blocked, "401");
     // The pipeline probes a parked sink with one event, which the destination holds already.
     let (first, _) = batch.halves().unwrap().0.halves().unwrap();
     assert_eq!(sink.deliver(&first).await.unwrap(), Receipt::accepted());
     let rest = Batch::new(1, batch.events()[1..].to_vec());
-    receiver.answer(422, &[], "");
+    receiver.respond(422, &[], "");
     let receipt = sink.deliver(&rest).await.unwrap();
     assert_eq!(receipt.rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [1]);
     assert_eq!(ids(&receiver), [1, 2, 3, 3, 3, 4]);
@@ -77,7 +77,7 @@ async fn events_accepted_before_a_cancellation_are_not_sent_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (hanging, hung) = tokio::sync::oneshot::channel();
-    // Answers the first request, lets the second one hang, and answers the third.
+    // Responds to the first request, lets the second one hang, and responds to the third.
     let destination = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;

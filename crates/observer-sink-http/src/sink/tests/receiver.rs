@@ -1,4 +1,4 @@
-//! A destination with scripted answers, which records requests.
+//! A destination with scripted responses, which records requests.
 
 use std::sync::Mutex;
 
@@ -27,17 +27,18 @@ impl Receiver {
         Self { url: inner.url(""), inner, returned: Mutex::default() }
     }
 
-    /// Adds an answer for the next request without one. The default answer is 200.
-    pub(super) fn answer(
+    /// Adds a response for the next request without one. The default response is 200.
+    pub(super) fn respond(
         &self,
         status: u16,
         headers: &[(&'static str, &str)],
         body: impl Into<String>,
     ) {
-        let answer = Reply::status(status).with_body(body);
-        let answer =
-            headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, *value));
-        self.inner.enqueue(answer);
+        let response = Reply::status(status).with_body(body);
+        let response = headers
+            .iter()
+            .fold(response, |response, (name, value)| response.with_header(name, *value));
+        self.inner.enqueue(response);
     }
 
     /// Returns the requests since the last call.

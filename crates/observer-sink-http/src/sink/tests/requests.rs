@@ -28,7 +28,7 @@ async fn requests(body: Body, count: u64) -> String {
 }
 
 #[tokio::test]
-async fn an_array_holds_the_whole_batch() {
+async fn array_holds_the_whole_batch() {
     assert_snapshot!(requests(Body::Array, 2).await);
 }
 
@@ -72,7 +72,7 @@ async fn each_request_has_the_bearer_token() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_has_its_content_encoding() {
+async fn compressed_body_has_its_content_encoding() {
     let receiver = Receiver::start();
     let plain = &deliver(&receiver, &HttpConfig::new(&*receiver.url), 500).await[0];
     assert_eq!(plain.header("content-encoding"), "");
@@ -111,11 +111,11 @@ async fn body_is_signed_as_sent(compression: Compression) {
 }
 
 #[tokio::test]
-async fn a_repeat_has_the_same_message_id() {
+async fn repeat_has_the_same_message_id() {
     let receiver = Receiver::start();
     let config = HttpConfig::new(&*receiver.url).sign_with(SECRETS[0]).with_idempotency_key();
     let (sink, batch) = (sink(&config), batch(3));
-    receiver.answer(500, &[], "");
+    receiver.respond(500, &[], "");
     sink.deliver(&batch).await.unwrap_err();
     sink.deliver(&batch).await.unwrap();
     // A new sink, as after a restart.

@@ -116,7 +116,7 @@ fn certificate(dir: &TempDir, authority: &Authority) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_configured_authority_is_trusted() {
+async fn configured_authority_is_trusted() {
     let (dir, ours) = (tempfile::tempdir().unwrap(), authority("ours"));
     let server = TlsServer::start(&ours, None).await;
     let config = HttpConfig::new(&*server.url);

@@ -1,4 +1,4 @@
-//! Destinations without a valid or complete answer.
+//! Destinations without a valid or complete response.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use super::{assert_error, sink};
 use crate::config::{Body, HttpConfig};
 use crate::testing::batch;
 
-/// Starts a server that reads one request, writes `answer` and closes the connection.
-async fn serve_once(answer: &'static [u8]) -> (String, JoinHandle<()>) {
+/// Starts a server that reads one request, writes `response` and closes the connection.
+async fn serve_once(response: &'static [u8]) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move {
@@ -21,7 +21,7 @@ async fn serve_once(answer: &'static [u8]) -> (String, JoinHandle<()>) {
         while !request.ends_with(b"]") {
             assert!(stream.read_buf(&mut request).await.unwrap() > 0);
         }
-        stream.write_all(answer).await.unwrap();
+        stream.write_all(response).await.unwrap();
         // The client may have closed the connection already.
         let _ = stream.shutdown().await;
     });
@@ -29,7 +29,7 @@ async fn serve_once(answer: &'static [u8]) -> (String, JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_transient() {
+async fn refused_connection_is_transient() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -50,7 +50,7 @@ async fn a_refused_connection_is_transient() {
 }
 
 #[tokio::test]
-async fn an_unknown_host_blocks_the_sink() {
+async fn unknown_host_blocks_the_sink() {
     let config =
         HttpConfig::new("http://no-such-host.invalid/").connect_timeout(Duration::from_secs(1));
     let error = sink(&config).deliver(&batch(1)).await.unwrap_err();
@@ -59,21 +59,21 @@ async fn an_unknown_host_blocks_the_sink() {
 }
 
 #[tokio::test]
-async fn an_incomplete_answer_is_transient() {
-    for answer in [
+async fn incomplete_response_is_transient() {
+    for response in [
         &b""[..],
         b"HTTP/1.1 20",
         b"HTTP/1.1 207 Multi-Status\r\ncontent-length: 50\r\n\r\n{\"errors\":[",
     ] {
-        let (url, serving) = serve_once(answer).await;
+        let (url, serving) = serve_once(response).await;
         let error = sink(&HttpConfig::new(&*url)).deliver(&batch(2)).await.unwrap_err();
-        assert_error(&error, ErrorKind::Transient, &format!("{url} gives no answer: "));
+        assert_error(&error, ErrorKind::Transient, &format!("{url} sent no valid response: "));
         serving.await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_success_with_a_truncated_body_is_a_success() {
+async fn success_with_a_truncated_body_is_a_success() {
     let (url, serving) =
         serve_once(b"HTTP/1.1 202 Accepted\r\ncontent-length: 50\r\n\r\nthank y").await;
     let receipt = sink(&HttpConfig::new(url)).deliver(&batch(2)).await.unwrap();
@@ -82,16 +82,16 @@ async fn a_success_with_a_truncated_body_is_a_success() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_http_is_transient() {
+async fn response_that_is_not_http_is_transient() {
     let (url, serving) = serve_once(b"220 mail.example.com ESMTP\r\n").await;
     let error = sink(&HttpConfig::new(&*url)).deliver(&batch(1)).await.unwrap_err();
-    assert_error(&error, ErrorKind::Transient, &format!("{url} gives no answer: "));
+    assert_error(&error, ErrorKind::Transient, &format!("{url} sent no valid response: "));
     serving.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_tls_handshake_that_hangs_times_out() {
-    // The listener accepts connections and never answers the TLS handshake.
+async fn hanging_tls_handshake_times_out() {
+    // The listener accepts connections and never responds to the TLS handshake.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let config =

@@ -45,26 +45,26 @@ fn changed_or_missing_byte_is_detected() {
 }
 
 #[track_caller]
-fn refused(bytes: impl AsRef<[u8]>, expected: &str) {
+fn rejected(bytes: impl AsRef<[u8]>, expected: &str) {
     assert_eq!(decode(bytes.as_ref(), &PrometheusConfig::new()).unwrap_err().to_string(), expected);
 }
 
 #[test]
-fn unreadable_snapshots_are_refused_with_a_reason() {
+fn unreadable_snapshots_are_rejected_with_a_reason() {
     let with_checksum = |body: &str| {
         format!("observer-prometheus 1 {:08x}\n{body}", crc32c::crc32c(body.as_bytes()))
     };
-    refused("", "not a snapshot of event metrics");
-    refused("PNG\n", "not a snapshot of event metrics");
-    refused("observer-prometheus one\n", "not a snapshot of event metrics");
-    refused(
+    rejected("", "not a snapshot of event metrics");
+    rejected("PNG\n", "not a snapshot of event metrics");
+    rejected("observer-prometheus one\n", "not a snapshot of event metrics");
+    rejected(
         "observer-prometheus 2 anything\n\0",
         "unknown version 2 of the format; this program reads version 1",
     );
-    refused("observer-prometheus 1 00000000\n{}", "the checksum does not match");
-    refused(with_checksum("{}"), "the contents do not match the format");
+    rejected("observer-prometheus 1 00000000\n{}", "the checksum does not match");
+    rejected(with_checksum("{}"), "the contents do not match the format");
     let dangling = r#"{"position":null,"event_kinds":["other"],"sources":[],"models":[],"pairs":[[0,0,1,1]],"unpriced":0,"overflow":{"source":0,"event_kind":0,"model":0}}"#;
-    refused(with_checksum(dangling), "a count refers to a missing label value");
+    rejected(with_checksum(dangling), "a count refers to a missing label value");
 }
 
 #[test]

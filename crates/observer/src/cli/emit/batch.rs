@@ -28,7 +28,7 @@ pub(super) struct Item {
     /// Line number, from 1.
     pub(super) number: usize,
     pub(super) event: Bytes,
-    /// Generated id for an event without an identity of its own, so that the observer recognizes a
+    /// Generated id for an event without an identity of its own, so that the observer recognises a
     /// repetition. For any other event it would change the identity.
     pub(super) id: Option<Uuid>,
 }

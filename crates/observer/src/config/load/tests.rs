@@ -376,7 +376,7 @@ fn invalid_token_is_rejected_and_not_shown() {
 }
 
 #[test]
-fn host_names_and_origins_have_the_form_of_browsers() {
+fn malformed_host_names_and_origins_are_rejected() {
     let text = "server.hosts = ['a.example', 'http://a.example', 'a.example:3800']";
     assert_snapshot!(problems(text), @r#"
     observer.toml: 2 problems

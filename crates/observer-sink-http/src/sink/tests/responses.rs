@@ -1,4 +1,4 @@
-//! Resolution of answers.
+//! Resolution of responses.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::config::{Body, Check, HttpConfig};
 use crate::testing::batch;
 
 #[tokio::test]
-async fn the_status_decides_the_kind_of_error() {
+async fn status_determines_the_kind_of_error() {
     use ErrorKind::{Blocked, Permanent, Transient};
     let receiver = Receiver::start();
     for body in [Body::Ndjson, Body::Envelope] {
         let sink = sink(&HttpConfig::new(&*receiver.url).body(body));
         for status in [200, 201, 202, 204] {
-            receiver.answer(status, &[], "");
+            receiver.respond(status, &[], "");
             assert_eq!(sink.deliver(&batch(2)).await.unwrap(), Receipt::accepted(), "{status}");
         }
         let table: [(ErrorKind, &[u16]); 3] = [
@@ -34,9 +34,9 @@ async fn the_status_decides_the_kind_of_error() {
         ];
         for (kind, statuses) in table {
             for status in statuses {
-                receiver.answer(*status, &[], "");
+                receiver.respond(*status, &[], "");
                 let error = sink.deliver(&batch(2)).await.unwrap_err();
-                assert_error(&error, kind, &format!("{} answered {status}", receiver.url));
+                assert_error(&error, kind, &format!("{} responded with {status}", receiver.url));
             }
         }
     }
@@ -60,14 +60,14 @@ async fn retry_after_applies_to_transient_errors() {
         // A parked sink is checked on a timer.
         (403, vec![("retry-after", "9")]),
     ] {
-        receiver.answer(status, &headers, "");
+        receiver.respond(status, &headers, "");
         pauses.push(sink.deliver(&batch(1)).await.unwrap_err().retry_after);
     }
     assert_eq!(pauses, [Some(Duration::from_secs(7)), Some(Duration::from_secs(8)), None, None]);
 }
 
 #[tokio::test]
-async fn a_reason_contains_the_answer_without_secrets() {
+async fn reason_contains_the_response_without_secrets() {
     let receiver = Receiver::start();
     let config =
         HttpConfig::new(format!("{}/services/xoxb-0123456789abcdef?key=s3cret", receiver.url))
@@ -91,7 +91,7 @@ async fn a_reason_contains_the_answer_without_secrets() {
         (500, vec![], "a\nb"),
         (599, vec![], ""),
     ] {
-        receiver.answer(status, &headers, body);
+        receiver.respond(status, &headers, body);
         reasons.push(
             sink.deliver(&batch(1))
                 .await
@@ -112,14 +112,14 @@ async fn a_reason_contains_the_answer_without_secrets() {
 async fn a_207_rejects_failed_events_alone() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url).body(Body::Ndjson));
-    receiver.answer(
+    receiver.respond(
         207,
         &[],
         r#"{"accepted":1,"duplicates":1,"rejected":1,"durability":"fsync",
             "errors":[{"index":1,"status":422,"detail":"no `cycle_id`"}]}"#,
     );
     let receipt = sink.deliver(&batch(3)).await.unwrap();
-    let reason = format!("{} answered 422 for this event: no `cycle_id`", receiver.url);
+    let reason = format!("{} responded with 422 for this event: no `cycle_id`", receiver.url);
     assert_eq!(receipt, Receipt { rejected: vec![Rejected { index: 1, reason }], refused: None });
     receiver.requests();
     sink.deliver(&batch(3)).await.unwrap();
@@ -137,11 +137,11 @@ async fn transient_items_of_a_207_are_sent_again_alone() {
     let batch = batch(4);
     let errors = r#"{"errors":[{"index":0,"status":422,"detail":"bad"},
         {"index":2,"status":503,"detail":"busy"}]}"#;
-    receiver.answer(207, &[("retry-after", "3")], errors);
+    receiver.respond(207, &[("retry-after", "3")], errors);
     let error = sink.deliver(&batch).await.unwrap_err();
-    assert_error(&error, ErrorKind::Transient, "answered 503 for this event: busy");
+    assert_error(&error, ErrorKind::Transient, "responded with 503 for this event: busy");
     assert_eq!(error.retry_after, Some(Duration::from_secs(3)));
-    receiver.answer(207, &[], r#"{"errors":[{"index":0,"status":422,"detail":"bad"}]}"#);
+    receiver.respond(207, &[], r#"{"errors":[{"index":0,"status":422,"detail":"bad"}]}"#);
     let receipt = sink.deliver(&batch).await.unwrap();
     assert_eq!(receipt.rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [0]);
     let expected: Vec<_> =
@@ -154,13 +154,13 @@ async fn a_207_without_accepted_events_fails_the_batch() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url));
     let all = r#"{"errors":[{"index":0,"status":422,"detail":"first"},{"index":1,"status":422}]}"#;
-    receiver.answer(207, &[], all);
+    receiver.respond(207, &[], all);
     assert_error(
         &sink.deliver(&batch(2)).await.unwrap_err(),
         ErrorKind::Permanent,
         "422 for this event: first",
     );
-    receiver.answer(207, &[], "<multistatus/>");
+    receiver.respond(207, &[], "<multistatus/>");
     assert_error(
         &sink.deliver(&batch(2)).await.unwrap_err(),
         ErrorKind::Blocked,
@@ -169,12 +169,12 @@ async fn a_207_without_accepted_events_fails_the_batch() {
 }
 
 #[tokio::test]
-async fn a_check_fails_on_statuses_that_events_would_get_too() {
+async fn check_fails_on_statuses_that_events_would_get_too() {
     let receiver = Receiver::start();
     let config = HttpConfig::new(&*receiver.url).auth(Auth::bearer("t0ken"));
     let options = sink(&config);
     for status in [200, 204, 400, 403, 405, 415, 422, 501] {
-        receiver.answer(status, &[], "");
+        receiver.respond(status, &[], "");
         options.check().await.unwrap_or_else(|error| panic!("{status}: {}", error.report()));
     }
     for request in receiver.requests() {
@@ -187,12 +187,16 @@ async fn a_check_fails_on_statuses_that_events_would_get_too() {
     let blocked = [308, 401, 404, 407, 410].map(|status| (status, ErrorKind::Blocked));
     let transient = [429, 500, 502, 503, 504].map(|status| (status, ErrorKind::Transient));
     for (status, kind) in blocked.into_iter().chain(transient) {
-        receiver.answer(status, &[], "why");
-        assert_error(&options.check().await.unwrap_err(), kind, &format!("answered {status}"));
+        receiver.respond(status, &[], "why");
+        assert_error(
+            &options.check().await.unwrap_err(),
+            kind,
+            &format!("responded with {status}"),
+        );
     }
     receiver.requests();
 
-    receiver.answer(401, &[], "");
+    receiver.respond(401, &[], "");
     sink(&config.clone().sign_with("whsec_bmV3")).check().await.unwrap();
     sink(&config.clone().check(Check::Head)).check().await.unwrap();
     sink(&config.clone().check(Check::Get)).check().await.unwrap();
@@ -215,7 +219,7 @@ async fn allowed_redirects_are_followed_with_method_and_body() {
         (1, 303, "/new".to_owned(), vec!["POST /old"]),
         (1, 308, format!("{elsewhere}/new"), vec!["POST /old"]),
     ] {
-        receiver.answer(status, &[("location", &*location)], "");
+        receiver.respond(status, &[("location", &*location)], "");
         let delivered = sink(&config.clone().redirects(redirects)).deliver(&batch(1)).await;
         let requests = receiver.requests();
         assert_eq!(
@@ -233,7 +237,7 @@ async fn allowed_redirects_are_followed_with_method_and_body() {
         }
     }
     for _ in 0..3 {
-        receiver.answer(307, &[("location", "/again")], "");
+        receiver.respond(307, &[("location", "/again")], "");
     }
     sink(&config.redirects(2)).deliver(&batch(1)).await.unwrap_err();
     assert_eq!(receiver.requests().len(), 3);

@@ -1,11 +1,11 @@
-//! Answers of the destination, and their meaning.
+//! Responses of the destination, and their meaning.
 
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError, Timestamp};
 use observer_http_client::{Destination, origin, retry_after};
 use reqwest::header::{HeaderMap, LOCATION};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 /// Largest part of a body that is read for an error message, in bytes.
@@ -35,20 +35,20 @@ pub(crate) fn classify(status: u16) -> StatusClass {
     }
 }
 
-/// Answer of the destination. The body may be truncated.
-pub(crate) struct Answer {
+/// Response of the destination. The body may be truncated.
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
     url: Url,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// Reads the body of a response.
     ///
     /// # Errors
     /// Returns an error if the body of a 207 is incomplete. Other bodies serve messages only.
-    pub(crate) async fn read(mut response: Response) -> Result<Self, reqwest::Error> {
+    pub(crate) async fn read(mut response: reqwest::Response) -> Result<Self, reqwest::Error> {
         let (status, headers, url) =
             (response.status(), response.headers().clone(), response.url().clone());
         let mut body = Vec::new();
@@ -62,7 +62,7 @@ impl Answer {
         Ok(Self { status, headers, url, body })
     }
 
-    /// Returns the error of an answer that is no success.
+    /// Returns the error of a response that is not a success.
     pub(crate) fn error(&self, kind: ErrorKind, destination: &Destination) -> SinkError {
         self.error_with(kind, self.describe(destination))
     }
@@ -90,23 +90,25 @@ impl Answer {
             413 => "; see `batch`".to_owned(),
             415 => "; see `body` and `compression`".to_owned(),
             429 => "; larger batches mean fewer requests, see `batch`".to_owned(),
-            500.. => "; its own log may say more".to_owned(),
+            500.. => "; see the log of the destination".to_owned(),
             _ => String::new(),
         };
-        format!("{} answered {code}{name}{excerpt}{hint}", destination.origin())
+        format!("{} responded with {code}{name}{excerpt}{hint}", destination.origin())
     }
 
     fn redirect_hint(&self, destination: &Destination) -> String {
         let location = self.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         match location.and_then(|location| self.url.join(location).ok()).map(|to| origin(&to)) {
-            Some(to) if to != destination.origin() => format!("; it has moved to {to}, see `url`"),
-            _ => "; it has moved, see `url` and `redirects`".to_owned(),
+            Some(to) if to != destination.origin() => {
+                format!("; the destination has moved to {to}, see `url`")
+            }
+            _ => "; the destination has moved, see `url` and `redirects`".to_owned(),
         }
     }
 }
 
 async fn read(
-    response: &mut Response,
+    response: &mut reqwest::Response,
     body: &mut Vec<u8>,
     max_length: usize,
 ) -> Result<(), reqwest::Error> {
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_description_of_an_error_is_found_in_the_body() {
+    fn description_of_an_error_is_found_in_the_body() {
         for (body, expected) in [
             (r#"{"type":"about:blank","title":"Bad","detail":"no `ok`"}"#, "no `ok`"),
             (r#"{"message":"Not Found"}"#, "Not Found"),
