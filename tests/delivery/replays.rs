@@ -199,7 +199,7 @@ async fn refused_replay_says_why() {
     check(
         replay("archive", since),
         1,
-        &["409", "\"archive\" can't take past events", "in journal order"],
+        &["409", "\"archive\" does not support replays", "in journal order"],
     );
     check(replay("prometheus", since), 1, &["409", "counted twice"]);
     check(replay("other", since), 1, &["404", "there is no sink named \"other\""]);

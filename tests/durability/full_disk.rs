@@ -293,7 +293,7 @@ async fn full_disk_recovers_by_the_segments_that_a_slow_sink_releases() {
     observer.wait_until_caught_up().await;
     assert_accounts_balance(&observer, &["archive", "slow", "metrics"]).await;
     let recovered = observer.wait_for_log("the journal accepts records again");
-    assert!(recovered["refused"].as_u64().unwrap() >= 300, "{recovered}");
+    assert!(recovered["rejected"].as_u64().unwrap() >= 300, "{recovered}");
     observer.terminate();
     for folder in ["archive/events", "elsewhere/events"] {
         assert_complete(&read_lines(&disks.path(folder)), &acknowledged);

@@ -22,7 +22,7 @@ pub enum Durability {
 }
 
 impl Durability {
-    /// Returns the durability as configurations and answers spell it.
+    /// Returns the durability as configurations and responses spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
-//! Account of a sink: the number of events per outcome of their delivery.
+//! Account of a sink: the number of events per result of their delivery.
 
 use serde::{Deserialize, Serialize};
 
-/// Numbers of a sink's events, by what became of them, since the sink's start.
+/// Numbers of a sink's events per result of their delivery, since the sink's start.
 ///
 /// Each event up to the sink's position is in exactly one of the counts. So with the pending
 /// events, `accepted = delivered + dead + refused + expired + filtered + pending`.

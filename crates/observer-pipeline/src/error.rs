@@ -13,7 +13,7 @@ pub enum Unavailable {
     #[error(transparent)]
     Journal(#[from] AppendError),
     /// The journal did not commit in time.
-    #[error("the journal did not answer within {} ms", .0.as_millis())]
+    #[error("the journal did not commit within {} ms", .0.as_millis())]
     Timeout(Duration),
     /// The pipeline is being shut down.
     #[error("the observer is shutting down")]

@@ -76,10 +76,10 @@ pub(crate) fn record_outcome(span: &Span, before: Account, after: Option<Account
     };
     let rejected = (after.dead - before.dead) + (after.refused - before.refused);
     let outcome = match (after.delivered - before.delivered, rejected) {
-        (0, 0) => "put off",
+        (0, 0) => "postponed",
         (_, 0) => "delivered",
-        (0, _) => "refused",
-        _ => "partly refused",
+        (0, _) => "rejected",
+        _ => "partly rejected",
     };
     span.record("observer.outcome", outcome);
     if rejected > 0 {

@@ -79,7 +79,7 @@ pub struct SinkStatus {
 /// State of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkState {
-    /// The worker asks the sink for its position.
+    /// The worker reads the position of the sink.
     Starting,
     /// The sink accepts events.
     Running,

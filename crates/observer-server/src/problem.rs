@@ -153,9 +153,10 @@ impl Problem {
         if is_small { self } else { self.closing() }
     }
 
-    /// Returns the reason under which the rejected event is counted.
-    pub(crate) fn reject_reason(&self) -> RejectReason {
-        self.reason.unwrap_or(RejectReason::Malformed)
+    /// Returns the reason under which the rejected event is counted; `None` if the server is at
+    /// fault and not the request.
+    pub(crate) fn reject_reason(&self) -> Option<RejectReason> {
+        self.reason
     }
 
     pub(crate) fn to_json(&self) -> Vec<u8> {

@@ -65,7 +65,7 @@ impl<T> Journal<T> {
     /// Opens the journal, or creates one if the folder holds none.
     ///
     /// `on_commit` is called once for each group of appends, in the order of sequence numbers and
-    /// before the next group is written. It is also called for an append that is refused because
+    /// before the next group is written. It is also called for an append that is rejected because
     /// the queue is full or the journal is closed; only such a call can run concurrently with
     /// others. The callback must not block, and must not call the journal.
     ///

@@ -279,7 +279,7 @@ fn repair_removes_no_expired_segment() {
 }
 
 #[test]
-fn open_or_missing_journal_is_refused() {
+fn open_or_missing_journal_is_rejected() {
     let memory = journal();
     let (journal, _) = open(options(memory.clone()));
     assert!(matches!(OfflineJournal::open(options(memory.clone())), Err(OpenError::InUse { .. })));

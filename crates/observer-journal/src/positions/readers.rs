@@ -10,7 +10,7 @@ use super::Positions;
 pub enum Hold {
     /// The oldest records are removed.
     Optional,
-    /// New records are refused.
+    /// New records are rejected.
     Required,
 }
 

@@ -20,8 +20,8 @@ struct Series {
     began: u64,
     /// Time of the last failure.
     last: u64,
-    /// Number of refused records; a record that is sent again counts again.
-    refused: u64,
+    /// Number of rejected records; a record that is sent again counts again.
+    rejected: u64,
 }
 
 impl FailureLog {
@@ -29,10 +29,10 @@ impl FailureLog {
     pub(crate) fn commit_failed(&mut self, error: &AppendError, records: u64, now: u64) {
         let series = self.0.get_or_insert_with(|| {
             log(error);
-            Series { error: error.clone(), began: now, last: now, refused: 0 }
+            Series { error: error.clone(), began: now, last: now, rejected: 0 }
         });
         series.last = now;
-        series.refused += records;
+        series.rejected += records;
         if discriminant(&series.error) != discriminant(error) {
             log(error);
             series.error = error.clone();
@@ -41,11 +41,11 @@ impl FailureLog {
 
     /// Reports that commits work at this time.
     pub(crate) fn commits_work(&mut self, now: u64) {
-        if let Some(Series { began, refused, .. }) =
+        if let Some(Series { began, rejected, .. }) =
             self.0.take_if(|series| now.saturating_sub(series.last) >= QUIET_TIME)
         {
             let seconds = now.saturating_sub(began) / 1_000_000;
-            tracing::info!(refused, seconds, "the journal accepts records again");
+            tracing::info!(rejected, seconds, "the journal accepts records again");
         }
     }
 }

@@ -183,8 +183,8 @@ impl Log {
             return Err(error.clone());
         }
         let first_seq = self.state.head() + 1;
-        // A segment that was abandoned before its first commit is empty. It is removed only once its
-        // successor exists, since the name of the last segment preserves the sequence number.
+        // A segment that was abandoned before its first commit is empty. It is removed only once
+        // its successor exists, since the name of the last segment preserves the sequence number.
         let abandoned = self
             .state
             .segments()
@@ -323,7 +323,7 @@ impl Log {
     /// differ from the disk.
     fn abandon_segment(&mut self) {
         if let Some(active) = &mut self.active {
-            // The refused block must not be found when the journal is opened again.
+            // The rejected block must not be found when the journal is opened again.
             let _ = active.truncate();
         }
         self.active = None;

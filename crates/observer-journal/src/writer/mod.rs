@@ -13,7 +13,7 @@ use crate::lock::{lock, not_poisoned};
 use crate::record::{Append, Group, OnCommit};
 use crate::writer::log::Log;
 
-/// Size of the queue in bytes above which further appends are refused.
+/// Size of the queue in bytes above which further appends are rejected.
 const MAX_QUEUED: usize = 32 << 20;
 /// Size of a group in bytes at which no further append is added, which limits the time of a sync.
 const MAX_GROUP: usize = 4 << 20;
@@ -61,10 +61,10 @@ impl<T> Writer<T> {
         Ok(Self { queue, thread })
     }
 
-    /// Queues an append, or returns it with the reason why it is refused.
+    /// Queues an append, or returns it with the reason for the rejection.
     pub(crate) fn append(&self, append: Append<T>) -> Result<(), (Append<T>, AppendError)> {
         let mut queue = self.queue.state();
-        let refused = if queue.is_closed {
+        let error = if queue.is_closed {
             AppendError::Closed
         } else if queue.bytes > MAX_QUEUED {
             AppendError::Busy
@@ -78,7 +78,7 @@ impl<T> Writer<T> {
             }
             return Ok(());
         };
-        Err((append, refused))
+        Err((append, error))
     }
 
     /// Commits all queued appends and ends the thread.

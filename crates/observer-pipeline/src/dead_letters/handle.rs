@@ -48,7 +48,7 @@ pub struct DeadLetterPage {
 pub struct Redelivery {
     /// Number of dead letters that were delivered and removed.
     pub redelivered: u64,
-    /// Events that were rejected again, with the destination's answer. Their dead letters stay.
+    /// Events that were rejected again, with the destination's response. Their dead letters stay.
     pub rejected: Vec<(Uuid, String)>,
     /// Selected ids for which the sink has no dead letter.
     pub missing: Vec<Uuid>,
@@ -66,8 +66,8 @@ pub enum DeadLetterError {
         /// Requested name.
         name: String,
     },
-    /// The sink never takes past events.
-    #[error("the sink {name:?} can't take dead letters again: {reason}")]
+    /// The sink does not support the repeated delivery of events.
+    #[error("the sink {name:?} does not support redelivery: {reason}")]
     ReplayUnsupported {
         /// Name of the sink.
         name: String,

@@ -21,7 +21,7 @@ const REWRITTEN: &str = "rewritten";
 /// Range of all file numbers.
 pub(crate) const ALL_FILES: RangeInclusive<u64> = 0..=u64::MAX;
 
-/// Event that a sink rejected for good.
+/// Event that a sink rejected permanently.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetter {

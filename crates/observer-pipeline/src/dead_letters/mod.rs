@@ -1,4 +1,4 @@
-//! Dead letters: events that a sink rejected for good.
+//! Dead letters: events that a sink rejected permanently.
 //!
 //! Each sink has a folder with numbered files of JSON Lines, which an operator can read:
 //! `{"reason":…,"attempts":…,"dead_at":…,"envelope":{…}}`. The file with the highest number is

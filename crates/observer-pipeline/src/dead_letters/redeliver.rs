@@ -126,28 +126,28 @@ impl Worker {
     /// Splits events into batches within the sink's limits, the first batch last. Sequence numbers
     /// rise within each batch.
     fn split_into_batches(&self, events: Vec<Arc<Envelope>>) -> Vec<Batch> {
-        let mut sub_batches = Vec::<Vec<Arc<Envelope>>>::new();
+        let mut batches = Vec::<Vec<Arc<Envelope>>>::new();
         let mut bytes = 0;
         for envelope in events {
             let size = envelope.event.raw().len() as u64;
-            let fits = |sub_batch: &&mut Vec<Arc<Envelope>>| {
-                sub_batch.len() < self.limits.max_events
+            let fits = |batch: &&mut Vec<Arc<Envelope>>| {
+                batch.len() < self.limits.max_events
                     && bytes + size <= self.limits.max_bytes
-                    && sub_batch.last().is_none_or(|last| last.seq < envelope.seq)
+                    && batch.last().is_none_or(|last| last.seq < envelope.seq)
             };
-            match sub_batches.last_mut().filter(fits) {
-                Some(sub_batch) => {
+            match batches.last_mut().filter(fits) {
+                Some(batch) => {
                     bytes += size;
-                    sub_batch.push(envelope);
+                    batch.push(envelope);
                 }
                 None => {
                     bytes = size;
-                    sub_batches.push(vec![envelope]);
+                    batches.push(vec![envelope]);
                 }
             }
         }
         let epoch = self.event_log.journal.epoch();
-        sub_batches.into_iter().rev().map(|sub_batch| Batch::new(epoch, sub_batch)).collect()
+        batches.into_iter().rev().map(|batch| Batch::new(epoch, batch)).collect()
     }
 
     /// Removes the dead letters of delivered events, and counts them.

@@ -2,7 +2,7 @@
 //!
 //! A submission is checked against the [requirements](require), gets an [identity], and is looked
 //! up in the deduplication [`window`]. A new event is appended to the journal. The acknowledgement
-//! is sent after the group commit, so it says truly how durable the event is.
+//! is sent after the group commit, and states the durability that was reached.
 
 pub mod identity;
 mod keys;
@@ -75,7 +75,7 @@ pub enum AckStatus {
 }
 
 impl AckStatus {
-    /// Returns the status as answers spell it.
+    /// Returns the status as responses spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -325,8 +325,8 @@ impl Ingest {
 
     /// Appends events to the journal. They are committed whether or not the receiver is awaited.
     fn append(&self, records: Vec<Record>) -> oneshot::Receiver<Result<(), Unavailable>> {
-        let (answer, result) = oneshot::channel();
-        self.journal.append(Append::new(records, answer));
+        let (reply_to, result) = oneshot::channel();
+        self.journal.append(Append::new(records, reply_to));
         result
     }
 
@@ -366,7 +366,7 @@ impl CommitState {
     /// waiting requests. So an acknowledged event can be read and is known as a duplicate.
     pub(crate) fn on_commit(&self, group: Group<ReplyTo>) {
         let count = group.record_count();
-        let (records, answers): (Vec<_>, Vec<_>) =
+        let (records, replies): (Vec<_>, Vec<_>) =
             group.appends.into_iter().map(Append::into_parts).unzip();
         let mut keys = Vec::with_capacity(count);
         keys.extend(records.iter().flatten().map(Record::key));
@@ -382,9 +382,9 @@ impl CommitState {
             window.complete(key, &result);
         }
         drop(window);
-        for answer in answers {
+        for reply_to in replies {
             // The request may have been cancelled. A retry of its producer is a duplicate.
-            let _ = answer.send(result.clone());
+            let _ = reply_to.send(result.clone());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Reason for which an event is rejected, by the pipeline or by a source in front of it.
+/// Reason for which an event is rejected, by the pipeline or by a server in front of it.
 ///
 /// The text of a reason is the value of the label `reason` of `observer_rejected_events_total`, and
 /// `reason` in the problem details that a producer receives.
@@ -14,13 +14,13 @@ pub enum RejectReason {
     BrokenOff,
     /// The token lacks the required scope.
     Forbidden,
-    /// A field of the event is missing or has a wrong type.
+    /// A field that every event has is missing, or a field has an invalid value.
     Invalid,
     /// The idempotency key was used for another event before.
     KeyReused,
     /// The request or the event can't be parsed.
     Malformed,
-    /// A field that the requirements of the event's source name is missing.
+    /// A field that `ingest.require` demands is missing.
     MissingField,
     /// The content type of the request isn't JSON.
     NotJson,

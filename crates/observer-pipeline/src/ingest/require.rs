@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_every_event_has_can_not_be_required() {
+    fn mandatory_field_is_rejected_in_require() {
         for field in Field::REQUIRED {
             let table = serde_json::json!({ "job": [field.as_str()] });
             let error = serde_json::from_value::<Requirements>(table).unwrap_err().to_string();

@@ -15,14 +15,12 @@ impl<F: Fn() + Send + Sync + 'static> Wake for CallOnWake<F> {
 }
 
 /// Returns the head and the registration of an event, as they are when its request is woken.
-fn state_at_wake_up(
-    send_answer: impl FnOnce(&CommitState, Record, ReplyTo),
-) -> (u64, Registration) {
+fn state_at_wake_up(commit: impl FnOnce(&CommitState, Record, ReplyTo)) -> (u64, Registration) {
     let commit_state = Arc::new(CommitState::new(DedupWindow::default()));
     let record = Record::new(1, [7; 16], r#"{"source":"s","event_kind":"k","ok":true}"#);
     let checksum = record.checksum;
     assert!(matches!(commit_state.window().register([7; 16], checksum, 1), Registration::New));
-    let (answer, mut result) = oneshot::channel();
+    let (reply_to, mut result) = oneshot::channel();
     let (sender, found) = std::sync::mpsc::channel();
     let observed = commit_state.clone();
     let waker = Waker::from(Arc::new(CallOnWake(move || {
@@ -31,15 +29,15 @@ fn state_at_wake_up(
             .unwrap();
     })));
     assert!(matches!(Pin::new(&mut result).poll(&mut Context::from_waker(&waker)), Poll::Pending));
-    send_answer(&commit_state, record, answer);
+    commit(&commit_state, record, reply_to);
     found.try_recv().unwrap()
 }
 
 #[test]
 fn acknowledged_event_is_in_the_tail_and_the_window() {
-    let (head, registration) = state_at_wake_up(|commit_state, record, answer| {
+    let (head, registration) = state_at_wake_up(|commit_state, record, reply_to| {
         commit_state
-            .on_commit(Group { appends: vec![Append::new(vec![record], answer)], result: Ok(1) });
+            .on_commit(Group { appends: vec![Append::new(vec![record], reply_to)], result: Ok(1) });
     });
     assert!(
         head == 1 && matches!(registration, Registration::Committed { .. }),
@@ -49,8 +47,8 @@ fn acknowledged_event_is_in_the_tail_and_the_window() {
 
 #[test]
 fn rejected_event_is_new_again_at_once() {
-    let (head, registration) = state_at_wake_up(|commit_state, record, answer| {
-        let appends = vec![Append::new(vec![record], answer)];
+    let (head, registration) = state_at_wake_up(|commit_state, record, reply_to| {
+        let appends = vec![Append::new(vec![record], reply_to)];
         commit_state.on_commit(Group { appends, result: Err(AppendError::Closed) });
     });
     assert!(head == 0 && matches!(registration, Registration::New), "{head}, {registration:?}");
@@ -87,10 +85,10 @@ async fn duplicate_of_a_pending_event_gets_its_result() {
             }
         };
         let first = async {
-            let (answer, _result) = oneshot::channel();
+            let (reply_to, _result) = oneshot::channel();
             let result = if is_committed { Ok(1) } else { Err(AppendError::Closed) };
             commit_state
-                .on_commit(Group { appends: vec![Append::new(vec![record], answer)], result });
+                .on_commit(Group { appends: vec![Append::new(vec![record], reply_to)], result });
         };
         let (second, ()) = tokio::join!(second, first);
         match second {

@@ -63,7 +63,8 @@ impl PipelineBuilder {
         let (journal, committed) = (options.clone(), commit_state.clone());
         let clock = options.get_clock();
         let open = move || {
-            let (journal, recovery) = Journal::open(journal, move |group| committed.on_commit(group))?;
+            let (journal, recovery) =
+                Journal::open(journal, move |group| committed.on_commit(group))?;
             let journal = Arc::new(journal);
             let tail = commit_state.tail.clone();
             tail.begin_after(journal.head());

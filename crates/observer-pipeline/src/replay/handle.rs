@@ -19,8 +19,8 @@ pub enum ReplayError {
         /// Requested name.
         name: String,
     },
-    /// The sink never takes past events.
-    #[error("the sink {name:?} can't take past events: {reason}")]
+    /// The sink does not support replays.
+    #[error("the sink {name:?} does not support replays: {reason}")]
     ReplayUnsupported {
         /// Name of the sink.
         name: String,

@@ -209,8 +209,8 @@ mod tests {
     #[test]
     fn replay_ends_at_the_head_of_a_journal_that_lost_its_end() {
         let (journal, _) = Journal::open(options(&Memory::default()), |_| {}).unwrap();
-        let (answer, _) = tokio::sync::oneshot::channel();
-        journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], answer));
+        let (reply_to, _) = tokio::sync::oneshot::channel();
+        journal.append(Append::new(vec![Record::new(1, [1; 16], "{}"); 50], reply_to));
         assert_eq!(journal.head(), 50);
         let record = ReplayRecord::new(everything(), 1, 100, None);
         let mut checkpoint = record.checkpoint;

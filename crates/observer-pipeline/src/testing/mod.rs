@@ -58,7 +58,7 @@ impl Scripted {
     }
 
     /// Sets the result of deliveries; `None` never returns.
-    pub(crate) fn answers(
+    pub(crate) fn responds(
         self: Arc<Self>,
         result: impl FnMut(&Batch) -> Option<Result<Receipt, SinkError>> + Send + 'static,
     ) -> Arc<Self> {

@@ -41,8 +41,8 @@ impl Worker {
     /// Collects the next batch of the active stream, within the sink's limits.
     ///
     /// With `before`, the batch consists of the events of `before` and the ones that follow it.
-    /// Returns `None` if no event is to be delivered, and the sequence number of the last event
-    /// that was read.
+    /// Returns the batch, or `None` if there is no event to deliver; and the sequence number of the
+    /// last event that was read.
     pub(crate) async fn next_batch(
         &mut self,
         before: Option<&Batch>,

@@ -53,12 +53,12 @@ pub(crate) struct RedeliverReport {
     pub(crate) stopped: Option<Rejection>,
 }
 
-/// Reason for which a worker does not deliver past events.
+/// Reason for which a worker rejects a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rejection {
-    /// The sink can't take past events at all.
+    /// The sink does not support replays and redelivery.
     Permanent(String),
-    /// The sink can't take them now.
+    /// The sink is unavailable, or a file operation failed.
     Temporary(String),
 }
 
@@ -88,8 +88,8 @@ impl Command {
     }
 }
 
-/// Rejects all commands until it is cancelled, while the sink is unavailable: with `replay_rejection`
-/// if the sink never takes past events, and with `reason` otherwise.
+/// Rejects all commands until it is cancelled, while the sink is unavailable: with
+/// `replay_rejection` if the sink does not support replays, and with `reason` otherwise.
 pub(crate) async fn reject_commands(
     commands: &mut mpsc::Receiver<Command>,
     replay_rejection: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! Durability: dead letters, flushes of the sink, and commits of positions.
+//! Durability: dead letters, flushes of the sink, and its positions.
 
 use std::io;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Worker {
             count,
             first_seq = dead_letters[0].envelope.seq,
             reason = dead_letters[0].reason,
-            "events were rejected for good and became dead letters"
+            "events were permanently rejected and became dead letters"
         );
         let dead_letters = Arc::new(dead_letters);
         loop {
@@ -54,7 +54,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Flushes the sink if there are unflushed deliveries, and commits the positions. Backs off or
+    /// Flushes the sink if there are unflushed deliveries, and sets the positions. Backs off or
     /// parks when the flush fails.
     pub(crate) async fn flush(&mut self) -> Result<(), Ended> {
         self.last_flush = Instant::now();
@@ -70,8 +70,8 @@ impl Worker {
         }
     }
 
-    /// Flushes the sink and the dead-letter store, also without unflushed deliveries, and commits
-    /// the positions. When the flush fails, all streams go back to the last one that succeeded.
+    /// Flushes the sink and the dead-letter store, also without unflushed deliveries, and sets
+    /// the positions. When the flush fails, all streams are reset to the last successful flush.
     pub(crate) async fn flush_all(&mut self) -> Result<Result<(), SinkError>, Ended> {
         self.last_flush = Instant::now();
         let sink = self.sink.clone();
@@ -105,7 +105,7 @@ impl Worker {
         self.set_positions();
     }
 
-    /// Passes the flushed positions to the journal, which stores them.
+    /// Sets the flushed positions in the journal. They are durable after its next `maintain`.
     pub(crate) fn set_positions(&self) {
         let EventLog { journal, .. } = &self.event_log;
         let flushed = self.streams.live.flushed;
@@ -123,7 +123,7 @@ impl Worker {
         self.event_log.blocking.run(work).await?
     }
 
-    /// Flushes for the last time, waits until the pipeline wants the sink closed, and closes it.
+    /// Flushes for the last time, waits for [`Phase::Closing`], and closes the sink.
     pub(crate) async fn finish(&mut self) {
         let sink = self.sink.clone();
         if !self.streams.are_flushed() {

@@ -5,6 +5,9 @@
 //! deliveries durable and commits the position ([`flush`]). While the sink is unavailable it backs
 //! off or parks ([`retry`]). Between two batches it executes a [`command`], or processes a batch of
 //! a replay, which is a second [`stream`].
+//!
+//! Two parts of the worker are next to their concepts: `redeliver` in
+//! [`dead_letters`](crate::dead_letters), and `start_replay` in [`replay`](crate::replay).
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -77,7 +80,7 @@ pub(crate) struct Worker {
     pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    /// Reason for which the sink never takes past events; `None` if it does.
+    /// Reason for which the sink supports neither replays nor redelivery; `None` if it does.
     pub(crate) replay_rejection: Option<&'static str>,
     stored: Option<Checkpoint>,
     start: u64,
@@ -174,7 +177,7 @@ impl Worker {
             None => None,
         };
         // A new sink that keeps its own position starts there. Its checkpoint may have been stored
-        // before the sink could be asked; then no event is resolved yet.
+        // before the sink could report its position; then no event is resolved yet.
         let checkpoint = match (self.stored, own) {
             (Some(stored), Some(own)) if stored.accepted == 0 && own < stored.seq => {
                 Checkpoint::start(own)
@@ -296,8 +299,8 @@ struct PanicGuard(Arc<Progress>, String);
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let reason =
-                "the sink panicked; it gets no events until the observer is restarted".to_owned();
+            let reason = "the sink panicked; it receives no events until the observer is restarted"
+                .to_owned();
             tracing::error!(sink = self.1, reason, "the sink is parked");
             self.0.lock().state = SinkState::Parked(Failure { reason, at: Timestamp::now() });
         }

@@ -1,7 +1,7 @@
 //! Resolution of a batch: deliveries until each of its events has a result.
 //!
-//! A batch that is refused is split until the event at fault stands alone. That the event is at
-//! fault, and not the destination, shows when the destination accepts another event.
+//! A rejected batch is split until the event at fault is alone in its batch. The event and not the
+//! destination is at fault if the destination accepts another event.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::worker::phase::{Ended, Phase};
 use crate::worker::retry::Wake;
 use crate::worker::stream::StreamKind;
 
-/// Number of events that may be refused one by one before the destination is considered to refuse
+/// Number of events that may be rejected one by one before the destination is considered to reject
 /// everything.
 const INITIAL_UNCONFIRMED: usize = 4;
 /// Bound of that number, which doubles each time the sink was parked: the events may be at fault
 /// after all.
 pub(crate) const MAX_UNCONFIRMED: usize = 64;
-/// Factor by which a batch that is refused as a whole grows at most, by the events after it.
+/// Factor by which a batch that is rejected as a whole grows at most, by the events after it.
 const MAX_GROWTH: usize = 16;
 
 /// Number of consecutive transient failures after which a batch is halved: its size or one of its
 /// events may be at fault.
 const SPLIT_AFTER: u32 = 4;
 /// Number of consecutive transient failures after which a single event is preceded by a probe: an
-/// event after it. A lower number would change the order whenever a destination fails now and then.
+/// event after it. A lower number would change the order whenever a destination fails occasionally.
 const PROBE_AFTER: u32 = 16;
 /// Number of accepted probes after which the failing event is a poison event.
 const PROBES: u32 = 3;
@@ -42,7 +42,7 @@ struct SubBatch {
     batch: Batch,
     /// Number of deliveries that the events were part of.
     attempts: u32,
-    /// Number of consecutive transient failures of this sub_batch.
+    /// Number of consecutive transient failures of this sub-batch.
     failures: u32,
     /// Number of probes that were accepted between the failures of this event; `None` until there
     /// is a probe.
@@ -51,8 +51,8 @@ struct SubBatch {
     skip: usize,
 }
 
-/// Event that was refused while it stood alone. It is a poison event if the destination accepts
-/// another event of the batch.
+/// Event that was rejected while it was alone in its batch. It is a poison event if the destination
+/// accepts another event of the batch.
 #[derive(Debug)]
 struct Unconfirmed {
     envelope: Arc<Envelope>,
@@ -86,7 +86,7 @@ impl Worker {
         let mut neighbour_accepted = false;
         let mut max_unconfirmed = INITIAL_UNCONFIRMED;
         let mut since = Instant::now();
-        // Last resolved event. A unconfirmed or an event with a probe may be left before it.
+        // Last resolved event. An unconfirmed event or one with a probe may be left before it.
         let mut resolved = 0;
 
         while let Some(mut sub_batch) = work.pop() {
@@ -192,11 +192,9 @@ impl Worker {
             } else if !unconfirmed.is_empty()
                 && (work.is_empty() || unconfirmed.len() >= max_unconfirmed)
             {
-                // Every event was refused, so the destination may be at fault.
-                let reason = unconfirmed
-                    .first()
-                    .map(|unconfirmed| unconfirmed.reason.clone())
-                    .unwrap_or_default();
+                // Every event was rejected, so the destination may be at fault.
+                let reason =
+                    unconfirmed.first().map(|event| event.reason.clone()).unwrap_or_default();
                 let reason = format!("nothing is accepted: {reason}");
                 if self.streams.active == StreamKind::Replay {
                     // Live events must not wait for a replay.
@@ -210,12 +208,11 @@ impl Worker {
                     self.park(reason, Wake::OnNewEvents).await?;
                 }
                 max_unconfirmed = MAX_UNCONFIRMED.min(max_unconfirmed * 2);
-                let attempts =
-                    unconfirmed.iter().map(|unconfirmed| unconfirmed.attempts).max().unwrap_or(0);
-                let refused = unconfirmed.drain(..).map(|unconfirmed| unconfirmed.envelope);
+                let attempts = unconfirmed.iter().map(|event| event.attempts).max().unwrap_or(0);
+                let rejected = unconfirmed.drain(..).map(|event| event.envelope);
                 let remaining =
                     work.drain(..).rev().flat_map(|sub_batch| sub_batch.batch.events().to_vec());
-                let mut events: Vec<_> = refused.chain(remaining).collect();
+                let mut events: Vec<_> = rejected.chain(remaining).collect();
                 events.sort_by_key(|envelope| envelope.seq);
                 let batch = Batch::new(epoch, events);
                 let batch = if batch.len() < first_size.max(self.limits.max_events) * MAX_GROWTH {
@@ -232,8 +229,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Schedules the next attempt of a sub_batch after a transient failure, and backs off. Returns the
-    /// last event that was read for a probe, or 0.
+    /// Schedules the next attempt of a sub-batch after a transient failure, and backs off. Returns
+    /// the last event that was read for a probe, or 0.
     async fn reschedule(
         &mut self,
         mut sub_batch: SubBatch,
@@ -243,7 +240,7 @@ impl Worker {
         let mut read = 0;
         sub_batch.failures += 1;
         if let Some(probed) = work.pop_if(|before| before.probes.is_some()) {
-            // The failed sub_batch was a probe, so either may be at fault, or the destination. The
+            // The failed sub-batch was a probe, so either may be at fault, or the destination. The
             // event before it is tried again; its next probe is the event after this one, in case
             // both are poison events.
             let skip = (probed.skip + 1) % INITIAL_UNCONFIRMED;
@@ -278,8 +275,8 @@ impl Worker {
         Ok(read)
     }
 
-    /// Reads ahead until more than `count` events follow a sub_batch, as far as there are more. Returns
-    /// the last event that was read, or 0.
+    /// Reads ahead until more than `count` events follow a sub-batch, as far as there are more.
+    /// Returns the last event that was read, or 0.
     async fn ensure_followers(
         &mut self,
         count: usize,
@@ -298,7 +295,8 @@ impl Worker {
         Ok(read)
     }
 
-    /// Splits a batch into sub_batches within the sink's limit, and pushes them with the first on top.
+    /// Splits a batch into sub-batches within the sink's limit, and pushes them with the first on
+    /// top.
     fn split(&self, batch: &Batch, epoch: u64, attempts: u32, work: &mut Vec<SubBatch>) {
         let sub_batches = batch.events().chunks(self.limits.max_events).rev();
         work.extend(
@@ -366,7 +364,8 @@ impl SubBatch {
     }
 }
 
-/// Takes the event after `skip` others out of the work, or the last event, as a sub_batch of its own.
+/// Takes the event after `skip` others out of the work, or the last event, as a sub-batch of its
+/// own.
 fn take_probe(skip: usize, work: &mut Vec<SubBatch>) -> Option<SubBatch> {
     let (mut before, mut index) = (Vec::new(), skip);
     while let Some(next) = work.pop() {

@@ -41,8 +41,10 @@ pub(crate) async fn guarded<F: Future<Output = Response>>(
             }
         }
         Err(problem) => {
-            if scope == Some(Scope::Ingest) {
-                state.pipeline.count_rejected(problem.reject_reason());
+            if scope == Some(Scope::Ingest)
+                && let Some(reason) = problem.reject_reason()
+            {
+                state.pipeline.count_rejected(reason);
             }
             problem.closing_after(request.body()).into_response()
         }

@@ -110,8 +110,7 @@ async fn ingest(state: &ServerState, request: Request) -> Result<Response, Probl
         parse(body, encoding, limits)
     } else {
         state.large_batches.run(move || parse(body, encoding, limits)).await.unwrap_or_else(|_| {
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "parsing the batch failed")
-                .reason(RejectReason::Malformed))
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "parsing the batch failed"))
         })
     };
     // A decompressed batch is larger than the body that was counted so far.
@@ -121,8 +120,11 @@ async fn ingest(state: &ServerState, request: Request) -> Result<Response, Probl
     let parsed =
         parsed.and_then(|parsed| Ok(reservation.grow_to(size(&parsed)).map(|()| parsed)?));
     let parsed = parsed.and_then(|parsed| charge.take_batch(parsed.len()).map(|()| parsed));
-    let parsed =
-        parsed.inspect_err(|problem| state.pipeline.count_rejected(problem.reject_reason()))?;
+    let parsed = parsed.inspect_err(|problem| {
+        if let Some(reason) = problem.reject_reason() {
+            state.pipeline.count_rejected(reason);
+        }
+    })?;
 
     let (mut submissions, mut indices, mut errors) =
         (Vec::with_capacity(parsed.len()), Vec::new(), Vec::new());

@@ -135,7 +135,7 @@ async fn sink_without_replay_gives_the_reason_for_its_dead_letters() {
     assert_snapshot!(replay(&mut client, r#"{"all":true}"#).await, @r#"
     HTTP/1.1 409 Conflict
     content-type: application/problem+json
-    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"archive\" can't take dead letters again: its pages are numbered"}
+    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"archive\" does not support redelivery: its pages are numbered"}
     "#);
     drop(server);
 }

@@ -130,13 +130,13 @@ async fn sink_has_one_replay_at_a_time_which_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn sink_without_replay_gives_the_reason() {
+async fn unsupported_replay_is_rejected_with_the_reason() {
     let (server, mut client) = with_past_events(&["ok"]).await;
     server.pipeline.add_sink(SinkSpec::new("pages", Arc::new(LedgerSink))).unwrap();
     assert_snapshot!(request(&mut client, "POST", "/v1/sinks/pages/replay", ALL).await, @r#"
     HTTP/1.1 409 Conflict
     content-type: application/problem+json
-    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"pages\" can't take past events: its pages are numbered"}
+    {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"pages\" does not support replays: its pages are numbered"}
     "#);
     assert!(server.pipeline.remove_sink("late", TEST_TIMEOUT).await);
     let answer = request(&mut client, "POST", REPLAY, ALL).await;

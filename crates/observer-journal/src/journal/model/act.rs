@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::reference::{Reference, Segment, block_size};
-use super::world::{Refused, World};
+use super::world::{Rejected, World};
 use crate::positions::Positions;
 use crate::testing::{Commit, append_of};
 use crate::{AppendError, Record};
@@ -57,14 +57,14 @@ impl World {
                 then.head = self.reference.head;
                 self.apply(then);
                 self.is_certain = false;
-                self.tally.refused += 1;
+                self.tally.rejected += 1;
                 if self.has_fault() {
                     self.failed_at = Some(now);
                     let is_undone = matches!(error, AppendError::Write { .. })
                         && !self.disk.is_off()
                         && !self.has_several_faults();
                     self.may_be_torn |= !is_undone;
-                    self.refused.push(Refused { first_seq, records, is_old: false, is_undone });
+                    self.rejected.push(Rejected { first_seq, records, is_old: false, is_undone });
                 }
             }
         }
@@ -83,18 +83,18 @@ impl World {
         let results: Vec<_> = receiver.try_iter().collect();
         assert_eq!(results.len(), appends.len());
         let mut first_seq = self.reference.head + 1;
-        let outcome = results[0].clone().map(drop);
+        let first_result = results[0].clone().map(drop);
         for (records, result) in appends.into_iter().zip(results) {
             assert_eq!(
+                first_result.is_ok(),
                 result.is_ok(),
-                outcome.is_ok(),
                 "the appends of a group have the same result"
             );
             let count = records.len() as u64;
             assert!(result.is_err() || result.unwrap() == Commit { first_seq, records });
             first_seq += count;
         }
-        outcome
+        first_result
     }
 
     /// Adds acknowledged records to the reference.

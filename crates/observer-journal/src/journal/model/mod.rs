@@ -7,7 +7,7 @@
 //! the sizes of the segments, and the journal must behave exactly like that. After a fault:
 //!
 //! - Acknowledged records can be read, in order, byte for byte, and in their original blocks. A
-//!   refused group is committed completely or not at all.
+//!   rejected group is committed completely or not at all.
 //! - The positions of all consumers are those stored last, or those being stored.
 //! - Removed segments may reappear if their folder was not synced since. No other segment than
 //!   those that had to be removed is missing.

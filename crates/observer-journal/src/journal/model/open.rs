@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::reference::{Segment, block_size, opened};
 use super::steps::{Ending, Step};
-use super::world::{Refused, World};
+use super::world::{Rejected, World};
 use crate::fs::FileSystem;
 use crate::segment::SegmentName;
 use crate::segment::format::{BLOCKS_OFFSET, HEADER_SIZE, TRAILER_SIZE, Trailer};
@@ -84,21 +84,22 @@ impl World {
         }
     }
 
-    fn possibly_committed(&self, is_lossy: bool) -> impl Iterator<Item = &Refused> {
+    fn possibly_committed(&self, is_lossy: bool) -> impl Iterator<Item = &Rejected> {
         let first_seq = self.reference.head + 1;
-        let may =
-            move |refused: &&Refused| !refused.is_old && (self.lost_power || !refused.is_undone);
-        self.refused
+        let may = move |rejected: &&Rejected| {
+            !rejected.is_old && (self.lost_power || !rejected.is_undone)
+        };
+        self.rejected
             .iter()
-            .filter(move |refused| refused.first_seq == first_seq && (is_lossy || may(refused)))
+            .filter(move |rejected| rejected.first_seq == first_seq && (is_lossy || may(rejected)))
     }
 
-    /// Returns the possible heads: without or with one of the refused groups.
+    /// Returns the possible heads: without or with one of the rejected groups.
     fn possible_heads(&self, is_lossy: bool) -> Vec<u64> {
         let head = self.reference.head;
-        let refused =
-            self.possibly_committed(is_lossy).map(|refused| head + refused.records.len() as u64);
-        std::iter::once(head).chain(refused).collect()
+        let rejected =
+            self.possibly_committed(is_lossy).map(|rejected| head + rejected.records.len() as u64);
+        std::iter::once(head).chain(rejected).collect()
     }
 
     fn opened(&mut self, recovery: &Recovery, is_lossy: bool) {
@@ -110,9 +111,9 @@ impl World {
             self.reference.head
         );
         if head > self.reference.head {
-            self.committed_though_refused(is_lossy);
+            self.committed_though_rejected(is_lossy);
         }
-        self.refused.iter_mut().for_each(|refused| refused.is_old = true);
+        self.rejected.iter_mut().for_each(|rejected| rejected.is_old = true);
         assert_eq!((&recovery.lost, &recovery.quarantined), (&vec![], &vec![]));
         assert!(!recovery.positions_lost);
         let may_be_torn = self.may_be_torn || self.lost_power || is_lossy;
@@ -140,19 +141,19 @@ impl World {
         self.check_records();
     }
 
-    /// Checks and adds the group that was committed although it was refused.
-    fn committed_though_refused(&mut self, is_lossy: bool) {
+    /// Checks and adds the group that was committed although it was rejected.
+    fn committed_though_rejected(&mut self, is_lossy: bool) {
         let first_seq = self.reference.head + 1;
         let Some(Chunk::Records { records, .. }) =
             self.journal().reader(self.reference.head).read().unwrap()
         else {
             panic!("a group is committed completely or not at all")
         };
-        let is_refused =
-            self.possibly_committed(is_lossy).any(|refused| refused.records == records);
-        assert!(is_refused, "{records:?} were never appended");
+        let is_rejected =
+            self.possibly_committed(is_lossy).any(|rejected| rejected.records == records);
+        assert!(is_rejected, "{records:?} were never appended");
         self.add_acknowledged(first_seq, records);
-        self.tally.committed_though_refused += 1;
+        self.tally.committed_though_rejected += 1;
     }
 
     fn opened_segments(&mut self, is_lossy: bool) {
@@ -165,7 +166,7 @@ impl World {
             .chain(&self.reference.segments)
             .map(|segment| segment.first_seq);
         let known: BTreeSet<_> = known.collect();
-        // After a fault, a segment may have been created for the refused group.
+        // After a fault, a segment may have been created for the rejected group.
         let last =
             [Some(self.reference.head + 1), self.blocks.last_key_value().map(|(first, _)| *first)];
         for Segment { first_seq, .. } in &found {

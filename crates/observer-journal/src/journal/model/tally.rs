@@ -4,7 +4,7 @@
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) acknowledged: u64,
-    pub(super) refused: u64,
+    pub(super) rejected: u64,
     pub(super) full: u64,
     pub(super) removed_for_space: u64,
     pub(super) removed_expired: u64,
@@ -13,7 +13,7 @@ pub(super) struct Tally {
     pub(super) power_cuts: u64,
     pub(super) kills: u64,
     pub(super) errors: u64,
-    pub(super) committed_though_refused: u64,
+    pub(super) committed_though_rejected: u64,
     pub(super) reappeared: u64,
     pub(super) epochs: u64,
     pub(super) late_epochs: u64,
@@ -23,7 +23,7 @@ impl Tally {
     fn all(&mut self) -> [&mut u64; 14] {
         let Self {
             acknowledged,
-            refused,
+            rejected,
             full,
             removed_for_space,
             removed_expired,
@@ -35,7 +35,7 @@ impl Tally {
             power_cuts,
             kills,
             errors,
-            committed_though_refused,
+            committed_though_rejected,
             reappeared,
             epochs,
             late_epochs,
@@ -43,7 +43,7 @@ impl Tally {
         } = self;
         [
             acknowledged,
-            refused,
+            rejected,
             full,
             removed_for_space,
             removed_expired,
@@ -52,7 +52,7 @@ impl Tally {
             power_cuts,
             kills,
             errors,
-            committed_though_refused,
+            committed_though_rejected,
             reappeared,
             epochs,
             late_epochs,

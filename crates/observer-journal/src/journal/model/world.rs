@@ -37,7 +37,7 @@ pub(super) struct World {
     pub(super) records: BTreeMap<u64, Record>,
     /// Last record of each block, by its first record.
     pub(super) blocks: BTreeMap<u64, u64>,
-    pub(super) refused: Vec<Refused>,
+    pub(super) rejected: Vec<Rejected>,
     pub(super) consumers: [Consumer; 3],
     /// Number of faults before this step.
     faults_before: u64,
@@ -47,7 +47,7 @@ pub(super) struct World {
 }
 
 /// Group that was not acknowledged, but may have been written.
-pub(super) struct Refused {
+pub(super) struct Rejected {
     pub(super) first_seq: u64,
     pub(super) records: Vec<Record>,
     /// True if the journal was opened without the group since.
@@ -85,7 +85,7 @@ impl World {
             candidates: vec![Positions::default()],
             records: BTreeMap::new(),
             blocks: BTreeMap::new(),
-            refused: Vec::new(),
+            rejected: Vec::new(),
             consumers: ["optional", "required", "own"].map(Consumer::new),
             faults_before: 0,
             numbers: 0,

@@ -317,7 +317,7 @@ fn number_of_records_in_a_segment_is_limited() {
 }
 
 #[test]
-fn keys_of_refused_records_are_not_recent() {
+fn keys_of_rejected_records_are_not_recent() {
     let (now, clock) = clock();
     let fs = Switched::default();
     let (journal, _) = open(options(fs.clone()).clock(clock));
@@ -327,7 +327,7 @@ fn keys_of_refused_records_are_not_recent() {
     fs.switches.set(|switches| &switches.no_sync, false);
     now.fetch_add(LONG, Ordering::SeqCst);
     fill(&journal, 4..=4);
-    // The complete block of the refused records is in the first segment.
+    // The complete block of the rejected records is in the first segment.
     let keys = journal.recent_keys(usize::MAX, 0).unwrap().collect::<Vec<_>>();
     assert_eq!(keys, [(1, record(1).key()), (2, record(4).key())]);
 }

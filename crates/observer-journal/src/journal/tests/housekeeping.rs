@@ -123,7 +123,7 @@ fn reader_finds_an_expired_gap_while_a_segment_is_being_removed() {
 }
 
 #[test]
-fn full_queue_refuses_appends_until_it_has_space() {
+fn full_queue_rejects_appends_until_it_has_space() {
     let (journal, _) = open(options(Memory::default()).runner(Runner::Thread).max_size(1 << 30));
     let large = || crate::Record::new(1, [0; 16], vec![7; 8 << 20]);
     let (unblock, blocked) = mpsc::channel::<()>();
@@ -216,7 +216,7 @@ fn missing_file_does_not_prevent_the_removal_of_its_segment() {
 
 /// Returns the number of file operations whose failure with this error prevents opening a journal.
 fn failed_openings(error: ErrorKind) -> usize {
-    let mut refused = 0;
+    let mut rejected = 0;
     for failing in 0.. {
         let disk = Faulty::new(1);
         let (journal, _) = open(small(disk.clone()));
@@ -227,7 +227,7 @@ fn failed_openings(error: ErrorKind) -> usize {
         let opened = testing::try_open(small(disk.clone()));
         let is_over = disk.fault_count() == 0;
         match opened {
-            Err(_) => refused += 1,
+            Err(_) => rejected += 1,
             Ok((journal, recovery)) => {
                 assert!(
                     !recovery.positions_lost && !recovery.created && !recovery.new_epoch,
@@ -250,7 +250,7 @@ fn failed_openings(error: ErrorKind) -> usize {
             break;
         }
     }
-    refused
+    rejected
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::testing::{append, fill, numbers, open, options, record};
 
 #[test]
 fn recovery_makes_bytes_in_the_page_cache_durable_before_they_are_read() {
-    let mut readable_but_refused = 0;
+    let mut readable_but_rejected = 0;
     for seed in 0..40 {
         let disk = Faulty::new(seed);
         let (journal, _) = open(options(disk.clone()));
@@ -18,7 +18,7 @@ fn recovery_makes_bytes_in_the_page_cache_durable_before_they_are_read() {
         for operation in [fails, fails + 1] {
             disk.fail_at(operation, Fault::Error(io::ErrorKind::Other));
         }
-        let refused = append(&journal, vec![record(4)]).is_err();
+        let rejected = append(&journal, vec![record(4)]).is_err();
         disk.clear_faults();
         disk.fail_at(disk.operations(), Fault::Kill);
         assert!(disk.list(Path::new("j")).is_err());
@@ -27,14 +27,14 @@ fn recovery_makes_bytes_in_the_page_cache_durable_before_they_are_read() {
 
         let (journal, _) = open(options(disk.clone()));
         let readable = numbers(&journal);
-        readable_but_refused += usize::from(refused && readable.len() == 4);
+        readable_but_rejected += usize::from(rejected && readable.len() == 4);
         disk.cut_power();
         drop(journal);
         disk.restart();
         let (journal, recovery) = open(options(disk));
         assert_eq!((numbers(&journal), recovery.lost), (readable, vec![]), "seed {seed}");
     }
-    assert!(readable_but_refused > 0);
+    assert!(readable_but_rejected > 0);
 }
 
 #[test]

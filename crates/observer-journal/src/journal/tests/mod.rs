@@ -94,7 +94,7 @@ fn commits_of_many_threads_are_reported_in_sequence_order() {
 }
 
 #[test]
-fn second_instance_in_the_same_folder_is_refused() {
+fn second_instance_in_the_same_folder_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let first = try_open(Options::new(dir.path())).unwrap();
     assert!(matches!(try_open(Options::new(dir.path())), Err(OpenError::InUse { .. })));
@@ -258,7 +258,7 @@ fn failed_sync_ends_the_use_of_the_segment() {
     assert_eq!(
         (recovery.head, numbers(&journal)),
         (3, vec![1, 4, 5]),
-        "refused records must not be read"
+        "rejected records must not be read"
     );
 }
 
@@ -372,7 +372,7 @@ fn oldest_segments_are_removed_at_the_size_limit_and_readers_find_a_gap() {
 }
 
 #[test]
-fn required_reader_makes_a_full_journal_refuse_new_records() {
+fn required_reader_makes_a_full_journal_reject_new_records() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory).max_size(32 * 1024));
     journal.hold("archive", Hold::Required);

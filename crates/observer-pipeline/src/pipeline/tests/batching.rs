@@ -98,7 +98,7 @@ async fn batch_has_at_most_max_bytes_and_at_least_one_event() {
 async fn event_has_its_time_of_receipt() {
     let received = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = received.clone();
-    let sink = Scripted::new().answers(move |batch| {
+    let sink = Scripted::new().responds(move |batch| {
         seen.lock()
             .unwrap()
             .extend(batch.events().iter().map(|envelope| envelope.received_at.as_microsecond()));

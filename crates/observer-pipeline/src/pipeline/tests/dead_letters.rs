@@ -17,7 +17,7 @@ struct Rejecting {
 fn rejecting(poison: &'static [u64]) -> Rejecting {
     let (repaired, bodies) =
         (Arc::new(AtomicBool::new(false)), Arc::<std::sync::Mutex<Vec<String>>>::default());
-    let sink = Scripted::new().answers({
+    let sink = Scripted::new().responds({
         let (repaired, bodies) = (repaired.clone(), bodies.clone());
         move |batch| {
             let mut receipt = Receipt::accepted();
@@ -83,8 +83,8 @@ async fn dead_letters_are_listed_in_pages_with_the_newest_event_first() {
     assert_eq!(dead_letter.envelope.event.cycle_id(), Some("c5"));
     assert_eq!(pipeline.dead_letter("sink", Uuid::nil()).await.unwrap(), None);
     for unknown in ["other", "../j", ""] {
-        let answer = pipeline.dead_letters(unknown, 1, None).await;
-        assert!(matches!(answer, Err(DeadLetterError::UnknownSink { .. })), "{unknown}");
+        let result = pipeline.dead_letters(unknown, 1, None).await;
+        assert!(matches!(result, Err(DeadLetterError::UnknownSink { .. })), "{unknown}");
     }
 }
 
@@ -220,7 +220,7 @@ async fn redelivery_to_a_parked_sink_fails_at_once() {
     let pipeline = with_dead_letters(&rejecting, &Memory::default(), 3, "{}").await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    let _ = rejecting.sink.clone().answers(move |_| {
+    let _ = rejecting.sink.clone().responds(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
         Some(Err(SinkError::blocked("401 Unauthorized")))
     });
@@ -245,7 +245,7 @@ async fn redelivery_to_a_parked_sink_fails_at_once() {
 async fn redelivery_stops_after_a_bounded_number_of_rejections() {
     let rejecting = rejecting(Vec::from_iter(1..=500).leak());
     let pipeline = with_dead_letters(&rejecting, &Memory::default(), 501, "{}").await;
-    let _ = rejecting.sink.clone().answers(|_| Some(Err(SinkError::permanent("400 Bad Request"))));
+    let _ = rejecting.sink.clone().responds(|_| Some(Err(SinkError::permanent("400 Bad Request"))));
     let calls = rejecting.sink.now().calls.len();
     let redelivery =
         pipeline.redeliver_dead_letters("sink", DeadLetterSelection::All, None).await.unwrap();

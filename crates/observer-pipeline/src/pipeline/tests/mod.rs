@@ -51,7 +51,7 @@ fn dead_letters(memory: &Memory, pipeline: &Pipeline, sink: &str) -> Vec<serde_j
 fn gated() -> (Arc<Scripted>, Arc<AtomicBool>) {
     let gate = Arc::new(AtomicBool::new(false));
     let opened = gate.clone();
-    let sink = Scripted::new().answers(move |_| {
+    let sink = Scripted::new().responds(move |_| {
         let open = opened.load(Ordering::SeqCst);
         Some(if open { Ok(Receipt::accepted()) } else { Err(SinkError::transient("closed")) })
     });
@@ -89,7 +89,7 @@ async fn waiting_worker_delivers_the_last_event_before_it_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn hanging_sink_affects_neither_producers_nor_other_sinks() {
-    let (hung, healthy) = (Scripted::new().answers(|_| None), Scripted::new());
+    let (hung, healthy) = (Scripted::new().responds(|_| None), Scripted::new());
     let pipeline = over(&Memory::default())
         .sink(hung.spec("hung"))
         .sink(healthy.spec("healthy"))
@@ -191,7 +191,7 @@ async fn batch_that_the_journal_rejects_can_be_retried() {
         (from..from + 50).map(|number| event(number).into()).collect::<Vec<Submission>>()
     };
     let mut from = 0;
-    let refused = loop {
+    let rejected = loop {
         let results = pipeline.ingest_batch(batch(from)).await;
         if results.iter().any(Result::is_err) {
             break results;
@@ -199,7 +199,7 @@ async fn batch_that_the_journal_rejects_can_be_retried() {
         from += 50;
     };
     assert!(
-        refused.iter().all(|result| matches!(result, Err(IngestError::Unavailable(_)))),
+        rejected.iter().all(|result| matches!(result, Err(IngestError::Unavailable(_)))),
         "the batch is rejected as a whole"
     );
     let head = pipeline.status().journal.head;
@@ -420,7 +420,7 @@ async fn lagging_worker_reads_from_the_journal() {
 async fn events_that_expire_before_an_optional_sink_has_them_are_counted() {
     let memory = Memory::default();
     let gate = Arc::new(AtomicBool::new(false));
-    let sink = Scripted::new().answers({
+    let sink = Scripted::new().responds({
         let gate = gate.clone();
         move |_| gate.load(Ordering::SeqCst).then(|| Ok(Receipt::accepted()))
     });
@@ -479,7 +479,7 @@ async fn events_are_rejected_rather_than_lost_for_a_required_sink() {
 
 #[tokio::test(start_paused = true)]
 async fn panicking_sink_is_parked_and_others_continue() {
-    let (broken, healthy) = (Scripted::new().answers(|_| panic!("on purpose")), Scripted::new());
+    let (broken, healthy) = (Scripted::new().responds(|_| panic!("on purpose")), Scripted::new());
     let pipeline = over(&Memory::default())
         .sink(broken.spec("broken"))
         .sink(healthy.spec("healthy"))
@@ -498,7 +498,7 @@ async fn panicking_sink_is_parked_and_others_continue() {
 #[tokio::test(start_paused = true)]
 async fn draining_worker_tries_a_failing_sink_once_more() {
     let tries = Arc::new(AtomicUsize::new(0));
-    let sink = Scripted::new().answers({
+    let sink = Scripted::new().responds({
         let tries = tries.clone();
         move |_| {
             tries.fetch_add(1, Ordering::SeqCst);

@@ -10,7 +10,7 @@ const HOUR: u64 = 3600;
 async fn outage_of_an_hour_loses_no_event_and_delays_nothing_else() {
     let memory = Memory::default();
     let is_up = Arc::new(AtomicBool::new(true));
-    let away = Scripted::new().answers({
+    let away = Scripted::new().responds({
         let is_up = is_up.clone();
         move |_| {
             let unreachable =
@@ -78,7 +78,7 @@ async fn outage_of_an_hour_loses_no_event_and_delays_nothing_else() {
 async fn deliveries_with_poison(poison: u64, error: fn() -> SinkError, settings: &str) -> usize {
     let memory = Memory::default();
     let is_open = Arc::new(AtomicBool::new(false));
-    let sink = Scripted::new().answers({
+    let sink = Scripted::new().responds({
         let is_open = is_open.clone();
         move |batch| {
             let bad = batch.events().iter().any(|envelope| envelope.seq == poison);
@@ -113,9 +113,9 @@ const HALVINGS: usize = 10;
 #[tokio::test(start_paused = true)]
 async fn poison_event_costs_two_requests_per_halving() {
     for poison in [1, 2, 4_321, 9_000, 9_999, 10_000] {
-        let refused = || SinkError::permanent("400 Bad Request: no such field");
+        let rejected = || SinkError::permanent("400 Bad Request: no such field");
         let deliveries =
-            deliveries_with_poison(poison, refused, r#"{"batch":{"max_events":1000}}"#).await;
+            deliveries_with_poison(poison, rejected, r#"{"batch":{"max_events":1000}}"#).await;
         assert!(
             deliveries <= BATCHES + 1 + 2 * HALVINGS,
             "{deliveries} deliveries with poison event {poison}"
@@ -140,7 +140,7 @@ async fn poison_event_that_makes_the_destination_fail_is_found() {
 #[tokio::test(start_paused = true)]
 async fn failing_event_is_poison_only_after_three_accepted_probes() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|batch| {
+    let sink = Scripted::new().responds(|batch| {
         let bad = batch.events().iter().any(|envelope| envelope.seq == 1);
         Some(if bad {
             Err(SinkError::transient("500 Internal Server Error"))
@@ -175,7 +175,7 @@ async fn outage_makes_no_event_poison_and_keeps_the_order() {
         let memory = Memory::default();
         let started = Instant::now();
         let end = started + Duration::from_secs(60 * minutes);
-        let sink = Scripted::new().answers(move |_| {
+        let sink = Scripted::new().responds(move |_| {
             let failed = || SinkError::transient("500 Internal Server Error");
             Some(if Instant::now() < end { Err(failed()) } else { Ok(Receipt::accepted()) })
         });
@@ -193,10 +193,10 @@ async fn consecutive_poison_events_are_all_found() {
     for poison in [1..=2, 4..=7, 10..=12] {
         let memory = Memory::default();
         let bad = poison.clone();
-        let sink = Scripted::new().answers(move |batch| {
+        let sink = Scripted::new().responds(move |batch| {
             let is_bad = batch.events().iter().any(|envelope| bad.contains(&envelope.seq));
             Some(if is_bad {
-                Err(SinkError::transient("no answer"))
+                Err(SinkError::transient("no response"))
             } else {
                 Ok(Receipt::accepted())
             })

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn transient_failure_is_retried_in_order_after_retry_after() {
     let mut failures = 2;
-    let sink = Scripted::new().answers(move |_| {
+    let sink = Scripted::new().responds(move |_| {
         failures -= 1;
         let busy = || {
             SinkError::transient("429 Too Many Requests").with_retry_after(Duration::from_secs(90))
@@ -31,7 +31,7 @@ async fn transient_failure_is_retried_in_order_after_retry_after() {
 async fn delivery_is_retried_after_a_timeout() {
     let mut first = true;
     let sink = Scripted::new()
-        .answers(move |_| (!std::mem::take(&mut first)).then(|| Ok(Receipt::accepted())));
+        .responds(move |_| (!std::mem::take(&mut first)).then(|| Ok(Receipt::accepted())));
     let spec = sink.spec_with("sink", r#"{"timeout":"3s"}"#);
     let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
@@ -44,7 +44,7 @@ async fn delivery_is_retried_after_a_timeout() {
 
 /// Returns a sink that rejects every batch with one of these events.
 fn rejects(poison: &'static [u64]) -> Arc<Scripted> {
-    Scripted::new().answers(move |batch| {
+    Scripted::new().responds(move |batch| {
         let bad = batch.events().iter().any(|envelope| poison.contains(&envelope.seq));
         Some(if bad {
             Err(SinkError::permanent("400 Bad Request: no such field"))
@@ -79,7 +79,7 @@ async fn poison_events_are_found_by_halving_the_batch() {
 async fn sink_that_rejects_everything_is_parked_and_loses_no_event() {
     let memory = Memory::default();
     let repaired = Arc::new(AtomicBool::new(false));
-    let sink = Scripted::new().answers({
+    let sink = Scripted::new().responds({
         let repaired = repaired.clone();
         move |_| {
             Some(if repaired.load(Ordering::SeqCst) {
@@ -136,7 +136,7 @@ async fn single_poison_event_waits_for_another_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_run_of_poison_events_is_passed() {
+async fn many_consecutive_poison_events_become_dead_letters() {
     let memory = Memory::default();
     let poison: &'static [u64] = Vec::from_iter(1..=50).leak();
     let sink = rejects(poison);
@@ -159,7 +159,7 @@ async fn blocked_sink_is_parked_checked_and_probed_with_one_event() {
     let open = Arc::new(AtomicBool::new(true));
     let denied = || SinkError::blocked("401 Unauthorized: token expired");
     let sink = Scripted::new()
-        .answers({
+        .responds({
             let open = open.clone();
             move |_| {
                 Some(if open.load(Ordering::SeqCst) {
@@ -197,9 +197,9 @@ async fn sink_blocked_at_the_start_is_parked_before_the_first_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_are_given_up_after_the_configured_time() {
+async fn failing_batch_becomes_dead_letters_after_give_up_after() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|batch| {
+    let sink = Scripted::new().responds(|batch| {
         let is_early = batch.events()[0].seq <= 2;
         Some(if is_early { Err(SinkError::transient("503")) } else { Ok(Receipt::accepted()) })
     });
@@ -221,7 +221,7 @@ async fn events_are_given_up_after_the_configured_time() {
 #[tokio::test(start_paused = true)]
 async fn receipt_names_or_counts_rejected_events() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|batch| {
+    let sink = Scripted::new().responds(|batch| {
         let rejected = vec![Rejected { index: 1, reason: "too old".into() }];
         let refused = (batch.len() > 3).then(|| Refused { count: 2, reason: "quota".into() });
         Some(Ok(Receipt { rejected, refused }))
@@ -247,7 +247,7 @@ async fn event_is_not_poison_while_all_others_are_rejected() {
         refused: Some(Refused { count: 1, reason: "quota".into() }),
     };
     for receipt in [named as fn() -> Receipt, counted] {
-        let sink = Scripted::new().answers(move |batch| {
+        let sink = Scripted::new().responds(move |batch| {
             let is_first = batch.events().iter().any(|envelope| envelope.seq == 1);
             Some(if is_first { Err(SinkError::permanent("400")) } else { Ok(receipt()) })
         });

@@ -107,7 +107,7 @@ async fn oldest_pending_is_the_age_of_the_first_event_after_the_position() {
     let clock = received_at.clone();
     let now = || u64::try_from(observer_core::Timestamp::now().as_microsecond()).unwrap();
     let sink = Scripted::new()
-        .answers(|batch| (batch.events()[0].seq == 1).then(|| Ok(Receipt::accepted())));
+        .responds(|batch| (batch.events()[0].seq == 1).then(|| Ok(Receipt::accepted())));
     let spec = sink.spec_with("sink", r#"{"batch":{"max_events":1,"linger":"0s"},"timeout":"1h"}"#);
     let options = options(&Memory::default()).clock(Arc::new(move || clock.load(Ordering::SeqCst)));
     let pipeline = Pipeline::builder().journal(options).seed(1).sink(spec).start().await.unwrap();
@@ -234,7 +234,7 @@ async fn only_a_stopped_sink_is_released() {
 #[tokio::test(start_paused = true)]
 async fn retrying_sink_reports_the_first_time_and_the_last_reason() {
     let mut failures = 0;
-    let sink = Scripted::new().answers(move |_| {
+    let sink = Scripted::new().responds(move |_| {
         failures += 1;
         Some(if failures < 4 {
             Err(SinkError::transient(format!("no {failures}")))
@@ -263,7 +263,7 @@ async fn retrying_sink_reports_the_first_time_and_the_last_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn parked_sink_stays_parked_until_it_accepts_an_event() {
-    let sink = Scripted::new().answers({
+    let sink = Scripted::new().responds({
         let mut calls = 0;
         move |_| {
             calls += 1;
@@ -288,7 +288,7 @@ async fn parked_sink_stays_parked_until_it_accepts_an_event() {
 #[tokio::test(start_paused = true)]
 async fn rejection_in_a_receipt_is_no_acceptance() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|batch| {
+    let sink = Scripted::new().responds(|batch| {
         let is_alone = batch.len() == 1 && batch.events()[0].seq == 1;
         let rejected = vec![Rejected { index: 0, reason: "400".into() }];
         Some(if is_alone {
@@ -327,7 +327,7 @@ async fn failed_flush_parks_or_retries_by_the_kind_of_error() {
 
 #[tokio::test(start_paused = true)]
 async fn parked_sink_stays_parked_after_a_rejection() {
-    let sink = Scripted::new().answers({
+    let sink = Scripted::new().responds({
         let mut calls = 0;
         move |_| {
             calls += 1;

@@ -37,7 +37,7 @@ async fn new_sink_without_deliveries_gets_all_events_after_a_restart() {
         drop(pipeline);
         let pipeline = over(&memory).start().await.unwrap();
         let epoch = pipeline.status().epoch;
-        let sink = Scripted::new().answers(|_| None);
+        let sink = Scripted::new().responds(|_| None);
         sink.now().position = position.map(|seq| Position { epoch, seq });
         pipeline.add_sink(sink.spec("sink")).unwrap();
         until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
@@ -101,7 +101,7 @@ async fn dead_letters_are_durable_before_the_position_passes_their_events() {
     for seed in 0..12 {
         let disk = Faulty::new(seed);
         let options = Options::new("j").file_system(disk.clone()).runner(Runner::Caller);
-        let sink = Scripted::new().answers(|_| {
+        let sink = Scripted::new().responds(|_| {
             Some(Ok(Receipt {
                 rejected: vec![Rejected { index: 0, reason: "rejected".into() }],
                 refused: None,

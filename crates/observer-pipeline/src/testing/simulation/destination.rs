@@ -13,9 +13,9 @@ use super::scenario::{Poison, event, number_of, poison};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Accepts everything. A crash loses what was not flushed, and a flush fails now and then.
+    /// Accepts everything. A crash loses what was not flushed, and a flush fails occasionally.
     Archive,
-    /// Fails now and then, also after it accepted a batch. In some scenarios it has an outage.
+    /// Fails occasionally, also after it accepted a batch. In some scenarios it has an outage.
     Webhook,
     /// Rejects some events permanently.
     Strict,
@@ -151,12 +151,12 @@ impl EventSink for Destination {
                         return Err(SinkError::transient("temporary failure"));
                     }
                     1 => {
-                        state.record(kind, "accepts without an answer", &seqs);
+                        state.record(kind, "accepts without a response", &seqs);
                         batch
                             .events()
                             .iter()
                             .for_each(|envelope| state.store(kind, envelope.seq, envelope.id));
-                        return Err(SinkError::transient("no answer"));
+                        return Err(SinkError::transient("no response"));
                     }
                     _ => {}
                 }

@@ -147,7 +147,7 @@ async fn replay_delivers_the_selection_within_the_sinks_filter() {
 async fn failing_event_holds_up_only_the_replay() {
     let repaired = Arc::new(AtomicBool::new(false));
     let is_repaired = repaired.clone();
-    let sink = Scripted::new().answers(move |batch| {
+    let sink = Scripted::new().responds(move |batch| {
         let fails = batch.events().iter().any(|envelope| envelope.seq == 5)
             && !is_repaired.load(Ordering::SeqCst);
         Some(if fails {
@@ -179,7 +179,7 @@ async fn failing_event_holds_up_only_the_replay() {
 #[tokio::test(start_paused = true)]
 async fn rejected_events_count_as_dead_in_the_account_of_the_replay() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|batch| {
+    let sink = Scripted::new().responds(|batch| {
         let bad = batch.events().iter().any(|envelope| envelope.seq % 10 == 3);
         Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
     });
@@ -198,7 +198,7 @@ async fn rejected_events_count_as_dead_in_the_account_of_the_replay() {
 #[tokio::test(start_paused = true)]
 async fn replay_stops_when_everything_is_rejected_and_the_sink_continues() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|batch| {
+    let sink = Scripted::new().responds(|batch| {
         let bad = batch.events().iter().any(|envelope| envelope.seq <= 500);
         Some(if bad { Err(SinkError::permanent("422 too old")) } else { Ok(Receipt::accepted()) })
     });
@@ -231,7 +231,7 @@ async fn replay_stops_when_everything_is_rejected_and_the_sink_continues() {
 
 #[tokio::test(start_paused = true)]
 async fn consecutive_poison_events_are_found_in_a_replay() {
-    let sink = Scripted::new().answers(|batch| {
+    let sink = Scripted::new().responds(|batch| {
         let bad = batch.events().iter().any(|envelope| (5..=14).contains(&envelope.seq));
         Some(if bad { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
     });
@@ -266,7 +266,7 @@ fn after_kill(memory: &Memory) -> Memory {
 #[tokio::test(start_paused = true)]
 async fn one_replay_runs_at_a_time_and_can_be_cancelled_while_the_sink_is_parked() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|_| Some(Err(SinkError::blocked("401"))));
+    let sink = Scripted::new().responds(|_| Some(Err(SinkError::blocked("401"))));
     let _ = sink.clone().checks(|| Err(SinkError::blocked("401")));
     let pipeline = over(&memory).start().await.unwrap();
     ingest(&pipeline, 1..=10).await;
@@ -284,7 +284,7 @@ async fn one_replay_runs_at_a_time_and_can_be_cancelled_while_the_sink_is_parked
     );
     assert_eq!(pipeline.cancel_replay("sink").await.unwrap().state, ReplayState::Cancelled);
     let copy = after_kill(&memory);
-    let _ = sink.clone().checks(|| Ok(())).answers(|_| Some(Ok(Receipt::accepted())));
+    let _ = sink.clone().checks(|| Ok(())).responds(|_| Some(Ok(Receipt::accepted())));
     until_status(&pipeline, "sink", |status| status.state == SinkState::Running).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(sink.now().accepted.len(), 0);
@@ -292,7 +292,7 @@ async fn one_replay_runs_at_a_time_and_can_be_cancelled_while_the_sink_is_parked
     // The next replay can start, but no second one beside it.
     let (failing, calls) = (Arc::new(AtomicBool::new(true)), sink.now().calls.len());
     let is_failing = failing.clone();
-    let _ = sink.clone().answers(move |_| {
+    let _ = sink.clone().responds(move |_| {
         Some(if is_failing.load(Ordering::SeqCst) {
             Err(SinkError::transient("503"))
         } else {
@@ -336,7 +336,7 @@ async fn replay_to_a_sink_with_its_own_position_fails_with_the_reason() {
     // The same holds while the sink is parked, since a later attempt would fail, too.
     let _ = sink
         .clone()
-        .answers(|_| Some(Err(SinkError::blocked("401"))))
+        .responds(|_| Some(Err(SinkError::blocked("401"))))
         .checks(|| Err(SinkError::blocked("401")));
     ingest(&pipeline, 11..=11).await;
     until_status(&pipeline, "sink", |status| matches!(status.state, SinkState::Parked(_))).await;
@@ -347,7 +347,7 @@ async fn replay_to_a_sink_with_its_own_position_fails_with_the_reason() {
 #[tokio::test(start_paused = true)]
 async fn replay_stops_when_its_sink_keeps_its_own_position_after_a_restart() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|_| Some(Err(SinkError::transient("503"))));
+    let sink = Scripted::new().responds(|_| Some(Err(SinkError::transient("503"))));
     let pipeline = with_late_sink(&memory, &sink, 10, "{}").await;
     pipeline.start_replay("sink", everything()).await.unwrap();
     pipeline.shutdown(Duration::ZERO).await;
@@ -364,7 +364,7 @@ async fn replay_stops_when_its_sink_keeps_its_own_position_after_a_restart() {
 #[tokio::test(start_paused = true)]
 async fn forgetting_a_sink_forgets_its_replay() {
     let memory = Memory::default();
-    let sink = Scripted::new().answers(|_| Some(Err(SinkError::transient("503"))));
+    let sink = Scripted::new().responds(|_| Some(Err(SinkError::transient("503"))));
     let pipeline = with_late_sink(&memory, &sink, 10, "{}").await;
     pipeline.start_replay("sink", everything()).await.unwrap();
     assert!(pipeline.remove_sink("sink", Duration::ZERO).await);
