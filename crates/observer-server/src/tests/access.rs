@@ -28,7 +28,7 @@ async fn status_with_token(client: &mut Client, method: &str, path: &str, token:
     let head =
         format!("{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n");
     client.send(format!("{head}content-length: {length}\r\n\r\n{body}")).await;
-    client.answer().await.status
+    client.response().await.status
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn rejected_tokens_get_a_challenge_and_the_reason() {
     {"type":"about:blank","title":"Unauthorized","status":401,"detail":"the request needs a token with the scope `ingest`; send it in the header `Authorization: Bearer TOKEN`","reason":"unauthorized"}
     "#);
     client.send(post("authorization: Bearer guess\r\n", EVENT)).await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 401 Unauthorized
     content-type: application/problem+json
     www-authenticate: Bearer realm="observer", error="invalid_token"
@@ -91,14 +91,14 @@ async fn rejected_tokens_get_a_challenge_and_the_reason() {
     client
         .send("GET /metrics HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ci\r\n\r\n")
         .await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 403 Forbidden
     content-type: application/problem+json
     www-authenticate: Bearer realm="observer", error="insufficient_scope"
     {"type":"about:blank","title":"Forbidden","status":403,"detail":"the token `ci` has the scope `ingest`, and the request needs the scope `read`","reason":"forbidden"}
     "#);
     client.send(post("authorization: Bearer secret-of-ci\r\n", EVENT)).await;
-    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(client.response().await.status, 200);
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn probes_need_no_token_and_show_sinks_only_to_readers() {
     client
         .send("GET /readyz HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-ops\r\n\r\n")
         .await;
-    assert_eq!(client.answer().await.json()["sinks"][0]["name"], "archive");
+    assert_eq!(client.response().await.json()["sinks"][0]["name"], "archive");
 }
 
 #[tokio::test]
@@ -130,23 +130,23 @@ async fn token_is_limited_to_its_rate() {
         )
     };
     client.send(post("/v1/events", "slow", &batch(4))).await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 413 Payload Too Large
     content-type: application/problem+json
     {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the request exceeds the limit of 3 events at once for the token `slow`; send fewer, or raise its `rate.burst`","reason":"too_large"}
     "#);
     // The rejected request was charged as one event.
     client.send(post("/v1/events", "slow", &batch(2))).await;
-    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(client.response().await.status, 200);
     client.send(post("/event", "slow", EVENT)).await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 429 Too Many Requests
     content-type: application/problem+json
     retry-after: 1
     {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"the token `slow` exceeds its `rate` of 1 events a second and 3 at once; try again later","reason":"rate_limited"}
     "#);
     client.send(post("/event", "other", EVENT)).await;
-    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(client.response().await.status, 200);
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::RateLimited], 1);
 }
 
@@ -160,17 +160,17 @@ async fn pages_of_other_sites_are_rejected() {
             EVENT.len()
         ))
         .await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 421 Misdirected Request
     content-type: application/problem+json
     {"type":"about:blank","title":"Misdirected Request","status":421,"detail":"unknown host \"rebound.example\"; use the address, or add the name to `server.hosts`","reason":"unknown_host"}
     "#);
     for headers in ["content-type: text/plain\r\n", "origin: http://evil.example\r\n"] {
         client.send(post(headers, EVENT)).await;
-        assert_eq!(client.answer().await.status, 415, "{headers}");
+        assert_eq!(client.response().await.status, 415, "{headers}");
     }
     client.send("OPTIONS /event HTTP/1.1\r\nhost: test\r\norigin: http://evil.example\r\naccess-control-request-method: POST\r\n\r\n").await;
-    let preflight = client.answer().await;
+    let preflight = client.response().await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (405, None));
     assert_eq!(client.post(&event("ok")).await.status, 200);
     assert_eq!(server.pipeline.status().ingest.accepted, 1);
@@ -193,14 +193,12 @@ async fn configured_origins_are_allowed_by_cors() {
         ("https://evil.example", None),
     ] {
         client.send(format!("OPTIONS /v1/sinks HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\naccess-control-request-method: GET\r\naccess-control-request-headers: authorization\r\n\r\n")).await;
-        assert_eq!(
-            client.answer().await.header("access-control-allow-origin"),
-            allowed,
-            "{origin}"
-        );
+        let preflight = client.response().await;
+        assert_eq!(preflight.header("access-control-allow-origin"), allowed, "{origin}");
+        assert_eq!(preflight.header("access-control-allow-methods"), Some("GET,POST,DELETE"));
         client.send(format!("GET /v1/sinks HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\nauthorization: Bearer secret-of-ops\r\n\r\n")).await;
         assert_eq!(
-            client.answer().await.header("access-control-allow-origin"),
+            client.response().await.header("access-control-allow-origin"),
             allowed,
             "{origin}"
         );
@@ -208,10 +206,10 @@ async fn configured_origins_are_allowed_by_cors() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_security_headers() {
+async fn every_response_has_the_security_headers() {
     let server = serve_plain().await;
     let mut client = server.client().await;
-    for answer in
+    for response in
         [client.post(EVENT).await, client.get("/metrics").await, client.get("/nowhere").await]
     {
         for (name, value) in [
@@ -221,7 +219,7 @@ async fn every_answer_has_the_security_headers() {
             ("referrer-policy", "no-referrer"),
             ("cache-control", "no-store"),
         ] {
-            assert_eq!(answer.header(name), Some(value));
+            assert_eq!(response.header(name), Some(value));
         }
     }
 }

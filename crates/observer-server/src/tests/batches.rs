@@ -3,22 +3,22 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::client::{Answer, Client};
+use super::support::client::{Client, Response};
 use super::support::setup::{EVENT, event, options, serve, serve_plain};
 use crate::ServerOptions;
 use observer_pipeline::{Pipeline, RejectReason};
 
-async fn batch(client: &mut Client, headers: &str, body: &[u8]) -> Answer {
+async fn batch(client: &mut Client, headers: &str, body: &[u8]) -> Response {
     let head = format!(
         "POST /v1/events HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n",
         body.len()
     );
     client.send([head.as_bytes(), body].concat()).await;
-    client.answer().await
+    client.response().await
 }
 
-fn value(answer: &Answer) -> Value {
-    serde_json::from_str(&answer.body).unwrap()
+fn value(response: &Response) -> Value {
+    serde_json::from_str(&response.body).unwrap()
 }
 
 /// Returns an event for each cycle, one per line.
@@ -59,12 +59,12 @@ async fn compressed_batch_is_accepted() {
     let mut client = server.client().await;
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(cycles(0..100).as_bytes()).unwrap();
-    let answer = batch(&mut client, "content-encoding: gzip\r\n", &gzip.finish().unwrap()).await;
-    assert_eq!((answer.status, &value(&answer)["accepted"]), (200, &json!(100)));
+    let response = batch(&mut client, "content-encoding: gzip\r\n", &gzip.finish().unwrap()).await;
+    assert_eq!((response.status, &value(&response)["accepted"]), (200, &json!(100)));
     let zstd = zstd::encode_all(cycles(0..200).as_bytes(), 3).unwrap();
-    let answer = batch(&mut client, "content-encoding: zstd\r\n", &zstd).await;
+    let response = batch(&mut client, "content-encoding: zstd\r\n", &zstd).await;
     assert_eq!(
-        (&value(&answer)["accepted"], &value(&answer)["duplicates"]),
+        (&value(&response)["accepted"], &value(&response)["duplicates"]),
         (&json!(100), &json!(100))
     );
 }
@@ -78,14 +78,14 @@ async fn invalid_items_are_reported_and_the_others_stored() {
         event("a"),
         event("b")
     );
-    let answer = batch(&mut client, "", lines.as_bytes()).await;
-    assert_eq!(answer.status, 207);
-    insta::assert_snapshot!(answer.body, @r#"{"accepted":2,"duplicates":0,"rejected":3,"durability":"fsync","errors":[{"index":1,"status":400,"reason":"malformed","detail":"not valid JSON at line 1, column 2: expected ident"},{"index":2,"status":422,"reason":"invalid","detail":"the field `ok` must be true or false, and this is a number","field":"ok"},{"index":3,"status":422,"reason":"missing_field","detail":"missing `cycle_id` and `sig_hash`, which are required of source \"bot\"","field":"cycle_id"}]}"#);
+    let response = batch(&mut client, "", lines.as_bytes()).await;
+    assert_eq!(response.status, 207);
+    insta::assert_snapshot!(response.body, @r#"{"accepted":2,"duplicates":0,"rejected":3,"durability":"fsync","errors":[{"index":1,"status":400,"reason":"malformed","detail":"not valid JSON at line 1, column 2: expected ident"},{"index":2,"status":422,"reason":"invalid","detail":"the field `ok` must be true or false, and this is a number","field":"ok"},{"index":3,"status":422,"reason":"missing_field","detail":"missing `cycle_id` and `sig_hash`, which are required of source \"bot\"","field":"cycle_id"}]}"#);
     assert_eq!(server.pipeline.status().journal.head, 2);
 
-    let answer = batch(&mut client, "", b"{}\n[]\n").await;
-    let body = value(&answer);
-    assert_eq!((answer.status, body["errors"].as_array().unwrap().len()), (422, 2));
+    let response = batch(&mut client, "", b"{}\n[]\n").await;
+    let body = value(&response);
+    assert_eq!((response.status, body["errors"].as_array().unwrap().len()), (422, 2));
     assert_eq!(body["detail"], "all 2 items are rejected; `errors` has the reason for each");
     let rejected = server.pipeline.status().ingest.rejected;
     assert_eq!(
@@ -132,15 +132,19 @@ async fn unreadable_batch_is_rejected_as_a_whole() {
         ),
     ] {
         let mut client = server.client().await;
-        let answer = batch(&mut client, headers, body).await;
-        assert_eq!((answer.status, value(&answer)["detail"].as_str().unwrap()), (status, detail));
+        let response = batch(&mut client, headers, body).await;
+        assert_eq!(
+            (response.status, value(&response)["detail"].as_str().unwrap()),
+            (status, detail)
+        );
     }
     let mut client = server.client().await;
-    let answer = batch(&mut client, "content-encoding: gzip\r\n", b"{}").await;
+    let response = batch(&mut client, "content-encoding: gzip\r\n", b"{}").await;
     assert!(
-        answer.status == 400 && answer.body.contains("can't be decoded as its Content-Encoding"),
+        response.status == 400
+            && response.body.contains("can't be decoded as its Content-Encoding"),
         "{}",
-        answer.body
+        response.body
     );
     assert_eq!(batch(&mut client, "", EVENT.as_bytes()).await.status, 200);
 }
@@ -179,6 +183,6 @@ async fn limits_of_a_batch_are_named_with_their_values() {
 async fn batch_during_shutdown_is_unavailable() {
     let server = serve_plain().await;
     server.pipeline.shutdown(Duration::ZERO).await;
-    let answer = batch(&mut server.client().await, "", cycles(0..2).as_bytes()).await;
-    assert_eq!((answer.status, answer.body.contains("shutting down")), (503, true));
+    let response = batch(&mut server.client().await, "", cycles(0..2).as_bytes()).await;
+    assert_eq!((response.status, response.body.contains("shutting down")), (503, true));
 }

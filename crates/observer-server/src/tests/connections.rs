@@ -5,14 +5,14 @@ use super::support::setup::{EVENT, options, serve, serve_plain};
 use crate::{Server, ServerOptions};
 
 #[tokio::test]
-async fn connection_beyond_the_limit_is_answered_with_503() {
+async fn connection_beyond_the_limit_is_rejected_with_503() {
     let pipeline = Pipeline::builder().start().await.unwrap();
     let server = serve(ServerOptions { max_connections: 1, ..options() }, pipeline).await;
     let mut first = server.client().await;
     assert_eq!(first.post(EVENT).await.status, 200);
 
     let mut second = server.client().await;
-    assert_snapshot!(second.answer().await, @r#"
+    assert_snapshot!(second.response().await, @r#"
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
@@ -55,7 +55,7 @@ async fn idle_connection_is_closed_for_a_new_one_and_an_active_one_is_not() {
     };
     idle.expect_close().await;
     busy.send(end).await;
-    assert_eq!(busy.answer().await.status, 200);
+    assert_eq!(busy.response().await.status, 200);
     assert_eq!(new.post(EVENT).await.status, 200);
 }
 
@@ -81,7 +81,7 @@ async fn server_serves_several_addresses() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_answered_with_the_known_ones() {
+async fn unknown_paths_and_methods_are_rejected_with_the_known_ones() {
     let server = serve_plain().await;
     let mut client = server.client().await;
     assert_snapshot!(client.get("/events").await, @r#"
@@ -96,5 +96,5 @@ async fn unknown_paths_and_methods_are_answered_with_the_known_ones() {
     {"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"/event does not support the method GET; use one that the header Allow lists"}
     "#);
     client.send("DELETE /metrics HTTP/1.1\r\nhost: test\r\n\r\n").await;
-    assert_eq!(client.answer().await.header("allow"), Some("GET,HEAD"));
+    assert_eq!(client.response().await.header("allow"), Some("GET,HEAD"));
 }

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::{Pipeline, SinkSpec};
 
-use super::support::client::{Answer, Client, TEST_TIMEOUT};
+use super::support::client::{Client, Response, TEST_TIMEOUT};
 use super::support::setup::{LedgerSink, Running, event, options, serve, sink};
 
 const DEAD_LETTERS: &str = "/v1/sinks/archive/dead-letters";
@@ -30,17 +30,17 @@ async fn scripted() -> (Running, Client, Vec<String>) {
     with_dead_letters(sink("archive", SinkSettings::default())).await
 }
 
-async fn request(client: &mut Client, method: &str, path: &str, body: &str) -> Answer {
+async fn request(client: &mut Client, method: &str, path: &str, body: &str) -> Response {
     let length = body.len();
     client
         .send(format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}"
         ))
         .await;
-    client.answer().await
+    client.response().await
 }
 
-async fn replay(client: &mut Client, body: &str) -> Answer {
+async fn replay(client: &mut Client, body: &str) -> Response {
     request(client, "POST", &format!("{DEAD_LETTERS}/replay"), body).await
 }
 
@@ -73,8 +73,8 @@ async fn dead_letters_are_listed_by_page_and_shown_byte_for_byte() {
 async fn dead_letter_is_replayed_with_an_edited_event_and_removed() {
     let (server, mut client, ids) = scripted().await;
     let (id, edited) = (&ids[1], event("ok"));
-    let answer = replay(&mut client, &format!(r#"{{"ids":["{id}"],"event":{edited}}}"#)).await;
-    assert_snapshot!(answer, @r#"
+    let response = replay(&mut client, &format!(r#"{{"ids":["{id}"],"event":{edited}}}"#)).await;
+    assert_snapshot!(response, @r#"
     HTTP/1.1 200 OK
     content-type: application/json
     {"replayed":1,"refused":[],"missing":[],"stopped":null}
@@ -116,14 +116,14 @@ async fn dead_letter_is_replayed_with_an_edited_event_and_removed() {
 async fn replay_reports_rejected_and_missing_dead_letters() {
     let (_server, mut client, ids) = scripted().await;
     let (id, unknown) = (&ids[1], "00000000-0000-0000-0000-000000000007");
-    let answer = replay(&mut client, &format!(r#"{{"ids":["{id}","{unknown}"]}}"#)).await;
-    assert_snapshot!(answer.to_string().replace(id, "ID"), @r#"
+    let response = replay(&mut client, &format!(r#"{{"ids":["{id}","{unknown}"]}}"#)).await;
+    assert_snapshot!(response.to_string().replace(id, "ID"), @r#"
     HTTP/1.1 207 Multi-Status
     content-type: application/json
     {"replayed":0,"refused":[{"id":"ID","reason":"too strange"}],"missing":["00000000-0000-0000-0000-000000000007"],"stopped":null}
     "#);
-    let answer = replay(&mut client, r#"{"all":true}"#).await;
-    assert_eq!((answer.status, answer.json()["refused"].as_array().unwrap().len()), (207, 2));
+    let response = replay(&mut client, r#"{"all":true}"#).await;
+    assert_eq!((response.status, response.json()["refused"].as_array().unwrap().len()), (207, 2));
     assert_eq!(replay(&mut client, &format!(r#"{{"ids":["{unknown}"]}}"#)).await.status, 404);
     assert_eq!(client.get(DEAD_LETTERS).await.json()["total"], 2, "the dead letters stay");
 }
@@ -167,9 +167,9 @@ async fn invalid_requests_change_no_dead_letters() {
         (&format!(r#"{{"all":true,"event":{}}}"#, event("ok")), 422, "single"),
         (&format!(r#"{{"ids":["{id}"],"event":{{"source":"x"}}}}"#), 422, "`event` is invalid"),
     ] {
-        let answer = replay(&mut client, body).await;
-        assert_eq!(answer.status, status, "{body}: {answer}");
-        assert!(answer.text("detail").contains(detail), "{body}: {answer}");
+        let response = replay(&mut client, body).await;
+        assert_eq!(response.status, status, "{body}: {response}");
+        assert!(response.text("detail").contains(detail), "{body}: {response}");
     }
     for (method, path, status) in [
         ("DELETE", DEAD_LETTERS.to_owned(), 400),
@@ -182,10 +182,10 @@ async fn invalid_requests_change_no_dead_letters() {
         ("GET", "/v1/sinks/other/dead-letters".to_owned(), 404),
         ("GET", "/v1/sinks/..%2f..%2fj/dead-letters".to_owned(), 404),
     ] {
-        let answer = request(&mut client, method, &path, "").await;
-        assert_eq!(answer.status, status, "{method} {path}: {answer}");
+        let response = request(&mut client, method, &path, "").await;
+        assert_eq!(response.status, status, "{method} {path}: {response}");
         assert_eq!(
-            answer.header("content-type"),
+            response.header("content-type"),
             Some("application/problem+json"),
             "{method} {path}"
         );
@@ -203,8 +203,8 @@ async fn only_a_detached_sink_can_be_deleted() {
     "#);
     assert!(server.pipeline.remove_sink("archive", TEST_TIMEOUT).await);
     assert_eq!(client.get("/v1/sinks").await.json()["sinks"][0]["state"], "detached");
-    let answer = replay(&mut client, r#"{"all":true}"#).await;
-    assert_eq!(answer.status, 409, "{answer}");
+    let response = replay(&mut client, r#"{"all":true}"#).await;
+    assert_eq!(response.status, 409, "{response}");
     assert_eq!(request(&mut client, "DELETE", "/v1/sinks/archive", "").await.status, 204);
     assert!(client.get("/v1/sinks").await.json()["sinks"].as_array().unwrap().is_empty());
     assert_eq!(request(&mut client, "DELETE", "/v1/sinks/archive", "").await.status, 404);

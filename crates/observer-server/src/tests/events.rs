@@ -31,9 +31,9 @@ async fn envelope_keeps_its_id() {
     let server = serve_plain().await;
     let mut client = server.client().await;
     let envelope = format!(r#"{{"id":"6f1c34a4-55c4-4a3e-9a42-1f1fd2b3c4d5","event":{EVENT}}}"#);
-    let answer = client.post(&envelope).await;
+    let response = client.post(&envelope).await;
     assert_eq!(
-        (answer.text("id"), answer.text("status")),
+        (response.text("id"), response.text("status")),
         ("6f1c34a4-55c4-4a3e-9a42-1f1fd2b3c4d5".into(), "accepted".into())
     );
 }
@@ -43,18 +43,18 @@ async fn idempotency_key_identifies_an_event_with_and_without_quotes() {
     let server = serve_plain().await;
     let mut client = server.client().await;
     client.send(post("idempotency-key: k-1\r\n", EVENT)).await;
-    let first = client.answer().await;
+    let first = client.response().await;
     client.send(post("idempotency-key: \"k-1\"\r\n", EVENT)).await;
-    assert_eq!(client.answer().await.body, first.body.replace("accepted", "duplicate"));
+    assert_eq!(client.response().await.body, first.body.replace("accepted", "duplicate"));
 
     client.send(post("idempotency-key: k-1\r\n", &event("other"))).await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 422 Unprocessable Entity
     content-type: application/problem+json
     {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"this idempotency key was used for another body before; use a new key for each event","reason":"key_reused"}
     "#);
     client.send(post("idempotency-key: a b\r\n", EVENT)).await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 400 Bad Request
     content-type: application/problem+json
     {"type":"about:blank","title":"Bad Request","status":400,"detail":"invalid header Idempotency-Key; send it once, with 1 to 255 visible ASCII characters without quotes","reason":"malformed"}
@@ -66,9 +66,9 @@ async fn compressed_event_is_rejected() {
     let server = serve_plain().await;
     let mut client = server.client().await;
     client.send(post("content-encoding: identity\r\n", EVENT)).await;
-    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(client.response().await.status, 200);
     client.send(post("content-encoding: gzip\r\n", "?")).await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 415 Unsupported Media Type
     content-type: application/problem+json
     {"type":"about:blank","title":"Unsupported Media Type","status":415,"detail":"a single event can't be compressed; send it without Content-Encoding, or as a batch to /v1/events","reason":"malformed"}
@@ -125,26 +125,26 @@ async fn invalid_events_are_rejected_with_a_remedy() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_order() {
+async fn responses_to_pipelined_requests_are_in_order() {
     let server = serve_plain().await;
     let mut client = server.client().await;
     let requests = [post("", EVENT), post("", "[]"), post("", CYCLE), post("", CYCLE)];
     client.send(requests.concat()).await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for _ in requests {
-        let answer = client.answer().await;
-        answers.push((answer.status, answer.json()["status"].as_str().map(str::to_owned)));
+        let response = client.response().await;
+        responses.push((response.status, response.json()["status"].as_str().map(str::to_owned)));
     }
     let [accepted, duplicate] =
         ["accepted", "duplicate"].map(|status| (200, Some(status.to_owned())));
-    assert_eq!(answers, [accepted.clone(), (422, None), accepted, duplicate]);
+    assert_eq!(responses, [accepted.clone(), (422, None), accepted, duplicate]);
 }
 
 #[tokio::test]
 async fn client_that_hangs_up_within_a_body_stores_nothing() {
     let server = serve_plain().await;
     let mut client = server.client().await;
-    // The answer 100 shows that the server is waiting for the body.
+    // The response 100 shows that the server is waiting for the body.
     client.send("POST /event HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n").await;
     assert_eq!(client.head().await.status, 100);
     client.send(&EVENT[..20]).await;
@@ -158,7 +158,7 @@ async fn malformed_body_is_rejected_and_the_connection_closed() {
     let server = serve_plain().await;
     let mut client = server.client().await;
     client.send("POST /event HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n").await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 400 Bad Request
     content-type: application/problem+json
     connection: close
@@ -169,7 +169,7 @@ async fn malformed_body_is_rejected_and_the_connection_closed() {
 }
 
 #[tokio::test]
-async fn full_journal_answers_503_and_is_not_ready() {
+async fn full_journal_is_reported_as_503_and_not_ready() {
     let mut required = SinkSettings::default();
     required.required = true;
     let journal =
@@ -178,8 +178,8 @@ async fn full_journal_answers_503_and_is_not_ready() {
         Pipeline::builder().journal(journal).sink(sink("archive", required)).start().await.unwrap();
     let server = serve(options(), pipeline).await;
     let mut client = server.client().await;
-    let refused = fill(&mut client).await;
-    assert_snapshot!(refused, @r#"
+    let rejected = fill(&mut client).await;
+    assert_snapshot!(rejected, @r#"
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
@@ -198,22 +198,22 @@ async fn full_journal_answers_503_and_is_not_ready() {
     );
 }
 
-async fn fill(client: &mut Client) -> super::support::client::Answer {
+async fn fill(client: &mut Client) -> super::support::client::Response {
     let large = format!(
         r#"{{"source":"job","event_kind":"hang","ok":true,"extra":{{"text":"{}"}}}}"#,
         "x".repeat(2000)
     );
     for _ in 0..100 {
-        let answer = client.post(&large).await;
-        if answer.status != 200 {
-            return answer;
+        let response = client.post(&large).await;
+        if response.status != 200 {
+            return response;
         }
     }
     panic!("the journal did not become full");
 }
 
 #[tokio::test]
-async fn hanging_sink_does_not_affect_answers() {
+async fn hanging_sink_does_not_affect_responses() {
     let pipeline =
         Pipeline::builder().sink(sink("stuck", SinkSettings::default())).start().await.unwrap();
     let server = serve(options(), pipeline).await;

@@ -2,7 +2,7 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::Pipeline;
 
-use super::support::client::{Answer, Client, TEST_TIMEOUT};
+use super::support::client::{Client, Response, TEST_TIMEOUT};
 use super::support::setup::{event, options, serve, serve_plain, sink};
 
 #[tokio::test]
@@ -19,7 +19,8 @@ async fn parked_sink_is_shown_with_its_reason_while_the_observer_is_ready() {
     assert_eq!(client.post(&event("blocked")).await.status, 200);
 
     let ready =
-        until(&mut client, "/readyz", |answer| answer.body.matches("parked").count() == 2).await;
+        until(&mut client, "/readyz", |response| response.body.matches("parked").count() == 2)
+            .await;
     assert_snapshot!(ready, @r#"
     HTTP/1.1 200 OK
     content-type: application/json
@@ -47,12 +48,12 @@ async fn parked_sink_is_shown_with_its_reason_while_the_observer_is_ready() {
     assert!(metrics.contains("\nobserver_sink_parked{sink=\"failures\"} 1\n"), "{metrics}");
 }
 
-async fn until(client: &mut Client, path: &str, holds: impl Fn(&Answer) -> bool) -> Answer {
+async fn until(client: &mut Client, path: &str, holds: impl Fn(&Response) -> bool) -> Response {
     let repeated = async {
         loop {
-            let answer = client.get(path).await;
-            if holds(&answer) {
-                return answer;
+            let response = client.get(path).await;
+            if holds(&response) {
+                return response;
             }
         }
     };
@@ -97,5 +98,5 @@ async fn head_is_supported_where_get_is() {
         assert_eq!(head.status, 200, "{path}");
         assert_ne!(head.header("content-length"), Some("0"), "{path}");
     }
-    assert_eq!(client.get("/livez").await.body, "ok", "the answers to HEAD have no body");
+    assert_eq!(client.get("/livez").await.body, "ok", "the responses to HEAD have no body");
 }

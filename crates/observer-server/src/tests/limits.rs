@@ -18,7 +18,7 @@ async fn body_with_a_large_content_length_is_rejected_unread() {
     let mut client = server.client().await;
     assert_eq!(client.post(EVENT).await.status, 200, "exactly at the limit");
     client.send("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 45\r\n\r\n").await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 413 Payload Too Large
     content-type: application/problem+json
     connection: close
@@ -35,9 +35,9 @@ async fn chunked_body_is_rejected_where_it_exceeds_the_limit() {
     let head = "POST /event HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n";
     let (one, two) = EVENT.split_at(20);
     client.send(format!("{head}14\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", two.len())).await;
-    assert_eq!(client.answer().await.status, 200, "exactly at the limit");
+    assert_eq!(client.response().await.status, 200, "exactly at the limit");
     client.send(format!("{head}14\r\n{one}\r\n{:x}\r\n{two} \r\n", two.len() + 1)).await;
-    assert_eq!(client.answer().await.status, 413);
+    assert_eq!(client.response().await.status, 413);
     client.expect_close().await;
 }
 
@@ -46,9 +46,9 @@ async fn client_that_keeps_sending_receives_its_413() {
     let server = serve_plain().await;
     let mut client = server.client().await;
     // More than the buffers of both sockets hold, so that the server has to discard input for the
-    // answer to arrive.
+    // response to arrive.
     client.send(post("", &" ".repeat(12 << 20))).await;
-    assert_eq!(client.answer().await.status, 413);
+    assert_eq!(client.response().await.status, 413);
     client.expect_close().await;
 }
 
@@ -62,7 +62,7 @@ async fn slow_body_times_out() {
     .await;
     let mut client = server.client().await;
     client.send("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 45\r\n\r\n{").await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 408 Request Timeout
     content-type: application/problem+json
     connection: close
@@ -82,7 +82,7 @@ async fn slow_head_and_idle_connection_time_out() {
     .await;
     let mut slow = server.client().await;
     slow.send("POST /event HTTP/1.1\r\nhost:").await;
-    assert_snapshot!(slow.answer().await, @r#"
+    assert_snapshot!(slow.response().await, @r#"
     HTTP/1.1 408 Request Timeout
     content-type: application/problem+json
     connection: close
@@ -99,7 +99,7 @@ async fn slow_head_and_idle_connection_time_out() {
 }
 
 #[tokio::test]
-async fn request_beyond_the_limit_is_answered_with_429_and_probes_still_work() {
+async fn request_beyond_the_limit_is_rejected_with_429_and_probes_still_work() {
     let options = ServerOptions { max_requests_in_flight: 1, ..options() };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut slow = server.client().await;
@@ -110,13 +110,13 @@ async fn request_beyond_the_limit_is_answered_with_429_and_probes_still_work() {
     .await;
     let mut other = server.client().await;
     // Accepted until the server has read the head of the slow request.
-    let refused = loop {
-        let answer = other.post(EVENT).await;
-        if answer.status != 200 {
-            break answer;
+    let rejected = loop {
+        let response = other.post(EVENT).await;
+        if response.status != 200 {
+            break response;
         }
     };
-    assert_snapshot!(refused, @r#"
+    assert_snapshot!(rejected, @r#"
     HTTP/1.1 429 Too Many Requests
     content-type: application/problem+json
     retry-after: 1
@@ -126,7 +126,7 @@ async fn request_beyond_the_limit_is_answered_with_429_and_probes_still_work() {
     assert_eq!(other.get("/livez").await.status, 200);
     assert_eq!(other.get("/readyz").await.status, 200);
     slow.send(EVENT).await;
-    assert_eq!(slow.answer().await.status, 200);
+    assert_eq!(slow.response().await.status, 200);
     assert_eq!(other.post(EVENT).await.status, 200, "the permit is free again");
     assert!(server.pipeline.status().ingest.rejected[&RejectReason::Overloaded] > 0);
 }
@@ -143,13 +143,13 @@ async fn bodies_in_flight_stay_within_their_budget() {
     ))
     .await;
     let mut other = server.client().await;
-    let refused = loop {
-        let answer = other.post(EVENT).await;
-        if answer.status != 200 {
-            break answer;
+    let rejected = loop {
+        let response = other.post(EVENT).await;
+        if response.status != 200 {
+            break response;
         }
     };
-    assert_snapshot!(refused, @r#"
+    assert_snapshot!(rejected, @r#"
     HTTP/1.1 429 Too Many Requests
     content-type: application/problem+json
     retry-after: 1
@@ -165,7 +165,7 @@ async fn bodies_in_flight_stay_within_their_budget() {
 }
 
 #[tokio::test]
-async fn unreadable_head_is_answered_with_the_reason() {
+async fn unreadable_head_is_rejected_with_the_reason() {
     let server = serve_plain().await;
     let many = format!("GET /livez HTTP/1.1\r\nhost: test\r\n{}\r\n", "x: y\r\n".repeat(200));
     let large = format!("GET /livez HTTP/1.1\r\nhost: test\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
@@ -173,10 +173,10 @@ async fn unreadable_head_is_answered_with_the_reason() {
     for head in [&*many, &large, &long] {
         let mut client = server.client().await;
         client.send(head).await;
-        let answer = client.answer().await;
-        assert!([431, 414].contains(&answer.status), "{answer}");
+        let response = client.response().await;
+        assert!([431, 414].contains(&response.status), "{response}");
         assert_eq!(
-            answer.text("detail"),
+            response.text("detail"),
             "the head of the request exceeds the fixed limit of 65536 bytes or 100 fields"
         );
         client.expect_close().await;
@@ -189,10 +189,10 @@ async fn unreadable_head_is_answered_with_the_reason() {
     ] {
         let mut client = server.client().await;
         client.send(head).await;
-        let answer = client.answer().await;
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        let response = client.response().await;
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(
-            (answer.status, &*answer.text("detail")),
+            (response.status, &*response.text("detail")),
             (400, "the head of the request is not valid HTTP/1.1")
         );
         client.expect_close().await;
@@ -214,7 +214,7 @@ async fn batch_reserves_its_decompressed_size() {
         let head = "POST /v1/events HTTP/1.1\r\nhost: test\r\ncontent-encoding: gzip\r\n";
         client.send(format!("{head}content-length: {}\r\n\r\n", body.len())).await;
         client.send(&body).await;
-        assert_eq!(client.answer().await.status, status, "{events} events");
+        assert_eq!(client.response().await.status, status, "{events} events");
     }
     assert_eq!(server.pipeline.status().ingest.accepted, 100);
 }

@@ -10,9 +10,9 @@ use crate::{BindError, Server};
 
 /// Returns the samples by name and labels. Panics at a line that is neither sample nor comment.
 async fn samples(client: &mut Client) -> BTreeMap<String, f64> {
-    let answer = client.get("/metrics").await;
-    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    let lines = answer.body.lines().filter(|line| !line.starts_with("# "));
+    let response = client.get("/metrics").await;
+    assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let lines = response.body.lines().filter(|line| !line.starts_with("# "));
     let sample = |line: &str| {
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
         (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line}")))
@@ -138,6 +138,45 @@ async fn known_series_start_at_zero_and_count() {
     if cfg!(target_os = "linux") {
         assert!(after["process_resident_memory_bytes"] > 0.0);
     }
+}
+
+#[tokio::test]
+async fn each_request_is_timed_under_the_label_of_its_route() {
+    let server = serve_plain().await;
+    let mut client = server.client().await;
+    assert_eq!(client.post(EVENT).await.status, 200);
+    for path in [
+        "/v1/sinks",
+        "/v1/sinks/archive/dead-letters",
+        "/v1/sinks/archive/dead-letters/00000000-0000-0000-0000-000000000007",
+        "/livez",
+        "/readyz",
+        "/openapi.json",
+        "/nowhere",
+        // This method is not allowed.
+        "/event",
+    ] {
+        client.get(path).await;
+    }
+    let samples = samples(&mut client).await;
+    let counts = samples.iter().filter_map(|(series, count)| {
+        let label = series.strip_prefix("observer_request_seconds_count{route=\"")?;
+        Some((label.strip_suffix("\"}")?, *count))
+    });
+    let expected = [
+        ("/-/reload", 0.0),
+        ("/event", 1.0),
+        ("/livez", 1.0),
+        ("/metrics", 0.0),
+        ("/openapi.json", 1.0),
+        ("/readyz", 1.0),
+        ("/v1/events", 0.0),
+        ("/v1/sinks", 1.0),
+        ("/v1/sinks/{name}/dead-letters", 2.0),
+        ("/v1/sinks/{name}/replay", 0.0),
+        ("other", 2.0),
+    ];
+    assert_eq!(counts.collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]

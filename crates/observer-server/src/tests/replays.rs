@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use observer_core::SinkSettings;
 use observer_pipeline::{Pipeline, SinkSpec};
 
-use super::support::client::{Answer, Client, TEST_TIMEOUT};
+use super::support::client::{Client, Response, TEST_TIMEOUT};
 use super::support::setup::{LedgerSink, Running, event, options, serve, sink};
 
 const REPLAY: &str = "/v1/sinks/late/replay";
@@ -21,14 +21,14 @@ async fn with_past_events(kinds: &[&str]) -> (Running, Client) {
     (server, client)
 }
 
-async fn request(client: &mut Client, method: &str, path: &str, body: &str) -> Answer {
+async fn request(client: &mut Client, method: &str, path: &str, body: &str) -> Response {
     let length = body.len();
     client
         .send(format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}"
         ))
         .await;
-    client.answer().await
+    client.response().await
 }
 
 /// Waits until the replay is in this state, and returns it.
@@ -60,9 +60,9 @@ async fn replay_to_a_sink_that_was_added_later_reports_its_progress() {
     let (server, mut client) = with_past_events(&["ok", "failed", "dead", "ok"]).await;
     let sinks = client.get("/v1/sinks").await.json();
     assert!(sinks["sinks"][0]["replay"].is_null());
-    let answer = request(&mut client, "POST", REPLAY, ALL).await;
-    assert_eq!(answer.status, 202, "{answer}");
-    assert_snapshot!(shown(answer.json()), @r#"{"begun_at":"TIME","dead":0,"delivered":0,"ended_at":null,"events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"pending":4,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"running","until":null}"#);
+    let response = request(&mut client, "POST", REPLAY, ALL).await;
+    assert_eq!(response.status, 202, "{response}");
+    assert_snapshot!(shown(response.json()), @r#"{"begun_at":"TIME","dead":0,"delivered":0,"ended_at":null,"events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"pending":4,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"running","until":null}"#);
     let done = until(&mut client, "done").await;
     assert_snapshot!(shown(done), @r#"{"begun_at":"TIME","dead":1,"delivered":3,"ended_at":"TIME","events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"pending":0,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"done","until":null}"#);
 
@@ -112,15 +112,15 @@ async fn sink_has_one_replay_at_a_time_which_can_be_cancelled() {
     let parked =
         async { while client.get("/v1/sinks").await.json()["sinks"][0]["state"] != "parked" {} };
     tokio::time::timeout(TEST_TIMEOUT, parked).await.expect("the sink is parked");
-    let answer = request(&mut client, "POST", REPLAY, ALL).await;
-    assert_snapshot!(answer, @r#"
+    let response = request(&mut client, "POST", REPLAY, ALL).await;
+    assert_snapshot!(response, @r#"
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
     {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the replay was not started: the sink is unavailable at the moment: 401 Unauthorized: the token has expired"}
     "#);
-    let answer = request(&mut client, "DELETE", REPLAY, "").await;
-    assert_eq!((answer.status, answer.text("state")), (200, "cancelled".to_owned()));
+    let response = request(&mut client, "DELETE", REPLAY, "").await;
+    assert_eq!((response.status, response.text("state")), (200, "cancelled".to_owned()));
     assert_eq!(request(&mut client, "DELETE", REPLAY, "").await.status, 404);
     let cancelled = until(&mut client, "cancelled").await;
     assert!(
@@ -139,9 +139,9 @@ async fn unsupported_replay_is_rejected_with_the_reason() {
     {"type":"about:blank","title":"Conflict","status":409,"detail":"the sink \"pages\" does not support replays: its pages are numbered"}
     "#);
     assert!(server.pipeline.remove_sink("late", TEST_TIMEOUT).await);
-    let answer = request(&mut client, "POST", REPLAY, ALL).await;
-    assert_eq!(answer.status, 409, "{answer}");
-    assert!(answer.text("detail").contains("is not running"), "{answer}");
+    let response = request(&mut client, "POST", REPLAY, ALL).await;
+    assert_eq!(response.status, 409, "{response}");
+    assert!(response.text("detail").contains("is not running"), "{response}");
 }
 
 #[tokio::test]
@@ -166,9 +166,9 @@ async fn invalid_requests_start_no_replay() {
         ),
         (r#"{"since":"2026-01-01T00:00:00Z","all":true}"#, 422, "unknown field `all`"),
     ] {
-        let answer = request(&mut client, "POST", REPLAY, body).await;
-        assert_eq!(answer.status, status, "{body}: {answer}");
-        assert!(answer.text("detail").contains(detail), "{body}: {answer}");
+        let response = request(&mut client, "POST", REPLAY, body).await;
+        assert_eq!(response.status, status, "{body}: {response}");
+        assert!(response.text("detail").contains(detail), "{body}: {response}");
     }
     assert_eq!(request(&mut client, "POST", "/v1/sinks/other/replay", ALL).await.status, 404);
     assert_eq!(request(&mut client, "DELETE", "/v1/sinks/..%2fj/replay", "").await.status, 404);

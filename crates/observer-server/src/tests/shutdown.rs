@@ -6,7 +6,7 @@ use super::support::client::TEST_TIMEOUT;
 use super::support::setup::{EVENT, options, serve_plain, serve_until};
 
 #[tokio::test]
-async fn shutdown_answers_requests_in_flight_and_closes_idle_connections() {
+async fn shutdown_serves_requests_in_flight_and_closes_idle_connections() {
     let server = serve_plain().await;
     let (mut idle, mut busy, mut silent) =
         (server.client().await, server.client().await, server.client().await);
@@ -29,9 +29,9 @@ async fn shutdown_answers_requests_in_flight_and_closes_idle_connections() {
     );
 
     busy.send(EVENT).await;
-    let answer = busy.answer().await;
+    let response = busy.response().await;
     assert_eq!(
-        (answer.text("status"), answer.header("connection")),
+        (response.text("status"), response.header("connection")),
         ("accepted".into(), Some("close"))
     );
     busy.expect_close().await;

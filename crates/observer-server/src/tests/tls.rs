@@ -56,7 +56,9 @@ async fn dial(
 ) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     let dialled = TlsConnector::from(config.into()).connect(ServerName::from(address.ip()), stream);
-    tokio::time::timeout(TEST_TIMEOUT, dialled).await.expect("the server answers or closes in time")
+    tokio::time::timeout(TEST_TIMEOUT, dialled)
+        .await
+        .expect("the server responds or closes in time")
 }
 
 impl Running {
@@ -85,7 +87,7 @@ impl Running {
 }
 
 /// Sends a request whether or not the handshake succeeds, and returns the error of the client.
-async fn refusal(server: &Running, config: ClientConfig) -> String {
+async fn rejection(server: &Running, config: ClientConfig) -> String {
     let mut stream = match server.dial(config).await {
         Ok(stream) => stream,
         Err(error) => return error.to_string(),
@@ -93,7 +95,7 @@ async fn refusal(server: &Running, config: ClientConfig) -> String {
     // More than the buffers of both sockets hold.
     stream.write_all(post("", &" ".repeat(12 << 20)).as_bytes()).await.unwrap();
     let read = tokio::time::timeout(TEST_TIMEOUT, stream.read_u8()).await;
-    read.expect("the server answers or closes in time").unwrap_err().to_string()
+    read.expect("the server responds or closes in time").unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -137,8 +139,9 @@ async fn untrusting_client_disconnects_and_the_next_one_is_served() {
     let (authority, other) = (Authority::new("one"), Authority::new("two"));
     let files = Files::of(&authority.sign("server"));
     let server = serve_tls(files.options()).await;
-    let refused = server.dial(client_config(&other, None, rustls::ALL_VERSIONS)).await.unwrap_err();
-    assert_eq!(refused.to_string(), "invalid peer certificate: UnknownIssuer");
+    let rejected =
+        server.dial(client_config(&other, None, rustls::ALL_VERSIONS)).await.unwrap_err();
+    assert_eq!(rejected.to_string(), "invalid peer certificate: UnknownIssuer");
     server.expect_failures(1).await;
     let mut client = server.tls_client(client_config(&authority, None, rustls::ALL_VERSIONS)).await;
     assert_eq!(client.post(EVENT).await.status, 200);
@@ -157,11 +160,11 @@ async fn mutual_tls_accepts_signed_clients_and_alerts_the_others() {
         assert_eq!(client.post(EVENT).await.status, 200);
 
         assert_eq!(
-            refusal(&server, config(None)).await,
+            rejection(&server, config(None)).await,
             "received fatal alert: CertificateRequired"
         );
         assert_eq!(
-            refusal(&server, config(Some(&strange))).await,
+            rejection(&server, config(Some(&strange))).await,
             "received fatal alert: UnknownCA"
         );
     }
@@ -208,7 +211,7 @@ async fn session_from_before_a_reload_does_not_bypass_the_new_authorities() {
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(resumed));
         }
         server.tls.as_ref().unwrap().reload(&files.mutual_tls(&others)).unwrap();
-        assert_eq!(refusal(&server, (*config).clone()).await, "received fatal alert: UnknownCA");
+        assert_eq!(rejection(&server, (*config).clone()).await, "received fatal alert: UnknownCA");
     }
 }
 
@@ -257,12 +260,12 @@ async fn connection_without_input_is_no_handshake_failure() {
 }
 
 #[tokio::test]
-async fn plain_http_on_a_tls_port_is_answered_with_421() {
+async fn plain_http_on_a_tls_port_is_rejected_with_421() {
     let files = Files::of(&Authority::new("one").sign("server"));
     let server = serve_tls(files.options()).await;
     let mut client = Client::connect(server.tls_address.unwrap()).await;
     client.send(post("", &" ".repeat(12 << 20))).await;
-    assert_snapshot!(client.answer().await, @r#"
+    assert_snapshot!(client.response().await, @r#"
     HTTP/1.1 421 Misdirected Request
     content-type: application/problem+json
     connection: close
@@ -286,7 +289,7 @@ async fn client_that_keeps_sending_over_tls_receives_its_413_and_an_orderly_clos
     let server = serve_tls(files.options()).await;
     let mut client = server.tls_client(client_config(&authority, None, rustls::ALL_VERSIONS)).await;
     client.send(post("", &" ".repeat(12 << 20))).await;
-    assert_eq!(client.answer().await.status, 413);
+    assert_eq!(client.response().await.status, 413);
     client.expect_close().await;
 }
 

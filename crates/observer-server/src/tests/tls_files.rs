@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 
 use super::support::certificates::{Authority, Files};
-use crate::connection::tls::{TlsHandle, TlsOptions};
+use crate::tls::{TlsHandle, TlsOptions};
 
 /// Returns the error of loading the files, with `tls/` as their folder.
 fn load_error(files: &Files, options: &TlsOptions) -> String {

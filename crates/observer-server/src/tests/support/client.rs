@@ -1,4 +1,4 @@
-//! Client that sends raw bytes and parses answers.
+//! Client that sends raw bytes and parses responses.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     status_line: String,
     headers: Vec<(String, String)>,
@@ -40,35 +40,35 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    pub(crate) async fn post(&mut self, body: &str) -> Answer {
+    pub(crate) async fn post(&mut self, body: &str) -> Response {
         self.send(post("", body)).await;
-        self.answer().await
+        self.response().await
     }
 
-    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+    pub(crate) async fn get(&mut self, path: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
-        self.answer().await
+        self.response().await
     }
 
-    /// Reads the next answer.
-    pub(crate) async fn answer(&mut self) -> Answer {
-        let mut answer = self.head().await;
+    /// Reads the next response.
+    pub(crate) async fn response(&mut self) -> Response {
+        let mut response = self.head().await;
         let length: usize =
-            answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+            response.header("content-length").map_or(0, |length| length.parse().unwrap());
         while self.unread.len() < length {
             assert!(self.read().await > 0, "the connection was closed within a body");
         }
-        answer.body = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
-        answer
+        response.body = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
+        response
     }
 
-    /// Reads the head of the next answer.
-    pub(crate) async fn head(&mut self) -> Answer {
+    /// Reads the head of the next response.
+    pub(crate) async fn head(&mut self) -> Response {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at;
             }
-            assert!(self.read().await > 0, "the connection was closed without an answer");
+            assert!(self.read().await > 0, "the connection was closed without an response");
         };
         let head = String::from_utf8(self.unread.drain(..end + 4).collect()).unwrap();
         let mut lines = head.trim_end().split("\r\n");
@@ -77,7 +77,7 @@ impl Client {
             let (name, value) = line.split_once(": ").unwrap();
             (name.to_owned(), value.to_owned())
         };
-        Answer {
+        Response {
             status: status_line.split(' ').nth(1).unwrap().parse().unwrap(),
             status_line,
             headers: lines.map(header).collect(),
@@ -100,11 +100,11 @@ impl Client {
 
     async fn read(&mut self) -> usize {
         let read = tokio::time::timeout(TEST_TIMEOUT, self.stream.read_buf(&mut self.unread));
-        read.await.expect("the server answers or closes in time").unwrap()
+        read.await.expect("the server responds or closes in time").unwrap()
     }
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
@@ -119,7 +119,7 @@ impl Answer {
     }
 }
 
-/// Headers that differ each time, or are the same for all answers.
+/// Headers that differ each time, or are the same for all responses.
 const HIDDEN: [&str; 7] = [
     "date",
     "content-length",
@@ -130,8 +130,8 @@ const HIDDEN: [&str; 7] = [
     "cache-control",
 ];
 
-/// Formats the answer without the [`HIDDEN`] headers.
-impl fmt::Display for Answer {
+/// Formats the response without the [`HIDDEN`] headers.
+impl fmt::Display for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.status_line)?;
         for (name, value) in self.headers.iter().filter(|(name, _)| !HIDDEN.contains(&&**name)) {

@@ -68,7 +68,7 @@ impl Running {
     }
 }
 
-/// Sink that refuses replay.
+/// Sink that does not support replay.
 pub(crate) struct LedgerSink;
 
 #[async_trait]
