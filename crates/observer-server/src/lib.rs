@@ -1,8 +1,8 @@
 //! The observer's HTTP interface: ingest, metrics, health, and administration of sinks.
 //!
-//! A [`Server`] serves HTTP/1.1 in front of a [`Pipeline`](observer_pipeline::Pipeline). It knows
-//! no concrete sink: it reads their status from the pipeline, and exports the metrics that they put
-//! into the [`Registry`](prometheus::Registry) of its caller, together with its own.
+//! A [`Server`] serves HTTP/1.1 in front of a [`Pipeline`](observer_pipeline::Pipeline). It does
+//! not depend on concrete sinks: it reads their status from the pipeline, and exports the metrics
+//! that they put into the [`Registry`](prometheus::Registry) of its caller, together with its own.
 //!
 //! | Route | Purpose |
 //! |---|---|
@@ -48,10 +48,10 @@
 //! let mut client = tokio::net::TcpStream::connect(address).await?;
 //! let request = format!("POST /event HTTP/1.0\r\ncontent-length: {}\r\n\r\n{event}", event.len());
 //! client.write_all(request.as_bytes()).await?;
-//! let mut answer = String::new();
-//! client.read_to_string(&mut answer).await?;
-//! assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
-//! assert!(answer.ends_with(r#""status":"accepted","durability":"fsync"}"#), "{answer}");
+//! let mut response = String::new();
+//! client.read_to_string(&mut response).await?;
+//! assert!(response.starts_with("HTTP/1.0 200 OK"), "{response}");
+//! assert!(response.ends_with(r#""status":"accepted","durability":"fsync"}"#), "{response}");
 //!
 //! stop.send(()).expect("the server runs");
 //! running.await?;
@@ -64,8 +64,9 @@
 //!
 //! [`Access`] defines tokens and their scopes: `ingest` for sending events, `read` for safe
 //! methods, and `admin` for all other changes. Against DNS rebinding, the header `Host` must name
-//! an address, `localhost` or a configured host. Against cross-site requests, a body must declare
-//! JSON.
+//! an address, `localhost` or a configured host. Against cross-site requests, a request that
+//! changes state must not declare a content type other than JSON, and must declare JSON if it has
+//! an `Origin`.
 //!
 //! TLS, with or without client certificates, has addresses of its own ([`TlsOptions`]). Its files
 //! can be reloaded at run time ([`TlsHandle`]), as can most other settings ([`SettingsHandle`]).
@@ -73,22 +74,22 @@
 //! # Overload
 //!
 //! Handshakes, heads and bodies have timeouts, and bodies and buffers have size limits
-//! ([`ServerOptions`]). Connections beyond the limit are answered with 503 at once. When the
+//! ([`ServerOptions`]). Connections beyond the limit get a 503 response at once. When the
 //! operating system has no more sockets, the server retries until accepting works again. After it
-//! rejects an unread request, the server discards input for a moment, so that the answer arrives.
+//! rejects an unread request, the server discards input for a moment, so that the response arrives.
 //!
 //! # Modules
 //!
-//! `connection` accepts connections and serves HTTP on them, `request` checks and reads requests,
-//! `routes` has the route table and the handlers, and `metrics` the observer's own metrics. `state`
-//! is what the handlers share. Dependencies point from `server` through `connection` and `routes`
-//! to `state`, `request` and `problem`, and never back.
+//! `connection` accepts connections and serves HTTP on them, [`tls`] loads certificates, `routes`
+//! has the route table, the guard and the handlers, `request` checks and reads requests, `metrics`
+//! has the observer's own metrics, and `state` is what the handlers share. Dependencies point from
+//! `server` to `connection`, to `routes`, to `state`, and from there to `metrics`, `settings`,
+//! `request` and `problem`, never back.
 
 mod connection;
 mod metrics;
 mod options;
 mod problem;
-mod rejection;
 mod reload;
 mod request;
 mod routes;
@@ -98,13 +99,13 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 pub use connection::bind::BindError;
-pub use connection::tls;
-pub use connection::tls::{TlsError, TlsHandle, TlsOptions};
 pub use options::ServerOptions;
 pub use reload::{ReloadError, ReloadHandler, ReloadReport};
 pub use request::access::{Access, InvalidDigest, Rate, Scope, Scopes, Token, TokenDigest};
 pub use routes::router;
 pub use server::{MetricsGuard, Server};
 pub use settings::SettingsHandle;
+pub use tls::{TlsError, TlsHandle, TlsOptions};

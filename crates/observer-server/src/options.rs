@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::connection::tls::TlsOptions;
 use crate::request::access::Access;
+use crate::tls::TlsOptions;
 
 /// Options of a server.
 ///
@@ -34,13 +34,13 @@ pub struct ServerOptions {
     pub header_timeout: Duration,
     /// Time for the body of a request.
     pub body_timeout: Duration,
-    /// Limit of open connections. Further ones are answered with 503 and closed; on a TLS address
-    /// they are closed without an answer.
+    /// Limit of open connections. Further ones get a 503 response and are closed; on a TLS
+    /// address they are closed without a response.
     pub max_connections: usize,
-    /// Limit of requests in flight. Further ones are answered with 429.
+    /// Limit of requests in flight. Further ones get a 429 response.
     pub max_requests_in_flight: usize,
     /// Limit of the bytes that the bodies of the requests in flight hold together, received and
-    /// decompressed. Further ones are answered with 429.
+    /// decompressed. Further ones get a 429 response.
     pub max_bytes_in_flight: usize,
     /// Access control.
     pub access: Access,

@@ -15,13 +15,13 @@ use utoipa::ToSchema;
 
 /// Default value of `Retry-After` with 429 and 503, in seconds.
 pub(crate) const DEFAULT_RETRY_AFTER: u16 = 1;
-/// Size up to which an unread body is read and discarded after the answer, so that the connection
+/// Size up to which an unread body is read and discarded after the response, so that the connection
 /// can be used again.
 const MAX_DISCARDED: u64 = 64 << 10;
 /// Media type of problem details.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Error answer to a request.
+/// Error response to a request.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -50,7 +50,7 @@ pub(crate) struct BadItem {
     field: Option<&'static str>,
 }
 
-/// State of the connection after the answer.
+/// State of the connection after the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connection {
     Keep,
@@ -142,12 +142,12 @@ impl Problem {
         Self { field, ..self }
     }
 
-    /// Closes the connection after the answer, since the rest of the request is not read.
+    /// Closes the connection after the response, since the rest of the request is not read.
     pub(crate) fn closing(self) -> Self {
         Self { connection: Connection::Close, ..self }
     }
 
-    /// Closes the connection after the answer if the unread body is large.
+    /// Closes the connection after the response if the unread body is large.
     pub(crate) fn closing_after(self, body: &HttpBody) -> Self {
         let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_DISCARDED);
         if is_small { self } else { self.closing() }

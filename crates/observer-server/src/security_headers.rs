@@ -1,4 +1,4 @@
-//! Security headers of all answers.
+//! Security headers of all responses.
 
 use axum::http::HeaderMap;
 use axum::http::header::{
@@ -6,7 +6,7 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
-/// Headers that keep browsers from rendering, framing or storing an answer
+/// Headers that keep browsers from rendering, framing or storing a response
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html>).
 pub(crate) const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -19,7 +19,7 @@ pub(crate) const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
-/// Adds the security headers that the answer does not set itself.
+/// Adds the security headers that the response does not set itself.
 pub(crate) fn add_security_headers(headers: &mut HeaderMap) {
     for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(value);

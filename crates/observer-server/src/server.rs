@@ -11,12 +11,12 @@ use tokio::net::TcpListener;
 use crate::connection::Connections;
 use crate::connection::bind::{BindError, bind};
 use crate::connection::listener::Listener;
-use crate::connection::tls::TlsHandle;
 use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
 use crate::routes::openapi_json;
 use crate::settings::SettingsHandle;
 use crate::state::ServerState;
+use crate::tls::TlsHandle;
 
 /// HTTP server that is bound to its addresses and serves while it [runs](Self::run).
 ///
@@ -102,7 +102,7 @@ impl Server {
 
     /// Serves until `shutdown` resolves.
     ///
-    /// Then the server stops accepting, closes idle connections, and answers the requests in flight
+    /// Then the server stops accepting, closes idle connections, and serves the requests in flight
     /// for up to `deadline`, after which it closes all connections. The pipeline keeps running;
     /// shut it down afterwards. Dropping the future closes all connections at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>, deadline: Duration) {

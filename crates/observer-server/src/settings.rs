@@ -52,7 +52,7 @@ impl SettingsHandle {
         Self(Arc::new(ArcSwap::from_pointee(Settings::new(options))))
     }
 
-    /// Applies the options from the next request on. The rate limits of tokens start anew.
+    /// Applies the options from the next request on. The rate limits of tokens are reset.
     pub fn set(&self, options: &ServerOptions) {
         self.0.store(Arc::new(Settings::new(options)));
     }

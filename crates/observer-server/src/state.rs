@@ -6,10 +6,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
-use tower_http::cors::CorsLayer;
+use tower_http::cors::AllowOrigin;
 
 use crate::metrics::Registration;
-use crate::metrics::requests::RequestMetrics;
+use crate::metrics::server::ServerMetrics;
 use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
 use crate::request::blocking::BlockingPool;
@@ -21,7 +21,7 @@ use crate::settings::{Settings, SettingsHandle};
 pub(crate) struct ServerState {
     pub(crate) pipeline: Pipeline,
     pub(crate) registry: Registry,
-    pub(crate) requests: RequestMetrics,
+    pub(crate) metrics: ServerMetrics,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
     /// Pool that decompresses and parses large batches.
@@ -30,7 +30,8 @@ pub(crate) struct ServerState {
     pub(crate) scrapes: BlockingPool,
     /// OpenAPI document, as JSON.
     pub(crate) openapi: Bytes,
-    pub(crate) cors: Option<CorsLayer>,
+    /// Origins that may send cross-origin requests, if any.
+    pub(crate) cors_origins: Option<AllowOrigin>,
     pub(crate) reload: OnceLock<Arc<dyn ReloadHandler>>,
     _registration: Registration,
 }
@@ -46,18 +47,18 @@ impl ServerState {
         registry: Registry,
         openapi: Bytes,
     ) -> Result<Arc<Self>, prometheus::Error> {
-        let requests = RequestMetrics::new();
-        let registration = Registration::new(&registry, pipeline.clone(), requests.clone())?;
+        let metrics = ServerMetrics::new();
+        let registration = Registration::new(&registry, pipeline.clone(), metrics.clone())?;
         Ok(Arc::new(Self {
             pipeline,
             registry,
-            requests,
+            metrics,
             settings: SettingsHandle::new(options).0,
             in_flight: InFlight::default(),
             large_batches: BlockingPool::default(),
             scrapes: BlockingPool::default(),
             openapi,
-            cors: cors::layer(&options.cors_origins),
+            cors_origins: cors::allowed_origins(&options.cors_origins),
             reload: OnceLock::new(),
             _registration: registration,
         }))

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-use super::tls::TlsError;
+use crate::tls::TlsError;
 
 /// Error type for [`Server::bind`](crate::Server::bind).
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ipv6_loopback_may_be_missing_beside_another_address() {
+    async fn missing_ipv6_loopback_is_a_warning_if_another_address_binds() {
         let bound =
             bind_with(&addresses(&["127.0.0.1:3800", "[::1]:3800"]), without_ipv6).await.unwrap();
         assert_eq!(bound, ["127.0.0.1:3800".parse().unwrap()]);

@@ -1,6 +1,6 @@
-//! Bodies for hyper's own error answers.
+//! Bodies for hyper's own error responses.
 //!
-//! hyper answers a request whose head can't be parsed by itself, with a status and no body.
+//! hyper itself responds to a request whose head can't be parsed, with a status and no body.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,48 +11,48 @@ use observer_pipeline::RejectReason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::linger::LingerFlag;
-use super::refuse;
+use super::reject;
 use crate::problem::Problem;
 
 /// Number of header fields that hyper accepts.
 const MAX_FIELDS: usize = 100;
 
-/// Stream that replaces hyper's own error answers by problem details.
+/// Stream that replaces hyper's own error responses with problem details.
 #[derive(Debug)]
 pub(crate) struct ErrorBodyStream<S> {
     stream: S,
     linger: LingerFlag,
     max_head: usize,
-    /// Answer that replaces hyper's, and the number of its bytes that were sent.
-    answer: Option<(Vec<u8>, usize)>,
+    /// Response that replaces hyper's, and the number of its bytes that were sent.
+    response: Option<(Vec<u8>, usize)>,
 }
 
 impl<S: AsyncWrite + Unpin> ErrorBodyStream<S> {
     /// Wraps a stream. `max_head` is the limit of a head in bytes, as hyper is configured.
     pub(crate) fn new(stream: S, linger: LingerFlag, max_head: usize) -> Self {
-        Self { stream, linger, max_head, answer: None }
+        Self { stream, linger, max_head, response: None }
     }
 
-    /// Sends the replacement if `bytes` are an error answer of hyper's own. Returns `None` if they
-    /// are to be sent unchanged.
+    /// Sends the replacement if `bytes` are an error response of hyper's own. Returns `None` if
+    /// they are to be sent unchanged.
     fn poll_replace(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Option<io::Result<usize>>> {
-        if self.answer.is_none() {
-            let Some(status) = own_answer(bytes) else { return Poll::Ready(None) };
+        if self.response.is_none() {
+            let Some(status) = own_response(bytes) else { return Poll::Ready(None) };
             self.linger.set();
-            self.answer = Some((refuse::response_bytes(self.problem(status)), 0));
+            self.response = Some((reject::response_bytes(self.problem(status)), 0));
         }
-        while let Some((answer, sent)) = &mut self.answer {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &answer[*sent..])) {
+        while let Some((response, sent)) = &mut self.response {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &response[*sent..])) {
                 Ok(0) => return Poll::Ready(Some(Err(io::ErrorKind::WriteZero.into()))),
                 Ok(written) => *sent += written,
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if *sent == answer.len() {
-                self.answer = None;
+            if *sent == response.len() {
+                self.response = None;
             }
         }
         Poll::Ready(Some(Ok(bytes.len())))
@@ -71,9 +71,9 @@ impl<S: AsyncWrite + Unpin> ErrorBodyStream<S> {
     }
 }
 
-/// Returns the status if the bytes are the head of a 4xx answer without a body. The routes send
+/// Returns the status if the bytes are the head of a 4xx response without a body. The routes send
 /// none.
-fn own_answer(bytes: &[u8]) -> Option<StatusCode> {
+fn own_response(bytes: &[u8]) -> Option<StatusCode> {
     let status =
         bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
     let is_empty = || {

@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use super::linger::{LingerFlag, LingeringStream};
-use super::refuse::answer_unread;
-use super::tls::TlsHandle;
+use super::reject::respond_unread;
 use crate::problem::Problem;
+use crate::tls::TlsHandle;
 
 /// Reason for which a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +47,9 @@ pub(crate) async fn handshake(
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(HandshakeError::Failed(error)),
     }
-    // Methods of HTTP are upper case. Other bytes are answered with an alert.
+    // Methods of HTTP are upper case. To other bytes the response is an alert.
     if first[0].is_ascii_uppercase() {
-        answer_unread(stream, plain_http()).await;
+        respond_unread(stream, plain_http()).await;
         return Err(HandshakeError::PlainHttp);
     }
     let stream = LingeringStream::new(stream, linger.clone());

@@ -1,4 +1,4 @@
-//! Lingering close: the last answer arrives although its request was not read to its end.
+//! Lingering close: the last response arrives although its request was not read to its end.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ const MAX_TIME: Duration = Duration::from_secs(2);
 /// Stream that discards input for a moment after its shutdown, if its [`LingerFlag`] is set.
 ///
 /// When a socket is closed while it holds unread bytes, the kernel resets the connection. The reset
-/// may overtake the answer that rejects those bytes: the client then sees a broken connection
+/// may overtake the response that rejects those bytes: the client then sees a broken connection
 /// instead of a 413.
 #[derive(Debug)]
 pub(crate) struct LingeringStream {
@@ -29,7 +29,7 @@ pub(crate) struct LingeringStream {
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// Flag of a connection whose request was answered before it was read to its end. Clones share it.
+/// Flag of a connection whose request was not read to its end before the response. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LingerFlag(Arc<AtomicBool>);
 
@@ -98,7 +98,8 @@ impl AsyncWrite for LingeringStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Called again after `poll_discard` was pending; a second shutdown of a socket is no error.
+        // Called again after `poll_discard` was pending; a second shutdown of a socket is not an
+        // error.
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         if self.linger.0.load(Ordering::Relaxed) {
             ready!(self.poll_discard(cx));

@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::context::ConnectionContext;
 use super::http::{serve_plain, serve_tls};
-use super::refuse::too_many_connections;
-use super::shared::Shared;
-use super::tls::TlsHandle;
+use super::reject::too_many_connections;
+use crate::tls::TlsHandle;
 
 /// Time within which an idle connection has to close for a new one.
 const RECLAIM_TIMEOUT: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ pub(crate) struct Listener {
 }
 
 /// Accepts connections and spawns a task for each. Never returns.
-pub(crate) async fn accept(Listener { tcp, tls }: Listener, shared: Arc<Shared>) {
+pub(crate) async fn accept(Listener { tcp, tls }: Listener, context: Arc<ConnectionContext>) {
     let mut failures = 0_u64;
     let mut limit_warnings = RateLimitedWarning::default();
     loop {
@@ -47,36 +47,36 @@ pub(crate) async fn accept(Listener { tcp, tls }: Listener, shared: Arc<Shared>)
             tracing::info!(failures, "accepting connections works again");
             failures = 0;
         }
-        if let Some(permit) = acquire_permit(&shared).await {
+        if let Some(permit) = acquire_permit(&context).await {
             match tls.clone() {
-                None => shared.tasks.spawn(serve_plain(stream, shared.clone(), permit)),
-                Some(tls) => shared.tasks.spawn(serve_tls(stream, tls, shared.clone(), permit)),
+                None => context.tasks.spawn(serve_plain(stream, context.clone(), permit)),
+                Some(tls) => context.tasks.spawn(serve_tls(stream, tls, context.clone(), permit)),
             };
         } else {
-            shared.requests.refused_connections.inc();
+            context.metrics.rejected_connections.inc();
             if limit_warnings.is_due() {
                 tracing::warn!(
-                    max_connections = shared.max_connections,
-                    "the limit of connections is reached; refusing more"
+                    max_connections = context.max_connections,
+                    "the limit of connections is reached; rejecting more"
                 );
             }
-            // A TLS client would need a handshake before it can read an answer, so its connection
-            // is closed without one, as are those beyond the limit of refusals.
+            // A TLS client needs a handshake before it can read a response, so its connection is
+            // closed without one, as are those beyond the limit of rejections.
             if tls.is_none()
-                && let Ok(permit) = shared.refusals.clone().try_acquire_owned()
+                && let Ok(permit) = context.rejections.clone().try_acquire_owned()
             {
-                shared.tasks.spawn(refuse(stream, shared.clone(), permit));
+                context.tasks.spawn(reject(stream, context.clone(), permit));
             }
         }
     }
 }
 
 /// Returns a permit for one more connection, if need be that of an idle connection.
-async fn acquire_permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
-    let permits = || shared.permits.clone();
+async fn acquire_permit(context: &ConnectionContext) -> Option<OwnedSemaphorePermit> {
+    let permits = || context.permits.clone();
     match permits().try_acquire_owned() {
         Ok(permit) => Some(permit),
-        Err(_) if shared.slots.reclaim_idle() => {
+        Err(_) if context.slots.reclaim_idle() => {
             timeout(RECLAIM_TIMEOUT, permits().acquire_owned()).await.ok()?.ok()
         }
         Err(_) => None,
@@ -89,10 +89,10 @@ fn is_client_failure(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn refuse(stream: TcpStream, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
+async fn reject(stream: TcpStream, context: Arc<ConnectionContext>, _permit: OwnedSemaphorePermit) {
     tokio::select! {
-        () = too_many_connections(stream, shared.max_connections) => {}
-        () = shared.cut.cancelled() => {}
+        () = too_many_connections(stream, context.max_connections) => {}
+        () = context.cut.cancelled() => {}
     }
 }
 

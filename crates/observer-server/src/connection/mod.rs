@@ -1,24 +1,23 @@
 //! Connections, from their acceptance to their end.
 //!
-//! [`listener`] accepts a TCP connection and reserves a slot for it; [`slots`] finds an idle
-//! connection to close when all are taken, and [`refuse`] answers 503 when none is idle. On a TLS
-//! address a [`handshake`] follows. [`http`] then serves requests until the connection ends:
-//! [`linger`] and [`error_body`] wrap its stream so that clients receive answers to requests that
-//! were not read to their end, and a body with every error.
+//! [`listener`] accepts a TCP connection and acquires a permit for it; [`slots`] selects idle
+//! connections to close when no permit is left, and [`reject`] responds with 503 if none is idle.
+//! On a TLS address a [`handshake`] follows. [`http`] then serves requests until the connection
+//! ends: [`linger`] and [`error_body`] wrap its stream so that clients receive responses to
+//! requests that were not read to their end, and a body with every error.
 //!
 //! Shutdown has two stages: after `drain` no further request begins; after `cut` connections are
 //! closed whatever they are doing.
 
 pub(crate) mod bind;
+mod context;
 mod error_body;
 mod handshake;
 mod http;
 mod linger;
 pub(crate) mod listener;
-mod refuse;
-mod shared;
+mod reject;
 mod slots;
-pub mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,15 +25,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use self::context::ConnectionContext;
 use self::listener::{Listener, accept};
-use self::shared::Shared;
 use crate::options::ServerOptions;
 use crate::state::ServerState;
 
 /// Serves the connections of some listeners until it is dropped or drained.
 pub(crate) struct Connections {
     accepting: JoinSet<()>,
-    shared: Arc<Shared>,
+    context: Arc<ConnectionContext>,
 }
 
 impl Connections {
@@ -43,27 +42,28 @@ impl Connections {
         state: Arc<ServerState>,
         options: &ServerOptions,
     ) -> Self {
-        let shared = Shared::new(state, options);
+        let context = ConnectionContext::new(state, options);
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(accept(listener, shared.clone()));
+            accepting.spawn(accept(listener, context.clone()));
         }
-        Self { accepting, shared }
+        Self { accepting, context }
     }
 
-    /// Stops accepting, closes idle connections, and waits until requests in flight are answered.
+    /// Stops accepting, closes idle connections, and waits until requests in flight have their
+    /// responses.
     /// After the deadline it closes all connections.
     pub(crate) async fn drain(mut self, deadline: Duration) {
         self.accepting.shutdown().await;
-        let tasks = &self.shared.tasks;
-        self.shared.drain.cancel();
+        let tasks = &self.context.tasks;
+        self.context.drain.cancel();
         tasks.close();
         if timeout(deadline, tasks.wait()).await.is_err() {
             tracing::warn!(
                 connections = tasks.len(),
                 "requests exceeded the shutdown deadline; closing their connections"
             );
-            self.shared.cut.cancel();
+            self.context.cut.cancel();
             tasks.wait().await;
         }
     }
@@ -71,7 +71,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        self.shared.cut.cancel();
-        self.shared.drain.cancel();
+        self.context.cut.cancel();
+        self.context.drain.cancel();
     }
 }

@@ -1,12 +1,12 @@
 //! The observer's own metrics.
 //!
 //! One collector in the caller's registry serves them all: [`exposition`] reads the status of the
-//! pipeline at each scrape, so that the numbers of a scrape belong together; [`requests`] counts
+//! pipeline at each scrape, so that the numbers of a scrape belong together; [`server`] counts
 //! requests and connections as they occur. The registry also gets the metrics of the process, where
 //! the operating system has them.
 
 pub(crate) mod exposition;
-pub(crate) mod requests;
+pub(crate) mod server;
 
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
@@ -14,13 +14,13 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
 use self::exposition::METRICS;
-use self::requests::RequestMetrics;
+use self::server::ServerMetrics;
 
 /// Collector of the observer's own metrics.
 #[derive(Clone)]
 struct ObserverCollector {
     pipeline: Pipeline,
-    requests: RequestMetrics,
+    server: ServerMetrics,
     descs: Vec<Desc>,
 }
 
@@ -31,7 +31,7 @@ impl Collector for ObserverCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = exposition::families(&self.pipeline.status());
-        families.extend(self.requests.families());
+        families.extend(self.server.families());
         families
     }
 }
@@ -59,11 +59,11 @@ impl Registration {
     pub(crate) fn new(
         registry: &Registry,
         pipeline: Pipeline,
-        requests: RequestMetrics,
+        server: ServerMetrics,
     ) -> Result<Self, prometheus::Error> {
-        let mut descs = requests.descs();
+        let mut descs = server.descs();
         descs.extend(METRICS.iter().map(|metric| metric.definition.desc()));
-        let collector = ObserverCollector { pipeline, requests, descs };
+        let collector = ObserverCollector { pipeline, server, descs };
         registry.register(Box::new(collector.clone()))?;
         let process = match process_collector().map(|process| registry.register(process)) {
             Some(Ok(())) => ProcessMetrics::Registered,

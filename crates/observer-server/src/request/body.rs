@@ -19,7 +19,7 @@ const MAX_PREALLOCATED: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
     pub(crate) max_bytes: usize,
-    /// Time for the whole body, so that a client that sends a byte now and then can't hold a
+    /// Time for the whole body, so that a client that sends a byte occasionally can't hold a
     /// connection.
     pub(crate) timeout: Duration,
 }
@@ -110,7 +110,7 @@ pub(crate) async fn collect(
 /// Parses the JSON body of an administrative request. `usage` describes it in the error.
 ///
 /// # Errors
-/// 400 for invalid JSON, 422 for valid JSON of another shape.
+/// If the body is not valid JSON (400), or is JSON of another shape (422).
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], usage: &str) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let status = if error.is_data() {

@@ -4,22 +4,26 @@ use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Returns the layer that allows these origins, or `None` if there are none. `*` allows all.
-/// Origins that can't occur in a header are ignored.
-pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
+/// Returns the allowed origins, or `None` if none are configured. `*` allows all. Origins that
+/// can't occur in a header are ignored.
+pub(crate) fn allowed_origins(origins: &[String]) -> Option<AllowOrigin> {
     if origins.is_empty() {
         return None;
     }
-    let allowed = if origins.iter().any(|origin| origin == "*") {
+    Some(if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
         AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
-    };
+    })
+}
+
+/// Returns the layer that allows these origins to send requests with these methods.
+pub(crate) fn layer(origins: AllowOrigin, methods: Vec<Method>) -> CorsLayer {
     let key = HeaderName::from_static("idempotency-key");
-    Some(
-        CorsLayer::new()
-            .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::DELETE])
-            .allow_headers([AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, key]),
-    )
+    CorsLayer::new().allow_origin(origins).allow_methods(methods).allow_headers([
+        AUTHORIZATION,
+        CONTENT_ENCODING,
+        CONTENT_TYPE,
+        key,
+    ])
 }

@@ -9,7 +9,7 @@ use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
-/// Header of an answer that rejects an encoding (RFC 9110, section 12.5.3).
+/// Header of a response that rejects an encoding (RFC 9110, section 12.5.3).
 pub(crate) const SUPPORTED: (HeaderName, &str) = (ACCEPT_ENCODING, "gzip, zstd");
 
 /// Content encoding of a body.
@@ -24,7 +24,7 @@ impl Encoding {
     /// Returns the encoding that the headers name.
     ///
     /// # Errors
-    /// 415 for another encoding.
+    /// If the encoding is not supported (415).
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let value = match (values.next(), values.next()) {

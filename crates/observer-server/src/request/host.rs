@@ -33,8 +33,8 @@ impl Hosts {
     /// Checks the host of a request.
     ///
     /// # Errors
-    /// 400 without a valid host (RFC 9112, section 3.2), 421 with an unknown one (RFC 9110, section
-    /// 15.5.20).
+    /// If the host is missing or malformed (400; RFC 9112, section 3.2), or unknown (421; RFC 9110,
+    /// section 15.5.20).
     pub(crate) fn check(
         &self,
         version: Version,

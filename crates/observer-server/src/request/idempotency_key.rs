@@ -16,7 +16,7 @@ const INVALID: &str = "invalid header Idempotency-Key; send it once, with 1 to 2
 /// it without quotes. One pair of quotes around it is therefore not part of the key.
 ///
 /// # Errors
-/// 400 for an invalid or repeated key.
+/// If the key is invalid or repeated (400).
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let invalid = || {
         Problem::new(axum::http::StatusCode::BAD_REQUEST, INVALID).reason(RejectReason::Malformed)

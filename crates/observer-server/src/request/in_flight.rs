@@ -33,11 +33,11 @@ pub(crate) struct BudgetExceeded {
 }
 
 impl InFlight {
-    /// Admits a request.
+    /// Acquires the permit of a request.
     ///
     /// # Errors
-    /// 429 at the limit of requests.
-    pub(crate) fn admit(&self, max_requests: usize) -> Result<RequestPermit<'_>, Problem> {
+    /// If the limit of requests is reached (429).
+    pub(crate) fn acquire(&self, max_requests: usize) -> Result<RequestPermit<'_>, Problem> {
         if self.requests.fetch_add(1, Ordering::Relaxed) < max_requests {
             return Ok(RequestPermit(self));
         }
@@ -103,11 +103,11 @@ mod tests {
     #[test]
     fn permit_is_free_again_when_its_request_ends() {
         let in_flight = InFlight::default();
-        let one = in_flight.admit(2).unwrap();
-        let _two = in_flight.admit(2).unwrap();
-        assert_eq!(in_flight.admit(2).unwrap_err().status(), StatusCode::TOO_MANY_REQUESTS);
+        let one = in_flight.acquire(2).unwrap();
+        let _two = in_flight.acquire(2).unwrap();
+        assert_eq!(in_flight.acquire(2).unwrap_err().status(), StatusCode::TOO_MANY_REQUESTS);
         drop(one);
-        assert!(in_flight.admit(2).is_ok());
+        assert!(in_flight.acquire(2).is_ok());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::problem::Problem;
 /// Checks the content type of a request.
 ///
 /// # Errors
-/// 415 for anything but JSON.
+/// If the request declares another type, or declares none and has an `Origin` (415).
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let text = match (values.next(), values.next()) {

@@ -1,22 +1,20 @@
-//! Processing of a request before and around its handler.
+//! Checking and reading of requests.
 //!
-//! The [`guard`] runs for every request: it checks the [`host`], authorizes the request
-//! ([`access`]), checks its [`media_type`], charges its rate limit, counts it as [`in_flight`], and
-//! opens a span for requests that carry events ([`trace_context`]). Handlers then use the rest:
-//! [`body`] reads the body within limits, [`decompress`] and [`split`] take batches apart,
-//! [`idempotency_key`] and [`path`] read parameters, and [`blocking`] runs work that takes long.
-//! [`cors`] is a layer outside of the guard.
+//! The [guard](crate::routes) uses some modules for every request: it checks the [`host`],
+//! authorizes the request ([`access`]), checks its [`media_type`], charges its rate limit, counts
+//! it as [`in_flight`], and opens a span if it carries events ([`trace_context`]). Handlers use the
+//! rest: [`body`] reads the body within limits, [`decompress`] and [`split`] take batches apart,
+//! [`idempotency_key`] reads the header, and [`blocking`] runs work that takes long. [`cors`] is a
+//! layer outside of the guard.
 
 pub(crate) mod access;
 pub(crate) mod blocking;
 pub(crate) mod body;
 pub(crate) mod cors;
 pub(crate) mod decompress;
-pub(crate) mod guard;
 pub(crate) mod host;
 pub(crate) mod idempotency_key;
 pub(crate) mod in_flight;
 pub(crate) mod media_type;
-pub(crate) mod path;
 pub(crate) mod split;
 pub(crate) mod trace_context;

@@ -24,7 +24,7 @@ const MAX_SHARED: usize = 8 << 10;
 /// shows that the batch exceeds the limit.
 ///
 /// # Errors
-/// 400 for an empty body, or an array that is not valid JSON.
+/// If the body is empty, or an array that is not valid JSON (400).
 pub(crate) fn split(
     body: &Bytes,
     max_items: usize,

@@ -10,17 +10,19 @@ use observer_core::Submission;
 use observer_pipeline::{Ack, AckStatus, Durability, RejectReason};
 use utoipa::ToSchema;
 
-use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
-use crate::rejection::{ingest_problem, invalid_event};
 use crate::request::body::collect;
 use crate::request::idempotency_key::idempotency_key;
+use crate::routes::event_problem::{ingest_problem, invalid_event};
 use crate::routes::openapi::{self, AnyBody};
 use crate::state::ServerState;
 
+/// Path of the route.
+pub(super) const PATH: &str = "/event";
+
 /// Accepts one event, or an envelope around one.
 ///
-/// The answer is sent once the event has the stated durability. An event that was received before
+/// The response is sent once the event has the stated durability. An event that was received before
 /// is a duplicate and is stored once.
 #[utoipa::path(
     post,
@@ -46,16 +48,15 @@ pub(crate) async fn post_event(
     State(state): State<Arc<ServerState>>,
     request: Request,
 ) -> Response {
-    let _time = state.requests.time(Route::Event);
-    match ingest(&state, request).await {
-        Ok(ack) => answer(&ack),
+    match handle(&state, request).await {
+        Ok(ack) => response(&ack),
         Err(problem) => problem.into_response(),
     }
 }
 
-/// Outcome of an event.
+/// Result of an event.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only its schema is used; answers are formatted by hand for speed")]
+#[expect(dead_code, reason = "only its schema is used; responses are formatted by hand for speed")]
 struct Stored {
     /// Id of the event.
     #[schema(format = "uuid")]
@@ -67,7 +68,7 @@ struct Stored {
     durability: Durability,
 }
 
-async fn ingest(state: &ServerState, request: Request) -> Result<Ack, Problem> {
+async fn handle(state: &ServerState, request: Request) -> Result<Ack, Problem> {
     let (head, body) = request.into_parts();
     let key = reject_encoding(&head.headers).and_then(|()| idempotency_key(&head.headers));
     let key = key.inspect_err(|_| state.pipeline.count_rejected(RejectReason::Malformed))?;
@@ -101,7 +102,7 @@ fn reject_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn answer(ack: &Ack) -> Response {
+fn response(ack: &Ack) -> Response {
     let mut id = [0; 36];
     let id = &*ack.id.hyphenated().encode_lower(&mut id);
     let (status, durability) = (ack.status.as_str(), ack.durability.as_str());

@@ -12,14 +12,13 @@ use observer_pipeline::{AckStatus, Durability, IngestError, RejectReason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::metrics::requests::Route;
 use crate::problem::{BadItem, PROBLEM_JSON, Problem, ProblemDetails};
-use crate::rejection::{ingest_problem, invalid_event};
 use crate::request::access::Charge;
 use crate::request::body::{BatchLimits, collect};
 use crate::request::decompress::{DecodeError, Encoding, SUPPORTED};
 use crate::request::idempotency_key::idempotency_key;
 use crate::request::split::split;
+use crate::routes::event_problem::{ingest_problem, invalid_event};
 use crate::routes::openapi::{self, AnyBody};
 use crate::state::ServerState;
 
@@ -27,9 +26,10 @@ use crate::state::ServerState;
 /// millisecond. Other bodies are parsed on the blocking pool.
 const MAX_PARSED_INLINE: usize = 512 << 10;
 
-/// Outcome of a batch.
+/// Results of the events of a batch.
 #[derive(Debug, Serialize, ToSchema)]
-struct Outcome {
+#[schema(as = Outcome)]
+struct BatchResponse {
     accepted: usize,
     duplicates: usize,
     rejected: usize,
@@ -64,10 +64,10 @@ enum RejectedItem {
         (String = "application/x-ndjson")
     )),
     responses(
-        (status = 200, description = "All events are stored", body = Outcome),
+        (status = 200, description = "All events are stored", body = BatchResponse),
         (status = 207, description = "Some events are stored; `errors` has the reason for each of \
                                       the others",
-            body = Outcome),
+            body = BatchResponse),
         (status = 422, description = "All items are rejected; `errors` has the reason for each",
             body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 503, description = "The events can't be stored at the moment",
@@ -79,8 +79,7 @@ pub(crate) async fn post_events(
     State(state): State<Arc<ServerState>>,
     request: Request,
 ) -> Response {
-    let _time = state.requests.time(Route::Events);
-    match ingest(&state, request).await {
+    match handle(&state, request).await {
         Ok(response) => response,
         Err(problem) => {
             let mut response = problem.into_response();
@@ -92,7 +91,7 @@ pub(crate) async fn post_events(
     }
 }
 
-async fn ingest(state: &ServerState, request: Request) -> Result<Response, Problem> {
+async fn handle(state: &ServerState, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let charge = head.extensions.get::<Charge>().cloned().unwrap_or_default();
     let (limits, max_bytes) = {
@@ -138,22 +137,22 @@ async fn ingest(state: &ServerState, request: Request) -> Result<Response, Probl
         }
     }
     let durability = Durability::Fsync.as_str();
-    let mut outcome = Outcome { accepted: 0, duplicates: 0, rejected: 0, durability, errors };
+    let mut results = BatchResponse { accepted: 0, duplicates: 0, rejected: 0, durability, errors };
     for (index, result) in indices.into_iter().zip(state.pipeline.ingest_batch(submissions).await) {
         match result {
             Ok(ack) => {
                 match ack.status {
-                    AckStatus::Accepted => outcome.accepted += 1,
-                    AckStatus::Duplicate => outcome.duplicates += 1,
+                    AckStatus::Accepted => results.accepted += 1,
+                    AckStatus::Duplicate => results.duplicates += 1,
                 }
-                outcome.durability = ack.durability.as_str();
+                results.durability = ack.durability.as_str();
             }
             // New events are stored all or none, so the client has to send the whole batch again.
             Err(error @ IngestError::Unavailable(_)) => return Err(ingest_problem(&error)),
-            Err(error) => outcome.errors.push(ingest_problem(&error).into_item(index)),
+            Err(error) => results.errors.push(ingest_problem(&error).into_item(index)),
         }
     }
-    Ok(answer(outcome))
+    Ok(response(results))
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<Encoding, Problem> {
@@ -214,24 +213,24 @@ impl RejectedItem {
     }
 }
 
-fn answer(mut outcome: Outcome) -> Response {
-    outcome.errors.sort_by_key(BadItem::index);
-    outcome.rejected = outcome.errors.len();
-    let status = match (outcome.accepted + outcome.duplicates, outcome.rejected) {
+fn response(mut results: BatchResponse) -> Response {
+    results.errors.sort_by_key(BadItem::index);
+    results.rejected = results.errors.len();
+    let status = match (results.accepted + results.duplicates, results.rejected) {
         (_, 0) => StatusCode::OK,
         (0, _) => {
             let detail = format!(
                 "all {} items are rejected; `errors` has the reason for each",
-                outcome.rejected
+                results.rejected
             );
             let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
                 .reason(RejectReason::Invalid);
-            return problem.items(outcome.errors).into_response();
+            return problem.items(results.errors).into_response();
         }
         _ => StatusCode::MULTI_STATUS,
     };
     let mut response = Response::new(
-        serde_json::to_vec(&outcome).expect("strings and numbers serialize to JSON").into(),
+        serde_json::to_vec(&results).expect("strings and numbers serialize to JSON").into(),
     );
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

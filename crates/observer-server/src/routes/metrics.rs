@@ -8,7 +8,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use prometheus::TextEncoder;
 
-use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::routes::openapi::AnyRequest;
 use crate::state::ServerState;
@@ -27,7 +26,6 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
     )
 )]
 pub(crate) async fn get_metrics(State(state): State<Arc<ServerState>>) -> Response {
-    let _time = state.requests.time(Route::Metrics);
     let registry = state.registry.clone();
     // A collector may block, for example on the files of a sink.
     let text =

@@ -1,38 +1,52 @@
 //! Route table, and a module of handlers for each group of routes.
 //!
-//! A handler's `#[utoipa::path]` attribute is both its route and its entry in the OpenAPI document.
-//! All requests pass the [guard](crate::request::guard) before they reach a handler.
+//! The `#[utoipa::path]` attribute of a handler gives its path and its entry in the OpenAPI
+//! document; [`table`] registers the handler. The rest follows from the table: every handler runs
+//! behind a [`guard`], which measures its duration, the list of routes in a 404, and the methods
+//! that CORS allows. A new route is a module and a line in the table. A route that receives events
+//! is also added to `required_scope` in [`guard`].
+//!
+//! On the connections of a [`Server`](crate::Server), [`dispatch`] passes `POST /event` to its
+//! handler without the router. Layers of the router do not run for these requests.
 
-mod dead_letters;
+pub(crate) mod dispatch;
 mod event;
+mod event_problem;
 mod events;
+mod guard;
 mod health;
 mod metrics;
 mod openapi;
 mod reload;
-mod replay;
 mod sinks;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::handler::Handler;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use bytes::Bytes;
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
-use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::openapi::{OpenApi, PathItem};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
-use crate::metrics::requests::Route;
+use self::guard::Guard;
+use self::sinks::{dead_letters, replay};
 use crate::options::ServerOptions;
 use crate::problem::Problem;
-use crate::request::guard;
+use crate::request::cors;
 use crate::state::ServerState;
 
-pub(crate) use event::post_event;
+/// Methods that a route can have.
+const METHODS: [Method; 5] =
+    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+/// Label in the metrics of requests that match no route.
+const OTHER: &str = "other";
+
+type Routes = UtoipaMethodRouter<Arc<ServerState>>;
 
 /// Returns the routes alone, for embedding in another axum application.
 ///
@@ -50,76 +64,98 @@ pub fn router(
     Ok(with_state(ServerState::new(options, pipeline, registry, openapi_json())?))
 }
 
+/// Returns the route table: groups of routes, each with its label in the metrics.
+fn table() -> Vec<(&'static str, Vec<Routes>)> {
+    vec![
+        (event::PATH, vec![routes!(event::post_event)]),
+        ("/v1/events", vec![routes!(events::post_events)]),
+        ("/v1/sinks", vec![routes!(sinks::get_sinks), routes!(sinks::delete_sink)]),
+        (
+            "/v1/sinks/{name}/dead-letters",
+            vec![
+                routes!(dead_letters::get_dead_letters, dead_letters::delete_dead_letters),
+                routes!(dead_letters::get_dead_letter, dead_letters::delete_dead_letter),
+                routes!(dead_letters::post_dead_letters),
+            ],
+        ),
+        ("/v1/sinks/{name}/replay", vec![routes!(replay::post_replay, replay::delete_replay)]),
+        ("/metrics", vec![routes!(metrics::get_metrics)]),
+        ("/livez", vec![routes!(health::livez)]),
+        ("/readyz", vec![routes!(health::readyz)]),
+        ("/-/reload", vec![routes!(reload::post_reload)]),
+        ("/openapi.json", vec![routes!(openapi::get_openapi)]),
+    ]
+}
+
 /// Returns the router over this state.
 pub(crate) fn with_state(state: Arc<ServerState>) -> Router {
-    let (routes, document) = table().split_for_parts();
-    let known = operations(&document).join(", ");
-    let not_found = |State(state): State<Arc<ServerState>>, uri: Uri| async move {
-        not_found(&state, &uri, &known)
-    };
+    let guard =
+        |label| middleware::from_fn_with_state(Guard::new(state.clone(), label), guard::layer);
+    let (routes, document) = openapi_router(|label, (schemas, paths, methods)| {
+        (schemas, paths, methods.route_layer(guard(label)))
+    })
+    .split_for_parts();
+    let operations = operations(&document);
+    let known = operations
+        .iter()
+        .map(|(method, path)| format!("{method} {path}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let not_found = |uri: Uri| async move { not_found(&uri, &known) };
     let routes = routes
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(state.clone(), guard::layer))
+        .fallback(not_found.layer(guard(OTHER)))
+        .method_not_allowed_fallback(method_not_allowed.layer(guard(OTHER)))
         .with_state(state.clone());
-    match &state.cors {
-        // Outside of the guard: browsers send a preflight request without a token.
-        Some(cors) => routes.layer(cors.clone()),
+    match &state.cors_origins {
+        // Outside of the guards: browsers send a preflight request without a token.
+        Some(origins) => {
+            let is_served = |method: &Method| operations.iter().any(|(served, _)| served == method);
+            let methods = METHODS.into_iter().filter(is_served).collect();
+            routes.layer(cors::layer(origins.clone(), methods))
+        }
         None => routes,
     }
 }
 
 /// Returns the OpenAPI document of the routes, as JSON.
 pub(crate) fn openapi_json() -> Bytes {
-    serde_json::to_vec(table().get_openapi()).expect("an OpenAPI document is JSON").into()
+    serde_json::to_vec(&openapi_document()).expect("an OpenAPI document is JSON").into()
 }
 
-/// Returns the routes, each at the path of its description.
-fn table() -> OpenApiRouter<Arc<ServerState>> {
-    OpenApiRouter::with_openapi(openapi::document())
-        .routes(routes!(event::post_event))
-        .routes(routes!(events::post_events))
-        .routes(routes!(sinks::get_sinks))
-        .routes(routes!(sinks::delete_sink))
-        .routes(routes!(dead_letters::get_dead_letters, dead_letters::delete_dead_letters))
-        .routes(routes!(dead_letters::get_dead_letter, dead_letters::delete_dead_letter))
-        .routes(routes!(dead_letters::post_dead_letters))
-        .routes(routes!(replay::post_replay, replay::delete_replay))
-        .routes(routes!(metrics::get_metrics))
-        .routes(routes!(health::livez))
-        .routes(routes!(health::readyz))
-        .routes(routes!(reload::post_reload))
-        .routes(routes!(openapi::get_openapi))
+fn openapi_document() -> OpenApi {
+    openapi_router(|_, routes| routes).into_openapi()
 }
 
-/// Returns each operation of the document, such as `POST /event`.
-fn operations(document: &OpenApi) -> Vec<String> {
-    let of_path = |(path, item): (&String, &utoipa::openapi::PathItem)| {
-        let methods = [
-            (Method::GET, item.get.is_some()),
-            (Method::POST, item.post.is_some()),
-            (Method::PUT, item.put.is_some()),
-            (Method::PATCH, item.patch.is_some()),
-            (Method::DELETE, item.delete.is_some()),
-        ];
-        let methods = methods.into_iter().filter(|(_, is_served)| *is_served);
-        methods.map(|(method, _)| format!("{method} {path}")).collect::<Vec<_>>()
+/// Returns the routes of the [`table`], each at the path of its description. `adapt` gets each with
+/// the label of its group.
+fn openapi_router(
+    adapt: impl Fn(&'static str, Routes) -> Routes,
+) -> OpenApiRouter<Arc<ServerState>> {
+    let mut router = OpenApiRouter::with_openapi(openapi::document());
+    for (label, group) in table() {
+        for routes in group {
+            router = router.routes(adapt(label, routes));
+        }
+    }
+    router
+}
+
+/// Returns the method and the path of each operation of the document.
+fn operations(document: &OpenApi) -> Vec<(Method, String)> {
+    let of_path = |(path, item): (&String, &PathItem)| {
+        let operations = [&item.get, &item.post, &item.put, &item.patch, &item.delete];
+        let served = METHODS.into_iter().zip(operations).filter(|(_, served)| served.is_some());
+        served.map(|(method, _)| (method, path.clone())).collect::<Vec<_>>()
     };
     document.paths.paths.iter().flat_map(of_path).collect()
 }
 
-fn not_found(state: &ServerState, uri: &Uri, known: &str) -> Problem {
-    let _time = state.requests.time(Route::Other);
+fn not_found(uri: &Uri, known: &str) -> Problem {
     let detail = format!("unknown path {:?}; the routes are {known}", uri.path());
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
-async fn method_not_allowed(
-    State(state): State<Arc<ServerState>>,
-    method: Method,
-    uri: Uri,
-) -> Problem {
-    let _time = state.requests.time(Route::Other);
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!(
         "{} does not support the method {method}; use one that the header Allow lists",
         uri.path()
@@ -155,9 +191,9 @@ mod tests {
                 .body(Body::from(body))
                 .unwrap()
         };
-        let refused =
+        let rejected =
             app.clone().oneshot(request("/observer/event", "more than ten bytes")).await.unwrap();
-        assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(rejected.status(), StatusCode::PAYLOAD_TOO_LARGE);
         let metrics = app.oneshot(request("/observer/metrics", "")).await.unwrap();
         assert_eq!(metrics.status(), StatusCode::OK);
         assert!(registry.gather().is_empty(), "the last clone of the router is dropped");
@@ -172,10 +208,20 @@ mod tests {
                 expected.push(format!("{} {path}", method.to_uppercase()));
             }
         }
-        let mut listed = operations(table().get_openapi());
+        let operations = operations(&openapi_document());
+        let mut listed: Vec<_> =
+            operations.iter().map(|(method, path)| format!("{method} {path}")).collect();
         expected.sort();
         listed.sort();
         assert_eq!(listed, expected);
         assert!(listed.len() >= 16, "{listed:?}");
+    }
+
+    #[test]
+    fn crate_documentation_lists_each_operation() {
+        let documentation = include_str!("../lib.rs");
+        for (method, path) in operations(&openapi_document()) {
+            assert!(documentation.contains(&format!("`{method} {path}`")), "{method} {path}");
+        }
     }
 }

@@ -16,7 +16,6 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
-use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, ProblemDetails};
 use crate::state::ServerState;
 
@@ -188,7 +187,6 @@ pub(crate) fn document() -> OpenApi {
     responses((status = 200, description = "The document", body = Object), AnyRequest)
 )]
 pub(crate) async fn get_openapi(State(state): State<Arc<ServerState>>) -> Response {
-    let _time = state.requests.time(Route::OpenApi);
     let mut response = Response::new(state.openapi.clone().into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use observer_pipeline::RejectReason;
 
-use crate::metrics::requests::Route;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::reload::{ReloadError, ReloadReport};
 use crate::routes::openapi::AnyRequest;
@@ -33,7 +32,6 @@ use crate::state::ServerState;
     )
 )]
 pub(crate) async fn post_reload(State(state): State<Arc<ServerState>>) -> Response {
-    let _time = state.requests.time(Route::Reload);
     let Some(reload) = state.reload.get().cloned() else {
         let detail =
             "the program that runs this observer does not support reloading the configuration";

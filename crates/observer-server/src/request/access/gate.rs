@@ -47,7 +47,7 @@ impl Gate {
     /// Checks that the request has the scope, and returns the limiter that it is charged to.
     ///
     /// # Errors
-    /// 401 without a known token, 403 with one that lacks the scope (RFC 6750, section 3.1).
+    /// If the token is missing or unknown (401), or lacks the scope (403; RFC 6750, section 3.1).
     pub(crate) fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<Charge, Problem> {
         // Without configured tokens the header is meant for another receiver, such as a proxy.
         if self.anonymous.contains(scope)

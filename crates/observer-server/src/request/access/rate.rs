@@ -81,7 +81,7 @@ impl Charge {
     /// Charges a request, which costs as much as one event.
     ///
     /// # Errors
-    /// 429 when the rate is exceeded.
+    /// If the rate is exceeded (429).
     pub(crate) fn take_request(&self) -> Result<(), Problem> {
         self.0.as_ref().map_or(Ok(()), |limiter| limiter.take(NonZeroU32::MIN))
     }
@@ -89,7 +89,7 @@ impl Charge {
     /// Charges the events of a batch, except for the first, which its request has paid for.
     ///
     /// # Errors
-    /// 429 when the rate is exceeded, 413 when the batch is larger than the burst.
+    /// If the rate is exceeded (429), or the batch is larger than the burst (413).
     pub(crate) fn take_batch(&self, events: usize) -> Result<(), Problem> {
         let Some(limiter) = &self.0 else { return Ok(()) };
         let events = u32::try_from(events).unwrap_or(u32::MAX);

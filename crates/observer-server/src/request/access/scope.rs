@@ -32,7 +32,7 @@ impl Scope {
     /// All scopes.
     pub const ALL: [Self; 3] = [Self::Ingest, Self::Read, Self::Admin];
 
-    /// Returns the scope as configurations and answers spell it.
+    /// Returns the scope as configurations and responses spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ use super::scope::Scopes;
 /// Token of a client, with its permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Name of the token. It appears in answers and logs, and is no secret.
+    /// Name of the token. It appears in responses and logs, and is not secret.
     pub name: String,
     /// Digest of the token, or several while it is being replaced.
     pub digests: Vec<TokenDigest>,
@@ -36,7 +36,7 @@ pub struct Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenDigest([u8; 32]);
 
-/// Error for a text that is no digest. It does not show the text, which may be the token itself.
+/// Error for a text that is not a digest. It does not show the text, which may be the token itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not the SHA-256 of a token, which has 64 hexadecimal digits; \

@@ -1,9 +1,8 @@
-//! State that the connections of a server share.
+//! Context of connections: the state that the connections of a server share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
@@ -11,36 +10,40 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::slots::Slots;
-use crate::metrics::requests::RequestMetrics;
+use crate::metrics::server::ServerMetrics;
 use crate::options::ServerOptions;
-use crate::routes;
+use crate::routes::dispatch::Dispatcher;
 use crate::state::ServerState;
 
 /// Size of a connection's read buffer in bytes, and so the limit of a request's head.
 pub(crate) const MAX_BUFFER: usize = 64 << 10;
-/// Number of connections beyond the limit that are answered with 503 at the same time.
-const MAX_REFUSALS: usize = 64;
+/// Number of connections beyond the limit that are rejected with a 503 response at the same time.
+const MAX_REJECTIONS: usize = 64;
 
 /// State that the connections of a server share.
-pub(crate) struct Shared {
-    pub(crate) state: Arc<ServerState>,
-    pub(crate) router: Router,
+pub(crate) struct ConnectionContext {
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) http: http1::Builder,
     pub(crate) header_timeout: Duration,
-    pub(crate) requests: RequestMetrics,
-    /// One permit per connection.
+    pub(crate) metrics: ServerMetrics,
+    /// Permits of connections, which enforce `max_connections`. A connection holds one until it
+    /// ends.
     pub(crate) permits: Arc<Semaphore>,
+    /// Activity of the open connections. At the limit it selects idle ones to close, whose permits
+    /// new connections then acquire.
     pub(crate) slots: Arc<Slots>,
     pub(crate) max_connections: usize,
-    pub(crate) refusals: Arc<Semaphore>,
+    /// Permits of connections beyond the limit that receive a response before they are closed.
+    pub(crate) rejections: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
     /// Cancelled when no further request may begin.
     pub(crate) drain: CancellationToken,
-    /// Cancelled when connections must close at once. Connections observe it only while draining.
+    /// Cancelled when connections must close at once. Serving tasks observe it only after `drain`,
+    /// so cancel both to close all connections.
     pub(crate) cut: CancellationToken,
 }
 
-impl Shared {
+impl ConnectionContext {
     pub(crate) fn new(state: Arc<ServerState>, options: &ServerOptions) -> Arc<Self> {
         let max_connections = options.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let mut http = http1::Builder::new();
@@ -51,15 +54,14 @@ impl Shared {
         // A complete request is served even if its client has closed its sending side.
         http.half_close(true);
         Arc::new(Self {
-            router: routes::with_state(state.clone()),
-            requests: state.requests.clone(),
-            state,
+            metrics: state.metrics.clone(),
+            dispatcher: Arc::new(Dispatcher::new(state)),
             http,
             header_timeout: options.header_timeout,
             permits: Arc::new(Semaphore::new(max_connections)),
             slots: Slots::new(),
             max_connections,
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             cut: CancellationToken::new(),

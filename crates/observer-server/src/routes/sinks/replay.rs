@@ -12,10 +12,9 @@ use observer_pipeline::{ReplayError, ReplaySelection, ReplayStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::metrics::requests::Route;
+use super::path::{SinkName, known_sink};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::body::{collect, parse};
-use crate::request::path::{SinkName, known_sink};
 use crate::routes::openapi::{self, AnyBody, AnyRequest};
 use crate::state::ServerState;
 
@@ -124,7 +123,6 @@ pub(crate) async fn post_replay(
     name: SinkName,
     request: Request,
 ) -> Result<Response, Problem> {
-    let _time = state.requests.time(Route::Replay);
     let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
     let (limits, max_bytes) = {
         let settings = state.settings.load();
@@ -170,7 +168,6 @@ pub(crate) async fn delete_replay(
     State(state): State<Arc<ServerState>>,
     name: SinkName,
 ) -> Result<Response, Problem> {
-    let _time = state.requests.time(Route::Replay);
     let name = known_sink(&state, name)?;
     let cancelled = state.pipeline.cancel_replay(&name).await.map_err(|error| problem(&error))?;
     Ok(Json(ReplayProgress::of(&cancelled)).into_response())

@@ -1,4 +1,4 @@
-//! Answers to requests that are not read.
+//! Responses that reject requests which are not read.
 
 use std::time::Duration;
 
@@ -11,37 +11,38 @@ use super::linger::{LingerFlag, LingeringStream};
 use crate::problem::Problem;
 use crate::security_headers::SECURITY_HEADERS;
 
-/// Limit of the time that sending an answer takes.
+/// Limit of the time that sending a response takes.
 const MAX_TIME: Duration = Duration::from_secs(3);
 
-/// Answers 503 without reading the request, so that the client doesn't wait until it times out.
+/// Responds with 503 without reading the request, so that the client doesn't wait until it times
+/// out.
 pub(crate) async fn too_many_connections(stream: TcpStream, max_connections: usize) {
     let detail = format!(
         "the limit of {max_connections} connections (`max_connections`) is reached; \
          try again later, or use fewer connections"
     );
-    answer_unread(stream, Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)).await;
+    respond_unread(stream, Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)).await;
 }
 
-/// Answers with the problem whatever the request is, and closes the connection so that the answer
+/// Sends the problem without reading the request, and closes the connection so that the response
 /// arrives.
-pub(crate) async fn answer_unread(stream: TcpStream, problem: Problem) {
+pub(crate) async fn respond_unread(stream: TcpStream, problem: Problem) {
     let linger = LingerFlag::default();
     linger.set();
-    answer_on(LingeringStream::new(stream, linger), problem).await;
+    respond_on(LingeringStream::new(stream, linger), problem).await;
 }
 
-/// Does the same as [`answer_unread`] on a stream that lingers already.
-pub(crate) async fn answer_on(mut stream: impl AsyncWrite + Unpin, problem: Problem) {
+/// Sends the problem on a stream that lingers already, and closes the connection.
+pub(crate) async fn respond_on(mut stream: impl AsyncWrite + Unpin, problem: Problem) {
     let sent = async {
         stream.write_all(&response_bytes(problem)).await?;
         stream.shutdown().await
     };
-    // A client that has disconnected needs no answer.
+    // A client that has disconnected needs no response.
     let _ = tokio::time::timeout(MAX_TIME, sent).await;
 }
 
-/// Returns the head and the body of the answer.
+/// Returns the head and the body of the response.
 pub(crate) fn response_bytes(problem: Problem) -> Vec<u8> {
     let body = problem.to_json();
     let response = problem.closing().into_response();

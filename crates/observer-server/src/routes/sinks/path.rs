@@ -15,7 +15,7 @@ pub(crate) type SinkName = Result<Path<String>, PathRejection>;
 /// is checked, since an unknown sink is the more helpful error.
 ///
 /// # Errors
-/// 400 for a path that can't be decoded, 404 for an unknown sink.
+/// If the path can't be decoded (400), or the sink is unknown (404).
 pub(crate) fn known_sink(state: &ServerState, name: SinkName) -> Result<String, Problem> {
     let Path(name) =
         name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;

@@ -1,4 +1,9 @@
-//! `/v1/sinks`: status of the sinks, and removal of a detached one.
+//! `/v1/sinks`: status of the sinks, and removal of a detached one. The submodules serve the paths
+//! under a sink.
+
+pub(super) mod dead_letters;
+mod path;
+pub(super) mod replay;
 
 use std::sync::Arc;
 
@@ -11,11 +16,10 @@ use observer_pipeline::{Failure, ForgetSinkError, SinkState, SinkStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::metrics::requests::Route;
+use self::path::SinkName;
+use self::replay::ReplayProgress;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
-use crate::request::path::SinkName;
 use crate::routes::openapi::AnyRequest;
-use crate::routes::replay::ReplayProgress;
 use crate::state::ServerState;
 
 /// Status of the sinks.
@@ -66,7 +70,6 @@ struct LastError<'a> {
     responses((status = 200, description = "The sinks", body = Sinks), AnyRequest)
 )]
 pub(crate) async fn get_sinks(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
-    let _time = state.requests.time(Route::Sinks);
     let status = state.pipeline.status();
     let head = Position { epoch: status.epoch, seq: status.journal.head };
     let sinks = status.sinks.iter().map(|(name, sink)| sink_status(name, sink)).collect();
@@ -96,7 +99,6 @@ pub(crate) async fn delete_sink(
     State(state): State<Arc<ServerState>>,
     name: SinkName,
 ) -> Result<Response, Problem> {
-    let _time = state.requests.time(Route::Sinks);
     let Path(name) =
         name.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let removed = state.pipeline.forget_sink(&name).await;

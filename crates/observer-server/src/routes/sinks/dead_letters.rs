@@ -15,10 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::metrics::requests::Route;
+use super::path::{SinkName, known_sink};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::body::{BodyError, collect, parse};
-use crate::request::path::{SinkName, known_sink};
 use crate::routes::openapi::{self, AnyBody, AnyRequest};
 use crate::state::ServerState;
 
@@ -83,9 +82,10 @@ struct RedeliveryRequest<'a> {
     event: Option<&'a RawValue>,
 }
 
-/// Outcome of a replay of dead letters.
+/// Result of a replay of dead letters.
 #[derive(Debug, Serialize, ToSchema)]
-struct ReplayOutcome {
+#[schema(as = ReplayOutcome)]
+struct RedeliveryResponse {
     /// Number of events that the sink accepted, and whose dead letters are removed.
     replayed: u64,
     /// Dead letters that the sink rejected again, and that stay.
@@ -103,9 +103,10 @@ struct RejectedDeadLetter {
     reason: String,
 }
 
-/// Outcome of a purge.
+/// Result of a purge.
 #[derive(Debug, Serialize, ToSchema)]
-struct PurgeOutcome {
+#[schema(as = PurgeOutcome)]
+struct PurgeResponse {
     /// Number of removed dead letters.
     purged: u64,
 }
@@ -152,7 +153,6 @@ pub(crate) async fn get_dead_letters(
     name: SinkName,
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let _time = state.requests.time(Route::DeadLetters);
     let name = known_sink(&state, name)?;
     let Query(PageQuery { limit, cursor }) = query.map_err(|error| malformed(error.body_text()))?;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
@@ -192,7 +192,6 @@ pub(crate) async fn get_dead_letter(
     State(state): State<Arc<ServerState>>,
     path: NameAndId,
 ) -> Result<Response, Problem> {
-    let _time = state.requests.time(Route::DeadLetters);
     let (name, id) = name_and_id(path)?;
     let dead_letter =
         state.pipeline.dead_letter(&name, id).await.map_err(|error| problem(&error))?;
@@ -227,9 +226,9 @@ pub(crate) async fn get_dead_letter(
     params(("name" = String, Path, description = "Name of the sink")),
     request_body(content = RedeliveryRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "The sink accepted all events", body = ReplayOutcome),
+        (status = 200, description = "The sink accepted all events", body = RedeliveryResponse),
         (status = 207, description = "Some dead letters stay; the body has the reasons",
-            body = ReplayOutcome),
+            body = RedeliveryResponse),
         (status = 404, description = "The sink is unknown, or has none of the dead letters",
             body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 409, description = "The sink does not support replay, or is not running",
@@ -248,7 +247,6 @@ pub(crate) async fn post_dead_letters(
     name: SinkName,
     request: Request,
 ) -> Result<Response, Problem> {
-    let _time = state.requests.time(Route::DeadLetters);
     let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
     let (limits, max_bytes) = {
         let settings = state.settings.load();
@@ -276,10 +274,10 @@ pub(crate) async fn post_dead_letters(
         .redeliver_dead_letters(&name, selected, edited)
         .await
         .map_err(|error| problem(&error))?;
-    outcome(&name, replayed)
+    response(&name, replayed)
 }
 
-/// Removes dead letters of a sink for good: all, or those from before a time.
+/// Removes dead letters of a sink permanently: all, or those from before a time.
 #[utoipa::path(
     delete,
     path = "/v1/sinks/{name}/dead-letters",
@@ -292,7 +290,7 @@ pub(crate) async fn post_dead_letters(
             format = DateTime, nullable = false)
     ),
     responses(
-        (status = 200, description = "The dead letters are removed", body = PurgeOutcome),
+        (status = 200, description = "The dead letters are removed", body = PurgeResponse),
         (status = 404, description = "The sink is unknown",
             body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 415, description = "The request has a content type other than JSON",
@@ -307,7 +305,6 @@ pub(crate) async fn delete_dead_letters(
     name: SinkName,
     query: Result<Query<PurgeQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let _time = state.requests.time(Route::DeadLetters);
     let name = known_sink(&state, name)?;
     let Query(query) = query.map_err(|error| malformed(error.body_text()))?;
     let selected =
@@ -330,10 +327,10 @@ pub(crate) async fn delete_dead_letters(
         .purge_dead_letters(&name, selected)
         .await
         .map_err(|error| problem(&error))?;
-    Ok(Json(PurgeOutcome { purged }).into_response())
+    Ok(Json(PurgeResponse { purged }).into_response())
 }
 
-/// Removes one dead letter for good.
+/// Removes one dead letter permanently.
 #[utoipa::path(
     delete,
     path = "/v1/sinks/{name}/dead-letters/{id}",
@@ -342,7 +339,7 @@ pub(crate) async fn delete_dead_letters(
         ("id" = String, Path, description = "Id of the event", format = "uuid")
     ),
     responses(
-        (status = 200, description = "The dead letter is removed", body = PurgeOutcome),
+        (status = 200, description = "The dead letter is removed", body = PurgeResponse),
         (status = 404, description = "The sink or the dead letter is unknown",
             body = ProblemDetails, content_type = PROBLEM_JSON),
         (status = 415, description = "The request has a content type other than JSON",
@@ -356,13 +353,12 @@ pub(crate) async fn delete_dead_letter(
     State(state): State<Arc<ServerState>>,
     path: NameAndId,
 ) -> Result<Response, Problem> {
-    let _time = state.requests.time(Route::DeadLetters);
     let (name, id) = name_and_id(path)?;
     let purged =
         state.pipeline.purge_dead_letters(&name, DeadLetterSelection::Ids([id].into())).await;
     match purged.map_err(|error| problem(&error))? {
         0 => Err(unknown_dead_letter(&name, id)),
-        purged => Ok(Json(PurgeOutcome { purged }).into_response()),
+        purged => Ok(Json(PurgeResponse { purged }).into_response()),
     }
 }
 
@@ -380,22 +376,22 @@ fn summary(dead_letter: &DeadLetter) -> DeadLetterSummary<'_> {
     }
 }
 
-fn outcome(
+fn response(
     name: &str,
-    Redelivery { redelivered: replayed, rejected: refused, missing, stopped }: Redelivery,
+    Redelivery { redelivered: replayed, rejected, missing, stopped }: Redelivery,
 ) -> Result<Response, Problem> {
-    if let ([id, ..], 0, true, None) = (missing.as_slice(), replayed, refused.is_empty(), &stopped)
+    if let ([id, ..], 0, true, None) = (missing.as_slice(), replayed, rejected.is_empty(), &stopped)
     {
         return Err(unknown_dead_letter(name, *id));
     }
-    let all_accepted = refused.is_empty() && missing.is_empty() && stopped.is_none();
-    let refused = refused
+    let all_accepted = rejected.is_empty() && missing.is_empty() && stopped.is_none();
+    let refused = rejected
         .into_iter()
         .map(|(id, reason)| RejectedDeadLetter { id: id.to_string(), reason })
         .collect();
     let missing = missing.iter().map(Uuid::to_string).collect();
     let status = if all_accepted { StatusCode::OK } else { StatusCode::MULTI_STATUS };
-    Ok((status, Json(ReplayOutcome { replayed, refused, missing, stopped })).into_response())
+    Ok((status, Json(RedeliveryResponse { replayed, refused, missing, stopped })).into_response())
 }
 
 fn edited(event: &RawValue) -> Result<Event, Problem> {

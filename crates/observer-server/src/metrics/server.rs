@@ -1,0 +1,96 @@
+//! Metrics that the server counts itself: durations of requests, and connections.
+
+use std::time::Instant;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge};
+
+/// Upper bounds of the buckets of `observer_request_seconds`, in seconds.
+const BUCKETS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+
+/// Metrics of requests and connections. Clones share their counts.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerMetrics {
+    request_seconds: HistogramVec,
+    pub(crate) connections: IntGauge,
+    pub(crate) rejected_connections: IntCounter,
+    pub(crate) tls_handshake_failures: IntCounter,
+}
+
+/// Timer of a request. It observes the duration when it is dropped, also if the client has
+/// disconnected.
+#[derive(Debug)]
+pub(crate) struct Timer<'a> {
+    since: Instant,
+    histogram: &'a Histogram,
+}
+
+const VALID: &str = "names and labels are valid";
+
+impl ServerMetrics {
+    pub(crate) fn new() -> Self {
+        let request_seconds = HistogramOpts::new(
+            "observer_request_seconds",
+            "Duration of requests from the end of the head to the response, by route.",
+        );
+        let request_seconds =
+            HistogramVec::new(request_seconds.buckets(BUCKETS.to_vec()), &["route"]).expect(VALID);
+        Self {
+            request_seconds,
+            connections: IntGauge::new(
+                "observer_open_connections",
+                "Open connections from clients.",
+            )
+            .expect(VALID),
+            rejected_connections: IntCounter::new(
+                "observer_refused_connections_total",
+                "Connections that were rejected at the limit of connections.",
+            )
+            .expect(VALID),
+            tls_handshake_failures: IntCounter::new(
+                "observer_tls_handshake_failures_total",
+                "Connections to a TLS address whose handshake failed or timed out.",
+            )
+            .expect(VALID),
+        }
+    }
+
+    /// Returns the histogram of the durations of requests to a route, which is exported from now
+    /// on.
+    pub(crate) fn request_durations(&self, route: &str) -> Histogram {
+        self.request_seconds.with_label_values(&[route])
+    }
+
+    pub(crate) fn descs(&self) -> Vec<Desc> {
+        self.collectors().into_iter().flat_map(Collector::desc).cloned().collect()
+    }
+
+    pub(crate) fn families(&self) -> Vec<MetricFamily> {
+        self.collectors().into_iter().flat_map(Collector::collect).collect()
+    }
+
+    fn collectors(&self) -> [&dyn Collector; 4] {
+        [
+            &self.request_seconds,
+            &self.connections,
+            &self.rejected_connections,
+            &self.tls_handshake_failures,
+        ]
+    }
+}
+
+impl<'a> Timer<'a> {
+    pub(crate) fn start(histogram: &'a Histogram) -> Self {
+        Self { since: Instant::now(), histogram }
+    }
+}
+
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        self.histogram.observe(self.since.elapsed().as_secs_f64());
+    }
+}
