@@ -267,8 +267,8 @@ async fn first_event_of_the_readme_is_stored() {
     let command = line.replace("http://localhost:3800", &observer.url);
     assert_ne!(command, line);
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
-    let answer = String::from_utf8_lossy(&output.stdout);
-    assert!(answer.contains(r#""status":"accepted""#), "{answer}");
+    let response = String::from_utf8_lossy(&output.stdout);
+    assert!(response.contains(r#""status":"accepted""#), "{response}");
     observer.wait_until_caught_up().await;
     assert_eq!(observer.archive().iter().map(|line| event_of(line)).collect::<Vec<_>>(), [body]);
 }

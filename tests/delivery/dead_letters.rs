@@ -179,7 +179,7 @@ fn put_dead_letter(dir: &Path, sink: &str) {
 }
 
 #[tokio::test]
-async fn sink_with_its_own_position_refuses_a_replay_and_a_removed_sink_can_be_forgotten() {
+async fn sink_with_its_own_position_rejects_a_replay_and_a_removed_sink_can_be_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     put_dead_letter(dir.path(), "archive");
     put_dead_letter(dir.path(), "prometheus");

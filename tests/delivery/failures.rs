@@ -15,7 +15,7 @@ use crate::support::{
 
 const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
-/// Starts a receiver that answers every request with the same reply.
+/// Starts a receiver that responds to every request with the same reply.
 fn receiver(reply: Reply) -> HttpReceiver {
     let receiver = HttpReceiver::start();
     receiver.set_default_reply(reply);

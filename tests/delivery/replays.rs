@@ -188,7 +188,7 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
 }
 
 #[tokio::test]
-async fn refused_replay_says_why() {
+async fn rejected_replay_states_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
     let url = &*observer.url;

@@ -112,7 +112,7 @@ async fn ten_thousand_idle_connections_give_way_to_active_ones() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_order_up_to_a_malformed_one() {
+async fn pipelined_requests_get_responses_in_order_up_to_a_malformed_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
     let mut connection = observer.connect().await;

@@ -175,7 +175,7 @@ async fn restarts_of_destinations_and_a_kill_of_the_observer_lose_no_run() {
     let observer = destinations.start_observer(dir.path());
     post_all(&observer, parts[0]).await;
 
-    // The webhook stops within a request that it has received and not answered.
+    // The webhook stops within a request that it has received and not responded to.
     let known = destinations.webhook.requests().len();
     destinations.webhook.enqueue(Reply::close_before_response());
     destinations.webhook.enqueue(Reply::hang());
@@ -208,26 +208,26 @@ async fn restarts_of_destinations_and_a_kill_of_the_observer_lose_no_run() {
     destinations.prometheus.restart().await;
 
     // A run without a response is sent again, as producers do.
-    let answered = AtomicUsize::new(0);
+    let response_count = AtomicUsize::new(0);
     let (client, url) = (observer.client(), format!("{}/event", observer.url));
     let producer = async {
         for run in parts[4] {
             let Ok(response) = client.post(&url).body(run.clone()).send().await else { break };
             assert_eq!(response.status(), 200);
-            answered.fetch_add(1, Ordering::SeqCst);
+            response_count.fetch_add(1, Ordering::SeqCst);
         }
     };
     let killer = async {
         let half = parts[4].len() / 2;
         wait_until("half of the runs are acknowledged", async || {
-            answered.load(Ordering::SeqCst) >= half
+            response_count.load(Ordering::SeqCst) >= half
         })
         .await;
         observer.kill();
     };
     tokio::time::timeout(TIMEOUT, async { tokio::join!(producer, killer) }).await.unwrap();
     let observer = destinations.start_observer(dir.path());
-    post_all(&observer, &parts[4][answered.load(Ordering::SeqCst)..]).await;
+    post_all(&observer, &parts[4][response_count.load(Ordering::SeqCst)..]).await;
     post_all(&observer, parts[5]).await;
     // A batch is repeated after a response that was cut off, one that hung, and the kill.
     destinations.assert_contents(&observer, &runs, 4).await;

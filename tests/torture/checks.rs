@@ -79,12 +79,12 @@ impl Deployment {
     /// if the observer was not available.
     pub(crate) async fn check_metrics(&self) -> Result<Option<Account>, String> {
         let begun = self.availability.begin();
-        let answer = async {
-            let answer =
+        let response = async {
+            let response =
                 self.client.get(format!("{}/metrics", self.url)).timeout(INGEST_TIMEOUT + SLACK);
-            answer.send().await?.error_for_status()?.text().await
+            response.send().await?.error_for_status()?.text().await
         };
-        let text = match answer.await {
+        let text = match response.await {
             Ok(text) => text,
             Err(error) if self.availability.was_available(begun) => {
                 return Err(format!("GET /metrics: {error:?}"));

@@ -90,7 +90,7 @@ pub(crate) async fn send_single(
         match attempt(deployment, request(), random).await? {
             Attempt::Acknowledged(text) => {
                 if check_single(&sent, &text, may_be_known)? {
-                    deployment.tally.add("events answered as duplicates when sent again", 1);
+                    deployment.tally.add("duplicates reported when events were sent again", 1);
                 }
                 break;
             }
@@ -129,15 +129,15 @@ pub(crate) async fn send_single(
 /// Checks the response to a single event. Returns whether it was a duplicate.
 fn check_single(sent: &GeneratedEvent, text: &str, may_be_known: bool) -> Result<bool, String> {
     let GeneratedEvent { n, id, .. } = sent;
-    let answer: Single =
+    let response: Single =
         serde_json::from_str(text).map_err(|error| format!("event {n}: {error}: {text}"))?;
-    if answer.id != id.to_string() {
+    if response.id != id.to_string() {
         return Err(format!("the response to event {n} lacks the id {id}: {text}"));
     }
-    if answer.durability != "fsync" {
+    if response.durability != "fsync" {
         return Err(format!("event {n} ({id}) lacks the configured durability: {text}"));
     }
-    match &*answer.status {
+    match &*response.status {
         "accepted" => Ok(false),
         "duplicate" if may_be_known => Ok(true),
         _ => Err(format!("event {n} ({id}) was new, but the response was {text}")),
@@ -165,7 +165,7 @@ async fn send_batch(deployment: &Deployment, random: &mut fastrand::Rng) -> Resu
         match attempt(deployment, request(), random).await? {
             Attempt::Acknowledged(text) => {
                 if check_batch(&name, count, &text, may_be_known)? {
-                    deployment.tally.add("events answered as duplicates when sent again", count);
+                    deployment.tally.add("duplicates reported when events were sent again", count);
                 }
                 break;
             }
@@ -200,12 +200,12 @@ async fn send_batch(deployment: &Deployment, random: &mut fastrand::Rng) -> Resu
 /// Checks the response to a batch. Returns whether all of its events were duplicates; otherwise
 /// none of them was.
 fn check_batch(name: &str, count: u64, text: &str, may_be_known: bool) -> Result<bool, String> {
-    let answer: Batch =
+    let response: Batch =
         serde_json::from_str(text).map_err(|error| format!("{name}: {error}: {text}"))?;
-    if answer.rejected > 0 || answer.durability != "fsync" {
+    if response.rejected > 0 || response.durability != "fsync" {
         return Err(format!("{name} is valid, but the response was {text}"));
     }
-    match (answer.accepted, answer.duplicates) {
+    match (response.accepted, response.duplicates) {
         (accepted, 0) if accepted == count => Ok(false),
         (0, duplicates) if duplicates == count && may_be_known => Ok(true),
         _ => Err(format!(
@@ -223,10 +223,10 @@ async fn attempt(
     let begun = deployment.availability.begin();
     let limit = INGEST_TIMEOUT + SLACK;
     let exchange = async {
-        let answer = request.timeout(limit).send().await?;
+        let response = request.timeout(limit).send().await?;
         let (status, pause) =
-            (answer.status().as_u16(), answer.headers().get(RETRY_AFTER).cloned());
-        Ok::<_, reqwest::Error>((status, pause, answer.text().await?))
+            (response.status().as_u16(), response.headers().get(RETRY_AFTER).cloned());
+        Ok::<_, reqwest::Error>((status, pause, response.text().await?))
     };
     // Some producers disconnect early and send the request again.
     let exchange = if random.u8(..50) == 0 {
@@ -249,7 +249,7 @@ async fn attempt(
             Ok(Attempt::Acknowledged(text))
         }
         Ok((503, pause, text)) => {
-            deployment.tally.add("requests answered with 503", 1);
+            deployment.tally.add("responses with status 503", 1);
             let pause = pause.as_ref().and_then(|pause| pause.to_str().ok()?.parse().ok());
             let pause = pause.ok_or_else(|| format!("a 503 lacks Retry-After: {text}"))?;
             // Most producers ignore `Retry-After`.

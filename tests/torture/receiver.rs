@@ -178,7 +178,7 @@ impl Receiver {
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         if head.starts_with("OPTIONS") {
-            answer(connection, "200 OK", "")?;
+            respond(connection, "200 OK", "")?;
             return Ok(true);
         }
         let mut behaviour = *self.behaviour();
@@ -191,7 +191,7 @@ impl Receiver {
         for line in body.lines() {
             match event::read(self.seed, line) {
                 Ok(seen) if self.rejects_poison && event::is_poison(seen.n) => {
-                    answer(connection, "422 Unprocessable Content", "")?;
+                    respond(connection, "422 Unprocessable Content", "")?;
                     return Ok(true);
                 }
                 Ok(seen) => lines.push_str(&format!("{} {}\n", seen.seq, seen.n)),
@@ -205,10 +205,10 @@ impl Receiver {
             lock(&self.accepted).write_all(lines.as_bytes())?;
         }
         match behaviour {
-            Behaviour::Healthy | Behaviour::Slow => answer(connection, "200 OK", "")?,
-            Behaviour::ServerError => answer(connection, "500 Internal Server Error", "")?,
+            Behaviour::Healthy | Behaviour::Slow => respond(connection, "200 OK", "")?,
+            Behaviour::ServerError => respond(connection, "500 Internal Server Error", "")?,
             Behaviour::TooManyRequests => {
-                answer(connection, "429 Too Many Requests", "Retry-After: 1\r\n")?;
+                respond(connection, "429 Too Many Requests", "Retry-After: 1\r\n")?;
             }
             Behaviour::TruncatedResponse => {
                 connection
@@ -232,7 +232,7 @@ impl Receiver {
     }
 }
 
-fn answer(mut connection: &TcpStream, status: &str, headers: &str) -> io::Result<()> {
+fn respond(mut connection: &TcpStream, status: &str, headers: &str) -> io::Result<()> {
     connection
         .write_all(format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes())
 }

@@ -59,7 +59,7 @@ pub trait SinkConfig: DeserializeOwned + Send + 'static {
     /// reachable.
     ///
     /// # Errors
-    /// Returns an error if a value is invalid.
+    /// If a value is invalid.
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError>;
 }
 

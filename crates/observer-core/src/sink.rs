@@ -103,8 +103,8 @@ pub trait EventSink: Send + Sync + 'static {
     /// committed after it succeeded.
     ///
     /// # Errors
-    /// Returns an error if events that were delivered since the last flush may not be durable. The
-    /// position is then not committed, and those events are delivered again.
+    /// If events that were delivered since the last flush may not be durable. The position is then
+    /// not committed, and those events are delivered again.
     ///
     /// # Cancel safety
     /// May be dropped at any await point, and counts as failed then.
@@ -116,7 +116,7 @@ pub trait EventSink: Send + Sync + 'static {
     /// committed one. Storing position and data in one transaction makes delivery exactly once.
     ///
     /// # Errors
-    /// Returns an error if the position can't be read at the moment. The call is repeated.
+    /// If the position can't be read at the moment. The call is repeated.
     async fn position(&self) -> Result<Option<Position>, SinkError> {
         Ok(None)
     }
@@ -137,13 +137,13 @@ pub trait EventSink: Send + Sync + 'static {
     /// `Ok`, a parked sink receives one event as a probe before it receives the others.
     ///
     /// # Errors
-    /// Returns the reason why delivery would fail.
+    /// If delivery would fail; the error is the reason.
     async fn check(&self) -> Result<(), SinkError>;
 
     /// Releases files and connections. Called once, after the last flush.
     ///
     /// # Errors
-    /// Returns an error if a resource could not be released properly. The error is logged.
+    /// If a resource could not be released properly. The error is logged.
     async fn close(&self) -> Result<(), SinkError> {
         Ok(())
     }

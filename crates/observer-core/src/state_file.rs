@@ -72,7 +72,7 @@ impl StateFile {
     /// Replaces the contents atomically and durably.
     ///
     /// # Errors
-    /// Returns an I/O error. The file then has the old contents or the new ones.
+    /// If a file operation fails. The file then has the old contents or the new ones.
     pub fn replace(&self, contents: &[u8]) -> io::Result<()> {
         (self.syncs.file)(&write_over(&self.spare(), contents)?)?;
         if self.path.try_exists()? {
@@ -93,7 +93,7 @@ impl StateFile {
     /// Checks that the file can be replaced.
     ///
     /// # Errors
-    /// Returns an I/O error if the spare can't be written.
+    /// If the spare can't be written.
     pub fn check(&self) -> io::Result<()> {
         write_over(&self.spare(), b"").map(drop)
     }

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, Visitor};
 /// Deserializes a duration such as `"500ms"` or `"24h"`.
 ///
 /// # Errors
-/// Returns an error if the value is not a string with a number and a unit.
+/// If the value is not a string with a number and a unit.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     deserializer.deserialize_any(Quantity::<Duration>(PhantomData))
 }
@@ -18,7 +18,7 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 /// Deserializes a [`duration`] that may be absent.
 ///
 /// # Errors
-/// Returns an error if a value is present and not a duration.
+/// If a value is present and not a duration.
 pub fn optional_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
@@ -28,7 +28,7 @@ pub fn optional_duration<'de, D: Deserializer<'de>>(
 /// Deserializes a size in bytes such as `"10GiB"`, `"1MB"` or `4096`.
 ///
 /// # Errors
-/// Returns an error if the value is neither a whole number nor a string with a number and a unit.
+/// If the value is neither a whole number nor a string with a number and a unit.
 pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     deserializer.deserialize_any(Quantity::<u64>(PhantomData))
 }
@@ -36,7 +36,7 @@ pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error>
 /// Deserializes a [`size`] that may be absent.
 ///
 /// # Errors
-/// Returns an error if a value is present and not a size.
+/// If a value is present and not a size.
 pub fn optional_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     size(deserializer).map(Some)
 }

@@ -39,8 +39,8 @@ impl Auth {
     /// Returns the value of the `Authorization` header, or `None` without credentials.
     ///
     /// # Errors
-    /// Returns an error if both kinds of credentials are set, if one of user and password is
-    /// missing, or if a header can't contain the text.
+    /// If both kinds of credentials are set, one of user and password is missing, or a header can't
+    /// contain the text.
     pub fn header(&self) -> Result<Option<HeaderValue>, BuildError> {
         let (key, text) = match self {
             Self { bearer: None, user: None, password: None } => return Ok(None),

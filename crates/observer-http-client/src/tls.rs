@@ -47,8 +47,7 @@ impl Tls {
     /// under `key`.
     ///
     /// # Errors
-    /// Returns an error if anything is set for a URL without TLS, or if only one of certificate and
-    /// private key is set.
+    /// If anything is set for a URL without TLS, or only one of certificate and private key is set.
     pub fn check(&self, key: &str, url: &Url) -> Result<(), BuildError> {
         if *self != Self::default() && url.scheme() != "https" {
             return Err(BuildError::new(

@@ -155,7 +155,7 @@ impl FileConfig {
     /// Checks the configuration.
     ///
     /// # Errors
-    /// The first key whose value is invalid.
+    /// If a value is invalid; the error names the first such key.
     pub(crate) fn check(&self) -> Result<Settings, BuildError> {
         let template = Template::parse(&self.path)?;
         let max_size = self.rotate.max_size.map(|size| {

@@ -53,7 +53,7 @@ impl FileSink {
     /// Checks the configuration and starts the thread, which opens files with the first command.
     ///
     /// # Errors
-    /// The key whose value is invalid, or a failure to start the thread.
+    /// If a value is invalid or the thread can't be started; the error names the key.
     pub fn new(config: &FileConfig, context: &SinkContext) -> Result<Self, BuildError> {
         let settings = Arc::new(config.check()?);
         let (commands, receiver) = mpsc::channel(CAPACITY);

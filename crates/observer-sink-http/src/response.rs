@@ -47,7 +47,7 @@ impl Response {
     /// Reads the body of a response.
     ///
     /// # Errors
-    /// Returns an error if the body of a 207 is incomplete. Other bodies serve messages only.
+    /// If the body of a 207 is incomplete. Other bodies serve messages only.
     pub(crate) async fn read(mut response: reqwest::Response) -> Result<Self, reqwest::Error> {
         let (status, headers, url) =
             (response.status(), response.headers().clone(), response.url().clone());

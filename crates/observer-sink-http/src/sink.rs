@@ -37,7 +37,7 @@ impl HttpSink {
     /// Creates a sink. Neither reads files nor connects; both happen before the first request.
     ///
     /// # Errors
-    /// Returns an error if a value of the configuration is invalid.
+    /// If a value of the configuration is invalid.
     pub fn new(config: &HttpConfig) -> Result<Self, BuildError> {
         let settings = Arc::new(Settings::new(config)?);
         Ok(Self { settings, client: Mutex::default(), accepted: Mutex::default() })

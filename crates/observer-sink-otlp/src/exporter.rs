@@ -58,7 +58,7 @@ impl Exporter {
     /// Sends a body that [`encode_body`](crate::body::encode_body) made.
     ///
     /// # Errors
-    /// A transport error, or a response that is not OTLP.
+    /// If there is no valid response, or it is not OTLP.
     pub(crate) async fn export(&self, body: Bytes) -> Result<ExportResponse, SinkError> {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let client = match client {

@@ -50,7 +50,7 @@ impl OtlpSink {
     /// The sink reads files and connects on the first call that needs it, not here.
     ///
     /// # Errors
-    /// The key of the configuration that has an invalid value.
+    /// If a value of the configuration is invalid; the error names its key.
     pub fn new(config: &OtlpConfig, signal: Signal) -> Result<Self, BuildError> {
         let resource = config.resource.iter().map(|(key, text)| (key.as_str(), text.as_str()));
         Ok(Self {

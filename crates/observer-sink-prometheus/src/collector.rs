@@ -42,7 +42,7 @@ impl Registration {
     /// Registers the metrics of a store.
     ///
     /// # Errors
-    /// A registry that already has metrics of the same names.
+    /// If the registry already has metrics of the same names.
     pub(crate) fn new(store: Arc<Store>, registry: &Registry) -> Result<Self, BuildError> {
         let descs = METRICS.iter().map(|metric| metric.definition.desc());
         let collector = EventCollector { store, descs: descs.collect() };

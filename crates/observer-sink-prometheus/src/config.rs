@@ -122,7 +122,7 @@ impl PrometheusConfig {
     /// Checks the configuration.
     ///
     /// # Errors
-    /// The first key whose value is invalid.
+    /// If a value is invalid; the error names the first such key.
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         if self.limits.label_bytes == 0 {
             return Err(BuildError::new("limits.label_bytes", "must be at least 1"));

@@ -38,7 +38,7 @@ impl PrometheusSink {
     /// Creates a sink with its own registry.
     ///
     /// # Errors
-    /// The key whose value is invalid.
+    /// If a value is invalid; the error names its key.
     pub fn new(config: PrometheusConfig, context: &SinkContext) -> Result<Self, BuildError> {
         Self::with_registry(config, context, &Registry::new())
     }
@@ -46,7 +46,7 @@ impl PrometheusSink {
     /// Creates a sink that registers its metrics in a shared registry.
     ///
     /// # Errors
-    /// The key whose value is invalid, or a second sink of this type on the same registry.
+    /// If a value is invalid, or the registry has a sink of this type already.
     pub fn with_registry(
         config: PrometheusConfig,
         context: &SinkContext,
@@ -146,7 +146,7 @@ impl PrometheusConfig {
     /// metrics in one place. To replace a sink at run time, close the old one first.
     ///
     /// # Errors
-    /// The key whose value is invalid, or a second sink of this type on the same registry.
+    /// If a value is invalid, or the registry has a sink of this type already.
     pub fn build_with(
         self,
         context: &SinkContext,

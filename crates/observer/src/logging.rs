@@ -75,7 +75,7 @@ pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 /// (`info,observer_journal=debug`).
 ///
 /// # Errors
-/// The filter is invalid, or the process has a subscriber already.
+/// If the filter is invalid, or the process has a subscriber already.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let log = fmt().with_writer(io::stderr).with_env_filter(parse(filter)?);
     match format {
@@ -88,7 +88,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
 /// Initialises the log with further layers, which don't change its output.
 ///
 /// # Errors
-/// The filter is invalid, or the process has a subscriber already.
+/// If the filter is invalid, or the process has a subscriber already.
 pub(crate) fn init_with(
     format: LogFormat,
     filter: &str,
@@ -109,7 +109,7 @@ pub(crate) fn init_with(
 /// only.
 ///
 /// # Errors
-/// The filter is invalid.
+/// If the filter is invalid.
 pub(crate) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let parsed = EnvFilter::builder().parse(filter);
     let parsed = parsed.map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;

@@ -54,7 +54,7 @@ impl Service {
     /// [`run`](crate::run) applies it.
     ///
     /// # Errors
-    /// The configuration is invalid, the journal can't be opened, or an address can't be bound.
+    /// If the configuration is invalid, the journal can't be opened, or an address can't be bound.
     /// Failures after the start are logged, reported by `/readyz` and retried.
     pub async fn start(
         config: &Config,
@@ -69,7 +69,7 @@ impl Service {
     /// [reloader](Self::reloader).
     ///
     /// # Errors
-    /// `load` fails, or the reasons given for [`start`](Self::start) apply.
+    /// If `load` fails, or the reasons given for [`start`](Self::start) apply.
     pub async fn start_from(
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,

@@ -182,7 +182,7 @@ impl Deployment {
                     .timeout(Duration::from_secs(1))
                     .send()
                     .await;
-                if live.is_ok_and(|answer| answer.status() == 200) {
+                if live.is_ok_and(|response| response.status() == 200) {
                     self.availability.set_up();
                     return Ok(());
                 }

@@ -82,7 +82,7 @@ impl SequenceMap {
     /// Records the sequence number of an event.
     ///
     /// # Errors
-    /// Another event was seen with the same sequence number.
+    /// If another event was seen with the same sequence number.
     fn record(&mut self, ObservedEvent { seq, n }: ObservedEvent) -> Result<(), String> {
         let Some(at) = seq.checked_sub(self.forgotten + 1).and_then(|at| usize::try_from(at).ok())
         else {

@@ -66,7 +66,7 @@ impl Event {
     /// Parses one JSON object.
     ///
     /// # Errors
-    /// Returns the first violation found, see [`EventError`].
+    /// If the bytes are not a valid event; the error is the first violation, see [`EventError`].
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, EventError> {
         let raw = trimmed(bytes.into())?;
         let fields = Fields::parse(&raw)?;

@@ -39,7 +39,7 @@ impl Submission {
     /// Parses an event, or an envelope around one.
     ///
     /// # Errors
-    /// Returns the first violation found, see [`EventError`].
+    /// If the bytes are not a valid event; the error is the first violation, see [`EventError`].
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, EventError> {
         let raw = trimmed(bytes.into())?;
         let members = Members::read(&raw)?;

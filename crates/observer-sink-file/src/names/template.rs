@@ -42,7 +42,7 @@ impl Template {
     /// Parses a path template.
     ///
     /// # Errors
-    /// A path that names no file, has unknown placeholders, or can lead to a name that is too long.
+    /// If the path names no file, has unknown placeholders, or can lead to a name that is too long.
     pub(crate) fn parse(path: &str) -> Result<Self, BuildError> {
         if path.is_empty() {
             return Err(BuildError::new(

@@ -92,7 +92,7 @@ impl StateFolder {
     /// Creates the folder if it is missing, and locks it.
     ///
     /// # Errors
-    /// [`FileError::StateInUse`] if another sink holds the lock.
+    /// If another sink holds the lock ([`FileError::StateInUse`]), or a file operation fails.
     pub(crate) fn open(folder: &Path, disk: &dyn Disk) -> Result<Self, FileError> {
         for changed in create_folders(folder)? {
             disk.sync_folder(&changed)?;

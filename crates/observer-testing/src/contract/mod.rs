@@ -80,7 +80,7 @@ impl SinkContract {
     /// Verifies each clause against the sink.
     ///
     /// # Errors
-    /// The violated clauses, each with the expected and the observed result.
+    /// If a clause is violated; the error lists each one with the expected and the observed result.
     pub async fn try_verify(&self) -> Result<Report, Violations> {
         let (mut violations, mut skipped) = (Vec::new(), Vec::new());
         for clause in Clause::ALL {

@@ -56,7 +56,7 @@ impl Load {
     ) -> anyhow::Result<()> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        let mut answers = BufReader::new(stream.try_clone()?);
+        let mut responses = BufReader::new(stream.try_clone()?);
         let (path, media, accepted) = match self.batch {
             1 => ("/event", "application/json", r#""status":"accepted""#.to_owned()),
             batch => ("/v1/events", "application/x-ndjson", format!("\"accepted\":{batch},")),
@@ -77,9 +77,9 @@ impl Load {
                 write_number(&mut event[place - DIGITS..place], number);
             }
             stream.write_all(&request)?;
-            let answer = read_answer(&mut answers)?;
-            if !answer.contains(&accepted) {
-                bail!("a request was not accepted: {answer}");
+            let response = read_response(&mut responses)?;
+            if !response.contains(&accepted) {
+                bail!("a request was not accepted: {response}");
             }
             acknowledged.fetch_add(self.batch, Ordering::Relaxed);
             std::thread::sleep(self.every.saturating_sub(begun.elapsed()));
@@ -103,7 +103,7 @@ fn write_number(digits: &mut [u8], mut number: u64) {
 pub(crate) fn get(address: &str, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n")?;
-    read_answer(&mut BufReader::new(stream))
+    read_response(&mut BufReader::new(stream))
 }
 
 /// Returns the sinks of the observer as in `/v1/sinks`.
@@ -117,11 +117,11 @@ pub(crate) fn pending(sink: &serde_json::Value) -> u64 {
     sink["pending"].as_u64().unwrap_or(u64::MAX)
 }
 
-fn read_answer(answers: &mut impl BufRead) -> anyhow::Result<String> {
+fn read_response(responses: &mut impl BufRead) -> anyhow::Result<String> {
     let mut length = 0;
     loop {
         let mut line = String::new();
-        if answers.read_line(&mut line)? == 0 {
+        if responses.read_line(&mut line)? == 0 {
             bail!("the connection was closed before the response");
         }
         let line = line.trim().to_ascii_lowercase();
@@ -133,6 +133,6 @@ fn read_answer(answers: &mut impl BufRead) -> anyhow::Result<String> {
         }
     }
     let mut body = vec![0; length];
-    answers.read_exact(&mut body)?;
+    responses.read_exact(&mut body)?;
     Ok(String::from_utf8(body)?)
 }

@@ -42,7 +42,7 @@ pub(crate) fn check_installed() -> anyhow::Result<()> {
 /// Sends unique events over this many connections.
 ///
 /// # Errors
-/// Any response other than 2xx, and any socket error.
+/// If a response is not 2xx, or a socket fails.
 pub(crate) fn wrk(
     server: &Server,
     connections: usize,

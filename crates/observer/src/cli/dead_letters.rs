@@ -376,7 +376,7 @@ fn dead_letters_url(remote: &Remote, sink: &str, rest: &[&str]) -> reqwest::Url 
 /// Reads an event from a file. It must be JSON, since it becomes part of the request body.
 ///
 /// # Errors
-/// The file can't be read, or is not JSON.
+/// If the file can't be read, or is not JSON.
 fn read_event(path: &Path) -> anyhow::Result<Box<RawValue>> {
     let mut text = String::new();
     if path == Path::new("-") {

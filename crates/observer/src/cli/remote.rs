@@ -72,7 +72,7 @@ impl Remote {
     /// Sends a GET request.
     ///
     /// # Errors
-    /// There is no response, or its status is 401 or 403.
+    /// If there is no response, or its status is 401 or 403.
     pub(super) async fn get(&self, url: Url) -> Result<Response, Failure> {
         self.authorized(Method::GET, url, None, Timeout::Default).await
     }
@@ -80,7 +80,7 @@ impl Remote {
     /// Sends a request that needs authorization.
     ///
     /// # Errors
-    /// There is no response, or its status is 401 or 403.
+    /// If there is no response, or its status is 401 or 403.
     pub(super) async fn authorized(
         &self,
         method: Method,
@@ -94,7 +94,7 @@ impl Remote {
     /// Sends a request and returns the response, whatever its status.
     ///
     /// # Errors
-    /// There is no response.
+    /// If there is no response.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -127,7 +127,7 @@ impl Response {
     /// Returns the response unless it denies access.
     ///
     /// # Errors
-    /// The status is 401 or 403.
+    /// If the status is 401 or 403.
     pub(super) fn authorized(self) -> Result<Self, Failure> {
         match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::usage(self.error())),
@@ -138,7 +138,7 @@ impl Response {
     /// Returns the response if it is a success.
     ///
     /// # Errors
-    /// The status is not 2xx.
+    /// If the status is not 2xx.
     pub(super) fn success(self) -> Result<Self, Failure> {
         if self.status.is_success() { Ok(self) } else { Err(self.error().into()) }
     }
@@ -146,7 +146,7 @@ impl Response {
     /// Deserializes the body.
     ///
     /// # Errors
-    /// The body is not that of an observer.
+    /// If the body is not that of an observer.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let parsed = serde_json::from_slice(&self.body);
         parsed

@@ -12,7 +12,7 @@ const INTERRUPTED: i32 = 130;
 /// at once.
 ///
 /// # Errors
-/// A signal handler can't be installed.
+/// If a signal handler can't be installed.
 pub(super) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -42,7 +42,7 @@ pub(super) fn shutdown() -> io::Result<impl Future<Output = ()>> {
 /// Returns the stream of SIGHUP signals.
 ///
 /// # Errors
-/// The signal handler can't be installed.
+/// If the signal handler can't be installed.
 pub(super) fn hangups() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }

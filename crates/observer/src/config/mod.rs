@@ -134,7 +134,7 @@ impl Config {
     /// Validates the values. [`load`](Self::load) and [`parse`](Self::parse) have done so already.
     ///
     /// # Errors
-    /// Holds every problem.
+    /// If a value is invalid; the error holds every problem.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let problems = check::problems(self);
         if problems.is_empty() { Ok(()) } else { Err(self.invalid(problems)) }

@@ -87,7 +87,7 @@ impl Default for ServerConfig {
 /// Parses an IP address with a port.
 ///
 /// # Errors
-/// Holds a message with the missing part.
+/// If a part is missing or invalid; the error is the message.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| match text.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(ip) => {

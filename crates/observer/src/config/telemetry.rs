@@ -124,7 +124,7 @@ pub(super) fn problems(telemetry: &TelemetryConfig) -> Vec<Problem> {
 /// Parses the URL of a collector.
 ///
 /// # Errors
-/// Holds a message that doesn't repeat the URL, parts of which may be secret.
+/// If the URL is invalid. The message doesn't repeat the URL, parts of which may be secret.
 pub(crate) fn parse_endpoint(text: &str) -> Result<Url, &'static str> {
     match Url::parse(text) {
         Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {

@@ -44,7 +44,7 @@ impl Config {
     /// Loads the TLS files, or returns `None` without `[server.tls]`.
     ///
     /// # Errors
-    /// A file can't be used; the error names its key.
+    /// If a file can't be used; the error names its key.
     pub fn load_tls(&self) -> Result<Option<TlsHandle>, ConfigError> {
         let tls = self.server.tls.as_ref().map(|tls| TlsHandle::load(&tls.resolve())).transpose();
         tls.map_err(|error| self.invalid(vec![file_problem(&error)]))

@@ -134,7 +134,7 @@ impl Registry {
     /// Builds every sink of a configuration.
     ///
     /// # Errors
-    /// Holds the problems of all sinks.
+    /// If a sink can't be built; the error holds the problems of all sinks.
     pub fn build_all(&self, config: &Config) -> Result<Vec<BuiltSink>, ConfigError> {
         let (mut sinks, mut problems) = (Vec::new(), Vec::new());
         for (name, table) in &config.sinks {
@@ -150,7 +150,7 @@ impl Registry {
     /// Builds the sinks of one table; a table may define several parts.
     ///
     /// # Errors
-    /// The type is unknown, or a key or value is invalid.
+    /// If the type is unknown, or a key or value is invalid.
     pub fn build(
         &self,
         name: &str,
@@ -197,7 +197,7 @@ impl Registry {
     /// Returns the type that a table names.
     ///
     /// # Errors
-    /// Holds the path of the faulty key and the message.
+    /// If the type is missing or unknown; the error holds the path of the key and the message.
     fn find_type(
         &self,
         table: &toml::Table,

@@ -21,7 +21,7 @@ use crate::config::Signal;
 /// Creates a channel that connects on first use. Reads the files of `tls`.
 ///
 /// # Errors
-/// A file can't be used.
+/// If a file can't be used.
 pub(super) fn channel(target: &Target) -> Result<Channel, SinkError> {
     Ok(endpoint(target)?.connect_lazy())
 }
@@ -29,7 +29,7 @@ pub(super) fn channel(target: &Target) -> Result<Channel, SinkError> {
 /// Sends an empty export.
 ///
 /// # Errors
-/// The collector is unreachable or rejects the export.
+/// If the collector is unreachable or rejects the export.
 pub(super) async fn probe(target: &Target) -> Result<(), SinkError> {
     let channel = channel(target)?;
     let response = match target.signal {

@@ -39,7 +39,7 @@ impl Http {
     /// Creates a client that connects on first use. Reads the files of `tls`.
     ///
     /// # Errors
-    /// A file can't be used.
+    /// If a file can't be used.
     pub(super) fn new(
         target: &Target,
         runtime: Handle,

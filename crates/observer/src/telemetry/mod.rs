@@ -68,10 +68,10 @@ impl Telemetry {
     /// Builds the exports of spans and of the log. They connect on first use.
     ///
     /// # Errors
-    /// A TLS file can't be used; the error names its key.
+    /// If a TLS file can't be used; the error names its key.
     ///
     /// # Panics
-    /// The caller is outside a tokio runtime.
+    /// If the caller is outside a tokio runtime.
     pub(crate) fn new(config: &Config, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let settings = Settings::resolve(&config.telemetry, environment);
         let attributes =
@@ -149,7 +149,7 @@ impl Telemetry {
     /// Builds the export of metrics, or returns `None` if it is off.
     ///
     /// # Errors
-    /// A TLS file can't be used; the error names its key.
+    /// If a TLS file can't be used; the error names its key.
     pub(crate) fn metrics(
         &self,
         config: &Config,

@@ -34,7 +34,7 @@ impl ConnectArgs {
     /// Returns a builder of a client that sends the token with every request.
     ///
     /// # Errors
-    /// The token can't be a header value, or a TLS file can't be used.
+    /// If the token can't be a header value, or a TLS file can't be used.
     pub(super) fn client(&self) -> anyhow::Result<ClientBuilder> {
         let Self { url, token, tls } = self;
         let authorization = token.as_deref().map(authorization).transpose()?;

@@ -29,7 +29,7 @@ impl TlsArgs {
     /// Applies these options to a client for this URL.
     ///
     /// # Errors
-    /// A file can't be used, or an option is given for a URL without TLS.
+    /// If a file can't be used, or an option is given for a URL without TLS.
     pub(super) fn configure(
         &self,
         mut client: ClientBuilder,

@@ -92,7 +92,7 @@ impl Batches {
     /// Returns the next part: the lines that are available, after at most [`LINGER`].
     ///
     /// # Errors
-    /// The stream can't be read.
+    /// If the stream can't be read.
     pub(super) async fn next(&mut self) -> io::Result<Option<Part>> {
         let (mut items, mut bytes, mut deadline) = (Vec::new(), 0, None);
         loop {

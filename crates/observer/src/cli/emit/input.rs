@@ -43,7 +43,7 @@ impl Stream {
 /// Returns the event from flags, else the files, else standard input.
 ///
 /// # Errors
-/// A file can't be opened, or no input is given at a terminal.
+/// If a file can't be opened, or no input is given at a terminal.
 pub(super) fn choose(event: Option<Bytes>, files: Vec<PathBuf>) -> anyhow::Result<Vec<Input>> {
     if let Some(event) = event {
         return Ok(vec![Input { name: "the event".to_owned(), source: Source::Event(event) }]);

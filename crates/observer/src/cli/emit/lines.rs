@@ -37,7 +37,7 @@ impl Lines {
     /// Returns the next line with its number, from 1.
     ///
     /// # Errors
-    /// The stream can't be read.
+    /// If the stream can't be read.
     ///
     /// # Cancel safety
     /// Dropping the future loses no input.

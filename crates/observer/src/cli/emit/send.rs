@@ -202,7 +202,7 @@ async fn attempt(request: RequestBuilder) -> Attempt {
 /// Returns the rejection that a response states.
 ///
 /// # Errors
-/// The response concerns every event.
+/// If the response concerns every event.
 fn rejection(url: &Url, status: StatusCode, body: &[u8]) -> Result<Rejection, SendError> {
     let (url, code, detail) = (url.to_string(), status.as_u16(), detail(status, body));
     match code {

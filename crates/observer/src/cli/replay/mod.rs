@@ -157,7 +157,7 @@ pub(super) async fn run(arguments: ReplayArgs) -> Result<ExitCode, Failure> {
 /// Polls the replay and shows its progress until it ends.
 ///
 /// # Errors
-/// The observer is unreachable for longer than [`MAX_OUTAGE`], or its response is an error.
+/// If the observer is unreachable for longer than [`MAX_OUTAGE`], or its response is an error.
 async fn follow(remote: &Remote, sink: &str, started: Status) -> Result<Status, Failure> {
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(started.replay.events)

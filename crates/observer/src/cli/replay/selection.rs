@@ -50,7 +50,7 @@ pub(super) fn time(text: &str) -> Result<String, String> {
 /// Returns the body of the request that starts a replay.
 ///
 /// # Errors
-/// `ok` has more than one value.
+/// If `ok` has more than one value.
 pub(super) fn body(
     since: &str,
     until: Option<&str>,

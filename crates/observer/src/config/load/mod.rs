@@ -26,7 +26,7 @@ impl Config {
     /// defaults.
     ///
     /// # Errors
-    /// The named file does not exist, the file can't be read, or its content is invalid.
+    /// If the named file does not exist, the file can't be read, or its content is invalid.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let path = named.unwrap_or(Path::new(DEFAULT_FILE));
         match fs::read_to_string(path) {
@@ -44,7 +44,7 @@ impl Config {
     /// Parses the content of a configuration file.
     ///
     /// # Errors
-    /// The content is invalid.
+    /// If the content is invalid.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         from_text(text, None, &|name| env::var_os(name))
     }

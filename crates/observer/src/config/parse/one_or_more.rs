@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, V
 /// Deserializes a string or a list of strings. `expecting` describes the value in errors.
 ///
 /// # Errors
-/// The value has another type, or an element can't be parsed.
+/// If the value has another type, or an element can't be parsed.
 pub(in crate::config) fn strings<'de, T, D>(
     deserializer: D,
     expecting: &'static str,

@@ -28,7 +28,7 @@ impl Reader<'_> {
     /// rest, until no further error occurs.
     ///
     /// # Errors
-    /// Holds the problems of all keys.
+    /// If a key or value is invalid; the error holds the problems of all keys.
     pub(crate) fn read<T: DeserializeOwned>(
         &self,
         mut table: toml::Table,

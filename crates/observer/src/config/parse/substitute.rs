@@ -41,7 +41,7 @@ impl Substituted {
 /// Substitutes every string value of the table.
 ///
 /// # Errors
-/// Holds a problem for each value that refers to an unset variable or an unreadable file.
+/// If a value refers to an unset variable or an unreadable file; the error holds a problem for each.
 pub(crate) fn substitute(
     table: &mut toml::Table,
     environment: Environment<'_>,

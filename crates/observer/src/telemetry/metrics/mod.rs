@@ -68,7 +68,7 @@ impl<E: PushMetricExporter> Export<E> {
     /// Starts the export on a separate thread, since gathering blocks.
     ///
     /// # Errors
-    /// The thread can't be started.
+    /// If the thread can't be started.
     pub(crate) fn start(self) -> io::Result<Exporting> {
         let (commands, received) = mpsc::channel();
         let worker = self.worker();
