@@ -17,8 +17,8 @@ use crate::{Batch, Position};
 ///
 /// The pipeline makes one call at a time, and delivers batches in the order of the journal. A retry
 /// repeats a batch as a whole or in parts. A replay delivers past events again, between live
-/// batches and therefore out of order, unless [`replay_rejection`](Self::replay_rejection) returns a
-/// reason.
+/// batches and therefore out of order, unless [`replay_rejection`](Self::replay_rejection) returns
+/// a reason.
 ///
 /// # Durability
 ///
@@ -157,8 +157,8 @@ const _: fn(&dyn EventSink) = |_| {};
 pub struct Receipt {
     /// Events that the destination rejected permanently. They become dead letters.
     pub rejected: Vec<Rejected>,
-    /// Further events that the destination permanently rejected without identifying them, such as an
-    /// OTLP partial success. They are only counted.
+    /// Further events that the destination permanently rejected without identifying them, such as
+    /// an OTLP partial success. They are only counted.
     pub refused: Option<Refused>,
 }
 

@@ -8,8 +8,8 @@ use crate::Secret;
 /// Parses the URL that the configuration holds under `key`.
 ///
 /// # Errors
-/// If `text` is not a URL, has a scheme other than http and https, or contains a user or a password.
-/// The message doesn't repeat the text, parts of which may be secret.
+/// If `text` is not a URL, has a scheme other than http and https, or contains a user or a
+/// password. The message doesn't repeat the text, parts of which may be secret.
 pub fn parse_url(key: &'static str, text: &Secret) -> Result<Url, BuildError> {
     let url = Url::parse(text.reveal())
         .map_err(|error| BuildError::new(key, format!("is not a URL: {error}")))?;

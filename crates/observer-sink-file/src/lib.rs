@@ -42,9 +42,9 @@
 //! An accepted batch is in the files, and it is durable after the next flush. After a crash or a
 //! power cut no line is lost, torn or duplicated. The sink records its position and the sizes of
 //! its files in its state folder. At the next start it uses them to find the lines that were
-//! written later, and it skips the events of those lines when the pipeline delivers them again. If the state
-//! folder is lost, the sink reads the ends of the newest files instead. Then only the last 4 MiB
-//! of each file are protected against duplicates.
+//! written later, and it skips the events of those lines when the pipeline delivers them again. If
+//! the state folder is lost, the sink reads the ends of the newest files instead. Then only the
+//! last 4 MiB of each file are protected against duplicates.
 //!
 //! # File names
 //!

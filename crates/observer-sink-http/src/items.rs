@@ -34,7 +34,8 @@ struct ItemStatus {
 /// Parses the response to a request with `count` events. Returns the events that were not accepted.
 ///
 /// # Errors
-/// If the response is inconsistent and therefore has no result for any event; the error describes it.
+/// If the response is inconsistent and therefore has no result for any event; the error describes
+/// it.
 pub(crate) fn parse(body: &[u8], count: usize) -> Result<Vec<FailedItem>, String> {
     let MultiStatus { accepted, duplicates, errors } = serde_json::from_slice(body)
         .map_err(|_| "it is not JSON of the form {\"errors\":[{\"index\":…,\"status\":…}]}")?;

@@ -59,9 +59,9 @@
 //! | 400, 422 | The batch is halved until the event at fault is alone; it becomes a dead letter. |
 //! | any other, TLS failure, unknown host | The sink is parked. No event becomes a dead letter. |
 //!
-//! A 207 has the form of the responses of an observer's `/v1/events`. Events with a status of failure
-//! are rejected, with the reason that the destination gives; those that may be accepted later are
-//! sent again.
+//! A 207 has the form of the responses of an observer's `/v1/events`. Events with a status of
+//! failure are rejected, with the reason that the destination gives; those that may be accepted
+//! later are sent again.
 //!
 //! Error messages contain the first 300 characters of the destination's response. Of the URL they
 //! contain scheme, host and port. Tokens, passwords, header values, the query and long segments of

@@ -46,8 +46,8 @@ impl Template {
     /// Parses a value.
     ///
     /// # Errors
-    /// If a brace or a placeholder is invalid, or a header can't contain the text. The error is worded
-    /// to follow the header's name. It doesn't repeat the text, which may be a secret.
+    /// If a brace or a placeholder is invalid, or a header can't contain the text. The error is
+    /// worded to follow the header's name. It doesn't repeat the text, which may be a secret.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (mut parts, mut literal) = (Vec::new(), String::new());
         let mut rest = text;

@@ -88,7 +88,7 @@
 //!   and RESOURCE_EXHAUSTED with `RetryInfo`. A transport error counts as transient, too.
 //! - Too large: the batch is sent in halves. The sink remembers the size, so that later batches of
 //!   this size are halved before they are sent.
-//! - Permanent: the batch is halved until the event at fault stands alone.
+//! - Permanent: the batch is halved until the event at fault is alone in its batch.
 //! - Blocked: the sink is parked, and no event is lost.
 //!
 //! `check` exports a request without items.

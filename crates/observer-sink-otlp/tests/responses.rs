@@ -284,7 +284,7 @@ async fn html_page_is_not_a_success() {
     assert_error(
         &error,
         ErrorKind::Blocked,
-        "responded with 200 with an HTML page, as a proxy or another server does; see `endpoint`",
+        "responded with 200 and an HTML page, as a proxy or another server does; see `endpoint`",
     );
 }
 

@@ -10,7 +10,8 @@
 //! - `observer_cached_input_tokens_total{model}`, `observer_output_tokens_total{model}`: counters.
 //! - `observer_cost_usd_total{model}`: counter, the sum of the reported `cost_usd`.
 //! - `observer_unpriced_events_total`: counter of events with tokens but no cost.
-//! - `observer_label_overflow_total{label}`: counter of events with a label value beyond the limits.
+//! - `observer_label_overflow_total{label}`: counter of events with a label value beyond the
+//!   limits.
 //!
 //! Calls, tokens and cost of events without a model are counted under `model="unknown"`.
 //!

@@ -77,8 +77,8 @@ impl Reloader {
     /// Validates and applies a configuration.
     ///
     /// # Errors
-    /// If the configuration is invalid and nothing has changed ([`ReloadError::Invalid`]), or a sink
-    /// could not be added ([`ReloadError::Partial`]).
+    /// If the configuration is invalid and nothing has changed ([`ReloadError::Invalid`]), or a
+    /// sink could not be added ([`ReloadError::Partial`]).
     async fn apply(&self, config: &Config) -> Result<ReloadReport, ReloadError> {
         let invalid = |error: ConfigError| ReloadError::Invalid(observer_core::report(&error));
         config.validate().map_err(invalid)?;

@@ -1,4 +1,5 @@
-//! Deployment under test: one observer with its receivers and its disk, and the recorded state of each.
+//! Deployment under test: one observer with its receivers and its disk, and the recorded state of
+//! each.
 //!
 //! - [`process`] starts and ends processes; [`destination`] is a receiver process.
 //! - [`disk`] is the small disk.

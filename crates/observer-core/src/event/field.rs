@@ -4,8 +4,8 @@ use std::fmt;
 
 /// Field of an event that the observer reads. Every other field is kept and passed on unread.
 ///
-/// Table of the fields and their names. The filter, the OpenAPI document, the CLI and the sinks list
-/// the fields that they use separately.
+/// Table of the fields and their names. The filter, the OpenAPI document, the CLI and the sinks
+/// list the fields that they use separately.
 ///
 /// ```
 /// use observer_core::Field;

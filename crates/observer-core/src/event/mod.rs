@@ -77,8 +77,8 @@ impl Event {
     /// of accepted events.
     ///
     /// The bytes are not validated again, and parsed only when a field is first read. A component
-    /// that only passes them on therefore pays nothing. If the bytes are not an event after all, the
-    /// required strings are empty and the other fields are absent.
+    /// that only passes them on therefore pays nothing. If the bytes are not an event after all,
+    /// the required strings are empty and the other fields are absent.
     ///
     /// ```
     /// use observer_core::Event;

@@ -1,10 +1,10 @@
 //! State of the sink and its transitions, without threads or futures.
 //!
 //! A batch that is delivered again must not be written again. The writer therefore keeps a set of
-//! events (`ahead`) whose lines are in files but whose delivery the pipeline doesn't count: events of a
-//! batch that failed half-way, of a batch whose reply was lost, and of the time before a crash. The
-//! set holds sequence numbers and ids, so that an event that is sent again on purpose is written
-//! again.
+//! events (`ahead`) whose lines are in files but whose delivery the pipeline doesn't count: events
+//! of a batch that failed half-way, of a batch whose reply was lost, and of the time before a
+//! crash. The set holds sequence numbers and ids, so that an event that is sent again on purpose is
+//! written again.
 //!
 //! - [`active_files`] opens, rotates and syncs the files that are written to; [`open_file`] is one
 //!   of them.

@@ -64,8 +64,8 @@ impl OpenFile {
     /// Opens or creates a file in an existing folder, and repairs its end.
     ///
     /// # Errors
-    /// If another process holds the lock on the file ([`FileError::FileInUse`]), or a file operation
-    /// fails.
+    /// If another process holds the lock on the file ([`FileError::FileInUse`]), or a file
+    /// operation fails.
     pub(crate) fn open(path: &Path) -> Result<Opened, FileError> {
         let options = || File::options().read(true).append(true).to_owned();
         let (file, is_new) = match options().create_new(true).open(path) {

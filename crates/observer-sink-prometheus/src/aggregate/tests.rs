@@ -236,7 +236,7 @@ fn values_beyond_the_limits_are_counted_under_other_and_as_overflow() {
 }
 
 #[test]
-fn value_other_of_a_producer_shares_the_series_and_is_no_overflow() {
+fn value_other_of_a_producer_shares_the_series_and_is_not_an_overflow() {
     let mut aggregate = limited(Limits { sources: 1, ..Limits::default() });
     count(
         &mut aggregate,

@@ -232,7 +232,7 @@ async fn allowed_redirects_are_followed_with_method_and_body() {
             Ok(_) => assert_eq!(lines.len(), 2),
             Err(error) => {
                 assert_eq!(lines.len(), 1);
-                assert_error(&error, ErrorKind::Blocked, "it has moved");
+                assert_error(&error, ErrorKind::Blocked, "the destination has moved");
             }
         }
     }

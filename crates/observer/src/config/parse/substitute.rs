@@ -41,7 +41,8 @@ impl Substituted {
 /// Substitutes every string value of the table.
 ///
 /// # Errors
-/// If a value refers to an unset variable or an unreadable file; the error holds a problem for each.
+/// If a value refers to an unset variable or an unreadable file; the error holds a problem for
+/// each.
 pub(crate) fn substitute(
     table: &mut toml::Table,
     environment: Environment<'_>,
