@@ -1,10 +1,12 @@
 //! Route table, and a module of handlers for each group of routes.
 //!
 //! The `#[utoipa::path]` attribute of a handler gives its path and its entry in the OpenAPI
-//! document; [`table`] registers the handler. The rest follows from the table: every handler runs
-//! behind a [`guard`], which measures its duration, the list of routes in a 404, and the methods
-//! that CORS allows. A new route is a module and a line in the table. A route that receives events
-//! is also added to `required_scope` in [`guard`].
+//! document; [`table`] registers the handler. A new route is a module and a line in the table. The
+//! list of routes in a 404 and the methods that CORS allows follow from the table. Tests require
+//! that the crate documentation and `http-api.md` list the route.
+//!
+//! Every handler runs behind a [`guard`], which also measures the duration of its requests. The
+//! guard derives the scope from the method; only a route that receives events is added there.
 //!
 //! On the connections of a [`Server`](crate::Server), [`dispatch`] passes `POST /event` to its
 //! handler without the router. Layers of the router do not run for these requests.
