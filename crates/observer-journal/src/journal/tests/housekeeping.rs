@@ -216,7 +216,7 @@ fn missing_file_does_not_prevent_the_removal_of_its_segment() {
 
 /// Returns the number of file operations whose failure with this error prevents opening a journal.
 fn failed_openings(error: ErrorKind) -> usize {
-    let mut rejected = 0;
+    let mut failed = 0;
     for failing in 0.. {
         let disk = Faulty::new(1);
         let (journal, _) = open(small(disk.clone()));
@@ -227,7 +227,7 @@ fn failed_openings(error: ErrorKind) -> usize {
         let opened = testing::try_open(small(disk.clone()));
         let is_over = disk.fault_count() == 0;
         match opened {
-            Err(_) => rejected += 1,
+            Err(_) => failed += 1,
             Ok((journal, recovery)) => {
                 assert!(
                     !recovery.positions_lost && !recovery.created && !recovery.new_epoch,
@@ -250,7 +250,7 @@ fn failed_openings(error: ErrorKind) -> usize {
             break;
         }
     }
-    rejected
+    failed
 }
 
 #[test]
