@@ -120,8 +120,8 @@ impl Exporter {
             "text/html" => {
                 let origin = self.settings.destination.origin();
                 Err(SinkError::blocked(format!(
-                    "{origin} responded with {} and an HTML page, as a proxy or another server does; \
-                     see `endpoint`",
+                    "{origin} responded with {} and an HTML page, as a proxy or another server \
+                     does; see `endpoint`",
                     status.as_u16()
                 )))
             }

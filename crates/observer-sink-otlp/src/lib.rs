@@ -100,12 +100,10 @@
 //!   `timeout` of the sink.
 //! - Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
-mod any_value;
 mod body;
 mod config;
 mod encode;
 mod exporter;
-mod ids;
 mod parts;
 mod protocol;
 mod response;
@@ -114,7 +112,6 @@ mod settings;
 mod signal;
 mod sink;
 mod size_limit;
-mod status;
 #[cfg(test)]
 mod testing;
 

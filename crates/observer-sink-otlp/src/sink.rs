@@ -14,11 +14,10 @@ use crate::config::OtlpConfig;
 use crate::encode::Encoder;
 use crate::exporter::Exporter;
 use crate::protocol::{Compression, Protocol};
-use crate::response::{Accepted, ExportResponse, after_colon};
+use crate::response::{Accepted, ExportResponse, FailureKind, after_colon};
 use crate::settings::Settings;
 use crate::signal::Signal;
 use crate::size_limit::SizeLimit;
-use crate::status::FailureKind;
 
 /// Size of the events up to which a batch is encoded on the calling thread, in bytes.
 ///

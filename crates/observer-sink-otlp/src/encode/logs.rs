@@ -5,9 +5,9 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 
+use super::any_value::{self, NewValue, pair};
+use super::ids::Ids;
 use super::{add_text, add_usage, event_time, unix_nanos};
-use crate::any_value::{self, NewValue, pair};
-use crate::ids::Ids;
 use crate::semconv;
 
 /// Returns the log record of an event.

@@ -2,6 +2,8 @@
 //!
 //! The [crate's documentation](crate#mapping) shows the mapping as a table.
 
+mod any_value;
+mod ids;
 mod logs;
 mod spans;
 
@@ -12,7 +14,7 @@ use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
-use crate::any_value::{self, NewValue, pair};
+use self::any_value::{NewValue, pair};
 use crate::semconv;
 use crate::signal::Signal;
 

@@ -7,9 +7,9 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 
+use super::any_value::{self, NewValue, pair};
+use super::ids::Ids;
 use super::{add_text, add_usage, event_time};
-use crate::any_value::{self, NewValue, pair};
-use crate::ids::Ids;
 use crate::semconv;
 
 /// Returns the span of an event, or `None` for an event without a duration.

@@ -1,5 +1,7 @@
 //! Responses of the destination, decoded from gRPC and HTTP.
 
+mod status;
+
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError, Timestamp};
@@ -13,10 +15,9 @@ use serde::Deserialize;
 use tonic::Status;
 use tonic_types::StatusExt;
 
+pub(crate) use self::status::FailureKind;
+use self::status::{hint_for_code, hint_for_status, kind_of_code, kind_of_status, name_of_code};
 use crate::signal::Signal;
-use crate::status::{
-    FailureKind, hint_for_code, hint_for_status, kind_of_code, kind_of_status, name_of_code,
-};
 
 /// Response to an export.
 pub(crate) enum ExportResponse {
