@@ -9,26 +9,6 @@ use observer_core::{
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-const KNOWN: [&str; 17] = [
-    "source",
-    "event_kind",
-    "ok",
-    "cycle_id",
-    "sig_hash",
-    "staffer_id",
-    "turns",
-    "duration_ms",
-    "extra",
-    "id",
-    "timestamp",
-    "traceparent",
-    "usage",
-    "cost_usd",
-    "attempt",
-    "replaces",
-    "labels",
-];
-
 /// Fields that make an event malformed if they occur twice.
 const UNREPEATABLE: [&str; 4] = ["source", "event_kind", "ok", "id"];
 
