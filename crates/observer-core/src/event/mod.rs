@@ -306,17 +306,17 @@ impl Event {
         let fields = self.fields();
         fields
             .usage
-            .get_or_init(|| {
-                let own = fields.usage_field.map(|span| self.slice(span));
-                let usage = own
-                    .and_then(Usage::parse)
-                    .or_else(|| self.extra().and_then(Usage::parse_within_extra));
-                match fields.cost_usd {
-                    None => usage,
-                    cost_usd => Some(Usage { cost_usd, ..usage.unwrap_or_default() }),
-                }
+            .get_or_init(|| match fields.cost_usd {
+                None => self.reported_usage(),
+                cost_usd => Some(Usage { cost_usd, ..self.reported_usage().unwrap_or_default() }),
             })
             .as_ref()
+    }
+
+    /// Parses tokens and cost from `usage`, or else from `extra.usage`.
+    fn reported_usage(&self) -> Option<Usage> {
+        let own = self.fields().usage_field.map(|span| self.slice(span));
+        own.and_then(Usage::parse).or_else(|| self.extra().and_then(Usage::parse_within_extra))
     }
 
     /// Returns whether a field is present. `null` is absent, and so are a value that can't be read,
@@ -335,6 +335,8 @@ impl Event {
             Field::Id => self.id().is_some(),
             Field::Timestamp => self.timestamp().is_some(),
             Field::Traceparent => self.traceparent().is_some(),
+            // The field `cost_usd` is no usage.
+            Field::Usage if self.cost_usd().is_some() => self.reported_usage().is_some(),
             Field::Usage => self.usage().is_some(),
             Field::CostUsd => self.cost_usd().is_some(),
             Field::Attempt => self.attempt().is_some(),

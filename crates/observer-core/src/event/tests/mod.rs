@@ -31,7 +31,8 @@ fn every_field_is_parsed() {
         r#" {"turns":83,"source":"b\u006ft","cycle_id":"c","sig_hash":"s","event_kind":"ok",
         "ok":true,"staffer_id":"gpt-5","duration_ms":1.5e3,"id":"mine",
         "timestamp":"2026-01-31T12:00:00+01:00","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","extra":{"a":1,"a":2},
-        "cost_usd":0.5,"attempt":2,"replaces":"theirs","labels":{"branch":"main"},
+        "cost_usd":0.5,"attempt":2,"replaces":"theirs","labels":{"branch":"main"},"usage":{
+        "input_tokens":1},
         "new":[1e999]} "#,
     )
     .unwrap();
