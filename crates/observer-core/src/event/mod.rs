@@ -67,8 +67,8 @@ pub struct Event {
 }
 
 impl Event {
-    fn new(raw: Bytes, fields: Fields, is_phase: bool) -> Self {
-        Self { raw, is_phase: Some(is_phase), fields: Box::new(fields).into() }
+    fn new(raw: Bytes, fields: Box<Fields>, is_phase: bool) -> Self {
+        Self { raw, is_phase: Some(is_phase), fields: fields.into() }
     }
 
     /// Parses one JSON object with the default [`ParseOptions`]. [`Submission::parse_with`] takes
@@ -79,7 +79,7 @@ impl Event {
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, EventError> {
         let raw = trimmed(bytes.into())?;
         let (fields, is_phase) =
-            Members::read(&raw)?.into_fields(&Phases::default(), OnUnreadable::Ignore)?;
+            Members::read(&raw)?.to_fields(&Phases::default(), OnUnreadable::Ignore)?;
         Ok(Self::new(raw, fields, is_phase))
     }
 
@@ -153,7 +153,7 @@ impl Event {
     }
 
     fn fields(&self) -> &Fields {
-        self.fields.get_or_init(|| Box::new(Fields::read_again(&self.raw)))
+        self.fields.get_or_init(|| Fields::read_again(&self.raw))
     }
 
     /// Returns the producer's bytes: one JSON object, without white space around it.

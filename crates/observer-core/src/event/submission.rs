@@ -67,7 +67,7 @@ impl Submission {
         let mut warnings = Vec::new();
         let on_unreadable =
             if options.strict { OnUnreadable::Reject } else { OnUnreadable::Warn(&mut warnings) };
-        let (fields, is_phase) = members.into_fields(&options.phases, on_unreadable)?;
+        let (fields, is_phase) = members.to_fields(&options.phases, on_unreadable)?;
         Ok(Self { event: Event::new(raw, fields, is_phase), id, warnings })
     }
 }

@@ -20,9 +20,6 @@ mod unreadable;
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::OnceLock;
-
-use jiff::Timestamp;
 
 pub(super) use self::key::Key;
 pub(super) use self::members::{Members, each_by_serde, trimmed};
@@ -42,76 +39,66 @@ const MAX_COST_USD: f64 = 1e12;
 
 impl Fields {
     /// Reads bytes that were accepted before. Required fields that can't be read are empty.
-    pub(super) fn read_again(raw: &[u8]) -> Self {
-        let Ok(members) = Members::read(raw) else { return Self::default() };
-        let required = Self {
-            source: members.required_text(Field::Source).unwrap_or_default(),
-            event_kind: members.required_text(Field::EventKind).unwrap_or_default(),
-            ok: members.boolean(Field::Ok).ok().flatten(),
-            ..Self::default()
-        };
-        members.read_optional(required, OnUnreadable::Ignore).unwrap_or_default()
+    pub(super) fn read_again(raw: &[u8]) -> Box<Self> {
+        let mut fields = Box::<Self>::default();
+        let Ok(members) = Members::read(raw) else { return fields };
+        fields.source = members.required_text(Field::Source).unwrap_or_default();
+        fields.event_kind = members.required_text(Field::EventKind).unwrap_or_default();
+        fields.ok = members.boolean(Field::Ok).ok().flatten();
+        members
+            .read_optional(&mut fields, OnUnreadable::Ignore)
+            .expect("unreadable fields are ignored");
+        fields
     }
 }
 
-impl<'a> Members<'a> {
+impl Members<'_> {
     /// Reads the fields of a new event. Returns whether it is a phase, too.
-    pub(super) fn into_fields(
-        self,
+    pub(super) fn to_fields(
+        &self,
         phases: &Phases,
         on_unreadable: OnUnreadable<'_>,
-    ) -> Result<(Fields, bool), EventError> {
+    ) -> Result<(Box<Fields>, bool), EventError> {
         self.reject_deep_nesting()?;
         self.reject_repeated_identity()?;
-        let is_phase = match self.required_text(Field::EventKind) {
-            Ok(kind) => phases.contains(kind.as_str(self.input())),
-            Err(_) => false,
-        };
-        let missing: Vec<_> = Field::REQUIRED
-            .into_iter()
-            .filter(|field| self.get(*field).is_none() && !(is_phase && *field == Field::Ok))
-            .map(Field::as_str)
-            .collect();
-        if !missing.is_empty() {
-            return Err(EventError::Missing { fields: missing });
-        }
-        let required = Fields {
-            source: self.required_text(Field::Source)?,
-            event_kind: self.required_text(Field::EventKind)?,
+        let source = self.required_text(Field::Source);
+        let event_kind = self.required_text(Field::EventKind);
+        let is_phase =
+            event_kind.as_ref().is_ok_and(|kind| phases.contains(kind.as_str(self.input())));
+        let ok = if is_phase {
             // The value that a phase has is not used.
-            ok: self
-                .boolean(Field::Ok)
-                .or_else(|error| if is_phase { Ok(None) } else { Err(error) })?,
-            ..Fields::default()
+            Ok(self.boolean(Field::Ok).ok().flatten())
+        } else {
+            self.boolean(Field::Ok)
         };
-        Ok((self.read_optional(required, on_unreadable)?, is_phase))
+        let is_missing =
+            |field: &Field| self.get(*field).is_none() && !(is_phase && *field == Field::Ok);
+        if Field::REQUIRED.iter().any(is_missing) {
+            let missing = Field::REQUIRED.into_iter().filter(is_missing);
+            return Err(EventError::Missing { fields: missing.map(Field::as_str).collect() });
+        }
+        let mut fields = Box::<Fields>::default();
+        (fields.source, fields.event_kind, fields.ok) = (source?, event_kind?, ok?);
+        self.read_optional(&mut fields, on_unreadable)?;
+        Ok((fields, is_phase))
     }
 
-    /// Adds the optional fields. Without [`OnUnreadable::Reject`], it does not fail.
+    /// Reads the optional fields. It fails with [`OnUnreadable::Reject`] alone.
     fn read_optional(
         &self,
-        required: Fields,
-        on_unreadable: OnUnreadable<'_>,
-    ) -> Result<Fields, EventError> {
-        let mut reader = Reader { members: self, on_unreadable };
-        Ok(Fields {
-            cycle_id: reader.text(Field::CycleId)?,
-            sig_hash: reader.text(Field::SigHash)?,
-            staffer_id: reader.text(Field::StafferId)?,
-            turns: reader.count(Field::Turns)?,
-            duration_ms: reader.duration_ms()?,
-            extra: reader.object(Field::Extra)?,
-            id: reader.text(Field::Id)?,
-            timestamp: reader.timestamp()?,
-            traceparent: reader.traceparent()?,
-            usage_field: reader.object(Field::Usage)?,
-            cost_usd: reader.cost_usd()?,
-            attempt: reader.count(Field::Attempt)?,
-            replaces: reader.replaces()?,
-            labels: reader.labels()?,
-            usage: OnceLock::new(),
-            ..required
-        })
+        fields: &mut Fields,
+        mut on_unreadable: OnUnreadable<'_>,
+    ) -> Result<(), EventError> {
+        for field in Field::OPTIONAL {
+            if self.is_repeated(field) {
+                on_unreadable.report(|| Unreadable::Repeated(field))?;
+            } else if let Some(value) = self.get(field)
+                && let Err(unreadable) = fields.read(field, self.input(), value, self.range(field))
+            {
+                on_unreadable.report(|| unreadable)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns a string that is not empty.
@@ -147,92 +134,80 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Reader of optional fields.
-struct Reader<'m, 'a, 'w> {
-    members: &'m Members<'a>,
-    on_unreadable: OnUnreadable<'w>,
-}
-
-impl<'a> Reader<'_, 'a, '_> {
-    /// Returns the JSON text of a field and its range; `None` if the field is absent or repeated.
-    fn value(&mut self, field: Field) -> Result<Option<(&'a str, Range<usize>)>, EventError> {
-        if self.members.is_repeated(field) {
-            self.on_unreadable.report(|| Unreadable::Repeated(field))?;
-            return Ok(None);
-        }
-        Ok(self.members.get(field).map(|value| (value, self.members.range(field))))
-    }
-
-    /// Reads a field by a function that returns `None` for a value that it can't read.
-    fn read<T>(
+impl Fields {
+    /// Reads the value of an optional field, which is the JSON text in a range of `input`.
+    fn read<'a>(
         &mut self,
         field: Field,
-        expected: &'static str,
-        read: impl FnOnce(&'a str, Range<usize>) -> Option<T>,
-    ) -> Result<Option<T>, EventError> {
-        let Some((value, range)) = self.value(field)? else { return Ok(None) };
-        let read = read(value, range);
-        if read.is_none() {
-            self.on_unreadable.report(|| Unreadable::Value { field, expected, value })?;
-        }
-        Ok(read)
+        input: &'a str,
+        value: &'a str,
+        range: Range<usize>,
+    ) -> Result<(), Unreadable<'a>> {
+        let accepted = match field {
+            Field::CycleId => set(&mut self.cycle_id, text_or_number(value, range), TEXT),
+            Field::SigHash => set(&mut self.sig_hash, text_or_number(value, range), TEXT),
+            Field::StafferId => set(&mut self.staffer_id, text_or_number(value, range), TEXT),
+            Field::Id => set(&mut self.id, text_or_number(value, range), TEXT),
+            Field::Turns => set(&mut self.turns, number::count(value), COUNT),
+            Field::Attempt => set(&mut self.attempt, number::count(value), COUNT),
+            Field::Extra => set(&mut self.extra, object(value, range), OBJECT),
+            Field::Usage => set(&mut self.usage_field, object(value, range), OBJECT),
+            Field::DurationMs => set(
+                &mut self.duration_ms,
+                number::amount(value, MAX_DURATION_MS),
+                "a number of milliseconds from 0 to 3155760000000 (100 years)",
+            ),
+            Field::CostUsd => set(
+                &mut self.cost_usd,
+                number::amount(value, MAX_COST_USD),
+                "a number of US dollars from 0 to 1e12",
+            ),
+            Field::Timestamp => set(
+                &mut self.timestamp,
+                timestamp::timestamp(value),
+                "a time from 1970 to 2262, in ISO 8601 or as a Unix time",
+            ),
+            Field::Traceparent => set(
+                &mut self.traceparent,
+                text_or_number(value, range)
+                    .filter(|text| Traceparent::parse(text.as_str(input)).is_some()),
+                "a W3C traceparent such as \
+                 \"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"",
+            ),
+            Field::Replaces => set(
+                &mut self.replaces,
+                text_or_number(value, range).filter(|text| !text.as_str(input).is_empty()),
+                "the id of an event",
+            ),
+            Field::Labels if value.starts_with('{') => {
+                let (labels, unreadable) = labels::read(input, range);
+                self.labels = labels;
+                return unreadable.map_or(Ok(()), |unreadable| Err(Unreadable::Labels(unreadable)));
+            }
+            Field::Labels => Err(OBJECT),
+            Field::Source | Field::EventKind | Field::Ok => Ok(()),
+        };
+        accepted.map_err(|expected| Unreadable::Value { field, expected, value })
     }
+}
 
-    fn text(&mut self, field: Field) -> Result<Option<Text>, EventError> {
-        self.read(field, "a string of Unicode characters", text_or_number)
-    }
+/// Accepted values of several fields.
+const TEXT: &str = "a string of Unicode characters";
+const COUNT: &str = "a whole number from 0 to 2^53";
+const OBJECT: &str = "an object";
 
-    fn replaces(&mut self) -> Result<Option<Text>, EventError> {
-        let input = self.members.input();
-        self.read(Field::Replaces, "the id of an event", |value, range| {
-            text_or_number(value, range).filter(|text| !text.as_str(input).is_empty())
-        })
-    }
+/// Sets a field. Returns the accepted values as an error if there is no value.
+fn set<T>(
+    field: &mut Option<T>,
+    value: Option<T>,
+    accepted: &'static str,
+) -> Result<(), &'static str> {
+    *field = value;
+    if field.is_some() { Ok(()) } else { Err(accepted) }
+}
 
-    fn traceparent(&mut self) -> Result<Option<Text>, EventError> {
-        let input = self.members.input();
-        let expected = "a W3C traceparent such as \
-                        \"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"";
-        self.read(Field::Traceparent, expected, |value, range| {
-            text_or_number(value, range)
-                .filter(|text| Traceparent::parse(text.as_str(input)).is_some())
-        })
-    }
-
-    fn count(&mut self, field: Field) -> Result<Option<u64>, EventError> {
-        self.read(field, "a whole number from 0 to 2^53", |value, _| number::count(value))
-    }
-
-    fn duration_ms(&mut self) -> Result<Option<f64>, EventError> {
-        let expected = "a number of milliseconds from 0 to 3155760000000 (100 years)";
-        self.read(Field::DurationMs, expected, |value, _| number::amount(value, MAX_DURATION_MS))
-    }
-
-    fn cost_usd(&mut self) -> Result<Option<f64>, EventError> {
-        let expected = "a number of US dollars from 0 to 1e12";
-        self.read(Field::CostUsd, expected, |value, _| number::amount(value, MAX_COST_USD))
-    }
-
-    fn timestamp(&mut self) -> Result<Option<Timestamp>, EventError> {
-        let expected = "a time from 1970 to 2262, in ISO 8601 or as a Unix time";
-        self.read(Field::Timestamp, expected, |value, _| timestamp::timestamp(value))
-    }
-
-    fn object(&mut self, field: Field) -> Result<Option<Span>, EventError> {
-        self.read(field, "an object", |value, range| {
-            value.starts_with('{').then(|| Span::new(range))
-        })
-    }
-
-    fn labels(&mut self) -> Result<Vec<(Text, Text)>, EventError> {
-        let Some(span) = self.object(Field::Labels)? else { return Ok(Vec::new()) };
-        let input = self.members.input();
-        let (labels, unreadable) = labels::read(input, span.range());
-        if let Some(unreadable) = unreadable {
-            self.on_unreadable.report(|| Unreadable::Labels(unreadable))?;
-        }
-        Ok(labels)
-    }
+fn object(value: &str, range: Range<usize>) -> Option<Span> {
+    value.starts_with('{').then(|| Span::new(range))
 }
 
 /// Returns the string of a JSON value; `None` for another type or a lone surrogate.

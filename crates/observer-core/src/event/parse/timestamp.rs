@@ -27,8 +27,7 @@ pub(super) fn timestamp(value: &str) -> Option<Timestamp> {
         let text = unquoted(value)?;
         text.parse().ok().or_else(|| other_form(&text, value))?
     };
-    // `as_second` truncates towards zero, so the last second before 1970 needs the sign.
-    (time.as_nanosecond() >= 0 && time.as_second() < END).then_some(time)
+    (time >= Timestamp::UNIX_EPOCH && time.as_second() < END).then_some(time)
 }
 
 fn other_form(text: &str, value: &str) -> Option<Timestamp> {
