@@ -147,9 +147,8 @@ impl Event {
         if self.raw.len() <= max {
             return Some(self.unparsed());
         }
-        let trimmed = trim::without_extra(std::str::from_utf8(&self.raw).ok()?);
-        let raw = Bytes::from(trimmed);
-        (raw.len() <= max).then(|| Self { raw, is_phase: self.is_phase, fields: OnceLock::new() })
+        let raw = Bytes::from(trim::without_extra(std::str::from_utf8(&self.raw).ok()?, max)?);
+        Some(Self { raw, is_phase: self.is_phase, fields: OnceLock::new() })
     }
 
     fn fields(&self) -> &Fields {

@@ -1,5 +1,7 @@
 //! Submissions of producers: an event, or an envelope around one.
 
+use std::mem;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -37,6 +39,8 @@ pub struct Submission {
     pub id: Option<Uuid>,
     /// Optional fields that can't be read, and are treated as absent.
     pub warnings: Vec<FieldWarning>,
+    /// Bytes of the event as the producer sent it, if [`trim`](Self::trim) replaced a part of them.
+    pub untrimmed: Option<Bytes>,
 }
 
 impl Submission {
@@ -68,7 +72,48 @@ impl Submission {
         let on_unreadable =
             if options.strict { OnUnreadable::Reject } else { OnUnreadable::Warn(&mut warnings) };
         let (fields, is_phase) = members.to_fields(&options.phases, on_unreadable)?;
-        Ok(Self { event: Event::new(raw, fields, is_phase), id, warnings })
+        Ok(Self { event: Event::new(raw, fields, is_phase), id, warnings, untrimmed: None })
+    }
+
+    /// Returns the bytes of the event as the producer sent it, from which its identity is derived.
+    #[must_use]
+    pub fn content(&self) -> &Bytes {
+        self.untrimmed.as_ref().unwrap_or_else(|| self.event.raw())
+    }
+
+    /// Trims the event to at most `max` bytes, as [`Event::trimmed`] does, with a warning on
+    /// `extra`. Returns `false`, and changes nothing, if the event is still too large.
+    ///
+    /// ```
+    /// use observer_core::Submission;
+    ///
+    /// let log = "x".repeat(1_000);
+    /// let event = format!(
+    ///     r#"{{"source":"bot","event_kind":"ok","ok":true,"extra":{{"log":"{log}"}}}}"#
+    /// );
+    /// let mut submission = Submission::parse(event.clone())?;
+    /// assert!(submission.trim(200));
+    /// assert!(submission.event.raw().len() <= 200);
+    /// assert_eq!(submission.warnings[0].field, "extra");
+    /// assert_eq!(submission.content(), event.as_bytes());
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
+    #[must_use]
+    pub fn trim(&mut self, max: usize) -> bool {
+        let size = self.event.raw().len();
+        if size <= max {
+            return true;
+        }
+        let Some(trimmed) = self.event.trimmed(max) else { return false };
+        self.warnings.push(FieldWarning::new(
+            Field::Extra,
+            format!(
+                "the event of {size} bytes exceeds the limit of {max} bytes; the value is replaced \
+                 by its size and SHA-256"
+            ),
+        ));
+        self.untrimmed = Some(mem::replace(&mut self.event, trimmed).into_raw());
+        true
     }
 }
 
@@ -92,6 +137,6 @@ fn envelope_id(envelope: &Members<'_>) -> Result<Option<Uuid>, EventError> {
 
 impl From<Event> for Submission {
     fn from(event: Event) -> Self {
-        Self { event, id: None, warnings: Vec::new() }
+        Self { event, id: None, warnings: Vec::new(), untrimmed: None }
     }
 }

@@ -9,8 +9,9 @@ use super::parse::{Key, each_by_serde};
 use crate::scan;
 
 /// Returns the event with each value of `extra` replaced by its size and hash. Values that are not
-/// larger than their replacement stay, and so does everything else.
-pub(super) fn without_extra(event: &str) -> String {
+/// larger than their replacement stay, and so does everything else. Returns `None` if the result
+/// would be larger than `max` bytes; it is then not built.
+pub(super) fn without_extra(event: &str, max: usize) -> Option<String> {
     let mut values = Vec::new();
     let is_extra = |key: Key| matches!(key, Key::Field(Field::Extra));
     let scanned = scan::members(event, |key, range| {
@@ -26,20 +27,29 @@ pub(super) fn without_extra(event: &str) -> String {
             }
         });
         if parsed.is_err() {
-            return event.to_owned();
+            return None;
         }
     }
-    let (mut trimmed, mut copied) = (String::new(), 0);
+    let mut length = event.len();
+    let mut replacements = Vec::new();
     for range in values {
         let replacement = replacement(&event[range.clone()]);
         if replacement.len() < range.len() {
-            trimmed.push_str(&event[copied..range.start]);
-            trimmed.push_str(&replacement);
-            copied = range.end;
+            length -= range.len() - replacement.len();
+            replacements.push((range, replacement));
         }
     }
+    if length > max {
+        return None;
+    }
+    let (mut trimmed, mut copied) = (String::with_capacity(length), 0);
+    for (range, replacement) in replacements {
+        trimmed.push_str(&event[copied..range.start]);
+        trimmed.push_str(&replacement);
+        copied = range.end;
+    }
     trimmed.push_str(&event[copied..]);
-    trimmed
+    Some(trimmed)
 }
 
 fn replacement(value: &str) -> String {

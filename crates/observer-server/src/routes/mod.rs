@@ -21,6 +21,7 @@ mod metrics;
 mod openapi;
 mod reload;
 mod sinks;
+mod warnings;
 
 use std::sync::Arc;
 
