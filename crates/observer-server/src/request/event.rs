@@ -34,7 +34,10 @@ pub(crate) struct EventOptions {
 pub(crate) enum RejectedEvent {
     Invalid(EventError),
     /// The event exceeds the limit, and was trimmed in vain if that is configured.
-    TooLarge { max_bytes: usize, oversize: Oversize },
+    TooLarge {
+        max_bytes: usize,
+        oversize: Oversize,
+    },
 }
 
 impl EventOptions {
@@ -59,7 +62,11 @@ impl EventOptions {
         }
         let Self { max_bytes, oversize, .. } = *self;
         let is_trimmed = oversize == Oversize::Trim && submission.trim(max_bytes);
-        if is_trimmed { Ok(submission) } else { Err(RejectedEvent::TooLarge { max_bytes, oversize }) }
+        if is_trimmed {
+            Ok(submission)
+        } else {
+            Err(RejectedEvent::TooLarge { max_bytes, oversize })
+        }
     }
 }
 

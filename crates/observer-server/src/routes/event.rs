@@ -73,7 +73,10 @@ struct Stored {
     warnings: Vec<Warning>,
 }
 
-async fn handle(state: &ServerState, request: Request) -> Result<(Ack, Vec<FieldWarning>), Problem> {
+async fn handle(
+    state: &ServerState,
+    request: Request,
+) -> Result<(Ack, Vec<FieldWarning>), Problem> {
     let (head, body) = request.into_parts();
     let key = reject_encoding(&head.headers).and_then(|()| idempotency_key(&head.headers));
     let key = key.inspect_err(|_| state.pipeline.count_rejected(RejectReason::Malformed))?;
@@ -122,8 +125,7 @@ fn response(ack: &Ack, warnings: Vec<FieldWarning>) -> Response {
     let id = &*ack.id.hyphenated().encode_lower(&mut id);
     let (status, durability) = (ack.status.as_str(), ack.durability.as_str());
     // An empty string allocates nothing.
-    let warnings =
-        if warnings.is_empty() { String::new() } else { warnings::member(warnings) };
+    let warnings = if warnings.is_empty() { String::new() } else { warnings::member(warnings) };
     let body = [
         r#"{"id":""#,
         id,

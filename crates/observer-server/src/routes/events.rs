@@ -113,8 +113,7 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
     let parsed = if encoding == Encoding::Identity && body.len() <= MAX_PARSED_INLINE {
         parse(body, encoding, limits, &options)
     } else {
-        let parsed =
-            state.large_bodies.run(move || parse(body, encoding, limits, &options)).await;
+        let parsed = state.large_bodies.run(move || parse(body, encoding, limits, &options)).await;
         parsed.unwrap_or_else(|_| {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "parsing the batch failed"))
         })
@@ -228,8 +227,7 @@ fn parse(
         );
     }
     let items: Vec<_> = items.into_iter().map(|item| options.parse(item)).collect();
-    let stored: usize =
-        items.iter().flatten().map(|submission| submission.event.raw().len()).sum();
+    let stored: usize = items.iter().flatten().map(|submission| submission.event.raw().len()).sum();
     // A trimmed event keeps the bytes that were sent, and with them the whole body.
     let is_body_kept = items.iter().flatten().any(|submission| submission.untrimmed.is_some());
     let bytes = stored + if is_body_kept { body.len() } else { 0 };

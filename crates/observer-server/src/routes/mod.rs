@@ -178,7 +178,8 @@ mod tests {
     async fn routes_serve_within_another_application() {
         let pipeline = Pipeline::builder().start().await.unwrap();
         let registry = Registry::new();
-        let options = ServerOptions { max_body: 10, ..ServerOptions::default() };
+        let options =
+            ServerOptions { max_body: 10, max_batch_body: 10, ..ServerOptions::default() };
         let routes = router(&options, pipeline.clone(), registry.clone()).unwrap();
         assert!(
             router(&options, pipeline, registry.clone()).is_err(),

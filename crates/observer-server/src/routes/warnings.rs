@@ -42,9 +42,11 @@ impl BatchWarnings {
         self.total += warnings.len();
         let room = MAX_BATCH_WARNINGS - self.first.len();
         let warnings = warnings.into_iter().take(room);
-        self.first.extend(
-            warnings.map(|FieldWarning { field, detail }| BatchWarning { index, field, detail }),
-        );
+        self.first.extend(warnings.map(|FieldWarning { field, detail }| BatchWarning {
+            index,
+            field,
+            detail,
+        }));
     }
 
     /// Returns the number of warnings if only a part of them is kept.
