@@ -182,7 +182,7 @@ fn malformed_value_is_reported_with_the_expected_form() {
         "ingest.require.bot = ['colour']",
         "ingest.require.bot[0]: unknown name \"colour\"; known names: `cycle_id`, `sig_hash`, \
          `staffer_id`, `turns`, `duration_ms`, `extra`, `id`, `timestamp`, `traceparent`, \
-         `usage`",
+         `usage`, `cost_usd`, `attempt`, `replaces`, `labels`",
     );
     check(
         "ingest.dedup.max_keys = -1",
