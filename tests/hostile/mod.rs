@@ -6,6 +6,7 @@
 mod bodies;
 mod connections;
 mod labels;
+mod lenient;
 mod monitored;
 mod raw;
 mod requests;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Event, Field};
 
 /// Conditions on the fields of an event. An event matches if it meets all of them; without
-/// conditions, every event matches. A condition is never met by an event without the field.
+/// conditions, every event matches. A condition is never met by an event without the field; a phase
+/// has no `ok`.
 ///
 /// In a configuration, a condition is one value or a list of accepted values:
 /// `filter = { ok = false, source = ["bot", "scenario"] }`.
@@ -56,7 +57,7 @@ impl Filter {
         let meets = |accepted: &Option<AnyOf>, value: Option<&str>| {
             accepted.as_ref().is_none_or(|accepted| accepted.contains(value))
         };
-        self.ok.is_none_or(|ok| ok == event.ok())
+        self.ok.is_none_or(|ok| event.ok() == Some(ok))
             && meets(&self.source, Some(event.source()))
             && meets(&self.event_kind, Some(event.event_kind()))
             && meets(&self.sig_hash, event.sig_hash())

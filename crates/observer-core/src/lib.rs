@@ -1,6 +1,6 @@
 //! Types that every part of the observer shares: events, and the contract of sinks.
 //!
-//! A cycle of an agent, a bot or a job ends in an [`Event`]. The observer gives it an identity,
+//! A cycle of an agent, a bot or a job ends in an [`Event`], its outcome. The observer gives it an identity,
 //! makes it durable, and delivers it to every [`EventSink`] in a [`Batch`] of [`Envelope`]s. This
 //! crate does not depend on a runtime, on HTTP or on a file format. It is all that the crate of a
 //! sink needs.
@@ -22,7 +22,7 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `event` | [`Event`] and its parser; [`Field`], the table of fields |
+//! | `event` | [`Event`] and its parser; [`Field`], the table of fields; [`Phases`] |
 //! | `usage`, `trace_context` | the parts of an event that have a structure of their own |
 //! | `filter` | selection of events |
 //! | `envelope`, `position` | accepted events, and positions in the journal |
@@ -50,7 +50,7 @@ pub use config::{
     Start,
 };
 pub use envelope::{Batch, Envelope};
-pub use event::{Event, EventError, Field, Submission};
+pub use event::{Event, EventError, Field, FieldWarning, ParseOptions, Phases, Submission};
 pub use filter::{AnyOf, Filter};
 pub use jiff::Timestamp;
 pub use position::Position;

@@ -62,7 +62,7 @@ use crate::{Batch, Position};
 /// impl EventSink for Failures {
 ///     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
 ///         let mut out = self.0.lock().expect("no call panics while it holds the lock");
-///         for envelope in batch.events().iter().filter(|envelope| !envelope.event.ok()) {
+///         for envelope in batch.events().iter().filter(|envelope| envelope.event.ok() == Some(false)) {
 ///             let event = &envelope.event;
 ///             writeln!(out, "{} {}", event.source(), event.event_kind())
 ///                 .map_err(SinkError::transient)?;

@@ -27,34 +27,42 @@ impl Traceparent {
     /// In a version later than 00, further fields may follow the known ones and are ignored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (head, later) = text.split_at_checked(55)?;
-        let mut parts = head.split('-');
-        let mut next = || parts.next();
-        let [version] = hex::<1>(next()?)?;
-        let (trace_id, parent_id, [flags]) = (hex(next()?)?, hex(next()?)?, hex(next()?)?);
-        let has_valid_length = later.is_empty() || (version > 0 && later.starts_with('-'));
+        let (head, later) = text.as_bytes().split_first_chunk::<55>()?;
+        if (head[2], head[35], head[52]) != (b'-', b'-', b'-') {
+            return None;
+        }
+        let ([version], [flags]) = (hex(&head[..2])?, hex(&head[53..])?);
+        let (trace_id, parent_id) = (hex(&head[3..35])?, hex(&head[36..52])?);
+        let has_valid_length = later.is_empty() || (version > 0 && later[0] == b'-');
         let is_valid =
             version != 0xff && has_valid_length && trace_id != [0; 16] && parent_id != [0; 8];
         is_valid.then_some(Self { trace_id, parent_id, flags })
     }
 }
 
-/// Decodes lower-case hexadecimal digits, the only ones that the standard allows.
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let mut bytes = [0; N];
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
+/// Values of lower-case hexadecimal digits, the only ones that the standard allows; of any other
+/// byte, [`NO_DIGIT`].
+const DIGITS: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
     }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
+    values
+};
+
+const NO_DIGIT: u8 = 0xff;
+
+/// Decodes `2 * N` hexadecimal digits.
+fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let (mut bytes, mut all) = ([0; N], 0);
+    for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+        all |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(bytes)
+    (all < 16).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -105,6 +105,7 @@ pub use connection::bind::BindError;
 pub use options::ServerOptions;
 pub use reload::{ReloadError, ReloadHandler, ReloadReport};
 pub use request::access::{Access, InvalidDigest, Rate, Scope, Scopes, Token, TokenDigest};
+pub use request::event::Oversize;
 pub use routes::router;
 pub use server::{MetricsGuard, Server};
 pub use settings::SettingsHandle;

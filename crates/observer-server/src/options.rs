@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use observer_core::ParseOptions;
+
 use crate::request::access::Access;
+use crate::request::event::Oversize;
 use crate::tls::TlsOptions;
 
 /// Options of a server.
@@ -23,9 +26,14 @@ pub struct ServerOptions {
     pub listen: Vec<String>,
     /// Addresses and files of TLS, if any. `listen` may then be empty.
     pub tls: Option<TlsOptions>,
-    /// Limit of the body of `POST /event`, in bytes.
+    /// Options of the parser of events.
+    pub parse: ParseOptions,
+    /// Reaction to an event that is larger than `max_body`.
+    pub oversize: Oversize,
+    /// Limit of a stored event, in bytes.
     pub max_body: usize,
-    /// Limit of the body of `POST /v1/events` in bytes, compressed as well as decompressed.
+    /// Limit of a body in bytes, compressed as well as decompressed. A single event may have
+    /// `max_body` bytes even if this is smaller.
     pub max_batch_body: usize,
     /// Limit of the events in the body of `POST /v1/events`.
     pub max_batch_events: usize,
@@ -51,13 +59,15 @@ pub struct ServerOptions {
 }
 
 impl Default for ServerOptions {
-    /// Returns the defaults: port 3800 on both loopback addresses without TLS, events of 1 MiB,
-    /// batches of 16 MiB and 10,000 events, timeouts of 10 s, 4,096 connections, 4,096 requests and
+    /// Returns the defaults: port 3800 on both loopback addresses without TLS, lenient parsing,
+    /// events of 1 MiB, of which larger ones are trimmed, batches of 16 MiB and 10,000 events, timeouts of 10 s, 4,096 connections, 4,096 requests and
     /// 32 MiB in flight, all scopes for every client, and no cross-origin requests.
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:3800".into(), "[::1]:3800".into()],
             tls: None,
+            parse: ParseOptions::default(),
+            oversize: Oversize::default(),
             max_body: 1 << 20,
             max_batch_body: 16 << 20,
             max_batch_events: 10_000,

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use crate::options::ServerOptions;
 use crate::request::access::Gate;
 use crate::request::body::{BatchLimits, BodyLimits};
+use crate::request::event::EventOptions;
 use crate::request::host::Hosts;
 
 /// Settings that apply to each request.
@@ -14,16 +15,18 @@ use crate::request::host::Hosts;
 pub(crate) struct Settings {
     pub(crate) gate: Gate,
     pub(crate) hosts: Hosts,
+    /// Limits of the body of a single event.
     pub(crate) body: BodyLimits,
     pub(crate) batch: BatchLimits,
+    pub(crate) events: EventOptions,
     pub(crate) max_requests_in_flight: usize,
     pub(crate) max_bytes_in_flight: usize,
 }
 
 /// Handle to the settings of a running server. Clones share them.
 ///
-/// Access, hosts, and the limits of bodies and of requests in flight can change. Addresses, CORS,
-/// the timeout of heads and the limit of connections stay.
+/// Access, hosts, the options of the parser, and the limits of events, bodies and requests in flight
+/// can change. Addresses, CORS, the timeout of heads and the limit of connections stay.
 #[derive(Debug, Clone)]
 pub struct SettingsHandle(pub(crate) Arc<ArcSwap<Settings>>);
 
@@ -32,14 +35,21 @@ impl Settings {
         Self {
             gate: Gate::new(&options.access),
             hosts: Hosts::new(&options.hosts),
-            body: BodyLimits { max_bytes: options.max_body, timeout: options.body_timeout },
+            body: BodyLimits {
+                max_bytes: options.max_batch_body.max(options.max_body),
+                timeout: options.body_timeout,
+            },
             batch: BatchLimits {
                 body: BodyLimits {
                     max_bytes: options.max_batch_body,
                     timeout: options.body_timeout,
                 },
                 max_items: options.max_batch_events,
-                max_item_bytes: options.max_body,
+            },
+            events: EventOptions {
+                parse: options.parse.clone(),
+                max_bytes: options.max_body,
+                oversize: options.oversize,
             },
             max_requests_in_flight: options.max_requests_in_flight,
             max_bytes_in_flight: options.max_bytes_in_flight,

@@ -24,8 +24,8 @@ pub(crate) struct ServerState {
     pub(crate) metrics: ServerMetrics,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
-    /// Pool that decompresses and parses large batches.
-    pub(crate) large_batches: BlockingPool,
+    /// Pool that decompresses and parses large bodies.
+    pub(crate) large_bodies: BlockingPool,
     /// Pool that gathers and encodes metrics.
     pub(crate) scrapes: BlockingPool,
     /// OpenAPI document, as JSON.
@@ -55,7 +55,7 @@ impl ServerState {
             metrics,
             settings: SettingsHandle::new(options).0,
             in_flight: InFlight::default(),
-            large_batches: BlockingPool::default(),
+            large_bodies: BlockingPool::default(),
             scrapes: BlockingPool::default(),
             openapi,
             cors_origins: cors::allowed_origins(&options.cors_origins),

@@ -112,7 +112,11 @@ impl Placeholder {
             Self::Id => return value.push_str(&envelope.id.to_string()),
             Self::Seq => return value.push_str(&envelope.seq.to_string()),
             Self::ReceivedAt => return value.push_str(&format!("{:.6}", envelope.received_at)),
-            Self::Ok => return value.push_str(if event.ok() { "true" } else { "false" }),
+            // A phase has no `ok`.
+            Self::Ok => {
+                return value
+                    .push_str(event.ok().map_or("", |ok| if ok { "true" } else { "false" }));
+            }
             Self::Source => Some(event.source()),
             Self::EventKind => Some(event.event_kind()),
             Self::CycleId => event.cycle_id(),
@@ -165,6 +169,8 @@ mod tests {
             "1 00000000-0000-0000-0000-000000000001 2026-01-01T00:00:00.000001Z"
         );
         assert_eq!(render("[{cycle_id}]", r#"{"source":"s","event_kind":"k","ok":false}"#), "[]");
+        let phase = r#"{"source":"s","event_kind":"started","ok":true}"#;
+        assert_eq!(render("{event_kind}[{ok}]", phase), "started[]");
     }
 
     #[test]

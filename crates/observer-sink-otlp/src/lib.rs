@@ -26,15 +26,16 @@
 //!
 //! # Mapping
 //!
-//! Each event is one log record. Each event with a duration is also one span. Names follow the
+//! Each event is one log record. Each outcome with a duration is also one span. Names follow the
 //! OpenTelemetry semantic conventions 1.41.0; [`semconv`] lists them.
 //!
 //! | | log record | span |
 //! |---|---|---|
-//! | name | event name `observer.cycle.outcome` | `cycle {source}`, kind INTERNAL |
+//! | name | event name `observer.cycle.outcome`, or `observer.cycle.phase` | `cycle {source}`, kind INTERNAL |
 //! | time | `timestamp`, else the time of receipt | end as for the log record |
 //! | other time | observed: the time of receipt | start: `duration_ms` before the end |
 //! | `ok` | severity INFO (9) | status Unset |
+//! | phase, which has no `ok` | severity INFO (9) | – |
 //! | not `ok` | severity WARN (13) | status Error, `error.type` is `event_kind` |
 //! | `extra` | body, structured | – |
 //!
@@ -53,7 +54,10 @@
 //! | `turns` | `observer.turns` | `observer.turns` |
 //! | `duration_ms` | `observer.duration_ms` | – |
 //! | `id` of the producer | `observer.id` | – |
-//! | usage | `gen_ai.usage.*`, `observer.cost_usd` | `gen_ai.usage.*`, `observer.cost_usd` |
+//! | usage, `cost_usd` | `gen_ai.usage.*`, `observer.cost_usd` | `gen_ai.usage.*`, `observer.cost_usd` |
+//! | `attempt` | `observer.attempt` | `observer.attempt` |
+//! | `replaces` | `observer.replaces` | `observer.replaces` |
+//! | `labels` | `observer.label.{name}` | `observer.label.{name}` |
 //! | any other field | `observer.fields.{name}` | – |
 //!
 //! Values of `extra` and of other fields are converted from JSON to `AnyValue`. An integer beyond

@@ -10,8 +10,10 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.0";
 
 /// Name of the instrumentation scope.
 pub const SCOPE: &str = "observer";
-/// Event name of a log record.
-pub const EVENT_NAME: &str = "observer.cycle.outcome";
+/// Event name of the log record of an outcome.
+pub const OUTCOME: &str = "observer.cycle.outcome";
+/// Event name of the log record of a phase.
+pub const PHASE: &str = "observer.cycle.phase";
 /// Source whose cycles are invocations of an agent.
 pub const AGENT: &str = "bot";
 
@@ -61,5 +63,11 @@ pub const DURATION_MS: &str = "observer.duration_ms";
 pub const PRODUCERS_ID: &str = "observer.id";
 /// Cost in US dollars.
 pub const COST_USD: &str = "observer.cost_usd";
+/// Field `attempt`.
+pub const ATTEMPT: &str = "observer.attempt";
+/// Field `replaces`.
+pub const REPLACES: &str = "observer.replaces";
+/// Prefix of the names of labels.
+pub const LABEL: &str = "observer.label.";
 /// Prefix of the names of all other fields.
 pub const OTHER_FIELD: &str = "observer.fields.";

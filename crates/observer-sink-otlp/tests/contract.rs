@@ -32,9 +32,10 @@ impl Destination for Collector {
         })
     }
 
-    /// Returns false for an event without a duration, which has no span.
+    /// Returns false for a phase and for an event without a duration, which have no span.
     fn stores(&self, envelope: &Envelope) -> bool {
-        self.signal == Signal::Logs || envelope.event.duration_ms().is_some()
+        let event = &envelope.event;
+        self.signal == Signal::Logs || (!event.is_phase() && event.duration_ms().is_some())
     }
 
     async fn make_unavailable(&self) -> Outage {

@@ -22,7 +22,7 @@ pub(crate) struct AggregateMetric {
 }
 
 /// All metrics of this sink.
-pub(crate) const METRICS: [AggregateMetric; 11] = [
+pub(crate) const METRICS: [AggregateMetric; 13] = [
     AggregateMetric {
         definition: Definition::counter(
             "observer_events_total",
@@ -30,6 +30,22 @@ pub(crate) const METRICS: [AggregateMetric; 11] = [
             "Outcome events by source, event kind and success of the cycle.",
         ),
         samples: events,
+    },
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_phases_total",
+            &[SOURCE, EVENT_KIND],
+            "Events that report the progress of a cycle, by source and event kind.",
+        ),
+        samples: phases,
+    },
+    AggregateMetric {
+        definition: Definition::counter(
+            "observer_corrections_total",
+            &[SOURCE],
+            "Outcomes that correct an earlier one, and are counted nowhere else.",
+        ),
+        samples: corrections,
     },
     AggregateMetric {
         definition: Definition::histogram(
@@ -139,6 +155,20 @@ fn events(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
     rows.collect()
 }
 
+fn phases(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
+    let row = |&((source, kind), count): &((Slot, Slot), u64)| {
+        let (source, kind) = (aggregate.sources.value(source), aggregate.event_kinds.value(kind));
+        metric.sample(&[source, kind], count as f64)
+    };
+    aggregate.phases.rows().iter().map(row).collect()
+}
+
+fn corrections(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
+    sources(aggregate)
+        .map(|(source, totals)| metric.sample(&[source], totals.corrections as f64))
+        .collect()
+}
+
 fn durations(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
     let sample = |(source, SourceTotals { durations, .. }): (&str, &SourceTotals)| {
         let (count, sum) = (durations.count(), durations.seconds());
@@ -173,7 +203,7 @@ fn overflows(metric: &Definition, aggregate: &Aggregate) -> Vec<Metric> {
 /// Returns the sources to export: all but `other` while it has no events.
 fn sources(aggregate: &Aggregate) -> impl Iterator<Item = (&str, &SourceTotals)> {
     rows(&aggregate.sources, &aggregate.by_source)
-        .filter(|(slot, _, totals)| *slot != Slot::OTHER || totals.last_event.is_some())
+        .filter(|(slot, _, totals)| *slot != Slot::OTHER || **totals != SourceTotals::default())
         .map(|(_, source, totals)| (source, totals))
 }
 

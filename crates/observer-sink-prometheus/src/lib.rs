@@ -1,6 +1,10 @@
 //! A sink that counts events and exports the counts as Prometheus metrics.
 //!
-//! - `observer_events_total{source, event_kind, ok}`: counter of events.
+//! - `observer_events_total{source, event_kind, ok}`: counter of outcomes.
+//! - `observer_phases_total{source, event_kind}`: counter of events that report the progress of a
+//!   cycle. They count in no other metric; the time of the last event includes them.
+//! - `observer_corrections_total{source}`: counter of outcomes with a `replaces`. They count in no
+//!   other metric.
 //! - `observer_cycle_duration_seconds{source}`: histogram of `duration_ms`, from 1 s to 2 h.
 //! - `observer_last_event_timestamp_seconds{source}`: gauge, by the observer's clock; absent before
 //!   the first event.
@@ -8,7 +12,7 @@
 //! - `observer_model_calls_total{model}`: counter, the sum of `turns`.
 //! - `observer_input_tokens_total{model}`: counter; cached input is included.
 //! - `observer_cached_input_tokens_total{model}`, `observer_output_tokens_total{model}`: counters.
-//! - `observer_cost_usd_total{model}`: counter, the sum of the reported `cost_usd`.
+//! - `observer_cost_usd_total{model}`: counter, the sum of the reported cost.
 //! - `observer_unpriced_events_total`: counter of events with tokens but no cost.
 //! - `observer_label_overflow_total{label}`: counter of events with a label value beyond the
 //!   limits.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use observer_core::{
-    Batch, BatchSettings, BuildError, Envelope, Event, EventSink, Position, Receipt, SinkConfig,
+    Batch, BatchSettings, BuildError, Envelope, EventSink, Position, Receipt, SinkConfig,
     SinkContext, SinkError, SinkPart,
 };
 use prometheus::Registry;
@@ -178,7 +178,7 @@ impl SinkConfig for PrometheusConfig {
 /// lock short. The original events may stay in memory for other sinks, without the parsed usage.
 fn parse(batch: &Batch) -> Batch {
     let copy = |envelope: &Arc<Envelope>| {
-        let event = Event::from_parsed(envelope.event.raw().clone());
+        let event = envelope.event.unparsed();
         let _parsed = event.usage();
         Arc::new(Envelope {
             id: envelope.id,

@@ -36,6 +36,8 @@ pub(crate) fn server(config: &Config) -> ServerOptions {
     ServerOptions {
         listen: server.listen.iter().map(ToString::to_string).collect(),
         tls: server.tls.as_ref().map(TlsConfig::resolve),
+        parse: config.ingest.parse_options(),
+        oversize: config.ingest.oversize,
         max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
         max_batch_body: usize::try_from(server.max_batch_body).unwrap_or(usize::MAX),
         max_batch_events: server.max_batch_events.get(),

@@ -3,25 +3,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer_core::{Envelope, Event, EventError, MAX_DEPTH, Submission, Timestamp, Uuid};
+use observer_core::{
+    Envelope, Event, EventError, Field, MAX_DEPTH, Submission, Timestamp, Traceparent, Uuid,
+};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-const KNOWN: [&str; 13] = [
-    "source",
-    "event_kind",
-    "ok",
-    "cycle_id",
-    "sig_hash",
-    "staffer_id",
-    "turns",
-    "duration_ms",
-    "extra",
-    "id",
-    "timestamp",
-    "traceparent",
-    "usage",
-];
+/// Fields that make an event malformed if they occur twice.
+const UNREPEATABLE: [&str; 4] = ["source", "event_kind", "ok", "id"];
+
+/// Event kinds that need no `ok`.
+const PHASES: [&str; 3] = ["started", "heartbeat", "progress"];
 
 fuzz_target!(|data: &[u8]| {
     let parsed = Event::parse(data.to_vec());
@@ -72,8 +64,12 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
     let text = |name: &str| value(name).map(|value| serde_json::from_str::<String>(value));
 
     let deep = depth(data) > MAX_DEPTH;
-    let repeated = KNOWN.iter().any(|name| count(name) > 1);
-    let missing = ["source", "event_kind", "ok"].iter().any(|name| value(name).is_none());
+    let repeated = UNREPEATABLE.iter().any(|name| count(name) > 1);
+    let is_phase = text("event_kind")
+        .is_some_and(|kind| kind.is_ok_and(|kind| PHASES.contains(&kind.as_str())));
+    let required: &[&str] =
+        if is_phase { &["source", "event_kind"] } else { &["source", "event_kind", "ok"] };
+    let missing = required.iter().any(|name| value(name).is_none());
     let event = match parsed {
         Ok(event) => event,
         Err(EventError::TooDeep) => return assert!(deep),
@@ -87,29 +83,62 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
         Err(error) => panic!("valid JSON is rejected as malformed: {error}"),
     };
     assert!(!deep && !repeated && !missing);
-    for name in KNOWN {
+    for name in required {
         assert!(value(name).is_none_or(|value| valid(name, value)), "{name}");
     }
     assert_eq!(event.raw(), data);
+    assert_eq!(event.is_phase(), is_phase);
+    // A valid value is read. Other values may have a form that is understood, too.
+    for field in Field::OPTIONAL {
+        let name = field.as_str();
+        if value(name).is_none() || count(name) > 1 {
+            assert!(!event.has(field) || name == "usage", "{name}");
+        } else if valid(name, value(name).unwrap()) && !["usage", "labels"].contains(&name) {
+            assert!(event.has(field), "{name}");
+        }
+    }
+    let read = |name: &str, is_read: bool| is_read && valid(name, value(name).unwrap());
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let expected = |name| text(name).map(Result::unwrap);
     assert_eq!(Some(event.source().to_owned()), expected("source"));
     assert_eq!(Some(event.event_kind().to_owned()), expected("event_kind"));
-    assert_eq!(value("ok"), Some(if event.ok() { "true" } else { "false" }));
-    assert_eq!(owned(event.cycle_id()), expected("cycle_id"));
-    assert_eq!(owned(event.sig_hash()), expected("sig_hash"));
-    assert_eq!(owned(event.staffer_id()), expected("staffer_id"));
-    assert_eq!(owned(event.id()), expected("id"));
-    assert_eq!(owned(event.traceparent()), expected("traceparent"));
-    assert_eq!(event.extra(), value("extra"));
-    assert_eq!(
-        event.duration_ms(),
-        value("duration_ms").map(|value| value.parse::<f64>().unwrap().abs())
-    );
-    let turns = value("turns")
-        .map(|value| value.parse().unwrap_or_else(|_| value.parse::<f64>().unwrap() as u64));
-    assert_eq!(event.turns(), turns);
-    assert_eq!(event.timestamp().is_some(), value("timestamp").is_some());
+    let ok = value("ok").filter(|_| !is_phase);
+    assert_eq!(ok, event.ok().map(|ok| if ok { "true" } else { "false" }));
+    for (name, found) in [
+        ("cycle_id", event.cycle_id()),
+        ("sig_hash", event.sig_hash()),
+        ("staffer_id", event.staffer_id()),
+        ("id", event.id()),
+        ("traceparent", event.traceparent()),
+        ("replaces", event.replaces()),
+    ] {
+        if read(name, found.is_some()) {
+            assert_eq!(owned(found), expected(name), "{name}");
+        }
+    }
+    if event.extra().is_some() {
+        assert_eq!(event.extra(), value("extra"));
+    }
+    for (name, found) in [("duration_ms", event.duration_ms()), ("cost_usd", event.cost_usd())] {
+        if read(name, found.is_some()) {
+            assert_eq!(found, value(name).map(|value| value.parse::<f64>().unwrap().abs()));
+        }
+        assert!(found.is_none_or(|number| (0.0..=3_155_760_000_000.0).contains(&number)));
+    }
+    for (name, found) in [("turns", event.turns()), ("attempt", event.attempt())] {
+        if read(name, found.is_some()) {
+            let number = value(name)
+                .map(|value| value.parse().unwrap_or_else(|_| value.parse::<f64>().unwrap() as u64));
+            assert_eq!(found, number, "{name}");
+        }
+        assert!(found.is_none_or(|count| count <= 1 << 53));
+    }
+    let again = Event::from_parsed(event.raw().clone());
+    for field in Field::ALL {
+        assert_eq!(again.has(field), event.has(field), "{field}");
+    }
+    assert_eq!(again.timestamp(), event.timestamp());
+    assert!(again.labels().eq(event.labels()));
     if let Some(usage) = event.usage() {
         assert!(usage.cached_input <= usage.input);
         assert!(usage.cost_usd.is_none_or(|cost| cost.is_finite() && cost >= 0.0));
@@ -120,22 +149,26 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
 fn valid(name: &str, value: &str) -> bool {
     match name {
         "ok" => matches!(value, "true" | "false"),
-        "extra" | "usage" => value.starts_with('{'),
-        "turns" | "duration_ms" => {
-            let number =
-                value.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-            let is_whole = |number: f64| number.fract() == 0.0 && number <= 9_007_199_254_740_992.0;
-            number.is_some_and(|number| {
-                name != "turns" || is_whole(number) || value.parse::<u64>().is_ok()
-            })
-        }
+        "extra" | "usage" | "labels" => value.starts_with('{'),
+        "turns" | "attempt" => value.parse::<u64>().is_ok_and(|count| count <= 1 << 53),
+        "duration_ms" => is_amount(value, 3_155_760_000_000.0),
+        "cost_usd" => is_amount(value, 1e12),
+        "traceparent" => serde_json::from_str::<String>(value)
+            .is_ok_and(|text| Traceparent::parse(&text).is_some()),
+        "replaces" => serde_json::from_str::<String>(value).is_ok_and(|text| !text.is_empty()),
         "source" | "event_kind" => {
             serde_json::from_str::<String>(value).is_ok_and(|text| !text.is_empty())
         }
         "timestamp" => serde_json::from_str::<String>(value)
-            .is_ok_and(|text| text.parse::<Timestamp>().is_ok()),
+            .ok()
+            .and_then(|text| text.parse::<Timestamp>().ok())
+            .is_some_and(|time| (0..9_246_182_400_000_000_000).contains(&time.as_nanosecond())),
         _ => serde_json::from_str::<String>(value).is_ok(),
     }
+}
+
+fn is_amount(value: &str, max: f64) -> bool {
+    value.parse::<f64>().is_ok_and(|number| (0.0..=max).contains(&number))
 }
 
 /// Asserts that a delivered envelope parses to the same event with the same id.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::field::Field;
 use crate::scan::MAX_DEPTH;
 
 /// Reason why bytes are not an event. The message is meant for the producer.
@@ -48,7 +49,7 @@ pub enum EventError {
         /// Type of the value, with an article.
         found: &'static str,
     },
-    /// Fields are missing that every event has.
+    /// Fields are missing that every outcome has.
     #[error("missing {}; every event has `source`, `event_kind` and `ok`", quoted(.fields))]
     Missing {
         /// Names of the fields, at least one.
@@ -76,8 +77,10 @@ impl EventError {
             | Self::TooLong { .. }
             | Self::NotUtf8 { .. }
             | Self::Syntax { .. }
-            | Self::TooDeep
-            | Self::Repeated { .. } => true,
+            | Self::TooDeep => true,
+            // The parser names the field, or the member `event` of an envelope.
+            Self::Repeated { field } => Field::from_name(field.as_bytes())
+                .is_none_or(|field| Field::UNREPEATABLE.contains(&field)),
             Self::NotAnObject { .. } | Self::Missing { .. } | Self::Invalid { .. } => false,
         }
     }

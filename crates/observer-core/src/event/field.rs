@@ -41,11 +41,19 @@ pub enum Field {
     Traceparent,
     /// `usage`: tokens and cost.
     Usage,
+    /// `cost_usd`: cost of the cycle in US dollars.
+    CostUsd,
+    /// `attempt`: number of the attempt at the problem.
+    Attempt,
+    /// `replaces`: id of the outcome that this one corrects.
+    Replaces,
+    /// `labels`: a flat object of strings.
+    Labels,
 }
 
 impl Field {
     /// All fields, each at the index of its discriminant.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Source,
         Self::EventKind,
         Self::Ok,
@@ -59,13 +67,21 @@ impl Field {
         Self::Timestamp,
         Self::Traceparent,
         Self::Usage,
+        Self::CostUsd,
+        Self::Attempt,
+        Self::Replaces,
+        Self::Labels,
     ];
 
-    /// Fields that every event has.
+    /// Fields that every outcome has. A [phase](crate::Phases) needs no `ok`.
     pub const REQUIRED: [Self; 3] = [Self::Source, Self::EventKind, Self::Ok];
 
+    /// Fields whose repetition makes an event malformed. Any other field that occurs twice is
+    /// treated as absent.
+    pub const UNREPEATABLE: [Self; 4] = [Self::Source, Self::EventKind, Self::Ok, Self::Id];
+
     /// Fields that an event may leave out.
-    pub const OPTIONAL: [Self; 10] = [
+    pub const OPTIONAL: [Self; 14] = [
         Self::CycleId,
         Self::SigHash,
         Self::StafferId,
@@ -76,6 +92,10 @@ impl Field {
         Self::Timestamp,
         Self::Traceparent,
         Self::Usage,
+        Self::CostUsd,
+        Self::Attempt,
+        Self::Replaces,
+        Self::Labels,
     ];
 
     /// Returns the name of the field in an event.
@@ -95,6 +115,10 @@ impl Field {
             Self::Timestamp => "timestamp",
             Self::Traceparent => "traceparent",
             Self::Usage => "usage",
+            Self::CostUsd => "cost_usd",
+            Self::Attempt => "attempt",
+            Self::Replaces => "replaces",
+            Self::Labels => "labels",
         }
     }
 
@@ -116,6 +140,10 @@ impl Field {
             b"timestamp" => Self::Timestamp,
             b"traceparent" => Self::Traceparent,
             b"usage" => Self::Usage,
+            b"cost_usd" => Self::CostUsd,
+            b"attempt" => Self::Attempt,
+            b"replaces" => Self::Replaces,
+            b"labels" => Self::Labels,
             _ => return None,
         })
     }

@@ -1,6 +1,5 @@
 //! The values of an event's fields, as ranges of its bytes and small values.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -13,7 +12,7 @@ use crate::Usage;
 pub(super) struct Fields {
     pub(super) source: Text,
     pub(super) event_kind: Text,
-    pub(super) ok: bool,
+    pub(super) ok: Option<bool>,
     pub(super) cycle_id: Option<Text>,
     pub(super) sig_hash: Option<Text>,
     pub(super) staffer_id: Option<Text>,
@@ -24,7 +23,12 @@ pub(super) struct Fields {
     pub(super) timestamp: Option<Timestamp>,
     pub(super) extra: Option<Span>,
     pub(super) usage_field: Option<Span>,
-    /// Parsed from `usage_field` or `extra` on first use.
+    pub(super) cost_usd: Option<f64>,
+    pub(super) attempt: Option<u64>,
+    pub(super) replaces: Option<Text>,
+    /// Names and values.
+    pub(super) labels: Vec<(Text, Text)>,
+    /// Parsed from `usage_field`, `extra` and `cost_usd` on first use.
     pub(super) usage: OnceLock<Option<Usage>>,
 }
 
@@ -60,11 +64,11 @@ impl Default for Text {
 }
 
 impl Text {
-    /// Returns the text, given the bytes that the range refers to.
-    pub(super) fn resolve(&self, raw: &[u8]) -> Cow<'_, str> {
+    /// Returns the text, given the event that the range refers to.
+    pub(super) fn as_str<'a>(&'a self, event: &'a str) -> &'a str {
         match self {
-            Self::InPlace(span) => String::from_utf8_lossy(&raw[span.range()]).into_owned().into(),
-            Self::Unescaped(text) => Cow::Borrowed(text),
+            Self::InPlace(span) => &event[span.range()],
+            Self::Unescaped(text) => text,
         }
     }
 }

@@ -4,20 +4,24 @@
 //! |---|---|
 //! | `field` | the fields and their names |
 //! | `fields` | the values of one event's fields |
-//! | `key`, `members` | the parser |
+//! | `parse` | the parser |
+//! | `options` | the options of the parser |
 //! | `other_fields` | the fields that the observer does not read |
 //! | `submission` | an event or an envelope, as a producer sends it |
-//! | `error` | the violations that the parser reports |
+//! | `trim` | replacement of an `extra` that is too large |
+//! | `error`, `warning` | the violations and warnings that the parser reports |
 
 mod error;
 mod field;
 mod fields;
-mod key;
-mod members;
+mod options;
 mod other_fields;
+mod parse;
 mod submission;
 #[cfg(test)]
 mod tests;
+mod trim;
+mod warning;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,12 +33,14 @@ use jiff::Timestamp;
 pub use self::error::EventError;
 pub use self::field::Field;
 use self::fields::{Fields, Span, Text};
-use self::members::trimmed;
+pub use self::options::{ParseOptions, Phases};
 use self::other_fields::other_fields;
+use self::parse::{Members, OnUnreadable, trimmed};
 pub use self::submission::Submission;
+pub use self::warning::FieldWarning;
 use crate::Usage;
 
-/// Outcome of one cycle of an agent, bot or job.
+/// Outcome of one cycle of an agent, bot or job, or a phase that the cycle reached before it.
 ///
 /// The event owns the producer's bytes unaltered. Fields that are read often are kept beside them
 /// as ranges and small values, so reading an event never builds a tree. Unknown fields, the order
@@ -54,31 +60,37 @@ use crate::Usage;
 /// ```
 pub struct Event {
     raw: Bytes,
+    /// `None`: the default phases decide.
+    is_phase: Option<bool>,
     /// Set by [`parse`](Self::parse), or on first use.
     fields: OnceLock<Box<Fields>>,
 }
 
 impl Event {
-    fn new(raw: Bytes, fields: Fields) -> Self {
-        Self { raw, fields: Box::new(fields).into() }
+    fn new(raw: Bytes, fields: Box<Fields>, is_phase: bool) -> Self {
+        Self { raw, is_phase: Some(is_phase), fields: fields.into() }
     }
 
-    /// Parses one JSON object.
+    /// Parses one JSON object with the default [`ParseOptions`]. [`Submission::parse_with`] takes
+    /// other options, and returns warnings.
     ///
     /// # Errors
     /// If the bytes are not a valid event; the error is the first violation, see [`EventError`].
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, EventError> {
         let raw = trimmed(bytes.into())?;
-        let fields = Fields::parse(&raw)?;
-        Ok(Self::new(raw, fields))
+        let (fields, is_phase) =
+            Members::read(&raw)?.to_fields(&Phases::default(), OnUnreadable::Ignore)?;
+        Ok(Self::new(raw, fields, is_phase))
     }
 
     /// Creates an event from bytes that [`raw`](Self::raw) returned before, such as those in a log
     /// of accepted events.
     ///
     /// The bytes are not validated again, and parsed only when a field is first read. A component
-    /// that only passes them on therefore pays nothing. If the bytes are not an event after all,
-    /// the required strings are empty and the other fields are absent.
+    /// that only passes them on therefore pays nothing. The fields are those that the parser read
+    /// before. [`with_phase`](Self::with_phase) says whether the event is a phase; without it, the
+    /// default [`Phases`] decide. If the bytes are not an event after all, required strings are empty
+    /// and other fields absent.
     ///
     /// ```
     /// use observer_core::Event;
@@ -90,11 +102,57 @@ impl Event {
     /// ```
     #[must_use]
     pub fn from_parsed(raw: Bytes) -> Self {
-        Self { raw, fields: OnceLock::new() }
+        Self { raw, is_phase: None, fields: OnceLock::new() }
+    }
+
+    /// Sets whether the event is a phase, for an event that was parsed with other phases than the
+    /// default ones.
+    ///
+    /// ```
+    /// use observer_core::Event;
+    ///
+    /// let raw = r#"{"source":"bot","event_kind":"queued"}"#;
+    /// let event = Event::from_parsed(raw.into()).with_phase(true);
+    /// assert!(event.is_phase());
+    /// ```
+    #[must_use]
+    pub fn with_phase(self, is_phase: bool) -> Self {
+        Self { is_phase: Some(is_phase), ..self }
+    }
+
+    /// Returns an event with the same bytes whose fields are not parsed yet. It shares the bytes.
+    #[must_use]
+    pub fn unparsed(&self) -> Self {
+        Self { raw: self.raw.clone(), is_phase: self.is_phase, fields: OnceLock::new() }
+    }
+
+    /// Returns the event in at most `max` bytes: unchanged if it is small enough, else with `extra`
+    /// replaced by `{"observer":{"trimmed_bytes":…,"sha256":"…"}}`, which has the length and the
+    /// SHA-256 of the replaced bytes. Returns `None` if that is still too large.
+    ///
+    /// ```
+    /// use observer_core::Event;
+    ///
+    /// let large = "x".repeat(1_000);
+    /// let event = Event::parse(format!(
+    ///     r#"{{"source":"bot","event_kind":"ok","ok":true,"extra":{{"log":"{large}"}},"id":"7"}}"#
+    /// ))?;
+    /// let trimmed = event.trimmed(200).unwrap();
+    /// assert!(trimmed.extra().unwrap().starts_with(r#"{"observer":{"trimmed_bytes":1010,"#));
+    /// assert_eq!(trimmed.id(), Some("7"));
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
+    #[must_use]
+    pub fn trimmed(&self, max: usize) -> Option<Self> {
+        if self.raw.len() <= max {
+            return Some(self.unparsed());
+        }
+        let raw = Bytes::from(trim::without_extra(std::str::from_utf8(&self.raw).ok()?, max)?);
+        Some(Self { raw, is_phase: self.is_phase, fields: OnceLock::new() })
     }
 
     fn fields(&self) -> &Fields {
-        self.fields.get_or_init(|| Box::new(Fields::parse(&self.raw).unwrap_or_default()))
+        self.fields.get_or_init(|| Fields::read_again(&self.raw))
     }
 
     /// Returns the producer's bytes: one JSON object, without white space around it.
@@ -121,10 +179,18 @@ impl Event {
         self.text(&self.fields().event_kind)
     }
 
-    /// Returns whether the cycle succeeded.
+    /// Returns whether the cycle succeeded; `None` for a phase, whatever the producer sent.
     #[must_use]
-    pub fn ok(&self) -> bool {
-        self.fields().ok
+    pub fn ok(&self) -> Option<bool> {
+        let ok = self.fields().ok?;
+        (!self.is_phase()).then_some(ok)
+    }
+
+    /// Returns whether the event reports the progress of a cycle and not its outcome; see
+    /// [`Phases`].
+    #[must_use]
+    pub fn is_phase(&self) -> bool {
+        self.is_phase.unwrap_or_else(|| Phases::default().contains(self.event_kind()))
     }
 
     /// Returns the identifier of the cycle that ended.
@@ -152,29 +218,63 @@ impl Event {
         self.optional(&self.fields().id)
     }
 
-    /// Returns the W3C trace context of the cycle as it was sent; see
-    /// [`Traceparent::parse`](crate::Traceparent::parse).
+    /// Returns the W3C trace context of the cycle, which
+    /// [`Traceparent::parse`](crate::Traceparent::parse) accepts.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.optional(&self.fields().traceparent)
     }
 
-    /// Returns the number of calls to the model.
+    /// Returns the number of calls to the model, at most 2^53.
     #[must_use]
     pub fn turns(&self) -> Option<u64> {
         self.fields().turns
     }
 
-    /// Returns the duration of the cycle in milliseconds; finite and not negative.
+    /// Returns the duration of the cycle in milliseconds, from 0 to 100 years.
     #[must_use]
     pub fn duration_ms(&self) -> Option<f64> {
         self.fields().duration_ms
     }
 
-    /// Returns the time of the outcome by the producer's clock.
+    /// Returns the time of the outcome by the producer's clock, in the years from 1970 to 2262.
     #[must_use]
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.fields().timestamp
+    }
+
+    /// Returns the cost of the cycle in US dollars from the field `cost_usd`, from 0 to 10^12.
+    /// [`usage`](Self::usage) has the cost wherever it was sent.
+    #[must_use]
+    pub fn cost_usd(&self) -> Option<f64> {
+        self.fields().cost_usd
+    }
+
+    /// Returns the number of the attempt at the problem, at most 2^53.
+    #[must_use]
+    pub fn attempt(&self) -> Option<u64> {
+        self.fields().attempt
+    }
+
+    /// Returns the id of the outcome that this one corrects; never empty.
+    #[must_use]
+    pub fn replaces(&self) -> Option<&str> {
+        self.optional(&self.fields().replaces)
+    }
+
+    /// Returns the labels by name and value, in the order of the event. No name occurs twice.
+    ///
+    /// ```
+    /// use observer_core::Event;
+    ///
+    /// let event = Event::parse(
+    ///     r#"{"source":"ci","event_kind":"ok","ok":true,"labels":{"branch":"main","shard":7}}"#,
+    /// )?;
+    /// assert!(event.labels().eq([("branch", "main"), ("shard", "7")]));
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields().labels.iter().map(|(name, value)| (self.text(name), self.text(value)))
     }
 
     /// Returns the opaque object, as the JSON text that was sent.
@@ -198,27 +298,33 @@ impl Event {
         std::str::from_utf8(&self.raw).map(other_fields).unwrap_or_default()
     }
 
-    /// Returns tokens and cost from `usage`, or else from `extra.usage`; see [`Usage`]. They are
-    /// parsed on first use.
+    /// Returns tokens and cost from `usage`, or else from `extra.usage`; see [`Usage`]. A cost in
+    /// the field `cost_usd` overrides theirs. They are parsed on first use.
     #[must_use]
     pub fn usage(&self) -> Option<&Usage> {
         let fields = self.fields();
         fields
             .usage
-            .get_or_init(|| {
-                let own = fields.usage_field.map(|span| self.slice(span));
-                own.and_then(Usage::parse)
-                    .or_else(|| self.extra().and_then(Usage::parse_within_extra))
+            .get_or_init(|| match fields.cost_usd {
+                None => self.reported_usage(),
+                cost_usd => Some(Usage { cost_usd, ..self.reported_usage().unwrap_or_default() }),
             })
             .as_ref()
     }
 
-    /// Returns whether a field is present. `null` is absent, and so is usage in which
-    /// [`Usage`] recognises nothing.
+    /// Parses tokens and cost from `usage`, or else from `extra.usage`.
+    fn reported_usage(&self) -> Option<Usage> {
+        let own = self.fields().usage_field.map(|span| self.slice(span));
+        own.and_then(Usage::parse).or_else(|| self.extra().and_then(Usage::parse_within_extra))
+    }
+
+    /// Returns whether a field is present. `null` is absent, and so are a value that can't be read,
+    /// usage in which [`Usage`] finds nothing it knows, and an object without labels.
     #[must_use]
     pub fn has(&self, field: Field) -> bool {
         match field {
-            Field::Source | Field::EventKind | Field::Ok => true,
+            Field::Source | Field::EventKind => true,
+            Field::Ok => self.ok().is_some(),
             Field::CycleId => self.cycle_id().is_some(),
             Field::SigHash => self.sig_hash().is_some(),
             Field::StafferId => self.staffer_id().is_some(),
@@ -228,7 +334,13 @@ impl Event {
             Field::Id => self.id().is_some(),
             Field::Timestamp => self.timestamp().is_some(),
             Field::Traceparent => self.traceparent().is_some(),
+            // The field `cost_usd` is no usage.
+            Field::Usage if self.cost_usd().is_some() => self.reported_usage().is_some(),
             Field::Usage => self.usage().is_some(),
+            Field::CostUsd => self.cost_usd().is_some(),
+            Field::Attempt => self.attempt().is_some(),
+            Field::Replaces => self.replaces().is_some(),
+            Field::Labels => self.labels().next().is_some(),
         }
     }
 

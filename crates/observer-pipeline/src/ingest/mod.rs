@@ -281,7 +281,7 @@ impl Ingest {
         key: Option<&str>,
         now: u64,
     ) -> Result<Candidate, IngestError> {
-        let Submission { event, id } = submission;
+        let Submission { event, id, .. } = submission;
         self.require.check(&event)?;
         if self.is_closed() {
             return Err(Unavailable::ShuttingDown.into());

@@ -1,10 +1,13 @@
-//! Metrics that the server counts itself: durations of requests, and connections.
+//! Metrics that the server counts itself: durations of requests, connections, and warnings.
 
 use std::time::Instant;
 
+use observer_core::{Field, FieldWarning};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+};
 
 /// Upper bounds of the buckets of `observer_request_seconds`, in seconds.
 const BUCKETS: [f64; 16] = [
@@ -12,13 +15,14 @@ const BUCKETS: [f64; 16] = [
     5.0, 10.0,
 ];
 
-/// Metrics of requests and connections. Clones share their counts.
+/// Metrics of requests, connections and warnings. Clones share their counts.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerMetrics {
     request_seconds: HistogramVec,
     pub(crate) connections: IntGauge,
     pub(crate) rejected_connections: IntCounter,
     pub(crate) tls_handshake_failures: IntCounter,
+    field_warnings: IntCounterVec,
 }
 
 /// Timer of a request. It observes the duration when it is dropped, also if the client has
@@ -39,6 +43,14 @@ impl ServerMetrics {
         );
         let request_seconds =
             HistogramVec::new(request_seconds.buckets(BUCKETS.to_vec()), &["route"]).expect(VALID);
+        let field_warnings = Opts::new(
+            "observer_field_warnings_total",
+            "Warnings in responses to accepted events, by field.",
+        );
+        let field_warnings = IntCounterVec::new(field_warnings, &["field"]).expect(VALID);
+        for field in Field::ALL {
+            field_warnings.with_label_values(&[field.as_str()]);
+        }
         Self {
             request_seconds,
             connections: IntGauge::new(
@@ -56,6 +68,14 @@ impl ServerMetrics {
                 "Connections to a TLS address whose handshake failed or timed out.",
             )
             .expect(VALID),
+            field_warnings,
+        }
+    }
+
+    /// Counts the warnings about an accepted event.
+    pub(crate) fn count_warnings(&self, warnings: &[FieldWarning]) {
+        for warning in warnings {
+            self.field_warnings.with_label_values(&[warning.field]).inc();
         }
     }
 
@@ -73,12 +93,13 @@ impl ServerMetrics {
         self.collectors().into_iter().flat_map(Collector::collect).collect()
     }
 
-    fn collectors(&self) -> [&dyn Collector; 4] {
+    fn collectors(&self) -> [&dyn Collector; 5] {
         [
             &self.request_seconds,
             &self.connections,
             &self.rejected_connections,
             &self.tls_handshake_failures,
+            &self.field_warnings,
         ]
     }
 }

@@ -30,16 +30,14 @@ pub(crate) struct BatchLimits {
     /// Limits of the body, compressed as well as decompressed.
     pub(crate) body: BodyLimits,
     pub(crate) max_items: usize,
-    /// Size limit of one event.
-    pub(crate) max_item_bytes: usize,
 }
 
 /// Reason for which a body was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error(
-        "the body exceeds the limit of {max_bytes} bytes for an event; shorten `extra`, or raise \
-         `max_body`"
+        "the body exceeds the limit of {max_bytes} bytes; shorten `extra`, or raise \
+         `max_batch_body`"
     )]
     TooLarge { max_bytes: usize },
     #[error("the body did not arrive within {} s (`body_timeout`)", .0.as_secs_f64())]

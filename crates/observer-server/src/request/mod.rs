@@ -4,6 +4,7 @@
 //! authorizes the request ([`access`]), checks its [`media_type`], charges its rate limit, counts
 //! it as [`in_flight`], and opens a span if it carries events ([`trace_context`]). Handlers use the
 //! rest: [`body`] reads the body within limits, [`decompress`] and [`split`] take batches apart,
+//! [`event`] parses one event within limits,
 //! [`idempotency_key`] reads the header, and [`blocking`] runs work that takes long. [`cors`] is a
 //! layer outside of the guard.
 
@@ -12,6 +13,7 @@ pub(crate) mod blocking;
 pub(crate) mod body;
 pub(crate) mod cors;
 pub(crate) mod decompress;
+pub(crate) mod event;
 pub(crate) mod host;
 pub(crate) mod idempotency_key;
 pub(crate) mod in_flight;

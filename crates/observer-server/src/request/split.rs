@@ -18,7 +18,7 @@ const MAX_SHARED: usize = 8 << 10;
 ///
 /// Items are copied out of the body: an event stays in memory for a while and must not keep the
 /// whole body alive. It keeps at most 8 KiB of neighbours. An item that is larger than
-/// `max_item_bytes` will be rejected and is not copied.
+/// `max_item_bytes` is not stored as it is, and is not copied.
 ///
 /// Blank lines are skipped and not counted. The result has at most `max_items` and one more, which
 /// shows that the batch exceeds the limit.

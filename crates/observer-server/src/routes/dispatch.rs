@@ -131,7 +131,7 @@ mod tests {
 
     /// Options of an open server, of one with tokens and a rate limit, and of an overloaded one.
     fn cases() -> [ServerOptions; 3] {
-        let open = ServerOptions { max_body: 100, ..ServerOptions::default() };
+        let open = ServerOptions { max_body: 100, max_batch_body: 100, ..ServerOptions::default() };
         let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::new(20).unwrap() };
         let tokens =
             vec![token("ingest", Scope::Ingest, Some(rate)), token("read", Scope::Read, None)];

@@ -6,15 +6,17 @@ use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use observer_core::Submission;
+use observer_core::FieldWarning;
 use observer_pipeline::{Ack, AckStatus, Durability, RejectReason};
 use utoipa::ToSchema;
 
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::body::collect;
+use crate::request::event::MAX_PARSED_INLINE;
 use crate::request::idempotency_key::idempotency_key;
-use crate::routes::event_problem::{ingest_problem, invalid_event};
+use crate::routes::event_problem::{ingest_problem, rejected_event};
 use crate::routes::openapi::{self, AnyBody};
+use crate::routes::warnings::{self, Warning};
 use crate::state::ServerState;
 
 /// Path of the route.
@@ -49,7 +51,7 @@ pub(crate) async fn post_event(
     request: Request,
 ) -> Response {
     match handle(&state, request).await {
-        Ok(ack) => response(&ack),
+        Ok((ack, warnings)) => response(&ack, warnings),
         Err(problem) => problem.into_response(),
     }
 }
@@ -66,25 +68,41 @@ struct Stored {
     /// Durability that is reached: the event is on disk, or with the operating system.
     #[schema(value_type = String, pattern = "^(fsync|write)$")]
     durability: Durability,
+    /// Fields that were not stored or read as they were sent, if there are any.
+    #[schema(required = false)]
+    warnings: Vec<Warning>,
 }
 
-async fn handle(state: &ServerState, request: Request) -> Result<Ack, Problem> {
+async fn handle(
+    state: &ServerState,
+    request: Request,
+) -> Result<(Ack, Vec<FieldWarning>), Problem> {
     let (head, body) = request.into_parts();
     let key = reject_encoding(&head.headers).and_then(|()| idempotency_key(&head.headers));
     let key = key.inspect_err(|_| state.pipeline.count_rejected(RejectReason::Malformed))?;
-    let (limits, max_bytes) = {
+    let (limits, options, max_bytes) = {
         let settings = state.settings.load();
-        (settings.body, settings.max_bytes_in_flight)
+        (settings.body, settings.events.clone(), settings.max_bytes_in_flight)
     };
     let mut reservation = state.in_flight.reservation(max_bytes);
     let body = collect(body, limits, &mut reservation).await;
     let body = body.inspect_err(|error| state.pipeline.count_rejected(error.reason()))?;
-    let submission = Submission::parse(body).map_err(|error| invalid_event(state, &error))?;
+    let parsed = if body.len() <= MAX_PARSED_INLINE {
+        options.parse(body)
+    } else {
+        state.large_bodies.run(move || options.parse(body)).await.map_err(|_| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "parsing the event failed")
+        })?
+    };
+    let mut submission = parsed.map_err(|rejected| rejected_event(state, &rejected))?;
+    let warnings = std::mem::take(&mut submission.warnings);
     let result = match key {
         None => state.pipeline.ingest(submission).await,
         Some(key) => state.pipeline.ingest_with_key(submission, key).await,
     };
-    result.map_err(|error| ingest_problem(&error))
+    let ack = result.map_err(|error| ingest_problem(&error, &warnings))?;
+    state.metrics.count_warnings(&warnings);
+    Ok((ack, warnings))
 }
 
 /// Rejects a compressed body, whose error would otherwise be about invalid JSON.
@@ -102,13 +120,24 @@ fn reject_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn response(ack: &Ack) -> Response {
+fn response(ack: &Ack, warnings: Vec<FieldWarning>) -> Response {
     let mut id = [0; 36];
     let id = &*ack.id.hyphenated().encode_lower(&mut id);
     let (status, durability) = (ack.status.as_str(), ack.durability.as_str());
-    let body =
-        [r#"{"id":""#, id, r#"","status":""#, status, r#"","durability":""#, durability, r#""}"#]
-            .concat();
+    // An empty string allocates nothing.
+    let warnings = if warnings.is_empty() { String::new() } else { warnings::member(warnings) };
+    let body = [
+        r#"{"id":""#,
+        id,
+        r#"","status":""#,
+        status,
+        r#"","durability":""#,
+        durability,
+        "\"",
+        &warnings,
+        "}",
+    ]
+    .concat();
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -1,14 +1,34 @@
 //! Problem details for rejected events.
 
 use axum::http::StatusCode;
-use observer_core::EventError;
+use observer_core::{EventError, FieldWarning};
 use observer_pipeline::{IngestError, RejectReason};
 
 use crate::problem::Problem;
+use crate::request::event::{Oversize, RejectedEvent};
 use crate::state::ServerState;
 
+/// Counts an event that is rejected before ingest, and returns its problem.
+pub(crate) fn rejected_event(state: &ServerState, rejected: &RejectedEvent) -> Problem {
+    match rejected {
+        RejectedEvent::Invalid(error) => invalid_event(state, error),
+        RejectedEvent::TooLarge { max_bytes, oversize } => {
+            state.pipeline.count_rejected(RejectReason::TooLarge);
+            let remedy = match oversize {
+                Oversize::Trim => "it does so without `extra` too; shorten its other fields",
+                Oversize::Reject => "shorten `extra`, or set `ingest.oversize` to \"trim\"",
+            };
+            let detail = format!(
+                "the event exceeds the limit of {max_bytes} bytes for a stored event; {remedy}, or \
+                 raise `max_body`"
+            );
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)
+        }
+    }
+}
+
 /// Counts an event that can't be parsed or is invalid, and returns its problem.
-pub(crate) fn invalid_event(state: &ServerState, error: &EventError) -> Problem {
+fn invalid_event(state: &ServerState, error: &EventError) -> Problem {
     let (status, reason) = if error.is_malformed() {
         (StatusCode::BAD_REQUEST, RejectReason::Malformed)
     } else {
@@ -18,11 +38,19 @@ pub(crate) fn invalid_event(state: &ServerState, error: &EventError) -> Problem 
     Problem::new(status, error.to_string()).reason(reason).field(error.field())
 }
 
-/// Returns the problem of an event that the pipeline has rejected and counted.
-pub(crate) fn ingest_problem(error: &IngestError) -> Problem {
+/// Returns the problem of an event that the pipeline has rejected and counted. Of the warnings it
+/// has the one that explains why a required field is missing.
+pub(crate) fn ingest_problem(error: &IngestError, warnings: &[FieldWarning]) -> Problem {
     match error {
         IngestError::Missing(missing) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, missing.to_string())
+            let is_missing = |warning: &&FieldWarning| {
+                missing.fields.iter().any(|field| field.as_str() == warning.field)
+            };
+            let detail = match warnings.iter().find(is_missing) {
+                Some(FieldWarning { field, detail }) => format!("{missing}; `{field}`: {detail}"),
+                None => missing.to_string(),
+            };
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
                 .reason(error.reason())
                 .field(missing.fields.first().map(|field| field.as_str()))
         }

@@ -7,8 +7,8 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use observer_core::{EventError, Submission};
-use observer_pipeline::{AckStatus, Durability, IngestError, RejectReason};
+use observer_core::{FieldWarning, Submission};
+use observer_pipeline::{Ack, AckStatus, Durability, IngestError, RejectReason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,15 +16,13 @@ use crate::problem::{BadItem, PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::access::Charge;
 use crate::request::body::{BatchLimits, collect};
 use crate::request::decompress::{DecodeError, Encoding, SUPPORTED};
+use crate::request::event::{EventOptions, MAX_PARSED_INLINE, RejectedEvent};
 use crate::request::idempotency_key::idempotency_key;
 use crate::request::split::split;
-use crate::routes::event_problem::{ingest_problem, invalid_event};
+use crate::routes::event_problem::{ingest_problem, rejected_event};
 use crate::routes::openapi::{self, AnyBody};
+use crate::routes::warnings::{BatchWarning, BatchWarnings};
 use crate::state::ServerState;
-
-/// Size up to which an uncompressed body is parsed on the runtime's thread, which takes about a
-/// millisecond. Other bodies are parsed on the blocking pool.
-const MAX_PARSED_INLINE: usize = 512 << 10;
 
 /// Results of the events of a batch.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,14 +36,21 @@ struct BatchResponse {
     durability: &'static str,
     /// Reason for each rejected item.
     errors: Vec<BadItem>,
+    /// Fields that were not stored or read as they were sent, if there are any: the first 100.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<BatchWarning>,
+    /// Number of all warnings, if `warnings` has only a part of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warnings_total: Option<usize>,
 }
 
-type Parsed = Vec<Result<Submission, RejectedItem>>;
-
-/// Reason for which an item is rejected before ingest.
-enum RejectedItem {
-    TooLarge(usize),
-    Invalid(EventError),
+/// Items of a batch after parsing.
+struct Parsed {
+    items: Vec<Result<Submission, RejectedEvent>>,
+    /// Bytes that the items keep in memory.
+    bytes: usize,
 }
 
 /// Accepts lines or an array of events, optionally compressed with gzip or zstd.
@@ -94,9 +99,9 @@ pub(crate) async fn post_events(
 async fn handle(state: &ServerState, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let charge = head.extensions.get::<Charge>().cloned().unwrap_or_default();
-    let (limits, max_bytes) = {
+    let (limits, options, max_bytes) = {
         let settings = state.settings.load();
-        (settings.batch, settings.max_bytes_in_flight)
+        (settings.batch, settings.events.clone(), settings.max_bytes_in_flight)
     };
     let mut reservation = state.in_flight.reservation(max_bytes);
     let encoding = check_headers(&head.headers)
@@ -106,39 +111,59 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
         error.into_batch_problem()
     })?;
     let parsed = if encoding == Encoding::Identity && body.len() <= MAX_PARSED_INLINE {
-        parse(body, encoding, limits)
+        parse(body, encoding, limits, &options)
     } else {
-        state.large_batches.run(move || parse(body, encoding, limits)).await.unwrap_or_else(|_| {
+        let parsed = state.large_bodies.run(move || parse(body, encoding, limits, &options)).await;
+        parsed.unwrap_or_else(|_| {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "parsing the batch failed"))
         })
     };
     // A decompressed batch is larger than the body that was counted so far.
-    let size = |parsed: &Parsed| {
-        parsed.iter().flatten().map(|submission| submission.event.raw().len()).sum()
-    };
-    let parsed =
-        parsed.and_then(|parsed| Ok(reservation.grow_to(size(&parsed)).map(|()| parsed)?));
-    let parsed = parsed.and_then(|parsed| charge.take_batch(parsed.len()).map(|()| parsed));
-    let parsed = parsed.inspect_err(|problem| {
+    let items = parsed.and_then(|Parsed { items, bytes }| {
+        reservation.grow_to(bytes)?;
+        charge.take_batch(items.len())?;
+        Ok(items)
+    });
+    let items = items.inspect_err(|problem| {
         if let Some(reason) = problem.reject_reason() {
             state.pipeline.count_rejected(reason);
         }
     })?;
 
-    let (mut submissions, mut indices, mut errors) =
-        (Vec::with_capacity(parsed.len()), Vec::new(), Vec::new());
-    for (index, item) in parsed.into_iter().enumerate() {
+    let (mut submissions, mut sent, mut errors) =
+        (Vec::with_capacity(items.len()), Vec::new(), Vec::new());
+    for (index, item) in items.into_iter().enumerate() {
         match item {
-            Ok(submission) => {
+            Ok(mut submission) => {
+                sent.push((index, std::mem::take(&mut submission.warnings)));
                 submissions.push(submission);
-                indices.push(index);
             }
-            Err(rejected) => errors.push(rejected.into_problem(state).into_item(index)),
+            Err(rejected) => errors.push(rejected_event(state, &rejected).into_item(index)),
         }
     }
-    let durability = Durability::Fsync.as_str();
-    let mut results = BatchResponse { accepted: 0, duplicates: 0, rejected: 0, durability, errors };
-    for (index, result) in indices.into_iter().zip(state.pipeline.ingest_batch(submissions).await) {
+    let acks = state.pipeline.ingest_batch(submissions).await;
+    respond(state, sent, acks, errors)
+}
+
+/// Returns the response to a batch: `sent` has the index and the warnings of each event that the
+/// pipeline got, and `errors` the items that were rejected before.
+fn respond(
+    state: &ServerState,
+    sent: Vec<(usize, Vec<FieldWarning>)>,
+    acks: Vec<Result<Ack, IngestError>>,
+    errors: Vec<BadItem>,
+) -> Result<Response, Problem> {
+    let mut results = BatchResponse {
+        accepted: 0,
+        duplicates: 0,
+        rejected: 0,
+        durability: Durability::Fsync.as_str(),
+        errors,
+        warnings: Vec::new(),
+        warnings_total: None,
+    };
+    let mut all_warnings = BatchWarnings::default();
+    for ((index, warnings), result) in sent.into_iter().zip(acks) {
         match result {
             Ok(ack) => {
                 match ack.status {
@@ -146,12 +171,18 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
                     AckStatus::Duplicate => results.duplicates += 1,
                 }
                 results.durability = ack.durability.as_str();
+                state.metrics.count_warnings(&warnings);
+                all_warnings.add(index, warnings);
             }
             // New events are stored all or none, so the client has to send the whole batch again.
-            Err(error @ IngestError::Unavailable(_)) => return Err(ingest_problem(&error)),
-            Err(error) => results.errors.push(ingest_problem(&error).into_item(index)),
+            Err(error @ IngestError::Unavailable(_)) => {
+                return Err(ingest_problem(&error, &warnings));
+            }
+            Err(error) => results.errors.push(ingest_problem(&error, &warnings).into_item(index)),
         }
     }
+    results.warnings_total = all_warnings.total_if_more();
+    results.warnings = all_warnings.first;
     Ok(response(results))
 }
 
@@ -164,7 +195,12 @@ fn check_headers(headers: &HeaderMap) -> Result<Encoding, Problem> {
     Encoding::of(headers)
 }
 
-fn parse(body: Bytes, encoding: Encoding, limits: BatchLimits) -> Result<Parsed, Problem> {
+fn parse(
+    body: Bytes,
+    encoding: Encoding,
+    limits: BatchLimits,
+    options: &EventOptions,
+) -> Result<Parsed, Problem> {
     let max_bytes = limits.body.max_bytes;
     let body = encoding.decode(body, max_bytes).map_err(|error| match error {
         DecodeError::TooLarge => {
@@ -179,7 +215,7 @@ fn parse(body: Bytes, encoding: Encoding, limits: BatchLimits) -> Result<Parsed,
             Problem::new(StatusCode::BAD_REQUEST, detail).reason(RejectReason::Malformed)
         }
     })?;
-    let items = split(&body, limits.max_items, limits.max_item_bytes)?;
+    let items = split(&body, limits.max_items, options.max_bytes)?;
     if items.len() > limits.max_items {
         let detail = format!(
             "the batch exceeds the limit of {} events; send fewer at once, or raise \
@@ -190,27 +226,12 @@ fn parse(body: Bytes, encoding: Encoding, limits: BatchLimits) -> Result<Parsed,
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)
         );
     }
-    let parse = |item: Bytes| {
-        if item.len() > limits.max_item_bytes {
-            return Err(RejectedItem::TooLarge(limits.max_item_bytes));
-        }
-        Submission::parse(item).map_err(RejectedItem::Invalid)
-    };
-    Ok(items.into_iter().map(parse).collect())
-}
-
-impl RejectedItem {
-    fn into_problem(self, state: &ServerState) -> Problem {
-        match self {
-            Self::Invalid(error) => invalid_event(state, &error),
-            Self::TooLarge(max_bytes) => {
-                state.pipeline.count_rejected(RejectReason::TooLarge);
-                let detail =
-                    format!("the event exceeds the limit of {max_bytes} bytes (`max_body`)");
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)
-            }
-        }
-    }
+    let items: Vec<_> = items.into_iter().map(|item| options.parse(item)).collect();
+    let stored: usize = items.iter().flatten().map(|submission| submission.event.raw().len()).sum();
+    // A trimmed event keeps the bytes that were sent, and with them the whole body.
+    let is_body_kept = items.iter().flatten().any(|submission| submission.untrimmed.is_some());
+    let bytes = stored + if is_body_kept { body.len() } else { 0 };
+    Ok(Parsed { items, bytes })
 }
 
 fn response(mut results: BatchResponse) -> Response {

@@ -21,6 +21,7 @@ mod metrics;
 mod openapi;
 mod reload;
 mod sinks;
+mod warnings;
 
 use std::sync::Arc;
 
@@ -177,7 +178,8 @@ mod tests {
     async fn routes_serve_within_another_application() {
         let pipeline = Pipeline::builder().start().await.unwrap();
         let registry = Registry::new();
-        let options = ServerOptions { max_body: 10, ..ServerOptions::default() };
+        let options =
+            ServerOptions { max_body: 10, max_batch_body: 10, ..ServerOptions::default() };
         let routes = router(&options, pipeline.clone(), registry.clone()).unwrap();
         assert!(
             router(&options, pipeline, registry.clone()).is_err(),

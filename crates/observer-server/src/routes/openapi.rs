@@ -79,7 +79,8 @@ pub(crate) struct Event {
     /// Kind of the outcome.
     #[schema(example = "tests_failed", min_length = 1)]
     event_kind: String,
-    /// True if the cycle succeeded.
+    /// True if the cycle succeeded. Only phases may leave it out: events of the kinds `started`,
+    /// `heartbeat` and `progress`.
     ok: bool,
     /// Cycle that the event is the outcome of. Required of the source `bot` by default.
     cycle_id: Option<String>,
@@ -89,10 +90,10 @@ pub(crate) struct Event {
     /// Model that was used.
     staffer_id: Option<String>,
     /// Number of calls to a model.
-    #[schema(format = "uint64", maximum = 18_446_744_073_709_551_615_u64)]
+    #[schema(format = "uint64", maximum = 9_007_199_254_740_992_u64)]
     turns: Option<u64>,
     /// Duration of the cycle in milliseconds.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 3_155_760_000_000_u64)]
     duration_ms: Option<f64>,
     /// Any object, kept byte for byte.
     #[schema(value_type = Option<Object>)]
@@ -108,6 +109,17 @@ pub(crate) struct Event {
     /// Tokens and cost, in the field names of OpenAI, Anthropic or Ollama.
     #[schema(value_type = Option<Object>)]
     usage: Option<()>,
+    /// Cost of the cycle in US dollars.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_u64)]
+    cost_usd: Option<f64>,
+    /// Number of the attempt at the problem.
+    #[schema(format = "uint64", maximum = 9_007_199_254_740_992_u64)]
+    attempt: Option<u64>,
+    /// Id of the outcome that this one corrects, or the producer's own id of it.
+    #[schema(min_length = 1)]
+    replaces: Option<String>,
+    /// Labels, such as the branch or the host.
+    labels: Option<BTreeMap<String, String>>,
 }
 
 /// Event in the envelope of another observer, whose `id` is adopted.

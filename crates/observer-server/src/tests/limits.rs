@@ -9,7 +9,8 @@ use crate::ServerOptions;
 
 async fn small() -> super::support::setup::Running {
     let max_body = EVENT.len();
-    serve(ServerOptions { max_body, ..options() }, Pipeline::builder().start().await.unwrap()).await
+    let options = ServerOptions { max_body, max_batch_body: max_body, ..options() };
+    serve(options, Pipeline::builder().start().await.unwrap()).await
 }
 
 #[tokio::test]
@@ -22,7 +23,7 @@ async fn body_with_a_large_content_length_is_rejected_unread() {
     HTTP/1.1 413 Payload Too Large
     content-type: application/problem+json
     connection: close
-    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the body exceeds the limit of 44 bytes for an event; shorten `extra`, or raise `max_body`","reason":"too_large"}
+    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the body exceeds the limit of 44 bytes; shorten `extra`, or raise `max_batch_body`","reason":"too_large"}
     "#);
     client.expect_close().await;
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::TooLarge], 1);
@@ -43,7 +44,7 @@ async fn chunked_body_is_rejected_where_it_exceeds_the_limit() {
 
 #[tokio::test]
 async fn client_that_keeps_sending_receives_its_413() {
-    let server = serve_plain().await;
+    let server = small().await;
     let mut client = server.client().await;
     // More than the buffers of both sockets hold, so that the server has to discard input for the
     // response to arrive.

@@ -102,7 +102,7 @@ impl Encoder {
 
     /// Encodes the events of a batch as items of this signal, in order.
     ///
-    /// For [`Signal::Traces`], events without a duration have no item.
+    /// For [`Signal::Traces`], phases and events without a duration have no item.
     #[must_use]
     pub fn encode(&self, signal: Signal, batch: &Batch) -> Encoded {
         match signal {
@@ -152,6 +152,18 @@ fn event_time(event: &Event, received_at: Timestamp) -> u64 {
 /// Adds a text attribute, if there is a text.
 fn add_text(attributes: &mut Vec<KeyValue>, key: &str, text: Option<&str>) {
     attributes.extend(text.map(|text| pair(key, Value::text(text))));
+}
+
+/// Adds the fields that tell the outcomes of a cycle or of several cycles apart.
+fn add_attempt(attributes: &mut Vec<KeyValue>, event: &Event) {
+    let attempt = event.attempt().map(|attempt| pair(semconv::ATTEMPT, any_value::count(attempt)));
+    attributes.extend(attempt);
+    add_text(attributes, semconv::REPLACES, event.replaces());
+    attributes.extend(
+        event
+            .labels()
+            .map(|(name, value)| pair(format!("{}{name}", semconv::LABEL), Value::text(value))),
+    );
 }
 
 /// Adds the usage of the model. Counts of cached tokens are added only if they are not 0.

@@ -146,6 +146,40 @@ fn event_without_a_duration_has_no_span() {
 }
 
 #[test]
+fn phase_is_a_log_record_of_info_without_a_span() {
+    for event in [
+        r#"{"source":"bot","cycle_id":"c","event_kind":"started","ok":false,"duration_ms":5}"#,
+        r#"{"source":"bot","cycle_id":"c","event_kind":"started"}"#,
+    ] {
+        let record = logs(event).resource_logs.remove(0).scope_logs.remove(0).log_records.remove(0);
+        assert_eq!((record.severity_number, &*record.severity_text), (9, "INFO"));
+        assert_eq!(record.event_name, "observer.cycle.phase");
+        assert!(record.attributes.iter().all(|attribute| attribute.key != "observer.ok"));
+        assert_eq!(Encoder::new([]).encode(Signal::Traces, &batch(event)).items, 0);
+    }
+}
+
+#[test]
+fn attempt_correction_labels_and_cost_are_attributes() {
+    let event = r#"{"source":"bot","event_kind":"ok","ok":true,"duration_ms":1,"attempt":3,
+        "replaces":"mine","labels":{"branch":"main","shard":7,"deep":{}},"cost_usd":0.5,
+        "usage":{"input_tokens":10,"cost_usd":0.25}}"#;
+    let expected = [
+        "observer.cost_usd = double 0.5",
+        "observer.attempt = int 3",
+        "observer.replaces = \"mine\"",
+        "observer.label.branch = \"main\"",
+        "observer.label.shard = \"7\"",
+    ];
+    for text in [format_log(event), format_span(event)] {
+        for attribute in expected {
+            assert_eq!(text.matches(attribute).count(), 1, "{attribute} in {text}");
+        }
+        assert!(!text.contains("label.deep") && !text.contains("observer.fields"), "{text}");
+    }
+}
+
+#[test]
 fn unused_caches_have_no_attributes() {
     let event = r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,
         "usage":{"prompt_tokens":0,"completion_tokens":3}}"#;
@@ -173,9 +207,10 @@ fn times_are_clamped_to_the_range_of_otlp() {
         let span = spans(&event).resource_spans.remove(0).scope_spans.remove(0).spans.remove(0);
         (span.start_time_unix_nano, span.end_time_unix_nano)
     };
-    assert_eq!(span("1970-01-01T00:00:01Z", "1e300"), (0, 1_000_000_000));
-    assert_eq!(span("1960-01-01T00:00:00Z", "5"), (0, 0));
-    assert_eq!(span("9999-01-01T00:00:00Z", "0"), (u64::MAX, u64::MAX));
+    assert_eq!(span("1970-01-01T00:00:01Z", "3155760000000"), (0, 1_000_000_000));
+    assert_eq!(span("1970-01-01T00:00:00Z", "5"), (0, 0));
+    let end = 9_246_182_399_999_999_999;
+    assert_eq!(span("2262-12-31T23:59:59.999999999Z", "0"), (end, end));
     assert_eq!(span("1970-01-01T00:00:01Z", "0.0000014"), (999_999_999, 1_000_000_000));
 }
 

@@ -9,7 +9,7 @@ pub(crate) mod labels;
 pub(crate) mod pairs;
 mod sum;
 
-use observer_core::{Envelope, Usage};
+use observer_core::{Envelope, Phases, Usage};
 use serde::{Deserialize, Serialize};
 
 use self::durations::Durations;
@@ -34,7 +34,10 @@ pub(crate) struct Aggregate {
     pub(crate) by_source: Vec<SourceTotals>,
     /// Totals in the order of the slots in `models`.
     pub(crate) by_model: Vec<ModelTotals>,
-    pub(crate) pairs: Pairs,
+    /// Outcomes.
+    pub(crate) pairs: Pairs<ByOk>,
+    /// Events that report the progress of a cycle.
+    pub(crate) phases: Pairs<u64>,
     pub(crate) unpriced: u64,
     pub(crate) overflow: Overflow,
     /// Number of leading slots of `event_kinds` that are reserved or known.
@@ -47,6 +50,9 @@ pub(crate) struct SourceTotals {
     /// Time of receipt of the last event, in microseconds since 1970.
     pub(crate) last_event: Option<i64>,
     pub(crate) durations: Durations,
+    /// Number of outcomes that correct another one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) corrections: u64,
 }
 
 /// Totals of a model.
@@ -81,6 +87,7 @@ impl Aggregate {
             by_source: vec![SourceTotals::default(); sources.len()],
             by_model: vec![ModelTotals::default(); models.len()],
             pairs: Pairs::default(),
+            phases: Pairs::default(),
             unpriced: 0,
             overflow: Overflow::default(),
             known_kinds: event_kinds.len(),
@@ -90,6 +97,7 @@ impl Aggregate {
         };
         aggregate.seed();
         aggregate.pairs.limit(limits.event_series / 2);
+        aggregate.phases.limit(limits.event_series);
         aggregate
     }
 
@@ -100,17 +108,22 @@ impl Aggregate {
             increase(&mut self.overflow.source, 1);
             Slot::OTHER
         });
-        let pair = match self.event_kinds.slot(event.event_kind()) {
-            Some(kind) if self.pairs.accepts(source, kind) => (source, kind),
-            _ => {
-                increase(&mut self.overflow.event_kind, 1);
-                (source, Slot::OTHER)
-            }
+        let received_at = envelope.received_at.as_microsecond();
+        let Some(ok) = event.ok() else {
+            let kind = self.kind(source, event.event_kind(), |aggregate| &aggregate.phases);
+            increase(self.phases.entry((source, kind)), 1);
+            self.by_source[source.index()].last_event = Some(received_at);
+            return;
         };
-        increase(&mut self.pairs.entry(pair)[usize::from(event.ok())], 1);
+        if event.replaces().is_some() {
+            increase(&mut self.by_source[source.index()].corrections, 1);
+            return;
+        }
+        let kind = self.kind(source, event.event_kind(), |aggregate| &aggregate.pairs);
+        increase(&mut self.pairs.entry((source, kind))[usize::from(ok)], 1);
 
         let totals = &mut self.by_source[source.index()];
-        totals.last_event = Some(envelope.received_at.as_microsecond());
+        totals.last_event = Some(received_at);
         if let Some(milliseconds) = event.duration_ms() {
             totals.durations.add(milliseconds / 1000.0);
         }
@@ -125,7 +138,7 @@ impl Aggregate {
             });
             let totals = &mut self.by_model[slot.index()];
             if model.is_some() {
-                increase(&mut totals.cycles[usize::from(event.ok())], 1);
+                increase(&mut totals.cycles[usize::from(ok)], 1);
             }
             increase(&mut totals.calls, event.turns().unwrap_or(0));
             if let Some(usage) = usage {
@@ -147,6 +160,21 @@ impl Aggregate {
             self.seed_source(slot);
         }
         Some(slot)
+    }
+
+    /// Returns the slot of an event kind, or of `other` if the pair of source and kind exceeds the
+    /// limits of a table.
+    fn kind<T: Default>(
+        &mut self,
+        source: Slot,
+        value: &str,
+        table: fn(&Self) -> &Pairs<T>,
+    ) -> Slot {
+        let kind = self.event_kinds.slot(value);
+        kind.filter(|kind| table(self).accepts(source, *kind)).unwrap_or_else(|| {
+            increase(&mut self.overflow.event_kind, 1);
+            Slot::OTHER
+        })
     }
 
     /// Returns the slot of a model. A new model gets its totals.
@@ -183,10 +211,15 @@ impl Aggregate {
         if source == Slot::OTHER {
             return;
         }
-        for (kind, _) in
+        let default_phases = Phases::default();
+        for (kind, value) in
             self.event_kinds.iter().take(self.known_kinds).filter(|(kind, _)| *kind != Slot::OTHER)
         {
-            if self.pairs.accepts(source, kind) {
+            if default_phases.contains(value) {
+                if self.phases.accepts(source, kind) {
+                    self.phases.entry((source, kind));
+                }
+            } else if self.pairs.accepts(source, kind) {
                 self.pairs.entry((source, kind));
             }
         }
@@ -202,6 +235,11 @@ impl ModelTotals {
             self.cost.add(cost);
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Adds to a counter, which stays at its maximum: a wrap to zero would look like a restart.

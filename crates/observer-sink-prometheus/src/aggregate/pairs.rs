@@ -9,8 +9,8 @@ pub(crate) type ByOk = [u64; 2];
 
 /// Counts for each pair of source and event kind.
 #[derive(Debug, Clone)]
-pub(crate) struct Pairs {
-    rows: Vec<((Slot, Slot), ByOk)>,
+pub(crate) struct Pairs<T> {
+    rows: Vec<((Slot, Slot), T)>,
     index: HashMap<(Slot, Slot), usize>,
     /// Number of rows that count towards the capacity. Rows of the kind `other` do not, since they
     /// must always be available.
@@ -18,13 +18,13 @@ pub(crate) struct Pairs {
     capacity: usize,
 }
 
-impl Default for Pairs {
+impl<T> Default for Pairs<T> {
     fn default() -> Self {
         Self { rows: Vec::new(), index: HashMap::new(), used: 0, capacity: usize::MAX }
     }
 }
 
-impl Pairs {
+impl<T: Default> Pairs<T> {
     /// Limits the number of further pairs.
     pub(crate) fn limit(&mut self, more: usize) {
         self.capacity = self.used.saturating_add(more);
@@ -37,9 +37,9 @@ impl Pairs {
 
     /// Returns the counts of a pair, which is added with zeros if it is new. Callers check
     /// [`accepts`](Self::accepts) first.
-    pub(crate) fn entry(&mut self, pair: (Slot, Slot)) -> &mut ByOk {
+    pub(crate) fn entry(&mut self, pair: (Slot, Slot)) -> &mut T {
         let row = *self.index.entry(pair).or_insert_with(|| {
-            self.rows.push((pair, ByOk::default()));
+            self.rows.push((pair, T::default()));
             self.used += usize::from(pair.1 != Slot::OTHER);
             self.rows.len() - 1
         });
@@ -47,7 +47,7 @@ impl Pairs {
     }
 
     /// Returns all pairs in the order in which they were added.
-    pub(crate) fn rows(&self) -> &[((Slot, Slot), ByOk)] {
+    pub(crate) fn rows(&self) -> &[((Slot, Slot), T)] {
         &self.rows
     }
 }
@@ -61,7 +61,7 @@ mod tests {
     fn existing_pairs_keep_their_rows_and_other_is_not_limited() {
         let mut labels = Labels::new(&["other"], &[], 9, 9);
         let [a, b, c] = ["a", "b", "c"].map(|value| labels.slot(value).unwrap());
-        let mut pairs = Pairs::default();
+        let mut pairs = Pairs::<ByOk>::default();
         pairs.entry((a, a))[1] += 1;
         pairs.limit(1);
         pairs.entry((a, Slot::OTHER))[0] += 1;

@@ -1,3 +1,7 @@
+use std::sync::Arc;
+
+use observer_core::Event;
+
 use super::*;
 use crate::config::Limits;
 use crate::testing::{count, envelope, expect, exported, plain, starting};
@@ -138,6 +142,105 @@ fn durations_and_last_event_are_counted_by_source() {
 }
 
 #[test]
+fn phases_count_in_their_own_metric_and_as_the_last_event() {
+    let more = r#""staffer_id":"m","turns":2,"duration_ms":1500,"cost_usd":3"#;
+    let mut aggregate = unlimited();
+    count(
+        &mut aggregate,
+        [
+            format!(r#"{{"source":"bot","event_kind":"started",{more}}}"#),
+            format!(r#"{{"source":"bot","event_kind":"heartbeat","ok":true,{more}}}"#),
+            r#"{"source":"bot","event_kind":"heartbeat","ok":false,"replaces":"x"}"#.to_owned(),
+        ],
+    );
+    let samples = exported(&aggregate);
+    expect(
+        &samples,
+        &[
+            (r#"observer_phases_total{source="bot",event_kind="started"}"#, 1.0),
+            (r#"observer_phases_total{source="bot",event_kind="heartbeat"}"#, 2.0),
+            (r#"observer_last_event_timestamp_seconds{source="bot"}"#, 1_767_225_603.0),
+            (r#"observer_cycle_duration_seconds_count{source="bot"}"#, 0.0),
+            (r#"observer_corrections_total{source="bot"}"#, 0.0),
+            ("observer_unpriced_events_total", 0.0),
+        ],
+    );
+    assert_eq!(starting(&samples, "observer_events_total"), []);
+    assert_eq!(starting(&samples, "observer_model_"), []);
+    assert_eq!(starting(&samples, "observer_cost_usd_total"), []);
+}
+
+#[test]
+fn corrections_count_in_their_own_metric_alone() {
+    let mut aggregate = limited(Limits { sources: 1, ..Limits::default() });
+    let correction = |source: &str| {
+        format!(
+            r#"{{"source":"{source}","event_kind":"ok","ok":true,"replaces":"x","staffer_id":"m",
+                "turns":2,"duration_ms":1500,"cost_usd":3,"usage":{{"input_tokens":5}}}}"#
+        )
+    };
+    count(&mut aggregate, [correction("bot"), correction("bot"), correction("late")]);
+    let samples = exported(&aggregate);
+    expect(
+        &samples,
+        &[
+            (r#"observer_corrections_total{source="bot"}"#, 2.0),
+            (r#"observer_corrections_total{source="other"}"#, 1.0),
+            (r#"observer_cycle_duration_seconds_count{source="bot"}"#, 0.0),
+            (r#"observer_label_overflow_total{label="source"}"#, 1.0),
+            (r#"observer_label_overflow_total{label="event_kind"}"#, 0.0),
+            ("observer_unpriced_events_total", 0.0),
+        ],
+    );
+    for name in ["observer_events_total", "observer_model_", "observer_last_event"] {
+        assert_eq!(starting(&samples, name), []);
+    }
+
+    count(&mut aggregate, [r#"{"source":"bot","event_kind":"ok","ok":true,"replaces":""}"#]);
+    expect(
+        &exported(&aggregate),
+        &[
+            (r#"observer_corrections_total{source="bot"}"#, 2.0),
+            (r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#, 1.0),
+        ],
+    );
+}
+
+#[test]
+fn phases_are_limited_in_number() {
+    let limits = Limits { event_series: 3, sources: 2, ..Limits::default() };
+    let mut aggregate = limited(limits);
+    let phase = |(source, kind): (&str, &str)| Envelope {
+        event: Event::from_parsed(
+            format!(r#"{{"source":"{source}","event_kind":"{kind}"}}"#).into(),
+        )
+        .with_phase(true),
+        ..Arc::into_inner(envelope(1, plain("s", "k", true))).unwrap()
+    };
+    for pair in [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "x"), ("a", "x")] {
+        aggregate.apply(&phase(pair));
+    }
+    let samples = exported(&aggregate);
+    assert_eq!(
+        starting(&samples, "observer_phases_total"),
+        [
+            (r#"observer_phases_total{source="a",event_kind="x"}"#, 2.0),
+            (r#"observer_phases_total{source="a",event_kind="y"}"#, 1.0),
+            (r#"observer_phases_total{source="b",event_kind="other"}"#, 1.0),
+            (r#"observer_phases_total{source="b",event_kind="x"}"#, 1.0),
+            (r#"observer_phases_total{source="other",event_kind="other"}"#, 1.0),
+        ]
+    );
+    expect(
+        &samples,
+        &[
+            (r#"observer_label_overflow_total{label="source"}"#, 1.0),
+            (r#"observer_label_overflow_total{label="event_kind"}"#, 2.0),
+        ],
+    );
+}
+
+#[test]
 fn label_values_with_equal_concatenation_are_distinct_series() {
     let mut aggregate = unlimited();
     count(&mut aggregate, [plain("ab", "c", true), plain("a", "bc", true), plain("a", "bc", true)]);
@@ -154,7 +257,7 @@ fn label_values_with_equal_concatenation_are_distinct_series() {
 fn known_series_are_zero_from_the_start_also_for_a_new_source() {
     let config = PrometheusConfig::new()
         .with_known_sources(["bot"])
-        .with_known_event_kinds(["ok", "tests_failed"])
+        .with_known_event_kinds(["ok", "tests_failed", "started"])
         .with_known_models(["gpt-5"]);
     let mut aggregate = Aggregate::new(&config);
     let samples = exported(&aggregate);
@@ -165,6 +268,7 @@ fn known_series_are_zero_from_the_start_also_for_a_new_source() {
         names,
         [
             r#"observer_cached_input_tokens_total{model="gpt-5"}"#,
+            r#"observer_corrections_total{source="bot"}"#,
             r#"observer_cost_usd_total{model="gpt-5"}"#,
             r#"observer_cycle_duration_seconds_count{source="bot"}"#,
             r#"observer_cycle_duration_seconds_sum{source="bot"}"#,
@@ -180,6 +284,7 @@ fn known_series_are_zero_from_the_start_also_for_a_new_source() {
             r#"observer_model_cycles_total{model="gpt-5",ok="false"}"#,
             r#"observer_model_cycles_total{model="gpt-5",ok="true"}"#,
             r#"observer_output_tokens_total{model="gpt-5"}"#,
+            r#"observer_phases_total{source="bot",event_kind="started"}"#,
             "observer_unpriced_events_total",
         ]
     );
@@ -191,6 +296,8 @@ fn known_series_are_zero_from_the_start_also_for_a_new_source() {
             (r#"observer_events_total{source="new",event_kind="ok",ok="true"}"#, 1.0),
             (r#"observer_events_total{source="new",event_kind="ok",ok="false"}"#, 0.0),
             (r#"observer_events_total{source="new",event_kind="tests_failed",ok="false"}"#, 0.0),
+            (r#"observer_phases_total{source="new",event_kind="started"}"#, 0.0),
+            (r#"observer_corrections_total{source="new"}"#, 0.0),
         ],
     );
 }
@@ -329,12 +436,13 @@ fn million_sources_create_a_bounded_number_of_series() {
 #[test]
 fn counter_stays_at_its_maximum() {
     let mut aggregate = unlimited();
+    let tokens = u64::MAX / 2 + 1;
     let event = format!(
-        r#"{{"source":"s","event_kind":"k","ok":true,"staffer_id":"m","turns":{}}}"#,
-        u64::MAX
+        r#"{{"source":"s","event_kind":"k","ok":true,"staffer_id":"m",
+            "usage":{{"prompt_tokens":{tokens}}}}}"#
     );
     count(&mut aggregate, [&event, &event]);
-    assert_eq!(aggregate.by_model.last().unwrap().calls, u64::MAX);
+    assert_eq!(aggregate.by_model.last().unwrap().input, u64::MAX);
 }
 
 #[test]

@@ -19,6 +19,8 @@
 //! - `sources`, `models`: label values with their totals.
 //! - `pairs`: counts of `observer_events_total`, each as an index into `sources`, an index into
 //!   `event_kinds`, the number of failures and the number of successes.
+//! - `phases`: counts of `observer_phases_total`, each as an index into `sources`, an index into
+//!   `event_kinds`, and the count. Missing if there are none, as in snapshots of version 0.1.
 //! - `unpriced`, `overflow`: the remaining counters.
 //!
 //! # Reading
@@ -76,6 +78,8 @@ struct Contents<'a> {
     sources: Vec<(Cow<'a, str>, Cow<'a, SourceTotals>)>,
     models: Vec<(Cow<'a, str>, Cow<'a, ModelTotals>)>,
     pairs: Vec<(usize, usize, u64, u64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    phases: Vec<(usize, usize, u64)>,
     unpriced: u64,
     overflow: Overflow,
 }
@@ -86,12 +90,15 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     let row = |&((source, kind), [failed, ok]): &((Slot, Slot), ByOk)| {
         (source.index(), kind.index(), failed, ok)
     };
+    let phase =
+        |&((source, kind), count): &((Slot, Slot), u64)| (source.index(), kind.index(), count);
     let contents = Contents {
         position: state.position,
         event_kinds: aggregate.event_kinds.iter().map(|(_, value)| value.into()).collect(),
         sources: named(aggregate.sources.iter(), &aggregate.by_source),
         models: named(aggregate.models.iter(), &aggregate.by_model),
         pairs: aggregate.pairs.rows().iter().map(row).collect(),
+        phases: aggregate.phases.rows().iter().map(phase).collect(),
         unpriced: aggregate.unpriced,
         overflow: aggregate.overflow,
     };
@@ -150,12 +157,23 @@ fn restore(contents: Contents<'_>, config: &PrometheusConfig) -> Result<Restored
         }
     }
     omitted += kinds.iter().chain(&sources).filter(|slot| slot.is_none()).count();
-    for (source, kind, failed, ok) in contents.pairs {
+    let pair = |source: usize, kind: usize| {
         let source = sources.get(source).ok_or(SnapshotError::Dangling)?;
         let kind = kinds.get(kind).ok_or(SnapshotError::Dangling)?;
-        match source.zip(*kind) {
+        Ok(source.zip(*kind))
+    };
+    for (source, kind, failed, ok) in contents.pairs {
+        match pair(source, kind)? {
             Some((source, kind)) if aggregate.pairs.accepts(source, kind) => {
                 *aggregate.pairs.entry((source, kind)) = [failed, ok];
+            }
+            _ => omitted += 1,
+        }
+    }
+    for (source, kind, count) in contents.phases {
+        match pair(source, kind)? {
+            Some((source, kind)) if aggregate.phases.accepts(source, kind) => {
+                *aggregate.phases.entry((source, kind)) = count;
             }
             _ => omitted += 1,
         }

@@ -69,7 +69,12 @@ pub(crate) fn extremes(max_bytes: usize) -> Vec<Arc<Envelope>> {
         )),
         with("\u{2c}\"cycle_id\":\"\u{7f}\u{85}\u{a0}\u{2028}\u{2029}\u{feff}\u{fffd}\u{10ffff}\""),
         with(r#","turns":0,"duration_ms":0"#),
-        with(r#","turns":18446744073709551615,"duration_ms":1.7976931348623157e308"#),
+        with(r#","turns":9007199254740992,"duration_ms":3155760000000,"attempt":9007199254740992"#),
+        with(r#","turns":18446744073709551615,"duration_ms":1.7976931348623157e308,"extra":[]"#),
+        with(r#","cost_usd":1e12,"replaces":"\u0000'🦀","labels":{"":"","a.b-c":"x","n":1e999}"#),
+        with(r#","turns":1,"turns":2,"id":{},"timestamp":"","usage":"n/a","labels":{"a":[]}"#),
+        r#"{"source":"contract","event_kind":"started","duration_ms":5,"turns":3}"#.to_owned(),
+        r#"{"source":"contract","event_kind":"heartbeat","ok":false}"#.to_owned(),
         with(concat!(
             r#","duration_ms":5e-324,"extra":{"n":[-0,0.1e-400,"#,
             "123456789012345678901234567890,-9223372036854775808]}",
@@ -79,7 +84,7 @@ pub(crate) fn extremes(max_bytes: usize) -> Vec<Arc<Envelope>> {
             r#","timestamp":"1970-01-01T00:00:00Z","#,
             r#""traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01""#,
         )),
-        with(r#","timestamp":"9999-12-30T22:00:00.999999999Z""#),
+        with(r#","timestamp":"2262-12-31T23:59:59.999999999Z""#),
         with(concat!(
             r#","cycle_id":null,"turns":null,"extra":{},"#,
             r#""unknown":[{"a":null},1.0,"x"],"Zwölf":{"é":"\u00e9"}"#,

@@ -160,7 +160,8 @@ fn help_has_examples_and_exit_codes() {
     or 1 MiB; a smaller batch is sent as soon as no further input is available. While the observer is
     unreachable or overloaded (408, 425, 429, 502, 503, 504), a request is retried. A repetition is
     harmless, since the observer recognises an event by its identity. A rejected line is reported with
-    its file and line number, and the other lines are stored.
+    its file and line number, and the other lines are stored. An optional field that can't be read
+    counts as absent; the first ten such warnings are reported in the same way.
 
     Exit codes:
       0  every event is stored

@@ -41,6 +41,11 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
          every body of that size",
     );
     reject(ingest.dedup.max_keys == 0, "ingest.dedup.max_keys", "must be at least 1");
+    reject(
+        ingest.phases.contains(""),
+        "ingest.phases",
+        "must not contain an empty string, since no event has an empty `event_kind`",
+    );
     reject(journal.path.as_os_str().is_empty(), "journal.path", "must not be empty");
     for (key, size) in [
         ("server.max_body", server.max_body),

@@ -1,10 +1,12 @@
-//! Section `[ingest]`: deduplication and required fields.
+//! Section `[ingest]`: deduplication, required fields, phases, and the treatment of events that are
+//! too large or have unreadable fields.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use observer_core::{Field, units};
+use observer_core::{Field, ParseOptions, Phases, units};
 use observer_pipeline::Requirements;
+use observer_server::Oversize;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
@@ -20,11 +22,30 @@ pub struct IngestConfig {
     /// doesn't change that; an entry for `bot` replaces it.
     #[serde(deserialize_with = "requirements")]
     pub require: BTreeMap<String, Vec<Field>>,
+    /// Event kinds that report the progress of a cycle and not its outcome.
+    pub phases: Phases,
+    /// Whether an optional field that can't be read makes an event invalid.
+    pub strict: bool,
+    /// Reaction to an event that is larger than `server.max_body`.
+    pub oversize: Oversize,
+}
+
+impl IngestConfig {
+    /// Returns the options of the parser of events.
+    pub(crate) fn parse_options(&self) -> ParseOptions {
+        ParseOptions { phases: self.phases.clone(), strict: self.strict }
+    }
 }
 
 impl Default for IngestConfig {
     fn default() -> Self {
-        Self { dedup: DedupConfig::default(), require: default_requirements() }
+        Self {
+            dedup: DedupConfig::default(),
+            require: default_requirements(),
+            phases: Phases::default(),
+            strict: false,
+            oversize: Oversize::default(),
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! [server]
 //! listen = ["127.0.0.1:3800", "[::1]:3800"]    # one address, or a list
-//! max_body = "1MiB"
-//! max_batch_body = "16MiB"        # before and after decompression
+//! max_body = "1MiB"               # of a stored event
+//! max_batch_body = "16MiB"        # of any body, before and after decompression
 //! max_batch_events = 10_000
 //! max_connections = 4_096         # a further one replaces an idle one, or receives 503
 //! max_requests_in_flight = 4_096  # a further one receives 429
@@ -35,6 +35,9 @@
 //! [ingest]
 //! dedup = { window = "24h", max_keys = 500_000 }
 //! require = { bot = ["cycle_id", "sig_hash"] }  # required fields by source
+//! phases = ["started", "heartbeat", "progress"] # event kinds that are no outcomes
+//! strict = false                  # true: an unreadable optional field is an error
+//! oversize = "trim"               # of an event larger than max_body: trim | reject
 //!
 //! [journal]
 //! path = "observer-data/journal"

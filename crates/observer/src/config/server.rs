@@ -24,10 +24,10 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// TLS settings; `None` for plain HTTP only.
     pub tls: Option<TlsConfig>,
-    /// Maximum body size of a single event, in bytes.
+    /// Maximum size of a stored event, in bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_body: u64,
-    /// Maximum body size of a batch, in bytes, before and after decompression.
+    /// Maximum size of a body, in bytes, before and after decompression.
     #[serde(deserialize_with = "units::size")]
     pub max_batch_body: u64,
     /// Maximum number of events in a batch.

@@ -15,7 +15,12 @@ fn some_state(config: &PrometheusConfig) -> State {
     }
     count(
         &mut aggregate,
-        [r#"{"source":"a","event_kind":"x","ok":true,"usage":{"eval_count":5}}"#],
+        [
+            r#"{"source":"a","event_kind":"x","ok":true,"usage":{"eval_count":5}}"#,
+            r#"{"source":"a","event_kind":"started"}"#,
+            r#"{"source":"b","event_kind":"started"}"#,
+            r#"{"source":"b","event_kind":"x","ok":true,"replaces":"r"}"#,
+        ],
     );
     State { aggregate, position: Some(Position { epoch: 3, seq: u64::MAX }) }
 }
@@ -42,6 +47,16 @@ fn changed_or_missing_byte_is_detected() {
         assert!(decode(&changed, &config).is_err(), "byte {at}");
         assert!(decode(&bytes[..at], &config).is_err(), "cut at {at}");
     }
+}
+
+/// Versions before the first phase and correction read the snapshot, too.
+#[test]
+fn snapshot_without_phases_and_corrections_has_no_word_of_them() {
+    let config = PrometheusConfig::new();
+    let mut aggregate = Aggregate::new(&config);
+    count(&mut aggregate, [plain("a", "x", true)]);
+    let text = String::from_utf8(encode(&State { aggregate, position: None })).unwrap();
+    assert!(!text.contains("phases") && !text.contains("corrections"), "{text}");
 }
 
 #[track_caller]

@@ -36,7 +36,7 @@ pub(super) struct Item {
 impl Item {
     pub(super) fn new(number: usize, line: Bytes) -> Self {
         match Submission::parse(line.clone()) {
-            Ok(Submission { event, id })
+            Ok(Submission { event, id, .. })
                 if Identity::of(&event, id, None).origin == Origin::None =>
             {
                 // Drops an envelope without an id.

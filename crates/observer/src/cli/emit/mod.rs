@@ -18,11 +18,14 @@ use self::batch::{Batches, Item, Part};
 use self::event::EventArgs;
 use self::input::{Input, Source};
 use self::lines::MAX_LINE;
-use self::progress::{Reporter, Tally, Terminal};
-use self::send::{BatchResponse, Rejection, Response, Sender};
+use self::progress::{ReportedWarning, Reporter, Tally, Terminal};
+use self::send::{BatchResponse, Rejection, Response, Sender, Warning, Warnings};
 use super::connect::ConnectArgs;
 use super::failure::{Failure, USAGE};
 use super::output::print;
+
+/// Limit of the warnings that are printed; the summary has the number of all.
+const MAX_WARNINGS: usize = 10;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +39,8 @@ Events are sent in order. Those of files and standard input are sent in batches 
 or 1 MiB; a smaller batch is sent as soon as no further input is available. While the observer is
 unreachable or overloaded (408, 425, 429, 502, 503, 504), a request is retried. A repetition is
 harmless, since the observer recognises an event by its identity. A rejected line is reported with
-its file and line number, and the other lines are stored.
+its file and line number, and the other lines are stored. An optional field that can't be read
+counts as absent; the first ten such warnings are reported in the same way.
 
 Exit codes:
   0  every event is stored
@@ -162,9 +166,10 @@ impl<R: Reporter> Emitter<'_, R> {
                 .await
                 .with_context(|| first.clone())?
             {
-                BatchResponse::Items { accepted, duplicate, rejected } => {
+                BatchResponse::Items { accepted, duplicate, rejected, warnings } => {
                     self.tally.accepted += accepted;
                     self.tally.duplicate += duplicate;
+                    self.warn(&warnings, |index| location(&items[index]));
                     for (index, rejection) in rejected {
                         self.reject(&location(&items[index]), rejection);
                     }
@@ -189,11 +194,32 @@ impl<R: Reporter> Emitter<'_, R> {
     async fn send_one(&mut self, location: &str, item: &Item) -> anyhow::Result<()> {
         let response = self.sender.send(item, location, self.reporter).await;
         match response.with_context(|| location.to_owned())? {
-            Response::Accepted => self.tally.accepted += 1,
-            Response::Duplicate => self.tally.duplicate += 1,
+            Response::Accepted(warnings) => {
+                self.tally.accepted += 1;
+                self.warn(&warnings, |_| location.to_owned());
+            }
+            Response::Duplicate(warnings) => {
+                self.tally.duplicate += 1;
+                self.warn(&warnings, |_| location.to_owned());
+            }
             Response::Rejected(rejection) => self.reject(location, rejection),
         }
         Ok(())
+    }
+
+    /// Counts warnings, and reports the first ones. `location` names an event by its index.
+    fn warn(&mut self, warnings: &Warnings, location: impl Fn(usize) -> String) {
+        self.tally.warnings += warnings.total;
+        for (index, Warning { field, detail }) in &warnings.first {
+            if self.tally.first_warnings.len() == MAX_WARNINGS {
+                break;
+            }
+            let location = location(*index);
+            self.reporter.message(&format!("{location}: warning: `{field}`: {detail}"));
+            let warning =
+                ReportedWarning { location, field: field.clone(), detail: detail.clone() };
+            self.tally.first_warnings.push(warning);
+        }
     }
 
     fn reject(&mut self, location: &str, Rejection { status, detail }: Rejection) {

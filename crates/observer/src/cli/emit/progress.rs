@@ -3,6 +3,7 @@
 use std::fmt;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 /// Number of events by result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,18 +11,32 @@ pub(super) struct Tally {
     pub(super) accepted: u64,
     pub(super) duplicate: u64,
     pub(super) rejected: u64,
+    /// Number of warnings about fields of stored events.
+    pub(super) warnings: u64,
+    /// The warnings that were reported.
+    pub(super) first_warnings: Vec<ReportedWarning>,
     /// Bytes read from the inputs.
     pub(super) bytes: u64,
+}
+
+/// Warning about a field of a stored event, with the file and line of the event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct ReportedWarning {
+    pub(super) location: String,
+    pub(super) field: String,
+    pub(super) detail: String,
 }
 
 impl Tally {
     /// Returns one line of JSON. `complete` states that every event was sent.
     pub(super) fn to_json(&self, complete: bool) -> String {
-        let Self { accepted, duplicate, rejected, bytes: _ } = self;
+        let Self { accepted, duplicate, rejected, warnings, first_warnings, bytes: _ } = self;
         let summary = serde_json::json!({
             "accepted": accepted,
             "duplicate": duplicate,
             "rejected": rejected,
+            "warnings_total": warnings,
+            "warnings": first_warnings,
             "complete": complete,
         });
         format!("{summary}\n")
@@ -30,13 +45,18 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { accepted, duplicate, rejected, bytes: _ } = self;
+        let Self { accepted, duplicate, rejected, warnings, .. } = self;
         let total = accepted + duplicate + rejected;
         let events = if total == 1 { "event" } else { "events" };
         write!(
             f,
             "{total} {events}: {accepted} accepted, {duplicate} duplicate, {rejected} rejected"
-        )
+        )?;
+        match warnings {
+            0 => Ok(()),
+            1 => f.write_str("; 1 warning"),
+            warnings => write!(f, "; {warnings} warnings"),
+        }
     }
 }
 

@@ -29,16 +29,17 @@ const MAX_RESPONSE: usize = 1 << 20;
 /// Response to an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Response {
-    Accepted,
-    Duplicate,
+    Accepted(Warnings),
+    Duplicate(Warnings),
     Rejected(Rejection),
 }
 
 /// Response to a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BatchResponse {
-    /// Result by event: the numbers of stored events, and the rejected ones by index from 0.
-    Items { accepted: u64, duplicate: u64, rejected: Vec<(usize, Rejection)> },
+    /// Result by event: the numbers of stored events, the rejected ones by index from 0, and the
+    /// warnings about the stored ones.
+    Items { accepted: u64, duplicate: u64, rejected: Vec<(usize, Rejection)>, warnings: Warnings },
     /// Rejection of the whole batch; no event is stored.
     Rejected(Rejection),
     /// The observer has no batch endpoint.
@@ -48,6 +49,22 @@ pub(super) enum BatchResponse {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rejection {
     pub(super) status: u16,
+    pub(super) detail: String,
+}
+
+/// Warnings about fields of stored events.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Warnings {
+    /// Number of all warnings.
+    pub(super) total: u64,
+    /// The first ones, each with the index of its event from 0.
+    pub(super) first: Vec<(usize, Warning)>,
+}
+
+/// Warning about a field of a stored event.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Warning {
+    pub(super) field: String,
     pub(super) detail: String,
 }
 
@@ -105,8 +122,14 @@ impl Sender {
             self.retry(&self.url, request.body(item.event.clone()), location, reporter).await?;
         if status == StatusCode::OK {
             match serde_json::from_slice(&body) {
-                Ok(Stored { status: Outcome::Accepted }) => return Ok(Response::Accepted),
-                Ok(Stored { status: Outcome::Duplicate }) => return Ok(Response::Duplicate),
+                Ok(Stored { status, warnings }) => {
+                    let first = warnings.into_iter().map(|warning| (0, warning));
+                    let warnings = Warnings::new(first, None);
+                    return Ok(match status {
+                        Outcome::Accepted => Response::Accepted(warnings),
+                        Outcome::Duplicate => Response::Duplicate(warnings),
+                    });
+                }
                 Err(_) => {}
             }
         }
@@ -261,6 +284,8 @@ impl std::fmt::Display for Failure {
 #[derive(Deserialize)]
 struct Stored {
     status: Outcome,
+    #[serde(default)]
+    warnings: Vec<Warning>,
 }
 
 #[derive(Deserialize)]
@@ -278,6 +303,10 @@ struct BatchSummary {
     #[serde(default)]
     duplicates: u64,
     errors: Vec<ItemError>,
+    #[serde(default)]
+    warnings: Vec<ItemWarning>,
+    /// Number of all warnings, if `warnings` has only a part of them.
+    warnings_total: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -287,10 +316,28 @@ struct ItemError {
     detail: String,
 }
 
+#[derive(Deserialize)]
+struct ItemWarning {
+    index: usize,
+    #[serde(flatten)]
+    warning: Warning,
+}
+
+impl Warnings {
+    fn new(first: impl Iterator<Item = (usize, Warning)>, total: Option<u64>) -> Self {
+        let in_one_line = |(index, Warning { field, detail })| {
+            (index, Warning { field: one_line(&field), detail: one_line(&detail) })
+        };
+        let first: Vec<_> = first.map(in_one_line).collect();
+        let total = total.unwrap_or_default().max(first.len() as u64);
+        Self { total, first }
+    }
+}
+
 impl BatchSummary {
     /// Returns the response, or `None` if it doesn't cover exactly `events` events.
     fn into_response(self, events: usize) -> Option<BatchResponse> {
-        let Self { accepted, duplicates: duplicate, errors } = self;
+        let Self { accepted, duplicates: duplicate, errors, warnings, warnings_total } = self;
         let rejected: Vec<_> = errors
             .into_iter()
             .map(|ItemError { index, status, detail }| {
@@ -298,9 +345,12 @@ impl BatchSummary {
             })
             .collect();
         let total = accepted.checked_add(duplicate)?.checked_add(rejected.len() as u64)?;
-        let is_consistent =
-            total == events as u64 && rejected.iter().all(|(index, _)| *index < events);
-        is_consistent.then_some(BatchResponse::Items { accepted, duplicate, rejected })
+        let warnings = warnings.into_iter().map(|item| (item.index, item.warning));
+        let warnings = Warnings::new(warnings, warnings_total);
+        let is_consistent = total == events as u64
+            && rejected.iter().all(|(index, _)| *index < events)
+            && warnings.first.iter().all(|(index, _)| *index < events);
+        is_consistent.then_some(BatchResponse::Items { accepted, duplicate, rejected, warnings })
     }
 }
 

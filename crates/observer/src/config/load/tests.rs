@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use observer_core::Field;
+use observer_core::{Field, Phases};
 use observer_pipeline::Durability;
-use observer_server::{Scope, Scopes, TokenDigest};
+use observer_server::{Oversize, Scope, Scopes, TokenDigest};
 use observer_sink_otlp::{Compression, Protocol};
 
 use super::from_text;
@@ -78,6 +78,9 @@ fn keys_are_read() {
         [ingest]
         dedup = { window = "1h", max_keys = 10 }
         require = { scenario = ["usage"] }
+        phases = ["queued"]
+        strict = true
+        oversize = "reject"
         [journal]
         durability = "write"
         max_size = "80MiB"
@@ -105,6 +108,8 @@ fn keys_are_read() {
     assert_eq!(access.tokens[0].scopes, Scopes::from_iter([Scope::Read, Scope::Admin]));
     assert_eq!(access.anonymous, Scopes::from_iter([Scope::Ingest]));
     assert_eq!(config.ingest.require.keys().collect::<Vec<_>>(), ["bot", "scenario"]);
+    assert_eq!(config.ingest.phases, Phases::new(["queued"]));
+    assert_eq!((config.ingest.strict, config.ingest.oversize), (true, Oversize::Reject));
     assert_eq!(config.journal.path, Path::new("/var/lib/observer/journal"));
     assert_eq!(config.journal.durability, Durability::Write);
     assert_eq!(config.journal.segment_size, 10 << 20, "one eighth of a small journal");
@@ -165,6 +170,11 @@ fn malformed_value_is_reported_with_the_expected_form() {
         r#"journal.durability: expected "fsync" or "write", found true"#,
     );
     check(
+        "ingest.oversize = 'trims'",
+        r#"ingest.oversize: unknown name "trims"; did you mean `trim`?"#,
+    );
+    check("ingest.phases = 'started'", "ingest.phases: expected a list, found \"started\"");
+    check(
         "ingest.require.bot = ['cycle']",
         r#"ingest.require.bot[0]: unknown name "cycle"; did you mean `cycle_id`?"#,
     );
@@ -172,7 +182,7 @@ fn malformed_value_is_reported_with_the_expected_form() {
         "ingest.require.bot = ['colour']",
         "ingest.require.bot[0]: unknown name \"colour\"; known names: `cycle_id`, `sig_hash`, \
          `staffer_id`, `turns`, `duration_ms`, `extra`, `id`, `timestamp`, `traceparent`, \
-         `usage`",
+         `usage`, `cost_usd`, `attempt`, `replaces`, `labels`",
     );
     check(
         "ingest.dedup.max_keys = -1",
@@ -195,6 +205,10 @@ fn values_out_of_range_are_rejected() {
       journal.max_size: must be larger than 0
       journal.segment_size: must be larger than 0
     ");
+    check(
+        "ingest.phases = ['started', '']",
+        "ingest.phases: must not contain an empty string, since no event has an empty `event_kind`",
+    );
     check("server.ingest_timeout = '0s'", "server.ingest_timeout: must be longer than 0s");
     check("server.listen = []", "server.listen: must name at least one address");
     check(

@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 
 use self::observer::{Observer, Step};
 use super::input::{self, Input, Source};
-use super::progress::{Reporter, Tally};
+use super::progress::{ReportedWarning, Reporter, Tally};
 use super::send::Sender;
 use super::{EmitArgs, emit};
 use crate::cli::connect::tls::TlsArgs;
@@ -82,6 +82,49 @@ async fn rejected_line_is_reported_with_its_number_and_the_others_are_stored() {
     let received = observer.received();
     assert_eq!(received.bodies(), ["{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n"]);
     assert_eq!(received.targets(), [BATCH]);
+}
+
+#[tokio::test]
+async fn warnings_are_counted_and_the_first_ones_reported() {
+    let warning = |index: usize| serde_json::json!({"index": index, "field": "turns", "detail": "-1\nis not a number"});
+    let warnings: Vec<_> = [0, 0, 2].map(warning).into();
+    let body = serde_json::json!({
+        "accepted": 2, "duplicates": 1, "rejected": 0, "durability": "fsync", "errors": [],
+        "warnings": warnings, "warnings_total": 5,
+    });
+    let single = r#"{"id":"x","status":"accepted","durability":"fsync",
+        "warnings":[{"field":"extra","detail":"too large"}]}"#;
+    let observer = Observer::start(vec![
+        Step::respond(200, &body.to_string()),
+        Step::respond(404, ""),
+        Step::respond(200, single),
+    ]);
+    let (_folder, mut inputs) = lines(&["{\"n\":1}", "{\"n\":2}", "", "{\"n\":3}"]);
+    let (_other_folder, other) = lines(&["{\"n\":4}"]);
+    inputs.extend(other);
+    assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs).await, @"
+    events.ndjson:1: warning: `turns`: -1 is not a number
+    events.ndjson:1: warning: `turns`: -1 is not a number
+    events.ndjson:4: warning: `turns`: -1 is not a number
+    events.ndjson:1: warning: `extra`: too large
+    4 events: 3 accepted, 1 duplicate, 0 rejected; 6 warnings
+    ");
+}
+
+#[tokio::test]
+async fn only_the_first_ten_warnings_are_reported() {
+    let warning = serde_json::json!({"index": 0, "field": "turns", "detail": "no number"});
+    let body = serde_json::json!({
+        "accepted": 1, "duplicates": 0, "errors": [], "warnings": vec![warning; 12],
+    });
+    let observer = Observer::start(vec![Step::respond(200, &body.to_string())]);
+    let (_folder, inputs) = lines(&["{}"]);
+    let output = output_of(&observer.url, RETRY_FOR, inputs).await;
+    assert_eq!(output.matches("warning: ").count(), 10, "{output}");
+    assert!(
+        output.ends_with("1 event: 1 accepted, 0 duplicate, 0 rejected; 12 warnings"),
+        "{output}"
+    );
 }
 
 #[tokio::test]
@@ -342,9 +385,19 @@ fn unreadable_file_is_reported_before_anything_is_sent() {
 
 #[test]
 fn summary_is_available_as_json() {
-    let tally = Tally { accepted: 3, duplicate: 1, rejected: 2, bytes: 99 };
-    assert_eq!(
+    let mut tally = Tally { accepted: 3, duplicate: 1, rejected: 2, bytes: 99, ..Tally::default() };
+    assert_snapshot!(
         tally.to_json(true),
-        "{\"accepted\":3,\"complete\":true,\"duplicate\":1,\"rejected\":2}\n"
+        @r#"{"accepted":3,"complete":true,"duplicate":1,"rejected":2,"warnings":[],"warnings_total":0}"#
+    );
+    tally.warnings = 7;
+    tally.first_warnings.push(ReportedWarning {
+        location: "a.ndjson:3".to_owned(),
+        field: "turns".to_owned(),
+        detail: "\"x\" is not a number".to_owned(),
+    });
+    assert_snapshot!(
+        tally.to_json(false),
+        @r#"{"accepted":3,"complete":false,"duplicate":1,"rejected":2,"warnings":[{"detail":"\"x\" is not a number","field":"turns","location":"a.ndjson:3"}],"warnings_total":7}"#
     );
 }

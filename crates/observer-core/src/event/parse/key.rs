@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
 
-use super::field::Field;
+use super::super::field::Field;
 
 /// Key of the outermost object.
-pub(super) enum Key {
+pub(in super::super) enum Key {
     Field(Field),
     /// `event`, which holds the event in an envelope.
     Event,
@@ -17,7 +17,7 @@ pub(super) enum Key {
 }
 
 impl Key {
-    pub(super) fn of(key: &[u8]) -> Self {
+    pub(in super::super) fn of(key: &[u8]) -> Self {
         match Field::from_name(key) {
             Some(field) => Self::Field(field),
             None if key == b"event" => Self::Event,
