@@ -1,5 +1,6 @@
 //! Options of a server.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use observer_core::ParseOptions;
@@ -52,6 +53,10 @@ pub struct ServerOptions {
     pub max_bytes_in_flight: usize,
     /// Access control.
     pub access: Access,
+    /// Path of a Unix socket whose callers have all scopes without a token, if any. Only the user
+    /// of this process can connect to it. If it can't be bound, the server starts without it and
+    /// logs a warning.
+    pub admin_socket: Option<PathBuf>,
     /// Host names that requests may name in addition to `localhost` and addresses; `*` accepts any.
     pub hosts: Vec<String>,
     /// Origins that may send cross-origin requests (CORS), such as `https://grafana.example.com`.
@@ -60,8 +65,9 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     /// Returns the defaults: port 3800 on both loopback addresses without TLS, lenient parsing,
-    /// events of 1 MiB, of which larger ones are trimmed, batches of 16 MiB and 10,000 events, timeouts of 10 s, 4,096 connections, 4,096 requests and
-    /// 32 MiB in flight, all scopes for every client, and no cross-origin requests.
+    /// events of 1 MiB, of which larger ones are trimmed, batches of 16 MiB and 10,000 events,
+    /// timeouts of 10 s, 4,096 connections, 4,096 requests and 32 MiB in flight, every scope but
+    /// `admin` for every client, no admin socket, and no cross-origin requests.
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:3800".into(), "[::1]:3800".into()],
@@ -77,6 +83,7 @@ impl Default for ServerOptions {
             max_requests_in_flight: 4_096,
             max_bytes_in_flight: 32 << 20,
             access: Access::default(),
+            admin_socket: None,
             hosts: Vec::new(),
             cors_origins: Vec::new(),
         }

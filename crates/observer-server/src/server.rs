@@ -1,6 +1,7 @@
 //! The server.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 
 use crate::connection::Connections;
+use crate::connection::admin_socket::AdminSocket;
 use crate::connection::bind::{BindError, bind};
 use crate::connection::listener::Listener;
 use crate::options::ServerOptions;
@@ -29,6 +31,7 @@ pub struct Server {
     tls_listeners: Vec<TcpListener>,
     local_tls_addrs: Vec<SocketAddr>,
     tls: Option<TlsHandle>,
+    admin_socket: Option<AdminSocket>,
     state: Arc<ServerState>,
     options: ServerOptions,
 }
@@ -44,7 +47,8 @@ impl Server {
     ///
     /// # Errors
     /// If an address can't be bound, a TLS file can't be used, or the registry has the metrics of
-    /// another server. A missing IPv6 loopback is only a warning if another address can be bound.
+    /// another server. A missing IPv6 loopback is only a warning if another address can be bound,
+    /// and so is an admin socket that can't be bound.
     pub async fn bind(
         options: ServerOptions,
         pipeline: Pipeline,
@@ -62,7 +66,20 @@ impl Server {
         let (local_addrs, local_tls_addrs) =
             (local_addrs(&listeners)?, local_addrs(&tls_listeners)?);
         let state = ServerState::new(&options, pipeline, registry, openapi_json())?;
-        Ok(Self { listeners, local_addrs, tls_listeners, local_tls_addrs, tls, state, options })
+        let admin_socket = match &options.admin_socket {
+            Some(path) => AdminSocket::bind_or_warn(path).await,
+            None => None,
+        };
+        Ok(Self {
+            listeners,
+            local_addrs,
+            tls_listeners,
+            local_tls_addrs,
+            tls,
+            admin_socket,
+            state,
+            options,
+        })
     }
 
     /// Returns the addresses of plain HTTP, with the selected ports in place of port 0.
@@ -88,6 +105,13 @@ impl Server {
         &self.local_tls_addrs
     }
 
+    /// Returns the path of the admin socket, or `None` if none is configured or it could not be
+    /// bound.
+    #[must_use]
+    pub fn admin_socket(&self) -> Option<&Path> {
+        self.admin_socket.as_ref().map(AdminSocket::path)
+    }
+
     /// Returns the handle to the TLS configuration, if TLS is configured. It can be reloaded while
     /// the server runs.
     #[must_use]
@@ -106,10 +130,13 @@ impl Server {
     /// for up to `deadline`, after which it closes all connections. The pipeline keeps running;
     /// shut it down afterwards. Dropping the future closes all connections at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>, deadline: Duration) {
-        let Self { listeners, tls_listeners, tls, state, options, .. } = self;
-        let plain = listeners.into_iter().map(|tcp| Listener { tcp, tls: None });
-        let encrypted = tls_listeners.into_iter().map(|tcp| Listener { tcp, tls: tls.clone() });
-        let connections = Connections::serve(plain.chain(encrypted), state, &options);
+        let Self { listeners, tls_listeners, tls, admin_socket, state, options, .. } = self;
+        let plain = listeners.into_iter().map(Listener::Plain);
+        let encrypted = tls_listeners
+            .into_iter()
+            .filter_map(|tcp| tls.clone().map(|tls| Listener::Tls(tcp, tls)));
+        let admin = admin_socket.into_iter().map(Listener::Admin);
+        let connections = Connections::serve(plain.chain(encrypted).chain(admin), state, &options);
         shutdown.await;
         connections.drain(deadline).await;
     }
@@ -135,6 +162,7 @@ impl std::fmt::Debug for Server {
         f.debug_struct("Server")
             .field("local_addrs", &self.local_addrs)
             .field("local_tls_addrs", &self.local_tls_addrs)
+            .field("admin_socket", &self.admin_socket())
             .finish_non_exhaustive()
     }
 }

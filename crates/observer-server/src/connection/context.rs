@@ -19,6 +19,8 @@ use crate::state::ServerState;
 pub(crate) const MAX_BUFFER: usize = 64 << 10;
 /// Number of connections beyond the limit that are rejected with a 503 response at the same time.
 const MAX_REJECTIONS: usize = 64;
+/// Limit of the connections to the admin socket.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
 
 /// State that the connections of a server share.
 pub(crate) struct ConnectionContext {
@@ -35,6 +37,9 @@ pub(crate) struct ConnectionContext {
     pub(crate) max_connections: usize,
     /// Permits of connections beyond the limit that receive a response before they are closed.
     pub(crate) rejections: Arc<Semaphore>,
+    /// Permits of connections to the admin socket, which don't count towards `max_connections`, so
+    /// that an operator can connect while producers hold all of those.
+    pub(crate) admin_permits: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
     /// Cancelled when no further request may begin.
     pub(crate) drain: CancellationToken,
@@ -62,6 +67,7 @@ impl ConnectionContext {
             slots: Slots::new(),
             max_connections,
             rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
+            admin_permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             cut: CancellationToken::new(),

@@ -38,7 +38,7 @@ pub(crate) async fn handshake(
     linger: LingerFlag,
     tls: &TlsHandle,
     timeout: Duration,
-) -> Result<TlsStream<LingeringStream>, HandshakeError> {
+) -> Result<TlsStream<LingeringStream<TcpStream>>, HandshakeError> {
     let deadline = Instant::now() + timeout;
     let mut first = [0];
     match timeout_at(deadline, stream.peek(&mut first)).await {

@@ -13,15 +13,16 @@ use hyper_util::rt::TokioIo;
 use observer_pipeline::RejectReason;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::admin_socket::ViaAdminSocket;
 use super::context::{ConnectionContext, MAX_BUFFER};
 use super::error_body::ErrorBodyStream;
 use super::handshake::{HandshakeError, handshake};
 use super::linger::{LingerFlag, LingeringStream};
 use super::reject;
-use super::slots::Slot;
+use super::slots::{Slot, Slots};
 use crate::problem::Problem;
 use crate::tls::TlsHandle;
 
@@ -36,7 +37,7 @@ pub(crate) async fn serve_plain(
     let (linger, slot) = (LingerFlag::default(), context.slots.take());
     tokio::select! {
         biased;
-        () = serve(LingeringStream::new(stream, linger.clone()), linger, &slot, &context) => {}
+        () = serve(LingeringStream::new(stream, linger.clone()), linger, &slot, None, &context) => {}
         () = slot.reclaimed() => {}
     }
 }
@@ -61,7 +62,7 @@ pub(crate) async fn serve_tls(
     match encrypted {
         Ok(stream) => tokio::select! {
             biased;
-            () = serve(stream, linger, &slot, &context) => {}
+            () = serve(stream, linger, &slot, None, &context) => {}
             () = slot.reclaimed() => {}
         },
         Err(HandshakeError::Closed) => {}
@@ -74,11 +75,26 @@ pub(crate) async fn serve_tls(
     }
 }
 
+/// Serves a connection to the admin socket until it ends.
+pub(crate) async fn serve_admin(
+    stream: UnixStream,
+    context: Arc<ConnectionContext>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let _open = OpenConnection::new(&context.metrics.connections);
+    let linger = LingerFlag::default();
+    // Its slot is not reclaimed for other connections, whose permits are not those of this socket.
+    let slot = Slots::new().take();
+    let stream = LingeringStream::new(stream, linger.clone());
+    serve(stream, linger, &slot, Some(ViaAdminSocket), &context).await;
+}
+
 /// Serves requests until the client or the shutdown ends the connection.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     linger: LingerFlag,
     slot: &Arc<Slot>,
+    admin: Option<ViaAdminSocket>,
     context: &ConnectionContext,
 ) {
     let (dispatcher, slot, flag) = (context.dispatcher.clone(), slot.clone(), linger.clone());
@@ -88,7 +104,11 @@ async fn serve(
         // included.
         Box::pin(async move {
             let _active = slot.begin_request().await;
-            let response = dispatcher.dispatch(request.map(Body::new)).await;
+            let mut request = request.map(Body::new);
+            if let Some(admin) = admin {
+                request.extensions_mut().insert(admin);
+            }
+            let response = dispatcher.dispatch(request).await;
             if response.as_ref().is_ok_and(leaves_body_unread) {
                 flag.set();
             }

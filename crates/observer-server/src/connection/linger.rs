@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// Limit of the bytes that are discarded after an unread request.
@@ -22,8 +21,8 @@ const MAX_TIME: Duration = Duration::from_secs(2);
 /// may overtake the response that rejects those bytes: the client then sees a broken connection
 /// instead of a 413.
 #[derive(Debug)]
-pub(crate) struct LingeringStream {
-    stream: TcpStream,
+pub(crate) struct LingeringStream<S> {
+    stream: S,
     linger: LingerFlag,
     left: usize,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -39,8 +38,8 @@ impl LingerFlag {
     }
 }
 
-impl LingeringStream {
-    pub(crate) fn new(stream: TcpStream, linger: LingerFlag) -> Self {
+impl<S: AsyncRead + Unpin> LingeringStream<S> {
+    pub(crate) fn new(stream: S, linger: LingerFlag) -> Self {
         Self { stream, linger, left: MAX_BYTES, deadline: None }
     }
 
@@ -62,7 +61,7 @@ impl LingeringStream {
     }
 }
 
-impl AsyncRead for LingeringStream {
+impl<S: AsyncRead + Unpin> AsyncRead for LingeringStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -72,7 +71,7 @@ impl AsyncRead for LingeringStream {
     }
 }
 
-impl AsyncWrite for LingeringStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

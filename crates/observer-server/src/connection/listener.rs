@@ -1,15 +1,18 @@
-//! Accept loop of a listener.
+//! Accept loops of listeners.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::admin_socket::AdminSocket;
 use super::context::ConnectionContext;
-use super::http::{serve_plain, serve_tls};
+use super::http::{serve_admin, serve_plain, serve_tls};
 use super::reject::too_many_connections;
 use crate::tls::TlsHandle;
 
@@ -19,34 +22,28 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Interval between two warnings about the limit of connections.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Listener for plain HTTP or for TLS.
-pub(crate) struct Listener {
-    pub(crate) tcp: TcpListener,
-    /// `None` for plain HTTP.
-    pub(crate) tls: Option<TlsHandle>,
+/// Listener by the kind of its connections.
+pub(crate) enum Listener {
+    /// Plain HTTP.
+    Plain(TcpListener),
+    Tls(TcpListener, TlsHandle),
+    /// Plain HTTP whose callers have all scopes.
+    Admin(AdminSocket),
 }
 
 /// Accepts connections and spawns a task for each. Never returns.
-pub(crate) async fn accept(Listener { tcp, tls }: Listener, context: Arc<ConnectionContext>) {
-    let mut failures = 0_u64;
+pub(crate) async fn accept(listener: Listener, context: Arc<ConnectionContext>) {
+    match listener {
+        Listener::Plain(tcp) => accept_tcp(tcp, None, context).await,
+        Listener::Tls(tcp, tls) => accept_tcp(tcp, Some(tls), context).await,
+        Listener::Admin(socket) => accept_admin(socket, context).await,
+    }
+}
+
+async fn accept_tcp(tcp: TcpListener, tls: Option<TlsHandle>, context: Arc<ConnectionContext>) {
     let mut limit_warnings = RateLimitedWarning::default();
     loop {
-        let stream = match tcp.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) if is_client_failure(&error) => continue,
-            Err(error) => {
-                if failures == 0 {
-                    tracing::error!(%error, "accepting connections failed; retrying");
-                }
-                failures += 1;
-                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
-                continue;
-            }
-        };
-        if failures > 0 {
-            tracing::info!(failures, "accepting connections works again");
-            failures = 0;
-        }
+        let (stream, _) = next(|cx| tcp.poll_accept(cx)).await;
         if let Some(permit) = acquire_permit(&context).await {
             match tls.clone() {
                 None => context.tasks.spawn(serve_plain(stream, context.clone(), permit)),
@@ -66,6 +63,39 @@ pub(crate) async fn accept(Listener { tcp, tls }: Listener, context: Arc<Connect
                 && let Ok(permit) = context.rejections.clone().try_acquire_owned()
             {
                 context.tasks.spawn(reject(stream, context.clone(), permit));
+            }
+        }
+    }
+}
+
+/// Accepts connections to the admin socket. Those beyond its limit wait in the backlog.
+async fn accept_admin(socket: AdminSocket, context: Arc<ConnectionContext>) {
+    loop {
+        let permit = context.admin_permits.clone().acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        let (stream, _) = next(|cx| socket.listener().poll_accept(cx)).await;
+        context.tasks.spawn(serve_admin(stream, context.clone(), permit));
+    }
+}
+
+/// Returns the next connection. Failures of the operating system are logged and retried.
+async fn next<T>(poll_accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<T>>) -> T {
+    let mut failures = 0_u64;
+    loop {
+        match poll_fn(&poll_accept).await {
+            Ok(connection) => {
+                if failures > 0 {
+                    tracing::info!(failures, "accepting connections works again");
+                }
+                return connection;
+            }
+            Err(error) if is_client_failure(&error) => {}
+            Err(error) => {
+                if failures == 0 {
+                    tracing::error!(%error, "accepting connections failed; retrying");
+                }
+                failures += 1;
+                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             }
         }
     }

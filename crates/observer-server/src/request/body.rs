@@ -10,6 +10,7 @@ use observer_pipeline::RejectReason;
 use serde::Deserialize;
 
 use crate::problem::Problem;
+use crate::request::access::Charge;
 use crate::request::in_flight::{BudgetExceeded, Reservation};
 
 /// Limit of the memory that is allocated for an announced length, before the body arrives.
@@ -87,7 +88,7 @@ impl From<BodyError> for Problem {
 }
 
 /// Reads the whole body into an allocation of its own. An event stays in memory for a while, and
-/// must not keep the connection's buffer alive.
+/// must not keep the connection's buffer alive. Its bytes are charged as they arrive.
 ///
 /// # Errors
 /// If the body exceeds a limit or ends early.
@@ -95,13 +96,14 @@ pub(crate) async fn collect(
     body: Body,
     limits: BodyLimits,
     reservation: &mut Reservation<'_>,
+    charge: &Charge,
 ) -> Result<Bytes, BodyError> {
     // The lower bound is the content length, if there is one.
     if body.size_hint().lower() > limits.max_bytes as u64 {
         return Err(BodyError::TooLarge { max_bytes: limits.max_bytes });
     }
-    let read =
-        tokio::time::timeout(limits.timeout, read(body, limits.max_bytes, reservation)).await;
+    let read = read(body, limits.max_bytes, reservation, charge);
+    let read = tokio::time::timeout(limits.timeout, read).await;
     read.map_err(|_| BodyError::Timeout(limits.timeout))?
 }
 
@@ -124,11 +126,13 @@ async fn read(
     mut body: Body,
     max_bytes: usize,
     reservation: &mut Reservation<'_>,
+    charge: &Charge,
 ) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        charge.add_bytes(data.len());
         if data.len() > max_bytes - whole.len() {
             return Err(BodyError::TooLarge { max_bytes });
         }

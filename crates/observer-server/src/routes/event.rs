@@ -11,10 +11,11 @@ use observer_pipeline::{Ack, AckStatus, Durability, RejectReason};
 use utoipa::ToSchema;
 
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
+use crate::request::access::Caller;
 use crate::request::body::collect;
 use crate::request::event::MAX_PARSED_INLINE;
 use crate::request::idempotency_key::idempotency_key;
-use crate::routes::event_problem::{ingest_problem, rejected_event};
+use crate::routes::event_problem::{check_source, ingest_problem, rejected_event};
 use crate::routes::openapi::{self, AnyBody};
 use crate::routes::warnings::{self, Warning};
 use crate::state::ServerState;
@@ -77,7 +78,8 @@ async fn handle(
     state: &ServerState,
     request: Request,
 ) -> Result<(Ack, Vec<FieldWarning>), Problem> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let caller = head.extensions.remove::<Caller>().unwrap_or_default();
     let key = reject_encoding(&head.headers).and_then(|()| idempotency_key(&head.headers));
     let key = key.inspect_err(|_| state.pipeline.count_rejected(RejectReason::Malformed))?;
     let (limits, options, max_bytes) = {
@@ -85,7 +87,7 @@ async fn handle(
         (settings.body, settings.events.clone(), settings.max_bytes_in_flight)
     };
     let mut reservation = state.in_flight.reservation(max_bytes);
-    let body = collect(body, limits, &mut reservation).await;
+    let body = collect(body, limits, &mut reservation, caller.charge()).await;
     let body = body.inspect_err(|error| state.pipeline.count_rejected(error.reason()))?;
     let parsed = if body.len() <= MAX_PARSED_INLINE {
         options.parse(body)
@@ -95,6 +97,7 @@ async fn handle(
         })?
     };
     let mut submission = parsed.map_err(|rejected| rejected_event(state, &rejected))?;
+    check_source(state, &caller, &submission.event)?;
     let warnings = std::mem::take(&mut submission.warnings);
     let result = match key {
         None => state.pipeline.ingest(submission).await,

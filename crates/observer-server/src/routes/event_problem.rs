@@ -1,10 +1,11 @@
 //! Problem details for rejected events.
 
 use axum::http::StatusCode;
-use observer_core::{EventError, FieldWarning};
+use observer_core::{Event, EventError, FieldWarning};
 use observer_pipeline::{IngestError, RejectReason};
 
 use crate::problem::Problem;
+use crate::request::access::Caller;
 use crate::request::event::{Oversize, RejectedEvent};
 use crate::state::ServerState;
 
@@ -38,8 +39,24 @@ fn invalid_event(state: &ServerState, error: &EventError) -> Problem {
     Problem::new(status, error.to_string()).reason(reason).field(error.field())
 }
 
-/// Returns the problem of an event that the pipeline has rejected and counted. Of the warnings it
-/// has the one that explains why a required field is missing.
+/// Checks that the caller may send events of this source, and counts the event if not.
+///
+/// # Errors
+/// If the token is limited to other sources (403), or the source is reserved (422).
+pub(crate) fn check_source(
+    state: &ServerState,
+    caller: &Caller,
+    event: &Event,
+) -> Result<(), Problem> {
+    caller.check_source(event.source()).inspect_err(|problem| {
+        if let Some(reason) = problem.reject_reason() {
+            state.pipeline.count_rejected(reason);
+        }
+    })
+}
+
+/// Returns the problem of an event that the pipeline has rejected and counted. The warnings may
+/// have the one that explains why a required field is missing.
 pub(crate) fn ingest_problem(error: &IngestError, warnings: &[FieldWarning]) -> Problem {
     match error {
         IngestError::Missing(missing) => {

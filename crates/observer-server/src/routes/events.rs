@@ -13,16 +13,19 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::problem::{BadItem, PROBLEM_JSON, Problem, ProblemDetails};
-use crate::request::access::Charge;
+use crate::request::access::{Caller, Charge};
 use crate::request::body::{BatchLimits, collect};
 use crate::request::decompress::{DecodeError, Encoding, SUPPORTED};
 use crate::request::event::{EventOptions, MAX_PARSED_INLINE, RejectedEvent};
 use crate::request::idempotency_key::idempotency_key;
 use crate::request::split::split;
-use crate::routes::event_problem::{ingest_problem, rejected_event};
+use crate::routes::event_problem::{check_source, ingest_problem, rejected_event};
 use crate::routes::openapi::{self, AnyBody};
 use crate::routes::warnings::{BatchWarning, BatchWarnings};
 use crate::state::ServerState;
+
+/// Path of the route.
+pub(super) const PATH: &str = "/v1/events";
 
 /// Results of the events of a batch.
 #[derive(Debug, Serialize, ToSchema)]
@@ -97,8 +100,9 @@ pub(crate) async fn post_events(
 }
 
 async fn handle(state: &ServerState, request: Request) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    let charge = head.extensions.get::<Charge>().cloned().unwrap_or_default();
+    let (mut head, body) = request.into_parts();
+    let caller = head.extensions.remove::<Caller>().unwrap_or_default();
+    let charge = caller.charge();
     let (limits, options, max_bytes) = {
         let settings = state.settings.load();
         (settings.batch, settings.events.clone(), settings.max_bytes_in_flight)
@@ -106,15 +110,16 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
     let mut reservation = state.in_flight.reservation(max_bytes);
     let encoding = check_headers(&head.headers)
         .inspect_err(|_| state.pipeline.count_rejected(RejectReason::Malformed))?;
-    let body = collect(body, limits.body, &mut reservation).await.map_err(|error| {
+    let body = collect(body, limits.body, &mut reservation, charge).await.map_err(|error| {
         state.pipeline.count_rejected(error.reason());
         error.into_batch_problem()
     })?;
     let parsed = if encoding == Encoding::Identity && body.len() <= MAX_PARSED_INLINE {
-        parse(body, encoding, limits, &options)
+        parse(body, encoding, limits, &options, charge)
     } else {
-        let parsed = state.large_bodies.run(move || parse(body, encoding, limits, &options)).await;
-        parsed.unwrap_or_else(|_| {
+        let charge = charge.clone();
+        let parse = move || parse(body, encoding, limits, &options, &charge);
+        state.large_bodies.run(parse).await.unwrap_or_else(|_| {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "parsing the batch failed"))
         })
     };
@@ -133,12 +138,16 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
     let (mut submissions, mut sent, mut errors) =
         (Vec::with_capacity(items.len()), Vec::new(), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
+        let item = item.map_err(|rejected| rejected_event(state, &rejected));
+        let item = item.and_then(|submission| {
+            check_source(state, &caller, &submission.event).map(|()| submission)
+        });
         match item {
             Ok(mut submission) => {
                 sent.push((index, std::mem::take(&mut submission.warnings)));
                 submissions.push(submission);
             }
-            Err(rejected) => errors.push(rejected_event(state, &rejected).into_item(index)),
+            Err(problem) => errors.push(problem.into_item(index)),
         }
     }
     let acks = state.pipeline.ingest_batch(submissions).await;
@@ -200,9 +209,18 @@ fn parse(
     encoding: Encoding,
     limits: BatchLimits,
     options: &EventOptions,
+    charge: &Charge,
 ) -> Result<Parsed, Problem> {
-    let max_bytes = limits.body.max_bytes;
-    let body = encoding.decode(body, max_bytes).map_err(|error| match error {
+    let (max_bytes, received) = (limits.body.max_bytes, body.len());
+    let decoded = encoding.decode(body, max_bytes);
+    // The received bytes are charged already.
+    let size = match &decoded {
+        Ok(body) => body.len(),
+        Err(DecodeError::TooLarge) => max_bytes,
+        Err(DecodeError::Corrupt(_)) => 0,
+    };
+    charge.add_bytes(size.saturating_sub(received));
+    let body = decoded.map_err(|error| match error {
         DecodeError::TooLarge => {
             let detail = format!(
                 "the decompressed body exceeds the limit of {max_bytes} bytes for a batch; send \

@@ -11,20 +11,28 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus::Histogram;
 
+use crate::connection::admin_socket::ViaAdminSocket;
 use crate::metrics::server::Timer;
 use crate::problem::Problem;
-use crate::request::access::{Charge, Scope};
+use crate::request::access::{Caller, Scope, Scopes};
 use crate::request::in_flight::RequestPermit;
 use crate::request::media_type;
 use crate::request::trace_context::traced;
+use crate::routes::{OTHER, event, events, openapi};
 use crate::security_headers::add_security_headers;
 use crate::state::ServerState;
+
+/// Routes that are open to tokens with `sources`: their handlers check the sources, or concern no
+/// event.
+const OPEN_TO_LIMITED_CALLERS: [&str; 4] = [event::PATH, events::PATH, openapi::PATH, OTHER];
 
 /// Guard of the requests of one route.
 #[derive(Clone)]
 pub(crate) struct Guard {
     state: Arc<ServerState>,
     durations: Histogram,
+    /// Whether tokens with `sources` may use the route.
+    is_open_to_limited_callers: bool,
 }
 
 /// Middleware that runs the handler behind a [`Guard`].
@@ -36,10 +44,12 @@ impl Guard {
     /// Creates the guard of a route. `route` is its label in the metrics.
     pub(crate) fn new(state: Arc<ServerState>, route: &'static str) -> Self {
         let durations = state.metrics.request_durations(route);
-        Self { state, durations }
+        let is_open_to_limited_callers = OPEN_TO_LIMITED_CALLERS.contains(&route);
+        Self { state, durations, is_open_to_limited_callers }
     }
 
-    /// Passes the request to the handler, or rejects it with the reason.
+    /// Passes the request to the handler, or rejects it with the reason. The handler finds the
+    /// [`Caller`] in the extensions of the request.
     ///
     /// The duration of a rejected request is not measured.
     pub(crate) async fn run<F: Future<Output = Response>>(
@@ -48,10 +58,10 @@ impl Guard {
         handler: impl FnOnce(Request) -> F,
     ) -> Response {
         let scope = required_scope(request.method(), request.uri().path());
-        let mut response = match admit(&self.state, &request, scope) {
-            Ok((_permit, charge)) => {
+        let mut response = match self.admit(&request, scope) {
+            Ok((_permit, caller)) => {
                 let _timer = Timer::start(&self.durations);
-                request.extensions_mut().insert(charge);
+                request.extensions_mut().insert(caller);
                 if scope == Some(Scope::Ingest) {
                     traced(request, handler).await
                 } else {
@@ -70,24 +80,40 @@ impl Guard {
         add_security_headers(response.headers_mut());
         response
     }
-}
 
-/// Checks the request, and counts it as in flight until the permit is dropped.
-fn admit<'a>(
-    state: &'a ServerState,
-    request: &Request,
-    scope: Option<Scope>,
-) -> Result<(Option<RequestPermit<'a>>, Charge), Problem> {
-    let settings = state.settings.load();
-    settings.hosts.check(request.version(), request.uri(), request.headers())?;
-    let Some(scope) = scope else { return Ok((None, Charge::default())) };
-    let charge = settings.gate.authorize(request.headers(), scope)?;
-    if changes_state(request.method()) {
-        media_type::check(request.headers())?;
+    /// Identifies the caller, checks the request, and counts it as in flight until the permit is
+    /// dropped.
+    fn admit(
+        &self,
+        request: &Request,
+        scope: Option<Scope>,
+    ) -> Result<(Option<RequestPermit<'_>>, Caller), Problem> {
+        let settings = self.state.settings.load();
+        // Neither pages in a browser nor other users of the machine reach the admin socket.
+        let is_admin = request.extensions().get::<ViaAdminSocket>().is_some();
+        if !is_admin {
+            settings.hosts.check(request.version(), request.uri(), request.headers())?;
+        }
+        let identify = |scope: Option<Scope>| match scope {
+            _ if is_admin => Ok(Caller::anonymous(Scopes::ALL)),
+            Some(scope) => settings.gate.authorize(request.headers(), scope),
+            // Probes are answered whatever the token.
+            None => Ok(settings.gate.identify(request.headers()).unwrap_or_default()),
+        };
+        let caller = identify(scope)?;
+        if scope.is_none() {
+            return Ok((None, caller));
+        }
+        if !self.is_open_to_limited_callers {
+            caller.check_all_sources()?;
+        }
+        if changes_state(request.method()) {
+            media_type::check(request.headers())?;
+        }
+        caller.charge().take_request()?;
+        let permit = self.state.in_flight.acquire(settings.max_requests_in_flight)?;
+        Ok((Some(permit), caller))
     }
-    charge.take_request()?;
-    let permit = state.in_flight.acquire(settings.max_requests_in_flight)?;
-    Ok((Some(permit), charge))
 }
 
 /// Returns the scope that a request requires, or `None` for health probes, which are exempt from

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use observer_pipeline::{SinkState, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::request::access::Scope;
+use crate::request::access::Caller;
 use crate::routes::openapi::AnyProbe;
 use crate::state::ServerState;
 
@@ -22,7 +22,7 @@ struct Readiness<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,
-    /// State of the sinks, for clients with the scope `read`.
+    /// State of the sinks, for callers with the scope `read` for all sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sinks: Option<Vec<Sink<'a>>>,
@@ -52,7 +52,7 @@ pub(crate) async fn livez() -> impl IntoResponse {
     "ok"
 }
 
-/// Returns whether events are accepted and, for clients with the scope `read`, the state of the
+/// Returns whether events are accepted and, for callers with the scope `read`, the state of the
 /// sinks.
 #[utoipa::path(
     get,
@@ -66,17 +66,16 @@ pub(crate) async fn livez() -> impl IntoResponse {
 )]
 pub(crate) async fn readyz(
     State(state): State<Arc<ServerState>>,
-    headers: HeaderMap,
+    Extension(caller): Extension<Caller>,
 ) -> impl IntoResponse {
     let status = state.pipeline.status();
     let reason = not_ready_reason(&status);
     // Probes send no token, but failures may reveal details of destinations.
-    let may_read = state.settings.load().gate.authorize(&headers, Scope::Read).is_ok();
     let code = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let readiness = Readiness {
         status: if reason.is_some() { "not ready" } else { "ready" },
         reason,
-        sinks: may_read.then(|| sinks(&status).collect()),
+        sinks: caller.may_read_all_sources().then(|| sinks(&status).collect()),
     };
     (code, Json(readiness)).into_response()
 }

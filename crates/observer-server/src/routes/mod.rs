@@ -6,7 +6,8 @@
 //! that the crate documentation and `http-api.md` list the route.
 //!
 //! Every handler runs behind a [`guard`], which also measures the duration of its requests. The
-//! guard derives the scope from the method; only a route that receives events is added there.
+//! guard derives the scope from the method; only a route that receives events is added there. It
+//! rejects tokens with `sources`, unless the route is added to those that limit their callers.
 //!
 //! On the connections of a [`Server`](crate::Server), [`dispatch`] passes `POST /event` to its
 //! handler without the router. Layers of the router do not run for these requests.
@@ -71,7 +72,7 @@ pub fn router(
 fn table() -> Vec<(&'static str, Vec<Routes>)> {
     vec![
         (event::PATH, vec![routes!(event::post_event)]),
-        ("/v1/events", vec![routes!(events::post_events)]),
+        (events::PATH, vec![routes!(events::post_events)]),
         ("/v1/sinks", vec![routes!(sinks::get_sinks), routes!(sinks::delete_sink)]),
         (
             "/v1/sinks/{name}/dead-letters",
@@ -86,7 +87,7 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
         ("/livez", vec![routes!(health::livez)]),
         ("/readyz", vec![routes!(health::readyz)]),
         ("/-/reload", vec![routes!(reload::post_reload)]),
-        ("/openapi.json", vec![routes!(openapi::get_openapi)]),
+        (openapi::PATH, vec![routes!(openapi::get_openapi)]),
     ]
 }
 

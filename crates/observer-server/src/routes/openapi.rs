@@ -19,10 +19,13 @@ use utoipa::{IntoResponses, PartialSchema, ToSchema};
 use crate::problem::{PROBLEM_JSON, ProblemDetails};
 use crate::state::ServerState;
 
+/// Path of the route.
+pub(super) const PATH: &str = "/openapi.json";
+
 const DESCRIPTION: &str = "\
     Accepts outcome events, makes them durable, and fans them out to sinks.\n\n\
-    If tokens are configured, sending events requires the scope `ingest`, reading requires `read`, \
-    and other changes require `admin`. Errors are problem details (RFC 9457).";
+    Sending events requires the scope `ingest`, reading requires `read`, and other changes require \
+    `admin`. Errors are problem details (RFC 9457).";
 
 /// Error responses of health probes.
 pub(crate) struct AnyProbe;
@@ -45,7 +48,7 @@ impl IntoResponses for AnyRequest {
         let mut all = AnyProbe::responses();
         all.append(&mut problems(&[
             (401, "The token is missing or unknown."),
-            (403, "The token lacks the required scope."),
+            (403, "The token lacks the required scope, or is limited to other sources."),
             (429, "A limit is exceeded; retry after the time in the header Retry-After."),
         ]));
         all

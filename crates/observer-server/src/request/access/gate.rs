@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use observer_pipeline::RejectReason;
 use subtle::Choice;
 
+use super::caller::Caller;
 use super::rate::{Charge, Limiter};
 use super::scope::{Scope, Scopes};
 use super::token::{Token, TokenDigest};
@@ -14,7 +15,8 @@ use crate::problem::Problem;
 
 /// Access control of a server.
 ///
-/// By default every client has all scopes, which suits a server on a loopback address.
+/// By default every client has all scopes except for `admin`, which suits a server on a loopback
+/// address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// Accepted tokens.
@@ -23,61 +25,78 @@ pub struct Access {
     pub anonymous: Scopes,
 }
 
-/// Tokens with their rate limiters.
+/// Tokens, each with the caller that it identifies.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    tokens: Vec<(Token, Option<Arc<Limiter>>)>,
-    anonymous: Scopes,
+    tokens: Vec<(Vec<TokenDigest>, Caller)>,
+    anonymous: Caller,
 }
 
 impl Default for Access {
     fn default() -> Self {
-        Self { tokens: Vec::new(), anonymous: Scopes::ALL }
+        Self { tokens: Vec::new(), anonymous: Scopes::ALL_BUT_ADMIN }
+    }
+}
+
+impl Access {
+    /// Returns the effective scopes of requests without a token. While there are no tokens, a
+    /// caller that may send events may also relay them.
+    #[must_use]
+    pub fn anonymous_scopes(&self) -> Scopes {
+        if self.tokens.is_empty() && self.anonymous.contains(Scope::Ingest) {
+            self.anonymous.union(Scopes::from_iter([Scope::Relay]))
+        } else {
+            self.anonymous
+        }
     }
 }
 
 impl Gate {
     pub(crate) fn new(access: &Access) -> Self {
-        let limited = |token: &Token| {
-            (token.clone(), token.rate.map(|rate| Arc::new(Limiter::new(&token.name, rate))))
+        let anonymous = access.anonymous_scopes();
+        let caller = |token: &Token| {
+            let limiter = token.rate.map(|rate| Arc::new(Limiter::new(&token.name, rate)));
+            Caller::of_token(
+                &token.name,
+                token.scopes.union(anonymous),
+                token.sources.as_deref(),
+                Charge::to(limiter),
+            )
         };
-        Self { tokens: access.tokens.iter().map(limited).collect(), anonymous: access.anonymous }
+        let tokens = access.tokens.iter().map(|token| (token.digests.clone(), caller(token)));
+        Self { tokens: tokens.collect(), anonymous: Caller::anonymous(anonymous) }
     }
 
-    /// Checks that the request has the scope, and returns the limiter that it is charged to.
+    /// Returns the caller of a request.
     ///
     /// # Errors
-    /// If the token is missing or unknown (401), or lacks the scope (403; RFC 6750, section 3.1).
-    pub(crate) fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<Charge, Problem> {
+    /// If the token is unknown or malformed (401).
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         // Without configured tokens the header is meant for another receiver, such as a proxy.
-        if self.anonymous.contains(scope)
-            && (self.tokens.is_empty() || !headers.contains_key(AUTHORIZATION))
-        {
-            return Ok(Charge::default());
+        if self.tokens.is_empty() {
+            return Ok(self.anonymous.clone());
         }
-        let Some(secret) = bearer(headers)? else {
-            let detail = format!(
-                "the request needs a token with the scope `{}`; send it in the header \
-                 `Authorization: Bearer TOKEN`",
-                scope.as_str()
-            );
-            return Err(access_problem(
-                StatusCode::UNAUTHORIZED,
-                detail,
-                "Bearer realm=\"observer\"",
-            ));
-        };
-        let Some((token, limiter)) = self.find(&TokenDigest::of(secret)) else {
+        let Some(secret) = bearer(headers)? else { return Ok(self.anonymous.clone()) };
+        self.find(&TokenDigest::of(secret)).cloned().ok_or_else(|| {
             let challenge = "Bearer realm=\"observer\", error=\"invalid_token\"";
-            return Err(access_problem(StatusCode::UNAUTHORIZED, "unknown token", challenge));
-        };
-        if token.scopes.contains(scope) || self.anonymous.contains(scope) {
-            return Ok(Charge::to(limiter.clone()));
+            access_problem(StatusCode::UNAUTHORIZED, "unknown token", challenge)
+        })
+    }
+
+    /// Returns the caller of a request if it has the scope.
+    ///
+    /// # Errors
+    /// If the token is missing, malformed or unknown (401), or lacks the scope (403; RFC 6750,
+    /// section 3.1).
+    pub(crate) fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, Problem> {
+        let caller = self.identify(headers)?;
+        if caller.scopes().contains(scope) {
+            return Ok(caller);
         }
+        let Some(name) = caller.name() else { return Err(missing_token(scope)) };
         let detail = format!(
-            "the token `{}` has the scope {}, and the request needs the scope `{}`",
-            token.name,
-            token.scopes,
+            "the token `{name}` has the scope {}, and the request needs the scope `{}`",
+            caller.scopes(),
             scope.as_str()
         );
         Err(access_problem(
@@ -89,16 +108,30 @@ impl Gate {
 
     /// Finds a token by its digest. All are compared, so that the time does not depend on which one
     /// matches.
-    fn find(&self, digest: &TokenDigest) -> Option<&(Token, Option<Arc<Limiter>>)> {
-        self.tokens.iter().fold(None, |found, token| {
-            let matches = token
-                .0
-                .digests
-                .iter()
-                .fold(Choice::from(0), |any, known| any | known.matches(digest));
-            if matches.into() { Some(token) } else { found }
+    fn find(&self, digest: &TokenDigest) -> Option<&Caller> {
+        self.tokens.iter().fold(None, |found, (digests, caller)| {
+            let matches =
+                digests.iter().fold(Choice::from(0), |any, known| any | known.matches(digest));
+            if matches.into() { Some(caller) } else { found }
         })
     }
+}
+
+/// Returns the problem of a request that needs a scope which anonymous callers don't have.
+fn missing_token(scope: Scope) -> Problem {
+    let token = format!(
+        "the request needs a token with the scope `{}`; send it in the header `Authorization: \
+         Bearer TOKEN`",
+        scope.as_str()
+    );
+    let detail = match scope {
+        Scope::Admin => format!(
+            "{token}, use the command line on the machine of the observer, which connects to \
+             `access.admin_socket`, or add the scope to `access.anonymous`"
+        ),
+        _ => token,
+    };
+    access_problem(StatusCode::UNAUTHORIZED, detail, "Bearer realm=\"observer\"")
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
@@ -146,12 +179,13 @@ mod tests {
             name: name.to_owned(),
             digests: secrets.iter().map(|secret| TokenDigest::of(secret)).collect(),
             scopes: scopes.iter().copied().collect(),
+            sources: None,
             rate: None,
         };
         Gate::new(&Access {
             tokens: vec![
                 token("ci", &["ci-old", "ci-new"], &[Scope::Ingest]),
-                token("ops", &["ops"], &[Scope::Read, Scope::Admin]),
+                token("ops", &["ops"], &[Scope::Admin]),
             ],
             anonymous: anonymous.iter().copied().collect(),
         })
@@ -188,8 +222,36 @@ mod tests {
             check(&gate, &[secret], Scope::Admin, 403);
         }
         check(&gate, &["Bearer ops"], Scope::Ingest, 403);
-        check(&gate, &["Bearer ops"], Scope::Read, 200);
+        check(&gate, &["Bearer ops"], Scope::Relay, 403);
         check(&gate, &["Bearer ops"], Scope::Admin, 200);
+        check(&gate, &["Bearer ops"], Scope::Read, 200);
+    }
+
+    #[test]
+    fn caller_is_the_token_or_anonymous() {
+        let gate = gate(&[Scope::Ingest]);
+        let of = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+            gate.identify(&headers).ok()
+        };
+        let ops = of("Bearer ops").unwrap();
+        assert_eq!(ops.name().map(|name| &**name), Some("ops"));
+        assert!(ops.scopes().contains(Scope::Ingest), "a token has the anonymous scopes, too");
+        assert!(of("Bearer other").is_none());
+        let anonymous = gate.identify(&HeaderMap::new()).unwrap();
+        assert!(anonymous.name().is_none() && !anonymous.may_relay());
+    }
+
+    #[test]
+    fn anonymous_callers_may_relay_while_there_are_no_tokens() {
+        let access = |anonymous: &[Scope]| Access {
+            tokens: Vec::new(),
+            anonymous: anonymous.iter().copied().collect(),
+        };
+        assert!(access(&[Scope::Ingest]).anonymous_scopes().contains(Scope::Relay));
+        assert!(!access(&[Scope::Read]).anonymous_scopes().contains(Scope::Relay));
+        let caller = Gate::new(&Access::default()).identify(&HeaderMap::new()).unwrap();
+        assert!(caller.may_relay() && !caller.scopes().contains(Scope::Admin));
     }
 
     #[test]
@@ -203,6 +265,8 @@ mod tests {
 
     #[test]
     fn authorization_header_is_ignored_without_configured_tokens() {
-        check(&Gate::new(&Access::default()), &["Basic Y2k6"], Scope::Admin, 200);
+        let gate = Gate::new(&Access::default());
+        check(&gate, &["Basic Y2k6"], Scope::Read, 200);
+        check(&gate, &["Basic Y2k6"], Scope::Admin, 401);
     }
 }

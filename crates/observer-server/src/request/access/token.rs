@@ -19,7 +19,10 @@ pub struct Token {
     pub digests: Vec<TokenDigest>,
     /// Scopes of the token.
     pub scopes: Scopes,
-    /// Limit of the events that it may send, if any.
+    /// Sources whose events it may send and read; `None` for all. A token with `sources` has no
+    /// access to requests that concern all sources, such as `/metrics` and `/v1/sinks`.
+    pub sources: Option<Vec<String>>,
+    /// Limit of the events and bytes that it may send, if any.
     pub rate: Option<Rate>,
 }
 

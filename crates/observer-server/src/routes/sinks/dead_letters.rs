@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use observer_core::{Event, Submission, Timestamp, Uuid};
 use observer_pipeline::{
     DeadLetter, DeadLetterCursor, DeadLetterError, DeadLetterSelection, Redelivery,
@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 use super::path::{SinkName, known_sink};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
+use crate::request::access::Caller;
 use crate::request::body::{BodyError, collect, parse};
 use crate::routes::openapi::{self, AnyBody, AnyRequest};
 use crate::state::ServerState;
@@ -245,6 +246,7 @@ pub(crate) async fn get_dead_letter(
 pub(crate) async fn post_dead_letters(
     State(state): State<Arc<ServerState>>,
     name: SinkName,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
     let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
@@ -253,7 +255,7 @@ pub(crate) async fn post_dead_letters(
         (settings.batch.body, settings.max_bytes_in_flight)
     };
     let mut reservation = state.in_flight.reservation(max_bytes);
-    let body = collect(request.into_body(), limits, &mut reservation)
+    let body = collect(request.into_body(), limits, &mut reservation, caller.charge())
         .await
         .map_err(BodyError::into_batch_problem)?;
     let usage = r#"the body is {"ids":[…]}, {"ids":["…"],"event":{…}} or {"all":true}"#;

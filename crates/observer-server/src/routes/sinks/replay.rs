@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use observer_core::{Filter, Timestamp};
 use observer_pipeline::{ReplayError, ReplaySelection, ReplayStatus};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::path::{SinkName, known_sink};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
+use crate::request::access::Caller;
 use crate::request::body::{collect, parse};
 use crate::routes::openapi::{self, AnyBody, AnyRequest};
 use crate::state::ServerState;
@@ -121,6 +122,7 @@ impl<'a> ReplayProgress<'a> {
 pub(crate) async fn post_replay(
     State(state): State<Arc<ServerState>>,
     name: SinkName,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
     let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
@@ -129,7 +131,7 @@ pub(crate) async fn post_replay(
         (settings.body, settings.max_bytes_in_flight)
     };
     let mut reservation = state.in_flight.reservation(max_bytes);
-    let body = collect(request.into_body(), limits, &mut reservation).await?;
+    let body = collect(request.into_body(), limits, &mut reservation, caller.charge()).await?;
     let usage =
         r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
     let selection: ReplayRequest = parse(&body, usage)?;
