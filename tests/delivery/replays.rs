@@ -103,14 +103,9 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
 
     let start =
         ["replay", "--sink", "late", "--since", "1h", "--filter", "source=job", "--no-wait"];
-    let text =
-        check(run_command(&observer.url, &start), 0, &["replay to late is running", "--follow"]);
+    let text = check(observer.run(&start), 0, &["replay to late is running", "--follow"]);
     assert!(text.contains(&format!("{} events:", EARLIER + 1)), "{text}");
-    check(
-        run_command(&observer.url, &start),
-        1,
-        &["409", "the sink \"late\" has a running replay since"],
-    );
+    check(observer.run(&start), 1, &["409", "the sink \"late\" has a running replay since"]);
     let mut resumed_at = Vec::new();
     for kill in 1..=3 {
         let resumed = resumed_at.last().copied().unwrap_or(0);
@@ -132,7 +127,7 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
     }
     assert!(resumed_at[0] > 50 && resumed_at[2] > 150 && resumed_at.is_sorted(), "{resumed_at:?}");
     let done = check(
-        run_command(&observer.url, &["replay", "--sink", "late", "--follow"]),
+        observer.run(&["replay", "--sink", "late", "--follow"]),
         0,
         &["replay to late is done"],
     );
@@ -191,10 +186,8 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
 async fn rejected_replay_states_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
-    let url = &*observer.url;
-    let replay = |sink: &str, more: &[&str]| {
-        run_command(url, &[&["replay", "--sink", sink][..], more].concat())
-    };
+    let replay =
+        |sink: &str, more: &[&str]| observer.run(&[&["replay", "--sink", sink][..], more].concat());
     let since = &["--since", "1h"];
     check(
         replay("archive", since),

@@ -30,6 +30,8 @@ pub(crate) struct Observer {
     pub(crate) url: String,
     /// URLs of all listeners.
     pub(crate) urls: Vec<String>,
+    /// Path of the admin socket, if there is one.
+    pub(crate) admin_socket: Option<PathBuf>,
     dir: PathBuf,
     client: reqwest::Client,
     log: mpsc::Receiver<String>,
@@ -115,17 +117,28 @@ impl Observer {
             }
         });
         let mut startup_log = Vec::new();
-        let urls: Vec<_> = loop {
+        let ready = loop {
             let Ok(line) = log.recv_timeout(TIMEOUT) else {
                 panic!("the observer doesn't listen: {startup_log:#?}")
             };
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             startup_log.push(line);
-            if let Some(listen) = entry["listen"].as_str() {
-                break listen.split(' ').map(str::to_owned).collect();
+            if entry["listen"].is_string() {
+                break entry;
             }
         };
-        Self { process, url: urls[0].clone(), urls, dir: dir.to_owned(), client, log, startup_log }
+        let urls: Vec<_> =
+            ready["listen"].as_str().unwrap().split(' ').map(str::to_owned).collect();
+        Self {
+            process,
+            url: urls[0].clone(),
+            urls,
+            admin_socket: ready["admin_socket"].as_str().map(|path| dir.join(path)),
+            dir: dir.to_owned(),
+            client,
+            log,
+            startup_log,
+        }
     }
 
     pub(crate) fn client(&self) -> reqwest::Client {
@@ -144,6 +157,27 @@ impl Observer {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Response { status, headers, text: response.text().await.unwrap() }
+    }
+
+    /// Sends an administrative request over the admin socket.
+    pub(crate) async fn administer(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: &'static str,
+    ) -> Response {
+        let socket = self.admin_socket.as_deref().expect("the observer has an admin socket");
+        let client = reqwest::Client::builder().unix_socket(socket).build().unwrap();
+        self.send(client.request(method, format!("http://localhost{path}")).body(body)).await
+    }
+
+    /// Runs a command of the program in the observer's folder, so that it connects to the admin
+    /// socket. Returns the exit code, and standard output followed by standard error.
+    pub(crate) fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(OBSERVER);
+        command.args(arguments).current_dir(&self.dir).env_remove("LH_OBSERVER_URL");
+        let output = command.output().unwrap();
+        (output.status.code(), text_of(&output))
     }
 
     /// Returns the memory of the process, or `None` on systems without `/proc`.
@@ -198,7 +232,7 @@ impl Observer {
 
     /// Requests a reload of the configuration.
     pub(crate) async fn reload(&self) -> Response {
-        self.send(self.client.post(format!("{}/-/reload", self.url))).await
+        self.administer(reqwest::Method::POST, "/-/reload", "").await
     }
 
     /// Sends SIGHUP.

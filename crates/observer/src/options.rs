@@ -47,6 +47,7 @@ pub(crate) fn server(config: &Config) -> ServerOptions {
         max_requests_in_flight: server.max_requests_in_flight.get(),
         max_bytes_in_flight: usize::try_from(server.max_bytes_in_flight).unwrap_or(usize::MAX),
         access: config.access.resolve(),
+        admin_socket: config.access.admin_socket.clone(),
         hosts: server.hosts.clone(),
         cors_origins: server.cors_origins.clone(),
     }

@@ -157,6 +157,7 @@ impl Reloader {
             ("server.listen", old.server.listen == new.server.listen),
             ("server.tls.listen", tls(old) == tls(new)),
             ("server.max_connections", old.server.max_connections == new.server.max_connections),
+            ("access.admin_socket", old.access.admin_socket == new.access.admin_socket),
             ("server.cors_origins", old.server.cors_origins == new.server.cors_origins),
             ("server.header_timeout", old.server.header_timeout == new.server.header_timeout),
             ("server.ingest_timeout", old.server.ingest_timeout == new.server.ingest_timeout),

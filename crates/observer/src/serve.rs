@@ -1,6 +1,7 @@
 //! The running observer: a pipeline with the configured sinks, and a server in front of it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,12 @@ impl Service {
         self.server.local_tls_addrs()
     }
 
+    /// Returns the path of the admin socket, or `None` if it is disabled or could not be bound.
+    #[must_use]
+    pub fn admin_socket(&self) -> Option<&Path> {
+        self.server.admin_socket()
+    }
+
     /// Returns the handle that reloads the configuration, or `None` after [`start`](Self::start).
     #[must_use]
     pub fn reloader(&self) -> Option<Arc<dyn ReloadHandler>> {
@@ -214,10 +221,11 @@ fn log_ready(config: &Config, server: &Server, sinks: &[String], telemetry: Opti
     let listen: Vec<_> = plain.chain(encrypted).collect();
     let first = listen.first().map_or("", String::as_str);
     let event = r#"{"source":"demo","event_kind":"ok","ok":true}"#;
-    let needs_token = !config.access.resolve().anonymous.contains(Scope::Ingest);
+    let needs_token = !config.access.resolve().anonymous_scopes().contains(Scope::Ingest);
     let token = if needs_token { " --oauth2-bearer $OBSERVER_TOKEN" } else { "" };
     tracing::info!(
         listen = listen.join(" "),
+        admin_socket = server.admin_socket().map(|path| path.display().to_string()),
         data = %config.data_dir.display(),
         sinks = sinks.join(" "),
         telemetry,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::fixture::{
@@ -147,9 +148,7 @@ pub(super) async fn opens_without_loss(fixture: &Path) {
 
     // Dead letters are removed once their destination accepts them.
     let body = r#"{"all":true}"#;
-    let replay =
-        observer.client().post(format!("{}{dead_letters}/replay", observer.url)).body(body);
-    let response = observer.send(replay).await;
+    let response = observer.administer(Method::POST, &format!("{dead_letters}/replay"), body).await;
     assert_eq!(
         (response.status, &response.json()["replayed"]),
         (200, &expected.dead_letters.len().into())

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use observer_testing::http::Reply;
+use reqwest::Method;
 
 use super::fixture::{
     Acknowledged, DATA, Destinations, Expected, Head, METRICS, lasting, send, wait_for_sinks,
@@ -142,9 +143,8 @@ pub(super) async fn write(dir: &Path, config: &Path) {
         destinations.replaying.enqueue(Reply::accept());
     }
     destinations.replaying.set_default_reply(Reply::status(503));
-    let url = format!("{}/v1/sinks/replaying/replay", observer.url);
     let replay = r#"{"since":"2026-01-01T00:00:00Z","filter":{"ok":true}}"#;
-    let begun = observer.send(observer.client().post(url).body(replay)).await;
+    let begun = observer.administer(Method::POST, "/v1/sinks/replaying/replay", replay).await;
     assert_eq!(begun.status, 202, "{}", begun.text);
     wait_for_sinks(&observer, |sink| {
         sink["name"] != "replaying" || sink["replay"]["delivered"] == 15

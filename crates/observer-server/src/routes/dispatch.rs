@@ -49,7 +49,7 @@ impl Dispatcher {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
+    use std::num::{NonZeroU32, NonZeroU64};
 
     use axum::body::Body;
     use axum::http::header::CONTENT_LENGTH;
@@ -125,6 +125,7 @@ mod tests {
             name: secret.to_owned(),
             digests: vec![TokenDigest::of(secret)],
             scopes: Scopes::from_iter([scope]),
+            sources: (secret == "ingest").then(|| vec!["job".to_owned()]),
             rate,
         }
     }
@@ -132,7 +133,11 @@ mod tests {
     /// Options of an open server, of one with tokens and a rate limit, and of an overloaded one.
     fn cases() -> [ServerOptions; 3] {
         let open = ServerOptions { max_body: 100, max_batch_body: 100, ..ServerOptions::default() };
-        let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::new(20).unwrap() };
+        let rate = Rate {
+            per_second: NonZeroU32::MIN,
+            burst: NonZeroU32::new(20).unwrap(),
+            bytes_per_second: NonZeroU64::new(100_000),
+        };
         let tokens =
             vec![token("ingest", Scope::Ingest, Some(rate)), token("read", Scope::Read, None)];
         let guarded =

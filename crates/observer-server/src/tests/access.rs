@@ -1,4 +1,4 @@
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use insta::assert_snapshot;
 use observer_core::SinkSettings;
@@ -10,7 +10,13 @@ use crate::{Access, Rate, Scope, Scopes, ServerOptions, Token, TokenDigest};
 
 fn token(name: &str, scopes: &[Scope], rate: Option<Rate>) -> Token {
     let digests = vec![TokenDigest::of(&format!("secret-of-{name}"))];
-    Token { name: name.to_owned(), digests, scopes: scopes.iter().copied().collect(), rate }
+    let scopes = scopes.iter().copied().collect();
+    Token { name: name.to_owned(), digests, scopes, sources: None, rate }
+}
+
+fn limited(name: &str, scopes: &[Scope], sources: &[&str]) -> Token {
+    let sources = sources.iter().map(|source| (*source).to_owned()).collect();
+    Token { sources: Some(sources), ..token(name, scopes, None) }
 }
 
 fn guarded(tokens: Vec<Token>) -> ServerOptions {
@@ -19,7 +25,8 @@ fn guarded(tokens: Vec<Token>) -> ServerOptions {
 
 fn rate(per_second: u32, burst: u32) -> Option<Rate> {
     let number = |number| NonZeroU32::new(number).unwrap();
-    Some(Rate { per_second: number(per_second), burst: number(burst) })
+    let (per_second, burst) = (number(per_second), number(burst));
+    Some(Rate { per_second, burst, bytes_per_second: None })
 }
 
 async fn status_with_token(client: &mut Client, method: &str, path: &str, token: &str) -> u16 {
@@ -52,7 +59,8 @@ async fn each_route_requires_its_scope() {
         ("DELETE", "/v1/sinks/archive/replay", "admin", 404),
     ] {
         for holder in Scope::ALL.map(Scope::as_str) {
-            let expected = if holder == scope { status } else { 403 };
+            let has_scope = holder == scope || (holder, scope) == ("admin", "read");
+            let expected = if has_scope { status } else { 403 };
             let found =
                 status_with_token(&mut client, method, path, &format!("secret-of-{holder}")).await;
             assert_eq!(found, expected, "{method} {path} by {holder}");
@@ -64,7 +72,7 @@ async fn each_route_requires_its_scope() {
         );
     }
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Unauthorized], 2);
-    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Forbidden], 4);
+    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Forbidden], 6);
 }
 
 #[tokio::test]
@@ -148,6 +156,134 @@ async fn token_is_limited_to_its_rate() {
     client.send(post("/event", "other", EVENT)).await;
     assert_eq!(client.response().await.status, 200);
     assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::RateLimited], 1);
+}
+
+#[tokio::test]
+async fn token_is_limited_to_its_bytes_and_may_overdraw_them_once() {
+    let rate = Rate {
+        per_second: NonZeroU32::new(1_000).unwrap(),
+        burst: NonZeroU32::new(1_000).unwrap(),
+        bytes_per_second: NonZeroU64::new(1_000),
+    };
+    let tokens = ["plain", "gzip", "other"].map(|name| token(name, &[Scope::Ingest], Some(rate)));
+    let server = serve(guarded(tokens.into()), Pipeline::builder().start().await.unwrap()).await;
+    let mut client = server.client().await;
+    let batch = format!("{}\n", event("ok")).repeat(500);
+    let mut send = async |path: &str, holder: &str, headers: &str, body: &[u8]| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer secret-of-{holder}\r\n\
+             {headers}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        client.send([head.as_bytes(), body].concat()).await;
+        client.response().await
+    };
+    let first = send("/v1/events", "plain", "", batch.as_bytes()).await;
+    assert_eq!(first.status, 200, "a body may exceed the allowance: {first}");
+    let rejected = send("/event", "plain", "", EVENT.as_bytes()).await;
+    assert_eq!((rejected.status, rejected.text("reason")), (429, "rate_limited".to_owned()));
+    assert_eq!(
+        rejected.text("detail"),
+        "the token `plain` exceeds its `rate.bytes_per_second` of 1000; try again later"
+    );
+    let wait: u64 = rejected.header("retry-after").unwrap().parse().unwrap();
+    assert!(
+        (batch.len() as u64 / 1_000 - 2..=batch.len() as u64 / 1_000).contains(&wait),
+        "{wait}"
+    );
+
+    let compressed = zstd::encode_all(batch.as_bytes(), 3).unwrap();
+    assert!(compressed.len() < 500, "{}", compressed.len());
+    let first = send("/v1/events", "gzip", "content-encoding: zstd\r\n", &compressed).await;
+    assert_eq!(first.status, 200, "{first}");
+    let rejected = send("/event", "gzip", "", EVENT.as_bytes()).await;
+    assert_eq!(rejected.status, 429, "decompressed bytes count: {rejected}");
+    assert_eq!(send("/event", "other", "", EVENT.as_bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn token_with_sources_sends_and_reads_nothing_else() {
+    let every = [Scope::Ingest, Scope::Read, Scope::Admin];
+    let tokens = vec![limited("ci", &every, &["ci", "nightly"])];
+    let server = serve(guarded(tokens), Pipeline::builder().start().await.unwrap()).await;
+    let mut client = server.client().await;
+    let mut send = async |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        client
+            .send(format!(
+                "{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer \
+                 secret-of-ci\r\ncontent-length: {length}\r\n\r\n{body}"
+            ))
+            .await;
+        client.response().await
+    };
+    let event = |source: &str| EVENT.replace("job", source);
+    assert_eq!(send("POST", "/event", &event("nightly")).await.status, 200);
+    assert_snapshot!(send("POST", "/event", &event("bot")).await, @r#"
+    HTTP/1.1 403 Forbidden
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Forbidden","status":403,"detail":"the token `ci` is limited to the sources \"ci\", \"nightly\", and the source of the event is \"bot\"; correct `source`, or add it to the token's `sources`","reason":"forbidden","field":"source"}
+    "#);
+    let mixed = format!("[{},{},{}]", event("ci"), event("bot"), event("nightly"));
+    assert_snapshot!(send("POST", "/v1/events", &mixed).await, @r#"
+    HTTP/1.1 207 Multi-Status
+    content-type: application/json
+    {"accepted":2,"duplicates":0,"rejected":1,"durability":"fsync","errors":[{"index":1,"status":403,"reason":"forbidden","detail":"the token `ci` is limited to the sources \"ci\", \"nightly\", and the source of the event is \"bot\"; correct `source`, or add it to the token's `sources`","field":"source"}]}
+    "#);
+    let lines = format!("{}\nno event\n{}", event("bot"), event("observer"));
+    let all_bad = send("POST", "/v1/events", &lines).await;
+    let statuses: Vec<_> = all_bad.json()["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["status"].as_u64().unwrap())
+        .collect();
+    assert_eq!((all_bad.status, statuses), (422, vec![403, 400, 403]));
+
+    for (method, path) in [
+        ("GET", "/metrics"),
+        ("GET", "/v1/sinks"),
+        ("GET", "/v1/sinks/archive/dead-letters"),
+        ("POST", "/v1/sinks/archive/dead-letters/replay"),
+        ("DELETE", "/v1/sinks/archive/dead-letters?all=true"),
+        ("DELETE", "/v1/sinks/archive"),
+        ("POST", "/v1/sinks/archive/replay"),
+        ("POST", "/-/reload"),
+    ] {
+        let response = send(method, path, "").await;
+        assert_eq!(response.status, 403, "{method} {path}: {response}");
+        let detail = response.text("detail");
+        assert!(detail.contains("concerns the events of all sources"), "{detail}");
+    }
+    assert_eq!(send("GET", "/openapi.json", "").await.status, 200);
+    assert_eq!(send("GET", "/nowhere", "").await.status, 404);
+    assert_eq!(send("GET", "/readyz", "").await.body, r#"{"status":"ready"}"#);
+    let status = server.pipeline.status().ingest;
+    assert_eq!((status.accepted, status.rejected[&RejectReason::Forbidden]), (3, 4));
+}
+
+#[tokio::test]
+async fn reserved_source_needs_the_scope_relay() {
+    let tokens = vec![
+        token("ci", &[Scope::Ingest, Scope::Admin], None),
+        token("edge", &[Scope::Ingest, Scope::Relay], None),
+    ];
+    let server = serve(guarded(tokens), Pipeline::builder().start().await.unwrap()).await;
+    let mut client = server.client().await;
+    let event = EVENT.replace("job", "observer");
+    client.send(post("authorization: Bearer secret-of-ci\r\n", &event)).await;
+    assert_snapshot!(client.response().await, @r#"
+    HTTP/1.1 422 Unprocessable Entity
+    content-type: application/problem+json
+    {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"the source \"observer\" is reserved for events of an observer itself; use another source, or a token with the scope `relay`","reason":"invalid","field":"source"}
+    "#);
+    client.send(post("authorization: Bearer secret-of-edge\r\n", &event)).await;
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(server.pipeline.status().ingest.rejected[&RejectReason::Invalid], 1);
+
+    let open = ServerOptions { access: Access::default(), ..options() };
+    let server = serve(open, Pipeline::builder().start().await.unwrap()).await;
+    assert_eq!(server.client().await.post(&event).await.status, 200, "anonymous callers may relay");
 }
 
 #[tokio::test]

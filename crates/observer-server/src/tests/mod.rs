@@ -1,6 +1,7 @@
 //! Tests over real sockets, with a pipeline in memory.
 
 mod access;
+mod admin_socket;
 mod batches;
 mod connections;
 mod dead_letters;

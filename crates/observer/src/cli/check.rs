@@ -89,11 +89,16 @@ fn effective_settings(config: &Config, telemetry: &Settings) -> String {
         listen.extend(tls.listen.iter().map(|address| format!("{address} ({mode})")));
     }
     let mut text = format!(
-        "config   {origin}\nlisten   {listen}\naccess   {access}\ndata     {data}\n\
+        "config   {origin}\nlisten   {listen}\naccess   {access}\n\
+         socket   {socket}\ndata     {data}\n\
          journal  {journal} ({durability}, at most {max_size}, \
          delivered events kept for {retain})\n",
         listen = listen.join(", "),
         access = describe(&access.resolve()),
+        socket = access
+            .admin_socket
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
         data = data_dir.display(),
         journal = journal.path.display(),
         durability = match journal.durability {
@@ -112,10 +117,13 @@ fn effective_settings(config: &Config, telemetry: &Settings) -> String {
     text
 }
 
-/// Describes tokens by name and scopes; the configuration holds no token itself.
+/// Describes tokens by name, scopes and sources; the configuration holds no token itself.
 fn describe(access: &Access) -> String {
-    let tokens = access.tokens.iter().map(|token| format!("{} for {}; ", token.name, token.scopes));
-    format!("{}without a token for {}", tokens.collect::<String>(), access.anonymous)
+    let tokens = access.tokens.iter().map(|token| {
+        let sources = token.sources.as_ref().map(|sources| format!(" of {}", sources.join(", ")));
+        format!("{} for {}{}; ", token.name, token.scopes, sources.unwrap_or_default())
+    });
+    format!("{}without a token for {}", tokens.collect::<String>(), access.anonymous_scopes())
         .replace('`', "")
 }
 
@@ -181,7 +189,8 @@ mod tests {
         assert_snapshot!(report.text, @"
         config   none (defaults)
         listen   127.0.0.1:3800, [::1]:3800
-        access   without a token for ingest, read and admin
+        access   without a token for ingest, read and relay
+        socket   observer-data/admin.sock
         data     observer-data
         journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events kept for 1day)
 

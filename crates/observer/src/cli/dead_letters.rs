@@ -214,18 +214,24 @@ struct Purged {
     purged: u64,
 }
 
-pub(super) async fn run(DeadLettersArgs { command }: DeadLettersArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(
+    DeadLettersArgs { command }: DeadLettersArgs,
+    config: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     match command {
-        DeadLettersCommand::List(arguments) => list(arguments).await,
-        DeadLettersCommand::Show(arguments) => show(arguments).await,
-        DeadLettersCommand::Replay(arguments) => replay(arguments).await,
-        DeadLettersCommand::Purge(arguments) => purge(arguments).await,
+        DeadLettersCommand::List(arguments) => list(arguments, config).await,
+        DeadLettersCommand::Show(arguments) => show(arguments, config).await,
+        DeadLettersCommand::Replay(arguments) => replay(arguments, config).await,
+        DeadLettersCommand::Purge(arguments) => purge(arguments, config).await,
     }
 }
 
-async fn list(ListArgs { sink, limit, cursor, remote }: ListArgs) -> Result<ExitCode, Failure> {
+async fn list(
+    ListArgs { sink, limit, cursor, remote }: ListArgs,
+    config: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     let as_json = remote.json;
-    let remote = Remote::new(remote)?;
+    let remote = Remote::new(remote, config)?;
     let mut url = dead_letters_url(&remote, &sink, &[]);
     url.query_pairs_mut().append_pair("limit", &limit.to_string());
     if let Some(cursor) = cursor {
@@ -272,9 +278,12 @@ fn truncate_to_seconds(time: &str) -> String {
     time.split_once('.').map_or_else(|| time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
 
-async fn show(ShowArgs { sink, id, event, remote }: ShowArgs) -> Result<ExitCode, Failure> {
+async fn show(
+    ShowArgs { sink, id, event, remote }: ShowArgs,
+    config: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     let as_json = remote.json;
-    let remote = Remote::new(remote)?;
+    let remote = Remote::new(remote, config)?;
     let response = remote.get(dead_letters_url(&remote, &sink, &[&id])).await?.success()?;
     if as_json {
         print(&response.text())?;
@@ -301,9 +310,10 @@ async fn show(ShowArgs { sink, id, event, remote }: ShowArgs) -> Result<ExitCode
 
 async fn replay(
     ReplayArgs { sink, ids, all, event, remote }: ReplayArgs,
+    config: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
     let as_json = remote.json;
-    let remote = Remote::new(remote)?;
+    let remote = Remote::new(remote, config)?;
     let event = event.as_deref().map(read_event).transpose().map_err(Failure::usage)?;
     let body = if all { json!({ "all": true }) } else { json!({ "ids": ids }) };
     let body = match event {
@@ -340,9 +350,10 @@ fn render_result(
 
 async fn purge(
     PurgeArgs { sink, ids, all, older_than, remote }: PurgeArgs,
+    config: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
     let as_json = remote.json;
-    let remote = Remote::new(remote)?;
+    let remote = Remote::new(remote, config)?;
     let mut urls: Vec<_> = ids.iter().map(|id| dead_letters_url(&remote, &sink, &[id])).collect();
     if let Some(age) = older_than {
         let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);

@@ -69,8 +69,12 @@ fn dispatch(
     if !matches!(command, Command::Serve(_)) {
         logging::init(log.format, &log.filter)?;
     }
-    let config = global.config;
-    let load = move || Config::load(config.as_deref());
+    let file = global.config;
+    let load = {
+        let file = file.clone();
+        move || Config::load(file.as_deref())
+    };
+    let file = file.as_deref();
     match command {
         Command::Serve(arguments) => {
             serve(move || Ok(arguments.clone().apply(load()?)), sink_types, &log)
@@ -86,15 +90,17 @@ fn dispatch(
             Ok(report.exit_code())
         }
         Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
-        Command::Status(remote) => block_on(Builder::new_current_thread(), sinks::status(*remote))?,
+        Command::Status(remote) => {
+            block_on(Builder::new_current_thread(), sinks::status(*remote, file))?
+        }
         Command::Sinks(arguments) => {
-            block_on(Builder::new_current_thread(), sinks::run(*arguments))?
+            block_on(Builder::new_current_thread(), sinks::run(*arguments, file))?
         }
         Command::DeadLetters(arguments) => {
-            block_on(Builder::new_current_thread(), dead_letters::run(*arguments))?
+            block_on(Builder::new_current_thread(), dead_letters::run(*arguments, file))?
         }
         Command::Replay(arguments) => {
-            block_on(Builder::new_current_thread(), replay::run(*arguments))?
+            block_on(Builder::new_current_thread(), replay::run(*arguments, file))?
         }
         Command::Journal(arguments) => journal::run(&arguments, &load()?),
         Command::Token(arguments) => {

@@ -1,6 +1,9 @@
-//! HTTP requests to a running observer.
+//! HTTP requests to a running observer, over its admin socket or its URL.
 
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -9,8 +12,9 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use super::connect::error::{detail, root_cause};
-use super::connect::{ConnectArgs, tls};
+use super::connect::{ConnectArgs, DEFAULT_URL, URL_VARIABLE, endpoint, tls};
 use super::failure::Failure;
+use crate::Config;
 
 /// Timeout of connecting, and of requests with [`Timeout::Default`].
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,6 +22,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Options of every command that addresses a running observer.
 #[derive(Debug, Args)]
 pub(super) struct RemoteArgs {
+    /// URL of the observer; by default its admin socket if there is one, else
+    /// http://localhost:3800
+    #[arg(long, env = URL_VARIABLE, hide_env_values = true, value_parser = endpoint)]
+    url: Option<Url>,
+
     #[command(flatten)]
     connect: ConnectArgs,
 
@@ -30,13 +39,25 @@ pub(super) struct RemoteArgs {
 pub(super) struct Remote {
     http: Client,
     url: Url,
+    target: Target,
+}
+
+/// Choice of the address to connect to.
+enum Target {
+    /// Admin socket of the configuration.
+    Socket(PathBuf),
+    /// URL of the command line or the environment.
+    GivenUrl,
+    /// Default URL, since there is no admin socket.
+    DefaultUrl,
 }
 
 /// Response of a running observer.
 pub(super) struct Response {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
-    url: Url,
+    /// Address of the observer, for messages.
+    address: String,
 }
 
 /// Limit of the duration of a request.
@@ -49,16 +70,34 @@ pub(super) enum Timeout {
 }
 
 impl Remote {
-    pub(super) fn new(arguments: RemoteArgs) -> Result<Self, Failure> {
-        let RemoteArgs { connect, json: _ } = arguments;
-        let http =
-            connect.client().and_then(|client| Ok(client.connect_timeout(TIMEOUT).build()?));
-        Ok(Self { http: http.map_err(Failure::usage)?, url: connect.url })
+    /// Creates a client. Without a URL it connects to the admin socket of the configuration, if
+    /// that exists.
+    pub(super) fn new(arguments: RemoteArgs, config: Option<&Path>) -> Result<Self, Failure> {
+        let RemoteArgs { url, connect, json: _ } = arguments;
+        let (url, target) = match url {
+            Some(url) => (url, Target::GivenUrl),
+            None => {
+                let url = endpoint(DEFAULT_URL).expect("the default URL is valid");
+                (url, admin_socket(config).map_or(Target::DefaultUrl, Target::Socket))
+            }
+        };
+        let http = connect.client(&url).and_then(|client| {
+            let client = client.connect_timeout(TIMEOUT);
+            Ok(match &target {
+                Target::Socket(path) => client.unix_socket(path.as_path()),
+                Target::GivenUrl | Target::DefaultUrl => client,
+            }
+            .build()?)
+        });
+        Ok(Self { http: http.map_err(Failure::usage)?, url, target })
     }
 
-    /// Returns the base URL of the observer, for messages.
+    /// Returns the base URL of the observer or its admin socket, for messages.
     pub(super) fn address(&self) -> String {
-        self.at(&[]).to_string()
+        match &self.target {
+            Target::Socket(path) => path.display().to_string(),
+            Target::GivenUrl | Target::DefaultUrl => self.at(&[]).to_string(),
+        }
     }
 
     /// Returns the URL of a path. A segment may hold any characters.
@@ -102,7 +141,7 @@ impl Remote {
         body: Option<String>,
         timeout: Timeout,
     ) -> anyhow::Result<Response> {
-        let mut request = self.http.request(method, url.clone());
+        let mut request = self.http.request(method, url);
         if timeout == Timeout::Default {
             request = request.timeout(TIMEOUT);
         }
@@ -110,8 +149,7 @@ impl Remote {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         let unreachable = |error: reqwest::Error| {
-            let hint =
-                if error.is_connect() { "; start the observer, or correct --url" } else { "" };
+            let hint = if error.is_connect() { self.hint(&error) } else { "" };
             let reason =
                 tls::explain(&error).unwrap_or_else(|| format!("{}{hint}", root_cause(&error)));
             anyhow!("{} is unreachable: {reason}", self.address())
@@ -119,8 +157,45 @@ impl Remote {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?.to_vec();
-        Ok(Response { status, body, url })
+        Ok(Response { status, body, address: self.address() })
     }
+
+    /// Returns a remedy for a failed connection.
+    fn hint(&self, error: &reqwest::Error) -> &'static str {
+        match &self.target {
+            Target::Socket(_) if is_denied(error) => {
+                "; run the command as the user of the observer, or use --url"
+            }
+            Target::Socket(_) => "; start the observer, or name another one with --url",
+            Target::GivenUrl => "; start the observer, or correct --url",
+            Target::DefaultUrl => {
+                "; start the observer, or name its URL with --url or its configuration with \
+                 --config"
+            }
+        }
+    }
+}
+
+/// Returns the path of the admin socket of the configuration, if a socket exists there.
+fn admin_socket(config: Option<&Path>) -> Option<PathBuf> {
+    let path = Config::load_admin_socket(config).unwrap_or_else(|error| {
+        tracing::warn!(
+            error = observer_core::report(&error),
+            "the configuration, which names the admin socket, can't be read; using the default URL"
+        );
+        None
+    })?;
+    let is_socket = |file: fs::Metadata| file.file_type().is_socket();
+    fs::metadata(&path).is_ok_and(is_socket).then_some(path)
+}
+
+fn is_denied(error: &reqwest::Error) -> bool {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+    causes.any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    })
 }
 
 impl Response {
@@ -150,7 +225,7 @@ impl Response {
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let parsed = serde_json::from_slice(&self.body);
         parsed
-            .with_context(|| format!("{} is not an observer: unexpected response", self.url))
+            .with_context(|| format!("{} is not an observer: unexpected response", self.address))
             .map_err(Failure::usage)
     }
 

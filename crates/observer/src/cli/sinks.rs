@@ -1,6 +1,7 @@
 //! `observer sinks` and `observer status`: the state of a running observer.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -87,17 +88,20 @@ struct Replay {
     pending: u64,
 }
 
-pub(super) async fn run(SinksArgs { command }: SinksArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(
+    SinksArgs { command }: SinksArgs,
+    config: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     match command {
         SinksCommand::List(remote) => {
             let as_json = remote.json;
-            let remote = Remote::new(remote)?;
+            let remote = Remote::new(remote, config)?;
             let response = remote.get(remote.at(&["v1", "sinks"])).await?.success()?;
             print(&if as_json { response.text() } else { sink_table(&response.json()?) })?;
         }
         SinksCommand::Forget { sink, remote } => {
             let as_json = remote.json;
-            let remote = Remote::new(remote)?;
+            let remote = Remote::new(remote, config)?;
             let url = remote.at(&["v1", "sinks", &sink]);
             remote.authorized(Method::DELETE, url, None, Timeout::Default).await?.success()?;
             print(&if as_json {
@@ -111,14 +115,14 @@ pub(super) async fn run(SinksArgs { command }: SinksArgs) -> Result<ExitCode, Fa
 }
 
 /// Prints whether the observer accepts events, and the state of its sinks.
-pub(super) async fn status(remote: RemoteArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn status(remote: RemoteArgs, config: Option<&Path>) -> Result<ExitCode, Failure> {
     #[derive(Deserialize)]
     struct Ready {
         status: String,
         reason: Option<String>,
     }
     let as_json = remote.json;
-    let remote = Remote::new(remote)?;
+    let remote = Remote::new(remote, config)?;
     let ready = remote.get(remote.at(&["readyz"])).await?;
     let accepts_events = ready.status == StatusCode::OK;
     let Ready { status, reason } = ready.json()?;

@@ -7,7 +7,8 @@ pub(super) const TOKEN_EXAMPLES: &str = "\
 Examples:
   observer token ci
   observer token grafana --scope read
-  observer token ops --scope read --scope admin --json
+  observer token edge --scope ingest --scope relay
+  observer token ops --scope admin --json
 
 The token is shown only once. The configuration holds only its SHA-256. For a token that was
 generated elsewhere, compute it with `printf %s \"$TOKEN\" | sha256sum`.";
@@ -23,7 +24,7 @@ pub(super) struct TokenArgs {
     #[arg(value_name = "NAME", default_value = "client", value_parser = name)]
     name: String,
 
-    /// Scope to grant: `ingest`, `read` or `admin`; repeatable
+    /// Scope to grant: `ingest`, `read`, `relay` or `admin`, which includes `read`; repeatable
     #[arg(
         long = "scope",
         value_name = "SCOPE",
@@ -64,7 +65,7 @@ fn render(token: &str, TokenArgs { name, scopes, json }: &TokenArgs) -> String {
 
 fn scope(text: &str) -> Result<Scope, String> {
     let known = Scope::ALL.into_iter().find(|scope| scope.as_str() == text);
-    known.ok_or_else(|| format!("unknown scope {text:?}; use ingest, read or admin"))
+    known.ok_or_else(|| format!("unknown scope {text:?}; use ingest, read, relay or admin"))
 }
 
 /// Parses a name that needs no quotes in the configuration.

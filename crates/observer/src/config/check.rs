@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use observer_server::TokenDigest;
+use observer_server::{Scope, TokenDigest};
 
 use super::journal::MIN_SEGMENTS;
 use super::sinks::name_problem;
@@ -119,8 +119,25 @@ fn access_problems(server: &ServerConfig, access: &AccessConfig) -> Vec<Problem>
     for (name, token) in &access.tokens {
         let path = KeyPath::of(["access", "tokens", name]);
         if token.scopes.is_empty() {
-            let problem = "must name at least one scope: \"ingest\", \"read\" or \"admin\"";
+            let problem =
+                "must name at least one scope: \"ingest\", \"read\", \"relay\" or \"admin\"";
             problems.push(Problem::new(path.key("scopes"), problem));
+        }
+        if let Some(sources) = &token.sources {
+            if sources.is_empty() || sources.iter().any(String::is_empty) {
+                let problem = "must name at least one source, and no empty one; for all sources, \
+                               remove the key";
+                problems.push(Problem::new(path.key("sources"), problem));
+            }
+            if token.scopes.contains(&Scope::Admin) {
+                let problem = "the scope \"admin\" concerns all sources; use a token of its own \
+                               without `sources`";
+                problems.push(Problem::new(path.key("scopes"), problem));
+            }
+        }
+        if token.rate.is_some_and(|rate| rate.bytes_per_second == Some(0)) {
+            let problem = "must be larger than 0";
+            problems.push(Problem::new(path.key("rate").key("bytes_per_second"), problem));
         }
         if token.sha256.is_empty() {
             problems.push(Problem::new(

@@ -26,7 +26,7 @@ impl Config {
         Self {
             origin: None,
             server: ServerConfig::default(),
-            access: AccessConfig::default(),
+            access: AccessConfig::in_dir(&data_dir),
             ingest: IngestConfig::default(),
             journal: JournalConfig::in_dir(&data_dir),
             telemetry: TelemetryConfig::default(),

@@ -24,13 +24,16 @@
 //! key = "/etc/observer/key.pem"   # without a passphrase
 //! client_ca = "/etc/observer/clients.pem"       # requires client certificates
 //!
-//! [access]                        # without it, every scope is open to every client
-//! anonymous = ["ingest"]          # scopes without a token: ingest, read, admin
+//! [access]                        # without it, clients need no token, except to administer
+//! anonymous = ["ingest"]          # scopes without a token: ingest, read, relay, admin
+//! admin_socket = "observer-data/admin.sock"     # has all scopes; false: none
 //!
 //! [access.tokens.ci]              # printed by `observer token`
 //! scopes = ["ingest", "read"]
 //! sha256 = "b9f195c5cc7ef6afadbfbc42892ad47d3b24c6bc94bb510c4564a90a14e8b799"    # or a list
-//! rate = { per_second = 100, burst = 1000 }     # in events; an empty request counts as one
+//! sources = ["ci"]                # limits what the token may send and read; by default all
+//! # In events, of which an empty request counts as one, and in bytes of bodies.
+//! rate = { per_second = 100, burst = 1000, bytes_per_second = "1MiB" }
 //!
 //! [ingest]
 //! dedup = { window = "24h", max_keys = 500_000 }

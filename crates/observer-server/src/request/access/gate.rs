@@ -119,18 +119,17 @@ impl Gate {
 
 /// Returns the problem of a request that needs a scope which anonymous callers don't have.
 fn missing_token(scope: Scope) -> Problem {
-    let token = format!(
+    let mut detail = format!(
         "the request needs a token with the scope `{}`; send it in the header `Authorization: \
          Bearer TOKEN`",
         scope.as_str()
     );
-    let detail = match scope {
-        Scope::Admin => format!(
-            "{token}, use the command line on the machine of the observer, which connects to \
-             `access.admin_socket`, or add the scope to `access.anonymous`"
-        ),
-        _ => token,
-    };
+    if scope == Scope::Admin {
+        detail.push_str(
+            ", or use the command line on the observer's machine, which connects to \
+             `access.admin_socket` and needs no token, or add the scope to `access.anonymous`",
+        );
+    }
     access_problem(StatusCode::UNAUTHORIZED, detail, "Bearer realm=\"observer\"")
 }
 

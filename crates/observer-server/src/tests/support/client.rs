@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// Time after which a waiting test fails.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,6 +31,10 @@ pub(crate) struct Response {
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) async fn connect_unix(path: &Path) -> Self {
+        Self::over(UnixStream::connect(path).await.unwrap())
     }
 
     pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::client::{Client, TEST_TIMEOUT};
-use crate::{Server, ServerOptions, TlsHandle};
+use crate::{Access, Scopes, Server, ServerOptions, TlsHandle};
 
 pub(crate) const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
@@ -30,6 +30,7 @@ pub(crate) fn options() -> ServerOptions {
     ServerOptions {
         listen: vec!["127.0.0.1:0".into()],
         hosts: vec!["test".into()],
+        access: Access { anonymous: Scopes::ALL, ..Access::default() },
         ..ServerOptions::default()
     }
 }

@@ -1,4 +1,4 @@
-//! Connection to a running observer: URL, token and TLS.
+//! Connection to a running observer: token and TLS.
 
 pub(super) mod error;
 pub(super) mod tls;
@@ -10,18 +10,13 @@ use reqwest::{Client, ClientBuilder, Url, redirect};
 
 use self::tls::TlsArgs;
 
+/// Environment variable with the URL of the observer.
+pub(super) const URL_VARIABLE: &str = "LH_OBSERVER_URL";
+/// URL of an observer with the default configuration.
+pub(super) const DEFAULT_URL: &str = "http://localhost:3800";
+
 #[derive(Debug, Args)]
 pub(super) struct ConnectArgs {
-    /// URL of the observer
-    #[arg(
-        long,
-        env = "LH_OBSERVER_URL",
-        hide_env_values = true,
-        default_value = "http://localhost:3800",
-        value_parser = endpoint
-    )]
-    pub(super) url: Url,
-
     /// Token to authenticate with
     #[arg(long, env = "OBSERVER_TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,
@@ -31,12 +26,12 @@ pub(super) struct ConnectArgs {
 }
 
 impl ConnectArgs {
-    /// Returns a builder of a client that sends the token with every request.
+    /// Returns a builder of a client for this URL that sends the token with every request.
     ///
     /// # Errors
     /// If the token can't be a header value, or a TLS file can't be used.
-    pub(super) fn client(&self) -> anyhow::Result<ClientBuilder> {
-        let Self { url, token, tls } = self;
+    pub(super) fn client(&self, url: &Url) -> anyhow::Result<ClientBuilder> {
+        let Self { token, tls } = self;
         let authorization = token.as_deref().map(authorization).transpose()?;
         let http = Client::builder()
             .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use reqwest::Url;
 
 use self::batch::{Batches, Item, Part};
 use self::event::EventArgs;
@@ -20,7 +21,7 @@ use self::input::{Input, Source};
 use self::lines::MAX_LINE;
 use self::progress::{ReportedWarning, Reporter, Tally, Terminal};
 use self::send::{BatchResponse, Rejection, Response, Sender, Warning, Warnings};
-use super::connect::ConnectArgs;
+use super::connect::{ConnectArgs, DEFAULT_URL, URL_VARIABLE, endpoint};
 use super::failure::{Failure, USAGE};
 use super::output::print;
 
@@ -54,6 +55,16 @@ pub(super) struct EmitArgs {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
+    /// URL of the observer
+    #[arg(
+        long,
+        env = URL_VARIABLE,
+        hide_env_values = true,
+        default_value = DEFAULT_URL,
+        value_parser = endpoint
+    )]
+    url: Url,
+
     #[command(flatten)]
     connect: ConnectArgs,
 
@@ -76,9 +87,9 @@ pub(super) struct EmitArgs {
 
 /// Sends all events and prints a summary.
 pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failure> {
-    let EmitArgs { files, event, connect, retry_for, json } = arguments;
+    let EmitArgs { files, event, url, connect, retry_for, json } = arguments;
     let inputs = input::choose(event.into_json(), files).map_err(Failure::usage)?;
-    let sender = Sender::new(connect, retry_for).map_err(Failure::usage)?;
+    let sender = Sender::new(url, &connect, retry_for).map_err(Failure::usage)?;
     let mut terminal = Terminal::new(input::total_size(&inputs));
 
     let (tally, result) = emit(inputs, &sender, &mut terminal).await;

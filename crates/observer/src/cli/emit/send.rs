@@ -97,9 +97,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(connect: ConnectArgs, retry_for: Duration) -> anyhow::Result<Self> {
-        let http = connect.client()?.timeout(ATTEMPT_TIMEOUT);
-        let url = connect.url;
+    /// Creates a client for the URL of `POST /event`.
+    pub(super) fn new(
+        url: Url,
+        connect: &ConnectArgs,
+        retry_for: Duration,
+    ) -> anyhow::Result<Self> {
+        let http = connect.client(&url)?.timeout(ATTEMPT_TIMEOUT);
         let batch_url = url.join("v1/events").expect("an http URL can be a base");
         Ok(Self { http: http.build()?, url, batch_url, retry_for })
     }

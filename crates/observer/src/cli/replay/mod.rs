@@ -3,6 +3,7 @@
 mod selection;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -129,10 +130,10 @@ struct Status {
     json: Value,
 }
 
-pub(super) async fn run(arguments: ReplayArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(arguments: ReplayArgs, config: Option<&Path>) -> Result<ExitCode, Failure> {
     let ReplayArgs { sink, since, until, filter, no_wait, follow: _, cancel, remote } = arguments;
     let as_json = remote.json;
-    let remote = Remote::new(remote)?;
+    let remote = Remote::new(remote, config)?;
     let url = remote.at(&["v1", "sinks", &sink, "replay"]);
     let (status, wait) = if let Some(since) = since {
         let body = body(&since, until.as_deref(), &filter).map_err(Failure::usage)?;

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::access::RawAccess;
 use super::journal::RawJournal;
 use super::parse::key_path::KeyPath;
 use super::parse::reader::Reader;
 use super::parse::substitute::{Environment, Substituted, substitute};
 use super::{
-    AccessConfig, Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable,
-    TelemetryConfig, default,
+    Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable, TelemetryConfig, default,
 };
 
 /// File that is read if it exists and no other file is named.
@@ -28,17 +28,29 @@ impl Config {
     /// # Errors
     /// If the named file does not exist, the file can't be read, or its content is invalid.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
-        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-        match fs::read_to_string(path) {
-            Ok(text) => from_text(&text, Some(path.to_owned()), &|name| env::var_os(name)),
-            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
-                Ok(Self::default())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(ConfigError::Absent { path: path.to_owned() })
-            }
-            Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+        match read(named)? {
+            Some((text, origin)) => from_text(&text, origin, &|name| env::var_os(name)),
+            None => Ok(Self::default()),
         }
+    }
+
+    /// Returns the path of the admin socket that the file configures, or `None` if it is disabled.
+    ///
+    /// Other keys are ignored, so that a file also serves where its secrets are not available. The
+    /// file is found as by [`load`](Self::load).
+    ///
+    /// # Errors
+    /// The named file does not exist, the file can't be read, or these keys are invalid.
+    pub(crate) fn load_admin_socket(named: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
+        let Some((text, origin)) = read(named)? else {
+            return Ok(Self::default().access.admin_socket);
+        };
+        let mut table = parse(&text, &origin)?;
+        table.retain(|key, _| matches!(key, "data_dir" | "access"));
+        if let Some(toml::Value::Table(access)) = table.get_mut("access") {
+            access.retain(|key, _| key == "admin_socket");
+        }
+        Ok(from_table(table, origin, &|name| env::var_os(name))?.access.admin_socket)
     }
 
     /// Parses the content of a configuration file.
@@ -56,7 +68,7 @@ impl Config {
 struct Raw {
     data_dir: PathBuf,
     server: ServerConfig,
-    access: AccessConfig,
+    access: RawAccess,
     ingest: IngestConfig,
     journal: RawJournal,
     telemetry: TelemetryConfig,
@@ -70,7 +82,7 @@ impl Default for Raw {
         Self {
             data_dir: default::DATA_DIR.into(),
             server: ServerConfig::default(),
-            access: AccessConfig::default(),
+            access: RawAccess::default(),
             ingest: IngestConfig::default(),
             journal: RawJournal::default(),
             telemetry: TelemetryConfig::default(),
@@ -79,15 +91,40 @@ impl Default for Raw {
     }
 }
 
+/// Returns the text of the named file and its path. Without a name, returns that of
+/// [`DEFAULT_FILE`], or `None` if it does not exist.
+fn read(named: Option<&Path>) -> Result<Option<(String, Option<PathBuf>)>, ConfigError> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some((text, Some(path.to_owned())))),
+        Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(ConfigError::Absent { path: path.to_owned() })
+        }
+        Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
 pub(super) fn from_text(
     text: &str,
     origin: Option<PathBuf>,
     environment: Environment<'_>,
 ) -> Result<Config, ConfigError> {
-    let mut table: toml::Table = match toml::from_str(text) {
-        Ok(table) => table,
-        Err(error) => return Err(ConfigError::Syntax { origin, message: syntax(text, &error) }),
-    };
+    from_table(parse(text, &origin)?, origin, environment)
+}
+
+fn parse(text: &str, origin: &Option<PathBuf>) -> Result<toml::Table, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::Syntax {
+        origin: origin.clone(),
+        message: syntax(text, &error),
+    })
+}
+
+fn from_table(
+    mut table: toml::Table,
+    origin: Option<PathBuf>,
+    environment: Environment<'_>,
+) -> Result<Config, ConfigError> {
     let invalid = |problems| ConfigError::Invalid { origin: origin.clone(), problems };
     let substituted = substitute(&mut table, environment).map_err(invalid)?;
 
@@ -101,7 +138,7 @@ pub(super) fn from_text(
     let config = Config {
         origin: origin.clone(),
         server: raw.server,
-        access: raw.access,
+        access: raw.access.resolve(&raw.data_dir),
         ingest: raw.ingest,
         journal: raw.journal.resolve(&raw.data_dir),
         telemetry: raw.telemetry,

@@ -351,7 +351,7 @@ fn public_address_requires_access_rules() {
         assert!(read(&format!("{public}{access}")).is_ok(), "{access}");
     }
     let access = |text: &str| read(text).unwrap().access.resolve().anonymous;
-    assert_eq!(access(""), Scopes::ALL);
+    assert_eq!(access(""), Scopes::ALL_BUT_ADMIN);
     assert_eq!(access("access.anonymous = []"), Scopes::NONE);
 }
 
@@ -364,13 +364,13 @@ fn invalid_token_is_rejected_and_not_shown() {
     );
     assert_snapshot!(problems("access.tokens.ci = { scopes = ['ingest'], token = 'hunter2' }"), @"
     observer.toml: 2 problems
-      access.tokens.ci.token: unknown key; known keys: `sha256`, `scopes`, `rate`
+      access.tokens.ci.token: unknown key; known keys: `sha256`, `scopes`, `sources`, `rate`
       access.tokens.ci: the key `sha256` is missing
     ");
     check(
         "access.tokens.ci = { scopes = ['write'], sha256 = [] }",
         "access.tokens.ci.scopes[0]: unknown name \"write\"; known names: `ingest`, `read`, \
-         `admin`",
+         `relay`, `admin`",
     );
     let digest = TokenDigest::of("swordfish");
     let text = format!(
@@ -380,13 +380,93 @@ fn invalid_token_is_rejected_and_not_shown() {
     );
     assert_snapshot!(problems(&text), @r#"
     observer.toml: 2 problems
-      access.tokens.b.scopes: must name at least one scope: "ingest", "read" or "admin"
+      access.tokens.b.scopes: must name at least one scope: "ingest", "read", "relay" or "admin"
       access.tokens.b.sha256: is the digest of token "a" too; use a token of its own
     "#);
     check(
         "access.anonymus = ['ingest']",
         "access.anonymus: unknown key; did you mean `anonymous`?",
     );
+}
+
+#[test]
+fn token_may_be_limited_to_sources_and_rates() {
+    let digest = TokenDigest::of("swordfish");
+    let token = |more: &str| {
+        read(&format!(
+            "access.tokens.ci = {{ scopes = ['ingest', 'relay'], sha256 = '{digest}', {more} }}"
+        ))
+        .map(|config| config.access.resolve().tokens.remove(0))
+        .map_err(|error| observer_core::report(&error).replace("observer.toml: ", ""))
+    };
+    let limited =
+        token("sources = ['ci', 'nightly'], rate = { per_second = 5, bytes_per_second = '1MiB' }");
+    let limited = limited.unwrap();
+    assert_eq!(limited.sources.unwrap(), ["ci", "nightly"]);
+    let rate = limited.rate.unwrap();
+    assert_eq!(
+        (rate.burst.get(), rate.bytes_per_second.map(|bytes| bytes.get())),
+        (50, Some(1 << 20))
+    );
+    assert!(limited.scopes.contains(Scope::Relay));
+    let unlimited = token("rate = { per_second = 5 }").unwrap();
+    assert_eq!((unlimited.sources, unlimited.rate.unwrap().bytes_per_second), (None, None));
+
+    let sources = "access.tokens.ci.sources: must name at least one source, and no empty one; for \
+                   all sources, remove the key";
+    assert_eq!(token("sources = []").unwrap_err(), sources);
+    assert_eq!(token("sources = ['']").unwrap_err(), sources);
+    assert_eq!(
+        token("rate = { per_second = 5, bytes_per_second = 0 }").unwrap_err(),
+        "access.tokens.ci.rate.bytes_per_second: must be larger than 0"
+    );
+    assert!(token("rate = { bytes_per_second = '1MiB' }").is_err());
+    check(
+        &format!(
+            "access.tokens.ci = {{ scopes = ['admin'], sha256 = '{digest}', sources = ['ci'] }}"
+        ),
+        "access.tokens.ci.scopes: the scope \"admin\" concerns all sources; use a token of its own \
+         without `sources`",
+    );
+}
+
+#[test]
+fn admin_socket_is_in_the_data_folder_by_default() {
+    let socket = |text: &str| read(text).unwrap().access.admin_socket;
+    assert_eq!(socket(""), Some("observer-data/admin.sock".into()));
+    assert_eq!(
+        socket("data_dir = '/var/lib/observer'"),
+        Some("/var/lib/observer/admin.sock".into())
+    );
+    assert_eq!(socket("access.admin_socket = '/run/o.sock'"), Some("/run/o.sock".into()));
+    assert_eq!(socket("access.admin_socket = false"), None);
+    assert_eq!(socket("access.admin_socket = ''"), None);
+    for (value, found) in [("true", "true"), ("1", "1"), ("['a']", "a list")] {
+        check(
+            &format!("access.admin_socket = {value}"),
+            &format!(
+                "access.admin_socket: expected the path of a socket, or false for none, found {found}"
+            ),
+        );
+    }
+}
+
+#[test]
+fn admin_socket_is_known_without_the_secrets_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("observer.toml");
+    let socket = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        Config::load_admin_socket(Some(&file))
+    };
+    let text = "data_dir = 'd'\n[access]\nanonymous = ['${UNSET_IN_THIS_TEST}']\n\
+                [sinks.a]\ntoken = '${UNSET_IN_THIS_TEST}'\n";
+    assert_eq!(socket(text).unwrap(), Some("d/admin.sock".into()));
+    assert!(Config::load(Some(&file)).is_err(), "the whole file needs the variable");
+    assert_eq!(socket("access.admin_socket = false").unwrap(), None);
+    assert!(socket("access.admin_socket = '${UNSET_IN_THIS_TEST}'").is_err());
+    assert!(socket("[access").is_err());
+    assert!(Config::load_admin_socket(Some(&folder.path().join("missing.toml"))).is_err());
 }
 
 #[test]

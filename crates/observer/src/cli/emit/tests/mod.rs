@@ -30,8 +30,8 @@ impl Reporter for Messages {
 /// Emits the inputs and returns all output.
 async fn output_of(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
     crate::tls::install();
-    let connect = ConnectArgs { url: endpoint(url).unwrap(), token: None, tls: TlsArgs::default() };
-    let sender = Sender::new(connect, retry_for).unwrap();
+    let connect = ConnectArgs { token: None, tls: TlsArgs::default() };
+    let sender = Sender::new(endpoint(url).unwrap(), &connect, retry_for).unwrap();
     let mut messages = Messages::default();
     let (tally, result) = emit(inputs, &sender, &mut messages).await;
     messages.0.push(tally.to_string());
