@@ -62,11 +62,13 @@
 //!
 //! # Access
 //!
-//! [`Access`] defines tokens and their scopes: `ingest` for sending events, `read` for safe
-//! methods, and `admin` for all other changes. Against DNS rebinding, the header `Host` must name
-//! an address, `localhost` or a configured host. Against cross-site requests, a request that
-//! changes state must not declare a content type other than JSON, and must declare JSON if it has
-//! an `Origin`.
+//! [`Access`] defines tokens and their scopes: `ingest` for sending events, `relay` for sending
+//! those of other observers, `read` for safe methods, and `admin` for all other changes. A token
+//! may be limited to some sources and to a rate. Callers of the Unix socket
+//! [`ServerOptions::admin_socket`] have all scopes without a token. Against DNS rebinding, the
+//! header `Host` must name an address, `localhost` or a configured host. Against cross-site
+//! requests, a request that changes state must not declare a content type other than JSON, and must
+//! declare JSON if it has an `Origin`.
 //!
 //! TLS, with or without client certificates, has addresses of its own ([`TlsOptions`]). Its files
 //! can be reloaded at run time ([`TlsHandle`]), as can most other settings ([`SettingsHandle`]).
