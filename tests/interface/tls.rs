@@ -241,7 +241,8 @@ fn tls_files_are_checked_with_the_configuration_before_the_journal_opens() {
     assert_snapshot!(check("check", &format!("{FILES}client_ca = \"ca.pem\"\n")), @"
     config   observer.toml
     listen   127.0.0.1:0, 127.0.0.1:0 (TLS with client certificates)
-    access   without a token for ingest, read and admin
+    access   without a token for ingest, read and relay
+    socket   observer-data/admin.sock
     data     observer-data
     journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events kept for 1day)
 

@@ -165,7 +165,8 @@ fn check_reports_the_state_of_each_signal() {
     insta::assert_snapshot!(text, @"
     config   observer.toml
     listen   127.0.0.1:3800, [::1]:3800
-    access   without a token for ingest, read and admin
+    access   without a token for ingest, read and relay
+    socket   observer-data/admin.sock
     data     observer-data
     journal  observer-data/journal (fsync, at most 10.0 GiB, delivered events kept for 1day)
     otlp     traces, logs to http://collector (http/protobuf)

@@ -133,10 +133,11 @@ mod tests {
     /// Options of an open server, of one with tokens and a rate limit, and of an overloaded one.
     fn cases() -> [ServerOptions; 3] {
         let open = ServerOptions { max_body: 100, max_batch_body: 100, ..ServerOptions::default() };
+        // The first body exhausts the bytes for longer than the test takes.
         let rate = Rate {
-            per_second: NonZeroU32::MIN,
-            burst: NonZeroU32::new(20).unwrap(),
-            bytes_per_second: NonZeroU64::new(100_000),
+            per_second: NonZeroU32::MAX,
+            burst: NonZeroU32::MAX,
+            bytes_per_second: Some(NonZeroU64::MIN),
         };
         let tokens =
             vec![token("ingest", Scope::Ingest, Some(rate)), token("read", Scope::Read, None)];

@@ -33,6 +33,8 @@ pub(crate) struct Guard {
     durations: Histogram,
     /// Whether tokens with `sources` may use the route.
     is_open_to_limited_callers: bool,
+    /// Whether the requests match no route.
+    is_fallback: bool,
 }
 
 /// Middleware that runs the handler behind a [`Guard`].
@@ -45,7 +47,7 @@ impl Guard {
     pub(crate) fn new(state: Arc<ServerState>, route: &'static str) -> Self {
         let durations = state.metrics.request_durations(route);
         let is_open_to_limited_callers = OPEN_TO_LIMITED_CALLERS.contains(&route);
-        Self { state, durations, is_open_to_limited_callers }
+        Self { state, durations, is_open_to_limited_callers, is_fallback: route == OTHER }
     }
 
     /// Passes the request to the handler, or rejects it with the reason. The handler finds the
@@ -96,6 +98,10 @@ impl Guard {
         }
         let identify = |scope: Option<Scope>| match scope {
             _ if is_admin => Ok(Caller::anonymous(Scopes::ALL)),
+            // A path that is mistyped gets 404 rather than an error about a scope.
+            Some(scope) if self.is_fallback => {
+                settings.gate.authorize_any(request.headers(), scope)
+            }
             Some(scope) => settings.gate.authorize(request.headers(), scope),
             // Probes are answered whatever the token.
             None => Ok(settings.gate.identify(request.headers()).unwrap_or_default()),

@@ -106,6 +106,19 @@ impl Gate {
         ))
     }
 
+    /// Returns the caller of a request if it has any scope.
+    ///
+    /// # Errors
+    /// If it has none; the error is that of `scope`, as by [`authorize`](Self::authorize).
+    pub(crate) fn authorize_any(
+        &self,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<Caller, Problem> {
+        let caller = self.identify(headers)?;
+        if caller.scopes().is_empty() { self.authorize(headers, scope) } else { Ok(caller) }
+    }
+
     /// Finds a token by its digest. All are compared, so that the time does not depend on which one
     /// matches.
     fn find(&self, digest: &TokenDigest) -> Option<&Caller> {
