@@ -52,7 +52,7 @@ mod tests {
     use std::num::{NonZeroU32, NonZeroU64};
 
     use axum::body::Body;
-    use axum::http::header::CONTENT_LENGTH;
+    use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
     use axum::http::{HeaderMap, StatusCode, Uri};
     use http_body_util::BodyExt;
     use observer_pipeline::Pipeline;
@@ -164,10 +164,11 @@ mod tests {
     }
 
     /// Returns the response without its content length, which the router sets and hyper adds if it
-    /// is missing.
+    /// is missing, and without the time after which to retry, which passes between two requests.
     async fn parts(response: Result<Response, Infallible>) -> Parts {
         let (mut head, body) = response.unwrap().into_parts();
         head.headers.remove(CONTENT_LENGTH);
+        head.headers.remove(RETRY_AFTER);
         (head.status, head.headers, body.collect().await.unwrap().to_bytes().to_vec())
     }
 

@@ -1,5 +1,6 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
@@ -404,10 +405,7 @@ fn token_may_be_limited_to_sources_and_rates() {
     let limited = limited.unwrap();
     assert_eq!(limited.sources.unwrap(), ["ci", "nightly"]);
     let rate = limited.rate.unwrap();
-    assert_eq!(
-        (rate.burst.get(), rate.bytes_per_second.map(|bytes| bytes.get())),
-        (50, Some(1 << 20))
-    );
+    assert_eq!((rate.burst.get(), rate.bytes_per_second.map(NonZeroU64::get)), (50, Some(1 << 20)));
     assert!(limited.scopes.contains(Scope::Relay));
     let unlimited = token("rate = { per_second = 5 }").unwrap();
     assert_eq!((unlimited.sources, unlimited.rate.unwrap().bytes_per_second), (None, None));
