@@ -237,8 +237,7 @@ async fn phase_without_ok_is_stored_and_counts_as_no_outcome() {
 /// Returns an event with an `extra` of some MiB, and the event that is stored.
 fn oversized(id: &str, mebibytes: usize) -> (String, String) {
     let extra = format!(r#"{{"screenshot":"{}"}}"#, "A".repeat(mebibytes * MEBIBYTE));
-    let digest: String =
-        Sha256::digest(&extra).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = Sha256::digest(&extra).iter().map(|byte| format!("{byte:02x}")).collect();
     let replacement =
         format!(r#"{{"observer":{{"trimmed_bytes":{},"sha256":"{digest}"}}}}"#, extra.len());
     let event = |extra: &str| {
