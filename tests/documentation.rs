@@ -1,6 +1,6 @@
 //! The documentation matches the program: its configurations, commands, routes, metrics and links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -238,8 +238,14 @@ async fn every_metric_is_documented() {
         "staffer_id":"m","turns":2,"duration_ms":10,
         "usage":{"input_tokens":3,"cached_input_tokens":1,"output_tokens":2,"cost_usd":0.1}}"#;
     assert_eq!(observer.post(event).await.status, 200);
+    let phase = r#"{"source":"bot","cycle_id":"c","sig_hash":"s","event_kind":"started"}"#;
+    assert_eq!(observer.post(phase).await.status, 200);
     let counted = r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#;
-    observer.wait_for_metrics(|metrics| metrics.get(counted) == Some(&1.0)).await;
+    let counted_phase = r#"observer_phases_total{source="bot",event_kind="started"}"#;
+    let is_counted = |metrics: &BTreeMap<String, f64>| {
+        [counted, counted_phase].iter().all(|name| metrics.get(*name) == Some(&1.0))
+    };
+    observer.wait_for_metrics(is_counted).await;
     let text = observer.get("/metrics").await.text;
     let names = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
     let exported: BTreeSet<_> = names

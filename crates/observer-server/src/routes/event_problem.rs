@@ -16,11 +16,11 @@ pub(crate) fn rejected_event(state: &ServerState, rejected: &RejectedEvent) -> P
         RejectedEvent::TooLarge { max_bytes, oversize } => {
             state.pipeline.count_rejected(RejectReason::TooLarge);
             let remedy = match oversize {
-                Oversize::Trim => "it does so without `extra` too; shorten its other fields",
-                Oversize::Reject => "shorten `extra`, or set `ingest.oversize` to \"trim\"",
+                Oversize::Trim => " even without `extra`; shorten its other fields",
+                Oversize::Reject => "; shorten `extra`, set `ingest.oversize` to \"trim\"",
             };
             let detail = format!(
-                "the event exceeds the limit of {max_bytes} bytes for a stored event; {remedy}, or \
+                "the event exceeds the limit of {max_bytes} bytes for a stored event{remedy}, or \
                  raise `max_body`"
             );
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).reason(RejectReason::TooLarge)

@@ -57,7 +57,7 @@ async fn event_that_is_too_large_without_extra_is_rejected() {
     assert_snapshot!(client.post(&large).await, @r#"
     HTTP/1.1 413 Payload Too Large
     content-type: application/problem+json
-    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the event exceeds the limit of 200 bytes for a stored event; it does so without `extra` too; shorten its other fields, or raise `max_body`","reason":"too_large"}
+    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the event exceeds the limit of 200 bytes for a stored event even without `extra`; shorten its other fields, or raise `max_body`","reason":"too_large"}
     "#);
     assert_eq!(client.post(EVENT).await.status, 200, "the connection stays open");
 
@@ -74,7 +74,7 @@ async fn oversized_event_is_rejected_if_so_configured() {
     assert_snapshot!(server.client().await.post(&large).await, @r#"
     HTTP/1.1 413 Payload Too Large
     content-type: application/problem+json
-    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the event exceeds the limit of 200 bytes for a stored event; shorten `extra`, or set `ingest.oversize` to \"trim\", or raise `max_body`","reason":"too_large"}
+    {"type":"about:blank","title":"Payload Too Large","status":413,"detail":"the event exceeds the limit of 200 bytes for a stored event; shorten `extra`, set `ingest.oversize` to \"trim\", or raise `max_body`","reason":"too_large"}
     "#);
     let response = batch(&server, &[&large, EVENT]).await;
     assert_eq!(response.status, 207, "{}", response.body);

@@ -124,18 +124,15 @@ impl Sender {
         };
         let (status, body) =
             self.retry(&self.url, request.body(item.event.clone()), location, reporter).await?;
-        if status == StatusCode::OK {
-            match serde_json::from_slice(&body) {
-                Ok(Stored { status, warnings }) => {
-                    let first = warnings.into_iter().map(|warning| (0, warning));
-                    let warnings = Warnings::new(first, None);
-                    return Ok(match status {
-                        Outcome::Accepted => Response::Accepted(warnings),
-                        Outcome::Duplicate => Response::Duplicate(warnings),
-                    });
-                }
-                Err(_) => {}
-            }
+        if status == StatusCode::OK
+            && let Ok(Stored { status, warnings }) = serde_json::from_slice(&body)
+        {
+            let first = warnings.into_iter().map(|warning| (0, warning));
+            let warnings = Warnings::new(first, None);
+            return Ok(match status {
+                Outcome::Accepted => Response::Accepted(warnings),
+                Outcome::Duplicate => Response::Duplicate(warnings),
+            });
         }
         rejection(&self.url, status, &body).map(Response::Rejected)
     }
