@@ -5,10 +5,11 @@
 //! | an idempotency key | the key | UUIDv5 of `3:key,` and the key |
 //! | an envelope's id, or an `id` that is a UUID | that UUID | the same UUID |
 //! | any other `id` that is not empty | `source` and `id` | UUIDv5 of `2:id,`, `source` and `id` |
-//! | a `cycle_id` that is not empty | the cycle and its outcome | UUIDv5 of `5:cycle,` and four parts |
+//! | a `cycle_id` that is not empty, in an outcome | the cycle and its outcome | UUIDv5 of `5:cycle,` and four parts |
 //! | none of these | none: each event is new | UUIDv7 |
 //!
 //! The four parts of the identity of a cycle are `source`, `cycle_id`, `sig_hash` and `event_kind`.
+//! A phase has no such identity: each heartbeat of a cycle is an event of its own.
 //!
 //! Before hashing, each part is written as a netstring (`3:bot,` for `bot`, the length in bytes),
 //! and a missing part as `-,`. So different lists of parts have different encodings. The UUIDv5
@@ -61,7 +62,8 @@ impl Identity {
                 origin: Origin::Id,
             };
         }
-        if let Some(cycle_id) = event.cycle_id().filter(|cycle_id| !cycle_id.is_empty()) {
+        let cycle_id = event.cycle_id().filter(|id| !id.is_empty() && !event.is_phase());
+        if let Some(cycle_id) = cycle_id {
             let parts =
                 [Some(event.source()), Some(cycle_id), event.sig_hash(), Some(event.event_kind())];
             return Self { id: hashed("cycle", &parts), origin: Origin::Cycle };
@@ -115,6 +117,15 @@ mod tests {
             let identity = Identity::of(&sent.event, sent.id, vector["idempotency_key"].as_str());
             assert_eq!(vector["id"], identity.id.to_string(), "{}", vector["what"]);
         }
+    }
+
+    #[test]
+    fn phases_of_a_cycle_are_events_of_their_own() {
+        let heartbeat = r#"{"source":"bot","cycle_id":"c","event_kind":"heartbeat"}"#;
+        assert_eq!(of(heartbeat).origin, Origin::None);
+        assert_ne!(of(heartbeat).id, of(heartbeat).id);
+        let outcome = r#"{"source":"bot","cycle_id":"c","event_kind":"ok","ok":true}"#;
+        assert_eq!(of(outcome).id, of(outcome).id);
     }
 
     #[test]
