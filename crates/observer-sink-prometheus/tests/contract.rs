@@ -33,10 +33,13 @@ impl Destination for Snapshot {
 
     /// Returns the count that the next process exports.
     async fn contents(&self) -> Contents {
+        /// Each event counts in one of them.
+        const COUNTERS: [&str; 3] =
+            ["observer_events_total", "observer_phases_total", "observer_corrections_total"];
         let next = self.build();
         next.position().await.unwrap();
         let families = next.registry().gather();
-        let events = families.iter().filter(|family| family.name() == "observer_events_total");
+        let events = families.iter().filter(|family| COUNTERS.contains(&family.name()));
         let counts = events
             .flat_map(MetricFamily::get_metric)
             .map(|metric| metric.get_counter().get_value());
