@@ -81,7 +81,8 @@ async fn administration_without_a_token_needs_the_socket_by_default() {
 #[tokio::test]
 async fn request_on_the_socket_that_is_not_read_gets_its_response() {
     let dir = tempfile::tempdir().unwrap();
-    let options = ServerOptions { max_body: 10, ..with_socket(&dir, Access::default()) };
+    let options =
+        ServerOptions { max_body: 10, max_batch_body: 10, ..with_socket(&dir, Access::default()) };
     let server = serve(options, pipeline().await).await;
     let mut client = Client::connect_unix(&dir.path().join("admin.sock")).await;
     let body = "x".repeat(1 << 20);
