@@ -108,6 +108,7 @@ pub(crate) struct Event {
     #[schema(format = DateTime, min_length = 20)]
     timestamp: Option<String>,
     /// Trace that the event belongs to (W3C Trace Context).
+    #[schema(pattern = "^00-[0-9a-f]{31}[1-9a-f]-[0-9a-f]{15}[1-9a-f]-[0-9a-f]{2}$")]
     traceparent: Option<String>,
     /// Tokens and cost, in the field names of OpenAI, Anthropic or Ollama.
     #[schema(value_type = Option<Object>)]
