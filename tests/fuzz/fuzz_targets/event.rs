@@ -127,8 +127,9 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
     }
     for (name, found) in [("turns", event.turns()), ("attempt", event.attempt())] {
         if read(name, found.is_some()) {
-            let number = value(name)
-                .map(|value| value.parse().unwrap_or_else(|_| value.parse::<f64>().unwrap() as u64));
+            let number = value(name).map(|value| {
+                value.parse().unwrap_or_else(|_| value.parse::<f64>().unwrap() as u64)
+            });
             assert_eq!(found, number, "{name}");
         }
         assert!(found.is_none_or(|count| count <= 1 << 53));
