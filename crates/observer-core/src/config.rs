@@ -137,7 +137,7 @@ pub struct SinkSettings {
     /// Longest time for one delivery, flush or check; 30 s by default.
     #[serde(deserialize_with = "units::optional_duration")]
     pub timeout: Option<Duration>,
-    /// Whether ingest responds 503 instead of expiring events that this sink has not received.
+    /// True if ingest responds 503 instead of expiring events that this sink has not received.
     pub required: bool,
     /// First event for a sink without a position.
     pub start: Start,

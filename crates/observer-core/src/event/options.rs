@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub struct ParseOptions {
     /// Event kinds that are phases.
     pub phases: Phases,
-    /// Whether an optional field that can't be read makes the event invalid. Otherwise the field is
+    /// True if an optional field that can't be read makes the event invalid. Otherwise the field is
     /// absent, and there is a warning.
     pub strict: bool,
 }

@@ -31,9 +31,9 @@ const OPEN_TO_LIMITED_CALLERS: [&str; 4] = [event::PATH, events::PATH, openapi::
 pub(crate) struct Guard {
     state: Arc<ServerState>,
     durations: Histogram,
-    /// Whether tokens with `sources` may use the route.
+    /// True if tokens with `sources` may use the route.
     is_open_to_limited_callers: bool,
-    /// Whether the requests match no route.
+    /// True if the requests match no route.
     is_fallback: bool,
 }
 

@@ -24,7 +24,7 @@ pub struct IngestConfig {
     pub require: BTreeMap<String, Vec<Field>>,
     /// Event kinds that report the progress of a cycle and not its outcome.
     pub phases: Phases,
-    /// Whether an optional field that can't be read makes an event invalid.
+    /// True if an optional field that can't be read makes an event invalid.
     pub strict: bool,
     /// Reaction to an event that is larger than `server.max_body`.
     pub oversize: Oversize,
