@@ -14,10 +14,7 @@ use observer_sink_prometheus::PrometheusConfig;
 async fn main() -> anyhow::Result<()> {
     // The program gathers this registry where it serves /metrics.
     let metrics = prometheus::Registry::new();
-    let context = |name: &str| SinkContext {
-        name: name.into(),
-        state_dir: format!("observer-data/{name}").into(),
-    };
+    let context = |name: &str| SinkContext::new(name, format!("observer-data/{name}"));
     let archive = FileConfig::new("observer-data/events.jsonl").build(&context("archive"))?;
     let counts = PrometheusConfig::new().build_with(&context("counts"), &metrics)?;
 

@@ -31,8 +31,7 @@ impl Folder {
 impl Destination for Folder {
     fn sink(&self) -> Arc<dyn EventSink> {
         let config: SpoolConfig = serde_json::from_value(json!({ "folder": self.path() })).unwrap();
-        let context =
-            SinkContext { name: "out".to_owned(), state_dir: self.0.path().join("state") };
+        let context = SinkContext::new("out", self.0.path().join("state"));
         config.build(&context).unwrap().remove(0).sink
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::{EventSink, Filter, units};
+use crate::{EventSink, Filter, NoPrices, Pricing, units};
 
 /// Configuration of one type of sink.
 ///
@@ -65,11 +65,29 @@ pub trait SinkConfig: DeserializeOwned + Send + 'static {
 
 /// Context in which a sink is built.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SinkContext {
     /// Name that the operator gave the sink.
     pub name: String,
     /// Folder for the sink's own state. No other sink uses it. It may not exist yet.
     pub state_dir: PathBuf,
+    /// Prices of models, for sinks that sum costs.
+    pub prices: Arc<dyn Pricing>,
+}
+
+impl SinkContext {
+    /// Returns the context of a sink with this name and state folder, without prices.
+    #[must_use]
+    pub fn new(name: impl Into<String>, state_dir: impl Into<PathBuf>) -> Self {
+        Self { name: name.into(), state_dir: state_dir.into(), prices: Arc::new(NoPrices) }
+    }
+
+    /// Sets the prices of models.
+    #[must_use]
+    pub fn with_prices(mut self, prices: Arc<dyn Pricing>) -> Self {
+        self.prices = prices;
+        self
+    }
 }
 
 /// One of the sinks that a configuration builds.

@@ -24,6 +24,7 @@
 //! |---|---|
 //! | `event` | [`Event`] and its parser; [`Field`], the table of fields; [`Phases`] |
 //! | `usage`, `trace_context` | the parts of an event that have a structure of their own |
+//! | `pricing` | [`Cost`] of an event, and the contract of price tables |
 //! | `filter` | selection of events |
 //! | `envelope`, `position` | accepted events, and positions in the journal |
 //! | `sink` | [`EventSink`], the contract of sinks; start here to write one |
@@ -37,6 +38,7 @@ mod envelope;
 mod event;
 mod filter;
 mod position;
+mod pricing;
 mod scan;
 mod sink;
 pub mod sink_name;
@@ -54,6 +56,7 @@ pub use event::{Event, EventError, Field, FieldWarning, ParseOptions, Phases, Su
 pub use filter::{AnyOf, Filter};
 pub use jiff::Timestamp;
 pub use position::Position;
+pub use pricing::{Cost, NoPrices, Pricing, RateQuery, Rates, ServiceTier};
 pub use scan::MAX_DEPTH;
 pub use sink::{ErrorKind, EventSink, Receipt, Refused, Rejected, SinkError, report};
 pub use state_file::StateFile;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::pricing::ServiceTier;
 use crate::scan;
 
 /// Tokens and cost of a cycle, normalised over the model APIs.
@@ -39,10 +40,19 @@ pub struct Usage {
     pub cached_input: u64,
     /// Part of `input` that was written to a cache.
     pub cache_creation_input: u64,
-    /// Tokens that the model wrote.
+    /// Part of `cache_creation_input` that was written for an hour.
+    pub cache_creation_1h_input: u64,
+    /// Tokens that the model wrote, reasoning included.
     pub output: u64,
+    /// Part of `output` that is reasoning.
+    pub reasoning: u64,
     /// Cost in US dollars, if the producer reported it.
     pub cost_usd: Option<f64>,
+    /// Tier in which the requests were served.
+    pub service_tier: ServiceTier,
+    /// True for usage in Ollama's own shape, whose tokens cost nothing unless a price says
+    /// otherwise.
+    pub local: bool,
 }
 
 impl Usage {
@@ -145,6 +155,7 @@ impl Usage {
             cache_creation_input: cache_creation_input.unwrap_or(0),
             output: output.unwrap_or(0),
             cost_usd,
+            ..Self::default()
         })
     }
 }

@@ -19,7 +19,7 @@
 //!     .rotate_at_size(256 << 20)
 //!     .compression(Compression::Zstd);
 //! let state_dir = format!("{folder}/state").into();
-//! let context = SinkContext { name: "archive".to_owned(), state_dir };
+//! let context = SinkContext::new("archive", state_dir);
 //! let sink = FileSink::new(&config, &context)?;
 //!
 //! let envelope = Envelope {

@@ -27,8 +27,7 @@ impl Destination for Folder {
     fn sink(&self) -> Arc<dyn EventSink> {
         let config =
             (self.config)(FileConfig::new(format!("{}/{{date}}.jsonl", self.events().display())));
-        let context =
-            SinkContext { name: "archive".to_owned(), state_dir: self.root.path().join("state") };
+        let context = SinkContext::new("archive", self.root.path().join("state"));
         Arc::new(FileSink::new(&config, &context).unwrap())
     }
 

@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn each_signal_has_its_own_sink() {
-        let context = SinkContext { name: "collector".to_owned(), state_dir: PathBuf::new() };
+        let context = SinkContext::new("collector", PathBuf::new());
         let parts = OtlpConfig::new("http://h").build(&context).unwrap();
         assert_eq!(
             parts.iter().map(|part| part.name.as_deref()).collect::<Vec<_>>(),

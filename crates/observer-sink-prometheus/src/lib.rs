@@ -47,7 +47,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = folder.path().join("sinks/metrics");
-//! let context = SinkContext { name: "metrics".to_owned(), state_dir: folder };
+//! let context = SinkContext::new("metrics", folder);
 //! let config = PrometheusConfig::new()
 //!     .with_known_sources(["bot"])
 //!     .with_known_event_kinds(["ok", "tests_failed"]);

@@ -20,7 +20,7 @@ impl Snapshot {
     }
 
     fn build(&self) -> PrometheusSink {
-        let context = SinkContext { name: "metrics".to_owned(), state_dir: self.folder() };
+        let context = SinkContext::new("metrics", self.folder());
         PrometheusSink::new(PrometheusConfig::new(), &context).unwrap()
     }
 }

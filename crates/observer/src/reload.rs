@@ -120,8 +120,7 @@ impl Reloader {
     }
 
     fn add(&self, name: &str, table: &SinkTable) -> Result<Vec<String>, String> {
-        let context =
-            SinkContext { name: name.to_owned(), state_dir: self.started.state_dir(name) };
+        let context = SinkContext::new(name, self.started.state_dir(name));
         let built =
             self.registry.build(name, table, &context).map_err(|error| error.to_string())?;
         let mut parts = Vec::with_capacity(built.len());

@@ -20,7 +20,7 @@ fn batch(seqs: std::ops::RangeInclusive<u64>) -> Batch {
 }
 
 fn context(folder: &Path) -> SinkContext {
-    SinkContext { name: "archive".to_owned(), state_dir: folder.join("state") }
+    SinkContext::new("archive", folder.join("state"))
 }
 
 fn config(folder: &Path) -> FileConfig {

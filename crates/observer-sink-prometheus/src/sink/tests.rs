@@ -10,7 +10,7 @@ use crate::testing::{envelope, expect, oks, plain, samples, text};
 const EVENTS: &str = r#"observer_events_total{source="bot",event_kind="ok",ok="true"}"#;
 
 fn context(folder: &Path) -> SinkContext {
-    SinkContext { name: "metrics".to_owned(), state_dir: folder.join("not/yet/there") }
+    SinkContext::new("metrics", folder.join("not/yet/there"))
 }
 
 fn sink(folder: &Path) -> PrometheusSink {

@@ -138,7 +138,7 @@ impl Registry {
     pub fn build_all(&self, config: &Config) -> Result<Vec<BuiltSink>, ConfigError> {
         let (mut sinks, mut problems) = (Vec::new(), Vec::new());
         for (name, table) in &config.sinks {
-            let context = SinkContext { name: name.clone(), state_dir: config.state_dir(name) };
+            let context = SinkContext::new(name.clone(), config.state_dir(name));
             match self.build(name, table, &context) {
                 Ok(built) => sinks.extend(built),
                 Err(error) => problems.extend(error.problems),
