@@ -28,6 +28,7 @@
 //! | `filter` | selection of events |
 //! | `envelope`, `position` | accepted events, and positions in the journal |
 //! | `sink` | [`EventSink`], the contract of sinks; start here to write one |
+//! | [`query`] | [`EventStore`](query::EventStore), the contract of stores that can be queried |
 //! | `config`, `units` | [`SinkConfig`], the configuration of a type of sink |
 //! | [`sink_name`] | names of sinks and their parts |
 //! | `state_file` | a small durable file for the state of a sink |
@@ -39,6 +40,7 @@ mod event;
 mod filter;
 mod position;
 mod pricing;
+pub mod query;
 mod scan;
 mod sink;
 pub mod sink_name;
