@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use jiff::Timestamp;
 
-use crate::Usage;
+use crate::usage::UsageReading;
 
 /// Values of the fields of one event.
 #[derive(Default)]
@@ -29,7 +29,7 @@ pub(super) struct Fields {
     /// Names and values.
     pub(super) labels: Vec<(Text, Text)>,
     /// Parsed from `usage_field`, `extra` and `cost_usd` on first use.
-    pub(super) usage: OnceLock<Option<Usage>>,
+    pub(super) usage: OnceLock<UsageReading>,
 }
 
 /// Range of an event's bytes. The parser rejects events of 4 GiB and more.

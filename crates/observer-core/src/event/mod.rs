@@ -38,7 +38,7 @@ use self::other_fields::other_fields;
 use self::parse::{Members, OnUnreadable, trimmed};
 pub use self::submission::Submission;
 pub use self::warning::FieldWarning;
-use crate::Usage;
+use crate::usage::{Usage, UsageReading};
 
 /// Outcome of one cycle of an agent, bot or job, or a phase that the cycle reached before it.
 ///
@@ -302,20 +302,23 @@ impl Event {
     /// the field `cost_usd` overrides theirs. They are parsed on first use.
     #[must_use]
     pub fn usage(&self) -> Option<&Usage> {
-        let fields = self.fields();
-        fields
-            .usage
-            .get_or_init(|| match fields.cost_usd {
-                None => self.reported_usage(),
-                cost_usd => Some(Usage { cost_usd, ..self.reported_usage().unwrap_or_default() }),
-            })
-            .as_ref()
+        self.usage_reading().usage.as_ref()
     }
 
-    /// Parses tokens and cost from `usage`, or else from `extra.usage`.
-    fn reported_usage(&self) -> Option<Usage> {
-        let own = self.fields().usage_field.map(|span| self.slice(span));
-        own.and_then(Usage::parse).or_else(|| self.extra().and_then(Usage::parse_within_extra))
+    /// Returns whether numbers stand under names like those of tokens or cost, and were not
+    /// understood, so that [`usage`](Self::usage) may lack them.
+    #[must_use]
+    pub fn unread_usage(&self) -> bool {
+        self.usage_reading().is_unread
+    }
+
+    /// Reads tokens and cost on first use.
+    fn usage_reading(&self) -> &UsageReading {
+        let fields = self.fields();
+        fields.usage.get_or_init(|| {
+            let own = fields.usage_field.map(|span| self.slice(span));
+            UsageReading::of(own, self.extra(), fields.cost_usd)
+        })
     }
 
     /// Returns whether a field is present. `null` is absent, and so are a value that can't be read,
@@ -335,8 +338,7 @@ impl Event {
             Field::Timestamp => self.timestamp().is_some(),
             Field::Traceparent => self.traceparent().is_some(),
             // The field `cost_usd` is no usage.
-            Field::Usage if self.cost_usd().is_some() => self.reported_usage().is_some(),
-            Field::Usage => self.usage().is_some(),
+            Field::Usage => self.usage_reading().is_reported,
             Field::CostUsd => self.cost_usd().is_some(),
             Field::Attempt => self.attempt().is_some(),
             Field::Replaces => self.replaces().is_some(),

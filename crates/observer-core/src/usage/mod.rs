@@ -55,6 +55,30 @@ pub struct Usage {
     pub local: bool,
 }
 
+/// Everything that an event says about its usage.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UsageReading {
+    pub(crate) usage: Option<Usage>,
+    /// False if `usage` has nothing but the cost of the field `cost_usd`.
+    pub(crate) is_reported: bool,
+    /// True if numbers under names like those of tokens or cost were not understood.
+    pub(crate) is_unread: bool,
+}
+
+impl UsageReading {
+    /// Reads the usage of an event from the field `usage`, `extra` and the field `cost_usd`.
+    pub(crate) fn of(own: Option<&str>, extra: Option<&str>, cost_usd: Option<f64>) -> Self {
+        let reported =
+            own.and_then(Usage::parse).or_else(|| extra.and_then(Usage::parse_within_extra));
+        let usage = match cost_usd {
+            None => reported,
+            cost_usd => Some(Usage { cost_usd, ..reported.unwrap_or_default() }),
+        };
+        let is_unread = usage.is_none() && own.is_some_and(|own| own.contains("token"));
+        Self { usage, is_reported: reported.is_some(), is_unread }
+    }
+}
+
 impl Usage {
     /// Parses a usage object. Returns `None` if it holds no known key.
     ///
