@@ -58,7 +58,9 @@ pub use event::{Event, EventError, Field, FieldWarning, ParseOptions, Phases, Su
 pub use filter::{AnyOf, Filter};
 pub use jiff::Timestamp;
 pub use position::Position;
-pub use pricing::{Cost, NoPrices, Pricing, RateQuery, Rates, ServiceTier};
+pub use pricing::{
+    CONTEXT_THRESHOLDS, Cost, NoPrices, Pricing, RateQuery, Rates, ServiceTier, context_bucket,
+};
 pub use scan::MAX_DEPTH;
 pub use sink::{ErrorKind, EventSink, Receipt, Refused, Rejected, SinkError, report};
 pub use state_file::StateFile;

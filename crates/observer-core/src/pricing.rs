@@ -30,13 +30,55 @@ impl Pricing for NoPrices {
 pub struct RateQuery<'a> {
     /// Model as the producer names it.
     pub model: &'a str,
-    /// Time of the event. Prices have effective dates.
+    /// Time of the event. Prices have effective dates, each from 00:00 UTC.
     pub at: Timestamp,
     /// Input tokens of the one request, for prices that depend on the size of the context; 0 if
-    /// the usage is that of several requests.
+    /// the usage is that of several requests, for which the price of a small context applies. A
+    /// [`context_bucket`] stands for all its contexts.
     pub context: u64,
     /// Tier in which the requests were served.
     pub service_tier: ServiceTier,
+    /// True if the model runs locally. Then only a price for this very name applies, not that of a
+    /// hosted model with a similar one.
+    pub local: bool,
+}
+
+impl<'a> RateQuery<'a> {
+    /// Returns the query for an event and its usage. The usage is known to be that of one request
+    /// if `turns` is 1.
+    #[must_use]
+    pub fn of(envelope: &'a Envelope, usage: &Usage) -> Self {
+        let event = &envelope.event;
+        Self {
+            model: event.staffer_id().unwrap_or_default(),
+            at: event.timestamp().unwrap_or(envelope.received_at),
+            context: if event.turns() == Some(1) { usage.input } else { 0 },
+            service_tier: usage.service_tier,
+            local: usage.local,
+        }
+    }
+}
+
+/// Numbers of input tokens above which some model has another price, in ascending order.
+///
+/// Sums of tokens that are to be priced later are split at these. They are the thresholds of
+/// LiteLLM's price map.
+pub const CONTEXT_THRESHOLDS: [u64; 7] =
+    [32_000, 100_000, 128_000, 200_000, 256_000, 272_000, 512_000];
+
+/// Returns the smallest context that has the same price as this one for every model, given that
+/// prices change at [`CONTEXT_THRESHOLDS`] only.
+///
+/// ```
+/// use observer_core::context_bucket;
+///
+/// assert_eq!([0, 5, 32_000].map(context_bucket), [0, 0, 0]);
+/// assert_eq!([200_000, 200_001, 256_000].map(context_bucket), [128_001, 200_001, 200_001]);
+/// ```
+#[must_use]
+pub fn context_bucket(context: u64) -> u64 {
+    let passed = CONTEXT_THRESHOLDS.iter().rev().find(|threshold| **threshold < context);
+    passed.map_or(0, |threshold| threshold + 1)
 }
 
 /// Tier in which a provider serves a request, with prices of its own.
@@ -52,6 +94,22 @@ pub enum ServiceTier {
     Flex,
     /// Higher priority, at a surcharge.
     Priority,
+}
+
+impl ServiceTier {
+    /// Every tier, in the order of the definition.
+    pub const ALL: [Self; 4] = [Self::Standard, Self::Batch, Self::Flex, Self::Priority];
+
+    /// Returns the name of the tier.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Batch => "batch",
+            Self::Flex => "flex",
+            Self::Priority => "priority",
+        }
+    }
 }
 
 /// Rates of a model in US dollars per token.
@@ -73,8 +131,10 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Returns the cost of tokens in US dollars. Works for sums of usages, too, as long as the
-    /// same rates apply to each.
+    /// Returns the cost of tokens in US dollars.
+    ///
+    /// The cost of a sum of usages is the sum of their costs, as long as the same rates apply to
+    /// each and no part of a usage exceeds its whole.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> f64 {
         let short_lived = usage.cache_creation_input.saturating_sub(usage.cache_creation_1h_input);
@@ -107,21 +167,149 @@ impl Cost {
     /// Returns the cost of an event, or `None` if the event reports neither tokens nor a cost.
     #[must_use]
     pub fn of(envelope: &Envelope, pricing: &dyn Pricing) -> Option<Self> {
-        let event = &envelope.event;
-        let usage = event.usage()?;
+        let usage = envelope.event.usage()?;
         if let Some(cost) = usage.cost_usd {
             return Some(Self::Reported(cost));
         }
-        let query = RateQuery {
-            model: event.staffer_id().unwrap_or_default(),
-            at: event.timestamp().unwrap_or(envelope.received_at),
-            context: if event.turns().unwrap_or(0) <= 1 { usage.input } else { 0 },
-            service_tier: usage.service_tier,
-        };
-        Some(match pricing.rates(&query) {
+        let has_tokens = usage.input > 0 || usage.output > 0;
+        Some(match pricing.rates(&RateQuery::of(envelope, usage)) {
             Some(rates) => Self::Priced(rates.cost(usage)),
-            None if usage.local => Self::Priced(0.0),
+            None if usage.local || !has_tokens => Self::Priced(0.0),
             None => Self::Unpriced,
         })
+    }
+
+    /// Returns the cost in US dollars, or `None` if it is unknown.
+    #[must_use]
+    pub const fn usd(self) -> Option<f64> {
+        match self {
+            Self::Reported(cost) | Self::Priced(cost) => Some(cost),
+            Self::Unpriced => None,
+        }
+    }
+
+    /// Returns the name of the basis: `reported`, `priced` or `unpriced`.
+    #[must_use]
+    pub const fn basis(self) -> &'static str {
+        match self {
+            Self::Reported(_) => "reported",
+            Self::Priced(_) => "priced",
+            Self::Unpriced => "unpriced",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Event, Uuid};
+
+    /// Prices one model, and keeps nothing of the query but its context.
+    #[derive(Debug)]
+    struct OneModel;
+
+    impl Pricing for OneModel {
+        fn rates(&self, query: &RateQuery<'_>) -> Option<Rates> {
+            let input = if query.context > 200_000 { 2.0 } else { 1.0 };
+            (query.model == "m").then_some(Rates { input, output: 10.0, ..Rates::default() })
+        }
+    }
+
+    #[track_caller]
+    fn check(fields: &str, expected: Option<Cost>) {
+        let event = format!(r#"{{"source":"ci","event_kind":"ok","ok":true,{fields}}}"#);
+        let event = Event::parse(event).unwrap();
+        let envelope =
+            Envelope { id: Uuid::nil(), seq: 1, received_at: Timestamp::UNIX_EPOCH, event };
+        assert_eq!(Cost::of(&envelope, &OneModel), expected, "{fields}");
+    }
+
+    #[test]
+    fn reported_cost_takes_precedence_over_a_price_and_a_price_over_none() {
+        let usage = r#""usage":{"prompt_tokens":3,"completion_tokens":2}"#;
+        check(r#""staffer_id":"m""#, None);
+        check(&format!(r#""staffer_id":"m",{usage}"#), Some(Cost::Priced(23.0)));
+        check(&format!(r#""staffer_id":"m","cost_usd":0,{usage}"#), Some(Cost::Reported(0.0)));
+        check(&format!(r#""staffer_id":"n","cost_usd":5,{usage}"#), Some(Cost::Reported(5.0)));
+        check(&format!(r#""staffer_id":"n",{usage}"#), Some(Cost::Unpriced));
+        check(usage, Some(Cost::Unpriced));
+    }
+
+    #[test]
+    fn tokens_without_a_price_cost_nothing_if_there_are_none() {
+        let nothing = r#""staffer_id":"n","usage":{"prompt_tokens":0,"completion_tokens":0}"#;
+        check(nothing, Some(Cost::Priced(0.0)));
+    }
+
+    #[test]
+    fn context_is_the_input_of_a_single_request() {
+        let usage = r#""staffer_id":"m","usage":{"prompt_tokens":200001}"#;
+        check(&format!(r#""turns":1,{usage}"#), Some(Cost::Priced(400_002.0)));
+        check(&format!(r#""turns":2,{usage}"#), Some(Cost::Priced(200_001.0)));
+        check(usage, Some(Cost::Priced(200_001.0)));
+    }
+
+    #[test]
+    fn service_tiers_have_different_names() {
+        let names = ServiceTier::ALL.map(ServiceTier::as_str);
+        assert_eq!(names, ["standard", "batch", "flex", "priority"]);
+        assert!(ServiceTier::ALL.is_sorted());
+    }
+
+    prop_compose! {
+        /// A usage whose parts don't exceed their wholes.
+        fn usages()(
+            parts in prop::array::uniform6(0..1u64 << 40),
+        ) -> Usage {
+            let [fresh, cached, short, long, written, reasoning] = parts;
+            Usage {
+                input: fresh + cached + short + long,
+                cached_input: cached,
+                cache_creation_input: short + long,
+                cache_creation_1h_input: long,
+                output: written + reasoning,
+                reasoning,
+                ..Usage::default()
+            }
+        }
+    }
+
+    fn sum(a: &Usage, b: &Usage) -> Usage {
+        Usage {
+            input: a.input + b.input,
+            cached_input: a.cached_input + b.cached_input,
+            cache_creation_input: a.cache_creation_input + b.cache_creation_input,
+            cache_creation_1h_input: a.cache_creation_1h_input + b.cache_creation_1h_input,
+            output: a.output + b.output,
+            reasoning: a.reasoning + b.reasoning,
+            ..Usage::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cost_of_a_sum_is_the_sum_of_the_costs(
+            a in usages(),
+            b in usages(),
+            rates in prop::array::uniform6(0.0..1e-3),
+        ) {
+            let [input, cached_input, cache_creation_input, cache_creation_1h_input, output,
+                reasoning] = rates;
+            let rates = Rates {
+                input, cached_input, cache_creation_input, cache_creation_1h_input, output, reasoning,
+            };
+            let (together, apart) = (rates.cost(&sum(&a, &b)), rates.cost(&a) + rates.cost(&b));
+            prop_assert!((together - apart).abs() <= together * 1e-12, "{together} {apart}");
+        }
+
+        #[test]
+        fn bucket_is_the_smallest_context_between_the_same_thresholds(context in 0..1_000_000u64) {
+            let passed = |context: u64| CONTEXT_THRESHOLDS.iter().filter(|t| context > **t).count();
+            let bucket = context_bucket(context);
+            prop_assert!(bucket <= context && passed(bucket) == passed(context));
+            prop_assert!(bucket == 0 || passed(bucket - 1) < passed(context));
+        }
     }
 }
