@@ -28,6 +28,7 @@ pub(crate) fn ingest(config: &Config) -> IngestOptions {
             all.with(source, fields.iter().copied())
         }),
         timeout: config.server.ingest_timeout,
+        ..IngestOptions::default()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use observer_core::{Submission, Uuid};
+use observer_pipeline::Principal;
 use observer_pipeline::identity::{Identity, Origin};
 use tokio::io;
 use tokio::time::{self, Instant};
@@ -37,7 +38,8 @@ impl Item {
     pub(super) fn new(number: usize, line: Bytes) -> Self {
         match Submission::parse(line.clone()) {
             Ok(Submission { event, id, .. })
-                if Identity::of(&event, id, None).origin == Origin::None =>
+                if Identity::of(&Principal::anonymous(), &event, id, None).origin
+                    == Origin::None =>
             {
                 // Drops an envelope without an id.
                 Self { number, event: event.raw().clone(), id: Some(Uuid::now_v7()) }
