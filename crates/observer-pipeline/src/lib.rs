@@ -79,7 +79,7 @@ pub use ingest::principal::Principal;
 pub use ingest::reject::RejectReason;
 pub use ingest::require::{MissingFields, Requirements};
 pub use ingest::window::DedupWindow;
-pub use ingest::{Ack, AckStatus, IngestError, IngestOptions, Oversize};
+pub use ingest::{Ack, AckStatus, IngestError, IngestOptions};
 pub use observer_core::FieldWarning;
 pub use observer_journal::{
     AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions,

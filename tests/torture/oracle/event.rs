@@ -64,7 +64,7 @@ pub(crate) fn event(seed: u64, n: u64) -> GeneratedEvent {
         random.u8(..)
     );
     let parsed = Event::parse(body.clone()).expect("the generated event is valid");
-    let id = Identity::of(&Principal::anonymous(), &parsed, None, key.as_deref()).id;
+    let id = Identity::of(&Principal::anonymous(), &parsed.into(), key.as_deref()).id;
     GeneratedEvent { n, body, key, id }
 }
 

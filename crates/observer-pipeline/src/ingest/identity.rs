@@ -9,11 +9,14 @@
 //! | an idempotency key | UUIDv5 of `key`, key | UUIDv5 of `key-of`, `P`, key |
 //! | an envelope's id, and may relay | that UUID | that UUID |
 //! | a phase with an `id` | UUIDv5 of `phase`, –, four parts | UUIDv5 of `phase`, `P`, four parts |
-//! | an `id` that is a UUID | that UUID | UUIDv5 of `id-of`, `P`, –, UUID |
+//! | an `id` that is a UUID of version 5, and may not relay | UUIDv5 of `id`, `source`, UUID | UUIDv5 of `id-of`, `P`, –, UUID |
+//! | any other `id` that is a UUID | that UUID | UUIDv5 of `id-of`, `P`, –, UUID |
 //! | any other `id` | UUIDv5 of `id`, `source`, `id` | UUIDv5 of `id-of`, `P`, `source`, `id` |
 //! | an outcome with a `cycle_id` | UUIDv5 of `outcome`, –, bytes | UUIDv5 of `outcome`, `P`, bytes |
 //! | none of these | UUIDv7 | UUIDv7 |
 //!
+//! - The ids of events are UUIDs of version 5. So an anonymous caller beside tokens can't take the id
+//!   of a token's event by sending it as an `id`.
 //! - An envelope's id from a caller that may not relay counts as the `id` of the event, in its
 //!   canonical form: lower case with hyphens.
 //! - The four parts of a phase are `source`, `id`, `event_kind` and the bytes of the event. Phases
@@ -27,9 +30,9 @@
 //! and a missing part (– in the table) as `-,`. So different lists of parts have different
 //! encodings. The UUIDv5 (RFC 9562, section 5.5) is computed in the [`NAMESPACE`].
 
-use observer_core::{Event, Uuid};
+use observer_core::{Event, Submission, Uuid};
 use sha1::{Digest, Sha1};
-use uuid::Builder;
+use uuid::{Builder, Version};
 
 use crate::ingest::principal::Principal;
 
@@ -61,16 +64,10 @@ pub enum Origin {
 }
 
 impl Identity {
-    /// Returns the identity of a principal's event, which may have an idempotency key, or an
-    /// envelope with an id.
+    /// Returns the identity of what a principal submitted, possibly with an idempotency key.
     #[must_use]
-    pub fn of(
-        principal: &Principal,
-        event: &Event,
-        envelope_id: Option<Uuid>,
-        key: Option<&str>,
-    ) -> Self {
-        let name = principal.name();
+    pub fn of(principal: &Principal, submission: &Submission, key: Option<&str>) -> Self {
+        let (event, name) = (&submission.event, principal.name());
         if let Some(key) = key {
             let id = match name {
                 None => derived("key", &[Some(key.as_bytes())]),
@@ -78,14 +75,14 @@ impl Identity {
             };
             return Self { id, origin: Origin::Key };
         }
-        if let Some(id) = envelope_id.filter(|_| principal.may_relay()) {
+        if let Some(id) = submission.id.filter(|_| principal.may_relay()) {
             return Self { id, origin: Origin::Envelope };
         }
-        if let Some(own) = OwnId::of(event, envelope_id) {
-            return Self { id: own.of_principal(name, event), origin: Origin::Id };
+        if let Some(own) = OwnId::of(submission) {
+            return Self { id: own.of_principal(principal, submission), origin: Origin::Id };
         }
         if !event.is_phase() && event.cycle_id().is_some_and(|cycle_id| !cycle_id.is_empty()) {
-            let parts = [name.map(str::as_bytes), Some(event.raw())];
+            let parts = [name.map(str::as_bytes), Some(submission.content())];
             return Self { id: derived("outcome", &parts), origin: Origin::Outcome };
         }
         Self { id: Uuid::now_v7(), origin: Origin::None }
@@ -102,19 +99,18 @@ pub(crate) struct FormerIdentity {
 }
 
 impl FormerIdentity {
-    /// Returns the former identity of an event; `None` if it is the same, or can't be recognised.
+    /// Returns the former identity of a submission; `None` if it is the same, or can't be
+    /// recognised.
     pub(crate) fn of(
         identity: Identity,
-        event: &Event,
-        envelope_id: Option<Uuid>,
+        submission: &Submission,
         key: Option<&str>,
     ) -> Option<Self> {
+        let event = &submission.event;
         let former = |id, needs_same_content| Self { id, needs_same_content };
         let found = match identity.origin {
             Origin::Key => former(derived("key", &[Some(key?.as_bytes())]), false),
-            Origin::Id => {
-                former(OwnId::of(event, envelope_id)?.of_anonymous(event), event.is_phase())
-            }
+            Origin::Id => former(OwnId::of(submission)?.former(event), event.is_phase()),
             Origin::Envelope | Origin::Outcome | Origin::None => return None,
         };
         (found.id != identity.id).then_some(found)
@@ -132,17 +128,18 @@ enum OwnId<'a> {
 }
 
 impl<'a> OwnId<'a> {
-    fn of(event: &'a Event, envelope_id: Option<Uuid>) -> Option<Self> {
-        if let Some(id) = envelope_id {
+    fn of(submission: &'a Submission) -> Option<Self> {
+        if let Some(id) = submission.id {
             return Some(Self::Envelope(id));
         }
-        let text = event.id().filter(|id| !id.is_empty())?;
+        let text = submission.event.id().filter(|id| !id.is_empty())?;
         Some(Uuid::parse_str(text).map_or(Self::Text(text), |id| Self::Uuid(id, text)))
     }
 
     /// Returns the id of a principal's event.
-    fn of_principal(self, name: Option<&str>, event: &Event) -> Uuid {
-        let name_part = name.map(str::as_bytes);
+    fn of_principal(self, principal: &Principal, submission: &Submission) -> Uuid {
+        let event = &submission.event;
+        let name = principal.name().map(str::as_bytes);
         let source = Some(event.source().as_bytes());
         let mut canonical = [0; 36];
         if event.is_phase() {
@@ -151,23 +148,28 @@ impl<'a> OwnId<'a> {
                 Self::Envelope(id) => id.hyphenated().encode_lower(&mut canonical),
             };
             let kind = Some(event.event_kind().as_bytes());
-            let parts = [name_part, source, Some(id.as_bytes()), kind, Some(event.raw())];
+            let parts = [name, source, Some(id.as_bytes()), kind, Some(submission.content())];
             return derived("phase", &parts);
         }
-        if name.is_none() {
-            return self.of_anonymous(event);
-        }
-        match self {
-            Self::Uuid(id, _) | Self::Envelope(id) => {
+        match (self, name) {
+            // The identities of tokens have version 5, too.
+            (Self::Uuid(id, _) | Self::Envelope(id), None)
+                if !principal.may_relay() && id.get_version() == Some(Version::Sha1) =>
+            {
                 let id = id.hyphenated().encode_lower(&mut canonical);
-                derived("id-of", &[name_part, None, Some(id.as_bytes())])
+                derived("id", &[source, Some(id.as_bytes())])
             }
-            Self::Text(id) => derived("id-of", &[name_part, source, Some(id.as_bytes())]),
+            (own, None) => own.former(event),
+            (Self::Uuid(id, _) | Self::Envelope(id), Some(_)) => {
+                let id = id.hyphenated().encode_lower(&mut canonical);
+                derived("id-of", &[name, None, Some(id.as_bytes())])
+            }
+            (Self::Text(id), Some(_)) => derived("id-of", &[name, source, Some(id.as_bytes())]),
         }
     }
 
-    /// Returns the id of an anonymous caller's outcome.
-    fn of_anonymous(self, event: &Event) -> Uuid {
+    /// Returns the id that an event had before identities contained principals.
+    fn former(self, event: &Event) -> Uuid {
         match self {
             Self::Uuid(id, _) | Self::Envelope(id) => id,
             Self::Text(id) => {
@@ -224,8 +226,6 @@ impl Decimal {
 
 #[cfg(test)]
 mod tests {
-    use observer_core::Submission;
-
     use super::*;
 
     fn of(json: &str) -> Identity {
@@ -234,7 +234,7 @@ mod tests {
 
     fn of_principal(principal: &Principal, json: &str) -> Identity {
         let sent = Submission::parse(json.to_owned()).unwrap();
-        Identity::of(principal, &sent.event, sent.id, None)
+        Identity::of(principal, &sent, None)
     }
 
     /// The vectors were computed by a program in another language. Clients test themselves against
@@ -254,7 +254,7 @@ mod tests {
             let principal = principal.with_relay(vector["relay"].as_bool().unwrap());
             assert_eq!(vector["phase"], sent.event.is_phase(), "{what}");
             let key = vector["idempotency_key"].as_str();
-            let identity = Identity::of(&principal, &sent.event, sent.id, key);
+            let identity = Identity::of(&principal, &sent, key);
             match (vector["id"].as_str(), vector["name"].as_str()) {
                 (None, None) => assert_eq!(identity.origin, Origin::None, "{what}"),
                 (Some(id), None) => assert_eq!(id, identity.id.to_string(), "{what}"),
@@ -336,13 +336,14 @@ mod tests {
         let event =
             Event::parse(r#"{"source":"a","event_kind":"ok","ok":true,"id":"7","cycle_id":"c"}"#)
                 .unwrap();
+        let sent = Submission { id: Some(Uuid::nil()), ..Submission::from(event) };
         let relay = Principal::anonymous().with_relay(true);
-        let keyed = Identity::of(&relay, &event, Some(Uuid::nil()), Some("k"));
+        let keyed = Identity::of(&relay, &sent, Some("k"));
         assert_eq!(
             (keyed.origin, keyed.id),
             (Origin::Key, Uuid::new_v5(&NAMESPACE, b"3:key,1:k,"))
         );
-        assert_eq!(Identity::of(&relay, &event, Some(Uuid::nil()), None).id, Uuid::nil());
+        assert_eq!(Identity::of(&relay, &sent, None).id, Uuid::nil());
         let nothing = r#"{"source":"a","event_kind":"ok","ok":true,"cycle_id":"","id":""}"#;
         assert_eq!(of(nothing).origin, Origin::None);
         assert_ne!(of(nothing).id, of(nothing).id);
@@ -353,7 +354,7 @@ mod tests {
         let (a, b) = (Principal::token("a"), Principal::token("b"));
         let key = |principal: &Principal, key| {
             let event = Event::parse(r#"{"source":"s","event_kind":"ok","ok":true}"#).unwrap();
-            Identity::of(principal, &event, None, Some(key)).id
+            Identity::of(principal, &event.into(), Some(key)).id
         };
         let with = |id: &str| {
             format!(r#"{{"source":"s","event_kind":"ok","ok":true,"id":"{id}","cycle_id":"c"}}"#)

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use observer_core::{Event, Field, FieldWarning, Submission, Uuid};
+use observer_core::{Field, FieldWarning, Submission, Uuid};
 use observer_journal::{Append, Clock, Durability, Group, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -48,33 +48,15 @@ pub struct IngestOptions {
     /// Time for which an ingest waits for the journal before it fails with
     /// [`Unavailable::Timeout`]. The event may still be committed; then its retry is a duplicate.
     pub timeout: Duration,
-    /// Size in bytes of the largest event that is stored.
-    pub max_event_bytes: usize,
-    /// Treatment of larger events.
-    pub oversize: Oversize,
-}
-
-/// Treatment of events that are larger than the largest one that is stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Oversize {
-    /// `extra` is replaced by its size and SHA-256, with a warning. If the event is still too
-    /// large, it is rejected.
-    #[default]
-    Trim,
-    /// The event is rejected.
-    Reject,
 }
 
 impl Default for IngestOptions {
-    /// Returns options with a timeout of 2.5 s, below the 3 s after which a producer may give up,
-    /// and without a limit of size.
+    /// Returns options with a timeout of 2.5 s, below the 3 s after which a producer may give up.
     fn default() -> Self {
         Self {
             dedup: DedupWindow::default(),
             require: Requirements::default(),
             timeout: Duration::from_millis(2500),
-            max_event_bytes: usize::MAX,
-            oversize: Oversize::Trim,
         }
     }
 }
@@ -124,16 +106,11 @@ pub enum IngestError {
     #[error("this idempotency key was used for another body before; use a new key for each event")]
     KeyReused,
     /// The source is reserved for events of the observer itself.
-    #[error("the source {RESERVED_SOURCE:?} is reserved; use another name")]
+    #[error(
+        "the source {RESERVED_SOURCE:?} is reserved for events of an observer itself; use another \
+         source, or a token with the scope `relay`"
+    )]
     ReservedSource,
-    /// The event is larger than the largest one that is stored.
-    #[error("the event has {bytes} bytes, and {max_bytes} is the limit; send less in `extra`")]
-    TooLarge {
-        /// Size of the event.
-        bytes: usize,
-        /// Size of the largest event that is stored.
-        max_bytes: usize,
-    },
     /// No event can be accepted at the moment. The same event may be sent again later.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -156,8 +133,6 @@ pub(crate) struct Ingest {
     commit_state: Arc<CommitState>,
     require: Requirements,
     timeout: Duration,
-    max_event_bytes: usize,
-    oversize: Oversize,
     clock: Clock,
     closed: AtomicBool,
     /// Time until which the window may have events from before identities contained principals.
@@ -215,8 +190,6 @@ impl Ingest {
             commit_state,
             require: options.require,
             timeout: options.timeout,
-            max_event_bytes: options.max_event_bytes,
-            oversize: options.oversize,
             clock,
             closed: AtomicBool::new(false),
             former_until,
@@ -336,49 +309,25 @@ impl Ingest {
         key: Option<&str>,
         now: u64,
     ) -> Result<Candidate, IngestError> {
-        let Submission { event, id, mut warnings } = submission;
-        self.require.check(&event)?;
+        let event = &submission.event;
+        self.require.check(event)?;
         if event.source() == RESERVED_SOURCE && !principal.may_relay() {
             return Err(IngestError::ReservedSource);
         }
         if self.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
-        let identity = Identity::of(principal, &event, id, key);
+        let identity = Identity::of(principal, &submission, key);
+        let former = (now < self.former_until)
+            .then(|| FormerIdentity::of(identity, &submission, key))
+            .flatten();
+        let tag = principal.tag(event.is_phase());
+        let Submission { event, id, mut warnings, .. } = submission;
         if id.is_some() && identity.origin == Origin::Id {
             warnings.push(FieldWarning::new(Field::Id, ID_NOT_ADOPTED));
         }
-        let former = (now < self.former_until)
-            .then(|| FormerIdentity::of(identity, &event, id, key))
-            .flatten();
-        let tag = principal.tag(event.is_phase());
-        // The identity is that of the whole event.
-        let event = self.within_limit(event, &mut warnings)?;
         let record = Record::new(now, identity.id.into_bytes(), event.into_raw()).with_tag(tag);
         Ok(Candidate { identity, former, record, warnings })
-    }
-
-    /// Trims an event that is too large to store, if that is the configuration and suffices.
-    fn within_limit(
-        &self,
-        event: Event,
-        warnings: &mut Vec<FieldWarning>,
-    ) -> Result<Event, IngestError> {
-        let (bytes, max_bytes) = (event.raw().len(), self.max_event_bytes);
-        if bytes <= max_bytes {
-            return Ok(event);
-        }
-        let trimmed = match self.oversize {
-            Oversize::Trim => event.trimmed(max_bytes),
-            Oversize::Reject => None,
-        };
-        let trimmed = trimmed.ok_or(IngestError::TooLarge { bytes, max_bytes })?;
-        let detail = format!(
-            "the event has {bytes} bytes, and at most {max_bytes} are stored; `extra` is replaced \
-             by its size and SHA-256"
-        );
-        warnings.push(FieldWarning::new(Field::Extra, detail));
-        Ok(trimmed)
     }
 
     /// Commits events together, and waits until they are durable.
@@ -508,7 +457,6 @@ impl IngestError {
             Self::Missing(_) => RejectReason::MissingField,
             Self::KeyReused => RejectReason::KeyReused,
             Self::ReservedSource => RejectReason::Invalid,
-            Self::TooLarge { .. } => RejectReason::TooLarge,
             Self::Unavailable(_) => RejectReason::Unavailable,
         }
     }

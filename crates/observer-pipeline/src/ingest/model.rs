@@ -429,8 +429,7 @@ impl World {
 
     /// Returns the id of an event. Asserts that it follows from the described identity.
     fn id(&mut self, sender: Sender, sent: Sent, key: Option<&str>) -> Uuid {
-        let Submission { event, id, .. } = sent.submission();
-        let found = Identity::of(&sender.principal(), &event, id, key).id;
+        let found = Identity::of(&sender.principal(), &sent.submission(), key).id;
         let described = sent.described(sender, key.is_some());
         if let Described::Uuid(id) = described {
             assert_eq!(found, id);

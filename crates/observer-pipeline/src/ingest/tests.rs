@@ -79,7 +79,7 @@ async fn duplicate_of_a_pending_event_gets_its_result() {
         )
         .unwrap();
         let principal = Principal::anonymous();
-        let id = Identity::of(&principal, &submission().event, None, None).id.into_bytes();
+        let id = Identity::of(&principal, &submission(), None).id.into_bytes();
         let record = Record::new(1, id, line);
         assert!(matches!(
             commit_state.window().register(id, None, record.checksum, 1),

@@ -89,7 +89,7 @@ pub(super) fn event(number: u64) -> Event {
 }
 
 pub(super) fn id(number: u64) -> Uuid {
-    Identity::of(&Principal::anonymous(), &event(number), None, None).id
+    Identity::of(&Principal::anonymous(), &event(number).into(), None).id
 }
 
 pub(super) fn number_of(event: &Event) -> u64 {
