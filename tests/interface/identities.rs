@@ -157,7 +157,9 @@ impl Producer<'_> {
         let fake =
             |id: &str| format!(r#"{{"source":"v","event_kind":"fake","ok":false,"id":"{id}"}}"#);
         let submission = Submission::parse(body.to_owned()).unwrap();
-        self.post(&fake("unused"), key).await;
+        if key.is_some() {
+            self.post(&fake("unused"), key).await;
+        }
         self.post(body, None).await;
         if let Some(id) = submission.event.id() {
             self.post(&fake(id), None).await;

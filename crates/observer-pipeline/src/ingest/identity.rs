@@ -322,10 +322,16 @@ mod tests {
     #[test]
     fn uuid_is_used_as_is_and_other_ids_are_scoped_by_source() {
         let uuid = "5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49";
-        let with_id =
-            |id: &str| of(&format!(r#"{{"source":"a","event_kind":"ok","ok":true,"id":"{id}"}}"#));
-        assert_eq!(with_id(uuid).id.to_string(), uuid);
+        let event =
+            |id: &str| format!(r#"{{"source":"a","event_kind":"ok","ok":true,"id":"{id}"}}"#);
+        let with_id = |id: &str| of(&event(id));
+        let relay = Principal::anonymous().with_relay(true);
+        assert_eq!(of_principal(&relay, &event(uuid)).id.to_string(), uuid);
         assert_eq!(with_id(uuid), with_id(&uuid.to_uppercase()));
+        // Version 5 is that of the ids of events, which may belong to a token.
+        assert_ne!(with_id(uuid).id.to_string(), uuid);
+        let random = uuid.replacen("-5f0e-", "-4f0e-", 1);
+        assert_eq!(with_id(&random).id.to_string(), random);
         let b = of(r#"{"source":"b","event_kind":"ok","ok":true,"id":"7"}"#);
         assert_ne!(with_id("7").id, b.id);
         assert_eq!(with_id("7").id, Uuid::new_v5(&NAMESPACE, b"2:id,1:a,1:7,"));
