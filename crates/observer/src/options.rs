@@ -28,7 +28,6 @@ pub(crate) fn ingest(config: &Config) -> IngestOptions {
             all.with(source, fields.iter().copied())
         }),
         timeout: config.server.ingest_timeout,
-        ..IngestOptions::default()
     }
 }
 
