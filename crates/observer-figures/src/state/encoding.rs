@@ -115,11 +115,12 @@ fn put_course(out: &mut Vec<u8>, course: &Course) {
 
 fn put_run(out: &mut Vec<u8>, run: &Run) {
     match run {
-        Run::Failures { first, regressed, was_fixed } => {
+        Run::Failures { first, regressed, was_fixed, new_since } => {
             put(out, 0);
             put_mark(out, *first);
             put_option(out, *regressed, put_mark);
             put(out, u64::from(*was_fixed));
+            put_mark(out, *new_since);
         }
         Run::Successes { first, count, enough, version, after_failure } => {
             put(out, 1);
@@ -167,6 +168,7 @@ fn get_run(reader: &mut Reader<'_>) -> Option<Run> {
             first: get_mark(reader)?,
             regressed: get_option(reader, get_mark)?,
             was_fixed: get_bool(reader)?,
+            new_since: get_mark(reader)?,
         }),
         1 => Some(Run::Successes {
             first: get_mark(reader)?,
