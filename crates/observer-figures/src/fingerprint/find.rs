@@ -120,10 +120,26 @@ fn rank_inside(name: &str) -> Option<u8> {
     }
 }
 
-/// Returns the lower-case letters and digits of a name; names of errors are short.
-fn plain(name: &str) -> String {
-    let letters = name.chars().filter(char::is_ascii_alphanumeric);
-    letters.take(48).map(|letter| letter.to_ascii_lowercase()).collect()
+/// Name of a field without case and separators, as far as it can be one of those that count.
+struct Plain {
+    letters: [u8; 32],
+    length: usize,
+}
+
+impl Plain {
+    fn of(name: &str) -> Self {
+        let mut plain = Self { letters: [0; 32], length: 0 };
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+        for (letter, place) in letters.zip(&mut plain.letters) {
+            *place = letter.to_ascii_lowercase();
+            plain.length += 1;
+        }
+        plain
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.letters[..self.length]).unwrap_or_default()
+    }
 }
 
 /// Visit of one value.
@@ -161,14 +177,15 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            let name = plain(&name);
-            if TASK.contains(&name.as_str()) {
+            let name = Plain::of(&name);
+            let name = name.as_str();
+            if TASK.contains(&name) {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             let inside = match self.inside {
-                None => rank(&name),
-                Some(outer) => rank_inside(&name).map(|inner| outer / 4 * 4 + inner),
+                None => rank(name),
+                Some(outer) => rank_inside(name).map(|inner| outer / 4 * 4 + inner),
             };
             map.next_value_seed(Walk { best: self.best, depth: self.depth + 1, inside })?;
         }

@@ -64,16 +64,17 @@ impl Fold {
     }
 }
 
-/// Returns a hash of the thresholds.
+/// Returns a hash of the thresholds that a fold reflects; the minimum is none of them.
 fn identity(rules: &Rules) -> [u8; 8] {
     let Rules { new_for, broken_attempts, flaky_within, fixed_successes, fixed_after, .. } = rules;
-    let text = format!(
-        "{} {broken_attempts} {} {fixed_successes} {}",
+    let numbers = [
         new_for.as_nanos(),
+        (*broken_attempts).into(),
         flaky_within.as_nanos(),
+        (*fixed_successes).into(),
         fixed_after.as_nanos(),
-    );
-    hash(&[&text]).to_le_bytes()
+    ];
+    hash(numbers.iter().flat_map(|number| number.to_le_bytes())).to_le_bytes()
 }
 
 fn put_time(out: &mut Vec<u8>, at: Timestamp) {

@@ -241,6 +241,19 @@ fn stored_fold_of_other_rules_or_versions_is_refused() {
 }
 
 #[test]
+fn encoding_of_a_fold_is_stable() {
+    // Stored by knowledge bases: a change here needs a new version.
+    let rules = Rules::default();
+    let bytes = Fold::of(&attempts("0:F@1 1:P@2 2:F@2"), &rules).encode(&rules);
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = concat!(
+        "0146f034221cc139780301000001808c1500030301808c15000300808c1500030000808c15000301",
+        "808c150003809a9e010001a1bfde0319f37de580c60a0002fc9a01864cac63af15a001864caf63af",
+    );
+    assert_eq!(digits, expected);
+}
+
+#[test]
 fn fold_of_many_scopes_stays_small() {
     let rules = Rules::default();
     let names: Vec<_> = (0..500).map(|n| format!("model-{n}")).collect();

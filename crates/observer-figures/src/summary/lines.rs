@@ -40,6 +40,10 @@ pub(super) fn compose(problem: &Problem, style: Style, now: Timestamp, max_chars
         return if fits { NO_ATTEMPTS.to_owned() } else { String::new() };
     }
     let pieces = Writer { style, now }.pieces(problem);
+    let whole = render(&pieces, &vec![true; pieces.len()], style);
+    if whole.chars().count() <= max_chars {
+        return whole;
+    }
     let mut order: Vec<usize> = (0..pieces.len()).collect();
     order.sort_by_key(|&index| pieces[index].rank);
     let mut kept = vec![false; pieces.len()];
