@@ -68,6 +68,7 @@ fn states_follow_the_rules() {
         ("0:F 1:P 2:P 3:P 4:P", 50.0, "fixed", 3.0, 4),
         ("0:F 1:P", 8.0, "fixed", 8.0, 2),
         ("0:F 1:P 2:P 20:P", 20.0, "fixed", 8.0, 2),
+        ("0:F 1:P 2:P 8:P", 8.0, "fixed", 8.0, 2),
         ("0:P", 7.0, "fixed", 7.0, 1),
         ("0:P 1:P 2:P", 2.0, "fixed", 2.0, 3),
         // Flaky: a failure after a success in one scope.
