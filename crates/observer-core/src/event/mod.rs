@@ -38,7 +38,7 @@ use self::other_fields::other_fields;
 use self::parse::{Members, OnUnreadable, trimmed};
 pub use self::submission::Submission;
 pub use self::warning::FieldWarning;
-use crate::usage::{Usage, UsageReading};
+use crate::usage::{Others, Places, Usage, UsageReading};
 
 /// Outcome of one cycle of an agent, bot or job, or a phase that the cycle reached before it.
 ///
@@ -316,8 +316,15 @@ impl Event {
     fn usage_reading(&self) -> &UsageReading {
         let fields = self.fields();
         fields.usage.get_or_init(|| {
-            let own = fields.usage_field.map(|span| self.slice(span));
-            UsageReading::of(own, self.extra(), fields.cost_usd)
+            let places = Places {
+                usage: fields.usage_field.map(|span| self.slice(span)),
+                others: fields.has_others.then(|| Others {
+                    object: std::str::from_utf8(&self.raw).unwrap_or_default(),
+                    is_other: |name| Field::from_name(name).is_none(),
+                }),
+                extra: self.extra(),
+            };
+            UsageReading::of(&places, fields.cost_usd)
         })
     }
 

@@ -28,8 +28,8 @@ use super::error::EventError;
 use super::field::Field;
 use super::fields::{Fields, Span, Text};
 use super::options::Phases;
-use crate::Traceparent;
 use crate::scalar::{self, MAX_COST_USD, unquoted};
+use crate::{Traceparent, Usage};
 
 /// Longest duration of a cycle: 100 years of 365.25 days, in milliseconds.
 const MAX_DURATION_MS: f64 = 3_155_760_000_000.0;
@@ -86,6 +86,7 @@ impl Members<'_> {
         fields: &mut Fields,
         mut on_unreadable: OnUnreadable<'_>,
     ) -> Result<(), EventError> {
+        fields.has_others = self.has_others();
         for field in Field::OPTIONAL {
             if self.is_repeated(field) {
                 on_unreadable.report(|| Unreadable::Repeated(field))?;
@@ -148,7 +149,12 @@ impl Fields {
             Field::Turns => set(&mut self.turns, scalar::count(value), COUNT),
             Field::Attempt => set(&mut self.attempt, scalar::count(value), COUNT),
             Field::Extra => set(&mut self.extra, object(value, range), OBJECT),
-            Field::Usage => set(&mut self.usage_field, object(value, range), OBJECT),
+            Field::Usage => {
+                // A list is read only if there is usage in it.
+                let is_list = value.starts_with('[') && Usage::parse(value).is_some();
+                let span = if is_list { Some(Span::new(range)) } else { object(value, range) };
+                set(&mut self.usage_field, span, OBJECT)
+            }
             Field::DurationMs => set(
                 &mut self.duration_ms,
                 scalar::amount(value, MAX_DURATION_MS),
