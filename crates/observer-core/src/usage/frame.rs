@@ -73,21 +73,27 @@ impl Frame {
 
     /// Reads a member that is any other string.
     pub(super) fn text(&mut self, key: &Key, text: &str) {
-        match key.as_str() {
-            "servicetier" | "traffictype" => {
+        match key.as_bytes() {
+            b"servicetier" | b"traffictype" => {
                 self.service_tier = service_tier(text).or(self.service_tier);
             }
-            "currency" | "costcurrency" => {
+            b"currency" | b"costcurrency" => {
                 self.is_other_currency = !text.eq_ignore_ascii_case("usd");
             }
-            "type" => self.is_result = text == "result",
+            b"type" => self.is_result = text == "result",
             _ => {}
         }
     }
 
+    /// Returns whether [`text`](Self::text) may read a member of this name.
+    pub(super) fn reads_text(name: &str) -> bool {
+        matches!(name.as_bytes().first(), Some(b's' | b'S' | b't' | b'T' | b'c' | b'C'))
+            && name.len() <= "service_tier".len()
+    }
+
     /// Reads a member that is `true`.
     pub(super) fn truth(&mut self, key: &Key) {
-        self.is_own_key |= key.as_str() == "isbyok";
+        self.is_own_key |= key.as_bytes() == b"isbyok";
     }
 
     /// Reads an item of Bedrock's `cacheDetails`.

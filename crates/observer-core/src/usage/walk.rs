@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::found::{Found, Siblings};
 use super::frame::Frame;
-use super::names::{Container, Context, Key, Rank, container};
+use super::names::{Container, Context, Key, Normalized, Rank, container};
 use crate::scalar;
 use crate::scan::Cursor;
 
@@ -146,11 +146,14 @@ impl<'a> Walk<'a> {
         if matches!(first, b'n' | b'f') {
             return Some(());
         }
-        let name = unescaped(name);
-        let Some(key) = Key::of(&name) else { return Some(()) };
+        let is_text = first == b'"' && !may_be_number(value);
+        if is_text && !Frame::reads_text(name) {
+            return Some(());
+        }
+        let Some((name, key)) = normalized(name) else { return Some(()) };
         match first {
             b't' => frame.truth(&key),
-            b'"' if !may_be_number(value) => frame.text(&key, &value[1..value.len() - 1]),
+            b'"' if is_text => frame.text(&key, &value[1..value.len() - 1]),
             _ => frame.number(&name, &key, value, place.context),
         }
         Some(())
@@ -158,8 +161,8 @@ impl<'a> Walk<'a> {
 
     /// Reads a member that is an object or array.
     fn structure(&mut self, frame: &mut Frame, name: &str, place: Place) -> Option<()> {
-        let key = Key::of(&unescaped(name));
-        let held = key.map_or(Container::Other, |key| container(&key));
+        let key = normalized(name).map(|(_, key)| key);
+        let held = key.as_ref().map_or(Container::Other, container);
         match held {
             Container::Usage(rank) => {
                 if let Some(place) = place.below(Context::Usage) {
@@ -223,11 +226,11 @@ impl<'a> Walk<'a> {
         let mut is_member = self.cursor.enter()?;
         while is_member {
             self.members_left = self.members_left.checked_sub(1)?;
-            let key = Key::of(self.cursor.key()?);
+            let key = normalized(self.cursor.key()?).map(|(_, key)| key);
             let value = self.cursor.skip()?;
-            match key.as_ref().map(Key::as_str) {
-                Some("inputtokens") => tokens = scalar::count(value).unwrap_or(0),
-                Some("ttl") => is_for_an_hour = value == "\"1h\"",
+            match key.as_ref().map(Key::as_bytes) {
+                Some(b"inputtokens") => tokens = scalar::count(value).unwrap_or(0),
+                Some(b"ttl") => is_for_an_hour = value == "\"1h\"",
                 _ => {}
             }
             is_member = self.cursor.advance()?;
@@ -258,18 +261,24 @@ impl<'a> Walk<'a> {
 }
 
 fn is_service_tier(key: Option<&Key>) -> bool {
-    key.is_some_and(|key| key.as_str() == "servicetier")
+    key.is_some_and(|key| key.as_bytes() == b"servicetier")
 }
 
-/// Returns a key without its escapes. A key that has a lone surrogate, or is too long for a name,
-/// stays as it is.
-fn unescaped(key: &str) -> Cow<'_, str> {
-    /// Escapes have up to six characters (RFC 8259, section 7).
+/// Returns a key, if it can be a name: without its escapes, and normalized.
+fn normalized(key: &str) -> Option<(Cow<'_, str>, Key)> {
+    /// An escape has up to six characters (RFC 8259, section 7).
     const MAX_ESCAPED: usize = 6 * 64;
-    if !key.contains('\\') || key.len() > MAX_ESCAPED {
-        return Cow::Borrowed(key);
+    match Key::of(key) {
+        Normalized::Key(normal) => Some((Cow::Borrowed(key), normal)),
+        Normalized::Escaped if key.len() <= MAX_ESCAPED => {
+            let key: String = serde_json::from_str(&format!("\"{key}\"")).ok()?;
+            match Key::of(&key) {
+                Normalized::Key(normal) => Some((Cow::Owned(key), normal)),
+                Normalized::NoName | Normalized::Escaped => None,
+            }
+        }
+        Normalized::NoName | Normalized::Escaped => None,
     }
-    serde_json::from_str(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), Cow::Owned)
 }
 
 /// Returns whether a string may hold a number.

@@ -40,77 +40,74 @@ impl Rank {
 }
 
 /// Synonyms of `usage`.
-const USAGE: [&str; 15] = [
-    "usage",
-    "usagemetadata",
-    "usagedetails",
-    "usageinfo",
-    "usagestats",
-    "usagemetrics",
-    "tokenusage",
-    "llmusage",
-    "modelusagemetadata",
-    "tokens",
-    "tokencount",
-    "tokencounts",
-    "tokenstats",
-    "amazonbedrockinvocationmetrics",
-    "usageexcludingcachedinference",
+const USAGE: [&[u8]; 15] = [
+    b"usage",
+    b"usagemetadata",
+    b"usagedetails",
+    b"usageinfo",
+    b"usagestats",
+    b"usagemetrics",
+    b"tokenusage",
+    b"llmusage",
+    b"modelusagemetadata",
+    b"tokens",
+    b"tokencount",
+    b"tokencounts",
+    b"tokenstats",
+    b"amazonbedrockinvocationmetrics",
+    b"usageexcludingcachedinference",
 ];
 
 /// Returns what a value under this key holds.
 pub(in super::super) fn container(key: &Key) -> Container {
-    match key.as_str() {
-        "prompttokensdetails"
-        | "inputtokensdetails"
-        | "inputtokendetails"
-        | "inputdetails"
-        | "prompttokendetails"
-        | "promptdetails"
-        | "inputtokens" => Container::Details(Context::Input),
-        "completiontokensdetails"
-        | "outputtokensdetails"
-        | "outputtokendetails"
-        | "completiontokendetails"
-        | "outputdetails"
-        | "completiondetails"
-        | "outputtokens" => Container::Details(Context::Output),
-        "cache" | "cachecreation" | "cachetokens" | "cacheusage" => {
+    match key.as_bytes() {
+        b"prompttokensdetails"
+        | b"inputtokensdetails"
+        | b"inputtokendetails"
+        | b"inputdetails"
+        | b"prompttokendetails"
+        | b"promptdetails"
+        | b"inputtokens" => Container::Details(Context::Input),
+        b"completiontokensdetails"
+        | b"outputtokensdetails"
+        | b"outputtokendetails"
+        | b"completiontokendetails"
+        | b"outputdetails"
+        | b"completiondetails"
+        | b"outputtokens" => Container::Details(Context::Output),
+        b"cache" | b"cachecreation" | b"cachetokens" | b"cacheusage" => {
             Container::Details(Context::Cache)
         }
-        "details" => Container::Details(Context::Details),
-        "cachedetails" => Container::CacheDetails,
-        "pricing" | "prices" | "rates" | "modelinfo" | "limits" | "ratelimit" | "ratelimits"
-        | "budget" | "budgets" | "quota" | "quotas" | "config" | "settings" | "params"
-        | "parameters" | "generationconfig" => Container::Ignored,
-        name if has(name, "usage") || name.ends_with("tokens") || USAGE.contains(&name) => {
-            Container::Usage(rank(name))
+        b"details" => Container::Details(Context::Details),
+        b"cachedetails" => Container::CacheDetails,
+        b"pricing" | b"prices" | b"rates" | b"modelinfo" | b"limits" | b"ratelimit"
+        | b"ratelimits" | b"budget" | b"budgets" | b"quota" | b"quotas" | b"config"
+        | b"settings" | b"params" | b"parameters" | b"generationconfig" => Container::Ignored,
+        b"billedunits" => Container::Usage(Rank::Fallback),
+        name if key.has(b"usage") || name.ends_with(b"tokens") || USAGE.contains(&name) => {
+            Container::Usage(rank(key))
         }
-        "billedunits" => Container::Usage(Rank::Fallback),
-        name if has(name, "cost") => Container::Details(Context::Cost),
+        _ if key.has_cost => Container::Details(Context::Cost),
         _ => Container::Other,
     }
 }
 
-fn rank(name: &str) -> Rank {
-    let has_any = |words: &[&str]| words.iter().any(|word| has(name, word));
-    if USAGE.contains(&name) {
+fn rank(key: &Key) -> Rank {
+    let has_any = |parts: &[&[u8]]| parts.iter().any(|part| key.has(part));
+    if USAGE.contains(&key.as_bytes()) {
         Rank::Usage
-    } else if has_any(&["last", "previous", "delta", "billed", "including"]) {
+    } else if has_any(&[b"last", b"previous", b"delta", b"billed", b"including"]) {
         Rank::Fallback
-    } else if has_any(&["total", "accumulated", "cumulative", "overall", "aggregate"]) {
+    } else if has_any(&[b"total", b"accumulated", b"cumulative", b"overall", b"aggregate"]) {
         Rank::Total
     } else {
         Rank::Breakdown
     }
 }
 
-fn has(name: &str, word: &str) -> bool {
-    name.contains(word)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tests::key;
     use super::*;
 
     #[test]
@@ -130,7 +127,7 @@ mod tests {
             ("rate_limits", Container::Ignored),
             ("response", Container::Other),
         ] {
-            assert_eq!(container(&Key::of(name).unwrap()), expected, "{name}");
+            assert_eq!(container(&key(name).unwrap()), expected, "{name}");
         }
     }
 }

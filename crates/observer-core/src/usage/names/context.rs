@@ -23,10 +23,10 @@ pub(in super::super) enum Context {
 }
 
 /// Prefixes of flattened names, such as `usage.prompt_tokens` and `tokens_input`.
-const USAGE_PREFIXES: [&str; 6] =
-    ["usage", "tokenusage", "genaiusage", "llmusage", "llm", "tokens"];
+const USAGE_PREFIXES: [&[u8]; 6] =
+    [b"usage", b"tokenusage", b"genaiusage", b"llmusage", b"llm", b"tokens"];
 /// Prefixes of flattened names of a cost.
-const COST_PREFIXES: [&str; 3] = ["cost", "genaicost", "llmcost"];
+const COST_PREFIXES: [&[u8]; 3] = [b"cost", b"genaicost", b"llmcost"];
 
 /// Returns the meaning of a number under a key.
 pub(in super::super) fn meaning(key: &Key, context: Context) -> Option<Meaning> {
@@ -43,6 +43,10 @@ pub(in super::super) fn meaning(key: &Key, context: Context) -> Option<Meaning> 
 /// Returns the meaning of a name that needs no context.
 fn named(key: &Key) -> Option<Meaning> {
     table::meaning(key).or_else(|| {
+        // Most keys are of anything else.
+        if !matches!(key.as_bytes()[0], b'u' | b't' | b'g' | b'l' | b'c') {
+            return None;
+        }
         let usage = USAGE_PREFIXES.iter().find_map(|prefix| {
             let rest = key.without_prefix(prefix)?;
             table::meaning(&rest).or_else(|| bare(&rest))
@@ -56,27 +60,27 @@ fn named(key: &Key) -> Option<Meaning> {
 
 /// Short names in an object of usage: of Gemini CLI, Langfuse, OpenCode and many loggers.
 fn bare(key: &Key) -> Option<Meaning> {
-    Some(Meaning::Count(match key.as_str() {
-        "prompt" => Count::Prompt,
-        "input" | "in" | "sent" => Count::BareInput,
-        "completion" | "candidates" => Count::Completion,
-        "output" | "out" | "received" => Count::Output,
-        "cached" => Count::ReadWithin,
-        "cacheread" => Count::ReadBeside,
-        "cachewrite" | "cachecreation" => Count::WriteBeside,
-        "thoughts" | "reasoning" | "thinking" => Count::ReasoningBeside,
-        "tool" => Count::ToolInput,
-        "total" => Count::Total,
+    Some(Meaning::Count(match key.as_bytes() {
+        b"prompt" => Count::Prompt,
+        b"input" | b"in" | b"sent" => Count::BareInput,
+        b"completion" | b"candidates" => Count::Completion,
+        b"output" | b"out" | b"received" => Count::Output,
+        b"cached" => Count::ReadWithin,
+        b"cacheread" => Count::ReadBeside,
+        b"cachewrite" | b"cachecreation" => Count::WriteBeside,
+        b"thoughts" | b"reasoning" | b"thinking" => Count::ReasoningBeside,
+        b"tool" => Count::ToolInput,
+        b"total" => Count::Total,
         _ => return None,
     }))
 }
 
 fn input_detail(key: &Key) -> Option<Meaning> {
-    let short = match key.as_str() {
-        "cached" | "cacheread" | "read" => Count::ReadWithin,
-        "cachewrite" | "cachecreation" | "write" => Count::WriteWithin,
-        "nocache" => Count::Fresh,
-        "total" => Count::Prompt,
+    let short = match key.as_bytes() {
+        b"cached" | b"cacheread" | b"read" => Count::ReadWithin,
+        b"cachewrite" | b"cachecreation" | b"write" => Count::WriteWithin,
+        b"nocache" => Count::Fresh,
+        b"total" => Count::Prompt,
         _ => {
             return match table::meaning(key).or_else(|| of_tier(key, input_detail))? {
                 Meaning::Count(Count::ReadBeside) => Some(Meaning::Count(Count::ReadWithin)),
@@ -89,9 +93,9 @@ fn input_detail(key: &Key) -> Option<Meaning> {
 }
 
 fn output_detail(key: &Key) -> Option<Meaning> {
-    let short = match key.as_str() {
-        "reasoning" | "thinking" => Count::ReasoningWithin,
-        "total" => Count::Output,
+    let short = match key.as_bytes() {
+        b"reasoning" | b"thinking" => Count::ReasoningWithin,
+        b"total" => Count::Output,
         _ => return table::meaning(key).or_else(|| of_tier(key, output_detail)),
     };
     Some(Meaning::Count(short))
@@ -99,13 +103,13 @@ fn output_detail(key: &Key) -> Option<Meaning> {
 
 /// Details to which LangChain prefixes the service tier.
 fn of_tier(key: &Key, detail: fn(&Key) -> Option<Meaning>) -> Option<Meaning> {
-    ["flex", "priority"].iter().find_map(|tier| detail(&key.without_prefix(tier)?))
+    [&b"flex"[..], b"priority"].iter().find_map(|tier| detail(&key.without_prefix(tier)?))
 }
 
 fn cached(key: &Key) -> Option<Meaning> {
-    Some(Meaning::Count(match key.as_str() {
-        "read" | "reads" | "hit" | "hits" => Count::ReadBeside,
-        "write" | "writes" | "creation" | "created" => Count::WriteBeside,
+    Some(Meaning::Count(match key.as_bytes() {
+        b"read" | b"reads" | b"hit" | b"hits" => Count::ReadBeside,
+        b"write" | b"writes" | b"creation" | b"created" => Count::WriteBeside,
         _ => return table::meaning(key),
     }))
 }
@@ -122,10 +126,12 @@ fn cost(key: &Key) -> Meaning {
 }
 
 fn short_cost(key: &Key) -> Option<Meaning> {
-    Some(match key.as_str() {
-        "total" | "totaltokens" | "usd" | "totalusd" | "amount" => CostName::usd(2),
-        "input" | "prompt" | "inputtokens" | "prompttokens" => Meaning::CostPart(CostPart::Input),
-        "output" | "completion" | "outputtokens" | "completiontokens" => {
+    Some(match key.as_bytes() {
+        b"total" | b"totaltokens" | b"usd" | b"totalusd" | b"amount" => CostName::usd(2),
+        b"input" | b"prompt" | b"inputtokens" | b"prompttokens" => {
+            Meaning::CostPart(CostPart::Input)
+        }
+        b"output" | b"completion" | b"outputtokens" | b"completiontokens" => {
             Meaning::CostPart(CostPart::Output)
         }
         _ => return None,
@@ -134,10 +140,11 @@ fn short_cost(key: &Key) -> Option<Meaning> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::key;
     use super::*;
 
-    fn found(key: &str, context: Context) -> Option<Meaning> {
-        meaning(&Key::of(key).unwrap(), context)
+    fn found(name: &str, context: Context) -> Option<Meaning> {
+        meaning(&key(name).unwrap(), context)
     }
 
     #[test]

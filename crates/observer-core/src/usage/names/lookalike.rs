@@ -9,93 +9,85 @@ pub(in super::super) enum Lookalike {
     Cost,
 }
 
-/// Words that make a name one of something else: a limit, a rate, a time, a place in an account.
-const OTHER_WORDS: [&str; 49] = [
-    "age",
-    "allowance",
-    "allowed",
-    "available",
-    "average",
-    "avg",
-    "budget",
-    "cap",
-    "category",
-    "center",
-    "centre",
-    "code",
-    "duration",
-    "expires",
-    "expiry",
-    "factor",
-    "index",
-    "latency",
-    "left",
-    "length",
-    "limit",
-    "limits",
-    "max",
-    "maximum",
-    "min",
-    "minimum",
-    "ms",
-    "multiplier",
-    "name",
-    "pct",
-    "per",
-    "percent",
-    "position",
-    "quota",
-    "rate",
-    "ratio",
-    "remaining",
-    "reserve",
-    "reserved",
-    "score",
-    "seconds",
-    "size",
-    "speed",
-    "target",
-    "threshold",
-    "ttl",
-    "type",
-    "weight",
-    "window",
+/// What one word says about a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Tokens,
+    /// `token`, which alone is mostly a credential.
+    Token,
+    /// Word that makes `token` a count of tokens.
+    Count,
+    Cost,
+    /// Word that makes the name one of something else: a limit, a rate, a time, a place in an
+    /// account.
+    Foreign,
+    Plain,
+}
+
+impl Word {
+    fn of(word: &str) -> Self {
+        let mut buffer = [0; 12];
+        let lower = match buffer.get_mut(..word.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(word.as_bytes());
+                lower.make_ascii_lowercase();
+                &*lower
+            }
+            None => b"",
+        };
+        match lower {
+            b"count" | b"counts" | b"num" | b"sum" | b"total" | b"usage" | b"used" => Self::Count,
+            b"age" | b"allowance" | b"allowed" | b"available" | b"average" | b"avg" | b"budget"
+            | b"cap" | b"category" | b"center" | b"centre" | b"code" | b"duration" | b"expires"
+            | b"expiry" | b"factor" | b"index" | b"latency" | b"left" | b"length" | b"limit"
+            | b"limits" | b"max" | b"maximum" | b"min" | b"minimum" | b"ms" | b"multiplier"
+            | b"name" | b"pct" | b"per" | b"percent" | b"position" | b"quota" | b"rate"
+            | b"ratio" | b"remaining" | b"reserve" | b"reserved" | b"score" | b"seconds"
+            | b"size" | b"speed" | b"target" | b"threshold" | b"ttl" | b"type" | b"weight"
+            | b"window" => Self::Foreign,
+            _ if ends_with(word, "tokens") => Self::Tokens,
+            _ if ends_with(word, "token") => Self::Token,
+            _ if ["cost", "costs", "usd"].iter().any(|end| ends_with(word, end)) => Self::Cost,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Parts of names without separators that make them names of something else.
+const FOREIGN_PARTS: [&[u8]; 8] = [
+    b"maxtoken",
+    b"maxcost",
+    b"limit",
+    b"budget",
+    b"quota",
+    b"remaining",
+    b"threshold",
+    b"costcent",
 ];
-
-/// Parts of names without separators that make them one of something else.
-const OTHER_PARTS: [&str; 8] =
-    ["maxtoken", "maxcost", "limit", "budget", "quota", "remaining", "threshold", "costcent"];
-
-/// Words that make `token` a count of tokens. Alone it is mostly a credential.
-const COUNT_WORDS: [&str; 7] = ["count", "counts", "num", "sum", "total", "usage", "used"];
 
 /// Returns what a name looks like, if a number under it may be a count of used tokens or a cost.
 /// `key` is the same name as a key.
 pub(in super::super) fn lookalike(name: &str, key: &Key) -> Option<Lookalike> {
-    let key = key.as_str();
-    let found = if key.contains("token") {
-        Lookalike::Tokens
-    } else if key.contains("cost") {
-        Lookalike::Cost
-    } else {
-        return None;
-    };
-    let is_any = |word: &str, of: &[&str]| of.iter().any(|other| word.eq_ignore_ascii_case(other));
-    if OTHER_PARTS.iter().any(|part| key.contains(part))
-        || words(name).any(|word| is_any(word, &OTHER_WORDS))
-    {
+    if !(key.has_token || key.has_cost || key.has_usd) {
         return None;
     }
-    let is_noun = match found {
-        Lookalike::Tokens if words(name).any(|word| ends_with(word, "token")) => {
-            words(name).any(|word| is_any(word, &COUNT_WORDS))
+    let (mut has_tokens, mut has_token, mut has_count, mut has_cost) = (false, false, false, false);
+    for word in words(name) {
+        match Word::of(word) {
+            Word::Foreign => return None,
+            Word::Tokens => has_tokens = true,
+            Word::Token => has_token = true,
+            Word::Count => has_count = true,
+            Word::Cost => has_cost = true,
+            Word::Plain => {}
         }
-        Lookalike::Tokens => words(name).any(|word| ends_with(word, "tokens")),
-        Lookalike::Cost => {
-            words(name).any(|word| ends_with(word, "cost") || ends_with(word, "costs"))
-        }
+    }
+    let found = if has_tokens || has_token {
+        ((has_tokens && !has_token) || has_count).then_some(Lookalike::Tokens)
+    } else {
+        has_cost.then_some(Lookalike::Cost)
     };
-    is_noun.then_some(found)
+    found.filter(|_| !FOREIGN_PARTS.iter().any(|part| key.has(part)))
 }
 
 fn ends_with(word: &str, end: &str) -> bool {
@@ -109,19 +101,21 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Splits a name before each capital that follows a small letter or a digit.
-fn camel_words(name: &str) -> impl Iterator<Item = &str> {
-    let bytes = name.as_bytes();
-    let is_start = move |at: usize| {
-        at == 0 || bytes[at].is_ascii_uppercase() && !bytes[at - 1].is_ascii_uppercase()
-    };
-    (0..name.len()).filter(move |at| is_start(*at)).map(move |start| {
-        let end = (start + 1..name.len()).find(|at| is_start(*at)).unwrap_or(name.len());
-        &name[start..end]
+fn camel_words(mut rest: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let bytes = rest.as_bytes();
+        let is_end =
+            |at: &usize| bytes[*at].is_ascii_uppercase() && !bytes[at - 1].is_ascii_uppercase();
+        let end = (1..bytes.len()).find(is_end).unwrap_or(bytes.len());
+        let word;
+        (word, rest) = rest.split_at(end);
+        (!word.is_empty()).then_some(word)
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::key;
     use super::*;
 
     #[test]
@@ -136,6 +130,7 @@ mod tests {
             ("cost_eur", Some(Lookalike::Cost)),
             ("judgeCost", Some(Lookalike::Cost)),
             ("costs", Some(Lookalike::Cost)),
+            ("spentUSD", Some(Lookalike::Cost)),
             ("max_tokens", None),
             ("maxOutputTokens", None),
             ("maxtokens", None),
@@ -160,7 +155,7 @@ mod tests {
             ("accosted", None),
             ("turns", None),
         ] {
-            assert_eq!(lookalike(name, &Key::of(name).unwrap()), expected, "{name}");
+            assert_eq!(lookalike(name, &key(name).unwrap()), expected, "{name}");
         }
     }
 }

@@ -16,6 +16,19 @@ mod table;
 
 pub(super) use self::container::{Container, Rank, container};
 pub(super) use self::context::{Context, meaning};
-pub(super) use self::key::Key;
+pub(super) use self::key::{Key, Normalized};
 pub(super) use self::lookalike::{Lookalike, lookalike};
 pub(super) use self::table::{CostName, CostPart, Count, Meaning};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a name as a key, if it can be one.
+    pub(super) fn key(name: &str) -> Option<Key> {
+        match Key::of(name) {
+            Normalized::Key(key) => Some(key),
+            Normalized::NoName | Normalized::Escaped => None,
+        }
+    }
+}

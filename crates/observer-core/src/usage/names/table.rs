@@ -1,6 +1,6 @@
 //! The table of names and what a number under each of them means.
 
-use super::key::{Key, hash};
+use super::key::{Hash, Key};
 
 /// Meaning of a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -240,25 +240,30 @@ const NAMES: &[(Meaning, &[&str])] = &[
 /// Slots of the index. Twice as many as there are names keep chains short.
 const SLOTS: usize = 1024;
 
-/// Slot without a name.
-const FREE: (u8, u8) = (u8::MAX, 0);
+/// Position of a name in [`NAMES`].
+#[derive(Clone, Copy)]
+struct Slot {
+    hash: Hash,
+    group: u8,
+    name: u8,
+}
 
-/// Hash index of [`NAMES`]: the positions of the group and of the name in it. A name stands in the
-/// first free slot from that of its hash on.
-static INDEX: [(u8, u8); SLOTS] = index();
+/// Hash index of [`NAMES`]. A name stands in the first free slot from that of its hash on.
+static INDEX: [Option<Slot>; SLOTS] = index();
 
-const fn index() -> [(u8, u8); SLOTS] {
-    let mut index = [FREE; SLOTS];
+const fn index() -> [Option<Slot>; SLOTS] {
+    let mut index = [None; SLOTS];
     let mut group = 0;
     while group < NAMES.len() {
         let names = NAMES[group].1;
         let mut name = 0;
         while name < names.len() {
-            let mut slot = hash(names[name].as_bytes()) as usize % SLOTS;
-            while index[slot].0 != FREE.0 {
+            let hash = Hash::of(names[name].as_bytes());
+            let mut slot = hash.slot(SLOTS);
+            while index[slot].is_some() {
                 slot = (slot + 1) % SLOTS;
             }
-            index[slot] = (group as u8, name as u8);
+            index[slot] = Some(Slot { hash, group: group as u8, name: name as u8 });
             name += 1;
         }
         group += 1;
@@ -268,13 +273,14 @@ const fn index() -> [(u8, u8); SLOTS] {
 
 /// Returns the meaning of a number under this key, wherever it stands.
 pub(super) fn meaning(key: &Key) -> Option<Meaning> {
-    let mut slot = hash(key.as_bytes()) as usize % SLOTS;
-    while INDEX[slot].0 != FREE.0 {
-        let (meaning, names) = NAMES[usize::from(INDEX[slot].0)];
-        if is_same(names[usize::from(INDEX[slot].1)], key) {
+    let hash = key.hash();
+    let mut at = hash.slot(SLOTS);
+    while let Some(slot) = INDEX[at] {
+        let (meaning, names) = NAMES[usize::from(slot.group)];
+        if slot.hash == hash && is_same(names[usize::from(slot.name)], key) {
             return Some(meaning);
         }
-        slot = (slot + 1) % SLOTS;
+        at = (at + 1) % SLOTS;
     }
     None
 }
@@ -289,6 +295,7 @@ fn is_same(name: &str, key: &Key) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::tests::key;
     use super::*;
 
     #[test]
@@ -298,7 +305,7 @@ mod tests {
                 let kebab = name.replace(['_', '.'], "-");
                 let upper = name.to_uppercase();
                 for spelling in [*name, &kebab, &upper, &format!(" {name}_")] {
-                    let key = Key::of(spelling).unwrap();
+                    let key = key(spelling).unwrap();
                     assert_eq!(meaning(&key), Some(*expected), "{spelling}");
                 }
             }
@@ -309,18 +316,18 @@ mod tests {
     fn no_name_stands_in_the_table_twice() {
         let mut seen = BTreeSet::new();
         for name in NAMES.iter().flat_map(|(_, names)| *names) {
-            assert!(seen.insert(Key::of(name).unwrap().as_str().to_owned()), "{name}");
+            assert!(seen.insert(key(name).unwrap().as_bytes().to_owned()), "{name}");
         }
         assert!(seen.len() * 2 <= SLOTS, "{} names", seen.len());
     }
 
     #[test]
     fn other_keys_have_no_meaning() {
-        for key in ["model", "prompt", "max_tokens", "prompt_token", "tokensprompts", "x"] {
-            assert_eq!(meaning(&Key::of(key).unwrap()), None, "{key}");
+        for other in ["model", "prompt", "max_tokens", "prompt_token", "tokensprompts", "x"] {
+            assert_eq!(meaning(&key(other).unwrap()), None, "{other}");
         }
-        for key in ["", "___", "prömpt_tokens", &"x".repeat(65)] {
-            assert!(Key::of(key).is_none(), "{key}");
+        for other in ["", "___", "prömpt_tokens", &"x".repeat(65)] {
+            assert!(key(other).is_none(), "{other}");
         }
     }
 }
