@@ -21,17 +21,20 @@ mod walk;
 pub(crate) use self::reading::{Others, Places, UsageReading};
 use crate::ServiceTier;
 
-/// Tokens and cost of a cycle, normalised over the model APIs.
+/// Tokens and cost of a cycle, normalised over the APIs and tools that report them.
 ///
-/// | API | input | output | cached input |
+/// | | input | output | cached input |
 /// |---|---|---|---|
-/// | OpenAI Chat | `prompt_tokens` | `completion_tokens` | `prompt_tokens_details.cached_tokens` |
-/// | OpenAI Responses | `input_tokens` | `output_tokens` | `input_tokens_details.cached_tokens` |
+/// | OpenAI Chat | `prompt_tokens` | `completion_tokens` | `cached_tokens` |
+/// | OpenAI Responses | `input_tokens` | `output_tokens` | `cached_tokens` |
 /// | Anthropic | `input_tokens` | `output_tokens` | `cache_read_input_tokens` |
-/// | Ollama | `prompt_eval_count` | `eval_count` | |
+/// | Gemini | `promptTokenCount` | `candidatesTokenCount` | `cachedContentTokenCount` |
+/// | Bedrock | `inputTokens` | `outputTokens` | `cacheReadInputTokens` |
+/// | Ollama | `prompt_eval_count` | `eval_count` | `prompt_eval_cached_count` |
 ///
-/// OpenAI counts cached tokens as part of the input. Anthropic counts them, and
-/// `cache_creation_input_tokens`, in addition to it; here they are part of the input always.
+/// These and many other names are read in any case and with any separator. Some APIs count cached
+/// tokens as part of the input and reasoning as part of the output, others in addition to them.
+/// Here they are parts always. `total_tokens` decides where the names leave it open.
 ///
 /// ```
 /// use observer_core::Usage;
@@ -46,6 +49,12 @@ use crate::ServiceTier;
 ///     r#""prompt_tokens_details":{"cached_tokens":90}}"#,
 /// )).unwrap();
 /// assert_eq!((openai.input, openai.cached_input), (100, 90));
+///
+/// let total = Usage::parse(concat!(
+///     r#"{"input_tokens":100,"cache_read_input_tokens":90,"output_tokens":5,"#,
+///     r#""total_tokens":105}"#,
+/// )).unwrap();
+/// assert_eq!((total.input, total.cached_input), (100, 90));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]

@@ -9,7 +9,7 @@ use crate::scalar;
 use crate::scan::Cursor;
 
 /// Levels of objects below `usage`, the event or `extra` in which usage is looked for. Arrays are
-/// no levels.
+/// no levels. In an object of usage, there is one level more, for usage by model.
 const MAX_LEVEL: u8 = 4;
 
 /// Levels of objects and arrays that the walk enters, details of usage and arrays included. It
@@ -57,8 +57,9 @@ struct Place {
 impl Place {
     /// Returns the place of an object in a member of this one, if it is not too deep.
     fn below(self, context: Context) -> Option<Self> {
-        let place = Self { context, level: self.level + 1, ..self.within(context)? };
-        (place.level <= MAX_LEVEL).then_some(place)
+        let max = if self.context == Context::Usage { MAX_LEVEL + 1 } else { MAX_LEVEL };
+        let place = Self { level: self.level + 1, ..self.within(context)? };
+        (place.level <= max).then_some(place)
     }
 
     /// Returns the place of a value that belongs to this object or array.
