@@ -50,7 +50,8 @@ pub(crate) fn members<'a>(
 
 /// Position in a JSON text that moves from value to value.
 ///
-/// Methods return `None` where the text ends or is not JSON. The cursor must not be used after that.
+/// Methods return `None` where the text ends or is not JSON. The cursor must not be used after
+/// that.
 pub(crate) struct Cursor<'a> {
     json: &'a str,
     /// Bytes that the cursor may read.

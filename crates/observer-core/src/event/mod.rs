@@ -299,8 +299,8 @@ impl Event {
     }
 
     /// Returns tokens and cost from `usage`, from fields that the observer does not know, and from
-    /// `extra`, in this order of precedence; see [`Usage`]. A cost in the field `cost_usd` overrides
-    /// every other. They are read on first use.
+    /// `extra`, in this order of precedence; see [`Usage`]. A cost in the field `cost_usd`
+    /// overrides every other. They are read on first use.
     ///
     /// ```
     /// use observer_core::Event;
@@ -318,8 +318,8 @@ impl Event {
         self.usage_reading().usage.as_ref()
     }
 
-    /// Returns whether numbers under names like those of tokens or cost were not understood, so that
-    /// [`usage`](Self::usage) may lack them. They are looked for on first use of either.
+    /// Returns whether numbers under names like those of tokens or cost were not understood, so
+    /// that [`usage`](Self::usage) may lack them. They are looked for on first use of either.
     ///
     /// ```
     /// use observer_core::Event;

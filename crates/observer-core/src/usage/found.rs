@@ -91,8 +91,8 @@ impl Found {
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
     groups: [Option<Found>; Rank::NUMBER],
-    /// The first members of [`Rank::Other`], among which repetitions are recognised.
-    seen: [Option<Tokens>; 4],
+    /// Input and output of the first members, among which repetitions are recognised.
+    seen: [Option<(u64, u64)>; 4],
 }
 
 impl Siblings {
@@ -118,20 +118,23 @@ impl Siblings {
 
     /// Adds a member that may repeat an earlier one, such as a response that is given both parsed
     /// and raw. Equal tokens under two names of one object are the same tokens.
-    pub(super) fn add_once(&mut self, found: Found) {
-        let Some(tokens) = found.tokens.filter(Tokens::is_used) else {
-            return self.add(Rank::Other, found);
-        };
-        if self.seen.contains(&Some(tokens)) {
-            if let Some(group) = &mut self.groups[Rank::Other as usize] {
+    pub(super) fn add_once(&mut self, rank: Rank, found: Found) {
+        if let Some(tokens) = found.tokens.filter(Tokens::is_used)
+            && matches!(rank, Rank::Breakdown | Rank::Other)
+        {
+            let counts = Some((tokens.input, tokens.output));
+            let group = &mut self.groups[rank as usize];
+            if self.seen.contains(&counts)
+                && let Some(group) = group
+            {
                 *group = group.or(found);
+                return;
             }
-            return;
+            if let Some(free) = self.seen.iter_mut().find(|seen| seen.is_none()) {
+                *free = counts;
+            }
         }
-        if let Some(free) = self.seen.iter_mut().find(|seen| seen.is_none()) {
-            *free = Some(tokens);
-        }
-        self.add(Rank::Other, found);
+        self.add(rank, found);
     }
 
     /// Returns what the siblings hold, each kind of number from the highest rank that has it.

@@ -168,7 +168,7 @@ impl<'a> Walk<'a> {
             Container::Usage(rank) => {
                 if let Some(place) = place.below(Context::Usage) {
                     let (found, ended) = self.container(place);
-                    frame.siblings.add(rank, found);
+                    frame.siblings.add_once(rank, found);
                     return ended;
                 }
             }
@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
                     if is_usage {
                         frame.siblings.add(Rank::Other, found);
                     } else {
-                        frame.siblings.add_once(found);
+                        frame.siblings.add_once(Rank::Other, found);
                     }
                     return ended;
                 }

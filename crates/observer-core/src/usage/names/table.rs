@@ -214,7 +214,9 @@ const NAMES: &[(Meaning, &[&str])] = &[
     (CostName::fraction(1e10), &["cost_in_usd_ticks", "total_cost_usd_ticks"]),
     (CostName::fraction(1e9), &["cost_nano_usd", "cost_usd_nanos"]),
     (CostName::fraction(1e6), &["cost_micro_usd", "cost_usd_micros", "cost_microdollars"]),
-    (CostName::fraction(1e2), &["cost_cents", "cost_in_cents", "cost_usd_cents", "total_cost_cents"]),
+    (CostName::fraction(1e2), &[
+        "cost_cents", "cost_in_cents", "cost_usd_cents", "total_cost_cents",
+    ]),
     (CostName::usd(CostName::WEAK), &["usage"]),
     (Meaning::CostPart(CostPart::Input), &[
         "input_cost", "prompt_cost", "total_input_cost", "total_prompt_cost", "input_tokens_cost",

@@ -1,5 +1,7 @@
 //! Properties: the same usage is read wherever and however it is written.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value, json};
@@ -78,7 +80,12 @@ fn rewrite(value: &Value, style: Style, as_strings: bool) -> Value {
 }
 
 /// Returns the shapes that stand in `usage` alone.
-fn in_usage() -> Vec<Shape> {
+fn in_usage() -> &'static [Shape] {
+    static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(read_shapes);
+    &SHAPES
+}
+
+fn read_shapes() -> Vec<Shape> {
     let is_alone = |shape: &Shape| {
         shape.place.as_object().is_some_and(|place| place.len() == 1) && !shape.is_unread
     };
@@ -126,7 +133,7 @@ proptest! {
         name in select(&["usage", "Usage", "usageMetadata", "token-usage"][..]),
     ) {
         let shapes = in_usage();
-        let shape = index.get(&shapes);
+        let shape = index.get(shapes);
         let usage = rewrite(&shape.place["usage"], style, as_strings);
         let mut places = vec![
             json!({ "usage": usage }),
@@ -157,13 +164,14 @@ proptest! {
         key in select(&["calls", "steps", "messages", "requests"][..]),
         is_bare in any::<bool>(),
     ) {
-        let shapes: Vec<_> = in_usage();
-        let chosen: Vec<_> = indices.iter().map(|index| index.get(&shapes)).collect();
+        let shapes = in_usage();
+        let chosen: Vec<_> = indices.iter().map(|index| index.get(shapes)).collect();
         let calls: Vec<_> = chosen
             .iter()
             .map(|shape| {
                 let usage = &shape.place["usage"];
-                if is_bare && needs_no_context(usage) { usage.clone() } else { json!({ "usage": usage }) }
+                let is_bare = is_bare && needs_no_context(usage);
+                if is_bare { usage.clone() } else { json!({ "usage": usage }) }
             })
             .collect();
         let (found, _) = usage_of(&json!({ "extra": { key: calls } }));
@@ -192,7 +200,11 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_have_consistent_usage(value in arbitrary(), at in any::<Index>(), byte in 0_u8..128) {
+    fn any_bytes_have_consistent_usage(
+        value in arbitrary(),
+        at in any::<Index>(),
+        byte in 0_u8..128,
+    ) {
         let mut json = json!({ "source": "s", "extra": value }).to_string().into_bytes();
         let at = at.index(json.len());
         json[at] = byte;
@@ -256,7 +268,8 @@ fn arbitrary() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(6, 64, 8, move |inner| {
         prop_oneof![
             3 => prop::collection::vec((names.clone(), inner.clone()), 0..8).prop_map(|members| {
-                members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+                let members = members.into_iter().map(|(name, value)| (name.to_owned(), value));
+                members.collect::<Map<_, _>>().into()
             }),
             1 => prop::collection::vec(inner, 0..4).prop_map(Value::from),
         ]

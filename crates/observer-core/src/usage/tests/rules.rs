@@ -153,6 +153,24 @@ fn better_place_takes_precedence_over_an_earlier_one() {
 }
 
 #[test]
+fn parts_are_not_added_to_their_sum() {
+    let call = |input: u64| json!({"usage": {"prompt_tokens": input, "completion_tokens": 1}});
+    let both = json!({"prompt_tokens": 9, "completion_tokens": 2});
+    for extra in [
+        json!({"result": {"usage": both}, "messages": [call(4), call(5)]}),
+        json!({"messages": [call(4), call(5)], "result": both}),
+        json!({"usage": both, "messages": [call(4), call(5), call(6)]}),
+        json!({"total_usage": both, "usage": {"prompt_tokens": 5, "completion_tokens": 1}}),
+        json!({"usage": both, "model_usage": {"a": call(4), "b": call(5)}}),
+        json!({"model_usage": {"a": call(4), "b": call(5)}, "agent_usage": {"c": both}}),
+        json!({"a": call(4), "b": call(5), "raw_a": call(4), "raw_b": call(5)}),
+    ] {
+        let event = event(&json!({ "extra": extra }));
+        assert_eq!(event.usage().map(|usage| (usage.input, usage.output)), Some((9, 2)), "{extra}");
+    }
+}
+
+#[test]
 fn last_value_of_a_repeated_key_counts() {
     let usage = |json: &str| Usage::parse(json).map(|usage| usage.input);
     assert_eq!(usage(r#"{"prompt_tokens":1,"prompt_tokens":2}"#), Some(2));
