@@ -34,9 +34,7 @@ pub struct EventsRequest {
     pub cursor: Option<String>,
 }
 
-/// Events in the order of receipt, newest first. A page has at most [`EventsRequest::limit`]
-/// events, and ends after the first event with which they exceed
-/// [`MAX_PAGE_BYTES`](super::MAX_PAGE_BYTES).
+/// Events in the order of receipt, newest first.
 #[derive(Debug, Default, PartialEq)]
 pub struct EventPage {
     /// The events.

@@ -48,8 +48,8 @@ pub use self::hint::{HintFigures, Hints, HintsRequest};
 pub use self::model::{Comparison, ModelFigures, Models, ModelsRequest, Verdict};
 pub use self::problem::{
     Attempt, FailureGroup, NextModel, Problem, ProblemModel, ProblemPage, ProblemRequest,
-    ProblemRow, ProblemSort, ProblemState, ProblemsRequest, SolvedBy, SummaryRequest, SummaryStyle,
-    Transition,
+    ProblemRow, ProblemSort, ProblemState, ProblemsRequest, SolvedBy, Summary, SummaryRequest,
+    SummaryStyle, Transition,
 };
 pub use self::scope::Scope;
 pub use self::usage::{UsageBy, UsageFigures, UsageReport, UsageRequest};
@@ -57,8 +57,6 @@ use crate::Position;
 
 /// Largest `limit` of a request.
 pub const MAX_LIMIT: usize = 1_000;
-/// Size of the events of a page in bytes, after which it ends whatever the limit.
-pub const MAX_PAGE_BYTES: usize = 8 << 20;
 
 /// Store of events that can be queried.
 ///
@@ -88,10 +86,9 @@ pub trait EventStore: Send + Sync + 'static {
     /// [`QueryError::NotFound`] if there is no attempt at the problem in scope.
     async fn problem(&self, request: ProblemRequest) -> Result<Problem, QueryError>;
 
-    /// Returns the summary of one problem for the prompt of an agent: what failed, what worked, and
-    /// what to try next. It has the [`hint_id`](Problem::hint_id) of the problem. Without an
-    /// attempt in scope, the summary says that there is none.
-    async fn summary(&self, request: SummaryRequest) -> Result<String, QueryError>;
+    /// Returns what happened before on one problem as a short text for a prompt. A problem without
+    /// attempts is no error.
+    async fn summary(&self, request: SummaryRequest) -> Result<Summary, QueryError>;
 
     /// Returns known signatures that resemble an unknown one, the most similar first.
     async fn similar_signatures(

@@ -27,7 +27,6 @@ pub struct ModelsRequest {
 
 /// Figures of models.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Models {
     /// Figures by model; most attempts first.
     pub models: Vec<ModelFigures>,
@@ -38,7 +37,6 @@ pub struct Models {
 
 /// Figures of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelFigures {
     /// Model; `null` for attempts without one.
     pub model: Option<String>,
@@ -80,7 +78,6 @@ pub struct ModelFigures {
 /// Comparison of two models on the problems that both tried, by an exact McNemar test. A model
 /// solved a problem if one of its attempts did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Comparison {
     /// First model.
     pub a: String,
@@ -111,16 +108,21 @@ pub struct Comparison {
 
 /// Result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The first model solves more: p < 0.05.
-    ABetter,
-    /// The second model solves more: p < 0.05.
-    BBetter,
-    /// No difference is shown.
-    NoDifference,
     /// No common problems.
     NotComparable,
+    /// Too few common problems.
+    NotEnough,
+    /// No difference beyond chance.
+    Same,
+    /// A difference of one run each that another run could reverse.
+    WithinOneRun,
+    /// A difference in favour of the model that had more attempts at each problem.
+    UnequalAttempts,
+    /// The first model solves more.
+    ABetter,
+    /// The second model solves more.
+    BBetter,
 }

@@ -11,7 +11,6 @@ use crate::Uuid;
 
 /// State of a problem. The thresholds are configuration of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum ProblemState {
     /// First seen recently.
@@ -78,7 +77,6 @@ impl fmt::Display for ProblemState {
 
 /// Order of problems.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProblemSort {
     /// Highest [`ProblemRow::wasted`] first.
@@ -113,7 +111,6 @@ pub struct ProblemsRequest {
 
 /// Problems in the order that was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemPage {
     /// The problems.
     pub problems: Vec<ProblemRow>,
@@ -124,7 +121,6 @@ pub struct ProblemPage {
 
 /// One problem among others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemRow {
     /// Hash of the problem.
     pub sig_hash: String,
@@ -168,34 +164,8 @@ pub struct ProblemRequest {
     pub transitions: usize,
 }
 
-/// Request for the summary of one problem.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SummaryRequest {
-    /// Sources that the caller may read.
-    pub scope: Scope,
-    /// Hash of the problem.
-    pub sig_hash: String,
-    /// Model whose attempts alone are considered.
-    pub model: Option<String>,
-    /// Form of the summary.
-    pub style: SummaryStyle,
-    /// Largest number of characters of the summary. Parts that don't fit are omitted.
-    pub max_chars: usize,
-}
-
-/// Form of a summary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SummaryStyle {
-    /// Plain text, in which text of producers is between guillemets.
-    Prompt,
-    /// Markdown, in which text of producers is in code spans.
-    Markdown,
-}
-
 /// What happened before on one problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Signature))]
 pub struct Problem {
     /// Hash of the problem.
     pub sig_hash: String,
@@ -247,7 +217,6 @@ pub struct Problem {
 
 /// Figures of one model on one problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemModel {
     /// Model; `null` for attempts without one.
     pub model: Option<String>,
@@ -269,7 +238,6 @@ pub struct ProblemModel {
 
 /// Failures with the same cause, as far as their text shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FailureGroup {
     /// Outcome (`event_kind`).
     pub kind: String,
@@ -285,7 +253,6 @@ pub struct FailureGroup {
 
 /// Attempt that solved a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SolvedBy {
     /// Model of the attempt.
     pub model: Option<String>,
@@ -299,7 +266,6 @@ pub struct SolvedBy {
 
 /// Model to try next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NextModel {
     /// Model; `null` if there is no evidence for any.
     pub model: Option<String>,
@@ -309,9 +275,48 @@ pub struct NextModel {
     pub comparable_on: u64,
 }
 
+/// Request for the summary of one problem.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SummaryRequest {
+    /// Sources that the caller may read.
+    pub scope: Scope,
+    /// Hash of the problem.
+    pub sig_hash: String,
+    /// Model whose attempts alone are considered.
+    pub model: Option<String>,
+    /// How producers' text is marked as data.
+    pub style: SummaryStyle,
+    /// Largest number of characters.
+    pub max_chars: usize,
+}
+
+/// How a summary marks text from producers as data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SummaryStyle {
+    /// For a prompt: between `«` and `»`.
+    #[default]
+    Prompt,
+    /// As Markdown: in code spans.
+    Markdown,
+}
+
+/// Summary of what happened before on one problem.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Text. A problem without attempts has one, too.
+    pub text: String,
+    /// Id of this state of knowledge, which a producer sends back as `labels.hint_id`; absent
+    /// without attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint_id: Option<String>,
+    /// Known signatures that resemble this one, if there are no attempts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub similar: Vec<String>,
+}
+
 /// One attempt at a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// Id of the event.
     pub event: Uuid,
@@ -342,7 +347,6 @@ pub struct Attempt {
 
 /// Change of the state of a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Transition {
     /// State since then.
     pub state: ProblemState,
