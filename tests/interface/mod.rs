@@ -2,7 +2,6 @@
 
 mod admin_socket;
 mod cli;
-mod identities;
 mod messages;
 mod reload;
 mod secrets;

@@ -91,10 +91,7 @@ impl Server {
     /// Returns the handle to the settings that can change while the server runs.
     #[must_use]
     pub fn settings(&self) -> SettingsHandle {
-        SettingsHandle {
-            settings: self.state.settings.clone(),
-            pipeline: self.state.pipeline.clone(),
-        }
+        SettingsHandle(self.state.settings.clone())
     }
 
     /// Sets the handler of `POST /-/reload`. Later calls have no effect.

@@ -26,8 +26,7 @@ impl SinkConfig for OtlpConfig {
         };
         let part = |signal: &Signal| {
             let sink = Arc::new(OtlpSink::new(&self, *signal)?);
-            let name = Some(Cow::Borrowed(signal.as_str()));
-            Ok(SinkPart { name, batch, ..SinkPart::whole(sink) })
+            Ok(SinkPart { name: Some(Cow::Borrowed(signal.as_str())), sink, batch })
         };
         self.signals.iter().map(part).collect()
     }

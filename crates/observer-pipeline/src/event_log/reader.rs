@@ -108,9 +108,7 @@ impl EventReader {
         }
         let reader = self.journal_reader.take().filter(|reader| reader.next_seq() == self.next);
         let reader = reader.unwrap_or_else(|| self.event_log.journal.reader(self.next - 1));
-        let tagged_since = self.event_log.tagged_since;
-        let read_ahead = move || read_ahead(reader, tagged_since);
-        let (reader, items) = self.event_log.blocking.run(read_ahead).await??;
+        let (reader, items) = self.event_log.blocking.run(move || read_ahead(reader)).await??;
         self.journal_reader = Some(reader);
         self.add(items);
         Ok(())
@@ -122,7 +120,7 @@ impl EventReader {
     }
 }
 
-fn read_ahead(mut reader: Reader, tagged_since: u64) -> std::io::Result<(Reader, Vec<Item>)> {
+fn read_ahead(mut reader: Reader) -> std::io::Result<(Reader, Vec<Item>)> {
     let (mut items, mut bytes) = (Vec::new(), 0);
     while bytes < READ_AHEAD
         && let Some(chunk) = reader.read()?
@@ -134,8 +132,7 @@ fn read_ahead(mut reader: Reader, tagged_since: u64) -> std::io::Result<(Reader,
             Chunk::Records { first_seq, records } => {
                 for (seq, record) in (first_seq..).zip(records) {
                     bytes += record.payload.len();
-                    let is_tagged = record.received_at >= tagged_since;
-                    items.push(Item::Event(Arc::new(envelope(seq, record, is_tagged))));
+                    items.push(Item::Event(Arc::new(envelope(seq, record))));
                 }
             }
         }

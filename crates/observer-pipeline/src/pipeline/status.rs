@@ -22,7 +22,8 @@ impl Pipeline {
         let counters = inner.ingest.counters();
         let ingest = IngestStatus {
             accepted: counters.accepted.load(Ordering::Relaxed),
-            principals: counters.principals.snapshot(),
+            duplicates: counters.duplicates.load(Ordering::Relaxed),
+            changed: counters.changed.load(Ordering::Relaxed),
             rejected: counters.rejected.snapshot(),
             remembered: inner.ingest.remembered(),
         };

@@ -173,7 +173,6 @@ mod tests {
             type_name,
             sink: Arc::new(sink),
             settings: SinkSettings::default(),
-            store: None,
         }
     }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use observer_core::{Submission, Uuid};
-use observer_pipeline::Principal;
 use observer_pipeline::identity::{Identity, Origin};
 use tokio::io;
 use tokio::time::{self, Instant};
@@ -37,13 +36,11 @@ pub(super) struct Item {
 impl Item {
     pub(super) fn new(number: usize, line: Bytes) -> Self {
         match Submission::parse(line.clone()) {
-            Ok(submission)
-                if Identity::of(&Principal::anonymous(), &submission, None).origin
-                    == Origin::None =>
+            Ok(Submission { event, id, .. })
+                if Identity::of(&event, id, None).origin == Origin::None =>
             {
                 // Drops an envelope without an id.
-                let event = submission.event.into_raw();
-                Self { number, event, id: Some(Uuid::now_v7()) }
+                Self { number, event: event.raw().clone(), id: Some(Uuid::now_v7()) }
             }
             // The observer rejects what can't be parsed here, so it can't be stored twice.
             _ => Self { number, event: line, id: None },

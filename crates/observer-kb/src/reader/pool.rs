@@ -1,0 +1,165 @@
+//! Threads that run queries.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use observer_core::query::QueryError;
+use rusqlite::{Connection, InterruptHandle};
+use tokio::sync::oneshot;
+
+use crate::error::KbError;
+use crate::schema;
+use crate::settings::Settings;
+
+/// Queries that run at the same time.
+const THREADS: usize = 4;
+
+/// Connections that can't write, and their threads. They start with the first query.
+pub(super) struct Pool {
+    settings: Arc<Settings>,
+    jobs: Mutex<Option<Sender<Job>>>,
+}
+
+type Job = Box<dyn FnOnce(&mut Reader) + Send>;
+
+/// One thread's connection.
+pub(super) struct Reader {
+    settings: Arc<Settings>,
+    conn: Option<Connection>,
+}
+
+/// What stops a query whose caller is gone.
+#[derive(Default)]
+struct Stop {
+    state: Mutex<StopState>,
+}
+
+#[derive(Default)]
+struct StopState {
+    is_stopped: bool,
+    running: Option<InterruptHandle>,
+}
+
+impl Stop {
+    fn lock(&self) -> MutexGuard<'_, StopState> {
+        self.state.lock().expect("no thread panics while it holds the lock")
+    }
+
+    /// Returns whether the query may begin.
+    fn begin(&self, conn: &Connection) -> bool {
+        let mut state = self.lock();
+        state.running = Some(conn.get_interrupt_handle());
+        !state.is_stopped
+    }
+
+    fn end(&self) {
+        self.lock().running = None;
+    }
+}
+
+/// Stops the query when its caller drops it.
+struct StopOnDrop(Arc<Stop>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_stopped = true;
+        if let Some(running) = &state.running {
+            running.interrupt();
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings, jobs: Mutex::default() }
+    }
+
+    /// Runs a query in a read transaction.
+    pub(super) async fn query<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, &Settings) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let (reply, answer) = oneshot::channel();
+        let stop = Arc::new(Stop::default());
+        let _stop_on_drop = StopOnDrop(Arc::clone(&stop));
+        self.send(Box::new(move |reader| {
+            let _ = reply.send(reader.run(&stop, work));
+        }))?;
+        answer.await.map_err(|_| QueryError::from(KbError::Closed))?
+    }
+
+    /// Runs work without waiting for it.
+    pub(super) fn spawn(
+        &self,
+        work: impl FnOnce(&Connection, &Settings) -> Result<(), QueryError> + Send + 'static,
+    ) -> Result<(), QueryError> {
+        self.send(Box::new(move |reader| {
+            let _ = reader.run(&Stop::default(), work);
+        }))
+    }
+
+    fn send(&self, job: Job) -> Result<(), QueryError> {
+        let mut jobs = self.jobs.lock().expect("no thread panics while it holds the lock");
+        if jobs.is_none() {
+            *jobs = Some(self.start()?);
+        }
+        let sent = jobs.as_ref().map(|jobs| jobs.send(job));
+        sent.and_then(Result::ok).ok_or_else(|| KbError::Closed.into())
+    }
+
+    fn start(&self) -> Result<Sender<Job>, QueryError> {
+        let (jobs, received) = mpsc::channel();
+        let received = Arc::new(Mutex::new(received));
+        for number in 0..THREADS {
+            let reader = Reader { settings: Arc::clone(&self.settings), conn: None };
+            let received = Arc::clone(&received);
+            std::thread::Builder::new()
+                .name(format!("kb-reader-{number}"))
+                .spawn(move || work(reader, &received))
+                .map_err(|error| QueryError::Unavailable(error.into()))?;
+        }
+        Ok(jobs)
+    }
+}
+
+/// Runs jobs until the pool is dropped.
+fn work(mut reader: Reader, jobs: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = jobs.lock().expect("no thread panics while it holds the lock").recv();
+        match job {
+            Ok(job) => job(&mut reader),
+            Err(mpsc::RecvError) => return,
+        }
+    }
+}
+
+impl Reader {
+    fn run<T>(
+        &mut self,
+        stop: &Stop,
+        work: impl FnOnce(&Connection, &Settings) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        let settings = Arc::clone(&self.settings);
+        let conn = self.conn()?;
+        if !stop.begin(conn) {
+            return Err(KbError::Closed.into());
+        }
+        let done = conn
+            .unchecked_transaction()
+            .map_err(|error| QueryError::from(KbError::from(error)))
+            .and_then(|tx| work(&tx, &settings));
+        stop.end();
+        if matches!(done, Err(QueryError::Unavailable(_) | QueryError::Internal(_))) {
+            self.conn = None;
+        }
+        done
+    }
+
+    fn conn(&mut self) -> Result<&Connection, QueryError> {
+        if self.conn.is_none() {
+            self.conn = Some(schema::open_reader(&self.settings.folder)?);
+        }
+        Ok(self.conn.as_ref().expect("it was opened if there was none"))
+    }
+}

@@ -1,0 +1,277 @@
+//! Tokens, cost and time by model, source, day or label; hints.
+
+use std::cmp::Ordering;
+
+use jiff::tz::TimeZone;
+use jiff::{ToSpan, Zoned};
+use observer_core::Timestamp;
+use observer_core::query::{
+    HintFigures, Hints, HintsRequest, QueryError, UsageBy, UsageFigures, UsageReport, UsageRequest,
+};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::cursor::{check_limit, check_range};
+use super::scope::Sources;
+use crate::attempts::time;
+use crate::error::KbError;
+use crate::rollup::{Conditions, Group, Key, Level, Slots, Sums, cover, read};
+use crate::schema::dictionary::{self, find};
+use crate::settings::Settings;
+
+/// Days that a report lists at most.
+const DAYS: usize = 3_700;
+/// Key of the values of a label that are counted together.
+const OTHER: &str = "other";
+
+/// Returns the slots of a range of time whose ends may be open, as far as there are sums.
+pub(super) fn slots(
+    conn: &Connection,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    finest: Level,
+) -> Result<Slots, KbError> {
+    let Some((first, end)) = extent(conn)? else { return Ok(Slots::new()) };
+    let since = since.map_or(first, |since| since.as_microsecond().max(first));
+    let until = until.map_or(end, |until| ceil_micros(until).min(end));
+    Ok(if since < until { cover(since, until, finest) } else { Slots::new() })
+}
+
+fn ceil_micros(time: Timestamp) -> i64 {
+    let micros = time.as_microsecond();
+    micros + i64::from(i128::from(micros) * 1_000 < time.as_nanosecond())
+}
+
+/// Returns the times between which there are attempts.
+fn extent(conn: &Connection) -> Result<Option<(i64, i64)>, KbError> {
+    let level = Level::Quarter;
+    let end = |order: &str| -> Result<Option<i64>, KbError> {
+        let sql = format!(
+            "SELECT slot FROM rollup WHERE value = 0 AND level = ?1 ORDER BY slot {order} LIMIT 1"
+        );
+        let slot = conn.prepare_cached(&sql)?.query_row([level as i64], |row| row.get(0));
+        Ok(slot.optional()?)
+    };
+    Ok(end("ASC")?.zip(end("DESC")?).map(|(first, last)| (first, last + level.length())))
+}
+
+/// Returns the conditions of a query, or `None` if no attempt can meet them.
+pub(super) fn conditions(
+    conn: &Connection,
+    sources: &Sources,
+    model: Option<&str>,
+) -> Result<Option<Conditions>, KbError> {
+    let model = match model {
+        Some(model) => match find(conn, "model", model)? {
+            Some(model) => Some(model),
+            None => return Ok(None),
+        },
+        None => None,
+    };
+    Ok((!sources.is_none()).then(|| Conditions { sources: sources.list(), model }))
+}
+
+/// Returns a usage report.
+pub(super) fn usage(
+    conn: &Connection,
+    settings: &Settings,
+    request: &UsageRequest,
+) -> Result<UsageReport, QueryError> {
+    let limit = check_limit(request.limit)?;
+    check_range(request.since, request.until)?;
+    let sources = Sources::of(conn, &request.scope, request.source.as_deref())?;
+    let mut rows = match conditions(conn, &sources, request.model.as_deref())? {
+        None => Vec::new(),
+        Some(conditions) => {
+            let report = Report { conn, settings, request, conditions };
+            match &request.by {
+                UsageBy::Model => report.by_key(Group::Model, "model", |key| key.0)?,
+                UsageBy::Source => report.by_key(Group::Source, "source", |key| key.1)?,
+                UsageBy::Day => report.by_day()?,
+                UsageBy::Label(label) => report.by_label(label)?,
+            }
+        }
+    };
+    let mut total = Sums::default();
+    rows.iter().for_each(|(_, sums)| total.merge(sums));
+    if request.by != UsageBy::Day {
+        rows.sort_by(|a, b| by_cost(&a.1, &b.1).then_with(|| a.0.cmp(&b.0)));
+    }
+    let omitted = rows.len().saturating_sub(limit) as u64;
+    let rows = rows.into_iter().take(limit).map(|(key, sums)| figures(key, &sums)).collect();
+    Ok(UsageReport { rows, total: figures(None, &total), omitted })
+}
+
+fn by_cost(a: &Sums, b: &Sums) -> Ordering {
+    b.cost().total_cmp(&a.cost()).then(b.attempts.cmp(&a.attempts))
+}
+
+struct Report<'a> {
+    conn: &'a Connection,
+    settings: &'a Settings,
+    request: &'a UsageRequest,
+    conditions: Conditions,
+}
+
+type Rows = Vec<(Option<String>, Sums)>;
+
+impl Report<'_> {
+    fn by_key(
+        &self,
+        group: Group,
+        table: &'static str,
+        part: impl Fn(Key) -> i64,
+    ) -> Result<Rows, KbError> {
+        let slots = slots(self.conn, self.request.since, self.request.until, Level::Quarter)?;
+        let sums = self.read(0, &slots, group)?;
+        let named = sums
+            .into_iter()
+            .map(|(key, sums)| Ok((dictionary::name(self.conn, table, part(key))?, sums)));
+        named.collect()
+    }
+
+    fn read(&self, value: i64, slots: &Slots, group: Group) -> Result<Vec<(Key, Sums)>, KbError> {
+        let prices = self.settings.prices.as_ref();
+        let sums = read(self.conn, prices, value, slots, &self.conditions, group)?;
+        Ok(sums.into_iter().collect())
+    }
+
+    fn all(&self, value: i64, slots: &Slots) -> Result<Sums, KbError> {
+        let sums = self.read(value, slots, Group::All)?;
+        Ok(sums.into_iter().next().map(|(_, sums)| sums).unwrap_or_default())
+    }
+
+    fn by_day(&self) -> Result<Rows, QueryError> {
+        let Some((first, end)) = extent(self.conn)? else { return Ok(Vec::new()) };
+        let since = self.request.since.map_or(time(first), |since| since.max(time(first)));
+        let until = self.request.until.map_or(time(end), |until| until.min(time(end)));
+        let mut rows = Rows::new();
+        for (name, from, to) in days(since, until, &self.request.tz)? {
+            let slots = cover(from.as_microsecond(), ceil_micros(to), Level::Quarter);
+            let sums = self.all(0, &slots)?;
+            if sums.attempts > 0 {
+                rows.push((Some(name), sums));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn by_label(&self, label: &str) -> Result<Rows, KbError> {
+        let slots = slots(self.conn, self.request.since, self.request.until, Level::Hour)?;
+        let mut without = self.all(0, &slots)?;
+        let mut rows = Rows::new();
+        if let Some(label) = find(self.conn, "label_name", label)? {
+            let mut values: Vec<(i64, String)> = self
+                .conn
+                .prepare_cached("SELECT id, value FROM label_value WHERE label = ?1")?
+                .query_map([label], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            values.push((-label, OTHER.to_owned()));
+            for (value, name) in values {
+                let sums = self.all(value, &slots)?;
+                if sums.attempts > 0 {
+                    without = without.without(&sums);
+                    rows.push((Some(name), sums));
+                }
+            }
+        }
+        if without.attempts > 0 {
+            rows.push((None, without));
+        }
+        Ok(rows)
+    }
+}
+
+/// Returns the days of a range, each with its name, and its start and end within the range.
+fn days(
+    since: Timestamp,
+    until: Timestamp,
+    tz: &TimeZone,
+) -> Result<Vec<(String, Timestamp, Timestamp)>, QueryError> {
+    let invalid = |error: jiff::Error| QueryError::bad_request("tz", error.to_string());
+    let mut day: Zoned = since.to_zoned(tz.clone()).start_of_day().map_err(invalid)?;
+    let mut days = Vec::new();
+    while day.timestamp() < until {
+        if days.len() == DAYS {
+            return Err(QueryError::bad_request(
+                "since",
+                format!("must be at most {DAYS} days before `until` in a report by day"),
+            ));
+        }
+        let next = day.date().checked_add(1.day()).and_then(|date| date.to_zoned(tz.clone()));
+        let next = next.and_then(|next| next.start_of_day()).map_err(invalid)?;
+        let range = (day.timestamp().max(since), next.timestamp().min(until));
+        days.push((day.date().to_string(), range.0, range.1));
+        day = next;
+    }
+    Ok(days)
+}
+
+fn figures(key: Option<String>, sums: &Sums) -> UsageFigures {
+    UsageFigures {
+        key,
+        attempts: sums.attempts,
+        solved: sums.solved,
+        ci: sums.interval(),
+        tokens: sums.tokens,
+        cost: sums.cost(),
+        reported: sums.reported,
+        priced: sums.priced,
+        unpriced: sums.unpriced,
+        unpriced_tokens: sums.unpriced_tokens,
+        turns: sums.turns,
+        duration_ms: sums.ms,
+        p50_ms: sums.durations.p50(),
+        p95_ms: sums.durations.p95(),
+    }
+}
+
+/// Returns figures of attempts with a hint, and of those without.
+pub(super) fn hints(
+    conn: &Connection,
+    settings: &Settings,
+    request: &HintsRequest,
+) -> Result<Hints, QueryError> {
+    check_range(request.since, request.until)?;
+    let sources = Sources::of(conn, &request.scope, request.source.as_deref())?;
+    let slots = slots(conn, request.since, request.until, Level::Quarter)?;
+    let mut sums = match conditions(conn, &sources, request.model.as_deref())? {
+        Some(conditions) => {
+            read(conn, settings.prices.as_ref(), 0, &slots, &conditions, Group::Hint)?
+        }
+        None => Default::default(),
+    };
+    let mut figures = |hinted: i64| {
+        let sums = sums.remove(&(hinted, 0)).unwrap_or_default();
+        HintFigures {
+            attempts: sums.attempts,
+            solved: sums.solved,
+            ci: sums.interval(),
+            cost: sums.cost(),
+            unpriced: sums.unpriced,
+            cost_per_solved: sums.cost_per_solved(),
+        }
+    };
+    Ok(Hints { with: figures(1), without: figures(0) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_follow_the_time_zone() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let since = at("2026-03-28T12:00:00Z");
+        let until = at("2026-03-30T00:00:00Z");
+        let tz = TimeZone::fixed(jiff::tz::Offset::from_seconds(19_800).unwrap());
+        let found = days(since, until, &tz).unwrap();
+        assert_eq!(
+            found,
+            [
+                ("2026-03-28".to_owned(), since, at("2026-03-28T18:30:00Z")),
+                ("2026-03-29".to_owned(), at("2026-03-28T18:30:00Z"), at("2026-03-29T18:30:00Z")),
+                ("2026-03-30".to_owned(), at("2026-03-29T18:30:00Z"), until),
+            ]
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! The file: its schema, versions and connections.
+//!
+//! The schema is `v1.sql`; `views.sql` has views for people. `PRAGMA user_version` is the version
+//! of the schema, and `PRAGMA application_id` tells the file from other databases. A later version
+//! appends a script to [`MIGRATIONS`]; a file is brought up to date by the scripts that it has not
+//! seen, in one transaction. A file of a newer version is refused by name.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
+
+use crate::error::KbError;
+
+pub(crate) mod dictionary;
+
+/// Name of the file in its folder.
+pub(crate) const FILE: &str = "kb.sqlite";
+
+/// `PRAGMA application_id`: `obkb` in ASCII.
+const APPLICATION: i64 = 0x6f62_6b62;
+
+/// Scripts by version, from 1.
+const MIGRATIONS: [&str; 1] = [include_str!("v1.sql")];
+
+const VIEWS: &str = include_str!("views.sql");
+
+/// Pages of the write-ahead log after which it is copied into the file: 64 MiB. Pages that many
+/// batches change are copied once.
+const CHECKPOINT_PAGES: i64 = 16_000;
+
+/// Cache of the writer in KiB; negative as SQLite wants it.
+const WRITER_CACHE: i64 = -48 * 1024;
+/// Cache of each reader.
+const READER_CACHE: i64 = -8 * 1024;
+
+/// Opens the file for writing, and creates or migrates it.
+pub(crate) fn open_writer(folder: &Path) -> Result<Connection, KbError> {
+    fs::create_dir_all(folder).map_err(|source| KbError::Io { path: folder.to_owned(), source })?;
+    let path = folder.join(FILE);
+    let mut conn = Connection::open(&path)?;
+    conn.busy_timeout(Duration::from_secs(10))?;
+    check_version(&conn, &path)?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // The log is cut after a checkpoint if a long query made it grow.
+    conn.pragma_update(None, "journal_size_limit", 256 * 1024 * 1024)?;
+    conn.pragma_update(None, "cache_size", WRITER_CACHE)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.set_prepared_statement_cache_capacity(64);
+    migrate(&mut conn)?;
+    Ok(conn)
+}
+
+/// Opens the file for reading. It changes no row.
+pub(crate) fn open_reader(folder: &Path) -> Result<Connection, KbError> {
+    let path = folder.join(FILE);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(&path, flags)?;
+    conn.busy_timeout(Duration::from_secs(2))?;
+    check_version(&conn, &path)?;
+    conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "cache_size", READER_CACHE)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+fn check_version(conn: &Connection, path: &Path) -> Result<(), KbError> {
+    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application != APPLICATION && (application != 0 || version != 0 || tables != 0) {
+        return Err(KbError::Foreign { path: path.to_owned() });
+    }
+    let known = MIGRATIONS.len() as i64;
+    if version > known {
+        return Err(KbError::Newer { path: path.to_owned(), found: version, known });
+    }
+    Ok(())
+}
+
+fn migrate(conn: &mut Connection) -> Result<(), KbError> {
+    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let applied = usize::try_from(version).unwrap_or(0);
+    if applied == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let tx = conn.transaction()?;
+    for script in &MIGRATIONS[applied..] {
+        tx.execute_batch(script)?;
+    }
+    tx.execute_batch(VIEWS)?;
+    tx.pragma_update(None, "application_id", APPLICATION)?;
+    tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    tx.commit()?;
+    Ok(())
+}
+
+/// Number in the table `meta`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meta {
+    /// Row of `epoch` of the position.
+    PositionEpoch,
+    /// Sequence number of the position.
+    PositionSeq,
+    /// Last event that figures include.
+    Derived,
+    /// Last event in a block of the index.
+    Indexed,
+    /// Oldest event that was not deleted.
+    Floor,
+    /// Fingerprint of the prices that costs of problems were computed with.
+    Prices,
+    /// Number of forced writes, which exists to have something to write.
+    Flushes,
+}
+
+impl Meta {
+    fn key(self) -> &'static str {
+        match self {
+            Self::PositionEpoch => "position_epoch",
+            Self::PositionSeq => "position_seq",
+            Self::Derived => "derived",
+            Self::Indexed => "indexed",
+            Self::Floor => "floor",
+            Self::Prices => "prices",
+            Self::Flushes => "flushes",
+        }
+    }
+
+    pub(crate) fn get(self, conn: &Connection) -> Result<Option<i64>, KbError> {
+        let mut statement = conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+        Ok(statement.query_row([self.key()], |row| row.get(0)).optional()?)
+    }
+
+    pub(crate) fn set(self, tx: &Transaction<'_>, value: i64) -> Result<(), KbError> {
+        tx.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+            .execute((self.key(), value))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_of_a_newer_version_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        open_writer(folder.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        for error in
+            [open_writer(folder.path()), open_reader(folder.path())].map(Result::unwrap_err)
+        {
+            let text = error.to_string();
+            assert!(text.contains("kb.sqlite\" has version 99 of the knowledge base"), "{text}");
+        }
+    }
+
+    #[test]
+    fn database_of_another_program_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = Connection::open(folder.path().join(FILE)).unwrap();
+        other.execute_batch("CREATE TABLE t (x)").unwrap();
+        drop(other);
+        let error = open_writer(folder.path()).unwrap_err();
+        assert!(matches!(error, KbError::Foreign { .. }), "{error}");
+    }
+
+    #[test]
+    fn views_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = open_writer(folder.path()).unwrap();
+        for view in ["events", "attempts", "problems", "usage_by_day"] {
+            let count = conn
+                .query_row(&format!("SELECT count(*) FROM {view}"), [], |row| row.get::<_, i64>(0));
+            assert_eq!(count.unwrap(), 0, "{view}");
+        }
+    }
+
+    #[test]
+    fn reader_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        open_writer(folder.path()).unwrap();
+        let reader = open_reader(folder.path()).unwrap();
+        reader.execute("DELETE FROM meta", []).unwrap_err();
+    }
+}

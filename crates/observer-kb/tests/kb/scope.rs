@@ -1,0 +1,122 @@
+//! Answers to callers that may read some sources.
+
+use observer_core::query::{
+    DiffRequest, EventRequest, EventStore, EventsRequest, ModelsRequest, ProblemRequest,
+    ProblemsRequest, QueryError, Scope, SummaryRequest, UsageBy, UsageRequest,
+};
+
+use super::support::{
+    DAY, Kb, START, events_request, outcome, problems_request, time, usage_request, with,
+};
+
+fn of(source: &str, event: &str) -> String {
+    event.replace("\"source\":\"bot\"", &format!("\"source\":\"{source}\""))
+}
+
+/// One problem of both sources, one of each.
+async fn shared() -> Kb {
+    let mut kb = Kb::new();
+    let cost = r#""cost_usd":2"#;
+    kb.send(&[
+        with(&outcome("both", "a", false), cost),
+        of("ci", &with(&outcome("both", "b", true), cost)),
+        with(&outcome("mine", "a", true), cost),
+        of("ci", &with(&outcome("theirs", "b", false), cost)),
+    ])
+    .await;
+    kb.at(START + DAY);
+    kb
+}
+
+#[tokio::test]
+async fn answers_are_computed_from_allowed_sources_alone() {
+    let kb = shared().await;
+    let scope = Scope::of(["bot"]);
+
+    let events = kb.store.events(EventsRequest { scope: scope.clone(), ..events_request(9) }).await;
+    assert_eq!(events.unwrap().events.len(), 2);
+
+    let request = ProblemsRequest { scope: scope.clone(), ..problems_request(9) };
+    let problems = kb.store.problems(request).await.unwrap().problems;
+    let listed: Vec<_> = problems.iter().map(|row| (row.sig_hash.as_str(), row.wasted)).collect();
+    assert_eq!(listed, [("both", 2.0), ("mine", 0.0)]);
+
+    let request = ProblemRequest {
+        scope: scope.clone(),
+        sig_hash: "both".into(),
+        ..ProblemRequest::default()
+    };
+    let problem = kb.store.problem(request).await.unwrap();
+    assert_eq!((problem.attempts, problem.solved, problem.models.len()), (1, 0, 1));
+    assert_eq!(problem.solved_by, None);
+
+    let usage = UsageRequest { scope: scope.clone(), ..usage_request(UsageBy::Source) };
+    let usage = kb.store.usage(usage).await.unwrap();
+    assert_eq!((usage.rows.len(), usage.total.cost), (1, 4.0));
+
+    let models = ModelsRequest { scope: scope.clone(), ..ModelsRequest::default() };
+    let models = kb.store.models(models).await.unwrap().models;
+    assert_eq!(models.len(), 1);
+    assert_eq!((models[0].problems, models[0].comparable_on), (2, 0));
+
+    let diff = DiffRequest {
+        scope: scope.clone(),
+        since: time(START + DAY / 2),
+        source: None,
+        model: None,
+        changes: Vec::new(),
+        limit: 9,
+    };
+    let diff = kb.store.diff(diff).await.unwrap();
+    let changed: Vec<_> = diff.entries.iter().map(|entry| entry.sig_hash.as_str()).collect();
+    assert_eq!(changed, ["both", "mine"]);
+    assert!(diff.entries.iter().all(|entry| entry.before.attempts == 1));
+}
+
+#[tokio::test]
+async fn what_other_sources_sent_does_not_exist() {
+    let kb = shared().await;
+    let scope = Scope::of(["bot"]);
+    let request = ProblemRequest {
+        scope: scope.clone(),
+        sig_hash: "theirs".into(),
+        ..ProblemRequest::default()
+    };
+    let error = kb.store.problem(request).await.unwrap_err();
+    assert!(matches!(error, QueryError::NotFound { .. }), "{error:?}");
+
+    let all = kb.store.events(events_request(9)).await.unwrap().events;
+    let theirs = all.iter().find(|stored| stored.envelope.event.source() == "ci").unwrap();
+    let request = |scope: &Scope| EventRequest {
+        scope: scope.clone(),
+        id: theirs.envelope.id.to_string(),
+        source: None,
+    };
+    assert!(kb.store.event(request(&Scope::all())).await.is_ok());
+    kb.store.event(request(&scope)).await.unwrap_err();
+
+    let request = SummaryRequest {
+        scope: scope.clone(),
+        sig_hash: "theirs".into(),
+        max_chars: 1_000,
+        ..SummaryRequest::default()
+    };
+    let summary = kb.store.summary(request).await.unwrap();
+    assert_eq!(summary.text, "No attempts recorded. First try.");
+    let similar = kb.store.similar_signatures(scope, "their".into(), 5).await.unwrap();
+    assert_eq!(similar, [""; 0]);
+    let similar = kb.store.similar_signatures(Scope::all(), "theirx".into(), 5).await.unwrap();
+    assert_eq!(similar, ["theirs"]);
+}
+
+#[tokio::test]
+async fn scope_without_a_known_source_is_empty() {
+    let kb = shared().await;
+    let scope = Scope::of(["unknown"]);
+    let usage = UsageRequest { scope: scope.clone(), ..usage_request(UsageBy::Day) };
+    assert_eq!(kb.store.usage(usage).await.unwrap().total.attempts, 0);
+    let request = ProblemsRequest { scope: scope.clone(), ..problems_request(9) };
+    assert_eq!(kb.store.problems(request).await.unwrap().problems, []);
+    let models = ModelsRequest { scope, ..ModelsRequest::default() };
+    assert_eq!(kb.store.models(models).await.unwrap().models, []);
+}
