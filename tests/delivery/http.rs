@@ -69,7 +69,7 @@ async fn forwarded_event_keeps_its_id_and_a_repeated_delivery_is_a_duplicate() {
         arrived.into_iter().collect::<BTreeSet<_>>(),
         sent.into_iter().collect::<BTreeSet<_>>()
     );
-    let duplicates = "observer_duplicate_events_total";
+    let duplicates = r#"observer_duplicate_events_total{principal="anonymous"}"#;
     central.wait_for_metrics(|metrics| metrics[duplicates] == EVENTS as f64).await;
     for name in ["central", "again"] {
         let sink = sink(&edge, name).await;

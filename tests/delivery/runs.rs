@@ -45,7 +45,8 @@ async fn run_is_archived_in_order_byte_for_byte_and_counted_once() {
     assert_eq!(observer.archive(), archive, "a duplicate adds nothing to the archive");
     check_metrics(&observer, &expected).await;
     let metrics = observer.wait_for_metrics(|_| true).await;
-    assert_eq!(metrics["observer_duplicate_events_total"], runs.len() as f64);
+    let duplicates = r#"observer_duplicate_events_total{principal="anonymous"}"#;
+    assert_eq!(metrics[duplicates], runs.len() as f64);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod admin_socket;
 mod cli;
+mod identities;
 mod messages;
 mod reload;
 mod secrets;

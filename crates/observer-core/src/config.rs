@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::query::EventStore;
 use crate::{EventSink, Filter, NoPrices, Pricing, units};
 
 /// Configuration of one type of sink.
@@ -99,13 +100,22 @@ pub struct SinkPart {
     pub sink: Arc<dyn EventSink>,
     /// Default batch settings of the sink.
     pub batch: BatchSettings,
+    /// Store of what the sink accepted, if it answers queries.
+    pub store: Option<Arc<dyn EventStore>>,
 }
 
 impl SinkPart {
     /// Creates the only part of a configuration.
     #[must_use]
     pub fn whole(sink: Arc<dyn EventSink>) -> Self {
-        Self { name: None, sink, batch: BatchSettings::default() }
+        Self { name: None, sink, batch: BatchSettings::default(), store: None }
+    }
+
+    /// Sets the store that answers queries about the events of the sink. One sink of a program can
+    /// have one.
+    #[must_use]
+    pub fn with_store(self, store: Arc<dyn EventStore>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// Sets the default batch settings.

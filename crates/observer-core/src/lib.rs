@@ -33,6 +33,7 @@
 //! | [`sink_name`] | names of sinks and their parts |
 //! | `state_file` | a small durable file for the state of a sink |
 //! | `scan` | a fast scanner for JSON objects |
+//! | `scalar` | JSON strings and numbers |
 
 mod config;
 mod envelope;
@@ -41,6 +42,7 @@ mod filter;
 mod position;
 mod pricing;
 pub mod query;
+mod scalar;
 mod scan;
 mod sink;
 pub mod sink_name;

@@ -1,4 +1,7 @@
-//! Fast scanner for the members of a JSON object. It allocates nothing.
+//! Fast scanner for JSON. It allocates nothing.
+//!
+//! [`members`] finds the members of one object. [`Cursor`] goes down into values, too, as far as
+//! its caller wants.
 //!
 //! The scanner accepts a subset of JSON that covers nearly every event, and finds the same members
 //! as `serde_json` there. It returns `None` for everything else, such as an escaped key, deep
@@ -41,6 +44,71 @@ pub(crate) fn members<'a>(
             b',' => at = skip_white(bytes, at + 1),
             b'}' => return (at + 1 == bytes.len()).then_some(()),
             _ => return None,
+        }
+    }
+}
+
+/// Position in a JSON text that moves from value to value.
+///
+/// Methods return `None` where the text ends or is not JSON. The cursor must not be used after
+/// that.
+pub(crate) struct Cursor<'a> {
+    json: &'a str,
+    /// Bytes that the cursor may read.
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Creates a cursor before a value that has no white space before it. To the cursor, the text
+    /// ends after `max` bytes.
+    pub(crate) fn new(json: &'a str, max: usize) -> Self {
+        Self { json, bytes: &json.as_bytes()[..json.len().min(max)], at: 0 }
+    }
+
+    /// Returns the first byte of the value after the cursor.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Enters an object or array. Returns `false` if it is empty; the cursor is after it then.
+    pub(crate) fn enter(&mut self) -> Option<bool> {
+        self.at = skip_white(self.bytes, self.at + 1);
+        let is_empty = matches!(self.peek()?, b'}' | b']');
+        self.at += usize::from(is_empty);
+        Some(!is_empty)
+    }
+
+    /// Moves past the key of a member, to its value. Returns the key without its quotes and with
+    /// its escapes.
+    pub(crate) fn key(&mut self) -> Option<&'a str> {
+        let start = expect(self.bytes, self.at, b'"')?;
+        let end = skip_string(self.bytes, start)?;
+        let colon = skip_white(self.bytes, end);
+        self.at = skip_white(self.bytes, expect(self.bytes, colon, b':')?);
+        Some(&self.json[start..end - 1])
+    }
+
+    /// Moves past a value and returns its text.
+    pub(crate) fn skip(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        self.at = skip_value(self.bytes, start)?;
+        Some(&self.json[start..self.at])
+    }
+
+    /// Moves from the end of a value to the next member or item. Returns `false` if there is none;
+    /// the cursor is after the object or array then.
+    pub(crate) fn advance(&mut self) -> Option<bool> {
+        self.at = skip_white(self.bytes, self.at);
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b',' => {
+                self.at = skip_white(self.bytes, self.at);
+                Some(true)
+            }
+            b'}' | b']' => Some(false),
+            _ => None,
         }
     }
 }

@@ -299,7 +299,11 @@ mod tests {
     fn verdicts_follow_the_rules() {
         let mut retried = pairs(10, 30, 2, 10);
         retried.a.attempts = 2 * retried.common();
+        let mut repeated = pairs(5_000, 600, 300, 4_100);
+        repeated.a.attempts *= 2;
+        repeated.b.attempts *= 2;
         for (pairs, verdict) in [
+            (repeated, Verdict::ABetter),
             (Pairs::default(), Verdict::NotComparable),
             (pairs(0, 1, 0, 0), Verdict::NotEnough),
             (pairs(0, 9, 0, 0), Verdict::NotEnough),

@@ -46,6 +46,39 @@ impl Interval {
         let high = if solved >= attempts { 1.0 } else { (centre + margin).min(1.0) };
         Some(Self { low, high })
     }
+
+    /// Returns the interval of the difference of two ratios over different attempts, first minus
+    /// second, at 95 %: with against without hints, one week against the next. `None` if either has
+    /// no attempts. Bounds are within `[-1, 1]`; zero inside them means no difference as far as
+    /// shown.
+    ///
+    /// Source: R. G. Newcombe, "Interval estimation for the difference between independent
+    /// proportions", Statistics in Medicine 17 (1998), method 10.
+    ///
+    /// ```
+    /// use observer_figures::Interval;
+    ///
+    /// let difference = Interval::of_difference((56, 70), (48, 80)).unwrap();
+    /// assert_eq!(difference.to_string(), "[0.052, 0.334]");
+    /// assert!(!difference.contains(0.0));
+    /// ```
+    #[must_use]
+    pub fn of_difference(first: (u64, u64), second: (u64, u64)) -> Option<Self> {
+        let ratio = |(solved, attempts): (u64, u64)| solved.min(attempts) as f64 / attempts as f64;
+        let a = Self::wilson(first.0, first.1)?;
+        let b = Self::wilson(second.0, second.1)?;
+        let (p, q) = (ratio(first), ratio(second));
+        Some(Self {
+            low: p - q - (p - a.low).hypot(b.high - q),
+            high: p - q + (a.high - p).hypot(q - b.low),
+        })
+    }
+
+    /// Reports whether `ratio` lies within the bounds.
+    #[must_use]
+    pub fn contains(&self, ratio: f64) -> bool {
+        (self.low..=self.high).contains(&ratio)
+    }
 }
 
 impl fmt::Display for Interval {
@@ -74,6 +107,22 @@ mod tests {
             let interval = Interval::wilson(solved, attempts).unwrap();
             assert_eq!(interval.to_string(), text, "{solved}/{attempts}");
         }
+    }
+
+    #[test]
+    fn differences_of_known_ratios_are_right() {
+        // Table II of the source, method 10, without the first row, which the example holds.
+        for (first, second, text) in [
+            ((9, 10), (3, 10), "[0.171, 0.809]"),
+            ((6, 7), (2, 7), "[0.058, 0.806]"),
+            ((5, 56), (0, 29), "[-0.038, 0.193]"),
+            ((0, 10), (0, 20), "[-0.161, 0.278]"),
+            ((10, 10), (0, 20), "[0.679, 1.000]"),
+        ] {
+            let difference = Interval::of_difference(first, second).unwrap();
+            assert_eq!(difference.to_string(), text, "{first:?} {second:?}");
+        }
+        assert_eq!(Interval::of_difference((1, 2), (0, 0)), None);
     }
 
     proptest! {

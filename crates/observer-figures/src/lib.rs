@@ -23,10 +23,10 @@
 //! - [`sketch`]: mergeable histogram of durations
 //! - [`state`]: state of a problem, its transitions, and what a store keeps for them
 //! - [`fingerprint`]: grouping of failures
-//! - [`next`]: the model to try next
+//! - [`mod@next`]: the model to try next
 //! - [`problem`], [`summary`]: the summary of a problem for a prompt, and its input
 //! - [`clean`]: producer text for terminals, Markdown and prompts
-//! - [`format`]: amounts, durations and dates for people
+//! - [`mod@format`]: amounts, durations and dates for people
 
 mod bytes;
 pub mod clean;

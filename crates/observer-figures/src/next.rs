@@ -4,7 +4,7 @@
 //!    are the same as far as shown; of these the one with the lowest cost per solved is chosen.
 //! 2. Otherwise the model, not tried here, that solved most of the problems that the models tried
 //!    here failed on, by the lower bound of the ratio's interval. At least
-//!    [`MINIMUM_PROBLEMS`](crate::compare::MINIMUM_PROBLEMS) such problems are needed. After several
+//!    [`MINIMUM_PROBLEMS`] such problems are needed. After several
 //!    failed models the least favourable of these ratios counts.
 //! 3. Otherwise there is no evidence, and no model is named.
 //!

@@ -100,7 +100,7 @@ impl Reader {
                         }
                         Err(error) => return Err(error),
                     };
-                    &mut open.insert((segment.name, Cursor::new(file, segment.salt()))).1
+                    &mut open.insert((segment.name, segment.cursor(file))).1
                 }
             };
             match cursor.step()? {

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::AppendError;
+use crate::segment::format::TAG_BITS;
 
 /// One opaque record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Time at which the record was received, in microseconds since 1970.
     pub received_at: u64,
+    /// Tag of [`MAX_TAG`](Self::MAX_TAG) at most, which is opaque to the journal. Records of a
+    /// journal without tags have tag 0.
+    pub tag: u16,
     /// Identity of the record.
     pub id: [u8; 16],
     /// CRC-32C of the payload.
@@ -20,17 +24,31 @@ pub struct Record {
 }
 
 impl Record {
-    /// Creates a record and computes its checksum.
+    /// Highest tag.
+    pub const MAX_TAG: u16 = (1 << TAG_BITS) - 1;
+
+    /// Creates a record with tag 0 and computes its checksum.
     #[must_use]
     pub fn new(received_at: u64, id: [u8; 16], payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
-        Self { received_at, id, checksum: crc32c::crc32c(&payload), payload }
+        Self { received_at, tag: 0, id, checksum: crc32c::crc32c(&payload), payload }
+    }
+
+    /// Sets the tag.
+    ///
+    /// # Panics
+    /// If the tag exceeds [`MAX_TAG`](Self::MAX_TAG).
+    #[must_use]
+    pub fn with_tag(self, tag: u16) -> Self {
+        assert!(tag <= Self::MAX_TAG, "the tag {tag} exceeds {}", Self::MAX_TAG);
+        Self { tag, ..self }
     }
 
     /// Returns the key of the record.
     #[must_use]
     pub fn key(&self) -> Key {
-        Key { received_at: self.received_at, id: self.id, checksum: self.checksum }
+        let Self { received_at, tag, id, checksum, .. } = *self;
+        Key { received_at, tag, id, checksum }
     }
 }
 
@@ -39,6 +57,8 @@ impl Record {
 pub struct Key {
     /// Time at which the record was received, in microseconds since 1970.
     pub received_at: u64,
+    /// Tag of the record.
+    pub tag: u16,
     /// Identity of the record.
     pub id: [u8; 16],
     /// CRC-32C of the payload.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::fs::{File, FileSystem, Memory, OpenMode};
-use crate::{Append, AppendError, Chunk, Group, OpenError, Options, Record, Recovery, Runner};
+use crate::{Append, AppendError, Chunk, Group, Key, OpenError, Options, Record, Recovery, Runner};
 
 /// Number of bytes in which the disk allocates space.
 const PAGE: u64 = 4096;
@@ -206,9 +206,10 @@ pub(crate) fn append_of(
     Append::new(records, Box::new(done))
 }
 
-/// A record with this number as its time, identity, and payload.
+/// A record with this number as its time, identity, and payload, and a tag that depends on it.
 pub(crate) fn record(number: u64) -> Record {
-    Record::new(number, u128::from(number).to_le_bytes(), format!("payload {number}"))
+    let tag = u16::try_from(number * 37 % 1024).unwrap();
+    Record::new(number, u128::from(number).to_le_bytes(), format!("payload {number}")).with_tag(tag)
 }
 
 pub(crate) fn append(journal: &Journal, records: Vec<Record>) -> Result<Commit, AppendError> {
@@ -245,4 +246,11 @@ pub(crate) fn numbers(journal: &Journal) -> Vec<u64> {
         assert_eq!(found.payload, format!("payload {}", found.received_at), "record {seq}");
     }
     records.into_iter().map(|(_, record)| record.received_at).collect()
+}
+
+/// Returns the keys that [`visit_recent_keys`](crate::Journal::visit_recent_keys) visits.
+pub(crate) fn recent_keys(journal: &Journal, max: usize, since: u64) -> Vec<(u64, Key)> {
+    let mut keys = Vec::new();
+    journal.visit_recent_keys(max, since, |seq, key| keys.push((seq, key))).unwrap();
+    keys
 }

@@ -75,10 +75,12 @@ pub use dead_letters::handle::{
 pub use dead_letters::index::DeadLetter;
 pub use error::{Failure, Unavailable};
 pub use ingest::identity;
+pub use ingest::principal::Principal;
 pub use ingest::reject::RejectReason;
 pub use ingest::require::{MissingFields, Requirements};
 pub use ingest::window::DedupWindow;
 pub use ingest::{Ack, AckStatus, IngestError, IngestOptions};
+pub use observer_core::FieldWarning;
 pub use observer_journal::{
     AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions,
     Recovery, Runner, fs,
@@ -88,4 +90,4 @@ pub use replay::handle::ReplayError;
 pub use replay::state::{ReplaySelection, ReplayState, ReplayStatus, is_replay_reader};
 pub use spans::SPAN_TARGET;
 pub use spec::SinkSpec;
-pub use status::{IngestStatus, SinkState, SinkStatus, Status};
+pub use status::{IngestStatus, PrincipalStatus, SinkState, SinkStatus, Status};

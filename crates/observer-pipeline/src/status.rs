@@ -32,14 +32,36 @@ pub struct Status {
 pub struct IngestStatus {
     /// New events.
     pub accepted: u64,
-    /// Duplicates.
-    pub duplicates: u64,
-    /// Duplicates whose body differs from that of the first event.
-    pub changed: u64,
+    /// Counts by principal: the anonymous one, the known tokens by name, and all others as `other`.
+    pub principals: BTreeMap<String, PrincipalStatus>,
     /// Rejected events by reason. A snapshot has an entry for every reason.
     pub rejected: BTreeMap<RejectReason, u64>,
     /// Number of identities in the deduplication window.
     pub remembered: usize,
+}
+
+/// Counts of a principal's events whose identity was known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrincipalStatus {
+    /// Duplicates.
+    pub duplicates: u64,
+    /// Events whose content differs from that of the first event: duplicates, and events with a
+    /// reused idempotency key.
+    pub changed: u64,
+}
+
+impl IngestStatus {
+    /// Returns the number of duplicates of all principals.
+    #[must_use]
+    pub fn duplicates(&self) -> u64 {
+        self.principals.values().map(|counts| counts.duplicates).sum()
+    }
+
+    /// Returns the number of events of all principals that have a known identity and other content.
+    #[must_use]
+    pub fn changed(&self) -> u64 {
+        self.principals.values().map(|counts| counts.changed).sum()
+    }
 }
 
 /// Status of one sink.

@@ -91,7 +91,10 @@ impl Server {
     /// Returns the handle to the settings that can change while the server runs.
     #[must_use]
     pub fn settings(&self) -> SettingsHandle {
-        SettingsHandle(self.state.settings.clone())
+        SettingsHandle {
+            settings: self.state.settings.clone(),
+            pipeline: self.state.pipeline.clone(),
+        }
     }
 
     /// Sets the handler of `POST /-/reload`. Later calls have no effect.

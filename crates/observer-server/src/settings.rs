@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use observer_pipeline::Pipeline;
 
 use crate::options::ServerOptions;
 use crate::request::access::Gate;
@@ -28,7 +29,10 @@ pub(crate) struct Settings {
 /// Access, hosts, the options of the parser, and the limits of events, bodies and requests in flight
 /// can change. Addresses, CORS, the timeout of heads and the limit of connections stay.
 #[derive(Debug, Clone)]
-pub struct SettingsHandle(pub(crate) Arc<ArcSwap<Settings>>);
+pub struct SettingsHandle {
+    pub(crate) settings: Arc<ArcSwap<Settings>>,
+    pub(crate) pipeline: Pipeline,
+}
 
 impl Settings {
     pub(crate) fn new(options: &ServerOptions) -> Self {
@@ -58,12 +62,22 @@ impl Settings {
 }
 
 impl SettingsHandle {
-    pub(crate) fn new(options: &ServerOptions) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Settings::new(options))))
+    pub(crate) fn new(options: &ServerOptions, pipeline: Pipeline) -> Self {
+        let settings = Arc::new(ArcSwap::from_pointee(Settings::new(options)));
+        let handle = Self { settings, pipeline };
+        handle.add_principals(options);
+        handle
+    }
+
+    /// Makes the events of each token count under its name.
+    fn add_principals(&self, options: &ServerOptions) {
+        let names = options.access.tokens.iter().map(|token| token.name.as_str());
+        self.pipeline.add_principals(names);
     }
 
     /// Applies the options from the next request on. The rate limits of tokens are reset.
     pub fn set(&self, options: &ServerOptions) {
-        self.0.store(Arc::new(Settings::new(options)));
+        self.add_principals(options);
+        self.settings.store(Arc::new(Settings::new(options)));
     }
 }

@@ -50,10 +50,10 @@ impl ServerState {
         let metrics = ServerMetrics::new();
         let registration = Registration::new(&registry, pipeline.clone(), metrics.clone())?;
         Ok(Arc::new(Self {
+            settings: SettingsHandle::new(options, pipeline.clone()).settings,
             pipeline,
             registry,
             metrics,
-            settings: SettingsHandle::new(options).0,
             in_flight: InFlight::default(),
             large_bodies: BlockingPool::default(),
             scrapes: BlockingPool::default(),

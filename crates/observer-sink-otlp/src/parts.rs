@@ -26,7 +26,8 @@ impl SinkConfig for OtlpConfig {
         };
         let part = |signal: &Signal| {
             let sink = Arc::new(OtlpSink::new(&self, *signal)?);
-            Ok(SinkPart { name: Some(Cow::Borrowed(signal.as_str())), sink, batch })
+            let name = Some(Cow::Borrowed(signal.as_str()));
+            Ok(SinkPart { name, batch, ..SinkPart::whole(sink) })
         };
         self.signals.iter().map(part).collect()
     }

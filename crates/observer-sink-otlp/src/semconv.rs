@@ -36,8 +36,10 @@ pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
 pub const CACHE_READ_INPUT_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
 /// Number of input tokens that were written to a cache.
 pub const CACHE_CREATION_INPUT_TOKENS: &str = "gen_ai.usage.cache_creation.input_tokens";
-/// Number of output tokens.
+/// Number of output tokens, including reasoning.
 pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+/// Number of output tokens that were used for reasoning.
+pub const REASONING_OUTPUT_TOKENS: &str = "gen_ai.usage.reasoning.output_tokens";
 /// Class of the error: `event_kind` of an event that is not `ok`.
 pub const ERROR_TYPE: &str = "error.type";
 

@@ -94,13 +94,28 @@ impl Acknowledged {
     }
 
     pub(super) fn is_failure(&self) -> bool {
-        /// Only `ok`, since other fields of an event may not fit into a [`Value`].
-        #[derive(Deserialize)]
-        struct Outcome {
-            ok: bool,
-        }
-        !serde_json::from_str::<Outcome>(&self.event).unwrap().ok
+        is_failure(&self.event)
     }
+
+    /// Returns whether the event has no identity but its cycle.
+    pub(super) fn has_cycle_only(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Id {
+            id: Option<String>,
+        }
+        let Id { id } = serde_json::from_str(&self.event).unwrap();
+        self.has_identity && self.key.is_none() && self.envelope.is_none() && id.is_none()
+    }
+}
+
+/// Returns whether an event reports a failure.
+pub(super) fn is_failure(event: &str) -> bool {
+    /// Only `ok`, since other fields of an event may not fit into a [`Value`].
+    #[derive(Deserialize)]
+    struct Outcome {
+        ok: bool,
+    }
+    !serde_json::from_str::<Outcome>(event).unwrap().ok
 }
 
 /// Destinations of the sinks of type `http`.

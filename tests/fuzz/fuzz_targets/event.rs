@@ -135,13 +135,17 @@ fn check(data: &[u8], fields: &[(Vec<u8>, &str)], parsed: Result<Event, EventErr
         assert!(found.is_none_or(|count| count <= 1 << 53));
     }
     let again = Event::from_parsed(event.raw().clone());
+    assert_eq!(again.usage(), event.usage());
+    assert_eq!(again.unread_usage(), event.unread_usage());
     for field in Field::ALL {
         assert_eq!(again.has(field), event.has(field), "{field}");
     }
     assert_eq!(again.timestamp(), event.timestamp());
     assert!(again.labels().eq(event.labels()));
     if let Some(usage) = event.usage() {
-        assert!(usage.cached_input <= usage.input);
+        assert!(usage.cached_input + usage.cache_creation_input <= usage.input);
+        assert!(usage.cache_creation_1h_input <= usage.cache_creation_input);
+        assert!(usage.reasoning <= usage.output);
         assert!(usage.cost_usd.is_none_or(|cost| cost.is_finite() && cost >= 0.0));
     }
 }

@@ -2,6 +2,7 @@
 //! the events it reads.
 
 use observer_core::{Event, Uuid};
+use observer_pipeline::Principal;
 use observer_pipeline::identity::Identity;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -63,7 +64,7 @@ pub(crate) fn event(seed: u64, n: u64) -> GeneratedEvent {
         random.u8(..)
     );
     let parsed = Event::parse(body.clone()).expect("the generated event is valid");
-    let id = Identity::of(&parsed, None, key.as_deref()).id;
+    let id = Identity::of(&Principal::anonymous(), &parsed.into(), key.as_deref()).id;
     GeneratedEvent { n, body, key, id }
 }
 

@@ -38,7 +38,7 @@ use self::other_fields::other_fields;
 use self::parse::{Members, OnUnreadable, trimmed};
 pub use self::submission::Submission;
 pub use self::warning::FieldWarning;
-use crate::usage::{Usage, UsageReading};
+use crate::usage::{Others, Places, Usage, UsageReading};
 
 /// Outcome of one cycle of an agent, bot or job, or a phase that the cycle reached before it.
 ///
@@ -298,15 +298,40 @@ impl Event {
         std::str::from_utf8(&self.raw).map(other_fields).unwrap_or_default()
     }
 
-    /// Returns tokens and cost from `usage`, or else from `extra.usage`; see [`Usage`]. A cost in
-    /// the field `cost_usd` overrides theirs. They are parsed on first use.
+    /// Returns tokens and cost from `usage`, from fields that the observer does not know, and from
+    /// `extra`, in this order of precedence; see [`Usage`]. A cost in the field `cost_usd`
+    /// overrides every other. They are read on first use.
+    ///
+    /// ```
+    /// use observer_core::Event;
+    ///
+    /// let event = Event::parse(concat!(
+    ///     r#"{"source":"bot","event_kind":"ok","ok":true,"extra":{"response":{"model":"gpt-5","#,
+    ///     r#""usage":{"prompt_tokens":90,"completion_tokens":"7"}},"totalCostUSD":0.25}}"#,
+    /// ))?;
+    /// let usage = event.usage().unwrap();
+    /// assert_eq!((usage.input, usage.output, usage.cost_usd), (90, 7, Some(0.25)));
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
     #[must_use]
     pub fn usage(&self) -> Option<&Usage> {
         self.usage_reading().usage.as_ref()
     }
 
-    /// Returns whether numbers stand under names like those of tokens or cost, and were not
-    /// understood, so that [`usage`](Self::usage) may lack them.
+    /// Returns whether numbers under names like those of tokens or cost were not understood, so
+    /// that [`usage`](Self::usage) may lack them. They are looked for on first use of either.
+    ///
+    /// ```
+    /// use observer_core::Event;
+    ///
+    /// let event = |extra: &str| {
+    ///     let event = r#"{"source":"bot","event_kind":"ok","ok":true,"extra":"#;
+    ///     Event::parse(format!("{event}{extra}}}"))
+    /// };
+    /// assert!(event(r#"{"planning_tokens":512}"#)?.unread_usage());
+    /// assert!(!event(r#"{"max_tokens":512,"prompt_tokens":7}"#)?.unread_usage());
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
     #[must_use]
     pub fn unread_usage(&self) -> bool {
         self.usage_reading().is_unread
@@ -316,8 +341,15 @@ impl Event {
     fn usage_reading(&self) -> &UsageReading {
         let fields = self.fields();
         fields.usage.get_or_init(|| {
-            let own = fields.usage_field.map(|span| self.slice(span));
-            UsageReading::of(own, self.extra(), fields.cost_usd)
+            let places = Places {
+                usage: fields.usage_field.map(|span| self.slice(span)),
+                others: fields.has_others.then(|| Others {
+                    object: std::str::from_utf8(&self.raw).unwrap_or_default(),
+                    is_other: |name| Field::from_name(name).is_none(),
+                }),
+                extra: self.extra(),
+            };
+            UsageReading::of(&places, fields.cost_usd)
         })
     }
 

@@ -27,6 +27,7 @@ pub struct DiffRequest {
 
 /// Kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Change {
@@ -68,6 +69,7 @@ impl fmt::Display for Change {
 
 /// What changed since a moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diff {
     /// Moment that separates before from after.
     pub since: Timestamp,
@@ -80,6 +82,7 @@ pub struct Diff {
 
 /// Change of one problem. A problem can have several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DiffEntry {
     /// Hash of the problem.
     pub sig_hash: String,
@@ -94,6 +97,7 @@ pub struct DiffEntry {
 
 /// Attempts on one side of the moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DiffSide {
     /// Number of attempts.
     pub attempts: u64,

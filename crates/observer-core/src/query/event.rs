@@ -34,7 +34,9 @@ pub struct EventsRequest {
     pub cursor: Option<String>,
 }
 
-/// Events in the order of receipt, newest first.
+/// Events in the order of receipt, newest first. A page has at most [`EventsRequest::limit`]
+/// events, and ends after the first event with which they exceed
+/// [`MAX_PAGE_BYTES`](super::MAX_PAGE_BYTES).
 #[derive(Debug, Default, PartialEq)]
 pub struct EventPage {
     /// The events.

@@ -29,8 +29,28 @@ impl From<Interval> for [f64; 2] {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Interval {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+
+        let bound =
+            ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).maximum(Some(1));
+        ArrayBuilder::new()
+            .items(bound)
+            .min_items(Some(2))
+            .max_items(Some(2))
+            .description(Some("Lower and upper bound of the 95 % interval of a ratio."))
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Interval {}
+
 /// Sums of tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tokens {
     /// Tokens that the models read, cached ones included.
     pub input: u64,

@@ -22,6 +22,7 @@ pub struct HintsRequest {
 
 /// Figures of attempts with a hint (`labels.hint_id`), and of those without.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hints {
     /// Attempts with a hint.
     pub with: HintFigures,
@@ -31,6 +32,7 @@ pub struct Hints {
 
 /// Figures of attempts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HintFigures {
     /// Number of attempts.
     pub attempts: u64,

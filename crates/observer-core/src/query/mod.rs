@@ -57,6 +57,8 @@ use crate::Position;
 
 /// Largest `limit` of a request.
 pub const MAX_LIMIT: usize = 1_000;
+/// Size of the events of a page in bytes, after which it ends whatever the limit.
+pub const MAX_PAGE_BYTES: usize = 8 << 20;
 
 /// Store of events that can be queried.
 ///

@@ -27,6 +27,7 @@ pub struct ModelsRequest {
 
 /// Figures of models.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Models {
     /// Figures by model; most attempts first.
     pub models: Vec<ModelFigures>,
@@ -37,6 +38,7 @@ pub struct Models {
 
 /// Figures of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelFigures {
     /// Model; `null` for attempts without one.
     pub model: Option<String>,
@@ -78,6 +80,7 @@ pub struct ModelFigures {
 /// Comparison of two models on the problems that both tried, by an exact McNemar test. A model
 /// solved a problem if one of its attempts did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Comparison {
     /// First model.
     pub a: String,
@@ -108,6 +111,7 @@ pub struct Comparison {
 
 /// Result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {

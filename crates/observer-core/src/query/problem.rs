@@ -11,6 +11,7 @@ use crate::Uuid;
 
 /// State of a problem. The thresholds are configuration of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum ProblemState {
     /// First seen recently.
@@ -77,6 +78,7 @@ impl fmt::Display for ProblemState {
 
 /// Order of problems.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProblemSort {
     /// Highest [`ProblemRow::wasted`] first.
@@ -111,6 +113,7 @@ pub struct ProblemsRequest {
 
 /// Problems in the order that was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemPage {
     /// The problems.
     pub problems: Vec<ProblemRow>,
@@ -121,6 +124,7 @@ pub struct ProblemPage {
 
 /// One problem among others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemRow {
     /// Hash of the problem.
     pub sig_hash: String,
@@ -166,6 +170,8 @@ pub struct ProblemRequest {
 
 /// What happened before on one problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Signature))]
 pub struct Problem {
     /// Hash of the problem.
     pub sig_hash: String,
@@ -217,6 +223,7 @@ pub struct Problem {
 
 /// Figures of one model on one problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemModel {
     /// Model; `null` for attempts without one.
     pub model: Option<String>,
@@ -238,6 +245,7 @@ pub struct ProblemModel {
 
 /// Failures with the same cause, as far as their text shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FailureGroup {
     /// Outcome (`event_kind`).
     pub kind: String,
@@ -253,6 +261,7 @@ pub struct FailureGroup {
 
 /// Attempt that solved a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SolvedBy {
     /// Model of the attempt.
     pub model: Option<String>,
@@ -266,6 +275,7 @@ pub struct SolvedBy {
 
 /// Model to try next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NextModel {
     /// Model; `null` if there is no evidence for any.
     pub model: Option<String>,
@@ -317,6 +327,7 @@ pub struct Summary {
 
 /// One attempt at a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// Id of the event.
     pub event: Uuid,
@@ -347,6 +358,7 @@ pub struct Attempt {
 
 /// Change of the state of a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Transition {
     /// State since then.
     pub state: ProblemState,

@@ -43,6 +43,7 @@ pub enum UsageBy {
 
 /// Usage by model, source, day or label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageReport {
     /// Rows: days in order, others by cost, the highest first.
     pub rows: Vec<UsageFigures>,
@@ -55,6 +56,7 @@ pub struct UsageReport {
 
 /// One row of a usage report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageFigures {
     /// Model, source, day (`2026-01-31`) or value of the label; `null` for attempts without one.
     pub key: Option<String>,

@@ -72,7 +72,8 @@ fn string(rest: &str) -> usize {
         match character {
             '\x07' | '\u{9c}' => return at + character.len_utf8(),
             '\x1b' if rest[at + 1..].starts_with('\\') => return at + 2,
-            '\x1b' | '\n' | '\r' => return 0,
+            // The next introducer: looking past it would make the work quadratic.
+            '\x1b' | '\n' | '\r' | '\u{90}'..='\u{9f}' => return 0,
             _ => {}
         }
     }

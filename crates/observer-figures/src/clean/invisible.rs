@@ -2,8 +2,8 @@
 
 /// Ranges of characters that show nothing, change the direction of text, or carry hidden text: the
 /// default-ignorable code points (Unicode 16, `DerivedCoreProperties.txt`), the interlinear
-/// annotations, and fillers. Tag characters (U+E0000…) can hold a whole instruction that no person
-/// sees.
+/// annotations, fillers, and the planes for private use. Tag characters (U+E0000…) can hold a whole
+/// instruction that no person sees.
 const RANGES: [(char, char); 21] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),

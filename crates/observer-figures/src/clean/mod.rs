@@ -165,7 +165,9 @@ impl Style {
         // Markdown makes emphasis of `_`, and links of addresses and mentions.
         let plain = match self {
             Self::Prompt => is_name(text),
-            Self::Markdown => is_name(text) && !text.contains(['_', '/', '@', '#', '+']),
+            Self::Markdown => {
+                is_name(text) && !text.contains(['_', '/', '@', '#', '+']) && !text.contains("www.")
+            }
         };
         if plain { text.to_owned() } else { self.quote(text, NAME_LIMIT) }
     }
@@ -211,6 +213,14 @@ mod tests {
             ("naïve 日本 🦀", "naïve 日本 🦀"),
         ] {
             assert_eq!(line(text, 80), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn many_unfinished_sequences_leave_the_text() {
+        for introducer in ["\u{9d}", "\x1b]", "\u{9b}1;", "\x1b[ ", "\x1b  "] {
+            let text = introducer.repeat(20_000) + "\nend";
+            assert!(line(&text, 1_000_000).ends_with("end"), "{introducer:?}");
         }
     }
 

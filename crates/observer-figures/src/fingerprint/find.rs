@@ -1,8 +1,11 @@
 //! Error text within the JSON of an event.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::error_line::names_error;
 
 /// JSON that is examined, in bytes.
 const SIZE_LIMIT: usize = 256 * 1024;
@@ -13,31 +16,57 @@ const DEPTH_LIMIT: usize = 6;
 /// Elements of an array that are examined.
 const ELEMENT_LIMIT: usize = 16;
 
+/// Error text of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) text: String,
+    /// The text is a log, in which the error is one line among others.
+    pub(super) is_log: bool,
+}
+
 /// Finds the error text in the JSON text of an object: the value of a field whose name says so.
 ///
 /// Names are compared without case and separators. The first of these that holds a string, or an
-/// object or array with one, is taken:
+/// object or array with one, is taken; among equals the one that comes first:
 ///
-/// 1. `error`, `err`, `exception`, `failure`, `fault`, `panic`, also as the end of a longer name
-///    (`last_error`) or with `message`, `text` or `detail` behind it (`errorMessage`), and `errors`,
-///    `exceptions` and `failures`
+/// 1. `error`, `err`, `exception`, `failure`, `panic`, also as the end of a longer name
+///    (`last_error`) or with `message`, `text` or `detail` behind it (`errorMessage`), and their
+///    plurals
 /// 2. `message`, `msg`, `reason`, `cause`, `detail`, `details`
 /// 3. `stderr`
 /// 4. `traceback`, `stacktrace`, `stack`, `backtrace`
+/// 5. `output`, `stdout`, `log`, `logs`, if a line looks like an error
 ///
-/// Within the value of such a field, `message` and its like come first, then any other string
-/// under a name of the list, then `type`, `name` or `code`. Among equals the one that comes first
-/// counts. The first 256 KiB are examined, to a depth of six, and 16 elements of each array.
-#[must_use]
-pub fn error_text(json: &str) -> Option<String> {
+/// Within the value of such a field, `message` and its like come first, then other names of the
+/// list, then `type`, `name` or `code`. What describes the task instead of its outcome ([`TASK`])
+/// is skipped. The first 256 KiB are examined, to a depth of six, and 16 elements of each array.
+pub(super) fn find(json: &str) -> Option<Found> {
     let json = &json[..json.floor_char_boundary(SIZE_LIMIT)];
     let mut best = Best::default();
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let walk = Walk { best: &mut best, depth: 0, inside: None };
     // What was found before an error, or before the limit, counts.
     let _ = walk.deserialize(&mut deserializer);
-    best.found.map(|(_, text)| text)
+    best.found.map(|(rank, text)| Found { text, is_log: rank >= STDERR })
 }
+
+/// Names of fields that describe the task, without case and separators.
+const TASK: [&str; 14] = [
+    "commit",
+    "config",
+    "input",
+    "issue",
+    "labels",
+    "messages",
+    "problem",
+    "prompt",
+    "pullrequest",
+    "request",
+    "settings",
+    "task",
+    "ticket",
+    "usage",
+];
 
 /// Best candidate so far, with its rank; lower is better.
 #[derive(Debug, Default)]
@@ -48,9 +77,10 @@ struct Best {
 impl Best {
     fn offer(&mut self, rank: u8, text: &str) {
         let better = self.found.as_ref().is_none_or(|&(best, _)| rank < best);
-        if better && !text.trim().is_empty() {
-            let end = text.floor_char_boundary(TEXT_LIMIT);
-            self.found = Some((rank, text[..end].to_owned()));
+        let text = &text[..text.floor_char_boundary(TEXT_LIMIT)];
+        let tells = if rank >= OUTPUT { names_error(text) } else { !text.trim().is_empty() };
+        if better && tells {
+            self.found = Some((rank, text.to_owned()));
         }
     }
 }
@@ -60,42 +90,56 @@ const ERROR: u8 = 0;
 const MESSAGE: u8 = 4;
 const STDERR: u8 = 8;
 const TRACEBACK: u8 = 12;
+const OUTPUT: u8 = 16;
 
-/// Returns the rank of a field's name.
+/// Returns the rank of a field's name in its plain form.
 fn rank(name: &str) -> Option<u8> {
-    let name = plain(name);
-    let stem = ["message", "text", "detail", "details", "msg"]
+    let stem = ["message", "text", "details", "detail", "msg", "s"]
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix))
-        .unwrap_or(&name);
-    let ends = |word: &&str| stem.ends_with(word);
-    if stem == "err" || ["error", "exception", "failure", "fault", "panic"].iter().any(|w| ends(w))
+        .unwrap_or(name);
+    if stem == "err" || ["error", "exception", "failure", "panic"].iter().any(|w| stem.ends_with(w))
     {
-        // A default is no fault.
-        return (!stem.ends_with("default")).then_some(ERROR);
+        return Some(ERROR);
     }
-    match name.as_str() {
-        "errors" | "exceptions" | "failures" => Some(ERROR),
+    match name {
         "message" | "msg" | "reason" | "cause" | "detail" | "details" => Some(MESSAGE),
         "stderr" => Some(STDERR),
         "traceback" | "stacktrace" | "stack" | "backtrace" => Some(TRACEBACK),
+        "output" | "stdout" | "log" | "logs" => Some(OUTPUT),
         _ => None,
     }
 }
 
 /// Returns what a name inside an error adds to the rank of the error.
 fn rank_inside(name: &str) -> Option<u8> {
-    match plain(name).as_str() {
+    match name {
         "message" | "msg" | "text" | "detail" | "description" => Some(1),
         "type" | "name" | "code" | "kind" | "status" => Some(3),
         _ => rank(name).map(|_| 2),
     }
 }
 
-/// Returns the lower-case letters and digits of a name; names of errors are short.
-fn plain(name: &str) -> String {
-    let letters = name.chars().filter(char::is_ascii_alphanumeric);
-    letters.take(48).map(|letter| letter.to_ascii_lowercase()).collect()
+/// Name of a field without case and separators, as far as it can be one of those that count.
+struct Plain {
+    letters: [u8; 32],
+    length: usize,
+}
+
+impl Plain {
+    fn of(name: &str) -> Self {
+        let mut plain = Self { letters: [0; 32], length: 0 };
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+        for (letter, place) in letters.zip(&mut plain.letters) {
+            *place = letter.to_ascii_lowercase();
+            plain.length += 1;
+        }
+        plain
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.letters[..self.length]).unwrap_or_default()
+    }
 }
 
 /// Visit of one value.
@@ -132,11 +176,16 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            let name = Plain::of(&name);
+            let name = name.as_str();
+            if TASK.contains(&name) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
             let inside = match self.inside {
-                None => rank(&name),
-                // Inside of an error, a structure without a telling name is no text of it.
-                Some(outer) => rank_inside(&name).map(|inner| outer / 4 * 4 + inner),
+                None => rank(name),
+                Some(outer) => rank_inside(name).map(|inner| outer / 4 * 4 + inner),
             };
             map.next_value_seed(Walk { best: self.best, depth: self.depth + 1, inside })?;
         }

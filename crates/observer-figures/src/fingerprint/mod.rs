@@ -14,8 +14,6 @@ mod error_line;
 mod find;
 mod normalize;
 
-pub use error_line::error_line;
-pub use find::error_text;
 pub use normalize::normalized;
 
 /// Longest text of a failure, in characters.
@@ -84,8 +82,10 @@ pub struct ErrorSummary {
 /// Returns what went wrong in a failed attempt, from its `event_kind` and the JSON text of its
 /// `extra` or of the whole event.
 ///
-/// The whole event finds errors in unknown fields of the top level, too. Text that is not JSON
-/// counts as none. The work is bounded whatever the size of the event: see [`error_text`].
+/// The error text is the value of a field such as `error`, `failure_message`, `exception`,
+/// `message`, `reason`, `stderr` or `traceback`, in this order, at any of six levels. The whole
+/// event finds it in unknown fields of the top level, too. Text that is not JSON counts as none.
+/// The work is bounded: 256 KiB of the JSON, 16 KiB and 200 lines of the text are read.
 ///
 /// ```
 /// use observer_figures::fingerprint::summarize;
@@ -99,8 +99,9 @@ pub struct ErrorSummary {
 /// ```
 #[must_use]
 pub fn summarize(kind: &str, json: &str) -> ErrorSummary {
-    let line = error_text(json).and_then(|text| error_line(&text));
+    let line = find::find(json).and_then(|found| error_line::error_line(&found));
     let text = line.as_deref().map(|line| clean::line(line, TEXT_LIMIT));
+    let text = text.filter(|text| !text.is_empty());
     ErrorSummary { fingerprint: Fingerprint::of(kind, line.as_deref()), text }
 }
 

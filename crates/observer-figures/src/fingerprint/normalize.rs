@@ -64,28 +64,50 @@ fn is_path(token: &str) -> bool {
 
 /// Appends a token with its identifiers and numbers replaced.
 fn words(token: &str, out: &mut String) {
-    let mut rest = token;
+    // A sign belongs to its number.
+    let number = token.trim_start_matches(['-', '+']);
+    let mut rest = if number.starts_with(|c: char| c.is_ascii_digit()) { number } else { token };
     while let Some(first) = rest.chars().next() {
-        if !first.is_alphanumeric() {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
-            continue;
-        }
-        if let Some(length) = uuid(rest) {
+        let word = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+        let length = if let Some(length) = uuid(rest) {
             out.push_str("<id>");
-            rest = &rest[length..];
-            continue;
-        }
-        let length = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
-        let word = &rest[..length];
-        if is_identifier(word) {
+            length
+        } else if is_identifier(&rest[..word]) {
             out.push_str("<id>");
+            word
+        } else if first.is_ascii_digit() {
+            out.push('#');
+            number_length(rest)
         } else {
-            numbers(word, out);
-        }
-        rest = &rest[length..];
+            out.push(first);
+            first.len_utf8()
+        };
+        // A word is examined whole: the rest of it is letters and numbers.
+        let (done, after) = rest[length..].split_at(word.saturating_sub(length));
+        letters(done, out);
+        rest = after;
     }
-    collapse(out);
+}
+
+/// Returns the length of a number with its separators: `1,232.5`, `12:05:30`.
+fn number_length(text: &str) -> usize {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let mut length = digits(text);
+    while text[length..].starts_with(['.', ',', ':']) && digits(&text[length + 1..]) > 0 {
+        length += 1 + digits(&text[length + 1..]);
+    }
+    length
+}
+
+/// Appends the rest of a word with each run of digits replaced by `#`.
+fn letters(word: &str, out: &mut String) {
+    for character in word.chars() {
+        match character {
+            '0'..='9' if out.ends_with('#') => {}
+            '0'..='9' => out.push('#'),
+            other => out.push(other),
+        }
+    }
 }
 
 /// Returns the length of a UUID at the start of `text`.
@@ -111,24 +133,4 @@ fn is_identifier(word: &str) -> bool {
     }
     let changes = bytes.windows(2).filter(|w| w[0].is_ascii_digit() != w[1].is_ascii_digit());
     bytes.len() >= MIXED && digits >= 2 && changes.count() >= 3
-}
-
-/// Appends a word with each run of digits replaced by `#`.
-fn numbers(word: &str, out: &mut String) {
-    for character in word.chars() {
-        match character {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            other => out.push(other),
-        }
-    }
-}
-
-/// Joins the parts of a number at the end of `out`: `#.#` and `#,#` become `#`.
-fn collapse(out: &mut String) {
-    for joined in ["#.#", "#,#", "#:#"] {
-        while out.contains(joined) {
-            *out = out.replace(joined, "#");
-        }
-    }
 }

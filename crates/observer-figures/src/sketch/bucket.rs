@@ -27,8 +27,7 @@ const BOUNDS: [f64; PER_OCTAVE as usize + 1] = [
 
 /// Returns the bucket of a duration. Durations past the last bucket are in the last one.
 pub(super) fn of(ms: f64) -> u16 {
-    // NaN is in bucket 0, too.
-    if !(ms >= power(LOWEST)) {
+    if ms.is_nan() || ms < power(LOWEST) {
         return 0;
     }
     if ms >= power(HIGHEST) {

@@ -2,18 +2,18 @@
 //!
 //! # Buckets
 //!
-//! A bucket spans a factor of 2^(1/8): eight buckets an octave from 2⁻¹⁰ ms (1 µs) to 2⁴² ms (139
-//! years), and bucket 0 for everything below. A quantile is the harmonic mean of the bounds
-//! of its bucket, so its relative error is at most (2^(1/8) − 1) / (2^(1/8) +
-//! 1) = 4.4 % (Masson, Rim, Lee: "DDSketch", PVLDB 12 (2019)). The bucket of a value follows from
-//! its bits and a table of constants, so it is the same on every machine.
+//! A bucket spans a factor of γ = 2^(1/8): eight buckets an octave from 2⁻¹⁰ ms (1 µs) to 2⁴² ms
+//! (139 years), and bucket 0 for everything below. A quantile is the harmonic mean of the bounds of
+//! its bucket, so its relative error is at most (γ − 1) / (γ + 1), 4.4 % (Masson, Rim, Lee:
+//! "DDSketch", PVLDB 12 (2019)). The bucket of a value follows from its bits and a table of
+//! constants, so it is the same on every machine.
 //!
 //! # Encoding
 //!
 //! One byte of version (1), then for each bucket that is not empty, in ascending order, two
-//! variable-length integers (LEB128): the number of empty buckets since
-//! the previous one, and its count. An empty sketch is the version alone. A sketch has one encoding; at
-//! most 417 buckets bound it to 4.6 KiB, and a typical one takes less than 100 bytes.
+//! variable-length integers (LEB128): the number of empty buckets since the previous one, and its
+//! count. An empty sketch is the version alone. A sketch has one encoding; at most 417 buckets
+//! bound it to 4.6 KiB, and a typical one takes less than 100 bytes.
 
 use crate::bytes;
 

@@ -38,6 +38,8 @@ fn odd_durations_have_a_bucket() {
         (f64::INFINITY, BUCKETS - 1),
         (1e300, BUCKETS - 1),
         (1.0, 81),
+        (std::f64::consts::SQRT_2, 85),
+        (std::f64::consts::SQRT_2.next_down(), 84),
     ] {
         assert_eq!(bucket::of(ms), bucket, "{ms}");
     }

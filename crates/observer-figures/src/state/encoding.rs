@@ -64,16 +64,17 @@ impl Fold {
     }
 }
 
-/// Returns a hash of the thresholds.
+/// Returns a hash of the thresholds that a fold reflects; the minimum is none of them.
 fn identity(rules: &Rules) -> [u8; 8] {
     let Rules { new_for, broken_attempts, flaky_within, fixed_successes, fixed_after, .. } = rules;
-    let text = format!(
-        "{} {broken_attempts} {} {fixed_successes} {}",
+    let numbers = [
         new_for.as_nanos(),
+        (*broken_attempts).into(),
         flaky_within.as_nanos(),
+        (*fixed_successes).into(),
         fixed_after.as_nanos(),
-    );
-    hash(&[&text]).to_le_bytes()
+    ];
+    hash(numbers.iter().flat_map(|number| number.to_le_bytes())).to_le_bytes()
 }
 
 fn put_time(out: &mut Vec<u8>, at: Timestamp) {
@@ -115,11 +116,12 @@ fn put_course(out: &mut Vec<u8>, course: &Course) {
 
 fn put_run(out: &mut Vec<u8>, run: &Run) {
     match run {
-        Run::Failures { first, regressed, was_fixed } => {
+        Run::Failures { first, regressed, was_fixed, new_since } => {
             put(out, 0);
             put_mark(out, *first);
             put_option(out, *regressed, put_mark);
             put(out, u64::from(*was_fixed));
+            put_mark(out, *new_since);
         }
         Run::Successes { first, count, enough, version, after_failure } => {
             put(out, 1);
@@ -167,6 +169,7 @@ fn get_run(reader: &mut Reader<'_>) -> Option<Run> {
             first: get_mark(reader)?,
             regressed: get_option(reader, get_mark)?,
             was_fixed: get_bool(reader)?,
+            new_since: get_mark(reader)?,
         }),
         1 => Some(Run::Successes {
             first: get_mark(reader)?,

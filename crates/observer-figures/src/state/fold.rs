@@ -39,6 +39,8 @@ pub(super) enum Run {
         regressed: Option<Mark>,
         /// The problem was fixed before the run, which began with a late failure.
         was_fixed: bool,
+        /// From when the problem is `new` if it is: the state may have begun before the run.
+        new_since: Mark,
     },
 }
 
@@ -227,7 +229,7 @@ impl Course {
                 after_failure: had_failures,
             }
         } else {
-            Run::Failures { first, regressed: None, was_fixed: false }
+            Run::Failures { first, regressed: None, was_fixed: false, new_since: first }
         };
         Self {
             first,
@@ -285,26 +287,25 @@ impl Course {
             return;
         }
         let fixed_before = self.fixed(attempt.at, rules).is_some();
-        match &mut self.run {
-            Run::Successes { .. } => {
-                if fixed_before {
-                    self.flaky = None;
-                }
-                let regressed = (fixed_before && !late).then_some(mark);
-                let was_fixed = fixed_before && late;
-                self.run = Run::Failures { first: mark, regressed, was_fixed };
+        if let Run::Successes { after_failure, .. } = self.run {
+            if fixed_before {
+                self.flaky = None;
             }
-            Run::Failures { regressed, was_fixed, .. } => {
-                if *was_fixed && !late {
-                    *regressed = regressed.or(Some(mark));
-                    *was_fixed = false;
-                }
-            }
+            let stays_new = !after_failure && !fixed_before;
+            self.run = Run::Failures {
+                first: mark,
+                regressed: None,
+                was_fixed: fixed_before,
+                new_since: if stays_new { self.first } else { mark },
+            };
         }
-        if let Run::Failures { regressed: Some(regressed), .. } = self.run
-            && regressed == mark
-        {
-            return;
+        let Run::Failures { regressed, was_fixed, .. } = &mut self.run else { return };
+        if *was_fixed && !late {
+            *regressed = Some(mark);
+            *was_fixed = false;
+            // The successes before count for the state that ended.
+            self.flaky = None;
+            self.scopes = Scopes::default();
         }
         self.note_flip(attempt, rules.flaky_within);
     }
@@ -328,13 +329,17 @@ impl Course {
         let Run::Successes { first, enough, .. } = self.run else { return None };
         let quiet = Mark { at: later(first.at, rules.fixed_after), event: first.event };
         let quiet = (quiet.at <= now).then_some(quiet);
-        [enough, quiet].into_iter().flatten().min_by_key(|mark| mark.at)
+        [quiet, enough].into_iter().flatten().min_by_key(|mark| mark.at)
     }
 
     fn state(&self, counts: &Fold, now: Timestamp, rules: &Rules) -> (State, Mark) {
         let new_until = later(self.first.at, rules.new_for);
         let is_new = now < new_until;
         let flaky = self.flaky.filter(|flaky| now < flaky.until);
+        // What follows `flaky` began no earlier than its end.
+        let flaky_until = self.flaky.map(|flaky| flaky.until).filter(|&until| until <= now);
+        let after_flaky =
+            |mark: Mark| Mark { at: mark.at.max(flaky_until.unwrap_or(mark.at)), ..mark };
         match self.run {
             Run::Successes { first, after_failure, .. } => {
                 if let Some(mark) = self.fixed(now, rules) {
@@ -344,27 +349,22 @@ impl Course {
                 } else if !after_failure && is_new {
                     (State::New, self.first)
                 } else {
-                    (State::MaybeFixed, first)
+                    (State::MaybeFixed, after_flaky(first))
                 }
             }
-            Run::Failures { first, regressed, .. } => {
+            Run::Failures { first, regressed, new_since, .. } => {
                 if let Some(mark) = regressed {
-                    return (State::Regressed, mark);
+                    (State::Regressed, mark)
+                } else if counts.solved == 0 && counts.attempts >= rules.broken_attempts {
+                    (State::Broken, self.many.unwrap_or(first))
+                } else if let Some(flaky) = flaky {
+                    (State::Flaky, flaky.began)
+                } else if is_new {
+                    (State::New, after_flaky(new_since))
+                } else {
+                    let since = Mark { at: first.at.max(new_until), ..first };
+                    (State::Failing, after_flaky(since))
                 }
-                if counts.solved == 0 && counts.attempts >= rules.broken_attempts {
-                    return (State::Broken, self.many.unwrap_or(first));
-                }
-                if let Some(flaky) = flaky {
-                    return (State::Flaky, flaky.began);
-                }
-                if is_new {
-                    return (State::New, self.first);
-                }
-                let mut since = first.at.max(new_until);
-                if let Some(flaky) = self.flaky {
-                    since = since.max(flaky.until);
-                }
-                (State::Failing, Mark { at: since.min(now), event: first.event })
             }
         }
     }

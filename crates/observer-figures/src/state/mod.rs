@@ -22,31 +22,31 @@
 //! | `failing` | the last attempt failed |
 //!
 //! A success after failures is progress, so it alone is not `flaky`; otherwise `fixed?` would never
-//! be seen. The failure that makes a problem `regressed` is not `flaky` either, since it has a name.
-//! Becoming `fixed` ends `flaky`.
+//! be seen. The failure that makes a problem `regressed` is not `flaky` either, since it has a
+//! name. Becoming `fixed` ends `flaky`.
 //!
 //! **Late arrivals.** An attempt is late if one with a later event time arrived before it. A late
-//! failure counts in every figure, ends a series of successes, and may make the problem `failing` or
-//! `flaky`, but never `regressed`. If the problem was `fixed` at its time, the next failure that is
-//! not late makes it `regressed`, unless there was a success in between. Whether an attempt is late
-//! depends on the arrival order alone and never changes afterwards.
+//! failure counts in every figure, ends a series of successes, and may make the problem `failing`
+//! or `flaky`, but never `regressed`. If the problem was `fixed` at its time, the next failure that
+//! is not late makes it `regressed`, unless there was a success in between. Whether an attempt is
+//! late depends on the arrival order alone and never changes afterwards.
 //!
-//! **Versions.** While a problem has successes since its last failure, a failure in an older version
-//! than the oldest of these successes' changes nothing but the counts. Versions of numbers and dots
-//! (`1.10.2`, `v2`, `2026-11-27`) are compared as such, others by first appearance. A failure
-//! without a version, or after successes without one, is compared with nothing and counts.
+//! **Versions.** While a problem has successes since its last failure, a failure in an older
+//! version than the oldest of these successes' changes nothing but the counts. Versions of numbers
+//! and dots (`1.10.2`, `v2`, `2026-11-27`) are compared as such, others by first appearance. A
+//! failure without a version, or after successes without one, is compared with nothing and counts.
 //!
 //! **Time.** Some changes need no attempt: `fixed?` becomes `fixed`, `new` becomes `failing`,
 //! `flaky` ends. [`Fold::standing`] therefore takes the present time.
 //!
 //! # What a store keeps
 //!
-//! A [`Fold`] is the state in less than 2 KiB, typically 100 bytes ([`Fold::encode`]). A store keeps
-//! one for each (problem, source) and calls [`Fold::push`] for each outcome, at constant cost. If
-//! that returns [`OutOfOrder`] (a late arrival), if an outcome was corrected or removed, or if
-//! [`Fold::decode`] refuses stored bytes, it reads the attempts and calls [`Fold::of`] once. Both
-//! ways give the same fold. A question about several sources at once needs [`Fold::of`] over their
-//! attempts, or [`Fold::of_recent`] over the newest ones.
+//! A [`Fold`] is the state in less than 2 KiB, typically 100 bytes ([`Fold::encode`]). A store
+//! keeps one for each (problem, source) and calls [`Fold::push`] for each outcome, at constant
+//! cost. If that returns [`OutOfOrder`] (a late arrival), if an outcome was corrected or removed,
+//! or if [`Fold::decode`] refuses stored bytes, it reads the attempts and calls [`Fold::of`] once.
+//! Both ways give the same fold. A question about several sources at once needs [`Fold::of`] over
+//! their attempts, or [`Fold::of_recent`] over the newest ones.
 //!
 //! ```
 //! use observer_figures::state::{Attempt, Fold, Rules, State};

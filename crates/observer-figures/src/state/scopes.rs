@@ -1,7 +1,6 @@
 //! Latest success of each scope.
 
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest as _, Sha256};
 
 use super::Attempt;
 
@@ -17,7 +16,7 @@ pub(super) struct Scopes {
 
 impl Scopes {
     pub(super) fn succeeded(&mut self, attempt: &Attempt<'_>, window: SignedDuration) {
-        let scope = hash(&[attempt.model, attempt.version.unwrap_or_default()]);
+        let scope = number(attempt);
         self.successes
             .retain(|&(other, at)| other != scope && attempt.at.duration_since(at) < window);
         if self.successes.len() == LIMIT {
@@ -30,17 +29,21 @@ impl Scopes {
         if self.successes.is_empty() {
             return None;
         }
-        let scope = hash(&[attempt.model, attempt.version.unwrap_or_default()]);
+        let scope = number(attempt);
         self.successes.iter().find(|&&(other, _)| other == scope).map(|&(_, at)| at)
     }
 }
 
-/// Returns 64 bits that stand for a list of texts.
-pub(super) fn hash(texts: &[&str]) -> u64 {
-    let mut hash = Sha256::new();
-    for text in texts {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    }
-    hash.finalize()[..8].iter().fold(0, |value, &byte| value << 8 | u64::from(byte))
+/// Returns a number that stands for a model and a version.
+fn number(attempt: &Attempt<'_>) -> u64 {
+    // UTF-8 does not contain the byte between them.
+    let version = attempt.version.unwrap_or_default();
+    hash(attempt.model.bytes().chain([0xff]).chain(version.bytes()))
+}
+
+/// Returns a 64-bit hash that is the same in every process and version (FNV-1a).
+pub(super) fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }

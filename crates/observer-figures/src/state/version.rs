@@ -19,7 +19,7 @@ pub(super) struct Version {
 
 impl Version {
     pub(super) fn new(text: &str) -> Self {
-        Self { hash: hash(&[text]), parts: parts(text).unwrap_or_default() }
+        Self { hash: hash(text.bytes()), parts: parts(text).unwrap_or_default() }
     }
 }
 

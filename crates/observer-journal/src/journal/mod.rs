@@ -161,32 +161,34 @@ impl<T> Journal<T> {
         Reader::new(self.state.clone(), after)
     }
 
-    /// Returns the keys of the last records, oldest first: at most `max` of them, and none that was
-    /// received before `since` (microseconds since 1970).
+    /// Passes the keys of the last records to `visit` with their sequence numbers, oldest first: of
+    /// the last `max` records, those that were received at `since` (microseconds since 1970) or
+    /// later. The keys of one segment are in memory at a time.
     ///
     /// # Errors
     /// Returns the error of the operating system.
-    pub fn recent_keys(
+    pub fn visit_recent_keys(
         &self,
         max: usize,
         since: u64,
-    ) -> io::Result<impl Iterator<Item = (u64, Key)> + use<T>> {
+        mut visit: impl FnMut(u64, Key),
+    ) -> io::Result<()> {
         let segments: Vec<_> = self.state.segments().iter().copied().collect();
-        let mut last = self.head();
-        let mut groups = Vec::new();
-        let mut count = 0;
-        for segment in segments.iter().rev() {
-            let mut keys = segment.keys(&*self.state.fs, &self.state.dir, last)?;
-            last = segment.name.first_seq - 1;
-            let is_reached = keys.first().is_some_and(|(_, key)| key.received_at < since);
-            keys.retain(|(_, key)| key.received_at >= since);
-            count += keys.len();
-            groups.push(keys);
-            if count >= max || is_reached {
-                break;
+        let head = self.head();
+        let first = (head + 1).saturating_sub(max as u64);
+        for (at, segment) in segments.iter().enumerate() {
+            let next = segments.get(at + 1);
+            let last = next.map_or(head, |next| next.name.first_seq - 1);
+            // The records of a segment are older than the next segment.
+            if last < first || next.is_some_and(|next| next.header.created_at < since) {
+                continue;
             }
+            let keys = segment.keys(&*self.state.fs, &self.state.dir, last)?;
+            keys.into_iter()
+                .filter(|(seq, key)| *seq >= first && key.received_at >= since)
+                .for_each(|(seq, key)| visit(seq, key));
         }
-        Ok(groups.into_iter().rev().flatten().skip(count.saturating_sub(max)))
+        Ok(())
     }
 
     /// Returns the name and position of every reader, with or without a hold.

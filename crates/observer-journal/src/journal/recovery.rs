@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::positions::readers::Readers;
 use crate::positions::reserve;
 use crate::positions::{Loaded, Positions};
-use crate::segment::format::FooterBuilder;
+use crate::segment::format::{FooterBuilder, Version};
 use crate::segment::layout::Layout;
 use crate::segment::{Segment, scan, written_after};
 use crate::state::JournalState;
@@ -193,11 +193,12 @@ fn recover_last_segment(
             "records are corrupt and can't be read"
         );
     }
-    let is_complete = lost.is_empty();
-    recovery.lost = lost;
     // The footer numbers its keys from the first record on, so that no footer can be written for a
-    // segment with a gap. The next commit creates a new segment.
-    let active = is_complete.then(|| Active {
+    // segment with a gap, and an earlier version has no tags. The next commit creates a new
+    // segment.
+    let is_continued = lost.is_empty() && last.header.version == Version::CURRENT;
+    recovery.lost = lost;
+    let active = is_continued.then(|| Active {
         name: last.name,
         file,
         salt: last.salt(),

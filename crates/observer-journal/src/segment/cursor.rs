@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::Record;
 use crate::fs::File;
 use crate::segment::format::{
-    BLOCK_HEADER_SIZE, BLOCK_MAGIC, BLOCKS_OFFSET, BlockHeader, Salt, decode_block,
+    BLOCK_HEADER_SIZE, BLOCK_MAGIC_SIZE, BLOCKS_OFFSET, BlockHeader, Salt, Version, decode_block,
 };
 
 /// Number of bytes that are read at once.
@@ -17,6 +17,8 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Cursor {
     file: Arc<dyn File>,
+    /// Version of the segment, which all of its blocks have.
+    version: Version,
     salt: Salt,
     /// Offset of the next block in the file.
     offset: u64,
@@ -38,8 +40,8 @@ pub(crate) enum Step {
 }
 
 impl Cursor {
-    pub(crate) fn new(file: Arc<dyn File>, salt: Salt) -> Self {
-        Self { file, salt, offset: BLOCKS_OFFSET, chunk: Bytes::new(), chunk_offset: 0 }
+    pub(crate) fn new(file: Arc<dyn File>, version: Version, salt: Salt) -> Self {
+        Self { file, version, salt, offset: BLOCKS_OFFSET, chunk: Bytes::new(), chunk_offset: 0 }
     }
 
     /// Returns the offset of the next block in the file.
@@ -81,7 +83,8 @@ impl Cursor {
     }
 
     /// Passes each candidate for a block to `is_match` until it returns true. A candidate begins
-    /// with the magic and has a length that fits into the file; its checksum is not verified.
+    /// with the magic of any version and has a length that fits into the file; its checksum is not
+    /// verified.
     pub(crate) fn find_candidate(
         &mut self,
         mut is_match: impl FnMut(&Bytes) -> bool,
@@ -105,8 +108,9 @@ impl Cursor {
     fn seek_magic(&mut self) -> io::Result<bool> {
         loop {
             let window = self.view(CHUNK)?;
-            if let Some(at) =
-                window.windows(BLOCK_MAGIC.len()).position(|bytes| bytes == BLOCK_MAGIC)
+            if let Some(at) = window
+                .windows(BLOCK_MAGIC_SIZE)
+                .position(|bytes| Version::of_block(bytes).is_some())
             {
                 self.offset += at as u64;
                 return Ok(true);
@@ -115,7 +119,7 @@ impl Cursor {
                 return Ok(false);
             }
             // A magic may begin in the window and end after it.
-            self.offset += (window.len() + 1 - BLOCK_MAGIC.len()) as u64;
+            self.offset += (window.len() + 1 - BLOCK_MAGIC_SIZE) as u64;
         }
     }
 
@@ -130,7 +134,8 @@ impl Cursor {
         if header.is_empty() {
             return Ok(Step::End);
         }
-        let Some(header) = BlockHeader::decode(&header) else { return Ok(Step::Corrupt) };
+        let header = BlockHeader::decode(&header).filter(|header| header.version == self.version);
+        let Some(header) = header else { return Ok(Step::Corrupt) };
         // Memory must not be allocated for a corrupt length.
         if header.size() > (CHUNK as u64) && self.offset + header.size() > self.file.size()? {
             return Ok(Step::Corrupt);
@@ -179,12 +184,12 @@ mod tests {
     fn cursor_over(bytes: &[u8]) -> Cursor {
         let file = Memory::default().open(Path::new("file"), OpenMode::Create).unwrap();
         file.write_at(bytes, BLOCKS_OFFSET).unwrap();
-        Cursor::new(file, SALT.into())
+        Cursor::new(file, Version::CURRENT, SALT.into())
     }
 
     #[test]
     fn search_finds_a_block_at_the_edges_of_the_read_window() {
-        let magic = BLOCK_MAGIC.len();
+        let magic = BLOCK_MAGIC_SIZE;
         for chunks in [0, 1, 3] {
             for before in
                 (chunks * CHUNK).saturating_sub(magic * 2).max(1)..=chunks * CHUNK + magic * 2
@@ -210,7 +215,8 @@ mod tests {
     fn search_without_a_match_leaves_the_cursor_in_place() {
         for length in [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 2] {
             // A magic without a valid block after it.
-            let mut bytes = [BLOCK_MAGIC.to_vec(), vec![b'.'; length], block()].concat();
+            let magic = block()[..BLOCK_MAGIC_SIZE].to_vec();
+            let mut bytes = [magic, vec![b'.'; length], block()].concat();
             bytes.truncate(bytes.len() - 1);
             let mut cursor = cursor_over(&bytes);
             assert!(!cursor.seek_valid().unwrap(), "{length}");

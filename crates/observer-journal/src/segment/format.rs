@@ -19,7 +19,7 @@
 //!
 //! | offset | size | field                                                                  |
 //! |-------:|-----:|------------------------------------------------------------------------|
-//! |      0 |    8 | magic `OBSVLOG1`; its last byte is the version                         |
+//! |      0 |    8 | magic `OBSVLOG2`; its last byte is the version                         |
 //! |      8 |    8 | `epoch` in which the records were committed                            |
 //! |     16 |    8 | `first_seq`, sequence number of the first record                       |
 //! |     24 |    8 | `created_at`, time at which the segment was created                    |
@@ -32,7 +32,7 @@
 //!
 //! | offset |     size | field                                                              |
 //! |-------:|---------:|--------------------------------------------------------------------|
-//! |      0 |        4 | magic `0xB10C_0B5E` (bytes `5E 0B 0C B1`)                          |
+//! |      0 |        4 | magic `0xB10C_0B62` (bytes `62 0B 0C B1`)                          |
 //! |      4 |        8 | `epoch`, the same as in the header of the segment                  |
 //! |     12 |        8 | `first_seq`, sequence number of the first record                   |
 //! |     20 |        4 | `count` of records, at least 1                                     |
@@ -47,19 +47,21 @@
 //!
 //! | offset |     size | field                                                              |
 //! |-------:|---------:|--------------------------------------------------------------------|
-//! |      0 |        8 | `received_at`, time                                                |
+//! |      0 |        8 | `stamp`: time of receipt in bits 0 to 53, `tag` in bits 54 to 63   |
 //! |      8 |       16 | `id`                                                               |
 //! |     24 |        4 | `checksum`, CRC-32C of the payload, not salted                     |
 //! |     28 |        4 | `length` of the payload in bytes                                   |
 //! |     32 | `length` | payload                                                            |
 //!
-//! `checksum` has no salt, so that two payloads can be compared by their keys.
+//! `checksum` has no salt, so that two payloads can be compared by their keys. The tag is opaque to
+//! the journal. 54 bits of microseconds reach to the year 2540; a later time is stored as the latest
+//! possible one.
 //!
 //! # Footer, 28 bytes for each record of the segment
 //!
 //! | offset | size | field                                                                  |
 //! |-------:|-----:|------------------------------------------------------------------------|
-//! |      0 |    8 | `received_at`                                                          |
+//! |      0 |    8 | `stamp`                                                                |
 //! |      8 |   16 | `id`                                                                   |
 //! |     24 |    4 | `checksum`                                                             |
 //!
@@ -80,8 +82,17 @@
 //!
 //! # Versions
 //!
-//! The last byte of each magic except the block's is the version, `1` in all of them. Another
-//! version is not decoded and counts as corrupt.
+//! | version | magic of a segment | magic of a block | change                                     |
+//! |--------:|--------------------|------------------|--------------------------------------------|
+//! |       1 | `OBSVLOG1`         | `0xB10C_0B5E`    |                                            |
+//! |       2 | `OBSVLOG2`         | `0xB10C_0B62`    | records have a tag, which was always 0     |
+//!
+//! New segments have version 2; both are read. No block is added to a segment of version 1. The
+//! magic of a block tells the versions apart when a header is rebuilt, and keeps a program that
+//! knows only version 1 from rebuilding one.
+//!
+//! The footer and the trailer are the same in both versions. Another version of a segment or a
+//! trailer is not decoded and counts as corrupt.
 
 use bytes::Bytes;
 
@@ -95,9 +106,57 @@ const RECORD_HEADER_SIZE: usize = 32;
 pub(crate) const KEY_SIZE: usize = 28;
 pub(crate) const TRAILER_SIZE: usize = 32;
 
-const SEGMENT_MAGIC: [u8; 8] = *b"OBSVLOG1";
 const END_MAGIC: [u8; 8] = *b"OBSVEND1";
-pub(crate) const BLOCK_MAGIC: [u8; 4] = 0xB10C_0B5E_u32.to_le_bytes();
+
+/// Number of bits of a tag.
+pub(crate) const TAG_BITS: u32 = 10;
+/// Number of bits of a time.
+const TIME_BITS: u32 = u64::BITS - TAG_BITS;
+
+/// Version of the format of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+impl Version {
+    /// Version of new segments.
+    pub(crate) const CURRENT: Self = Self::V2;
+    const ALL: [Self; 2] = [Self::V1, Self::V2];
+
+    const fn segment_magic(self) -> [u8; 8] {
+        match self {
+            Self::V1 => *b"OBSVLOG1",
+            Self::V2 => *b"OBSVLOG2",
+        }
+    }
+
+    const fn block_magic(self) -> [u8; BLOCK_MAGIC_SIZE] {
+        match self {
+            Self::V1 => 0xB10C_0B5E_u32.to_le_bytes(),
+            Self::V2 => 0xB10C_0B62_u32.to_le_bytes(),
+        }
+    }
+
+    fn of_segment(bytes: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| bytes.starts_with(&version.segment_magic()))
+    }
+
+    /// Returns the version of the block that begins with `bytes`; `None` if they are no magic.
+    pub(crate) fn of_block(bytes: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| bytes.starts_with(&version.block_magic()))
+    }
+}
+
+/// Size of the magic of a block, in bytes.
+pub(crate) const BLOCK_MAGIC_SIZE: usize = 4;
+
+/// Encodes the time of receipt and the tag of a record.
+fn stamp(received_at: u64, tag: u16) -> [u8; 8] {
+    let latest = (1 << TIME_BITS) - 1;
+    (received_at.min(latest) | u64::from(tag) << TIME_BITS).to_le_bytes()
+}
 
 /// Reads fields from the front of a slice, whose length the caller has checked.
 struct Fields<'a>(&'a [u8]);
@@ -116,11 +175,19 @@ impl Fields<'_> {
     fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.take())
     }
+
+    /// Reads the time of receipt and the tag of a record.
+    fn stamp(&mut self) -> (u64, u16) {
+        let stamp = self.u64();
+        let tag = u16::try_from(stamp >> TIME_BITS).expect("a tag has 10 bits");
+        (stamp & ((1 << TIME_BITS) - 1), tag)
+    }
 }
 
 /// Header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) version: Version,
     pub(crate) epoch: u64,
     pub(crate) first_seq: u64,
     pub(crate) created_at: u64,
@@ -131,7 +198,7 @@ impl SegmentHeader {
     /// Returns both copies of the encoded header.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(2 * HEADER_SIZE);
-        bytes.extend(SEGMENT_MAGIC);
+        bytes.extend(self.version.segment_magic());
         for field in [self.epoch, self.first_seq, self.created_at, self.salt] {
             bytes.extend(field.to_le_bytes());
         }
@@ -144,12 +211,13 @@ impl SegmentHeader {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         bytes.chunks_exact(HEADER_SIZE).take(2).find_map(|copy| {
             let (covered, crc) = copy.split_at(HEADER_SIZE - 4);
-            if crc32c::crc32c(covered).to_le_bytes() != crc || !covered.starts_with(&SEGMENT_MAGIC)
-            {
+            if crc32c::crc32c(covered).to_le_bytes() != crc {
                 return None;
             }
-            let mut fields = Fields(&covered[SEGMENT_MAGIC.len()..]);
+            let version = Version::of_segment(covered)?;
+            let mut fields = Fields(&covered[version.segment_magic().len()..]);
             Some(Self {
+                version,
                 epoch: fields.u64(),
                 first_seq: fields.u64(),
                 created_at: fields.u64(),
@@ -178,6 +246,7 @@ impl Salt {
 /// Header of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BlockHeader {
+    pub(crate) version: Version,
     pub(crate) epoch: u64,
     pub(crate) first_seq: u64,
     pub(crate) count: u32,
@@ -190,13 +259,14 @@ impl BlockHeader {
     /// Decodes the first bytes of a block; `None` if they are no block header. The checksum is not
     /// verified.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() < BLOCK_HEADER_SIZE || !bytes.starts_with(&BLOCK_MAGIC) {
+        if bytes.len() < BLOCK_HEADER_SIZE {
             return None;
         }
-        let mut fields = Fields(&bytes[BLOCK_MAGIC.len()..]);
+        let version = Version::of_block(bytes)?;
+        let mut fields = Fields(&bytes[BLOCK_MAGIC_SIZE..]);
         let (epoch, first_seq, count, length, crc) =
             (fields.u64(), fields.u64(), fields.u32(), fields.u32(), fields.u32());
-        Some(Self { epoch, first_seq, count, length, crc })
+        Some(Self { version, epoch, first_seq, count, length, crc })
     }
 
     pub(crate) fn last_seq(&self) -> u64 {
@@ -226,7 +296,7 @@ impl BlockBuilder {
         }
         let length =
             u32::try_from(record.payload.len()).expect("ingest limits a payload far below 4 GiB");
-        self.bytes.extend(record.received_at.to_le_bytes());
+        self.bytes.extend(stamp(record.received_at, record.tag));
         self.bytes.extend(record.id);
         self.bytes.extend(record.checksum.to_le_bytes());
         self.bytes.extend(length.to_le_bytes());
@@ -239,12 +309,12 @@ impl BlockBuilder {
         self.bytes.len()
     }
 
-    /// Fills in the header and returns the encoded block.
+    /// Fills in the header and returns the encoded block, which has the current version.
     pub(crate) fn finish(&mut self, salt: Salt, epoch: u64, first_seq: u64) -> &[u8] {
         let length = u32::try_from(self.bytes.len() - BLOCK_HEADER_SIZE)
             .expect("a group is limited far below 4 GiB");
         let (header, records) = self.bytes.split_at_mut(BLOCK_HEADER_SIZE);
-        header[..4].copy_from_slice(&BLOCK_MAGIC);
+        header[..4].copy_from_slice(&Version::CURRENT.block_magic());
         header[4..12].copy_from_slice(&epoch.to_le_bytes());
         header[12..20].copy_from_slice(&first_seq.to_le_bytes());
         header[20..24].copy_from_slice(&self.count.to_le_bytes());
@@ -278,13 +348,14 @@ pub(crate) fn decode_block(salt: Salt, block: &Bytes) -> Option<(BlockHeader, Ve
             return None;
         }
         let mut fields = Fields(&block[at..]);
-        let (received_at, id, checksum, length) =
-            (fields.u64(), fields.take(), fields.u32(), fields.u32() as usize);
+        let (received_at, tag) = fields.stamp();
+        let (id, checksum, length) = (fields.take(), fields.u32(), fields.u32() as usize);
         at += RECORD_HEADER_SIZE;
         if size - at < length {
             return None;
         }
-        records.push(Record { received_at, id, checksum, payload: block.slice(at..at + length) });
+        let payload = block.slice(at..at + length);
+        records.push(Record { received_at, tag, id, checksum, payload });
         at += length;
     }
     (at == size).then_some((header, records))
@@ -298,7 +369,7 @@ pub(crate) struct FooterBuilder {
 
 impl FooterBuilder {
     pub(crate) fn push(&mut self, key: &Key) {
-        self.bytes.extend(key.received_at.to_le_bytes());
+        self.bytes.extend(stamp(key.received_at, key.tag));
         self.bytes.extend(key.id);
         self.bytes.extend(key.checksum.to_le_bytes());
     }
@@ -352,7 +423,8 @@ impl Trailer {
         }
         let keys = footer.chunks_exact(KEY_SIZE).map(|key| {
             let mut fields = Fields(key);
-            Key { received_at: fields.u64(), id: fields.take(), checksum: fields.u32() }
+            let (received_at, tag) = fields.stamp();
+            Key { received_at, tag, id: fields.take(), checksum: fields.u32() }
         });
         Some(keys.collect())
     }
@@ -365,7 +437,7 @@ mod tests {
     fn block(salt: Salt) -> Bytes {
         let mut builder = BlockBuilder::default();
         builder.push(&Record::new(1, [7; 16], &b"one"[..]));
-        builder.push(&Record::new(2, [8; 16], &b""[..]));
+        builder.push(&Record::new(2, [8; 16], &b""[..]).with_tag(1023));
         Bytes::copy_from_slice(builder.finish(salt, 3, 10))
     }
 
@@ -376,8 +448,23 @@ mod tests {
         assert_eq!((header.epoch, header.first_seq, header.last_seq()), (3, 10, 11));
         assert_eq!(
             records,
-            [Record::new(1, [7; 16], &b"one"[..]), Record::new(2, [8; 16], &b""[..])]
+            [
+                Record::new(1, [7; 16], &b"one"[..]),
+                Record::new(2, [8; 16], &b""[..]).with_tag(1023)
+            ]
         );
+    }
+
+    #[test]
+    fn stamp_holds_the_time_and_the_tag() {
+        let latest = (1 << 54) - 1;
+        for (time, tag) in [(0, 0), (0, 1023), (latest, 0), (1_795_341_600_000_000, 513)] {
+            assert_eq!(Fields(&stamp(time, tag)).stamp(), (time, tag));
+        }
+        assert_eq!(Fields(&stamp(u64::MAX, 5)).stamp(), (latest, 5));
+        // Version 1 has the time alone.
+        let time = 1_795_341_600_000_000_u64;
+        assert_eq!(Fields(&time.to_le_bytes()).stamp(), (time, 0));
     }
 
     #[test]
@@ -409,15 +496,19 @@ mod tests {
 
     #[test]
     fn header_decodes_if_one_copy_is_valid() {
-        let header = SegmentHeader { epoch: 1, first_seq: 2, created_at: 3, salt: 4 };
-        for at in 0..2 * HEADER_SIZE {
-            let mut bytes = header.encode();
-            bytes[at] ^= 0x40;
-            assert_eq!(SegmentHeader::decode(&bytes), Some(header), "byte {at}");
+        for version in Version::ALL {
+            let header = SegmentHeader { version, epoch: 1, first_seq: 2, created_at: 3, salt: 4 };
+            for at in 0..2 * HEADER_SIZE {
+                let mut bytes = header.encode();
+                bytes[at] ^= 0x40;
+                assert_eq!(SegmentHeader::decode(&bytes), Some(header), "byte {at}");
+            }
         }
         assert_eq!(SegmentHeader::decode(&[0; 2 * HEADER_SIZE]), None);
+        let version = Version::CURRENT;
+        let header = SegmentHeader { version, epoch: 1, first_seq: 2, created_at: 3, salt: 4 };
         let mut next_version = header.encode();
-        next_version[7] = b'2';
+        next_version[7] = b'3';
         let crc = crc32c::crc32c(&next_version[..HEADER_SIZE - 4]);
         next_version[HEADER_SIZE - 4..HEADER_SIZE].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(SegmentHeader::decode(&next_version[..HEADER_SIZE]), None);
@@ -427,8 +518,8 @@ mod tests {
     fn footer_round_trips_and_detects_a_changed_bit() {
         let salt = Salt::from(5);
         let keys = [
-            Key { received_at: 1, id: [1; 16], checksum: 2 },
-            Key { received_at: 3, id: [4; 16], checksum: 5 },
+            Key { received_at: 1, tag: 0, id: [1; 16], checksum: 2 },
+            Key { received_at: 3, tag: 700, id: [4; 16], checksum: 5 },
         ];
         let mut builder = FooterBuilder::default();
         keys.iter().for_each(|key| builder.push(key));

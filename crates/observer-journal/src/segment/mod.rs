@@ -59,6 +59,11 @@ impl Segment {
         self.header.salt.into()
     }
 
+    /// Returns a cursor over the blocks in the file of the segment.
+    pub(crate) fn cursor(&self, file: Arc<dyn File>) -> Cursor {
+        Cursor::new(file, self.header.version, self.salt())
+    }
+
     /// Reads the header of a segment, or rebuilds it from a block. Returns `Ok(None)` if the file
     /// has no valid block either.
     pub(crate) fn read(
@@ -154,7 +159,7 @@ pub(crate) fn scan(
     file: Arc<dyn File>,
     mut found: impl FnMut(ScannedBlock),
 ) -> io::Result<u64> {
-    let mut cursor = Cursor::new(file, segment.salt());
+    let mut cursor = segment.cursor(file);
     let mut end = cursor.offset();
     let mut last_seq = segment.name.first_seq - 1;
     loop {
@@ -204,11 +209,12 @@ mod tests {
     use super::*;
     use crate::Record;
     use crate::fs::Memory;
-    use crate::segment::format::BlockBuilder;
+    use crate::segment::format::{BlockBuilder, Version};
 
     #[test]
     fn scan_ignores_blocks_of_earlier_records_or_of_another_epoch() {
-        let header = SegmentHeader { epoch: 3, first_seq: 1, created_at: 0, salt: 99 };
+        let version = Version::CURRENT;
+        let header = SegmentHeader { version, epoch: 3, first_seq: 1, created_at: 0, salt: 99 };
         let block = |epoch, first_seq| {
             let mut builder = BlockBuilder::default();
             builder.push(&Record::new(first_seq, [0; 16], &b"one"[..]));

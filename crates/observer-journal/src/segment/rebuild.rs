@@ -1,10 +1,10 @@
 //! Header of a segment whose header copies are both corrupt, rebuilt from a block.
 //!
-//! A block contains all fields of the header but the salt. The salt follows from the checksum of
-//! the block, because a CRC can be computed backwards from its result over the covered bytes to its
-//! initial value. The checksums of the records, which are not salted, verify that the bytes are a
-//! block. A payload may contain bytes that pass for a block here; a block of the segment precedes
-//! it, so the first match in the file is used.
+//! A block contains all fields of the header but the salt; its magic shows the version. The salt
+//! follows from the checksum of the block, because a CRC can be computed backwards from its result
+//! over the covered bytes to its initial value. The checksums of the records, which are not salted,
+//! verify that the bytes are a block. A payload may contain bytes that pass for a block here; a
+//! block of the segment precedes it, so the first match in the file is used.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use bytes::Bytes;
 
 use crate::fs::File;
 use crate::segment::cursor::Cursor;
-use crate::segment::format::{BLOCK_HEADER_SIZE, BlockHeader, Salt, SegmentHeader, decode_block};
+use crate::segment::format::{
+    BLOCK_HEADER_SIZE, BlockHeader, Salt, SegmentHeader, Version, decode_block,
+};
 
 /// Polynomial of CRC-32C, reflected.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
@@ -21,8 +23,8 @@ const POLYNOMIAL: u32 = 0x82F6_3B78;
 /// Rebuilds the header of a segment; `None` if none of its blocks is valid.
 pub(crate) fn header(file: Arc<dyn File>, first_seq: u64) -> io::Result<Option<SegmentHeader>> {
     let mut found = None;
-    // The candidates don't depend on the salt, which is not known yet.
-    Cursor::new(file, Salt::from(0)).find_candidate(|block| {
+    // The candidates don't depend on the version and the salt, which are not known yet.
+    Cursor::new(file, Version::CURRENT, Salt::from(0)).find_candidate(|block| {
         found = header_of(block, first_seq);
         found.is_some()
     })?;
@@ -36,7 +38,8 @@ fn header_of(block: &Bytes, first_seq: u64) -> Option<SegmentHeader> {
     let (_, records) = decode_block(salt.into(), block)?;
     let is_valid = records.iter().all(|record| crc32c::crc32c(&record.payload) == record.checksum);
     let created_at = records.first().filter(|_| is_valid)?.received_at;
-    Some(SegmentHeader { epoch: header.epoch, first_seq, created_at, salt })
+    let BlockHeader { version, epoch, .. } = header;
+    Some(SegmentHeader { version, epoch, first_seq, created_at, salt })
 }
 
 /// Returns the checksum whose continuation over `bytes` is `crc`.

@@ -10,7 +10,9 @@ use crate::options::Durability;
 use crate::positions;
 use crate::positions::reserve::is_full;
 use crate::record::{Append, Group};
-use crate::segment::format::{BLOCKS_OFFSET, BlockBuilder, FooterBuilder, Salt, SegmentHeader};
+use crate::segment::format::{
+    BLOCKS_OFFSET, BlockBuilder, FooterBuilder, Salt, SegmentHeader, Version,
+};
 use crate::segment::{Segment, SegmentName};
 use crate::state::JournalState;
 use crate::writer::failures::FailureLog;
@@ -344,6 +346,7 @@ fn create(
     now: u64,
 ) -> io::Result<(Segment, Active)> {
     let header = SegmentHeader {
+        version: Version::CURRENT,
         epoch,
         first_seq: name.first_seq,
         created_at: now,

@@ -29,4 +29,6 @@ pub(crate) struct EventLog {
     pub(crate) blocking: Blocking,
     pub(crate) journal: Arc<Journal>,
     pub(crate) tail: Arc<Tail>,
+    /// Time since which records have tags, in microseconds since 1970.
+    pub(crate) tagged_since: u64,
 }

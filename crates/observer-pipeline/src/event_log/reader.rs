@@ -108,7 +108,9 @@ impl EventReader {
         }
         let reader = self.journal_reader.take().filter(|reader| reader.next_seq() == self.next);
         let reader = reader.unwrap_or_else(|| self.event_log.journal.reader(self.next - 1));
-        let (reader, items) = self.event_log.blocking.run(move || read_ahead(reader)).await??;
+        let tagged_since = self.event_log.tagged_since;
+        let read_ahead = move || read_ahead(reader, tagged_since);
+        let (reader, items) = self.event_log.blocking.run(read_ahead).await??;
         self.journal_reader = Some(reader);
         self.add(items);
         Ok(())
@@ -120,7 +122,7 @@ impl EventReader {
     }
 }
 
-fn read_ahead(mut reader: Reader) -> std::io::Result<(Reader, Vec<Item>)> {
+fn read_ahead(mut reader: Reader, tagged_since: u64) -> std::io::Result<(Reader, Vec<Item>)> {
     let (mut items, mut bytes) = (Vec::new(), 0);
     while bytes < READ_AHEAD
         && let Some(chunk) = reader.read()?
@@ -132,7 +134,8 @@ fn read_ahead(mut reader: Reader) -> std::io::Result<(Reader, Vec<Item>)> {
             Chunk::Records { first_seq, records } => {
                 for (seq, record) in (first_seq..).zip(records) {
                     bytes += record.payload.len();
-                    items.push(Item::Event(Arc::new(envelope(seq, record))));
+                    let is_tagged = record.received_at >= tagged_since;
+                    items.push(Item::Event(Arc::new(envelope(seq, record, is_tagged))));
                 }
             }
         }

@@ -3,14 +3,18 @@
 use observer_core::{Envelope, Event, Timestamp, Uuid};
 use observer_journal::Record;
 
-/// Returns the envelope of a committed event.
-pub(crate) fn envelope(seq: u64, record: Record) -> Envelope {
+use crate::ingest::principal::is_phase;
+
+/// Returns the envelope of a committed event. If the record is tagged, the tag says whether the
+/// event is a phase; otherwise the default phases decide.
+pub(crate) fn envelope(seq: u64, record: Record, is_tagged: bool) -> Envelope {
     let received_at = timestamp(record.received_at);
+    let event = Event::from_parsed(record.payload);
     Envelope {
         id: Uuid::from_bytes(record.id),
         seq,
         received_at,
-        event: Event::from_parsed(record.payload),
+        event: if is_tagged { event.with_phase(is_phase(record.tag)) } else { event },
     }
 }
 

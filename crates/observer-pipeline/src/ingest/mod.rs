@@ -1,20 +1,25 @@
 //! Ingest: from a submission to its acknowledgement.
 //!
-//! A submission is checked against the [requirements](require), gets an [identity], and is looked
-//! up in the deduplication [`window`]. A new event is appended to the journal. The acknowledgement
-//! is sent after the group commit, and states the durability that was reached.
+//! A submission of a [principal] is checked against the [requirements](require), gets an
+//! [identity], and is looked up in the deduplication [`window`], where it is found after an
+//! [`upgrade`] too. A new event is appended to the journal, with a tag that has the share of the
+//! principal in the window and says whether the event is a phase. The acknowledgement is sent after
+//! the group commit, and states the durability that was reached.
 
+pub(crate) mod counters;
 pub mod identity;
 mod keys;
+pub(crate) mod principal;
 pub(crate) mod reject;
 pub(crate) mod require;
+pub(crate) mod upgrade;
 pub(crate) mod window;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use observer_core::{Submission, Uuid};
+use observer_core::{Field, FieldWarning, Submission, Uuid};
 use observer_journal::{Append, Clock, Durability, Group, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -24,8 +29,10 @@ use crate::error::Unavailable;
 use crate::event_log::record::envelope;
 use crate::event_log::tail::Tail;
 use crate::event_log::{Journal, ReplyTo};
-use crate::ingest::identity::{Identity, Origin};
-use crate::ingest::reject::{RejectCounters, RejectReason};
+use crate::ingest::counters::Counters;
+use crate::ingest::identity::{FormerIdentity, Identity, Origin};
+use crate::ingest::principal::Principal;
+use crate::ingest::reject::RejectReason;
 use crate::ingest::require::{MissingFields, Requirements};
 use crate::ingest::window::{DedupWindow, Registration, Window};
 use crate::lock::lock;
@@ -55,7 +62,8 @@ impl Default for IngestOptions {
 }
 
 /// Acknowledgement of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ack {
     /// Id of the event; for a duplicate, the id of the first event.
     pub id: Uuid,
@@ -63,6 +71,8 @@ pub struct Ack {
     pub status: AckStatus,
     /// Durability of the event.
     pub durability: Durability,
+    /// Warnings about fields of the event, for its producer.
+    pub warnings: Vec<FieldWarning>,
 }
 
 /// Status of an acknowledged event.
@@ -95,19 +105,27 @@ pub enum IngestError {
     /// The idempotency key was used for another event before.
     #[error("this idempotency key was used for another body before; use a new key for each event")]
     KeyReused,
+    /// The source is reserved for events of the observer itself.
+    #[error(
+        "the source {RESERVED_SOURCE:?} is reserved for events of an observer itself; use another \
+         source, or a token with the scope `relay`"
+    )]
+    ReservedSource,
     /// No event can be accepted at the moment. The same event may be sent again later.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
-/// Counts of ingested events since the start.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) accepted: AtomicU64,
-    pub(crate) duplicates: AtomicU64,
-    pub(crate) changed: AtomicU64,
-    pub(crate) rejected: RejectCounters,
-}
+/// Source of events about the observer itself, which only callers that may relay can send.
+const RESERVED_SOURCE: &str = "observer";
+
+/// Number of keys of the journal that are read at the start, as a multiple of the keys that are
+/// remembered. So a flood of one principal does not hide the keys of the others.
+const SCANNED_KEYS: usize = 4;
+
+const ID_NOT_ADOPTED: &str = "the id of an envelope is adopted only with the scope `relay`; it \
+                              counts as an `id` of this caller";
+const ID_REUSED: &str = "this id came with other content before; the first event is kept";
 
 /// Ingest of a pipeline.
 pub(crate) struct Ingest {
@@ -117,6 +135,8 @@ pub(crate) struct Ingest {
     timeout: Duration,
     clock: Clock,
     closed: AtomicBool,
+    /// Time until which the window may have events from before identities contained principals.
+    former_until: u64,
 }
 
 /// Event that passed the requirements, as a record with its identity.
@@ -125,11 +145,18 @@ pub(crate) struct Ingest {
 /// them costs less than to keep the decoded event.
 struct Candidate {
     identity: Identity,
+    former: Option<FormerIdentity>,
     record: Record,
+    warnings: Vec<FieldWarning>,
 }
 
-/// Identity of an event, its checksum, and its registration in the window.
-type Registered = (Identity, u32, Registration);
+/// Registered event.
+struct Registered {
+    identity: Identity,
+    checksum: u32,
+    warnings: Vec<FieldWarning>,
+    registration: Registration,
+}
 
 /// State that commits update, also after the request was cancelled.
 pub(crate) struct CommitState {
@@ -139,7 +166,8 @@ pub(crate) struct CommitState {
 }
 
 impl Ingest {
-    /// Opens ingest with a window that is loaded from the journal.
+    /// Opens ingest with a window that is loaded from the journal. Identities contain principals
+    /// since the time `principals_since`.
     ///
     /// # Errors
     /// If the keys of recent events can't be read.
@@ -147,12 +175,16 @@ impl Ingest {
         journal: Arc<Journal>,
         commit_state: Arc<CommitState>,
         options: IngestOptions,
+        principals_since: u64,
         clock: Clock,
     ) -> std::io::Result<Self> {
         let since = clock().saturating_sub(options.dedup.micros);
-        for (_, key) in journal.recent_keys(options.dedup.max_keys, since)? {
-            commit_state.window().remember(key);
-        }
+        let max_keys = options.dedup.max_keys.saturating_mul(SCANNED_KEYS);
+        let mut window = commit_state.window();
+        window.set_principals_since(principals_since);
+        journal.visit_recent_keys(max_keys, since, |_, key| window.remember(key))?;
+        let former_until = window.former_until();
+        drop(window);
         Ok(Self {
             journal,
             commit_state,
@@ -160,6 +192,7 @@ impl Ingest {
             timeout: options.timeout,
             clock,
             closed: AtomicBool::new(false),
+            former_until,
         })
     }
 
@@ -182,10 +215,11 @@ impl Ingest {
 
     pub(crate) async fn ingest(
         &self,
+        principal: &Principal,
         submission: Submission,
         key: Option<&str>,
     ) -> Result<Ack, IngestError> {
-        let result = self.ingest_one(submission, key).await;
+        let result = self.ingest_one(principal, submission, key).await;
         self.count_rejection(&result);
         result
     }
@@ -194,29 +228,24 @@ impl Ingest {
     /// or none. Results are in the order of the events.
     pub(crate) async fn ingest_batch(
         &self,
+        principal: &Principal,
         submissions: Vec<Submission>,
     ) -> Vec<Result<Ack, IngestError>> {
         let deadline = Instant::now() + self.timeout;
-        let (records, items) = self.register_all(submissions);
+        let (records, items) = self.register_all(principal, submissions);
         let committed =
             if records.is_empty() { Ok(()) } else { self.commit(records, None, deadline).await };
         let mut results = Vec::with_capacity(items.len());
         for item in items {
             let result = match item {
                 Err(error) => Err(error),
-                Ok((identity, _, Registration::New)) => committed
-                    .clone()
-                    .map(|()| self.ack(identity, AckStatus::Accepted))
-                    .map_err(IngestError::from),
-                Ok((identity, checksum, Registration::Committed { checksum: first })) => {
-                    self.duplicate(identity, first == checksum)
+                Ok(Registered { identity, warnings, registration: Registration::New, .. }) => {
+                    committed
+                        .clone()
+                        .map(|()| self.ack(identity.id, AckStatus::Accepted, warnings))
+                        .map_err(IngestError::from)
                 }
-                Ok((identity, checksum, Registration::Pending { checksum: first, result })) => {
-                    match self.wait(result, deadline).await {
-                        Ok(()) => self.duplicate(identity, first == checksum),
-                        Err(error) => Err(error.into()),
-                    }
-                }
+                Ok(registered) => self.known(principal, registered, deadline).await,
             };
             self.count_rejection(&result);
             results.push(result);
@@ -228,21 +257,24 @@ impl Ingest {
     /// new events, which have to be committed.
     fn register_all(
         &self,
+        principal: &Principal,
         submissions: Vec<Submission>,
     ) -> (Vec<Record>, Vec<Result<Registered, IngestError>>) {
         let now = (self.clock)();
-        let candidates: Vec<_> =
-            submissions.into_iter().map(|submission| self.prepare(submission, None, now)).collect();
+        let candidates: Vec<_> = submissions
+            .into_iter()
+            .map(|submission| self.prepare(principal, submission, None, now))
+            .collect();
         let mut records = Vec::with_capacity(candidates.len());
         let mut window = self.commit_state.window();
         let register = |candidate: Result<Candidate, IngestError>| {
-            let Candidate { identity, record } = candidate?;
+            let Candidate { identity, former, record, warnings } = candidate?;
             let checksum = record.checksum;
-            let registration = window.register(record.id, checksum, now);
+            let registration = window.register(record.id, former, checksum, now);
             if matches!(registration, Registration::New) {
                 records.push(record);
             }
-            Ok((identity, checksum, registration))
+            Ok(Registered { identity, checksum, warnings, registration })
         };
         let items = candidates.into_iter().map(register).collect();
         drop(window);
@@ -251,44 +283,51 @@ impl Ingest {
 
     async fn ingest_one(
         &self,
+        principal: &Principal,
         submission: Submission,
         key: Option<&str>,
     ) -> Result<Ack, IngestError> {
         let deadline = Instant::now() + self.timeout;
-        let Candidate { identity, record } = self.prepare(submission, key, (self.clock)())?;
+        let Candidate { identity, former, record, warnings } =
+            self.prepare(principal, submission, key, (self.clock)())?;
         let checksum = record.checksum;
         let registration =
-            self.commit_state.window().register(record.id, checksum, record.received_at);
-        match registration {
-            Registration::New => {
-                self.commit(vec![record], Some(identity.id), deadline).await?;
-                Ok(self.ack(identity, AckStatus::Accepted))
-            }
-            Registration::Pending { checksum: first, result } => {
-                self.wait(result, deadline).await?;
-                self.duplicate(identity, first == checksum)
-            }
-            Registration::Committed { checksum: first } => {
-                self.duplicate(identity, first == checksum)
-            }
+            self.commit_state.window().register(record.id, former, checksum, record.received_at);
+        if let Registration::New = registration {
+            self.commit(vec![record], Some(identity.id), deadline).await?;
+            return Ok(self.ack(identity.id, AckStatus::Accepted, warnings));
         }
+        let registered = Registered { identity, checksum, warnings, registration };
+        self.known(principal, registered, deadline).await
     }
 
     /// Checks whether an event can be accepted, and returns its record and identity.
     fn prepare(
         &self,
+        principal: &Principal,
         submission: Submission,
         key: Option<&str>,
         now: u64,
     ) -> Result<Candidate, IngestError> {
-        let Submission { event, id, .. } = submission;
-        self.require.check(&event)?;
+        let event = &submission.event;
+        self.require.check(event)?;
+        if event.source() == RESERVED_SOURCE && !principal.may_relay() {
+            return Err(IngestError::ReservedSource);
+        }
         if self.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
-        let identity = Identity::of(&event, id, key);
-        let record = Record::new(now, identity.id.into_bytes(), event.into_raw());
-        Ok(Candidate { identity, record })
+        let identity = Identity::of(principal, &submission, key);
+        let former = (now < self.former_until)
+            .then(|| FormerIdentity::of(identity, &submission, key))
+            .flatten();
+        let tag = principal.tag(event.is_phase());
+        let Submission { event, id, mut warnings, .. } = submission;
+        if id.is_some() && identity.origin == Origin::Id {
+            warnings.push(FieldWarning::new(Field::Id, ID_NOT_ADOPTED));
+        }
+        let record = Record::new(now, identity.id.into_bytes(), event.into_raw()).with_tag(tag);
+        Ok(Candidate { identity, former, record, warnings })
     }
 
     /// Commits events together, and waits until they are durable.
@@ -336,20 +375,37 @@ impl Ingest {
         }
     }
 
-    /// Acknowledges a duplicate, unless its idempotency key was used for another body.
-    fn duplicate(&self, identity: Identity, is_same: bool) -> Result<Ack, IngestError> {
-        if !is_same && identity.origin == Origin::Key {
-            return Err(IngestError::KeyReused);
+    /// Returns the result of an event whose identity is known: that of a duplicate, or an error if
+    /// its idempotency key was used for another body.
+    async fn known(
+        &self,
+        principal: &Principal,
+        registered: Registered,
+        deadline: Instant,
+    ) -> Result<Ack, IngestError> {
+        let Registered { identity, checksum, mut warnings, registration } = registered;
+        let (id, first) = match registration {
+            Registration::New => unreachable!("a new event has no known identity"),
+            Registration::Committed { id, checksum } => (id, checksum),
+            Registration::Pending { checksum, result } => {
+                self.wait(result, deadline).await?;
+                (identity.id, checksum)
+            }
+        };
+        let principals = &self.counters().principals;
+        if first != checksum {
+            principals.changed(principal, id, (self.clock)());
+            if identity.origin == Origin::Key {
+                return Err(IngestError::KeyReused);
+            }
+            warnings.push(FieldWarning::new(Field::Id, ID_REUSED));
         }
-        self.counters().duplicates.fetch_add(1, Ordering::Relaxed);
-        if !is_same {
-            self.counters().changed.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(self.ack(identity, AckStatus::Duplicate))
+        principals.duplicate(principal);
+        Ok(self.ack(id, AckStatus::Duplicate, warnings))
     }
 
-    fn ack(&self, identity: Identity, status: AckStatus) -> Ack {
-        Ack { id: identity.id, status, durability: self.journal.durability() }
+    fn ack(&self, id: Uuid, status: AckStatus, warnings: Vec<FieldWarning>) -> Ack {
+        Ack { id, status, durability: self.journal.durability(), warnings }
     }
 }
 
@@ -373,7 +429,7 @@ impl CommitState {
         let result = group.result.map_err(Unavailable::from).map(|first_seq| {
             let mut envelopes = Vec::with_capacity(count);
             let numbered = (first_seq..).zip(records.into_iter().flatten());
-            envelopes.extend(numbered.map(|(seq, record)| Arc::new(envelope(seq, record))));
+            envelopes.extend(numbered.map(|(seq, record)| Arc::new(envelope(seq, record, true))));
             self.counters.accepted.fetch_add(count as u64, Ordering::Relaxed);
             self.tail.extend(envelopes);
         });
@@ -400,6 +456,7 @@ impl IngestError {
         match self {
             Self::Missing(_) => RejectReason::MissingField,
             Self::KeyReused => RejectReason::KeyReused,
+            Self::ReservedSource => RejectReason::Invalid,
             Self::Unavailable(_) => RejectReason::Unavailable,
         }
     }

@@ -19,13 +19,19 @@ fn state_at_wake_up(commit: impl FnOnce(&CommitState, Record, ReplyTo)) -> (u64,
     let commit_state = Arc::new(CommitState::new(DedupWindow::default()));
     let record = Record::new(1, [7; 16], r#"{"source":"s","event_kind":"k","ok":true}"#);
     let checksum = record.checksum;
-    assert!(matches!(commit_state.window().register([7; 16], checksum, 1), Registration::New));
+    assert!(matches!(
+        commit_state.window().register([7; 16], None, checksum, 1),
+        Registration::New
+    ));
     let (reply_to, mut result) = oneshot::channel();
     let (sender, found) = std::sync::mpsc::channel();
     let observed = commit_state.clone();
     let waker = Waker::from(Arc::new(CallOnWake(move || {
         sender
-            .send((observed.tail.head().get(), observed.window().register([7; 16], checksum, 1)))
+            .send((
+                observed.tail.head().get(),
+                observed.window().register([7; 16], None, checksum, 1),
+            ))
             .unwrap();
     })));
     assert!(matches!(Pin::new(&mut result).poll(&mut Context::from_waker(&waker)), Poll::Pending));
@@ -68,20 +74,22 @@ async fn duplicate_of_a_pending_event_gets_its_result() {
             Arc::new(journal),
             commit_state.clone(),
             IngestOptions::default(),
+            0,
             Arc::new(|| 1),
         )
         .unwrap();
-        let id = Identity::of(&submission().event, None, None).id.into_bytes();
+        let principal = Principal::anonymous();
+        let id = Identity::of(&principal, &submission(), None).id.into_bytes();
         let record = Record::new(1, id, line);
         assert!(matches!(
-            commit_state.window().register(id, record.checksum, 1),
+            commit_state.window().register(id, None, record.checksum, 1),
             Registration::New
         ));
         let second = async {
             if in_batch {
-                ingest.ingest_batch(vec![submission()]).await.remove(0)
+                ingest.ingest_batch(&principal, vec![submission()]).await.remove(0)
             } else {
-                ingest.ingest(submission(), None).await
+                ingest.ingest(&principal, submission(), None).await
             }
         };
         let first = async {
@@ -94,11 +102,8 @@ async fn duplicate_of_a_pending_event_gets_its_result() {
         match second {
             Ok(ack) => {
                 assert!(is_committed && ack.status == AckStatus::Duplicate);
-                let counters = ingest.counters();
-                let counts = (
-                    counters.duplicates.load(Ordering::Relaxed),
-                    counters.changed.load(Ordering::Relaxed),
-                );
+                let counts = ingest.counters().principals.snapshot()["anonymous"];
+                let counts = (counts.duplicates, counts.changed);
                 assert_eq!(counts, (1, 0), "the duplicate counts once, as unchanged");
             }
             Err(error) => assert!(!is_committed && matches!(error, IngestError::Unavailable(_))),

@@ -8,7 +8,7 @@ use observer_journal::Options;
 use super::{Inner, Pipeline, StartError, maintenance};
 use crate::blocking::Blocking;
 use crate::event_log::Journal;
-use crate::ingest::{CommitState, Ingest, IngestOptions};
+use crate::ingest::{CommitState, Ingest, IngestOptions, upgrade};
 use crate::spec::SinkSpec;
 
 /// Builder of a [`Pipeline`].
@@ -61,25 +61,28 @@ impl PipelineBuilder {
         let Self { journal: options, ingest, sinks, seed } = self;
         let commit_state = Arc::new(CommitState::new(ingest.dedup));
         let (journal, committed) = (options.clone(), commit_state.clone());
-        let clock = options.get_clock();
+        let (fs, dir, clock) = (options.fs(), options.dir().to_owned(), options.get_clock());
         let open = move || {
             let (journal, recovery) =
                 Journal::open(journal, move |group| committed.on_commit(group))?;
             let journal = Arc::new(journal);
             let tail = commit_state.tail.clone();
             tail.begin_after(journal.head());
-            let ingest = Ingest::open(journal.clone(), commit_state, ingest, clock)
+            let since = upgrade::principals_since(&*fs, &dir, recovery.created, clock());
+            let ingest = Ingest::open(journal.clone(), commit_state, ingest, since, clock)
                 .map_err(StartError::Keys)?;
-            Ok::<_, StartError>((journal, recovery, tail, ingest))
+            Ok::<_, StartError>((journal, recovery, tail, since, ingest))
         };
         let blocking = Blocking::new(options.get_runner());
         let opened = blocking.run(open).await;
-        let (journal, recovery, tail, ingest) = opened.expect("opening a journal doesn't panic")?;
+        let (journal, recovery, tail, tagged_since, ingest) =
+            opened.expect("opening a journal doesn't panic")?;
         let inner = Arc::new(Inner {
             blocking,
             journal,
             options,
             tail,
+            tagged_since,
             ingest,
             workers: Mutex::default(),
             served: Mutex::default(),

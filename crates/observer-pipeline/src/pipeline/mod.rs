@@ -18,6 +18,7 @@ use crate::blocking::Blocking;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::event_log::Journal;
 use crate::event_log::tail::Tail;
+use crate::ingest::principal::Principal;
 use crate::ingest::reject::RejectReason;
 use crate::ingest::{Ack, Ingest, IngestError};
 use crate::lock::lock;
@@ -49,6 +50,8 @@ struct Inner {
     journal: Arc<Journal>,
     options: Options,
     tail: Arc<Tail>,
+    /// Time since which records have tags, and identities contain principals.
+    tagged_since: u64,
     ingest: Ingest,
     workers: Mutex<BTreeMap<String, Running>>,
     /// Last event that was handed to each removed sink.
@@ -61,8 +64,8 @@ struct Inner {
 }
 
 impl Pipeline {
-    /// Ingests an event. Returns when the event is as durable as the journal is configured to make
-    /// it; no sink is involved.
+    /// Ingests an event of the anonymous principal, with the right to relay. Returns when the event
+    /// is as durable as the journal is configured to make it; no sink is involved.
     ///
     /// Cancel safe: the commit continues, and a retry of the event is a duplicate.
     ///
@@ -70,10 +73,10 @@ impl Pipeline {
     /// If the event isn't accepted. After [`Unavailable::Timeout`](crate::Unavailable::Timeout)
     /// it may still be committed; then a retry is a duplicate.
     pub async fn ingest(&self, event: impl Into<Submission>) -> Result<Ack, IngestError> {
-        self.inner.ingest.ingest(event.into(), None).await
+        self.ingest_as(&embedder(), event, None).await
     }
 
-    /// Ingests an event whose identity is an idempotency key.
+    /// Ingests an event of the anonymous principal whose identity is an idempotency key.
     ///
     /// # Errors
     /// Those of [`ingest`](Self::ingest), and when the key was used for another event before.
@@ -82,13 +85,46 @@ impl Pipeline {
         event: impl Into<Submission>,
         key: &str,
     ) -> Result<Ack, IngestError> {
-        self.inner.ingest.ingest(event.into(), Some(key)).await
+        self.ingest_as(&embedder(), event, Some(key)).await
     }
 
-    /// Ingests a batch. Each event is checked by itself; the new ones are committed together, all
-    /// or none. Results are in the order of the events.
+    /// Ingests an event in the name of a principal. With an idempotency key, that is the identity
+    /// of the event.
+    ///
+    /// Cancel safe: the commit continues, and a retry of the event is a duplicate.
+    ///
+    /// # Errors
+    /// Those of [`ingest`](Self::ingest), when the key was used for another event before, and when
+    /// the source is `observer` and the principal may not relay.
+    pub async fn ingest_as(
+        &self,
+        principal: &Principal,
+        event: impl Into<Submission>,
+        key: Option<&str>,
+    ) -> Result<Ack, IngestError> {
+        self.inner.ingest.ingest(principal, event.into(), key).await
+    }
+
+    /// Ingests a batch of the anonymous principal, with the right to relay. Each event is checked
+    /// by itself; the new ones are committed together, all or none. Results are in the order of the
+    /// events.
     pub async fn ingest_batch(&self, events: Vec<Submission>) -> Vec<Result<Ack, IngestError>> {
-        self.inner.ingest.ingest_batch(events).await
+        self.ingest_batch_as(&embedder(), events).await
+    }
+
+    /// Ingests a batch in the name of a principal, like [`ingest_batch`](Self::ingest_batch).
+    pub async fn ingest_batch_as(
+        &self,
+        principal: &Principal,
+        events: Vec<Submission>,
+    ) -> Vec<Result<Ack, IngestError>> {
+        self.inner.ingest.ingest_batch(principal, events).await
+    }
+
+    /// Adds the names of tokens whose events are counted by principal. The events of tokens that
+    /// were never added are counted together, as `other`.
+    pub fn add_principals<N: Into<Arc<str>>>(&self, names: impl IntoIterator<Item = N>) {
+        self.inner.ingest.counters().principals.add(names.into_iter().map(Into::into));
     }
 
     /// Counts an event that was rejected before it reached the pipeline.
@@ -184,6 +220,11 @@ impl Pipeline {
             );
         }
     }
+}
+
+/// Returns the principal of a program that embeds the pipeline.
+fn embedder() -> Principal {
+    Principal::anonymous().with_relay(true)
 }
 
 impl std::fmt::Debug for Pipeline {

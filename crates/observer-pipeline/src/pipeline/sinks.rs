@@ -84,6 +84,7 @@ impl Pipeline {
                     blocking: inner.blocking,
                     journal: inner.journal.clone(),
                     tail: inner.tail.clone(),
+                    tagged_since: inner.tagged_since,
                 },
                 dead_letters: self.dead_letter_store(&spec.name),
                 progress: progress.clone(),

@@ -22,8 +22,7 @@ impl Pipeline {
         let counters = inner.ingest.counters();
         let ingest = IngestStatus {
             accepted: counters.accepted.load(Ordering::Relaxed),
-            duplicates: counters.duplicates.load(Ordering::Relaxed),
-            changed: counters.changed.load(Ordering::Relaxed),
+            principals: counters.principals.snapshot(),
             rejected: counters.rejected.snapshot(),
             remembered: inner.ingest.remembered(),
         };

@@ -1,7 +1,9 @@
 //! Metrics that are read from the pipeline's status: definitions and samples.
 
 use observer_metrics::Definition;
-use observer_pipeline::{Account, DurationsSnapshot, RejectReason, SinkState, SinkStatus, Status};
+use observer_pipeline::{
+    Account, DurationsSnapshot, PrincipalStatus, RejectReason, SinkState, SinkStatus, Status,
+};
 use prometheus::proto::{Metric, MetricFamily};
 
 /// Metric that is read from the status of the pipeline.
@@ -56,15 +58,16 @@ pub(crate) static METRICS: [StatusMetric; 17] = [
     ),
     counter(
         "observer_duplicate_events_total",
-        &[],
-        "Events that were received before and not stored again.",
-        |metric, at| vec![metric.sample(&[], at.status.ingest.duplicates as f64)],
+        &["principal"],
+        "Events that were received before and not stored again, by token.",
+        |metric, at| per_principal(metric, at, |counts| counts.duplicates),
     ),
     counter(
         "observer_changed_events_total",
-        &[],
-        "Duplicates whose body differs from that of the first event; the first one is kept.",
-        |metric, at| vec![metric.sample(&[], at.status.ingest.changed as f64)],
+        &["principal"],
+        "Events with a known identity and other content than the first one, which is kept, by \
+         token.",
+        |metric, at| per_principal(metric, at, |counts| counts.changed),
     ),
     counter(
         "observer_rejected_events_total",
@@ -207,6 +210,16 @@ fn results(account: Account) -> [(&'static str, u64); 5] {
         ("expired", account.expired),
         ("filtered", account.filtered),
     ]
+}
+
+fn per_principal(
+    metric: &Definition,
+    snapshot: &Snapshot<'_>,
+    value: fn(&PrincipalStatus) -> u64,
+) -> Vec<Metric> {
+    let principals = &snapshot.status.ingest.principals;
+    let sample = |(name, counts): (&String, _)| metric.sample(&[name], value(counts) as f64);
+    principals.iter().map(sample).collect()
 }
 
 fn per_sink(

@@ -98,12 +98,10 @@ async fn handle(
     };
     let mut submission = parsed.map_err(|rejected| rejected_event(state, &rejected))?;
     check_source(state, &caller, &submission.event)?;
-    let warnings = std::mem::take(&mut submission.warnings);
-    let result = match key {
-        None => state.pipeline.ingest(submission).await,
-        Some(key) => state.pipeline.ingest_with_key(submission, key).await,
-    };
-    let ack = result.map_err(|error| ingest_problem(&error, &warnings))?;
+    let mut warnings = std::mem::take(&mut submission.warnings);
+    let result = state.pipeline.ingest_as(caller.principal(), submission, key).await;
+    let mut ack = result.map_err(|error| ingest_problem(&error, &warnings))?;
+    warnings.append(&mut ack.warnings);
     state.metrics.count_warnings(&warnings);
     Ok((ack, warnings))
 }

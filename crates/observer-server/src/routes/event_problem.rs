@@ -42,7 +42,7 @@ fn invalid_event(state: &ServerState, error: &EventError) -> Problem {
 /// Checks that the caller may send events of this source, and counts the event if not.
 ///
 /// # Errors
-/// If the token is limited to other sources (403), or the source is reserved (422).
+/// If the token is limited to other sources (403).
 pub(crate) fn check_source(
     state: &ServerState,
     caller: &Caller,
@@ -73,6 +73,11 @@ pub(crate) fn ingest_problem(error: &IngestError, warnings: &[FieldWarning]) -> 
         }
         IngestError::KeyReused => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).reason(error.reason())
+        }
+        IngestError::ReservedSource => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+                .reason(error.reason())
+                .field(Some("source"))
         }
         error => {
             let detail =

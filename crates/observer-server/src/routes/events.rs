@@ -150,7 +150,7 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
             Err(problem) => errors.push(problem.into_item(index)),
         }
     }
-    let acks = state.pipeline.ingest_batch(submissions).await;
+    let acks = state.pipeline.ingest_batch_as(caller.principal(), submissions).await;
     respond(state, sent, acks, errors)
 }
 
@@ -172,6 +172,8 @@ fn respond(
         warnings_total: None,
     };
     let mut all_warnings = BatchWarnings::default();
+    // An archive without the right to relay has one for each event, and they come last.
+    let mut identity_warnings = Vec::new();
     for ((index, warnings), result) in sent.into_iter().zip(acks) {
         match result {
             Ok(ack) => {
@@ -182,6 +184,9 @@ fn respond(
                 results.durability = ack.durability.as_str();
                 state.metrics.count_warnings(&warnings);
                 all_warnings.add(index, warnings);
+                if !ack.warnings.is_empty() {
+                    identity_warnings.push((index, ack.warnings));
+                }
             }
             // New events are stored all or none, so the client has to send the whole batch again.
             Err(error @ IngestError::Unavailable(_)) => {
@@ -190,8 +195,12 @@ fn respond(
             Err(error) => results.errors.push(ingest_problem(&error, &warnings).into_item(index)),
         }
     }
+    for (index, warnings) in identity_warnings {
+        state.metrics.count_warnings(&warnings);
+        all_warnings.add(index, warnings);
+    }
     results.warnings_total = all_warnings.total_if_more();
-    results.warnings = all_warnings.first;
+    results.warnings = all_warnings.into_first();
     Ok(response(results))
 }
 

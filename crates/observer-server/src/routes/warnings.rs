@@ -29,15 +29,15 @@ pub(super) struct BatchWarning {
     detail: Cow<'static, str>,
 }
 
-/// Warnings about the events of a batch, of which the first 100 are kept.
+/// Warnings about the events of a batch, of which the first 100 that are added are kept.
 #[derive(Debug, Default)]
 pub(super) struct BatchWarnings {
-    pub(super) first: Vec<BatchWarning>,
+    first: Vec<BatchWarning>,
     total: usize,
 }
 
 impl BatchWarnings {
-    /// Adds the warnings about the next event.
+    /// Adds warnings about an event.
     pub(super) fn add(&mut self, index: usize, warnings: Vec<FieldWarning>) {
         self.total += warnings.len();
         let room = MAX_BATCH_WARNINGS - self.first.len();
@@ -47,6 +47,12 @@ impl BatchWarnings {
             field,
             detail,
         }));
+    }
+
+    /// Returns the warnings that are kept, in the order of the events.
+    pub(super) fn into_first(mut self) -> Vec<BatchWarning> {
+        self.first.sort_by_key(|warning| warning.index);
+        self.first
     }
 
     /// Returns the number of warnings if only a part of them is kept.

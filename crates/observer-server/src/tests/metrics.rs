@@ -116,20 +116,24 @@ async fn known_series_start_at_zero_and_count() {
         assert_eq!(before[&format!("observer_rejected_events_total{{reason=\"{reason}\"}}")], 0.0);
     }
     assert_eq!(before["observer_request_seconds_count{route=\"/event\"}"], 0.0);
+    for name in ["duplicate", "changed"] {
+        let name = format!("observer_{name}_events_total{{principal=\"anonymous\"}}");
+        assert_eq!(before[&name], 0.0);
+    }
     assert_eq!(before["observer_journal_failing"], 0.0);
     assert_eq!(
         before[concat!("observer_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")],
         1.0
     );
 
-    let same = r#"{"source":"job","cycle_id":"c","event_kind":"ok","ok":true}"#;
+    let same = r#"{"source":"job","id":"7","event_kind":"ok","ok":true}"#;
     for body in [same, same, &same.replace('}', r#","turns":1}"#), "[]"] {
         client.post(body).await;
     }
     let after = samples(&mut client).await;
     assert_eq!(after["observer_accepted_events_total"], 1.0);
-    assert_eq!(after["observer_duplicate_events_total"], 2.0);
-    assert_eq!(after["observer_changed_events_total"], 1.0);
+    assert_eq!(after["observer_duplicate_events_total{principal=\"anonymous\"}"], 2.0);
+    assert_eq!(after["observer_changed_events_total{principal=\"anonymous\"}"], 1.0);
     assert_eq!(after["observer_rejected_events_total{reason=\"invalid\"}"], 1.0);
     assert_eq!(after["observer_request_seconds_count{route=\"/event\"}"], 4.0);
     assert_eq!(after["observer_request_seconds_count{route=\"/metrics\"}"], 1.0);

@@ -166,7 +166,7 @@ fn add_attempt(attributes: &mut Vec<KeyValue>, event: &Event) {
     );
 }
 
-/// Adds the usage of the model. Counts of cached tokens are added only if they are not 0.
+/// Adds the usage of the model. Counts that are parts of others are added only if they are not 0.
 fn add_usage(attributes: &mut Vec<KeyValue>, event: &Event) {
     let Some(usage) = event.usage() else { return };
     let counts = [
@@ -174,6 +174,7 @@ fn add_usage(attributes: &mut Vec<KeyValue>, event: &Event) {
         (semconv::CACHE_READ_INPUT_TOKENS, usage.cached_input),
         (semconv::CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
         (semconv::OUTPUT_TOKENS, usage.output),
+        (semconv::REASONING_OUTPUT_TOKENS, usage.reasoning),
     ];
     let is_sent = |key: &str, number: u64| {
         number > 0 || [semconv::INPUT_TOKENS, semconv::OUTPUT_TOKENS].contains(&key)

@@ -189,6 +189,24 @@ fn unused_caches_have_no_attributes() {
 }
 
 #[test]
+fn parts_of_the_tokens_are_attributes() {
+    let event = r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,"extra":{"usage":{
+        "promptTokenCount":90,"cachedContentTokenCount":40,"candidatesTokenCount":5,
+        "thoughtsTokenCount":7,"totalTokenCount":102}}}"#;
+    let expected = [
+        "gen_ai.usage.input_tokens = int 90",
+        "gen_ai.usage.cache_read.input_tokens = int 40",
+        "gen_ai.usage.output_tokens = int 12",
+        "gen_ai.usage.reasoning.output_tokens = int 7",
+    ];
+    for text in [format_log(event), format_span(event)] {
+        let usage: Vec<_> =
+            text.lines().map(str::trim).filter(|line| line.starts_with("gen_ai.usage")).collect();
+        assert_eq!(usage, expected);
+    }
+}
+
+#[test]
 fn service_name_is_observer_by_default() {
     let resource = ResourceLogs::decode(&*Encoder::new([("team", "red")]).resource).unwrap();
     let attributes = resource.resource.unwrap().attributes;

@@ -173,6 +173,7 @@ mod tests {
             type_name,
             sink: Arc::new(sink),
             settings: SinkSettings::default(),
+            store: None,
         }
     }
 

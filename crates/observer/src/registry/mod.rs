@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use observer_core::query::EventStore;
 use observer_core::{
     BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings,
     sink_name,
@@ -73,11 +74,13 @@ pub struct BuiltSink {
     pub sink: Arc<dyn EventSink>,
     /// Keys common to every sink. The defaults of the sink replace absent batch settings.
     pub settings: SinkSettings,
+    /// Store of what the sink accepted, if it answers queries.
+    pub store: Option<Arc<dyn EventStore>>,
 }
 
 impl fmt::Debug for BuiltSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, type_name, sink: _, settings } = self;
+        let Self { name, type_name, settings, .. } = self;
         f.debug_struct("BuiltSink")
             .field("name", name)
             .field("type_name", type_name)
@@ -136,11 +139,19 @@ impl Registry {
     /// # Errors
     /// If a sink can't be built; the error holds the problems of all sinks.
     pub fn build_all(&self, config: &Config) -> Result<Vec<BuiltSink>, ConfigError> {
-        let (mut sinks, mut problems) = (Vec::new(), Vec::new());
+        let (mut sinks, mut problems) = (Vec::<BuiltSink>::new(), Vec::new());
+        let mut with_store = None;
         for (name, table) in &config.sinks {
             let context = SinkContext::new(name.clone(), config.state_dir(name));
             match self.build(name, table, &context) {
-                Ok(built) => sinks.extend(built),
+                Ok(built) => {
+                    if built.iter().any(|sink| sink.store.is_some())
+                        && let Some(first) = with_store.replace(name)
+                    {
+                        problems.push(second_store(name, first));
+                    }
+                    sinks.extend(built);
+                }
                 Err(error) => problems.extend(error.problems),
             }
         }
@@ -228,6 +239,12 @@ impl Registry {
     }
 }
 
+/// Returns the problem of a second sink that answers queries.
+fn second_store(name: &str, first: &str) -> Problem {
+    let problem = format!("only one sink can answer queries, and `sinks.{first}` does; remove one");
+    Problem::new(KeyPath::of(["sinks", name, "type"]), problem)
+}
+
 fn built(
     name: &str,
     type_name: &'static str,
@@ -238,7 +255,7 @@ fn built(
     let batch: BatchSettings = settings.batch.or(part.batch);
     let mut settings = settings.clone();
     settings.batch = batch;
-    BuiltSink { name, type_name, sink: part.sink, settings }
+    BuiltSink { name, type_name, sink: part.sink, settings, store: part.store }
 }
 
 impl fmt::Debug for Registry {

@@ -7,8 +7,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::super::fields::{Span, Text};
-use super::{number, text};
-use crate::scan;
+use super::text;
+use crate::{scalar, scan};
 
 /// Label of an event.
 type Label = (Text, Text);
@@ -65,7 +65,7 @@ pub(super) fn read(input: &str, range: Range<usize>) -> (Vec<Label>, Option<Unre
 fn label_text(value: &str, range: Range<usize>) -> Result<Option<Text>, &'static str> {
     if value == "null" {
         Ok(None)
-    } else if number::is_number(value) || matches!(value, "true" | "false") {
+    } else if scalar::is_number(value) || matches!(value, "true" | "false") {
         Ok(Some(Text::InPlace(Span::new(range))))
     } else if value.starts_with('"') {
         text(value, range).map(Some).ok_or("has a lone surrogate")

@@ -40,6 +40,7 @@ pub(in super::super) struct Members<'a> {
     /// One bit for each field that occurs more than once, at the index of its discriminant.
     repeated: u32,
     is_event_repeated: bool,
+    has_others: bool,
     depth: Depth,
     input: &'a str,
 }
@@ -65,6 +66,8 @@ impl<'a> Members<'a> {
             return Ok(members);
         }
         members = Self::new(input);
+        // `each_by_serde` reports known members only.
+        members.has_others = true;
         if input.starts_with('{') {
             each_by_serde(input, |key, range| members.add(key, range))
         } else {
@@ -84,6 +87,7 @@ impl<'a> Members<'a> {
             event: None,
             repeated: 0,
             is_event_repeated: false,
+            has_others: false,
             depth: Depth::Unknown,
             input,
         }
@@ -93,7 +97,10 @@ impl<'a> Members<'a> {
         let (slot, field) = match key {
             Key::Field(field) => (&mut self.values[field as usize], Some(field)),
             Key::Event => (&mut self.event, None),
-            Key::Unknown => return,
+            Key::Unknown => {
+                self.has_others = true;
+                return;
+            }
         };
         match (slot.is_some(), field) {
             (true, Some(field)) => self.repeated |= 1 << field as usize,
@@ -131,6 +138,11 @@ impl<'a> Members<'a> {
     /// Returns whether a field occurs more than once.
     pub(super) fn is_repeated(&self, field: Field) -> bool {
         self.repeated >> field as usize & 1 == 1
+    }
+
+    /// Returns whether there are members without a meaning.
+    pub(super) fn has_others(&self) -> bool {
+        self.has_others || self.event.is_some()
     }
 
     pub(in super::super) fn reject_repeated_event(&self) -> Result<(), EventError> {

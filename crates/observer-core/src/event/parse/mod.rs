@@ -3,7 +3,7 @@
 //! | module | content |
 //! |---|---|
 //! | `key`, `members` | the members of the outermost object |
-//! | `number`, `timestamp`, `labels` | values that have more than one form |
+//! | `timestamp`, `labels` | values that have more than one form |
 //! | `unreadable` | reports on optional fields that can't be read |
 //!
 //! The parser is strict where a field is required and lenient where it is optional. An optional
@@ -14,7 +14,6 @@
 mod key;
 mod labels;
 mod members;
-mod number;
 mod timestamp;
 mod unreadable;
 
@@ -29,13 +28,11 @@ use super::error::EventError;
 use super::field::Field;
 use super::fields::{Fields, Span, Text};
 use super::options::Phases;
-use crate::Traceparent;
+use crate::scalar::{self, MAX_COST_USD, unquoted};
+use crate::{Traceparent, Usage};
 
 /// Longest duration of a cycle: 100 years of 365.25 days, in milliseconds.
 const MAX_DURATION_MS: f64 = 3_155_760_000_000.0;
-
-/// Highest cost of a cycle in US dollars.
-const MAX_COST_USD: f64 = 1e12;
 
 impl Fields {
     /// Reads bytes that were accepted before. Required fields that can't be read are empty.
@@ -89,6 +86,7 @@ impl Members<'_> {
         fields: &mut Fields,
         mut on_unreadable: OnUnreadable<'_>,
     ) -> Result<(), EventError> {
+        fields.has_others = self.has_others();
         for field in Field::OPTIONAL {
             if self.is_repeated(field) {
                 on_unreadable.report(|| Unreadable::Repeated(field))?;
@@ -148,18 +146,23 @@ impl Fields {
             Field::SigHash => set(&mut self.sig_hash, text_or_number(value, range), TEXT),
             Field::StafferId => set(&mut self.staffer_id, text_or_number(value, range), TEXT),
             Field::Id => set(&mut self.id, text_or_number(value, range), TEXT),
-            Field::Turns => set(&mut self.turns, number::count(value), COUNT),
-            Field::Attempt => set(&mut self.attempt, number::count(value), COUNT),
+            Field::Turns => set(&mut self.turns, scalar::count(value), COUNT),
+            Field::Attempt => set(&mut self.attempt, scalar::count(value), COUNT),
             Field::Extra => set(&mut self.extra, object(value, range), OBJECT),
-            Field::Usage => set(&mut self.usage_field, object(value, range), OBJECT),
+            Field::Usage => {
+                // A list is read only if there is usage in it.
+                let is_list = value.starts_with('[') && Usage::parse(value).is_some();
+                let span = if is_list { Some(Span::new(range)) } else { object(value, range) };
+                set(&mut self.usage_field, span, OBJECT)
+            }
             Field::DurationMs => set(
                 &mut self.duration_ms,
-                number::amount(value, MAX_DURATION_MS),
+                scalar::amount(value, MAX_DURATION_MS),
                 "a number of milliseconds from 0 to 3155760000000 (100 years)",
             ),
             Field::CostUsd => set(
                 &mut self.cost_usd,
-                number::amount(value, MAX_COST_USD),
+                scalar::amount(value, MAX_COST_USD),
                 "a number of US dollars from 0 to 1e12",
             ),
             Field::Timestamp => set(
@@ -210,16 +213,6 @@ fn object(value: &str, range: Range<usize>) -> Option<Span> {
     value.starts_with('{').then(|| Span::new(range))
 }
 
-/// Returns the string of a JSON value; `None` for another type or a lone surrogate.
-fn unquoted(value: &str) -> Option<Cow<'_, str>> {
-    let inner = value.strip_prefix('"')?;
-    if value.contains('\\') {
-        serde_json::from_str(value).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(&inner[..inner.len() - 1]))
-    }
-}
-
 /// Returns the string of the JSON value in a range.
 fn text(value: &str, range: Range<usize>) -> Option<Text> {
     Some(match unquoted(value)? {
@@ -230,7 +223,7 @@ fn text(value: &str, range: Range<usize>) -> Option<Text> {
 
 /// Returns the string of the JSON value in a range, or the text of a number.
 fn text_or_number(value: &str, range: Range<usize>) -> Option<Text> {
-    if number::is_number(value) {
+    if scalar::is_number(value) {
         Some(Text::InPlace(Span::new(range)))
     } else {
         text(value, range)

@@ -14,14 +14,14 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
-use super::{number, unquoted};
+use crate::scalar::{self, unquoted};
 
 /// End of the year 2262, in seconds since 1970. Nanoseconds in 64 bits end in that year.
 const END: i64 = 9_246_182_400;
 
 /// Reads a time in the years from 1970 to 2262 from a JSON value.
 pub(super) fn timestamp(value: &str) -> Option<Timestamp> {
-    let time = if number::is_number(value) {
+    let time = if scalar::is_number(value) {
         unix_time(value)?
     } else {
         let text = unquoted(value)?;
@@ -31,7 +31,7 @@ pub(super) fn timestamp(value: &str) -> Option<Timestamp> {
 }
 
 fn other_form(text: &str, value: &str) -> Option<Timestamp> {
-    if let Some(digits) = number::digits(value)
+    if let Some(digits) = scalar::digits(value)
         && let Some(time) = unix_time(&digits)
     {
         return Some(time);

@@ -341,11 +341,12 @@ fn traceparents_follow_the_standard() {
 }
 
 #[test]
-fn objects_are_read_from_objects_alone() {
+fn objects_are_read_from_objects_and_usage_from_lists() {
     check(Field::Extra, r#"{"a":1,"a":2}"#, Is(r#"{"a":1,"a":2}"#));
     check(Field::Extra, "{}", Is("{}"));
     check(Field::Usage, r#"{"input_tokens":5,"output_tokens":2}"#, Is("5 2"));
     check(Field::Usage, r#"{"unknown":5}"#, Absent);
+    check(Field::Usage, r#"[{"input_tokens":5},{"input_tokens":6,"output_tokens":2}]"#, Is("11 2"));
     for field in [Field::Extra, Field::Usage, Field::Labels] {
         check(field, "null", Absent);
         for value in

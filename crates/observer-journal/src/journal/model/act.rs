@@ -17,7 +17,8 @@ impl World {
         let mut record = |size: &u16| {
             self.numbers += 1;
             let text = format!("{} {}", self.numbers, "x".repeat(usize::from(*size)));
-            Record::new(now, u128::from(self.numbers).to_le_bytes(), text)
+            let tag = u16::try_from(self.numbers * 37 % 1024).unwrap();
+            Record::new(now, u128::from(self.numbers).to_le_bytes(), text).with_tag(tag)
         };
         let appends: Vec<Vec<_>> =
             sizes.iter().map(|sizes| sizes.iter().map(&mut record).collect()).collect();

@@ -1,6 +1,7 @@
 //! Invariants that hold after every step.
 
 use super::world::World;
+use crate::testing::recent_keys;
 use crate::{Hold, Key};
 
 impl World {
@@ -50,8 +51,7 @@ impl World {
             .range(self.reference.oldest()..)
             .map(|(seq, record)| (*seq, record.key()))
             .collect();
-        let recent =
-            |max, since| self.journal().recent_keys(max, since).unwrap().collect::<Vec<_>>();
+        let recent = |max, since| recent_keys(self.journal(), max, since);
         assert_eq!(recent(usize::MAX, 0), keys);
         let half = keys.len() / 2;
         assert_eq!(recent(keys.len() - half, 0), keys[half..]);

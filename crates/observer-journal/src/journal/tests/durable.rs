@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{segments, small, snapshot};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
-use crate::testing::{Switched, Switches, append, fill, numbers, open, options, record};
+use crate::testing::{
+    Switched, Switches, append, fill, numbers, open, options, recent_keys, record,
+};
 use crate::{AppendError, Durability, Hold, OfflineJournal, SegmentState};
 
 /// Seeds of the disks, which determine the unsynced writes that are lost.
@@ -328,6 +330,6 @@ fn keys_of_rejected_records_are_not_recent() {
     now.fetch_add(LONG, Ordering::SeqCst);
     fill(&journal, 4..=4);
     // The complete block of the rejected records is in the first segment.
-    let keys = journal.recent_keys(usize::MAX, 0).unwrap().collect::<Vec<_>>();
+    let keys = recent_keys(&journal, usize::MAX, 0);
     assert_eq!(keys, [(1, record(1).key()), (2, record(4).key())]);
 }

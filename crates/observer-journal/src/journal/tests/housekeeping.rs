@@ -6,7 +6,9 @@ use std::sync::{Arc, mpsc};
 
 use super::{flip, segments, small, snapshot, truncate_by};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
-use crate::testing::{self, Switched, append, append_of, fill, numbers, open, options, record};
+use crate::testing::{
+    self, Switched, append, append_of, fill, numbers, open, options, recent_keys, record,
+};
 use crate::{Chunk, Durability, GapReason, Hold, Runner};
 
 #[test]
@@ -70,7 +72,7 @@ fn segment_with_a_gap_is_not_appended_to() {
     drop(journal);
     let (journal, recovery) = open(small(memory));
     assert_eq!((recovery.head, recovery.lost.len()), (200, 0));
-    let keys = journal.recent_keys(usize::MAX, 0).unwrap().collect::<Vec<_>>();
+    let keys = recent_keys(&journal, usize::MAX, 0);
     // A footer would number its keys from the first record on.
     assert!(keys.iter().all(|(seq, key)| *key == record(*seq).key()));
     assert_eq!(keys.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (2..=200).collect::<Vec<_>>());

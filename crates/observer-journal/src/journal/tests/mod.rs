@@ -9,12 +9,13 @@ mod housekeeping;
 mod kills;
 mod reading;
 mod recovered;
+mod versions;
 
 use std::path::Path;
 
 use crate::fs::{Disk, FileSystem, Memory, OpenMode};
 use crate::testing::{
-    Commit, Journal, Switched, append, append_of, fill, numbers, open, options, read, record,
+    Commit, Switched, append, append_of, fill, numbers, open, options, read, recent_keys, record,
     try_open,
 };
 use crate::{AppendError, Chunk, Durability, GapReason, Hold, OpenError, Options, StoredPosition};
@@ -440,31 +441,27 @@ fn segments_are_kept_for_the_retention_time_and_for_held_readers() {
     assert_eq!(journal.status().segments, 1);
 }
 
-fn recent(journal: &Journal, max: usize, since: u64) -> Vec<(u64, crate::Key)> {
-    journal.recent_keys(max, since).unwrap().collect()
-}
-
 #[test]
 fn recent_keys_are_read_from_footers_and_from_blocks() {
     let memory = Memory::default();
     let (journal, _) = open(small(memory.clone()));
     fill(&journal, 1..=300);
-    let all = recent(&journal, usize::MAX, 0);
+    let all = recent_keys(&journal, usize::MAX, 0);
     assert_eq!(all.len(), 300);
     assert!(
         all.iter()
             .enumerate()
             .all(|(at, (seq, key))| *seq == at as u64 + 1 && *key == record(*seq).key())
     );
-    assert_eq!(recent(&journal, 7, 0), all[293..]);
-    assert_eq!(recent(&journal, usize::MAX, 250), all[249..]);
-    assert_eq!(recent(&journal, 60, 250), all[249..], "both limits apply");
+    assert_eq!(recent_keys(&journal, 7, 0), all[293..]);
+    assert_eq!(recent_keys(&journal, usize::MAX, 250), all[249..]);
+    assert_eq!(recent_keys(&journal, 60, 250), all[249..], "both limits apply");
     drop(journal);
     // Without a valid footer, the keys are read from the blocks.
     let name = &segments(&memory)[0];
     truncate_by(&memory, name, 1);
     let (journal, _) = open(small(memory));
-    assert_eq!(recent(&journal, usize::MAX, 0), all);
+    assert_eq!(recent_keys(&journal, usize::MAX, 0), all);
 }
 
 proptest::proptest! {

@@ -74,7 +74,7 @@ fn header_of_a_reopened_segment_survives_a_power_cut() {
         drop(journal);
         let segment = disk.files().remove(Path::new("j/00000000000000000001-0.log")).unwrap();
         assert!(
-            segment.starts_with(b"OBSVLOG1") && segment[44..].starts_with(b"OBSVLOG1"),
+            segment.starts_with(b"OBSVLOG2") && segment[44..].starts_with(b"OBSVLOG2"),
             "seed {seed}"
         );
     }

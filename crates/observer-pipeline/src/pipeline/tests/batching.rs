@@ -2,31 +2,36 @@
 
 use super::*;
 
-fn changed(number: u64) -> Submission {
-    let line = format!(
-        r#"{{"source":"job","cycle_id":"c{number}","event_kind":"k","ok":true,"turns":7}}"#
-    );
+fn sent(number: u64, turns: u64) -> Submission {
+    let line =
+        format!(r#"{{"source":"job","id":"{number}","event_kind":"k","ok":true,"turns":{turns}}}"#);
     Submission::parse(line).unwrap()
+}
+
+fn changed(number: u64) -> Submission {
+    sent(number, 7)
 }
 
 #[tokio::test(start_paused = true)]
 async fn duplicates_with_another_body_are_counted() {
     let pipeline = over(&Memory::default()).start().await.unwrap();
-    ingest(&pipeline, 1..=2).await;
     let counts = || {
         let counts = pipeline.status().ingest;
-        (counts.duplicates, counts.changed, counts.remembered)
+        (counts.duplicates(), counts.changed(), counts.remembered)
     };
-    ingest(&pipeline, 1..=2).await;
+    let event = |number| sent(number, 1);
+    for number in [1, 2, 1, 2] {
+        pipeline.ingest(event(number)).await.unwrap();
+    }
     assert_eq!(counts(), (2, 0, 2));
     pipeline.ingest(changed(1)).await.unwrap();
     assert_eq!(counts(), (3, 1, 2));
-    pipeline.ingest_batch(vec![event(1).into(), event(2).into(), changed(2)]).await;
+    let results = pipeline.ingest_batch(vec![event(1), event(2), changed(2)]).await;
+    let warnings = results.iter().map(|result| result.as_ref().unwrap().warnings.len());
+    assert_eq!(warnings.collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!(counts(), (6, 2, 2));
     // The first one is pending when the others are looked up.
-    pipeline
-        .ingest_batch(vec![event(3).into(), event(3).into(), event(3).into(), changed(3)])
-        .await;
+    pipeline.ingest_batch(vec![event(3), event(3), event(3), changed(3)]).await;
     assert_eq!(counts(), (9, 3, 3));
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use observer_core::{Event, Uuid};
 
 use crate::ingest::identity::Identity;
+use crate::ingest::principal::Principal;
 
 /// First number of the final events, which must arrive.
 pub(super) const LAST: u64 = 1_000;
@@ -88,7 +89,7 @@ pub(super) fn event(number: u64) -> Event {
 }
 
 pub(super) fn id(number: u64) -> Uuid {
-    Identity::of(&event(number), None, None).id
+    Identity::of(&Principal::anonymous(), &event(number).into(), None).id
 }
 
 pub(super) fn number_of(event: &Event) -> u64 {

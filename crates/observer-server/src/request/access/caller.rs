@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use observer_pipeline::RejectReason;
+use observer_pipeline::{Principal, RejectReason};
 
 use super::rate::Charge;
 use super::scope::{Scope, Scopes};
 use crate::problem::Problem;
 
-/// Source of the observer's own events.
-const RESERVED_SOURCE: &str = "observer";
 /// Limit of a source in an error, in characters.
 const MAX_SHOWN: usize = 60;
 
@@ -18,9 +16,9 @@ const MAX_SHOWN: usize = 60;
 ///
 /// The guard adds it to the extensions of each request. The default is an anonymous caller without
 /// any scope.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    name: Option<Arc<str>>,
+    principal: Principal,
     scopes: Scopes,
     sources: Option<Arc<[String]>>,
     charge: Charge,
@@ -29,7 +27,8 @@ pub(crate) struct Caller {
 impl Caller {
     /// Creates a caller without a token.
     pub(crate) fn anonymous(scopes: Scopes) -> Self {
-        Self { scopes, ..Self::default() }
+        let principal = Principal::anonymous().with_relay(scopes.contains(Scope::Relay));
+        Self { principal, scopes, sources: None, charge: Charge::default() }
     }
 
     /// Creates a caller with a token.
@@ -39,21 +38,17 @@ impl Caller {
         sources: Option<&[String]>,
         charge: Charge,
     ) -> Self {
-        Self { name: Some(name.into()), scopes, sources: sources.map(Arc::from), charge }
+        let principal = Principal::token(name).with_relay(scopes.contains(Scope::Relay));
+        Self { principal, scopes, sources: sources.map(Arc::from), charge }
     }
 
-    /// Returns the name of the token; `None` for the anonymous principal.
-    pub(crate) fn name(&self) -> Option<&Arc<str>> {
-        self.name.as_ref()
+    /// Returns the principal in whose name the caller's events are ingested.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
     }
 
     pub(crate) fn scopes(&self) -> Scopes {
         self.scopes
-    }
-
-    /// Returns whether the ids of the caller's envelopes are adopted.
-    pub(crate) fn may_relay(&self) -> bool {
-        self.scopes.contains(Scope::Relay)
     }
 
     /// Returns whether the caller may read what concerns all sources.
@@ -69,8 +64,7 @@ impl Caller {
     /// Checks that the caller may send events of this source.
     ///
     /// # Errors
-    /// If the token is limited to other sources (403), or the source is reserved for callers that
-    /// relay events (422).
+    /// If the token is limited to other sources (403).
     pub(crate) fn check_source(&self, source: &str) -> Result<(), Problem> {
         if let Some(sources) = &self.sources
             && !sources.iter().any(|own| own == source)
@@ -82,13 +76,6 @@ impl Caller {
                 self.limit(sources)
             );
             return Err(forbidden(detail).field(Some("source")));
-        }
-        if source == RESERVED_SOURCE && !self.may_relay() {
-            let detail = "the source \"observer\" is reserved for events of an observer itself; \
-                          use another source, or a token with the scope `relay`";
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-                .reason(RejectReason::Invalid)
-                .field(Some("source")));
         }
         Ok(())
     }
@@ -107,9 +94,15 @@ impl Caller {
     }
 
     fn limit(&self, sources: &[String]) -> String {
-        let name = self.name.as_deref().unwrap_or_default();
+        let name = self.principal.label();
         let sources: Vec<_> = sources.iter().map(|source| format!("{source:?}")).collect();
         format!("the token `{name}` is limited to the sources {}", sources.join(", "))
+    }
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self::anonymous(Scopes::default())
     }
 }
 
@@ -132,23 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn source_must_be_one_of_the_token_and_not_reserved() {
+    fn source_must_be_one_of_the_token() {
         let anonymous = Caller::anonymous(Scopes::from_iter([Scope::Ingest]));
-        let relaying = Caller::anonymous(Scopes::ALL_BUT_ADMIN);
         let ci = token(&[Scope::Ingest], &["ci", "nightly"]);
-        let own = token(&[Scope::Ingest], &["observer"]);
         let none = token(&[Scope::Ingest, Scope::Relay], &[]);
         for (caller, source, expected) in [
             (&anonymous, "ci", 200),
-            (&anonymous, "observer", 422),
-            (&anonymous, "Observer", 200),
-            (&relaying, "observer", 200),
             (&ci, "ci", 200),
             (&ci, "nightly", 200),
             (&ci, "CI", 403),
             (&ci, "", 403),
-            (&ci, "observer", 403),
-            (&own, "observer", 422),
             (&none, "ci", 403),
         ] {
             assert_eq!(status(caller.check_source(source)), expected, "{caller:?} {source}");

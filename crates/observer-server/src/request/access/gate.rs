@@ -93,7 +93,7 @@ impl Gate {
         if caller.scopes().contains(scope) {
             return Ok(caller);
         }
-        let Some(name) = caller.name() else { return Err(missing_token(scope)) };
+        let Some(name) = caller.principal().name() else { return Err(missing_token(scope)) };
         let detail = format!(
             "the token `{name}` has the scope {}, and the request needs the scope `{}`",
             caller.scopes(),
@@ -247,10 +247,11 @@ mod tests {
             gate.identify(&headers).ok()
         };
         let ops = of("Bearer ops").unwrap();
-        assert_eq!(ops.name().map(|name| &**name), Some("ops"));
+        assert_eq!(ops.principal().name(), Some("ops"));
         assert!(ops.scopes().contains(Scope::Ingest), "a token has the anonymous scopes, too");
         assert!(of("Bearer other").is_none());
         let anonymous = gate.identify(&HeaderMap::new()).unwrap();
+        let anonymous = anonymous.principal();
         assert!(anonymous.name().is_none() && !anonymous.may_relay());
     }
 
@@ -263,7 +264,7 @@ mod tests {
         assert!(access(&[Scope::Ingest]).anonymous_scopes().contains(Scope::Relay));
         assert!(!access(&[Scope::Read]).anonymous_scopes().contains(Scope::Relay));
         let caller = Gate::new(&Access::default()).identify(&HeaderMap::new()).unwrap();
-        assert!(caller.may_relay() && !caller.scopes().contains(Scope::Admin));
+        assert!(caller.principal().may_relay() && !caller.scopes().contains(Scope::Admin));
     }
 
     #[test]

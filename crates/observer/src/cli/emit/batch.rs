@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use observer_core::{Submission, Uuid};
+use observer_pipeline::Principal;
 use observer_pipeline::identity::{Identity, Origin};
 use tokio::io;
 use tokio::time::{self, Instant};
@@ -36,11 +37,13 @@ pub(super) struct Item {
 impl Item {
     pub(super) fn new(number: usize, line: Bytes) -> Self {
         match Submission::parse(line.clone()) {
-            Ok(Submission { event, id, .. })
-                if Identity::of(&event, id, None).origin == Origin::None =>
+            Ok(submission)
+                if Identity::of(&Principal::anonymous(), &submission, None).origin
+                    == Origin::None =>
             {
                 // Drops an envelope without an id.
-                Self { number, event: event.raw().clone(), id: Some(Uuid::now_v7()) }
+                let event = submission.event.into_raw();
+                Self { number, event, id: Some(Uuid::now_v7()) }
             }
             // The observer rejects what can't be parsed here, so it can't be stored twice.
             _ => Self { number, event: line, id: None },

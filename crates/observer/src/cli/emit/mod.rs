@@ -43,6 +43,9 @@ harmless, since the observer recognises an event by its identity. A rejected lin
 its file and line number, and the other lines are stored. An optional field that can't be read
 counts as absent; the first ten such warnings are reported in the same way.
 
+Lines of an archive keep their ids if the token has the scope `relay`, or the observer has no
+tokens. Otherwise each id counts as the `id` of an event of this token, with a warning.
+
 Exit codes:
   0  every event is stored
   1  some events were rejected
@@ -180,6 +183,12 @@ impl<R: Reporter> Emitter<'_, R> {
                 BatchResponse::Items { accepted, duplicate, rejected, warnings } => {
                     self.tally.accepted += accepted;
                     self.tally.duplicate += duplicate;
+                    let is_stored = |index| rejected.iter().all(|(other, _)| *other != index);
+                    let wrapped = items
+                        .iter()
+                        .enumerate()
+                        .filter(|(index, item)| item.id.is_some() && is_stored(*index));
+                    let warnings = warnings.without_generated_ids(wrapped.map(|(index, _)| index));
                     self.warn(&warnings, |index| location(&items[index]));
                     for (index, rejection) in rejected {
                         self.reject(&location(&items[index]), rejection);
@@ -204,14 +213,15 @@ impl<R: Reporter> Emitter<'_, R> {
 
     async fn send_one(&mut self, location: &str, item: &Item) -> anyhow::Result<()> {
         let response = self.sender.send(item, location, self.reporter).await;
+        let own = |warnings: Warnings| warnings.without_generated_ids(item.id.iter().map(|_| 0));
         match response.with_context(|| location.to_owned())? {
             Response::Accepted(warnings) => {
                 self.tally.accepted += 1;
-                self.warn(&warnings, |_| location.to_owned());
+                self.warn(&own(warnings), |_| location.to_owned());
             }
             Response::Duplicate(warnings) => {
                 self.tally.duplicate += 1;
-                self.warn(&warnings, |_| location.to_owned());
+                self.warn(&own(warnings), |_| location.to_owned());
             }
             Response::Rejected(rejection) => self.reject(location, rejection),
         }

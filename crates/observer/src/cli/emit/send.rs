@@ -1,5 +1,6 @@
 //! HTTP requests with retries.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use humantime::format_duration;
@@ -59,6 +60,23 @@ pub(super) struct Warnings {
     pub(super) total: u64,
     /// The first ones, each with the index of its event from 0.
     pub(super) first: Vec<(usize, Warning)>,
+}
+
+impl Warnings {
+    /// Returns the warnings without those about generated ids that the observer does not adopt.
+    /// `generated` has the indices of the stored events with such an id.
+    pub(super) fn without_generated_ids(mut self, generated: impl Iterator<Item = usize>) -> Self {
+        let generated: BTreeSet<_> = generated.collect();
+        let count = self.first.len();
+        self.first.retain(|(index, warning)| {
+            let is_about_id = warning.field == "id" && warning.detail.contains("`relay`");
+            !(is_about_id && generated.contains(index))
+        });
+        if self.first.len() < count {
+            self.total = self.total.saturating_sub(generated.len() as u64);
+        }
+        self
+    }
 }
 
 /// Warning about a field of a stored event.

@@ -1,0 +1,181 @@
+//! The object that is being read.
+
+use super::found::{Found, Siblings};
+use super::names::{self, Context, CostName, CostPart, Count, Key, Lookalike, Meaning};
+use super::tokens::Counts;
+use crate::ServiceTier;
+use crate::scalar;
+
+/// Numbers of one object and of its details, and what its other members hold.
+#[derive(Default)]
+pub(super) struct Frame {
+    counts: Counts,
+    /// Cost in US dollars and its rank.
+    cost: Option<(u8, f64)>,
+    input_cost: Option<f64>,
+    output_cost: Option<f64>,
+    has_other_cost: bool,
+    upstream_cost: Option<f64>,
+    /// True if the caller's own key paid the upstream provider (OpenRouter).
+    is_own_key: bool,
+    is_other_currency: bool,
+    service_tier: Option<ServiceTier>,
+    is_result: bool,
+    has_unread_tokens: bool,
+    has_unread_cost: bool,
+    pub(super) siblings: Siblings,
+}
+
+impl Frame {
+    /// Reads a member that is a number, or a string that holds one.
+    pub(super) fn number(&mut self, name: &str, key: &Key, value: &str, context: Context) {
+        match names::meaning(key, context) {
+            Some(Meaning::Count(count)) => match scalar::count(value) {
+                Some(number) if context == Context::Details => {
+                    self.counts.set_if_absent(count, number);
+                }
+                Some(number) => self.counts.set(count, number),
+                None => self.has_unread_tokens |= is_number(value),
+            },
+            Some(Meaning::Cost(cost)) => match dollars(value) {
+                Some(number) => self.set_cost(cost, number),
+                None => self.has_unread_cost |= is_number(value) && cost.rank < CostName::WEAK,
+            },
+            Some(Meaning::CostPart(part)) => {
+                if let Some(number) = dollars(value) {
+                    self.set_cost_part(part, number);
+                }
+            }
+            Some(Meaning::Known) => {}
+            None => match names::lookalike(name, key) {
+                Some(Lookalike::Tokens) => self.has_unread_tokens |= is_not_zero(value),
+                Some(Lookalike::Cost) => self.has_unread_cost |= is_not_zero(value),
+                None => {}
+            },
+        }
+    }
+
+    fn set_cost(&mut self, name: CostName, number: f64) {
+        let rank = name.rank;
+        if self.cost.is_none_or(|(other, _)| rank <= other) {
+            self.cost = Some((rank, number / name.per_usd));
+        }
+    }
+
+    fn set_cost_part(&mut self, part: CostPart, number: f64) {
+        match part {
+            CostPart::Input => self.input_cost = Some(number),
+            CostPart::Output => self.output_cost = Some(number),
+            CostPart::Upstream => self.upstream_cost = Some(number),
+            CostPart::Other => self.has_other_cost |= number > 0.0,
+        }
+    }
+
+    /// Reads a member that is any other string.
+    pub(super) fn text(&mut self, key: &Key, text: &str) {
+        match key.as_bytes() {
+            b"servicetier" | b"traffictype" => {
+                self.service_tier = service_tier(text).or(self.service_tier);
+            }
+            b"currency" | b"costcurrency" => {
+                self.is_other_currency = !text.eq_ignore_ascii_case("usd");
+            }
+            b"type" => self.is_result = text == "result",
+            _ => {}
+        }
+    }
+
+    /// Returns whether [`text`](Self::text) may read a member of this name.
+    pub(super) fn reads_text(name: &str) -> bool {
+        matches!(name.as_bytes().first(), Some(b's' | b'S' | b't' | b'T' | b'c' | b'C'))
+            && name.len() <= "service_tier".len()
+    }
+
+    /// Reads a member that is `true`.
+    pub(super) fn truth(&mut self, key: &Key) {
+        self.is_own_key |= key.as_bytes() == b"isbyok";
+    }
+
+    /// Reads an item of Bedrock's `cacheDetails`.
+    pub(super) fn cache_write(&mut self, tokens: u64, is_for_an_hour: bool) {
+        let count = if is_for_an_hour { Count::Write1h } else { Count::Write5m };
+        self.counts.add(count, tokens);
+    }
+
+    /// Returns what the object holds.
+    pub(super) fn finish(self) -> Found {
+        let tokens = self.counts.resolve();
+        let (cost, has_stray_cost) = self.own_cost(tokens.is_some());
+        let own = Found {
+            tokens,
+            cost,
+            is_cost_partial: false,
+            service_tier: self.service_tier,
+            has_unread_tokens: tokens.is_some() && self.has_unread_tokens,
+            has_stray_tokens: tokens.is_none()
+                && (self.has_unread_tokens || self.counts.is_total_only()),
+            has_stray_cost,
+            is_result: self.is_result,
+        };
+        own.or(self.siblings.finish())
+    }
+
+    /// Returns the cost that this object reports, and whether it has one that was not understood.
+    fn own_cost(&self, has_tokens: bool) -> (Option<f64>, bool) {
+        let parts = self
+            .input_cost
+            .or(self.output_cost)
+            .map(|_| self.input_cost.unwrap_or(0.0) + self.output_cost.unwrap_or(0.0));
+        let whole = self
+            .cost
+            .filter(|(rank, _)| *rank < CostName::WEAK || has_tokens)
+            .map(|(_, cost)| cost + self.upstream_cost.filter(|_| self.is_own_key).unwrap_or(0.0));
+        // Without tokens beside them, parts may as well be prices.
+        let cost = whole.or(parts.filter(|_| has_tokens && !self.has_other_cost));
+        if self.is_other_currency {
+            return (None, cost.is_some());
+        }
+        let is_unread = self.has_unread_cost
+            || (has_tokens && cost.is_none() && (parts.is_some() || self.has_other_cost));
+        (cost, is_unread)
+    }
+}
+
+/// Reads an amount of dollars, which may have the sign before it.
+fn dollars(value: &str) -> Option<f64> {
+    let number = match value.strip_prefix("\"$") {
+        Some(amount) => amount.strip_suffix('"')?.trim().parse().ok()?,
+        None => return scalar::amount(value, scalar::MAX_COST_USD),
+    };
+    (0.0..=scalar::MAX_COST_USD).contains(&number).then_some(number)
+}
+
+/// Returns whether a value is a number or a string that holds one.
+fn is_number(value: &str) -> bool {
+    scalar::digits(value).is_some_and(|digits| digits.parse::<f64>().is_ok())
+}
+
+fn is_not_zero(value: &str) -> bool {
+    scalar::digits(value)
+        .is_some_and(|digits| digits.parse::<f64>().is_ok_and(|number| number != 0.0))
+}
+
+/// Returns the tier that a provider names: OpenAI, Anthropic, Groq and Gemini in `service_tier`,
+/// Vertex AI in `trafficType`. `auto` says nothing about the tier that served the request.
+fn service_tier(text: &str) -> Option<ServiceTier> {
+    let has = |word: &str| {
+        text.len() >= word.len()
+            && text.as_bytes()[text.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
+    };
+    if has("auto") {
+        None
+    } else if has("batch") {
+        Some(ServiceTier::Batch)
+    } else if has("flex") {
+        Some(ServiceTier::Flex)
+    } else if has("priority") {
+        Some(ServiceTier::Priority)
+    } else {
+        Some(ServiceTier::Standard)
+    }
+}

@@ -1,0 +1,288 @@
+//! One pass over a JSON value that finds tokens and cost in it.
+
+use std::borrow::Cow;
+
+use super::found::{Found, Siblings};
+use super::frame::Frame;
+use super::names::{Container, Context, Key, Normalized, Rank, container};
+use crate::scalar;
+use crate::scan::Cursor;
+
+/// Levels of objects below `usage`, the event or `extra` in which usage is looked for. Arrays are
+/// no levels. In an object of usage, there is one level more, for usage by model.
+const MAX_LEVEL: u8 = 4;
+
+/// Levels of objects and arrays that the walk enters, details of usage and arrays included. It
+/// bounds the recursion.
+const MAX_NESTING: u8 = 12;
+
+/// Members that are looked at in one place. A place with more of them is read in part.
+const MAX_MEMBERS: u32 = 10_000;
+
+/// Bytes that are read of one place. A place with more of them is read in part.
+const MAX_BYTES: usize = 1 << 20;
+
+/// What a place holds, as far as it was read.
+pub(super) struct Walked {
+    pub(super) found: Found,
+    /// True if the walk ended early.
+    pub(super) is_partial: bool,
+}
+
+/// Finds the usage in an object or array. Its names are read in this context.
+pub(super) fn value(json: &str, context: Context) -> Walked {
+    let mut walk = Walk::new(json);
+    let place = Place { context, level: 0, nesting: 0 };
+    let (found, ended) = walk.container(place);
+    Walked { found, is_partial: ended.is_none() }
+}
+
+/// Finds the usage in those members of an event for which `is_read` is true.
+pub(super) fn members(event: &str, is_read: impl Fn(&[u8]) -> bool) -> Walked {
+    let mut walk = Walk::new(event);
+    let mut frame = Frame::default();
+    let place = Place { context: Context::Plain, level: 0, nesting: 0 };
+    let ended = walk.members(&mut frame, place, is_read);
+    Walked { found: frame.finish(), is_partial: ended.is_none() }
+}
+
+/// Where an object or array stands.
+#[derive(Clone, Copy)]
+struct Place {
+    context: Context,
+    level: u8,
+    nesting: u8,
+}
+
+impl Place {
+    /// Returns the place of an object in a member of this one, if it is not too deep.
+    fn below(self, context: Context) -> Option<Self> {
+        let max = if self.context == Context::Usage { MAX_LEVEL + 1 } else { MAX_LEVEL };
+        let place = Self { level: self.level + 1, ..self.within(context)? };
+        (place.level <= max).then_some(place)
+    }
+
+    /// Returns the place of a value that belongs to this object or array.
+    fn within(self, context: Context) -> Option<Self> {
+        let place = Self { context, nesting: self.nesting + 1, ..self };
+        (place.nesting <= MAX_NESTING).then_some(place)
+    }
+}
+
+struct Walk<'a> {
+    cursor: Cursor<'a>,
+    members_left: u32,
+}
+
+impl<'a> Walk<'a> {
+    fn new(json: &'a str) -> Self {
+        Self { cursor: Cursor::new(json, MAX_BYTES), members_left: MAX_MEMBERS }
+    }
+
+    /// Reads an object or array, or skips another value. The second part is `None` if the walk
+    /// ended.
+    fn container(&mut self, place: Place) -> (Found, Option<()>) {
+        match self.cursor.peek() {
+            Some(b'{') => {
+                let mut frame = Frame::default();
+                let ended = self.members(&mut frame, place, |_| true);
+                (frame.finish(), ended)
+            }
+            Some(b'[') => {
+                let mut items = Siblings::default();
+                let ended = self.items(&mut items, place);
+                (items.finish(), ended)
+            }
+            _ => (Found::default(), self.cursor.skip().map(drop)),
+        }
+    }
+
+    /// Reads the items of an array. Usage of several items is added up.
+    fn items(&mut self, items: &mut Siblings, place: Place) -> Option<()> {
+        let mut is_item = self.cursor.enter()?;
+        while is_item {
+            self.members_left = self.members_left.checked_sub(1)?;
+            if let Some(place) = place.within(place.context)
+                && matches!(self.cursor.peek()?, b'{' | b'[')
+            {
+                let (found, ended) = self.container(place);
+                items.add(if found.is_result { Rank::Total } else { Rank::Other }, found);
+                ended?;
+            } else {
+                self.cursor.skip()?;
+            }
+            is_item = self.cursor.advance()?;
+        }
+        Some(())
+    }
+
+    /// Reads the members of an object.
+    fn members(
+        &mut self,
+        frame: &mut Frame,
+        place: Place,
+        is_read: impl Fn(&[u8]) -> bool,
+    ) -> Option<()> {
+        let mut is_member = self.cursor.enter()?;
+        while is_member {
+            self.members_left = self.members_left.checked_sub(1)?;
+            let name = self.cursor.key()?;
+            if is_read(name.as_bytes()) {
+                self.member(frame, name, place)?;
+            } else {
+                self.cursor.skip()?;
+            }
+            is_member = self.cursor.advance()?;
+        }
+        Some(())
+    }
+
+    /// Reads the value of a member.
+    fn member(&mut self, frame: &mut Frame, name: &str, place: Place) -> Option<()> {
+        let first = self.cursor.peek()?;
+        if matches!(first, b'{' | b'[') {
+            return self.structure(frame, name, place);
+        }
+        let value = self.cursor.skip()?;
+        if matches!(first, b'n' | b'f') {
+            return Some(());
+        }
+        let is_text = first == b'"' && !may_be_number(value);
+        if is_text && !Frame::reads_text(name) {
+            return Some(());
+        }
+        let Some((name, key)) = normalized(name) else { return Some(()) };
+        match first {
+            b't' => frame.truth(&key),
+            b'"' if is_text => frame.text(&key, &value[1..value.len() - 1]),
+            _ => frame.number(&name, &key, value, place.context),
+        }
+        Some(())
+    }
+
+    /// Reads a member that is an object or array.
+    fn structure(&mut self, frame: &mut Frame, name: &str, place: Place) -> Option<()> {
+        let key = normalized(name).map(|(_, key)| key);
+        let held = key.as_ref().map_or(Container::Other, container);
+        match held {
+            Container::Usage(rank) => {
+                if let Some(place) = place.below(Context::Usage) {
+                    let (found, ended) = self.container(place);
+                    frame.siblings.add_once(rank, found);
+                    return ended;
+                }
+            }
+            Container::Details(context) => return self.details(frame, context, place),
+            Container::CacheDetails => return self.cache_details(frame),
+            Container::Other if is_service_tier(key.as_ref()) => {
+                return self.service_tier(frame, &key?);
+            }
+            Container::Other => {
+                // Only the members of `usage` are usage, too: one by model, for example.
+                let is_usage = place.context == Context::Usage;
+                let context = if is_usage { Context::Usage } else { Context::Plain };
+                if let Some(place) = place.below(context) {
+                    let (found, ended) = self.container(place);
+                    if is_usage {
+                        frame.siblings.add(Rank::Other, found);
+                    } else {
+                        frame.siblings.add_once(Rank::Other, found);
+                    }
+                    return ended;
+                }
+            }
+            Container::Ignored => {}
+        }
+        self.cursor.skip().map(drop)
+    }
+
+    /// Reads details into the object that they belong to.
+    fn details(&mut self, frame: &mut Frame, context: Context, place: Place) -> Option<()> {
+        match (self.cursor.peek()?, place.within(context)) {
+            (b'{', Some(place)) => self.members(frame, place, |_| true),
+            // A list by modality says nothing new.
+            _ => self.cursor.skip().map(drop),
+        }
+    }
+
+    /// Reads Bedrock's `cacheDetails`: `[{"ttl":"1h","inputTokens":7}]`.
+    fn cache_details(&mut self, frame: &mut Frame) -> Option<()> {
+        if self.cursor.peek()? != b'[' {
+            return self.cursor.skip().map(drop);
+        }
+        let mut is_item = self.cursor.enter()?;
+        while is_item {
+            if self.cursor.peek()? == b'{' {
+                self.cache_detail(frame)?;
+            } else {
+                self.cursor.skip()?;
+            }
+            is_item = self.cursor.advance()?;
+        }
+        Some(())
+    }
+
+    fn cache_detail(&mut self, frame: &mut Frame) -> Option<()> {
+        let (mut tokens, mut is_for_an_hour) = (0, false);
+        let mut is_member = self.cursor.enter()?;
+        while is_member {
+            self.members_left = self.members_left.checked_sub(1)?;
+            let key = normalized(self.cursor.key()?).map(|(_, key)| key);
+            let value = self.cursor.skip()?;
+            match key.as_ref().map(Key::as_bytes) {
+                Some(b"inputtokens") => tokens = scalar::count(value).unwrap_or(0),
+                Some(b"ttl") => is_for_an_hour = value == "\"1h\"",
+                _ => {}
+            }
+            is_member = self.cursor.advance()?;
+        }
+        frame.cache_write(tokens, is_for_an_hour);
+        Some(())
+    }
+
+    /// Reads Bedrock's `serviceTier`: `{"type":"flex"}`.
+    fn service_tier(&mut self, frame: &mut Frame, key: &Key) -> Option<()> {
+        if self.cursor.peek()? != b'{' {
+            return self.cursor.skip().map(drop);
+        }
+        let mut is_member = self.cursor.enter()?;
+        while is_member {
+            self.members_left = self.members_left.checked_sub(1)?;
+            let name = self.cursor.key()?;
+            let value = self.cursor.skip()?;
+            if name == "type"
+                && let Some(tier) = scalar::unquoted(value)
+            {
+                frame.text(key, &tier);
+            }
+            is_member = self.cursor.advance()?;
+        }
+        Some(())
+    }
+}
+
+fn is_service_tier(key: Option<&Key>) -> bool {
+    key.is_some_and(|key| key.as_bytes() == b"servicetier")
+}
+
+/// Returns a key, if it can be a name: without its escapes, and normalized.
+fn normalized(key: &str) -> Option<(Cow<'_, str>, Key)> {
+    /// An escape has up to six characters (RFC 8259, section 7).
+    const MAX_ESCAPED: usize = 6 * 64;
+    match Key::of(key) {
+        Normalized::Key(normal) => Some((Cow::Borrowed(key), normal)),
+        Normalized::Escaped if key.len() <= MAX_ESCAPED => {
+            let key: String = serde_json::from_str(&format!("\"{key}\"")).ok()?;
+            match Key::of(&key) {
+                Normalized::Key(normal) => Some((Cow::Owned(key), normal)),
+                Normalized::NoName | Normalized::Escaped => None,
+            }
+        }
+        Normalized::NoName | Normalized::Escaped => None,
+    }
+}
+
+/// Returns whether a string may hold a number.
+fn may_be_number(string: &str) -> bool {
+    matches!(string.as_bytes().get(1), Some(b'0'..=b'9' | b'$' | b'+' | b'-' | b'.' | b' '))
+}
