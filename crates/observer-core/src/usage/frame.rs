@@ -10,6 +10,8 @@ use crate::scalar;
 #[derive(Default)]
 pub(super) struct Frame {
     counts: Counts,
+    /// True if the name of a count says by itself that it is one of tokens.
+    has_clear_count: bool,
     /// Cost in US dollars and its rank.
     cost: Option<(u8, f64)>,
     input_cost: Option<f64>,
@@ -30,13 +32,17 @@ impl Frame {
     /// Reads a member that is a number, or a string that holds one.
     pub(super) fn number(&mut self, name: &str, key: &Key, value: &str, context: Context) {
         match names::meaning(key, context) {
-            Some(Meaning::Count(count)) => match scalar::count(value) {
-                Some(number) if context == Context::Details => {
-                    self.counts.set_if_absent(count, number);
+            Some(Meaning::Count(count)) => {
+                let is_clear = key.has_token || matches!(count, Count::PromptEval | Count::Eval);
+                match scalar::count(value) {
+                    Some(number) if context == Context::Details => {
+                        self.counts.set_if_absent(count, number);
+                    }
+                    Some(number) => self.counts.set(count, number),
+                    None => self.has_unread_tokens |= is_clear && is_number(value),
                 }
-                Some(number) => self.counts.set(count, number),
-                None => self.has_unread_tokens |= is_number(value),
-            },
+                self.has_clear_count |= is_clear;
+            }
             Some(Meaning::Cost(cost)) => match dollars(value) {
                 Some(number) => self.set_cost(cost, number),
                 None => self.has_unread_cost |= is_number(value) && cost.rank < CostName::WEAK,
@@ -102,9 +108,9 @@ impl Frame {
         self.counts.add(count, tokens);
     }
 
-    /// Returns what the object holds.
-    pub(super) fn finish(self) -> Found {
-        let tokens = self.counts.resolve();
+    /// Returns what the object holds, given the context in which it stands.
+    pub(super) fn finish(self, context: Context) -> Found {
+        let tokens = self.counts.resolve().filter(|_| self.has_tokens(context));
         let (cost, has_stray_cost) = self.own_cost(tokens.is_some());
         let own = Found {
             tokens,
@@ -113,11 +119,21 @@ impl Frame {
             service_tier: self.service_tier,
             has_unread_tokens: tokens.is_some() && self.has_unread_tokens,
             has_stray_tokens: tokens.is_none()
-                && (self.has_unread_tokens || self.counts.is_total_only()),
+                && (self.has_unread_tokens
+                    || (self.has_clear_count && self.counts.is_total_only())),
             has_stray_cost,
             is_result: self.is_result,
         };
         own.or(self.siblings.finish())
+    }
+
+    /// Returns whether the counts are those of tokens. Short names such as `input` and `cached` may
+    /// count anything else.
+    fn has_tokens(&self, context: Context) -> bool {
+        let (has_input, has_output) = self.counts.has_input_and_output();
+        self.has_clear_count
+            || (has_input && has_output)
+            || (context != Context::Part && (has_input || has_output))
     }
 
     /// Returns the cost that this object reports, and whether it has one that was not understood.

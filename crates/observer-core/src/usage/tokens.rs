@@ -92,6 +92,13 @@ impl Tokens {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts([Option<u64>; Count::NUMBER]);
 
+/// Names of the input, in the order of precedence.
+const INPUTS: [Count; 5] =
+    [Count::NativePrompt, Count::Prompt, Count::PromptEval, Count::Input, Count::BareInput];
+/// Names of the output, in the order of precedence.
+const OUTPUTS: [Count; 4] =
+    [Count::NativeCompletion, Count::Completion, Count::Output, Count::Eval];
+
 /// Input or output as two readings of the names.
 #[derive(Clone, Copy)]
 struct Readings {
@@ -132,6 +139,12 @@ impl Counts {
         if first.1 > 0 { Some(first) } else { present.find(|other| other.1 > 0).or(Some(first)) }
     }
 
+    /// Returns whether there is input, and whether there is output.
+    pub(super) fn has_input_and_output(&self) -> (bool, bool) {
+        let has = |counts: &[Count]| counts.iter().any(|count| self.get(*count).is_some());
+        (has(&INPUTS), has(&OUTPUTS))
+    }
+
     /// Returns whether there is a total and nothing else.
     pub(super) fn is_total_only(&self) -> bool {
         self.get(Count::Total).is_some_and(|total| total > 0) && self.resolve().is_none()
@@ -140,12 +153,11 @@ impl Counts {
     /// Returns the tokens, or `None` if there are none or only a total.
     pub(super) fn resolve(&self) -> Option<Tokens> {
         use Count::{
-            BareInput, Completion, Eval, Fresh, Input, NativeCompletion, NativePrompt, Output,
-            Prompt, PromptEval, ReadBeside, ReadWithin, ReasoningBeside, ReasoningWithin, Total,
-            Write1h, Write5m, WriteBeside, WriteWithin,
+            BareTotal, Eval, Fresh, PromptEval, ReadBeside, ReadWithin, ReasoningBeside,
+            ReasoningWithin, Total, Write1h, Write5m, WriteBeside, WriteWithin,
         };
-        let input = self.first(&[NativePrompt, Prompt, PromptEval, Input, BareInput]);
-        let output = self.first(&[NativeCompletion, Completion, Output, Eval]);
+        let input = self.first(&INPUTS);
+        let output = self.first(&OUTPUTS);
         let read = self.first(&[ReadWithin, ReadBeside]);
         let written_1h = self.get(Write1h);
         let by_time = written_1h.unwrap_or(0).saturating_add(self.get(Write5m).unwrap_or(0));
@@ -159,7 +171,8 @@ impl Counts {
         let reasoning_tokens = number(reasoning);
         let inputs = self.input_readings(input, cached.saturating_add(written));
         let outputs = output_readings(output, reasoning);
-        let total = self.get(Total).filter(|total| *total > 0);
+        let total = self.first(&[Total, BareTotal]).map(|(_, total)| total);
+        let total = total.filter(|total| *total > 0);
         let (input_tokens, output_tokens) = self.choose(inputs, outputs, total);
         let has_input = input.is_some() || has_cache || self.get(Fresh).is_some();
         let mut tokens = Tokens {

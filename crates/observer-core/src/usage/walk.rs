@@ -43,7 +43,7 @@ pub(super) fn members(event: &str, is_read: impl Fn(&[u8]) -> bool) -> Walked {
     let mut frame = Frame::default();
     let place = Place { context: Context::Plain, level: 0, nesting: 0 };
     let ended = walk.members(&mut frame, place, is_read);
-    Walked { found: frame.finish(), is_partial: ended.is_none() }
+    Walked { found: frame.finish(place.context), is_partial: ended.is_none() }
 }
 
 /// Where an object or array stands.
@@ -57,7 +57,8 @@ struct Place {
 impl Place {
     /// Returns the place of an object in a member of this one, if it is not too deep.
     fn below(self, context: Context) -> Option<Self> {
-        let max = if self.context == Context::Usage { MAX_LEVEL + 1 } else { MAX_LEVEL };
+        let is_usage = matches!(self.context, Context::Usage | Context::Part);
+        let max = MAX_LEVEL + u8::from(is_usage);
         let place = Self { level: self.level + 1, ..self.within(context)? };
         (place.level <= max).then_some(place)
     }
@@ -86,7 +87,7 @@ impl<'a> Walk<'a> {
             Some(b'{') => {
                 let mut frame = Frame::default();
                 let ended = self.members(&mut frame, place, |_| true);
-                (frame.finish(), ended)
+                (frame.finish(place.context), ended)
             }
             Some(b'[') => {
                 let mut items = Siblings::default();
@@ -163,10 +164,10 @@ impl<'a> Walk<'a> {
     /// Reads a member that is an object or array.
     fn structure(&mut self, frame: &mut Frame, name: &str, place: Place) -> Option<()> {
         let key = normalized(name).map(|(_, key)| key);
-        let held = key.as_ref().map_or(Container::Other, container);
+        let held = key.as_ref().map_or(Container::Other, |key| container(key, place.context));
         match held {
-            Container::Usage(rank) => {
-                if let Some(place) = place.below(Context::Usage) {
+            Container::Usage(rank, context) => {
+                if let Some(place) = place.below(context) {
                     let (found, ended) = self.container(place);
                     frame.siblings.add_once(rank, found);
                     return ended;
@@ -178,9 +179,8 @@ impl<'a> Walk<'a> {
                 return self.service_tier(frame, &key?);
             }
             Container::Other => {
-                // Only the members of `usage` are usage, too: one by model, for example.
-                let is_usage = place.context == Context::Usage;
-                let context = if is_usage { Context::Usage } else { Context::Plain };
+                let is_usage = matches!(place.context, Context::Usage | Context::Part);
+                let context = if is_usage { Context::Part } else { Context::Plain };
                 if let Some(place) = place.below(context) {
                     let (found, ended) = self.container(place);
                     if is_usage {

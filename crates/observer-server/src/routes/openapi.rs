@@ -110,7 +110,7 @@ pub(crate) struct Event {
     /// Trace that the event belongs to (W3C Trace Context).
     #[schema(pattern = "^00-[0-9a-f]{31}[1-9a-f]-[0-9a-f]{15}[1-9a-f]-[0-9a-f]{2}$")]
     traceparent: Option<String>,
-    /// Tokens and cost, in the field names of OpenAI, Anthropic or Ollama.
+    /// Tokens and cost, as the model API or the tool reports them.
     #[schema(value_type = Option<Object>)]
     usage: Option<()>,
     /// Cost of the cycle in US dollars.

@@ -6,8 +6,8 @@ use super::key::Key;
 /// What an object or array holds, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Container {
-    /// Usage of its own.
-    Usage(Rank),
+    /// Usage of its own, with the context of its names.
+    Usage(Rank, Context),
     /// Parts of the numbers of the object outside.
     Details(Context),
     /// Bedrock's list of cache writes by time to live.
@@ -58,8 +58,8 @@ const USAGE: [&[u8]; 15] = [
     b"usageexcludingcachedinference",
 ];
 
-/// Returns what a value under this key holds.
-pub(in super::super) fn container(key: &Key) -> Container {
+/// Returns what a value under this key holds, if the object outside has this context.
+pub(in super::super) fn container(key: &Key, outside: Context) -> Container {
     match key.as_bytes() {
         b"prompttokensdetails"
         | b"inputtokensdetails"
@@ -75,17 +75,23 @@ pub(in super::super) fn container(key: &Key) -> Container {
         | b"outputdetails"
         | b"completiondetails"
         | b"outputtokens" => Container::Details(Context::Output),
-        b"cache" | b"cachecreation" | b"cachetokens" | b"cacheusage" => {
+        b"cache" | b"cachetokens" if matches!(outside, Context::Usage | Context::Part) => {
             Container::Details(Context::Cache)
         }
+        b"cachecreation" => Container::Details(Context::Details),
         b"details" => Container::Details(Context::Details),
         b"cachedetails" => Container::CacheDetails,
         b"pricing" | b"prices" | b"rates" | b"modelinfo" | b"limits" | b"ratelimit"
         | b"ratelimits" | b"budget" | b"budgets" | b"quota" | b"quotas" | b"config"
         | b"settings" | b"params" | b"parameters" | b"generationconfig" => Container::Ignored,
-        b"billedunits" => Container::Usage(Rank::Fallback),
+        b"billedunits" => Container::Usage(Rank::Fallback, Context::Usage),
         name if key.has(b"usage") || name.ends_with(b"tokens") || USAGE.contains(&name) => {
-            Container::Usage(rank(key))
+            match rank(key) {
+                Rank::Breakdown if !key.has_token => {
+                    Container::Usage(Rank::Breakdown, Context::Part)
+                }
+                rank => Container::Usage(rank, Context::Usage),
+            }
         }
         _ if key.has_cost => Container::Details(Context::Cost),
         _ => Container::Other,
@@ -113,21 +119,29 @@ mod tests {
     #[test]
     fn containers_are_recognised_by_their_names() {
         for (name, expected) in [
-            ("usage", Container::Usage(Rank::Usage)),
-            ("usageMetadata", Container::Usage(Rank::Usage)),
-            ("totalUsage", Container::Usage(Rank::Total)),
-            ("accumulated_token_usage", Container::Usage(Rank::Total)),
-            ("last_token_usage", Container::Usage(Rank::Fallback)),
-            ("billed_units", Container::Usage(Rank::Fallback)),
-            ("modelUsage", Container::Usage(Rank::Breakdown)),
-            ("token_usages", Container::Usage(Rank::Breakdown)),
+            ("usage", Container::Usage(Rank::Usage, Context::Usage)),
+            ("usageMetadata", Container::Usage(Rank::Usage, Context::Usage)),
+            ("totalUsage", Container::Usage(Rank::Total, Context::Usage)),
+            ("accumulated_token_usage", Container::Usage(Rank::Total, Context::Usage)),
+            ("last_token_usage", Container::Usage(Rank::Fallback, Context::Usage)),
+            ("billed_units", Container::Usage(Rank::Fallback, Context::Usage)),
+            ("modelUsage", Container::Usage(Rank::Breakdown, Context::Part)),
+            ("token_usages", Container::Usage(Rank::Breakdown, Context::Usage)),
             ("prompt_tokens_details", Container::Details(Context::Input)),
             ("outputTokenDetails", Container::Details(Context::Output)),
             ("cost_details", Container::Details(Context::Cost)),
             ("rate_limits", Container::Ignored),
             ("response", Container::Other),
+            ("cache", Container::Other),
         ] {
-            assert_eq!(container(&key(name).unwrap()), expected, "{name}");
+            assert_eq!(container(&key(name).unwrap(), Context::Plain), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn cache_is_one_of_tokens_in_usage_alone() {
+        let cache = key("cache").unwrap();
+        assert_eq!(container(&cache, Context::Usage), Container::Details(Context::Cache));
+        assert_eq!(container(&cache, Context::Part), Container::Details(Context::Cache));
     }
 }

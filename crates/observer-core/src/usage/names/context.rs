@@ -10,6 +10,9 @@ pub(in super::super) enum Context {
     Plain,
     /// Object under a name such as `usage` or `tokens`.
     Usage,
+    /// Part of usage, such as that of one model. It may also be the usage of anything else, such as
+    /// of a disk.
+    Part,
     /// Details of the input, such as `prompt_tokens_details`.
     Input,
     /// Details of the output.
@@ -33,6 +36,10 @@ pub(in super::super) fn meaning(key: &Key, context: Context) -> Option<Meaning> 
     match context {
         Context::Plain | Context::Details => named(key),
         Context::Usage => named(key).or_else(|| bare(key)),
+        Context::Part => named(key).or_else(|| {
+            let is_usual = !matches!(key.as_bytes(), b"in" | b"out" | b"sent" | b"received");
+            bare(key).filter(|_| is_usual)
+        }),
         Context::Input => input_detail(key),
         Context::Output => output_detail(key),
         Context::Cache => cached(key),
@@ -70,7 +77,7 @@ fn bare(key: &Key) -> Option<Meaning> {
         b"cachewrite" | b"cachecreation" => Count::WriteBeside,
         b"thoughts" | b"reasoning" | b"thinking" => Count::ReasoningBeside,
         b"tool" => Count::ToolInput,
-        b"total" => Count::Total,
+        b"total" => Count::BareTotal,
         _ => return None,
     }))
 }
@@ -108,8 +115,8 @@ fn of_tier(key: &Key, detail: fn(&Key) -> Option<Meaning>) -> Option<Meaning> {
 
 fn cached(key: &Key) -> Option<Meaning> {
     Some(Meaning::Count(match key.as_bytes() {
-        b"read" | b"reads" | b"hit" | b"hits" => Count::ReadBeside,
-        b"write" | b"writes" | b"creation" | b"created" => Count::WriteBeside,
+        b"read" => Count::ReadBeside,
+        b"write" | b"creation" => Count::WriteBeside,
         _ => return table::meaning(key),
     }))
 }
@@ -157,6 +164,8 @@ mod tests {
             ("reasoning", Context::Output, Count::ReasoningWithin),
             ("priority_reasoning", Context::Output, Count::ReasoningWithin),
             ("reasoning", Context::Usage, Count::ReasoningBeside),
+            ("reasoning", Context::Part, Count::ReasoningBeside),
+            ("in", Context::Usage, Count::BareInput),
             ("write", Context::Cache, Count::WriteBeside),
         ] {
             assert_eq!(found(key, context), Some(Meaning::Count(expected)), "{key}");
@@ -172,7 +181,7 @@ mod tests {
         for (key, expected) in [
             ("usage.prompt_tokens", Meaning::Count(Count::Prompt)),
             ("usage_input", Meaning::Count(Count::BareInput)),
-            ("tokenUsage.total", Meaning::Count(Count::Total)),
+            ("tokenUsage.total", Meaning::Count(Count::BareTotal)),
             ("tokens/output", Meaning::Count(Count::Output)),
             ("gen_ai.usage.cache_creation_input_tokens", Meaning::Count(Count::WriteWithin)),
             ("llm_prompt_tokens", Meaning::Count(Count::Prompt)),

@@ -9,7 +9,7 @@ pub(in super::super) struct Key {
     length: usize,
     hash: Hash,
     /// True if `token` is a part of the key.
-    pub(super) has_token: bool,
+    pub(in super::super) has_token: bool,
     /// True if `cost` is a part of the key.
     pub(super) has_cost: bool,
     /// True if `usd` is a part of the key.

@@ -51,11 +51,13 @@ pub(in super::super) enum Count {
     ReasoningWithin,
     ReasoningBeside,
     Total,
+    /// Total under the bare name `total`.
+    BareTotal,
 }
 
 impl Count {
     /// Number of counts, each of which has its discriminant as an index.
-    pub(in super::super) const NUMBER: usize = Self::Total as usize + 1;
+    pub(in super::super) const NUMBER: usize = Self::BareTotal as usize + 1;
 }
 
 /// Cost of all of the work.

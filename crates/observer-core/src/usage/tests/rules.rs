@@ -1,5 +1,7 @@
 //! Rules that decide between readings and between places.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::shapes::event;
@@ -206,6 +208,48 @@ fn tier_is_that_of_the_response() {
     );
     assert_eq!(tier(&json!({"calls": [flex, flex]})), ServiceTier::Flex);
     assert_eq!(tier(&json!({"calls": [flex, batch]})), ServiceTier::Standard);
+}
+
+#[test]
+fn usage_of_anything_else_is_no_tokens() {
+    for extra in [
+        json!({"usage": {"cpu": 0.5, "memory": {"cached": 5, "total": 9}}}),
+        json!({"usage": {"total": 9, "cached": 3}}),
+        json!({"usage": {"network": {"in": 5, "out": 6}}}),
+        json!({"disk_usage": {"total": 500, "used": 300, "read": 7}}),
+        json!({"cpu_usage": {"system": 3, "input": 4}}),
+        json!({"cache": {"hits": 50, "read": 3, "write": 9}, "cache_reads": 50}),
+        json!({"input": 5, "output": 7, "total": 12, "reasoning": 3}),
+        json!({"stats": {"usage": 7}, "limits": {"input_tokens": 5}}),
+    ] {
+        let event = event(&json!({ "extra": extra }));
+        assert_eq!(event.usage(), None, "{extra}");
+        assert!(!event.unread_usage(), "{extra}");
+    }
+}
+
+#[test]
+fn short_names_are_tokens_in_usage() {
+    for extra in [
+        json!({"tokens": {"in": 5, "out": 6}}),
+        json!({"usage": {"input": 5, "output": 6}}),
+        json!({"usage": {"gpt-5": {"input": 5, "output": 6}}}),
+        json!({"usage_by_model": {"gpt-5": {"input": 5, "output": 6}}}),
+        json!({"usage.input": 5, "usage.output": 6}),
+        json!({"tokensIn": 5, "tokensOut": 6}),
+    ] {
+        let event = event(&json!({ "extra": extra }));
+        let found = event.usage().map(|usage| (usage.input, usage.output));
+        assert_eq!(found, Some((5, 6)), "{extra}");
+    }
+}
+
+#[test]
+fn usage_is_read_once_for_all_sinks() {
+    let event = Arc::new(event(&json!({"extra": {"usage": {"prompt_tokens": 1}}})));
+    let shared = Arc::clone(&event);
+    let (first, second) = (event.usage().unwrap(), shared.usage().unwrap());
+    assert!(std::ptr::eq(first, second));
 }
 
 #[test]
