@@ -48,7 +48,7 @@ async fn invalid_event_is_rejected_with_a_reason_and_the_next_one_is_accepted() 
 }
 
 /// Runs `observer check` on a configuration. Returns its output and exit code.
-fn check(dir: &Path, config: &str) -> String {
+pub(super) fn check(dir: &Path, config: &str) -> String {
     std::fs::write(dir.join("observer.toml"), config).unwrap();
     let output =
         Command::new(OBSERVER).arg("check").env_remove("TOKEN").current_dir(dir).output().unwrap();

@@ -4,6 +4,7 @@ mod admin_socket;
 mod cli;
 mod identities;
 mod messages;
+mod prices;
 mod reload;
 mod secrets;
 mod tls;

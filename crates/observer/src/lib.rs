@@ -38,6 +38,7 @@
 //! - [`config`]: the TOML file, parsed and validated.
 //! - [`registry`]: sink types by name, and the sinks that a configuration builds.
 //! - `options`: conversion of a configuration to the options of the pipeline and the server.
+//! - `prices`: prices of the running observer.
 //! - `serve`: [`Service`], the running observer.
 //! - `reload`: reload of the configuration without a restart.
 //! - `telemetry`: export of spans, metrics and the log over OTLP.
@@ -55,6 +56,7 @@ mod cli;
 pub mod config;
 pub mod logging;
 mod options;
+mod prices;
 pub mod registry;
 mod reload;
 mod serve;

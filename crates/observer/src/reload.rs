@@ -2,19 +2,23 @@
 //!
 //! The new configuration is validated completely before anything changes. Sinks with an unchanged
 //! table continue. A changed sink stops at its position, and its replacement continues from there.
+//! Prices are read again each time, and replaced for all sinks.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use observer_core::{SinkContext, sink_name};
+use observer_core::sink_name;
 use observer_pipeline::Pipeline;
-use observer_server::{ReloadError, ReloadHandler, ReloadReport, SettingsHandle, TlsHandle};
+use observer_prices::Prices;
+use observer_server::{
+    ReloadError, ReloadHandler, ReloadReport, Server, SettingsHandle, TlsHandle,
+};
 use tokio::sync::Mutex;
 
 use crate::config::SinkTable;
-use crate::{Config, ConfigError, Registry, options};
+use crate::{Config, ConfigError, Registry, options, prices};
 
 /// Time for which a changed or removed sink may complete its current delivery. After that the
 /// delivery is cancelled, and its events are delivered again.
@@ -29,6 +33,8 @@ pub(crate) struct Reloader {
     /// Returns a registry whose sinks are built only for validation.
     dry_run: DryRun,
     registry: Registry,
+    /// Prices that the sinks of the registry use.
+    prices: Prices,
     pipeline: Pipeline,
     settings: SettingsHandle,
     tls: Option<TlsHandle>,
@@ -57,9 +63,9 @@ impl Reloader {
         load: Load,
         dry_run: DryRun,
         registry: Registry,
+        prices: Prices,
         pipeline: Pipeline,
-        settings: SettingsHandle,
-        tls: Option<TlsHandle>,
+        server: &Server,
         started: Config,
     ) -> Self {
         let names: Vec<String> = pipeline.status().sinks.into_keys().collect();
@@ -71,7 +77,8 @@ impl Reloader {
             (name.clone(), running)
         });
         let running = Mutex::new(running.collect());
-        Self { load, dry_run, registry, pipeline, settings, tls, started, running }
+        let (settings, tls) = (server.settings(), server.tls());
+        Self { load, dry_run, registry, prices, pipeline, settings, tls, started, running }
     }
 
     /// Validates and applies a configuration.
@@ -84,6 +91,7 @@ impl Reloader {
         config.validate().map_err(invalid)?;
         self.effective(config).validate().map_err(invalid)?;
         let tls = config.load_tls().map_err(invalid)?;
+        let table = prices::load(config).await.map_err(invalid)?;
         drop((self.dry_run)().build_all(config).map_err(invalid)?);
 
         let mut running = self.running.lock().await;
@@ -92,6 +100,8 @@ impl Reloader {
         if let (Some(running), Some(loaded)) = (&self.tls, &tls) {
             running.adopt(loaded);
         }
+        prices::log(config, &table);
+        self.prices.replace(table);
         let stopped: Vec<_> = plan
             .changed
             .iter()
@@ -120,7 +130,7 @@ impl Reloader {
     }
 
     fn add(&self, name: &str, table: &SinkTable) -> Result<Vec<String>, String> {
-        let context = SinkContext::new(name, self.started.state_dir(name));
+        let context = self.registry.context(name, self.started.state_dir(name));
         let built =
             self.registry.build(name, table, &context).map_err(|error| error.to_string())?;
         let mut parts = Vec::with_capacity(built.len());

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observer_pipeline::{Pipeline, StartError};
+use observer_prices::Prices;
 use observer_server::{BindError, ReloadHandler, Scope, Server};
 
 use crate::reload::Reloader;
 use crate::telemetry::Telemetry;
-use crate::{Config, ConfigError, Registry, options};
+use crate::{Config, ConfigError, Registry, options, prices};
 
 /// Error type for starting the observer.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,9 @@ impl Service {
     ) -> Result<Self, ServeError> {
         config.validate()?;
         let metrics = prometheus::Registry::new();
-        Self::build(config, &sink_types(&metrics), metrics, None).await
+        let prices = Prices::new(config.load_prices()?);
+        let registry = sink_types(&metrics).with_prices(Arc::new(prices));
+        Self::build(config, &registry, metrics, None).await
     }
 
     /// Starts an observer whose configuration can be reloaded by `POST /-/reload` or the
@@ -87,16 +90,19 @@ impl Service {
     ) -> Result<Self, ServeError> {
         config.validate()?;
         let metrics = prometheus::Registry::new();
-        let registry = sink_types(&metrics);
+        let table = config.load_prices()?;
+        prices::log(&config, &table);
+        let prices = Prices::new(table);
+        let registry = sink_types(&metrics).with_prices(Arc::new(prices.clone()));
         let mut service = Self::build(&config, &registry, metrics, telemetry).await?;
         let dry_run = move || sink_types(&prometheus::Registry::new());
         let reloader = Arc::new(Reloader::new(
             Box::new(load),
             Box::new(dry_run),
             registry,
+            prices,
             service.pipeline.clone(),
-            service.server.settings(),
-            service.server.tls(),
+            &service.server,
             config,
         ));
         service.server.set_reload_handler(reloader.clone());

@@ -31,8 +31,13 @@ impl Report {
     }
 }
 
-/// Checks all sinks concurrently, then the telemetry endpoints.
-pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &Settings) -> Report {
+/// Checks all sinks concurrently, then the telemetry endpoints. `prices` describes the price files.
+pub(super) async fn report(
+    config: &Config,
+    sinks: Vec<BuiltSink>,
+    prices: Option<String>,
+    telemetry: &Settings,
+) -> Report {
     let mut checks = JoinSet::new();
     let mut names: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), sink.type_name)).collect();
     let mut problems = vec![Some("the check panicked".to_owned()); sinks.len()];
@@ -60,7 +65,7 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &S
         problems.push(problem);
     }
 
-    let mut text = effective_settings(config, telemetry);
+    let mut text = effective_settings(config, prices, telemetry);
     if names.is_empty() {
         text.push_str("\nno sinks: events stay in the journal\n");
     } else {
@@ -78,7 +83,7 @@ pub(super) async fn report(config: &Config, sinks: Vec<BuiltSink>, telemetry: &S
     Report { text, failed: problems.iter().flatten().count() }
 }
 
-fn effective_settings(config: &Config, telemetry: &Settings) -> String {
+fn effective_settings(config: &Config, prices: Option<String>, telemetry: &Settings) -> String {
     let Config { origin, data_dir, server, access, journal, .. } = config;
     let origin = origin
         .as_ref()
@@ -108,6 +113,9 @@ fn effective_settings(config: &Config, telemetry: &Settings) -> String {
         max_size = ByteSize(journal.max_size),
         retain = format_duration(journal.retain),
     );
+    if let Some(prices) = prices {
+        let _ = writeln!(text, "prices   {prices}");
+    }
     if !telemetry.targets.is_empty() {
         let _ = writeln!(text, "otlp     {telemetry}");
     }
@@ -185,7 +193,7 @@ mod tests {
             sink("collector/logs", "otlp", Scripted::Hanging),
             sink("hooks", "http", Scripted::Blocked),
         ];
-        let report = report(&config, sinks, &without_telemetry()).await;
+        let report = report(&config, sinks, None, &without_telemetry()).await;
         assert_eq!(report.exit_code(), ExitCode::FAILURE);
         assert_snapshot!(report.text, @"
         config   none (defaults)
@@ -205,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn check_succeeds_without_sinks() {
         let config = Config::parse("sinks = {}").unwrap();
-        let report = report(&config, Vec::new(), &without_telemetry()).await;
+        let report = report(&config, Vec::new(), None, &without_telemetry()).await;
         assert_eq!(report.exit_code(), ExitCode::SUCCESS);
         assert!(
             report.text.ends_with("\n\nno sinks: events stay in the journal\n"),

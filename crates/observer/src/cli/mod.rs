@@ -31,7 +31,7 @@ use self::failure::{Failure, USAGE};
 use self::output::print;
 use crate::logging::LogFormat;
 use crate::telemetry::{Settings, Telemetry};
-use crate::{Config, ConfigError, Registry, ServeError, Service, logging, tls};
+use crate::{Config, ConfigError, Registry, ServeError, Service, logging, prices, tls};
 
 /// Wanted limit of open files and connections; the hard limit of the system caps it.
 const MAX_DESCRIPTORS: u64 = 65_536;
@@ -82,10 +82,13 @@ fn dispatch(
         Command::Check => {
             let config = load()?;
             config.load_tls()?;
+            let prices = prices::describe(&config, &config.load_prices()?);
             let sinks = sink_types(&prometheus::Registry::new()).build_all(&config)?;
             let telemetry = Settings::resolve(&config.telemetry, &|name| env::var_os(name));
-            let report =
-                block_on(Builder::new_multi_thread(), check::report(&config, sinks, &telemetry))?;
+            let report = block_on(
+                Builder::new_multi_thread(),
+                check::report(&config, sinks, prices, &telemetry),
+            )?;
             print(&report.text)?;
             Ok(report.exit_code())
         }

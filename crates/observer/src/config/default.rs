@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::{
-    AccessConfig, Config, IngestConfig, JournalConfig, ServerConfig, SinkTable, TelemetryConfig,
+    AccessConfig, Config, IngestConfig, JournalConfig, PricesConfig, ServerConfig, SinkTable,
+    TelemetryConfig,
 };
 
 /// Default data folder, relative to the working directory.
@@ -29,6 +30,7 @@ impl Config {
             access: AccessConfig::in_dir(&data_dir),
             ingest: IngestConfig::default(),
             journal: JournalConfig::in_dir(&data_dir),
+            prices: PricesConfig::default(),
             telemetry: TelemetryConfig::default(),
             sinks: sinks(&data_dir),
             data_dir,

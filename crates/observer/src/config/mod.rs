@@ -49,6 +49,9 @@
 //! retain = "24h"
 //! segment_size = "64MiB"
 //!
+//! [prices]                        # of models, for sums of costs; none by default
+//! files = ["model_prices.json", "prices.toml"]  # later ones take precedence
+//!
 //! [telemetry]                     # own telemetry over OTLP; off without an endpoint
 //! endpoint = "http://127.0.0.1:4318"
 //! protocol = "http/protobuf"      # http/protobuf | grpc (default at port 4317)
@@ -79,6 +82,7 @@ mod ingest;
 mod journal;
 mod load;
 pub(crate) mod parse;
+mod prices;
 mod server;
 mod sinks;
 mod telemetry;
@@ -92,6 +96,7 @@ pub use error::{ConfigError, Problem};
 pub use ingest::{DedupConfig, IngestConfig};
 pub use journal::JournalConfig;
 pub use load::DEFAULT_FILE;
+pub use prices::PricesConfig;
 pub use server::ServerConfig;
 pub(crate) use server::address;
 pub use sinks::SinkTable;
@@ -124,6 +129,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// Settings of the journal.
     pub journal: JournalConfig,
+    /// Sources of prices of models.
+    pub prices: PricesConfig,
     /// Settings of the export of the observer's own telemetry.
     pub telemetry: TelemetryConfig,
     /// Tables of the sinks, by name.

@@ -4,12 +4,13 @@ mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use observer_core::query::EventStore;
 use observer_core::{
-    BatchSettings, BuildError, EventSink, SinkConfig, SinkContext, SinkPart, SinkSettings,
-    sink_name,
+    BatchSettings, BuildError, EventSink, NoPrices, Pricing, SinkConfig, SinkContext, SinkPart,
+    SinkSettings, sink_name,
 };
 use observer_sink_file::FileConfig;
 use observer_sink_http::HttpConfig;
@@ -53,9 +54,9 @@ use crate::suggest;
 /// assert_eq!(sinks[0].name, "bus");
 /// # Ok::<(), observer::ConfigError>(())
 /// ```
-#[derive(Default)]
 pub struct Registry {
     types: BTreeMap<&'static str, Builder>,
+    prices: Arc<dyn Pricing>,
 }
 
 type Builder = Box<
@@ -98,10 +99,18 @@ pub struct SinkConfigError {
 }
 
 impl Registry {
-    /// Creates a registry without types.
+    /// Creates a registry without types and without prices.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { types: BTreeMap::new(), prices: Arc::new(NoPrices) }
+    }
+
+    /// Sets the prices of models for the sinks that are built from now on.
+    /// [`Service`](crate::Service) sets those of the configuration.
+    #[must_use]
+    pub fn with_prices(mut self, prices: Arc<dyn Pricing>) -> Self {
+        self.prices = prices;
+        self
     }
 
     /// Adds a sink type.
@@ -142,7 +151,7 @@ impl Registry {
         let (mut sinks, mut problems) = (Vec::<BuiltSink>::new(), Vec::new());
         let mut with_store = None;
         for (name, table) in &config.sinks {
-            let context = SinkContext::new(name.clone(), config.state_dir(name));
+            let context = self.context(name, config.state_dir(name));
             match self.build(name, table, &context) {
                 Ok(built) => {
                     if built.iter().any(|sink| sink.store.is_some())
@@ -156,6 +165,11 @@ impl Registry {
             }
         }
         if problems.is_empty() { Ok(sinks) } else { Err(config.invalid(problems)) }
+    }
+
+    /// Returns the context of a sink with this name and state folder.
+    pub(crate) fn context(&self, name: &str, state_dir: PathBuf) -> SinkContext {
+        SinkContext::new(name, state_dir).with_prices(self.prices.clone())
     }
 
     /// Builds the sinks of one table; a table may define several parts.
@@ -256,6 +270,12 @@ fn built(
     let mut settings = settings.clone();
     settings.batch = batch;
     BuiltSink { name, type_name, sink: part.sink, settings, store: part.store }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl fmt::Debug for Registry {

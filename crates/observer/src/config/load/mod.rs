@@ -15,7 +15,8 @@ use super::parse::key_path::KeyPath;
 use super::parse::reader::Reader;
 use super::parse::substitute::{Environment, Substituted, substitute};
 use super::{
-    Config, ConfigError, IngestConfig, Problem, ServerConfig, SinkTable, TelemetryConfig, default,
+    Config, ConfigError, IngestConfig, PricesConfig, Problem, ServerConfig, SinkTable,
+    TelemetryConfig, default,
 };
 
 /// File that is read if it exists and no other file is named.
@@ -71,6 +72,7 @@ struct Raw {
     access: RawAccess,
     ingest: IngestConfig,
     journal: RawJournal,
+    prices: PricesConfig,
     telemetry: TelemetryConfig,
     /// Makes the key known in errors. Its value was removed before.
     #[serde(rename = "sinks")]
@@ -85,6 +87,7 @@ impl Default for Raw {
             access: RawAccess::default(),
             ingest: IngestConfig::default(),
             journal: RawJournal::default(),
+            prices: PricesConfig::default(),
             telemetry: TelemetryConfig::default(),
             _sinks: None,
         }
@@ -141,6 +144,7 @@ fn from_table(
         access: raw.access.resolve(&raw.data_dir),
         ingest: raw.ingest,
         journal: raw.journal.resolve(&raw.data_dir),
+        prices: raw.prices,
         telemetry: raw.telemetry,
         sinks: sinks.unwrap_or_else(|| default::sinks(&raw.data_dir)),
         data_dir: raw.data_dir,
