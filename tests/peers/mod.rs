@@ -6,6 +6,7 @@
 mod collectors;
 mod everything;
 mod mapping;
+mod prices;
 mod process;
 mod prometheus;
 mod protobuf_json;
