@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::run_totals::{Model, RunTotals};
+use crate::support::run_totals::{Outcomes, RunTotals};
 use crate::support::{DEFAULTS, Observer, agent_runs, assert_promtool_accepts, event_of};
 
 #[tokio::test]
@@ -87,17 +87,27 @@ async fn check_metrics(observer: &Observer, expected: &RunTotals) {
             format!(r#"observer_events_total{{source="{source}",event_kind="{kind}",ok="{ok}"}}"#);
         assert_eq!(metrics[&series], *count as f64, "{series}");
     }
-    for (model, Model { calls, usage, .. }) in &expected.models {
-        let value = |name: &str| metrics[&format!(r#"observer_{name}{{model="{model}"}}"#)];
-        assert_eq!(value("input_tokens_total"), usage.input as f64, "{model}");
-        assert_eq!(value("cached_input_tokens_total"), usage.cache_read as f64, "{model}");
-        assert_eq!(value("output_tokens_total"), usage.output as f64, "{model}");
-        assert_eq!(value("model_calls_total"), *calls as f64, "{model}");
-        assert!(
-            (value("cost_usd_total") - usage.cost_usd).abs() < 1e-6,
-            "{model}: {}",
-            usage.cost_usd
-        );
+    for ((source, model), cycles) in &expected.cycles {
+        let value = |name: &str, more: &str| {
+            metrics[&format!(r#"observer_{name}{{source="{source}",model="{model}"{more}}}"#)]
+        };
+        assert_eq!(value("model_calls_total", ""), cycles.calls as f64, "{model}");
+        assert_eq!(value("cycle_duration_seconds_count", ""), cycles.seconds.len() as f64);
+        for (ok, Outcomes { count, usage }) in &cycles.by_ok {
+            let labels = format!(r#",ok="{ok}""#);
+            for (name, expected) in [
+                ("model_cycles_total", *count),
+                ("input_tokens_total", usage.input),
+                ("cached_input_tokens_total", usage.cache_read),
+                ("cache_creation_input_tokens_total", usage.cache_creation),
+                ("output_tokens_total", usage.output),
+                ("reasoning_tokens_total", 0),
+            ] {
+                assert_eq!(value(name, &labels), expected as f64, "{name} of {model}, {ok}");
+            }
+            let cost = value("cost_usd_total", &format!(r#"{labels},basis="reported""#));
+            assert!((cost - usage.cost_usd).abs() < 1e-6, "{model}: {}", usage.cost_usd);
+        }
     }
     for sink in ["archive", "prometheus"] {
         let value = |name: &str| metrics[&format!(r#"observer_sink_{name}"#)];

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::monitored::MonitoredObserver;
 use super::raw::post;
-use crate::support::{DEFAULTS, assert_promtool_accepts, wait_until};
+use crate::support::{DEFAULTS, Observer, assert_promtool_accepts, wait_until};
 
 fn event(source: &str, kind: &str) -> String {
     format!(r#"{{"source":{},"event_kind":{},"ok":true}}"#, Value::from(source), Value::from(kind))
@@ -171,7 +171,7 @@ fn source_count() -> usize {
 }
 
 #[tokio::test]
-async fn million_sources_are_archived_and_make_a_hundred_series() {
+async fn million_sources_are_archived_and_make_fifty_series() {
     const BATCH: usize = 10_000;
     let (sources, dir) = (source_count(), tempfile::tempdir().unwrap());
     let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
@@ -207,8 +207,9 @@ async fn million_sources_are_archived_and_make_a_hundred_series() {
         .wait_for_metrics(|metrics| counted(metrics, "observer_events_total{") >= accepted)
         .await;
     assert_eq!(counted(&metrics, "observer_events_total{"), accepted);
-    // `bot`, the source of the health checks, was first and has one of the hundred series.
-    let others = sources as f64 - 99.0;
+    // Half of the hundred series are for the first sources. `bot`, the source of the health checks,
+    // was the first one.
+    let others = sources as f64 - 49.0;
     assert_eq!(
         metrics[r#"observer_events_total{source="other",event_kind="ok",ok="true"}"#],
         others
@@ -218,4 +219,59 @@ async fn million_sources_are_archived_and_make_a_hundred_series() {
     assert!(text.len() < 1 << 20, "{} bytes", text.len());
     assert_promtool_accepts(&text);
     observer.finish().await;
+}
+
+#[tokio::test]
+async fn burst_of_junk_names_hides_no_name_and_is_logged_once_for_each_label() {
+    const JUNK: usize = 10_000;
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    let named = |name: &str| {
+        format!(
+            r#"{{"source":"{name}","event_kind":"{name}","ok":true,"staffer_id":"{name}","turns":1}}"#
+        )
+    };
+    let post_all = async |names: Vec<String>| {
+        let lines: Vec<_> = names.iter().map(|name| named(name)).collect();
+        let request = observer.client().post(format!("{}/v1/events", observer.url));
+        let request = request.header("content-type", "application/x-ndjson").body(lines.join("\n"));
+        let response = observer.send(request).await;
+        assert_eq!(response.json()["accepted"], names.len(), "{}", response.text);
+    };
+    let real = || (0..20).map(|n| format!("real-{n}")).collect::<Vec<_>>();
+    post_all(real()).await;
+    post_all((0..JUNK).map(|n| format!("junk-{n}")).collect()).await;
+    post_all(real()).await;
+
+    let of = |name: &str| {
+        [
+            format!(r#"observer_events_total{{source="{name}",event_kind="{name}",ok="true"}}"#),
+            format!(r#"observer_model_calls_total{{source="{name}",model="{name}"}}"#),
+        ]
+    };
+    let last = &of("real-19")[1];
+    let metrics = observer.wait_for_metrics(|metrics| metrics.get(last) == Some(&2.0)).await;
+    for series in real().iter().flat_map(|name| of(name)) {
+        assert_eq!(metrics[&series], 2.0, "{series}");
+    }
+    let junk =
+        metrics.keys().filter(|name| name.starts_with("observer_events_total{source=\"junk"));
+    assert_eq!(junk.count(), 2 * 30, "half of the hundred names, for each value of ok");
+    for label in ["source", "event_kind", "model"] {
+        let overflow = metrics[&format!(r#"observer_label_overflow_total{{label="{label}"}}"#)];
+        assert_eq!(overflow, JUNK as f64 - 30.0, "{label}");
+    }
+    let text = observer.get("/metrics").await.text;
+    assert!(text.len() < 1 << 20, "{} bytes", text.len());
+    assert_promtool_accepts(&text);
+
+    let (status, log) = observer.terminate();
+    assert!(status.success());
+    let warnings = log.iter().filter_map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        (line["level"] == "WARN").then(|| line["label"].as_str().unwrap_or_default().to_owned())
+    });
+    let mut warnings: Vec<_> = warnings.collect();
+    warnings.sort_unstable();
+    assert_eq!(warnings, ["event_kind", "model", "source"]);
 }

@@ -109,7 +109,7 @@ impl Prometheus {
         series.retain(|_, value| *value != 0.0);
         let bounds = self.query("count by (le) (observer_cycle_duration_seconds_bucket)").await;
         let bounds: Vec<_> = bounds.keys().map(|key| key.split('"').nth(1).unwrap()).collect();
-        for bound in ["1", "60", "7200", "+Inf"] {
+        for bound in ["0.1", "60", "7200", "+Inf"] {
             assert!(bounds.contains(&bound), "{bound} of {bounds:?}");
         }
         let expected = totals.series(&bounds);

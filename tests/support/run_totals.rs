@@ -9,17 +9,23 @@ use serde_json::Value;
 pub(crate) struct RunTotals {
     /// Number of events by source, event kind and `ok`.
     pub(crate) events: BTreeMap<(String, String, bool), u64>,
-    pub(crate) models: BTreeMap<String, Model>,
-    /// Duration of each cycle in seconds, by source.
-    pub(crate) seconds: BTreeMap<String, Vec<f64>>,
+    /// Cycles by source and model.
+    pub(crate) cycles: BTreeMap<(String, String), Cycles>,
 }
 
-/// Totals of one model.
+/// Totals of the cycles of one source with one model.
 #[derive(Debug, Default)]
-pub(crate) struct Model {
-    pub(crate) ok: u64,
-    pub(crate) not_ok: u64,
+pub(crate) struct Cycles {
     pub(crate) calls: u64,
+    /// Duration of each cycle in seconds.
+    pub(crate) seconds: Vec<f64>,
+    pub(crate) by_ok: BTreeMap<bool, Outcomes>,
+}
+
+/// Number, tokens and cost of the cycles with one outcome.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) count: u64,
     pub(crate) usage: Usage,
 }
 
@@ -66,15 +72,12 @@ impl RunTotals {
             let text = |name: &str| run[name].as_str().unwrap().to_owned();
             let ok = run["ok"].as_bool().unwrap();
             *totals.events.entry((text("source"), text("event_kind"), ok)).or_default() += 1;
-            totals
-                .seconds
-                .entry(text("source"))
-                .or_default()
-                .push(run["duration_ms"].as_f64().unwrap() / 1000.0);
-            let model = totals.models.entry(text("staffer_id")).or_default();
-            *(if ok { &mut model.ok } else { &mut model.not_ok }) += 1;
-            model.calls += run["turns"].as_u64().unwrap();
-            model.usage.add(&Usage::of(&run));
+            let cycles = totals.cycles.entry((text("source"), text("staffer_id"))).or_default();
+            cycles.calls += run["turns"].as_u64().unwrap();
+            cycles.seconds.push(run["duration_ms"].as_f64().unwrap() / 1000.0);
+            let outcomes = cycles.by_ok.entry(ok).or_default();
+            outcomes.count += 1;
+            outcomes.usage.add(&Usage::of(&run));
         }
         totals
     }
@@ -95,31 +98,32 @@ impl RunTotals {
             let labels = format!(r#"event_kind="{kind}",ok="{ok}",source="{source}""#);
             add("events_total", labels, *count as f64);
         }
-        for (name, model) in &self.models {
-            add("model_cycles_total", format!(r#"model="{name}",ok="true""#), model.ok as f64);
-            add("model_cycles_total", format!(r#"model="{name}",ok="false""#), model.not_ok as f64);
-            for (metric, value) in [
-                ("model_calls_total", model.calls as f64),
-                ("input_tokens_total", model.usage.input as f64),
-                ("cached_input_tokens_total", model.usage.cache_read as f64),
-                ("output_tokens_total", model.usage.output as f64),
-                ("cost_usd_total", model.usage.cost_usd),
-            ] {
-                add(metric, format!(r#"model="{name}""#), value);
-            }
-        }
-        for (source, seconds) in &self.seconds {
-            let labels = format!(r#"source="{source}""#);
-            add("cycle_duration_seconds_count", labels.clone(), seconds.len() as f64);
-            add("cycle_duration_seconds_sum", labels, seconds.iter().sum());
+        for ((source, model), cycles) in &self.cycles {
+            let labels = format!(r#"model="{model}",source="{source}""#);
+            add("model_calls_total", labels.clone(), cycles.calls as f64);
+            add("cycle_duration_seconds_count", labels.clone(), cycles.seconds.len() as f64);
+            add("cycle_duration_seconds_sum", labels.clone(), cycles.seconds.iter().sum());
             for le in bounds {
                 let bound: f64 = le.parse().unwrap();
-                let within = seconds.iter().filter(|seconds| **seconds <= bound).count();
+                let within = cycles.seconds.iter().filter(|seconds| **seconds <= bound).count();
                 add(
                     "cycle_duration_seconds_bucket",
-                    format!(r#"le="{le}",source="{source}""#),
+                    format!(r#"le="{le}",{labels}"#),
                     within as f64,
                 );
+            }
+            for (ok, Outcomes { count, usage }) in &cycles.by_ok {
+                let labels = format!(r#"model="{model}",ok="{ok}",source="{source}""#);
+                for (metric, value) in [
+                    ("model_cycles_total", *count as f64),
+                    ("input_tokens_total", usage.input as f64),
+                    ("cached_input_tokens_total", usage.cache_read as f64),
+                    ("cache_creation_input_tokens_total", usage.cache_creation as f64),
+                    ("output_tokens_total", usage.output as f64),
+                ] {
+                    add(metric, labels.clone(), value);
+                }
+                add("cost_usd_total", format!(r#"basis="reported",{labels}"#), usage.cost_usd);
             }
         }
         series

@@ -8,8 +8,12 @@ use serde::Deserialize;
 /// ```toml
 /// [sinks.prometheus]
 /// type = "prometheus"
-/// known = { sources = ["bot"], event_kinds = ["ok", "tests_failed"], models = ["gpt-oss:120b"] }
-/// limits = { sources = 100, event_kinds = 100, models = 100, event_series = 10_000 }
+/// limits = { sources = 100, event_kinds = 100, models = 100, source_models = 250 }
+///
+/// [sinks.prometheus.labels.known]
+/// sources = ["bot"]
+/// event_kinds = ["ok", "tests_failed"]
+/// models = ["gpt-oss:120b"]
 /// ```
 ///
 /// In Rust:
@@ -27,18 +31,29 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PrometheusConfig {
-    /// Label values that are exported as zero from the start.
+    /// Settings of labels.
+    pub labels: LabelSettings,
+    /// Further known values, under the name that version 0.1 has for [`LabelSettings::known`].
     pub known: Known,
     /// Limits on the number of label values.
     pub limits: Limits,
 }
 
-/// Label values that are exported as zero from the start.
+/// Settings of labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LabelSettings {
+    /// Label values that always have series of their own.
+    pub known: Known,
+}
+
+/// Label values that always have series of their own, which are exported as zero from the start.
 ///
 /// `rate` and `increase` miss the first event of a series that first appears with the value 1. The
 /// series of known values appear with the value 0 before that. Each known source is combined with
-/// each known event kind, and so is each new source; `ok="true"` and `ok="false"` always appear
-/// together. Known values do not count towards the [`Limits`].
+/// each known event kind and model, and each new source with each known event kind; `ok="true"` and
+/// `ok="false"` always appear together. Known values do not count towards the [`Limits`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Known {
@@ -50,8 +65,13 @@ pub struct Known {
     pub models: Vec<String>,
 }
 
-/// Limits on the number of label values, in addition to the [`Known`] ones. The first values to
-/// arrive get their own series; the others are counted under `other`.
+/// Limits on the number of label values, in addition to the [`Known`] ones. Further values are
+/// counted under `other`.
+///
+/// Half of each limit is for the first values to arrive. Values beyond that get their own series
+/// once they were seen in two different hours. When a limit is reached, such a value replaces the
+/// one that has been idle for longest, if that is at least 30 days, and starts at zero. The time is
+/// that of receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -65,6 +85,9 @@ pub struct Limits {
     /// event kind has two. Default: 10,000. Beyond the limit, further event kinds of a source are
     /// counted under `other`, which adds two series per source.
     pub event_series: usize,
+    /// Maximum number of pairs of a source and a model. Default: 250. Each pair has 36 series.
+    /// Beyond the limit, further models of a source are counted under `other`.
+    pub source_models: usize,
     /// Maximum length of a label value in bytes. Default: 128. A longer value is counted under
     /// `other`, since a truncated value could equal another one.
     pub label_bytes: usize,
@@ -72,7 +95,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sources: 100, event_kinds: 100, models: 100, event_series: 10_000, label_bytes: 128 }
+        Self {
+            sources: 100,
+            event_kinds: 100,
+            models: 100,
+            event_series: 10_000,
+            source_models: 250,
+            label_bytes: 128,
+        }
     }
 }
 
@@ -89,7 +119,7 @@ impl PrometheusConfig {
         mut self,
         sources: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
-        self.known.sources = sources.into_iter().map(Into::into).collect();
+        self.labels.known.sources = sources.into_iter().map(Into::into).collect();
         self
     }
 
@@ -99,7 +129,7 @@ impl PrometheusConfig {
         mut self,
         event_kinds: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
-        self.known.event_kinds = event_kinds.into_iter().map(Into::into).collect();
+        self.labels.known.event_kinds = event_kinds.into_iter().map(Into::into).collect();
         self
     }
 
@@ -109,7 +139,7 @@ impl PrometheusConfig {
         mut self,
         models: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
-        self.known.models = models.into_iter().map(Into::into).collect();
+        self.labels.known.models = models.into_iter().map(Into::into).collect();
         self
     }
 
@@ -127,24 +157,41 @@ impl PrometheusConfig {
         if self.limits.label_bytes == 0 {
             return Err(BuildError::new("limits.label_bytes", "must be at least 1"));
         }
-        let Known { sources, event_kinds, models } = &self.known;
+        self.labels.known.check("labels.known", self.limits.label_bytes)?;
+        self.known.check("known", self.limits.label_bytes)
+    }
+
+    /// Returns the known values under both names.
+    pub(crate) fn all_known(&self) -> Known {
+        let join = |of: fn(&Known) -> &Vec<String>| {
+            [of(&self.labels.known).as_slice(), of(&self.known)].concat()
+        };
+        Known {
+            sources: join(|known| &known.sources),
+            event_kinds: join(|known| &known.event_kinds),
+            models: join(|known| &known.models),
+        }
+    }
+}
+
+impl Known {
+    fn check(&self, key: &str, max_bytes: usize) -> Result<(), BuildError> {
         let lists = [
-            ("known.sources", sources),
-            ("known.event_kinds", event_kinds),
-            ("known.models", models),
+            ("sources", &self.sources),
+            ("event_kinds", &self.event_kinds),
+            ("models", &self.models),
         ];
-        for (key, values) in lists {
+        for (list, values) in lists {
+            let error = |problem: String| Err(BuildError::new(format!("{key}.{list}"), problem));
             if values.iter().any(String::is_empty) {
-                return Err(BuildError::new(
-                    key,
-                    "contains an empty value, which Prometheus treats as a missing label",
-                ));
+                let problem = "contains an empty value, which Prometheus treats as a missing label";
+                return error(problem.to_owned());
             }
-            if let Some(long) = values.iter().find(|value| value.len() > self.limits.label_bytes) {
-                let (length, limit) = (long.len(), self.limits.label_bytes);
-                let problem =
-                    format!("contains a value of {length} bytes; limits.label_bytes is {limit}");
-                return Err(BuildError::new(key, problem));
+            if let Some(long) = values.iter().find(|value| value.len() > max_bytes) {
+                let length = long.len();
+                return error(format!(
+                    "contains a value of {length} bytes; limits.label_bytes is {max_bytes}"
+                ));
             }
         }
         Ok(())
@@ -168,10 +215,23 @@ mod tests {
         assert_eq!(config.check().map_err(|error| error.to_string()), Ok(()));
         let config: PrometheusConfig = serde_json::from_str(r#"{"limits":{"models":0}}"#).unwrap();
         assert_eq!(config.limits, Limits { models: 0, ..Limits::default() });
-        for json in [r#"{"limit":{}}"#, r#"{"limits":{"model":1}}"#, r#"{"known":{"kinds":[]}}"#] {
+        for json in [
+            r#"{"limit":{}}"#,
+            r#"{"labels":{"other":{}}}"#,
+            r#"{"limits":{"model":1}}"#,
+            r#"{"known":{"kinds":[]}}"#,
+        ] {
             let error = serde_json::from_str::<PrometheusConfig>(json).unwrap_err().to_string();
             assert!(error.starts_with("unknown field"), "{error}");
         }
+    }
+
+    #[test]
+    fn known_values_have_two_names() {
+        let json =
+            r#"{"labels":{"known":{"models":["a"]}},"known":{"models":["b"],"sources":["s"]}}"#;
+        let known = serde_json::from_str::<PrometheusConfig>(json).unwrap().all_known();
+        assert_eq!((known.models, known.sources), (vec!["a".into(), "b".into()], vec!["s".into()]));
     }
 
     #[test]
@@ -182,8 +242,8 @@ mod tests {
             "`known.models` contains a value of 5 bytes; limits.label_bytes is 4",
         );
         rejected(
-            r#"{"known":{"sources":["bot",""]}}"#,
-            "`known.sources` contains an empty value, which Prometheus treats as a missing label",
+            r#"{"labels":{"known":{"sources":["bot",""]}}}"#,
+            "`labels.known.sources` contains an empty value, which Prometheus treats as a missing label",
         );
     }
 }

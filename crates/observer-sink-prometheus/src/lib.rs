@@ -5,32 +5,39 @@
 //!   cycle. They count in no other metric; the time of the last event includes them.
 //! - `observer_corrections_total{source}`: counter of outcomes with a `replaces`. They count in no
 //!   other metric.
-//! - `observer_cycle_duration_seconds{source}`: histogram of `duration_ms`, from 1 s to 2 h.
+//! - `observer_cycle_duration_seconds{source, model}`: histogram of `duration_ms`, from 100 ms to
+//!   2 h.
+//! - `observer_model_cycles_total{source, model, ok}`: counter of outcomes with a `staffer_id`.
+//! - `observer_model_calls_total{source, model}`: counter, the sum of `turns`.
+//! - `observer_input_tokens_total{source, model, ok}`, and likewise `cached_input`,
+//!   `cache_creation_input`, `output` and `reasoning`: counters of tokens. Input includes both
+//!   kinds of cached input, and output includes reasoning.
+//! - `observer_cost_usd_total{source, model, ok, basis}`: counter of the cost, by its basis:
+//!   `reported` or `priced`, see [`Cost`](observer_core::Cost).
+//! - `observer_unpriced_events_total{model}`: counter of outcomes with tokens but no cost.
+//! - `observer_unread_usage_events_total{source}`: counter of outcomes with
+//!   [unread usage](observer_core::Event::unread_usage).
 //! - `observer_last_event_timestamp_seconds{source}`: gauge, by the observer's clock; absent before
 //!   the first event.
-//! - `observer_model_cycles_total{model, ok}`: counter of events with a `staffer_id`.
-//! - `observer_model_calls_total{model}`: counter, the sum of `turns`.
-//! - `observer_input_tokens_total{model}`: counter; cached input is included.
-//! - `observer_cached_input_tokens_total{model}`, `observer_output_tokens_total{model}`: counters.
-//! - `observer_cost_usd_total{model}`: counter, the sum of the reported cost.
-//! - `observer_unpriced_events_total`: counter of events with tokens but no cost.
-//! - `observer_label_overflow_total{label}`: counter of events with a label value beyond the
-//!   limits.
+//! - `observer_label_overflow_total{label}`: counter of events with a label value that has no
+//!   series of its own.
 //!
-//! Calls, tokens and cost of events without a model are counted under `model="unknown"`.
+//! Calls, durations, tokens and cost of events without a model are counted under `model="unknown"`.
 //!
 //! **Bounded cardinality.** Label values come from producers. Each label therefore holds a limited
-//! number of them, and the product of sources and event kinds is limited as well ([`Limits`]).
+//! number of them, and so do the pairs of a source with an event kind or a model ([`Limits`]).
 //! Further values are counted under `other`, and each such event in
-//! `observer_label_overflow_total`. A producer's own value `other` belongs to the same series but
-//! is not an overflow. Hashes and cycle ids are never labels.
+//! `observer_label_overflow_total`. A burst of values takes at most half of a limit; the other half
+//! is for values that recur in another hour, which replace idle ones in the end. A producer's own
+//! value `other` belongs to the same series but is not an overflow. Hashes and cycle ids are never
+//! labels.
 //!
 //! **Counters survive restarts.** Each flush writes the counts together with their position in the
 //! journal, atomically. The next process continues from there: events that were delivered after
 //! the last flush are delivered again and counted once. A scrape shows the flushed state, so a
 //! counter never decreases, even after a kill. A snapshot that can't be read is renamed to
-//! `metrics.snapshot.corrupt` with a warning, and counting starts from zero. The sink rejects
-//! replays, whose events lie before its position.
+//! `metrics.snapshot.corrupt` with a warning, and counting starts from zero; a snapshot of a newer
+//! version blocks the sink. The sink rejects replays, whose events lie before its position.
 //!
 //! **Zero values.** `rate` and `increase` only see a rise between two scrapes, so they miss the
 //! first event of a new series. Series of the values in [`Known`] are exported as zero from the
@@ -66,7 +73,7 @@
 //! for sample in [
 //!     r#"observer_events_total{source="bot",event_kind="ok",ok="true"} 1"#,
 //!     r#"observer_events_total{source="bot",event_kind="tests_failed",ok="false"} 0"#,
-//!     r#"observer_model_calls_total{model="gpt-5"} 3"#,
+//!     r#"observer_model_calls_total{source="bot",model="gpt-5"} 3"#,
 //! ] {
 //!     assert!(text.contains(sample));
 //! }
@@ -95,5 +102,5 @@ mod sync;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Known, Limits, PrometheusConfig};
+pub use config::{Known, LabelSettings, Limits, PrometheusConfig};
 pub use sink::PrometheusSink;

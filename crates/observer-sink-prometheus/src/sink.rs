@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use observer_core::{
-    Batch, BatchSettings, BuildError, Envelope, EventSink, Position, Receipt, SinkConfig,
-    SinkContext, SinkError, SinkPart,
+    Batch, BatchSettings, BuildError, EventSink, Position, Receipt, SinkConfig, SinkContext,
+    SinkError, SinkPart,
 };
 use prometheus::Registry;
 
 use crate::collector::Registration;
 use crate::config::PrometheusConfig;
 use crate::store::Store;
-use crate::store::files::FileError;
+use crate::store::error::StoreError;
 use crate::sync::lock;
 
 /// Sink that counts events and exports the counts through a [`Registry`].
@@ -75,7 +75,7 @@ impl PrometheusSink {
     /// Runs work on the blocking pool. The work continues if the returned future is dropped.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Store) -> Result<T, FileError> + Send + 'static,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, SinkError> {
         let store = Arc::clone(&self.store);
         let done = tokio::task::spawn_blocking(move || work(&store))
@@ -94,13 +94,13 @@ impl EventSink for PrometheusSink {
     /// A dropped delivery counts nothing.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let batch = batch.clone();
-        let parsed = self.blocking(move |store| {
-            let parsed = parse(&batch);
-            store.load().map(|()| parsed)
+        let read = self.blocking(move |store| {
+            let read = store.read_batch(&batch);
+            store.load().map(|()| read)
         });
-        let parsed = parsed.await?;
+        let read = read.await?;
         // There is no await after this line, so a cancelled delivery can't count.
-        self.store.count(&parsed)?;
+        self.store.count(&read)?;
         Ok(Receipt::accepted())
     }
 
@@ -172,22 +172,6 @@ impl SinkConfig for PrometheusConfig {
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         self.build_with(context, &Registry::new())
     }
-}
-
-/// Returns a copy of the batch whose events have their usage parsed, which keeps the time under the
-/// lock short. The original events may stay in memory for other sinks, without the parsed usage.
-fn parse(batch: &Batch) -> Batch {
-    let copy = |envelope: &Arc<Envelope>| {
-        let event = envelope.event.unparsed();
-        let _parsed = event.usage();
-        Arc::new(Envelope {
-            id: envelope.id,
-            seq: envelope.seq,
-            received_at: envelope.received_at,
-            event,
-        })
-    };
-    Batch::new(batch.position().epoch, batch.events().iter().map(copy).collect())
 }
 
 impl fmt::Debug for PrometheusSink {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use observer_core::{Batch, Envelope, Event, Timestamp, Uuid};
+use observer_core::{Batch, Envelope, Event, NoPrices, Timestamp, Uuid};
 use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 use crate::aggregate::Aggregate;
+use crate::aggregate::reading::Reading;
 use crate::exposition::families;
 
 /// Returns an event that was received `seq` seconds after the start of 2026.
@@ -35,8 +36,12 @@ pub(crate) fn count(
     events: impl IntoIterator<Item = impl Into<String>>,
 ) {
     for (seq, raw) in (1..).zip(events) {
-        aggregate.apply(&envelope(seq, raw));
+        apply(aggregate, &envelope(seq, raw));
     }
+}
+
+pub(crate) fn apply(aggregate: &mut Aggregate, envelope: &Arc<Envelope>) {
+    aggregate.apply(&Reading::new(envelope, &NoPrices));
 }
 
 /// Returns all samples by name and labels, such as

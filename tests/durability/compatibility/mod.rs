@@ -22,7 +22,7 @@ fn version_0_1() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_folder_of_version_0_1_opens_without_loss() {
-    check::opens_without_loss(&version_0_1()).await;
+    check::opens_without_loss(&version_0_1(), &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +30,7 @@ async fn data_folder_of_the_current_version_opens_without_loss() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = std::env::var_os(WRITE).map_or(temporary.path().to_owned(), PathBuf::from);
     write::write(&dir, &version_0_1().join(fixture::CONFIG)).await;
-    check::opens_without_loss(&dir).await;
+    check::opens_without_loss(&dir, &check::BY_MODEL).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,13 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::sum::Sum;
 
-/// Upper bounds of the buckets in seconds, from one second to two hours. Longer durations are in
-/// `+Inf` only.
-pub(crate) const BOUNDS: [f64; 13] =
-    [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0];
+/// Upper bounds of the buckets in seconds, from 100 ms to two hours. Longer durations are in `+Inf`
+/// only.
+pub(crate) const BOUNDS: [f64; 16] = [
+    0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0,
+    7200.0,
+];
 
 /// Histogram of durations.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Durations {
     /// Numbers of durations by bucket, not cumulative. The last bucket has no upper bound.
     counts: [u64; BOUNDS.len() + 1],
@@ -48,15 +51,15 @@ mod tests {
     #[test]
     fn bound_belongs_to_its_own_bucket() {
         let mut durations = Durations::default();
-        for seconds in [0.0, 1.0, 1.001, 7200.0, 7200.5, 1e9] {
+        for seconds in [0.0, 0.1, 0.101, 7200.0, 7200.5, 1e9] {
             durations.add(seconds);
         }
         let cumulative: Vec<_> = durations.cumulative().collect();
-        assert_eq!(cumulative[0], (1.0, 2));
-        assert_eq!(cumulative[1], (2.0, 3));
-        assert_eq!(cumulative[11], (3600.0, 3));
-        assert_eq!(cumulative[12], (7200.0, 4));
+        assert_eq!(cumulative[0], (0.1, 2));
+        assert_eq!(cumulative[1], (0.25, 3));
+        assert_eq!(cumulative[14], (3600.0, 3));
+        assert_eq!(cumulative[15], (7200.0, 4));
         assert_eq!(durations.count(), 6);
-        assert_eq!(durations.seconds(), 1_000_014_402.501);
+        assert_eq!(durations.seconds(), 1_000_014_400.701);
     }
 }

@@ -1,114 +1,136 @@
-//! Label values that producers choose, limited in number.
+//! Values of one label, with their totals.
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use crate::aggregate::table::{Row, Slot, Table, Vacancy};
+use crate::aggregate::time::Second;
 
-/// Index of a label value in its [`Labels`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Slot(u32);
-
-impl Slot {
-    /// Slot of the values beyond the limit, and of a producer's own value `other`. Both are the
-    /// same series in the exposition.
-    pub(crate) const OTHER: Self = Self(0);
-
-    /// Slot of events that name no model. Only used among models.
-    pub(crate) const UNKNOWN: Self = Self(1);
-
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Values of one label and their slots: reserved values, then known values, then the first values
-/// to arrive.
+/// Values of one label, limited in number by the rule of [`Table`].
 #[derive(Debug, Clone)]
-pub(crate) struct Labels {
-    values: Vec<Arc<str>>,
-    slots: HashMap<Arc<str>, Slot>,
-    capacity: usize,
+pub(crate) struct Labels<T> {
+    table: Table<Arc<str>, T>,
     max_bytes: usize,
 }
 
-impl Labels {
+/// Slot of a label value, and how the value got it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Present(Slot),
+    /// The value is new.
+    Added(Slot),
+    /// The value is new and has the slot of another value, which no longer has one.
+    Replaced(Slot),
+}
+
+impl<T: Default> Labels<T> {
     /// Creates a set of the `reserved` values, of which the first is `other`, and the `known`
     /// values. It accepts `limit` more values of at most `max_bytes` bytes.
     pub(crate) fn new(reserved: &[&str], known: &[String], limit: usize, max_bytes: usize) -> Self {
-        let mut labels = Self {
-            values: Vec::new(),
-            slots: HashMap::new(),
-            capacity: usize::MAX,
-            max_bytes: usize::MAX,
-        };
+        let mut table = Table::new(limit);
         for value in reserved.iter().copied().chain(known.iter().map(String::as_str)) {
-            labels.slot(value);
+            table.pin(value.into());
         }
-        labels.capacity = labels.len().saturating_add(limit).min(u32::MAX as usize);
-        labels.max_bytes = max_bytes;
-        labels
+        Self { table, max_bytes }
     }
 
-    /// Returns the slot of a value, which is added if it is new. Returns `None` if the limit is
-    /// reached or the value is too long. Long values are not truncated, since two of them could
-    /// then share a series.
-    pub(crate) fn slot(&mut self, value: &str) -> Option<Slot> {
-        if let Some(slot) = self.slots.get(value) {
-            return Some(*slot);
+    /// Returns the slot of a value that an event has. Returns `None` if the value has none, or is
+    /// too long. Long values are not truncated, since two of them could then share a series.
+    pub(crate) fn find_or_add(&mut self, value: &str, seen: Second) -> Option<Found> {
+        if let Some(slot) = self.table.find(value, seen) {
+            return Some(Found::Present(slot));
         }
-        if self.len() >= self.capacity || value.len() > self.max_bytes {
+        if value.len() > self.max_bytes {
             return None;
         }
-        let slot = Slot(u32::try_from(self.len()).expect("the capacity fits into 32 bits"));
-        let value: Arc<str> = value.into();
-        self.values.push(Arc::clone(&value));
-        self.slots.insert(value, slot);
-        Some(slot)
+        let vacancy = self.table.vacancy(fingerprint(value), seen)?;
+        let slot = self.table.insert(value.into(), seen, vacancy);
+        Some(match vacancy {
+            Vacancy::New => Found::Added(slot),
+            Vacancy::Of(_) => Found::Replaced(slot),
+        })
     }
 
-    pub(crate) fn value(&self, slot: Slot) -> &str {
-        &self.values[slot.index()]
+    /// Returns the slot of a value that had one in an earlier process, or `None` if the limits no
+    /// longer allow it.
+    pub(crate) fn restore(&mut self, value: &str, seen: Second) -> Option<Slot> {
+        self.table.find(value, seen).or_else(|| {
+            let is_allowed = !self.table.is_full() && value.len() <= self.max_bytes;
+            is_allowed.then(|| self.table.insert(value.into(), seen, Vacancy::New))
+        })
     }
 
-    /// Returns all values with their slots, in the order of the slots.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &str)> + Clone {
-        (0..).map(Slot).zip(self.values.iter().map(|value| &**value))
+    pub(crate) fn name(&self, slot: Slot) -> &str {
+        &self.table.row(slot).key
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
+    pub(crate) fn totals(&mut self, slot: Slot) -> &mut T {
+        self.table.totals(slot)
     }
+
+    /// Returns all values in the order of their slots.
+    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = (Slot, &Row<Arc<str>, T>)> + Clone {
+        self.table.rows()
+    }
+
+    pub(crate) fn table(&self) -> &Table<Arc<str>, T> {
+        &self.table
+    }
+
+    pub(crate) fn table_mut(&mut self) -> &mut Table<Arc<str>, T> {
+        &mut self.table
+    }
+}
+
+/// Returns the fingerprint of a value among the candidates. It is part of the snapshot's format.
+fn fingerprint(value: &str) -> u32 {
+    crc32c::crc32c(value.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn add<T: Default>(labels: &mut Labels<T>, value: &str) -> Option<usize> {
+        let found = labels.find_or_add(value, Second::new(0))?;
+        let (Found::Present(slot) | Found::Added(slot) | Found::Replaced(slot)) = found;
+        Some(slot.index())
+    }
+
     #[test]
     fn known_values_do_not_count_towards_the_limit() {
         let known = ["bot".to_owned(), "other".to_owned(), "bot".to_owned()];
-        let mut labels = Labels::new(&["other"], &known, 2, 8);
-        assert_eq!(labels.iter().map(|(_, value)| value).collect::<Vec<_>>(), ["other", "bot"]);
-        assert_eq!(labels.slot("bot"), Some(Slot(1)));
-        assert_eq!(labels.slot("a"), Some(Slot(2)));
-        assert_eq!(labels.slot("b"), Some(Slot(3)));
-        assert_eq!(labels.slot("c"), None);
-        assert_eq!(labels.slot("a"), Some(Slot(2)));
-        assert_eq!(labels.value(Slot(3)), "b");
+        let mut labels = Labels::<()>::new(&["other"], &known, 4, 8);
+        assert_eq!(labels.rows().map(|(_, row)| &*row.key).collect::<Vec<_>>(), ["other", "bot"]);
+        assert_eq!(add(&mut labels, "bot"), Some(1));
+        assert_eq!(add(&mut labels, "a"), Some(2));
+        assert_eq!(add(&mut labels, "b"), Some(3));
+        assert_eq!(add(&mut labels, "c"), None);
+        assert_eq!(add(&mut labels, "a"), Some(2));
     }
 
     #[test]
     fn long_value_gets_no_slot_and_is_not_truncated() {
-        let mut labels = Labels::new(&["other"], &[], 10, 4);
-        assert_eq!(labels.slot("abcde"), None);
-        assert_eq!(labels.slot("abcd"), Some(Slot(1)));
-        assert_eq!(labels.slot("ééé"), None);
+        let mut labels = Labels::<()>::new(&["other"], &[], 10, 4);
+        assert_eq!(add(&mut labels, "abcde"), None);
+        assert_eq!(add(&mut labels, "abcd"), Some(1));
+        assert_eq!(add(&mut labels, "ééé"), None);
+        assert_eq!(labels.restore("abcde", Second::new(0)), None);
     }
 
     #[test]
     fn value_other_of_a_producer_has_the_reserved_slot() {
-        let mut labels = Labels::new(&["other"], &[], 0, 4);
-        assert_eq!(labels.slot("other"), Some(Slot::OTHER));
-        assert_eq!(labels.slot("x"), None);
+        let mut labels = Labels::<()>::new(&["other"], &[], 0, 4);
+        assert_eq!(add(&mut labels, "other"), Some(Slot::OTHER.index()));
+        assert_eq!(add(&mut labels, "x"), None);
+    }
+
+    #[test]
+    fn restored_values_use_the_whole_limit() {
+        let mut labels = Labels::<()>::new(&["other"], &[], 3, 4);
+        let restored = ["a", "b", "a", "c", "d"].map(|value| labels.restore(value, Second::new(0)));
+        assert_eq!(
+            restored.map(|slot| slot.map(Slot::index)),
+            [Some(1), Some(2), Some(1), Some(3), None]
+        );
     }
 }

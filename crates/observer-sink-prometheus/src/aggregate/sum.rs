@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// decreases.
 ///
 /// It stays at the largest finite number, since an infinite sum could not be read from a snapshot.
+/// Other values add nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sum {
     sum: f64,
@@ -14,6 +15,9 @@ pub(crate) struct Sum {
 
 impl Sum {
     pub(crate) fn add(&mut self, value: f64) {
+        if !value.is_finite() || value < 0.0 {
+            return;
+        }
         let next = self.sum + value;
         if !next.is_finite() {
             *self = Self { sum: f64::MAX, correction: 0.0 };
@@ -91,6 +95,12 @@ mod tests {
         for _ in 0..3 {
             sum.add(f64::MAX);
             assert_eq!(sum.value(), f64::MAX);
+        }
+        for value in [f64::NAN, f64::INFINITY, -1.0] {
+            let mut sum = Sum::default();
+            sum.add(1.0);
+            sum.add(value);
+            assert_eq!(sum.value(), 1.0, "{value}");
         }
     }
 

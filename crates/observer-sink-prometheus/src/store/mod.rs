@@ -2,21 +2,25 @@
 //!
 //! - [`state`] holds counts and their position.
 //! - [`snapshot`] is the format of the file.
-//! - [`files`] are the file operations.
+//! - [`files`] are the file operations, [`error`] their failures.
 
-pub(crate) mod files;
+pub(crate) mod error;
+mod files;
 mod snapshot;
 mod state;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use observer_core::{Batch, Position, SinkContext, StateFile};
+use observer_core::{Batch, Position, Pricing, SinkContext, StateFile};
 
+use self::error::StoreError;
 use self::files::FileError;
-use self::snapshot::Restored;
-use self::state::State;
+use self::snapshot::{Restored, SnapshotError, VERSION};
+use self::state::{ReadBatch, State};
 use crate::aggregate::Aggregate;
+use crate::aggregate::totals::Overflow;
 use crate::config::PrometheusConfig;
 use crate::sync::lock;
 
@@ -33,8 +37,11 @@ pub(crate) struct Store {
     name: String,
     folder: PathBuf,
     config: PrometheusConfig,
+    prices: Arc<dyn Pricing>,
     loading: Mutex<()>,
     loaded: OnceLock<Loaded>,
+    /// Whether the overflow of a label was logged, by label.
+    overflow_logged: [AtomicBool; 3],
 }
 
 #[derive(Debug)]
@@ -50,8 +57,10 @@ impl Store {
             name: context.name.clone(),
             folder: context.state_dir.clone(),
             config,
+            prices: Arc::clone(&context.prices),
             loading: Mutex::new(()),
             loaded: OnceLock::new(),
+            overflow_logged: Default::default(),
         }
     }
 
@@ -60,28 +69,39 @@ impl Store {
     }
 
     /// Reads the snapshot, unless it is loaded already.
-    pub(crate) fn load(&self) -> Result<(), FileError> {
+    pub(crate) fn load(&self) -> Result<(), StoreError> {
         self.loaded().map(|_| ())
     }
 
+    /// Reads a batch, which takes most of the time that counting takes.
+    pub(crate) fn read_batch(&self, batch: &Batch) -> ReadBatch {
+        ReadBatch::new(batch, &*self.prices)
+    }
+
     /// Counts a batch in the live state.
-    pub(crate) fn count(&self, batch: &Batch) -> Result<(), FileError> {
-        lock(&self.loaded()?.live).count(batch);
+    pub(crate) fn count(&self, batch: &ReadBatch) -> Result<(), StoreError> {
+        let (before, now) = {
+            let mut live = lock(&self.loaded()?.live);
+            let before = live.aggregate.overflow;
+            live.count(batch);
+            (before, live.aggregate.overflow)
+        };
+        self.log_overflow(before, now);
         Ok(())
     }
 
     /// Returns the saved state.
-    pub(crate) fn saved(&self) -> Result<Arc<State>, FileError> {
+    pub(crate) fn saved(&self) -> Result<Arc<State>, StoreError> {
         Ok(Arc::clone(&lock(&self.loaded()?.saved)))
     }
 
     /// Returns the position of the saved state.
-    pub(crate) fn position(&self) -> Result<Option<Position>, FileError> {
+    pub(crate) fn position(&self) -> Result<Option<Position>, StoreError> {
         Ok(self.saved()?.position)
     }
 
     /// Writes the live state to disk if it has changed. Calls must not overlap.
-    pub(crate) fn save(&self) -> Result<(), FileError> {
+    pub(crate) fn save(&self) -> Result<(), StoreError> {
         // A state that was never loaded has not changed.
         let Some(loaded) = self.loaded.get() else { return Ok(()) };
         let saved = lock(&loaded.saved).position;
@@ -100,19 +120,25 @@ impl Store {
         Ok(())
     }
 
-    /// Checks that the snapshot can be written.
-    pub(crate) fn check(&self) -> Result<(), FileError> {
+    /// Checks that the snapshot can be written, and that this program can read the present one.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
         files::create_folder(&self.folder)?;
+        let path = self.folder.join(FILE);
         match self.loaded.get() {
             // The file has reserved space in the folder.
-            Some(loaded) => {
-                loaded.file.check().map_err(FileError::io("write", &self.folder.join(FILE)))
+            Some(loaded) => loaded.file.check().map_err(FileError::io("write", &path))?,
+            None => {
+                let version = files::read(&path)?.and_then(|bytes| snapshot::version(&bytes));
+                if let Some(version) = version.filter(|version| *version > VERSION) {
+                    return Err(StoreError::Newer { path, version });
+                }
+                files::probe(&self.folder)?;
             }
-            None => files::probe(&self.folder),
         }
+        Ok(())
     }
 
-    fn loaded(&self) -> Result<&Loaded, FileError> {
+    fn loaded(&self) -> Result<&Loaded, StoreError> {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
@@ -120,32 +146,35 @@ impl Store {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
-        let state = self.read()?;
+        let Restored { state, upgraded_from, .. } = self.read()?;
         // The folder lets `StateFile::open` reserve space for the first snapshot. If it can't be
         // created, the first write reports the error.
         let _ = files::create_folder(&self.folder);
+        let file = StateFile::open(self.folder.join(FILE));
+        if upgraded_from.is_some() {
+            // It restarts no total again after this. The next write reports a failure.
+            let _ = file.replace(&snapshot::encode(&state));
+        }
         Ok(self.loaded.get_or_init(|| Loaded {
-            file: StateFile::open(self.folder.join(FILE)),
+            file,
             saved: Mutex::new(Arc::new(state.clone())),
             live: Mutex::new(state),
         }))
     }
 
-    fn read(&self) -> Result<State, FileError> {
+    fn read(&self) -> Result<Restored, StoreError> {
         let path = self.folder.join(FILE);
-        let nothing = || State { aggregate: Aggregate::new(&self.config), position: None };
+        let nothing = || {
+            let state = State { aggregate: Aggregate::new(&self.config), position: None };
+            Restored { state, omitted: 0, upgraded_from: None }
+        };
         let Some(bytes) = files::read(&path)? else { return Ok(nothing()) };
         match snapshot::decode(&bytes, &self.config) {
-            Ok(Restored { state, omitted }) => {
-                if omitted > 0 {
-                    tracing::warn!(
-                        sink = self.name,
-                        omitted,
-                        "some series of the snapshot exceed the limits and were omitted"
-                    );
-                }
-                Ok(state)
+            Ok(restored) => {
+                self.log_restored(&restored);
+                Ok(restored)
             }
+            Err(SnapshotError::Newer(version)) => Err(StoreError::Newer { path, version }),
             Err(error) => {
                 let corrupt = path.with_extension("snapshot.corrupt");
                 files::rename(&path, &corrupt)?;
@@ -157,6 +186,39 @@ impl Store {
                     "snapshot can't be read and was moved aside; event metrics start from zero"
                 );
                 Ok(nothing())
+            }
+        }
+    }
+
+    fn log_restored(&self, Restored { omitted, upgraded_from, .. }: &Restored) {
+        if let Some(version) = upgraded_from {
+            tracing::info!(
+                sink = self.name,
+                version,
+                "snapshot of an earlier version was upgraded; durations, and totals by model, \
+                 restart at zero with more labels"
+            );
+        }
+        if *omitted > 0 {
+            tracing::warn!(
+                sink = self.name,
+                omitted,
+                "some series of the snapshot exceed the limits and were omitted"
+            );
+        }
+    }
+
+    /// Logs the first overflow of each label.
+    fn log_overflow(&self, before: Overflow, now: Overflow) {
+        let labels = before.by_label().into_iter().zip(now.by_label());
+        for (((label, before), (_, now)), logged) in labels.zip(&self.overflow_logged) {
+            if now > before && !logged.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    sink = self.name,
+                    label,
+                    "a label has more values than `limits` allows; some events are counted under \
+                     the value other"
+                );
             }
         }
     }

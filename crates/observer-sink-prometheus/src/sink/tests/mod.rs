@@ -3,6 +3,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use observer_core::{ErrorKind, SinkConfig};
 
+mod limits;
+mod log;
+
 use super::*;
 use crate::config::Limits;
 use crate::testing::{envelope, expect, oks, plain, samples, text};
@@ -130,47 +133,6 @@ fn cancelled_delivery_counts_nothing() {
     });
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn unreadable_snapshot_is_logged_once_with_its_path() {
-    let folder = tempfile::tempdir().unwrap();
-    let state_dir = context(folder.path()).state_dir;
-    std::fs::create_dir_all(&state_dir).unwrap();
-    std::fs::write(state_dir.join("metrics.snapshot"), "observer-prometheus 9 00000000\n{}")
-        .unwrap();
-    let sink = sink(folder.path());
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // `gather` reads the snapshot on this thread, which has the subscriber.
-    tracing::subscriber::with_default(subscriber, || {
-        sink.registry().gather();
-        sink.registry().gather();
-    });
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(log.lines().count(), 1, "{log}");
-    for part in
-        [" WARN ", "moved aside", "metrics.snapshot.corrupt", "sink=\"metrics\"", "version 9"]
-    {
-        assert!(log.contains(part), "{part} in {log}");
-    }
-    assert!(log.contains(&state_dir.join("metrics.snapshot").display().to_string()), "{log}");
-}
-
 #[tokio::test]
 async fn each_epoch_is_counted_from_its_own_start() {
     let folder = tempfile::tempdir().unwrap();
@@ -216,7 +178,7 @@ async fn flush_writes_only_a_changed_state() {
 
 #[tokio::test]
 async fn unreadable_snapshot_is_moved_aside_and_counting_starts_from_zero() {
-    for contents in ["observer-prometheus 1 00000000\n{}", "observer-prometheus 9 00000000\n{}", ""]
+    for contents in ["observer-prometheus 1 00000000\n{}", "observer-prometheus 2 00000000\n{}", ""]
     {
         let folder = tempfile::tempdir().unwrap();
         let state_dir = context(folder.path()).state_dir;
@@ -235,7 +197,7 @@ async fn unreadable_snapshot_is_moved_aside_and_counting_starts_from_zero() {
         assert!(
             std::fs::read(state_dir.join("metrics.snapshot"))
                 .unwrap()
-                .starts_with(b"observer-prometheus 1 ")
+                .starts_with(b"observer-prometheus 2 ")
         );
     }
 }
