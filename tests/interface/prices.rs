@@ -116,6 +116,40 @@ async fn reload_replaces_the_prices_of_running_sinks_and_a_bad_file_keeps_them()
 }
 
 #[tokio::test]
+async fn metrics_tell_reported_and_priced_costs_apart_and_use_new_prices_after_a_reload() {
+    let dir = tempfile::tempdir().unwrap();
+    write_prices(dir.path(), "claude-sonnet-4-5", 3.0);
+    let config = format!("{DEFAULTS}[prices]\nfiles = [\"prices.toml\"]\n");
+    let observer = Observer::start(dir.path(), &config);
+    let post = async |number: u8, model: &str, usage: &str| {
+        let event = format!(
+            r#"{{"source":"ci","cycle_id":"{number}","event_kind":"ok","ok":true,
+                "staffer_id":"{model}","usage":{{"prompt_tokens":1000000{usage}}}}}"#
+        );
+        assert_eq!(observer.post(event).await.status, 200);
+        observer.wait_until_caught_up().await;
+    };
+    post(1, "anthropic/claude-sonnet-4.5", "").await;
+    post(2, "anthropic/claude-sonnet-4.5", r#","cost_usd":0.5"#).await;
+    post(3, "gpt-oss:120b", "").await;
+    write_prices(dir.path(), "claude-sonnet-4-5", 4.0);
+    assert_eq!(observer.reload().await.status, 200);
+    post(4, "anthropic/claude-sonnet-4.5", "").await;
+    let model = r#"source="ci",model="anthropic/claude-sonnet-4.5",ok="true""#;
+    let cost = |basis: &str| format!("observer_cost_usd_total{{{model},basis=\"{basis}\"}}");
+    let expected = [
+        (cost("priced"), 7.0),
+        (cost("reported"), 0.5),
+        (r#"observer_unpriced_events_total{model="gpt-oss:120b"}"#.to_owned(), 1.0),
+    ];
+    observer
+        .wait_for_metrics(|metrics| {
+            expected.iter().all(|(series, value)| metrics.get(series) == Some(value))
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn start_and_reload_log_the_prices() {
     let dir = tempfile::tempdir().unwrap();
     write_prices(dir.path(), "m", 1.0);
