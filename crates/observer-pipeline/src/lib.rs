@@ -85,6 +85,7 @@ pub use observer_journal::{
     AppendError, Durability, DurationsSnapshot, Hold, JournalStatus, Options as JournalOptions,
     Recovery, Runner, fs,
 };
+pub use pipeline::standing::{EventState, Standing};
 pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};
 pub use replay::handle::ReplayError;
 pub use replay::state::{ReplaySelection, ReplayState, ReplayStatus, is_replay_reader};

@@ -1,7 +1,8 @@
 //! Pipeline: ingest, the journal, and one worker per sink behind one handle.
 //!
 //! [`builder`] assembles a pipeline, [`sinks`] adds and removes sinks while it runs, [`status`]
-//! composes its status, and [`maintenance`] stores positions and frees space once a second.
+//! composes its status, [`standing`] concludes what became of one event, and [`maintenance`] stores
+//! positions and frees space once a second.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,7 @@ mod builder;
 mod error;
 mod maintenance;
 mod sinks;
+pub(crate) mod standing;
 mod status;
 
 pub use builder::PipelineBuilder;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::{Start, sink_name};
+use observer_core::{Filter, Start, sink_name};
 use observer_journal::Hold;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -26,6 +26,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(12);
 pub(super) struct Running {
     pub(super) kind: String,
     pub(super) required: bool,
+    pub(super) filter: Filter,
     pub(super) progress: Arc<Progress>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) commands: mpsc::Sender<Command>,
@@ -74,6 +75,7 @@ impl Pipeline {
         let (commands, received) = mpsc::channel(1);
         let (last_flush, flushed) = oneshot::channel();
         let max_events = spec.limits().max_events;
+        let filter = spec.settings.filter.clone();
         let worker = Worker::new(
             Setup {
                 limits: spec.limits(),
@@ -102,6 +104,7 @@ impl Pipeline {
         let running = Running {
             kind: spec.kind,
             required,
+            filter,
             progress,
             phase,
             commands,
