@@ -1,9 +1,9 @@
 //! Types that every part of the observer shares: events, and the contract of sinks.
 //!
-//! A cycle of an agent, a bot or a job ends in an [`Event`], its outcome. The observer gives it an identity,
-//! makes it durable, and delivers it to every [`EventSink`] in a [`Batch`] of [`Envelope`]s. This
-//! crate does not depend on a runtime, on HTTP or on a file format. It is all that the crate of a
-//! sink needs.
+//! A cycle of an agent, a bot or a job ends in an [`Event`], its outcome. The observer gives it an
+//! identity, makes it durable, and delivers it to every [`EventSink`] in a [`Batch`] of
+//! [`Envelope`]s. This crate does not depend on a runtime, on HTTP or on a file format. It is all
+//! that the crate of a sink needs.
 //!
 //! ```
 //! use observer_core::Event;
@@ -32,6 +32,7 @@
 //! | `config`, `units` | [`SinkConfig`], the configuration of a type of sink |
 //! | [`sink_name`] | names of sinks and their parts |
 //! | `state_file` | a small durable file for the state of a sink |
+//! | [`suggest`] | the nearest known name, for messages about an unknown one |
 //! | `scan` | a fast scanner for JSON objects |
 //! | `scalar` | JSON strings and numbers |
 
@@ -47,6 +48,7 @@ mod scan;
 mod sink;
 pub mod sink_name;
 mod state_file;
+pub mod suggest;
 mod trace_context;
 pub mod units;
 mod usage;

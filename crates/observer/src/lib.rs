@@ -60,7 +60,6 @@ mod prices;
 pub mod registry;
 mod reload;
 mod serve;
-mod suggest;
 mod telemetry;
 mod tls;
 

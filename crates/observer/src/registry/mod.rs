@@ -10,7 +10,7 @@ use std::sync::Arc;
 use observer_core::query::EventStore;
 use observer_core::{
     BatchSettings, BuildError, EventSink, NoPrices, Pricing, SinkConfig, SinkContext, SinkPart,
-    SinkSettings, sink_name,
+    SinkSettings, sink_name, suggest,
 };
 use observer_sink_file::FileConfig;
 use observer_sink_http::HttpConfig;
@@ -20,7 +20,6 @@ use observer_sink_prometheus::PrometheusConfig;
 use crate::config::parse::key_path::KeyPath;
 use crate::config::parse::reader::{HIDDEN, Reader};
 use crate::config::{Config, ConfigError, Problem, SinkTable};
-use crate::suggest;
 
 /// Sink types by name.
 ///

@@ -1,12 +1,12 @@
 //! Deserialization of a table that reports every error at once.
 
+use observer_core::suggest;
 use serde::de::DeserializeOwned;
 
 use super::key_path::KeyPath;
 use super::substitute::Substituted;
 use super::value::{self, ValueError};
 use crate::config::Problem;
-use crate::suggest;
 
 /// Message that replaces one that could reveal a secret.
 pub(crate) const HIDDEN: &str = "invalid value (hidden, since it was substituted)";

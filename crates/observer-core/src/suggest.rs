@@ -7,7 +7,8 @@ const CHARS_PER_EDIT: usize = 3;
 const MIN_PREFIX: usize = 3;
 
 /// Returns the known name that is nearest to `name`, if it is similar enough.
-pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let edits =
         |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     let is_prefix = |other: &str| name.len() >= MIN_PREFIX && other.starts_with(name);
@@ -24,7 +25,8 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 
 /// Returns the text after `unknown …;`: the nearest known name, or all of them. `what` names them
 /// in the plural, such as `known keys`.
-pub(crate) fn hint(name: &str, known: &[&str], what: &str) -> String {
+#[must_use]
+pub fn hint(name: &str, known: &[&str], what: &str) -> String {
     match nearest(name, known) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => format!("there are no {what}"),
