@@ -8,6 +8,14 @@
 //! |---|---|
 //! | `POST /event` | one event, with or without an envelope |
 //! | `POST /v1/events` | a batch, as JSON lines or an array |
+//! | `GET /v1/events` | events by filter, newest first |
+//! | `GET /v1/events/{id}` | one event, and where each sink stands with it |
+//! | `GET /v1/signatures` | problems by state |
+//! | `GET /v1/signatures/{sig_hash}` | what happened before on one problem |
+//! | `GET /v1/models` | figures of models, and two of them head to head |
+//! | `GET /v1/usage` | tokens, cost and time by model, source, day or label |
+//! | `GET /v1/diff` | what changed since a moment |
+//! | `GET /v1/hints` | attempts with a hint against those without |
 //! | `GET /v1/sinks` | status of the sinks |
 //! | `DELETE /v1/sinks/{name}` | remove the position of a detached sink |
 //! | `GET /v1/sinks/{name}/dead-letters` | list dead letters |
@@ -89,6 +97,7 @@
 //! `request` and `problem`, never back.
 
 mod connection;
+mod event_store;
 mod metrics;
 mod options;
 mod problem;
@@ -104,10 +113,12 @@ mod tests;
 pub mod tls;
 
 pub use connection::bind::BindError;
+pub use event_store::EventStoreHandle;
 pub use options::ServerOptions;
 pub use reload::{ReloadError, ReloadHandler, ReloadReport};
 pub use request::access::{Access, InvalidDigest, Rate, Scope, Scopes, Token, TokenDigest};
 pub use request::event::Oversize;
+pub use routes::query::local::{LocalQueries, LocalResponse};
 pub use routes::router;
 pub use server::{MetricsGuard, Server};
 pub use settings::SettingsHandle;

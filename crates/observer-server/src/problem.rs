@@ -27,7 +27,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
     reason: Option<RejectReason>,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
     items: Vec<BadItem>,
     connection: Connection,
     retry_after: Option<u16>,
@@ -47,7 +47,7 @@ pub(crate) struct BadItem {
     detail: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
 }
 
 /// State of the connection after the response.
@@ -73,10 +73,10 @@ pub(crate) struct ProblemDetails<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<&'static str>,
-    /// Field of the event that caused the error.
+    /// Field of the event, or parameter of the query, that caused the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    field: Option<&'static str>,
+    field: Option<&'a str>,
     /// Rejected items of a batch.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
@@ -138,8 +138,9 @@ impl Problem {
         }
     }
 
-    pub(crate) fn field(self, field: Option<&'static str>) -> Self {
-        Self { field, ..self }
+    /// Sets the field of the event, or the parameter of the query, that is at fault.
+    pub(crate) fn field(self, field: Option<impl Into<Cow<'static, str>>>) -> Self {
+        Self { field: field.map(Into::into), ..self }
     }
 
     /// Closes the connection after the response, since the rest of the request is not read.
@@ -166,7 +167,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             reason: self.reason.map(RejectReason::as_str),
-            field: self.field,
+            field: self.field.as_deref(),
             errors: &self.items,
         };
         serde_json::to_vec(&body).expect("strings and numbers serialize to JSON")

@@ -13,6 +13,7 @@ use crate::connection::Connections;
 use crate::connection::admin_socket::AdminSocket;
 use crate::connection::bind::{BindError, bind};
 use crate::connection::listener::Listener;
+use crate::event_store::EventStoreHandle;
 use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
 use crate::routes::openapi_json;
@@ -65,7 +66,13 @@ impl Server {
         };
         let (local_addrs, local_tls_addrs) =
             (local_addrs(&listeners)?, local_addrs(&tls_listeners)?);
-        let state = ServerState::new(&options, pipeline, registry, openapi_json())?;
+        let state = ServerState::new(
+            &options,
+            pipeline,
+            registry,
+            EventStoreHandle::default(),
+            openapi_json(),
+        )?;
         let admin_socket = match &options.admin_socket {
             Some(path) => AdminSocket::bind_or_warn(path).await,
             None => None,
@@ -95,6 +102,12 @@ impl Server {
             settings: self.state.settings.clone(),
             pipeline: self.state.pipeline.clone(),
         }
+    }
+
+    /// Returns the handle to the store that answers queries. At first there is none.
+    #[must_use]
+    pub fn event_store(&self) -> EventStoreHandle {
+        self.state.event_store.clone()
     }
 
     /// Sets the handler of `POST /-/reload`. Later calls have no effect.

@@ -8,6 +8,7 @@ use observer_pipeline::Pipeline;
 use prometheus::Registry;
 use tower_http::cors::AllowOrigin;
 
+use crate::event_store::EventStoreHandle;
 use crate::metrics::Registration;
 use crate::metrics::server::ServerMetrics;
 use crate::options::ServerOptions;
@@ -32,6 +33,7 @@ pub(crate) struct ServerState {
     pub(crate) openapi: Bytes,
     /// Origins that may send cross-origin requests, if any.
     pub(crate) cors_origins: Option<AllowOrigin>,
+    pub(crate) event_store: EventStoreHandle,
     pub(crate) reload: OnceLock<Arc<dyn ReloadHandler>>,
     _registration: Registration,
 }
@@ -45,6 +47,7 @@ impl ServerState {
         options: &ServerOptions,
         pipeline: Pipeline,
         registry: Registry,
+        event_store: EventStoreHandle,
         openapi: Bytes,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = ServerMetrics::new();
@@ -59,6 +62,7 @@ impl ServerState {
             scrapes: BlockingPool::default(),
             openapi,
             cors_origins: cors::allowed_origins(&options.cors_origins),
+            event_store,
             reload: OnceLock::new(),
             _registration: registration,
         }))

@@ -4,10 +4,11 @@
 //! authorizes the request ([`access`]), checks its [`media_type`], charges its rate limit, counts
 //! it as [`in_flight`], and opens a span if it carries events ([`trace_context`]). Handlers use the
 //! rest: [`body`] reads the body within limits, [`decompress`] and [`split`] take batches apart,
-//! [`event`] parses one event within limits,
-//! [`idempotency_key`] reads the header, and [`blocking`] runs work that takes long. [`cors`] is a
+//! [`event`] parses one event within limits, [`idempotency_key`] reads the header, [`accept`]
+//! chooses the media type of a response, and [`blocking`] runs work that takes long. [`cors`] is a
 //! layer outside of the guard.
 
+pub(crate) mod accept;
 pub(crate) mod access;
 pub(crate) mod blocking;
 pub(crate) mod body;

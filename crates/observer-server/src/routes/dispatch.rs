@@ -59,9 +59,9 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
-    use crate::ServerOptions;
     use crate::request::access::{Access, Rate, Scope, Scopes, Token, TokenDigest};
     use crate::routes;
+    use crate::{EventStoreHandle, ServerOptions};
 
     type Parts = (StatusCode, HeaderMap, Vec<u8>);
 
@@ -149,7 +149,8 @@ mod tests {
 
     async fn state(options: &ServerOptions) -> Arc<ServerState> {
         let pipeline = Pipeline::builder().start().await.unwrap();
-        ServerState::new(options, pipeline, Registry::new(), routes::openapi_json()).unwrap()
+        let store = EventStoreHandle::default();
+        ServerState::new(options, pipeline, Registry::new(), store, routes::openapi_json()).unwrap()
     }
 
     fn request(method: &Method, path: &str, headers: &[(&str, &str)], body: &str) -> Request {

@@ -18,13 +18,14 @@ use crate::request::access::{Caller, Scope, Scopes};
 use crate::request::in_flight::RequestPermit;
 use crate::request::media_type;
 use crate::request::trace_context::traced;
-use crate::routes::{OTHER, event, events, openapi};
+use crate::routes::{OTHER, event, events, openapi, query};
 use crate::security_headers::add_security_headers;
 use crate::state::ServerState;
 
 /// Routes that are open to tokens with `sources`: their handlers check the sources, or concern no
 /// event.
-const OPEN_TO_LIMITED_CALLERS: [&str; 4] = [event::PATH, events::PATH, openapi::PATH, OTHER];
+const OPEN_TO_LIMITED_CALLERS: [&str; 5] =
+    [event::PATH, events::PATH, openapi::PATH, query::LABEL, OTHER];
 
 /// Guard of the requests of one route.
 #[derive(Clone)]

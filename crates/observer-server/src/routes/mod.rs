@@ -20,6 +20,7 @@ mod guard;
 mod health;
 mod metrics;
 mod openapi;
+pub(crate) mod query;
 mod reload;
 mod sinks;
 mod warnings;
@@ -39,6 +40,7 @@ use utoipa_axum::routes;
 
 use self::guard::Guard;
 use self::sinks::{dead_letters, replay};
+use crate::event_store::EventStoreHandle;
 use crate::options::ServerOptions;
 use crate::problem::Problem;
 use crate::request::cors;
@@ -56,7 +58,8 @@ type Routes = UtoipaMethodRouter<Arc<ServerState>>;
 ///
 /// The server's metrics stay in the registry as long as a clone of the router lives. Of the
 /// options, those about bodies, access and hosts apply; time limits of heads and the limit of
-/// connections are up to the embedding application.
+/// connections are up to the embedding application. Queries are answered by the store that
+/// `event_store` has at their time.
 ///
 /// # Errors
 /// If the registry has the metrics of a server already.
@@ -64,8 +67,10 @@ pub fn router(
     options: &ServerOptions,
     pipeline: Pipeline,
     registry: Registry,
+    event_store: EventStoreHandle,
 ) -> Result<Router, prometheus::Error> {
-    Ok(with_state(ServerState::new(options, pipeline, registry, openapi_json())?))
+    let state = ServerState::new(options, pipeline, registry, event_store, openapi_json())?;
+    Ok(with_state(state))
 }
 
 /// Returns the route table: groups of routes, each with its label in the metrics.
@@ -87,6 +92,7 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
         ("/livez", vec![routes!(health::livez)]),
         ("/readyz", vec![routes!(health::readyz)]),
         ("/-/reload", vec![routes!(reload::post_reload)]),
+        (query::LABEL, query::table()),
         (openapi::PATH, vec![routes!(openapi::get_openapi)]),
     ]
 }
@@ -178,12 +184,12 @@ mod tests {
     #[tokio::test]
     async fn routes_serve_within_another_application() {
         let pipeline = Pipeline::builder().start().await.unwrap();
-        let registry = Registry::new();
+        let (registry, store) = (Registry::new(), EventStoreHandle::default());
         let options =
             ServerOptions { max_body: 10, max_batch_body: 10, ..ServerOptions::default() };
-        let routes = router(&options, pipeline.clone(), registry.clone()).unwrap();
+        let routes = router(&options, pipeline.clone(), registry.clone(), store.clone()).unwrap();
         assert!(
-            router(&options, pipeline, registry.clone()).is_err(),
+            router(&options, pipeline, registry.clone(), store).is_err(),
             "the registry has the metrics already"
         );
         let app = Router::new().nest("/observer", routes);

@@ -31,6 +31,8 @@ const DESCRIPTION: &str = "\
 pub(crate) struct AnyProbe;
 /// Error responses of all other requests.
 pub(crate) struct AnyRequest;
+/// Error responses of queries.
+pub(crate) struct AnyQuery;
 /// Error responses of requests with a body.
 pub(crate) struct AnyBody;
 
@@ -62,6 +64,19 @@ impl IntoResponses for AnyBody {
             (408, "The body did not arrive in time."),
             (413, "The body exceeds a size limit."),
             (415, "The body has a content type other than JSON, or an unsupported encoding."),
+        ]));
+        all
+    }
+}
+
+impl IntoResponses for AnyQuery {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let mut all = AnyRequest::responses();
+        all.append(&mut problems(&[
+            (404, "There is no knowledge base, or it does not hold what was asked for."),
+            (406, "None of the offered media types is accepted."),
+            (500, "The query failed."),
+            (503, "The knowledge base can't be read at the moment."),
         ]));
         all
     }

@@ -10,6 +10,7 @@ mod health;
 mod limits;
 mod metrics;
 mod oversize;
+mod queries;
 mod replays;
 mod shutdown;
 mod support;

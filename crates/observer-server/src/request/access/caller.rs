@@ -56,6 +56,11 @@ impl Caller {
         self.scopes.contains(Scope::Read) && self.sources.is_none()
     }
 
+    /// Returns the sources whose events the caller may send and read; `None` for all.
+    pub(crate) fn sources(&self) -> Option<&[String]> {
+        self.sources.as_deref()
+    }
+
     /// Returns the rate limits that the request is charged to.
     pub(crate) fn charge(&self) -> &Charge {
         &self.charge

@@ -3,3 +3,4 @@
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod setup;
+pub(crate) mod store;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use observer_core::query::EventStore;
 use observer_core::{Batch, BatchSettings, EventSink, Receipt, Rejected, SinkError, SinkSettings};
 use observer_pipeline::{Pipeline, SinkSpec};
 use prometheus::Registry;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::client::{Client, TEST_TIMEOUT};
-use crate::{Access, Scopes, Server, ServerOptions, TlsHandle};
+use crate::{Access, EventStoreHandle, Scopes, Server, ServerOptions, TlsHandle};
 
 pub(crate) const EVENT: &str = r#"{"source":"job","event_kind":"ok","ok":true}"#;
 
@@ -22,6 +23,7 @@ pub(crate) struct Running {
     pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) tls: Option<TlsHandle>,
     pub(crate) pipeline: Pipeline,
+    pub(crate) event_store: EventStoreHandle,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -39,6 +41,16 @@ pub(crate) async fn serve(options: ServerOptions, pipeline: Pipeline) -> Running
     serve_until(options, pipeline, TEST_TIMEOUT).await
 }
 
+pub(crate) async fn serve_with_store(
+    options: ServerOptions,
+    pipeline: Pipeline,
+    store: Option<Arc<dyn EventStore>>,
+) -> Running {
+    let server = serve(options, pipeline).await;
+    server.event_store.set(store);
+    server
+}
+
 pub(crate) async fn serve_until(
     options: ServerOptions,
     pipeline: Pipeline,
@@ -46,10 +58,11 @@ pub(crate) async fn serve_until(
 ) -> Running {
     let server = Server::bind(options, pipeline.clone(), Registry::new()).await.unwrap();
     let address = server.local_addrs()[0];
+    let event_store = server.event_store();
     let (tls_address, tls) = (server.local_tls_addrs().first().copied(), server.tls());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async { stopped.await.unwrap_or_default() }, deadline));
-    Running { address, tls_address, tls, pipeline, stop, task }
+    Running { address, tls_address, tls, pipeline, event_store, stop, task }
 }
 
 /// Serves a pipeline without sinks.

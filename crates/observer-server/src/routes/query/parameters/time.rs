@@ -1,0 +1,71 @@
+//! Moments: in RFC 3339, as a date, or relative to the present.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use observer_core::Timestamp;
+use observer_core::query::QueryError;
+
+/// Pattern of an age, for the OpenAPI document.
+pub(super) const AGE_PATTERN: &str = "^[1-9][0-9]{0,3}[smhdw]$";
+
+/// Parses a moment. A date, or a time without an offset, is one in `zone`; a date is its first
+/// moment. An age such as `24h` or `7d` is subtracted from `now`, and days have 24 hours.
+pub(super) fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    // A plus sign that is not encoded arrives as a space.
+    let plus = text.contains('T').then(|| text.replace(' ', "+"));
+    let text = plus.as_deref().unwrap_or(text);
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time);
+    }
+    if let Ok(local) = text.parse::<DateTime>() {
+        return zone.to_timestamp(local).ok();
+    }
+    let age = humantime::parse_duration(text).ok()?;
+    Some(now.checked_sub(age).map_or(Timestamp::UNIX_EPOCH, |time| time.max(Timestamp::UNIX_EPOCH)))
+}
+
+/// Returns the error for a parameter that is no moment.
+pub(super) fn invalid(parameter: &'static str, value: &str) -> QueryError {
+    QueryError::bad_request(
+        parameter,
+        format!(
+            "is not a time: {value:?}; give a time such as 2026-11-22T17:00:00Z, a date such as \
+             2026-11-22, or an age such as 24h or 7d"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_absolute_or_relative_to_the_present() {
+        let now: Timestamp = "2026-11-27T12:00:00Z".parse().unwrap();
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        for (text, zone, expected) in [
+            ("2026-11-22T17:00:00Z", &TimeZone::UTC, Some("2026-11-22T17:00:00Z")),
+            ("2026-11-22T17:00:00.5+01:00", &TimeZone::UTC, Some("2026-11-22T16:00:00.5Z")),
+            ("2026-11-22T17:00:00 01:00", &TimeZone::UTC, Some("2026-11-22T16:00:00Z")),
+            ("2026-11-22T17:00:00", &TimeZone::UTC, Some("2026-11-22T17:00:00Z")),
+            ("2026-11-22T17:00", &berlin, Some("2026-11-22T16:00:00Z")),
+            ("2026-11-22", &TimeZone::UTC, Some("2026-11-22T00:00:00Z")),
+            ("2026-11-22", &berlin, Some("2026-11-21T23:00:00Z")),
+            ("2026-07-22", &berlin, Some("2026-07-21T22:00:00Z")),
+            ("24h", &TimeZone::UTC, Some("2026-11-26T12:00:00Z")),
+            ("7d", &berlin, Some("2026-11-20T12:00:00Z")),
+            ("1h 30m", &TimeZone::UTC, Some("2026-11-27T10:30:00Z")),
+            ("500000000000h", &TimeZone::UTC, Some("1970-01-01T00:00:00Z")),
+            ("100y", &TimeZone::UTC, Some("1970-01-01T00:00:00Z")),
+            ("2026-11-31", &TimeZone::UTC, None),
+            ("2026-13", &TimeZone::UTC, None),
+            ("yesterday", &TimeZone::UTC, None),
+            ("-7d", &TimeZone::UTC, None),
+            ("7", &TimeZone::UTC, None),
+            ("", &TimeZone::UTC, None),
+        ] {
+            let expected = expected.map(|time| time.parse().unwrap());
+            assert_eq!(parse(text, now, zone), expected, "{text}");
+        }
+    }
+}
