@@ -13,7 +13,7 @@ use observer_core::sink_name;
 use observer_pipeline::Pipeline;
 use observer_prices::Prices;
 use observer_server::{
-    ReloadError, ReloadHandler, ReloadReport, Server, SettingsHandle, TlsHandle,
+    EventStoreHandle, ReloadError, ReloadHandler, ReloadReport, Server, SettingsHandle, TlsHandle,
 };
 use tokio::sync::Mutex;
 
@@ -38,9 +38,19 @@ pub(crate) struct Reloader {
     pipeline: Pipeline,
     settings: SettingsHandle,
     tls: Option<TlsHandle>,
+    event_store: EventStoreHandle,
     /// Configuration at the start of the process, for settings that need a restart.
     started: Config,
-    running: Mutex<BTreeMap<String, Running>>,
+    running: Mutex<RunningSinks>,
+}
+
+/// Sinks of the configuration in effect.
+#[derive(Debug)]
+struct RunningSinks {
+    /// Sinks by the name of their table.
+    tables: BTreeMap<String, Running>,
+    /// Name of the sink whose store answers queries.
+    queried: Option<String>,
 }
 
 /// Table of a sink with the names of the sinks built from it.
@@ -76,9 +86,27 @@ impl Reloader {
             let running = Running { table: table.clone(), parts: parts(name) };
             (name.clone(), running)
         });
-        let running = Mutex::new(running.collect());
+        let running = Mutex::new(RunningSinks { tables: running.collect(), queried: None });
         let (settings, tls) = (server.settings(), server.tls());
-        Self { load, dry_run, registry, prices, pipeline, settings, tls, started, running }
+        let event_store = server.event_store();
+        Self {
+            load,
+            dry_run,
+            registry,
+            prices,
+            pipeline,
+            settings,
+            tls,
+            event_store,
+            started,
+            running,
+        }
+    }
+
+    /// Sets the name of the sink whose store answers queries at the start.
+    pub(crate) fn with_queried(mut self, queried: Option<String>) -> Self {
+        self.running.get_mut().queried = queried;
+        self
     }
 
     /// Validates and applies a configuration.
@@ -95,7 +123,7 @@ impl Reloader {
         drop((self.dry_run)().build_all(config).map_err(invalid)?);
 
         let mut running = self.running.lock().await;
-        let plan = Plan::new(&running, config);
+        let plan = Plan::new(&running.tables, config);
         self.settings.set(&options::server(config));
         if let (Some(running), Some(loaded)) = (&self.tls, &tls) {
             running.adopt(loaded);
@@ -106,16 +134,20 @@ impl Reloader {
             .changed
             .iter()
             .chain(&plan.removed)
-            .filter_map(|name| running.remove(name))
+            .filter_map(|name| running.tables.remove(name))
             .collect();
         let stopped: Vec<_> = stopped.into_iter().flat_map(|running| running.parts).collect();
+        if let Some(queried) = running.queried.take_if(|queried| stopped.contains(queried)) {
+            tracing::debug!(sink = queried, "queries have no store");
+            self.event_store.set(None);
+        }
         self.pipeline.stop_sinks(stopped.iter().map(String::as_str), GRACE).await;
         let mut failed = Vec::new();
         for name in plan.changed.iter().chain(&plan.added) {
             let table = &config.sinks[name];
-            match self.add(name, table) {
+            match self.add(name, table, &mut running.queried) {
                 Ok(parts) => {
-                    running.insert(name.clone(), Running { table: table.clone(), parts });
+                    running.tables.insert(name.clone(), Running { table: table.clone(), parts });
                 }
                 Err(error) => failed.push(error),
             }
@@ -129,16 +161,26 @@ impl Reloader {
         Ok(ReloadReport { added, changed, removed, restart_needed: self.restart_needed(config) })
     }
 
-    fn add(&self, name: &str, table: &SinkTable) -> Result<Vec<String>, String> {
+    /// Adds the sinks of a table, and lets queries have the store of one that has a store.
+    fn add(
+        &self,
+        name: &str,
+        table: &SinkTable,
+        queried: &mut Option<String>,
+    ) -> Result<Vec<String>, String> {
         let context = self.registry.context(name, self.started.state_dir(name));
         let built =
             self.registry.build(name, table, &context).map_err(|error| error.to_string())?;
         let mut parts = Vec::with_capacity(built.len());
         for sink in built {
-            let part = sink.name.clone();
+            let (part, store) = (sink.name.clone(), sink.store.clone());
             self.pipeline
                 .add_sink(options::sink(sink))
                 .map_err(|error| format!("sinks.{name}: {error}"))?;
+            if let Some(store) = store {
+                self.event_store.set(Some(store));
+                *queried = Some(part.clone());
+            }
             parts.push(part);
         }
         Ok(parts)

@@ -43,6 +43,8 @@ pub enum ServeError {
 pub struct Service {
     pipeline: Pipeline,
     server: Server,
+    /// Name of the sink whose store answers queries, for the reloader.
+    queried: Option<String>,
     reloader: Option<Arc<Reloader>>,
     telemetry: Option<Telemetry>,
     shutdown_timeout: Duration,
@@ -96,7 +98,7 @@ impl Service {
         let registry = sink_types(&metrics).with_prices(Arc::new(prices.clone()));
         let mut service = Self::build(&config, &registry, metrics, telemetry).await?;
         let dry_run = move || sink_types(&prometheus::Registry::new());
-        let reloader = Arc::new(Reloader::new(
+        let reloader = Reloader::new(
             Box::new(load),
             Box::new(dry_run),
             registry,
@@ -104,7 +106,8 @@ impl Service {
             service.pipeline.clone(),
             &service.server,
             config,
-        ));
+        );
+        let reloader = Arc::new(reloader.with_queried(service.queried.take()));
         service.server.set_reload_handler(reloader.clone());
         service.reloader = Some(reloader);
         Ok(service)
@@ -130,6 +133,8 @@ impl Service {
             export.record_baseline();
         }
         let names: Vec<_> = sinks.iter().map(|sink| sink.name.clone()).collect();
+        let queried = sinks.iter().find_map(|sink| Some((sink.name.clone(), sink.store.clone()?)));
+        let (queried, store) = queried.unzip();
         let specs = sinks.into_iter().map(options::sink);
         let pipeline = Pipeline::builder()
             .journal(options::journal(config))
@@ -146,6 +151,7 @@ impl Service {
                 return Err(error.into());
             }
         };
+        server.event_store().set(store);
         if let Some(telemetry) = &mut telemetry {
             telemetry.start(export, &metrics);
         }
@@ -153,6 +159,7 @@ impl Service {
         Ok(Self {
             pipeline,
             server,
+            queried,
             reloader: None,
             telemetry,
             shutdown_timeout: config.server.shutdown_timeout,
@@ -189,7 +196,7 @@ impl Service {
     /// # Cancel safety
     /// Dropping the future skips the drain. Undelivered events are delivered after the next start.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { pipeline, server, reloader: _, telemetry, shutdown_timeout } = self;
+        let Self { pipeline, server, telemetry, shutdown_timeout, .. } = self;
         let started = Instant::now();
         let metrics = server.metrics_guard();
         server.run(shutdown, shutdown_timeout).await;

@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use super::dead_letters::DeadLettersArgs;
 use super::emit::EmitArgs;
 use super::journal::JournalArgs;
+use super::query::{DiffArgs, HistoryArgs, ModelsArgs, ProblemsArgs, QueryArgs, UsageArgs};
 use super::remote::RemoteArgs;
 use super::replay::ReplayArgs;
 use super::sinks::{STATUS_EXAMPLES, SinksArgs};
@@ -26,11 +27,13 @@ Examples:
   observer --config /etc/observer.toml check
   observer emit --source bot --event-kind ok --ok --cycle-id c-17 --sig-hash 9f2c
   observer emit events.ndjson
+  observer history 9f2c
   observer status
 
 Exit codes:
   0  success
-  1  the command failed: a sink check, a rejected event, a corrupt journal, an error while serving
+  1  the command failed: a sink check, a rejected event, a corrupt journal, an error while serving;
+     or a query matched nothing
   2  the command line or the configuration is invalid, or the observer is unreachable";
 
 const CHECK_EXAMPLES: &str = "\
@@ -128,6 +131,18 @@ pub(super) enum Command {
     Check,
     /// Send events to an observer: one from flags, or NDJSON from files or standard input
     Emit(Box<EmitArgs>),
+    /// List events of the knowledge base, or show one
+    Query(Box<QueryArgs>),
+    /// Show what happened before on one problem, and what to try next
+    History(Box<HistoryArgs>),
+    /// List problems by state, the most costly first
+    Problems(Box<ProblemsArgs>),
+    /// Show solved ratio, cost and time of each model, or compare two models
+    Models(Box<ModelsArgs>),
+    /// Show tokens, cost and time by model, source, day or label
+    Usage(Box<UsageArgs>),
+    /// Show what changed since a moment: what fails now, is fixed, dearer or slower
+    Diff(Box<DiffArgs>),
     /// Show whether a running observer accepts events, and the state of its sinks
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Box<RemoteArgs>),

@@ -6,8 +6,10 @@ mod connect;
 mod dead_letters;
 mod emit;
 mod failure;
+mod grid;
 mod journal;
 mod output;
+mod query;
 mod remote;
 mod replay;
 mod signal;
@@ -16,7 +18,8 @@ mod token;
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -28,7 +31,8 @@ use tokio::signal::unix::Signal;
 
 use self::args::{Cli, Command, ServeArgs};
 use self::failure::{Failure, USAGE};
-use self::output::print;
+use self::output::{clean, print};
+use self::query::QueryCommand;
 use crate::logging::LogFormat;
 use crate::telemetry::{Settings, Telemetry};
 use crate::{Config, ConfigError, Registry, ServeError, Service, logging, prices, tls};
@@ -52,7 +56,8 @@ pub(crate) fn run<A: Into<OsString> + Clone>(
         }
     };
     dispatch(cli, sink_types).unwrap_or_else(|Failure { status, error }| {
-        eprintln!("observer: {}", observer_core::report(error.as_ref()));
+        let report = observer_core::report(error.as_ref());
+        eprintln!("observer: {}", if io::stderr().is_terminal() { clean(&report) } else { report });
         ExitCode::from(status)
     })
 }
@@ -93,6 +98,12 @@ fn dispatch(
             Ok(report.exit_code())
         }
         Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
+        Command::Query(arguments) => query(*arguments, file),
+        Command::History(arguments) => query(*arguments, file),
+        Command::Problems(arguments) => query(*arguments, file),
+        Command::Models(arguments) => query(*arguments, file),
+        Command::Usage(arguments) => query(*arguments, file),
+        Command::Diff(arguments) => query(*arguments, file),
         Command::Status(remote) => {
             block_on(Builder::new_current_thread(), sinks::status(*remote, file))?
         }
@@ -117,6 +128,10 @@ fn dispatch(
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn query(command: impl QueryCommand, config: Option<&Path>) -> Result<ExitCode, Failure> {
+    block_on(Builder::new_current_thread(), command.run(config))?
 }
 
 /// Format and filter of the log.

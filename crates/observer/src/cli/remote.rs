@@ -7,8 +7,8 @@ use std::{fs, io};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Method, StatusCode, Url};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use super::connect::error::{detail, root_cause};
@@ -19,9 +19,9 @@ use crate::Config;
 /// Timeout of connecting, and of requests with [`Timeout::Default`].
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Options of every command that addresses a running observer.
+/// Options for reaching a running observer.
 #[derive(Debug, Args)]
-pub(super) struct RemoteArgs {
+pub(super) struct ObserverArgs {
     /// URL of the observer; by default its admin socket if there is one, else
     /// http://localhost:3800
     #[arg(long, env = URL_VARIABLE, hide_env_values = true, value_parser = endpoint)]
@@ -29,10 +29,23 @@ pub(super) struct RemoteArgs {
 
     #[command(flatten)]
     connect: ConnectArgs,
+}
+
+/// Options of commands that address a running observer and print text or JSON.
+#[derive(Debug, Args)]
+pub(super) struct RemoteArgs {
+    #[command(flatten)]
+    observer: ObserverArgs,
 
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl From<RemoteArgs> for ObserverArgs {
+    fn from(arguments: RemoteArgs) -> Self {
+        arguments.observer
+    }
 }
 
 /// Client of a running observer.
@@ -72,8 +85,11 @@ pub(super) enum Timeout {
 impl Remote {
     /// Creates a client. Without a URL it connects to the admin socket of the configuration, if
     /// that exists.
-    pub(super) fn new(arguments: RemoteArgs, config: Option<&Path>) -> Result<Self, Failure> {
-        let RemoteArgs { url, connect, json: _ } = arguments;
+    pub(super) fn new(
+        arguments: impl Into<ObserverArgs>,
+        config: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let ObserverArgs { url, connect } = arguments.into();
         let (url, target) = match url {
             Some(url) => (url, Target::GivenUrl),
             None => {
@@ -116,6 +132,15 @@ impl Remote {
         self.authorized(Method::GET, url, None, Timeout::Default).await
     }
 
+    /// Sends a GET request for a media type, and returns the response whatever its status.
+    ///
+    /// # Errors
+    /// If there is no response.
+    pub(super) async fn get_as(&self, url: Url, accept: &str) -> Result<Response, Failure> {
+        let request = self.http.get(url).header(ACCEPT, accept).timeout(TIMEOUT);
+        self.execute(request).await.map_err(Failure::usage)
+    }
+
     /// Sends a request that needs authorization.
     ///
     /// # Errors
@@ -148,6 +173,10 @@ impl Remote {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
+        self.execute(request).await
+    }
+
+    async fn execute(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let unreachable = |error: reqwest::Error| {
             let hint = if error.is_connect() { self.hint(&error) } else { "" };
             let reason =

@@ -26,6 +26,12 @@ fn help_has_examples_and_exit_codes() {
       serve         Accept events and deliver them to the sinks (the default command)
       check         Validate the configuration and check that each sink is reachable
       emit          Send events to an observer: one from flags, or NDJSON from files or standard input
+      query         List events of the knowledge base, or show one
+      history       Show what happened before on one problem, and what to try next
+      problems      List problems by state, the most costly first
+      models        Show solved ratio, cost and time of each model, or compare two models
+      usage         Show tokens, cost and time by model, source, day or label
+      diff          Show what changed since a moment: what fails now, is fixed, dearer or slower
       status        Show whether a running observer accepts events, and the state of its sinks
       sinks         List the sinks of a running observer, or forget a sink that was removed
       dead-letters  List, show, replay or purge the dead letters of a sink
@@ -52,11 +58,13 @@ fn help_has_examples_and_exit_codes() {
       observer --config /etc/observer.toml check
       observer emit --source bot --event-kind ok --ok --cycle-id c-17 --sig-hash 9f2c
       observer emit events.ndjson
+      observer history 9f2c
       observer status
 
     Exit codes:
       0  success
-      1  the command failed: a sink check, a rejected event, a corrupt journal, an error while serving
+      1  the command failed: a sink check, a rejected event, a corrupt journal, an error while serving;
+         or a query matched nothing
       2  the command line or the configuration is invalid, or the observer is unreachable
     ");
     assert_snapshot!(help("serve"), @"
@@ -163,6 +171,9 @@ fn help_has_examples_and_exit_codes() {
     its file and line number, and the other lines are stored. An optional field that can't be read
     counts as absent; the first ten such warnings are reported in the same way.
 
+    Lines of an archive keep their ids if the token has the scope `relay`, or the observer has no
+    tokens. Otherwise each id counts as the `id` of an event of this token, with a warning.
+
     Exit codes:
       0  every event is stored
       1  some events were rejected
@@ -216,7 +227,19 @@ fn help_has_examples_and_exit_codes() {
 
 #[test]
 fn help_of_remote_commands_has_examples_and_exit_codes() {
-    for command in ["status", "sinks", "dead-letters", "dead-letters replay", "replay"] {
+    for command in [
+        "query",
+        "history",
+        "problems",
+        "models",
+        "usage",
+        "diff",
+        "status",
+        "sinks",
+        "dead-letters",
+        "dead-letters replay",
+        "replay",
+    ] {
         let arguments = ["observer"].into_iter().chain(command.split(' ')).chain(["--help"]);
         let help =
             Cli::command().term_width(100).try_get_matches_from(arguments).unwrap_err().to_string();

@@ -1,0 +1,50 @@
+//! Requests to the HTTP API.
+
+/// Media type of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Media {
+    Json,
+    JsonLines,
+    Csv,
+    Markdown,
+}
+
+/// Request to a query route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Request {
+    /// Segments of the path, not encoded.
+    pub(super) path: Vec<String>,
+    /// Parameters by name, not encoded.
+    pub(super) parameters: Vec<(String, String)>,
+}
+
+impl Media {
+    /// Returns the value of `Accept`.
+    pub(super) fn accept(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::JsonLines => "application/x-ndjson",
+            Self::Csv => "text/csv",
+            Self::Markdown => "text/markdown",
+        }
+    }
+}
+
+impl Request {
+    /// Creates a request to a path below `/v1`.
+    pub(super) fn new<const N: usize>(path: [&str; N]) -> Self {
+        let path = ["v1"].into_iter().chain(path).map(str::to_owned).collect();
+        Self { path, parameters: Vec::new() }
+    }
+
+    /// Adds a parameter for each of the values.
+    pub(super) fn with<T: ToString>(
+        mut self,
+        name: &str,
+        values: impl IntoIterator<Item = T>,
+    ) -> Self {
+        let values = values.into_iter().map(|value| (name.to_owned(), value.to_string()));
+        self.parameters.extend(values);
+        self
+    }
+}
