@@ -4,6 +4,7 @@
 //! fails if `OBSERVER_TEST_TOOLS` is set.
 
 mod collectors;
+mod duckdb;
 mod everything;
 mod mapping;
 mod prices;
