@@ -109,7 +109,7 @@ async fn check_metrics(observer: &Observer, expected: &RunTotals) {
             assert!((cost - usage.cost_usd).abs() < 1e-6, "{model}: {}", usage.cost_usd);
         }
     }
-    for sink in ["archive", "prometheus"] {
+    for sink in ["archive", "kb", "prometheus"] {
         let value = |name: &str| metrics[&format!(r#"observer_sink_{name}"#)];
         let results = ["delivered", "dead", "refused", "expired", "filtered"];
         let resolved: f64 = results

@@ -133,7 +133,7 @@ async fn second_observer_leaves_the_socket_of_the_first_alone() {
 async fn commands_use_the_socket_of_the_configuration_unless_a_url_is_given() {
     let dir = tempfile::tempdir().unwrap();
     let observer = Observer::start(dir.path(), DEFAULTS);
-    check(observer.run(&["sinks", "list"]), 0, &["archive", "prometheus"]);
+    check(observer.run(&["sinks", "list"]), 0, &["archive", "kb", "prometheus"]);
     check(observer.run(&["dead-letters", "list", "archive"]), 0, &["no dead letters"]);
     check(observer.run(&["dead-letters", "purge", "archive", "--all"]), 0, &["purged 0"]);
     check(observer.run(&["replay", "--sink", "archive", "--cancel"]), 1, &["404"]);

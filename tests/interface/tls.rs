@@ -248,6 +248,7 @@ fn tls_files_are_checked_with_the_configuration_before_the_journal_opens() {
 
     sink        type        check
     archive     file        ok
+    kb          kb          ok
     prometheus  prometheus  ok
     => exit code 0
     ");

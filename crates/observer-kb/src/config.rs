@@ -172,7 +172,8 @@ impl SinkConfig for KbConfig {
 
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         let sink = KbSink::new(self, context)?;
-        Ok(vec![SinkPart::whole(Arc::new(sink)).with_batch(Self::batch())])
+        let store = sink.store();
+        Ok(vec![SinkPart::whole(Arc::new(sink)).with_batch(Self::batch()).with_store(store)])
     }
 }
 

@@ -38,7 +38,7 @@ impl Config {
     }
 }
 
-/// Returns the default sinks: a required archive, and metrics.
+/// Returns the default sinks: a required archive, a knowledge base, and metrics.
 pub(super) fn sinks(data_dir: &Path) -> BTreeMap<String, SinkTable> {
     let path = data_dir.join("events").join("{date}.jsonl").to_string_lossy().into_owned();
     let archive = [
@@ -47,9 +47,15 @@ pub(super) fn sinks(data_dir: &Path) -> BTreeMap<String, SinkTable> {
         ("required", Value::from(true)),
         ("start", Value::from("earliest")),
     ];
+    let kb = [
+        ("type", Value::from("kb")),
+        ("path", Value::from(data_dir.join("kb").to_string_lossy().into_owned())),
+        ("start", Value::from("earliest")),
+    ];
     let prometheus = [("type", Value::from("prometheus")), ("start", Value::from("earliest"))];
     BTreeMap::from([
         ("archive".to_owned(), table(archive)),
+        ("kb".to_owned(), table(kb)),
         ("prometheus".to_owned(), table(prometheus)),
     ])
 }

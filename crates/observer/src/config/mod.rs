@@ -71,7 +71,7 @@
 //! ```
 //!
 //! Every key is optional. Relative paths start at the working directory. Without `[sinks]`, an
-//! archive and metrics are configured. In strings, `${NAME}`, `${NAME:-default}` and `${file:PATH}`
+//! archive, a knowledge base and metrics are configured. In strings, `${NAME}`, `${NAME:-default}` and `${file:PATH}`
 //! are substituted.
 
 mod access;
@@ -112,7 +112,7 @@ pub use tls::TlsConfig;
 /// let config = Config::parse("[journal]\nmax_size = \"1GiB\"\nretain = \"1h\"")?;
 /// assert_eq!(config.journal.max_size, 1 << 30);
 /// assert_eq!(config.journal.path.to_str(), Some("observer-data/journal"));
-/// assert_eq!(config.sinks.keys().collect::<Vec<_>>(), ["archive", "prometheus"]);
+/// assert_eq!(config.sinks.keys().collect::<Vec<_>>(), ["archive", "kb", "prometheus"]);
 /// # Ok::<(), observer::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]

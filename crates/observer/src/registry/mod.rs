@@ -12,6 +12,7 @@ use observer_core::{
     BatchSettings, BuildError, EventSink, NoPrices, Pricing, SinkConfig, SinkContext, SinkPart,
     SinkSettings, sink_name, suggest,
 };
+use observer_kb::KbConfig;
 use observer_sink_file::FileConfig;
 use observer_sink_http::HttpConfig;
 use observer_sink_otlp::OtlpConfig;
@@ -288,9 +289,14 @@ impl fmt::Debug for Registry {
 #[must_use]
 pub fn with_defaults(metrics: &prometheus::Registry) -> Registry {
     let metrics = metrics.clone();
-    Registry::new().with::<FileConfig>().with::<HttpConfig>().with::<OtlpConfig>().with_builder(
-        move |config: PrometheusConfig, context: &SinkContext| config.build_with(context, &metrics),
-    )
+    Registry::new()
+        .with::<FileConfig>()
+        .with::<HttpConfig>()
+        .with::<KbConfig>()
+        .with::<OtlpConfig>()
+        .with_builder(move |config: PrometheusConfig, context: &SinkContext| {
+            config.build_with(context, &metrics)
+        })
 }
 
 #[cfg(test)]

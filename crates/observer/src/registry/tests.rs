@@ -225,10 +225,23 @@ fn default_sinks_are_built_from_the_built_in_types() {
     let folder = tempfile::tempdir().unwrap();
     let metrics = prometheus::Registry::new();
     let registry = super::with_defaults(&metrics);
-    assert_eq!(registry.types().collect::<Vec<_>>(), ["file", "http", "otlp", "prometheus"]);
+    assert_eq!(registry.types().collect::<Vec<_>>(), ["file", "http", "kb", "otlp", "prometheus"]);
     let sinks = registry.build_all(&Config::in_dir(folder.path())).unwrap();
     let required: Vec<_> =
         sinks.iter().map(|sink| (sink.name.as_str(), sink.settings.required)).collect();
-    assert_eq!(required, [("archive", true), ("prometheus", false)]);
+    assert_eq!(required, [("archive", true), ("kb", false), ("prometheus", false)]);
     assert!(sinks.iter().all(|sink| sink.settings.start == Start::Earliest));
+    let stores: Vec<_> = sinks.iter().filter(|sink| sink.store.is_some()).collect();
+    assert!(matches!(stores[..], [kb] if kb.name == "kb"), "{stores:?}");
+}
+
+#[test]
+fn second_sink_that_answers_queries_is_a_problem() {
+    let registry = super::with_defaults(&prometheus::Registry::new());
+    let sink = |name: &str| format!("[sinks.{name}]\ntype = \"kb\"\npath = \"{name}\"\n");
+    let config = Config::parse(&[sink("a"), sink("b")].concat()).unwrap();
+    assert_snapshot!(
+        registry.build_all(&config).unwrap_err(),
+        @"configuration: sinks.b.type: only one sink can answer queries, and `sinks.a` does; remove one"
+    );
 }
