@@ -7,7 +7,7 @@ use super::raw::{RawConnection, Received, post};
 use crate::support::{Observer, Response, event_of, wait_until};
 
 /// Limit of the resident memory, in bytes.
-const MAX_MEMORY: u64 = 100 << 20;
+const MAX_MEMORY: u64 = 200 << 20;
 
 /// Observer, and everything that the test expects of it.
 pub(super) struct MonitoredObserver {

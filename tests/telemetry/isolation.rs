@@ -173,6 +173,7 @@ fn check_reports_the_state_of_each_signal() {
 
     sink               type        check
     archive            file        ok
+    kb                 kb          ok
     prometheus         prometheus  ok
     telemetry: traces  otlp        ok
     telemetry: logs    otlp        http://collector responded with 401 Unauthorized: no token
