@@ -1,8 +1,9 @@
 //! The readers: a few threads, each with a connection that can't write.
 //!
 //! A query is one read transaction, and thus sees one state of the file. `pool` runs queries and
-//! stops those whose caller is gone; each further module answers one kind of question.
+//! stops those whose caller is gone, `copy` copies a file that can't be read where it is; each further module answers one kind of question.
 
+mod copy;
 mod cursor;
 mod diff;
 mod events;

@@ -7,6 +7,7 @@ use observer_core::query::QueryError;
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::oneshot;
 
+use super::copy::FileCopy;
 use crate::error::KbError;
 use crate::schema;
 use crate::settings::Settings;
@@ -17,6 +18,7 @@ const THREADS: usize = 4;
 /// Connections that can't write, and their threads. They start with the first query.
 pub(super) struct Pool {
     settings: Arc<Settings>,
+    copy: Arc<FileCopy>,
     jobs: Mutex<Option<Sender<Job>>>,
 }
 
@@ -25,6 +27,7 @@ type Job = Box<dyn FnOnce(&mut Reader) + Send>;
 /// One thread's connection.
 pub(super) struct Reader {
     settings: Arc<Settings>,
+    copy: Arc<FileCopy>,
     conn: Option<Connection>,
 }
 
@@ -72,7 +75,7 @@ impl Drop for StopOnDrop {
 
 impl Pool {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, jobs: Mutex::default() }
+        Self { settings, copy: Arc::default(), jobs: Mutex::default() }
     }
 
     /// Runs a query in a read transaction.
@@ -112,7 +115,8 @@ impl Pool {
         let (jobs, received) = mpsc::channel();
         let received = Arc::new(Mutex::new(received));
         for number in 0..THREADS {
-            let reader = Reader { settings: Arc::clone(&self.settings), conn: None };
+            let (settings, copy) = (Arc::clone(&self.settings), Arc::clone(&self.copy));
+            let reader = Reader { settings, copy, conn: None };
             let received = Arc::clone(&received);
             std::thread::Builder::new()
                 .name(format!("kb-reader-{number}"))
@@ -120,6 +124,13 @@ impl Pool {
                 .map_err(|error| QueryError::Unavailable(error.into()))?;
         }
         Ok(jobs)
+    }
+}
+
+impl Drop for Pool {
+    /// Removes the copy here, since the process may end before its threads do.
+    fn drop(&mut self) {
+        self.copy.remove();
     }
 }
 
@@ -158,7 +169,7 @@ impl Reader {
 
     fn conn(&mut self) -> Result<&Connection, QueryError> {
         if self.conn.is_none() {
-            self.conn = Some(schema::open_reader(&self.settings.folder)?);
+            self.conn = Some(self.copy.open(&self.settings.folder, schema::open_reader)?);
         }
         Ok(self.conn.as_ref().expect("it was opened if there was none"))
     }
