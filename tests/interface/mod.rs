@@ -5,6 +5,7 @@ mod cli;
 mod identities;
 mod messages;
 mod prices;
+mod queries;
 mod reload;
 mod secrets;
 mod tls;

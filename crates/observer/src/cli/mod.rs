@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::CommandFactory;
+use observer_prices::Prices;
 use observer_server::ReloadHandler;
 use tokio::runtime::Builder;
 use tokio::signal::unix::Signal;
@@ -98,12 +99,12 @@ fn dispatch(
             Ok(report.exit_code())
         }
         Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
-        Command::Query(arguments) => query(*arguments, file),
-        Command::History(arguments) => query(*arguments, file),
-        Command::Problems(arguments) => query(*arguments, file),
-        Command::Models(arguments) => query(*arguments, file),
-        Command::Usage(arguments) => query(*arguments, file),
-        Command::Diff(arguments) => query(*arguments, file),
+        Command::Query(arguments) => query(*arguments, file, sink_types),
+        Command::History(arguments) => query(*arguments, file, sink_types),
+        Command::Problems(arguments) => query(*arguments, file, sink_types),
+        Command::Models(arguments) => query(*arguments, file, sink_types),
+        Command::Usage(arguments) => query(*arguments, file, sink_types),
+        Command::Diff(arguments) => query(*arguments, file, sink_types),
         Command::Status(remote) => {
             block_on(Builder::new_current_thread(), sinks::status(*remote, file))?
         }
@@ -130,8 +131,19 @@ fn dispatch(
     }
 }
 
-fn query(command: impl QueryCommand, config: Option<&Path>) -> Result<ExitCode, Failure> {
-    block_on(Builder::new_current_thread(), command.run(config))?
+fn query(
+    command: impl QueryCommand,
+    config: Option<&Path>,
+    sink_types: impl Fn(&prometheus::Registry) -> Registry,
+) -> Result<ExitCode, Failure> {
+    let open_file = || {
+        let config = Config::load(config)?;
+        let prices = Arc::new(Prices::new(config.load_prices()?));
+        let registry = sink_types(&prometheus::Registry::new()).with_prices(prices);
+        Ok(registry.store(&config))
+    };
+    let context = query::Context { config, open_file: &open_file };
+    block_on(Builder::new_current_thread(), command.run(context))?
 }
 
 /// Format and filter of the log.

@@ -73,6 +73,14 @@ pub(super) struct Response {
     address: String,
 }
 
+/// Failure to get a response.
+pub(super) struct Unreachable {
+    pub(super) error: anyhow::Error,
+    /// True if no observer seems to run on this machine: no URL is given, and nothing accepts a
+    /// connection.
+    pub(super) nobody_listens: bool,
+}
+
 /// Limit of the duration of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timeout {
@@ -136,9 +144,9 @@ impl Remote {
     ///
     /// # Errors
     /// If there is no response.
-    pub(super) async fn get_as(&self, url: Url, accept: &str) -> Result<Response, Failure> {
+    pub(super) async fn get_as(&self, url: Url, accept: &str) -> Result<Response, Unreachable> {
         let request = self.http.get(url).header(ACCEPT, accept).timeout(TIMEOUT);
-        self.execute(request).await.map_err(Failure::usage)
+        self.execute(request).await
     }
 
     /// Sends a request that needs authorization.
@@ -173,15 +181,18 @@ impl Remote {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        self.execute(request).await
+        self.execute(request).await.map_err(|Unreachable { error, .. }| error)
     }
 
-    async fn execute(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+    async fn execute(&self, request: RequestBuilder) -> Result<Response, Unreachable> {
         let unreachable = |error: reqwest::Error| {
             let hint = if error.is_connect() { self.hint(&error) } else { "" };
             let reason =
                 tls::explain(&error).unwrap_or_else(|| format!("{}{hint}", root_cause(&error)));
-            anyhow!("{} is unreachable: {reason}", self.address())
+            Unreachable {
+                error: anyhow!("{} is unreachable: {reason}", self.address()),
+                nobody_listens: error.is_connect() && !matches!(self.target, Target::GivenUrl),
+            }
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();

@@ -172,6 +172,17 @@ impl Registry {
         SinkContext::new(name, state_dir).with_prices(self.prices.clone())
     }
 
+    /// Returns the store of a configuration that answers queries, without its sink; `None` if no
+    /// sink has one. Sinks that can't be built are ignored.
+    #[must_use]
+    pub fn store(&self, config: &Config) -> Option<Arc<dyn EventStore>> {
+        config.sinks.iter().find_map(|(name, table)| {
+            let context = self.context(name, config.state_dir(name));
+            let built = self.build(name, table, &context).ok()?;
+            built.into_iter().find_map(|sink| sink.store)
+        })
+    }
+
     /// Builds the sinks of one table; a table may define several parts.
     ///
     /// # Errors

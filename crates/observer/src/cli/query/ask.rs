@@ -1,28 +1,40 @@
-//! Asking a running observer.
+//! Asking a running observer, or the file of one that does not run.
 
-use std::path::Path;
+use std::cell::OnceCell;
+use std::sync::Arc;
 
 use anyhow::anyhow;
-use reqwest::StatusCode;
+use observer_core::query::EventStore;
+use observer_server::{LocalQueries, LocalResponse};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::Context;
 use super::request::{Media, Request};
+use crate::ConfigError;
 use crate::cli::connect::error::detail;
 use crate::cli::failure::Failure;
-use crate::cli::remote::{ObserverArgs, Remote};
+use crate::cli::remote::{ObserverArgs, Remote, Unreachable};
 
 /// Field of problem details that say that there is no knowledge base.
 const STORE_KEY: &str = "sinks.kb";
 
-/// Observer that answers queries.
-pub(super) struct Store {
+/// Opens the store of the configuration; `None` if no sink of it has one.
+pub(in crate::cli) type OpenFile<'a> =
+    &'a dyn Fn() -> Result<Option<Arc<dyn EventStore>>, ConfigError>;
+
+/// Where queries go: to a running observer, or to the file of the configuration if none runs.
+pub(super) struct Store<'a> {
     remote: Remote,
+    open_file: OpenFile<'a>,
+    local: OnceCell<LocalQueries>,
 }
 
-impl Store {
-    pub(super) fn open(observer: ObserverArgs, config: Option<&Path>) -> Result<Self, Failure> {
-        Ok(Self { remote: Remote::new(observer, config)? })
+impl<'a> Store<'a> {
+    pub(super) fn open(observer: ObserverArgs, context: Context<'a>) -> Result<Self, Failure> {
+        let remote = Remote::new(observer, context.config)?;
+        Ok(Self { remote, open_file: context.open_file, local: OnceCell::new() })
     }
 
     /// Returns the body of the response in this media type.
@@ -35,8 +47,45 @@ impl Store {
         if !request.parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.parameters);
         }
-        let response = self.remote.get_as(url, media.accept()).await?;
-        body(response.status, response.body)
+        if self.local.get().is_none() {
+            match self.remote.get_as(url.clone(), media.accept()).await {
+                Ok(response) => return body(response.status, response.body),
+                Err(Unreachable { error, nobody_listens: false }) => {
+                    return Err(Failure::usage(error));
+                }
+                Err(Unreachable { error, nobody_listens: true }) => {
+                    let queries = self.open_local(error).await?;
+                    self.local.get_or_init(|| queries);
+                }
+            }
+        }
+        let local = self.local.get().expect("it was opened if no observer runs");
+        let path = path_and_query(&url);
+        let LocalResponse { status, body: bytes } = local.get(&path, media.accept()).await;
+        body(StatusCode::from_u16(status).unwrap_or_default(), bytes.to_vec())
+    }
+
+    /// Opens the file of the configuration.
+    ///
+    /// # Errors
+    /// `unreachable` if the configuration has no file, or the reason for which the file can't be
+    /// read.
+    async fn open_local(&self, unreachable: anyhow::Error) -> Result<LocalQueries, Failure> {
+        let store = match (self.open_file)() {
+            Ok(Some(store)) => store,
+            Ok(None) => return Err(Failure::usage(unreachable)),
+            Err(error) => {
+                let error = observer_core::report(&error);
+                let error = anyhow!("{unreachable}; the configuration can't be read: {error}");
+                return Err(Failure::usage(error));
+            }
+        };
+        if let Err(error) = store.status().await {
+            let error = observer_core::report(&error);
+            return Err(Failure::usage(anyhow!("{unreachable}; {error}")));
+        }
+        tracing::info!("no observer is running; the file of its knowledge base is read");
+        Ok(LocalQueries::new(store))
     }
 
     /// Returns the result of a query.
@@ -46,6 +95,11 @@ impl Store {
     pub(super) async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
         parse(&self.get(request, Media::Json).await?)
     }
+}
+
+fn path_and_query(url: &Url) -> String {
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}{query}", url.path())
 }
 
 /// Deserializes a response.

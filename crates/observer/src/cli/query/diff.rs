@@ -1,18 +1,17 @@
 //! `observer diff`: what changed since a moment.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use observer_core::query::{Change, Diff, DiffEntry, DiffSide};
 use observer_figures::format;
 
-use super::QueryCommand;
 use super::ask::Store;
 use super::figures::{Clock, duration, kind, model, usd};
 use super::output::{FormatArgs, View, show};
 use super::request::Request;
+use super::{Context, QueryCommand};
 use crate::cli::failure::Failure;
 use crate::cli::grid::{Cell, Column, Grid, Terminal, Tone};
 use crate::cli::remote::ObserverArgs;
@@ -74,9 +73,9 @@ impl DiffArgs {
 }
 
 impl QueryCommand for DiffArgs {
-    async fn run(self, config: Option<&Path>) -> Result<ExitCode, Failure> {
+    async fn run(self, context: Context<'_>) -> Result<ExitCode, Failure> {
         let request = self.request();
-        let store = Store::open(self.observer, config)?;
+        let store = Store::open(self.observer, context)?;
         show::<Diff>(&store, &request, self.format.format()).await
     }
 }

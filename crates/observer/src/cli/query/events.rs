@@ -1,7 +1,6 @@
 //! `observer query`: events by filter, or one event.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,11 +10,11 @@ use observer_figures::{clean, format};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::QueryCommand;
 use super::ask::Store;
 use super::figures::{Clock, duration, kind, model, usd};
 use super::output::{FormatArgs, View, exit_code, print_bytes, show};
 use super::request::{Media, Request};
+use super::{Context, QueryCommand};
 use crate::cli::failure::Failure;
 use crate::cli::grid::{Cell, Column, Grid, Terminal};
 use crate::cli::remote::ObserverArgs;
@@ -167,9 +166,9 @@ impl QueryArgs {
 }
 
 impl QueryCommand for QueryArgs {
-    async fn run(self, config: Option<&Path>) -> Result<ExitCode, Failure> {
+    async fn run(self, context: Context<'_>) -> Result<ExitCode, Failure> {
         let (request, format) = (self.request(), self.format.format());
-        let store = Store::open(self.observer, config)?;
+        let store = Store::open(self.observer, context)?;
         if self.id.is_some() {
             return show::<Details>(&store, &request, format).await;
         }

@@ -1,20 +1,19 @@
 //! `observer history`: what happened before on one problem.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use observer_core::query::{Attempt, NextModel, Problem, SolvedBy};
 use observer_figures::{clean, format};
 
-use super::QueryCommand;
 use super::ask::Store;
 use super::figures::{
     Clock, cost, cost_per_solved, duration, kind, model, solved_ratio, state, usd,
 };
 use super::output::{Format, FormatArgs, View, print_bytes, show};
 use super::request::{Media, Request};
+use super::{Context, QueryCommand};
 use crate::cli::failure::Failure;
 use crate::cli::grid::{Cell, Column, Grid, Terminal};
 use crate::cli::remote::ObserverArgs;
@@ -80,10 +79,10 @@ impl HistoryArgs {
 }
 
 impl QueryCommand for HistoryArgs {
-    async fn run(self, config: Option<&Path>) -> Result<ExitCode, Failure> {
+    async fn run(self, context: Context<'_>) -> Result<ExitCode, Failure> {
         let request = self.request();
         let format = self.format.format();
-        let store = Store::open(self.observer, config)?;
+        let store = Store::open(self.observer, context)?;
         if format != Format::Markdown {
             return show::<Problem>(&store, &request, format).await;
         }

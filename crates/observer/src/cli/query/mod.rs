@@ -28,10 +28,20 @@ pub(super) use self::usage::UsageArgs;
 use std::path::Path;
 use std::process::ExitCode;
 
+pub(super) use self::ask::OpenFile;
 use super::failure::Failure;
+
+/// What the commands need of the program.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// Path of the configuration, if it is given.
+    pub(super) config: Option<&'a Path>,
+    /// Opens the store of the configuration.
+    pub(super) open_file: OpenFile<'a>,
+}
 
 /// Command that queries the knowledge base.
 pub(super) trait QueryCommand {
     /// Runs the command. The exit code is 1 if nothing matched.
-    fn run(self, config: Option<&Path>) -> impl Future<Output = Result<ExitCode, Failure>>;
+    fn run(self, context: Context<'_>) -> impl Future<Output = Result<ExitCode, Failure>>;
 }

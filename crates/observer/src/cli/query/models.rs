@@ -1,18 +1,17 @@
 //! `observer models`: figures of models, and two of them head to head.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use observer_core::query::{Comparison, Models};
 use observer_figures::{clean, format};
 
-use super::QueryCommand;
 use super::ask::Store;
 use super::figures::{Clock, cost, cost_per_solved, duration, model, solved_ratio, tokens};
 use super::output::{FormatArgs, View, show};
 use super::request::Request;
+use super::{Context, QueryCommand};
 use crate::cli::failure::Failure;
 use crate::cli::grid::{Cell, Column, Grid, Terminal};
 use crate::cli::remote::ObserverArgs;
@@ -83,9 +82,9 @@ impl ModelsArgs {
 }
 
 impl QueryCommand for ModelsArgs {
-    async fn run(self, config: Option<&Path>) -> Result<ExitCode, Failure> {
+    async fn run(self, context: Context<'_>) -> Result<ExitCode, Failure> {
         let request = self.request();
-        let store = Store::open(self.observer, config)?;
+        let store = Store::open(self.observer, context)?;
         show::<Models>(&store, &request, self.format.format()).await
     }
 }

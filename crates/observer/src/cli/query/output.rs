@@ -62,7 +62,7 @@ impl FormatArgs {
 
 /// Asks for a result and prints it. Returns the exit code: 1 if nothing matched.
 pub(super) async fn show<V: View>(
-    store: &Store,
+    store: &Store<'_>,
     request: &Request,
     format: Format,
 ) -> Result<ExitCode, Failure> {

@@ -1,19 +1,18 @@
 //! `observer problems`: problems by state.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use observer_core::query::ProblemPage;
 use observer_figures::{clean, format};
 
-use super::QueryCommand;
 use super::ask::Store;
 use super::events::MAX_CURSOR;
 use super::figures::{Clock, cost, kind, model, state};
 use super::output::{FormatArgs, View, show};
 use super::request::Request;
+use super::{Context, QueryCommand};
 use crate::cli::failure::Failure;
 use crate::cli::grid::{Cell, Column, Grid, Terminal};
 use crate::cli::remote::ObserverArgs;
@@ -90,9 +89,9 @@ impl ProblemsArgs {
 }
 
 impl QueryCommand for ProblemsArgs {
-    async fn run(self, config: Option<&Path>) -> Result<ExitCode, Failure> {
+    async fn run(self, context: Context<'_>) -> Result<ExitCode, Failure> {
         let request = self.request();
-        let store = Store::open(self.observer, config)?;
+        let store = Store::open(self.observer, context)?;
         show::<ProblemPage>(&store, &request, self.format.format()).await
     }
 }

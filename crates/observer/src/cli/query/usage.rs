@@ -1,7 +1,6 @@
 //! `observer usage`: tokens, cost and time by model, source, day or label.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,11 +8,11 @@ use jiff::tz::TimeZone;
 use observer_core::query::{UsageFigures, UsageReport};
 use observer_figures::format;
 
-use super::QueryCommand;
 use super::ask::Store;
 use super::figures::{Clock, cost, duration, solved_ratio, tokens};
 use super::output::{FormatArgs, View, show};
 use super::request::Request;
+use super::{Context, QueryCommand};
 use crate::cli::failure::Failure;
 use crate::cli::grid::{Cell, Column, Grid, Terminal, Tone};
 use crate::cli::remote::ObserverArgs;
@@ -92,9 +91,9 @@ impl UsageArgs {
 }
 
 impl QueryCommand for UsageArgs {
-    async fn run(self, config: Option<&Path>) -> Result<ExitCode, Failure> {
+    async fn run(self, context: Context<'_>) -> Result<ExitCode, Failure> {
         let request = self.request();
-        let store = Store::open(self.observer, config)?;
+        let store = Store::open(self.observer, context)?;
         show::<UsageReport>(&store, &request, self.format.format()).await
     }
 }
