@@ -38,8 +38,7 @@ impl LocalQueries {
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>) -> Self {
         let queries = Queries { store: EventStoreHandle::new(store), pipeline: None };
-        let router =
-            table().into_iter().fold(OpenApiRouter::new(), |router, routes| router.routes(routes));
+        let router = table().into_iter().fold(OpenApiRouter::new(), OpenApiRouter::routes);
         Self(Router::from(router).with_state(queries))
     }
 
