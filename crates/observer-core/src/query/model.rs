@@ -17,7 +17,8 @@ pub struct ModelsRequest {
     pub sig_hash: Option<String>,
     /// Earliest time of an attempt.
     pub since: Option<Timestamp>,
-    /// Time before which an attempt was made.
+    /// Time before which an attempt was made. Problems count by the first and the last attempt of a
+    /// model, and as solved if its last success is not before `since`.
     pub until: Option<Timestamp>,
     /// True for a row by model and source, not by model alone.
     pub by_source: bool,
