@@ -9,8 +9,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use observer_core::query::{
+    EventStore, EventsRequest, ModelsRequest, ProblemRequest, ProblemState, ProblemsRequest,
+    QueryError, Scope, UsageBy, UsageRequest,
+};
 use observer_core::{Batch, Envelope, Event, EventSink, SinkContext, Timestamp, Uuid};
-use observer_kb::{KbConfig, KbSink};
+use observer_kb::{KbConfig, KbSink, KbStore};
 
 const BATCH: u64 = 8_192;
 const MODELS: u64 = 20;
@@ -60,26 +64,36 @@ impl Source {
         (start + self.random.u64(..window)) % self.signatures
     }
 
+    /// Returns the hash of a random problem.
+    fn hash(&mut self, seq: u64) -> String {
+        format!("{:016x}", self.signature(seq).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Returns the time of an event in microseconds.
+    fn time(&self, seq: u64) -> i64 {
+        1_790_000_000_000_000 + (SPAN as u64 * seq / self.total) as i64
+    }
+
     fn envelope(&mut self, seq: u64) -> Envelope {
-        let signature = self.signature(seq);
+        let signature = self.hash(seq);
         let ok = self.random.u8(..) < 110;
         let kind = if ok { "ok" } else { "tests_failed" };
         let model = self.random.u64(..MODELS);
         let tail = &self.templates[self.random.usize(..self.templates.len())];
         let raw = format!(
             concat!(
-                r#"{{"source":"bot","cycle_id":"cycle-{}","sig_hash":"{:016x}","event_kind":"{}","#,
+                r#"{{"source":"bot","cycle_id":"cycle-{}","sig_hash":"{}","event_kind":"{}","#,
                 r#""ok":{},"staffer_id":"model-{}","duration_ms":{},{}"#
             ),
             seq,
-            signature.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            signature,
             kind,
             ok,
             model,
             1_000 + self.random.u32(..600_000),
             tail,
         );
-        let at = 1_790_000_000_000_000 + (SPAN as u64 * seq / self.total) as i64;
+        let at = self.time(seq);
         Envelope {
             id: Uuid::from_u128(self.random.u128(..)),
             seq,
@@ -160,10 +174,81 @@ async fn run() {
                 size,
                 resident()
             );
-            (spent, since, longest, cpu) = (Duration::ZERO, 0, Duration::ZERO, now);
+            (spent, since, longest) = (Duration::ZERO, 0, Duration::ZERO);
+            queries(&sink.store(), &mut source, seq).await;
+            cpu = writer_cpu();
         }
     }
     sink.close().await.expect("the file can be closed");
+}
+
+/// Prints latencies of queries.
+async fn queries(store: &KbStore, source: &mut Source, seq: u64) {
+    let last = Timestamp::from_microsecond(source.time(seq)).expect("a time of this century");
+    let since = Some(last - jiff::SignedDuration::from_hours(30 * 24));
+    let mut histories = Vec::new();
+    // The first query computes the comparison of models, which is kept.
+    for number in 0..=200 {
+        let sig_hash = source.hash(seq);
+        let request = ProblemRequest { sig_hash, history: 20, ..ProblemRequest::default() };
+        let took = timed(store.problem(request)).await;
+        if number > 0 {
+            histories.push(took);
+        }
+    }
+    histories.sort_unstable();
+    let filters = [
+        EventsRequest { ok: Some(true), ..EventsRequest::default() },
+        EventsRequest { staffer_id: vec!["model-7".into()], ..EventsRequest::default() },
+        EventsRequest { sig_hash: vec![source.hash(seq)], ..EventsRequest::default() },
+        EventsRequest { cycle_id: vec!["cycle-1".into()], ..EventsRequest::default() },
+    ];
+    let mut page = Duration::ZERO;
+    for filter in filters {
+        page = page.max(timed(store.events(EventsRequest { since, limit: 50, ..filter })).await);
+    }
+    let models = ModelsRequest {
+        since,
+        compare: Some(("model-1".into(), "model-2".into())),
+        ..ModelsRequest::default()
+    };
+    let usage = |by| UsageRequest {
+        scope: Scope::all(),
+        by,
+        source: None,
+        model: None,
+        since,
+        until: None,
+        tz: jiff::tz::TimeZone::fixed(jiff::tz::offset(2)),
+        limit: 100,
+    };
+    let problems = ProblemsRequest {
+        states: vec![ProblemState::Broken],
+        since,
+        limit: 20,
+        ..ProblemsRequest::default()
+    };
+    println!(
+        "{:>10} history p50 {:.2?} p99 {:.2?}, page {:.2?}, models {:.2?}, usage {:.2?}, by day \
+         {:.2?}, problems {:.2?}",
+        "",
+        histories[100],
+        histories[197],
+        page,
+        timed(store.models(models)).await,
+        timed(store.usage(usage(UsageBy::Model))).await,
+        timed(store.usage(usage(UsageBy::Day))).await,
+        timed(store.problems(problems)).await,
+    );
+}
+
+/// Returns how long a query took that succeeds.
+async fn timed<T>(query: impl Future<Output = Result<T, QueryError>>) -> Duration {
+    let start = Instant::now();
+    if let Err(error) = query.await {
+        assert!(matches!(error, QueryError::NotFound { .. }), "{error:?}");
+    }
+    start.elapsed()
 }
 
 fn size(folder: &std::path::Path) -> u64 {

@@ -1,7 +1,7 @@
 //! Figures of a problem by source and model, in the column `models`.
 //!
-//! One byte of version (1), then for each entry: source, model, attempts, solved attempts and
-//! attempts with a known cost as variable-length integers (LEB128); first and last attempt as
+//! One byte of version (1), then for each entry: source and model (zigzag), attempts, solved attempts
+//! and attempts with a known cost as variable-length integers (LEB128); first and last attempt as
 //! distances in microseconds from the first attempt at the problem (zigzag, then LEB128); the last
 //! success in the same way plus 1, or 0 for none; the cost as 8 bytes.
 
@@ -31,8 +31,8 @@ pub(super) fn encode(entries: &[ModelEntry], first_at: i64) -> Vec<u8> {
     out.push(VERSION);
     let distance = |at: i64| zigzag(at.wrapping_sub(first_at));
     for entry in entries {
-        put(&mut out, entry.source as u64);
-        put(&mut out, entry.model as u64);
+        put(&mut out, zigzag(entry.source));
+        put(&mut out, zigzag(entry.model));
         put(&mut out, entry.attempts);
         put(&mut out, entry.solved);
         put(&mut out, entry.known);
@@ -56,8 +56,8 @@ pub(crate) fn decode(
     while !data.is_empty() {
         let mut get = || take(&mut data).ok_or_else(damaged);
         let mut entry = ModelEntry {
-            source: get()? as i64,
-            model: get()? as i64,
+            source: unzigzag(get()?),
+            model: unzigzag(get()?),
             attempts: get()?,
             solved: get()?,
             known: get()?,
@@ -111,7 +111,7 @@ mod tests {
 
     prop_compose! {
         fn entries()(
-            ids in (0..1_i64 << 40, 0..1_i64 << 40),
+            ids in (-1..1_i64 << 40, -1..1_i64 << 40),
             counts in (any::<u64>(), any::<u64>(), any::<u64>()),
             times in (-1_i64 << 55..1_i64 << 55, -1_i64 << 55..1_i64 << 55),
             last_ok in prop::option::of(-1_i64 << 55..1_i64 << 55),

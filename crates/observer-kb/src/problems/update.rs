@@ -12,7 +12,7 @@ use super::row::ProblemRecord;
 use crate::attempts::{AttemptRow, attempts_of, time};
 use crate::error::KbError;
 use crate::outcome::Basis;
-use crate::schema::dictionary;
+use crate::schema::dictionary::{self, OTHER};
 
 /// Attempt that a correction withdrew or changed.
 #[derive(Debug, Clone)]
@@ -256,15 +256,22 @@ fn subtract(record: &mut ProblemRecord, row: &AttemptRow, cost: Option<f64>) {
     record.models.retain(|entry| entry.attempts > 0);
 }
 
+/// Sources and models of a problem that are told apart.
+const ENTRIES: usize = 256;
+
 fn entry_of<'a>(record: &'a mut ProblemRecord, row: &AttemptRow) -> &'a mut ModelEntry {
-    let found = record
-        .models
-        .iter()
-        .position(|entry| (entry.source, entry.model) == (row.source, row.model));
+    let position =
+        |key: (i64, i64)| record.models.iter().position(|entry| (entry.source, entry.model) == key);
+    let mut key = (row.source, row.model);
+    let mut found = position(key);
+    if found.is_none() && record.models.len() >= ENTRIES {
+        key = (OTHER, OTHER);
+        found = position(key);
+    }
     let at = found.unwrap_or_else(|| {
         record.models.push(ModelEntry {
-            source: row.source,
-            model: row.model,
+            source: key.0,
+            model: key.1,
             first_at: row.at,
             last_at: row.at,
             ..ModelEntry::default()

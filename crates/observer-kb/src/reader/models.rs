@@ -1,6 +1,6 @@
 //! Figures of models, and the comparison of two of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use observer_core::Timestamp;
 use observer_core::query::{
@@ -70,6 +70,9 @@ struct Shared {
     /// Number of problems, and of those that another model tried, too.
     counts: HashMap<Key, (u64, u64)>,
     pairs: Pairs,
+    /// Models and keys of the problem at hand; emptied for each, so that nothing is allocated.
+    efforts: Vec<(i64, Effort)>,
+    keys: Vec<Key>,
 }
 
 /// Numbers of the two models to compare; −1 stands for a model without attempts.
@@ -120,30 +123,39 @@ impl Query<'_> {
                 && entry.last_at >= self.since
                 && entry.first_at < self.until
         };
-        let mut efforts: BTreeMap<i64, Effort> = BTreeMap::new();
-        let mut keys: Vec<Key> = Vec::new();
+        let Shared { counts: totals, pairs, efforts, keys } = shared;
+        efforts.clear();
+        keys.clear();
         for entry in entries.iter().filter(counts) {
             // A success before the range is none within it.
             let solved = match entry.last_ok {
                 Some(at) if at >= self.since => entry.solved,
                 _ => 0,
             };
-            efforts.entry(entry.model).or_default().add(&ModelEntry { solved, ..*entry });
+            let at = efforts.iter().position(|(model, _)| *model == entry.model);
+            let at = at.unwrap_or_else(|| {
+                efforts.push((entry.model, Effort::default()));
+                efforts.len() - 1
+            });
+            efforts[at].1.add(&ModelEntry { solved, ..*entry });
             let key = self.key(entry.model, entry.source);
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        let named = efforts.keys().filter(|&&model| model != 0).count();
-        for key in keys {
-            let (problems, comparable) = shared.counts.entry(key).or_default();
+        let named = efforts.iter().filter(|(model, _)| *model != 0).count();
+        for &key in keys.iter() {
+            let (problems, comparable) = totals.entry(key).or_default();
             *problems += 1;
             *comparable += u64::from(named > 1 && key.0 != 0);
         }
+        let effort = |wanted: i64| {
+            efforts.iter().find(|(model, _)| *model == wanted).map(|(_, effort)| *effort)
+        };
         if let Some((a, b)) = pair
-            && let (Some(a), Some(b)) = (efforts.get(&a), efforts.get(&b))
+            && let (Some(a), Some(b)) = (effort(a), effort(b))
         {
-            shared.pairs.add(a.tries, a.spend, b.tries, b.spend);
+            pairs.add(a.tries, a.spend, b.tries, b.spend);
         }
     }
 

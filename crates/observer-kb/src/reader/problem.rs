@@ -6,7 +6,7 @@ use observer_core::query::{
     Attempt, FailureGroup, NextModel, Problem, ProblemModel, ProblemRequest, QueryError, SolvedBy,
     Summary, SummaryRequest, SummaryStyle, Transition,
 };
-use observer_core::{Timestamp, Uuid};
+use observer_core::{Envelope, Timestamp, Uuid};
 use observer_figures::clean::Style;
 use observer_figures::fingerprint::summarize;
 use observer_figures::rates::{changes, flip_rate};
@@ -99,6 +99,8 @@ struct Known<'a> {
     rows: Vec<AttemptRow>,
     costs: Vec<Option<f64>>,
     fold: Fold,
+    /// Whether there are corrections at all.
+    has_corrections: bool,
     models: Names<'a>,
     kinds: Names<'a>,
     versions: Names<'a>,
@@ -137,7 +139,11 @@ impl<'a> Known<'a> {
         }
         let costs = rows.iter().map(|row| computer.cost(row)).collect::<Result<_, _>>()?;
         let fold = computer.state(&record)?;
+        let has_corrections = conn
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM correction)")?
+            .query_row([], |row| row.get(0))?;
         Ok(Some(Self {
+            has_corrections,
             conn,
             settings,
             sources: sources.clone(),
@@ -241,13 +247,22 @@ impl<'a> Known<'a> {
         Ok(failures)
     }
 
+    /// Returns the last correction of an attempt.
+    fn correction(&self, n: i64) -> Result<Option<Envelope>, KbError> {
+        if !self.has_corrections {
+            return Ok(None);
+        }
+        Ok(corrections_of(self.conn, n)?.pop().map(|(_, envelope)| envelope))
+    }
+
     /// Returns the error line of a failure: that of its last correction, or else its own.
     fn error(&self, n: i64, kind: &str) -> Result<Option<String>, KbError> {
-        let corrected = corrections_of(self.conn, n)?.pop();
-        let Some((_, envelope)) =
-            corrected.map_or_else(|| load(self.conn, n), |last| Ok(Some(last)))?
-        else {
-            return Ok(None);
+        let envelope = match self.correction(n)? {
+            Some(correction) => correction,
+            None => match load(self.conn, n)? {
+                Some((_, envelope)) => envelope,
+                None => return Ok(None),
+            },
         };
         Ok(summarize(kind, envelope.event.extra().unwrap_or("{}")).text)
     }
@@ -333,8 +348,8 @@ impl<'a> Known<'a> {
         for index in newest {
             let row = self.rows[index].clone();
             let kind = self.kinds.text(row.kind)?;
-            let event = match corrections_of(self.conn, row.n)?.pop() {
-                Some((_, correction)) => (correction.id, Some(self.id(row.n)?)),
+            let event = match self.correction(row.n)? {
+                Some(correction) => (correction.id, Some(self.id(row.n)?)),
                 None => (self.id(row.n)?, None),
             };
             history.push(Attempt {

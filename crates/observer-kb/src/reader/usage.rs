@@ -15,14 +15,11 @@ use super::scope::Sources;
 use crate::attempts::time;
 use crate::error::KbError;
 use crate::rollup::{Conditions, Group, Key, Level, Slots, Sums, cover, read};
-use crate::schema::dictionary::{self, find};
+use crate::schema::dictionary::{self, OTHER_NAME, find};
 use crate::settings::Settings;
 
 /// Days that a report lists at most.
 const DAYS: usize = 3_700;
-/// Key of the values of a label that are counted together.
-const OTHER: &str = "other";
-
 /// Returns the slots of a range of time whose ends may be open, as far as there are sums.
 pub(super) fn slots(
     conn: &Connection,
@@ -165,7 +162,7 @@ impl Report<'_> {
                 .prepare_cached("SELECT id, value FROM label_value WHERE label = ?1")?
                 .query_map([label], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<_, _>>()?;
-            values.push((-label, OTHER.to_owned()));
+            values.push((-label, OTHER_NAME.to_owned()));
             for (value, name) in values {
                 let sums = self.all(value, &slots)?;
                 if sums.attempts > 0 {

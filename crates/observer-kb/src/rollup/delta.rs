@@ -9,6 +9,16 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::slots::Level;
 use crate::error::KbError;
 use crate::outcome::Class;
+use crate::schema::dictionary::OTHER;
+
+/// Sources, and models, that sums tell apart: the first ones. Producers choose their names, and
+/// nothing else bounds the number of rows.
+const TOLD_APART: i64 = 1_000;
+
+/// Returns the number under which a source or a model is counted.
+fn counted(id: i64) -> i64 {
+    if id > TOLD_APART { OTHER } else { id }
+}
 
 /// Key of a row of sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,8 +75,8 @@ impl Deltas {
                 value,
                 level,
                 slot: level.start(values.at),
-                source: values.source,
-                model: values.model,
+                source: counted(values.source),
+                model: counted(values.model),
                 class: values.class,
             };
             self.rows.entry(key).or_default().add(values, sign);

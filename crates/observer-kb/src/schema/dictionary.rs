@@ -2,9 +2,15 @@
 
 use std::collections::HashMap;
 
+use hashbrown::HashMap as FastMap;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::KbError;
+
+/// Number of what is not told apart from others.
+pub(crate) const OTHER: i64 = -1;
+/// Text of [`OTHER`].
+pub(crate) const OTHER_NAME: &str = "other";
 
 /// Texts that a dictionary keeps in memory.
 const CACHED: usize = 200_000;
@@ -13,7 +19,7 @@ const CACHED: usize = 200_000;
 #[derive(Debug)]
 pub(crate) struct Dictionary {
     table: &'static str,
-    cached: HashMap<Box<str>, i64>,
+    cached: FastMap<Box<str>, i64>,
     select: String,
     insert: String,
 }
@@ -22,7 +28,7 @@ impl Dictionary {
     pub(crate) fn new(table: &'static str) -> Self {
         Self {
             table,
-            cached: HashMap::new(),
+            cached: FastMap::new(),
             select: format!("SELECT id FROM {table} WHERE name = ?1"),
             insert: format!("INSERT INTO {table} (name) VALUES (?1)"),
         }
@@ -68,8 +74,10 @@ pub(crate) fn find(conn: &Connection, table: &str, text: &str) -> Result<Option<
 
 /// Returns the text of a number in a dictionary; `None` for 0.
 pub(crate) fn name(conn: &Connection, table: &str, id: i64) -> Result<Option<String>, KbError> {
-    if id == 0 {
-        return Ok(None);
+    match id {
+        0 => return Ok(None),
+        OTHER => return Ok(Some(OTHER_NAME.to_owned())),
+        _ => {}
     }
     let sql = format!("SELECT name FROM {table} WHERE id = ?1");
     Ok(conn.prepare_cached(&sql)?.query_row([id], |row| row.get(0)).optional()?)

@@ -31,9 +31,9 @@ const VIEWS: &str = include_str!("views.sql");
 const CHECKPOINT_PAGES: i64 = 16_000;
 
 /// Cache of the writer in KiB; negative as SQLite wants it.
-const WRITER_CACHE: i64 = -48 * 1024;
+const WRITER_CACHE: i64 = -40 * 1024;
 /// Cache of each reader.
-const READER_CACHE: i64 = -8 * 1024;
+const READER_CACHE: i64 = -4 * 1024;
 
 /// Opens the file for writing, and creates or migrates it.
 pub(crate) fn open_writer(folder: &Path) -> Result<Connection, KbError> {

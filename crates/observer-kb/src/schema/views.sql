@@ -75,8 +75,8 @@ DROP VIEW IF EXISTS usage_by_day;
 CREATE VIEW usage_by_day AS
 SELECT
   date(r.slot / 1e6, 'unixepoch') AS day,
-  source.name AS source,
-  model.name AS model,
+  coalesce(source.name, 'other') AS source,
+  CASE r.model WHEN -1 THEN 'other' ELSE model.name END AS model,
   sum(r.attempts) AS attempts,
   sum(r.solved) AS solved,
   sum(r.turns) AS turns,
@@ -87,7 +87,7 @@ SELECT
   sum(r.output) AS output,
   sum(r.reasoning) AS reasoning
 FROM rollup r
-JOIN source ON source.id = r.source
+LEFT JOIN source ON source.id = r.source
 LEFT JOIN model ON model.id = r.model
 WHERE r.value = 0 AND r.level = 0
 GROUP BY r.slot, r.source, r.model;

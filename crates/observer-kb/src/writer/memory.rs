@@ -74,6 +74,8 @@ pub(super) struct Numbered {
     pub(super) labels: Vec<i64>,
     /// Whether the event has usage, tokens or a cost.
     pub(super) has_usage: bool,
+    /// Whether the problem has another signature than the event.
+    pub(super) is_alias: bool,
 }
 
 impl Writer {
@@ -246,7 +248,8 @@ impl Memory {
             usage: outcome.usage.unwrap_or_default(),
             failure: outcome.failure as i64,
         };
-        Ok(Numbered { row, labels, has_usage: outcome.usage.is_some() })
+        let is_alias = problem != outcome.signature.as_deref();
+        Ok(Numbered { row, labels, has_usage: outcome.usage.is_some(), is_alias })
     }
 
     /// Returns the newest event with an id that the observer gave.

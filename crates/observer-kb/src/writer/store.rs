@@ -3,7 +3,7 @@
 use observer_core::{Batch, Envelope, Position};
 use rusqlite::{Transaction, params};
 
-use super::memory::{Memory, Writer};
+use super::memory::{Memory, Numbered, Writer};
 use crate::error::KbError;
 use crate::index::{hash_of, terms_of};
 use crate::outcome::time_of;
@@ -98,12 +98,12 @@ impl Memory {
             event: envelope.event.unparsed(),
         };
         let n = self.head.next();
-        self.insert(tx, epoch, n, &envelope)?;
+        let pending = self.pending_of(tx, settings, n, &envelope)?;
+        self.insert(tx, epoch, n, &envelope, pending.attempt.as_ref())?;
         let mut terms = Vec::with_capacity(16);
         terms_of(&envelope, &mut terms);
         self.head.push(hash, envelope.received_at.as_microsecond(), &terms);
         self.seen.insert(hash, n);
-        let pending = self.pending_of(tx, settings, n, &envelope)?;
         self.pending.push(pending);
         self.dirty = true;
         if self.head.is_full() {
@@ -113,20 +113,34 @@ impl Memory {
         Ok(true)
     }
 
+    /// Writes the row of an event. `attempt` has the numbers of an outcome.
     fn insert(
         &mut self,
         tx: &Transaction<'_>,
         epoch: i64,
         n: i64,
         envelope: &Envelope,
+        attempt: Option<&Numbered>,
     ) -> Result<(), KbError> {
         let event = &envelope.event;
-        let ids = &mut self.dictionaries;
         let received = envelope.received_at.as_microsecond();
         let at = time_of(envelope).as_microsecond();
+        let (source, kind, model) = match attempt {
+            Some(Numbered { row, .. }) => (row.source, row.kind, row.model),
+            None => {
+                let ids = &mut self.dictionaries;
+                (
+                    ids.sources.id(tx, event.source())?,
+                    ids.kinds.id(tx, event.event_kind())?,
+                    ids.models.id_or_none(tx, event.staffer_id())?,
+                )
+            }
+        };
+        let signature = match attempt {
+            Some(Numbered { row, is_alias: false, .. }) => row.signature,
+            _ => self.dictionaries.signatures.id_or_none(tx, event.sig_hash())?,
+        };
         let optional = |id: i64| (id != 0).then_some(id);
-        let signature = optional(ids.signatures.id_or_none(tx, event.sig_hash())?);
-        let model = optional(ids.models.id_or_none(tx, event.staffer_id())?);
         tx.prepare_cached(
             "INSERT INTO event (n, id, epoch, seq, received_at, at, source, kind, ok, signature,
                model, raw)
@@ -139,11 +153,11 @@ impl Memory {
             envelope.seq as i64,
             received,
             (at != received).then_some(at),
-            ids.sources.id(tx, event.source())?,
-            ids.kinds.id(tx, event.event_kind())?,
+            source,
+            kind,
             event.ok(),
-            signature,
-            model,
+            optional(signature),
+            optional(model),
             std::str::from_utf8(event.raw()).map_err(|_| KbError::Damaged("an event"))?,
         ])?;
         Ok(())

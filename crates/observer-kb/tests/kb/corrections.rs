@@ -12,7 +12,7 @@ async fn correction_takes_the_place_of_the_original() {
     kb.send(&[with(&outcome("p", "m", true), r#""cost_usd":2"#)]).await;
     kb.at(START + 2 * DAY);
     let verdict = format!(
-        r#"{{"source":"bot","cycle_id":"v","sig_hash":"p","event_kind":"wrong","ok":false,"replaces":"{}"}}"#,
+        r#"{{"source":"bot","cycle_id":"v","event_kind":"wrong","ok":false,"replaces":"{}"}}"#,
         ids[0]
     );
     let corrected = kb.send(&[verdict]).await;

@@ -144,7 +144,8 @@ async fn run(steps: Vec<Step>) {
                 let json = format!(
                     concat!(
                         r#"{{"source":"bot","cycle_id":"c","sig_hash":"p{}","event_kind":"k","#,
-                        r#""ok":{},"staffer_id":"m{}","cost_usd":{},"id":"e{}","timestamp":"{}"{}}}"#
+                        r#""ok":{},"staffer_id":"m{}","cost_usd":{},"id":"e{}","#,
+                        r#""timestamp":"{}"{}}}"#
                     ),
                     problem,
                     ok,

@@ -79,6 +79,22 @@ async fn values_of_a_label_beyond_the_limit_are_counted_together() {
     assert_eq!(other.attempts, 5);
 }
 
+#[tokio::test]
+async fn sources_and_models_beyond_the_limit_are_counted_together() {
+    let mut kb = Kb::new();
+    let events: Vec<String> = (0..1_003).map(|n| outcome("p", &format!("m{n}"), true)).collect();
+    kb.send(&events).await;
+    kb.send(&[outcome("p", "m1002", false)]).await;
+    let usage = kb.usage(UsageBy::Model).await;
+    assert_eq!((usage.rows.len(), usage.omitted, usage.total.attempts), (1_000, 1, 1_004));
+    let other = usage.rows.iter().find(|row| row.key.as_deref() == Some("other")).unwrap();
+    assert_eq!((other.attempts, other.solved), (4, 3));
+    let problem = kb.problem("p").await;
+    assert_eq!((problem.attempts, problem.models.len()), (1_004, 257));
+    let other = problem.models.iter().find(|row| row.model.as_deref() == Some("other")).unwrap();
+    assert_eq!((other.attempts, other.solved), (748, 747));
+}
+
 /// A price per token for one model.
 #[derive(Debug)]
 struct Price(f64);
