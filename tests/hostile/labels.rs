@@ -174,7 +174,12 @@ fn source_count() -> usize {
 async fn million_sources_are_archived_and_make_fifty_series() {
     const BATCH: usize = 10_000;
     let (sources, dir) = (source_count(), tempfile::tempdir().unwrap());
-    let mut observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
+    let config = format!(
+        "{DEFAULTS}[sinks.archive]\ntype = \"file\"\n\
+         path = \"observer-data/events/{{date}}.jsonl\"\n\
+         [sinks.prometheus]\ntype = \"prometheus\"\n"
+    );
+    let mut observer = MonitoredObserver::start(dir.path(), &config).await;
     for first in (0..sources).step_by(BATCH) {
         let numbers = first..sources.min(first + BATCH);
         let lines: Vec<_> =
