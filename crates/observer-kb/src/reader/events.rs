@@ -1,7 +1,7 @@
 //! Events by filter, and one event by its id.
 
 use observer_core::query::{
-    EventPage, EventRequest, EventsRequest, QueryError, Scope, StoredEvent,
+    EventPage, EventRequest, EventsRequest, MAX_PAGE_BYTES, QueryError, Scope, StoredEvent,
 };
 use observer_core::{Envelope, Position, Uuid};
 use rusqlite::{Connection, OptionalExtension};
@@ -22,13 +22,12 @@ pub(super) fn events(conn: &Connection, request: EventsRequest) -> Result<EventP
     check_range(request.since, request.until)?;
     let before = Cursor::decode(request.cursor.as_deref(), LIST)?.map_or(i64::MAX, |at| at.id);
     let Some(matcher) = Matcher::new(request) else { return Ok(EventPage::default()) };
-    // One more tells whether there is a next page.
-    let mut search = Search { conn, matcher, before, wanted: limit + 1, found: Vec::new() };
+    let mut search = Search { conn, matcher, before, page: limit, bytes: 0, found: Vec::new() };
     search.head()?;
     search.blocks()?;
-    let mut found = search.found;
-    let is_last = found.len() <= limit;
-    found.truncate(limit);
+    let Search { mut found, page, .. } = search;
+    let is_last = found.len() <= page;
+    found.truncate(page);
     let cursor =
         found.last().filter(|_| !is_last).map(|(n, _)| Cursor { list: LIST, key: 0, id: *n });
     let events = found
@@ -42,13 +41,25 @@ struct Search<'a> {
     conn: &'a Connection,
     matcher: Matcher,
     before: i64,
-    wanted: usize,
+    /// Number of events of the page, at most. One more tells whether there is a next page.
+    page: usize,
+    /// Size of the events that were found.
+    bytes: usize,
     found: Vec<(i64, Envelope)>,
 }
 
 impl Search<'_> {
     fn is_complete(&self) -> bool {
-        self.found.len() >= self.wanted
+        self.found.len() > self.page
+    }
+
+    /// Adds an event. The page ends with the one that exceeds [`MAX_PAGE_BYTES`].
+    fn add(&mut self, n: i64, envelope: Envelope) {
+        self.bytes = self.bytes.saturating_add(envelope.event.raw().len());
+        self.found.push((n, envelope));
+        if self.bytes > MAX_PAGE_BYTES {
+            self.page = self.page.min(self.found.len());
+        }
     }
 
     /// Searches the events that are in no block yet.
@@ -61,7 +72,7 @@ impl Search<'_> {
         while let Some(row) = rows.next()? {
             let (n, envelope) = envelope(row)?;
             if self.matcher.matches(&envelope) {
-                self.found.push((n, envelope));
+                self.add(n, envelope);
                 if self.is_complete() {
                     break;
                 }
@@ -88,7 +99,7 @@ impl Search<'_> {
                 }
                 let Some((_, envelope)) = load(self.conn, n)? else { continue };
                 if self.matcher.matches(&envelope) {
-                    self.found.push((n, envelope));
+                    self.add(n, envelope);
                     if self.is_complete() {
                         return Ok(());
                     }

@@ -1,7 +1,9 @@
 //! Events by filter and by id.
 
 use observer_core::Uuid;
-use observer_core::query::{EventRequest, EventStore, EventsRequest, QueryError, Scope};
+use observer_core::query::{
+    EventRequest, EventStore, EventsRequest, MAX_PAGE_BYTES, QueryError, Scope,
+};
 
 use super::support::{Kb, START, events_request, outcome, time, with};
 
@@ -148,4 +150,30 @@ async fn store_without_a_file_is_unavailable() {
     let error = kb.store.events(events_request(1)).await.unwrap_err();
     assert!(matches!(error, QueryError::Unavailable(_)), "{error:?}");
     assert!(!kb.path().exists());
+}
+
+#[tokio::test]
+async fn page_ends_when_its_events_are_large() {
+    let mut kb = Kb::new();
+    let large = |number: usize| {
+        let log = "x".repeat(MAX_PAGE_BYTES / 3);
+        with(&outcome("p", "m", true), &format!(r#""id":"run-{number}","extra":{{"log":"{log}"}}"#))
+    };
+    for number in 0..6 {
+        kb.send(&[large(number)]).await;
+    }
+    let mut sizes = Vec::new();
+    let mut request = events_request(100);
+    loop {
+        let page = kb.store.events(request.clone()).await.unwrap();
+        sizes.push(page.events.len());
+        match page.cursor {
+            Some(cursor) => request.cursor = Some(cursor),
+            None => break,
+        }
+    }
+    assert_eq!(sizes, [3, 3]);
+    let few = kb.store.events(events_request(2)).await.unwrap();
+    assert_eq!(few.events.len(), 2);
+    assert!(few.cursor.is_some());
 }
