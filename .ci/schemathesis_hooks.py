@@ -33,6 +33,35 @@ def before_call(context, case, **kwargs):
         case "POST", "/v1/sinks/{name}/replay" if isinstance(case.body, dict) and "until" in case.body:
             if not is_after(case.body["until"], case.body["since"]):
                 del case.body["until"]
+        case "GET", path if case.query and path.startswith(QUERIES):
+            make_consistent(path, case.query)
+
+
+QUERIES = ("/v1/events", "/v1/signatures", "/v1/models", "/v1/usage", "/v1/diff", "/v1/hints")
+
+
+def make_consistent(path, query):
+    """Keeps parameters from contradicting each other."""
+    # One that no page returned is an error, and so is a name that is no time zone.
+    query.pop("cursor", None)
+    if "tz" in query:
+        query["tz"] = "Europe/Berlin"
+    if "since" in query:
+        query.pop("until", None)
+    # The moment of a comparison is in the past.
+    if path == "/v1/diff" and "since" in query:
+        query["since"] = "24h"
+    # Both, and different ones.
+    if "a" in query or "b" in query:
+        query["a"], query["b"] = "a", "b"
+    if "label" in query or query.get("by") == "label":
+        query["by"], query["label"] = "label", "branch"
+    # A report by day is limited, and events may be of any time.
+    if query.get("by") == "day":
+        query["since"] = "30d"
+        query.pop("until", None)
+    # It has an effect on text alone.
+    query.pop("max_chars", None)
 
 
 def is_after(time, other):

@@ -12,7 +12,7 @@ use super::respond::respond;
 use super::{DEFAULT_LIMIT, Query, Route};
 use crate::problem::Problem;
 use crate::request::accept::Media;
-use crate::routes::openapi::{self, AnyQuery};
+use crate::routes::openapi::AnyQuery;
 
 /// Route of events by filter.
 pub(super) struct Events;
@@ -61,7 +61,9 @@ pub(super) struct StoredEventSchema {
     /// Time of receipt.
     #[schema(format = DateTime)]
     received_at: String,
-    event: openapi::Event,
+    /// Event, byte for byte as the producer sent it. Optional fields may be unreadable.
+    #[schema(value_type = Object)]
+    event: serde_json::Value,
     /// Event that corrects this one, and counts instead of it.
     #[schema(format = "uuid", nullable = false)]
     replaced_by: Option<String>,

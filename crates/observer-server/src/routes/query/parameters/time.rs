@@ -20,7 +20,9 @@ pub(super) fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Times
     if let Ok(local) = text.parse::<DateTime>() {
         return zone.to_timestamp(local).ok();
     }
-    let age = humantime::parse_duration(text).ok()?;
+    // A number without a unit would be one of several: `0` is a duration, `7` is none.
+    let age = text.ends_with(|last: char| last.is_ascii_alphabetic()).then_some(text)?;
+    let age = humantime::parse_duration(age).ok()?;
     Some(now.checked_sub(age).map_or(Timestamp::UNIX_EPOCH, |time| time.max(Timestamp::UNIX_EPOCH)))
 }
 
@@ -62,6 +64,7 @@ mod tests {
             ("yesterday", &TimeZone::UTC, None),
             ("-7d", &TimeZone::UTC, None),
             ("7", &TimeZone::UTC, None),
+            ("0", &TimeZone::UTC, None),
             ("", &TimeZone::UTC, None),
         ] {
             let expected = expected.map(|time| time.parse().unwrap());
