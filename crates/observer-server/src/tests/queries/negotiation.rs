@@ -31,7 +31,7 @@ async fn without_a_store_every_query_names_the_key() {
     assert_snapshot!(client.get("/v1/events").await, @r#"
     HTTP/1.1 404 Not Found
     content-type: application/problem+json
-    {"type":"about:blank","title":"Not Found","status":404,"detail":"there is no knowledge base; add `[sinks.kb]` with `type = \"kb\"` to the configuration"}
+    {"type":"about:blank","title":"Not Found","status":404,"detail":"there is no knowledge base; add `[sinks.kb]` with `type = \"kb\"` to the configuration","field":"sinks.kb"}
     "#);
     for path in paths() {
         let response = client.get(&path).await;
