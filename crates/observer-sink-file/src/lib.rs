@@ -18,7 +18,7 @@
 //! let config = FileConfig::new(format!("{folder}/events/{{date}}.jsonl"))
 //!     .rotate_at_size(256 << 20)
 //!     .compression(Compression::Zstd);
-//! let state_dir = format!("{folder}/state").into();
+//! let state_dir = format!("{folder}/state");
 //! let context = SinkContext::new("archive", state_dir);
 //! let sink = FileSink::new(&config, &context)?;
 //!
