@@ -50,7 +50,8 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
         max_batch_events: MAX_EVENTS,
         ..ServerOptions::default()
     };
-    observer_server::router(&options, pipeline, prometheus::Registry::new())
+    let store = observer_server::EventStoreHandle::default();
+    observer_server::router(&options, pipeline, prometheus::Registry::new(), store)
         .expect("the registry has no other metrics")
 });
 
