@@ -60,7 +60,7 @@ pub enum Next {
         of: u64,
         /// Problems that both tried.
         common: u64,
-        /// Whether each tried each problem only once.
+        /// True if each tried each problem only once.
         one_run: bool,
     },
 }

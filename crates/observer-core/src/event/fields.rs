@@ -28,7 +28,7 @@ pub(super) struct Fields {
     pub(super) replaces: Option<Text>,
     /// Names and values.
     pub(super) labels: Vec<(Text, Text)>,
-    /// Whether the event has members that are no fields.
+    /// True if the event has members that are no fields.
     pub(super) has_others: bool,
     /// Parsed from `usage_field`, `extra` and `cost_usd` on first use.
     pub(super) usage: OnceLock<UsageReading>,

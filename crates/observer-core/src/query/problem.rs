@@ -337,7 +337,7 @@ pub struct Attempt {
     pub source: String,
     /// Outcome (`event_kind`).
     pub kind: String,
-    /// Whether the attempt solved the problem.
+    /// True if the attempt solved the problem.
     pub ok: bool,
     /// Model.
     pub model: Option<String>,

@@ -130,7 +130,7 @@ proptest! {
     #[test]
     fn numbers_paths_and_ids_do_not_matter(a in 0..99_999_u32, b in 0..99_999_u32, c: u128) {
         let line = |n: u32, id: u128| {
-            format!("step {n}: /work/run-{n}/a.rs:{n} lost {id:032x} after {n}.{n} s")
+            format!("step {n}: /srv/run-{n}/a.rs:{n} lost {id:032x} after {n}.{n} s")
         };
         prop_assume!(format!("{c:032x}").bytes().any(|b| b.is_ascii_alphabetic()));
         let fingerprint = |text: &str| Fingerprint::of("k", Some(text));

@@ -182,7 +182,7 @@ pub struct Attempt<'a> {
     pub event: u64,
     /// Event time.
     pub at: Timestamp,
-    /// Whether it succeeded.
+    /// True if it succeeded.
     pub ok: bool,
     /// Model, or an empty string.
     pub model: &'a str,
@@ -237,7 +237,7 @@ pub struct Standing {
     pub attempts: u64,
     /// Attempts that succeeded.
     pub solved: u64,
-    /// Whether there are too few attempts to speak of a state.
+    /// True if there are too few attempts to speak of a state.
     pub below_minimum: bool,
 }
 

@@ -256,7 +256,7 @@ fn subtract(record: &mut ProblemRecord, row: &AttemptRow, cost: Option<f64>) {
     record.models.retain(|entry| entry.attempts > 0);
 }
 
-/// Sources and models of a problem that are told apart.
+/// Sources and models of a problem that are distinguished.
 const ENTRIES: usize = 256;
 
 fn entry_of<'a>(record: &'a mut ProblemRecord, row: &AttemptRow) -> &'a mut ModelEntry {

@@ -99,7 +99,7 @@ struct Known<'a> {
     rows: Vec<AttemptRow>,
     costs: Vec<Option<f64>>,
     fold: Fold,
-    /// Whether there are corrections at all.
+    /// True if there are corrections at all.
     has_corrections: bool,
     models: Names<'a>,
     kinds: Names<'a>,

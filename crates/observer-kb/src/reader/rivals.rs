@@ -121,7 +121,7 @@ struct Known {
     derived: i64,
     took: Duration,
     at: Instant,
-    /// Whether it is being computed anew.
+    /// True if it is being computed anew.
     is_renewed: bool,
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Memory {
     pub(super) waiting: HashSet<u64>,
     /// Oldest event that was not deleted.
     pub(super) floor: i64,
-    /// Whether something was stored since the last flush.
+    /// True if something was stored since the last flush.
     pub(super) dirty: bool,
 }
 
@@ -60,9 +60,9 @@ pub(super) struct Pending {
     pub(super) n: i64,
     /// `None` for a phase.
     pub(super) attempt: Option<Numbered>,
-    /// Whether it corrects another event.
+    /// True if it corrects another event.
     pub(super) corrects: bool,
-    /// Whether a correction may wait for it.
+    /// True if a correction may wait for it.
     pub(super) is_awaited: bool,
 }
 
@@ -72,9 +72,9 @@ pub(super) struct Numbered {
     pub(super) row: AttemptRow,
     /// Values of labels.
     pub(super) labels: Vec<i64>,
-    /// Whether the event has usage, tokens or a cost.
+    /// True if the event has usage, tokens or a cost.
     pub(super) has_usage: bool,
-    /// Whether the problem has another signature than the event.
+    /// True if the problem has another signature than the event.
     pub(super) is_alias: bool,
 }
 

@@ -93,7 +93,7 @@ impl Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FormerIdentity {
     pub(crate) id: Uuid,
-    /// Whether it counts for the same content only: it didn't contain the bytes of a phase, whose
+    /// True if it counts for the same content only: it didn't contain the bytes of a phase, whose
     /// identity contains them now.
     pub(crate) needs_same_content: bool,
 }

@@ -40,7 +40,7 @@ pub(crate) struct Store {
     prices: Arc<dyn Pricing>,
     loading: Mutex<()>,
     loaded: OnceLock<Loaded>,
-    /// Whether the overflow of a label was logged, by label.
+    /// True if the overflow of a label was logged, by label.
     overflow_logged: [AtomicBool; 3],
 }
 
