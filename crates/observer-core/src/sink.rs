@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,7 +45,8 @@ use crate::{Batch, Position};
 /// # Errors
 ///
 /// [`SinkError::kind`] tells the pipeline what to do next. An error means that no event of the
-/// batch counts as accepted, although the destination may hold some of them.
+/// batch counts as accepted, although the destination may hold some of them. The events in
+/// [`SinkError::accepted`] are the exception: they count as delivered.
 ///
 /// # Example
 ///
@@ -91,7 +93,7 @@ pub trait EventSink: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the result for any event is unknown. The pipeline delivers the batch again, whole or in
-    /// parts, depending on [`SinkError::kind`].
+    /// parts, depending on [`SinkError::kind`], without the events in [`SinkError::accepted`].
     ///
     /// # Cancel safety
     /// May be dropped at any await point; the batch is then delivered again.
@@ -139,6 +141,23 @@ pub trait EventSink: Send + Sync + 'static {
     /// # Errors
     /// If delivery would fail; the error is the reason.
     async fn check(&self) -> Result<(), SinkError>;
+
+    /// Returns the largest number of events that one call of [`deliver`](Self::deliver) may get,
+    /// for a sink that sends them in requests of their own.
+    ///
+    /// The `timeout` of a sink bounds one call. With `Some(1)` it therefore bounds one request, and
+    /// each event has a result of its own. Batches are collected as before, up to
+    /// `batch.max_events`; the pipeline delivers their parts one after the other.
+    fn max_events_per_delivery(&self) -> Option<NonZeroUsize> {
+        None
+    }
+
+    /// Makes the next request use a new connection, for a sink that keeps connections open.
+    ///
+    /// Called after a delivery that timed out, and before an event is delivered again that was
+    /// refused with [`Failed`](ErrorKind::Failed) or [`Denied`](ErrorKind::Denied): one of several
+    /// backends behind the same address may be at fault. Must neither block nor connect.
+    fn renew_connections(&self) {}
 
     /// Releases files and connections. Called once, after the last flush.
     ///
@@ -193,57 +212,143 @@ impl Receipt {
 /// `Display` names the kind alone and the cause is the [`source`](Error::source), as usual for
 /// error chains. [`report`](Self::report) returns the causes in one line.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SinkError {
     /// Class of the failure, which decides what the pipeline does next.
     pub kind: ErrorKind,
     /// Delay that the destination requested. It overrides a shorter back-off.
     pub retry_after: Option<Duration>,
+    /// Indices of the events that the destination accepted although the delivery failed. They
+    /// count as delivered and are not delivered again; the failure concerns the others.
+    pub accepted: Vec<usize>,
     /// Cause of the failure.
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// Class of a failure, by what the pipeline does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Class of a failure, by what it says about the events and about the destination.
+///
+/// A failure may be the fault of an event, or of the destination. The pipeline dead-letters an
+/// event only on evidence: the destination refused it, accepted *another* event, and refused it
+/// again. One refusal after such an acceptance is a *round*. The classes differ in the number of
+/// rounds and in the time that these have to span. While the destination accepts nothing, no event
+/// becomes a dead letter, unless the operator has set `retry.give_up_after`.
+///
+/// | class | over HTTP | over gRPC | becomes a dead letter after |
+/// |---|---|---|---|
+/// | `Transient` | 408, 425, 429, 503, and all with `Retry-After` | `UNAVAILABLE`, `CANCELLED`, `DEADLINE_EXCEEDED`, `ABORTED`, `RESOURCE_EXHAUSTED`, and all with `RetryInfo` | – |
+/// | `Failed` | 500, 502, 504, other 5xx | `UNKNOWN`, `INTERNAL`, `DATA_LOSS` | eight rounds over ten minutes |
+/// | `Permanent` | 400, 422 | `INVALID_ARGUMENT`, `OUT_OF_RANGE` | one round |
+/// | `TooLarge` | 413 | a message that says so | one round, alone |
+/// | `Denied` | other 4xx, redirects | other codes | three rounds over one minute |
+/// | `Blocked` | – | – | – |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The destination may accept the batch soon: an overload, a timeout, a broken connection.
+    /// State of the destination, which says nothing about the events: an overload, a quota, a
+    /// timeout, a broken connection.
     ///
-    /// The pipeline delivers the batch again after a pause, and in halves after some failures. An
-    /// event that keeps failing alone while the destination accepts later ones becomes a dead
-    /// letter.
+    /// The pipeline delivers the batch again after a back-off. An event that fails alone while
+    /// others are accepted is set aside, and tried again later. It never becomes a dead letter by
+    /// evidence.
     Transient,
-    /// The destination will never accept this batch as it is: an invalid event, a request that is
-    /// too large.
+    /// Fault of the destination while it processed the events, which may be reproducible for one
+    /// of them: an internal error, a crash.
     ///
-    /// The pipeline halves the batch until the event at fault is alone.
+    /// The pipeline delivers the batch again after a back-off, in parts and on new connections.
+    Failed,
+    /// Rejection of the events by their content: the destination will never accept one of them.
+    ///
+    /// The pipeline isolates the event. An acceptance within the five minutes before the rejection
+    /// is evidence, too.
     Permanent,
-    /// The destination will accept nothing until the operator changes something: a credential, a
-    /// URL, a full disk.
+    /// Rejection of the request by its size.
     ///
-    /// The pipeline parks the sink and calls [`EventSink::check`] periodically. No event becomes a
-    /// dead letter.
+    /// The pipeline delivers the batch in parts. An event that is too large alone is treated as
+    /// [`Permanent`](Self::Permanent).
+    TooLarge,
+    /// Refusal of the request, for a reason that may be in the configuration, in the destination,
+    /// or in an event: an expired token, a wrong path, a firewall that dislikes a word.
+    ///
+    /// The pipeline isolates the event and repeats it on new connections. While the destination
+    /// accepts nothing, the sink is parked.
+    Denied,
+    /// Local condition under which nothing can be delivered: an unusable configuration, a full
+    /// disk, an unreadable certificate.
+    ///
+    /// The pipeline parks the sink and calls [`EventSink::check`] periodically.
     Blocked,
 }
 
+impl ErrorKind {
+    /// All classes.
+    pub const ALL: [Self; 6] = [
+        Self::Transient,
+        Self::Failed,
+        Self::Permanent,
+        Self::TooLarge,
+        Self::Denied,
+        Self::Blocked,
+    ];
+
+    /// Returns the name of the class, as traces and metrics show it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Failed => "failed",
+            Self::Permanent => "permanent",
+            Self::TooLarge => "too_large",
+            Self::Denied => "denied",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
 impl SinkError {
+    /// Returns an error of the given kind.
+    pub fn new(kind: ErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, retry_after: None, accepted: Vec::new(), source: source.into() }
+    }
+
     /// Returns an error of kind [`Transient`](ErrorKind::Transient).
     pub fn transient(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: ErrorKind::Transient, retry_after: None, source: source.into() }
+        Self::new(ErrorKind::Transient, source)
+    }
+
+    /// Returns an error of kind [`Failed`](ErrorKind::Failed).
+    pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(ErrorKind::Failed, source)
     }
 
     /// Returns an error of kind [`Permanent`](ErrorKind::Permanent).
     pub fn permanent(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: ErrorKind::Permanent, retry_after: None, source: source.into() }
+        Self::new(ErrorKind::Permanent, source)
+    }
+
+    /// Returns an error of kind [`TooLarge`](ErrorKind::TooLarge).
+    pub fn too_large(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(ErrorKind::TooLarge, source)
+    }
+
+    /// Returns an error of kind [`Denied`](ErrorKind::Denied).
+    pub fn denied(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(ErrorKind::Denied, source)
     }
 
     /// Returns an error of kind [`Blocked`](ErrorKind::Blocked).
     pub fn blocked(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: ErrorKind::Blocked, retry_after: None, source: source.into() }
+        Self::new(ErrorKind::Blocked, source)
     }
 
     /// Sets the delay that the destination requested.
     #[must_use]
     pub fn with_retry_after(self, delay: Duration) -> Self {
         Self { retry_after: Some(delay), ..self }
+    }
+
+    /// Sets the indices of the events that were accepted before the failure.
+    #[must_use]
+    pub fn with_accepted(self, indices: impl IntoIterator<Item = usize>) -> Self {
+        Self { accepted: indices.into_iter().collect(), ..self }
     }
 
     /// Returns the cause and its own causes in one line, for the operator.
@@ -257,7 +362,10 @@ impl fmt::Display for SinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             ErrorKind::Transient => "not accepted for now",
+            ErrorKind::Failed => "failed",
             ErrorKind::Permanent => "rejected",
+            ErrorKind::TooLarge => "too large",
+            ErrorKind::Denied => "denied",
             ErrorKind::Blocked => "blocked",
         })
     }
@@ -297,5 +405,17 @@ mod tests {
         assert_eq!(report(&error), "blocked: no space left on device");
         assert_eq!(error.report(), "no space left on device");
         assert_eq!(error.retry_after, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn each_class_has_its_own_name() {
+        let names: std::collections::BTreeSet<_> =
+            ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), ErrorKind::ALL.len());
+        let error = SinkError::new(ErrorKind::Denied, "no").with_accepted([0, 2]);
+        assert_eq!(
+            (error.to_string().as_str(), error.accepted.as_slice()),
+            ("denied", &[0, 2][..])
+        );
     }
 }

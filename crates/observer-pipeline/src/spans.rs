@@ -4,7 +4,7 @@
 //! costs next to nothing while no subscriber is interested in it. Field names follow the
 //! conventions of OpenTelemetry.
 
-use observer_core::{Batch, ErrorKind, SinkError, Uuid};
+use observer_core::{Batch, SinkError, Uuid};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
@@ -92,12 +92,7 @@ pub(crate) fn record_error(span: &Span, error: &SinkError) {
     if span.is_disabled() {
         return;
     }
-    let kind = match error.kind {
-        ErrorKind::Transient => "transient",
-        ErrorKind::Permanent => "permanent",
-        ErrorKind::Blocked => "blocked",
-    };
-    record_failure(span, kind, &error.report());
+    record_failure(span, error.kind.as_str(), &error.report());
 }
 
 /// Records a failure. `kind` is one of a small set of words, as metrics need it.

@@ -71,7 +71,9 @@ impl Response {
     pub(crate) fn error_with(&self, kind: ErrorKind, reason: String) -> SinkError {
         let retry_after =
             retry_after(&self.headers, Timestamp::now()).filter(|_| kind == ErrorKind::Transient);
-        SinkError { kind, retry_after, source: reason.into() }
+        let mut error = SinkError::new(kind, reason);
+        error.retry_after = retry_after;
+        error
     }
 
     /// Returns the status, an excerpt of the body, and a hint for the operator.

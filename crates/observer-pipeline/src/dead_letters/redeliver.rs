@@ -12,6 +12,7 @@ use std::sync::Arc;
 use observer_core::{Batch, Envelope, ErrorKind, Event, SinkError, Uuid};
 
 use crate::dead_letters::index::DeadLetter;
+use crate::error::treatment;
 use crate::lock::lock;
 use crate::worker::Worker;
 use crate::worker::command::{RedeliverCommand, RedeliverReport, Rejection};
@@ -51,7 +52,7 @@ impl Worker {
         }
         let _ = reply.send(report);
         match flush_error {
-            Some(error) if error.kind == ErrorKind::Blocked => {
+            Some(error) if treatment(error.kind) == ErrorKind::Blocked => {
                 self.park(error.report(), Wake::OnTimer).await
             }
             Some(error) => self.back_off(&error).await,
@@ -100,7 +101,8 @@ impl Worker {
                         }
                     }
                 }
-                Err(error) if error.kind == ErrorKind::Permanent => match batch.halves() {
+                Err(error) if treatment(error.kind) == ErrorKind::Permanent => match batch.halves()
+                {
                     Some((left, right)) => work.extend([right, left]),
                     None => report.rejected.push((batch.events()[0].id, error.report())),
                 },
@@ -177,7 +179,7 @@ impl Worker {
 }
 
 fn failed_delivery(error: &SinkError) -> String {
-    let problem = if error.kind == ErrorKind::Blocked {
+    let problem = if treatment(error.kind) == ErrorKind::Blocked {
         "the sink is blocked"
     } else {
         "the delivery failed"

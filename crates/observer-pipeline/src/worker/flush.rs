@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::dead_letters::store::NewDeadLetter;
+use crate::error::treatment;
 use crate::event_log::EventLog;
 use crate::lock::lock;
 use crate::spans;
@@ -63,7 +64,7 @@ impl Worker {
         }
         match self.flush_all().await? {
             Ok(()) => Ok(()),
-            Err(error) if error.kind == ErrorKind::Blocked => {
+            Err(error) if treatment(error.kind) == ErrorKind::Blocked => {
                 self.park(error.report(), Wake::OnTimer).await
             }
             Err(error) => self.back_off(&error).await,

@@ -20,6 +20,7 @@ use tracing::Span;
 use crate::account::Checkpoint;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::error::Failure;
+use crate::error::treatment;
 use crate::event_log::EventLog;
 use crate::event_log::head::Head;
 use crate::spec::Limits;
@@ -153,7 +154,7 @@ impl Worker {
             let sink = self.sink.clone();
             match self.call(sink.position(), Phase::Stopping).await? {
                 Ok(position) => break position,
-                Err(error) if error.kind == ErrorKind::Blocked => {
+                Err(error) if treatment(error.kind) == ErrorKind::Blocked => {
                     self.park(error.report(), Wake::OnTimer).await?;
                 }
                 Err(error) => self.back_off(&error).await?,
@@ -193,7 +194,7 @@ impl Worker {
         self.set_positions();
         let sink = self.sink.clone();
         match self.call(sink.check(), Phase::Stopping).await? {
-            Err(error) if error.kind == ErrorKind::Blocked => {
+            Err(error) if treatment(error.kind) == ErrorKind::Blocked => {
                 self.park(error.report(), Wake::OnTimer).await
             }
             Err(error) => {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::dead_letters::store::NewDeadLetter;
+use crate::error::treatment;
 use crate::replay::state::ReplayState;
 use crate::spans;
 use crate::worker::Worker;
@@ -104,7 +105,7 @@ impl Worker {
                     }
                     resolved = resolved.max(sub_batch.batch.position().seq);
                 }
-                Err(error) => match error.kind {
+                Err(error) => match treatment(error.kind) {
                     ErrorKind::Transient if self.streams.active == StreamKind::Replay => {
                         self.postpone_replay(&error);
                         return Ok(());
@@ -153,7 +154,7 @@ impl Worker {
                             attempts: sub_batch.attempts,
                         }),
                     },
-                    ErrorKind::Blocked => {
+                    _ => {
                         self.park(error.report(), Wake::OnTimer).await?;
                         if self.streams.active == StreamKind::Replay && !self.is_replay_running() {
                             // There is no event left to show that the sink is available, so its

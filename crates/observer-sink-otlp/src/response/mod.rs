@@ -121,7 +121,9 @@ impl Failure {
         let message = after_colon(destination.excerpt(&self.message));
         let source =
             format!("{} responded with {}{message}{}", destination.origin(), self.name, self.hint);
-        SinkError { kind, retry_after, source: source.into() }
+        let mut error = SinkError::new(kind, source);
+        error.retry_after = retry_after;
+        error
     }
 }
 
