@@ -6,6 +6,7 @@ mod identities;
 mod messages;
 mod prices;
 mod queries;
+mod rebuild;
 mod reload;
 mod secrets;
 mod tls;

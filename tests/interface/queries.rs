@@ -18,7 +18,7 @@ fn config(sinks: &str) -> String {
 }
 
 /// Starts an observer with a knowledge base of the real runs.
-async fn with_runs(dir: &Path) -> Observer {
+pub(super) async fn with_runs(dir: &Path) -> Observer {
     let observer = Observer::start(dir, &config(KB));
     let runs = agent_runs();
     let body = runs.join("\n");
@@ -34,7 +34,7 @@ async fn with_runs(dir: &Path) -> Observer {
 }
 
 /// Runs a command of the program in a folder, without a URL.
-fn run(dir: &Path, line: &str) -> Output {
+pub(super) fn run(dir: &Path, line: &str) -> Output {
     let mut command = Command::new(OBSERVER);
     command.args(line.split(' ')).current_dir(dir).env_remove("LH_OBSERVER_URL");
     command.env("TZ", "UTC").env("OBSERVER_LOG", "warn").output().unwrap()
@@ -71,14 +71,14 @@ fn run_read_only(dir: &Path, line: &str) -> Option<Output> {
 }
 
 #[track_caller]
-fn stdout(dir: &Path, line: &str) -> String {
+pub(super) fn stdout(dir: &Path, line: &str) -> String {
     let output = run(dir, line);
     assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[track_caller]
-fn check_failure(dir: &Path, line: &str, code: i32, message: &str) {
+pub(super) fn check_failure(dir: &Path, line: &str, code: i32, message: &str) {
     let output = run(dir, line);
     assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
     let error = String::from_utf8_lossy(&output.stderr);
@@ -86,7 +86,7 @@ fn check_failure(dir: &Path, line: &str, code: i32, message: &str) {
 }
 
 /// Commands with the routes that have the same response.
-const JSON: [(&str, &str); 8] = [
+pub(super) const JSON: [(&str, &str); 8] = [
     ("query --limit 3 --failed --json", "/v1/events?limit=3&ok=false"),
     ("history 3e83e8f191d886d8 --history 5 --json", "/v1/signatures/3e83e8f191d886d8?history=5"),
     ("problems --state new --limit 3 --json", "/v1/signatures?state=new&limit=3"),

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::Offset;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::event::{EventError, ParseOptions, Submission};
 use crate::{Event, Position};
 
 /// Accepted event with its identity, sequence number and time of receipt.
@@ -22,7 +26,55 @@ pub struct Envelope {
     pub event: Event,
 }
 
+/// Error type for a line that is no envelope.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// The line is not an object with `id`, `received_at` and `event`.
+    #[error("not an envelope of an event: {0}")]
+    Envelope(serde_json::Error),
+    /// The event inside is invalid.
+    #[error(transparent)]
+    Event(#[from] EventError),
+}
+
 impl Envelope {
+    /// Parses a line of [`write_json`](Self::write_json). Other keys are ignored; an absent `seq`
+    /// is 0. Only the phases of the options are used.
+    ///
+    /// ```
+    /// use observer_core::{Envelope, ParseOptions};
+    ///
+    /// let line = concat!(
+    ///     r#"{"id":"5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49","seq":12,"#,
+    ///     r#""received_at":"2026-01-01T00:00:00.000001Z","#,
+    ///     r#""event":{"source":"bot","event_kind":"ok","ok":true}}"#,
+    /// );
+    /// let envelope = Envelope::parse(line, &ParseOptions::default())?;
+    /// assert_eq!(envelope.to_json(), line);
+    /// # Ok::<(), observer_core::EnvelopeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the line is no envelope, or its event is invalid.
+    pub fn parse(line: impl Into<Bytes>, options: &ParseOptions) -> Result<Self, EnvelopeError> {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            id: Uuid,
+            #[serde(default)]
+            seq: u64,
+            received_at: Timestamp,
+            #[serde(borrow)]
+            event: &'a RawValue,
+        }
+        let line = line.into();
+        let Line { id, seq, received_at, event } =
+            serde_json::from_slice(&line).map_err(EnvelopeError::Envelope)?;
+        let options = ParseOptions { phases: options.phases.clone(), ..ParseOptions::default() };
+        let event = Submission::parse_with(line.slice_ref(event.get().as_bytes()), &options)?.event;
+        Ok(Self { id, seq, received_at, event })
+    }
+
     /// Appends the envelope as one line of JSON without a line feed:
     /// `{"id":…,"seq":…,"received_at":…,"event":…}`.
     ///
@@ -189,6 +241,34 @@ mod tests {
         );
         let again = Submission::parse(envelope.to_json()).unwrap();
         assert_eq!(again.id, Some(envelope.id));
+    }
+
+    #[test]
+    fn line_that_is_no_envelope_is_an_error() {
+        let event = r#"{"source":"s","event_kind":"k","ok":true}"#;
+        let line = |event: &str| {
+            let id = "00000000-0000-0000-0000-000000000007";
+            format!(r#"{{"id":"{id}","received_at":"2026-01-01T00:00:00Z","event":{event}}}"#)
+        };
+        let parse = |line: String| Envelope::parse(line, &ParseOptions::default());
+        assert_eq!(parse(line(event)).unwrap().seq, 0);
+        for (line, error) in [
+            (event.to_owned(), "not an envelope of an event: missing field `id`"),
+            (line(event)[..90].to_owned(), "not an envelope of an event: EOF while parsing"),
+            (line("7"), "an event is a JSON object, and this is a number"),
+            (line(r#"{"source":"s","ok":true}"#), "`event_kind`"),
+        ] {
+            let found = parse(line.clone()).unwrap_err().to_string();
+            assert!(found.contains(error), "{line}: {found}");
+        }
+    }
+
+    #[test]
+    fn phases_of_an_envelope_are_those_of_the_options() {
+        let line = envelope(7, r#"{"source":"s","event_kind":"queued","ok":true}"#).to_json();
+        let options = ParseOptions { phases: crate::Phases::new(["queued"]), strict: true };
+        assert!(Envelope::parse(line.clone(), &options).unwrap().event.is_phase());
+        assert!(!Envelope::parse(line, &ParseOptions::default()).unwrap().event.is_phase());
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub use config::{
     BatchSettings, BuildError, RetrySettings, SinkConfig, SinkContext, SinkPart, SinkSettings,
     Start,
 };
-pub use envelope::{Batch, Envelope};
+pub use envelope::{Batch, Envelope, EnvelopeError};
 pub use event::{Event, EventError, Field, FieldWarning, ParseOptions, Phases, Submission};
 pub use filter::{AnyOf, Filter};
 pub use jiff::Timestamp;

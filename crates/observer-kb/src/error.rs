@@ -30,6 +30,12 @@ pub enum KbError {
         /// The file.
         path: PathBuf,
     },
+    /// Another program has the file open.
+    #[error("\"{}\" is in use; stop the program that has it open first", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder or file can't be created or read.
     #[error("can't open \"{}\"", path.display())]
     Io {
@@ -54,7 +60,7 @@ impl KbError {
     fn is_blocked(&self) -> bool {
         match self {
             Self::Newer { .. } | Self::Foreign { .. } | Self::Io { .. } | Self::Damaged(_) => true,
-            Self::Closed => false,
+            Self::Closed | Self::InUse { .. } => false,
             Self::Sqlite(error) => matches!(
                 error.sqlite_error_code(),
                 Some(

@@ -76,5 +76,5 @@ mod writer;
 pub use config::{KbConfig, StatesConfig};
 pub use error::KbError;
 pub use reader::KbStore;
-pub use rebuild::{RebuildError, rebuild};
+pub use rebuild::{Rebuild, RebuildError};
 pub use sink::KbSink;

@@ -1,12 +1,14 @@
 //! Configuration of the sink, and the checked settings that follow from it.
 
 use std::num::{NonZeroI64, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use observer_core::{BuildError, units};
 use serde::Deserialize;
 
 use crate::compression::Compression;
+use crate::names::listing::Listing;
 use crate::names::template::Template;
 
 /// Configuration of a sink with `type = "file"`.
@@ -152,6 +154,20 @@ impl FileConfig {
         Self { max_open_files, ..self }
     }
 
+    /// Returns the files of the template on disk: active and closed, compressed or not, sorted by
+    /// path.
+    ///
+    /// # Errors
+    /// If the template is invalid, or a folder can't be read.
+    pub fn files(&self) -> Result<Vec<PathBuf>, BuildError> {
+        let template = Template::parse(&self.path)?;
+        let listing = Listing::read(&template)
+            .map_err(|error| BuildError::new("path", format!("can't be listed: {error}")))?;
+        let mut files: Vec<_> = listing.files.into_iter().map(|file| file.path).collect();
+        files.sort();
+        Ok(files)
+    }
+
     /// Checks the configuration.
     ///
     /// # Errors
@@ -215,6 +231,21 @@ mod tests {
         let minimal: FileConfig = serde_json::from_str(r#"{"path":"d/{date}.jsonl"}"#).unwrap();
         assert_eq!(minimal, FileConfig::new("d/{date}.jsonl"));
         assert_eq!(minimal.max_open_files, 64);
+    }
+
+    #[test]
+    fn files_are_those_of_the_template() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join("bot").join(name);
+        let names = ["2026-01-01.000001.jsonl.zst", "2026-01-01.jsonl", "2026-01-02.jsonl.gz"];
+        std::fs::create_dir(folder.path().join("bot")).unwrap();
+        for name in names.iter().chain(&["notes.txt", ".2026-01-01.jsonl.gz.tmp"]) {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let config =
+            FileConfig::new(format!("{}/{{source}}/{{date}}.jsonl", folder.path().display()));
+        assert_eq!(config.files().unwrap(), names.map(path));
+        assert_eq!(FileConfig::new("missing/{date}.jsonl").files().unwrap(), [""; 0].map(path));
     }
 
     #[test]

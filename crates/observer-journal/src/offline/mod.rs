@@ -112,6 +112,21 @@ impl OfflineJournal {
         Ok(Reader::new(Arc::new(state), after))
     }
 
+    /// Returns the epoch that positions have once the journal is open, if no sink is ahead of the
+    /// last record; `None` if the journal has neither positions nor records.
+    ///
+    /// # Errors
+    /// Returns an error if a file operation fails.
+    pub fn epoch(&self) -> Result<Option<u64>, OpenError> {
+        if let Found::Valid(positions) = read_positions(&self.options)?
+            && let Some((epoch, _)) = positions.epochs.last()
+        {
+            return Ok(Some(*epoch));
+        }
+        let layout = Layout::read(&*self.options.fs, &self.options.dir)?;
+        Ok(layout.segments.iter().map(|segment| segment.header.epoch).max())
+    }
+
     fn head(&self, layout: &Layout) -> Result<u64, OpenError> {
         let Some(last) = layout.segments.back() else { return Ok(0) };
         let path = last.name.path(&self.options.dir);

@@ -396,3 +396,15 @@ fn power_cut_during_a_repair_loses_no_byte() {
         }
     }
 }
+
+#[test]
+fn epoch_is_that_of_the_positions_or_else_of_the_segments() {
+    let memory = journal();
+    let open_epoch = {
+        let (journal, _) = open(options(memory.clone()));
+        journal.epoch()
+    };
+    assert_eq!(offline(&memory).epoch().unwrap(), Some(open_epoch));
+    memory.remove(&Path::new("j").join("positions")).unwrap();
+    assert_eq!(offline(&memory).epoch().unwrap(), Some(open_epoch));
+}

@@ -68,7 +68,7 @@ pub(crate) fn open_reader(folder: &Path) -> Result<Connection, KbError> {
     Ok(conn)
 }
 
-fn check_version(conn: &Connection, path: &Path) -> Result<(), KbError> {
+pub(crate) fn check_version(conn: &Connection, path: &Path) -> Result<(), KbError> {
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

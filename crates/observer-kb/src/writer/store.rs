@@ -26,12 +26,14 @@ impl Writer {
         })
     }
 
-    /// Stores events that have no position, such as those of an archive.
-    pub(crate) fn import(&mut self, events: &[Envelope]) -> Result<u64, KbError> {
+    /// Stores events beside the position, each with its epoch if that is known. Returns the number
+    /// of those whose id was new.
+    pub(crate) fn import(&mut self, events: &[(Option<u64>, Envelope)]) -> Result<u64, KbError> {
         self.transact(|tx, memory, settings| {
-            let epoch = memory.dictionaries.epochs.id(tx, "imported")?;
             let mut stored = 0;
-            for envelope in events {
+            for (epoch, envelope) in events {
+                let name = epoch.map_or_else(|| "imported".to_owned(), |epoch| epoch.to_string());
+                let epoch = memory.dictionaries.epochs.id(tx, &name)?;
                 stored += u64::from(memory.store_new(tx, settings, epoch, envelope)?);
             }
             memory.derive(tx, settings)?;

@@ -69,25 +69,3 @@ async fn closed_sink_answers_no_more() {
     let error = kb.sink.flush().await.unwrap_err();
     assert_eq!(error.report(), "the knowledge base is closed");
 }
-
-#[tokio::test]
-async fn rebuilt_file_has_the_same_answers() {
-    let mut kb = Kb::new();
-    let event = |n: i32| with(&outcome("p", "m", n % 2 == 0), &format!(r#""cost_usd":{n}"#));
-    kb.send(&(0..50).map(event).collect::<Vec<_>>()).await;
-    let before = kb.problem("p").await;
-    let page = kb.store.events(events_request(100)).await.unwrap();
-    let mut events: Vec<_> = page.events.into_iter().rev().map(|stored| stored.envelope).collect();
-    events
-        .extend((1..=5).map(|seq| super::support::envelope(seq, super::support::START, &event(0))));
-
-    let position = Position { epoch: 1, seq: 50 };
-    kb.sink.close().await.unwrap();
-    let context = observer_core::SinkContext::new("kb", "unused");
-    let config = observer_kb::KbConfig::in_dir(kb.path().parent().unwrap());
-    assert_eq!(observer_kb::rebuild(config, &context, events, Some(position)).unwrap(), 50);
-    kb.reopen();
-    assert_eq!(kb.sink.position().await.unwrap(), Some(position));
-    assert_eq!(kb.problem("p").await, before);
-    assert_eq!(kb.store.status().await.unwrap().events, 50);
-}

@@ -6,6 +6,7 @@ mod corrections;
 mod crash;
 mod events;
 mod model;
+mod rebuild;
 mod retention;
 mod runs;
 mod scope;

@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use super::dead_letters::DeadLettersArgs;
 use super::emit::EmitArgs;
 use super::journal::JournalArgs;
+use super::kb::KbArgs;
 use super::query::{DiffArgs, HistoryArgs, ModelsArgs, ProblemsArgs, QueryArgs, UsageArgs};
 use super::remote::RemoteArgs;
 use super::replay::ReplayArgs;
@@ -154,6 +155,8 @@ pub(super) enum Command {
     Replay(Box<ReplayArgs>),
     /// Verify, repair or export the journal of a stopped observer
     Journal(JournalArgs),
+    /// Write the knowledge base of a stopped observer anew
+    Kb(KbArgs),
     /// Generate a token, and print the configuration that admits it
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),

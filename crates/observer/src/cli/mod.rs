@@ -8,6 +8,7 @@ mod emit;
 mod failure;
 mod grid;
 mod journal;
+mod kb;
 mod output;
 mod query;
 mod remote;
@@ -118,6 +119,7 @@ fn dispatch(
             block_on(Builder::new_current_thread(), replay::run(*arguments, file))?
         }
         Command::Journal(arguments) => journal::run(&arguments, &load()?),
+        Command::Kb(arguments) => kb::run(arguments, &load()?),
         Command::Token(arguments) => {
             print(&token::generate(&arguments)?)?;
             Ok(ExitCode::SUCCESS)

@@ -37,6 +37,7 @@ fn help_has_examples_and_exit_codes() {
       dead-letters  List, show, replay or purge the dead letters of a sink
       replay        Deliver events that are still in the journal to a sink again
       journal       Verify, repair or export the journal of a stopped observer
+      kb            Write the knowledge base of a stopped observer anew
       token         Generate a token, and print the configuration that admits it
       completions   Print a completion script for a shell
       help          Print this message or the help of the given subcommand(s)
@@ -234,6 +235,7 @@ fn help_of_remote_commands_has_examples_and_exit_codes() {
         "models",
         "usage",
         "diff",
+        "kb rebuild",
         "status",
         "sinks",
         "dead-letters",
