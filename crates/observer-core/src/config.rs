@@ -102,13 +102,21 @@ pub struct SinkPart {
     pub batch: BatchSettings,
     /// Store of what the sink accepted, if it answers queries.
     pub store: Option<Arc<dyn EventStore>>,
+    /// Warnings about valid settings that rarely are what the operator wants.
+    pub warnings: Vec<String>,
 }
 
 impl SinkPart {
     /// Creates the only part of a configuration.
     #[must_use]
     pub fn whole(sink: Arc<dyn EventSink>) -> Self {
-        Self { name: None, sink, batch: BatchSettings::default(), store: None }
+        Self {
+            name: None,
+            sink,
+            batch: BatchSettings::default(),
+            store: None,
+            warnings: Vec::new(),
+        }
     }
 
     /// Sets the store that answers queries about the events of the sink. One sink of a program can
@@ -116,6 +124,14 @@ impl SinkPart {
     #[must_use]
     pub fn with_store(self, store: Arc<dyn EventStore>) -> Self {
         Self { store: Some(store), ..self }
+    }
+
+    /// Adds a warning about the settings, which `observer check` shows: it names the key, and what
+    /// to do.
+    #[must_use]
+    pub fn with_warning(mut self, warning: impl Into<String>) -> Self {
+        self.warnings.push(warning.into());
+        self
     }
 
     /// Sets the default batch settings.
