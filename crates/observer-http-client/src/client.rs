@@ -8,6 +8,17 @@ use reqwest::{Client, ClientBuilder};
 
 use crate::Tls;
 
+/// Time without a frame after which a ping is sent over an HTTP/2 connection with open requests.
+///
+/// Together with [`KEEP_ALIVE_TIMEOUT`] it is shorter than the default timeout of a sink. gRPC
+/// servers close connections with frequent pings: at this interval, after a minute without a
+/// response.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Time within which a ping must be answered.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest number of headers in a response.
+const MAX_HEADERS: usize = 1000;
+
 /// Returns the default of `connect_timeout`, the longest time to establish a connection: 10 s.
 #[must_use]
 pub fn default_connect_timeout() -> Duration {
@@ -16,6 +27,9 @@ pub fn default_connect_timeout() -> Duration {
 
 /// Returns the builder of a client that follows no redirects. Without `tls`, the client can't
 /// connect to https URLs.
+///
+/// An HTTP/2 connection whose peer answers no ping is closed. Malformed headers of a response are
+/// ignored, since the status is what counts.
 ///
 /// Reads the files of `tls`: call it through [`run_blocking`] from asynchronous code.
 ///
@@ -32,6 +46,12 @@ pub fn client_builder(
         .user_agent(concat!("observer/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect_timeout)
         .referer(false)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .http1_max_headers(MAX_HEADERS)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
         .redirect(Policy::none());
     match tls {
         Some(tls) => tls.configure(client),

@@ -1,7 +1,6 @@
 //! Classification of failed requests.
 
 use std::borrow::Cow;
-use std::env;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
@@ -9,6 +8,7 @@ use observer_core::SinkError;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::Destination;
+use crate::proxy::{env_variable, proxy_variable};
 
 /// Messages with which resolvers say that a host does not exist, as opposed to a temporary failure:
 /// glibc (two of them), musl, macOS.
@@ -22,8 +22,9 @@ const NO_SUCH_HOST: [&str; 4] = [
 /// Classifies the error of a request that received no valid response.
 ///
 /// A TLS failure and an unknown host remain until the operator changes something, so they are
-/// [`Blocked`](observer_core::ErrorKind::Blocked). Every other error is
-/// [`Transient`](observer_core::ErrorKind::Transient).
+/// [`Blocked`](observer_core::ErrorKind::Blocked). A response whose head can't be read is
+/// [`Failed`](observer_core::ErrorKind::Failed), because the destination may hold the events. Every
+/// other error is [`Transient`](observer_core::ErrorKind::Transient).
 ///
 /// The hints in the message name the keys `connect_timeout`, `tls.ca`, `tls.cert`, `tls.key` and
 /// [`Destination::key`], so the sink's configuration must have keys of these names.
@@ -48,6 +49,12 @@ pub fn transport_error(error: &reqwest::Error, destination: &Destination) -> Sin
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
+        // A message of hyper.
+        if cause.to_string() == "keep-alive timed out" {
+            return SinkError::transient(format!(
+                "{origin} stopped responding: it answers no ping"
+            ));
+        }
     }
     if let Some(alert) = alert_in(&cause.to_string()) {
         return tls_failed(&alert);
@@ -60,17 +67,38 @@ pub fn transport_error(error: &reqwest::Error, destination: &Destination) -> Sin
     if error.is_connect() && NO_SUCH_HOST.iter().any(|words| why.contains(words)) {
         return SinkError::blocked(format!("{message}; see `{key}`"));
     }
+    if is_unreadable_head(&why) {
+        return SinkError::failed(format!(
+            "{origin} sent a response whose head can't be read: {}; \
+             the destination may hold the events",
+            destination.excerpt(&why)
+        ));
+    }
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(ErrorKind::ConnectionRefused) => {
-            let proxy = proxy_variable(origin, |name| {
-                env::var_os(name).is_some_and(|value| !value.is_empty())
-            });
+            let proxy = proxy_variable(origin, env_variable);
             let or_proxy =
                 proxy.map(|name| format!(", or at the proxy of `{name}`")).unwrap_or_default();
             SinkError::transient(format!("{message}; nothing listens there{or_proxy}, see `{key}`"))
         }
         _ => SinkError::transient(message),
     }
+}
+
+/// Returns whether the message of a cause says that the head of a response was received, but is
+/// malformed or too large.
+fn is_unreadable_head(message: &str) -> bool {
+    // Messages of hyper; the last one is a message of h2.
+    [
+        "message head is too large",
+        "invalid HTTP header parsed",
+        "invalid HTTP status-code parsed",
+        "invalid content-length parsed",
+        "unexpected transfer-encoding parsed",
+        "header list size",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 /// Returns whether the message of a transport error says that the destination speaks another
@@ -109,17 +137,6 @@ fn alert_in(message: &str) -> Option<rustls::Error> {
         .map(rustls::Error::AlertReceived)
         .into_iter()
         .find(|alert| message.ends_with(&alert.to_string()))
-}
-
-/// Returns the environment variable that may name a proxy for this request. `NO_PROXY` is not
-/// evaluated.
-fn proxy_variable(origin: &str, is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
-    let of_scheme = if origin.starts_with("https:") {
-        ["HTTPS_PROXY", "https_proxy"]
-    } else {
-        ["HTTP_PROXY", "http_proxy"]
-    };
-    of_scheme.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(|name| is_set(name))
 }
 
 fn tls_hint(error: &rustls::Error, key: &str) -> Cow<'static, str> {
@@ -174,20 +191,5 @@ mod tests {
         assert!(hint(AlertDescription::CertificateRequired).contains("name a client certificate"));
         assert!(hint(AlertDescription::UnknownCA).contains("does not trust the authority"));
         assert_eq!(hint(AlertDescription::AccessDenied), "");
-    }
-
-    #[test]
-    fn proxy_variable_follows_the_scheme() {
-        let check = |origin: &str, set: &[&str], expected| {
-            assert_eq!(
-                proxy_variable(origin, |name| set.contains(&name)),
-                expected,
-                "{origin} {set:?}"
-            );
-        };
-        check("http://h", &["HTTPS_PROXY", "http_proxy", "ALL_PROXY"], Some("http_proxy"));
-        check("https://h", &["HTTPS_PROXY", "http_proxy"], Some("HTTPS_PROXY"));
-        check("https://h", &["HTTP_PROXY", "all_proxy"], Some("all_proxy"));
-        check("http://h", &["HTTPS_PROXY", "NO_PROXY"], None);
     }
 }
