@@ -4,12 +4,15 @@
 //! ("gRPC over HTTP2"). So one HTTP client serves both protocols, with the same TLS settings,
 //! proxies and errors.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Collected, Limited};
 use observer_core::SinkError;
-use observer_http_client::{is_protocol_mismatch, run_blocking, transport_error};
+use observer_http_client::{
+    BodyEnd, Connections, ProxyUse, RESPONSE_PATIENCE, ResponseBody, check_proxy,
+    is_protocol_mismatch, transport_error,
+};
 use reqwest::{Client, Response, StatusCode};
 use tonic::Status;
 
@@ -19,40 +22,31 @@ use crate::response::{Accepted, ExportResponse, Failure, content_type};
 use crate::settings::Settings;
 use crate::signal::Signal;
 
-/// Limit for the body of a response in bytes.
+/// Largest part of a response's body that is read, in bytes.
 const MAX_RESPONSE: usize = 1 << 20;
 
 pub(crate) struct Exporter {
     settings: Arc<Settings>,
     signal: Signal,
-    /// `None` before the first use, and after `close`.
-    client: Mutex<Option<Client>>,
+    connections: Connections,
 }
 
 impl Exporter {
     pub(crate) fn new(settings: Settings, signal: Signal) -> Self {
-        Self { settings: Arc::new(settings), signal, client: Mutex::default() }
+        let settings = Arc::new(settings);
+        let connections = Connections::new({
+            let settings = settings.clone();
+            move || build(&settings)
+        });
+        Self { settings, signal, connections }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Replaces the client, and reads the files of `tls` again.
-    pub(crate) async fn renew(&self) -> Result<Client, SinkError> {
-        let settings = self.settings.clone();
-        let client = run_blocking(move || build(&settings)).await??;
-        self.set_client(Some(client.clone()));
-        Ok(client)
-    }
-
-    /// Drops the client and its connections.
-    pub(crate) fn close(&self) {
-        self.set_client(None);
-    }
-
-    fn set_client(&self, client: Option<Client>) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// Sends a body that [`encode_body`](crate::body::encode_body) made.
@@ -60,18 +54,17 @@ impl Exporter {
     /// # Errors
     /// If there is no valid response, or it is not OTLP.
     pub(crate) async fn export(&self, body: Bytes) -> Result<ExportResponse, SinkError> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let client = match client {
-            Some(client) => client,
-            None => self.renew().await?,
-        };
+        let client = self.connections.client().await?;
         let Settings { url, headers, protocol, .. } = &*self.settings;
         let request = client.post(url.clone()).headers(headers.clone()).body(body);
-        let response = request.send().await.map_err(|error| self.transport_error(&error))?;
-        match protocol {
-            Protocol::Grpc => self.grpc_response(response).await,
-            Protocol::Http => self.http_response(response).await,
-        }
+        let exchange = async {
+            let response = request.send().await.map_err(|error| self.transport_error(&error))?;
+            match protocol {
+                Protocol::Grpc => self.grpc_response(response).await,
+                Protocol::Http => self.http_response(response).await,
+            }
+        };
+        self.connections.exchange(exchange).await
     }
 
     async fn grpc_response(&self, response: Response) -> Result<ExportResponse, SinkError> {
@@ -80,20 +73,26 @@ impl Exporter {
         if let Some(status) = Status::from_header_map(&headers) {
             return self.grpc_status(&status, &[]);
         }
-        let body = self.read(response).await?;
-        if let Some(status) = body.trailers().and_then(Status::from_header_map) {
-            return self.grpc_status(&status, &body.to_bytes());
+        // The trailers of a 200 have the status of the call, however long that takes. Another
+        // response is that of a proxy.
+        let patience = if status == StatusCode::OK { Duration::MAX } else { RESPONSE_PATIENCE };
+        let body = ResponseBody::read(response, MAX_RESPONSE, patience).await;
+        if let Some(status) = body.trailers.as_ref().and_then(Status::from_header_map) {
+            return self.grpc_status(&status, &body.bytes);
         }
         if status != StatusCode::OK {
-            let failure = Failure::from_http(status, &headers, &body.to_bytes());
+            let failure = Failure::from_http(status, &headers, &body.bytes);
             return Ok(ExportResponse::Failed(failure));
+        }
+        if let BodyEnd::Cut(error) = &body.end {
+            return Err(self.transport_error(error));
         }
         let origin = self.settings.destination.origin();
         Err(match content_type(&headers) {
             "application/grpc" | "application/grpc+proto" => {
-                SinkError::transient(format!("the response of {origin} has no gRPC status"))
+                SinkError::failed(format!("the response of {origin} has no gRPC status"))
             }
-            other => SinkError::blocked(format!(
+            other => SinkError::denied(format!(
                 "{origin} responded with the content type {other:?}, which is not gRPC; \
                  see `endpoint` and `protocol`"
             )),
@@ -104,55 +103,41 @@ impl Exporter {
         if let Some(failure) = Failure::from_grpc(status) {
             return Ok(ExportResponse::Failed(failure));
         }
-        self.accepted(body.get(GRPC_PREFIX..).unwrap_or_default())
+        Ok(self.accepted(body.get(GRPC_PREFIX..).unwrap_or_default()))
     }
 
     async fn http_response(&self, response: Response) -> Result<ExportResponse, SinkError> {
         let (status, headers) = (response.status(), response.headers().clone());
+        let body = ResponseBody::read(response, MAX_RESPONSE, RESPONSE_PATIENCE).await;
         if !status.is_success() {
-            // The status alone is a failure, even if the body can't be read.
-            let body = self.read(response).await.map(Collected::to_bytes).unwrap_or_default();
-            return Ok(ExportResponse::Failed(Failure::from_http(status, &headers, &body)));
+            let failure = Failure::from_http(status, &headers, &body.bytes);
+            return Ok(ExportResponse::Failed(failure));
         }
-        let body = self.read(response).await?.to_bytes();
         match content_type(&headers) {
-            "application/json" => Ok(ExportResponse::Accepted(Accepted::decode_json(&body))),
             "text/html" => {
                 let origin = self.settings.destination.origin();
-                Err(SinkError::blocked(format!(
+                Err(SinkError::denied(format!(
                     "{origin} responded with {} and an HTML page, as a proxy or another server \
                      does; see `endpoint`",
                     status.as_u16()
                 )))
             }
-            "application/x-protobuf" => self.accepted(&body),
+            "application/json" if body.is_complete() => {
+                Ok(ExportResponse::Accepted(Accepted::decode_json(&body.bytes)))
+            }
+            "application/x-protobuf" if body.is_complete() => Ok(self.accepted(&body.bytes)),
+            // The head of the response says that the request was accepted.
             _ => Ok(ExportResponse::Accepted(Accepted::default())),
         }
     }
 
-    fn accepted(&self, message: &[u8]) -> Result<ExportResponse, SinkError> {
-        Accepted::decode(self.signal, message).map(ExportResponse::Accepted).map_err(|error| {
-            let origin = self.settings.destination.origin();
-            SinkError::blocked(format!(
-                "the response of {origin} is not valid OTLP: {error}; see `endpoint`"
-            ))
-        })
-    }
-
-    async fn read(&self, response: Response) -> Result<Collected<Bytes>, SinkError> {
-        let body = reqwest::Body::from(response);
-        Limited::new(body, MAX_RESPONSE).collect().await.map_err(|error| {
-            match error.downcast_ref() {
-                Some(error) => self.transport_error(error),
-                None => {
-                    let origin = self.settings.destination.origin();
-                    SinkError::blocked(format!(
-                        "the response of {origin} exceeds {MAX_RESPONSE} bytes: {error}; \
-                         see `endpoint`"
-                    ))
-                }
-            }
-        })
+    /// Returns the success that this message describes. A message that can't be decoded leaves a
+    /// success without details.
+    fn accepted(&self, message: &[u8]) -> ExportResponse {
+        ExportResponse::Accepted(Accepted::decode(self.signal, message).unwrap_or_else(|error| {
+            let message = format!("the response is not valid OTLP: {error}; see `endpoint`");
+            Accepted { rejected: 0, message }
+        }))
     }
 
     fn transport_error(&self, error: &reqwest::Error) -> SinkError {
@@ -172,6 +157,11 @@ impl Exporter {
 }
 
 fn build(settings: &Settings) -> Result<Client, SinkError> {
+    let proxy_use = match settings.protocol {
+        Protocol::Grpc => ProxyUse::Grpc,
+        Protocol::Http => ProxyUse::Http,
+    };
+    check_proxy(&settings.url, "endpoint", proxy_use)?;
     let client = observer_http_client::client_builder(
         settings.is_https().then_some(&settings.tls),
         settings.connect_timeout,

@@ -80,20 +80,24 @@
 //! | result | gRPC | HTTP |
 //! |---|---|---|
 //! | accepted | OK | 2xx |
-//! | transient | see below | 408, 425, 429, 502, 503, 504 |
-//! | too large | RESOURCE_EXHAUSTED without `RetryInfo` | 413 |
-//! | permanent | INVALID_ARGUMENT | 400, 422 |
-//! | blocked | all other codes | all other statuses, 500 and redirects among them |
+//! | transient | see below | 408, 425, 429, 503, all with `Retry-After` |
+//! | failed | UNKNOWN, INTERNAL, DATA_LOSS | other 5xx |
+//! | too large | see below | 413 |
+//! | permanent | INVALID_ARGUMENT, OUT_OF_RANGE | 400, 422 |
+//! | denied | all other codes | all other statuses, redirects among them |
 //!
 //! - Accepted: items that a partial success rejects are counted as refused. They are not sent
-//!   again, as OTLP requires.
+//!   again, as OTLP requires. Over HTTP, the head of a response decides: a body that is incomplete,
+//!   large, or does not end within two seconds changes nothing.
 //! - Transient: the batch is sent again, after `RetryInfo` or `Retry-After` if there is one. The
-//!   gRPC codes are UNAVAILABLE, CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, DATA_LOSS,
-//!   and RESOURCE_EXHAUSTED with `RetryInfo`. A transport error counts as transient, too.
-//! - Too large: the batch is sent in halves. The sink remembers the size, so that later batches of
-//!   this size are halved before they are sent.
-//! - Permanent: the batch is halved until the event at fault is alone in its batch.
-//! - Blocked: the sink is parked, and no event is lost.
+//!   gRPC codes are UNAVAILABLE, CANCELLED, DEADLINE_EXCEEDED, ABORTED, RESOURCE_EXHAUSTED, and all
+//!   with `RetryInfo`. A transport error counts as transient, too.
+//! - Too large: the batch is sent in parts. RESOURCE_EXHAUSTED and OUT_OF_RANGE count as too large
+//!   if the message or the details say so, RESOURCE_EXHAUSTED also if a smaller request is accepted
+//!   and the larger one is refused again. The sink remembers the size, so that later batches of
+//!   this size are split before they are sent, and tries it again now and then. A single event is
+//!   always sent.
+//! - The other classes are those of [`ErrorKind`](observer_core::ErrorKind).
 //!
 //! `check` exports a request without items.
 //!
@@ -102,7 +106,10 @@
 //! - The sink reads none of the `OTEL_*` variables: they configure a program's own telemetry.
 //! - A request has no timeout except `connect_timeout`. The pipeline limits each delivery by the
 //!   `timeout` of the sink.
-//! - Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//! - A connection whose peer answers no HTTP/2 ping within 25 s is closed. After a cancelled
+//!   delivery, the next one opens a new connection.
+//! - Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. SOCKS proxies
+//!   are not supported, nor is gRPC without TLS through a proxy; the error names the variable.
 
 mod body;
 mod config;
@@ -115,7 +122,6 @@ pub mod semconv;
 mod settings;
 mod signal;
 mod sink;
-mod size_limit;
 #[cfg(test)]
 mod testing;
 

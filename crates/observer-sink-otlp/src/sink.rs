@@ -6,18 +6,17 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use observer_core::{Batch, BuildError, EventSink, Receipt, Refused, SinkError};
-use observer_http_client::run_blocking;
+use observer_core::{Batch, BuildError, ErrorKind, EventSink, Receipt, Refused, SinkError};
+use observer_http_client::{SizeLimit, run_blocking};
 
 use crate::body::encode_body;
 use crate::config::OtlpConfig;
 use crate::encode::Encoder;
 use crate::exporter::Exporter;
 use crate::protocol::{Compression, Protocol};
-use crate::response::{Accepted, ExportResponse, FailureKind, after_colon};
+use crate::response::{Accepted, ExportResponse, after_colon};
 use crate::settings::Settings;
 use crate::signal::Signal;
-use crate::size_limit::SizeLimit;
 
 /// Size of the events up to which a batch is encoded on the calling thread, in bytes.
 ///
@@ -123,8 +122,8 @@ impl EventSink for OtlpSink {
             return Ok(Receipt::accepted());
         }
         let destination = &self.exporter.settings().destination;
-        if self.size_limit.is_exceeded(bytes) {
-            return Err(SinkError::permanent(format!(
+        if self.size_limit.must_split(bytes, items) {
+            return Err(SinkError::too_large(format!(
                 "a request of {bytes} bytes is larger than {} accepts; see `batch`",
                 destination.origin()
             )));
@@ -135,9 +134,10 @@ impl EventSink for OtlpSink {
                 Ok(self.receipt(accepted, items))
             }
             ExportResponse::Failed(failure) => {
-                if failure.kind == FailureKind::TooLarge {
-                    self.size_limit.add_too_large(bytes);
-                }
+                let is_too_large = failure
+                    .refusal()
+                    .is_some_and(|refusal| self.size_limit.refused(bytes, items, refusal));
+                let failure = if is_too_large { failure.too_large() } else { failure };
                 Err(failure.into_error(destination))
             }
         }
@@ -150,12 +150,12 @@ impl EventSink for OtlpSink {
 
     /// Exports a request without items over a new connection.
     async fn check(&self) -> Result<(), SinkError> {
-        self.exporter.renew().await?;
+        self.exporter.connections().renew().await?;
         let Settings { protocol, compression, destination, .. } = self.exporter.settings();
         let body = encode_body(*protocol, *compression, &[]).map_err(SinkError::transient)?;
         match self.exporter.export(body.into()).await? {
             ExportResponse::Failed(failure)
-                if matches!(failure.kind, FailureKind::Transient | FailureKind::Blocked) =>
+                if !matches!(failure.kind, ErrorKind::Permanent | ErrorKind::TooLarge) =>
             {
                 Err(failure.into_error(destination))
             }
@@ -167,9 +167,13 @@ impl EventSink for OtlpSink {
         }
     }
 
+    fn renew_connections(&self) {
+        self.exporter.connections().close();
+    }
+
     /// Closes the connections.
     async fn close(&self) -> Result<(), SinkError> {
-        self.exporter.close();
+        self.exporter.connections().close();
         Ok(())
     }
 }

@@ -122,21 +122,21 @@ async fn transient_refusal_has_the_retry_time_of_the_destination() {
 }
 
 #[tokio::test]
-async fn failure_is_permanent_for_events_and_blocked_for_the_sink() {
+async fn failure_is_permanent_denied_or_failed() {
     for protocol in Protocol::ALL {
         let error =
             delivery_error(protocol, Reply::status(Code::InvalidArgument, "bad time")).await;
         assert_error(&error, ErrorKind::Permanent, ": bad time");
         let error = delivery_error(protocol, Reply::status(Code::Unauthenticated, "who?")).await;
-        assert_error(&error, ErrorKind::Blocked, ": who?; see `auth` and `headers`");
+        assert_error(&error, ErrorKind::Denied, ": who?; see `auth` and `headers`");
         let error = delivery_error(protocol, Reply::http(404)).await;
-        assert_error(&error, ErrorKind::Blocked, "responded with 404 Not Found; see `endpoint`");
+        assert_error(&error, ErrorKind::Denied, "responded with 404 Not Found; see `endpoint`");
         let error = delivery_error(protocol, Reply::http(301)).await;
-        assert_error(&error, ErrorKind::Blocked, "; the destination has moved, see `endpoint`");
+        assert_error(&error, ErrorKind::Denied, "; the destination has moved, see `endpoint`");
         let error = delivery_error(protocol, Reply::http(500).with_body("oops")).await;
         assert_error(
             &error,
-            ErrorKind::Blocked,
+            ErrorKind::Failed,
             "responded with 500 Internal Server Error: oops; see the log of the destination",
         );
     }
@@ -144,11 +144,11 @@ async fn failure_is_permanent_for_events_and_blocked_for_the_sink() {
         delivery_error(Protocol::Grpc, Reply::status(Code::Unimplemented, "unknown service")).await;
     assert_error(
         &error,
-        ErrorKind::Blocked,
+        ErrorKind::Denied,
         "UNIMPLEMENTED: unknown service; see `endpoint`, `protocol` and `signals`",
     );
     let error = delivery_error(Protocol::Grpc, Reply::status(Code::Internal, "a bug")).await;
-    assert_error(&error, ErrorKind::Blocked, "responded with INTERNAL: a bug");
+    assert_error(&error, ErrorKind::Failed, "responded with INTERNAL: a bug");
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn rejected_size_is_remembered_until_a_check() {
         let large = batch(20);
         assert_error(
             &sink.deliver(&large).await.unwrap_err(),
-            ErrorKind::Permanent,
+            ErrorKind::TooLarge,
             "; see `batch`",
         );
         let (small, _) = large.halves().unwrap();
@@ -192,7 +192,7 @@ async fn rejected_size_is_remembered_until_a_check() {
 
         assert_error(
             &sink.deliver(&large).await.unwrap_err(),
-            ErrorKind::Permanent,
+            ErrorKind::TooLarge,
             " accepts; see `batch`",
         );
         assert_eq!(
@@ -207,13 +207,126 @@ async fn rejected_size_is_remembered_until_a_check() {
 }
 
 #[tokio::test]
+async fn single_event_is_sent_whatever_its_size() {
+    for protocol in Protocol::ALL {
+        let receiver = OtlpReceiver::start();
+        receiver.set_default_reply(Reply::reject_messages_larger_than(10));
+        let sink = sink(&receiver, protocol, Signal::Logs);
+        for _ in 0..2 {
+            let error = sink.deliver(&batch(1)).await.unwrap_err();
+            assert_error(&error, ErrorKind::TooLarge, "; see `batch`");
+        }
+        receiver.set_default_reply(Reply::accept());
+        sink.deliver(&batch(1)).await.unwrap();
+        assert_eq!(receiver.requests().len(), 3, "each delivery is a request");
+    }
+}
+
+#[tokio::test]
+async fn spell_of_an_exhausted_quota_rejects_no_event() {
+    let receiver = OtlpReceiver::start();
+    let sink = sink(&receiver, Protocol::Grpc, Signal::Logs);
+    let quota = || Reply::status(Code::ResourceExhausted, "rate limit exceeded");
+    let large = batch(20);
+    let (small, _) = large.halves().unwrap();
+    receiver.enqueue(quota());
+    assert_eq!(sink.deliver(&large).await.unwrap_err().kind, ErrorKind::Transient);
+    receiver.enqueue(quota());
+    assert_eq!(sink.deliver(&small).await.unwrap_err().kind, ErrorKind::Transient);
+    sink.deliver(&small).await.unwrap();
+    sink.deliver(&large).await.unwrap();
+    assert_eq!(receiver.requests().len(), 4, "no size was learnt");
+}
+
+#[tokio::test]
+async fn size_is_learnt_without_words_from_a_smaller_success_and_a_second_failure() {
+    let receiver = OtlpReceiver::start();
+    let sink = sink(&receiver, Protocol::Grpc, Signal::Logs);
+    let refused = || Reply::status(Code::ResourceExhausted, "");
+    let large = batch(20);
+    receiver.enqueue(refused());
+    assert_eq!(sink.deliver(&large).await.unwrap_err().kind, ErrorKind::Transient);
+    sink.deliver(&large.halves().unwrap().0).await.unwrap();
+    receiver.enqueue(refused());
+    assert_eq!(sink.deliver(&large).await.unwrap_err().kind, ErrorKind::TooLarge);
+    assert_eq!(sink.deliver(&large).await.unwrap_err().kind, ErrorKind::TooLarge);
+    assert_eq!(receiver.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn head_decides_even_if_the_body_is_endless_or_malformed() {
+    let head = |status: &str, headers: &str| -> &'static [u8] {
+        let head = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-type: application/x-protobuf\r\n\
+             content-length: 100\r\n\r\n\x0a"
+        );
+        Box::leak(head.into_boxed_str()).as_bytes()
+    };
+    for (response, expected) in [
+        (head("200 OK", ""), None),
+        (head("200 OK", "connection: close\r\nbad header\r\n"), None),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\n\
+           content-length: 1\r\n\r\n\x0a",
+            None,
+        ),
+        (head("429 Too Many Requests", ""), Some(ErrorKind::Transient)),
+        (head("403 Forbidden", ""), Some(ErrorKind::Denied)),
+    ] {
+        let url = server_that_sends(response).await;
+        let config = OtlpConfig::new(url).protocol(Protocol::Http);
+        let sink = OtlpSink::new(&config, Signal::Logs).unwrap();
+        let delivered = sink.deliver(&batch(1)).await;
+        let shown = String::from_utf8_lossy(response);
+        match expected {
+            None => assert_eq!(delivered.unwrap(), Receipt::accepted(), "{shown}"),
+            Some(kind) => assert_eq!(delivered.unwrap_err().kind, kind, "{shown}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn stuck_connection_is_replaced_after_a_cancelled_delivery() {
+    for protocol in Protocol::ALL {
+        let receiver = OtlpReceiver::scripted([Reply::accept(), Reply::hang()]);
+        let sink = sink(&receiver, protocol, Signal::Logs);
+        sink.deliver(&batch(1)).await.unwrap();
+        let batch = batch(1);
+        let mut hanging = Box::pin(sink.deliver(&batch));
+        tokio::select! {
+            _ = &mut hanging => panic!("the receiver never responds"),
+            _ = receiver.wait_for_requests(2) => {}
+        }
+        drop(hanging);
+        sink.deliver(&batch).await.unwrap();
+        assert_eq!(receiver.connections(), 2, "{protocol:?}");
+        sink.renew_connections();
+        sink.deliver(&batch).await.unwrap();
+        assert_eq!(receiver.connections(), 3, "{protocol:?}");
+    }
+}
+
+/// A peer whose system acknowledges every byte, and whose process is stopped.
+#[tokio::test(start_paused = true)]
+async fn unanswered_ping_ends_a_delivery() {
+    // SETTINGS frame with which an HTTP/2 server begins.
+    let url = server_that_sends(b"\0\0\0\x04\0\0\0\0\0").await;
+    let sink = OtlpSink::new(&OtlpConfig::new(url).protocol(Protocol::Grpc), Signal::Logs).unwrap();
+    let started = tokio::time::Instant::now();
+    let error = sink.deliver(&batch(1)).await.unwrap_err();
+    assert_error(&error, ErrorKind::Transient, "stopped responding: it answers no ping");
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn transport_error_is_transient() {
     for protocol in Protocol::ALL {
-        for reply in [
-            Reply::close_before_response(),
-            Reply::close_mid_response(),
-            Reply::close_mid_request(),
-        ] {
+        let mut replies = vec![Reply::close_before_response(), Reply::close_mid_request()];
+        // Over HTTP, the head of a response says that the request was accepted.
+        if protocol == Protocol::Grpc {
+            replies.push(Reply::close_mid_response());
+        }
+        for reply in replies {
             assert_error(
                 &delivery_error(protocol, reply).await,
                 ErrorKind::Transient,
@@ -262,7 +375,7 @@ async fn check_sends_a_request_without_items() {
         sink.check().await.unwrap();
         assert_error(
             &sink.check().await.unwrap_err(),
-            ErrorKind::Blocked,
+            ErrorKind::Denied,
             ": not yours; see `auth`",
         );
         assert_error(&sink.check().await.unwrap_err(), ErrorKind::Transient, "responded with 503");
@@ -283,7 +396,7 @@ async fn html_page_is_not_a_success() {
     let error = OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
     assert_error(
         &error,
-        ErrorKind::Blocked,
+        ErrorKind::Denied,
         "responded with 200 and an HTML page, as a proxy or another server does; see `endpoint`",
     );
 }
@@ -359,6 +472,6 @@ async fn secret_in_a_response_is_redacted() {
             OtlpConfig::new(receiver.url("")).protocol(protocol).header("x-key", "s3cr3t-t0ken");
         let error =
             OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
-        assert_error(&error, ErrorKind::Blocked, ": bad token …;");
+        assert_error(&error, ErrorKind::Denied, ": bad token …;");
     }
 }

@@ -5,18 +5,19 @@ mod status;
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError, Timestamp};
-use observer_http_client::{Destination, retry_after};
+use observer_http_client::{Destination, Refusal, bounded_delay, retry_after};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::{DecodeError, Message};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-pub(crate) use self::status::FailureKind;
-use self::status::{hint_for_code, hint_for_status, kind_of_code, kind_of_status, name_of_code};
+use self::status::{
+    hint_for_code, hint_for_status, kind_of_code, kind_of_status, name_of_code, says_too_large,
+};
 use crate::signal::Signal;
 
 /// Response to an export.
@@ -37,7 +38,9 @@ pub(crate) struct Accepted {
 /// Failure of a whole request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    pub(crate) kind: FailureKind,
+    pub(crate) kind: ErrorKind,
+    /// True if the status is that of requests that are too large, too.
+    may_be_too_large: bool,
     /// Name of the status, such as `503 Service Unavailable` or `UNAVAILABLE`.
     pub(crate) name: String,
     /// Reason that the destination gives.
@@ -92,37 +95,67 @@ impl Accepted {
 impl Failure {
     /// Returns the failure that a gRPC status stands for, or `None` for a success.
     pub(crate) fn from_grpc(status: &Status) -> Option<Self> {
-        let retry_info = status.get_details_retry_info();
-        let kind = kind_of_code(status.code(), retry_info.is_some())?;
+        let details = status.get_error_details();
+        let of_details = details.error_info().map(|info| info.reason.replace('_', " "));
+        let of_details = of_details.filter(|reason| says_too_large(reason)).unwrap_or_default();
+        let message = status.message();
+        let kind = kind_of_code(status.code(), &format!("{message} {of_details}"))?;
+        // Servers send RetryInfo for what succeeds later, whatever the code.
+        let retry_info = details.retry_info();
+        let kind = if retry_info.is_some() { ErrorKind::Transient } else { kind };
+        let is_unspecified = status.code() == Code::ResourceExhausted
+            && kind == ErrorKind::Transient
+            && retry_info.is_none()
+            && details.quota_failure().is_none();
         Some(Self {
             kind,
+            may_be_too_large: is_unspecified,
             name: name_of_code(status.code()),
-            message: status.message().to_owned(),
-            retry_after: retry_info.and_then(|info| info.retry_delay),
-            hint: hint_for_code(status.code(), kind),
+            message: message.to_owned(),
+            retry_after: retry_info.and_then(|info| info.retry_delay).map(bounded_delay),
+            hint: hint_for_code(status.code(), kind, message),
         })
     }
 
     /// Returns the failure that an HTTP response other than 2xx stands for.
     pub(crate) fn from_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let reason = status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
+        // After a redirect, the header has another meaning.
+        let retry_after =
+            retry_after(headers, Timestamp::now()).filter(|_| !status.is_redirection());
+        let kind = match retry_after {
+            Some(_) => ErrorKind::Transient,
+            None => kind_of_status(status.as_u16()),
+        };
         Self {
-            kind: kind_of_status(status.as_u16()),
+            kind,
+            may_be_too_large: false,
             name: format!("{}{reason}", status.as_u16()),
             message: reason_in_body(headers, body),
-            retry_after: retry_after(headers, Timestamp::now()),
+            retry_after,
             hint: hint_for_status(status.as_u16()),
         }
     }
 
+    /// Returns the reason for which the size of the request may have been refused.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self.kind {
+            ErrorKind::TooLarge => Some(Refusal::TooLarge),
+            _ => self.may_be_too_large.then_some(Refusal::Unspecified),
+        }
+    }
+
+    /// Returns the same failure as one of the request's size.
+    pub(crate) fn too_large(self) -> Self {
+        Self { kind: ErrorKind::TooLarge, hint: "; see `batch`", ..self }
+    }
+
     pub(crate) fn into_error(self, destination: &Destination) -> SinkError {
-        let kind = self.kind.error_kind();
-        let retry_after = self.retry_after.filter(|_| kind == ErrorKind::Transient);
         let message = after_colon(destination.excerpt(&self.message));
         let source =
             format!("{} responded with {}{message}{}", destination.origin(), self.name, self.hint);
-        let mut error = SinkError::new(kind, source);
-        error.retry_after = retry_after;
+        let mut error = SinkError::new(self.kind, source);
+        error.retry_after = self.retry_after;
         error
     }
 }
@@ -165,8 +198,7 @@ fn reason_in_body(headers: &HeaderMap, body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
-    use tonic::Code;
+    use reqwest::header::{HeaderValue, RETRY_AFTER};
     use tonic_types::ErrorDetails;
 
     use super::*;
@@ -179,7 +211,45 @@ mod tests {
             ErrorDetails::with_retry_info(None),
         );
         let failure = Failure::from_grpc(&quota).unwrap();
-        assert_eq!((failure.kind, failure.hint), (FailureKind::Transient, ""));
+        assert_eq!((failure.kind, failure.hint), (ErrorKind::Transient, ""));
+        assert_eq!(failure.refusal(), None);
+    }
+
+    #[test]
+    fn details_of_a_status_tell_a_size_from_a_quota() {
+        let refusal = |details: ErrorDetails| {
+            let status = Status::with_error_details(Code::ResourceExhausted, "no", details);
+            Failure::from_grpc(&status).unwrap().refusal()
+        };
+        let mut details = ErrorDetails::new();
+        assert_eq!(refusal(details.clone()), Some(Refusal::Unspecified));
+        details.set_error_info("MESSAGE_TOO_LARGE", "example.com", []);
+        assert_eq!(refusal(details), Some(Refusal::TooLarge));
+        assert_eq!(refusal(ErrorDetails::with_quota_failure_violation("project", "bytes")), None);
+    }
+
+    #[test]
+    fn retry_info_makes_every_failure_transient_and_is_bounded() {
+        for code in [Code::PermissionDenied, Code::Internal, Code::InvalidArgument] {
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(315_360_000)));
+            let failure =
+                Failure::from_grpc(&Status::with_error_details(code, "", details)).unwrap();
+            assert_eq!(failure.kind, ErrorKind::Transient, "{code:?}");
+            assert_eq!(failure.retry_after, Some(Duration::from_secs(24 * 3600)), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_makes_every_status_but_a_redirect_transient() {
+        let kind = |status: u16| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("2.0"))]);
+            let status = StatusCode::from_u16(status).unwrap();
+            Failure::from_http(status, &headers, b"").kind
+        };
+        for status in [400, 403, 413, 429, 500, 503] {
+            assert_eq!(kind(status), ErrorKind::Transient, "{status}");
+        }
+        assert_eq!(kind(301), ErrorKind::Denied);
     }
 
     #[test]
