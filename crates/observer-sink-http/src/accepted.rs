@@ -24,6 +24,12 @@ impl AcceptedEvents {
         events.filter(|(_, envelope)| !self.contains(envelope)).collect()
     }
 
+    /// Returns the indexes of the accepted events of a batch.
+    pub(crate) fn indices(&self, batch: &Batch) -> Vec<usize> {
+        let events = batch.events().iter().enumerate();
+        events.filter(|(_, envelope)| self.contains(envelope)).map(|(index, _)| index).collect()
+    }
+
     pub(crate) fn add(&mut self, envelope: &Arc<Envelope>) {
         self.0.insert(key(envelope), envelope.clone());
     }

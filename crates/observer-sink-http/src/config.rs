@@ -25,7 +25,7 @@ use crate::HttpSink;
 /// signing = { secrets = ["${HOOK_SECRET}"] }   # whsec_…, of Standard Webhooks; two in a rotation
 /// idempotency_key = false                      # also send the header Idempotency-Key
 /// tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem" }   # each where it is needed
-/// redirects = 0                                # most to follow: 307 and 308, on the same host
+/// redirects = 0                                # most to follow: 307 and 308, same origin
 /// connect_timeout = "10s"
 /// check = "options"                            # options (default), head, get, off
 /// ```
@@ -77,8 +77,8 @@ pub struct HttpConfig {
     /// Certificate authorities and client certificate.
     #[serde(default)]
     pub tls: Tls,
-    /// Largest number of redirects that one request follows. Only 307 and 308 on the same host are
-    /// followed, which keep method and body.
+    /// Largest number of redirects that one request follows. Only 307 and 308 to the same
+    /// scheme, host and port are followed, which keep method and body.
     #[serde(default)]
     pub redirects: usize,
     /// Longest time to establish a connection. The `timeout` of every sink bounds the delivery as a
@@ -266,7 +266,17 @@ impl SinkConfig for HttpConfig {
             max_bytes: Some(1 << 20),
             linger: Some(Duration::from_secs(1)),
         };
-        Ok(vec![SinkPart::whole(Arc::new(HttpSink::new(&self)?)).with_batch(batch)])
+        let part = SinkPart::whole(Arc::new(HttpSink::new(&self)?)).with_batch(batch);
+        let is_signed = !self.signing.secrets.is_empty();
+        Ok(vec![if is_signed && self.compression != Compression::None {
+            part.with_warning(
+                "`signing` covers the compressed body; the official libraries for Python and most \
+                 frameworks verify the decompressed one and will reject every request, so set \
+                 compression = \"none\"",
+            )
+        } else {
+            part
+        }])
     }
 }
 
@@ -301,6 +311,19 @@ mod tests {
         let minimal: HttpConfig = serde_json::from_str(r#"{"url":"https://h/x"}"#).unwrap();
         assert_eq!(minimal, HttpConfig::new("https://h/x"));
         assert_eq!(minimal.body, Body::Array);
+    }
+
+    #[test]
+    fn signatures_of_compressed_bodies_are_warned_of() {
+        let warnings = |config: HttpConfig| {
+            config.build(&SinkContext::new("hook", "")).unwrap().remove(0).warnings
+        };
+        let config = HttpConfig::new("https://h");
+        let gzip = config.clone().compression(Compression::Gzip);
+        let both = warnings(gzip.clone().sign_with("whsec_bmV3"));
+        assert!(both[0].starts_with("`signing` covers the compressed body"), "{both:?}");
+        assert!(warnings(gzip).is_empty());
+        assert!(warnings(config.sign_with("whsec_bmV3")).is_empty());
     }
 
     #[test]

@@ -67,10 +67,13 @@ pub(crate) fn parse(body: &[u8], count: usize) -> Result<Vec<FailedItem>, String
 }
 
 impl FailedItem {
-    /// Returns whether the destination may accept the event later. Any other status rejects the
-    /// event itself, since the destination accepted the request.
-    pub(crate) fn is_transient(&self) -> bool {
-        classify(self.status) == StatusClass::Failed(ErrorKind::Transient)
+    /// Returns the class of the failure. A status that is not the destination's own fault rejects
+    /// the event itself, since the destination accepted the request.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match classify(self.status) {
+            StatusClass::Failed(kind @ (ErrorKind::Transient | ErrorKind::Failed)) => kind,
+            _ => ErrorKind::Permanent,
+        }
     }
 }
 
@@ -80,15 +83,18 @@ mod tests {
 
     #[test]
     fn failed_events_are_listed_with_their_status() {
-        let body = br#"{"accepted":1,"duplicates":1,"rejected":2,"durability":"fsync","errors":[
+        let body = br#"{"accepted":0,"duplicates":0,"rejected":4,"durability":"fsync","errors":[
             {"index":1,"status":422,"reason":"invalid","detail":"missing `ok`","field":"ok"},
-            {"index":3,"status":503}]}"#;
+            {"index":3,"status":503},{"index":2,"status":500},{"index":0,"status":403}]}"#;
         let failed = parse(body, 4).unwrap();
         assert_eq!(
             failed[0],
             FailedItem { index: 1, status: 422, detail: "missing `ok`".to_owned() }
         );
-        assert_eq!(failed.iter().map(FailedItem::is_transient).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(
+            failed.iter().map(FailedItem::kind).collect::<Vec<_>>(),
+            [ErrorKind::Permanent, ErrorKind::Transient, ErrorKind::Failed, ErrorKind::Permanent]
+        );
         assert_eq!(parse(br#"{"errors":[{"index":0,"status":201}]}"#, 1).unwrap(), []);
     }
 

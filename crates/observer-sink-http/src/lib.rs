@@ -54,10 +54,23 @@
 //! |---|---|
 //! | 2xx | All events are accepted. |
 //! | 207 | Each event has its own status; see below. |
-//! | 408, 425, 429, 5xx, transport error | The delivery is repeated, not before `Retry-After`. |
-//! | 413 | The batch is delivered in halves. |
-//! | 400, 422 | The batch is halved until the event at fault is alone; it becomes a dead letter. |
-//! | any other, TLS failure, unknown host | The sink is parked. No event becomes a dead letter. |
+//! | 408, 425, 429, 503, transport error | [`Transient`]. |
+//! | any with `Retry-After`, except redirects | [`Transient`], not before that time. |
+//! | other 5xx, a head that can't be read | [`Failed`]. |
+//! | 413 | [`TooLarge`]; the size is learnt, and larger batches are split unsent. |
+//! | 400, 422 | [`Permanent`]: an event is at fault. |
+//! | any other, redirects | [`Denied`]: a credential, the URL, or an event is at fault. |
+//! | TLS failure, unknown host, unusable proxy | [`Blocked`]: the sink is parked. |
+//!
+//! The head of a response decides. A body that is large, incomplete or does not end within two
+//! seconds changes nothing, except for a 207. Malformed headers are ignored.
+//!
+//! [`Transient`]: observer_core::ErrorKind::Transient
+//! [`Failed`]: observer_core::ErrorKind::Failed
+//! [`TooLarge`]: observer_core::ErrorKind::TooLarge
+//! [`Permanent`]: observer_core::ErrorKind::Permanent
+//! [`Denied`]: observer_core::ErrorKind::Denied
+//! [`Blocked`]: observer_core::ErrorKind::Blocked
 //!
 //! A 207 has the form of the responses of an observer's `/v1/events`. Events with a status of
 //! failure are rejected, with the reason that the destination gives; those that may be accepted
@@ -75,10 +88,13 @@
 //!
 //! # Limits
 //!
-//! - HTTP/1.1, and HTTP/2 if the program links it in.
+//! - HTTP/1.1, and HTTP/2 over TLS. An HTTP/2 connection whose peer answers no ping within 25 s is
+//!   closed.
 //! - No timeout for a single request except `connect_timeout`: the pipeline bounds a delivery by
-//!   the sink's `timeout`.
-//! - Proxies come from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` only.
+//!   the sink's `timeout`. With one event in a request, a delivery is one request. After a
+//!   cancelled delivery, the next one opens a new connection.
+//! - Proxies come from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` only. SOCKS proxies
+//!   are not supported.
 
 mod accepted;
 mod client;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use observer_core::{ErrorKind, SinkError, Timestamp};
-use observer_http_client::{Destination, origin, retry_after};
+use observer_http_client::{
+    BodyEnd, Destination, RESPONSE_PATIENCE, ResponseBody, origin, retry_after, transport_error,
+};
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
@@ -12,8 +14,8 @@ use serde::Deserialize;
 const MAX_BODY: usize = 8 << 10;
 /// Largest body of a 207, which has a status for each event, in bytes.
 const MAX_ITEMS_BODY: usize = 16 << 20;
-/// Longest time to read a body that does not change the meaning of the status.
-const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time to read the body of a 207.
+const ITEMS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Class of a status code, by its meaning for the events of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +30,11 @@ pub(crate) fn classify(status: u16) -> StatusClass {
     match status {
         207 => StatusClass::PerItem,
         200..=299 => StatusClass::Accepted,
-        408 | 425 | 429 | 500.. => StatusClass::Failed(ErrorKind::Transient),
-        // After a 413, half of the batch may be small enough.
-        400 | 413 | 422 => StatusClass::Failed(ErrorKind::Permanent),
-        _ => StatusClass::Failed(ErrorKind::Blocked),
+        408 | 425 | 429 | 503 => StatusClass::Failed(ErrorKind::Transient),
+        500.. => StatusClass::Failed(ErrorKind::Failed),
+        400 | 422 => StatusClass::Failed(ErrorKind::Permanent),
+        413 => StatusClass::Failed(ErrorKind::TooLarge),
+        _ => StatusClass::Failed(ErrorKind::Denied),
     }
 }
 
@@ -41,25 +44,44 @@ pub(crate) struct Response {
     headers: HeaderMap,
     url: Url,
     pub(crate) body: Vec<u8>,
+    body_end: BodyEnd,
 }
 
 impl Response {
-    /// Reads the body of a response.
-    ///
-    /// # Errors
-    /// If the body of a 207 is incomplete. Other bodies serve messages only.
-    pub(crate) async fn read(mut response: reqwest::Response) -> Result<Self, reqwest::Error> {
+    /// Reads the body of a response. The status alone decides, except for a 207; another body that
+    /// is large, incomplete or endless therefore changes nothing.
+    pub(crate) async fn read(response: reqwest::Response) -> Self {
         let (status, headers, url) =
             (response.status(), response.headers().clone(), response.url().clone());
-        let mut body = Vec::new();
-        if classify(status.as_u16()) == StatusClass::PerItem {
-            read(&mut response, &mut body, MAX_ITEMS_BODY).await?;
-        } else {
-            // The status alone decides. Reading the body lets the connection be reused.
-            let _ =
-                tokio::time::timeout(BODY_TIMEOUT, read(&mut response, &mut body, MAX_BODY)).await;
-        }
-        Ok(Self { status, headers, url, body })
+        let (max_bytes, patience) = match classify(status.as_u16()) {
+            StatusClass::PerItem => (MAX_ITEMS_BODY, ITEMS_PATIENCE),
+            _ => (MAX_BODY, RESPONSE_PATIENCE),
+        };
+        let ResponseBody { bytes, end, .. } =
+            ResponseBody::read(response, max_bytes, patience).await;
+        Self { status, headers, url, body: bytes, body_end: end }
+    }
+
+    pub(crate) fn class(&self) -> StatusClass {
+        classify(self.status.as_u16())
+    }
+
+    /// Requires that the body was read to its end.
+    ///
+    /// # Errors
+    /// If it was not, of kind [`Transient`](ErrorKind::Transient).
+    pub(crate) fn require_complete_body(&self, destination: &Destination) -> Result<(), SinkError> {
+        let problem = match &self.body_end {
+            BodyEnd::Complete => return Ok(()),
+            BodyEnd::Cut(error) => return Err(transport_error(error, destination)),
+            BodyEnd::TooLarge => format!("is larger than {MAX_ITEMS_BODY} bytes"),
+            BodyEnd::Late => format!("did not end within {ITEMS_PATIENCE:?}"),
+        };
+        Err(SinkError::transient(format!(
+            "{} responded with {}, and the body {problem}",
+            destination.origin(),
+            self.status.as_u16()
+        )))
     }
 
     /// Returns the error of a response that is not a success.
@@ -68,12 +90,16 @@ impl Response {
     }
 
     /// Returns an error with another reason than the status.
+    ///
+    /// A `Retry-After` announces that the request may succeed later, whatever its status. After a
+    /// redirect it has another meaning.
     pub(crate) fn error_with(&self, kind: ErrorKind, reason: String) -> SinkError {
-        let retry_after =
-            retry_after(&self.headers, Timestamp::now()).filter(|_| kind == ErrorKind::Transient);
-        let mut error = SinkError::new(kind, reason);
-        error.retry_after = retry_after;
-        error
+        match retry_after(&self.headers, Timestamp::now()) {
+            Some(delay) if !self.status.is_redirection() => {
+                SinkError::transient(reason).with_retry_after(delay)
+            }
+            _ => SinkError::new(kind, reason),
+        }
     }
 
     /// Returns the status, an excerpt of the body, and a hint for the operator.
@@ -84,6 +110,9 @@ impl Response {
         let excerpt = destination.excerpt(&problem_text(&self.body));
         let excerpt = if excerpt.is_empty() { excerpt } else { format!(": {excerpt}") };
         let hint = match code {
+            304 => {
+                "; the destination took the request for a conditional one, see `headers`".to_owned()
+            }
             300..=399 => self.redirect_hint(destination),
             401 | 403 => "; see `auth`".to_owned(),
             404 | 410 => "; see `url`".to_owned(),
@@ -109,21 +138,6 @@ impl Response {
     }
 }
 
-async fn read(
-    response: &mut reqwest::Response,
-    body: &mut Vec<u8>,
-    max_length: usize,
-) -> Result<(), reqwest::Error> {
-    while let Some(chunk) = response.chunk().await? {
-        let rest = max_length - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(rest)]);
-        if body.len() == max_length {
-            break;
-        }
-    }
-    Ok(())
-}
-
 /// Members of a JSON body that describe an error: those of RFC 9457, and `message` of other APIs.
 #[derive(Default, Deserialize)]
 struct Problem {
@@ -143,14 +157,15 @@ mod tests {
 
     #[test]
     fn every_status_has_a_class() {
-        use ErrorKind::{Blocked, Permanent, Transient};
+        use ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient};
         let expected = |status| match status {
             207 => StatusClass::PerItem,
             200..300 => StatusClass::Accepted,
-            408 | 425 | 429 => StatusClass::Failed(Transient),
-            400 | 413 | 422 => StatusClass::Failed(Permanent),
-            500..600 => StatusClass::Failed(Transient),
-            _ => StatusClass::Failed(Blocked),
+            408 | 425 | 429 | 503 => StatusClass::Failed(Transient),
+            400 | 422 => StatusClass::Failed(Permanent),
+            413 => StatusClass::Failed(TooLarge),
+            500..600 => StatusClass::Failed(Failed),
+            _ => StatusClass::Failed(Denied),
         };
         for status in 200..600 {
             assert_eq!(classify(status), expected(status), "{status}");

@@ -150,7 +150,10 @@ fn signing_keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
         .map(|secret| Key::parse(secret.reveal()))
         .collect::<Option<Vec<_>>>();
     keys.ok_or_else(|| {
-        BuildError::new("signing.secrets", "must each be `whsec_` followed by base64")
+        BuildError::new(
+            "signing.secrets",
+            "must each be base64, with or without the prefix `whsec_`",
+        )
     })
 }
 
@@ -200,7 +203,7 @@ mod tests {
             config().header("X-A", "{source}"),
             "`headers.X-A` has a placeholder for a field of one event",
         );
-        rejects(config().sign_with("hidden"), "`signing.secrets` must each be `whsec_`");
+        rejects(config().sign_with("hidden!"), "`signing.secrets` must each be base64");
         rejects(
             HttpConfig::new("http://x").tls(Tls::default().with_ca("ca.pem")),
             "`tls` is for https",

@@ -1,6 +1,7 @@
 //! The sink: requests, and the resolution of their responses.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -8,14 +9,14 @@ use bytes::Bytes;
 use observer_core::{
     Batch, BuildError, Envelope, ErrorKind, EventSink, Receipt, Rejected, SinkError, Timestamp,
 };
-use observer_http_client::{run_blocking, transport_error};
+use observer_http_client::{Connections, Refusal, SizeLimit, run_blocking, transport_error};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder};
 
 use crate::accepted::AcceptedEvents;
 use crate::config::{Check, Compression, HttpConfig};
 use crate::items::{self, FailedItem};
-use crate::response::{Response, StatusClass, classify};
+use crate::response::{Response, StatusClass};
 use crate::settings::Settings;
 use crate::{client, encode, sign};
 
@@ -26,8 +27,17 @@ const MAX_INLINE_COMPRESSION: usize = 16 << 10;
 /// Sink that sends events in HTTP requests.
 pub struct HttpSink {
     settings: Arc<Settings>,
-    client: Mutex<Option<Client>>,
+    connections: Connections,
     accepted: Mutex<AcceptedEvents>,
+    size_limit: SizeLimit,
+}
+
+/// Request that carries events.
+struct Request {
+    builder: RequestBuilder,
+    /// Size of the body before compression.
+    bytes: usize,
+    events: usize,
 }
 
 /// Event with its index in the batch.
@@ -40,63 +50,85 @@ impl HttpSink {
     /// If a value of the configuration is invalid.
     pub fn new(config: &HttpConfig) -> Result<Self, BuildError> {
         let settings = Arc::new(Settings::new(config)?);
-        Ok(Self { settings, client: Mutex::default(), accepted: Mutex::default() })
+        let connections = Connections::new({
+            let settings = settings.clone();
+            move || client::build(&settings)
+        });
+        Ok(Self {
+            settings,
+            connections,
+            accepted: Mutex::default(),
+            size_limit: SizeLimit::default(),
+        })
     }
 
-    async fn client(&self) -> Result<Client, SinkError> {
-        let client = lock(&self.client).clone();
-        match client {
-            Some(client) => Ok(client),
-            None => self.new_client().await,
+    /// Encodes the events as one request.
+    ///
+    /// # Errors
+    /// If the client can't be built, or the destination is known to refuse a request of this size.
+    async fn request(&self, events: &[&Arc<Envelope>]) -> Result<Request, SinkError> {
+        let Settings { url, method, headers, templates, compression, destination, .. } =
+            &*self.settings;
+        let body = encode::encode(self.settings.body, events);
+        let bytes = body.len();
+        if self.size_limit.must_split(bytes, events.len()) {
+            return Err(SinkError::too_large(format!(
+                "a request of {bytes} bytes is larger than {} accepts; see `batch`",
+                destination.origin()
+            )));
         }
-    }
-
-    /// Builds a client from the current contents of the TLS files.
-    async fn new_client(&self) -> Result<Client, SinkError> {
-        let settings = self.settings.clone();
-        let client = run_blocking(move || client::build(&settings)).await??;
-        *lock(&self.client) = Some(client.clone());
-        Ok(client)
-    }
-
-    async fn request(&self, events: &[&Arc<Envelope>]) -> Result<RequestBuilder, SinkError> {
-        let Settings {
-            url,
-            method,
-            headers,
-            templates,
-            compression,
-            signing_keys,
-            has_idempotency_key,
-            ..
-        } = &*self.settings;
-        let id = encode::message_id(events);
-        let mut request =
-            self.client().await?.request(method.clone(), url.clone()).headers(headers.clone());
+        let client = self.connections.client().await?;
+        let mut request = client.request(method.clone(), url.clone()).headers(headers.clone());
         if let [envelope] = events {
             for (name, template) in templates {
                 request = request.header(name, template.render(envelope));
             }
         }
+        let body = compress(*compression, body).await?;
+        let request = self.with_message_id(request, &encode::message_id(events), &body);
+        Ok(Request { builder: request.body(Bytes::from(body)), bytes, events: events.len() })
+    }
+
+    /// Adds the headers that identify and sign a message. A signature covers the body as sent, so
+    /// that a destination can verify it before it decompresses anything.
+    fn with_message_id(&self, request: RequestBuilder, id: &str, body: &[u8]) -> RequestBuilder {
+        let Settings { signing_keys, has_idempotency_key, .. } = &*self.settings;
+        let mut request = request.header("webhook-id", id);
         if *has_idempotency_key {
-            request = request.header("idempotency-key", &id);
+            request = request.header("idempotency-key", id);
         }
-        let body = compress(*compression, encode::encode(self.settings.body, events)).await?;
-        // The signature covers the body as sent, so that a destination can verify it before it
-        // decompresses anything.
         if !signing_keys.is_empty() {
             let timestamp = Timestamp::now().as_second();
-            let signatures = sign::signatures(signing_keys, &id, timestamp, &body);
+            let signatures = sign::signatures(signing_keys, id, timestamp, body);
             request = request
                 .header("webhook-timestamp", timestamp)
                 .header("webhook-signature", signatures);
         }
-        Ok(request.header("webhook-id", id).body(Bytes::from(body)))
+        request
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, SinkError> {
-        let failed = |error: reqwest::Error| transport_error(&error, &self.settings.destination);
-        Response::read(request.send().await.map_err(failed)?).await.map_err(failed)
+    /// Sends a request, and learns from its response which size is too large.
+    async fn send(&self, request: Request) -> Result<Response, SinkError> {
+        let Request { builder, bytes, events } = request;
+        let response = self.exchange(builder).await?;
+        match response.class() {
+            StatusClass::Accepted | StatusClass::PerItem => self.size_limit.accepted(bytes),
+            StatusClass::Failed(ErrorKind::TooLarge) => {
+                self.size_limit.refused(bytes, events, Refusal::TooLarge);
+            }
+            StatusClass::Failed(_) => {}
+        }
+        Ok(response)
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<Response, SinkError> {
+        let destination = &self.settings.destination;
+        let exchange = async {
+            let response = request.send().await;
+            let response = response.map_err(|error| transport_error(&error, destination))?;
+            Ok(Response::read(response).await)
+        };
+        self.connections.exchange(exchange).await
     }
 
     /// Sends the events in one request.
@@ -108,18 +140,30 @@ impl HttpSink {
         let events: Vec<_> = remaining.iter().map(|(_, envelope)| *envelope).collect();
         let response = self.send(self.request(&events).await?).await?;
         let destination = &self.settings.destination;
-        let failed = match classify(response.status.as_u16()) {
-            StatusClass::Accepted => return Ok(Receipt::accepted()),
-            StatusClass::Failed(kind) => return Err(response.error(kind, destination)),
+        match response.class() {
+            StatusClass::Accepted => Ok(Receipt::accepted()),
+            StatusClass::Failed(kind) => Err(response.error(kind, destination)),
             StatusClass::PerItem => {
-                items::parse(&response.body, remaining.len()).map_err(|problem| {
-                    SinkError::blocked(format!(
+                response.require_complete_body(destination)?;
+                let failed = items::parse(&response.body, remaining.len()).map_err(|problem| {
+                    SinkError::denied(format!(
                         "{}, which can't be understood: {problem}",
                         response.describe(destination)
                     ))
-                })?
+                })?;
+                self.resolve_items(batch, remaining, &response, &failed)
             }
-        };
+        }
+    }
+
+    /// Returns the result of a request of which some items failed.
+    fn resolve_items(
+        &self,
+        batch: &Batch,
+        remaining: &[IndexedEvent<'_>],
+        response: &Response,
+        failed: &[FailedItem],
+    ) -> Result<Receipt, SinkError> {
         let mut is_failed = vec![false; remaining.len()];
         failed.iter().for_each(|item| is_failed[item.index] = true);
         {
@@ -130,8 +174,11 @@ impl HttpSink {
                 .filter(|(_, is_failed)| !is_failed)
                 .for_each(|((_, envelope), _)| accepted.add(envelope));
         }
-        if let Some(item) = failed.iter().find(|item| item.is_transient()) {
-            return Err(response.error_with(ErrorKind::Transient, self.reason(item)));
+        let of_kind = |kind| failed.iter().find(|item| item.kind() == kind);
+        let unresolved = of_kind(ErrorKind::Transient).or_else(|| of_kind(ErrorKind::Failed));
+        if let Some(item) = unresolved {
+            let error = response.error_with(item.kind(), self.reason(item));
+            return Err(error.with_accepted(lock(&self.accepted).indices(batch)));
         }
         if failed.len() == batch.len() {
             // Without an accepted event, the fault may be the request's rather than the events'.
@@ -159,36 +206,37 @@ impl HttpSink {
         let mut any_accepted = remaining.len() < batch.len();
         let mut rejected = Vec::new();
         for (index, envelope) in remaining {
-            let response = self.send(self.request(&[*envelope]).await?).await?;
-            let error = match classify(response.status.as_u16()) {
-                StatusClass::Accepted => None,
-                StatusClass::Failed(kind) => Some(response.error(kind, &self.settings.destination)),
-                // A 207 is a success unless its body says otherwise.
-                StatusClass::PerItem => items::parse(&response.body, 1)
-                    .ok()
-                    .and_then(|failed| failed.into_iter().next())
-                    .map(|item| {
-                        let kind = if item.is_transient() {
-                            ErrorKind::Transient
-                        } else {
-                            ErrorKind::Permanent
-                        };
-                        response.error_with(kind, self.reason(&item))
-                    }),
-            };
-            match error {
-                None => {
+            match self.deliver_alone(envelope).await {
+                Ok(()) => {
                     lock(&self.accepted).add(envelope);
                     any_accepted = true;
                 }
                 // The event is at fault only if the destination accepts others.
-                Some(error) if error.kind == ErrorKind::Permanent && any_accepted => {
+                Err(error) if error.kind == ErrorKind::Permanent && any_accepted => {
                     rejected.push(Rejected { index: *index, reason: error.report() });
                 }
-                Some(error) => return Err(error),
+                Err(error) => {
+                    return Err(error.with_accepted(lock(&self.accepted).indices(batch)));
+                }
             }
         }
         Ok(Receipt { rejected, refused: None })
+    }
+
+    async fn deliver_alone(&self, envelope: &Arc<Envelope>) -> Result<(), SinkError> {
+        let response = self.send(self.request(&[envelope]).await?).await?;
+        match response.class() {
+            StatusClass::Accepted => Ok(()),
+            StatusClass::Failed(kind) => Err(response.error(kind, &self.settings.destination)),
+            // A 207 is a success unless its body says otherwise.
+            StatusClass::PerItem => {
+                let failed = items::parse(&response.body, 1).unwrap_or_default();
+                match failed.first() {
+                    None => Ok(()),
+                    Some(item) => Err(response.error_with(item.kind(), self.reason(item))),
+                }
+            }
+        }
     }
 }
 
@@ -213,7 +261,7 @@ impl EventSink for HttpSink {
     }
 
     async fn check(&self) -> Result<(), SinkError> {
-        let client = self.new_client().await?;
+        let client = self.connections.renew().await?;
         let Settings { url, headers, signing_keys, check, destination, .. } = &*self.settings;
         let method = match check {
             Check::Options => Method::OPTIONS,
@@ -225,13 +273,15 @@ impl EventSink for HttpSink {
         headers.remove(CONTENT_TYPE);
         headers.remove(CONTENT_ENCODING);
         let response =
-            self.send(client.request(method.clone(), url.clone()).headers(headers)).await?;
+            self.exchange(client.request(method.clone(), url.clone()).headers(headers)).await?;
+        self.size_limit.reset();
         let kind = match response.status.as_u16() {
             401 if !signing_keys.is_empty() => return Ok(()),
-            300..=399 | 401 | 404 | 407 | 410 => ErrorKind::Blocked,
+            300..=399 | 401 | 404 | 407 | 410 => ErrorKind::Denied,
             // The destination does not implement the method.
             501 => return Ok(()),
-            429 | 500.. => ErrorKind::Transient,
+            429 | 503 => ErrorKind::Transient,
+            500.. => ErrorKind::Failed,
             _ => return Ok(()),
         };
         let description = response.describe(destination);
@@ -241,8 +291,18 @@ impl EventSink for HttpSink {
         Err(response.error_with(kind, reason))
     }
 
+    /// Returns 1 if each event has its own request, so that `timeout` bounds a request and each
+    /// accepted event is resolved by itself.
+    fn max_events_per_delivery(&self) -> Option<NonZeroUsize> {
+        self.settings.body.is_single().then_some(NonZeroUsize::MIN)
+    }
+
+    fn renew_connections(&self) {
+        self.connections.close();
+    }
+
     async fn close(&self) -> Result<(), SinkError> {
-        *lock(&self.client) = None;
+        self.connections.close();
         Ok(())
     }
 }

@@ -1,3 +1,4 @@
+mod connections;
 mod one_by_one;
 mod receiver;
 mod requests;

@@ -13,6 +13,17 @@ use crate::testing::batch;
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+#[test]
+fn each_event_has_a_delivery_of_its_own() {
+    let limit = |body| sink(&HttpConfig::new("http://h").body(body)).max_events_per_delivery();
+    for body in [Body::Event, Body::Envelope] {
+        assert_eq!(limit(body).map(usize::from), Some(1), "{body:?}");
+    }
+    for body in [Body::Array, Body::Ndjson] {
+        assert_eq!(limit(body), None, "{body:?}");
+    }
+}
+
 /// Returns the ids of the requests since the last call, as numbers.
 fn ids(receiver: &Receiver) -> Vec<u64> {
     let id = |request: &Request| {
@@ -56,9 +67,11 @@ async fn events_accepted_before_an_error_are_not_sent_again() {
     receiver.respond(200, &[], "");
     receiver.respond(200, &[], "");
     receiver.respond(503, &[], "");
-    assert_error(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Transient, "503");
+    let error = sink.deliver(&batch).await.unwrap_err();
+    assert_error(&error, ErrorKind::Transient, "503");
+    assert_eq!(error.accepted, [0, 1]);
     receiver.respond(401, &[], "");
-    assert_error(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Blocked, "401");
+    assert_error(&sink.deliver(&batch).await.unwrap_err(), ErrorKind::Denied, "401");
     // The pipeline probes a parked sink with one event, which the destination holds already.
     let (first, _) = batch.halves().unwrap().0.halves().unwrap();
     assert_eq!(sink.deliver(&first).await.unwrap(), Receipt::accepted());

@@ -13,7 +13,7 @@ use crate::testing::batch;
 
 #[tokio::test]
 async fn status_determines_the_kind_of_error() {
-    use ErrorKind::{Blocked, Permanent, Transient};
+    use ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient};
     let receiver = Receiver::start();
     for body in [Body::Ndjson, Body::Envelope] {
         let sink = sink(&HttpConfig::new(&*receiver.url).body(body));
@@ -21,16 +21,18 @@ async fn status_determines_the_kind_of_error() {
             receiver.respond(status, &[], "");
             assert_eq!(sink.deliver(&batch(2)).await.unwrap(), Receipt::accepted(), "{status}");
         }
-        let table: [(ErrorKind, &[u16]); 3] = [
-            (Transient, &[408, 425, 429, 500, 501, 502, 503, 504, 507, 599]),
-            (Permanent, &[400, 413, 422]),
+        let table: [(ErrorKind, &[u16]); 5] = [
+            (Transient, &[408, 425, 429, 503]),
+            (Failed, &[500, 501, 502, 504, 507, 599]),
+            (Permanent, &[400, 422]),
             (
-                Blocked,
+                Denied,
                 &[
                     300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410,
                     411, 415, 421, 451,
                 ],
             ),
+            (TooLarge, &[413]),
         ];
         for (kind, statuses) in table {
             for status in statuses {
@@ -43,7 +45,7 @@ async fn status_determines_the_kind_of_error() {
 }
 
 #[tokio::test]
-async fn retry_after_applies_to_transient_errors() {
+async fn retry_after_makes_every_failure_transient() {
     let receiver = Receiver::start();
     let sink = sink(&HttpConfig::new(&*receiver.url));
     let mut pauses = Vec::new();
@@ -57,13 +59,55 @@ async fn retry_after_applies_to_transient_errors() {
             ],
         ),
         (503, vec![]),
-        // A parked sink is checked on a timer.
         (403, vec![("retry-after", "9")]),
+        (500, vec![("retry-after", "Sunday, 06-Nov-94 08:49:45 GMT")]),
+        (422, vec![("retry-after", "2.0")]),
     ] {
         receiver.respond(status, &headers, "");
-        pauses.push(sink.deliver(&batch(1)).await.unwrap_err().retry_after);
+        let error = sink.deliver(&batch(1)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Transient, "{status}");
+        pauses.push(error.retry_after.map(|pause| pause.as_secs()));
     }
-    assert_eq!(pauses, [Some(Duration::from_secs(7)), Some(Duration::from_secs(8)), None, None]);
+    assert_eq!(pauses, [Some(7), Some(8), None, Some(9), Some(0), Some(2)]);
+    receiver.respond(308, &[("retry-after", "9"), ("location", "/new")], "");
+    let error = sink.deliver(&batch(1)).await.unwrap_err();
+    assert_error(&error, ErrorKind::Denied, "has moved");
+    assert_eq!(error.retry_after, None);
+}
+
+#[tokio::test]
+async fn refused_size_is_split_without_a_request() {
+    let receiver = Receiver::start();
+    let sink = sink(&HttpConfig::new(&*receiver.url));
+    let large = batch(20);
+    receiver.respond(413, &[], "");
+    assert_error(&sink.deliver(&large).await.unwrap_err(), ErrorKind::TooLarge, "; see `batch`");
+    assert_error(
+        &sink.deliver(&large).await.unwrap_err(),
+        ErrorKind::TooLarge,
+        "bytes is larger than",
+    );
+    assert_eq!(receiver.requests().len(), 1, "the size is known");
+    sink.deliver(&large.halves().unwrap().0).await.unwrap();
+    assert_eq!(receiver.requests().len(), 1);
+    sink.check().await.unwrap();
+    sink.deliver(&large).await.unwrap();
+    assert_eq!(receiver.requests().len(), 2, "a check forgets the size");
+}
+
+#[tokio::test]
+async fn single_event_is_sent_whatever_its_size() {
+    let receiver = Receiver::start();
+    for body in [Body::Array, Body::Event] {
+        let sink = sink(&HttpConfig::new(&*receiver.url).body(body));
+        for _ in 0..3 {
+            receiver.respond(413, &[], "");
+            let error = sink.deliver(&batch(1)).await.unwrap_err();
+            assert_error(&error, ErrorKind::TooLarge, "responded with 413");
+        }
+        sink.deliver(&batch(1)).await.unwrap();
+        assert_eq!(receiver.requests().len(), 4, "{body:?}");
+    }
 }
 
 #[tokio::test]
@@ -141,6 +185,7 @@ async fn transient_items_of_a_207_are_sent_again_alone() {
     let error = sink.deliver(&batch).await.unwrap_err();
     assert_error(&error, ErrorKind::Transient, "responded with 503 for this event: busy");
     assert_eq!(error.retry_after, Some(Duration::from_secs(3)));
+    assert_eq!(error.accepted, [1, 3]);
     receiver.respond(207, &[], r#"{"errors":[{"index":0,"status":422,"detail":"bad"}]}"#);
     let receipt = sink.deliver(&batch).await.unwrap();
     assert_eq!(receipt.rejected.iter().map(|rejected| rejected.index).collect::<Vec<_>>(), [0]);
@@ -163,7 +208,7 @@ async fn a_207_without_accepted_events_fails_the_batch() {
     receiver.respond(207, &[], "<multistatus/>");
     assert_error(
         &sink.deliver(&batch(2)).await.unwrap_err(),
-        ErrorKind::Blocked,
+        ErrorKind::Denied,
         "can't be understood: it is not JSON",
     );
 }
@@ -184,9 +229,10 @@ async fn check_fails_on_statuses_that_events_would_get_too() {
         );
         assert_eq!((request.header("webhook-id"), request.header("content-type")), ("", ""));
     }
-    let blocked = [308, 401, 404, 407, 410].map(|status| (status, ErrorKind::Blocked));
-    let transient = [429, 500, 502, 503, 504].map(|status| (status, ErrorKind::Transient));
-    for (status, kind) in blocked.into_iter().chain(transient) {
+    let denied = [308, 401, 404, 407, 410].map(|status| (status, ErrorKind::Denied));
+    let transient = [429, 503].map(|status| (status, ErrorKind::Transient));
+    let failed = [500, 502, 504].map(|status| (status, ErrorKind::Failed));
+    for (status, kind) in denied.into_iter().chain(transient).chain(failed) {
         receiver.respond(status, &[], "why");
         assert_error(
             &options.check().await.unwrap_err(),
@@ -209,7 +255,8 @@ async fn check_fails_on_statuses_that_events_would_get_too() {
 async fn allowed_redirects_are_followed_with_method_and_body() {
     let receiver = Receiver::start();
     let elsewhere = receiver.url.replace("127.0.0.1", "localhost");
-    let config = HttpConfig::new(format!("{}/old", receiver.url));
+    let other = Receiver::start();
+    let config = HttpConfig::new(format!("{}/old", receiver.url)).header("X-Api-Key", "0123-4567");
     for (redirects, status, location, lines) in [
         (0, 308, "/new".to_owned(), vec!["POST /old"]),
         (1, 308, "/new".to_owned(), vec!["POST /old", "POST /new"]),
@@ -218,6 +265,8 @@ async fn allowed_redirects_are_followed_with_method_and_body() {
         (1, 301, "/new".to_owned(), vec!["POST /old"]),
         (1, 303, "/new".to_owned(), vec!["POST /old"]),
         (1, 308, format!("{elsewhere}/new"), vec!["POST /old"]),
+        (1, 308, format!("{}/new", other.url), vec!["POST /old"]),
+        (1, 308, format!("{}/new", receiver.url.replace("http:", "https:")), vec!["POST /old"]),
     ] {
         receiver.respond(status, &[("location", &*location)], "");
         let delivered = sink(&config.clone().redirects(redirects)).deliver(&batch(1)).await;
@@ -232,10 +281,11 @@ async fn allowed_redirects_are_followed_with_method_and_body() {
             Ok(_) => assert_eq!(lines.len(), 2),
             Err(error) => {
                 assert_eq!(lines.len(), 1);
-                assert_error(&error, ErrorKind::Blocked, "the destination has moved");
+                assert_error(&error, ErrorKind::Denied, "the destination has moved");
             }
         }
     }
+    assert!(other.requests().is_empty(), "another port is another origin");
     for _ in 0..3 {
         receiver.respond(307, &[("location", "/again")], "");
     }
