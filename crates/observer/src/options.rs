@@ -7,6 +7,9 @@ use crate::config::TlsConfig;
 use crate::{BuiltSink, Config};
 
 pub(crate) fn sink(built: BuiltSink) -> SinkSpec {
+    for warning in &built.warnings {
+        tracing::warn!(sink = built.name, warning, "a setting of the sink needs attention");
+    }
     SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings)
 }
 

@@ -40,6 +40,10 @@ pub(super) async fn report(
 ) -> Report {
     let mut checks = JoinSet::new();
     let mut names: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), sink.type_name)).collect();
+    let warnings = sinks.iter().flat_map(|BuiltSink { name, warnings, .. }| {
+        warnings.iter().map(move |warning| format!("sinks.{name}: {warning}"))
+    });
+    let warnings: Vec<_> = warnings.chain(telemetry.warnings.iter().cloned()).collect();
     let mut problems = vec![Some("the check panicked".to_owned()); sinks.len()];
     for (index, BuiltSink { sink, settings, .. }) in sinks.into_iter().enumerate() {
         let timeout = settings.timeout.unwrap_or(DEFAULT_TIMEOUT);
@@ -66,6 +70,9 @@ pub(super) async fn report(
     }
 
     let mut text = effective_settings(config, prices, telemetry);
+    for warning in warnings {
+        let _ = writeln!(text, "warning  {warning}");
+    }
     if names.is_empty() {
         text.push_str("\nno sinks: events stay in the journal\n");
     } else {
@@ -118,9 +125,6 @@ fn effective_settings(config: &Config, prices: Option<String>, telemetry: &Setti
     }
     if !telemetry.targets.is_empty() {
         let _ = writeln!(text, "otlp     {telemetry}");
-    }
-    for warning in &telemetry.warnings {
-        let _ = writeln!(text, "warning  {warning}");
     }
     text
 }
@@ -182,6 +186,7 @@ mod tests {
             sink: Arc::new(sink),
             settings: SinkSettings::default(),
             store: None,
+            warnings: Vec::new(),
         }
     }
 

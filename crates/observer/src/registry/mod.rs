@@ -77,6 +77,8 @@ pub struct BuiltSink {
     pub settings: SinkSettings,
     /// Store of what the sink accepted, if it answers queries.
     pub store: Option<Arc<dyn EventStore>>,
+    /// Warnings about valid settings that rarely are what the operator wants.
+    pub warnings: Vec<String>,
 }
 
 impl fmt::Debug for BuiltSink {
@@ -280,7 +282,8 @@ fn built(
     let batch: BatchSettings = settings.batch.or(part.batch);
     let mut settings = settings.clone();
     settings.batch = batch;
-    BuiltSink { name, type_name, sink: part.sink, settings, store: part.store }
+    let SinkPart { sink, store, warnings, .. } = part;
+    BuiltSink { name, type_name, sink, settings, store, warnings }
 }
 
 impl Default for Registry {

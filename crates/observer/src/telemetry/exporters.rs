@@ -7,7 +7,7 @@ use observer_core::SinkError;
 use observer_sink_otlp::{Compression, Protocol};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, Protocol as Otlp, RetryPolicy,
+    ExporterBuildError, LogExporter, MetricExporter, Protocol as Otlp, RetryPolicy, SpanExporter,
     WithExportConfig, WithHttpConfig, WithTonicConfig,
 };
 use opentelemetry_sdk::Resource;
@@ -23,16 +23,27 @@ use opentelemetry_sdk::trace::{
 };
 use tokio::runtime::Handle;
 
-use super::grpc::{self, Headers};
+use super::grpc::{Connection, Headers};
 use super::http::Http;
 use super::settings::Target;
 use super::stats::ExportStats;
 
-/// Exporter that records the result of every export.
+/// Exporter that records the result of every export, and opens a new connection after a failure.
 #[derive(Debug)]
 pub(crate) struct Recorded<E> {
     exporter: E,
     stats: Arc<ExportStats>,
+    /// Connection of an exporter over gRPC. An HTTP client has connections of its own.
+    connection: Option<Connection>,
+}
+
+impl<E> Recorded<E> {
+    fn record(&self, count: usize, result: &OTelSdkResult) {
+        self.stats.record(count, result);
+        if let (Err(_), Some(connection)) = (result, &self.connection) {
+            connection.renew();
+        }
+    }
 }
 
 /// Processor that receives only items with a reservation, so that its queue never overflows.
@@ -60,16 +71,18 @@ fn over_http<B: WithExportConfig + WithHttpConfig>(builder: B, target: &Target, 
 fn over_grpc<B: WithExportConfig + WithTonicConfig>(
     builder: B,
     target: &Target,
-) -> Result<B, SinkError> {
+) -> Result<(B, Connection), SinkError> {
+    let (channel, connection) = Connection::open(target)?;
     let builder = builder
-        .with_channel(grpc::channel(target)?)
+        .with_channel(channel)
         .with_interceptor(Headers(target.headers.clone()))
         .with_timeout(target.timeout)
         .with_retry_policy(retry_policy());
-    Ok(match target.compression {
+    let builder = match target.compression {
         Compression::None => builder,
         Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
-    })
+    };
+    Ok((builder, connection))
 }
 
 fn build_error(error: ExporterBuildError) -> SinkError {
@@ -79,38 +92,55 @@ fn build_error(error: ExporterBuildError) -> SinkError {
 pub(super) fn spans(
     target: &Target,
     stats: &Arc<ExportStats>,
-) -> Result<Recorded<opentelemetry_otlp::SpanExporter>, SinkError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder();
-    let exporter = match target.protocol {
-        Protocol::Http => over_http(exporter.with_http(), target, client(target, stats)?).build(),
-        Protocol::Grpc => over_grpc(exporter.with_tonic(), target)?.build(),
+) -> Result<Recorded<SpanExporter>, SinkError> {
+    let builder = SpanExporter::builder();
+    let (exporter, connection) = match target.protocol {
+        Protocol::Http => {
+            (over_http(builder.with_http(), target, client(target, stats)?).build(), None)
+        }
+        Protocol::Grpc => {
+            let (builder, connection) = over_grpc(builder.with_tonic(), target)?;
+            (builder.build(), Some(connection))
+        }
     };
-    Ok(Recorded { exporter: exporter.map_err(build_error)?, stats: stats.clone() })
+    let exporter = exporter.map_err(build_error)?;
+    Ok(Recorded { exporter, stats: stats.clone(), connection })
 }
 
 pub(super) fn logs(
     target: &Target,
     stats: &Arc<ExportStats>,
 ) -> Result<Recorded<LogExporter>, SinkError> {
-    let exporter = match target.protocol {
+    let builder = LogExporter::builder();
+    let (exporter, connection) = match target.protocol {
         Protocol::Http => {
-            over_http(LogExporter::builder().with_http(), target, client(target, stats)?).build()
+            (over_http(builder.with_http(), target, client(target, stats)?).build(), None)
         }
-        Protocol::Grpc => over_grpc(LogExporter::builder().with_tonic(), target)?.build(),
+        Protocol::Grpc => {
+            let (builder, connection) = over_grpc(builder.with_tonic(), target)?;
+            (builder.build(), Some(connection))
+        }
     };
-    Ok(Recorded { exporter: exporter.map_err(build_error)?, stats: stats.clone() })
+    let exporter = exporter.map_err(build_error)?;
+    Ok(Recorded { exporter, stats: stats.clone(), connection })
 }
 
 pub(super) fn metrics(
     target: &Target,
     stats: &Arc<ExportStats>,
 ) -> Result<Recorded<MetricExporter>, SinkError> {
-    let exporter = MetricExporter::builder().with_temporality(Temporality::Cumulative);
-    let exporter = match target.protocol {
-        Protocol::Http => over_http(exporter.with_http(), target, client(target, stats)?).build(),
-        Protocol::Grpc => over_grpc(exporter.with_tonic(), target)?.build(),
+    let builder = MetricExporter::builder().with_temporality(Temporality::Cumulative);
+    let (exporter, connection) = match target.protocol {
+        Protocol::Http => {
+            (over_http(builder.with_http(), target, client(target, stats)?).build(), None)
+        }
+        Protocol::Grpc => {
+            let (builder, connection) = over_grpc(builder.with_tonic(), target)?;
+            (builder.build(), Some(connection))
+        }
     };
-    Ok(Recorded { exporter: exporter.map_err(build_error)?, stats: stats.clone() })
+    let exporter = exporter.map_err(build_error)?;
+    Ok(Recorded { exporter, stats: stats.clone(), connection })
 }
 
 fn client(target: &Target, stats: &Arc<ExportStats>) -> Result<Http, SinkError> {
@@ -122,7 +152,7 @@ impl<E: ExportSpans> ExportSpans for Recorded<E> {
         let count = batch.len();
         self.stats.release(count);
         let result = self.exporter.export(batch).await;
-        self.stats.record(count, &result);
+        self.record(count, &result);
         result
     }
 
@@ -144,7 +174,7 @@ impl<E: ExportLogs> ExportLogs for Recorded<E> {
         let count = batch.iter().count();
         self.stats.release(count);
         let result = self.exporter.export(batch).await;
-        self.stats.record(count, &result);
+        self.record(count, &result);
         result
     }
 
@@ -160,7 +190,7 @@ impl<E: ExportLogs> ExportLogs for Recorded<E> {
 impl<E: PushMetricExporter> PushMetricExporter for Recorded<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.exporter.export(metrics).await;
-        self.stats.record(1, &result);
+        self.record(1, &result);
         result
     }
 
@@ -218,5 +248,47 @@ impl LogProcessor for Bounded<BatchLogProcessor> {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.processor.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_testing::otlp::{OtlpReceiver, Reply};
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+    use crate::config::Signal;
+
+    fn target(receiver: &OtlpReceiver, protocol: Protocol) -> Target {
+        let path = if protocol == Protocol::Http { "/v1/traces" } else { "" };
+        Target {
+            signal: Signal::Traces,
+            url: receiver.url(path).parse().unwrap(),
+            protocol,
+            headers: HeaderMap::new(),
+            compression: Compression::None,
+            tls: Default::default(),
+            timeout: Duration::from_millis(300),
+        }
+    }
+
+    /// A collector that answers pings and no requests would keep the connection for ever.
+    #[tokio::test]
+    async fn connection_is_replaced_after_a_timeout() {
+        for protocol in Protocol::ALL {
+            let receiver = OtlpReceiver::scripted([Reply::accept(), Reply::accept()]);
+            let target = target(&receiver, protocol);
+            let stats = Arc::new(ExportStats::new(Signal::Traces, target.describe(), 10));
+            let exporter = spans(&target, &stats).unwrap();
+            exporter.export(Vec::new()).await.unwrap();
+            exporter.export(Vec::new()).await.unwrap();
+            assert_eq!(receiver.connections(), 1, "{protocol}");
+            receiver.set_default_reply(Reply::hang());
+            exporter.export(Vec::new()).await.unwrap_err();
+            let before = receiver.connections();
+            receiver.set_default_reply(Reply::accept());
+            exporter.export(Vec::new()).await.unwrap();
+            assert!(receiver.connections() > before, "{protocol}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use observer_core::{SinkError, report};
 use observer_http_client::{Destination, Tls};
@@ -10,20 +11,44 @@ use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsSe
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use reqwest::header::HeaderMap;
+use tokio::sync::mpsc::Sender;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
+use tonic::transport::channel::Change;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
 use super::settings::Target;
 use crate::config::Signal;
 
-/// Creates a channel that connects on first use. Reads the files of `tls`.
-///
-/// # Errors
-/// If a file can't be used.
-pub(super) fn channel(target: &Target) -> Result<Channel, SinkError> {
-    Ok(endpoint(target)?.connect_lazy())
+/// Time without a frame after which a ping is sent over a connection with open requests.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Connection of a channel, which can be replaced while the channel is in use.
+#[derive(Debug)]
+pub(super) struct Connection {
+    endpoint: Endpoint,
+    changes: Sender<Change<(), Endpoint>>,
+}
+
+impl Connection {
+    /// Creates a channel that connects on first use, and its connection. Reads the files of `tls`.
+    ///
+    /// # Errors
+    /// If a file can't be used.
+    pub(super) fn open(target: &Target) -> Result<(Channel, Self), SinkError> {
+        let (channel, changes) = Channel::balance_channel(1);
+        let connection = Self { endpoint: endpoint(target)?, changes };
+        connection.renew();
+        Ok((channel, connection))
+    }
+
+    /// Lets the next request open a new connection: a peer that answers pings and no requests
+    /// would keep the old one.
+    pub(super) fn renew(&self) {
+        // If the queue is full, the next request finds a new connection in it already.
+        let _ = self.changes.try_send(Change::Insert((), self.endpoint.clone()));
+    }
 }
 
 /// Sends an empty export.
@@ -31,7 +56,7 @@ pub(super) fn channel(target: &Target) -> Result<Channel, SinkError> {
 /// # Errors
 /// If the collector is unreachable or rejects the export.
 pub(super) async fn probe(target: &Target) -> Result<(), SinkError> {
-    let channel = channel(target)?;
+    let channel = endpoint(target)?.connect_lazy();
     let response = match target.signal {
         Signal::Traces => TraceServiceClient::new(channel).export(empty(target)).await.map(drop),
         Signal::Metrics => MetricsServiceClient::new(channel).export(empty(target)).await.map(drop),
@@ -67,7 +92,9 @@ fn endpoint(target: &Target) -> Result<Endpoint, SinkError> {
         .and_then(|endpoint| endpoint.user_agent(concat!("observer/", env!("CARGO_PKG_VERSION"))))
         .map_err(SinkError::blocked)?
         .timeout(target.timeout)
-        .connect_timeout(target.timeout);
+        .connect_timeout(target.timeout)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(target.timeout);
     if target.url.scheme() != "https" {
         return Ok(endpoint);
     }

@@ -8,13 +8,16 @@ use async_trait::async_trait;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use observer_core::SinkError;
-use observer_http_client::{Destination, is_protocol_mismatch, transport_error};
+use observer_http_client::{
+    Connections, Destination, RESPONSE_PATIENCE, ResponseBody, build_client, client_builder,
+    is_protocol_mismatch, transport_error,
+};
 use observer_sink_otlp::Compression;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
+use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, StatusCode};
 use tokio::runtime::Handle;
 
 use super::settings::Target;
@@ -27,7 +30,7 @@ const MAX_RESPONSE: usize = 64 << 10;
 /// on threads of the SDK.
 #[derive(Clone)]
 pub(super) struct Http {
-    client: Client,
+    connections: Arc<Connections>,
     runtime: Handle,
     headers: HeaderMap,
     compression: Compression,
@@ -45,12 +48,15 @@ impl Http {
         runtime: Handle,
         stats: Arc<ExportStats>,
     ) -> Result<Self, SinkError> {
-        let tls = (target.url.scheme() == "https").then_some(&target.tls);
-        let client =
-            observer_http_client::client_builder(tls, target.timeout)?.timeout(target.timeout);
+        let (is_https, tls, timeout) =
+            (target.url.scheme() == "https", target.tls.clone(), target.timeout);
+        let connections = Connections::built(move || {
+            let client = client_builder(is_https.then_some(&tls), timeout)?;
+            build_client(client.timeout(timeout))
+        })?;
         let destination = Destination::new("telemetry.endpoint", &target.url, &target.headers, []);
         Ok(Self {
-            client: observer_http_client::build_client(client)?,
+            connections: Arc::new(connections),
             runtime,
             headers: target.headers.clone(),
             compression: target.compression,
@@ -60,23 +66,21 @@ impl Http {
     }
 
     async fn exchange(self, request: reqwest::Request) -> Result<Response<Bytes>, HttpError> {
-        let failed = |error: &reqwest::Error| -> HttpError {
-            let reason = describe_error(error, &self.destination);
+        let client = self.connections.client().await.map_err(|error| error.report())?;
+        let sent = self.connections.exchange(client.execute(request)).await;
+        let mut received = sent.map_err(|error| -> HttpError {
+            // A connection that a request timed out on is used for no other.
+            self.connections.close();
+            let reason = describe_error(&error, &self.destination);
             self.stats.record_reason(reason.clone());
             reason.into()
-        };
-        let mut received = self.client.execute(request).await.map_err(|error| failed(&error))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = received.chunk().await.map_err(|error| failed(&error))? {
-            if body.len() + chunk.len() > MAX_RESPONSE {
-                break;
-            }
-            body.extend_from_slice(&chunk);
-        }
-        self.record(received.status(), &body);
-        let mut response = Response::new(body.into());
-        *response.status_mut() = received.status();
-        *response.headers_mut() = std::mem::take(received.headers_mut());
+        })?;
+        let (status, headers) = (received.status(), std::mem::take(received.headers_mut()));
+        let body = ResponseBody::read(received, MAX_RESPONSE, RESPONSE_PATIENCE).await;
+        self.record(status, &body.bytes);
+        let mut response = Response::new(body.bytes.into());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
         Ok(response)
     }
 
