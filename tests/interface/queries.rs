@@ -86,7 +86,7 @@ pub(super) fn check_failure(dir: &Path, line: &str, code: i32, message: &str) {
 }
 
 /// Commands with the routes that have the same response.
-pub(super) const JSON: [(&str, &str); 8] = [
+pub(super) const JSON: [(&str, &str); 9] = [
     ("query --limit 3 --failed --json", "/v1/events?limit=3&ok=false"),
     ("history 3e83e8f191d886d8 --history 5 --json", "/v1/signatures/3e83e8f191d886d8?history=5"),
     ("problems --state new --limit 3 --json", "/v1/signatures?state=new&limit=3"),
@@ -95,6 +95,7 @@ pub(super) const JSON: [(&str, &str); 8] = [
     ("usage --by source --json", "/v1/usage?by=source&tz=UTC"),
     ("usage --by day --tz Europe/Berlin --json", "/v1/usage?by=day&tz=Europe/Berlin"),
     ("diff --since 2026-01-01 --json", "/v1/diff?since=2026-01-01"),
+    ("hints --json", "/v1/hints"),
 ];
 
 #[tokio::test]

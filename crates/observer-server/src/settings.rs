@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) batch: BatchLimits,
     pub(crate) events: EventOptions,
     pub(crate) max_requests_in_flight: usize,
+    pub(crate) max_queries_in_flight: usize,
     pub(crate) max_bytes_in_flight: usize,
 }
 
@@ -56,6 +57,7 @@ impl Settings {
                 oversize: options.oversize,
             },
             max_requests_in_flight: options.max_requests_in_flight,
+            max_queries_in_flight: options.max_queries_in_flight,
             max_bytes_in_flight: options.max_bytes_in_flight,
         }
     }

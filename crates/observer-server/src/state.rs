@@ -15,7 +15,7 @@ use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
 use crate::request::blocking::BlockingPool;
 use crate::request::cors;
-use crate::request::in_flight::InFlight;
+use crate::request::in_flight::{InFlight, QueriesInFlight};
 use crate::settings::{Settings, SettingsHandle};
 
 /// State that the routes share.
@@ -25,6 +25,7 @@ pub(crate) struct ServerState {
     pub(crate) metrics: ServerMetrics,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
+    pub(crate) queries_in_flight: QueriesInFlight,
     /// Pool that decompresses and parses large bodies.
     pub(crate) large_bodies: BlockingPool,
     /// Pool that gathers and encodes metrics.
@@ -58,6 +59,7 @@ impl ServerState {
             registry,
             metrics,
             in_flight: InFlight::default(),
+            queries_in_flight: QueriesInFlight::default(),
             large_bodies: BlockingPool::default(),
             scrapes: BlockingPool::default(),
             openapi,

@@ -48,6 +48,7 @@ pub(crate) fn server(config: &Config) -> ServerOptions {
         body_timeout: server.body_timeout,
         max_connections: server.max_connections.get(),
         max_requests_in_flight: server.max_requests_in_flight.get(),
+        max_queries_in_flight: server.max_queries_in_flight.get(),
         max_bytes_in_flight: usize::try_from(server.max_bytes_in_flight).unwrap_or(usize::MAX),
         access: config.access.resolve(),
         admin_socket: config.access.admin_socket.clone(),

@@ -22,7 +22,7 @@ pub struct EventsRequest {
     pub cycle_id: Vec<String>,
     /// Accepted values of `staffer_id`.
     pub staffer_id: Vec<String>,
-    /// Required labels by name and value.
+    /// Required labels by name and value; one of the values with the same name.
     pub labels: Vec<(String, String)>,
     /// Earliest time of receipt.
     pub since: Option<Timestamp>,

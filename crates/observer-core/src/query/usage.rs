@@ -24,7 +24,8 @@ pub struct UsageRequest {
     pub until: Option<Timestamp>,
     /// Time zone of days.
     pub tz: TimeZone,
-    /// Largest number of rows, from 1 to [`MAX_LIMIT`](super::MAX_LIMIT). The total counts all.
+    /// Largest number of rows, from 1 to [`MAX_LIMIT`](super::MAX_LIMIT). Of days, the latest ones
+    /// are kept. The total counts all.
     pub limit: usize,
 }
 
@@ -45,7 +46,7 @@ pub enum UsageBy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageReport {
-    /// Rows: days in order, others by cost, the highest first.
+    /// Rows: days in order, without those that have no attempt; others by cost, the highest first.
     pub rows: Vec<UsageFigures>,
     /// Total of all rows, those beyond the limit included. Its key is `null`.
     pub total: UsageFigures,

@@ -40,10 +40,10 @@ impl Matcher {
                 .into_iter()
                 .flatten()
                 .collect();
-        let label = |(name, value): &(String, String)| {
-            vec![term(Field::Label, &[name.as_bytes(), value.as_bytes()])]
-        };
-        terms.extend(request.labels.iter().map(label));
+        terms.extend(self.labels().map(|(name, values)| {
+            let term = |value: &str| term(Field::Label, &[name.as_bytes(), value.as_bytes()]);
+            values.map(term).collect()
+        }));
         terms.extend(any(Field::Model, &request.staffer_id));
         terms.extend(any(Field::Kind, &request.event_kind));
         terms.extend(any(Field::Source, &request.source));
@@ -75,15 +75,27 @@ impl Matcher {
             accepted.is_empty()
                 || value.is_some_and(|value| accepted.iter().any(|accepted| accepted == value))
         };
-        let has = |(name, value): &(String, String)| {
-            event.labels().any(|label| label == (name.as_str(), value.as_str()))
-        };
         request.ok.is_none_or(|ok| event.ok() == Some(ok))
             && any(&request.source, Some(event.source()))
             && any(&request.event_kind, Some(event.event_kind()))
             && any(&request.sig_hash, event.sig_hash())
             && any(&request.cycle_id, event.cycle_id())
             && any(&request.staffer_id, event.staffer_id())
-            && request.labels.iter().all(has)
+            && self.labels().all(|(name, mut values)| {
+                let found = event.labels().find(|(label, _)| *label == name);
+                found.is_some_and(|(_, found)| values.any(|value| value == found))
+            })
+    }
+
+    /// Returns each required label with its accepted values.
+    fn labels(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+        let labels = &self.request.labels;
+        let first = |(index, (name, _)): &(usize, &(String, String))| {
+            !labels[..*index].iter().any(|(earlier, _)| earlier == name)
+        };
+        labels.iter().enumerate().filter(first).map(|(_, (name, _))| {
+            let values = labels.iter().filter(move |(other, _)| other == name);
+            (name.as_str(), values.map(|(_, value)| value.as_str()))
+        })
     }
 }

@@ -18,8 +18,6 @@ use crate::rollup::{Conditions, Group, Key, Level, Slots, Sums, cover, read};
 use crate::schema::dictionary::{self, OTHER_NAME, find};
 use crate::settings::Settings;
 
-/// Days that a report lists at most.
-const DAYS: usize = 3_700;
 /// Returns the slots of a range of time whose ends may be open, as far as there are sums.
 pub(super) fn slots(
     conn: &Connection,
@@ -93,7 +91,11 @@ pub(super) fn usage(
     if request.by != UsageBy::Day {
         rows.sort_by(|a, b| by_cost(&a.1, &b.1).then_with(|| a.0.cmp(&b.0)));
     }
-    let omitted = rows.len().saturating_sub(limit) as u64;
+    let omitted = rows.len().saturating_sub(limit);
+    if request.by == UsageBy::Day {
+        rows.drain(..omitted);
+    }
+    let omitted = omitted as u64;
     let rows = rows.into_iter().take(limit).map(|(key, sums)| figures(key, &sums)).collect();
     Ok(UsageReport { rows, total: figures(None, &total), omitted })
 }
@@ -137,19 +139,37 @@ impl Report<'_> {
         Ok(sums.into_iter().next().map(|(_, sums)| sums).unwrap_or_default())
     }
 
+    /// Passes over days without attempts, since a wrong clock may have put an event far away.
     fn by_day(&self) -> Result<Rows, QueryError> {
         let Some((first, end)) = extent(self.conn)? else { return Ok(Vec::new()) };
         let since = self.request.since.map_or(time(first), |since| since.max(time(first)));
         let until = self.request.until.map_or(time(end), |until| until.min(time(end)));
-        let mut rows = Rows::new();
-        for (name, from, to) in days(since, until, &self.request.tz)? {
-            let slots = cover(from.as_microsecond(), ceil_micros(to), Level::Quarter);
+        let (mut rows, mut next) = (Rows::new(), since);
+        while let Some(at) = self.next_slot(next)?.filter(|at| *at < until) {
+            let (name, start, end) = day(at, &self.request.tz)?;
+            let (start, end) = (start.max(since), end.min(until));
+            let slots = cover(start.as_microsecond(), ceil_micros(end), Level::Quarter);
             let sums = self.all(0, &slots)?;
             if sums.attempts > 0 {
                 rows.push((Some(name), sums));
             }
+            next = end;
         }
         Ok(rows)
+    }
+
+    /// Returns the first moment from `since` on that is in a slot.
+    fn next_slot(&self, since: Timestamp) -> Result<Option<Timestamp>, KbError> {
+        let (level, micros) = (Level::Quarter, since.as_microsecond());
+        let slot: Option<i64> = self
+            .conn
+            .prepare_cached(
+                "SELECT slot FROM rollup WHERE value = 0 AND level = ?1 AND slot > ?2
+                 ORDER BY slot LIMIT 1",
+            )?
+            .query_row((level as i64, micros - level.length()), |row| row.get(0))
+            .optional()?;
+        Ok(slot.map(|slot| time(slot).max(since)))
     }
 
     fn by_label(&self, label: &str) -> Result<Rows, KbError> {
@@ -178,29 +198,13 @@ impl Report<'_> {
     }
 }
 
-/// Returns the days of a range, each with its name, and its start and end within the range.
-fn days(
-    since: Timestamp,
-    until: Timestamp,
-    tz: &TimeZone,
-) -> Result<Vec<(String, Timestamp, Timestamp)>, QueryError> {
+/// Returns the day of a moment: its name, and its start and end.
+fn day(at: Timestamp, tz: &TimeZone) -> Result<(String, Timestamp, Timestamp), QueryError> {
     let invalid = |error: jiff::Error| QueryError::bad_request("tz", error.to_string());
-    let mut day: Zoned = since.to_zoned(tz.clone()).start_of_day().map_err(invalid)?;
-    let mut days = Vec::new();
-    while day.timestamp() < until {
-        if days.len() == DAYS {
-            return Err(QueryError::bad_request(
-                "since",
-                format!("must be at most {DAYS} days before `until` in a report by day"),
-            ));
-        }
-        let next = day.date().checked_add(1.day()).and_then(|date| date.to_zoned(tz.clone()));
-        let next = next.and_then(|next| next.start_of_day()).map_err(invalid)?;
-        let range = (day.timestamp().max(since), next.timestamp().min(until));
-        days.push((day.date().to_string(), range.0, range.1));
-        day = next;
-    }
-    Ok(days)
+    let start: Zoned = at.to_zoned(tz.clone()).start_of_day().map_err(invalid)?;
+    let next = start.date().checked_add(1.day()).and_then(|date| date.to_zoned(tz.clone()));
+    let next = next.and_then(|next| next.start_of_day()).map_err(invalid)?;
+    Ok((start.date().to_string(), start.timestamp(), next.timestamp()))
 }
 
 fn figures(key: Option<String>, sums: &Sums) -> UsageFigures {
@@ -258,17 +262,13 @@ mod tests {
     #[test]
     fn days_follow_the_time_zone() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let since = at("2026-03-28T12:00:00Z");
-        let until = at("2026-03-30T00:00:00Z");
         let tz = TimeZone::fixed(jiff::tz::Offset::from_seconds(19_800).unwrap());
-        let found = days(since, until, &tz).unwrap();
-        assert_eq!(
-            found,
-            [
-                ("2026-03-28".to_owned(), since, at("2026-03-28T18:30:00Z")),
-                ("2026-03-29".to_owned(), at("2026-03-28T18:30:00Z"), at("2026-03-29T18:30:00Z")),
-                ("2026-03-30".to_owned(), at("2026-03-29T18:30:00Z"), until),
-            ]
-        );
+        for (moment, name, start, end) in [
+            ("2026-03-28T12:00:00Z", "2026-03-28", "2026-03-27T18:30:00Z", "2026-03-28T18:30:00Z"),
+            ("2026-03-28T18:30:00Z", "2026-03-29", "2026-03-28T18:30:00Z", "2026-03-29T18:30:00Z"),
+        ] {
+            let expected = (name.to_owned(), at(start), at(end));
+            assert_eq!(day(at(moment), &tz).unwrap(), expected, "{moment}");
+        }
     }
 }

@@ -72,6 +72,15 @@ async fn every_filter_selects_in_blocks_and_in_the_head() {
             Box::new(|n| n % 10 == 4 && n % 7 == 0),
         ),
         (
+            EventsRequest {
+                labels: [("shard", "4"), ("run", "14"), ("shard", "7"), ("run", "8997")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .to_vec(),
+                ..events_request(9)
+            },
+            Box::new(|n| n == 14 || n == 8_997),
+        ),
+        (
             EventsRequest { labels: vec![("run".into(), "5".into())], ..events_request(9) },
             Box::new(|n| n == 5),
         ),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::tz::{Offset, TimeZone};
 use observer_core::query::{
-    Change, DiffRequest, EventStore, HintsRequest, Scope, SummaryRequest, UsageBy, UsageRequest,
+    Change, DiffRequest, EventStore, HintsRequest, Scope, SummaryRequest, UsageBy, UsageReport,
+    UsageRequest,
 };
 use observer_core::{Pricing, RateQuery, Rates};
 
@@ -44,6 +45,28 @@ async fn days_are_those_of_the_time_zone() {
     };
     let total = kb.store.usage(request).await.unwrap().total;
     assert_eq!((total.attempts, total.duration_ms), (2, 2_000.0));
+}
+
+#[tokio::test]
+async fn days_far_apart_are_listed_and_the_latest_kept() {
+    let mut kb = Kb::new();
+    let event = |at: &str| with(&outcome("p", "m", true), &format!(r#""timestamp":"{at}""#));
+    let times = ["1970-01-02T00:00:00Z", "2025-12-30T01:00:00Z", "2026-01-01T00:00:00Z"];
+    kb.send(&times.map(event)).await;
+    let report = |limit| {
+        let request = UsageRequest { limit, ..usage_request(UsageBy::Day) };
+        let store = Arc::clone(&kb.store);
+        async move { store.usage(request).await.unwrap() }
+    };
+    let keys = |report: &UsageReport| -> Vec<_> {
+        report.rows.iter().map(|row| row.key.clone().unwrap()).collect()
+    };
+    let all = report(10).await;
+    assert_eq!(keys(&all), ["1970-01-02", "2025-12-30", "2026-01-01"]);
+    assert_eq!((all.total.attempts, all.omitted), (3, 0));
+    let latest = report(2).await;
+    assert_eq!(keys(&latest), ["2025-12-30", "2026-01-01"]);
+    assert_eq!((latest.total.attempts, latest.omitted), (3, 1));
 }
 
 #[tokio::test]

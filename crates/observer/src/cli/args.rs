@@ -13,7 +13,9 @@ use super::dead_letters::DeadLettersArgs;
 use super::emit::EmitArgs;
 use super::journal::JournalArgs;
 use super::kb::KbArgs;
-use super::query::{DiffArgs, HistoryArgs, ModelsArgs, ProblemsArgs, QueryArgs, UsageArgs};
+use super::query::{
+    DiffArgs, HintsArgs, HistoryArgs, ModelsArgs, ProblemsArgs, QueryArgs, UsageArgs,
+};
 use super::remote::RemoteArgs;
 use super::replay::ReplayArgs;
 use super::sinks::{STATUS_EXAMPLES, SinksArgs};
@@ -144,6 +146,8 @@ pub(super) enum Command {
     Usage(Box<UsageArgs>),
     /// Show what changed since a moment: what fails now, is fixed, dearer or slower
     Diff(Box<DiffArgs>),
+    /// Show whether attempts with a hint solve more, and at what cost
+    Hints(Box<HintsArgs>),
     /// Show whether a running observer accepts events, and the state of its sinks
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Box<RemoteArgs>),

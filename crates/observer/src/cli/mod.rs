@@ -106,6 +106,7 @@ fn dispatch(
         Command::Models(arguments) => query(*arguments, file, sink_types),
         Command::Usage(arguments) => query(*arguments, file, sink_types),
         Command::Diff(arguments) => query(*arguments, file, sink_types),
+        Command::Hints(arguments) => query(*arguments, file, sink_types),
         Command::Status(remote) => {
             block_on(Builder::new_current_thread(), sinks::status(*remote, file))?
         }

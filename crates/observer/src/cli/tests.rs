@@ -32,6 +32,7 @@ fn help_has_examples_and_exit_codes() {
       models        Show solved ratio, cost and time of each model, or compare two models
       usage         Show tokens, cost and time by model, source, day or label
       diff          Show what changed since a moment: what fails now, is fixed, dearer or slower
+      hints         Show whether attempts with a hint solve more, and at what cost
       status        Show whether a running observer accepts events, and the state of its sinks
       sinks         List the sinks of a running observer, or forget a sink that was removed
       dead-letters  List, show, replay or purge the dead letters of a sink
@@ -235,6 +236,7 @@ fn help_of_remote_commands_has_examples_and_exit_codes() {
         "models",
         "usage",
         "diff",
+        "hints",
         "kb rebuild",
         "status",
         "sinks",

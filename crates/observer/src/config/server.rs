@@ -36,6 +36,8 @@ pub struct ServerConfig {
     pub max_connections: NonZeroUsize,
     /// Maximum number of concurrent requests. A further request receives 429.
     pub max_requests_in_flight: NonZeroUsize,
+    /// Maximum number of concurrent queries. A further query receives 503.
+    pub max_queries_in_flight: NonZeroUsize,
     /// Maximum total body size of concurrent requests, in bytes.
     #[serde(deserialize_with = "units::size")]
     pub max_bytes_in_flight: u64,
@@ -73,6 +75,7 @@ impl Default for ServerConfig {
             max_batch_events: const { NonZeroUsize::new(10_000).unwrap() },
             max_connections: const { NonZeroUsize::new(4_096).unwrap() },
             max_requests_in_flight: const { NonZeroUsize::new(4_096).unwrap() },
+            max_queries_in_flight: const { NonZeroUsize::new(32).unwrap() },
             max_bytes_in_flight: 32 << 20,
             hosts: Vec::new(),
             cors_origins: Vec::new(),

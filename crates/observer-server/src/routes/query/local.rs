@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{Queries, table};
 use crate::event_store::EventStoreHandle;
 use crate::request::access::{Caller, Scopes};
+use crate::request::in_flight::QueriesInFlight;
 
 /// Queries to a store in this process, with the responses of the HTTP API.
 ///
@@ -37,7 +38,12 @@ impl LocalQueries {
     /// Creates queries to this store.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>) -> Self {
-        let queries = Queries { store: EventStoreHandle::new(store), pipeline: None };
+        let queries = Queries {
+            store: EventStoreHandle::new(store),
+            pipeline: None,
+            in_flight: QueriesInFlight::default(),
+            max_in_flight: usize::MAX,
+        };
         let router = table().into_iter().fold(OpenApiRouter::new(), OpenApiRouter::routes);
         Self(Router::from(router).with_state(queries))
     }

@@ -40,6 +40,7 @@ use crate::event_store::EventStoreHandle;
 use crate::problem::Problem;
 use crate::request::accept::{self, Media};
 use crate::request::access::Caller;
+use crate::request::in_flight::{QueriesInFlight, QueryPermit};
 use crate::state::ServerState;
 
 /// Label of all query routes in the metrics.
@@ -56,6 +57,9 @@ pub(crate) struct Queries {
     store: EventStoreHandle,
     /// Pipeline whose sinks have the events, if there is one.
     pipeline: Option<Pipeline>,
+    in_flight: QueriesInFlight,
+    /// Limit of queries in flight.
+    max_in_flight: usize,
 }
 
 /// Query route.
@@ -73,6 +77,7 @@ struct Query<R> {
     scope: Scope,
     values: Values,
     media: Media,
+    _permit: QueryPermit,
     route: PhantomData<R>,
 }
 
@@ -96,7 +101,12 @@ where
 
 impl FromRef<Arc<ServerState>> for Queries {
     fn from_ref(state: &Arc<ServerState>) -> Self {
-        Self { store: state.event_store.clone(), pipeline: Some(state.pipeline.clone()) }
+        Self {
+            store: state.event_store.clone(),
+            pipeline: Some(state.pipeline.clone()),
+            in_flight: state.queries_in_flight.clone(),
+            max_in_flight: state.settings.load().max_queries_in_flight,
+        }
     }
 }
 
@@ -108,13 +118,15 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Queries { store, pipeline } = Queries::from_ref(state);
+        let Queries { store, pipeline, in_flight, max_in_flight } = Queries::from_ref(state);
         let store = store.get().ok_or_else(no_store)?;
         let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
         let values = Values::read(parts.uri.query(), R::PARAMETERS, Timestamp::now())?;
         let media = accept::choose(&parts.headers, R::MEDIA)?;
         let scope = Scope { sources: caller.sources().map(<[String]>::to_vec) };
-        Ok(Self { store, pipeline, caller, scope, values, media, route: PhantomData })
+        let permit = in_flight.acquire(max_in_flight)?;
+        let route = PhantomData;
+        Ok(Self { store, pipeline, caller, scope, values, media, _permit: permit, route })
     }
 }
 

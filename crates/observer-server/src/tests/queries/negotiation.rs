@@ -5,10 +5,10 @@ use insta::assert_snapshot;
 use observer_pipeline::Pipeline;
 
 use super::super::support::client::TEST_TIMEOUT;
-use super::super::support::setup::{options, serve_plain, serve_until};
+use super::super::support::setup::{EVENT, options, serve_plain, serve_until, serve_with_store};
 use super::super::support::store::{Behaviour, EVENT_ID, SIG_HASH, ScriptedStore};
 use super::Setup;
-use crate::LocalQueries;
+use crate::{LocalQueries, ServerOptions};
 
 /// A valid request of each query route.
 fn paths() -> [String; 8] {
@@ -106,6 +106,28 @@ async fn query_ends_after_its_limit() {
         let body = String::from_utf8(response.body.to_vec()).unwrap();
         assert!(body.contains("the query took longer than 30 s; narrow it"), "{body}");
     }
+}
+
+#[tokio::test]
+async fn query_beyond_the_limit_is_refused() {
+    let store = ScriptedStore::new(Behaviour::Hangs);
+    let started = store.started.clone();
+    let options = ServerOptions { max_queries_in_flight: 1, ..options() };
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    let server = serve_with_store(options, pipeline, Some(Arc::new(store))).await;
+    let mut first = server.client().await;
+    first.send("GET /v1/models HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    started.notified().await;
+    let mut second = server.client().await;
+    assert_snapshot!(second.get("/v1/hints").await, @r#"
+    HTTP/1.1 503 Service Unavailable
+    content-type: application/problem+json
+    retry-after: 1
+    {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the limit of 1 queries in flight (`max_queries_in_flight`) is reached; try again later"}
+    "#);
+    // Parameters are checked before, and other routes have no part in it.
+    assert_eq!(second.get("/v1/hints?colour=red").await.status, 400);
+    assert_eq!(second.post(EVENT).await.status, 200);
 }
 
 #[tokio::test]

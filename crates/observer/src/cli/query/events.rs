@@ -71,7 +71,7 @@ pub(in crate::cli) struct QueryArgs {
     #[arg(long, value_name = "MODEL", alias = "staffer-id")]
     model: Vec<String>,
 
-    /// Label of the event; repeatable, and all must match
+    /// Label of the event; repeatable: any value of the same name, and each name
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
 

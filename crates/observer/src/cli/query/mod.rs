@@ -1,5 +1,5 @@
-//! Queries to the knowledge base: `observer query`, `history`, `problems`, `models`, `usage` and
-//! `diff`.
+//! Queries to the knowledge base: `observer query`, `history`, `problems`, `models`, `usage`, `diff`
+//! and `hints`.
 //!
 //! Each command translates its flags to the parameters of a route of the HTTP API ([`request`]),
 //! asks ([`ask`]), and prints the response: as it is in JSON and CSV, or as a table of its own
@@ -9,6 +9,7 @@ mod ask;
 mod diff;
 mod events;
 mod figures;
+mod hints;
 mod history;
 mod models;
 mod output;
@@ -20,6 +21,7 @@ mod usage;
 
 pub(super) use self::diff::DiffArgs;
 pub(super) use self::events::QueryArgs;
+pub(super) use self::hints::HintsArgs;
 pub(super) use self::history::HistoryArgs;
 pub(super) use self::models::ModelsArgs;
 pub(super) use self::problems::ProblemsArgs;

@@ -1,5 +1,5 @@
 use insta::assert_snapshot;
-use observer_core::query::{Diff, Models, Problem, ProblemPage, UsageReport};
+use observer_core::query::{Diff, Hints, Models, Problem, ProblemPage, UsageReport};
 use serde_json::{Value, json};
 
 use super::events;
@@ -29,6 +29,7 @@ fn request(line: &str) -> Request {
         Command::Models(arguments) => arguments.request(),
         Command::Usage(arguments) => arguments.request(),
         Command::Diff(arguments) => arguments.request(),
+        Command::Hints(arguments) => arguments.request(),
         other => panic!("{other:?}"),
     }
 }
@@ -115,6 +116,12 @@ fn flags_become_parameters() {
             ("tz", "UTC"),
             ("limit", "9"),
         ],
+    );
+    check("hints", "v1/hints", &[]);
+    check(
+        "hints --source a --model m --since 7d --until 1d",
+        "v1/hints",
+        &[("source", "a"), ("model", "m"), ("since", "7d"), ("until", "1d")],
     );
     check("diff", "v1/diff", &[("since", "24h")]);
     check(
@@ -470,4 +477,45 @@ fn changes_are_shown_before_and_after() {
     let none: Diff = view(json!({"since": "2026-11-26T12:00:00Z", "entries": []}));
     assert!(none.is_empty());
     assert_eq!(none.to_text(TERMINAL, &clock()), "nothing changed since 26 Nov 12:00\n");
+}
+
+#[test]
+fn hints_are_compared_with_attempts_without() {
+    let hints = |with: [u64; 2], without: [u64; 2], ci: [[f64; 2]; 2]| -> Hints {
+        let figures = |[solved, attempts]: [u64; 2], ci: [f64; 2]| {
+            json!({
+                "attempts": attempts, "solved": solved, "ci": ci, "cost": 3.0, "unpriced": 0,
+                "cost_per_solved": (solved > 0).then(|| 3.0 / solved as f64),
+            })
+        };
+        view(json!({"with": figures(with, ci[0]), "without": figures(without, ci[1])}))
+    };
+    let some = hints([12, 20], [5, 40], [[0.39, 0.78], [0.05, 0.26]]);
+    assert_snapshot!(some.to_text(TERMINAL, &clock()), @"
+                   solved          ratio   cost  per solved  unpriced
+    with a hint  12 of 20  60 % [39, 78]  $3.00       $0.25         0
+    without       5 of 40   12 % [5, 26]  $3.00       $0.60         0
+
+    more is solved with a hint, beyond chance
+    ");
+    assert_snapshot!(some.to_markdown(&clock()), @"
+    |  | solved | ratio | cost | per solved | unpriced |
+    | --- | ---: | ---: | ---: | ---: | ---: |
+    | with a hint | 12 of 20 | 60 % [39, 78] | $3.00 | $0.25 | 0 |
+    | without | 5 of 40 | 12 % [5, 26] | $3.00 | $0.60 | 0 |
+
+    more is solved with a hint, beyond chance
+    ");
+    for (with, without, ci, verdict) in [
+        ([1, 20], [30, 40], [[0.01, 0.24], [0.6, 0.86]], "less is solved with a hint"),
+        ([1, 2], [20, 40], [[0.1, 0.9], [0.35, 0.65]], "the intervals overlap"),
+        ([0, 0], [20, 40], [[0.0, 1.0], [0.35, 0.65]], "no attempt had a hint yet"),
+        ([1, 2], [0, 0], [[0.1, 0.9], [0.0, 1.0]], "every attempt had a hint"),
+    ] {
+        let text = hints(with, without, ci).to_text(TERMINAL, &clock());
+        assert!(text.contains(verdict), "{text}");
+    }
+    let none = hints([0, 0], [0, 0], [[0.0, 1.0]; 2]);
+    assert!(none.is_empty());
+    assert_eq!(none.to_text(TERMINAL, &clock()), "no attempts match\n");
 }

@@ -67,6 +67,7 @@ fn keys_are_read() {
         shutdown_timeout = "0s"
         max_connections = 7
         max_requests_in_flight = 8
+        max_queries_in_flight = 9
         max_bytes_in_flight = "20MiB"
         hosts = "observer.example"
         cors_origins = ["https://grafana.example", "http://localhost:3000"]
@@ -100,6 +101,7 @@ fn keys_are_read() {
         (config.server.max_connections.get(), config.server.max_requests_in_flight.get()),
         (7, 8)
     );
+    assert_eq!(config.server.max_queries_in_flight.get(), 9);
     assert_eq!((config.server.max_bytes_in_flight, config.server.hosts.len()), (20 << 20, 1));
     assert_eq!(config.server.cors_origins.len(), 2);
     let access = config.access.resolve();

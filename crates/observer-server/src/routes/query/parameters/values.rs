@@ -181,19 +181,11 @@ impl Values {
     }
 
     /// Returns labels by name and value.
-    pub(in crate::routes::query) fn labels(&self) -> Result<Vec<(String, String)>, QueryError> {
+    pub(in crate::routes::query) fn labels(&self) -> Vec<(String, String)> {
         let labels = self.pairs.iter().filter_map(|(name, value)| {
             name.strip_prefix(LABEL_PREFIX).map(|label| (label.to_owned(), value.clone()))
         });
-        let labels: Vec<_> = labels.collect();
-        let is_repeated = |(index, (name, _)): &(usize, &(String, String))| {
-            labels[..*index].iter().any(|(earlier, _)| earlier == name)
-        };
-        if let Some((_, (name, _))) = labels.iter().enumerate().find(is_repeated) {
-            let detail = "is given more than once; an event has one value of a label";
-            return Err(QueryError::bad_request(format!("{LABEL_PREFIX}{name}"), detail));
-        }
-        Ok(labels)
+        labels.collect()
     }
 
     /// Returns the query string with another cursor.
@@ -276,7 +268,7 @@ mod tests {
             values("source=a+b&source=%C3%A9&model=gpt-oss%3A120b&label.a.b=x%26y&ok=true");
         assert_eq!(values.strings("source"), ["a b", "é"]);
         assert_eq!(values.text("model").unwrap(), Some("gpt-oss:120b"));
-        assert_eq!(values.labels().unwrap(), [("a.b".to_owned(), "x&y".to_owned())]);
+        assert_eq!(values.labels(), [("a.b".to_owned(), "x&y".to_owned())]);
         assert_eq!(values.flag("ok").unwrap(), Some(true));
         assert!(!values.has("limit"));
         assert_eq!(values.count("limit").unwrap(), None);
@@ -314,10 +306,6 @@ mod tests {
             check_error(values(&format!("limit={limit}")).count("limit"), &expected);
         }
         check_error(
-            values("label.a=x&label.b=y&label.a=z").labels(),
-            "`label.a` is given more than once; an event has one value of a label",
-        );
-        check_error(
             values("tz=Berlin").zone("tz"),
             "`tz` is not a time zone: \"Berlin\"; give a name of the IANA database such as \
              Europe/Berlin",
@@ -332,6 +320,13 @@ mod tests {
             "`until` must be later than `since`: 2026-11-27T10:00:00Z is not after \
              2026-11-27T11:00:00Z",
         );
+    }
+
+    #[test]
+    fn label_may_have_several_values() {
+        let labels = values("label.a=x&label.b=y&label.a=z").labels();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(labels, [pair("a", "x"), pair("b", "y"), pair("a", "z")]);
     }
 
     #[test]
