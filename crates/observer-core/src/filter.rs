@@ -1,5 +1,7 @@
 //! Selection of events by their fields.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, Field};
@@ -8,9 +10,14 @@ use crate::{Event, Field};
 /// conditions, every event matches. A condition is never met by an event without the field; a phase
 /// has no `ok`.
 ///
-/// In a configuration, a condition is one value or a list of accepted values:
-/// `filter = { ok = false, source = ["bot", "scenario"] }`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// In a configuration, a condition is one value or a list of accepted values, or a range of numbers:
+///
+/// ```toml
+/// filter = { ok = false, source = ["bot", "scenario"] }
+/// filter = { labels = { branch = "main" }, cost_usd = { min = 1.0 } }
+/// filter = { duration_ms = { min = 60_000 }, not = { source = "autotune" } }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Filter {
@@ -32,10 +39,22 @@ pub struct Filter {
     /// Accepted values of `staffer_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staffer_id: Option<AnyOf>,
+    /// Accepted values of labels, by name. An event matches if it meets all of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, AnyOf>,
+    /// Accepted range of the cost in US dollars that the producer reported, wherever it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<Range>,
+    /// Accepted range of `duration_ms`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<Range>,
+    /// Conditions that an event must not meet all of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not: Option<Box<Filter>>,
 }
 
 impl Filter {
-    /// The fields that a filter can have conditions on.
+    /// The fields whose conditions are a value or a list of values.
     pub const FIELDS: [Field; 6] = [
         Field::Ok,
         Field::Source,
@@ -63,6 +82,35 @@ impl Filter {
             && meets(&self.sig_hash, event.sig_hash())
             && meets(&self.cycle_id, event.cycle_id())
             && meets(&self.staffer_id, event.staffer_id())
+            && self.labels.iter().all(|(name, accepted)| {
+                let label = event.labels().find(|(label, _)| label == name);
+                accepted.contains(label.map(|(_, value)| value))
+            })
+            && self.duration_ms.is_none_or(|range| range.contains(event.duration_ms()))
+            && self
+                .cost_usd
+                .is_none_or(|range| range.contains(event.usage().and_then(|usage| usage.cost_usd)))
+            && self.not.as_ref().is_none_or(|not| !not.matches(event))
+    }
+}
+
+/// Range of accepted numbers, both ends included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Range {
+    /// Smallest accepted number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Largest accepted number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+impl Range {
+    fn contains(self, value: Option<f64>) -> bool {
+        let Some(value) = value else { return false };
+        self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
     }
 }
 
@@ -102,8 +150,8 @@ mod tests {
 
     #[track_caller]
     fn check(filter: &str, expected: bool) {
-        let event =
-            r#"{"source":"bot","event_kind":"tests_failed","ok":false,"staffer_id":"gpt-5"}"#;
+        let event = r#"{"source":"bot","event_kind":"tests_failed","ok":false,"staffer_id":"gpt-5",
+            "duration_ms":1500,"labels":{"branch":"main"},"extra":{"totalCostUSD":0.25}}"#;
         let filter: Filter = serde_json::from_str(filter).unwrap();
         assert_eq!(filter.matches(&Event::parse(event).unwrap()), expected, "{filter:?}");
     }
@@ -125,5 +173,68 @@ mod tests {
         check(r#"{"staffer_id":"gpt-5","event_kind":"tests_failed"}"#, true);
         check(r#"{"cycle_id":"c"}"#, false);
         check(r#"{"source":[]}"#, false);
+    }
+
+    #[test]
+    fn label_matches_by_name_and_value() {
+        check(r#"{"labels":{"branch":"main"}}"#, true);
+        check(r#"{"labels":{"branch":["dev","main"]}}"#, true);
+        check(r#"{"labels":{"branch":"dev"}}"#, false);
+        check(r#"{"labels":{"host":"main"}}"#, false);
+        check(r#"{"labels":{"branch":"main","host":"a"}}"#, false);
+        check(r#"{"labels":{}}"#, true);
+    }
+
+    #[test]
+    fn range_includes_its_ends_and_no_event_without_the_number() {
+        for (field, value) in [("duration_ms", 1500.0), ("cost_usd", 0.25)] {
+            for (range, expected) in [
+                (format!(r#"{{"min":{value}}}"#), true),
+                (format!(r#"{{"max":{value}}}"#), true),
+                (format!(r#"{{"min":{},"max":{}}}"#, value - 0.1, value + 0.1), true),
+                (format!(r#"{{"min":{}}}"#, value + 0.1), false),
+                (format!(r#"{{"max":{}}}"#, value - 0.1), false),
+                ("{}".to_owned(), true),
+            ] {
+                check(&format!(r#"{{"{field}":{range}}}"#), expected);
+            }
+            let bare = Event::parse(r#"{"source":"s","event_kind":"k","ok":true}"#).unwrap();
+            let filter: Filter =
+                serde_json::from_str(&format!(r#"{{"{field}":{{"max":9}}}}"#)).unwrap();
+            assert!(!filter.matches(&bare), "{field}");
+        }
+    }
+
+    #[test]
+    fn not_excludes_events_that_meet_all_its_conditions() {
+        check(r#"{"not":{"source":"bot"}}"#, false);
+        check(r#"{"not":{"source":"ci"}}"#, true);
+        check(r#"{"not":{"source":"bot","ok":true}}"#, true);
+        check(r#"{"ok":false,"not":{"labels":{"branch":"main"}}}"#, false);
+        check(r#"{"not":{"not":{"source":"bot"}}}"#, true);
+        check(r#"{"not":{}}"#, false);
+    }
+
+    #[test]
+    fn unknown_condition_is_an_error_at_every_level() {
+        for filter in [
+            r#"{"sources":"bot"}"#,
+            r#"{"not":{"sources":"bot"}}"#,
+            r#"{"cost_usd":{"least":1}}"#,
+            r#"{"cost_usd":1}"#,
+            r#"{"labels":{"branch":7}}"#,
+        ] {
+            assert!(serde_json::from_str::<Filter>(filter).is_err(), "{filter}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_condition_survives_serialization() {
+        let text = concat!(
+            r#"{"ok":false,"labels":{"branch":"main"},"cost_usd":{"min":1.0},"#,
+            r#""duration_ms":{"min":1.0,"max":2.0},"not":{"source":"bot"}}"#
+        );
+        let filter: Filter = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&filter).unwrap(), text);
     }
 }

@@ -59,7 +59,7 @@ pub use config::{
 };
 pub use envelope::{Batch, Envelope, EnvelopeError};
 pub use event::{Event, EventError, Field, FieldWarning, ParseOptions, Phases, Submission};
-pub use filter::{AnyOf, Filter};
+pub use filter::{AnyOf, Filter, Range};
 pub use jiff::Timestamp;
 pub use position::Position;
 pub use pricing::{
