@@ -26,6 +26,8 @@ use crate::signal::Signal;
 /// auth = { bearer = "${COLLECTOR_TOKEN}" }
 /// # gzip (default) or none
 /// compression = "gzip"
+/// # Default: false. Adds a child span `chat {model}`, which carries the usage.
+/// traces = { llm_span = true }
 /// # Attributes of the resource; service.name is observer by default.
 /// resource = { "service.name" = "agents" }
 /// # Certificate authorities to trust, and a client certificate; all optional.
@@ -67,6 +69,9 @@ pub struct OtlpConfig {
     /// Compression of requests.
     #[serde(default)]
     pub compression: Compression,
+    /// Options of spans.
+    #[serde(default)]
+    pub traces: Traces,
     /// Attributes of the resource of all events.
     #[serde(default)]
     pub resource: BTreeMap<String, String>,
@@ -76,6 +81,16 @@ pub struct OtlpConfig {
     /// Longest time to establish a connection. The `timeout` of the sink limits a whole delivery.
     #[serde(default = "default_connect_timeout", deserialize_with = "units::duration")]
     pub connect_timeout: Duration,
+}
+
+/// Options of spans.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Traces {
+    /// Adds a child span `chat {model}` to the span of each event that has a model and usage. The
+    /// usage then stands on the child, so that it is counted once.
+    pub llm_span: bool,
 }
 
 fn all_signals() -> BTreeSet<Signal> {
@@ -93,6 +108,7 @@ impl OtlpConfig {
             headers: BTreeMap::new(),
             auth: Auth::default(),
             compression: Compression::default(),
+            traces: Traces::default(),
             resource: BTreeMap::new(),
             tls: Tls::default(),
             connect_timeout: default_connect_timeout(),
@@ -130,6 +146,12 @@ impl OtlpConfig {
         Self { compression, ..self }
     }
 
+    /// Adds a child span with the usage to the span of each event that has a model and usage.
+    #[must_use]
+    pub fn with_llm_spans(self) -> Self {
+        Self { traces: Traces { llm_span: true }, ..self }
+    }
+
     /// Adds an attribute of the resource.
     #[must_use]
     pub fn resource(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -159,6 +181,7 @@ mod tests {
         let written: OtlpConfig = serde_json::from_str(
             r#"{"endpoint":"https://h","protocol":"http/protobuf","signals":["traces"],
                 "headers":{"x-a":"1"},"auth":{"bearer":"t"},"compression":"none",
+                "traces":{"llm_span":true},
                 "resource":{"service.name":"s"},
                 "tls":{"ca":"ca.pem","cert":"c.pem","key":"k.pem"},"connect_timeout":"2s"}"#,
         )
@@ -169,6 +192,7 @@ mod tests {
             .header("x-a", "1")
             .auth(Auth::bearer("t"))
             .compression(Compression::None)
+            .with_llm_spans()
             .resource("service.name", "s")
             .tls(Tls::default().with_ca("ca.pem").with_client_cert("c.pem", "k.pem"))
             .connect_timeout(Duration::from_secs(2));

@@ -42,6 +42,13 @@
 //! The source `bot` is an agent: its spans are named `invoke_agent bot` and have
 //! `gen_ai.operation.name` and `gen_ai.agent.name`.
 //!
+//! With `traces.llm_span`, an event with a model and usage also has a child span `chat {model}` of
+//! kind CLIENT, with the same times and status, `gen_ai.operation.name` = `chat`, the model and the
+//! usage, which the first span then lacks. Its id is a prefix of SHA-256 of the event's id and
+//! `/chat`.
+//!
+//! `gen_ai.provider.name` is the label `provider`, or follows from the name of the model.
+//!
 //! | field | attribute of the log record | attribute of the span |
 //! |---|---|---|
 //! | id of the event | `observer.event.id` | `observer.event.id` |
@@ -125,7 +132,7 @@ mod sink;
 #[cfg(test)]
 mod testing;
 
-pub use config::OtlpConfig;
+pub use config::{OtlpConfig, Traces};
 pub use encode::{Encoded, Encoder};
 pub use observer_http_client::{Auth, Secret, Tls};
 pub use protocol::{Compression, Protocol};

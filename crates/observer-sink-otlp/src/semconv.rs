@@ -26,6 +26,10 @@ pub const SERVICE_VERSION: &str = "service.version";
 pub const OPERATION_NAME: &str = "gen_ai.operation.name";
 /// Value of [`OPERATION_NAME`], and the first word of the span's name.
 pub const INVOKE_AGENT: &str = "invoke_agent";
+/// Value of [`OPERATION_NAME`] for calls to a model, and the first word of their span's name.
+pub const CHAT: &str = "chat";
+/// Name of the provider of the model, where it is known.
+pub const PROVIDER_NAME: &str = "gen_ai.provider.name";
 /// Name of the agent.
 pub const AGENT_NAME: &str = "gen_ai.agent.name";
 /// Name of the model: `staffer_id`.

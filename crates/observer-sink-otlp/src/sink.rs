@@ -51,9 +51,11 @@ impl OtlpSink {
     /// If a value of the configuration is invalid; the error names its key.
     pub fn new(config: &OtlpConfig, signal: Signal) -> Result<Self, BuildError> {
         let resource = config.resource.iter().map(|(key, text)| (key.as_str(), text.as_str()));
+        let encoder = Encoder::new(resource);
+        let encoder = if config.traces.llm_span { encoder.with_llm_spans() } else { encoder };
         Ok(Self {
             signal,
-            encoder: Encoder::new(resource),
+            encoder,
             exporter: Exporter::new(Settings::new(config, signal)?, signal),
             size_limit: SizeLimit::default(),
             last_warning: Mutex::default(),
@@ -73,7 +75,7 @@ impl OtlpSink {
         request.map_err(SinkError::transient)
     }
 
-    fn receipt(&self, accepted: Accepted, items: usize) -> Receipt {
+    fn receipt(&self, accepted: Accepted, items: usize, events: usize) -> Receipt {
         let Accepted { rejected, message } = accepted;
         let destination = &self.exporter.settings().destination;
         let message = destination.excerpt(&message);
@@ -99,7 +101,7 @@ impl OtlpSink {
         );
         Receipt {
             rejected: Vec::new(),
-            refused: Some(Refused { count: rejected.min(items as u64), reason }),
+            refused: Some(Refused { count: rejected.min(events as u64), reason }),
         }
     }
 
@@ -131,7 +133,7 @@ impl EventSink for OtlpSink {
         match self.exporter.export(body).await? {
             ExportResponse::Accepted(accepted) => {
                 self.size_limit.accepted(bytes);
-                Ok(self.receipt(accepted, items))
+                Ok(self.receipt(accepted, items, batch.len()))
             }
             ExportResponse::Failed(failure) => {
                 let is_too_large = failure

@@ -5,6 +5,7 @@
 //! | trace | trace id of `traceparent`; else a hash of the cycle; else a hash of the event's id |
 //! | span | hash of the event's id |
 //! | parent | parent id of `traceparent`, or none |
+//! | span of the model's calls | hash of the event's id and `/chat` |
 //!
 //! Each hash is a prefix of SHA-256: 16 bytes for a trace, 8 bytes for a span. Its input is:
 //!
@@ -41,6 +42,14 @@ impl Ids {
             }
         }
     }
+}
+
+/// Returns the id of the child span for the calls to the model.
+pub(super) fn llm_span(id: Uuid) -> [u8; 8] {
+    let mut hash = Sha256::new();
+    hash.update(text(id, &mut [0; 36]));
+    hash.update("/chat");
+    first(&hash.finalize())
 }
 
 fn trace_id(event: &Event, id: Uuid) -> [u8; 16] {

@@ -5,6 +5,7 @@
 mod any_value;
 mod ids;
 mod logs;
+mod provider;
 mod spans;
 
 use observer_core::{Batch, Event, Timestamp};
@@ -53,6 +54,7 @@ pub struct Encoder {
     resource: Vec<u8>,
     /// Encoded `ScopeLogs` without log records. It is also a `ScopeSpans`.
     scope: Vec<u8>,
+    has_llm_spans: bool,
 }
 
 /// Key of `resource_logs` and `resource_spans` in a request: field 1, length-delimited.
@@ -97,7 +99,15 @@ impl Encoder {
         };
         let resource = Some(Resource { attributes, ..Resource::default() });
         let resource = ResourceLogs { resource, scope_logs: Vec::new(), schema_url };
-        Self { resource: resource.encode_to_vec(), scope: scope.encode_to_vec() }
+        let (resource, scope) = (resource.encode_to_vec(), scope.encode_to_vec());
+        Self { resource, scope, has_llm_spans: false }
+    }
+
+    /// Adds a child span `chat {model}` with the usage to the span of each event that has a model
+    /// and usage.
+    #[must_use]
+    pub fn with_llm_spans(self) -> Self {
+        Self { has_llm_spans: true, ..self }
     }
 
     /// Encodes the events of a batch as items of this signal, in order.
@@ -108,7 +118,8 @@ impl Encoder {
         match signal {
             Signal::Logs => self.request(batch.into_iter().map(|envelope| logs::record(envelope))),
             Signal::Traces => {
-                self.request(batch.into_iter().filter_map(|envelope| spans::span(envelope)))
+                let spans = |envelope| spans::spans(envelope, self.has_llm_spans);
+                self.request(batch.into_iter().flat_map(|envelope| spans(envelope)))
             }
         }
     }

@@ -6,6 +6,7 @@ use observer_core::Batch;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::Span;
 
 use super::*;
 use crate::testing::envelope;
@@ -14,6 +15,47 @@ use crate::testing::envelope;
 fn logs(event: &str) -> ExportLogsServiceRequest {
     let encoded = Encoder::new([("service.name", "agents")]).encode(Signal::Logs, &batch(event));
     ExportLogsServiceRequest::decode(&*encoded.bytes).unwrap()
+}
+
+#[test]
+fn llm_span_is_a_child_with_the_usage() {
+    let event = r#"{"source":"bot","event_kind":"tests_failed","ok":false,"staffer_id":"gpt-5",
+        "cycle_id":"c","sig_hash":"s","duration_ms":1500,"cost_usd":0.5,
+        "usage":{"input_tokens":10,"output_tokens":5}}"#;
+    let encoder = Encoder::new([]).with_llm_spans();
+    let encoded = encoder.encode(Signal::Traces, &batch(event));
+    let request = ExportTraceServiceRequest::decode(&*encoded.bytes).unwrap();
+    let [parent, child] = request.resource_spans[0].scope_spans[0].spans.as_slice() else {
+        panic!("{request:?}")
+    };
+    assert_eq!(encoded.items, 2);
+    assert_eq!((&*parent.name, &*child.name), ("invoke_agent bot", "chat gpt-5"));
+    assert_eq!((&child.trace_id, &child.parent_span_id), (&parent.trace_id, &parent.span_id));
+    assert_ne!(child.span_id, parent.span_id);
+    let times = |span: &Span| (span.start_time_unix_nano, span.end_time_unix_nano);
+    assert_eq!((times(child), &child.status), (times(parent), &parent.status));
+    assert_eq!((child.kind, child.flags), (3, 0x101));
+    assert_eq!(
+        format_attributes(&child.attributes),
+        "
+  gen_ai.operation.name = \"chat\"
+  gen_ai.provider.name = \"openai\"
+  gen_ai.request.model = \"gpt-5\"
+  gen_ai.usage.input_tokens = int 10
+  gen_ai.usage.output_tokens = int 5
+  observer.cost_usd = double 0.5
+  error.type = \"tests_failed\"
+  observer.event.id = \"00000000-0000-0000-0000-000000000007\""
+    );
+    assert!(!format_attributes(&parent.attributes).contains("gen_ai.usage"), "it is counted once");
+    for event in [
+        r#"{"source":"bot","event_kind":"ok","ok":true,"duration_ms":1,"staffer_id":"gpt-5"}"#,
+        r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,"usage":{"input_tokens":1}}"#,
+    ] {
+        assert_eq!(encoder.encode(Signal::Traces, &batch(event)).items, 1, "{event}");
+    }
+    let phase = r#"{"source":"bot","event_kind":"started","duration_ms":1,"staffer_id":"gpt-5"}"#;
+    assert_eq!(encoder.encode(Signal::Traces, &batch(phase)).items, 0);
 }
 
 /// Encodes an event as a span, and decodes the request.
