@@ -80,7 +80,12 @@ fn configurations_in_the_documentation_are_valid() {
             let block = block
                 .replace("${HOOK_TOKEN}", "token")
                 .replace("${COLLECTOR_TOKEN}", "token")
-                .replace("${HOOK_SECRET}", "whsec_bmV3");
+                .replace("${HOOK_SECRET}", "whsec_bmV3")
+                .replace("${SLACK_WEBHOOK_URL}", "https://hooks.example.com/slack")
+                .replace("${DISCORD_WEBHOOK_URL}", "https://hooks.example.com/discord")
+                .replace("${TEAMS_WORKFLOW_URL}", "https://hooks.example.com/teams")
+                .replace("${PAGERDUTY_ROUTING_KEY}", "key")
+                .replace("${TICKETS_TOKEN}", "token");
             let config = observer::Config::parse(&block)
                 .unwrap_or_else(|error| panic!("{at}: {error}\n{block}"));
             observer::registry::with_defaults(&prometheus::Registry::new())

@@ -9,7 +9,7 @@ use observer_core::{BatchSettings, BuildError, SinkConfig, SinkContext, SinkPart
 use observer_http_client::{Auth, Secret, Tls, default_connect_timeout};
 use serde::Deserialize;
 
-use crate::HttpSink;
+use crate::{HttpSink, body};
 
 /// Configuration of a sink with `type = "http"`.
 ///
@@ -18,7 +18,9 @@ use crate::HttpSink;
 /// type = "http"
 /// url = "https://hooks.example.com/agents"     # required
 /// method = "POST"                              # POST (default), PUT, PATCH
-/// body = "array"                               # array (default), ndjson, envelope, event
+/// body = "array"       # array (default), ndjson, envelope, event, slack, discord, pagerduty, teams,
+///                      # or { template = "…" }
+/// vars = { routing_key = "${PAGERDUTY_KEY}" }  # values for the template
 /// headers = { "X-Team" = "agents" }
 /// auth = { bearer = "${HOOK_TOKEN}" }          # or { user = "…", password = "…" }
 /// compression = "none"                         # none (default), gzip, zstd
@@ -56,6 +58,9 @@ pub struct HttpConfig {
     /// Body of a request.
     #[serde(default)]
     pub body: Body,
+    /// Values that a template can print as `vars.NAME`. No message repeats them.
+    #[serde(default)]
+    pub vars: BTreeMap<String, Secret>,
     /// Further headers. If a request carries one event, values may contain placeholders: `{id}`,
     /// `{seq}`, `{received_at}`, `{source}`, `{event_kind}`, `{ok}`, `{cycle_id}`, `{sig_hash}`,
     /// `{staffer_id}`. `{{` and `}}` are literal braces.
@@ -102,7 +107,7 @@ pub enum Method {
 }
 
 /// Body of a request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
     /// One event, as its producer sent it.
@@ -114,6 +119,17 @@ pub enum Body {
     Array,
     /// One envelope on each line.
     Ndjson,
+    /// Message of a Slack incoming webhook.
+    Slack,
+    /// Message of a Discord webhook.
+    Discord,
+    /// Alert of PagerDuty's Events API v2, one per event. Needs `vars.routing_key`.
+    Pagerduty,
+    /// Adaptive card for the webhook of a Microsoft Teams workflow.
+    Teams,
+    /// MiniJinja template for the events of a batch. Each printed value is JSON, unless a
+    /// `Content-Type` other than JSON is configured.
+    Template(String),
 }
 
 /// Compression of bodies.
@@ -166,6 +182,7 @@ impl HttpConfig {
             url: url.into(),
             method: Method::default(),
             body: Body::default(),
+            vars: BTreeMap::new(),
             headers: BTreeMap::new(),
             auth: Auth::default(),
             compression: Compression::default(),
@@ -188,6 +205,13 @@ impl HttpConfig {
     #[must_use]
     pub fn body(self, body: Body) -> Self {
         Self { body, ..self }
+    }
+
+    /// Adds a value that a template can print as `vars.NAME`.
+    #[must_use]
+    pub fn var(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
+        self.vars.insert(name.into(), value.into());
+        self
     }
 
     /// Adds a header, or replaces the one of the same name.
@@ -249,8 +273,20 @@ impl HttpConfig {
 
 impl Body {
     /// Returns whether a request carries exactly one event.
-    pub(crate) fn is_single(self) -> bool {
-        matches!(self, Self::Event | Self::Envelope)
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self, Self::Event | Self::Envelope | Self::Pagerduty)
+    }
+
+    /// Returns the template of the body, if a template makes it.
+    pub(crate) fn template(&self) -> Option<&str> {
+        match self {
+            Self::Event | Self::Envelope | Self::Array | Self::Ndjson => None,
+            Self::Slack => Some(body::SLACK),
+            Self::Discord => Some(body::DISCORD),
+            Self::Pagerduty => Some(body::PAGERDUTY),
+            Self::Teams => Some(body::TEAMS),
+            Self::Template(template) => Some(template),
+        }
     }
 }
 
@@ -260,7 +296,9 @@ impl SinkConfig for HttpConfig {
     fn build(self, _context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
         // With one event in a request, a larger batch would delay the receipt of accepted events
         // until the last request.
-        let max_events = if self.body.is_single() { 1 } else { 1000 };
+        // Messages for people are about one event, unless the operator wants a digest.
+        let is_alone = self.body.is_single() || self.body.template().is_some();
+        let max_events = if is_alone { 1 } else { 1000 };
         let batch = BatchSettings {
             max_events: NonZeroUsize::new(max_events),
             max_bytes: Some(1 << 20),
@@ -287,7 +325,7 @@ mod tests {
     #[test]
     fn file_and_builder_make_the_same_configuration() {
         let from_file: HttpConfig = serde_json::from_str(
-            r#"{"url":"https://h/x","method":"PUT","body":"event",
+            r#"{"url":"https://h/x","method":"PUT","body":"event","vars":{"key":"k"},
                 "headers":{"X-Source":"{source}"},"auth":{"bearer":"t"},"compression":"zstd",
                 "signing":{"secrets":["a","b"]},"idempotency_key":true,
                 "tls":{"ca":"ca.pem","cert":"c.pem","key":"k.pem"},
@@ -297,6 +335,7 @@ mod tests {
         let built = HttpConfig::new("https://h/x")
             .method(Method::Put)
             .body(Body::Event)
+            .var("key", "k")
             .header("X-Source", "{source}")
             .auth(Auth::bearer("t"))
             .compression(Compression::Zstd)
@@ -311,6 +350,37 @@ mod tests {
         let minimal: HttpConfig = serde_json::from_str(r#"{"url":"https://h/x"}"#).unwrap();
         assert_eq!(minimal, HttpConfig::new("https://h/x"));
         assert_eq!(minimal.body, Body::Array);
+    }
+
+    #[test]
+    fn body_is_a_name_or_a_template() {
+        let body = |body: &str| {
+            let config = format!(r#"{{"url":"https://h","body":{body}}}"#);
+            serde_json::from_str::<HttpConfig>(&config).map(|config| config.body)
+        };
+        for (name, expected) in [
+            ("slack", Body::Slack),
+            ("discord", Body::Discord),
+            ("pagerduty", Body::Pagerduty),
+            ("teams", Body::Teams),
+        ] {
+            assert_eq!(body(&format!("\"{name}\"")).unwrap(), expected);
+        }
+        assert_eq!(body(r#"{"template":"{}"}"#).unwrap(), Body::Template("{}".to_owned()));
+        assert!(body(r#"{"tempalte":"{}"}"#).is_err() && body("\"template\"").is_err());
+    }
+
+    #[test]
+    fn message_is_about_one_event_unless_configured() {
+        let max_events = |body: Body| {
+            let config = HttpConfig::new("https://h").body(body).var("routing_key", "k");
+            let parts = config.build(&SinkContext::new("hook", "")).unwrap();
+            parts[0].batch.max_events.map(usize::from)
+        };
+        let template = Body::Template(r#"{"n": {{ count }}}"#.to_owned());
+        for body in [Body::Pagerduty, template] {
+            assert_eq!(max_events(body.clone()), Some(1), "{body:?}");
+        }
     }
 
     #[test]

@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Body, Compression};
 
-/// Returns the uncompressed body. [`Body::Event`] and [`Body::Envelope`] take a single event.
-pub(crate) fn encode(body: Body, events: &[&Arc<Envelope>]) -> Vec<u8> {
+/// Returns the uncompressed body that no template makes. [`Body::Event`] and [`Body::Envelope`] take
+/// a single event, and any other body is an array.
+pub(crate) fn encode(body: &Body, events: &[&Arc<Envelope>]) -> Vec<u8> {
     let mut bytes =
         Vec::with_capacity(events.iter().map(|envelope| envelope.event.raw().len() + 128).sum());
     match body {
@@ -18,18 +19,18 @@ pub(crate) fn encode(body: Body, events: &[&Arc<Envelope>]) -> Vec<u8> {
             events.iter().for_each(|envelope| bytes.extend_from_slice(envelope.event.raw()));
         }
         Body::Envelope => events.iter().for_each(|envelope| envelope.write_json(&mut bytes)),
-        Body::Array => {
-            for (index, envelope) in events.iter().enumerate() {
-                bytes.push(if index == 0 { b'[' } else { b',' });
-                envelope.write_json(&mut bytes);
-            }
-            bytes.push(b']');
-        }
         Body::Ndjson => {
             for envelope in events {
                 envelope.write_json(&mut bytes);
                 bytes.push(b'\n');
             }
+        }
+        _ => {
+            for (index, envelope) in events.iter().enumerate() {
+                bytes.push(if index == 0 { b'[' } else { b',' });
+                envelope.write_json(&mut bytes);
+            }
+            bytes.push(b']');
         }
     }
     bytes
@@ -75,7 +76,7 @@ mod tests {
 
     fn encoded(body: Body, count: u64) -> String {
         let batch = batch(count);
-        String::from_utf8(encode(body, &batch.events().iter().collect::<Vec<_>>())).unwrap()
+        String::from_utf8(encode(&body, &batch.events().iter().collect::<Vec<_>>())).unwrap()
     }
 
     fn line(seq: u64) -> String {

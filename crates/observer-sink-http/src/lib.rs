@@ -35,6 +35,9 @@
 //! | `ndjson` | envelopes, one on each line | `application/x-ndjson` |
 //! | `envelope` | one envelope | `application/json` |
 //! | `event` | one event, as its producer sent it | `application/json` |
+//! | `slack`, `discord`, `teams` | a message about one event or several | `application/json` |
+//! | `pagerduty` | an alert about one event | `application/json` |
+//! | `{ template }` | what a MiniJinja template makes of the events | `application/json`, or the configured one |
 //!
 //! An observer accepts `ndjson` at `/v1/events`.
 //!
@@ -97,6 +100,7 @@
 //!   are not supported.
 
 mod accepted;
+mod body;
 mod client;
 mod config;
 mod encode;

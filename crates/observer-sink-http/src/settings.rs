@@ -9,6 +9,7 @@ use reqwest::header::{
 };
 use reqwest::{Method, Url};
 
+use crate::body::BodyTemplate;
 use crate::config::{Body, Check, Compression, HttpConfig};
 use crate::sign::Key;
 use crate::template::Template;
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) url: Url,
     pub(crate) method: Method,
     pub(crate) body: Body,
+    /// Template of the body, if a template makes it.
+    pub(crate) template: Option<BodyTemplate>,
     /// Headers with constant values.
     pub(crate) headers: HeaderMap,
     /// Headers whose values depend on the event.
@@ -65,6 +68,7 @@ impl Settings {
             headers.insert(AUTHORIZATION, value);
         }
         let templates = templates(config, &mut headers)?;
+        let template = body_template(config, &headers)?;
         let signing_keys = signing_keys(config)?;
         config.tls.check("url", &url)?;
         if config.connect_timeout.is_zero() {
@@ -75,7 +79,7 @@ impl Settings {
                 "url",
                 &url,
                 &headers,
-                config.auth.secrets().chain(&config.signing.secrets),
+                config.auth.secrets().chain(&config.signing.secrets).chain(config.vars.values()),
             ),
             url,
             method: match config.method {
@@ -83,7 +87,8 @@ impl Settings {
                 crate::Method::Put => Method::PUT,
                 crate::Method::Patch => Method::PATCH,
             },
-            body: config.body,
+            body: config.body.clone(),
+            template,
             headers,
             templates,
             compression: config.compression,
@@ -140,6 +145,31 @@ fn templates(
         }
     }
     Ok(templates)
+}
+
+/// Compiles the template of the body. JSON is required unless the configured `Content-Type` is
+/// another.
+fn body_template(
+    config: &HttpConfig,
+    headers: &HeaderMap,
+) -> Result<Option<BodyTemplate>, BuildError> {
+    let Some(source) = config.body.template() else {
+        return match config.vars.keys().next() {
+            Some(name) => Err(BuildError::new(
+                format!("vars.{name}"),
+                "is for templates; set body = { template = \"…\" } or \"pagerduty\"",
+            )),
+            None => Ok(None),
+        };
+    };
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let is_json = media_type == "application/json" || media_type.ends_with("+json");
+    if config.body == Body::Pagerduty && !config.vars.contains_key("routing_key") {
+        return Err(BuildError::new("vars.routing_key", "is missing; PagerDuty needs it"));
+    }
+    let template = BodyTemplate::parse(source, &config.vars, is_json);
+    template.map(Some).map_err(|problem| BuildError::new("body.template", problem))
 }
 
 fn signing_keys(config: &HttpConfig) -> Result<Vec<Key>, BuildError> {
@@ -212,6 +242,25 @@ mod tests {
         half.key = None;
         rejects(config().tls(half), "`tls.cert` needs its private key");
         rejects(config().connect_timeout(Duration::ZERO), "`connect_timeout` must be longer");
+    }
+
+    #[test]
+    fn template_is_checked_with_the_configuration() {
+        let template = |text: &str| config().body(Body::Template(text.to_owned()));
+        rejects(
+            template("{\n\"text\": \"{{ event.source }}\"}"),
+            "`body.template` fails with a sample event: the body is not JSON",
+        );
+        rejects(
+            template("{{ event.nope }}"),
+            "`body.template` fails with a sample event: undefined",
+        );
+        rejects(config().body(Body::Pagerduty), "`vars.routing_key` is missing");
+        rejects(config().var("key", "hidden"), "`vars.key` is for templates");
+        let text = template("{{ event.source }}").header("Content-Type", "text/plain");
+        assert!(Settings::new(&text).is_ok(), "a text need not be JSON");
+        let json = template("{{ event.source }} x").header("Content-Type", "application/ld+json");
+        rejects(json, "`body.template` fails with a sample event: the body is not JSON");
     }
 
     #[test]

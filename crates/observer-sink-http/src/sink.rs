@@ -69,7 +69,7 @@ impl HttpSink {
     async fn request(&self, events: &[&Arc<Envelope>]) -> Result<Request, SinkError> {
         let Settings { url, method, headers, templates, compression, destination, .. } =
             &*self.settings;
-        let body = encode::encode(self.settings.body, events);
+        let body = self.body(events)?;
         let bytes = body.len();
         if self.size_limit.must_split(bytes, events.len()) {
             return Err(SinkError::too_large(format!(
@@ -87,6 +87,16 @@ impl HttpSink {
         let body = compress(*compression, body).await?;
         let request = self.with_message_id(request, &encode::message_id(events), &body);
         Ok(Request { builder: request.body(Bytes::from(body)), bytes, events: events.len() })
+    }
+
+    /// Returns the body before compression.
+    fn body(&self, events: &[&Arc<Envelope>]) -> Result<Vec<u8>, SinkError> {
+        match &self.settings.template {
+            None => Ok(encode::encode(&self.settings.body, events)),
+            Some(template) => template
+                .render(events)
+                .map_err(|problem| SinkError::permanent(format!("`body.template`: {problem}"))),
+        }
     }
 
     /// Adds the headers that identify and sign a message. A signature covers the body as sent, so

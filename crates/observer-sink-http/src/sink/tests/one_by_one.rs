@@ -17,10 +17,10 @@ const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length
 fn each_event_has_a_delivery_of_its_own() {
     let limit = |body| sink(&HttpConfig::new("http://h").body(body)).max_events_per_delivery();
     for body in [Body::Event, Body::Envelope] {
-        assert_eq!(limit(body).map(usize::from), Some(1), "{body:?}");
+        assert_eq!(limit(body.clone()).map(usize::from), Some(1), "{body:?}");
     }
     for body in [Body::Array, Body::Ndjson] {
-        assert_eq!(limit(body), None, "{body:?}");
+        assert_eq!(limit(body.clone()), None, "{body:?}");
     }
 }
 

@@ -22,7 +22,7 @@ async fn deliver(receiver: &Receiver, config: &HttpConfig, count: u64) -> Vec<Re
 
 async fn requests(body: Body, count: u64) -> String {
     let receiver = Receiver::start();
-    let config = HttpConfig::new(format!("{}/hook?v=1", receiver.url)).body(body);
+    let config = HttpConfig::new(format!("{}/hook?v=1", receiver.url)).body(body.clone());
     let requests = deliver(&receiver, &config, count).await;
     requests.iter().map(Request::to_text).collect::<Vec<_>>().join("\n\n")
 }

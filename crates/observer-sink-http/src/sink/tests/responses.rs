@@ -16,7 +16,7 @@ async fn status_determines_the_kind_of_error() {
     use ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient};
     let receiver = Receiver::start();
     for body in [Body::Ndjson, Body::Envelope] {
-        let sink = sink(&HttpConfig::new(&*receiver.url).body(body));
+        let sink = sink(&HttpConfig::new(&*receiver.url).body(body.clone()));
         for status in [200, 201, 202, 204] {
             receiver.respond(status, &[], "");
             assert_eq!(sink.deliver(&batch(2)).await.unwrap(), Receipt::accepted(), "{status}");
@@ -99,7 +99,7 @@ async fn refused_size_is_split_without_a_request() {
 async fn single_event_is_sent_whatever_its_size() {
     let receiver = Receiver::start();
     for body in [Body::Array, Body::Event] {
-        let sink = sink(&HttpConfig::new(&*receiver.url).body(body));
+        let sink = sink(&HttpConfig::new(&*receiver.url).body(body.clone()));
         for _ in 0..3 {
             receiver.respond(413, &[], "");
             let error = sink.deliver(&batch(1)).await.unwrap_err();
