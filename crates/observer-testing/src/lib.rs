@@ -58,8 +58,10 @@
 //! # async fn main() {
 //! let report = SinkContract::new(|| Log(Arc::default())).verify().await;
 //! let skipped: Vec<_> = report.skipped.iter().map(|(clause, _)| *clause).collect();
-//! // The log can't be made unavailable, and the sink keeps no position.
-//! assert_eq!(skipped, [Clause::Check, Clause::Position]);
+//! // The log rejects nothing and can't be made unavailable, and the sink keeps no position.
+//! let expected =
+//!     [Clause::Rejection, Clause::PartialAcceptance, Clause::Check, Clause::Position];
+//! assert_eq!(skipped, expected);
 //! # }
 //! ```
 //!
@@ -71,6 +73,8 @@
 //! | durability | deliver, flush, crash | each event once, in order |
 //! | cancellation | cancelled deliveries | no event missing; first appearances in order |
 //! | redelivery | batches delivered again | no event missing; first appearances in order |
+//! | rejection | a batch with an event that the destination rejects | that event alone is not stored |
+//! | partial acceptance | a destination that fails within a batch | events named as accepted are stored |
 //! | batch sizes | one event, the largest batch | each event once, in order |
 //! | field values | extreme values | each event unchanged |
 //! | check | available, unavailable, available | succeeds, fails, succeeds; stores no event |
@@ -89,7 +93,8 @@
 //! 4. Implement [`Destination::stores`] if the sink omits events.
 //! 5. Implement [`Destination::make_unavailable`] and [`Destination::make_available`] if a test can
 //!    do that: stop a receiver, put a file where a folder should be.
-//! 6. Assert [`Report::skipped`], so that a clause is never skipped unnoticed.
+//! 6. Implement [`Destination::reject`] and [`Destination::fail_after`] if a test can do that.
+//! 7. Assert [`Report::skipped`], so that a clause is never skipped unnoticed.
 //!
 //! A simulated crash is a dropped sink. Tests for files that a killed process left half-written
 //! belong to the sink.

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use observer_core::{Batch, Envelope, EventSink, Position, Receipt, SinkError};
+use observer_core::{Batch, Envelope, EventSink, Position, Receipt, Rejected, SinkError, Uuid};
 use observer_testing::{
     Clause, Contents, Destination, Outage, Report, SinkContract, StoredEvent, Violations,
 };
@@ -17,6 +17,12 @@ enum Fault {
     ReordersEvents,
     SkipsSmallFlushes,
     RejectsRedelivery,
+    NamesTheNextEventAsRejected,
+    NamesAnEventBeyondTheBatch,
+    HidesTheRejectedEvent,
+    ReportsRejectionsAsTransient,
+    NamesAnEventThatIsNotStored,
+    NamesAnEventTwice,
     SkipsEventsOfLargeBatches,
     HangsOnLargeBatches,
     DropsControlCharacters,
@@ -38,6 +44,10 @@ struct Disk {
     events: Vec<StoredEvent>,
     position: Option<Position>,
     is_unavailable: bool,
+    /// Id of the event that is rejected.
+    rejected: Option<Uuid>,
+    /// Number of events of the next delivery after which it fails.
+    fails_after: Option<usize>,
 }
 
 struct MemoryDisk {
@@ -69,6 +79,34 @@ impl MemorySink {
         (known.epoch < epoch && !ignores_epoch) || known.seq < envelope.seq
     }
 
+    /// Returns the event of a batch that the destination rejects, as the sink names it.
+    fn rejected(&self, batch: &Batch) -> Option<Rejected> {
+        let rejected = lock(&self.disk).rejected?;
+        let index = batch.events().iter().position(|envelope| envelope.id == rejected)?;
+        let index = match self.fault {
+            Fault::NamesTheNextEventAsRejected => index + 1,
+            Fault::NamesAnEventBeyondTheBatch => batch.len(),
+            Fault::HidesTheRejectedEvent => return None,
+            _ => index,
+        };
+        Some(Rejected { index, reason: "422".to_owned() })
+    }
+
+    /// Stores the first `count` events of a batch, and fails.
+    fn fail_after(&self, count: usize, batch: &Batch) -> SinkError {
+        let stored = &batch.events()[..count];
+        let mut delivered = lock(&self.delivered);
+        delivered.unflushed.extend(stored.iter().map(|envelope| self.encode(envelope)));
+        let seq = stored.last().map_or(0, |envelope| envelope.seq);
+        delivered.position = Some(Position { epoch: batch.position().epoch, seq });
+        let accepted = match self.fault {
+            Fault::NamesAnEventThatIsNotStored => (0..=count).collect(),
+            Fault::NamesAnEventTwice => vec![0, 0],
+            _ => (0..count).collect::<Vec<_>>(),
+        };
+        SinkError::transient("503").with_accepted(accepted)
+    }
+
     fn encode(&self, envelope: &Envelope) -> StoredEvent {
         let raw = String::from_utf8(envelope.event.raw().to_vec()).unwrap();
         let raw = match self.fault {
@@ -86,7 +124,14 @@ impl MemorySink {
 impl EventSink for MemorySink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         let epoch = batch.position().epoch;
-        let fresh = batch.events().iter().filter(|envelope| self.is_new(epoch, envelope));
+        let fails_after = lock(&self.disk).fails_after.take();
+        if let Some(count) = fails_after {
+            return Err(self.fail_after(count, batch));
+        }
+        let rejected = self.rejected(batch);
+        let fresh = batch.events().iter().filter(|envelope| {
+            self.is_new(epoch, envelope) && lock(&self.disk).rejected != Some(envelope.id)
+        });
         let mut fresh: Vec<_> = fresh.map(|envelope| self.encode(envelope)).collect();
         match self.fault {
             Fault::LosesCancelledDeliveries => {
@@ -103,6 +148,9 @@ impl EventSink for MemorySink {
             }
             _ => {}
         }
+        if rejected.is_some() && self.fault == Fault::ReportsRejectionsAsTransient {
+            return Err(SinkError::transient("422"));
+        }
         for _ in 0..5 {
             tokio::task::yield_now().await;
         }
@@ -112,7 +160,7 @@ impl EventSink for MemorySink {
         if self.fault == Fault::PositionAheadOfEvents {
             lock(&self.disk).position = delivered.position;
         }
-        Ok(Receipt::accepted())
+        Ok(Receipt { rejected: rejected.into_iter().collect(), refused: None })
     }
 
     async fn flush(&self) -> Result<(), SinkError> {
@@ -169,6 +217,16 @@ impl Destination for MemoryDisk {
         Contents::Events(lock(&self.disk).events.clone())
     }
 
+    async fn reject(&self, event: &Envelope) -> Outage {
+        lock(&self.disk).rejected = Some(event.id);
+        Outage::Simulated
+    }
+
+    async fn fail_after(&self, count: usize) -> Outage {
+        lock(&self.disk).fails_after = Some(count);
+        Outage::Simulated
+    }
+
     async fn make_unavailable(&self) -> Outage {
         lock(&self.disk).is_unavailable = true;
         Outage::Simulated
@@ -206,6 +264,8 @@ async fn faults_in_delivery_violate_their_clauses() {
             Durability,
             Cancellation,
             Redelivery,
+            Rejection,
+            PartialAcceptance,
             BatchSizes,
             FieldValues,
             Check,
@@ -215,6 +275,12 @@ async fn faults_in_delivery_violate_their_clauses() {
     )
     .await;
     violates(Fault::SkipsSmallFlushes, &[Order, Durability, Cancellation, Check, Close]).await;
+    violates(Fault::NamesTheNextEventAsRejected, &[Rejection]).await;
+    violates(Fault::NamesAnEventBeyondTheBatch, &[Rejection]).await;
+    violates(Fault::HidesTheRejectedEvent, &[Rejection]).await;
+    violates(Fault::ReportsRejectionsAsTransient, &[Rejection]).await;
+    violates(Fault::NamesAnEventThatIsNotStored, &[PartialAcceptance]).await;
+    violates(Fault::NamesAnEventTwice, &[PartialAcceptance]).await;
     violates(Fault::RejectsRedelivery, &[Cancellation, Redelivery]).await;
     violates(Fault::SkipsEventsOfLargeBatches, &[BatchSizes]).await;
     violates(Fault::HangsOnLargeBatches, &[BatchSizes]).await;
@@ -231,7 +297,7 @@ async fn faults_in_check_position_and_close_violate_their_clauses() {
     violates(Fault::CheckWrites, &[Check]).await;
     violates(Fault::PositionAheadOfEvents, &[Position]).await;
     violates(Fault::PositionIgnoresTheEpoch, &[Position]).await;
-    violates(Fault::DuplicatesEventsBeyondThePosition, &[Position]).await;
+    violates(Fault::DuplicatesEventsBeyondThePosition, &[PartialAcceptance, Position]).await;
     violates(Fault::CloseHangs, &[Close]).await;
     violates(Fault::CloseFails, &[Close]).await;
 }
@@ -240,7 +306,7 @@ async fn faults_in_check_position_and_close_violate_their_clauses() {
 async fn violation_reports_scenario_expected_and_found() {
     let check = async |fault: Fault, expected: &str| {
         let found = try_verify(fault).await.unwrap_err().to_string();
-        assert_eq!(found, format!("the sink violates 1 of 9 clauses of its contract\n{expected}"));
+        assert_eq!(found, format!("the sink violates 1 of 11 clauses of its contract\n{expected}"));
     };
     let lost = "  cancellation: a delivery cancelled after 3 polls, and repeated
     expected: at least events 1-18

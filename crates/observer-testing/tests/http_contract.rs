@@ -77,5 +77,6 @@ impl Destination for Receiver {
 #[tokio::test]
 async fn sink_over_http_meets_the_contract() {
     let report = SinkContract::new(|| Receiver(HttpReceiver::start())).verify().await;
-    assert_eq!(report.skipped, [(Clause::Position, "the sink keeps no position")]);
+    let skipped: Vec<_> = report.skipped.iter().map(|(clause, _)| *clause).collect();
+    assert_eq!(skipped, [Clause::Rejection, Clause::PartialAcceptance, Clause::Position]);
 }

@@ -21,6 +21,18 @@ pub enum Clause {
     /// One batch is delivered twice in a row; others again after further batches, as after a failed
     /// flush.
     Redelivery,
+    /// An event that the destination rejects is the only one that is not stored, and the sink says
+    /// which it is.
+    ///
+    /// The sink may name the event in its receipt, count it as refused, or fail with an error that
+    /// is not transient; the suite then delivers the batch in parts, as the pipeline does. Each
+    /// index lies within the batch and is named once.
+    Rejection,
+    /// Events that a failed delivery names as accepted are stored, and are not needed again.
+    ///
+    /// The destination fails once it accepted a part of a batch. The suite then delivers the events
+    /// that the error does not name.
+    PartialAcceptance,
     /// A batch of one event and the largest batch are accepted.
     ///
     /// The largest batch has [`max_events`](crate::SinkContract::max_events).
@@ -48,11 +60,13 @@ pub enum Clause {
 
 impl Clause {
     /// All clauses, in the order in which they are verified.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Order,
         Self::Durability,
         Self::Cancellation,
         Self::Redelivery,
+        Self::Rejection,
+        Self::PartialAcceptance,
         Self::BatchSizes,
         Self::FieldValues,
         Self::Check,
@@ -68,6 +82,8 @@ impl Clause {
             Self::Durability => "durability",
             Self::Cancellation => "cancellation",
             Self::Redelivery => "redelivery",
+            Self::Rejection => "rejection",
+            Self::PartialAcceptance => "partial acceptance",
             Self::BatchSizes => "batch sizes",
             Self::FieldValues => "field values",
             Self::Check => "check",

@@ -29,6 +29,23 @@ pub trait Destination: Send + Sync {
         true
     }
 
+    /// Makes the destination reject this event whenever it arrives, and accept all others.
+    ///
+    /// By default it returns [`Outage::Unsupported`], and the suite skips what depends on it.
+    async fn reject(&self, event: &Envelope) -> Outage {
+        let _ = event;
+        Outage::Unsupported
+    }
+
+    /// Makes the destination accept the first `count` events of the next delivery and fail then,
+    /// once, with a state that passes.
+    ///
+    /// By default it returns [`Outage::Unsupported`], and the suite skips what depends on it.
+    async fn fail_after(&self, count: usize) -> Outage {
+        let _ = count;
+        Outage::Unsupported
+    }
+
     /// Makes the destination unavailable to the sink.
     ///
     /// By default it returns [`Outage::Unsupported`], and the suite skips what depends on it.
@@ -40,12 +57,12 @@ pub trait Destination: Send + Sync {
     async fn make_available(&self) {}
 }
 
-/// Result of [`Destination::make_unavailable`].
+/// Result of a request to a [`Destination`] to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// The sink can't reach its destination now.
+    /// The destination fails as requested.
     Simulated,
-    /// A test has no way to make the destination unavailable.
+    /// A test has no way to make the destination fail like this.
     Unsupported,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use observer_core::{Batch, Envelope, ErrorKind, EventSink, Position, SinkError};
+use observer_core::{Batch, Envelope, ErrorKind, EventSink, Position, Receipt, SinkError};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::events::EPOCH;
@@ -53,6 +53,28 @@ impl Driver {
             return Err(Failure::new(expected, format!("{receipt:?}")));
         }
         Ok(())
+    }
+
+    /// Delivers the events as one batch, once. The inner result is the sink's; its indexes lie within
+    /// the batch and are distinct.
+    pub(crate) async fn try_deliver(
+        &self,
+        events: &[Arc<Envelope>],
+    ) -> Result<Result<Receipt, SinkError>, Failure> {
+        let batch = Batch::new(EPOCH, events.to_vec());
+        let result = self.in_time("deliver", self.sink.deliver(&batch)).await?;
+        let mut indices: Vec<_> = match &result {
+            Ok(receipt) => receipt.rejected.iter().map(|rejected| rejected.index).collect(),
+            Err(error) => error.accepted.clone(),
+        };
+        indices.sort_unstable();
+        let is_valid = indices.iter().all(|index| *index < events.len())
+            && indices.windows(2).all(|pair| pair[0] != pair[1]);
+        if !is_valid {
+            let expected = format!("distinct indexes below {}", events.len());
+            return Err(Failure::new(expected, format!("{indices:?}")));
+        }
+        Ok(result)
     }
 
     /// Starts a delivery, and drops it after this number of polls.

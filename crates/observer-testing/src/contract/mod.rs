@@ -6,6 +6,7 @@
 //! | `destination` | interface that the author of a sink implements |
 //! | `trial` | destination and limits for one clause |
 //! | `delivery` | clauses about `deliver` and `flush` |
+//! | `resolution` | clauses about events that a destination does not accept |
 //! | `lifecycle` | clauses about `check`, `position` and `close` |
 //! | `driver` | calls of a sink as the pipeline makes them, each with a time limit |
 //! | `events`, `compare` | events that are sent, and their comparison with the contents |
@@ -17,6 +18,7 @@ mod destination;
 mod driver;
 mod events;
 mod lifecycle;
+mod resolution;
 mod trial;
 mod violation;
 
@@ -115,6 +117,8 @@ impl SinkContract {
             Clause::Durability => trial.durability().await,
             Clause::Cancellation => trial.cancellation().await,
             Clause::Redelivery => trial.redelivery().await,
+            Clause::Rejection => trial.rejection().await,
+            Clause::PartialAcceptance => trial.partial_acceptance().await,
             Clause::BatchSizes => trial.batch_sizes().await,
             Clause::FieldValues => trial.field_values().await,
             Clause::Check => trial.check().await,

@@ -131,6 +131,21 @@ impl Reply {
         })))
     }
 
+    /// Accepts the first `count` items, and fails for the others with `status`, as `/v1/events` of
+    /// the observer does: with 207, and the index of each item that failed.
+    #[must_use]
+    pub fn accept_first(count: usize, status: u16) -> Self {
+        Self::new(Action::Evaluate(Arc::new(move |items| {
+            let errors: Vec<_> = (count..items.len())
+                .map(|index| json!({ "index": index, "status": status, "detail": "busy" }))
+                .collect();
+            let code = if errors.is_empty() { 200 } else { 207 };
+            let accepted: Vec<_> = items.iter().take(count).cloned().collect();
+            let body = json!({ "accepted": accepted.len(), "duplicates": 0, "errors": errors });
+            Evaluation { content: Content::json(code, &body), accepted }
+        })))
+    }
+
     /// Responds with 500 to a request that contains `marker`, and with 200 to any other.
     ///
     /// One poison event fails the whole batch.

@@ -33,6 +33,12 @@ impl ReceivedRequest {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// Returns the items that the receiver accepted.
+    #[must_use]
+    pub fn accepted_items(&self) -> &[String] {
+        &self.accepted
+    }
+
     /// Returns the decoded body as text.
     ///
     /// # Panics
