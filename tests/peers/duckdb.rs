@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::support::{DEFAULTS, Observer, agent_runs, archive, is_installed};
+use crate::support::{DEFAULTS, Observer, agent_runs, archive, is_installed, wait_until};
 
 /// Sums by source, model and `ok`, with the names of each model API spelled out.
 const SUMS: &str = r#"
 WITH runs AS (
   SELECT event->>'$.source' AS source, event->>'$.staffer_id' AS model,
-         (event->>'$.ok')::BOOLEAN AS ok, (event->>'$.turns')::BIGINT AS turns,
+         event->>'$.ok' AS ok, (event->>'$.turns')::BIGINT AS turns,
          (event->>'$.duration_ms')::DOUBLE AS duration_ms, event->'$.extra.usage' AS usage
   FROM read_ndjson('ARCHIVE', columns = {event: 'JSON'})
 ), tokens AS (
@@ -35,7 +36,8 @@ FROM tokens GROUP BY ALL ORDER BY ALL
 struct Sums {
     source: String,
     model: String,
-    ok: bool,
+    /// `true` or `false`.
+    ok: String,
     cycles: u64,
     turns: u64,
     duration_ms: f64,
@@ -131,4 +133,89 @@ async fn metrics_equal_the_sums_over_the_archive() {
         let series = metrics.iter().filter(|(series, _)| series.starts_with(&prefix));
         assert_eq!(series.map(|(_, value)| value).sum::<f64>(), total, "{name}");
     }
+}
+
+/// Sums of one row of a response, and those that DuckDB computes.
+#[derive(Debug, Default)]
+struct Row {
+    attempts: u64,
+    solved: u64,
+    turns: u64,
+    tokens: [u64; 4],
+    cost: f64,
+}
+
+impl Row {
+    fn add(&mut self, sums: &Sums) {
+        self.attempts += sums.cycles;
+        self.solved += if sums.ok == "true" { sums.cycles } else { 0 };
+        self.turns += sums.turns;
+        let tokens = [sums.input, sums.cached_input, sums.cache_creation_input, sums.output];
+        self.tokens.iter_mut().zip(tokens).for_each(|(sum, tokens)| *sum += tokens);
+        self.cost += sums.cost_usd;
+    }
+
+    #[track_caller]
+    fn check(&self, found: &Value) {
+        let tokens = ["input", "cached_input", "cache_creation_input", "output"];
+        let counts = [&found["attempts"], &found["solved"], &found["turns"]];
+        assert_eq!(counts, [self.attempts, self.solved, self.turns], "{found}");
+        assert_eq!(tokens.map(|name| found["tokens"][name].as_u64().unwrap()), self.tokens);
+        for name in ["cost", "reported"] {
+            assert_close(found[name].as_f64().unwrap(), self.cost, name);
+        }
+        assert_eq!(found["priced"], 0.0, "{found}");
+        match found["cost_per_solved"].as_f64() {
+            Some(cost) => assert_close(cost, self.cost / self.solved as f64, "cost per solved"),
+            None => assert!(found["cost_per_solved"].is_null(), "{found}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn queries_equal_the_sums_over_the_archive() {
+    if !is_installed("duckdb") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let observer = observer_with_runs(dir.path()).await;
+    let runs = agent_runs().len();
+    wait_until("the figures include every run", async || {
+        observer.get("/v1/usage").await.json()["total"]["attempts"] == runs
+    })
+    .await;
+    let all = sums(dir.path());
+    let by = |key: fn(&Sums) -> String| {
+        let mut rows = BTreeMap::<String, Row>::new();
+        all.iter().for_each(|sums| rows.entry(key(sums)).or_default().add(sums));
+        rows
+    };
+    let models = by(|sums| sums.model.clone());
+    let sources = by(|sums| sums.source.clone());
+    let both = by(|sums| format!("{} {}", sums.model, sums.source));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    for (path, rows, expected) in [
+        ("/v1/usage", "rows", &models),
+        ("/v1/usage?by=source", "rows", &sources),
+        ("/v1/models", "models", &models),
+        ("/v1/models?by_source=true", "models", &both),
+    ] {
+        let response = observer.get(path).await.json();
+        let found = response[rows].as_array().unwrap();
+        assert_eq!(found.len(), expected.len(), "{path}");
+        for row in found {
+            let key = match (&row["key"], &row["source"]) {
+                (Value::String(key), _) => key.clone(),
+                (_, Value::String(source)) => format!("{} {source}", text(&row["model"])),
+                _ => text(&row["model"]),
+            };
+            expected[&key].check(row);
+        }
+    }
+    let mut total = Row::default();
+    all.iter().for_each(|sums| total.add(sums));
+    let usage = observer.get("/v1/usage?by=day").await.json();
+    total.check(&usage["total"]);
+    let duration: f64 = all.iter().map(|sums| sums.duration_ms).sum();
+    assert_close(usage["total"]["duration_ms"].as_f64().unwrap(), duration, "duration");
 }
