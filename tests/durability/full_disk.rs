@@ -13,7 +13,7 @@ use crate::support::{Observer, client, read_lines, wait_until};
 const PRODUCERS: u64 = 4;
 
 /// Producers that send each event until it is acknowledged.
-struct Load {
+pub(super) struct Load {
     shared: Arc<Shared>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -38,7 +38,7 @@ impl Load {
     }
 
     /// Starts producers that wait after each acknowledged event, which bounds the size of all events.
-    fn with_pause(observer: &Observer, pause: Duration) -> Self {
+    pub(super) fn with_pause(observer: &Observer, pause: Duration) -> Self {
         let shared = Arc::new(Shared {
             url: Mutex::new(observer.url.clone()),
             numbers: AtomicU64::new(0),
@@ -53,7 +53,7 @@ impl Load {
     }
 
     /// Directs the producers to a restarted observer.
-    fn redirect(&self, observer: &Observer) {
+    pub(super) fn redirect(&self, observer: &Observer) {
         self.shared.url.lock().unwrap().clone_from(&observer.url);
     }
 
@@ -61,17 +61,17 @@ impl Load {
         self.shared.acknowledged.lock().unwrap().len()
     }
 
-    fn rejected(&self) -> u64 {
+    pub(super) fn rejected(&self) -> u64 {
         self.shared.rejected.load(Ordering::SeqCst)
     }
 
     /// Returns the distinct details of the 503 responses.
-    fn details(&self) -> Vec<String> {
+    pub(super) fn details(&self) -> Vec<String> {
         self.shared.details.lock().unwrap().keys().cloned().collect()
     }
 
     /// Waits until this many more events are acknowledged.
-    async fn wait_for_acknowledgements(&self, more: usize) {
+    pub(super) async fn wait_for_acknowledgements(&self, more: usize) {
         let wanted = self.acknowledged() + more;
         wait_until("producers get 200", async || self.acknowledged() >= wanted).await;
     }
@@ -84,7 +84,7 @@ impl Load {
 
     /// Stops each producer after its current event is acknowledged. Returns the ids of all
     /// acknowledged events.
-    async fn stop(self) -> Vec<String> {
+    pub(super) async fn stop(self) -> Vec<String> {
         self.shared.stopping.store(true, Ordering::SeqCst);
         for task in self.tasks {
             task.await.unwrap();
@@ -101,7 +101,8 @@ async fn produce(shared: Arc<Shared>) {
         let extra = format!(r#"{{"filling":"{filling}"}}"#);
         let event = format!(
             "{{\"source\":\"load\",\"cycle_id\":\"{number}\",\"event_kind\":\"ok\",\"ok\":true,\
-             \"extra\":{extra}}}"
+             \"sig_hash\":\"p{}\",\"extra\":{extra}}}",
+            number % 20
         );
         loop {
             let url = shared.url.lock().unwrap().clone();
@@ -146,7 +147,7 @@ async fn produce(shared: Arc<Shared>) {
 }
 
 /// Asserts that lines are complete, in order and unique, and include every acknowledged event.
-fn assert_complete(lines: &[String], acknowledged: &[String]) {
+pub(super) fn assert_complete(lines: &[String], acknowledged: &[String]) {
     let mut ids = HashSet::new();
     for (line, seq) in lines.iter().zip(1..) {
         let envelope: Value =
@@ -176,7 +177,7 @@ fn seq(position: &Value) -> u64 {
     position.as_str().unwrap().split_once('-').unwrap().1.parse().unwrap()
 }
 
-async fn sink(observer: &Observer, name: &str) -> Value {
+pub(super) async fn sink(observer: &Observer, name: &str) -> Value {
     let sinks = observer.get("/v1/sinks").await.json();
     sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == name).unwrap().clone()
 }
@@ -190,7 +191,7 @@ fn committed(disks: &SmallDisks, sink: &str) -> u64 {
 }
 
 /// Asserts for each sink that every accepted event is resolved or pending.
-async fn assert_accounts_balance(observer: &Observer, sinks: &[&str]) {
+pub(super) async fn assert_accounts_balance(observer: &Observer, sinks: &[&str]) {
     let metrics = observer.wait_for_metrics(|_| true).await;
     for sink in sinks {
         let results = ["delivered", "dead", "refused", "expired", "filtered"];

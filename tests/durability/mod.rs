@@ -4,3 +4,4 @@ mod compatibility;
 mod full_disk;
 mod journal;
 mod kill;
+mod knowledge_base;

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+pub(super) use crate::support::knowledge_base::run_in as run;
 use crate::support::{DEFAULTS, OBSERVER, Observer, agent_runs, wait_until};
 
 const KB: &str = "[sinks.kb]\ntype = \"kb\"\npath = \"observer-data/kb\"\nstart = \"earliest\"\n";
@@ -31,13 +32,6 @@ pub(super) async fn with_runs(dir: &Path) -> Observer {
     })
     .await;
     observer
-}
-
-/// Runs a command of the program in a folder, without a URL.
-pub(super) fn run(dir: &Path, line: &str) -> Output {
-    let mut command = Command::new(OBSERVER);
-    command.args(line.split(' ')).current_dir(dir).env_remove("LH_OBSERVER_URL");
-    command.env("TZ", "UTC").env("OBSERVER_LOG", "warn").output().unwrap()
 }
 
 /// Mounts the folder `$0` read-only, and runs a program there. 77 means that the system does not

@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod hanging_sink;
+pub(crate) mod knowledge_base;
 pub(crate) mod run_totals;
 pub(crate) mod small_disks;
 

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::{OBSERVER, Observer};
 
@@ -94,6 +94,13 @@ impl SmallDisks {
     /// Starts an observer in the folder.
     pub(crate) fn start(&self, config: &str) -> Observer {
         Observer::launch(self.dir.path(), config, self.command(), &[])
+    }
+
+    /// Runs a command of the program in the folder.
+    pub(crate) fn run(&self, line: &str) -> Output {
+        let mut command = self.command();
+        command.args(line.split(' ')).env_remove("LH_OBSERVER_URL").env("TZ", "UTC");
+        command.env("OBSERVER_LOG", "warn").output().unwrap()
     }
 
     fn command(&self) -> Command {
