@@ -62,7 +62,11 @@ fn span(envelope: &Value) -> Value {
     let mut attributes = common(envelope);
     attributes.insert("gen_ai.operation.name".to_owned(), "invoke_agent".into());
     attributes.insert("gen_ai.agent.name".to_owned(), "bot".into());
-    attributes.insert("gen_ai.request.model".to_owned(), event["staffer_id"].clone());
+    let model = event["staffer_id"].as_str().unwrap();
+    let provider = if model.starts_with("claude-") { "anthropic" } else { "openai" };
+    assert!(provider == "anthropic" || model.starts_with("gpt-"), "{model}");
+    attributes.insert("gen_ai.provider.name".to_owned(), provider.into());
+    attributes.insert("gen_ai.request.model".to_owned(), model.into());
     let mut span = json!({
         "name": "invoke_agent bot",
         "kind": 1,

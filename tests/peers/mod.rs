@@ -6,9 +6,12 @@
 mod collectors;
 mod duckdb;
 mod everything;
+mod grpcio;
 mod mapping;
 mod prices;
 mod process;
 mod prometheus;
 mod protobuf_json;
+mod rotel;
 mod telemetry;
+mod webhooks;

@@ -371,12 +371,24 @@ pub(crate) fn agent_runs() -> Vec<String> {
 ///
 /// If the program is missing and `OBSERVER_TEST_TOOLS` is set.
 pub(crate) fn is_installed(name: &str) -> bool {
-    let found = Command::new(name)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok();
+    let mut command = Command::new(name);
+    command.arg("--version");
+    is_available(name, command, |status| status.is_ok())
+}
+
+/// Returns whether Python packages that a test needs are installed; see [`is_installed`].
+pub(crate) fn has_packages(modules: &str) -> bool {
+    let mut command = Command::new("python3");
+    command.args(["-c", &format!("import {modules}")]);
+    is_available(modules, command, |status| status.is_ok_and(|status| status.success()))
+}
+
+fn is_available(
+    name: &str,
+    mut command: Command,
+    succeeded: fn(std::io::Result<ExitStatus>) -> bool,
+) -> bool {
+    let found = succeeded(command.stdout(Stdio::null()).stderr(Stdio::null()).status());
     if !found {
         assert!(
             std::env::var_os("OBSERVER_TEST_TOOLS").is_none(),
