@@ -36,6 +36,16 @@ pub enum KbError {
         /// The file.
         path: PathBuf,
     },
+    /// The file was removed or replaced while it was open.
+    #[error(
+        "\"{}\" was removed or replaced; later events go into the file that is there or a new one, \
+         and `observer kb rebuild` brings back earlier ones",
+        path.display()
+    )]
+    Removed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder or file can't be created or read.
     #[error("can't open \"{}\"", path.display())]
     Io {
@@ -59,7 +69,11 @@ impl KbError {
     /// Returns whether nothing but an operator can help.
     fn is_blocked(&self) -> bool {
         match self {
-            Self::Newer { .. } | Self::Foreign { .. } | Self::Io { .. } | Self::Damaged(_) => true,
+            Self::Newer { .. }
+            | Self::Foreign { .. }
+            | Self::Removed { .. }
+            | Self::Io { .. }
+            | Self::Damaged(_) => true,
             Self::Closed | Self::InUse { .. } => false,
             Self::Sqlite(error) => matches!(
                 error.sqlite_error_code(),

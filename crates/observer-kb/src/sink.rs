@@ -31,8 +31,9 @@ impl KbSink {
         Ok(Self { thread: Thread::new(Arc::clone(&settings)), store, settings })
     }
 
-    /// Returns the store that answers queries on what the sink has stored. It shows what the last
-    /// [`flush`](EventSink::flush) included, at least.
+    /// Returns the store that answers queries on what the sink has stored. Events are
+    /// shown at once, and figures include them after the next [`flush`](EventSink::flush), or within
+    /// three seconds if more than 8,192 events came before it.
     #[must_use]
     pub fn store(&self) -> Arc<KbStore> {
         Arc::clone(&self.store)

@@ -34,9 +34,10 @@ pub enum FoldError {
 impl Fold {
     /// Returns the encoding that [`decode`](Self::decode) reads, in less than 2 KiB.
     #[must_use]
-    pub fn encode(&self, rules: &Rules) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        out.extend(identity(rules));
+    pub fn encode(&self, rules: RulesId) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        out.push(VERSION);
+        out.extend(rules.0);
         put(&mut out, self.attempts);
         put(&mut out, self.solved);
         if let Some(course) = &self.course {
@@ -50,31 +51,39 @@ impl Fold {
     /// # Errors
     ///
     /// If the version is unknown, the thresholds are others, or the bytes are damaged.
-    pub fn decode(encoded: &[u8], rules: &Rules) -> Result<Self, FoldError> {
+    pub fn decode(encoded: &[u8], rules: RulesId) -> Result<Self, FoldError> {
         let mut reader = Reader(encoded);
         match reader.byte() {
             Some(VERSION) => {}
             Some(version) => return Err(FoldError::Version(version)),
             None => return Err(FoldError::Damaged),
         }
-        if reader.take(8).ok_or(FoldError::Damaged)? != identity(rules) {
+        if reader.take(8).ok_or(FoldError::Damaged)? != rules.0 {
             return Err(FoldError::Rules);
         }
         get_fold(&mut reader).filter(|_| reader.is_empty()).ok_or(FoldError::Damaged)
     }
 }
 
-/// Returns a hash of the thresholds that a fold reflects; the minimum is none of them.
-fn identity(rules: &Rules) -> [u8; 8] {
-    let Rules { new_for, broken_attempts, flaky_within, fixed_successes, fixed_after, .. } = rules;
-    let numbers = [
-        new_for.as_nanos(),
-        (*broken_attempts).into(),
-        flaky_within.as_nanos(),
-        (*fixed_successes).into(),
-        fixed_after.as_nanos(),
-    ];
-    hash(numbers.iter().flat_map(|number| number.to_le_bytes())).to_le_bytes()
+/// Hash of the thresholds that a fold reflects. Folds of other thresholds are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RulesId([u8; 8]);
+
+impl Rules {
+    /// Returns the hash of the thresholds that a fold reflects; the minimum is none of them.
+    #[must_use]
+    pub fn id(&self) -> RulesId {
+        let Self { new_for, broken_attempts, flaky_within, fixed_successes, fixed_after, .. } =
+            self;
+        let numbers = [
+            new_for.as_nanos(),
+            (*broken_attempts).into(),
+            flaky_within.as_nanos(),
+            (*fixed_successes).into(),
+            fixed_after.as_nanos(),
+        ];
+        RulesId(hash(numbers.iter().flat_map(|number| number.to_le_bytes())).to_le_bytes())
+    }
 }
 
 fn put_time(out: &mut Vec<u8>, at: Timestamp) {

@@ -73,7 +73,7 @@ mod scopes;
 mod transitions;
 mod version;
 
-pub use encoding::FoldError;
+pub use encoding::{FoldError, RulesId};
 pub use fold::{Fold, OutOfOrder, Past};
 pub use transitions::{Transition, transitions};
 

@@ -50,6 +50,11 @@ pub(crate) struct AttemptRow {
 }
 
 impl AttemptRow {
+    /// Returns the key of the row within a run.
+    pub(crate) fn key(&self) -> (i64, i64, i64) {
+        (self.signature, self.at, self.n)
+    }
+
     pub(crate) fn order(&self) -> (i64, i64) {
         (self.at, self.n)
     }

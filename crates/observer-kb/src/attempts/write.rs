@@ -6,13 +6,11 @@ use super::{AttemptRow, LIVE};
 use crate::error::KbError;
 
 /// Rows from which the open run is closed.
-const RUN_ROWS: i64 = 32_768;
+const RUN_ROWS: i64 = 131_072;
 
 /// Writes rows, which are sorted by problem and time, into the open run.
 pub(crate) fn write(tx: &Transaction<'_>, rows: &[AttemptRow]) -> Result<(), KbError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
+    let Some(last) = rows.iter().map(|row| row.n).max() else { return Ok(()) };
     let run = open_run(tx)?;
     let mut insert = tx.prepare_cached(
         "INSERT OR REPLACE INTO attempt (run, signature, at, n, ok, source, kind, model, version,
@@ -46,7 +44,6 @@ pub(crate) fn write(tx: &Transaction<'_>, rows: &[AttemptRow]) -> Result<(), KbE
             row.failure,
         ])?;
     }
-    let last = rows.iter().map(|row| row.n).max().unwrap_or(0);
     tx.prepare_cached("UPDATE run SET rows = rows + ?2, last_n = max(last_n, ?3) WHERE id = ?1")?
         .execute((run, rows.len() as i64, last))?;
     Ok(())

@@ -82,9 +82,15 @@ fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+#[inline]
 fn take(data: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
+    let (&first, rest) = data.split_first()?;
+    *data = rest;
+    if first < 0x80 {
+        return Some(first.into());
+    }
+    let mut value = u64::from(first & 0x7f);
+    for shift in (7..64).step_by(7) {
         let (&byte, rest) = data.split_first()?;
         *data = rest;
         value |= u64::from(byte & 0x7f) << shift;

@@ -13,7 +13,7 @@ mod update;
 
 pub(crate) use self::encoding::ModelEntry;
 pub(crate) use self::row::{ProblemRecord, each_entries};
-pub(crate) use self::update::{Changes, Computer, Replaced, fold_attempt};
+pub(crate) use self::update::{Computer, Replaced, fold_attempt};
 
 /// Attempts at a problem that are read at most.
 pub(crate) const NEWEST: usize = 2_000;

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::encoding::{self, ModelEntry};
 use crate::error::KbError;
+use crate::schema::Meta;
 
 /// Columns in the order that [`ProblemRecord::read`] expects.
 pub(crate) const COLUMNS: &str = "signature, source, first_at, last_at, last_n, attempts, solved, \
@@ -65,10 +66,16 @@ impl ProblemRecord {
         })
     }
 
-    pub(crate) fn load(conn: &Connection, signature: i64) -> Result<Option<Self>, KbError> {
-        let sql = format!("SELECT {COLUMNS} FROM problem WHERE signature = ?1");
+    /// Reads the row of a problem, unless its events were deleted: the newest one is before `floor`.
+    pub(crate) fn load(
+        conn: &Connection,
+        signature: i64,
+        floor: i64,
+    ) -> Result<Option<Self>, KbError> {
+        let sql = format!("SELECT {COLUMNS} FROM problem WHERE signature = ?1 AND last_n >= ?2");
         let mut statement = conn.prepare_cached(&sql)?;
-        let found = statement.query_row([signature], |row| Ok(Self::read(row))).optional()?;
+        let key = (signature, floor);
+        let found = statement.query_row(key, |row| Ok(Self::read(row))).optional()?;
         found.transpose()
     }
 
@@ -116,15 +123,17 @@ impl ProblemRecord {
 }
 
 /// Calls `each` with the figures by source and model of every problem whose last attempt is not
-/// before a time in microseconds.
+/// before a time in microseconds. Problems whose events were deleted don't count.
 pub(crate) fn each_entries(
     conn: &Connection,
     since: i64,
     mut each: impl FnMut(&[ModelEntry]),
 ) -> Result<(), KbError> {
-    let mut statement =
-        conn.prepare_cached("SELECT first_at, models FROM problem WHERE last_at >= ?1")?;
-    let mut rows = statement.query([since])?;
+    let floor = Meta::Floor.get(conn)?.unwrap_or(0);
+    let mut statement = conn.prepare_cached(
+        "SELECT first_at, models FROM problem WHERE last_at >= ?1 AND last_n >= ?2",
+    )?;
+    let mut rows = statement.query((since, floor))?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         let data = row.get_ref(1)?.as_blob().map_err(|_| KbError::Damaged("a problem"))?;

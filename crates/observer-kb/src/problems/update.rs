@@ -1,9 +1,10 @@
 //! New and corrected attempts in the row of a problem.
 
-use std::collections::HashMap;
+use std::rc::Rc;
 
+use hashbrown::HashMap;
 use observer_core::Pricing;
-use observer_figures::state::{Attempt, Fold, Past, Rules};
+use observer_figures::state::{Attempt, Fold, Past, Rules, RulesId};
 use rusqlite::Connection;
 
 use super::NEWEST;
@@ -23,22 +24,16 @@ pub(crate) struct Replaced {
     pub(crate) new: Option<AttemptRow>,
 }
 
-/// Changes of one problem, whose attempts are stored already.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    /// New attempts, sorted by time.
-    pub(crate) added: Vec<AttemptRow>,
-    pub(crate) replaced: Vec<Replaced>,
-}
-
 /// Computes rows of problems from attempts.
 pub(crate) struct Computer<'a> {
     conn: &'a Connection,
     rules: &'a Rules,
+    rules_id: RulesId,
     prices: &'a dyn Pricing,
     /// Oldest event that was not deleted.
     floor: i64,
-    names: HashMap<(&'static str, i64), String>,
+    models: HashMap<i64, Rc<str>>,
+    versions: HashMap<i64, Rc<str>>,
 }
 
 impl<'a> Computer<'a> {
@@ -48,32 +43,35 @@ impl<'a> Computer<'a> {
         prices: &'a dyn Pricing,
         floor: i64,
     ) -> Self {
-        Self { conn, rules, prices, floor, names: HashMap::new() }
+        let (models, versions) = (HashMap::new(), HashMap::new());
+        Self { conn, rules, rules_id: rules.id(), prices, floor, models, versions }
     }
 
-    /// Returns the row of a problem after some changes.
+    /// Returns the row of a problem after some changes: new attempts, sorted by time, and replaced
+    /// ones. The attempts are stored already.
     pub(crate) fn update(
         &mut self,
         signature: i64,
-        changes: &Changes,
+        added: &[AttemptRow],
+        replaced: &[Replaced],
     ) -> Result<ProblemRecord, KbError> {
-        let mut record = ProblemRecord::load(self.conn, signature)?
+        let mut record = ProblemRecord::load(self.conn, signature, self.floor)?
             .unwrap_or(ProblemRecord { signature, ..ProblemRecord::default() });
         let fold = match record.fold.as_slice() {
             [] if record.attempts == 0 => Some(Fold::default()),
-            fold => Fold::decode(fold, self.rules).ok(),
+            fold => Fold::decode(fold, self.rules_id).ok(),
         };
         let appended = match fold {
-            Some(fold) if changes.replaced.is_empty() => self.push_all(fold, &changes.added)?,
+            Some(fold) if replaced.is_empty() => self.push_all(fold, added)?,
             _ => None,
         };
-        for attempt in &changes.added {
+        for attempt in added {
             let cost = self.cost(attempt)?;
             add(&mut record, attempt, cost, appended.is_some());
         }
         match appended {
-            Some(fold) => record.fold = fold.encode(self.rules),
-            None => record = self.recompute(record, &changes.replaced)?,
+            Some(fold) => record.fold = fold.encode(self.rules_id),
+            None => record = self.recompute(record, replaced)?,
         }
         Ok(record)
     }
@@ -85,8 +83,7 @@ impl<'a> Computer<'a> {
         attempts: &[AttemptRow],
     ) -> Result<Option<Fold>, KbError> {
         for row in attempts {
-            let model = self.name("model", row.model)?;
-            let version = self.name("version", row.version)?;
+            let (model, version) = (self.model(row.model)?, self.version(row.version)?);
             if fold.push(&fold_attempt(row, &model, &version), self.rules).is_err() {
                 return Ok(None);
             }
@@ -117,7 +114,7 @@ impl<'a> Computer<'a> {
             solved: counted.solved.saturating_sub(record.solved).min(older),
             first: (time(counted.first_at), 0),
         };
-        let fold = self.fold(&rows, past)?.encode(self.rules);
+        let fold = self.fold(&rows, past)?.encode(self.rules_id);
         if older == 0 {
             return Ok(ProblemRecord { fold, ..record });
         }
@@ -128,11 +125,11 @@ impl<'a> Computer<'a> {
 
     /// Returns the state of a problem. After a change of the thresholds it is computed anew.
     pub(crate) fn state(&mut self, record: &ProblemRecord) -> Result<Fold, KbError> {
-        if let Ok(fold) = Fold::decode(&record.fold, self.rules) {
+        if let Ok(fold) = Fold::decode(&record.fold, self.rules_id) {
             return Ok(fold);
         }
         let again = self.recompute(record.clone(), &[])?;
-        Fold::decode(&again.fold, self.rules).map_err(|_| KbError::Damaged("a problem"))
+        Fold::decode(&again.fold, self.rules_id).map_err(|_| KbError::Damaged("a problem"))
     }
 
     /// Returns the row of a problem with these attempts, sorted by time, and no others.
@@ -143,7 +140,7 @@ impl<'a> Computer<'a> {
     ) -> Result<ProblemRecord, KbError> {
         let record = self.count(signature, rows)?;
         let none = Past { attempts: 0, solved: 0, first: (time(0), 0) };
-        Ok(ProblemRecord { fold: self.fold(rows, none)?.encode(self.rules), ..record })
+        Ok(ProblemRecord { fold: self.fold(rows, none)?.encode(self.rules_id), ..record })
     }
 
     /// Returns the counts and sums of attempts, sorted by time, without a state.
@@ -163,7 +160,7 @@ impl<'a> Computer<'a> {
     fn fold(&mut self, rows: &[AttemptRow], past: Past) -> Result<Fold, KbError> {
         let mut texts = Vec::with_capacity(rows.len());
         for row in rows {
-            texts.push((self.name("model", row.model)?, self.name("version", row.version)?));
+            texts.push((self.model(row.model)?, self.version(row.version)?));
         }
         let attempts: Vec<_> = rows
             .iter()
@@ -178,19 +175,32 @@ impl<'a> Computer<'a> {
         if attempt.class.basis() != Basis::Tokens {
             return Ok(attempt.cost);
         }
-        let model = self.name("model", attempt.model)?;
+        let model = self.model(attempt.model)?;
         Ok(attempt.cost_by(self.prices, &model))
     }
 
-    /// Returns the text of a number in a dictionary, or an empty text.
-    pub(crate) fn name(&mut self, table: &'static str, id: i64) -> Result<String, KbError> {
-        if let Some(name) = self.names.get(&(table, id)) {
-            return Ok(name.clone());
-        }
-        let name = dictionary::name(self.conn, table, id)?.unwrap_or_default();
-        self.names.insert((table, id), name.clone());
-        Ok(name)
+    fn model(&mut self, id: i64) -> Result<Rc<str>, KbError> {
+        name(self.conn, "model", &mut self.models, id)
     }
+
+    fn version(&mut self, id: i64) -> Result<Rc<str>, KbError> {
+        name(self.conn, "version", &mut self.versions, id)
+    }
+}
+
+/// Returns the text of a number in a dictionary, or an empty text.
+fn name(
+    conn: &Connection,
+    table: &str,
+    known: &mut HashMap<i64, Rc<str>>,
+    id: i64,
+) -> Result<Rc<str>, KbError> {
+    if let Some(name) = known.get(&id) {
+        return Ok(Rc::clone(name));
+    }
+    let name: Rc<str> = dictionary::name(conn, table, id)?.unwrap_or_default().into();
+    known.insert(id, Rc::clone(&name));
+    Ok(name)
 }
 
 /// Returns an attempt as the state machine wants it. An empty version is none.

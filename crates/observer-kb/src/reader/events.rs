@@ -11,16 +11,25 @@ use super::matcher::Matcher;
 use crate::error::KbError;
 use crate::index::{Field, blocks, candidates, newest_with, term};
 use crate::schema::{Meta, dictionary};
+use crate::settings::Settings;
 use crate::writer::{EVENT_COLUMNS, envelope, load};
 
 /// Number of this list in cursors.
 const LIST: u8 = 1;
 
 /// Returns a page of events, newest first.
-pub(super) fn events(conn: &Connection, request: EventsRequest) -> Result<EventPage, QueryError> {
+pub(super) fn events(
+    conn: &Connection,
+    settings: &Settings,
+    mut request: EventsRequest,
+) -> Result<EventPage, QueryError> {
     let limit = check_limit(request.limit)?;
     check_range(request.since, request.until)?;
     let before = Cursor::decode(request.cursor.as_deref(), LIST)?.map_or(i64::MAX, |at| at.id);
+    // Events keep the signature that they came with.
+    let aliases = settings.aliases.iter().filter(|(_, to)| request.sig_hash.contains(to));
+    let aliases: Vec<String> = aliases.map(|(alias, _)| alias.clone()).collect();
+    request.sig_hash.extend(aliases);
     let Some(matcher) = Matcher::new(request) else { return Ok(EventPage::default()) };
     let mut search = Search { conn, matcher, before, page: limit, bytes: 0, found: Vec::new() };
     search.head()?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use hashbrown::HashMap as FastMap;
 use observer_core::Timestamp;
 use observer_core::query::{
     Comparison, ModelFigures, Models, ModelsRequest, QueryError, Tokens, Verdict,
@@ -68,10 +69,9 @@ fn check_pair(pair: Option<&(String, String)>) -> Result<(), QueryError> {
 #[derive(Debug, Default)]
 struct Shared {
     /// Number of problems, and of those that another model tried, too.
-    counts: HashMap<Key, (u64, u64)>,
+    counts: FastMap<Key, (u64, u64)>,
     pairs: Pairs,
-    /// Models and keys of the problem at hand; emptied for each, so that nothing is allocated.
-    efforts: Vec<(i64, Effort)>,
+    /// Keys of the problem at hand; emptied for each, so that nothing is allocated.
     keys: Vec<Key>,
 }
 
@@ -99,14 +99,15 @@ impl Query<'_> {
     }
 
     /// Returns sums by model, and by source if that is asked for.
-    fn sums(&self) -> Result<HashMap<Key, Sums>, KbError> {
-        let Some(conditions) = conditions(self.conn, &self.sources, None)? else {
+    fn sums(&self) -> Result<HashMap<Key, Sums>, QueryError> {
+        let source = self.request.source.as_deref();
+        let Some(conditions) = conditions(self.conn, &self.sources, source, None)? else {
             return Ok(HashMap::new());
         };
         let (since, until) = (self.request.since, self.request.until);
         let slots = slots(self.conn, since, until, Level::Quarter)?;
         let group = if self.request.by_source { Group::ModelAndSource } else { Group::Model };
-        read(self.conn, self.settings.prices.as_ref(), 0, &slots, &conditions, group)
+        Ok(read(self.conn, self.settings.prices.as_ref(), 0, &slots, &conditions, group)?)
     }
 
     /// Counts problems by model.
@@ -123,38 +124,37 @@ impl Query<'_> {
                 && entry.last_at >= self.since
                 && entry.first_at < self.until
         };
-        let Shared { counts: totals, pairs, efforts, keys } = shared;
-        efforts.clear();
+        let Shared { counts: totals, pairs, keys } = shared;
+        let (mut efforts, mut first, mut is_comparable) = ([None; 2], None, false);
         keys.clear();
+        // Entries differ in source or model.
+        let differ =
+            self.request.by_source || entries.iter().all(|entry| entry.source == entries[0].source);
         for entry in entries.iter().filter(counts) {
-            // A success before the range is none within it.
-            let solved = match entry.last_ok {
-                Some(at) if at >= self.since => entry.solved,
-                _ => 0,
-            };
-            let at = efforts.iter().position(|(model, _)| *model == entry.model);
-            let at = at.unwrap_or_else(|| {
-                efforts.push((entry.model, Effort::default()));
-                efforts.len() - 1
-            });
-            efforts[at].1.add(&ModelEntry { solved, ..*entry });
             let key = self.key(entry.model, entry.source);
-            if !keys.contains(&key) {
+            if differ || !keys.contains(&key) {
                 keys.push(key);
             }
+            if entry.model != 0 {
+                is_comparable |= *first.get_or_insert(entry.model) != entry.model;
+            }
+            let Some((a, b)) = pair else { continue };
+            for (_, effort) in [a, b].into_iter().zip(&mut efforts).filter(|p| p.0 == entry.model) {
+                // A success before the range is none within it.
+                let solved = match entry.last_ok {
+                    Some(at) if at >= self.since => entry.solved,
+                    _ => 0,
+                };
+                let effort: &mut Effort = effort.get_or_insert_default();
+                effort.add(&ModelEntry { solved, ..*entry });
+            }
         }
-        let named = efforts.iter().filter(|(model, _)| *model != 0).count();
         for &key in keys.iter() {
             let (problems, comparable) = totals.entry(key).or_default();
             *problems += 1;
-            *comparable += u64::from(named > 1 && key.0 != 0);
+            *comparable += u64::from(is_comparable && key.0 != 0);
         }
-        let effort = |wanted: i64| {
-            efforts.iter().find(|(model, _)| *model == wanted).map(|(_, effort)| *effort)
-        };
-        if let Some((a, b)) = pair
-            && let (Some(a), Some(b)) = (effort(a), effort(b))
-        {
+        if let [Some(a), Some(b)] = efforts {
             pairs.add(a.tries, a.spend, b.tries, b.spend);
         }
     }
@@ -222,6 +222,7 @@ pub(super) fn add_attempt(sums: &mut Sums, row: &AttemptRow, cost: Option<f64>) 
         Basis::Tokens => sums.priced += cost.unwrap_or(0.0),
         _ => sums.reported += cost.unwrap_or(0.0),
     }
+    sums.known += u64::from(cost.is_some());
     if row.is_unpriced(cost) {
         sums.unpriced += 1;
         sums.unpriced_tokens += row.usage.input + row.usage.output;
@@ -231,7 +232,8 @@ pub(super) fn add_attempt(sums: &mut Sums, row: &AttemptRow, cost: Option<f64>) 
 fn comparison(a: &str, b: &str, pairs: Pairs) -> Comparison {
     let figures = Figures::of(pairs);
     let per_solved = |effort: observer_figures::compare::Effort| {
-        (effort.solved > 0).then(|| effort.spend.usd / effort.solved as f64)
+        let is_known = effort.solved > 0 && effort.spend.known > 0;
+        is_known.then(|| effort.spend.usd / effort.solved as f64)
     };
     Comparison {
         a: a.to_owned(),

@@ -300,7 +300,9 @@ impl<'a> Known<'a> {
             cost: record.cost(),
             wasted: record.wasted(),
             unpriced: record.unpriced,
-            cost_per_solved: (record.solved > 0).then(|| record.cost() / record.solved as f64),
+            cost_per_solved: (record.solved > 0
+                && record.models.iter().any(|entry| entry.known > 0))
+            .then(|| record.cost() / record.solved as f64),
             flip_rate: flip_rate(all_changes, record.attempts),
             models: self.problem_models(figures)?,
             failures: figures.failures.iter().map(failure_group).collect(),

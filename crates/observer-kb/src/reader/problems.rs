@@ -89,9 +89,9 @@ impl<'a> Selection<'a> {
         let until = self.request.until.map_or(i64::MAX, micros);
         let mut statement = self.conn.prepare_cached(
             "SELECT signature, source, last_at, solved, reported + priced FROM problem
-             WHERE last_at >= ?1 OR source IS NULL",
+             WHERE (last_at >= ?1 OR source IS NULL) AND last_n >= ?2",
         )?;
-        let mut rows = statement.query([since])?;
+        let mut rows = statement.query((since, self.floor))?;
         let mut keys = Vec::new();
         while let Some(row) = rows.next()? {
             let signature: i64 = row.get(0)?;
@@ -175,7 +175,7 @@ pub(super) fn record(
     floor: i64,
     signature: i64,
 ) -> Result<Option<ProblemRecord>, KbError> {
-    let Some(record) = ProblemRecord::load(conn, signature)? else { return Ok(None) };
+    let Some(record) = ProblemRecord::load(conn, signature, floor)? else { return Ok(None) };
     if record.models.iter().all(|entry| sources.allow(entry.source)) {
         return Ok(Some(record));
     }

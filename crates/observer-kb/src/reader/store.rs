@@ -66,7 +66,7 @@ impl KbStore {
 #[async_trait]
 impl EventStore for KbStore {
     async fn events(&self, request: EventsRequest) -> Result<EventPage, QueryError> {
-        self.pool.query(move |conn, _| events::events(conn, request)).await
+        self.pool.query(move |conn, settings| events::events(conn, settings, request)).await
     }
 
     async fn event(&self, request: EventRequest) -> Result<StoredEvent, QueryError> {
@@ -137,8 +137,10 @@ fn status(conn: &Connection, settings: &Settings) -> Result<StoreStatus, KbError
         Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
     };
     let (first, last) = (end("ASC")?, end("DESC")?);
-    let problems: i64 =
-        conn.prepare_cached("SELECT count(*) FROM problem")?.query_row([], |row| row.get(0))?;
+    let floor = Meta::Floor.get(conn)?.unwrap_or(0);
+    let problems: i64 = conn
+        .prepare_cached("SELECT count(*) FROM problem WHERE last_n >= ?1")?
+        .query_row([floor], |row| row.get(0))?;
     let epoch = match Meta::PositionEpoch.get(conn)? {
         Some(id) => dictionary::name(conn, "epoch", id)?.and_then(|name| name.parse().ok()),
         None => None,

@@ -14,9 +14,10 @@ use super::cursor::{check_limit, check_range};
 use super::scope::Sources;
 use crate::attempts::time;
 use crate::error::KbError;
-use crate::rollup::{Conditions, Group, Key, Level, Slots, Sums, cover, read};
-use crate::schema::dictionary::{self, OTHER_NAME, find};
+use crate::rollup::{Conditions, Group, Key, Level, Slots, Sums, TOLD_APART, cover, read};
+use crate::schema::dictionary::{self, OTHER, OTHER_NAME, find};
 use crate::settings::Settings;
+use crate::writer::LABELS;
 
 /// Returns the slots of a range of time whose ends may be open, as far as there are sums.
 pub(super) fn slots(
@@ -50,19 +51,38 @@ fn extent(conn: &Connection) -> Result<Option<(i64, i64)>, KbError> {
 }
 
 /// Returns the conditions of a query, or `None` if no attempt can meet them.
+///
+/// # Errors
+/// If a source or a model is named that sums count as `other`.
 pub(super) fn conditions(
     conn: &Connection,
     sources: &Sources,
+    source: Option<&str>,
     model: Option<&str>,
-) -> Result<Option<Conditions>, KbError> {
-    let model = match model {
-        Some(model) => match find(conn, "model", model)? {
-            Some(model) => Some(model),
-            None => return Ok(None),
-        },
-        None => None,
+) -> Result<Option<Conditions>, QueryError> {
+    if let Some(source) = source {
+        counted(conn, "source", source)?;
+    }
+    let model = match model.map(|model| counted(conn, "model", model)).transpose()? {
+        Some(None) => return Ok(None),
+        model => model.flatten(),
     };
     Ok((!sources.is_none()).then(|| Conditions { sources: sources.list(), model }))
+}
+
+/// Returns the number under which a source or a model is counted in sums; `None` if it is unknown.
+fn counted(conn: &Connection, table: &'static str, name: &str) -> Result<Option<i64>, QueryError> {
+    match find(conn, table, name)? {
+        None if name == OTHER_NAME => Ok(Some(OTHER)),
+        Some(id) if id > TOLD_APART => Err(QueryError::bad_request(
+            table,
+            format!(
+                "sums distinguish the first {TOLD_APART} {table}s, and count {name:?} as \
+                 {OTHER_NAME:?}"
+            ),
+        )),
+        found => Ok(found),
+    }
 }
 
 /// Returns a usage report.
@@ -74,7 +94,8 @@ pub(super) fn usage(
     let limit = check_limit(request.limit)?;
     check_range(request.since, request.until)?;
     let sources = Sources::of(conn, &request.scope, request.source.as_deref())?;
-    let mut rows = match conditions(conn, &sources, request.model.as_deref())? {
+    let (source, model) = (request.source.as_deref(), request.model.as_deref());
+    let mut rows = match conditions(conn, &sources, source, model)? {
         None => Vec::new(),
         Some(conditions) => {
             let report = Report { conn, settings, request, conditions };
@@ -172,16 +193,13 @@ impl Report<'_> {
         Ok(slot.map(|slot| time(slot).max(since)))
     }
 
-    fn by_label(&self, label: &str) -> Result<Rows, KbError> {
+    fn by_label(&self, label: &str) -> Result<Rows, QueryError> {
+        check_label(self.conn, label)?;
         let slots = slots(self.conn, self.request.since, self.request.until, Level::Hour)?;
         let mut without = self.all(0, &slots)?;
         let mut rows = Rows::new();
         if let Some(label) = find(self.conn, "label_name", label)? {
-            let mut values: Vec<(i64, String)> = self
-                .conn
-                .prepare_cached("SELECT id, value FROM label_value WHERE label = ?1")?
-                .query_map([label], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<Result<_, _>>()?;
+            let mut values = values_of(self.conn, label)?;
             values.push((-label, OTHER_NAME.to_owned()));
             for (value, name) in values {
                 let sums = self.all(value, &slots)?;
@@ -196,6 +214,28 @@ impl Report<'_> {
         }
         Ok(rows)
     }
+}
+
+/// Returns the number of labels that are counted.
+fn labels(conn: &Connection) -> Result<i64, KbError> {
+    let mut count = conn.prepare_cached("SELECT count(*) FROM label_name")?;
+    Ok(count.query_row([], |row| row.get(0))?)
+}
+
+/// Returns numbers and texts of the values of a label.
+fn values_of(conn: &Connection, label: i64) -> Result<Vec<(i64, String)>, KbError> {
+    let mut select = conn.prepare_cached("SELECT id, value FROM label_value WHERE label = ?1")?;
+    let values = select.query_map([label], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(values.collect::<Result<_, _>>()?)
+}
+
+/// Verifies that a label is counted, or would be.
+fn check_label(conn: &Connection, label: &str) -> Result<(), QueryError> {
+    if find(conn, "label_name", label)?.is_some() || labels(conn)? < LABELS as i64 {
+        return Ok(());
+    }
+    let detail = format!("sums are kept for the first {LABELS} labels, and not for {label:?}");
+    Err(QueryError::bad_request("label", detail))
 }
 
 /// Returns the day of a moment: its name, and its start and end.
@@ -235,7 +275,8 @@ pub(super) fn hints(
     check_range(request.since, request.until)?;
     let sources = Sources::of(conn, &request.scope, request.source.as_deref())?;
     let slots = slots(conn, request.since, request.until, Level::Quarter)?;
-    let mut sums = match conditions(conn, &sources, request.model.as_deref())? {
+    let (source, model) = (request.source.as_deref(), request.model.as_deref());
+    let mut sums = match conditions(conn, &sources, source, model)? {
         Some(conditions) => {
             read(conn, settings.prices.as_ref(), 0, &slots, &conditions, Group::Hint)?
         }

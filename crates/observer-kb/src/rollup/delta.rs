@@ -13,7 +13,7 @@ use crate::schema::dictionary::OTHER;
 
 /// Sources, and models, that sums tell apart: the first ones. Producers choose their names, and
 /// nothing else bounds the number of rows.
-const TOLD_APART: i64 = 1_000;
+pub(crate) const TOLD_APART: i64 = 1_000;
 
 /// Returns the number under which a source or a model is counted.
 fn counted(id: i64) -> i64 {

@@ -11,6 +11,6 @@ mod delta;
 mod read;
 mod slots;
 
-pub(crate) use self::delta::{Deltas, Values};
+pub(crate) use self::delta::{Deltas, TOLD_APART, Values};
 pub(crate) use self::read::{Conditions, Group, Key, Sums, interval, read};
 pub(crate) use self::slots::{Level, Slots, cover};

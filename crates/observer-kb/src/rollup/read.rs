@@ -53,6 +53,8 @@ pub(crate) struct Sums {
     pub(crate) reported: f64,
     pub(crate) priced: f64,
     pub(crate) unpriced: u64,
+    /// Attempts whose cost is known.
+    pub(crate) known: u64,
     pub(crate) unpriced_tokens: u64,
     pub(crate) tokens: Tokens,
     pub(crate) durations: Sketch,
@@ -63,8 +65,9 @@ impl Sums {
         self.reported + self.priced
     }
 
+    /// Returns the cost per solved attempt, if one is solved and the cost of any is known.
     pub(crate) fn cost_per_solved(&self) -> Option<f64> {
-        (self.solved > 0).then(|| self.cost() / self.solved as f64)
+        (self.solved > 0 && self.known > 0).then(|| self.cost() / self.solved as f64)
     }
 
     /// Returns the interval of the ratio of solved attempts; everything from 0 to 1 without any.
@@ -81,6 +84,7 @@ impl Sums {
         self.reported += other.reported;
         self.priced += other.priced;
         self.unpriced += other.unpriced;
+        self.known += other.known;
         self.unpriced_tokens = self.unpriced_tokens.saturating_add(other.unpriced_tokens);
         self.tokens += other.tokens;
         self.durations.merge(&other.durations);
@@ -107,6 +111,7 @@ impl Sums {
             reported: (self.reported - part.reported).max(0.0),
             priced: (self.priced - part.priced).max(0.0),
             unpriced: self.unpriced.saturating_sub(part.unpriced),
+            known: self.known.saturating_sub(part.known),
             unpriced_tokens: self.unpriced_tokens.saturating_sub(part.unpriced_tokens),
             tokens,
             durations: Sketch::new(),
@@ -121,15 +126,23 @@ impl Sums {
         self.reported += row.cost;
         self.tokens += Tokens::from(&row.usage);
         self.durations.merge(&row.durations);
-        if row.class.basis() == Basis::Tokens {
-            let rates = prices.rates(&row.class.rate_query(model, time(row.slot)));
-            match row.class.cost(rates, &row.usage) {
-                Some(cost) => self.priced += cost,
-                None => {
-                    self.unpriced += row.attempts;
-                    let tokens = row.usage.input.saturating_add(row.usage.output);
-                    self.unpriced_tokens = self.unpriced_tokens.saturating_add(tokens);
-                }
+        let rates = match row.class.basis() {
+            Basis::None => return,
+            Basis::Reported => {
+                self.known += row.attempts;
+                return;
+            }
+            Basis::Tokens => prices.rates(&row.class.rate_query(model, time(row.slot))),
+        };
+        match row.class.cost(rates, &row.usage) {
+            Some(cost) => {
+                self.priced += cost;
+                self.known += row.attempts;
+            }
+            None => {
+                self.unpriced += row.attempts;
+                let tokens = row.usage.input.saturating_add(row.usage.output);
+                self.unpriced_tokens = self.unpriced_tokens.saturating_add(tokens);
             }
         }
     }

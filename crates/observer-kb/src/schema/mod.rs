@@ -68,6 +68,29 @@ pub(crate) fn open_reader(folder: &Path) -> Result<Connection, KbError> {
     Ok(conn)
 }
 
+/// Identity of the file, which tells a file from another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId(u64, u64);
+
+impl FileId {
+    /// Returns the identity of the file in a folder; that of all files is the same where the system
+    /// has none.
+    pub(crate) fn of(folder: &Path) -> Result<Self, KbError> {
+        let path = folder.join(FILE);
+        let file = fs::metadata(&path).map_err(|source| KbError::Io { path, source })?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Ok(Self(file.dev(), file.ino()))
+        }
+        #[cfg(not(unix))]
+        {
+            drop(file);
+            Ok(Self(0, 0))
+        }
+    }
+}
+
 pub(crate) fn check_version(conn: &Connection, path: &Path) -> Result<(), KbError> {
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;

@@ -47,7 +47,7 @@ WHERE a.ok IS NOT NULL
   AND a.run IN (SELECT id FROM run WHERE state < 2)
   AND a.n >= coalesce((SELECT value FROM meta WHERE key = 'floor'), 0)
   AND NOT EXISTS (
-    SELECT 1 FROM correction c, run ra, run rb, attempt b
+    SELECT 1 FROM correction c CROSS JOIN run ra CROSS JOIN run rb CROSS JOIN attempt b
     WHERE c.original = a.n AND ra.id = a.run AND rb.state < 2 AND b.run = rb.id
       AND b.signature = a.signature AND b.at = a.at AND b.n = a.n
       AND (rb.level < ra.level OR rb.level = ra.level AND rb.id > ra.id)
@@ -69,7 +69,8 @@ SELECT
 FROM problem p
 JOIN signature ON signature.id = p.signature
 JOIN kind ON kind.id = p.last_kind
-LEFT JOIN model ON model.id = p.last_model;
+LEFT JOIN model ON model.id = p.last_model
+WHERE p.last_n >= coalesce((SELECT value FROM meta WHERE key = 'floor'), 0);
 
 DROP VIEW IF EXISTS usage_by_day;
 CREATE VIEW usage_by_day AS

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction};
 use crate::error::KbError;
 
 /// Names of labels that sums are kept for. Further names are not counted.
-const NAMES: usize = 64;
+pub(crate) const NAMES: usize = 64;
 /// Values of a label that sums are kept for. Further ones are counted together.
 const VALUES: usize = 1_000;
 

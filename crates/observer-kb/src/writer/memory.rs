@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use observer_core::{Envelope, Event, Position, Timestamp, Uuid};
@@ -13,7 +14,7 @@ use crate::error::KbError;
 use crate::index::{Field, Head, Seen, hash_of, newest_with, term, terms_of};
 use crate::outcome::{Class, Outcome, time_of};
 use crate::schema::dictionary::Dictionary;
-use crate::schema::{self, Meta};
+use crate::schema::{self, FileId, Meta};
 use crate::settings::Settings;
 
 /// The connection that writes, and what belongs to it.
@@ -22,6 +23,8 @@ pub(crate) struct Writer {
     pub(super) conn: Connection,
     pub(super) settings: Arc<Settings>,
     pub(super) memory: Memory,
+    /// The file that is open.
+    file: FileId,
 }
 
 /// State of the writer that follows from the file.
@@ -42,6 +45,8 @@ pub(super) struct Memory {
     pub(super) floor: i64,
     /// True if something was stored since the last flush.
     pub(super) dirty: bool,
+    /// When figures were derived last.
+    pub(super) derived_at: Instant,
 }
 
 #[derive(Debug)]
@@ -78,12 +83,19 @@ pub(super) struct Numbered {
     pub(super) is_alias: bool,
 }
 
+impl Pending {
+    pub(super) fn attempt(&self) -> Option<&Numbered> {
+        self.attempt.as_ref()
+    }
+}
+
 impl Writer {
     /// Opens the file.
     pub(crate) fn open(settings: Arc<Settings>) -> Result<Self, KbError> {
         let conn = schema::open_writer(&settings.folder)?;
         let memory = Memory::load(&conn, &settings)?;
-        Ok(Self { conn, settings, memory })
+        let file = FileId::of(&settings.folder)?;
+        Ok(Self { conn, settings, memory, file })
     }
 
     /// Runs a transaction. If it fails, the state in memory is read again.
@@ -100,6 +112,14 @@ impl Writer {
         done
     }
 
+    /// Verifies that the file is still in its place.
+    pub(crate) fn check_place(&self) -> Result<(), KbError> {
+        match FileId::of(&self.settings.folder) {
+            Ok(file) if file == self.file => Ok(()),
+            _ => Err(KbError::Removed { path: self.settings.folder.join(schema::FILE) }),
+        }
+    }
+
     /// Verifies that the file can be written.
     pub(crate) fn check(&mut self) -> Result<(), KbError> {
         self.transact(|tx, _, _| {
@@ -108,8 +128,12 @@ impl Writer {
         })
     }
 
-    /// Closes the file.
-    pub(crate) fn close(self) -> Result<(), KbError> {
+    /// Derives the figures that are left, and closes the file.
+    pub(crate) fn close(mut self) -> Result<(), KbError> {
+        self.transact(|tx, memory, settings| memory.derive(tx, settings))?;
+        // Readers keep the log in use; whoever copies the file alone should have everything.
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        self.conn.query_row(checkpoint, [], |_| Ok(()))?;
         Ok(self.conn.close().map_err(|(_, error)| error)?)
     }
 
@@ -131,17 +155,20 @@ impl Memory {
         };
         let (position, epoch) = position(conn, &dictionaries.epochs)?;
         let indexed = Meta::Indexed.get(conn)?.unwrap_or(0);
+        let floor = Meta::Floor.get(conn)?.unwrap_or(0);
         let mut memory = Self {
             dictionaries,
             labels: Labels::load(conn)?,
             position,
             epoch,
-            head: Head::new(indexed + 1),
+            // Events after the last block may have been deleted.
+            head: Head::new(floor.max(indexed + 1)),
             seen: Seen::default(),
             pending: Vec::new(),
             waiting: waiting(conn)?,
-            floor: Meta::Floor.get(conn)?.unwrap_or(0),
+            floor,
             dirty: false,
+            derived_at: Instant::now(),
         };
         memory.load_ids(conn)?;
         memory.load_head(conn, indexed)?;
@@ -167,6 +194,9 @@ impl Memory {
     fn load_head(&mut self, conn: &Connection, indexed: i64) -> Result<(), KbError> {
         let mut terms = Vec::new();
         each_after(conn, indexed, |n, envelope| {
+            if n != self.head.next() {
+                return Err(KbError::Damaged("an event: their numbers have a gap"));
+            }
             let hash = hash_of(envelope.id);
             terms_of(&envelope, &mut terms);
             self.seen.insert(hash, n);

@@ -6,6 +6,7 @@
 //!
 //! If a transaction fails, what the writer knows beside the file (`memory`) is read again.
 
+mod aliases;
 mod corrections;
 mod derive;
 mod labels;
@@ -16,6 +17,7 @@ mod thread;
 mod upkeep;
 
 pub(crate) use self::corrections::{corrections_of, load};
+pub(crate) use self::labels::NAMES as LABELS;
 pub(crate) use self::memory::{EVENT_COLUMNS, Writer, envelope};
 pub(crate) use self::thread::Thread;
 pub(crate) use self::upkeep::used;

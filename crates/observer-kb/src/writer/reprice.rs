@@ -57,7 +57,7 @@ impl Repricing {
         let prices = settings.prices.as_ref();
         let mut computer = Computer::new(tx, &settings.rules, prices, memory.floor);
         for &signature in &signatures {
-            let record = ProblemRecord::load(tx, signature)?;
+            let record = ProblemRecord::load(tx, signature, memory.floor)?;
             // Others have no tokens to be priced.
             let priced = record.filter(|record| record.priced > 0.0 || record.unpriced > 0);
             if let Some(record) = priced {

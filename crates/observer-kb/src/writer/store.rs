@@ -10,19 +10,19 @@ use crate::outcome::time_of;
 use crate::schema::Meta;
 use crate::settings::Settings;
 
-/// Events for which figures may lag behind, until the next flush.
-const MOST_PENDING: usize = 32_768;
+/// Events for which figures lag at most.
+pub(super) const MOST_PENDING: usize = 98_304;
 
 impl Writer {
     /// Stores the events of a batch that are past the position, and the position. An event whose id
-    /// is known is left out.
-    pub(crate) fn store(&mut self, batch: &Batch) -> Result<(), KbError> {
+    /// is known is left out. Returns the number of events that figures were derived from.
+    pub(crate) fn store(&mut self, batch: &Batch) -> Result<usize, KbError> {
         self.transact(|tx, memory, settings| {
             memory.store(tx, settings, batch)?;
-            if memory.pending.len() >= MOST_PENDING {
-                memory.derive(tx, settings)?;
+            match memory.pending.len() {
+                MOST_PENDING.. => memory.derive(tx, settings),
+                _ => Ok(0),
             }
-            Ok(())
         })
     }
 

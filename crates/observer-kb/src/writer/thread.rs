@@ -1,6 +1,5 @@
 //! The thread of the writer, and the commands that it takes.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -19,7 +18,7 @@ use crate::settings::Settings;
 /// Events for which one step of upkeep is due.
 const EVENTS_PER_STEP: usize = 400;
 /// Steps of upkeep after one command.
-const MOST_STEPS: usize = 8;
+const MOST_STEPS: usize = 24;
 /// Pause of the upkeep once nothing is left to do.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -162,13 +161,12 @@ impl Work {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Store(batch, reply) => {
-                let stored = self.writer().and_then(|writer| writer.store(&batch));
-                let _ = reply.send(stored);
+                let derived = self.writer().and_then(|writer| writer.store(&batch));
+                let _ = reply.send(self.charge(derived));
             }
             Command::Flush(reply) => {
-                let flushed = self.writer().and_then(Writer::flush);
-                self.debt += flushed.as_ref().map_or(0, |events| events / EVENTS_PER_STEP);
-                let _ = reply.send(flushed.map(|_| ()));
+                let derived = self.flush();
+                let _ = reply.send(self.charge(derived));
             }
             Command::Position(reply) => {
                 let position = self.writer().map(|writer| writer.position());
@@ -182,6 +180,22 @@ impl Work {
         }
     }
 
+    /// Flushes. If the file is no longer in its place, the next command opens the one that is.
+    fn flush(&mut self) -> Result<usize, KbError> {
+        let writer = self.writer()?;
+        if let Err(error) = writer.check_place() {
+            error!(error = observer_core::report(&error), "the knowledge base was removed");
+            self.writer = None;
+            return Err(error);
+        }
+        writer.flush()
+    }
+
+    /// Adds the steps that are due after the derivation from a number of events.
+    fn charge(&mut self, derived: Result<usize, KbError>) -> Result<(), KbError> {
+        derived.map(|events| self.debt += events / EVENTS_PER_STEP)
+    }
+
     fn writer(&mut self) -> Result<&mut Writer, KbError> {
         if self.writer.is_none() {
             self.writer = Some(Writer::open(Arc::clone(&self.settings))?);
@@ -191,8 +205,7 @@ impl Work {
 
     /// Opens the file if it isn't open, or was removed.
     fn check(&mut self) -> Result<(), KbError> {
-        let path: PathBuf = self.settings.folder.join(crate::schema::FILE);
-        if !path.is_file() {
+        if self.writer.as_ref().is_some_and(|writer| writer.check_place().is_err()) {
             self.writer = None;
         }
         self.writer()?.check()

@@ -1,9 +1,11 @@
-//! Work between batches, in small steps: merging, and deletion of old events.
+//! Work between batches, in small steps: figures that were left, merging, and deletion of old
+//! events.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::aliases::Aliases;
 use super::memory::{Memory, Writer};
 use super::reprice::Repricing;
 use crate::attempts::{drop_runs, merge_step};
@@ -29,15 +31,22 @@ pub(crate) struct Upkeep {
     /// When prices were looked at.
     prices: Option<Instant>,
     repricing: Option<Repricing>,
+    aliases: Option<Aliases>,
 }
 
 impl Upkeep {
     /// Does one step of the work that is due. Returns whether there was any.
     pub(crate) fn step(&mut self, writer: &mut Writer) -> Result<bool, KbError> {
+        if writer.catch_up()? {
+            return Ok(true);
+        }
         if writer.transact(|tx, _, _| merge_blocks(tx))? {
             return Ok(true);
         }
         if self.delete(writer)? {
+            return Ok(true);
+        }
+        if self.aliases.get_or_insert_with(|| Aliases::of(&writer.settings)).step(writer)? {
             return Ok(true);
         }
         if self.reprice(writer)? {
@@ -73,8 +82,9 @@ impl Upkeep {
         if !deleted {
             return Ok(false);
         }
+        let is_due = self.deletions.is_multiple_of(SWEEP);
         self.deletions += 1;
-        if self.deletions.is_multiple_of(SWEEP) {
+        if is_due {
             writer.transact(|tx, memory, _| {
                 tx.prepare_cached("DELETE FROM problem WHERE last_n < ?1")?
                     .execute([memory.floor])?;

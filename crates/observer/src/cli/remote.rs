@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -15,6 +16,10 @@ use super::connect::error::{detail, root_cause};
 use super::connect::{ConnectArgs, DEFAULT_URL, URL_VARIABLE, endpoint, tls};
 use super::failure::Failure;
 use crate::Config;
+
+/// Characters that are encoded in a segment of a path: all but the unreserved ones (RFC 3986,
+/// section 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Timeout of connecting, and of requests with [`Timeout::Default`].
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -124,12 +129,9 @@ impl Remote {
         }
     }
 
-    /// Returns the URL of a path. A segment may hold any characters.
+    /// Returns the URL of a path. A segment may hold any characters, but not be `.` or `..`.
     pub(super) fn at(&self, path: &[&str]) -> Url {
-        let mut url = self.url.clone();
-        // `url` is that of `POST /event`.
-        url.path_segments_mut().expect("the scheme is http or https").pop().extend(path);
-        url
+        beside(&self.url, path)
     }
 
     /// Sends a GET request.
@@ -276,5 +278,47 @@ impl Response {
 
     fn error(&self) -> anyhow::Error {
         anyhow!("{} {}", self.status.as_u16(), detail(self.status, &self.body))
+    }
+}
+
+/// Returns the URL of a path beside the last segment of another URL.
+fn beside(url: &Url, path: &[&str]) -> Url {
+    let mut url = url.clone();
+    url.path_segments_mut().expect("the scheme is http or https").pop();
+    if !path.is_empty() {
+        // `PathSegmentsMut` leaves out tabs and line breaks.
+        let mut full = url.path().trim_end_matches('/').to_owned();
+        for segment in path {
+            full.push('/');
+            full.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        url.set_path(&full);
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_of_a_path_may_hold_any_characters() {
+        let base = Url::parse("http://h:1/prefix/event").unwrap();
+        for (segment, encoded) in [
+            ("a\tb", "a%09b"),
+            ("a\nb", "a%0Ab"),
+            ("a/b?c#d", "a%2Fb%3Fc%23d"),
+            ("50%", "50%25"),
+            ("%2e", "%252e"),
+            ("é", "%C3%A9"),
+            ("a-b._~", "a-b._~"),
+        ] {
+            let url = beside(&base, &["v1", segment]);
+            assert_eq!(url.as_str(), format!("http://h:1/prefix/v1/{encoded}"));
+        }
+        assert_eq!(beside(&base, &[]).as_str(), "http://h:1/prefix");
+        let top = Url::parse("http://h:1/event").unwrap();
+        assert_eq!(beside(&top, &["livez"]).as_str(), "http://h:1/livez");
+        assert_eq!(beside(&top, &[]).as_str(), "http://h:1/");
     }
 }

@@ -43,9 +43,14 @@ pub(super) fn cost(usd: f64, unpriced: u64) -> String {
     format!("{bound}{}", format::usd(usd))
 }
 
-/// Returns the cost per solved attempt. If none is solved, it is at least the cost so far.
+/// Returns the cost per solved attempt. If none is solved, it is at least the cost so far; nothing
+/// is said if no cost is known.
 pub(super) fn cost_per_solved(per_solved: Option<f64>, total: f64, unpriced: u64) -> String {
-    per_solved.map_or_else(|| format!("≥ {}", format::usd(total)), |usd| cost(usd, unpriced))
+    match per_solved {
+        Some(usd) => cost(usd, unpriced),
+        None if total > 0.0 => format!("≥ {}", format::usd(total)),
+        None => "–".to_owned(),
+    }
 }
 
 /// Returns the ratio of solved attempts with its interval: `43 % [39, 47]`.
@@ -107,6 +112,8 @@ mod tests {
         assert_eq!(cost_per_solved(Some(4.6485), 1_217.9, 0), "$4.65");
         assert_eq!(cost_per_solved(Some(4.6485), 1_217.9, 1), "≥ $4.65");
         assert_eq!(cost_per_solved(None, 3.0, 0), "≥ $3.00");
+        assert_eq!(cost_per_solved(None, 0.0, 0), "–");
+        assert_eq!(cost_per_solved(Some(0.0), 0.0, 0), "$0.00");
         let ci = Interval { low: 0.387, high: 0.4653 };
         assert_eq!(solved_ratio(262, 616, ci), "43 % [39, 47]");
         assert_eq!(solved_ratio(0, 0, ci), "–");
