@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::copy::FileCopy;
 use crate::error::KbError;
-use crate::schema;
+use crate::schema::{self, FileId};
 use crate::settings::Settings;
 
 /// Queries that run at the same time.
@@ -29,6 +29,8 @@ pub(super) struct Reader {
     settings: Arc<Settings>,
     copy: Arc<FileCopy>,
     conn: Option<Connection>,
+    /// The file that the connection reads.
+    file: Option<FileId>,
 }
 
 /// What stops a query whose caller is gone.
@@ -116,7 +118,7 @@ impl Pool {
         let received = Arc::new(Mutex::new(received));
         for number in 0..THREADS {
             let (settings, copy) = (Arc::clone(&self.settings), Arc::clone(&self.copy));
-            let reader = Reader { settings, copy, conn: None };
+            let reader = Reader { settings, copy, conn: None, file: None };
             let received = Arc::clone(&received);
             std::thread::Builder::new()
                 .name(format!("kb-reader-{number}"))
@@ -168,7 +170,9 @@ impl Reader {
     }
 
     fn conn(&mut self) -> Result<&Connection, QueryError> {
-        if self.conn.is_none() {
+        let file = FileId::of(&self.settings.folder).ok();
+        if self.conn.is_none() || self.file != file {
+            self.file = file;
             self.conn = Some(self.copy.open(&self.settings.folder, schema::open_reader)?);
         }
         Ok(self.conn.as_ref().expect("it was opened if there was none"))
