@@ -73,10 +73,8 @@ mod tests {
     use crate::problems::ProblemRecord;
 
     fn writer(folder: &Path, aliases: &[(&str, &str)]) -> Writer {
-        let config = KbConfig {
-            aliases: aliases.iter().map(|&(a, to)| (a.to_owned(), to.to_owned())).collect(),
-            ..KbConfig::in_dir(folder.join("kb"))
-        };
+        let mut config = KbConfig::in_dir(folder.join("kb"));
+        config.aliases = aliases.iter().map(|&(a, to)| (a.to_owned(), to.to_owned())).collect();
         let settings = config.settings(&SinkContext::new("kb", folder)).unwrap();
         Writer::open(Arc::new(settings)).unwrap()
     }
