@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
 
-use super::linger::{LingerFlag, LingeringStream};
+use super::client_watch::{Flags, WatchedStream};
+use super::linger::LingeringStream;
 use super::reject::respond_unread;
 use crate::problem::Problem;
 use crate::tls::TlsHandle;
@@ -35,10 +36,10 @@ pub(crate) enum HandshakeError {
 /// decrypted.
 pub(crate) async fn handshake(
     stream: TcpStream,
-    linger: LingerFlag,
+    flags: &Flags,
     tls: &TlsHandle,
     timeout: Duration,
-) -> Result<TlsStream<LingeringStream<TcpStream>>, HandshakeError> {
+) -> Result<TlsStream<LingeringStream<WatchedStream<TcpStream>>>, HandshakeError> {
     let deadline = Instant::now() + timeout;
     let mut first = [0];
     match timeout_at(deadline, stream.peek(&mut first)).await {
@@ -52,13 +53,14 @@ pub(crate) async fn handshake(
         respond_unread(stream, plain_http()).await;
         return Err(HandshakeError::PlainHttp);
     }
-    let stream = LingeringStream::new(stream, linger.clone());
+    let stream = WatchedStream::new(stream, flags.watch.clone());
+    let stream = LingeringStream::new(stream, flags.linger.clone());
     match timeout_at(deadline, tls.acceptor().accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, mut stream))) => {
             // With TLS 1.3 a client sends its request together with its certificate. A reset would
             // overtake the alert about the certificate.
-            linger.set();
+            flags.linger.set();
             let _ = stream.shutdown().await;
             Err(HandshakeError::Failed(error))
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::StatusCode;
 use axum::http::header::CONNECTION;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Parts;
@@ -17,10 +17,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admin_socket::ViaAdminSocket;
+use super::client_watch::{Flags, WatchedStream};
 use super::context::{ConnectionContext, MAX_BUFFER};
 use super::error_body::ErrorBodyStream;
 use super::handshake::{HandshakeError, handshake};
-use super::linger::{LingerFlag, LingeringStream};
+use super::linger::LingeringStream;
 use super::reject;
 use super::slots::{Slot, Slots};
 use crate::problem::Problem;
@@ -34,10 +35,12 @@ pub(crate) async fn serve_plain(
 ) {
     let _open = OpenConnection::new(&context.metrics.connections);
     let _ = stream.set_nodelay(true);
-    let (linger, slot) = (LingerFlag::default(), context.slots.take());
+    let (flags, slot) = (Flags::default(), context.slots.take());
+    let stream = WatchedStream::new(stream, flags.watch.clone());
+    let stream = LingeringStream::new(stream, flags.linger.clone());
     tokio::select! {
         biased;
-        () = serve(LingeringStream::new(stream, linger.clone()), linger, &slot, None, &context) => {}
+        () = serve(stream, flags, &slot, None, &context) => {}
         () = slot.reclaimed() => {}
     }
 }
@@ -52,17 +55,17 @@ pub(crate) async fn serve_tls(
     let _open = OpenConnection::new(&context.metrics.connections);
     let _ = stream.set_nodelay(true);
     let client = stream.peer_addr();
-    let (linger, slot) = (LingerFlag::default(), context.slots.take());
+    let (flags, slot) = (Flags::default(), context.slots.take());
     let encrypted = tokio::select! {
         biased;
-        encrypted = handshake(stream, linger.clone(), &tls, context.header_timeout) => encrypted,
+        encrypted = handshake(stream, &flags, &tls, context.header_timeout) => encrypted,
         () = context.drain.cancelled() => return,
         () = slot.reclaimed() => return,
     };
     match encrypted {
         Ok(stream) => tokio::select! {
             biased;
-            () = serve(stream, linger, &slot, None, &context) => {}
+            () = serve(stream, flags, &slot, None, &context) => {}
             () = slot.reclaimed() => {}
         },
         Err(HandshakeError::Closed) => {}
@@ -82,17 +85,18 @@ pub(crate) async fn serve_admin(
     _permit: OwnedSemaphorePermit,
 ) {
     let _open = OpenConnection::new(&context.metrics.connections);
-    let linger = LingerFlag::default();
+    let flags = Flags::default();
     // Its slot is not reclaimed for other connections, whose permits are not those of this socket.
     let slot = Slots::new().take();
-    let stream = LingeringStream::new(stream, linger.clone());
-    serve(stream, linger, &slot, Some(ViaAdminSocket), &context).await;
+    let stream = WatchedStream::new(stream, flags.watch.clone());
+    let stream = LingeringStream::new(stream, flags.linger.clone());
+    serve(stream, flags, &slot, Some(ViaAdminSocket), &context).await;
 }
 
 /// Serves requests until the client or the shutdown ends the connection.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    linger: LingerFlag,
+    Flags { linger, watch }: Flags,
     slot: &Arc<Slot>,
     admin: Option<ViaAdminSocket>,
     context: &ConnectionContext,
@@ -100,11 +104,15 @@ async fn serve(
     let (dispatcher, slot, flag) = (context.dispatcher.clone(), slot.clone(), linger.clone());
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let (dispatcher, slot, flag) = (dispatcher.clone(), slot.clone(), flag.clone());
+        let watch = (request.method() == Method::GET).then(|| watch.clone());
         // Boxed, because hyper reserves space for the future on every connection, idle ones
         // included.
         Box::pin(async move {
             let _active = slot.begin_request().await;
             let mut request = request.map(Body::new);
+            if let Some(watch) = watch {
+                request.extensions_mut().insert(watch);
+            }
             if let Some(admin) = admin {
                 request.extensions_mut().insert(admin);
             }

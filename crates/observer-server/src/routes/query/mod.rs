@@ -5,8 +5,8 @@
 //! asks the store, and [responds](respond) in the chosen type. [`error`] maps errors of the store.
 //! The handlers need no server: [`local`] serves them over a store alone.
 //!
-//! A query ends when its handler is dropped, as when the server closes the connection, and after
-//! 30 seconds.
+//! A query ends when its handler is dropped, as when the server closes the connection, one second
+//! after its client did, and after 30 seconds.
 
 mod csv;
 mod diff;
@@ -22,6 +22,7 @@ mod problems;
 mod respond;
 mod usage;
 
+use std::future::pending;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
 use self::parameters::{Declared, Values};
+use crate::connection::client_watch::ClientWatch;
 use crate::event_store::EventStoreHandle;
 use crate::problem::Problem;
 use crate::request::accept::{self, Media};
@@ -50,6 +52,11 @@ const DEFAULT_LIMIT: usize = 100;
 
 /// Limit of the duration of a query.
 const MAX_DURATION: Duration = Duration::from_secs(30);
+
+/// Time for which a query runs before its connection is watched.
+const UNWATCHED: Duration = Duration::from_millis(100);
+/// Time for which a query goes on after its client has closed the sending side.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
 
 /// What the query routes need of the server.
 #[derive(Debug, Clone)]
@@ -78,6 +85,7 @@ struct Query<R> {
     values: Values,
     media: Media,
     _permit: QueryPermit,
+    client: Option<ClientWatch>,
     route: PhantomData<R>,
 }
 
@@ -125,24 +133,29 @@ where
         let media = accept::choose(&parts.headers, R::MEDIA)?;
         let scope = Scope { sources: caller.sources().map(<[String]>::to_vec) };
         let permit = in_flight.acquire(max_in_flight)?;
-        let route = PhantomData;
-        Ok(Self { store, pipeline, caller, scope, values, media, _permit: permit, route })
+        let (client, route) = (parts.extensions.get().cloned(), PhantomData);
+        Ok(Self { store, pipeline, caller, scope, values, media, _permit: permit, client, route })
     }
 }
 
 impl<R: Route> Query<R> {
     /// Awaits the result of the store.
     ///
-    /// A connection does not show whether its client is gone or has only closed its sending side,
-    /// so a query is bounded by time as well.
-    ///
     /// # Errors
-    /// If the query fails, or takes longer than [`MAX_DURATION`].
+    /// If the query fails, takes longer than [`MAX_DURATION`], or its client is gone.
     async fn ask<T>(
         &self,
         result: impl Future<Output = Result<T, QueryError>>,
     ) -> Result<T, Problem> {
-        match tokio::time::timeout(MAX_DURATION, result).await {
+        let result = tokio::select! {
+            biased;
+            result = tokio::time::timeout(MAX_DURATION, result) => result,
+            () = self.client_gone() => {
+                let detail = "the client closed the connection before the query ended";
+                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+            }
+        };
+        match result {
             Ok(result) => result.map_err(Problem::from),
             Err(_) => {
                 let detail = format!(
@@ -153,6 +166,19 @@ impl<R: Route> Query<R> {
                 Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
             }
         }
+    }
+}
+
+impl<R> Query<R> {
+    /// Waits until the client has closed the connection.
+    ///
+    /// A connection does not show whether its client is gone or has only closed its sending side,
+    /// so a client that waits for the response has it if the query is quick.
+    async fn client_gone(&self) {
+        let Some(client) = &self.client else { return pending().await };
+        tokio::time::sleep(UNWATCHED).await;
+        client.closed().await;
+        tokio::time::sleep(HALF_CLOSED).await;
     }
 }
 

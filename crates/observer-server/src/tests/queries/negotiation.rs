@@ -131,6 +131,27 @@ async fn query_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn query_ends_when_its_client_is_gone() {
+    let store = ScriptedStore::new(Behaviour::Hangs);
+    let (started, dropped) = (store.started.clone(), store.dropped.clone());
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    let server = serve_with_store(options(), pipeline, Some(Arc::new(store))).await;
+    // Also if the next request is in the socket already.
+    for next in ["", "GET /livez HTTP/1.1\r\nhost: test\r\n\r\n"] {
+        let mut client = server.client().await;
+        client.send(format!("GET /v1/hints HTTP/1.1\r\nhost: test\r\n\r\n{next}")).await;
+        let ended = async {
+            started.notified().await;
+            drop(client);
+            dropped.notified().await;
+        };
+        // Far below the limit of a query.
+        let limit = TEST_TIMEOUT.min(Duration::from_secs(20));
+        tokio::time::timeout(limit, ended).await.expect("the query ends");
+    }
+}
+
+#[tokio::test]
 async fn query_ends_when_its_connection_is_closed() {
     let store = ScriptedStore::new(Behaviour::Hangs);
     let (started, dropped) = (store.started.clone(), store.dropped.clone());
