@@ -4,6 +4,7 @@ mod dead_letters;
 mod failures;
 mod hanging_sinks;
 mod http;
+mod messages;
 mod otlp;
 mod proxies;
 mod replays;
