@@ -8,12 +8,15 @@ use std::io::{self, IsTerminal};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{
-    Attribute, Cell as TableCell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table,
+    Attribute, Cell as TableCell, CellAlignment, Color, ColumnConstraint, ContentArrangement,
+    Table, Width,
 };
 use observer_figures::clean::{self, Style};
 
 /// Limit of a cell in characters.
 const MAX_CELL: usize = 200;
+/// Limit of a name in characters on a terminal: a SHA-256 in hexadecimal.
+const MAX_NAME: usize = 64;
 
 /// Spaces between two columns.
 const GAP: u16 = 2;
@@ -50,7 +53,7 @@ pub(super) struct Column {
 enum Kind {
     /// Text that can be wrapped.
     Text,
-    /// Text that stays on one line, so that it can be copied.
+    /// Text that stays on one line, so that it can be copied. A very long one is cut.
     Name,
     /// Number, which stays on one line at the right.
     Number,
@@ -134,9 +137,9 @@ impl Cell {
         Self { tone, ..self }
     }
 
-    /// Returns the text as one line for a terminal.
-    fn line(&self) -> String {
-        clean::line(&self.text, MAX_CELL)
+    /// Returns the text as one line of at most this many characters.
+    fn line(&self, max_chars: usize) -> String {
+        clean::line(&self.text, max_chars)
     }
 
     fn markdown(&self) -> String {
@@ -161,7 +164,8 @@ impl Grid {
     }
 
     /// Formats the table within the width of the terminal: text is wrapped, and optional columns
-    /// are left out. Names and numbers are always whole, even if a line is too long then.
+    /// are left out. Names of up to 64 characters and numbers are always whole, even if a line is
+    /// too long then.
     pub(super) fn to_text(&self, terminal: Terminal) -> String {
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
         let widths = self.table(&shown, terminal).column_max_content_widths();
@@ -206,17 +210,24 @@ impl Grid {
         let bold = |column: &Column| TableCell::new(column.heading).add_attribute(Attribute::Bold);
         table.set_header(shown.iter().map(|at| bold(&self.columns[*at])));
         for row in &self.rows {
-            table.add_row(shown.iter().map(|at| row[*at].styled()));
+            table.add_row(shown.iter().map(|at| {
+                let is_name = self.columns[*at].kind == Kind::Name && terminal.width.is_some();
+                row[*at].styled(if is_name { MAX_NAME } else { MAX_CELL })
+            }));
         }
-        for (column, at) in table.column_iter_mut().zip(shown) {
+        let widths = table.column_max_content_widths();
+        for ((column, at), width) in table.column_iter_mut().zip(shown).zip(widths) {
             let own = &self.columns[*at];
-            column.set_padding((0, if Some(at) == shown.last() { 0 } else { GAP }));
+            let padding = if Some(at) == shown.last() { 0 } else { GAP };
+            column.set_padding((0, padding));
             if own.kind == Kind::Number {
                 column.set_cell_alignment(CellAlignment::Right);
             }
-            if own.kind != Kind::Text {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
+            column.set_constraint(if own.kind == Kind::Text {
+                ColumnConstraint::LowerBoundary(Width::Fixed(width.min(MIN_TEXT) + padding))
+            } else {
+                ColumnConstraint::ContentWidth
+            });
         }
         table
     }
@@ -239,8 +250,8 @@ impl Grid {
 }
 
 impl Cell {
-    fn styled(&self) -> TableCell {
-        let cell = TableCell::new(self.line());
+    fn styled(&self, max_chars: usize) -> TableCell {
+        let cell = TableCell::new(self.line(max_chars));
         match self.tone {
             Tone::Neutral => cell,
             Tone::Good => cell.fg(Color::Green),
@@ -292,6 +303,28 @@ mod tests {
         ");
         let tiny = grid().to_text(Terminal { width: Some(10), has_color: false });
         assert!(tiny.contains("a-rather-long-name"), "{tiny}");
+    }
+
+    #[test]
+    fn long_name_leaves_the_other_columns_readable() {
+        let mut grid = Grid::new([
+            Column::text("kind"),
+            Column::name("sig_hash"),
+            Column::number("cost").optional(1),
+        ]);
+        let sha256 = "0123456789abcdef".repeat(4);
+        grid.row([Cell::foreign("tests_failed"), Cell::foreign(&sha256), Cell::own("$1.00")]);
+        grid.row([Cell::foreign("ok"), Cell::foreign("x".repeat(3_000)), Cell::own("$2.00")]);
+        let shown = |width| grid.to_text(Terminal { width, has_color: false });
+        let cut = format!("{}…", "x".repeat(63));
+        for width in [20, 40, 90] {
+            let text = shown(Some(width));
+            assert!(text.contains(&format!("tests_failed  {sha256}")), "{width}: {text}");
+            assert!(text.contains(&format!("ok            {cut}")), "{width}: {text}");
+            assert_eq!(text.contains("$2.00"), width == 90, "{width}: {text}");
+        }
+        // Without a terminal, a name is whole for longer.
+        assert!(shown(None).contains(&"x".repeat(199)), "{}", shown(None));
     }
 
     #[test]
