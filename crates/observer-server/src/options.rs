@@ -68,7 +68,7 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     /// Returns the defaults: port 3800 on both loopback addresses without TLS, lenient parsing,
     /// events of 1 MiB, of which larger ones are trimmed, batches of 16 MiB and 10,000 events,
-    /// timeouts of 10 s, 4,096 connections, 4,096 requests, 32 queries and 32 MiB in flight, every
+    /// timeouts of 10 s, 4,096 connections, 4,096 requests, 256 queries and 32 MiB in flight, every
     /// scope but `admin` for every client, no admin socket, and no cross-origin requests.
     fn default() -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Default for ServerOptions {
             body_timeout: Duration::from_secs(10),
             max_connections: 4_096,
             max_requests_in_flight: 4_096,
-            max_queries_in_flight: 32,
+            max_queries_in_flight: 256,
             max_bytes_in_flight: 32 << 20,
             access: Access::default(),
             admin_socket: None,

@@ -10,7 +10,7 @@
 //! max_batch_events = 10_000
 //! max_connections = 4_096         # a further one replaces an idle one, or receives 503
 //! max_requests_in_flight = 4_096  # a further one receives 429
-//! max_queries_in_flight = 32      # a further query receives 503
+//! max_queries_in_flight = 256     # a further query receives 503
 //! max_bytes_in_flight = "32MiB"   # total of their bodies
 //! hosts = ["observer.example.com"]              # besides localhost and IP addresses; "*": any
 //! cors_origins = []               # such as "https://grafana.example.com"; "*": any

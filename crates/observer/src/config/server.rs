@@ -75,7 +75,7 @@ impl Default for ServerConfig {
             max_batch_events: const { NonZeroUsize::new(10_000).unwrap() },
             max_connections: const { NonZeroUsize::new(4_096).unwrap() },
             max_requests_in_flight: const { NonZeroUsize::new(4_096).unwrap() },
-            max_queries_in_flight: const { NonZeroUsize::new(32).unwrap() },
+            max_queries_in_flight: const { NonZeroUsize::new(256).unwrap() },
             max_bytes_in_flight: 32 << 20,
             hosts: Vec::new(),
             cors_origins: Vec::new(),

@@ -1,11 +1,12 @@
 //! Events of one source: a file, or the journal.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use observer_core::{Envelope, ParseOptions, Submission, Timestamp, Uuid};
 use observer_journal::{Chunk, GapReason, OfflineJournal, Reader, Record};
 
@@ -21,6 +22,9 @@ pub(super) enum Read {
     Event(Envelope, Option<u64>),
     Unreadable(Unreadable),
 }
+
+/// Limit of the events in bytes that are sorted in memory.
+const MAX_SORTED: usize = 1 << 30;
 
 /// Something that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +67,9 @@ impl Events {
 }
 
 /// Envelopes in a file, one on each line.
+///
+/// A page of `GET /v1/events` has the newest event first. The first two events tell such a file
+/// from others; it is read whole, and put into order.
 pub(super) struct FileEvents {
     input: Input,
     options: ParseOptions,
@@ -71,15 +78,50 @@ pub(super) struct FileEvents {
     /// Lines that were read.
     read: u64,
     is_ended: bool,
+    order: Order,
+}
+
+/// Order of the events of a file.
+enum Order {
+    Unknown,
+    /// Oldest first. The event was read to find that out.
+    OldestFirst(Option<Read>),
+    /// Whole content, the newest event first.
+    NewestFirst(Vec<Read>),
 }
 
 impl FileEvents {
     /// Creates the events of a file; `bytes` counts what is read.
     pub(super) fn new(input: Input, options: ParseOptions, bytes: Arc<AtomicU64>) -> Self {
-        Self { input, options, bytes, lines: None, read: 0, is_ended: false }
+        let order = Order::Unknown;
+        Self { input, options, bytes, lines: None, read: 0, is_ended: false, order }
     }
 
     fn next(&mut self) -> anyhow::Result<Option<Read>> {
+        match &mut self.order {
+            Order::NewestFirst(events) => return Ok(events.pop()),
+            Order::OldestFirst(peeked) if peeked.is_some() => return Ok(peeked.take()),
+            Order::OldestFirst(_) => return self.read(),
+            Order::Unknown => {}
+        }
+        let first = match self.read()? {
+            Some(Read::Event(first, _)) => first,
+            other => return Ok(other),
+        };
+        let second = self.read()?;
+        self.order = match second {
+            Some(Read::Event(second, _)) if is_before(&second, &first) => {
+                Order::NewestFirst(self.newest_first(vec![first, second])?)
+            }
+            second => {
+                self.order = Order::OldestFirst(second);
+                return Ok(Some(Read::Event(first, None)));
+            }
+        };
+        self.next()
+    }
+
+    fn read(&mut self) -> anyhow::Result<Option<Read>> {
         if self.is_ended {
             return Ok(None);
         }
@@ -114,6 +156,31 @@ impl FileEvents {
         })
     }
 
+    /// Reads the rest of the file, and returns all of it with the newest event first.
+    fn newest_first(&mut self, first: Vec<Envelope>) -> anyhow::Result<Vec<Read>> {
+        let (mut events, mut unreadable, mut bytes) = (first, Vec::new(), 0);
+        while let Some(read) = self.read()? {
+            match read {
+                Read::Event(envelope, _) => {
+                    bytes += envelope.event.raw().len();
+                    // Parsed fields would stay in memory with the event.
+                    events.push(Envelope { event: envelope.event.unparsed(), ..envelope });
+                }
+                Read::Unreadable(_) => unreadable.push(read),
+            }
+            if bytes > MAX_SORTED {
+                let name = self.input.name();
+                bail!("{name} has its newest event first, and is too large for that; reverse it");
+            }
+        }
+        // Exports one after the other, or of several journals.
+        if !events.is_sorted_by(|a, b| a.seq >= b.seq) {
+            events.sort_by_key(|event| Reverse((event.received_at, event.seq)));
+        }
+        let events = events.into_iter().map(|envelope| Read::Event(envelope, None));
+        Ok(events.chain(unreadable).collect())
+    }
+
     fn next_line(&mut self) -> io::Result<Option<Line>> {
         if self.lines.is_none() {
             let mut lines = self.input.open(&self.bytes)?;
@@ -130,6 +197,10 @@ impl FileEvents {
         let (source, line) = (self.input.name(), Some(line));
         Read::Unreadable(Unreadable { source, line, detail, events: 1 })
     }
+}
+
+fn is_before(a: &Envelope, b: &Envelope) -> bool {
+    (a.seq, a.received_at) < (b.seq, b.received_at) && a.received_at <= b.received_at
 }
 
 /// Events of the journal.
