@@ -4,13 +4,17 @@
 //! |---|---|
 //! | `reading` | the places of an event in which usage may stand, and their precedence |
 //! | `walk` | one pass over a place, in bounded work and without a tree |
+//! | `deep` | tokens in objects that are too deep for the walk |
 //! | `frame` | the object that the walk is in |
+//! | `list` | the items of a list: calls, or chunks of a stream |
 //! | `names` | the names of tokens and cost, and what they mean |
 //! | `tokens` | from the counts of one object to tokens with the same inclusions for every API |
 //! | `found` | which of several usages count, and which are added up |
 
+mod deep;
 mod found;
 mod frame;
+mod list;
 mod names;
 mod reading;
 #[cfg(test)]

@@ -45,16 +45,17 @@ impl UsageReading {
             reading.or(walk::members(object, is_other));
         }
         if let Some(extra) = places.extra {
-            let has_cost = cost_usd.or(reading.found.cost).is_some();
+            let has_cost = cost_usd.or(reading.found.whole_cost()).is_some();
             if !(has_cost && reading.found.has_complete_tokens()) {
                 reading.or(walk::value(extra, Context::Plain));
             }
         }
         let Walked { mut found, is_partial } = reading;
-        let is_reported = found.tokens.is_some() || found.cost.is_some();
+        let is_reported = found.tokens.is_some() || found.whole_cost().is_some();
         if cost_usd.is_some() {
             (found.cost, found.is_cost_partial) = (cost_usd, false);
         }
+        let cost_usd = found.whole_cost();
         let tokens = found.tokens.unwrap_or_default();
         let usage = Usage {
             input: tokens.input,
@@ -63,12 +64,12 @@ impl UsageReading {
             cache_creation_1h_input: tokens.written_1h,
             output: tokens.output,
             reasoning: tokens.reasoning,
-            cost_usd: found.cost,
+            cost_usd,
             service_tier: found.service_tier.unwrap_or_default(),
             local: tokens.is_local,
         };
         Self {
-            usage: (found.tokens.is_some() || found.cost.is_some()).then_some(usage),
+            usage: (found.tokens.is_some() || cost_usd.is_some()).then_some(usage),
             is_reported,
             is_unread: is_partial || found.is_unread(),
         }

@@ -65,6 +65,36 @@ impl Tokens {
         self.is_complete |= other.is_complete;
     }
 
+    /// Returns whether these may be the tokens of the same response at a later time, given the
+    /// earlier ones: counts of a stream never fall.
+    pub(super) fn continues(&self, earlier: &Self) -> bool {
+        let falls = |earlier: u64, later: u64| 0 < later && later < earlier;
+        !falls(earlier.input, self.input) && !falls(earlier.output, self.output)
+    }
+
+    /// Takes later counts of the same response. What they leave out stays.
+    pub(super) fn advance(&mut self, later: &Self) {
+        for (count, later) in [
+            (&mut self.input, later.input),
+            (&mut self.cached, later.cached),
+            (&mut self.written, later.written),
+            (&mut self.written_1h, later.written_1h),
+            (&mut self.output, later.output),
+            (&mut self.reasoning, later.reasoning),
+        ] {
+            *count = later.max(*count);
+        }
+        self.is_local &= later.is_local;
+        self.is_complete |= later.is_complete;
+        self.limit_parts();
+    }
+
+    /// Returns whether `other` has more tokens in one direction and no fewer in the other one.
+    pub(super) fn is_exceeded_by(&self, other: &Self) -> bool {
+        let (counts, others) = ((self.input, self.output), (other.input, other.output));
+        counts != others && others.0 >= counts.0 && others.1 >= counts.1
+    }
+
     /// Takes the parts that these tokens lack from partial tokens that stand beside them.
     pub(super) fn take_parts(&mut self, partial: &Self) {
         if self.cached == 0 {
@@ -269,8 +299,12 @@ fn output_readings(
     };
     let (within, beside) = (base, base.saturating_add(number(reasoning)));
     let is_within = match reasoning {
-        Some((Count::ReasoningBeside, _)) => false,
-        Some((_, reasoning)) => reasoning <= base,
+        // More reasoning than output can't be within it, whatever the total says: Perplexity's
+        // total excludes the reasoning of deep research.
+        Some((_, reasoning)) if reasoning > base => {
+            return Some(Readings { by_name: beside, other: beside });
+        }
+        Some((name, _)) => name != Count::ReasoningBeside,
         None => true,
     };
     let (by_name, other) = if is_within { (within, beside) } else { (beside, within) };

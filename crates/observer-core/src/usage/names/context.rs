@@ -25,6 +25,13 @@ pub(in super::super) enum Context {
     Cost,
 }
 
+impl Context {
+    /// Returns the context of a member that holds more of the same.
+    pub(in super::super) fn of_part(self) -> Self {
+        if matches!(self, Self::Usage | Self::Part) { Self::Part } else { Self::Plain }
+    }
+}
+
 /// Prefixes of flattened names, such as `usage.prompt_tokens` and `tokens_input`.
 const USAGE_PREFIXES: [&[u8]; 6] =
     [b"usage", b"tokenusage", b"genaiusage", b"llmusage", b"llm", b"tokens"];
@@ -134,7 +141,8 @@ fn cost(key: &Key) -> Meaning {
 
 fn short_cost(key: &Key) -> Option<Meaning> {
     Some(match key.as_bytes() {
-        b"total" | b"totaltokens" | b"usd" | b"totalusd" | b"amount" => CostName::usd(2),
+        b"usd" | b"totalusd" => CostName::usd(2),
+        b"total" | b"totaltokens" | b"amount" => CostName::bare(2),
         b"input" | b"prompt" | b"inputtokens" | b"prompttokens" => {
             Meaning::CostPart(CostPart::Input)
         }
@@ -171,7 +179,7 @@ mod tests {
             assert_eq!(found(key, context), Some(Meaning::Count(expected)), "{key}");
             assert_eq!(found(key, Context::Plain).is_some(), key == "cacheReadInputTokens");
         }
-        assert_eq!(found("total", Context::Cost), Some(CostName::usd(2)));
+        assert_eq!(found("total", Context::Cost), Some(CostName::bare(2)));
         assert_eq!(found("input_tokens", Context::Cost), Some(Meaning::CostPart(CostPart::Input)));
         assert_eq!(found("cache_read", Context::Cost), Some(Meaning::CostPart(CostPart::Other)));
     }
@@ -185,7 +193,7 @@ mod tests {
             ("tokens/output", Meaning::Count(Count::Output)),
             ("gen_ai.usage.cache_creation_input_tokens", Meaning::Count(Count::WriteWithin)),
             ("llm_prompt_tokens", Meaning::Count(Count::Prompt)),
-            ("cost.total", CostName::usd(2)),
+            ("cost.total", CostName::bare(2)),
             ("llm.cost.completion", Meaning::CostPart(CostPart::Output)),
         ] {
             assert_eq!(found(key, Context::Plain), Some(expected), "{key}");

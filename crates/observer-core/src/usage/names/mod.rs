@@ -14,7 +14,7 @@ mod key;
 mod lookalike;
 mod table;
 
-pub(super) use self::container::{Container, Rank, container};
+pub(super) use self::container::{Container, Rank, container, is_copy, is_running};
 pub(super) use self::context::{Context, meaning};
 pub(super) use self::key::{Key, Normalized};
 pub(super) use self::lookalike::{Lookalike, lookalike};

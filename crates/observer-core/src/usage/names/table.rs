@@ -67,6 +67,9 @@ pub(in super::super) struct CostName {
     pub(in super::super) rank: u8,
     /// Units in a US dollar.
     pub(in super::super) per_usd: f64,
+    /// True if the name may be that of the cost of anything, so that it is one of tokens beside
+    /// tokens only.
+    pub(in super::super) is_bare: bool,
 }
 
 impl CostName {
@@ -74,11 +77,15 @@ impl CostName {
     pub(in super::super) const WEAK: u8 = 9;
 
     pub(super) const fn usd(rank: u8) -> Meaning {
-        Meaning::Cost(Self { rank, per_usd: 1.0 })
+        Meaning::Cost(Self { rank, per_usd: 1.0, is_bare: false })
+    }
+
+    pub(super) const fn bare(rank: u8) -> Meaning {
+        Meaning::Cost(Self { rank, per_usd: 1.0, is_bare: true })
     }
 
     const fn fraction(per_usd: f64) -> Meaning {
-        Meaning::Cost(Self { rank: 6, per_usd })
+        Meaning::Cost(Self { rank: 6, per_usd, is_bare: false })
     }
 }
 
@@ -127,6 +134,8 @@ const NAMES: &[(Meaning, &[&str])] = &[
         "total_cached_tokens", "num_cached_tokens", "tokens_cached", "native_tokens_cached",
         "cachedContentTokenCount", "prompt_cache_hit_tokens", "cache_hit_tokens",
         "cache_read_tokens", "cached_read_tokens", "prompt_eval_cached_count",
+        "prompt_tokens_cached", "prompt_cached_tokens", "prompt_cache_read_tokens",
+        "input_tokens_cached", "cached_prompt_token_count", "cached_input_token_count",
         "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.input_tokens.cached",
         "gen_ai.usage.details.cache_read_tokens", "llm.token_count.prompt_details.cache_read",
         "llm.token_count.prompt_details.cache_input", "ai.usage.cachedInputTokens",
@@ -202,24 +211,28 @@ const NAMES: &[(Meaning, &[&str])] = &[
 
     (CostName::usd(0), &["total_cost_usd", "total_cost_in_usd", "total_usd", "actual_cost_usd"]),
     (CostName::usd(1), &["cost_usd", "cost_in_usd", "usd_cost", "cost_dollars"]),
-    (CostName::usd(2), &[
+    (CostName::usd(2), &["gen_ai.cost.total_tokens", "llm.cost.total", "llm.usage.total_cost"]),
+    (CostName::bare(2), &[
         "total_cost", "accumulated_cost", "cumulative_cost", "overall_cost", "actual_cost",
-        "gen_ai.cost.total_tokens", "llm.cost.total", "llm.usage.total_cost",
     ]),
     (CostName::usd(3), &[
-        "response_cost", "gen_ai.usage.cost", "operation.cost", "instance_cost", "llm_cost",
-        "api_cost", "model_cost", "agent_cost", "run_cost", "session_cost", "spend",
-        "total_spend", "spend_usd", "total_price",
+        "response_cost", "gen_ai.usage.cost", "instance_cost", "llm_cost", "model_cost",
+        "agent_cost", "spend_usd",
     ]),
-    (CostName::usd(4), &["cost"]),
-    (CostName::usd(5), &["estimated_cost_usd", "estimated_cost"]),
+    (CostName::bare(3), &[
+        "operation.cost", "api_cost", "run_cost", "session_cost", "spend", "total_spend",
+        "total_price",
+    ]),
+    (CostName::bare(4), &["cost"]),
+    (CostName::usd(5), &["estimated_cost_usd"]),
+    (CostName::bare(5), &["estimated_cost"]),
     (CostName::fraction(1e10), &["cost_in_usd_ticks", "total_cost_usd_ticks"]),
     (CostName::fraction(1e9), &["cost_nano_usd", "cost_usd_nanos"]),
     (CostName::fraction(1e6), &["cost_micro_usd", "cost_usd_micros", "cost_microdollars"]),
     (CostName::fraction(1e2), &[
         "cost_cents", "cost_in_cents", "cost_usd_cents", "total_cost_cents",
     ]),
-    (CostName::usd(CostName::WEAK), &["usage"]),
+    (CostName::bare(CostName::WEAK), &["usage"]),
     (Meaning::CostPart(CostPart::Input), &[
         "input_cost", "prompt_cost", "total_input_cost", "total_prompt_cost", "input_tokens_cost",
         "prompt_tokens_cost", "input_cost_usd", "prompt_cost_usd", "gen_ai.cost.input_tokens",

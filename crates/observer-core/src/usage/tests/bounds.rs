@@ -25,8 +25,10 @@ fn usage_is_read_down_to_the_fourth_level() {
         assert_eq!(input(&json!({ "top": nested(levels.min(3)) })), (7, false), "{levels} levels");
     }
     for levels in [5, 6, 20, 60] {
-        assert_eq!(input(&json!({ "extra": nested(levels) })), (0, false), "{levels} levels");
-        assert_eq!(input(&json!({ "usage": nested(levels + 1) })), (0, false), "{levels} levels");
+        assert_eq!(input(&json!({ "extra": nested(levels) })), (0, true), "{levels} levels");
+        assert_eq!(input(&json!({ "usage": nested(levels + 2) })), (0, true), "{levels} levels");
+        let found = json!({ "usage": nested(0), "extra": nested(levels) });
+        assert_eq!(input(&found), (7, false), "{levels} levels");
     }
 }
 

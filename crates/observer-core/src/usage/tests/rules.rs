@@ -78,12 +78,19 @@ fn numbers_out_of_range_are_unread() {
         assert_eq!(event.usage().map(|usage| (usage.input, usage.output)), Some((0, 2)));
         assert!(event.unread_usage(), "{number}");
     }
-    for cost in [json!(-1), json!(1e13), json!("-0.5")] {
+    for number in ["1,234", "1 234", "~5", "12k", "5 tokens", "NaN", "-inf"] {
+        let event = event(&json!({"usage": {"prompt_tokens": number, "completion_tokens": 2}}));
+        assert_eq!(event.usage().map(|usage| (usage.input, usage.output)), Some((0, 2)));
+        assert!(event.unread_usage(), "{number}");
+    }
+    for cost in [json!(-1), json!(1e13), json!("-0.5"), json!("NaN"), json!("0,25"), json!("5 USD")]
+    {
         let event = event(&json!({"usage": {"prompt_tokens": 1, "cost": cost}}));
         assert_eq!(event.usage().and_then(|usage| usage.cost_usd), None);
         assert!(event.unread_usage(), "{cost}");
     }
-    for other in [json!("many"), json!(null), json!(true), json!([])] {
+    for other in [json!("many"), json!("gpt-5"), json!("n/a"), json!(null), json!(true), json!([])]
+    {
         let event = event(&json!({"usage": {"prompt_tokens": other, "completion_tokens": 2}}));
         assert_eq!(event.usage().map(|usage| usage.input), Some(0));
         assert!(!event.unread_usage(), "{other}");
@@ -94,11 +101,11 @@ fn numbers_out_of_range_are_unread() {
 fn cost_has_many_names_and_one_value() {
     for (extra, expected) in [
         (json!({"cost": 1, "total_cost": 2, "total_cost_usd": 3}), Some(3.0)),
-        (json!({"cost": 1, "total_cost": 2}), Some(2.0)),
+        (json!({"cost": 1, "total_cost": 2, "usage": {"input_tokens": 5}}), Some(2.0)),
         (json!({"estimated_cost_usd": 1, "actual_cost_usd": 2}), Some(2.0)),
-        (json!({"total_cost": 2, "steps": [{"cost": 1}, {"cost": 1}]}), Some(2.0)),
-        (json!({"steps": [{"cost": 1}, {"cost": 1}]}), Some(2.0)),
-        (json!({"cost": {"total": 2, "input": 1}}), Some(2.0)),
+        (json!({"total_cost_usd": 2, "steps": [{"cost_usd": 1}, {"cost_usd": 1}]}), Some(2.0)),
+        (json!({"steps": [{"cost_usd": 1}, {"cost_usd": 1}]}), Some(2.0)),
+        (json!({"cost": {"total": 2, "input": 1}, "tokens_used": 5}), Some(2.0)),
         (json!({"cost": {"usd": "0.5"}}), Some(0.5)),
         (json!({"cost_cents": 250}), Some(2.5)),
         (json!({"cost": null, "usage": {"cost": 0}}), Some(0.0)),
@@ -115,17 +122,41 @@ fn cost_has_many_names_and_one_value() {
 }
 
 #[test]
-fn cost_of_some_of_several_calls_is_marked_as_unread() {
+fn cost_of_some_of_several_calls_is_none_and_unread() {
     let calls = |second: Value| {
         event(&json!({"extra": {"calls": [
             {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.5}, second,
         ]}}))
     };
     let partial = calls(json!({"prompt_tokens": 1, "completion_tokens": 1}));
-    assert_eq!(partial.usage().and_then(|usage| usage.cost_usd), Some(0.5));
+    assert_eq!(partial.usage().map(|usage| (usage.input, usage.cost_usd)), Some((2, None)));
     assert!(partial.unread_usage());
     let complete = calls(json!({"prompt_tokens": 1, "completion_tokens": 1, "cost": 0}));
     assert!(!complete.unread_usage());
+}
+
+#[test]
+fn bare_cost_is_one_of_tokens_beside_tokens_alone() {
+    let tokens = json!({"prompt_tokens": 10, "completion_tokens": 5});
+    for (members, expected, is_unread) in [
+        (json!({"usage": tokens, "extra": {"cost": 2}}), Some(2.0), false),
+        (json!({"usage": tokens, "total_cost": 2}), Some(2.0), false),
+        (json!({"usage": {"cost": 2}}), Some(2.0), false),
+        (json!({"extra": {"result": {"cost": 2, "llm": tokens}}}), Some(2.0), false),
+        // The tokens are unread: a total alone is neither input nor output.
+        (json!({"extra": {"result": {"cost": 2, "total_tokens": 9}}}), Some(2.0), true),
+        (json!({"usage": tokens, "extra": {"order": {"cost": 2}}}), None, true),
+        (json!({"usage": tokens, "extra": {"order": {"cost": 0}}}), None, false),
+        (json!({"usage": tokens, "extra": {"orders": [{"total_price": 2}]}}), None, true),
+        (json!({"extra": {"cost": 2}}), None, true),
+        (json!({"extra": {"cost": 2, "currency": "EUR"}}), None, true),
+        (json!({"cost_usd": 1, "usage": tokens, "extra": {"cost": 2}}), Some(1.0), false),
+        (json!({"usage": tokens, "extra": {"order": {"cost_usd": 2}}}), Some(2.0), false),
+    ] {
+        let event = event(&members);
+        let cost = event.usage().and_then(|usage| usage.cost_usd);
+        assert_eq!((cost, event.unread_usage()), (expected, is_unread), "{members}");
+    }
 }
 
 #[test]
