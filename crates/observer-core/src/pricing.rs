@@ -45,13 +45,16 @@ pub struct RateQuery<'a> {
 
 impl<'a> RateQuery<'a> {
     /// Returns the query for an event and its usage. The usage is known to be that of one request
-    /// if `turns` is 1.
+    /// if `turns` is 1. A time that lies after the receipt counts as that of the receipt, as in
+    /// every figure.
     #[must_use]
     pub fn of(envelope: &'a Envelope, usage: &Usage) -> Self {
         let event = &envelope.event;
         Self {
             model: event.staffer_id().unwrap_or_default(),
-            at: event.timestamp().unwrap_or(envelope.received_at),
+            at: event
+                .timestamp()
+                .map_or(envelope.received_at, |time| time.min(envelope.received_at)),
             context: if event.turns() == Some(1) { usage.input } else { 0 },
             service_tier: usage.service_tier,
             local: usage.local,
@@ -249,6 +252,25 @@ mod tests {
         check(&format!(r#""turns":1,{usage}"#), Some(Cost::Priced(400_002.0)));
         check(&format!(r#""turns":2,{usage}"#), Some(Cost::Priced(200_001.0)));
         check(usage, Some(Cost::Priced(200_001.0)));
+    }
+
+    #[test]
+    fn price_is_that_of_the_event_time_but_not_of_the_future() {
+        let received: Timestamp = "2026-06-15T12:00:00Z".parse().unwrap();
+        for (timestamp, expected) in [
+            ("\"2026-06-01T00:00:00Z\"", "2026-06-01T00:00:00Z"),
+            ("\"2027-02-01T00:00:00Z\"", "2026-06-15T12:00:00Z"),
+            ("1801440000", "2026-06-15T12:00:00Z"),
+            ("null", "2026-06-15T12:00:00Z"),
+        ] {
+            let event = format!(
+                r#"{{"source":"ci","event_kind":"ok","ok":true,"timestamp":{timestamp}}}"#
+            );
+            let event = Event::parse(event).unwrap();
+            let envelope = Envelope { id: Uuid::nil(), seq: 1, received_at: received, event };
+            let query = RateQuery::of(&envelope, &Usage::default());
+            assert_eq!(query.at, expected.parse().unwrap(), "{timestamp}");
+        }
     }
 
     #[test]

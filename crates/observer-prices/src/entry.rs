@@ -31,6 +31,9 @@ use crate::price_list::{Kind, PriceList, StatedRates};
 /// token.
 const MIN_RATE: f64 = 0.001;
 
+/// Largest rate, in US dollars per million tokens. It keeps every sum of costs finite.
+pub(crate) const MAX_RATE: f64 = 1e6;
+
 /// Price of one model, or of several whose names match a pattern.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "RawEntry")]
@@ -194,6 +197,11 @@ fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Er
     let rate = f64::deserialize(deserializer)?;
     if !(rate.is_finite() && rate >= 0.0) {
         return Err(D::Error::custom(format_args!("must be a number of at least 0, not {rate}")));
+    }
+    if rate > MAX_RATE {
+        return Err(D::Error::custom(format_args!(
+            "must be at most {MAX_RATE} US dollars per million tokens, not {rate:e}"
+        )));
     }
     if rate > 0.0 && rate < MIN_RATE {
         return Err(D::Error::custom(format_args!(

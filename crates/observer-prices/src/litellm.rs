@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use observer_core::ServiceTier;
 use serde_json::value::RawValue;
 
-use crate::entry::ParseError;
+use crate::entry::{MAX_RATE, ParseError};
 use crate::error::EntryProblem;
 use crate::price_list::{Kind, PriceList, StatedRates};
 
@@ -139,6 +139,10 @@ impl Reader<'_> {
         let Some(rate): Option<f64> = self.read(key, value, "a number")? else { return Ok(()) };
         if !(rate.is_finite() && rate >= 0.0) {
             return Err(self.problem(key, format!("must be at least 0, not {rate}")));
+        }
+        if rate > MAX_RATE / 1e6 {
+            let problem = format!("must be at most 1 US dollar per token, not {rate:e}");
+            return Err(self.problem(key, problem));
         }
         rates.set(price.above, price.tier, price.kind, rate);
         Ok(())

@@ -26,8 +26,15 @@ pub struct Table {
     resolved: Memo<Arc<[Candidate]>>,
 }
 
+/// Tables are equal if they have the same entries in the same order.
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        self.sources == other.sources
+    }
+}
+
 /// Entries of one file, or those that are in no file.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Source {
     /// True for LiteLLM's map, whose names are no patterns and may have two spellings, and whose
     /// aliases may lead nowhere.
@@ -41,6 +48,7 @@ struct Source {
 }
 
 /// Entry in whatever format it was written.
+#[derive(PartialEq)]
 struct Item {
     name: String,
     from: Option<Timestamp>,
@@ -48,6 +56,7 @@ struct Item {
     terms: ItemTerms,
 }
 
+#[derive(PartialEq)]
 enum ItemTerms {
     Prices(Arc<PriceList>),
     AliasOf(String),

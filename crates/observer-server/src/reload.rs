@@ -20,7 +20,7 @@ pub trait ReloadHandler: Send + Sync + 'static {
 pub struct ReloadReport {
     /// Added sinks.
     pub added: Vec<String>,
-    /// Sinks whose configuration changed.
+    /// Sinks whose configuration changed, and `prices` if a price changed.
     pub changed: Vec<String>,
     /// Removed sinks. Their positions are kept.
     pub removed: Vec<String>,

@@ -129,6 +129,7 @@ impl Reloader {
             running.adopt(loaded);
         }
         prices::log(config, &table);
+        let has_new_prices = *self.prices.table() != table;
         self.prices.replace(table);
         let stopped: Vec<_> = plan
             .changed
@@ -157,7 +158,10 @@ impl Reloader {
         if !failed.is_empty() {
             return Err(ReloadError::Partial(failed.join("; ")));
         }
-        let Plan { added, changed, removed } = plan;
+        let Plan { added, mut changed, removed } = plan;
+        if has_new_prices {
+            changed.push("prices".to_owned());
+        }
         Ok(ReloadReport { added, changed, removed, restart_needed: self.restart_needed(config) })
     }
 

@@ -55,6 +55,18 @@ fn problem_names_the_entry_and_the_key() {
         ("cache_read = -1", "cache_read: must be a number of at least 0, not -1"),
         ("cache_read = nan", "cache_read: must be a number of at least 0, not NaN"),
         (
+            "cache_read = 1e308",
+            "cache_read: must be at most 1000000 US dollars per million tokens, not 1e308",
+        ),
+        (
+            "batch = { output = 1_000_001.0 }",
+            "batch.output: must be at most 1000000 US dollars per million tokens, not 1.000001e6",
+        ),
+        (
+            "above = [{ context = 200_000, input = 1e30 }]",
+            "above[0].input: must be at most 1000000 US dollars per million tokens, not 1e30",
+        ),
+        (
             "cache_read = 3e-7",
             "cache_read: 0.0000003 is a price per token; write US dollars per million tokens",
         ),
@@ -86,6 +98,11 @@ fn problem_names_the_entry_and_the_key() {
     rejected(both, &format!("models[1] (\"b\"): {missing}"));
     let blank = "[[models]]\nname = ' '\ninput = 1\noutput = 0";
     rejected(blank, "models[0] (\" \"): needs a name that is not empty");
+}
+
+#[test]
+fn largest_rate_is_a_million_dollars() {
+    assert_eq!(entries("[[models]]\nname = 'm'\ninput = 1e6\noutput = 1_000_000").len(), 1);
 }
 
 #[test]

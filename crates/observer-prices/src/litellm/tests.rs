@@ -140,6 +140,10 @@ fn problem_names_the_model_and_the_key() {
             r#""m": input_cost_per_token_above_200k_tokens: must be at least 0, not -1"#,
         ),
         (
+            r#"{"m":{"input_cost_per_token":1e30}}"#,
+            r#""m": input_cost_per_token: must be at most 1 US dollar per token, not 1e30"#,
+        ),
+        (
             r#"{"m":{"tiered_pricing":[{"range":1}]}}"#,
             r#""m": tiered_pricing: expected a range of two numbers, found 1"#,
         ),
