@@ -174,6 +174,10 @@ impl Cost {
         if let Some(cost) = usage.cost_usd {
             return Some(Self::Reported(cost));
         }
+        if usage.unsplit > 0 {
+            // Input and output have different prices.
+            return Some(Self::Unpriced);
+        }
         let has_tokens = usage.input > 0 || usage.output > 0;
         Some(match pricing.rates(&RateQuery::of(envelope, usage)) {
             Some(rates) => Self::Priced(rates.cost(usage)),
@@ -244,6 +248,15 @@ mod tests {
     fn tokens_without_a_price_cost_nothing_if_there_are_none() {
         let nothing = r#""staffer_id":"n","usage":{"prompt_tokens":0,"completion_tokens":0}"#;
         check(nothing, Some(Cost::Priced(0.0)));
+    }
+
+    #[test]
+    fn total_alone_has_no_price() {
+        check(r#""staffer_id":"m","usage":{"total_tokens":9}"#, Some(Cost::Unpriced));
+        check(r#""staffer_id":"m","extra":{"tokens_used":9}"#, Some(Cost::Unpriced));
+        let reported = r#""staffer_id":"m","cost_usd":2,"usage":{"total_tokens":9}"#;
+        check(reported, Some(Cost::Reported(2.0)));
+        check(r#""staffer_id":"m","usage":{"total_tokens":0}"#, None);
     }
 
     #[test]

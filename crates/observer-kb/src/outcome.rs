@@ -113,14 +113,20 @@ pub(crate) enum Basis {
 }
 
 impl Class {
+    /// Bit of tokens of which only the total is known, which have no price.
+    const UNSPLIT: i64 = 1 << 10;
+
     /// Returns the class of an attempt.
     ///
-    /// Bits from the lowest: hint (1), basis (2), local (1), tier (3), context (3).
+    /// Bits from the lowest: hint (1), basis (2), local (1), tier (3), context (3), unsplit (1).
     pub(crate) fn of(outcome: &Outcome) -> Self {
         let hint = i64::from(outcome.hinted);
         let Some(usage) = &outcome.usage else { return Self(hint) };
         if usage.cost_usd.is_some() {
             return Self(hint | (Basis::Reported as i64) << 1);
+        }
+        if usage.unsplit > 0 {
+            return Self(hint | (Basis::Tokens as i64) << 1 | Self::UNSPLIT);
         }
         if usage.input == 0 && usage.output == 0 {
             return Self(hint);
@@ -166,6 +172,7 @@ impl Class {
     /// Returns the cost of tokens of this class, given the rates that apply.
     pub(crate) fn cost(self, rates: Option<Rates>, usage: &Usage) -> Option<f64> {
         match rates {
+            _ if self.0 & Self::UNSPLIT != 0 => None,
             Some(rates) => Some(rates.cost(usage)),
             None => self.local().then_some(0.0),
         }
@@ -196,6 +203,15 @@ mod tests {
         let usage = corrected.usage.unwrap();
         assert_eq!((usage.input, usage.output, usage.cost_usd), (5, 1, Some(0.5)));
         assert_eq!(Class::of(&corrected).basis(), Basis::Reported);
+    }
+
+    #[test]
+    fn total_alone_is_unpriced_whatever_the_price() {
+        let json = r#"{"source":"s","event_kind":"ok","ok":true,"usage":{"total_tokens":9}}"#;
+        let outcome = outcome(json);
+        let class = Class::of(&outcome);
+        assert_eq!(class.basis(), Basis::Tokens);
+        assert_eq!(class.cost(Some(Rates::default()), &outcome.usage.unwrap()), None);
     }
 
     #[test]

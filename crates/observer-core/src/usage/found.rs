@@ -9,6 +9,8 @@ use crate::ServiceTier;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Found {
     pub(super) tokens: Option<Tokens>,
+    /// Total of objects that have no other tokens.
+    pub(super) unsplit: u64,
     /// Cost in US dollars.
     pub(super) cost: Option<f64>,
     /// Cost of the whole event under a name that is one of tokens only if the event has tokens.
@@ -51,6 +53,9 @@ impl Found {
             (self.cost, self.is_cost_partial) = (next.cost, next.is_cost_partial);
         }
         self.bare_cost = self.bare_cost.or(next.bare_cost);
+        if self.unsplit == 0 {
+            self.unsplit = next.unsplit;
+        }
         self.service_tier = self.service_tier.or(next.service_tier);
         self.has_stray_tokens |= next.has_stray_tokens;
         self.has_stray_cost |= next.has_stray_cost;
@@ -71,6 +76,7 @@ impl Found {
             (Some(tokens), Some(later)) => tokens.advance(later),
             (tokens, later) => *tokens = tokens.or(*later),
         }
+        self.unsplit = later.unsplit.max(self.unsplit);
         self.cost = match (self.cost, later.cost) {
             (Some(cost), Some(later)) => Some(cost.max(later)),
             (cost, later) => cost.or(later),
@@ -120,6 +126,7 @@ impl Found {
             (Some(tier), Some(other)) if tier != other => Some(ServiceTier::Standard),
             (tier, other) => tier.or(other),
         };
+        self.unsplit = self.unsplit.saturating_add(other.unsplit);
         self.part = Part::Sum;
         self.note_unread(other);
     }

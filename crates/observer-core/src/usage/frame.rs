@@ -140,7 +140,8 @@ impl<'a> Frame<'a> {
     /// of the place, which belongs to the event as a whole.
     pub(super) fn finish(mut self, context: Context, is_root: bool) -> Found {
         let siblings = std::mem::take(&mut self.siblings).finish();
-        let tokens = self.counts.resolve().filter(|_| self.has_tokens(context));
+        let resolved = self.counts.resolve();
+        let tokens = resolved.filter(|_| self.has_tokens(context));
         let is_of_tokens = self.has_clear_count
             || tokens.or(siblings.tokens).is_some()
             || matches!(context, Context::Usage | Context::Part);
@@ -153,17 +154,18 @@ impl<'a> Frame<'a> {
             self.has_unread_cost |= bare_cost.is_none() && cost > 0.0;
         }
         let (cost, has_stray_cost) = self.own_cost(tokens.is_some());
+        let is_total_only = self.has_clear_count && resolved.is_none();
+        let unsplit = if is_total_only { self.counts.total() } else { 0 };
         let own = Found {
             tokens,
+            unsplit,
             cost,
             bare_cost,
             is_cost_partial: false,
             service_tier: self.service_tier,
             has_unread_tokens: tokens.is_some() && self.has_unread_tokens,
             has_stray_tokens: self.has_deep_tokens
-                || (tokens.is_none()
-                    && (self.has_unread_tokens
-                        || (self.has_clear_count && self.counts.is_total_only()))),
+                || (tokens.is_none() && (self.has_unread_tokens || unsplit > 0)),
             has_stray_cost,
             is_total: self.is_total,
             part: Part::Own,

@@ -75,6 +75,9 @@ pub struct Usage {
     pub output: u64,
     /// Part of `output` that is reasoning.
     pub reasoning: u64,
+    /// Tokens of which only the total was reported. They have no price, and are part of neither
+    /// `input` nor `output`; 0 if there are others.
+    pub unsplit: u64,
     /// Cost in US dollars, if the producer reported it.
     pub cost_usd: Option<f64>,
     /// Tier in which the requests were served.

@@ -64,12 +64,14 @@ impl UsageReading {
             cache_creation_1h_input: tokens.written_1h,
             output: tokens.output,
             reasoning: tokens.reasoning,
+            unsplit: if found.tokens.is_none() { found.unsplit } else { 0 },
             cost_usd,
             service_tier: found.service_tier.unwrap_or_default(),
             local: tokens.is_local,
         };
         Self {
-            usage: (found.tokens.is_some() || cost_usd.is_some()).then_some(usage),
+            usage: (found.tokens.is_some() || cost_usd.is_some() || found.unsplit > 0)
+                .then_some(usage),
             is_reported,
             is_unread: is_partial || found.is_unread(),
         }

@@ -175,9 +175,9 @@ impl Counts {
         (has(&INPUTS), has(&OUTPUTS))
     }
 
-    /// Returns whether there is a total and nothing else.
-    pub(super) fn is_total_only(&self) -> bool {
-        self.get(Count::Total).is_some_and(|total| total > 0) && self.resolve().is_none()
+    /// Returns the total, or 0.
+    pub(super) fn total(&self) -> u64 {
+        self.get(Count::Total).unwrap_or(0)
     }
 
     /// Returns the tokens, or `None` if there are none or only a total.

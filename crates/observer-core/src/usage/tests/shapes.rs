@@ -30,6 +30,7 @@ fn shape(line: &Value) -> Shape {
         "cache_creation_1h_input",
         "output",
         "reasoning",
+        "unsplit",
         "cost_usd",
         "service_tier",
         "local",
@@ -46,6 +47,7 @@ fn shape(line: &Value) -> Shape {
         cache_creation_1h_input: count("cache_creation_1h_input"),
         output: count("output"),
         reasoning: count("reasoning"),
+        unsplit: count("unsplit"),
         cost_usd: expect["cost_usd"].as_f64(),
         service_tier: match expect["service_tier"].as_str() {
             None => ServiceTier::Standard,
