@@ -210,5 +210,14 @@ fn without_an_observer_and_a_file_the_address_is_named() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("observer.toml"), config(KB)).unwrap();
     check_failure(dir.path(), "models", 2, "is unreachable");
+    let address = "server.listen = '127.0.0.1:1'\n";
+    let other = [address, "[sinks.archive]\ntype = 'file'\npath = 'a.jsonl'\n"].concat();
+    fs::write(dir.path().join("observer.toml"), other).unwrap();
+    check_failure(dir.path(), "models", 2, "http://127.0.0.1:1/ is unreachable");
+    check_failure(dir.path(), "status", 2, "http://127.0.0.1:1/ is unreachable");
+    fs::write(dir.path().join("observer.toml"), "journal.retain = '0s'\n").unwrap();
+    for command in ["models", "usage", "status"] {
+        check_failure(dir.path(), command, 2, "journal.retain");
+    }
     assert!(!dir.path().join("observer-data").exists(), "nothing is created");
 }

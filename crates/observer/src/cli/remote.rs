@@ -1,5 +1,7 @@
 //! HTTP requests to a running observer, over its admin socket or its URL.
 
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use super::connect::error::{detail, root_cause};
 use super::connect::{ConnectArgs, DEFAULT_URL, URL_VARIABLE, endpoint, tls};
 use super::failure::Failure;
 use crate::Config;
+use crate::config::ServerConfig;
 
 /// Characters that are encoded in a segment of a path: all but the unreserved ones (RFC 3986,
 /// section 2.3).
@@ -27,8 +30,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Options for reaching a running observer.
 #[derive(Debug, Args)]
 pub(super) struct ObserverArgs {
-    /// URL of the observer; by default its admin socket if there is one, else
-    /// http://localhost:3800
+    /// URL of the observer; by default its admin socket if there is one, else the address of its
+    /// configuration, else http://localhost:3800
     #[arg(long, env = URL_VARIABLE, hide_env_values = true, value_parser = endpoint)]
     url: Option<Url>,
 
@@ -58,6 +61,8 @@ pub(super) struct Remote {
     http: Client,
     url: Url,
     target: Target,
+    /// File that was named as the configuration.
+    config: Option<PathBuf>,
 }
 
 /// Choice of the address to connect to.
@@ -66,8 +71,8 @@ enum Target {
     Socket(PathBuf),
     /// URL of the command line or the environment.
     GivenUrl,
-    /// Default URL, since there is no admin socket.
-    DefaultUrl,
+    /// URL of the configuration, since there is no admin socket.
+    ConfiguredUrl,
 }
 
 /// Response of a running observer.
@@ -106,26 +111,27 @@ impl Remote {
         let (url, target) = match url {
             Some(url) => (url, Target::GivenUrl),
             None => {
-                let url = endpoint(DEFAULT_URL).expect("the default URL is valid");
-                (url, admin_socket(config).map_or(Target::DefaultUrl, Target::Socket))
+                let (socket, url) = configured(config);
+                (url, socket.map_or(Target::ConfiguredUrl, Target::Socket))
             }
         };
+        let config = config.map(Path::to_owned);
         let http = connect.client(&url).and_then(|client| {
             let client = client.connect_timeout(TIMEOUT);
             Ok(match &target {
                 Target::Socket(path) => client.unix_socket(path.as_path()),
-                Target::GivenUrl | Target::DefaultUrl => client,
+                Target::GivenUrl | Target::ConfiguredUrl => client,
             }
             .build()?)
         });
-        Ok(Self { http: http.map_err(Failure::usage)?, url, target })
+        Ok(Self { http: http.map_err(Failure::usage)?, url, target, config })
     }
 
     /// Returns the base URL of the observer or its admin socket, for messages.
     pub(super) fn address(&self) -> String {
         match &self.target {
             Target::Socket(path) => path.display().to_string(),
-            Target::GivenUrl | Target::DefaultUrl => self.at(&[]).to_string(),
+            Target::GivenUrl | Target::ConfiguredUrl => self.at(&[]).to_string(),
         }
     }
 
@@ -188,7 +194,7 @@ impl Remote {
 
     async fn execute(&self, request: RequestBuilder) -> Result<Response, Unreachable> {
         let unreachable = |error: reqwest::Error| {
-            let hint = if error.is_connect() { self.hint(&error) } else { "" };
+            let hint = if error.is_connect() { self.hint(&error) } else { Cow::Borrowed("") };
             let reason =
                 tls::explain(&error).unwrap_or_else(|| format!("{}{hint}", root_cause(&error)));
             Unreachable {
@@ -202,33 +208,58 @@ impl Remote {
         Ok(Response { status, body, address: self.address() })
     }
 
-    /// Returns a remedy for a failed connection.
-    fn hint(&self, error: &reqwest::Error) -> &'static str {
-        match &self.target {
+    /// Returns a remedy for a failed connection. An observer whose configuration is invalid can't
+    /// have been started with it.
+    fn hint(&self, error: &reqwest::Error) -> Cow<'static, str> {
+        if !matches!(self.target, Target::GivenUrl)
+            && let Err(error) =
+                Config::load(self.config.as_deref()).and_then(|config| config.validate())
+        {
+            let error = observer_core::report(&error);
+            return Cow::Owned(format!("; the configuration is invalid: {error}"));
+        }
+        Cow::Borrowed(match &self.target {
             Target::Socket(_) if is_denied(error) => {
                 "; run the command as the user of the observer, or use --url"
             }
             Target::Socket(_) => "; start the observer, or name another one with --url",
             Target::GivenUrl => "; start the observer, or correct --url",
-            Target::DefaultUrl => {
+            Target::ConfiguredUrl => {
                 "; start the observer, or name its URL with --url or its configuration with \
                  --config"
             }
-        }
+        })
     }
 }
 
-/// Returns the path of the admin socket of the configuration, if a socket exists there.
-fn admin_socket(config: Option<&Path>) -> Option<PathBuf> {
-    let path = Config::load_admin_socket(config).unwrap_or_else(|error| {
+/// Returns the path of the admin socket of the configuration, if a socket exists there, and the URL
+/// of the configuration.
+fn configured(config: Option<&Path>) -> (Option<PathBuf>, Url) {
+    let (socket, listen) = Config::load_addresses(config).unwrap_or_else(|error| {
         tracing::warn!(
             error = observer_core::report(&error),
-            "the configuration, which names the admin socket, can't be read; using the default URL"
+            "the configuration, which names the addresses, can't be read; using the default URL"
         );
-        None
-    })?;
+        (None, ServerConfig::default().listen)
+    });
     let is_socket = |file: fs::Metadata| file.file_type().is_socket();
-    fs::metadata(&path).is_ok_and(is_socket).then_some(path)
+    let socket = socket.filter(|path| fs::metadata(path).is_ok_and(is_socket));
+    let url = endpoint(&url_of(&listen)).expect("the URL of an address is valid");
+    (socket, url)
+}
+
+/// Returns the URL by which the first of these addresses is reached from this machine.
+fn url_of(listen: &[SocketAddr]) -> String {
+    if *listen == ServerConfig::default().listen {
+        return DEFAULT_URL.to_owned();
+    }
+    let Some(mut address) = listen.first().copied() else { return DEFAULT_URL.to_owned() };
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}")
 }
 
 fn is_denied(error: &reqwest::Error) -> bool {
@@ -320,5 +351,21 @@ mod tests {
         let top = Url::parse("http://h:1/event").unwrap();
         assert_eq!(beside(&top, &["livez"]).as_str(), "http://h:1/livez");
         assert_eq!(beside(&top, &[]).as_str(), "http://h:1/");
+    }
+
+    #[test]
+    fn url_of_a_configuration_reaches_its_first_address_from_this_machine() {
+        for (listen, expected) in [
+            (&["127.0.0.1:3901"][..], "http://127.0.0.1:3901"),
+            (&["0.0.0.0:3901", "127.0.0.1:1"], "http://127.0.0.1:3901"),
+            (&["[::]:3901"], "http://[::1]:3901"),
+            (&["10.0.0.7:80"], "http://10.0.0.7:80"),
+            (&["127.0.0.1:3800", "[::1]:3800"], DEFAULT_URL),
+            (&[], DEFAULT_URL),
+        ] {
+            let listen: Vec<SocketAddr> =
+                listen.iter().map(|address| address.parse().unwrap()).collect();
+            assert_eq!(url_of(&listen), expected, "{listen:?}");
+        }
     }
 }

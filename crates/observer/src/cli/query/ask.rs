@@ -79,6 +79,9 @@ impl<'a> Store<'a> {
             Ok(None) => return Err(Failure::usage(unreachable)),
             Err(error) => {
                 let error = observer_core::report(&error);
+                if unreachable.to_string().contains(&error) {
+                    return Err(Failure::usage(unreachable));
+                }
                 let error = anyhow!("{unreachable}; the configuration can't be read: {error}");
                 return Err(Failure::usage(error));
             }

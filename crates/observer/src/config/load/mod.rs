@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -35,23 +36,31 @@ impl Config {
         }
     }
 
-    /// Returns the path of the admin socket that the file configures, or `None` if it is disabled.
+    /// Returns the path of the admin socket that the file configures, or `None` if it is disabled,
+    /// and the addresses of plain HTTP.
     ///
     /// Other keys are ignored, so that a file also serves where its secrets are not available. The
     /// file is found as by [`load`](Self::load).
     ///
     /// # Errors
     /// The named file does not exist, the file can't be read, or these keys are invalid.
-    pub(crate) fn load_admin_socket(named: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
+    pub(crate) fn load_addresses(
+        named: Option<&Path>,
+    ) -> Result<(Option<PathBuf>, Vec<SocketAddr>), ConfigError> {
         let Some((text, origin)) = read(named)? else {
-            return Ok(Self::default().access.admin_socket);
+            let Self { access, server, .. } = Self::default();
+            return Ok((access.admin_socket, server.listen));
         };
         let mut table = parse(&text, &origin)?;
-        table.retain(|key, _| matches!(key, "data_dir" | "access"));
+        table.retain(|key, _| matches!(key, "data_dir" | "access" | "server"));
+        if let Some(toml::Value::Table(server)) = table.get_mut("server") {
+            server.retain(|key, _| key == "listen");
+        }
         if let Some(toml::Value::Table(access)) = table.get_mut("access") {
             access.retain(|key, _| key == "admin_socket");
         }
-        Ok(from_table(table, origin, &|name| env::var_os(name))?.access.admin_socket)
+        let Self { access, server, .. } = from_table(table, origin, &|name| env::var_os(name))?;
+        Ok((access.admin_socket, server.listen))
     }
 
     /// Parses the content of a configuration file.

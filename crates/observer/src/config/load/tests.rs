@@ -457,7 +457,7 @@ fn admin_socket_is_known_without_the_secrets_of_the_file() {
     let file = folder.path().join("observer.toml");
     let socket = |text: &str| {
         std::fs::write(&file, text).unwrap();
-        Config::load_admin_socket(Some(&file))
+        Config::load_addresses(Some(&file)).map(|(socket, _)| socket)
     };
     let text = "data_dir = 'd'\n[access]\nanonymous = ['${UNSET_IN_THIS_TEST}']\n\
                 [sinks.a]\ntoken = '${UNSET_IN_THIS_TEST}'\n";
@@ -466,7 +466,7 @@ fn admin_socket_is_known_without_the_secrets_of_the_file() {
     assert_eq!(socket("access.admin_socket = false").unwrap(), None);
     assert!(socket("access.admin_socket = '${UNSET_IN_THIS_TEST}'").is_err());
     assert!(socket("[access").is_err());
-    assert!(Config::load_admin_socket(Some(&folder.path().join("missing.toml"))).is_err());
+    assert!(Config::load_addresses(Some(&folder.path().join("missing.toml"))).is_err());
 }
 
 #[test]
