@@ -276,9 +276,8 @@ mod tests {
             ("1801440000", "2026-06-15T12:00:00Z"),
             ("null", "2026-06-15T12:00:00Z"),
         ] {
-            let event = format!(
-                r#"{{"source":"ci","event_kind":"ok","ok":true,"timestamp":{timestamp}}}"#
-            );
+            let event =
+                format!(r#"{{"source":"ci","event_kind":"ok","ok":true,"timestamp":{timestamp}}}"#);
             let event = Event::parse(event).unwrap();
             let envelope = Envelope { id: Uuid::nil(), seq: 1, received_at: received, event };
             let query = RateQuery::of(&envelope, &Usage::default());

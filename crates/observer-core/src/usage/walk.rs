@@ -6,9 +6,7 @@ use super::deep;
 use super::found::Found;
 use super::frame::{Frame, is_numeric};
 use super::list::{Items, Part};
-use super::names::{
-    Container, Context, Key, Normalized, Rank, container, is_copy, is_running,
-};
+use super::names::{Container, Context, Key, Normalized, Rank, container, is_copy, is_running};
 use crate::scalar;
 use crate::scan::Cursor;
 

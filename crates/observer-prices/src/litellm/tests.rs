@@ -85,29 +85,29 @@ fn explicit_zero_is_a_price() {
 fn price_of_a_cache_hit_is_that_of_reading_unless_there_is_one() {
     let rate = |more: &str| {
         let model = format!(
-            r#"{{"input_cost_per_token":4,"output_cost_per_token":1,
-                "input_cost_per_token_cache_hit":2{more}}}"#
+            r#"{{"input_cost_per_token":0.4,"output_cost_per_token":0.1,
+                "input_cost_per_token_cache_hit":0.2{more}}}"#
         );
         let Terms::Prices(prices) = terms(&model) else { panic!("{model}") };
         prices.rates(0, ServiceTier::Standard).cached_input
     };
-    assert_eq!(rate(""), 2.0);
-    assert_eq!(rate(r#","cache_read_input_token_cost":1"#), 1.0);
+    assert_eq!(rate(""), 0.2);
+    assert_eq!(rate(r#","cache_read_input_token_cost":0.1"#), 0.1);
 }
 
 #[test]
 fn tiered_pricing_is_by_context_and_takes_missing_output_from_the_model() {
-    let model = r#"{"output_cost_per_token":9,"tiered_pricing":[
-        {"range":[32000.0,128000.0],"input_cost_per_token":2},
-        {"range":[0,32000.0],"input_cost_per_token":1},
-        {"range":[128000.0,1000000.0],"input_cost_per_token":3,"output_cost_per_token":10}]}"#;
+    let model = r#"{"output_cost_per_token":0.9,"tiered_pricing":[
+        {"range":[32000.0,128000.0],"input_cost_per_token":0.2},
+        {"range":[0,32000.0],"input_cost_per_token":0.1},
+        {"range":[128000.0,1000000.0],"input_cost_per_token":0.3,"output_cost_per_token":1}]}"#;
     let Terms::Prices(prices) = terms(model) else { panic!("{model}") };
     for (context, input, output) in [
-        (0, 1.0, 9.0),
-        (32_000, 1.0, 9.0),
-        (32_001, 2.0, 9.0),
-        (128_001, 3.0, 10.0),
-        (2_000_000, 3.0, 10.0),
+        (0, 0.1, 0.9),
+        (32_000, 0.1, 0.9),
+        (32_001, 0.2, 0.9),
+        (128_001, 0.3, 1.0),
+        (2_000_000, 0.3, 1.0),
     ] {
         let rates = prices.rates(context, ServiceTier::Standard);
         assert_eq!((rates.input, rates.output), (input, output), "{context}");

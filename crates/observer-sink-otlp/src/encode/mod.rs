@@ -187,8 +187,10 @@ fn add_usage(attributes: &mut Vec<KeyValue>, event: &Event) {
         (semconv::OUTPUT_TOKENS, usage.output),
         (semconv::REASONING_OUTPUT_TOKENS, usage.reasoning),
     ];
+    // Zeros would be wrong if a total is all that is known.
+    let is_split = usage.unsplit == 0;
     let is_sent = |key: &str, number: u64| {
-        number > 0 || [semconv::INPUT_TOKENS, semconv::OUTPUT_TOKENS].contains(&key)
+        number > 0 || is_split && [semconv::INPUT_TOKENS, semconv::OUTPUT_TOKENS].contains(&key)
     };
     let sent = counts.into_iter().filter(|(key, number)| is_sent(key, *number));
     attributes.extend(sent.map(|(key, number)| pair(key, any_value::count(number))));

@@ -231,6 +231,13 @@ fn unused_caches_have_no_attributes() {
 }
 
 #[test]
+fn total_without_parts_has_no_counts() {
+    let event = r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,
+        "usage":{"total_tokens":30}}"#;
+    assert!(!format_span(event).contains("gen_ai.usage"));
+}
+
+#[test]
 fn parts_of_the_tokens_are_attributes() {
     let event = r#"{"source":"s","event_kind":"ok","ok":true,"duration_ms":1,"extra":{"usage":{
         "promptTokenCount":90,"cachedContentTokenCount":40,"candidatesTokenCount":5,

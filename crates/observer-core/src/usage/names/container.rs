@@ -141,17 +141,47 @@ pub(in super::super) fn is_copy(key: &Key) -> bool {
     let is_response = |rest: &[u8]| {
         matches!(
             rest,
-            b"response" | b"result" | b"reply" | b"message" | b"output" | b"body" | b"data"
-                | b"payload" | b"completion" | b"generation" | b"answer" | b"request" | b"run"
-                | b"metadata" | b"meta" | b"details" | b"info" | b"stats" | b"metrics" | b"llm"
-                | b"span" | b"trace" | b"attributes" | b"event" | b"events" | b"messages"
-                | b"calls" | b"steps" | b"turns" | b"requests" | b"history" | b"trajectory"
-                | b"transcript" | b"log" | b"logs" | b"llmoutput" | b"xgroq"
+            b"response"
+                | b"result"
+                | b"reply"
+                | b"message"
+                | b"output"
+                | b"body"
+                | b"data"
+                | b"payload"
+                | b"completion"
+                | b"generation"
+                | b"answer"
+                | b"request"
+                | b"run"
+                | b"metadata"
+                | b"meta"
+                | b"details"
+                | b"info"
+                | b"stats"
+                | b"metrics"
+                | b"llm"
+                | b"span"
+                | b"trace"
+                | b"attributes"
+                | b"event"
+                | b"events"
+                | b"messages"
+                | b"calls"
+                | b"steps"
+                | b"turns"
+                | b"requests"
+                | b"history"
+                | b"trajectory"
+                | b"transcript"
+                | b"log"
+                | b"logs"
+                | b"llmoutput"
+                | b"xgroq"
         )
     };
-    let prefixes: [&[u8]; 9] = [
-        b"raw", b"original", b"parsed", b"http", b"final", b"last", b"full", b"provider", b"llm",
-    ];
+    let prefixes: [&[u8]; 9] =
+        [b"raw", b"original", b"parsed", b"http", b"final", b"last", b"full", b"provider", b"llm"];
     is_response(name)
         || name.starts_with(b"raw")
         || name.ends_with(b"raw")
