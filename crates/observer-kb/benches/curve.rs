@@ -71,7 +71,7 @@ impl Source {
 
     /// Returns the time of an event in microseconds.
     fn time(&self, seq: u64) -> i64 {
-        1_790_000_000_000_000 + (SPAN as u64 * seq / self.total) as i64
+        1_790_000_000_000_000 + (SPAN as u128 * u128::from(seq) / u128::from(self.total)) as i64
     }
 
     fn envelope(&mut self, seq: u64) -> Envelope {

@@ -99,6 +99,8 @@ struct Known<'a> {
     rows: Vec<AttemptRow>,
     costs: Vec<Option<f64>>,
     fold: Fold,
+    /// Error lines of failures that were read.
+    errors: HashMap<i64, Option<String>>,
     /// True if there are corrections at all.
     has_corrections: bool,
     models: Names<'a>,
@@ -143,6 +145,7 @@ impl<'a> Known<'a> {
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM correction)")?
             .query_row([], |row| row.get(0))?;
         Ok(Some(Self {
+            errors: HashMap::new(),
             has_corrections,
             conn,
             settings,
@@ -256,15 +259,18 @@ impl<'a> Known<'a> {
     }
 
     /// Returns the error line of a failure: that of its last correction, or else its own.
-    fn error(&self, n: i64, kind: &str) -> Result<Option<String>, KbError> {
+    fn error(&mut self, n: i64, kind: &str) -> Result<Option<String>, KbError> {
+        if let Some(text) = self.errors.get(&n) {
+            return Ok(text.clone());
+        }
         let envelope = match self.correction(n)? {
-            Some(correction) => correction,
-            None => match load(self.conn, n)? {
-                Some((_, envelope)) => envelope,
-                None => return Ok(None),
-            },
+            Some(correction) => Some(correction),
+            None => load(self.conn, n)?.map(|(_, envelope)| envelope),
         };
-        Ok(summarize(kind, envelope.event.extra().unwrap_or("{}")).text)
+        let extra = envelope.as_ref().map(|envelope| envelope.event.extra().unwrap_or("{}"));
+        let text = extra.and_then(|extra| summarize(kind, extra).text);
+        self.errors.insert(n, text.clone());
+        Ok(text)
     }
 
     /// Returns the last success.

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
 
 use crate::error::KbError;
@@ -35,12 +36,20 @@ const WRITER_CACHE: i64 = -40 * 1024;
 /// Cache of each reader.
 const READER_CACHE: i64 = -4 * 1024;
 
+/// Keeps statements prepared: otherwise SQLite prepares one with a parameter in `LIMIT` anew whenever
+/// the parameter is bound.
+fn keep_plans(conn: &Connection) -> Result<(), KbError> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
 /// Opens the file for writing, and creates or migrates it.
 pub(crate) fn open_writer(folder: &Path) -> Result<Connection, KbError> {
     fs::create_dir_all(folder).map_err(|source| KbError::Io { path: folder.to_owned(), source })?;
     let path = folder.join(FILE);
     let mut conn = Connection::open(&path)?;
     conn.busy_timeout(Duration::from_secs(10))?;
+    keep_plans(&conn)?;
     check_version(&conn, &path)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "NORMAL")?;
@@ -60,6 +69,7 @@ pub(crate) fn open_reader(folder: &Path) -> Result<Connection, KbError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&path, flags)?;
     conn.busy_timeout(Duration::from_secs(2))?;
+    keep_plans(&conn)?;
     check_version(&conn, &path)?;
     conn.pragma_update(None, "query_only", true)?;
     conn.pragma_update(None, "cache_size", READER_CACHE)?;
