@@ -179,8 +179,7 @@ async fn unreadable_configuration_is_a_warning_of_the_commands() {
     observer.write_config("[access");
     // Whether an observer listens at the default URL is not part of the test.
     let (_, text) = observer.run(&["status"]);
-    for part in ["WARN", "the configuration, which names the admin socket, can't be read", "line 1"]
-    {
+    for part in ["WARN", "the configuration, which names the addresses, can't be read", "line 1"] {
         assert!(text.contains(part), "{text}");
     }
     observer.write_config(DEFAULTS);

@@ -95,7 +95,7 @@ async fn reload_replaces_the_prices_of_running_sinks_and_a_bad_file_keeps_them()
     // The file alone has changed, so both sinks continue.
     write_prices(dir.path(), "m", 2.0);
     let report = reloader.reload().await.unwrap();
-    assert_eq!((report.changed.len(), report.restart_needed.len()), (0, 0));
+    assert_eq!((report.changed, report.restart_needed.len()), (vec!["prices".to_owned()], 0));
     assert_eq!(rates("m"), [Some(2.0); 2]);
 
     write_prices(dir.path(), "m", -1.0);

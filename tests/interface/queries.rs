@@ -215,9 +215,9 @@ fn without_an_observer_and_a_file_the_address_is_named() {
     fs::write(dir.path().join("observer.toml"), other).unwrap();
     check_failure(dir.path(), "models", 2, "http://127.0.0.1:1/ is unreachable");
     check_failure(dir.path(), "status", 2, "http://127.0.0.1:1/ is unreachable");
-    fs::write(dir.path().join("observer.toml"), "journal.retain = '0s'\n").unwrap();
+    fs::write(dir.path().join("observer.toml"), "journal.colour = 1\n").unwrap();
     for command in ["models", "usage", "status"] {
-        check_failure(dir.path(), command, 2, "journal.retain");
+        check_failure(dir.path(), command, 2, "journal.colour: unknown key");
     }
     assert!(!dir.path().join("observer-data").exists(), "nothing is created");
 }

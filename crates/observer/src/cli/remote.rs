@@ -208,17 +208,10 @@ impl Remote {
         Ok(Response { status, body, address: self.address() })
     }
 
-    /// Returns a remedy for a failed connection. An observer whose configuration is invalid can't
-    /// have been started with it.
+    /// Returns a remedy for a failed connection. An observer can't be started with an invalid
+    /// configuration.
     fn hint(&self, error: &reqwest::Error) -> Cow<'static, str> {
-        if !matches!(self.target, Target::GivenUrl)
-            && let Err(error) =
-                Config::load(self.config.as_deref()).and_then(|config| config.validate())
-        {
-            let error = observer_core::report(&error);
-            return Cow::Owned(format!("; the configuration is invalid: {error}"));
-        }
-        Cow::Borrowed(match &self.target {
+        let remedy = match &self.target {
             Target::Socket(_) if is_denied(error) => {
                 "; run the command as the user of the observer, or use --url"
             }
@@ -228,7 +221,15 @@ impl Remote {
                 "; start the observer, or name its URL with --url or its configuration with \
                  --config"
             }
-        })
+        };
+        if !matches!(self.target, Target::GivenUrl)
+            && let Err(error) =
+                Config::load(self.config.as_deref()).and_then(|config| config.validate())
+        {
+            let error = observer_core::report(&error);
+            return Cow::Owned(format!("{remedy}; the configuration is invalid: {error}"));
+        }
+        Cow::Borrowed(remedy)
     }
 }
 
