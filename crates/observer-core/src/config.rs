@@ -185,11 +185,16 @@ pub struct SinkSettings {
     pub required: bool,
     /// First event for a sink without a position.
     pub start: Start,
+    /// Largest total size of the sink's dead letters in bytes; 64 MiB by default. A sink is parked
+    /// when its next dead letter would exceed it.
+    #[serde(deserialize_with = "units::optional_size")]
+    pub max_dead_letters: Option<u64>,
 }
 
 impl SinkSettings {
     /// Names of the keys, for a caller that separates them from the keys of the sink's type.
-    pub const KEYS: [&str; 6] = ["filter", "batch", "retry", "timeout", "required", "start"];
+    pub const KEYS: [&str; 7] =
+        ["filter", "batch", "retry", "timeout", "required", "start", "max_dead_letters"];
 }
 
 /// Size of a batch. The type of the sink has defaults for settings that are absent.
@@ -218,9 +223,10 @@ impl BatchSettings {
     }
 }
 
-/// Back-off after a failed delivery: exponential with full jitter.
+/// Back-off after a failed delivery, and the evidence that makes an event a dead letter.
 ///
-/// The pause is random between zero and a bound, which doubles with each failure.
+/// The back-off is exponential with full jitter: a pause is random between zero and a bound, which
+/// doubles with each failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySettings {
@@ -230,9 +236,16 @@ pub struct RetrySettings {
     /// Largest bound. A longer `Retry-After` overrides it.
     #[serde(deserialize_with = "units::duration")]
     pub max: Duration,
-    /// Time after which the events of a failing batch become dead letters; never by default.
+    /// Longest delay that a destination can request.
+    #[serde(deserialize_with = "units::duration")]
+    pub max_retry_after: Duration,
+    /// Time after which failing events become dead letters without evidence; never by default.
     #[serde(deserialize_with = "units::optional_duration")]
     pub give_up_after: Option<Duration>,
+    /// Evidence for events with which the destination fails.
+    pub failed: Evidence,
+    /// Evidence for events that the destination refuses.
+    pub denied: Evidence,
 }
 
 impl Default for RetrySettings {
@@ -240,9 +253,25 @@ impl Default for RetrySettings {
         Self {
             initial: Duration::from_millis(500),
             max: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(24 * 60 * 60),
             give_up_after: None,
+            failed: Evidence { rounds: 8, over: Duration::from_secs(600) },
+            denied: Evidence { rounds: 3, over: Duration::from_secs(60) },
         }
     }
+}
+
+/// Evidence that an event is at fault, rather than the destination.
+///
+/// A round is a refusal of the event after the destination accepted another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// Number of rounds.
+    pub rounds: u32,
+    /// Shortest time between the first refusal and the last one.
+    #[serde(deserialize_with = "units::duration")]
+    pub over: Duration,
 }
 
 /// First event for a sink without a position.

@@ -54,8 +54,8 @@ pub mod units;
 mod usage;
 
 pub use config::{
-    BatchSettings, BuildError, RetrySettings, SinkConfig, SinkContext, SinkPart, SinkSettings,
-    Start,
+    BatchSettings, BuildError, Evidence, RetrySettings, SinkConfig, SinkContext, SinkPart,
+    SinkSettings, Start,
 };
 pub use envelope::{Batch, Envelope, EnvelopeError};
 pub use event::{Event, EventError, Field, FieldWarning, ParseOptions, Phases, Submission};

@@ -39,6 +39,33 @@ impl std::ops::AddAssign for Account {
     }
 }
 
+/// Counts of a run of events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) account: Account,
+    /// Events that were set aside: the position may pass them, and their result is counted apart.
+    pub(crate) set_aside: u64,
+}
+
+impl Counts {
+    pub(crate) fn total(&self) -> u64 {
+        self.account.resolved() + self.set_aside
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.account += more.account;
+        self.set_aside += more.set_aside;
+    }
+}
+
+impl From<Account> for Counts {
+    fn from(account: Account) -> Self {
+        Self { account, set_aside: 0 }
+    }
+}
+
 /// Position of a sink with the account of all events up to it. Both are made durable together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
@@ -46,8 +73,17 @@ pub(crate) struct Checkpoint {
     pub(crate) seq: u64,
     #[serde(flatten)]
     pub(crate) account: Account,
-    /// Number of events between the start and `seq`: the sum of the account.
+    /// Number of events up to `seq` that were ever set aside. What became of them is in the store
+    /// of undecided events.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) set_aside: u64,
+    /// Number of events between the start and `seq`: the sum of all counts.
     pub(crate) accepted: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Checkpoint {
@@ -65,16 +101,17 @@ impl Checkpoint {
     }
 
     /// Moves the position to `seq`, and adds the counts of the events up to it.
-    pub(crate) fn advance(&mut self, seq: u64, counts: Account) {
+    pub(crate) fn advance(&mut self, seq: u64, counts: Counts) {
         debug_assert_eq!(
-            counts.resolved(),
+            counts.total(),
             seq - self.seq,
             "each event is in one count: {counts:?} from {} to {seq}",
             self.seq
         );
         self.accepted += seq - self.seq;
         self.seq = seq;
-        self.account += counts;
+        self.account += counts.account;
+        self.set_aside += counts.set_aside;
     }
 }
 
@@ -85,9 +122,23 @@ mod tests {
     #[test]
     fn checkpoint_survives_encoding_and_decoding() {
         let mut checkpoint = Checkpoint::start(10);
-        checkpoint.advance(13, Account { delivered: 1, filtered: 2, ..Account::default() });
+        let account = Account { delivered: 1, filtered: 2, ..Account::default() };
+        checkpoint.advance(13, account.into());
         assert_eq!(Checkpoint::decode(13, &checkpoint.encode()), checkpoint);
+        assert!(!String::from_utf8(checkpoint.encode()).unwrap().contains("set_aside"));
         assert_eq!(checkpoint.accepted, checkpoint.account.resolved());
         assert_eq!(Checkpoint::decode(5, b"?"), Checkpoint::start(5));
+        checkpoint.advance(14, Counts { set_aside: 1, ..Counts::default() });
+        assert_eq!(Checkpoint::decode(14, &checkpoint.encode()), checkpoint);
+        assert_eq!(checkpoint.accepted, checkpoint.account.resolved() + 1);
+    }
+
+    #[test]
+    fn state_of_the_first_version_is_decoded() {
+        let state =
+            br#"{"delivered":7,"dead":1,"refused":0,"expired":0,"filtered":2,"accepted":10}"#;
+        let checkpoint = Checkpoint::decode(12, state);
+        assert_eq!((checkpoint.account.resolved(), checkpoint.accepted), (10, 10));
+        assert_eq!(checkpoint.set_aside, 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use observer_core::{ErrorKind, Timestamp};
+use observer_core::Timestamp;
 use observer_journal::AppendError;
 
 /// Reason for which no event can be accepted at the moment.
@@ -23,17 +23,8 @@ pub enum Unavailable {
 /// Failure of a sink or of a replay, as a status reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// ReplyTo of the destination, or the transport error.
+    /// Response of the destination, or the transport error.
     pub reason: String,
     /// Time of the failure; in a state that lasts, the time at which the state began.
     pub at: Timestamp,
-}
-
-/// Returns what the worker does about a failure of a class: as about one of three classes.
-pub(crate) fn treatment(kind: ErrorKind) -> ErrorKind {
-    match kind {
-        ErrorKind::Transient | ErrorKind::Failed => ErrorKind::Transient,
-        ErrorKind::Permanent | ErrorKind::TooLarge => ErrorKind::Permanent,
-        ErrorKind::Denied | ErrorKind::Blocked => ErrorKind::Blocked,
-    }
 }

@@ -68,6 +68,7 @@ mod testing;
 mod worker;
 
 pub use account::Account;
+pub use dead_letters::divert::Diversion;
 pub use dead_letters::handle::{
     DeadLetterCursor, DeadLetterError, DeadLetterPage, DeadLetterSelection, InvalidCursor,
     Redelivery,
@@ -92,3 +93,4 @@ pub use replay::state::{ReplaySelection, ReplayState, ReplayStatus, is_replay_re
 pub use spans::SPAN_TARGET;
 pub use spec::SinkSpec;
 pub use status::{IngestStatus, PrincipalStatus, SinkState, SinkStatus, Status};
+pub use worker::attempt::Outcome;

@@ -4,7 +4,9 @@
 //! costs next to nothing while no subscriber is interested in it. Field names follow the
 //! conventions of OpenTelemetry.
 
-use observer_core::{Batch, SinkError, Uuid};
+use std::sync::Arc;
+
+use observer_core::{Batch, Envelope, SinkError, Uuid};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
@@ -27,25 +29,26 @@ pub(crate) fn commit(events: usize, id: Option<Uuid>) -> Span {
 }
 
 /// Returns the span of a batch, which ends when each of its events is resolved.
-pub(crate) fn batch(sink: &str, batch: &Batch) -> Span {
+pub(crate) fn batch(sink: &str, events: &[Arc<Envelope>]) -> Span {
     info_span!(
         target: SPAN_TARGET,
         parent: None,
         "batch",
         otel.name = format!("batch {sink}"),
         observer.sink.name = sink,
-        observer.events = batch.len() as i64,
-        observer.first_seq = batch.events()[0].seq as i64,
-        observer.last_seq = batch.position().seq as i64,
+        observer.events = events.len() as i64,
+        observer.first_seq = events.first().map(|first| first.seq as i64),
+        observer.last_seq = events.last().map(|last| last.seq as i64),
         observer.outcome = Empty,
         otel.status_code = Empty,
     )
 }
 
 /// Returns the span of one delivery: a batch, or a part of one.
-pub(crate) fn deliver(sink: &str, batch: &Batch, attempt: u32) -> Span {
+pub(crate) fn deliver(parent: &Span, sink: &str, batch: &Batch, attempt: u32) -> Span {
     info_span!(
         target: SPAN_TARGET,
+        parent: parent,
         "deliver",
         observer.sink.name = sink,
         observer.events = batch.len() as i64,

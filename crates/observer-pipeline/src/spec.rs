@@ -66,6 +66,8 @@ impl SinkSpec {
             linger: batch.linger.unwrap_or(Duration::from_millis(200)),
             timeout: self.settings.timeout.unwrap_or(Duration::from_secs(30)),
             retry: self.settings.retry,
+            max_delivery: self.sink.max_events_per_delivery().map_or(usize::MAX, usize::from),
+            max_dead_letters: self.settings.max_dead_letters,
         }
     }
 }
@@ -87,6 +89,9 @@ pub(crate) struct Limits {
     pub(crate) linger: Duration,
     pub(crate) timeout: Duration,
     pub(crate) retry: RetrySettings,
+    /// Largest number of events of one delivery.
+    pub(crate) max_delivery: usize,
+    pub(crate) max_dead_letters: Option<u64>,
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use observer_core::Position;
+use observer_core::{Position, Timestamp};
 use observer_journal::{DurationsSnapshot, JournalStatus};
 
 use crate::account::Account;
 use crate::error::Failure;
 use crate::ingest::reject::RejectReason;
 use crate::replay::state::ReplayStatus;
+use crate::worker::attempt::Outcome;
 
 /// Snapshot of a pipeline.
 #[derive(Debug, Clone)]
@@ -81,21 +82,31 @@ pub struct SinkStatus {
     pub account: Account,
     /// Number of events since the sink's start, including pending ones.
     pub accepted: u64,
-    /// Number of events after the position.
+    /// Number of unresolved events: those after the position, and those that are set aside.
     pub pending: u64,
+    /// Number of the pending events that the destination refused, and that it may accept yet.
+    pub undecided: u64,
     /// Age of the oldest pending event.
     pub oldest_pending: Option<Duration>,
+    /// Time of the next attempt while the sink waits for it.
+    pub retry_at: Option<Timestamp>,
     /// Number of deliveries that failed and were retried.
     pub retried: u64,
     /// Number of dead letters that were redelivered since the start. The account still counts them
     /// as dead.
     pub redelivered: u64,
+    /// Number of dead letters in the store; 0 for a detached sink.
+    pub dead_letters: u64,
+    /// Size of the events that the sink accepted since the start, in bytes.
+    pub delivered_bytes: u64,
+    /// Time at which the sink last accepted an event since the start.
+    pub last_success: Option<Timestamp>,
     /// Current or last replay, which has its own account.
     pub replay: Option<ReplayStatus>,
     /// Last failure.
     pub last_error: Option<Failure>,
-    /// Durations of deliveries.
-    pub deliveries: DurationsSnapshot,
+    /// Durations of deliveries by their outcome.
+    pub deliveries: BTreeMap<Outcome, DurationsSnapshot>,
 }
 
 /// State of a sink.

@@ -6,7 +6,7 @@ use std::io;
 use std::str::FromStr;
 
 use observer_core::{Event, Timestamp, Uuid, sink_name};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::dead_letters::index::{ALL_FILES, DeadLetter, Entry};
 use crate::dead_letters::store::DeadLetterStore;
@@ -84,6 +84,12 @@ pub enum DeadLetterError {
     #[error("no dead letter was redelivered: {reason}")]
     Unavailable {
         /// Failure of the sink.
+        reason: String,
+    },
+    /// No event was diverted.
+    #[error("no event was diverted: {reason}")]
+    NotDiverted {
+        /// Failure of a file operation or of the sink.
         reason: String,
     },
     /// The files can't be read or written.
@@ -234,6 +240,16 @@ impl Pipeline {
             }
         }
         Ok(result)
+    }
+
+    /// Returns the channel to the worker of a sink.
+    pub(crate) fn commands(&self, sink: &str) -> Result<mpsc::Sender<Command>, DeadLetterError> {
+        if !sink_name::is_valid(sink) || !self.has_sink(sink) {
+            return Err(DeadLetterError::UnknownSink { name: sink.to_owned() });
+        }
+        let worker = self.worker_handle(sink);
+        let not_running = || DeadLetterError::SinkNotRunning { name: sink.to_owned() };
+        worker.map(|worker| worker.commands).ok_or_else(not_running)
     }
 
     /// Runs an operation on a sink's store, on the blocking pool.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use observer_core::{Envelope, Event, Timestamp, Uuid};
@@ -27,7 +28,7 @@ pub(crate) const ALL_FILES: RangeInclusive<u64> = 0..=u64::MAX;
 pub struct DeadLetter {
     /// Event with its envelope. Its id is also the id of the dead letter.
     pub envelope: Arc<Envelope>,
-    /// ReplyTo of the destination.
+    /// Response of the destination.
     pub reason: String,
     /// Number of deliveries that the event was part of.
     pub attempts: u32,
@@ -47,7 +48,7 @@ pub(crate) struct Entry {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     #[serde(borrow)]
     reason: Cow<'a, str>,
     attempts: u32,
@@ -70,7 +71,7 @@ struct Enveloped<'a> {
 
 impl<'a> Line<'a> {
     /// Parses a line. Returns `None` if a crash has torn it.
-    fn parse(line: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }
 
@@ -78,7 +79,7 @@ impl<'a> Line<'a> {
         self.dead_at.parse().unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    fn into_dead_letter(self) -> DeadLetter {
+    pub(super) fn into_dead_letter(self) -> DeadLetter {
         let dead_at = self.dead_at();
         let Enveloped { id, seq, received_at, event } = self.envelope;
         let received_at = received_at.parse().unwrap_or(Timestamp::UNIX_EPOCH);
@@ -157,7 +158,13 @@ impl DeadLetterStore {
                 self.replace(file, &left)?;
             }
         }
+        self.uncount(removed.len() as u64);
         Ok(removed.len() as u64)
+    }
+
+    fn uncount(&mut self, removed: u64) {
+        let left = self.count.load(Ordering::Relaxed).saturating_sub(removed);
+        self.count.store(left, Ordering::Relaxed);
     }
 
     /// Removes all dead letters, and torn lines, too. Returns how many dead letters there were.
@@ -167,6 +174,7 @@ impl DeadLetterStore {
         for file in self.numbers(&ALL_FILES)? {
             self.replace(file, &[])?;
         }
+        self.count.store(0, Ordering::Relaxed);
         Ok(count)
     }
 

@@ -5,20 +5,25 @@
 //! the dead letter is still there, and the next redelivery sends the event again, under the same
 //! id. Position and account of the sink don't change: the event stays counted as dead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use observer_core::{Batch, Envelope, ErrorKind, Event, SinkError, Uuid};
+use observer_core::{Batch, Envelope, Event, Uuid};
+use tokio::time::Instant;
+use tracing::Span;
 
 use crate::dead_letters::index::DeadLetter;
-use crate::error::treatment;
 use crate::lock::lock;
 use crate::worker::Worker;
+use crate::worker::attempt::Attempt;
 use crate::worker::command::{RedeliverCommand, RedeliverReport, Rejection};
 use crate::worker::phase::Ended;
-use crate::worker::resolve::MAX_UNCONFIRMED;
-use crate::worker::retry::Wake;
+use crate::worker::resolution::evidence::Class;
+
+/// Number of dead letters that are rejected again, without an accepted one, after which a
+/// redelivery ends.
+const MAX_REJECTED: usize = 64;
 
 impl Worker {
     /// Delivers dead letters, and removes the ones that are durable at the destination.
@@ -44,7 +49,7 @@ impl Worker {
             flush_error = self.flush_all().await?.err();
             match &flush_error {
                 Some(error) => {
-                    let reason = format!("the sink failed to flush them: {}", error.report());
+                    let reason = format!("the sink failed to flush them: {}", error.reason);
                     report.stopped = Some(Rejection::Temporary(reason));
                 }
                 None => self.remove_delivered(accepted, files, &mut report).await,
@@ -52,10 +57,8 @@ impl Worker {
         }
         let _ = reply.send(report);
         match flush_error {
-            Some(error) if treatment(error.kind) == ErrorKind::Blocked => {
-                self.park(error.report(), Wake::OnTimer).await
-            }
-            Some(error) => self.back_off(&error).await,
+            Some(error) if error.parks => self.park(&error.reason).await.map(|_| ()),
+            Some(error) => self.back_off(error.retry_after, &error.reason).await,
             None => Ok(()),
         }
     }
@@ -77,41 +80,23 @@ impl Worker {
         let mut work = self.split_into_batches(events);
         let (mut accepted, mut report) = (BTreeSet::new(), RedeliverReport::default());
         while let Some(batch) = work.pop() {
-            match self.deliver(&batch, 1).await? {
-                Ok(receipt) => {
-                    let count = receipt.refused.as_ref().map_or(0, |refused| refused.count);
-                    for (index, envelope) in batch.events().iter().enumerate() {
-                        let rejected =
-                            receipt.rejected.iter().find(|rejected| rejected.index == index);
-                        match (rejected, &receipt.refused) {
-                            (Some(rejected), _) => {
-                                report.rejected.push((envelope.id, rejected.reason.clone()));
-                            }
-                            (None, Some(refused)) if count > 0 => {
-                                let reason = format!(
-                                    "{count} of {} were rejected: {}",
-                                    batch.len(),
-                                    refused.reason
-                                );
-                                report.rejected.push((envelope.id, reason));
-                            }
-                            _ => {
-                                accepted.insert(envelope.id);
-                            }
-                        }
-                    }
+            let attempt = self.delivery.attempt(&batch, 1, &Span::none()).await?;
+            match redelivered(&batch, attempt) {
+                Redelivered::Known { ids, rejected } => {
+                    accepted.extend(ids);
+                    report.rejected.extend(rejected);
                 }
-                Err(error) if treatment(error.kind) == ErrorKind::Permanent => match batch.halves()
-                {
+                Redelivered::Refused(reason) => match batch.halves() {
                     Some((left, right)) => work.extend([right, left]),
-                    None => report.rejected.push((batch.events()[0].id, error.report())),
+                    None => report.rejected.push((batch.events()[0].id, reason)),
                 },
-                Err(error) => {
-                    report.stopped = Some(Rejection::Temporary(failed_delivery(&error)));
+                Redelivered::Failed { ids, reason } => {
+                    accepted.extend(ids);
+                    report.stopped = Some(Rejection::Temporary(reason));
                     break;
                 }
             }
-            if accepted.is_empty() && report.rejected.len() >= MAX_UNCONFIRMED && !work.is_empty() {
+            if accepted.is_empty() && report.rejected.len() >= MAX_REJECTED && !work.is_empty() {
                 let reason =
                     report.rejected.last().map(|(_, reason)| &**reason).unwrap_or_default();
                 let reason = format!("nothing is accepted: {reason}");
@@ -120,7 +105,8 @@ impl Worker {
             }
         }
         if !accepted.is_empty() {
-            self.mark_running();
+            let now = Instant::now();
+            self.streams.iter_mut().for_each(|stream| stream.resolution.accepted_elsewhere(now));
         }
         Ok((accepted, report))
     }
@@ -133,7 +119,7 @@ impl Worker {
         for envelope in events {
             let size = envelope.event.raw().len() as u64;
             let fits = |batch: &&mut Vec<Arc<Envelope>>| {
-                batch.len() < self.limits.max_events
+                batch.len() < self.limits.max_events.min(self.limits.max_delivery)
                     && bytes + size <= self.limits.max_bytes
                     && batch.last().is_none_or(|last| last.seq < envelope.seq)
             };
@@ -165,7 +151,7 @@ impl Worker {
             Ok(_) => {
                 report.redelivered = count;
                 self.progress.lock().redelivered += count;
-                tracing::info!(sink = self.name, count, "dead letters were redelivered");
+                tracing::info!(sink = self.delivery.name, count, "dead letters were redelivered");
             }
             Err(error) => {
                 let reason = format!(
@@ -178,11 +164,51 @@ impl Worker {
     }
 }
 
-fn failed_delivery(error: &SinkError) -> String {
-    let problem = if treatment(error.kind) == ErrorKind::Blocked {
-        "the sink is blocked"
-    } else {
-        "the delivery failed"
-    };
-    format!("{problem}: {}", error.report())
+/// Result of the delivery of some dead letters.
+enum Redelivered {
+    /// Each event was accepted or rejected.
+    Known { ids: Vec<Uuid>, rejected: Vec<(Uuid, String)> },
+    /// The batch was refused for the sake of one of its events.
+    Refused(String),
+    /// Some may be accepted; the others can't be delivered now.
+    Failed { ids: Vec<Uuid>, reason: String },
+}
+
+fn redelivered(batch: &Batch, attempt: Attempt) -> Redelivered {
+    let id = |index: usize| batch.events()[index].id;
+    let ids = |accepted: &[usize]| accepted.iter().copied().map(id).collect::<Vec<_>>();
+    let failed = |reason: &str| format!("the delivery failed: {reason}");
+    match attempt {
+        Attempt::Accepted => {
+            Redelivered::Known { ids: (0..batch.len()).map(id).collect(), rejected: Vec::new() }
+        }
+        Attempt::PartlyRejected { rejected, refused } => {
+            let mut reasons: BTreeMap<_, _> = rejected.into_iter().collect();
+            let (mut ids, mut rejected) = (Vec::new(), Vec::new());
+            for index in 0..batch.len() {
+                match reasons.remove(&index) {
+                    Some(reason) => rejected.push((id(index), reason)),
+                    // Which ones were refused is unknown, so all of them stay.
+                    None if refused > 0 => rejected
+                        .push((id(index), format!("{refused} of {} were rejected", batch.len()))),
+                    None => ids.push(id(index)),
+                }
+            }
+            Redelivered::Known { ids, rejected }
+        }
+        Attempt::Refused { class: Class::Permanent, accepted, reason } if accepted.is_empty() => {
+            Redelivered::Refused(reason)
+        }
+        Attempt::Refused { accepted, reason, .. }
+        | Attempt::Unavailable { accepted, reason, .. } => {
+            Redelivered::Failed { ids: ids(&accepted), reason: failed(&reason) }
+        }
+        Attempt::TimedOut { reason } => {
+            Redelivered::Failed { ids: Vec::new(), reason: failed(&reason) }
+        }
+        Attempt::Blocked { reason } => Redelivered::Failed {
+            ids: Vec::new(),
+            reason: format!("the sink is blocked: {reason}"),
+        },
+    }
 }

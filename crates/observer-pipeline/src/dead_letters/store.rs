@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use observer_core::{Envelope, Timestamp};
 use observer_journal::Clock;
 use observer_journal::fs::{File, FileSystem, OpenMode};
 use serde::Serialize;
 
-/// Size limit of a sink's dead letters, in bytes.
+/// Default size limit of a sink's dead letters, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
 /// Number of files that the size limit is divided into.
 const FILES: u64 = 8;
@@ -19,7 +20,7 @@ const FILES: u64 = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct NewDeadLetter {
     pub(crate) envelope: Arc<Envelope>,
-    /// ReplyTo of the destination.
+    /// Response of the destination.
     pub(crate) reason: String,
     /// Number of deliveries that the event was part of.
     pub(crate) attempts: u32,
@@ -38,6 +39,10 @@ pub(crate) struct DeadLetterStore {
     unsynced: BTreeSet<u64>,
     /// Some of the unsynced dead letters may be lost and have to be written again.
     lost: bool,
+    /// Number of dead letters, shared with the status.
+    pub(super) count: Arc<AtomicU64>,
+    /// The number is known.
+    pub(super) is_counted: bool,
 }
 
 #[derive(Debug)]
@@ -59,16 +64,46 @@ impl DeadLetterStore {
             files: None,
             unsynced: BTreeSet::new(),
             lost: false,
+            count: Arc::default(),
+            is_counted: false,
         }
     }
 
+    /// Sets the size limit, in bytes; `None` is the default.
+    pub(crate) fn set_max_bytes(&mut self, max_bytes: Option<u64>) {
+        self.max_bytes = max_bytes.unwrap_or(MAX_BYTES);
+    }
+
+    /// Returns the number of dead letters, which [`count_all`](Self::count_all) determines first.
+    pub(crate) fn counter(&self) -> Arc<AtomicU64> {
+        self.count.clone()
+    }
+
+    /// Counts the dead letters in all files, unless their number is known.
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub(crate) fn count_all(&mut self) -> io::Result<()> {
+        if !self.is_counted {
+            let count = self.index()?.len() as u64;
+            self.count.store(count, Ordering::Relaxed);
+            self.is_counted = true;
+        }
+        Ok(())
+    }
+
     /// Writes dead letters, which are durable after the next [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// If a file operation fails, or the dead letters would exceed the size limit:
+    /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded).
     pub(crate) fn put(&mut self, dead_letters: &[NewDeadLetter]) -> io::Result<()> {
         let now = crate::event_log::record::timestamp((self.clock)());
-        let mut lines = Vec::new();
+        let (mut lines, mut count) = (Vec::new(), 0);
         for dead_letter in dead_letters {
             if !self.unsynced.contains(&dead_letter.envelope.seq) {
                 write_line(&mut lines, dead_letter, now);
+                count += 1;
             }
         }
         if lines.is_empty() {
@@ -83,6 +118,7 @@ impl DeadLetterStore {
         }
         *size += lines.len() as u64;
         files.unsynced = true;
+        self.count.fetch_add(count, Ordering::Relaxed);
         self.unsynced.extend(dead_letters.iter().map(|dead_letter| dead_letter.envelope.seq));
         Ok(())
     }
@@ -149,11 +185,21 @@ impl DeadLetterStore {
         Ok(file)
     }
 
-    /// Begins another file if the last one has no space for `added` bytes, and removes the oldest
-    /// files while the size limit would be exceeded.
+    /// Begins another file if the last one has no space for `added` bytes.
     fn rotate(&mut self, added: u64) -> io::Result<()> {
-        let file_limit = self.max_bytes / FILES;
-        let (number, size) = *self.open()?.sizes.back().expect("open() creates a file to write to");
+        let (file_limit, max_bytes) = (self.max_bytes / FILES, self.max_bytes);
+        let files = self.open()?;
+        let total: u64 = files.sizes.iter().map(|(_, size)| size).sum();
+        if total > 0 && total + added > max_bytes {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!(
+                    "the dead letters take {total} of {max_bytes} bytes; replay or purge some, or \
+                     raise `max_dead_letters`"
+                ),
+            ));
+        }
+        let (number, size) = *files.sizes.back().expect("open() creates a file to write to");
         if size > 0 && size + added > file_limit {
             self.sync_active()?;
             let active = self.create(number + 1)?;
@@ -161,26 +207,7 @@ impl DeadLetterStore {
             files.active = active;
             files.sizes.push_back((number + 1, 0));
         }
-        let max_bytes = self.max_bytes;
-        loop {
-            let files = self.open()?;
-            let total: u64 = files.sizes.iter().map(|(_, size)| size).sum();
-            if files.sizes.len() == 1 || total + added <= max_bytes {
-                return Ok(());
-            }
-            let (oldest, size) = files.sizes.pop_front().expect("there is more than one file");
-            let path = self.path(oldest);
-            let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-            let count = self.fs.open(&path, OpenMode::Read)?.read_at(&mut bytes, 0)?;
-            let dead_letters = bytes[..count].iter().filter(|byte| **byte == b'\n').count();
-            self.fs.remove(&path)?;
-            tracing::error!(
-                file = %path.display(),
-                dead_letters,
-                limit = self.max_bytes,
-                "the oldest dead letters were removed: their files reached the size limit"
-            );
-        }
+        Ok(())
     }
 }
 
@@ -189,7 +216,7 @@ pub(super) fn number(name: &str) -> Option<u64> {
     name.strip_suffix(".ndjson")?.parse().ok()
 }
 
-fn write_line(lines: &mut Vec<u8>, dead_letter: &NewDeadLetter, now: Timestamp) {
+pub(super) fn write_line(lines: &mut Vec<u8>, dead_letter: &NewDeadLetter, now: Timestamp) {
     #[derive(Serialize)]
     struct Head<'a> {
         reason: &'a str,
@@ -361,23 +388,43 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn oldest_dead_letters_are_removed_at_the_size_limit() {
+    fn full_store_refuses_dead_letters_and_removes_none() {
         let disk = Faulty::new(1);
         let mut store = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
-        store.max_bytes = 8 * 1024;
-        (1..=200).for_each(|seq| store.put(&[dead_letter(seq)]).unwrap());
-        let left = seqs_on(&disk);
-        assert!((20..40).contains(&left.len()), "{}", left.len());
-        assert_eq!(
-            left,
-            (201 - left.len() as u64..=200).collect::<Vec<_>>(),
-            "the last dead letters remain, each once"
-        );
+        store.set_max_bytes(Some(8 * 1024));
+        let full = (1..=200).find_map(|seq| store.put(&[dead_letter(seq)]).err().map(|e| (seq, e)));
+        let (seq, error) = full.unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        assert!(error.to_string().contains("of 8192 bytes; replay or purge some"), "{error}");
+        assert!((20..40).contains(&seq), "{seq}");
+        assert_eq!(seqs_on(&disk), (1..seq).collect::<Vec<_>>());
         let sizes: Vec<_> = disk.files().into_values().map(|bytes| bytes.len()).collect();
         assert!(
             sizes.iter().all(|size| *size <= 1024) && sizes.iter().sum::<usize>() <= 8 * 1024,
             "{sizes:?}"
         );
         assert!(sizes.len() >= 7, "{sizes:?}");
+        store.clear().unwrap();
+        store.put(&[dead_letter(seq)]).unwrap();
+    }
+
+    #[test]
+    fn number_of_dead_letters_follows_writes_and_removals() {
+        let disk = Faulty::new(1);
+        let mut store = DeadLetterStore::new(Arc::new(disk.clone()), "d".into(), Arc::new(|| 0));
+        let counter = store.counter();
+        let count = || counter.load(Ordering::Relaxed);
+        store.put(&[dead_letter(1), dead_letter(2)]).unwrap();
+        store.put(&[dead_letter(2), dead_letter(3)]).unwrap();
+        assert_eq!(count(), 3);
+        store.remove(&[1, 9].map(|id: u128| Uuid::from_u128(id)).into(), &(0..=9)).unwrap();
+        assert_eq!(count(), 2);
+        store.sync().unwrap();
+        let mut store = DeadLetterStore::new(Arc::new(disk), "d".into(), Arc::new(|| 0));
+        store.count_all().unwrap();
+        store.count_all().unwrap();
+        assert_eq!(store.counter().load(Ordering::Relaxed), 2);
+        store.clear().unwrap();
+        assert_eq!(store.counter().load(Ordering::Relaxed), 0);
     }
 }

@@ -87,6 +87,11 @@ impl EventReader {
         self.ready.pop_front()
     }
 
+    /// Returns the sequence number of the next item.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.ready.front().map_or(self.next, Item::first_seq)
+    }
+
     /// Returns whether the reader is lagging: the last items came from the journal, since they were
     /// too old for the tail cache.
     pub(crate) fn lags(&self) -> bool {

@@ -87,6 +87,8 @@ impl PipelineBuilder {
             workers: Mutex::default(),
             served: Mutex::default(),
             dead_letter_stores: Mutex::default(),
+            undecided_stores: Mutex::default(),
+            stopped: Mutex::default(),
             random: Mutex::new(seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
             recovery,
             maintenance: Mutex::default(),

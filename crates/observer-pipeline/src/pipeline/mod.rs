@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::dead_letters::undecided::UndecidedStore;
 use crate::event_log::Journal;
 use crate::event_log::tail::Tail;
 use crate::ingest::principal::Principal;
@@ -37,6 +38,7 @@ pub use builder::PipelineBuilder;
 pub use error::{AddSinkError, ForgetSinkError, StartError};
 
 use self::sinks::{Running, close, drain};
+use self::status::StoppedSink;
 
 /// Handle of a pipeline, which makes events durable and delivers them to every sink.
 ///
@@ -60,6 +62,10 @@ struct Inner {
     served: Mutex<BTreeMap<String, u64>>,
     /// Dead-letter store of each sink, running or not, so that each folder has one owner.
     dead_letter_stores: Mutex<BTreeMap<String, Arc<Mutex<DeadLetterStore>>>>,
+    /// Store of the undecided events of each sink.
+    undecided_stores: Mutex<BTreeMap<String, Arc<Mutex<UndecidedStore>>>>,
+    /// Last snapshot of each sink that a shutdown has stopped.
+    stopped: Mutex<BTreeMap<String, StoppedSink>>,
     random: Mutex<fastrand::Rng>,
     recovery: Recovery,
     maintenance: Mutex<Option<JoinHandle<()>>>,
@@ -177,6 +183,16 @@ impl Pipeline {
         stores.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
     }
 
+    pub(crate) fn undecided_store(&self, sink: &str) -> Arc<Mutex<UndecidedStore>> {
+        let inner = &self.inner;
+        let mut stores = lock(&inner.undecided_stores);
+        let new = || {
+            let path = inner.options.dir().join("undecided").join(format!("{sink}.ndjson"));
+            UndecidedStore::new(inner.options.fs(), path, inner.options.get_clock())
+        };
+        stores.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
+    }
+
     /// Returns the handle of a running sink's worker.
     pub(crate) fn worker_handle(&self, sink: &str) -> Option<WorkerHandle> {
         let workers = self.inner.workers();
@@ -203,6 +219,9 @@ impl Pipeline {
         let inner = &self.inner;
         inner.ingest.close();
         let workers = std::mem::take(&mut *inner.workers());
+        let stopped =
+            workers.iter().map(|(name, running)| (name.clone(), StoppedSink::new(running)));
+        lock(&inner.stopped).extend(stopped);
         let flushed = drain(workers.into_iter().collect(), Instant::now() + deadline).await;
         inner.workers().extend(flushed);
         before_close.await;

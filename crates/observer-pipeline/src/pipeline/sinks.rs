@@ -1,6 +1,7 @@
 //! Sinks of a running pipeline: adding, stopping, removing and forgetting.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use observer_core::{Filter, Start, sink_name};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::{AddSinkError, ForgetSinkError, Pipeline};
 use crate::account::Checkpoint;
 use crate::event_log::EventLog;
+use crate::lock::lock;
 use crate::replay::state::{ReplayRecord, reader_name};
 use crate::spec::SinkSpec;
 use crate::worker::command::Command;
@@ -28,6 +30,8 @@ pub(super) struct Running {
     pub(super) required: bool,
     pub(super) filter: Filter,
     pub(super) progress: Arc<Progress>,
+    /// Number of dead letters.
+    pub(super) dead_letters: Arc<AtomicU64>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) max_events: usize,
@@ -76,6 +80,8 @@ impl Pipeline {
         let (last_flush, flushed) = oneshot::channel();
         let max_events = spec.limits().max_events;
         let filter = spec.settings.filter.clone();
+        let dead_letters = self.dead_letter_store(&spec.name);
+        let counter = lock(&dead_letters).counter();
         let worker = Worker::new(
             Setup {
                 limits: spec.limits(),
@@ -88,7 +94,8 @@ impl Pipeline {
                     tail: inner.tail.clone(),
                     tagged_since: inner.tagged_since,
                 },
-                dead_letters: self.dead_letter_store(&spec.name),
+                dead_letters,
+                undecided: self.undecided_store(&spec.name),
                 progress: progress.clone(),
                 commands: received,
                 stored,
@@ -106,6 +113,7 @@ impl Pipeline {
             required,
             filter,
             progress,
+            dead_letters: counter,
             phase,
             commands,
             max_events,
@@ -177,6 +185,9 @@ impl Pipeline {
             self.inner.journal.forget(&reader_name(name));
         }
         tracing::info!(sink = name, "the position of the sink was forgotten");
+        let undecided = self.undecided_store(name);
+        let cleared = self.inner.blocking.run(move || lock(&undecided).clear()).await;
+        cleared.map_err(std::io::Error::other).flatten().map_err(ForgetSinkError::Store)?;
         self.store_positions().await.map_err(ForgetSinkError::Store)
     }
 }

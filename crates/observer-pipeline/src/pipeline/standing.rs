@@ -22,6 +22,8 @@ pub enum EventState {
     Delivered,
     /// The event is not resolved yet.
     Pending,
+    /// The destination refused the event and accepted others. The event is tried again.
+    Undecided,
     /// The sink rejected the event permanently.
     Dead,
     /// The destination rejected events without naming them.
@@ -54,6 +56,9 @@ struct Evidence {
     /// Last resolved event.
     seq: u64,
     account: Account,
+    /// Number of events up to `seq` that are set aside.
+    undecided: u64,
+    is_undecided: bool,
     is_detached: bool,
     filter: FilterEvidence,
     dead_letters: DeadLetterEvidence,
@@ -79,9 +84,10 @@ struct DeadLetterEvidence {
 
 impl EventState {
     /// All states.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Delivered,
         Self::Pending,
+        Self::Undecided,
         Self::Dead,
         Self::Refused,
         Self::Expired,
@@ -95,6 +101,7 @@ impl EventState {
         match self {
             Self::Delivered => "delivered",
             Self::Pending => "pending",
+            Self::Undecided => "undecided",
             Self::Dead => "dead",
             Self::Refused => "refused",
             Self::Expired => "expired",
@@ -113,9 +120,12 @@ impl Evidence {
         use EventState::{Dead, Delivered, Expired, Filtered, NotOffered, Pending, Refused};
 
         let Account { delivered, dead, refused, expired, filtered } = self.account;
-        let start = self.seq.saturating_sub(self.account.resolved());
+        let start = self.seq.saturating_sub(self.account.resolved() + self.undecided);
         if self.dead_letters.includes_event {
             return Standing::Known(Dead);
+        }
+        if self.is_undecided {
+            return Standing::Known(EventState::Undecided);
         }
         if position.epoch != self.epoch {
             return Standing::Unknown(Vec::new());
@@ -170,6 +180,7 @@ impl Pipeline {
     ) -> Result<BTreeMap<String, Standing>, DeadLetterError> {
         // Read before the dead letters: an event becomes one before the position passes it.
         let status = self.status();
+        let head = status.journal.head;
         let mut standings = BTreeMap::new();
         for (name, sink) in status.sinks {
             let dead_letters = if sink.account.dead > 0 || sink.pending > 0 {
@@ -178,12 +189,20 @@ impl Pipeline {
                 DeadLetterEvidence::default()
             };
             let filter = self.inner.workers().get(&name).map(|running| running.filter.clone());
+            let after = head.saturating_sub(sink.position.seq);
+            let is_detached = sink.state == SinkState::Detached;
+            let undecided =
+                if is_detached { sink.pending } else { sink.pending.saturating_sub(after) };
+            let is_undecided =
+                sink.undecided > 0 && lock(&self.undecided_store(&name)).ids().contains(&id);
             let evidence = Evidence {
                 epoch: status.epoch,
                 oldest: status.journal.oldest,
                 seq: sink.position.seq,
                 account: sink.account,
-                is_detached: sink.state == SinkState::Detached,
+                undecided,
+                is_undecided,
+                is_detached,
                 filter: FilterEvidence::of(filter.as_ref(), event),
                 dead_letters,
             };
@@ -219,6 +238,8 @@ mod tests {
             oldest: 105,
             seq: 110,
             account,
+            undecided: 0,
+            is_undecided: false,
             is_detached: false,
             filter: FilterEvidence::Absent,
             dead_letters: DeadLetterEvidence::default(),
@@ -265,6 +286,15 @@ mod tests {
         let with_others = Evidence { dead_letters: others, ..evidence(account) };
         check(&with_others, 105, &known(Delivered));
         check(&evidence(account), 105, &unknown(&[Delivered, Dead]));
+    }
+
+    #[test]
+    fn undecided_event_is_known_and_counts_as_offered() {
+        let account = Account { delivered: 10, ..Account::default() };
+        let others = Evidence { undecided: 2, seq: 112, ..evidence(account) };
+        check(&others, 101, &known(Delivered));
+        check(&others, 100, &known(NotOffered));
+        check(&Evidence { is_undecided: true, ..others }, 105, &known(EventState::Undecided));
     }
 
     #[test]

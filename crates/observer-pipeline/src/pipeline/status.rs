@@ -1,7 +1,8 @@
 //! Composition of the status from the parts of a pipeline.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use observer_core::{Position, Timestamp};
 
@@ -9,9 +10,10 @@ use super::Pipeline;
 use super::sinks::Running;
 use crate::account::Checkpoint;
 use crate::event_log::tail::Tail;
+use crate::lock::lock;
 use crate::replay::state::{ReplayRecord, ReplayStatus, is_replay_reader};
 use crate::status::{IngestStatus, SinkState, SinkStatus, Status};
-use crate::worker::progress::Snapshot;
+use crate::worker::progress::{Progress, Snapshot};
 
 impl Pipeline {
     /// Returns a snapshot of the pipeline, the journal and all sinks.
@@ -33,14 +35,16 @@ impl Pipeline {
             let checkpoint = Checkpoint::decode(stored.seq, &stored.state);
             let replay = ReplayRecord::load(&inner.journal, &name).map(|record| record.status());
             sinks.insert(
-                name,
-                detached_status(
+                name.clone(),
+                self.detached_status(
                     Position { epoch: stored.epoch, seq: stored.seq },
                     checkpoint,
                     replay,
+                    &name,
                 ),
             );
         }
+        let stopped = lock(&inner.stopped);
         let workers = inner.workers();
         let snapshots: Vec<_> = workers
             .iter()
@@ -48,55 +52,109 @@ impl Pipeline {
             .collect();
         // Read after the positions of the sinks, so that none is shown past the head.
         let journal = inner.journal.status();
-        for (name, running, snapshot) in snapshots {
-            sinks.insert(name.clone(), running.status(snapshot, &inner.tail, epoch, journal.head));
+        let running = snapshots
+            .into_iter()
+            .map(|(name, running, snapshot)| (name, StoppedSink::new(running), snapshot));
+        for (name, sink, snapshot) in running {
+            let status = sink.status(snapshot, &inner.tail, epoch, journal.head);
+            sinks.insert(name.clone(), status);
+        }
+        for (name, stopped) in &*stopped {
+            let snapshot = stopped.progress.lock().clone();
+            let status = stopped.status(snapshot, &inner.tail, epoch, journal.head);
+            sinks.insert(name.clone(), status);
         }
         Status { journal, epoch, ingest, sinks, closed: inner.ingest.is_closed() }
     }
 }
 
-impl Running {
+/// Sink of a worker, which may have ended.
+pub(super) struct StoppedSink {
+    kind: String,
+    required: bool,
+    progress: Arc<Progress>,
+    dead_letters: Arc<AtomicU64>,
+}
+
+impl StoppedSink {
+    pub(super) fn new(running: &Running) -> Self {
+        Self {
+            kind: running.kind.clone(),
+            required: running.required,
+            progress: running.progress.clone(),
+            dead_letters: running.dead_letters.clone(),
+        }
+    }
+
     fn status(&self, snapshot: Snapshot, tail: &Tail, epoch: u64, head: u64) -> SinkStatus {
-        let pending = head.saturating_sub(snapshot.checkpoint.seq);
-        let oldest = (pending > 0)
-            .then(|| tail.received_at(snapshot.checkpoint.seq + 1).or(snapshot.oldest_in_batch))
-            .flatten();
+        let pending = snapshot.pending_at(head);
+        let seq = snapshot.checkpoint.seq;
+        let in_journal =
+            (head > seq).then(|| tail.received_at(seq + 1).or(snapshot.oldest_in_batch)).flatten();
+        let aside = snapshot.oldest_aside.filter(|_| snapshot.undecided() > 0);
+        let oldest = in_journal.into_iter().chain(aside).min();
+        let account = snapshot.account();
         SinkStatus {
             kind: self.kind.clone(),
-            state: snapshot.state,
             required: self.required,
-            position: Position { epoch, seq: snapshot.checkpoint.seq },
-            account: snapshot.checkpoint.account,
-            accepted: snapshot.checkpoint.accepted + pending,
+            position: Position { epoch, seq },
+            account,
+            accepted: snapshot.checkpoint.accepted + head.saturating_sub(seq),
             pending,
+            undecided: snapshot.undecided() + snapshot.held,
             oldest_pending: oldest.map(|at| Timestamp::now().duration_since(at).unsigned_abs()),
+            retry_at: snapshot.retry_at,
             retried: snapshot.retried,
             redelivered: snapshot.redelivered,
+            dead_letters: self.dead_letters.load(Ordering::Relaxed),
+            delivered_bytes: snapshot.delivered_bytes,
+            last_success: snapshot.last_success,
             replay: snapshot.replay.as_ref().map(ReplayRecord::status),
             last_error: snapshot.last_error,
-            deliveries: self.progress.deliveries.snapshot(),
+            deliveries: self.progress.deliveries(),
+            state: snapshot.state,
         }
     }
 }
 
-fn detached_status(
-    position: Position,
-    checkpoint: Checkpoint,
-    replay: Option<ReplayStatus>,
-) -> SinkStatus {
-    SinkStatus {
-        kind: String::new(),
-        state: SinkState::Detached,
-        required: false,
-        position,
-        account: checkpoint.account,
-        accepted: checkpoint.accepted,
-        pending: 0,
-        oldest_pending: None,
-        retried: 0,
-        redelivered: 0,
-        replay,
-        last_error: None,
-        deliveries: observer_journal::Durations::default().snapshot(),
+impl Pipeline {
+    fn detached_status(
+        &self,
+        position: Position,
+        checkpoint: Checkpoint,
+        replay: Option<ReplayStatus>,
+        name: &str,
+    ) -> SinkStatus {
+        let progress = Progress::new(checkpoint, None);
+        let mut snapshot = progress.lock().clone();
+        if checkpoint.set_aside > 0 {
+            let store = self.undecided_store(name);
+            let mut store = lock(&store);
+            // If the file can't be read, its events count as pending.
+            if store.load(checkpoint.seq).is_ok() {
+                snapshot.aside = store.totals();
+            }
+        }
+        let undecided = snapshot.undecided();
+        SinkStatus {
+            kind: String::new(),
+            state: SinkState::Detached,
+            required: false,
+            position,
+            account: snapshot.account(),
+            accepted: checkpoint.accepted,
+            pending: undecided,
+            undecided,
+            oldest_pending: None,
+            retry_at: None,
+            retried: 0,
+            redelivered: 0,
+            dead_letters: 0,
+            delivered_bytes: 0,
+            last_success: None,
+            replay,
+            last_error: None,
+            deliveries: progress.deliveries(),
+        }
     }
 }

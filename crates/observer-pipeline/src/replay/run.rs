@@ -1,6 +1,8 @@
 //! Execution of a replay by the sink's worker, between batches of live events.
 
-use observer_core::{RetrySettings, SinkError, Timestamp};
+use std::time::Duration;
+
+use observer_core::{RetrySettings, Timestamp};
 use observer_journal::Hold;
 use tokio::time::Instant;
 
@@ -10,8 +12,14 @@ use crate::replay::state::{ReplayRecord, ReplaySelection, ReplayState, ReplaySta
 use crate::worker::backoff::Backoff;
 use crate::worker::command::{NotStarted, Rejection, ReplayCommand};
 use crate::worker::phase::Ended;
+use crate::worker::resolution::Policy;
+use crate::worker::resolution::evidence::Rules;
+use crate::worker::step::Flow;
 use crate::worker::stream::{EventSelector, ReplayStream, Stream, StreamKind};
 use crate::worker::{FLUSH_EVERY, Worker};
+
+/// Longest time for which a replay waits for evidence about one of its events.
+const IDLE_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Worker {
     /// Returns whether there is a replay that can continue now.
@@ -33,7 +41,7 @@ impl Worker {
             Some(reason) => {
                 self.end_replay(ReplayState::Stopped, Some(reason.to_owned()));
                 if let Some(record) = &self.progress.lock().replay {
-                    record.store(&self.event_log.journal, &self.name, record.checkpoint);
+                    record.store(&self.event_log.journal, &self.delivery.name, record.checkpoint);
                 }
             }
         }
@@ -65,7 +73,7 @@ impl Worker {
             )));
         }
         let journal = self.event_log.journal.clone();
-        let reader = reader_name(&self.name);
+        let reader = reader_name(&self.delivery.name);
         // Held before the lookup, so that no event expires in between.
         journal.hold(&reader, Hold::Optional);
         let start = journal.seek(u64::try_from(selection.since.as_microsecond()).unwrap_or(0));
@@ -73,7 +81,7 @@ impl Worker {
         let last = self.streams.live.checkpoint.seq;
         let gone_before = start.gone_before.map(timestamp);
         let record = ReplayRecord::new(selection, start.first_seq, last, gone_before);
-        record.store(&journal, &self.name, record.checkpoint);
+        record.store(&journal, &self.delivery.name, record.checkpoint);
         let stored = self.event_log.blocking.run(move || journal.maintain()).await;
         if let Err(error) = stored
             .map_err(std::io::Error::other)
@@ -81,7 +89,7 @@ impl Worker {
         {
             let journal = &self.event_log.journal;
             match previous {
-                Some(previous) => previous.store(journal, &self.name, previous.checkpoint),
+                Some(previous) => previous.store(journal, &self.delivery.name, previous.checkpoint),
                 None => journal.forget(&reader),
             }
             journal.release(&reader);
@@ -90,7 +98,7 @@ impl Worker {
         }
         let status = record.status();
         tracing::info!(
-            sink = self.name,
+            sink = self.delivery.name,
             events = status.events,
             since = %status.selection.since,
             "a replay was started"
@@ -106,31 +114,26 @@ impl Worker {
             replay: Some(record.selection.clone()),
         };
         let retry = RetrySettings { give_up_after: None, ..self.limits.retry };
+        let policy = Policy {
+            rules: Rules::new(&retry),
+            may_skip: true,
+            may_set_aside: false,
+            max_delivery: self.limits.max_delivery,
+        };
+        let (event_log, last) = (self.event_log.clone(), record.last);
         ReplayStream {
-            stream: Stream::new(self.event_log.clone(), selector, record.checkpoint, record.last),
+            stream: Stream::new(event_log, selector, record.checkpoint, last, policy),
             backoff: Backoff::new(retry, self.random.fork()),
-            postponed: false,
             not_before: Instant::now(),
         }
     }
 
-    /// Processes one batch of the replay, and concludes it when there are no more.
+    /// Makes one attempt of the replay, and concludes it when all its events are resolved.
     pub(crate) async fn replay_turn(&mut self) -> Result<(), Ended> {
-        let Some(replay) = &mut self.streams.replay else { return Ok(()) };
-        replay.postponed = false;
         if self.is_replay_running() {
-            self.streams.active = StreamKind::Replay;
-            let result = self.process_batch().await;
-            self.streams.active = StreamKind::Live;
-            result?;
+            self.replay_step().await?;
         }
         let Some(replay) = &mut self.streams.replay else { return Ok(()) };
-        if !replay.postponed {
-            replay.backoff.reset();
-            if let Some(record) = &mut self.progress.lock().replay {
-                record.failure = None;
-            }
-        }
         let is_over = replay.stream.is_finished() || !self.is_replay_running();
         if is_over || self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush().await?;
@@ -139,6 +142,31 @@ impl Worker {
         // A sink that never waits would starve the other tasks.
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    async fn replay_step(&mut self) -> Result<(), Ended> {
+        loop {
+            let flow = self.step(StreamKind::Replay).await?;
+            let Some(replay) = &mut self.streams.replay else { return Ok(()) };
+            match flow {
+                Flow::Continue if !replay.stream.is_finished() => {}
+                Flow::Idle(due) if !replay.stream.is_finished() => {
+                    let latest = Instant::now() + IDLE_INTERVAL;
+                    replay.not_before = due.map_or(latest, |due| due.min(latest));
+                    return Ok(());
+                }
+                Flow::Postponed => return Ok(()),
+                Flow::Continue | Flow::Idle(_) | Flow::Attempted => {
+                    if !replay.stream.resolution.is_in_spell() {
+                        replay.backoff.reset();
+                        if let Some(record) = &mut self.progress.lock().replay {
+                            record.failure = None;
+                        }
+                    }
+                    return Ok(());
+                }
+            }
+        }
     }
 
     pub(crate) fn is_replay_running(&self) -> bool {
@@ -164,7 +192,7 @@ impl Worker {
             self.progress.lock().replay.as_ref().map(ReplayRecord::status)
         {
             tracing::info!(
-                sink = self.name,
+                sink = self.delivery.name,
                 state = state.as_str(),
                 reason = failure.map(|failure| failure.reason),
                 delivered = account.delivered,
@@ -187,24 +215,21 @@ impl Worker {
         }
     }
 
-    /// Postpones the replay after a transient failure. Live events are delivered meanwhile, since
-    /// an event of the replay may be at fault.
-    pub(crate) fn postpone_replay(&mut self, error: &SinkError) {
+    /// Postpones the replay after a failure. Live events are delivered meanwhile, since an event of
+    /// the replay may be at fault.
+    pub(crate) fn postpone_replay(&mut self, retry_after: Option<Duration>, reason: &str) {
         let Some(replay) = &mut self.streams.replay else { return };
-        replay.stream.discard_unresolved();
-        replay.postponed = true;
-        replay.not_before = Instant::now() + replay.backoff.pause(error.retry_after);
-        let failure = Failure { reason: error.report(), at: Timestamp::now() };
+        replay.stream.resolution.woken();
+        replay.not_before = Instant::now() + replay.backoff.pause(retry_after);
+        let failure = Failure { reason: reason.to_owned(), at: Timestamp::now() };
         let mut progress = self.progress.lock();
-        progress.retried += 1;
         progress.last_error = Some(failure.clone());
         let Some(record) = &mut progress.replay else { return };
         match &mut record.failure {
             Some(since) => since.reason = failure.reason,
             None => {
-                let reason = &failure.reason;
                 tracing::warn!(
-                    sink = self.name,
+                    sink = self.delivery.name,
                     reason,
                     "the sink is unavailable for the replay; retrying"
                 );

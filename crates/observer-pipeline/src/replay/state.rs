@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(journal.head(), 50);
         let record = ReplayRecord::new(everything(), 1, 100, None);
         let mut checkpoint = record.checkpoint;
-        checkpoint.advance(20, Account { delivered: 20, ..Account::default() });
+        checkpoint.advance(20, Account { delivered: 20, ..Account::default() }.into());
         record.store(&journal, "sink", checkpoint);
         let loaded = ReplayRecord::load(&journal, "sink").unwrap();
         assert_eq!((loaded.checkpoint, loaded.last), (checkpoint, 50));

@@ -13,6 +13,9 @@ use tokio::sync::watch;
 
 use crate::{Account, Ack, Pipeline, PipelineBuilder, SinkSpec, SinkState, SinkStatus};
 
+/// Longest time that a test waits for something, on the paused clock.
+const PATIENCE: Duration = Duration::from_secs(1_000 * 3_600);
+
 type DeliverScript = Box<dyn FnMut(&Batch) -> Option<Result<Receipt, SinkError>> + Send>;
 type CallScript = Box<dyn FnMut() -> Result<(), SinkError> + Send>;
 
@@ -101,12 +104,16 @@ impl Scripted {
     pub(crate) async fn until(&self, condition: impl Fn(&Script) -> bool) {
         let mut changed = self.changed.subscribe();
         changed.mark_changed();
-        loop {
-            changed.changed().await.unwrap();
-            if condition(&self.now()) {
-                return;
+        let fulfilled = async {
+            loop {
+                changed.changed().await.unwrap();
+                if condition(&self.now()) {
+                    return;
+                }
             }
-        }
+        };
+        let result = tokio::time::timeout(PATIENCE, fulfilled).await;
+        assert!(result.is_ok(), "calls: {:?}", self.now().calls.last_chunk::<20>());
     }
 
     pub(crate) async fn until_accepted(&self, count: usize) -> Vec<u64> {
@@ -247,8 +254,14 @@ pub(crate) async fn until_status(
     name: &str,
     condition: impl Fn(&SinkStatus) -> bool,
 ) {
+    let deadline = tokio::time::Instant::now() + PATIENCE / 1_000;
     // The clock is paused: it jumps to the next timer.
     while !condition(&sink_status(pipeline, name)) {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the condition is not fulfilled: {:?}",
+            sink_status(pipeline, name)
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -20,13 +20,14 @@ impl Backoff {
         Self { settings, attempts: 0, random }
     }
 
-    /// Returns the next pause, which is never shorter than the destination's `retry_after`.
+    /// Returns the next pause, which is not shorter than the destination's `retry_after` within the
+    /// operator's limit.
     pub(crate) fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
         let bound = self.bound();
         self.attempts = self.attempts.saturating_add(1);
         // Timers have a resolution of 1 ms; rounding here makes pauses the same in every runtime.
         let jittered = Duration::from_millis(bound.mul_f64(self.random.f64()).as_millis() as u64);
-        jittered.max(retry_after.unwrap_or_default())
+        jittered.max(retry_after.unwrap_or_default().min(self.settings.max_retry_after))
     }
 
     /// Returns the next pause without jitter, for checks on a timer.
@@ -64,6 +65,8 @@ mod tests {
             assert!(backoff.pause(None) <= Duration::from_secs(bound));
         }
         assert_eq!(backoff.pause(Some(Duration::from_secs(60))), Duration::from_secs(60));
+        let ten_years = Duration::from_secs(10 * 365 * 86_400);
+        assert_eq!(backoff.pause(Some(ten_years)), Duration::from_secs(86_400));
         backoff.reset();
         assert_eq!(backoff.interval(), Duration::from_secs(1));
         let pauses: Vec<_> = (0..200)

@@ -1,12 +1,14 @@
 //! Collection of events into batches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::{Batch, SinkError};
+use observer_core::Envelope;
 use tokio::time::{Instant, sleep};
 
 use crate::account::Account;
 use crate::event_log::reader::Item;
+use crate::spans;
 use crate::worker::Worker;
 use crate::worker::phase::{Ended, Phase, phase_reached};
 use crate::worker::stream::StreamKind;
@@ -38,66 +40,74 @@ impl Worker {
         }
     }
 
-    /// Collects the next batch of the active stream, within the sink's limits.
-    ///
-    /// With `before`, the batch consists of the events of `before` and the ones that follow it.
-    /// Returns the batch, or `None` if there is no event to deliver; and the sequence number of the
-    /// last event that was read.
-    pub(crate) async fn next_batch(
+    /// Reads the next batch of a stream. Returns `false` if there is nothing to read.
+    pub(crate) async fn read(&mut self, kind: StreamKind) -> std::io::Result<bool> {
+        let events = match self.next_events(kind).await? {
+            Some(events) => events,
+            None => return Ok(false),
+        };
+        let stream = self.streams.get_mut(kind);
+        if kind == StreamKind::Live {
+            let mut progress = self.progress.lock();
+            progress.head = self.event_log.journal.head();
+            if stream.resolution.is_idle() {
+                progress.oldest_in_batch = events.first().map(|first| first.received_at);
+            }
+        }
+        if events.is_empty() {
+            stream.advance();
+        } else {
+            stream.begin_batch(|| spans::batch(&self.delivery.name, &events));
+            stream.resolution.add(events);
+        }
+        self.report_checkpoint(kind);
+        Ok(true)
+    }
+
+    /// Collects the next events of a stream, within the sink's limits. Returns `None` at the end,
+    /// and no event if all that were read are excluded.
+    async fn next_events(
         &mut self,
-        before: Option<&Batch>,
-    ) -> Result<(Option<Batch>, u64), Ended> {
-        let mut events = before.map(|batch| batch.events().to_vec()).unwrap_or_default();
-        let len_before = events.len();
-        let mut bytes = 0;
-        let checkpoint = self.streams.active_stream().checkpoint;
-        let mut through = events.last().map_or(checkpoint.seq, |last| last.seq);
-        let mut skipped = 0;
-        while events.len() - len_before < self.limits.max_events && skipped < MAX_SKIPPED {
-            let stream = self.streams.active_stream();
+        kind: StreamKind,
+    ) -> std::io::Result<Option<Vec<Arc<Envelope>>>> {
+        let (mut events, mut bytes, mut skipped) = (Vec::new(), 0, 0);
+        let stream = self.streams.get_mut(kind);
+        while events.len() < self.limits.max_events && skipped < MAX_SKIPPED {
             let item = match stream.reader.peek().await {
-                Ok(item) => item,
-                Err(error) => {
-                    self.back_off(&SinkError::transient(error)).await?;
-                    continue;
-                }
+                Ok(Some(item)) => item,
+                // The events so far can be delivered.
+                Err(_) if !events.is_empty() || skipped > 0 => break,
+                Err(error) => return Err(error),
+                Ok(None) => break,
             };
             let counts = match item {
-                None => break,
-                Some(Item::Gap { count, .. }) => {
-                    Some(Account { expired: *count, ..Account::default() })
-                }
-                Some(Item::Event(envelope)) if !stream.selector.matches(envelope) => {
+                Item::Gap { count, .. } => Some(Account { expired: *count, ..Account::default() }),
+                Item::Event(envelope) if !stream.selector.matches(envelope) => {
                     Some(Account { filtered: 1, ..Account::default() })
                 }
-                Some(Item::Event(envelope)) if envelope.seq <= self.sink_position => {
+                Item::Event(envelope) if envelope.seq <= self.sink_position => {
                     Some(Account { delivered: 1, ..Account::default() })
                 }
-                Some(Item::Event(envelope)) => {
+                Item::Event(envelope) => {
                     let size = envelope.event.raw().len() as u64;
-                    if events.len() > len_before && bytes + size > self.limits.max_bytes {
+                    if !events.is_empty() && bytes + size > self.limits.max_bytes {
                         break;
                     }
                     bytes += size;
                     None
                 }
             };
-            let Some(item) = stream.reader.take() else { break };
-            through = item.last_seq();
-            match (counts, item) {
-                (Some(counts), item) => {
+            match (counts, stream.reader.take()) {
+                (Some(counts), Some(item)) => {
                     skipped += 1;
-                    stream.skip(&self.name, &item, counts);
+                    stream.skip(&self.delivery.name, &item, counts);
                 }
-                (None, Item::Event(envelope)) => events.push(envelope),
-                (None, Item::Gap { .. }) => unreachable!("the counts of a gap are set above"),
+                (None, Some(Item::Event(envelope))) => events.push(envelope),
+                (None, Some(Item::Gap { .. })) => unreachable!("the counts of a gap are set above"),
+                (_, None) => break,
             }
         }
-        if self.streams.active == StreamKind::Live {
-            self.progress.lock().oldest_in_batch = events.first().map(|first| first.received_at);
-        }
-        let batch =
-            (!events.is_empty()).then(|| Batch::new(self.event_log.journal.epoch(), events));
-        Ok((batch, through))
+        let is_end = events.is_empty() && skipped == 0;
+        Ok((!is_end).then_some(events))
     }
 }

@@ -1,12 +1,12 @@
-//! Commands that a worker executes between two batches.
+//! Commands that a worker executes between two attempts.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
 use observer_core::{Event, Uuid};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::dead_letters::divert::Diversion;
 use crate::replay::state::{ReplaySelection, ReplayStatus};
 
 /// Command for a worker.
@@ -14,6 +14,9 @@ use crate::replay::state::{ReplaySelection, ReplayStatus};
 pub(crate) enum Command {
     Redeliver(RedeliverCommand),
     StartReplay(ReplayCommand),
+    Divert(DivertCommand),
+    /// Attempts what is due later, now.
+    Wake(oneshot::Sender<()>),
 }
 
 /// Command to deliver dead letters again.
@@ -33,6 +36,14 @@ pub(crate) struct ReplayCommand {
     pub(crate) selection: ReplaySelection,
     /// Receives the status once the replay is stored durably, so that it continues after a restart.
     pub(crate) reply: oneshot::Sender<Result<ReplayStatus, NotStarted>>,
+}
+
+/// Command to move unresolved events to the dead letters.
+#[derive(Debug)]
+pub(crate) struct DivertCommand {
+    pub(crate) diversion: Diversion,
+    /// Receives the ids once the dead letters are durable, or the reason for which they are not.
+    pub(crate) reply: oneshot::Sender<Result<Vec<Uuid>, String>>,
 }
 
 /// Handle through which the pipeline sends commands to a running worker.
@@ -78,30 +89,14 @@ impl RedeliverCommand {
 }
 
 impl Command {
-    fn reject(self, rejection: Rejection) {
+    /// Rejects a command that needs an available sink. The other commands need none.
+    pub(crate) fn reject(self, rejection: Rejection) {
         match self {
             Self::Redeliver(command) => command.reject(rejection),
             Self::StartReplay(command) => {
                 drop(command.reply.send(Err(NotStarted::Rejected(rejection))));
             }
+            Self::Divert(_) | Self::Wake(_) => {}
         }
     }
-}
-
-/// Rejects all commands until it is cancelled, while the sink is unavailable: with
-/// `replay_rejection` if the sink does not support replays, and with `reason` otherwise.
-pub(crate) async fn reject_commands(
-    commands: &mut mpsc::Receiver<Command>,
-    replay_rejection: Option<&'static str>,
-    reason: &str,
-) -> Infallible {
-    while let Some(command) = commands.recv().await {
-        command.reject(match replay_rejection {
-            Some(permanent) => Rejection::Permanent(permanent.to_owned()),
-            None => {
-                Rejection::Temporary(format!("the sink is unavailable at the moment: {reason}"))
-            }
-        });
-    }
-    std::future::pending().await
 }

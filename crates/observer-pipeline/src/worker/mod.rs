@@ -1,46 +1,59 @@
 //! Worker of one sink.
 //!
-//! A worker reads the journal from the sink's position on. It filters, collects a [`batch`],
-//! delivers it until each of its events is resolved ([`resolve`]), and after each second makes the
-//! deliveries durable and commits the position ([`flush`]). While the sink is unavailable it backs
-//! off or parks ([`retry`]). Between two batches it executes a [`command`], or processes a batch of
-//! a replay, which is a second [`stream`].
+//! A worker reads the journal from the sink's position on. It filters, collects a [`batch`], and
+//! delivers it until each of its events is resolved. After each second it makes the deliveries
+//! durable and commits the position ([`flush`]). It consists of three parts:
 //!
-//! Two parts of the worker are next to their concepts: `redeliver` in
-//! [`dead_letters`](crate::dead_letters), and `start_replay` in [`replay`](crate::replay).
+//! - [`delivery`] owns the sink, its timeout, its back-off and its reported state. It performs one
+//!   [`attempt`] at a time.
+//! - [`resolution`] decides what is delivered next, and what becomes of it.
+//! - A [`stream`] is a pass over the journal: the live one, or a replay. The worker alternates
+//!   between them.
+//!
+//! [`step`] performs the next action of a stream, and [`wait`] waits for events, for the back-off or
+//! for a parked sink, and executes a [`command`] meanwhile. Parts of the worker are next to their
+//! concepts: redelivery and diversion in [`dead_letters`](crate::dead_letters), and `start_replay`
+//! in [`replay`](crate::replay).
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use observer_core::{ErrorKind, EventSink, Filter, SinkError, Timestamp};
+use observer_core::{EventSink, Filter, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::Span;
 
 use crate::account::Checkpoint;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::dead_letters::undecided::{AsideResult, UndecidedStore};
 use crate::error::Failure;
-use crate::error::treatment;
 use crate::event_log::EventLog;
 use crate::event_log::head::Head;
 use crate::spec::Limits;
 use crate::status::SinkState;
-use crate::worker::backoff::Backoff;
 use crate::worker::command::Command;
-use crate::worker::phase::{Ended, Phase, phase_reached};
+use crate::worker::delivery::Delivery;
+use crate::worker::phase::{Ended, Phase};
 use crate::worker::progress::Progress;
-use crate::worker::retry::Wake;
+use crate::worker::resolution::Policy;
+use crate::worker::resolution::evidence::Rules;
+use crate::worker::step::Flow;
 use crate::worker::stream::{EventSelector, Stream, StreamKind, Streams};
 
+pub(crate) mod attempt;
 pub(crate) mod backoff;
 mod batch;
 pub(crate) mod command;
+pub(crate) mod delivery;
 mod flush;
+mod outage;
 pub(crate) mod phase;
 pub(crate) mod progress;
-pub(crate) mod resolve;
-pub(crate) mod retry;
+pub(crate) mod resolution;
+mod resume;
+pub(crate) mod step;
 pub(crate) mod stream;
+mod wait;
 
 /// Interval of flushes, after which positions are committed.
 pub(crate) const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -58,6 +71,7 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) event_log: EventLog,
     pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
+    pub(crate) undecided: Arc<Mutex<UndecidedStore>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Checkpoint in the journal; `None` for a new sink.
@@ -72,22 +86,21 @@ pub(crate) struct Setup {
 }
 
 pub(crate) struct Worker {
-    pub(crate) name: String,
-    pub(crate) sink: Arc<dyn EventSink>,
+    pub(crate) delivery: Delivery,
     pub(crate) limits: Limits,
     pub(crate) event_log: EventLog,
     pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
+    pub(crate) undecided: Arc<Mutex<UndecidedStore>>,
+    /// What became of undecided events since the last flush.
+    pub(crate) aside_results: Vec<(u64, AsideResult)>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Reason for which the sink supports neither replays nor redelivery; `None` if it does.
     pub(crate) replay_rejection: Option<&'static str>,
     stored: Option<Checkpoint>,
     start: u64,
-    pub(crate) backoff: Backoff,
-    /// Intervals of the checks of a parked sink.
-    pub(crate) check_backoff: Backoff,
     pub(crate) random: fastrand::Rng,
     pub(crate) streams: Streams,
     pub(crate) last_flush: Instant,
@@ -103,31 +116,40 @@ impl Worker {
     pub(crate) fn new(setup: Setup, phase: watch::Receiver<Phase>) -> Self {
         let checkpoint = setup.stored.unwrap_or(Checkpoint::start(setup.start));
         let mut random = setup.random;
-        let check_retry = observer_core::RetrySettings {
-            initial: Duration::from_secs(1),
-            max: setup.limits.retry.max.max(Duration::from_secs(1)),
-            give_up_after: None,
-        };
         setup.progress.lock().served = setup.served;
         let selector = EventSelector {
             filter: Some(setup.filter).filter(|filter| !filter.matches_all()).map(Arc::new),
             replay: None,
         };
-        let live = Stream::new(setup.event_log.clone(), selector, checkpoint, u64::MAX);
+        let policy = Policy {
+            rules: Rules::new(&setup.limits.retry),
+            may_skip: true,
+            may_set_aside: true,
+            max_delivery: setup.limits.max_delivery,
+        };
+        let live = Stream::new(setup.event_log.clone(), selector, checkpoint, u64::MAX, policy);
+        let replay_rejection = setup.sink.replay_rejection();
+        let delivery = Delivery::new(
+            setup.name,
+            setup.sink,
+            &setup.limits,
+            setup.progress.clone(),
+            phase.clone(),
+            &mut random,
+        );
         Self {
+            delivery,
             head: setup.event_log.tail.head(),
             streams: Streams::new(live),
-            backoff: Backoff::new(setup.limits.retry, random.fork()),
-            check_backoff: Backoff::new(check_retry, random.fork()),
             random,
-            replay_rejection: setup.sink.replay_rejection(),
+            replay_rejection,
             commands: setup.commands,
-            name: setup.name,
-            sink: setup.sink,
             limits: setup.limits,
             event_log: setup.event_log,
             phase,
             dead_letters: setup.dead_letters,
+            undecided: setup.undecided,
+            aside_results: Vec::new(),
             progress: setup.progress,
             stored: setup.stored,
             start: setup.start,
@@ -140,7 +162,7 @@ impl Worker {
 
     /// Runs until the phase of the worker ends it.
     pub(crate) async fn run(mut self) {
-        let guard = PanicGuard(self.progress.clone(), self.name.clone());
+        let guard = PanicGuard(self.progress.clone(), self.delivery.name.clone());
         if self.resume().await.is_ok() {
             while self.run_once().await.is_ok() {}
         }
@@ -148,78 +170,26 @@ impl Worker {
         drop(guard);
     }
 
-    /// Determines the position to continue at: the later one of the journal's and the sink's own.
-    async fn resume(&mut self) -> Result<(), Ended> {
-        let own = loop {
-            let sink = self.sink.clone();
-            match self.call(sink.position(), Phase::Stopping).await? {
-                Ok(position) => break position,
-                Err(error) if treatment(error.kind) == ErrorKind::Blocked => {
-                    self.park(error.report(), Wake::OnTimer).await?;
-                }
-                Err(error) => self.back_off(&error).await?,
-            }
-        };
-        if own.is_some() {
-            self.replay_rejection.get_or_insert(
-                "it keeps its position with its data, and can't accept earlier events",
-            );
-        }
-        let served = self.progress.lock().served;
-        let own = match own {
-            Some(own) => {
-                let journal = self.event_log.journal.clone();
-                let resolved = self
-                    .event_log
-                    .blocking
-                    .run(move || journal.translate(own.epoch, own.seq, served));
-                resolved.await.map_err(|_| Ended)?
-            }
-            None => None,
-        };
-        // A new sink that keeps its own position starts there. Its checkpoint may have been stored
-        // before the sink could report its position; then no event is resolved yet.
-        let checkpoint = match (self.stored, own) {
-            (Some(stored), Some(own)) if stored.accepted == 0 && own < stored.seq => {
-                Checkpoint::start(own)
-            }
-            (Some(stored), _) => stored,
-            (None, Some(own)) => Checkpoint::start(own),
-            (None, None) => Checkpoint::start(self.start),
-        };
-        self.sink_position = own.unwrap_or(0);
-        self.streams.live.restart_at(checkpoint);
-        self.progress.lock().checkpoint = checkpoint;
-        self.resume_replay();
-        self.set_positions();
-        let sink = self.sink.clone();
-        match self.call(sink.check(), Phase::Stopping).await? {
-            Err(error) if treatment(error.kind) == ErrorKind::Blocked => {
-                self.park(error.report(), Wake::OnTimer).await
-            }
-            Err(error) => {
-                self.mark_retrying(&error.report());
-                Ok(())
-            }
-            Ok(()) => {
-                self.progress.lock().state = SinkState::Running;
-                Ok(())
-            }
-        }
-    }
-
-    /// Processes one batch of live events, one of the replay, and one command.
+    /// Performs one action of the live stream, one attempt of the replay, and one command.
     async fn run_once(&mut self) -> Result<(), Ended> {
-        self.wait_for_work().await?;
-        self.linger().await?;
-        let (started, head) = (Instant::now(), self.event_log.journal.head());
-        self.process_batch().await?;
-        let is_running = *self.phase.borrow() == Phase::Running;
-        if self.streams.live.reader.lags() && self.event_log.journal.head() > head && is_running {
-            sleep(started.elapsed().min(MAX_REST)).await;
+        if self.streams.live.resolution.is_idle()
+            && matches!(self.streams.live.reader.peek().await, Ok(Some(_)))
+        {
+            self.linger().await?;
         }
-        if self.replay_is_due() && is_running {
-            self.replay_turn().await?;
+        let (started, head) = (Instant::now(), self.event_log.journal.head());
+        let flow = self.step(StreamKind::Live).await?;
+        if let Flow::Idle(due) = flow {
+            return self.wait_for_work(due).await;
+        }
+        let is_running = *self.phase.borrow() == Phase::Running;
+        if flow == Flow::Attempted && is_running {
+            if self.streams.live.reader.lags() && self.event_log.journal.head() > head {
+                sleep(started.elapsed().min(MAX_REST)).await;
+            }
+            if self.replay_is_due() {
+                self.replay_turn().await?;
+            }
         }
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush().await?;
@@ -230,67 +200,28 @@ impl Worker {
         Ok(())
     }
 
-    /// Processes the next batch of the active stream.
-    pub(crate) async fn process_batch(&mut self) -> Result<(), Ended> {
-        let (batch, through) = self.next_batch(None).await?;
-        match batch {
-            Some(batch) => self.resolve(batch, through).await,
-            None => {
-                self.advance(through);
+    async fn execute(&mut self, command: Command) -> Result<(), Ended> {
+        match command {
+            Command::Redeliver(command) => self.redeliver(command).await,
+            Command::StartReplay(command) => self.start_replay(command).await,
+            Command::Divert(command) => self.divert(command).await,
+            Command::Wake(reply) => {
+                self.wake(reply);
                 Ok(())
             }
         }
     }
 
-    /// Waits for a live event. Meanwhile it flushes, executes commands and processes the replay.
-    async fn wait_for_work(&mut self) -> Result<(), Ended> {
-        loop {
-            match self.streams.live.reader.peek().await {
-                Ok(Some(_)) => return Ok(()),
-                Ok(None) => {}
-                Err(error) => {
-                    self.back_off(&SinkError::transient(error)).await?;
-                    continue;
-                }
-            }
-            let next = self.streams.live.checkpoint.seq + 1;
-            let unflushed = !self.streams.are_flushed();
-            let flush_at = self.last_flush + FLUSH_EVERY;
-            let replay_at = self.replay_due_at();
-            tokio::select! {
-                biased;
-                // New events come first, since draining delivers them.
-                () = self.head.reaches(next) => {}
-                () = phase_reached(&mut self.phase, Phase::Draining) => return Err(Ended),
-                () = sleep_until(flush_at), if unflushed => self.flush().await?,
-                Some(command) = self.commands.recv() => self.execute(command).await?,
-                () = sleep_until(replay_at.unwrap_or(flush_at)), if replay_at.is_some() => {
-                    self.replay_turn().await?;
-                }
-            }
+    /// Makes an attempt due at once, for an operator who knows that the destination is available.
+    pub(crate) fn wake(&mut self, reply: oneshot::Sender<()>) {
+        let now = Instant::now();
+        self.delivery.reset_backoff();
+        self.streams.iter_mut().for_each(|stream| stream.resolution.wake(now));
+        if let Some(replay) = &mut self.streams.replay {
+            replay.not_before = now;
         }
-    }
-
-    async fn execute(&mut self, command: Command) -> Result<(), Ended> {
-        match command {
-            Command::Redeliver(command) => self.redeliver(command).await,
-            Command::StartReplay(command) => self.start_replay(command).await,
-        }
-    }
-
-    /// Moves the checkpoint of the active stream to `seq`: all events up to it are resolved.
-    pub(crate) fn advance(&mut self, seq: u64) {
-        let stream = self.streams.active_stream();
-        stream.advance(seq);
-        let checkpoint = stream.checkpoint;
-        let mut progress = self.progress.lock();
-        match (self.streams.active, &mut progress.replay) {
-            (StreamKind::Replay, Some(replay)) => replay.checkpoint = checkpoint,
-            _ => {
-                progress.checkpoint = checkpoint;
-                progress.served = progress.served.max(seq);
-            }
-        }
+        // The caller may have been cancelled.
+        let _ = reply.send(());
     }
 }
 

@@ -1,20 +1,24 @@
 //! Streams: the passes of a worker over the journal.
 //!
 //! The live stream delivers new events. While a replay runs, a second stream delivers retained
-//! ones. Each has a reader, a checkpoint and an account of its own.
+//! ones. Each has a reader, a checkpoint, an account and a [`Resolution`] of its own. They differ in
+//! their policy: a failure blocks the live stream, and postpones a replay.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use observer_core::{Envelope, Filter};
 use observer_journal::GapReason;
 use tokio::time::Instant;
+use tracing::Span;
 
-use crate::account::{Account, Checkpoint};
+use crate::account::{Account, Checkpoint, Counts};
 use crate::event_log::EventLog;
 use crate::event_log::reader::{EventReader, Item};
 use crate::replay::state::ReplaySelection;
+use crate::spans;
 use crate::worker::backoff::Backoff;
+use crate::worker::resolution::{Fate, Policy, Resolution, Resolved};
 
 /// Selection of the events that a stream delivers.
 #[derive(Clone, Default)]
@@ -32,7 +36,7 @@ impl EventSelector {
     }
 }
 
-/// One pass over a range of the journal: its reader, its checkpoint, and the counts of events that
+/// One pass over a range of the journal: its reader, its checkpoint, and the results of events that
 /// are not part of the checkpoint yet.
 pub(crate) struct Stream {
     event_log: EventLog,
@@ -40,14 +44,22 @@ pub(crate) struct Stream {
     /// Last sequence number of the range.
     last: u64,
     pub(crate) reader: EventReader,
-    /// Last resolved event, with the account up to it.
+    pub(crate) resolution: Resolution<Arc<Envelope>>,
+    /// Last event before the first unresolved one, with the account up to it.
     pub(crate) checkpoint: Checkpoint,
     /// Checkpoint at the last flush: the stream continues there after a flush that fails.
     pub(crate) flushed: Checkpoint,
-    /// Counts of resolved events that have an unresolved one before them.
-    pub(crate) ahead: Account,
-    /// Runs of events that are not delivered, each by its last sequence number.
-    skipped: VecDeque<(u64, Account)>,
+    /// Runs of events after the checkpoint that are resolved or not delivered, by their first
+    /// sequence number.
+    runs: BTreeMap<u64, Run>,
+    /// Span of the batch in hand, and the account before it.
+    batch: Option<(Span, Account)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    last: u64,
+    counts: Counts,
 }
 
 impl Stream {
@@ -56,16 +68,18 @@ impl Stream {
         selector: EventSelector,
         checkpoint: Checkpoint,
         last: u64,
+        policy: Policy,
     ) -> Self {
         Self {
             reader: EventReader::new(event_log.clone(), checkpoint.seq, last),
             event_log,
             selector,
             last,
+            resolution: Resolution::new(policy),
             checkpoint,
             flushed: checkpoint,
-            ahead: Account::default(),
-            skipped: VecDeque::new(),
+            runs: BTreeMap::new(),
+            batch: None,
         }
     }
 
@@ -80,10 +94,9 @@ impl Stream {
     }
 
     /// Counts an item that is not delivered.
-    pub(crate) fn skip(&mut self, sink: &str, item: &Item, counts: Account) {
-        let last_seq = item.last_seq();
+    pub(crate) fn skip(&mut self, sink: &str, item: &Item, account: Account) {
         if let Item::Gap { reason, .. } = item {
-            let first_seq = item.first_seq();
+            let (first_seq, last_seq) = (item.first_seq(), item.last_seq());
             match reason {
                 GapReason::Expired => tracing::error!(
                     sink,
@@ -101,26 +114,60 @@ impl Stream {
                 }
             }
         }
-        match self.skipped.back_mut() {
-            Some((last, account)) if *last + counts.resolved() == last_seq => {
-                *last = last_seq;
-                *account += counts;
+        self.add_run(item.first_seq(), item.last_seq(), account.into());
+    }
+
+    /// Counts resolved events, and moves the checkpoint as far as all events are resolved.
+    pub(crate) fn resolve(&mut self, resolved: &[Resolved]) {
+        for Resolved { seq, fate, is_aside } in resolved {
+            if !is_aside {
+                self.add_run(*seq, *seq, counts_of(*fate));
             }
-            _ => self.skipped.push_back((last_seq, counts)),
+        }
+        self.advance();
+    }
+
+    /// Moves the checkpoint to the last event before the first unresolved one.
+    pub(crate) fn advance(&mut self) {
+        while let Some(first) = self.runs.first_entry() {
+            if *first.key() != self.checkpoint.seq + 1 {
+                break;
+            }
+            let Run { last, counts } = first.remove();
+            self.checkpoint.advance(last, counts);
+        }
+        if self.batch.is_some() && self.resolution.is_idle() {
+            self.end_batch(true);
         }
     }
 
-    /// Moves the checkpoint to `seq`: all events up to it are resolved.
-    pub(crate) fn advance(&mut self, seq: u64) {
-        let mut counts = std::mem::take(&mut self.ahead);
-        while let Some((last, account)) =
-            self.skipped.front().copied().filter(|(last, _)| *last <= seq)
+    fn add_run(&mut self, first: u64, last: u64, counts: Counts) {
+        if let Some((_, run)) = self.runs.range_mut(..first).next_back()
+            && run.last + 1 == first
         {
-            debug_assert!(last <= seq);
-            counts += account;
-            self.skipped.pop_front();
+            run.last = last;
+            run.counts += counts;
+            return;
         }
-        self.checkpoint.advance(seq, counts);
+        self.runs.insert(first, Run { last, counts });
+    }
+
+    /// Begins the span of a batch, unless one is in hand.
+    pub(crate) fn begin_batch(&mut self, span: impl FnOnce() -> Span) {
+        if self.batch.is_none() {
+            self.batch = Some((span(), self.checkpoint.account));
+        }
+    }
+
+    /// Returns the span of the batch in hand.
+    pub(crate) fn batch_span(&self) -> Span {
+        self.batch.as_ref().map_or_else(Span::none, |(span, _)| span.clone())
+    }
+
+    pub(crate) fn end_batch(&mut self, is_complete: bool) {
+        if let Some((span, before)) = self.batch.take() {
+            spans::record_outcome(&span, before, is_complete.then_some(self.checkpoint.account));
+        }
     }
 
     /// Moves the stream to another checkpoint, which is flushed.
@@ -137,18 +184,27 @@ impl Stream {
 
     /// Discards everything after the checkpoint, so that it is read again.
     pub(crate) fn discard_unresolved(&mut self) {
-        self.ahead = Account::default();
-        self.skipped.clear();
+        self.end_batch(false);
+        self.runs.clear();
+        self.resolution.reset(self.checkpoint.seq);
         self.reader = EventReader::new(self.event_log.clone(), self.checkpoint.seq, self.last);
     }
+}
+
+fn counts_of(fate: Fate) -> Counts {
+    let account = match fate {
+        Fate::Delivered => Account { delivered: 1, ..Account::default() },
+        Fate::Refused => Account { refused: 1, ..Account::default() },
+        Fate::Dead => Account { dead: 1, ..Account::default() },
+        Fate::SetAside => return Counts { set_aside: 1, ..Counts::default() },
+    };
+    account.into()
 }
 
 /// Streams of a worker.
 pub(crate) struct Streams {
     pub(crate) live: Stream,
     pub(crate) replay: Option<ReplayStream>,
-    /// Stream that the worker processes at the moment.
-    pub(crate) active: StreamKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,20 +218,18 @@ pub(crate) struct ReplayStream {
     pub(crate) stream: Stream,
     /// Back-off of this stream alone, so that live events are delivered while a replayed one fails.
     pub(crate) backoff: Backoff,
-    /// The last batch failed and has to be delivered again.
-    pub(crate) postponed: bool,
     /// Time before which the stream is not processed.
     pub(crate) not_before: Instant,
 }
 
 impl Streams {
     pub(crate) fn new(live: Stream) -> Self {
-        Self { live, replay: None, active: StreamKind::Live }
+        Self { live, replay: None }
     }
 
-    /// Returns the stream that the worker processes at the moment.
-    pub(crate) fn active_stream(&mut self) -> &mut Stream {
-        match (self.active, &mut self.replay) {
+    /// Returns a stream; the live one if there is no replay.
+    pub(crate) fn get_mut(&mut self, kind: StreamKind) -> &mut Stream {
+        match (kind, &mut self.replay) {
             (StreamKind::Replay, Some(replay)) => &mut replay.stream,
             _ => &mut self.live,
         }

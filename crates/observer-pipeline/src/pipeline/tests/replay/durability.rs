@@ -172,11 +172,13 @@ async fn replay_counts_events_that_expired_at_the_size_limit() {
     let (sink, gate) = gated();
     pipeline.add_sink(sink.spec("sink")).unwrap();
     pipeline.start_replay("sink", everything()).await.unwrap();
+    pipeline.stop_sinks(["sink"], Duration::ZERO).await;
     // Far more than fits into the journal and into the tail cache.
     for number in 101..=400 {
         pipeline.ingest(large_event(number, 40_000)).await.unwrap();
     }
     gate.store(true, Ordering::SeqCst);
+    pipeline.add_sink(sink.spec("sink")).unwrap();
     let done = until_done(&pipeline).await;
     assert!(done.account.expired > 0 && done.account.resolved() == 100, "{:?}", done.account);
 }

@@ -1,0 +1,219 @@
+//! Choice of what is tried next.
+
+use tokio::time::Instant;
+
+use super::{
+    Action, AsideEvent, Delivery, Item, Mode, Part, Place, Resolution, Suspect, Turn, given_up,
+};
+
+impl<E: Item> Resolution<E> {
+    /// Returns the next action.
+    pub(crate) fn next(&mut self, now: Instant) -> Action<E> {
+        if !self.dead.is_empty() && !self.is_store_failing {
+            return Action::DeadLetter(std::mem::take(&mut self.dead));
+        }
+        if !self.storing.is_empty() {
+            return Action::SetAside(self.take_storing());
+        }
+        match &self.mode {
+            Mode::Normal => {}
+            Mode::Parked { reason } => return Action::Park { reason: reason.clone() },
+            Mode::Pause { .. } => {
+                let Mode::Pause { retry_after, reason } =
+                    std::mem::replace(&mut self.mode, Mode::Normal)
+                else {
+                    unreachable!("the mode was matched above")
+                };
+                self.is_store_failing = false;
+                return Action::BackOff { retry_after, reason };
+            }
+        }
+        if self.is_stuck() && std::mem::replace(&mut self.tried_since_woken, true) {
+            let reason = "too many events are undecided; divert them, or see why they are refused";
+            self.park(reason.to_owned());
+            return self.next(now);
+        }
+        match self.choose(now) {
+            Some(part) => self.launch(part),
+            None if self.may_read() => Action::Read,
+            None => self.exhausted(now),
+        }
+    }
+
+    /// Returns the next action when there are no further events at the moment.
+    pub(crate) fn exhausted(&mut self, now: Instant) -> Action<E> {
+        if !self.queue.is_empty() {
+            return self.next(now);
+        }
+        if let Some(spell) = &mut self.spell
+            && self.held.count > 0
+            && (spell.waits || spell.is_parked)
+        {
+            // There is no event that was not tried, so the held ones take turns with the oldest.
+            if spell.turn == Turn::Untried && self.held.count > 1 {
+                let part = self.rotate();
+                return self.launch(part);
+            }
+            spell.turn = Turn::Oldest;
+            if spell.is_parked {
+                let reason = spell.reason.clone();
+                self.park(reason);
+            }
+            return self.next(now);
+        }
+        let first = self.suspects.values().min_by_key(|suspect| suspect.evidence.due);
+        match first.map(|suspect| (suspect.event.seq(), suspect.evidence.due)) {
+            Some((seq, due)) if due <= now => {
+                let is_held = self.place(seq) == Some(Place::Held);
+                let probe = is_held.then_some(Turn::Oldest);
+                let part = Part { probe, ..self.single(seq) };
+                self.launch(part)
+            }
+            first => Action::Wait(first.map(|(_, due)| due)),
+        }
+    }
+
+    /// Ends the wait of a parked sink: its check succeeded, or the operator wants an attempt.
+    pub(crate) fn woken(&mut self) {
+        if matches!(self.mode, Mode::Parked { .. }) {
+            self.mode = Mode::Normal;
+        }
+        self.tried_since_woken = false;
+        self.is_store_failing = false;
+    }
+
+    /// Makes every event due, for an operator who knows that the destination is available.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.mode = Mode::Normal;
+        self.woken();
+        self.suspects.values_mut().for_each(|suspect| suspect.evidence.due = now);
+    }
+
+    /// Gives all events in hand up that the destination has refused for too long.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        let Some(limit) = self.policy.rules.give_up_after else { return };
+        let Some(spell) = self.spell.as_ref().filter(|spell| now - spell.since >= limit) else {
+            return;
+        };
+        let reason = given_up(&spell.reason);
+        let held: Vec<_> = self.seqs_at(Place::Held).collect();
+        let held = held.into_iter().map(|seq| self.single(seq)).collect::<Vec<_>>();
+        let queued = std::mem::take(&mut self.queue);
+        let mut given_up: Vec<_> = held.into_iter().chain(queued).collect();
+        given_up.sort_by_key(|part| part.events[0].seq());
+        for part in given_up {
+            self.bury(part, reason.clone());
+        }
+        self.spell = None;
+        self.mode = Mode::Normal;
+    }
+
+    /// Returns whether more events may be read: only in a spell, or if none of the events in hand
+    /// can be tried.
+    pub(super) fn may_read(&self) -> bool {
+        if !self.policy.may_skip {
+            return self.queue.is_empty();
+        }
+        let waits = |suspect: &&Suspect<E>| suspect.place == Place::Waiting;
+        let has_round = |suspect: &Suspect<E>| suspect.evidence.is_round_possible(self.accepted);
+        let is_waiting = self.suspects.values().filter(waits).any(has_round);
+        self.queue.is_empty() && !is_waiting && (self.held.count == 0 || !self.is_full(0))
+    }
+
+    /// Returns whether the position can't pass an event since too many are undecided.
+    fn is_stuck(&self) -> bool {
+        self.policy.may_set_aside && self.seqs_at(Place::Waiting).next().is_some()
+    }
+
+    fn choose(&mut self, now: Instant) -> Option<Part<E>> {
+        let is_probing = self.spell.is_some() && self.held.count > 0;
+        if is_probing {
+            return self.choose_probe();
+        }
+        if self.spell.is_none() {
+            let due = (!self.tried_aside).then(|| self.due(now)).flatten();
+            self.tried_aside = due.is_some();
+            if let Some(seq) = due {
+                return Some(self.single(seq));
+            }
+        }
+        let is_single = self.is_stuck() || self.spell.as_ref().is_some_and(|spell| spell.is_parked);
+        let part = if is_single { self.take_first() } else { self.queue.pop_front() };
+        part.or_else(|| self.due(now).map(|seq| self.single(seq)))
+    }
+
+    /// Returns the next event of a spell.
+    fn choose_probe(&mut self) -> Option<Part<E>> {
+        let spell = self.spell.as_ref()?;
+        let turn = spell.turn;
+        let part = match turn {
+            Turn::Oldest => {
+                let oldest = self.seqs_at(Place::Held).next();
+                oldest.map(|seq| self.single(seq))
+            }
+            Turn::Untried => self.take_first(),
+        };
+        part.map(|part| Part { probe: Some(turn), ..part })
+    }
+
+    /// Returns the next held event after the oldest one.
+    fn rotate(&mut self) -> Part<E> {
+        let last = self.spell.as_ref().map_or(0, |spell| spell.rotated);
+        let held: Vec<_> = self.seqs_at(Place::Held).skip(1).collect();
+        let next = held.iter().find(|seq| **seq > last).or(held.first());
+        let next = *next.expect("several events are held");
+        if let Some(spell) = &mut self.spell {
+            spell.rotated = next;
+        }
+        Part { probe: Some(Turn::Untried), ..self.single(next) }
+    }
+
+    /// Takes the first event of the queue.
+    fn take_first(&mut self) -> Option<Part<E>> {
+        let mut part = self.queue.pop_front()?;
+        if part.events.len() > 1 {
+            let rest = part.events.split_off(1);
+            self.queue.push_front(Part { events: rest, ..part.clone_empty() });
+        }
+        Some(part)
+    }
+
+    /// Returns an event that was refused alone.
+    pub(super) fn single(&self, seq: u64) -> Part<E> {
+        let suspect = &self.suspects[&seq];
+        let part = Part::new(vec![suspect.event.clone()], suspect.attempts);
+        Part { renew: suspect.renew, ..part }
+    }
+
+    /// Returns an event that is set aside or waits, and is due.
+    fn due(&self, now: Instant) -> Option<u64> {
+        let is_due = |suspect: &&Suspect<E>| {
+            matches!(suspect.place, Place::Aside | Place::Waiting) && suspect.evidence.due <= now
+        };
+        let key = |suspect: &&Suspect<E>| suspect.evidence.due;
+        self.suspects.values().filter(is_due).min_by_key(key).map(|suspect| suspect.event.seq())
+    }
+
+    pub(super) fn seqs_at(&self, place: Place) -> impl Iterator<Item = u64> {
+        let is_there = move |suspect: &&Suspect<E>| suspect.place == place;
+        self.suspects.values().filter(is_there).map(|suspect| suspect.event.seq())
+    }
+
+    fn launch(&mut self, mut part: Part<E>) -> Action<E> {
+        part.attempts += 1;
+        let delivery =
+            Delivery { events: part.events.clone(), attempt: part.attempts, renew: part.renew };
+        self.flight = Some(part);
+        Action::Deliver(delivery)
+    }
+
+    fn take_storing(&mut self) -> Vec<AsideEvent<E>> {
+        let seqs = std::mem::take(&mut self.storing);
+        let event = |seq: &u64| {
+            let suspect = self.suspects.get(seq)?;
+            let (event, reason) = (suspect.event.clone(), suspect.reason.clone());
+            Some(AsideEvent { event, reason, attempts: suspect.attempts })
+        };
+        seqs.iter().filter_map(event).collect()
+    }
+}

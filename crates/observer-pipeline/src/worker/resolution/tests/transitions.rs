@@ -1,0 +1,387 @@
+//! Each transition, as the actions that follow from a destination's answers.
+
+use super::*;
+
+/// Runs a machine over the events 1 to `count`, and compares its actions.
+#[track_caller]
+fn check(
+    policy: Policy,
+    count: u64,
+    answer: impl FnMut(&[u64]) -> Attempt,
+    expected: &[&str],
+) -> Machine {
+    let mut machine = Machine::new(policy);
+    machine.resolution.add(events(1..=count));
+    let actions = machine.run(expected.len(), answer);
+    assert_eq!(actions, expected);
+    machine
+}
+
+fn refuses(bad: &'static [u64], class: Class) -> impl Fn(&[u64]) -> Attempt {
+    move |seqs| {
+        let is_bad = seqs.iter().any(|seq| bad.contains(seq));
+        if is_bad { refused(class) } else { Attempt::Accepted }
+    }
+}
+
+fn rejects(bad: &'static [u64]) -> impl Fn(&[u64]) -> Attempt {
+    move |seqs| {
+        let rejected: Vec<_> = seqs
+            .iter()
+            .enumerate()
+            .filter(|(_, seq)| bad.contains(seq))
+            .map(|(index, _)| (index, "no".to_owned()))
+            .collect();
+        if rejected.is_empty() {
+            Attempt::Accepted
+        } else {
+            Attempt::PartlyRejected { rejected, refused: 0 }
+        }
+    }
+}
+
+#[test]
+fn accepted_batch_is_delivered_at_once() {
+    let machine = check(live(), 5, |_| Attempt::Accepted, &["1-5", "wait"]);
+    assert_eq!(machine.fates(Fate::Delivered), [1, 2, 3, 4, 5]);
+    assert!(machine.resolution.is_idle());
+}
+
+#[test]
+fn delivery_is_limited_to_what_the_sink_takes() {
+    let policy = Policy { max_delivery: 2, ..live() };
+    check(policy, 5, |_| Attempt::Accepted, &["1-2", "3-4", "5", "wait"]);
+}
+
+#[test]
+fn rejected_event_beside_an_accepted_one_is_dead() {
+    let machine = check(live(), 4, rejects(&[2, 4]), &["1-4", "dead 2,4", "wait"]);
+    assert_eq!(machine.fates(Fate::Delivered), [1, 3]);
+}
+
+#[test]
+fn batch_that_is_rejected_item_by_item_as_a_whole_is_no_evidence() {
+    check(live(), 3, rejects(&[1, 2, 3]), &["1-3", "park"]);
+}
+
+#[test]
+fn permanent_rejection_is_isolated_by_halving() {
+    check(
+        live(),
+        4,
+        refuses(&[3], Class::Permanent),
+        &["1-4", "1-2", "3-4", "3", "dead 3", "4", "wait"],
+    );
+}
+
+#[test]
+fn earlier_acceptance_is_evidence_against_a_limited_number_of_events() {
+    let mut machine = check(live(), 1, |_| Attempt::Accepted, &["1", "wait"]);
+    for seq in 2..=100 {
+        machine.resolution.add(events(seq..=seq));
+    }
+    machine.run(500, |_| refused(Class::Permanent));
+    assert_eq!(machine.fates(Fate::Dead).len() as u32, MAX_ON_EARLIER);
+    machine.run(500, |_| Attempt::Accepted);
+    assert_eq!(machine.fates(Fate::Delivered).len() as u32, 100 - MAX_ON_EARLIER);
+}
+
+#[test]
+fn first_event_is_dead_once_another_one_is_accepted() {
+    let mut machine = check(live(), 1, refuses(&[1], Class::Permanent), &["1", "wait 1"]);
+    assert!(machine.resolved.is_empty() && machine.resolution.held() == 1);
+    machine.resolution.add(events(2..=3));
+    let actions = machine.run(9, refuses(&[1], Class::Permanent));
+    assert_eq!(actions, ["2", "1", "dead 1", "3", "wait"]);
+}
+
+#[test]
+fn denied_event_is_set_aside_after_one_round_and_dead_after_three() {
+    let bad = refuses(&[2], Class::Denied);
+    let mut machine =
+        check(live(), 3, &bad, &["1-3", "!1-2", "!1", "!2", "!3", "!2", "aside 2", "wait 20"]);
+    assert_eq!(machine.fates(Fate::SetAside), [2]);
+    for (seq, expected) in [(4, vec!["4", "!2", "wait 20"]), (5, vec!["5", "!2", "wait 20"])] {
+        machine.resolution.add(events(seq..=seq));
+        let mut actions = machine.run(1, &bad);
+        machine.now += Duration::from_secs(20);
+        actions.extend(machine.run(9, &bad));
+        assert_eq!(actions, expected);
+    }
+    machine.resolution.add(events(6..=6));
+    machine.run(1, &bad);
+    machine.now += Duration::from_secs(20);
+    assert_eq!(machine.run(9, &bad), ["!2", "dead 2", "wait"]);
+    assert_eq!(machine.fates(Fate::Dead), [2]);
+    assert!(machine.resolved.last().unwrap().is_aside);
+}
+
+#[test]
+fn destination_that_denies_everything_is_parked_and_loses_nothing() {
+    let mut machine = check(
+        live(),
+        8,
+        |_| refused(Class::Denied),
+        &["1-8", "!1-4", "!1-2", "!1", "!2", "park", "!1", "!3", "park", "!1", "!4", "park"],
+    );
+    assert!(machine.resolved.is_empty());
+    // Once it accepts the first event, the refused ones follow together and in order.
+    let actions = machine.run(9, |_| Attempt::Accepted);
+    assert_eq!(actions, ["!1", "!2-4", "!5-8", "wait"]);
+    assert_eq!(machine.fates(Fate::Delivered), (1..=8).collect::<Vec<_>>());
+}
+
+#[test]
+fn refused_events_are_tried_alone_after_an_untried_one_was_accepted() {
+    let mut machine = check(
+        live(),
+        3,
+        refuses(&[1, 2], Class::Denied),
+        &[
+            "1-3", "!1-2", "!1", "!2", "park", "!1", "!3", "!1", "aside 1", "!2", "aside 2",
+            "wait 20",
+        ],
+    );
+    machine.now += Duration::from_secs(20);
+    assert_eq!(machine.run(2, |_| Attempt::Accepted), ["!1", "!2"]);
+    assert!(machine.resolved.iter().filter(|it| it.is_aside).count() == 2);
+}
+
+#[test]
+fn sink_that_accepted_shortly_before_is_parked_after_eight_refusals() {
+    let mut machine = check(live(), 1, |_| Attempt::Accepted, &["1", "wait"]);
+    machine.resolution.add(events(2..=20));
+    let actions = machine.run(40, |_| refused(Class::Denied));
+    let until = actions.iter().position(|action| action == "park").unwrap();
+    let alone = actions[..until].iter().filter(|action| !action.contains('-')).count();
+    assert_eq!(alone, PARK_AFTER, "{actions:?}");
+}
+
+#[test]
+fn unavailable_destination_gets_the_same_batch_after_a_pause() {
+    let mut failures = 2;
+    let answer = move |_: &[u64]| {
+        failures -= 1;
+        if failures >= 0 { unavailable() } else { Attempt::Accepted }
+    };
+    check(live(), 3, answer, &["1-3", "pause", "1-3", "pause", "1-3", "wait"]);
+}
+
+#[test]
+fn requested_delay_is_passed_on() {
+    let delay = Some(Duration::from_secs(90));
+    let answer = |_: &[u64]| Attempt::Unavailable {
+        accepted: Vec::new(),
+        retry_after: delay,
+        reason: "429".into(),
+    };
+    check(live(), 3, answer, &["1-3", "pause 90s"]);
+}
+
+#[test]
+fn batch_that_fails_repeatedly_is_halved() {
+    let answer = |seqs: &[u64]| {
+        if seqs.contains(&1) { refused(Class::Failed) } else { Attempt::Accepted }
+    };
+    let expected = [
+        "1-4", "pause", "!1-4", "pause", "!1-4", "pause", "!1-4", "pause", "!1-2", "pause", "!1",
+        "pause",
+    ];
+    check(live(), 4, answer, &expected);
+}
+
+#[test]
+fn failing_event_lets_the_next_one_go_first_after_sixteen_attempts() {
+    let bad = refuses(&[1], Class::Failed);
+    let mut machine = Machine::new(live());
+    machine.resolution.add(events(1..=2));
+    let actions = machine.run(99, &bad);
+    let alone = actions.iter().filter(|action| *action == "!1").count();
+    assert_eq!(alone, 16 + 1, "{actions:?}");
+    assert_eq!(actions[actions.len() - 4..], ["!2", "!1", "aside 1", "wait 75"]);
+}
+
+#[test]
+fn sixteen_failures_of_the_only_event_hold_nothing_else() {
+    let mut machine = Machine::new(live());
+    machine.resolution.add(events(1..=1));
+    machine.run(80, |_| unavailable());
+    machine.resolution.add(events(2..=2));
+    let actions = machine.run(12, refuses(&[1], Class::Unavailable));
+    assert!(actions.contains(&"2".to_owned()), "{actions:?}");
+    assert_eq!(machine.fates(Fate::SetAside), [1]);
+}
+
+#[test]
+fn unavailability_of_one_event_never_makes_it_dead() {
+    let bad = refuses(&[1], Class::Unavailable);
+    let mut machine = Machine::new(live());
+    for seq in 1..=200 {
+        machine.resolution.add(events(seq..=seq));
+        machine.run(60, &bad);
+        machine.now += Duration::from_secs(600);
+    }
+    assert!(machine.fates(Fate::Dead).is_empty());
+    assert_eq!(machine.fates(Fate::SetAside), [1]);
+    assert_eq!(machine.fates(Fate::Delivered).len(), 199);
+}
+
+#[test]
+fn accepted_part_of_a_failed_delivery_is_not_repeated() {
+    let mut first = true;
+    let answer = move |_: &[u64]| {
+        if std::mem::take(&mut first) {
+            Attempt::Unavailable { accepted: vec![0, 2], retry_after: None, reason: "503".into() }
+        } else {
+            Attempt::Accepted
+        }
+    };
+    let machine = check(live(), 4, answer, &["1-4", "pause", "2,4", "wait"]);
+    assert_eq!(machine.fates(Fate::Delivered), [1, 3, 2, 4]);
+}
+
+#[test]
+fn blocked_sink_is_parked_and_probed_with_one_event() {
+    let mut blocked = 2;
+    let answer = move |_: &[u64]| {
+        blocked -= 1;
+        if blocked >= 0 {
+            Attempt::Blocked { reason: "disk full".into() }
+        } else {
+            Attempt::Accepted
+        }
+    };
+    check(live(), 3, answer, &["1-3", "park", "1", "park", "1", "2-3", "wait"]);
+}
+
+#[test]
+fn sink_with_its_own_position_never_skips_an_event() {
+    let policy = Policy { may_skip: false, may_set_aside: false, ..live() };
+    for class in [Class::Denied, Class::Permanent] {
+        check(
+            policy,
+            4,
+            refuses(&[2], class),
+            &if class == Class::Denied {
+                ["1-4", "!1-2", "!1", "!2", "park", "!2", "park", "!2"]
+            } else {
+                ["1-4", "1-2", "1", "2", "park", "2", "park", "2"]
+            },
+        );
+    }
+    check(policy, 2, refuses(&[1], Class::Failed), &["1-2", "pause", "!1-2", "pause"]);
+    check(policy, 3, rejects(&[1, 2, 3]), &["1-3", "dead 1-3", "wait"]);
+}
+
+#[test]
+fn replay_waits_for_evidence_instead_of_setting_aside() {
+    let policy = Policy { may_set_aside: false, ..live() };
+    let bad = refuses(&[1], Class::Denied);
+    let mut machine = check(policy, 2, &bad, &["1-2", "!1", "!2", "!1", "wait 20"]);
+    assert!(machine.fates(Fate::SetAside).is_empty() && !machine.resolution.is_idle());
+    for _ in 0..3 {
+        machine.resolution.accepted_elsewhere(machine.now);
+        machine.now += Duration::from_secs(20);
+        machine.run(9, &bad);
+    }
+    assert_eq!(machine.fates(Fate::Dead), [1]);
+}
+
+#[test]
+fn everything_in_hand_is_given_up_after_the_operators_limit() {
+    let retry =
+        RetrySettings { give_up_after: Some(Duration::from_secs(60)), ..RetrySettings::default() };
+    let policy = Policy { rules: Rules::new(&retry), ..live() };
+    let answers: [fn(&[u64]) -> Attempt; 4] = [
+        |_| unavailable(),
+        |_| refused(Class::Denied),
+        |_| refused(Class::Failed),
+        |_| Attempt::Blocked { reason: "disk full".into() },
+    ];
+    for answer in answers {
+        let mut machine = Machine::new(policy);
+        machine.resolution.add(events(1..=4));
+        let actions = machine.run(500, answer);
+        assert_eq!(machine.fates(Fate::Dead), [1, 2, 3, 4], "{actions:?}");
+        assert!(machine.now - machine.start >= Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn too_many_undecided_events_park_the_sink() {
+    let mut machine = Machine::new(live());
+    for seq in 1..=MAX_ASIDE as u64 {
+        let event = TestEvent(seq, 1);
+        let aside = AsideEvent { event, reason: String::new(), attempts: 1 };
+        machine.resolution.restore(aside, machine.now + Duration::from_secs(9_999));
+    }
+    let first = MAX_ASIDE as u64 + 1;
+    machine.resolution.add(events(first..=first + 3));
+    let answer = move |seqs: &[u64]| {
+        if seqs.contains(&first) { refused(Class::Denied) } else { Attempt::Accepted }
+    };
+    let actions = machine.run(30, answer);
+    assert!(actions.contains(&"park".to_owned()), "{actions:?}");
+    assert!(machine.fates(Fate::SetAside).is_empty());
+}
+
+#[test]
+fn size_of_undecided_events_is_bounded() {
+    let mut machine = Machine::new(live());
+    machine.resolution.add(vec![TestEvent(1, MAX_ASIDE_BYTES + 1), TestEvent(2, 1)]);
+    let actions = machine.run(20, refuses(&[1], Class::Denied));
+    assert!(actions.contains(&"park".to_owned()), "{actions:?}");
+    assert!(machine.fates(Fate::SetAside).is_empty());
+}
+
+#[test]
+fn diverted_event_is_dead_wherever_it_is() {
+    let bad = refuses(&[1], Class::Denied);
+    let mut machine = check(live(), 2, &bad, &["1-2", "!1", "!2", "!1", "aside 1", "wait 20"]);
+    let dead = machine.resolution.divert(|event| event.0 == 1).unwrap();
+    assert!(dead.is_aside && dead.reason == "diverted by an operator; the last response was: no");
+    assert_eq!(machine.run(9, &bad), ["wait"]);
+    machine.resolution.add(events(3..=5));
+    assert_eq!(machine.resolution.holding(), Some(&TestEvent(3, 100)));
+    let dead = machine.resolution.divert(|event| event.0 == 4).unwrap();
+    assert!(!dead.is_aside && dead.reason == "diverted by an operator");
+    assert_eq!(machine.resolution.divert(|event| event.0 == 9), None);
+    assert_eq!(machine.run(9, &bad), ["3,5", "wait"]);
+}
+
+#[test]
+fn held_event_can_be_diverted_and_the_next_ones_follow() {
+    let policy = Policy { may_skip: false, may_set_aside: false, ..live() };
+    let bad = refuses(&[1], Class::Denied);
+    let mut machine = check(policy, 3, &bad, &["1-3", "!1-2", "!1", "park"]);
+    let holding = machine.resolution.holding().copied().unwrap();
+    machine.resolution.divert(|event| *event == holding).unwrap();
+    machine.resolution.wake(machine.now);
+    assert_eq!(machine.run(9, &bad), ["!2", "!3", "wait"]);
+}
+
+#[test]
+fn reset_keeps_events_that_are_set_aside_before_the_position() {
+    let bad = refuses(&[1, 4], Class::Denied);
+    let mut machine = Machine::new(live());
+    machine.resolution.add(events(1..=6));
+    machine.run(40, &bad);
+    assert!(machine.resolution.is_aside(1) && machine.resolution.is_aside(4));
+    machine.resolution.reset(3);
+    assert!(machine.resolution.is_aside(1) && !machine.resolution.is_aside(4));
+    assert!(machine.resolution.is_idle());
+}
+
+#[test]
+fn dead_letters_that_can_not_be_written_are_written_again() {
+    let mut machine = Machine::new(live());
+    machine.resolution.add(events(1..=2));
+    machine.run(1, rejects(&[2]));
+    let Action::DeadLetter(dead) = machine.resolution.next(machine.now) else {
+        panic!("the second event is rejected")
+    };
+    machine.resolution.unburied(dead.clone(), "disk full".into(), false);
+    assert_eq!(machine.run(9, rejects(&[2])), ["pause", "dead 2", "wait"]);
+    machine.resolution.unburied(dead, "full".into(), true);
+    assert_eq!(machine.run(9, rejects(&[2])), ["park", "dead 2", "wait"]);
+}
