@@ -2,7 +2,8 @@
 
 use observer_metrics::Definition;
 use observer_pipeline::{
-    Account, DurationsSnapshot, PrincipalStatus, RejectReason, SinkState, SinkStatus, Status,
+    Account, DurationsSnapshot, Outcome, PrincipalStatus, RejectReason, SinkState, SinkStatus,
+    Status,
 };
 use prometheus::proto::{Metric, MetricFamily};
 
@@ -106,6 +107,12 @@ pub(crate) static METRICS: [StatusMetric; 17] = [
         |metric, at| per_sink(metric, at, |sink| sink.pending as f64),
     ),
     gauge(
+        "observer_sink_undecided_events",
+        &["sink"],
+        "Pending events that a sink refused, and that it may accept yet.",
+        |metric, at| per_sink(metric, at, |sink| sink.undecided as f64),
+    ),
+    gauge(
         "observer_sink_oldest_pending_seconds",
         &["sink"],
         "Age of the oldest event that a sink has not finished with.",
@@ -124,6 +131,29 @@ pub(crate) static METRICS: [StatusMetric; 17] = [
         &["sink"],
         "Dead letters that were sent again and accepted by their sink.",
         |metric, at| per_sink(metric, at, |sink| sink.redelivered as f64),
+    ),
+    gauge(
+        "observer_sink_dead_letters",
+        &["sink"],
+        "Dead letters that are stored.",
+        |metric, at| per_sink(metric, at, |sink| sink.dead_letters as f64),
+    ),
+    counter(
+        "observer_sink_delivered_bytes_total",
+        &["sink"],
+        "Size of the events that a sink accepted, as their producers sent them.",
+        |metric, at| per_sink(metric, at, |sink| sink.delivered_bytes as f64),
+    ),
+    gauge(
+        "observer_sink_last_success_timestamp_seconds",
+        &["sink"],
+        "Time at which a sink last accepted an event, in seconds since 1970; 0 before the first \
+         one since the start.",
+        |metric, at| {
+            per_sink(metric, at, |sink| {
+                sink.last_success.map_or(0.0, |time| time.as_microsecond() as f64 / 1e6)
+            })
+        },
     ),
     gauge(
         "observer_sink_replay_events",
@@ -157,12 +187,16 @@ pub(crate) static METRICS: [StatusMetric; 17] = [
     ),
     histogram(
         "observer_sink_delivery_seconds",
-        &["sink"],
-        "Duration of the deliveries of batches to a sink.",
+        &["sink", "outcome"],
+        "Duration of the deliveries of batches to a sink, by their outcome.",
         |metric, at| {
-            let samples =
-                |&(name, sink): &(&str, &SinkStatus)| durations(metric, &[name], &sink.deliveries);
-            at.sinks.iter().map(samples).collect()
+            let samples = |&(name, sink): &(&str, &SinkStatus)| {
+                let sample = |(outcome, snapshot): (&Outcome, &DurationsSnapshot)| {
+                    durations(metric, &[name, outcome.as_str()], snapshot)
+                };
+                sink.deliveries.iter().map(sample).collect::<Vec<_>>()
+            };
+            at.sinks.iter().flat_map(samples).collect()
         },
     ),
     gauge("observer_journal_bytes", &[], "Size of the journal.", |metric, at| {

@@ -39,7 +39,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use self::guard::Guard;
-use self::sinks::{dead_letters, replay};
+use self::sinks::{dead_letters, divert, replay};
 use crate::event_store::EventStoreHandle;
 use crate::options::ServerOptions;
 use crate::problem::Problem;
@@ -85,8 +85,10 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
                 routes!(dead_letters::get_dead_letters, dead_letters::delete_dead_letters),
                 routes!(dead_letters::get_dead_letter, dead_letters::delete_dead_letter),
                 routes!(dead_letters::post_dead_letters),
+                routes!(divert::post_diversion),
             ],
         ),
+        ("/v1/sinks/{name}/retry", vec![routes!(divert::post_retry)]),
         ("/v1/sinks/{name}/replay", vec![routes!(replay::post_replay, replay::delete_replay)]),
         ("/metrics", vec![routes!(metrics::get_metrics)]),
         ("/livez", vec![routes!(health::livez)]),

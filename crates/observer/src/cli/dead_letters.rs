@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::output::{count, print, table};
+use super::output::{count, print, table, truncate_to_seconds};
 use super::remote::{Remote, RemoteArgs, Timeout};
 
 const EXAMPLES: &str = "\
@@ -22,6 +22,7 @@ Examples:
   observer dead-letters list failures
   observer dead-letters show failures 0f8e4c1a-7f1e-5f0c-9a52-3f6f2b1f7a10
   observer dead-letters replay failures --all
+  observer dead-letters divert failures
   observer dead-letters purge failures --older-than 30d
 
 A dead letter is an event that a sink rejected permanently, together with the reason. Its id is that
@@ -53,6 +54,20 @@ Exit codes:
   1  some dead letters remain, or the sink accepts no replay
   2  invalid usage, an unreachable observer, or a token without access";
 
+const DIVERT_EXAMPLES: &str = "\
+Examples:
+  observer dead-letters divert failures
+  observer dead-letters divert failures --event 0f8e4c1a-7f1e-5f0c-9a52-3f6f2b1f7a10
+  observer dead-letters divert failures --head 20
+
+Without an option, the event moves that holds the sink: the oldest one that the destination refuses,
+or the next one to be delivered. Its dead letter can be replayed later.
+
+Exit codes:
+  0  the events are dead letters
+  1  the sink has no such unresolved event, or the dead letters can't be written
+  2  invalid usage, an unreachable observer, or a token without access";
+
 /// Limit of the reason in a table row, in characters.
 const MAX_REASON: usize = 80;
 
@@ -73,6 +88,9 @@ enum DeadLettersCommand {
     /// Send dead letters to their sink again
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Move events that hold a sink to its dead letters
+    #[command(after_help = DIVERT_EXAMPLES)]
+    Divert(DivertArgs),
     /// Delete dead letters permanently
     Purge(PurgeArgs),
 }
@@ -132,6 +150,27 @@ struct ReplayArgs {
     /// input
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     event: Option<PathBuf>,
+
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+#[derive(Debug, Args)]
+struct DivertArgs {
+    /// Name of the sink
+    sink: String,
+
+    /// Id of an event that the destination refused, or that is delivered next
+    #[arg(long, value_name = "ID", conflicts_with = "head")]
+    event: Option<String>,
+
+    /// Number of events, from the first unresolved one on
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=10_000)
+    )]
+    head: Option<u16>,
 
     #[command(flatten)]
     remote: RemoteArgs,
@@ -210,6 +249,11 @@ struct Rejection {
 }
 
 #[derive(Deserialize)]
+struct Diverted {
+    diverted: Vec<String>,
+}
+
+#[derive(Deserialize)]
 struct Purged {
     purged: u64,
 }
@@ -222,6 +266,7 @@ pub(super) async fn run(
         DeadLettersCommand::List(arguments) => list(arguments, config).await,
         DeadLettersCommand::Show(arguments) => show(arguments, config).await,
         DeadLettersCommand::Replay(arguments) => replay(arguments, config).await,
+        DeadLettersCommand::Divert(arguments) => divert(arguments, config).await,
         DeadLettersCommand::Purge(arguments) => purge(arguments, config).await,
     }
 }
@@ -271,11 +316,6 @@ fn render_page(sink: &str, Page { total, dead_letters, next }: Page) -> String {
         text.push_str(&format!("next page: observer dead-letters list {sink} --cursor {next}\n"));
     }
     text
-}
-
-/// Removes the fraction of a second from an RFC 3339 time in UTC.
-fn truncate_to_seconds(time: &str) -> String {
-    time.split_once('.').map_or_else(|| time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 async fn show(
@@ -346,6 +386,33 @@ fn render_result(
         text.push_str(&format!("the remaining dead letters were not sent: {reason}\n"));
     }
     text
+}
+
+async fn divert(
+    DivertArgs { sink, event, head, remote }: DivertArgs,
+    config: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let as_json = remote.json;
+    let remote = Remote::new(remote, config)?;
+    let body = match (event, head) {
+        (Some(id), _) => json!({ "event": id }),
+        (None, Some(count)) => json!({ "head": count }),
+        (None, None) => json!({}),
+    };
+    let url = dead_letters_url(&remote, &sink, &["divert"]);
+    let response = remote
+        .authorized(Method::POST, url, Some(body.to_string()), Timeout::None)
+        .await?
+        .success()?;
+    let Diverted { diverted } = response.json()?;
+    print(&if as_json {
+        response.text()
+    } else {
+        let mut text = format!("diverted {} of {sink}\n", count(diverted.len() as u64, "event"));
+        diverted.iter().for_each(|id| text.push_str(&format!("{id}\n")));
+        text
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn purge(

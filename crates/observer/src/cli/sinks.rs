@@ -12,12 +12,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::output::{count, print, table};
+use super::output::{count, print, table, truncate_to_seconds};
 use super::remote::{Remote, RemoteArgs, Timeout};
 
 const EXAMPLES: &str = "\
 Examples:
   observer sinks list
+  observer sinks retry failures
   observer sinks forget failures
 
 Exit codes:
@@ -49,6 +50,14 @@ pub(super) struct SinksArgs {
 enum SinksCommand {
     /// List each sink with its state, its backlog and its event counts
     List(RemoteArgs),
+    /// Try a sink now that waits for its back-off, for a requested delay, or for its next check
+    Retry {
+        /// Name of the sink
+        sink: String,
+
+        #[command(flatten)]
+        remote: RemoteArgs,
+    },
     /// Discard the position of a sink that is no longer configured; if added again, it starts anew
     Forget {
         /// Name of the sink
@@ -71,7 +80,9 @@ struct Sink {
     r#type: String,
     state: String,
     reason: Option<String>,
+    retry_at: Option<String>,
     pending: u64,
+    undecided: u64,
     oldest_pending_seconds: Option<f64>,
     delivered: u64,
     dead: u64,
@@ -98,6 +109,17 @@ pub(super) async fn run(
             let remote = Remote::new(remote, config)?;
             let response = remote.get(remote.at(&["v1", "sinks"])).await?.success()?;
             print(&if as_json { response.text() } else { sink_table(&response.json()?) })?;
+        }
+        SinksCommand::Retry { sink, remote } => {
+            let as_json = remote.json;
+            let remote = Remote::new(remote, config)?;
+            let url = remote.at(&["v1", "sinks", &sink, "retry"]);
+            remote.authorized(Method::POST, url, None, Timeout::Default).await?.success()?;
+            print(&if as_json {
+                format!("{}\n", json!({ "tried": sink }))
+            } else {
+                format!("trying {sink} now; see observer sinks list\n")
+            })?;
         }
         SinksCommand::Forget { sink, remote } => {
             let as_json = remote.json;
@@ -177,6 +199,21 @@ fn sink_table(Sinks { sinks, .. }: &Sinks) -> String {
     for sink in sinks {
         if let Some(reason) = &sink.reason {
             let _ = write!(text, "\n{} is {}: {reason}\n", sink.name, sink.state);
+            if let Some(at) = &sink.retry_at {
+                let at = truncate_to_seconds(at);
+                let _ =
+                    writeln!(text, "next attempt at {at}; now: observer sinks retry {}", sink.name);
+            }
+        }
+        if sink.undecided > 0 {
+            let _ = write!(
+                text,
+                "\n{} refused {}, which it may accept yet\nto make the first one a dead letter: \
+                 observer dead-letters divert {}\n",
+                sink.name,
+                count(sink.undecided, "event"),
+                sink.name
+            );
         }
         if let Some(Replay { state, reason, events, pending }) = &sink.replay
             && LISTED_REPLAYS.iter().any(|listed| listed.as_str() == state)

@@ -59,8 +59,8 @@ struct Details<'a> {
 struct SinkStanding<'a> {
     /// Name of the sink.
     name: &'a str,
-    /// State of the event: `delivered`, `pending`, `dead`, `refused`, `expired`, `filtered`,
-    /// `not_offered`, or `unknown`.
+    /// State of the event: `delivered`, `pending`, `undecided`, `dead`, `refused`, `expired`,
+    /// `filtered`, `not_offered`, or `unknown`.
     state: &'static str,
     /// States of which one applies, if the state is unknown.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -410,7 +410,7 @@ fn name_and_id(path: NameAndId) -> Result<(String, Uuid), Problem> {
     Ok((name, id))
 }
 
-fn parse_id(id: &str) -> Result<Uuid, Problem> {
+pub(super) fn parse_id(id: &str) -> Result<Uuid, Problem> {
     Uuid::parse_str(id)
         .map_err(|_| malformed("the id of a dead letter must be the UUID of its event"))
 }
@@ -426,13 +426,15 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
-fn problem(error: &DeadLetterError) -> Problem {
+pub(super) fn problem(error: &DeadLetterError) -> Problem {
     let status = match error {
         DeadLetterError::UnknownSink { .. } => StatusCode::NOT_FOUND,
         DeadLetterError::ReplayUnsupported { .. } | DeadLetterError::SinkNotRunning { .. } => {
             StatusCode::CONFLICT
         }
-        DeadLetterError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        DeadLetterError::Unavailable { .. } | DeadLetterError::NotDiverted { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         DeadLetterError::EditNeedsOneId => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };

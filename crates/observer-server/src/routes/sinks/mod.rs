@@ -2,6 +2,7 @@
 //! under a sink.
 
 pub(super) mod dead_letters;
+pub(super) mod divert;
 mod path;
 pub(super) mod replay;
 
@@ -39,9 +40,13 @@ struct Sink<'a> {
     state: &'static str,
     reason: Option<&'a str>,
     since: Option<String>,
+    /// Time of the next attempt while the sink waits for it.
+    retry_at: Option<String>,
     required: bool,
     position: String,
     pending: u64,
+    /// Pending events that the destination refused, and that it may accept yet.
+    undecided: u64,
     oldest_pending_seconds: Option<f64>,
     accepted: u64,
     delivered: u64,
@@ -52,6 +57,12 @@ struct Sink<'a> {
     retried: u64,
     /// Dead letters that were sent again and accepted by the sink, since the start.
     replayed: u64,
+    /// Dead letters that are stored.
+    dead_letters: u64,
+    /// Size of the events that the sink accepted since the start, in bytes.
+    delivered_bytes: u64,
+    /// Time at which the sink last accepted an event since the start.
+    last_success: Option<String>,
     /// Last replay of past events, running or ended. It has an account of its own.
     replay: Option<ReplayProgress<'a>>,
     last_error: Option<LastError<'a>>,
@@ -124,9 +135,11 @@ fn sink_status<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         state: sink.state.as_str(),
         reason: failure.map(|failure| &*failure.reason),
         since: failure.map(at),
+        retry_at: sink.retry_at.map(|time| time.to_string()),
         required: sink.required,
         position: sink.position.to_string(),
         pending: sink.pending,
+        undecided: sink.undecided,
         oldest_pending_seconds: sink.oldest_pending.map(|age| age.as_secs_f64()),
         accepted: sink.accepted,
         delivered: sink.account.delivered,
@@ -136,6 +149,9 @@ fn sink_status<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         filtered: sink.account.filtered,
         retried: sink.retried,
         replayed: sink.redelivered,
+        dead_letters: sink.dead_letters,
+        delivered_bytes: sink.delivered_bytes,
+        last_success: sink.last_success.map(|time| time.to_string()),
         replay: sink.replay.as_ref().map(ReplayProgress::of),
         last_error: sink
             .last_error
