@@ -50,7 +50,7 @@ const fn histogram(
 }
 
 /// All metrics that are read from the pipeline.
-pub(crate) static METRICS: [StatusMetric; 17] = [
+pub(crate) static METRICS: [StatusMetric; 21] = [
     counter(
         "observer_accepted_events_total",
         &[],
