@@ -18,9 +18,11 @@
 //! | `GET /v1/hints` | attempts with a hint against those without |
 //! | `GET /v1/sinks` | status of the sinks |
 //! | `DELETE /v1/sinks/{name}` | remove the position of a detached sink |
+//! | `POST /v1/sinks/{name}/retry` | try a waiting sink now |
 //! | `GET /v1/sinks/{name}/dead-letters` | list dead letters |
 //! | `GET /v1/sinks/{name}/dead-letters/{id}` | show one with its event |
 //! | `POST /v1/sinks/{name}/dead-letters/replay` | send dead letters again |
+//! | `POST /v1/sinks/{name}/dead-letters/divert` | make events that hold a sink dead letters |
 //! | `DELETE /v1/sinks/{name}/dead-letters` | purge dead letters |
 //! | `DELETE /v1/sinks/{name}/dead-letters/{id}` | purge one |
 //! | `POST /v1/sinks/{name}/replay` | replay past events to a sink |

@@ -78,7 +78,14 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
     vec![
         (event::PATH, vec![routes!(event::post_event)]),
         (events::PATH, vec![routes!(events::post_events)]),
-        ("/v1/sinks", vec![routes!(sinks::get_sinks), routes!(sinks::delete_sink)]),
+        (
+            "/v1/sinks",
+            vec![
+                routes!(sinks::get_sinks),
+                routes!(sinks::delete_sink),
+                routes!(divert::post_retry),
+            ],
+        ),
         (
             "/v1/sinks/{name}/dead-letters",
             vec![
@@ -88,7 +95,6 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
                 routes!(divert::post_diversion),
             ],
         ),
-        ("/v1/sinks/{name}/retry", vec![routes!(divert::post_retry)]),
         ("/v1/sinks/{name}/replay", vec![routes!(replay::post_replay, replay::delete_replay)]),
         ("/metrics", vec![routes!(metrics::get_metrics)]),
         ("/livez", vec![routes!(health::livez)]),

@@ -87,7 +87,7 @@ async fn unknown_paths_and_methods_are_rejected_with_the_known_ones() {
     assert_snapshot!(client.get("/events").await, @r#"
     HTTP/1.1 404 Not Found
     content-type: application/problem+json
-    {"type":"about:blank","title":"Not Found","status":404,"detail":"unknown path \"/events\"; the routes are POST /-/reload, POST /event, GET /livez, GET /metrics, GET /openapi.json, GET /readyz, GET /v1/diff, GET /v1/events, POST /v1/events, GET /v1/events/{id}, GET /v1/hints, GET /v1/models, GET /v1/signatures, GET /v1/signatures/{sig_hash}, GET /v1/sinks, DELETE /v1/sinks/{name}, GET /v1/sinks/{name}/dead-letters, DELETE /v1/sinks/{name}/dead-letters, POST /v1/sinks/{name}/dead-letters/replay, GET /v1/sinks/{name}/dead-letters/{id}, DELETE /v1/sinks/{name}/dead-letters/{id}, POST /v1/sinks/{name}/replay, DELETE /v1/sinks/{name}/replay, GET /v1/usage"}
+    {"type":"about:blank","title":"Not Found","status":404,"detail":"unknown path \"/events\"; the routes are POST /-/reload, POST /event, GET /livez, GET /metrics, GET /openapi.json, GET /readyz, GET /v1/diff, GET /v1/events, POST /v1/events, GET /v1/events/{id}, GET /v1/hints, GET /v1/models, GET /v1/signatures, GET /v1/signatures/{sig_hash}, GET /v1/sinks, DELETE /v1/sinks/{name}, GET /v1/sinks/{name}/dead-letters, DELETE /v1/sinks/{name}/dead-letters, POST /v1/sinks/{name}/dead-letters/divert, POST /v1/sinks/{name}/dead-letters/replay, GET /v1/sinks/{name}/dead-letters/{id}, DELETE /v1/sinks/{name}/dead-letters/{id}, POST /v1/sinks/{name}/replay, DELETE /v1/sinks/{name}/replay, POST /v1/sinks/{name}/retry, GET /v1/usage"}
     "#);
     assert_snapshot!(client.get("/event").await, @r#"
     HTTP/1.1 405 Method Not Allowed
