@@ -22,6 +22,7 @@ mod rejections;
 mod replay;
 mod reporting;
 mod shutdown;
+mod undecided;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
