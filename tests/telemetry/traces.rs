@@ -112,7 +112,7 @@ async fn retried_batch_has_a_span_per_attempt_and_its_log_entry() {
     let (dir, collector, hook) = (
         tempfile::tempdir().unwrap(),
         HttpReceiver::start(),
-        HttpReceiver::scripted([Reply::status(503)]),
+        HttpReceiver::scripted([Reply::status(503), Reply::status(503)]),
     );
     let sink = format!(
         "[sinks.hook]\ntype = 'http'\nurl = '{}'\ncheck = 'off'\nretry = {{ initial = '1ms' }}\n",
@@ -136,10 +136,12 @@ async fn retried_batch_has_a_span_per_attempt_and_its_log_entry() {
             (attributes["observer.attempt"].clone(), attributes.get("error.type").cloned(), status)
         })
         .collect();
-    let [(one, transient, error), (two, None, fine)] = outcomes.as_slice() else {
+    let [(one, transient, error), (two, again, _), (three, None, fine)] = outcomes.as_slice()
+    else {
         panic!("{outcomes:?}")
     };
-    assert_eq!((one.as_str(), transient.as_deref(), two.as_str()), ("1", Some("transient"), "2"));
+    assert_eq!((one.as_str(), two.as_str(), three.as_str()), ("1", "2", "3"));
+    assert_eq!((transient.as_deref(), again), (Some("transient"), transient));
     assert_eq!((error.code(), fine.code()), (StatusCode::Error, StatusCode::Unset));
     assert!(error.message.contains("503"), "{error:?}");
 

@@ -82,6 +82,14 @@ impl Attempt {
         Self::Refused { class, accepted, reason }
     }
 
+    /// Returns the pause that the destination demands.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Returns the reason for which no event was accepted, or only some.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {

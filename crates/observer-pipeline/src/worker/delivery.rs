@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use observer_core::{Batch, ErrorKind, EventSink, RetrySettings, SinkError, Timestamp};
+use observer_core::{
+    Batch, ErrorKind, EventSink, Receipt, Refused, RetrySettings, SinkError, Timestamp,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
@@ -17,6 +19,7 @@ use crate::worker::backoff::Backoff;
 use crate::worker::outage::Outage;
 use crate::worker::phase::{Ended, Phase, phase_reached};
 use crate::worker::progress::Progress;
+use crate::worker::resolution::evidence::Class;
 
 /// Sink of a worker with its timeout, its back-off, and the state that is reported.
 pub(crate) struct Delivery {
@@ -89,8 +92,9 @@ impl Delivery {
             () = phase_reached(&mut self.phase, Phase::Stopping) => return Err(Ended),
             result = timeout(self.timeout, delivery) => match result {
                 Ok(result) => {
-                    if let Err(error) = &result {
-                        spans::record_error(&span, error);
+                    match &result {
+                        Ok(receipt) => self.log_refused(receipt),
+                        Err(error) => spans::record_error(&span, error),
                     }
                     Attempt::of(result, batch.len())
                 }
@@ -149,6 +153,17 @@ impl Delivery {
         format!("no response within {:?}; see `timeout`", self.timeout)
     }
 
+    fn log_refused(&self, receipt: &Receipt) {
+        if let Some(Refused { count, reason }) = &receipt.refused {
+            tracing::warn!(
+                sink = self.name,
+                count,
+                reason,
+                "the destination rejected some events of a batch without naming them"
+            );
+        }
+    }
+
     /// Reports the sink as running if it accepted an event, and counts a failure.
     fn report(&mut self, attempt: &Attempt, batch: &Batch) {
         let bytes = |index: usize| batch.events()[index].event.raw().len() as u64;
@@ -165,7 +180,13 @@ impl Delivery {
             }
             Attempt::TimedOut { .. } | Attempt::Blocked { .. } => (0, 0_u64),
         };
-        if matches!(attempt, Attempt::Unavailable { .. } | Attempt::TimedOut { .. }) {
+        let is_failure = matches!(
+            attempt,
+            Attempt::Unavailable { .. }
+                | Attempt::TimedOut { .. }
+                | Attempt::Refused { class: Class::Failed, .. }
+        );
+        if is_failure {
             self.progress.lock().retried += 1;
         }
         if accepted > 0 {
@@ -184,8 +205,9 @@ impl Delivery {
         self.progress.lock().state = SinkState::Running;
     }
 
-    /// Reports the sink as retrying, unless it is parked. The time of the first failure stays.
-    pub(crate) fn mark_retrying(&mut self, reason: &str) {
+    /// Reports the sink as retrying, unless it is parked. The time of the first failure stays. `pause`
+    /// is the time until the next attempt, as far as it is known.
+    pub(crate) fn mark_retrying(&mut self, reason: &str, pause: Duration) {
         let failure = Failure { reason: reason.to_owned(), at: Timestamp::now() };
         let mut progress = self.progress.lock();
         let pending = progress.pending();
@@ -196,7 +218,7 @@ impl Delivery {
             state => *state = SinkState::Retrying(failure),
         }
         drop(progress);
-        self.outage.fail(&self.name, reason, pending, Instant::now());
+        self.outage.fail(&self.name, reason, pending, pause, Instant::now());
     }
 
     /// Reports the sink as parked. The time of the first failure stays.

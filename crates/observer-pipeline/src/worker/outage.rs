@@ -8,11 +8,13 @@ use tokio::time::Instant;
 const REPEAT_AFTER: Duration = Duration::from_secs(300);
 /// Number of failures in a row from which on the log reports them.
 const REPORT_AFTER: u64 = 2;
+/// Pause after a failure from which on the log reports even a single one.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 /// Failures of a sink since it last accepted an event.
 ///
 /// There is one line when an outage begins, one every few minutes, and one when it ends. A single
-/// failure has none.
+/// failure has none, unless the destination demands a long pause.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     since: Option<Instant>,
@@ -22,12 +24,20 @@ pub(crate) struct Outage {
 }
 
 impl Outage {
-    /// Reports a failure. `pending` is the number of events that wait.
-    pub(crate) fn fail(&mut self, sink: &str, reason: &str, pending: u64, now: Instant) {
+    /// Reports a failure. `pending` is the number of events that wait, and `pause` the time until the
+    /// next attempt.
+    pub(crate) fn fail(
+        &mut self,
+        sink: &str,
+        reason: &str,
+        pending: u64,
+        pause: Duration,
+        now: Instant,
+    ) {
         let since = *self.since.get_or_insert(now);
         self.failures += 1;
         match self.logged_at {
-            None if self.failures >= REPORT_AFTER => {
+            None if self.failures >= REPORT_AFTER || pause >= LONG_PAUSE => {
                 tracing::warn!(sink, reason, "the sink is unavailable; retrying");
                 self.logged_at = Some(now);
             }
@@ -51,7 +61,7 @@ impl Outage {
     /// Reports that the sink is parked.
     pub(crate) fn park(&mut self, sink: &str, reason: &str, pending: u64, now: Instant) {
         if std::mem::replace(&mut self.is_parked, true) {
-            self.fail(sink, reason, pending, now);
+            self.fail(sink, reason, pending, Duration::ZERO, now);
             return;
         }
         self.since.get_or_insert(now);

@@ -1,6 +1,7 @@
 //! Start of a worker: the position to continue at, and the undecided events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use observer_core::Position;
 use tokio::time::Instant;
@@ -130,7 +131,7 @@ impl Worker {
             Called::Failed(error) if error.parks => {
                 self.streams.live.resolution.blocked(error.reason, Instant::now());
             }
-            Called::Failed(error) => self.delivery.mark_retrying(&error.reason),
+            Called::Failed(error) => self.delivery.mark_retrying(&error.reason, Duration::ZERO),
             Called::Done(()) => self.progress.lock().state = SinkState::Running,
         }
         Ok(())

@@ -99,6 +99,7 @@ impl Worker {
         self.last_batch = parent;
         let now = Instant::now();
         let reason = attempt.reason().map(str::to_owned);
+        let pause = attempt.retry_after().unwrap_or_default();
         if let (Attempt::Blocked { reason }, StreamKind::Replay) = (&attempt, kind) {
             self.streams.live.resolution.blocked(reason.clone(), now);
         }
@@ -106,7 +107,7 @@ impl Worker {
         resolution.on(attempt, now);
         let holds = resolution.is_in_spell() && resolution.held() > 0;
         if let (true, StreamKind::Live, Some(reason)) = (holds, kind, reason) {
-            self.delivery.mark_retrying(&reason);
+            self.delivery.mark_retrying(&reason, pause);
         }
         self.apply(kind);
         Ok(())

@@ -54,8 +54,8 @@ impl Worker {
         retry_after: Option<Duration>,
         reason: &str,
     ) -> Result<(), Ended> {
-        self.delivery.mark_retrying(reason);
         let pause = self.delivery.pause(retry_after);
+        self.delivery.mark_retrying(reason, pause);
         if *self.phase.borrow() >= Phase::Draining {
             return Err(Ended);
         }
@@ -118,7 +118,7 @@ impl Worker {
                 () = sleep_until(until) => break Waited::Elapsed,
                 () = sleep_until(flush_at), if flushes => {
                     if let Err(error) = self.flush_all().await? {
-                        self.delivery.mark_retrying(&error.reason);
+                        self.delivery.mark_retrying(&error.reason, Duration::ZERO);
                     }
                 }
                 Some(command) = self.commands.recv() => match command {

@@ -59,7 +59,8 @@ async fn account_of_each_sink_adds_up() {
     assert_eq!(counts("successes"), [0.0, 2.0, 0.0, 3.0, 0.0]);
     assert_eq!(accounts["stuck"].pending, 5.0);
     assert!(
-        samples(&mut client).await["observer_sink_delivery_seconds_count{sink=\"all\",outcome=\"accepted\"}"] >= 1.0
+        samples(&mut client).await["observer_sink_delivery_seconds_count{sink=\"all\",outcome=\"accepted\"}"]
+            >= 1.0
     );
 }
 

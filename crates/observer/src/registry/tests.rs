@@ -173,7 +173,8 @@ fn unknown_key_suggests_keys_of_the_sink_and_common_keys() {
     check(
         "colour = 1",
         "sinks.x.colour: unknown key; known keys: `url`, `rotate`, `signals`, `filter`, `batch`, \
-         `retry`, `timeout`, `required`, `start`",
+         `retry`, `timeout`, `required`, `start`, \
+         `max_dead_letters`",
     );
     check("rotate.max_sice = 1", "sinks.x.rotate.max_sice: unknown key; did you mean `max_size`?");
     check("rotate.retry = 1", "sinks.x.rotate.retry: unknown key; known keys: `max_size`");
