@@ -157,8 +157,8 @@ async fn failure_names_the_sink_the_destinations_reply_and_a_remedy() {
 /// Posts ten thousand events with one poison event. Asserts that all others are delivered once and
 /// in order, and that isolating the poison event takes at most `more_requests` additional requests.
 ///
-/// With `later`, further events are posted one by one until the poison event is a dead letter: their
-/// acceptance is the evidence that it is at fault.
+/// With `later`, further events are posted one by one until the poison event is a dead letter:
+/// their acceptance is the evidence that it is at fault.
 async fn assert_poison_event_is_isolated(
     reply: Reply,
     later: bool,
@@ -248,11 +248,11 @@ async fn event_rejected_by_its_index_needs_no_further_request() {
     .await;
 }
 
-/// A batch of a thousand is halved ten times with two requests each. The poison event alone is tried
-/// in three rounds, each with a connection of its own.
+/// A batch of a thousand is halved ten times with up to three requests each. The poison event alone
+/// is tried in three rounds, each with a connection of its own.
 #[tokio::test]
 async fn event_that_breaks_its_receiver_is_isolated_among_ten_thousand() {
-    let most = 10 * 2 + 10 + 2 * 3;
+    let most = 10 * 3 + 10 + 2 * 3;
     assert_poison_event_is_isolated(
         Reply::fail_requests_containing("poison"),
         true,

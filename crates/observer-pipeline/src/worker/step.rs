@@ -107,7 +107,8 @@ impl Worker {
         resolution.on(attempt, now);
         let holds = resolution.is_in_spell() && resolution.held() > 0;
         if let (true, StreamKind::Live, Some(reason)) = (holds, kind, reason) {
-            self.delivery.mark_retrying(&reason, pause);
+            let batch = self.last_batch.clone();
+            batch.in_scope(|| self.delivery.mark_retrying(&reason, pause));
         }
         self.apply(kind);
         Ok(())

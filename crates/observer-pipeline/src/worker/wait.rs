@@ -55,7 +55,8 @@ impl Worker {
         reason: &str,
     ) -> Result<(), Ended> {
         let pause = self.delivery.pause(retry_after);
-        self.delivery.mark_retrying(reason, pause);
+        let batch = self.last_batch.clone();
+        batch.in_scope(|| self.delivery.mark_retrying(reason, pause));
         if *self.phase.borrow() >= Phase::Draining {
             return Err(Ended);
         }
