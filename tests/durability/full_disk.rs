@@ -319,7 +319,8 @@ async fn size_limit_expires_the_oldest_events_of_an_optional_sink_and_counts_the
     disks.fill("elsewhere");
     let observer = disks.start(&config);
     let load = Load::start(&observer);
-    load.wait_for_acknowledgements(3000).await;
+    // More than the memory of the pipeline holds, too.
+    load.wait_for_acknowledgements(6000).await;
     disks.remove_ballast("elsewhere");
     let acknowledged = load.stop().await;
     observer.wait_until_caught_up().await;
