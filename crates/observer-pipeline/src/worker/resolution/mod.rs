@@ -485,9 +485,9 @@ impl<E: Item> Resolution<E> {
         if !self.policy.may_skip {
             self.put_back(part);
             if waits {
-                self.pause(refusal)
+                self.pause(refusal);
             } else {
-                self.park(refusal.reason)
+                self.park(refusal.reason);
             }
             return;
         }
