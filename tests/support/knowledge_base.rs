@@ -1,4 +1,4 @@
-//! What the file of a knowledge base answers, on the command line.
+//! Answers of the file of a knowledge base, on the command line.
 
 use std::path::Path;
 use std::process::{Command, Output};

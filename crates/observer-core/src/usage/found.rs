@@ -27,7 +27,7 @@ pub(super) struct Found {
     /// True for an item that sums up all others of its list, such as the last event of Claude
     /// Code's stream.
     pub(super) is_total: bool,
-    /// What the tokens are to those before them in a list.
+    /// Relation of the tokens to those before them in a list.
     pub(super) part: Part,
 }
 

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::found::{Found, Siblings};
 use super::names::Rank;
 
-/// What usage in a list is to the items before it.
+/// Relation of usage in a list to the items before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Part {
     /// Usage that says nothing about others.

@@ -72,7 +72,7 @@ struct ResultLine {
     result: AsideResult,
 }
 
-/// What became of an undecided event.
+/// Decision about an undecided event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AsideResult {

@@ -93,7 +93,7 @@ pub(crate) struct Worker {
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
     pub(crate) undecided: Arc<Mutex<UndecidedStore>>,
-    /// What became of undecided events since the last flush.
+    /// Decisions about undecided events since the last flush.
     pub(crate) aside_results: Vec<(u64, AsideResult)>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) commands: mpsc::Receiver<Command>,

@@ -26,7 +26,7 @@ pub(crate) struct Progress {
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) checkpoint: Checkpoint,
-    /// What became of the events that were set aside.
+    /// Decisions about the events that were set aside.
     pub(crate) aside: Totals,
     /// Number of events that were refused and that the position has not passed.
     pub(crate) held: u64,

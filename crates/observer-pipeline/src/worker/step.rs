@@ -16,7 +16,7 @@ use crate::worker::phase::Ended;
 use crate::worker::resolution::{Action, AsideEvent, DeadEvent, Delivery, Fate, Resolved};
 use crate::worker::stream::StreamKind;
 
-/// How a stream continues after an action.
+/// Continuation of a stream after an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     Continue,

@@ -1,6 +1,6 @@
 //! Resolution: the state machine that decides what is delivered next, and what becomes of it.
 //!
-//! The machine is told the result of each attempt, and returns the next [`Action`]. It performs no
+//! The machine receives the result of each attempt, and returns the next [`Action`]. It performs no
 //! I/O and reads no clock, so a table and a model can test it as a whole.
 //!
 //! A refused part of a batch is halved until the event at fault is alone. A refusal says little
@@ -128,7 +128,7 @@ pub(crate) struct AsideEvent<E> {
     pub(crate) attempts: u32,
 }
 
-/// What became of one event.
+/// Result of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Delivered,

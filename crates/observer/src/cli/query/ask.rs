@@ -24,7 +24,7 @@ const STORE_KEY: &str = "sinks.kb";
 pub(in crate::cli) type OpenFile<'a> =
     &'a dyn Fn() -> Result<Option<Arc<dyn EventStore>>, ConfigError>;
 
-/// Where queries go: to a running observer, or to the file of the configuration if none runs.
+/// Destination of queries: a running observer, or the file of the configuration if none runs.
 pub(super) struct Store<'a> {
     remote: Remote,
     open_file: OpenFile<'a>,

@@ -33,7 +33,7 @@ use std::process::ExitCode;
 pub(super) use self::ask::OpenFile;
 use super::failure::Failure;
 
-/// What the commands need of the program.
+/// Parts of the program that the commands need.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     /// Path of the configuration, if it is given.
