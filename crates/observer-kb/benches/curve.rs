@@ -2,7 +2,8 @@
 //! memory.
 //!
 //! `cargo bench -p observer-kb`. Variables: `OBSERVER_KB_EVENTS` (number of events, 200,000),
-//! `OBSERVER_KB_SIGNATURES` (100,000), `OBSERVER_KB_KEYS` (`uniform`, or `recent`: nine of ten
+//! `OBSERVER_KB_SIGNATURES` (100,000), `OBSERVER_KB_QUERIES` (histories per step, 200),
+//! `OBSERVER_KB_KEYS` (`uniform`, or `recent`: nine of ten
 //! events belong to problems of the last hours), `OBSERVER_TEST_RUNS` (file of events that are
 //! varied).
 
@@ -188,7 +189,7 @@ async fn queries(store: &KbStore, source: &mut Source, seq: u64) {
     let since = Some(last - jiff::SignedDuration::from_hours(30 * 24));
     let mut histories = Vec::new();
     // The first query computes the comparison of models, which is kept.
-    for number in 0..=200 {
+    for number in 0..=number("OBSERVER_KB_QUERIES", 200) {
         let sig_hash = source.hash(seq);
         let request = ProblemRequest { sig_hash, history: 20, ..ProblemRequest::default() };
         let took = timed(store.problem(request)).await;
@@ -232,8 +233,8 @@ async fn queries(store: &KbStore, source: &mut Source, seq: u64) {
         "{:>10} history p50 {:.2?} p99 {:.2?}, page {:.2?}, models {:.2?}, usage {:.2?}, by day \
          {:.2?}, problems {:.2?}",
         "",
-        histories[100],
-        histories[197],
+        histories[histories.len() / 2],
+        histories[histories.len() * 99 / 100],
         page,
         timed(store.models(models)).await,
         timed(store.usage(usage(UsageBy::Model))).await,

@@ -1,6 +1,7 @@
 //! Threads that run queries.
 
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use observer_core::query::QueryError;
@@ -19,7 +20,20 @@ const THREADS: usize = 4;
 pub(super) struct Pool {
     settings: Arc<Settings>,
     copy: Arc<FileCopy>,
-    jobs: Mutex<Option<Sender<Job>>>,
+    jobs: Arc<Mutex<Jobs>>,
+}
+
+/// Jobs that wait for a thread, and threads that wait for a job.
+enum Jobs {
+    /// No query came yet.
+    Unstarted,
+    Running {
+        queue: VecDeque<Job>,
+        /// Each receives one job. The last one is the next to get a job, since its connection has the
+        /// pages of recent queries in its cache.
+        idle: Vec<Sender<Job>>,
+    },
+    Closed,
 }
 
 type Job = Box<dyn FnOnce(&mut Reader) + Send>;
@@ -77,7 +91,7 @@ impl Drop for StopOnDrop {
 
 impl Pool {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, copy: Arc::default(), jobs: Mutex::default() }
+        Self { settings, copy: Arc::default(), jobs: Arc::new(Mutex::new(Jobs::Unstarted)) }
     }
 
     /// Runs a query in a read transaction.
@@ -105,46 +119,69 @@ impl Pool {
     }
 
     fn send(&self, job: Job) -> Result<(), QueryError> {
-        let mut jobs = self.jobs.lock().expect("no thread panics while it holds the lock");
-        if jobs.is_none() {
-            *jobs = Some(self.start()?);
+        let mut jobs = lock(&self.jobs);
+        if matches!(*jobs, Jobs::Unstarted) {
+            self.start()?;
+            *jobs = Jobs::Running { queue: VecDeque::new(), idle: Vec::new() };
         }
-        let sent = jobs.as_ref().map(|jobs| jobs.send(job));
-        sent.and_then(Result::ok).ok_or_else(|| KbError::Closed.into())
+        let Jobs::Running { queue, idle } = &mut *jobs else {
+            return Err(KbError::Closed.into());
+        };
+        match idle.pop() {
+            // The receiver waits for it.
+            Some(thread) => thread.send(job).map_err(|_| KbError::Closed.into()),
+            None => {
+                queue.push_back(job);
+                Ok(())
+            }
+        }
     }
 
-    fn start(&self) -> Result<Sender<Job>, QueryError> {
-        let (jobs, received) = mpsc::channel();
-        let received = Arc::new(Mutex::new(received));
+    /// Starts the threads. They wait for the lock of the jobs, which the caller holds.
+    fn start(&self) -> Result<(), QueryError> {
         for number in 0..THREADS {
             let (settings, copy) = (Arc::clone(&self.settings), Arc::clone(&self.copy));
-            let reader = Reader { settings, copy, conn: None, file: None };
-            let received = Arc::clone(&received);
+            let mut reader = Reader { settings, copy, conn: None, file: None };
+            let jobs = Arc::clone(&self.jobs);
             std::thread::Builder::new()
                 .name(format!("kb-reader-{number}"))
-                .spawn(move || work(reader, &received))
+                .spawn(move || {
+                    while let Some(job) = next(&jobs) {
+                        job(&mut reader);
+                    }
+                })
                 .map_err(|error| QueryError::Unavailable(error.into()))?;
         }
-        Ok(jobs)
+        Ok(())
     }
 }
 
 impl Drop for Pool {
-    /// Removes the copy here, since the process may end before its threads do.
+    /// Ends the threads, and removes the copy here, since the process may end before they do.
     fn drop(&mut self) {
+        *lock(&self.jobs) = Jobs::Closed;
         self.copy.remove();
     }
 }
 
-/// Runs jobs until the pool is dropped.
-fn work(mut reader: Reader, jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        let job = jobs.lock().expect("no thread panics while it holds the lock").recv();
-        match job {
-            Ok(job) => job(&mut reader),
-            Err(mpsc::RecvError) => return,
+/// Waits for the next job. Returns `None` when the pool is dropped.
+fn next(jobs: &Mutex<Jobs>) -> Option<Job> {
+    let received = match &mut *lock(jobs) {
+        Jobs::Running { queue, idle } => {
+            if let Some(job) = queue.pop_front() {
+                return Some(job);
+            }
+            let (sender, received) = mpsc::channel();
+            idle.push(sender);
+            received
         }
-    }
+        Jobs::Unstarted | Jobs::Closed => return None,
+    };
+    received.recv().ok()
+}
+
+fn lock(jobs: &Mutex<Jobs>) -> MutexGuard<'_, Jobs> {
+    jobs.lock().expect("no thread panics while it holds the lock")
 }
 
 impl Reader {

@@ -34,7 +34,7 @@ const CHECKPOINT_PAGES: i64 = 16_000;
 /// Cache of the writer in KiB; negative as SQLite wants it.
 const WRITER_CACHE: i64 = -40 * 1024;
 /// Cache of each reader.
-const READER_CACHE: i64 = -4 * 1024;
+const READER_CACHE: i64 = -8 * 1024;
 
 /// Keeps statements prepared: otherwise SQLite prepares one with a parameter in `LIMIT` anew whenever
 /// the parameter is bound.
