@@ -58,6 +58,11 @@ impl<A: Clone, R: Clone + Debug> Script<A, R> {
         self.state().requests.clone()
     }
 
+    /// Returns all requests, and forgets them.
+    pub(crate) fn take_requests(&self) -> Vec<R> {
+        std::mem::take(&mut self.state().requests)
+    }
+
     /// Collects items of all requests, in order.
     pub(crate) fn collect<T, I: IntoIterator<Item = T>>(
         &self,

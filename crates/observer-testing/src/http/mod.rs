@@ -114,6 +114,13 @@ impl HttpReceiver {
         self.script.requests()
     }
 
+    /// Returns the requests since the last call, and forgets them, so that a long test needs no
+    /// memory for them.
+    #[must_use]
+    pub fn take_requests(&self) -> Vec<ReceivedRequest> {
+        self.script.take_requests()
+    }
+
     /// Waits until the receiver has this number of requests, and returns all.
     ///
     /// # Panics

@@ -23,6 +23,8 @@ pub(super) enum Action {
     Respond(Content),
     /// Sends a response that depends on the items of the request.
     Evaluate(Arc<Evaluate>),
+    /// Gives another reply, which depends on the request.
+    Choose(Arc<Choose>),
     /// Reads the request, and closes the connection.
     CloseBeforeResponse,
     /// Sends a 200, and closes the connection in the middle of the body.
@@ -32,6 +34,7 @@ pub(super) enum Action {
 }
 
 type Evaluate = dyn Fn(&[String]) -> Evaluation + Send + Sync;
+type Choose = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 
 /// Content of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +164,14 @@ impl Reply {
         })))
     }
 
+    /// Gives the reply that `choose` returns for the request.
+    ///
+    /// The request is decoded, and has no status yet.
+    #[must_use]
+    pub fn choose(choose: impl Fn(&ReceivedRequest) -> Self + Send + Sync + 'static) -> Self {
+        Self::new(Action::Choose(Arc::new(choose)))
+    }
+
     /// Sets the body.
     ///
     /// It has no effect on a reply that evaluates the request or closes the connection.
@@ -200,6 +211,14 @@ impl Reply {
         Self { action, delay: Delay::None }
     }
 
+    /// Returns the reply to a decoded request.
+    pub(super) fn resolved(self, request: &ReceivedRequest) -> Self {
+        match self.action {
+            Action::Choose(choose) => choose(request).resolved(request),
+            _ => self,
+        }
+    }
+
     /// Returns the response to a request, if it gets one, and the items that are accepted.
     pub(super) fn evaluate(&self, request: &ReceivedRequest) -> (Option<Content>, Vec<String>) {
         let all = || request.items();
@@ -210,6 +229,7 @@ impl Reply {
                 let is_accepted = (200..300).contains(&content.status);
                 (Some(content.clone()), if is_accepted { all() } else { Vec::new() })
             }
+            (Action::Choose(choose), _) => choose(request).evaluate(request),
             (Action::Evaluate(evaluate), _) => {
                 let Evaluation { content, accepted } = evaluate(&all());
                 (Some(content), accepted)
@@ -233,6 +253,7 @@ impl fmt::Debug for Reply {
         let action: &dyn fmt::Debug = match &self.action {
             Action::Respond(content) => content,
             Action::Evaluate(_) => &"evaluate the request",
+            Action::Choose(_) => &"choose a reply",
             Action::CloseBeforeResponse => &"close before the response",
             Action::CloseMidResponse => &"close mid response",
             Action::CloseMidRequest => &"close mid request",

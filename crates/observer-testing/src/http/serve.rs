@@ -35,7 +35,7 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, CloseConnection> {
     let (head, mut body) = request.into_parts();
-    let reply = script.next();
+    let mut reply = script.next();
     let raw_body = match reply.action {
         Action::CloseMidRequest => first_chunk(&mut body).await,
         _ => body.collect().await.map_err(|_| CloseConnection)?.to_bytes(),
@@ -49,7 +49,7 @@ async fn respond(
         status: None,
         accepted: Vec::new(),
     };
-    let content = evaluate(&reply, &mut received);
+    let content = evaluate(&mut reply, &mut received);
     script.record(received);
 
     reply.delay.elapsed().await;
@@ -60,8 +60,8 @@ async fn respond(
     }
 }
 
-/// Decodes the body, and completes the request with the result of the reply.
-fn evaluate(reply: &Reply, received: &mut ReceivedRequest) -> Option<Content> {
+/// Decodes the body, chooses the reply, and completes the request with its result.
+fn evaluate(reply: &mut Reply, received: &mut ReceivedRequest) -> Option<Content> {
     let decoded = match reply.action {
         Action::CloseMidRequest => Ok(received.body.clone()),
         _ => decode(&received.headers, &received.raw_body),
@@ -69,6 +69,7 @@ fn evaluate(reply: &Reply, received: &mut ReceivedRequest) -> Option<Content> {
     let content = match decoded {
         Ok(body) => {
             received.body = body;
+            *reply = reply.clone().resolved(received);
             let (content, accepted) = reply.evaluate(received);
             received.accepted = accepted;
             content

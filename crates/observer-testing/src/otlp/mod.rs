@@ -151,6 +151,13 @@ impl OtlpReceiver {
         self.script.requests()
     }
 
+    /// Returns the requests since the last call, and forgets them, so that a long test needs no
+    /// memory for them.
+    #[must_use]
+    pub fn take_requests(&self) -> Vec<ReceivedRequest> {
+        self.script.take_requests()
+    }
+
     /// Waits until the receiver has this number of requests, and returns all.
     ///
     /// # Panics

@@ -192,7 +192,8 @@ impl Payload {
     }
 
     /// Returns for each log record, span or metric whether it contains this text.
-    pub(super) fn contains(&self, marker: &str) -> Vec<bool> {
+    #[must_use]
+    pub fn contains(&self, marker: &str) -> Vec<bool> {
         let finder = memmem::Finder::new(marker);
         let contains = |message: Vec<u8>| finder.find(&message).is_some();
         match self {

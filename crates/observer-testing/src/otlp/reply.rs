@@ -1,5 +1,7 @@
 //! Replies of an OTLP receiver.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +10,7 @@ use tonic::metadata::{AsciiMetadataKey, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::payload::Payload;
-use super::request::Accepted;
+use super::request::{Accepted, ReceivedRequest};
 use crate::delay::{Delay, Gate};
 
 /// Reply to one request over either transport: a response, or a closed connection.
@@ -19,7 +20,7 @@ pub struct Reply {
     pub(super) delay: Delay,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Action {
     /// Sends this response.
     Respond(Content),
@@ -29,6 +30,8 @@ pub(super) enum Action {
     RejectItems { marker: String, message: String },
     /// Rejects a request that contains the marker.
     FailRequests { marker: String, status: Status },
+    /// Gives another reply, which depends on the request.
+    Choose(Arc<Choose>),
     /// Reads the request, and closes the connection.
     CloseBeforeResponse,
     /// Begins a response, and closes the connection in the middle of it.
@@ -36,6 +39,8 @@ pub(super) enum Action {
     /// Closes the connection in the middle of the request.
     CloseMidRequest,
 }
+
+type Choose = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 
 /// Content of a response, before it is encoded for a transport.
 #[derive(Debug, Clone)]
@@ -116,6 +121,14 @@ impl Reply {
     pub fn fail_requests_containing(marker: impl Into<String>, code: Code) -> Self {
         let status = Status::new(code, "a value that can't be stored");
         Self::new(Action::FailRequests { marker: marker.into(), status })
+    }
+
+    /// Gives the reply that `choose` returns for the request.
+    ///
+    /// The request is decoded, and has no code yet.
+    #[must_use]
+    pub fn choose(choose: impl Fn(&ReceivedRequest) -> Self + Send + Sync + 'static) -> Self {
+        Self::new(Action::Choose(Arc::new(choose)))
     }
 
     /// Never responds, and keeps the connection open.
@@ -200,14 +213,23 @@ impl Reply {
         Self { action, delay: Delay::None }
     }
 
+    /// Returns the reply to a decoded request.
+    pub(super) fn resolved(self, request: &ReceivedRequest) -> Self {
+        match self.action {
+            Action::Choose(choose) => choose(request).resolved(request),
+            _ => self,
+        }
+    }
+
     /// Returns the response to a request, if it gets one, and the items that are accepted.
     ///
     /// `message` is the encoded payload.
     pub(super) fn evaluate(
         &self,
-        payload: &Payload,
+        request: &ReceivedRequest,
         message: &[u8],
     ) -> (Option<Content>, Accepted) {
+        let payload = &request.payload;
         let accepted =
             || (Some(Content::Success { rejected: 0, message: String::new() }), Accepted::All);
         match (&self.action, &self.delay) {
@@ -237,7 +259,25 @@ impl Reply {
             {
                 (Some(Content::Status(status.clone())), Accepted::Nothing)
             }
+            (Action::Choose(choose), _) => choose(request).evaluate(request, message),
             (Action::RejectLargerThan(_) | Action::FailRequests { .. }, _) => accepted(),
+        }
+    }
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Respond(content) => content.fmt(f),
+            Self::RejectLargerThan(bytes) => write!(f, "reject messages larger than {bytes}"),
+            Self::RejectItems { marker, .. } => write!(f, "reject items containing {marker:?}"),
+            Self::FailRequests { marker, status } => {
+                write!(f, "fail requests containing {marker:?} with {status:?}")
+            }
+            Self::Choose(_) => f.write_str("choose a reply"),
+            Self::CloseBeforeResponse => f.write_str("close before the response"),
+            Self::CloseMidResponse => f.write_str("close mid response"),
+            Self::CloseMidRequest => f.write_str("close mid request"),
         }
     }
 }

@@ -82,7 +82,7 @@ async fn respond(
     let Some(signal) = signal else {
         return unknown_path(transport, path, head.headers, script);
     };
-    let reply = script.next();
+    let mut reply = script.next();
     let raw = match reply.action {
         Action::CloseMidRequest => first_chunk(&mut body).await,
         _ => match body.collect().await {
@@ -91,7 +91,7 @@ async fn respond(
             Err(_) => return Response::default(),
         },
     };
-    let (received, content) = evaluate(&reply, signal, transport, path, head.headers, &raw);
+    let (received, content) = evaluate(&mut reply, signal, transport, path, head.headers, &raw);
     script.record(received);
 
     reply.delay.elapsed().await;
@@ -105,9 +105,9 @@ async fn respond(
     }
 }
 
-/// Decodes a request and evaluates the reply. Returns the request to record, and the response.
+/// Decodes a request, chooses the reply and evaluates it. Returns the request to record, and the response.
 fn evaluate(
-    reply: &Reply,
+    reply: &mut Reply,
     signal: Signal,
     transport: Transport,
     path: String,
@@ -141,11 +141,12 @@ fn evaluate(
     });
     let content = match decoded {
         Ok((message, payload)) => {
-            let (content, accepted) = reply.evaluate(&payload, &message.bytes);
             received.payload = payload;
-            received.accepted = accepted;
             received.wire_size = message.wire_size;
             received.compression = message.compression;
+            *reply = reply.clone().resolved(&received);
+            let (content, accepted) = reply.evaluate(&received, &message.bytes);
+            received.accepted = accepted;
             content
         }
         Err(content) => {
