@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use observer_core::{Envelope, Event, Timestamp, Uuid};
@@ -158,13 +157,9 @@ impl DeadLetterStore {
                 self.replace(file, &left)?;
             }
         }
-        self.uncount(removed.len() as u64);
+        self.ids.retain(|id| !removed.contains(id));
+        self.publish_count();
         Ok(removed.len() as u64)
-    }
-
-    fn uncount(&mut self, removed: u64) {
-        let left = self.count.load(Ordering::Relaxed).saturating_sub(removed);
-        self.count.store(left, Ordering::Relaxed);
     }
 
     /// Removes all dead letters, and torn lines, too. Returns how many dead letters there were.
@@ -174,7 +169,8 @@ impl DeadLetterStore {
         for file in self.numbers(&ALL_FILES)? {
             self.replace(file, &[])?;
         }
-        self.count.store(0, Ordering::Relaxed);
+        self.ids.clear();
+        self.publish_count();
         Ok(count)
     }
 

@@ -1,12 +1,12 @@
 //! Store of the dead letters of one sink: writes, syncs, and rotation of the files.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use observer_core::{Envelope, Timestamp};
+use observer_core::{Envelope, Timestamp, Uuid};
 use observer_journal::Clock;
 use observer_journal::fs::{File, FileSystem, OpenMode};
 use serde::Serialize;
@@ -39,10 +39,13 @@ pub(crate) struct DeadLetterStore {
     unsynced: BTreeSet<u64>,
     /// Some of the unsynced dead letters may be lost and have to be written again.
     lost: bool,
+    /// Events with a dead letter, once they were counted. An event that is written again after a
+    /// crash has two lines and is one dead letter.
+    pub(super) ids: HashSet<Uuid>,
     /// Number of dead letters, shared with the status.
-    pub(super) count: Arc<AtomicU64>,
+    count: Arc<AtomicU64>,
     /// The number is known.
-    pub(super) is_counted: bool,
+    is_counted: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,7 @@ impl DeadLetterStore {
             files: None,
             unsynced: BTreeSet::new(),
             lost: false,
+            ids: HashSet::new(),
             count: Arc::default(),
             is_counted: false,
         }
@@ -85,11 +89,15 @@ impl DeadLetterStore {
     /// If a file can't be read.
     pub(crate) fn count_all(&mut self) -> io::Result<()> {
         if !self.is_counted {
-            let count = self.index()?.len() as u64;
-            self.count.store(count, Ordering::Relaxed);
+            self.ids.extend(self.index()?.iter().map(|entry| entry.id));
+            self.publish_count();
             self.is_counted = true;
         }
         Ok(())
+    }
+
+    pub(super) fn publish_count(&self) {
+        self.count.store(self.ids.len() as u64, Ordering::Relaxed);
     }
 
     /// Writes dead letters, which are durable after the next [`sync`](Self::sync).
@@ -99,11 +107,10 @@ impl DeadLetterStore {
     /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded).
     pub(crate) fn put(&mut self, dead_letters: &[NewDeadLetter]) -> io::Result<()> {
         let now = crate::event_log::record::timestamp((self.clock)());
-        let (mut lines, mut count) = (Vec::new(), 0);
+        let mut lines = Vec::new();
         for dead_letter in dead_letters {
             if !self.unsynced.contains(&dead_letter.envelope.seq) {
                 write_line(&mut lines, dead_letter, now);
-                count += 1;
             }
         }
         if lines.is_empty() {
@@ -118,7 +125,8 @@ impl DeadLetterStore {
         }
         *size += lines.len() as u64;
         files.unsynced = true;
-        self.count.fetch_add(count, Ordering::Relaxed);
+        self.ids.extend(dead_letters.iter().map(|dead_letter| dead_letter.envelope.id));
+        self.publish_count();
         self.unsynced.extend(dead_letters.iter().map(|dead_letter| dead_letter.envelope.seq));
         Ok(())
     }
@@ -424,6 +432,8 @@ pub(super) mod tests {
         store.count_all().unwrap();
         store.count_all().unwrap();
         assert_eq!(store.counter().load(Ordering::Relaxed), 2);
+        store.put(&[dead_letter(3)]).unwrap();
+        assert_eq!(store.counter().load(Ordering::Relaxed), 2, "3 was written again after a crash");
         store.clear().unwrap();
         assert_eq!(store.counter().load(Ordering::Relaxed), 0);
     }
