@@ -15,8 +15,10 @@
 //! - `deployment` starts the processes and provides the small disk.
 //! - `producer` and `receiver` are both ends of the observer; `faults` disturbs everything.
 //! - `oracle` defines what must hold; `checks` compares it with what is observed.
+//! - `deliveries` is a run of its own, against destinations that refuse some events.
 
 mod checks;
+mod deliveries;
 mod deployment;
 mod faults;
 mod oracle;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         }
         Some("command") => observer::run(arguments[1..].to_vec()),
         Some("receive") => receiver::receive(&arguments[2..]),
+        Some("destination") => deliveries::destination::run(&arguments[2..]),
+        Some("deliveries") => deliveries::run::run(&arguments[1..]),
         _ => run::run(),
     }
 }
