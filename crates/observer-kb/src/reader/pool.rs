@@ -16,6 +16,10 @@ use crate::settings::Settings;
 /// Queries that run at the same time.
 const THREADS: usize = 4;
 
+/// Niceness of the threads, as in `nice(1)`.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 /// Connections that can't write, and their threads. They start with the first query.
 pub(super) struct Pool {
     settings: Arc<Settings>,
@@ -146,6 +150,7 @@ impl Pool {
             std::thread::Builder::new()
                 .name(format!("kb-reader-{number}"))
                 .spawn(move || {
+                    yield_to_others();
                     while let Some(job) = next(&jobs) {
                         job(&mut reader);
                     }
@@ -161,6 +166,16 @@ impl Drop for Pool {
     fn drop(&mut self) {
         *lock(&self.jobs) = Jobs::Closed;
         self.copy.remove();
+    }
+}
+
+/// Lowers the priority of this thread, where threads have one: a large query delays no event.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::{process::setpriority_process, thread::gettid};
+        // Queries succeed with any priority.
+        let _ = setpriority_process(Some(gettid()), NICENESS);
     }
 }
 
@@ -213,5 +228,26 @@ impl Reader {
             self.conn = Some(self.copy.open(&self.settings.folder, schema::open_reader)?);
         }
         Ok(self.conn.as_ref().expect("it was opened if there was none"))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use observer_core::SinkContext;
+    use rustix::process::getpriority_process;
+    use rustix::thread::gettid;
+
+    use super::*;
+    use crate::config::KbConfig;
+
+    #[tokio::test]
+    async fn queries_run_at_a_low_priority() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = SinkContext::new("kb", folder.path());
+        let settings = KbConfig::in_dir(folder.path().join("kb")).settings(&context).unwrap();
+        schema::open_writer(&settings.folder).unwrap();
+        let pool = Pool::new(Arc::new(settings));
+        let niceness = pool.query(|_, _| Ok(getpriority_process(Some(gettid())))).await.unwrap();
+        assert_eq!(niceness.unwrap(), NICENESS);
     }
 }
