@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod failures;
+mod faults;
 mod hanging_sinks;
 mod http;
 mod messages;

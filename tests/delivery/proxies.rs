@@ -189,3 +189,48 @@ async fn failure_of_the_proxy_is_distinguished_from_that_of_the_receiver() {
     );
     assert!(receiver.requests().is_empty());
 }
+
+#[tokio::test]
+async fn proxy_that_a_sink_cannot_use_is_named_by_its_variable() {
+    let webhook = |url: &str| config(url, "");
+    let grpc = |url: &str| {
+        format!(
+            "{DEFAULTS}[sinks.hook]\ntype = \"otlp\"\nsignals = [\"logs\"]\nendpoint = \"{url}\"\n\
+             start = \"earliest\"\nbatch = {{ linger = \"1ms\" }}\n"
+        )
+    };
+    let receiver = HttpReceiver::start();
+    let http = "http://127.0.0.1:1";
+    let socks = "socks5://127.0.0.1:1";
+    let table = [
+        ("HTTP_PROXY", http, grpc(&receiver.url("")), "can't forward gRPC without TLS"),
+        ("all_proxy", http, grpc(&receiver.url("")), "can't forward gRPC without TLS"),
+        ("ALL_PROXY", socks, grpc(&receiver.url("")), "names a SOCKS proxy"),
+        ("ALL_PROXY", socks, webhook(&receiver.url("/hook")), "names a SOCKS proxy"),
+        ("http_proxy", "socks5h://127.0.0.1:1", webhook(&receiver.url("/hook")), "names a SOCKS"),
+    ];
+    for (variable, proxy, config, words) in table {
+        let dir = tempfile::tempdir().unwrap();
+        let running = observer(dir.path(), &config, &[(variable, proxy)]);
+        assert_eq!(running.post(EVENT).await.status, 200);
+        let mut reason = String::new();
+        wait_until("the sink is parked", async || {
+            let status = running.get("/v1/sinks").await.json();
+            reason = status["sinks"][0]["reason"].as_str().unwrap_or_default().to_owned();
+            status["sinks"][0]["state"] == "parked"
+        })
+        .await;
+        let mut check = Command::new(OBSERVER);
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            check.env_remove(name).env_remove(name.to_lowercase());
+        }
+        check.arg("check").current_dir(dir.path()).env(variable, proxy);
+        let check = tokio::task::spawn_blocking(move || check.output()).await.unwrap().unwrap();
+        assert_eq!(check.status.code(), Some(1));
+        for text in [reason, String::from_utf8(check.stdout).unwrap()] {
+            let is_named = text.contains(&format!("`{variable}`")) && text.contains(words);
+            assert!(is_named, "{variable}={proxy}: {text}");
+        }
+    }
+    assert!(receiver.requests().is_empty());
+}

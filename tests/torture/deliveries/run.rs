@@ -234,7 +234,7 @@ async fn drain(
     run: Duration,
 ) -> Result<Duration, String> {
     let begun = Instant::now();
-    let deadline = scaled(Duration::from_secs(3600), run).max(Duration::from_secs(120));
+    let deadline = scaled(Duration::from_secs(3600), run).max(Duration::from_secs(300));
     let mut reported = begun;
     loop {
         let phase = Phase::new(observer, oracle, None);
