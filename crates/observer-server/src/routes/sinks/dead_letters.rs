@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::body::SinkRequestBody;
 use super::path::{SinkName, known_sink};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::access::Caller;
-use crate::request::body::{BodyError, collect, parse};
+use crate::request::body::parse;
 use crate::routes::openapi::{self, AnyBody, AnyRequest};
 use crate::state::ServerState;
 
@@ -250,16 +251,9 @@ pub(crate) async fn post_dead_letters(
     request: Request,
 ) -> Result<Response, Problem> {
     let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
-    let (limits, max_bytes) = {
-        let settings = state.settings.load();
-        (settings.batch.body, settings.max_bytes_in_flight)
-    };
-    let mut reservation = state.in_flight.reservation(max_bytes);
-    let body = collect(request.into_body(), limits, &mut reservation, caller.charge())
-        .await
-        .map_err(BodyError::into_batch_problem)?;
+    let body = SinkRequestBody::read(&state, &caller, request).await?;
     let usage = r#"the body is {"ids":[…]}, {"ids":["…"],"event":{…}} or {"all":true}"#;
-    let selection: RedeliveryRequest<'_> = parse(&body, usage)?;
+    let selection: RedeliveryRequest<'_> = parse(&body.bytes, usage)?;
     let edited = selection.event.map(edited).transpose()?;
     let selected = match (selection.ids, selection.all) {
         (Some(ids), false) => {

@@ -12,11 +12,12 @@ use observer_pipeline::Diversion;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::body::SinkRequestBody;
 use super::dead_letters::{parse_id, problem};
 use super::path::{SinkName, known_sink};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::access::Caller;
-use crate::request::body::{BodyError, collect, parse};
+use crate::request::body::parse;
 use crate::routes::openapi::{self, AnyBody, AnyRequest};
 use crate::state::ServerState;
 
@@ -69,16 +70,9 @@ pub(crate) async fn post_diversion(
     request: Request,
 ) -> Result<Response, Problem> {
     let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
-    let (limits, max_bytes) = {
-        let settings = state.settings.load();
-        (settings.body, settings.max_bytes_in_flight)
-    };
-    let mut reservation = state.in_flight.reservation(max_bytes);
-    let body = collect(request.into_body(), limits, &mut reservation, caller.charge())
-        .await
-        .map_err(BodyError::into_batch_problem)?;
+    let body = SinkRequestBody::read(&state, &caller, request).await?;
     let usage = r#"the body is {}, {"event":"…"} or {"head":…}"#;
-    let diversion = match parse(&body, usage)? {
+    let diversion = match parse(&body.bytes, usage)? {
         DiversionRequest { event: None, head: None } => Diversion::Holding,
         DiversionRequest { event: Some(id), head: None } => Diversion::Event(parse_id(&id)?),
         DiversionRequest { event: None, head: Some(count) } if count > 0 => Diversion::Head(count),

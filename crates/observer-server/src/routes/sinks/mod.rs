@@ -1,6 +1,7 @@
 //! `/v1/sinks`: status of the sinks, and removal of a detached one. The submodules serve the paths
 //! under a sink.
 
+mod body;
 pub(super) mod dead_letters;
 pub(super) mod divert;
 mod path;

@@ -12,10 +12,11 @@ use observer_pipeline::{ReplayError, ReplaySelection, ReplayStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::body::SinkRequestBody;
 use super::path::{SinkName, known_sink};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::access::Caller;
-use crate::request::body::{collect, parse};
+use crate::request::body::parse;
 use crate::routes::openapi::{self, AnyBody, AnyRequest};
 use crate::state::ServerState;
 
@@ -126,15 +127,10 @@ pub(crate) async fn post_replay(
     request: Request,
 ) -> Result<Response, Problem> {
     let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
-    let (limits, max_bytes) = {
-        let settings = state.settings.load();
-        (settings.body, settings.max_bytes_in_flight)
-    };
-    let mut reservation = state.in_flight.reservation(max_bytes);
-    let body = collect(request.into_body(), limits, &mut reservation, caller.charge()).await?;
+    let body = SinkRequestBody::read(&state, &caller, request).await?;
     let usage =
         r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
-    let selection: ReplayRequest = parse(&body, usage)?;
+    let selection: ReplayRequest = parse(&body.bytes, usage)?;
     let past = ReplaySelection {
         since: time("since", &selection.since)?,
         until: selection.until.map(|until| time("until", &until)).transpose()?,
