@@ -4,6 +4,7 @@
 
 mod check;
 mod fixture;
+mod undecided;
 mod write;
 
 use std::path::{Path, PathBuf};
