@@ -26,7 +26,7 @@ const SERVER: &str = "[server]\nlisten = \"127.0.0.1:0\"\n";
 /// Retries that take milliseconds instead of minutes.
 const RETRY: &str = "retry = { initial = \"5ms\", max = \"40ms\", \
                      denied = { rounds = 3, over = \"60ms\" }, \
-                     failed = { rounds = 8, over = \"200ms\" } }";
+                     failed = { rounds = 3, over = \"60ms\" } }";
 
 /// Text of the events that a destination refuses.
 const POISON: &str = "union select";
