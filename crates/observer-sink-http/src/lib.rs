@@ -86,8 +86,8 @@
 //! # Order and repeats
 //!
 //! One request is in flight at a time. If a delivery fails after the destination accepted some of
-//! its events, the sink remembers those events and the next attempt leaves them out. A restart in
-//! between repeats them.
+//! its events, the error names them ([`SinkError::accepted`](observer_core::SinkError::accepted)),
+//! and the pipeline repeats the others only. A crash in between repeats all of them.
 //!
 //! # Limits
 //!
@@ -99,7 +99,6 @@
 //! - Proxies come from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` only. SOCKS proxies
 //!   are not supported.
 
-mod accepted;
 mod body;
 mod client;
 mod config;

@@ -1,8 +1,9 @@
 //! The sink: requests, and the resolution of their responses.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +14,6 @@ use observer_http_client::{Connections, Refusal, SizeLimit, run_blocking, transp
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder};
 
-use crate::accepted::AcceptedEvents;
 use crate::config::{Check, Compression, HttpConfig};
 use crate::items::{self, FailedItem};
 use crate::response::{Response, StatusClass};
@@ -28,7 +28,6 @@ const MAX_INLINE_COMPRESSION: usize = 16 << 10;
 pub struct HttpSink {
     settings: Arc<Settings>,
     connections: Connections,
-    accepted: Mutex<AcceptedEvents>,
     size_limit: SizeLimit,
 }
 
@@ -39,9 +38,6 @@ struct Request {
     bytes: usize,
     events: usize,
 }
-
-/// Event with its index in the batch.
-type IndexedEvent<'a> = (usize, &'a Arc<Envelope>);
 
 impl HttpSink {
     /// Creates a sink. Neither reads files nor connects; both happen before the first request.
@@ -54,12 +50,7 @@ impl HttpSink {
             let settings = settings.clone();
             move || client::build(&settings)
         });
-        Ok(Self {
-            settings,
-            connections,
-            accepted: Mutex::default(),
-            size_limit: SizeLimit::default(),
-        })
+        Ok(Self { settings, connections, size_limit: SizeLimit::default() })
     }
 
     /// Encodes the events as one request.
@@ -142,12 +133,8 @@ impl HttpSink {
     }
 
     /// Sends the events in one request.
-    async fn deliver_together(
-        &self,
-        batch: &Batch,
-        remaining: &[IndexedEvent<'_>],
-    ) -> Result<Receipt, SinkError> {
-        let events: Vec<_> = remaining.iter().map(|(_, envelope)| *envelope).collect();
+    async fn deliver_together(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        let events: Vec<_> = batch.events().iter().collect();
         let response = self.send(self.request(&events).await?).await?;
         let destination = &self.settings.destination;
         match response.class() {
@@ -155,48 +142,38 @@ impl HttpSink {
             StatusClass::Failed(kind) => Err(response.error(kind, destination)),
             StatusClass::PerItem => {
                 response.require_complete_body(destination)?;
-                let failed = items::parse(&response.body, remaining.len()).map_err(|problem| {
+                let failed = items::parse(&response.body, batch.len()).map_err(|problem| {
                     SinkError::denied(format!(
                         "{}, which can't be understood: {problem}",
                         response.describe(destination)
                     ))
                 })?;
-                self.resolve_items(batch, remaining, &response, &failed)
+                self.resolve_items(batch.len(), &response, &failed)
             }
         }
     }
 
-    /// Returns the result of a request of which some items failed.
+    /// Returns the result of a request with `count` events of which some failed.
     fn resolve_items(
         &self,
-        batch: &Batch,
-        remaining: &[IndexedEvent<'_>],
+        count: usize,
         response: &Response,
         failed: &[FailedItem],
     ) -> Result<Receipt, SinkError> {
-        let mut is_failed = vec![false; remaining.len()];
-        failed.iter().for_each(|item| is_failed[item.index] = true);
-        {
-            let mut accepted = lock(&self.accepted);
-            remaining
-                .iter()
-                .zip(is_failed)
-                .filter(|(_, is_failed)| !is_failed)
-                .for_each(|((_, envelope), _)| accepted.add(envelope));
-        }
         let of_kind = |kind| failed.iter().find(|item| item.kind() == kind);
         let unresolved = of_kind(ErrorKind::Transient).or_else(|| of_kind(ErrorKind::Failed));
         if let Some(item) = unresolved {
+            let failed: BTreeSet<_> = failed.iter().map(|item| item.index).collect();
+            let accepted = (0..count).filter(|index| !failed.contains(index));
             let error = response.error_with(item.kind(), self.reason(item));
-            return Err(error.with_accepted(lock(&self.accepted).indices(batch)));
+            return Err(error.with_accepted(accepted));
         }
-        if failed.len() == batch.len() {
+        if failed.len() == count {
             // Without an accepted event, the fault may be the request's rather than the events'.
             return Err(SinkError::permanent(self.reason(&failed[0])));
         }
-        let rejected = failed
-            .iter()
-            .map(|item| Rejected { index: remaining[item.index].0, reason: self.reason(item) });
+        let rejected =
+            failed.iter().map(|item| Rejected { index: item.index, reason: self.reason(item) });
         Ok(Receipt { rejected: rejected.collect(), refused: None })
     }
 
@@ -208,26 +185,16 @@ impl HttpSink {
     }
 
     /// Sends each event in its own request, one after the other.
-    async fn deliver_one_by_one(
-        &self,
-        batch: &Batch,
-        remaining: &[IndexedEvent<'_>],
-    ) -> Result<Receipt, SinkError> {
-        let mut any_accepted = remaining.len() < batch.len();
-        let mut rejected = Vec::new();
-        for (index, envelope) in remaining {
+    async fn deliver_one_by_one(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
+        for (index, envelope) in batch.events().iter().enumerate() {
             match self.deliver_alone(envelope).await {
-                Ok(()) => {
-                    lock(&self.accepted).add(envelope);
-                    any_accepted = true;
-                }
+                Ok(()) => accepted.push(index),
                 // The event is at fault only if the destination accepts others.
-                Err(error) if error.kind == ErrorKind::Permanent && any_accepted => {
-                    rejected.push(Rejected { index: *index, reason: error.report() });
+                Err(error) if error.kind == ErrorKind::Permanent && !accepted.is_empty() => {
+                    rejected.push(Rejected { index, reason: error.report() });
                 }
-                Err(error) => {
-                    return Err(error.with_accepted(lock(&self.accepted).indices(batch)));
-                }
+                Err(error) => return Err(error.with_accepted(accepted)),
             }
         }
         Ok(Receipt { rejected, refused: None })
@@ -253,16 +220,11 @@ impl HttpSink {
 #[async_trait]
 impl EventSink for HttpSink {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        let remaining = lock(&self.accepted).remaining(batch);
-        let receipt = match remaining.as_slice() {
-            [] => Receipt::accepted(),
-            events if self.settings.body.is_single() => {
-                self.deliver_one_by_one(batch, events).await?
-            }
-            events => self.deliver_together(batch, events).await?,
-        };
-        lock(&self.accepted).forget(batch);
-        Ok(receipt)
+        if self.settings.body.is_single() {
+            self.deliver_one_by_one(batch).await
+        } else {
+            self.deliver_together(batch).await
+        }
     }
 
     /// Does nothing: events are durable when the destination has responded.
@@ -324,10 +286,6 @@ async fn compress(compression: Compression, body: Vec<u8>) -> Result<Vec<u8>, Si
         _ => run_blocking(move || encode::compress(compression, body)).await?,
     };
     compressed.map_err(SinkError::transient)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no code panics while it holds this lock")
 }
 
 impl fmt::Debug for HttpSink {

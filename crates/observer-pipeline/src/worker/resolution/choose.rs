@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::{
-    Action, AsideEvent, Delivery, Item, Mode, Part, Place, Resolution, Suspect, Turn, given_up,
-};
+use super::part::{Part, Place, Suspect};
+use super::spell::Turn;
+use super::{Action, AsideEvent, Delivery, Item, Mode, Resolution, given_up};
 
 impl<E: Item> Resolution<E> {
     /// Returns the next action.

@@ -3,7 +3,8 @@
 use tokio::time::Instant;
 
 use super::evidence::Evidence;
-use super::{AsideEvent, DeadEvent, Fate, Item, Mode, Place, Resolution, Resolved, Suspect};
+use super::part::{Place, Suspect};
+use super::{AsideEvent, DeadEvent, Fate, Item, Mode, Resolution, Resolved};
 
 impl<E: Item> Resolution<E> {
     /// Confirms that events were written to the dead letters.

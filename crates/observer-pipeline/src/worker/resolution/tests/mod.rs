@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use observer_core::RetrySettings;
 
+use super::evidence::Rules;
 use super::*;
 
 mod model;

@@ -1,10 +1,11 @@
 //! Model: a destination with hidden truth, and what must hold whatever it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::worker::resolution::evidence::ACCEPTANCE_WINDOW;
 
 /// Hidden truth about a destination.
 #[derive(Debug, Clone)]

@@ -1,0 +1,177 @@
+//! Refusals: of a part, which is halved, and of a single event, which is suspected or held.
+
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
+
+use super::evidence::{ACCEPTANCE_WINDOW, Class, Conclusion, Evidence};
+use super::part::{Part, Place, Refusal, Suspect};
+use super::spell::{Spell, Turn};
+use super::{
+    ALONE_AFTER, DeadEvent, HELD_INTERVAL, Item, MAX_ON_EARLIER, Mode, PARK_AFTER, PARK_AT_ONCE,
+    Resolution, SPLIT_AFTER, given_up,
+};
+
+impl<E: Item> Resolution<E> {
+    pub(super) fn refuse(&mut self, mut part: Part<E>, refusal: Refusal, now: Instant) {
+        part.renew = matches!(refusal.class, Class::Failed | Class::Denied);
+        if part.events.len() == 1 {
+            self.refuse_event(part, refusal, now);
+            return;
+        }
+        self.begin_spell(&refusal.reason, now);
+        part.failures += 1;
+        match refusal.class {
+            Class::Permanent | Class::Denied => self.halve(part),
+            Class::Failed | Class::Unavailable => {
+                if part.failures >= SPLIT_AFTER {
+                    // The halves fail once more before they are halved, too.
+                    part.failures = SPLIT_AFTER - 1;
+                    self.halve(part);
+                } else {
+                    self.put_back(part);
+                }
+                self.pause(refusal);
+            }
+        }
+    }
+
+    pub(super) fn refuse_event(&mut self, part: Part<E>, refusal: Refusal, now: Instant) {
+        let event = part.events[0].clone();
+        let (accepted, last_accepted) = (self.accepted, self.last_accepted);
+        let may_count = self.policy.may_skip && self.dead_since_accepted < MAX_ON_EARLIER;
+        let last_accepted = last_accepted.filter(|_| may_count);
+        let suspect = self.suspects.entry(event.seq()).or_insert_with(|| Suspect {
+            event,
+            evidence: Evidence::new(now, accepted),
+            reason: String::new(),
+            attempts: 0,
+            alone: 0,
+            renew: false,
+            place: Place::Queued,
+        });
+        suspect.reason.clone_from(&refusal.reason);
+        (suspect.attempts, suspect.renew) = (part.attempts, part.renew);
+        suspect.alone += 1;
+        let place = suspect.place;
+        let rules = &self.policy.rules;
+        match suspect.evidence.refuse(refusal.class, accepted, last_accepted, rules, now) {
+            Conclusion::AtFault => self.bury(part, refusal.reason),
+            Conclusion::GivenUp => self.bury(part, given_up(&refusal.reason)),
+            _ if place == Place::Aside => {}
+            Conclusion::Suspicious => self.suspect(part, refusal.reason),
+            Conclusion::Open => self.hold(part, refusal, now),
+        }
+    }
+
+    /// Sets an event aside against which there is some evidence.
+    pub(super) fn suspect(&mut self, part: Part<E>, reason: String) {
+        let event = &part.events[0];
+        let is_full = self.is_full(event.size());
+        let place = match self.policy.may_set_aside {
+            true if !is_full => Place::Storing,
+            _ => Place::Waiting,
+        };
+        self.set_place(event.seq(), place);
+        if place == Place::Storing {
+            self.storing.push(event.seq());
+        } else if self.policy.may_set_aside {
+            self.park(format!(
+                "too many events are undecided; divert them or see why they are refused: {reason}"
+            ));
+        }
+    }
+
+    /// Holds an event against which there is no evidence, and decides what is tried next.
+    pub(super) fn hold(&mut self, part: Part<E>, refusal: Refusal, now: Instant) {
+        let seq = part.events[0].seq();
+        self.begin_spell(&refusal.reason, now);
+        let waits = matches!(refusal.class, Class::Failed | Class::Unavailable);
+        let alone = self.suspects[&seq].alone;
+        if !self.policy.may_skip {
+            self.put_back(part);
+            if waits {
+                self.pause(refusal);
+            } else {
+                self.park(refusal.reason);
+            }
+            return;
+        }
+        let is_first = self.held.count == 0;
+        if waits && is_first && alone < ALONE_AFTER {
+            self.put_back(part);
+            self.pause(refusal);
+            return;
+        }
+        self.set_place(seq, Place::Held);
+        let suspect = self.suspects.get_mut(&seq).expect("the event was refused just now");
+        suspect.evidence.due = suspect.evidence.due.min(now + HELD_INTERVAL);
+        let spell = self.spell.as_mut().expect("the spell began above");
+        spell.refused.insert(seq);
+        spell.waits = waits;
+        let probe = part.probe.unwrap_or(if is_first { Turn::Oldest } else { Turn::Untried });
+        spell.turn = spell.turn_after(probe, waits);
+        let is_over = probe == Turn::Untried || spell.turn == Turn::Oldest;
+        if waits && (is_over || refusal.retry_after.is_some()) {
+            self.pause(refusal);
+        } else if !waits
+            && probe == Turn::Untried
+            && (spell.is_parked || spell.refused.len() >= spell.park_after)
+        {
+            spell.turn = Turn::Oldest;
+            self.park(refusal.reason);
+        }
+    }
+
+    /// Makes an event a dead letter.
+    pub(super) fn bury(&mut self, part: Part<E>, reason: String) {
+        for event in part.events {
+            self.dead_since_accepted = self.dead_since_accepted.saturating_add(1);
+            let is_aside = self.forget(event.seq());
+            self.dead.push(DeadEvent {
+                event,
+                reason: reason.clone(),
+                attempts: part.attempts,
+                is_aside,
+            });
+        }
+    }
+
+    pub(super) fn begin_spell(&mut self, reason: &str, now: Instant) {
+        let is_recent = self.last_accepted.is_some_and(|last| now - last <= ACCEPTANCE_WINDOW);
+        let spell = self.spell.get_or_insert_with(|| Spell {
+            since: now,
+            reason: String::new(),
+            refused: BTreeSet::new(),
+            park_after: if is_recent { PARK_AFTER } else { PARK_AT_ONCE },
+            is_parked: false,
+            waits: false,
+            turn: Turn::Untried,
+            oldest_attempts: 0,
+            rotated: 0,
+        });
+        reason.clone_into(&mut spell.reason);
+    }
+
+    pub(super) fn halve(&mut self, part: Part<E>) {
+        let mut left = part;
+        let right = left.events.split_off(left.events.len().div_ceil(2));
+        let right = Part { events: right, ..left.clone_empty() };
+        self.put_back(right);
+        self.put_back(left);
+    }
+
+    /// Returns a part to the front of the queue, unless it is an event that is held or set aside.
+    pub(super) fn put_back(&mut self, part: Part<E>) {
+        let is_queued =
+            |event: &E| self.place(event.seq()).is_none_or(|place| place == Place::Queued);
+        if part.events.iter().any(is_queued) {
+            self.queue.push_front(Part { probe: None, ..part });
+        }
+    }
+
+    pub(super) fn pause(&mut self, refusal: Refusal) {
+        let Refusal { retry_after, reason, .. } = refusal;
+        self.mode = Mode::Pause { retry_after, reason };
+    }
+}
