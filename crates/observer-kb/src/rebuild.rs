@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use crate::config::KbConfig;
 use crate::error::KbError;
-use crate::schema::{self, FILE};
+use crate::schema::{self, FILE, Lock};
 use crate::writer::Writer;
 
 /// Events that are written in one transaction.
@@ -68,6 +68,7 @@ pub struct Rebuild {
     batch_bytes: usize,
     stored: u64,
     old: Old,
+    _lock: Lock,
 }
 
 /// File that is replaced.
@@ -89,13 +90,13 @@ impl Rebuild {
     pub fn begin(config: KbConfig, context: &SinkContext) -> Result<Self, RebuildError> {
         let mut settings = config.settings(context)?;
         let target = settings.folder.clone();
+        // Fails if an observer or another rebuild runs.
+        let lock = Lock::acquire(&target)?;
         let old = Old::check(&target.join(FILE))?;
         settings.folder = target.join(FOLDER);
-        // Fails if another rebuild runs.
-        Old::check(&settings.folder.join(FILE))?;
         remove(&settings.folder)?;
         let writer = Some(Writer::open(Arc::new(settings))?);
-        Ok(Self { writer, target, batch: Vec::new(), batch_bytes: 0, stored: 0, old })
+        Ok(Self { writer, target, batch: Vec::new(), batch_bytes: 0, stored: 0, old, _lock: lock })
     }
 
     /// Returns the number of events in the old file; `None` if it is missing or damaged.

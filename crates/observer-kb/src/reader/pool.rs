@@ -244,7 +244,7 @@ mod tests {
     async fn queries_run_at_a_low_priority() {
         let folder = tempfile::tempdir().unwrap();
         let context = SinkContext::new("kb", folder.path());
-        let settings = KbConfig::in_dir(folder.path().join("kb")).settings(&context).unwrap();
+        let settings = KbConfig::in_dir(folder.path().to_owned()).settings(&context).unwrap();
         schema::open_writer(&settings.folder).unwrap();
         let pool = Pool::new(Arc::new(settings));
         let niceness = pool.query(|_, _| Ok(getpriority_process(Some(gettid())))).await.unwrap();

@@ -5,7 +5,7 @@
 //! appends a script to [`MIGRATIONS`]; a file is brought up to date by the scripts that it has not
 //! seen, in one transaction. A file of a newer version is refused by name.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,9 +43,31 @@ fn keep_plans(conn: &Connection) -> Result<(), KbError> {
     Ok(())
 }
 
+/// Lock of a folder: one writer at a time. Closing its file releases it.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "it is held")] File);
+
+impl Lock {
+    /// Creates the folder if it is missing, and locks it.
+    ///
+    /// # Errors
+    /// [`KbError::InUse`] if another writer holds the lock, [`KbError::Io`] if it can't be created.
+    pub(crate) fn acquire(folder: &Path) -> Result<Self, KbError> {
+        fs::create_dir_all(folder)
+            .map_err(|source| KbError::Io { path: folder.to_owned(), source })?;
+        let path = folder.join("lock");
+        let opened = File::options().create(true).append(true).open(&path);
+        let file = opened.map_err(|source| KbError::Io { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(KbError::InUse { path: folder.join(FILE) }),
+            Err(TryLockError::Error(source)) => Err(KbError::Io { path, source }),
+        }
+    }
+}
+
 /// Opens the file for writing, and creates or migrates it.
 pub(crate) fn open_writer(folder: &Path) -> Result<Connection, KbError> {
-    fs::create_dir_all(folder).map_err(|source| KbError::Io { path: folder.to_owned(), source })?;
     let path = folder.join(FILE);
     let mut conn = Connection::open(&path)?;
     conn.busy_timeout(Duration::from_secs(10))?;

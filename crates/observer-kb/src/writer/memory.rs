@@ -14,7 +14,7 @@ use crate::error::KbError;
 use crate::index::{Field, Head, Seen, hash_of, newest_with, term, terms_of};
 use crate::outcome::{Class, Outcome, time_of};
 use crate::schema::dictionary::Dictionary;
-use crate::schema::{self, FileId, Meta};
+use crate::schema::{self, FileId, Lock, Meta};
 use crate::settings::Settings;
 
 /// The connection that writes, and what belongs to it.
@@ -25,6 +25,8 @@ pub(crate) struct Writer {
     pub(super) memory: Memory,
     /// The file that is open.
     file: FileId,
+    /// Released last.
+    _lock: Lock,
 }
 
 /// State of the writer that follows from the file.
@@ -92,10 +94,11 @@ impl Pending {
 impl Writer {
     /// Opens the file.
     pub(crate) fn open(settings: Arc<Settings>) -> Result<Self, KbError> {
+        let lock = Lock::acquire(&settings.folder)?;
         let conn = schema::open_writer(&settings.folder)?;
         let memory = Memory::load(&conn, &settings)?;
         let file = FileId::of(&settings.folder)?;
-        Ok(Self { conn, settings, memory, file })
+        Ok(Self { conn, settings, memory, file, _lock: lock })
     }
 
     /// Runs a transaction. If it fails, the state in memory is read again.

@@ -13,6 +13,7 @@ use tracing::{debug, error};
 use super::memory::Writer;
 use super::upkeep::Upkeep;
 use crate::error::KbError;
+use crate::schema;
 use crate::settings::Settings;
 
 /// Events for which one step of upkeep is due.
@@ -203,12 +204,17 @@ impl Work {
         Ok(self.writer.as_mut().expect("it was opened if there was none"))
     }
 
-    /// Opens the file if it isn't open, or was removed.
+    /// Opens the file if it isn't open, or was removed. If another observer writes to it, this only
+    /// verifies that it can be read.
     fn check(&mut self) -> Result<(), KbError> {
         if self.writer.as_ref().is_some_and(|writer| writer.check_place().is_err()) {
             self.writer = None;
         }
-        self.writer()?.check()
+        match self.writer() {
+            Ok(writer) => writer.check(),
+            Err(KbError::InUse { .. }) => schema::open_reader(&self.settings.folder).map(drop),
+            Err(error) => Err(error),
+        }
     }
 
     fn close(&mut self) -> Result<(), KbError> {

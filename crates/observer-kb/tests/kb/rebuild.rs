@@ -1,10 +1,11 @@
 //! A file that is written anew from events.
 
 use std::fs;
+use std::sync::Arc;
 
 use observer_core::query::EventStore;
-use observer_core::{Envelope, EventSink, Position, SinkContext};
-use observer_kb::{KbConfig, Rebuild, RebuildError};
+use observer_core::{Batch, Envelope, EventSink, Position, SinkContext};
+use observer_kb::{KbConfig, KbSink, Rebuild, RebuildError};
 
 use super::support::{Kb, START, envelope, events_request, outcome, with};
 
@@ -21,6 +22,10 @@ async fn kb_of_50() -> Kb {
 fn begin(kb: &Kb) -> Result<Rebuild, RebuildError> {
     let config = KbConfig::in_dir(kb.path().parent().unwrap());
     Rebuild::begin(config, &SinkContext::new("kb", "unused"))
+}
+
+fn batch_of(n: u64) -> Batch {
+    Batch::new(1, vec![Arc::new(envelope(n, START, &event(n)))])
 }
 
 fn events(n: u64) -> impl Iterator<Item = Envelope> {
@@ -87,11 +92,31 @@ async fn file_in_use_is_refused() {
     assert!(in_use(&kb).contains("kb.sqlite\" is in use; stop the program"), "{}", in_use(&kb));
     kb.reopen();
     let running = begin(&kb).unwrap();
-    assert!(in_use(&kb).contains("rebuild/kb.sqlite\" is in use"), "{}", in_use(&kb));
-    // A sink that starts meanwhile has written what the new file lacks.
+    assert!(in_use(&kb).contains("kb.sqlite\" is in use"), "{}", in_use(&kb));
+    // A sink that starts meanwhile waits for the end of the rebuild.
+    let error = kb.sink.deliver(&batch_of(51)).await.unwrap_err();
+    assert!(error.report().contains("is in use"), "{error}");
+    drop(running);
     kb.send(&[event(51)]).await;
-    let error = running.finish(None).unwrap_err().to_string();
-    assert!(error.contains("kb.sqlite\" is in use"), "{error}");
+    assert_eq!(kb.problem("p").await.attempts, 51);
+}
+
+#[tokio::test]
+async fn folder_has_one_writer() {
+    let kb = kb_of_50().await;
+    let config = KbConfig::in_dir(kb.path().parent().unwrap());
+    let other = KbSink::new(config, &SinkContext::new("kb", "unused")).unwrap();
+    // What runs beside an observer to verify its configuration changes nothing.
+    other.check().await.unwrap();
+    for error in
+        [other.position().await.unwrap_err(), other.deliver(&batch_of(51)).await.unwrap_err()]
+    {
+        assert!(error.report().contains("kb.sqlite\" is in use"), "{error}");
+    }
+    assert_eq!(kb.problem("p").await.attempts, 50);
+    kb.sink.close().await.unwrap();
+    other.deliver(&batch_of(51)).await.unwrap();
+    other.flush().await.unwrap();
     assert_eq!(kb.problem("p").await.attempts, 51);
 }
 

@@ -14,7 +14,7 @@ use super::figures::{
 use super::output::{Format, FormatArgs, View, print_bytes, show};
 use super::request::{Media, Request};
 use super::{Context, QueryCommand};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, USAGE};
 use crate::cli::grid::{Cell, Column, Grid, Terminal};
 use crate::cli::remote::ObserverArgs;
 
@@ -87,10 +87,13 @@ impl QueryCommand for HistoryArgs {
             return show::<Problem>(&store, &request, format).await;
         }
         // There is a summary of an unknown problem, too, and the exit code should tell.
-        store.ask::<Problem>(&request).await?;
+        let known = store.ask::<Problem>(&request).await;
+        if known.as_ref().is_err_and(|failure| failure.status == USAGE) {
+            return known.map(|_| ExitCode::SUCCESS);
+        }
         let request = request.with("max_chars", self.max_chars);
         print_bytes(&store.get(&request, Media::Markdown).await?)?;
-        Ok(ExitCode::SUCCESS)
+        known.map(|_| ExitCode::SUCCESS)
     }
 }
 
