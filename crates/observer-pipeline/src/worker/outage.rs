@@ -6,15 +6,13 @@ use tokio::time::Instant;
 
 /// Interval at which an outage that lasts is logged again.
 const REPEAT_AFTER: Duration = Duration::from_secs(300);
-/// Number of failures in a row from which on the log reports them.
-const REPORT_AFTER: u64 = 2;
-/// Pause after a failure from which on the log reports even a single one.
-const LONG_PAUSE: Duration = Duration::from_secs(5);
+/// Age of the first failure, or pause after one, from which on the log reports an outage.
+const REPORT_AFTER: Duration = Duration::from_secs(5);
 
 /// Failures of a sink since it last accepted an event.
 ///
-/// There is one line when an outage begins, one every few minutes, and one when it ends. A single
-/// failure has none, unless the destination demands a long pause.
+/// There is one line when an outage begins, one every few minutes, and one when it ends. Failures
+/// within a few seconds have none, unless the destination demands a long pause.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     since: Option<Instant>,
@@ -37,7 +35,7 @@ impl Outage {
         let since = *self.since.get_or_insert(now);
         self.failures += 1;
         match self.logged_at {
-            None if self.failures >= REPORT_AFTER || pause >= LONG_PAUSE => {
+            None if now + pause >= since + REPORT_AFTER => {
                 tracing::warn!(sink, reason, "the sink is unavailable; retrying");
                 self.logged_at = Some(now);
             }

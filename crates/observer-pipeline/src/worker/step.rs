@@ -155,7 +155,12 @@ impl Worker {
 
     /// Writes events to the dead letters. After a failure the stream does it again.
     async fn bury(&mut self, kind: StreamKind, dead: Vec<DeadEvent<Arc<Envelope>>>) {
-        let result = self.write_dead_letters(&dead).await;
+        let mut result = self.write_dead_letters(&dead).await;
+        if result.is_ok() && !self.streams.get_mut(kind).resolution.may_skip() {
+            // The next delivery may make the sink's own position durable, which then passes them.
+            let store = self.dead_letters.clone();
+            result = self.run_blocking(move || lock(&store).sync()).await;
+        }
         let resolution = &mut self.streams.get_mut(kind).resolution;
         match result {
             Ok(()) => {

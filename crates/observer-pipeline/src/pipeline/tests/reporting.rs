@@ -233,10 +233,11 @@ async fn only_a_stopped_sink_is_released() {
 
 #[tokio::test(start_paused = true)]
 async fn retrying_sink_reports_the_first_time_and_the_last_reason() {
+    const FAILURES: u32 = 12;
     let mut failures = 0;
     let sink = Scripted::new().responds(move |_| {
         failures += 1;
-        Some(if failures < 4 {
+        Some(if failures < FAILURES {
             Err(SinkError::transient(format!("no {failures}")))
         } else {
             Ok(Receipt::accepted())
@@ -246,7 +247,7 @@ async fn retrying_sink_reports_the_first_time_and_the_last_reason() {
     let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
     ingest(&pipeline, 1..=1).await;
     let mut since = None;
-    for failure in 1..4 {
+    for failure in 1..FAILURES {
         let reason = format!("no {failure}");
         let has_reason =
             |status: &crate::SinkStatus| retrying_reason(status) == Some(reason.as_str());

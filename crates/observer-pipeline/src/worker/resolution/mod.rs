@@ -40,9 +40,14 @@ mod tests;
 /// Number of consecutive failures after which a batch is halved: its size or one of its events may
 /// be at fault.
 const SPLIT_AFTER: u32 = 4;
-/// Number of consecutive failures of a single event after which the one after it is tried. A lower
-/// number would change the order whenever a destination fails occasionally.
+/// Number of consecutive attempts of a single event after which the one after it is tried, if the
+/// destination is unavailable. A lower number would change the order more often.
 const ALONE_AFTER: u32 = 16;
+/// The same for a failure that the event may have caused.
+const ALONE_AFTER_FAILED: u32 = 4;
+/// Time after a refusal with evidence against its event, during which events are suspected of a
+/// failure at once. Each of many bad events would otherwise cost the pauses of an outage.
+const SUSPICION_WINDOW: Duration = Duration::from_secs(600);
 /// Number of different events that are refused in a spell before the sink is parked, if it accepted
 /// an event shortly before.
 const PARK_AFTER: usize = 8;
@@ -69,6 +74,8 @@ pub(crate) struct Resolution<E> {
     /// Number of acceptances of the sink.
     accepted: u64,
     last_accepted: Option<Instant>,
+    /// Time of the last refusal with evidence against its event.
+    last_suspected: Option<Instant>,
     /// Number of dead letters since the last acceptance.
     dead_since_accepted: u32,
     spell: Option<Spell>,
@@ -110,6 +117,7 @@ impl<E: Item> Resolution<E> {
             suspects: BTreeMap::new(),
             accepted: 0,
             last_accepted: None,
+            last_suspected: None,
             dead_since_accepted: 0,
             spell: None,
             mode: Mode::Normal,
@@ -123,6 +131,11 @@ impl<E: Item> Resolution<E> {
             tried_since_woken: false,
             is_store_failing: false,
         }
+    }
+
+    /// Returns whether the position can pass an event that is not resolved.
+    pub(crate) fn may_skip(&self) -> bool {
+        self.policy.may_skip
     }
 
     /// Adds events that follow the ones before.

@@ -8,8 +8,8 @@ use super::evidence::{ACCEPTANCE_WINDOW, Class, Conclusion, Evidence};
 use super::part::{Part, Place, Refusal, Suspect};
 use super::spell::{Spell, Turn};
 use super::{
-    ALONE_AFTER, DeadEvent, HELD_INTERVAL, Item, MAX_ON_EARLIER, Mode, PARK_AFTER, PARK_AT_ONCE,
-    Resolution, SPLIT_AFTER, given_up,
+    ALONE_AFTER, ALONE_AFTER_FAILED, DeadEvent, HELD_INTERVAL, Item, MAX_ON_EARLIER, Mode,
+    PARK_AFTER, PARK_AT_ONCE, Resolution, SPLIT_AFTER, SUSPICION_WINDOW, given_up,
 };
 
 impl<E: Item> Resolution<E> {
@@ -24,14 +24,20 @@ impl<E: Item> Resolution<E> {
         match refusal.class {
             Class::Permanent | Class::Denied => self.halve(part),
             Class::Failed | Class::Unavailable => {
-                if part.failures >= SPLIT_AFTER {
-                    // The halves fail once more before they are halved, too.
-                    part.failures = SPLIT_AFTER - 1;
-                    self.halve(part);
-                } else {
+                let is_failure = refusal.class == Class::Failed;
+                if part.failures < SPLIT_AFTER && !(is_failure && self.suspects_events(now)) {
                     self.put_back(part);
+                    self.pause(refusal);
+                    return;
                 }
-                self.pause(refusal);
+                // The halves fail once more before they are halved, too.
+                part.failures = SPLIT_AFTER - 1;
+                self.halve(part);
+                // A failure is found within a logarithmic number of requests. It takes no pauses,
+                // which would make one bad event among many take as long as an outage.
+                if !is_failure {
+                    self.pause(refusal);
+                }
             }
         }
     }
@@ -55,13 +61,23 @@ impl<E: Item> Resolution<E> {
         suspect.alone += 1;
         let place = suspect.place;
         let rules = &self.policy.rules;
-        match suspect.evidence.refuse(refusal.class, accepted, last_accepted, rules, now) {
+        let conclusion =
+            suspect.evidence.refuse(refusal.class, accepted, last_accepted, rules, now);
+        if matches!(conclusion, Conclusion::AtFault | Conclusion::Suspicious) {
+            self.last_suspected = Some(now);
+        }
+        match conclusion {
             Conclusion::AtFault => self.bury(part, refusal.reason),
             Conclusion::GivenUp => self.bury(part, given_up(&refusal.reason)),
             _ if place == Place::Aside => {}
             Conclusion::Suspicious => self.suspect(part, refusal.reason),
             Conclusion::Open => self.hold(part, refusal, now),
         }
+    }
+
+    /// Returns whether an event was refused a short time ago while others were accepted.
+    fn suspects_events(&self, now: Instant) -> bool {
+        self.last_suspected.is_some_and(|last| now - last <= SUSPICION_WINDOW)
     }
 
     /// Sets an event aside against which there is some evidence.
@@ -98,7 +114,12 @@ impl<E: Item> Resolution<E> {
             return;
         }
         let is_first = self.held.count == 0;
-        if waits && is_first && alone < ALONE_AFTER {
+        let alone_after = match refusal.class {
+            Class::Failed if self.suspects_events(now) => 1,
+            Class::Failed => ALONE_AFTER_FAILED,
+            _ => ALONE_AFTER,
+        };
+        if waits && is_first && alone < alone_after {
             self.put_back(part);
             self.pause(refusal);
             return;

@@ -184,21 +184,27 @@ fn batch_that_fails_repeatedly_is_halved() {
         if seqs.contains(&1) { refused(Class::Failed) } else { Attempt::Accepted }
     };
     let expected = [
-        "1-4", "pause", "!1-4", "pause", "!1-4", "pause", "!1-4", "pause", "!1-2", "pause", "!1",
+        "1-4", "pause", "!1-4", "pause", "!1-4", "pause", "!1-4", "!1-2", "!1", "pause", "!1",
         "pause",
     ];
     check(live(), 4, answer, &expected);
 }
 
 #[test]
-fn failing_event_lets_the_next_one_go_first_after_sixteen_attempts() {
-    let bad = refuses(&[1], Class::Failed);
-    let mut machine = Machine::new(live());
-    machine.resolution.add(events(1..=2));
-    let actions = machine.run(99, &bad);
-    let alone = actions.iter().filter(|action| *action == "!1").count();
-    assert_eq!(alone, 16 + 1, "{actions:?}");
-    assert_eq!(actions[actions.len() - 4..], ["!2", "!1", "aside 1", "wait 75"]);
+fn refused_event_lets_the_next_one_go_first_after_some_attempts() {
+    for (class, attempts) in [(Class::Failed, 4), (Class::Unavailable, 16)] {
+        let bad = refuses(&[1], class);
+        let mut machine = Machine::new(live());
+        machine.resolution.add(events(1..=2));
+        let actions = machine.run(99, &bad);
+        let alone = actions.iter().filter(|action| action.trim_start_matches('!') == "1").count();
+        assert_eq!(alone, attempts + 1, "{actions:?}");
+        let end: Vec<_> = actions[actions.len() - 4..actions.len() - 1]
+            .iter()
+            .map(|action| action.trim_start_matches('!'))
+            .collect();
+        assert_eq!(end, ["2", "1", "aside 1"], "{actions:?}");
+    }
 }
 
 #[test]
@@ -384,4 +390,30 @@ fn dead_letters_that_can_not_be_written_are_written_again() {
     assert_eq!(machine.run(9, rejects(&[2])), ["pause", "dead 2", "wait"]);
     machine.resolution.unburied(dead, "full".into(), true);
     assert_eq!(machine.run(9, rejects(&[2])), ["park", "dead 2", "wait"]);
+}
+
+#[test]
+fn known_faults_of_events_cost_no_pauses() {
+    let mut machine = Machine::new(live());
+    let is_bad = |seq: &u64| seq.is_multiple_of(100);
+    let answer = |seqs: &[u64]| {
+        if seqs.iter().any(is_bad) { refused(Class::Failed) } else { Attempt::Accepted }
+    };
+    let pauses = |actions: &[String]| actions.iter().filter(|it| *it == "pause").count();
+    machine.resolution.add(events(1..=1_050));
+    let first = machine.run(10_000, answer);
+    // The destination may be at fault until it refuses one event and accepts others.
+    assert!((1..=8).contains(&pauses(&first)), "{first:?}");
+    assert_eq!(machine.fates(Fate::Delivered).len(), 1_040);
+    assert_eq!(machine.fates(Fate::SetAside), (1..=10).map(|n| n * 100).collect::<Vec<_>>());
+
+    machine.resolution.add(events(1_051..=2_050));
+    let later = machine.run(10_000, answer);
+    assert_eq!(pauses(&later), 0, "{later:?}");
+    assert_eq!(machine.fates(Fate::Delivered).len(), 2_030);
+
+    // An outage that begins now is still met with pauses.
+    machine.resolution.add(events(2_051..=3_050));
+    let outage = machine.run(100, |_| refused(Class::Failed));
+    assert!(pauses(&outage) > 30, "{outage:?}");
 }
