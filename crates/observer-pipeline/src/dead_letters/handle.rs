@@ -192,15 +192,12 @@ impl Pipeline {
             return Err(DeadLetterError::EditNeedsOneId);
         }
         let selected = selection.clone();
-        let index = self.with_store(sink, move |store| {
-            Ok(store.index()?.into_iter().filter(|entry| selected.has(entry)).collect::<Vec<_>>())
-        });
-        let entries = index.await?;
+        let entries = self.with_store(sink, move |store| Ok(selected.of(store.index()?))).await?;
         let worker = self
             .worker_handle(sink)
             .ok_or_else(|| DeadLetterError::SinkNotRunning { name: sink.to_owned() })?;
-        let mut result =
-            Redelivery { missing: selection.missing_from(&entries), ..Redelivery::default() };
+        let missing = selection.missing_from(&entries);
+        let mut result = Redelivery { missing, ..Redelivery::default() };
         for page in entries.chunks(worker.batch_size.max(1)) {
             let (reply, report) = oneshot::channel();
             let command = RedeliverCommand {
@@ -274,6 +271,11 @@ impl DeadLetterSelection {
             Self::Ids(ids) => ids.contains(&entry.id),
             Self::Before(time) => entry.dead_at < *time,
         }
+    }
+
+    fn of(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        entries.retain(|entry| self.has(entry));
+        entries
     }
 
     fn missing_from(&self, entries: &[Entry]) -> Vec<Uuid> {

@@ -8,10 +8,12 @@
 //! ```text
 //! {"version":1,"delivered":7,"dead":2}          what became of earlier undecided events
 //! {"reason":…,"attempts":…,"dead_at":…,"envelope":{…}}   an event that was set aside
+//! {"seq":12,"evidence":{"refused_ms":80000,"failed":{"rounds":2,"ms":80000}}}   refusals so far
 //! {"seq":12,"result":"delivered"}               what became of it
 //! ```
 //!
-//! Lines are appended before the position passes their events. A line with a later sequence number
+//! The last line with evidence about an event counts; files of earlier versions have none. Lines are
+//! appended before the position passes their events. A line with a later sequence number
 //! than the committed position is left over from before a crash: its event is read again from the
 //! journal. After a failed write the whole file is replaced.
 
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use super::index::Line;
 use super::store::{NewDeadLetter, write_line};
+use crate::worker::resolution::evidence::StoredEvidence;
 
 /// Version of the format.
 const VERSION: u32 = 1;
@@ -42,6 +45,8 @@ pub(crate) struct UndecidedStore {
     file: Option<(Arc<dyn File>, u64)>,
     is_loaded: bool,
     events: BTreeMap<u64, NewDeadLetter>,
+    /// Evidence against these events, by sequence number.
+    evidence: BTreeMap<u64, StoredEvidence>,
     /// Results that the header counts.
     folded: Totals,
     /// Later results, each as a line of its own.
@@ -72,6 +77,12 @@ struct ResultLine {
     result: AsideResult,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct EvidenceLine {
+    seq: u64,
+    evidence: StoredEvidence,
+}
+
 /// Decision about an undecided event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,6 +100,7 @@ impl UndecidedStore {
             file: None,
             is_loaded: false,
             events: BTreeMap::new(),
+            evidence: BTreeMap::new(),
             folded: Totals::default(),
             results: Vec::new(),
             pending: Vec::new(),
@@ -120,41 +132,73 @@ impl UndecidedStore {
         }
         self.folded = header.map(|header| header.totals).unwrap_or_default();
         (self.events, self.results) = (BTreeMap::new(), Vec::new());
-        for line in lines {
-            if let Ok(result) = serde_json::from_slice::<ResultLine>(line) {
-                if result.seq <= position {
-                    self.events.remove(&result.seq);
-                    self.results.push(result);
-                } else {
-                    self.is_outdated = true;
-                }
-            } else if let Some(aside) = Line::parse(line).map(Line::into_dead_letter) {
-                let (envelope, reason, attempts) = (aside.envelope, aside.reason, aside.attempts);
-                if envelope.seq <= position {
-                    self.events.insert(envelope.seq, NewDeadLetter { envelope, reason, attempts });
-                } else {
-                    self.is_outdated = true;
-                }
-            } else {
-                // A crash has torn the last line.
-                self.is_outdated = true;
-            }
-        }
+        self.evidence.clear();
+        lines.for_each(|line| self.load_line(line, position));
         self.fold(position);
         self.is_loaded = true;
         Ok(())
     }
 
-    /// Adds an event. It is durable after the next [`commit`](Self::commit).
-    pub(crate) fn set_aside(&mut self, event: NewDeadLetter) {
+    fn load_line(&mut self, line: &[u8], position: u64) {
+        let is_known = if let Ok(result) = serde_json::from_slice::<ResultLine>(line) {
+            let is_known = result.seq <= position;
+            if is_known {
+                self.remove(result.seq);
+                self.results.push(result);
+            }
+            is_known
+        } else if let Ok(EvidenceLine { seq, evidence }) = serde_json::from_slice(line) {
+            let is_known = self.events.contains_key(&seq);
+            if is_known {
+                self.evidence.insert(seq, evidence);
+            }
+            is_known
+        } else if let Some(aside) = Line::parse(line).map(Line::into_dead_letter) {
+            let (envelope, reason, attempts) = (aside.envelope, aside.reason, aside.attempts);
+            let is_known = envelope.seq <= position;
+            if is_known {
+                self.events.insert(envelope.seq, NewDeadLetter { envelope, reason, attempts });
+            }
+            is_known
+        } else {
+            // A crash has torn the last line.
+            false
+        };
+        self.is_outdated |= !is_known;
+    }
+
+    /// Adds an event, with the evidence against it. It is durable after the next
+    /// [`commit`](Self::commit).
+    pub(crate) fn set_aside(&mut self, event: NewDeadLetter, evidence: StoredEvidence) {
         let now = crate::event_log::record::timestamp((self.clock)());
+        let seq = event.envelope.seq;
         write_line(&mut self.pending, &event, now);
-        self.events.insert(event.envelope.seq, event);
+        self.events.insert(seq, event);
+        self.add_evidence(seq, evidence);
+    }
+
+    /// Replaces the evidence against an event. The new one is durable after the next
+    /// [`commit`](Self::commit).
+    pub(crate) fn add_evidence(&mut self, seq: u64, evidence: StoredEvidence) {
+        if self.events.contains_key(&seq) {
+            write_json(&mut self.pending, &EvidenceLine { seq, evidence });
+            self.evidence.insert(seq, evidence);
+        }
+    }
+
+    /// Returns the evidence against an event.
+    pub(crate) fn evidence(&self, seq: u64) -> StoredEvidence {
+        self.evidence.get(&seq).copied().unwrap_or_default()
+    }
+
+    fn remove(&mut self, seq: u64) -> bool {
+        self.evidence.remove(&seq);
+        self.events.remove(&seq).is_some()
     }
 
     /// Removes an event. The removal is durable after the next [`commit`](Self::commit).
     pub(crate) fn resolve(&mut self, seq: u64, result: AsideResult) {
-        if self.events.remove(&seq).is_some() {
+        if self.remove(seq) {
             let line = ResultLine { seq, result };
             write_json(&mut self.pending, &line);
             self.results.push(line);
@@ -205,6 +249,7 @@ impl UndecidedStore {
     pub(crate) fn rewind(&mut self, position: u64) {
         let before = self.events.len() + self.results.len();
         self.events.retain(|seq, _| *seq <= position);
+        self.evidence.retain(|seq, _| *seq <= position);
         self.results.retain(|result| result.seq <= position);
         self.is_outdated |= before > self.events.len() + self.results.len();
     }
@@ -291,6 +336,8 @@ impl UndecidedStore {
         write_json(&mut bytes, &Header { version: VERSION, totals: self.folded });
         for event in self.events.values() {
             write_line(&mut bytes, event, now);
+            let seq = event.envelope.seq;
+            write_json(&mut bytes, &EvidenceLine { seq, evidence: self.evidence(seq) });
         }
         for line in &self.results {
             write_json(&mut bytes, line);
@@ -315,158 +362,4 @@ fn write_json(lines: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use observer_journal::fs::{Fault, Faulty, Memory};
-
-    use super::super::store::tests::dead_letter;
-    use super::*;
-
-    fn store(fs: impl FileSystem) -> UndecidedStore {
-        UndecidedStore::new(Arc::new(fs), "u/sink.ndjson".into(), Arc::new(|| 0))
-    }
-
-    fn loaded(fs: impl FileSystem, position: u64) -> UndecidedStore {
-        let mut store = store(fs);
-        store.load(position).unwrap();
-        store
-    }
-
-    fn seqs(store: &UndecidedStore) -> Vec<u64> {
-        store.events().map(|event| event.envelope.seq).collect()
-    }
-
-    fn totals(delivered: u64, dead: u64) -> Totals {
-        Totals { delivered, dead }
-    }
-
-    #[test]
-    fn undecided_events_and_their_results_survive_a_restart() {
-        let memory = Memory::default();
-        let mut store = loaded(memory.clone(), 0);
-        store.commit().unwrap();
-        let files = memory.list("u".as_ref()).unwrap_or_default();
-        assert!(files.is_empty(), "there is no file without an undecided event: {files:?}");
-        for seq in 1..=4 {
-            store.set_aside(dead_letter(seq));
-            store.commit().unwrap();
-        }
-        store.resolve(1, AsideResult::Delivered);
-        store.resolve(3, AsideResult::Dead);
-        store.resolve(9, AsideResult::Dead);
-        store.commit().unwrap();
-        assert_eq!((seqs(&store), store.totals()), (vec![2, 4], totals(1, 1)));
-        for _ in 0..2 {
-            let mut store = loaded(memory.clone(), 4);
-            assert_eq!((seqs(&store), store.totals()), (vec![2, 4], totals(1, 1)));
-            let event = store.get(2).unwrap();
-            assert_eq!(event.envelope.to_json(), dead_letter(2).envelope.to_json());
-            assert_eq!((&*event.reason, event.attempts), ("422: \"no\"", 3));
-            store.compact(4);
-            store.commit().unwrap();
-        }
-    }
-
-    #[test]
-    fn lines_after_the_committed_position_are_dropped_for_good() {
-        let memory = Memory::default();
-        let mut store = loaded(memory.clone(), 0);
-        (1..=4).for_each(|seq| store.set_aside(dead_letter(seq)));
-        store.resolve(4, AsideResult::Delivered);
-        store.commit().unwrap();
-        let mut store = loaded(memory.clone(), 2);
-        assert_eq!((seqs(&store), store.totals()), (vec![1, 2], totals(0, 0)));
-        store.commit().unwrap();
-        assert_eq!(seqs(&loaded(memory, 4)), [1, 2]);
-    }
-
-    #[test]
-    fn rewind_drops_events_after_the_position() {
-        let memory = Memory::default();
-        let mut store = loaded(memory.clone(), 0);
-        store.set_aside(dead_letter(1));
-        store.commit().unwrap();
-        store.set_aside(dead_letter(2));
-        store.commit().unwrap();
-        store.rewind(1);
-        assert_eq!(seqs(&store), [1]);
-        store.commit().unwrap();
-        assert_eq!(seqs(&loaded(memory, 9)), [1]);
-    }
-
-    #[test]
-    fn file_is_compacted_when_it_has_many_outdated_lines() {
-        let memory = Memory::default();
-        let mut store = loaded(memory.clone(), 0);
-        let mut seq = 0;
-        while !store.wants_compaction() {
-            seq += 1;
-            store.set_aside(dead_letter(seq));
-            store.resolve(seq, AsideResult::Delivered);
-            store.commit().unwrap();
-        }
-        store.compact(seq);
-        store.commit().unwrap();
-        assert!(!store.wants_compaction());
-        let size = memory.open("u/sink.ndjson".as_ref(), OpenMode::Read).unwrap().size().unwrap();
-        assert!(size < 100, "{size}");
-        assert_eq!(loaded(memory, seq).totals(), totals(seq, 0));
-    }
-
-    #[test]
-    fn counts_are_reconciled_with_an_account() {
-        let memory = Memory::default();
-        for (set_aside, expected, counted) in
-            [(3, totals(1, 0), 3), (7, totals(5, 0), 7), (1, totals(0, 0), 2), (0, totals(0, 0), 2)]
-        {
-            let mut store = loaded(memory.clone(), 0);
-            (1..=3).for_each(|seq| store.set_aside(dead_letter(seq)));
-            store.resolve(1, AsideResult::Delivered);
-            assert_eq!(store.reconcile(set_aside), counted, "{set_aside}");
-            assert_eq!(store.totals(), expected, "{set_aside}");
-        }
-    }
-
-    #[test]
-    fn newer_format_is_refused_by_name() {
-        let memory = Memory::default();
-        let file = memory.open("sink.ndjson".as_ref(), OpenMode::Create).unwrap();
-        file.write_at(br#"{"version":2,"delivered":0,"dead":0}"#, 0).unwrap();
-        let mut store = UndecidedStore::new(Arc::new(memory), "sink.ndjson".into(), Arc::new(|| 0));
-        let error = store.load(9).unwrap_err().to_string();
-        assert!(error.contains("sink.ndjson has version 2"), "{error}");
-    }
-
-    #[test]
-    fn committed_changes_survive_any_fault() {
-        let other = Fault::Error(io::ErrorKind::Other);
-        for fault in [Fault::PowerCut, Fault::Kill, other, Fault::Error(io::ErrorKind::StorageFull)]
-        {
-            for operation in 0..40 {
-                let disk = Faulty::new(operation);
-                let mut store = loaded(disk.clone(), 0);
-                disk.fail_at(disk.operations() + operation, fault);
-                let mut committed = Vec::new();
-                for seq in 1..=4 {
-                    store.set_aside(dead_letter(seq));
-                    if store.commit().is_ok() {
-                        committed = (1..=seq).collect();
-                    }
-                }
-                if disk.is_off() {
-                    disk.restart();
-                } else {
-                    disk.clear_faults();
-                    store.commit().unwrap();
-                    committed = (1..=4).collect();
-                }
-                disk.cut_power();
-                disk.restart();
-                let found = seqs(&loaded(disk.clone(), 9));
-                assert!(
-                    found.starts_with(&committed),
-                    "{fault:?} {operation}: {found:?} of {committed:?}"
-                );
-            }
-        }
-    }
-}
+mod tests;

@@ -58,17 +58,15 @@ impl Pipeline {
         if workers.contains_key(&spec.name) {
             return Err(AddSinkError::NameTaken { name: spec.name });
         }
-        let hold = if spec.settings.required { Hold::Required } else { Hold::Optional };
-        inner.journal.hold(&spec.name, hold);
-        let stored = inner
-            .journal
-            .position(&spec.name)
-            .map(|stored| Checkpoint::decode(stored.seq, &stored.state));
-        // When the positions are lost, every sink gets all retained events again.
-        let earliest = spec.settings.start == Start::Earliest || inner.recovery.positions_lost;
-        let start = if earliest { inner.journal.oldest() - 1 } else { inner.journal.head() };
+        workers.insert(spec.name.clone(), self.start_worker(spec));
+        Ok(())
+    }
+
+    /// Starts the worker of a sink at its position in the journal.
+    fn start_worker(&self, spec: SinkSpec) -> Running {
+        let inner = &self.inner;
+        let (stored, start) = self.starting_point(&spec);
         let checkpoint = stored.unwrap_or(Checkpoint::start(start));
-        inner.journal.set_position(&spec.name, checkpoint.seq, checkpoint.encode().into());
         let replay = ReplayRecord::load(&inner.journal, &spec.name);
         if replay.as_ref().is_some_and(ReplayRecord::is_running) {
             inner.journal.hold(&reader_name(&spec.name), Hold::Optional);
@@ -108,7 +106,7 @@ impl Pipeline {
         );
         let task = tokio::spawn(worker.run());
         let required = spec.settings.required;
-        let running = Running {
+        Running {
             kind: spec.kind,
             required,
             filter,
@@ -119,9 +117,25 @@ impl Pipeline {
             max_events,
             flushed,
             task,
-        };
-        workers.insert(spec.name, running);
-        Ok(())
+        }
+    }
+
+    /// Returns the stored checkpoint of a sink and the position at which a new one starts, and makes
+    /// the journal hold the events from there.
+    fn starting_point(&self, spec: &SinkSpec) -> (Option<Checkpoint>, u64) {
+        let inner = &self.inner;
+        let hold = if spec.settings.required { Hold::Required } else { Hold::Optional };
+        inner.journal.hold(&spec.name, hold);
+        let stored = inner
+            .journal
+            .position(&spec.name)
+            .map(|stored| Checkpoint::decode(stored.seq, &stored.state));
+        // When the positions are lost, every sink gets all retained events again.
+        let earliest = spec.settings.start == Start::Earliest || inner.recovery.positions_lost;
+        let start = if earliest { inner.journal.oldest() - 1 } else { inner.journal.head() };
+        let checkpoint = stored.unwrap_or(Checkpoint::start(start));
+        inner.journal.set_position(&spec.name, checkpoint.seq, checkpoint.encode().into());
+        (stored, start)
     }
 
     /// Removes a sink after it got its pending events, for which it has up to `deadline`. Its

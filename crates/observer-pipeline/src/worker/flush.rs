@@ -24,7 +24,9 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 impl Worker {
     /// Returns whether everything that was resolved is flushed.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.streams.are_flushed() && self.aside_results.is_empty()
+        self.streams.are_flushed()
+            && self.aside_results.is_empty()
+            && self.aside_evidence.is_empty()
     }
 
     /// Flushes the sink if there are unflushed deliveries, and sets the positions. Backs off or
@@ -69,11 +71,14 @@ impl Worker {
     /// Makes dead letters and undecided events durable.
     async fn sync_stores(&self) -> io::Result<()> {
         let (dead_letters, undecided) = (self.dead_letters.clone(), self.undecided.clone());
-        let results = self.aside_results.clone();
+        let (results, evidence) = (self.aside_results.clone(), self.aside_evidence.clone());
         let (journal, flushed) = (self.event_log.journal.clone(), self.streams.live.flushed.seq);
         self.run_blocking(move || {
             lock(&dead_letters).sync()?;
             let mut undecided = lock(&undecided);
+            for (seq, evidence) in evidence {
+                undecided.add_evidence(seq, evidence);
+            }
             for (seq, result) in results {
                 undecided.resolve(seq, result);
             }
@@ -89,7 +94,9 @@ impl Worker {
     fn rewind(&mut self) {
         self.streams.iter_mut().for_each(Stream::rewind);
         self.aside_results.clear();
-        lock(&self.undecided).rewind(self.streams.live.flushed.seq);
+        let flushed = self.streams.live.flushed.seq;
+        self.aside_evidence.retain(|seq, _| *seq <= flushed);
+        lock(&self.undecided).rewind(flushed);
         self.restore_undecided(false);
         self.report_checkpoint(StreamKind::Live);
         self.report_checkpoint(StreamKind::Replay);
@@ -99,6 +106,7 @@ impl Worker {
     fn mark_flushed(&mut self) {
         self.streams.iter_mut().for_each(|stream| stream.flushed = stream.checkpoint);
         self.aside_results.clear();
+        self.aside_evidence.clear();
         self.set_positions();
     }
 

@@ -15,6 +15,7 @@
 //! concepts: redelivery and diversion in [`dead_letters`](crate::dead_letters), and `start_replay`
 //! in [`replay`](crate::replay).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ use crate::worker::delivery::Delivery;
 use crate::worker::phase::{Ended, Phase};
 use crate::worker::progress::Progress;
 use crate::worker::resolution::Policy;
-use crate::worker::resolution::evidence::Rules;
+use crate::worker::resolution::evidence::{Rules, StoredEvidence};
 use crate::worker::step::Flow;
 use crate::worker::stream::{EventSelector, Stream, StreamKind, Streams};
 
@@ -95,6 +96,8 @@ pub(crate) struct Worker {
     pub(crate) undecided: Arc<Mutex<UndecidedStore>>,
     /// Decisions about undecided events since the last flush.
     pub(crate) aside_results: Vec<(u64, AsideResult)>,
+    /// Evidence against undecided events that has grown since the last flush.
+    pub(crate) aside_evidence: BTreeMap<u64, StoredEvidence>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Reason for which the sink supports neither replays nor redelivery; `None` if it does.
@@ -150,6 +153,7 @@ impl Worker {
             dead_letters: setup.dead_letters,
             undecided: setup.undecided,
             aside_results: Vec::new(),
+            aside_evidence: BTreeMap::new(),
             progress: setup.progress,
             stored: setup.stored,
             start: setup.start,

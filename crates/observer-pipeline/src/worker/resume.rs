@@ -110,11 +110,17 @@ impl Worker {
         let now = Instant::now();
         let store = lock(&self.undecided);
         let unknown = store.events().filter(|event| !resolution.is_aside(event.envelope.seq));
-        let unknown: Vec<NewDeadLetter> = unknown.cloned().collect();
+        let aside = |event: &NewDeadLetter| AsideEvent {
+            event: event.envelope.clone(),
+            reason: event.reason.clone(),
+            attempts: event.attempts,
+            evidence: store.evidence(event.envelope.seq),
+        };
+        let unknown: Vec<_> = unknown.map(aside).collect();
         drop(store);
-        for NewDeadLetter { envelope, reason, attempts } in unknown {
-            let id = envelope.id;
-            resolution.restore(AsideEvent { event: envelope, reason, attempts }, now);
+        for aside in unknown {
+            let id = aside.event.id;
+            resolution.restore(aside, now);
             if keeps_position {
                 // The sink would skip an event before its position.
                 let wanted = |event: &Arc<observer_core::Envelope>| event.id == id;

@@ -117,6 +117,7 @@ impl Worker {
     /// Counts what a stream has resolved.
     pub(crate) fn apply(&mut self, kind: StreamKind) {
         let stream = self.streams.get_mut(kind);
+        self.aside_evidence.extend(stream.resolution.take_grown());
         let resolved = stream.resolution.take_resolved();
         if !resolved.is_empty() {
             stream.resolve(&resolved);
@@ -208,7 +209,7 @@ impl Worker {
 
     /// Stores events as undecided. They are durable before the position that passes them.
     fn set_aside(&mut self, kind: StreamKind, events: Vec<AsideEvent<Arc<Envelope>>>) {
-        for AsideEvent { event, reason, attempts } in events {
+        for AsideEvent { event, reason, attempts, evidence } in events {
             tracing::debug!(
                 sink = self.delivery.name,
                 seq = event.seq,
@@ -216,7 +217,8 @@ impl Worker {
                 "an event is undecided: the destination refuses it and accepts others"
             );
             let seq = event.seq;
-            lock(&self.undecided).set_aside(NewDeadLetter { envelope: event, reason, attempts });
+            let event = NewDeadLetter { envelope: event, reason, attempts };
+            lock(&self.undecided).set_aside(event, evidence);
             self.streams.get_mut(kind).resolution.stored(seq);
         }
         self.apply(kind);

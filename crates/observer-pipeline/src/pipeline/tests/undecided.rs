@@ -54,6 +54,31 @@ async fn undecided_event_survives_a_kill_and_is_delivered_once_it_is_accepted() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn failing_event_is_dead_although_the_observer_restarts_every_five_minutes() {
+    let memory = Memory::default();
+    let sink = Scripted::new().responds(|batch| {
+        let is_bad = batch.events().iter().any(|envelope| envelope.seq == 3);
+        let failed = || SinkError::new(observer_core::ErrorKind::Failed, "500");
+        Some(if is_bad { Err(failed()) } else { Ok(Receipt::accepted()) })
+    });
+    let (mut number, mut runs) = (0, 0);
+    let mut dead = 0;
+    while dead == 0 {
+        runs += 1;
+        assert!(runs <= 8, "the event needs eight rounds over ten minutes");
+        let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+        for _ in 0..30 {
+            number += 1;
+            ingest(&pipeline, number..=number).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        dead = sink_status(&pipeline, "sink").account.dead;
+        pipeline.shutdown(DEADLINE).await;
+    }
+    assert!(runs > 2, "{runs} runs are shorter than ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn denied_event_is_dead_after_three_rounds_over_a_minute_and_holds_no_other() {
     let memory = Memory::default();
     let sink = denies(&[3]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use observer_core::Envelope;
 use tokio::time::Instant;
 
-use super::evidence::Rules;
+use super::evidence::{Rules, StoredEvidence};
 
 /// Event as the machine sees it.
 pub(crate) trait Item: Clone {
@@ -82,6 +82,7 @@ pub(crate) struct AsideEvent<E> {
     pub(crate) event: E,
     pub(crate) reason: String,
     pub(crate) attempts: u32,
+    pub(crate) evidence: StoredEvidence,
 }
 
 /// Result of one event.

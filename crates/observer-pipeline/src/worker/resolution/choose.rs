@@ -13,7 +13,7 @@ impl<E: Item> Resolution<E> {
             return Action::DeadLetter(std::mem::take(&mut self.dead));
         }
         if !self.storing.is_empty() {
-            return Action::SetAside(self.take_storing());
+            return Action::SetAside(self.take_storing(now));
         }
         match &self.mode {
             Mode::Normal => {}
@@ -207,12 +207,13 @@ impl<E: Item> Resolution<E> {
         Action::Deliver(delivery)
     }
 
-    fn take_storing(&mut self) -> Vec<AsideEvent<E>> {
+    fn take_storing(&mut self, now: Instant) -> Vec<AsideEvent<E>> {
         let seqs = std::mem::take(&mut self.storing);
         let event = |seq: &u64| {
             let suspect = self.suspects.get(seq)?;
             let (event, reason) = (suspect.event.clone(), suspect.reason.clone());
-            Some(AsideEvent { event, reason, attempts: suspect.attempts })
+            let evidence = suspect.evidence.stored(now);
+            Some(AsideEvent { event, reason, attempts: suspect.attempts, evidence })
         };
         seqs.iter().filter_map(event).collect()
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use observer_core::{Evidence as Required, RetrySettings};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// Time for which an acceptance before a rejection counts as evidence against the event.
@@ -59,6 +60,27 @@ struct Span {
     rounds: u32,
 }
 
+/// Evidence against an undecided event, as it survives a restart.
+///
+/// Times are durations up to the last refusal, so that neither the time while the observer did not
+/// run nor a clock that is set counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredEvidence {
+    /// Time since the first refusal, in milliseconds.
+    refused_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<StoredSpan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    denied: Option<StoredSpan>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredSpan {
+    rounds: u32,
+    /// Time since the first refusal of this class, in milliseconds.
+    ms: u64,
+}
+
 /// Conclusion from a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Conclusion {
@@ -94,6 +116,29 @@ impl Evidence {
     /// sink's acceptances so far.
     pub(crate) fn new(now: Instant, accepted: u64) -> Self {
         Self { since: now, seen: accepted, spans: [None; 2], repeats: 0, due: now }
+    }
+
+    /// Returns the evidence of an event that was undecided before a restart. Refusals before and
+    /// after it make a round only if another event is accepted after it.
+    pub(crate) fn restored(stored: StoredEvidence, now: Instant, accepted: u64) -> Self {
+        let before = |ms| now.checked_sub(Duration::from_millis(ms)).unwrap_or(now);
+        let span = |StoredSpan { rounds, ms }| Span { first: before(ms), rounds };
+        let mut evidence = Self::new(now, accepted);
+        evidence.since = before(stored.refused_ms);
+        evidence.spans[FAILED] = stored.failed.map(span);
+        evidence.spans[DENIED] = stored.denied.map(span);
+        evidence
+    }
+
+    /// Returns what survives a restart, right after a refusal.
+    pub(crate) fn stored(&self, now: Instant) -> StoredEvidence {
+        let ms = |since: Instant| u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
+        let span = |span: Span| StoredSpan { rounds: span.rounds, ms: ms(span.first) };
+        StoredEvidence {
+            refused_ms: ms(self.since),
+            failed: self.spans[FAILED].map(span),
+            denied: self.spans[DENIED].map(span),
+        }
     }
 
     /// Adds a refusal. `last_accepted` is the time of the sink's last acceptance.
@@ -205,6 +250,51 @@ mod tests {
         for (class, script, give_up_after, expected) in cases {
             let all = conclusions(class, &script, give_up_after);
             assert_eq!(all.last(), Some(&expected), "{class:?} {script}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn rounds_before_a_restart_count_after_it() {
+        let rules = Rules::new(&RetrySettings::default());
+        for (class, rounds, seconds) in [(Class::Failed, 8, 75), (Class::Denied, 3, 20)] {
+            let start = Instant::now();
+            let mut evidence = Evidence::new(start, 0);
+            evidence.refuse(class, 0, None, &rules, start);
+            let mut now = start;
+            for round in 1..=rounds {
+                now += Duration::from_secs(seconds);
+                let conclusion = evidence.refuse(class, round, Some(now), &rules, now);
+                let is_last = round == rounds;
+                let expected = if is_last { Conclusion::AtFault } else { Conclusion::Suspicious };
+                assert_eq!(conclusion, expected, "{class:?} {round}");
+                // The observer stands still for a day, and counts acceptances anew.
+                let json = serde_json::to_string(&evidence.stored(now)).unwrap();
+                now += Duration::from_secs(86_400);
+                let stored = serde_json::from_str(&json).unwrap();
+                evidence = Evidence::restored(stored, now, round);
+                assert_eq!(evidence.stored(now), stored, "{json}");
+            }
+        }
+    }
+
+    #[test]
+    fn acceptance_before_a_restart_makes_no_round_after_it() {
+        let (now, rules) = (Instant::now(), Rules::new(&RetrySettings::default()));
+        let mut evidence = Evidence::restored(StoredEvidence::default(), now, 7);
+        assert_eq!(evidence.refuse(Class::Failed, 7, None, &rules, now), Conclusion::Open);
+        assert_eq!(evidence.refuse(Class::Failed, 8, None, &rules, now), Conclusion::Suspicious);
+    }
+
+    #[test]
+    fn limit_of_the_operator_counts_the_time_before_a_restart() {
+        let give_up_after = Some(Duration::from_secs(60));
+        let rules = Rules::new(&RetrySettings { give_up_after, ..RetrySettings::default() });
+        let now = Instant::now();
+        for (refused_ms, expected) in [(59_999, Conclusion::Open), (60_000, Conclusion::GivenUp)] {
+            let stored = StoredEvidence { refused_ms, ..StoredEvidence::default() };
+            let mut evidence = Evidence::restored(stored, now, 0);
+            let conclusion = evidence.refuse(Class::Unavailable, 0, None, &rules, now);
+            assert_eq!(conclusion, expected, "{refused_ms}");
         }
     }
 

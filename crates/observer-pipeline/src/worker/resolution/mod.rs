@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub(crate) use self::action::{
     Action, AsideEvent, DeadEvent, Delivery, Fate, Item, Policy, Resolved,
 };
-use self::evidence::Class;
+use self::evidence::{Class, StoredEvidence};
 use self::part::{Part, Place, Refusal, Suspect};
 use self::spell::Spell;
 use crate::worker::attempt::Attempt;
@@ -85,6 +85,8 @@ pub(crate) struct Resolution<E> {
     dead: Vec<DeadEvent<E>>,
     storing: Vec<u64>,
     resolved: Vec<Resolved>,
+    /// Evidence against events that are set aside that has grown.
+    grown: Vec<(u64, StoredEvidence)>,
     aside: Amount,
     held: Amount,
     /// The last attempt was that of an event that is set aside.
@@ -125,6 +127,7 @@ impl<E: Item> Resolution<E> {
             dead: Vec::new(),
             storing: Vec::new(),
             resolved: Vec::new(),
+            grown: Vec::new(),
             aside: Amount::default(),
             held: Amount::default(),
             tried_aside: false,
@@ -192,6 +195,11 @@ impl<E: Item> Resolution<E> {
         if self.held.count == 0 {
             self.spell = None;
         }
+    }
+
+    /// Takes the evidence that has grown since the last call, by sequence number.
+    pub(crate) fn take_grown(&mut self) -> Vec<(u64, StoredEvidence)> {
+        std::mem::take(&mut self.grown)
     }
 
     /// Takes what was resolved since the last call.

@@ -60,6 +60,7 @@ impl<E: Item> Resolution<E> {
         self.dead.clear();
         self.storing.clear();
         self.resolved.clear();
+        self.grown.clear();
         self.spell = None;
         self.mode = Mode::Normal;
         let gone: Vec<_> = self
@@ -121,9 +122,9 @@ impl<E: Item> Resolution<E> {
 
     /// Adds an event that was set aside by an earlier worker, or before a failed flush.
     pub(crate) fn restore(&mut self, aside: AsideEvent<E>, now: Instant) {
-        let AsideEvent { event, reason, attempts } = aside;
+        let AsideEvent { event, reason, attempts, evidence } = aside;
         let seq = event.seq();
-        let evidence = Evidence::new(now, self.accepted);
+        let evidence = Evidence::restored(evidence, now, self.accepted);
         let place = Place::Queued;
         let suspect = Suspect { event, evidence, reason, attempts, alone: 0, renew: false, place };
         self.suspects.insert(seq, suspect);

@@ -44,10 +44,11 @@ impl<E: Item> Resolution<E> {
 
     pub(super) fn refuse_event(&mut self, part: Part<E>, refusal: Refusal, now: Instant) {
         let event = part.events[0].clone();
+        let seq = event.seq();
         let (accepted, last_accepted) = (self.accepted, self.last_accepted);
         let may_count = self.policy.may_skip && self.dead_since_accepted < MAX_ON_EARLIER;
         let last_accepted = last_accepted.filter(|_| may_count);
-        let suspect = self.suspects.entry(event.seq()).or_insert_with(|| Suspect {
+        let suspect = self.suspects.entry(seq).or_insert_with(|| Suspect {
             event,
             evidence: Evidence::new(now, accepted),
             reason: String::new(),
@@ -69,7 +70,10 @@ impl<E: Item> Resolution<E> {
         match conclusion {
             Conclusion::AtFault => self.bury(part, refusal.reason),
             Conclusion::GivenUp => self.bury(part, given_up(&refusal.reason)),
-            _ if place == Place::Aside => {}
+            Conclusion::Suspicious if place == Place::Aside => {
+                self.grown.push((seq, suspect.evidence.stored(now)));
+            }
+            Conclusion::Open if place == Place::Aside => {}
             Conclusion::Suspicious => self.suspect(part, refusal.reason),
             Conclusion::Open => self.hold(part, refusal, now),
         }

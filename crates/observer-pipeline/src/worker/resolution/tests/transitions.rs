@@ -318,7 +318,8 @@ fn too_many_undecided_events_park_the_sink() {
     let mut machine = Machine::new(live());
     for seq in 1..=MAX_ASIDE as u64 {
         let event = TestEvent(seq, 1);
-        let aside = AsideEvent { event, reason: String::new(), attempts: 1 };
+        let evidence = StoredEvidence::default();
+        let aside = AsideEvent { event, reason: String::new(), attempts: 1, evidence };
         machine.resolution.restore(aside, machine.now + Duration::from_secs(9_999));
     }
     let first = MAX_ASIDE as u64 + 1;
