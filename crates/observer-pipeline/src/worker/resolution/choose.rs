@@ -4,7 +4,9 @@ use tokio::time::Instant;
 
 use super::part::{Part, Place, Suspect};
 use super::spell::Turn;
-use super::{Action, AsideEvent, Delivery, Item, Mode, Resolution, given_up};
+use super::{
+    Action, AsideEvent, Delivery, Item, MAX_ASIDE, MAX_ASIDE_BYTES, Mode, Resolution, given_up,
+};
 
 impl<E: Item> Resolution<E> {
     /// Returns the next action.
@@ -29,7 +31,11 @@ impl<E: Item> Resolution<E> {
             }
         }
         if self.is_stuck() && std::mem::replace(&mut self.tried_since_woken, true) {
-            let reason = "too many events are undecided; divert them, or see why they are refused";
+            let reason = if self.policy.may_set_aside {
+                "too many events are undecided; divert them, or see why they are refused"
+            } else {
+                "too many events of the replay are undecided; see why they are refused, or cancel it"
+            };
             self.park(reason.to_owned());
             return self.next(now);
         }
@@ -116,13 +122,24 @@ impl<E: Item> Resolution<E> {
         }
         let waits = |suspect: &&Suspect<E>| suspect.place == Place::Waiting;
         let has_round = |suspect: &Suspect<E>| suspect.evidence.is_round_possible(self.accepted);
-        let is_waiting = self.suspects.values().filter(waits).any(has_round);
-        self.queue.is_empty() && !is_waiting && (self.held.count == 0 || !self.is_full(0))
+        // In a spell no event that waits is tried, so only another one can end it.
+        let is_waiting =
+            self.spell.is_none() && self.suspects.values().filter(waits).any(has_round);
+        self.queue.is_empty()
+            && !is_waiting
+            && (self.policy.may_set_aside || !self.is_waiting_full())
+            && (self.held.count == 0 || !self.is_full(0))
     }
 
     /// Returns whether the position can't pass an event since too many are undecided.
     fn is_stuck(&self) -> bool {
-        self.policy.may_set_aside && self.seqs_at(Place::Waiting).next().is_some()
+        if self.policy.may_set_aside { self.waiting.count > 0 } else { self.is_waiting_full() }
+    }
+
+    /// Returns whether no more events may wait in memory. The last batch may exceed the limit.
+    fn is_waiting_full(&self) -> bool {
+        self.waiting.count + self.held.count >= MAX_ASIDE
+            || self.waiting.bytes + self.held.bytes >= MAX_ASIDE_BYTES
     }
 
     fn choose(&mut self, now: Instant) -> Option<Part<E>> {

@@ -89,6 +89,7 @@ pub(crate) struct Resolution<E> {
     grown: Vec<(u64, StoredEvidence)>,
     aside: Amount,
     held: Amount,
+    waiting: Amount,
     /// The last attempt was that of an event that is set aside.
     tried_aside: bool,
     /// There was an attempt since the sink was woken, while too many events are undecided.
@@ -130,6 +131,7 @@ impl<E: Item> Resolution<E> {
             grown: Vec::new(),
             aside: Amount::default(),
             held: Amount::default(),
+            waiting: Amount::default(),
             tried_aside: false,
             tried_since_woken: false,
             is_store_failing: false,
@@ -226,6 +228,7 @@ impl<E: Item> Resolution<E> {
         for (is_member, amount) in [
             (Place::is_aside as fn(Place) -> bool, &mut self.aside),
             (Place::is_held, &mut self.held),
+            (Place::is_waiting, &mut self.waiting),
         ] {
             if is_member(before) {
                 amount.count -= 1;

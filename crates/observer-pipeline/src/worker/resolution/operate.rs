@@ -63,6 +63,7 @@ impl<E: Item> Resolution<E> {
         self.grown.clear();
         self.spell = None;
         self.mode = Mode::Normal;
+        self.is_store_failing = false;
         let gone: Vec<_> = self
             .suspects
             .iter()
@@ -107,7 +108,7 @@ impl<E: Item> Resolution<E> {
 
     /// Returns the number of events in hand that were refused alone.
     pub(crate) fn held(&self) -> usize {
-        self.held.count + self.seqs_at(Place::Waiting).count()
+        self.held.count + self.waiting.count
     }
 
     /// Returns the time of the next attempt of an event that is set aside.

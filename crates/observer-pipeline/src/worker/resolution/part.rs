@@ -55,6 +55,10 @@ impl Place {
     pub(super) fn is_held(self) -> bool {
         self == Self::Held
     }
+
+    pub(super) fn is_waiting(self) -> bool {
+        self == Self::Waiting
+    }
 }
 impl<E> Part<E> {
     pub(super) fn new(events: Vec<E>, attempts: u32) -> Self {

@@ -418,3 +418,70 @@ fn known_faults_of_events_cost_no_pauses() {
     let outage = machine.run(100, |_| refused(Class::Failed));
     assert!(pauses(&outage) > 30, "{outage:?}");
 }
+
+#[test]
+fn dead_letters_are_written_after_a_failed_write_and_a_failed_flush() {
+    for parks in [false, true] {
+        let mut machine = check(live(), 2, rejects(&[2]), &["1-2"]);
+        let Action::DeadLetter(dead) = machine.resolution.next(machine.now) else {
+            panic!("the second event is rejected")
+        };
+        machine.resolution.unburied(dead, "disk full".into(), parks);
+        // The stream continues at its last flush.
+        machine.resolution.reset(0);
+        machine.resolution.add(events(1..=2));
+        assert_eq!(machine.run(9, rejects(&[2])), ["1-2", "dead 2", "wait"], "{parks}");
+    }
+}
+
+/// Delivers batches of 100 events to a destination that is unavailable for each tenth one. Returns
+/// the machine, the number of events that were added, and the number of the ones that waited.
+fn replay_with_unavailable_events(batches: u64) -> (Machine, u64, usize) {
+    let mut machine = Machine::new(Policy { may_set_aside: false, ..live() });
+    let (mut added, mut most) = (0, 0);
+    for _ in 0..10_000 {
+        match machine.resolution.next(machine.now) {
+            Action::Read if added == batches * 100 => break,
+            Action::Read => {
+                machine.resolution.add(events(added + 1..=added + 100));
+                added += 100;
+            }
+            Action::Deliver(delivery) => {
+                let is_bad = delivery.events.iter().any(|event| event.0.is_multiple_of(10));
+                let attempt = if is_bad { unavailable() } else { Attempt::Accepted };
+                machine.resolution.on(attempt, machine.now);
+            }
+            Action::Wait(due) => machine.now = due.expect("an event waits"),
+            _ => {
+                machine.now += Duration::from_secs(1);
+                machine.resolution.woken();
+            }
+        }
+        machine.resolved.extend(machine.resolution.take_resolved());
+        most = most.max(machine.resolution.held());
+    }
+    (machine, added, most)
+}
+
+#[test]
+fn replay_continues_while_its_last_event_is_held_and_another_one_waits() {
+    let (machine, added, _) = replay_with_unavailable_events(4);
+    assert_eq!((added, machine.fates(Fate::Delivered).len()), (400, 360));
+}
+
+#[test]
+fn replay_is_postponed_when_too_many_of_its_events_wait() {
+    let mut machine = Machine::new(Policy { may_set_aside: false, ..live() });
+    machine.resolution.add(vec![TestEvent(1, MAX_ASIDE_BYTES), TestEvent(2, 1)]);
+    let bad = refuses(&[1], Class::Denied);
+    let expected = ["1-2", "!1", "!2", "!1", "park", "wait 19"];
+    assert_eq!(machine.run(9, &bad), expected);
+    for _ in 0..3 {
+        assert!(!machine.resolution.may_read(), "the event that waits takes all memory");
+        machine.resolution.accepted_elsewhere(machine.now);
+        machine.now += Duration::from_secs(20);
+        machine.run(9, &bad);
+    }
+    assert_eq!(machine.fates(Fate::Dead), [1]);
+    assert!(machine.resolution.may_read());
+}
