@@ -7,9 +7,11 @@ use std::time::Duration;
 use observer_core::{BuildError, units};
 use serde::Deserialize;
 
+use crate::access::{self, Access};
 use crate::compression::Compression;
 use crate::names::listing::Listing;
 use crate::names::template::Template;
+use crate::placement::Placement;
 
 /// Configuration of a sink with `type = "file"`.
 ///
@@ -21,6 +23,11 @@ use crate::names::template::Template;
 /// compression = "zstd"                                   # none (default), gzip or zstd
 /// retain = { max_age = "30d", max_total_size = "50GiB" } # default: files are kept forever
 /// max_open_files = 64
+/// timezone = "America/Los_Angeles"                       # of {date} and {event_date}; default UTC
+/// max_skew = "7d"                                        # of {event_date} against the receipt
+/// file_mode = "0640"
+/// dir_mode = "0750"
+/// group = "adm"
 /// ```
 ///
 /// In Rust:
@@ -38,8 +45,9 @@ use crate::names::template::Template;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileConfig {
-    /// Template for the path of the active file. `{date}` stands for the UTC day on which the
-    /// observer received the event, `{source}` for the event's `source`.
+    /// Template for the path of the active file. `{date}` stands for the day on which the observer
+    /// received the event, `{event_date}` for the day of the event's `timestamp`, `{source}` for
+    /// the event's `source`.
     pub path: String,
     /// Conditions under which a file is rotated.
     #[serde(default)]
@@ -53,6 +61,22 @@ pub struct FileConfig {
     /// Maximum number of files that are open at the same time. Default: 64.
     #[serde(default = "default_max_open_files")]
     pub max_open_files: usize,
+    /// IANA name of the time zone of `{date}` and `{event_date}`. Default: UTC.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// Largest difference between an event's `timestamp` and its receipt with which `{event_date}`
+    /// is the day of the former. Default: 7 days.
+    #[serde(default = "default_max_skew", deserialize_with = "units::duration")]
+    pub max_skew: Duration,
+    /// Access mode of new files. Default: 0640, restricted by the umask.
+    #[serde(default, deserialize_with = "access::mode")]
+    pub file_mode: Option<u32>,
+    /// Access mode of new folders. Default: 0750, restricted by the umask.
+    #[serde(default, deserialize_with = "access::mode")]
+    pub dir_mode: Option<u32>,
+    /// Name or number of the group of new files and folders. Default: that of the process.
+    #[serde(default)]
+    pub group: Option<String>,
 }
 
 /// Conditions under which a file is rotated: whichever is met first. By default files are not
@@ -95,10 +119,16 @@ pub(crate) struct Settings {
     pub(crate) compression: Compression,
     pub(crate) retain: Retain,
     pub(crate) max_open_files: usize,
+    pub(crate) placement: Placement,
+    pub(crate) access: Access,
 }
 
 fn default_max_open_files() -> usize {
     64
+}
+
+fn default_max_skew() -> Duration {
+    Duration::from_secs(7 * 86_400)
 }
 
 impl FileConfig {
@@ -111,6 +141,11 @@ impl FileConfig {
             compression: Compression::None,
             retain: Retain::default(),
             max_open_files: default_max_open_files(),
+            timezone: None,
+            max_skew: default_max_skew(),
+            file_mode: None,
+            dir_mode: None,
+            group: None,
         }
     }
 
@@ -154,6 +189,31 @@ impl FileConfig {
         Self { max_open_files, ..self }
     }
 
+    /// Sets the time zone of the days in names.
+    #[must_use]
+    pub fn timezone(self, name: impl Into<String>) -> Self {
+        Self { timezone: Some(name.into()), ..self }
+    }
+
+    /// Sets the largest difference between the time of an event and its receipt with which
+    /// `{event_date}` is the day of the former.
+    #[must_use]
+    pub fn max_skew(self, max_skew: Duration) -> Self {
+        Self { max_skew, ..self }
+    }
+
+    /// Sets the access modes of new files and folders.
+    #[must_use]
+    pub fn modes(self, file: u32, folder: u32) -> Self {
+        Self { file_mode: Some(file), dir_mode: Some(folder), ..self }
+    }
+
+    /// Sets the group of new files and folders, by name or number.
+    #[must_use]
+    pub fn group(self, group: impl Into<String>) -> Self {
+        Self { group: Some(group.into()), ..self }
+    }
+
     /// Returns the files of the template on disk: active and closed, compressed or not, sorted by
     /// path.
     ///
@@ -186,7 +246,7 @@ impl FileConfig {
                 })
         });
         let (max_size, window) = (max_size.transpose()?, window.transpose()?);
-        let closes_files = template.has_date() || max_size.is_some() || window.is_some();
+        let closes_files = template.has_day() || max_size.is_some() || window.is_some();
         let no_effect =
             "has no effect on a file that is never closed; set `rotate` or add {date} to `path`";
         if self.compression != Compression::None && !closes_files {
@@ -198,6 +258,8 @@ impl FileConfig {
         if self.max_open_files == 0 {
             return Err(BuildError::new("max_open_files", "must be at least 1"));
         }
+        let placement = Placement::new(&template, self.timezone.as_deref(), self.max_skew)?;
+        let access = Access::of_archive(self.file_mode, self.dir_mode, self.group.as_deref())?;
         Ok(Settings {
             template,
             max_size,
@@ -205,6 +267,8 @@ impl FileConfig {
             compression: self.compression,
             retain: self.retain,
             max_open_files: self.max_open_files,
+            placement,
+            access,
         })
     }
 }
@@ -217,7 +281,9 @@ mod tests {
     fn parsed_configuration_equals_a_built_one() {
         let written: FileConfig = serde_json::from_str(
             r#"{"path":"d/{date}.jsonl","rotate":{"max_size":"256MiB","every":"1h"},"compression":"zstd",
-                "retain":{"max_age":"30d","max_total_size":"50GiB"},"max_open_files":7}"#,
+                "retain":{"max_age":"30d","max_total_size":"50GiB"},"max_open_files":7,
+                "timezone":"America/Los_Angeles","max_skew":"1h","file_mode":"0664",
+                "dir_mode":"2775","group":"0"}"#,
         )
         .unwrap();
         let built = FileConfig::new("d/{date}.jsonl")
@@ -226,7 +292,12 @@ mod tests {
             .compression(Compression::Zstd)
             .retain_age(Duration::from_secs(30 * 86_400))
             .retain_total_size(50 << 30)
-            .max_open_files(7);
+            .max_open_files(7)
+            .timezone("America/Los_Angeles")
+            .max_skew(Duration::from_secs(3600))
+            .modes(0o664, 0o2775)
+            .group("0");
+        written.check().unwrap();
         assert_eq!(written, built);
         let minimal: FileConfig = serde_json::from_str(r#"{"path":"d/{date}.jsonl"}"#).unwrap();
         assert_eq!(minimal, FileConfig::new("d/{date}.jsonl"));
@@ -257,6 +328,10 @@ mod tests {
         rejects("{}", "missing field `path`");
         rejects(r#"{"path":"x.jsonl","compress":"gzip"}"#, "unknown field `compress`");
         rejects(r#"{"path":"x.jsonl","rotate":{"size":"1MiB"}}"#, "unknown field `size`");
+        for mode in ["640 ", "0888", "rw-r-----", "17777", "64"] {
+            let config = format!(r#"{{"path":"x.jsonl","file_mode":"{mode}"}}"#);
+            rejects(&config, "expected an octal mode such as \"0640\"");
+        }
     }
 
     #[test]
@@ -282,5 +357,13 @@ mod tests {
             "`compression` has no effect",
         );
         rejects(FileConfig::new("x.jsonl").retain_total_size(1), "`retain` has no effect");
+        rejects(
+            FileConfig::new("{date}.jsonl").timezone("Mars/Olympus"),
+            "`timezone` must be the IANA name of a time zone, not \"Mars/Olympus\"",
+        );
+        rejects(
+            FileConfig::new("x.jsonl").timezone("Europe/Berlin"),
+            "`timezone` has no effect",
+        );
     }
 }

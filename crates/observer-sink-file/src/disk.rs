@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::access::Access;
 use crate::error::FileError;
 
 /// Operations on open files and folders.
@@ -55,8 +56,23 @@ impl Disk for RealDisk {
     }
 }
 
+/// Makes the name of a file durable.
+pub(crate) fn sync_folder(file: &Path) -> Result<(), FileError> {
+    RealDisk.sync_folder(parent(file))
+}
+
+/// Opens a file of the state folder for appending. A new one is accessible to the user alone.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 /// Identity of a file, which does not depend on its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Identity {
     pub(crate) dev: u64,
     pub(crate) ino: u64,
@@ -77,16 +93,17 @@ impl Identity {
     }
 }
 
-/// Creates a folder and its missing ancestors. Returns the folders that got a new entry.
-pub(crate) fn create_folders(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let missing: Vec<_> = folder
+/// Creates a folder and its missing ancestors with an access mode. Returns the folders that got a
+/// new entry.
+pub(crate) fn create_folders(folder: &Path, access: &Access) -> Result<Vec<PathBuf>, FileError> {
+    let mut missing: Vec<_> = folder
         .ancestors()
         .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
         .collect();
-    if missing.is_empty() {
-        return Ok(Vec::new());
+    missing.reverse();
+    for folder in &missing {
+        access.create_folder(folder).map_err(FileError::io("create the folder", folder))?;
     }
-    fs::create_dir_all(folder).map_err(FileError::io("create the folder", folder))?;
     Ok(missing.into_iter().map(|folder| parent(folder).to_owned()).collect())
 }
 

@@ -16,10 +16,11 @@ pub(crate) enum FileError {
     )]
     StateInUse { path: PathBuf },
     #[error(
-        "{} is written by another sink or process; give each sink its own `path`",
+        "{} has version {found} of its format, and this program writes version {known}; start the \
+         version of the observer that wrote it",
         path.display()
     )]
-    FileInUse { path: PathBuf },
+    Newer { path: PathBuf, found: u32, known: u32 },
     #[error(
         "{} is not a regular file or folder; remove it, since the sink does not follow links here",
         path.display()

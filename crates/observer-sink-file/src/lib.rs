@@ -80,17 +80,25 @@
 //! - `janitor` compresses and deletes closed files on another thread.
 //! - `names` maps the path template to file names and back.
 
+mod access;
+mod adoption;
 mod check;
+mod checksum;
+mod clock;
 mod compression;
 mod config;
 mod disk;
 mod error;
 mod janitor;
+mod ledger;
 mod names;
+mod placement;
+mod siblings;
 mod sink;
 mod sync;
 mod writer;
 
 pub use compression::Compression;
 pub use config::{FileConfig, Retain, Rotate};
+pub use siblings::{FileSinkCounts, FileSinks, Overlap, overlaps};
 pub use sink::FileSink;

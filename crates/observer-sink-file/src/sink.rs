@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use observer_core::{
@@ -15,12 +15,15 @@ use observer_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access::Access;
 use crate::check::check_folder;
+use crate::clock::Now;
 use crate::config::{FileConfig, Settings};
 use crate::disk::RealDisk;
 use crate::error::FileError;
+use crate::siblings::{Counts, FileSinks};
 use crate::sync::lock;
-use crate::writer::{LastReply, Writer};
+use crate::writer::{LastReply, Surroundings, Writer};
 
 /// Sink that writes events to files as lines of JSON.
 ///
@@ -55,9 +58,32 @@ impl FileSink {
     /// # Errors
     /// If a value is invalid or the thread can't be started; the error names the key.
     pub fn new(config: &FileConfig, context: &SinkContext) -> Result<Self, BuildError> {
+        Self::new_among(config, context, &FileSinks::default())
+    }
+
+    /// Creates a sink like [`new`](Self::new), which shares folders with other sinks of the program
+    /// and takes none of their files.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn new_among(
+        config: &FileConfig,
+        context: &SinkContext,
+        sinks: &FileSinks,
+    ) -> Result<Self, BuildError> {
         let settings = Arc::new(config.check()?);
         let (commands, receiver) = mpsc::channel(CAPACITY);
-        let mut worker = Worker { settings, state_dir: context.state_dir.clone(), writer: None };
+        let counts = Arc::default();
+        sinks.add(context, &settings, &counts);
+        let mut worker = Worker {
+            settings,
+            state_dir: context.state_dir.clone(),
+            writer: None,
+            name: context.name.clone(),
+            sinks: sinks.clone(),
+            counts,
+            started: Instant::now(),
+        };
         let thread = std::thread::Builder::new()
             .name(format!("file-{}", context.name).replace('\0', ""))
             .spawn(move || worker.run(receiver))
@@ -145,6 +171,21 @@ impl SinkConfig for FileConfig {
     const TYPE: &'static str = "file";
 
     fn build(self, context: &SinkContext) -> Result<Vec<SinkPart>, BuildError> {
+        self.build_among(context, &FileSinks::default())
+    }
+}
+
+impl FileConfig {
+    /// Builds the sink like [`SinkConfig::build`], and shares folders with other sinks of the
+    /// program.
+    ///
+    /// # Errors
+    /// If a value is invalid.
+    pub fn build_among(
+        self,
+        context: &SinkContext,
+        sinks: &FileSinks,
+    ) -> Result<Vec<SinkPart>, BuildError> {
         // Short enough for an operator who posts an event and looks at the file. One write for each
         // commit of a busy journal would take processor time from the threads that respond to
         // producers.
@@ -153,7 +194,7 @@ impl SinkConfig for FileConfig {
             max_bytes: Some(4 << 20),
             linger: Some(Duration::from_millis(100)),
         };
-        let sink = FileSink::new(&self, context)?;
+        let sink = FileSink::new_among(&self, context, sinks)?;
         Ok(vec![SinkPart::whole(Arc::new(sink)).with_batch(batch)])
     }
 }
@@ -163,6 +204,10 @@ struct Worker {
     settings: Arc<Settings>,
     state_dir: PathBuf,
     writer: Option<Writer>,
+    name: String,
+    sinks: FileSinks,
+    counts: Arc<Counts>,
+    started: Instant,
 }
 
 impl Worker {
@@ -215,28 +260,34 @@ impl Worker {
                 settings,
                 &self.state_dir,
                 Arc::new(RealDisk),
-                SystemTime::now(),
+                Now::read(self.started),
+                Surroundings {
+                    peers: self.sinks.peers_of(&self.name),
+                    counts: Arc::clone(&self.counts),
+                },
             )?);
         }
         Ok(self.writer.as_mut().expect("it was opened above"))
     }
 
     fn position(&mut self) -> Result<Option<Position>, FileError> {
+        let started = self.started;
         let writer = self.writer()?;
-        writer.flush(SystemTime::now())?;
+        writer.flush(Now::read(started))?;
         Ok(writer.position())
     }
 
     fn flush(&mut self) -> Result<(), FileError> {
-        self.writer.as_mut().map_or(Ok(()), |writer| writer.flush(SystemTime::now()))
+        let now = Now::read(self.started);
+        self.writer.as_mut().map_or(Ok(()), |writer| writer.flush(now))
     }
 
     fn check(&self) -> Result<(), FileError> {
-        check_folder(self.settings.template.base(), &RealDisk)?;
+        check_folder(self.settings.template.base(), &self.settings.access, &RealDisk)?;
         match &self.writer {
             // An open writer has reserved space in the state folder.
             Some(writer) => writer.check(),
-            None => check_folder(&self.state_dir, &RealDisk),
+            None => check_folder(&self.state_dir, &Access::PRIVATE, &RealDisk),
         }
     }
 }

@@ -1,169 +1,233 @@
 //! Compression of one closed file.
 //!
 //! 1. The contents of `x.jsonl` are written to `.x.jsonl.gz.tmp`, which is synced.
-//! 2. The temporary file is renamed to `x.jsonl.gz`, and the folder is synced.
+//! 2. The ledger records `x.jsonl.gz`; the temporary file is renamed to it, and the folder is
+//!    synced.
 //! 3. `x.jsonl` is deleted.
 //!
 //! A crash during step 1 leaves a temporary file, which the next start deletes. A crash before step
-//! 3 leaves both files; the next attempt compares their contents. If they are equal, `x.jsonl` is
-//! deleted. If they differ (`x.jsonl` holds late lines of a day that was already compressed),
-//! `x.jsonl` is renamed to the next number of its series and compressed under that name.
+//! 3 leaves both files; the next attempt compares their contents and deletes `x.jsonl`. If another
+//! file has the name `x.jsonl.gz`, the compressed file gets the next number of its series.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::compression::Compression;
-use crate::disk::{Disk, parent};
+use crate::config::Settings;
+use crate::disk::{Disk, Identity, parent};
+use crate::janitor::is_own;
+use crate::ledger::ownership::end_of;
+use crate::ledger::{Entry, Kind, Ledger};
 use crate::names::series;
+use crate::sync::lock;
 
 const BLOCK: usize = 128 << 10;
 
-/// Coordination with the writer and with shutdown.
-pub(crate) trait WriterLock {
-    /// Returns whether the compression should stop before it is complete.
-    fn is_stopping(&self) -> bool;
-
-    /// Runs `change` while the writer can't open `path`. Returns `None`, without a call of
-    /// `change`, if the writer has the file open.
-    fn exclusively<T>(
-        &self,
-        path: &Path,
-        change: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<Option<T>>;
-}
-
 /// Result of an attempt to compress a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compressed {
+pub(crate) enum Packed {
     /// Only the compressed file exists.
     Done,
-    /// The original is unchanged: the writer uses it again, or the sink is stopping.
+    /// The original is unchanged: it is not recognised, or the sink is stopping.
     Skipped,
 }
 
-/// Compresses a closed file. A file that no longer exists counts as compressed.
-pub(crate) fn compress(
-    path: &Path,
-    compression: Compression,
-    extension: &str,
-    owner: &impl WriterLock,
-    disk: &dyn Disk,
-) -> io::Result<Compressed> {
-    match compress_existing(path, compression, extension, owner, disk) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {
-            Ok(Compressed::Done)
-        }
-        outcome => outcome,
-    }
+/// Settings and state of a compression.
+pub(crate) struct Job<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) ledger: &'a Mutex<Ledger>,
+    pub(crate) disk: &'a dyn Disk,
 }
 
-fn compress_existing(
-    path: &Path,
-    compression: Compression,
-    extension: &str,
-    owner: &impl WriterLock,
-    disk: &dyn Disk,
-) -> io::Result<Compressed> {
-    let mut path = path.to_owned();
-    for other in [Compression::Gzip, Compression::Zstd] {
-        let compressed = with_suffix(&path, other);
-        if !compressed.exists() {
-            continue;
-        }
-        let len = fs::metadata(&path)?.len();
-        if has_same_contents(&compressed, other, &path).unwrap_or(false) {
-            let outcome = owner.exclusively(&path, || remove_if_unchanged(&path, len))?;
-            return Ok(outcome.unwrap_or(Compressed::Skipped));
-        }
-        let moved = owner.exclusively(&path, || {
-            let free = series::rotated(&path, extension, series::next_index(&path, extension)?);
-            fs::rename(&path, &free).map(|()| free)
-        })?;
-        match moved {
-            Some(free) => path = free,
-            None => return Ok(Compressed::Skipped),
-        }
-        break;
-    }
-    let compressed = with_suffix(&path, compression);
-    let temporary = temporary(&compressed);
-    let outcome =
-        write_compressed(&path, &temporary, compression, owner, disk).and_then(|len| match len {
-            None => Ok(Compressed::Skipped),
-            Some(len) => {
-                let change = || {
-                    if fs::metadata(&path)?.len() != len {
-                        return Ok(Compressed::Skipped);
-                    }
-                    fs::rename(&temporary, &compressed)?;
-                    disk.sync_folder(parent(&compressed)).map_err(io::Error::other)?;
-                    remove_if_unchanged(&path, len)
-                };
-                Ok(owner.exclusively(&path, change)?.unwrap_or(Compressed::Skipped))
+impl Job<'_> {
+    /// Compresses a closed file. A file that is gone counts as compressed.
+    pub(crate) fn pack(&self, key: &str, is_stopping: &dyn Fn() -> bool) -> io::Result<Packed> {
+        let (path, entry) = {
+            let ledger = lock(self.ledger);
+            match ledger.get(key) {
+                Some(entry) if entry.kind == Kind::Closed => (ledger.path(key), *entry),
+                _ => return Ok(Packed::Done),
             }
+        };
+        if !is_own(&path, &entry)? {
+            lock(self.ledger).remove(key);
+            return Ok(Packed::Skipped);
+        }
+        if self.is_packed(&path)? {
+            fs::remove_file(&path)?;
+            lock(self.ledger).remove(key);
+            return Ok(Packed::Done);
+        }
+        let target = self.free_name(&path)?;
+        let temporary = temporary(&target);
+        let outcome = self.write(&path, &temporary, is_stopping).and_then(|written| {
+            let Some((file, len)) = written else { return Ok(Packed::Skipped) };
+            if len != entry.len || !is_own(&path, &entry)? {
+                return Ok(Packed::Skipped);
+            }
+            self.replace(key, &path, entry, (&temporary, &file), &target)?;
+            Ok(Packed::Done)
         });
-    if !matches!(outcome, Ok(Compressed::Done)) {
-        // It may be missing or already renamed. After any other failure the next start deletes it.
-        let _ = fs::remove_file(&temporary);
+        if !matches!(outcome, Ok(Packed::Done)) {
+            self.discard(&temporary);
+        }
+        outcome
     }
-    outcome
+
+    /// Returns whether a compressed file of the sink has the same contents as a closed one.
+    fn is_packed(&self, path: &Path) -> io::Result<bool> {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let packed = with_suffix(path, compression);
+            let entry = {
+                let ledger = lock(self.ledger);
+                ledger.get(&ledger.key(&packed)).copied()
+            };
+            if let Some(entry) = entry
+                && is_own(&packed, &entry)?
+                && has_same_contents(&packed, compression, path).unwrap_or(false)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the name of the compressed file, which no file has.
+    fn free_name(&self, path: &Path) -> io::Result<PathBuf> {
+        let compression = self.settings.compression;
+        let is_free = |path: &Path| !path.try_exists().unwrap_or(true) && !path.is_symlink();
+        let name = with_suffix(path, compression);
+        if is_free(&name) {
+            return Ok(name);
+        }
+        let extension = self.settings.template.extension();
+        let name = path.to_str().and_then(|path| series::number_of(path, extension));
+        let active = name.map_or_else(|| path.to_owned(), |(active, _)| active.into());
+        let highest = {
+            let ledger = lock(self.ledger);
+            ledger.highest(&ledger.key(&active))
+        };
+        let number = series::next_index(&active, extension)?.max(highest + 1);
+        Ok(with_suffix(&series::rotated(&active, extension, number), compression))
+    }
+
+    /// Writes and syncs the temporary file. Returns it with the number of uncompressed bytes, or
+    /// `None` if the sink is stopping.
+    fn write(
+        &self,
+        path: &Path,
+        temporary: &Path,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> io::Result<Option<(File, u64)>> {
+        self.discard(temporary);
+        let source = File::open(path)?;
+        let metadata = source.metadata()?;
+        let target = File::options().read(true).write(true).create_new(true).open(temporary)?;
+        let identity = Identity::of(&target.metadata()?);
+        let entry = Entry { kind: Kind::Temporary, identity, len: 0, end: 0, newest: 0 };
+        {
+            let mut ledger = lock(self.ledger);
+            let key = ledger.key(temporary);
+            ledger.put(&key, entry);
+            ledger.write().map_err(io::Error::other)?;
+        }
+        let (target, len) = match self.settings.compression {
+            Compression::None => unreachable!("the janitor compresses only with a compression"),
+            Compression::Gzip => {
+                let mut encoder = GzEncoder::new(target, flate2::Compression::default());
+                let Some(len) = copy(source, &mut encoder, is_stopping)? else { return Ok(None) };
+                (encoder.finish()?, len)
+            }
+            Compression::Zstd => {
+                let mut encoder =
+                    zstd::stream::write::Encoder::new(target, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+                encoder.include_checksum(true)?;
+                let Some(len) = copy(source, &mut encoder, is_stopping)? else { return Ok(None) };
+                (encoder.finish()?, len)
+            }
+        };
+        take_over(&target, &metadata)?;
+        self.disk.sync_all(&target)?;
+        Ok(Some((target, len)))
+    }
+
+    /// Records the compressed file, gives it its name and deletes the original.
+    fn replace(
+        &self,
+        key: &str,
+        path: &Path,
+        entry: Entry,
+        (temporary, file): (&Path, &File),
+        target: &Path,
+    ) -> io::Result<()> {
+        let metadata = file.metadata()?;
+        let len = metadata.len();
+        let end = end_of(file, Kind::Packed, len, len)?.unwrap_or_default();
+        let identity = Identity::of(&metadata);
+        let packed = Entry { kind: Kind::Packed, identity, len, end, newest: entry.newest };
+        let (target_key, temporary_key) = {
+            let mut ledger = lock(self.ledger);
+            let keys = (ledger.key(target), ledger.key(temporary));
+            ledger.put(&keys.0, packed);
+            ledger.write().and_then(|()| ledger.sync()).map_err(io::Error::other)?;
+            keys
+        };
+        let renamed = fs::rename(temporary, target)
+            .and_then(|()| self.disk.sync_folder(parent(target)).map_err(io::Error::other));
+        if renamed.is_err() && !target.exists() {
+            lock(self.ledger).remove(&target_key);
+        }
+        renamed?;
+        fs::remove_file(path)?;
+        let mut ledger = lock(self.ledger);
+        ledger.remove(key);
+        ledger.remove(&temporary_key);
+        // Repeated with the next write; until then a restart finds the files missing.
+        let _ = ledger.write();
+        Ok(())
+    }
+
+    /// Deletes the temporary file if it is one of the sink.
+    fn discard(&self, temporary: &Path) {
+        let mut ledger = lock(self.ledger);
+        let key = ledger.key(temporary);
+        if let Some(entry) = ledger.get(&key).copied() {
+            if is_own(temporary, &entry).unwrap_or(false) {
+                let _ = fs::remove_file(temporary);
+            }
+            ledger.remove(&key);
+        }
+    }
 }
 
-fn remove_if_unchanged(path: &Path, len: u64) -> io::Result<Compressed> {
-    if fs::metadata(path)?.len() != len {
-        return Ok(Compressed::Skipped);
+/// Gives a compressed file the access rights and the modification time of the original.
+fn take_over(target: &File, original: &Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if target.metadata()?.gid() != original.gid() {
+            // Only members of the group may give a file to it.
+            let _ = std::os::unix::fs::fchown(target, None, Some(original.gid()));
+        }
     }
-    fs::remove_file(path)?;
-    Ok(Compressed::Done)
-}
-
-/// Writes and syncs the temporary file. Returns the number of uncompressed bytes, or `None` if the
-/// sink is stopping.
-fn write_compressed(
-    path: &Path,
-    temporary: &Path,
-    compression: Compression,
-    owner: &impl WriterLock,
-    disk: &dyn Disk,
-) -> io::Result<Option<u64>> {
-    let source = File::open(path)?;
-    let metadata = source.metadata()?;
-    let target = File::create(temporary)?;
-    let (target, len) = match compression {
-        Compression::None => unreachable!("the janitor compresses only with a compression"),
-        Compression::Gzip => {
-            let mut encoder = GzEncoder::new(target, flate2::Compression::default());
-            let Some(len) = copy(source, &mut encoder, owner)? else { return Ok(None) };
-            (encoder.finish()?, len)
-        }
-        Compression::Zstd => {
-            let mut encoder =
-                zstd::stream::write::Encoder::new(target, zstd::DEFAULT_COMPRESSION_LEVEL)?;
-            encoder.include_checksum(true)?;
-            let Some(len) = copy(source, &mut encoder, owner)? else { return Ok(None) };
-            (encoder.finish()?, len)
-        }
-    };
-    target.set_permissions(metadata.permissions())?;
-    // The age of a file, by which retention deletes it, is that of its last line.
-    target.set_modified(metadata.modified()?)?;
-    disk.sync_all(&target)?;
-    Ok(Some(len))
+    target.set_permissions(original.permissions())?;
+    target.set_modified(original.modified()?)
 }
 
 fn copy(
     mut source: File,
     target: &mut impl Write,
-    owner: &impl WriterLock,
+    is_stopping: &dyn Fn() -> bool,
 ) -> io::Result<Option<u64>> {
     let mut block = vec![0; BLOCK];
     let mut len = 0;
     loop {
-        if owner.is_stopping() {
+        if is_stopping() {
             return Ok(None);
         }
         let count = source.read(&mut block)?;
@@ -214,177 +278,159 @@ fn temporary(compressed: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::FileConfig;
     use crate::disk::RealDisk;
+    use crate::ledger::ownership::look;
 
-    /// Lock of a writer that does not use the file.
-    struct Free;
-
-    impl WriterLock for Free {
-        fn is_stopping(&self) -> bool {
-            false
-        }
-
-        fn exclusively<T>(
-            &self,
-            _: &Path,
-            change: impl FnOnce() -> io::Result<T>,
-        ) -> io::Result<Option<T>> {
-            change().map(Some)
-        }
+    struct Fixture {
+        folder: tempfile::TempDir,
+        settings: Settings,
+        ledger: Mutex<Ledger>,
     }
 
-    struct Stopping;
-
-    impl WriterLock for Stopping {
-        fn is_stopping(&self) -> bool {
-            true
-        }
-
-        fn exclusively<T>(
-            &self,
-            _: &Path,
-            _: impl FnOnce() -> io::Result<T>,
-        ) -> io::Result<Option<T>> {
-            unreachable!("a compression that stops renames no file")
-        }
-    }
-
-    /// Lock of a writer that appends a line between the compression and the change of names.
-    struct Writing;
-
-    impl WriterLock for Writing {
-        fn is_stopping(&self) -> bool {
-            false
-        }
-
-        fn exclusively<T>(
-            &self,
-            path: &Path,
-            change: impl FnOnce() -> io::Result<T>,
-        ) -> io::Result<Option<T>> {
-            File::options().append(true).open(path)?.write_all(b"late\n")?;
-            change().map(Some)
-        }
-    }
-
-    fn read(path: &Path, compression: Compression) -> String {
-        let file = BufReader::new(File::open(path).unwrap());
-        let mut text = String::new();
-        match compression {
-            Compression::None => { file }.read_to_string(&mut text),
-            Compression::Gzip => MultiGzDecoder::new(file).read_to_string(&mut text),
-            Compression::Zstd => {
-                zstd::stream::read::Decoder::with_buffer(file).unwrap().read_to_string(&mut text)
-            }
-        }
-        .unwrap();
-        text
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn compressed_file_keeps_every_byte_and_the_modification_time() {
-        for compression in [Compression::Gzip, Compression::Zstd] {
+    impl Fixture {
+        fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("x.jsonl");
-            let text: String = (0..100_000).map(|line| format!("{{\"line\":{line}}}\n")).collect();
-            fs::write(&path, &text).unwrap();
-            let age = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
-            File::options().append(true).open(&path).unwrap().set_modified(age).unwrap();
-
-            assert_eq!(
-                compress(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(),
-                Compressed::Done
-            );
-            let compressed = with_suffix(&path, compression);
-            assert_eq!(names(folder.path()), [compressed.file_name().unwrap().to_str().unwrap()]);
-            assert_eq!(read(&compressed, compression), text);
-            assert_eq!(fs::metadata(&compressed).unwrap().modified().unwrap(), age);
-            assert_eq!(
-                compress(&path, compression, ".jsonl", &Free, &RealDisk).unwrap(),
-                Compressed::Done
-            );
+            fs::create_dir(folder.path().join("base")).unwrap();
+            let base = folder.path().join("base");
+            let config = FileConfig::new(format!("{}/{{date}}.jsonl", base.display()));
+            let settings = config.compression(Compression::Gzip).check().unwrap();
+            let ledger = Ledger::load(folder.path(), &base, ".jsonl").unwrap().ledger;
+            Self { folder, settings, ledger: Mutex::new(ledger) }
         }
-    }
 
-    #[test]
-    fn crash_before_the_original_is_deleted_duplicates_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.jsonl");
-        fs::write(&path, "one\n").unwrap();
-        compress(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap();
-        fs::write(&path, "one\n").unwrap();
-        // The same holds if the operator has changed the compression meanwhile.
-        assert_eq!(
-            compress(&path, Compression::Zstd, ".jsonl", &Free, &RealDisk).unwrap(),
-            Compressed::Done
-        );
-        assert_eq!(names(folder.path()), ["x.jsonl.gz"]);
-    }
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join("base").join(name)
+        }
 
-    #[test]
-    fn lines_written_after_the_compression_get_a_file_of_their_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.jsonl");
-        for text in ["one\n", "two\n", "three\n"] {
+        /// Creates a closed file that the ledger records.
+        fn close(&self, name: &str, text: &str) {
+            let path = self.path(name);
             fs::write(&path, text).unwrap();
-            assert_eq!(
-                compress(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(),
-                Compressed::Done
-            );
+            let seen = look(&path, None, None).unwrap().unwrap();
+            let end = end_of(&File::open(&path).unwrap(), Kind::Closed, seen.len, seen.len);
+            let entry = Entry {
+                kind: Kind::Closed,
+                identity: seen.identity,
+                len: seen.len,
+                end: end.unwrap().unwrap(),
+                newest: 7,
+            };
+            lock(&self.ledger).put(name, entry);
         }
-        assert_eq!(names(folder.path()), ["x.000001.jsonl.gz", "x.000002.jsonl.gz", "x.jsonl.gz"]);
-        let read = |name| read(&folder.path().join(name), Compression::Gzip);
-        assert_eq!(
-            [read("x.jsonl.gz"), read("x.000001.jsonl.gz"), read("x.000002.jsonl.gz")],
-            ["one\n", "two\n", "three\n"]
-        );
+
+        fn pack(&self, name: &str, is_stopping: &dyn Fn() -> bool) -> io::Result<Packed> {
+            let (settings, ledger) = (&self.settings, &self.ledger);
+            Job { settings, ledger, disk: &RealDisk }.pack(name, is_stopping)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.folder.path().join("base")).unwrap();
+            let mut names: Vec<_> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+
+        fn recorded(&self) -> Vec<String> {
+            let ledger = lock(&self.ledger);
+            ledger.files().map(|(key, entry)| format!("{key} {:?}", entry.kind)).collect()
+        }
+
+        fn read(&self, name: &str) -> String {
+            let mut text = String::new();
+            let file = File::open(self.path(name)).unwrap();
+            MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
+            text
+        }
+    }
+
+    fn running() -> bool {
+        false
     }
 
     #[test]
-    fn original_is_kept_if_the_compressed_file_is_damaged() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.jsonl");
-        fs::write(&path, "one\n").unwrap();
-        fs::write(folder.path().join("x.jsonl.gz"), "\x1f\u{8b}damaged").unwrap();
-        assert_eq!(
-            compress(&path, Compression::Gzip, ".jsonl", &Free, &RealDisk).unwrap(),
-            Compressed::Done
-        );
-        assert_eq!(read(&folder.path().join("x.000001.jsonl.gz"), Compression::Gzip), "one\n");
+    fn compressed_file_replaces_the_original() {
+        let fixture = Fixture::new();
+        fixture.close("x.jsonl", "one\n");
+        assert_eq!(fixture.pack("x.jsonl", &running).unwrap(), Packed::Done);
+        assert_eq!(fixture.names(), ["x.jsonl.gz"]);
+        assert_eq!(fixture.recorded(), ["x.jsonl.gz Packed"]);
+        assert_eq!(fixture.read("x.jsonl.gz"), "one\n");
+        assert_eq!(fixture.pack("x.jsonl", &running).unwrap(), Packed::Done);
+        assert_eq!(fixture.pack("x.jsonl.gz", &running).unwrap(), Packed::Done);
+        assert_eq!(fixture.names(), ["x.jsonl.gz"]);
     }
 
     #[test]
-    fn file_that_grows_during_compression_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.jsonl");
-        fs::write(&path, "one\n").unwrap();
-        assert_eq!(
-            compress(&path, Compression::Gzip, ".jsonl", &Writing, &RealDisk).unwrap(),
-            Compressed::Skipped
-        );
-        assert_eq!(names(folder.path()), ["x.jsonl"]);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "one\nlate\n");
+    fn original_left_by_a_crash_is_deleted_only_if_its_contents_are_packed() {
+        let fixture = Fixture::new();
+        fixture.close("x.jsonl", "one\n");
+        fixture.pack("x.jsonl", &running).unwrap();
+        fixture.close("x.jsonl", "one\n");
+        fixture.pack("x.jsonl", &running).unwrap();
+        assert_eq!(fixture.names(), ["x.jsonl.gz"]);
+        fixture.close("x.jsonl", "two\n");
+        fixture.pack("x.jsonl", &running).unwrap();
+        assert_eq!(fixture.names(), ["x.000001.jsonl.gz", "x.jsonl.gz"]);
+        assert_eq!(fixture.read("x.000001.jsonl.gz"), "two\n");
+    }
+
+    #[test]
+    fn files_of_other_programs_are_neither_replaced_nor_believed() {
+        let fixture = Fixture::new();
+        fixture.close("x.jsonl", "one\n");
+        // The same contents, but the ledger doesn't record the file.
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(b"one\n").unwrap();
+        let foreign = encoder.finish().unwrap();
+        fs::write(fixture.path("x.jsonl.gz"), &foreign).unwrap();
+        assert_eq!(fixture.pack("x.jsonl", &running).unwrap(), Packed::Done);
+        assert_eq!(fixture.names(), ["x.000001.jsonl.gz", "x.jsonl.gz"]);
+        assert_eq!(fs::read(fixture.path("x.jsonl.gz")).unwrap(), foreign);
+
+        fixture.close("y.jsonl", "one\n");
+        fs::write(fixture.path(".y.jsonl.gz.tmp"), "foreign").unwrap();
+        fixture.pack("y.jsonl", &running).unwrap_err();
+        assert_eq!(fs::read_to_string(fixture.path(".y.jsonl.gz.tmp")).unwrap(), "foreign");
+        assert_eq!(fs::read_to_string(fixture.path("y.jsonl")).unwrap(), "one\n");
+    }
+
+    #[test]
+    fn changed_file_is_left_alone() {
+        let fixture = Fixture::new();
+        for text in ["one\nlate\n", "two\n", ""] {
+            fixture.close("x.jsonl", "one\n");
+            fs::write(fixture.path("x.jsonl"), text).unwrap();
+            assert_eq!(fixture.pack("x.jsonl", &running).unwrap(), Packed::Skipped);
+            assert_eq!(fs::read_to_string(fixture.path("x.jsonl")).unwrap(), text);
+            assert_eq!(fixture.recorded(), [""; 0]);
+        }
     }
 
     #[test]
     fn stop_leaves_the_file_unchanged() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.jsonl");
-        fs::write(&path, "one\n").unwrap();
-        assert_eq!(
-            compress(&path, Compression::Zstd, ".jsonl", &Stopping, &RealDisk).unwrap(),
-            Compressed::Skipped
-        );
-        assert_eq!(names(folder.path()), ["x.jsonl"]);
+        let fixture = Fixture::new();
+        fixture.close("x.jsonl", "one\n");
+        assert_eq!(fixture.pack("x.jsonl", &|| true).unwrap(), Packed::Skipped);
+        assert_eq!(fixture.names(), ["x.jsonl"]);
+        assert_eq!(fixture.recorded(), ["x.jsonl Closed"]);
+    }
+
+    #[test]
+    fn line_appended_during_the_compression_is_kept() {
+        let fixture = Arc::new(Fixture::new());
+        fixture.close("x.jsonl", "one\n");
+        let path = fixture.path("x.jsonl");
+        let append = || {
+            fs::write(&path, "one\nlate\n").unwrap();
+            false
+        };
+        assert_eq!(fixture.pack("x.jsonl", &append).unwrap(), Packed::Skipped);
+        assert_eq!(fixture.names(), ["x.jsonl"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\nlate\n");
     }
 }

@@ -1,37 +1,38 @@
 //! Maintenance of closed files on a thread of its own: compression and retention.
 //!
-//! The writer acquires each file that it opens, and the janitor leaves these files alone. The
-//! writer schedules a file for compression when nothing more is written to it and the sidecar
-//! covers its lines. If the writer acquires a file again (for a late event of an earlier day), a
-//! compression that is under way is discarded.
+//! The writer appends to open files only, and the janitor changes closed files only; the
+//! [ledger](crate::ledger) says which is which. The writer schedules a file for compression when
+//! the sidecar covers its lines.
 
 mod compress;
 mod retention;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
-use jiff::civil::Date;
-
-use self::compress::{Compressed, WriterLock};
+use self::compress::{Job, Packed};
+use self::retention::Aged;
 use crate::compression::Compression;
 use crate::config::{Retain, Settings};
 use crate::disk::{Disk, parent};
 use crate::error::FileError;
-use crate::names::listing::Listing;
+use crate::ledger::ownership::{Ownership, look, ownership};
+use crate::ledger::{Entry, Kind, Ledger};
 use crate::sync::{lock, wait};
+
+/// Number of closed files that may wait for their compression before the writer waits, too.
+const MAX_BACKLOG: usize = 16;
 
 /// Request to delete old files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sweep {
-    /// Day of the newest event.
-    pub(crate) latest: Option<Date>,
-    pub(crate) now: SystemTime,
+    /// Time by which files age, in seconds since 1970; `None` after a jump of the clock.
+    pub(crate) trusted: Option<i64>,
 }
 
 /// Handle of the thread. Dropping it stops the thread; unfinished work is left for the next start.
@@ -41,20 +42,19 @@ pub(crate) struct Janitor {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    ledger: Arc<Mutex<Ledger>>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Files that the writer has open.
-    in_use: HashSet<PathBuf>,
-    /// Files to compress. Bounded by the number of files on disk.
-    closed: BTreeSet<PathBuf>,
+    /// Keys of the files to compress.
+    closed: BTreeSet<String>,
     /// Files whose compression failed; it is repeated with the next closed files.
-    failed: BTreeSet<PathBuf>,
+    failed: BTreeSet<String>,
     sweep: Option<Sweep>,
     progress: Progress,
 }
@@ -68,14 +68,22 @@ enum Progress {
 }
 
 enum Task {
-    Compress(PathBuf),
+    Compress(String),
     Sweep(Sweep),
 }
 
 impl Janitor {
     /// Starts the thread, unless neither compression nor retention is configured.
-    pub(crate) fn start(settings: &Arc<Settings>, disk: &Arc<dyn Disk>) -> Result<Self, FileError> {
-        let shared = Arc::new(Shared::default());
+    pub(crate) fn start(
+        settings: &Arc<Settings>,
+        ledger: &Arc<Mutex<Ledger>>,
+        disk: &Arc<dyn Disk>,
+    ) -> Result<Self, FileError> {
+        let shared = Arc::new(Shared {
+            ledger: Arc::clone(ledger),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         if settings.compression == Compression::None && settings.retain == Retain::default() {
             return Ok(Self { shared, thread: None });
         }
@@ -89,41 +97,26 @@ impl Janitor {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Returns whether compression or retention is configured.
-    pub(crate) fn is_needed(&self) -> bool {
-        self.thread.is_some()
-    }
-
-    /// Excludes a file that the writer is about to open from compression and deletion.
-    pub(crate) fn acquire(&self, path: &Path) {
-        let mut state = self.shared.lock();
-        state.closed.remove(path);
-        state.failed.remove(path);
-        state.in_use.insert(path.to_owned());
-    }
-
-    /// Reverses [`Janitor::acquire`] after the writer has closed the file.
-    pub(crate) fn release(&self, path: &Path) {
-        self.shared.lock().in_use.remove(path);
-    }
-
-    /// Schedules the compression of files to which nothing more is written and whose lines the
-    /// sidecar covers.
-    pub(crate) fn compress(&self, closed: impl IntoIterator<Item = PathBuf>) {
+    /// Schedules the deletion of old files, which comes first, and the compression of closed files
+    /// whose lines the sidecar covers.
+    pub(crate) fn schedule(&self, closed: impl IntoIterator<Item = String>, sweep: Option<Sweep>) {
         if self.thread.is_some() {
             let mut state = self.shared.lock();
             state.closed.extend(closed);
             let failed = std::mem::take(&mut state.failed);
             state.closed.extend(failed);
+            state.sweep = sweep.or(state.sweep);
             self.shared.changed.notify_all();
         }
     }
 
-    /// Schedules the deletion of old files.
-    pub(crate) fn sweep(&self, sweep: Sweep) {
-        if self.thread.is_some() {
-            self.shared.lock().sweep = Some(sweep);
-            self.shared.changed.notify_all();
+    /// Waits while too many files wait for their compression, for at most `patience`.
+    pub(crate) fn throttle(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        while self.thread.is_some() && state.closed.len() > MAX_BACKLOG {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
+            state = crate::sync::wait_for(&self.shared.changed, state, left);
         }
     }
 
@@ -161,17 +154,8 @@ impl Shared {
     fn run(&self, settings: &Settings, disk: &dyn Disk) {
         while let Some(task) = self.next(settings) {
             match task {
-                Task::Compress(path) => self.compress_file(&path, settings, disk),
-                Task::Sweep(sweep) => {
-                    if let Err(error) = self.sweep(sweep, settings, disk) {
-                        let base = settings.template.base();
-                        tracing::warn!(
-                            folder = %base.display(),
-                            %error,
-                            "deletion of old files failed; it is repeated within an hour"
-                        );
-                    }
-                }
+                Task::Compress(key) => self.compress_file(&key, settings, disk),
+                Task::Sweep(sweep) => self.sweep(sweep, settings, disk),
             }
         }
     }
@@ -187,12 +171,13 @@ impl Shared {
             if settings.compression == Compression::None {
                 state.closed.clear();
             }
-            // Compression comes first, since it changes the total size that retention limits.
-            if let Some(path) = state.closed.pop_first() {
-                return Some(Task::Compress(path));
-            }
+            // Deletion comes first, so that no file is compressed only to be deleted.
             if let Some(sweep) = state.sweep.take() {
                 return Some(Task::Sweep(sweep));
+            }
+            if let Some(key) = state.closed.pop_first() {
+                self.changed.notify_all();
+                return Some(Task::Compress(key));
             }
             state.progress = Progress::Idle;
             self.changed.notify_all();
@@ -200,81 +185,97 @@ impl Shared {
         }
     }
 
-    fn compress_file(&self, path: &Path, settings: &Settings, disk: &dyn Disk) {
-        let Settings { compression, template, .. } = settings;
-        match compress::compress(path, *compression, template.extension(), self, disk) {
-            Ok(Compressed::Done) => tracing::debug!(file = %path.display(), "compressed a file"),
-            Ok(Compressed::Skipped) => {
-                tracing::debug!(file = %path.display(), "compression of a file postponed");
-            }
+    fn compress_file(&self, key: &str, settings: &Settings, disk: &dyn Disk) {
+        let job = Job { settings, ledger: &self.ledger, disk };
+        let is_stopping = || self.lock().progress == Progress::Stopping;
+        match job.pack(key, &is_stopping) {
+            Ok(Packed::Done) => tracing::debug!(file = key, "compressed a file"),
+            Ok(Packed::Skipped) => tracing::debug!(file = key, "a file was not compressed"),
             Err(error) => {
                 tracing::warn!(
-                    file = %path.display(),
+                    file = key,
                     %error,
                     "compression of a file failed; it is repeated after the next flush"
                 );
-                self.lock().failed.insert(path.to_owned());
+                self.lock().failed.insert(key.to_owned());
             }
         }
     }
 
-    fn sweep(&self, sweep: Sweep, settings: &Settings, disk: &dyn Disk) -> io::Result<()> {
-        let files = Listing::read(&settings.template)?.files;
-        let base = settings.template.base();
-        for found in retention::expired(files, settings.retain, sweep.latest, sweep.now) {
-            let mut state = self.lock();
-            if state.in_use.contains(&found.path) {
-                continue;
-            }
-            match fs::remove_file(&found.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {
-                    tracing::info!(
-                        file = %found.path.display(),
-                        bytes = found.len,
-                        "retention deleted a file"
-                    );
-                }
-            }
-            state.closed.remove(&found.path);
-            state.failed.remove(&found.path);
-            // The folder of a day or a source is deleted with its last file.
-            for folder in found.path.ancestors().skip(1).take_while(|folder| *folder != base) {
-                if state.in_use.iter().any(|path| path.starts_with(folder))
-                    || fs::remove_dir(folder).is_err()
-                {
-                    break;
-                }
-            }
-            drop(state);
-            // Durability of the deletion is not urgent, but the folder may be gone by the next one.
-            if let Err(error) = disk.sync_folder(parent(&found.path)) {
+    /// Deletes the files that exceed the limits, and forgets those that are gone.
+    fn sweep(&self, sweep: Sweep, settings: &Settings, disk: &dyn Disk) {
+        let files: Vec<_> = {
+            let ledger = lock(&self.ledger);
+            let files = ledger.files().filter(|(_, entry)| entry.kind != Kind::Temporary);
+            files.map(|(key, entry)| (key.to_owned(), *entry, ledger.path(key))).collect()
+        };
+        let aged = files.into_iter().filter_map(|(key, entry, path)| {
+            let len = fs::symlink_metadata(path).ok()?.len();
+            Some(Aged { key, len, newest: entry.newest, is_closed: entry.kind != Kind::Open })
+        });
+        for found in retention::expired(aged.collect(), settings.retain, sweep.trusted) {
+            if let Err(error) = self.delete(&found, disk) {
                 tracing::warn!(
+                    file = found.key,
                     %error,
-                    "sync after a deletion failed; a power cut may restore the file"
+                    "deletion of an old file failed; it is repeated within an hour"
                 );
             }
+        }
+        if let Err(error) = lock(&self.ledger).write() {
+            tracing::warn!(%error, "record of deleted files can't be stored yet");
+        }
+    }
+
+    fn delete(&self, found: &Aged, disk: &dyn Disk) -> io::Result<()> {
+        let (entry, path) = {
+            let ledger = lock(&self.ledger);
+            let Some(entry) = ledger.get(&found.key).copied() else { return Ok(()) };
+            (entry, ledger.path(&found.key))
+        };
+        if !is_own(&path, &entry)? {
+            lock(&self.ledger).remove(&found.key);
+            return Ok(());
+        }
+        fs::remove_file(&path)?;
+        self.lock().closed.remove(&found.key);
+        lock(&self.ledger).remove(&found.key);
+        tracing::info!(
+            file = %path.display(),
+            bytes = found.len,
+            "retention deleted a file"
+        );
+        // The folder of a day or a source is deleted with its last file.
+        let base = lock(&self.ledger).base().to_owned();
+        for folder in path.ancestors().skip(1).take_while(|folder| {
+            *folder != base && folder.starts_with(&base)
+        }) {
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        // Durability of the deletion is not urgent, but the folder may be gone by the next one.
+        if let Err(error) = disk.sync_folder(parent(&path)) {
+            tracing::warn!(
+                %error,
+                "sync after a deletion failed; a power cut may restore the file"
+            );
         }
         Ok(())
     }
 }
 
-impl WriterLock for Shared {
-    fn is_stopping(&self) -> bool {
-        self.lock().progress == Progress::Stopping
-    }
-
-    fn exclusively<T>(
-        &self,
-        path: &Path,
-        change: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<Option<T>> {
-        let state = self.lock();
-        if state.in_use.contains(path) {
-            return Ok(None);
+/// Returns whether a closed file is still the one that was recorded. Logs if it is not.
+fn is_own(path: &Path, entry: &Entry) -> io::Result<bool> {
+    match ownership(Some(entry), look(path, Some(entry), None)?.as_ref()) {
+        Ownership::Own => Ok(true),
+        Ownership::Missing => Ok(false),
+        _ => {
+            tracing::warn!(
+                file = %path.display(),
+                "another program changed a closed file; the sink no longer touches it"
+            );
+            Ok(false)
         }
-        let changed = change().map(Some);
-        drop(state);
-        changed
     }
 }

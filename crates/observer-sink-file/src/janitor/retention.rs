@@ -1,27 +1,29 @@
 //! Selection of the closed files that exceed the limits on age and size.
 
-use std::time::SystemTime;
-
-use jiff::civil::Date;
-
 use crate::config::Retain;
-use crate::names::listing::ListedFile;
 
-/// Returns the closed files that exceed the limits, oldest first. The age of a file is that of its
-/// last line.
-pub(crate) fn expired(
-    mut files: Vec<ListedFile>,
-    retain: Retain,
-    latest: Option<Date>,
-    now: SystemTime,
-) -> Vec<ListedFile> {
-    files.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+/// File with what its age and size depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Aged {
+    pub(crate) key: String,
+    pub(crate) len: u64,
+    /// Time of receipt of the newest event, in seconds since 1970.
+    pub(crate) newest: i64,
+    pub(crate) is_closed: bool,
+}
+
+/// Returns the closed files that exceed the limits, oldest first. Without a trusted time no file
+/// exceeds the limit on age.
+pub(crate) fn expired(mut files: Vec<Aged>, retain: Retain, trusted: Option<i64>) -> Vec<Aged> {
+    files.sort_by(|a, b| (a.newest, &a.key).cmp(&(b.newest, &b.key)));
     let mut total: u64 = files.iter().map(|found| found.len).sum();
     files.retain(|found| {
-        let age = now.duration_since(found.modified).unwrap_or_default();
-        let is_old = retain.max_age.is_some_and(|max_age| age > max_age);
+        let age = trusted.map(|trusted| trusted.saturating_sub(found.newest));
+        let is_old = retain.max_age.zip(age).is_some_and(|(max_age, age)| {
+            u64::try_from(age).is_ok_and(|age| age > max_age.as_secs())
+        });
         let is_excess = retain.max_total_size.is_some_and(|max_total_size| total > max_total_size);
-        let is_expired = found.is_closed(latest) && (is_old || is_excess);
+        let is_expired = found.is_closed && (is_old || is_excess);
         if is_expired {
             total -= found.len;
         }
@@ -34,31 +36,26 @@ pub(crate) fn expired(
 mod tests {
     use std::time::Duration;
 
-    use jiff::civil::date;
-
     use super::*;
-    use crate::compression::Compression;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    /// Five files of ten bytes; the n-th one was last written on day n.
-    fn files() -> Vec<ListedFile> {
-        let found = |day: i8, index| ListedFile {
-            path: format!("{day}-{index:?}").into(),
-            date: Some(date(2026, 11, day)),
-            index,
-            compression: Compression::None,
-            len: 10,
-            modified: SystemTime::UNIX_EPOCH + DAY * u32::try_from(day).unwrap(),
-        };
-        vec![found(5, None), found(3, None), found(1, None), found(4, Some(1)), found(2, None)]
+    /// Files of ten bytes; the n-th one holds events of day n, and the last one is open.
+    fn files() -> Vec<Aged> {
+        [5, 3, 1, 4, 2]
+            .map(|day| Aged {
+                key: day.to_string(),
+                len: 10,
+                newest: day * 86_400,
+                is_closed: day < 5,
+            })
+            .into()
     }
 
     #[track_caller]
-    fn check(retain: Retain, latest: i8, expected: &[&str]) {
-        let now = SystemTime::UNIX_EPOCH + DAY * 6;
-        let gone = expired(files(), retain, Some(date(2026, 11, latest)), now);
-        let gone: Vec<_> = gone.iter().map(|found| found.path.to_str().unwrap()).collect();
+    fn check(retain: Retain, trusted: Option<i64>, expected: &[&str]) {
+        let gone = expired(files(), retain, trusted.map(|day| day * 86_400));
+        let gone: Vec<_> = gone.iter().map(|found| &*found.key).collect();
         assert_eq!(gone, expected);
     }
 
@@ -66,24 +63,21 @@ mod tests {
     fn oldest_closed_files_expire_first() {
         let age = |days| Retain { max_age: Some(DAY * days), ..Retain::default() };
         let size = |bytes| Retain { max_total_size: Some(bytes), ..Retain::default() };
-        check(Retain::default(), 5, &[]);
-        check(age(3), 5, &["1-None", "2-None"]);
-        check(size(50), 5, &[]);
-        check(size(25), 5, &["1-None", "2-None", "3-None"]);
-        check(size(0), 5, &["1-None", "2-None", "3-None", "4-Some(1)"]);
-        check(
-            Retain { max_age: Some(DAY * 4), max_total_size: Some(30) },
-            5,
-            &["1-None", "2-None"],
-        );
+        check(Retain::default(), Some(6), &[]);
+        check(age(3), Some(6), &["1", "2"]);
+        check(age(0), Some(6), &["1", "2", "3", "4"]);
+        check(age(1), Some(-9999), &[]);
+        check(size(50), Some(6), &[]);
+        check(size(25), Some(6), &["1", "2", "3"]);
+        check(size(0), Some(6), &["1", "2", "3", "4"]);
+        let both = Retain { max_age: Some(DAY * 4), max_total_size: Some(30) };
+        check(both, Some(6), &["1", "2"]);
     }
 
     #[test]
-    fn active_files_never_expire() {
-        check(
-            Retain { max_age: Some(Duration::ZERO), max_total_size: Some(0) },
-            2,
-            &["1-None", "4-Some(1)"],
-        );
+    fn only_the_limit_on_age_waits_for_a_trusted_time() {
+        let both = Retain { max_age: Some(DAY), max_total_size: Some(40) };
+        check(both, None, &["1"]);
+        check(both, Some(9), &["1", "2", "3", "4"]);
     }
 }

@@ -10,33 +10,22 @@ use jiff::civil::Date;
 use crate::compression::Compression;
 use crate::names::safe_name;
 use crate::names::series::Name;
-use crate::names::template::{DATE_LENGTH, Piece, Template};
+use crate::names::template::{DATE_LENGTH, Days, Piece, Template};
 
 /// File that matches the template.
 #[derive(Debug, Clone)]
 pub(crate) struct ListedFile {
     pub(crate) path: PathBuf,
-    pub(crate) date: Option<Date>,
     pub(crate) index: Option<u64>,
     pub(crate) compression: Compression,
     pub(crate) len: u64,
     pub(crate) modified: SystemTime,
 }
 
-impl ListedFile {
-    /// Returns whether the file is closed, where `latest` is the day of the newest event.
-    pub(crate) fn is_closed(&self, latest: Option<Date>) -> bool {
-        let day_is_over = self.date.is_some_and(|date| latest.is_some_and(|latest| date < latest));
-        self.index.is_some() || self.compression != Compression::None || day_is_over
-    }
-}
-
 /// Contents of the base folder that belong to the sink.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) files: Vec<ListedFile>,
-    /// Temporary files of a compression that a crash interrupted.
-    pub(crate) temporaries: Vec<PathBuf>,
 }
 
 impl Listing {
@@ -46,11 +35,6 @@ impl Listing {
         let mut listing = Self::default();
         listing.descend(template, template.base(), 0, Bindings::default())?;
         Ok(listing)
-    }
-
-    /// Returns the newest day among the names.
-    pub(crate) fn latest(&self) -> Option<Date> {
-        self.files.iter().filter_map(|found| found.date).max()
     }
 
     fn descend(
@@ -84,20 +68,10 @@ impl Listing {
 
     fn add(&mut self, template: &Template, entry: &fs::DirEntry, name: &str, bindings: &Bindings) {
         let path = entry.path();
-        if let Some(final_name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"))
-        {
-            if match_file_name(template, final_name, bindings)
-                .is_some_and(|(name, _)| name.compression != Compression::None)
-            {
-                self.temporaries.push(path);
-            }
-            return;
-        }
-        let Some((name, bindings)) = match_file_name(template, name, bindings) else { return };
+        let Some((name, _)) = match_file_name(template, name, bindings) else { return };
         let Ok(metadata) = entry.metadata() else { return };
         self.files.push(ListedFile {
             path,
-            date: bindings.date,
             index: name.index,
             compression: name.compression,
             len: metadata.len(),
@@ -109,8 +83,32 @@ impl Listing {
 /// Values of the placeholders in the part of a path that was matched so far.
 #[derive(Debug, Clone, Default)]
 struct Bindings {
-    date: Option<Date>,
+    days: Days,
     source: Option<String>,
+}
+
+/// Parts of a path that matches a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Matched {
+    pub(crate) days: Days,
+    pub(crate) index: Option<u64>,
+    pub(crate) compression: Compression,
+}
+
+/// Matches a path relative to the base with a template.
+pub(crate) fn match_path(template: &Template, relative: &str) -> Option<Matched> {
+    let names: Vec<_> = relative.split('/').collect();
+    let (name, folders) = names.split_last()?;
+    let levels = template.components();
+    if levels.len() != names.len() {
+        return None;
+    }
+    let bindings = folders
+        .iter()
+        .zip(levels)
+        .try_fold(Bindings::default(), |bindings, (name, pieces)| match_pieces(pieces, name, bindings))?;
+    let (name, Bindings { days, .. }) = match_file_name(template, name, &bindings)?;
+    Some(Matched { days, index: name.index, compression: name.compression })
 }
 
 fn match_file_name<'a>(
@@ -135,13 +133,15 @@ fn match_pieces(pieces: &[Piece], text: &str, mut bindings: Bindings) -> Option<
         Piece::Literal(literal) => {
             match_pieces(pieces, text.strip_prefix(literal.as_str())?, bindings)
         }
-        Piece::Date => {
+        Piece::Date | Piece::EventDate => {
             let (written, rest) = text.split_at_checked(DATE_LENGTH)?;
             let date: Date = written.parse().ok()?;
-            if date.to_string() != written || bindings.date.is_some_and(|other| other != date) {
+            let Days { received, event } = &mut bindings.days;
+            let bound = if *piece == Piece::Date { received } else { event };
+            if date.to_string() != written || bound.is_some_and(|other| other != date) {
                 return None;
             }
-            bindings.date = Some(date);
+            *bound = Some(date);
             match_pieces(pieces, rest, bindings)
         }
         Piece::Source => (1..=text.len()).find_map(|end| {
@@ -168,6 +168,11 @@ mod tests {
         }
         let template = Template::parse(folder.path().join(template).to_str().unwrap()).unwrap();
         let listing = Listing::read(&template).unwrap();
+        for found in &listing.files {
+            let relative = found.path.strip_prefix(template.base()).unwrap().to_str().unwrap();
+            let matched = match_path(&template, relative).unwrap();
+            assert_eq!((matched.index, matched.compression), (found.index, found.compression));
+        }
         let relative =
             |path: &Path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
         let mut found: Vec<_> = listing
@@ -175,7 +180,6 @@ mod tests {
             .iter()
             .map(|found| format!("{} {:?}", relative(&found.path), found.index))
             .collect();
-        found.extend(listing.temporaries.iter().map(|path| format!("{} tmp", relative(path))));
         found.sort();
         assert_eq!(found, expected);
     }
@@ -199,7 +203,6 @@ mod tests {
                 "sub/2026-11-22.jsonl",
             ],
             &[
-                ".2026-11-20.jsonl.gz.tmp tmp",
                 "2026-11-21.jsonl.gz None",
                 "2026-11-22.000001.jsonl Some(1)",
                 "2026-11-22.jsonl None",

@@ -11,9 +11,11 @@
 //! - [`template`] parses `path` and renders the path of the active file.
 //! - [`safe_name`] encodes a producer's text as part of a file name.
 //! - [`series`] numbers the rotated files of one active file.
-//! - [`listing`] finds the files on disk that belong to a template.
+//! - [`listing`] finds the files on disk that match a template.
+//! - [`overlap`] compares two templates.
 
 pub(crate) mod listing;
+pub(crate) mod overlap;
 pub(crate) mod safe_name;
 pub(crate) mod series;
 pub(crate) mod template;

@@ -3,7 +3,7 @@
 //! `bot.jsonl` is the active file, `bot.000001.jsonl` the oldest rotated file, `bot.000002.jsonl`
 //! the next one. Sorted by name, the files are in the order in which they were written, with the
 //! active file last. A compressed file has the additional suffix `.gz` or `.zst`. A number is not
-//! reused while a file with a higher number exists, and no file is overwritten.
+//! reused, also when all files were deleted, and no file is overwritten.
 
 use std::fs;
 use std::io;
@@ -47,12 +47,23 @@ pub(crate) fn rotated(path: &Path, extension: &str, index: u64) -> PathBuf {
     path.with_file_name(format!("{stem}.{index:0INDEX_DIGITS$}{extension}"))
 }
 
+/// Splits the number off the path of a rotated file, compressed or not. Returns the path of the
+/// active file and the number.
+pub(crate) fn number_of(path: &str, extension: &str) -> Option<(String, u64)> {
+    let Name { stem, index, .. } = Name::parse(path, extension)?.rotated()?;
+    Some((format!("{stem}{extension}"), index?))
+}
+
 /// Returns the next free number of the series whose active file is at `path`.
 pub(crate) fn next_index(path: &Path, extension: &str) -> io::Result<u64> {
     let stem = stem_of(path, extension);
     let folder = path.parent().expect("an active file has a parent folder");
     let mut highest = 0;
-    for entry in fs::read_dir(folder)? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(1),
+        entries => entries?,
+    };
+    for entry in entries {
         let name = entry?.file_name();
         let found =
             name.to_str().and_then(|name| Name::parse(name, extension)).and_then(Name::rotated);
@@ -74,6 +85,16 @@ fn stem_of<'a>(path: &'a Path, extension: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn number_is_split_off_a_path() {
+        let split = |path| number_of(path, ".jsonl");
+        assert_eq!(split("a/bot.000012.jsonl.gz"), Some(("a/bot.jsonl".to_owned(), 12)));
+        assert_eq!(split("a/bot.000012.jsonl"), Some(("a/bot.jsonl".to_owned(), 12)));
+        for path in ["a/bot.jsonl", "a/bot.12.jsonl", "a/bot.000012.ndjson", "a.000001/bot"] {
+            assert_eq!(split(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn next_number_exceeds_those_of_all_files_compressed_or_not() {

@@ -24,12 +24,31 @@ pub(crate) struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
     Literal(String),
+    /// Day of receipt.
     Date,
+    /// Day of the event's own time.
+    EventDate,
     Source,
 }
 
+/// Days of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Days {
+    /// Day of receipt, if the template has it.
+    pub(crate) received: Option<Date>,
+    /// Day of the event's own time, if the template has it.
+    pub(crate) event: Option<Date>,
+}
+
+impl Days {
+    /// Returns the day after which a file is closed.
+    pub(crate) fn closing(self) -> Option<Date> {
+        self.received.or(self.event)
+    }
+}
+
 const KEY: &str = "path";
-const KNOWN: &str = "use {date} or {source}";
+const KNOWN: &str = "use {date}, {event_date} or {source}";
 /// Length of a rendered `{date}`, such as `2026-11-22`.
 pub(crate) const DATE_LENGTH: usize = 10;
 /// Bytes that may be added to a rendered name: `.` and a number of 20 digits, `.zst`, and the dot
@@ -100,23 +119,45 @@ impl Template {
         &self.extension
     }
 
-    pub(crate) fn has_date(&self) -> bool {
-        self.components.iter().flatten().any(|piece| *piece == Piece::Date)
+    pub(crate) fn has(&self, piece: &Piece) -> bool {
+        self.components.iter().flatten().any(|other| other == piece)
     }
 
-    pub(crate) fn has_source(&self) -> bool {
-        self.components.iter().flatten().any(|piece| *piece == Piece::Source)
+    /// Returns whether names contain a day.
+    pub(crate) fn has_day(&self) -> bool {
+        self.has(&Piece::Date) || self.has(&Piece::EventDate)
     }
 
-    /// Returns the path of the active file for events of a day and a source.
-    pub(crate) fn render(&self, date: Date, source: &str) -> PathBuf {
+    /// Follows a link at the path of a template without placeholders, so that files are rotated
+    /// where the data is. Returns `None` if the link leads to a name with another extension.
+    pub(crate) fn resolved(self) -> Option<Self> {
+        let is_fixed = self.components.iter().flatten().all(|piece| matches!(piece, Piece::Literal(_)));
+        let path = self.render(Days::default(), "");
+        if !is_fixed || !path.is_symlink() {
+            return Some(self);
+        }
+        let target = path.canonicalize().ok()?;
+        let stem = target.file_name()?.to_str()?.strip_suffix(&self.extension)?;
+        Some(Self {
+            base: target.parent()?.to_owned(),
+            components: vec![vec![Piece::Literal(stem.to_owned())]],
+            extension: self.extension,
+        })
+    }
+
+    /// Returns the path of the active file for events of certain days and a source.
+    pub(crate) fn render(&self, days: Days, source: &str) -> PathBuf {
         let mut path = self.base.clone();
         for (index, pieces) in self.components.iter().enumerate() {
             let mut name = String::new();
             for piece in pieces {
                 match piece {
                     Piece::Literal(text) => name.push_str(text),
-                    Piece::Date => name.push_str(&date.to_string()),
+                    Piece::Date | Piece::EventDate => {
+                        let day = if *piece == Piece::Date { days.received } else { days.event };
+                        let day = day.expect("days are those that the template has");
+                        name.push_str(&day.to_string());
+                    }
                     Piece::Source => name.push_str(&safe_name::encode(source)),
                 }
             }
@@ -143,6 +184,7 @@ fn pieces(text: &str) -> Result<Vec<Piece>, BuildError> {
         };
         pieces.push(match &braced[..=end] {
             "{date}" => Piece::Date,
+            "{event_date}" => Piece::EventDate,
             "{source}" => Piece::Source,
             unknown => {
                 return Err(BuildError::new(
@@ -190,7 +232,7 @@ fn take_extension(name: &mut Vec<Piece>) -> Result<String, BuildError> {
 fn check_length(pieces: &[Piece], extension: usize) -> Result<(), BuildError> {
     let length = |piece: &Piece| match piece {
         Piece::Literal(text) => text.len(),
-        Piece::Date => DATE_LENGTH,
+        Piece::Date | Piece::EventDate => DATE_LENGTH,
         Piece::Source => safe_name::LONGEST,
     };
     let longest = pieces.iter().map(length).sum::<usize>() + extension + ADDED_LENGTH;
@@ -215,8 +257,9 @@ mod tests {
     #[track_caller]
     fn check(path: &str, base: &str, rendered: &str) {
         let template = Template::parse(path).unwrap();
+        let days = Days { received: Some(date(2026, 11, 22)), event: Some(date(2026, 11, 21)) };
         assert_eq!(template.base(), Path::new(base));
-        assert_eq!(template.render(date(2026, 11, 22), "a/b"), Path::new(rendered));
+        assert_eq!(template.render(days, "a/b"), Path::new(rendered));
     }
 
     #[test]
@@ -227,6 +270,7 @@ mod tests {
         check("events.jsonl", ".", "./events.jsonl");
         check("d/{date}/{source}-{date}.jsonl", "d", "d/2026-11-22/a%2Fb-2026-11-22.jsonl");
         check("d/{source}.jsonl", "d", "d/a%2Fb.jsonl");
+        check("d/{date}/{event_date}.jsonl", "d", "d/2026-11-22/2026-11-21.jsonl");
     }
 
     #[track_caller]
@@ -239,7 +283,7 @@ mod tests {
     fn invalid_templates_are_rejected_with_a_remedy() {
         rejects("", "`path` must not be empty; use");
         rejects("events/", "must end in the name of a file");
-        rejects("{day}.jsonl", "unknown placeholder {day}; use {date} or {source}");
+        rejects("{day}.jsonl", "unknown placeholder {day}; use {date}, {event_date} or");
         rejects("{date.jsonl", "single brace");
         rejects("date}.jsonl", "single brace");
         rejects("{date}/../x.jsonl", "must not contain \"..\" after a placeholder");

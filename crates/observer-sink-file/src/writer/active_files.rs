@@ -1,29 +1,34 @@
 //! The active files: opened on demand, limited in number, and rotated when they are full.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::civil::Date;
 use observer_core::Uuid;
 
+use crate::compression::Compression;
 use crate::config::Settings;
 use crate::disk::{Disk, create_folders, parent};
 use crate::error::FileError;
-use crate::janitor::Janitor;
+use crate::ledger::ownership::{Ownership, end_of, look, ownership};
+use crate::ledger::{Entry, Kind, Ledger};
+use crate::names::listing::match_path;
 use crate::names::series;
-use crate::names::template::Piece;
-use crate::writer::open_file::OpenFile;
+use crate::names::template::{Days, Piece};
+use crate::sync::lock;
+use crate::writer::open_file::{AtPath, Closing, OpenFile};
 use crate::writer::sidecar::Mark;
 
 /// Lines of a batch that belong to one active file.
 #[derive(Debug)]
 pub(crate) struct Portion {
+    /// Path of the template.
     pub(crate) path: PathBuf,
-    /// Day in the name, if the template has one.
-    pub(crate) date: Option<Date>,
+    /// Days in the name.
+    pub(crate) days: Days,
     pub(crate) bytes: Vec<u8>,
     pub(crate) lines: Vec<PortionLine>,
 }
@@ -50,7 +55,8 @@ pub(crate) struct PartialWrite {
 pub(crate) struct ActiveFiles {
     settings: Arc<Settings>,
     disk: Arc<dyn Disk>,
-    janitor: Janitor,
+    ledger: Arc<Mutex<Ledger>>,
+    /// Open files by the path of the template. The file itself may have a number.
     open: HashMap<PathBuf, OpenFile>,
     /// Files that were closed because of `max_open_files` and still need a sync.
     evicted: BTreeSet<PathBuf>,
@@ -58,26 +64,29 @@ pub(crate) struct ActiveFiles {
     folders: BTreeSet<PathBuf>,
     /// Number of files closed since [`ActiveFiles::take_closed_count`] was last called.
     closed_count: usize,
+    /// Earliest time that events can have, see [`TrustedClock::floor`](crate::clock::TrustedClock).
+    pub(crate) floor: i64,
     /// Counter of uses, by which the least recently used file is found.
     uses: u64,
 }
 
 impl ActiveFiles {
-    pub(crate) fn new(settings: Arc<Settings>, disk: Arc<dyn Disk>, janitor: Janitor) -> Self {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        disk: Arc<dyn Disk>,
+        ledger: Arc<Mutex<Ledger>>,
+    ) -> Self {
         Self {
             settings,
             disk,
-            janitor,
+            ledger,
             open: HashMap::new(),
             evicted: BTreeSet::new(),
             folders: BTreeSet::new(),
             closed_count: 0,
+            floor: i64::MIN,
             uses: 0,
         }
-    }
-
-    pub(crate) fn janitor(&self) -> &Janitor {
-        &self.janitor
     }
 
     /// Writes the lines of a portion, with one write for each file.
@@ -103,17 +112,19 @@ impl ActiveFiles {
         start: usize,
     ) -> Result<usize, FileError> {
         let path = portion.path.as_path();
-        self.prepare(path, portion.date)?;
+        self.prepare(path, portion.days)?;
         if self.run_length(portion, first, start) == 0 {
             self.rotate(path)?;
-            self.prepare(path, portion.date)?;
+            self.prepare(path, portion.days)?;
         }
         let run = self.run_length(portion, first, start).max(1);
         let file = self.open.get_mut(path).expect("the file was prepared above");
-        let last = &portion.lines[first + run - 1];
-        file.append(&*self.disk, &portion.bytes[start..last.end])?;
-        let windows =
-            portion.lines[first..first + run].iter().map(|line| self.window(line.received));
+        let lines = &portion.lines[first..first + run];
+        let last_line = if run > 1 { lines[run - 2].end - start } else { 0 };
+        file.append(&*self.disk, &portion.bytes[start..lines[run - 1].end], last_line)?;
+        let newest = lines.iter().map(|line| line.received).max().unwrap_or(0);
+        file.newest = file.newest.max(newest).max(self.floor);
+        let windows = lines.iter().map(|line| self.window(line.received));
         let newest = windows.max().flatten();
         let file = self.open.get_mut(path).expect("the file was prepared above");
         file.window = file.window.max(newest);
@@ -146,50 +157,130 @@ impl ActiveFiles {
     }
 
     /// Opens the file unless it is open and its path still refers to it.
-    fn prepare(&mut self, path: &Path, date: Option<Date>) -> Result<(), FileError> {
+    fn prepare(&mut self, path: &Path, days: Days) -> Result<(), FileError> {
         self.uses += 1;
         if let Some(file) = self.open.get_mut(path) {
             file.last_use = self.uses;
-            if file.is_still_at_path()? {
+            let at_path = file.compare_with_path()?;
+            if at_path == AtPath::Resized {
+                let entry = file.entry(Kind::Open);
+                let mut ledger = lock(&self.ledger);
+                let key = ledger.key(file.path());
+                ledger.put(&key, entry);
+                ledger.write()?;
+            }
+            if at_path != AtPath::Gone {
                 return Ok(());
             }
             tracing::info!(
-                file = %path.display(),
+                file = %file.path().display(),
                 "another program renamed or deleted an open file; continuing in a new file"
             );
             file.sync(&*self.disk)?;
-            self.forget(path);
+            let mut ledger = lock(&self.ledger);
+            let key = ledger.key(file.path());
+            ledger.remove(&key);
+            self.open.remove(path);
         }
         while self.open.len() >= self.settings.max_open_files {
             self.evict()?;
         }
-        self.janitor.acquire(path);
-        match self.open_file(path, date) {
-            Ok(file) => {
-                self.open.insert(path.to_owned(), file);
-                Ok(())
+        let mut file = match self.open_file(path) {
+            // The janitor may have deleted an empty folder meanwhile.
+            Err(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.open_file(path)?
             }
-            Err(error) => {
-                self.janitor.release(path);
-                Err(error)
-            }
-        }
+            opened => opened?,
+        };
+        let is_numbered = file.path() != path;
+        file.last_use = self.uses;
+        file.closing = closing(days, is_numbered);
+        self.open.insert(path.to_owned(), file);
+        Ok(())
     }
 
-    fn open_file(&mut self, path: &Path, date: Option<Date>) -> Result<OpenFile, FileError> {
+    /// Opens the open file of a series, or creates one.
+    fn open_file(&mut self, path: &Path) -> Result<OpenFile, FileError> {
         self.create_parents(path)?;
-        let opened = OpenFile::open(path)?;
-        if opened.is_new {
-            self.folders.insert(parent(path).to_owned());
+        let known = {
+            let ledger = lock(&self.ledger);
+            let keys = ledger.open_in_series(&ledger.key(path));
+            keys.into_iter().filter_map(|key| Some((ledger.path(&key), *ledger.get(&key)?, key)))
+                .collect::<Vec<_>>()
+        };
+        for (path, entry, key) in known {
+            let seen = look(&path, Some(&entry), None).map_err(FileError::io("read", &path))?;
+            match ownership(Some(&entry), seen.as_ref()) {
+                Ownership::Own => return self.reopen(&path, entry.newest),
+                Ownership::Missing => {}
+                _ => tracing::warn!(
+                    file = %path.display(),
+                    "another file has taken the name of an open file; it is left alone"
+                ),
+            }
+            lock(&self.ledger).remove(&key);
         }
-        let mut file = opened.file;
+        self.create(path)
+    }
+
+    fn reopen(&mut self, path: &Path, newest: i64) -> Result<OpenFile, FileError> {
+        let (mut file, last) = OpenFile::append_to(path)?;
         if self.evicted.remove(path) {
             file.mark_unsynced();
         }
-        file.last_use = self.uses;
-        file.date = date;
-        file.window = opened.last.and_then(|line| self.window(line.received_at.as_second()));
+        let received = last.map(|line| line.received_at.as_second());
+        file.window = received.and_then(|received| self.window(received));
+        file.newest = newest.max(received.unwrap_or(0));
         Ok(file)
+    }
+
+    /// Creates the file at a path, or a numbered one if the path belongs to another file or to a
+    /// compressed one.
+    fn create(&mut self, path: &Path) -> Result<OpenFile, FileError> {
+        let extension = self.settings.template.extension();
+        let mut created_path = path.to_owned();
+        let created = loop {
+            let is_taken = [Compression::Gzip, Compression::Zstd].iter().any(|compression| {
+                let mut name = created_path.clone().into_os_string();
+                name.push(compression.suffix());
+                fs::symlink_metadata(name).is_ok()
+            });
+            let created = if is_taken {
+                Err(io::ErrorKind::AlreadyExists.into())
+            } else {
+                self.settings.access.create_file(&created_path)
+            };
+            match created {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let number = self.next_number(path)?.max(
+                        series::number_of(&created_path.to_string_lossy(), extension)
+                            .map_or(0, |(_, number)| number + 1),
+                    );
+                    created_path = series::rotated(path, extension, number);
+                }
+                created => break created.map_err(FileError::io("create", &created_path))?,
+            }
+        };
+        self.folders.insert(parent(path).to_owned());
+        let file = OpenFile::created(created, &created_path)?;
+        let mut ledger = lock(&self.ledger);
+        let key = ledger.key(&created_path);
+        ledger.put(&key, file.entry(Kind::Open));
+        // A line in a file without a record would count as that of a stranger after a crash.
+        if let Err(error) = ledger.write() {
+            ledger.remove(&key);
+            let _ = fs::remove_file(&created_path);
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    fn next_number(&self, path: &Path) -> Result<u64, FileError> {
+        let extension = self.settings.template.extension();
+        let on_disk = series::next_index(path, extension)
+            .map_err(FileError::io("list the folder of", path))?;
+        let ledger = lock(&self.ledger);
+        Ok(on_disk.max(ledger.highest(&ledger.key(path)) + 1))
     }
 
     /// Creates the folders of a path. Components that contain a placeholder must not be links,
@@ -197,19 +288,17 @@ impl ActiveFiles {
     fn create_parents(&mut self, path: &Path) -> Result<(), FileError> {
         let template = &self.settings.template;
         let mut current = template.base().to_owned();
-        self.folders.extend(create_folders(&current)?);
+        self.folders.extend(create_folders(&current, &self.settings.access)?);
         let names = path.strip_prefix(&current).expect("a rendered path starts with the base");
         let last = template.components().len() - 1;
         for (level, (name, pieces)) in names.components().zip(template.components()).enumerate() {
             current.push(name);
             if level < last {
-                match fs::create_dir(&current) {
-                    Ok(()) => {
-                        self.folders.insert(parent(&current).to_owned());
-                        continue;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(FileError::io("create the folder", &current)(error)),
+                if fs::symlink_metadata(&current).is_err() {
+                    let created = self.settings.access.create_folder(&current);
+                    created.map_err(FileError::io("create the folder", &current))?;
+                    self.folders.insert(parent(&current).to_owned());
+                    continue;
                 }
             }
             let has_placeholder = pieces.iter().any(|piece| !matches!(piece, Piece::Literal(_)));
@@ -223,36 +312,50 @@ impl ActiveFiles {
         Ok(())
     }
 
-    /// Closes the least recently used file.
+    /// Closes the handle of the least recently used file.
     fn evict(&mut self) -> Result<(), FileError> {
-        let Some(file) = self.open.values_mut().min_by_key(|file| file.last_use) else {
+        let Some((template_path, file)) =
+            self.open.iter_mut().min_by_key(|(_, file)| file.last_use)
+        else {
             return Ok(());
         };
         file.remove_torn_end(&*self.disk)?;
-        let path = file.path().to_owned();
+        let template_path = template_path.clone();
         if !file.is_synced() {
-            self.evicted.insert(path.clone());
+            self.evicted.insert(file.path().to_owned());
         }
-        self.forget(&path);
+        let mut ledger = lock(&self.ledger);
+        let key = ledger.key(file.path());
+        if let Some(entry) = ledger.get(&key).copied().filter(|entry| entry.newest < file.newest) {
+            // The length of an entry must be durable.
+            ledger.touch(&key, Entry { newest: file.newest, ..entry });
+        }
+        self.open.remove(&template_path);
         Ok(())
     }
 
-    fn forget(&mut self, path: &Path) {
-        self.open.remove(path);
-        self.janitor.release(path);
-    }
-
-    /// Syncs the active file, renames it to the next number of its series and closes it.
+    /// Syncs the active file, renames it to the next number of its series and closes it. A file
+    /// that has a number keeps it.
     fn rotate(&mut self, path: &Path) -> Result<(), FileError> {
-        let extension = self.settings.template.extension();
+        let number = self.next_number(path)?;
         let file = self.open.get_mut(path).expect("the caller has prepared the file");
         file.sync(&*self.disk)?;
-        let index = series::next_index(path, extension)
-            .map_err(FileError::io("list the folder of", path))?;
-        let rotated = series::rotated(path, extension, index);
-        fs::rename(path, &rotated).map_err(FileError::io("rename", path))?;
-        self.folders.insert(parent(path).to_owned());
-        self.forget(path);
+        let mut rotated = file.path().to_owned();
+        if rotated == path {
+            rotated = series::rotated(path, self.settings.template.extension(), number);
+            fs::rename(path, &rotated).map_err(FileError::io("rename", path))?;
+            self.folders.insert(parent(path).to_owned());
+        }
+        let file = self.open.remove(path).expect("it was found above");
+        let mut ledger = lock(&self.ledger);
+        let (old, new) = (ledger.key(path), ledger.key(&rotated));
+        if old != new {
+            ledger.remove(&old);
+        }
+        ledger.put(&new, file.entry(Kind::Closed));
+        if let Err(error) = ledger.write() {
+            tracing::warn!(%error, "record of a rotated file can't be stored yet");
+        }
         tracing::debug!(file = %rotated.display(), "rotated a file");
         self.closed_count += 1;
         Ok(())
@@ -264,7 +367,7 @@ impl ActiveFiles {
             file.sync(&*self.disk)?;
         }
         while let Some(path) = self.evicted.first() {
-            match fs::File::options().append(true).open(path) {
+            match fs::File::open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 opened => opened
                     .and_then(|file| self.disk.sync(&file))
@@ -279,14 +382,60 @@ impl ActiveFiles {
         Ok(())
     }
 
-    /// Closes the synced files of days before `latest`.
-    pub(crate) fn close_before(&mut self, latest: Date) {
-        let is_past =
-            |file: &&OpenFile| file.is_synced() && file.date.is_some_and(|date| date < latest);
-        let past_files: Vec<_> =
-            self.open.values().filter(is_past).map(|file| file.path().to_owned()).collect();
-        for path in past_files {
-            self.forget(&path);
+    /// Records the new lengths of files, after they were synced. The names of new files must be
+    /// durable before their lines count.
+    pub(crate) fn record(&mut self) {
+        let mut ledger = lock(&self.ledger);
+        for file in self.open.values().filter(|file| file.is_synced() && file.len() > 0) {
+            let key = ledger.key(file.path());
+            if ledger.get(&key).is_some_and(|entry| entry.len == 0) {
+                ledger.put(&key, file.entry(Kind::Open));
+            }
+        }
+        if let Err(error) = ledger.write().and_then(|()| ledger.sync()) {
+            tracing::warn!(%error, "record of files can't be stored; it is repeated");
+        }
+    }
+
+    /// Closes the synced files that are complete at a day and a time of receipt, in seconds since
+    /// 1970, and those whose newest event is older than `expired`.
+    pub(crate) fn close_complete(&mut self, today: Date, now: i64, expired: Option<i64>) {
+        let mut ledger = lock(&self.ledger);
+        let is_due = |file: &OpenFile| {
+            file.is_synced()
+                && (file.closing.is_due(today, now, file.newest)
+                    || expired.is_some_and(|expired| file.newest < expired))
+        };
+        let closed = &mut self.closed_count;
+        self.open.retain(|_, file| {
+            let is_due = is_due(file);
+            if is_due {
+                let key = ledger.key(file.path());
+                ledger.put(&key, file.entry(Kind::Closed));
+                *closed += 1;
+            }
+            !is_due
+        });
+        let open: HashSet<_> = self.open.values().map(|file| ledger.key(file.path())).collect();
+        let complete: Vec<_> = ledger
+            .files()
+            .filter(|(key, entry)| entry.kind == Kind::Open && !open.contains(*key))
+            .filter(|(key, entry)| {
+                let matched = match_path(&self.settings.template, key);
+                let is_due = matched.is_some_and(|matched| {
+                    let closing = closing(matched.days, matched.index.is_some());
+                    closing.is_due(today, now, entry.newest)
+                });
+                is_due || expired.is_some_and(|expired| entry.newest < expired)
+            })
+            .map(|(key, entry)| (key.to_owned(), *entry))
+            .collect();
+        for (key, entry) in complete {
+            match close_unopened(&ledger.path(&key), entry) {
+                Ok(Some(closed)) => ledger.put(&key, closed),
+                Ok(None) => ledger.remove(&key),
+                Err(error) => tracing::warn!(file = key, %error, "a file can't be closed yet"),
+            }
             self.closed_count += 1;
         }
     }
@@ -298,11 +447,32 @@ impl ActiveFiles {
 
     /// Returns the sidecar entries of the open files.
     pub(crate) fn marks(&self) -> Vec<Mark> {
-        self.open.values().map(OpenFile::mark).collect()
+        let ledger = lock(&self.ledger);
+        self.open.values().map(|file| file.mark(ledger.key(file.path()))).collect()
     }
 
     #[cfg(test)]
     pub(crate) fn open_count(&self) -> usize {
         self.open.len()
     }
+}
+
+fn closing(days: Days, is_numbered: bool) -> Closing {
+    match days.closing() {
+        None => Closing::Never,
+        Some(day) if is_numbered || days.received.is_none() => Closing::WhenIdle(day),
+        Some(day) => Closing::AfterDay(day),
+    }
+}
+
+/// Returns the entry of a file that is complete and not open; `None` if it isn't the sink's.
+fn close_unopened(path: &Path, entry: Entry) -> io::Result<Option<Entry>> {
+    let seen = look(path, Some(&entry), None)?;
+    if ownership(Some(&entry), seen.as_ref()) != Ownership::Own {
+        return Ok(None);
+    }
+    let file = fs::File::open(path)?;
+    let len = file.metadata()?.len();
+    let end = end_of(&file, Kind::Closed, len, len)?.unwrap_or_default();
+    Ok(Some(Entry { kind: Kind::Closed, len, end, ..entry }))
 }

@@ -1,6 +1,6 @@
 //! An active file that is open for appending.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,9 @@ use jiff::civil::Date;
 
 use crate::disk::{Disk, Identity};
 use crate::error::FileError;
+use crate::ledger::{Entry, Kind};
 use crate::writer::sidecar::Mark;
-use crate::writer::tail::{self, Line, TailRepair};
+use crate::writer::tail::{self, Line, Tail, TailRepair};
 
 /// Active file, open for appending.
 #[derive(Debug)]
@@ -21,15 +22,43 @@ pub(crate) struct OpenFile {
     len: u64,
     /// Size in bytes up to which the file is known to be durable.
     synced: u64,
+    /// Checksum of the last line.
+    line_end: u32,
     end: End,
     sync: Sync,
-    /// Day in the name.
-    pub(crate) date: Option<Date>,
+    pub(crate) closing: Closing,
+    /// Time of receipt of the newest event, in seconds since 1970.
+    pub(crate) newest: i64,
     /// Number of the newest time window in which its events were received.
     pub(crate) window: Option<i64>,
     /// Value of the use counter at the last use.
     pub(crate) last_use: u64,
 }
+
+/// Condition under which a file is closed, besides rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Its name has no day.
+    Never,
+    /// With the first event of a later day.
+    AfterDay(Date),
+    /// The day is over and no event came for an hour: events of the day may be late.
+    WhenIdle(Date),
+}
+
+impl Closing {
+    /// Returns whether the file is complete at a day and a time of receipt, in seconds since 1970.
+    pub(crate) fn is_due(self, today: Date, now: i64, newest: i64) -> bool {
+        match self {
+            Self::Never => false,
+            Self::AfterDay(day) => day < today,
+            Self::WhenIdle(day) => day < today && newest <= now - IDLE,
+        }
+    }
+}
+
+/// Time without events after which a file of an earlier day is complete, in seconds.
+const IDLE: i64 = 3600;
 
 /// State of the bytes after `len`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,56 +80,39 @@ enum Sync {
     Failed,
 }
 
-/// Result of opening a file.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) file: OpenFile,
-    /// Last line of the file, if it is an envelope.
-    pub(crate) last: Option<Line>,
-    pub(crate) is_new: bool,
-}
-
 impl OpenFile {
-    /// Opens or creates a file in an existing folder, and repairs its end.
-    ///
-    /// # Errors
-    /// If another process holds the lock on the file ([`FileError::FileInUse`]), or a file
-    /// operation fails.
-    pub(crate) fn open(path: &Path) -> Result<Opened, FileError> {
-        let options = || File::options().read(true).append(true).to_owned();
-        let (file, is_new) = match options().create_new(true).open(path) {
-            Ok(file) => (file, true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                (options().open(path).map_err(FileError::io("open", path))?, false)
-            }
-            Err(error) => return Err(FileError::io("create", path)(error)),
-        };
-        match lock(&file) {
-            Err(TryLockError::WouldBlock) => {
-                return Err(FileError::FileInUse { path: path.to_owned() });
-            }
-            // Some file systems have no locks.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
+    /// Wraps a file that the sink has just created.
+    pub(crate) fn created(file: File, path: &Path) -> Result<Self, FileError> {
         let metadata = file.metadata().map_err(FileError::io("read", path))?;
-        if !metadata.is_file() {
-            return Err(FileError::Link { path: path.to_owned() });
-        }
-        let tail = tail::repair(&file, path).map_err(FileError::io("repair", path))?;
+        Ok(Self::new(file, path, Identity::of(&metadata), Tail::default()))
+    }
+
+    /// Opens a file of the sink for appending, and repairs its end.
+    pub(crate) fn append_to(path: &Path) -> Result<(Self, Option<Line>), FileError> {
+        let options = File::options().read(true).append(true).to_owned();
+        let file = options.open(path).map_err(FileError::io("open", path))?;
+        let metadata = file.metadata().map_err(FileError::io("read", path))?;
+        let mut tail = tail::repair(&file, path).map_err(FileError::io("repair", path))?;
+        let last = tail.last.take();
+        Ok((Self::new(file, path, Identity::of(&metadata), tail), last))
+    }
+
+    fn new(file: File, path: &Path, identity: Identity, tail: Tail) -> Self {
         let sync = if tail.repair == TailRepair::None { Sync::Done } else { Sync::Due };
-        let file = Self {
+        Self {
             file,
             path: path.to_owned(),
-            identity: Identity::of(&metadata),
+            identity,
             len: tail.len,
+            line_end: tail.end,
             synced: tail.len,
             end: End::Clean,
             sync,
-            date: None,
+            closing: Closing::Never,
+            newest: 0,
             window: None,
             last_use: 0,
-        };
-        Ok(Opened { file, last: tail.last, is_new })
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -115,26 +127,35 @@ impl OpenFile {
         self.sync == Sync::Done && self.end == End::Clean
     }
 
-    /// Returns the file for reading.
-    pub(crate) fn handle(&self) -> &File {
-        &self.file
+    /// Returns the entry of this file in the ledger.
+    pub(crate) fn entry(&self, kind: Kind) -> Entry {
+        let Self { identity, len, line_end, newest, .. } = *self;
+        Entry { kind, identity, len, end: line_end, newest }
     }
 
-    /// Requires a sync because lines of an earlier process may not be durable.
+    /// Requires a sync because lines that were written earlier may not be durable.
     pub(crate) fn mark_unsynced(&mut self) {
         self.sync = self.sync.due();
     }
 
     /// Returns the entry of this file in the sidecar.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark { path: self.path.clone(), identity: self.identity, size: self.len }
+    pub(crate) fn mark(&self, key: String) -> Mark {
+        Mark {
+            path: self.path.clone(),
+            identity: self.identity,
+            size: self.len,
+            file: Some(key),
+            end: Some(self.line_end),
+        }
     }
 
-    /// Returns whether the path still refers to this file. If another program has changed its
-    /// size, writing continues at the new end.
-    pub(crate) fn is_still_at_path(&mut self) -> Result<bool, FileError> {
+    /// Compares the file with its path. If another program has changed its size, writing continues
+    /// at the new end.
+    pub(crate) fn compare_with_path(&mut self) -> Result<AtPath, FileError> {
         let metadata = match fs::metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(AtPath::Gone);
+            }
             metadata => metadata.map_err(FileError::io("inspect", &self.path))?,
         };
         let is_same = Identity::of(&metadata) == self.identity;
@@ -147,12 +168,21 @@ impl OpenFile {
             );
             self.len = metadata.len();
             self.synced = self.synced.min(self.len);
+            let line = tail::last_line(&self.file, self.len);
+            self.line_end = tail::end_of_line(&line.map_err(FileError::io("read", &self.path))?);
+            return Ok(AtPath::Resized);
         }
-        Ok(is_same)
+        Ok(if is_same { AtPath::Same } else { AtPath::Gone })
     }
 
-    /// Appends complete lines. After an error none of them is in the file.
-    pub(crate) fn append(&mut self, disk: &dyn Disk, bytes: &[u8]) -> Result<(), FileError> {
+    /// Appends complete lines, the last of which starts at `last`. After an error none of them is
+    /// in the file.
+    pub(crate) fn append(
+        &mut self,
+        disk: &dyn Disk,
+        bytes: &[u8],
+        last: usize,
+    ) -> Result<(), FileError> {
         self.remove_torn_end(disk)?;
         self.sync = self.sync.due();
         let mut written = 0;
@@ -177,6 +207,7 @@ impl OpenFile {
             return Err(FileError::io("write", &self.path)(error));
         }
         self.len += bytes.len() as u64;
+        self.line_end = tail::end_of_line(&bytes[last..]);
         Ok(())
     }
 
@@ -228,10 +259,14 @@ impl OpenFile {
     }
 }
 
-/// Locks the file against other sinks. On Windows a lock would also exclude readers, so there is
-/// none.
-fn lock(file: &File) -> Result<(), TryLockError> {
-    if cfg!(unix) { file.try_lock() } else { Ok(()) }
+/// Result of the comparison of an open file with its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtPath {
+    Same,
+    /// Another program changed the size of the file.
+    Resized,
+    /// Another program renamed or deleted the file.
+    Gone,
 }
 
 impl Sync {

@@ -5,7 +5,7 @@
 //! The file `position` has two lines of UTF-8 text:
 //!
 //! ```text
-//! {"format":1,"epoch":1,"seq":7,"files":[{"path":"…","dev":1,"ino":2,"size":3}],"ahead":[[8,"…"]]}
+//! {"format":1,"epoch":1,"seq":7,"files":[{"path":"…",…,"size":3}],"ahead":[[8,"…"]]}
 //! 5f3c0a91
 //! ```
 //!
@@ -14,7 +14,9 @@
 //! - `format`: version of the layout, 1.
 //! - `epoch` and `seq`: position of the last event whose line is durable.
 //! - `files`: the files that were open, each with its path, its identity (`dev`, `ino`) and the
-//!   size in bytes up to which its lines are covered by the sidecar.
+//!   size in bytes up to which its lines are covered by the sidecar. `file` is the path as in the
+//!   [ledger](crate::ledger), and `end` the checksum of the last line before `size`; versions
+//!   before the ledger had neither.
 //! - `ahead`: sequence numbers and ids of events past `seq` whose lines are already in the files.
 //!
 //! The second line is the CRC-32 (IEEE) of the first line, without its line feed, as eight
@@ -23,8 +25,9 @@
 //! # Writing and reading
 //!
 //! The file is a [`StateFile`], so it is replaced atomically, even on a full disk. It is written
-//! after the files were synced. A file with another `format` or a wrong checksum is damaged: the
-//! position is unknown, and [recovery](super::recovery) reads the ends of the newest files instead.
+//! after the files were synced. A later `format` is refused. A file with a wrong checksum is
+//! damaged: the position is unknown, and [recovery](super::recovery) reads the ends of the newest
+//! files instead.
 //!
 //! The file `lock` beside it is empty. The sink that writes the files holds an advisory lock on it.
 
@@ -36,7 +39,9 @@ use std::time::SystemTime;
 use observer_core::{Position, StateFile};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Disk, Identity, create_folders};
+use crate::access::Access;
+use crate::checksum::checksum;
+use crate::disk::{Disk, Identity, create_folders, create_private};
 use crate::error::FileError;
 
 const FILE: &str = "position";
@@ -60,6 +65,10 @@ pub(crate) struct Mark {
     #[serde(flatten)]
     pub(crate) identity: Identity,
     pub(crate) size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) end: Option<u32>,
 }
 
 impl Recorded {
@@ -94,15 +103,11 @@ impl StateFolder {
     /// # Errors
     /// If another sink holds the lock ([`FileError::StateInUse`]), or a file operation fails.
     pub(crate) fn open(folder: &Path, disk: &dyn Disk) -> Result<Self, FileError> {
-        for changed in create_folders(folder)? {
+        for changed in create_folders(folder, &Access::PRIVATE)? {
             disk.sync_folder(&changed)?;
         }
         let path = folder.join("lock");
-        let lock = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(FileError::io("open", &path))?;
+        let lock = create_private(&path).map_err(FileError::io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {
                 let position = StateFile::open(folder.join(FILE));
@@ -118,25 +123,12 @@ impl StateFolder {
     }
 
     pub(crate) fn load(&self) -> Result<Loaded, FileError> {
-        let path = self.path();
-        let read =
-            || io::Result::Ok((fs::read_to_string(&path)?, fs::metadata(&path)?.modified()?));
-        match read() {
-            Ok((text, written)) => Ok(match parse(&text) {
-                Ok(recorded) => Loaded::Intact(recorded, written),
-                Err(problem) => Loaded::Damaged(problem),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Missing),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Ok(Loaded::Damaged(error.to_string()))
-            }
-            Err(error) => Err(FileError::io("read", &path)(error)),
-        }
+        load(&self.folder)
     }
 
     pub(crate) fn store(&self, recorded: &Recorded) -> Result<(), FileError> {
         let json = serde_json::to_string(recorded).expect("numbers and strings serialize to JSON");
-        let text = format!("{json}\n{:08x}\n", checksum(&json));
+        let text = format!("{json}\n{:08x}\n", checksum(json.as_bytes()));
         self.position.replace(text.as_bytes()).map_err(FileError::io("write", &self.path()))
     }
 
@@ -146,27 +138,55 @@ impl StateFolder {
     }
 }
 
-fn parse(text: &str) -> Result<Recorded, String> {
+/// Reads the sidecar in a state folder.
+///
+/// # Errors
+/// If it can't be read, or a later version wrote it.
+pub(crate) fn load(folder: &Path) -> Result<Loaded, FileError> {
+    let path = folder.join(FILE);
+    let read = || io::Result::Ok((fs::read_to_string(&path)?, fs::metadata(&path)?.modified()?));
+    match read() {
+        Ok((text, written)) => match parse(&text) {
+            Ok(recorded) => Ok(Loaded::Intact(recorded, written)),
+            Err(Unreadable::Damaged(problem)) => Ok(Loaded::Damaged(problem)),
+            Err(Unreadable::Newer(found)) => Err(FileError::Newer { path, found, known: FORMAT }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Missing),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Ok(Loaded::Damaged(error.to_string()))
+        }
+        Err(error) => Err(FileError::io("read", &path)(error)),
+    }
+}
+
+/// Reason for which a sidecar can't be used.
+#[derive(Debug, PartialEq, Eq)]
+enum Unreadable {
+    Damaged(String),
+    /// It has this later format.
+    Newer(u32),
+}
+
+fn parse(text: &str) -> Result<Recorded, Unreadable> {
     #[derive(Deserialize)]
     struct Version {
         format: u32,
     }
+    let damaged = |problem: String| Unreadable::Damaged(problem);
     let mut lines = text.split('\n');
-    let (json, sum) = lines.next().zip(lines.next()).ok_or("the file is truncated")?;
-    if u32::from_str_radix(sum, 16) != Ok(checksum(json)) {
-        return Err("the checksum does not match".to_owned());
+    let (json, sum) = lines
+        .next()
+        .zip(lines.next())
+        .ok_or_else(|| damaged("the file is truncated".to_owned()))?;
+    if u32::from_str_radix(sum, 16) != Ok(checksum(json.as_bytes())) {
+        return Err(damaged("the checksum does not match".to_owned()));
     }
-    let version: Version = serde_json::from_str(json).map_err(|error| error.to_string())?;
-    if version.format != FORMAT {
-        return Err(format!("unknown format {}; this version reads {FORMAT}", version.format));
+    let version: Version =
+        serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
+    if version.format > FORMAT {
+        return Err(Unreadable::Newer(version.format));
     }
-    serde_json::from_str(json).map_err(|error| error.to_string())
-}
-
-fn checksum(text: &str) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(text.as_bytes());
-    crc.sum()
+    serde_json::from_str(json).map_err(|error| damaged(error.to_string()))
 }
 
 #[cfg(test)]
@@ -175,8 +195,13 @@ mod tests {
     use crate::disk::RealDisk;
 
     fn recorded() -> Recorded {
-        let mark =
-            Mark { path: "d/x.jsonl".into(), identity: Identity { dev: 1, ino: 2 }, size: 3 };
+        let mark = Mark {
+            path: "d/x.jsonl".into(),
+            identity: Identity { dev: 1, ino: 2 },
+            size: 3,
+            file: Some("x.jsonl".to_owned()),
+            end: Some(4),
+        };
         Recorded::new(
             Position { epoch: u64::MAX, seq: 7 },
             vec![mark],
@@ -205,10 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn unknown_format_is_named() {
+    fn later_format_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
         let json = r#"{"format":2}"#;
-        let error = parse(&format!("{json}\n{:08x}\n", checksum(json))).unwrap_err();
-        assert_eq!(error, "unknown format 2; this version reads 1");
+        let text = format!("{json}\n{:08x}\n", checksum(json.as_bytes()));
+        fs::write(folder.path().join(FILE), text).unwrap();
+        let error = load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("position has version 2 of its format"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use observer_core::{Timestamp, Uuid};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::checksum::checksum;
+
 /// Fields of an envelope that identify its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
@@ -40,10 +42,17 @@ impl Line {
 /// First bytes of every envelope.
 const OPENING: &[u8] = br#"{"id":""#;
 
+/// Returns whether a text may be the first part of an envelope, with zeros that a power cut left.
+pub(crate) fn is_own_text(text: &[u8]) -> bool {
+    let text = &text[..text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
+    text.starts_with(OPENING) || OPENING.starts_with(text)
+}
+
 /// Repair of the end of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum TailRepair {
     /// The last line was complete.
+    #[default]
     None,
     /// This many bytes were removed: a part of a line, or zeros that a power cut left.
     Truncated(u64),
@@ -52,10 +61,12 @@ pub(crate) enum TailRepair {
 }
 
 /// End of a file after the repair.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
     pub(crate) len: u64,
     pub(crate) last: Option<Line>,
+    /// Checksum of the last line with its line feed; 0 for an empty file.
+    pub(crate) end: u32,
     pub(crate) repair: TailRepair,
 }
 
@@ -67,31 +78,43 @@ pub(crate) fn repair(file: &File, path: &Path) -> io::Result<Tail> {
     let len = file.metadata()?.len();
     let piece = last_line(file, len)?;
     if piece.is_empty() || piece.ends_with(b"\n") {
-        return Ok(Tail { len, last: Line::parse(&piece), repair: TailRepair::None });
+        let end = end_of_line(&piece);
+        return Ok(Tail { len, last: Line::parse(&piece), end, repair: TailRepair::None });
     }
     let start = len - piece.len() as u64;
     let text = &piece[..piece.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
     let is_whole =
         serde_json::from_slice::<&RawValue>(text).is_ok_and(|json| json.get().starts_with('{'));
-    let is_ours = text.starts_with(OPENING) || OPENING.starts_with(text);
-    if is_whole || !is_ours {
+    if is_whole || !is_own_text(text) {
         let end = start + text.len() as u64;
         if end < len {
             file.set_len(end)?;
         }
         (&mut &*file).write_all(b"\n")?;
         tracing::warn!(file = %path.display(), "added the missing line feed of the last line");
-        return Ok(Tail { len: end + 1, last: Line::parse(text), repair: TailRepair::Terminated });
+        let line = [text, b"\n"].concat();
+        return Ok(Tail {
+            len: end + 1,
+            last: Line::parse(text),
+            end: end_of_line(&line),
+            repair: TailRepair::Terminated,
+        });
     }
     file.set_len(start)?;
     let bytes = piece.len() as u64;
     tracing::warn!(file = %path.display(), bytes, "removed a torn line at the end of a file");
-    let last = Line::parse(&last_line(file, start)?);
-    Ok(Tail { len: start, last, repair: TailRepair::Truncated(bytes) })
+    let line = last_line(file, start)?;
+    let (last, end) = (Line::parse(&line), end_of_line(&line));
+    Ok(Tail { len: start, last, end, repair: TailRepair::Truncated(bytes) })
+}
+
+/// Returns the checksum of a line; 0 if there is none.
+pub(crate) fn end_of_line(line: &[u8]) -> u32 {
+    if line.is_empty() { 0 } else { checksum(line) }
 }
 
 /// Returns the last line of the first `len` bytes, with its line feed if it has one.
-fn last_line(mut file: &File, len: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn last_line(mut file: &File, len: u64) -> io::Result<Vec<u8>> {
     let mut reach = 64 << 10;
     loop {
         let start = len.saturating_sub(reach);

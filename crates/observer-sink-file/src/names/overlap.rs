@@ -1,0 +1,180 @@
+//! Comparison of two templates: whether they can name the same file.
+
+use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
+
+use crate::names::safe_name::LONGEST;
+use crate::names::template::{Piece, Template};
+
+/// Class of characters at one place of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    One(char),
+    /// Digit of a day, with an example.
+    Digit(char),
+    /// At least one character of an encoded source.
+    Source,
+}
+
+/// Day in examples.
+const DAY: &str = "2026-11-27";
+
+/// Returns a path that both templates can name, if there is one.
+pub(crate) fn overlap(a: &Template, b: &Template) -> Option<PathBuf> {
+    let (first, second) = (levels(a)?, levels(b)?);
+    if first.len() != second.len() {
+        return None;
+    }
+    let names = first.iter().zip(&second).map(|(a, b)| common_name(a, b));
+    names.collect::<Option<Vec<_>>>().map(|names| {
+        let mut path = PathBuf::from(std::path::MAIN_SEPARATOR_STR);
+        path.extend(names);
+        path
+    })
+}
+
+/// Returns the tokens of each component of the absolute path, or `None` if the path can't be
+/// resolved.
+fn levels(template: &Template) -> Option<Vec<Vec<Token>>> {
+    let base = std::path::absolute(template.base()).ok()?;
+    // An existing folder may have several names.
+    let base = base.canonicalize().unwrap_or_else(|_| clean(&base));
+    let mut levels: Vec<Vec<Token>> = Vec::new();
+    for component in base.components() {
+        if let Component::Normal(name) = component {
+            levels.push(name.to_str()?.chars().map(Token::One).collect());
+        }
+    }
+    let components = template.components();
+    for (index, pieces) in components.iter().enumerate() {
+        let mut tokens = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Literal(text) => tokens.extend(text.chars().map(Token::One)),
+                Piece::Source => tokens.push(Token::Source),
+                Piece::Date | Piece::EventDate => tokens.extend(DAY.chars().map(|char| {
+                    if char == '-' { Token::One(char) } else { Token::Digit(char) }
+                })),
+            }
+        }
+        if index + 1 == components.len() {
+            tokens.extend(template.extension().chars().map(Token::One));
+        }
+        levels.push(tokens);
+    }
+    Some(levels)
+}
+
+/// Removes `..` from an absolute path.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            component => clean.push(component),
+        }
+    }
+    clean
+}
+
+/// Returns a name that both sequences of tokens match.
+fn common_name(a: &[Token], b: &[Token]) -> Option<String> {
+    let mut dead = HashSet::new();
+    let mut name = String::new();
+    search((a, false), (b, false), &mut name, &mut dead).then_some(name)
+}
+
+/// Rest of a sequence, and whether its first token, a source, has matched a character.
+type Rest<'a> = (&'a [Token], bool);
+
+fn search(a: Rest<'_>, b: Rest<'_>, name: &mut String, dead: &mut HashSet<[usize; 4]>) -> bool {
+    if can_end(a) && can_end(b) {
+        return true;
+    }
+    let state = [a.0.len(), usize::from(a.1), b.0.len(), usize::from(b.1)];
+    if name.len() > 2 * LONGEST || !dead.insert(state) {
+        return false;
+    }
+    for (token_a, next_a) in steps(a) {
+        for (token_b, next_b) in steps(b) {
+            let Some(char) = common(token_a, token_b) else { continue };
+            name.push(char);
+            if search(next_a, next_b, name, dead) {
+                return true;
+            }
+            name.pop();
+        }
+    }
+    false
+}
+
+fn can_end((rest, has_matched): Rest<'_>) -> bool {
+    rest.is_empty() || (rest.len() == 1 && has_matched)
+}
+
+/// Returns the tokens that the next character may match, each with the rest after it.
+fn steps<'a>((rest, has_matched): Rest<'a>) -> Vec<(Token, Rest<'a>)> {
+    let mut steps = Vec::new();
+    if has_matched {
+        steps.extend(self::steps((&rest[1..], false)));
+    }
+    match rest.first() {
+        Some(Token::Source) => steps.push((Token::Source, (rest, true))),
+        Some(token) => steps.push((*token, (&rest[1..], false))),
+        None => {}
+    }
+    steps
+}
+
+fn common(a: Token, b: Token) -> Option<char> {
+    let is_encoded = |char: char| char.is_ascii_alphanumeric() || "-_.%~".contains(char);
+    match (a, b) {
+        (Token::One(a), Token::One(b)) => (a == b).then_some(a),
+        (Token::One(char), Token::Digit(_)) | (Token::Digit(_), Token::One(char)) => {
+            char.is_ascii_digit().then_some(char)
+        }
+        (Token::One(char), Token::Source) | (Token::Source, Token::One(char)) => {
+            is_encoded(char).then_some(char)
+        }
+        (Token::Digit(char), _) | (_, Token::Digit(char)) => Some(char),
+        (Token::Source, Token::Source) => Some('a'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(a: &str, b: &str, expected: Option<&str>) {
+        let parse = |path: &str| Template::parse(&format!("/nowhere/{path}")).unwrap();
+        let (a, b) = (parse(a), parse(b));
+        for (a, b) in [(&a, &b), (&b, &a)] {
+            let found = overlap(a, b);
+            let found = found.as_deref().map(|path| path.strip_prefix("/nowhere").unwrap());
+            assert_eq!(found, expected.map(Path::new));
+        }
+    }
+
+    #[test]
+    fn templates_overlap_if_they_can_name_the_same_file() {
+        check("all/{date}.jsonl", "{source}/{date}.jsonl", Some("all/2026-11-27.jsonl"));
+        check("{date}.jsonl", "{source}.jsonl", Some("2026-11-27.jsonl"));
+        check("{event_date}.jsonl", "{date}.jsonl", Some("2026-11-27.jsonl"));
+        check("x.jsonl", "x.jsonl", Some("x.jsonl"));
+        check("a/../x.jsonl", "x.jsonl", Some("x.jsonl"));
+        check("a-{source}.jsonl", "{source}-b.jsonl", Some("a-b.jsonl"));
+        check("{source}/{source}.jsonl", "x/y.jsonl", Some("x/y.jsonl"));
+        check("2026-01-01.jsonl", "{date}.jsonl", Some("2026-01-01.jsonl"));
+        check("all/{date}.jsonl", "one/{date}.jsonl", None);
+        check("{date}.jsonl", "{date}.ndjson", None);
+        check("{date}.jsonl", "x/{date}.jsonl", None);
+        check("a-{source}.jsonl", "b-{source}.jsonl", None);
+        check("{source}.a.jsonl", "{source}.b.jsonl", None);
+        check("{date}-x.jsonl", "{date}.jsonl", None);
+        check("not a source.jsonl", "{source}.jsonl", None);
+    }
+}
