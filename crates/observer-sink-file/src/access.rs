@@ -115,7 +115,8 @@ impl Mode {
 /// Deserializes an access mode from octal digits, such as `"0640"`.
 pub(crate) fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
+    let is_octal =
+        (3..=4).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
     let bits = u32::from_str_radix(&text, 8).ok().filter(|bits| is_octal && *bits <= 0o7777);
     bits.map(Some).ok_or_else(|| {
         de::Error::custom(format_args!("expected an octal mode such as \"0640\", not {text:?}"))

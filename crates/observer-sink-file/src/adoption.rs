@@ -81,8 +81,9 @@ fn marked(recorded: &Recorded, ledger: &Ledger) -> Vec<(String, Entry)> {
         let siblings = std::fs::read_dir(crate::disk::parent(&mark.path)).ok()?;
         let siblings = siblings.filter_map(|entry| Some(entry.ok()?.path()));
         let path = std::iter::once(mark.path.clone()).chain(siblings).find(|path| {
-            std::fs::metadata(path)
-                .is_ok_and(|metadata| metadata.is_file() && Identity::of(&metadata) == mark.identity)
+            std::fs::metadata(path).is_ok_and(|metadata| {
+                metadata.is_file() && Identity::of(&metadata) == mark.identity
+            })
         })?;
         let file = File::open(&path).ok()?;
         let actual = file.metadata().ok()?.len();
@@ -101,7 +102,9 @@ fn entry_of(found: &ListedFile, rule: Rule<'_>) -> io::Result<Option<Entry>> {
     let file = File::open(&found.path)?;
     let Some(first) = first_line(&file, found.compression)? else { return Ok(None) };
     let is_packed = found.compression != Compression::None;
-    let last = if is_packed { first.clone() } else {
+    let last = if is_packed {
+        first.clone()
+    } else {
         match Line::parse(&last_line(&file, seen.len)?) {
             Some(last) => last,
             None => return Ok(None),

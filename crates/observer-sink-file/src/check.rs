@@ -61,7 +61,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("file");
         fs::write(&base, "").unwrap();
-        let error = check_folder(&base.join("events"), &Access::PRIVATE, &RealDisk).unwrap_err().to_string();
+        let error = check_folder(&base.join("events"), &Access::PRIVATE, &RealDisk)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains(base.to_str().unwrap()) && error.contains("check `path`"),
             "{error}"

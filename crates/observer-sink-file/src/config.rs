@@ -361,9 +361,6 @@ mod tests {
             FileConfig::new("{date}.jsonl").timezone("Mars/Olympus"),
             "`timezone` must be the IANA name of a time zone, not \"Mars/Olympus\"",
         );
-        rejects(
-            FileConfig::new("x.jsonl").timezone("Europe/Berlin"),
-            "`timezone` has no effect",
-        );
+        rejects(FileConfig::new("x.jsonl").timezone("Europe/Berlin"), "`timezone` has no effect");
     }
 }

@@ -1,6 +1,6 @@
 //! File operations that tests can make fail, and helpers for folders that `std` lacks.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -71,8 +71,9 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
 }
 
 /// Identity of a file, which does not depend on its name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub(crate) struct Identity {
     pub(crate) dev: u64,
     pub(crate) ino: u64,

@@ -107,11 +107,9 @@ mod tests {
     #[track_caller]
     fn check(zone: Option<&str>, timestamp: &str, received: &str, event: &str, skewed: u64) {
         let template = Template::parse("{date}/{event_date}.jsonl").unwrap();
-        let placement =
-            Placement::new(&template, zone, Duration::from_secs(7 * 86_400)).unwrap();
-        let event_text = format!(
-            r#"{{"source":"bot","event_kind":"ok","ok":true,"timestamp":"{timestamp}"}}"#
-        );
+        let placement = Placement::new(&template, zone, Duration::from_secs(7 * 86_400)).unwrap();
+        let event_text =
+            format!(r#"{{"source":"bot","event_kind":"ok","ok":true,"timestamp":"{timestamp}"}}"#);
         let envelope = Envelope {
             id: Uuid::nil(),
             seq: 1,

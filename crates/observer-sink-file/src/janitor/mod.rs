@@ -247,9 +247,11 @@ impl Shared {
         );
         // The folder of a day or a source is deleted with its last file.
         let base = lock(&self.ledger).base().to_owned();
-        for folder in path.ancestors().skip(1).take_while(|folder| {
-            *folder != base && folder.starts_with(&base)
-        }) {
+        for folder in path
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| *folder != base && folder.starts_with(&base))
+        {
             if fs::remove_dir(folder).is_err() {
                 break;
             }

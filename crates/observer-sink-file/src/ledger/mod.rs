@@ -225,8 +225,7 @@ impl Ledger {
         let numbered = numbered.take_while(|key| key.starts_with(&from)).filter(|key| {
             series::number_of(key, &self.extension).is_some_and(|(of, _)| of == active)
         });
-        let mut open: Vec<_> =
-            numbered.filter(|key| is_open(key)).map(str::to_owned).collect();
+        let mut open: Vec<_> = numbered.filter(|key| is_open(key)).map(str::to_owned).collect();
         if is_open(active) {
             open.insert(0, active.to_owned());
         }

@@ -82,7 +82,11 @@ pub(crate) fn ownership(entry: Option<&Entry>, seen: Option<&Seen>) -> Ownership
 ///
 /// # Errors
 /// If the file can't be read.
-pub(crate) fn look(path: &Path, entry: Option<&Entry>, after: Option<u64>) -> io::Result<Option<Seen>> {
+pub(crate) fn look(
+    path: &Path,
+    entry: Option<&Entry>,
+    after: Option<u64>,
+) -> io::Result<Option<Seen>> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if is_missing(&error) => return Ok(None),
         metadata => metadata?,
@@ -167,13 +171,8 @@ mod tests {
         use Kind::{Closed, Gone, Open, Packed, Temporary};
         use Ownership::{Changed, Missing, NotAFile, Own, Unrecorded};
         use Text::{Empty, Envelope, NewEnvelopes, Other};
-        let link = Some(Seen {
-            is_file: false,
-            identity: INODE,
-            len: 9,
-            end: Some(7),
-            text: Envelope,
-        });
+        let link =
+            Some(Seen { is_file: false, identity: INODE, len: 9, end: Some(7), text: Envelope });
         let (same, other) = (Some(7), Some(8));
         #[rustfmt::skip]
         let table = [

@@ -103,10 +103,10 @@ pub(crate) fn match_path(template: &Template, relative: &str) -> Option<Matched>
     if levels.len() != names.len() {
         return None;
     }
-    let bindings = folders
-        .iter()
-        .zip(levels)
-        .try_fold(Bindings::default(), |bindings, (name, pieces)| match_pieces(pieces, name, bindings))?;
+    let bindings =
+        folders.iter().zip(levels).try_fold(Bindings::default(), |bindings, (name, pieces)| {
+            match_pieces(pieces, name, bindings)
+        })?;
     let (name, Bindings { days, .. }) = match_file_name(template, name, &bindings)?;
     Some(Matched { days, index: name.index, compression: name.compression })
 }

@@ -52,9 +52,11 @@ fn levels(template: &Template) -> Option<Vec<Vec<Token>>> {
             match piece {
                 Piece::Literal(text) => tokens.extend(text.chars().map(Token::One)),
                 Piece::Source => tokens.push(Token::Source),
-                Piece::Date | Piece::EventDate => tokens.extend(DAY.chars().map(|char| {
-                    if char == '-' { Token::One(char) } else { Token::Digit(char) }
-                })),
+                Piece::Date | Piece::EventDate => {
+                    tokens.extend(DAY.chars().map(|char| {
+                        if char == '-' { Token::One(char) } else { Token::Digit(char) }
+                    }))
+                }
             }
         }
         if index + 1 == components.len() {

@@ -131,9 +131,13 @@ impl Template {
     /// Follows a link at the path of a template without placeholders, so that files are rotated
     /// where the data is. Returns `None` if the link leads to a name with another extension.
     pub(crate) fn resolved(self) -> Option<Self> {
-        let is_fixed = self.components.iter().flatten().all(|piece| matches!(piece, Piece::Literal(_)));
+        let is_fixed =
+            self.components.iter().flatten().all(|piece| matches!(piece, Piece::Literal(_)));
+        if !is_fixed {
+            return Some(self);
+        }
         let path = self.render(Days::default(), "");
-        if !is_fixed || !path.is_symlink() {
+        if !path.is_symlink() {
             return Some(self);
         }
         let target = path.canonicalize().ok()?;

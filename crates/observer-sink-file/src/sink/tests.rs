@@ -142,7 +142,15 @@ async fn closed_sink_rejects_deliveries_and_can_be_closed_twice() {
 async fn sink_dropped_before_its_thread_began_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Arc::new(config(folder.path()).check().unwrap());
-    let mut late = Worker { settings, state_dir: context(folder.path()).state_dir, writer: None };
+    let mut late = Worker {
+        settings,
+        state_dir: context(folder.path()).state_dir,
+        writer: None,
+        name: "archive".to_owned(),
+        sinks: FileSinks::default(),
+        counts: Arc::default(),
+        started: Instant::now(),
+    };
     let (commands, receiver) = mpsc::channel(1);
     let (reply, _) = oneshot::channel();
     let deliver = Command::Deliver { batch: batch(1..=3), last_reply: LastReply::Received, reply };

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::civil::Date;
 use observer_core::Uuid;
@@ -50,6 +51,19 @@ pub(crate) struct PartialWrite {
     /// Number of lines that were written.
     pub(crate) written: usize,
     pub(crate) error: FileError,
+}
+
+/// Time at which files are complete or not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// Day of the newest event.
+    pub(crate) today: Date,
+    /// Time of receipt of the newest event, in seconds since 1970.
+    pub(crate) received: i64,
+    /// Monotonic time.
+    pub(crate) elapsed: Duration,
+    /// Time in seconds since 1970; a file with older events only is complete.
+    pub(crate) expired: Option<i64>,
 }
 
 pub(crate) struct ActiveFiles {
@@ -205,7 +219,8 @@ impl ActiveFiles {
         let known = {
             let ledger = lock(&self.ledger);
             let keys = ledger.open_in_series(&ledger.key(path));
-            keys.into_iter().filter_map(|key| Some((ledger.path(&key), *ledger.get(&key)?, key)))
+            keys.into_iter()
+                .filter_map(|key| Some((ledger.path(&key), *ledger.get(&key)?, key)))
                 .collect::<Vec<_>>()
         };
         for (path, entry, key) in known {
@@ -397,36 +412,34 @@ impl ActiveFiles {
         }
     }
 
-    /// Closes the synced files that are complete at a day and a time of receipt, in seconds since
-    /// 1970, and those whose newest event is older than `expired`.
-    pub(crate) fn close_complete(&mut self, today: Date, now: i64, expired: Option<i64>) {
+    /// Closes the synced files that are complete.
+    pub(crate) fn close_complete(&mut self, moment: Moment) {
+        let Moment { today, received, elapsed, expired } = moment;
         let mut ledger = lock(&self.ledger);
-        let is_due = |file: &OpenFile| {
-            file.is_synced()
-                && (file.closing.is_due(today, now, file.newest)
-                    || expired.is_some_and(|expired| file.newest < expired))
-        };
+        let is_expired = |newest: i64| expired.is_some_and(|expired| newest < expired);
         let closed = &mut self.closed_count;
         self.open.retain(|_, file| {
-            let is_due = is_due(file);
-            if is_due {
+            let idle = elapsed.saturating_sub(*file.idle_since.get_or_insert(elapsed));
+            let is_due = file.closing.is_due(today, idle) || is_expired(file.newest);
+            if is_due && file.is_synced() {
                 let key = ledger.key(file.path());
                 ledger.put(&key, file.entry(Kind::Closed));
                 *closed += 1;
+                return false;
             }
-            !is_due
+            true
         });
         let open: HashSet<_> = self.open.values().map(|file| ledger.key(file.path())).collect();
         let complete: Vec<_> = ledger
             .files()
             .filter(|(key, entry)| entry.kind == Kind::Open && !open.contains(*key))
             .filter(|(key, entry)| {
-                let matched = match_path(&self.settings.template, key);
-                let is_due = matched.is_some_and(|matched| {
+                let idle = u64::try_from(received.saturating_sub(entry.newest)).unwrap_or(0);
+                // A file of another template gets no more lines.
+                match_path(&self.settings.template, key).is_none_or(|matched| {
                     let closing = closing(matched.days, matched.index.is_some());
-                    closing.is_due(today, now, entry.newest)
-                });
-                is_due || expired.is_some_and(|expired| entry.newest < expired)
+                    closing.is_due(today, Duration::from_secs(idle)) || is_expired(entry.newest)
+                })
             })
             .map(|(key, entry)| (key.to_owned(), *entry))
             .collect();

@@ -38,7 +38,7 @@ use crate::names::template::{Days, Piece};
 use crate::placement::Placer;
 use crate::siblings::{Counts, Peer};
 use crate::sync::lock;
-use crate::writer::active_files::{ActiveFiles, PartialWrite, Portion, PortionLine};
+use crate::writer::active_files::{ActiveFiles, Moment, PartialWrite, Portion, PortionLine};
 use crate::writer::recovery::{Files, Recovered, recover};
 use crate::writer::sidecar::{Loaded, Recorded, StateFolder};
 
@@ -245,8 +245,9 @@ impl Writer {
         let expired = max_age.zip(self.clock.trusted()).map(|(max_age, trusted)| {
             trusted.saturating_sub(i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX))
         });
-        if let Some((today, time)) = self.latest {
-            self.files.close_complete(today, time, expired);
+        if let Some((today, received)) = self.latest {
+            let elapsed = self.last_step;
+            self.files.close_complete(Moment { today, received, elapsed, expired });
         }
     }
 
@@ -256,8 +257,7 @@ impl Writer {
         let listing = list(&self.settings)?;
         let adopted = {
             let mut ledger = lock(&self.ledger);
-            let found =
-                adoption::find(&listing, &ledger, &self.surroundings.peers, Rule::Operator);
+            let found = adoption::find(&listing, &ledger, &self.surroundings.peers, Rule::Operator);
             for (key, entry) in &found.adoptable {
                 tracing::info!(file = key, "adopted a file");
                 ledger.put(key, *entry);

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::civil::Date;
 
@@ -27,6 +28,8 @@ pub(crate) struct OpenFile {
     end: End,
     sync: Sync,
     pub(crate) closing: Closing,
+    /// Monotonic time of the first flush after the last line; `None` until that flush.
+    pub(crate) idle_since: Option<Duration>,
     /// Time of receipt of the newest event, in seconds since 1970.
     pub(crate) newest: i64,
     /// Number of the newest time window in which its events were received.
@@ -47,18 +50,18 @@ pub(crate) enum Closing {
 }
 
 impl Closing {
-    /// Returns whether the file is complete at a day and a time of receipt, in seconds since 1970.
-    pub(crate) fn is_due(self, today: Date, now: i64, newest: i64) -> bool {
+    /// Returns whether a file without events for `idle` is complete.
+    pub(crate) fn is_due(self, today: Date, idle: Duration) -> bool {
         match self {
             Self::Never => false,
             Self::AfterDay(day) => day < today,
-            Self::WhenIdle(day) => day < today && newest <= now - IDLE,
+            Self::WhenIdle(day) => day < today && idle >= IDLE,
         }
     }
 }
 
-/// Time without events after which a file of an earlier day is complete, in seconds.
-const IDLE: i64 = 3600;
+/// Time without events after which a file of an earlier day is complete.
+const IDLE: Duration = Duration::from_secs(3600);
 
 /// State of the bytes after `len`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,7 @@ impl OpenFile {
             end: End::Clean,
             sync,
             closing: Closing::Never,
+            idle_since: None,
             newest: 0,
             window: None,
             last_use: 0,
@@ -208,6 +212,7 @@ impl OpenFile {
         }
         self.len += bytes.len() as u64;
         self.line_end = tail::end_of_line(&bytes[last..]);
+        self.idle_since = None;
         Ok(())
     }
 

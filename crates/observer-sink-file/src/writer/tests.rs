@@ -3,13 +3,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::time::Duration;
 
 use observer_core::{Envelope, Event, Timestamp};
 
 use super::*;
 use crate::FileConfig;
+use crate::compression::Compression;
 use crate::disk::RealDisk;
 
 mod crashes;
@@ -17,6 +16,8 @@ mod durability;
 mod failures;
 mod file_names;
 mod housekeeping;
+mod ownership;
+mod placement;
 
 /// 2026-11-22T10:00:00Z.
 const TEN: i64 = 1_795_341_600;
@@ -124,12 +125,19 @@ impl Fixture {
             self.settings(),
             &self.state(),
             Arc::new(FaultyDisk(Arc::clone(&self.faults))),
-            at(TEN),
+            now(TEN),
+            Surroundings::default(),
         )
     }
 
     fn open(&self) -> Writer {
         self.try_open().unwrap()
+    }
+
+    /// Reads the record of the files of a stopped writer.
+    fn ledger(&self) -> Ledger {
+        let settings = self.settings();
+        Ledger::load(&self.state(), settings.template.base(), ".jsonl").unwrap().ledger
     }
 
     fn faults(&self, change: impl FnOnce(&mut Faults)) {
@@ -185,8 +193,14 @@ impl Fixture {
     }
 }
 
+/// Time of a file system.
 fn at(second: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(second.try_into().unwrap())
+}
+
+/// Time of a clock that doesn't jump.
+fn now(second: i64) -> Now {
+    Now { wall: second, elapsed: Duration::from_secs(second.try_into().unwrap()) }
 }
 
 fn envelope(seq: u64, source: &str, second: i64) -> Arc<Envelope> {
@@ -224,6 +238,6 @@ impl Writer {
     }
 
     fn flush_now(&mut self) {
-        self.flush(at(TEN)).unwrap();
+        self.flush(now(TEN)).unwrap();
     }
 }

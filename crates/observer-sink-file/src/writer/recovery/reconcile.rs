@@ -100,8 +100,10 @@ impl<'a> Reconciler<'a> {
     /// Finds an open file, which may have been renamed.
     fn reconcile_open(&mut self, key: &str, entry: Entry) -> Result<(), FileError> {
         let mark = self.marks.get(key).and_then(|mark| {
-            let end = mark.end.filter(|_| mark.size >= entry.len)?;
-            Some(Entry { identity: mark.identity, len: mark.size, end, ..entry })
+            // A mark of an earlier file with the same name says nothing.
+            let is_same = mark.identity == entry.identity && mark.size >= entry.len;
+            let end = mark.end.filter(|_| is_same)?;
+            Some(Entry { len: mark.size, end, ..entry })
         });
         let entry = mark.unwrap_or(entry);
         let path = self.ledger.path(key);
@@ -151,10 +153,13 @@ impl<'a> Reconciler<'a> {
             Ok(modified) => {
                 self.has_found = true;
                 let is_new = self.since.is_none_or(|since| modified >= since);
-                if entry.kind == Kind::Closed && is_new {
+                // It was open at the last flush and rotated since.
+                let mark = self.marks.values().find(|mark| mark.identity == entry.identity);
+                let from = mark.map_or(0, |mark| mark.size);
+                if entry.kind == Kind::Closed && (is_new || mark.is_some()) {
                     let seen = look(&path, Some(&entry), None).unwrap_or_default();
                     if ownership(Some(&entry), seen.as_ref()) == Ownership::Own {
-                        self.scan(&path, &Entry { len: 0, ..entry }, true, false);
+                        self.scan(&path, &Entry { len: from, ..entry }, true, false);
                     }
                 }
             }

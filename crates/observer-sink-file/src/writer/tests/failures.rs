@@ -71,7 +71,7 @@ fn failed_sync_keeps_the_position_and_the_next_one_recovers() {
     writer.flush_now();
     writer.write(&batch(3..=4));
     fixture.faults(|faults| faults.sync = true);
-    writer.flush(at(TEN)).unwrap_err();
+    writer.flush(now(TEN)).unwrap_err();
     let recorded = fs::read_to_string(fixture.state().join("position")).unwrap();
     assert!(recorded.contains(r#""seq":2"#), "{recorded}");
     // The system may have dropped the pages, so they are written again. The modification time
@@ -95,7 +95,7 @@ fn events_delivered_again_after_a_failed_flush_are_not_duplicated() {
     writer.write(&batch(3..=4));
     writer.write(&batch(5..=6));
     fixture.faults(|faults| faults.sync = true);
-    writer.flush(at(TEN)).unwrap_err();
+    writer.flush(now(TEN)).unwrap_err();
     fixture.faults(|faults| faults.sync = false);
     // The pipeline starts again after the last successful flush, with other limits of batches.
     writer.write(&batch(3..=3));
@@ -145,25 +145,28 @@ fn second_sink_with_the_same_state_folder_is_rejected() {
 }
 
 #[test]
-fn second_sink_with_the_same_path_is_rejected() {
+fn second_sink_with_the_same_path_writes_numbered_files() {
     let fixture = Fixture::new("all.jsonl");
     let open = |state: &str| {
         Writer::open(
             fixture.settings(),
             &fixture.folder.path().join(state),
             Arc::new(RealDisk),
-            at(TEN),
+            now(TEN),
+            Surroundings::default(),
         )
         .unwrap()
     };
     let (mut first, mut second) = (open("one"), open("two"));
     first.write(&batch(1..=1));
-    let error = SinkError::from(second.deliver(&batch(2..=2), LastReply::Received).unwrap_err());
-    assert_eq!(error.kind, ErrorKind::Blocked);
-    assert!(error.report().ends_with("give each sink its own `path`"), "{}", error.report());
-    drop(first);
     second.write(&batch(2..=2));
-    assert_eq!(fixture.seqs_of_one(), [1, 2]);
+    first.write(&batch(3..=3));
+    drop((first, second));
+    open("two").write(&batch(4..=4));
+    open("one").write(&batch(5..=5));
+    let expected =
+        [("all.000001.jsonl".to_owned(), vec![2, 4]), ("all.jsonl".to_owned(), vec![1, 3, 5])];
+    assert_eq!(fixture.seqs(), expected);
 }
 
 #[test]
@@ -172,7 +175,7 @@ fn sidecar_stays_small_after_a_failed_flush_of_many_events() {
     let mut writer = fixture.open();
     writer.write(&batch(1..=2000));
     fixture.faults(|faults| faults.sync = true);
-    writer.flush(at(TEN)).unwrap_err();
+    writer.flush(now(TEN)).unwrap_err();
     writer.write(&batch(1..=1000));
     fixture.faults(|faults| faults.sync = false);
     writer.flush_now();

@@ -1,11 +1,13 @@
 //! Compression and retention of closed files.
 
 use super::*;
+use crate::disk::Identity;
+use crate::ledger::Entry;
 
 const DAY: i64 = 86_400;
 
 fn wait(writer: &Writer) {
-    writer.files().janitor().wait();
+    writer.janitor().wait();
 }
 
 #[test]
@@ -38,23 +40,32 @@ fn closed_files_are_compressed_without_loss() {
 }
 
 #[test]
-fn late_event_of_an_earlier_day_is_kept_beside_the_compressed_file() {
+fn late_event_of_an_earlier_day_begins_a_numbered_file_that_is_closed_when_idle() {
     let fixture = Fixture::with("{date}.jsonl", |config| config.compression(Compression::Gzip));
     let mut writer = fixture.open();
     writer.write(&batch(1..=2));
     writer.write(&one(3, "bot", TEN + DAY));
     writer.flush_now();
     wait(&writer);
-    writer.write(&one(4, "bot", TEN));
-    writer.flush_now();
-    writer.write(&one(5, "bot", TEN + DAY));
-    writer.flush_now();
-    wait(&writer);
-    let expected = [
-        ("2026-11-22.000001.jsonl.gz".to_owned(), vec![4]),
+    // A clock that is set back and forth makes no file for each flush.
+    for seq in [4, 6, 8] {
+        writer.write(&one(seq, "bot", TEN));
+        writer.flush_now();
+        writer.write(&one(seq + 1, "bot", TEN + DAY));
+        writer.flush_now();
+        wait(&writer);
+    }
+    let mut expected = vec![
+        ("2026-11-22.000001.jsonl".to_owned(), vec![4, 6, 8]),
         ("2026-11-22.jsonl.gz".to_owned(), vec![1, 2]),
-        ("2026-11-23.jsonl".to_owned(), vec![3, 5]),
+        ("2026-11-23.jsonl".to_owned(), vec![3, 5, 7, 9]),
     ];
+    assert_eq!(fixture.seqs(), expected);
+    writer.write(&one(10, "bot", TEN + DAY + 3600));
+    writer.flush(now(TEN + 3600)).unwrap();
+    wait(&writer);
+    expected[0].0.push_str(".gz");
+    expected[2].1.push(10);
     assert_eq!(fixture.seqs(), expected);
 }
 
@@ -72,7 +83,18 @@ fn compression_interrupted_by_a_crash_is_finished_at_the_start() {
     // Two crashes: one between the renaming and the deletion of the original, one in the middle of
     // a compression.
     fs::write(base.join("2026-11-22.jsonl"), &unpacked).unwrap();
-    fs::write(base.join(".2026-11-21.jsonl.gz.tmp"), "half").unwrap();
+    let temporary = base.join(".2026-11-21.jsonl.gz.tmp");
+    fs::write(&temporary, "half").unwrap();
+    let identity = Identity::of(&fs::metadata(&temporary).unwrap());
+    let mut ledger = fixture.ledger();
+    let (len, end) = (unpacked.len() as u64, 0);
+    let entry = Entry { kind: Kind::Temporary, identity, len: 0, end, newest: 0 };
+    ledger.put(".2026-11-21.jsonl.gz.tmp", entry);
+    let last = unpacked.split_inclusive('\n').next_back().unwrap();
+    let end = crate::checksum::checksum(last.as_bytes());
+    ledger.put("2026-11-22.jsonl", Entry { kind: Kind::Closed, len, end, ..entry });
+    ledger.write().unwrap();
+    drop(ledger);
     fs::write(base.join(".notes.tmp"), "of another program").unwrap();
     let writer = fixture.open();
     wait(&writer);
@@ -99,18 +121,14 @@ fn retention_by_age_deletes_only_old_files_of_the_sink() {
         writer.write(&one(seq, source, TEN + (day - 22) * DAY));
     }
     writer.flush_now();
+    // The age of a file is that of its events, not that of its last change.
     for name in fixture.names() {
-        let modified = if name.contains("11-20") { at(TEN - DAY) } else { at(TEN - 9 * DAY) };
-        File::options()
-            .append(true)
-            .open(fixture.base().join(name))
-            .unwrap()
-            .set_modified(modified)
-            .unwrap();
+        let file = File::options().append(true).open(fixture.base().join(name)).unwrap();
+        file.set_modified(at(TEN)).unwrap();
     }
-    writer.flush(at(TEN + 3600)).unwrap();
+    writer.flush(now(TEN + 3600)).unwrap();
     wait(&writer);
-    let mut left = vec!["bot/2026-11-20.jsonl", "bot/2026-11-22.jsonl"];
+    let mut left = vec!["bot/2026-11-20.jsonl", "bot/2026-11-21.jsonl", "bot/2026-11-22.jsonl"];
     left.extend(foreign);
     left.sort_unstable();
     assert_eq!(fixture.names(), left);
@@ -124,10 +142,6 @@ fn retention_by_size_counts_all_files_and_deletes_the_oldest() {
     });
     let mut writer = fixture.open();
     writer.write(&batch(1..=5));
-    for index in 1..=4 {
-        let path = fixture.base().join(format!("all.00000{index}.jsonl"));
-        File::options().append(true).open(path).unwrap().set_modified(at(TEN + index)).unwrap();
-    }
     writer.flush_now();
     wait(&writer);
     let expected = [
@@ -139,18 +153,105 @@ fn retention_by_size_counts_all_files_and_deletes_the_oldest() {
 }
 
 #[test]
-fn file_of_an_earlier_day_in_use_is_neither_compressed_nor_deleted() {
+fn only_deletion_by_age_waits_after_a_jump_of_the_clock() {
     let fixture = Fixture::with("{date}.jsonl", |config| {
-        config.compression(Compression::Gzip).retain_total_size(1)
+        config.retain_age(Duration::from_secs(30 * 86_400)).retain_total_size(3 * line_length())
     });
     let mut writer = fixture.open();
-    writer.write(&one(1, "bot", TEN + DAY));
+    for day in 0..3_i64 {
+        writer.write(&one(1 + day.unsigned_abs(), "bot", TEN + (day - 2) * DAY));
+        writer.flush_now();
+    }
+    // Forty days ahead for two seconds, and a boot in 1970.
+    let jump = |wall, after| Now { wall, elapsed: now(TEN + after).elapsed };
+    for (wall, after) in [(TEN + 40 * DAY, 1), (TEN + 40 * DAY, 2), (3, 3), (TEN + 4, 4)] {
+        writer.flush(jump(wall, after)).unwrap();
+        wait(&writer);
+        assert_eq!(fixture.names().len(), 3, "{wall}");
+    }
+    // A restart does not end the wait.
+    drop(writer);
+    let mut writer = fixture.open();
+    writer.flush(jump(TEN + 40 * DAY, 10)).unwrap();
+    wait(&writer);
+    assert_eq!(fixture.names().len(), 3);
+    writer.write(&batch(4..=5));
+    writer.flush(jump(TEN + 40 * DAY + 3600, 3610)).unwrap();
+    wait(&writer);
+    assert_eq!(fixture.names(), ["2026-11-22.jsonl"], "the limit on size applies at once");
+}
+
+#[test]
+fn deletion_by_age_continues_a_day_after_the_jump_or_at_an_operators_word() {
+    for confirmed in [false, true] {
+        let fixture = Fixture::with("{source}/{date}.jsonl", |config| {
+            config.retain_age(Duration::from_secs(30 * 86_400))
+        });
+        let mut writer = fixture.open();
+        writer.write(&batch(1..=1));
+        writer.flush_now();
+        let later = |after| Now { wall: TEN + 40 * DAY + after, elapsed: now(TEN + after).elapsed };
+        writer.flush(later(1)).unwrap();
+        wait(&writer);
+        assert_eq!(fixture.names().len(), 1);
+        let next = if confirmed {
+            writer.adopt(later(2)).unwrap();
+            later(2)
+        } else {
+            later(DAY + 1)
+        };
+        writer.flush(next).unwrap();
+        wait(&writer);
+        // No event came since, and the file of an idle source ages out nevertheless.
+        assert_eq!(fixture.names(), [""; 0], "{confirmed}");
+    }
+}
+
+#[test]
+fn file_that_is_about_to_be_deleted_is_not_compressed() {
+    let fixture = Fixture::with("all.jsonl", |config| {
+        config.rotate_at_size(1).compression(Compression::Gzip).retain_total_size(8 * line_length())
+    });
+    let mut writer = fixture.open();
+    writer.write(&batch(1..=200));
     writer.flush_now();
     wait(&writer);
-    writer.write(&one(2, "bot", TEN));
-    let settings = fixture.settings();
-    let listing = Listing::read(&settings.template).unwrap();
-    writer.schedule_maintenance(&listing, at(TEN));
+    let numbers: Vec<_> = fixture.seqs().into_iter().flat_map(|(_, seqs)| seqs).collect();
+    assert_eq!(numbers.last(), Some(&200));
+    assert!(numbers.len() <= 8 && numbers[0] > 190, "{numbers:?}");
+    let sizes: u64 = fixture
+        .names()
+        .iter()
+        .map(|name| fs::metadata(fixture.base().join(name)).unwrap().len())
+        .sum();
+    assert!(sizes <= 8 * line_length());
+}
+
+#[test]
+fn numbers_continue_after_all_rotated_files_were_deleted() {
+    let fixture =
+        Fixture::with("all.jsonl", |config| config.rotate_at_size(1).retain_total_size(1));
+    let mut writer = fixture.open();
+    writer.write(&batch(1..=4));
+    writer.flush_now();
     wait(&writer);
-    assert_eq!(fixture.names(), ["2026-11-22.jsonl", "2026-11-23.jsonl"]);
+    assert_eq!(fixture.names(), ["all.jsonl"]);
+    drop(writer);
+    fixture.open().write(&batch(5..=5));
+    assert_eq!(fixture.names(), ["all.000004.jsonl", "all.jsonl"]);
+}
+
+#[test]
+fn files_with_the_ending_of_an_earlier_template_stay_in_retention() {
+    let mut fixture = Fixture::with("{date}.jsonl", |config| config.retain_total_size(1));
+    let mut writer = fixture.open();
+    writer.write(&one(1, "bot", TEN - DAY));
+    writer.flush_now();
+    drop(writer);
+    fixture.template = "{date}.ndjson";
+    let mut writer = fixture.open();
+    writer.write(&batch(2..=2));
+    writer.flush_now();
+    wait(&writer);
+    assert_eq!(fixture.names(), ["2026-11-22.ndjson"]);
 }
