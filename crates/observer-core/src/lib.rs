@@ -66,7 +66,7 @@ pub use pricing::{
     CONTEXT_THRESHOLDS, Cost, NoPrices, Pricing, RateQuery, Rates, ServiceTier, context_bucket,
 };
 pub use scan::MAX_DEPTH;
-pub use sink::{ErrorKind, EventSink, Receipt, Refused, Rejected, SinkError, report};
+pub use sink::{Adopted, ErrorKind, EventSink, Receipt, Refused, Rejected, SinkError, report};
 pub use state_file::StateFile;
 pub use trace_context::Traceparent;
 pub use usage::Usage;

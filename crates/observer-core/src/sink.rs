@@ -159,6 +159,18 @@ pub trait EventSink: Send + Sync + 'static {
     /// backends behind the same address may be at fault. Must neither block nor connect.
     fn renew_connections(&self) {}
 
+    /// Takes over what is at the destination and looks like the sink's own, at an operator's
+    /// request. Returns `None` if the sink has nothing of that kind.
+    ///
+    /// May be called at any time between [`position`](Self::position) and [`close`](Self::close),
+    /// also during another call.
+    ///
+    /// # Errors
+    /// If nothing could be taken over now.
+    async fn adopt(&self) -> Result<Option<Adopted>, SinkError> {
+        Ok(None)
+    }
+
     /// Releases files and connections. Called once, after the last flush.
     ///
     /// # Errors
@@ -205,6 +217,15 @@ impl Receipt {
     pub fn accepted() -> Self {
         Self::default()
     }
+}
+
+/// Result of [`EventSink::adopt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// Number of objects that the sink has taken over, such as files.
+    pub adopted: u64,
+    /// Number of objects in its place that are not the sink's.
+    pub left: u64,
 }
 
 /// Error of a sink: the class of the failure, and its cause.

@@ -87,7 +87,9 @@ pub use observer_journal::{
     Recovery, Runner, fs,
 };
 pub use pipeline::standing::{EventState, Standing};
-pub use pipeline::{AddSinkError, ForgetSinkError, Pipeline, PipelineBuilder, StartError};
+pub use pipeline::{
+    AddSinkError, AdoptError, ForgetSinkError, Pipeline, PipelineBuilder, StartError,
+};
 pub use replay::handle::ReplayError;
 pub use replay::state::{ReplaySelection, ReplayState, ReplayStatus, is_replay_reader};
 pub use spans::SPAN_TARGET;

@@ -63,6 +63,8 @@ pub struct ServerOptions {
     pub hosts: Vec<String>,
     /// Origins that may send cross-origin requests (CORS), such as `https://grafana.example.com`.
     pub cors_origins: Vec<String>,
+    /// Folder with a folder of state for each sink, if any. A sink that is forgotten loses its own.
+    pub sink_state: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -89,6 +91,7 @@ impl Default for ServerOptions {
             admin_socket: None,
             hosts: Vec::new(),
             cors_origins: Vec::new(),
+            sink_state: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! State that the routes share.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -35,6 +36,8 @@ pub(crate) struct ServerState {
     /// Origins that may send cross-origin requests, if any.
     pub(crate) cors_origins: Option<AllowOrigin>,
     pub(crate) event_store: EventStoreHandle,
+    /// Folder with a folder of state for each sink.
+    pub(crate) sink_state: Option<PathBuf>,
     pub(crate) reload: OnceLock<Arc<dyn ReloadHandler>>,
     _registration: Registration,
 }
@@ -65,6 +68,7 @@ impl ServerState {
             openapi,
             cors_origins: cors::allowed_origins(&options.cors_origins),
             event_store,
+            sink_state: options.sink_state.clone(),
             reload: OnceLock::new(),
             _registration: registration,
         }))

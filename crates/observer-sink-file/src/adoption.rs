@@ -7,15 +7,17 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 use flate2::read::MultiGzDecoder;
-use observer_core::Position;
+use observer_core::{BuildError, Position, SinkContext};
 
 use crate::compression::Compression;
+use crate::config::FileConfig;
 use crate::disk::Identity;
+use crate::error::FileError;
 use crate::ledger::ownership::{end_of, look};
 use crate::ledger::{Entry, Kind, Ledger};
 use crate::names::listing::{ListedFile, Listing};
-use crate::siblings::Peer;
-use crate::writer::sidecar::Recorded;
+use crate::siblings::{FileSinks, Peer};
+use crate::writer::sidecar::{self, Loaded, Mark, Recorded};
 use crate::writer::tail::{Line, last_line};
 
 /// Longest line that is read to recognise an envelope, in bytes.
@@ -40,6 +42,34 @@ pub(crate) enum Rule<'a> {
     Operator,
     /// None is.
     Never,
+}
+
+impl FileConfig {
+    /// Returns the files that match `path` and that the sink did not write, and will not adopt at
+    /// its first start. Changes nothing.
+    ///
+    /// # Errors
+    /// If the configuration is invalid, or the state or a folder can't be read.
+    pub fn unowned_files(
+        &self,
+        context: &SinkContext,
+        sinks: &FileSinks,
+    ) -> Result<Vec<PathBuf>, BuildError> {
+        let template = self.check()?.template;
+        let unreadable = |error: FileError| BuildError::new("path", observer_core::report(&error));
+        let listing = Listing::read(&template)
+            .map_err(FileError::io("list the files in", template.base()))
+            .map_err(unreadable)?;
+        let (state_dir, peers) = (&context.state_dir, sinks.peers_of(&context.name));
+        let loaded = Ledger::load(state_dir, template.base(), template.extension());
+        let loaded = loaded.map_err(unreadable)?;
+        let sidecar = sidecar::load(state_dir).map_err(unreadable)?;
+        let rule = match &sidecar {
+            Loaded::Intact(recorded, _) if loaded.is_new => Rule::Earlier(recorded),
+            _ => Rule::Never,
+        };
+        Ok(find(&listing, &loaded.ledger, &peers, rule).unowned)
+    }
 }
 
 /// Sorts the files of a template that the ledger doesn't record.
@@ -75,7 +105,7 @@ pub(crate) fn find(listing: &Listing, ledger: &Ledger, peers: &[Peer], rule: Rul
 
 /// Returns the entries of the files that an earlier version had open.
 fn marked(recorded: &Recorded, ledger: &Ledger) -> Vec<(String, Entry)> {
-    let entry = |mark: &crate::writer::sidecar::Mark| {
+    let entry = |mark: &Mark| {
         let key = mark.file.clone().unwrap_or_else(|| ledger.key(&mark.path));
         // An entry of a renamed file needs the end of that file.
         let siblings = std::fs::read_dir(crate::disk::parent(&mark.path)).ok()?;

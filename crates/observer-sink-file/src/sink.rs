@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use observer_core::{
-    Batch, BatchSettings, BuildError, EventSink, Position, Receipt, SinkConfig, SinkContext,
-    SinkError, SinkPart,
+    Adopted, Batch, BatchSettings, BuildError, EventSink, Position, Receipt, SinkConfig,
+    SinkContext, SinkError, SinkPart,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,6 +44,7 @@ enum Command {
     Deliver { batch: Batch, last_reply: LastReply, reply: ReplyTo<()> },
     Flush { reply: ReplyTo<()> },
     Position { reply: ReplyTo<Option<Position>> },
+    Adopt { reply: ReplyTo<Adopted> },
     Check { reply: ReplyTo<()> },
     Close { reply: ReplyTo<()> },
 }
@@ -151,6 +152,10 @@ impl EventSink for FileSink {
         )
     }
 
+    async fn adopt(&self) -> Result<Option<Adopted>, SinkError> {
+        Ok(Some(self.call(|reply| Command::Adopt { reply }).await?))
+    }
+
     async fn check(&self) -> Result<(), SinkError> {
         Ok(self.call(|reply| Command::Check { reply }).await?)
     }
@@ -234,6 +239,10 @@ impl Worker {
                 }
                 Command::Position { reply } => {
                     let _ = reply.send(self.position());
+                }
+                Command::Adopt { reply } => {
+                    let now = Now::read(self.started);
+                    let _ = reply.send(self.writer().and_then(|writer| writer.adopt(now)));
                 }
                 Command::Check { reply } => {
                     let _ = reply.send(self.check());

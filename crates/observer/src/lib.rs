@@ -54,6 +54,7 @@
 
 mod cli;
 pub mod config;
+mod file_sinks;
 pub mod logging;
 mod options;
 mod prices;

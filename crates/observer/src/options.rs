@@ -54,5 +54,6 @@ pub(crate) fn server(config: &Config) -> ServerOptions {
         admin_socket: config.access.admin_socket.clone(),
         hosts: server.hosts.clone(),
         cors_origins: server.cors_origins.clone(),
+        sink_state: Some(config.sinks_dir()),
     }
 }

@@ -18,7 +18,7 @@ use observer_server::{
 use tokio::sync::Mutex;
 
 use crate::config::SinkTable;
-use crate::{Config, ConfigError, Registry, options, prices};
+use crate::{Config, ConfigError, Registry, file_sinks, options, prices};
 
 /// Time for which a changed or removed sink may complete its current delivery. After that the
 /// delivery is cancelled, and its events are delivered again.
@@ -121,6 +121,7 @@ impl Reloader {
         let tls = config.load_tls().map_err(invalid)?;
         let table = prices::load(config).await.map_err(invalid)?;
         drop((self.dry_run)().build_all(config).map_err(invalid)?);
+        file_sinks::refuse_overlaps(config).map_err(invalid)?;
 
         let mut running = self.running.lock().await;
         let plan = Plan::new(&running.tables, config);

@@ -11,7 +11,7 @@ use observer_server::{BindError, ReloadHandler, Scope, Server};
 
 use crate::reload::Reloader;
 use crate::telemetry::Telemetry;
-use crate::{Config, ConfigError, Registry, options, prices};
+use crate::{Config, ConfigError, Registry, file_sinks, options, prices};
 
 /// Error type for starting the observer.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,7 @@ impl Service {
         // else starts.
         config.load_tls()?;
         let sinks = registry.build_all(config)?;
+        file_sinks::warn_of_overlaps(config);
         let mut export = telemetry
             .as_ref()
             .map(|telemetry| telemetry.metrics(config, &metrics))

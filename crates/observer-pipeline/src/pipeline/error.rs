@@ -2,6 +2,7 @@
 
 use std::io;
 
+use observer_core::SinkError;
 use observer_journal::OpenError;
 
 /// Error type for starting a pipeline.
@@ -59,4 +60,31 @@ pub enum ForgetSinkError {
     /// The change can't be stored yet. After a restart the position may still be there.
     #[error("the positions can't be stored now; this is retried every second")]
     Store(#[source] io::Error),
+}
+
+/// Error type for the adoption of what is at a sink's destination.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdoptError {
+    /// There is no sink of this name.
+    #[error("there is no sink named {name:?}")]
+    UnknownSink {
+        /// Name of the sink.
+        name: String,
+    },
+    /// The sink is not configured any more.
+    #[error("the sink {name:?} is not running; add it to the configuration first")]
+    NotRunning {
+        /// Name of the sink.
+        name: String,
+    },
+    /// Sinks of this type own everything at their destination, or nothing.
+    #[error("the sink {name:?} has nothing to adopt; only file sinks adopt files")]
+    Nothing {
+        /// Name of the sink.
+        name: String,
+    },
+    /// The sink failed.
+    #[error(transparent)]
+    Sink(SinkError),
 }

@@ -27,6 +27,7 @@ use crate::lock::lock;
 use crate::worker::command::WorkerHandle;
 use crate::worker::progress::Progress;
 
+mod adopt;
 mod builder;
 mod error;
 mod maintenance;
@@ -35,7 +36,7 @@ pub(crate) mod standing;
 mod status;
 
 pub use builder::PipelineBuilder;
-pub use error::{AddSinkError, ForgetSinkError, StartError};
+pub use error::{AddSinkError, AdoptError, ForgetSinkError, StartError};
 
 use self::sinks::{Running, close, drain};
 use self::status::StoppedSink;

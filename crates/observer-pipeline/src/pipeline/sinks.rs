@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use observer_core::{Filter, Start, sink_name};
+use observer_core::{EventSink, Filter, Start, sink_name};
 use observer_journal::Hold;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -29,6 +29,7 @@ pub(super) struct Running {
     pub(super) kind: String,
     pub(super) required: bool,
     pub(super) filter: Filter,
+    pub(super) sink: Arc<dyn EventSink>,
     pub(super) progress: Arc<Progress>,
     /// Number of dead letters.
     pub(super) dead_letters: Arc<AtomicU64>,
@@ -78,6 +79,7 @@ impl Pipeline {
         let (last_flush, flushed) = oneshot::channel();
         let max_events = spec.limits().max_events;
         let filter = spec.settings.filter.clone();
+        let sink = spec.sink.clone();
         let dead_letters = self.dead_letter_store(&spec.name);
         let counter = lock(&dead_letters).counter();
         let worker = Worker::new(
@@ -110,6 +112,7 @@ impl Pipeline {
             kind: spec.kind,
             required,
             filter,
+            sink,
             progress,
             dead_letters: counter,
             phase,

@@ -39,7 +39,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use self::guard::Guard;
-use self::sinks::{dead_letters, divert, replay};
+use self::sinks::{adopt, dead_letters, divert, replay};
 use crate::event_store::EventStoreHandle;
 use crate::options::ServerOptions;
 use crate::problem::Problem;
@@ -84,6 +84,7 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
                 routes!(sinks::get_sinks),
                 routes!(sinks::delete_sink),
                 routes!(divert::post_retry),
+                routes!(adopt::post_adoption),
             ],
         ),
         (

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::civil::Date;
-use observer_core::{Batch, Position, Timestamp, Uuid};
+use observer_core::{Adopted, Batch, Position, Timestamp, Uuid};
 
 use crate::adoption::{self, Rule};
 use crate::clock::{Jump, Now, TrustedClock};
@@ -266,7 +266,7 @@ impl Writer {
             ledger.set_clock(self.clock);
             ledger.write()?;
             ledger.sync()?;
-            Adopted { files: found.adoptable.len() as u64, left: found.unowned.len() as u64 }
+            Adopted { adopted: found.adoptable.len() as u64, left: found.unowned.len() as u64 }
         };
         self.surroundings.counts.unowned.store(adopted.left, Ordering::Relaxed);
         self.close_complete();
@@ -412,15 +412,6 @@ impl Writer {
 
 /// Longest time for which a flush waits for the compression of closed files.
 const THROTTLE: Duration = Duration::from_secs(1);
-
-/// Result of an adoption.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Adopted {
-    /// Number of files that were adopted.
-    pub(crate) files: u64,
-    /// Number of files that still match the template and are not the sink's.
-    pub(crate) left: u64,
-}
 
 /// Adopts the files of a version without a ledger.
 fn adopt_earlier(ledger: &mut Ledger, listing: &Listing, peers: &[Peer], recorded: &Recorded) {

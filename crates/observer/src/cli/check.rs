@@ -12,11 +12,14 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::telemetry::{Settings, probe};
-use crate::{BuiltSink, Config};
+use crate::{BuiltSink, Config, file_sinks};
 
 /// Timeout of the check of a sink whose `timeout` is absent. It is shorter than that of a delivery:
 /// an operator waits for the result.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Number of files of strangers that are listed for each sink.
+const MAX_FILES: usize = 20;
 
 /// Result of the checks.
 pub(super) struct Report {
@@ -72,6 +75,19 @@ pub(super) async fn report(
     let mut text = effective_settings(config, prices, telemetry);
     for warning in warnings {
         let _ = writeln!(text, "warning  {warning}");
+    }
+    for (sink, files) in file_sinks::unowned(config) {
+        for file in files.iter().take(MAX_FILES) {
+            let file = file.display();
+            let _ = writeln!(text, "unowned  sinks.{sink}: {file}");
+        }
+        if let Some(more) = files.len().checked_sub(MAX_FILES).filter(|more| *more > 0) {
+            let _ = writeln!(text, "unowned  sinks.{sink}: {more} more files");
+        }
+        let _ = writeln!(
+            text,
+            "unowned  sinks.{sink}: it leaves these alone; to adopt them: observer sinks adopt {sink}"
+        );
     }
     if names.is_empty() {
         text.push_str("\nno sinks: events stay in the journal\n");

@@ -37,7 +37,7 @@ use self::output::{clean, print};
 use self::query::QueryCommand;
 use crate::logging::LogFormat;
 use crate::telemetry::{Settings, Telemetry};
-use crate::{Config, ConfigError, Registry, ServeError, Service, logging, prices, tls};
+use crate::{Config, ConfigError, Registry, ServeError, Service, file_sinks, logging, prices, tls};
 
 /// Wanted limit of open files and connections; the hard limit of the system caps it.
 const MAX_DESCRIPTORS: u64 = 65_536;
@@ -91,6 +91,7 @@ fn dispatch(
             config.load_tls()?;
             let prices = prices::describe(&config, &config.load_prices()?);
             let sinks = sink_types(&prometheus::Registry::new()).build_all(&config)?;
+            file_sinks::refuse_overlaps(&config)?;
             let telemetry = Settings::resolve(&config.telemetry, &|name| env::var_os(name));
             let report = block_on(
                 Builder::new_multi_thread(),

@@ -19,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   observer sinks list
   observer sinks retry failures
+  observer sinks adopt archive
   observer sinks forget failures
 
 Exit codes:
@@ -58,6 +59,15 @@ enum SinksCommand {
         #[command(flatten)]
         remote: RemoteArgs,
     },
+    /// Take over files in a file sink's folder that it did not write, and end the wait of deletion
+    /// by age after a jump of the clock
+    Adopt {
+        /// Name of the sink
+        sink: String,
+
+        #[command(flatten)]
+        remote: RemoteArgs,
+    },
     /// Discard the position of a sink that is no longer configured; if added again, it starts anew
     Forget {
         /// Name of the sink
@@ -66,6 +76,12 @@ enum SinksCommand {
         #[command(flatten)]
         remote: RemoteArgs,
     },
+}
+
+#[derive(Deserialize)]
+struct Adoption {
+    adopted: u64,
+    left: u64,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +135,20 @@ pub(super) async fn run(
                 format!("{}\n", json!({ "tried": sink }))
             } else {
                 format!("trying {sink} now; see observer sinks list\n")
+            })?;
+        }
+        SinksCommand::Adopt { sink, remote } => {
+            let as_json = remote.json;
+            let remote = Remote::new(remote, config)?;
+            let url = remote.at(&["v1", "sinks", &sink, "adopt"]);
+            let response = remote.authorized(Method::POST, url, None, Timeout::Default).await?;
+            let response = response.success()?;
+            print(&if as_json {
+                response.text()
+            } else {
+                let Adoption { adopted, left } = response.json()?;
+                let adopted = count(adopted, "file");
+                format!("{sink} adopted {adopted}; it leaves {left} alone\n")
             })?;
         }
         SinksCommand::Forget { sink, remote } => {

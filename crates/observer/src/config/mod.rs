@@ -142,7 +142,13 @@ impl Config {
     /// Returns the state folder of a sink.
     #[must_use]
     pub fn state_dir(&self, sink: &str) -> PathBuf {
-        self.data_dir.join("sinks").join(sink)
+        self.sinks_dir().join(sink)
+    }
+
+    /// Returns the folder with the state folders of all sinks.
+    #[must_use]
+    pub fn sinks_dir(&self) -> PathBuf {
+        self.data_dir.join("sinks")
     }
 
     /// Validates the values. [`load`](Self::load) and [`parse`](Self::parse) have done so already.

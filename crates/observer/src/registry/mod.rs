@@ -1,5 +1,7 @@
 //! Registry of sink types, which builds sinks from their tables in the configuration.
 
+mod file_metrics;
+pub(crate) mod of_type;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -13,11 +15,12 @@ use observer_core::{
     SinkSettings, sink_name, suggest,
 };
 use observer_kb::KbConfig;
-use observer_sink_file::FileConfig;
+use observer_sink_file::{FileConfig, FileSinks};
 use observer_sink_http::HttpConfig;
 use observer_sink_otlp::OtlpConfig;
 use observer_sink_prometheus::PrometheusConfig;
 
+use self::file_metrics::FileMetrics;
 use crate::config::parse::key_path::KeyPath;
 use crate::config::parse::reader::{HIDDEN, Reader};
 use crate::config::{Config, ConfigError, Problem, SinkTable};
@@ -298,13 +301,20 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Returns a registry of the built-in sink types. Sinks of type `prometheus` register their metrics
-/// with `metrics`.
+/// Returns a registry of the built-in sink types. Sinks of types `file` and `prometheus` register
+/// their metrics with `metrics`.
 #[must_use]
 pub fn with_defaults(metrics: &prometheus::Registry) -> Registry {
+    let files = FileSinks::default();
+    // It fails only if the program has registered another set of file sinks.
+    if let Err(error) = metrics.register(Box::new(FileMetrics::new(files.clone()))) {
+        tracing::warn!(%error, "metrics of file sinks can't be registered");
+    }
     let metrics = metrics.clone();
     Registry::new()
-        .with::<FileConfig>()
+        .with_builder(move |config: FileConfig, context: &SinkContext| {
+            config.build_among(context, &files)
+        })
         .with::<HttpConfig>()
         .with::<KbConfig>()
         .with::<OtlpConfig>()

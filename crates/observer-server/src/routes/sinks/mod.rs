@@ -1,12 +1,14 @@
 //! `/v1/sinks`: status of the sinks, and removal of a detached one. The submodules serve the paths
 //! under a sink.
 
+pub(super) mod adopt;
 mod body;
 pub(super) mod dead_letters;
 pub(super) mod divert;
 mod path;
 pub(super) mod replay;
 
+use std::io;
 use std::sync::Arc;
 
 use axum::Json;
@@ -88,8 +90,8 @@ pub(crate) async fn get_sinks(State(state): State<Arc<ServerState>>) -> impl Int
     Json(Sinks { head: head.to_string(), sinks }).into_response()
 }
 
-/// Removes the position of a sink that is no longer configured. Its dead letters stay in their
-/// folder.
+/// Removes the position of a sink that is no longer configured, and the state that it stored
+/// itself. Its dead letters stay in their folder, and its files where they are.
 #[utoipa::path(
     delete,
     path = "/v1/sinks/{name}",
@@ -122,7 +124,22 @@ pub(crate) async fn delete_sink(
         };
         Problem::new(status, observer_core::report(&error))
     })?;
+    remove_state(&state, &name).await.map_err(|error| {
+        let detail = format!("the position is removed, but the state of {name:?} is not: {error}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Deletes the folder in which a forgotten sink stored its own state. A part of a sink has none.
+async fn remove_state(state: &ServerState, name: &str) -> io::Result<()> {
+    let Some(folder) = state.sink_state.as_ref().filter(|_| !name.contains('/')) else {
+        return Ok(());
+    };
+    match tokio::fs::remove_dir_all(folder.join(name)).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 fn sink_status<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {

@@ -91,7 +91,7 @@ fn folder_of_an_earlier_version_is_adopted() {
 
     // An operator adopts what holds envelopes.
     let adopted = writer.adopt(now(TEN)).unwrap();
-    assert_eq!(adopted, Adopted { files: 1, left: 1 });
+    assert_eq!(adopted, Adopted { adopted: 1, left: 1 });
     writer.janitor().wait();
     assert!(!fixture.base().join("2026-11-20.jsonl").exists());
     assert!(fixture.base().join("2026-11-21.jsonl").exists());

@@ -1,6 +1,5 @@
 //! `observer kb`: the file of the knowledge base of a stopped observer.
 
-mod config;
 mod events;
 mod files;
 mod merge;

@@ -13,13 +13,13 @@ use observer_journal::{OfflineJournal, OpenError};
 use observer_kb::{KbConfig, KbError, Rebuild, RebuildError};
 use observer_sink_file::FileConfig;
 
-use super::config::{self, Found};
 use super::events::{Events, FileEvents, JournalEvents, Read};
 use super::files::{self, Input};
 use super::merge::Merge;
 use super::report::Report;
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
+use crate::registry::of_type::{self, Found};
 use crate::{Config, options};
 
 pub(super) const REBUILD_EXAMPLES: &str = "\
@@ -63,7 +63,7 @@ pub(super) fn run(
     config: &Config,
     prices: Arc<dyn Pricing>,
 ) -> Result<ExitCode, Failure> {
-    let kb = config::sinks::<KbConfig>(config, &prices)?.into_iter().next().ok_or_else(|| {
+    let kb = of_type::sinks::<KbConfig>(config, &prices)?.into_iter().next().ok_or_else(|| {
         Failure::usage(anyhow!("there is no knowledge base; add `[sinks.kb]` with `type = \"kb\"`"))
     })?;
     let journal = open_journal(config)?;
@@ -117,7 +117,7 @@ fn open_journal(config: &Config) -> Result<Option<OfflineJournal>, Failure> {
 /// Returns the files of the `file` sinks.
 fn archives(config: &Config, prices: &Arc<dyn Pricing>) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();
-    for Found { config: archive, context, .. } in config::sinks::<FileConfig>(config, prices)? {
+    for Found { config: archive, context, .. } in of_type::sinks::<FileConfig>(config, prices)? {
         let files = archive.files().with_context(|| format!("sinks.{}", context.name))?;
         inputs.extend(files.into_iter().map(Input::File));
     }

@@ -4,22 +4,23 @@ use std::sync::{Arc, Mutex};
 
 use observer_core::{Pricing, SinkConfig, SinkContext, SinkSettings};
 
-use crate::{Config, ConfigError, Registry};
+use super::Registry;
+use crate::{Config, ConfigError};
 
 /// Sink in the configuration.
-pub(super) struct Found<C> {
+pub(crate) struct Found<C> {
     /// Configuration of its own.
-    pub(super) config: C,
-    pub(super) context: SinkContext,
+    pub(crate) config: C,
+    pub(crate) context: SinkContext,
     /// Keys common to every sink.
-    pub(super) settings: SinkSettings,
+    pub(crate) settings: SinkSettings,
 }
 
 /// Returns the sinks of a type.
 ///
 /// # Errors
 /// If a value of such a sink is invalid.
-pub(super) fn sinks<C: SinkConfig + Clone>(
+pub(crate) fn sinks<C: SinkConfig + Clone>(
     config: &Config,
     prices: &Arc<dyn Pricing>,
 ) -> Result<Vec<Found<C>>, ConfigError> {

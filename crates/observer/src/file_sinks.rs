@@ -1,0 +1,76 @@
+//! File sinks of a configuration, which must not take each other's files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use observer_core::NoPrices;
+use observer_sink_file::{FileConfig, FileSink, FileSinks, Overlap, overlaps};
+
+use crate::config::parse::key_path::KeyPath;
+use crate::config::{Config, ConfigError, Problem};
+use crate::registry::of_type::{Found, sinks};
+
+/// Refuses file sinks whose paths can name the same file.
+///
+/// # Errors
+/// If there are such sinks, or a file sink can't be built.
+pub(crate) fn refuse_overlaps(config: &Config) -> Result<(), ConfigError> {
+    let problems: Vec<_> = overlaps_of(config)?
+        .into_iter()
+        .map(|overlap| {
+            let at = KeyPath::of(["sinks", &overlap.sinks[1], "path"]);
+            Problem::new(at, explained(&overlap))
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(config.invalid(problems)) }
+}
+
+/// Warns about file sinks whose paths can name the same file. Neither touches the other's files.
+pub(crate) fn warn_of_overlaps(config: &Config) {
+    for overlap in overlaps_of(config).unwrap_or_default() {
+        tracing::warn!(
+            sink = overlap.sinks[1],
+            other = overlap.sinks[0],
+            path = %overlap.path.display(),
+            "two file sinks can name the same file; each writes files of its own"
+        );
+    }
+}
+
+fn overlaps_of(config: &Config) -> Result<Vec<Overlap>, ConfigError> {
+    let found = file_sinks(config)?;
+    Ok(overlaps(found.iter().map(|found| (&*found.context.name, &found.config))))
+}
+
+fn explained(Overlap { sinks, path, .. }: &Overlap) -> String {
+    let path = path.display();
+    format!(
+        "can name {path}, and so can `sinks.{}.path`; give each file sink names of its own",
+        sinks[0]
+    )
+}
+
+fn file_sinks(config: &Config) -> Result<Vec<Found<FileConfig>>, ConfigError> {
+    // The sinks are only read, and a file sink has no prices.
+    sinks::<FileConfig>(config, &(Arc::new(NoPrices) as Arc<_>))
+}
+
+/// Returns the files that match the path of a file sink and that it did not write, by sink, as far
+/// as they can be read.
+pub(crate) fn unowned(config: &Config) -> Vec<(String, Vec<PathBuf>)> {
+    let Ok(found) = file_sinks(config) else { return Vec::new() };
+    let siblings = FileSinks::default();
+    let built: Vec<_> = found
+        .iter()
+        .filter_map(|found| FileSink::new_among(&found.config, &found.context, &siblings).ok())
+        .collect();
+    let unowned = found
+        .into_iter()
+        .filter_map(|Found { config, context, .. }| {
+            let files = config.unowned_files(&context, &siblings).ok()?;
+            (!files.is_empty()).then_some((context.name, files))
+        })
+        .collect();
+    drop(built);
+    unowned
+}
