@@ -17,8 +17,9 @@
 //! | `GET /v1/diff` | what changed since a moment |
 //! | `GET /v1/hints` | attempts with a hint against those without |
 //! | `GET /v1/sinks` | status of the sinks |
-//! | `DELETE /v1/sinks/{name}` | remove the position of a detached sink |
+//! | `DELETE /v1/sinks/{name}` | remove the position and state of a detached sink |
 //! | `POST /v1/sinks/{name}/retry` | try a waiting sink now |
+//! | `POST /v1/sinks/{name}/adopt` | let a file sink own files that it did not write |
 //! | `GET /v1/sinks/{name}/dead-letters` | list dead letters |
 //! | `GET /v1/sinks/{name}/dead-letters/{id}` | show one with its event |
 //! | `POST /v1/sinks/{name}/dead-letters/replay` | send dead letters again |

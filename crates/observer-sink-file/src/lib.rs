@@ -43,13 +43,18 @@
 //! power cut no line is lost, torn or duplicated. The sink records its position and the sizes of
 //! its files in its state folder. At the next start it uses them to find the lines that were
 //! written later, and it skips the events of those lines when the pipeline delivers them again. If
-//! the state folder is lost, the sink reads the ends of the newest files instead. Then only the
-//! last 4 MiB of each file are protected against duplicates.
+//! the position is lost, the sink reads the ends of the newest files instead. Then only the last
+//! 4 MiB of each file are protected against duplicates.
+//!
+//! The sink also records which files it wrote, and changes or deletes no other file. Files of
+//! versions without this record are adopted at the first start. See [`FileSinks`] for several sinks
+//! of one program.
 //!
 //! # File names
 //!
-//! - `{date}` is the UTC day of receipt. The file of a day is closed when an event of a later day
-//!   arrives.
+//! - `{date}` is the day of receipt. The file of a day is closed when an event of a later day
+//!   arrives. `{event_date}` is the day of the event's own time, within bounds; its file is closed
+//!   when the day is over and no event came for an hour.
 //! - `{source}` is one part of one name. Bytes other than letters, digits, `-`, `_` and most dots
 //!   are percent-encoded; a long value is cut and ends in a hash. Whatever an event contains, its
 //!   line stays below the folders that precede the first placeholder, and symbolic links below
@@ -57,9 +62,10 @@
 //!   file.
 //! - A rotated file keeps its name and gets a number: `2026-11-22.jsonl` becomes
 //!   `2026-11-22.000001.jsonl`, then `.000002`. Sorted by name, files are in the order in which
-//!   they were written, with the active file last. The active file always has the name of the
-//!   template, as `tail -F` and log shippers expect; they recognise a rotated file by its inode.
-//!   The sink never overwrites a file.
+//!   they were written, with the active file last. The active file has the name of the template, as
+//!   `tail -F` and log shippers expect; they recognise a rotated file by its inode. Only if another
+//!   file has this name, or a late event belongs to a day that was compressed, the active file has
+//!   a number from the start. The sink never overwrites a file.
 //! - A compressed file gets the suffix `.gz` or `.zst` and keeps the modification time of the
 //!   original.
 //! - Both modes of logrotate work. With `create`, the sink notices that its file was renamed and
@@ -67,18 +73,21 @@
 //!
 //! # Limitations
 //!
-//! Events close files; a clock does not. The file of a silent source stays active, and is neither
-//! compressed nor deleted, unless `{date}` is part of its name. The sink looks for old files at
-//! its start and then during flushes: after a file was closed, and otherwise once an hour. Files
-//! get the owner and the mode that the process gives them.
+//! Events and flushes close files. The file of a silent source stays active, and is not compressed,
+//! unless a day is part of its name; it is deleted by its age. The sink looks for old files at its
+//! start and then during flushes: after a file was closed, and otherwise once an hour.
 //!
 //! # Modules
 //!
 //! - `config` parses and checks the configuration.
 //! - `sink` runs the thread that executes commands one after the other.
 //! - `writer` is the state of that thread: active files, the sidecar, recovery after a crash.
+//! - `ledger` records which files the sink wrote, and decides whether a file is one of them.
+//! - `adoption` finds the files of earlier versions and of strangers.
 //! - `janitor` compresses and deletes closed files on another thread.
+//! - `placement` gives events their days; `clock` says when files are old.
 //! - `names` maps the path template to file names and back.
+//! - `access` creates files and folders with their modes; `siblings` are the other sinks.
 
 mod access;
 mod adoption;

@@ -76,6 +76,8 @@ pub(crate) struct Ledger {
     files: BTreeMap<String, Entry>,
     /// Highest number of each series, and the order of its last change.
     series: BTreeMap<String, (u64, u64)>,
+    /// Number of changes of `series`.
+    changes: u64,
     clock: Option<TrustedClock>,
     /// Lines that are not in the file yet.
     queued: String,
@@ -112,6 +114,7 @@ impl Ledger {
             len: 0,
             files: BTreeMap::new(),
             series: BTreeMap::new(),
+            changes: 0,
             clock: None,
             queued: String::new(),
             is_synced: true,
@@ -312,11 +315,9 @@ impl Ledger {
     }
 
     fn count(&mut self, active: String, number: u64) {
-        let newest = self.series.values().map(|(_, change)| *change).max().unwrap_or(0);
+        self.changes += 1;
         let counted = self.series.entry(active).or_insert((0, 0));
-        counted.0 = counted.0.max(number);
-        // Only the last change of few series matters, so equal values do no harm.
-        counted.1 = newest + 1;
+        *counted = (counted.0.max(number), self.changes);
     }
 
     fn compact(&mut self) -> io::Result<()> {

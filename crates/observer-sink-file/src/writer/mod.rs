@@ -28,6 +28,7 @@ use observer_core::{Adopted, Batch, Position, Timestamp, Uuid};
 
 use crate::adoption::{self, Rule};
 use crate::clock::{Jump, Now, TrustedClock};
+use crate::compression::Compression;
 use crate::config::{Retain, Settings};
 use crate::disk::Disk;
 use crate::error::FileError;
@@ -115,7 +116,9 @@ impl Writer {
             adopt_earlier(&mut ledger, &listing, &surroundings.peers, recorded);
         }
         let has_moved = previous_base.is_some();
-        let unrecorded = is_new.then_some(&listing);
+        // Without any state the sink is new, and every file is that of a stranger.
+        let is_upgrade = is_new && !matches!(loaded, Loaded::Missing);
+        let unrecorded = is_upgrade.then_some(&listing);
         let files = Files { ledger: &mut ledger, previous_base, unrecorded };
         let Recovered { position, ahead } = recover(loaded, files, &*disk)?;
         // The header comes first in a new file.
@@ -390,7 +393,9 @@ impl Writer {
             if let Err(error) = ledger.write() {
                 tracing::warn!(%error, "record of files can't be stored; it is repeated");
             }
-            let closed = ledger.files().filter(|(_, entry)| entry.kind == Kind::Closed);
+            let is_packing = self.settings.compression != Compression::None;
+            let closed =
+                ledger.files().filter(|(_, entry)| entry.kind == Kind::Closed && is_packing);
             closed.map(|(key, _)| key.to_owned()).collect()
         };
         let sweep = self.settings.retain != Retain::default();

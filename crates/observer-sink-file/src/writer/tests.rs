@@ -8,7 +8,6 @@ use observer_core::{Envelope, Event, Timestamp};
 
 use super::*;
 use crate::FileConfig;
-use crate::compression::Compression;
 use crate::disk::RealDisk;
 
 mod crashes;

@@ -47,8 +47,8 @@ pub(crate) struct Files<'a> {
     pub(crate) ledger: &'a mut Ledger,
     /// Folder of the last start, if it is not the present one.
     pub(crate) previous_base: Option<PathBuf>,
-    /// Files on disk, if there was no ledger. Those that were not adopted are read, too, and never
-    /// changed: an earlier version may have written them.
+    /// Files on disk, if an earlier version has left its state. Those that were not adopted are
+    /// read, too, and never changed: an earlier version may have written them.
     pub(crate) unrecorded: Option<&'a Listing>,
 }
 
