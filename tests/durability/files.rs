@@ -98,16 +98,18 @@ async fn file_sinks_leave_files_of_strangers_and_operators_can_adopt_them() {
 #[tokio::test]
 async fn sinks_with_overlapping_paths_are_refused_and_keep_their_own_files_when_started() {
     let dir = tempfile::tempdir().unwrap();
+    let output = Command::new("date").args(["-u", "+%F"]).output().unwrap();
+    let today = String::from_utf8(output.stdout).unwrap();
     let pairs = [
         ("ev/all/{date}.jsonl", "ev/{source}/{date}.jsonl", "all"),
-        ("ev/{date}.jsonl", "ev/{source}.jsonl", "2026-11-27"),
+        ("ev/{date}.jsonl", "ev/{source}.jsonl", today.trim()),
         ("ev/x.jsonl", "ev/../ev/{source}.jsonl", "x"),
     ];
     for (first, second, source) in pairs {
         let _ = fs::remove_dir_all(dir.path().join("ev"));
         let _ = fs::remove_dir_all(dir.path().join("observer-data"));
         let keys = if second.contains("{date}") {
-            "compression = \"gzip\"\nretain = { max_total_size = \"1\" }"
+            "compression = \"gzip\"\nretain = { max_total_size = \"1KiB\" }"
         } else {
             ""
         };
@@ -227,7 +229,7 @@ async fn archive_and_state_have_the_modes_of_the_configuration() {
     drop(observer);
     let at = |path: &str| mode(dir.path().join(path));
     assert_eq!((at("shared/bot"), at("shared/bot/x.jsonl")), (0o2775, 0o664));
-    assert_eq!((at("own/bot") & 0o027, at("own/bot/x.jsonl") & 0o137), (at("own/bot") & 0o020, 0));
+    assert_eq!((at("own/bot") & 0o027, at("own/bot/x.jsonl") & 0o137), (0, 0));
     let state = "observer-data/sinks/own";
     assert_eq!((at(state), at(&format!("{state}/lock"))), (0o700, 0o600));
     assert_eq!(at(&format!("{state}/files")), 0o600);

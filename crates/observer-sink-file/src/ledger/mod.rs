@@ -9,12 +9,14 @@
 //! eight hexadecimal digits, a space, and the object:
 //!
 //! ```text
-//! 5f3c0a91 {"ledger":{"format":1,"base":"/srv/observer-data/events"}}
+//! 5f3c0a91 {"ledger":{"format":1,"base":"/srv/data/events","state":"/srv/…"}}
 //! 0b1e4d77 {"file":{"path":"2026-11-22.jsonl","kind":"open","dev":1,"ino":2,"len":0,"end":0,…}}
 //! ```
 //!
-//! - `ledger`: version of the layout, and the folder to which paths are relative. It is the first
-//!   line, and repeated when the folder changes.
+//! - `ledger`: version of the layout, the folder to which paths are relative, and the state folder.
+//!   It is the first line, and repeated when one of the folders changes. If only the former has
+//!   changed, files are also looked for in the earlier one. If the state folder has another path,
+//!   it is a copy, and files at the earlier path belong to the original.
 //! - `file`: the latest state of one file, see [`Entry`]. The last line of a path counts.
 //! - `series`: highest number of a series of rotated files, so that numbers don't restart.
 //! - `clock`: state of the [trusted clock](crate::clock).
@@ -36,7 +38,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::entry::{Entry, Kind};
 use crate::checksum::checksum;
 use crate::clock::TrustedClock;
-use crate::disk::{create_private, sync_folder};
+use crate::disk::{create_private, parent, sync_folder};
 use crate::error::FileError;
 use crate::names::series;
 
@@ -49,7 +51,7 @@ const MAX_SERIES: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Record {
-    Ledger { format: u32, base: PathBuf },
+    Ledger { format: u32, base: PathBuf, state: PathBuf },
     File(NamedEntry),
     Series { path: String, number: u64 },
     Clock(TrustedClock),
@@ -90,6 +92,8 @@ pub(crate) struct Loaded {
     pub(crate) ledger: Ledger,
     /// Whether there was no ledger: the sink is new, or its state is that of an earlier version.
     pub(crate) is_new: bool,
+    /// Whether the last header names the present folders.
+    pub(crate) is_current: bool,
     /// Folder of the last start, if it is not the present one.
     pub(crate) previous_base: Option<PathBuf>,
 }
@@ -122,16 +126,20 @@ impl Ledger {
         let mut bytes = Vec::new();
         match File::open(&ledger.path).and_then(|mut file| file.read_to_end(&mut bytes)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Loaded { ledger, is_new: true, previous_base: None });
+                return Ok(Loaded { ledger, is_new: true, is_current: false, previous_base: None });
             }
             read => read.map_err(FileError::io("read", &ledger.path))?,
         };
-        let previous_base = ledger.read(&bytes)?.filter(|previous| *previous != ledger.base);
-        Ok(Loaded { ledger, is_new: false, previous_base })
+        let header = ledger.read(&bytes)?;
+        let is_current = header == Some((ledger.base.clone(), ledger.state()));
+        let previous_base = header
+            .filter(|(base, state)| *base != ledger.base && *state == ledger.state())
+            .map(|(base, _)| base);
+        Ok(Loaded { ledger, is_new: false, is_current, previous_base })
     }
 
-    /// Reads all lines. Returns the folder that the last header names.
-    fn read(&mut self, bytes: &[u8]) -> Result<Option<PathBuf>, FileError> {
+    /// Reads all lines. Returns the folders that the last header names.
+    fn read(&mut self, bytes: &[u8]) -> Result<Option<(PathBuf, PathBuf)>, FileError> {
         let (mut base, mut damaged) = (None, 0_u64);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             match parse(line) {
@@ -142,7 +150,9 @@ impl Ledger {
                         known: FORMAT,
                     });
                 }
-                Some(Record::Ledger { base: recorded, .. }) => base = Some(recorded),
+                Some(Record::Ledger { base: recorded, state, .. }) => {
+                    base = Some((recorded, state))
+                }
                 Some(Record::File(NamedEntry { path, entry })) => self.remember(path, entry),
                 Some(Record::Series { path, number }) => self.count(path, number),
                 Some(Record::Clock(clock)) => self.clock = Some(clock),
@@ -185,12 +195,22 @@ impl Ledger {
     /// Writes the folder to which paths are relative.
     pub(crate) fn write_header(&mut self) -> Result<(), FileError> {
         // It comes before the lines that wait.
-        let header = line(&Record::Ledger { format: FORMAT, base: self.base.clone() });
+        let header = line(&self.header());
         self.queued.insert_str(0, &header);
         self.write()?;
         self.sync()?;
         // The name of a new file must be durable before its lines count.
         sync_folder(&self.path)
+    }
+
+    fn header(&self) -> Record {
+        Record::Ledger { format: FORMAT, base: self.base.clone(), state: self.state() }
+    }
+
+    /// Returns the absolute path of the state folder.
+    fn state(&self) -> PathBuf {
+        let folder = parent(&self.path);
+        std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
     }
 
     pub(crate) fn base(&self) -> &Path {
@@ -321,7 +341,7 @@ impl Ledger {
     }
 
     fn compact(&mut self) -> io::Result<()> {
-        let mut text = line(&Record::Ledger { format: FORMAT, base: self.base.clone() });
+        let mut text = line(&self.header());
         let mut series: Vec<_> = self.series.iter().collect();
         series.sort_by_key(|(_, (_, change))| std::cmp::Reverse(*change));
         series.truncate(MAX_SERIES);

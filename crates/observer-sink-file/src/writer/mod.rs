@@ -106,7 +106,7 @@ impl Writer {
         let listing = list(&settings)?;
         let loaded = state.load()?;
         let template = &settings.template;
-        let LoadedLedger { mut ledger, is_new, previous_base } =
+        let LoadedLedger { mut ledger, is_new, is_current, previous_base } =
             Ledger::load(state_dir, template.base(), template.extension())?;
         let since = match &loaded {
             Loaded::Intact(_, written) => Some(seconds(*written)),
@@ -115,7 +115,6 @@ impl Writer {
         if is_new && let Loaded::Intact(recorded, _) = &loaded {
             adopt_earlier(&mut ledger, &listing, &surroundings.peers, recorded);
         }
-        let has_moved = previous_base.is_some();
         // Without any state the sink is new, and every file is that of a stranger.
         let is_upgrade = is_new && !matches!(loaded, Loaded::Missing);
         let unrecorded = is_upgrade.then_some(&listing);
@@ -123,7 +122,7 @@ impl Writer {
         let Recovered { position, ahead } = recover(loaded, files, &*disk)?;
         // The header comes first in a new file.
         ledger.open()?;
-        if is_new || has_moved {
+        if !is_current {
             ledger.write_header()?;
         }
         ledger.write()?;

@@ -174,6 +174,12 @@ fn files_are_recognised_after_a_copy_of_the_data_folder() {
             ("new/2026-11-22.jsonl".to_owned(), vec![3]),
         ];
         assert_eq!(copied.seqs(), expected, "{flushed}");
+        drop(writer);
+        // A file that the copy lacks is not looked for at its former path.
+        fs::remove_file(copied.base().join("new/2026-11-22.jsonl")).unwrap();
+        let mut writer = copied.open();
+        writer.adopt(now(TEN)).unwrap();
+        assert!(lock(&writer.ledger).files().all(|(key, _)| !key.starts_with('/')));
         assert_eq!(fixture.files(), original, "the original is not touched");
         assert_eq!(unowned(&writer), 0);
     }
@@ -324,7 +330,7 @@ fn linked_active_file_is_rotated_where_its_data_is() {
 fn later_format_of_the_record_is_refused_by_name() {
     let fixture = Fixture::new("all.jsonl");
     drop(fixture.open());
-    let json = r#"{"ledger":{"format":2,"base":"/x"}}"#;
+    let json = r#"{"ledger":{"format":2,"base":"/x","state":"/y"}}"#;
     let sum = crate::checksum::checksum(json.as_bytes());
     fs::write(fixture.state().join("files"), format!("{sum:08x} {json}\n")).unwrap();
     let error = fixture.try_open().map(drop).unwrap_err().to_string();
