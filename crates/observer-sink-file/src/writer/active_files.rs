@@ -218,9 +218,11 @@ impl ActiveFiles {
         self.create_parents(path)?;
         let known = {
             let ledger = lock(&self.ledger);
-            let keys = ledger.open_in_series(&ledger.key(path));
+            let active = ledger.key(path);
+            let at = |key: &str| if key == active { path.to_owned() } else { ledger.path(key) };
+            let keys = ledger.open_in_series(&active);
             keys.into_iter()
-                .filter_map(|key| Some((ledger.path(&key), *ledger.get(&key)?, key)))
+                .filter_map(|key| Some((at(&key), *ledger.get(&key)?, key)))
                 .collect::<Vec<_>>()
         };
         for (path, entry, key) in known {
