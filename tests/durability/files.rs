@@ -65,7 +65,7 @@ async fn file_sinks_leave_files_of_strangers_and_operators_can_adopt_them() {
     let config = config(&[("archive", "ev/{source}.jsonl", keys)]);
     let folder = dir.path().join("ev");
     fs::create_dir(&folder).unwrap();
-    let notes = ["x.000001.jsonl", "x.jsonl", "bot.jsonl", "bot.000007.jsonl.gz"];
+    let notes = ["x.000001.jsonl", "x.jsonl", "worker.jsonl", "worker.000007.jsonl.gz"];
     for name in notes {
         fs::write(folder.join(name), "a note without an end").unwrap();
     }
@@ -73,7 +73,7 @@ async fn file_sinks_leave_files_of_strangers_and_operators_can_adopt_them() {
     fs::write(folder.join("old.000001.jsonl"), format!("{envelope}\n")).unwrap();
 
     let observer = Observer::start(dir.path(), &config);
-    post(&observer, "bot", 40).await;
+    post(&observer, "worker", 40).await;
     let unowned = "observer_sink_unowned_files{sink=\"archive\"}";
     observer.wait_for_metrics(|metrics| metrics.get(unowned) == Some(&5.0)).await;
     let (_, listed) = check(dir.path(), &config);
@@ -86,7 +86,7 @@ async fn file_sinks_leave_files_of_strangers_and_operators_can_adopt_them() {
     let (code, text) = observer.run(&["sinks", "adopt", "nobody"]);
     assert_eq!(code, Some(1), "{text}");
     // The limit on size applies to adopted files, and to no others.
-    post(&observer, "bot", 20).await;
+    post(&observer, "worker", 20).await;
     let is_gone = async || !folder.join("old.000001.jsonl").exists();
     wait_until("the adopted file is deleted", is_gone).await;
     assert!(observer.terminate().0.success());
@@ -180,7 +180,7 @@ async fn path_changed_after_a_kill_duplicates_and_loses_no_line() {
     for (index, path) in paths.into_iter().enumerate() {
         let observer = Observer::start(dir.path(), &at(path));
         for number in 0..20 {
-            assert_eq!(observer.post(event("bot", 20 * index + number)).await.status, 200);
+            assert_eq!(observer.post(event("worker", 20 * index + number)).await.status, 200);
         }
         // Some of them are written and not flushed yet.
         observer.kill();
@@ -194,7 +194,7 @@ async fn path_changed_after_a_kill_duplicates_and_loses_no_line() {
         .map(|line| event_of(line).to_owned())
         .collect();
     events.sort();
-    let mut expected: Vec<_> = (0..60).map(|number| event("bot", number)).collect();
+    let mut expected: Vec<_> = (0..60).map(|number| event("worker", number)).collect();
     expected.sort();
     assert_eq!(events, expected);
 }
@@ -207,7 +207,7 @@ async fn thirty_sinks_of_one_folder_start_together() {
         .collect();
     let sinks: Vec<_> = names.iter().map(|(name, path)| (&**name, &**path, "")).collect();
     let observer = Observer::start(dir.path(), &config(&sinks));
-    post(&observer, "bot", 1).await;
+    post(&observer, "worker", 1).await;
     let status = observer.get("/v1/sinks").await.json();
     for sink in status["sinks"].as_array().unwrap() {
         assert_eq!((&sink["state"], &sink["delivered"]), (&"running".into(), &1.into()), "{sink}");
@@ -225,11 +225,11 @@ async fn archive_and_state_have_the_modes_of_the_configuration() {
     let config =
         config(&[("shared", "shared/{source}/x.jsonl", keys), ("own", "own/{source}/x.jsonl", "")]);
     let observer = Observer::start(dir.path(), &config);
-    post(&observer, "bot", 1).await;
+    post(&observer, "worker", 1).await;
     drop(observer);
     let at = |path: &str| mode(dir.path().join(path));
-    assert_eq!((at("shared/bot"), at("shared/bot/x.jsonl")), (0o2775, 0o664));
-    assert_eq!((at("own/bot") & 0o027, at("own/bot/x.jsonl") & 0o137), (0, 0));
+    assert_eq!((at("shared/worker"), at("shared/worker/x.jsonl")), (0o2775, 0o664));
+    assert_eq!((at("own/worker") & 0o027, at("own/worker/x.jsonl") & 0o137), (0, 0));
     let state = "observer-data/sinks/own";
     assert_eq!((at(state), at(&format!("{state}/lock"))), (0o700, 0o600));
     assert_eq!(at(&format!("{state}/files")), 0o600);
@@ -241,7 +241,7 @@ async fn forgotten_sink_starts_anew_when_it_is_added_again() {
     let with = config(&[("archive", "ev/{source}.jsonl", "")]);
     let without = format!("sinks = {{}}\n{DEFAULTS}");
     let observer = Observer::start(dir.path(), &with);
-    post(&observer, "bot", 3).await;
+    post(&observer, "worker", 3).await;
     observer.write_config(&without);
     assert_eq!(observer.reload().await.status, 200);
     let state = dir.path().join("observer-data/sinks/archive");
@@ -253,11 +253,11 @@ async fn forgotten_sink_starts_anew_when_it_is_added_again() {
     assert_eq!(observer.reload().await.status, 200);
     // The journal still has the events, and the sink wants the earliest ones.
     wait_until("the sink has got all events again", async || {
-        fs::read_to_string(dir.path().join("ev/bot.000001.jsonl"))
+        fs::read_to_string(dir.path().join("ev/worker.000001.jsonl"))
             .is_ok_and(|text| text.lines().count() == 3)
     })
     .await;
-    assert_eq!(fs::read_to_string(dir.path().join("ev/bot.jsonl")).unwrap().lines().count(), 3);
+    assert_eq!(fs::read_to_string(dir.path().join("ev/worker.jsonl")).unwrap().lines().count(), 3);
 }
 
 #[tokio::test]
@@ -271,7 +271,7 @@ async fn event_lies_in_the_file_of_its_own_day_in_the_time_zone() {
     let observer = Observer::start(dir.path(), &config);
     for time in ["2026-01-20T23:30:00-08:00", "2026-01-21T07:59:59Z", "2026-01-21T08:00:00Z"] {
         let event = format!(
-            r#"{{"source":"bot","event_kind":"ok","ok":true,"timestamp":"{time}","cycle_id":"{time}"}}"#
+            r#"{{"source":"worker","event_kind":"ok","ok":true,"timestamp":"{time}","cycle_id":"{time}"}}"#
         );
         assert_eq!(observer.post(event).await.status, 200);
     }
