@@ -99,13 +99,14 @@ impl<'a> Reconciler<'a> {
 
     /// Finds an open file, which may have been renamed.
     fn reconcile_open(&mut self, key: &str, entry: Entry) -> Result<(), FileError> {
-        let mark = self.marks.get(key).and_then(|mark| {
-            // A mark of an earlier file with the same name says nothing.
-            let is_same = mark.identity == entry.identity && mark.size >= entry.len;
-            let end = mark.end.filter(|_| is_same)?;
-            Some(Entry { len: mark.size, end, ..entry })
-        });
-        let entry = mark.unwrap_or(entry);
+        // A mark of an earlier file with the same name says nothing.
+        let mark = self.marks.get(key).filter(|mark| mark.identity == entry.identity);
+        // The sidecar covers the lines before the mark. An entry may have been written before it.
+        let (is_marked, covered) = (mark.is_some(), mark.map_or(0, |mark| mark.size));
+        let marked = mark.filter(|mark| mark.size >= entry.len);
+        let marked =
+            marked.and_then(|mark| Some(Entry { len: mark.size, end: mark.end?, ..entry }));
+        let entry = marked.unwrap_or(entry);
         let path = self.ledger.path(key);
         let seen = look(&path, Some(&entry), self.after).map_err(FileError::io("read", &path))?;
         if ownership(Some(&entry), seen.as_ref()) == Ownership::Own {
@@ -115,12 +116,12 @@ impl<'a> Reconciler<'a> {
                 let entry = Entry { identity: seen.identity, ..entry };
                 self.ledger.put(key, entry);
             }
-            self.scan(&path, &entry, mark.is_some(), true);
+            self.scan(&path, &Entry { len: covered, ..entry }, is_marked, true);
             return Ok(());
         }
         if let Some(renamed) = find_renamed(&path, &entry) {
             self.has_found = true;
-            self.scan(&renamed, &entry, true, false);
+            self.scan(&renamed, &Entry { len: covered, ..entry }, true, false);
             self.ledger.remove(key);
             let (new, extension) = (self.ledger.key(&renamed), extension_of(key));
             // Other programs rename files to names of their own, which are theirs.
@@ -131,7 +132,7 @@ impl<'a> Reconciler<'a> {
             }
             return Ok(());
         }
-        if self.find_in_previous_base(key, entry, true) {
+        if self.find_in_previous_base(key, entry, Some(covered)) {
             return Ok(());
         }
         if seen.is_some() {
@@ -164,7 +165,7 @@ impl<'a> Reconciler<'a> {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !self.find_in_previous_base(key, entry, false) {
+                if !self.find_in_previous_base(key, entry, None) {
                     self.missing.push(key.to_owned());
                 }
             }
@@ -174,8 +175,9 @@ impl<'a> Reconciler<'a> {
         }
     }
 
-    /// Looks for a file in the folder of the last start. It stays there, and is closed.
-    fn find_in_previous_base(&mut self, key: &str, entry: Entry, is_open: bool) -> bool {
+    /// Looks for a file in the folder of the last start. It stays there, and is closed. An open one
+    /// is read from the length that the sidecar covers.
+    fn find_in_previous_base(&mut self, key: &str, entry: Entry, covered: Option<u64>) -> bool {
         let Some(path) = self.previous_base.as_ref().map(|base| base.join(key)) else {
             return false;
         };
@@ -185,10 +187,10 @@ impl<'a> Reconciler<'a> {
         }
         self.ledger.remove(key);
         let new = self.ledger.key(&path);
-        if is_open {
-            self.scan(&path, &entry, true, false);
+        if let Some(len) = covered {
+            self.scan(&path, &Entry { len, ..entry }, true, false);
         }
-        match if is_open { closed(&path, entry) } else { Ok(entry) } {
+        match if covered.is_some() { closed(&path, entry) } else { Ok(entry) } {
             Ok(entry) => self.ledger.put(&new, entry),
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "a closed file can't be read");
@@ -197,7 +199,7 @@ impl<'a> Reconciler<'a> {
         true
     }
 
-    /// Reads a file from its recorded length on, if it may have been changed since. A file that was
+    /// Reads a file from the length of the entry on, if it may have been changed since. A file that was
     /// emptied in place is read from its start.
     fn scan(&mut self, path: &Path, entry: &Entry, is_marked: bool, is_open: bool) {
         let Ok(metadata) = fs::metadata(path) else { return };

@@ -355,3 +355,28 @@ fn entries_of_deleted_files_leave_the_record() {
     drop(fixture.open());
     assert_eq!(fixture.ledger().files().count(), 2);
 }
+
+#[test]
+fn length_that_was_recorded_before_the_sidecar_hides_no_line() {
+    let fixture = Fixture::new("all.jsonl");
+    let mut writer = fixture.open();
+    writer.write(&batch(1..=3));
+    // The crash comes between the record of the file and the sidecar.
+    writer.files.sync().unwrap();
+    writer.files.record();
+    drop(writer);
+    drop(fixture.open());
+    fixture.open().write(&batch(1..=4));
+    assert_eq!(fixture.seqs_of_one(), [1, 2, 3, 4]);
+    // The same after a flush, with lines that a recovery recorded.
+    let mut writer = fixture.open();
+    writer.write(&batch(1..=4));
+    writer.flush_now();
+    writer.write(&batch(5..=6));
+    drop(writer);
+    let position = fs::read(fixture.state().join("position")).unwrap();
+    drop(fixture.open());
+    fs::write(fixture.state().join("position"), position).unwrap();
+    fixture.open().write(&batch(5..=7));
+    assert_eq!(fixture.seqs_of_one(), [1, 2, 3, 4, 5, 6, 7]);
+}
