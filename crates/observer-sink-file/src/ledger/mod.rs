@@ -151,7 +151,7 @@ impl Ledger {
                     });
                 }
                 Some(Record::Ledger { base: recorded, state, .. }) => {
-                    base = Some((recorded, state))
+                    base = Some((recorded, state));
                 }
                 Some(Record::File(NamedEntry { path, entry })) => self.remember(path, entry),
                 Some(Record::Series { path, number }) => self.count(path, number),

@@ -53,9 +53,9 @@ fn levels(template: &Template) -> Option<Vec<Vec<Token>>> {
                 Piece::Literal(text) => tokens.extend(text.chars().map(Token::One)),
                 Piece::Source => tokens.push(Token::Source),
                 Piece::Date | Piece::EventDate => {
-                    tokens.extend(DAY.chars().map(|char| {
-                        if char == '-' { Token::One(char) } else { Token::Digit(char) }
-                    }))
+                    let token =
+                        |char| if char == '-' { Token::One(char) } else { Token::Digit(char) };
+                    tokens.extend(DAY.chars().map(token));
                 }
             }
         }

@@ -310,13 +310,11 @@ impl ActiveFiles {
         let last = template.components().len() - 1;
         for (level, (name, pieces)) in names.components().zip(template.components()).enumerate() {
             current.push(name);
-            if level < last {
-                if fs::symlink_metadata(&current).is_err() {
-                    let created = self.settings.access.create_folder(&current);
-                    created.map_err(FileError::io("create the folder", &current))?;
-                    self.folders.insert(parent(&current).to_owned());
-                    continue;
-                }
+            if level < last && fs::symlink_metadata(&current).is_err() {
+                let created = self.settings.access.create_folder(&current);
+                created.map_err(FileError::io("create the folder", &current))?;
+                self.folders.insert(parent(&current).to_owned());
+                continue;
             }
             let has_placeholder = pieces.iter().any(|piece| !matches!(piece, Piece::Literal(_)));
             let is_link = |path: &Path| {
