@@ -238,7 +238,8 @@ fn numbers_continue_after_all_rotated_files_were_deleted() {
     assert_eq!(fixture.names(), ["all.jsonl"]);
     drop(writer);
     fixture.open().write(&batch(5..=5));
-    assert_eq!(fixture.names(), ["all.000004.jsonl", "all.jsonl"]);
+    // Retention may have deleted the rotated file already.
+    assert_eq!(fixture.ledger().highest("all.jsonl"), 4);
 }
 
 #[test]
