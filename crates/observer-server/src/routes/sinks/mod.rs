@@ -136,7 +136,9 @@ async fn remove_state(state: &ServerState, name: &str) -> io::Result<()> {
     let Some(folder) = state.sink_state.as_ref().filter(|_| !name.contains('/')) else {
         return Ok(());
     };
-    match tokio::fs::remove_dir_all(folder.join(name)).await {
+    let folder = folder.join(name);
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+    match removed.map_err(io::Error::other)? {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
