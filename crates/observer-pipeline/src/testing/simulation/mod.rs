@@ -11,7 +11,9 @@
 //! `OBSERVER_SIM_SEEDS=100` runs more scenarios, with every fault at each operation.
 //! `OBSERVER_SIM_SEED=7 OBSERVER_SIM_FAULT=cut@123` repeats a single run.
 
+mod clock;
 mod destination;
+mod operations;
 mod oracle;
 mod plan;
 mod scenario;

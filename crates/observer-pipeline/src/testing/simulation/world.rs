@@ -2,16 +2,16 @@
 //! runtime after each crash.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use observer_core::{SinkSettings, Uuid};
 use observer_journal::fs::Faulty;
 use observer_journal::{Clock, Options, Runner};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
+use super::clock::WallClock;
 use super::destination::{Destination, Kind};
 use super::plan::Plan;
 use super::scenario::{LAST, Scenario, Step, event, id, is_sent_once};
@@ -60,35 +60,8 @@ pub(super) struct World<'a> {
     unacknowledged: (u64, u64),
 }
 
-/// Wall clock, which continues across crashes.
-#[derive(Default)]
-struct WallClock {
-    now: AtomicU64,
-    /// Start of the current runtime, and the time of the clock at it.
-    runtime: Mutex<Option<(Instant, u64)>>,
-}
-
-impl WallClock {
-    fn begin(&self) {
-        *self.runtime.lock().unwrap() = Some((Instant::now(), self.now.load(Ordering::Relaxed)));
-    }
-
-    fn now(&self) -> u64 {
-        // Files are closed after the runtime has ended; the clock stands still then.
-        if let (Some((started, base)), Ok(_)) =
-            (*self.runtime.lock().unwrap(), Handle::try_current())
-        {
-            self.now.store(
-                base + u64::try_from(started.elapsed().as_micros()).unwrap(),
-                Ordering::Relaxed,
-            );
-        }
-        self.now.load(Ordering::Relaxed)
-    }
-}
-
 /// Error of an operation that a power cut or a kill has interrupted.
-struct Crashed;
+pub(super) struct Crashed;
 
 pub(super) fn run(scenario: &Scenario, plan: Plan) -> RunReport {
     let disk = Faulty::new(scenario.seed);
@@ -105,10 +78,7 @@ pub(super) fn run(scenario: &Scenario, plan: Plan) -> RunReport {
         unacked: BTreeSet::new(),
         durable: BTreeMap::new(),
         transcript: transcript.clone(),
-        clock: Arc::new(WallClock {
-            now: AtomicU64::new(1_700_000_000_000_000),
-            runtime: Mutex::default(),
-        }),
+        clock: Arc::new(WallClock::new()),
         next: LAST,
         expired: 0,
         unacknowledged: (0, 0),
@@ -139,7 +109,7 @@ pub(super) fn run(scenario: &Scenario, plan: Plan) -> RunReport {
 }
 
 /// Runs a future in a new runtime. All tasks end with the runtime.
-fn in_runtime<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn in_runtime<T>(future: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
 }
 
