@@ -205,16 +205,15 @@ impl Delivery {
         self.progress.lock().state = SinkState::Running;
     }
 
-    /// Reports the sink as retrying, unless it is parked. The time of the first failure stays. `pause`
-    /// is the time until the next attempt, as far as it is known.
+    /// Reports the sink as retrying; a parked one stays parked, with the new reason. The time of the
+    /// first failure stays. `pause` is the time until the next attempt, as far as it is known.
     pub(crate) fn mark_retrying(&mut self, reason: &str, pause: Duration) {
         let failure = Failure { reason: reason.to_owned(), at: Timestamp::now() };
         let mut progress = self.progress.lock();
         let pending = progress.pending();
         progress.last_error = Some(failure.clone());
         match &mut progress.state {
-            SinkState::Parked(_) => {}
-            SinkState::Retrying(since) => since.reason = failure.reason,
+            SinkState::Parked(since) | SinkState::Retrying(since) => since.reason = failure.reason,
             state => *state = SinkState::Retrying(failure),
         }
         drop(progress);

@@ -38,6 +38,8 @@ pub(super) struct State {
     buffered: Vec<(u64, Uuid, u64)>,
     /// Position with the buffered events, and the durable one, with its epoch.
     last: u64,
+    /// Epoch of the last delivery.
+    epoch: u64,
     durable: Position,
     faults: u64,
 }
@@ -58,6 +60,7 @@ impl Destination {
             received: BTreeMap::new(),
             buffered: Vec::new(),
             last: 0,
+            epoch: 0,
             durable: Position { epoch: 0, seq: 0 },
             faults: 0,
         };
@@ -95,7 +98,9 @@ impl Destination {
     /// Begins a new run of the observer, after a crash or a shutdown.
     pub(super) fn begin(&self, epoch: u64) {
         let mut state = self.lock();
-        state.durable.epoch = epoch;
+        if state.durable.seq == 0 {
+            state.durable.epoch = epoch;
+        }
         state.last = state.durable.seq;
     }
 
@@ -138,6 +143,12 @@ impl Destination {
         }
     }
 
+    /// Notes a failure that says nothing of the events.
+    fn fail(&self, state: &mut State, events: &[Arc<Envelope>]) {
+        let now = self.clock.now();
+        events.iter().for_each(|envelope| state.history.fail(envelope.seq, now));
+    }
+
     /// Refuses all events.
     fn refuse(
         &self,
@@ -165,6 +176,7 @@ impl Destination {
             Mode::Failing => Some(self.refuse(state, events, Bad::Failed, "500: outage")),
             Mode::Unavailable => {
                 self.record("is unavailable for", events);
+                self.fail(state, events);
                 let error = SinkError::transient("503: outage");
                 let delay = Duration::from_secs(state.random.u64(1..20));
                 Some(if state.random.bool() { error } else { error.with_retry_after(delay) })
@@ -185,10 +197,12 @@ impl Destination {
         match state.random.u8(..7) {
             0 => {
                 self.record("fails for", events);
+                self.fail(state, events);
                 Some(SinkError::transient("503: temporary failure"))
             }
             1 if self.target != Target::Ledger => {
                 self.record("accepts without a response", events);
+                self.fail(state, events);
                 self.accept(state, good.into_iter());
                 let now = self.clock.now();
                 state.history.incidents.push(now);
@@ -202,6 +216,7 @@ impl Destination {
                 let accepted: Vec<_> =
                     good.iter().filter_map(|envelope| position(envelope.seq)).collect();
                 self.accept(state, good.into_iter());
+                self.fail(state, events);
                 Some(SinkError::transient("503: overload").with_accepted(accepted))
             }
             _ => None,
@@ -249,6 +264,7 @@ impl Destination {
         let now = self.clock.now();
         named.iter().for_each(|(_, seq, _)| state.history.refuse(*seq, Bad::Named, now));
         state.last = state.last.max(batch.position().seq);
+        state.epoch = batch.position().epoch;
         let rejected = named.iter().map(|(index, _, number)| Rejected {
             index: *index,
             reason: format!("named: event {number}"),
@@ -261,6 +277,7 @@ impl Destination {
 impl EventSink for Destination {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
         if self.disk.is_off() || self.lock().mode == Mode::Silent {
+            self.fail(&mut self.lock(), batch.events());
             return std::future::pending().await;
         }
         let seqs: Vec<_> = batch.events().iter().map(|envelope| envelope.seq).collect();
@@ -300,7 +317,7 @@ impl EventSink for Destination {
         for (seq, id, at) in std::mem::take(&mut state.buffered) {
             state.history.keep(seq, id, at);
         }
-        state.durable.seq = state.last;
+        state.durable = Position { epoch: state.epoch, seq: state.last };
         self.record("flushes", &[]);
         Ok(())
     }

@@ -60,14 +60,23 @@ impl History {
         self.accepted.entry(seq).or_default().push((id, accepted_at));
     }
 
+    /// Adds a failure that says nothing of the event. A refusal after the next acceptance is a round.
+    pub(super) fn fail(&mut self, seq: u64, now: u64) {
+        let acceptances = self.acceptances;
+        let new =
+            Refusals { first: now, last: now, rounds: 0, is_rejected: false, seen: acceptances };
+        self.refused.entry(seq).or_insert(new);
+    }
+
     pub(super) fn refuse(&mut self, seq: u64, class: Bad, now: u64) {
-        let new = Refusals { first: now, last: now, rounds: 0, is_rejected: false, seen: u64::MAX };
-        let refusals = self.refused.entry(seq).or_insert(new);
-        let is_round = self.acceptances > refusals.seen;
+        self.fail(seq, now);
+        let is_recent = self.last_acceptance.is_some_and(|last| now - last <= ACCEPTANCE_WINDOW);
+        let acceptances = self.acceptances;
+        let Some(refusals) = self.refused.get_mut(&seq) else { return };
+        let is_round = acceptances > refusals.seen;
         refusals.last = now;
         refusals.rounds += u32::from(is_round);
-        refusals.seen = self.acceptances;
-        let is_recent = self.last_acceptance.is_some_and(|last| now - last <= ACCEPTANCE_WINDOW);
+        refusals.seen = acceptances;
         refusals.is_rejected |=
             matches!(class, Bad::Named | Bad::Permanent) && (is_round || is_recent);
     }

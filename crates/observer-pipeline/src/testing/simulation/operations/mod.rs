@@ -29,7 +29,8 @@ impl Drop for Repeat {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "repeat the run with: OBSERVER_SIM_RUN={} cargo test -p observer-pipeline operations",
+                "repeat the run with: OBSERVER_SIM_RUN={} cargo test -p observer-pipeline \
+                 operations",
                 self.0
             );
         }

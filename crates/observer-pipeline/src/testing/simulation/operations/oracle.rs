@@ -45,13 +45,11 @@ impl World {
             let state = destination.lock();
             let dead = self.dead_letters(target);
             let sink = Sink { target, history: &state.history, dead, wanted };
-            self.check_events(&sink);
             self.check_account(&sink, status);
+            self.check_events(&sink);
             self.check_repeats(&sink);
-            if self.script.retains_all() {
-                let promised = &self.commands[&target].promised;
-                promised.iter().for_each(|replay| self.check_replay(&sink, replay));
-            }
+            let promised = &self.commands[&target].promised;
+            promised.iter().for_each(|replay| self.check_replay(&sink, replay));
             let reasons = ["named", "422", "403", "500"];
             for (count, reason) in self.coverage.dead.iter_mut().zip(reasons) {
                 let is_it = |(_, text): &&(Uuid, String)| text.starts_with(reason);

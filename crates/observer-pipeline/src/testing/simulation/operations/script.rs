@@ -105,7 +105,6 @@ pub(super) struct Script {
     pub(super) failed: (u32, u64),
     pub(super) denied: (u32, u64),
     pub(super) max_events: usize,
-    pub(super) retain: Duration,
 }
 
 impl Script {
@@ -118,19 +117,7 @@ impl Script {
         while operations.len() < count {
             operations.push(draw_operation(&mut random, &mut sent));
         }
-        Self {
-            seed,
-            operations,
-            failed,
-            denied,
-            max_events: random.usize(1..8),
-            retain: Duration::from_secs(if seed.is_multiple_of(3) { 2 } else { 24 * 60 * 60 }),
-        }
-    }
-
-    /// Returns whether the journal has all events to the end, so that every replay is complete.
-    pub(super) fn retains_all(&self) -> bool {
-        self.retain > Duration::from_secs(60)
+        Self { seed, operations, failed, denied, max_events: random.usize(1..8) }
     }
 
     /// Returns how a destination refuses an event, if it does.

@@ -1,7 +1,7 @@
 //! World of one run: the pipeline over its disk, the destinations, and the operators.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use observer_core::{Filter, SinkSettings, Timestamp, Uuid};
@@ -145,6 +145,16 @@ pub(super) fn run(seed: u64) -> (Coverage, Vec<String>) {
     (world.coverage, transcript)
 }
 
+impl Drop for World {
+    /// Prints what happened in a single run that failed.
+    fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var("OBSERVER_SIM_RUN").is_ok() {
+            let transcript = self.transcript.lock().unwrap_or_else(PoisonError::into_inner);
+            eprintln!("{}", transcript.join("\n"));
+        }
+    }
+}
+
 impl World {
     fn crash(&mut self) {
         self.record("crash".into());
@@ -160,16 +170,14 @@ impl World {
 
     /// Runs the script, and then until all is resolved, unless there is a crash before.
     async fn run_until_end(&mut self, operations: &mut VecDeque<Operation>) -> Result<(), Crashed> {
-        let mut pipeline = self.open().await?;
+        let pipeline = self.open().await?;
         while let Some(operation) = operations.pop_front() {
             self.record(format!("{operation:?}"));
             if let Operation::Restart = operation {
                 let shutdown = pipeline.shutdown(Duration::from_secs(5));
-                let _ = timeout(Duration::from_secs(60), shutdown).await;
-                self.check_crash()?;
-                // What a sink didn't flush in time is lost.
-                self.destinations.values().for_each(|destination| destination.crash());
-                pipeline = self.open().await?;
+                let _ = self.until_crash(timeout(Duration::from_secs(60), shutdown)).await?;
+                // The next process has the page cache. What a sink didn't flush in time is lost.
+                self.disk.kill();
             } else {
                 self.perform(&pipeline, operation).await?;
             }
@@ -178,8 +186,7 @@ impl World {
         }
         self.heal(&pipeline).await?;
         let status = pipeline.status();
-        pipeline.shutdown(Duration::from_secs(60)).await;
-        self.check_crash()?;
+        self.until_crash(pipeline.shutdown(Duration::from_secs(60))).await?;
         self.check(&status);
         self.last_status = Some(status);
         Ok(())
@@ -213,6 +220,18 @@ impl World {
         if self.disk.is_off() { Err(Crashed) } else { Ok(()) }
     }
 
+    /// Awaits an operation, and ends it when the observer crashes.
+    async fn until_crash<T>(&self, operation: impl Future<Output = T>) -> Result<T, Crashed> {
+        let mut operation = std::pin::pin!(operation);
+        loop {
+            let result = timeout(Duration::from_millis(500), &mut operation).await;
+            self.check_crash()?;
+            if let Ok(result) = result {
+                return Ok(result);
+            }
+        }
+    }
+
     fn record(&self, line: String) {
         self.transcript.lock().unwrap().push(format!("{} {line}", self.clock.now()));
     }
@@ -229,6 +248,9 @@ impl World {
             }
         };
         self.check_crash()?;
+        let recovery = pipeline.recovery();
+        assert!(recovery.lost.is_empty() && recovery.quarantined.is_empty(), "{recovery:?}");
+        assert!(!recovery.new_epoch && !recovery.positions_lost, "{recovery:?}");
         for (target, destination) in &self.destinations {
             destination.begin(pipeline.status().epoch);
             let spec = SinkSpec::new(target.name(), destination.clone());
@@ -249,7 +271,8 @@ impl World {
             .seed(self.script.seed)
             .segment_size(5_000)
             .max_size(4 << 20)
-            .retain(self.script.retain);
+            // So that every replay is complete, and a retry is never another event.
+            .retain(Duration::from_secs(24 * 60 * 60));
         Pipeline::builder().journal(journal).seed(self.script.seed).start().await
     }
 
@@ -285,25 +308,26 @@ impl World {
                 self.highest = self.highest.max(numbers.last().copied().unwrap_or(0));
                 self.send(pipeline, &numbers).await?;
             }
-            Operation::Wait(pause) => sleep(pause).await,
+            Operation::Wait(pause) => self.until_crash(sleep(pause)).await?,
             Operation::Set(target, mode) => self.destinations[&target].lock().mode = mode,
             Operation::Mend(target) => {
                 self.destinations[&target].lock().mended_below = self.highest + 1;
             }
             Operation::Replay { target, since, until, only_ok } => {
-                self.replay(pipeline, target, since, until, only_ok).await;
+                self.replay(pipeline, target, since, until, only_ok).await?;
             }
             Operation::CancelReplay(target) => {
                 // It may end in either way.
                 self.commands_of(target).promised.clear();
-                let _ = pipeline.cancel_replay(target.name()).await;
+                let _ = self.until_crash(pipeline.cancel_replay(target.name())).await?;
             }
             Operation::Redeliver(target, number) => {
-                self.redeliver(pipeline, target, number).await;
+                self.redeliver(pipeline, target, number).await?;
             }
             Operation::Divert(target, pick) => self.divert(pipeline, target, pick).await?,
             Operation::Wake(target) => {
-                let _ = timeout(COMMAND_TIMEOUT, pipeline.wake_sink(target.name())).await;
+                let wake = timeout(COMMAND_TIMEOUT, pipeline.wake_sink(target.name()));
+                let _ = self.until_crash(wake).await?;
             }
             Operation::Restart => {}
             Operation::Crash { is_kill: true } => self.disk.kill(),
@@ -322,9 +346,8 @@ impl World {
     async fn send(&mut self, pipeline: &Pipeline, numbers: &[u64]) -> Result<(), Crashed> {
         let events = numbers.iter().map(|number| event(*number).into()).collect();
         self.unacked.extend(numbers.iter().copied());
-        let results = pipeline.ingest_batch(events).await;
         // A crash loses the acknowledgement.
-        self.check_crash()?;
+        let results = self.until_crash(pipeline.ingest_batch(events)).await?;
         for (number, result) in numbers.iter().zip(results) {
             match result {
                 Ok(_) => {
@@ -346,7 +369,7 @@ impl World {
         since: f64,
         until: Option<f64>,
         only_ok: bool,
-    ) {
+    ) -> Result<(), Crashed> {
         let now = self.clock.now();
         let at = |part: f64| {
             let micros = START + ((now - START) as f64 * part) as u64;
@@ -361,26 +384,34 @@ impl World {
         let last = pipeline.status().sinks[target.name()].position.seq;
         self.commands_of(target).replays += 1;
         let start = pipeline.start_replay(target.name(), selection.clone());
-        let started = timeout(COMMAND_TIMEOUT, start).await;
+        let started = self.until_crash(timeout(COMMAND_TIMEOUT, start)).await?;
         if let Ok(Ok(_)) = started {
             assert_ne!(target, Target::Ledger, "a sink with a position can't replay");
             self.coverage.replays += 1;
             let replay = Replay { selection, last, begun_at: now };
             self.commands_of(target).promised.push(replay);
         }
+        Ok(())
     }
 
-    async fn redeliver(&mut self, pipeline: &Pipeline, target: Target, number: Option<u64>) {
+    async fn redeliver(
+        &mut self,
+        pipeline: &Pipeline,
+        target: Target,
+        number: Option<u64>,
+    ) -> Result<(), Crashed> {
         let selection = number.map_or(DeadLetterSelection::All, |number| {
             DeadLetterSelection::Ids(BTreeSet::from([id(number)]))
         });
         self.commands_of(target).redeliveries += 1;
         let redeliver = pipeline.redeliver_dead_letters(target.name(), selection, None);
-        if let Ok(Ok(report)) = timeout(COMMAND_TIMEOUT, redeliver).await {
+        let report = self.until_crash(timeout(COMMAND_TIMEOUT, redeliver)).await?;
+        if let Ok(Ok(report)) = report {
             let is_empty = report.redelivered == 0;
             assert!(target != Target::Ledger || is_empty, "{report:?}");
             self.coverage.redelivered += report.redelivered;
         }
+        Ok(())
     }
 
     async fn divert(
@@ -396,8 +427,7 @@ impl World {
         };
         self.commands_of(target).diversions += count;
         let divert = pipeline.divert(target.name(), diversion);
-        let diverted = timeout(COMMAND_TIMEOUT, divert).await;
-        self.check_crash()?;
+        let diverted = self.until_crash(timeout(COMMAND_TIMEOUT, divert)).await?;
         if let Ok(Ok(ids)) = diverted {
             assert!(ids.len() <= count, "{ids:?}");
             self.coverage.diverted += ids.len() as u64;
@@ -417,10 +447,7 @@ impl World {
         loop {
             let mut numbers = vec![self.next];
             self.next += 1;
-            // Beyond the retention a retry would be another event.
-            if self.script.retains_all() {
-                numbers.extend(self.unacked.iter().copied());
-            }
+            numbers.extend(self.unacked.iter().copied());
             self.send(pipeline, &numbers).await?;
             for _ in 0..5 {
                 sleep(Duration::from_secs(1)).await;
@@ -431,12 +458,18 @@ impl World {
             let is_resolved = status.sinks.values().all(|sink| sink.pending == 0)
                 && !status.sinks.values().any(is_replaying)
                 && self.destinations.values().all(|destination| destination.is_flushed());
-            let is_acked = self.unacked.is_empty() || !self.script.retains_all();
+            let is_acked = self.unacked.is_empty();
             if std::mem::replace(&mut is_last, is_resolved && is_acked) && is_last {
                 // Positions are stored by now.
                 return Ok(());
             }
-            assert!(Instant::now() < deadline, "{:#?}", status.sinks);
+            let states = || {
+                status
+                    .sinks
+                    .iter()
+                    .map(|(name, sink)| (name, sink.pending, &sink.state, &sink.replay))
+            };
+            assert!(Instant::now() < deadline, "{:?}", states().collect::<Vec<_>>());
             self.divert_what_holds_the_ledger(pipeline, &status).await?;
         }
     }
