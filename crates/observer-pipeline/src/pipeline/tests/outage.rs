@@ -225,3 +225,17 @@ async fn consecutive_poison_events_are_all_found() {
         assert_eq!(dead_letters(&memory, &pipeline, "sink").len() as u64, dead);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn parked_sink_shows_the_reason_of_the_last_refusal() {
+    let mut is_full = true;
+    let sink = Scripted::new().responds(move |_| {
+        let full = std::mem::take(&mut is_full);
+        let (full, failed) = (full.then(|| SinkError::blocked("disk full")), "500: event 1");
+        Some(Err(full.unwrap_or_else(|| SinkError::failed(failed))))
+    });
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    ingest(&pipeline, 1..=1).await;
+    until_status(&pipeline, "sink", |status| parked_reason(status) == Some("disk full")).await;
+    until_status(&pipeline, "sink", |status| parked_reason(status) == Some("500: event 1")).await;
+}
