@@ -37,7 +37,7 @@ async fn outage_has_a_line_when_it_begins_and_one_when_it_ends() {
         ("many", Reply::status(503), 30, outage.clone()),
         ("many-429", Reply::status(429), 30, outage.clone()),
         ("many-cut", Reply::close_mid_request(), 30, outage.clone()),
-        ("parked", Reply::status(401), 12, vec![begins.clone(), parks, ends]),
+        ("parked", Reply::status(401), 12, vec![parks, ends]),
         ("pause", long_pause, 1, vec![begins]),
     ];
     let mut config = SERVER.to_owned();

@@ -1,7 +1,6 @@
 //! Start of a worker: the position to continue at, and the undecided events.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use observer_core::Position;
 use tokio::time::Instant;
@@ -137,7 +136,7 @@ impl Worker {
             Called::Failed(error) if error.parks => {
                 self.streams.live.resolution.blocked(error.reason, Instant::now());
             }
-            Called::Failed(error) => self.delivery.mark_retrying(&error.reason, Duration::ZERO),
+            Called::Failed(error) => self.delivery.mark_retrying(&error.reason, None),
             Called::Done(()) => self.progress.lock().state = SinkState::Running,
         }
         Ok(())

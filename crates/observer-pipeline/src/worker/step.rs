@@ -99,7 +99,7 @@ impl Worker {
         self.last_batch = parent;
         let now = Instant::now();
         let reason = attempt.reason().map(str::to_owned);
-        let pause = attempt.retry_after().unwrap_or_default();
+        let pause = attempt.retry_after();
         if let (Attempt::Blocked { reason }, StreamKind::Replay) = (&attempt, kind) {
             self.streams.live.resolution.blocked(reason.clone(), now);
         }

@@ -56,7 +56,7 @@ impl Worker {
     ) -> Result<(), Ended> {
         let pause = self.delivery.pause(retry_after);
         let batch = self.last_batch.clone();
-        batch.in_scope(|| self.delivery.mark_retrying(reason, pause));
+        batch.in_scope(|| self.delivery.mark_retrying(reason, Some(pause)));
         if *self.phase.borrow() >= Phase::Draining {
             return Err(Ended);
         }
@@ -119,7 +119,7 @@ impl Worker {
                 () = sleep_until(until) => break Waited::Elapsed,
                 () = sleep_until(flush_at), if flushes => {
                     if let Err(error) = self.flush_all().await? {
-                        self.delivery.mark_retrying(&error.reason, Duration::ZERO);
+                        self.delivery.mark_retrying(&error.reason, None);
                     }
                 }
                 Some(command) = self.commands.recv() => match command {
