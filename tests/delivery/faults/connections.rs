@@ -55,7 +55,7 @@ async fn stuck_connection_is_replaced_after_a_timeout() {
             assert!(relay.connections() > before, "a new connection carried the request");
         }
     }
-    // What was received before a connection froze is repeated, with the same id.
+    // Events received before a connection froze are repeated, with the same id.
     for receiver in [&grpc, &over_http] {
         let mut ids = receiver.event_ids(Signal::Logs);
         ids.sort_unstable();

@@ -1,4 +1,4 @@
-//! What an operator sees of a held sink, and what ends it: diversions and retries, over HTTP and by
+//! Status of a held sink, and the ways to end it: diversions and retries, over HTTP and by
 //! command.
 
 use observer_testing::http::{HttpReceiver, Reply};

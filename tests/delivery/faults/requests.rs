@@ -1,4 +1,4 @@
-//! What sinks send, and the words for what does not work.
+//! Requests of sinks, and the messages for their failures.
 
 use std::path::Path;
 use std::process::Command;

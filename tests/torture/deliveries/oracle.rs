@@ -1,4 +1,4 @@
-//! What was sent and acknowledged, and the comparison with what became of it.
+//! Events that were sent and acknowledged, and their comparison with the results.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -33,8 +33,8 @@ enum Jobs {
     Unstarted,
     Running {
         queue: VecDeque<Job>,
-        /// Each receives one job. The last one is the next to get a job, since its connection has the
-        /// pages of recent queries in its cache.
+        /// Each receives one job. The last one is the next to get a job, since its connection has
+        /// the pages of recent queries in its cache.
         idle: Vec<Sender<Job>>,
     },
     Closed,

@@ -36,8 +36,8 @@ const WRITER_CACHE: i64 = -40 * 1024;
 /// Cache of each reader.
 const READER_CACHE: i64 = -8 * 1024;
 
-/// Keeps statements prepared: otherwise SQLite prepares one with a parameter in `LIMIT` anew whenever
-/// the parameter is bound.
+/// Keeps statements prepared: otherwise SQLite prepares one with a parameter in `LIMIT` anew
+/// whenever the parameter is bound.
 fn keep_plans(conn: &Connection) -> Result<(), KbError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())

@@ -106,7 +106,7 @@ async fn folder_has_one_writer() {
     let kb = kb_of_50().await;
     let config = KbConfig::in_dir(kb.path().parent().unwrap());
     let other = KbSink::new(config, &SinkContext::new("kb", "unused")).unwrap();
-    // What runs beside an observer to verify its configuration changes nothing.
+    // A check of the configuration beside a running observer changes nothing.
     other.check().await.unwrap();
     for error in
         [other.position().await.unwrap_err(), other.deliver(&batch_of(51)).await.unwrap_err()]

@@ -12,9 +12,9 @@
 //! {"seq":12,"result":"delivered"}               what became of it
 //! ```
 //!
-//! The last line with evidence about an event counts; files of earlier versions have none. Lines are
-//! appended before the position passes their events. A line with a later sequence number
-//! than the committed position is left over from before a crash: its event is read again from the
+//! The last line with evidence about an event counts; files of earlier versions have none. Lines
+//! are appended before the position passes their events. A line with a later sequence number than
+//! the committed position is left over from before a crash: its event is read again from the
 //! journal. After a failed write the whole file is replaced.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -123,8 +123,8 @@ impl Pipeline {
         }
     }
 
-    /// Returns the stored checkpoint of a sink and the position at which a new one starts, and makes
-    /// the journal hold the events from there.
+    /// Returns the stored checkpoint of a sink and the position at which a new one starts, and
+    /// makes the journal hold the events from there.
     fn starting_point(&self, spec: &SinkSpec) -> (Option<Checkpoint>, u64) {
         let inner = &self.inner;
         let hold = if spec.settings.required { Hold::Required } else { Hold::Optional };

@@ -205,8 +205,8 @@ impl Delivery {
         self.progress.lock().state = SinkState::Running;
     }
 
-    /// Reports the sink as retrying; a parked one stays parked, with the new reason. The time of the
-    /// first failure stays. `pause` is the time until the next attempt, as far as it is known.
+    /// Reports the sink as retrying; a parked one stays parked, with the new reason. The time of
+    /// the first failure stays. `pause` is the time until the next attempt, as far as it is known.
     pub(crate) fn mark_retrying(&mut self, reason: &str, pause: Option<Duration>) {
         let failure = Failure { reason: reason.to_owned(), at: Timestamp::now() };
         let mut progress = self.progress.lock();

@@ -10,10 +10,10 @@
 //! - A [`stream`] is a pass over the journal: the live one, or a replay. The worker alternates
 //!   between them.
 //!
-//! [`step`] performs the next action of a stream, and [`wait`] waits for events, for the back-off or
-//! for a parked sink, and executes a [`command`] meanwhile. Parts of the worker are next to their
-//! concepts: redelivery and diversion in [`dead_letters`](crate::dead_letters), and `start_replay`
-//! in [`replay`](crate::replay).
+//! [`step`] performs the next action of a stream, and [`wait`] waits for events, for the back-off
+//! or for a parked sink, and executes a [`command`] meanwhile. Parts of the worker are next to
+//! their concepts: redelivery and diversion in [`dead_letters`](crate::dead_letters), and
+//! `start_replay` in [`replay`](crate::replay).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

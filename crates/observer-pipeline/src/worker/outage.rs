@@ -27,8 +27,8 @@ pub(crate) struct Outage {
 }
 
 impl Outage {
-    /// Reports a failure. `pending` is the number of events that wait, and `pause` the time until the
-    /// next attempt, if there is a pause.
+    /// Reports a failure. `pending` is the number of events that wait, and `pause` the time until
+    /// the next attempt, if there is a pause.
     pub(crate) fn fail(
         &mut self,
         sink: &str,

@@ -1,8 +1,8 @@
 //! Streams: the passes of a worker over the journal.
 //!
 //! The live stream delivers new events. While a replay runs, a second stream delivers retained
-//! ones. Each has a reader, a checkpoint, an account and a [`Resolution`] of its own. They differ in
-//! their policy: a failure blocks the live stream, and postpones a replay.
+//! ones. Each has a reader, a checkpoint, an account and a [`Resolution`] of its own. They differ
+//! in their policy: a failure blocks the live stream, and postpones a replay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -90,9 +90,9 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) ledger: Ledger,
-    /// Whether there was no ledger: the sink is new, or its state is that of an earlier version.
+    /// True if there was no ledger: the sink is new, or its state is that of an earlier version.
     pub(crate) is_new: bool,
-    /// Whether the last header names the present folders.
+    /// True if the last header names the present folders.
     pub(crate) is_current: bool,
     /// Folder of the last start, if it is not the present one.
     pub(crate) previous_base: Option<PathBuf>,

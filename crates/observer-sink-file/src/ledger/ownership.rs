@@ -15,7 +15,7 @@ pub(crate) const PACKED_END: u64 = 4096;
 /// State of a path on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Whether it is a regular file.
+    /// True for a regular file.
     pub(crate) is_file: bool,
     pub(crate) identity: Identity,
     pub(crate) len: u64,

@@ -105,7 +105,8 @@ async fn respond(
     }
 }
 
-/// Decodes a request, chooses the reply and evaluates it. Returns the request to record, and the response.
+/// Decodes a request, chooses the reply and evaluates it. Returns the request to record, and the
+/// response.
 fn evaluate(
     reply: &mut Reply,
     signal: Signal,

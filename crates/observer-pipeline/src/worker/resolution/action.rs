@@ -1,4 +1,4 @@
-//! What the machine sees and demands: events, policies, actions and results.
+//! Input and output of the machine: events, policies, actions and results.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,7 +34,7 @@ impl<E: Item> Resolution<E> {
             let reason = if self.policy.may_set_aside {
                 "too many events are undecided; divert them, or see why they are refused"
             } else {
-                "too many events of the replay are undecided; see why they are refused, or cancel it"
+                "too many events of the replay are undecided; see why, or cancel the replay"
             };
             self.park(reason.to_owned());
             return self.next(now);

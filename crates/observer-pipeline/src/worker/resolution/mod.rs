@@ -53,8 +53,8 @@ const SUSPICION_WINDOW: Duration = Duration::from_secs(600);
 const PARK_AFTER: usize = 8;
 /// The same for a sink that accepted nothing shortly before.
 const PARK_AT_ONCE: usize = 2;
-/// Number of events that become dead letters in a row on the evidence of an earlier acceptance. More
-/// of them need a later one, since the destination may reject everything by now.
+/// Number of events that become dead letters in a row on the evidence of an earlier acceptance.
+/// More of them need a later one, since the destination may reject everything by now.
 const MAX_ON_EARLIER: u32 = 64;
 /// Longest interval between two attempts of an event that holds a stream.
 const HELD_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! `/v1/sinks/{name}/dead-letters/divert` and `/v1/sinks/{name}/retry`: what an operator can do about
-//! a sink that is held.
+//! `/v1/sinks/{name}/dead-letters/divert` and `/v1/sinks/{name}/retry`: what an operator can do
+//! about a sink that is held.
 
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ pub(super) struct Scan {
     pub(super) from: ScanFrom,
     pub(super) len: u64,
     pub(super) modified: SystemTime,
-    /// Whether the sink appends to it.
+    /// True if the sink appends to it.
     pub(super) is_open: bool,
 }
 
@@ -199,8 +199,8 @@ impl<'a> Reconciler<'a> {
         true
     }
 
-    /// Reads a file from the length of the entry on, if it may have been changed since. A file that was
-    /// emptied in place is read from its start.
+    /// Reads a file from the length of the entry on, if it may have been changed since. A file that
+    /// was emptied in place is read from its start.
     fn scan(&mut self, path: &Path, entry: &Entry, is_marked: bool, is_open: bool) {
         let Ok(metadata) = fs::metadata(path) else { return };
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);

@@ -60,7 +60,8 @@ impl History {
         self.accepted.entry(seq).or_default().push((id, accepted_at));
     }
 
-    /// Adds a failure that says nothing of the event. A refusal after the next acceptance is a round.
+    /// Adds a failure that says nothing of the event. A refusal after the next acceptance is a
+    /// round.
     pub(super) fn fail(&mut self, seq: u64, now: u64) {
         let acceptances = self.acceptances;
         let new =

@@ -18,7 +18,7 @@ const UNSETTLED: u64 = 15_000_000;
 /// Dead letters of a sink by sequence number: the id and the reason.
 type DeadLetters = BTreeMap<u64, (Uuid, String)>;
 
-/// What is known of one sink.
+/// State of one sink.
 struct Sink<'a> {
     target: Target,
     history: &'a History,
