@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use observer_journal::Options;
 
+use super::sinks::{hold, hold_events};
 use super::{Inner, Pipeline, StartError, maintenance};
 use crate::blocking::Blocking;
 use crate::event_log::Journal;
@@ -32,7 +33,8 @@ impl PipelineBuilder {
         Self { ingest, ..self }
     }
 
-    /// Adds a sink.
+    /// Adds a sink. One that continues at its position of an earlier run belongs here: the journal
+    /// may remove expired events before a sink is added to the running pipeline.
     pub fn sink(mut self, sink: SinkSpec) -> Self {
         self.sinks.push(sink);
         self
@@ -62,10 +64,13 @@ impl PipelineBuilder {
         let commit_state = Arc::new(CommitState::new(ingest.dedup));
         let (journal, committed) = (options.clone(), commit_state.clone());
         let (fs, dir, clock) = (options.fs(), options.dir().to_owned(), options.get_clock());
+        let holds: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), hold(sink))).collect();
         let open = move || {
             let (journal, recovery) =
                 Journal::open(journal, move |group| committed.on_commit(group))?;
             let journal = Arc::new(journal);
+            // Before anything can fail: a journal that is closed removes what no reader holds.
+            holds.iter().for_each(|(name, hold)| hold_events(&journal, name, *hold));
             let tail = commit_state.tail.clone();
             tail.begin_after(journal.head());
             let since = upgrade::principals_since(&*fs, &dir, recovery.created, clock());

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{AddSinkError, ForgetSinkError, Pipeline};
 use crate::account::Checkpoint;
-use crate::event_log::EventLog;
+use crate::event_log::{EventLog, Journal};
 use crate::lock::lock;
 use crate::replay::state::{ReplayRecord, reader_name};
 use crate::spec::SinkSpec;
@@ -42,7 +42,7 @@ pub(super) struct Running {
 }
 
 impl Pipeline {
-    /// Adds a sink, which gets the events from its position on.
+    /// Adds a sink, which gets the events from its position on, as far as the journal retains them.
     ///
     /// # Errors
     /// If the name is taken or invalid, or the pipeline is shutting down.
@@ -69,9 +69,6 @@ impl Pipeline {
         let (stored, start) = self.starting_point(&spec);
         let checkpoint = stored.unwrap_or(Checkpoint::start(start));
         let replay = ReplayRecord::load(&inner.journal, &spec.name);
-        if replay.as_ref().is_some_and(ReplayRecord::is_running) {
-            inner.journal.hold(&reader_name(&spec.name), Hold::Optional);
-        }
         let progress = Arc::new(Progress::new(checkpoint, replay));
         let served = inner.served().get(&spec.name).copied().unwrap_or(0);
         let (phase, phases) = watch::channel(Phase::Running);
@@ -127,8 +124,7 @@ impl Pipeline {
     /// makes the journal hold the events from there.
     fn starting_point(&self, spec: &SinkSpec) -> (Option<Checkpoint>, u64) {
         let inner = &self.inner;
-        let hold = if spec.settings.required { Hold::Required } else { Hold::Optional };
-        inner.journal.hold(&spec.name, hold);
+        hold_events(&inner.journal, &spec.name, hold(spec));
         let stored = inner
             .journal
             .position(&spec.name)
@@ -206,6 +202,19 @@ impl Pipeline {
         let cleared = self.inner.blocking.run(move || lock(&undecided).clear()).await;
         cleared.map_err(std::io::Error::other).flatten().map_err(ForgetSinkError::Store)?;
         self.store_positions().await.map_err(ForgetSinkError::Store)
+    }
+}
+
+/// Returns what happens to events of a sink at the size limit of the journal.
+pub(super) fn hold(spec: &SinkSpec) -> Hold {
+    if spec.settings.required { Hold::Required } else { Hold::Optional }
+}
+
+/// Makes the journal hold the events that a sink and its replay have not received yet.
+pub(super) fn hold_events(journal: &Journal, sink: &str, hold: Hold) {
+    journal.hold(sink, hold);
+    if ReplayRecord::load(journal, sink).as_ref().is_some_and(ReplayRecord::is_running) {
+        journal.hold(&reader_name(sink), Hold::Optional);
     }
 }
 

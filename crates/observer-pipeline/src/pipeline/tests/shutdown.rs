@@ -1,9 +1,12 @@
 //! Shutdown: durability of deliveries and positions, and what is delivered again.
 
+use std::sync::atomic::AtomicU64;
+
 use observer_journal::fs::Faulty;
 use observer_journal::{Options, Runner};
 
 use super::*;
+use crate::SinkSpec;
 
 #[tokio::test(start_paused = true)]
 async fn last_deliveries_are_flushed_before_their_position_is_committed() {
@@ -139,4 +142,34 @@ async fn dead_letters_are_durable_before_the_position_passes_their_events() {
         pipeline.shutdown(DEADLINE).await;
         assert_eq!(sink.now().accepted, [0; 0], "seed {seed}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_start_removes_no_events_that_a_sink_needs() {
+    let memory = Memory::default();
+    let ticks = Arc::new(AtomicU64::new(1));
+    let options = || {
+        let ticks = ticks.clone();
+        let clock = move || ticks.fetch_add(1_000_000, Ordering::SeqCst);
+        options(&memory).segment_size(4_096).retain(Duration::ZERO).clock(Arc::new(clock))
+    };
+    let start = |sinks: Vec<SinkSpec>| Pipeline::builder().journal(options()).sinks(sinks).start();
+    let (sink, gate) = gated();
+    let pipeline = start(vec![sink.spec("sink")]).await.unwrap();
+    for number in 1..=20 {
+        pipeline.ingest(large_event(number, 1_000)).await.unwrap();
+    }
+    assert!(pipeline.status().journal.segments > 2);
+    pipeline.shutdown(Duration::ZERO).await;
+    drop(pipeline);
+
+    // The second sink can't be added, and the third one is the one that needs the events.
+    let sinks = ["other", "not a name", "sink"].map(|name| sink.spec(name));
+    assert!(start(sinks.into()).await.is_err());
+
+    gate.store(true, Ordering::SeqCst);
+    let pipeline = start(vec![sink.spec("sink")]).await.unwrap();
+    assert_eq!(sink.until_accepted(20).await, range(1..=20));
+    pipeline.shutdown(DEADLINE).await;
+    assert_eq!(pipeline.status().sinks["sink"].account.expired, 0);
 }

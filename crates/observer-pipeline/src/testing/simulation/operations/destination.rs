@@ -129,7 +129,9 @@ impl Destination {
     fn accept<'a>(&self, state: &mut State, events: impl Iterator<Item = &'a Arc<Envelope>>) {
         let now = self.clock.now();
         let events: Vec<_> = events.collect();
-        state.history.accept(events.iter().map(|envelope| envelope.seq), now);
+        if !events.is_empty() {
+            state.history.accept(now);
+        }
         for envelope in events {
             state.received.insert(envelope.seq, envelope.received_at);
             match self.target {

@@ -14,7 +14,7 @@ const ACCEPTANCE_WINDOW: u64 = 300_000_000;
 pub(super) struct History {
     /// Each acceptance of an event, by its sequence number: the id, and the time in microseconds.
     pub(super) accepted: BTreeMap<u64, Vec<(Uuid, u64)>>,
-    /// Refusals of each event since its last acceptance.
+    /// Refusals of each event since its last durable acceptance.
     pub(super) refused: BTreeMap<u64, Refusals>,
     /// Times after which recent events may be repeated: crashes, failed flushes, lost responses.
     pub(super) incidents: Vec<u64>,
@@ -42,21 +42,16 @@ impl Refusals {
 }
 
 impl History {
-    /// Adds the acceptance of some events of a delivery. They may not be durable yet.
-    pub(super) fn accept(&mut self, seqs: impl IntoIterator<Item = u64>, now: u64) {
-        let mut count = 0;
-        for seq in seqs {
-            self.refused.remove(&seq);
-            count += 1;
-        }
-        if count > 0 {
-            self.acceptances += 1;
-            self.last_acceptance = Some(now);
-        }
+    /// Adds the acceptance of some events. They may not be durable yet, and if they are lost, the
+    /// refusals before still count.
+    pub(super) fn accept(&mut self, now: u64) {
+        self.acceptances += 1;
+        self.last_acceptance = Some(now);
     }
 
     /// Adds an event that is durable at the destination.
     pub(super) fn keep(&mut self, seq: u64, id: Uuid, accepted_at: u64) {
+        self.refused.remove(&seq);
         self.accepted.entry(seq).or_default().push((id, accepted_at));
     }
 

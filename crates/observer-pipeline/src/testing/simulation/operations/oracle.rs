@@ -35,7 +35,9 @@ impl World {
         let seqs: Vec<_> = journal.keys().copied().collect();
         assert_eq!(seqs, (1..=head).collect::<Vec<_>>(), "the witness has every event");
         let numbers: BTreeSet<_> = journal.values().copied().collect();
-        assert_eq!(numbers.len(), journal.len(), "an event has two sequence numbers");
+        if !self.script.expires_events() {
+            assert_eq!(numbers.len(), journal.len(), "an event has two sequence numbers");
+        }
         let lost: Vec<_> = self.acked.difference(&numbers).collect();
         assert!(lost.is_empty(), "acknowledged events are lost: {lost:?}");
         for (target, destination) in self.destinations.clone() {
@@ -49,7 +51,8 @@ impl World {
             self.check_events(&sink);
             self.check_repeats(&sink);
             let promised = &self.commands[&target].promised;
-            promised.iter().for_each(|replay| self.check_replay(&sink, replay));
+            let promised = promised.iter().filter(|_| !self.script.expires_events());
+            promised.for_each(|replay| self.check_replay(&sink, replay));
             let reasons = ["named", "422", "403", "500"];
             for (count, reason) in self.coverage.dead.iter_mut().zip(reasons) {
                 let is_it = |(_, text): &&(Uuid, String)| text.starts_with(reason);
@@ -137,7 +140,9 @@ impl World {
         assert_eq!(account.filtered, head - wanted, "{target:?}: {account:?}");
         assert_eq!((account.expired, account.refused), (0, 0), "{target:?}: {account:?}");
         assert_eq!(account.delivered + account.dead, wanted, "{target:?}: {account:?}");
-        assert_eq!(status.dead_letters, dead.len() as u64, "{target:?}: {status:?}");
+        // An event that was sent again after it had expired is two events of one id.
+        let ids: BTreeSet<_> = dead.values().map(|(id, _)| *id).collect();
+        assert_eq!(status.dead_letters, ids.len() as u64, "{target:?}: {status:?}");
         let accepted = history.accepted.len() as u64;
         let commands = &self.commands[target];
         if *target == Target::Ledger {

@@ -251,13 +251,9 @@ impl World {
         let recovery = pipeline.recovery();
         assert!(recovery.lost.is_empty() && recovery.quarantined.is_empty(), "{recovery:?}");
         assert!(!recovery.new_epoch && !recovery.positions_lost, "{recovery:?}");
-        for (target, destination) in &self.destinations {
-            destination.begin(pipeline.status().epoch);
-            let spec = SinkSpec::new(target.name(), destination.clone());
-            let added = pipeline.add_sink(spec.settings(self.settings(*target)));
-            self.check_crash()?;
-            added.unwrap_or_else(|error| panic!("{target:?} can't be added: {error}"));
-        }
+        // The workers have not begun, since nothing was awaited after the start.
+        let epoch = pipeline.status().epoch;
+        self.destinations.values().for_each(|destination| destination.begin(epoch));
         Ok(pipeline)
     }
 
@@ -271,9 +267,11 @@ impl World {
             .seed(self.script.seed)
             .segment_size(5_000)
             .max_size(4 << 20)
-            // So that every replay is complete, and a retry is never another event.
-            .retain(Duration::from_secs(24 * 60 * 60));
-        Pipeline::builder().journal(journal).seed(self.script.seed).start().await
+            .retain(self.script.retain());
+        let sinks = self.destinations.iter().map(|(target, destination)| {
+            SinkSpec::new(target.name(), destination.clone()).settings(self.settings(*target))
+        });
+        Pipeline::builder().journal(journal).seed(self.script.seed).sinks(sinks).start().await
     }
 
     fn settings(&self, target: Target) -> SinkSettings {
