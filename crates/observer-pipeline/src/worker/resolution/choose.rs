@@ -55,17 +55,12 @@ impl<E: Item> Resolution<E> {
             && self.held.count > 0
             && (spell.waits || spell.is_parked)
         {
-            // There is no event that was not tried, so the held ones take turns with the oldest.
-            if spell.turn == Turn::Untried && self.held.count > 1 {
-                let part = self.rotate();
+            // There is no event that was not tried, so others take turns with the oldest.
+            let is_turn = spell.turn == Turn::Untried;
+            if let Some(part) = is_turn.then(|| self.choose_tried(now)).flatten() {
                 return self.launch(part);
             }
-            spell.turn = Turn::Oldest;
-            if spell.is_parked {
-                let reason = spell.reason.clone();
-                self.park(reason);
-            }
-            return self.next(now);
+            return self.continue_with_oldest(now);
         }
         let first = self.suspects.values().min_by_key(|suspect| suspect.evidence.due);
         match first.map(|suspect| (suspect.event.seq(), suspect.evidence.due)) {
@@ -77,6 +72,18 @@ impl<E: Item> Resolution<E> {
             }
             first => Action::Wait(first.map(|(_, due)| due)),
         }
+    }
+
+    /// Continues a spell with its oldest event, if the sink is parked after the next check.
+    fn continue_with_oldest(&mut self, now: Instant) -> Action<E> {
+        if let Some(spell) = &mut self.spell {
+            spell.turn = Turn::Oldest;
+            if spell.is_parked {
+                let reason = spell.reason.clone();
+                self.park(reason);
+            }
+        }
+        self.next(now)
     }
 
     /// Ends the wait of a parked sink: its check succeeded, or the operator wants an attempt.
@@ -171,6 +178,18 @@ impl<E: Item> Resolution<E> {
             Turn::Untried => self.take_first(),
         };
         part.map(|part| Part { probe: Some(turn), ..part })
+    }
+
+    /// Returns an event of a spell that was tried before: one that is set aside or waits and is due,
+    /// or another held one than the oldest.
+    fn choose_tried(&mut self, now: Instant) -> Option<Part<E>> {
+        let is_held_next = self.held.count > 1 && self.tried_aside;
+        let due = (!is_held_next).then(|| self.due(now)).flatten();
+        self.tried_aside = due.is_some();
+        match due {
+            Some(seq) => Some(Part { probe: Some(Turn::Untried), ..self.single(seq) }),
+            None => (self.held.count > 1).then(|| self.rotate()),
+        }
     }
 
     /// Returns the next held event after the oldest one.

@@ -179,16 +179,21 @@ impl Evidence {
         }
     }
 
+    /// Returns the number of the sink's acceptances at the last refusal.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// Returns whether another event was accepted since the last refusal of this one.
     pub(crate) fn is_round_possible(&self, accepted: u64) -> bool {
         accepted > self.seen
     }
 
-    /// Counts a refusal of one class, and returns whether the rounds of the class are complete.
+    /// Counts a refusal of one class, and returns whether it completes the rounds of the class.
     fn complete(&mut self, class: usize, is_round: bool, required: Required, now: Instant) -> bool {
         let span = self.spans[class].get_or_insert(Span { first: now, rounds: 0 });
         span.rounds += u32::from(is_round);
-        span.rounds >= required.rounds && now - span.first >= required.over
+        is_round && span.rounds >= required.rounds && now - span.first >= required.over
     }
 }
 

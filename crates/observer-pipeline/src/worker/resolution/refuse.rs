@@ -62,6 +62,9 @@ impl<E: Item> Resolution<E> {
         suspect.alone += 1;
         let place = suspect.place;
         let rules = &self.policy.rules;
+        // A refusal in a spell is no round of an event that the stream does not wait for.
+        let is_probe = part.probe.is_some() && place != Place::Held && place != Place::Queued;
+        let accepted = if is_probe { suspect.evidence.seen() } else { accepted };
         let conclusion =
             suspect.evidence.refuse(refusal.class, accepted, last_accepted, rules, now);
         if matches!(conclusion, Conclusion::AtFault | Conclusion::Suspicious) {
@@ -72,6 +75,10 @@ impl<E: Item> Resolution<E> {
             Conclusion::GivenUp => self.bury(part, given_up(&refusal.reason)),
             Conclusion::Suspicious if place == Place::Aside => {
                 self.grown.push((seq, suspect.evidence.stored(now)));
+            }
+            Conclusion::Open if is_probe => {
+                let waits = matches!(refusal.class, Class::Failed | Class::Unavailable);
+                self.continue_spell(seq, Turn::Untried, waits, refusal);
             }
             Conclusion::Open if place == Place::Aside => {}
             Conclusion::Suspicious => self.suspect(part, refusal.reason),
@@ -131,17 +138,21 @@ impl<E: Item> Resolution<E> {
         self.set_place(seq, Place::Held);
         let suspect = self.suspects.get_mut(&seq).expect("the event was refused just now");
         suspect.evidence.due = suspect.evidence.due.min(now + HELD_INTERVAL);
-        let spell = self.spell.as_mut().expect("the spell began above");
-        spell.refused.insert(seq);
-        spell.waits = waits;
         let probe = part.probe.unwrap_or(if is_first { Turn::Oldest } else { Turn::Untried });
+        self.continue_spell(seq, probe, waits, refusal);
+    }
+
+    /// Decides what a spell tries after an event was refused, and whether it waits before.
+    fn continue_spell(&mut self, seq: u64, probe: Turn, waits: bool, refusal: Refusal) {
+        let Some(spell) = &mut self.spell else { return };
+        // A replay can wait; it sends no bursts.
+        let is_untried = spell.refused.insert(seq) && self.policy.may_set_aside;
+        spell.waits = waits;
         spell.turn = spell.turn_after(probe, waits);
         let is_over = probe == Turn::Untried || spell.turn == Turn::Oldest;
         if waits && (is_over || refusal.retry_after.is_some()) {
             self.pause(refusal);
-        } else if !waits
-            && probe == Turn::Untried
-            && (spell.is_parked || spell.refused.len() >= spell.park_after)
+        } else if !waits && probe == Turn::Untried && spell.is_burst_over(refusal.class, is_untried)
         {
             spell.turn = Turn::Oldest;
             self.park(refusal.reason);
@@ -171,6 +182,8 @@ impl<E: Item> Resolution<E> {
             park_after: if is_recent { PARK_AFTER } else { PARK_AT_ONCE },
             is_parked: false,
             waits: false,
+            burst: 1,
+            burst_left: 0,
             turn: Turn::Untried,
             oldest_attempts: 0,
             rotated: 0,

@@ -4,8 +4,14 @@ use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
+use super::evidence::Class;
+
 /// Number of attempts of the oldest event of a spell after which another one is tried.
 const OLDEST_ATTEMPTS: u32 = 4;
+/// Largest number of events that a parked sink is sent after one successful check, while it rejects
+/// them by their content. The number doubles with each check, so that a long run of bad events is
+/// passed in little time, and a destination that rejects everything gets few requests at first.
+const MAX_BURST: u32 = 64;
 
 /// Time without an acceptance since the first refusal.
 #[derive(Debug, Clone)]
@@ -16,6 +22,10 @@ pub(super) struct Spell {
     pub(super) refused: BTreeSet<u64>,
     pub(super) park_after: usize,
     pub(super) is_parked: bool,
+    /// Number of untried events after the next successful check, and of those that are left after
+    /// the last one.
+    pub(super) burst: u32,
+    pub(super) burst_left: u32,
     /// The last refusal was that of a destination that needs time.
     pub(super) waits: bool,
     pub(super) turn: Turn,
@@ -31,7 +41,26 @@ pub(super) enum Turn {
     Oldest,
     Untried,
 }
+
 impl Spell {
+    /// Returns whether the sink is parked now that an event was refused that is not the oldest one.
+    /// `is_untried` says whether this was its first refusal in the spell.
+    pub(super) fn is_burst_over(&mut self, class: Class, is_untried: bool) -> bool {
+        if !self.is_parked {
+            return self.refused.len() >= self.park_after;
+        }
+        if class != Class::Permanent || !is_untried {
+            (self.burst, self.burst_left) = (1, 0);
+        } else if let Some(left) = self.burst_left.checked_sub(1) {
+            self.burst_left = left;
+            return false;
+        } else {
+            self.burst = (2 * self.burst).min(MAX_BURST);
+            self.burst_left = self.burst - 1;
+        }
+        true
+    }
+
     /// Returns which event is tried after an attempt of one.
     pub(super) fn turn_after(&mut self, probe: Turn, waits: bool) -> Turn {
         match probe {

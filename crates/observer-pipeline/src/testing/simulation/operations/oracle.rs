@@ -171,7 +171,8 @@ impl World {
                 Target::Ledger => 1,
                 _ => {
                     let unsettled = kept.iter().filter(is_unsettled).count();
-                    1 + commands.replays + commands.redeliveries + unsettled
+                    let replays = commands.replays + commands.crashes_in_replays;
+                    1 + replays + commands.redeliveries + unsettled
                 }
             };
             let number = wanted[seq];

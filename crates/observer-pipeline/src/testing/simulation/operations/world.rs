@@ -39,6 +39,9 @@ pub(super) struct Replay {
 pub(super) struct Commands {
     /// Number of replays that may have begun.
     pub(super) replays: usize,
+    /// Number of crashes in replays. A replay continues before the first event that it holds, and
+    /// repeats the ones after it.
+    pub(super) crashes_in_replays: usize,
     pub(super) promised: Vec<Replay>,
     pub(super) redeliveries: usize,
     /// Largest number of events that were diverted.
@@ -162,6 +165,9 @@ impl World {
         self.destinations.values().for_each(|destination| destination.crash());
         self.coverage.crashes += 1;
         let Some(status) = self.last_status.take() else { return };
+        for (target, commands) in &mut self.commands {
+            commands.crashes_in_replays += usize::from(is_replaying(&status.sinks[target.name()]));
+        }
         let sinks = status.sinks.values();
         self.coverage.restarts_with_undecided +=
             u64::from(sinks.clone().any(|sink| sink.undecided > 0));

@@ -8,6 +8,7 @@ use super::evidence::Rules;
 use super::*;
 
 mod model;
+mod table;
 mod transitions;
 
 /// Event of a test: a sequence number, and a size.

@@ -270,3 +270,16 @@ proptest! {
         prop_assert!(requests <= most, "{requests} requests for {} bad events", bad.len());
     }
 }
+
+#[test]
+fn undecided_events_are_delivered_although_the_last_event_is_never_accepted() {
+    use Class::{Denied, Failed, Unavailable};
+    let bad = [(12, Denied), (17, Failed), (22, Denied), (25, Denied), (187, Failed)];
+    let truth = Truth {
+        bad: bad.into_iter().chain([(EVENTS, Unavailable)]).collect(),
+        outages: Vec::new(),
+        bad_backend: Some((3, Failed)),
+        seed: 5_803_684_034_386_939_244,
+    };
+    Run::new(&truth).run().check();
+}

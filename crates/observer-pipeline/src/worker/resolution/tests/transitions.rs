@@ -1,5 +1,7 @@
 //! Each transition, as the actions that follow from a destination's answers.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// Runs a machine over the events 1 to `count`, and compares its actions.
@@ -484,4 +486,79 @@ fn replay_is_postponed_when_too_many_of_its_events_wait() {
     }
     assert_eq!(machine.fates(Fate::Dead), [1]);
     assert!(machine.resolution.may_read());
+}
+
+#[test]
+fn undecided_events_are_tried_while_an_unavailable_one_is_held() {
+    let mut machine = Machine::new(live());
+    let first = MAX_ASIDE as u64 + 1;
+    for seq in 1..first {
+        let event = TestEvent(seq, 1);
+        let evidence = StoredEvidence::default();
+        let aside = AsideEvent { event, reason: String::new(), attempts: 1, evidence };
+        machine.resolution.restore(aside, machine.now + Duration::from_secs(60));
+    }
+    machine.resolution.add(events(first..=first));
+    let answer = |seqs: &[u64]| {
+        if seqs.contains(&first) { unavailable() } else { Attempt::Accepted }
+    };
+    for _ in 0..3_000 {
+        if machine.step(answer).starts_with("wait") {
+            machine.now += Duration::from_secs(60);
+        }
+    }
+    let delivered: BTreeSet<_> = machine.fates(Fate::Delivered).into_iter().collect();
+    assert_eq!(delivered, (1..first).collect());
+    assert_eq!(machine.fates(Fate::SetAside), [first]);
+}
+
+#[test]
+fn undecided_events_are_tried_at_the_pace_of_an_outage() {
+    let bad = refuses(&[1, 2, 3], Class::Denied);
+    for (answer, pause) in [(unavailable(), "pause"), (refused(Class::Denied), "park")] {
+        let mut machine = Machine::new(live());
+        machine.resolution.add(events(1..=4));
+        machine.run(40, &bad);
+        assert_eq!(machine.fates(Fate::SetAside), [1, 2, 3]);
+        machine.resolution.add(events(5..=6));
+        machine.now += Duration::from_secs(900);
+        let actions: Vec<_> = (0..200).map(|_| machine.step(|_| answer.clone())).collect();
+        let attempts: Vec<_> = actions.split(|action| action == pause).skip(10).collect();
+        assert!(attempts.len() > 50, "{actions:?}");
+        assert!(attempts.iter().all(|attempts| attempts.len() <= 2), "{actions:?}");
+        for seq in ["1", "2", "3"] {
+            assert!(
+                attempts
+                    .iter()
+                    .any(|attempts| attempts.iter().any(|it| it.trim_start_matches("!") == seq)),
+                "{actions:?}"
+            );
+        }
+        assert!(machine.fates(Fate::Dead).is_empty(), "no refusal in a spell is a round");
+    }
+}
+
+#[test]
+fn long_run_of_rejected_events_is_passed_in_few_checks() {
+    let mut machine = Machine::new(Policy { max_delivery: 1, ..live() });
+    machine.resolution.add(events(1..=900));
+    let answer = |seqs: &[u64]| {
+        if (2..=899).contains(&seqs[0]) { refused(Class::Permanent) } else { Attempt::Accepted }
+    };
+    let actions = machine.run(10_000, answer);
+    let checks = actions.iter().filter(|action| *action == "park").count();
+    assert!((5..=20).contains(&checks), "{checks} checks");
+    assert_eq!(machine.fates(Fate::Dead).len(), 898);
+    assert_eq!(machine.fates(Fate::Delivered), [1, 900]);
+}
+
+#[test]
+fn destination_that_rejects_everything_gets_few_requests_for_the_same_events() {
+    let mut machine = Machine::new(live());
+    machine.resolution.add(events(1..=20));
+    let actions = machine.run(400, |_| refused(Class::Permanent));
+    let checks = actions.iter().filter(|action| *action == "park").count();
+    // The oldest event, and another one.
+    assert!(checks >= 100, "{checks} checks among 400 actions");
+    assert!(machine.fates(Fate::Dead).is_empty());
 }
