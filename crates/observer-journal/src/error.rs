@@ -20,6 +20,20 @@ pub enum OpenError {
         /// Folder in which the journal was expected.
         dir: PathBuf,
     },
+    /// A newer version of the program wrote a file. Nothing was changed.
+    #[error(
+        "{} has version {found} of its format, and this program reads and writes versions up to \
+         {known}; start the version of the program that wrote it",
+        .path.display()
+    )]
+    Newer {
+        /// File of the newer version.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+        /// Version that this program writes.
+        known: u32,
+    },
     /// A file operation failed.
     #[error("can't {action} {}", .path.display())]
     Io {
@@ -75,6 +89,27 @@ pub enum AppendError {
         path: PathBuf,
         /// Error of the operating system.
         source: Arc<io::Error>,
+    },
+    /// The file or the folder of the journal was removed or replaced while it was open, so that
+    /// records in it would be lost with the process. The journal writes to a new file next.
+    #[error(
+        "the journal can't make records durable: {} was removed or replaced while the journal \
+         was open",
+        .path.display()
+    )]
+    Removed {
+        /// File or folder.
+        path: PathBuf,
+    },
+    /// The folder of the journal was replaced by that of another journal.
+    #[error(
+        "the folder {} was replaced by another journal while this one was open; move the former \
+         folder back, or restart the observer",
+        .dir.display()
+    )]
+    Replaced {
+        /// Folder of the journal.
+        dir: PathBuf,
     },
     /// The queue of appends is full.
     #[error("the queue of the journal is full")]

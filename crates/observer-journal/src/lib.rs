@@ -64,6 +64,7 @@
 
 mod durations;
 mod error;
+mod folder;
 pub mod fs;
 mod journal;
 mod lock;

@@ -94,7 +94,11 @@ impl Reader {
                                 .iter()
                                 .any(|listed| listed.name == segment.name)
                             {
-                                return Ok(Some(self.gap(last, GapReason::Corrupt)));
+                                // The log writes the last segment again if it was removed.
+                                if last == head {
+                                    return Err(error);
+                                }
+                                return self.corrupt(last);
                             }
                             continue;
                         }
@@ -109,12 +113,12 @@ impl Reader {
                         continue;
                     }
                     if header.first_seq > last {
-                        return Ok(Some(self.gap(last, GapReason::Corrupt)));
+                        return self.corrupt(last);
                     }
                     if header.first_seq > self.next {
                         // The next call reads the block again.
                         self.open = None;
-                        return Ok(Some(self.gap(header.first_seq - 1, GapReason::Corrupt)));
+                        return self.corrupt(header.first_seq - 1);
                     }
                     let skip =
                         usize::try_from(self.next - header.first_seq).map_err(io::Error::other)?;
@@ -126,7 +130,7 @@ impl Reader {
                 Step::Corrupt if cursor.seek_valid()? => {}
                 Step::Corrupt | Step::End => {
                     self.open = None;
-                    return Ok(Some(self.gap(last, GapReason::Corrupt)));
+                    return self.corrupt(last);
                 }
             }
         }
@@ -143,6 +147,13 @@ impl Reader {
                 .front()
                 .map_or(Location::Missing, |oldest| Location::Before(oldest.name.first_seq)),
         }
+    }
+
+    /// Advances past `last_seq` and returns the gap. No record counts as lost while the folder is
+    /// not in place: it may come back.
+    fn corrupt(&mut self, last_seq: u64) -> io::Result<Option<Chunk>> {
+        self.state.require_folder()?;
+        Ok(Some(self.gap(last_seq, GapReason::Corrupt)))
     }
 
     /// Advances past `last_seq` and returns the gap.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::durations::Durations;
 use crate::error::AppendError;
+use crate::folder::Folder;
 use crate::fs::FileSystem;
 use crate::lock::lock;
 use crate::options::Options;
@@ -27,6 +28,7 @@ pub(crate) struct JournalState {
     /// Segments, oldest first. Only the last one is written to.
     segments: Mutex<VecDeque<Segment>>,
     readers: Mutex<Readers>,
+    folder: Mutex<Folder>,
     /// Held while the file of positions is replaced, which happens as a whole.
     storing: Mutex<Reserve>,
     /// Error of the last commit; `None` if it succeeded.
@@ -42,7 +44,10 @@ impl JournalState {
         head: u64,
         readers: Readers,
     ) -> Self {
+        // An identity that can't be read counts as another one, which is found at the next commit.
+        let id = fs.id(&options.dir).ok().flatten();
         Self {
+            folder: Mutex::new(Folder { id, lock: None }),
             dir: options.dir.clone(),
             options,
             fs,
@@ -72,6 +77,10 @@ impl JournalState {
         lock(&self.readers)
     }
 
+    pub(crate) fn folder(&self) -> MutexGuard<'_, Folder> {
+        lock(&self.folder)
+    }
+
     pub(crate) fn failure(&self) -> MutexGuard<'_, Option<AppendError>> {
         lock(&self.failure)
     }
@@ -84,6 +93,7 @@ impl JournalState {
             .then(|| readers.positions.clone());
         drop(readers);
         if let Some(positions) = changed {
+            self.require_folder()?;
             let stored = match space {
                 Space::Free => positions.store(&*self.fs, &self.dir),
                 Space::Reserve => {
@@ -168,6 +178,7 @@ impl JournalState {
     }
 
     fn remove(&self, oldest: &Segment) -> io::Result<()> {
+        self.require_folder()?;
         // The segment leaves the list first, so that a reader finds a gap and not a missing file.
         self.segments().retain(|segment| segment.name != oldest.name);
         let removed = self.remove_files(oldest.name);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use crate::fs::{File, FileSystem, Memory, OpenMode};
+use crate::fs::{File, FileId, FileSystem, Memory, OpenMode};
 use crate::{Append, AppendError, Chunk, Group, Key, OpenError, Options, Record, Recovery, Runner};
 
 /// Number of bytes in which the disk allocates space.
@@ -114,6 +114,10 @@ impl FileSystem for Switched {
         Ok(())
     }
 
+    fn id(&self, path: &Path) -> io::Result<Option<FileId>> {
+        self.memory.id(path)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.switches.record("sync_dir");
         self.memory.sync_dir(dir)
@@ -150,6 +154,10 @@ impl File for SwitchedFile {
 
     fn size(&self) -> io::Result<u64> {
         self.0.size()
+    }
+
+    fn id(&self) -> io::Result<FileId> {
+        self.0.id()
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{File, FileSystem, OpenMode};
+use super::{File, FileId, FileSystem, OpenMode};
 
 /// File system of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,6 +48,21 @@ impl FileSystem for Disk {
         fs::remove_file(path)
     }
 
+    fn id(&self, path: &Path) -> io::Result<Option<FileId>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(FileId::new(metadata.dev(), metadata.ino()))),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
     }
@@ -86,6 +101,11 @@ impl File for fs::File {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn id(&self) -> io::Result<FileId> {
+        let metadata = self.metadata()?;
+        Ok(FileId::new(metadata.dev(), metadata.ino()))
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{File, FileSystem, OpenMode};
+use super::{File, FileId, FileSystem, OpenMode};
 use crate::lock::lock;
 
 /// File system in memory, for tests and for programs that embed a pipeline without a disk. Clones
@@ -54,6 +54,11 @@ impl FileSystem for Memory {
         lock(&self.files).remove(path).map(drop).ok_or_else(|| not_found(path))
     }
 
+    fn id(&self, path: &Path) -> io::Result<Option<FileId>> {
+        let file = lock(&self.files).get(path).cloned();
+        file.map_or(Ok(FileId::new(0, 0)), |file| file.id()).map(Some)
+    }
+
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -99,6 +104,11 @@ impl File for MemoryFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(lock(&self.0).len() as u64)
+    }
+
+    fn id(&self) -> io::Result<FileId> {
+        // The address differs from that of every other file that exists.
+        Ok(FileId::new(1, std::ptr::from_ref(self).addr() as u64))
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

@@ -51,6 +51,13 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// Returns the error of the operating system.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Returns the identity of the file or folder at a path; `None` if there is none. In
+    /// implementations without folders, every path that is not a file is one and the same folder.
+    ///
+    /// # Errors
+    /// Returns the error of the operating system.
+    fn id(&self, path: &Path) -> io::Result<Option<FileId>>;
+
     /// Makes the names in a folder durable.
     ///
     /// # Errors
@@ -62,6 +69,21 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns [`io::ErrorKind::WouldBlock`] if the lock is held already.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+}
+
+/// Identity of a file or folder, which no other one has while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    number: u64,
+}
+
+impl FileId {
+    /// Creates an identity from the number of a device and the number of a file on it.
+    #[must_use]
+    pub fn new(device: u64, number: u64) -> Self {
+        Self { device, number }
+    }
 }
 
 /// Mode in which a file is opened.
@@ -95,6 +117,12 @@ pub trait File: fmt::Debug + Send + Sync {
     /// # Errors
     /// Returns the error of the operating system.
     fn size(&self) -> io::Result<u64>;
+
+    /// Returns the identity of the file, which [`FileSystem::id`] returns for its path.
+    ///
+    /// # Errors
+    /// Returns the error of the operating system.
+    fn id(&self) -> io::Result<FileId>;
 
     /// Truncates or extends the file to `size` bytes.
     ///
@@ -137,7 +165,12 @@ mod tests {
             assert_eq!(buffer, *b"hello, world........", "{fs:?}");
             file.truncate(5).unwrap();
             file.sync().unwrap();
+            assert_eq!(fs.id(&one).unwrap(), Some(file.id().unwrap()), "{fs:?}");
+            let folder_id = fs.id(&dir).unwrap();
             fs.rename(&one, &two).unwrap();
+            assert_ne!(fs.id(&one).unwrap(), Some(file.id().unwrap()), "{fs:?}");
+            assert_eq!(fs.id(&two).unwrap(), Some(file.id().unwrap()), "{fs:?}");
+            assert_eq!((fs.id(&dir).unwrap(), folder_id.is_some()), (folder_id, true), "{fs:?}");
             fs.sync_dir(&dir).unwrap();
             assert_eq!(fs.list(&dir).unwrap(), ["two"]);
             let file = fs.open(&two, OpenMode::Read).unwrap();

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::durations::DurationsSnapshot;
 use crate::error::{AppendError, OpenError};
+use crate::folder::LOCK;
 use crate::journal::recovery::Recovery;
 use crate::lock::lock;
 use crate::options::{Durability, Options, Runner};
@@ -30,7 +31,6 @@ pub struct Journal<T = ()> {
     log: Arc<Mutex<Log>>,
     on_commit: OnCommit<T>,
     writer: Option<Writer<T>>,
-    _lock: Box<dyn std::any::Any + Send + Sync>,
 }
 
 /// Status of a journal at one time.
@@ -81,12 +81,13 @@ impl<T> Journal<T> {
     {
         let (fs, dir, runner) = (options.fs.clone(), options.dir.clone(), options.runner);
         fs.create_dir_all(&dir).map_err(OpenError::io("create the folder", &dir))?;
-        let path = dir.join("lock");
+        let path = dir.join(LOCK);
         let lock = fs.lock(&path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::InUse { dir },
             _ => OpenError::io("lock", &path)(error),
         })?;
         let (state, log, recovery) = recovery::open(options)?;
+        state.folder().lock = Some(lock);
         let log = Arc::new(Mutex::new(log));
         let on_commit: OnCommit<T> = Arc::new(on_commit);
         let writer = match runner {
@@ -96,7 +97,7 @@ impl<T> Journal<T> {
                     .map_err(OpenError::io("start a thread for", &path))?,
             ),
         };
-        Ok((Self { state, log, on_commit, writer, _lock: lock }, recovery))
+        Ok((Self { state, log, on_commit, writer }, recovery))
     }
 
     /// Appends records: all of them are committed, or none. The callback given to
@@ -297,7 +298,15 @@ impl<T> Journal<T> {
         if self.state.options.durability == Durability::Write {
             self.log().sync()?;
         }
-        self.log().probe();
+        {
+            let mut log = self.log();
+            log.check_place();
+            log.probe();
+        }
+        if !self.state.is_folder_in_place().map_err(failed)? {
+            // The failure of the log reports it.
+            return Ok(());
+        }
         self.store().map_err(failed)?;
         self.state.remove_expired().map_err(failed)
     }
@@ -355,6 +364,8 @@ impl<T> Drop for Journal<T> {
                 "the last positions could not be stored; some records will be read again"
             );
         }
+        // Readers may exist longer than the journal.
+        self.state.folder().lock = None;
     }
 }
 

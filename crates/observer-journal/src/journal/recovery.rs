@@ -45,10 +45,11 @@ pub(crate) fn open(options: Options) -> Result<(Arc<JournalState>, Log, Recovery
     let mut recovery = Recovery::default();
 
     let layout = Layout::read(&*fs, &dir)?;
+    // A file of a later version is found before anything is changed.
+    Positions::read(&*fs, &dir)?;
     clean_up(&*fs, &dir, &layout, &mut recovery)?;
     let mut segments = layout.segments;
-    let loaded =
-        Positions::load(&*fs, &dir).map_err(OpenError::io("read the positions in", &dir))?;
+    let loaded = Positions::load(&*fs, &dir)?;
     let mut found = None;
     let mut positions = match loaded {
         Loaded::Valid(positions) => found.insert(positions).clone(),
@@ -198,9 +199,11 @@ fn recover_last_segment(
     // segment.
     let is_continued = lost.is_empty() && last.header.version == Version::CURRENT;
     recovery.lost = lost;
+    let id = file.id().map_err(OpenError::io("read", &path))?;
     let active = is_continued.then(|| Active {
         name: last.name,
         file,
+        id,
         salt: last.salt(),
         epoch: last.header.epoch,
         end,

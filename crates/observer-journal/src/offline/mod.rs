@@ -17,6 +17,7 @@ pub use self::inspect::{Inspection, ReaderPosition, SegmentState, SegmentSummary
 pub use self::repair::{Repair, RepairAction};
 
 use crate::error::OpenError;
+use crate::folder::LOCK;
 use crate::fs::OpenMode;
 use crate::options::Options;
 use crate::positions::readers::Readers;
@@ -66,7 +67,7 @@ impl OfflineJournal {
         {
             return Err(missing());
         }
-        let path = dir.join("lock");
+        let path = dir.join(LOCK);
         let lock = fs.lock(&path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::InUse { dir: dir.clone() },
             _ => OpenError::io("lock", &path)(error),
@@ -148,6 +149,5 @@ impl std::fmt::Debug for OfflineJournal {
 }
 
 fn read_positions(options: &Options) -> Result<Found, OpenError> {
-    let dir = &options.dir;
-    Positions::read(&*options.fs, dir).map_err(OpenError::io("read the positions in", dir))
+    Positions::read(&*options.fs, &options.dir)
 }

@@ -45,6 +45,8 @@ pub struct RepairAction {
 pub(super) fn repair(options: &Options) -> Result<Repair, OpenError> {
     let (fs, dir) = (&*options.fs, &options.dir);
     let mut layout = Layout::read(fs, dir)?;
+    // A file of a later version is found before anything is changed.
+    read_positions(options)?;
     let mut actions = Vec::new();
     let superseded = std::mem::take(&mut layout.superseded);
     let unreadable = layout.unreadable.iter().map(|file| (file.name, "renamed: it has no header"));

@@ -23,7 +23,8 @@
 //! The file is never changed in place. The next version is written to `positions.new`, synced,
 //! renamed to `positions`, and the folder is synced.
 //!
-//! A file of another version is not decoded and counts as corrupt.
+//! Every later version begins with the bytes `OBSVPOS` and its version, by which this program
+//! refuses to open the journal.
 
 pub(crate) mod readers;
 pub(crate) mod reserve;
@@ -34,9 +35,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes};
 
+use crate::error::OpenError;
 use crate::fs::{FileSystem, OpenMode, quarantine};
+use crate::segment::format::newer_version;
 
 const MAGIC: [u8; 8] = *b"OBSVPOS1";
+/// Version of the format.
+const VERSION: u32 = 1;
 pub(crate) const FILE: &str = "positions";
 const TEMPORARY: &str = "positions.new";
 /// Limit for the size of the file, even if the journal is restored from old copies repeatedly.
@@ -107,27 +112,31 @@ impl Positions {
     }
 
     /// Reads the file without changing anything.
-    pub(crate) fn read(fs: &dyn FileSystem, dir: &Path) -> io::Result<Found> {
-        let file = match fs.open(&dir.join(FILE), OpenMode::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
-            file => file?,
+    ///
+    /// # Errors
+    /// If it can't be read, or a later version of the program wrote it.
+    pub(crate) fn read(fs: &dyn FileSystem, dir: &Path) -> Result<Found, OpenError> {
+        let path = dir.join(FILE);
+        let Some(bytes) = read_bytes(fs, &path).map_err(OpenError::io("read", &path))? else {
+            return Ok(Found::Missing);
         };
-        let size = file.size()?;
-        let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-        let count = file.read_at(&mut bytes, 0)?;
-        bytes.truncate(count);
+        if let Some(found) = newer_version(&bytes, MAGIC) {
+            return Err(OpenError::Newer { path, found, known: VERSION });
+        }
+        let size = bytes.len() as u64;
         Ok(Self::decode(bytes.into()).map_or(Found::Corrupt { size }, Found::Valid))
     }
 
     /// Reads the file, and renames it if it is corrupt.
-    pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> io::Result<Loaded> {
+    pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> Result<Loaded, OpenError> {
         Ok(match Self::read(fs, dir)? {
-            Found::Missing => Loaded::Missing,
             Found::Valid(positions) => Loaded::Valid(positions),
             Found::Corrupt { .. } => {
-                let quarantined = quarantine(fs, dir, FILE)?;
+                let quarantined =
+                    quarantine(fs, dir, FILE).map_err(OpenError::io("rename", dir.join(FILE)))?;
                 Loaded::Corrupt { renamed_to: dir.join(quarantined) }
             }
+            Found::Missing => Loaded::Missing,
         })
     }
 
@@ -188,6 +197,18 @@ impl Positions {
         }
         rest.is_empty().then_some(positions)
     }
+}
+
+/// Reads a file; `None` if there is none.
+fn read_bytes(fs: &dyn FileSystem, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match fs.open(path, OpenMode::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = vec![0; usize::try_from(file.size()?).map_err(io::Error::other)?];
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok(Some(bytes))
 }
 
 /// Takes bytes that are preceded by their length.

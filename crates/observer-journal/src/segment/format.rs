@@ -54,8 +54,8 @@
 //! |     32 | `length` | payload                                                            |
 //!
 //! `checksum` has no salt, so that two payloads can be compared by their keys. The tag is opaque to
-//! the journal. 54 bits of microseconds reach to the year 2540; a later time is stored as the latest
-//! possible one.
+//! the journal. 54 bits of microseconds reach to the year 2540; a later time is stored as the
+//! latest possible one.
 //!
 //! # Footer, 28 bytes for each record of the segment
 //!
@@ -91,8 +91,9 @@
 //! magic of a block tells the versions apart when a header is rebuilt, and keeps a program that
 //! knows only version 1 from rebuilding one.
 //!
-//! The footer and the trailer are the same in both versions. Another version of a segment or a
-//! trailer is not decoded and counts as corrupt.
+//! The footer and the trailer are the same in both versions. Every later version of a segment
+//! begins with the bytes `OBSVLOG` and its version, by which this program refuses to open the
+//! journal.
 
 use bytes::Bytes;
 
@@ -129,6 +130,14 @@ impl Version {
         match self {
             Self::V1 => *b"OBSVLOG1",
             Self::V2 => *b"OBSVLOG2",
+        }
+    }
+
+    /// Number of the version.
+    pub(crate) const fn number(self) -> u32 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
         }
     }
 
@@ -207,6 +216,14 @@ impl SegmentHeader {
         bytes
     }
 
+    /// Returns the version of a segment whose header can't be decoded, if it is later than those
+    /// that this program knows. A corrupt copy beside one of a known version is not.
+    pub(crate) fn newer(bytes: &[u8]) -> Option<String> {
+        let second = bytes.get(HEADER_SIZE..).unwrap_or_default();
+        newer_version(bytes, Version::CURRENT.segment_magic())
+            .filter(|_| Version::of_segment(second).is_none())
+    }
+
     /// Decodes the first valid copy in the first bytes of a file.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         bytes.chunks_exact(HEADER_SIZE).take(2).find_map(|copy| {
@@ -225,6 +242,14 @@ impl SegmentHeader {
             })
         })
     }
+}
+
+/// Returns the version at the start of a file if it is later than those that this program knows.
+/// All versions begin with a magic whose last byte is the version, a digit or a letter.
+pub(crate) fn newer_version(bytes: &[u8], magic: [u8; 8]) -> Option<String> {
+    let (prefix, known) = magic.split_at(magic.len() - 1);
+    let found = *bytes.strip_prefix(prefix)?.first()?;
+    (found.is_ascii_alphanumeric() && found > known[0]).then(|| char::from(found).to_string())
 }
 
 /// Initial value of the salted checksums of a segment.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::error::OpenError;
 use crate::fs::{FileSystem, OpenMode};
-use crate::segment::format::BLOCKS_OFFSET;
-use crate::segment::{Segment, SegmentName};
+use crate::segment::format::{BLOCKS_OFFSET, Version};
+use crate::segment::{Found, Segment, SegmentName};
 
 /// Segment files in the folder of a journal. Reading it changes no file.
 #[derive(Debug, Default)]
@@ -49,8 +49,12 @@ impl Layout {
             }
             let path = name.path(dir);
             match Segment::read(fs, dir, name).map_err(OpenError::io("read", &path))? {
-                Some(segment) => layout.segments.push_front(segment),
-                None => {
+                Found::Segment(segment) => layout.segments.push_front(segment),
+                Found::Newer(found) => {
+                    let known = Version::CURRENT.number();
+                    return Err(OpenError::Newer { path, found, known });
+                }
+                Found::Unreadable => {
                     let size = fs.open(&path, OpenMode::Read).and_then(|file| file.size());
                     let unreadable =
                         Unreadable { name, size: size.map_err(OpenError::io("read", &path))? };

@@ -54,6 +54,15 @@ pub(crate) struct Segment {
     pub(crate) size: u64,
 }
 
+/// Result of reading the header of a segment.
+pub(crate) enum Found {
+    Segment(Segment),
+    /// The file has no usable header.
+    Unreadable,
+    /// A later version of the program wrote the file.
+    Newer(String),
+}
+
 impl Segment {
     pub(crate) fn salt(&self) -> Salt {
         self.header.salt.into()
@@ -64,24 +73,21 @@ impl Segment {
         Cursor::new(file, self.header.version, self.salt())
     }
 
-    /// Reads the header of a segment, or rebuilds it from a block. Returns `Ok(None)` if the file
+    /// Reads the header of a segment, or rebuilds it from a block. A header is missing if the file
     /// has no valid block either.
-    pub(crate) fn read(
-        fs: &dyn FileSystem,
-        dir: &Path,
-        name: SegmentName,
-    ) -> io::Result<Option<Self>> {
+    pub(crate) fn read(fs: &dyn FileSystem, dir: &Path, name: SegmentName) -> io::Result<Found> {
         let file = fs.open(&name.path(dir), OpenMode::Read)?;
         let mut start = [0; BLOCKS_OFFSET as usize];
         let count = file.read_at(&mut start, 0)?;
         let size = file.size()?;
         let found = SegmentHeader::decode(&start[..count])
             .filter(|header| header.first_seq == name.first_seq);
-        let header = match found {
-            Some(header) => Some(header),
-            None => rebuild::header(file, name.first_seq)?,
+        let header = match (found, SegmentHeader::newer(&start[..count])) {
+            (Some(header), _) => Some(header),
+            (None, Some(version)) => return Ok(Found::Newer(version)),
+            (None, None) => rebuild::header(file, name.first_seq)?,
         };
-        Ok(header.map(|header| Self { name, header, size }))
+        Ok(header.map_or(Found::Unreadable, |header| Found::Segment(Self { name, header, size })))
     }
 
     /// Returns whether both copies of the header are valid.

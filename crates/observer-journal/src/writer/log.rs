@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::AppendError;
-use crate::fs::{File, OpenMode};
+use crate::fs::{File, FileId, OpenMode};
 use crate::options::Durability;
 use crate::positions;
 use crate::positions::reserve::is_full;
@@ -31,11 +31,14 @@ const PAUSE: (u64, u64) = (100_000, 30_000_000);
 /// Writing end of the journal.
 #[derive(Debug)]
 pub(crate) struct Log {
-    state: Arc<JournalState>,
-    active: Option<Active>,
+    pub(super) state: Arc<JournalState>,
+    pub(super) active: Option<Active>,
+    /// Former active segment whose file was removed or replaced. The blocks in it are written to
+    /// another file before the next commit.
+    pub(super) removed: Option<Active>,
     block: BlockBuilder,
     /// Last segment that was created, or whose creation failed.
-    last_created: Option<SegmentName>,
+    pub(super) last_created: Option<SegmentName>,
     /// Time until which no new segment is created, and the length of that pause.
     pause: Option<(u64, u64)>,
     failures: FailureLog,
@@ -46,6 +49,8 @@ pub(crate) struct Log {
 pub(crate) struct Active {
     pub(crate) name: SegmentName,
     pub(crate) file: Arc<dyn File>,
+    /// Identity of the file.
+    pub(crate) id: FileId,
     pub(crate) salt: Salt,
     pub(crate) epoch: u64,
     /// Offset of the next block.
@@ -58,6 +63,11 @@ pub(crate) struct Active {
 }
 
 impl Active {
+    /// Returns whether the path of the segment leads to the open file.
+    fn is_in_place(&self, state: &JournalState) -> bool {
+        state.fs.id(&self.name.path(&state.dir)).is_ok_and(|id| id == Some(self.id))
+    }
+
     /// Truncates the file after the last block.
     fn truncate(&mut self) -> io::Result<()> {
         self.filled = self.end;
@@ -84,7 +94,7 @@ impl Active {
 impl Log {
     pub(crate) fn new(state: Arc<JournalState>, active: Option<Active>) -> Self {
         let (block, failures) = (BlockBuilder::default(), FailureLog::default());
-        Self { state, active, block, last_created: None, pause: None, failures }
+        Self { state, active, removed: None, block, last_created: None, pause: None, failures }
     }
 
     /// Writes a group as one block, makes it durable, and passes it to `on_commit` with the result.
@@ -148,7 +158,13 @@ impl Log {
                 }
             }
         }
-        active.end += block.len() as u64;
+        let size = block.len() as u64;
+        // Only what a later process finds at this path is durable.
+        if !active.is_in_place(&self.state) {
+            return Err(self.lose_segment());
+        }
+        let active = self.active.as_mut().expect("the segment is still active");
+        active.end += size;
         let end = active.end;
         group
             .iter()
@@ -164,6 +180,9 @@ impl Log {
 
     /// Stores the positions of new readers, and ensures an active segment with space for the block.
     fn prepare(&mut self) -> Result<(), AppendError> {
+        if self.active.is_none() {
+            self.enter()?;
+        }
         self.state.store_new_readers().map_err(|source| AppendError::Write {
             path: self.state.dir.join(positions::FILE),
             source: Arc::new(source),
@@ -175,8 +194,17 @@ impl Log {
             if !is_full || active.end == BLOCKS_OFFSET {
                 return Ok(());
             }
+            if !active.is_in_place(&self.state) {
+                return Err(self.lose_segment());
+            }
             self.seal()?;
         }
+        self.create_segment()
+    }
+
+    /// Prepares the folder for a new segment, unless a pause lasts. If the file of the last segment
+    /// was removed, its blocks are written to a new file, and that is the active segment.
+    fn enter(&mut self) -> Result<(), AppendError> {
         let now = (self.state.options.clock)();
         if let Some((until, _)) = self.pause
             && now < until
@@ -184,6 +212,15 @@ impl Log {
         {
             return Err(error.clone());
         }
+        self.state.ensure_folder().and_then(|()| self.restore()).inspect_err(|_| {
+            // Another attempt is cheap.
+            self.pause = Some((now + PAUSE.0, PAUSE.0));
+        })
+    }
+
+    /// Creates the segment of the next record.
+    fn create_segment(&mut self) -> Result<(), AppendError> {
+        let now = (self.state.options.clock)();
         let first_seq = self.state.head() + 1;
         // A segment that was abandoned before its first commit is empty. It is removed only once
         // its successor exists, since the name of the last segment preserves the sequence number.
@@ -305,8 +342,11 @@ impl Log {
             Some(_) => SIZE as u64,
         };
         self.block.clear();
-        let is_ready = self.prepare().and_then(|()| self.state.free_up(wanted)).is_ok();
-        let Some(active) = self.active.as_mut().filter(|_| is_ready) else { return };
+        if let Err(error) = self.prepare().and_then(|()| self.state.free_up(wanted)) {
+            *self.state.failure() = Some(error);
+            return;
+        }
+        let Some(active) = self.active.as_mut() else { return };
         // After the zeros: they have their space already, so writing over them proves nothing.
         let written = active.file.write_at(&[0; SIZE], active.end.max(active.filled));
         if let Err(error) = active.truncate() {
@@ -319,6 +359,30 @@ impl Log {
         } else if written.is_ok() {
             *self.state.failure() = None;
         }
+    }
+
+    /// Sets the failure if the active segment or the folder was removed or replaced. A commit
+    /// finds that, too; this finds it while there are none.
+    pub(crate) fn check_place(&mut self) {
+        let error = match &self.active {
+            Some(active) if !active.is_in_place(&self.state) => self.lose_segment(),
+            None if self.state.failure().is_none() && self.state.require_folder().is_err() => {
+                AppendError::Removed { path: self.state.dir.clone() }
+            }
+            _ => return,
+        };
+        self.failures.commit_failed(&error, 0, (self.state.options.clock)());
+        *self.state.failure() = Some(error);
+    }
+
+    /// Ends the use of the active segment, whose file was removed or replaced.
+    fn lose_segment(&mut self) -> AppendError {
+        let mut active = self.active.take().expect("the caller found the active segment");
+        // The rejected block must not be found when the folder is moved back.
+        let _ = active.truncate();
+        let path = active.name.path(&self.state.dir);
+        self.removed = Some(active);
+        AppendError::Removed { path }
     }
 
     /// Ends the use of the active segment after a failed sync: from then on, the page cache may
@@ -365,6 +429,7 @@ fn create(
     let segment = Segment { name, header, size: BLOCKS_OFFSET };
     let active = Active {
         name,
+        id: file.id()?,
         file,
         salt: header.salt.into(),
         epoch,

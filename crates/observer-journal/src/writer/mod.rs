@@ -3,6 +3,7 @@
 
 mod failures;
 pub(crate) mod log;
+mod restore;
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

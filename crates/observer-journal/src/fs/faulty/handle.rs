@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::disk::{Change, Directive, Disk, End, Inode, powered_off};
-use crate::fs::File;
+use crate::fs::{File, FileId};
 use crate::lock::lock;
 
 #[derive(Clone)]
@@ -87,6 +87,11 @@ impl File for Handle {
 
     fn size(&self) -> io::Result<u64> {
         self.read(|inode| inode.bytes.len() as u64)
+    }
+
+    /// Doesn't count as an operation.
+    fn id(&self) -> io::Result<FileId> {
+        Ok(FileId::new(1, self.inode as u64))
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use self::disk::{Change, Directive, Disk, End, Inode, NameChange, not_found, powered_off};
 use self::handle::Handle;
-use super::{File, FileSystem, OpenMode};
+use super::{File, FileId, FileSystem, OpenMode};
 use crate::lock::lock;
 
 mod disk;
@@ -234,6 +234,16 @@ impl FileSystem for Faulty {
             disk.change_name(NameChange::Remove(path.to_owned()));
             Ok(())
         })
+    }
+
+    /// Doesn't count as an operation.
+    fn id(&self, path: &Path) -> io::Result<Option<FileId>> {
+        let disk = self.lock_disk();
+        if disk.is_off {
+            return Err(powered_off());
+        }
+        let inode = disk.names.get(path);
+        Ok(Some(inode.map_or(FileId::new(0, 0), |inode| FileId::new(1, *inode as u64))))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::fs::{File, FileSystem, Memory, OpenMode};
+use crate::fs::{File, FileId, FileSystem, Memory, OpenMode};
 use crate::testing::{append, open, read, record};
 use crate::{Damage, DamageKind, OfflineJournal, Options, Record};
 
@@ -49,6 +49,10 @@ impl FileSystem for Counted {
         self.0.remove(path)
     }
 
+    fn id(&self, path: &Path) -> io::Result<Option<FileId>> {
+        self.0.id(path)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.sync_dir(dir)
     }
@@ -70,6 +74,10 @@ impl File for CountedFile {
 
     fn size(&self) -> io::Result<u64> {
         self.0.size()
+    }
+
+    fn id(&self) -> io::Result<FileId> {
+        self.0.id()
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod housekeeping;
 mod kills;
 mod reading;
 mod recovered;
+mod removed;
 mod versions;
 
 use std::path::Path;

@@ -130,3 +130,68 @@ fn rebuilt_header_has_the_version_of_its_blocks() {
         assert!(records.iter().all(|(seq, found)| *found == record(*seq)));
     }
 }
+
+#[test]
+fn file_of_a_later_version_is_refused_by_name_and_nothing_is_changed() {
+    let original = |memory: &Memory| {
+        let (journal, _) = open(small(memory.clone()));
+        (1..=120).for_each(|number| drop(append(&journal, vec![record(number)]).unwrap()));
+    };
+    let all = |memory: &Memory| -> Vec<_> {
+        let names = memory.list(Path::new("j")).unwrap();
+        names.iter().map(|name| (name.clone(), read_file(memory, name))).collect()
+    };
+    for (of_segment, valid_checksum) in
+        [(Some(0), true), (Some(1), true), (Some(1), false), (None, true), (None, false)]
+    {
+        let memory = Memory::default();
+        original(&memory);
+        let name =
+            of_segment.map_or("positions".to_owned(), |at: usize| segments(&memory)[at].clone());
+        let mut bytes = read_file(&memory, &name);
+        let starts = if of_segment.is_some() { &[0, HEADER_SIZE][..] } else { &[0] };
+        for at in starts {
+            let end = if of_segment.is_some() { at + HEADER_SIZE } else { bytes.len() };
+            bytes[at + 7] += 1;
+            if valid_checksum {
+                let crc = crc32c::crc32c(&bytes[*at..end - 4]);
+                bytes[end - 4..end].copy_from_slice(&crc.to_le_bytes());
+            }
+        }
+        write_file(&memory, &name, &bytes);
+        // What opening would remove or rename otherwise.
+        write_file(&memory, "00000000000000000500-0.log", b"unfinished");
+        let before = all(&memory);
+        let (found, known) = if of_segment.is_some() { (3, 2) } else { (2, 1) };
+        let expected = format!(
+            "j/{name} has version {found} of its format, and this program reads and writes \
+             versions up to {known}; start the version of the program that wrote it"
+        );
+        let open = || Journal::<()>::open(small(memory.clone()), |_| {}).map(drop);
+        let offline = || OfflineJournal::open(small(memory.clone())).unwrap();
+        for run in [
+            &open as &dyn Fn() -> Result<(), crate::OpenError>,
+            &|| offline().inspect().map(drop),
+            &|| offline().repair().map(drop),
+        ] {
+            assert_eq!(run().unwrap_err().to_string(), expected);
+        }
+        assert_eq!(all(&memory), before);
+    }
+}
+
+#[test]
+fn one_corrupt_header_copy_is_no_later_version() {
+    let memory = Memory::default();
+    let (journal, _) = open(small(memory.clone()));
+    append(&journal, vec![record(1)]).unwrap();
+    drop(journal);
+    let name = segments(&memory)[0].clone();
+    let mut bytes = read_file(&memory, &name);
+    bytes[7] += 1;
+    // The second copy is corrupt, too, and still of a known version.
+    bytes[HEADER_SIZE + 20] ^= 1;
+    write_file(&memory, &name, &bytes);
+    let (journal, recovery) = open(small(memory));
+    assert_eq!((recovery.head, read(&journal, 0).1), (1, Vec::new()));
+}
