@@ -6,3 +6,5 @@ mod full_disk;
 mod journal;
 mod kill;
 mod knowledge_base;
+mod newer_formats;
+mod removed;

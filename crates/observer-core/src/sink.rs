@@ -123,6 +123,17 @@ pub trait EventSink: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Verifies that this program can read the state that the sink keeps on disk, without changing
+    /// anything. A damaged or missing state is no error.
+    ///
+    /// Called once before any other method, and by `observer check`.
+    ///
+    /// # Errors
+    /// If a later version of the program wrote the state. The observer does not start then.
+    async fn verify_state(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Returns the reason why past events can't be delivered again out of order, for a sink that
     /// can't handle that.
     ///

@@ -1,7 +1,7 @@
 //! The sink: a thread that owns the files, and the channel to it.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +21,10 @@ use crate::clock::Now;
 use crate::config::{FileConfig, Settings};
 use crate::disk::RealDisk;
 use crate::error::FileError;
+use crate::ledger;
 use crate::siblings::{Counts, FileSinks};
 use crate::sync::lock;
-use crate::writer::{LastReply, Surroundings, Writer};
+use crate::writer::{LastReply, Surroundings, Writer, sidecar};
 
 /// Sink that writes events to files as lines of JSON.
 ///
@@ -44,6 +45,7 @@ enum Command {
     Deliver { batch: Batch, last_reply: LastReply, reply: ReplyTo<()> },
     Flush { reply: ReplyTo<()> },
     Position { reply: ReplyTo<Option<Position>> },
+    VerifyState { reply: ReplyTo<()> },
     Adopt { reply: ReplyTo<Adopted> },
     Check { reply: ReplyTo<()> },
     Close { reply: ReplyTo<()> },
@@ -145,6 +147,10 @@ impl EventSink for FileSink {
         Ok(self.call(|reply| Command::Position { reply }).await?)
     }
 
+    async fn verify_state(&self) -> Result<(), SinkError> {
+        Ok(self.call(|reply| Command::VerifyState { reply }).await?)
+    }
+
     fn replay_rejection(&self) -> Option<&'static str> {
         Some(
             "its files hold each event once in journal order, and an older event would break that \
@@ -240,6 +246,9 @@ impl Worker {
                 Command::Position { reply } => {
                     let _ = reply.send(self.position());
                 }
+                Command::VerifyState { reply } => {
+                    let _ = reply.send(verify_state(&self.state_dir));
+                }
                 Command::Adopt { reply } => {
                     let now = Now::read(self.started);
                     let _ = reply.send(self.writer().and_then(|writer| writer.adopt(now)));
@@ -299,6 +308,17 @@ impl Worker {
             None => check_folder(&self.state_dir, &Access::PRIVATE, &RealDisk),
         }
     }
+}
+
+/// Returns an error if a later version wrote a file in a state folder. Other errors are those of
+/// the first command that needs the file.
+fn verify_state(state_dir: &Path) -> Result<(), FileError> {
+    for checked in [sidecar::load(state_dir).map(drop), ledger::verify_version(state_dir)] {
+        if let Err(error @ FileError::Newer { .. }) = checked {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -118,6 +118,15 @@ impl EventSink for PrometheusSink {
         self.blocking(Store::position).await
     }
 
+    async fn verify_state(&self) -> Result<(), SinkError> {
+        let verified = |store: &Store| match store.verify_version() {
+            Err(error @ StoreError::Newer { .. }) => Err(error),
+            // The first call that needs the snapshot reports other errors.
+            _ => Ok(()),
+        };
+        self.blocking(verified).await
+    }
+
     fn replay_rejection(&self) -> Option<&'static str> {
         Some(
             "its counts belong to its position, and an event before that position could be counted \

@@ -26,6 +26,14 @@ async fn data_folder_of_version_0_1_opens_without_loss() {
     check::opens_without_loss(&version_0_1(), &[]).await;
 }
 
+/// Data folder with files of the formats of November 2026: segments 2, positions 1, identities 2,
+/// metrics 2, files 1.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_folder_of_formats_2_opens_without_loss() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/formats-2");
+    check::opens_without_loss(&dir, &check::BY_MODEL).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_folder_of_the_current_version_opens_without_loss() {
     let temporary = tempfile::tempdir().unwrap();

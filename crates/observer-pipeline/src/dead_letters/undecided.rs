@@ -19,18 +19,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use observer_core::Uuid;
-use observer_journal::Clock;
 use observer_journal::fs::{File, FileSystem, OpenMode};
+use observer_journal::{Clock, OpenError};
 use serde::{Deserialize, Serialize};
 
 use super::index::Line;
 use super::store::{NewDeadLetter, write_line};
 use crate::worker::resolution::evidence::StoredEvidence;
 
+/// Folder of the stores in the folder of the journal.
+pub(crate) const FOLDER: &str = "undecided";
 /// Version of the format.
 const VERSION: u32 = 1;
 /// Size of a file beside its undecided events from which on it is compacted, in bytes.
@@ -91,6 +93,44 @@ pub(crate) enum AsideResult {
     Dead,
 }
 
+/// Checks that no later version wrote a file in the folder of the stores.
+///
+/// # Errors
+/// If a later version wrote one. A file that can't be read is reported when its sink needs it.
+pub(crate) fn verify_versions(fs: &dyn FileSystem, dir: &Path) -> Result<(), OpenError> {
+    for name in fs.list(dir).unwrap_or_default() {
+        let path = dir.join(name);
+        if path.extension().is_none_or(|end| end != "ndjson") {
+            // The name of a part of a sink is a path.
+            verify_versions(fs, &path)?;
+            continue;
+        }
+        let Some(bytes) = read(fs, &path).ok().flatten() else { continue };
+        let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let header = serde_json::from_slice::<Header>(first).ok();
+        if let Some(error) = newer(&path, header.as_ref()) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn newer(path: &Path, header: Option<&Header>) -> Option<OpenError> {
+    let version = header.map(|header| header.version).filter(|version| *version > VERSION)?;
+    Some(OpenError::Newer { path: path.to_owned(), found: version.to_string(), known: VERSION })
+}
+
+fn read(fs: &dyn FileSystem, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match fs.open(path, OpenMode::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = vec![0; usize::try_from(file.size()?).map_err(io::Error::other)?];
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok(Some(bytes))
+}
+
 impl UndecidedStore {
     pub(crate) fn new(fs: Arc<dyn FileSystem>, path: PathBuf, clock: Clock) -> Self {
         Self {
@@ -116,19 +156,15 @@ impl UndecidedStore {
         if self.is_loaded {
             return Ok(());
         }
-        let Some(bytes) = self.read()? else {
+        let Some(bytes) = read(&*self.fs, &self.path)? else {
             self.is_loaded = true;
             return Ok(());
         };
         let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let header: Option<Header> =
             lines.next().and_then(|line| serde_json::from_slice(line).ok());
-        if let Some(version) = header.as_ref().map(|header| header.version).filter(|v| *v > VERSION)
-        {
-            return Err(io::Error::other(format!(
-                "{} has version {version}, which is newer than this program",
-                self.path.display()
-            )));
+        if let Some(error) = newer(&self.path, header.as_ref()) {
+            return Err(io::Error::other(error));
         }
         self.folded = header.map(|header| header.totals).unwrap_or_default();
         (self.events, self.results) = (BTreeMap::new(), Vec::new());
@@ -316,17 +352,6 @@ impl UndecidedStore {
                 AsideResult::Dead => self.folded.dead += 1,
             }
         }
-    }
-
-    fn read(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = match self.fs.open(&self.path, OpenMode::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut bytes = vec![0; usize::try_from(file.size()?).map_err(io::Error::other)?];
-        let count = file.read_at(&mut bytes, 0)?;
-        bytes.truncate(count);
-        Ok(Some(bytes))
     }
 
     /// Replaces the file atomically.

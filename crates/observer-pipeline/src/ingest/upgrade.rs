@@ -10,6 +10,7 @@
 use std::io;
 use std::path::Path;
 
+use observer_journal::OpenError;
 use observer_journal::fs::{FileSystem, OpenMode};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,27 @@ const VERSION: u32 = 2;
 struct Identities {
     version: u32,
     since: u64,
+}
+
+/// Checks that no later version wrote the file.
+///
+/// # Errors
+/// If a later version wrote it.
+pub(crate) fn verify_version(fs: &dyn FileSystem, dir: &Path) -> Result<(), OpenError> {
+    #[derive(Deserialize)]
+    struct Header {
+        version: u32,
+    }
+    let header = read_bytes(fs, dir).ok().flatten();
+    let header = header.and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok());
+    match header.filter(|header| header.version > VERSION) {
+        Some(Header { version }) => Err(OpenError::Newer {
+            path: dir.join(FILE),
+            found: version.to_string(),
+            known: VERSION,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Returns the time since which identities contain principals, in microseconds since 1970. At the
@@ -57,6 +79,12 @@ pub(crate) fn principals_since(fs: &dyn FileSystem, dir: &Path, is_new: bool, no
 }
 
 fn read(fs: &dyn FileSystem, dir: &Path) -> io::Result<Option<u64>> {
+    let Some(bytes) = read_bytes(fs, dir)? else { return Ok(None) };
+    let Identities { since, .. } = serde_json::from_slice(&bytes)?;
+    Ok(Some(since))
+}
+
+fn read_bytes(fs: &dyn FileSystem, dir: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match fs.open(&dir.join(FILE), OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -64,8 +92,7 @@ fn read(fs: &dyn FileSystem, dir: &Path) -> io::Result<Option<u64>> {
     };
     let mut bytes = [0; 1024];
     let count = file.read_at(&mut bytes, 0)?;
-    let Identities { since, .. } = serde_json::from_slice(&bytes[..count])?;
-    Ok(Some(since))
+    Ok(Some(bytes[..count].to_vec()))
 }
 
 fn write(fs: &dyn FileSystem, dir: &Path, since: u64) -> io::Result<()> {

@@ -8,6 +8,7 @@ use observer_journal::Options;
 use super::sinks::{hold, hold_events};
 use super::{Inner, Pipeline, StartError, maintenance};
 use crate::blocking::Blocking;
+use crate::dead_letters::undecided;
 use crate::event_log::Journal;
 use crate::ingest::{CommitState, Ingest, IngestOptions, upgrade};
 use crate::spec::SinkSpec;
@@ -61,11 +62,17 @@ impl PipelineBuilder {
     /// Outside a tokio runtime.
     pub async fn start(self) -> Result<Pipeline, StartError> {
         let Self { journal: options, ingest, sinks, seed } = self;
+        for spec in &sinks {
+            let verified = spec.sink.verify_state().await;
+            verified.map_err(|source| StartError::State { name: spec.name.clone(), source })?;
+        }
         let commit_state = Arc::new(CommitState::new(ingest.dedup));
         let (journal, committed) = (options.clone(), commit_state.clone());
         let (fs, dir, clock) = (options.fs(), options.dir().to_owned(), options.get_clock());
         let holds: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), hold(sink))).collect();
         let open = move || {
+            upgrade::verify_version(&*fs, &dir)?;
+            undecided::verify_versions(&*fs, &dir.join(undecided::FOLDER))?;
             let (journal, recovery) =
                 Journal::open(journal, move |group| committed.on_commit(group))?;
             let journal = Arc::new(journal);

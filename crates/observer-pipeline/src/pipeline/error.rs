@@ -15,6 +15,14 @@ pub enum StartError {
     /// The keys of recent events can't be read.
     #[error("can't read the identities of recent events from the journal")]
     Keys(#[source] io::Error),
+    /// A later version of the program wrote the state of a sink. Nothing was changed.
+    #[error("the sink {name:?} can't be started")]
+    State {
+        /// Name of the sink.
+        name: String,
+        /// File and version.
+        source: SinkError,
+    },
     /// A sink can't be added.
     #[error(transparent)]
     Sink(#[from] AddSinkError),

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::dead_letters::store::DeadLetterStore;
-use crate::dead_letters::undecided::UndecidedStore;
+use crate::dead_letters::undecided::{self, UndecidedStore};
 use crate::event_log::Journal;
 use crate::event_log::tail::Tail;
 use crate::ingest::principal::Principal;
@@ -188,7 +188,7 @@ impl Pipeline {
         let inner = &self.inner;
         let mut stores = lock(&inner.undecided_stores);
         let new = || {
-            let path = inner.options.dir().join("undecided").join(format!("{sink}.ndjson"));
+            let path = inner.options.dir().join(undecided::FOLDER).join(format!("{sink}.ndjson"));
             UndecidedStore::new(inner.options.fs(), path, inner.options.get_clock())
         };
         stores.entry(sink.to_owned()).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()

@@ -86,6 +86,23 @@ pub(crate) struct Ledger {
     is_synced: bool,
 }
 
+/// Checks that no later version wrote the ledger in a state folder, whatever its other lines are.
+///
+/// # Errors
+/// If a later version wrote it, or it can't be read.
+pub(crate) fn verify_version(state_dir: &Path) -> Result<(), FileError> {
+    let path = state_dir.join(FILE);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(FileError::io("read", &path))?,
+    };
+    let mut formats = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(parse_format);
+    match formats.find(|format| *format > FORMAT) {
+        Some(found) => Err(FileError::Newer { path, found, known: FORMAT }),
+        None => Ok(()),
+    }
+}
+
 /// Ledger at the start of a sink.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -130,7 +147,8 @@ impl Ledger {
             }
             read => read.map_err(FileError::io("read", &ledger.path))?,
         };
-        let header = ledger.read(&bytes)?;
+        verify_version(state_dir)?;
+        let header = ledger.read(&bytes);
         let is_current = header == Some((ledger.base.clone(), ledger.state()));
         let previous_base = header
             .filter(|(base, state)| *base != ledger.base && *state == ledger.state())
@@ -139,17 +157,10 @@ impl Ledger {
     }
 
     /// Reads all lines. Returns the folders that the last header names.
-    fn read(&mut self, bytes: &[u8]) -> Result<Option<(PathBuf, PathBuf)>, FileError> {
+    fn read(&mut self, bytes: &[u8]) -> Option<(PathBuf, PathBuf)> {
         let (mut base, mut damaged) = (None, 0_u64);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             match parse(line) {
-                Some(Record::Ledger { format, .. }) if format > FORMAT => {
-                    return Err(FileError::Newer {
-                        path: self.path.clone(),
-                        found: format,
-                        known: FORMAT,
-                    });
-                }
                 Some(Record::Ledger { base: recorded, state, .. }) => {
                     base = Some((recorded, state));
                 }
@@ -167,7 +178,7 @@ impl Ledger {
             );
         }
         self.len = bytes.len() as u64;
-        Ok(base)
+        base
     }
 
     /// Opens the file for writing, and completes a torn line or replaces an outdated file.
@@ -368,10 +379,27 @@ fn line(record: &Record) -> String {
 }
 
 fn parse(line: &[u8]) -> Option<Record> {
+    serde_json::from_str(intact(line)?).ok()
+}
+
+/// Returns the version of the layout in a header; every version has it in the same place.
+fn parse_format(line: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Header {
+        ledger: Format,
+    }
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    serde_json::from_str::<Header>(intact(line)?).ok().map(|header| header.ledger.format)
+}
+
+/// Returns the object in a line whose checksum matches.
+fn intact(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (sum, json) = text.split_once(' ')?;
-    let is_intact = u32::from_str_radix(sum, 16) == Ok(checksum(json.as_bytes()));
-    serde_json::from_str(json).ok().filter(|_| is_intact)
+    (u32::from_str_radix(sum, 16) == Ok(checksum(json.as_bytes()))).then_some(json)
 }
 
 #[cfg(test)]

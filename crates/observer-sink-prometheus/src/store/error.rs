@@ -13,8 +13,8 @@ pub(crate) enum StoreError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(
-        "{} has version {version} of its format, and this program reads versions up to {VERSION}; \
-         start a newer program, or move the file away to count from zero",
+        "{} has version {version} of its format, and this program reads and writes versions up to \
+         {VERSION}; start a newer program, or move the file away to count from zero",
         path.display()
     )]
     Newer { path: PathBuf, version: u32 },

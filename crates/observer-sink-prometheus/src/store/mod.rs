@@ -120,6 +120,16 @@ impl Store {
         Ok(())
     }
 
+    /// Checks that no later version wrote the snapshot.
+    pub(crate) fn verify_version(&self) -> Result<(), StoreError> {
+        let path = self.folder.join(FILE);
+        let version = files::read(&path)?.and_then(|bytes| snapshot::version(&bytes));
+        match version.filter(|version| *version > VERSION) {
+            Some(version) => Err(StoreError::Newer { path, version }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks that the snapshot can be written, and that this program can read the present one.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         files::create_folder(&self.folder)?;
@@ -128,10 +138,7 @@ impl Store {
             // The file has reserved space in the folder.
             Some(loaded) => loaded.file.check().map_err(FileError::io("write", &path))?,
             None => {
-                let version = files::read(&path)?.and_then(|bytes| snapshot::version(&bytes));
-                if let Some(version) = version.filter(|version| *version > VERSION) {
-                    return Err(StoreError::Newer { path, version });
-                }
+                self.verify_version()?;
                 files::probe(&self.folder)?;
             }
         }

@@ -51,7 +51,11 @@ pub(super) async fn report(
     for (index, BuiltSink { sink, settings, .. }) in sinks.into_iter().enumerate() {
         let timeout = settings.timeout.unwrap_or(DEFAULT_TIMEOUT);
         checks.spawn(async move {
-            let problem = match time::timeout(timeout, sink.check()).await {
+            let checked = async {
+                sink.verify_state().await?;
+                sink.check().await
+            };
+            let problem = match time::timeout(timeout, checked).await {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.report()),
                 Err(_) => {

@@ -97,8 +97,8 @@ async fn newer_snapshot_blocks_the_sink_and_stays_as_it_is() {
         sink.deliver(&oks(1, 1..=2)).await.unwrap_err(),
     ];
     let expected = format!(
-        "{} has version 3 of its format, and this program reads versions up to 2; start a newer \
-         program, or move the file away to count from zero",
+        "{} has version 3 of its format, and this program reads and writes versions up to 2; \
+         start a newer program, or move the file away to count from zero",
         path.display()
     );
     for error in errors {
