@@ -153,6 +153,25 @@ async fn exit_code_tells_what_matched() {
 }
 
 #[tokio::test]
+async fn names_that_no_url_can_have_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), &config(KB)).await;
+    let event = r#"{"source":"job","event_kind":"ok","ok":true,"sig_hash":"..","id":"."}"#;
+    assert_eq!(observer.post(event).await.status, 200);
+    wait_until("the figures include the event", async || {
+        observer.get("/v1/usage").await.json()["total"]["attempts"] == 1
+    })
+    .await;
+    let history = |dir: &Path| stdout(dir, "history ..");
+    assert!(history(dir.path()).contains("1 attempt, 1 solved"), "{}", history(dir.path()));
+    assert!(stdout(dir.path(), "query .").contains("kb    delivered"));
+    assert_eq!(observer.get("/v1/usage?until=9999-12-31").await.json()["total"]["attempts"], 1);
+    check_failure(dir.path(), "history ", 2, "it is empty; give a value");
+    observer.kill();
+    assert!(history(dir.path()).contains("1 attempt, 1 solved"), "{}", history(dir.path()));
+}
+
+#[tokio::test]
 async fn file_of_a_stopped_observer_is_read_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let observer = with_runs(dir.path()).await;
@@ -170,6 +189,13 @@ async fn file_of_a_stopped_observer_is_read_and_not_changed() {
     check_failure(dir.path(), "history unknown", 1, "no attempts at the problem");
     // A given URL is that of an observer and of no file.
     check_failure(dir.path(), "models --url http://localhost:1", 2, "unreachable");
+
+    // Whoever may read the file is told its name.
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, vec![0x55; bytes.len()]).unwrap();
+    check_failure(dir.path(), "models", 2, "write it anew with `observer kb rebuild`");
+    check_failure(dir.path(), "models", 2, "kb.sqlite");
+    fs::write(&file, bytes).unwrap();
 
     // Without this index of the log, SQLite can't read a file where it can't write.
     let _ = fs::remove_file(file.with_file_name("kb.sqlite-shm"));

@@ -81,12 +81,25 @@ impl Envelope {
     /// The event consists of the producer's bytes. Line breaks in them are replaced by spaces: in
     /// valid JSON they can only be white space between tokens (RFC 8259, section 7).
     pub fn write_json(&self, line: &mut Vec<u8>) {
+        self.write(line, Some(self.seq));
+    }
+
+    /// Appends the envelope as [`write_json`](Self::write_json) does, without `seq`: for readers
+    /// who may know some sources alone, since its gaps show how much others send.
+    pub fn write_json_without_seq(&self, line: &mut Vec<u8>) {
+        self.write(line, None);
+    }
+
+    fn write(&self, line: &mut Vec<u8>, seq: Option<u64>) {
         let raw = self.event.raw();
         line.reserve(raw.len() + 128);
         line.extend_from_slice(br#"{"id":""#);
         line.extend_from_slice(self.id.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
-        line.extend_from_slice(br#"","seq":"#);
-        write_number(line, self.seq);
+        line.push(b'"');
+        if let Some(seq) = seq {
+            line.extend_from_slice(br#","seq":"#);
+            write_number(line, seq);
+        }
         line.extend_from_slice(br#","received_at":""#);
         write_time(line, self.received_at);
         line.extend_from_slice(br#"","event":"#);

@@ -92,10 +92,12 @@ impl Rebuild {
         let target = settings.folder.clone();
         // Fails if an observer or another rebuild runs.
         let lock = Lock::acquire(&target)?;
-        let old = Old::check(&target.join(FILE))?;
-        settings.folder = target.join(FOLDER);
-        remove(&settings.folder)?;
-        let writer = Some(Writer::open(Arc::new(settings))?);
+        let old = Old::check(&target.join(FILE)).map_err(|error| error.at(&target))?;
+        let folder = target.join(FOLDER);
+        settings.folder.clone_from(&folder);
+        remove(&folder)?;
+        let writer = Writer::open(Arc::new(settings)).map_err(|error| error.at(&folder))?;
+        let writer = Some(writer);
         Ok(Self { writer, target, batch: Vec::new(), batch_bytes: 0, stored: 0, old, _lock: lock })
     }
 
@@ -139,19 +141,16 @@ impl Rebuild {
     /// one then stays.
     pub fn finish(mut self, position: Option<Position>) -> Result<(), RebuildError> {
         self.write()?;
-        let mut writer = self.writer.take().ok_or(KbError::Closed)?;
-        if let Some(position) = position {
-            writer.set_position(position)?;
-        }
-        writer.flush()?;
-        writer.close()?;
+        let writer = self.writer.take().ok_or(KbError::Closed)?;
+        close(writer, position).map_err(|error| error.at(&self.target.join(FOLDER)))?;
         self.replace()?;
         Ok(())
     }
 
     fn write(&mut self) -> Result<(), RebuildError> {
         let writer = self.writer.as_mut().ok_or(KbError::Closed)?;
-        self.stored += writer.import(&self.batch)?;
+        let stored = writer.import(&self.batch);
+        self.stored += stored.map_err(|error| error.at(&self.target.join(FOLDER)))?;
         self.batch.clear();
         self.batch_bytes = 0;
         Ok(())
@@ -228,6 +227,14 @@ impl Old {
         conn.close().map_err(|(_, error)| error)?;
         Ok(events.unwrap_or(0).max(0) as u64)
     }
+}
+
+fn close(mut writer: Writer, position: Option<Position>) -> Result<(), KbError> {
+    if let Some(position) = position {
+        writer.set_position(position)?;
+    }
+    writer.flush()?;
+    writer.close()
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -23,7 +23,12 @@ pub enum QueryError {
     },
     /// The store can't be read at the moment; the caller should try again later.
     #[error("the knowledge base can't be read")]
-    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    Unavailable {
+        /// Cause, for callers who must not see names of files.
+        reason: Cow<'static, str>,
+        /// Cause, which may name files.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The query failed for a reason that the caller can't change.
     #[error("the query failed")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
@@ -33,6 +38,14 @@ impl QueryError {
     /// Returns an error about a parameter.
     pub fn bad_request(parameter: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::BadRequest { parameter: parameter.into(), detail: detail.into() }
+    }
+
+    /// Returns an error of a store that can't be read. `reason` names no files.
+    pub fn unavailable(
+        reason: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { reason: reason.into(), source: source.into() }
     }
 
     /// Returns an error about something that the store doesn't hold.

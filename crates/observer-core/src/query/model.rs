@@ -67,9 +67,9 @@ pub struct ModelFigures {
     pub tokens: Tokens,
     /// Sum of turns.
     pub turns: u64,
-    /// Median duration in milliseconds.
+    /// Median duration in milliseconds; `null` if no attempt has a duration.
     pub p50_ms: Option<f64>,
-    /// 95th percentile of the duration in milliseconds.
+    /// 95th percentile of the duration in milliseconds; `null` if no attempt has a duration.
     pub p95_ms: Option<f64>,
     /// Number of problems that the model tried.
     pub problems: u64,

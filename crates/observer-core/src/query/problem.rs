@@ -235,9 +235,9 @@ pub struct ProblemModel {
     pub ci: Interval,
     /// Cost of all attempts in US dollars.
     pub cost: f64,
-    /// Median duration in milliseconds.
+    /// Median duration in milliseconds; `null` if no attempt has a duration.
     pub p50_ms: Option<f64>,
-    /// 95th percentile of the duration in milliseconds.
+    /// 95th percentile of the duration in milliseconds; `null` if no attempt has a duration.
     pub p95_ms: Option<f64>,
     /// Time of the last attempt.
     pub last: Timestamp,

@@ -83,8 +83,8 @@ pub struct UsageFigures {
     pub turns: u64,
     /// Sum of durations in milliseconds.
     pub duration_ms: f64,
-    /// Median duration in milliseconds.
+    /// Median duration in milliseconds; `null` if no attempt has a duration.
     pub p50_ms: Option<f64>,
-    /// 95th percentile of the duration in milliseconds.
+    /// 95th percentile of the duration in milliseconds; `null` if no attempt has a duration.
     pub p95_ms: Option<f64>,
 }

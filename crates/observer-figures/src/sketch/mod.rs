@@ -100,6 +100,15 @@ impl Sketch {
         }
     }
 
+    /// Removes everything in `other`, whose durations were added before.
+    pub fn subtract(&mut self, other: &Self) {
+        for bucket in &mut self.buckets {
+            let part = other.position(bucket.0).map_or(0, |at| other.buckets[at].1);
+            bucket.1 = bucket.1.saturating_sub(part);
+        }
+        self.buckets.retain(|&(_, count)| count > 0);
+    }
+
     /// Returns the number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -118,6 +118,17 @@ proptest! {
     }
 
     #[test]
+    fn subtraction_undoes_merging(values in durations(), others in durations()) {
+        let (part, rest) = (sketch(&values), sketch(&others));
+        let mut all = merged(&part, &rest);
+        all.subtract(&part);
+        prop_assert_eq!(&all, &rest);
+        // More than there is leaves nothing.
+        all.subtract(&merged(&part, &rest));
+        prop_assert!(all.is_empty());
+    }
+
+    #[test]
     fn sketches_survive_encoding(values in durations()) {
         let sketch = sketch(&values);
         prop_assert_eq!(Sketch::decode(&sketch.encode()), Ok(sketch));

@@ -52,8 +52,7 @@ impl FileCopy {
 }
 
 fn cannot_open(error: &KbError) -> bool {
-    let KbError::Sqlite(error) = error else { return false };
-    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+    matches!(error.sqlite_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
 fn is_read_only(folder: &Path) -> bool {

@@ -6,7 +6,7 @@ use observer_core::query::{
 use observer_core::{Envelope, Position, Uuid};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::cursor::{Cursor, check_limit, check_range};
+use super::cursor::{self, Cursor, check_limit, check_range};
 use super::matcher::Matcher;
 use crate::error::KbError;
 use crate::index::{Field, blocks, candidates, newest_with, term};
@@ -16,6 +16,9 @@ use crate::writer::{EVENT_COLUMNS, envelope, load};
 
 /// Number of this list in cursors.
 const LIST: u8 = 1;
+/// Number of this list in cursors for callers that are limited to some sources. They name the last
+/// event by its id, since gaps between numbers show how much others send.
+const LIMITED: u8 = 4;
 
 /// Returns a page of events, newest first.
 pub(super) fn events(
@@ -25,7 +28,8 @@ pub(super) fn events(
 ) -> Result<EventPage, QueryError> {
     let limit = check_limit(request.limit)?;
     check_range(request.since, request.until)?;
-    let before = Cursor::decode(request.cursor.as_deref(), LIST)?.map_or(i64::MAX, |at| at.id);
+    let Some(before) = before(conn, &request)? else { return Ok(EventPage::default()) };
+    let is_limited = request.scope.sources.is_some();
     // Events keep the signature that they came with.
     let aliases = settings.aliases.iter().filter(|(_, to)| request.sig_hash.contains(to));
     let aliases: Vec<String> = aliases.map(|(alias, _)| alias.clone()).collect();
@@ -37,13 +41,31 @@ pub(super) fn events(
     let Search { mut found, page, .. } = search;
     let is_last = found.len() <= page;
     found.truncate(page);
-    let cursor =
-        found.last().filter(|_| !is_last).map(|(n, _)| Cursor { list: LIST, key: 0, id: *n });
+    let cursor = found.last().filter(|_| !is_last).map(|(n, envelope)| match is_limited {
+        true => Cursor { list: LIMITED, key: 0, item: envelope.id.as_bytes().to_vec() },
+        false => Cursor::of_number(LIST, 0, *n),
+    });
     let events = found
         .into_iter()
         .map(|(n, envelope)| stored(conn, n, envelope))
         .collect::<Result<_, KbError>>()?;
     Ok(EventPage { events, cursor: cursor.map(Cursor::encode) })
+}
+
+/// Returns the event before which a page begins, or `None` after the last page.
+fn before(conn: &Connection, request: &EventsRequest) -> Result<Option<i64>, QueryError> {
+    let list = if request.scope.sources.is_some() { LIMITED } else { LIST };
+    let Some(cursor) = Cursor::decode(request.cursor.as_deref(), list)? else {
+        return Ok(Some(i64::MAX));
+    };
+    if list == LIST {
+        return cursor.number().map(Some);
+    }
+    let id = Uuid::from_slice(&cursor.item).map_err(|_| cursor::invalid())?;
+    let is_it =
+        |envelope: &Envelope| envelope.id == id && request.scope.allows(envelope.event.source());
+    // If the event was deleted, everything older was, too.
+    Ok(newest(conn, &[term(Field::Id, &[id.as_bytes()])], is_it)?.map(|(n, _)| n))
 }
 
 struct Search<'a> {

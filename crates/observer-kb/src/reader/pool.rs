@@ -1,6 +1,8 @@
 //! Threads that run queries.
 
 use std::collections::VecDeque;
+use std::error::Error;
+use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -19,6 +21,9 @@ const THREADS: usize = 4;
 /// Niceness of the threads, as in `nice(1)`.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
+
+/// Statement that is active until its second row is read.
+const TWO_ROWS: &str = "SELECT 1 UNION ALL SELECT 2";
 
 /// Connections that can't write, and their threads. They start with the first query.
 pub(super) struct Pool {
@@ -155,7 +160,7 @@ impl Pool {
                         job(&mut reader);
                     }
                 })
-                .map_err(|error| QueryError::Unavailable(error.into()))?;
+                .map_err(|error| QueryError::unavailable("a thread can't be started", error))?;
         }
         Ok(())
     }
@@ -207,46 +212,121 @@ impl Reader {
     ) -> Result<T, QueryError> {
         let settings = Arc::clone(&self.settings);
         let conn = self.conn()?;
-        if !stop.begin(conn) {
-            return Err(KbError::Closed.into());
-        }
-        let done = conn
-            .unchecked_transaction()
-            .map_err(|error| QueryError::from(KbError::from(error)))
-            .and_then(|tx| work(&tx, &settings));
-        stop.end();
-        if matches!(done, Err(QueryError::Unavailable(_) | QueryError::Internal(_))) {
+        let done = transact(conn, stop, |conn| work(conn, &settings));
+        if matches!(done, Err(QueryError::Unavailable { .. } | QueryError::Internal(_))) {
             self.conn = None;
         }
-        done
+        done.map_err(|error| located(error, &settings.folder))
     }
 
     fn conn(&mut self) -> Result<&Connection, QueryError> {
         let file = FileId::of(&self.settings.folder).ok();
         if self.conn.is_none() || self.file != file {
             self.file = file;
-            self.conn = Some(self.copy.open(&self.settings.folder, schema::open_reader)?);
+            let folder = &self.settings.folder;
+            let opened = self.copy.open(folder, schema::open_reader);
+            self.conn = Some(opened.map_err(|error| error.at(folder))?);
         }
         Ok(self.conn.as_ref().expect("it was opened if there was none"))
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+/// Runs a query in a read transaction, until it is stopped.
+fn transact<T>(
+    conn: &Connection,
+    stop: &Stop,
+    work: impl FnOnce(&Connection) -> Result<T, QueryError>,
+) -> Result<T, QueryError> {
+    let tx = conn.unchecked_transaction().map_err(KbError::from)?;
+    // SQLite forgets an interrupt once no statement is active. With one that is active all the
+    // time, an interrupt between two statements of the query stops the next one.
+    let mut active = conn.prepare_cached(TWO_ROWS).map_err(KbError::from)?;
+    let mut rows = active.query([]).map_err(KbError::from)?;
+    rows.next().map_err(KbError::from)?;
+    if !stop.begin(conn) {
+        return Err(KbError::Closed.into());
+    }
+    let done = work(&tx);
+    stop.end();
+    done
+}
+
+/// Names the file in an error of a query.
+fn located(error: QueryError, folder: &Path) -> QueryError {
+    let at = |cause: Box<dyn Error + Send + Sync>| match cause.downcast::<KbError>() {
+        Ok(error) => Box::from(error.at(folder)),
+        Err(cause) => cause,
+    };
+    match error {
+        QueryError::Unavailable { reason, source } => {
+            QueryError::Unavailable { reason, source: at(source) }
+        }
+        QueryError::Internal(source) => QueryError::Internal(at(source)),
+        error => error,
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use observer_core::SinkContext;
-    use rustix::process::getpriority_process;
-    use rustix::thread::gettid;
+    use rusqlite::ErrorCode;
 
     use super::*;
     use crate::config::KbConfig;
 
-    #[tokio::test]
-    async fn queries_run_at_a_low_priority() {
+    fn pool() -> (Pool, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let context = SinkContext::new("kb", folder.path());
         let settings = KbConfig::in_dir(folder.path().to_owned()).settings(&context).unwrap();
         schema::open_writer(&settings.folder).unwrap();
-        let pool = Pool::new(Arc::new(settings));
+        (Pool::new(Arc::new(settings)), folder)
+    }
+
+    #[tokio::test]
+    async fn dropped_query_of_many_short_statements_ends() {
+        let (pool, _folder) = pool();
+        let (started, has_started) = oneshot::channel();
+        let (ended, has_ended) = oneshot::channel();
+        let (resume, resumed) = mpsc::channel::<()>();
+        let query = pool.query(move |conn, _| {
+            let _ = started.send(());
+            // No statement of the query is active when it is stopped.
+            let _ = resumed.recv();
+            let next = conn.query_row("SELECT 1", [], |row| row.get::<_, i64>(0));
+            let _ = ended.send(next.map_err(KbError::from));
+            Ok(())
+        });
+        tokio::select! {
+            biased;
+            _ = query => panic!("the query ended by itself"),
+            _ = has_started => {}
+        }
+        resume.send(()).unwrap();
+        let error = has_ended.await.unwrap().unwrap_err();
+        assert_eq!(error.sqlite_code(), Some(ErrorCode::OperationInterrupted));
+        // The connection serves the next query.
+        pool.query(|conn, _| Ok(conn.query_row("SELECT 1", [], |_| Ok(())).is_ok())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn failure_of_a_query_names_the_file() {
+        let (pool, folder) = pool();
+        std::fs::write(folder.path().join(schema::FILE), [0x55; 8_192]).unwrap();
+        let error = pool.query(|_, _| Ok(())).await.unwrap_err();
+        let (text, error) = (observer_core::report(&error), error);
+        assert!(text.contains(folder.path().to_str().unwrap()), "{text}");
+        assert!(text.contains("observer kb rebuild"), "{text}");
+        let QueryError::Unavailable { reason, .. } = error else { panic!("{text}") };
+        assert!(reason.contains("not a database"), "{reason}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn queries_run_at_a_low_priority() {
+        use rustix::process::getpriority_process;
+        use rustix::thread::gettid;
+
+        let (pool, _folder) = pool();
         let niceness = pool.query(|_, _| Ok(getpriority_process(Some(gettid())))).await.unwrap();
         assert_eq!(niceness.unwrap(), NICENESS);
     }

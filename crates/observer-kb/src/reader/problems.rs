@@ -4,7 +4,7 @@ use observer_core::query::{ProblemPage, ProblemRow, ProblemSort, ProblemsRequest
 use observer_figures::state::{Standing, State};
 use rusqlite::Connection;
 
-use super::cursor::{Cursor, check_limit, check_range};
+use super::cursor::{self, Cursor, check_limit, check_range};
 use super::scope::Sources;
 use crate::attempts::{attempts_of, time};
 use crate::error::KbError;
@@ -28,12 +28,15 @@ pub(super) fn problems(
         ProblemSort::Wasted => BY_WASTED,
         ProblemSort::Recent => BY_TIME,
     };
-    let after = Cursor::decode(request.cursor.as_deref(), list)?;
+    let after = match Cursor::decode(request.cursor.as_deref(), list)? {
+        Some(cursor) => Some((cursor.key, signature_of(conn, &cursor)?)),
+        None => None,
+    };
     let Some(selection) = Selection::new(conn, settings, request)? else {
         return Ok(ProblemPage::default());
     };
     let mut keys = selection.keys(list)?;
-    keys.retain(|key| after.is_none_or(|after| (after.key, after.id) > (key.0, key.1)));
+    keys.retain(|key| after.is_none_or(|after| after > *key));
     keys.sort_unstable_by(|a, b| b.cmp(a));
     let (mut problems, mut cursor) = (Vec::new(), None);
     let mut last = None;
@@ -43,10 +46,16 @@ pub(super) fn problems(
             cursor = last;
             break;
         }
-        last = Some(Cursor { list, key, id: signature });
+        last = Some(Cursor { list, key, item: row.sig_hash.clone().into_bytes() });
         problems.push(row);
     }
     Ok(ProblemPage { problems, cursor: cursor.map(Cursor::encode) })
+}
+
+/// Returns the problem that a cursor names. Its number would show how many problems others have.
+fn signature_of(conn: &Connection, cursor: &Cursor) -> Result<i64, QueryError> {
+    let name = std::str::from_utf8(&cursor.item).map_err(|_| cursor::invalid())?;
+    find(conn, "signature", name)?.ok_or_else(cursor::invalid)
 }
 
 /// Problems that meet the conditions of a request.

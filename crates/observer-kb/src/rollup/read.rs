@@ -90,8 +90,7 @@ impl Sums {
         self.durations.merge(&other.durations);
     }
 
-    /// Returns what is left of these sums without others that are a part of them. The durations are
-    /// unknown.
+    /// Returns what is left of these sums without others that are a part of them.
     pub(crate) fn without(&self, part: &Self) -> Self {
         let tokens = Tokens {
             input: self.tokens.input.saturating_sub(part.tokens.input),
@@ -103,18 +102,20 @@ impl Sums {
             output: self.tokens.output.saturating_sub(part.tokens.output),
             reasoning: self.tokens.reasoning.saturating_sub(part.tokens.reasoning),
         };
+        let mut durations = self.durations.clone();
+        durations.subtract(&part.durations);
         Self {
             attempts: self.attempts.saturating_sub(part.attempts),
             solved: self.solved.saturating_sub(part.solved),
             turns: self.turns.saturating_sub(part.turns),
-            ms: (self.ms - part.ms).max(0.0),
-            reported: (self.reported - part.reported).max(0.0),
-            priced: (self.priced - part.priced).max(0.0),
+            ms: rest(self.ms, part.ms),
+            reported: rest(self.reported, part.reported),
+            priced: rest(self.priced, part.priced),
             unpriced: self.unpriced.saturating_sub(part.unpriced),
             known: self.known.saturating_sub(part.known),
             unpriced_tokens: self.unpriced_tokens.saturating_sub(part.unpriced_tokens),
             tokens,
-            durations: Sketch::new(),
+            durations,
         }
     }
 
@@ -146,6 +147,12 @@ impl Sums {
             }
         }
     }
+}
+
+/// Returns the difference of two sums, without what rounding leaves of equal ones.
+fn rest(sum: f64, part: f64) -> f64 {
+    let rest = sum - part;
+    if rest > sum * 1e-12 { rest } else { 0.0 }
 }
 
 /// Returns the interval of a ratio; everything from 0 to 1 without attempts.

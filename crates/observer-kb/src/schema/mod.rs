@@ -1,6 +1,6 @@
 //! The file: its schema, versions and connections.
 //!
-//! The schema is `v1.sql`; `views.sql` has views for people. `PRAGMA user_version` is the version
+//! The schema is `v1.sql` with the changes of later versions; `views.sql` has views for people. `PRAGMA user_version` is the version
 //! of the schema, and `PRAGMA application_id` tells the file from other databases. A later version
 //! appends a script to [`MIGRATIONS`]; a file is brought up to date by the scripts that it has not
 //! seen, in one transaction. A file of a newer version is refused by name.
@@ -23,7 +23,7 @@ pub(crate) const FILE: &str = "kb.sqlite";
 const APPLICATION: i64 = 0x6f62_6b62;
 
 /// Scripts by version, from 1.
-const MIGRATIONS: [&str; 1] = [include_str!("v1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("v1.sql"), include_str!("v2.sql")];
 
 const VIEWS: &str = include_str!("views.sql");
 
@@ -212,6 +212,25 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains("kb.sqlite\" has version 99 of the knowledge base"), "{text}");
         }
+    }
+
+    #[test]
+    fn file_of_an_older_version_is_brought_up_to_date_by_the_writer_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join(FILE)).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch("INSERT INTO meta VALUES ('floor', 7)").unwrap();
+        old.pragma_update(None, "application_id", APPLICATION).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let version = |conn: &Connection| -> i64 {
+            conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+        };
+        assert_eq!(version(&open_reader(folder.path()).unwrap()), 1);
+        let new = open_writer(folder.path()).unwrap();
+        assert_eq!(version(&new), 2);
+        assert_eq!(Meta::Floor.get(&new).unwrap(), Some(7));
+        let aliases = new.query_row("SELECT count(*) FROM alias", [], |row| row.get::<_, i64>(0));
+        assert_eq!(aliases.unwrap(), 0);
     }
 
     #[test]

@@ -1,41 +1,83 @@
-//! Attempts that were stored before their signature became an alias.
+//! Attempts that were stored with other aliases than those of the configuration.
+//!
+//! The table `alias` has the aliases that stored attempts follow. After a change of the
+//! configuration, attempts of an alias that is gone leave its problem, and those of a new one join
+//! theirs.
+
+use std::collections::HashMap;
 
 use rusqlite::{Connection, Transaction};
 
+use super::corrections::{corrections_of, load};
 use super::derive::Work;
 use super::memory::{Memory, Writer};
 use crate::attempts::attempts_of;
 use crate::error::KbError;
+use crate::outcome::Outcome;
 use crate::schema::dictionary::find;
 use crate::settings::Settings;
 
-/// Aliases whose attempts have to be looked for.
+/// Aliases, each with the signature of its problem.
+type Pairs = HashMap<String, String>;
+
+/// Changes of aliases that stored attempts don't follow yet.
 #[derive(Debug)]
 pub(super) struct Aliases {
-    /// Each alias, and the signature of its problem.
-    left: Vec<(String, String)>,
+    removed: Vec<(String, String)>,
+    added: Vec<(String, String)>,
 }
 
 impl Aliases {
-    pub(super) fn of(settings: &Settings) -> Self {
-        let pairs = settings.aliases.iter();
-        Self { left: pairs.map(|(alias, to)| (alias.clone(), to.clone())).collect() }
+    pub(super) fn of(writer: &Writer) -> Result<Self, KbError> {
+        let (followed, wanted) = (followed(&writer.conn)?, &writer.settings.aliases);
+        let beyond = |these: &Pairs, others: &Pairs| {
+            let own = these.iter().filter(|(alias, to)| others.get(*alias) != Some(*to));
+            own.map(|(alias, to)| (alias.clone(), to.clone())).collect()
+        };
+        Ok(Self { removed: beyond(&followed, wanted), added: beyond(wanted, &followed) })
     }
 
-    /// Moves the attempts of one alias to its problem. Returns whether there were any to move.
+    /// Moves the attempts of one alias. Returns whether there was one to follow.
     pub(super) fn step(&mut self, writer: &mut Writer) -> Result<bool, KbError> {
-        while let Some((alias, to)) = self.left.last() {
-            let from = find(&writer.conn, "signature", alias)?;
-            let from = from.map(|from| has_problem(&writer.conn, from).map(|has| (from, has)));
-            if let Some((from, true)) = from.transpose()? {
-                writer.transact(|tx, memory, settings| memory.join(tx, settings, from, to))?;
-                self.left.pop();
-                return Ok(true);
-            }
-            self.left.pop();
+        // Attempts leave first, so that what joins a problem is what belongs to it.
+        if let Some((alias, from)) = self.removed.last() {
+            writer.transact(|tx, memory, settings| memory.leave(tx, settings, alias, from))?;
+            self.removed.pop();
+        } else if let Some((alias, to)) = self.added.last() {
+            writer.transact(|tx, memory, settings| memory.join(tx, settings, alias, to))?;
+            self.added.pop();
+        } else {
+            return Ok(false);
         }
-        Ok(false)
+        Ok(true)
     }
+}
+
+/// Records the aliases of the configuration in a file without events, all of which will follow
+/// them.
+pub(super) fn begin(conn: &Connection, settings: &Settings) -> Result<(), KbError> {
+    let has_events = "SELECT EXISTS (SELECT 1 FROM event)";
+    if settings.aliases.is_empty() || conn.query_row(has_events, [], |row| row.get(0))? {
+        return Ok(());
+    }
+    let tx = conn.unchecked_transaction()?;
+    tx.execute("DELETE FROM alias", [])?;
+    for (alias, to) in &settings.aliases {
+        record(&tx, alias, to)?;
+    }
+    Ok(tx.commit()?)
+}
+
+fn record(tx: &Transaction<'_>, alias: &str, to: &str) -> Result<(), KbError> {
+    tx.prepare_cached("INSERT OR REPLACE INTO alias (name, problem) VALUES (?1, ?2)")?
+        .execute((alias, to))?;
+    Ok(())
+}
+
+fn followed(conn: &Connection) -> Result<Pairs, KbError> {
+    let mut statement = conn.prepare("SELECT name, problem FROM alias")?;
+    let pairs = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(pairs.collect::<Result<_, _>>()?)
 }
 
 fn has_problem(conn: &Connection, signature: i64) -> Result<bool, KbError> {
@@ -43,21 +85,61 @@ fn has_problem(conn: &Connection, signature: i64) -> Result<bool, KbError> {
     Ok(conn.prepare_cached(exists)?.query_row([signature], |row| row.get(0))?)
 }
 
+/// Returns the signature that an attempt was sent with, or that of its last correction.
+fn sent_signature(conn: &Connection, n: i64) -> Result<Option<String>, KbError> {
+    let Some((_, original)) = load(conn, n)? else { return Ok(None) };
+    let Some(mut outcome) = Outcome::of(&original.event) else { return Ok(None) };
+    for (_, correction) in corrections_of(conn, n)? {
+        if let Some(correction) = Outcome::of(&correction.event) {
+            outcome = outcome.corrected(&correction);
+        }
+    }
+    Ok(outcome.signature)
+}
+
 impl Memory {
-    /// Moves the attempts at one problem to another.
+    /// Moves the attempts at an alias to its problem.
     fn join(
         &mut self,
         tx: &Transaction<'_>,
         settings: &Settings,
-        from: i64,
+        alias: &str,
         to: &str,
     ) -> Result<(), KbError> {
+        record(tx, alias, to)?;
         // Figures of what was stored since have to follow those of what is moved.
         self.derive(tx, settings)?;
+        let Some(from) = find(tx, "signature", alias)? else { return Ok(()) };
+        if !has_problem(tx, from)? {
+            return Ok(());
+        }
         let to = self.dictionaries.signatures.id(tx, to)?;
         let rows = attempts_of(tx, from, self.floor, usize::MAX)?;
         tx.prepare_cached("DELETE FROM problem WHERE signature = ?1")?.execute([from])?;
         Work::moved(rows, to).write(tx, settings, self.floor)
+    }
+
+    /// Moves the attempts that no longer belong to the problem of an alias to their own.
+    fn leave(
+        &mut self,
+        tx: &Transaction<'_>,
+        settings: &Settings,
+        alias: &str,
+        from: &str,
+    ) -> Result<(), KbError> {
+        tx.prepare_cached("DELETE FROM alias WHERE name = ?1")?.execute([alias])?;
+        self.derive(tx, settings)?;
+        let Some(signature) = find(tx, "signature", from)? else { return Ok(()) };
+        let mut work = Work::default();
+        for row in attempts_of(tx, signature, self.floor, usize::MAX)? {
+            let Some(sent) = sent_signature(tx, row.n)? else { continue };
+            let problem = settings.problem(&sent);
+            if problem != from {
+                let to = self.dictionaries.signatures.id(tx, problem)?;
+                work.shift(row, to);
+            }
+        }
+        work.write(tx, settings, self.floor)
     }
 }
 
@@ -101,34 +183,92 @@ mod tests {
         Some(ProblemRecord { signature: 0, ..record })
     }
 
-    #[test]
-    fn attempts_of_a_new_alias_move_to_its_problem() {
+    fn follow(writer: &mut Writer) -> usize {
+        let mut changes = Aliases::of(writer).unwrap();
+        let mut steps = 0;
+        while changes.step(writer).unwrap() {
+            steps += 1;
+        }
+        steps
+    }
+
+    const SENT: [&str; 6] = ["a", "b", "b", "a", "c", "b"];
+
+    /// Checks that a file has the same problems after a change of the aliases as one that had the
+    /// later ones from the beginning.
+    #[track_caller]
+    fn check_change(before: &[(&str, &str)], after: &[(&str, &str)]) {
         let folder = tempfile::tempdir().unwrap();
-        let mut before = writer(folder.path(), &[]);
-        store(&mut before, &["a", "b", "b", "a", "c", "b"]);
-        before.close().unwrap();
-        let aliases = [("b", "a"), ("never", "a")];
-        let mut after = writer(folder.path(), &aliases);
-        let mut moving = Aliases::of(&after.settings);
-        while moving.step(&mut after).unwrap() {}
-        store(&mut after, &["b"]);
+        let mut changed = writer(folder.path(), before);
+        store(&mut changed, &SENT);
+        changed.close().unwrap();
+        let mut changed = writer(folder.path(), after);
+        assert!(follow(&mut changed) > 0);
+        store(&mut changed, &["b"]);
+        assert_eq!(follow(&mut changed), 0, "{before:?} to {after:?}");
 
         let other = tempfile::tempdir().unwrap();
-        let mut always = writer(other.path(), &aliases);
-        store(&mut always, &["a", "b", "b", "a", "c", "b"]);
+        let mut always = writer(other.path(), after);
+        store(&mut always, &SENT);
         store(&mut always, &["b"]);
-        let expected = problem(&always, "a");
-        assert_eq!(expected.as_ref().map(|problem| problem.attempts), Some(6));
-        assert_eq!(problem(&after, "a"), expected);
-        assert_eq!(problem(&after, "b"), None);
+        for signature in ["a", "b", "c"] {
+            let expected = problem(&always, signature);
+            assert_eq!(problem(&changed, signature), expected, "{before:?} to {after:?}");
+        }
     }
 
     #[test]
-    fn nothing_moves_without_attempts_of_an_alias() {
+    fn attempts_follow_each_change_of_the_aliases() {
+        let changes: [(&[(&str, &str)], &[(&str, &str)]); 7] = [
+            (&[], &[("b", "a"), ("never", "a")]),
+            (&[("b", "a")], &[]),
+            (&[("b", "a"), ("c", "a")], &[("c", "a")]),
+            (&[("b", "a")], &[("b", "c")]),
+            (&[("b", "a")], &[("a", "b")]),
+            (&[("b", "a")], &[("b", "a"), ("a", "c")]),
+            (&[("b", "unseen")], &[]),
+        ];
+        for (before, after) in changes {
+            check_change(before, after);
+        }
+    }
+
+    #[test]
+    fn attempts_of_an_alias_are_those_of_its_problem_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path(), &[("b", "a")]);
+        store(&mut writer, &SENT);
+        assert_eq!(problem(&writer, "a").map(|problem| problem.attempts), Some(5));
+        assert_eq!(problem(&writer, "b"), None);
+    }
+
+    #[test]
+    fn nothing_is_left_to_follow_in_a_file_that_began_with_its_aliases() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path(), &[("b", "a")]);
         store(&mut writer, &["b", "a"]);
-        assert_eq!(problem(&writer, "a").map(|problem| problem.attempts), Some(2));
-        assert!(!Aliases::of(&writer.settings).step(&mut writer).unwrap());
+        assert_eq!(follow(&mut writer), 0);
+    }
+
+    #[test]
+    fn corrected_attempt_returns_to_the_signature_of_its_correction() {
+        let folder = tempfile::tempdir().unwrap();
+        let aliases = [("b", "a"), ("c", "a")];
+        let mut before = writer(folder.path(), &aliases);
+        store(&mut before, &["b"]);
+        let correction = r#"{"source":"s","event_kind":"k","ok":true,"sig_hash":"c",
+            "replaces":"00000000-0000-0000-0000-000000000001"}"#;
+        let (id, event) = (Uuid::from_u128(9), Event::parse(correction.to_owned()).unwrap());
+        let received_at = Timestamp::from_second(2).unwrap();
+        let envelope = Envelope { id, seq: 2, received_at, event };
+        before.store(&Batch::new(1, vec![Arc::new(envelope)])).unwrap();
+        before.flush().unwrap();
+        assert_eq!(problem(&before, "a").map(|problem| problem.solved), Some(1));
+        before.close().unwrap();
+        let mut after = writer(folder.path(), &[]);
+        follow(&mut after);
+        assert_eq!(problem(&after, "a"), None);
+        assert_eq!(problem(&after, "b"), None);
+        assert_eq!(problem(&after, "c").map(|problem| problem.solved), Some(1));
     }
 }

@@ -71,6 +71,14 @@ impl Work {
         Self { added, withdrawn, ..Self::default() }
     }
 
+    /// Moves one of several attempts at a problem to another problem.
+    pub(super) fn shift(&mut self, row: AttemptRow, to: i64) {
+        self.withdrawn.push(AttemptRow { ok: None, ..row.clone() });
+        self.added.push(AttemptRow { signature: to, ..row.clone() });
+        let left = Replaced { old: row, new: None };
+        self.replaced.entry(left.old.signature).or_default().push(left);
+    }
+
     /// Adds a new attempt.
     pub(super) fn add(&mut self, new: Numbered) {
         self.count(&new, 1);

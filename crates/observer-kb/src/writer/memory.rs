@@ -8,6 +8,7 @@ use bytes::Bytes;
 use observer_core::{Envelope, Event, Position, Timestamp, Uuid};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
+use super::aliases;
 use super::labels::Labels;
 use crate::attempts::{AttemptRow, time};
 use crate::error::KbError;
@@ -96,6 +97,7 @@ impl Writer {
     pub(crate) fn open(settings: Arc<Settings>) -> Result<Self, KbError> {
         let lock = Lock::acquire(&settings.folder)?;
         let conn = schema::open_writer(&settings.folder)?;
+        aliases::begin(&conn, &settings)?;
         let memory = Memory::load(&conn, &settings)?;
         let file = FileId::of(&settings.folder)?;
         Ok(Self { conn, settings, memory, file, _lock: lock })

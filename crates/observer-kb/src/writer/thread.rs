@@ -80,7 +80,8 @@ impl Thread {
     async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, KbError> {
         let (reply, answer) = oneshot::channel();
         self.send(command(reply))?;
-        answer.await.map_err(|_| KbError::Closed)?
+        let answer = answer.await.map_err(|_| KbError::Closed)?;
+        answer.map_err(|error| error.at(&self.settings.folder))
     }
 
     fn send(&self, command: Command) -> Result<(), KbError> {

@@ -46,7 +46,11 @@ impl Upkeep {
         if self.delete(writer)? {
             return Ok(true);
         }
-        if self.aliases.get_or_insert_with(|| Aliases::of(&writer.settings)).step(writer)? {
+        let aliases = match &mut self.aliases {
+            Some(aliases) => aliases,
+            none => none.insert(Aliases::of(writer)?),
+        };
+        if aliases.step(writer)? {
             return Ok(true);
         }
         if self.reprice(writer)? {

@@ -157,7 +157,7 @@ async fn invalid_parameters_are_named() {
 async fn store_without_a_file_is_unavailable() {
     let kb = Kb::new();
     let error = kb.store.events(events_request(1)).await.unwrap_err();
-    assert!(matches!(error, QueryError::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, QueryError::Unavailable { .. }), "{error:?}");
     assert!(!kb.path().exists());
 }
 

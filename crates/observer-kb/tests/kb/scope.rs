@@ -120,3 +120,55 @@ async fn scope_without_a_known_source_is_empty() {
     let models = ModelsRequest { scope, ..ModelsRequest::default() };
     assert_eq!(kb.store.models(models).await.unwrap().models, []);
 }
+
+/// Returns the bytes of a cursor.
+fn bytes_of(cursor: &str) -> Vec<u8> {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(cursor).unwrap()
+}
+
+#[tokio::test]
+async fn pages_of_a_scope_are_complete_and_their_cursors_hide_the_others() {
+    let mut kb = Kb::new();
+    let mut own = Vec::new();
+    for number in 0..6 {
+        let signature = format!("p{number}");
+        own.extend(kb.send(&[outcome(&signature, "m", false)]).await);
+        // Events and problems of others, more each time.
+        let others = |n| outcome(&format!("x{number}-{n}"), "m", false).replace("bot", "other");
+        kb.send(&(0..=number).map(others).collect::<Vec<_>>()).await;
+    }
+    own.reverse();
+    let scope = Scope::of(["bot"]);
+    let mut request = EventsRequest { scope: scope.clone(), ..events_request(2) };
+    let (mut found, mut cursors) = (Vec::new(), Vec::new());
+    loop {
+        let page = kb.store.events(request.clone()).await.unwrap();
+        found.extend(page.events.iter().map(|stored| stored.envelope.id));
+        let Some(cursor) = page.cursor else { break };
+        cursors.push(bytes_of(&cursor));
+        request.cursor = Some(cursor);
+    }
+    assert_eq!(found, own);
+    let ids = [own[1], own[3]].map(|id| [&[4][..], &[0; 8], id.as_bytes()].concat());
+    assert_eq!(cursors, ids);
+    // Neither kind of cursor serves the other callers.
+    let all = EventsRequest { scope: Scope::all(), ..request.clone() };
+    let error = kb.store.events(all).await.unwrap_err();
+    assert!(error.to_string().starts_with("`cursor` is not one"), "{error}");
+    let foreign = EventsRequest { scope: Scope::of(["other"]), ..request };
+    assert_eq!(kb.store.events(foreign).await.unwrap().events, []);
+
+    let mut request = ProblemsRequest { scope, ..problems_request(2) };
+    let mut found = Vec::new();
+    loop {
+        let page = kb.store.problems(request.clone()).await.unwrap();
+        found.extend(page.problems.into_iter().map(|row| row.sig_hash));
+        let Some(cursor) = page.cursor else { break };
+        let last = found.last().unwrap();
+        assert!(bytes_of(&cursor).ends_with(last.as_bytes()), "{cursor}");
+        request.cursor = Some(cursor);
+    }
+    found.sort();
+    assert_eq!(found, ["p0", "p1", "p2", "p3", "p4", "p5"]);
+}

@@ -90,6 +90,41 @@ async fn labels_are_counted_and_the_rest_has_no_key() {
 }
 
 #[tokio::test]
+async fn row_without_a_label_has_every_figure() {
+    let mut kb = Kb::new();
+    let took = |ms: u32, usd: f64, fields: &str| {
+        let fields = format!(r#""duration_ms":{ms},"cost_usd":{usd}{fields}"#);
+        with(&outcome("p", "m", true), &fields)
+    };
+    let label = r#","labels":{"team":"red"}"#;
+    let mut events: Vec<_> = (1..=10).map(|n| took(n * 1_000, 0.1, label)).collect();
+    events.extend((1..=20).map(|n| took(n * 100_000, 0.0, "")));
+    kb.send(&events).await;
+    let rows = kb.usage(UsageBy::Label("team".into())).await.rows;
+    let near = |found: Option<f64>, ms: f64| found.is_some_and(|at| (at / ms - 1.0).abs() < 0.05);
+    let [red, rest] = rows.as_slice() else { panic!("{rows:?}") };
+    assert!(near(red.p50_ms, 5_000.0) && near(red.p95_ms, 10_000.0), "{red:?}");
+    assert_eq!((rest.key.as_deref(), rest.attempts), (None, 20));
+    assert!(near(rest.p50_ms, 1_000_000.0) && near(rest.p95_ms, 1_900_000.0), "{rest:?}");
+    // Sums of decimal fractions leave no rest.
+    assert_eq!((rest.cost, rest.reported), (0.0, 0.0));
+}
+
+#[tokio::test]
+async fn percentiles_are_absent_without_durations_alone() {
+    let mut kb = Kb::new();
+    let labelled = |fields: &str| {
+        with(&outcome("p", "m", true), &format!(r#""labels":{{"team":"red"}}{fields}"#))
+    };
+    kb.send(&[labelled(""), outcome("p", "m", true)]).await;
+    let rows = kb.usage(UsageBy::Label("team".into())).await.rows;
+    assert!(rows.iter().all(|row| row.p50_ms.is_none() && row.p95_ms.is_none()), "{rows:?}");
+    kb.send(&[labelled(r#","duration_ms":0"#)]).await;
+    let rows = kb.usage(UsageBy::Label("team".into())).await.rows;
+    assert_eq!((rows[0].p50_ms, rows[1].p50_ms), (Some(0.0), None));
+}
+
+#[tokio::test]
 async fn values_of_a_label_beyond_the_limit_are_counted_together() {
     let mut kb = Kb::new();
     let events: Vec<String> = (0..1_005)
@@ -154,6 +189,32 @@ async fn stored_tokens_have_the_present_price() {
         kb.store.problems(problems_request(9)).await.unwrap().problems[0].cost == 12.0
     })
     .await;
+}
+
+/// Prices without a model.
+#[derive(Debug)]
+struct NoPrices;
+
+impl Pricing for NoPrices {
+    fn rates(&self, _: &RateQuery<'_>) -> Option<Rates> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn removed_price_no_longer_counts() {
+    let mut kb = Kb::new();
+    kb.set_prices(Arc::new(Price(0.5)));
+    let tokens = r#""usage":{"prompt_tokens":8,"completion_tokens":2}"#;
+    kb.send(&[with(&outcome("p", "priced", true), tokens)]).await;
+    let row = async |kb: &Kb| kb.store.problems(problems_request(9)).await.unwrap().problems;
+    assert_eq!((row(&kb).await[0].cost, row(&kb).await[0].unpriced), (5.0, 0));
+    kb.set_prices(Arc::new(NoPrices));
+    let total = kb.usage(UsageBy::Model).await.total;
+    assert_eq!((total.cost, total.unpriced), (0.0, 1));
+    let problem = kb.problem("p").await;
+    assert_eq!((problem.cost, problem.unpriced), (0.0, 1));
+    wait_until(&kb, async || row(&kb).await[0].cost == 0.0).await;
 }
 
 #[tokio::test]

@@ -191,3 +191,8 @@ impl ServeArgs {
         config
     }
 }
+
+/// Parses an argument that becomes a part of a URL, which can't be empty.
+pub(super) fn not_empty(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("it is empty; give a value") } else { Ok(text.to_owned()) }
+}

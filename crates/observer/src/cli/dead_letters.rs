@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::args::not_empty;
 use super::failure::Failure;
 use super::output::{count, print, table, truncate_to_seconds};
 use super::remote::{Remote, RemoteArgs, Timeout};
@@ -98,6 +99,7 @@ enum DeadLettersCommand {
 #[derive(Debug, Args)]
 struct ListArgs {
     /// Name of the sink
+    #[arg(value_parser = not_empty)]
     sink: String,
 
     /// Maximum number of dead letters to list
@@ -120,9 +122,11 @@ struct ListArgs {
 #[derive(Debug, Args)]
 struct ShowArgs {
     /// Name of the sink
+    #[arg(value_parser = not_empty)]
     sink: String,
 
     /// Id of the event
+    #[arg(value_parser = not_empty)]
     id: String,
 
     /// Print only the event, for editing
@@ -136,6 +140,7 @@ struct ShowArgs {
 #[derive(Debug, Args)]
 struct ReplayArgs {
     /// Name of the sink
+    #[arg(value_parser = not_empty)]
     sink: String,
 
     /// Ids of the events
@@ -158,6 +163,7 @@ struct ReplayArgs {
 #[derive(Debug, Args)]
 struct DivertArgs {
     /// Name of the sink
+    #[arg(value_parser = not_empty)]
     sink: String,
 
     /// Id of an event that the destination refused, or that is delivered next
@@ -179,6 +185,7 @@ struct DivertArgs {
 #[derive(Debug, Args)]
 struct PurgeArgs {
     /// Name of the sink
+    #[arg(value_parser = not_empty)]
     sink: String,
 
     /// Ids of the events

@@ -164,8 +164,9 @@ impl Grid {
     }
 
     /// Formats the table within the width of the terminal: text is wrapped, and optional columns
-    /// are left out. Names of up to 64 characters and numbers are always whole, even if a line is
-    /// too long then.
+    /// are left out. If that isn't enough, each row becomes a record with a line per column. Names
+    /// of up to 64 characters and numbers are always whole, even if they alone are wider than the
+    /// terminal.
     pub(super) fn to_text(&self, terminal: Terminal) -> String {
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
         let widths = self.table(&shown, terminal).column_max_content_widths();
@@ -176,14 +177,56 @@ impl Grid {
         {
             shown.retain(|at| *at != least);
         }
+        if let Some(width) = terminal.width
+            && self.least_width(&shown, &widths) > width
+        {
+            return self.to_records(terminal, width);
+        }
         let mut text = self.table(&shown, terminal).trim_fmt() + "\n";
         let is_omitted = |at: &usize| !shown.contains(at);
         let omitted: Vec<_> =
             (0..self.columns.len()).filter(is_omitted).map(|at| self.columns[at].heading).collect();
         if !omitted.is_empty() {
-            text.push_str(&format!("(columns for a wider terminal: {})\n", omitted.join(", ")));
+            let note = format!("(columns for a wider terminal: {})", omitted.join(", "));
+            let mut lines = plain(terminal.width, false);
+            lines.add_row([note]);
+            text.push_str(&(lines.trim_fmt() + "\n"));
         }
         text
+    }
+
+    /// Formats each row as a record: a line for each column, its heading first. A name that doesn't
+    /// fit beside its heading has a line of its own.
+    fn to_records(&self, terminal: Terminal, width: u16) -> String {
+        let headings = self.columns.iter().map(|column| column.heading.chars().count());
+        let beside = u16::try_from(headings.max().unwrap_or(0)).unwrap_or(u16::MAX);
+        let left = width.saturating_sub(beside.saturating_add(GAP)).max(MIN_TEXT);
+        let mut records = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let mut record = String::new();
+            for (column, cell) in self.columns.iter().zip(row) {
+                let heading = TableCell::new(column.heading).add_attribute(Attribute::Bold);
+                let value =
+                    cell.styled(if column.kind == Kind::Text { MAX_CELL } else { MAX_NAME });
+                let is_wide = cell.line(MAX_NAME).chars().count() > usize::from(left);
+                if column.kind != Kind::Text && is_wide {
+                    let mut lines = plain(None, terminal.has_color);
+                    lines.add_row([heading]).add_row([value]);
+                    record.push_str(&(lines.trim_fmt() + "\n"));
+                    continue;
+                }
+                let mut line = plain(Some(beside + GAP + left), terminal.has_color);
+                line.add_row([heading, value]);
+                let widths = [Width::Fixed(beside + GAP), Width::Fixed(left)];
+                for ((column, width), padding) in line.column_iter_mut().zip(widths).zip([GAP, 0]) {
+                    column.set_padding((0, padding));
+                    column.set_constraint(ColumnConstraint::Absolute(width));
+                }
+                record.push_str(&(line.trim_fmt() + "\n"));
+            }
+            records.push(record);
+        }
+        records.join("\n")
     }
 
     /// Returns the width of these columns with text wrapped as far as it is readable.
@@ -198,15 +241,7 @@ impl Grid {
 
     /// Returns the table of some columns.
     fn table(&self, shown: &[usize], terminal: Terminal) -> Table {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        table.force_no_tty();
-        if let Some(width) = terminal.width {
-            table.set_width(width);
-        }
-        if terminal.has_color {
-            table.enforce_styling();
-        }
+        let mut table = plain(terminal.width, terminal.has_color);
         let bold = |column: &Column| TableCell::new(column.heading).add_attribute(Attribute::Bold);
         table.set_header(shown.iter().map(|at| bold(&self.columns[*at])));
         for row in &self.rows {
@@ -247,6 +282,20 @@ impl Grid {
         }
         text
     }
+}
+
+/// Returns a table without lines and padding, and as wide as a terminal.
+fn plain(width: Option<u16>, has_color: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.force_no_tty();
+    if let Some(width) = width {
+        table.set_width(width);
+    }
+    if has_color {
+        table.enforce_styling();
+    }
+    table
 }
 
 impl Cell {
@@ -317,14 +366,63 @@ mod tests {
         grid.row([Cell::foreign("ok"), Cell::foreign("x".repeat(3_000)), Cell::own("$2.00")]);
         let shown = |width| grid.to_text(Terminal { width, has_color: false });
         let cut = format!("{}…", "x".repeat(63));
-        for width in [20, 40, 90] {
+        for width in [80, 90] {
             let text = shown(Some(width));
             assert!(text.contains(&format!("tests_failed  {sha256}")), "{width}: {text}");
             assert!(text.contains(&format!("ok            {cut}")), "{width}: {text}");
             assert_eq!(text.contains("$2.00"), width == 90, "{width}: {text}");
         }
+        for width in [20, 40, 77] {
+            let text = shown(Some(width));
+            assert!(text.contains(&format!("sig_hash\n{sha256}\n")), "{width}: {text}");
+            assert!(text.contains(&format!("sig_hash\n{cut}\n")), "{width}: {text}");
+            assert!(text.contains("cost      $2.00"), "{width}: {text}");
+        }
         // Without a terminal, a name is whole for longer.
         assert!(shown(None).contains(&"x".repeat(199)), "{}", shown(None));
+    }
+
+    #[test]
+    fn rows_are_records_on_a_terminal_that_is_too_narrow_for_columns() {
+        let mut grid = Grid::new([
+            Column::name("received"),
+            Column::text("reason"),
+            Column::number("cost").optional(1),
+            Column::name("id"),
+        ]);
+        let id = "00000000-0000-0000-0000-000000000007";
+        for reason in ["assertion failed: left is not right at all", "ok"] {
+            let cells = [Cell::own("27 Nov 12:00"), Cell::foreign(reason).tone(Tone::Bad)];
+            grid.row(cells.into_iter().chain([Cell::own("$1.00"), Cell::own(id)]));
+        }
+        let text = grid.to_text(Terminal { width: Some(40), has_color: false });
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert_snapshot!(text, @"
+        received  27 Nov 12:00
+        reason    assertion failed: left is not
+                  right at all
+        cost      $1.00
+        id
+        00000000-0000-0000-0000-000000000007
+
+        received  27 Nov 12:00
+        reason    ok
+        cost      $1.00
+        id
+        00000000-0000-0000-0000-000000000007
+        ");
+        let colored = grid.to_text(Terminal { width: Some(40), has_color: true });
+        assert!(colored.contains("\x1b[1m"), "{colored:?}");
+    }
+
+    #[test]
+    fn records_keep_within_a_terminal_of_any_width() {
+        for width in [1, 20, 30] {
+            let text = grid().to_text(Terminal { width: Some(width), has_color: false });
+            let limit = usize::from(width.max("a-rather-long-name".len() as u16 + 2));
+            assert!(text.lines().all(|line| line.chars().count() <= limit), "{width}: {text}");
+            assert!(text.contains("a-rather-long-name"), "{width}: {text}");
+        }
     }
 
     #[test]
@@ -340,12 +438,15 @@ mod tests {
         assert_snapshot!(shown(23), @"
         id           cost
         0123456789  $1.00
-        (columns for a wider terminal: turns)
+        (columns for a wider
+        terminal: turns)
         ");
-        assert_snapshot!(shown(9), @"
+        assert_snapshot!(shown(16), @"
         id
         0123456789
-        (columns for a wider terminal: cost, turns)
+        (columns for a
+        wider terminal:
+        cost, turns)
         ");
     }
 

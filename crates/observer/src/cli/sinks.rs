@@ -11,6 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::args::not_empty;
 use super::failure::Failure;
 use super::output::{count, print, table, truncate_to_seconds};
 use super::remote::{Remote, RemoteArgs, Timeout};
@@ -54,6 +55,7 @@ enum SinksCommand {
     /// Try a sink now that waits for its back-off, for a requested delay, or for its next check
     Retry {
         /// Name of the sink
+        #[arg(value_parser = not_empty)]
         sink: String,
 
         #[command(flatten)]
@@ -63,6 +65,7 @@ enum SinksCommand {
     /// by age after a jump of the clock
     Adopt {
         /// Name of the sink
+        #[arg(value_parser = not_empty)]
         sink: String,
 
         #[command(flatten)]
@@ -71,6 +74,7 @@ enum SinksCommand {
     /// Discard the position of a sink that is no longer configured; if added again, it starts anew
     Forget {
         /// Name of the sink
+        #[arg(value_parser = not_empty)]
         sink: String,
 
         #[command(flatten)]

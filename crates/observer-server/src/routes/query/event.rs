@@ -9,7 +9,7 @@ use observer_pipeline::{EventState, Standing};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::events::{StoredEventSchema, write_event};
+use super::events::{Numbers, StoredEventSchema, write_event};
 use super::parameters::{Declared, Kind, Parameter, ParametersOf};
 use super::respond::respond;
 use super::{Query, Route};
@@ -21,11 +21,18 @@ use crate::routes::openapi::AnyQuery;
 pub(super) struct OneEvent;
 
 impl Declared for OneEvent {
-    const PARAMETERS: &'static [Parameter] = &[Parameter::new(
-        "source",
-        Kind::Text,
-        "Source of the event, for a producer's id that occurs in several",
-    )];
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter::new(
+            "source",
+            Kind::Text,
+            "Source of the event, for a producer's id that occurs in several",
+        ),
+        Parameter::new(
+            "id",
+            Kind::Text,
+            "Id of the event, if the one in the path is `-`; for `.` and `..`",
+        ),
+    ];
 }
 
 impl Route for OneEvent {
@@ -46,8 +53,11 @@ struct EventDetailsSchema {
 /// Members that follow those of the event.
 #[derive(Serialize, ToSchema)]
 struct Details<'a> {
-    /// Position in the journal: its epoch and the sequence number.
-    position: String,
+    /// Position in the journal: its epoch and the sequence number. Absent for callers that are
+    /// limited to some sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    position: Option<String>,
     /// Where each sink stands with the event. Absent for callers that are limited to some sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -76,7 +86,7 @@ struct SinkStanding<'a> {
     get,
     path = "/v1/events/{id}",
     params(
-        ("id" = String, Path, description = "Id of the event, or the producer's own"),
+        ("id" = String, Path, description = "Id of the event, the producer's own, or `-`"),
         ParametersOf<OneEvent>
     ),
     responses(
@@ -89,6 +99,7 @@ pub(super) async fn get_event(
     query: Query<OneEvent>,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let id = query.values.segment(id, "id")?;
     let source = query.values.string("source")?;
     let request = EventRequest { scope: query.scope.clone(), id, source };
     let stored = query.ask(query.store.event(request)).await?;
@@ -96,13 +107,17 @@ pub(super) async fn get_event(
     let sinks = standings
         .as_ref()
         .map(|all| all.iter().map(|(name, standing)| SinkStanding::of(name, standing)).collect());
-    let details = Details { position: stored.position.to_string(), sinks };
-    let details = serde_json::to_vec(&details).expect("details have string keys only");
+    let numbers = Numbers::of(&query.caller);
+    let position = (numbers == Numbers::Shown).then(|| stored.position.to_string());
     let mut json = Vec::new();
-    write_event(&mut json, &stored);
-    json.pop();
-    json.push(b',');
-    json.extend_from_slice(&details[1..]);
+    write_event(&mut json, &stored, numbers);
+    if position.is_some() || sinks.is_some() {
+        let details = serde_json::to_vec(&Details { position, sinks });
+        let details = details.expect("details have string keys only");
+        json.pop();
+        json.push(b',');
+        json.extend_from_slice(&details[1..]);
+    }
     Ok(respond(Media::Json, json))
 }
 

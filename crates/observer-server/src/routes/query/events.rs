@@ -12,6 +12,7 @@ use super::respond::respond;
 use super::{DEFAULT_LIMIT, Query, Route};
 use crate::problem::Problem;
 use crate::request::accept::Media;
+use crate::request::access::Caller;
 use crate::routes::openapi::AnyQuery;
 
 /// Route of events by filter.
@@ -60,8 +61,9 @@ pub(super) struct StoredEventSchema {
     /// Id that the observer gave the event.
     #[schema(format = "uuid")]
     id: String,
-    /// Sequence number in the journal.
-    seq: u64,
+    /// Sequence number in the journal. Absent for callers that are limited to some sources.
+    #[schema(nullable = false)]
+    seq: Option<u64>,
     /// Time of receipt.
     #[schema(format = DateTime)]
     received_at: String,
@@ -92,8 +94,9 @@ pub(super) struct StoredEventSchema {
 pub(super) async fn get_events(query: Query<Events>) -> Result<Response, Problem> {
     let page = query.ask(query.store.events(query.request()?)).await?;
     let (media, cursor) = (query.media, page.cursor.clone());
+    let numbers = Numbers::of(&query.caller);
     // A page has up to some megabytes.
-    let rendered = tokio::task::spawn_blocking(move || render(&page, media)).await;
+    let rendered = tokio::task::spawn_blocking(move || render(&page, media, numbers)).await;
     let body = rendered.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written")
     })?;
@@ -121,28 +124,41 @@ impl Query<Events> {
     }
 }
 
-fn render(page: &EventPage, media: Media) -> Vec<u8> {
+/// Whether sequence numbers are shown. Their gaps tell how much other sources send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    Shown,
+    Hidden,
+}
+
+impl Numbers {
+    pub(super) fn of(caller: &Caller) -> Self {
+        if caller.may_read_all_sources() { Self::Shown } else { Self::Hidden }
+    }
+}
+
+fn render(page: &EventPage, media: Media, numbers: Numbers) -> Vec<u8> {
     match media {
-        Media::Csv => csv(&page.events).finish().into_bytes(),
+        Media::Csv => csv(&page.events, numbers).finish().into_bytes(),
         Media::JsonLines => {
             let mut lines = Vec::new();
             for event in &page.events {
-                write_event(&mut lines, event);
+                write_event(&mut lines, event, numbers);
                 lines.push(b'\n');
             }
             lines
         }
-        _ => json(page),
+        _ => json(page, numbers),
     }
 }
 
-fn json(page: &EventPage) -> Vec<u8> {
+fn json(page: &EventPage, numbers: Numbers) -> Vec<u8> {
     let mut json = br#"{"events":["#.to_vec();
     for (index, event) in page.events.iter().enumerate() {
         if index > 0 {
             json.push(b',');
         }
-        write_event(&mut json, event);
+        write_event(&mut json, event, numbers);
     }
     json.push(b']');
     if let Some(cursor) = &page.cursor {
@@ -154,15 +170,18 @@ fn json(page: &EventPage) -> Vec<u8> {
 }
 
 /// Appends an event in its envelope, byte for byte, on one line.
-pub(super) fn write_event(json: &mut Vec<u8>, event: &StoredEvent) {
-    event.envelope.write_json(json);
+pub(super) fn write_event(json: &mut Vec<u8>, event: &StoredEvent, numbers: Numbers) {
+    match numbers {
+        Numbers::Shown => event.envelope.write_json(json),
+        Numbers::Hidden => event.envelope.write_json_without_seq(json),
+    }
     if let Some(by) = event.replaced_by {
         json.pop();
         json.extend_from_slice(format!(r#","replaced_by":"{by}"}}"#).as_bytes());
     }
 }
 
-fn csv(events: &[StoredEvent]) -> Csv {
+fn csv(events: &[StoredEvent], numbers: Numbers) -> Csv {
     let mut csv = Csv::new(&[
         "id",
         "seq",
@@ -189,7 +208,7 @@ fn csv(events: &[StoredEvent]) -> Csv {
         let labels = (!labels.is_empty()).then(|| serde_json::Value::from(labels).to_string());
         row!(csv;
             envelope.id,
-            envelope.seq,
+            (numbers == Numbers::Shown).then_some(envelope.seq),
             envelope.received_at,
             event.timestamp(),
             event.source(),

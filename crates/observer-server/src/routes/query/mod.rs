@@ -41,7 +41,7 @@ use crate::connection::client_watch::ClientWatch;
 use crate::event_store::EventStoreHandle;
 use crate::problem::Problem;
 use crate::request::accept::{self, Media};
-use crate::request::access::Caller;
+use crate::request::access::{self, Caller};
 use crate::request::in_flight::{QueriesInFlight, QueryPermit};
 use crate::state::ServerState;
 
@@ -156,7 +156,10 @@ impl<R: Route> Query<R> {
             }
         };
         match result {
-            Ok(result) => result.map_err(Problem::from),
+            Ok(result) => {
+                let is_operator = self.caller.scopes().contains(access::Scope::Admin);
+                result.map_err(|error| error::of_query(error, is_operator))
+            }
             Err(_) => {
                 let detail = format!(
                     "the query took longer than {} s; narrow it, as with `since`, `until` or \

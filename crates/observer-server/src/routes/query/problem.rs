@@ -43,6 +43,11 @@ impl Declared for OneProblem {
             Kind::Count { min: 100, max: 10_000 },
             "Largest number of characters of the summary; 1,000 by default",
         ),
+        Parameter::new(
+            "sig_hash",
+            Kind::Text,
+            "Signature of the problem, if the one in the path is `-`; for `.` and `..`",
+        ),
     ];
 }
 
@@ -59,7 +64,7 @@ impl Route for OneProblem {
     get,
     path = "/v1/signatures/{sig_hash}",
     params(
-        ("sig_hash" = String, Path, description = "Signature of the problem"),
+        ("sig_hash" = String, Path, description = "Signature of the problem, or `-`"),
         ParametersOf<OneProblem>
     ),
     responses(
@@ -78,6 +83,7 @@ pub(super) async fn get_signature(
 ) -> Result<Response, Problem> {
     let Path(sig_hash) =
         sig_hash.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let sig_hash = query.values.segment(sig_hash, "sig_hash")?;
     let style = match query.media {
         Media::Markdown => SummaryStyle::Markdown,
         Media::Text => SummaryStyle::Prompt,

@@ -70,7 +70,9 @@ impl ScriptedStore {
         self.requests.lock().unwrap().push(format!("{request:?}"));
         match self.behaviour {
             Behaviour::Answers => Ok(result),
-            Behaviour::Unavailable => Err(QueryError::Unavailable("the disk is gone".into())),
+            Behaviour::Unavailable => {
+                Err(QueryError::unavailable("no disk", "there is no disk at /secret"))
+            }
             Behaviour::Hangs => {
                 let _notify = NotifyOnDrop(self.dropped.clone());
                 self.started.notify_one();

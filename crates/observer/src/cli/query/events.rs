@@ -15,6 +15,7 @@ use super::figures::{Clock, duration, kind, model, usd};
 use super::output::{FormatArgs, View, exit_code, print_bytes, show};
 use super::request::{Media, Request};
 use super::{Context, QueryCommand};
+use crate::cli::args::not_empty;
 use crate::cli::failure::Failure;
 use crate::cli::grid::{Cell, Column, Grid, Terminal};
 use crate::cli::remote::ObserverArgs;
@@ -39,7 +40,7 @@ Exit codes:
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct QueryArgs {
     /// Id of one event: that of the observer, or the producer's own
-    #[arg(conflicts_with_all = ["event_kind", "ok", "failed", "sig_hash", "cycle_id", "model",
+    #[arg(value_parser = not_empty, conflicts_with_all = ["event_kind", "ok", "failed", "sig_hash", "cycle_id", "model",
         "label", "since", "until", "limit", "cursor", "csv", "ndjson"])]
     id: Option<String>,
 
@@ -121,7 +122,7 @@ struct Stored {
 pub(super) struct Details {
     id: Uuid,
     received_at: Timestamp,
-    position: String,
+    position: Option<String>,
     event: Box<RawValue>,
     replaced_by: Option<Uuid>,
     #[serde(default)]
@@ -140,7 +141,7 @@ impl QueryArgs {
     /// Returns the request of the flags.
     pub(super) fn request(&self) -> Request {
         if let Some(id) = &self.id {
-            return Request::new(["events", id]).with("source", &self.source);
+            return Request::of_one("events", "id", id).with("source", &self.source);
         }
         let ok = match (self.ok, self.failed) {
             (true, _) => Some(true),
@@ -262,7 +263,9 @@ impl View for Details {
 
     fn to_text(&self, terminal: Terminal, _: &Clock) -> String {
         let Self { id, received_at, position, event, replaced_by, sinks } = self;
-        let mut text = format!("id        {id}\nreceived  {received_at}, position {position}\n");
+        let position = position.as_ref().map(|position| format!(", position {position}"));
+        let position = position.unwrap_or_default();
+        let mut text = format!("id        {id}\nreceived  {received_at}{position}\n");
         if let Some(by) = replaced_by {
             let _ = writeln!(text, "corrected by {by}");
         }

@@ -14,6 +14,7 @@ use super::figures::{
 use super::output::{Format, FormatArgs, View, print_bytes, show};
 use super::request::{Media, Request};
 use super::{Context, QueryCommand};
+use crate::cli::args::not_empty;
 use crate::cli::failure::{Failure, USAGE};
 use crate::cli::grid::{Cell, Column, Grid, Terminal};
 use crate::cli::remote::ObserverArgs;
@@ -42,7 +43,7 @@ const MAX_NAME: usize = 80;
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct HistoryArgs {
     /// Signature of the problem
-    #[arg(value_name = "SIG_HASH")]
+    #[arg(value_name = "SIG_HASH", value_parser = not_empty)]
     sig_hash: String,
 
     /// Model whose attempts alone are considered
@@ -71,7 +72,7 @@ pub(in crate::cli) struct HistoryArgs {
 impl HistoryArgs {
     /// Returns the request of the flags.
     pub(super) fn request(&self) -> Request {
-        Request::new(["signatures", &self.sig_hash])
+        Request::of_one("signatures", "sig_hash", &self.sig_hash)
             .with("model", &self.model)
             .with("history", self.history)
             .with("transitions", self.transitions)

@@ -37,6 +37,15 @@ impl Request {
         Self { path, parameters: Vec::new() }
     }
 
+    /// Creates a request to a path below `/v1` whose last segment is the value of a parameter.
+    pub(super) fn of_one(path: &str, name: &str, value: &str) -> Self {
+        // A URL has no such segments.
+        if matches!(value, "." | "..") {
+            return Self::new([path, "-"]).with(name, [value]);
+        }
+        Self::new([path, value])
+    }
+
     /// Adds a parameter for each of the values.
     pub(super) fn with<T: ToString>(
         mut self,

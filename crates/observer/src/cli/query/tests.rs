@@ -43,9 +43,22 @@ fn check(line: &str, path: &str, parameters: &[(&str, &str)]) {
 }
 
 #[test]
+fn empty_part_of_a_url_is_refused() {
+    for line in ["history ", "query ", "sinks retry ", "dead-letters show  x", "replay --sink "] {
+        let arguments = line.split(' ').map(str::to_owned);
+        let cli = Cli::from_command_line(["observer".to_owned()].into_iter().chain(arguments));
+        let error = cli.unwrap_err().to_string();
+        assert!(error.contains("it is empty; give a value"), "{line}: {error}");
+    }
+}
+
+#[test]
 fn flags_become_parameters() {
     check("query", "v1/events", &[]);
     check("query a/b --source ci", "v1/events/a/b", &[("source", "ci")]);
+    check("query .. --source ci", "v1/events/-", &[("id", ".."), ("source", "ci")]);
+    check("history .", "v1/signatures/-", &[("sig_hash", ".")]);
+    check("history -", "v1/signatures/-", &[]);
     check(
         "query --source a --source b --event-kind k --failed --sig-hash s --cycle-id c --model m \
          --label x=y=z --since 24h --until 2026-11-22 --limit 7 --cursor 1-2",

@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use self::selection::{Condition, body, time};
+use super::args::not_empty;
 use super::failure::Failure;
 use super::output::{count, print};
 use super::remote::{Remote, RemoteArgs, Timeout};
@@ -52,7 +53,7 @@ const MAX_OUTAGE: Duration = Duration::from_secs(30);
 )]
 pub(super) struct ReplayArgs {
     /// Name of the sink
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = not_empty)]
     sink: String,
 
     /// Start of the range, inclusive: a time such as `2026-11-22T17:00:00Z`, or an age such as `2h`

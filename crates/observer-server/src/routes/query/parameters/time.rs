@@ -1,6 +1,7 @@
 //! Moments: in RFC 3339, as a date, or relative to the present.
 
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, Time};
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use observer_core::Timestamp;
 use observer_core::query::QueryError;
@@ -9,7 +10,9 @@ use observer_core::query::QueryError;
 pub(super) const AGE_PATTERN: &str = "^[1-9][0-9]{0,3}[smhdw]$";
 
 /// Parses a moment. A date, or a time without an offset, is one in `zone`; a date is its first
-/// moment. An age such as `24h` or `7d` is subtracted from `now`, and days have 24 hours.
+/// moment. An age such as `24h` or `7d` is subtracted from `now`, and days have 24 hours. A moment
+/// on the last or first days of the calendar, which no timestamp has in every time zone, means the
+/// last or the first timestamp.
 pub(super) fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     // A plus sign that is not encoded arrives as a space.
     let plus = text.contains('T').then(|| text.replace(' ', "+"));
@@ -18,12 +21,23 @@ pub(super) fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Times
         return Some(time);
     }
     if let Ok(local) = text.parse::<DateTime>() {
-        return zone.to_timestamp(local).ok();
+        return Some(zone.to_timestamp(local).unwrap_or_else(|_| nearest(local)));
+    }
+    if let Ok(pieces) = Pieces::parse(text)
+        && pieces.offset().is_some()
+    {
+        let time = pieces.time().unwrap_or(Time::midnight());
+        return Some(nearest(pieces.date().to_datetime(time)));
     }
     // A number without a unit would be one of several: `0` is a duration, `7` is none.
     let age = text.ends_with(|last: char| last.is_ascii_alphabetic()).then_some(text)?;
     let age = humantime::parse_duration(age).ok()?;
     Some(now.checked_sub(age).map_or(Timestamp::UNIX_EPOCH, |time| time.max(Timestamp::UNIX_EPOCH)))
+}
+
+/// Returns the timestamp nearest to a moment that has none.
+fn nearest(local: DateTime) -> Timestamp {
+    if local.year() > 0 { Timestamp::MAX } else { Timestamp::MIN }
 }
 
 /// Returns the error for a parameter that is no moment.
@@ -59,6 +73,16 @@ mod tests {
             ("1h 30m", &TimeZone::UTC, Some("2026-11-27T10:30:00Z")),
             ("500000000000h", &TimeZone::UTC, Some("1970-01-01T00:00:00Z")),
             ("100y", &TimeZone::UTC, Some("1970-01-01T00:00:00Z")),
+            ("9999-12-31", &TimeZone::UTC, Some("9999-12-30T22:00:00.999999999Z")),
+            ("9999-12-31", &berlin, Some("9999-12-30T22:00:00.999999999Z")),
+            ("9999-12-30", &TimeZone::UTC, Some("9999-12-30T00:00:00Z")),
+            ("9999-12-31T23:59:59Z", &TimeZone::UTC, Some("9999-12-30T22:00:00.999999999Z")),
+            ("9999-12-31T23:59:59 02:00", &berlin, Some("9999-12-30T22:00:00.999999999Z")),
+            ("0001-01-01", &TimeZone::UTC, Some("0001-01-01T00:00:00Z")),
+            ("-009999-01-01", &TimeZone::UTC, Some("-009999-01-02T01:59:59Z")),
+            ("-009999-01-01T00:00Z", &TimeZone::UTC, Some("-009999-01-02T01:59:59Z")),
+            ("9999-12-32", &TimeZone::UTC, None),
+            ("9999-12-31T25:00:00Z", &TimeZone::UTC, None),
             ("2026-11-31", &TimeZone::UTC, None),
             ("2026-13", &TimeZone::UTC, None),
             ("yesterday", &TimeZone::UTC, None),
