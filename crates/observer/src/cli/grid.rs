@@ -190,7 +190,7 @@ impl Grid {
             let note = format!("(columns for a wider terminal: {})", omitted.join(", "));
             let mut lines = plain(terminal.width, false);
             lines.add_row([note]);
-            text.push_str(&(lines.trim_fmt() + "\n"));
+            text.push_str(&unpadded(lines));
         }
         text
     }
@@ -212,7 +212,7 @@ impl Grid {
                 if column.kind != Kind::Text && is_wide {
                     let mut lines = plain(None, terminal.has_color);
                     lines.add_row([heading]).add_row([value]);
-                    record.push_str(&(lines.trim_fmt() + "\n"));
+                    record.push_str(&unpadded(lines));
                     continue;
                 }
                 let mut line = plain(Some(beside + GAP + left), terminal.has_color);
@@ -284,7 +284,15 @@ impl Grid {
     }
 }
 
-/// Returns a table without lines and padding, and as wide as a terminal.
+/// Formats a table whose columns have no padding.
+fn unpadded(mut table: Table) -> String {
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 0));
+    });
+    table.trim_fmt() + "\n"
+}
+
+/// Returns a table without lines, as wide as a terminal.
 fn plain(width: Option<u16>, has_color: bool) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);

@@ -30,7 +30,7 @@ impl Declared for OneEvent {
         Parameter::new(
             "id",
             Kind::Text,
-            "Id of the event, if the one in the path is `-`; for `.` and `..`",
+            "Id of the event, instead of the one in the path; for `.` and `..`",
         ),
     ];
 }
@@ -86,7 +86,7 @@ struct SinkStanding<'a> {
     get,
     path = "/v1/events/{id}",
     params(
-        ("id" = String, Path, description = "Id of the event, the producer's own, or `-`"),
+        ("id" = String, Path, description = "Id of the event, or the producer's own"),
         ParametersOf<OneEvent>
     ),
     responses(

@@ -46,7 +46,7 @@ impl Declared for OneProblem {
         Parameter::new(
             "sig_hash",
             Kind::Text,
-            "Signature of the problem, if the one in the path is `-`; for `.` and `..`",
+            "Signature of the problem, instead of the one in the path; for `.` and `..`",
         ),
     ];
 }
@@ -64,7 +64,7 @@ impl Route for OneProblem {
     get,
     path = "/v1/signatures/{sig_hash}",
     params(
-        ("sig_hash" = String, Path, description = "Signature of the problem, or `-`"),
+        ("sig_hash" = String, Path, description = "Signature of the problem"),
         ParametersOf<OneProblem>
     ),
     responses(

@@ -96,15 +96,15 @@ async fn event_is_found_by_either_id() {
 #[tokio::test]
 async fn id_that_no_path_can_have_is_a_parameter() {
     let mut setup = Setup::new().await;
-    let recorded = setup.recorded("/v1/events/-?id=..&source=bot").await;
-    assert!(recorded.contains(r#"id: "..", source: Some("bot")"#), "{recorded}");
-    let recorded = setup.recorded("/v1/events/-").await;
-    assert!(recorded.contains(r#"id: "-""#), "{recorded}");
-    let recorded = setup.recorded("/v1/signatures/-?sig_hash=.").await;
-    assert!(recorded.contains(r#"sig_hash: ".""#), "{recorded}");
-    let both = setup.get("/v1/signatures/9f2c?sig_hash=.").await;
-    assert_eq!(both.status, 400, "{both}");
-    assert_eq!(both.json()["field"], "sig_hash");
+    let recorded = setup.recorded("/v1/events/-?id=mine%2F1&source=bot").await;
+    assert!(recorded.contains(r#"id: "mine/1", source: Some("bot")"#), "{recorded}");
+    let recorded = setup.recorded("/v1/signatures/-?sig_hash=03f203cc93b17365").await;
+    assert!(recorded.contains(r#"sig_hash: "03f203cc93b17365""#), "{recorded}");
+    for path in ["/v1/events/-?id=..", "/v1/signatures/-?sig_hash=.."] {
+        let unknown = setup.get(path).await;
+        assert_eq!(unknown.status, 404, "{unknown}");
+        assert!(unknown.json()["detail"].as_str().unwrap().contains(r#""..""#), "{unknown}");
+    }
 }
 
 /// Waits until the sink has resolved all events.

@@ -74,6 +74,9 @@ async fn documented_parameters_are_accepted() {
                 "label" => "by=label&label=x".to_owned(),
                 "a" | "b" => "a=x&b=y".to_owned(),
                 "max_chars" => "history=1".to_owned(),
+                // Parameters in the place of a segment of the path.
+                "id" => format!("id={EVENT_ID}"),
+                "sig_hash" if path.contains("{sig_hash}") => format!("sig_hash={SIG_HASH}"),
                 _ => format!("{name}={}", example(&parameter["schema"])),
             };
             let since = if path == "/v1/diff" && name != "since" { "&since=1d" } else { "" };

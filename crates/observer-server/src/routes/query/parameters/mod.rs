@@ -44,9 +44,6 @@ pub(super) const LIMIT: Parameter = Parameter::new(
 pub(super) const CURSOR: Parameter =
     Parameter::new("cursor", Kind::Text, "`cursor` of the page before");
 
-/// Segment of a path that stands for the value of a parameter.
-const PLACEHOLDER: &str = "-";
-
 /// Prefix of the parameters of the kind [`Kind::Labels`].
 const LABEL_PREFIX: &str = "label.";
 

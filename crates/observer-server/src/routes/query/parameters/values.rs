@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use observer_core::query::QueryError;
 use observer_core::{Timestamp, suggest};
 
-use super::{Kind, LABEL_PREFIX, PLACEHOLDER, Parameter, time};
+use super::{Kind, LABEL_PREFIX, Parameter, time};
 
 /// Values of the parameters of a request. Names and values of the query string are decoded.
 ///
@@ -75,23 +75,15 @@ impl Values {
         Ok(self.text(name)?.map(str::to_owned))
     }
 
-    /// Returns a segment of the path, or the value of the parameter that stands for it: clients
-    /// remove the segments `.` and `..` from a path, also if they are percent-encoded (WHATWG URL,
-    /// section 4.4).
+    /// Returns the value of a parameter that takes the place of a segment of the path, or else that
+    /// segment. Clients remove the segments `.` and `..` from a path, also if they are
+    /// percent-encoded (WHATWG URL, section 4.4).
     pub(in crate::routes::query) fn segment(
         &self,
         segment: String,
         name: &'static str,
     ) -> Result<String, QueryError> {
-        match self.string(name)? {
-            None => Ok(segment),
-            Some(value) if segment == PLACEHOLDER => Ok(value),
-            Some(_) => {
-                let detail =
-                    format!("needs `{PLACEHOLDER}` in its place in the path, not {segment:?}");
-                Err(QueryError::bad_request(name, detail))
-            }
-        }
+        Ok(self.string(name)?.unwrap_or(segment))
     }
 
     /// Returns all values of a parameter.
@@ -342,16 +334,11 @@ mod tests {
     }
 
     #[test]
-    fn parameter_stands_for_a_segment_that_is_a_dash() {
-        let segment = |query: &str, segment: &str| values(query).segment(segment.into(), "model");
-        assert_eq!(segment("", "gpt-5").unwrap(), "gpt-5");
-        assert_eq!(segment("", "-").unwrap(), "-");
-        assert_eq!(segment("model=..", "-").unwrap(), "..");
-        assert_eq!(segment("model=-", "-").unwrap(), "-");
-        check_error(
-            segment("model=..", "gpt-5"),
-            "`model` needs `-` in its place in the path, not \"gpt-5\"",
-        );
+    fn parameter_takes_the_place_of_a_segment() {
+        let segment = |query: &str| values(query).segment("-".into(), "model");
+        assert_eq!(segment("").unwrap(), "-");
+        assert_eq!(segment("model=..").unwrap(), "..");
+        check_error(segment("model=a&model=b"), "`model` is given more than once; give one value");
     }
 
     #[test]
