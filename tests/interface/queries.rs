@@ -155,7 +155,7 @@ async fn exit_code_tells_what_matched() {
 #[tokio::test]
 async fn names_that_no_url_can_have_are_found() {
     let dir = tempfile::tempdir().unwrap();
-    let observer = Observer::start(dir.path(), &config(KB)).await;
+    let observer = Observer::start(dir.path(), &config(KB));
     let event = r#"{"source":"job","event_kind":"ok","ok":true,"sig_hash":"..","id":"."}"#;
     assert_eq!(observer.post(event).await.status, 200);
     wait_until("the figures include the event", async || {
