@@ -40,6 +40,11 @@ impl Outputs {
     }
 }
 
+/// Returns the configuration of a webhook with this further line.
+fn hook(line: &str) -> String {
+    format!("[sinks.hook]\ntype = \"http\"\nurl = \"http://127.0.0.1:1/\"\n{line}\n")
+}
+
 #[tokio::test]
 async fn secret_appears_in_no_log_response_metric_or_message() {
     let digest = observer_server::TokenDigest::of(TOKEN);
@@ -87,6 +92,14 @@ async fn secret_appears_in_no_log_response_metric_or_message() {
         ("a size", "[server]\nmax_body = \"${SECRET}\"\n".to_owned()),
         ("a host", "[server]\nhosts = \"http://${SECRET}\"\n".to_owned()),
         ("an origin", "[server]\ncors_origins = \"${SECRET}\"\n".to_owned()),
+        ("a literal secret as credentials", hook(&format!("auth = \"{TOKEN}\""))),
+        ("a literal secret as a list", hook(&format!("auth = {{ bearer = [\"{TOKEN}\"] }}"))),
+        ("a literal signature", hook(&format!("signing = \"{TOKEN}\""))),
+        ("malformed signing secrets", hook(&format!("signing = {{ secrets = \"{TOKEN}\" }}"))),
+        ("a literal header", hook(&format!("headers = {{ x-key = \"{TOKEN}\\n\" }}"))),
+        ("literal headers", hook(&format!("headers = \"{TOKEN}\""))),
+        ("credentials in a URL", hook(&format!("proxy = \"http://me:{TOKEN}@\""))),
+        ("a token in place of its table", format!("[access.tokens]\nci = \"{TOKEN}\"\n")),
         ("a placeholder", "[sinks.a]\ntype = \"file\"\npath = \"{${SECRET}}\"\n".to_owned()),
         (
             "a filter",

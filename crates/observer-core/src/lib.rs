@@ -32,6 +32,7 @@
 //! | `config`, `units` | [`SinkConfig`], the configuration of a type of sink |
 //! | [`sink_name`] | names of sinks and their parts |
 //! | `state_file` | a small durable file for the state of a sink |
+//! | [`private_files`] | files and folders that only the user of the process can access |
 //! | [`suggest`] | the nearest known name, for messages about an unknown one |
 //! | `scan` | a fast scanner for JSON objects |
 //! | `scalar` | JSON strings and numbers |
@@ -42,6 +43,7 @@ mod event;
 mod filter;
 mod position;
 mod pricing;
+pub mod private_files;
 pub mod query;
 mod scalar;
 mod scan;

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::private_files;
+
 /// Length of the files is a multiple of this, in bytes.
 const LENGTH: usize = 16 * 1024;
 
@@ -137,7 +139,7 @@ fn write_over(path: &Path, contents: &[u8]) -> io::Result<File> {
     let mut bytes = contents.to_vec();
     bytes.resize(bytes.len().max(1).next_multiple_of(LENGTH), b'\n');
     let mut file =
-        File::options().create(true).read(true).write(true).truncate(false).open(path)?;
+        private_files::options().create(true).read(true).write(true).truncate(false).open(path)?;
     file.write_all(&bytes)?;
     file.set_len(bytes.len() as u64)?;
     Ok(file)

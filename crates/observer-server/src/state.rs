@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
-use tower_http::cors::AllowOrigin;
 
 use crate::event_store::EventStoreHandle;
 use crate::metrics::Registration;
@@ -15,7 +14,7 @@ use crate::metrics::server::ServerMetrics;
 use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
 use crate::request::blocking::BlockingPool;
-use crate::request::cors;
+use crate::request::cors::Origins;
 use crate::request::in_flight::{InFlight, QueriesInFlight};
 use crate::settings::{Settings, SettingsHandle};
 
@@ -34,7 +33,7 @@ pub(crate) struct ServerState {
     /// OpenAPI document, as JSON.
     pub(crate) openapi: Bytes,
     /// Origins that may send cross-origin requests, if any.
-    pub(crate) cors_origins: Option<AllowOrigin>,
+    pub(crate) cors_origins: Option<Origins>,
     pub(crate) event_store: EventStoreHandle,
     /// Folder with a folder of state for each sink.
     pub(crate) sink_state: Option<PathBuf>,
@@ -66,7 +65,7 @@ impl ServerState {
             large_bodies: BlockingPool::default(),
             scrapes: BlockingPool::default(),
             openapi,
-            cors_origins: cors::allowed_origins(&options.cors_origins),
+            cors_origins: Origins::new(&options.cors_origins),
             event_store,
             sink_state: options.sink_state.clone(),
             reload: OnceLock::new(),

@@ -9,6 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
+use observer_core::private_files;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
 
@@ -53,10 +54,10 @@ impl Lock {
     /// # Errors
     /// [`KbError::InUse`] if another writer holds the lock, [`KbError::Io`] if it can't be created.
     pub(crate) fn acquire(folder: &Path) -> Result<Self, KbError> {
-        fs::create_dir_all(folder)
+        private_files::create_folder(folder)
             .map_err(|source| KbError::Io { path: folder.to_owned(), source })?;
         let path = folder.join("lock");
-        let opened = File::options().create(true).append(true).open(&path);
+        let opened = private_files::options().create(true).append(true).open(&path);
         let file = opened.map_err(|source| KbError::Io { path: path.clone(), source })?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
@@ -69,6 +70,9 @@ impl Lock {
 /// Opens the file for writing, and creates or migrates it.
 pub(crate) fn open_writer(folder: &Path) -> Result<Connection, KbError> {
     let path = folder.join(FILE);
+    // SQLite gives its other files the mode of this one.
+    let created = private_files::options().create(true).append(true).open(&path);
+    created.map_err(|source| KbError::Io { path: path.clone(), source })?;
     let mut conn = Connection::open(&path)?;
     conn.busy_timeout(Duration::from_secs(10))?;
     keep_plans(&conn)?;

@@ -100,7 +100,7 @@ async fn handle(
     check_source(state, &caller, &submission.event)?;
     let mut warnings = std::mem::take(&mut submission.warnings);
     let result = state.pipeline.ingest_as(caller.principal(), submission, key).await;
-    let mut ack = result.map_err(|error| ingest_problem(&error, &warnings))?;
+    let mut ack = result.map_err(|error| ingest_problem(&error, &warnings, &caller))?;
     warnings.append(&mut ack.warnings);
     state.metrics.count_warnings(&warnings);
     Ok((ack, warnings))

@@ -2,11 +2,12 @@
 
 use axum::http::StatusCode;
 use observer_core::{Event, EventError, FieldWarning};
-use observer_pipeline::{IngestError, RejectReason};
+use observer_pipeline::{IngestError, RejectReason, Unavailable};
 
 use crate::problem::Problem;
 use crate::request::access::Caller;
 use crate::request::event::{Oversize, RejectedEvent};
+use crate::routes::health::journal_summary;
 use crate::state::ServerState;
 
 /// Counts an event that is rejected before ingest, and returns its problem.
@@ -56,8 +57,13 @@ pub(crate) fn check_source(
 }
 
 /// Returns the problem of an event that the pipeline has rejected and counted. The warnings may
-/// have the one that explains why a required field is missing.
-pub(crate) fn ingest_problem(error: &IngestError, warnings: &[FieldWarning]) -> Problem {
+/// have the one that explains why a required field is missing. A caller that may not read the
+/// status gets no names of files and sinks.
+pub(crate) fn ingest_problem(
+    error: &IngestError,
+    warnings: &[FieldWarning],
+    caller: &Caller,
+) -> Problem {
     match error {
         IngestError::Missing(missing) => {
             let is_missing = |warning: &&FieldWarning| {
@@ -80,9 +86,49 @@ pub(crate) fn ingest_problem(error: &IngestError, warnings: &[FieldWarning]) -> 
                 .field(Some("source"))
         }
         error => {
-            let detail =
-                format!("{}; send the same event again later", observer_core::report(error));
+            let reason = match error {
+                IngestError::Unavailable(Unavailable::Journal(failure))
+                    if !caller.may_read_all_sources() =>
+                {
+                    journal_summary(failure).to_owned()
+                }
+                error => observer_core::report(error),
+            };
+            let detail = format!("{reason}; send the same event again later");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).reason(error.reason())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use observer_pipeline::AppendError;
+
+    use super::*;
+    use crate::request::access::{Scope, Scopes};
+
+    #[test]
+    fn producers_that_may_not_read_get_no_names_of_files_and_sinks() {
+        let (path, source) = (PathBuf::from("/srv/journal"), Arc::new(io::Error::other("no")));
+        let failures = [
+            AppendError::Full { max_size: 1, holder: "srv-archive".into(), wanted: 2 },
+            AppendError::Write { path: path.clone(), source: source.clone() },
+            AppendError::Sync { path, source },
+        ];
+        for failure in failures {
+            let error = IngestError::from(Unavailable::from(failure));
+            let detail = |scopes: &[Scope]| {
+                let caller = Caller::anonymous(scopes.iter().copied().collect::<Scopes>());
+                String::from_utf8(ingest_problem(&error, &[], &caller).to_json()).unwrap()
+            };
+            let (limited, full) = (detail(&[Scope::Ingest]), detail(&[Scope::Ingest, Scope::Read]));
+            assert!(limited.contains("the journal ") && limited.contains("send the same event"));
+            assert!(!limited.contains("srv"), "{limited}");
+            assert!(full.contains("srv"), "{full}");
         }
     }
 }

@@ -151,13 +151,14 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
         }
     }
     let acks = state.pipeline.ingest_batch_as(caller.principal(), submissions).await;
-    respond(state, sent, acks, errors)
+    respond(state, &caller, sent, acks, errors)
 }
 
 /// Returns the response to a batch: `sent` has the index and the warnings of each event that the
 /// pipeline got, and `errors` the items that were rejected before.
 fn respond(
     state: &ServerState,
+    caller: &Caller,
     sent: Vec<(usize, Vec<FieldWarning>)>,
     acks: Vec<Result<Ack, IngestError>>,
     errors: Vec<BadItem>,
@@ -190,9 +191,11 @@ fn respond(
             }
             // New events are stored all or none, so the client has to send the whole batch again.
             Err(error @ IngestError::Unavailable(_)) => {
-                return Err(ingest_problem(&error, &warnings));
+                return Err(ingest_problem(&error, &warnings, caller));
             }
-            Err(error) => results.errors.push(ingest_problem(&error, &warnings).into_item(index)),
+            Err(error) => {
+                results.errors.push(ingest_problem(&error, &warnings, caller).into_item(index))
+            }
         }
     }
     for (index, warnings) in identity_warnings {

@@ -137,6 +137,11 @@ fn required_scope(method: &Method, path: &str) -> Option<Scope> {
     }
 }
 
+/// Returns whether a request requires the scope `admin`.
+pub(crate) fn is_administration(method: &Method, path: &str) -> bool {
+    required_scope(method, path) == Some(Scope::Admin)
+}
+
 fn changes_state(method: &Method) -> bool {
     !method.is_safe()
 }

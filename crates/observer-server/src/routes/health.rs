@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use observer_pipeline::{SinkState, Status};
+use observer_pipeline::{AppendError, SinkState, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -69,23 +69,40 @@ pub(crate) async fn readyz(
     Extension(caller): Extension<Caller>,
 ) -> impl IntoResponse {
     let status = state.pipeline.status();
-    let reason = not_ready_reason(&status);
-    // Probes send no token, but failures may reveal details of destinations.
+    // Probes send no token, but failures may reveal paths, names of sinks and destinations.
+    let may_read = caller.may_read_all_sources();
+    let reason = not_ready_reason(&status, may_read);
     let code = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let readiness = Readiness {
         status: if reason.is_some() { "not ready" } else { "ready" },
         reason,
-        sinks: caller.may_read_all_sources().then(|| sinks(&status).collect()),
+        sinks: may_read.then(|| sinks(&status).collect()),
     };
     (code, Json(readiness)).into_response()
 }
 
 /// Returns the reason for which no events are accepted, if any.
-fn not_ready_reason(status: &Status) -> Option<String> {
+fn not_ready_reason(status: &Status, may_read: bool) -> Option<String> {
     if status.closed {
         return Some("the observer is shutting down".to_owned());
     }
-    status.journal.failure.as_ref().map(|failure| observer_core::report(failure))
+    let failure = status.journal.failure.as_ref()?;
+    Some(if may_read {
+        observer_core::report(failure)
+    } else {
+        journal_summary(failure).to_owned()
+    })
+}
+
+/// Returns the kind of a failure of the journal, without names of files and sinks.
+pub(crate) fn journal_summary(failure: &AppendError) -> &'static str {
+    match failure {
+        AppendError::Full { .. } => "the journal is full",
+        AppendError::Write { .. } => "the journal can't be written",
+        AppendError::Sync { .. } => "the journal can't make events durable",
+        AppendError::Busy => "the queue of the journal is full",
+        _ => "the journal accepts no events",
+    }
 }
 
 fn sinks(status: &Status) -> impl Iterator<Item = Sink<'_>> {

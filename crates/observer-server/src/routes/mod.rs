@@ -130,7 +130,7 @@ pub(crate) fn with_state(state: Arc<ServerState>) -> Router {
         Some(origins) => {
             let is_served = |method: &Method| operations.iter().any(|(served, _)| served == method);
             let methods = METHODS.into_iter().filter(is_served).collect();
-            routes.layer(cors::layer(origins.clone(), methods))
+            routes.layer(cors::layer(origins.clone(), methods, guard::is_administration))
         }
         None => routes,
     }

@@ -358,6 +358,31 @@ async fn configured_origins_are_allowed_by_cors() {
 }
 
 #[tokio::test]
+async fn administration_is_excluded_from_cors() {
+    let options = ServerOptions { cors_origins: vec!["*".into()], ..options() };
+    let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
+    let mut client = server.client().await;
+    let origin = "https://any.example";
+    for (method, path, is_allowed) in [
+        ("POST", "/event", true),
+        ("POST", "/v1/events", true),
+        ("GET", "/v1/sinks", true),
+        ("DELETE", "/v1/sinks/archive", false),
+        ("POST", "/v1/sinks/archive/retry", false),
+        ("POST", "/-/reload", false),
+        ("DELETE", "/v1/sinks/archive/dead-letters", false),
+    ] {
+        client.send(format!("OPTIONS {path} HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\naccess-control-request-method: {method}\r\n\r\n")).await;
+        let preflight = client.response().await;
+        let expected = is_allowed.then_some(origin);
+        assert_eq!(preflight.header("access-control-allow-origin"), expected, "{method} {path}");
+        client.send(format!("{method} {path} HTTP/1.1\r\nhost: test\r\norigin: {origin}\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n")).await;
+        let response = client.response().await;
+        assert_eq!(response.header("access-control-allow-origin"), expected, "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn every_response_has_the_security_headers() {
     let server = serve_plain().await;
     let mut client = server.client().await;

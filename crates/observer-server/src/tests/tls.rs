@@ -196,6 +196,36 @@ async fn tls_reload_applies_to_new_connections_only() {
 }
 
 #[tokio::test]
+async fn sessions_are_resumed_only_without_client_certificates() {
+    use rustls::HandshakeKind::{Full, Resumed};
+    let (authority, clients) = (Authority::new("one"), Authority::new("clients"));
+    let files = Files::of(&authority.sign("server"));
+    for (options, expected) in
+        [(files.options(), [Full, Resumed]), (files.mutual_tls(&clients), [Full, Full])]
+    {
+        let identity = options.client_ca.is_some().then(|| clients.sign("client"));
+        let server = serve_tls(options).await;
+        for version in [&version::TLS12, &version::TLS13] {
+            let config = Arc::new(client_config(&authority, identity.as_ref(), &[version]));
+            for kind in expected {
+                assert_eq!(handshake_with_event(&server, &config).await, kind);
+            }
+        }
+    }
+}
+
+/// Sends an event over a new connection, and returns the kind of its handshake.
+async fn handshake_with_event(
+    server: &Running,
+    config: &Arc<ClientConfig>,
+) -> rustls::HandshakeKind {
+    let mut stream = server.dial(config.clone()).await.unwrap();
+    stream.write_all(post("", EVENT).as_bytes()).await.unwrap();
+    stream.read_u8().await.unwrap();
+    stream.get_ref().1.handshake_kind().unwrap()
+}
+
+#[tokio::test]
 async fn session_from_before_a_reload_does_not_bypass_the_new_authorities() {
     let (authority, clients, others) =
         (Authority::new("one"), Authority::new("clients"), Authority::new("others"));
@@ -204,12 +234,7 @@ async fn session_from_before_a_reload_does_not_bypass_the_new_authorities() {
     for version in [&version::TLS12, &version::TLS13] {
         server.tls.as_ref().unwrap().reload(&files.mutual_tls(&clients)).unwrap();
         let config = Arc::new(client_config(&authority, Some(&clients.sign("client")), &[version]));
-        for resumed in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
-            let mut stream = server.dial(config.clone()).await.unwrap();
-            stream.write_all(post("", EVENT).as_bytes()).await.unwrap();
-            stream.read_u8().await.unwrap();
-            assert_eq!(stream.get_ref().1.handshake_kind(), Some(resumed));
-        }
+        handshake_with_event(&server, &config).await;
         server.tls.as_ref().unwrap().reload(&files.mutual_tls(&others)).unwrap();
         assert_eq!(rejection(&server, (*config).clone()).await, "received fatal alert: UnknownCA");
     }

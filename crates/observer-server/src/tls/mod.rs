@@ -11,8 +11,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
@@ -31,7 +31,8 @@ pub struct TlsOptions {
     /// File with the private key of the first certificate, in PEM and without a passphrase.
     pub key: PathBuf,
     /// File with certificate authorities in PEM. If set, clients must present a certificate that
-    /// one of them has signed (mutual TLS).
+    /// one of them has signed (mutual TLS). Sessions are then not resumed, so that the certificate
+    /// is checked at each connection.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -128,6 +129,11 @@ fn read(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if options.client_ca.is_some() {
+        // A resumed session skips the check of the client certificate, which may have expired.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use observer_core::SinkError;
+use observer_core::{SinkError, private_files};
 
 /// Failure of an operation on a file.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ fn create_folder_with(
         .ancestors()
         .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
         .count();
-    fs::create_dir_all(path).map_err(|source| FileError {
+    private_files::create_folder(path).map_err(|source| FileError {
         action: "create the folder",
         path: path.to_owned(),
         source,

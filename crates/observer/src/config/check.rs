@@ -117,6 +117,15 @@ fn access_problems(server: &ServerConfig, access: &AccessConfig) -> Vec<Problem>
         );
         problems.push(Problem::new(key, problem));
     }
+    let is_any = server.cors_origins.iter().any(|origin| origin == "*");
+    let is_open = access.tokens.is_empty()
+        && access.anonymous.as_ref().is_none_or(|scopes| scopes.contains(&Scope::Admin));
+    if is_any && is_open {
+        let problem = "\"*\" lets every page in a browser send and read events, and no token is \
+                       configured; name the origins, or add a token under [access.tokens.NAME], or \
+                       list the scopes of everyone in `anonymous` under [access], without \"admin\"";
+        problems.push(Problem::new("server.cors_origins", problem));
+    }
     let mut known: Vec<(&str, &TokenDigest)> = Vec::new();
     for (name, token) in &access.tokens {
         let path = KeyPath::of(["access", "tokens", name]);

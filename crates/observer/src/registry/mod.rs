@@ -22,7 +22,7 @@ use observer_sink_prometheus::PrometheusConfig;
 
 use self::file_metrics::FileMetrics;
 use crate::config::parse::key_path::KeyPath;
-use crate::config::parse::reader::{HIDDEN, Reader};
+use crate::config::parse::reader::Reader;
 use crate::config::{Config, ConfigError, Problem, SinkTable};
 
 /// Sink types by name.
@@ -133,10 +133,11 @@ impl Registry {
         F: Fn(C, &SinkContext) -> Result<Vec<SinkPart>, BuildError> + Send + Sync + 'static,
     {
         let builder: Builder = Box::new(move |reader, own, context| {
-            let config = reader.read::<C>(own)?;
+            let config = reader.read::<C>(own.clone())?;
             build(config, context).map_err(|BuildError { key, problem }| {
                 let path = KeyPath::of(key.split('.'));
-                vec![Problem::new(reader.at.join(&path), reader.hide_secret(&path, problem))]
+                let problem = reader.hide_quoted(&path, problem, &own);
+                vec![Problem::new(reader.at.join(&path), problem)]
             })
         });
         self.types.insert(C::TYPE, builder);
@@ -200,12 +201,9 @@ impl Registry {
     ) -> Result<Vec<BuiltSink>, SinkConfigError> {
         let at = KeyPath::of(["sinks", name]);
         let SinkTable { table, substituted } = table;
+        let reader = Reader { at: at.clone(), substituted, also_known: &[] };
         let (type_name, builder) = self.find_type(table, &at).map_err(|(key, message)| {
-            let message = if substituted.touches(&KeyPath::of(["type"])) {
-                HIDDEN.to_owned()
-            } else {
-                message
-            };
+            let message = reader.hide_secret(&KeyPath::of(["type"]), message);
             SinkConfigError { problems: vec![Problem::new(key, message)] }
         })?;
         let (mut shared, mut own) = (toml::Table::new(), toml::Table::new());
@@ -215,8 +213,7 @@ impl Registry {
             part.insert(key.clone(), value.clone());
         }
 
-        let settings =
-            Reader { at: at.clone(), substituted, also_known: &[] }.read::<SinkSettings>(shared);
+        let settings = reader.read::<SinkSettings>(shared);
         let settings = settings.and_then(|settings| match settings::problems(&settings, &at) {
             problems if problems.is_empty() => Ok(settings),
             problems => Err(problems),

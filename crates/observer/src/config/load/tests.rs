@@ -491,6 +491,46 @@ fn malformed_host_names_and_origins_are_rejected() {
 }
 
 #[test]
+fn any_origin_needs_tokens_or_explicit_scopes() {
+    let any = "server.cors_origins = ['*']\n";
+    let token =
+        format!("access.tokens.ci = {{ scopes = ['read'], sha256 = '{}' }}\n", "0".repeat(64));
+    let refused = "server.cors_origins: \"*\" lets every page";
+    for (access, is_refused) in [
+        ("", true),
+        ("access.anonymous = ['admin']\n", true),
+        ("access.anonymous = ['ingest']\n", false),
+        (&token, false),
+    ] {
+        let result = read(&format!("{any}{access}"));
+        match result {
+            Ok(_) => assert!(!is_refused, "{access}"),
+            Err(error) => assert!(is_refused && error.to_string().contains(refused), "{error}"),
+        }
+    }
+    assert!(read("server.cors_origins = ['https://grafana.example']").is_ok());
+}
+
+#[test]
+fn values_under_keys_of_secrets_are_hidden() {
+    for text in [
+        "[access]\ntokens = 'hunter2'",
+        "access = 'hunter2'",
+        "[access.tokens]\nci = 'hunter2'",
+        "[access.tokens.ci]\nscopes = ['read']\nsha256 = 'hunter2'",
+        "[access.tokens.ci]\nscopes = ['read']\nsha256 = ['hunter2']",
+        "[telemetry]\nendpoint = 'http://localhost:4317'\nheaders = 'hunter2'",
+        "[telemetry]\nendpoint = 'http://localhost:4317'\nheaders = ['hunter2']",
+    ] {
+        let message = read(text).unwrap_err().to_string();
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let message =
+        read("[access.tokens.ci]\nscopes = ['reed']\nsha256 = ''").unwrap_err().to_string();
+    assert!(message.contains("unknown name \"reed\""), "{message}");
+}
+
+#[test]
 fn telemetry_defaults_to_off_and_invalid_values_are_rejected() {
     assert_eq!(read("").unwrap().telemetry, TelemetryConfig::default());
     let written = "

@@ -7,6 +7,23 @@ use std::fmt;
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyPath(Vec<Segment>);
 
+/// Keys whose value, or whatever it contains, may be a secret.
+const SECRET_KEYS: [&str; 11] = [
+    "auth",
+    "authorization",
+    "bearer",
+    "credentials",
+    "headers",
+    "password",
+    "secret",
+    "secrets",
+    "signing",
+    "token",
+    "vars",
+];
+/// Sections about credentials, in whose place a secret may be written by mistake.
+const SECRET_SECTIONS: [&str; 2] = ["access", "tokens"];
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Segment {
     Key(String),
@@ -47,6 +64,36 @@ impl KeyPath {
             Segment::Key(key) => Some(key),
             Segment::Index(_) => None,
         }
+    }
+
+    /// Returns whether the value may be a secret that is written in the file: it is credentials, or
+    /// stands in the place of a section about them.
+    pub(crate) fn may_hold_secret(&self) -> bool {
+        let keys: Vec<&str> = self.keys().collect();
+        let is_secret = |key: &&str| SECRET_KEYS.contains(key);
+        let (parent, last) = match keys.as_slice() {
+            [.., parent, last] => (Some(*parent), Some(*last)),
+            [last] => (None, Some(*last)),
+            [] => (None, None),
+        };
+        keys.iter().any(is_secret)
+            || parent == Some("tokens")
+            || last.is_some_and(|last| SECRET_SECTIONS.contains(&last))
+    }
+
+    /// Returns the keys of the path, without the indices of lists.
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|segment| match segment {
+            Segment::Key(key) => Some(key.as_str()),
+            Segment::Index(_) => None,
+        })
+    }
+
+    /// Returns the value in the table, or the whole list if the path leads to an element of a list.
+    pub(crate) fn value_in<'a>(&self, table: &'a toml::Table) -> Option<&'a toml::Value> {
+        let mut keys = self.keys();
+        let first = table.get(keys.next()?)?;
+        keys.try_fold(first, |value, key| value.get(key))
     }
 
     /// Removes the value from the table, or the whole list if the value is an element of a list.

@@ -8,8 +8,9 @@ use super::substitute::Substituted;
 use super::value::{self, ValueError};
 use crate::config::Problem;
 
-/// Message that replaces one that could reveal a secret.
-pub(crate) const HIDDEN: &str = "invalid value (hidden, since it was substituted)";
+/// Reason for which a value is not shown.
+const SUBSTITUTED: &str = "hidden, since it was substituted";
+const SECRET: &str = "hidden, since the key may hold a secret";
 
 /// Context for deserializing one table.
 pub(crate) struct Reader<'a> {
@@ -55,7 +56,7 @@ impl Reader<'_> {
                 }
                 _ => {}
             }
-            problems.push(Problem::new(self.at.join(&path), self.describe(error, &path)));
+            problems.push(Problem::new(self.at.join(&path), self.describe(error, &path, &table)));
             if !path.remove_from(&mut table) {
                 return Err(problems);
             }
@@ -63,12 +64,40 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the message about the value at `path`, or [`HIDDEN`] if it could reveal a secret.
+    /// Returns the message about the value at `path`, or one without the value if that may be a
+    /// secret.
     pub(crate) fn hide_secret(&self, path: &KeyPath, message: String) -> String {
-        if self.substituted.touches(path) { HIDDEN.to_owned() } else { message }
+        match self.hidden(path) {
+            Some(reason) => format!("invalid value ({reason})"),
+            None => message,
+        }
     }
 
-    fn describe(&self, error: ValueError, path: &KeyPath) -> String {
+    /// Returns the message about the value at `path` of the table, or one without the value if that
+    /// may be a secret. A message that doesn't quote a literal value is kept.
+    pub(crate) fn hide_quoted(
+        &self,
+        path: &KeyPath,
+        message: String,
+        table: &toml::Table,
+    ) -> String {
+        let is_quoted = path.value_in(table).is_none_or(|value| quotes(&message, value));
+        if self.substituted.touches(path) || is_quoted {
+            self.hide_secret(path, message)
+        } else {
+            message
+        }
+    }
+
+    /// Returns the reason for which the value at `path` is not shown, if there is one.
+    fn hidden(&self, path: &KeyPath) -> Option<&'static str> {
+        if self.substituted.touches(path) {
+            return Some(SUBSTITUTED);
+        }
+        self.at.join(path).may_hold_secret().then_some(SECRET)
+    }
+
+    fn describe(&self, error: ValueError, path: &KeyPath, table: &toml::Table) -> String {
         match error {
             ValueError::UnknownKey { key, known } => {
                 let is_top_level = path == &KeyPath::of([key.as_str()]);
@@ -81,12 +110,21 @@ impl Reader<'_> {
                 let hint = suggest::hint(&name, known, "known names");
                 self.hide_secret(path, format!("unknown name {name:?}; {hint}"))
             }
-            ValueError::Mismatch { found: _, expected } if self.substituted.touches(path) => {
-                format!("expected {expected} (the value is hidden, since it was substituted)")
-            }
-            error @ (ValueError::Mismatch { .. } | ValueError::Other(_)) => {
-                self.hide_secret(path, error.to_string())
-            }
+            ValueError::Mismatch { found, expected } => match self.hidden(path) {
+                Some(reason) => format!("expected {expected} (the value is {reason})"),
+                None => format!("expected {expected}, found {found}"),
+            },
+            ValueError::Other(message) => self.hide_quoted(path, message, table),
         }
+    }
+}
+
+/// Returns whether the message contains a string of the value.
+fn quotes(message: &str, value: &toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) => !text.is_empty() && message.contains(text.as_str()),
+        toml::Value::Array(values) => values.iter().any(|value| quotes(message, value)),
+        toml::Value::Table(values) => values.values().any(|value| quotes(message, value)),
+        _ => false,
     }
 }
