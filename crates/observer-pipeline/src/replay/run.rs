@@ -12,8 +12,8 @@ use crate::replay::state::{ReplayRecord, ReplaySelection, ReplayState, ReplaySta
 use crate::worker::backoff::Backoff;
 use crate::worker::command::{NotStarted, Rejection, ReplayCommand};
 use crate::worker::phase::Ended;
-use crate::worker::resolution::Policy;
 use crate::worker::resolution::evidence::Rules;
+use crate::worker::resolution::{MAX_ASIDE, Policy};
 use crate::worker::step::Flow;
 use crate::worker::stream::{EventSelector, ReplayStream, Stream, StreamKind};
 use crate::worker::{FLUSH_EVERY, Worker};
@@ -119,6 +119,7 @@ impl Worker {
             may_skip: true,
             may_set_aside: false,
             max_delivery: self.limits.max_delivery,
+            max_aside: MAX_ASIDE,
         };
         let (event_log, last) = (self.event_log.clone(), record.last);
         ReplayStream {

@@ -16,7 +16,7 @@ use crate::spec::Limits;
 use crate::status::SinkState;
 use crate::worker::attempt::Attempt;
 use crate::worker::backoff::Backoff;
-use crate::worker::outage::Outage;
+use crate::worker::outage::{Outage, REPEAT_AFTER};
 use crate::worker::phase::{Ended, Phase, phase_reached};
 use crate::worker::progress::Progress;
 use crate::worker::resolution::evidence::Class;
@@ -30,6 +30,8 @@ pub(crate) struct Delivery {
     /// Intervals of the checks of a parked sink.
     check_backoff: Backoff,
     outage: Outage,
+    /// Time of the last log line about too many undecided events.
+    crowded_logged_at: Option<Instant>,
     progress: Arc<Progress>,
     phase: watch::Receiver<Phase>,
 }
@@ -72,6 +74,7 @@ impl Delivery {
             backoff: Backoff::new(limits.retry, random.fork()),
             check_backoff: Backoff::new(check, random.fork()),
             outage: Outage::default(),
+            crowded_logged_at: None,
             progress,
             phase,
         }
@@ -218,6 +221,21 @@ impl Delivery {
         }
         drop(progress);
         self.outage.fail(&self.name, reason, pending, pause, Instant::now());
+    }
+
+    /// Reports the sink as retrying, since too many events are undecided. The sink alternates
+    /// between this state and running, so there is one log line every few minutes at most.
+    pub(crate) fn mark_crowded(&mut self, reason: &str) {
+        let failure = Failure { reason: reason.to_owned(), at: Timestamp::now() };
+        let mut progress = self.progress.lock();
+        let pending = progress.pending();
+        progress.state = SinkState::Retrying(failure);
+        drop(progress);
+        let now = Instant::now();
+        if self.crowded_logged_at.is_none_or(|logged_at| now - logged_at >= REPEAT_AFTER) {
+            self.crowded_logged_at = Some(now);
+            tracing::warn!(sink = self.name, pending, reason, "the sink is slowed down");
+        }
     }
 
     /// Reports the sink as parked. The time of the first failure stays.

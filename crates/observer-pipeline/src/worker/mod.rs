@@ -36,8 +36,8 @@ use crate::worker::command::Command;
 use crate::worker::delivery::Delivery;
 use crate::worker::phase::{Ended, Phase};
 use crate::worker::progress::Progress;
-use crate::worker::resolution::Policy;
 use crate::worker::resolution::evidence::{Rules, StoredEvidence};
+use crate::worker::resolution::{MAX_ASIDE, Policy};
 use crate::worker::step::Flow;
 use crate::worker::stream::{EventSelector, Stream, StreamKind, Streams};
 
@@ -129,6 +129,7 @@ impl Worker {
             may_skip: true,
             may_set_aside: true,
             max_delivery: setup.limits.max_delivery,
+            max_aside: MAX_ASIDE,
         };
         let live = Stream::new(setup.event_log.clone(), selector, checkpoint, u64::MAX, policy);
         let replay_rejection = setup.sink.replay_rejection();

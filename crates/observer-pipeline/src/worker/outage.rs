@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Interval at which an outage that lasts is logged again.
-const REPEAT_AFTER: Duration = Duration::from_secs(300);
+pub(crate) const REPEAT_AFTER: Duration = Duration::from_secs(300);
 /// Number of pauses in a row from which on the log reports an outage.
 const REPORT_AFTER: u64 = 2;
 /// Pause after a failure from which on the log reports even a single one.

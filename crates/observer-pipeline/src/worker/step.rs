@@ -57,6 +57,9 @@ impl Worker {
             Action::BackOff { retry_after, reason } => {
                 return self.after_failure(kind, retry_after, reason, false).await;
             }
+            Action::Crowded { until, reason } => {
+                return self.wait_for_room(until, &reason).await;
+            }
             Action::Park { reason } => return self.after_failure(kind, None, reason, true).await,
             Action::Read => return Ok(Flow::Continue),
             Action::Wait(until) => return Ok(Flow::Idle(until)),

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::worker::command::{Command, Rejection};
 use crate::worker::delivery::Called;
 use crate::worker::phase::{Ended, Phase, phase_reached};
+use crate::worker::step::Flow;
 use crate::worker::stream::StreamKind;
 use crate::worker::{FLUSH_EVERY, Worker};
 
@@ -61,6 +62,19 @@ impl Worker {
             return Err(Ended);
         }
         self.wait_until(Instant::now() + pause, reason).await.map(|_| ())
+    }
+
+    /// Waits until an undecided event is due, since too many events are undecided.
+    pub(super) async fn wait_for_room(
+        &mut self,
+        until: Instant,
+        reason: &str,
+    ) -> Result<Flow, Ended> {
+        self.delivery.mark_crowded(reason);
+        if self.wait_until(until, reason).await? == Waited::Draining {
+            return Err(Ended);
+        }
+        Ok(Flow::Continue)
     }
 
     /// Waits until a parked sink is checked next, and parks the live stream again unless the check

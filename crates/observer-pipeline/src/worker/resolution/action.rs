@@ -35,6 +35,8 @@ pub(crate) struct Policy {
     pub(crate) may_set_aside: bool,
     /// Largest number of events of one attempt.
     pub(crate) max_delivery: usize,
+    /// Largest number of events that are set aside or held.
+    pub(crate) max_aside: usize,
 }
 
 /// Next step of a stream.
@@ -48,6 +50,8 @@ pub(crate) enum Action<E> {
     SetAside(Vec<AsideEvent<E>>),
     /// Wait for the back-off.
     BackOff { retry_after: Option<Duration>, reason: String },
+    /// Wait until this time, since too many events are undecided and none of them is due.
+    Crowded { until: Instant, reason: String },
     /// Park the sink until its check succeeds, and call [`Resolution::woken`].
     Park { reason: String },
     /// Read more events, and call [`Resolution::add`], or [`Resolution::exhausted`].

@@ -5,7 +5,8 @@ use tokio::time::Instant;
 use super::part::{Part, Place, Suspect};
 use super::spell::Turn;
 use super::{
-    Action, AsideEvent, Delivery, Item, MAX_ASIDE, MAX_ASIDE_BYTES, Mode, Resolution, given_up,
+    Action, AsideEvent, Delivery, Item, MAX_ASIDE_BYTES, MAX_BEYOND, MAX_NEW_WHILE_STUCK, Mode,
+    Resolution, given_up,
 };
 
 impl<E: Item> Resolution<E> {
@@ -14,6 +15,7 @@ impl<E: Item> Resolution<E> {
         if !self.dead.is_empty() && !self.is_store_failing {
             return Action::DeadLetter(std::mem::take(&mut self.dead));
         }
+        self.set_waiting_aside();
         if !self.storing.is_empty() {
             return Action::SetAside(self.take_storing(now));
         }
@@ -30,12 +32,13 @@ impl<E: Item> Resolution<E> {
                 return Action::BackOff { retry_after, reason };
             }
         }
-        if self.is_stuck() && std::mem::replace(&mut self.tried_since_woken, true) {
-            let reason = if self.policy.may_set_aside {
-                "too many events are undecided; divert them, or see why they are refused"
-            } else {
-                "too many events of the replay are undecided; see why, or cancel the replay"
-            };
+        if self.policy.may_set_aside {
+            if self.is_stuck() && self.spell.is_none() {
+                return self.make_room(now);
+            }
+        } else if self.is_stuck() && std::mem::replace(&mut self.tried_since_woken, true) {
+            let reason =
+                "too many events of the replay are undecided; see why, or cancel the replay";
             self.park(reason.to_owned());
             return self.next(now);
         }
@@ -84,6 +87,48 @@ impl<E: Item> Resolution<E> {
             }
         }
         self.next(now)
+    }
+
+    /// Returns the next action while the position can't pass an event, since too many are
+    /// undecided. These are tried when they are due. A new event is tried only when they need the
+    /// acceptance of another one, so that few events are delivered before the position passes them.
+    fn make_room(&mut self, now: Instant) -> Action<E> {
+        let Some(seq) = self.due(now) else {
+            let dues = self.undecided().map(|suspect| suspect.evidence.due);
+            return Action::Crowded {
+                until: dues.min().unwrap_or(now),
+                reason: "too many events are undecided; divert them, or see why they are refused"
+                    .to_owned(),
+            };
+        };
+        let needs_acceptance = !self.suspects[&seq].evidence.is_round_possible(self.accepted);
+        if needs_acceptance && self.new_while_stuck < MAX_NEW_WHILE_STUCK {
+            if let Some(part) = self.take_first() {
+                self.new_while_stuck += 1;
+                return self.launch(part);
+            }
+            if self.may_read() {
+                return Action::Read;
+            }
+        }
+        let part = self.single(seq);
+        self.launch(part)
+    }
+
+    /// Sets events aside that had to wait until fewer are undecided.
+    fn set_waiting_aside(&mut self) {
+        if !self.policy.may_set_aside || self.waiting.count == 0 {
+            self.new_while_stuck = 0;
+            return;
+        }
+        let waiting: Vec<_> = self.seqs_at(Place::Waiting).collect();
+        for seq in waiting {
+            if self.is_full(self.suspects[&seq].event.size()) {
+                break;
+            }
+            self.set_place(seq, Place::Storing);
+            self.storing.push(seq);
+        }
     }
 
     /// Ends the wait of a parked sink: its check succeeded, or the operator wants an attempt.
@@ -135,7 +180,7 @@ impl<E: Item> Resolution<E> {
         self.queue.is_empty()
             && !is_waiting
             && (self.policy.may_set_aside || !self.is_waiting_full())
-            && (self.held.count == 0 || !self.is_full(0))
+            && (self.held.count == 0 || !self.is_full(0) || self.may_hold_beyond())
     }
 
     /// Returns whether the position can't pass an event since too many are undecided.
@@ -143,9 +188,16 @@ impl<E: Item> Resolution<E> {
         if self.policy.may_set_aside { self.waiting.count > 0 } else { self.is_waiting_full() }
     }
 
+    /// Returns whether a few more events may be held, although too many are undecided.
+    fn may_hold_beyond(&self) -> bool {
+        self.policy.may_set_aside
+            && self.waiting.count + self.held.count < MAX_BEYOND
+            && self.waiting.bytes + self.held.bytes < MAX_ASIDE_BYTES
+    }
+
     /// Returns whether no more events may wait in memory. The last batch may exceed the limit.
     fn is_waiting_full(&self) -> bool {
-        self.waiting.count + self.held.count >= MAX_ASIDE
+        self.waiting.count + self.held.count >= self.policy.max_aside
             || self.waiting.bytes + self.held.bytes >= MAX_ASIDE_BYTES
     }
 
@@ -223,11 +275,16 @@ impl<E: Item> Resolution<E> {
 
     /// Returns an event that is set aside or waits, and is due.
     fn due(&self, now: Instant) -> Option<u64> {
-        let is_due = |suspect: &&Suspect<E>| {
-            matches!(suspect.place, Place::Aside | Place::Waiting) && suspect.evidence.due <= now
-        };
+        let is_due = |suspect: &&Suspect<E>| suspect.evidence.due <= now;
         let key = |suspect: &&Suspect<E>| suspect.evidence.due;
-        self.suspects.values().filter(is_due).min_by_key(key).map(|suspect| suspect.event.seq())
+        self.undecided().filter(is_due).min_by_key(key).map(|suspect| suspect.event.seq())
+    }
+
+    /// Returns the events that are set aside or wait.
+    fn undecided(&self) -> impl Iterator<Item = &Suspect<E>> {
+        let is_undecided =
+            |suspect: &&Suspect<E>| matches!(suspect.place, Place::Aside | Place::Waiting);
+        self.suspects.values().filter(is_undecided)
     }
 
     pub(super) fn seqs_at(&self, place: Place) -> impl Iterator<Item = u64> {

@@ -59,9 +59,15 @@ const MAX_ON_EARLIER: u32 = 64;
 /// Longest interval between two attempts of an event that holds a stream.
 const HELD_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest number of events that are set aside or held.
-pub(crate) const MAX_ASIDE: usize = 1_000;
+pub(crate) const MAX_ASIDE: usize = 4_000;
 /// Largest total size of such events, in bytes.
 pub(crate) const MAX_ASIDE_BYTES: u64 = 16 << 20;
+/// Number of events that are held beyond these limits, in search of one that is accepted: without an
+/// acceptance there is no evidence against the undecided ones.
+const MAX_BEYOND: usize = 64;
+/// Number of new events that are tried while the position can't pass one that waits. All of them
+/// are delivered again after a crash.
+const MAX_NEW_WHILE_STUCK: u32 = 256;
 
 /// State machine of a stream.
 #[derive(Debug)]
@@ -92,6 +98,8 @@ pub(crate) struct Resolution<E> {
     waiting: Amount,
     /// The last attempt was that of an event that is set aside.
     tried_aside: bool,
+    /// Number of new events that were tried since the position can't pass one that waits.
+    new_while_stuck: u32,
     /// There was an attempt since the sink was woken, while too many events are undecided.
     tried_since_woken: bool,
     /// The dead letters could not be written, and are written again after the next wait.
@@ -133,6 +141,7 @@ impl<E: Item> Resolution<E> {
             held: Amount::default(),
             waiting: Amount::default(),
             tried_aside: false,
+            new_while_stuck: 0,
             tried_since_woken: false,
             is_store_failing: false,
         }
@@ -218,7 +227,7 @@ impl<E: Item> Resolution<E> {
 
     /// Returns whether no event of this size can be set aside or held any more.
     fn is_full(&self, size: u64) -> bool {
-        self.aside.count + self.held.count + self.storing.len() >= MAX_ASIDE
+        self.aside.count + self.held.count + self.storing.len() >= self.policy.max_aside
             || self.aside.bytes + self.held.bytes + size > MAX_ASIDE_BYTES
     }
 

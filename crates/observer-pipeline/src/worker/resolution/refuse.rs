@@ -81,7 +81,7 @@ impl<E: Item> Resolution<E> {
                 self.continue_spell(seq, Turn::Untried, waits, refusal);
             }
             Conclusion::Open if place == Place::Aside => {}
-            Conclusion::Suspicious => self.suspect(part, refusal.reason),
+            Conclusion::Suspicious => self.suspect(&part),
             Conclusion::Open => self.hold(part, refusal, now),
         }
     }
@@ -92,7 +92,7 @@ impl<E: Item> Resolution<E> {
     }
 
     /// Sets an event aside against which there is some evidence.
-    pub(super) fn suspect(&mut self, part: Part<E>, reason: String) {
+    pub(super) fn suspect(&mut self, part: &Part<E>) {
         let event = &part.events[0];
         let is_full = self.is_full(event.size());
         let place = match self.policy.may_set_aside {
@@ -102,10 +102,6 @@ impl<E: Item> Resolution<E> {
         self.set_place(event.seq(), place);
         if place == Place::Storing {
             self.storing.push(event.seq());
-        } else if self.policy.may_set_aside {
-            self.park(format!(
-                "too many events are undecided; divert them or see why they are refused: {reason}"
-            ));
         }
     }
 

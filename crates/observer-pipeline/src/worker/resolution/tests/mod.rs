@@ -31,6 +31,7 @@ pub(super) fn live() -> Policy {
         may_skip: true,
         may_set_aside: true,
         max_delivery: 1_000,
+        max_aside: MAX_ASIDE,
     }
 }
 
@@ -83,6 +84,7 @@ impl Machine {
                 self.resolution.woken();
                 self.resolution.expire(self.now);
             }
+            Action::Crowded { until, .. } => self.now = until,
             Action::Read | Action::Wait(_) => {}
         }
         self.resolved.extend(self.resolution.take_resolved());
@@ -116,6 +118,9 @@ impl Machine {
             }
             Action::BackOff { retry_after: Some(delay), .. } => format!("pause {delay:?}"),
             Action::BackOff { .. } => "pause".into(),
+            Action::Crowded { until, .. } => {
+                format!("crowded {}", until.saturating_duration_since(self.now).as_secs())
+            }
             Action::Park { .. } => "park".into(),
             Action::Read => "read".into(),
             Action::Wait(None) => "wait".into(),

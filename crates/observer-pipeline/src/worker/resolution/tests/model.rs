@@ -16,6 +16,8 @@ struct Truth {
     outages: Vec<(u64, u64, Class)>,
     /// One of this number of backends refuses everything, in this class.
     bad_backend: Option<(u32, Class)>,
+    /// Largest number of events that are set aside or held.
+    max_aside: usize,
     seed: u64,
 }
 
@@ -44,7 +46,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(truth: &'a Truth) -> Self {
         Self {
-            machine: Machine::new(live()),
+            machine: Machine::new(Policy { max_aside: truth.max_aside, ..live() }),
             truth,
             random: fastrand::Rng::with_seed(truth.seed),
             backend_is_bad: false,
@@ -131,6 +133,7 @@ impl<'a> Run<'a> {
                 self.machine.now += Duration::from_secs(self.random.u64(1..30));
                 self.machine.resolution.woken();
             }
+            Action::Crowded { until, .. } => self.machine.now = now.max(until),
             Action::Read => {}
             Action::Wait(due) => {
                 let next = now + Duration::from_secs(INTERVAL);
@@ -139,7 +142,12 @@ impl<'a> Run<'a> {
         }
         self.machine.resolved.extend(self.machine.resolution.take_resolved());
         let resolution = &self.machine.resolution;
-        assert!(resolution.aside.count + resolution.held.count <= MAX_ASIDE);
+        let beyond = MAX_BEYOND + BATCH as usize;
+        assert!(resolution.aside.count <= self.truth.max_aside);
+        assert!(
+            resolution.aside.count + resolution.held.count + resolution.waiting.count
+                <= self.truth.max_aside + beyond
+        );
     }
 
     /// Checks that there is evidence against an event.
@@ -196,7 +204,8 @@ impl<'a> Run<'a> {
                 Some(Class::Unavailable) if !dead.contains(&seq) => {
                     let resolution = &self.machine.resolution;
                     assert!(
-                        resolution.is_aside(seq) || !self.has_traffic_after(seq),
+                        resolution.place(seq).is_some_and(|place| place != Place::Queued)
+                            || !self.has_traffic_after(seq),
                         "{seq} is lost"
                     );
                 }
@@ -229,12 +238,16 @@ fn truth() -> impl Strategy<Value = Truth> {
     let bad = proptest::collection::btree_map(1..=EVENTS, class(), 0..12);
     let backend =
         proptest::option::of((2_u32..5, prop_oneof![Just(Class::Failed), Just(Class::Denied)]));
-    (bad, outages, backend, any::<u64>()).prop_map(|(bad, outages, bad_backend, seed)| Truth {
-        bad,
-        outages,
-        bad_backend,
-        seed,
-    })
+    let max_aside = prop_oneof![Just(MAX_ASIDE), Just(4)];
+    (bad, outages, backend, max_aside, any::<u64>()).prop_map(
+        |(bad, outages, bad_backend, max_aside, seed)| Truth {
+            bad,
+            outages,
+            bad_backend,
+            max_aside,
+            seed,
+        },
+    )
 }
 
 proptest! {
@@ -279,6 +292,7 @@ fn undecided_events_are_delivered_although_the_last_event_is_never_accepted() {
         bad: bad.into_iter().chain([(EVENTS, Unavailable)]).collect(),
         outages: Vec::new(),
         bad_backend: Some((3, Failed)),
+        max_aside: MAX_ASIDE,
         seed: 5_803_684_034_386_939_244,
     };
     Run::new(&truth).run().check();

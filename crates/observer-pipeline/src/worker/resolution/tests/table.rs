@@ -223,7 +223,7 @@ fn launch(machine: &mut Machine) -> bool {
             Action::SetAside(aside) => {
                 aside.iter().for_each(|aside| machine.resolution.stored(aside.event.0));
             }
-            Action::BackOff { .. } => {}
+            Action::BackOff { .. } | Action::Crowded { .. } => {}
             Action::Park { .. } => machine.resolution.woken(),
             Action::DeadLetter(_) | Action::Read | Action::Wait(_) => return false,
         }

@@ -316,22 +316,37 @@ fn everything_in_hand_is_given_up_after_the_operators_limit() {
 }
 
 #[test]
-fn too_many_undecided_events_park_the_sink() {
-    let mut machine = Machine::new(live());
-    for seq in 1..=MAX_ASIDE as u64 {
-        let event = TestEvent(seq, 1);
-        let evidence = StoredEvidence::default();
-        let aside = AsideEvent { event, reason: String::new(), attempts: 1, evidence };
-        machine.resolution.restore(aside, machine.now + Duration::from_secs(9_999));
+fn too_many_undecided_events_slow_the_sink_down_until_some_are_dead() {
+    let mut machine = Machine::new(Policy { max_aside: 2, ..live() });
+    machine.resolution.add(events(1..=9));
+    let isolation = ["1-9", "!1-5", "!1-3", "!1-2", "!1", "!2", "park", "!1", "!3", "park", "!1"];
+    let full = ["!4", "!1", "aside 1", "!2", "aside 2", "!3", "crowded 20"];
+    // A new event is tried when the undecided ones need the acceptance of another one.
+    let first_round = ["!5", "!1", "!2", "!3", "crowded 20"];
+    let second_round = ["!6", "!1", "!2", "!3", "crowded 20"];
+    let third_round = ["!7", "!1", "dead 1", "aside 3", "!2", "dead 2", "!8-9", "!3", "dead 3"];
+    let expected = [&isolation[..], &full, &first_round, &second_round, &third_round, &["wait"]];
+    let actions = machine.run(40, refuses(&[1, 2, 3], Class::Denied));
+    assert_eq!(actions, expected.concat());
+    assert_eq!(machine.fates(Fate::Delivered), [4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn too_many_undecided_events_and_a_bad_one_in_front_of_good_ones_are_decided() {
+    for class in [Class::Failed, Class::Denied] {
+        let mut machine = Machine::new(Policy { max_aside: 2, ..live() });
+        machine.resolution.add(events(1..=4));
+        let bad = refuses(&[1, 2, 3, 5], class);
+        machine.run(60, &bad);
+        for first in (5..=95).step_by(5) {
+            // One event at a time, the first of which is bad.
+            machine.resolution.add(events(first..=first + 4));
+            machine.now += Duration::from_secs(60);
+            machine.run(60, &bad);
+        }
+        assert_eq!(machine.fates(Fate::Dead), [1, 2, 3, 5], "{class:?}");
+        assert_eq!(machine.fates(Fate::Delivered).len(), 95);
     }
-    let first = MAX_ASIDE as u64 + 1;
-    machine.resolution.add(events(first..=first + 3));
-    let answer = move |seqs: &[u64]| {
-        if seqs.contains(&first) { refused(Class::Denied) } else { Attempt::Accepted }
-    };
-    let actions = machine.run(30, answer);
-    assert!(actions.contains(&"park".to_owned()), "{actions:?}");
-    assert!(machine.fates(Fate::SetAside).is_empty());
 }
 
 #[test]
@@ -339,7 +354,7 @@ fn size_of_undecided_events_is_bounded() {
     let mut machine = Machine::new(live());
     machine.resolution.add(vec![TestEvent(1, MAX_ASIDE_BYTES + 1), TestEvent(2, 1)]);
     let actions = machine.run(20, refuses(&[1], Class::Denied));
-    assert!(actions.contains(&"park".to_owned()), "{actions:?}");
+    assert!(actions.contains(&"crowded 20".to_owned()), "{actions:?}");
     assert!(machine.fates(Fate::SetAside).is_empty());
 }
 
@@ -502,7 +517,7 @@ fn undecided_events_are_tried_while_an_unavailable_one_is_held() {
     let answer = |seqs: &[u64]| {
         if seqs.contains(&first) { unavailable() } else { Attempt::Accepted }
     };
-    for _ in 0..3_000 {
+    for _ in 0..3 * MAX_ASIDE {
         if machine.step(answer).starts_with("wait") {
             machine.now += Duration::from_secs(60);
         }
