@@ -13,6 +13,7 @@ pub struct SinkSpec {
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) settings: SinkSettings,
     pub(crate) batch: BatchSettings,
+    pub(crate) fingerprint: Option<String>,
 }
 
 impl SinkSpec {
@@ -28,6 +29,7 @@ impl SinkSpec {
             sink,
             settings: SinkSettings::default(),
             batch: BatchSettings::default(),
+            fingerprint: None,
         }
     }
 
@@ -56,6 +58,14 @@ impl SinkSpec {
     #[must_use]
     pub fn batch(self, batch: BatchSettings) -> Self {
         Self { batch, ..self }
+    }
+
+    /// Sets a fingerprint of the address, credentials and other settings of the sink, without
+    /// secrets in the clear. When it changes, what the destination refused before is no evidence
+    /// against its undecided events any more.
+    #[must_use]
+    pub fn fingerprint(self, fingerprint: impl Into<String>) -> Self {
+        Self { fingerprint: Some(fingerprint.into()), ..self }
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -10,7 +10,10 @@ pub(crate) fn sink(built: BuiltSink) -> SinkSpec {
     for warning in &built.warnings {
         tracing::warn!(sink = built.name, warning, "a setting of the sink needs attention");
     }
-    SinkSpec::new(built.name, built.sink).kind(built.type_name).settings(built.settings)
+    SinkSpec::new(built.name, built.sink)
+        .kind(built.type_name)
+        .settings(built.settings)
+        .fingerprint(built.fingerprint)
 }
 
 pub(crate) fn journal(config: &Config) -> JournalOptions {

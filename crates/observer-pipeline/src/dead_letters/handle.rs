@@ -198,12 +198,15 @@ impl Pipeline {
             .ok_or_else(|| DeadLetterError::SinkNotRunning { name: sink.to_owned() })?;
         let missing = selection.missing_from(&entries);
         let mut result = Redelivery { missing, ..Redelivery::default() };
-        for page in entries.chunks(worker.batch_size.max(1)) {
+        let mut pages = entries.chunks(worker.batch_size.max(1)).peekable();
+        while let Some(page) = pages.next() {
             let (reply, report) = oneshot::channel();
             let command = RedeliverCommand {
                 ids: ids_of(page),
                 files: files_of(page),
                 edited: edited.take(),
+                in_vain: if result.redelivered == 0 { result.rejected.len() } else { 0 },
+                has_more: pages.peek().is_some(),
                 reply,
             };
             let sent = worker.commands.send(Command::Redeliver(command)).await.is_ok();

@@ -6,6 +6,7 @@
 //! id. Position and account of the sink don't change: the event stays counted as dead.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ use crate::worker::resolution::evidence::Class;
 /// Number of dead letters that are rejected again, without an accepted one, after which a
 /// redelivery ends.
 const MAX_REJECTED: usize = 64;
+/// The same for refusals that say less about the event, such as those for an expired token.
+const MAX_DENIED: usize = 8;
 
 impl Worker {
     /// Delivers dead letters, and removes the ones that are durable at the destination.
@@ -32,7 +35,7 @@ impl Worker {
             command.reject(Rejection::Permanent(reason.to_owned()));
             return Ok(());
         }
-        let RedeliverCommand { ids, files, edited, reply } = command;
+        let RedeliverCommand { ids, files, edited, in_vain, has_more, reply } = command;
         let (store, range) = (self.dead_letters.clone(), files.clone());
         let dead_letters = match self.run_blocking(move || lock(&store).load(&ids, &range)).await {
             Ok(dead_letters) => dead_letters,
@@ -43,7 +46,8 @@ impl Worker {
                 return Ok(());
             }
         };
-        let (accepted, mut report) = self.redeliver_events(dead_letters, edited).await?;
+        let (accepted, mut report) =
+            self.redeliver_events(dead_letters, edited, in_vain, has_more).await?;
         let mut flush_error = None;
         if !accepted.is_empty() {
             flush_error = self.flush_all().await?.err();
@@ -70,6 +74,8 @@ impl Worker {
         &mut self,
         dead_letters: Vec<DeadLetter>,
         edited: Option<Event>,
+        in_vain: usize,
+        has_more: bool,
     ) -> Result<(BTreeSet<Uuid>, RedeliverReport), Ended> {
         let mut events: Vec<_> =
             dead_letters.into_iter().map(|dead_letter| dead_letter.envelope).collect();
@@ -79,24 +85,37 @@ impl Worker {
         }
         let mut work = self.split_into_batches(events);
         let (mut accepted, mut report) = (BTreeSet::new(), RedeliverReport::default());
+        let mut max_rejected = MAX_REJECTED;
         while let Some(batch) = work.pop() {
-            let attempt = self.delivery.attempt(&batch, 1, &Span::none()).await?;
+            let attempt = self.delivery.attempt(&batch, 1, &Span::none(), pending()).await?;
             match redelivered(&batch, attempt) {
                 Redelivered::Known { ids, rejected } => {
                     accepted.extend(ids);
                     report.rejected.extend(rejected);
                 }
-                Redelivered::Refused(reason) => match batch.halves() {
-                    Some((left, right)) => work.extend([right, left]),
-                    None => report.rejected.push((batch.events()[0].id, reason)),
-                },
+                Redelivered::Refused { ids, class, reason } => {
+                    if class != Class::Permanent {
+                        max_rejected = MAX_DENIED;
+                        // One bad backend may refuse what another one accepts.
+                        self.delivery.sink.renew_connections();
+                    }
+                    let left = batch.events().iter().filter(|event| !ids.contains(&event.id));
+                    let left: Vec<_> = left.cloned().collect();
+                    accepted.extend(ids);
+                    match left.as_slice() {
+                        [] => {}
+                        [event] => report.rejected.push((event.id, reason)),
+                        _ => work.extend(halves(batch.position().epoch, left)),
+                    }
+                }
                 Redelivered::Failed { ids, reason } => {
                     accepted.extend(ids);
                     report.stopped = Some(Rejection::Temporary(reason));
                     break;
                 }
             }
-            if accepted.is_empty() && report.rejected.len() >= MAX_REJECTED && !work.is_empty() {
+            let is_in_vain = in_vain + report.rejected.len() >= max_rejected;
+            if accepted.is_empty() && is_in_vain && (has_more || !work.is_empty()) {
                 let reason =
                     report.rejected.last().map(|(_, reason)| &**reason).unwrap_or_default();
                 let reason = format!("nothing is accepted: {reason}");
@@ -164,12 +183,18 @@ impl Worker {
     }
 }
 
+/// Returns the halves of a batch, the first one last.
+fn halves(epoch: u64, mut events: Vec<Arc<Envelope>>) -> [Batch; 2] {
+    let right = events.split_off(events.len().div_ceil(2));
+    [right, events].map(|events| Batch::new(epoch, events))
+}
+
 /// Result of the delivery of some dead letters.
 enum Redelivered {
     /// Each event was accepted or rejected.
     Known { ids: Vec<Uuid>, rejected: Vec<(Uuid, String)> },
-    /// The batch was refused for the sake of one of its events.
-    Refused(String),
+    /// Some are accepted; the others were refused, perhaps for the sake of one of them.
+    Refused { ids: Vec<Uuid>, class: Class, reason: String },
     /// Some may be accepted; the others can't be delivered now.
     Failed { ids: Vec<Uuid>, reason: String },
 }
@@ -196,11 +221,10 @@ fn redelivered(batch: &Batch, attempt: Attempt) -> Redelivered {
             }
             Redelivered::Known { ids, rejected }
         }
-        Attempt::Refused { class: Class::Permanent, accepted, reason } if accepted.is_empty() => {
-            Redelivered::Refused(reason)
+        Attempt::Refused { class, accepted, reason } => {
+            Redelivered::Refused { ids: ids(&accepted), class, reason }
         }
-        Attempt::Refused { accepted, reason, .. }
-        | Attempt::Unavailable { accepted, reason, .. } => {
+        Attempt::Unavailable { accepted, reason, .. } => {
             Redelivered::Failed { ids: ids(&accepted), reason: failed(&reason) }
         }
         Attempt::TimedOut { reason } => {

@@ -6,11 +6,14 @@
 //! one file of JSON Lines per sink:
 //!
 //! ```text
-//! {"version":1,"delivered":7,"dead":2}          what became of earlier undecided events
+//! {"version":1,"delivered":7,"dead":2,"sink":"9f86d081"}   what became of earlier ones
 //! {"reason":…,"attempts":…,"dead_at":…,"envelope":{…}}   an event that was set aside
 //! {"seq":12,"evidence":{"refused_ms":80000,"failed":{"rounds":2,"ms":80000}}}   refusals so far
 //! {"seq":12,"result":"delivered"}               what became of it
 //! ```
+//!
+//! `sink` is the fingerprint of the sink's settings, if it has one: evidence counts for the settings
+//! under which it was collected, since it may have been their fault.
 //!
 //! The last line with evidence about an event counts; files of earlier versions have none. Lines
 //! are appended before the position passes their events. A line with a later sequence number than
@@ -46,6 +49,8 @@ pub(crate) struct UndecidedStore {
     /// The open file and its size; `None` if the file has to be written anew.
     file: Option<(Arc<dyn File>, u64)>,
     is_loaded: bool,
+    /// Fingerprint of the sink's settings.
+    fingerprint: Option<String>,
     events: BTreeMap<u64, NewDeadLetter>,
     /// Evidence against these events, by sequence number.
     evidence: BTreeMap<u64, StoredEvidence>,
@@ -71,6 +76,8 @@ struct Header {
     version: u32,
     #[serde(flatten)]
     totals: Totals,
+    #[serde(rename = "sink", default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,12 +146,34 @@ impl UndecidedStore {
             clock,
             file: None,
             is_loaded: false,
+            fingerprint: None,
             events: BTreeMap::new(),
             evidence: BTreeMap::new(),
             folded: Totals::default(),
             results: Vec::new(),
             pending: Vec::new(),
             is_outdated: false,
+        }
+    }
+
+    /// Sets the fingerprint of the sink's settings. When they have changed, the evidence is
+    /// forgotten; the events stay undecided.
+    pub(crate) fn set_fingerprint(&mut self, fingerprint: Option<&str>) {
+        let former = std::mem::replace(&mut self.fingerprint, fingerprint.map(str::to_owned));
+        if self.is_loaded {
+            self.compare_fingerprint(former.as_deref());
+        }
+    }
+
+    fn compare_fingerprint(&mut self, former: Option<&str>) {
+        let current = self.fingerprint.as_deref();
+        if former == current {
+            return;
+        }
+        self.is_outdated |= !self.events.is_empty();
+        // The file of an earlier version has none.
+        if former.is_some() && current.is_some() {
+            self.evidence.clear();
         }
     }
 
@@ -166,11 +195,14 @@ impl UndecidedStore {
         if let Some(error) = newer(&self.path, header.as_ref()) {
             return Err(io::Error::other(error));
         }
-        self.folded = header.map(|header| header.totals).unwrap_or_default();
+        let (totals, former) =
+            header.map(|header| (header.totals, header.fingerprint)).unwrap_or_default();
+        self.folded = totals;
         (self.events, self.results) = (BTreeMap::new(), Vec::new());
         self.evidence.clear();
         lines.for_each(|line| self.load_line(line, position));
         self.fold(position);
+        self.compare_fingerprint(former.as_deref());
         self.is_loaded = true;
         Ok(())
     }
@@ -358,7 +390,8 @@ impl UndecidedStore {
     fn replace(&mut self) -> io::Result<()> {
         let now = crate::event_log::record::timestamp((self.clock)());
         let mut bytes = Vec::new();
-        write_json(&mut bytes, &Header { version: VERSION, totals: self.folded });
+        let fingerprint = self.fingerprint.clone();
+        write_json(&mut bytes, &Header { version: VERSION, totals: self.folded, fingerprint });
         for event in self.events.values() {
             write_line(&mut bytes, event, now);
             let seq = event.envelope.seq;

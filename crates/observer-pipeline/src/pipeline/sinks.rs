@@ -79,6 +79,8 @@ impl Pipeline {
         let sink = spec.sink.clone();
         let dead_letters = self.dead_letter_store(&spec.name);
         let counter = lock(&dead_letters).counter();
+        let undecided = self.undecided_store(&spec.name);
+        lock(&undecided).set_fingerprint(spec.fingerprint.as_deref());
         let worker = Worker::new(
             Setup {
                 limits: spec.limits(),
@@ -92,7 +94,7 @@ impl Pipeline {
                     tagged_since: inner.tagged_since,
                 },
                 dead_letters,
-                undecided: self.undecided_store(&spec.name),
+                undecided,
                 progress: progress.clone(),
                 commands: received,
                 stored,

@@ -32,6 +32,8 @@ pub(crate) struct Script {
     pub(crate) accepted: Vec<u64>,
     pub(crate) flushes: usize,
     pub(crate) checks: usize,
+    /// Checks never return.
+    pub(crate) check_hangs: bool,
     pub(crate) closed: bool,
     pub(crate) position: Option<Position>,
     deliver_result: DeliverScript,
@@ -49,6 +51,7 @@ impl Scripted {
                 accepted: Vec::new(),
                 flushes: 0,
                 checks: 0,
+                check_hangs: false,
                 closed: false,
                 position: None,
                 deliver_result: Box::new(|_| Some(Ok(Receipt::accepted()))),
@@ -174,10 +177,13 @@ impl EventSink for Scripted {
         let result = {
             let mut script = self.now();
             script.checks += 1;
-            (script.check_result)()
+            (!script.check_hangs).then(|| (script.check_result)())
         };
         self.changed.send_replace(());
-        result
+        match result {
+            Some(result) => result,
+            None => std::future::pending().await,
+        }
     }
 
     async fn close(&self) -> Result<(), SinkError> {

@@ -27,6 +27,11 @@ pub(crate) struct RedeliverCommand {
     pub(crate) files: RangeInclusive<u64>,
     /// Event that replaces the original one, for a single dead letter.
     pub(crate) edited: Option<Event>,
+    /// Number of dead letters that earlier commands of the redelivery found rejected again, while
+    /// none was accepted.
+    pub(crate) in_vain: usize,
+    /// Another command of the redelivery follows.
+    pub(crate) has_more: bool,
     pub(crate) reply: oneshot::Sender<RedeliverReport>,
 }
 
@@ -79,6 +84,46 @@ pub(crate) enum NotStarted {
     Rejected(Rejection),
     /// Another replay is running; the text says how far it is.
     AlreadyRunning(String),
+}
+
+/// Commands to a worker, in order.
+pub(crate) struct Commands {
+    received: mpsc::Receiver<Command>,
+    /// Command that was received during an attempt.
+    next: Option<Command>,
+}
+
+impl Commands {
+    pub(crate) fn new(received: mpsc::Receiver<Command>) -> Self {
+        Self { received, next: None }
+    }
+
+    /// Returns the next command; `None` when the pipeline is gone.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn recv(&mut self) -> Option<Command> {
+        match self.next.take() {
+            Some(next) => Some(next),
+            None => self.received.recv().await,
+        }
+    }
+
+    /// Returns the next command if there is one.
+    pub(crate) fn try_recv(&mut self) -> Option<Command> {
+        self.next.take().or_else(|| self.received.try_recv().ok())
+    }
+
+    /// Waits until the next command is a diversion. The command stays the next one.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn diversion(&mut self) {
+        if self.next.is_none() {
+            self.next = self.received.recv().await;
+        }
+        if !matches!(self.next, Some(Command::Divert(_))) {
+            std::future::pending().await
+        }
+    }
 }
 
 impl RedeliverCommand {

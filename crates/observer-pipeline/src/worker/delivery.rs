@@ -7,7 +7,7 @@ use observer_core::{
     Batch, ErrorKind, EventSink, Receipt, Refused, RetrySettings, SinkError, Timestamp,
 };
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{Instrument, Span};
 
 use crate::error::Failure;
@@ -20,6 +20,9 @@ use crate::worker::outage::{Outage, REPEAT_AFTER};
 use crate::worker::phase::{Ended, Phase, phase_reached};
 use crate::worker::progress::Progress;
 use crate::worker::resolution::evidence::Class;
+
+/// Time for which a diversion waits for the attempt in flight.
+const DIVERSION_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sink of a worker with its timeout, its back-off, and the state that is reported.
 pub(crate) struct Delivery {
@@ -80,12 +83,14 @@ impl Delivery {
         }
     }
 
-    /// Performs one attempt within the sink's timeout.
+    /// Performs one attempt within the sink's timeout, and within [`DIVERSION_PATIENCE`] after the
+    /// end of `diversion`: the events may be the ones that an operator wants to divert.
     pub(crate) async fn attempt(
         &mut self,
         batch: &Batch,
         number: u32,
         parent: &Span,
+        diversion: impl Future<Output = ()>,
     ) -> Result<Attempt, Ended> {
         let started = Instant::now();
         let span = spans::deliver(parent, &self.name, batch, number);
@@ -101,18 +106,22 @@ impl Delivery {
                     }
                     Attempt::of(result, batch.len())
                 }
-                Err(_) => {
-                    let reason = self.timeout_reason();
-                    spans::record_failure(&span, "timeout", &reason);
-                    // The connection may be stuck.
-                    self.sink.renew_connections();
-                    Attempt::TimedOut { reason }
-                }
+                Err(_) => self.time_out(&span, self.timeout_reason()),
             },
+            () = async { diversion.await; sleep(DIVERSION_PATIENCE).await } => {
+                self.time_out(&span, "no response before a diversion".to_owned())
+            }
         };
         self.progress.record(attempt.outcome(), started.elapsed());
         self.report(&attempt, batch);
         Ok(attempt)
+    }
+
+    fn time_out(&self, span: &Span, reason: String) -> Attempt {
+        spans::record_failure(span, "timeout", &reason);
+        // The connection may be stuck.
+        self.sink.renew_connections();
+        Attempt::TimedOut { reason }
     }
 
     /// Awaits a call of the sink other than a delivery, within its timeout and until `phase`.

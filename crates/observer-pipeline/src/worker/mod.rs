@@ -32,7 +32,7 @@ use crate::event_log::EventLog;
 use crate::event_log::head::Head;
 use crate::spec::Limits;
 use crate::status::SinkState;
-use crate::worker::command::Command;
+use crate::worker::command::{Command, Commands};
 use crate::worker::delivery::Delivery;
 use crate::worker::phase::{Ended, Phase};
 use crate::worker::progress::Progress;
@@ -99,7 +99,7 @@ pub(crate) struct Worker {
     /// Evidence against undecided events that has grown since the last flush.
     pub(crate) aside_evidence: BTreeMap<u64, StoredEvidence>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) commands: Commands,
     /// Reason for which the sink supports neither replays nor redelivery; `None` if it does.
     pub(crate) replay_rejection: Option<&'static str>,
     stored: Option<Checkpoint>,
@@ -147,7 +147,7 @@ impl Worker {
             streams: Streams::new(live),
             random,
             replay_rejection,
-            commands: setup.commands,
+            commands: Commands::new(setup.commands),
             limits: setup.limits,
             event_log: setup.event_log,
             phase,
@@ -199,7 +199,7 @@ impl Worker {
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush().await?;
         }
-        if let Ok(command) = self.commands.try_recv() {
+        if let Some(command) = self.commands.try_recv() {
             self.execute(command).await?;
         }
         Ok(())

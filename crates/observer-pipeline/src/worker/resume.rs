@@ -132,7 +132,12 @@ impl Worker {
     /// Checks the sink before the first delivery.
     async fn check(&mut self) -> Result<(), Ended> {
         let sink = self.delivery.sink.clone();
-        match self.delivery.call(sink.check(), Phase::Stopping).await? {
+        let called = tokio::select! {
+            called = self.delivery.call(sink.check(), Phase::Stopping) => called?,
+            // A check that hangs must not delay it.
+            () = self.commands.diversion() => return Ok(()),
+        };
+        match called {
             Called::Failed(error) if error.parks => {
                 self.streams.live.resolution.blocked(error.reason, Instant::now());
             }

@@ -98,7 +98,8 @@ impl Worker {
         let stream = self.streams.get_mut(kind);
         let parent = stream.batch_span();
         let batch = Batch::new(self.event_log.journal.epoch(), delivery.events);
-        let attempt = self.delivery.attempt(&batch, delivery.attempt, &parent).await?;
+        let diversion = self.commands.diversion();
+        let attempt = self.delivery.attempt(&batch, delivery.attempt, &parent, diversion).await?;
         self.last_batch = parent;
         let now = Instant::now();
         let reason = attempt.reason().map(str::to_owned);

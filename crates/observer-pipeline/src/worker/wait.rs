@@ -110,7 +110,12 @@ impl Worker {
             Waited::Elapsed => {}
         }
         let sink = self.delivery.sink.clone();
-        match self.delivery.call(sink.check(), Phase::Draining).await? {
+        let called = tokio::select! {
+            called = self.delivery.call(sink.check(), Phase::Draining) => called?,
+            // A check that hangs must not delay it.
+            () = self.commands.diversion() => return Ok(true),
+        };
+        match called {
             Called::Done(()) => Ok(true),
             Called::Failed(error) => {
                 self.streams.live.resolution.park_reason(&error.reason);

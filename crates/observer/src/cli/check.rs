@@ -205,6 +205,7 @@ mod tests {
             type_name,
             sink: Arc::new(sink),
             settings: SinkSettings::default(),
+            fingerprint: String::new(),
             store: None,
             warnings: Vec::new(),
         }

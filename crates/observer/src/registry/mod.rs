@@ -19,6 +19,7 @@ use observer_sink_file::{FileConfig, FileSinks};
 use observer_sink_http::HttpConfig;
 use observer_sink_otlp::OtlpConfig;
 use observer_sink_prometheus::PrometheusConfig;
+use sha2::{Digest, Sha256};
 
 use self::file_metrics::FileMetrics;
 use crate::config::parse::key_path::KeyPath;
@@ -78,6 +79,9 @@ pub struct BuiltSink {
     pub sink: Arc<dyn EventSink>,
     /// Keys common to every sink. The defaults of the sink replace absent batch settings.
     pub settings: SinkSettings,
+    /// Fingerprint of the type and the keys of the sink's own, such as URL and credentials, with
+    /// variables replaced. It is too short to determine a secret.
+    pub fingerprint: String,
     /// Store of what the sink accepted, if it answers queries.
     pub store: Option<Arc<dyn EventStore>>,
     /// Warnings about valid settings that rarely are what the operator wants.
@@ -218,11 +222,16 @@ impl Registry {
             problems if problems.is_empty() => Ok(settings),
             problems => Err(problems),
         });
+        let fingerprint = fingerprint(type_name, &own);
         let parts =
             builder(&Reader { at, substituted, also_known: &SinkSettings::KEYS }, own, context);
         match (settings, parts) {
             (Ok(settings), Ok(parts)) => {
-                Ok(parts.into_iter().map(|part| built(name, type_name, &settings, part)).collect())
+                let built = |part| BuiltSink {
+                    fingerprint: fingerprint.clone(),
+                    ..built(name, type_name, &settings, part)
+                };
+                Ok(parts.into_iter().map(built).collect())
             }
             (settings, parts) => {
                 let problems =
@@ -283,7 +292,13 @@ fn built(
     let mut settings = settings.clone();
     settings.batch = batch;
     let SinkPart { sink, store, warnings, .. } = part;
-    BuiltSink { name, type_name, sink, settings, store, warnings }
+    BuiltSink { name, type_name, sink, settings, fingerprint: String::new(), store, warnings }
+}
+
+/// Returns 32 bits of the SHA-256 of the type and the keys of a sink, in hexadecimal.
+fn fingerprint(type_name: &str, own: &toml::Table) -> String {
+    let digest = Sha256::digest(format!("{type_name}\n{own}"));
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Default for Registry {

@@ -141,6 +141,18 @@ fn table_becomes_a_sink_with_its_settings() {
 }
 
 #[test]
+fn fingerprint_changes_with_the_keys_of_the_sink_alone() {
+    let of = |keys: &str| {
+        let built = build(&format!("[sinks.a]\ntype = \"nowhere\"\n{keys}"));
+        built.unwrap().remove(0).fingerprint
+    };
+    let first = of("url = \"http://x\"");
+    assert!(first.len() == 8 && first.bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
+    assert_eq!(first, of("timeout = \"3s\"\nurl = \"http://x\"\nstart = \"earliest\""));
+    assert_ne!(first, of("url = \"http://y\""));
+}
+
+#[test]
 fn unknown_type_lists_the_known_types() {
     check(
         "sinks.x.type = 'nowere'",

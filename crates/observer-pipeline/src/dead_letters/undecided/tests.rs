@@ -194,3 +194,36 @@ fn committed_changes_survive_any_fault() {
         }
     }
 }
+
+#[test]
+fn evidence_is_forgotten_when_the_settings_of_the_sink_change() {
+    let cases = [
+        (Some("a"), Some("a"), true),
+        (Some("a"), Some("b"), false),
+        (None, Some("a"), true),
+        (Some("a"), None, true),
+    ];
+    for (before, after, is_kept) in cases {
+        for is_restarted in [false, true] {
+            let memory = Memory::default();
+            let mut first = store(memory.clone());
+            first.set_fingerprint(before);
+            first.load(0).unwrap();
+            first.set_aside(dead_letter(1), refused(1));
+            first.commit().unwrap();
+            let mut second = if is_restarted { store(memory.clone()) } else { first };
+            second.set_fingerprint(after);
+            second.load(1).unwrap();
+            let expected = if is_kept { refused(1) } else { StoredEvidence::default() };
+            assert_eq!(second.evidence(1), expected, "{before:?} {after:?}");
+            assert_eq!(seqs(&second), [1]);
+            second.commit().unwrap();
+
+            // The new settings are stored.
+            let mut third = store(memory);
+            third.set_fingerprint(after);
+            third.load(1).unwrap();
+            assert_eq!(third.evidence(1), expected, "{before:?} {after:?}");
+        }
+    }
+}

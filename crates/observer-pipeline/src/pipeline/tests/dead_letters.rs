@@ -329,3 +329,56 @@ async fn only_a_removed_sink_can_be_forgotten() {
     let pipeline = over(&memory).start().await.unwrap();
     assert!(pipeline.status().sinks.is_empty(), "the sink stays forgotten after a restart");
 }
+
+#[tokio::test(start_paused = true)]
+async fn refused_dead_letter_does_not_stop_the_others() {
+    for (error, status) in
+        [(SinkError::denied as fn(&'static str) -> SinkError, "403"), (SinkError::failed, "500")]
+    {
+        let rejecting = rejecting(&[1, 2, 3, 4, 5]);
+        let pipeline = with_dead_letters(&rejecting, &Memory::default(), 6, "{}").await;
+        let two = id(&pipeline, 2).await;
+        let _ = rejecting.sink.clone().responds(move |batch| {
+            let is_bad = batch.events().iter().any(|envelope| envelope.seq == 2);
+            Some(if is_bad { Err(error(status)) } else { Ok(Receipt::accepted()) })
+        });
+        let redelivery =
+            pipeline.redeliver_dead_letters("sink", DeadLetterSelection::All, None).await.unwrap();
+        let expected = Redelivery {
+            redelivered: 4,
+            rejected: vec![(two, status.to_owned())],
+            ..Redelivery::default()
+        };
+        assert_eq!(redelivery, expected);
+        assert_eq!(seqs(&pipeline).await, [2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn redelivery_keeps_what_was_accepted_before_a_refusal() {
+    let rejecting = rejecting(&[1, 2, 3]);
+    let pipeline = with_dead_letters(&rejecting, &Memory::default(), 4, "{}").await;
+    let _ = rejecting.sink.clone().responds(|batch| {
+        let bad = batch.events().iter().position(|envelope| envelope.seq == 2);
+        let refused = |bad: usize| SinkError::denied("403").with_accepted(0..bad);
+        Some(bad.map_or(Ok(Receipt::accepted()), |bad| Err(refused(bad))))
+    });
+    let redelivery =
+        pipeline.redeliver_dead_letters("sink", DeadLetterSelection::All, None).await.unwrap();
+    assert_eq!((redelivery.redelivered, redelivery.rejected.len()), (2, 1));
+    assert_eq!(seqs(&pipeline).await, [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn redelivery_stops_soon_at_an_expired_token() {
+    let rejecting = rejecting(Vec::from_iter(1..=100).leak());
+    let settings = r#"{"batch":{"max_events":1}}"#;
+    let pipeline = with_dead_letters(&rejecting, &Memory::default(), 101, settings).await;
+    let _ = rejecting.sink.clone().responds(|_| Some(Err(SinkError::denied("401"))));
+    let calls = rejecting.sink.now().calls.len();
+    let redelivery =
+        pipeline.redeliver_dead_letters("sink", DeadLetterSelection::All, None).await.unwrap();
+    assert!(redelivery.stopped.is_some(), "{redelivery:?}");
+    let calls = rejecting.sink.now().calls.len() - calls;
+    assert!(calls <= 8, "{calls} deliveries");
+}

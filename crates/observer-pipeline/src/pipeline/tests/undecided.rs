@@ -254,3 +254,78 @@ async fn status_after_a_shutdown_shows_what_is_left() {
     let status = sink_status(&pipeline, "sink");
     assert_eq!((status.pending, status.state.as_str()), (7, "stopped"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn diversion_waits_for_no_check_and_no_delivery_that_hangs() {
+    let sink = Scripted::new().responds(|_| None);
+    sink.now().check_hangs = true;
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    let acks = ingest(&pipeline, 1..=4).await;
+    sink.until(|script| script.checks == 1).await;
+    let started = Instant::now();
+    for ack in &acks[..3] {
+        assert_eq!(pipeline.divert("sink", Diversion::Head(1)).await.unwrap(), [ack.id]);
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(!sink.now().calls.is_empty(), "the sink was in a delivery");
+}
+
+#[tokio::test(start_paused = true)]
+async fn diversion_lets_a_slow_delivery_end() {
+    let sink = Arc::new(Slow(Scripted::new()));
+    let pipeline = over(&Memory::default())
+        .sink(crate::SinkSpec::new("sink", sink.clone()))
+        .start()
+        .await
+        .unwrap();
+    ingest(&pipeline, 1..=1).await;
+    sink.0.until(|script| !script.calls.is_empty()).await;
+    assert!(pipeline.divert("sink", Diversion::Head(1)).await.unwrap().is_empty());
+    assert_eq!(account(&pipeline, "sink").0.delivered, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_sink_begins_without_evidence_against_its_undecided_events() {
+    for (fingerprint, is_dead) in [("a", true), ("b", false)] {
+        let memory = Memory::default();
+        let sink = denies(&[2]);
+        let settings = r#"{"retry":{"denied":{"rounds":3,"over":"30s"}}}"#;
+        let spec = |fingerprint: &str| sink.spec_with("sink", settings).fingerprint(fingerprint);
+        let pipeline = over(&memory).sink(spec("a")).start().await.unwrap();
+        ingest(&pipeline, 1..=3).await;
+        for number in 4..=8 {
+            ingest(&pipeline, number..=number).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        assert_eq!(sink_status(&pipeline, "sink").undecided, 1);
+        pipeline.shutdown(DEADLINE).await;
+        drop(pipeline);
+        let pipeline = over(&memory).sink(spec(fingerprint)).start().await.unwrap();
+        for number in 9..=13 {
+            ingest(&pipeline, number..=number).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        let dead = account(&pipeline, "sink").0.dead;
+        assert_eq!(dead == 1, is_dead, "{fingerprint}: {:?}", sink_status(&pipeline, "sink"));
+    }
+}
+
+/// Sink whose deliveries take a second.
+struct Slow(Arc<Scripted>);
+
+#[async_trait::async_trait]
+impl observer_core::EventSink for Slow {
+    async fn deliver(&self, batch: &observer_core::Batch) -> Result<Receipt, SinkError> {
+        let receipt = self.0.deliver(batch).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        receipt
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        self.0.flush().await
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        self.0.check().await
+    }
+}
